@@ -1,0 +1,9 @@
+//! A replicated chat log on Multi-Paxos: synchronous, thread-based, readable whole.
+//!
+//! The protocol is in [`paxos`], as pure roles that take time and randomness as
+//! arguments; everything else gives them a disk, a network and threads.
+//! ARCHITECTURE.md has the map and the invariants.
+
+pub mod config;
+pub mod types;
+pub mod quorum;

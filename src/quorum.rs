@@ -1,0 +1,73 @@
+//! Quorums: how many replicas are enough, and who has been counted.
+//!
+//! A cluster of n = 2f + 1 replicas decides with any f + 1 of them; two such sets
+//! always share a member, which is all the safety of Paxos rests on. (Paxos Made
+//! Simple, §2.2.)
+
+use crate::types::{REPLICAS_MAX, ReplicaId};
+
+/// How many of `n` replicas are a quorum.
+pub fn quorum(n: usize) -> usize {
+    n / 2 + 1
+}
+
+/// A set of replicas, each counted once however often it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ReplicaSet(u64);
+
+impl ReplicaSet {
+    /// Nobody.
+    pub const EMPTY: ReplicaSet = ReplicaSet(0);
+
+    /// Adds `id`; says whether it was not in the set before.
+    pub fn insert(&mut self, id: ReplicaId) -> bool {
+        assert!(id.index() < REPLICAS_MAX, "replica id {id} is out of range");
+        let bit = 1 << id.0;
+        let new = self.0 & bit == 0;
+        self.0 |= bit;
+        new
+    }
+
+    /// Whether `id` is in the set.
+    pub fn contains(self, id: ReplicaId) -> bool {
+        id.index() < REPLICAS_MAX && self.0 & (1 << id.0) != 0
+    }
+
+    /// How many replicas are in the set.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether nobody is in the set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the set is a quorum of a cluster of `n`.
+    pub fn is_quorum(self, n: usize) -> bool {
+        self.len() >= quorum(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_quorums_always_intersect() {
+        for n in 1..=REPLICAS_MAX {
+            assert!(2 * quorum(n) > n, "n={n}");
+        }
+    }
+
+    #[test]
+    fn a_replica_that_answers_twice_counts_once() {
+        let mut set = ReplicaSet::EMPTY;
+        assert!(set.insert(ReplicaId(2)));
+        assert!(!set.insert(ReplicaId(2)));
+        assert_eq!(set.len(), 1);
+        assert!(!set.is_quorum(3));
+        assert!(set.insert(ReplicaId(0)));
+        assert!(set.is_quorum(3));
+    }
+}

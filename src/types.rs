@@ -1,0 +1,226 @@
+//! The small types that every other module speaks in.
+//!
+//! All are plain numbers with a name, so that a slot is never taken for a ballot.
+//! Nothing here has behaviour beyond arithmetic that the protocol defines.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The most replicas a cluster may have: a set of them fits one machine word.
+pub const REPLICAS_MAX: usize = 63;
+
+/// The longest chat line, in bytes of UTF-8.
+pub const LINE_BYTES_MAX: usize = 65_536;
+
+/// A replica: its line in the configuration file, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReplicaId(pub u8);
+
+impl ReplicaId {
+    /// The id as an index into a table with one row a replica.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A ballot, which is also a view: its owner leads while it is the highest in use.
+///
+/// Ballots are owned round robin (`ballot mod n`), so that no two replicas ever
+/// own the same one. (Paxos Made Moderately Complex, §2.1, with the leader's id
+/// folded into the number.)
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Ballot(pub u64);
+
+impl Ballot {
+    /// The ballot of the initial primary, replica 0.
+    pub const ZERO: Ballot = Ballot(0);
+
+    /// The one replica that may use this ballot in a cluster of `n`.
+    pub fn owner(self, n: usize) -> ReplicaId {
+        ReplicaId((self.0 % n as u64) as u8)
+    }
+
+    /// The smallest ballot above this one that `id` owns.
+    pub fn next_owned(self, id: ReplicaId, n: usize) -> Ballot {
+        let n = n as u64;
+        let above = self.0 + 1;
+        let ahead = (u64::from(id.0) + n - above % n) % n;
+        Ballot(above + ahead)
+    }
+}
+
+impl fmt::Display for Ballot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A position in the replicated log, from 0 without gaps.
+///
+/// As the end of a range it is exclusive: "applied up to slot 7" means 0 to 6.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Slot(pub u64);
+
+impl Slot {
+    /// The first slot of every log.
+    pub const ZERO: Slot = Slot(0);
+
+    /// The slot `count` further on; the end of the number line is never passed.
+    pub fn plus(self, count: u64) -> Slot {
+        Slot(self.0.saturating_add(count))
+    }
+
+    /// The slot after this one.
+    pub fn next(self) -> Slot {
+        self.plus(1)
+    }
+
+    /// How many slots lie from `first` up to here; 0 if `first` is not below.
+    pub fn since(self, first: Slot) -> u64 {
+        self.0.saturating_sub(first.0)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A moment, in microseconds since this process began. Never wall-clock time, so
+/// that a stepped clock neither fires nor stops a timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The moment `us` microseconds later.
+    pub fn plus_us(self, us: u64) -> Time {
+        Time(self.0.saturating_add(us))
+    }
+
+    /// Microseconds from `earlier` to here; 0 if `earlier` is not earlier.
+    pub fn since_us(self, earlier: Time) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A client, as it stands in the chat log. Chosen by the user or drawn at random.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct ClientId(pub u64);
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One session of a client: commands of a session are numbered from 0 and applied
+/// in that order, each once. A client that is started again opens another session.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct Session {
+    /// Whose session it is.
+    pub client: ClientId,
+    /// Drawn from the operating system's entropy when the session is opened.
+    pub id: u64,
+}
+
+/// A data directory's identity, drawn when the directory is made. A replica whose
+/// disk was wiped has another one, and that is how it is told from its former self.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct DirectoryId(pub u64);
+
+/// One life of a process, drawn when it begins.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct BootId(pub u64);
+
+/// Which cluster a frame belongs to: a hash of the directory ids it started with.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct ClusterId(pub u64);
+
+impl ClusterId {
+    /// Not known yet: only in warm-up and in a client's first message.
+    pub const NONE: ClusterId = ClusterId(0);
+}
+
+/// Where a client's datagram came from, and so where its answer goes. To the
+/// protocol it is an opaque label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Address(pub SocketAddr);
+
+/// The text of a chat line: UTF-8, at most [`LINE_BYTES_MAX`] bytes, shared and
+/// never copied inside a process.
+pub type Line = Arc<str>;
+
+/// What a client asks to have written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Command {
+    /// The session it belongs to.
+    pub session: Session,
+    /// Its number in the session, from 0.
+    pub seq: u64,
+    /// A decided slot at which the session was born; the same in all its commands.
+    pub birth: Slot,
+    /// What is to stand in the chat log.
+    pub line: Line,
+}
+
+/// What a slot may hold. "Nothing accepted" is the absence of a value, never one
+/// of these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Value {
+    /// Fills a slot in which nothing may have been chosen, and changes nothing.
+    Noop,
+    /// A client's command.
+    Command(Command),
+}
+
+impl Value {
+    /// An upper bound of the bytes this value takes on the wire.
+    pub fn wire_bytes_max(&self) -> usize {
+        match self {
+            Value::Noop => 1,
+            // variant, four varints of at most 10 bytes, a length of at most 3
+            Value::Command(command) => 1 + 4 * 10 + 3 + command.line.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ballot_has_one_owner_and_the_next_owned_is_the_smallest_above() {
+        for n in 1..=7 {
+            for id in (0..n as u8).map(ReplicaId) {
+                for from in 0..40 {
+                    let next = Ballot(from).next_owned(id, n);
+                    let expected = (from + 1..).map(Ballot).find(|b| b.owner(n) == id);
+                    assert_eq!(Some(next), expected, "n={n} id={id} from={from}");
+                }
+            }
+        }
+    }
+}
