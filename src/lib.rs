@@ -4,6 +4,6 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
-pub mod config;
-pub mod types;
+pub mod message;
 pub mod quorum;
+pub mod types;

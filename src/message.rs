@@ -1,0 +1,418 @@
+//! Every message, who sends it to whom, and what it means.
+//!
+//! One line through a cluster of three, replica 0 leading at ballot b:
+//!
+//! ```text
+//! client      replica 0 (leader)                 replica 1            replica 2
+//!   | Request    |                                   |                    |
+//!   |----------->| proposer: slot s                  |                    |
+//!   |            | Accept(b, s, value)               |                    |
+//!   |            |---------------------------------->|------------------->| acceptor:
+//!   |            |             Accepted(b, s)        |                    | durable, then
+//!   |            |<----------------------------------|--------------------| answered
+//!   |  Complete  | learner: quorum, applied, written |                    |
+//!   |<-----------|                                   |                    |
+//!   |            | next Accept or Heartbeat: decided(b, …s) ------------->| applied
+//! ```
+//!
+//! A view change, replica 1 having heard no serving leader:
+//!
+//! ```text
+//! replica 1 (candidate)                               replica 2
+//!   | PreVote(b')                                        |
+//!   |--------------------------------------------------->| changes nothing there
+//!   |                               PreVoteReply(b', yes)|
+//!   |<---------------------------------------------------|
+//!   | own acceptor: promise b' durable (the licence)     |
+//!   | Prepare(b', first)                                 |
+//!   |--------------------------------------------------->| acceptor: promise durable
+//!   |        Promise(b', page of what it accepted, mark) |
+//!   |<---------------------------------------------------|
+//!   | Prepare(b', first of the next page) …              |
+//!   | Accept(b', slot, value of the highest ballot / Noop) …
+//! ```
+//!
+//! Messages are grouped by the role that takes them, so that routing is a match
+//! and nothing else. Every one may be lost, repeated or reordered; each says what
+//! its receiver does about that. Lists are bounded where they are decoded: the
+//! length that a message claims is never believed (see [`bounded`]).
+
+use crate::types::{
+    Address, Ballot, BootId, ClientId, Command, DirectoryId, Line, ReplicaId, Session, Slot, Value,
+};
+use serde::{Deserialize, Serialize};
+
+/// The most slots that one message may name, in any of its lists.
+pub const MESSAGE_SLOTS_MAX: usize = 8_192;
+
+/// From one replica to another, or to itself (then it never meets the network).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// For the replica role: warm-up and membership.
+    Replica(ToReplica),
+    /// For the acceptor.
+    Acceptor(ToAcceptor),
+    /// For the proposer.
+    Proposer(ToProposer),
+    /// For the learner.
+    Learner(ToLearner),
+    /// For the proposer (who leads) and the learner (who has applied what).
+    Heartbeat(Heartbeat),
+}
+
+/// Warm-up and membership. The only messages that travel without a cluster id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToReplica {
+    /// "I am here": sent to all until started, and afterwards in answer to whoever
+    /// still asks.
+    Ready(Ready),
+    /// "Your vote carries a directory that is not on the started list, and does not
+    /// count." Sent to whom it concerns.
+    NotMember {
+        /// The directory that was refused.
+        directory: DirectoryId,
+    },
+}
+
+/// What a replica knows of its cluster's directories.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The sender's own directory.
+    pub directory: DirectoryId,
+    /// Counts the sender's Ready messages of this boot; an older one is dropped.
+    pub round: u64,
+    /// One entry a replica: the directories heard so far, or, once started, the
+    /// started record.
+    #[serde(deserialize_with = "bounded::replicas")]
+    pub known: Vec<Option<DirectoryId>>,
+    /// Whether `known` is the started record.
+    pub started: bool,
+}
+
+/// What an acceptor is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToAcceptor {
+    /// Phase 1a, and the request for each page of the answer.
+    Prepare {
+        /// The candidate's ballot.
+        ballot: Ballot,
+        /// The first slot it wants to hear of.
+        first: Slot,
+    },
+    /// Phase 2a: accept these values in consecutive slots.
+    Accept(Accept),
+}
+
+/// Phase 2a: leader → every acceptor. Resent until the slots are applied at the
+/// leader; a repeated one is answered again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accept {
+    /// The leader's ballot.
+    pub ballot: Ballot,
+    /// The slot of the first value.
+    pub first: Slot,
+    /// One value a slot, from `first` on.
+    #[serde(deserialize_with = "bounded::slots")]
+    pub values: Vec<Value>,
+    /// What the leader knows to be decided.
+    pub decided: Decided,
+}
+
+/// Slots that the leader of `ballot` itself saw accepted by a quorum at `ballot`.
+///
+/// A receiver may decide a slot by it only if its own acceptance of that slot is
+/// at exactly this ballot; everything else it fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Decided {
+    /// The ballot of the acceptances that were tallied.
+    pub ballot: Ballot,
+    /// The first slot of that leader's reign.
+    pub from: Slot,
+    /// The end, exclusive.
+    pub upto: Slot,
+}
+
+/// What a proposer is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToProposer {
+    /// A page of phase 1b.
+    Promise(Promise),
+    /// An acceptor has promised a higher ballot than the one it was asked under.
+    Nack {
+        /// The ballot that was refused.
+        ballot: Ballot,
+        /// What the acceptor has promised.
+        promised: Ballot,
+    },
+    /// Would you help me to lead? Changes nothing at the receiver.
+    PreVote {
+        /// The ballot that the candidate would campaign with.
+        ballot: Ballot,
+        /// The candidate's round, echoed in the answer.
+        round: u64,
+    },
+    /// Answer to a pre-vote.
+    PreVoteReply {
+        /// The round that is answered.
+        round: u64,
+        /// Whether the sender would promise `ballot` and misses a serving leader.
+        granted: bool,
+        /// What the sender's acceptor has promised, so that the candidate can go
+        /// above it.
+        promised: Option<Ballot>,
+        /// The sender's directory; a vote from one off the list does not count.
+        directory: DirectoryId,
+    },
+    /// A client's request that reached a replica which does not lead.
+    Forward {
+        /// Where the client is to be answered.
+        origin: Address,
+        /// What it asked.
+        request: Request,
+    },
+}
+
+/// A page of phase 1b: what this acceptor accepted, slot by slot. It accepts
+/// nothing below `ballot` any more.
+///
+/// Acceptor → owner of `ballot`, sent only once the promise is durable and while it
+/// is exactly that. The proposer counts an acceptor once, when its pages cover
+/// everything from the candidate's first undecided slot without a gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// What is promised.
+    pub ballot: Ballot,
+    /// The voter's directory.
+    pub directory: DirectoryId,
+    /// The first slot that this page covers.
+    pub first: Slot,
+    /// The end of what it covers, exclusive. On the last page: no slot from here
+    /// on holds anything.
+    pub upto: Slot,
+    /// Whether this is the last page.
+    pub last: bool,
+    /// Slots below this are decided and forgotten here; fetch them from a learner.
+    pub trimmed: Slot,
+    /// What was accepted in the covered slots, ascending.
+    #[serde(deserialize_with = "bounded::accepted")]
+    pub accepted: Vec<Accepted>,
+}
+
+/// One slot's acceptance, as it stands in an acceptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Where.
+    pub slot: Slot,
+    /// At which ballot: the highest accepted there.
+    pub ballot: Ballot,
+    /// What.
+    pub value: Value,
+}
+
+/// What a learner is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToLearner {
+    /// Phase 2b: these slots are accepted here at exactly this ballot, durably.
+    ///
+    /// Acceptor → learner of the ballot's owner. Counted once per slot, ballot and
+    /// acceptor.
+    Votes {
+        /// The ballot of all the acceptances.
+        ballot: Ballot,
+        /// The voter's directory.
+        directory: DirectoryId,
+        /// Exact ranges of slots; no prefix is implied.
+        #[serde(deserialize_with = "bounded::ranges")]
+        slots: Vec<SlotRange>,
+    },
+    /// Send me what was decided in these slots. Asked of one peer at a time.
+    Fetch {
+        /// The first slot wanted.
+        first: Slot,
+        /// The end, exclusive.
+        upto: Slot,
+    },
+    /// Part of a decided log, in answer to [`ToLearner::Fetch`].
+    Page {
+        /// The slot of the first value.
+        first: Slot,
+        /// One decided value a slot, from `first` on.
+        #[serde(deserialize_with = "bounded::slots")]
+        values: Vec<Value>,
+    },
+}
+
+/// Consecutive slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRange {
+    /// The first of them.
+    pub first: Slot,
+    /// How many.
+    pub count: u64,
+}
+
+/// Every replica → every peer, a few times a suspicion period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// This life of the sender: rounds begin anew with each.
+    pub boot: BootId,
+    /// Counts the sender's heartbeats of this boot; an older one is dropped.
+    pub round: u64,
+    /// The highest round that the sender has heard from the receiver: how a leader
+    /// knows that it is still heard by a quorum.
+    pub echo: u64,
+    /// The sender's directory; only members count as being in touch.
+    pub directory: DirectoryId,
+    /// The ballot under which the sender leads or follows.
+    pub ballot: Ballot,
+    /// Whether the sender leads at `ballot` and serves.
+    pub leading: bool,
+    /// What the sender's acceptor has promised.
+    pub promised: Option<Ballot>,
+    /// The sender has applied every slot below this.
+    pub applied: Slot,
+    /// What the sender knows to be decided by its own tally.
+    pub decided: Decided,
+}
+
+/// From a client to a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// Who are you, and how far is the log? Sent before a session is opened.
+    Hello,
+    /// Write this line.
+    Request(Request),
+}
+
+/// A command, and what a replica must know to answer it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The command.
+    pub command: Command,
+    /// The command can stand in no slot below this: all earlier completions that
+    /// this client has seen are below. A replica that has not applied so far does
+    /// not know enough of the session to say that it has expired.
+    pub after: Slot,
+}
+
+/// From a replica to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To a hello. The frame around it carries the cluster id.
+    Welcome {
+        /// Every slot below this is decided: a session may be born here.
+        applied: Slot,
+        /// The highest ballot that has led, as far as the sender knows.
+        ballot: Ballot,
+    },
+    /// The command stands in the log. From any replica that applied it.
+    Complete {
+        /// Whose command.
+        session: Session,
+        /// Which of the session's.
+        seq: u64,
+        /// Where it stands.
+        slot: Slot,
+        /// Its number among all lines of that client, as it stands in the log.
+        client_seq: u64,
+    },
+    /// The session is unknown and cannot be created any more; whether the command
+    /// was ever applied is not known.
+    Expired {
+        /// Whose session.
+        session: Session,
+        /// The command that cannot be served.
+        seq: u64,
+    },
+    /// The sender does not lead; the owner of this ballot does, as far as it knows.
+    Leader {
+        /// The ballot of the leader.
+        ballot: Ballot,
+    },
+}
+
+impl Request {
+    /// A request for one line. (Mostly for tests; clients build theirs in
+    /// `paxos::client`.)
+    pub fn new(client: u64, session: u64, seq: u64, line: &str) -> Request {
+        Request {
+            command: Command {
+                session: Session { client: ClientId(client), id: session },
+                seq,
+                birth: Slot::ZERO,
+                line: Line::from(line),
+            },
+            after: Slot::ZERO,
+        }
+    }
+}
+
+/// Who can be at the other end of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// A replica of the configuration.
+    Replica(ReplicaId),
+    /// Some client.
+    Client,
+}
+
+/// Lists from the wire: they grow with the bytes that are really there, never by
+/// the length that the message claims, and end at a bound with a name.
+pub mod bounded {
+    use super::{Accepted, MESSAGE_SLOTS_MAX, SlotRange};
+    use crate::types::{DirectoryId, REPLICAS_MAX, Value};
+    use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+    use std::fmt;
+    use std::marker::PhantomData;
+
+    /// At most one entry a replica.
+    pub fn replicas<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Option<DirectoryId>>, D::Error> {
+        list(from, REPLICAS_MAX)
+    }
+
+    /// At most [`MESSAGE_SLOTS_MAX`] values.
+    pub fn slots<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
+        list(from, MESSAGE_SLOTS_MAX)
+    }
+
+    /// At most [`MESSAGE_SLOTS_MAX`] acceptances.
+    pub fn accepted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Accepted>, D::Error> {
+        list(from, MESSAGE_SLOTS_MAX)
+    }
+
+    /// At most [`MESSAGE_SLOTS_MAX`] ranges.
+    pub fn ranges<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SlotRange>, D::Error> {
+        list(from, MESSAGE_SLOTS_MAX)
+    }
+
+    fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+        max: usize,
+    ) -> Result<Vec<T>, D::Error> {
+        struct Bounded<T> {
+            max: usize,
+            item: PhantomData<T>,
+        }
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                write!(f, "at most {} items", self.max)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    if list.len() == self.max {
+                        return Err(A::Error::custom("too many items"));
+                    }
+                    list.push(item);
+                }
+                Ok(list)
+            }
+        }
+        from.deserialize_seq(Bounded { max, item: PhantomData })
+    }
+}
