@@ -1,0 +1,316 @@
+//! The protocol, pure.
+//!
+//! Each role is a struct that takes `(now, draw, input)` and fills an [`Outbox`]:
+//! time and randomness are arguments. No role holds a clock, a socket, a thread, a
+//! file or a generator, and none iterates in hash order; so the same code runs
+//! under real threads, in a simulator and in a test, and the same inputs always
+//! give the same outputs.
+//!
+//! How the roles fit, on one replica:
+//!
+//! ```text
+//!           clients, peers                     peers
+//!                 |                              |
+//!             [proposer] --- Accept ---------> [acceptor]
+//!              |   ^  ^                         |      |
+//!     Proposed |   |  `-- Promised -------------'      | Voted
+//!              v   | Progress, Servable                v
+//!             [learner] <------------------------- (own votes)
+//!              drives [chat]: sessions, chat-log lines, answers
+//!
+//!             [replica] warm-up and membership: builds the other three
+//! ```
+//!
+//! - [`acceptor`]: promises and acceptances; the only state that safety needs.
+//! - [`proposer`] with [`election`]: who leads, phase 1, phase 2.
+//! - [`learner`] with [`chat`]: what is decided, in order, applied once.
+//! - [`replica`]: directory ids, the started record, who may vote.
+//! - [`client`]: sessions, one line in flight each.
+//!
+//! **Records before messages.** A role hands what must survive a crash to
+//! [`Outbox::persist`] and messages to `send`, `answer` and `tell`; the only way to
+//! the messages is [`Outbox::commit`], which appends and syncs the records first.
+//! Handling many inputs before one commit is group commit.
+//!
+//! **Every hand-over may be lost**, also inside a replica (a full queue drops). So
+//! every notice is cumulative, or asked for again by whoever needs it.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod acceptor;
+pub mod chat;
+pub mod client;
+pub mod election;
+pub mod learner;
+pub mod proposer;
+pub mod replica;
+
+use crate::message::{Answer, ClientMessage, Message};
+use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, Value};
+use std::io;
+
+/// How many slots above its trim mark an acceptor accepts in.
+pub const ACCEPT_WINDOW_SLOTS: u64 = 65_536;
+
+/// How many slots above what is applied a leader proposes in. Well below
+/// [`ACCEPT_WINDOW_SLOTS`], so that a follower which lags a little still votes.
+pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;
+
+/// What a replica is told once and for all when it is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Which replica this is.
+    pub id: ReplicaId,
+    /// How many there are.
+    pub n: usize,
+    /// This life of the process.
+    pub boot: BootId,
+    /// The bytes of messages that fit one datagram: lists are split to fit.
+    pub payload_bytes: usize,
+    /// Between two heartbeats.
+    pub heartbeat_us: u64,
+    /// The shortest time without a serving leader after which one is suspected.
+    pub election_min_us: u64,
+    /// The longest; each wait is drawn between the two.
+    pub election_max_us: u64,
+    /// How many applied slots an acceptor keeps before it trims them.
+    pub trim_step_slots: u64,
+    /// A slot that replica 0 leaves out under ballot 0 (fault injection).
+    pub skip_slot: Option<Slot>,
+}
+
+/// Who belongs to the cluster: the started record, and this replica's place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The hash of the started record.
+    pub cluster: ClusterId,
+    /// This replica's directory.
+    pub directory: DirectoryId,
+    /// The started record: one directory a replica.
+    pub members: Vec<DirectoryId>,
+    /// Whether this process made its directory and warmed up with it: only then may
+    /// replica 0 lead ballot 0.
+    pub fresh: bool,
+}
+
+impl Membership {
+    /// Whether `directory` may vote for replica `id`.
+    pub fn counts(&self, id: ReplicaId, directory: DirectoryId) -> bool {
+        self.members.get(id.index()) == Some(&directory)
+    }
+
+    /// Whether this replica's own votes count.
+    pub fn is_voter(&self, id: ReplicaId) -> bool {
+        self.counts(id, self.directory)
+    }
+}
+
+/// A part of the protocol. See the module's prose for what it may not do.
+pub trait Role {
+    /// What it takes.
+    type Input;
+    /// What it wants to survive a crash.
+    type Record;
+
+    /// Takes one input.
+    fn handle(
+        &mut self,
+        now: Time,
+        draw: u64,
+        input: Self::Input,
+        out: &mut Outbox<Self::Record>,
+    );
+
+    /// Its deadline has passed (or something woke it early: it looks for itself).
+    fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Self::Record>);
+
+    /// A burst of inputs has been handled: what was gathered goes out as one.
+    fn flush(&mut self, now: Time, out: &mut Outbox<Self::Record>);
+
+    /// When it next wants [`Role::handle_timeout`].
+    fn deadline(&self) -> Option<Time>;
+
+    /// Whether it has nothing left to do, ever.
+    fn is_finished(&self) -> bool {
+        false
+    }
+}
+
+/// What leaves a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Envelope {
+    /// To a replica, possibly this one.
+    Peer {
+        /// Which.
+        to: ReplicaId,
+        /// What.
+        message: Message,
+    },
+    /// To a client.
+    Answer {
+        /// Where its datagram came from.
+        to: Address,
+        /// What.
+        answer: Answer,
+    },
+    /// From a client to a replica.
+    Call {
+        /// Which.
+        to: ReplicaId,
+        /// What.
+        message: ClientMessage,
+    },
+    /// To another role of this replica.
+    Notice(Notice),
+}
+
+/// What roles of one replica tell each other, beside the messages that they could
+/// as well send to a peer. Never on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// For the acceptor.
+    Acceptor(acceptor::Input),
+    /// For the proposer.
+    Proposer(proposer::Input),
+    /// For the learner.
+    Learner(learner::Input),
+    /// Warm-up is over (or this replica was refused): build the other roles.
+    Start(Membership),
+}
+
+/// What a role wants done, in the order in which it must be done: records first.
+#[derive(Debug)]
+pub struct Outbox<R> {
+    records: Vec<R>,
+    envelopes: Vec<Envelope>,
+    pages: Vec<PageWanted>,
+}
+
+/// Decided slots that a peer asked for; read from storage at commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PageWanted {
+    to: ReplicaId,
+    first: Slot,
+    upto: Slot,
+    page_bytes: usize,
+}
+
+impl<R> Default for Outbox<R> {
+    fn default() -> Self {
+        Outbox { records: Vec::new(), envelopes: Vec::new(), pages: Vec::new() }
+    }
+}
+
+impl<R> Outbox<R> {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This must be durable before anything that is sent here leaves.
+    pub fn persist(&mut self, record: R) {
+        self.records.push(record);
+    }
+
+    /// To a replica, possibly this one.
+    pub fn send(&mut self, to: ReplicaId, message: Message) {
+        self.envelopes.push(Envelope::Peer { to, message });
+    }
+
+    /// To a client.
+    pub fn answer(&mut self, to: Address, answer: Answer) {
+        self.envelopes.push(Envelope::Answer { to, answer });
+    }
+
+    /// From a client to a replica.
+    pub fn call(&mut self, to: ReplicaId, message: ClientMessage) {
+        self.envelopes.push(Envelope::Call { to, message });
+    }
+
+    /// To another role of this replica.
+    pub fn tell(&mut self, notice: Notice) {
+        self.envelopes.push(Envelope::Notice(notice));
+    }
+
+    /// Sends `to` what storage holds of these decided slots, in pages of at most
+    /// `page_bytes` (one value at least).
+    pub fn send_decided(&mut self, to: ReplicaId, first: Slot, upto: Slot, page_bytes: usize) {
+        self.pages.push(PageWanted { to, first, upto, page_bytes });
+    }
+
+    /// Appends the records, syncs once, and only then yields the envelopes.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says. Nothing may leave then, and the caller must end the
+    /// process: a failed sync is never retried and believed.
+    pub fn commit(&mut self, storage: &mut impl Storage<R>) -> io::Result<Vec<Envelope>> {
+        if !self.records.is_empty() {
+            storage.append(&mut self.records)?;
+            assert!(self.records.is_empty(), "storage takes all records or fails");
+            storage.sync()?;
+        }
+        let mut envelopes = std::mem::take(&mut self.envelopes);
+        for wanted in self.pages.drain(..) {
+            let mut first = wanted.first;
+            while first < wanted.upto {
+                let values = storage.decided(first, wanted.upto, wanted.page_bytes)?;
+                if values.is_empty() {
+                    break;
+                }
+                let next = first.plus(values.len() as u64);
+                let page = crate::message::ToLearner::Page { first, values };
+                envelopes.push(Envelope::Peer { to: wanted.to, message: Message::Learner(page) });
+                first = next;
+            }
+        }
+        Ok(envelopes)
+    }
+}
+
+/// Where a role's records go.
+pub trait Storage<R> {
+    /// Takes all of `records`, in order, and leaves the list empty.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written; the process must end.
+    fn append(&mut self, records: &mut Vec<R>) -> io::Result<()>;
+
+    /// Makes everything appended so far durable.
+    ///
+    /// # Errors
+    ///
+    /// When that is not certain; the process must end.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Decided values from `first` on, below `upto`, of at most `bytes` on the wire
+    /// but one at least; empty if `first` is not held. Only a learner's storage
+    /// holds any.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
+        let _ = (first, upto, bytes);
+        Ok(Vec::new())
+    }
+}
+
+/// For roles that have nothing to remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Never {}
+
+/// The storage of a role that has nothing to remember.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoStorage;
+
+impl Storage<Never> for NoStorage {
+    fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
