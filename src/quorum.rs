@@ -28,6 +28,13 @@ impl ReplicaSet {
         new
     }
 
+    /// The set without `id`.
+    #[must_use]
+    pub fn without(self, id: ReplicaId) -> ReplicaSet {
+        assert!(id.index() < REPLICAS_MAX, "replica id {id} is out of range");
+        ReplicaSet(self.0 & !(1 << id.0))
+    }
+
     /// Whether `id` is in the set.
     pub fn contains(self, id: ReplicaId) -> bool {
         id.index() < REPLICAS_MAX && self.0 & (1 << id.0) != 0

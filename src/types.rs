@@ -39,6 +39,7 @@ impl fmt::Display for ReplicaId {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[serde(try_from = "u64")]
 pub struct Ballot(pub u64);
 
 impl Ballot {
@@ -71,7 +72,28 @@ impl fmt::Display for Ballot {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[serde(try_from = "u64")]
 pub struct Slot(pub u64);
+
+/// No ballot or slot from the wire lies above this: whoever counts on from one is
+/// centuries from an overflow.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
+impl TryFrom<u64> for Ballot {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        if number <= NUMBER_MAX { Ok(Ballot(number)) } else { Err("ballot out of range") }
+    }
+}
+
+impl TryFrom<u64> for Slot {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        if number <= NUMBER_MAX { Ok(Slot(number)) } else { Err("slot out of range") }
+    }
+}
 
 impl Slot {
     /// The first slot of every log.
@@ -108,6 +130,11 @@ impl Time {
     /// The moment `us` microseconds later.
     pub fn plus_us(self, us: u64) -> Time {
         Time(self.0.saturating_add(us))
+    }
+
+    /// The moment `us` microseconds earlier, but not before the beginning.
+    pub fn minus_us(self, us: u64) -> Time {
+        Time(self.0.saturating_sub(us))
     }
 
     /// Microseconds from `earlier` to here; 0 if `earlier` is not earlier.

@@ -38,11 +38,13 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acceptor;
+pub mod campaign;
 pub mod chat;
 pub mod client;
 pub mod election;
 pub mod learner;
 pub mod proposer;
+pub mod reign;
 pub mod replica;
 
 use crate::message::{Answer, ClientMessage, Message};
@@ -55,6 +57,10 @@ pub const ACCEPT_WINDOW_SLOTS: u64 = 65_536;
 /// How many slots above what is applied a leader proposes in. Well below
 /// [`ACCEPT_WINDOW_SLOTS`], so that a follower which lags a little still votes.
 pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;
+
+/// How many bytes of decided values one request is answered with, give or take a
+/// page: what a peer that fell behind can take in without losing the rest.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a replica is told once and for all when it is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +119,7 @@ pub trait Role {
     type Record;
 
     /// Takes one input.
-    fn handle(
-        &mut self,
-        now: Time,
-        draw: u64,
-        input: Self::Input,
-        out: &mut Outbox<Self::Record>,
-    );
+    fn handle(&mut self, now: Time, draw: u64, input: Self::Input, out: &mut Outbox<Self::Record>);
 
     /// Its deadline has passed (or something woke it early: it looks for itself).
     fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Self::Record>);
@@ -253,11 +253,14 @@ impl<R> Outbox<R> {
         let mut envelopes = std::mem::take(&mut self.envelopes);
         for wanted in self.pages.drain(..) {
             let mut first = wanted.first;
-            while first < wanted.upto {
+            let mut room = ANSWER_BYTES_MAX;
+            while first < wanted.upto && room > 0 {
                 let values = storage.decided(first, wanted.upto, wanted.page_bytes)?;
                 if values.is_empty() {
                     break;
                 }
+                let bytes = values.iter().map(Value::wire_bytes_max).sum();
+                room = room.saturating_sub(bytes);
                 let next = first.plus(values.len() as u64);
                 let page = crate::message::ToLearner::Page { first, values };
                 envelopes.push(Envelope::Peer { to: wanted.to, message: Message::Learner(page) });

@@ -1,0 +1,303 @@
+//! A client: one session, one line in flight, retried until it is complete.
+//!
+//! A line goes to the replica that is believed to lead; when no answer comes in
+//! time, to all of them, since any replica that applied it may answer. Within a
+//! session commands are numbered, so however often one is sent it takes effect
+//! once.
+//!
+//! Before its first line a client asks how far the log is (hello): the session's
+//! birth, by which the log knows that an old session cannot come back to life. A
+//! session lives for a number of slots, not for a time; so a client that was quiet
+//! for [`SESSION_IDLE_US`] opens a new one for its next line, when nothing is in
+//! flight and a session costs nothing.
+//!
+//! What happens to a line is a [`Outcome`], the client's record: it is shown before
+//! anything else is sent.
+
+use super::{Outbox, Role};
+use crate::message::{Answer, ClientMessage, Request};
+use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, Time};
+
+/// The first wait for an answer; doubled each time.
+const RETRY_US: u64 = 100_000;
+
+/// The longest wait for an answer.
+const RETRY_MAX_US: u64 = 1_000_000;
+
+/// How long a client may be quiet and keep its session.
+pub const SESSION_IDLE_US: u64 = 1_000_000;
+
+/// How long a line may be in flight before the user is told, and how often again.
+const PATIENCE_US: u64 = 3_000_000;
+
+/// What becomes of a line, for whoever submitted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It stands in the log.
+    Complete {
+        /// Whose line.
+        client: ClientId,
+        /// Its number among the client's lines in the log.
+        seq: u64,
+        /// Where it stands.
+        slot: Slot,
+        /// From the submission to the first answer, in microseconds.
+        took_us: u64,
+    },
+    /// No answer yet; the client keeps trying.
+    Waiting {
+        /// Since the submission, in microseconds.
+        waited_us: u64,
+    },
+    /// The time that the user allows is over: it is not known whether the line
+    /// stands in the log. The client is finished.
+    GaveUp {
+        /// The line.
+        line: Line,
+    },
+    /// The session is gone: it is not known whether the line stands in the log. The
+    /// client is finished.
+    Expired {
+        /// The line.
+        line: Line,
+    },
+}
+
+/// What a client takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A line to be written; only when none is in flight.
+    Submit {
+        /// The line.
+        line: Line,
+        /// From the operating system's entropy, in case a session must be opened.
+        session: u64,
+    },
+    /// No more lines will come.
+    End,
+    /// A replica answers.
+    Answer(ReplicaId, Answer),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    /// Waits for a welcome, to open a session for its first line.
+    Opening {
+        line: Line,
+        session: u64,
+    },
+    InFlight {
+        request: Request,
+    },
+    Failed,
+}
+
+/// An open session.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    session: Session,
+    birth: Slot,
+    next: u64,
+    used_at: Time,
+}
+
+/// The client role.
+#[derive(Debug)]
+pub struct Client {
+    id: ClientId,
+    n: usize,
+    /// How long a line may be in flight; for ever if there is none.
+    timeout_us: Option<u64>,
+    phase: Phase,
+    open: Option<Open>,
+    leader: Ballot,
+    /// All lines completed so far stand below this slot.
+    after: Slot,
+    ended: bool,
+    submitted_at: Time,
+    retry_at: Time,
+    retry_us: u64,
+    report_at: Time,
+}
+
+impl Client {
+    /// A client of a cluster of `n`.
+    pub fn new(id: ClientId, n: usize, timeout_us: Option<u64>) -> Self {
+        Client {
+            id,
+            n,
+            timeout_us,
+            phase: Phase::Idle,
+            open: None,
+            leader: Ballot::ZERO,
+            after: Slot::ZERO,
+            ended: false,
+            submitted_at: Time(0),
+            retry_at: Time(0),
+            retry_us: RETRY_US,
+            report_at: Time(0),
+        }
+    }
+
+    /// Whether a line is on its way.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.phase, Phase::Opening { .. } | Phase::InFlight { .. })
+    }
+
+    /// Whether a line was lost sight of.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.phase, Phase::Failed)
+    }
+
+    fn submit(&mut self, now: Time, line: Line, session: u64, out: &mut Outbox<Outcome>) {
+        assert!(!self.is_busy(), "a session has one line in flight");
+        if self.has_failed() {
+            return;
+        }
+        self.submitted_at = now;
+        self.report_at = now.plus_us(PATIENCE_US);
+        self.open = self.open.filter(|open| now.since_us(open.used_at) < SESSION_IDLE_US);
+        match self.open {
+            Some(open) => self.request(now, open, line, out),
+            None => {
+                self.phase = Phase::Opening { line, session };
+                self.send_first(now, out);
+            }
+        }
+    }
+
+    fn request(&mut self, now: Time, open: Open, line: Line, out: &mut Outbox<Outcome>) {
+        let Open { session, birth, next, .. } = open;
+        let command = Command { session, seq: next, birth, line };
+        self.phase = Phase::InFlight { request: Request { command, after: self.after } };
+        self.send_first(now, out);
+    }
+
+    /// What is to be sent in this phase.
+    fn message(&self) -> Option<ClientMessage> {
+        match &self.phase {
+            Phase::Opening { .. } => Some(ClientMessage::Hello),
+            Phase::InFlight { request } => Some(ClientMessage::Request(request.clone())),
+            Phase::Idle | Phase::Failed => None,
+        }
+    }
+
+    fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
+        self.retry_us = RETRY_US;
+        self.retry_at = now.plus_us(self.retry_us);
+        if let Some(message) = self.message() {
+            out.call(self.leader.owner(self.n), message);
+        }
+    }
+
+    fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
+        self.retry_us = (2 * self.retry_us).min(RETRY_MAX_US);
+        self.retry_at = now.plus_us(self.retry_us + draw % (self.retry_us / 2));
+        let Some(message) = self.message() else { return };
+        for replica in (0..self.n as u8).map(ReplicaId) {
+            out.call(replica, message.clone());
+        }
+    }
+
+    fn handle_answer(&mut self, now: Time, answer: Answer, out: &mut Outbox<Outcome>) {
+        match answer {
+            Answer::Welcome { applied, ballot } => {
+                self.leader = self.leader.max(ballot);
+                if let Phase::Opening { line, session } = &self.phase {
+                    let session = Session { client: self.id, id: *session };
+                    let open = Open { session, birth: applied, next: 0, used_at: now };
+                    let line = line.clone();
+                    self.open = Some(open);
+                    self.request(now, open, line, out);
+                }
+            }
+            Answer::Complete { session, seq, slot, client_seq } => {
+                if self.awaits(session, seq) {
+                    let took_us = now.since_us(self.submitted_at);
+                    self.phase = Phase::Idle;
+                    self.after = self.after.max(slot.next());
+                    if let Some(open) = &mut self.open {
+                        open.next = seq + 1;
+                        open.used_at = now;
+                    }
+                    let client = self.id;
+                    out.persist(Outcome::Complete { client, seq: client_seq, slot, took_us });
+                }
+            }
+            Answer::Expired { session, seq } => {
+                if self.awaits(session, seq) {
+                    self.fail(|line| Outcome::Expired { line }, out);
+                }
+            }
+            Answer::Leader { ballot } => {
+                if ballot > self.leader {
+                    self.leader = ballot;
+                    if let Some(message) = self.message() {
+                        out.call(ballot.owner(self.n), message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn awaits(&self, session: Session, seq: u64) -> bool {
+        match &self.phase {
+            Phase::InFlight { request } => {
+                request.command.session == session && request.command.seq == seq
+            }
+            _ => false,
+        }
+    }
+
+    fn fail(&mut self, outcome: impl Fn(Line) -> Outcome, out: &mut Outbox<Outcome>) {
+        let line = match std::mem::replace(&mut self.phase, Phase::Failed) {
+            Phase::Opening { line, .. } => line,
+            Phase::InFlight { request } => request.command.line,
+            Phase::Idle | Phase::Failed => return,
+        };
+        out.persist(outcome(line));
+    }
+}
+
+impl Role for Client {
+    type Input = Input;
+    type Record = Outcome;
+
+    fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Outcome>) {
+        match input {
+            Input::Submit { line, session } => self.submit(now, line, session, out),
+            Input::End => self.ended = true,
+            Input::Answer(_, answer) => self.handle_answer(now, answer, out),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
+        if !self.is_busy() {
+            return;
+        }
+        let waited_us = now.since_us(self.submitted_at);
+        if self.timeout_us.is_some_and(|timeout_us| waited_us >= timeout_us) {
+            return self.fail(|line| Outcome::GaveUp { line }, out);
+        }
+        if now >= self.report_at {
+            self.report_at = now.plus_us(PATIENCE_US);
+            out.persist(Outcome::Waiting { waited_us });
+        }
+        if now >= self.retry_at {
+            self.send_again(now, draw, out);
+        }
+    }
+
+    fn flush(&mut self, _now: Time, _out: &mut Outbox<Outcome>) {}
+
+    fn deadline(&self) -> Option<Time> {
+        let timeout = self.timeout_us.map(|us| self.submitted_at.plus_us(us));
+        let next = self.retry_at.min(self.report_at);
+        self.is_busy().then(|| timeout.map_or(next, |timeout| timeout.min(next)))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.has_failed() || self.ended && !self.is_busy()
+    }
+}

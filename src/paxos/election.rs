@@ -1,0 +1,287 @@
+//! Election: whom this replica hears, whom it suspects, and when to try itself.
+//!
+//! Liveness only: nothing here can make two values chosen. Three ideas:
+//!
+//! - *Suspicion looks at heartbeats and at progress.* A replica suspects a leader it
+//!   has not heard serving for a drawn time, and it is *unsatisfied* when something
+//!   waits and its applied prefix has not moved for [`Election::stall_us`]. A leader
+//!   that lives but leaves a hole, or whose disk hangs, is replaced like a dead one.
+//! - *A campaign must have a chance.* Before a ballot is used, a quorum has to say
+//!   (pre-vote) that it misses a serving leader too; else a replica behind a partial
+//!   partition would climb ballots and depose a good leader when it heals.
+//!   (Ongaro's dissertation, §9.6; OmniPaxos, EuroSys '23, §2 on the three partial
+//!   partitions.)
+//! - *A leader knows that it is heard.* Heartbeats are numbered, and peers echo the
+//!   highest number they heard. A leader whose recent heartbeats a quorum does not
+//!   echo falls silent, so that its followers may elect another.
+//!
+//! Waits are drawn anew each time and double while nothing gets applied, so rivals
+//! settle. A process that was paused moves its timers by the length of the pause:
+//! it reads its mail before it suspects anyone.
+
+use super::Settings;
+use crate::message::Heartbeat;
+use crate::quorum::quorum;
+use crate::types::{Ballot, BootId, ReplicaId, Slot, Time};
+use std::collections::VecDeque;
+
+/// How often the wait may double while nothing gets applied.
+const BACKOFF_DOUBLINGS_MAX: u32 = 4;
+
+/// How many of one's own heartbeats are remembered, to tell how old an echo is.
+const ROUNDS_KEPT: usize = 64;
+
+/// What is known of one peer.
+#[derive(Debug, Clone, Default)]
+struct Peer {
+    boot: BootId,
+    round: u64,
+    /// When the newest of this replica's heartbeats that the peer has echoed left.
+    echoed: Option<Time>,
+    promised: Option<Ballot>,
+    member: bool,
+}
+
+/// Who leads, as far as this replica can hear, and when it loses patience.
+#[derive(Debug)]
+pub struct Election {
+    settings: Settings,
+    peers: Vec<Peer>,
+    round: u64,
+    /// Own rounds and when they left, oldest first.
+    sent: VecDeque<(u64, Time)>,
+    next_heartbeat: Time,
+    /// The highest ballot heard to lead, or led.
+    leader: Option<Ballot>,
+    heard_at: Option<Time>,
+    suspect_at: Time,
+    /// After an attempt that came to nothing: no other before this.
+    quiet_until: Time,
+    applied: Slot,
+    /// Since when something has waited without the applied prefix moving.
+    pending_since: Option<Time>,
+    backoff: u32,
+    seen_at: Time,
+}
+
+impl Election {
+    /// Nobody heard yet; the first wait begins with the first input.
+    pub fn new(settings: Settings, now: Time, draw: u64) -> Self {
+        let mut election = Election {
+            settings,
+            peers: vec![Peer::default(); settings.n],
+            round: 0,
+            sent: VecDeque::new(),
+            next_heartbeat: now,
+            leader: None,
+            heard_at: None,
+            suspect_at: now,
+            quiet_until: now,
+            applied: Slot::ZERO,
+            pending_since: None,
+            backoff: 0,
+            seen_at: now,
+        };
+        election.be_patient(now, draw);
+        election
+    }
+
+    /// How long the applied prefix may stand still while something waits.
+    pub fn stall_us(&self) -> u64 {
+        self.settings.election_max_us
+    }
+
+    /// The highest ballot heard to lead, or led.
+    pub fn leader(&self) -> Option<Ballot> {
+        self.leader
+    }
+
+    /// Must be called first with every input: notices that the process was paused,
+    /// and moves every timer by that long.
+    pub fn observe(&mut self, now: Time) {
+        let gap = now.since_us(self.seen_at);
+        self.seen_at = now;
+        let pause = self.settings.heartbeat_us.max(self.settings.election_min_us / 2);
+        if gap > 2 * pause {
+            let shift = gap - pause;
+            let later = |time: &mut Time| *time = time.plus_us(shift);
+            later(&mut self.suspect_at);
+            later(&mut self.quiet_until);
+            self.heard_at.iter_mut().for_each(later);
+            self.pending_since.iter_mut().for_each(later);
+            self.peers.iter_mut().filter_map(|peer| peer.echoed.as_mut()).for_each(later);
+        }
+    }
+
+    /// Begins a new wait before the leader is suspected.
+    pub fn be_patient(&mut self, now: Time, draw: u64) {
+        let (min, max) = (self.settings.election_min_us, self.settings.election_max_us);
+        let wait = min + draw % (max - min + 1);
+        self.suspect_at = now.plus_us(wait << self.backoff);
+    }
+
+    /// An attempt came to nothing: the next wait is twice as long, up to a bound.
+    pub fn back_off(&mut self, now: Time, draw: u64) {
+        self.backoff = (self.backoff + 1).min(BACKOFF_DOUBLINGS_MAX);
+        self.be_patient(now, draw);
+        self.quiet_until = self.suspect_at;
+    }
+
+    /// Takes a peer's heartbeat. Returns whether it is news: an older round of the
+    /// same boot is dropped.
+    pub fn handle_heartbeat(
+        &mut self,
+        now: Time,
+        draw: u64,
+        from: ReplicaId,
+        heartbeat: &Heartbeat,
+        member: bool,
+    ) -> bool {
+        let echoed = self
+            .sent
+            .iter()
+            .find(|(round, _)| *round == heartbeat.echo)
+            .map(|(_, sent_at)| *sent_at);
+        let peer = &mut self.peers[from.index()];
+        if peer.boot != heartbeat.boot {
+            *peer = Peer { boot: heartbeat.boot, ..Peer::default() };
+        }
+        if heartbeat.round <= peer.round {
+            return false;
+        }
+        peer.round = heartbeat.round;
+        peer.echoed = peer.echoed.max(echoed);
+        peer.promised = peer.promised.max(heartbeat.promised);
+        peer.member = member;
+        if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
+            self.leader = Some(heartbeat.ballot);
+            self.heard_at = Some(now);
+            self.be_patient(now, draw);
+        }
+        true
+    }
+
+    /// This replica leads.
+    pub fn lead(&mut self, now: Time, ballot: Ballot) {
+        self.leader = self.leader.max(Some(ballot));
+        self.next_heartbeat = now;
+        self.restart_progress(now);
+    }
+
+    /// Whoever leads from here on has the whole of [`Election::stall_us`] to show
+    /// progress.
+    pub fn restart_progress(&mut self, now: Time) {
+        if let Some(since) = &mut self.pending_since {
+            *since = now;
+        }
+    }
+
+    /// How far the log is applied, and whether something waits.
+    pub fn handle_progress(&mut self, now: Time, applied: Slot, pending: bool) {
+        if applied > self.applied {
+            self.applied = applied;
+            self.backoff = 0;
+            self.pending_since = None;
+        }
+        if !pending {
+            self.pending_since = None;
+        } else if self.pending_since.is_none() {
+            self.pending_since = Some(now);
+        }
+    }
+
+    /// Whether something has waited for too long without progress.
+    pub fn is_unsatisfied(&self, now: Time) -> bool {
+        self.pending_since.is_some_and(|since| now.since_us(since) >= self.stall_us())
+    }
+
+    /// Whether a serving leader was heard within the shortest suspicion time.
+    pub fn hears_leader(&self, now: Time) -> bool {
+        self.heard_at.is_some_and(|heard| now.since_us(heard) < self.settings.election_min_us)
+    }
+
+    /// Whether it is time to ask for pre-votes: no serving leader was heard for the
+    /// drawn wait, or whoever serves gets nothing applied.
+    pub fn suspects(&self, now: Time) -> bool {
+        now >= self.suspect_at
+            || now >= self.quiet_until && self.is_unsatisfied(now.minus_us(self.turn_us()))
+    }
+
+    /// How much longer than [`Election::stall_us`] this replica waits before it acts
+    /// on a lack of progress while heartbeats keep coming: each replica has its own
+    /// turn, so that they do not all try at once.
+    fn turn_us(&self) -> u64 {
+        let span = self.settings.election_max_us - self.settings.election_min_us;
+        span * u64::from(self.settings.id.0) / self.settings.n as u64
+    }
+
+    /// The members that have lately echoed this replica's heartbeats.
+    fn in_touch(&self, now: Time) -> impl Iterator<Item = &Peer> {
+        let within_us = self.settings.election_max_us;
+        self.peers.iter().filter(move |peer| {
+            peer.member && peer.echoed.is_some_and(|at| now.since_us(at) < within_us)
+        })
+    }
+
+    /// Whether a quorum, this replica included, echoes recent heartbeats.
+    pub fn is_heard_by_quorum(&self, now: Time) -> bool {
+        1 + self.in_touch(now).count() >= quorum(self.settings.n)
+    }
+
+    /// Whether a quorum is in touch and has promised nothing above `ballot`, as far
+    /// as is known; `own` is what this replica's acceptor has promised.
+    pub fn is_followed_by_quorum(&self, now: Time, ballot: Ballot, own: Option<Ballot>) -> bool {
+        let peers = self.in_touch(now).filter(|peer| peer.promised <= Some(ballot)).count();
+        peers + usize::from(own <= Some(ballot)) >= quorum(self.settings.n)
+    }
+
+    /// Whether so many acceptors have promised more than `ballot` that no quorum is
+    /// left for it.
+    pub fn is_overtaken_by_quorum(&self, ballot: Ballot, own: Option<Ballot>) -> bool {
+        let peers = self.peers.iter().filter(|peer| peer.promised > Some(ballot)).count();
+        let above = peers + usize::from(own > Some(ballot));
+        self.settings.n - above < quorum(self.settings.n)
+    }
+
+    /// The highest ballot that any peer says it has promised.
+    pub fn highest_promise(&self) -> Option<Ballot> {
+        self.peers.iter().filter_map(|peer| peer.promised).max()
+    }
+
+    /// Whether the next heartbeat is due.
+    pub fn heartbeat_due(&self, now: Time) -> bool {
+        now >= self.next_heartbeat
+    }
+
+    /// Begins the next round of heartbeats.
+    pub fn begin_round(&mut self, now: Time) -> u64 {
+        self.round += 1;
+        self.sent.push_back((self.round, now));
+        if self.sent.len() > ROUNDS_KEPT {
+            self.sent.pop_front();
+        }
+        self.next_heartbeat = now.plus_us(self.settings.heartbeat_us);
+        self.round
+    }
+
+    /// The highest round heard from `peer`, to be echoed to it.
+    pub fn echo_of(&self, peer: ReplicaId) -> u64 {
+        self.peers[peer.index()].round
+    }
+
+    /// When the next heartbeat is due.
+    pub fn next_heartbeat(&self) -> Time {
+        self.next_heartbeat
+    }
+
+    /// When the leader is suspected, if nothing is heard until then.
+    pub fn suspect_at(&self) -> Time {
+        self.suspect_at
+    }
+
+    /// A peer's acceptor has named its promise in a refusal.
+    pub fn note_promise(&mut self, peer: ReplicaId, promised: Ballot) {
+        let known = &mut self.peers[peer.index()].promised;
+        *known = (*known).max(Some(promised));
+    }
+}

@@ -1,0 +1,703 @@
+//! The learner: what is decided, applied in order and without gaps.
+//!
+//! A slot is decided here in one of three ways, and no other:
+//!
+//! 1. a quorum of acceptors voted for it at one ballot (only the ballot's owner is
+//!    sent votes), and the value of that slot at that ballot is known;
+//! 2. the leader of ballot b says that it saw that (a [`Decided`] mark), and this
+//!    replica's own acceptance of the slot is at exactly b;
+//! 3. a peer's decided log holds it ([`ToLearner::Page`]).
+//!
+//! Decided slots are applied to the [`Chat`](super::chat::Chat), written to the
+//! decided log, and answered to whichever client waits here: after the write, since
+//! the answer leaves through the outbox. (Paxos Made Simple, §2.3; Paxos Made Live,
+//! §5 on catching up.)
+//!
+//! Who falls behind asks one peer at a time for a bounded stretch, and the next if
+//! that one falls silent. Requests that this replica cannot serve are held here and
+//! passed to the leader, again whenever another leads, until they are applied or
+//! the client has gone. Both tables are bounded.
+
+use super::chat::{Chat, Status};
+use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings, proposer};
+use crate::message::{
+    Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
+};
+use crate::quorum::ReplicaSet;
+use crate::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Session, Slot, Time, Value};
+use std::collections::BTreeMap;
+
+/// How long a learner may be behind before it asks: what it lacks is usually on its
+/// way.
+const FETCH_DELAY_US: u64 = 10_000;
+
+/// How long one peer is waited for before the next is asked.
+const FETCH_RETRY_US: u64 = 60_000;
+
+/// How many slots are asked for at once. (What is sent is bounded in bytes too.)
+pub const FETCH_SLOTS_MAX: u64 = 1_024;
+
+/// What a page takes on the wire beside its values.
+const PAGE_OVERHEAD_BYTES: usize = 16;
+
+/// The first wait before a held request is passed on again; doubled each time.
+const FORWARD_RETRY_US: u64 = 100_000;
+
+/// The longest such wait.
+const FORWARD_RETRY_MAX_US: u64 = 1_000_000;
+
+/// How long a request is held for a client that is no longer heard.
+const WAITING_US: u64 = 10_000_000;
+
+/// How many clients may wait at one replica; more are dropped, and ask again.
+const WAITING_MAX: usize = 65_536;
+
+/// How many bytes of held lines one replica keeps.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+
+/// How many held requests are passed on in one turn.
+const FORWARD_BURST_MAX: usize = 256;
+
+/// What the decided log remembers of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where.
+    pub slot: Slot,
+    /// What was decided.
+    pub value: Value,
+    /// Its number among its client's lines, if it took effect; otherwise the slot
+    /// is a NOP line.
+    pub client_seq: Option<u64>,
+}
+
+/// What a learner takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A message, and who sent it.
+    Peer(ReplicaId, ToLearner),
+    /// A peer's heartbeat: what it has applied, and what it knows to be decided.
+    Heartbeat(ReplicaId, Heartbeat),
+    /// A client asks how far the log is.
+    Hello(Address),
+    /// The proposer of this replica could not serve a request at once: answer it,
+    /// hold it, or pass it on.
+    Held {
+        /// Where the client is to be answered.
+        origin: Address,
+        /// What it asked.
+        request: Request,
+        /// Whether it came from the client itself, not through another replica.
+        direct: bool,
+    },
+    /// The proposer of this replica leads and has proposed these values. Repeated
+    /// until they are applied.
+    Proposed {
+        /// At which ballot.
+        ballot: Ballot,
+        /// The first slot of the reign.
+        from: Slot,
+        /// The slot of the first value.
+        first: Slot,
+        /// One value a slot.
+        values: Vec<Value>,
+        /// Whom to answer, where that is known, one entry a value.
+        origins: Vec<Option<Address>>,
+    },
+    /// The proposer of this replica leads. Repeated.
+    Leading(Ballot),
+    /// The acceptor of this replica has durably accepted these values.
+    Voted {
+        /// At which ballot.
+        ballot: Ballot,
+        /// Runs of consecutive slots, each with its first slot.
+        runs: Vec<(Slot, Vec<Value>)>,
+        /// What the leader knew to be decided when it sent them.
+        decided: Decided,
+    },
+}
+
+/// Votes for slots of one ballot, which this replica owns. Nothing is ever counted
+/// across ballots: a higher one begins anew.
+#[derive(Debug, Default)]
+struct Tally {
+    ballot: Ballot,
+    /// The first slot of the reign, once the proposer has said so.
+    from: Option<Slot>,
+    /// Every slot of the reign below this has a quorum.
+    upto: Slot,
+    votes: BTreeMap<Slot, ReplicaSet>,
+}
+
+/// A client that waits for a command of its session.
+#[derive(Debug)]
+struct Waiting {
+    origin: Address,
+    seq: u64,
+    /// When the client was last heard.
+    heard_at: Time,
+    /// The whole request, if it is to be passed on; otherwise it is proposed here.
+    request: Option<Request>,
+    retry_at: Time,
+    retry_us: u64,
+}
+
+/// What is asked of a peer.
+#[derive(Debug)]
+struct Fetching {
+    upto: Slot,
+    deadline: Time,
+}
+
+/// The learner role.
+#[derive(Debug)]
+pub struct Learner {
+    settings: Settings,
+    membership: Membership,
+    chat: Chat,
+    applied: Slot,
+    /// Proposed or accepted here, not yet applied: at the highest ballot known.
+    known: BTreeMap<Slot, (Ballot, Value)>,
+    /// Decided above a gap.
+    decided: BTreeMap<Slot, Value>,
+    tally: Tally,
+    /// The newest mark of another leader.
+    mark: Decided,
+    peers_applied: Vec<Slot>,
+    behind_since: Option<Time>,
+    fetching: Option<Fetching>,
+    /// The peer that was asked last.
+    source: usize,
+    /// The highest ballot heard to lead.
+    leader: Option<Ballot>,
+    waiting: BTreeMap<Session, Waiting>,
+    waiting_bytes: usize,
+    next_tick: Time,
+    announce: bool,
+}
+
+impl Learner {
+    /// A learner that has applied nothing yet.
+    pub fn new(settings: Settings, membership: Membership) -> Self {
+        Learner {
+            settings,
+            membership,
+            chat: Chat::default(),
+            applied: Slot::ZERO,
+            known: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            tally: Tally::default(),
+            mark: Decided::default(),
+            peers_applied: vec![Slot::ZERO; settings.n],
+            behind_since: None,
+            fetching: None,
+            source: settings.id.index() + 1,
+            leader: None,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            next_tick: Time(0),
+            announce: true,
+        }
+    }
+
+    /// Every slot below this is applied.
+    pub fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// The state that all replicas share.
+    pub fn chat(&self) -> &Chat {
+        &self.chat
+    }
+
+    fn is_leader(&self) -> bool {
+        self.leader.is_some_and(|ballot| ballot.owner(self.settings.n) == self.settings.id)
+    }
+
+    /// Whether `slot` is one that this learner keeps anything about.
+    fn is_open(&self, slot: Slot) -> bool {
+        slot >= self.applied && slot < self.applied.plus(ACCEPT_WINDOW_SLOTS)
+    }
+
+    // --- what is known and what is decided ---------------------------------
+
+    /// `value` is what `slot` holds at `ballot`: proposed or accepted here.
+    fn know(&mut self, slot: Slot, ballot: Ballot, value: Value) {
+        if !self.is_open(slot) {
+            return;
+        }
+        match self.known.get(&slot) {
+            Some((held, _)) if *held > ballot => {}
+            Some((held, same)) if *held == ballot => {
+                assert!(*same == value, "slot {slot} has two values at ballot {ballot}");
+            }
+            _ => {
+                self.known.insert(slot, (ballot, value));
+            }
+        }
+    }
+
+    /// Decides `slot` if a quorum's votes or a leader's mark say so of exactly the
+    /// ballot at which its value is known.
+    fn try_decide(&mut self, slot: Slot) {
+        if slot < self.applied || self.decided.contains_key(&slot) {
+            return;
+        }
+        let Some((ballot, value)) = self.known.get(&slot) else { return };
+        let tallied = *ballot == self.tally.ballot
+            && self.tally.votes.get(&slot).is_some_and(|set| set.is_quorum(self.settings.n));
+        let marked = *ballot == self.mark.ballot && self.mark.from <= slot && slot < self.mark.upto;
+        if tallied || marked {
+            self.decided.insert(slot, value.clone());
+        }
+    }
+
+    fn handle_votes(
+        &mut self,
+        from: ReplicaId,
+        ballot: Ballot,
+        directory: DirectoryId,
+        slots: &[SlotRange],
+        out: &mut Outbox<Record>,
+    ) {
+        if ballot.owner(self.settings.n) != self.settings.id || ballot < self.tally.ballot {
+            return;
+        }
+        if !self.membership.counts(from, directory) {
+            return out.send(from, Message::Replica(ToReplica::NotMember { directory }));
+        }
+        if ballot > self.tally.ballot {
+            self.tally = Tally { ballot, ..Tally::default() };
+        }
+        let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);
+        let end = start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS);
+        for range in slots {
+            let mut slot = range.first.max(start);
+            let stop = range.first.plus(range.count).min(end);
+            while slot < stop {
+                self.tally.votes.entry(slot).or_default().insert(from);
+                self.try_decide(slot);
+                slot = slot.next();
+            }
+        }
+        self.advance_tally();
+    }
+
+    /// Moves the tally's mark over every slot with a quorum.
+    fn advance_tally(&mut self) {
+        let n = self.settings.n;
+        if self.tally.from.is_none() {
+            return;
+        }
+        while self.tally.votes.get(&self.tally.upto).is_some_and(|set| set.is_quorum(n)) {
+            self.tally.upto = self.tally.upto.next();
+            self.announce = true;
+        }
+    }
+
+    fn handle_proposed(
+        &mut self,
+        now: Time,
+        ballot: Ballot,
+        from: Slot,
+        proposals: impl Iterator<Item = (Slot, Value, Option<Address>)>,
+    ) {
+        if ballot < self.tally.ballot {
+            return;
+        }
+        if ballot > self.tally.ballot {
+            self.tally = Tally { ballot, ..Tally::default() };
+        }
+        if self.tally.from.is_none() {
+            self.tally.from = Some(from);
+            self.tally.upto = from;
+        }
+        self.leader = self.leader.max(Some(ballot));
+        for (slot, value, origin) in proposals {
+            if let (Some(origin), Value::Command(command)) = (origin, &value)
+                && slot >= self.applied
+            {
+                self.wait(now, command.session, command.seq, origin, None);
+            }
+            self.know(slot, ballot, value);
+            self.try_decide(slot);
+        }
+        self.advance_tally();
+    }
+
+    fn handle_mark(&mut self, mark: Decided) {
+        if mark.ballot.owner(self.settings.n) == self.settings.id
+            || mark.ballot < self.mark.ballot
+            || mark.upto <= mark.from
+        {
+            return;
+        }
+        let same = mark.ballot == self.mark.ballot && mark.from == self.mark.from;
+        if same && mark.upto <= self.mark.upto {
+            return;
+        }
+        let start = if same { self.mark.upto } else { mark.from };
+        self.mark = mark;
+        let slots: Vec<Slot> = self
+            .known
+            .range(start.max(self.applied).min(mark.upto)..mark.upto)
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in slots {
+            self.try_decide(slot);
+        }
+    }
+
+    fn handle_page(
+        &mut self,
+        now: Time,
+        first: Slot,
+        values: Vec<Value>,
+        out: &mut Outbox<Record>,
+    ) {
+        let before = self.applied;
+        for (slot, value) in (first.0..).map(Slot).zip(values) {
+            if !self.is_open(slot) {
+                continue;
+            }
+            match self.decided.get(&slot) {
+                Some(held) if *held != value => {
+                    log::error!("slot {slot} is decided otherwise by a peer: its page is refused");
+                    return;
+                }
+                Some(_) => {}
+                None => {
+                    self.decided.insert(slot, value);
+                }
+            }
+        }
+        self.apply(out);
+        let Some(fetching) = &mut self.fetching else { return };
+        if self.applied >= fetching.upto {
+            // All that was asked for is here. Far behind still: go on at once.
+            let far = self.horizon().since(self.applied) > FETCH_SLOTS_MAX / 4;
+            self.fetching = None;
+            self.behind_since = far.then_some(Time(0));
+        } else if self.applied > before {
+            fetching.deadline = now.plus_us(FETCH_RETRY_US);
+        }
+    }
+
+    // --- applying and answering --------------------------------------------
+
+    fn apply(&mut self, out: &mut Outbox<Record>) {
+        let before = self.applied;
+        while let Some(value) = self.decided.remove(&self.applied) {
+            let slot = self.applied;
+            let client_seq = self.chat.apply(slot, &value);
+            let command = match &value {
+                Value::Command(command) => Some(command.clone()),
+                Value::Noop => None,
+            };
+            out.persist(Record { slot, value, client_seq });
+            self.known.remove(&slot);
+            self.applied = slot.next();
+            if let Some(command) = command {
+                self.answer_waiting(&command, out);
+            }
+        }
+        if self.applied > before {
+            self.announce = true;
+            self.behind_since = None;
+            self.forget_tallied();
+        }
+    }
+
+    /// The command (or one below it) of a session is applied: whoever waited for it
+    /// is answered.
+    fn answer_waiting(&mut self, command: &Command, out: &mut Outbox<Record>) {
+        let Some(waiting) = self.waiting.get(&command.session) else { return };
+        let probe = Command { seq: waiting.seq, ..command.clone() };
+        match self.chat.status(&probe, self.applied) {
+            Status::Complete { slot, client_seq } => {
+                let (session, seq) = (command.session, waiting.seq);
+                out.answer(waiting.origin, Answer::Complete { session, seq, slot, client_seq });
+                self.stop_waiting(session);
+            }
+            Status::Past | Status::Expired => self.stop_waiting(command.session),
+            Status::Next | Status::Ahead => {}
+        }
+    }
+
+    /// Votes below the tally's mark and the applied point have done their work. A
+    /// reign whose slots were fetched instead counts on from there.
+    fn forget_tallied(&mut self) {
+        if self.tally.from.is_some() && self.applied > self.tally.upto {
+            self.tally.from = Some(self.applied);
+            self.tally.upto = self.applied;
+        }
+        let keep = self.tally.upto.min(self.applied);
+        if self.tally.votes.first_key_value().is_some_and(|(slot, _)| *slot < keep) {
+            self.tally.votes = self.tally.votes.split_off(&keep);
+        }
+        self.advance_tally();
+    }
+
+    // --- clients that wait ---------------------------------------------------
+
+    fn wait(
+        &mut self,
+        now: Time,
+        session: Session,
+        seq: u64,
+        origin: Address,
+        request: Option<Request>,
+    ) {
+        self.stop_waiting(session);
+        let bytes = request.as_ref().map_or(0, |request| request.command.line.len());
+        if self.waiting.len() >= WAITING_MAX || self.waiting_bytes + bytes > WAITING_BYTES_MAX {
+            return;
+        }
+        self.waiting_bytes += bytes;
+        let waiting = Waiting {
+            origin,
+            seq,
+            heard_at: now,
+            request,
+            retry_at: now.plus_us(FORWARD_RETRY_US),
+            retry_us: FORWARD_RETRY_US,
+        };
+        self.waiting.insert(session, waiting);
+    }
+
+    fn stop_waiting(&mut self, session: Session) {
+        if let Some(waiting) = self.waiting.remove(&session) {
+            self.waiting_bytes -= waiting.request.map_or(0, |request| request.command.line.len());
+        }
+    }
+
+    fn handle_held(
+        &mut self,
+        now: Time,
+        origin: Address,
+        request: Request,
+        direct: bool,
+        out: &mut Outbox<Record>,
+    ) {
+        let command = &request.command;
+        let (session, seq) = (command.session, command.seq);
+        match self.chat.status(command, self.applied) {
+            Status::Complete { slot, client_seq } => {
+                out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
+                return;
+            }
+            Status::Past => return,
+            Status::Expired if self.applied >= request.after => {
+                return out.answer(origin, Answer::Expired { session, seq });
+            }
+            // Not far enough to know, or a client that talks nonsense: whoever leads
+            // can tell. It is not held, so it makes nobody suspect anyone.
+            Status::Expired | Status::Ahead => {
+                if direct && !self.is_leader() {
+                    self.pass_on(origin, request, out);
+                }
+            }
+            Status::Next => {
+                self.wait(now, session, seq, origin, Some(request.clone()));
+                if direct || self.is_leader() {
+                    self.pass_on(origin, request, out);
+                }
+            }
+        }
+        if direct
+            && !self.is_leader()
+            && let Some(ballot) = self.leader
+        {
+            out.answer(origin, Answer::Leader { ballot });
+        }
+    }
+
+    /// To the proposer that leads, here or elsewhere.
+    fn pass_on(&self, origin: Address, request: Request, out: &mut Outbox<Record>) {
+        let Some(leader) = self.leader else { return };
+        let to = leader.owner(self.settings.n);
+        if to == self.settings.id {
+            out.tell(Notice::Proposer(proposer::Input::Servable { origin, request }));
+        } else {
+            out.send(to, Message::Proposer(ToProposer::Forward { origin, request }));
+        }
+    }
+
+    /// Another leads: what is held goes there without waiting its turn.
+    fn follow(&mut self, now: Time, ballot: Ballot) {
+        if self.leader.is_none_or(|leader| leader < ballot) {
+            self.leader = Some(ballot);
+            for waiting in self.waiting.values_mut() {
+                waiting.retry_at = now;
+                waiting.retry_us = FORWARD_RETRY_US;
+            }
+            self.next_tick = now;
+        }
+    }
+
+    fn retry_waiting(&mut self, now: Time, out: &mut Outbox<Record>) {
+        let gone = |waiting: &Waiting| now.since_us(waiting.heard_at) > WAITING_US;
+        let due: Vec<Session> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.retry_at <= now)
+            .map(|(session, _)| *session)
+            .take(FORWARD_BURST_MAX)
+            .collect();
+        for session in due {
+            let Some(waiting) = self.waiting.get_mut(&session) else { continue };
+            if gone(waiting) {
+                self.stop_waiting(session);
+                continue;
+            }
+            waiting.retry_us = (2 * waiting.retry_us).min(FORWARD_RETRY_MAX_US);
+            waiting.retry_at = now.plus_us(waiting.retry_us);
+            if let Some(request) = waiting.request.clone() {
+                let origin = waiting.origin;
+                self.pass_on(origin, request, out);
+            }
+        }
+    }
+
+    // --- catching up ---------------------------------------------------------
+
+    /// The highest slot that anyone is known to have decided, exclusive.
+    fn horizon(&self) -> Slot {
+        let marked = if self.mark.upto > self.mark.from { self.mark.upto } else { Slot::ZERO };
+        let peers = self.peers_applied.iter().copied().max().unwrap_or_default();
+        peers.max(marked)
+    }
+
+    /// Asks a peer for what is missing, once it has been missing for a while.
+    fn catch_up(&mut self, now: Time, out: &mut Outbox<Record>) {
+        if self.horizon() <= self.applied {
+            self.behind_since = None;
+            self.fetching = None;
+            return;
+        }
+        let since = *self.behind_since.get_or_insert(now);
+        let from = match &self.fetching {
+            Some(fetching) if now < fetching.deadline => return,
+            // It fell silent: the next one.
+            Some(_) => self.source + 1,
+            None if now < since.plus_us(FETCH_DELAY_US) => return,
+            None => self.source,
+        };
+        self.fetching = None;
+        self.behind_since = Some(now);
+        let Some(peer) = self.peer_ahead(from) else { return };
+        self.source = peer.index();
+        let first = self.applied;
+        let upto = self.peers_applied[peer.index()].min(first.plus(FETCH_SLOTS_MAX));
+        out.send(peer, Message::Learner(ToLearner::Fetch { first, upto }));
+        self.fetching = Some(Fetching { upto, deadline: now.plus_us(FETCH_RETRY_US) });
+    }
+
+    /// The first peer, counted round from index `from`, that has applied more than
+    /// this replica.
+    fn peer_ahead(&self, from: usize) -> Option<ReplicaId> {
+        let n = self.settings.n;
+        (0..n)
+            .map(|step| (from + step) % n)
+            .find(|peer| {
+                *peer != self.settings.id.index() && self.peers_applied[*peer] > self.applied
+            })
+            .map(|peer| ReplicaId(peer as u8))
+    }
+
+    /// Whether something waits that a serving leader would have got applied.
+    fn is_pending(&self) -> bool {
+        let leader = self.leader.unwrap_or_default();
+        !self.decided.is_empty()
+            || self.known.values().any(|(ballot, _)| *ballot >= leader)
+            || self.waiting.values().any(|waiting| {
+                waiting.request.as_ref().is_some_and(|request| {
+                    self.chat.status(&request.command, self.applied) == Status::Next
+                })
+            })
+    }
+}
+
+impl Role for Learner {
+    type Input = Input;
+    type Record = Record;
+
+    fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
+        match input {
+            Input::Peer(from, ToLearner::Votes { ballot, directory, slots }) => {
+                self.handle_votes(from, ballot, directory, &slots, out);
+            }
+            Input::Peer(from, ToLearner::Fetch { first, upto }) => {
+                let upto = upto.min(self.applied).min(first.plus(FETCH_SLOTS_MAX));
+                let page_bytes = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
+                out.send_decided(from, first, upto, page_bytes);
+            }
+            Input::Peer(_, ToLearner::Page { first, values }) => {
+                self.handle_page(now, first, values, out);
+            }
+            Input::Heartbeat(from, heartbeat) => {
+                let applied = &mut self.peers_applied[from.index()];
+                *applied = (*applied).max(heartbeat.applied);
+                if heartbeat.leading {
+                    self.follow(now, heartbeat.ballot);
+                    self.handle_mark(heartbeat.decided);
+                }
+            }
+            Input::Hello(origin) => {
+                let ballot = self.leader.unwrap_or_default();
+                out.answer(origin, Answer::Welcome { applied: self.applied, ballot });
+            }
+            Input::Held { origin, request, direct } => {
+                self.handle_held(now, origin, request, direct, out);
+            }
+            Input::Proposed { ballot, from, first, values, origins } => {
+                let slots = (first.0..).map(Slot);
+                let proposals = slots.zip(values).zip(origins).map(|((s, v), o)| (s, v, o));
+                self.handle_proposed(now, ballot, from, proposals);
+            }
+            Input::Leading(ballot) => self.follow(now, ballot),
+            Input::Voted { ballot, runs, decided } => {
+                for (first, values) in runs {
+                    for (slot, value) in (first.0..).map(Slot).zip(values) {
+                        self.know(slot, ballot, value);
+                        self.try_decide(slot);
+                    }
+                }
+                self.handle_mark(decided);
+            }
+        }
+        self.apply(out);
+    }
+
+    fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
+        if now >= self.next_tick {
+            self.next_tick = now.plus_us(self.settings.heartbeat_us);
+            self.announce = true;
+            self.retry_waiting(now, out);
+        }
+    }
+
+    fn flush(&mut self, now: Time, out: &mut Outbox<Record>) {
+        self.catch_up(now, out);
+        if std::mem::take(&mut self.announce) {
+            let decided = Decided {
+                ballot: self.tally.ballot,
+                from: self.tally.from.unwrap_or(self.tally.upto),
+                upto: self.tally.upto,
+            };
+            let pending = self.is_pending();
+            let applied = self.applied;
+            let progress = proposer::Input::Progress { applied, decided, pending };
+            out.tell(Notice::Proposer(progress));
+            out.tell(Notice::Acceptor(super::acceptor::Input::Applied(applied)));
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let fetch = match (&self.fetching, self.behind_since) {
+            (Some(fetching), _) => Some(fetching.deadline),
+            (None, Some(since)) => Some(since.plus_us(FETCH_DELAY_US)),
+            (None, None) => None,
+        };
+        Some(fetch.map_or(self.next_tick, |fetch| fetch.min(self.next_tick)))
+    }
+}

@@ -1,0 +1,524 @@
+//! The proposer: who leads, and what is proposed.
+//!
+//! A replica is in one of four phases, each with just the data it needs:
+//!
+//! ```text
+//!             suspects              quorum would help         quorum promised
+//! Following ----------> PreVoting -------------------> Campaigning ------------> Leading
+//!     ^                     |                               |                       |
+//!     '---------------------'--- refused, hopeless ---------'--- a higher ballot, --'
+//!                                                                unheard, unsatisfied
+//! ```
+//!
+//! Ballot 0 belongs to replica 0 and needs nobody's promise but its own acceptor's,
+//! on a cluster that has just warmed up: nothing can have been accepted before it.
+//!
+//! [`Election`] knows whom to suspect and when, [`Campaign`] is phase 1,
+//! [`Reign`] phase 2. A leader whose ballot was overtaken by an acceptor that no
+//! quorum follows goes above it at once; one that a quorum has left, or that a
+//! quorum does not hear, or that gets nothing applied, falls silent.
+
+use super::campaign::{Campaign, Mandate};
+use super::election::Election;
+use super::reign::{Admission, Reign};
+use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
+use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToProposer, ToReplica};
+use crate::quorum::ReplicaSet;
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, Time};
+
+/// How long a pre-vote waits for answers before it is sent again.
+const PRE_VOTE_RETRY_US: u64 = 40_000;
+
+/// What a proposer takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A message, and who sent it.
+    Peer(ReplicaId, ToProposer),
+    /// A peer's heartbeat.
+    Heartbeat(ReplicaId, Heartbeat),
+    /// A client's request, and where it is to be answered.
+    Client(Address, Request),
+    /// The learner of this replica says that this request is its session's next.
+    Servable {
+        /// Where the client is to be answered.
+        origin: Address,
+        /// What it asked.
+        request: Request,
+    },
+    /// How far the learner of this replica is. Cumulative, and repeated.
+    Progress {
+        /// Every slot below this is applied.
+        applied: Slot,
+        /// What this replica has tallied in its own reign.
+        decided: Decided,
+        /// Whether something waits that a serving leader would get applied.
+        pending: bool,
+    },
+    /// What the acceptor of this replica has promised. Cumulative, and repeated.
+    Promised(Ballot),
+}
+
+#[derive(Debug)]
+struct PreVote {
+    ballot: Ballot,
+    round: u64,
+    granted: ReplicaSet,
+    resend_at: Time,
+    give_up_at: Time,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Following,
+    PreVoting(PreVote),
+    Campaigning(Box<Campaign>),
+    Leading { reign: Box<Reign>, since: Time },
+}
+
+/// The proposer role.
+#[derive(Debug)]
+pub struct Proposer {
+    settings: Settings,
+    membership: Membership,
+    election: Election,
+    phase: Phase,
+    /// The highest ballot heard of, anywhere.
+    seen: Ballot,
+    promised: Option<Ballot>,
+    applied: Slot,
+    pending: bool,
+    pre_vote_round: u64,
+    /// Whether ballot 0 may still be led.
+    first_ballot: bool,
+}
+
+impl Proposer {
+    /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as
+    /// soon as its acceptor has promised it.
+    pub fn new(settings: Settings, membership: Membership, now: Time, draw: u64) -> Self {
+        let first_ballot =
+            settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
+        Proposer {
+            settings,
+            membership,
+            election: Election::new(settings, now, draw),
+            phase: Phase::Following,
+            seen: Ballot::ZERO,
+            promised: None,
+            applied: Slot::ZERO,
+            pending: false,
+            pre_vote_round: 0,
+            first_ballot,
+        }
+    }
+
+    /// The ballot under which this replica leads, if it does.
+    pub fn leading(&self) -> Option<Ballot> {
+        match &self.phase {
+            Phase::Leading { reign, .. } => Some(reign.ballot()),
+            _ => None,
+        }
+    }
+
+    fn is_voter(&self) -> bool {
+        self.membership.is_voter(self.settings.id)
+    }
+
+    /// Whether a vote of `from` counts; tells it if not.
+    fn counts(&self, from: ReplicaId, directory: DirectoryId, out: &mut Outbox<Never>) -> bool {
+        let counts = self.membership.counts(from, directory);
+        if !counts {
+            out.send(from, Message::Replica(ToReplica::NotMember { directory }));
+        }
+        counts
+    }
+
+    fn peers(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        let me = self.settings.id;
+        (0..self.settings.n as u8).map(ReplicaId).filter(move |id| *id != me)
+    }
+
+    // --- from phase to phase -------------------------------------------------
+
+    fn follow(&mut self, why: &str, out: &mut Outbox<Never>) {
+        let id = self.settings.id;
+        match std::mem::replace(&mut self.phase, Phase::Following) {
+            Phase::Following => {}
+            Phase::PreVoting(vote) => {
+                log::debug!("replica {id}: drops pre-vote {}: {why}", vote.ballot)
+            }
+            Phase::Campaigning(campaign) => {
+                log::info!("replica {id}: gives up ballot {}: {why}", campaign.ballot());
+            }
+            Phase::Leading { reign, .. } => {
+                log::info!("replica {id}: no longer leads with ballot {}: {why}", reign.ballot());
+                for (origin, request) in reign.into_queue() {
+                    out.tell(Notice::Learner(learner::Input::Held {
+                        origin,
+                        request,
+                        direct: false,
+                    }));
+                }
+            }
+        }
+    }
+
+    fn begin_pre_vote(&mut self, now: Time, out: &mut Outbox<Never>) {
+        self.pre_vote_round += 1;
+        let mut granted = ReplicaSet::EMPTY;
+        granted.insert(self.settings.id);
+        let vote = PreVote {
+            ballot: self.seen.next_owned(self.settings.id, self.settings.n),
+            round: self.pre_vote_round,
+            granted,
+            resend_at: now,
+            give_up_at: now.plus_us(self.settings.election_min_us),
+        };
+        log::debug!("replica {}: asks for pre-votes for ballot {}", self.settings.id, vote.ballot);
+        self.phase = Phase::PreVoting(vote);
+        self.continue_pre_vote(now, out);
+    }
+
+    /// Asks whoever has not granted yet, or campaigns once a quorum has.
+    fn continue_pre_vote(&mut self, now: Time, out: &mut Outbox<Never>) {
+        let peers = self.peers();
+        let Phase::PreVoting(vote) = &mut self.phase else { return };
+        if vote.granted.is_quorum(self.settings.n) {
+            let ballot = vote.ballot;
+            return self.begin_campaign(now, ballot, out);
+        }
+        if now >= vote.resend_at {
+            vote.resend_at = now.plus_us(PRE_VOTE_RETRY_US);
+            for peer in peers.filter(|peer| !vote.granted.contains(*peer)) {
+                let ask = ToProposer::PreVote { ballot: vote.ballot, round: vote.round };
+                out.send(peer, Message::Proposer(ask));
+            }
+        }
+    }
+
+    fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
+        self.seen = self.seen.max(ballot);
+        let campaign = Campaign::begin(self.settings, ballot, self.applied, now, out);
+        log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
+        self.phase = Phase::Campaigning(Box::new(campaign));
+    }
+
+    fn lead(&mut self, now: Time, ballot: Ballot, mandate: Mandate, out: &mut Outbox<Never>) {
+        let id = self.settings.id;
+        log::info!("replica {id}: leads with ballot {ballot}");
+        let found = mandate.values.len();
+        if found > 0 {
+            log::info!(
+                "replica {id}: proposes slots {} and the {found} from there on again",
+                mandate.first
+            );
+        }
+        let Mandate { first, values } = mandate;
+        let reign = Reign::begin(self.settings, ballot, first, values, self.applied, now);
+        self.phase = Phase::Leading { reign: Box::new(reign), since: now };
+        self.election.lead(now, ballot);
+        out.tell(Notice::Learner(learner::Input::Leading(ballot)));
+        self.send_heartbeats(now, out);
+    }
+
+    // --- messages --------------------------------------------------------------
+
+    fn handle_heartbeat(
+        &mut self,
+        now: Time,
+        draw: u64,
+        from: ReplicaId,
+        heartbeat: &Heartbeat,
+        out: &mut Outbox<Never>,
+    ) {
+        let member = self.membership.counts(from, heartbeat.directory);
+        if !self.election.handle_heartbeat(now, draw, from, heartbeat, member) || !member {
+            return;
+        }
+        self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
+        if heartbeat.leading {
+            let deposed = match &self.phase {
+                Phase::Following => false,
+                Phase::PreVoting(_) => !self.election.is_unsatisfied(now),
+                Phase::Campaigning(campaign) => campaign.ballot() < heartbeat.ballot,
+                Phase::Leading { reign, .. } => reign.ballot() < heartbeat.ballot,
+            };
+            if deposed {
+                self.follow("another leads", out);
+            }
+        }
+        self.go_above(now, out);
+    }
+
+    /// A leader that some acceptor has left behind, while a quorum still follows it,
+    /// goes above that one's promise at once; one that a quorum has left gives way.
+    fn go_above(&mut self, now: Time, out: &mut Outbox<Never>) {
+        let Phase::Leading { reign, .. } = &self.phase else { return };
+        let ballot = reign.ballot();
+        if self.election.is_overtaken_by_quorum(ballot, self.promised) {
+            self.follow("a quorum has promised a higher one", out);
+        } else if self.election.highest_promise() > Some(ballot)
+            && self.election.is_followed_by_quorum(now, ballot, self.promised)
+        {
+            self.follow("an acceptor has promised a higher one", out);
+            let ballot = self.seen.next_owned(self.settings.id, self.settings.n);
+            self.begin_campaign(now, ballot, out);
+        }
+    }
+
+    fn handle_promise(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        page: Promise,
+        out: &mut Outbox<Never>,
+    ) {
+        if !self.counts(from, page.directory, out) {
+            return;
+        }
+        let Phase::Campaigning(campaign) = &mut self.phase else { return };
+        let ballot = campaign.ballot();
+        if let Some(mandate) = campaign.handle_promise(now, from, page, out) {
+            self.lead(now, ballot, mandate, out);
+        }
+    }
+
+    fn handle_nack(
+        &mut self,
+        now: Time,
+        draw: u64,
+        from: ReplicaId,
+        ballot: Ballot,
+        promised: Ballot,
+        out: &mut Outbox<Never>,
+    ) {
+        self.seen = self.seen.max(promised);
+        if from == self.settings.id {
+            self.promised = self.promised.max(Some(promised));
+        } else {
+            self.election.note_promise(from, promised);
+        }
+        match &self.phase {
+            Phase::Campaigning(campaign) if campaign.ballot() == ballot => {
+                self.follow("refused", out);
+                self.election.back_off(now, draw);
+            }
+            Phase::Leading { .. } => self.go_above(now, out),
+            _ => {}
+        }
+    }
+
+    /// Would this replica help another to lead?
+    fn would_follow(&self, now: Time, ballot: Ballot) -> bool {
+        let serves = match &self.phase {
+            Phase::Leading { .. } => true,
+            _ => self.election.hears_leader(now),
+        };
+        self.is_voter()
+            && self.promised < Some(ballot)
+            && (!serves || self.election.is_unsatisfied(now))
+    }
+
+    fn handle_pre_vote_reply(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        granted: bool,
+        promised: Option<Ballot>,
+        out: &mut Outbox<Never>,
+    ) {
+        self.seen = self.seen.max(promised.unwrap_or_default());
+        let Phase::PreVoting(vote) = &mut self.phase else { return };
+        if promised >= Some(vote.ballot) {
+            // It could not promise this one; ask everyone about a higher one.
+            self.begin_pre_vote(now, out);
+        } else if granted {
+            vote.granted.insert(from);
+            self.continue_pre_vote(now, out);
+        }
+    }
+
+    /// From a client, or through another replica (`direct` false).
+    fn handle_request(
+        &mut self,
+        origin: Address,
+        request: Request,
+        direct: bool,
+        out: &mut Outbox<Never>,
+    ) {
+        let unsure = match &mut self.phase {
+            Phase::Leading { reign, .. } => match reign.admit(origin, request, false) {
+                Admission::Taken => None,
+                Admission::Unsure(origin, request) => Some((origin, request)),
+            },
+            _ => Some((origin, request)),
+        };
+        if let Some((origin, request)) = unsure {
+            out.tell(Notice::Learner(learner::Input::Held { origin, request, direct }));
+        }
+    }
+
+    fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
+        let round = self.election.begin_round(now);
+        let (leading, decided) = match &self.phase {
+            Phase::Leading { reign, .. } => (Some(reign.ballot()), reign.decided()),
+            _ => (None, Decided::default()),
+        };
+        if let Some(ballot) = leading {
+            out.tell(Notice::Learner(learner::Input::Leading(ballot)));
+        }
+        for peer in self.peers() {
+            let heartbeat = Heartbeat {
+                boot: self.settings.boot,
+                round,
+                echo: self.election.echo_of(peer),
+                directory: self.membership.directory,
+                ballot: leading.or(self.election.leader()).unwrap_or_default(),
+                leading: leading.is_some(),
+                promised: self.promised,
+                applied: self.applied,
+                decided,
+            };
+            out.send(peer, Message::Heartbeat(heartbeat));
+        }
+    }
+
+    // --- time --------------------------------------------------------------------
+
+    fn advance_phase(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
+        match &mut self.phase {
+            Phase::Following if self.first_ballot => {
+                self.first_ballot = false;
+                let campaign = Campaign::begin_first(self.settings, now, out);
+                self.phase = Phase::Campaigning(Box::new(campaign));
+            }
+            Phase::Following => {
+                if self.is_voter() && self.election.suspects(now) {
+                    self.election.be_patient(now, draw);
+                    self.begin_pre_vote(now, out);
+                }
+            }
+            Phase::PreVoting(vote) => {
+                if now >= vote.give_up_at {
+                    self.follow("no quorum would help", out);
+                    self.election.back_off(now, draw);
+                } else {
+                    self.continue_pre_vote(now, out);
+                }
+            }
+            Phase::Campaigning(campaign) => {
+                if campaign.is_hopeless(now) {
+                    self.follow("no quorum promised", out);
+                    self.election.back_off(now, draw);
+                } else {
+                    campaign.handle_timeout(now, out);
+                }
+            }
+            Phase::Leading { reign, since } => {
+                let established = now.since_us(*since) >= self.settings.election_max_us;
+                if established && !self.election.is_heard_by_quorum(now) {
+                    self.follow("no quorum hears it", out);
+                    self.election.back_off(now, draw);
+                } else if self.election.is_unsatisfied(now) {
+                    self.follow("nothing gets applied", out);
+                    self.election.back_off(now, draw);
+                } else {
+                    reign.handle_timeout(now, out);
+                }
+            }
+        }
+    }
+
+    /// What waits: at the learner, or in the own reign.
+    fn note_progress(&mut self, now: Time) {
+        let proposing = match &self.phase {
+            Phase::Leading { reign, .. } => reign.is_pending(),
+            _ => false,
+        };
+        self.election.handle_progress(now, self.applied, self.pending || proposing);
+    }
+}
+
+impl Role for Proposer {
+    type Input = Input;
+    type Record = Never;
+
+    fn handle(&mut self, now: Time, draw: u64, input: Input, out: &mut Outbox<Never>) {
+        self.election.observe(now);
+        match input {
+            Input::Peer(from, ToProposer::Promise(page)) => {
+                self.handle_promise(now, from, page, out);
+            }
+            Input::Peer(from, ToProposer::Nack { ballot, promised }) => {
+                self.handle_nack(now, draw, from, ballot, promised, out);
+            }
+            Input::Peer(from, ToProposer::PreVote { ballot, round }) => {
+                let granted =
+                    ballot.owner(self.settings.n) == from && self.would_follow(now, ballot);
+                let directory = self.membership.directory;
+                let promised = self.promised;
+                let reply = ToProposer::PreVoteReply { round, granted, promised, directory };
+                out.send(from, Message::Proposer(reply));
+            }
+            Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, directory }) => {
+                if round == self.pre_vote_round && self.counts(from, directory, out) {
+                    self.handle_pre_vote_reply(now, from, granted, promised, out);
+                }
+            }
+            Input::Peer(_, ToProposer::Forward { origin, request }) => {
+                self.handle_request(origin, request, false, out);
+            }
+            Input::Heartbeat(from, heartbeat) => {
+                self.handle_heartbeat(now, draw, from, &heartbeat, out);
+            }
+            Input::Client(origin, request) => self.handle_request(origin, request, true, out),
+            Input::Servable { origin, request } => {
+                if let Phase::Leading { reign, .. } = &mut self.phase {
+                    reign.admit(origin, request, true);
+                }
+            }
+            Input::Progress { applied, decided, pending } => {
+                self.applied = self.applied.max(applied);
+                self.pending = pending;
+                if let Phase::Leading { reign, .. } = &mut self.phase {
+                    reign.handle_progress(applied, decided);
+                }
+                self.note_progress(now);
+            }
+            Input::Promised(ballot) => {
+                self.promised = self.promised.max(Some(ballot));
+                self.seen = self.seen.max(ballot);
+                self.go_above(now, out);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
+        self.election.observe(now);
+        self.note_progress(now);
+        self.advance_phase(now, draw, out);
+        if self.is_voter() && self.election.heartbeat_due(now) {
+            self.send_heartbeats(now, out);
+        }
+    }
+
+    fn flush(&mut self, now: Time, out: &mut Outbox<Never>) {
+        if let Phase::Leading { reign, .. } = &mut self.phase {
+            reign.flush(now, out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if !self.is_voter() {
+            return None;
+        }
+        let phase = match &self.phase {
+            Phase::Following => Some(self.election.suspect_at()),
+            Phase::PreVoting(vote) => Some(vote.resend_at.min(vote.give_up_at)),
+            Phase::Campaigning(campaign) => Some(campaign.deadline()),
+            Phase::Leading { reign, .. } => reign.deadline(),
+        };
+        let heartbeat = self.election.next_heartbeat();
+        Some(phase.map_or(heartbeat, |phase| phase.min(heartbeat)))
+    }
+}
