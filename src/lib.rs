@@ -5,5 +5,6 @@
 //! ARCHITECTURE.md has the map and the invariants.
 
 pub mod config;
-pub mod types;
 pub mod quorum;
+pub mod scenario;
+pub mod types;

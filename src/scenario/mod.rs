@@ -1,0 +1,2 @@
+//! The eight scenarios, and the verdict on what they leave behind.
+pub mod verdict;
