@@ -4,7 +4,10 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
+pub mod config;
 pub mod message;
 pub mod paxos;
 pub mod quorum;
+pub mod scenario;
+pub mod storage;
 pub mod types;

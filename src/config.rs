@@ -1,0 +1,308 @@
+//! Where the replicas are, and what every program's command line has in common.
+//!
+//! *The cluster file* is the one thing that all programs agree on: one `ip port`
+//! pair a line, and the line's number, from 0 and without comments and blank lines,
+//! is the replica's id. A host may be a name, an IPv4 or an IPv6 address (also in
+//! brackets). [`Config::load`] refuses what could only lead to a cluster that waits
+//! for ever: a count that does not fit `f`, an address that stands twice, port 0.
+//! Names are resolved once, here; nothing later blocks on a resolver. A replica has
+//! one socket, so the whole cluster speaks one address family: IPv4 where every host
+//! has such an address, otherwise IPv6.
+//!
+//! *Errors are one line* and say where the fault is: `file:line: what is wrong`
+//! where a line is at fault, otherwise the option. They are for the user who typed
+//! the option, and every program ends with [`EXIT_USAGE`] on them.
+//!
+//! *The command line* is in [`command_line`]: [`parse_args`], values with a range
+//! ([`Bounded`], [`Percent`]), [`usage_error`], logging, and [`derive_seed`].
+//!
+//! What this does not do: watch the file, or look at any address other than by
+//! resolving it. Files may differ between hosts in the addresses (NAT, proxies);
+//! identity travels in the frames.
+
+use crate::types::REPLICAS_MAX;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+pub mod command_line;
+
+pub use command_line::{
+    Bounded, EXIT_FAILED, EXIT_USAGE, Parsed, Percent, derive_seed, init_logging, parse,
+    parse_args, say, usage_error,
+};
+
+/// The most failures a cluster may tolerate: 2f+1 replicas fit [`REPLICAS_MAX`].
+pub const F_MAX: usize = (REPLICAS_MAX - 1) / 2;
+
+/// A cluster file is a few lines; one above this many bytes is something else.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The replicas of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How many replicas may fail; there are 2f+1.
+    pub f: usize,
+    /// One row a replica, by id.
+    pub replicas: Vec<ReplicaAddress>,
+}
+
+/// Where one replica is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaAddress {
+    /// The host as it stands in the file, without brackets.
+    pub host: String,
+    /// The UDP port, never 0.
+    pub port: u16,
+    /// The line of the file it stands on, from 1.
+    pub line: usize,
+    /// What the host resolved to when the file was read.
+    pub address: SocketAddr,
+}
+
+impl Config {
+    /// Reads the cluster file for a cluster that tolerates `f` failures.
+    pub fn load(path: &Path, f: usize) -> Result<Config, ConfigError> {
+        let unreadable = |error: &io::Error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause: cause(error),
+        };
+        let file = File::open(path).map_err(|e| unreadable(&e))?;
+        let mut bytes = Vec::new();
+        let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(|e| unreadable(&e))?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(ConfigError::Unreadable {
+                path: path.to_owned(),
+                cause: format!("larger than {FILE_BYTES_MAX} bytes"),
+            });
+        }
+        Config::read(path, &bytes, f)
+    }
+
+    /// Reads the file's content; `path` is only for the errors.
+    fn read(path: &Path, bytes: &[u8], f: usize) -> Result<Config, ConfigError> {
+        let fault =
+            |line: usize, what: String| ConfigError::Line { path: path.to_owned(), line, what };
+        if f > F_MAX {
+            return Err(ConfigError::TooMany { f });
+        }
+        let mut rows: Vec<(usize, String, u16)> = Vec::new();
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        for (index, bytes) in bytes.split(|&b| b == b'\n').enumerate() {
+            let line = index + 1;
+            let Ok(text) = std::str::from_utf8(bytes) else {
+                return Err(fault(line, "not UTF-8".into()));
+            };
+            let row = parse_row(text).map_err(|what| fault(line, what))?;
+            rows.extend(row.map(|(host, port)| (line, host, port)));
+        }
+        if rows.len() != 2 * f + 1 {
+            return Err(ConfigError::Count { path: path.to_owned(), f, found: rows.len() });
+        }
+        let mut found = Vec::with_capacity(rows.len());
+        for (line, host, port) in &rows {
+            found.push(resolve(host, *port).map_err(|what| fault(*line, what))?);
+        }
+        let of_family = |v6: bool| -> Option<Vec<SocketAddr>> {
+            let first = |all: &Vec<SocketAddr>| all.iter().find(|a| a.is_ipv6() == v6).copied();
+            found.iter().map(first).collect()
+        };
+        let Some(addresses) = of_family(false).or_else(|| of_family(true)) else {
+            let one = |v6: bool| found.iter().position(|all| all.iter().all(|a| a.is_ipv6() == v6));
+            // A host without IPv4 and one without IPv6: neither family reaches both.
+            let (four, six) = (one(false).unwrap_or(0), one(true).unwrap_or(0));
+            let (at, other, has, lacks) =
+                if four > six { (four, six, "IPv4", "IPv6") } else { (six, four, "IPv6", "IPv4") };
+            let what = format!(
+                "{} has only {has} addresses, {} on line {} only {lacks}: one family must reach all",
+                rows[at].1, rows[other].1, rows[other].0
+            );
+            return Err(fault(rows[at].0, what));
+        };
+        let mut replicas: Vec<ReplicaAddress> = Vec::with_capacity(rows.len());
+        for ((line, host, port), address) in rows.into_iter().zip(addresses) {
+            if let Some(same) = replicas.iter().find(|r| r.address == address) {
+                let what = format!("{address} already stands on line {}", same.line);
+                return Err(fault(line, what));
+            }
+            replicas.push(ReplicaAddress { host, port, line, address });
+        }
+        Ok(Config { f, replicas })
+    }
+
+    /// How many replicas there are: 2f+1.
+    pub fn n(&self) -> usize {
+        self.replicas.len()
+    }
+}
+
+/// What a line of the file holds: nothing, or a host and a port.
+fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
+    let text = line.split('#').next().unwrap_or_default();
+    let mut fields = text.split_whitespace();
+    let Some(host) = fields.next() else {
+        return Ok(None);
+    };
+    let (Some(port), None) = (fields.next(), fields.next()) else {
+        let fields = text.split_whitespace().count();
+        return Err(format!("expected \"ip port\", found {fields} field{}", plural(fields)));
+    };
+    let port = match port.parse::<u16>() {
+        Ok(0) => return Err("port 0 is no port to be reached at".into()),
+        Ok(port) => port,
+        Err(_) => return Err(format!("{port:?} is no port (1 to 65535)")),
+    };
+    let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        None => host,
+        Some(Some(inner)) if inner.contains(':') => inner,
+        Some(_) => return Err(format!("{host:?} is no host name or address")),
+    };
+    Ok(Some((host.to_owned(), port)))
+}
+
+/// Every address of a host, in the resolver's order.
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    match (host, port).to_socket_addrs() {
+        Ok(all) => {
+            let all: Vec<SocketAddr> = all.collect();
+            if all.is_empty() { Err(format!("{host:?} has no address")) } else { Ok(all) }
+        }
+        Err(error) => Err(format!("cannot resolve {host:?}: {}", cause(&error))),
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// An operating system's error without its number, as the last part of a line.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text.replace('\n', " "),
+    }
+}
+
+/// Why a cluster file cannot be used. Shown, each is one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read at all.
+    Unreadable {
+        /// The file, as given.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: String,
+    },
+    /// One line is at fault.
+    Line {
+        /// The file, as given.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The file does not list 2f+1 replicas.
+    Count {
+        /// The file, as given.
+        path: PathBuf,
+        /// The failures to be tolerated.
+        f: usize,
+        /// How many replicas the file lists.
+        found: usize,
+    },
+    /// No cluster is that large.
+    TooMany {
+        /// The failures to be tolerated.
+        f: usize,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable { path, cause } => {
+                write!(out, "--config_path {}: cannot read: {cause}", path.display())
+            }
+            ConfigError::Line { path, line, what } => {
+                write!(out, "{}:{line}: {what}", path.display())
+            }
+            ConfigError::Count { path, f, found } => {
+                let (n, s) = (2 * f + 1, plural(2 * f + 1));
+                write!(out, "--f {f} needs {n} replica{s}, {} lists {found}", path.display())
+            }
+            ConfigError::TooMany { f } => {
+                write!(out, "--f {f}: at most {F_MAX} ({REPLICAS_MAX} replicas)")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &[u8], f: usize) -> Result<Config, String> {
+        Config::read(Path::new("c.txt"), content, f).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn comments_blank_lines_brackets_and_carriage_returns_are_understood() {
+        let text = b"\xef\xbb\xbf# a cluster\n\n::1 7001 # first\r\n  [::1]\t7002\n::1 7003";
+        let config = read(text, 1).unwrap();
+        let lines: Vec<usize> = config.replicas.iter().map(|r| r.line).collect();
+        assert_eq!(lines, [3, 4, 5]);
+        assert_eq!(config.replicas[1].host, "::1");
+        assert_eq!(config.replicas[1].address, "[::1]:7002".parse().unwrap());
+        assert_eq!(config.n(), 3);
+    }
+
+    #[test]
+    fn a_cluster_of_one_tolerates_no_failure() {
+        assert_eq!(read(b"127.0.0.1 7001\n", 0).unwrap().n(), 1);
+    }
+
+    #[test]
+    fn a_name_that_has_both_families_takes_that_of_the_others() {
+        let config = read(b"localhost 7001\n127.0.0.1 7002\n127.0.0.1 7003\n", 1).unwrap();
+        assert!(config.replicas.iter().all(|r| r.address.is_ipv4()));
+    }
+
+    #[test]
+    fn every_fault_is_one_line_that_says_where() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"", "--f 1 needs 3 replicas, c.txt lists 0"),
+            (b"1.1.1.1 1\n1.1.1.1 2\n", "--f 1 needs 3 replicas, c.txt lists 2"),
+            (b"1.1.1.1 1\n\n1.1.1.1\n", "c.txt:3: expected \"ip port\", found 1 field"),
+            (b"1.1.1.1 1 x\n", "c.txt:1: expected \"ip port\", found 3 fields"),
+            (b"#\n1.1.1.1 0\n", "c.txt:2: port 0 is no port to be reached at"),
+            (b"1.1.1.1 70000\n", "c.txt:1: \"70000\" is no port (1 to 65535)"),
+            (b"[1.1.1.1 7\n", "c.txt:1: \"[1.1.1.1\" is no host name or address"),
+            (b"1.1.1.1 1\n\xff 2\n", "c.txt:2: not UTF-8"),
+            (
+                b"1.1.1.1 1\n1.1.1.1 2\n# again\n1.1.1.1 1\n",
+                "c.txt:4: 1.1.1.1:1 already stands on line 1",
+            ),
+            (
+                b"1.1.1.1 1\n::1 2\n1.1.1.1 3\n",
+                "c.txt:2: ::1 has only IPv6 addresses, 1.1.1.1 on line 1 only IPv4: \
+                 one family must reach all",
+            ),
+        ];
+        for (content, expected) in cases {
+            assert_eq!(read(content, 1).unwrap_err(), *expected);
+        }
+        assert_eq!(read(b"", 32).unwrap_err(), "--f 32: at most 31 (63 replicas)");
+        let missing = Config::load(Path::new("no/such"), 1).unwrap_err().to_string();
+        assert_eq!(missing, "--config_path no/such: cannot read: No such file or directory");
+    }
+}

@@ -1,0 +1,372 @@
+//! The scenarios: real processes on this host, a fault, and the verdict.
+//!
+//! [`TABLE`] has all eight: how many clients send how much, and what goes wrong.
+//! [`run_all`] and [`run_one`] start 2f+1 replicas and the clients as processes, the
+//! same programs that a user starts, strike as the table says, and judge the chat
+//! logs on disk against what the clients saw. What the driver knows about a replica
+//! is what everybody can see: its exit, its stderr, its chat log.
+//!
+//! - `run`: one run, phase by phase
+//! - `process`: children, signals
+//! - `clients`: feeding clients, and what they saw
+//! - `folder`: files and ports before a run
+//! - [`verdict`]: the rules, pure
+//! - [`compare`]: the verdict on a run made by hand
+//! - `progress`: the line that moves on a terminal
+//!
+//! One row a scenario goes to stdout. Below the row of a failed one stand why, and
+//! the command that repeats it. A failed scenario does not stop the rest; a signal
+//! and a closed stdout do, once every child has been ended.
+//!
+//! The seed governs what the driver can govern: each process gets a seed of its own,
+//! derived from the driver's, the scenario and the process's name. Threads and the
+//! network of the host are not repeated with it.
+
+mod clients;
+pub mod compare;
+mod folder;
+mod process;
+mod progress;
+mod run;
+pub mod verdict;
+
+pub use process::Interrupts;
+
+use crate::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, derive_seed, say};
+use folder::{Folder, PortFault, check_ports};
+use progress::Progress;
+use run::{Failure, Outcome};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What goes wrong in a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// This many replicas, from 0 on, are killed after warm-up, before any client
+    /// begins and so before anything is proposed.
+    KillFirst(usize),
+    /// Replica 0 dies behind its first Accept, before it can learn the outcome.
+    AbortBehindAccept,
+}
+
+impl Fault {
+    /// How many replicas die of it.
+    pub fn deaths(self) -> usize {
+        match self {
+            Fault::None => 0,
+            Fault::KillFirst(count) => count,
+            Fault::AbortBehindAccept => 1,
+        }
+    }
+}
+
+/// One scenario. Options may change its scale, never its fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scenario {
+    /// The name, as users write it, in upper case and with spaces.
+    pub name: &'static str,
+    /// How many clients send at once.
+    pub clients: usize,
+    /// How many messages each of them sends, one after the other.
+    pub messages: u64,
+    /// The longest pause between two of them, in milliseconds.
+    pub pause_ms: u64,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+const fn row(
+    name: &'static str,
+    clients: usize,
+    messages: u64,
+    pause_ms: u64,
+    fault: Fault,
+) -> Scenario {
+    Scenario { name, clients, messages, pause_ms, fault }
+}
+
+/// The eight scenarios, in the order in which they run.
+pub const TABLE: [Scenario; 8] = [
+    row("SINGLE CLIENT SINGLE REQ", 1, 1, 0, Fault::None),
+    row("SINGLE CLIENT MULTIPLE REQ", 1, 4, 0, Fault::None),
+    row("MULTIPLE CLIENT SINGLE REQ", 5, 1, 0, Fault::None),
+    row("MULTIPLE CLIENT MULTIPLE REQ", 3, 4, 0, Fault::None),
+    row("PROPOSER 0 FAIL BEFORE PROPOSAL", 3, 1, 0, Fault::KillFirst(1)),
+    row("PROPOSER 0 AND 1 FAIL BEFORE PROPOSAL", 3, 1, 0, Fault::KillFirst(2)),
+    row("PROPOSER 0 FAIL AFTER PROPOSAL", 5, 4, 0, Fault::AbortBehindAccept),
+    row("STRESS TEST 0", 5, 100, 100, Fault::None),
+];
+
+impl Scenario {
+    /// The scenario of this name: case does not matter, and spaces, dashes and
+    /// underscores are alike.
+    pub fn find(name: &str) -> Option<&'static Scenario> {
+        let upper = name.to_uppercase().replace(['-', '_'], " ");
+        let words: Vec<&str> = upper.split_whitespace().collect();
+        TABLE.iter().find(|scenario| scenario.name == words.join(" "))
+    }
+
+    /// Its folder below the log directory, and its name as an option's value: in lower
+    /// case, with dashes.
+    pub fn dir(&self) -> String {
+        self.name.to_lowercase().replace(' ', "-")
+    }
+}
+
+/// What to run, and how: the driver's options, checked.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How the driver was called, for the command that repeats a run.
+    pub called: String,
+    /// The cluster.
+    pub config: Config,
+    /// Its file, which the children read too.
+    pub config_path: PathBuf,
+    /// Each scenario has a folder below this one.
+    pub log_dir: PathBuf,
+    /// The slot in which the initial primary never proposes.
+    pub skip_slot: Option<u64>,
+    /// How much is lost at each sender.
+    pub msg_loss: Percent,
+    /// From which all other seeds are derived.
+    pub rand_seed: u64,
+    /// Instead of the scenario's number of clients.
+    pub clients: Option<usize>,
+    /// Instead of the scenario's number of messages a client.
+    pub messages: Option<u64>,
+    /// Instead of the scenario's longest pause, in milliseconds.
+    pub pause_ms: Option<u64>,
+    /// How long a scenario may take, all in all.
+    pub deadline: Duration,
+    /// Options that go to the replicas as they are: names without dashes, and values.
+    pub replica_options: Vec<(String, String)>,
+}
+
+impl Plan {
+    fn clients_of(&self, scenario: &Scenario) -> usize {
+        self.clients.unwrap_or(scenario.clients)
+    }
+
+    fn messages_of(&self, scenario: &Scenario) -> u64 {
+        self.messages.unwrap_or(scenario.messages)
+    }
+
+    fn pause_ms_of(&self, scenario: &Scenario) -> u64 {
+        self.pause_ms.unwrap_or(scenario.pause_ms)
+    }
+
+    /// The options that replicas and clients have in common.
+    fn common_args(&self, scenario: &Scenario, process: &str) -> Vec<String> {
+        let seed = derive_seed(self.rand_seed, &format!("{}/{process}", scenario.dir()));
+        let pairs = [
+            ("--f", self.config.f.to_string()),
+            ("--config_path", self.config_path.display().to_string()),
+            ("--msg_loss", self.msg_loss.to_string()),
+            ("--rand_seed", seed.to_string()),
+        ];
+        let mut args: Vec<String> =
+            pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        args.push("--die_with_parent".into());
+        args
+    }
+
+    /// A program that stands beside this one.
+    fn binary(&self, name: &str) -> Result<PathBuf, String> {
+        let own =
+            std::env::current_exe().map_err(|e| format!("where is the driver? {}", cause(&e)))?;
+        let path = own.with_file_name(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(format!("{} is missing: `cargo build` puts it beside the driver", path.display()))
+    }
+
+    /// The command that repeats a run of this scenario.
+    fn command(&self, scenario: &Scenario) -> String {
+        let mut pairs = vec![
+            ("test_type", scenario.name.to_owned()),
+            ("f", self.config.f.to_string()),
+            ("config_path", self.config_path.display().to_string()),
+            ("log_dir", self.log_dir.display().to_string()),
+            ("msg_loss", self.msg_loss.to_string()),
+            ("rand_seed", self.rand_seed.to_string()),
+            ("clients", self.clients_of(scenario).to_string()),
+            ("messages", self.messages_of(scenario).to_string()),
+            ("pause_ms", self.pause_ms_of(scenario).to_string()),
+            ("deadline_s", self.deadline.as_secs().to_string()),
+        ];
+        pairs.extend(self.skip_slot.map(|slot| ("skip_slot", slot.to_string())));
+        let passed = self.replica_options.iter();
+        pairs.extend(passed.map(|(name, value)| (name.as_str(), value.clone())));
+        let mut command = quoted(&self.called);
+        for (name, value) in pairs {
+            command += &format!(" --{name} {}", quoted(&value));
+        }
+        command
+    }
+}
+
+/// A word as a shell takes it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    if word.chars().any(|c| "\"$`\\!".contains(c)) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    format!("\"{word}\"")
+}
+
+/// Runs one scenario; the exit code.
+pub fn run_one(plan: &Plan, scenario: &'static Scenario, interrupts: &Interrupts) -> i32 {
+    let (deaths, f) = (scenario.fault.deaths(), plan.config.f);
+    if deaths > f {
+        say(format!("--test_type \"{}\": needs --f {deaths} or more, not {f}", scenario.name));
+        return EXIT_USAGE;
+    }
+    run_scenarios(plan, &[scenario], interrupts)
+}
+
+/// Runs all eight in turn; the exit code.
+pub fn run_all(plan: &Plan, interrupts: &Interrupts) -> i32 {
+    run_scenarios(plan, &TABLE.iter().collect::<Vec<_>>(), interrupts)
+}
+
+fn run_scenarios(plan: &Plan, scenarios: &[&Scenario], interrupts: &Interrupts) -> i32 {
+    // What would fail for every scenario is said once, before anything is touched.
+    let mut folders = Vec::new();
+    for scenario in scenarios {
+        match Folder::open(&plan.log_dir, &scenario.dir()) {
+            Ok(folder) => folders.push(folder),
+            Err(what) => {
+                say(what);
+                return EXIT_USAGE;
+            }
+        }
+    }
+    let binaries = plan.binary("replica").and_then(|_| plan.binary("client"));
+    if let Err(what) = binaries {
+        say(what);
+        return EXIT_FAILED;
+    }
+    match check_ports(&plan.config, &plan.config_path) {
+        Ok(()) => {}
+        Err(PortFault::Taken(what)) => {
+            say(what);
+            return EXIT_FAILED;
+        }
+        Err(PortFault::Foreign(what)) => {
+            say(what);
+            return EXIT_USAGE;
+        }
+    }
+    match run_rows(plan, scenarios, &folders, interrupts) {
+        Ok(code) => code,
+        // Nobody reads the results any more. Every child has been ended before the
+        // row that could not be printed.
+        Err(_) => EXIT_FAILED,
+    }
+}
+
+fn run_rows(
+    plan: &Plan,
+    scenarios: &[&Scenario],
+    folders: &[Folder],
+    interrupts: &Interrupts,
+) -> io::Result<i32> {
+    let mut out = io::stdout();
+    let mut progress = Progress::new();
+    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    writeln!(out, "{:width$}  verdict  killed  ballot      lines  NOPs   elapsed", "scenario")?;
+    for (scenario, folder) in scenarios.iter().zip(folders) {
+        let (name, deaths) = (scenario.name, scenario.fault.deaths());
+        if deaths > plan.config.f {
+            skipped += 1;
+            writeln!(out, "{name:width$}  SKIP     needs --f {deaths} or more")?;
+            continue;
+        }
+        let outcome = run::run(plan, scenario, folder, interrupts, &mut progress);
+        progress.clear();
+        if let Err(Failure::Interrupted(signal)) = outcome.result {
+            say(format!("{name}: interrupted by {signal}; every child has been ended"));
+            return Ok(EXIT_FAILED);
+        }
+        writeln!(out, "{name:width$}  {}", cells(&outcome))?;
+        match &outcome.result {
+            Ok(_) => passed += 1,
+            Err(failure) => {
+                failed += 1;
+                let text = format!(
+                    "{name}: {failure}\nlogs: {}\nrepeat: {}",
+                    folder.as_arg(),
+                    plan.command(scenario)
+                );
+                writeln!(out, "{}", indented(&text))?;
+            }
+        }
+    }
+    if scenarios.len() > 1 {
+        let total = scenarios.len();
+        writeln!(out, "{total} scenarios: {passed} passed, {failed} failed, {skipped} skipped")?;
+    }
+    out.flush()?;
+    Ok(if failed > 0 { EXIT_FAILED } else { 0 })
+}
+
+/// The columns behind a scenario's name.
+fn cells(outcome: &Outcome) -> String {
+    let verdict = if outcome.result.is_ok() { "PASS" } else { "FAIL" };
+    let killed: Vec<String> = outcome.killed.iter().map(usize::to_string).collect();
+    let killed = if killed.is_empty() { "-".into() } else { killed.join(",") };
+    let ballot = outcome.ballot.map_or("-".into(), |ballot| ballot.to_string());
+    let lines = format!("{}/{}", outcome.completed, outcome.total);
+    let noops = outcome.result.as_ref().map_or("-".into(), |summary| summary.noops.to_string());
+    let elapsed = format!("{:.2} s", outcome.elapsed.as_secs_f64());
+    format!("{verdict:7}  {killed:6}  {ballot:>6}  {lines:>9}  {noops:>4}  {elapsed:>8}")
+}
+
+fn indented(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| format!("  {line}")).collect();
+    lines.join("\n")
+}
+
+/// Reads a chat log; `None` if there is none.
+fn read_log(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {}", path.display(), cause(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_is_found_however_its_words_are_joined() {
+        for name in ["stress test 0", "STRESS-TEST-0", "Stress_Test-0", "  stress  test 0 "] {
+            assert_eq!(Scenario::find(name).map(|s| s.name), Some("STRESS TEST 0"), "{name}");
+        }
+        for name in ["", "stress test", "stresstest0", "stress test 00"] {
+            assert_eq!(Scenario::find(name), None, "{name}");
+        }
+        for scenario in &TABLE {
+            assert_eq!(Scenario::find(&scenario.dir()), Some(scenario));
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted("logs/a-b_c.txt"), "logs/a-b_c.txt");
+        assert_eq!(quoted("STRESS TEST 0"), "\"STRESS TEST 0\"");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "\"\"");
+    }
+}

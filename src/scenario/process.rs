@@ -1,0 +1,214 @@
+//! The driver's children: started, watched through their stderr, always ended.
+//!
+//! A [`Process`] is one child. Its stderr goes to a file from the first byte, so that
+//! nothing is lost when it dies, and the driver reads the same file to know how far it
+//! is ([`Tail`]): no pipe can fill up and stall a replica. Dropping a [`Process`]
+//! kills and reaps it, so a failure, a deadline, a signal or a panic in the driver
+//! leaves nothing behind; `--die_with_parent` covers a driver that is itself killed.
+//! Each child is the leader of its own process group: Ctrl-C reaches the driver alone,
+//! which then ends the children in its own order.
+//!
+//! Children are spawned from the driver's main thread only. What a child asks the
+//! kernel for with `--die_with_parent` is bound to the thread that spawned it.
+//!
+//! [`Interrupts`] are the signals that end the driver, as a flag that its loops ask.
+
+use super::folder::Folder;
+use crate::config::cause;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a replica says on stderr once it has heard from all the others.
+const WARM: &str = "warm-up complete";
+
+/// What a replica says on stderr when it becomes leader; its ballot follows.
+const LEADS: &str = "leads with ballot ";
+
+/// How a child is started.
+pub(super) struct Start {
+    /// The program's file.
+    pub(super) program: PathBuf,
+    /// Its options.
+    pub(super) args: Vec<String>,
+    /// Whether the driver talks to it, over stdin and stdout.
+    pub(super) piped: bool,
+    /// Whether it is meant to abort; a core file would only be in the way.
+    pub(super) aborts: bool,
+}
+
+/// One child of the driver.
+pub(super) struct Process {
+    /// `replica 3`, `client 0`.
+    pub(super) name: String,
+    child: Child,
+    status: Option<ExitStatus>,
+    pub(super) tail: Tail,
+}
+
+impl Process {
+    /// Starts a child. `err` is the name of the file for its stderr.
+    pub(super) fn spawn(
+        name: String,
+        start: &Start,
+        folder: &Folder,
+        err: &str,
+    ) -> Result<Process, String> {
+        let path = folder.path(err);
+        let fail =
+            |e: &io::Error, what: &Path| format!("cannot open {}: {}", what.display(), cause(e));
+        let write = File::create(&path).map_err(|e| fail(&e, &path))?;
+        let read = File::open(&path).map_err(|e| fail(&e, &path))?;
+        let pipe = || if start.piped { Stdio::piped() } else { Stdio::null() };
+        let mut command = Command::new(&start.program);
+        command.args(&start.args).stdin(pipe()).stdout(pipe()).stderr(write).process_group(0);
+        let limit = getrlimit(Resource::Core);
+        if start.aborts {
+            // The soft limit may always be lowered and raised again.
+            let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+        }
+        let spawned = command.spawn();
+        if start.aborts {
+            let _ = setrlimit(Resource::Core, limit);
+        }
+        let program = start.program.display();
+        let child = spawned.map_err(|e| format!("cannot start {program}: {}", cause(&e)))?;
+        Ok(Process { name, child, status: None, tail: Tail::new(read) })
+    }
+
+    /// The pipes of a child that was started with them; only the first time.
+    pub(super) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        Some((self.child.stdin.take()?, self.child.stdout.take()?))
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            // An error means that it is no child of ours any more; it never is.
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&mut self) {
+        if self.ended().is_none()
+            && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+        {
+            // Not reaped yet, so the number is still its own.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    pub(super) fn kill(&mut self) -> Option<ExitStatus> {
+        if self.ended().is_none() {
+            let _ = self.child.kill();
+            self.status = self.child.wait().ok();
+        }
+        self.status
+    }
+
+    /// What it said last, for people.
+    pub(super) fn last_words(&mut self) -> String {
+        self.tail.poll();
+        if self.tail.last.is_empty() {
+            format!("{} said nothing on stderr", self.name)
+        } else {
+            format!("its last line on stderr: {}", self.tail.last)
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(6)) => "SIGABRT".into(),
+        (None, Some(9)) => "SIGKILL".into(),
+        (None, Some(11)) => "SIGSEGV".into(),
+        (None, Some(15)) => "SIGTERM".into(),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// Follows a child's stderr file.
+pub(super) struct Tail {
+    file: File,
+    partial: Vec<u8>,
+    /// Whether the replica has warmed up.
+    pub(super) warm: bool,
+    /// The last ballot with which this replica said that it leads.
+    pub(super) ballot: Option<u64>,
+    /// The last line that says anything.
+    pub(super) last: String,
+}
+
+impl Tail {
+    fn new(file: File) -> Tail {
+        Tail { file, partial: Vec::new(), warm: false, ballot: None, last: String::new() }
+    }
+
+    /// Reads what was added since the last time.
+    pub(super) fn poll(&mut self) {
+        // An unreadable file shows as a child that never warms up.
+        let _ = self.file.read_to_end(&mut self.partial);
+        while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
+            let line: Vec<u8> = self.partial.drain(..=end).collect();
+            self.read_line(String::from_utf8_lossy(&line).trim_end());
+        }
+    }
+
+    fn read_line(&mut self, line: &str) {
+        if line.is_empty() {
+            return;
+        }
+        self.warm |= line.contains(WARM);
+        if let Some((_, ballot)) = line.split_once(LEADS) {
+            let end = ballot.find(|c: char| !c.is_ascii_digit()).unwrap_or(ballot.len());
+            self.ballot = ballot[..end].parse().ok().or(self.ballot);
+        }
+        self.last = line.chars().filter(|c| !c.is_control()).collect();
+    }
+}
+
+/// The signals that end the driver, noted and not acted upon here.
+#[derive(Clone, Default)]
+pub struct Interrupts {
+    noted: Arc<AtomicUsize>,
+}
+
+impl Interrupts {
+    /// Begins to note SIGINT, SIGTERM and SIGHUP.
+    pub fn watch() -> io::Result<Interrupts> {
+        let interrupts = Interrupts::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let noted = Arc::clone(&interrupts.noted);
+            signal_hook::flag::register_usize(signal, noted, signal as usize)?;
+        }
+        Ok(interrupts)
+    }
+
+    /// The name of the signal that came, if one came.
+    pub fn noted(&self) -> Option<&'static str> {
+        match self.noted.load(Ordering::Relaxed) as i32 {
+            0 => None,
+            SIGINT => Some("SIGINT"),
+            SIGTERM => Some("SIGTERM"),
+            _ => Some("SIGHUP"),
+        }
+    }
+}

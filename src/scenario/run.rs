@@ -1,0 +1,493 @@
+//! One run of one scenario, from an empty folder to the judged logs.
+//!
+//! The phases follow each other on the main thread: spawn the replicas, wait until
+//! every one has warmed up, strike, start the clients, wait until every line is
+//! complete, wait until the live logs are equal and quiet, end the replicas, judge.
+//! All waiting is [`Run::tick`]: a few milliseconds, in which signals, the deadline,
+//! the children's stderr and ends, and what the clients saw are looked at. So nothing
+//! waits for ever and nothing is noticed late.
+//!
+//! A child that ends on its own is a failed run, with one exception: the replica that
+//! is told to abort behind its first Accept, once clients run. That the fault of a
+//! scenario did happen is checked here, because the logs of a run without its fault
+//! are just as clean.
+//!
+//! However a run ends, its children are gone when [`Run`] is dropped.
+
+use super::clients::{Event, Feed, Seen};
+use super::folder::{Folder, PortFault, check_ports};
+use super::process::{Interrupts, Process, Start, ending};
+use super::progress::Progress;
+use super::verdict::{self, ChatLog, Summary, Violation, complete_lines};
+use super::{Fault, Plan, Scenario};
+use crate::config::derive_seed;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use std::fmt;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often everything is looked at.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Live logs are quiet when they stay as they are for three looks, this far apart.
+const QUIET: Duration = Duration::from_millis(20);
+const QUIET_LOOKS: u32 = 3;
+
+/// How long a replica may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+
+/// What came of a run.
+pub(super) struct Outcome {
+    /// The replicas that died, by the driver's hand or at its order.
+    pub(super) killed: Vec<usize>,
+    /// The highest ballot with which anybody led; `None` before warm-up is over.
+    pub(super) ballot: Option<u64>,
+    /// Lines completed, and lines that were to be.
+    pub(super) completed: u64,
+    pub(super) total: u64,
+    pub(super) elapsed: Duration,
+    pub(super) result: Result<Summary, Failure>,
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The driver was told to end.
+    Interrupted(&'static str),
+    /// The time is up, and what is missing.
+    Deadline(String),
+    /// Something else went wrong with a process, a file or a port.
+    Broken(String),
+    /// The logs are not what they should be.
+    Violated(Violation),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Interrupted(signal) => write!(out, "interrupted by {signal}"),
+            Failure::Deadline(what) | Failure::Broken(what) => out.write_str(what),
+            Failure::Violated(violation) => violation.fmt(out),
+        }
+    }
+}
+
+/// Runs a scenario in its folder.
+pub(super) fn run(
+    plan: &Plan,
+    scenario: &Scenario,
+    folder: &Folder,
+    interrupts: &Interrupts,
+    progress: &mut Progress,
+) -> Outcome {
+    let origin = Instant::now();
+    let clients = plan.clients_of(scenario);
+    let (news, events) = unbounded();
+    let (stop, stopped) = unbounded();
+    let mut run = Run {
+        plan,
+        scenario,
+        folder,
+        interrupts,
+        progress,
+        origin,
+        replicas: Vec::new(),
+        clients: Vec::new(),
+        feeds: Vec::new(),
+        stop: Some(stop),
+        stopped,
+        news,
+        events,
+        seen: Seen::new(clients),
+        total: clients as u64 * plan.messages_of(scenario),
+        phase: Phase::WarmUp,
+    };
+    let mut result = run.play();
+    if let Err(Failure::Deadline(what)) = &mut result
+        && let Some(violation) = run.judge_what_stands()
+    {
+        *what = format!("{what}\nand the logs so far are not clean: {violation}");
+    }
+    run.stop_clients();
+    Outcome {
+        killed: run.killed(),
+        ballot: run.leader().map(|(_, ballot)| ballot),
+        completed: run.seen.completed,
+        total: run.total,
+        elapsed: origin.elapsed(),
+        result,
+    }
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    scenario: &'a Scenario,
+    folder: &'a Folder,
+    interrupts: &'a Interrupts,
+    progress: &'a mut Progress,
+    origin: Instant,
+    replicas: Vec<Replica>,
+    clients: Vec<Process>,
+    feeds: Vec<JoinHandle<()>>,
+    /// Dropped to end pauses at once.
+    stop: Option<Sender<()>>,
+    stopped: Receiver<()>,
+    news: Sender<Event>,
+    events: Receiver<Event>,
+    seen: Seen,
+    /// How many lines there are to be completed.
+    total: u64,
+    phase: Phase,
+}
+
+struct Replica {
+    process: Process,
+    /// Dead because the scenario wants it so.
+    killed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    WarmUp,
+    Clients,
+    /// Everything is complete; replicas are asked to end.
+    Ending,
+}
+
+impl Run<'_> {
+    fn play(&mut self) -> Result<Summary, Failure> {
+        self.folder.clear().map_err(Failure::Broken)?;
+        check_ports(&self.plan.config, &self.plan.config_path).map_err(|fault| match fault {
+            PortFault::Taken(what) | PortFault::Foreign(what) => Failure::Broken(what),
+        })?;
+        self.spawn_replicas()?;
+        while !self.replicas.iter().all(|replica| replica.process.tail.warm) {
+            self.tick()?;
+        }
+        self.strike()?;
+        self.phase = Phase::Clients;
+        self.spawn_clients()?;
+        while !self.clients_are_done()? {
+            self.tick()?;
+        }
+        self.check_fault()?;
+        match self.settle() {
+            // What is missing or different then, the verdict finds in the files.
+            Ok(()) | Err(Failure::Deadline(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let ended = self.end_replicas();
+        let logs = self.read_logs()?;
+        let summary = verdict::judge(&logs, &self.seen.lines()).map_err(Failure::Violated)?;
+        ended?;
+        Ok(summary)
+    }
+
+    fn spawn_replicas(&mut self) -> Result<(), Failure> {
+        for id in 0..self.plan.config.n() {
+            let mut args = self.plan.common_args(self.scenario, &format!("replica {id}"));
+            let mut option = |name: &str, value: String| args.extend([format!("--{name}"), value]);
+            option("log_dir", self.folder.as_arg());
+            option("replica_id", id.to_string());
+            if let Some(slot) = self.plan.skip_slot {
+                option("skip_slot", slot.to_string());
+            }
+            for (name, value) in &self.plan.replica_options {
+                option(name, value.clone());
+            }
+            let aborts = self.aborts(id);
+            if aborts {
+                option("crash_after_accepts", "1".into());
+            }
+            let program = self.plan.binary("replica").map_err(Failure::Broken)?;
+            let start = Start { program, args, piped: false, aborts };
+            let err = format!("replica{id}.err");
+            let process = Process::spawn(format!("replica {id}"), &start, self.folder, &err);
+            let process = process.map_err(Failure::Broken)?;
+            self.replicas.push(Replica { process, killed: false });
+        }
+        Ok(())
+    }
+
+    /// Whether this replica is told to abort behind its first Accept.
+    fn aborts(&self, id: usize) -> bool {
+        self.scenario.fault == Fault::AbortBehindAccept && id == 0
+    }
+
+    /// Kills what the scenario wants dead before anything is proposed.
+    fn strike(&mut self) -> Result<(), Failure> {
+        let Fault::KillFirst(count) = self.scenario.fault else {
+            return Ok(());
+        };
+        for id in 0..count {
+            let replica = &mut self.replicas[id];
+            let status = replica.process.kill();
+            if status.and_then(|status| status.signal()) != Some(SIGKILL) {
+                let how = status.map_or("not at all".into(), ending);
+                let what = format!("replica {id} was to be killed and ended otherwise: {how}");
+                return Err(Failure::Broken(what));
+            }
+            replica.killed = true;
+            let bytes = fs::read(self.folder.chat_log(id)).unwrap_or_default();
+            if !bytes.is_empty() {
+                let what = format!("replica {id} had written lines before any client began");
+                return Err(Failure::Broken(what));
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_clients(&mut self) -> Result<(), Failure> {
+        let dir = self.scenario.dir();
+        for client in 0..self.plan.clients_of(self.scenario) {
+            let mut args = self.plan.common_args(self.scenario, &format!("client {client}"));
+            args.extend(["--client_id".into(), client.to_string()]);
+            let program = self.plan.binary("client").map_err(Failure::Broken)?;
+            let start = Start { program, args, piped: true, aborts: false };
+            let err = format!("client{client}.err");
+            let process = Process::spawn(format!("client {client}"), &start, self.folder, &err);
+            self.clients.push(process.map_err(Failure::Broken)?);
+        }
+        // All processes first, so that their lines overlap as much as they can.
+        for (client, process) in self.clients.iter_mut().enumerate() {
+            let feed = Feed {
+                client,
+                messages: self.plan.messages_of(self.scenario),
+                pause: Duration::from_millis(self.plan.pause_ms_of(self.scenario)),
+                seed: derive_seed(self.plan.rand_seed, &format!("{dir}/pauses {client}")),
+                origin: self.origin,
+                events: self.news.clone(),
+                stop: self.stopped.clone(),
+            };
+            let Some((stdin, stdout)) = process.pipes() else {
+                continue;
+            };
+            let named = thread::Builder::new().name(process.name.clone());
+            let thread = named.spawn(move || feed.run(stdin, stdout));
+            self.feeds.push(thread.map_err(|e| Failure::Broken(format!("no thread: {e}")))?);
+        }
+        Ok(())
+    }
+
+    /// Waits a moment, and looks at everything that can happen meanwhile.
+    fn tick(&mut self) -> Result<(), Failure> {
+        self.wait(TICK)?;
+        for client in &mut self.clients {
+            if let Some(status) = client.ended()
+                && !status.success()
+            {
+                let (how, words) = (ending(status), client.last_words());
+                let what = format!("{} ended with {how}; {words}", client.name);
+                return Err(Failure::Broken(what));
+            }
+        }
+        for id in 0..self.replicas.len() {
+            self.look_at(id)?;
+        }
+        if self.origin.elapsed() >= self.plan.deadline {
+            return Err(Failure::Deadline(self.what_is_missing()));
+        }
+        let (scenario, total) = (self.scenario.name, self.total);
+        let (completed, leader) = (self.seen.completed, self.leader());
+        self.progress.show(|| match leader {
+            None => format!("{scenario}: warming up"),
+            Some((id, ballot)) => format!(
+                "{scenario}: {completed} of {total} lines, replica {id} leads with ballot {ballot}"
+            ),
+        });
+        Ok(())
+    }
+
+    /// Waits, and gathers what the clients saw; a signal ends the wait.
+    fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + time;
+        loop {
+            if let Some(signal) = self.interrupts.noted() {
+                return Err(Failure::Interrupted(signal));
+            }
+            match self.events.recv_deadline(end) {
+                Ok(event) => self.note(event)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event) -> Result<(), Failure> {
+        self.seen.note(event).map_err(|(client, fault)| {
+            let words = self.clients.get_mut(client).map(Process::last_words);
+            Failure::Broken(format!("{fault}; {}", words.unwrap_or_default()))
+        })
+    }
+
+    fn look_at(&mut self, id: usize) -> Result<(), Failure> {
+        let aborts = self.aborts(id);
+        let replica = &mut self.replicas[id];
+        replica.process.tail.poll();
+        let Some(status) = replica.process.ended() else {
+            return Ok(());
+        };
+        if replica.killed || (self.phase == Phase::Ending && status.success()) {
+            return Ok(());
+        }
+        if aborts && self.phase == Phase::Clients && status.signal() == Some(SIGABRT) {
+            replica.killed = true;
+            return Ok(());
+        }
+        let (how, words) = (ending(status), replica.process.last_words());
+        Err(Failure::Broken(format!("replica {id} ended with {how}; {words}")))
+    }
+
+    /// Why the deadline came before the end.
+    fn what_is_missing(&mut self) -> String {
+        let limit = format!("the deadline of {} s passed", self.plan.deadline.as_secs());
+        let cold = self.replicas.iter_mut().find(|replica| !replica.process.tail.warm);
+        if self.plan.msg_loss.0 >= 100.0 {
+            let why = "no replica hears another, so nothing can be decided";
+            return format!("{limit}: --msg_loss 100 drops every datagram: {why}");
+        }
+        if let (Phase::WarmUp, Some(replica)) = (self.phase, cold) {
+            let words = replica.process.last_words();
+            return format!("{limit} in warm-up: {} is not warm; {words}", replica.process.name);
+        }
+        let lines = format!("{} of {} lines are complete", self.seen.completed, self.total);
+        let leader = self.leader().map_or("nobody leads".into(), |(id, ballot)| {
+            format!("replica {id} was the last to lead, with ballot {ballot}")
+        });
+        format!("{limit}: {lines}; {leader}")
+    }
+
+    /// Who leads, as far as the replicas have said, and with which ballot.
+    fn leader(&self) -> Option<(usize, u64)> {
+        let warm = !self.replicas.is_empty() && self.phase != Phase::WarmUp;
+        let said = self.replicas.iter().enumerate();
+        let said = said.filter_map(|(id, replica)| Some((id, replica.process.tail.ballot?)));
+        // Replica 0 leads ballot 0 from the start, whether it says so or not.
+        said.max_by_key(|&(_, ballot)| ballot).or(warm.then_some((0, 0)))
+    }
+
+    fn killed(&self) -> Vec<usize> {
+        (0..self.replicas.len()).filter(|&id| self.replicas[id].killed).collect()
+    }
+
+    fn clients_are_done(&mut self) -> Result<bool, Failure> {
+        let ended = self.seen.ended == self.clients.len();
+        Ok(ended && self.clients.iter_mut().all(|client| client.ended().is_some()))
+    }
+
+    /// Makes sure that the scenario's fault did happen.
+    fn check_fault(&mut self) -> Result<(), Failure> {
+        for id in 0..self.replicas.len() {
+            self.look_at(id)?;
+            if self.aborts(id) && !self.replicas[id].killed {
+                let what = "every line is complete, but replica 0 did not die behind its first \
+                            Accept: the scenario's fault did not happen";
+                return Err(Failure::Broken(what.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until live logs are equally long, hold every completed line, and stay so.
+    fn settle(&mut self) -> Result<(), Failure> {
+        let live: Vec<PathBuf> = (0..self.replicas.len())
+            .filter(|&id| !self.replicas[id].killed)
+            .map(|id| self.folder.chat_log(id))
+            .collect();
+        let lines_min = self.seen.slot_max.map_or(0, |slot| slot + 1);
+        let (mut looks, mut before) = (0, None);
+        loop {
+            let lengths: Vec<Option<u64>> =
+                live.iter().map(|path| fs::metadata(path).ok().map(|file| file.len())).collect();
+            let equal = lengths[0].is_some() && lengths.iter().all(|length| *length == lengths[0]);
+            looks = if equal && lengths[0] == before { looks + 1 } else { 0 };
+            before = lengths[0];
+            if looks >= QUIET_LOOKS {
+                let holds =
+                    |path| fs::read(path).is_ok_and(|b| complete_lines(&b) as u64 >= lines_min);
+                if live.iter().all(holds) {
+                    return Ok(());
+                }
+                looks = 0;
+            }
+            self.wait(QUIET)?;
+            self.tick()?;
+        }
+    }
+
+    /// Ends every replica; whoever does not end well when asked has failed.
+    fn end_replicas(&mut self) -> Result<(), Failure> {
+        self.phase = Phase::Ending;
+        for replica in &mut self.replicas {
+            replica.process.terminate();
+        }
+        let end = Instant::now() + GRACE;
+        let mut result = Ok(());
+        loop {
+            let open = self.replicas.iter_mut().any(|replica| replica.process.ended().is_none());
+            if !open || Instant::now() >= end {
+                break;
+            }
+            self.wait(TICK)?;
+        }
+        for id in 0..self.replicas.len() {
+            let replica = &mut self.replicas[id];
+            if replica.process.ended().is_none() {
+                replica.process.kill();
+                let limit = GRACE.as_secs();
+                let what = format!("replica {id} did not end within {limit} s of SIGTERM");
+                result = result.and(Err(Failure::Broken(what)));
+            } else {
+                result = result.and(self.look_at(id));
+            }
+        }
+        result
+    }
+
+    fn read_logs(&self) -> Result<Vec<ChatLog>, Failure> {
+        let read = |(replica, row): (usize, &Replica)| {
+            let bytes = super::read_log(&self.folder.chat_log(replica)).map_err(Failure::Broken)?;
+            Ok(ChatLog { replica, bytes, live: !row.killed })
+        };
+        self.replicas.iter().enumerate().map(read).collect()
+    }
+
+    /// After a deadline: the logs may be of any length, but not contradict each other
+    /// or what the clients saw.
+    fn judge_what_stands(&mut self) -> Option<Violation> {
+        if self.seen.completed == 0 {
+            return None;
+        }
+        let _ = self.end_replicas();
+        let mut logs = self.read_logs().ok()?;
+        let length = |log: &ChatLog| log.bytes.as_ref().map_or(0, Vec::len);
+        let longest = logs.iter().filter(|log| log.live).max_by_key(|log| length(log))?.replica;
+        for log in &mut logs {
+            log.live = log.replica == longest;
+        }
+        verdict::judge(&logs, &self.seen.lines()).err()
+    }
+
+    /// Ends the clients and their threads; a thread ends when its pipe closes.
+    fn stop_clients(&mut self) {
+        self.stop = None;
+        for client in &mut self.clients {
+            client.kill();
+        }
+        for feed in self.feeds.drain(..) {
+            // A panic there has shown as a client that never ended.
+            let _ = feed.join();
+        }
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.stop_clients();
+    }
+}

@@ -1,0 +1,462 @@
+//! The verdict: are these chat logs what these clients may expect?
+//!
+//! Pure: bytes of files and what the clients saw go in, a [`Summary`] or the first
+//! [`Violation`] comes out. It knows nothing of the protocol, so it cannot share its
+//! mistakes. Four rules, in the order in which they are checked:
+//!
+//! 1. *Agreement*: the logs of live replicas are identical to the byte, the log of a
+//!    killed replica is a prefix of them. It may end inside a line.
+//! 2. *Contiguity*: slots count from 0 without a gap, each line is well formed, and
+//!    each client's lines are numbered from 0.
+//! 3. *Exactly once, in order*: each completed line stands once, in the slot and with
+//!    the number that its client was told; nothing stands that was not sent; each
+//!    client's lines are in the order sent.
+//! 4. *Real time*: a line completed before another was sent stands above it.
+//!
+//! A log that is absent or empty where lines were completed is a violation and never
+//! agreement: a replica that wrote nothing agrees with every replica that wrote
+//! nothing.
+//!
+//! Rule 4 is one sweep from the last slot to the first. For each line, all lines
+//! below it in the log must have been completed after it was sent, so it is enough
+//! to carry the earliest completion met so far. (Real-time order of a total order:
+//! Herlihy and Wing, *Linearizability*, 1990, for the one operation "append".)
+//!
+//! [`compare`] judges a run made by hand, where nobody knows what was sent: format,
+//! contiguity, numbering and agreement. It cannot know who was killed either, so it
+//! lets a log fall short of the longest, and says so, as long as a majority of the
+//! replicas have the longest.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+/// One replica's chat log, as it stands on disk after the run.
+#[derive(Debug, Clone)]
+pub struct ChatLog {
+    /// The replica's id.
+    pub replica: usize,
+    /// The file's content; `None` if there is no such file.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether the replica lived to the end of the run.
+    pub live: bool,
+}
+
+/// A line that a client sent. A client's lines are given in the order sent, and no
+/// two of them have the same text.
+#[derive(Debug, Clone)]
+pub struct SentLine {
+    /// The client's id.
+    pub client: u64,
+    /// The text, as sent.
+    pub text: String,
+    /// When it was about to be sent, since the beginning of the run.
+    pub sent: Duration,
+    /// What its client was told, if it was told anything.
+    pub completed: Option<Completion>,
+}
+
+/// What a client was told about a line.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion {
+    /// The line's number among the client's.
+    pub seq: u64,
+    /// The slot it stands in.
+    pub slot: u64,
+    /// When the client knew, since the beginning of the run.
+    pub at: Duration,
+}
+
+/// What a clean log holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Chat lines.
+    pub lines: u64,
+    /// Slots that change nothing.
+    pub noops: u64,
+}
+
+/// The first thing that is wrong: what, where, and up to two lines that show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The first bad slot, if a slot is at fault.
+    pub slot: Option<u64>,
+    /// The rule that is broken, in a few words.
+    pub what: String,
+    /// The lines that differ: where each stands, and the line.
+    pub shown: Vec<(String, String)>,
+}
+
+impl Violation {
+    fn new(slot: u64, what: impl Into<String>) -> Violation {
+        Violation { slot: Some(slot), what: what.into(), shown: Vec::new() }
+    }
+
+    fn of_file(what: impl Into<String>) -> Violation {
+        Violation { slot: None, what: what.into(), shown: Vec::new() }
+    }
+
+    fn show(mut self, place: impl Into<String>, line: impl Into<String>) -> Violation {
+        self.shown.push((place.into(), line.into()));
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.slot {
+            Some(slot) => write!(out, "slot {slot}: {}", self.what)?,
+            None => write!(out, "{}", self.what)?,
+        }
+        let width = self.shown.iter().map(|(place, _)| place.len()).max().unwrap_or(0);
+        for (place, line) in &self.shown {
+            write!(out, "\n  {place:width$} | {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// The name of a replica's chat log.
+pub fn file_name(replica: usize) -> String {
+    format!("learner{replica}.txt")
+}
+
+/// Judges a whole run.
+pub fn judge(logs: &[ChatLog], sent: &[SentLine]) -> Result<Summary, Violation> {
+    let Some(first) = logs.iter().find(|log| log.live) else {
+        return Err(Violation::of_file("no replica lived to the end"));
+    };
+    for log in logs.iter().filter(|log| log.live) {
+        if log.bytes.is_none() && !sent.is_empty() {
+            return Err(Violation::of_file(format!("{} is absent", file_name(log.replica))));
+        }
+    }
+    let bytes = first.bytes.as_deref().unwrap_or_default();
+    for log in logs.iter().filter(|log| log.replica != first.replica) {
+        let other = log.bytes.as_deref().unwrap_or_default();
+        if other != bytes && (log.live || !bytes.starts_with(other)) {
+            return Err(difference(first.replica, bytes, log.replica, other));
+        }
+    }
+    let name = file_name(first.replica);
+    let entries = parse_log(&name, bytes)?;
+    check_lines(&name, &entries, sent)?;
+    check_real_time(&name, &entries, sent)?;
+    Ok(summary(&entries))
+}
+
+/// Where two logs part: the slot, and the two lines.
+fn difference(a: usize, a_bytes: &[u8], b: usize, b_bytes: &[u8]) -> Violation {
+    let (mut a_lines, mut b_lines) = (lines(a_bytes), lines(b_bytes));
+    let mut slot = 0;
+    loop {
+        let pair = (a_lines.next(), b_lines.next());
+        if pair.0 != pair.1 || pair.0.is_none() {
+            let text = |line: Option<&[u8]>| match line {
+                Some(line) => shown(line),
+                None => "(the log ends here)".into(),
+            };
+            return Violation::new(slot, "the chat logs differ")
+                .show(file_name(a), text(pair.0))
+                .show(file_name(b), text(pair.1));
+        }
+        slot += 1;
+    }
+}
+
+/// The lines of a log, each with its line feed if it has one.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|&b| b == b'\n')
+}
+
+/// A line for people: without its line feed (and a lack of it said), not too long.
+fn shown(line: &[u8]) -> String {
+    const CHARS_MAX: usize = 160;
+    let (line, end) = match line.strip_suffix(b"\n") {
+        Some(line) => (line, ""),
+        None => (line, " (no line feed)"),
+    };
+    let text = String::from_utf8_lossy(line);
+    let mut short: String = text.chars().take(CHARS_MAX).flat_map(visible).collect();
+    if text.chars().count() > CHARS_MAX {
+        short.push('…');
+    }
+    short + end
+}
+
+/// A character as it may be printed on a terminal.
+fn visible(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.is_control().then(|| c.escape_default());
+    let plain = (!c.is_control()).then_some(c);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+/// What a slot of the log holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Noop,
+    Line { client: u64, seq: u64, text: String },
+}
+
+/// Reads a log: every line well formed, slots from 0 without a gap, each client's
+/// lines numbered from 0.
+fn parse_log(name: &str, bytes: &[u8]) -> Result<Vec<Entry>, Violation> {
+    let mut next_seq: HashMap<u64, u64> = HashMap::new();
+    let mut entries = Vec::new();
+    for (index, line) in lines(bytes).enumerate() {
+        let expected = index as u64;
+        let bad = |what: String| Violation::new(expected, what).show(name, shown(line));
+        let (slot, entry) = parse_line(line).map_err(bad)?;
+        if slot != expected {
+            return Err(bad(format!("slots are not contiguous: expected slot {expected} here")));
+        }
+        if let Entry::Line { client, seq, .. } = &entry {
+            let next = next_seq.entry(*client).or_default();
+            if *seq != *next {
+                let what =
+                    format!("client {client}'s lines are not numbered in turn: expected {next}");
+                return Err(bad(what));
+            }
+            *next += 1;
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn parse_line(line: &[u8]) -> Result<(u64, Entry), String> {
+    let line = line.strip_suffix(b"\n").ok_or("the last line has no line feed")?;
+    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    let mut fields = line.splitn(4, ' ');
+    let mut field = || fields.next().ok_or("not \"<slot> <client> <seq> <message>\"");
+    let (slot, client, seq, message) = (field()?, field()?, field()?, field()?);
+    let slot = number(slot).ok_or("the slot is not a number")?;
+    if (client, seq) == ("-", "-") {
+        return match message {
+            "NOP" => Ok((slot, Entry::Noop)),
+            _ => Err("a slot without a client holds something else than NOP".into()),
+        };
+    }
+    let client = number(client).ok_or("the client id is not a number")?;
+    let seq = number(seq).ok_or("the client's seq is not a number")?;
+    let text = unescape(message)?;
+    Ok((slot, Entry::Line { client, seq, text }))
+}
+
+/// A number as the log writes it: digits, no sign, no leading zero.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let canonical = text == "0" || !text.starts_with('0');
+    if digits && canonical { text.parse().ok() } else { None }
+}
+
+/// Takes the escapes out of a message: `\\`, `\n`, `\r`, and `\u{hex}` for every
+/// other control character. Anything that could have been written otherwise is an
+/// error, so that two logs which say the same are the same.
+fn unescape(message: &str) -> Result<String, String> {
+    let mut text = String::with_capacity(message.len());
+    let mut rest = message.chars();
+    while let Some(c) = rest.next() {
+        if c.is_control() {
+            return Err(format!("a control character stands unescaped: {}", c.escape_default()));
+        }
+        if c != '\\' {
+            text.push(c);
+            continue;
+        }
+        match rest.next() {
+            Some('\\') => text.push('\\'),
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('u') => {
+                let (hex, after) = rest
+                    .as_str()
+                    .strip_prefix('{')
+                    .and_then(|rest| rest.split_once('}'))
+                    .ok_or("\\u without {hex} behind it")?;
+                let c = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32);
+                let canonical = |c: &char| {
+                    let plain = c.is_control() && !matches!(c, '\n' | '\r');
+                    plain && format!("{:x}", u32::from(*c)).eq_ignore_ascii_case(hex)
+                };
+                let what = || format!("\\u{{{hex}}} is no control character in plain hex");
+                text.push(c.filter(canonical).ok_or_else(what)?);
+                rest = after.chars();
+            }
+            _ => return Err("a backslash with no escape behind it".into()),
+        }
+    }
+    Ok(text)
+}
+
+/// Rule 3: the log against what was sent and what the clients were told.
+fn check_lines(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(), Violation> {
+    let mut index: HashMap<(u64, &str), usize> = HashMap::new();
+    for (at, line) in sent.iter().enumerate() {
+        index.insert((line.client, &line.text), at);
+    }
+    let mut stands: Vec<Option<usize>> = vec![None; sent.len()];
+    let mut last: HashMap<u64, usize> = HashMap::new();
+    for (slot, entry) in entries.iter().enumerate() {
+        let Entry::Line { client, text, .. } = entry else {
+            continue;
+        };
+        let bad = |what: &str| Violation::new(slot as u64, what).show(name, write(slot, entry));
+        let Some(&at) = index.get(&(*client, text.as_str())) else {
+            return Err(bad("a line stands that was not sent"));
+        };
+        if let Some(above) = stands[at] {
+            return Err(bad("a line stands twice").show(name, write(above, &entries[above])));
+        }
+        stands[at] = Some(slot);
+        if let Some(&above) = last.get(client)
+            && Some(at) < index_of(&entries[above], &index)
+        {
+            let bad = bad("a client's lines are not in the order sent");
+            return Err(bad.show(name, write(above, &entries[above])));
+        }
+        last.insert(*client, slot);
+    }
+    for (line, stands) in sent.iter().zip(&stands) {
+        let Some(told) = line.completed else {
+            continue;
+        };
+        let says = format!("client {} was told", line.client);
+        let told_line = format!("{} {} {} {}", told.slot, line.client, told.seq, line.text);
+        let Some(slot) = *stands else {
+            let what = "a completed line does not stand in the log";
+            let there = entries.get(told.slot as usize).map(|e| write(told.slot as usize, e));
+            return Err(Violation::new(told.slot, what)
+                .show(says, told_line)
+                .show(name, there.unwrap_or_else(|| "(the log ends above)".into())));
+        };
+        let seq = match &entries[slot] {
+            Entry::Line { seq, .. } => *seq,
+            Entry::Noop => unreachable!("a line was matched in this slot"),
+        };
+        if (slot as u64, seq) != (told.slot, told.seq) {
+            let what = "a line does not stand where its client was told";
+            return Err(Violation::new(told.slot.min(slot as u64), what)
+                .show(says, told_line)
+                .show(name, write(slot, &entries[slot])));
+        }
+    }
+    Ok(())
+}
+
+fn index_of(entry: &Entry, index: &HashMap<(u64, &str), usize>) -> Option<usize> {
+    match entry {
+        Entry::Noop => None,
+        Entry::Line { client, text, .. } => index.get(&(*client, text.as_str())).copied(),
+    }
+}
+
+/// Rule 4, in one sweep from the end: of all slots at fault, the first is reported.
+fn check_real_time(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(), Violation> {
+    let mut times: HashMap<(u64, &str), &SentLine> = HashMap::new();
+    times.extend(sent.iter().map(|line| ((line.client, line.text.as_str()), line)));
+    let mut earliest: Option<(Duration, usize)> = None;
+    let mut found = None;
+    for (slot, entry) in entries.iter().enumerate().rev() {
+        let Entry::Line { client, text, .. } = entry else {
+            continue;
+        };
+        let Some(line) = times.get(&(*client, text.as_str())) else {
+            continue;
+        };
+        if let Some((at, below)) = earliest
+            && at < line.sent
+        {
+            found = Some((slot, line.sent, below, at));
+        }
+        if let Some(done) = line.completed
+            && earliest.is_none_or(|(at, _)| done.at < at)
+        {
+            earliest = Some((done.at, slot));
+        }
+    }
+    let Some((above, sent_at, below, completed_at)) = found else {
+        return Ok(());
+    };
+    let place = |what: &str, at: Duration| format!("{name}, {what} at {:.6} s", at.as_secs_f64());
+    let what = format!("sent only after slot {below} was completed, and yet it stands above");
+    Err(Violation::new(above as u64, what)
+        .show(place("sent", sent_at), write(above, &entries[above]))
+        .show(place("completed", completed_at), write(below, &entries[below])))
+}
+
+/// An entry as it is shown to people.
+fn write(slot: usize, entry: &Entry) -> String {
+    match entry {
+        Entry::Noop => format!("{slot} - - NOP"),
+        Entry::Line { client, seq, text } => {
+            shown(format!("{slot} {client} {seq} {text}\n").as_bytes())
+        }
+    }
+}
+
+fn summary(entries: &[Entry]) -> Summary {
+    let noops = entries.iter().filter(|entry| **entry == Entry::Noop).count() as u64;
+    Summary { lines: entries.len() as u64 - noops, noops }
+}
+
+/// What a comparison of logs found, when they agree.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// What the longest log holds.
+    pub summary: Summary,
+    /// How many logs are as long as the longest, and so identical.
+    pub identical: usize,
+    /// The others: what they are short of, one line each.
+    pub short: Vec<String>,
+}
+
+/// Judges the logs of a run that nobody watched; one row a replica, absent files
+/// included. Whether a replica lived is not known and not asked.
+pub fn compare(logs: &[ChatLog]) -> Result<Comparison, Violation> {
+    let length = |log: &ChatLog| log.bytes.as_ref().map_or(0, Vec::len);
+    // Of several that are equally long the first, so that the report reads in order.
+    let longest = logs.iter().rev().max_by_key(|log| length(log));
+    let Some(longest) = longest.filter(|log| length(log) > 0) else {
+        return Err(Violation::of_file("every chat log is empty"));
+    };
+    let bytes = longest.bytes.as_deref().unwrap_or_default();
+    let mut short = Vec::new();
+    for log in logs {
+        let other = log.bytes.as_deref().unwrap_or_default();
+        if !bytes.starts_with(other) {
+            return Err(difference(longest.replica, bytes, log.replica, other));
+        }
+        if other.len() < bytes.len() {
+            let name = file_name(log.replica);
+            let (have, all) = (complete_lines(other), complete_lines(bytes));
+            short.push(match &log.bytes {
+                None => format!("{name} is absent"),
+                Some(_) if !other.is_empty() && !other.ends_with(b"\n") => {
+                    format!("{name} ends inside slot {have}: {have} of {all} slots, a prefix")
+                }
+                Some(_) => format!("{name} holds {have} of {all} slots, a prefix"),
+            });
+        }
+    }
+    let entries = parse_log(&file_name(longest.replica), bytes)?;
+    let identical = logs.len() - short.len();
+    if identical * 2 <= logs.len() {
+        let what = format!(
+            "only {identical} of {} logs reach{} slot {}: no majority ({})",
+            logs.len(),
+            if identical == 1 { "es" } else { "" },
+            entries.len().saturating_sub(1),
+            short.join("; ")
+        );
+        return Err(Violation::of_file(what));
+    }
+    Ok(Comparison { summary: summary(&entries), identical, short })
+}
+
+/// How many whole lines a log holds.
+pub fn complete_lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&b| b == b'\n').count()
+}
