@@ -7,7 +7,9 @@
 pub mod config;
 pub mod message;
 pub mod paxos;
+pub mod net;
 pub mod quorum;
+pub mod runtime;
 pub mod scenario;
 pub mod storage;
 pub mod types;

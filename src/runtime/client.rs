@@ -1,0 +1,358 @@
+//! The line-oriented client: stdin to log, completions to stdout.
+//!
+//! Three threads: one reads stdin, one is the network loop, and the main thread runs
+//! the client role. The reader takes the next line only when the one before is
+//! complete (a credit comes back to it), so nothing is read ahead and a pipe is
+//! never drained into memory. What a line became is printed by the role's storage,
+//! before anything else is sent.
+
+use super::process::{Clock, Ending, LOOK, entropy, fail};
+use super::role_thread::{Flow, RoleThread};
+use crate::config::{Config, EXIT_FAILED, derive_seed};
+use crate::message::Party;
+use crate::net::frame::{ClusterCell, Identity};
+use crate::net::udp::{BoundSocket, Deliver, Network, Settings};
+use crate::net::{Incoming, Outgoing};
+use crate::paxos::client::{Client, Input, Outcome};
+use crate::paxos::{Envelope, Storage};
+use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::io::{self, BufRead, IsTerminal, Read as _, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// A line of input that ends the client.
+const SHUTDOWN: &[u8] = b"SHUTDOWN";
+
+/// How many batches of answers may wait for the client.
+const INBOX_BATCHES_MAX: usize = 64;
+
+/// How much of a line is shown when its fate is not known.
+const SHOWN_CHARS_MAX: usize = 60;
+
+/// What a user may say about a client.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Who it is in the log.
+    pub id: ClientId,
+    /// The cluster.
+    pub config: Config,
+    /// The probability with which each datagram is dropped at the sender.
+    pub loss: f64,
+    /// Seeds losses and timeouts.
+    pub seed: u64,
+    /// The longest datagram.
+    pub datagram_bytes: usize,
+    /// How long one line may take.
+    pub timeout_us: Option<u64>,
+    /// End when the parent process does.
+    pub die_with_parent: bool,
+}
+
+/// Runs a client on this process's stdin and stdout.
+///
+/// Returns the exit code: 0 if every line is complete, 1 if one was refused or its
+/// fate is not known.
+///
+/// # Errors
+///
+/// When it cannot start.
+pub fn run(options: ClientOptions) -> io::Result<i32> {
+    let ending = Ending::watch(options.die_with_parent)?;
+    let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
+    let n = addresses.len();
+    let identity = Identity {
+        n,
+        me: Party::Client,
+        boot: BootId(entropy()?),
+        cluster: ClusterCell::new(),
+    };
+    let socket = BoundSocket::for_client(&addresses)?;
+    let network = Network::new(
+        socket,
+        Settings {
+            identity,
+            peers: addresses,
+            datagram_max: options.datagram_bytes,
+            loss: options.loss,
+            seed: derive_seed(options.seed, "network"),
+        },
+    )?;
+    let mut outlet = network.outlet(derive_seed(options.seed, "client"));
+    let (to_client, inbox) = bounded(INBOX_BATCHES_MAX);
+    let answers = Answers { to: to_client.clone(), batch: Vec::new() };
+    thread::Builder::new().name("network".into()).spawn(move || {
+        if let Err(error) = network.run(answers) {
+            fail(format!("client: network: {error}"));
+        }
+    })?;
+    let refused = Arc::new(AtomicBool::new(false));
+    let (credit, credits) = bounded(1);
+    let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused) };
+    thread::Builder::new().name("stdin".into()).spawn(move || reader.run())?;
+    let mut terminal = Terminal::new(credit, n, options.loss);
+    terminal.ready();
+    let mut thread = RoleThread {
+        role: Client::new(options.id, n, options.timeout_us),
+        storage: terminal,
+        inbox,
+        clock: Clock::start(),
+        rng: fastrand::Rng::with_seed(derive_seed(options.seed, "client draws")),
+        sleep_max: Some(LOOK),
+    };
+    let ran = thread.run(
+        |envelopes| {
+            let calls = envelopes.into_iter().map(|envelope| match envelope {
+                Envelope::Call { to, message } => Outgoing::Call { to, message },
+                other => unreachable!("a client only calls: {other:?}"),
+            });
+            outlet.send(calls);
+        },
+        |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
+    );
+    match ran {
+        Ok(()) => {}
+        // Whoever read the completions has gone.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
+        Err(error) => return Err(error),
+    }
+    let interrupted = thread.role.is_busy();
+    if interrupted {
+        eprint_line("interrupted: it is not known whether the last line is complete");
+    }
+    let failed = interrupted || thread.role.has_failed() || refused.load(Ordering::SeqCst);
+    Ok(if failed { EXIT_FAILED } else { 0 })
+}
+
+/// One line on stderr; nobody there to read it is no reason to fail.
+fn eprint_line(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// From the network to the client role.
+struct Answers {
+    to: Sender<Vec<Input>>,
+    batch: Vec<Input>,
+}
+
+impl Deliver for Answers {
+    fn deliver(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Answer { from, answer } => self.batch.push(Input::Answer(from, answer)),
+            other => unreachable!("a client's socket opens only answers: {other:?}"),
+        }
+    }
+
+    fn end_of_burst(&mut self) {
+        if !self.batch.is_empty() {
+            // A full inbox loses answers; the client will ask again.
+            let _ = self.to.try_send(std::mem::take(&mut self.batch));
+        }
+    }
+}
+
+/// From stdin to the client role, one line at a time.
+struct Reader {
+    to: Sender<Vec<Input>>,
+    credits: Receiver<()>,
+    refused: Arc<AtomicBool>,
+}
+
+/// What stdin holds next.
+enum Next {
+    Line(Line),
+    Refused(&'static str),
+    End,
+}
+
+impl Reader {
+    fn run(self) {
+        let mut stdin = io::stdin().lock();
+        let mut number = 0u64;
+        'credit: while self.credits.recv().is_ok() {
+            loop {
+                number += 1;
+                match read_line(&mut stdin) {
+                    Ok(Next::Line(line)) => match entropy() {
+                        Ok(session) => {
+                            if self.to.send(vec![Input::Submit { line, session }]).is_err() {
+                                return;
+                            }
+                            continue 'credit;
+                        }
+                        Err(error) => fail(error),
+                    },
+                    Ok(Next::Refused(why)) => {
+                        self.refused.store(true, Ordering::SeqCst);
+                        eprint_line(&format!("line {number}: {why}: refused"));
+                    }
+                    Ok(Next::End) => break 'credit,
+                    Err(error) => fail(format!("cannot read stdin: {error}")),
+                }
+            }
+        }
+        let _ = self.to.send(vec![Input::End]);
+    }
+}
+
+/// Reads up to the next line feed, never more than the longest line into memory.
+fn read_line(from: &mut impl BufRead) -> io::Result<Next> {
+    let mut bytes = Vec::new();
+    let limit = LINE_BYTES_MAX as u64 + 1;
+    from.by_ref().take(limit).read_until(b'\n', &mut bytes)?;
+    let ended = bytes.last() == Some(&b'\n');
+    if ended {
+        bytes.pop();
+    } else if bytes.is_empty() {
+        return Ok(Next::End);
+    }
+    if bytes.len() > LINE_BYTES_MAX {
+        skip_line(from)?;
+        return Ok(Next::Refused("longer than 65536 bytes"));
+    }
+    if bytes == SHUTDOWN {
+        return Ok(Next::End);
+    }
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => Next::Line(text.into()),
+        Err(_) => Next::Refused("not UTF-8"),
+    })
+}
+
+/// Passes over the rest of a line that is too long.
+fn skip_line(from: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let here = from.fill_buf()?;
+        if here.is_empty() {
+            return Ok(());
+        }
+        match here.iter().position(|byte| *byte == b'\n') {
+            Some(at) => {
+                from.consume(at + 1);
+                return Ok(());
+            }
+            None => {
+                let all = here.len();
+                from.consume(all);
+            }
+        }
+    }
+}
+
+/// Shows what became of the lines; the client role's storage.
+#[derive(Debug)]
+struct Terminal {
+    credit: Sender<()>,
+    n: usize,
+    loss: f64,
+    timing: bool,
+    prompt: bool,
+}
+
+impl Terminal {
+    fn new(credit: Sender<()>, n: usize, loss: f64) -> Self {
+        let timing = io::stdout().is_terminal();
+        let prompt =
+            timing && io::stdin().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Terminal { credit, n, loss, timing, prompt }
+    }
+
+    /// The reader may take the next line.
+    fn ready(&mut self) {
+        if self.prompt {
+            let _ = write!(io::stdout(), "> ").and_then(|()| io::stdout().flush());
+        }
+        // There is one credit, and the reader has used it up.
+        let _ = self.credit.try_send(());
+    }
+
+    fn show(&mut self, outcome: Outcome) -> io::Result<()> {
+        match outcome {
+            Outcome::Complete { client, seq, slot, took_us } => {
+                let mut stdout = io::stdout().lock();
+                if self.timing {
+                    let ms = took_us as f64 / 1_000.0;
+                    writeln!(stdout, "{client} {seq} {slot}   {ms:.2} ms")?;
+                } else {
+                    writeln!(stdout, "{client} {seq} {slot}")?;
+                }
+                stdout.flush()?;
+                drop(stdout);
+                self.ready();
+            }
+            Outcome::Waiting { waited_us } => {
+                let seconds = waited_us / 1_000_000;
+                let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
+                let n = self.n;
+                eprint_line(&format!(
+                    "no completion from any of {n} replicas for {seconds} s{why}: still trying"
+                ));
+            }
+            Outcome::GaveUp { line } => eprint_line(&format!(
+                "no completion in time: it is not known whether this line is complete: {}",
+                shorten(&line)
+            )),
+            Outcome::Expired { line } => eprint_line(&format!(
+                "the session has expired: it is not known whether this line is complete: {}",
+                shorten(&line)
+            )),
+        }
+        Ok(())
+    }
+}
+
+fn shorten(line: &str) -> String {
+    match line.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((at, _)) => format!("{:?}…", &line[..at]),
+        None => format!("{line:?}"),
+    }
+}
+
+impl Storage<Outcome> for Terminal {
+    fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {
+        records.drain(..).try_for_each(|outcome| self.show(outcome))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8]) -> Vec<String> {
+        let mut from = io::BufReader::with_capacity(7, input);
+        let mut found = Vec::new();
+        loop {
+            match read_line(&mut from).unwrap() {
+                Next::Line(line) => found.push(line.to_string()),
+                Next::Refused(why) => found.push(format!("<{why}>")),
+                Next::End => return found,
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_line_feed_is_stripped_and_a_last_line_without_one_counts() {
+        assert_eq!(lines(b"a\r\n\n b \nlast"), ["a\r", "", " b ", "last"]);
+    }
+
+    #[test]
+    fn shutdown_ends_the_input_only_as_a_whole_line() {
+        assert_eq!(lines(b"SHUTDOWN!\nSHUTDOWN\nmore\n"), ["SHUTDOWN!"]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_or_not_utf8_is_refused_and_the_rest_goes_on() {
+        let mut input = vec![b'x'; LINE_BYTES_MAX];
+        input.push(b'\n');
+        input.extend(vec![b'y'; LINE_BYTES_MAX + 1]);
+        input.extend(b"\n\xff\xfe\nend");
+        let found = lines(&input);
+        assert_eq!(found[0].len(), LINE_BYTES_MAX);
+        assert_eq!(found[1..], ["<longer than 65536 bytes>", "<not UTF-8>", "end"]);
+    }
+}

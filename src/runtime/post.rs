@@ -1,0 +1,204 @@
+//! Where envelopes go: to a role of this process, or to the network.
+//!
+//! A message to oneself takes the short way, by the same routing as one that has
+//! come from a peer. Inputs are gathered and handed over as one batch a role and
+//! turn; a channel that is full loses the batch, and that is counted.
+
+use crate::message::{ClientMessage, Message, ToAcceptor};
+use crate::net::counters::{Counters, Event};
+use crate::net::outlet::Outlet;
+use crate::net::udp::Deliver;
+use crate::net::{Incoming, Outgoing};
+use crate::paxos::{Envelope, Membership, Notice, acceptor, learner, proposer, replica};
+use crate::types::ReplicaId;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::process;
+use std::sync::Arc;
+
+/// How many batches may wait for one role.
+pub const INBOX_BATCHES_MAX: usize = 1_024;
+
+/// The ways into the roles of one replica.
+#[derive(Debug, Clone)]
+pub struct Links {
+    acceptor: Sender<Vec<acceptor::Input>>,
+    proposer: Sender<Vec<proposer::Input>>,
+    learner: Sender<Vec<learner::Input>>,
+    replica: Sender<Vec<replica::Input>>,
+}
+
+/// The other ends.
+#[derive(Debug)]
+pub struct Inboxes {
+    /// The acceptor's.
+    pub acceptor: Receiver<Vec<acceptor::Input>>,
+    /// The proposer's.
+    pub proposer: Receiver<Vec<proposer::Input>>,
+    /// The learner's.
+    pub learner: Receiver<Vec<learner::Input>>,
+    /// The replica role's.
+    pub replica: Receiver<Vec<replica::Input>>,
+}
+
+/// The channels between the threads of one replica.
+pub fn channels() -> (Links, Inboxes) {
+    let (to_acceptor, acceptor) = bounded(INBOX_BATCHES_MAX);
+    let (to_proposer, proposer) = bounded(INBOX_BATCHES_MAX);
+    let (to_learner, learner) = bounded(INBOX_BATCHES_MAX);
+    let (to_replica, replica) = bounded(INBOX_BATCHES_MAX);
+    let links = Links {
+        acceptor: to_acceptor,
+        proposer: to_proposer,
+        learner: to_learner,
+        replica: to_replica,
+    };
+    (links, Inboxes { acceptor, proposer, learner, replica })
+}
+
+/// Sorts inputs by role, and hands them over a batch at a time.
+#[derive(Debug)]
+pub struct Router {
+    links: Links,
+    counters: Arc<Counters>,
+    acceptor: Vec<acceptor::Input>,
+    proposer: Vec<proposer::Input>,
+    learner: Vec<learner::Input>,
+    replica: Vec<replica::Input>,
+}
+
+impl Router {
+    /// A router of one thread.
+    pub fn new(links: Links, counters: Arc<Counters>) -> Self {
+        Router {
+            links,
+            counters,
+            acceptor: Vec::new(),
+            proposer: Vec::new(),
+            learner: Vec::new(),
+            replica: Vec::new(),
+        }
+    }
+
+    /// A message of a replica, this one included.
+    pub fn message(&mut self, from: ReplicaId, message: Message) {
+        match message {
+            Message::Replica(message) => self.replica.push(replica::Input::Peer(from, message)),
+            Message::Acceptor(message) => self.acceptor.push(acceptor::Input::Peer(from, message)),
+            Message::Proposer(message) => self.proposer.push(proposer::Input::Peer(from, message)),
+            Message::Learner(message) => self.learner.push(learner::Input::Peer(from, message)),
+            Message::Heartbeat(heartbeat) => {
+                self.proposer.push(proposer::Input::Heartbeat(from, heartbeat));
+                self.learner.push(learner::Input::Heartbeat(from, heartbeat));
+            }
+        }
+    }
+
+    /// Word from another role of this replica.
+    pub fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Acceptor(input) => self.acceptor.push(input),
+            Notice::Proposer(input) => self.proposer.push(input),
+            Notice::Learner(input) => self.learner.push(input),
+            Notice::Start(_) => unreachable!("the main thread takes it before it is routed"),
+        }
+    }
+
+    /// Hands over what was gathered. Never waits: a full inbox loses the batch.
+    pub fn flush(&mut self) {
+        hand_over(&mut self.acceptor, &self.links.acceptor, &self.counters);
+        hand_over(&mut self.proposer, &self.links.proposer, &self.counters);
+        hand_over(&mut self.learner, &self.links.learner, &self.counters);
+        hand_over(&mut self.replica, &self.links.replica, &self.counters);
+    }
+}
+
+fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) {
+    if !batch.is_empty() && to.try_send(std::mem::take(batch)).is_err() {
+        counters.count(Event::InboxFull);
+    }
+}
+
+impl Deliver for Router {
+    fn deliver(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Peer { from, message } => self.message(from, message),
+            Incoming::Client { from, message: ClientMessage::Hello } => {
+                self.learner.push(learner::Input::Hello(from));
+            }
+            Incoming::Client { from, message: ClientMessage::Request(request) } => {
+                self.proposer.push(proposer::Input::Client(from, request));
+            }
+            Incoming::Answer { .. } => unreachable!("a replica's socket opens no answers"),
+        }
+    }
+
+    fn end_of_burst(&mut self) {
+        self.flush();
+    }
+}
+
+/// How often the accepts that are to leave before a crash are sent, until the loss
+/// gate lets one pass.
+const CRASH_SENDS_MAX: usize = 1_000;
+
+/// One role thread's way out.
+#[derive(Debug)]
+pub struct Post {
+    /// Which replica this is.
+    pub me: ReplicaId,
+    /// To the roles of this replica.
+    pub router: Router,
+    /// To the network.
+    pub outlet: Outlet,
+    /// Fault injection, for the proposer's thread: the process dies once so many
+    /// bursts with accepts have left, and before anyone can learn from it what became
+    /// of them.
+    pub crash_after_accepts: Option<u32>,
+}
+
+impl Post {
+    /// Sends everything on its way; gives back the membership when warm-up is over.
+    pub fn dispatch(&mut self, envelopes: Vec<Envelope>) -> Option<Membership> {
+        let mut outgoing = Vec::new();
+        let mut started = None;
+        for envelope in envelopes {
+            match envelope {
+                Envelope::Peer { to, message } if to == self.me => self.router.message(to, message),
+                Envelope::Peer { to, message } => outgoing.push(Outgoing::Peer { to, message }),
+                Envelope::Answer { to, answer } => outgoing.push(Outgoing::Answer { to, answer }),
+                Envelope::Call { to, message } => outgoing.push(Outgoing::Call { to, message }),
+                Envelope::Notice(Notice::Start(membership)) => started = Some(membership),
+                Envelope::Notice(notice) => self.router.notice(notice),
+            }
+        }
+        self.crash_if_planned(&outgoing);
+        self.outlet.send(outgoing);
+        self.router.flush();
+        started
+    }
+
+    fn crash_if_planned(&mut self, outgoing: &[Outgoing]) {
+        let is_accept = |outgoing: &Outgoing| {
+            matches!(
+                outgoing,
+                Outgoing::Peer { message: Message::Acceptor(ToAcceptor::Accept(_)), .. }
+            )
+        };
+        let Some(accepts) = &mut self.crash_after_accepts else { return };
+        if !outgoing.iter().any(is_accept) {
+            return;
+        }
+        if *accepts > 1 {
+            *accepts -= 1;
+            return;
+        }
+        self.outlet.mute_others();
+        let mut sends = 0;
+        while self.outlet.send(outgoing.iter().cloned()).to_replicas == 0 && sends < CRASH_SENDS_MAX
+        {
+            sends += 1;
+        }
+        log::warn!("replica {}: dies now, after its accept has left", self.me);
+        process::abort();
+    }
+}

@@ -1,0 +1,100 @@
+//! What a process has besides roles: a clock, entropy, signals, a parent, an end.
+//!
+//! SIGINT, SIGTERM and SIGHUP set a flag that the main thread looks at several times
+//! a second; so does the death of the parent, for children of the driver. A panic in
+//! any thread ends the process: half a replica is worse than none.
+
+use crate::config::EXIT_FAILED;
+use crate::types::Time;
+use std::io;
+use std::os::unix::process::parent_id;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the main thread looks after signals and the parent.
+pub const LOOK: Duration = Duration::from_millis(100);
+
+/// The process's time: microseconds since it began, never stepped.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    began: Instant,
+}
+
+impl Clock {
+    /// Begins now.
+    pub fn start() -> Self {
+        Clock { began: Instant::now() }
+    }
+
+    /// The time since.
+    pub fn now(&self) -> Time {
+        Time(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// How long from now to `time`; nothing if it has passed.
+    pub fn until(&self, time: Time) -> Duration {
+        Duration::from_micros(time.since_us(self.now()))
+    }
+}
+
+/// 64 random bits from the operating system, never 0.
+///
+/// # Errors
+///
+/// When the operating system gives none.
+pub fn entropy() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        io::Error::other(format!("the operating system gives no random bytes: {error}"))
+    })?;
+    Ok(u64::from_ne_bytes(bytes).max(1))
+}
+
+/// Why the process should end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    signalled: Arc<AtomicBool>,
+    parent: Option<u32>,
+}
+
+impl Ending {
+    /// Listens for signals from here on, and, if asked to, for the parent's death.
+    ///
+    /// # Errors
+    ///
+    /// When the signal handlers cannot be installed.
+    pub fn watch(die_with_parent: bool) -> io::Result<Self> {
+        let signalled = Arc::new(AtomicBool::new(false));
+        for signal in [
+            signal_hook::consts::SIGINT,
+            signal_hook::consts::SIGTERM,
+            signal_hook::consts::SIGHUP,
+        ] {
+            signal_hook::flag::register(signal, Arc::clone(&signalled))?;
+        }
+        Ok(Ending { signalled, parent: die_with_parent.then(parent_id) })
+    }
+
+    /// Whether a signal has come or the parent has gone.
+    pub fn is_due(&self) -> bool {
+        self.signalled.load(Ordering::Relaxed)
+            || self.parent.is_some_and(|parent| parent_id() != parent)
+    }
+}
+
+/// From here on a panic in any thread ends the process, after its message.
+pub fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        process::exit(EXIT_FAILED);
+    }));
+}
+
+/// Ends the process with one line on stderr.
+pub fn fail(message: impl std::fmt::Display) -> ! {
+    log::error!("{message}");
+    process::exit(EXIT_FAILED)
+}

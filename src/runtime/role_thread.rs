@@ -1,0 +1,105 @@
+//! The one loop that runs any role on a thread.
+//!
+//! Wait for input or the role's deadline; drain what is there, up to a bound; let
+//! the role flush; commit (records first, one sync for the whole burst); hand the
+//! envelopes over. Handling many inputs before one commit is group commit, without
+//! any timer to make a batch.
+//!
+//! Input comes before timers: a process that was stopped for a while reads what
+//! came meanwhile before it suspects anyone. Under a flood, timers are put off for
+//! a bounded number of bursts.
+
+use super::process::Clock;
+use crate::paxos::{Envelope, Outbox, Role, Storage};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::io;
+use std::time::Duration;
+
+/// How many inputs a role handles before it commits, give or take a batch.
+const BURST_INPUTS_MAX: usize = 4_096;
+
+/// How many bursts in a row may put off a timer that is due.
+const TIMER_DELAY_BURSTS_MAX: u32 = 4;
+
+/// Whether a loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// On to the next burst.
+    Continue,
+    /// The thread is done.
+    Stop,
+}
+
+/// A role, its storage and its inbox.
+#[derive(Debug)]
+pub struct RoleThread<R: Role, S> {
+    /// The role.
+    pub role: R,
+    /// Where its records go.
+    pub storage: S,
+    /// Where its inputs come from, in batches.
+    pub inbox: Receiver<Vec<R::Input>>,
+    /// Its time.
+    pub clock: Clock,
+    /// Its randomness.
+    pub rng: fastrand::Rng,
+    /// The longest sleep, for a thread that looks after other things too.
+    pub sleep_max: Option<Duration>,
+}
+
+impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
+    /// Runs until `check` says stop, the role has nothing left to do, or nobody is
+    /// left who could send to it. `check` is asked once a turn; envelopes are given
+    /// to `dispatch` in order.
+    ///
+    /// # Errors
+    ///
+    /// What the storage said. The process must end then.
+    pub fn run(
+        &mut self,
+        mut dispatch: impl FnMut(Vec<Envelope>),
+        mut check: impl FnMut(&R) -> Flow,
+    ) -> io::Result<()> {
+        let mut out = Outbox::new();
+        let mut delayed = 0;
+        while !self.role.is_finished() && check(&self.role) == Flow::Continue {
+            let mut next = match self.wait() {
+                Ok(batch) => Some(batch),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let mut taken = 0;
+            while let Some(batch) = next {
+                let now = self.clock.now();
+                taken += batch.len();
+                for input in batch {
+                    self.role.handle(now, self.rng.u64(..), input, &mut out);
+                }
+                next = if taken < BURST_INPUTS_MAX { self.inbox.try_recv().ok() } else { None };
+            }
+            let now = self.clock.now();
+            if self.role.deadline().is_some_and(|deadline| deadline <= now) {
+                if self.inbox.is_empty() || delayed >= TIMER_DELAY_BURSTS_MAX {
+                    delayed = 0;
+                    self.role.handle_timeout(now, self.rng.u64(..), &mut out);
+                } else {
+                    delayed += 1;
+                }
+            }
+            self.role.flush(now, &mut out);
+            let envelopes = out.commit(&mut self.storage)?;
+            if !envelopes.is_empty() {
+                dispatch(envelopes);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<Vec<R::Input>, RecvTimeoutError> {
+        let due = self.role.deadline().map(|deadline| self.clock.until(deadline));
+        match due.into_iter().chain(self.sleep_max).min() {
+            Some(sleep) => self.inbox.recv_timeout(sleep),
+            None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+}
