@@ -5,5 +5,6 @@
 //! ARCHITECTURE.md has the map and the invariants.
 
 pub mod message;
+pub mod net;
 pub mod quorum;
 pub mod types;
