@@ -30,7 +30,10 @@
 
 pub mod boots;
 pub mod counters;
+pub mod fragment;
+pub mod frame;
 pub mod loss;
+pub mod pack;
 
 use crate::message::{Answer, ClientMessage, Message, Party};
 use crate::types::{Address, ReplicaId};
