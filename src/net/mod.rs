@@ -15,6 +15,8 @@
 //! - [`pack`]: many small messages in one datagram.
 //! - [`fragment`]: one long message in many datagrams.
 //! - [`loss`]: the seeded gate that every datagram passes.
+//! - [`outlet`]: a thread's way out.
+//! - [`udp`]: the socket and the loop.
 //! - [`counters`]: how often anything happened, above all why something was dropped.
 //!
 //! **Guarantees.** What is delivered was sent, whole, to this process, by a process
@@ -33,7 +35,9 @@ pub mod counters;
 pub mod fragment;
 pub mod frame;
 pub mod loss;
+pub mod outlet;
 pub mod pack;
+pub mod udp;
 
 use crate::message::{Answer, ClientMessage, Message, Party};
 use crate::types::{Address, ReplicaId};
