@@ -6,8 +6,8 @@
 
 pub mod config;
 pub mod message;
-pub mod paxos;
 pub mod net;
+pub mod paxos;
 pub mod quorum;
 pub mod runtime;
 pub mod scenario;

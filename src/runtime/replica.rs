@@ -149,7 +149,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
             identity: identity.clone(),
             peers: addresses,
             datagram_max: options.datagram_bytes,
-            loss: options.loss,
+            loss_percent: (options.loss * 100.0).round() as u8,
             seed: derive_seed(options.seed, "network"),
         },
     )
@@ -158,7 +158,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         id,
         n,
         boot,
-        payload_bytes: net::payload_bytes(options.datagram_bytes),
+        payload_bytes: net::pack::payload_bytes(options.datagram_bytes),
         heartbeat_us: options.heartbeat_us,
         election_min_us: options.election_us.0,
         election_max_us: options.election_us.1,

@@ -1,0 +1,820 @@
+//! A message longer than a datagram travels in fragments.
+//!
+//! A fragment says which message it belongs to (the digest of its bytes), how long
+//! that is, how it was cut and which piece this is; each piece alone is enough to
+//! begin with. Since the digest *is* the message's identity, a sender that sends the
+//! same message again completes what the receiver already has. The receiver asks for
+//! just the pieces it misses, a while after the last one came, backs off, and gives
+//! up; the sender keeps what it split lately so that it can answer.
+//!
+//! ```text
+//!  body of a fragment             body of a request for fragments
+//!    8  xxh3 of the message         8  xxh3 of the message
+//!    4  its length                  4  its length
+//!    2  bytes of each piece         2  bytes of each piece
+//!    2  which piece, from 0         2  which piece, ascending, once or more
+//!    …  the piece
+//! ```
+//!
+//! **Guarantees.** What is joined has the digest that it was announced with. Memory
+//! grows with the bytes that have arrived, never with a length that was claimed, and
+//! is bounded for each sender, for all peers and for all clients: a flood from
+//! clients evicts clients' pieces only. A client is never asked with more bytes than
+//! it has sent of that message.
+//!
+//! **Does not** read a clock, touch a socket, or decode what it joins.
+
+use super::counters::{Counters, Event};
+use super::frame::{CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES};
+use super::{DATAGRAM_BYTES_MIN, Endpoint, MESSAGE_BYTES_MAX};
+use crate::types::{BootId, ClusterId, Time};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The bytes of a fragment's body before its piece.
+pub const FRAGMENT_HEADER_BYTES: usize = 16;
+
+/// The smallest piece, but for a message's last: what the smallest datagram holds.
+pub const PIECE_BYTES_MIN: usize = DATAGRAM_BYTES_MIN - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
+
+/// The most pieces of one message.
+pub const PIECES_MAX: usize = MESSAGE_BYTES_MAX.div_ceil(PIECE_BYTES_MIN);
+
+/// The most pieces that one request names; the next one names the rest.
+pub const ASKED_PIECES_MAX: usize = 64;
+
+/// The most split messages that a sender keeps in case it is asked.
+pub const KEPT_MESSAGES_MAX: usize = 256;
+
+/// The most bytes of them.
+pub const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// The most unfinished messages of one sender.
+pub const SENDER_SETS_MAX: usize = 64;
+
+/// The most bytes of one sender's unfinished messages.
+pub const SENDER_BYTES_MAX: usize = 4 << 20;
+
+/// The most unfinished messages of all peers; and of all clients, apart from them.
+pub const SETS_MAX: usize = 1_024;
+
+/// The most bytes of them, likewise.
+pub const BYTES_MAX: usize = 32 << 20;
+
+/// So long after the last piece came, missing ones are asked for. Doubled with each
+/// request that brought nothing.
+pub const ASK_AFTER_US: u64 = 3_000;
+
+/// After so many requests that brought nothing, a message is given up.
+pub const ASKS_MAX: u32 = 8;
+
+/// So long after a message was joined, further pieces of it are taken for repeated
+/// ones. Afterwards they are taken for the message being sent again, which its
+/// receiver must then hear again.
+pub const LATE_US: u64 = 20_000;
+
+/// The most joined messages of which that is remembered.
+pub const LATE_MAX: usize = 256;
+
+/// How a message was cut: the same in all its fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cut {
+    /// The digest of the message's bytes, and so its identity.
+    pub digest: u64,
+    /// Its bytes.
+    pub total: u32,
+    /// The bytes of each piece but the last.
+    pub piece: u16,
+}
+
+impl Cut {
+    /// How many pieces there are.
+    pub fn pieces(self) -> usize {
+        (self.total as usize).div_ceil(usize::from(self.piece))
+    }
+
+    /// Where piece `index` lies in the message.
+    fn range(self, index: u16) -> std::ops::Range<usize> {
+        let first = usize::from(index) * usize::from(self.piece);
+        first..(first + usize::from(self.piece)).min(self.total as usize)
+    }
+
+    fn write(self, body: &mut Vec<u8>) {
+        body.extend_from_slice(&self.digest.to_le_bytes());
+        body.extend_from_slice(&self.total.to_le_bytes());
+        body.extend_from_slice(&self.piece.to_le_bytes());
+    }
+
+    fn parse(body: &[u8]) -> Option<(Cut, &[u8])> {
+        let (digest, rest) = body.split_first_chunk::<8>()?;
+        let (total, rest) = rest.split_first_chunk::<4>()?;
+        let (piece, rest) = rest.split_first_chunk::<2>()?;
+        let cut = Cut {
+            digest: u64::from_le_bytes(*digest),
+            total: u32::from_le_bytes(*total),
+            piece: u16::from_le_bytes(*piece),
+        };
+        // What fits one piece is not split.
+        let sound = usize::from(cut.piece) >= PIECE_BYTES_MIN
+            && cut.total as usize <= MESSAGE_BYTES_MAX
+            && cut.total > u32::from(cut.piece);
+        sound.then_some((cut, rest))
+    }
+}
+
+/// One piece of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// Of which message.
+    pub cut: Cut,
+    /// Which piece, from 0.
+    pub index: u16,
+    /// The piece.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    /// Appends it to a frame's body.
+    pub fn write(&self, body: &mut Vec<u8>) {
+        self.cut.write(body);
+        body.extend_from_slice(&self.index.to_le_bytes());
+        body.extend_from_slice(self.bytes);
+    }
+
+    /// A whole body, if it is one that does not contradict itself.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let (cut, rest) = Cut::parse(body)?;
+        let (index, bytes) = rest.split_first_chunk::<2>()?;
+        let index = u16::from_le_bytes(*index);
+        let sound = usize::from(index) < cut.pieces() && bytes.len() == cut.range(index).len();
+        sound.then_some(Fragment { cut, index, bytes })
+    }
+}
+
+/// Which pieces of a message did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Of which message.
+    pub cut: Cut,
+    /// Which pieces: at least one, at most [`ASKED_PIECES_MAX`], ascending.
+    pub indexes: Vec<u16>,
+}
+
+impl Missing {
+    /// The bytes of a frame that names `pieces` pieces.
+    const fn frame_bytes(pieces: usize) -> usize {
+        HEADER_BYTES + 14 + 2 * pieces
+    }
+
+    /// Appends it to a frame's body.
+    pub fn write(&self, body: &mut Vec<u8>) {
+        self.cut.write(body);
+        for index in &self.indexes {
+            body.extend_from_slice(&index.to_le_bytes());
+        }
+    }
+
+    /// A whole body, if it is one that does not contradict itself.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let (cut, rest) = Cut::parse(body)?;
+        let (pairs, odd) = rest.as_chunks::<2>();
+        if !odd.is_empty() || pairs.is_empty() || pairs.len() > ASKED_PIECES_MAX {
+            return None;
+        }
+        let indexes: Vec<u16> = pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect();
+        let ascending = indexes.is_sorted_by(|before, after| before < after);
+        let sound = ascending && indexes.iter().all(|&index| usize::from(index) < cut.pieces());
+        sound.then_some(Missing { cut, indexes })
+    }
+}
+
+/// The sender's side: splits, and keeps what it split lately.
+#[derive(Debug)]
+pub struct Fragmenter {
+    piece: u16,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    cut: Cut,
+    cluster: ClusterId,
+    message: Vec<u8>,
+}
+
+impl Fragmenter {
+    /// For datagrams of at most `datagram_max` bytes.
+    ///
+    /// # Panics
+    ///
+    /// Outside of the bounds for that.
+    pub fn new(datagram_max: usize, counters: Arc<Counters>) -> Self {
+        super::pack::assert_datagram_max(datagram_max);
+        let piece = datagram_max - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
+        Fragmenter { piece: piece as u16, kept: VecDeque::new(), kept_bytes: 0, counters }
+    }
+
+    /// Splits `message`, hands each fragment to `send`, and keeps the message. It
+    /// will travel with `cluster` whenever a piece is asked for.
+    pub fn split(
+        &mut self,
+        cluster: ClusterId,
+        message: Vec<u8>,
+        mut send: impl FnMut(Fragment<'_>),
+    ) {
+        if message.len() > MESSAGE_BYTES_MAX {
+            self.counters.count(Event::LostTooLong);
+            return log::error!("a message of {} bytes is too long to be sent", message.len());
+        }
+        assert!(message.len() > usize::from(self.piece), "what fits one piece is not split");
+        let cut = Cut { digest: xxh3_64(&message), total: message.len() as u32, piece: self.piece };
+        for index in 0..cut.pieces() as u16 {
+            send(Fragment { cut, index, bytes: &message[cut.range(index)] });
+        }
+        self.counters.count(Event::Split);
+        self.keep(Kept { cut, cluster, message });
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        if let Some(at) = self.position(kept.cut) {
+            // The same message to another peer, or again: it is the youngest now.
+            let former = self.kept.remove(at).expect("just found");
+            self.kept_bytes -= former.message.len();
+        }
+        self.kept_bytes += kept.message.len();
+        self.kept.push_back(kept);
+        while self.kept.len() > KEPT_MESSAGES_MAX || self.kept_bytes > KEPT_BYTES_MAX {
+            let oldest = self.kept.pop_front().expect("something is over the bound");
+            self.kept_bytes -= oldest.message.len();
+        }
+    }
+
+    fn position(&self, cut: Cut) -> Option<usize> {
+        self.kept.iter().rposition(|kept| kept.cut == cut)
+    }
+
+    /// Hands each fragment that a peer asked for to `send`, as far as it is still
+    /// kept, with the cluster that it travels with.
+    pub fn resend(&self, asked: &Missing, mut send: impl FnMut(ClusterId, Fragment<'_>)) {
+        let Some(at) = self.position(asked.cut) else {
+            return self.counters.count(Event::FragmentForgotten);
+        };
+        let Kept { cut, cluster, message } = &self.kept[at];
+        for &index in &asked.indexes {
+            self.counters.count(Event::FragmentResent);
+            send(*cluster, Fragment { cut: *cut, index, bytes: &message[cut.range(index)] });
+        }
+    }
+}
+
+/// Which unfinished message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    from: Endpoint,
+    boot: BootId,
+    cluster: ClusterId,
+    cut: Cut,
+}
+
+/// The pieces of one unfinished message.
+#[derive(Debug)]
+struct Set {
+    key: Key,
+    pieces: BTreeMap<u16, Vec<u8>>,
+    bytes: usize,
+    /// When the last new piece came.
+    heard: Time,
+    /// Requests since then.
+    asks: u32,
+    /// When it is looked at next, as it stands among the timers.
+    due: Time,
+    /// Bytes received less bytes asked with: what may still be sent to a client.
+    credit: usize,
+}
+
+impl Set {
+    /// The time after the last piece or request until the next request.
+    fn patience_us(&self) -> u64 {
+        ASK_AFTER_US << self.asks
+    }
+}
+
+/// Unfinished messages of one kind of sender, oldest first.
+#[derive(Debug, Default)]
+struct Shelf {
+    sets: BTreeMap<u64, Set>,
+    by_key: HashMap<Key, u64>,
+    by_sender: HashMap<Endpoint, Usage>,
+    due: BTreeSet<(Time, u64)>,
+    bytes: usize,
+    made: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Usage {
+    sets: usize,
+    bytes: usize,
+}
+
+impl Shelf {
+    fn open(&mut self, now: Time, key: Key) -> u64 {
+        if let Some(&number) = self.by_key.get(&key) {
+            return number;
+        }
+        self.made += 1;
+        let due = now.plus_us(ASK_AFTER_US);
+        self.by_key.insert(key, self.made);
+        self.by_sender.entry(key.from).or_default().sets += 1;
+        self.due.insert((due, self.made));
+        self.sets.insert(
+            self.made,
+            Set { key, pieces: BTreeMap::new(), bytes: 0, heard: now, asks: 0, due, credit: 0 },
+        );
+        self.made
+    }
+
+    fn take(&mut self, number: u64) -> Set {
+        let set = self.sets.remove(&number).expect("only held sets are taken");
+        self.by_key.remove(&set.key);
+        self.due.remove(&(set.due, number));
+        self.bytes -= set.bytes;
+        let usage = self.by_sender.get_mut(&set.key.from).expect("it holds a set");
+        usage.sets -= 1;
+        usage.bytes -= set.bytes;
+        if usage.sets == 0 {
+            self.by_sender.remove(&set.key.from);
+        }
+        set
+    }
+
+    /// Drops the oldest others until all bounds hold; `newest` itself fits them.
+    fn evict(&mut self, newest: u64, counters: &Counters) {
+        let from = self.sets[&newest].key.from;
+        loop {
+            let usage = self.by_sender[&from];
+            let sender_full = usage.sets > SENDER_SETS_MAX || usage.bytes > SENDER_BYTES_MAX;
+            let full = self.sets.len() > SETS_MAX || self.bytes > BYTES_MAX;
+            let oldest = self
+                .sets
+                .iter()
+                .find(|&(&number, set)| number != newest && (set.key.from == from || !sender_full));
+            match oldest {
+                Some((&number, _)) if sender_full || full => {
+                    self.take(number);
+                    counters.count(Event::SetEvicted);
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The receiver's side: joins what was split.
+#[derive(Debug)]
+pub struct Reassembler {
+    peers: Shelf,
+    clients: Shelf,
+    late: VecDeque<(Time, Key)>,
+    counters: Arc<Counters>,
+}
+
+impl Reassembler {
+    /// With nothing unfinished.
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Reassembler {
+            peers: Shelf::default(),
+            clients: Shelf::default(),
+            late: VecDeque::new(),
+            counters,
+        }
+    }
+
+    /// Takes a fragment; yields the message's bytes if it was the last that missed.
+    pub fn insert(
+        &mut self,
+        now: Time,
+        from: Endpoint,
+        boot: BootId,
+        cluster: ClusterId,
+        fragment: Fragment<'_>,
+    ) -> Option<Vec<u8>> {
+        let key = Key { from, boot, cluster, cut: fragment.cut };
+        while self.late.front().is_some_and(|&(joined, _)| now.since_us(joined) > LATE_US) {
+            self.late.pop_front();
+        }
+        if self.late.iter().any(|&(_, joined)| joined == key) {
+            self.counters.count(Event::FragmentLate);
+            return None;
+        }
+        let shelf = match from {
+            Endpoint::Replica(_) => &mut self.peers,
+            Endpoint::Client(_) => &mut self.clients,
+        };
+        let number = shelf.open(now, key);
+        let set = shelf.sets.get_mut(&number).expect("just opened");
+        set.credit += HEADER_BYTES
+            + CLIENT_MESSAGE_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
+        if set.pieces.contains_key(&fragment.index) {
+            return None;
+        }
+        let bytes = fragment.bytes.len();
+        set.pieces.insert(fragment.index, fragment.bytes.to_vec());
+        set.heard = now;
+        set.asks = 0;
+        set.bytes += bytes;
+        let complete = set.pieces.len() == key.cut.pieces();
+        shelf.bytes += bytes;
+        shelf.by_sender.get_mut(&from).expect("it holds a set").bytes += bytes;
+        if !complete {
+            shelf.evict(number, &self.counters);
+            return None;
+        }
+        let set = shelf.take(number);
+        let mut message = Vec::with_capacity(set.bytes);
+        for piece in set.pieces.values() {
+            message.extend_from_slice(piece);
+        }
+        assert_eq!(message.len(), key.cut.total as usize, "each piece has the length of its place");
+        if xxh3_64(&message) != key.cut.digest {
+            self.counters.count(Event::DropDigest);
+            return None;
+        }
+        if self.late.len() == LATE_MAX {
+            self.late.pop_front();
+        }
+        self.late.push_back((now, key));
+        self.counters.count(Event::Joined);
+        Some(message)
+    }
+
+    /// When [`Reassembler::poll`] has something to do next.
+    pub fn deadline(&self) -> Option<Time> {
+        let first = |shelf: &Shelf| shelf.due.first().map(|&(due, _)| due);
+        [first(&self.peers), first(&self.clients)].into_iter().flatten().min()
+    }
+
+    /// Hands a request for what is missing to `ask`, for each message that has been
+    /// quiet for long enough; gives up those that were asked for often enough.
+    pub fn poll(&mut self, now: Time, mut ask: impl FnMut(Endpoint, ClusterId, Missing)) {
+        for shelf in [&mut self.peers, &mut self.clients] {
+            while let Some(&(due, number)) = shelf.due.first() {
+                if due > now {
+                    break;
+                }
+                let set = shelf.sets.get_mut(&number).expect("timers are of held sets");
+                let quiet_until = set.heard.plus_us(set.patience_us());
+                if quiet_until <= now {
+                    if set.asks == ASKS_MAX {
+                        shelf.take(number);
+                        self.counters.count(Event::SetGivenUp);
+                        continue;
+                    }
+                    if let Some(missing) = missing_of(set) {
+                        self.counters.count(Event::FragmentsAsked);
+                        ask(set.key.from, set.key.cluster, missing);
+                    }
+                    set.asks += 1;
+                    // What counts as quiet begins anew with each request.
+                    set.heard = now;
+                }
+                let next = set.heard.plus_us(set.patience_us());
+                shelf.due.remove(&(due, number));
+                shelf.due.insert((next, number));
+                set.due = next;
+            }
+        }
+    }
+
+    /// Bytes held, of peers and of clients.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        (self.peers.bytes, self.clients.bytes)
+    }
+
+    /// Unfinished messages held, of peers and of clients.
+    pub fn held_sets(&self) -> (usize, usize) {
+        (self.peers.sets.len(), self.clients.sets.len())
+    }
+}
+
+/// The first of the pieces that `set` misses, as many as may be asked for.
+fn missing_of(set: &mut Set) -> Option<Missing> {
+    let most = match set.key.from {
+        Endpoint::Replica(_) => ASKED_PIECES_MAX,
+        Endpoint::Client(_) => {
+            let spare = set.credit.checked_sub(Missing::frame_bytes(1))?;
+            ASKED_PIECES_MAX.min(1 + spare / 2)
+        }
+    };
+    let cut = set.key.cut;
+    let indexes: Vec<u16> = (0..cut.pieces() as u16)
+        .filter(|index| !set.pieces.contains_key(index))
+        .take(most)
+        .collect();
+    assert!(!indexes.is_empty(), "an unfinished message misses something");
+    set.credit = set.credit.saturating_sub(Missing::frame_bytes(indexes.len()));
+    Some(Missing { cut, indexes })
+}
+
+// A client's smallest fragment pays for a request of one piece.
+const _: () = assert!(Missing::frame_bytes(1) <= HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN);
+const _: () = assert!(PIECES_MAX <= u16::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Address, ReplicaId};
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    const DATAGRAM: usize = 1_400;
+    const CLUSTER: ClusterId = ClusterId(5);
+    const BOOT: BootId = BootId(9);
+
+    type Piece = (Cut, u16, Vec<u8>);
+
+    fn peer(id: u8) -> Endpoint {
+        Endpoint::Replica(ReplicaId(id))
+    }
+
+    fn client(port: u16) -> Endpoint {
+        Endpoint::Client(Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    }
+
+    fn message(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut draws = fastrand::Rng::with_seed(seed);
+        (0..bytes).map(|_| draws.u8(..)).collect()
+    }
+
+    fn fragmenter() -> Fragmenter {
+        Fragmenter::new(DATAGRAM, Arc::new(Counters::new()))
+    }
+
+    fn reassembler() -> Reassembler {
+        Reassembler::new(Arc::new(Counters::new()))
+    }
+
+    fn split(fragmenter: &mut Fragmenter, message: &[u8]) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        fragmenter.split(CLUSTER, message.to_vec(), |fragment| {
+            pieces.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
+        });
+        pieces
+    }
+
+    fn insert(into: &mut Reassembler, now: u64, from: Endpoint, piece: &Piece) -> Option<Vec<u8>> {
+        let (cut, index, bytes) = piece;
+        let fragment = Fragment { cut: *cut, index: *index, bytes };
+        into.insert(Time(now), from, BOOT, CLUSTER, fragment)
+    }
+
+    /// Every request up to `until`, with the moments at which they were made.
+    fn asked(of: &mut Reassembler, until: u64) -> Vec<(u64, Endpoint, Missing)> {
+        let mut asked = Vec::new();
+        while let Some(due) = of.deadline().filter(|&due| due <= Time(until)) {
+            of.poll(due, |from, _, missing| asked.push((due.0, from, missing)));
+        }
+        asked
+    }
+
+    #[test]
+    fn fragments_in_any_order_and_repeated_join_to_what_was_split() {
+        let sent = message(1, 65_600);
+        let mut pieces = split(&mut fragmenter(), &sent);
+        pieces.extend(pieces.clone());
+        fastrand::Rng::with_seed(3).shuffle(&mut pieces);
+        let mut receiver = reassembler();
+        let joined: Vec<_> =
+            pieces.iter().filter_map(|piece| insert(&mut receiver, 0, peer(1), piece)).collect();
+        assert_eq!(joined, [sent]);
+        assert_eq!(receiver.held_bytes(), (0, 0));
+        assert_eq!(receiver.held_sets(), (0, 0));
+        assert_eq!(receiver.deadline(), None);
+    }
+
+    #[test]
+    fn every_fragment_fits_its_datagram_and_survives_its_own_encoding() {
+        for datagram in [DATAGRAM_BYTES_MIN, 1_400, 9_000, super::super::DATAGRAM_BYTES_MAX] {
+            let mut fragmenter = Fragmenter::new(datagram, Arc::new(Counters::new()));
+            let sent = message(2, MESSAGE_BYTES_MAX);
+            let mut joined = Vec::new();
+            fragmenter.split(CLUSTER, sent.clone(), |fragment| {
+                let mut body = Vec::new();
+                fragment.write(&mut body);
+                assert!(HEADER_BYTES + body.len() <= datagram);
+                assert_eq!(Fragment::parse(&body), Some(fragment));
+                joined.extend_from_slice(fragment.bytes);
+            });
+            assert_eq!(joined, sent);
+        }
+    }
+
+    #[test]
+    fn a_fragment_that_contradicts_itself_is_not_one() {
+        let whole = Cut { digest: 1, total: 3_000, piece: 1_000 };
+        let body = |cut: Cut, index: u16, bytes: usize| {
+            let mut body = Vec::new();
+            Fragment { cut, index, bytes: &vec![0; bytes] }.write(&mut body);
+            body
+        };
+        let parses = |body: Vec<u8>| Fragment::parse(&body).is_some();
+        assert!(parses(body(whole, 2, 1_000)));
+        assert!(!parses(body(whole, 3, 1_000)), "beyond the end");
+        assert!(!parses(body(whole, 2, 999)), "too short");
+        assert!(!parses(body(whole, 2, 1_001)), "too long");
+        assert!(!parses(body(Cut { piece: 0, ..whole }, 0, 0)), "no piece");
+        assert!(!parses(body(Cut { piece: 100, ..whole }, 0, 100)), "tiny pieces");
+        assert!(!parses(body(Cut { total: 900, ..whole }, 0, 900)), "need not be split");
+        assert!(!parses(body(Cut { total: u32::MAX, ..whole }, 0, 1_000)), "endless");
+        for short in 0..FRAGMENT_HEADER_BYTES {
+            assert!(!parses(vec![0xFF; short]));
+        }
+    }
+
+    #[test]
+    fn a_request_for_fragments_that_contradicts_itself_is_not_one() {
+        let cut = Cut { digest: 1, total: 3_000, piece: 1_000 };
+        let parse = |indexes: &[u16]| {
+            let mut body = Vec::new();
+            Missing { cut, indexes: indexes.to_vec() }.write(&mut body);
+            Missing::parse(&body)
+        };
+        assert_eq!(parse(&[0, 2]), Some(Missing { cut, indexes: vec![0, 2] }));
+        assert_eq!(parse(&[]), None);
+        assert_eq!(parse(&[3]), None);
+        assert_eq!(parse(&[2, 0]), None);
+        assert_eq!(parse(&[1, 1]), None, "nobody is sent the same twice");
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_singly_ever_more_rarely_and_then_given_up() {
+        let pieces = split(&mut fragmenter(), &message(4, 10_000));
+        let mut receiver = reassembler();
+        for (at, piece) in pieces.iter().enumerate().filter(|&(at, _)| at != 2 && at != 5) {
+            assert_eq!(insert(&mut receiver, at as u64, peer(1), piece), None);
+        }
+        let last = pieces.len() as u64 - 1;
+        let asked = asked(&mut receiver, 60_000_000);
+        assert_eq!(asked.len(), ASKS_MAX as usize);
+        let mut expected = last;
+        for (round, (at, from, missing)) in asked.into_iter().enumerate() {
+            expected += ASK_AFTER_US << round;
+            assert_eq!((at, from), (expected, peer(1)));
+            assert_eq!(missing.indexes, [2, 5]);
+        }
+        assert_eq!(receiver.held_sets(), (0, 0));
+        assert_eq!(receiver.counters.of(Event::SetGivenUp), 1);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_sent_again_while_it_is_kept() {
+        let mut sender = fragmenter();
+        let sent = message(5, 20_000);
+        let pieces = split(&mut sender, &sent);
+        let missing = Missing { cut: pieces[0].0, indexes: vec![1, 3] };
+        let mut again = Vec::new();
+        sender.resend(&missing, |cluster, fragment| {
+            assert_eq!(cluster, CLUSTER);
+            again.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
+        });
+        assert_eq!(again, [pieces[1].clone(), pieces[3].clone()]);
+        for seed in 0..KEPT_MESSAGES_MAX as u64 {
+            split(&mut sender, &message(1_000 + seed, 2_000));
+        }
+        sender.resend(&missing, |_, _| panic!("it is not kept any more"));
+        assert_eq!(sender.counters.of(Event::FragmentForgotten), 1);
+    }
+
+    #[test]
+    fn what_a_sender_keeps_is_bounded_in_bytes_and_number() {
+        let mut sender = fragmenter();
+        for seed in 0..400 {
+            split(&mut sender, &message(seed, 65_000));
+            assert!(sender.kept_bytes <= KEPT_BYTES_MAX && sender.kept.len() <= KEPT_MESSAGES_MAX);
+        }
+        let before = sender.kept.len();
+        for _ in 0..10 {
+            split(&mut sender, &message(399, 65_000));
+        }
+        assert_eq!(sender.kept.len(), before, "the same message to many peers is kept once");
+        assert_eq!(sender.kept_bytes, sender.kept.iter().map(|kept| kept.message.len()).sum());
+    }
+
+    #[test]
+    fn the_same_message_sent_again_completes_what_has_arrived() {
+        let mut sender = fragmenter();
+        let sent = message(6, 5_000);
+        let first = split(&mut sender, &sent);
+        let again = split(&mut sender, &sent);
+        let mut receiver = reassembler();
+        assert_eq!(insert(&mut receiver, 0, peer(1), &first[0]), None);
+        assert_eq!(insert(&mut receiver, 0, peer(1), &first[1]), None);
+        assert_eq!(insert(&mut receiver, 900_000, peer(1), &again[2]), None);
+        assert_eq!(insert(&mut receiver, 900_000, peer(1), &again[3]), Some(sent));
+    }
+
+    #[test]
+    fn a_piece_that_comes_late_opens_nothing_but_a_message_sent_again_is_heard_again() {
+        let pieces = split(&mut fragmenter(), &message(7, 5_000));
+        let mut receiver = reassembler();
+        let join = |receiver: &mut Reassembler, now| {
+            pieces.iter().filter_map(|piece| insert(receiver, now, peer(1), piece)).count()
+        };
+        assert_eq!(join(&mut receiver, 0), 1);
+        assert_eq!(insert(&mut receiver, LATE_US, peer(1), &pieces[0]), None);
+        assert_eq!(receiver.held_sets(), (0, 0));
+        assert_eq!(join(&mut receiver, LATE_US + 1), 1);
+    }
+
+    #[test]
+    fn bytes_without_the_digest_they_claim_are_dropped() {
+        let mut pieces = split(&mut fragmenter(), &message(8, 5_000));
+        pieces[1].2[0] ^= 1;
+        let mut receiver = reassembler();
+        for piece in &pieces {
+            assert_eq!(insert(&mut receiver, 0, peer(1), piece), None);
+        }
+        assert_eq!(receiver.held_sets(), (0, 0));
+        assert_eq!(receiver.counters.of(Event::DropDigest), 1);
+    }
+
+    #[test]
+    fn other_senders_lives_and_clusters_are_kept_apart() {
+        let pieces = split(&mut fragmenter(), &message(9, 2_000));
+        assert_eq!(pieces.len(), 2);
+        let mut receiver = reassembler();
+        let fragment =
+            |at: usize| Fragment { cut: pieces[at].0, index: at as u16, bytes: &pieces[at].2 };
+        let mut take = |from, boot, cluster, at| {
+            receiver.insert(Time(0), from, BootId(boot), ClusterId(cluster), fragment(at))
+        };
+        assert_eq!(take(peer(1), 1, 1, 0), None);
+        assert_eq!(take(peer(2), 1, 1, 1), None);
+        assert_eq!(take(peer(1), 2, 1, 1), None);
+        assert_eq!(take(peer(1), 1, 0, 1), None);
+        assert_eq!(take(client(1), 1, 1, 1), None);
+        assert!(take(peer(1), 1, 1, 1).is_some());
+    }
+
+    #[test]
+    fn a_flood_from_one_sender_evicts_only_its_own() {
+        let mut receiver = reassembler();
+        let kept = split(&mut fragmenter(), &message(10, 2_000));
+        insert(&mut receiver, 0, peer(1), &kept[0]);
+        insert(&mut receiver, 0, client(1), &kept[0]);
+        for seed in 100..1_100 {
+            let pieces = split(&mut fragmenter(), &message(seed, 60_000));
+            for piece in &pieces[1..] {
+                insert(&mut receiver, 1, client(2), piece);
+            }
+            let (_, bytes) = receiver.held_bytes();
+            assert!(bytes <= SENDER_BYTES_MAX + 2_000, "{bytes} bytes");
+        }
+        assert!(receiver.held_sets().1 <= SENDER_SETS_MAX + 1);
+        assert!(insert(&mut receiver, 2, client(1), &kept[1]).is_some());
+        assert!(insert(&mut receiver, 2, peer(1), &kept[1]).is_some());
+    }
+
+    #[test]
+    fn a_flood_from_ever_new_clients_stays_bounded_and_touches_no_peer() {
+        let mut receiver = reassembler();
+        let kept = split(&mut fragmenter(), &message(11, 2_000));
+        insert(&mut receiver, 0, peer(1), &kept[0]);
+        let pieces = split(&mut fragmenter(), &message(12, 60_000));
+        for port in 1..4_000 {
+            for piece in &pieces[1..] {
+                insert(&mut receiver, 1, client(port), piece);
+            }
+            let (sets, bytes) = (receiver.held_sets().1, receiver.held_bytes().1);
+            assert!(sets <= SETS_MAX && bytes <= BYTES_MAX, "{sets} sets, {bytes} bytes");
+        }
+        let shelf = &receiver.clients;
+        assert_eq!(shelf.by_key.len(), shelf.sets.len());
+        assert_eq!(shelf.due.len(), shelf.sets.len());
+        assert!(shelf.by_sender.len() <= shelf.sets.len());
+        assert_eq!(shelf.bytes, shelf.sets.values().map(|set| set.bytes).sum());
+        assert!(insert(&mut receiver, 2, peer(1), &kept[1]).is_some());
+    }
+
+    #[test]
+    fn a_client_is_never_asked_with_more_than_it_sent() {
+        // The last piece alone, a byte long, of the longest message in the smallest
+        // pieces: the least that a client can pay.
+        let piece = PIECE_BYTES_MIN;
+        let total = (PIECES_MAX - 1) * piece + 1;
+        let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
+        let pieces = split(&mut fragmenter, &message(13, total));
+        let last = pieces.last().expect("many");
+        assert_eq!(last.2.len(), 1);
+        let mut receiver = reassembler();
+        insert(&mut receiver, 0, client(1), last);
+        let sent = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN;
+        let asked: usize = asked(&mut receiver, 60_000_000)
+            .iter()
+            .map(|(_, _, missing)| Missing::frame_bytes(missing.indexes.len()))
+            .sum();
+        assert!(asked > 0 && asked <= sent, "{asked} bytes asked, {sent} sent");
+        assert_eq!(receiver.held_sets(), (0, 0), "given up all the same");
+    }
+}

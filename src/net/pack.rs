@@ -1,0 +1,339 @@
+//! Many small messages in one datagram.
+//!
+//! A system call costs the same for 50 bytes as for 1,400, and so does a loss; what
+//! goes to one destination in one turn therefore shares datagrams. Messages keep
+//! their order for each destination, as far as they share a kind: warm-up travels
+//! apart from the rest (it alone goes without a cluster id), and a message that does
+//! not fit a datagram takes the way through fragments.
+//!
+//! Nothing stays here between turns: whoever adds also flushes.
+
+use super::frame::{self, HEADER_BYTES, Identity, Kind};
+use super::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Endpoint, Outgoing};
+use crate::message::{ClientMessage, Message, Party};
+use crate::types::ClusterId;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// The most buffers kept for the next turn.
+pub const SPARE_BUFFERS_MAX: usize = 64;
+
+/// The bytes of messages that fit a datagram of at most `datagram_max`: what a role
+/// may fill, so that nothing but a single long line is ever split.
+pub const fn payload_bytes(datagram_max: usize) -> usize {
+    datagram_max - HEADER_BYTES
+}
+
+/// # Panics
+///
+/// If it is outside of its bounds: the command line has been checked.
+pub(super) fn assert_datagram_max(datagram_max: usize) {
+    assert!(
+        (DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX).contains(&datagram_max),
+        "datagrams of {datagram_max} bytes"
+    );
+}
+
+/// Where packed datagrams go.
+pub trait Sink {
+    /// A whole datagram.
+    fn datagram(&mut self, to: Endpoint, frame: &[u8]);
+
+    /// An encoded message that fits no datagram, and the cluster it must travel with.
+    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]);
+}
+
+/// Packs what one thread sends.
+#[derive(Debug)]
+pub struct Packer {
+    identity: Identity,
+    datagram_max: usize,
+    /// In the order in which they were begun; an index into it below.
+    frames: Vec<Frame>,
+    by_destination: HashMap<(Endpoint, Bound), usize>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// Whether a message carries the cluster id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Bound {
+    Cluster,
+    Anywhere,
+}
+
+#[derive(Debug)]
+struct Frame {
+    to: Endpoint,
+    bound: Bound,
+    messages: usize,
+    bytes: Vec<u8>,
+}
+
+impl Packer {
+    /// For datagrams of at most `datagram_max` bytes from the process `identity`.
+    ///
+    /// # Panics
+    ///
+    /// If that is outside of its bounds.
+    pub fn new(identity: Identity, datagram_max: usize) -> Self {
+        assert_datagram_max(datagram_max);
+        Packer {
+            identity,
+            datagram_max,
+            frames: Vec::new(),
+            by_destination: HashMap::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Adds a message; datagrams that are full go to `sink`.
+    ///
+    /// # Panics
+    ///
+    /// If it is to this replica itself or to one outside of the configuration, if
+    /// a replica calls or a client answers, or if the message needs a cluster id and
+    /// there is none yet: all of them errors of the caller.
+    pub fn add(&mut self, outgoing: &Outgoing, sink: &mut impl Sink) {
+        let me = self.identity.me;
+        match outgoing {
+            Outgoing::Peer { to, message } => {
+                assert!(matches!(me, Party::Replica(_)), "a client has no peers");
+                let bound = match message {
+                    Message::Replica(_) => Bound::Anywhere,
+                    _ => Bound::Cluster,
+                };
+                self.push(Endpoint::Replica(*to), bound, message, sink);
+            }
+            Outgoing::Answer { to, answer } => {
+                assert!(matches!(me, Party::Replica(_)), "a client answers nobody");
+                self.push(Endpoint::Client(*to), Bound::Cluster, answer, sink);
+            }
+            Outgoing::Call { to, message } => {
+                assert_eq!(me, Party::Client, "a replica is nobody's client");
+                let bound = match message {
+                    ClientMessage::Hello => Bound::Anywhere,
+                    ClientMessage::Request(_) => Bound::Cluster,
+                };
+                self.push(Endpoint::Replica(*to), bound, message, sink);
+            }
+        }
+    }
+
+    /// Hands all that is begun to `sink`.
+    pub fn flush(&mut self, sink: &mut impl Sink) {
+        self.by_destination.clear();
+        for mut frame in self.frames.drain(..) {
+            if frame.messages > 0 {
+                close(&self.identity, &mut frame, sink);
+            }
+            if self.spare.len() < SPARE_BUFFERS_MAX {
+                self.spare.push(frame.bytes);
+            }
+        }
+    }
+
+    fn push(&mut self, to: Endpoint, bound: Bound, message: &impl Serialize, sink: &mut impl Sink) {
+        if let Endpoint::Replica(id) = to {
+            assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
+            assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
+        }
+        let at = *self.by_destination.entry((to, bound)).or_insert_with(|| {
+            let mut bytes = self.spare.pop().unwrap_or_default();
+            frame::begin(&mut bytes);
+            self.frames.push(Frame { to, bound, messages: 0, bytes });
+            self.frames.len() - 1
+        });
+        let me = self.identity.me;
+        let frame = &mut self.frames[at];
+        let before = frame.bytes.len();
+        frame.bytes = postcard::to_extend(message, std::mem::take(&mut frame.bytes))
+            .expect("every message of ours can be encoded");
+        let after = frame.bytes.len();
+        let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.messages + 1);
+        if size <= self.datagram_max {
+            frame.messages += 1;
+        } else if frame::sealed_bytes(me, after - before, 1) > self.datagram_max {
+            let cluster = cluster_of(&self.identity, bound);
+            sink.oversize(to, cluster, &frame.bytes[before..]);
+            frame.bytes.truncate(before);
+        } else {
+            let mut next = self.spare.pop().unwrap_or_default();
+            frame::begin(&mut next);
+            next.extend_from_slice(&frame.bytes[before..]);
+            frame.bytes.truncate(before);
+            close(&self.identity, frame, sink);
+            frame.messages = 1;
+            self.spare.push(std::mem::replace(&mut frame.bytes, next));
+        }
+    }
+}
+
+fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
+    match bound {
+        Bound::Anywhere => ClusterId::NONE,
+        Bound::Cluster => {
+            identity.cluster.known().expect("nothing else is sent before the cluster is known")
+        }
+    }
+}
+
+fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink) {
+    let cluster = cluster_of(identity, frame.bound);
+    let to = frame.to.party();
+    frame::seal(identity, to, cluster, Kind::Messages, frame.messages, &mut frame.bytes);
+    sink.datagram(frame.to, &frame.bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counters::{Counters, Event};
+    use super::super::frame::{ClusterCell, Opened, Opener};
+    use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
+    use super::*;
+    use crate::message::{Answer, Request, ToAcceptor, ToReplica};
+    use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+
+    #[derive(Default)]
+    struct Taken {
+        datagrams: Vec<(Endpoint, Vec<u8>)>,
+        oversize: Vec<(Endpoint, ClusterId, Vec<u8>)>,
+    }
+
+    impl Sink for Taken {
+        fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
+            self.datagrams.push((to, frame.to_vec()));
+        }
+
+        fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
+            self.oversize.push((to, cluster, message.to_vec()));
+        }
+    }
+
+    fn identity(me: Party) -> Identity {
+        let cluster = ClusterCell::new();
+        cluster.set(ClusterId(77));
+        Identity { n: 3, me, boot: BootId(1), cluster }
+    }
+
+    fn address(port: u16) -> Address {
+        Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    fn packed(me: Party, outgoing: &[Outgoing]) -> Taken {
+        let mut packer = Packer::new(identity(me), DATAGRAM_BYTES_DEFAULT);
+        let mut taken = Taken::default();
+        outgoing.iter().for_each(|outgoing| packer.add(outgoing, &mut taken));
+        packer.flush(&mut taken);
+        assert!(taken.datagrams.iter().all(|(_, frame)| frame.len() <= DATAGRAM_BYTES_DEFAULT));
+        taken
+    }
+
+    fn prepare(to: u8, ballot: u64) -> Outgoing {
+        let message = ToAcceptor::Prepare { ballot: Ballot(ballot), first: Slot::ZERO };
+        Outgoing::Peer { to: ReplicaId(to), message: Message::Acceptor(message) }
+    }
+
+    const ZERO: Party = Party::Replica(ReplicaId(0));
+
+    /// What `me` makes of the datagrams that are for it.
+    fn opened(me: Party, taken: &Taken) -> Vec<Incoming> {
+        let mut opener = Opener::new(identity(me), Arc::new(Counters::new()));
+        let mut messages = Vec::new();
+        for (to, frame) in &taken.datagrams {
+            if to.party() == me {
+                let opened = opener.open(address(9), frame, &mut messages);
+                assert_eq!(opened, Ok::<_, Event>(Opened::Messages));
+            }
+        }
+        messages
+    }
+
+    #[test]
+    fn messages_to_one_destination_share_datagrams_and_keep_their_order() {
+        let sent: Vec<_> =
+            (0..3_000).map(|ballot| prepare(1 + (ballot % 2) as u8, ballot * 1_000)).collect();
+        let taken = packed(ZERO, &sent);
+        assert!(taken.datagrams.len() < 20, "{} datagrams", taken.datagrams.len());
+        for id in [1, 2] {
+            let arrived: Vec<_> = opened(Party::Replica(ReplicaId(id)), &taken)
+                .into_iter()
+                .map(|incoming| match incoming {
+                    Incoming::Peer { message, .. } => Outgoing::Peer { to: ReplicaId(id), message },
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            let to_it =
+                |outgoing: &&Outgoing| matches!(outgoing, Outgoing::Peer { to, .. } if to.0 == id);
+            assert_eq!(arrived, sent.iter().filter(to_it).cloned().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn warm_up_travels_apart_and_without_a_cluster() {
+        let warm_up = Outgoing::Peer {
+            to: ReplicaId(1),
+            message: Message::Replica(ToReplica::NotMember { directory: DirectoryId(1) }),
+        };
+        let taken = packed(ZERO, &[prepare(1, 1), warm_up.clone(), prepare(1, 2), warm_up]);
+        let clusters: Vec<_> =
+            taken.datagrams.iter().map(|(_, frame)| frame[8..16].to_vec()).collect();
+        assert_eq!(clusters, [77u64.to_le_bytes(), 0u64.to_le_bytes()]);
+        assert_eq!(opened(Party::Replica(ReplicaId(1)), &taken).len(), 4);
+    }
+
+    #[test]
+    fn many_requests_and_hellos_of_a_client_arrive_padded() {
+        let to = ReplicaId(2);
+        let mut sent = vec![Outgoing::Call { to, message: ClientMessage::Hello }; 100];
+        for seq in 0..100 {
+            let message = ClientMessage::Request(Request::new(1, 2, seq, "a short line"));
+            sent.push(Outgoing::Call { to, message });
+        }
+        let taken = packed(Party::Client, &sent);
+        assert_eq!(opened(Party::Replica(to), &taken).len(), 200);
+    }
+
+    #[test]
+    fn each_client_is_answered_at_its_own_address() {
+        let answer = Answer::Leader { ballot: Ballot(2) };
+        let sent: Vec<_> = (0..500)
+            .map(|port| Outgoing::Answer { to: address(port), answer: answer.clone() })
+            .collect();
+        let taken = packed(ZERO, &sent);
+        assert_eq!(taken.datagrams.len(), 500);
+        for (port, (to, _)) in taken.datagrams.iter().enumerate() {
+            assert_eq!(*to, Endpoint::Client(address(port as u16)));
+        }
+    }
+
+    #[test]
+    fn a_message_is_too_long_exactly_when_it_does_not_fit_a_datagram_alone() {
+        let request = |bytes| {
+            let line = "x".repeat(bytes);
+            ClientMessage::Request(Request::new(1, 2, 3, &line))
+        };
+        let around = postcard::to_stdvec(&request(1_000)).expect("encodes").len() - 1_000;
+        let most = payload_bytes(DATAGRAM_BYTES_DEFAULT) - around;
+        let to = ReplicaId(0);
+        let small = Outgoing::Call { to, message: request(5) };
+        for (bytes, split) in [(most, 0), (most + 1, 1)] {
+            let long = Outgoing::Call { to, message: request(bytes) };
+            let taken = packed(Party::Client, &[small.clone(), long, small.clone()]);
+            assert_eq!(taken.oversize.len(), split, "{bytes} bytes");
+            assert_eq!(opened(ZERO, &taken).len(), 3 - split);
+            for (to, cluster, message) in &taken.oversize {
+                assert_eq!((to.party(), *cluster), (ZERO, ClusterId(77)));
+                let encoded = postcard::to_stdvec(&request(bytes)).expect("encodes");
+                assert_eq!(*message, encoded);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "needs no network")]
+    fn a_message_to_oneself_is_the_callers_error() {
+        packed(ZERO, &[prepare(0, 1)]);
+    }
+}
