@@ -70,8 +70,9 @@ impl Process {
         command.args(&start.args).stdin(pipe()).stdout(pipe()).stderr(write).process_group(0);
         let limit = getrlimit(Resource::Core);
         if start.aborts {
-            // The soft limit may always be lowered and raised again.
-            let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+            // The soft limit may always be lowered and raised again. To Linux, 1 byte
+            // means no dump even where a program takes them (core(5)); 0 does not.
+            let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), ..limit });
         }
         let spawned = command.spawn();
         if start.aborts {
