@@ -299,11 +299,12 @@ impl Run<'_> {
         }
         let (scenario, total) = (self.scenario.name, self.total);
         let (completed, leader) = (self.seen.completed, self.leader());
+        // Short enough for eighty columns, since a line that wraps cannot be taken back.
         self.progress.show(|| match leader {
-            None => format!("{scenario}: warming up"),
-            Some((id, ballot)) => format!(
-                "{scenario}: {completed} of {total} lines, replica {id} leads with ballot {ballot}"
-            ),
+            None => format!("{scenario}  warming up"),
+            Some((id, ballot)) => {
+                format!("{scenario}  {completed}/{total} lines  primary {id}, ballot {ballot}")
+            }
         });
         Ok(())
     }
