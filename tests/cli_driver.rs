@@ -120,6 +120,8 @@ fn values_out_of_range_name_the_option() {
         ("--deadline_s", "0", "not a whole number from 1 to 86400"),
         ("--skip_slot", "first", "not a whole number from 0 to 18446744073709551615"),
         ("--durability", "maybe", "not one of sync, os, none"),
+        ("--heartbeat_ms", "often", "not a whole number from 1 to 60000"),
+        ("--election_ms", "300-", "not a span like 300-600"),
     ];
     for (option, value, what) in cases {
         refused([option, value], &format!("{option} {value}: {what}"));

@@ -28,8 +28,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What a replica says on stderr once it has heard from all the others.
 const WARM: &str = "warm-up complete";
 
-/// What a replica says on stderr when it becomes leader; its ballot follows.
-const LEADS: &str = "leads with ballot ";
+/// What a replica says on stderr, behind its name, when it becomes leader; its ballot
+/// follows.
+const LEADS: &str = ": leads with ballot ";
 
 /// How a child is started.
 pub(super) struct Start {
