@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 pub mod command_line;
 
 pub use command_line::{
-    Bounded, EXIT_FAILED, EXIT_USAGE, Parsed, Percent, derive_seed, init_logging, parse,
+    Bounded, EXIT_FAILED, EXIT_USAGE, Parsed, Percent, derive_seed, init_logging, one_line, parse,
     parse_args, say, usage_error,
 };
 

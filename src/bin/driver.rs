@@ -50,10 +50,10 @@ struct Options {
     durability: Option<Durability>,
     /// how often a leader makes itself heard (default: the replicas')
     #[argh(option)]
-    heartbeat_ms: Option<String>,
+    heartbeat_ms: Option<Bounded<1, 60_000>>,
     /// how long a silent leader is waited for (default: the replicas')
     #[argh(option)]
-    election_ms: Option<String>,
+    election_ms: Option<Span>,
     /// judge the chat logs in this folder, and run nothing
     #[argh(option)]
     compare: Option<PathBuf>,
@@ -70,6 +70,20 @@ impl std::str::FromStr for Durability {
             "sync" | "os" | "none" => Ok(Durability(text.to_owned())),
             _ => Err("not one of sync, os, none"),
         }
+    }
+}
+
+/// One number or two with a dash between; how they relate, the replicas judge.
+struct Span(String);
+
+impl std::str::FromStr for Span {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Span, &'static str> {
+        let number = |text: &str| text.parse::<Bounded<1, 1_200_000>>().is_ok();
+        let (min, max) = text.split_once('-').unwrap_or((text, text));
+        let fits = number(min) && number(max);
+        if fits { Ok(Span(text.to_owned())) } else { Err("not a span like 300-600") }
     }
 }
 
@@ -102,8 +116,8 @@ fn plan(options: Options, f: usize) -> Plan {
     let config = Config::load(&options.config_path, f).unwrap_or_else(|e| usage_error(e));
     let passed = [
         ("durability", options.durability.map(|durability| durability.0)),
-        ("heartbeat_ms", options.heartbeat_ms),
-        ("election_ms", options.election_ms),
+        ("heartbeat_ms", options.heartbeat_ms.map(|ms| ms.to_string())),
+        ("election_ms", options.election_ms.map(|span| span.0)),
     ];
     let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
     Plan {

@@ -218,7 +218,7 @@ fn help_with_underscores(help: &str) -> String {
 }
 
 /// Writes line feeds and other control characters out, so that a line stays one.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }

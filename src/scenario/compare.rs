@@ -7,7 +7,7 @@
 use super::folder::numbered;
 use super::read_log;
 use super::verdict::{ChatLog, compare, file_name};
-use crate::config::{EXIT_FAILED, cause, say};
+use crate::config::{EXIT_FAILED, cause, one_line, say};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub fn run(dir: &Path, n: Option<usize>) -> i32 {
     let logs = match read(dir, n) {
         Ok(logs) => logs,
         Err(what) => {
-            say(format!("--compare {shown}: {what}"));
+            say(one_line(&format!("--compare {shown}: {what}")));
             return EXIT_FAILED;
         }
     };

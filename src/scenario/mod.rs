@@ -32,7 +32,7 @@ pub mod verdict;
 
 pub use process::Interrupts;
 
-use crate::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, derive_seed, say};
+use crate::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, derive_seed, one_line, say};
 use folder::{Folder, PortFault, check_ports};
 use progress::Progress;
 use run::{Failure, Outcome};
@@ -244,26 +244,26 @@ fn run_scenarios(plan: &Plan, scenarios: &[&Scenario], interrupts: &Interrupts) 
         match Folder::open(&plan.log_dir, &scenario.dir()) {
             Ok(folder) => folders.push(folder),
             Err(what) => {
-                say(what);
+                say(one_line(&what));
                 return EXIT_USAGE;
             }
         }
     }
-    let binaries = plan.binary("replica").and_then(|_| plan.binary("client"));
-    if let Err(what) = binaries {
-        say(what);
-        return EXIT_FAILED;
-    }
     match check_ports(&plan.config, &plan.config_path) {
         Ok(()) => {}
         Err(PortFault::Taken(what)) => {
-            say(what);
+            say(one_line(&what));
             return EXIT_FAILED;
         }
         Err(PortFault::Foreign(what)) => {
-            say(what);
+            say(one_line(&what));
             return EXIT_USAGE;
         }
+    }
+    let binaries = plan.binary("replica").and_then(|_| plan.binary("client"));
+    if let Err(what) = binaries {
+        say(one_line(&what));
+        return EXIT_FAILED;
     }
     match run_rows(plan, scenarios, &folders, interrupts) {
         Ok(code) => code,

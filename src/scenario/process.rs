@@ -28,8 +28,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What a replica says on stderr once it has heard from all the others.
 const WARM: &str = "warm-up complete";
 
-/// What a replica says on stderr when it becomes leader; its ballot follows.
-const LEADS: &str = "leads with ballot ";
+/// What a replica says on stderr, behind its name, when it becomes leader; its ballot
+/// follows.
+const LEADS: &str = ": leads with ballot ";
 
 /// How a child is started.
 pub(super) struct Start {
@@ -70,8 +71,9 @@ impl Process {
         command.args(&start.args).stdin(pipe()).stdout(pipe()).stderr(write).process_group(0);
         let limit = getrlimit(Resource::Core);
         if start.aborts {
-            // The soft limit may always be lowered and raised again.
-            let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+            // The soft limit may always be lowered and raised again. To Linux, 1 byte
+            // means no dump even where a program takes them (core(5)); 0 does not.
+            let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), ..limit });
         }
         let spawned = command.spawn();
         if start.aborts {

@@ -36,6 +36,10 @@ const TICK: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_millis(20);
 const QUIET_LOOKS: u32 = 3;
 
+/// After this many looks without a change (about a second), logs that differ in length
+/// are read, to see whether one can still catch up with the other.
+const STILL_LOOKS: u32 = 33;
+
 /// How long a replica may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -295,11 +299,12 @@ impl Run<'_> {
         }
         let (scenario, total) = (self.scenario.name, self.total);
         let (completed, leader) = (self.seen.completed, self.leader());
+        // Short enough for eighty columns, since a line that wraps cannot be taken back.
         self.progress.show(|| match leader {
-            None => format!("{scenario}: warming up"),
-            Some((id, ballot)) => format!(
-                "{scenario}: {completed} of {total} lines, replica {id} leads with ballot {ballot}"
-            ),
+            None => format!("{scenario}  warming up"),
+            Some((id, ballot)) => {
+                format!("{scenario}  {completed}/{total} lines  primary {id}, ballot {ballot}")
+            }
         });
         Ok(())
     }
@@ -382,38 +387,45 @@ impl Run<'_> {
 
     /// Makes sure that the scenario's fault did happen.
     fn check_fault(&mut self) -> Result<(), Failure> {
-        for id in 0..self.replicas.len() {
-            self.look_at(id)?;
-            if self.aborts(id) && !self.replicas[id].killed {
+        // It has died by now, but a dying process takes its time to be gone.
+        let end = Instant::now() + GRACE;
+        while self.scenario.fault == Fault::AbortBehindAccept && !self.replicas[0].killed {
+            if Instant::now() >= end {
                 let what = "every line is complete, but replica 0 did not die behind its first \
                             Accept: the scenario's fault did not happen";
                 return Err(Failure::Broken(what.into()));
             }
+            self.tick()?;
         }
         Ok(())
     }
 
-    /// Waits until live logs are equally long, hold every completed line, and stay so.
+    /// Waits until live logs are equally long, hold every completed line, and stay so;
+    /// or until they have long been still and contradict each other, which no waiting
+    /// mends.
     fn settle(&mut self) -> Result<(), Failure> {
         let live: Vec<PathBuf> = (0..self.replicas.len())
             .filter(|&id| !self.replicas[id].killed)
             .map(|id| self.folder.chat_log(id))
             .collect();
         let lines_min = self.seen.slot_max.map_or(0, |slot| slot + 1);
-        let (mut looks, mut before) = (0, None);
+        let (mut looks, mut before) = (0, Vec::new());
         loop {
             let lengths: Vec<Option<u64>> =
                 live.iter().map(|path| fs::metadata(path).ok().map(|file| file.len())).collect();
-            let equal = lengths[0].is_some() && lengths.iter().all(|length| *length == lengths[0]);
-            looks = if equal && lengths[0] == before { looks + 1 } else { 0 };
-            before = lengths[0];
-            if looks >= QUIET_LOOKS {
-                let holds =
-                    |path| fs::read(path).is_ok_and(|b| complete_lines(&b) as u64 >= lines_min);
-                if live.iter().all(holds) {
+            looks = if lengths == before { looks + 1 } else { 0 };
+            let equal = lengths.iter().all(|length| length.is_some() && *length == lengths[0]);
+            before = lengths;
+            if equal && looks == QUIET_LOOKS || looks == STILL_LOOKS {
+                let logs: Vec<Vec<u8>> =
+                    live.iter().map(|path| fs::read(path).unwrap_or_default()).collect();
+                let complete = logs.iter().all(|log| complete_lines(log) as u64 >= lines_min);
+                if equal && complete || contradict(&logs) {
                     return Ok(());
                 }
-                looks = 0;
+                if looks == STILL_LOOKS {
+                    looks = 0;
+                }
             }
             self.wait(QUIET)?;
             self.tick()?;
@@ -484,6 +496,12 @@ impl Run<'_> {
             let _ = feed.join();
         }
     }
+}
+
+/// Whether there are two logs of which neither is a prefix of the other.
+fn contradict(logs: &[Vec<u8>]) -> bool {
+    let longest = logs.iter().max_by_key(|log| log.len());
+    longest.is_some_and(|longest| logs.iter().any(|log| !longest.starts_with(log)))
 }
 
 impl Drop for Run<'_> {

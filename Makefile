@@ -1,0 +1,59 @@
+# What people type. `make` alone prints the targets.
+#
+# Options pass through as ARGS; no target passes an option of its own that ARGS may
+# carry, except where its name is that option:
+#   make test-scenario ARGS="--msg_loss 10 --rand_seed 7"
+
+CARGO   ?= cargo
+ARGS    ?=
+LOG_DIR ?= logs/run
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/release
+
+SCENARIOS := single-client-single-req single-client-multiple-req \
+             multiple-client-single-req multiple-client-multiple-req \
+             proposer-0-fail-before-proposal proposer-0-and-1-fail-before-proposal \
+             proposer-0-fail-after-proposal stress-test-0
+SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
+
+.PHONY: help build run check fmt-check clippy doc-check test test-scenario compare clean \
+        $(SCENARIO_TARGETS)
+
+help: ## print this
+	@echo 'Targets (options pass through: make test-scenario ARGS="--msg_loss 10"):'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r name what; do printf '  %-18s%s\n' "$$name" "$$what"; done
+	@echo '  test-scenario-<name>, one of the eight:'
+	@for name in $(SCENARIOS); do echo "    test-scenario-$$name"; done
+
+build: ## build all programs, optimised
+	$(CARGO) build --release --locked --bins
+
+run: build ## start three replicas and a client here: type lines; ARGS go to the client
+	@scripts/run.sh '$(BIN)' '$(LOG_DIR)' $(ARGS)
+
+check: fmt-check clippy doc-check test ## what CI runs: format, lints, documentation, tests
+
+fmt-check:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc-check:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+test: ## run the tests (some start real clusters)
+	$(CARGO) test --locked
+
+test-scenario: build ## run all eight scenarios and compare the chat logs
+	$(BIN)/driver $(ARGS)
+
+$(SCENARIO_TARGETS): test-scenario-%: build
+	$(BIN)/driver --test_type $* $(ARGS)
+
+compare: build ## compare the chat logs in LOG_DIR (default logs/run)
+	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)
+
+clean: ## remove what the build made; logs stay
+	$(CARGO) clean
