@@ -120,7 +120,8 @@ impl State {
 pub enum Input {
     /// A message, and who sent it.
     Peer(ReplicaId, ToAcceptor),
-    /// The learner of this replica has durably applied every slot below.
+    /// The learner of this replica has applied every slot below, and its checkpoint is
+    /// durable.
     /// Cumulative, and repeated.
     Applied(Slot),
 }
@@ -273,7 +274,7 @@ impl Role for Acceptor {
                 }
             }
             Input::Applied(applied) => {
-                if applied.since(self.state.trimmed) >= self.settings.trim_step_slots {
+                if applied > self.state.trimmed {
                     self.record(Record::Trim(applied), out);
                 }
                 self.announce = true;

@@ -15,6 +15,7 @@
 //! Lines per client are kept for as long as the log (one number a client id).
 
 use crate::types::{ClientId, Command, Session, Slot, Value};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How many slots a session outlives its last applied command.
@@ -25,7 +26,7 @@ pub const SESSION_WINDOW_SLOTS: u64 = 1 << 20;
 const SWEEP_SLOTS: u64 = 1 << 16;
 
 /// Where the log stands for one session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Standing {
     /// The number of the command that would take effect.
     next: u64,
@@ -56,7 +57,7 @@ pub enum Status {
 }
 
 /// The chat's state: the same on all replicas that have applied the same slots.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chat {
     sessions: BTreeMap<Session, Standing>,
     lines: BTreeMap<ClientId, u64>,

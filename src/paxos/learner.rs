@@ -25,6 +25,7 @@ use crate::message::{
 };
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Session, Slot, Time, Value};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How long a learner may be behind before it asks: what it lacks is usually on its
@@ -58,16 +59,30 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How many held requests are passed on in one turn.
 const FORWARD_BURST_MAX: usize = 256;
 
-/// What the decided log remembers of one slot.
+/// What a learner wants to survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Where.
-    pub slot: Slot,
-    /// What was decided.
-    pub value: Value,
-    /// Its number among its client's lines, if it took effect; otherwise the slot
-    /// is a NOP line.
-    pub client_seq: Option<u64>,
+pub enum Record {
+    /// A slot was applied. The decided log remembers it, and the chat log shows it.
+    Applied {
+        /// Where.
+        slot: Slot,
+        /// What was decided.
+        value: Value,
+        /// Its number among its client's lines, if it took effect; otherwise the slot
+        /// is a NOP line.
+        client_seq: Option<u64>,
+    },
+    /// Everything recorded so far must be durable, and from here a restart goes on.
+    Checkpoint(Checkpoint),
+}
+
+/// Where a learner goes on after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Every slot below this is applied.
+    pub applied: Slot,
+    /// The state after them.
+    pub chat: Chat,
 }
 
 /// What a learner takes.
@@ -155,6 +170,8 @@ pub struct Learner {
     membership: Membership,
     chat: Chat,
     applied: Slot,
+    /// The newest checkpoint: acceptors may forget what is below.
+    durable: Slot,
     /// Proposed or accepted here, not yet applied: at the highest ballot known.
     known: BTreeMap<Slot, (Ballot, Value)>,
     /// Decided above a gap.
@@ -176,13 +193,16 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A learner that has applied nothing yet.
-    pub fn new(settings: Settings, membership: Membership) -> Self {
+    /// A learner that goes on from `checkpoint`, as storage gave it back: the empty one
+    /// on a replica's first start.
+    pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
+        let Checkpoint { applied, chat } = checkpoint;
         Learner {
             settings,
             membership,
-            chat: Chat::default(),
-            applied: Slot::ZERO,
+            chat,
+            applied,
+            durable: applied,
             known: BTreeMap::new(),
             decided: BTreeMap::new(),
             tally: Tally::default(),
@@ -393,7 +413,7 @@ impl Learner {
                 Value::Command(command) => Some(command.clone()),
                 Value::Noop => None,
             };
-            out.persist(Record { slot, value, client_seq });
+            out.persist(Record::Applied { slot, value, client_seq });
             self.known.remove(&slot);
             self.applied = slot.next();
             if let Some(command) = command {
@@ -404,6 +424,11 @@ impl Learner {
             self.announce = true;
             self.behind_since = None;
             self.forget_tallied();
+        }
+        if self.applied.since(self.durable) >= self.settings.checkpoint_slots {
+            let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
+            out.persist(Record::Checkpoint(checkpoint));
+            self.durable = self.applied;
         }
     }
 
@@ -688,7 +713,7 @@ impl Role for Learner {
             let applied = self.applied;
             let progress = proposer::Input::Progress { applied, decided, pending };
             out.tell(Notice::Proposer(progress));
-            out.tell(Notice::Acceptor(super::acceptor::Input::Applied(applied)));
+            out.tell(Notice::Acceptor(super::acceptor::Input::Applied(self.durable)));
         }
     }
 

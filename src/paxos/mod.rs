@@ -79,8 +79,9 @@ pub struct Settings {
     pub election_min_us: u64,
     /// The longest; each wait is drawn between the two.
     pub election_max_us: u64,
-    /// How many applied slots an acceptor keeps before it trims them.
-    pub trim_step_slots: u64,
+    /// How many slots are applied between two checkpoints; what is below the newest
+    /// one, acceptors forget. Well below [`ACCEPT_WINDOW_SLOTS`].
+    pub checkpoint_slots: u64,
     /// A slot that replica 0 leaves out under ballot 0 (fault injection).
     pub skip_slot: Option<Slot>,
 }

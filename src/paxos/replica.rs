@@ -45,6 +45,8 @@ pub enum Input {
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
     WarmingUp,
+    /// The started record of an earlier life, about to be used.
+    Remembered(Vec<DirectoryId>),
     Started(Vec<DirectoryId>),
 }
 
@@ -91,9 +93,16 @@ impl Replica {
         }
     }
 
+    /// A replica that remembers its started record: it needs nobody to start again.
+    pub fn restart(settings: Settings, directory: DirectoryId, members: Vec<DirectoryId>) -> Self {
+        let mut replica = Replica::new(settings, directory, Time(0));
+        replica.phase = Phase::Remembered(members);
+        replica
+    }
+
     /// Whether warm-up is over.
     pub fn is_started(&self) -> bool {
-        self.phase != Phase::WarmingUp
+        matches!(self.phase, Phase::Started(_))
     }
 
     fn handle_ready(&mut self, from: ReplicaId, ready: Ready, out: &mut Outbox<Record>) {
@@ -141,13 +150,14 @@ impl Replica {
     }
 
     fn start(&mut self, members: Vec<DirectoryId>, out: &mut Outbox<Record>) {
+        let fresh = self.phase == Phase::WarmingUp;
         let membership = Membership {
             cluster: cluster_id(&members),
             directory: self.directory,
             members: members.clone(),
-            fresh: true,
+            fresh,
         };
-        if membership.is_voter(self.settings.id) {
+        if fresh && membership.is_voter(self.settings.id) {
             out.persist(Record::Started(members.clone()));
         }
         self.phase = Phase::Started(members);
@@ -158,7 +168,9 @@ impl Replica {
         self.round += 1;
         let (known, started) = match &self.phase {
             Phase::WarmingUp => (self.known.clone(), false),
-            Phase::Started(members) => (members.iter().copied().map(Some).collect(), true),
+            Phase::Started(members) | Phase::Remembered(members) => {
+                (members.iter().copied().map(Some).collect(), true)
+            }
         };
         let ready = Ready { directory: self.directory, round: self.round, known, started };
         out.send(to, Message::Replica(ToReplica::Ready(ready)));
@@ -201,6 +213,10 @@ impl Role for Replica {
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
         if self.is_started() {
             return;
+        }
+        if let Phase::Remembered(members) = &self.phase {
+            let members = members.clone();
+            return self.start(members, out);
         }
         // A cluster of one has nobody to wait for.
         self.draw_up_list(out);

@@ -14,7 +14,7 @@ use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Network};
 use crate::paxos::acceptor::{self, Acceptor};
-use crate::paxos::learner::Learner;
+use crate::paxos::learner::{Checkpoint, Learner};
 use crate::paxos::proposer::Proposer;
 use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
@@ -26,8 +26,8 @@ use std::io;
 use std::path::PathBuf;
 use std::thread;
 
-/// How many applied slots an acceptor keeps for candidates that are a little behind.
-const TRIM_STEP_SLOTS: u64 = 1_024;
+/// How many slots are applied between two checkpoints.
+const CHECKPOINT_SLOTS: u64 = 4_096;
 
 /// What a user may say about one replica.
 #[derive(Debug, Clone)]
@@ -133,8 +133,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     let (id, n) = (options.id, options.config.n());
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let boot = BootId(entropy().map_err(other)?);
-    let identity =
-        Identity { n, me: Party::Replica(id), boot, cluster: ClusterCell::new() };
+    let identity = Identity { n, me: Party::Replica(id), boot, cluster: ClusterCell::new() };
     // The port first: a second replica under the same id must not touch the first
     // one's chat log.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;
@@ -162,7 +161,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         heartbeat_us: options.heartbeat_us,
         election_min_us: options.election_us.0,
         election_max_us: options.election_us.1,
-        trim_step_slots: TRIM_STEP_SLOTS,
+        checkpoint_slots: CHECKPOINT_SLOTS,
         skip_slot: options.skip_slot,
     };
     start(&options, settings, identity.cluster, network, chat_log, &ending).map_err(other)
@@ -212,7 +211,7 @@ fn start(
             (Proposer::new(settings, membership, clock.now(), draw), NoStorage)
         })?,
         shared.spawn("learner", learner, move |membership, _, _| {
-            (Learner::new(settings, membership), chat_log)
+            (Learner::new(settings, membership, Checkpoint::default()), chat_log)
         })?,
     ];
     let mut post = shared.post("replica");

@@ -40,21 +40,15 @@ impl ChatLog {
     ///
     /// When the file cannot be moved or made.
     pub fn create(path: &Path) -> io::Result<(Self, Option<PathBuf>)> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let moved = match fs::metadata(path) {
             Ok(meta) if meta.len() > 0 => Some(move_aside(path).map_err(named)?),
             _ => None,
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(path)
-            .map_err(named)?;
-        let log =
-            ChatLog { path: path.to_owned(), file, text: Vec::new(), values: Vec::new() };
+        let file =
+            OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(named)?;
+        let log = ChatLog { path: path.to_owned(), file, text: Vec::new(), values: Vec::new() };
         Ok((log, moved))
     }
 }
@@ -73,8 +67,7 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Appends one slot's line.
-fn write_line(text: &mut Vec<u8>, record: &Record) {
-    let Record { slot, value, client_seq } = record;
+pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: &Value, client_seq: Option<u64>) {
     match (value, client_seq) {
         (Value::Command(command), Some(client_seq)) => {
             let client = command.session.client;
@@ -110,10 +103,11 @@ impl Storage<Record> for ChatLog {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         self.text.clear();
         for record in records.drain(..) {
+            let Record::Applied { slot, value, client_seq } = record else { continue };
             let expected = self.values.len() as u64;
-            assert!(record.slot.0 == expected, "slots are applied in order, without gaps");
-            write_line(&mut self.text, &record);
-            self.values.push(record.value);
+            assert!(slot.0 == expected, "slots are applied in order, without gaps");
+            write_line(&mut self.text, slot, &value, client_seq);
+            self.values.push(value);
         }
         self.file.write_all(&self.text).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
@@ -149,15 +143,19 @@ mod tests {
 
     fn record(slot: u64, client_seq: Option<u64>, line: &str) -> Record {
         let value = Value::Command(Request::new(7, 1, 0, line).command);
-        Record { slot: Slot(slot), value, client_seq }
+        Record::Applied { slot: Slot(slot), value, client_seq }
+    }
+
+    fn value(line: &str) -> Value {
+        Value::Command(Request::new(7, 1, 0, line).command)
     }
 
     #[test]
     fn one_slot_is_one_line_whatever_the_message_holds() {
         let mut text = Vec::new();
-        write_line(&mut text, &record(3, Some(2), "a\\b\nc\rd\te\u{85}é "));
-        write_line(&mut text, &record(4, Some(3), ""));
-        write_line(&mut text, &record(5, None, "applied below"));
+        write_line(&mut text, Slot(3), &value("a\\b\nc\rd\te\u{85}é "), Some(2));
+        write_line(&mut text, Slot(4), &value(""), Some(3));
+        write_line(&mut text, Slot(5), &value("applied below"), None);
         let expected = "3 7 2 a\\\\b\\nc\\rd\\u{9}e\\u{85}é \n4 7 3 \n5 - - NOP\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
