@@ -81,26 +81,27 @@ impl Shared {
             Endpoint::Replica(id) => self.peers[id.index()],
             Endpoint::Client(address) => address.0,
         };
+        let address = on_wire(address, self.ipv6);
+        let mut refused = false;
         loop {
-            match self.socket.send_to(frame, on_wire(address, self.ipv6)) {
-                Ok(_) => {
-                    self.counters.count(Event::Sent);
-                    return Fate::Sent;
+            let Err(error) = self.socket.send_to(frame, address) else {
+                self.counters.count(Event::Sent);
+                return Fate::Sent;
+            };
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Fate::WouldBlock,
+                io::ErrorKind::Interrupted => {}
+                // ICMP's word on an earlier datagram, perhaps to somebody else; this
+                // one was not sent, and the error is gone once it is told.
+                io::ErrorKind::ConnectionRefused if !refused => {
+                    self.counters.count(Event::Refused);
+                    refused = true;
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Fate::WouldBlock,
-                    io::ErrorKind::Interrupted => {}
-                    // An earlier datagram found nobody; this one was not sent.
-                    io::ErrorKind::ConnectionRefused => {
-                        self.counters.count(Event::Refused);
-                        return Fate::Lost;
-                    }
-                    _ => {
-                        self.counters.count(Event::SendFailed);
-                        log::debug!("cannot send to {address}: {error}");
-                        return Fate::Lost;
-                    }
-                },
+                _ => {
+                    self.counters.count(Event::SendFailed);
+                    log::debug!("cannot send to {address}: {error}");
+                    return Fate::Lost;
+                }
             }
         }
     }

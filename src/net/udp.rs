@@ -124,6 +124,10 @@ impl BoundSocket {
         ] {
             asked.unwrap_or_else(|error| log::debug!("socket buffers stay as they are: {error}"));
         }
+        let given = socket.recv_buffer_size()?;
+        if given < SOCKET_BUFFER_BYTES {
+            log::debug!("{given} bytes of receive buffer (more needs net.core.rmem_max)");
+        }
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
@@ -261,10 +265,6 @@ impl Network {
         Ok(())
     }
 
-    fn now(&self) -> Time {
-        Time(self.began.elapsed().as_micros() as u64)
-    }
-
     /// One burst. Says whether the socket is empty: epoll tells of nothing else.
     fn receive(&mut self, deliver: &mut impl Deliver) -> io::Result<bool> {
         let (mut drained, mut delivered) = (false, 0);
@@ -305,11 +305,11 @@ impl Network {
 
     /// One datagram; what it says to the roles is in `self.messages` afterwards.
     fn open(&mut self, from: Address, bytes: usize) {
-        let now = self.now();
         match self.opener.open(from, &self.buffer[..bytes], &mut self.messages) {
             Err(why) => log::trace!("datagram from {} dropped: {}", from.0, why.name()),
             Ok(Opened::Messages) => {}
             Ok(Opened::Fragment { from, boot, cluster, fragment }) => {
+                let now = now(self.began);
                 let joined = self.reassembler.insert(now, from, boot, cluster, fragment);
                 if let Some(message) = joined {
                     // Dropped and counted if it is none.
@@ -349,8 +349,9 @@ impl Network {
 
     fn ask_for_fragments(&mut self) {
         if self.reassembler.deadline().is_some() {
-            let (now, exit) = (self.now(), &mut self.exit);
-            self.reassembler.poll(now, |to, cluster, missing| exit.missing(to, cluster, &missing));
+            let exit = &mut self.exit;
+            self.reassembler
+                .poll(now(self.began), |to, cluster, missing| exit.missing(to, cluster, &missing));
         }
     }
 
@@ -361,7 +362,7 @@ impl Network {
         // more looks at the socket are cheaper than one sleep.
         self.await_writable(!self.exit.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
-        let timeout = deadline.map(|due| Duration::from_micros(due.since_us(self.now())));
+        let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));
         self.shared.asleep.store(true, Ordering::SeqCst);
         let queued = self.exit.backlog.is_empty() && !self.queue.is_empty();
         let slept = if queued || self.shared.stopped.load(Ordering::SeqCst) {
@@ -387,6 +388,11 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// The loop's clock, for which fragments wait.
+fn now(began: Instant) -> Time {
+    Time(began.elapsed().as_micros() as u64)
 }
 
 /// The loop's own way out.
@@ -517,7 +523,11 @@ mod tests {
     }
 
     fn long(to: u8) -> Outgoing {
-        let request = Request::new(1, 2, 3, &"x".repeat(LINE_BYTES_MAX));
+        long_numbered(to, 3)
+    }
+
+    fn long_numbered(to: u8, seq: u64) -> Outgoing {
+        let request = Request::new(1, 2, seq, &"x".repeat(LINE_BYTES_MAX));
         let origin = Address("127.0.0.1:9".parse().expect("an address"));
         let message = crate::message::ToProposer::Forward { origin, request };
         Outgoing::Peer { to: ReplicaId(to), message: Message::Proposer(message) }
@@ -600,6 +610,50 @@ mod tests {
         let counters = zero.counters();
         assert!(counters.of(Event::LostQueueFull) >= fits, "{counters}");
         assert!(counters.of(Event::Handed) <= fits, "{counters}");
+    }
+
+    #[test]
+    fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
+        let [mut zero, one] = pair(|_| {});
+        let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 40]);
+        for byte in 0..3 {
+            zero.exit.backlog.push_back((Endpoint::Replica(ReplicaId(1)), waiting(byte), false));
+        }
+        zero.exit.transmit(Endpoint::Replica(ReplicaId(1)), &waiting(3), false);
+        outlet.send([long(1)]);
+        zero.send_queued();
+        assert_eq!(zero.exit.backlog.len(), 4);
+        assert_eq!(zero.counters().of(Event::Split), 0);
+        // The socket is writable, and so the loop does not sleep.
+        zero.wait(&mut Events::with_capacity(4)).expect("no error");
+        zero.exit.flush_backlog();
+        zero.send_queued();
+        assert_eq!(zero.counters().of(Event::Split), 1);
+        let mut buffer = [0; 2_000];
+        for byte in 0..4 {
+            let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
+            assert_eq!(buffer[..bytes], waiting(byte));
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_a_sleeping_loop_wakes_it() {
+        let [zero, one] = pair(|_| {});
+        let mut outlet = zero.outlet(1);
+        let stops = [zero.stop_handle(), one.stop_handle()];
+        let (sender, arrived) = crossbeam_channel::unbounded();
+        let running = [zero, one].map(|network| {
+            let deliver = Into(sender.clone());
+            thread::spawn(move || network.run(deliver))
+        });
+        for seq in 0..300 {
+            outlet.send([long_numbered(1, seq)]);
+            arrived.recv_timeout(GENEROUS).expect("it arrives");
+        }
+        stops.iter().for_each(StopHandle::stop);
+        for thread in running {
+            thread.join().expect("no panic").expect("no error");
+        }
     }
 
     #[test]

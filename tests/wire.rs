@@ -1,0 +1,697 @@
+//! What travels: golden datagrams, hostile bytes, fragments under loss, real sockets.
+//!
+//! `tests/golden/<kind>.hex` holds one datagram of each kind, byte by byte as it
+//! travels, 32 bytes a line. A change of format shows up there, in the review.
+//! `UPDATE_GOLDEN=1 cargo test --test wire` writes them anew.
+
+use multipaxos::message::{
+    Accept, Accepted, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready,
+    Request, SlotRange, ToAcceptor, ToLearner, ToProposer, ToReplica,
+};
+use multipaxos::net::counters::{Counters, Event};
+use multipaxos::net::fragment::{Fragment, Fragmenter, Missing, Reassembler};
+use multipaxos::net::frame::{
+    self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, HEADER_BYTES, Identity, Kind, Opened, Opener,
+};
+use multipaxos::net::loss::Gate;
+use multipaxos::net::pack::{Packer, Sink};
+use multipaxos::net::udp::{BoundSocket, Deliver, Network, Settings};
+use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
+use multipaxos::types::{
+    Address, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX, Line,
+    ReplicaId, Session, Slot, Time, Value,
+};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const N: usize = 5;
+const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
+const PEER: Party = Party::Replica(ReplicaId(3));
+const ME: Party = Party::Replica(ReplicaId(0));
+
+fn client_address() -> Address {
+    Address("10.1.2.3:45678".parse().expect("an address"))
+}
+
+fn identity(me: Party) -> Identity {
+    let cluster = ClusterCell::new();
+    cluster.set(CLUSTER);
+    Identity { n: N, me, boot: BootId(0xB007_0001), cluster }
+}
+
+fn session() -> Session {
+    Session { client: ClientId(7), id: 0xABCD_EF01_2345 }
+}
+
+fn request() -> Request {
+    Request {
+        command: Command {
+            session: session(),
+            seq: 41,
+            birth: Slot(1_000),
+            line: Line::from("grüß dich, 世界"),
+        },
+        after: Slot(1_041),
+    }
+}
+
+fn values() -> Vec<Value> {
+    vec![Value::Noop, Value::Command(request().command)]
+}
+
+fn decided() -> Decided {
+    Decided { ballot: Ballot(8), from: Slot(900), upto: Slot(1_040) }
+}
+
+/// One message of every kind, under the name of its golden file.
+fn every_message() -> Vec<(&'static str, Outgoing)> {
+    let (ballot, slot) = (Ballot(8), Slot(1_042));
+    let directory = DirectoryId(0xD1);
+    let (acceptor, proposer) = (Message::Acceptor, Message::Proposer);
+    let (learner, replica) = (Message::Learner, Message::Replica);
+    let peer = |message| Outgoing::Peer { to: ReplicaId(0), message };
+    let answer = |answer| Outgoing::Answer { to: client_address(), answer };
+    let call = |message| Outgoing::Call { to: ReplicaId(0), message };
+    let known = vec![Some(directory), None, Some(DirectoryId(0xD2)), None, None];
+    vec![
+        (
+            "ready",
+            peer(replica(ToReplica::Ready(Ready { directory, round: 3, known, started: false }))),
+        ),
+        ("not_member", peer(replica(ToReplica::NotMember { directory }))),
+        ("prepare", peer(acceptor(ToAcceptor::Prepare { ballot, first: slot }))),
+        (
+            "accept",
+            peer(acceptor(ToAcceptor::Accept(Accept {
+                ballot,
+                first: slot,
+                values: values(),
+                decided: decided(),
+            }))),
+        ),
+        (
+            "promise",
+            peer(proposer(ToProposer::Promise(Promise {
+                ballot,
+                directory,
+                first: slot,
+                upto: Slot(1_050),
+                last: true,
+                trimmed: Slot(900),
+                accepted: vec![Accepted {
+                    slot,
+                    ballot: Ballot(3),
+                    value: Value::Command(request().command),
+                }],
+            }))),
+        ),
+        ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
+        ("pre_vote", peer(proposer(ToProposer::PreVote { ballot, round: 2 }))),
+        (
+            "pre_vote_reply",
+            peer(proposer(ToProposer::PreVoteReply {
+                round: 2,
+                granted: true,
+                promised: Some(Ballot(5)),
+                directory,
+            })),
+        ),
+        (
+            "forward",
+            peer(proposer(ToProposer::Forward { origin: client_address(), request: request() })),
+        ),
+        (
+            "votes",
+            peer(learner(ToLearner::Votes {
+                ballot,
+                directory,
+                slots: vec![
+                    SlotRange { first: slot, count: 300 },
+                    SlotRange { first: Slot(1_400), count: 1 },
+                ],
+            })),
+        ),
+        ("fetch", peer(learner(ToLearner::Fetch { first: slot, upto: Slot(2_000) }))),
+        ("page", peer(learner(ToLearner::Page { first: slot, values: values() }))),
+        (
+            "heartbeat",
+            peer(Message::Heartbeat(Heartbeat {
+                boot: BootId(0xB007_0001),
+                round: 77,
+                echo: 76,
+                directory,
+                ballot,
+                leading: true,
+                promised: Some(ballot),
+                applied: Slot(1_040),
+                decided: decided(),
+            })),
+        ),
+        ("hello", call(ClientMessage::Hello)),
+        ("request", call(ClientMessage::Request(request()))),
+        ("welcome", answer(Answer::Welcome { applied: slot, ballot })),
+        (
+            "complete",
+            answer(Answer::Complete { session: session(), seq: 41, slot, client_seq: 500 }),
+        ),
+        ("expired", answer(Answer::Expired { session: session(), seq: 41 })),
+        ("leader", answer(Answer::Leader { ballot })),
+    ]
+}
+
+/// Fails to compile when a kind of message has been added: then add it above, too.
+fn name_of(outgoing: &Outgoing) -> &'static str {
+    match outgoing {
+        Outgoing::Peer { message, .. } => match message {
+            Message::Replica(ToReplica::Ready(_)) => "ready",
+            Message::Replica(ToReplica::NotMember { .. }) => "not_member",
+            Message::Acceptor(ToAcceptor::Prepare { .. }) => "prepare",
+            Message::Acceptor(ToAcceptor::Accept(_)) => "accept",
+            Message::Proposer(ToProposer::Promise(_)) => "promise",
+            Message::Proposer(ToProposer::Nack { .. }) => "nack",
+            Message::Proposer(ToProposer::PreVote { .. }) => "pre_vote",
+            Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
+            Message::Proposer(ToProposer::Forward { .. }) => "forward",
+            Message::Learner(ToLearner::Votes { .. }) => "votes",
+            Message::Learner(ToLearner::Fetch { .. }) => "fetch",
+            Message::Learner(ToLearner::Page { .. }) => "page",
+            Message::Heartbeat(_) => "heartbeat",
+        },
+        Outgoing::Answer { answer, .. } => match answer {
+            Answer::Welcome { .. } => "welcome",
+            Answer::Complete { .. } => "complete",
+            Answer::Expired { .. } => "expired",
+            Answer::Leader { .. } => "leader",
+        },
+        Outgoing::Call { message, .. } => match message {
+            ClientMessage::Hello => "hello",
+            ClientMessage::Request(_) => "request",
+        },
+    }
+}
+
+#[derive(Default)]
+struct Collect(Vec<Vec<u8>>);
+
+impl Sink for Collect {
+    fn datagram(&mut self, _: Endpoint, frame: &[u8]) {
+        self.0.push(frame.to_vec());
+    }
+
+    fn oversize(&mut self, _: Endpoint, _: ClusterId, message: &[u8]) {
+        panic!("{} bytes fit no datagram", message.len());
+    }
+}
+
+/// Who sends `outgoing`, and who takes it.
+fn parties(outgoing: &Outgoing) -> (Party, Party) {
+    match outgoing {
+        Outgoing::Peer { .. } => (PEER, ME),
+        Outgoing::Answer { .. } => (PEER, Party::Client),
+        Outgoing::Call { .. } => (Party::Client, ME),
+    }
+}
+
+fn datagram(outgoing: &Outgoing) -> Vec<u8> {
+    let mut packer = Packer::new(identity(parties(outgoing).0), DATAGRAM_BYTES_DEFAULT);
+    let mut sink = Collect::default();
+    packer.add(outgoing, &mut sink);
+    packer.flush(&mut sink);
+    assert_eq!(sink.0.len(), 1);
+    sink.0.remove(0)
+}
+
+fn incoming(outgoing: &Outgoing) -> Incoming {
+    let from = ReplicaId(3);
+    match outgoing.clone() {
+        Outgoing::Peer { message, .. } => Incoming::Peer { from, message },
+        Outgoing::Answer { answer, .. } => Incoming::Answer { from, answer },
+        Outgoing::Call { message, .. } => Incoming::Client { from: client_address(), message },
+    }
+}
+
+fn opener(me: Party) -> Opener {
+    Opener::new(identity(me), Arc::new(Counters::new()))
+}
+
+fn part_frame(kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame::begin(&mut frame);
+    write(&mut frame);
+    frame::seal(&identity(PEER), ME, CLUSTER, kind, 1, &mut frame);
+    frame
+}
+
+/// A datagram of the smallest allowed size, so that the file stays small.
+fn golden_fragment() -> Vec<u8> {
+    let mut last = Vec::new();
+    let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
+    let message: Vec<u8> = (0..1_200).map(|i| (i % 251) as u8).collect();
+    fragmenter.split(CLUSTER, message, |fragment| {
+        last = part_frame(Kind::Fragment, |body| fragment.write(body));
+    });
+    last
+}
+
+fn golden_missing() -> Vec<u8> {
+    let fragment = golden_fragment();
+    let cut = Fragment::parse(&fragment[HEADER_BYTES..]).expect("a fragment").cut;
+    part_frame(Kind::Missing, |body| Missing { cut, indexes: vec![0, 2] }.write(body))
+}
+
+/// Every golden datagram with its name and its receiver.
+fn every_datagram() -> Vec<(&'static str, Party, Vec<u8>)> {
+    let mut all: Vec<_> = every_message()
+        .iter()
+        .map(|(name, outgoing)| (*name, parties(outgoing).1, datagram(outgoing)))
+        .collect();
+    all.push(("fragment", ME, golden_fragment()));
+    all.push(("missing", ME, golden_missing()));
+    all
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    bytes.chunks(32).map(|bytes| line(bytes) + "\n").collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).expect("ASCII");
+        u8::from_str_radix(text, 16).expect("hexadecimal digits")
+    };
+    digits.chunks(2).map(pair).collect()
+}
+
+fn golden_path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"))
+}
+
+fn golden_file(name: &str) -> Vec<u8> {
+    let path = golden_path(name);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+    unhex(&text)
+}
+
+#[test]
+fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message() {
+    let all = every_datagram();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        for (name, _, frame) in &all {
+            std::fs::write(golden_path(name), hex(frame)).expect("written");
+        }
+    }
+    for (name, _, frame) in &all {
+        assert_eq!(
+            hex(frame),
+            hex(&golden_file(name)),
+            "{name}: the format on the wire has changed. If that is meant, raise VERSION and \
+             write the files anew: UPDATE_GOLDEN=1 cargo test --test wire"
+        );
+    }
+    let listed =
+        std::fs::read_dir(golden_path("x").parent().expect("a directory")).expect("listed").count();
+    assert_eq!(listed, all.len(), "one file a kind, and no other");
+
+    for (name, outgoing) in every_message() {
+        assert_eq!(name, name_of(&outgoing));
+        let mut messages = Vec::new();
+        let frame = golden_file(name);
+        let opened = opener(parties(&outgoing).1).open(client_address(), &frame, &mut messages);
+        assert_eq!(opened, Ok(Opened::Messages), "{name}");
+        assert_eq!(messages, [incoming(&outgoing)], "{name}");
+    }
+    let (fragment, missing) = (golden_file("fragment"), golden_file("missing"));
+    assert_eq!(
+        opener(ME).open(client_address(), &fragment, &mut Vec::new()),
+        Ok(Opened::Fragment {
+            from: Endpoint::Replica(ReplicaId(3)),
+            boot: identity(PEER).boot,
+            cluster: CLUSTER,
+            fragment: Fragment::parse(&fragment[HEADER_BYTES..]).expect("a fragment"),
+        })
+    );
+    assert_eq!(
+        opener(ME).open(client_address(), &missing, &mut Vec::new()),
+        Ok(Opened::Missing {
+            from: ReplicaId(3),
+            missing: Missing::parse(&missing[HEADER_BYTES..]).expect("a request for fragments"),
+        })
+    );
+}
+
+#[test]
+fn any_single_flipped_bit_and_any_cut_drops_a_datagram() {
+    for (name, me, frame) in every_datagram() {
+        let mut opener = opener(me);
+        let mut messages = Vec::new();
+        let mut dropped = |frame: &[u8], what: &dyn Fn() -> String| {
+            let opened = opener.open(client_address(), frame, &mut messages);
+            assert!(opened.is_err() && messages.is_empty(), "{name}: {}", what());
+        };
+        for bit in 0..frame.len() * 8 {
+            let mut flipped = frame.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            dropped(&flipped, &|| format!("bit {bit} flipped"));
+        }
+        for bytes in 0..frame.len() {
+            dropped(&frame[..bytes], &|| format!("cut to {bytes} bytes"));
+        }
+        let mut longer = frame.clone();
+        longer.push(0);
+        dropped(&longer, &|| "a byte longer".to_owned());
+    }
+}
+
+/// Bytes that the lists and texts of a message hold or reserve, at most.
+fn items_reserved(incoming: &Incoming) -> usize {
+    let Incoming::Peer { message, .. } = incoming else { return 0 };
+    match message {
+        Message::Replica(ToReplica::Ready(ready)) => ready.known.capacity(),
+        Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.capacity(),
+        Message::Proposer(ToProposer::Promise(promise)) => promise.accepted.capacity(),
+        Message::Learner(ToLearner::Votes { slots, .. }) => slots.capacity(),
+        Message::Learner(ToLearner::Page { values, .. }) => values.capacity(),
+        _ => 0,
+    }
+}
+
+/// What any datagram, however made, may do: nothing, or deliver messages that take no
+/// more than its bytes justify.
+fn open_hostile(openers: &mut [Opener; 2], reassembler: &mut Reassembler, frame: &[u8]) -> bool {
+    let mut taken = false;
+    for opener in openers {
+        let mut messages = Vec::new();
+        let opened = opener.open(client_address(), frame, &mut messages);
+        taken |= opened.is_ok();
+        assert!(opened.is_ok() || messages.is_empty());
+        assert!(messages.len() <= frame.len());
+        for incoming in &messages {
+            // A list grows by doubling, from 4; each item takes a byte at least.
+            let reserved = items_reserved(incoming);
+            assert!(reserved <= 4.max(2 * frame.len()), "{reserved} items reserved");
+        }
+        if let Ok(Opened::Fragment { from, boot, cluster, fragment }) = opened {
+            let before = reassembler.held_bytes();
+            reassembler.insert(Time(0), from, boot, cluster, fragment);
+            let after = reassembler.held_bytes();
+            assert!(after.0 + after.1 <= before.0 + before.1 + frame.len());
+        }
+    }
+    taken
+}
+
+#[test]
+fn no_bytes_whatever_make_the_decoder_panic_or_take_memory_on_credit() {
+    const ROUNDS: usize = 300_000;
+    const SEED: u64 = 591;
+    let mut draws = fastrand::Rng::with_seed(SEED);
+    let golden = every_datagram();
+    let mut openers = [opener(ME), opener(Party::Client)];
+    let mut reassembler = Reassembler::new(Arc::new(Counters::new()));
+    let mut taken = 0;
+    for round in 0..ROUNDS {
+        let (_, _, good) = &golden[draws.usize(..golden.len())];
+        let mut frame = good.clone();
+        let whole = frame.len();
+        match round % 6 {
+            // Noise.
+            0 => {
+                frame = (0..draws.usize(..200)).map(|_| draws.u8(..)).collect();
+            }
+            // Noise behind a good header.
+            1 => frame[HEADER_BYTES..].iter_mut().for_each(|byte| *byte = draws.u8(..)),
+            // A few bytes changed anywhere.
+            2 => (0..draws.usize(1..6)).for_each(|_| frame[draws.usize(..whole)] = draws.u8(..)),
+            // A few bytes of the body changed.
+            3 => (0..draws.usize(1..4))
+                .for_each(|_| frame[draws.usize(HEADER_BYTES..whole)] = draws.u8(..)),
+            // A length that claims the earth, somewhere in the body.
+            4 => {
+                let at = draws.usize(HEADER_BYTES..whole);
+                let huge = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
+                let used = draws.usize(1..=10);
+                frame.splice(at..at, huge[10 - used..].iter().copied());
+            }
+            // Cut short.
+            _ => frame.truncate(draws.usize(..whole)),
+        }
+        // All but some of the noise pass the check, and so reach what lies behind.
+        if frame.len() >= HEADER_BYTES && draws.u8(..8) > 0 {
+            if round % 6 != 2 {
+                let body = (frame.len() - HEADER_BYTES) as u16;
+                frame[25..27].copy_from_slice(&body.to_le_bytes());
+            }
+            if draws.bool() {
+                // Past the shield of a client's least size as well.
+                let padded = HEADER_BYTES + 4 * CLIENT_MESSAGE_BYTES_MIN;
+                frame.resize(padded.max(frame.len()), 0);
+            }
+            let check = frame::check_of(&frame);
+            frame[27..31].copy_from_slice(&check.to_le_bytes());
+        }
+        taken += usize::from(open_hostile(&mut openers, &mut reassembler, &frame));
+    }
+    assert!(taken > ROUNDS / 100, "{taken} of {ROUNDS} were taken: the test reaches nothing");
+}
+
+#[test]
+fn a_list_of_noops_cannot_make_more_slots_than_a_message_may_name() {
+    // The cheapest item there is: one byte a slot.
+    let page = |slots: usize| {
+        let values = vec![Value::Noop; slots];
+        let message = Message::Learner(ToLearner::Page { first: Slot::ZERO, values });
+        postcard::to_stdvec(&message).expect("encodes")
+    };
+    let from = Endpoint::Replica(ReplicaId(3));
+    let most = multipaxos::message::MESSAGE_SLOTS_MAX;
+    let mut messages = Vec::new();
+    assert_eq!(opener(ME).open_joined(from, CLUSTER, &page(most), &mut messages), Ok(()));
+    let more = opener(ME).open_joined(from, CLUSTER, &page(most + 1), &mut messages);
+    assert_eq!(more, Err(Event::DropBody));
+    assert_eq!(messages.len(), 1);
+}
+
+/// Frames between one sender and one receiver, each lost with the same chance, and
+/// otherwise delayed, repeated and so reordered.
+struct Wire {
+    gate: Gate,
+    draws: fastrand::Rng,
+    flying: BTreeSet<(u64, u64, usize, Vec<u8>)>,
+    sent: u64,
+}
+
+impl Wire {
+    fn send(&mut self, now: u64, to: usize, frame: Vec<u8>) {
+        for _ in 0..1 + usize::from(self.draws.u8(..10) == 0) {
+            if self.gate.passes() {
+                self.sent += 1;
+                let arrives = now + self.draws.u64(50..1_500);
+                self.flying.insert((arrives, self.sent, to, frame.clone()));
+            }
+        }
+    }
+}
+
+/// Two replicas and a client send long messages to replica 0 at once, over a wire that
+/// loses `loss_percent`. Nothing is resent but what the receiver asks for, and, after
+/// it has given up, the whole message by whoever waits for the answer.
+fn long_messages_arrive(seed: u64, loss_percent: u8) {
+    let senders = [Party::Replica(ReplicaId(1)), Party::Replica(ReplicaId(2)), Party::Client];
+    let counters = || Arc::new(Counters::new());
+    let mut wire = Wire {
+        gate: Gate::new(loss_percent, seed),
+        draws: fastrand::Rng::with_seed(seed ^ 1),
+        flying: BTreeSet::new(),
+        sent: 0,
+    };
+    let mut fragmenters: Vec<_> =
+        senders.map(|_| Fragmenter::new(DATAGRAM_BYTES_DEFAULT, counters())).into();
+    let mut openers: Vec<_> = senders.map(opener).into();
+    let (mut receiver, mut reassembler) = (opener(ME), Reassembler::new(counters()));
+    let mut wanted: Vec<(usize, Vec<u8>, Incoming)> = Vec::new();
+    for (sender, party) in senders.iter().enumerate() {
+        for seq in 0..4 {
+            let bytes = wire.draws.usize(2_000..=LINE_BYTES_MAX);
+            let line: String = (0..bytes).map(|_| wire.draws.alphanumeric()).collect();
+            let request = Request::new(sender as u64, 1, seq, &line);
+            let (message, incoming) = match *party {
+                Party::Replica(from) => {
+                    let forward = ToProposer::Forward { origin: client_address(), request };
+                    let message = Message::Proposer(forward);
+                    let bytes = postcard::to_stdvec(&message).expect("encodes");
+                    (bytes, Incoming::Peer { from, message })
+                }
+                Party::Client => {
+                    let message = ClientMessage::Request(request);
+                    let bytes = postcard::to_stdvec(&message).expect("encodes");
+                    (bytes, Incoming::Client { from: client_address(), message })
+                }
+            };
+            wanted.push((sender, message, incoming));
+        }
+    }
+    let (mut now, mut resend_at) = (0, 0);
+    let mut arrived = Vec::new();
+    while !wanted.is_empty() {
+        if now >= resend_at {
+            resend_at = now + 1_000_000;
+            for (sender, message, _) in &wanted {
+                let identity = identity(senders[*sender]);
+                fragmenters[*sender].split(CLUSTER, message.clone(), |fragment| {
+                    let mut frame = Vec::new();
+                    frame::begin(&mut frame);
+                    fragment.write(&mut frame);
+                    frame::seal(&identity, ME, CLUSTER, Kind::Fragment, 1, &mut frame);
+                    wire.send(now, 0, frame);
+                });
+            }
+        }
+        let next = [
+            wire.flying.first().map(|flying| flying.0),
+            reassembler.deadline().map(|due| due.0),
+            Some(resend_at),
+        ];
+        now = next.into_iter().flatten().min().expect("there is always a resend").max(now);
+        assert!(now < 20_000_000, "seed {seed}: {} messages never arrived", wanted.len());
+        reassembler.poll(Time(now), |to, cluster, missing| {
+            let asked = senders.iter().position(|&party| party == to.party()).expect("a sender");
+            let mut frame = Vec::new();
+            frame::begin(&mut frame);
+            missing.write(&mut frame);
+            frame::seal(&identity(ME), to.party(), cluster, Kind::Missing, 1, &mut frame);
+            wire.send(now, 1 + asked, frame);
+        });
+        while wire.flying.first().is_some_and(|flying| flying.0 <= now) {
+            let (_, _, to, frame) = wire.flying.pop_first().expect("just seen");
+            let opener = if to == 0 { &mut receiver } else { &mut openers[to - 1] };
+            match opener.open(client_address(), &frame, &mut Vec::new()).expect("nothing harmed it")
+            {
+                Opened::Fragment { from, boot, cluster, fragment } => {
+                    let joined = reassembler.insert(Time(now), from, boot, cluster, fragment);
+                    if let Some(message) = joined {
+                        receiver
+                            .open_joined(from, cluster, &message, &mut arrived)
+                            .expect("it is what was sent");
+                    }
+                }
+                Opened::Missing { missing, .. } => {
+                    let identity = identity(senders[to - 1]);
+                    fragmenters[to - 1].resend(&missing, |cluster, fragment| {
+                        let mut frame = Vec::new();
+                        frame::begin(&mut frame);
+                        fragment.write(&mut frame);
+                        frame::seal(&identity, ME, cluster, Kind::Fragment, 1, &mut frame);
+                        wire.send(now, 0, frame);
+                    });
+                }
+                Opened::Messages => panic!("nobody sent messages"),
+            }
+        }
+        for arrived in arrived.drain(..) {
+            wanted.retain(|(_, _, wanted)| *wanted != arrived);
+        }
+    }
+}
+
+#[test]
+fn long_messages_of_many_senders_arrive_whole_over_a_wire_that_loses_a_third() {
+    for seed in 0..20 {
+        long_messages_arrive(seed, 0);
+        long_messages_arrive(seed, 30);
+    }
+}
+
+struct Into(crossbeam_channel::Sender<Incoming>);
+
+impl Deliver for Into {
+    fn deliver(&mut self, incoming: Incoming) {
+        let _ = self.0.send(incoming);
+    }
+
+    fn end_of_burst(&mut self) {}
+}
+
+/// Sends bursts with a line of 64 KiB among them from replica 1 to replica 0, on real
+/// sockets, `loss_percent` of all datagrams being lost; whatever has not arrived is
+/// sent again, as everybody who waits for an answer does.
+fn a_burst_arrives(datagram_max: usize, loss_percent: u8) {
+    let loopback =
+        || BoundSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let sockets = [loopback(), loopback()];
+    let addresses: [SocketAddr; 2] = [sockets[0].address(), sockets[1].address()];
+    let mut id = 0;
+    let [receiver, sender] = sockets.map(|socket| {
+        let cluster = ClusterCell::new();
+        cluster.set(CLUSTER);
+        let me = Party::Replica(ReplicaId(id));
+        let identity = Identity { n: 2, me, boot: BootId(u64::from(id)), cluster };
+        let peers = addresses.to_vec();
+        let seed = 591 + u64::from(id);
+        id += 1;
+        Network::new(socket, Settings { identity, peers, datagram_max, loss_percent, seed })
+            .expect("a network")
+    });
+    let (to_test, arrived) = crossbeam_channel::unbounded();
+    let mut outlet = sender.outlet(7);
+    let counters = [receiver.counters(), sender.counters()];
+    let stops = [receiver.stop_handle(), sender.stop_handle()];
+    let threads = [receiver, sender].map(|network| {
+        let deliver = Into(to_test.clone());
+        std::thread::spawn(move || network.run(deliver))
+    });
+
+    let forward = |seq: u64| {
+        let bytes = if seq % 50 == 25 { LINE_BYTES_MAX } else { (seq % 90) as usize };
+        let request = Request::new(1, 1, seq, &"é".repeat(bytes / 2));
+        Message::Proposer(ToProposer::Forward { origin: client_address(), request })
+    };
+    const MESSAGES: u64 = 200;
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let mut missing: BTreeSet<u64> = (0..MESSAGES).collect();
+    for round in 1.. {
+        assert!(round <= 100, "{} never arrived: {} / {}", missing.len(), counters[0], counters[1]);
+        let message = |&seq: &u64| Outgoing::Peer { to: ReplicaId(0), message: forward(seq) };
+        outlet.send(missing.iter().map(message));
+        while !missing.is_empty() {
+            let Ok(incoming) = arrived.recv_timeout(PATIENCE) else { break };
+            let Incoming::Peer {
+                from: ReplicaId(1),
+                message: message @ Message::Proposer(ToProposer::Forward { .. }),
+            } = incoming
+            else {
+                panic!("{incoming:?} was never sent");
+            };
+            let Message::Proposer(ToProposer::Forward { request, .. }) = &message else { continue };
+            assert!(message == forward(request.command.seq), "it arrives as it was sent");
+            missing.remove(&request.command.seq);
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    assert!(counters[0].of(Event::Joined) >= MESSAGES / 50 || datagram_max > LINE_BYTES_MAX);
+    for stop in stops {
+        stop.stop();
+    }
+    for thread in threads {
+        thread.join().expect("no panic").expect("no error");
+    }
+}
+
+#[test]
+fn a_burst_with_a_long_line_arrives_on_real_sockets() {
+    a_burst_arrives(DATAGRAM_BYTES_DEFAULT, 0);
+    a_burst_arrives(DATAGRAM_BYTES_MIN, 0);
+    a_burst_arrives(65_507, 0);
+}
+
+#[test]
+fn a_burst_with_a_long_line_arrives_on_real_sockets_that_lose_a_third() {
+    a_burst_arrives(DATAGRAM_BYTES_DEFAULT, 30);
+}
