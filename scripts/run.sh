@@ -68,5 +68,5 @@ while [ "$tenths" -gt 0 ]; do
     tenths=$((tenths - 1))
 done
 
-"$bin/client" --f $f --config_path $config "$@"
+"$bin/client" --f $f --config_path $config --die_with_parent "$@"
 exit $?

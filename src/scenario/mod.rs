@@ -265,6 +265,7 @@ fn run_scenarios(plan: &Plan, scenarios: &[&Scenario], interrupts: &Interrupts) 
         say(one_line(&what));
         return EXIT_FAILED;
     }
+    process::allow_many_files();
     match run_rows(plan, scenarios, &folders, interrupts) {
         Ok(code) => code,
         // Nobody reads the results any more. Every child has been ended before the

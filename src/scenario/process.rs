@@ -187,6 +187,14 @@ impl Tail {
     }
 }
 
+/// Lets this process open as many files as it ever may: each client takes three, and
+/// the usual limit is for about three hundred of them.
+pub(super) fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // If that fails, a run with too many clients says so itself.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// The signals that end the driver, noted and not acted upon here.
 #[derive(Clone, Default)]
 pub struct Interrupts {
@@ -212,5 +220,31 @@ impl Interrupts {
             SIGTERM => Some("SIGTERM"),
             _ => Some("SIGHUP"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_tail_reads_lines_as_they_become_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("replica1.err");
+        let mut write = File::create(&path).unwrap();
+        let mut tail = Tail::new(File::open(&path).unwrap());
+        let mut says = |text: &str| {
+            write.write_all(text.as_bytes()).unwrap();
+            tail.poll();
+            (tail.warm, tail.ballot, tail.last.clone())
+        };
+        assert_eq!(says("12:00:00.000 [INFO] replica 1: warm-up"), (false, None, "".into()));
+        let first = "12:00:00.000 [INFO] replica 1: warm-up complete";
+        assert_eq!(says(" complete\n\n"), (true, None, first.into()));
+        assert_eq!(says("replica 1: leads with ballot 11\n").1, Some(11));
+        let again = "replica 1: no longer leads with ballot 16";
+        assert_eq!(says(&format!("{again}\n")), (true, Some(11), again.into()));
+        assert_eq!(says("replica 1: leads with ballot 16, again\n").1, Some(16));
     }
 }
