@@ -499,13 +499,13 @@ impl Wire {
 }
 
 /// Two replicas and a client send long messages to replica 0 at once, over a wire that
-/// loses `loss_percent`. Nothing is resent but what the receiver asks for, and, after
+/// loses `loss`. Nothing is resent but what the receiver asks for, and, after
 /// it has given up, the whole message by whoever waits for the answer.
-fn long_messages_arrive(seed: u64, loss_percent: u8) {
+fn long_messages_arrive(seed: u64, loss: f64) {
     let senders = [Party::Replica(ReplicaId(1)), Party::Replica(ReplicaId(2)), Party::Client];
     let counters = || Arc::new(Counters::new());
     let mut wire = Wire {
-        gate: Gate::new(loss_percent, seed),
+        gate: Gate::new(loss, seed),
         draws: fastrand::Rng::with_seed(seed ^ 1),
         flying: BTreeSet::new(),
         sent: 0,
@@ -618,9 +618,9 @@ impl Deliver for Into {
 }
 
 /// Sends bursts with a line of 64 KiB among them from replica 1 to replica 0, on real
-/// sockets, `loss_percent` of all datagrams being lost; whatever has not arrived is
+/// sockets, `loss` of all datagrams being lost; whatever has not arrived is
 /// sent again, as everybody who waits for an answer does.
-fn a_burst_arrives(datagram_max: usize, loss_percent: u8) {
+fn a_burst_arrives(datagram_max: usize, loss: f64) {
     let loopback =
         || BoundSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let sockets = [loopback(), loopback()];
@@ -634,7 +634,7 @@ fn a_burst_arrives(datagram_max: usize, loss_percent: u8) {
         let peers = addresses.to_vec();
         let seed = 591 + u64::from(id);
         id += 1;
-        Network::new(socket, Settings { identity, peers, datagram_max, loss_percent, seed })
+        Network::new(socket, Settings { identity, peers, datagram_max, loss, seed })
             .expect("a network")
     });
     let (to_test, arrived) = crossbeam_channel::unbounded();

@@ -50,7 +50,7 @@ pub(super) struct Shared {
     pub(super) peers: Vec<SocketAddr>,
     pub(super) identity: Identity,
     pub(super) datagram_max: usize,
-    pub(super) loss_percent: u8,
+    pub(super) loss: f64,
     pub(super) queue: Sender<Queued>,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) waker: mio::Waker,
@@ -157,7 +157,7 @@ impl Outlet {
     pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
         Outlet {
             packer: Packer::new(shared.identity.clone(), shared.datagram_max),
-            gate: Gate::new(shared.loss_percent, seed),
+            gate: Gate::new(shared.loss, seed),
             exempt: false,
             shared,
         }

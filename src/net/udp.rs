@@ -72,8 +72,8 @@ pub struct Settings {
     pub peers: Vec<SocketAddr>,
     /// The most bytes of a datagram, header included.
     pub datagram_max: usize,
-    /// How many of 100 datagrams are lost on purpose, at the sender.
-    pub loss_percent: u8,
+    /// The probability with which a datagram is lost on purpose, at the sender.
+    pub loss: f64,
     /// For the draws of the loop's own datagrams.
     pub seed: u64,
 }
@@ -181,7 +181,7 @@ impl Network {
     ///
     /// If the settings contradict themselves: they have been checked.
     pub fn new(socket: BoundSocket, settings: Settings) -> io::Result<Self> {
-        let Settings { identity, peers, datagram_max, loss_percent, seed } = settings;
+        let Settings { identity, peers, datagram_max, loss, seed } = settings;
         assert_eq!(peers.len(), identity.n, "one address a replica");
         pack::assert_datagram_max(datagram_max);
         let counters = Arc::new(Counters::new());
@@ -195,7 +195,7 @@ impl Network {
             peers,
             identity: identity.clone(),
             datagram_max,
-            loss_percent,
+            loss,
             queue: sender,
             queued_bytes: AtomicUsize::new(0),
             waker: mio::Waker::new(poll.registry(), WAKER)?,
@@ -207,7 +207,7 @@ impl Network {
         Ok(Network {
             exit: Exit {
                 shared: shared.clone(),
-                gate: Gate::new(loss_percent, seed),
+                gate: Gate::new(loss, seed),
                 backlog: VecDeque::new(),
                 frame: Vec::new(),
             },
@@ -494,7 +494,7 @@ mod tests {
             identity: Identity { n: peers.len(), me, boot: BootId(5), cluster },
             peers: peers.to_vec(),
             datagram_max: DATAGRAM_BYTES_DEFAULT,
-            loss_percent: 0,
+            loss: 0.0,
             seed: 1,
         }
     }
@@ -573,7 +573,7 @@ mod tests {
 
     #[test]
     fn everything_passes_the_gate() {
-        let [zero, _one] = pair(|settings| settings.loss_percent = 100);
+        let [zero, _one] = pair(|settings| settings.loss = 1.0);
         let mut outlet = zero.outlet(1);
         assert_eq!(outlet.send([prepare(1, 1), long(1)]), Sent::default());
         let mut zero = zero;

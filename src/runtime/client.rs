@@ -71,7 +71,7 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
             identity,
             peers: addresses,
             datagram_max: options.datagram_bytes,
-            loss_percent: (options.loss * 100.0).round() as u8,
+            loss: options.loss,
             seed: derive_seed(options.seed, "network"),
         },
     )?;

@@ -148,7 +148,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
             identity: identity.clone(),
             peers: addresses,
             datagram_max: options.datagram_bytes,
-            loss_percent: (options.loss * 100.0).round() as u8,
+            loss: options.loss,
             seed: derive_seed(options.seed, "network"),
         },
     )
