@@ -8,13 +8,14 @@
 
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
-use crate::config::{Config, EXIT_FAILED, derive_seed};
+use crate::config::{Config, EXIT_FAILED};
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Deliver, Network, Settings};
 use crate::net::{Incoming, Outgoing};
 use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Storage};
+use crate::seed::derive_seed;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};

@@ -8,7 +8,7 @@
 use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
-use crate::config::{Config, derive_seed};
+use crate::config::Config;
 use crate::message::Party;
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
@@ -18,6 +18,7 @@ use crate::paxos::learner::{Checkpoint, Learner};
 use crate::paxos::proposer::Proposer;
 use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
+use crate::seed::derive_seed;
 use crate::storage::chat_log::ChatLog;
 use crate::storage::memory::Volatile;
 use crate::types::{BootId, DirectoryId, ReplicaId, Slot};
