@@ -104,6 +104,15 @@ impl State {
         self.accepted.get(&slot)
     }
 
+    /// What is accepted from `first` on, below `upto`.
+    pub fn range(
+        &self,
+        first: Slot,
+        upto: Slot,
+    ) -> impl Iterator<Item = (&Slot, &(Ballot, Value))> {
+        self.accepted.range(first..upto.max(first))
+    }
+
     /// How many slots hold something.
     pub fn len(&self) -> usize {
         self.accepted.len()
