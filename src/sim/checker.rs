@@ -7,7 +7,7 @@
 //!
 //! | | invariant |
 //! |---|---|
-//! | I1 | at most one value is ever chosen per slot |
+//! | I1 | at most one value is ever chosen per slot, and no higher ballot proposes another |
 //! | I2 | a slot and a ballot have one value |
 //! | I3 | no promise ever goes down, across restarts too |
 //! | I4 | applied logs are prefixes of one another, and hold what was chosen |
@@ -27,7 +27,7 @@ use crate::message::{
 };
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
 use crate::quorum::ReplicaSet;
-use crate::types::{Ballot, Line, ReplicaId, Session, Slot, Value};
+use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, Value};
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
@@ -52,6 +52,13 @@ struct Acceptance {
     by: ReplicaSet,
 }
 
+/// A chosen value, and the ballot at which that was first so.
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    value: u64,
+    ballot: Ballot,
+}
+
 /// One applied slot, the same on every replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Applied {
@@ -65,6 +72,7 @@ struct Applied {
 #[derive(Debug)]
 struct Sent {
     line: Line,
+    birth: Slot,
     /// Every line completed before it was sent stands below this slot.
     floor: Slot,
     complete: bool,
@@ -75,9 +83,11 @@ struct Sent {
 pub struct Checker {
     n: usize,
     accepted: BTreeMap<(Slot, Ballot), Acceptance>,
-    chosen: BTreeMap<Slot, u64>,
+    chosen: BTreeMap<Slot, Chosen>,
     proposed: BTreeMap<(Slot, Ballot), u64>,
     acceptors: Vec<acceptor::State>,
+    /// Kept apart from the acceptors' own arithmetic.
+    promised: Vec<Option<Ballot>>,
     /// In which life each ballot's owner promised it.
     licences: BTreeMap<Ballot, u32>,
     marks: BTreeMap<(Ballot, Slot), Slot>,
@@ -85,6 +95,8 @@ pub struct Checker {
     applied: Vec<Slot>,
     sent: BTreeMap<(Session, u64), Sent>,
     next_of_session: BTreeMap<Session, u64>,
+    last_of_session: BTreeMap<Session, Slot>,
+    session_window_slots: u64,
     completed_above: Slot,
     /// What happened, for the reach counters: holes filled, duplicates suppressed.
     pub noops: u64,
@@ -99,20 +111,23 @@ fn fingerprint(value: &Value) -> u64 {
 }
 
 impl Checker {
-    /// An empty history of a cluster of `n`.
-    pub fn new(n: usize) -> Self {
+    /// An empty history of a cluster of `n`, whose sessions live this many slots.
+    pub fn new(n: usize, session_window_slots: u64) -> Self {
         Checker {
             n,
             accepted: BTreeMap::new(),
             chosen: BTreeMap::new(),
             proposed: BTreeMap::new(),
             acceptors: vec![acceptor::State::default(); n],
+            promised: vec![None; n],
             licences: BTreeMap::new(),
             marks: BTreeMap::new(),
             log: Vec::new(),
             applied: vec![Slot::ZERO; n],
             sent: BTreeMap::new(),
             next_of_session: BTreeMap::new(),
+            last_of_session: BTreeMap::new(),
+            session_window_slots,
             completed_above: Slot::ZERO,
             noops: 0,
             duplicates: 0,
@@ -128,26 +143,41 @@ impl Checker {
 
     /// An acceptor's record has become durable.
     pub fn durable(&mut self, node: ReplicaId, life: u32, record: &acceptor::Record) -> Checked {
-        let before = self.acceptors[node.index()].promised();
         self.acceptors[node.index()].apply(record);
-        let promised = self.acceptors[node.index()].promised();
-        if let Some(ballot) = promised
-            && promised > before
-            && ballot.owner(self.n) == node
-        {
-            self.licences.insert(ballot, life);
-        }
-        let acceptor::Record::Accept { ballot, first, values } = record else { return Ok(()) };
-        if before > Some(*ballot) {
+        let before = self.promised[node.index()];
+        let (ballot, slot) = match record {
+            acceptor::Record::Promise(ballot) => (*ballot, Slot::ZERO),
+            acceptor::Record::Accept { ballot, first, .. } => (*ballot, *first),
+            acceptor::Record::Trim(_) => return self.keeps_its_promise(node),
+        };
+        if before > Some(ballot) {
             return violation(
-                *first,
-                format!("I3: replica {node} accepted at {ballot} below its promise"),
+                slot,
+                format!("I3: replica {node} goes below its promise, to ballot {ballot}"),
             );
         }
-        for (slot, value) in (first.0..).map(Slot).zip(values) {
-            self.accept(node, slot, *ballot, value)?;
+        if before < Some(ballot) {
+            self.promised[node.index()] = Some(ballot);
+            if ballot.owner(self.n) == node {
+                self.licences.insert(ballot, life);
+            }
+        }
+        self.keeps_its_promise(node)?;
+        if let acceptor::Record::Accept { ballot, first, values } = record {
+            for (slot, value) in (first.0..).map(Slot).zip(values) {
+                self.accept(node, slot, *ballot, value)?;
+            }
         }
         Ok(())
+    }
+
+    fn keeps_its_promise(&self, node: ReplicaId) -> Checked {
+        let state = &self.acceptors[node.index()];
+        if state.promised() == self.promised[node.index()] {
+            Ok(())
+        } else {
+            violation(state.trimmed(), format!("I3: replica {node} forgets its promise"))
+        }
     }
 
     fn accept(&mut self, node: ReplicaId, slot: Slot, ballot: Ballot, value: &Value) -> Checked {
@@ -161,9 +191,20 @@ impl Checker {
         }
         entry.by.insert(node);
         if entry.by.is_quorum(self.n) {
-            let chosen = *self.chosen.entry(slot).or_insert(value);
-            if chosen != value {
+            let first = !self.chosen.contains_key(&slot);
+            let chosen = *self.chosen.entry(slot).or_insert(Chosen { value, ballot });
+            if chosen.value != value {
                 return violation(slot, format!("I1: another value is chosen at ballot {ballot}"));
+            }
+            if first {
+                // Proposals above the ballot at which it was chosen hold nothing else.
+                let above = self.proposed.range((slot, ballot)..=(slot, Ballot(u64::MAX)));
+                if let Some(((_, other), _)) = above.into_iter().find(|(_, v)| **v != value) {
+                    return violation(
+                        slot,
+                        format!("I1: chosen at {ballot}, but {other} proposes another value"),
+                    );
+                }
             }
         }
         Ok(())
@@ -187,6 +228,14 @@ impl Checker {
         Ok(())
     }
 
+    /// A replica has lost its disk: it begins anew under another directory, and what it
+    /// votes from here on must not count.
+    pub fn wiped(&mut self, node: ReplicaId) {
+        self.acceptors[node.index()] = acceptor::State::default();
+        self.promised[node.index()] = None;
+        self.applied[node.index()] = Slot::ZERO;
+    }
+
     /// A learner begins a life at its checkpoint.
     pub fn restarted(&mut self, node: ReplicaId, applied: Slot) {
         self.applied[node.index()] = applied;
@@ -201,7 +250,7 @@ impl Checker {
         }
         *next = slot.next();
         let fingerprint = fingerprint(value);
-        if self.chosen.get(slot) != Some(&fingerprint) {
+        if self.chosen.get(slot).map(|chosen| chosen.value) != Some(fingerprint) {
             return violation(*slot, format!("I4: replica {node} applied what was not chosen"));
         }
         let line = match (value, client_seq) {
@@ -229,6 +278,7 @@ impl Checker {
                     );
                 }
                 *next += 1;
+                self.last_of_session.insert(session, slot);
                 let Some(sent) = self.sent.get(&(session, seq)) else {
                     return violation(slot, "I7: no client sent this".into());
                 };
@@ -253,10 +303,12 @@ impl Checker {
     // --- what clients see --------------------------------------------------------
 
     /// A client sends a line for the first time.
-    pub fn submitted(&mut self, session: Session, seq: u64, line: &Line) {
+    pub fn submitted(&mut self, command: &Command) {
         let floor = self.completed_above;
-        self.sent.entry((session, seq)).or_insert(Sent {
+        let Command { session, seq, birth, line } = command;
+        self.sent.entry((*session, *seq)).or_insert(Sent {
             line: line.clone(),
+            birth: *birth,
             floor,
             complete: false,
         });
@@ -328,22 +380,44 @@ impl Checker {
         }
     }
 
-    /// An answer leaves a replica.
-    pub fn answers(&mut self, answer: &Answer) -> Checked {
-        match answer {
+    /// An answer leaves a replica, for the client with this id.
+    pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
+        let (session, slot) = match answer {
             Answer::Complete { session, seq, slot, client_seq } => {
                 let stands = self.log.get(slot.0 as usize);
                 let right = stands.is_some_and(|applied| {
                     applied.line == Some((*session, *seq))
                         && applied.client_seq == Some(*client_seq)
                 });
-                if right {
-                    Ok(())
-                } else {
-                    violation(*slot, "S1: an untrue completion leaves".into())
+                if !right {
+                    return violation(*slot, "E3: an untrue completion leaves".into());
                 }
+                (session, *slot)
             }
-            _ => Ok(()),
+            Answer::Expired { session, seq } => {
+                let end = Slot(self.log.len() as u64);
+                if !self.has_expired(*session, *seq, end) {
+                    return violation(end, "E2: a living session is called expired".into());
+                }
+                (session, end)
+            }
+            Answer::Welcome { .. } | Answer::Leader { .. } => return Ok(()),
+        };
+        if session.client == client {
+            Ok(())
+        } else {
+            violation(slot, format!("E3: client {client} is answered for {}", session.client))
+        }
+    }
+
+    fn has_expired(&self, session: Session, seq: u64, end: Slot) -> bool {
+        let window = self.session_window_slots;
+        match self.last_of_session.get(&session) {
+            Some(last) => end.since(*last) > window,
+            None => {
+                let sent = self.sent.get(&(session, seq));
+                sent.is_some_and(|sent| end.since(sent.birth) > window)
+            }
         }
     }
 
@@ -363,6 +437,14 @@ impl Checker {
                 return violation(
                     slot,
                     format!("I2: two values proposed at ballot {}", accept.ballot),
+                );
+            }
+            // What is chosen is all that a higher ballot may propose. (P2b)
+            let chosen = self.chosen.get(&slot);
+            if chosen.is_some_and(|chosen| chosen.ballot < accept.ballot && chosen.value != value) {
+                return violation(
+                    slot,
+                    format!("I1: ballot {} proposes against what is chosen", accept.ballot),
                 );
             }
         }

@@ -80,6 +80,8 @@ pub struct Profile {
     pub partition_every_us: u64,
     /// Between two deaths of a client.
     pub client_every_us: u64,
+    /// When a replica loses its disk; 0: never.
+    pub wipe_after_us: u64,
     /// How far clocks run apart.
     pub clock_ppm: u64,
     /// One peer is slower than the others by up to this.
@@ -102,6 +104,7 @@ impl Profile {
         pause_every_us: 0,
         partition_every_us: 0,
         client_every_us: 0,
+        wipe_after_us: 0,
         clock_ppm: 0,
         slow_us: 0,
         skip_slot: None,
@@ -128,6 +131,7 @@ impl Profile {
         profile.pause_every_us = drawn(switches.pauses, 5_000_000, 30);
         profile.partition_every_us = drawn(switches.partitions, 4_000_000, 50);
         profile.client_every_us = drawn(switches.clients, 5_000_000, 30);
+        profile.wipe_after_us = drawn(switches.disk, 6_000_000, 10);
         profile.clock_ppm = drawn(switches.pauses, 100_000, 30);
         profile.slow_us = drawn(switches.pauses, 50_000, 20);
         profile.skip_slot = match drawn(switches.skip_slot, 60, 20) {

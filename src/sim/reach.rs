@@ -60,6 +60,8 @@ reach! {
     Pause = "pauses",
     /// A sync failed or was interrupted.
     SyncFailed = "sync_failures",
+    /// A replica lost its disk.
+    Wipe = "disks_lost",
     /// A full inbox inside a replica lost something.
     InboxFull = "inboxes_full",
     /// A client died and returned.

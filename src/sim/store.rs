@@ -5,6 +5,7 @@
 //! look is kept for the checker, which keeps its own history of it.
 
 use crate::message::MESSAGE_SLOTS_MAX;
+use crate::paxos::chat::Chat;
 use crate::paxos::learner::Checkpoint;
 use crate::paxos::{Storage, acceptor, learner, replica};
 use crate::types::{DirectoryId, Slot, Value};
@@ -37,13 +38,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty directory.
-    pub fn new(directory: DirectoryId) -> Self {
+    /// An empty directory, of a cluster whose sessions live this many slots.
+    pub fn new(directory: DirectoryId, session_window_slots: u64) -> Self {
+        let chat = Chat::with_session_window(session_window_slots);
+        let checkpoint = Checkpoint { applied: Slot::ZERO, chat };
         Store {
             directory,
             replica: ReplicaStore::default(),
             acceptor: AcceptorStore::default(),
-            learner: LearnerStore::default(),
+            learner: LearnerStore { checkpoint, ..LearnerStore::default() },
         }
     }
 

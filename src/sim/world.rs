@@ -19,6 +19,7 @@ use super::store::{Store, SyncFault};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
 use crate::message::{Answer, ClientMessage, Message};
+use crate::paxos::chat::SESSION_WINDOW_SLOTS;
 use crate::paxos::client::{self, Outcome};
 use crate::paxos::{Envelope, Notice, Settings};
 use crate::quorum::quorum;
@@ -124,6 +125,7 @@ enum Fault {
     Heal,
     Flap(u32),
     ClientDies,
+    Wipe,
 }
 
 /// The streams that a run draws from.
@@ -149,6 +151,9 @@ pub struct World {
     links: Links,
     /// Replicas that the second phase does without.
     out: Vec<bool>,
+    /// Replicas that have lost their disk, and their vote.
+    wiped: Vec<bool>,
+    session_window_slots: u64,
     clients: Vec<Visitor>,
     checker: Checker,
     reach: Reach,
@@ -194,6 +199,8 @@ impl World {
             checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
             skip_slot: profile.skip_slot.map(Slot),
         };
+        let session_window_slots =
+            if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
         let slow = setup.usize(..n);
         let nodes = (0..n)
             .map(|index| {
@@ -201,7 +208,7 @@ impl World {
                 Node {
                     id,
                     settings: Settings { id, ..settings },
-                    store: Store::new(DirectoryId(setup.u64(1..))),
+                    store: Store::new(DirectoryId(setup.u64(1..)), session_window_slots),
                     process: None,
                     life: 0,
                     paused_until: None,
@@ -219,8 +226,10 @@ impl World {
             nodes,
             links: Links::new(n),
             out: vec![false; n],
+            wiped: vec![false; n],
+            session_window_slots,
             clients: Vec::new(),
-            checker: Checker::new(n),
+            checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
             hash: TraceHash::default(),
             events: 0,
@@ -264,6 +273,7 @@ impl World {
         self.fault_later(pause_every_us, Fault::Pause);
         self.fault_later(partition_every_us, Fault::Partition);
         self.fault_later(client_every_us, Fault::ClientDies);
+        self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
     }
 
     /// Runs to the end.
@@ -561,9 +571,9 @@ impl World {
                     }
                 }
                 Envelope::Answer { to, answer } => {
-                    self.checker.answers(&answer)?;
-                    self.hash.add(&answer);
                     let (client, client_life) = who(to);
+                    self.checker.answers(ClientId(client as u64), &answer)?;
+                    self.hash.add(&answer);
                     if !self.out[id.index()] {
                         self.send(|| Event::Answer {
                             client,
@@ -703,7 +713,7 @@ impl World {
             if let ClientMessage::Request(request) = &message {
                 let command = &request.command;
                 self.clients[client].in_flight = Some((command.session, command.seq));
-                self.checker.submitted(command.session, command.seq, &command.line);
+                self.checker.submitted(command);
             }
             self.hash.add(&message);
             if !self.out[to.index()] {
@@ -818,6 +828,22 @@ impl World {
                 let wait = self.streams.crashes.u64(10_000..300_000);
                 self.queue.add(self.now.plus_us(wait), Event::Fault(Fault::Flap(left - 1)));
             }
+            Fault::Wipe => {
+                // Once a run, and only where a quorum of whole disks is left.
+                let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
+                if n >= 3 && self.nodes.iter().all(|node| node.store.replica.started.is_some()) {
+                    self.reach.count(What::Wipe);
+                    self.end_life(id);
+                    self.trace(|| format!("replica {id} loses its disk"));
+                    let directory = DirectoryId(self.streams.crashes.u64(1..));
+                    let node = &mut self.nodes[id.index()];
+                    node.store = Store::new(directory, self.session_window_slots);
+                    self.checker.wiped(id);
+                    self.wiped[id.index()] = true;
+                    let back = self.streams.crashes.u64(1_000..3_000_000);
+                    self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+                }
+            }
             Fault::ClientDies => {
                 let every = self.profile.client_every_us;
                 let client = self.streams.crashes.usize(..self.clients.len());
@@ -850,9 +876,12 @@ impl World {
         let n = self.nodes.len();
         let mut ids: Vec<usize> = (0..n).collect();
         self.streams.crashes.shuffle(&mut ids);
+        // Whoever has lost its disk is not of the quorum.
+        ids.sort_by_key(|index| self.wiped[*index]);
         // A cluster that has not started yet needs everyone.
-        let started = self.nodes.iter().filter(|node| node.store.replica.started.is_some()).count();
-        let well = if started < n { n } else { quorum(n) };
+        let members = self.nodes.iter().filter(|node| node.store.replica.started.is_some());
+        let wiped = self.wiped.iter().filter(|wiped| **wiped).count();
+        let well = if members.count() + wiped < n { n } else { quorum(n) };
         for (place, index) in ids.into_iter().enumerate() {
             let id = ReplicaId(index as u8);
             if place >= well {
