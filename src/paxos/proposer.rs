@@ -250,19 +250,21 @@ impl Proposer {
         self.go_above(now, out);
     }
 
-    /// A leader that some acceptor has left behind, while a quorum still follows it,
-    /// goes above that one's promise at once; one that a quorum has left gives way.
+    /// Some acceptor has promised more than this leader's ballot: while a quorum still
+    /// follows, go above it at once; otherwise give way. (Then a pre-vote tells whether
+    /// that acceptor follows a leader that this replica cannot hear.)
     fn go_above(&mut self, now: Time, out: &mut Outbox<Never>) {
         let Phase::Leading { reign, .. } = &self.phase else { return };
         let ballot = reign.ballot();
-        if self.election.is_overtaken_by_quorum(ballot, self.promised) {
-            self.follow("a quorum has promised a higher one", out);
-        } else if self.election.highest_promise() > Some(ballot)
-            && self.election.is_followed_by_quorum(now, ballot, self.promised)
-        {
+        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
+            return;
+        }
+        if self.election.is_followed_by_quorum(now, ballot, self.promised) {
             self.follow("an acceptor has promised a higher one", out);
             let ballot = self.seen.next_owned(self.settings.id, self.settings.n);
             self.begin_campaign(now, ballot, out);
+        } else {
+            self.follow("too many acceptors have promised a higher one", out);
         }
     }
 
