@@ -144,8 +144,14 @@ fn line(report: &Report) -> String {
         },
     };
     format!(
-        "seed {} replicas {} events {} lines {} leader_changes {} hash {:016x} {verdict}",
-        report.seed, report.n, report.events, report.lines, report.leader_changes, report.hash
+        "seed {} replicas {} events {} lines {} leader_changes {} ballot {} hash {:016x} {verdict}",
+        report.seed,
+        report.n,
+        report.events,
+        report.lines,
+        report.leader_changes,
+        report.ballot,
+        report.hash
     )
 }
 
@@ -244,11 +250,11 @@ fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
         total.lines,
         total.rate(began)
     ));
-    if let Some(slowest) = total.slowest_us {
+    if args.partition.is_some() {
         print(&format!(
-            "slowest recovery: {:.3} s; highest ballot: {}",
-            slowest as f64 / 1e6,
-            total.ballot
+            "longest time without a completed line: {:.3} s; ballots rose by at most {}",
+            total.gap_us as f64 / 1e6,
+            total.ballot_rise
         ));
     }
     print(total.reach.to_string().trim_end());
@@ -268,8 +274,8 @@ struct Total {
     events: u64,
     virtual_us: u64,
     lines: u64,
-    ballot: u64,
-    slowest_us: Option<u64>,
+    gap_us: u64,
+    ballot_rise: u64,
     reach: Reach,
 }
 
@@ -280,8 +286,8 @@ impl Total {
         self.events += report.events;
         self.virtual_us += report.virtual_us;
         self.lines += report.lines;
-        self.ballot = self.ballot.max(report.ballot);
-        self.slowest_us = self.slowest_us.max(report.recovered_us);
+        self.gap_us = self.gap_us.max(report.gap_us);
+        self.ballot_rise = self.ballot_rise.max(report.ballot_rise);
         self.reach.merge(&report.reach);
     }
 

@@ -88,6 +88,8 @@ pub struct Proposer {
     applied: Slot,
     pending: bool,
     pre_vote_round: u64,
+    /// When this replica, leading, last went above an acceptor's promise.
+    went_above_at: Option<Time>,
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
@@ -108,6 +110,7 @@ impl Proposer {
             applied: Slot::ZERO,
             pending: false,
             pre_vote_round: 0,
+            went_above_at: None,
             first_ballot,
         }
     }
@@ -252,14 +255,19 @@ impl Proposer {
 
     /// Some acceptor has promised more than this leader's ballot: while a quorum still
     /// follows, go above it at once; otherwise give way. (Then a pre-vote tells whether
-    /// that acceptor follows a leader that this replica cannot hear.)
+    /// that acceptor follows a leader that this replica cannot hear.) Twice in a row is
+    /// a rival that does the same: give way to it.
     fn go_above(&mut self, now: Time, out: &mut Outbox<Never>) {
         let Phase::Leading { reign, .. } = &self.phase else { return };
         let ballot = reign.ballot();
         if self.election.highest_promise().max(self.promised) <= Some(ballot) {
             return;
         }
-        if self.election.is_followed_by_quorum(now, ballot, self.promised) {
+        let lately = |at: Time| now.since_us(at) < self.settings.election_max_us;
+        if self.election.is_followed_by_quorum(now, ballot, self.promised)
+            && !self.went_above_at.is_some_and(lately)
+        {
+            self.went_above_at = Some(now);
             self.follow("an acceptor has promised a higher one", out);
             let ballot = self.seen.next_owned(self.settings.id, self.settings.n);
             self.begin_campaign(now, ballot, out);

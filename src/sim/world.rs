@@ -100,8 +100,10 @@ pub struct Report {
     pub hash: u64,
     /// What happened.
     pub reach: Reach,
-    /// How long it took until lines were completed again under a fixed partition.
-    pub recovered_us: Option<u64>,
+    /// Under a fixed partition: the longest time in which no line was completed.
+    pub gap_us: u64,
+    /// Under a fixed partition: how far ballots rose while it lasted.
+    pub ballot_rise: u64,
 }
 
 #[derive(Debug)]
@@ -165,8 +167,11 @@ pub struct World {
     streams: Streams,
     faults_on: bool,
     calm_since: Option<Time>,
-    first_after_partition: Option<Time>,
-    partition_at: Option<Time>,
+    /// The last completion, or the beginning of the fixed partition.
+    completed_at: Time,
+    gap_us: u64,
+    ballot_before: u64,
+    ballot_rise: u64,
 }
 
 type Step = Result<(), Violation>;
@@ -246,8 +251,10 @@ impl World {
             },
             faults_on: true,
             calm_since: None,
-            first_after_partition: None,
-            partition_at: None,
+            completed_at: Time(0),
+            gap_us: 0,
+            ballot_before: 0,
+            ballot_rise: 0,
         };
         world.begin();
         world
@@ -284,10 +291,6 @@ impl World {
         }
         self.reach.add(What::HoleFilled, self.checker.noops);
         self.reach.add(What::DuplicateSuppressed, self.checker.duplicates);
-        let recovered_us = match (self.partition_at, self.first_after_partition) {
-            (Some(at), Some(first)) => Some(first.since_us(at)),
-            _ => None,
-        };
         Report {
             seed: self.seed,
             n: self.nodes.len(),
@@ -299,7 +302,8 @@ impl World {
             violation,
             hash: self.hash.value(),
             reach: self.reach,
-            recovered_us,
+            gap_us: self.gap_us,
+            ballot_rise: self.ballot_rise,
         }
     }
 
@@ -309,11 +313,16 @@ impl World {
             self.run_until(Time(1_500_000))?;
             let leader = self.leader;
             self.links.impose(partition, leader, &mut self.streams.network);
-            self.partition_at = Some(self.now);
+            self.completed_at = self.now;
+            self.ballot_before = self.highest_promise();
             self.reach.count(What::partition(partition));
             self.trace(|| format!("partition {partition:?}, leader {leader:?}"));
         }
         self.run_until(Time(self.options.safety_us))?;
+        if self.options.partition.is_some() {
+            self.gap_us = self.gap_us.max(self.now.since_us(self.completed_at));
+            self.ballot_rise = self.highest_promise() - self.ballot_before;
+        }
         self.stop_faults();
         let deadline = self.now.plus_us(LIVENESS_US);
         while !self.is_settled() {
@@ -696,8 +705,9 @@ impl World {
                     };
                     self.trace(|| format!("client {client}: complete in slot {slot}"));
                     self.checker.completed(session, command, slot, seq)?;
-                    if self.partition_at.is_some() {
-                        self.first_after_partition.get_or_insert(now);
+                    if self.options.partition.is_some() && self.faults_on {
+                        self.gap_us = self.gap_us.max(now.since_us(self.completed_at));
+                        self.completed_at = now;
                     }
                 }
                 Outcome::Expired { .. } | Outcome::GaveUp { .. } => self.begin_client(client),
