@@ -1,7 +1,8 @@
 //! Seeded, deterministic simulation of a whole cluster on virtual time.
 
 use argh::FromArgs;
-use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say};
+use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
+use multipaxos::paxos::planted::{Bug, Planted};
 use multipaxos::sim::reach::Reach;
 use multipaxos::sim::{Options, Partition, Report, Switches, run};
 use std::io::{self, IsTerminal, Write};
@@ -66,6 +67,10 @@ struct Args {
     /// no full inboxes
     #[argh(switch)]
     no_inboxes: bool,
+    /// search --seeds seeds for the first that catches this planted bug, or each of them
+    /// (all); only in builds with debug assertions
+    #[argh(option, hidden_help)]
+    plant: Option<String>,
 }
 
 const SWITCHES: &[&str] = &[
@@ -178,7 +183,11 @@ fn main() {
         safety_us: args.secs.0 * 1_000_000,
         partition: args.partition.as_ref().map(|kind| kind.0),
         trace: args.trace,
+        planted: Planted::NONE,
     };
+    if let Some(name) = &args.plant {
+        exit(search_planted(name, &args, options));
+    }
     let failed = match args.seeds {
         None => {
             let report = run(args.seed.0, options);
@@ -191,6 +200,43 @@ fn main() {
         Some(seeds) => sweep(&args, options, seeds.0),
     };
     exit(if failed { EXIT_FAILED } else { 0 });
+}
+
+/// Plants known bugs, and searches for the first seed that catches each.
+fn search_planted(name: &str, args: &Args, options: Options) -> i32 {
+    if !cfg!(debug_assertions) {
+        usage_error("--plant: only builds with debug assertions have planted bugs");
+    }
+    let wanted: Vec<Bug> = Bug::ALL
+        .iter()
+        .copied()
+        .filter(|bug| name == "all" || format!("{bug:?}").eq_ignore_ascii_case(name))
+        .collect();
+    if wanted.is_empty() {
+        let names: Vec<String> = Bug::ALL.iter().map(|bug| format!("{bug:?}")).collect();
+        usage_error(format!("--plant {name}: not all, nor one of {}", names.join(", ")));
+    }
+    let seeds = args.seeds.as_ref().map_or(10_000, |seeds| seeds.0);
+    // A planted bug may trip an assertion, which catches it as well.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = 0;
+    for bug in wanted {
+        let options = Options { planted: Planted::bug(bug), ..options };
+        let caught = (args.seed.0..).take(seeds as usize).find_map(|seed| {
+            match std::panic::catch_unwind(|| run(seed, options)) {
+                Ok(report) => report.violation.map(|violation| (seed, violation.what)),
+                Err(_) => Some((seed, "an assertion".to_string())),
+            }
+        });
+        match caught {
+            Some((seed, how)) => print(&format!("{bug:?}: seed {seed}: {how}")),
+            None => {
+                missed += 1;
+                print(&format!("{bug:?}: NOT CAUGHT by {seeds} seeds: {}", bug.what()));
+            }
+        }
+    }
+    if missed > 0 { EXIT_FAILED } else { 0 }
 }
 
 /// Runs many seeds on all cores. Says whether any failed.

@@ -18,6 +18,7 @@
 //! [`State`] is what survives; replaying its records in any state that contains
 //! them is harmless, since acceptances replay highest ballot first.
 
+use super::planted::Bug;
 use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
@@ -163,6 +164,14 @@ impl Acceptor {
         let before = self.state.promised;
         self.state.apply(&record);
         assert!(self.state.promised >= before, "a promise never goes down");
+        let planted = self.settings.planted;
+        match record {
+            Record::Accept { .. } if planted.has(Bug::AcceptanceDoesNotPromise) => {
+                self.state.promised = before;
+            }
+            Record::Trim(_) if planted.has(Bug::TrimForgetsPromise) => self.state.promised = None,
+            _ => {}
+        }
         self.announce |= self.state.promised > before;
         out.persist(record);
     }
@@ -204,14 +213,23 @@ impl Acceptor {
             first,
             upto: accepted.last().map_or(start, |entry| entry.slot.next()),
             last,
-            trimmed: self.state.trimmed,
+            trimmed: match self.settings.planted.has(Bug::PromiseHidesTrimmedSlots) {
+                true => Slot::ZERO,
+                false => self.state.trimmed,
+            },
             accepted,
         }
     }
 
     fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
         let Accept { ballot, first, values, decided } = accept;
-        if let Some(promised) = self.state.promised
+        let stands = match self.state.accepted(first) {
+            held if self.settings.planted.has(Bug::AcceptChecksLastAccepted) => {
+                held.map(|(ballot, _)| *ballot)
+            }
+            _ => self.state.promised,
+        };
+        if let Some(promised) = stands
             && ballot < promised
         {
             return self.refuse(ballot, promised, out);

@@ -19,6 +19,7 @@
 //! the client has gone. Both tables are bounded.
 
 use super::chat::{Chat, Status};
+use super::planted::Bug;
 use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings, proposer};
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
@@ -196,7 +197,10 @@ impl Learner {
     /// A learner that goes on from `checkpoint`, as storage gave it back: the empty one
     /// on a replica's first start.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
-        let Checkpoint { applied, chat } = checkpoint;
+        let Checkpoint { applied, mut chat } = checkpoint;
+        if settings.planted.has(Bug::SessionsLostInRestart) {
+            chat = Chat::default();
+        }
         Learner {
             settings,
             membership,
@@ -265,7 +269,9 @@ impl Learner {
         let Some((ballot, value)) = self.known.get(&slot) else { return };
         let tallied = *ballot == self.tally.ballot
             && self.tally.votes.get(&slot).is_some_and(|set| set.is_quorum(self.settings.n));
-        let marked = *ballot == self.mark.ballot && self.mark.from <= slot && slot < self.mark.upto;
+        let same =
+            *ballot == self.mark.ballot || self.settings.planted.has(Bug::MarkDecidesAnyBallot);
+        let marked = same && self.mark.from <= slot && slot < self.mark.upto;
         if tallied || marked {
             self.decided.insert(slot, value.clone());
         }
@@ -285,9 +291,7 @@ impl Learner {
         if !self.membership.counts(from, directory) {
             return out.send(from, Message::Replica(ToReplica::NotMember { directory }));
         }
-        if ballot > self.tally.ballot {
-            self.tally = Tally { ballot, ..Tally::default() };
-        }
+        self.begin_tally(ballot);
         let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);
         let end = start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS);
         for range in slots {
@@ -300,6 +304,17 @@ impl Learner {
             }
         }
         self.advance_tally();
+    }
+
+    /// Nothing is counted across ballots.
+    fn begin_tally(&mut self, ballot: Ballot) {
+        if ballot > self.tally.ballot {
+            let votes = match self.settings.planted.has(Bug::TallyAcrossBallots) {
+                true => std::mem::take(&mut self.tally.votes),
+                false => BTreeMap::new(),
+            };
+            self.tally = Tally { ballot, votes, ..Tally::default() };
+        }
     }
 
     /// Moves the tally's mark over every slot with a quorum.
@@ -320,13 +335,12 @@ impl Learner {
         ballot: Ballot,
         from: Slot,
         proposals: impl Iterator<Item = (Slot, Value, Option<Address>)>,
+        out: &mut Outbox<Record>,
     ) {
         if ballot < self.tally.ballot {
             return;
         }
-        if ballot > self.tally.ballot {
-            self.tally = Tally { ballot, ..Tally::default() };
-        }
+        self.begin_tally(ballot);
         if self.tally.from.is_none() {
             self.tally.from = Some(from);
             self.tally.upto = from;
@@ -336,6 +350,10 @@ impl Learner {
             if let (Some(origin), Value::Command(command)) = (origin, &value)
                 && slot >= self.applied
             {
+                if self.settings.planted.has(Bug::CompleteBeforeDecided) {
+                    let (session, seq) = (command.session, command.seq);
+                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq: seq });
+                }
                 self.wait(now, command.session, command.seq, origin, None);
             }
             self.know(slot, ballot, value);
@@ -408,7 +426,10 @@ impl Learner {
         let before = self.applied;
         while let Some(value) = self.decided.remove(&self.applied) {
             let slot = self.applied;
-            let client_seq = self.chat.apply(slot, &value);
+            let mut client_seq = self.chat.apply(slot, &value);
+            if self.settings.planted.has(Bug::CommandExecutedTwice) && value != Value::Noop {
+                client_seq = client_seq.or(Some(0));
+            }
             let command = match &value {
                 Value::Command(command) => Some(command.clone()),
                 Value::Noop => None,
@@ -440,7 +461,11 @@ impl Learner {
         match self.chat.status(&probe, self.applied) {
             Status::Complete { slot, client_seq } => {
                 let (session, seq) = (command.session, waiting.seq);
-                out.answer(waiting.origin, Answer::Complete { session, seq, slot, client_seq });
+                let mut origin = waiting.origin;
+                if self.settings.planted.has(Bug::AnswerToAnotherClient) {
+                    origin = self.waiting.values().next().map_or(origin, |first| first.origin);
+                }
+                out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
                 self.stop_waiting(session);
             }
             Status::Past | Status::Expired => self.stop_waiting(command.session),
@@ -452,8 +477,10 @@ impl Learner {
     /// reign whose slots were fetched instead counts on from there.
     fn forget_tallied(&mut self) {
         if self.tally.from.is_some() && self.applied > self.tally.upto {
-            self.tally.from = Some(self.applied);
             self.tally.upto = self.applied;
+            if !self.settings.planted.has(Bug::FetchedSlotsAreMarked) {
+                self.tally.from = Some(self.applied);
+            }
         }
         let keep = self.tally.upto.min(self.applied);
         if self.tally.votes.first_key_value().is_some_and(|(slot, _)| *slot < keep) {
@@ -511,7 +538,9 @@ impl Learner {
                 return;
             }
             Status::Past => return,
-            Status::Expired if self.applied >= request.after => {
+            Status::Expired
+                if self.applied >= request.after || self.settings.planted.has(Bug::StaleExpiry) =>
+            {
                 return out.answer(origin, Answer::Expired { session, seq });
             }
             // Not far enough to know, or a client that talks nonsense: whoever leads
@@ -677,7 +706,7 @@ impl Role for Learner {
             Input::Proposed { ballot, from, first, values, origins } => {
                 let slots = (first.0..).map(Slot);
                 let proposals = slots.zip(values).zip(origins).map(|((s, v), o)| (s, v, o));
-                self.handle_proposed(now, ballot, from, proposals);
+                self.handle_proposed(now, ballot, from, proposals, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
             Input::Voted { ballot, runs, decided } => {

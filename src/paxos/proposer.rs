@@ -20,6 +20,7 @@
 
 use super::campaign::{Campaign, Mandate};
 use super::election::Election;
+use super::planted::Bug;
 use super::reign::{Admission, Reign};
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToProposer, ToReplica};
@@ -90,6 +91,8 @@ pub struct Proposer {
     pre_vote_round: u64,
     /// When this replica, leading, last went above an acceptor's promise.
     went_above_at: Option<Time>,
+    /// The votes of the last campaign that failed (for a planted bug).
+    stale_votes: ReplicaSet,
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
@@ -98,8 +101,9 @@ impl Proposer {
     /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as
     /// soon as its acceptor has promised it.
     pub fn new(settings: Settings, membership: Membership, now: Time, draw: u64) -> Self {
-        let first_ballot =
-            settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
+        let first_ballot = settings.id == ReplicaId(0)
+            && (membership.fresh || settings.planted.has(Bug::BallotUsedAgainAfterRestart))
+            && membership.is_voter(settings.id);
         Proposer {
             settings,
             membership,
@@ -111,6 +115,7 @@ impl Proposer {
             pending: false,
             pre_vote_round: 0,
             went_above_at: None,
+            stale_votes: ReplicaSet::EMPTY,
             first_ballot,
         }
     }
@@ -152,6 +157,7 @@ impl Proposer {
             }
             Phase::Campaigning(campaign) => {
                 log::info!("replica {id}: gives up ballot {}: {why}", campaign.ballot());
+                self.stale_votes = campaign.votes();
             }
             Phase::Leading { reign, .. } => {
                 log::info!("replica {id}: no longer leads with ballot {}: {why}", reign.ballot());
@@ -201,7 +207,10 @@ impl Proposer {
 
     fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
         self.seen = self.seen.max(ballot);
-        let campaign = Campaign::begin(self.settings, ballot, self.applied, now, out);
+        let mut campaign = Campaign::begin(self.settings, ballot, self.applied, now, out);
+        if self.settings.planted.has(Bug::VotesSurviveElection) {
+            campaign.inherit(self.stale_votes);
+        }
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.phase = Phase::Campaigning(Box::new(campaign));
     }

@@ -11,6 +11,7 @@
 //! since, and asks the learner about everything else. A wrong guess costs a NOP line,
 //! never a doubled one: the state machine has the last word.
 
+use super::planted::Bug;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time, Value};
@@ -115,6 +116,10 @@ impl Reign {
             if let Value::Command(command) = &value {
                 let known = Known { next: command.seq, in_flight: true };
                 reign.sessions.insert(command.session, known);
+            }
+            if value == Value::Noop && settings.planted.has(Bug::HolesStayOpen) {
+                reign.next = reign.next.next();
+                continue;
             }
             reign.propose(value, None, now);
         }

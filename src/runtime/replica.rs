@@ -15,6 +15,7 @@ use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Network};
 use crate::paxos::acceptor::{self, Acceptor};
 use crate::paxos::learner::{Checkpoint, Learner};
+use crate::paxos::planted::Planted;
 use crate::paxos::proposer::Proposer;
 use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
@@ -164,6 +165,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         election_max_us: options.election_us.1,
         checkpoint_slots: CHECKPOINT_SLOTS,
         skip_slot: options.skip_slot,
+        planted: Planted::NONE,
     };
     start(&options, settings, identity.cluster, network, chat_log, &ending).map_err(other)
 }

@@ -7,6 +7,7 @@
 use crate::message::MESSAGE_SLOTS_MAX;
 use crate::paxos::chat::Chat;
 use crate::paxos::learner::Checkpoint;
+use crate::paxos::planted::{Bug, Planted};
 use crate::paxos::{Storage, acceptor, learner, replica};
 use crate::types::{DirectoryId, Slot, Value};
 use std::io;
@@ -50,6 +51,13 @@ impl Store {
         }
     }
 
+    /// The same, with a planted bug.
+    #[must_use]
+    pub fn planted(mut self, planted: Planted) -> Self {
+        self.acceptor.lazy = planted.has(Bug::AnswerBeforeDurable);
+        self
+    }
+
     /// The process has ended: what was not synced is gone.
     pub fn crash(&mut self) {
         self.acceptor.unsynced.clear();
@@ -86,6 +94,8 @@ pub struct AcceptorStore {
     unsynced: Vec<acceptor::Record>,
     /// What has become durable since the checker looked.
     pub observed: Vec<acceptor::Record>,
+    /// A planted bug: a sync makes durable what was appended before the one before.
+    lazy: bool,
     /// What the next sync does.
     pub fault: Option<SyncFault>,
 }
@@ -106,12 +116,16 @@ impl AcceptorStore {
 
 impl Storage<acceptor::Record> for AcceptorStore {
     fn append(&mut self, records: &mut Vec<acceptor::Record>) -> io::Result<()> {
+        if self.lazy {
+            self.make_durable();
+        }
         self.unsynced.append(records);
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
         match self.fault.take() {
+            None if self.lazy => Ok(()),
             None => {
                 self.make_durable();
                 Ok(())

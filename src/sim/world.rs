@@ -21,6 +21,7 @@ use super::visitor::{ADDRESS_PORT, Visitor};
 use crate::message::{Answer, ClientMessage, Message};
 use crate::paxos::chat::SESSION_WINDOW_SLOTS;
 use crate::paxos::client::{self, Outcome};
+use crate::paxos::planted::{Bug, Planted};
 use crate::paxos::{Envelope, Notice, Settings};
 use crate::quorum::quorum;
 use crate::seed::derive_seed;
@@ -63,6 +64,8 @@ pub struct Options {
     pub partition: Option<Partition>,
     /// Print every event.
     pub trace: bool,
+    /// A known bug, in tests.
+    pub planted: Planted,
 }
 
 impl Default for Options {
@@ -73,6 +76,7 @@ impl Default for Options {
             safety_us: 8_000_000,
             partition: None,
             trace: false,
+            planted: Planted::NONE,
         }
     }
 }
@@ -203,6 +207,7 @@ impl World {
             election_max_us: 600_000,
             checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
             skip_slot: profile.skip_slot.map(Slot),
+            planted: options.planted,
         };
         let session_window_slots =
             if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
@@ -213,7 +218,8 @@ impl World {
                 Node {
                     id,
                     settings: Settings { id, ..settings },
-                    store: Store::new(DirectoryId(setup.u64(1..)), session_window_slots),
+                    store: Store::new(DirectoryId(setup.u64(1..)), session_window_slots)
+                        .planted(options.planted),
                     process: None,
                     life: 0,
                     paused_until: None,
@@ -845,8 +851,11 @@ impl World {
                     self.reach.count(What::Wipe);
                     self.end_life(id);
                     self.trace(|| format!("replica {id} loses its disk"));
-                    let directory = DirectoryId(self.streams.crashes.u64(1..));
+                    let mut directory = DirectoryId(self.streams.crashes.u64(1..));
                     let node = &mut self.nodes[id.index()];
+                    if self.options.planted.has(Bug::WipedReplicaVotes) {
+                        directory = node.store.directory;
+                    }
                     node.store = Store::new(directory, self.session_window_slots);
                     self.checker.wiped(id);
                     self.wiped[id.index()] = true;
