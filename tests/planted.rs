@@ -14,6 +14,7 @@ const CAUGHT: &[(Bug, u64)] = &[
     (Bug::CandidateCountsItselfUnpromised, 1),
     (Bug::PromiseHidesTrimmedSlots, 4),
     (Bug::HolesStayOpen, 5),
+    (Bug::ChosenNoopIsNothing, 6478),
     (Bug::BallotUsedAgainAfterRestart, 1),
     (Bug::AnswerBeforeDurable, 1),
     (Bug::AcceptanceDoesNotPromise, 390),
