@@ -2,9 +2,7 @@
 
 use argh::FromArgs;
 use log::LevelFilter;
-use multipaxos::config::{
-    Bounded, Config, F_MAX, Percent, init_logging, parse_args, usage_error,
-};
+use multipaxos::config::{Bounded, Config, F_MAX, Percent, init_logging, parse_args, usage_error};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::{end_on_panic, fail};
 use multipaxos::runtime::replica::{ReplicaOptions, StartError, run};
@@ -136,4 +134,3 @@ fn main() {
         Err(StartError::Other(error)) => fail(error),
     }
 }
-

@@ -62,12 +62,8 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
     let ending = Ending::watch(options.die_with_parent)?;
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let n = addresses.len();
-    let identity = Identity {
-        n,
-        me: Party::Client,
-        boot: BootId(entropy()?),
-        cluster: ClusterCell::new(),
-    };
+    let identity =
+        Identity { n, me: Party::Client, boot: BootId(entropy()?), cluster: ClusterCell::new() };
     let socket = BoundSocket::for_client(&addresses)?;
     let network = Network::new(
         socket,
@@ -253,8 +249,7 @@ struct Terminal {
 impl Terminal {
     fn new(credit: Sender<()>, n: usize, loss: f64) -> Self {
         let timing = io::stdout().is_terminal();
-        let prompt =
-            timing && io::stdin().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let prompt = timing && io::stdin().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Terminal { credit, n, loss, timing, prompt }
     }
 

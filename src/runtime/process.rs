@@ -67,11 +67,9 @@ impl Ending {
     /// When the signal handlers cannot be installed.
     pub fn watch(die_with_parent: bool) -> io::Result<Self> {
         let signalled = Arc::new(AtomicBool::new(false));
-        for signal in [
-            signal_hook::consts::SIGINT,
-            signal_hook::consts::SIGTERM,
-            signal_hook::consts::SIGHUP,
-        ] {
+        for signal in
+            [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
+        {
             signal_hook::flag::register(signal, Arc::clone(&signalled))?;
         }
         Ok(Ending { signalled, parent: die_with_parent.then(parent_id) })

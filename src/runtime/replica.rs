@@ -133,8 +133,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     let (id, n) = (options.id, options.config.n());
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let boot = BootId(entropy().map_err(other)?);
-    let identity =
-        Identity { n, me: Party::Replica(id), boot, cluster: ClusterCell::new() };
+    let identity = Identity { n, me: Party::Replica(id), boot, cluster: ClusterCell::new() };
     // The port first: a second replica under the same id must not touch the first
     // one's chat log.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;

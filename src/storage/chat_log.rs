@@ -40,21 +40,15 @@ impl ChatLog {
     ///
     /// When the file cannot be moved or made.
     pub fn create(path: &Path) -> io::Result<(Self, Option<PathBuf>)> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let moved = match fs::metadata(path) {
             Ok(meta) if meta.len() > 0 => Some(move_aside(path).map_err(named)?),
             _ => None,
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(path)
-            .map_err(named)?;
-        let log =
-            ChatLog { path: path.to_owned(), file, text: Vec::new(), values: Vec::new() };
+        let file =
+            OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(named)?;
+        let log = ChatLog { path: path.to_owned(), file, text: Vec::new(), values: Vec::new() };
         Ok((log, moved))
     }
 }
