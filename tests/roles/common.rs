@@ -67,7 +67,8 @@ pub(crate) fn address(port: u16) -> Address {
 
 /// Command 0 of a session that is named by its text.
 pub(crate) fn value(line: &str) -> Value {
-    command(line.bytes().fold(1, |sum, byte| sum * 31 + u64::from(byte)), 0, line)
+    let name = |name: u64, byte: u8| name.wrapping_mul(31).wrapping_add(byte.into());
+    command(line.bytes().fold(1, name), 0, line)
 }
 
 pub(crate) fn command(session: u64, seq: u64, line: &str) -> Value {
