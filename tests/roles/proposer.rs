@@ -480,6 +480,16 @@ fn each_page_is_answered_by_the_request_for_the_next() {
 }
 
 #[test]
+fn a_page_that_comes_again_is_not_answered() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(promise(R1, ballot.0, &[]));
+    let first = page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]);
+    assert_eq!(prepares(&seat.handle(first.clone())), [(R2, 1, 2)]);
+    assert_eq!(prepares(&seat.handle(first)), []);
+}
+
+#[test]
 fn a_promise_with_a_gap_in_its_pages_does_not_count() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
