@@ -483,11 +483,14 @@ fn threads_carry_their_roles_names() {
     let cluster = place.cluster();
     let tasks = format!("/proc/{}/task", cluster[0].process.child.0.id());
     let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).ok();
-    let entries = fs::read_dir(tasks).expect("the process is there").flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(name).map(|name| name.trim().to_owned()).collect();
-    names.sort();
-    assert_eq!(names, ["acceptor", "learner", "network", "proposer", "replica"]);
+    // A thread names itself when it first runs.
+    until("each role's thread, and no other", || {
+        let entries = fs::read_dir(&tasks).expect("the process is there").flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(name).map(|name| name.trim().to_owned()).collect();
+        names.sort();
+        (names == ["acceptor", "learner", "network", "proposer", "replica"]).then_some(())
+    });
 }
 
 #[test]

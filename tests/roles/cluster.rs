@@ -42,6 +42,8 @@ struct Faults {
     /// How often some links are cut, each for a while.
     cuts: usize,
     skip_slot: Option<u64>,
+    /// From half a second on, and for good, links exist only between these.
+    links: Option<&'static [(usize, usize)]>,
 }
 
 #[derive(Debug, Clone)]
@@ -192,6 +194,13 @@ impl Cluster {
             let victim = victims[self.rng.usize(deaths..self.n)];
             let at = Time(self.rng.u64(0..CALM_US));
             self.push(at, Event::Crash(victim, true));
+        }
+        if let Some(links) = self.faults.links {
+            let n = self.n;
+            let all = (0..n).flat_map(|a| (0..n).map(move |b| (a, b)));
+            for (a, b) in all.filter(|&(a, b)| !links.contains(&(a.min(b), a.max(b)))) {
+                self.push(Time(500_000), Event::Cut(a, b, true));
+            }
         }
         for _ in 0..cuts {
             let (from, to) = (self.rng.usize(..self.n), self.rng.usize(..self.n));
@@ -449,8 +458,14 @@ impl Cluster {
         self.patrons.iter().all(told)
     }
 
+    /// The logs of those who can be reached.
     fn live_logs(&self) -> Vec<&Log> {
-        self.nodes.iter().flatten().map(|node| &node.learner.storage).collect()
+        let reached = |id: &usize| {
+            let linked = |&(a, b): &(usize, usize)| a == *id || b == *id;
+            self.faults.links.is_none_or(|links| links.iter().any(linked))
+        };
+        let nodes = (0..self.n).filter(reached).filter_map(|id| self.nodes[id].as_ref());
+        nodes.map(|node| &node.learner.storage).collect()
     }
 
     fn is_settled(&self) -> bool {
@@ -489,7 +504,8 @@ impl Cluster {
     }
 
     fn check(&self) {
-        let mut logs = self.live_logs();
+        let up = self.nodes.iter().flatten().map(|node| &node.learner.storage);
+        let mut logs: Vec<&Log> = up.collect();
         logs.extend(self.remains.iter().flatten().map(|(_, log)| log));
         let longest = logs.iter().max_by_key(|log| log.records.len()).expect("somebody lives");
         for log in &logs {
@@ -631,4 +647,24 @@ fn a_skipped_slot_is_filled_by_the_next_leader() {
     };
     sweep(3, 5_000..5_100, faults);
     sweep(5, 5_000..5_060, faults);
+}
+
+#[test]
+fn a_replica_that_alone_reaches_all_others_leads_when_nobody_else_can() {
+    let links = Some(&[(0, 2), (1, 2), (2, 3), (2, 4)][..]);
+    sweep(5, 6_000..6_060, |_| Faults { links, ..Faults::default() });
+    sweep(5, 6_100..6_160, |draw| Faults { links, ..any_network(draw) });
+}
+
+#[test]
+fn a_replica_at_the_end_of_a_chain_deposes_nobody_and_follows() {
+    let links = Some(&[(0, 1), (1, 2)][..]);
+    sweep(3, 7_000..7_060, |_| Faults { links, ..Faults::default() });
+    sweep(3, 7_100..7_160, |draw| Faults { links, ..any_network(draw) });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_leaves_the_others_to_elect_one_of_their_own() {
+    let links = Some(&[(1, 2), (1, 3), (2, 4), (3, 4), (1, 4)][..]);
+    sweep(5, 8_000..8_060, |draw| Faults { links, ..any_network(draw) });
 }
