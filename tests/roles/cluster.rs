@@ -42,6 +42,8 @@ struct Faults {
     /// How often some links are cut, each for a while.
     cuts: usize,
     skip_slot: Option<u64>,
+    /// Leaders are suspected so soon that they change all the time.
+    hasty: bool,
     /// From half a second on, and for good, links exist only between these.
     links: Option<&'static [(usize, usize)]>,
 }
@@ -160,6 +162,18 @@ impl Cluster {
         let settings = settings(self.n, replica);
         let payload_bytes = self.payload_bytes;
         let settings = multipaxos::paxos::Settings { boot, skip_slot, payload_bytes, ..settings };
+        let settings = if self.faults.hasty && self.now < Time(CALM_US) {
+            let heartbeat_us = 5_000;
+            let (election_min_us, election_max_us) = (12_000, 40_000);
+            multipaxos::paxos::Settings {
+                heartbeat_us,
+                election_min_us,
+                election_max_us,
+                ..settings
+            }
+        } else {
+            settings
+        };
         let membership = multipaxos::paxos::Membership { fresh, ..membership(self.n, replica) };
         let state = disk.memory.state().clone();
         let acceptor = Acceptor::new(settings, membership.clone(), state);
@@ -667,4 +681,18 @@ fn a_replica_at_the_end_of_a_chain_deposes_nobody_and_follows() {
 fn a_leader_that_is_cut_off_leaves_the_others_to_elect_one_of_their_own() {
     let links = Some(&[(1, 2), (1, 3), (2, 4), (3, 4), (1, 4)][..]);
     sweep(5, 8_000..8_060, |draw| Faults { links, ..any_network(draw) });
+}
+
+#[test]
+fn leaders_that_change_all_the_time_contradict_nobody() {
+    let faults = |draw: &mut Rng| Faults {
+        hasty: true,
+        loss_percent: draw.u64(0..50),
+        late_us: draw.u64(1..60_000),
+        restarts: draw.usize(0..20),
+        cuts: draw.usize(0..60),
+        ..any_network(draw)
+    };
+    sweep(3, 9_000..9_080, faults);
+    sweep(5, 9_000..9_040, faults);
 }

@@ -140,6 +140,18 @@ fn votes_are_not_tallied_across_ballots() {
 }
 
 #[test]
+fn votes_of_an_older_ballot_do_not_help_a_newer_one_whose_votes_come_first() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    seat.handle(votes(R1, 0, 0, 1));
+    seat.handle(votes(R2, 3, 0, 1));
+    seat.handle(proposed(3, 0, &values(&["b"])));
+    assert_eq!(seat.role.applied(), Slot(0), "one vote at each ballot");
+    seat.handle(votes(R1, 3, 0, 1));
+    assert_eq!(seat.storage.values(), values(&["b"]));
+}
+
+#[test]
 fn a_quorum_does_not_decide_a_value_known_at_another_ballot() {
     let mut seat = learner(3, R0);
     // Accepted here at ballot 1; what was proposed at ballot 3 has not been heard.
