@@ -9,6 +9,7 @@
 //!
 //! - The promise never goes down, and nothing that rests on a promise or an
 //!   acceptance leaves before that is durable (the outbox sees to it).
+//! - No ballot of this replica's own is licensed in two lives of the process.
 //! - A vote names exact slots accepted at exactly its ballot; no prefix is implied.
 //! - The ballot is checked before the slot: a stale leader learns nothing else.
 //! - What it holds is bounded: it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
@@ -142,6 +143,9 @@ pub struct Acceptor {
     settings: Settings,
     membership: Membership,
     state: State,
+    /// What was promised before this life of the process. If that is a ballot of this
+    /// replica's own, it is used up.
+    promised_before: Option<Ballot>,
     /// Votes of this burst, to leave as one message a ballot.
     votes: Vec<(Ballot, SlotRange)>,
     /// The promise has risen, or a reminder is due.
@@ -152,7 +156,8 @@ impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a
     /// replica's first start.
     pub fn new(settings: Settings, membership: Membership, state: State) -> Self {
-        Acceptor { settings, membership, state, votes: Vec::new(), announce: true }
+        let promised_before = state.promised;
+        Acceptor { settings, membership, state, promised_before, votes: Vec::new(), announce: true }
     }
 
     /// What it remembers.
@@ -185,6 +190,14 @@ impl Acceptor {
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
         match self.state.promised {
             Some(promised) if ballot < promised => return self.refuse(ballot, promised, out),
+            // The licence to use a ballot is the rise of the promise to it, in this life:
+            // what was proposed under it in an earlier one is forgotten.
+            Some(promised)
+                if self.promised_before == Some(ballot)
+                    && ballot.owner(self.settings.n) == self.settings.id =>
+            {
+                return self.refuse(ballot, promised, out);
+            }
             Some(promised) if ballot == promised => {}
             _ => self.record(Record::Promise(ballot), out),
         }

@@ -184,7 +184,8 @@ impl Campaign {
         if cursor.done || page.first > cursor.covered {
             return None;
         }
-        if page.upto > cursor.covered || page.last {
+        let news = page.upto > cursor.covered || page.last;
+        if news {
             self.give_up_at = now.plus_us(self.settings.election_max_us);
         }
         cursor.covered = cursor.covered.max(page.upto);
@@ -206,7 +207,9 @@ impl Campaign {
             self.licensed = true;
             self.resend_at = now;
             self.handle_timeout(now, out);
-        } else {
+        } else if news {
+            // A page that comes again asks for nothing: whoever sent the first copy has
+            // been asked on, and each copy answered would be one more for ever after.
             self.prepare(from, out);
         }
         self.mandate()

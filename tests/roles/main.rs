@@ -1,0 +1,9 @@
+//! The roles, one by one and together, without threads, sockets or clocks.
+
+mod acceptor;
+mod client;
+mod cluster;
+mod common;
+mod learner;
+mod proposer;
+mod replica;
