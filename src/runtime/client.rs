@@ -112,7 +112,9 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
         Ok(()) => {}
         // Whoever read the completions has gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-        Err(error) => return Err(error),
+        Err(error) => {
+            return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
+        }
     }
     let interrupted = thread.role.is_busy();
     if interrupted {
