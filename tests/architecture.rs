@@ -12,19 +12,24 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate's root, and which others it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
+    // Streams of randomness: for whoever drives roles, never for the roles.
+    ("seed", &[]),
     ("quorum", &["types"]),
     ("message", &["types", "quorum"]),
     ("paxos", &["types", "quorum", "message"]),
     ("storage", &["types", "quorum", "message", "paxos"]),
     ("net", &["types", "quorum", "message", "paxos"]),
     // The simulator puts its own disk under the real storage.
-    ("sim", &["types", "quorum", "message", "paxos", "storage"]),
+    ("sim", &["types", "seed", "quorum", "message", "paxos", "storage"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
-    ("runtime", &["types", "quorum", "message", "paxos", "storage", "net", "config"]),
+    ("runtime", &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config"]),
     (
         "scenario",
-        &["types", "quorum", "message", "paxos", "storage", "net", "sim", "config", "runtime"],
+        &[
+            "types", "seed", "quorum", "message", "paxos", "storage", "net", "sim", "config",
+            "runtime",
+        ],
     ),
 ];
 
