@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 pub mod command_line;
 
 pub use command_line::{
-    Bounded, EXIT_FAILED, EXIT_USAGE, Parsed, Percent, init_logging, one_line, parse, parse_args,
-    say, usage_error,
+    Bounded, EXIT_FAILED, EXIT_USAGE, LogLevel, Parsed, Percent, init_logging, one_line, parse,
+    parse_args, say, usage_error,
 };
 
 /// The most failures a cluster may tolerate: 2f+1 replicas fit [`REPLICAS_MAX`].

@@ -347,14 +347,19 @@ impl Learner {
         }
         self.leader = self.leader.max(Some(ballot));
         for (slot, value, origin) in proposals {
-            if let (Some(origin), Value::Command(command)) = (origin, &value)
-                && slot >= self.applied
-            {
+            if let (Some(origin), Value::Command(command)) = (origin, &value) {
+                let (session, seq) = (command.session, command.seq);
                 if self.settings.planted.has(Bug::CompleteBeforeDecided) {
-                    let (session, seq) = (command.session, command.seq);
                     out.answer(origin, Answer::Complete { session, seq, slot, client_seq: seq });
                 }
-                self.wait(now, command.session, command.seq, origin, None);
+                if slot >= self.applied {
+                    self.wait(now, session, seq, origin, None);
+                } else if let Status::Complete { slot, client_seq } =
+                    self.chat.status(command, self.applied)
+                {
+                    // The votes, and the value from the own acceptor, were here first.
+                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
+                }
             }
             self.know(slot, ballot, value);
             self.try_decide(slot);
@@ -408,7 +413,7 @@ impl Learner {
                 }
             }
         }
-        self.apply(out);
+        self.apply(now, out);
         let Some(fetching) = &mut self.fetching else { return };
         if self.applied >= fetching.upto {
             // All that was asked for is here. Far behind still: go on at once.
@@ -422,7 +427,7 @@ impl Learner {
 
     // --- applying and answering --------------------------------------------
 
-    fn apply(&mut self, out: &mut Outbox<Record>) {
+    fn apply(&mut self, now: Time, out: &mut Outbox<Record>) {
         let before = self.applied;
         while let Some(value) = self.decided.remove(&self.applied) {
             let slot = self.applied;
@@ -438,7 +443,7 @@ impl Learner {
             self.known.remove(&slot);
             self.applied = slot.next();
             if let Some(command) = command {
-                self.answer_waiting(&command, out);
+                self.answer_waiting(now, &command, out);
             }
         }
         if self.applied > before {
@@ -455,7 +460,7 @@ impl Learner {
 
     /// The command (or one below it) of a session is applied: whoever waited for it
     /// is answered.
-    fn answer_waiting(&mut self, command: &Command, out: &mut Outbox<Record>) {
+    fn answer_waiting(&mut self, now: Time, command: &Command, out: &mut Outbox<Record>) {
         let Some(waiting) = self.waiting.get(&command.session) else { return };
         let probe = Command { seq: waiting.seq, ..command.clone() };
         match self.chat.status(&probe, self.applied) {
@@ -469,7 +474,14 @@ impl Learner {
                 self.stop_waiting(session);
             }
             Status::Past | Status::Expired => self.stop_waiting(command.session),
-            Status::Next | Status::Ahead => {}
+            Status::Next => {
+                // It was ahead of this log until now.
+                if let Some(waiting) = self.waiting.get_mut(&command.session) {
+                    waiting.retry_at = now;
+                    self.next_tick = now;
+                }
+            }
+            Status::Ahead => {}
         }
     }
 
@@ -543,9 +555,11 @@ impl Learner {
             {
                 return out.answer(origin, Answer::Expired { session, seq });
             }
-            // Not far enough to know, or a client that talks nonsense: whoever leads
-            // can tell. It is not held, so it makes nobody suspect anyone.
+            // This log is not that far, or a client talks nonsense. It is held for the
+            // first case: the leader may have died before it could tell what it had
+            // decided. Until it is the session's next it makes nobody suspect anyone.
             Status::Expired | Status::Ahead => {
+                self.wait(now, session, seq, origin, Some(request.clone()));
                 if direct && !self.is_leader() {
                     self.pass_on(origin, request, out);
                 }
@@ -605,8 +619,12 @@ impl Learner {
             }
             waiting.retry_us = (2 * waiting.retry_us).min(FORWARD_RETRY_MAX_US);
             waiting.retry_at = now.plus_us(waiting.retry_us);
-            if let Some(request) = waiting.request.clone() {
-                let origin = waiting.origin;
+            let (origin, request) = (waiting.origin, waiting.request.clone());
+            // To propose it before it is next would waste a slot.
+            if let Some(request) = request
+                && (!self.is_leader()
+                    || self.chat.status(&request.command, self.applied) == Status::Next)
+            {
                 self.pass_on(origin, request, out);
             }
         }
@@ -719,7 +737,7 @@ impl Role for Learner {
                 self.handle_mark(decided);
             }
         }
-        self.apply(out);
+        self.apply(now, out);
     }
 
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {

@@ -4,6 +4,7 @@ use multipaxos::message::{
     Answer, ClientMessage, Decided, Heartbeat, Message, Request, SlotRange, ToAcceptor, ToLearner,
     ToProposer, ToReplica,
 };
+use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::{
     Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner, proposer,
 };
@@ -32,8 +33,9 @@ pub(crate) fn settings(n: usize, id: ReplicaId) -> Settings {
         heartbeat_us: HEARTBEAT_US,
         election_min_us: ELECTION_MIN_US,
         election_max_us: ELECTION_MAX_US,
-        trim_step_slots: 8,
+        checkpoint_slots: 8,
         skip_slot: None,
+        planted: Planted::NONE,
     }
 }
 
@@ -264,10 +266,17 @@ pub(crate) fn started(envelopes: &[Envelope]) -> Vec<Membership> {
 
 // --- storage that can be looked into -----------------------------------------
 
+/// What a learner has recorded of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) value: Value,
+    pub(crate) client_seq: Option<u64>,
+}
+
 /// A learner's decided log, in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
-    pub(crate) records: Vec<learner::Record>,
+    pub(crate) records: Vec<Applied>,
     pub(crate) fails: bool,
 }
 
@@ -283,8 +292,10 @@ impl Storage<learner::Record> for Log {
             return Err(io::Error::other("the disk has failed"));
         }
         for record in records.drain(..) {
-            assert_eq!(record.slot.0, self.records.len() as u64, "slots are applied in order");
-            self.records.push(record);
+            if let learner::Record::Applied { slot, value, client_seq } = record {
+                assert_eq!(slot.0, self.records.len() as u64, "slots are applied in order");
+                self.records.push(Applied { value, client_seq });
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use multipaxos::message::{
     Answer, Decided, Heartbeat, Message, Request, ToLearner, ToProposer, ToReplica,
 };
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
+use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
@@ -12,7 +13,10 @@ use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
 type Subject = Seat<Learner, Log>;
 
 fn learner(n: usize, id: ReplicaId) -> Subject {
-    Seat::new(Learner::new(settings(n, id), membership(n, id)), Log::default())
+    Seat::new(
+        Learner::new(settings(n, id), membership(n, id), Checkpoint::default()),
+        Log::default(),
+    )
 }
 
 fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {

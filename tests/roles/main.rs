@@ -2,7 +2,6 @@
 
 mod acceptor;
 mod client;
-mod cluster;
 mod common;
 mod learner;
 mod proposer;
