@@ -194,7 +194,8 @@ impl Acceptor {
             // what was proposed under it in an earlier one is forgotten.
             Some(promised)
                 if self.promised_before == Some(ballot)
-                    && ballot.owner(self.settings.n) == self.settings.id =>
+                    && ballot.owner(self.settings.n) == self.settings.id
+                    && !self.settings.planted.has(Bug::BallotUsedAgainAfterRestart) =>
             {
                 return self.refuse(ballot, promised, out);
             }

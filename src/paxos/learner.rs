@@ -223,6 +223,11 @@ impl Learner {
         }
     }
 
+    /// What it was built with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Every slot below this is applied.
     pub fn applied(&self) -> Slot {
         self.applied

@@ -161,7 +161,7 @@ impl Proposer {
             }
             Phase::Leading { reign, .. } => {
                 log::info!("replica {id}: no longer leads with ballot {}: {why}", reign.ballot());
-                for (origin, request) in reign.into_queue() {
+                for (origin, request) in reign.into_requests() {
                     out.tell(Notice::Learner(learner::Input::Held {
                         origin,
                         request,

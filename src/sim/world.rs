@@ -196,15 +196,17 @@ impl World {
             options.safety_us = shortest + setup.u64(0..=shortest.max(1));
         }
         let small = setup.u8(0..3) == 0;
+        // Hasty elections make leaders change all the time.
+        let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
         let settings = Settings {
             id: ReplicaId(0),
             n,
             boot: BootId(0),
             // Small payloads split what would rarely be split otherwise.
             payload_bytes: if small { 120 } else { 1_300 },
-            heartbeat_us: 50_000,
-            election_min_us: 300_000,
-            election_max_us: 600_000,
+            heartbeat_us: if hasty { 4_000 } else { 50_000 },
+            election_min_us: if hasty { 12_000 } else { 300_000 },
+            election_max_us: if hasty { 40_000 } else { 600_000 },
             checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
             skip_slot: profile.skip_slot.map(Slot),
             planted: options.planted,

@@ -195,13 +195,11 @@ fn slots_beyond_the_window_are_refused() {
 }
 
 #[test]
-fn what_is_applied_is_trimmed_a_step_at_a_time() {
+fn what_a_checkpoint_covers_is_trimmed() {
     let mut seat = acceptor();
     let lines: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     seat.handle(accept(1, 0, &lines));
-    seat.handle(Input::Applied(Slot(7)));
-    assert_eq!((seat.role.state().trimmed(), seat.role.state().len()), (Slot(0), 20));
     seat.handle(Input::Applied(Slot(9)));
     assert_eq!((seat.role.state().trimmed(), seat.role.state().len()), (Slot(9), 11));
     assert_eq!(seat.role.state().promised(), Some(Ballot(1)), "the promise stays");

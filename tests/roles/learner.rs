@@ -540,12 +540,16 @@ fn what_a_page_brings_early_is_kept_within_the_window() {
 }
 
 #[test]
-fn what_is_applied_is_told_to_acceptor_and_proposer_again_and_again() {
+fn only_a_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
     let mut seat = learner(3, R2);
-    seat.handle(page(R0, 0, &noops(3)));
+    let step = seat.role.settings().checkpoint_slots;
+    seat.handle(page(R0, 0, &noops(step as usize - 1)));
+    let sent = seat.wait_us(HEARTBEAT_US);
+    assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(0))));
+    seat.handle(page(R0, step - 1, &noops(2)));
     for _ in 0..3 {
         let sent = seat.wait_us(HEARTBEAT_US);
-        assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(3))));
+        assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(step + 1))));
     }
 }
 
