@@ -11,5 +11,6 @@ pub mod paxos;
 pub mod quorum;
 pub mod runtime;
 pub mod scenario;
+pub mod sim;
 pub mod storage;
 pub mod types;

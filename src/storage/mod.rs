@@ -8,4 +8,5 @@
 //! whose disk was wiped, and is refused a vote (`paxos::replica`).
 
 pub mod chat_log;
+pub mod disk;
 pub mod memory;
