@@ -9,4 +9,10 @@
 
 pub mod chat_log;
 pub mod disk;
+pub mod error;
+mod frame;
 pub mod memory;
+mod plant;
+pub mod segment_log;
+#[cfg(test)]
+mod segment_log_tests;
