@@ -142,7 +142,12 @@ impl Lives {
     fn open(&mut self) -> Result<(), String> {
         let mut opened = open(&self.disk);
         while let Err(OpenError::Io(_)) = opened {
-            self.disk.crash_process();
+            // A fault that was due has struck the opening: somebody starts it again.
+            if self.disk.is_dark() {
+                self.disk.power_cut(Survival::Random);
+            } else {
+                self.disk.crash_process();
+            }
             opened = open(&self.disk);
         }
         let (log, checkpoint) = opened.map_err(|error| format!("does not open: {error}"))?;
