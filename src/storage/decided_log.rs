@@ -32,8 +32,10 @@
 //! Between checkpoints the files are only written, one call a burst and file, never
 //! synced: what is decided is safe in the acceptors. A checkpoint syncs the three,
 //! and then replaces the checkpoint file; only then may acceptors forget. A restart
-//! cuts the files back to the checkpoint and learns the rest again. It looks at the
-//! last entries alone, so it takes the same time however long the log is.
+//! goes on from the checkpoint: slots above it that are still whole are applied anew,
+//! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
+//! further down than the last entries, so it takes the same time however long the
+//! log is.
 //!
 //! A chat log that is missing, shorter than the checkpoint says or changed near its
 //! end is refused: the replica never begins again at slot 0. A change further up is
@@ -45,8 +47,8 @@ use super::chat_log::{read_line, write_line};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::plant::{self, Plant};
-use crate::paxos::Storage;
 use crate::paxos::learner::{Checkpoint, Record};
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{ClientId, Command, DirectoryId, LINE_BYTES_MAX, Session, Slot, Value};
 use std::io;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -67,6 +69,13 @@ const PAGE_ENTRIES_MAX: u64 = 1_024;
 
 /// How many slots below the checkpoint are checked when the log is opened.
 const VERIFIED_SLOTS: u64 = 16;
+
+/// How many slots above its checkpoint a log is taken on when it is opened; there are
+/// never more between two checkpoints.
+const ROLLED_SLOTS_MAX: u64 = ACCEPT_WINDOW_SLOTS;
+
+/// How many bytes of them are read at a time, give or take a slot.
+const ROLLED_BYTES: usize = 1 << 20;
 
 /// The longest line of the chat log: every character escaped, and the three numbers.
 const TEXT_LINE_BYTES_MAX: u64 = 6 * LINE_BYTES_MAX as u64 + 64;
@@ -277,8 +286,8 @@ impl<D: Disk> DecidedLog<D> {
         Ok((log, moved))
     }
 
-    /// Opens the log of this directory, cuts it back to its newest checkpoint, and
-    /// returns that.
+    /// Opens the log of this directory. It goes on after the last slot that is whole,
+    /// at or above its newest checkpoint; the state there is returned, and durable.
     ///
     /// # Errors
     ///
@@ -292,7 +301,7 @@ impl<D: Disk> DecidedLog<D> {
         let missing = |file: String| OpenError::Missing { file };
         let saved = atomic_file::read(&data, CHECKPOINT, MAGIC)?
             .ok_or_else(|| missing(data.describe(CHECKPOINT)))?;
-        let (_, mark, checkpoint) = read_saved(&saved)
+        let (_, mark, mut checkpoint) = read_saved(&saved)
             .filter(|(of, ..)| *of == directory)
             .ok_or_else(|| OpenError::Damaged {
                 file: data.describe(CHECKPOINT),
@@ -323,6 +332,9 @@ impl<D: Disk> DecidedLog<D> {
         };
         // Nothing is cut off a file before it is known to be ours.
         log.verify_end(mark)?;
+        if !plant::is(Plant::NotCutBack) {
+            log.roll_forward(&mut checkpoint)?;
+        }
         for file in [&log.text, &log.journal, &log.asides] {
             if file.file.length()? > file.length && !plant::is(Plant::NotCutBack) {
                 file.file.set_length(file.length)?;
@@ -350,52 +362,83 @@ impl<D: Disk> DecidedLog<D> {
                 "its last lines are not those of the journal"
             },
         };
-        let entries = self.entries(first, self.applied)?.ok_or_else(|| damaged(first))?;
-        let last = entries.last().map_or(entries.before, |entry| entry.after);
-        if last != mark {
+        let entries = self.entries(first, self.applied, self.reach())?;
+        let last = entries.list.last().map_or(entries.before, |entry| entry.after);
+        let count = self.applied.since(first) as usize;
+        if entries.list.len() < count || last != mark {
             return Err(damaged(self.applied));
         }
-        let count = entries.list.len();
-        self.values(first, &entries, count)?.ok_or_else(|| damaged(first))?;
+        if self.values(first, &entries, count)?.len() < count {
+            return Err(damaged(first));
+        }
         Ok(())
     }
 
-    /// The entries of these slots; nothing if they cannot be right.
-    fn entries(&self, first: Slot, upto: Slot) -> io::Result<Option<Entries>> {
+    /// How far chat log and asides go.
+    fn reach(&self) -> (u64, u64) {
+        (self.text.length, self.asides.length)
+    }
+
+    /// Takes on what was written after the checkpoint, as far as it is whole. It is
+    /// written again, in its place: after a sync that failed, what the page cache
+    /// holds need not be on the disk, and no later sync would bring it there.
+    fn roll_forward(&mut self, checkpoint: &mut Checkpoint) -> io::Result<()> {
+        let reach = (self.text.file.length()?, self.asides.file.length()?);
+        let written = Slot(self.journal.file.length()? / ENTRY_BYTES as u64);
+        let end = written.min(self.applied.plus(ROLLED_SLOTS_MAX));
+        while self.applied < end {
+            let first = self.applied;
+            let entries = self.entries(first, end.min(first.plus(PAGE_ENTRIES_MAX)), reach)?;
+            let count = entries.fitting(ROLLED_BYTES);
+            let values = self.values(first, &entries, count)?;
+            for (value, entry) in values.iter().zip(&entries.list) {
+                let client_seq = checkpoint.chat.apply(self.applied, value);
+                assert!(
+                    client_seq.is_some() == (entry.kind == Kind::Applied),
+                    "a slot has the effect that it had"
+                );
+                self.apply(self.applied, value, client_seq);
+            }
+            self.write()?;
+            if values.len() < count || count == 0 {
+                break;
+            }
+        }
+        checkpoint.applied = self.applied;
+        Ok(())
+    }
+
+    /// The entries of these slots, as far as they can be right. `reach` says how far
+    /// chat log and asides may go.
+    fn entries(&self, first: Slot, upto: Slot, reach: (u64, u64)) -> io::Result<Entries> {
         let from = first.0.saturating_sub(1) * ENTRY_BYTES as u64;
         let bytes = self.journal.read(from, upto.0 * ENTRY_BYTES as u64)?;
-        let mut list = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
-        for bytes in bytes.chunks_exact(ENTRY_BYTES) {
-            let Some(entry) = Entry::read(bytes) else { return Ok(None) };
-            list.push(entry);
-        }
-        let before = if first == Slot::ZERO { Mark::default() } else { list.remove(0).after };
+        let mut read = bytes.chunks_exact(ENTRY_BYTES).map_while(Entry::read);
+        let before = match first {
+            Slot::ZERO => Some(Mark::default()),
+            _ => read.next().map(|entry| entry.after),
+        };
+        let Some(before) = before else { return Ok(Entries::default()) };
         let mut end = before;
-        for entry in &list {
+        let fits = |entry: &Entry| {
             let Mark { text_end, aside_end, .. } = entry.after;
             let text = text_end.checked_sub(end.text_end);
             let aside = aside_end.checked_sub(end.aside_end);
-            let fits = text.is_some_and(|bytes| bytes <= TEXT_LINE_BYTES_MAX)
-                && aside.is_some_and(|bytes| bytes <= LINE_BYTES_MAX as u64);
-            if !fits || text_end > self.text.length || aside_end > self.asides.length {
-                return Ok(None);
-            }
             end = entry.after;
-        }
-        Ok(Some(Entries { before, list }))
+            text.is_some_and(|bytes| bytes <= TEXT_LINE_BYTES_MAX)
+                && aside.is_some_and(|bytes| bytes <= LINE_BYTES_MAX as u64)
+                && text_end <= reach.0
+                && aside_end <= reach.1
+        };
+        Ok(Entries { before, list: read.take_while(fits).collect() })
     }
 
-    /// The values of the first `count` of these entries; nothing if the texts are not
-    /// those that were written.
-    fn values(
-        &self,
-        first: Slot,
-        entries: &Entries,
-        count: usize,
-    ) -> io::Result<Option<Vec<Value>>> {
+    /// The values of the first `count` of these entries, as far as the texts are those
+    /// that were written.
+    fn values(&self, first: Slot, entries: &Entries, count: usize) -> io::Result<Vec<Value>> {
         let list = &entries.list[..count];
         let mut before = entries.before;
-        let Some(end) = list.last().map(|entry| entry.after) else { return Ok(Some(Vec::new())) };
+        let Some(end) = list.last().map(|entry| entry.after) else { return Ok(Vec::new()) };
         let text = self.text.read(before.text_end, end.text_end)?;
         let asides = self.asides.read(before.aside_end, end.aside_end)?;
         let (mut text, mut asides) = (text.as_slice(), asides.as_slice());
@@ -406,13 +449,13 @@ impl<D: Disk> DecidedLog<D> {
             let (aside, asides_rest) = asides.split_at(aside);
             (text, asides) = (rest, asides_rest);
             if entry.hash(before.hash, line, aside) != entry.after.hash {
-                return Ok(None);
+                break;
             }
-            let Some(value) = entry.value(slot, line, aside) else { return Ok(None) };
+            let Some(value) = entry.value(slot, line, aside) else { break };
             values.push(value);
             before = entry.after;
         }
-        Ok(Some(values))
+        Ok(values)
     }
 
     fn apply(&mut self, slot: Slot, value: &Value, client_seq: Option<u64>) {
@@ -474,17 +517,13 @@ impl<D: Disk> DecidedLog<D> {
 }
 
 /// Consecutive entries, and where the log stood before them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entries {
     before: Mark,
     list: Vec<Entry>,
 }
 
 impl Entries {
-    fn last(&self) -> Option<&Entry> {
-        self.list.last()
-    }
-
     /// How many of them take about `bytes`; one at least.
     fn fitting(&self, bytes: usize) -> usize {
         let room = |end: &Mark| {
@@ -539,15 +578,12 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         if first >= upto {
             return Ok(Vec::new());
         }
-        let values = match self.entries(first, upto)? {
-            Some(entries) => self.values(first, &entries, entries.fitting(bytes))?,
-            None => None,
-        };
-        let Some(mut values) = values else {
+        let entries = self.entries(first, upto, self.reach())?;
+        let mut values = self.values(first, &entries, entries.fitting(bytes))?;
+        if values.is_empty() {
             let name = &self.text_name;
-            log::error!("{name} or its journal is damaged near slot {first}: not served to peers");
-            return Ok(Vec::new());
-        };
+            log::error!("{name} or its journal is damaged at slot {first}: not served to peers");
+        }
         let mut room = bytes;
         let mut fitting = 0;
         for value in &values {
