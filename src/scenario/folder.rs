@@ -8,13 +8,11 @@
 
 use super::verdict;
 use crate::config::{Config, cause};
+use crate::storage::data_dir::is_data_file;
 use std::fs;
 use std::io;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-
-/// The files of a replica's data directory that the driver may remove.
-const DATA_FILES: &[&str] = &[];
 
 /// Where a scenario's files are.
 #[derive(Debug, Clone)]
@@ -94,7 +92,7 @@ fn clear_data(path: &Path) -> Result<(), String> {
     for entry in fs::read_dir(path).map_err(|e| fail(path, e))? {
         let entry = entry.map_err(|e| fail(path, e))?;
         let name = entry.file_name();
-        if !DATA_FILES.iter().any(|known| name == *known) {
+        if !name.to_str().is_some_and(is_data_file) {
             let (dir, name) = (path.display(), name.display());
             return Err(format!("{dir} holds {name}, which is not the driver's to remove"));
         }
@@ -171,6 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path(), "s").unwrap();
         fs::create_dir(folder.path("replica0")).unwrap();
+        fs::write(folder.path("replica0/journal"), b"x").unwrap();
         fs::write(folder.path("replica0/diary"), b"x").unwrap();
         let said = folder.clear().unwrap_err();
         assert!(
@@ -178,5 +177,9 @@ mod tests {
             "{said}"
         );
         assert!(folder.path("replica0/diary").exists());
+        assert!(folder.path("replica0/journal").exists());
+        fs::remove_file(folder.path("replica0/diary")).unwrap();
+        folder.clear().unwrap();
+        assert!(!folder.path("replica0").exists());
     }
 }

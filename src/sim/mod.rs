@@ -15,6 +15,7 @@
 //! of their own.
 
 pub mod checker;
+pub mod disk;
 pub mod faults;
 pub mod node;
 pub mod queue;

@@ -17,7 +17,7 @@
 
 use crate::paxos::Storage;
 use crate::paxos::learner::Record;
-use crate::types::{Slot, Value};
+use crate::types::{ClientId, Line, Slot, Value};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -99,6 +99,50 @@ fn write_escaped(text: &mut Vec<u8>, line: &str) {
     }
 }
 
+/// The message of a line that [`write_line`] wrote, the line feed left out; nothing
+/// if it is of another slot or client, a NOP, or no such line at all.
+pub fn read_line(line: &str, slot: Slot, client: ClientId) -> Option<Line> {
+    let mut fields = line.splitn(4, ' ');
+    let same_slot = fields.next()?.parse() == Ok(slot.0);
+    let same_client = fields.next()?.parse() == Ok(client.0);
+    fields.next()?.parse::<u64>().ok()?;
+    let message = fields.next()?;
+    if !same_slot || !same_client {
+        return None;
+    }
+    if !message.contains('\\') {
+        return Some(message.into());
+    }
+    let mut text = String::with_capacity(message.len());
+    let mut parts = message.split('\\');
+    text.push_str(parts.next()?);
+    while let Some(part) = parts.next() {
+        let rest = match part.chars().next() {
+            // Nothing between two backslashes: they are one, and plain text follows.
+            None => {
+                text.push('\\');
+                parts.next()?
+            }
+            Some('n') => {
+                text.push('\n');
+                &part[1..]
+            }
+            Some('r') => {
+                text.push('\r');
+                &part[1..]
+            }
+            Some('u') => {
+                let (code, rest) = part.strip_prefix("u{")?.split_once('}')?;
+                text.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+                rest
+            }
+            Some(_) => return None,
+        };
+        text.push_str(rest);
+    }
+    Some(text.into())
+}
+
 impl Storage<Record> for ChatLog {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         self.text.clear();
@@ -158,6 +202,24 @@ mod tests {
         write_line(&mut text, Slot(5), &value("applied below"), None);
         let expected = "3 7 2 a\\\\b\\nc\\rd\\u{9}e\\u{85}é \n4 7 3 \n5 - - NOP\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_message_is_read_back_from_its_line() {
+        let messages =
+            ["", " ", "a b", "\\", "\\\\n", "\\n\n\\", "\r\u{85}\u{0}x\\u{1}", "é\\é", "\n\n"];
+        for message in messages {
+            let mut text = Vec::new();
+            write_line(&mut text, Slot(3), &value(message), Some(2));
+            let line = String::from_utf8(text).unwrap();
+            let line = line.strip_suffix('\n').unwrap();
+            assert_eq!(read_line(line, Slot(3), ClientId(7)).as_deref(), Some(message));
+            assert_eq!(read_line(line, Slot(4), ClientId(7)), None);
+            assert_eq!(read_line(line, Slot(3), ClientId(8)), None);
+        }
+        for line in ["", "3 - - NOP", "3 7 2", "3 7 2 \\x", "3 7 2 \\u{110000}", "3 7 2 \\"] {
+            assert_eq!(read_line(line, Slot(3), ClientId(7)), None, "{line}");
+        }
     }
 
     #[test]

@@ -1,11 +1,66 @@
 //! Where records go.
 //!
-//! - [`memory`]: an acceptor's records in memory, for tests and for replicas that
-//!   keep no durable state.
-//! - [`chat_log`]: the learner's decided log, with the chat log that people read.
+//! - [`disk`]: what storage needs from a file system. Everything durable goes through
+//!   it, so that all of it runs on the simulated disk too.
+//! - [`segment_log`]: the acceptor's log, made of frames (`frame`).
+//! - [`decided_log`]: the learner's decided log, with the chat log ([`chat_log`]) that
+//!   people read.
+//! - [`data_dir`]: the data directory's identity, lock and started record.
+//! - [`memory`]: records in memory, for tests and for replicas that keep no durable
+//!   state.
 //!
-//! Nothing here is durable across a restart yet: a replica that ends counts as one
-//! whose disk was wiped, and is refused a vote (`paxos::replica`).
+//! A call that failed is never tried again and believed: whoever gets an error here
+//! ends the process, and the next one opens what is left.
 
+mod atomic_file;
 pub mod chat_log;
+pub mod data_dir;
+pub mod decided_log;
+#[cfg(test)]
+mod decided_log_tests;
+pub mod disk;
+pub mod error;
+mod frame;
 pub mod memory;
+mod plant;
+pub mod segment_log;
+#[cfg(test)]
+mod segment_log_tests;
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What is waited for before anything is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Durability {
+    /// The disk: survives a power cut.
+    Sync,
+    /// The operating system: survives a killed process, but not a power cut.
+    Os,
+    /// Nothing: acceptor state is in memory only, and ends with the process.
+    None,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Durability::Sync => "sync",
+            Durability::Os => "os",
+            Durability::None => "none",
+        })
+    }
+}
+
+impl FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sync" => Ok(Durability::Sync),
+            "os" => Ok(Durability::Os),
+            "none" => Ok(Durability::None),
+            _ => Err("not one of sync, os, none".into()),
+        }
+    }
+}

@@ -1,0 +1,769 @@
+//! A disk that can lose its power, in memory.
+//!
+//! It knows what a real one under an operating system knows: what the page cache
+//! holds, which of that is durable, sector by sector, and which names are. So it can
+//! tell three ends of a process apart:
+//!
+//! - [`SimDisk::crash_process`]: the page cache survives, locks and open files do not.
+//! - [`SimDisk::power_cut`]: of what was not synced, each sector is left as any of
+//!   the writes since made it or as it was, each length and each change of a name
+//!   happened or did not; all at random, or as [`Survival`] says.
+//! - a power cut in the middle of a call: [`SimDisk::cut_at`] names the call by its
+//!   number and, if it is a write, the byte at which it tears.
+//!
+//! Beside that it fails on demand: a chosen call returns an error or finds no space,
+//! a chosen read fails, bits of durable data flip. After a failed sync every page of
+//! the file passes for clean, whether its data arrived or not: a later sync does
+//! nothing for it and returns well. Whoever believes that one is found out.
+//!
+//! Calls that change something are numbered from 0 over the whole disk, reads are
+//! numbered apart. All randomness comes from the generator that it is given.
+//!
+//! What it leaves out: sectors that tear without a power cut, misdirected writes, a
+//! file system that loses data it reported durable.
+
+use crate::storage::disk::{Disk, DiskFile};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// What a power cut leaves whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
+
+/// How many versions of one unsynced sector are told apart.
+const VERSIONS_MAX: usize = 8;
+
+/// What is left of what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survival {
+    /// Nothing.
+    Nothing,
+    /// All of it, as it was last.
+    Everything,
+    /// Each part or not, at random.
+    Random,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The device reports an error. A write may have happened in part.
+    Device,
+    /// No space is left.
+    Full,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    cache: Vec<u8>,
+    durable: Vec<u8>,
+    /// What each unsynced sector was made since the last sync, oldest first.
+    dirty: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// The lengths since the last sync.
+    lengths: Vec<usize>,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Make(String, u64),
+    Rename(String, String),
+    Remove(String),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Folder {
+    cache: BTreeMap<String, u64>,
+    durable: BTreeMap<String, u64>,
+    /// Changes since the last sync.
+    pending: Vec<NameChange>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    rng: fastrand::Rng,
+    inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    folders: BTreeMap<String, Folder>,
+    locks: BTreeSet<u64>,
+    /// Which life of the process handles must be of.
+    life: u64,
+    calls: u64,
+    reads: u64,
+    syncs: u64,
+    written: u64,
+    cut: Option<(u64, usize)>,
+    dark: bool,
+    faults: BTreeMap<u64, Fault>,
+    read_faults: BTreeSet<u64>,
+    capacity: Option<u64>,
+}
+
+/// A handle to one folder of the disk.
+#[derive(Debug, Clone)]
+pub struct SimDisk {
+    shared: Arc<Mutex<State>>,
+    folder: String,
+    life: u64,
+}
+
+/// An open file of it.
+#[derive(Debug)]
+pub struct SimFile {
+    shared: Arc<Mutex<State>>,
+    name: String,
+    inode: u64,
+    life: u64,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new(rng: fastrand::Rng) -> Self {
+        let state = State {
+            rng,
+            inodes: BTreeMap::new(),
+            next_inode: 0,
+            folders: BTreeMap::new(),
+            locks: BTreeSet::new(),
+            life: 0,
+            calls: 0,
+            reads: 0,
+            syncs: 0,
+            written: 0,
+            cut: None,
+            dark: false,
+            faults: BTreeMap::new(),
+            read_faults: BTreeSet::new(),
+            capacity: None,
+        };
+        SimDisk { shared: Arc::new(Mutex::new(state)), folder: String::new(), life: 0 }
+    }
+
+    /// Another folder of the same disk, made if there is none.
+    pub fn folder(&self, name: &str) -> SimDisk {
+        SimDisk { shared: Arc::clone(&self.shared), folder: name.to_owned(), life: self.life }
+    }
+
+    /// A copy that goes its own way from here, under a generator of its own.
+    pub fn fork(&self, rng: fastrand::Rng) -> SimDisk {
+        let mut state = self.state().clone();
+        state.rng = rng;
+        SimDisk { shared: Arc::new(Mutex::new(state)), ..self.clone() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared)
+    }
+
+    /// How many calls changed something.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// How many reads there were.
+    pub fn reads(&self) -> u64 {
+        self.state().reads
+    }
+
+    /// How many syncs there were, of files and of folders.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// How many bytes were written.
+    pub fn written(&self) -> u64 {
+        self.state().written
+    }
+
+    /// How many bytes all files that have a name hold.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// The power goes at call number `call`, counted as [`SimDisk::calls`] does: only
+    /// the first `tear` bytes of it happen if it is a write, nothing of it otherwise;
+    /// every later call fails. What that leaves behind, [`SimDisk::power_cut`] says.
+    pub fn cut_at(&self, call: u64, tear: usize) {
+        self.state().cut = Some((call, tear));
+    }
+
+    /// Whether the call named to [`SimDisk::cut_at`] has come.
+    pub fn is_dark(&self) -> bool {
+        self.state().dark
+    }
+
+    /// Call number `call` fails.
+    pub fn fail_at(&self, call: u64, fault: Fault) {
+        self.state().faults.insert(call, fault);
+    }
+
+    /// Read number `read` fails.
+    pub fn fail_read_at(&self, read: u64) {
+        self.state().read_faults.insert(read);
+    }
+
+    /// From here on all files together hold at most so many bytes; nothing: no limit.
+    pub fn limit(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    /// The process was killed: locks and open files are gone, nothing else is.
+    pub fn crash_process(&mut self) {
+        let mut state = self.state();
+        state.life += 1;
+        state.locks.clear();
+        self.life = {
+            let life = state.life;
+            drop(state);
+            life
+        };
+    }
+
+    /// The power was cut, and is back.
+    pub fn power_cut(&mut self, survival: Survival) {
+        self.state().power_cut(survival);
+        self.crash_process();
+    }
+
+    /// The names and lengths of all files that would survive a power cut for certain.
+    pub fn durable_files(&self) -> Vec<(String, usize)> {
+        let state = self.state();
+        let Some(folder) = state.folders.get(&self.folder) else { return Vec::new() };
+        let length = |inode: &u64| state.inodes.get(inode).map_or(0, |file| file.durable.len());
+        folder.durable.iter().map(|(name, inode)| (name.clone(), length(inode))).collect()
+    }
+
+    /// Flips one bit of a file, on the disk and in the cache.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file, or it is not that long.
+    pub fn flip_bit(&self, name: &str, byte: usize, bit: u32) {
+        let mut state = self.state();
+        let inode = state.folders[&self.folder].cache[name];
+        let file = state.inodes.get_mut(&inode).expect("a name's file exists");
+        for contents in [&mut file.cache, &mut file.durable] {
+            if let Some(byte) = contents.get_mut(byte) {
+                *byte ^= 1 << bit;
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn failed(what: &str) -> io::Error {
+    io::Error::other(what.to_owned())
+}
+
+fn fault(fault: Fault) -> io::Error {
+    match fault {
+        Fault::Device => failed("input/output error"),
+        Fault::Full => io::Error::new(io::ErrorKind::StorageFull, "no space left on device"),
+    }
+}
+
+/// Whether a call happens.
+enum Turn {
+    Happens,
+    /// The power goes in the middle of it.
+    Tears(usize),
+    Fails(Fault),
+}
+
+impl State {
+    fn check(&self, life: u64) -> io::Result<()> {
+        if self.dark {
+            return Err(failed("the power is off"));
+        }
+        if life != self.life {
+            return Err(failed("a handle of an earlier life of the process"));
+        }
+        Ok(())
+    }
+
+    /// Counts a call that changes something, and says what becomes of it.
+    fn turn(&mut self, life: u64) -> io::Result<Turn> {
+        self.check(life)?;
+        let call = self.calls;
+        self.calls += 1;
+        if let Some((at, tear)) = self.cut
+            && at == call
+        {
+            self.dark = true;
+            return Ok(Turn::Tears(tear));
+        }
+        Ok(self.faults.get(&call).map_or(Turn::Happens, |fault| Turn::Fails(*fault)))
+    }
+
+    /// [`State::turn`] for calls that happen whole or not at all.
+    fn whole(&mut self, life: u64) -> io::Result<()> {
+        match self.turn(life)? {
+            Turn::Happens => Ok(()),
+            Turn::Tears(_) => Err(failed("the power is off")),
+            Turn::Fails(kind) => Err(fault(kind)),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        let named: BTreeSet<u64> =
+            self.folders.values().flat_map(|folder| folder.cache.values().copied()).collect();
+        named.iter().filter_map(|inode| self.inodes.get(inode)).map(|f| f.cache.len() as u64).sum()
+    }
+
+    /// Whether the file may become so long.
+    fn has_room(&self, inode: u64, length: usize) -> bool {
+        let Some(capacity) = self.capacity else { return true };
+        let held = self.inodes.get(&inode).map_or(0, |file| file.cache.len());
+        length <= held || self.used() + (length - held) as u64 <= capacity
+    }
+
+    fn file(&mut self, inode: u64) -> &mut Inode {
+        self.inodes.entry(inode).or_default()
+    }
+
+    fn power_cut(&mut self, survival: Survival) {
+        let rng = &mut self.rng;
+        for file in self.inodes.values_mut() {
+            file.power_cut(survival, rng);
+        }
+        for folder in self.folders.values_mut() {
+            for change in std::mem::take(&mut folder.pending) {
+                let happened = match survival {
+                    Survival::Nothing => false,
+                    Survival::Everything => true,
+                    Survival::Random => rng.bool(),
+                };
+                if happened {
+                    change.apply(&mut folder.durable);
+                }
+            }
+            folder.cache = folder.durable.clone();
+        }
+        self.forget_nameless();
+        self.cut = None;
+        self.dark = false;
+        self.faults.clear();
+        self.read_faults.clear();
+    }
+
+    fn forget_nameless(&mut self) {
+        let folders = &self.folders;
+        self.inodes.retain(|inode, _| {
+            folders.values().any(|folder| {
+                folder.cache.values().chain(folder.durable.values()).any(|held| held == inode)
+            })
+        });
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            NameChange::Make(name, inode) => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Rename(from, to) => {
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
+            }
+            NameChange::Remove(name) => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+impl Inode {
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let end = at + bytes.len();
+        if end > self.cache.len() {
+            self.cache.resize(end, 0);
+            self.lengths.push(end);
+        }
+        self.cache[at..end].copy_from_slice(bytes);
+        self.soil(at, end);
+    }
+
+    /// Notes what the sectors from `at` to `end` hold now.
+    fn soil(&mut self, at: usize, end: usize) {
+        for sector in at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
+            let from = sector * SECTOR_BYTES;
+            let to = (from + SECTOR_BYTES).min(self.cache.len());
+            let mut now = self.cache.get(from..to).unwrap_or_default().to_vec();
+            now.resize(SECTOR_BYTES, 0);
+            let versions = self.dirty.entry(sector).or_default();
+            if versions.len() == VERSIONS_MAX {
+                versions.remove(0);
+            }
+            versions.push(now);
+        }
+    }
+
+    fn set_length(&mut self, length: usize) {
+        let before = self.cache.len();
+        self.cache.resize(length, 0);
+        self.lengths.push(length);
+        self.soil(length.min(before), length.max(before));
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.cache.len(), 0);
+        for sector in std::mem::take(&mut self.dirty).into_keys() {
+            let from = (sector * SECTOR_BYTES).min(self.cache.len());
+            let to = (from + SECTOR_BYTES).min(self.cache.len());
+            self.durable[from..to].copy_from_slice(&self.cache[from..to]);
+        }
+        self.lengths.clear();
+    }
+
+    /// Each sector arrived or did not, and all pass for clean from here on; the cache
+    /// holds what was meant, or what the disk holds if the page was let go.
+    fn fail_sync(&mut self, rng: &mut fastrand::Rng) {
+        if rng.bool() {
+            self.durable.resize(self.cache.len(), 0);
+        }
+        self.lengths.clear();
+        for sector in std::mem::take(&mut self.dirty).into_keys() {
+            let from = sector * SECTOR_BYTES;
+            let to = (from + SECTOR_BYTES).min(self.cache.len()).min(self.durable.len());
+            if from >= to {
+                continue;
+            }
+            match rng.u8(..3) {
+                0 => self.durable[from..to].copy_from_slice(&self.cache[from..to]),
+                1 => self.cache[from..to].copy_from_slice(&self.durable[from..to]),
+                _ => {}
+            }
+        }
+    }
+
+    fn power_cut(&mut self, survival: Survival, rng: &mut fastrand::Rng) {
+        let chosen = |count: usize, rng: &mut fastrand::Rng| match survival {
+            Survival::Nothing => None,
+            Survival::Everything => count.checked_sub(1),
+            Survival::Random => rng.usize(..=count).checked_sub(1),
+        };
+        let lengths = std::mem::take(&mut self.lengths);
+        let length = chosen(lengths.len(), rng).map_or(self.durable.len(), |i| lengths[i]);
+        self.durable.resize(length, 0);
+        for (sector, versions) in std::mem::take(&mut self.dirty) {
+            let Some(version) = chosen(versions.len(), rng) else { continue };
+            let from = (sector * SECTOR_BYTES).min(length);
+            let to = (from + SECTOR_BYTES).min(length);
+            self.durable[from..to].copy_from_slice(&versions[version][..to - from]);
+        }
+        self.cache = self.durable.clone();
+    }
+}
+
+impl SimDisk {
+    fn opened(&self, name: &str, inode: u64) -> SimFile {
+        let name = self.describe(name);
+        SimFile { shared: Arc::clone(&self.shared), name, inode, life: self.life }
+    }
+
+    fn change(&self, state: &mut State, change: NameChange) {
+        let folder = state.folders.entry(self.folder.clone()).or_default();
+        change.apply(&mut folder.cache);
+        folder.pending.push(change);
+    }
+
+    fn inode(&self, state: &State, name: &str) -> Option<u64> {
+        state.folders.get(&self.folder)?.cache.get(name).copied()
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SimFile;
+
+    fn open(&self, name: &str) -> io::Result<Option<SimFile>> {
+        let state = self.state();
+        state.check(self.life)?;
+        Ok(self.inode(&state, name).map(|inode| self.opened(name, inode)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        let mut state = self.state();
+        state.whole(self.life)?;
+        if let Some(inode) = self.inode(&state, name) {
+            state.file(inode).set_length(0);
+            return Ok(self.opened(name, inode));
+        }
+        let inode = state.next_inode;
+        state.next_inode += 1;
+        state.inodes.insert(inode, Inode::default());
+        self.change(&mut state, NameChange::Make(name.to_owned(), inode));
+        Ok(self.opened(name, inode))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole(self.life)?;
+        if self.inode(&state, from).is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(&mut state, NameChange::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole(self.life)?;
+        if self.inode(&state, name).is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(&mut state, NameChange::Remove(name.to_owned()));
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let state = self.state();
+        state.check(self.life)?;
+        let folder = state.folders.get(&self.folder);
+        Ok(folder.map(|folder| folder.cache.keys().cloned().collect()).unwrap_or_default())
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole(self.life)?;
+        state.syncs += 1;
+        if let Some(folder) = state.folders.get_mut(&self.folder) {
+            folder.durable = folder.cache.clone();
+            folder.pending.clear();
+        }
+        state.forget_nameless();
+        Ok(())
+    }
+
+    fn describe(&self, name: &str) -> String {
+        if self.folder.is_empty() { name.to_owned() } else { format!("{}/{name}", self.folder) }
+    }
+}
+
+impl SimFile {
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.shared)
+    }
+
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.name)))
+    }
+
+    fn resize(&self, length: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole(self.life)?;
+        let length = length as usize;
+        if !state.has_room(self.inode, length) {
+            return Err(fault(Fault::Full));
+        }
+        state.file(self.inode).set_length(length);
+        Ok(())
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let at = at as usize;
+        match state.turn(self.life)? {
+            Turn::Happens if !state.has_room(self.inode, at + bytes.len()) => {
+                Err(fault(Fault::Full))
+            }
+            Turn::Happens => {
+                state.written += bytes.len() as u64;
+                state.file(self.inode).write(at, bytes);
+                Ok(())
+            }
+            Turn::Tears(tear) => {
+                let done = &bytes[..tear.min(bytes.len())];
+                state.file(self.inode).write(at, done);
+                Err(failed("the power is off"))
+            }
+            Turn::Fails(kind) => {
+                let done = state.rng.usize(..=bytes.len());
+                state.file(self.inode).write(at, &bytes[..done]);
+                Err(fault(kind))
+            }
+        }
+    }
+
+    fn sync_contents(&self) -> io::Result<()> {
+        let mut state = self.state();
+        let turn = state.turn(self.life)?;
+        state.syncs += 1;
+        match turn {
+            Turn::Happens => {
+                state.file(self.inode).sync();
+                Ok(())
+            }
+            Turn::Tears(_) => Err(failed("the power is off")),
+            Turn::Fails(kind) => {
+                let mut rng = state.rng.fork();
+                state.file(self.inode).fail_sync(&mut rng);
+                Err(fault(kind))
+            }
+        }
+    }
+
+    fn read(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.check(self.life)?;
+        let read = state.reads;
+        state.reads += 1;
+        if state.read_faults.contains(&read) {
+            return Err(fault(Fault::Device));
+        }
+        let at = at as usize;
+        let held = state.inodes.get(&self.inode).and_then(|f| f.cache.get(at..at + bytes.len()));
+        let held = held.ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(held);
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn length(&self) -> io::Result<u64> {
+        let state = self.state();
+        state.check(self.life)?;
+        Ok(state.inodes.get(&self.inode).map_or(0, |file| file.cache.len() as u64))
+    }
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.told(self.read(at, bytes))
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.told(self.write(at, bytes))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.told(self.resize(length))
+    }
+
+    fn preallocate(&self, length: u64) -> io::Result<()> {
+        self.told(self.resize(length))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.told(self.sync_contents())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let mut state = self.state();
+        state.check(self.life)?;
+        Ok(state.locks.insert(self.inode))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        // The lock goes with the file that holds it; nothing else is ever opened twice
+        // by its owner.
+        let mut state = lock(&self.shared);
+        if state.life == self.life {
+            state.locks.remove(&self.inode);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(seed: u64) -> SimDisk {
+        SimDisk::new(fastrand::Rng::with_seed(seed))
+    }
+
+    fn contents(disk: &SimDisk, name: &str) -> Option<Vec<u8>> {
+        let file = disk.open(name).unwrap()?;
+        let mut bytes = vec![0; file.length().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        Some(bytes)
+    }
+
+    #[test]
+    fn a_killed_process_loses_nothing_and_a_power_cut_what_was_not_synced() {
+        let mut disk = disk(1);
+        let file = disk.create("a").unwrap();
+        file.write_at(0, b"one").unwrap();
+        file.sync().unwrap();
+        disk.sync_dir().unwrap();
+        file.write_at(3, b"two").unwrap();
+        disk.crash_process();
+        assert!(file.write_at(0, b"x").is_err(), "a handle of an earlier life");
+        assert_eq!(contents(&disk, "a").unwrap(), b"onetwo");
+        disk.power_cut(Survival::Nothing);
+        assert_eq!(contents(&disk, "a").unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_name_is_durable_only_once_its_folder_is_synced() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..64 {
+            let mut disk = disk(seed);
+            let file = disk.create("old").unwrap();
+            file.sync().unwrap();
+            disk.sync_dir().unwrap();
+            disk.rename("old", "new").unwrap();
+            disk.create("other").unwrap();
+            disk.power_cut(Survival::Random);
+            seen.insert(disk.list().unwrap().join(" "));
+        }
+        let expected = ["new", "new other", "old", "old other"].map(str::to_owned);
+        assert_eq!(seen, expected.into_iter().collect());
+    }
+
+    #[test]
+    fn unsynced_sectors_survive_one_by_one() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..64 {
+            let mut disk = disk(seed);
+            let file = disk.create("a").unwrap();
+            file.set_length(2 * SECTOR_BYTES as u64).unwrap();
+            file.sync().unwrap();
+            disk.sync_dir().unwrap();
+            file.write_at(0, &[1; 2 * SECTOR_BYTES]).unwrap();
+            disk.power_cut(Survival::Random);
+            let bytes = contents(&disk, "a").unwrap();
+            seen.insert((bytes[0], bytes[SECTOR_BYTES]));
+        }
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
+    fn the_power_goes_at_the_call_and_the_byte_named() {
+        let mut disk = disk(1);
+        let file = disk.create("a").unwrap();
+        disk.sync_dir().unwrap();
+        disk.cut_at(disk.calls() + 1, 2);
+        file.write_at(0, b"one").unwrap();
+        assert!(file.write_at(3, b"two").is_err());
+        assert!(disk.is_dark());
+        assert!(file.sync().is_err());
+        disk.power_cut(Survival::Everything);
+        assert_eq!(contents(&disk, "a").unwrap(), b"onetw");
+    }
+
+    #[test]
+    fn a_sync_after_a_failed_one_returns_well_and_means_nothing() {
+        let mut lost = 0;
+        for seed in 0..64 {
+            let mut disk = disk(seed);
+            let file = disk.create("a").unwrap();
+            file.write_at(0, b"old").unwrap();
+            file.sync().unwrap();
+            disk.sync_dir().unwrap();
+            file.write_at(0, b"new").unwrap();
+            disk.fail_at(disk.calls(), Fault::Device);
+            assert!(file.sync().is_err());
+            assert!(file.sync().is_ok());
+            disk.power_cut(Survival::Everything);
+            lost += u32::from(contents(&disk, "a").unwrap() == b"old");
+        }
+        assert!((16..=60).contains(&lost), "{lost} of 64 lost");
+    }
+}

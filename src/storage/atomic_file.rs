@@ -1,0 +1,75 @@
+//! Small files that are replaced whole: after a crash the old contents stand there or
+//! the new, never a mixture.
+//!
+//! ```text
+//!  0  magic  8  which kind of file, and the version of its format
+//!  8  check  8  xxh3 of the contents, seeded with the magic, little endian
+//! 16  contents
+//! ```
+//!
+//! Written under another name, synced, renamed, and the directory synced.
+
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::plant::{self, Plant};
+use std::io;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+const HEADER_BYTES: usize = 16;
+
+/// Which kind of file, and the version of its format.
+pub(super) type Magic = [u8; 8];
+
+/// Under which name a file is written before it takes its own.
+pub(super) fn temporary(name: &str) -> String {
+    format!("{name}.tmp")
+}
+
+fn check(magic: Magic, contents: &[u8]) -> u64 {
+    xxh3_64_with_seed(contents, u64::from_le_bytes(magic))
+}
+
+/// Puts `contents` in place of what stands under `name`. Durable once it returns, if
+/// `waits`.
+pub(super) fn replace<D: Disk>(
+    disk: &D,
+    name: &str,
+    magic: Magic,
+    contents: &[u8],
+    waits: bool,
+) -> io::Result<()> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&check(magic, contents).to_le_bytes());
+    bytes.extend_from_slice(contents);
+    let in_place = plant::is(Plant::CheckpointInPlace);
+    let written = if in_place { name.to_owned() } else { temporary(name) };
+    let file = disk.create(&written)?;
+    file.write_at(0, &bytes)?;
+    if waits {
+        file.sync()?;
+    }
+    if !in_place {
+        disk.rename(&written, name)?;
+    }
+    if waits { disk.sync_dir() } else { Ok(()) }
+}
+
+/// What stands under `name`; nothing if there is no such file.
+pub(super) fn read<D: Disk>(
+    disk: &D,
+    name: &str,
+    magic: Magic,
+) -> Result<Option<Vec<u8>>, OpenError> {
+    let Some(file) = disk.open(name)? else { return Ok(None) };
+    let damaged = |offset, what| OpenError::Damaged { file: disk.describe(name), offset, what };
+    let mut bytes = vec![0; file.length()? as usize];
+    file.read_at(0, &mut bytes)?;
+    if bytes.len() < HEADER_BYTES || bytes[..8] != magic {
+        return Err(damaged(0, "not a file of this kind and version"));
+    }
+    let contents = bytes.split_off(HEADER_BYTES);
+    if bytes[8..] != check(magic, &contents).to_le_bytes() {
+        return Err(damaged(8, "its check is wrong"));
+    }
+    Ok(Some(contents))
+}

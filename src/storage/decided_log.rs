@@ -1,0 +1,600 @@
+//! The learner's storage: the decided log, on disk alone.
+//!
+//! Four files. The *chat log*, which people read, is described in `chat_log`; the
+//! other three lie in the data directory:
+//!
+//! ```text
+//! learner<id>.txt  one line a slot; a slot that changed nothing is a NOP line
+//! journal          64 bytes a slot, so that slot k stands at byte 64 k
+//! asides           the texts that a NOP line hides: commands decided once more
+//! checkpoint       where a restart goes on: replaced whole
+//! ```
+//!
+//! An entry of the journal, in little endian:
+//!
+//! ```text
+//!  0  text_end   8  where the slot's line ends in the chat log
+//!  8  aside_end  8  where its text ends in the asides
+//! 16  kind       8  0 Noop, 1 a command that took effect, 2 one that did not
+//! 24  client     8  \
+//! 32  session    8   | of the command; 0 for a Noop
+//! 40  seq        8   |
+//! 48  birth      8  /
+//! 56  hash       8  xxh3 of the 56 bytes before, the line and the aside, seeded with
+//!                   the hash of the slot before: a running hash of the whole log
+//! ```
+//!
+//! So every decided value can be made out again from the files, and checked: pages for
+//! peers are read from here, and nothing is kept in memory. What fails its check is
+//! not served: the peer asks another. Nothing in journal or asides differs between
+//! replicas.
+//!
+//! Between checkpoints the files are only written, one call a burst and file, never
+//! synced: what is decided is safe in the acceptors. A checkpoint syncs the three,
+//! and then replaces the checkpoint file; only then may acceptors forget. A restart
+//! goes on from the checkpoint: slots above it that are still whole are applied anew,
+//! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
+//! further down than the last entries, so it takes the same time however long the
+//! log is.
+//!
+//! A chat log that is missing, shorter than the checkpoint says or changed near its
+//! end is refused: the replica never begins again at slot 0. A change further up is
+//! found when somebody asks for it.
+
+use super::Durability;
+use super::atomic_file::{self, Magic};
+use super::chat_log::{read_line, write_line};
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::plant::{self, Plant};
+use crate::paxos::learner::{Checkpoint, Record};
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
+use crate::types::{ClientId, Command, DirectoryId, LINE_BYTES_MAX, Session, Slot, Value};
+use std::io;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The journal's name in the data directory.
+pub const JOURNAL: &str = "journal";
+/// The name of the hidden texts.
+pub const ASIDES: &str = "asides";
+/// The name of the newest checkpoint.
+pub const CHECKPOINT: &str = "checkpoint";
+
+const MAGIC: Magic = *b"mpxchk01";
+
+const ENTRY_BYTES: usize = 64;
+
+/// How many entries one page is made of at most.
+const PAGE_ENTRIES_MAX: u64 = 1_024;
+
+/// How many slots below the checkpoint are checked when the log is opened.
+const VERIFIED_SLOTS: u64 = 16;
+
+/// How many slots above its checkpoint a log is taken on when it is opened; there are
+/// never more between two checkpoints.
+const ROLLED_SLOTS_MAX: u64 = ACCEPT_WINDOW_SLOTS;
+
+/// How many bytes of them are read at a time, give or take a slot.
+const ROLLED_BYTES: usize = 1 << 20;
+
+/// The longest line of the chat log: every character escaped, and the three numbers.
+const TEXT_LINE_BYTES_MAX: u64 = 6 * LINE_BYTES_MAX as u64 + 64;
+
+/// Where the log stands after a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Mark {
+    text_end: u64,
+    aside_end: u64,
+    hash: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Noop,
+    Applied,
+    Repeated,
+}
+
+/// One slot's entry in the journal.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    kind: Kind,
+    session: Session,
+    seq: u64,
+    birth: Slot,
+    after: Mark,
+}
+
+impl Entry {
+    /// The entry of a value, given where its texts end; `hash` is not known yet.
+    fn of(value: &Value, applied: bool, text_end: u64, aside_end: u64) -> Entry {
+        let after = Mark { text_end, aside_end, hash: 0 };
+        match value {
+            Value::Noop => {
+                let (session, birth) = (Session::default(), Slot::ZERO);
+                Entry { kind: Kind::Noop, session, seq: 0, birth, after }
+            }
+            Value::Command(Command { session, seq, birth, .. }) => {
+                let kind = if applied { Kind::Applied } else { Kind::Repeated };
+                Entry { kind, session: *session, seq: *seq, birth: *birth, after }
+            }
+        }
+    }
+
+    fn words(&self) -> [u64; 8] {
+        let kind = match self.kind {
+            Kind::Noop => 0,
+            Kind::Applied => 1,
+            Kind::Repeated => 2,
+        };
+        let Session { client, id } = self.session;
+        let Mark { text_end, aside_end, hash } = self.after;
+        [text_end, aside_end, kind, client.0, id, self.seq, self.birth.0, hash]
+    }
+
+    fn bytes(&self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.words()) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Entry> {
+        let mut words = [0; 8];
+        for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(*place.first_chunk()?);
+        }
+        let [text_end, aside_end, kind, client, id, seq, birth, hash] = words;
+        let kind = match kind {
+            0 => Kind::Noop,
+            1 => Kind::Applied,
+            2 => Kind::Repeated,
+            _ => return None,
+        };
+        let session = Session { client: ClientId(client), id };
+        let after = Mark { text_end, aside_end, hash };
+        Some(Entry { kind, session, seq, birth: Slot(birth), after })
+    }
+
+    /// The running hash, if this entry follows one with the hash `before`.
+    fn hash(&self, before: u64, line: &[u8], aside: &[u8]) -> u64 {
+        let hash = xxh3_64_with_seed(&self.bytes()[..ENTRY_BYTES - 8], before);
+        xxh3_64_with_seed(aside, xxh3_64_with_seed(line, hash))
+    }
+
+    /// The value, out of the slot's line in the chat log and its aside.
+    fn value(&self, slot: Slot, line: &[u8], aside: &[u8]) -> Option<Value> {
+        let line = match self.kind {
+            Kind::Noop => return Some(Value::Noop),
+            Kind::Repeated => std::str::from_utf8(aside).ok()?.into(),
+            Kind::Applied => {
+                let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+                read_line(line, slot, self.session.client)?
+            }
+        };
+        let Entry { session, seq, birth, .. } = *self;
+        Some(Value::Command(Command { session, seq, birth, line }))
+    }
+}
+
+/// A file that only grows, and what is about to be added to it.
+#[derive(Debug)]
+struct Growing<F> {
+    file: F,
+    length: u64,
+    added: Vec<u8>,
+    dirty: bool,
+}
+
+impl<F: DiskFile> Growing<F> {
+    fn new(file: F, length: u64) -> Self {
+        Growing { file, length, added: Vec::new(), dirty: false }
+    }
+
+    /// Where it will end.
+    fn end(&self) -> u64 {
+        self.length + self.added.len() as u64
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if !self.added.is_empty() {
+            self.file.write_at(self.length, &self.added)?;
+            self.length += self.added.len() as u64;
+            self.added.clear();
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.dirty) { self.file.sync() } else { Ok(()) }
+    }
+
+    fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; to.saturating_sub(from) as usize];
+        self.file.read_at(from, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// A learner's storage.
+#[derive(Debug)]
+pub struct DecidedLog<D: Disk> {
+    data: D,
+    directory: DirectoryId,
+    durability: Durability,
+    text: Growing<D::File>,
+    /// The chat log's name in messages.
+    text_name: String,
+    journal: Growing<D::File>,
+    asides: Growing<D::File>,
+    applied: Slot,
+    hash: u64,
+    failed: bool,
+}
+
+/// Where a decided log is kept.
+#[derive(Debug)]
+pub struct Place<'a, D> {
+    /// The directory of the chat log.
+    pub log_dir: &'a D,
+    /// The chat log's name there.
+    pub name: &'a str,
+    /// The data directory.
+    pub data: D,
+    /// Its id.
+    pub directory: DirectoryId,
+}
+
+impl<D: Disk> DecidedLog<D> {
+    /// Begins an empty log. A chat log that already stands there belongs to a cluster
+    /// that this replica does not remember: it is moved aside, to the first free of
+    /// `<name>.1`, `<name>.2`, …, and its new name is returned.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn create(
+        place: Place<'_, D>,
+        durability: Durability,
+    ) -> io::Result<(Self, Option<String>)> {
+        let Place { log_dir, name, data, directory } = place;
+        let moved = move_aside(log_dir, name)?;
+        let text = log_dir.create(name)?;
+        let (journal, asides) = (data.create(JOURNAL)?, data.create(ASIDES)?);
+        let mut log = DecidedLog {
+            data,
+            directory,
+            durability,
+            text: Growing::new(text, 0),
+            text_name: log_dir.describe(name),
+            journal: Growing::new(journal, 0),
+            asides: Growing::new(asides, 0),
+            applied: Slot::ZERO,
+            hash: 0,
+            failed: false,
+        };
+        if durability == Durability::Sync {
+            // Emptied files must not get their old length back.
+            log.text.file.sync()?;
+            log.journal.file.sync()?;
+            log.asides.file.sync()?;
+            log_dir.sync_dir()?;
+        }
+        log.save(&Checkpoint::default())?;
+        Ok((log, moved))
+    }
+
+    /// Opens the log of this directory. It goes on after the last slot that is whole,
+    /// at or above its newest checkpoint; the state there is returned, and durable.
+    ///
+    /// # Errors
+    ///
+    /// When a file is missing, shorter than the checkpoint says, or not what was
+    /// written.
+    pub fn open(
+        place: Place<'_, D>,
+        durability: Durability,
+    ) -> Result<(Self, Checkpoint), OpenError> {
+        let Place { log_dir, name, data, directory } = place;
+        let missing = |file: String| OpenError::Missing { file };
+        let saved = atomic_file::read(&data, CHECKPOINT, MAGIC)?
+            .ok_or_else(|| missing(data.describe(CHECKPOINT)))?;
+        let (_, mark, mut checkpoint) = read_saved(&saved)
+            .filter(|(of, ..)| *of == directory)
+            .ok_or_else(|| OpenError::Damaged {
+                file: data.describe(CHECKPOINT),
+                offset: 0,
+                what: "not a checkpoint of this data directory",
+            })?;
+        let file = |disk: &D, name: &str, length: u64| {
+            let described = disk.describe(name);
+            let file = disk.open(name)?.ok_or_else(|| missing(described.clone()))?;
+            let found = file.length()?;
+            if found < length {
+                let what = "it ends below the newest checkpoint";
+                return Err(OpenError::Damaged { file: described, offset: found, what });
+            }
+            Ok(Growing { dirty: true, ..Growing::new(file, length) })
+        };
+        let mut log = DecidedLog {
+            text: file(log_dir, name, mark.text_end)?,
+            text_name: log_dir.describe(name),
+            journal: file(&data, JOURNAL, checkpoint.applied.0 * ENTRY_BYTES as u64)?,
+            asides: file(&data, ASIDES, mark.aside_end)?,
+            data,
+            directory,
+            durability,
+            applied: checkpoint.applied,
+            hash: mark.hash,
+            failed: false,
+        };
+        // Nothing is cut off a file before it is known to be ours.
+        log.verify_end(mark)?;
+        if !plant::is(Plant::NotCutBack) {
+            log.roll_forward(&mut checkpoint)?;
+        }
+        for file in [&log.text, &log.journal, &log.asides] {
+            if file.file.length()? > file.length && !plant::is(Plant::NotCutBack) {
+                file.file.set_length(file.length)?;
+            }
+        }
+        // An earlier life may have left what only the page cache holds.
+        log.save(&checkpoint)?;
+        Ok((log, checkpoint))
+    }
+
+    /// Every slot below this is written.
+    pub fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// Whether the last slots lead to exactly `mark`.
+    fn verify_end(&self, mark: Mark) -> Result<(), OpenError> {
+        let first = Slot(self.applied.0.saturating_sub(VERIFIED_SLOTS));
+        let damaged = |slot: Slot| OpenError::Damaged {
+            file: self.text_name.clone(),
+            offset: 0,
+            what: if slot == self.applied {
+                "it does not end as its checkpoint says"
+            } else {
+                "its last lines are not those of the journal"
+            },
+        };
+        let entries = self.entries(first, self.applied, self.reach())?;
+        let last = entries.list.last().map_or(entries.before, |entry| entry.after);
+        let count = self.applied.since(first) as usize;
+        if entries.list.len() < count || last != mark {
+            return Err(damaged(self.applied));
+        }
+        if self.values(first, &entries, count)?.len() < count {
+            return Err(damaged(first));
+        }
+        Ok(())
+    }
+
+    /// How far chat log and asides go.
+    fn reach(&self) -> (u64, u64) {
+        (self.text.length, self.asides.length)
+    }
+
+    /// Takes on what was written after the checkpoint, as far as it is whole. It is
+    /// written again, in its place: after a sync that failed, what the page cache
+    /// holds need not be on the disk, and no later sync would bring it there.
+    fn roll_forward(&mut self, checkpoint: &mut Checkpoint) -> io::Result<()> {
+        let reach = (self.text.file.length()?, self.asides.file.length()?);
+        let written = Slot(self.journal.file.length()? / ENTRY_BYTES as u64);
+        let end = written.min(self.applied.plus(ROLLED_SLOTS_MAX));
+        while self.applied < end {
+            let first = self.applied;
+            let entries = self.entries(first, end.min(first.plus(PAGE_ENTRIES_MAX)), reach)?;
+            let count = entries.fitting(ROLLED_BYTES);
+            let values = self.values(first, &entries, count)?;
+            for (value, entry) in values.iter().zip(&entries.list) {
+                let client_seq = checkpoint.chat.apply(self.applied, value);
+                assert!(
+                    client_seq.is_some() == (entry.kind == Kind::Applied),
+                    "a slot has the effect that it had"
+                );
+                self.apply(self.applied, value, client_seq);
+            }
+            self.write()?;
+            if values.len() < count || count == 0 {
+                break;
+            }
+        }
+        checkpoint.applied = self.applied;
+        Ok(())
+    }
+
+    /// The entries of these slots, as far as they can be right. `reach` says how far
+    /// chat log and asides may go.
+    fn entries(&self, first: Slot, upto: Slot, reach: (u64, u64)) -> io::Result<Entries> {
+        let from = first.0.saturating_sub(1) * ENTRY_BYTES as u64;
+        let bytes = self.journal.read(from, upto.0 * ENTRY_BYTES as u64)?;
+        let mut read = bytes.chunks_exact(ENTRY_BYTES).map_while(Entry::read);
+        let before = match first {
+            Slot::ZERO => Some(Mark::default()),
+            _ => read.next().map(|entry| entry.after),
+        };
+        let Some(before) = before else { return Ok(Entries::default()) };
+        let mut end = before;
+        let fits = |entry: &Entry| {
+            let Mark { text_end, aside_end, .. } = entry.after;
+            let text = text_end.checked_sub(end.text_end);
+            let aside = aside_end.checked_sub(end.aside_end);
+            end = entry.after;
+            text.is_some_and(|bytes| bytes <= TEXT_LINE_BYTES_MAX)
+                && aside.is_some_and(|bytes| bytes <= LINE_BYTES_MAX as u64)
+                && text_end <= reach.0
+                && aside_end <= reach.1
+        };
+        Ok(Entries { before, list: read.take_while(fits).collect() })
+    }
+
+    /// The values of the first `count` of these entries, as far as the texts are those
+    /// that were written.
+    fn values(&self, first: Slot, entries: &Entries, count: usize) -> io::Result<Vec<Value>> {
+        let list = &entries.list[..count];
+        let mut before = entries.before;
+        let Some(end) = list.last().map(|entry| entry.after) else { return Ok(Vec::new()) };
+        let text = self.text.read(before.text_end, end.text_end)?;
+        let asides = self.asides.read(before.aside_end, end.aside_end)?;
+        let (mut text, mut asides) = (text.as_slice(), asides.as_slice());
+        let mut values = Vec::with_capacity(count);
+        for (slot, entry) in (first.0..).map(Slot).zip(list) {
+            let (line, rest) = text.split_at((entry.after.text_end - before.text_end) as usize);
+            let aside = (entry.after.aside_end - before.aside_end) as usize;
+            let (aside, asides_rest) = asides.split_at(aside);
+            (text, asides) = (rest, asides_rest);
+            if entry.hash(before.hash, line, aside) != entry.after.hash {
+                break;
+            }
+            let Some(value) = entry.value(slot, line, aside) else { break };
+            values.push(value);
+            before = entry.after;
+        }
+        Ok(values)
+    }
+
+    fn apply(&mut self, slot: Slot, value: &Value, client_seq: Option<u64>) {
+        assert!(slot == self.applied, "slots are applied in order, without gaps");
+        let (line, aside) = (self.text.added.len(), self.asides.added.len());
+        write_line(&mut self.text.added, slot, value, client_seq);
+        if let (Value::Command(command), None) = (value, client_seq) {
+            self.asides.added.extend_from_slice(command.line.as_bytes());
+        }
+        let (text_end, aside_end) = (self.text.end(), self.asides.end());
+        let mut entry = Entry::of(value, client_seq.is_some(), text_end, aside_end);
+        let (line, aside) = (&self.text.added[line..], &self.asides.added[aside..]);
+        self.hash = entry.hash(self.hash, line, aside);
+        entry.after.hash = self.hash;
+        self.journal.added.extend_from_slice(&entry.bytes());
+        self.applied = slot.next();
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.text.write()?;
+        self.journal.write()?;
+        self.asides.write()
+    }
+
+    /// Makes what is written durable, and then the checkpoint that speaks of it.
+    fn save(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        assert!(checkpoint.applied == self.applied, "a checkpoint of exactly what is applied");
+        if self.durability == Durability::None {
+            return Ok(());
+        }
+        let waits = self.durability == Durability::Sync;
+        if waits && !plant::is(Plant::CheckpointFirst) {
+            self.text.sync()?;
+            self.journal.sync()?;
+            self.asides.sync()?;
+        }
+        let Growing { length: text_end, .. } = self.text;
+        let Growing { length: aside_end, .. } = self.asides;
+        let mark = (text_end, aside_end, self.hash);
+        let saved = postcard::to_stdvec(&(self.directory, mark, checkpoint));
+        let saved = saved.map_err(io::Error::other)?;
+        atomic_file::replace(&self.data, CHECKPOINT, MAGIC, &saved, waits)
+    }
+
+    fn append_burst(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+        for record in records.drain(..) {
+            match record {
+                Record::Applied { slot, value, client_seq } => {
+                    self.apply(slot, &value, client_seq);
+                }
+                Record::Checkpoint(checkpoint) => {
+                    self.write()?;
+                    self.save(&checkpoint)?;
+                }
+            }
+        }
+        self.write()
+    }
+}
+
+/// Consecutive entries, and where the log stood before them.
+#[derive(Debug, Default)]
+struct Entries {
+    before: Mark,
+    list: Vec<Entry>,
+}
+
+impl Entries {
+    /// How many of them take about `bytes`; one at least.
+    fn fitting(&self, bytes: usize) -> usize {
+        let room = |end: &Mark| {
+            end.text_end - self.before.text_end + end.aside_end - self.before.aside_end
+        };
+        let fits = self.list.partition_point(|entry| room(&entry.after) <= bytes as u64);
+        fits.max(1).min(self.list.len())
+    }
+}
+
+fn read_saved(bytes: &[u8]) -> Option<(DirectoryId, Mark, Checkpoint)> {
+    let (saved, rest) = postcard::take_from_bytes(bytes).ok()?;
+    let (directory, (text_end, aside_end, hash), checkpoint) = saved;
+    rest.is_empty().then_some((directory, Mark { text_end, aside_end, hash }, checkpoint))
+}
+
+/// Gives an old chat log another name; an empty one is not worth keeping.
+fn move_aside<D: Disk>(disk: &D, name: &str) -> io::Result<Option<String>> {
+    match disk.open(name)? {
+        Some(file) if file.length()? > 0 => {}
+        _ => return Ok(None),
+    }
+    for number in 1u32.. {
+        let aside = format!("{name}.{number}");
+        if disk.open(&aside)?.is_none() {
+            disk.rename(name, &aside)?;
+            return Ok(Some(disk.describe(&aside)));
+        }
+    }
+    unreachable!("some number is free")
+}
+
+impl<D: Disk> Storage<Record> for DecidedLog<D> {
+    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier call to the decided log has failed"));
+        }
+        self.failed = true;
+        self.append_burst(records)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Everything is written when `append` returns, and durable up to the last
+    /// checkpoint; the rest is safe in the acceptors.
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
+        let upto = upto.min(self.applied).min(first.plus(PAGE_ENTRIES_MAX));
+        if first >= upto {
+            return Ok(Vec::new());
+        }
+        let entries = self.entries(first, upto, self.reach())?;
+        let mut values = self.values(first, &entries, entries.fitting(bytes))?;
+        if values.is_empty() {
+            let name = &self.text_name;
+            log::error!("{name} or its journal is damaged at slot {first}: not served to peers");
+        }
+        let mut room = bytes;
+        let mut fitting = 0;
+        for value in &values {
+            let bytes = value.wire_bytes_max();
+            if bytes > room && fitting > 0 {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            fitting += 1;
+        }
+        values.truncate(fitting);
+        Ok(values)
+    }
+}

@@ -1,0 +1,474 @@
+//! The decided log on a disk that loses its power at every single call.
+
+use super::Durability;
+use super::chat_log::write_line;
+use super::decided_log::{ASIDES, CHECKPOINT, DecidedLog, JOURNAL, Place};
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::plant::{self, Plant};
+use crate::paxos::Storage;
+use crate::paxos::chat::Chat;
+use crate::paxos::learner::{Checkpoint, Record};
+use crate::sim::disk::{Fault, SimDisk, Survival};
+use crate::types::{ClientId, Command, DirectoryId, Session, Slot, Value};
+use fastrand::Rng;
+use std::sync::OnceLock;
+
+const CHAT_LOG: &str = "learner0.txt";
+
+fn place(disk: &SimDisk) -> (SimDisk, SimDisk) {
+    (disk.folder("logs"), disk.folder("data"))
+}
+
+fn create(disk: &SimDisk) -> DecidedLog<SimDisk> {
+    let (log_dir, data) = place(disk);
+    let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+    DecidedLog::create(place, Durability::Sync).unwrap().0
+}
+
+fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
+    let (log_dir, data) = place(disk);
+    let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+    DecidedLog::open(place, Durability::Sync)
+}
+
+/// How many slots the one history that all tests share has.
+const SLOTS: u64 = 50_000;
+
+/// One history: what was decided, and what becomes of it.
+struct History {
+    values: Vec<Value>,
+    /// The chat log, and where each slot's line begins in it.
+    text: Vec<u8>,
+    begins: Vec<usize>,
+    /// The state before each slot.
+    chats: Vec<Chat>,
+}
+
+/// A few clients with one session each; every eleventh slot is a Noop, every seventh
+/// holds what the slot before does, once more.
+fn history() -> &'static History {
+    static HISTORY: OnceLock<History> = OnceLock::new();
+    HISTORY.get_or_init(|| {
+        let mut history =
+            History { values: Vec::new(), text: Vec::new(), begins: vec![0], chats: Vec::new() };
+        let (mut chat, mut seqs) = (Chat::default(), [0; 3]);
+        for slot in 0..SLOTS {
+            let value = match history.values.last() {
+                Some(before) if slot % 7 == 6 => before.clone(),
+                _ if slot % 11 == 5 => Value::Noop,
+                _ => {
+                    let client = slot % 3;
+                    let seq = seqs[client as usize];
+                    seqs[client as usize] += 1;
+                    let line = format!("{slot} \\ {}", "é\u{1}".repeat((slot * 31 % 90) as usize));
+                    let session = Session { client: ClientId(client), id: client };
+                    Value::Command(Command { session, seq, birth: Slot(0), line: line.into() })
+                }
+            };
+            history.chats.push(chat.clone());
+            let client_seq = chat.apply(Slot(slot), &value);
+            write_line(&mut history.text, Slot(slot), &value, client_seq);
+            history.begins.push(history.text.len());
+            history.values.push(value);
+        }
+        history.chats.push(chat);
+        history
+    })
+}
+
+fn value(slot: Slot) -> Value {
+    history().values[slot.0 as usize].clone()
+}
+
+fn chat_at(applied: Slot) -> &'static Chat {
+    &history().chats[applied.0 as usize]
+}
+
+/// What a learner does, as far as its storage sees it.
+struct Lives {
+    disk: SimDisk,
+    log: Option<DecidedLog<SimDisk>>,
+    rng: Rng,
+    chat: Chat,
+    applied: Slot,
+    /// The newest checkpoint that somebody was told of.
+    durable: Checkpoint,
+    /// One that may have become durable.
+    in_flight: Option<Checkpoint>,
+}
+
+impl Lives {
+    fn begin(seed: u64) -> Lives {
+        let disk = SimDisk::new(Rng::with_seed(seed ^ 0xd15c));
+        let log = create(&disk);
+        Lives {
+            disk,
+            log: Some(log),
+            rng: Rng::with_seed(seed),
+            chat: Chat::default(),
+            applied: Slot::ZERO,
+            durable: Checkpoint::default(),
+            in_flight: None,
+        }
+    }
+
+    /// One burst, with a checkpoint in it now and then; false if the disk failed.
+    fn commit(&mut self) -> bool {
+        let mut records = Vec::new();
+        for _ in 0..self.rng.u32(1..6) {
+            let (slot, value) = (self.applied, value(self.applied));
+            let client_seq = self.chat.apply(slot, &value);
+            records.push(Record::Applied { slot, value, client_seq });
+            self.applied = slot.next();
+            if self.rng.u32(..20) == 0 {
+                let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
+                records.push(Record::Checkpoint(checkpoint.clone()));
+                self.in_flight = Some(checkpoint);
+            }
+        }
+        let log = self.log.as_mut().unwrap();
+        if log.append(&mut records).and_then(|()| log.sync()).is_err() {
+            assert!(log.append(&mut Vec::new()).is_err(), "a failed log fails on");
+            self.log = None;
+            return false;
+        }
+        if let Some(checkpoint) = self.in_flight.take() {
+            self.durable = checkpoint;
+        }
+        true
+    }
+
+    fn open(&mut self) -> Result<(), String> {
+        let mut opened = open(&self.disk);
+        while let Err(OpenError::Io(_)) = opened {
+            // A fault that was due has struck the opening: somebody starts it again.
+            if self.disk.is_dark() {
+                self.disk.power_cut(Survival::Random);
+            } else {
+                self.disk.crash_process();
+            }
+            opened = open(&self.disk);
+        }
+        let (log, checkpoint) = opened.map_err(|error| format!("does not open: {error}"))?;
+        if checkpoint.applied < self.durable.applied || checkpoint.applied > self.applied {
+            let (found, durable) = (checkpoint.applied, self.durable.applied);
+            return Err(format!("goes on at {found}, the checkpoint was at {durable}"));
+        }
+        if checkpoint.chat != *chat_at(checkpoint.applied) {
+            return Err(format!("another state at {}", checkpoint.applied));
+        }
+        self.chat = checkpoint.chat.clone();
+        self.applied = checkpoint.applied;
+        self.durable = checkpoint;
+        self.in_flight = None;
+        self.log = Some(log);
+        self.check()
+    }
+
+    /// Chat log and pages are those of the applied slots, and nothing else.
+    fn check(&mut self) -> Result<(), String> {
+        let expected = &history().text[..history().begins[self.applied.0 as usize]];
+        if read(&self.disk.folder("logs"), CHAT_LOG) != expected {
+            return Err(format!("another chat log at {}", self.applied));
+        }
+        let (upto, log) = (self.applied, self.log.as_mut().unwrap());
+        // From somewhere near the end, and all the way from the beginning now and then.
+        let last = self.rng.u64(..100);
+        let mut next = Slot(if last == 0 { 0 } else { upto.0.saturating_sub(last) });
+        while next < upto {
+            let page = log.decided(next, upto, 700).map_err(|error| error.to_string())?;
+            if page.is_empty() || page.iter().zip(next.0..).any(|(v, slot)| *v != value(Slot(slot)))
+            {
+                return Err(format!("another page from {next}, of {} values", page.len()));
+            }
+            next = next.plus(page.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self) -> Lives {
+        Lives {
+            disk: self.disk.fork(self.rng.fork()),
+            log: None,
+            rng: self.rng.fork(),
+            chat: self.chat.clone(),
+            applied: self.applied,
+            durable: self.durable.clone(),
+            in_flight: self.in_flight.clone(),
+        }
+    }
+}
+
+fn read(disk: &SimDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).unwrap().unwrap();
+    let mut bytes = vec![0; file.length().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+fn survives(seed: u64, commits: usize, call: u64, tear: usize) -> Result<bool, String> {
+    let mut lives = Lives::begin(seed);
+    lives.disk.cut_at(call, tear);
+    for _ in 0..commits {
+        if !lives.commit() {
+            break;
+        }
+    }
+    if !lives.disk.is_dark() {
+        return Ok(false);
+    }
+    use Survival::{Everything, Nothing, Random};
+    for survival in [Nothing, Everything, Random] {
+        let mut fork = lives.fork();
+        fork.disk.power_cut(survival);
+        fork.open()?;
+        for _ in 0..fork.rng.u32(..12) {
+            assert!(fork.commit());
+        }
+        fork.disk.power_cut(Random);
+        fork.open().map_err(|error| format!("the second time: {error}"))?;
+    }
+    Ok(true)
+}
+
+#[test]
+fn a_power_cut_at_every_call_leaves_the_newest_checkpoint_and_the_log_below_it() {
+    let (seed, commits) = (4, 330);
+    let first = Lives::begin(seed).disk.calls();
+    let mut tears = Rng::with_seed(seed);
+    let mut calls = 0;
+    for call in first.. {
+        let tear = tears.usize(..600);
+        match survives(seed, commits, call, tear) {
+            Ok(true) => calls += 1,
+            Ok(false) => break,
+            Err(error) => panic!("power cut at call {call}, byte {tear} (seed {seed}): {error}"),
+        }
+    }
+    assert!(calls > 2 * commits, "{calls} calls");
+}
+
+#[test]
+fn a_checkpoint_torn_at_every_byte_leaves_the_one_before_or_the_new() {
+    let mut lives = Lives::begin(1);
+    while lives.durable.applied == Slot::ZERO {
+        assert!(lives.commit());
+    }
+    for call in 0..12 {
+        for tear in 0..300 {
+            let mut fork = lives.fork();
+            fork.disk.crash_process();
+            fork.open().unwrap();
+            let checkpoint = Checkpoint { applied: fork.applied, chat: fork.chat.clone() };
+            fork.disk.cut_at(fork.disk.calls() + call, tear);
+            let log = fork.log.as_mut().unwrap();
+            let _ = log.append(&mut vec![Record::Checkpoint(checkpoint)]);
+            fork.disk.power_cut(Survival::Random);
+            fork.open().unwrap_or_else(|error| panic!("call {call}, byte {tear}: {error}"));
+        }
+    }
+}
+
+fn ten_lives(seed: u64) -> Result<(), String> {
+    let mut lives = Lives::begin(seed);
+    for life in 0..10 {
+        let soon = lives.disk.calls() + lives.rng.u64(..150);
+        match lives.rng.u32(..3) {
+            0 => lives.disk.cut_at(soon, lives.rng.usize(..600)),
+            1 => lives.disk.fail_at(soon, Fault::Device),
+            _ => {}
+        }
+        for _ in 0..lives.rng.u32(1..60) {
+            if !lives.commit() {
+                break;
+            }
+        }
+        lives.log = None;
+        if lives.disk.is_dark() || lives.rng.bool() {
+            lives.disk.power_cut(Survival::Random);
+        } else {
+            lives.disk.crash_process();
+        }
+        lives.open().map_err(|error| format!("seed {seed}, life {life}: {error}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn killed_cut_off_and_failed_processes_go_on_from_a_checkpoint() {
+    for seed in 0..150 {
+        ten_lives(seed).unwrap();
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_not_served_but_never_passed_on() {
+    let mut refused = 0;
+    let mut withheld = 0;
+    for seed in 0..20 {
+        let mut lives = Lives::begin(seed);
+        while lives.durable.applied < Slot(60) {
+            assert!(lives.commit());
+        }
+        for _ in 0..60 {
+            let mut fork = lives.fork();
+            fork.disk.power_cut(Survival::Everything);
+            let folder = fork.disk.folder(if fork.rng.bool() { "logs" } else { "data" });
+            let files = folder.durable_files();
+            let (name, length) = &files[fork.rng.usize(..files.len())];
+            let (byte, bit) = (fork.rng.usize(..*length), fork.rng.u32(..8));
+            folder.flip_bit(name, byte, bit);
+            let Ok((mut log, checkpoint)) = open(&fork.disk) else {
+                refused += 1;
+                continue;
+            };
+            let said = format!("seed {seed}, {name} byte {byte} bit {bit}");
+            assert!(checkpoint.applied >= lives.durable.applied, "{said}");
+            assert_eq!(checkpoint.chat, *chat_at(checkpoint.applied), "{said}");
+            for slot in (0..checkpoint.applied.0).map(Slot) {
+                let page = log.decided(slot, slot.next(), 1).unwrap();
+                assert!(page.is_empty() || page == [value(slot)], "{said}, slot {slot}");
+                withheld += u32::from(page.is_empty());
+            }
+        }
+    }
+    assert!(refused > 100 && withheld > 100, "{refused} refused, {withheld} withheld");
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    for bug in [Plant::CheckpointFirst, Plant::CheckpointInPlace, Plant::NotCutBack] {
+        plant::set(Some(bug));
+        let found = (0..200).find_map(|seed| ten_lives(seed).err());
+        plant::set(None);
+        println!("{bug:?}: {}", found.unwrap_or_else(|| panic!("nothing catches {bug:?}")));
+    }
+}
+
+#[test]
+fn every_decided_value_is_read_back_whatever_became_of_it() {
+    let mut lives = Lives::begin(2);
+    for _ in 0..100 {
+        assert!(lives.commit());
+    }
+    for _ in 0..300 {
+        lives.check().unwrap();
+    }
+    let text = String::from_utf8(read(&lives.disk.folder("logs"), CHAT_LOG)).unwrap();
+    assert!(text.lines().nth(13) == Some("13 - - NOP"), "a command decided once more");
+    assert!(text.lines().nth(5) == Some("5 - - NOP"), "a Noop");
+}
+
+#[test]
+fn a_killed_process_goes_on_where_it_was() {
+    let mut lives = Lives::begin(8);
+    for _ in 0..200 {
+        assert!(lives.commit());
+    }
+    let applied = lives.applied;
+    assert!(lives.durable.applied < applied);
+    lives.disk.crash_process();
+    lives.open().unwrap();
+    assert_eq!(lives.applied, applied);
+    lives.disk.power_cut(Survival::Nothing);
+    lives.open().unwrap();
+    assert_eq!(lives.applied, applied, "it is durable once it is open");
+}
+
+#[test]
+fn pages_hold_at_most_the_bytes_asked_for_but_one_value_at_least() {
+    let mut lives = Lives::begin(3);
+    for _ in 0..20 {
+        assert!(lives.commit());
+    }
+    let (upto, log) = (lives.applied, lives.log.as_mut().unwrap());
+    for bytes in [0, 1, 50, 100, 400, 1_000, 100_000] {
+        let page = log.decided(Slot(7), upto, bytes).unwrap();
+        let taken: usize = page.iter().map(Value::wire_bytes_max).sum();
+        assert!(page.len() == 1 || taken <= bytes, "{bytes}: {taken}");
+        assert!(!page.is_empty());
+    }
+    assert_eq!(log.decided(Slot(2), Slot(4), 1_000).unwrap().len(), 2);
+    assert_eq!(log.decided(upto, upto.plus(9), 1_000).unwrap().len(), 0);
+    assert_eq!(log.decided(upto.plus(3), upto.plus(9), 1_000).unwrap().len(), 0);
+}
+
+#[test]
+fn opening_takes_the_same_however_long_the_log_is() {
+    let cost = |slots: u64| {
+        let mut lives = Lives::begin(5);
+        let mut records = Vec::new();
+        for slot in (0..slots).map(Slot) {
+            records.push(Record::Applied { slot, value: value(slot), client_seq: None });
+        }
+        let chat = Chat::default();
+        records.push(Record::Checkpoint(Checkpoint { applied: Slot(slots), chat }));
+        lives.log.as_mut().unwrap().append(&mut records).unwrap();
+        let before = (lives.disk.calls(), lives.disk.reads(), lives.disk.written());
+        let mut disk = lives.disk;
+        disk.crash_process();
+        open(&disk).unwrap();
+        (disk.calls() - before.0, disk.reads() - before.1, (disk.written() - before.2) / 16)
+    };
+    assert_eq!(cost(100), cost(SLOTS));
+}
+
+#[test]
+fn a_chat_log_that_is_missing_short_or_another_is_refused() {
+    let mut lives = Lives::begin(6);
+    while lives.durable.applied < Slot(40) {
+        assert!(lives.commit());
+    }
+    lives.disk.crash_process();
+    let said = |change: &dyn Fn(&SimDisk, &SimDisk)| {
+        let disk = lives.disk.fork(Rng::with_seed(1));
+        change(&disk.folder("logs"), &disk.folder("data"));
+        match open(&disk) {
+            Ok((_, checkpoint)) => format!("opened at {}", checkpoint.applied),
+            Err(error) => error.to_string(),
+        }
+    };
+    let missing = said(&|logs, _| logs.remove(CHAT_LOG).unwrap());
+    assert!(missing.starts_with("logs/learner0.txt is missing"), "{missing}");
+    let empty = said(&|logs, _| drop(logs.create(CHAT_LOG).unwrap()));
+    assert!(empty.contains("it ends below the newest checkpoint"), "{empty}");
+    let other = said(&|logs, _| {
+        let file = logs.open(CHAT_LOG).unwrap().unwrap();
+        let length = file.length().unwrap();
+        file.write_at(0, &vec![b'x'; length as usize]).unwrap();
+    });
+    assert!(other.contains("its last lines are not those of the journal"), "{other}");
+    for name in [JOURNAL, ASIDES, CHECKPOINT] {
+        let missing = said(&|_, data| data.remove(name).unwrap());
+        assert!(missing.contains("is missing"), "{name}: {missing}");
+    }
+}
+
+#[test]
+fn an_older_chat_log_is_moved_aside_and_kept() {
+    let disk = SimDisk::new(Rng::with_seed(1));
+    let (log_dir, data) = place(&disk);
+    let make = || {
+        let data = data.clone();
+        let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+        DecidedLog::create(place, Durability::Sync).unwrap().1
+    };
+    assert_eq!(make(), None);
+    let old = log_dir.create(CHAT_LOG).unwrap();
+    old.write_at(0, b"0 1 0 old\n").unwrap();
+    assert_eq!(make().as_deref(), Some("logs/learner0.txt.1"));
+    assert_eq!(read(&log_dir, "learner0.txt.1"), b"0 1 0 old\n");
+    assert_eq!(make(), None, "an empty file is not worth keeping");
+}
+
+#[test]
+fn a_burst_without_a_checkpoint_waits_for_nothing() {
+    let mut lives = Lives::begin(7);
+    let (calls, syncs) = (lives.disk.calls(), lives.disk.syncs());
+    let record = Record::Applied { slot: Slot(0), value: value(Slot(0)), client_seq: Some(0) };
+    let log = lives.log.as_mut().unwrap();
+    log.append(&mut vec![record]).and_then(|()| log.sync()).unwrap();
+    assert_eq!(lives.disk.calls() - calls, 2, "one write a file");
+    assert_eq!(lives.disk.syncs(), syncs);
+}

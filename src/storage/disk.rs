@@ -1,0 +1,298 @@
+//! What storage needs from a file system, and no more.
+//!
+//! Everything durable goes through [`Disk`], so that the same code runs on a real
+//! directory and on the simulated disk, where every single one of these calls can be
+//! the last before the power goes. What callers may build on:
+//!
+//! - What was written is durable once [`DiskFile::sync`] has returned well, the
+//!   file's length included. Before that, any part of it may survive or not.
+//! - A name (made, renamed, removed) is durable once [`Disk::sync_dir`] has.
+//! - A rename replaces what had the name, at once: after a crash one or the other
+//!   stands there.
+//! - A sync that failed says nothing at all, and trying again says nothing either:
+//!   the system may have dropped the pages that it could not write (Rebello et al.,
+//!   *Can Applications Recover from fsync Failures?*, ATC '20). What must be relied on
+//!   afterwards has to be written again.
+//!
+//! [`RealDisk`] names the file in every error, and nothing else: what it means is for
+//! the caller to say.
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How many zeros are written at a time into a new file.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// One directory of a file system.
+pub trait Disk {
+    /// An open file.
+    type File: DiskFile;
+
+    /// Opens a file for reading and writing; nothing if there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
+
+    /// Opens a file for reading and writing that is empty, whether there was one or
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Gives a file another name, in place of what had it.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// The names of all files, ascending.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes all names durable.
+    ///
+    /// # Errors
+    ///
+    /// When that is not certain.
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// A file's name in messages to people.
+    fn describe(&self, name: &str) -> String;
+}
+
+/// An open file. Offsets and lengths are in bytes.
+pub trait DiskFile {
+    /// How long it is.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `bytes` from offset `at` on.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; `UnexpectedEof` if the file ends before that.
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Writes `bytes` from offset `at` on; the file grows if need be.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; a part may have been written.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file, or lengthens it with zeros.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Makes a new file `length` zeros long, in such a way that writes inside find
+    /// their place on the disk taken already.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, above all that it is full.
+    fn preallocate(&self, length: u64) -> io::Result<()>;
+
+    /// Makes contents and length durable.
+    ///
+    /// # Errors
+    ///
+    /// When that is not certain. Never to be tried again and believed.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Locks the file against other processes for as long as it is open; false if
+    /// another one has it.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// A directory of the operating system.
+#[derive(Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+    dir: File,
+}
+
+/// A file of the operating system.
+#[derive(Debug)]
+pub struct RealFile {
+    path: PathBuf,
+    file: File,
+}
+
+/// The same error, with the file that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+impl RealDisk {
+    /// The directory at `root`. It and what is missing above it is made, durably.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or opened.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        make_directory(root)?;
+        let dir = File::open(root).map_err(|error| named(root, &error))?;
+        Ok(RealDisk { root: root.to_owned(), dir })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn file(&self, name: &str, options: &OpenOptions) -> io::Result<RealFile> {
+        let path = self.path(name);
+        match options.open(&path) {
+            Ok(file) => Ok(RealFile { path, file }),
+            Err(error) => Err(named(&path, &error)),
+        }
+    }
+}
+
+/// Makes `path` and what is missing above it; the name of each is synced.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    make_directory(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(named(path, &error));
+        }
+        _ => {}
+    }
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|error| named(parent, &error))
+}
+
+impl Disk for RealDisk {
+    type File = RealFile;
+
+    fn open(&self, name: &str) -> io::Result<Option<RealFile>> {
+        match self.file(name, OpenOptions::new().read(true).write(true)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        self.file(name, OpenOptions::new().read(true).write(true).create(true).truncate(true))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let from = self.path(from);
+        fs::rename(&from, self.path(to)).map_err(|error| named(&from, &error))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let path = self.path(name);
+        fs::remove_file(&path).map_err(|error| named(&path, &error))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.root).map_err(|error| named(&self.root, &error))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| named(&self.root, &error))?;
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry.file_name().into_string());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_all().map_err(|error| named(&self.root, &error))
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+}
+
+impl RealFile {
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| named(&self.path, &error))
+    }
+}
+
+impl DiskFile for RealFile {
+    fn length(&self) -> io::Result<u64> {
+        self.told(self.file.metadata()).map(|meta| meta.len())
+    }
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.told(self.file.read_exact_at(bytes, at))
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.told(self.file.write_all_at(bytes, at))
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.told(self.file.set_len(length))
+    }
+
+    /// Blocks that were only reserved cost a write to the file system's own log when
+    /// they are first used, on every sync: so the zeros are really written.
+    fn preallocate(&self, length: u64) -> io::Result<()> {
+        // In one piece, where the file system can; the zeros do without it too.
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
+            Err(error) if error != rustix::io::Errno::OPNOTSUPP => {
+                return self.told(Err(error.into()));
+            }
+            _ => {}
+        }
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut at = 0;
+        while at < length {
+            let part = usize::try_from(length - at).map_or(ZEROS_BYTES, |n| n.min(ZEROS_BYTES));
+            self.write_at(at, &zeros[..part])?;
+            at += part as u64;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.told(self.file.sync_data())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => self.told(Err(error.into())),
+        }
+    }
+}

@@ -1,0 +1,629 @@
+//! The acceptor's log: promises and acceptances that survive a power cut.
+//!
+//! A log is a row of segments, files of one size whose blocks are taken and written
+//! before they are needed. One burst of inputs is one frame (`frame`), written in one
+//! call and made durable by one sync; the next frame is not begun before that. So
+//! **at most one frame is unsynced at any time**, and everything below follows:
+//!
+//! ```text
+//! acceptor-0000000000000007              acceptor-0000000000000008 (newest)
+//! +------+-------+-------+----+------+   +------+-------+-------+-------------+
+//! | head | burst | burst | .. | free |   | head | burst | burst | zeros, or   |
+//! +------+-------+-------+----+------+   +------+-------+-------+ an earlier  |
+//!    ^______|_______|          ^____________|                   | use's bytes |
+//!     each names the check of the one before                    +-------------+
+//! ```
+//!
+//! - A *head* repeats the promise and the trim mark and names the oldest segment
+//!   that still counts. It is durable, and its file's name too, before a burst
+//!   follows. Segments below the oldest are dropped after that; one of them is kept
+//!   as the spare that the next segment is made of.
+//! - *Replay*: the promise is the highest of heads, promises and acceptances;
+//!   acceptances replay highest ballot first.
+//! - *The last frame*, if it is incomplete or fails its check, was torn by a crash:
+//!   it was never acknowledged, and is cut. A frame that fails anywhere else is
+//!   damage, and the log refuses to open: a valid frame of the same segment behind it
+//!   shows it, or the head of the next segment, which names the check of the frame
+//!   before. (Alagappan et al., *Protocol-Aware Recovery*, FAST '18, §3.3.) A segment
+//!   whose head was never finished is not one yet.
+//! - *What lies behind the end* never comes back: opening fills the rest of the
+//!   newest segment with zeros, and bytes of an earlier use carry another address.
+//! - *Opening* writes the last frame again and syncs every segment before it returns,
+//!   since a killed process may have left what only the page cache holds, and a failed
+//!   sync what the page cache wrongly takes for durable. By the rule above that can
+//!   be the last frame only.
+//! - *A failed call* of any kind poisons the log: every later one fails, and nothing
+//!   is ever tried again.
+//! - *Bounded*: segments are dropped, oldest first, once all their acceptances are
+//!   below the trim mark. Where that does not help (the same slots accepted over and
+//!   over at rising ballots), the log is written anew when it has doubled.
+//!
+//! What it does not do: tell a flipped bit in the very last frame from a torn write
+//! (it is cut), notice a log that was replaced whole by an older copy of itself, and
+//! repair damage.
+
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::frame::{self, Frame, Kind, Place, SECTOR_BYTES, frame_bytes};
+use super::plant::{self, Plant};
+use crate::paxos::acceptor::{Record, State};
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
+use crate::types::{Ballot, DirectoryId, Slot, Value};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::io;
+
+/// How long a segment is, unless told otherwise.
+pub const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// How many segments there are before the log is ever written anew.
+const COMPACT_SEGMENTS_MIN: usize = 32;
+
+const PREFIX: &str = "acceptor-";
+const SPARE: &str = "acceptor-spare";
+
+/// How a log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How long a segment is; a burst that is longer gets one of its own length.
+    pub segment_bytes: u64,
+    /// Whether a sync waits for the disk. Otherwise what is written survives a killed
+    /// process, but not a power cut.
+    pub waits: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { segment_bytes: SEGMENT_BYTES, waits: true }
+    }
+}
+
+/// A record as it is written; `V` is a list of values, owned or borrowed.
+#[derive(Debug, Serialize, Deserialize)]
+enum Entry<V> {
+    Promise(Ballot),
+    Accept { ballot: Ballot, first: Slot, values: V },
+    Trim(Slot),
+}
+
+/// What stands in a segment's first frame.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Head {
+    promised: Option<Ballot>,
+    trimmed: Slot,
+    /// Segments below this do not count any more.
+    oldest: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    /// Every slot that something in it was accepted for is below this.
+    end: Slot,
+    length: u64,
+}
+
+/// Where the next frame goes.
+#[derive(Debug, Clone, Copy)]
+struct Tip {
+    at: u64,
+    number: u64,
+    previous: u64,
+}
+
+/// An acceptor's durable storage.
+#[derive(Debug)]
+pub struct SegmentLog<D: Disk> {
+    disk: D,
+    log: u64,
+    options: Options,
+    /// Those that count, oldest first; the last is being written.
+    segments: VecDeque<Segment>,
+    file: D::File,
+    tip: Tip,
+    promised: Option<Ballot>,
+    trimmed: Slot,
+    has_spare: bool,
+    frame: Vec<u8>,
+    unsynced: bool,
+    failed: bool,
+    compact_at: usize,
+    /// For a planted bug.
+    put_off: Vec<Record>,
+}
+
+fn name(number: u64) -> String {
+    format!("{PREFIX}{number:016}")
+}
+
+/// Whether a file of this name belongs to an acceptor's log.
+pub fn is_log_file(name: &str) -> bool {
+    name == SPARE || number_of(name).is_some()
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 16)?;
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+fn encoded(into: &mut Vec<u8>, item: &impl Serialize) -> io::Result<()> {
+    postcard::to_io(item, into).map(|_| ()).map_err(io::Error::other)
+}
+
+fn write_record(into: &mut Vec<u8>, record: &Record) -> io::Result<()> {
+    let entry = match record {
+        Record::Promise(ballot) => Entry::Promise(*ballot),
+        Record::Trim(slot) => Entry::Trim(*slot),
+        Record::Accept { ballot, first, values } => {
+            Entry::Accept { ballot: *ballot, first: *first, values: values.as_slice() }
+        }
+    };
+    encoded(into, &entry)
+}
+
+/// The records of a burst; nothing if they cannot be understood.
+fn read_records(mut payload: &[u8]) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    while !payload.is_empty() {
+        let (entry, rest) = postcard::take_from_bytes::<Entry<Vec<Value>>>(payload).ok()?;
+        records.push(match entry {
+            Entry::Promise(ballot) => Record::Promise(ballot),
+            Entry::Accept { ballot, first, values } => Record::Accept { ballot, first, values },
+            Entry::Trim(slot) => Record::Trim(slot),
+        });
+        payload = rest;
+    }
+    Some(records)
+}
+
+fn read_head(frame: &Frame<'_>) -> Option<Head> {
+    let (head, rest) = postcard::take_from_bytes(frame.payload).ok()?;
+    (rest.is_empty() && frame.kind == Kind::Head).then_some(head)
+}
+
+/// The end of what is accepted in a record.
+fn end_of(record: &Record) -> Slot {
+    match record {
+        Record::Accept { first, values, .. } => first.plus(values.len() as u64),
+        Record::Promise(_) | Record::Trim(_) => Slot::ZERO,
+    }
+}
+
+impl<D: Disk> SegmentLog<D> {
+    /// Begins an empty log; what stands there of an earlier one goes.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn create(disk: D, directory: DirectoryId, options: Options) -> io::Result<Self> {
+        for name in disk.list()?.iter().filter(|name| is_log_file(name)) {
+            disk.remove(name)?;
+        }
+        let file = disk.create(&name(0))?;
+        let mut log = Self::unopened(disk, directory, options, file);
+        log.begin_segment(0, 0)?;
+        Ok(log)
+    }
+
+    fn unopened(disk: D, directory: DirectoryId, options: Options, file: D::File) -> Self {
+        SegmentLog {
+            disk,
+            log: directory.0,
+            options,
+            segments: VecDeque::new(),
+            file,
+            tip: Tip { at: 0, number: 0, previous: 0 },
+            promised: None,
+            trimmed: Slot::ZERO,
+            has_spare: false,
+            frame: Vec::new(),
+            unsynced: false,
+            failed: false,
+            compact_at: COMPACT_SEGMENTS_MIN,
+            put_off: Vec::new(),
+        }
+    }
+
+    /// Opens the log of this directory, and says what it remembers; all of that is
+    /// durable then.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is not there, or is damaged anywhere but in the last
+    /// frame. The replica must not vote then.
+    pub fn open(
+        disk: D,
+        directory: DirectoryId,
+        options: Options,
+    ) -> Result<(Self, State), OpenError> {
+        let names = disk.list()?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+        let missing = |number| OpenError::Missing { file: disk.describe(&name(number)) };
+        let Some(&newest) = numbers.last() else { return Err(missing(0)) };
+        let log = directory.0;
+        let mut head = head_at(&disk, log, newest)?;
+        if head.is_none() && numbers.len() > 1 {
+            // Never finished: the segment before is the newest still.
+            disk.remove(&name(newest))?;
+            disk.sync_dir()?;
+            numbers.pop();
+            head = head_at(&disk, log, numbers[numbers.len() - 1])?;
+        }
+        let newest = numbers[numbers.len() - 1];
+        let Some(head) = head else {
+            let what = "its first record fails its check";
+            return Err(damaged(&disk, newest, 0, what));
+        };
+        let mut state = State::default();
+        let mut segments = VecDeque::new();
+        let mut chain: Option<Tip> = None;
+        let mut tail = (0, Vec::new());
+        for number in head.oldest..=newest {
+            if numbers.binary_search(&number).is_err() {
+                return Err(missing(number));
+            }
+            let (file, bytes) = read_segment(&disk, number)?;
+            let walk = walk(&bytes, log, number, chain, &mut state);
+            let walk = walk.map_err(|(segment, at, what)| damaged(&disk, segment, at, what))?;
+            if options.waits && !plant::is(Plant::OpeningDoesNotSync) {
+                file.sync()?;
+            }
+            let length = bytes.len() as u64;
+            segments.push_back(Segment { number, end: walk.end, length });
+            chain = Some(walk.tip);
+            tail = (walk.last, bytes);
+        }
+        let Some(tip) = chain else { return Err(missing(newest)) };
+        let file = disk.open(&name(newest))?.ok_or_else(|| missing(newest))?;
+        let mut opened = Self::unopened(disk, directory, options, file);
+        (opened.segments, opened.tip) = (segments, tip);
+        (opened.promised, opened.trimmed) = (state.promised(), state.trimmed());
+        opened.seal_tail(tail.0, tail.1)?;
+        opened.tidy(&names, head.oldest)?;
+        Ok((opened, state))
+    }
+
+    /// How many segments count, the spare left out.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    fn newest(&self) -> &Segment {
+        self.segments.back().expect("a log has a newest segment")
+    }
+
+    /// Writes the last frame of the newest segment again, and zeros behind it.
+    fn seal_tail(&mut self, last: usize, mut bytes: Vec<u8>) -> io::Result<()> {
+        if plant::is(Plant::OpeningDoesNotSync) {
+            return Ok(());
+        }
+        let end = self.tip.at as usize;
+        bytes.truncate(end);
+        let length = self.newest().length.max(self.options.segment_bytes).max(end as u64);
+        bytes.resize(length as usize, 0);
+        self.file.write_at(last as u64, &bytes[last..])?;
+        self.segments.back_mut().expect("a log has a newest segment").length = length;
+        self.file.sync()?;
+        self.disk.sync_dir()
+    }
+
+    /// Drops segments that an earlier life meant to drop.
+    fn tidy(&mut self, names: &[String], oldest: u64) -> io::Result<()> {
+        self.has_spare = names.iter().any(|name| name == SPARE);
+        for number in names.iter().filter_map(|name| number_of(name)) {
+            if number < oldest {
+                self.disk.remove(&name(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the next segment, with room for a burst of so many bytes.
+    fn begin_segment(&mut self, oldest: u64, bytes: usize) -> io::Result<()> {
+        self.flush()?;
+        let number = self.segments.back().map_or(0, |segment| segment.number + 1);
+        let mut head = Head { promised: self.promised, trimmed: self.trimmed, oldest };
+        if plant::is(Plant::PromiseLeftBehind) {
+            head.promised = None;
+        }
+        let mut buffer = Vec::new();
+        frame::begin(&mut buffer);
+        encoded(&mut buffer, &head)?;
+        let Tip { number: frame, previous, .. } = self.tip;
+        let place = Place { log: self.log, segment: number, number: frame, previous };
+        let check = frame::seal(&mut buffer, Kind::Head, place);
+        let length = self.options.segment_bytes.max((buffer.len() + bytes) as u64);
+        self.file = self.segment_file(number, length)?;
+        self.file.write_at(0, &buffer)?;
+        if self.options.waits {
+            self.file.sync()?;
+            self.disk.sync_dir()?;
+        }
+        self.tip = Tip { at: buffer.len() as u64, number: frame + 1, previous: check };
+        self.segments.push_back(Segment { number, end: Slot::ZERO, length });
+        Ok(())
+    }
+
+    /// The spare under the name of a new segment, or a new file.
+    fn segment_file(&mut self, number: u64, length: u64) -> io::Result<D::File> {
+        let name = name(number);
+        if self.has_spare && length == self.options.segment_bytes {
+            self.has_spare = false;
+            self.disk.rename(SPARE, &name)?;
+            if let Some(file) = self.disk.open(&name)?
+                && file.length()? == length
+            {
+                return Ok(file);
+            }
+        }
+        let file = self.disk.create(&name)?;
+        file.preallocate(length)?;
+        Ok(file)
+    }
+
+    /// The newest segment is full: on to the next, and what nothing needs any more
+    /// goes.
+    fn rotate(&mut self, bytes: usize) -> io::Result<()> {
+        if self.segments.len() >= self.compact_at {
+            self.compact()?;
+        }
+        let needed =
+            |segment: &&Segment| segment.end > self.trimmed && !plant::is(Plant::DroppedTooEarly);
+        let next = self.newest().number + 1;
+        let oldest = self.segments.iter().find(needed).map_or(next, |segment| segment.number);
+        self.begin_segment(oldest, bytes)?;
+        self.drop_below(oldest)
+    }
+
+    fn drop_below(&mut self, oldest: u64) -> io::Result<()> {
+        while self.segments.front().is_some_and(|segment| segment.number < oldest)
+            && let Some(segment) = self.segments.pop_front()
+        {
+            if !self.has_spare && segment.length == self.options.segment_bytes {
+                self.disk.rename(&name(segment.number), SPARE)?;
+                self.has_spare = true;
+            } else {
+                self.disk.remove(&name(segment.number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what still counts anew, and drops all segments before.
+    fn compact(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let mut state = State::default();
+        let mut chain = None;
+        for segment in &self.segments {
+            let (_, bytes) = read_segment(&self.disk, segment.number)?;
+            let walk = walk(&bytes, self.log, segment.number, chain, &mut state)
+                .map_err(|(_, _, what)| io::Error::other(what))?;
+            chain = Some(walk.tip);
+        }
+        let kept = self.segments.front().map_or(0, |segment| segment.number);
+        let first = self.newest().number + 1;
+        self.begin_segment(kept, 0)?;
+        let room = (self.options.segment_bytes / 4) as usize;
+        let mut records: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        for slot in (self.trimmed.0..).map(Slot).take(ACCEPT_WINDOW_SLOTS as usize) {
+            let Some((held, value)) = state.accepted(slot) else { continue };
+            bytes += value.wire_bytes_max();
+            match records.last_mut() {
+                Some(Record::Accept { ballot, first, values })
+                    if ballot == held && first.plus(values.len() as u64) == slot =>
+                {
+                    values.push(value.clone());
+                }
+                _ => records.push(Record::Accept {
+                    ballot: *held,
+                    first: slot,
+                    values: vec![value.clone()],
+                }),
+            }
+            if bytes > room {
+                self.copy(&mut records, kept)?;
+                bytes = 0;
+            }
+        }
+        self.copy(&mut records, kept)?;
+        self.begin_segment(first, 0)?;
+        self.drop_below(first)?;
+        self.compact_at = COMPACT_SEGMENTS_MIN.max(2 * self.segments.len());
+        Ok(())
+    }
+
+    fn copy(&mut self, records: &mut Vec<Record>, kept: u64) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        self.encode(&mut buffer, records)?;
+        let bytes = frame_bytes(buffer.len() - frame::HEADER_BYTES);
+        if self.tip.at + bytes as u64 > self.newest().length {
+            self.begin_segment(kept, bytes)?;
+        }
+        self.write(&mut buffer, records)?;
+        records.clear();
+        self.flush()
+    }
+
+    fn encode(&self, into: &mut Vec<u8>, records: &[Record]) -> io::Result<()> {
+        frame::begin(into);
+        records.iter().try_for_each(|record| write_record(into, record))
+    }
+
+    /// Writes a begun frame, for which there is room.
+    fn write(&mut self, frame: &mut Vec<u8>, records: &[Record]) -> io::Result<()> {
+        assert!(!self.unsynced, "at most one frame is unsynced at any time");
+        let Tip { at, number, previous } = self.tip;
+        let segment = self.newest().number;
+        let place = Place { log: self.log, segment, number, previous };
+        let check = frame::seal(frame, Kind::Burst, place);
+        self.file.write_at(at, frame)?;
+        self.unsynced = true;
+        self.tip = Tip { at: at + frame.len() as u64, number: number + 1, previous: check };
+        let newest = self.segments.back_mut().expect("a log has a newest segment");
+        for record in records {
+            newest.end = newest.end.max(end_of(record));
+            match record {
+                Record::Promise(ballot) | Record::Accept { ballot, .. } => {
+                    self.promised = self.promised.max(Some(*ballot));
+                }
+                Record::Trim(slot) => self.trimmed = self.trimmed.max(*slot),
+            }
+        }
+        Ok(())
+    }
+
+    fn append_burst(&mut self, records: &[Record]) -> io::Result<()> {
+        self.flush()?;
+        let mut buffer = std::mem::take(&mut self.frame);
+        self.encode(&mut buffer, records)?;
+        let bytes = frame_bytes(buffer.len() - frame::HEADER_BYTES);
+        if self.tip.at + bytes as u64 > self.newest().length {
+            self.rotate(bytes)?;
+        }
+        self.write(&mut buffer, records)?;
+        self.frame = buffer;
+        Ok(())
+    }
+
+    /// Makes the frame that is not durable yet, if there is one, durable.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.unsynced && self.options.waits && !plant::is(Plant::SyncSkipped) {
+            let synced = self.file.sync();
+            if synced.is_err() && plant::is(Plant::FailedSyncRetried) {
+                self.file.sync()?;
+            } else {
+                synced?;
+            }
+        }
+        self.unsynced = false;
+        Ok(())
+    }
+
+    /// Runs a call, unless one has failed before.
+    fn guarded(&mut self, call: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("an earlier call to the acceptor's log has failed"));
+        }
+        // Stays so if the call does not come back.
+        self.failed = true;
+        call(self)?;
+        self.failed = false;
+        Ok(())
+    }
+}
+
+impl<D: Disk> Storage<Record> for SegmentLog<D> {
+    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+        if plant::is(Plant::AcceptanceApart) {
+            let (later, now) = std::mem::take(records)
+                .into_iter()
+                .partition(|record| matches!(record, Record::Accept { .. }));
+            *records = std::mem::replace(&mut self.put_off, later);
+            records.extend(now);
+        }
+        self.guarded(|log| log.append_burst(records))?;
+        records.clear();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.guarded(Self::flush)
+    }
+}
+
+fn damaged<D: Disk>(disk: &D, number: u64, at: usize, what: &'static str) -> OpenError {
+    OpenError::Damaged { file: disk.describe(&name(number)), offset: at as u64, what }
+}
+
+fn read_segment<D: Disk>(disk: &D, number: u64) -> io::Result<(D::File, Vec<u8>)> {
+    let file = disk.open(&name(number))?.ok_or(io::ErrorKind::NotFound)?;
+    let mut bytes = vec![0; file.length()? as usize];
+    file.read_at(0, &mut bytes)?;
+    Ok((file, bytes))
+}
+
+/// The head of a segment; nothing if it was never finished.
+fn head_at<D: Disk>(disk: &D, log: u64, number: u64) -> Result<Option<Head>, OpenError> {
+    let (_, bytes) = read_segment(disk, number)?;
+    let head = frame::read(&bytes)
+        .filter(|frame| frame.place.log == log && frame.place.segment == number)
+        .and_then(|frame| read_head(&frame));
+    if head.is_none() && find_frame(&bytes, 0, log, number).is_some() {
+        return Err(damaged(disk, number, 0, "its first record fails its check"));
+    }
+    Ok(head)
+}
+
+/// The first frame of this segment from `start` on, wherever a frame could begin.
+fn find_frame(bytes: &[u8], start: usize, log: u64, segment: u64) -> Option<usize> {
+    (start..bytes.len()).step_by(SECTOR_BYTES).find(|at| {
+        frame::read(&bytes[*at..])
+            .is_some_and(|frame| frame.place.log == log && frame.place.segment == segment)
+    })
+}
+
+/// What a segment was found to hold.
+struct Walk {
+    /// Where the next frame goes.
+    tip: Tip,
+    /// Where the last frame begins.
+    last: usize,
+    /// Every slot accepted in is below this.
+    end: Slot,
+}
+
+/// Goes through a segment, adds its records to `state` and says where it ends.
+/// `chain` is the end of the segment before, if that counts still. An error names
+/// segment, byte and what is wrong.
+fn walk(
+    bytes: &[u8],
+    log: u64,
+    segment: u64,
+    chain: Option<Tip>,
+    state: &mut State,
+) -> Result<Walk, (u64, usize, &'static str)> {
+    const UNREADABLE: &str = "a record that passes its check cannot be understood";
+    let head = frame::read(bytes).filter(|f| f.place.log == log && f.place.segment == segment);
+    let Some((first, head)) = head.and_then(|frame| Some((frame, read_head(&frame)?))) else {
+        return Err((segment, 0, "its first record fails its check"));
+    };
+    let lenient = plant::is(Plant::MiddleTakenForTail);
+    if let Some(before) = chain
+        && !lenient
+        && (first.place.number, first.place.previous) != (before.number, before.previous)
+    {
+        let at = before.at as usize;
+        return Err((segment - 1, at, "a record in the middle of the log fails its check"));
+    }
+    if let Some(ballot) = head.promised {
+        state.apply(&Record::Promise(ballot));
+    }
+    state.apply(&Record::Trim(head.trimmed));
+    let mut tip =
+        Tip { at: first.bytes() as u64, number: first.place.number + 1, previous: first.check };
+    let (mut last, mut end) = (0, Slot::ZERO);
+    while let Some(frame) = bytes.get(tip.at as usize..).and_then(frame::read) {
+        let expected = Place { log, segment, number: tip.number, previous: tip.previous };
+        let fits = frame.kind == Kind::Burst && frame.place == expected;
+        if !fits && !plant::is(Plant::OldFramesCount) {
+            break;
+        }
+        let at = tip.at as usize;
+        for record in read_records(frame.payload).ok_or((segment, at, UNREADABLE))? {
+            end = end.max(end_of(&record));
+            state.apply(&record);
+        }
+        last = at;
+        tip = Tip {
+            at: (at + frame.bytes()) as u64,
+            number: frame.place.number + 1,
+            previous: frame.check,
+        };
+    }
+    let at = tip.at as usize;
+    if !lenient && find_frame(bytes, at, log, segment).is_some() {
+        return Err((segment, at, "a record in the middle of the log fails its check"));
+    }
+    Ok(Walk { tip, last, end })
+}

@@ -1,0 +1,517 @@
+//! The acceptor's log on a disk that loses its power at every single call.
+
+use super::disk::{Disk, DiskFile};
+use super::error::OpenError;
+use super::plant::{self, Plant};
+use super::segment_log::{Options, SegmentLog, is_log_file};
+use crate::message::Request;
+use crate::paxos::Storage;
+use crate::paxos::acceptor::{Record, State};
+use crate::sim::disk::{Fault, SimDisk, Survival};
+use crate::types::{Ballot, DirectoryId, Slot, Value};
+use fastrand::Rng;
+
+const DIRECTORY: DirectoryId = DirectoryId(0x1d);
+const SMALL: Options = Options { segment_bytes: 8 << 10, waits: true };
+
+/// What an acceptor would remember next, drawn at random; the value of a slot at a
+/// ballot is always the same one.
+fn burst(rng: &mut Rng, state: &State) -> Vec<Record> {
+    let mut ballot = state.promised().unwrap_or_default();
+    let mut records = Vec::new();
+    for _ in 0..rng.u32(1..=3) {
+        match rng.u32(..20) {
+            0 => {
+                ballot = Ballot(ballot.0 + rng.u64(1..4));
+                records.push(Record::Promise(ballot));
+            }
+            1..=3 => records.push(Record::Trim(state.trimmed().plus(rng.u64(0..12)))),
+            4 => {
+                ballot = Ballot(ballot.0 + 1);
+                records.push(accept(rng, ballot, state.trimmed()));
+            }
+            _ => records.push(accept(rng, ballot, state.trimmed())),
+        }
+    }
+    records
+}
+
+/// Some values of slots not far above `trimmed`.
+fn accept(rng: &mut Rng, ballot: Ballot, trimmed: Slot) -> Record {
+    let first = trimmed.plus(rng.u64(..30));
+    let values = (0..rng.u64(1..4)).map(|step| value(first.plus(step), ballot)).collect();
+    Record::Accept { ballot, first, values }
+}
+
+fn value(slot: Slot, ballot: Ballot) -> Value {
+    let length = (slot.0 * 37 + ballot.0 * 101) % 300;
+    if length < 20 {
+        return Value::Noop;
+    }
+    let line = format!("{slot}.{ballot} {}", "x".repeat(length as usize));
+    Value::Command(Request::new(7, 1, slot.0, &line).command)
+}
+
+fn apply(state: &mut State, records: &[Record]) {
+    records.iter().for_each(|record| state.apply(record));
+}
+
+/// One life after another on one disk, and what must have survived.
+struct Lives {
+    disk: SimDisk,
+    log: Option<SegmentLog<SimDisk>>,
+    rng: Rng,
+    /// Everything that somebody may have been told.
+    acknowledged: State,
+    /// The burst whose sync has not returned.
+    in_flight: Vec<Record>,
+    /// How long a promise to somebody who never proposes still holds all others off.
+    quiet: u32,
+}
+
+impl Lives {
+    fn begin(seed: u64, options: Options) -> Lives {
+        let disk = SimDisk::new(Rng::with_seed(seed ^ 0xd15c));
+        let log = SegmentLog::create(disk.clone(), DIRECTORY, options).unwrap();
+        Lives {
+            disk,
+            log: Some(log),
+            rng: Rng::with_seed(seed),
+            acknowledged: State::default(),
+            in_flight: Vec::new(),
+            quiet: 0,
+        }
+    }
+
+    fn next_burst(&mut self) -> Vec<Record> {
+        let state = &self.acknowledged;
+        if self.quiet > 0 {
+            self.quiet -= 1;
+            return vec![Record::Trim(state.trimmed().plus(self.rng.u64(..3)))];
+        }
+        if self.rng.u32(..40) == 0 {
+            self.quiet = self.rng.u32(..80);
+            return vec![Record::Promise(Ballot(state.promised().unwrap_or_default().0 + 1))];
+        }
+        burst(&mut self.rng, state)
+    }
+
+    /// One burst; false if the disk failed, and the process ends with it.
+    fn commit(&mut self) -> bool {
+        self.in_flight = self.next_burst();
+        let log = self.log.as_mut().unwrap();
+        let mut records = self.in_flight.clone();
+        if log.append(&mut records).and_then(|()| log.sync()).is_err() {
+            assert!(log.append(&mut vec![Record::Trim(Slot(0))]).is_err(), "a failed log fails on");
+            assert!(log.sync().is_err(), "a failed log fails on");
+            self.log = None;
+            return false;
+        }
+        apply(&mut self.acknowledged, &self.in_flight);
+        self.in_flight.clear();
+        true
+    }
+
+    /// Opens the log again; what it remembers must be everything acknowledged, with
+    /// or without the burst in flight, and nothing else.
+    fn open(&mut self, options: Options) -> Result<(), String> {
+        let mut opened = SegmentLog::open(self.disk.clone(), DIRECTORY, options);
+        while let Err(OpenError::Io(_)) = opened {
+            // A fault that was due has struck the opening: somebody starts it again.
+            self.disk.crash_process();
+            opened = SegmentLog::open(self.disk.clone(), DIRECTORY, options);
+        }
+        let (log, state) = opened.map_err(|error| format!("does not open: {error}"))?;
+        let mut with = self.acknowledged.clone();
+        apply(&mut with, &self.in_flight);
+        if state != self.acknowledged && state != with {
+            return Err(differs(&state, &self.acknowledged));
+        }
+        self.in_flight.clear();
+        self.acknowledged = state;
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// The same lives on a copy of the disk, which goes its own way.
+    fn fork(&mut self) -> Lives {
+        Lives {
+            disk: self.disk.fork(self.rng.fork()),
+            log: None,
+            rng: self.rng.fork(),
+            acknowledged: self.acknowledged.clone(),
+            in_flight: self.in_flight.clone(),
+            quiet: self.quiet,
+        }
+    }
+}
+
+fn differs(found: &State, expected: &State) -> String {
+    let brief = |state: &State| {
+        format!("promise {:?}, trim {}, {} slots", state.promised(), state.trimmed(), state.len())
+    };
+    format!("remembers {}, acknowledged was {}", brief(found), brief(expected))
+}
+
+/// The power goes at call `call`, at byte `tear`; what is left in several ways is
+/// opened, used on, and cut again.
+fn survives(seed: u64, commits: usize, call: u64, tear: usize) -> Result<bool, String> {
+    let mut lives = Lives::begin(seed, SMALL);
+    lives.disk.cut_at(call, tear);
+    for _ in 0..commits {
+        if !lives.commit() {
+            break;
+        }
+    }
+    if !lives.disk.is_dark() {
+        return Ok(false);
+    }
+    use Survival::{Everything, Nothing, Random};
+    for survival in [Nothing, Everything, Random, Random] {
+        let mut fork = lives.fork();
+        fork.disk.power_cut(survival);
+        fork.open(SMALL)?;
+        for _ in 0..fork.rng.u32(..4) {
+            assert!(fork.commit());
+        }
+        fork.disk.power_cut(Random);
+        fork.open(SMALL).map_err(|error| format!("the second time: {error}"))?;
+    }
+    Ok(true)
+}
+
+#[test]
+fn a_power_cut_at_every_call_of_a_thousand_bursts_loses_nothing_acknowledged() {
+    let (seed, commits) = (4, 1_000);
+    let mut tears = Rng::with_seed(seed);
+    let first = Lives::begin(seed, SMALL).disk.calls();
+    let mut calls = 0;
+    for call in first.. {
+        let tear = tears.usize(..1_500);
+        match survives(seed, commits, call, tear) {
+            Ok(true) => calls += 1,
+            Ok(false) => break,
+            Err(error) => panic!("power cut at call {call}, byte {tear} (seed {seed}): {error}"),
+        }
+    }
+    assert!(calls > 2 * commits, "{calls} calls");
+}
+
+#[test]
+fn a_write_torn_at_every_byte_loses_nothing_acknowledged() {
+    for seed in 0..4 {
+        let first = Lives::begin(seed, SMALL).disk.calls();
+        // Every second call is a write, until a segment is full: these meet both.
+        for call in (first + 10..first + 50).step_by(7) {
+            for tear in 0..1_600 {
+                let survived = survives(seed, 60, call, tear);
+                assert!(survived.is_ok(), "seed {seed}, call {call}, byte {tear}: {survived:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_power_may_go_while_the_log_is_being_opened() {
+    for seed in 0..40 {
+        let mut lives = Lives::begin(seed, SMALL);
+        let cut = lives.disk.calls() + lives.rng.u64(..120);
+        lives.disk.cut_at(cut, lives.rng.clone().usize(..900));
+        while lives.commit() {}
+        lives.disk.power_cut(Survival::Random);
+        for step in 0.. {
+            let mut fork = lives.fork();
+            fork.disk.cut_at(fork.disk.calls() + step, fork.rng.usize(..9_000));
+            let opened = SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL).is_ok();
+            let dark = fork.disk.is_dark();
+            assert!(opened != dark, "seed {seed}, step {step}");
+            fork.disk.power_cut(Survival::Random);
+            fork.open(SMALL).unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
+            if opened {
+                break;
+            }
+        }
+    }
+}
+
+/// Ten lives on one disk, each ended in its own way. Says what went wrong.
+fn ten_lives(seed: u64) -> Result<(), String> {
+    let mut lives = Lives::begin(seed, SMALL);
+    for life in 0..10 {
+        let fate = lives.rng.u32(..4);
+        let soon = lives.disk.calls() + lives.rng.u64(..60);
+        match fate {
+            0 => lives.disk.cut_at(soon, lives.rng.usize(..1_500)),
+            1 | 2 => lives.disk.fail_at(soon, Fault::Device),
+            _ => {}
+        }
+        for _ in 0..lives.rng.u32(1..40) {
+            if !lives.commit() {
+                break;
+            }
+        }
+        if fate == 3 && lives.log.is_some() {
+            // Killed between the write and its sync.
+            lives.in_flight = lives.next_burst();
+            let log = lives.log.as_mut().unwrap();
+            let _ = log.append(&mut lives.in_flight.clone());
+        }
+        lives.log = None;
+        if fate == 0 || lives.rng.bool() {
+            lives.disk.power_cut(Survival::Random);
+        } else {
+            lives.disk.crash_process();
+        }
+        lives.open(SMALL).map_err(|error| format!("seed {seed}, life {life}: {error}"))?;
+        if lives.rng.u32(..4) == 0 {
+            // Nothing that was said after opening may be lost either.
+            lives.log = None;
+            lives.disk.power_cut(Survival::Random);
+            let again = lives.open(SMALL);
+            again.map_err(|error| format!("seed {seed}, life {life}, at once: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn killed_cut_off_and_failed_processes_lose_nothing_acknowledged() {
+    for seed in 0..400 {
+        ten_lives(seed).unwrap();
+    }
+}
+
+/// Flips bits all over the disk of a log that has run for a while. Says what went
+/// wrong.
+fn flipped_bits(seed: u64) -> Result<u32, String> {
+    let mut lives = Lives::begin(seed, SMALL);
+    let mut before = State::default();
+    for _ in 0..60 {
+        before.clone_from(&lives.acknowledged);
+        assert!(lives.commit());
+    }
+    let mut refused = 0;
+    for _ in 0..60 {
+        let mut fork = lives.fork();
+        fork.disk.power_cut(Survival::Everything);
+        let files = fork.disk.durable_files();
+        let (name, length) = &files[fork.rng.usize(..files.len())];
+        let (byte, bit) = (fork.rng.usize(..*length), fork.rng.u32(..8));
+        fork.disk.flip_bit(name, byte, bit);
+        match SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL) {
+            Ok((_, state)) if state == lives.acknowledged || state == before => {}
+            Ok((_, state)) => {
+                let said = differs(&state, &lives.acknowledged);
+                return Err(format!("seed {seed}, {name} byte {byte} bit {bit}: {said}"));
+            }
+            Err(OpenError::Io(error)) => return Err(format!("seed {seed}: {error}")),
+            Err(OpenError::Damaged { .. } | OpenError::Missing { .. }) => refused += 1,
+        }
+    }
+    Ok(refused)
+}
+
+#[test]
+fn a_flipped_bit_is_repaired_or_refused() {
+    let refused: u32 = (0..60).map(|seed| flipped_bits(seed).unwrap()).sum();
+    assert!(refused > 200, "{refused} refusals: the bits fell beside the log");
+}
+
+/// Which of the searches above finds a planted bug, and with which seed.
+fn hunted(bug: Plant) -> Option<String> {
+    plant::set(Some(bug));
+    let cut = |seed: u64| {
+        let first = Lives::begin(seed, SMALL).disk.calls();
+        survives(seed, 60, first + 2 + seed % 100, 700).map(|_| ())
+    };
+    let found = (0..400)
+        .find_map(|seed| ten_lives(seed).err().map(|said| format!("ten lives: {said}")))
+        .or_else(|| (0..400).find_map(|seed| cut(seed).err().map(|said| format!("cut: {said}"))))
+        .or_else(|| {
+            (0..60).find_map(|seed| flipped_bits(seed).err().map(|said| format!("flips: {said}")))
+        });
+    plant::set(None);
+    found
+}
+
+#[test]
+fn planted_bugs_are_caught() {
+    for bug in [
+        Plant::SyncSkipped,
+        Plant::AcceptanceApart,
+        Plant::FailedSyncRetried,
+        Plant::OpeningDoesNotSync,
+        Plant::OldFramesCount,
+        Plant::MiddleTakenForTail,
+        Plant::PromiseLeftBehind,
+        Plant::DroppedTooEarly,
+    ] {
+        let found = hunted(bug).unwrap_or_else(|| panic!("nothing catches {bug:?}"));
+        println!("{bug:?}: {found}");
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_even_without_waiting_for_the_disk() {
+    let lazy = Options { waits: false, ..SMALL };
+    let mut lives = Lives::begin(3, lazy);
+    let syncs = lives.disk.syncs();
+    for _ in 0..300 {
+        assert!(lives.commit());
+    }
+    assert_eq!(lives.disk.syncs(), syncs, "nothing waits for the disk");
+    lives.disk.crash_process();
+    let before = lives.acknowledged.clone();
+    // The next life waits: all that it read is durable once it is open.
+    lives.open(SMALL).unwrap();
+    assert_eq!(lives.acknowledged, before);
+    lives.disk.power_cut(Survival::Nothing);
+    lives.open(SMALL).unwrap();
+    assert_eq!(lives.acknowledged, before);
+}
+
+#[test]
+fn one_burst_is_one_write_and_one_sync() {
+    let mut lives = Lives::begin(5, Options::default());
+    let (calls, syncs) = (lives.disk.calls(), lives.disk.syncs());
+    for _ in 0..100 {
+        assert!(lives.commit());
+    }
+    assert_eq!(lives.disk.calls() - calls, 200);
+    assert_eq!(lives.disk.syncs() - syncs, 100);
+}
+
+#[test]
+fn the_disk_stays_bounded_while_the_trim_mark_advances() {
+    let mut lives = Lives::begin(6, SMALL);
+    let mut most = 0;
+    for _ in 0..5_000 {
+        assert!(lives.commit());
+        most = most.max(lives.disk.used());
+    }
+    assert!(lives.acknowledged.trimmed() > Slot(1_000));
+    let segments = most / SMALL.segment_bytes;
+    assert!(segments <= 12, "{segments} segments");
+    lives.disk.power_cut(Survival::Random);
+    lives.open(SMALL).unwrap();
+}
+
+#[test]
+fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
+    let disk = SimDisk::new(Rng::with_seed(1));
+    let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
+    let mut state = State::default();
+    for ballot in (0..4_000).map(Ballot) {
+        let values = (0..4).map(|slot| value(Slot(slot), ballot)).collect();
+        let record = Record::Accept { ballot, first: Slot(ballot.0 % 9), values };
+        state.apply(&record);
+        log.append(&mut vec![record]).unwrap();
+        log.sync().unwrap();
+        assert!(log.segments() <= 40, "{} segments", log.segments());
+    }
+    let mut disk = disk;
+    disk.power_cut(Survival::Nothing);
+    let (_, found) = SegmentLog::open(disk, DIRECTORY, SMALL).unwrap();
+    assert_eq!(found, state);
+}
+
+#[test]
+fn replay_takes_the_highest_ballot_in_whatever_order() {
+    let disk = SimDisk::new(Rng::with_seed(1));
+    let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
+    for ballot in [3, 5, 4].map(Ballot) {
+        let record =
+            Record::Accept { ballot, first: Slot(0), values: vec![value(Slot(50), ballot)] };
+        log.append(&mut vec![record]).unwrap();
+        log.sync().unwrap();
+    }
+    let mut disk = disk;
+    disk.crash_process();
+    let (_, state) = SegmentLog::open(disk, DIRECTORY, SMALL).unwrap();
+    assert_eq!(state.promised(), Some(Ballot(5)));
+    assert_eq!(state.accepted(Slot(0)), Some(&(Ballot(5), value(Slot(50), Ballot(5)))));
+}
+
+#[test]
+fn a_log_of_another_directory_is_refused() {
+    let mut lives = Lives::begin(7, SMALL);
+    assert!(lives.commit());
+    lives.disk.crash_process();
+    let opened = SegmentLog::open(lives.disk.clone(), DirectoryId(2), SMALL);
+    assert!(matches!(opened, Err(OpenError::Damaged { .. })));
+    let empty = SimDisk::new(Rng::with_seed(1));
+    let opened = SegmentLog::open(empty, DIRECTORY, SMALL);
+    assert!(matches!(opened, Err(OpenError::Missing { .. })));
+}
+
+#[test]
+fn a_segment_that_went_missing_is_refused() {
+    let mut lives = Lives::begin(8, SMALL);
+    while lives.log.as_ref().unwrap().segments() < 3 {
+        assert!(lives.commit());
+    }
+    let files = lives.disk.list().unwrap();
+    let segments: Vec<_> = files.iter().filter(|name| !name.ends_with("spare")).collect();
+    for name in &segments[..segments.len() - 1] {
+        let mut fork = lives.fork();
+        fork.disk.power_cut(Survival::Everything);
+        fork.disk.remove(name).unwrap();
+        let opened = SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL);
+        assert!(matches!(opened, Err(OpenError::Missing { .. })), "{name}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_refused() {
+    let mut lives = Lives::begin(9, SMALL);
+    for _ in 0..30 {
+        assert!(lives.commit());
+    }
+    lives.disk.crash_process();
+    for read in 0..3 {
+        let mut fork = lives.fork();
+        fork.disk.fail_read_at(fork.disk.reads() + read);
+        let opened = SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL);
+        assert!(matches!(opened, Err(OpenError::Io(_))), "read {read}");
+        fork.disk.crash_process();
+        fork.open(SMALL).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_fails_the_burst_and_a_restart_with_space_goes_on() {
+    let mut lives = Lives::begin(10, SMALL);
+    lives.disk.limit(Some(5 * SMALL.segment_bytes / 2));
+    let mut commits = 0;
+    while lives.commit() {
+        commits += 1;
+    }
+    assert!(commits > 5, "{commits}");
+    lives.disk.crash_process();
+    lives.open(SMALL).unwrap();
+    lives.disk.crash_process();
+    lives.disk.limit(None);
+    lives.open(SMALL).unwrap();
+    for _ in 0..100 {
+        assert!(lives.commit());
+    }
+}
+
+#[test]
+fn a_burst_longer_than_a_segment_gets_one_of_its_own() {
+    let mut lives = Lives::begin(11, SMALL);
+    let long = Value::Command(Request::new(7, 1, 0, &"y".repeat(40_000)).command);
+    let record = Record::Accept { ballot: Ballot(9), first: Slot(0), values: vec![long] };
+    let log = lives.log.as_mut().unwrap();
+    log.append(&mut vec![record.clone()]).unwrap();
+    log.sync().unwrap();
+    lives.acknowledged.apply(&record);
+    for _ in 0..50 {
+        assert!(lives.commit());
+    }
+    lives.disk.power_cut(Survival::Random);
+    lives.open(SMALL).unwrap();
+    assert!(lives.disk.list().unwrap().iter().all(|name| is_log_file(name)));
+    let file = lives.disk.open(&lives.disk.list().unwrap()[0]).unwrap().unwrap();
+    assert!(file.length().unwrap() >= SMALL.segment_bytes);
+}
