@@ -7,6 +7,8 @@
 CARGO   ?= cargo
 ARGS    ?=
 LOG_DIR ?= logs/run
+SEED    ?= 1
+SEEDS   ?= 1000
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
@@ -16,7 +18,8 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
              proposer-0-fail-after-proposal stress-test-0
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
-.PHONY: help build run check fmt-check clippy doc-check test test-scenario compare clean \
+.PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
+        search-planted clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -51,6 +54,12 @@ test-scenario: build ## run all eight scenarios and compare the chat logs
 
 $(SCENARIO_TARGETS): test-scenario-%: build
 	$(BIN)/driver --test_type $* $(ARGS)
+
+simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= for one)
+	$(BIN)/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
+	$(CARGO) run --locked --bin simulate -- --plant all --seeds 20000 $(ARGS)
 
 compare: build ## compare the chat logs in LOG_DIR (default logs/run)
 	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)

@@ -5,8 +5,9 @@
 #
 #   scripts/run.sh BIN_DIR LOG_DIR [client options]
 #
-# The replicas keep their state in LOG_DIR, so the next run goes on with this chat;
-# what they say goes to LOG_DIR/replica<id>.err.
+# Chat logs go to LOG_DIR/learner<id>.txt, what the replicas say to
+# LOG_DIR/replica<id>.err. Replicas keep no durable state yet: each run is a new chat,
+# and they keep the logs of the one before as learner<id>.txt.1, .2, ….
 set -u
 
 bin=$1
@@ -68,5 +69,9 @@ while [ "$tenths" -gt 0 ]; do
     tenths=$((tenths - 1))
 done
 
+# Only for whoever types.
+if [ -t 0 ] && [ -t 1 ]; then
+    echo "three replicas run, their chat logs are $log_dir/learner<id>.txt; type lines, Ctrl-D ends" >&2
+fi
 "$bin/client" --f $f --config_path $config --die_with_parent "$@"
 exit $?

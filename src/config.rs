@@ -14,7 +14,7 @@
 //! the option, and every program ends with [`EXIT_USAGE`] on them.
 //!
 //! *The command line* is in [`command_line`]: [`parse_args`], values with a range
-//! ([`Bounded`], [`Percent`]), [`usage_error`], logging, and [`derive_seed`].
+//! ([`Bounded`], [`Percent`]), [`usage_error`] and logging.
 //!
 //! What this does not do: watch the file, or look at any address other than by
 //! resolving it. Files may differ between hosts in the addresses (NAT, proxies);
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 pub mod command_line;
 
 pub use command_line::{
-    Bounded, EXIT_FAILED, EXIT_USAGE, Parsed, Percent, derive_seed, init_logging, one_line, parse,
+    Bounded, EXIT_FAILED, EXIT_USAGE, LogLevel, Parsed, Percent, init_logging, one_line, parse,
     parse_args, say, usage_error,
 };
 

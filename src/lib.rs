@@ -11,6 +11,7 @@ pub mod paxos;
 pub mod quorum;
 pub mod runtime;
 pub mod scenario;
+pub mod seed;
 pub mod sim;
 pub mod storage;
 pub mod types;

@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 pub const MESSAGE_SLOTS_MAX: usize = 8_192;
 
 /// From one replica to another, or to itself (then it never meets the network).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// For the replica role: warm-up and membership.
     Replica(ToReplica),
@@ -61,7 +61,7 @@ pub enum Message {
 }
 
 /// Warm-up and membership. The only messages that travel without a cluster id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToReplica {
     /// "I am here": sent to all until started, and afterwards in answer to whoever
     /// still asks.
@@ -75,7 +75,7 @@ pub enum ToReplica {
 }
 
 /// What a replica knows of its cluster's directories.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ready {
     /// The sender's own directory.
     pub directory: DirectoryId,
@@ -90,7 +90,7 @@ pub struct Ready {
 }
 
 /// What an acceptor is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToAcceptor {
     /// Phase 1a, and the request for each page of the answer.
     Prepare {
@@ -105,7 +105,7 @@ pub enum ToAcceptor {
 
 /// Phase 2a: leader → every acceptor. Resent until the slots are applied at the
 /// leader; a repeated one is answered again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Accept {
     /// The leader's ballot.
     pub ballot: Ballot,
@@ -122,7 +122,7 @@ pub struct Accept {
 ///
 /// A receiver may decide a slot by it only if its own acceptance of that slot is
 /// at exactly this ballot; everything else it fetches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Decided {
     /// The ballot of the acceptances that were tallied.
     pub ballot: Ballot,
@@ -133,7 +133,7 @@ pub struct Decided {
 }
 
 /// What a proposer is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToProposer {
     /// A page of phase 1b.
     Promise(Promise),
@@ -178,7 +178,7 @@ pub enum ToProposer {
 /// Acceptor → owner of `ballot`, sent only once the promise is durable and while it
 /// is exactly that. The proposer counts an acceptor once, when its pages cover
 /// everything from the candidate's first undecided slot without a gap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// What is promised.
     pub ballot: Ballot,
@@ -199,7 +199,7 @@ pub struct Promise {
 }
 
 /// One slot's acceptance, as it stands in an acceptor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Accepted {
     /// Where.
     pub slot: Slot,
@@ -210,7 +210,7 @@ pub struct Accepted {
 }
 
 /// What a learner is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToLearner {
     /// Phase 2b: these slots are accepted here at exactly this ballot, durably.
     ///
@@ -243,7 +243,7 @@ pub enum ToLearner {
 }
 
 /// Consecutive slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SlotRange {
     /// The first of them.
     pub first: Slot,
@@ -252,7 +252,7 @@ pub struct SlotRange {
 }
 
 /// Every replica → every peer, a few times a suspicion period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// This life of the sender: rounds begin anew with each.
     pub boot: BootId,
@@ -276,7 +276,7 @@ pub struct Heartbeat {
 }
 
 /// From a client to a replica.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientMessage {
     /// Who are you, and how far is the log? Sent before a session is opened.
     Hello,
@@ -285,7 +285,7 @@ pub enum ClientMessage {
 }
 
 /// A command, and what a replica must know to answer it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Request {
     /// The command.
     pub command: Command,
@@ -296,7 +296,7 @@ pub struct Request {
 }
 
 /// From a replica to a client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// To a hello. The frame around it carries the cluster id.
     Welcome {

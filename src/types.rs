@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::SocketAddr;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// The most replicas a cluster may have: a set of them fits one machine word.
@@ -193,8 +194,22 @@ impl ClusterId {
 
 /// Where a client's datagram came from, and so where its answer goes. To the
 /// protocol it is an opaque label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address(pub SocketAddr);
+
+/// By value, so that a hash of messages is the same on every host.
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ip = match self.0.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let bits = ip.to_bits();
+        state.write_u64((bits >> 64) as u64);
+        state.write_u64(bits as u64);
+        state.write_u16(self.0.port());
+    }
+}
 
 /// The text of a chat line: UTF-8, at most [`LINE_BYTES_MAX`] bytes, shared and
 /// never copied inside a process.

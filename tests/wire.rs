@@ -602,8 +602,8 @@ fn long_messages_arrive(seed: u64, loss: f64) {
 #[test]
 fn long_messages_of_many_senders_arrive_whole_over_a_wire_that_loses_a_third() {
     for seed in 0..20 {
-        long_messages_arrive(seed, 0);
-        long_messages_arrive(seed, 30);
+        long_messages_arrive(seed, 0.0);
+        long_messages_arrive(seed, 0.3);
     }
 }
 
@@ -686,12 +686,12 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
 
 #[test]
 fn a_burst_with_a_long_line_arrives_on_real_sockets() {
-    a_burst_arrives(DATAGRAM_BYTES_DEFAULT, 0);
-    a_burst_arrives(DATAGRAM_BYTES_MIN, 0);
-    a_burst_arrives(65_507, 0);
+    a_burst_arrives(DATAGRAM_BYTES_DEFAULT, 0.0);
+    a_burst_arrives(DATAGRAM_BYTES_MIN, 0.0);
+    a_burst_arrives(65_507, 0.0);
 }
 
 #[test]
 fn a_burst_with_a_long_line_arrives_on_real_sockets_that_lose_a_third() {
-    a_burst_arrives(DATAGRAM_BYTES_DEFAULT, 30);
+    a_burst_arrives(DATAGRAM_BYTES_DEFAULT, 0.3);
 }

@@ -2,7 +2,9 @@
 
 use argh::FromArgs;
 use log::LevelFilter;
-use multipaxos::config::{Bounded, Config, F_MAX, Percent, init_logging, parse_args, usage_error};
+use multipaxos::config::{
+    Bounded, Config, F_MAX, LogLevel, Percent, init_logging, parse_args, usage_error,
+};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::process::{end_on_panic, entropy, fail};
@@ -37,8 +39,8 @@ struct Options {
     #[argh(option, default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
     /// off, error, warn, info, debug or trace (default warn)
-    #[argh(option, default = "LevelFilter::Warn")]
-    log_level: LevelFilter,
+    #[argh(option, default = "LogLevel(LevelFilter::Warn)")]
+    log_level: LogLevel,
     /// end when the parent process does
     #[argh(switch, hidden_help)]
     die_with_parent: bool,
@@ -46,7 +48,7 @@ struct Options {
 
 fn main() {
     let options: Options = parse_args("client", &["die_with_parent"]);
-    init_logging(options.log_level);
+    init_logging(options.log_level.0);
     end_on_panic();
     let f = options.f.0 as usize;
     let config = Config::load(&options.config_path, f).unwrap_or_else(|error| usage_error(error));

@@ -2,13 +2,15 @@
 
 use argh::FromArgs;
 use log::LevelFilter;
-use multipaxos::config::{Bounded, Config, F_MAX, Percent, init_logging, parse_args, usage_error};
+use multipaxos::config::{
+    Bounded, Config, F_MAX, LogLevel, Percent, cause, init_logging, parse_args, usage_error,
+};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::durable::StartError;
 use multipaxos::runtime::process::{end_on_panic, fail};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
 use multipaxos::storage::Durability;
-use multipaxos::types::{ReplicaId, Slot};
+use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
 use std::path::PathBuf;
 use std::process::exit;
 use std::str::FromStr;
@@ -28,7 +30,7 @@ struct Options {
     log_dir: PathBuf,
     /// which line of the configuration this is, from 0
     #[argh(option)]
-    replica_id: u8,
+    replica_id: Bounded<0, { REPLICAS_MAX as u64 - 1 }>,
     /// the slot in which the initial primary never proposes
     #[argh(option)]
     skip_slot: Option<Bounded<0, { u64::MAX }>>,
@@ -57,8 +59,8 @@ struct Options {
     #[argh(option, default = "ElectionMs(300, 600)")]
     election_ms: ElectionMs,
     /// off, error, warn, info, debug or trace (default info)
-    #[argh(option, default = "LevelFilter::Info")]
-    log_level: LevelFilter,
+    #[argh(option, default = "LogLevel(LevelFilter::Info)")]
+    log_level: LogLevel,
     /// die after so many accepts have left (fault injection)
     #[argh(option, hidden_help)]
     crash_after_accepts: Option<Bounded<1, { u32::MAX as u64 }>>,
@@ -86,12 +88,13 @@ impl FromStr for ElectionMs {
 
 fn main() {
     let options: Options = parse_args("replica", &["die_with_parent"]);
-    init_logging(options.log_level);
+    init_logging(options.log_level.0);
     end_on_panic();
     let f = options.f.0 as usize;
     let config = Config::load(&options.config_path, f).unwrap_or_else(|error| usage_error(error));
-    if usize::from(options.replica_id) >= config.n() {
-        let (id, last) = (options.replica_id, config.n() - 1);
+    let id = options.replica_id.0 as u8;
+    if usize::from(id) >= config.n() {
+        let last = config.n() - 1;
         usage_error(format!("--replica_id {id}: with --f {f} the ids are 0 to {last}"));
     }
     let election = options.election_ms;
@@ -101,11 +104,11 @@ fn main() {
             "--election_ms {election}: shorter than two heartbeats (--heartbeat_ms {heartbeat})"
         ));
     }
-    let own = || options.log_dir.join(format!("replica{}", options.replica_id));
+    let own = || options.log_dir.join(format!("replica{id}"));
     let data_dir = options.data_dir.unwrap_or_else(own);
     let data_dir_named = data_dir.display().to_string();
     let ran = run(ReplicaOptions {
-        id: ReplicaId(options.replica_id),
+        id: ReplicaId(id),
         config,
         log_dir: options.log_dir,
         data_dir,
@@ -121,8 +124,8 @@ fn main() {
     });
     match ran {
         Ok(()) => exit(0),
-        Err(StartError::LogDir(error)) => usage_error(format!("--log_dir {error}")),
-        Err(StartError::DataDir(error)) => usage_error(format!("--data_dir {error}")),
+        Err(StartError::LogDir(error)) => usage_error(format!("--log_dir {}", cause(&error))),
+        Err(StartError::DataDir(error)) => usage_error(format!("--data_dir {}", cause(&error))),
         Err(StartError::Foreign(refused)) => {
             usage_error(format!("--data_dir {data_dir_named}: {refused}"))
         }

@@ -25,7 +25,6 @@ use std::io::{self, LineWriter, Write};
 use std::process;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A run, a check or a cluster failed.
 pub const EXIT_FAILED: i32 = 1;
@@ -282,11 +281,6 @@ impl<W: Write> Write for Stamped<W> {
     }
 }
 
-/// A seed of its own for each part of a run (`replica 3`, `client 0`), all from one.
-pub fn derive_seed(seed: u64, salt: &str) -> u64 {
-    xxh3_64_with_seed(salt.as_bytes(), seed)
-}
-
 /// A whole number from `MIN` to `MAX`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bounded<const MIN: u64, const MAX: u64>(pub u64);
@@ -306,6 +300,19 @@ impl<const MIN: u64, const MAX: u64> FromStr for Bounded<MIN, MAX> {
 impl<const MIN: u64, const MAX: u64> fmt::Display for Bounded<MIN, MAX> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)
+    }
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLevel(pub LevelFilter);
+
+impl FromStr for LogLevel {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let level = text.parse().map_err(|_| "not one of off, error, warn, info, debug, trace")?;
+        Ok(LogLevel(level))
     }
 }
 
@@ -447,12 +454,5 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-    }
-
-    #[test]
-    fn seeds_differ_by_part_and_repeat() {
-        assert_eq!(derive_seed(591, "replica 0"), derive_seed(591, "replica 0"));
-        assert_ne!(derive_seed(591, "replica 0"), derive_seed(591, "replica 1"));
-        assert_ne!(derive_seed(591, "replica 0"), derive_seed(592, "replica 0"));
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! - The promise never goes down, and nothing that rests on a promise or an
 //!   acceptance leaves before that is durable (the outbox sees to it).
+//! - No ballot of this replica's own is licensed in two lives of the process.
 //! - A vote names exact slots accepted at exactly its ballot; no prefix is implied.
 //! - The ballot is checked before the slot: a stale leader learns nothing else.
 //! - What it holds is bounded: it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
@@ -18,6 +19,7 @@
 //! [`State`] is what survives; replaying its records in any state that contains
 //! them is harmless, since acceptances replay highest ballot first.
 
+use super::planted::Bug;
 use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
@@ -104,6 +106,15 @@ impl State {
         self.accepted.get(&slot)
     }
 
+    /// What is accepted from `first` on, below `upto`.
+    pub fn range(
+        &self,
+        first: Slot,
+        upto: Slot,
+    ) -> impl Iterator<Item = (&Slot, &(Ballot, Value))> {
+        self.accepted.range(first..upto.max(first))
+    }
+
     /// How many slots hold something.
     pub fn len(&self) -> usize {
         self.accepted.len()
@@ -132,6 +143,9 @@ pub struct Acceptor {
     settings: Settings,
     membership: Membership,
     state: State,
+    /// What was promised before this life of the process. If that is a ballot of this
+    /// replica's own, it is used up.
+    promised_before: Option<Ballot>,
     /// Votes of this burst, to leave as one message a ballot.
     votes: Vec<(Ballot, SlotRange)>,
     /// The promise has risen, or a reminder is due.
@@ -142,7 +156,8 @@ impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a
     /// replica's first start.
     pub fn new(settings: Settings, membership: Membership, state: State) -> Self {
-        Acceptor { settings, membership, state, votes: Vec::new(), announce: true }
+        let promised_before = state.promised;
+        Acceptor { settings, membership, state, promised_before, votes: Vec::new(), announce: true }
     }
 
     /// What it remembers.
@@ -154,6 +169,14 @@ impl Acceptor {
         let before = self.state.promised;
         self.state.apply(&record);
         assert!(self.state.promised >= before, "a promise never goes down");
+        let planted = self.settings.planted;
+        match record {
+            Record::Accept { .. } if planted.has(Bug::AcceptanceDoesNotPromise) => {
+                self.state.promised = before;
+            }
+            Record::Trim(_) if planted.has(Bug::TrimForgetsPromise) => self.state.promised = None,
+            _ => {}
+        }
         self.announce |= self.state.promised > before;
         out.persist(record);
     }
@@ -167,6 +190,15 @@ impl Acceptor {
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
         match self.state.promised {
             Some(promised) if ballot < promised => return self.refuse(ballot, promised, out),
+            // The licence to use a ballot is the rise of the promise to it, in this life:
+            // what was proposed under it in an earlier one is forgotten.
+            Some(promised)
+                if self.promised_before == Some(ballot)
+                    && ballot.owner(self.settings.n) == self.settings.id
+                    && !self.settings.planted.has(Bug::BallotUsedAgainAfterRestart) =>
+            {
+                return self.refuse(ballot, promised, out);
+            }
             Some(promised) if ballot == promised => {}
             _ => self.record(Record::Promise(ballot), out),
         }
@@ -195,14 +227,23 @@ impl Acceptor {
             first,
             upto: accepted.last().map_or(start, |entry| entry.slot.next()),
             last,
-            trimmed: self.state.trimmed,
+            trimmed: match self.settings.planted.has(Bug::PromiseHidesTrimmedSlots) {
+                true => Slot::ZERO,
+                false => self.state.trimmed,
+            },
             accepted,
         }
     }
 
     fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
         let Accept { ballot, first, values, decided } = accept;
-        if let Some(promised) = self.state.promised
+        let stands = match self.state.accepted(first) {
+            held if self.settings.planted.has(Bug::AcceptChecksLastAccepted) => {
+                held.map(|(ballot, _)| *ballot)
+            }
+            _ => self.state.promised,
+        };
+        if let Some(promised) = stands
             && ballot < promised
         {
             return self.refuse(ballot, promised, out);

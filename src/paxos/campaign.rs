@@ -14,9 +14,10 @@
 //! Slots below the highest trim mark in the quorum are decided: the new leader
 //! proposes nothing there, its learner fetches them.
 
+use super::planted::Bug;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{Message, Promise, ToAcceptor};
-use crate::quorum::quorum;
+use crate::quorum::{ReplicaSet, quorum};
 use crate::types::{Ballot, ReplicaId, Slot, Time, Value};
 use std::collections::BTreeMap;
 
@@ -96,8 +97,30 @@ impl Campaign {
             resend_at: now,
             give_up_at: now.plus_us(settings.election_max_us),
         };
+        if settings.planted.has(Bug::CandidateCountsItselfUnpromised) {
+            campaign.licensed = true;
+            campaign.cursors[settings.id.index()].done = true;
+        }
         campaign.handle_timeout(now, out);
         campaign
+    }
+
+    /// Takes over another campaign's votes (a planted bug).
+    pub fn inherit(&mut self, votes: ReplicaSet) {
+        for (id, cursor) in self.cursors.iter_mut().enumerate() {
+            cursor.done |= votes.contains(ReplicaId(id as u8));
+        }
+    }
+
+    /// Who has promised so far.
+    pub fn votes(&self) -> ReplicaSet {
+        let mut votes = ReplicaSet::EMPTY;
+        for (id, cursor) in self.cursors.iter().enumerate() {
+            if cursor.done {
+                votes.insert(ReplicaId(id as u8));
+            }
+        }
+        votes
     }
 
     /// The ballot that is campaigned with.
@@ -149,22 +172,34 @@ impl Campaign {
         page: Promise,
         out: &mut Outbox<R>,
     ) -> Option<Mandate> {
-        if page.ballot != self.ballot || !is_well_formed(&page) {
+        let planted = self.settings.planted;
+        let old = page.ballot != self.ballot && !planted.has(Bug::OldPromisesCount);
+        if old || !is_well_formed(&page) {
             return None;
+        }
+        if page.last && planted.has(Bug::PromiserCountsTwice) {
+            self.promises = self.promises.saturating_sub(1);
         }
         let cursor = &mut self.cursors[from.index()];
         if cursor.done || page.first > cursor.covered {
             return None;
         }
-        if page.upto > cursor.covered || page.last {
+        let news = page.upto > cursor.covered || page.last;
+        if news {
             self.give_up_at = now.plus_us(self.settings.election_max_us);
         }
         cursor.covered = cursor.covered.max(page.upto);
         cursor.done = page.last;
         cursor.trimmed = cursor.trimmed.max(page.trimmed);
         for entry in page.accepted {
+            if entry.value == Value::Noop && planted.has(Bug::ChosenNoopIsNothing) {
+                continue;
+            }
             let held = self.values.get(&entry.slot);
-            if entry.slot >= self.first && held.is_none_or(|(ballot, _)| *ballot < entry.ballot) {
+            let higher = held.is_none_or(|(ballot, _)| {
+                *ballot < entry.ballot && !planted.has(Bug::FirstValueWins)
+            });
+            if entry.slot >= self.first && higher {
                 self.values.insert(entry.slot, (entry.ballot, entry.value));
             }
         }
@@ -172,7 +207,9 @@ impl Campaign {
             self.licensed = true;
             self.resend_at = now;
             self.handle_timeout(now, out);
-        } else {
+        } else if news {
+            // A page that comes again asks for nothing: whoever sent the first copy has
+            // been asked on, and each copy answered would be one more for ever after.
             self.prepare(from, out);
         }
         self.mandate()
@@ -186,6 +223,9 @@ impl Campaign {
         let marks = done().map(|cursor| cursor.trimmed);
         let first = marks.max().unwrap_or_default().max(self.first);
         let mut found = self.values.split_off(&first);
+        if self.settings.planted.has(Bug::OwnCommandFirst) {
+            found.clear();
+        }
         let end = found.last_key_value().map_or(first, |(slot, _)| slot.next());
         let values = (first.0..end.0)
             .map(|slot| found.remove(&Slot(slot)).map_or(Value::Noop, |(_, value)| value))

@@ -1,9 +1,9 @@
 //! A client: one session, one line in flight, retried until it is complete.
 //!
 //! A line goes to the replica that is believed to lead; when no answer comes in
-//! time, to all of them, since any replica that applied it may answer. Within a
-//! session commands are numbered, so however often one is sent it takes effect
-//! once.
+//! time, to all of them, since any replica that applied it may answer. Whoever did
+//! is asked first from then on, until a leader is heard of. Within a session commands
+//! are numbered, so however often one is sent it takes effect once.
 //!
 //! Before its first line a client asks how far the log is (hello): the session's
 //! birth, by which the log knows that an old session cannot come back to life. A
@@ -112,6 +112,9 @@ pub struct Client {
     phase: Phase,
     open: Option<Open>,
     leader: Ballot,
+    /// Who completed a line that the leader's owner did not answer in time: it leads
+    /// now, or knows who does.
+    deputy: Option<ReplicaId>,
     /// All lines completed so far stand below this slot.
     after: Slot,
     ended: bool,
@@ -131,6 +134,7 @@ impl Client {
             phase: Phase::Idle,
             open: None,
             leader: Ballot::ZERO,
+            deputy: None,
             after: Slot::ZERO,
             ended: false,
             submitted_at: Time(0),
@@ -187,8 +191,23 @@ impl Client {
         self.retry_us = RETRY_US;
         self.retry_at = now.plus_us(self.retry_us);
         if let Some(message) = self.message() {
-            out.call(self.leader.owner(self.n), message);
+            out.call(self.whom(), message);
         }
+    }
+
+    /// Whom to ask first.
+    fn whom(&self) -> ReplicaId {
+        self.deputy.unwrap_or(self.leader.owner(self.n))
+    }
+
+    /// Somebody says that `ballot` leads; is that news?
+    fn follow(&mut self, ballot: Ballot) -> bool {
+        let news = ballot > self.leader;
+        self.leader = self.leader.max(ballot);
+        if news {
+            self.deputy = None;
+        }
+        news
     }
 
     fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
@@ -200,10 +219,16 @@ impl Client {
         }
     }
 
-    fn handle_answer(&mut self, now: Time, answer: Answer, out: &mut Outbox<Outcome>) {
+    fn handle_answer(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        answer: Answer,
+        out: &mut Outbox<Outcome>,
+    ) {
         match answer {
             Answer::Welcome { applied, ballot } => {
-                self.leader = self.leader.max(ballot);
+                self.follow(ballot);
                 if let Phase::Opening { line, session } = &self.phase {
                     let session = Session { client: self.id, id: *session };
                     let open = Open { session, birth: applied, next: 0, used_at: now };
@@ -215,6 +240,11 @@ impl Client {
             Answer::Complete { session, seq, slot, client_seq } => {
                 if self.awaits(session, seq) {
                     let took_us = now.since_us(self.submitted_at);
+                    if from == self.leader.owner(self.n) {
+                        self.deputy = None;
+                    } else if self.retry_us > RETRY_US {
+                        self.deputy = Some(from);
+                    }
                     self.phase = Phase::Idle;
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {
@@ -231,11 +261,12 @@ impl Client {
                 }
             }
             Answer::Leader { ballot } => {
-                if ballot > self.leader {
-                    self.leader = ballot;
+                if self.follow(ballot) {
                     if let Some(message) = self.message() {
-                        out.call(ballot.owner(self.n), message);
+                        out.call(self.whom(), message);
                     }
+                } else if ballot == self.leader {
+                    self.deputy = None;
                 }
             }
         }
@@ -268,7 +299,7 @@ impl Role for Client {
         match input {
             Input::Submit { line, session } => self.submit(now, line, session, out),
             Input::End => self.ended = true,
-            Input::Answer(_, answer) => self.handle_answer(now, answer, out),
+            Input::Answer(from, answer) => self.handle_answer(now, from, answer, out),
         }
     }
 
@@ -299,5 +330,106 @@ impl Role for Client {
 
     fn is_finished(&self) -> bool {
         self.has_failed() || self.ended && !self.is_busy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paxos::{Envelope, NoStorage, Storage};
+
+    /// Shows outcomes to nobody.
+    impl Storage<Outcome> for NoStorage {
+        fn append(&mut self, records: &mut Vec<Outcome>) -> std::io::Result<()> {
+            records.clear();
+            Ok(())
+        }
+
+        fn sync(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A client of three, its clock, and whom it called last.
+    struct Bench {
+        client: Client,
+        now: Time,
+    }
+
+    impl Bench {
+        fn called(&mut self, out: &mut Outbox<Outcome>) -> Vec<u8> {
+            let envelopes = out.commit(&mut NoStorage).expect("no storage never fails");
+            let call = |envelope| match envelope {
+                Envelope::Call { to, .. } => to.0,
+                other => panic!("a client only calls: {other:?}"),
+            };
+            envelopes.into_iter().map(call).collect()
+        }
+
+        fn input(&mut self, input: Input) -> Vec<u8> {
+            let mut out = Outbox::new();
+            self.now = self.now.plus_us(1_000);
+            self.client.handle(self.now, 0, input, &mut out);
+            self.called(&mut out)
+        }
+
+        fn time_out(&mut self) -> Vec<u8> {
+            let mut out = Outbox::new();
+            self.now = self.client.deadline().expect("a line is in flight");
+            self.client.handle_timeout(self.now, 0, &mut out);
+            self.called(&mut out)
+        }
+
+        fn submit(&mut self) -> Vec<u8> {
+            self.input(Input::Submit { line: "x".into(), session: 1 })
+        }
+
+        fn answer(&mut self, from: u8, answer: Answer) -> Vec<u8> {
+            self.input(Input::Answer(ReplicaId(from), answer))
+        }
+
+        fn complete(&mut self, from: u8, seq: u64) {
+            let session = Session { client: ClientId(7), id: 1 };
+            let slot = Slot(seq);
+            self.answer(from, Answer::Complete { session, seq, slot, client_seq: seq });
+            assert!(!self.client.is_busy());
+        }
+    }
+
+    /// Replica 0 has been killed; replica 1 completed line 0 when all were asked.
+    fn after_a_view_change() -> Bench {
+        let mut bench = Bench { client: Client::new(ClientId(7), 3, None), now: Time(0) };
+        assert_eq!(bench.submit(), [0]);
+        let welcome = Answer::Welcome { applied: Slot(0), ballot: Ballot::ZERO };
+        assert_eq!(bench.answer(0, welcome), [0]);
+        assert_eq!(bench.time_out(), [0, 1, 2]);
+        bench.complete(1, 0);
+        bench
+    }
+
+    #[test]
+    fn whoever_answered_when_the_leader_did_not_is_asked_first() {
+        let mut bench = after_a_view_change();
+        assert_eq!(bench.submit(), [1]);
+        bench.complete(1, 1);
+        assert_eq!(bench.submit(), [1]);
+    }
+
+    #[test]
+    fn a_leader_that_still_leads_is_asked_again() {
+        let mut bench = after_a_view_change();
+        bench.submit();
+        assert_eq!(bench.answer(1, Answer::Leader { ballot: Ballot::ZERO }), []);
+        bench.complete(1, 1);
+        assert_eq!(bench.submit(), [0]);
+    }
+
+    #[test]
+    fn a_new_leader_is_asked_at_once() {
+        let mut bench = after_a_view_change();
+        bench.submit();
+        assert_eq!(bench.answer(1, Answer::Leader { ballot: Ballot(2) }), [2]);
+        bench.complete(2, 1);
+        assert_eq!(bench.submit(), [2]);
     }
 }

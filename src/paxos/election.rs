@@ -235,14 +235,6 @@ impl Election {
         peers + usize::from(own <= Some(ballot)) >= quorum(self.settings.n)
     }
 
-    /// Whether so many acceptors have promised more than `ballot` that no quorum is
-    /// left for it.
-    pub fn is_overtaken_by_quorum(&self, ballot: Ballot, own: Option<Ballot>) -> bool {
-        let peers = self.peers.iter().filter(|peer| peer.promised > Some(ballot)).count();
-        let above = peers + usize::from(own > Some(ballot));
-        self.settings.n - above < quorum(self.settings.n)
-    }
-
     /// The highest ballot that any peer says it has promised.
     pub fn highest_promise(&self) -> Option<Ballot> {
         self.peers.iter().filter_map(|peer| peer.promised).max()

@@ -19,6 +19,7 @@
 //! the client has gone. Both tables are bounded.
 
 use super::chat::{Chat, Status};
+use super::planted::Bug;
 use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings, proposer};
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
@@ -196,7 +197,10 @@ impl Learner {
     /// A learner that goes on from `checkpoint`, as storage gave it back: the empty one
     /// on a replica's first start.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
-        let Checkpoint { applied, chat } = checkpoint;
+        let Checkpoint { applied, mut chat } = checkpoint;
+        if settings.planted.has(Bug::SessionsLostInRestart) {
+            chat = Chat::default();
+        }
         Learner {
             settings,
             membership,
@@ -217,6 +221,11 @@ impl Learner {
             next_tick: Time(0),
             announce: true,
         }
+    }
+
+    /// What it was built with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Every slot below this is applied.
@@ -265,7 +274,9 @@ impl Learner {
         let Some((ballot, value)) = self.known.get(&slot) else { return };
         let tallied = *ballot == self.tally.ballot
             && self.tally.votes.get(&slot).is_some_and(|set| set.is_quorum(self.settings.n));
-        let marked = *ballot == self.mark.ballot && self.mark.from <= slot && slot < self.mark.upto;
+        let same =
+            *ballot == self.mark.ballot || self.settings.planted.has(Bug::MarkDecidesAnyBallot);
+        let marked = same && self.mark.from <= slot && slot < self.mark.upto;
         if tallied || marked {
             self.decided.insert(slot, value.clone());
         }
@@ -285,9 +296,7 @@ impl Learner {
         if !self.membership.counts(from, directory) {
             return out.send(from, Message::Replica(ToReplica::NotMember { directory }));
         }
-        if ballot > self.tally.ballot {
-            self.tally = Tally { ballot, ..Tally::default() };
-        }
+        self.begin_tally(ballot);
         let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);
         let end = start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS);
         for range in slots {
@@ -300,6 +309,17 @@ impl Learner {
             }
         }
         self.advance_tally();
+    }
+
+    /// Nothing is counted across ballots.
+    fn begin_tally(&mut self, ballot: Ballot) {
+        if ballot > self.tally.ballot {
+            let votes = match self.settings.planted.has(Bug::TallyAcrossBallots) {
+                true => std::mem::take(&mut self.tally.votes),
+                false => BTreeMap::new(),
+            };
+            self.tally = Tally { ballot, votes, ..Tally::default() };
+        }
     }
 
     /// Moves the tally's mark over every slot with a quorum.
@@ -320,23 +340,31 @@ impl Learner {
         ballot: Ballot,
         from: Slot,
         proposals: impl Iterator<Item = (Slot, Value, Option<Address>)>,
+        out: &mut Outbox<Record>,
     ) {
         if ballot < self.tally.ballot {
             return;
         }
-        if ballot > self.tally.ballot {
-            self.tally = Tally { ballot, ..Tally::default() };
-        }
+        self.begin_tally(ballot);
         if self.tally.from.is_none() {
             self.tally.from = Some(from);
             self.tally.upto = from;
         }
         self.leader = self.leader.max(Some(ballot));
         for (slot, value, origin) in proposals {
-            if let (Some(origin), Value::Command(command)) = (origin, &value)
-                && slot >= self.applied
-            {
-                self.wait(now, command.session, command.seq, origin, None);
+            if let (Some(origin), Value::Command(command)) = (origin, &value) {
+                let (session, seq) = (command.session, command.seq);
+                if self.settings.planted.has(Bug::CompleteBeforeDecided) {
+                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq: seq });
+                }
+                if slot >= self.applied {
+                    self.wait(now, session, seq, origin, None);
+                } else if let Status::Complete { slot, client_seq } =
+                    self.chat.status(command, self.applied)
+                {
+                    // The votes, and the value from the own acceptor, were here first.
+                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
+                }
             }
             self.know(slot, ballot, value);
             self.try_decide(slot);
@@ -390,7 +418,7 @@ impl Learner {
                 }
             }
         }
-        self.apply(out);
+        self.apply(now, out);
         let Some(fetching) = &mut self.fetching else { return };
         if self.applied >= fetching.upto {
             // All that was asked for is here. Far behind still: go on at once.
@@ -404,11 +432,14 @@ impl Learner {
 
     // --- applying and answering --------------------------------------------
 
-    fn apply(&mut self, out: &mut Outbox<Record>) {
+    fn apply(&mut self, now: Time, out: &mut Outbox<Record>) {
         let before = self.applied;
         while let Some(value) = self.decided.remove(&self.applied) {
             let slot = self.applied;
-            let client_seq = self.chat.apply(slot, &value);
+            let mut client_seq = self.chat.apply(slot, &value);
+            if self.settings.planted.has(Bug::CommandExecutedTwice) && value != Value::Noop {
+                client_seq = client_seq.or(Some(0));
+            }
             let command = match &value {
                 Value::Command(command) => Some(command.clone()),
                 Value::Noop => None,
@@ -417,7 +448,7 @@ impl Learner {
             self.known.remove(&slot);
             self.applied = slot.next();
             if let Some(command) = command {
-                self.answer_waiting(&command, out);
+                self.answer_waiting(now, &command, out);
             }
         }
         if self.applied > before {
@@ -434,17 +465,28 @@ impl Learner {
 
     /// The command (or one below it) of a session is applied: whoever waited for it
     /// is answered.
-    fn answer_waiting(&mut self, command: &Command, out: &mut Outbox<Record>) {
+    fn answer_waiting(&mut self, now: Time, command: &Command, out: &mut Outbox<Record>) {
         let Some(waiting) = self.waiting.get(&command.session) else { return };
         let probe = Command { seq: waiting.seq, ..command.clone() };
         match self.chat.status(&probe, self.applied) {
             Status::Complete { slot, client_seq } => {
                 let (session, seq) = (command.session, waiting.seq);
-                out.answer(waiting.origin, Answer::Complete { session, seq, slot, client_seq });
+                let mut origin = waiting.origin;
+                if self.settings.planted.has(Bug::AnswerToAnotherClient) {
+                    origin = self.waiting.values().next().map_or(origin, |first| first.origin);
+                }
+                out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
                 self.stop_waiting(session);
             }
             Status::Past | Status::Expired => self.stop_waiting(command.session),
-            Status::Next | Status::Ahead => {}
+            Status::Next => {
+                // It was ahead of this log until now.
+                if let Some(waiting) = self.waiting.get_mut(&command.session) {
+                    waiting.retry_at = now;
+                    self.next_tick = now;
+                }
+            }
+            Status::Ahead => {}
         }
     }
 
@@ -452,8 +494,10 @@ impl Learner {
     /// reign whose slots were fetched instead counts on from there.
     fn forget_tallied(&mut self) {
         if self.tally.from.is_some() && self.applied > self.tally.upto {
-            self.tally.from = Some(self.applied);
             self.tally.upto = self.applied;
+            if !self.settings.planted.has(Bug::FetchedSlotsAreMarked) {
+                self.tally.from = Some(self.applied);
+            }
         }
         let keep = self.tally.upto.min(self.applied);
         if self.tally.votes.first_key_value().is_some_and(|(slot, _)| *slot < keep) {
@@ -511,12 +555,16 @@ impl Learner {
                 return;
             }
             Status::Past => return,
-            Status::Expired if self.applied >= request.after => {
+            Status::Expired
+                if self.applied >= request.after || self.settings.planted.has(Bug::StaleExpiry) =>
+            {
                 return out.answer(origin, Answer::Expired { session, seq });
             }
-            // Not far enough to know, or a client that talks nonsense: whoever leads
-            // can tell. It is not held, so it makes nobody suspect anyone.
+            // This log is not that far, or a client talks nonsense. It is held for the
+            // first case: the leader may have died before it could tell what it had
+            // decided. Until it is the session's next it makes nobody suspect anyone.
             Status::Expired | Status::Ahead => {
+                self.wait(now, session, seq, origin, Some(request.clone()));
                 if direct && !self.is_leader() {
                     self.pass_on(origin, request, out);
                 }
@@ -576,8 +624,12 @@ impl Learner {
             }
             waiting.retry_us = (2 * waiting.retry_us).min(FORWARD_RETRY_MAX_US);
             waiting.retry_at = now.plus_us(waiting.retry_us);
-            if let Some(request) = waiting.request.clone() {
-                let origin = waiting.origin;
+            let (origin, request) = (waiting.origin, waiting.request.clone());
+            // To propose it before it is next would waste a slot.
+            if let Some(request) = request
+                && (!self.is_leader()
+                    || self.chat.status(&request.command, self.applied) == Status::Next)
+            {
                 self.pass_on(origin, request, out);
             }
         }
@@ -677,7 +729,7 @@ impl Role for Learner {
             Input::Proposed { ballot, from, first, values, origins } => {
                 let slots = (first.0..).map(Slot);
                 let proposals = slots.zip(values).zip(origins).map(|((s, v), o)| (s, v, o));
-                self.handle_proposed(now, ballot, from, proposals);
+                self.handle_proposed(now, ballot, from, proposals, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
             Input::Voted { ballot, runs, decided } => {
@@ -690,7 +742,7 @@ impl Role for Learner {
                 self.handle_mark(decided);
             }
         }
-        self.apply(out);
+        self.apply(now, out);
     }
 
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {

@@ -43,6 +43,7 @@ pub mod chat;
 pub mod client;
 pub mod election;
 pub mod learner;
+pub mod planted;
 pub mod proposer;
 pub mod reign;
 pub mod replica;
@@ -84,6 +85,8 @@ pub struct Settings {
     pub checkpoint_slots: u64,
     /// A slot that replica 0 leaves out under ballot 0 (fault injection).
     pub skip_slot: Option<Slot>,
+    /// A known bug, in tests.
+    pub planted: planted::Planted,
 }
 
 /// Who belongs to the cluster: the started record, and this replica's place in it.

@@ -20,6 +20,7 @@
 
 use super::campaign::{Campaign, Mandate};
 use super::election::Election;
+use super::planted::Bug;
 use super::reign::{Admission, Reign};
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToProposer, ToReplica};
@@ -88,6 +89,10 @@ pub struct Proposer {
     applied: Slot,
     pending: bool,
     pre_vote_round: u64,
+    /// When this replica, leading, last went above an acceptor's promise.
+    went_above_at: Option<Time>,
+    /// The votes of the last campaign that failed (for a planted bug).
+    stale_votes: ReplicaSet,
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
@@ -96,8 +101,9 @@ impl Proposer {
     /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as
     /// soon as its acceptor has promised it.
     pub fn new(settings: Settings, membership: Membership, now: Time, draw: u64) -> Self {
-        let first_ballot =
-            settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
+        let first_ballot = settings.id == ReplicaId(0)
+            && (membership.fresh || settings.planted.has(Bug::BallotUsedAgainAfterRestart))
+            && membership.is_voter(settings.id);
         Proposer {
             settings,
             membership,
@@ -108,6 +114,8 @@ impl Proposer {
             applied: Slot::ZERO,
             pending: false,
             pre_vote_round: 0,
+            went_above_at: None,
+            stale_votes: ReplicaSet::EMPTY,
             first_ballot,
         }
     }
@@ -149,10 +157,11 @@ impl Proposer {
             }
             Phase::Campaigning(campaign) => {
                 log::info!("replica {id}: gives up ballot {}: {why}", campaign.ballot());
+                self.stale_votes = campaign.votes();
             }
             Phase::Leading { reign, .. } => {
                 log::info!("replica {id}: no longer leads with ballot {}: {why}", reign.ballot());
-                for (origin, request) in reign.into_queue() {
+                for (origin, request) in reign.into_requests() {
                     out.tell(Notice::Learner(learner::Input::Held {
                         origin,
                         request,
@@ -198,7 +207,10 @@ impl Proposer {
 
     fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
         self.seen = self.seen.max(ballot);
-        let campaign = Campaign::begin(self.settings, ballot, self.applied, now, out);
+        let mut campaign = Campaign::begin(self.settings, ballot, self.applied, now, out);
+        if self.settings.planted.has(Bug::VotesSurviveElection) {
+            campaign.inherit(self.stale_votes);
+        }
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.phase = Phase::Campaigning(Box::new(campaign));
     }
@@ -250,19 +262,26 @@ impl Proposer {
         self.go_above(now, out);
     }
 
-    /// A leader that some acceptor has left behind, while a quorum still follows it,
-    /// goes above that one's promise at once; one that a quorum has left gives way.
+    /// Some acceptor has promised more than this leader's ballot: while a quorum still
+    /// follows, go above it at once; otherwise give way. (Then a pre-vote tells whether
+    /// that acceptor follows a leader that this replica cannot hear.) Twice in a row is
+    /// a rival that does the same: give way to it.
     fn go_above(&mut self, now: Time, out: &mut Outbox<Never>) {
         let Phase::Leading { reign, .. } = &self.phase else { return };
         let ballot = reign.ballot();
-        if self.election.is_overtaken_by_quorum(ballot, self.promised) {
-            self.follow("a quorum has promised a higher one", out);
-        } else if self.election.highest_promise() > Some(ballot)
-            && self.election.is_followed_by_quorum(now, ballot, self.promised)
+        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
+            return;
+        }
+        let lately = |at: Time| now.since_us(at) < self.settings.election_max_us;
+        if self.election.is_followed_by_quorum(now, ballot, self.promised)
+            && !self.went_above_at.is_some_and(lately)
         {
+            self.went_above_at = Some(now);
             self.follow("an acceptor has promised a higher one", out);
             let ballot = self.seen.next_owned(self.settings.id, self.settings.n);
             self.begin_campaign(now, ballot, out);
+        } else {
+            self.follow("too many acceptors have promised a higher one", out);
         }
     }
 

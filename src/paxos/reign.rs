@@ -11,6 +11,7 @@
 //! since, and asks the learner about everything else. A wrong guess costs a NOP line,
 //! never a doubled one: the state machine has the last word.
 
+use super::planted::Bug;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time, Value};
@@ -53,7 +54,9 @@ pub enum Admission {
 #[derive(Debug)]
 struct Proposal {
     value: Value,
-    origin: Option<Address>,
+    /// Who asked for it, and the lowest slot it can stand in; not known of what an
+    /// earlier leader proposed.
+    asked: Option<(Address, Slot)>,
     sent_at: Time,
     resent: u32,
 }
@@ -65,6 +68,9 @@ struct Known {
     next: u64,
     /// Whether it is queued or proposed, and not yet applied.
     in_flight: bool,
+    /// Whether the learner knows whom to answer. (Not of what an earlier leader
+    /// proposed.)
+    answerable: bool,
 }
 
 /// Phase 2 under way.
@@ -113,8 +119,12 @@ impl Reign {
         };
         for value in values {
             if let Value::Command(command) = &value {
-                let known = Known { next: command.seq, in_flight: true };
+                let known = Known { next: command.seq, in_flight: true, answerable: false };
                 reign.sessions.insert(command.session, known);
+            }
+            if value == Value::Noop && settings.planted.has(Bug::HolesStayOpen) {
+                reign.next = reign.next.next();
+                continue;
             }
             reign.propose(value, None, now);
         }
@@ -144,8 +154,13 @@ impl Reign {
     /// Takes a request. `confirmed`: the learner says that it is its session's next.
     pub fn admit(&mut self, origin: Address, request: Request, confirmed: bool) -> Admission {
         let (session, seq) = (request.command.session, request.command.seq);
-        match self.sessions.get(&session) {
-            Some(known) if known.in_flight && known.next == seq => return Admission::Taken,
+        match self.sessions.get_mut(&session) {
+            Some(known) if known.in_flight && known.next == seq => {
+                return match std::mem::replace(&mut known.answerable, true) {
+                    true => Admission::Taken,
+                    false => Admission::Unsure(origin, request),
+                };
+            }
             Some(known) if !known.in_flight && known.next == seq => {}
             // The learner has looked, and this side has nothing of the session on its
             // way: the learner is right.
@@ -161,15 +176,22 @@ impl Reign {
         if self.sessions.len() >= SESSIONS_MAX {
             self.sessions.retain(|_, known| known.in_flight);
         }
-        self.sessions.insert(session, Known { next: seq, in_flight: true });
+        self.sessions.insert(session, Known { next: seq, in_flight: true, answerable: true });
         self.queue_bytes += bytes;
         self.queue.push_back((origin, request));
         Admission::Taken
     }
 
-    /// What was admitted and has no slot yet, for whoever leads next.
-    pub fn into_queue(self) -> VecDeque<(Address, Request)> {
-        self.queue
+    /// What was admitted and is not applied, for whoever leads next.
+    pub fn into_requests(self) -> impl Iterator<Item = (Address, Request)> {
+        let proposed = self.proposals.into_values().filter_map(|proposal| {
+            let (origin, after) = proposal.asked?;
+            match proposal.value {
+                Value::Command(command) => Some((origin, Request { command, after })),
+                Value::Noop => None,
+            }
+        });
+        proposed.chain(self.queue)
     }
 
     /// The learner has applied every slot below `applied`. Cumulative.
@@ -188,18 +210,18 @@ impl Reign {
                 && let Some(known) = self.sessions.get_mut(&command.session)
                 && known.next == command.seq
             {
-                *known = Known { next: command.seq + 1, in_flight: false };
+                *known = Known { next: command.seq + 1, in_flight: false, answerable: true };
             }
         }
     }
 
-    fn propose(&mut self, value: Value, origin: Option<Address>, now: Time) {
+    fn propose(&mut self, value: Value, asked: Option<(Address, Slot)>, now: Time) {
         if self.ballot == Ballot::ZERO && self.settings.skip_slot == Some(self.next) {
             log::warn!("replica {}: skips slot {}", self.settings.id, self.next);
             self.next = self.next.next();
         }
         self.proposal_bytes += value.wire_bytes_max();
-        self.proposals.insert(self.next, Proposal { value, origin, sent_at: now, resent: 0 });
+        self.proposals.insert(self.next, Proposal { value, asked, sent_at: now, resent: 0 });
         self.next = self.next.next();
     }
 
@@ -210,7 +232,8 @@ impl Reign {
             && let Some((origin, request)) = self.queue.pop_front()
         {
             self.queue_bytes -= request.command.line.len();
-            self.propose(Value::Command(request.command), Some(origin), now);
+            let asked = Some((origin, request.after));
+            self.propose(Value::Command(request.command), asked, now);
         }
         if self.unsent < self.next {
             if self.proposals.len() == self.proposals.range(self.unsent..).count() {
@@ -266,7 +289,7 @@ impl Reign {
                     break;
                 }
                 values.push(proposal.value.clone());
-                origins.push(proposal.origin);
+                origins.push(proposal.asked.map(|(origin, _)| origin));
             }
             rest = &rest[values.len()..];
             out.tell(Notice::Learner(learner::Input::Proposed {

@@ -8,13 +8,14 @@
 
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
-use crate::config::{Config, EXIT_FAILED, derive_seed};
+use crate::config::{Config, EXIT_FAILED};
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Deliver, Network, Settings};
 use crate::net::{Incoming, Outgoing};
 use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Storage};
+use crate::seed::derive_seed;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
@@ -85,7 +86,8 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
     })?;
     let refused = Arc::new(AtomicBool::new(false));
     let (credit, credits) = bounded(1);
-    let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused) };
+    let reader =
+        Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted: has_prompt() };
     thread::Builder::new().name("stdin".into()).spawn(move || reader.run())?;
     let mut terminal = Terminal::new(credit, n, options.loss);
     terminal.ready();
@@ -111,7 +113,9 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
         Ok(()) => {}
         // Whoever read the completions has gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-        Err(error) => return Err(error),
+        Err(error) => {
+            return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
+        }
     }
     let interrupted = thread.role.is_busy();
     if interrupted {
@@ -153,12 +157,14 @@ struct Reader {
     to: Sender<Vec<Input>>,
     credits: Receiver<()>,
     refused: Arc<AtomicBool>,
+    prompted: bool,
 }
 
 /// What stdin holds next.
 enum Next {
     Line(Line),
     Refused(&'static str),
+    Shutdown,
     End,
 }
 
@@ -183,7 +189,14 @@ impl Reader {
                         self.refused.store(true, Ordering::SeqCst);
                         eprint_line(&format!("line {number}: {why}: refused"));
                     }
-                    Ok(Next::End) => break 'credit,
+                    Ok(Next::Shutdown) => break 'credit,
+                    Ok(Next::End) => {
+                        if self.prompted {
+                            // The prompt still stands on a line of its own.
+                            let _ = writeln!(io::stdout());
+                        }
+                        break 'credit;
+                    }
                     Err(error) => fail(format!("cannot read stdin: {error}")),
                 }
             }
@@ -208,7 +221,7 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Next> {
         return Ok(Next::Refused("longer than 65536 bytes"));
     }
     if bytes == SHUTDOWN {
-        return Ok(Next::End);
+        return Ok(Next::Shutdown);
     }
     Ok(match String::from_utf8(bytes) {
         Ok(text) => Next::Line(text.into()),
@@ -236,6 +249,12 @@ fn skip_line(from: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
+/// Whether somebody types, and wants to see where.
+fn has_prompt() -> bool {
+    let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    terminal && std::env::var_os("NO_COLOR").is_none()
+}
+
 /// Shows what became of the lines; the client role's storage.
 #[derive(Debug)]
 struct Terminal {
@@ -249,8 +268,7 @@ struct Terminal {
 impl Terminal {
     fn new(credit: Sender<()>, n: usize, loss: f64) -> Self {
         let timing = io::stdout().is_terminal();
-        let prompt = timing && io::stdin().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Terminal { credit, n, loss, timing, prompt }
+        Terminal { credit, n, loss, timing, prompt: has_prompt() }
     }
 
     /// The reader may take the next line.
@@ -325,7 +343,7 @@ mod tests {
             match read_line(&mut from).unwrap() {
                 Next::Line(line) => found.push(line.to_string()),
                 Next::Refused(why) => found.push(format!("<{why}>")),
-                Next::End => return found,
+                Next::End | Next::Shutdown => return found,
             }
         }
     }

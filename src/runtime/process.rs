@@ -4,7 +4,7 @@
 //! a second; so does the death of the parent, for children of the driver. A panic in
 //! any thread ends the process: half a replica is worse than none.
 
-use crate::config::EXIT_FAILED;
+use crate::config::{EXIT_FAILED, one_line};
 use crate::types::Time;
 use std::io;
 use std::os::unix::process::parent_id;
@@ -93,6 +93,8 @@ pub fn end_on_panic() {
 
 /// Ends the process with one line on stderr.
 pub fn fail(message: impl std::fmt::Display) -> ! {
-    log::error!("{message}");
+    let text = message.to_string();
+    // The operating system's words are enough; its number says no more.
+    log::error!("{}", one_line(text.split(" (os error ").next().unwrap_or_default()));
     process::exit(EXIT_FAILED)
 }

@@ -9,16 +9,18 @@ use super::durable::{Durable, StartError};
 use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
-use crate::config::{Config, derive_seed};
+use crate::config::Config;
 use crate::message::Party;
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::learner::Learner;
+use crate::paxos::planted::Planted;
 use crate::paxos::proposer::Proposer;
 use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
+use crate::seed::derive_seed;
 use crate::storage::Durability;
 use crate::storage::memory::Volatile;
 use crate::types::{BootId, ReplicaId, Slot};
@@ -159,6 +161,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         election_max_us: options.election_us.1,
         checkpoint_slots: CHECKPOINT_SLOTS,
         skip_slot: options.skip_slot,
+        planted: Planted::NONE,
     };
     start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
 }

@@ -32,7 +32,8 @@ pub mod verdict;
 
 pub use process::Interrupts;
 
-use crate::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, derive_seed, one_line, say};
+use crate::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, one_line, say};
+use crate::seed::derive_seed;
 use folder::{Folder, PortFault, check_ports};
 use progress::Progress;
 use run::{Failure, Outcome};

@@ -20,7 +20,7 @@ use super::process::{Interrupts, Process, Start, ending};
 use super::progress::Progress;
 use super::verdict::{self, ChatLog, Summary, Violation, complete_lines};
 use super::{Fault, Plan, Scenario};
-use crate::config::derive_seed;
+use crate::seed::derive_seed;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::fmt;
 use std::fs;

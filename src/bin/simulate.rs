@@ -1,0 +1,349 @@
+//! Seeded, deterministic simulation of a whole cluster on virtual time.
+
+use argh::FromArgs;
+use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
+use multipaxos::paxos::planted::{Bug, Planted};
+use multipaxos::sim::reach::Reach;
+use multipaxos::sim::{Options, Partition, Report, Switches, run};
+use std::io::{self, IsTerminal, Write};
+use std::process::exit;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Run a whole cluster in one thread on virtual time, with faults drawn from a seed, and
+/// check the invariants after every event. The same seed always prints the same line.
+/// Exit code 1 if a run failed.
+#[derive(FromArgs)]
+struct Args {
+    /// the seed, or the first of several (default 1)
+    #[argh(option, default = "Bounded(1)")]
+    seed: Bounded<0, { u64::MAX }>,
+    /// run so many seeds from --seed on, and print a summary
+    #[argh(option)]
+    seeds: Option<Bounded<1, { u64::MAX }>>,
+    /// how many replicas (default: 3, 5 or 7, drawn)
+    #[argh(option)]
+    replicas: Option<Bounded<1, 63>>,
+    /// virtual seconds of faults, at most (default 8)
+    #[argh(option, default = "Bounded(8)")]
+    secs: Bounded<1, 100_000>,
+    /// print the events of the run
+    #[argh(switch)]
+    trace: bool,
+    /// fail if something that the sweep should have met never happened
+    #[argh(switch)]
+    require_reach: bool,
+    /// one partition and nothing else: split, isolate, one_way, flap, quorum_loss,
+    /// constrained or chained
+    #[argh(option)]
+    partition: Option<Kind>,
+    /// threads (default: one a core)
+    #[argh(option)]
+    jobs: Option<Bounded<1, 1024>>,
+    /// no faults but those that are switched off by none of the following
+    #[argh(switch)]
+    no_network: bool,
+    /// no partitions
+    #[argh(switch)]
+    no_partitions: bool,
+    /// no crashes
+    #[argh(switch)]
+    no_crashes: bool,
+    /// no pauses, slow peers and clocks that run apart
+    #[argh(switch)]
+    no_pauses: bool,
+    /// no sync that fails
+    #[argh(switch)]
+    no_disk: bool,
+    /// no client that dies
+    #[argh(switch)]
+    no_clients: bool,
+    /// no slot left out
+    #[argh(switch)]
+    no_skip_slot: bool,
+    /// no full inboxes
+    #[argh(switch)]
+    no_inboxes: bool,
+    /// search --seeds seeds for the first that catches this planted bug, or each of them
+    /// (all); only in builds with debug assertions
+    #[argh(option, hidden_help)]
+    plant: Option<String>,
+}
+
+const SWITCHES: &[&str] = &[
+    "trace",
+    "require_reach",
+    "no_network",
+    "no_partitions",
+    "no_crashes",
+    "no_pauses",
+    "no_disk",
+    "no_clients",
+    "no_skip_slot",
+    "no_inboxes",
+];
+
+struct Kind(Partition);
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Kind(match text.to_ascii_lowercase().replace('-', "_").as_str() {
+            "split" => Partition::Split,
+            "isolate" => Partition::Isolate,
+            "one_way" => Partition::OneWay,
+            "flap" => Partition::Flap,
+            "quorum_loss" => Partition::Hub,
+            "constrained" => Partition::Constrained,
+            "chained" => Partition::Chained,
+            _ => {
+                return Err(
+                    "not one of split, isolate, one_way, flap, quorum_loss, constrained, chained"
+                        .into(),
+                );
+            }
+        }))
+    }
+}
+
+/// What a failing seed is repeated with: the options that shape a run.
+fn command(args: &Args, seed: u64) -> String {
+    let mut command = format!("simulate --seed {seed}");
+    if let Some(replicas) = args.replicas {
+        command.push_str(&format!(" --replicas {}", replicas.0));
+    }
+    if args.secs.0 != 8 {
+        command.push_str(&format!(" --secs {}", args.secs.0));
+    }
+    for (name, on) in [
+        ("no_network", args.no_network),
+        ("no_partitions", args.no_partitions),
+        ("no_crashes", args.no_crashes),
+        ("no_pauses", args.no_pauses),
+        ("no_disk", args.no_disk),
+        ("no_clients", args.no_clients),
+        ("no_skip_slot", args.no_skip_slot),
+        ("no_inboxes", args.no_inboxes),
+    ] {
+        if on {
+            command.push_str(&format!(" --{name}"));
+        }
+    }
+    if let Some(Kind(partition)) = &args.partition {
+        let name = multipaxos::sim::reach::What::partition(*partition).name();
+        command.push_str(&format!(" --partition {}", name.trim_start_matches("partition_")));
+    }
+    command
+}
+
+fn line(report: &Report) -> String {
+    let verdict = match &report.violation {
+        None => "ok".to_string(),
+        Some(violation) => match violation.slot {
+            Some(slot) => format!("FAIL at slot {slot}: {}", violation.what),
+            None => format!("FAIL: {}", violation.what),
+        },
+    };
+    format!(
+        "seed {} replicas {} events {} lines {} leader_changes {} ballot {} hash {:016x} {verdict}",
+        report.seed,
+        report.n,
+        report.events,
+        report.lines,
+        report.leader_changes,
+        report.ballot,
+        report.hash
+    )
+}
+
+fn print(text: &str) {
+    if writeln!(io::stdout(), "{text}").is_err() {
+        exit(0);
+    }
+}
+
+fn main() {
+    let args: Args = parse_args("simulate", SWITCHES);
+    let options = Options {
+        replicas: args.replicas.map(|replicas| replicas.0 as usize),
+        switches: Switches {
+            network: !args.no_network,
+            partitions: !args.no_partitions,
+            crashes: !args.no_crashes,
+            pauses: !args.no_pauses,
+            disk: !args.no_disk,
+            clients: !args.no_clients,
+            skip_slot: !args.no_skip_slot,
+            inboxes: !args.no_inboxes,
+        },
+        safety_us: args.secs.0 * 1_000_000,
+        partition: args.partition.as_ref().map(|kind| kind.0),
+        trace: args.trace,
+        planted: Planted::NONE,
+    };
+    if let Some(name) = &args.plant {
+        exit(search_planted(name, &args, options));
+    }
+    let failed = match args.seeds {
+        None => {
+            let report = run(args.seed.0, options);
+            print(&line(&report));
+            if report.violation.is_some() {
+                print(&format!("repeat: {} --trace", command(&args, args.seed.0)));
+            }
+            report.violation.is_some()
+        }
+        Some(seeds) => sweep(&args, options, seeds.0),
+    };
+    exit(if failed { EXIT_FAILED } else { 0 });
+}
+
+/// Plants known bugs, and searches for the first seed that catches each.
+fn search_planted(name: &str, args: &Args, options: Options) -> i32 {
+    if !cfg!(debug_assertions) {
+        usage_error("--plant: only builds with debug assertions have planted bugs");
+    }
+    let wanted: Vec<Bug> = Bug::ALL
+        .iter()
+        .copied()
+        .filter(|bug| name == "all" || format!("{bug:?}").eq_ignore_ascii_case(name))
+        .collect();
+    if wanted.is_empty() {
+        let names: Vec<String> = Bug::ALL.iter().map(|bug| format!("{bug:?}")).collect();
+        usage_error(format!("--plant {name}: not all, nor one of {}", names.join(", ")));
+    }
+    let seeds = args.seeds.as_ref().map_or(10_000, |seeds| seeds.0);
+    // A planted bug may trip an assertion, which catches it as well.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = 0;
+    for bug in wanted {
+        let options = Options { planted: Planted::bug(bug), ..options };
+        let caught = (args.seed.0..).take(seeds as usize).find_map(|seed| {
+            match std::panic::catch_unwind(|| run(seed, options)) {
+                Ok(report) => report.violation.map(|violation| (seed, violation.what)),
+                Err(_) => Some((seed, "an assertion".to_string())),
+            }
+        });
+        match caught {
+            Some((seed, how)) => print(&format!("{bug:?}: seed {seed}: {how}")),
+            None => {
+                missed += 1;
+                print(&format!("{bug:?}: NOT CAUGHT by {seeds} seeds: {}", bug.what()));
+            }
+        }
+    }
+    if missed > 0 { EXIT_FAILED } else { 0 }
+}
+
+/// Runs many seeds on all cores. Says whether any failed.
+fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let jobs = args.jobs.map_or(cores, |jobs| jobs.0).min(seeds);
+    let next = AtomicU64::new(0);
+    let began = Instant::now();
+    let progress = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut total = Total::default();
+    thread::scope(|scope| {
+        let (sender, reports) = mpsc::sync_channel(1_024);
+        for _ in 0..jobs {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= seeds {
+                        return;
+                    }
+                    let report = run(args.seed.0.wrapping_add(at), options);
+                    if sender.send(report).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut shown = Instant::now();
+        for report in reports {
+            if report.violation.is_some() {
+                print(&line(&report));
+                print(&format!("  repeat: {} --trace", command(args, report.seed)));
+            }
+            total.add(&report);
+            if progress && shown.elapsed() >= Duration::from_millis(500) {
+                shown = Instant::now();
+                let _ = write!(
+                    io::stderr(),
+                    "\r{} of {seeds} seeds, {} failed, {} ",
+                    total.seeds,
+                    total.failed,
+                    total.rate(began)
+                );
+            }
+        }
+    });
+    if progress {
+        let _ = write!(io::stderr(), "\r{:78}\r", "");
+    }
+    print(&format!(
+        "{} seeds, {} failed, {} events, {} virtual seconds, {} lines; {} on {jobs} threads",
+        total.seeds,
+        total.failed,
+        total.events,
+        total.virtual_us / 1_000_000,
+        total.lines,
+        total.rate(began)
+    ));
+    if args.partition.is_some() {
+        print(&format!(
+            "longest time without a completed line: {:.3} s; ballots rose by at most {}",
+            total.gap_us as f64 / 1e6,
+            total.ballot_rise
+        ));
+    }
+    print(total.reach.to_string().trim_end());
+    let missing = total.reach.missing();
+    if args.require_reach && !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|what| what.name()).collect();
+        say(format!("never met: {}", names.join(", ")));
+        return true;
+    }
+    total.failed > 0
+}
+
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    failed: u64,
+    events: u64,
+    virtual_us: u64,
+    lines: u64,
+    gap_us: u64,
+    ballot_rise: u64,
+    reach: Reach,
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.failed += u64::from(report.violation.is_some());
+        self.events += report.events;
+        self.virtual_us += report.virtual_us;
+        self.lines += report.lines;
+        self.gap_us = self.gap_us.max(report.gap_us);
+        self.ballot_rise = self.ballot_rise.max(report.ballot_rise);
+        self.reach.merge(&report.reach);
+    }
+
+    fn rate(&self, began: Instant) -> String {
+        let seconds = began.elapsed().as_secs_f64().max(1e-3);
+        format!(
+            "{:.0} seeds/min, {:.0} virtual s/s, {:.2} M events/s",
+            self.seeds as f64 * 60.0 / seconds,
+            self.virtual_us as f64 / 1e6 / seconds,
+            self.events as f64 / 1e6 / seconds
+        )
+    }
+}

@@ -1,0 +1,531 @@
+//! The invariants, checked after every event against a ghost history.
+//!
+//! The history is kept from what became durable and from what was sent, not from what
+//! the roles believe. It holds every acceptance of every acceptor at every ballot, so
+//! "chosen" here is the definition (a quorum accepted one value at one ballot), and
+//! not what some learner concluded.
+//!
+//! | | invariant |
+//! |---|---|
+//! | I1 | at most one value is ever chosen per slot, and no higher ballot proposes another |
+//! | I2 | a slot and a ballot have one value |
+//! | I3 | no promise ever goes down, across restarts too |
+//! | I4 | applied logs are prefixes of one another, and hold what was chosen |
+//! | I5 | every completed line stands exactly once, each session's in order |
+//! | I6 | a line completed before another was sent stands above it |
+//! | I7 | nothing stands that no client sent |
+//! | I8 | what roles hold stays within its bounds |
+//! | S1 | no vote, promise or answer leaves before what it rests on is durable |
+//! | S2 | a ballot is used in one life of one process, under a durable licence |
+//! | S7 | a decided mark covers only slots with a quorum at its ballot |
+//!
+//! (I9, liveness, is the world's: it knows when faults have stopped.)
+
+use super::trace::TraceHash;
+use crate::message::{
+    Accept, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
+};
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
+use crate::quorum::ReplicaSet;
+use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, Value};
+use std::collections::BTreeMap;
+use std::hash::Hasher;
+
+/// A broken invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which, and how.
+    pub what: String,
+    /// The first slot concerned, if one is.
+    pub slot: Option<Slot>,
+}
+
+type Checked = Result<(), Violation>;
+
+fn violation(slot: Slot, what: String) -> Checked {
+    Err(Violation { what, slot: Some(slot) })
+}
+
+#[derive(Debug)]
+struct Acceptance {
+    value: u64,
+    by: ReplicaSet,
+}
+
+/// A chosen value, and the ballot at which that was first so.
+#[derive(Debug, Clone, Copy)]
+struct Chosen {
+    value: u64,
+    ballot: Ballot,
+}
+
+/// One applied slot, the same on every replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Applied {
+    value: u64,
+    client_seq: Option<u64>,
+    /// Whose, if it took effect.
+    line: Option<(Session, u64)>,
+}
+
+/// A line that some client has sent.
+#[derive(Debug)]
+struct Sent {
+    line: Line,
+    birth: Slot,
+    /// Every line completed before it was sent stands below this slot.
+    floor: Slot,
+    complete: bool,
+}
+
+/// The ghost history of a run.
+#[derive(Debug)]
+pub struct Checker {
+    n: usize,
+    accepted: BTreeMap<(Slot, Ballot), Acceptance>,
+    chosen: BTreeMap<Slot, Chosen>,
+    proposed: BTreeMap<(Slot, Ballot), u64>,
+    acceptors: Vec<acceptor::State>,
+    /// Kept apart from the acceptors' own arithmetic.
+    promised: Vec<Option<Ballot>>,
+    /// In which life each ballot's owner promised it.
+    licences: BTreeMap<Ballot, u32>,
+    marks: BTreeMap<(Ballot, Slot), Slot>,
+    log: Vec<Applied>,
+    applied: Vec<Slot>,
+    sent: BTreeMap<(Session, u64), Sent>,
+    next_of_session: BTreeMap<Session, u64>,
+    last_of_session: BTreeMap<Session, Slot>,
+    session_window_slots: u64,
+    completed_above: Slot,
+    /// What happened, for the reach counters: holes filled, duplicates suppressed.
+    pub noops: u64,
+    /// Commands that were chosen again and changed nothing.
+    pub duplicates: u64,
+}
+
+fn fingerprint(value: &Value) -> u64 {
+    let mut hash = TraceHash::default();
+    hash.add(value);
+    hash.finish()
+}
+
+impl Checker {
+    /// An empty history of a cluster of `n`, whose sessions live this many slots.
+    pub fn new(n: usize, session_window_slots: u64) -> Self {
+        Checker {
+            n,
+            accepted: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            proposed: BTreeMap::new(),
+            acceptors: vec![acceptor::State::default(); n],
+            promised: vec![None; n],
+            licences: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            log: Vec::new(),
+            applied: vec![Slot::ZERO; n],
+            sent: BTreeMap::new(),
+            next_of_session: BTreeMap::new(),
+            last_of_session: BTreeMap::new(),
+            session_window_slots,
+            completed_above: Slot::ZERO,
+            noops: 0,
+            duplicates: 0,
+        }
+    }
+
+    /// How many slots some replica has applied.
+    pub fn log_len(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    // --- what became durable ---------------------------------------------------
+
+    /// An acceptor's record has become durable.
+    pub fn durable(&mut self, node: ReplicaId, life: u32, record: &acceptor::Record) -> Checked {
+        self.acceptors[node.index()].apply(record);
+        let before = self.promised[node.index()];
+        let (ballot, slot) = match record {
+            acceptor::Record::Promise(ballot) => (*ballot, Slot::ZERO),
+            acceptor::Record::Accept { ballot, first, .. } => (*ballot, *first),
+            acceptor::Record::Trim(_) => return self.keeps_its_promise(node),
+        };
+        if before > Some(ballot) {
+            return violation(
+                slot,
+                format!("I3: replica {node} goes below its promise, to ballot {ballot}"),
+            );
+        }
+        if before < Some(ballot) {
+            self.promised[node.index()] = Some(ballot);
+            if ballot.owner(self.n) == node {
+                self.licences.insert(ballot, life);
+            }
+        }
+        self.keeps_its_promise(node)?;
+        if let acceptor::Record::Accept { ballot, first, values } = record {
+            for (slot, value) in (first.0..).map(Slot).zip(values) {
+                self.accept(node, slot, *ballot, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keeps_its_promise(&self, node: ReplicaId) -> Checked {
+        let state = &self.acceptors[node.index()];
+        if state.promised() == self.promised[node.index()] {
+            Ok(())
+        } else {
+            violation(state.trimmed(), format!("I3: replica {node} forgets its promise"))
+        }
+    }
+
+    fn accept(&mut self, node: ReplicaId, slot: Slot, ballot: Ballot, value: &Value) -> Checked {
+        let value = fingerprint(value);
+        let entry = self
+            .accepted
+            .entry((slot, ballot))
+            .or_insert(Acceptance { value, by: ReplicaSet::EMPTY });
+        if entry.value != value {
+            return violation(slot, format!("I2: two values accepted at ballot {ballot}"));
+        }
+        entry.by.insert(node);
+        if entry.by.is_quorum(self.n) {
+            let first = !self.chosen.contains_key(&slot);
+            let chosen = *self.chosen.entry(slot).or_insert(Chosen { value, ballot });
+            if chosen.value != value {
+                return violation(slot, format!("I1: another value is chosen at ballot {ballot}"));
+            }
+            if first {
+                // Proposals above the ballot at which it was chosen hold nothing else.
+                let above = self.proposed.range((slot, ballot)..=(slot, Ballot(u64::MAX)));
+                if let Some(((_, other), _)) = above.into_iter().find(|(_, v)| **v != value) {
+                    return violation(
+                        slot,
+                        format!("I1: chosen at {ballot}, but {other} proposes another value"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An acceptor begins a life with this state.
+    pub fn recovered(&mut self, node: ReplicaId, state: &acceptor::State) -> Checked {
+        let ghost = &self.acceptors[node.index()];
+        if state.promised() < ghost.promised() {
+            return violation(
+                Slot::ZERO,
+                format!("I3: replica {node} came back with a lower promise"),
+            );
+        }
+        if state != ghost {
+            return violation(
+                state.trimmed(),
+                format!("S1: replica {node} came back without what was durable"),
+            );
+        }
+        Ok(())
+    }
+
+    /// A replica has lost its disk: it begins anew under another directory, and what it
+    /// votes from here on must not count.
+    pub fn wiped(&mut self, node: ReplicaId) {
+        self.acceptors[node.index()] = acceptor::State::default();
+        self.promised[node.index()] = None;
+        self.applied[node.index()] = Slot::ZERO;
+    }
+
+    /// A learner begins a life at its checkpoint.
+    pub fn restarted(&mut self, node: ReplicaId, applied: Slot) {
+        self.applied[node.index()] = applied;
+    }
+
+    /// A learner has applied a slot.
+    pub fn applied(&mut self, node: ReplicaId, record: &learner::Record) -> Checked {
+        let learner::Record::Applied { slot, value, client_seq } = record else { return Ok(()) };
+        let next = &mut self.applied[node.index()];
+        if *slot != *next {
+            return violation(*slot, format!("I4: replica {node} applied it after slot {next}"));
+        }
+        *next = slot.next();
+        let fingerprint = fingerprint(value);
+        if self.chosen.get(slot).map(|chosen| chosen.value) != Some(fingerprint) {
+            return violation(*slot, format!("I4: replica {node} applied what was not chosen"));
+        }
+        let line = match (value, client_seq) {
+            (Value::Command(command), Some(_)) => Some((command.session, command.seq)),
+            _ => None,
+        };
+        let applied = Applied { value: fingerprint, client_seq: *client_seq, line };
+        match self.log.get(slot.0 as usize) {
+            Some(same) if *same == applied => Ok(()),
+            Some(_) => violation(*slot, format!("I4: replica {node} applied it differently")),
+            None => self.first_applied(*slot, value, applied),
+        }
+    }
+
+    fn first_applied(&mut self, slot: Slot, value: &Value, applied: Applied) -> Checked {
+        match (value, applied.line) {
+            (Value::Noop, _) => self.noops += 1,
+            (Value::Command(_), None) => self.duplicates += 1,
+            (Value::Command(command), Some((session, seq))) => {
+                let next = self.next_of_session.entry(session).or_default();
+                if seq != *next {
+                    return violation(
+                        slot,
+                        format!("I5: {session:?} applied {seq}, next was {next}"),
+                    );
+                }
+                *next += 1;
+                self.last_of_session.insert(session, slot);
+                let Some(sent) = self.sent.get(&(session, seq)) else {
+                    return violation(slot, "I7: no client sent this".into());
+                };
+                if sent.line != command.line {
+                    return violation(slot, "I7: not what the client sent".into());
+                }
+                if slot < sent.floor {
+                    return violation(
+                        slot,
+                        format!(
+                            "I6: a line below slot {} was complete before it was sent",
+                            sent.floor
+                        ),
+                    );
+                }
+            }
+        }
+        self.log.push(applied);
+        Ok(())
+    }
+
+    // --- what clients see --------------------------------------------------------
+
+    /// A client sends a line for the first time.
+    pub fn submitted(&mut self, command: &Command) {
+        let floor = self.completed_above;
+        let Command { session, seq, birth, line } = command;
+        self.sent.entry((*session, *seq)).or_insert(Sent {
+            line: line.clone(),
+            birth: *birth,
+            floor,
+            complete: false,
+        });
+    }
+
+    /// A client was told that its line stands in `slot`.
+    pub fn completed(
+        &mut self,
+        session: Session,
+        seq: u64,
+        slot: Slot,
+        client_seq: u64,
+    ) -> Checked {
+        let stands = self.log.get(slot.0 as usize);
+        let right = stands.is_some_and(|applied| {
+            applied.line == Some((session, seq)) && applied.client_seq == Some(client_seq)
+        });
+        if !right {
+            return violation(
+                slot,
+                "I5: a line was called complete that does not stand there".into(),
+            );
+        }
+        if let Some(sent) = self.sent.get_mut(&(session, seq)) {
+            sent.complete = true;
+        }
+        self.completed_above = self.completed_above.max(slot.next());
+        Ok(())
+    }
+
+    // --- what leaves ---------------------------------------------------------------
+
+    /// A replica's message leaves it.
+    pub fn leaves(&mut self, node: ReplicaId, life: u32, message: &Message) -> Checked {
+        match message {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
+                self.licensed(node, life, *ballot, *first)
+            }
+            Message::Acceptor(ToAcceptor::Accept(accept)) => {
+                self.licensed(node, life, accept.ballot, accept.first)?;
+                self.proposes(accept)?;
+                self.marks(node, accept.decided)
+            }
+            Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
+            Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+                for range in slots {
+                    for slot in (range.first.0..range.first.0 + range.count).map(Slot) {
+                        let held = self.accepted.get(&(slot, *ballot));
+                        if !held.is_some_and(|held| held.by.contains(node)) {
+                            return violation(
+                                slot,
+                                format!("S1: replica {node} votes before it is durable"),
+                            );
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Message::Heartbeat(heartbeat) => {
+                if heartbeat.applied.0 > self.log.len() as u64 {
+                    return violation(
+                        heartbeat.applied,
+                        "I4: says it applied more than anyone".into(),
+                    );
+                }
+                self.marks(node, heartbeat.decided)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An answer leaves a replica, for the client with this id.
+    pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
+        let (session, slot) = match answer {
+            Answer::Complete { session, seq, slot, client_seq } => {
+                let stands = self.log.get(slot.0 as usize);
+                let right = stands.is_some_and(|applied| {
+                    applied.line == Some((*session, *seq))
+                        && applied.client_seq == Some(*client_seq)
+                });
+                if !right {
+                    return violation(*slot, "E3: an untrue completion leaves".into());
+                }
+                (session, *slot)
+            }
+            Answer::Expired { session, seq } => {
+                let end = Slot(self.log.len() as u64);
+                if !self.has_expired(*session, *seq, end) {
+                    return violation(end, "E2: a living session is called expired".into());
+                }
+                (session, end)
+            }
+            Answer::Welcome { .. } | Answer::Leader { .. } => return Ok(()),
+        };
+        if session.client == client {
+            Ok(())
+        } else {
+            violation(slot, format!("E3: client {client} is answered for {}", session.client))
+        }
+    }
+
+    fn has_expired(&self, session: Session, seq: u64, end: Slot) -> bool {
+        let window = self.session_window_slots;
+        match self.last_of_session.get(&session) {
+            Some(last) => end.since(*last) > window,
+            None => {
+                let sent = self.sent.get(&(session, seq));
+                sent.is_some_and(|sent| end.since(sent.birth) > window)
+            }
+        }
+    }
+
+    fn licensed(&self, node: ReplicaId, life: u32, ballot: Ballot, slot: Slot) -> Checked {
+        if ballot.owner(self.n) == node && self.licences.get(&ballot) == Some(&life) {
+            Ok(())
+        } else {
+            violation(slot, format!("S2: replica {node} uses ballot {ballot} without a licence"))
+        }
+    }
+
+    fn proposes(&mut self, accept: &Accept) -> Checked {
+        for (slot, value) in (accept.first.0..).map(Slot).zip(&accept.values) {
+            let value = fingerprint(value);
+            let proposed = *self.proposed.entry((slot, accept.ballot)).or_insert(value);
+            if proposed != value {
+                return violation(
+                    slot,
+                    format!("I2: two values proposed at ballot {}", accept.ballot),
+                );
+            }
+            // What is chosen is all that a higher ballot may propose. (P2b)
+            let chosen = self.chosen.get(&slot);
+            if chosen.is_some_and(|chosen| chosen.ballot < accept.ballot && chosen.value != value) {
+                return violation(
+                    slot,
+                    format!("I1: ballot {} proposes against what is chosen", accept.ballot),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// A page leaves with the burst that it was made in: the promise may have risen and
+    /// the mark moved since, within the burst, but nothing may have been left out.
+    fn promises(&self, node: ReplicaId, page: &Promise) -> Checked {
+        let ghost = &self.acceptors[node.index()];
+        if ghost.promised() < Some(page.ballot) {
+            return violation(
+                page.first,
+                format!("S1: replica {node} sends a promise that is not durable"),
+            );
+        }
+        if page.trimmed > ghost.trimmed() {
+            return violation(page.first, format!("S5: replica {node} sends a wrong mark"));
+        }
+        for entry in &page.accepted {
+            let held = self.accepted.get(&(entry.slot, entry.ballot));
+            let true_ = held.is_some_and(|held| {
+                held.by.contains(node) && held.value == fingerprint(&entry.value)
+            });
+            if !true_ {
+                return violation(
+                    entry.slot,
+                    format!("S1: replica {node} reports what it never accepted durably"),
+                );
+            }
+        }
+        let upto = if page.last { Slot(u64::MAX) } else { page.upto };
+        let start = page.first.max(ghost.trimmed());
+        let mut told = page.accepted.iter().map(|entry| (entry.slot, entry.ballot)).peekable();
+        for (slot, (ballot, _)) in ghost.range(start, upto) {
+            while told.next_if(|(other, _)| other < slot).is_some() {}
+            let entry = told.next_if(|(other, _)| other == slot);
+            if *ballot < page.ballot && entry != Some((*slot, *ballot)) {
+                return violation(
+                    *slot,
+                    format!("S5: replica {node} leaves out what it accepted at {ballot}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn marks(&mut self, node: ReplicaId, mark: Decided) -> Checked {
+        if mark.upto <= mark.from {
+            return Ok(());
+        }
+        let checked = self.marks.entry((mark.ballot, mark.from)).or_insert(mark.from);
+        while *checked < mark.upto {
+            let held = self.accepted.get(&(*checked, mark.ballot));
+            if !held.is_some_and(|held| held.by.is_quorum(self.n)) {
+                return violation(
+                    *checked,
+                    format!("S7: replica {node} marks it decided at {}", mark.ballot),
+                );
+            }
+            *checked = checked.next();
+        }
+        Ok(())
+    }
+
+    // --- bounds ----------------------------------------------------------------------
+
+    /// What a running replica holds.
+    pub fn bounded(&self, node: ReplicaId, acceptor: &acceptor::Acceptor) -> Checked {
+        let held = acceptor.state().len() as u64;
+        if held > ACCEPT_WINDOW_SLOTS {
+            return violation(
+                Slot::ZERO,
+                format!("I8: the acceptor of replica {node} holds {held} slots"),
+            );
+        }
+        Ok(())
+    }
+
+    /// How far each replica has applied.
+    pub fn applied_by(&self, node: ReplicaId) -> Slot {
+        self.applied[node.index()]
+    }
+}

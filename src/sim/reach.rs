@@ -1,0 +1,179 @@
+//! Reach: what a run or a sweep has really met.
+//!
+//! A sweep that never met a trimmed promise has said nothing about trimmed promises.
+//! So everything worth meeting is counted, and a sweep can demand that nothing is zero.
+
+use super::faults::Partition;
+use crate::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use std::fmt;
+
+macro_rules! reach {
+    ($($(#[$doc:meta])* $what:ident = $name:literal,)*) => {
+        /// Something worth meeting.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum What {
+            $($(#[$doc])* $what,)*
+        }
+
+        impl What {
+            /// All of it, in the order in which it is shown.
+            pub const ALL: &[What] = &[$(What::$what,)*];
+
+            /// As it is shown.
+            pub fn name(self) -> &'static str {
+                match self { $(What::$what => $name,)* }
+            }
+        }
+    };
+}
+
+reach! {
+    /// Another replica came to lead.
+    LeaderChange = "leader_changes",
+    /// A pre-vote was granted.
+    PreVoteGranted = "pre_votes_granted",
+    /// A pre-vote was refused.
+    PreVoteRefused = "pre_votes_refused",
+    /// An acceptor refused a ballot below its promise: rivals.
+    Nack = "nacks",
+    /// A promise named a trim mark above what it was asked for.
+    TrimmedPromise = "trimmed_promises",
+    /// A promise took more than one page.
+    PromisePage = "promise_pages",
+    /// A no-op was decided.
+    HoleFilled = "holes_filled",
+    /// A command was chosen again and changed nothing.
+    DuplicateSuppressed = "duplicates_suppressed",
+    /// A replica asked a peer for decided slots.
+    Fetch = "fetches",
+    /// A peer sent decided slots.
+    Page = "pages",
+    /// A request went through a replica that did not lead.
+    Forward = "forwards",
+    /// A client was told that its session is gone.
+    SessionExpired = "sessions_expired",
+    /// A replica died.
+    Crash = "crashes",
+    /// A replica came back.
+    Restart = "restarts",
+    /// A replica slept.
+    Pause = "pauses",
+    /// A sync failed or was interrupted.
+    SyncFailed = "sync_failures",
+    /// A replica lost its disk.
+    Wipe = "disks_lost",
+    /// A full inbox inside a replica lost something.
+    InboxFull = "inboxes_full",
+    /// A client died and returned.
+    ClientDies = "clients_died",
+    /// A directory off the started list was refused.
+    NotMember = "not_members",
+    /// See [`Partition::Split`].
+    Split = "partition_split",
+    /// See [`Partition::Isolate`].
+    Isolate = "partition_isolate",
+    /// See [`Partition::OneWay`].
+    OneWay = "partition_one_way",
+    /// See [`Partition::Flap`].
+    Flap = "partition_flap",
+    /// See [`Partition::Hub`].
+    Hub = "partition_quorum_loss",
+    /// See [`Partition::Constrained`].
+    Constrained = "partition_constrained",
+    /// See [`Partition::Chained`].
+    Chained = "partition_chained",
+}
+
+impl What {
+    /// The counter of a partition.
+    pub fn partition(kind: Partition) -> What {
+        match kind {
+            Partition::Split => What::Split,
+            Partition::Isolate => What::Isolate,
+            Partition::OneWay => What::OneWay,
+            Partition::Flap => What::Flap,
+            Partition::Hub => What::Hub,
+            Partition::Constrained => What::Constrained,
+            Partition::Chained => What::Chained,
+        }
+    }
+}
+
+/// How often everything was met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    counts: Vec<u64>,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Reach { counts: vec![0; What::ALL.len()] }
+    }
+}
+
+impl Reach {
+    /// Once more.
+    pub fn count(&mut self, what: What) {
+        self.add(what, 1);
+    }
+
+    /// So many times more.
+    pub fn add(&mut self, what: What, times: u64) {
+        self.counts[what as usize] += times;
+    }
+
+    /// How often.
+    pub fn of(&self, what: What) -> u64 {
+        self.counts[what as usize]
+    }
+
+    /// Takes another run's counts in.
+    pub fn merge(&mut self, other: &Reach) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
+
+    /// What was never met.
+    pub fn missing(&self) -> Vec<What> {
+        What::ALL.iter().copied().filter(|what| self.of(*what) == 0).collect()
+    }
+
+    /// Counts what a message shows.
+    pub fn sees(&mut self, message: &Message) {
+        match message {
+            Message::Proposer(ToProposer::PreVoteReply { granted: true, .. }) => {
+                self.count(What::PreVoteGranted);
+            }
+            Message::Proposer(ToProposer::PreVoteReply { granted: false, .. }) => {
+                self.count(What::PreVoteRefused);
+            }
+            Message::Proposer(ToProposer::Nack { .. }) => self.count(What::Nack),
+            Message::Proposer(ToProposer::Promise(page)) => {
+                if page.trimmed > page.first {
+                    self.count(What::TrimmedPromise);
+                }
+                if !page.last {
+                    self.count(What::PromisePage);
+                }
+            }
+            Message::Proposer(ToProposer::Forward { .. }) => self.count(What::Forward),
+            Message::Learner(ToLearner::Fetch { .. }) => self.count(What::Fetch),
+            Message::Learner(ToLearner::Page { .. }) => self.count(What::Page),
+            Message::Acceptor(ToAcceptor::Prepare { .. } | ToAcceptor::Accept(_))
+            | Message::Proposer(ToProposer::PreVote { .. })
+            | Message::Learner(ToLearner::Votes { .. })
+            | Message::Replica(_)
+            | Message::Heartbeat(_) => {}
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for what in What::ALL {
+            writeln!(f, "  {:<24}{:>14}", what.name(), self.of(*what))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,989 @@
+//! A whole cluster in one thread, on virtual time.
+//!
+//! The world owns the event queue, the network, the replicas and the clients. Each
+//! event is handled to its end, everything that leaves a role goes through the
+//! [`Checker`] and then into the network, and then the next event happens. All that is
+//! random is drawn from streams of one seed.
+//!
+//! A run has two phases. In the first, faults strike as the [`Profile`] says. Then the
+//! faults stop on a quorum drawn at random; the others die, or are cut off, or are
+//! well. In the second, every line that a client has sent must be completed, and the
+//! quorum's logs must become equal, within [`LIVENESS_US`] of virtual time (I9).
+
+use super::checker::{Checker, Violation};
+use super::faults::{Links, PARTITIONS, Partition, Profile, Switches};
+use super::node::{Arrival, Node, Process, ROLES, RoleName};
+use super::queue::Queue;
+use super::reach::{Reach, What};
+use super::store::{Store, SyncFault};
+use super::trace::TraceHash;
+use super::visitor::{ADDRESS_PORT, Visitor};
+use crate::message::{Answer, ClientMessage, Message};
+use crate::paxos::chat::SESSION_WINDOW_SLOTS;
+use crate::paxos::client::{self, Outcome};
+use crate::paxos::planted::{Bug, Planted};
+use crate::paxos::{Envelope, Notice, Settings};
+use crate::quorum::quorum;
+use crate::seed::derive_seed;
+use crate::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};
+use fastrand::Rng;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// How long the second phase may take, in virtual microseconds.
+pub const LIVENESS_US: u64 = 20_000_000;
+
+/// A datagram takes at least this long.
+const LATENCY_MIN_US: u64 = 50;
+
+/// And up to so much more, unless it is late.
+const LATENCY_SPAN_US: u64 = 450;
+
+/// A notice inside a replica takes up to this long.
+const NOTICE_US: u64 = 30;
+
+/// How long a role's thread may stall.
+const STALL_US: u64 = 20_000;
+
+/// How many arrivals a sleeping replica's socket holds.
+const BACKLOG_MAX: usize = 2_000;
+
+/// A run with more events than this for each virtual second spins.
+const EVENTS_PER_SECOND_MAX: u64 = 400_000;
+
+/// What kind of run this is.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How many replicas; drawn among 3, 5 and 7 if not given.
+    pub replicas: Option<usize>,
+    /// Which faults may strike.
+    pub switches: Switches,
+    /// How long the first phase lasts, in virtual microseconds.
+    pub safety_us: u64,
+    /// One partition for the whole first phase, and nothing else.
+    pub partition: Option<Partition>,
+    /// Print every event.
+    pub trace: bool,
+    /// A known bug, in tests.
+    pub planted: Planted,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            replicas: None,
+            switches: Switches::ALL,
+            safety_us: 8_000_000,
+            partition: None,
+            trace: false,
+            planted: Planted::NONE,
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// How many replicas.
+    pub n: usize,
+    /// How many events.
+    pub events: u64,
+    /// How much virtual time, in microseconds.
+    pub virtual_us: u64,
+    /// How many lines were completed.
+    pub lines: u64,
+    /// How often another replica came to lead.
+    pub leader_changes: u64,
+    /// The highest ballot in use at the end.
+    pub ballot: u64,
+    /// What went wrong, if anything did.
+    pub violation: Option<Violation>,
+    /// A hash over every event.
+    pub hash: u64,
+    /// What happened.
+    pub reach: Reach,
+    /// Under a fixed partition: the longest time in which no line was completed.
+    pub gap_us: u64,
+    /// Under a fixed partition: how far ballots rose while it lasted.
+    pub ballot_rise: u64,
+}
+
+#[derive(Debug)]
+enum Event {
+    Arrive { to: ReplicaId, arrival: Arrival },
+    Wake { node: ReplicaId, life: u32, role: RoleName },
+    Timer { node: ReplicaId, life: u32, role: RoleName },
+    Answer { client: usize, life: u32, from: ReplicaId, answer: Answer },
+    ClientTimer { client: usize, life: u32 },
+    Submit { client: usize, life: u32 },
+    Fault(Fault),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Fault {
+    Crash,
+    Restart(ReplicaId),
+    Pause,
+    Resume(ReplicaId),
+    Partition,
+    Heal,
+    Flap(u32),
+    ClientDies,
+    Wipe,
+}
+
+/// The streams that a run draws from.
+#[derive(Debug)]
+struct Streams {
+    network: Rng,
+    crashes: Rng,
+    disk: Rng,
+    workload: Rng,
+    roles: Rng,
+    schedule: Rng,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    options: Options,
+    profile: Profile,
+    now: Time,
+    queue: Queue<Event>,
+    nodes: Vec<Node>,
+    links: Links,
+    /// Replicas that the second phase does without.
+    out: Vec<bool>,
+    /// Replicas that have lost their disk, and their vote.
+    wiped: Vec<bool>,
+    session_window_slots: u64,
+    clients: Vec<Visitor>,
+    checker: Checker,
+    reach: Reach,
+    hash: TraceHash,
+    events: u64,
+    lines: u64,
+    leader_changes: u64,
+    leader: Option<ReplicaId>,
+    streams: Streams,
+    faults_on: bool,
+    calm_since: Option<Time>,
+    /// The last completion, or the beginning of the fixed partition.
+    completed_at: Time,
+    gap_us: u64,
+    ballot_before: u64,
+    ballot_rise: u64,
+}
+
+type Step = Result<(), Violation>;
+
+impl World {
+    /// Prepares the run of `seed`.
+    pub fn new(seed: u64, options: Options) -> Self {
+        let stream = |name: &str| Rng::with_seed(derive_seed(seed, name));
+        let mut setup = stream("setup");
+        let drawn = [3, 3, 3, 5, 5, 7][setup.usize(..6)];
+        let n = options.replicas.unwrap_or(drawn);
+        let mut profile = Profile::draw(options.switches, &mut setup);
+        let mut options = options;
+        if options.partition.is_some() {
+            profile = Profile::CALM;
+        } else {
+            let shortest = options.safety_us / 2;
+            options.safety_us = shortest + setup.u64(0..=shortest.max(1));
+        }
+        let small = setup.u8(0..3) == 0;
+        // Hasty elections make leaders change all the time.
+        let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
+        let settings = Settings {
+            id: ReplicaId(0),
+            n,
+            boot: BootId(0),
+            // Small payloads split what would rarely be split otherwise.
+            payload_bytes: if small { 120 } else { 1_300 },
+            heartbeat_us: if hasty { 4_000 } else { 50_000 },
+            election_min_us: if hasty { 12_000 } else { 300_000 },
+            election_max_us: if hasty { 40_000 } else { 600_000 },
+            checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
+            skip_slot: profile.skip_slot.map(Slot),
+            planted: options.planted,
+        };
+        let session_window_slots =
+            if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
+        let slow = setup.usize(..n);
+        let nodes = (0..n)
+            .map(|index| {
+                let id = ReplicaId(index as u8);
+                Node {
+                    id,
+                    settings: Settings { id, ..settings },
+                    store: Store::new(DirectoryId(setup.u64(1..)), session_window_slots)
+                        .planted(options.planted),
+                    process: None,
+                    life: 0,
+                    paused_until: None,
+                    backlog: VecDeque::new(),
+                    slow_us: if index == slow { profile.slow_us } else { 0 },
+                }
+            })
+            .collect();
+        let mut world = World {
+            seed,
+            options,
+            profile,
+            now: Time(0),
+            queue: Queue::default(),
+            nodes,
+            links: Links::new(n),
+            out: vec![false; n],
+            wiped: vec![false; n],
+            session_window_slots,
+            clients: Vec::new(),
+            checker: Checker::new(n, session_window_slots),
+            reach: Reach::default(),
+            hash: TraceHash::default(),
+            events: 0,
+            lines: 0,
+            leader_changes: 0,
+            leader: None,
+            streams: Streams {
+                network: stream("network"),
+                crashes: stream("crashes"),
+                disk: stream("disk"),
+                workload: stream("workload"),
+                roles: stream("roles"),
+                schedule: stream("schedule"),
+            },
+            faults_on: true,
+            calm_since: None,
+            completed_at: Time(0),
+            gap_us: 0,
+            ballot_before: 0,
+            ballot_rise: 0,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for index in 0..self.nodes.len() {
+            let id = ReplicaId(index as u8);
+            self.begin_life(id);
+        }
+        let clients =
+            if self.options.partition.is_some() { 2 } else { self.streams.workload.usize(1..=4) };
+        // Together about ten lines a second.
+        let every_us = 100_000 * clients as u64;
+        for client in 0..clients {
+            let n = self.nodes.len();
+            self.clients.push(Visitor::new(ClientId(client as u64), n, every_us));
+            self.submit_later(client);
+        }
+        let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
+            self.profile;
+        self.fault_later(crash_every_us, Fault::Crash);
+        self.fault_later(pause_every_us, Fault::Pause);
+        self.fault_later(partition_every_us, Fault::Partition);
+        self.fault_later(client_every_us, Fault::ClientDies);
+        self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
+    }
+
+    /// Runs to the end.
+    pub fn run(mut self) -> Report {
+        let violation = self.run_phases().err();
+        if let Some(violation) = &violation {
+            self.trace(|| format!("VIOLATION {} (slot {:?})", violation.what, violation.slot));
+        }
+        self.reach.add(What::HoleFilled, self.checker.noops);
+        self.reach.add(What::DuplicateSuppressed, self.checker.duplicates);
+        Report {
+            seed: self.seed,
+            n: self.nodes.len(),
+            events: self.events,
+            virtual_us: self.now.0,
+            lines: self.lines,
+            leader_changes: self.leader_changes,
+            ballot: self.highest_promise(),
+            violation,
+            hash: self.hash.value(),
+            reach: self.reach,
+            gap_us: self.gap_us,
+            ballot_rise: self.ballot_rise,
+        }
+    }
+
+    fn run_phases(&mut self) -> Step {
+        if let Some(partition) = self.options.partition {
+            // A settled cluster first; then the partition, for as long as the rest lasts.
+            self.run_until(Time(1_500_000))?;
+            let leader = self.leader;
+            self.links.impose(partition, leader, &mut self.streams.network);
+            self.completed_at = self.now;
+            self.ballot_before = self.highest_promise();
+            self.reach.count(What::partition(partition));
+            self.trace(|| format!("partition {partition:?}, leader {leader:?}"));
+        }
+        self.run_until(Time(self.options.safety_us))?;
+        if self.options.partition.is_some() {
+            self.gap_us = self.gap_us.max(self.now.since_us(self.completed_at));
+            self.ballot_rise = self.highest_promise() - self.ballot_before;
+        }
+        self.stop_faults();
+        let deadline = self.now.plus_us(LIVENESS_US);
+        while !self.is_settled() {
+            if self.now >= deadline || self.queue.is_empty() {
+                return Err(self.stuck());
+            }
+            let until = self.now.plus_us(100_000);
+            self.run_until(until)?;
+        }
+        Ok(())
+    }
+
+    fn run_until(&mut self, end: Time) -> Step {
+        while self.queue.next_at().is_some_and(|at| at <= end) {
+            let Some((at, event)) = self.queue.pop() else { break };
+            self.now = at;
+            self.events += 1;
+            if self.events > EVENTS_PER_SECOND_MAX * (1 + self.now.0 / 1_000_000) {
+                return Err(Violation { what: "I8: it spins".into(), slot: None });
+            }
+            self.hash.add(&at.0);
+            self.step(event)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn step(&mut self, event: Event) -> Step {
+        match event {
+            Event::Arrive { to, arrival } => self.arrive(to, arrival),
+            Event::Wake { node, life, role } => self.wake(node, life, role, false),
+            Event::Timer { node, life, role } => self.wake(node, life, role, true),
+            Event::Answer { client, life, from, answer } => {
+                if self.clients[client].life != life {
+                    return Ok(());
+                }
+                self.trace(|| format!("client {client} <- {from}: {answer:?}"));
+                if matches!(answer, Answer::Expired { .. }) {
+                    self.reach.count(What::SessionExpired);
+                }
+                self.turn_client(client, Some(client::Input::Answer(from, answer)))
+            }
+            Event::ClientTimer { client, life } => {
+                if self.clients[client].life == life {
+                    self.clients[client].timer_at = None;
+                    self.turn_client(client, None)?;
+                }
+                Ok(())
+            }
+            Event::Submit { client, life } => self.submit(client, life),
+            Event::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    fn trace(&self, line: impl FnOnce() -> String) {
+        if self.options.trace {
+            let us = self.now.0;
+            use std::io::Write;
+            let _ = writeln!(
+                std::io::stdout(),
+                "{:>4}.{:06} #{} {}",
+                us / 1_000_000,
+                us % 1_000_000,
+                self.events,
+                line()
+            );
+        }
+    }
+
+    // --- replicas ------------------------------------------------------------------
+
+    fn begin_life(&mut self, id: ReplicaId) {
+        let now = self.now;
+        let spread = self.profile.clock_ppm;
+        let rate_ppm = 1_000_000 - spread / 2 + self.streams.roles.u64(0..=spread);
+        let boot = BootId(self.streams.roles.u64(1..));
+        let node = &mut self.nodes[id.index()];
+        node.life += 1;
+        node.paused_until = None;
+        node.backlog.clear();
+        node.settings.boot = boot;
+        node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
+        let life = node.life;
+        self.trace(|| format!("replica {id} begins life {life}"));
+        self.schedule(id, RoleName::Replica);
+    }
+
+    fn end_life(&mut self, id: ReplicaId) {
+        let node = &mut self.nodes[id.index()];
+        node.process = None;
+        node.backlog.clear();
+        node.paused_until = None;
+        node.store.crash();
+        if self.leader == Some(id) {
+            self.leader = None;
+        }
+        self.trace(|| format!("replica {id} dies"));
+    }
+
+    fn arrive(&mut self, to: ReplicaId, arrival: Arrival) -> Step {
+        let node = &mut self.nodes[to.index()];
+        let Some(process) = &mut node.process else { return Ok(()) };
+        if node.paused_until.is_some() {
+            if node.backlog.len() < BACKLOG_MAX {
+                node.backlog.push_back(arrival);
+            }
+            return Ok(());
+        }
+        if self.options.trace {
+            match &arrival {
+                Arrival::Peer(_, Message::Heartbeat(_)) => {}
+                Arrival::Peer(from, message) => {
+                    self.trace(|| format!("{from} -> {to}: {message:?}"))
+                }
+                Arrival::Client(from, message) => {
+                    self.trace(|| format!("{} -> {to}: {message:?}", from.0));
+                }
+            }
+            let node = &mut self.nodes[to.index()];
+            let Some(process) = &mut node.process else { return Ok(()) };
+            let roles = process.accept(arrival);
+            return self.deliver_to(to, roles);
+        }
+        let roles = process.accept(arrival);
+        self.deliver_to(to, roles)
+    }
+
+    fn deliver_to(&mut self, to: ReplicaId, roles: [Option<RoleName>; 2]) -> Step {
+        for role in roles.into_iter().flatten() {
+            self.wake_soon(to, role, 0);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a role takes a turn, in a moment.
+    fn wake_soon(&mut self, id: ReplicaId, role: RoleName, within_us: u64) {
+        let rng = &mut self.streams.schedule;
+        let mut wait = if within_us > 0 { rng.u64(0..=within_us) } else { 0 };
+        if self.faults_on
+            && self.profile.stall_ppm > 0
+            && rng.u32(0..1_000_000) < self.profile.stall_ppm
+        {
+            wait += rng.u64(0..=STALL_US);
+        }
+        let node = &mut self.nodes[id.index()];
+        if node.slow_us > 0 && self.faults_on {
+            wait += rng.u64(0..=node.slow_us);
+        }
+        let life = node.life;
+        let Some(process) = &mut node.process else { return };
+        let Some((woken, _)) = process.marks(role) else { return };
+        if !std::mem::replace(woken, true) {
+            self.queue.add(self.now.plus_us(wait), Event::Wake { node: id, life, role });
+        }
+    }
+
+    fn wake(&mut self, id: ReplicaId, life: u32, role: RoleName, timer: bool) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.life != life {
+            return Ok(());
+        }
+        if let Some(until) = node.paused_until {
+            // After whatever has arrived meanwhile.
+            let event = if timer {
+                Event::Timer { node: id, life, role }
+            } else {
+                Event::Wake { node: id, life, role }
+            };
+            self.queue.add(until.plus_us(1), event);
+            return Ok(());
+        }
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let Some((woken, timer_at)) = process.marks(role) else { return Ok(()) };
+        if timer {
+            *timer_at = None;
+        } else {
+            *woken = false;
+        }
+        if self.faults_on
+            && self.profile.sync_ppm > 0
+            && role == RoleName::Acceptor
+            && self.streams.disk.u32(0..1_000_000) < self.profile.sync_ppm
+        {
+            let kept = self.streams.disk.bool();
+            node.store.acceptor.fault = Some(if kept { SyncFault::Kept } else { SyncFault::Lost });
+        }
+        let turned = process.turn(role, self.now, &mut self.streams.roles, &mut node.store);
+        node.store.acceptor.fault = None;
+        let node_life = node.life;
+        for record in std::mem::take(&mut self.nodes[id.index()].store.acceptor.observed) {
+            self.checker.durable(id, node_life, &record)?;
+        }
+        for record in std::mem::take(&mut self.nodes[id.index()].store.learner.observed) {
+            self.trace(|| format!("replica {id}: {record:?}"));
+            self.checker.applied(id, &record)?;
+        }
+        match turned {
+            Ok(envelopes) => {
+                self.post(id, envelopes)?;
+                self.note_leader(id);
+                self.schedule(id, role);
+            }
+            Err(error) => {
+                self.reach.count(What::SyncFailed);
+                self.trace(|| format!("replica {id}: {error}"));
+                self.end_life(id);
+                let back = self.streams.crashes.u64(10_000..2_000_000);
+                self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a timer event for a role's deadline, unless an earlier one is on its way.
+    fn schedule(&mut self, id: ReplicaId, role: RoleName) {
+        let node = &mut self.nodes[id.index()];
+        let life = node.life;
+        let Some(process) = &mut node.process else { return };
+        let Some(deadline) = process.deadline(role) else { return };
+        let at = deadline.max(self.now.plus_us(1));
+        let Some((_, timer_at)) = process.marks(role) else { return };
+        if timer_at.is_none_or(|timer| timer > at) {
+            *timer_at = Some(at);
+            self.queue.add(at, Event::Timer { node: id, life, role });
+        }
+    }
+
+    fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Step {
+        let life = self.nodes[id.index()].life;
+        for envelope in envelopes {
+            match envelope {
+                Envelope::Peer { to, message } if to == id => {
+                    let Some(process) = &mut self.nodes[id.index()].process else { return Ok(()) };
+                    if self.faults_on
+                        && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
+                    {
+                        self.reach.count(What::InboxFull);
+                        continue;
+                    }
+                    let roles = process.accept(Arrival::Peer(id, message));
+                    for role in roles.into_iter().flatten() {
+                        self.wake_soon(id, role, NOTICE_US);
+                    }
+                }
+                Envelope::Peer { to, message } => {
+                    self.checker.leaves(id, life, &message)?;
+                    self.reach.sees(&message);
+                    self.hash.add(&message);
+                    if !self.links.is_cut(id, to) && !self.out[to.index()] && !self.out[id.index()]
+                    {
+                        self.send(|| Event::Arrive {
+                            to,
+                            arrival: Arrival::Peer(id, message.clone()),
+                        });
+                    }
+                }
+                Envelope::Answer { to, answer } => {
+                    let (client, client_life) = who(to);
+                    self.checker.answers(ClientId(client as u64), &answer)?;
+                    self.hash.add(&answer);
+                    if !self.out[id.index()] {
+                        self.send(|| Event::Answer {
+                            client,
+                            life: client_life,
+                            from: id,
+                            answer: answer.clone(),
+                        });
+                    }
+                }
+                Envelope::Notice(Notice::Start(membership)) => self.start(id, membership)?,
+                Envelope::Notice(notice) => {
+                    if self.faults_on
+                        && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
+                    {
+                        self.reach.count(What::InboxFull);
+                        continue;
+                    }
+                    let Some(process) = &mut self.nodes[id.index()].process else { return Ok(()) };
+                    if let Some(role) = process.notify(notice) {
+                        self.wake_soon(id, role, NOTICE_US);
+                    }
+                }
+                Envelope::Call { .. } => unreachable!("replicas do not call"),
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: ReplicaId, membership: crate::paxos::Membership) -> Step {
+        let node = &mut self.nodes[id.index()];
+        let Some(process) = &mut node.process else { return Ok(()) };
+        if !membership.is_voter(id) {
+            self.reach.count(What::NotMember);
+        }
+        process.start(membership, &mut node.store, self.now, &mut self.streams.roles);
+        let applied = process.learner().map_or(Slot::ZERO, |learner| learner.applied());
+        self.checker.recovered(id, node.store.acceptor.recovered())?;
+        self.checker.restarted(id, applied);
+        self.trace(|| format!("replica {id} starts, applied {applied}"));
+        for role in ROLES {
+            self.wake_soon(id, role, NOTICE_US);
+        }
+        Ok(())
+    }
+
+    fn note_leader(&mut self, id: ReplicaId) {
+        let leads =
+            self.nodes[id.index()].process.as_ref().and_then(|process| process.leading()).is_some();
+        if leads && self.leader != Some(id) {
+            self.leader = Some(id);
+            self.leader_changes += 1;
+            self.reach.count(What::LeaderChange);
+            self.trace(|| format!("replica {id} leads"));
+        } else if !leads && self.leader == Some(id) {
+            self.leader = None;
+        }
+    }
+
+    // --- the network ---------------------------------------------------------------
+
+    /// Puts a datagram on its way, or loses it, or repeats it.
+    fn send(&mut self, event: impl Fn() -> Event) {
+        let rng = &mut self.streams.network;
+        let mut copies = 1;
+        if self.faults_on {
+            if rng.u32(0..1_000_000) < self.profile.loss_ppm {
+                return;
+            }
+            if rng.u32(0..1_000_000) < self.profile.duplicate_ppm {
+                copies = 2;
+            }
+        }
+        for _ in 0..copies {
+            let mut takes = LATENCY_MIN_US + self.streams.network.u64(0..LATENCY_SPAN_US);
+            if self.faults_on && self.streams.network.u32(0..1_000_000) < self.profile.late_ppm {
+                takes += self.streams.network.u64(0..=self.profile.late_us);
+            }
+            self.queue.add(self.now.plus_us(takes), event());
+        }
+    }
+
+    // --- clients ---------------------------------------------------------------------
+
+    fn submit_later(&mut self, client: usize) {
+        let visitor = &self.clients[client];
+        let wait = self.streams.workload.u64(0..=2 * visitor.every_us);
+        let life = visitor.life;
+        self.queue.add(self.now.plus_us(wait), Event::Submit { client, life });
+    }
+
+    fn submit(&mut self, client: usize, life: u32) -> Step {
+        let visitor = &mut self.clients[client];
+        if visitor.life != life || !self.faults_on && visitor.farewell {
+            return Ok(());
+        }
+        visitor.farewell = !self.faults_on;
+        if visitor.role.is_busy() {
+            self.submit_later(client);
+            return Ok(());
+        }
+        let session = self.streams.workload.u64(1..);
+        let long = self.streams.workload.u8(0..20) == 0;
+        let line = visitor.next_line(long);
+        self.trace(|| format!("client {client} submits {line:?}"));
+        self.turn_client(client, Some(client::Input::Submit { line, session }))?;
+        self.submit_later(client);
+        Ok(())
+    }
+
+    fn turn_client(&mut self, client: usize, input: Option<client::Input>) -> Step {
+        let now = self.now;
+        let draws = &mut self.streams.workload;
+        let (envelopes, outcomes) = self.clients[client].turn(now, draws, input);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Complete { seq, slot, .. } => {
+                    self.lines += 1;
+                    let Some((session, command)) = self.clients[client].in_flight.take() else {
+                        continue;
+                    };
+                    self.trace(|| format!("client {client}: complete in slot {slot}"));
+                    self.checker.completed(session, command, slot, seq)?;
+                    if self.options.partition.is_some() && self.faults_on {
+                        self.gap_us = self.gap_us.max(now.since_us(self.completed_at));
+                        self.completed_at = now;
+                    }
+                }
+                Outcome::Expired { .. } | Outcome::GaveUp { .. } => self.begin_client(client),
+                Outcome::Waiting { .. } => {}
+            }
+        }
+        let life = self.clients[client].life;
+        let address = address_of(client, life);
+        for envelope in envelopes {
+            let Envelope::Call { to, message } = envelope else {
+                unreachable!("a client only calls")
+            };
+            if let ClientMessage::Request(request) = &message {
+                let command = &request.command;
+                self.clients[client].in_flight = Some((command.session, command.seq));
+                self.checker.submitted(command);
+            }
+            self.hash.add(&message);
+            if !self.out[to.index()] {
+                self.send(|| Event::Arrive {
+                    to,
+                    arrival: Arrival::Client(address, message.clone()),
+                });
+            }
+        }
+        let visitor = &mut self.clients[client];
+        if let Some(deadline) = visitor.deadline() {
+            let at = deadline.max(now.plus_us(1));
+            if visitor.timer_at.is_none_or(|timer| timer > at) {
+                visitor.timer_at = Some(at);
+                self.queue.add(at, Event::ClientTimer { client, life });
+            }
+        }
+        Ok(())
+    }
+
+    /// A client's process is started anew, under the same id.
+    fn begin_client(&mut self, client: usize) {
+        let n = self.nodes.len();
+        self.clients[client].begin_anew(n);
+        self.submit_later(client);
+    }
+
+    // --- faults ----------------------------------------------------------------------
+
+    fn fault_later(&mut self, every_us: u64, fault: Fault) {
+        if every_us > 0 {
+            let wait = self.streams.crashes.u64(every_us / 2..=every_us + every_us / 2);
+            self.queue.add(self.now.plus_us(wait), Event::Fault(fault));
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) -> Step {
+        if !self.faults_on {
+            // What heals goes on; nothing new strikes.
+            if let Fault::Resume(id) = fault {
+                return self.resume(id);
+            }
+            return Ok(());
+        }
+        self.hash.add(&fault);
+        let n = self.nodes.len();
+        match fault {
+            Fault::Crash => {
+                let every = self.profile.crash_every_us;
+                let id = match (self.leader, self.streams.crashes.bool()) {
+                    (Some(leader), true) => leader,
+                    _ => ReplicaId(self.streams.crashes.usize(..n) as u8),
+                };
+                if self.nodes[id.index()].process.is_some() {
+                    self.reach.count(What::Crash);
+                    self.end_life(id);
+                    let back = self.streams.crashes.u64(1_000..3_000_000);
+                    self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+                }
+                self.fault_later(every, Fault::Crash);
+            }
+            Fault::Restart(id) => {
+                if self.nodes[id.index()].process.is_none() {
+                    self.reach.count(What::Restart);
+                    self.begin_life(id);
+                }
+            }
+            Fault::Pause => {
+                let every = self.profile.pause_every_us;
+                let id = match (self.leader, self.streams.crashes.bool()) {
+                    (Some(leader), true) => leader,
+                    _ => ReplicaId(self.streams.crashes.usize(..n) as u8),
+                };
+                let node = &mut self.nodes[id.index()];
+                if node.process.is_some() && node.paused_until.is_none() {
+                    self.reach.count(What::Pause);
+                    let until = self.now.plus_us(self.streams.crashes.u64(10_000..3_000_000));
+                    node.paused_until = Some(until);
+                    self.queue.add(until, Event::Fault(Fault::Resume(id)));
+                    self.trace(|| format!("replica {id} sleeps until {}", until.0));
+                }
+                self.fault_later(every, Fault::Pause);
+            }
+            Fault::Resume(id) => self.resume(id)?,
+            Fault::Partition => {
+                let every = self.profile.partition_every_us;
+                let kind = PARTITIONS[self.streams.crashes.usize(..PARTITIONS.len())];
+                self.reach.count(What::partition(kind));
+                let leader = self.leader;
+                self.links.impose(kind, leader, &mut self.streams.crashes);
+                self.trace(|| format!("partition {kind:?}, leader {leader:?}"));
+                let lasts = self.streams.crashes.u64(50_000..5_000_000);
+                if kind == Partition::Flap {
+                    self.queue.add(self.now.plus_us(100_000), Event::Fault(Fault::Flap(20)));
+                } else {
+                    self.queue.add(self.now.plus_us(lasts), Event::Fault(Fault::Heal));
+                }
+                self.fault_later(every + lasts, Fault::Partition);
+            }
+            Fault::Heal => {
+                self.links.heal();
+                self.trace(|| "partition heals".into());
+            }
+            Fault::Flap(0) => self.links.heal(),
+            Fault::Flap(left) => {
+                let leader = self.leader;
+                if left % 2 == 0 {
+                    self.links.heal();
+                } else {
+                    self.links.impose(Partition::Flap, leader, &mut self.streams.crashes);
+                }
+                let wait = self.streams.crashes.u64(10_000..300_000);
+                self.queue.add(self.now.plus_us(wait), Event::Fault(Fault::Flap(left - 1)));
+            }
+            Fault::Wipe => {
+                // Once a run, and only where a quorum of whole disks is left.
+                let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
+                if n >= 3 && self.nodes.iter().all(|node| node.store.replica.started.is_some()) {
+                    self.reach.count(What::Wipe);
+                    self.end_life(id);
+                    self.trace(|| format!("replica {id} loses its disk"));
+                    let mut directory = DirectoryId(self.streams.crashes.u64(1..));
+                    let node = &mut self.nodes[id.index()];
+                    if self.options.planted.has(Bug::WipedReplicaVotes) {
+                        directory = node.store.directory;
+                    }
+                    node.store = Store::new(directory, self.session_window_slots);
+                    self.checker.wiped(id);
+                    self.wiped[id.index()] = true;
+                    let back = self.streams.crashes.u64(1_000..3_000_000);
+                    self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+                }
+            }
+            Fault::ClientDies => {
+                let every = self.profile.client_every_us;
+                let client = self.streams.crashes.usize(..self.clients.len());
+                self.reach.count(What::ClientDies);
+                self.trace(|| format!("client {client} dies and returns"));
+                self.begin_client(client);
+                self.fault_later(every, Fault::ClientDies);
+            }
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, id: ReplicaId) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.paused_until.is_none_or(|until| until > self.now) {
+            return Ok(());
+        }
+        node.paused_until = None;
+        for arrival in std::mem::take(&mut node.backlog) {
+            self.arrive(id, arrival)?;
+        }
+        Ok(())
+    }
+
+    /// The second phase: a quorum is well, the rest may be anything.
+    fn stop_faults(&mut self) {
+        self.faults_on = false;
+        self.calm_since = Some(self.now);
+        self.links.heal();
+        let n = self.nodes.len();
+        let mut ids: Vec<usize> = (0..n).collect();
+        self.streams.crashes.shuffle(&mut ids);
+        // Whoever has lost its disk is not of the quorum.
+        ids.sort_by_key(|index| self.wiped[*index]);
+        // A cluster that has not started yet needs everyone.
+        let members = self.nodes.iter().filter(|node| node.store.replica.started.is_some());
+        let wiped = self.wiped.iter().filter(|wiped| **wiped).count();
+        let well = if members.count() + wiped < n { n } else { quorum(n) };
+        for (place, index) in ids.into_iter().enumerate() {
+            let id = ReplicaId(index as u8);
+            if place >= well {
+                match self.streams.crashes.u8(0..3) {
+                    0 => {
+                        self.end_life(id);
+                        self.out[index] = true;
+                        continue;
+                    }
+                    1 => {
+                        self.out[index] = true;
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            if self.nodes[index].process.is_none() {
+                self.begin_life(id);
+            }
+            if self.nodes[index].paused_until.is_some() {
+                self.nodes[index].paused_until = Some(self.now);
+                self.queue.add(self.now, Event::Fault(Fault::Resume(id)));
+            }
+        }
+        let out = self.out.clone();
+        self.trace(|| format!("faults stop; out: {out:?}"));
+        for client in 0..self.clients.len() {
+            self.clients[client].farewell = false;
+        }
+    }
+
+    /// Whether every line is complete and the well replicas' logs are equal.
+    fn is_settled(&self) -> bool {
+        let quiet = self.clients.iter().all(|visitor| visitor.farewell && !visitor.role.is_busy());
+        let len = self.checker.log_len();
+        quiet
+            && self.nodes.iter().filter(|node| !self.out[node.id.index()]).all(|node| {
+                let learner = node.process.as_ref().and_then(|process| process.learner());
+                learner.is_some_and(|learner| learner.applied().0 == len)
+            })
+    }
+
+    fn stuck(&self) -> Violation {
+        let busy: Vec<usize> =
+            (0..self.clients.len()).filter(|client| self.clients[*client].role.is_busy()).collect();
+        let applied: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| match node.process.as_ref().and_then(|process| process.learner()) {
+                _ if self.out[node.id.index()] => "out".into(),
+                Some(learner) => learner.applied().to_string(),
+                None => "down".into(),
+            })
+            .collect();
+        let waited = LIVENESS_US / 1_000_000;
+        Violation {
+            what: format!(
+                "I9: not settled {waited} s after the faults stopped: clients {busy:?} wait, \
+                 replicas have applied {applied:?} of {}",
+                self.checker.log_len()
+            ),
+            slot: None,
+        }
+    }
+
+    fn highest_promise(&self) -> u64 {
+        self.nodes
+            .iter()
+            .filter_map(|node| node.store.acceptor.recovered().promised())
+            .max()
+            .map_or(0, |ballot| ballot.0)
+    }
+}
+
+/// Where a client's process is answered; each life has an address of its own.
+fn address_of(client: usize, life: u32) -> Address {
+    let ip = Ipv4Addr::from(0x0a00_0000 + life);
+    Address(SocketAddr::new(IpAddr::V4(ip), ADDRESS_PORT + client as u16))
+}
+
+fn who(address: Address) -> (usize, u32) {
+    let IpAddr::V4(ip) = address.0.ip() else { unreachable!("addresses here are IPv4") };
+    ((address.0.port() - ADDRESS_PORT) as usize, u32::from(ip) - 0x0a00_0000)
+}

@@ -1,0 +1,403 @@
+//! The acceptor: what it promises, accepts, remembers and says.
+
+use crate::common::*;
+use multipaxos::message::{Accept, Promise, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
+use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Envelope, learner, proposer};
+use multipaxos::storage::memory::Memory;
+use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
+
+type Subject = Seat<Acceptor, Disk>;
+
+/// The acceptor of replica 2 of three, empty.
+fn acceptor() -> Subject {
+    remembering(Disk::default())
+}
+
+fn remembering(disk: Disk) -> Subject {
+    let state = disk.memory.state().clone();
+    Seat::new(Acceptor::new(settings(3, R2), membership(3, R2), state), disk)
+}
+
+fn prepare(ballot: u64, first: u64) -> Input {
+    let ballot = Ballot(ballot);
+    Input::Peer(ballot.owner(3), ToAcceptor::Prepare { ballot, first: Slot(first) })
+}
+
+fn accept(ballot: u64, first: u64, lines: &[&str]) -> Input {
+    accept_values(ballot, first, lines.iter().map(|line| value(line)).collect())
+}
+
+fn accept_values(ballot: u64, first: u64, values: Vec<Value>) -> Input {
+    let (ballot, first) = (Ballot(ballot), Slot(first));
+    let accept = Accept { ballot, first, values, decided: nothing_decided(0) };
+    Input::Peer(ballot.owner(3), ToAcceptor::Accept(accept))
+}
+
+fn nack(ballot: u64, promised: u64) -> ToProposer {
+    ToProposer::Nack { ballot: Ballot(ballot), promised: Ballot(promised) }
+}
+
+/// The pages in the mail.
+fn pages(envelopes: &[Envelope]) -> Vec<Promise> {
+    let pick = |(_, message)| match message {
+        ToProposer::Promise(page) => Some(page),
+        _ => None,
+    };
+    to_proposers(envelopes).into_iter().filter_map(pick).collect()
+}
+
+/// The one page in the mail.
+#[track_caller]
+fn page(envelopes: &[Envelope]) -> Promise {
+    let mut pages = pages(envelopes);
+    assert_eq!(pages.len(), 1, "{envelopes:?}");
+    pages.remove(0)
+}
+
+/// The votes in the mail: to whom, at which ballot, from which slot on, how many.
+fn votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64, u64)> {
+    let mut found = Vec::new();
+    for (to, message) in to_learners(envelopes) {
+        let ToLearner::Votes { ballot, directory: voter, slots } = message else {
+            panic!("an acceptor sends learners only votes: {message:?}")
+        };
+        assert_eq!(voter, directory(R2));
+        found.extend(slots.iter().map(|range| (to, ballot.0, range.first.0, range.count)));
+    }
+    found
+}
+
+#[test]
+fn a_stale_ballot_is_refused_and_the_refusal_names_the_promise() {
+    let mut seat = acceptor();
+    seat.handle(prepare(4, 0));
+    let refused = seat.handle(prepare(3, 0));
+    assert_eq!(to_proposers(&refused), [(R0, nack(3, 4))]);
+    let refused = seat.handle(accept(1, 0, &["late"]));
+    assert_eq!(to_proposers(&refused), [(R1, nack(1, 4))]);
+    assert_eq!(votes(&refused), []);
+    assert_eq!(seat.storage.records, [Record::Promise(Ballot(4))]);
+}
+
+#[test]
+fn the_ballot_is_checked_before_the_slot() {
+    let mut seat = acceptor();
+    seat.handle(accept(4, 0, &["kept"]));
+    seat.handle(Input::Applied(Slot(8)));
+    for first in [0, 8, 8 + ACCEPT_WINDOW_SLOTS] {
+        let refused = seat.handle(accept(3, first, &["late"]));
+        assert_eq!(to_proposers(&refused), [(R0, nack(3, 4))], "slot {first}");
+        assert_eq!(told_learner(&refused), [], "slot {first}");
+    }
+}
+
+#[test]
+fn accepting_raises_the_promise_in_one_record() {
+    let mut seat = acceptor();
+    let sent = seat.handle(accept(4, 3, &["a", "b"]));
+    let values = vec![value("a"), value("b")];
+    assert_eq!(
+        seat.storage.records,
+        [Record::Accept { ballot: Ballot(4), first: Slot(3), values }]
+    );
+    assert_eq!(seat.role.state().promised(), Some(Ballot(4)));
+    assert_eq!(votes(&sent), [(R1, 4, 3, 2)]);
+    assert_eq!(told_proposer(&sent), [proposer::Input::Promised(Ballot(4))]);
+    let refused = seat.handle(prepare(3, 0));
+    assert_eq!(to_proposers(&refused), [(R0, nack(3, 4))]);
+}
+
+#[test]
+fn an_accept_below_the_promise_is_refused_though_nothing_was_accepted_at_it() {
+    let mut seat = acceptor();
+    seat.handle(accept(0, 0, &["old"]));
+    seat.handle(prepare(4, 0));
+    // Above what was last accepted (0), below the promise (4).
+    let refused = seat.handle(accept(1, 0, &["between"]));
+    assert_eq!(to_proposers(&refused), [(R1, nack(1, 4))]);
+    assert_eq!(seat.role.state().accepted(Slot(0)), Some(&(Ballot(0), value("old"))));
+}
+
+#[test]
+fn a_promise_outlives_a_crash_once_it_was_sent() {
+    let mut seat = acceptor();
+    assert_eq!(page(&seat.handle(prepare(4, 0))).ballot, Ballot(4));
+    let mut again = remembering(seat.storage);
+    assert_eq!(to_proposers(&again.handle(accept(3, 0, &["late"]))), [(R0, nack(3, 4))]);
+    assert_eq!(to_proposers(&again.handle(prepare(1, 0))), [(R1, nack(1, 4))]);
+}
+
+#[test]
+fn an_acceptance_outlives_a_crash_once_the_vote_was_sent() {
+    let mut seat = acceptor();
+    assert_eq!(votes(&seat.handle(accept(1, 0, &["kept"]))), [(R1, 1, 0, 1)]);
+    let mut again = remembering(seat.storage);
+    let page = page(&again.handle(prepare(3, 0)));
+    assert_eq!((page.accepted[0].ballot, &page.accepted[0].value), (Ballot(1), &value("kept")));
+}
+
+#[test]
+fn nothing_leaves_when_the_disk_fails() {
+    for input in [prepare(4, 0), accept(4, 0, &["lost"])] {
+        let mut seat = acceptor();
+        seat.storage.memory.fail();
+        let said = seat.try_burst([input.clone()]);
+        assert!(said.is_err(), "{input:?} yields {said:?}");
+        assert_eq!(seat.storage.memory.state(), &State::default());
+    }
+}
+
+#[test]
+fn a_repeated_accept_is_answered_again_without_a_new_record() {
+    let mut seat = acceptor();
+    seat.handle(accept(1, 0, &["a", "b"]));
+    let syncs = seat.storage.memory.syncs();
+    let again = seat.handle(accept(1, 0, &["a", "b"]));
+    assert_eq!(votes(&again), [(R1, 1, 0, 2)]);
+    assert_eq!(seat.storage.records.len(), 1);
+    assert_eq!(seat.storage.memory.syncs(), syncs);
+    // Where it overlaps, only the rest is written.
+    let longer = seat.handle(accept(1, 1, &["b", "c"]));
+    assert_eq!(votes(&longer), [(R1, 1, 1, 2)]);
+    let values = vec![value("c")];
+    let record = Record::Accept { ballot: Ballot(1), first: Slot(2), values };
+    assert_eq!(seat.storage.records[1..], [record]);
+}
+
+#[test]
+fn a_second_value_for_the_same_slot_and_ballot_is_refused() {
+    let mut seat = acceptor();
+    seat.handle(accept(1, 0, &["a", "b", "c"]));
+    let sent = seat.handle(accept(1, 0, &["a", "other", "c"]));
+    assert_eq!(votes(&sent), [(R1, 1, 0, 1), (R1, 1, 2, 1)]);
+    assert_eq!(seat.role.state().accepted(Slot(1)), Some(&(Ballot(1), value("b"))));
+    assert_eq!(seat.storage.records.len(), 1);
+}
+
+#[test]
+fn a_higher_ballot_replaces_what_was_accepted() {
+    let mut seat = acceptor();
+    seat.handle(accept(1, 0, &["old"]));
+    assert_eq!(votes(&seat.handle(accept(3, 0, &["new"]))), [(R0, 3, 0, 1)]);
+    assert_eq!(seat.role.state().accepted(Slot(0)), Some(&(Ballot(3), value("new"))));
+}
+
+#[test]
+fn slots_beyond_the_window_are_refused() {
+    let mut seat = acceptor();
+    let last = ACCEPT_WINDOW_SLOTS - 1;
+    let sent = seat.handle(accept(1, last, &["inside", "outside"]));
+    assert_eq!(votes(&sent), [(R1, 1, last, 1)]);
+    assert_eq!(seat.role.state().accepted(Slot(last + 1)), None);
+    seat.handle(Input::Applied(Slot(8)));
+    assert_eq!(votes(&seat.handle(accept(1, last + 1, &["now"]))), [(R1, 1, last + 1, 1)]);
+}
+
+#[test]
+fn what_a_checkpoint_covers_is_trimmed() {
+    let mut seat = acceptor();
+    let lines: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    seat.handle(accept(1, 0, &lines));
+    seat.handle(Input::Applied(Slot(9)));
+    assert_eq!((seat.role.state().trimmed(), seat.role.state().len()), (Slot(9), 11));
+    assert_eq!(seat.role.state().promised(), Some(Ballot(1)), "the promise stays");
+    assert_eq!(seat.storage.memory.state(), seat.role.state());
+    // Cumulative: an older one changes nothing.
+    seat.handle(Input::Applied(Slot(3)));
+    assert_eq!(seat.role.state().trimmed(), Slot(9));
+}
+
+#[test]
+fn trimmed_slots_are_neither_accepted_nor_claimed_empty() {
+    let mut seat = acceptor();
+    seat.handle(accept(1, 0, &["a"; 12]));
+    seat.handle(Input::Applied(Slot(8)));
+    let sent = seat.handle(accept(3, 6, &["x", "x", "x"]));
+    assert_eq!(votes(&sent), [(R0, 3, 8, 1)], "slots 6 and 7 are trimmed");
+    let page = page(&seat.handle(prepare(4, 0)));
+    assert_eq!((page.first, page.trimmed), (Slot(0), Slot(8)));
+    assert_eq!(page.accepted[0].slot, Slot(8));
+    assert!(page.last);
+}
+
+#[test]
+fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
+    let mut seat = acceptor();
+    let lines: Vec<String> = (0..100).map(|slot| format!("{slot:0>90}")).collect();
+    for (slot, line) in lines.iter().enumerate() {
+        // Every seventh slot stays empty.
+        if slot % 7 != 0 {
+            seat.handle(accept(1, slot as u64, &[line]));
+        }
+    }
+    seat.handle(Input::Applied(Slot(8)));
+    let mut found = Vec::new();
+    let mut next = Slot(3);
+    loop {
+        let page = page(&seat.handle(prepare(4, next.0)));
+        assert_eq!((page.first, page.trimmed), (next, Slot(8)), "the mark is on every page");
+        let message = multipaxos::message::Message::Proposer(ToProposer::Promise(page.clone()));
+        let bytes = postcard::to_stdvec(&message).expect("a page is encoded").len();
+        assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes from {next} on");
+        found.extend(page.accepted.iter().map(|entry| entry.slot.0));
+        if page.last {
+            break;
+        }
+        assert!(page.upto > next, "a page that is not the last covers something");
+        next = page.upto;
+    }
+    let expected: Vec<u64> = (8..100).filter(|slot| slot % 7 != 0).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_line_longer_than_a_datagram_has_a_page_of_its_own() {
+    let mut seat = acceptor();
+    let long = "x".repeat(5_000);
+    seat.handle(accept(1, 0, &["a", &long, "b"]));
+    let mut slots = Vec::new();
+    for first in 0..3 {
+        let page = page(&seat.handle(prepare(3, first)));
+        assert_eq!(page.last, first == 2);
+        slots.push(page.accepted.iter().map(|entry| entry.slot.0).collect::<Vec<_>>());
+    }
+    assert_eq!(slots, [[0], [1], [2]]);
+}
+
+#[test]
+fn a_page_of_an_older_ballot_is_never_sent_after_a_higher_promise() {
+    let mut seat = acceptor();
+    let long = "x".repeat(1_000);
+    seat.handle(accept(0, 0, &[&long, &long, &long]));
+    let first = page(&seat.handle(prepare(1, 0)));
+    assert!(!first.last);
+    seat.handle(prepare(3, 0));
+    let asked_on = seat.handle(prepare(1, first.upto.0));
+    assert_eq!(pages(&asked_on), []);
+    assert_eq!(to_proposers(&asked_on), [(R1, nack(1, 3))]);
+}
+
+#[test]
+fn votes_name_exact_ranges() {
+    let mut seat = acceptor();
+    let sent = seat.burst([
+        accept(1, 0, &["a"]),
+        accept(1, 1, &["b", "c"]),
+        accept(1, 7, &["d"]),
+        accept(3, 8, &["e"]),
+        accept(3, 4, &["f"]),
+    ]);
+    let expected = [(R1, 1, 0, 3), (R1, 1, 7, 1), (R0, 3, 8, 1), (R0, 3, 4, 1)];
+    assert_eq!(votes(&sent), expected, "neighbours are one range, and no gap is covered");
+}
+
+#[test]
+fn votes_of_many_ranges_fit_datagrams() {
+    let mut seat = acceptor();
+    let sent = seat.burst((0..500).map(|number| accept(1, 2 * number, &["x"])));
+    assert_eq!(votes(&sent).len(), 500);
+    for (_, message) in to_learners(&sent) {
+        let bytes = postcard::to_stdvec(&message).expect("votes are encoded").len();
+        assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn many_inputs_before_one_commit_sync_once() {
+    let mut seat = acceptor();
+    let inputs = (0..50).map(|slot| accept(1, slot, &["x"]));
+    let sent = seat.burst(inputs.chain([prepare(3, 0), accept(3, 50, &["y"])]));
+    assert_eq!(seat.storage.memory.syncs(), 1);
+    assert_eq!(votes(&sent), [(R1, 1, 0, 50), (R0, 3, 50, 1)]);
+}
+
+#[test]
+fn what_was_accepted_is_shown_to_the_own_learner_only_when_durable() {
+    let mut seat = acceptor();
+    let sent = seat.handle(accept(1, 4, &["a", "b"]));
+    let runs = vec![(Slot(4), vec![value("a"), value("b")])];
+    let voted = learner::Input::Voted { ballot: Ballot(1), runs, decided: nothing_decided(0) };
+    assert_eq!(told_learner(&sent), [voted]);
+    assert_eq!(seat.storage.memory.state().len(), 2, "the mail leaves after the sync");
+}
+
+#[test]
+fn a_replica_that_is_no_member_gives_no_votes() {
+    let role = Acceptor::new(settings(3, R2), stranger(3, R2), State::default());
+    let mut seat = Seat::new(role, Memory::default());
+    let sent = seat.burst([prepare(3, 0), accept(4, 0, &["x"])]);
+    assert_eq!(sent, []);
+    assert_eq!(seat.storage.state(), &State::default());
+}
+
+#[test]
+fn a_ballot_is_heeded_only_from_its_owner() {
+    let mut seat = acceptor();
+    let ballot = Ballot(4);
+    let prepare = ToAcceptor::Prepare { ballot, first: Slot(0) };
+    let values = vec![value("x")];
+    let accept = Accept { ballot, first: Slot(0), values, decided: nothing_decided(0) };
+    let sent = seat.burst([Input::Peer(R0, prepare), Input::Peer(R2, ToAcceptor::Accept(accept))]);
+    assert_eq!((sent, seat.role.state()), (vec![], &State::default()));
+}
+
+#[test]
+fn the_proposer_hears_of_the_promise_again_and_again() {
+    let mut seat = acceptor();
+    let promised = [proposer::Input::Promised(Ballot(4))];
+    assert_eq!(told_proposer(&seat.handle(prepare(4, 0))), promised);
+    assert_eq!(told_proposer(&seat.handle(prepare(4, 0))), []);
+    assert_eq!(told_proposer(&seat.handle(Input::Applied(Slot(0)))), promised);
+    let mut again = remembering(seat.storage);
+    assert_eq!(told_proposer(&again.burst([])), promised, "first of all after a restart");
+}
+
+#[test]
+fn replay_is_highest_ballot_wins_whatever_the_order() {
+    let accept = |ballot, first, lines: &[&str]| Record::Accept {
+        ballot: Ballot(ballot),
+        first: Slot(first),
+        values: lines.iter().map(|line| value(line)).collect(),
+    };
+    let records = [
+        accept(1, 0, &["a", "b", "c"]),
+        accept(3, 1, &["d"]),
+        Record::Promise(Ballot(4)),
+        Record::Trim(Slot(1)),
+        accept(2, 1, &["e", "f"]),
+    ];
+    let replayed = |order: &[usize]| {
+        let mut state = State::default();
+        order.iter().for_each(|index| state.apply(&records[*index]));
+        state
+    };
+    let state = replayed(&[0, 1, 2, 3, 4]);
+    assert_eq!((state.promised(), state.trimmed()), (Some(Ballot(4)), Slot(1)));
+    assert_eq!(state.accepted(Slot(0)), None);
+    assert_eq!(state.accepted(Slot(1)), Some(&(Ballot(3), value("d"))));
+    assert_eq!(state.accepted(Slot(2)), Some(&(Ballot(2), value("f"))));
+    let mut rng = fastrand::Rng::with_seed(591);
+    for _ in 0..200 {
+        let mut order = [0, 1, 2, 3, 4];
+        rng.shuffle(&mut order);
+        assert_eq!(replayed(&order), state, "order {order:?}");
+        let twice: Vec<usize> = order.iter().chain(&order).copied().collect();
+        assert_eq!(replayed(&twice), state, "order {twice:?}");
+    }
+}
+
+#[test]
+fn an_own_ballot_of_an_earlier_life_is_not_licensed_again() {
+    let mut seat = acceptor();
+    assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5));
+    assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5), "asked again for a page");
+    let mut again = remembering(seat.storage);
+    assert_eq!(to_proposers(&again.handle(prepare(5, 0))), [(R2, nack(5, 5))]);
+    assert_eq!(page(&again.handle(prepare(8, 0))).ballot, Ballot(8));
+    // Of another replica it is no licence, but the promise that was given.
+    again.handle(prepare(9, 0));
+    let mut again = remembering(again.storage);
+    assert_eq!(page(&again.handle(prepare(9, 0))).ballot, Ballot(9));
+}

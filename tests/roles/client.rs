@@ -1,0 +1,221 @@
+//! The client role: one line in flight, until it is complete.
+
+use crate::common::*;
+use multipaxos::message::{Answer, ClientMessage, Request};
+use multipaxos::paxos::client::{Client, Input, Outcome, SESSION_IDLE_US};
+use multipaxos::paxos::{Envelope, Role, Storage};
+use multipaxos::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot};
+use std::io;
+
+#[derive(Default)]
+struct Told(Vec<Outcome>);
+
+impl Storage<Outcome> for Told {
+    fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {
+        self.0.append(records);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+type Subject = Seat<Client, Told>;
+
+const ME: ClientId = ClientId(5);
+
+fn client(timeout_us: Option<u64>) -> Subject {
+    Seat::new(Client::new(ME, 3, timeout_us), Told::default())
+}
+
+fn submit(line: &str, session: u64) -> Input {
+    Input::Submit { line: Line::from(line), session }
+}
+
+fn welcome(from: ReplicaId, applied: u64, ballot: u64) -> Input {
+    let (applied, ballot) = (Slot(applied), Ballot(ballot));
+    Input::Answer(from, Answer::Welcome { applied, ballot })
+}
+
+fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
+    let session = Session { client: ME, id: session };
+    Input::Answer(R0, Answer::Complete { session, seq, slot: Slot(slot), client_seq })
+}
+
+/// To whom which requests go.
+fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
+    let pick = |(to, message)| match message {
+        ClientMessage::Request(request) => Some((to, request)),
+        ClientMessage::Hello => None,
+    };
+    calls(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn hellos(envelopes: &[Envelope]) -> Vec<ReplicaId> {
+    let is_hello = |(_, message): &(ReplicaId, ClientMessage)| *message == ClientMessage::Hello;
+    calls(envelopes).into_iter().filter(is_hello).map(|(to, _)| to).collect()
+}
+
+/// A client whose first line is in flight in session 1.
+fn in_flight() -> Subject {
+    let mut seat = client(None);
+    seat.handle(submit("a", 1));
+    seat.handle(welcome(R0, 0, 0));
+    seat
+}
+
+#[test]
+fn a_session_is_born_where_the_welcome_says_and_numbers_its_lines_from_0() {
+    let mut seat = client(None);
+    assert_eq!(hellos(&seat.handle(submit("a", 77))), [R0]);
+    let sent = requests(&seat.handle(welcome(R1, 9, 4)));
+    let [(to, request)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!(*to, R1, "ballot 4 of three belongs to replica 1");
+    let command = &request.command;
+    assert_eq!((command.session.client, command.session.id), (ME, 77));
+    assert_eq!((command.seq, command.birth, &*command.line), (0, Slot(9), "a"));
+    seat.handle(complete(77, 0, 12, 3));
+    let complete = Outcome::Complete { client: ME, seq: 3, slot: Slot(12), took_us: 0 };
+    assert_eq!(seat.storage.0, [complete]);
+    let sent = requests(&seat.handle(submit("b", 78)));
+    let [(_, request)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!((request.command.session.id, request.command.seq), (77, 1));
+    assert_eq!(request.after, Slot(13), "all that is complete stands below");
+}
+
+#[test]
+#[should_panic(expected = "one line in flight")]
+fn one_line_is_in_flight_at_a_time() {
+    let mut seat = in_flight();
+    seat.handle(submit("b", 2));
+}
+
+#[test]
+fn a_line_without_an_answer_goes_to_all_replicas_less_and_less_often() {
+    let mut seat = in_flight();
+    let mut times = Vec::new();
+    for _ in 0..800 {
+        let sent = requests(&seat.wait_us(10_000));
+        if !sent.is_empty() {
+            let to: Vec<_> = sent.iter().map(|(to, _)| *to).collect();
+            assert_eq!(to, [R0, R1, R2]);
+            assert!(sent.iter().all(|(_, request)| request.command.seq == 0));
+            times.push(seat.now.0 / 1_000);
+        }
+    }
+    let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps[0] >= 190 && gaps[1] >= 2 * gaps[0] - 20, "{times:?} ms");
+    assert!(gaps[3..].iter().all(|gap| (990..=1_010).contains(gap)), "{gaps:?} ms");
+}
+
+#[test]
+fn hellos_are_sent_again_too() {
+    let mut seat = client(None);
+    seat.handle(submit("a", 1));
+    assert_eq!(hellos(&seat.wait_us(150_000)), [R0, R1, R2]);
+    assert_eq!(requests(&seat.handle(welcome(R2, 0, 0))).len(), 1);
+    assert_eq!(requests(&seat.handle(welcome(R1, 5, 0))), [], "one session is enough");
+}
+
+#[test]
+fn a_hint_sends_the_line_to_that_leader_at_once_but_only_a_newer_one() {
+    let mut seat = in_flight();
+    let hint = |ballot| Input::Answer(R0, Answer::Leader { ballot: Ballot(ballot) });
+    let sent = requests(&seat.handle(hint(2)));
+    assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [R2]);
+    for old in [2, 1, 0] {
+        assert_eq!(requests(&seat.handle(hint(old))), [], "ballot {old}");
+    }
+    seat.handle(complete(1, 0, 0, 0));
+    let sent = requests(&seat.handle(submit("b", 2)));
+    assert_eq!(sent[0].0, R2, "and it is remembered");
+}
+
+#[test]
+fn an_answer_to_another_session_or_number_is_ignored() {
+    let mut seat = in_flight();
+    seat.burst([complete(2, 0, 5, 5), complete(1, 1, 5, 5)]);
+    let expired = |session, seq| {
+        let session = Session { client: ME, id: session };
+        Input::Answer(R0, Answer::Expired { session, seq })
+    };
+    seat.burst([expired(2, 0), expired(1, 1)]);
+    let session = Session { client: ClientId(6), id: 1 };
+    let other = Answer::Complete { session, seq: 0, slot: Slot(1), client_seq: 0 };
+    seat.handle(Input::Answer(R0, other));
+    assert_eq!(seat.storage.0, []);
+    assert!(seat.role.is_busy());
+    seat.handle(complete(1, 0, 6, 0));
+    seat.handle(complete(1, 0, 6, 0));
+    assert_eq!(seat.storage.0.len(), 1, "the second answer is nothing");
+}
+
+#[test]
+fn after_an_idle_second_a_new_session_is_opened() {
+    let mut seat = in_flight();
+    seat.handle(complete(1, 0, 0, 0));
+    seat.now = seat.now.plus_us(SESSION_IDLE_US - 1);
+    assert_eq!(requests(&seat.handle(submit("b", 2)))[0].1.command.session.id, 1);
+    seat.handle(complete(1, 1, 1, 1));
+    seat.now = seat.now.plus_us(SESSION_IDLE_US);
+    let sent = seat.handle(submit("c", 3));
+    assert_eq!((hellos(&sent).len(), requests(&sent).len()), (1, 0));
+    let sent = requests(&seat.handle(welcome(R0, 2, 0)));
+    assert_eq!((sent[0].1.command.session.id, sent[0].1.command.seq), (3, 0));
+}
+
+#[test]
+fn an_expired_session_ends_the_client_with_the_line_named() {
+    let mut seat = in_flight();
+    let session = Session { client: ME, id: 1 };
+    seat.handle(Input::Answer(R0, Answer::Expired { session, seq: 0 }));
+    assert_eq!(seat.storage.0, [Outcome::Expired { line: Line::from("a") }]);
+    assert!(seat.role.has_failed() && seat.role.is_finished());
+    assert_eq!(seat.handle(submit("b", 2)), []);
+}
+
+#[test]
+fn a_timeout_ends_the_client_with_the_line_named_in_either_phase() {
+    for opened in [false, true] {
+        let mut seat = client(Some(2_000_000));
+        seat.handle(submit("a", 1));
+        if opened {
+            seat.handle(welcome(R0, 0, 0));
+        }
+        seat.wait_us(1_999_999);
+        assert!(!seat.role.is_finished());
+        seat.wait_us(1);
+        assert_eq!(seat.storage.0, [Outcome::GaveUp { line: Line::from("a") }]);
+        assert!(seat.role.is_finished());
+        assert_eq!(calls(&seat.wait_us(10_000_000)), []);
+    }
+}
+
+#[test]
+fn who_waits_long_is_told_so_now_and_then() {
+    let mut seat = in_flight();
+    seat.wait_us(10_000_000);
+    let told: Vec<u64> = seat
+        .storage
+        .0
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Waiting { waited_us } => waited_us / 1_000_000,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [3, 6, 9]);
+}
+
+#[test]
+fn the_end_of_input_finishes_only_an_idle_client() {
+    let mut seat = in_flight();
+    seat.handle(Input::End);
+    assert!(!seat.role.is_finished());
+    seat.handle(complete(1, 0, 0, 0));
+    assert!(seat.role.is_finished() && !seat.role.has_failed());
+    let mut idle = client(None);
+    idle.handle(Input::End);
+    assert!(idle.role.is_finished());
+}

@@ -1,0 +1,339 @@
+//! Builders, and a seat in which a role sits: inputs go in, envelopes come out.
+
+use multipaxos::message::{
+    Answer, ClientMessage, Decided, Heartbeat, Message, Request, SlotRange, ToAcceptor, ToLearner,
+    ToProposer, ToReplica,
+};
+use multipaxos::paxos::planted::Planted;
+use multipaxos::paxos::{
+    Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner, proposer,
+};
+use multipaxos::storage::memory::Memory;
+use multipaxos::types::{
+    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, Value,
+};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+pub(crate) const R0: ReplicaId = ReplicaId(0);
+pub(crate) const R1: ReplicaId = ReplicaId(1);
+pub(crate) const R2: ReplicaId = ReplicaId(2);
+pub(crate) const R3: ReplicaId = ReplicaId(3);
+
+pub(crate) const HEARTBEAT_US: u64 = 50_000;
+pub(crate) const ELECTION_MIN_US: u64 = 300_000;
+pub(crate) const ELECTION_MAX_US: u64 = 600_000;
+
+pub(crate) fn settings(n: usize, id: ReplicaId) -> Settings {
+    Settings {
+        id,
+        n,
+        boot: BootId(1 + u64::from(id.0)),
+        payload_bytes: 1_200,
+        heartbeat_us: HEARTBEAT_US,
+        election_min_us: ELECTION_MIN_US,
+        election_max_us: ELECTION_MAX_US,
+        checkpoint_slots: 8,
+        skip_slot: None,
+        planted: Planted::NONE,
+    }
+}
+
+/// The directory that stands on the started record for `id`.
+pub(crate) fn directory(id: ReplicaId) -> DirectoryId {
+    DirectoryId(100 + u64::from(id.0))
+}
+
+/// What `id` is told when a cluster of `n` has just warmed up.
+pub(crate) fn membership(n: usize, id: ReplicaId) -> Membership {
+    Membership {
+        cluster: ClusterId(7),
+        directory: directory(id),
+        members: replicas(n).map(directory).collect(),
+        fresh: true,
+    }
+}
+
+/// What `id` is told when its disk was wiped after the cluster had started.
+pub(crate) fn stranger(n: usize, id: ReplicaId) -> Membership {
+    Membership { directory: DirectoryId(999), ..membership(n, id) }
+}
+
+pub(crate) fn replicas(n: usize) -> impl Iterator<Item = ReplicaId> {
+    (0..n as u8).map(ReplicaId)
+}
+
+pub(crate) fn address(port: u16) -> Address {
+    Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+/// Command 0 of a session that is named by its text.
+pub(crate) fn value(line: &str) -> Value {
+    let name = |name: u64, byte: u8| name.wrapping_mul(31).wrapping_add(byte.into());
+    command(line.bytes().fold(1, name), 0, line)
+}
+
+pub(crate) fn command(session: u64, seq: u64, line: &str) -> Value {
+    Value::Command(Request::new(1, session, seq, line).command)
+}
+
+pub(crate) fn nothing_decided(ballot: u64) -> Decided {
+    Decided { ballot: Ballot(ballot), from: Slot(0), upto: Slot(0) }
+}
+
+pub(crate) fn decided(ballot: u64, from: u64, upto: u64) -> Decided {
+    Decided { ballot: Ballot(ballot), from: Slot(from), upto: Slot(upto) }
+}
+
+pub(crate) fn range(first: u64, count: u64) -> SlotRange {
+    SlotRange { first: Slot(first), count }
+}
+
+/// A heartbeat of a member that follows ballot 0.
+pub(crate) fn heartbeat(from: ReplicaId, round: u64) -> Heartbeat {
+    Heartbeat {
+        boot: BootId(1 + u64::from(from.0)),
+        round,
+        echo: 0,
+        directory: directory(from),
+        ballot: Ballot::ZERO,
+        leading: false,
+        promised: None,
+        applied: Slot::ZERO,
+        decided: Decided::default(),
+    }
+}
+
+/// A role, its storage and its time.
+pub(crate) struct Seat<R: Role, S> {
+    pub(crate) role: R,
+    pub(crate) storage: S,
+    pub(crate) now: Time,
+    pub(crate) draw: u64,
+    pub(crate) out: Outbox<R::Record>,
+}
+
+impl<R: Role, S: Storage<R::Record>> Seat<R, S> {
+    pub(crate) fn new(role: R, storage: S) -> Self {
+        Seat { role, storage, now: Time(0), draw: 0, out: Outbox::new() }
+    }
+
+    /// One input, one commit.
+    pub(crate) fn handle(&mut self, input: R::Input) -> Vec<Envelope> {
+        self.burst([input])
+    }
+
+    /// Many inputs, one commit.
+    pub(crate) fn burst(&mut self, inputs: impl IntoIterator<Item = R::Input>) -> Vec<Envelope> {
+        self.try_burst(inputs).expect("the storage takes everything")
+    }
+
+    pub(crate) fn try_burst(
+        &mut self,
+        inputs: impl IntoIterator<Item = R::Input>,
+    ) -> io::Result<Vec<Envelope>> {
+        for input in inputs {
+            self.role.handle(self.now, self.draw, input, &mut self.out);
+        }
+        self.role.flush(self.now, &mut self.out);
+        self.out.commit(&mut self.storage)
+    }
+
+    /// The deadline has passed, or something woke the role early.
+    pub(crate) fn wake(&mut self) -> Vec<Envelope> {
+        self.role.handle_timeout(self.now, self.draw, &mut self.out);
+        self.burst([])
+    }
+
+    /// Lets time pass, with every timer firing when it is due.
+    pub(crate) fn wait_us(&mut self, us: u64) -> Vec<Envelope> {
+        let end = self.now.plus_us(us);
+        let mut envelopes = Vec::new();
+        while let Some(due) = self.role.deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            envelopes.extend(self.wake());
+            let next = self.role.deadline();
+            assert!(next.is_none_or(|next| next > self.now), "a timer at {next:?} spins");
+        }
+        self.now = end;
+        envelopes
+    }
+}
+
+// --- what is in the mail -----------------------------------------------------
+
+fn peers(envelopes: &[Envelope]) -> impl Iterator<Item = (ReplicaId, &Message)> {
+    envelopes.iter().filter_map(|envelope| match envelope {
+        Envelope::Peer { to, message } => Some((*to, message)),
+        _ => None,
+    })
+}
+
+pub(crate) fn to_acceptors(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToAcceptor)> {
+    let pick = |(to, message): (ReplicaId, &Message)| match message {
+        Message::Acceptor(message) => Some((to, message.clone())),
+        _ => None,
+    };
+    peers(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn to_proposers(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToProposer)> {
+    let pick = |(to, message): (ReplicaId, &Message)| match message {
+        Message::Proposer(message) => Some((to, message.clone())),
+        _ => None,
+    };
+    peers(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn to_learners(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToLearner)> {
+    let pick = |(to, message): (ReplicaId, &Message)| match message {
+        Message::Learner(message) => Some((to, message.clone())),
+        _ => None,
+    };
+    peers(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn to_replicas(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToReplica)> {
+    let pick = |(to, message): (ReplicaId, &Message)| match message {
+        Message::Replica(message) => Some((to, message.clone())),
+        _ => None,
+    };
+    peers(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn heartbeats(envelopes: &[Envelope]) -> Vec<(ReplicaId, Heartbeat)> {
+    let pick = |(to, message): (ReplicaId, &Message)| match message {
+        Message::Heartbeat(heartbeat) => Some((to, *heartbeat)),
+        _ => None,
+    };
+    peers(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn answers(envelopes: &[Envelope]) -> Vec<(Address, Answer)> {
+    let pick = |envelope: &Envelope| match envelope {
+        Envelope::Answer { to, answer } => Some((*to, answer.clone())),
+        _ => None,
+    };
+    envelopes.iter().filter_map(pick).collect()
+}
+
+pub(crate) fn calls(envelopes: &[Envelope]) -> Vec<(ReplicaId, ClientMessage)> {
+    let pick = |envelope: &Envelope| match envelope {
+        Envelope::Call { to, message } => Some((*to, message.clone())),
+        _ => None,
+    };
+    envelopes.iter().filter_map(pick).collect()
+}
+
+fn notices(envelopes: &[Envelope]) -> impl Iterator<Item = &Notice> {
+    envelopes.iter().filter_map(|envelope| match envelope {
+        Envelope::Notice(notice) => Some(notice),
+        _ => None,
+    })
+}
+
+pub(crate) fn told_proposer(envelopes: &[Envelope]) -> Vec<proposer::Input> {
+    let pick = |notice: &Notice| match notice {
+        Notice::Proposer(input) => Some(input.clone()),
+        _ => None,
+    };
+    notices(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn told_learner(envelopes: &[Envelope]) -> Vec<learner::Input> {
+    let pick = |notice: &Notice| match notice {
+        Notice::Learner(input) => Some(input.clone()),
+        _ => None,
+    };
+    notices(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn told_acceptor(envelopes: &[Envelope]) -> Vec<acceptor::Input> {
+    let pick = |notice: &Notice| match notice {
+        Notice::Acceptor(input) => Some(input.clone()),
+        _ => None,
+    };
+    notices(envelopes).filter_map(pick).collect()
+}
+
+pub(crate) fn started(envelopes: &[Envelope]) -> Vec<Membership> {
+    let pick = |notice: &Notice| match notice {
+        Notice::Start(membership) => Some(membership.clone()),
+        _ => None,
+    };
+    notices(envelopes).filter_map(pick).collect()
+}
+
+// --- storage that can be looked into -----------------------------------------
+
+/// What a learner has recorded of one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) value: Value,
+    pub(crate) client_seq: Option<u64>,
+}
+
+/// A learner's decided log, in memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log {
+    pub(crate) records: Vec<Applied>,
+    pub(crate) fails: bool,
+}
+
+impl Log {
+    pub(crate) fn values(&self) -> Vec<Value> {
+        self.records.iter().map(|record| record.value.clone()).collect()
+    }
+}
+
+impl Storage<learner::Record> for Log {
+    fn append(&mut self, records: &mut Vec<learner::Record>) -> io::Result<()> {
+        if self.fails {
+            return Err(io::Error::other("the disk has failed"));
+        }
+        for record in records.drain(..) {
+            if let learner::Record::Applied { slot, value, client_seq } = record {
+                assert_eq!(slot.0, self.records.len() as u64, "slots are applied in order");
+                self.records.push(Applied { value, client_seq });
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
+        let mut room = bytes;
+        let held = self.records.iter().skip(first.0 as usize).take(upto.since(first) as usize);
+        let mut page = Vec::new();
+        for record in held {
+            let bytes = record.value.wire_bytes_max();
+            if bytes > room && !page.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            page.push(record.value.clone());
+        }
+        Ok(page)
+    }
+}
+
+/// Keeps every record beside an acceptor's memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) memory: Memory,
+    pub(crate) records: Vec<acceptor::Record>,
+}
+
+impl Storage<acceptor::Record> for Disk {
+    fn append(&mut self, records: &mut Vec<acceptor::Record>) -> io::Result<()> {
+        self.records.extend(records.iter().cloned());
+        self.memory.append(records)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.memory.sync()
+    }
+}

@@ -1,0 +1,565 @@
+//! The learner: what is decided, applied, answered and fetched.
+
+use crate::common::*;
+use multipaxos::message::{
+    Answer, Decided, Heartbeat, Message, Request, ToLearner, ToProposer, ToReplica,
+};
+use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
+use multipaxos::paxos::learner::Checkpoint;
+use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
+use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
+
+type Subject = Seat<Learner, Log>;
+
+fn learner(n: usize, id: ReplicaId) -> Subject {
+    Seat::new(
+        Learner::new(settings(n, id), membership(n, id), Checkpoint::default()),
+        Log::default(),
+    )
+}
+
+fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
+    let (ballot, directory, slots) = (Ballot(ballot), directory(from), vec![range(first, count)]);
+    Input::Peer(from, ToLearner::Votes { ballot, directory, slots })
+}
+
+/// The own proposer has proposed values from `first` on, in a reign that began at 0.
+fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
+    let origins = vec![None; values.len()];
+    let (ballot, first, values) = (Ballot(ballot), Slot(first), values.to_vec());
+    Input::Proposed { ballot, from: Slot(0), first, values, origins }
+}
+
+/// The own acceptor has accepted values from `first` on.
+fn voted(ballot: u64, first: u64, values: &[Value], decided: Decided) -> Input {
+    let runs = vec![(Slot(first), values.to_vec())];
+    Input::Voted { ballot: Ballot(ballot), runs, decided }
+}
+
+fn page(from: ReplicaId, first: u64, values: &[Value]) -> Input {
+    Input::Peer(from, ToLearner::Page { first: Slot(first), values: values.to_vec() })
+}
+
+/// A peer has applied so much.
+fn applied(from: ReplicaId, round: u64, applied: u64) -> Input {
+    let applied = Slot(applied);
+    Input::Heartbeat(from, Heartbeat { applied, ..heartbeat(from, round) })
+}
+
+fn leads(from: ReplicaId, round: u64, ballot: u64, decided: Decided) -> Input {
+    let ballot = Ballot(ballot);
+    let leading = true;
+    Input::Heartbeat(from, Heartbeat { ballot, leading, decided, ..heartbeat(from, round) })
+}
+
+fn held(session: u64, seq: u64, line: &str) -> Input {
+    let request = Request::new(1, session, seq, line);
+    Input::Held { origin: address(1), request, direct: true }
+}
+
+fn fetches(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
+    let pick = |(to, message)| match message {
+        ToLearner::Fetch { first, upto } => Some((to, first.0, upto.0)),
+        _ => None,
+    };
+    to_learners(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn forwards(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64)> {
+    let pick = |(to, message)| match message {
+        ToProposer::Forward { request, .. } => Some((to, request.command.seq)),
+        _ => None,
+    };
+    to_proposers(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn values(lines: &[&str]) -> Vec<Value> {
+    lines.iter().map(|line| value(line)).collect()
+}
+
+fn noops(count: usize) -> Vec<Value> {
+    vec![Value::Noop; count]
+}
+
+/// Whether the learner last said that something waits.
+fn pending(seat: &mut Subject) -> bool {
+    let told = told_proposer(&seat.wait_us(HEARTBEAT_US));
+    let pick = |input: &proposer::Input| match input {
+        proposer::Input::Progress { pending, .. } => Some(*pending),
+        _ => None,
+    };
+    told.iter().filter_map(pick).next_back().expect("progress is told at every heartbeat")
+}
+
+// --- what is decided ---------------------------------------------------------------
+
+#[test]
+fn a_quorum_of_votes_at_one_ballot_decides() {
+    let mut seat = learner(5, R0);
+    seat.handle(proposed(0, 0, &values(&["a", "b"])));
+    seat.handle(votes(R0, 0, 0, 2));
+    seat.handle(votes(R3, 0, 0, 1));
+    assert_eq!(seat.role.applied(), Slot(0));
+    seat.handle(votes(R2, 0, 0, 2));
+    assert_eq!(seat.storage.values(), values(&["a"]), "slot 1 has two of five");
+    seat.handle(votes(R3, 0, 1, 1));
+    assert_eq!(seat.storage.values(), values(&["a", "b"]));
+}
+
+#[test]
+fn a_vote_that_comes_twice_from_one_acceptor_counts_once() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    seat.burst([votes(R1, 0, 0, 1), votes(R1, 0, 0, 1), votes(R1, 0, 0, 1)]);
+    assert_eq!(seat.role.applied(), Slot(0));
+    seat.handle(votes(R2, 0, 0, 1));
+    assert_eq!(seat.role.applied(), Slot(1));
+}
+
+#[test]
+fn votes_may_come_before_the_proposal() {
+    let mut seat = learner(3, R0);
+    seat.burst([votes(R1, 0, 0, 1), votes(R2, 0, 0, 1)]);
+    assert_eq!(seat.role.applied(), Slot(0));
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    assert_eq!(seat.storage.values(), values(&["a"]));
+}
+
+#[test]
+fn votes_are_not_tallied_across_ballots() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    seat.handle(votes(R1, 0, 0, 1));
+    // The same value, proposed again two reigns later.
+    seat.handle(proposed(3, 0, &values(&["a"])));
+    seat.handle(votes(R2, 3, 0, 1));
+    assert_eq!(seat.role.applied(), Slot(0));
+    // One that is late, of the older ballot.
+    seat.handle(votes(R0, 0, 0, 1));
+    seat.handle(votes(R2, 0, 0, 1));
+    assert_eq!(seat.role.applied(), Slot(0));
+    seat.handle(votes(R1, 3, 0, 1));
+    assert_eq!(seat.role.applied(), Slot(1));
+}
+
+#[test]
+fn votes_of_an_older_ballot_do_not_help_a_newer_one_whose_votes_come_first() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    seat.handle(votes(R1, 0, 0, 1));
+    seat.handle(votes(R2, 3, 0, 1));
+    seat.handle(proposed(3, 0, &values(&["b"])));
+    assert_eq!(seat.role.applied(), Slot(0), "one vote at each ballot");
+    seat.handle(votes(R1, 3, 0, 1));
+    assert_eq!(seat.storage.values(), values(&["b"]));
+}
+
+#[test]
+fn a_quorum_does_not_decide_a_value_known_at_another_ballot() {
+    let mut seat = learner(3, R0);
+    // Accepted here at ballot 1; what was proposed at ballot 3 has not been heard.
+    seat.handle(voted(1, 0, &values(&["old"]), nothing_decided(1)));
+    seat.burst([votes(R1, 3, 0, 1), votes(R2, 3, 0, 1)]);
+    assert_eq!(seat.role.applied(), Slot(0));
+    seat.handle(proposed(3, 0, &values(&["new"])));
+    assert_eq!(seat.storage.values(), values(&["new"]));
+}
+
+#[test]
+fn votes_for_a_ballot_of_another_replica_are_nothing() {
+    let mut seat = learner(3, R0);
+    seat.handle(voted(1, 0, &values(&["a"]), nothing_decided(1)));
+    seat.burst([votes(R0, 1, 0, 1), votes(R1, 1, 0, 1), votes(R2, 1, 0, 1)]);
+    assert_eq!(seat.role.applied(), Slot(0));
+}
+
+#[test]
+fn the_vote_of_a_foreign_directory_does_not_count_and_is_told_so() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    seat.handle(votes(R0, 0, 0, 1));
+    let directory = DirectoryId(999);
+    let slots = vec![range(0, 1)];
+    let foreign = ToLearner::Votes { ballot: Ballot(0), directory, slots };
+    let sent = seat.handle(Input::Peer(R1, foreign));
+    assert_eq!(seat.role.applied(), Slot(0));
+    assert_eq!(to_replicas(&sent), [(R1, ToReplica::NotMember { directory })]);
+}
+
+#[test]
+fn a_range_of_votes_that_names_every_slot_there_is_costs_nothing() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a"])));
+    seat.handle(votes(R1, 0, 0, u64::MAX));
+    seat.handle(votes(R2, 0, 0, 1 << 62));
+    assert_eq!(seat.storage.values(), values(&["a"]));
+}
+
+#[test]
+fn a_mark_decides_only_what_was_accepted_here_at_exactly_its_ballot() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(0, 0, &values(&["old"]), nothing_decided(0)));
+    seat.handle(voted(1, 1, &values(&["b"]), nothing_decided(1)));
+    seat.handle(voted(1, 3, &values(&["d"]), nothing_decided(1)));
+    seat.handle(leads(R1, 1, 1, decided(1, 0, 3)));
+    assert_eq!(seat.role.applied(), Slot(0), "slot 0 is accepted at ballot 0");
+    // Everything else is fetched.
+    seat.handle(applied(R1, 2, 3));
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R1, 0, 3)]);
+    seat.handle(page(R1, 0, &values(&["new"])));
+    assert_eq!(seat.storage.values(), values(&["new", "b"]), "slot 2 is not held at all");
+    seat.handle(page(R1, 2, &values(&["c"])));
+    assert_eq!(seat.role.applied(), Slot(3), "slot 3 is accepted and not marked");
+}
+
+#[test]
+fn a_mark_says_nothing_about_slots_before_the_reign() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(1, 0, &values(&["a", "b"]), nothing_decided(1)));
+    seat.handle(leads(R1, 1, 1, decided(1, 1, 2)));
+    assert_eq!(seat.role.applied(), Slot(0));
+    seat.handle(page(R1, 0, &values(&["a"])));
+    assert_eq!(seat.role.applied(), Slot(2));
+}
+
+#[test]
+fn a_mark_that_came_before_the_acceptance_decides_it_later() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R1, 1, 1, decided(1, 0, 2)));
+    seat.handle(voted(1, 0, &values(&["a", "b"]), nothing_decided(1)));
+    assert_eq!(seat.storage.values(), values(&["a", "b"]));
+}
+
+#[test]
+fn a_mark_of_an_older_leader_is_not_believed_for_newer_acceptances() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(3, 0, &values(&["new"]), nothing_decided(3)));
+    seat.handle(leads(R1, 1, 1, decided(1, 0, 1)));
+    assert_eq!(seat.role.applied(), Slot(0));
+}
+
+#[test]
+fn the_own_tally_is_told_as_one_stretch_from_the_start_of_the_reign() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a", "b", "c"])));
+    let marks = |sent: &[Envelope]| {
+        let pick = |input: &proposer::Input| match input {
+            proposer::Input::Progress { decided, .. } => Some(*decided),
+            _ => None,
+        };
+        told_proposer(sent).iter().filter_map(pick).collect::<Vec<_>>()
+    };
+    seat.burst([votes(R0, 0, 0, 3), votes(R1, 0, 2, 1)]);
+    assert_eq!(marks(&seat.wait_us(HEARTBEAT_US)).pop(), Some(decided(0, 0, 0)), "a gap at 0");
+    let sent = seat.handle(votes(R2, 0, 0, 2));
+    assert_eq!(marks(&sent), [decided(0, 0, 3)]);
+}
+
+// --- applying and answering --------------------------------------------------------
+
+#[test]
+fn slots_are_applied_in_order_and_without_gaps() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a", "b", "c"])));
+    seat.burst([votes(R0, 0, 1, 2), votes(R1, 0, 1, 2)]);
+    assert_eq!(seat.role.applied(), Slot(0));
+    assert!(pending(&mut seat), "decided above a gap is no progress");
+    seat.burst([votes(R0, 0, 0, 1), votes(R1, 0, 0, 1)]);
+    assert_eq!(seat.storage.values(), values(&["a", "b", "c"]));
+    assert!(!pending(&mut seat));
+}
+
+#[test]
+fn a_chosen_noop_stays() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 0, &[Value::Noop, value("b")]));
+    seat.handle(voted(5, 0, &values(&["other"]), decided(4, 0, 1)));
+    assert_eq!(seat.storage.values(), [Value::Noop, value("b")]);
+    assert_eq!(seat.storage.records[0].client_seq, None);
+    assert_eq!(seat.storage.records[1].client_seq, Some(0));
+}
+
+#[test]
+fn a_command_chosen_in_two_slots_is_applied_once_and_a_nop_the_second_time() {
+    let mut seat = learner(3, R2);
+    let twice = [command(1, 0, "a"), command(1, 0, "a"), command(1, 1, "b")];
+    seat.handle(page(R0, 0, &twice));
+    let effects: Vec<_> = seat.storage.records.iter().map(|record| record.client_seq).collect();
+    assert_eq!(effects, [Some(0), None, Some(1)]);
+    assert_eq!(seat.storage.values(), twice, "peers fetch what was decided, not its effect");
+}
+
+#[test]
+fn an_answer_leaves_only_after_its_record() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    seat.handle(held(1, 0, "a"));
+    seat.handle(proposed(0, 0, &[command(1, 0, "a")]));
+    seat.handle(votes(R0, 0, 0, 1));
+    seat.storage.fails = true;
+    assert!(seat.try_burst([votes(R1, 0, 0, 1)]).is_err());
+    assert_eq!(seat.storage.records, []);
+}
+
+#[test]
+fn whoever_waits_is_answered_once_when_the_command_is_applied() {
+    let mut seat = learner(3, R0);
+    let Input::Proposed { ballot, from, first, values, .. } = proposed(0, 0, &[command(1, 0, "a")])
+    else {
+        unreachable!("that is what it is")
+    };
+    let origins = vec![Some(address(7))];
+    seat.handle(Input::Proposed { ballot, from, first, values, origins });
+    seat.handle(votes(R0, 0, 0, 1));
+    let sent = seat.handle(votes(R1, 0, 0, 1));
+    let session = Request::new(1, 1, 0, "a").command.session;
+    let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
+    assert_eq!(answers(&sent), [(address(7), complete)]);
+    assert_eq!(answers(&seat.wait_us(1_000_000)), []);
+}
+
+#[test]
+fn a_request_just_below_the_next_is_answered_again() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 0, &[command(1, 0, "a"), Value::Noop, command(1, 1, "b")]));
+    let session = Request::new(1, 1, 0, "a").command.session;
+    for _ in 0..2 {
+        let sent = seat.handle(held(1, 1, "b"));
+        let complete = Answer::Complete { session, seq: 1, slot: Slot(2), client_seq: 1 };
+        assert_eq!(answers(&sent), [(address(1), complete)]);
+    }
+    assert_eq!(answers(&seat.handle(held(1, 0, "a"))), [], "the client has gone on since");
+    assert!(!pending(&mut seat));
+}
+
+#[test]
+fn a_hello_is_answered_with_what_is_applied_and_who_leads() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 0, &noops(3)));
+    seat.handle(leads(R1, 1, 4, nothing_decided(4)));
+    let welcome = Answer::Welcome { applied: Slot(3), ballot: Ballot(4) };
+    assert_eq!(answers(&seat.handle(Input::Hello(address(9)))), [(address(9), welcome)]);
+}
+
+#[test]
+fn only_a_replica_that_is_far_enough_says_expired() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    seat.handle(page(R1, 0, &noops(5)));
+    // A session whose first command stands at slot 5, as the client knows.
+    let mut request = Request::new(1, 1, 1, "second");
+    request.after = Slot(6);
+    let ask = |request: &Request| Input::Held {
+        origin: address(1),
+        request: request.clone(),
+        direct: true,
+    };
+    let sent = seat.handle(ask(&request));
+    let lagging = Answer::Leader { ballot: Ballot(1) };
+    assert_eq!(answers(&sent), [(address(1), lagging)], "it is behind, and knows");
+    assert_eq!(forwards(&sent), [(R1, 1)], "whoever leads can tell");
+    assert!(!pending(&mut seat));
+    seat.handle(page(R1, 5, &noops(1)));
+    let session = request.command.session;
+    let expired = Answer::Expired { session, seq: 1 };
+    assert_eq!(answers(&seat.handle(ask(&request))), [(address(1), expired)]);
+    // Born where nobody here has been yet: behind too.
+    let mut unborn = Request::new(1, 2, 0, "first");
+    unborn.command.birth = Slot(9);
+    assert_eq!(forwards(&seat.handle(ask(&unborn))), [(R1, 0)]);
+    let window = SESSION_WINDOW_SLOTS;
+    assert!(window > 9, "a birth within the window of {window} slots");
+}
+
+#[test]
+fn a_client_that_talks_nonsense_makes_nobody_suspect_anyone() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(page(R0, 0, &[command(1, 0, "a")]));
+    for nonsense in [held(1, 7, "too high"), held(2, 1, "no such session"), held(1, 0, "again")] {
+        seat.handle(nonsense);
+        assert!(!pending(&mut seat));
+    }
+    seat.handle(held(1, 1, "the next"));
+    assert!(pending(&mut seat));
+}
+
+// --- requests that are held ----------------------------------------------------------
+
+#[test]
+fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let sent = seat.handle(held(1, 0, "a"));
+    assert_eq!(forwards(&sent), [(R0, 0)]);
+    let hint = Answer::Leader { ballot: Ballot(0) };
+    assert_eq!(answers(&sent), [(address(1), hint)]);
+    let sent = seat.wait_us(400_000);
+    assert!((1..=3).contains(&forwards(&sent).len()), "again, and less and less often");
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
+    // Applied by way of the next leader: the client is answered from here too.
+    let sent = seat.handle(page(R1, 0, &[command(1, 0, "a")]));
+    let session = Request::new(1, 1, 0, "a").command.session;
+    let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
+    assert_eq!(answers(&sent), [(address(1), complete)]);
+    assert_eq!(forwards(&seat.wait_us(2_000_000)), []);
+}
+
+#[test]
+fn a_request_that_another_replica_passed_on_is_not_sent_round_in_circles() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let request = Request::new(1, 1, 0, "a");
+    let sent = seat.handle(Input::Held { origin: address(1), request, direct: false });
+    assert_eq!((forwards(&sent), answers(&sent)), (vec![], vec![]));
+}
+
+#[test]
+fn a_leader_is_told_which_request_it_may_serve() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    let sent = seat.handle(held(1, 0, "a"));
+    let servable =
+        proposer::Input::Servable { origin: address(1), request: Request::new(1, 1, 0, "a") };
+    assert!(told_proposer(&sent).contains(&servable));
+    let sent = seat.handle(held(1, 1, "too early"));
+    assert!(!told_proposer(&sent).iter().any(|i| matches!(i, proposer::Input::Servable { .. })));
+}
+
+#[test]
+fn a_client_that_is_gone_is_forgotten() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(held(1, 0, "a"));
+    assert!(pending(&mut seat));
+    seat.wait_us(12_000_000);
+    assert!(!pending(&mut seat));
+    assert_eq!(forwards(&seat.wait_us(2_000_000)), []);
+}
+
+#[test]
+fn the_table_of_waiting_clients_is_bounded_in_bytes() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let line = "x".repeat(65_536);
+    for session in 0..400 {
+        seat.handle(held(session, 0, &line));
+    }
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    let sent = seat.wait_us(60_000);
+    assert_eq!(forwards(&sent).len(), 256, "16 MiB of lines are held");
+}
+
+// --- catching up ---------------------------------------------------------------------
+
+#[test]
+fn catching_up_asks_one_peer_at_a_time_and_the_next_when_it_is_silent() {
+    let mut seat = learner(5, R0);
+    for peer in [R1, R2, R3] {
+        seat.handle(applied(peer, 1, 10));
+    }
+    assert_eq!(fetches(&seat.wait_us(5_000)), [], "what it lacks may be on its way");
+    assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, 10)]);
+    assert_eq!(fetches(&seat.wait_us(50_000)), []);
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, 10)]);
+    assert_eq!(fetches(&seat.wait_us(60_000)), [(R3, 0, 10)]);
+    assert_eq!(fetches(&seat.wait_us(60_000)), [(R1, 0, 10)], "round and round");
+    // A part comes: that peer is alive, and is waited for.
+    seat.wait_us(40_000);
+    seat.handle(page(R1, 0, &noops(4)));
+    assert_eq!(fetches(&seat.wait_us(50_000)), []);
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 4, 10)], "only what is missing");
+    seat.handle(page(R2, 4, &noops(6)));
+    assert_eq!(fetches(&seat.wait_us(1_000_000)), []);
+}
+
+#[test]
+fn only_a_peer_that_has_more_is_asked_and_for_a_bounded_stretch() {
+    let mut seat = learner(3, R0);
+    seat.handle(applied(R1, 1, 0));
+    seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
+    let sent = seat.handle(page(R2, 0, &noops(FETCH_SLOTS_MAX as usize)));
+    let next = (R2, FETCH_SLOTS_MAX, 2 * FETCH_SLOTS_MAX);
+    assert_eq!(fetches(&sent), [next], "far behind, it goes on at once");
+}
+
+#[test]
+fn who_is_behind_by_what_is_on_its_way_does_not_ask() {
+    let mut seat = learner(3, R2);
+    for round in 0..20 {
+        seat.handle(applied(R0, round + 1, round + 1));
+        let sent = seat.wait_us(8_000);
+        assert_eq!(fetches(&sent), [], "round {round}");
+        seat.handle(voted(0, round, &noops(1), decided(0, 0, round + 1)));
+    }
+    assert_eq!(seat.role.applied(), Slot(20));
+}
+
+#[test]
+fn a_fetch_is_answered_in_pages_that_fit_datagrams_and_to_a_bound() {
+    let mut seat = learner(3, R0);
+    let line = "x".repeat(400);
+    let log: Vec<Value> = (0..400).map(|session| command(session, 0, &line)).collect();
+    seat.handle(page(R1, 0, &log));
+    let sent =
+        seat.handle(Input::Peer(R2, ToLearner::Fetch { first: Slot(5), upto: Slot(1 << 40) }));
+    let mut next = Slot(5);
+    let mut total = 0;
+    for (to, message) in to_learners(&sent) {
+        let bytes = postcard::to_stdvec(&Message::Learner(message.clone())).expect("encoded").len();
+        assert!(bytes <= settings(3, R0).payload_bytes, "{bytes} bytes");
+        let ToLearner::Page { first, values } = message else { panic!("no page: {message:?}") };
+        assert_eq!((to, first), (R2, next));
+        next = first.plus(values.len() as u64);
+        total += bytes;
+    }
+    assert!(total > ANSWER_BYTES_MAX / 2 && total <= ANSWER_BYTES_MAX + 2_000, "{total} bytes");
+    let beyond = ToLearner::Fetch { first: Slot(400), upto: Slot(500) };
+    assert_eq!(to_learners(&seat.handle(Input::Peer(R2, beyond))), []);
+}
+
+#[test]
+fn a_page_that_contradicts_what_is_decided_is_refused() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(1, 1, &values(&["b"]), decided(1, 1, 2)));
+    seat.handle(page(R0, 1, &values(&["other", "c"])));
+    seat.handle(page(R1, 0, &values(&["a"])));
+    assert_eq!(seat.storage.values(), values(&["a", "b"]));
+}
+
+#[test]
+fn what_a_page_brings_early_is_kept_within_the_window() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 2, &values(&["c"])));
+    seat.handle(page(R0, 1 << 40, &values(&["far"])));
+    seat.handle(page(R0, 0, &values(&["a", "b"])));
+    assert_eq!(seat.storage.values(), values(&["a", "b", "c"]));
+}
+
+#[test]
+fn only_a_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
+    let mut seat = learner(3, R2);
+    let step = seat.role.settings().checkpoint_slots;
+    seat.handle(page(R0, 0, &noops(step as usize - 1)));
+    let sent = seat.wait_us(HEARTBEAT_US);
+    assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(0))));
+    seat.handle(page(R0, step - 1, &noops(2)));
+    for _ in 0..3 {
+        let sent = seat.wait_us(HEARTBEAT_US);
+        assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(step + 1))));
+    }
+}
+
+#[test]
+fn an_acceptance_that_no_leader_stands_behind_makes_nobody_pending() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(0, 0, &values(&["a"]), nothing_decided(0)));
+    assert!(pending(&mut seat), "whoever leads ballot 0 should get it applied");
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    assert!(!pending(&mut seat), "the next leader did not find it");
+    seat.handle(voted(1, 0, &values(&["b"]), nothing_decided(1)));
+    assert!(pending(&mut seat));
+}

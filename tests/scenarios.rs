@@ -1,0 +1,559 @@
+//! Real processes on loopback: the eight scenarios through the driver, and clusters
+//! made by hand from the programs that users start. The chat logs are judged by code
+//! of this file alone.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster's configuration on ports that were free a moment ago, and a place for
+/// its logs.
+struct Place {
+    dir: TempDir,
+    f: usize,
+}
+
+impl Place {
+    fn new(f: usize) -> Place {
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let sockets: Vec<UdpSocket> =
+            (0..2 * f + 1).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
+        let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
+        let lines: String =
+            sockets.iter().map(|socket| format!("127.0.0.1 {}\n", port(socket))).collect();
+        fs::write(dir.path().join("config.txt"), lines).expect("a configuration");
+        Place { dir, f }
+    }
+
+    fn n(&self) -> usize {
+        2 * self.f + 1
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.dir.path().join("logs")
+    }
+
+    /// A program with the options that all of them have.
+    fn program(&self, path: &str) -> Command {
+        let mut command = Command::new(path);
+        command.arg("--config_path").arg(self.dir.path().join("config.txt"));
+        command.args(["--f", &self.f.to_string()]);
+        command
+    }
+
+    fn driver(&self) -> Command {
+        let mut command = self.program(env!("CARGO_BIN_EXE_driver"));
+        command.arg("--log_dir").arg(self.logs()).stdin(Stdio::null());
+        command
+    }
+
+    fn replica(&self, id: usize) -> Replica {
+        let mut command = self.program(env!("CARGO_BIN_EXE_replica"));
+        command.arg("--log_dir").arg(self.logs()).args(["--replica_id", &id.to_string()]);
+        Replica { process: Process::spawn(&mut command), id }
+    }
+
+    /// All replicas, warmed up.
+    fn cluster(&self) -> Vec<Replica> {
+        let mut replicas: Vec<Replica> = (0..self.n()).map(|id| self.replica(id)).collect();
+        for replica in &mut replicas {
+            replica.process.wait_for("warm-up complete");
+        }
+        replicas
+    }
+
+    fn client(&self, args: &[&str]) -> Command {
+        let mut command = self.program(env!("CARGO_BIN_EXE_client"));
+        command.args(["--timeout", "15"]).args(args);
+        command
+    }
+
+    /// Runs a client on this input until it ends.
+    fn say(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut command = self.client(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Guard(command.spawn().expect("the client starts"));
+        let mut stdin = child.0.stdin.take().expect("a pipe");
+        let input = input.to_vec();
+        let feeder = thread::spawn(move || stdin.write_all(&input));
+        let out = drain(child.0.stdout.take().expect("a pipe"));
+        let err = drain(child.0.stderr.take().expect("a pipe"));
+        let (stdout, stderr) = (out.join().expect("read"), err.join().expect("read"));
+        let status = child.0.wait().expect("it ends");
+        // A client that gives up leaves input behind.
+        let _ = feeder.join().expect("the feeder ends");
+        Output { status, stdout, stderr }
+    }
+
+    fn log(&self, id: usize) -> String {
+        fs::read_to_string(self.logs().join(format!("learner{id}.txt"))).unwrap_or_default()
+    }
+
+    /// Waits until the logs of these replicas have that many lines, and returns them.
+    fn logs_of(&self, ids: &[usize], lines: usize) -> Vec<String> {
+        until(&format!("{lines} lines in the logs of {ids:?}"), || {
+            let logs: Vec<String> = ids.iter().map(|id| self.log(*id)).collect();
+            logs.iter().all(|log| log.lines().count() >= lines).then_some(logs)
+        })
+    }
+}
+
+/// Looks again and again until there is something to see.
+#[track_caller]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "in vain: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// A child that does not outlive the test.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A child whose stderr is read line by line.
+struct Process {
+    child: Guard,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Process {
+    fn spawn(command: &mut Command) -> Process {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Guard(command.spawn().expect("the program starts"));
+        let stderr = child.0.stderr.take().expect("a pipe");
+        let (to, lines) = channel();
+        thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| to.send(line))
+        });
+        Process { child, lines, said: Vec::new() }
+    }
+
+    /// Reads stderr up to a line with these words.
+    #[track_caller]
+    fn wait_for(&mut self, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.said.iter().any(|line| line.contains(words)) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.said.push(line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("{words:?} was never said, but {:#?}", self.said)
+                }
+            }
+        }
+    }
+
+    /// Waits for its end; how, and all that it said.
+    #[track_caller]
+    fn end(&mut self) -> (ExitStatus, Vec<String>) {
+        let status = until("the process ends", || self.child.0.try_wait().expect("a child"));
+        self.said.extend(self.lines.iter());
+        (status, self.said.clone())
+    }
+
+    fn signal(&self, signal: &str) {
+        signal_to(self.child.0.id(), signal);
+    }
+}
+
+fn signal_to(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
+    assert!(sent.expect("kill runs").success(), "kill {signal} {pid}");
+}
+
+struct Replica {
+    process: Process,
+    id: usize,
+}
+
+impl Replica {
+    fn kill(mut self) {
+        self.process.child.0.kill().expect("it is killed");
+        self.process.child.0.wait().expect("it is gone");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The completions on a client's stdout: client, number, slot.
+fn completions(output: &Output) -> Vec<(u64, u64, u64)> {
+    let number = |field: &str| field.parse::<u64>().expect("a number");
+    let parse = |line: &str| {
+        let fields: Vec<u64> = line.split(' ').map(number).collect();
+        (fields[0], fields[1], fields[2])
+    };
+    text(&output.stdout).lines().map(parse).collect()
+}
+
+/// One line of a chat log: client, number and message, or nothing for a NOP.
+type Line = Option<(u64, u64, String)>;
+
+/// Reads a chat log, and makes sure that its slots have no gap.
+#[track_caller]
+fn parse(log: &str) -> Vec<Line> {
+    assert!(log.is_empty() || log.ends_with('\n'), "a torn line at the end");
+    let mut lines = Vec::new();
+    for (slot, line) in log.lines().enumerate() {
+        let fields: Vec<&str> = line.splitn(4, ' ').collect();
+        assert_eq!(fields.len(), 4, "slot {slot}: {line:?}");
+        assert_eq!(fields[0], slot.to_string(), "slots have no gap");
+        lines.push(match fields[1..] {
+            ["-", "-", "NOP"] => None,
+            [client, seq, message] => {
+                let number = |field: &str| field.parse::<u64>().expect("a number");
+                Some((number(client), number(seq), message.to_string()))
+            }
+            _ => unreachable!("there are four fields"),
+        });
+    }
+    lines
+}
+
+// --- the driver ------------------------------------------------------------------
+
+const SCENARIOS: [(&str, usize, usize, &[usize]); 8] = [
+    ("single-client-single-req", 1, 1, &[]),
+    ("single-client-multiple-req", 1, 4, &[]),
+    ("multiple-client-single-req", 5, 1, &[]),
+    ("multiple-client-multiple-req", 3, 4, &[]),
+    ("proposer-0-fail-before-proposal", 3, 1, &[0]),
+    ("proposer-0-and-1-fail-before-proposal", 3, 1, &[0, 1]),
+    ("proposer-0-fail-after-proposal", 5, 4, &[0]),
+    ("stress-test-0", 5, 100, &[]),
+];
+
+/// Runs a scenario, and judges what it leaves; the live log.
+#[track_caller]
+fn scenario(name: &str, options: &[&str]) -> Vec<Line> {
+    let (_, clients, messages, dead) =
+        *SCENARIOS.iter().find(|row| row.0 == name).expect("it is in the table");
+    let place = Place::new(2);
+    let mut command = place.driver();
+    command.args(["--test_type", name, "--pause_ms", "2"]).args(options);
+    let ran = command.output().expect("the driver runs");
+    let said = format!("{command:?}\n{}{}", text(&ran.stdout), text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(0), "{said}");
+    let log = |id: usize| {
+        let path = place.logs().join(name).join(format!("learner{id}.txt"));
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    let live: Vec<usize> = (0..place.n()).filter(|id| !dead.contains(id)).collect();
+    let first = log(live[0]);
+    for id in 0..place.n() {
+        let other = log(id);
+        if dead.contains(&id) {
+            assert!(first.starts_with(&other), "the log of {id} is no prefix\n{said}");
+        } else {
+            assert_eq!(other, first, "the logs of {id} and {} differ\n{said}", live[0]);
+        }
+    }
+    let lines = parse(&first);
+    let mut written: Vec<Vec<(u64, String)>> = vec![Vec::new(); clients];
+    for (client, seq, message) in lines.iter().flatten() {
+        written[*client as usize].push((*seq, message.clone()));
+    }
+    for (client, written) in written.iter().enumerate() {
+        let expected: Vec<(u64, String)> = (0..messages as u64)
+            .map(|number| (number, format!("message {number} of client {client}")))
+            .collect();
+        assert_eq!(*written, expected, "client {client}\n{said}");
+    }
+    lines
+}
+
+#[test]
+fn all_eight_scenarios_leave_clean_logs() {
+    for (name, ..) in SCENARIOS {
+        scenario(name, &[]);
+    }
+}
+
+#[test]
+fn a_scenario_without_a_fault_stands_any_loss() {
+    for loss in ["10", "20", "30"] {
+        for seed in ["1", "2"] {
+            scenario("multiple-client-multiple-req", &["--msg_loss", loss, "--rand_seed", seed]);
+        }
+    }
+}
+
+#[test]
+fn a_scenario_with_a_fault_stands_any_loss() {
+    for loss in ["10", "20", "30"] {
+        for seed in ["1", "2"] {
+            scenario("proposer-0-fail-after-proposal", &["--msg_loss", loss, "--rand_seed", seed]);
+        }
+    }
+}
+
+#[test]
+fn the_stress_test_stands_a_tenth_of_loss() {
+    scenario("stress-test-0", &["--msg_loss", "10"]);
+}
+
+#[test]
+fn a_skipped_slot_is_a_nop_in_every_log_with_later_traffic_and_without() {
+    for (name, slot) in [
+        ("single-client-single-req", 0),
+        ("single-client-multiple-req", 3),
+        ("multiple-client-multiple-req", 4),
+        ("stress-test-0", 100),
+    ] {
+        let lines = scenario(name, &["--skip_slot", &slot.to_string()]);
+        assert_eq!(lines.get(slot), Some(&None), "{name}: slot {slot}");
+    }
+    // A slot above everything that is proposed stays open.
+    let lines = scenario("single-client-single-req", &["--skip_slot", "1"]);
+    assert_eq!(lines.len(), 1);
+}
+
+#[test]
+fn a_run_that_loses_everything_ends_at_its_deadline_and_says_why() {
+    let place = Place::new(1);
+    let mut command = place.driver();
+    command.args(["--test_type", "single-client-single-req"]);
+    let ran = command.args(["--msg_loss", "100", "--deadline_s", "1"]).output();
+    let ran = ran.expect("the driver runs");
+    let said = text(&ran.stdout) + &text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(said.contains("the deadline of 1 s passed"), "{said}");
+    assert!(said.contains("--msg_loss 100 drops every datagram"), "{said}");
+}
+
+/// The processes that have this configuration on their command line.
+fn processes_of(place: &Place) -> Vec<u32> {
+    let config = place.dir.path().display().to_string();
+    let mine = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&config)
+    };
+    let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(mine).collect()
+}
+
+#[test]
+fn a_driver_that_is_killed_leaves_nobody_behind() {
+    let place = Place::new(1);
+    let mut command = place.driver();
+    command.args(["--test_type", "stress-test-0", "--messages", "100000"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut driver = Guard(command.spawn().expect("the driver starts"));
+    let all = 1 + place.n() + 5;
+    until("driver, replicas and clients run", || (processes_of(&place).len() == all).then_some(()));
+    driver.0.kill().expect("it is killed");
+    driver.0.wait().expect("it is gone");
+    until("nobody is left", || processes_of(&place).is_empty().then_some(()));
+}
+
+// --- by hand ---------------------------------------------------------------------
+
+#[test]
+fn a_piped_client_prints_a_completion_for_each_line_and_ends_well() {
+    let place = Place::new(1);
+    let _cluster = place.cluster();
+    let ran = place.say(&["--client_id", "7"], b"hello\nworld\n");
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+    assert_eq!(text(&ran.stdout), "7 0 0\n7 1 1\n");
+    let logs = place.logs_of(&[0, 1, 2], 2);
+    assert!(logs.iter().all(|log| log == "0 7 0 hello\n1 7 1 world\n"), "{logs:?}");
+    // Again under the same id: the numbering goes on.
+    let ran = place.say(&["--client_id", "7"], b"again\n");
+    assert_eq!(completions(&ran), [(7, 2, 2)]);
+}
+
+#[test]
+fn odd_lines_arrive_as_they_are_or_are_refused_alone() {
+    let place = Place::new(1);
+    let _cluster = place.cluster();
+    let longest = "x".repeat(65_536);
+    let mut input = Vec::new();
+    for line in [b"".as_slice(), longest.as_bytes(), "y".repeat(65_537).as_bytes(), b"\xff\xfe"] {
+        input.extend_from_slice(line);
+        input.push(b'\n');
+    }
+    input.extend_from_slice("tab\there \\ caf\u{e9} \nSHUTDOWN\nnever\n".as_bytes());
+    let ran = place.say(&["--client_id", "7"], &input);
+    let err = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{err}");
+    assert!(err.contains("line 3: longer than 65536 bytes: refused"), "{err}");
+    assert!(err.contains("line 4: not UTF-8: refused"), "{err}");
+    assert_eq!(completions(&ran).len(), 3);
+    let expected = format!("0 7 0 \n1 7 1 {longest}\n2 7 2 tab\\u{{9}}here \\\\ caf\u{e9} \n");
+    for (id, log) in place.logs_of(&[0, 1, 2], 3).iter().enumerate() {
+        assert!(*log == expected, "the log of {id} has {} bytes", log.len());
+    }
+}
+
+#[test]
+fn shutdown_and_the_end_of_input_end_a_client_well() {
+    let place = Place::new(0);
+    let _cluster = place.cluster();
+    for (input, lines) in [(&b""[..], 0), (b"SHUTDOWN\n", 0), (b"a\nSHUTDOWN\nb\n", 1), (b"c", 1)] {
+        let ran = place.say(&[], input);
+        assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+        assert_eq!(completions(&ran).len(), lines, "{input:?}");
+    }
+}
+
+#[test]
+fn an_unreachable_cluster_ends_a_client_with_the_line_named() {
+    let place = Place::new(1);
+    let ran = place.say(&["--timeout", "1"], b"into the void\nnever sent\n");
+    let err = text(&ran.stderr);
+    assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(1), String::new()), "{err}");
+    assert!(err.contains("into the void") && !err.contains("never sent"), "{err}");
+}
+
+#[test]
+fn sigterm_and_sigint_end_a_replica_well() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    // One that still warms up, too.
+    let alone = Place::new(1);
+    let mut waiting = alone.replica(2);
+    waiting.process.wait_for("listens on");
+    for (replica, signal) in cluster.iter_mut().zip(["-TERM", "-INT", "-TERM"]) {
+        replica.process.signal(signal);
+        let (status, said) = replica.process.end();
+        assert_eq!(status.code(), Some(0), "replica {}: {said:#?}", replica.id);
+    }
+    waiting.process.signal("-TERM");
+    assert_eq!(waiting.process.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let place = Place::new(0);
+    let first = place.cluster();
+    let log = place.log(0);
+    let mut second = place.replica(0);
+    let (status, said) = second.process.end();
+    assert_eq!(status.code(), Some(1), "{said:#?}");
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("in use"), "{said:#?}");
+    assert_eq!((place.log(0), first.len()), (log, 1));
+}
+
+#[test]
+fn warm_up_says_whom_it_waits_for() {
+    let place = Place::new(1);
+    let mut one = place.replica(1);
+    one.process.wait_for("still waiting for replicas 0, 2");
+    let _zero = place.replica(0);
+    one.process.wait_for("still waiting for replica 2");
+    let _two = place.replica(2);
+    one.process.wait_for("warm-up complete");
+}
+
+#[test]
+fn threads_carry_their_roles_names() {
+    let place = Place::new(0);
+    let cluster = place.cluster();
+    let tasks = format!("/proc/{}/task", cluster[0].process.child.0.id());
+    let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).ok();
+    // A thread names itself when it first runs.
+    until("each role's thread, and no other", || {
+        let entries = fs::read_dir(&tasks).expect("the process is there").flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(name).map(|name| name.trim().to_owned()).collect();
+        names.sort();
+        (names == ["acceptor", "learner", "network", "proposer", "replica"]).then_some(())
+    });
+}
+
+#[test]
+fn a_replica_that_lost_its_state_is_refused_a_vote_and_still_catches_up() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let lines: String = (0..50).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(place.say(&["--client_id", "7"], lines.as_bytes()).status.code(), Some(0));
+    place.logs_of(&[2], 50);
+    cluster.pop().expect("replica 2").kill();
+    let mut again = place.replica(2);
+    again.process.wait_for("does not vote");
+    let logs = place.logs_of(&[0, 1, 2], 50);
+    assert_eq!(logs[2], logs[0]);
+    // It follows what is decided from here on, too.
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"new\n")), [(7, 50, 50)]);
+    let logs = place.logs_of(&[0, 1, 2], 51);
+    assert_eq!((&logs[2], &logs[1]), (&logs[0], &logs[0]));
+    // Its vote is none: with another one gone there is no quorum left.
+    cluster.pop().expect("replica 1").kill();
+    let ran = place.say(&["--timeout", "2"], b"without a quorum\n");
+    assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(1), String::new()));
+}
+
+#[test]
+fn a_line_in_flight_when_the_leader_is_killed_is_completed_once() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let mut command = place.client(&["--client_id", "7"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut client = Guard(command.spawn().expect("the client starts"));
+    let mut stdin = client.0.stdin.take().expect("a pipe");
+    let mut stdout: BufReader<ChildStdout> =
+        BufReader::new(client.0.stdout.take().expect("a pipe"));
+    let mut answer = String::new();
+    for number in 0..20 {
+        if number == 10 {
+            cluster.remove(0).kill();
+        }
+        writeln!(stdin, "line {number}").expect("the client reads");
+        answer.clear();
+        stdout.read_line(&mut answer).expect("the client answers");
+        assert!(answer.starts_with(&format!("7 {number} ")), "{answer:?}");
+    }
+    drop(stdin);
+    assert_eq!(client.0.wait().expect("it ends").code(), Some(0));
+    let last: usize = answer.trim().rsplit(' ').next().expect("a slot").parse().expect("a slot");
+    let logs = place.logs_of(&[1, 2], last + 1);
+    assert_eq!(logs[0], logs[1]);
+    let written: Vec<(u64, u64, String)> = parse(&logs[0]).into_iter().flatten().collect();
+    let expected: Vec<(u64, u64, String)> =
+        (0..20).map(|number| (7, number, format!("line {number}"))).collect();
+    assert_eq!(written, expected);
+    assert!(logs[0].starts_with(&place.log(0)), "what the dead one wrote is a prefix");
+}
+
+#[test]
+fn a_log_of_an_earlier_life_is_kept_beside_the_new_one() {
+    let place = Place::new(0);
+    fs::create_dir(place.logs()).expect("a folder");
+    let path: &Path = &place.logs().join("learner0.txt");
+    fs::write(path, "0 1 0 old\n").expect("an old log");
+    let _cluster = place.cluster();
+    assert_eq!(fs::read_to_string(path.with_extension("txt.1")).expect("kept"), "0 1 0 old\n");
+    assert_eq!(place.log(0), "");
+}

@@ -1,0 +1,88 @@
+//! Simulated clusters: a sweep of seeds, the partial partitions, and repeatability.
+
+use multipaxos::sim::reach::Reach;
+use multipaxos::sim::{Options, Partition, Report, run};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// How many seeds every test run sweeps: about a minute on two cores with assertions on.
+const SEEDS: u64 = 6_000;
+
+/// How many seeds of each partial partition.
+const PARTITION_SEEDS: u64 = 500;
+
+/// The longest suspicion time of a simulated replica.
+const ELECTION_TIMEOUT_US: u64 = 600_000;
+
+/// Runs seeds 1 to `seeds` on all cores.
+fn sweep(seeds: u64, options: Options) -> Vec<Report> {
+    let next = AtomicU64::new(1);
+    let reports = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > seeds {
+                        return;
+                    }
+                    let report = run(seed, options);
+                    reports.lock().expect("no thread panics").push(report);
+                }
+            });
+        }
+    });
+    reports.into_inner().expect("no thread panics")
+}
+
+fn failures<'a>(reports: &'a [Report], more: &'a str) -> Vec<String> {
+    let failed = reports.iter().filter_map(|report| {
+        let violation = report.violation.as_ref()?;
+        let seed = report.seed;
+        Some(format!("{} — repeat: simulate --seed {seed}{more} --trace", violation.what))
+    });
+    failed.take(10).collect()
+}
+
+#[test]
+fn no_invariant_breaks_and_everything_worth_meeting_is_met() {
+    let reports = sweep(SEEDS, Options::default());
+    let failed = failures(&reports, "");
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    let mut reach = Reach::default();
+    reports.iter().for_each(|report| reach.merge(&report.reach));
+    assert_eq!(reach.missing(), [], "never met in {SEEDS} seeds");
+}
+
+#[test]
+fn a_partial_partition_costs_one_election() {
+    for (partition, name) in [
+        (Partition::Hub, "quorum_loss"),
+        (Partition::Constrained, "constrained"),
+        (Partition::Chained, "chained"),
+    ] {
+        let options =
+            Options { replicas: Some(5), partition: Some(partition), ..Options::default() };
+        let reports = sweep(PARTITION_SEEDS, options);
+        let more = format!(" --replicas 5 --partition {name}");
+        let failed = failures(&reports, &more);
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+        for report in &reports {
+            let repeat = format!("repeat: simulate --seed {}{more} --trace", report.seed);
+            assert!(report.gap_us < 4 * ELECTION_TIMEOUT_US, "{} µs; {repeat}", report.gap_us);
+            assert!(report.ballot_rise <= 5, "rose by {}; {repeat}", report.ballot_rise);
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1..50 {
+        let (one, two) = (run(seed, Options::default()), run(seed, Options::default()));
+        assert_eq!((one.hash, one.events, one.lines), (two.hash, two.events, two.lines));
+    }
+    let hashes: std::collections::BTreeSet<u64> =
+        (1..50).map(|seed| run(seed, Options::default()).hash).collect();
+    assert_eq!(hashes.len(), 49, "different seeds are different runs");
+}
