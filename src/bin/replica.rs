@@ -6,8 +6,10 @@ use multipaxos::config::{
     Bounded, Config, F_MAX, LogLevel, Percent, cause, init_logging, parse_args, usage_error,
 };
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::durable::StartError;
 use multipaxos::runtime::process::{end_on_panic, fail};
-use multipaxos::runtime::replica::{ReplicaOptions, StartError, run};
+use multipaxos::runtime::replica::{ReplicaOptions, run};
+use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
 use std::path::PathBuf;
 use std::process::exit;
@@ -38,10 +40,13 @@ struct Options {
     /// seeds losses and timeouts (default 591)
     #[argh(option, default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
-    /// what to wait for before anything is acknowledged: so far only none, acceptor
-    /// state in memory
-    #[argh(option, default = "Durability::None")]
-    #[allow(dead_code)]
+    /// where everything but the chat log is kept (default <log_dir>/replica<id>)
+    #[argh(option)]
+    data_dir: Option<PathBuf>,
+    /// what to wait for before anything is acknowledged: the disk (sync), the
+    /// operating system (os), or nothing, with acceptor state in memory (none)
+    /// (default sync)
+    #[argh(option, default = "Durability::Sync")]
     durability: Durability,
     /// the longest datagram, in bytes (default 1400)
     #[argh(option, default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
@@ -81,22 +86,6 @@ impl FromStr for ElectionMs {
     }
 }
 
-enum Durability {
-    None,
-}
-
-impl FromStr for Durability {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Durability::None),
-            "sync" | "os" => Err("not built yet: acceptor state is kept in memory (none)".into()),
-            _ => Err("not one of sync, os, none".into()),
-        }
-    }
-}
-
 fn main() {
     let options: Options = parse_args("replica", &["die_with_parent"]);
     init_logging(options.log_level.0);
@@ -115,11 +104,15 @@ fn main() {
             "--election_ms {election}: shorter than two heartbeats (--heartbeat_ms {heartbeat})"
         ));
     }
-    let log_dir = options.log_dir.clone();
+    let own = || options.log_dir.join(format!("replica{id}"));
+    let data_dir = options.data_dir.unwrap_or_else(own);
+    let data_dir_named = data_dir.display().to_string();
     let ran = run(ReplicaOptions {
         id: ReplicaId(id),
         config,
         log_dir: options.log_dir,
+        data_dir,
+        durability: options.durability,
         skip_slot: options.skip_slot.map(|slot| Slot(slot.0)),
         loss: options.msg_loss.probability(),
         seed: options.rand_seed.0,
@@ -131,9 +124,12 @@ fn main() {
     });
     match ran {
         Ok(()) => exit(0),
-        Err(StartError::LogDir(error)) => {
-            usage_error(format!("--log_dir {}: {}", log_dir.display(), cause(&error)))
+        Err(StartError::LogDir(error)) => usage_error(format!("--log_dir {}", cause(&error))),
+        Err(StartError::DataDir(error)) => usage_error(format!("--data_dir {}", cause(&error))),
+        Err(StartError::Foreign(refused)) => {
+            usage_error(format!("--data_dir {data_dir_named}: {refused}"))
         }
+        Err(StartError::Unusable(error)) => fail(error),
         Err(StartError::Other(error)) => fail(error),
     }
 }

@@ -17,12 +17,14 @@
 //!   commit, hand over.
 //! - [`post`]: where envelopes go: to a role of this process, or to the network.
 //! - [`process`]: the clock, signals, the parent, and how a process ends.
+//! - [`durable`]: what a replica finds on its disk when it starts.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process.
 //!
 //! No thread ever waits to send into a role's channel: a full one is a lost message,
 //! counted, and asked for again by whoever misses it. So nothing can deadlock.
 
 pub mod client;
+pub mod durable;
 pub mod post;
 pub mod process;
 pub mod replica;

@@ -5,6 +5,7 @@
 //! from the beginning and wait for that; until then the network passes on nothing
 //! but warm-up.
 
+use super::durable::{Durable, StartError};
 use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
@@ -13,16 +14,16 @@ use crate::message::Party;
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Network};
-use crate::paxos::acceptor::{self, Acceptor};
-use crate::paxos::learner::{Checkpoint, Learner};
+use crate::paxos::acceptor::Acceptor;
+use crate::paxos::learner::Learner;
 use crate::paxos::planted::Planted;
 use crate::paxos::proposer::Proposer;
 use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
-use crate::storage::chat_log::ChatLog;
+use crate::storage::Durability;
 use crate::storage::memory::Volatile;
-use crate::types::{BootId, DirectoryId, ReplicaId, Slot};
+use crate::types::{BootId, ReplicaId, Slot};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::path::PathBuf;
@@ -40,6 +41,10 @@ pub struct ReplicaOptions {
     pub config: Config,
     /// Where the chat log goes.
     pub log_dir: PathBuf,
+    /// Where everything else durable goes.
+    pub data_dir: PathBuf,
+    /// What is waited for before anything is acknowledged.
+    pub durability: Durability,
     /// The slot that replica 0 leaves out under ballot 0.
     pub skip_slot: Option<Slot>,
     /// The probability with which each datagram is dropped at the sender.
@@ -56,15 +61,6 @@ pub struct ReplicaOptions {
     pub crash_after_accepts: Option<u32>,
     /// End when the parent process does.
     pub die_with_parent: bool,
-}
-
-/// Why a replica could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The log directory cannot be used; what the operating system says.
-    LogDir(io::Error),
-    /// Anything else.
-    Other(io::Error),
 }
 
 /// What every role thread of one replica is built with.
@@ -139,7 +135,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     // The port first: a second replica under the same id must not touch the first
     // one's chat log.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;
-    let chat_log = open_chat_log(&options).map_err(StartError::LogDir)?;
+    let durable = Durable::open(&options)?;
     if options.loss >= 1.0 && n > 1 {
         log::warn!("replica {id}: --msg_loss 100 drops every datagram: nothing can be decided");
     }
@@ -167,24 +163,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         skip_slot: options.skip_slot,
         planted: Planted::NONE,
     };
-    start(&options, settings, identity.cluster, network, chat_log, &ending).map_err(other)
-}
-
-/// Begins the chat log; one of an earlier life is kept beside it.
-fn open_chat_log(options: &ReplicaOptions) -> io::Result<ChatLog> {
-    let id = options.id;
-    std::fs::create_dir_all(&options.log_dir)?;
-    let path = options.log_dir.join(format!("learner{id}.txt"));
-    let (chat_log, moved) = ChatLog::create(&path)?;
-    if let Some(moved) = moved {
-        log::warn!(
-            "replica {id}: {} is of an earlier life that this replica does not remember: kept \
-             as {}",
-            path.display(),
-            moved.display()
-        );
-    }
-    Ok(chat_log)
+    start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
 }
 
 fn start(
@@ -192,11 +171,10 @@ fn start(
     settings: Settings,
     cluster: ClusterCell,
     network: Network,
-    chat_log: ChatLog,
+    durable: Durable,
     ending: &Ending,
 ) -> io::Result<()> {
     let id = settings.id;
-    let directory = DirectoryId(entropy()?);
     let (links, Inboxes { acceptor, proposer, learner, replica }) = channels();
     let shared = Shared {
         settings,
@@ -206,21 +184,31 @@ fn start(
         seed: options.seed,
         crash_after_accepts: options.crash_after_accepts,
     };
-    let starts = [
-        shared.spawn("acceptor", acceptor, move |membership, _, _| {
-            (Acceptor::new(settings, membership, acceptor::State::default()), Volatile)
+    let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
+    let to_acceptor = match log {
+        Some(log) => shared.spawn("acceptor", acceptor, move |membership, _, _| {
+            (Acceptor::new(settings, membership, state), log)
         })?,
+        None => shared.spawn("acceptor", acceptor, move |membership, _, _| {
+            (Acceptor::new(settings, membership, state), Volatile)
+        })?,
+    };
+    let starts = [
+        to_acceptor,
         shared.spawn("proposer", proposer, move |membership, clock, draw| {
             (Proposer::new(settings, membership, clock.now(), draw), NoStorage)
         })?,
         shared.spawn("learner", learner, move |membership, _, _| {
-            (Learner::new(settings, membership, Checkpoint::default()), chat_log)
+            (Learner::new(settings, membership, checkpoint), chat_log)
         })?,
     ];
     let mut post = shared.post("replica");
     let mut thread = RoleThread {
-        role: Replica::new(settings, directory, shared.clock.now()),
-        storage: Volatile,
+        role: match members {
+            Some(members) => Replica::restart(settings, dir.directory(), members),
+            None => Replica::new(settings, dir.directory(), shared.clock.now()),
+        },
+        storage: dir,
         inbox: replica,
         clock: shared.clock,
         rng: shared.rng("replica"),

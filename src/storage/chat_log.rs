@@ -1,6 +1,6 @@
-//! The decided log: the chat log that people read, and what peers fetch from.
+//! The chat log that people read, as text.
 //!
-//! The chat log is a text file, one line a slot from 0 without gaps:
+//! One line a slot, from 0 without gaps:
 //!
 //! ```text
 //! <slot> <client id> <client seq> <message>
@@ -9,62 +9,11 @@
 //!
 //! Nothing that differs between replicas stands in it, so the files of replicas that
 //! have applied the same slots are the same to the byte. Control characters of a
-//! message are escaped, and the backslash with them, so that one slot is one line.
-//! The lines of a whole burst leave in one write, before anybody is told of them.
-//!
-//! The decided values themselves are kept in memory for peers that fell behind; that
-//! grows with the log.
+//! message are escaped, and the backslash with them, so that one slot is one line, and
+//! the message can be read back from it.
 
-use crate::paxos::Storage;
-use crate::paxos::learner::Record;
 use crate::types::{ClientId, Line, Slot, Value};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-
-/// A learner's storage.
-#[derive(Debug)]
-pub struct ChatLog {
-    path: PathBuf,
-    file: File,
-    text: Vec<u8>,
-    values: Vec<Value>,
-}
-
-impl ChatLog {
-    /// Begins an empty chat log at `path`. A file that already stands there belongs
-    /// to a cluster that this replica does not remember: it is moved aside, to the
-    /// first free of `<path>.1`, `<path>.2`, …, and returned.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be moved or made.
-    pub fn create(path: &Path) -> io::Result<(Self, Option<PathBuf>)> {
-        let named =
-            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let moved = match fs::metadata(path) {
-            Ok(meta) if meta.len() > 0 => Some(move_aside(path).map_err(named)?),
-            _ => None,
-        };
-        let file =
-            OpenOptions::new().create(true).write(true).truncate(true).open(path).map_err(named)?;
-        let log = ChatLog { path: path.to_owned(), file, text: Vec::new(), values: Vec::new() };
-        Ok((log, moved))
-    }
-}
-
-fn move_aside(path: &Path) -> io::Result<PathBuf> {
-    for number in 1u32.. {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        let aside = PathBuf::from(name);
-        if !aside.try_exists()? {
-            fs::rename(path, &aside)?;
-            return Ok(aside);
-        }
-    }
-    unreachable!("some number is free")
-}
+use std::io::Write;
 
 /// Appends one slot's line.
 pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: &Value, client_seq: Option<u64>) {
@@ -143,52 +92,10 @@ pub fn read_line(line: &str, slot: Slot, client: ClientId) -> Option<Line> {
     Some(text.into())
 }
 
-impl Storage<Record> for ChatLog {
-    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
-        self.text.clear();
-        for record in records.drain(..) {
-            let Record::Applied { slot, value, client_seq } = record else { continue };
-            let expected = self.values.len() as u64;
-            assert!(slot.0 == expected, "slots are applied in order, without gaps");
-            write_line(&mut self.text, slot, &value, client_seq);
-            self.values.push(value);
-        }
-        self.file.write_all(&self.text).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-        })
-    }
-
-    /// The file is written when `append` returns; it is not forced to the disk.
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
-        let end = usize::try_from(upto.0).unwrap_or(usize::MAX).min(self.values.len());
-        let start = usize::try_from(first.0).unwrap_or(usize::MAX).min(end);
-        let mut room = bytes;
-        let mut page: Vec<Value> = Vec::new();
-        for value in &self.values[start..end] {
-            let bytes = value.wire_bytes_max();
-            if bytes > room && !page.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(bytes);
-            page.push(value.clone());
-        }
-        Ok(page)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::Request;
-
-    fn record(slot: u64, client_seq: Option<u64>, line: &str) -> Record {
-        let value = Value::Command(Request::new(7, 1, 0, line).command);
-        Record::Applied { slot: Slot(slot), value, client_seq }
-    }
 
     fn value(line: &str) -> Value {
         Value::Command(Request::new(7, 1, 0, line).command)
@@ -220,31 +127,5 @@ mod tests {
         for line in ["", "3 - - NOP", "3 7 2", "3 7 2 \\x", "3 7 2 \\u{110000}", "3 7 2 \\"] {
             assert_eq!(read_line(line, Slot(3), ClientId(7)), None, "{line}");
         }
-    }
-
-    #[test]
-    fn a_log_of_an_earlier_run_is_moved_aside_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("learner0.txt");
-        fs::write(&path, "0 1 0 old\n").unwrap();
-        let (_, moved) = ChatLog::create(&path).unwrap();
-        let moved = moved.unwrap();
-        assert_eq!(fs::read_to_string(&moved).unwrap(), "0 1 0 old\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "");
-        let (_, moved) = ChatLog::create(&path).unwrap();
-        assert_eq!(moved, None, "an empty file is not worth keeping");
-    }
-
-    #[test]
-    fn pages_hold_at_most_the_bytes_asked_for_but_one_value_at_least() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut log, _) = ChatLog::create(&dir.path().join("learner0.txt")).unwrap();
-        let mut records = (0..10).map(|slot| record(slot, Some(slot), "0123456789")).collect();
-        log.append(&mut records).unwrap();
-        let one = Value::Command(Request::new(7, 1, 0, "0123456789").command).wire_bytes_max();
-        assert_eq!(log.decided(Slot(2), Slot(9), 3 * one).unwrap().len(), 3);
-        assert_eq!(log.decided(Slot(2), Slot(4), 3 * one).unwrap().len(), 2);
-        assert_eq!(log.decided(Slot(2), Slot(9), 1).unwrap().len(), 1);
-        assert_eq!(log.decided(Slot(10), Slot(20), 1000).unwrap().len(), 0);
     }
 }

@@ -20,10 +20,11 @@
 //! Directory and replica ids are no secret and no protection against intent: whoever
 //! copies a data directory back from an old backup deceives the cluster.
 
+use super::Durability;
 use super::atomic_file::{self, Magic};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::{Durability, segment_log};
+use super::segment::is_log_file;
 use crate::paxos::Storage;
 use crate::paxos::replica::Record;
 use crate::types::{DirectoryId, ReplicaId};
@@ -172,7 +173,7 @@ pub fn is_data_file(name: &str) -> bool {
     [JOURNAL, ASIDES, LOCK].contains(&name)
         || replaced(IDENTITY)
         || replaced(CHECKPOINT)
-        || segment_log::is_log_file(name)
+        || is_log_file(name)
 }
 
 impl<D: Disk> DataDir<D> {
@@ -210,7 +211,7 @@ impl<D: Disk> DataDir<D> {
             clean: false,
         };
         let (identity, found) = match held {
-            None if disk.list()?.iter().any(|name| segment_log::is_log_file(name)) => {
+            None if disk.list()?.iter().any(|name| is_log_file(name)) => {
                 (fresh, Found::Wiped(Why::IdentityLost))
             }
             None => (fresh, Found::Fresh),

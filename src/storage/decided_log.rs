@@ -10,21 +10,8 @@
 //! checkpoint       where a restart goes on: replaced whole
 //! ```
 //!
-//! An entry of the journal, in little endian:
-//!
-//! ```text
-//!  0  text_end   8  where the slot's line ends in the chat log
-//!  8  aside_end  8  where its text ends in the asides
-//! 16  kind       8  0 Noop, 1 a command that took effect, 2 one that did not
-//! 24  client     8  \
-//! 32  session    8   | of the command; 0 for a Noop
-//! 40  seq        8   |
-//! 48  birth      8  /
-//! 56  hash       8  xxh3 of the 56 bytes before, the line and the aside, seeded with
-//!                   the hash of the slot before: a running hash of the whole log
-//! ```
-//!
-//! So every decided value can be made out again from the files, and checked: pages for
+//! An entry (`journal`) says where the slot's line ends, whose command it is, and the
+//! running hash of the whole log. So every decided value can be made out again from the files, and checked: pages for
 //! peers are read from here, and nothing is kept in memory. What fails its check is
 //! not served: the peer asks another. Nothing in journal or asides differs between
 //! replicas.
@@ -43,15 +30,15 @@
 
 use super::Durability;
 use super::atomic_file::{self, Magic};
-use super::chat_log::{read_line, write_line};
+use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
+use super::journal::{ENTRY_BYTES, Entry, Kind, Mark};
 use super::plant::{self, Plant};
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
-use crate::types::{ClientId, Command, DirectoryId, LINE_BYTES_MAX, Session, Slot, Value};
+use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot, Value};
 use std::io;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The journal's name in the data directory.
 pub const JOURNAL: &str = "journal";
@@ -61,8 +48,6 @@ pub const ASIDES: &str = "asides";
 pub const CHECKPOINT: &str = "checkpoint";
 
 const MAGIC: Magic = *b"mpxchk01";
-
-const ENTRY_BYTES: usize = 64;
 
 /// How many entries one page is made of at most.
 const PAGE_ENTRIES_MAX: u64 = 1_024;
@@ -79,104 +64,6 @@ const ROLLED_BYTES: usize = 1 << 20;
 
 /// The longest line of the chat log: every character escaped, and the three numbers.
 const TEXT_LINE_BYTES_MAX: u64 = 6 * LINE_BYTES_MAX as u64 + 64;
-
-/// Where the log stands after a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Mark {
-    text_end: u64,
-    aside_end: u64,
-    hash: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Noop,
-    Applied,
-    Repeated,
-}
-
-/// One slot's entry in the journal.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    kind: Kind,
-    session: Session,
-    seq: u64,
-    birth: Slot,
-    after: Mark,
-}
-
-impl Entry {
-    /// The entry of a value, given where its texts end; `hash` is not known yet.
-    fn of(value: &Value, applied: bool, text_end: u64, aside_end: u64) -> Entry {
-        let after = Mark { text_end, aside_end, hash: 0 };
-        match value {
-            Value::Noop => {
-                let (session, birth) = (Session::default(), Slot::ZERO);
-                Entry { kind: Kind::Noop, session, seq: 0, birth, after }
-            }
-            Value::Command(Command { session, seq, birth, .. }) => {
-                let kind = if applied { Kind::Applied } else { Kind::Repeated };
-                Entry { kind, session: *session, seq: *seq, birth: *birth, after }
-            }
-        }
-    }
-
-    fn words(&self) -> [u64; 8] {
-        let kind = match self.kind {
-            Kind::Noop => 0,
-            Kind::Applied => 1,
-            Kind::Repeated => 2,
-        };
-        let Session { client, id } = self.session;
-        let Mark { text_end, aside_end, hash } = self.after;
-        [text_end, aside_end, kind, client.0, id, self.seq, self.birth.0, hash]
-    }
-
-    fn bytes(&self) -> [u8; ENTRY_BYTES] {
-        let mut bytes = [0; ENTRY_BYTES];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(self.words()) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn read(bytes: &[u8]) -> Option<Entry> {
-        let mut words = [0; 8];
-        for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes(*place.first_chunk()?);
-        }
-        let [text_end, aside_end, kind, client, id, seq, birth, hash] = words;
-        let kind = match kind {
-            0 => Kind::Noop,
-            1 => Kind::Applied,
-            2 => Kind::Repeated,
-            _ => return None,
-        };
-        let session = Session { client: ClientId(client), id };
-        let after = Mark { text_end, aside_end, hash };
-        Some(Entry { kind, session, seq, birth: Slot(birth), after })
-    }
-
-    /// The running hash, if this entry follows one with the hash `before`.
-    fn hash(&self, before: u64, line: &[u8], aside: &[u8]) -> u64 {
-        let hash = xxh3_64_with_seed(&self.bytes()[..ENTRY_BYTES - 8], before);
-        xxh3_64_with_seed(aside, xxh3_64_with_seed(line, hash))
-    }
-
-    /// The value, out of the slot's line in the chat log and its aside.
-    fn value(&self, slot: Slot, line: &[u8], aside: &[u8]) -> Option<Value> {
-        let line = match self.kind {
-            Kind::Noop => return Some(Value::Noop),
-            Kind::Repeated => std::str::from_utf8(aside).ok()?.into(),
-            Kind::Applied => {
-                let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-                read_line(line, slot, self.session.client)?
-            }
-        };
-        let Entry { session, seq, birth, .. } = *self;
-        Some(Value::Command(Command { session, seq, birth, line }))
-    }
-}
 
 /// A file that only grows, and what is about to be added to it.
 #[derive(Debug)]

@@ -21,8 +21,10 @@ mod decided_log_tests;
 pub mod disk;
 pub mod error;
 mod frame;
+mod journal;
 pub mod memory;
 mod plant;
+mod segment;
 pub mod segment_log;
 #[cfg(test)]
 mod segment_log_tests;

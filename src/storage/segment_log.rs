@@ -44,12 +44,15 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::frame::{self, Frame, Kind, Place, SECTOR_BYTES, frame_bytes};
+use super::frame::{self, Kind, Place, frame_bytes};
 use super::plant::{self, Plant};
+use super::segment::{
+    Head, SPARE, Tip, damaged, encoded, end_of, head_at, is_log_file, name, number_of,
+    read_segment, walk, write_record,
+};
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
-use crate::types::{Ballot, DirectoryId, Slot, Value};
-use serde::{Deserialize, Serialize};
+use crate::types::{Ballot, DirectoryId, Slot};
 use std::collections::VecDeque;
 use std::io;
 
@@ -58,9 +61,6 @@ pub const SEGMENT_BYTES: u64 = 4 << 20;
 
 /// How many segments there are before the log is ever written anew.
 const COMPACT_SEGMENTS_MIN: usize = 32;
-
-const PREFIX: &str = "acceptor-";
-const SPARE: &str = "acceptor-spare";
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,37 +78,12 @@ impl Default for Options {
     }
 }
 
-/// A record as it is written; `V` is a list of values, owned or borrowed.
-#[derive(Debug, Serialize, Deserialize)]
-enum Entry<V> {
-    Promise(Ballot),
-    Accept { ballot: Ballot, first: Slot, values: V },
-    Trim(Slot),
-}
-
-/// What stands in a segment's first frame.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Head {
-    promised: Option<Ballot>,
-    trimmed: Slot,
-    /// Segments below this do not count any more.
-    oldest: u64,
-}
-
 #[derive(Debug)]
 struct Segment {
     number: u64,
     /// Every slot that something in it was accepted for is below this.
     end: Slot,
     length: u64,
-}
-
-/// Where the next frame goes.
-#[derive(Debug, Clone, Copy)]
-struct Tip {
-    at: u64,
-    number: u64,
-    previous: u64,
 }
 
 /// An acceptor's durable storage.
@@ -130,63 +105,6 @@ pub struct SegmentLog<D: Disk> {
     compact_at: usize,
     /// For a planted bug.
     put_off: Vec<Record>,
-}
-
-fn name(number: u64) -> String {
-    format!("{PREFIX}{number:016}")
-}
-
-/// Whether a file of this name belongs to an acceptor's log.
-pub fn is_log_file(name: &str) -> bool {
-    name == SPARE || number_of(name).is_some()
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 16)?;
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
-}
-
-fn encoded(into: &mut Vec<u8>, item: &impl Serialize) -> io::Result<()> {
-    postcard::to_io(item, into).map(|_| ()).map_err(io::Error::other)
-}
-
-fn write_record(into: &mut Vec<u8>, record: &Record) -> io::Result<()> {
-    let entry = match record {
-        Record::Promise(ballot) => Entry::Promise(*ballot),
-        Record::Trim(slot) => Entry::Trim(*slot),
-        Record::Accept { ballot, first, values } => {
-            Entry::Accept { ballot: *ballot, first: *first, values: values.as_slice() }
-        }
-    };
-    encoded(into, &entry)
-}
-
-/// The records of a burst; nothing if they cannot be understood.
-fn read_records(mut payload: &[u8]) -> Option<Vec<Record>> {
-    let mut records = Vec::new();
-    while !payload.is_empty() {
-        let (entry, rest) = postcard::take_from_bytes::<Entry<Vec<Value>>>(payload).ok()?;
-        records.push(match entry {
-            Entry::Promise(ballot) => Record::Promise(ballot),
-            Entry::Accept { ballot, first, values } => Record::Accept { ballot, first, values },
-            Entry::Trim(slot) => Record::Trim(slot),
-        });
-        payload = rest;
-    }
-    Some(records)
-}
-
-fn read_head(frame: &Frame<'_>) -> Option<Head> {
-    let (head, rest) = postcard::take_from_bytes(frame.payload).ok()?;
-    (rest.is_empty() && frame.kind == Kind::Head).then_some(head)
-}
-
-/// The end of what is accepted in a record.
-fn end_of(record: &Record) -> Slot {
-    match record {
-        Record::Accept { first, values, .. } => first.plus(values.len() as u64),
-        Record::Promise(_) | Record::Trim(_) => Slot::ZERO,
-    }
 }
 
 impl<D: Disk> SegmentLog<D> {
@@ -530,100 +448,4 @@ impl<D: Disk> Storage<Record> for SegmentLog<D> {
     fn sync(&mut self) -> io::Result<()> {
         self.guarded(Self::flush)
     }
-}
-
-fn damaged<D: Disk>(disk: &D, number: u64, at: usize, what: &'static str) -> OpenError {
-    OpenError::Damaged { file: disk.describe(&name(number)), offset: at as u64, what }
-}
-
-fn read_segment<D: Disk>(disk: &D, number: u64) -> io::Result<(D::File, Vec<u8>)> {
-    let file = disk.open(&name(number))?.ok_or(io::ErrorKind::NotFound)?;
-    let mut bytes = vec![0; file.length()? as usize];
-    file.read_at(0, &mut bytes)?;
-    Ok((file, bytes))
-}
-
-/// The head of a segment; nothing if it was never finished.
-fn head_at<D: Disk>(disk: &D, log: u64, number: u64) -> Result<Option<Head>, OpenError> {
-    let (_, bytes) = read_segment(disk, number)?;
-    let head = frame::read(&bytes)
-        .filter(|frame| frame.place.log == log && frame.place.segment == number)
-        .and_then(|frame| read_head(&frame));
-    if head.is_none() && find_frame(&bytes, 0, log, number).is_some() {
-        return Err(damaged(disk, number, 0, "its first record fails its check"));
-    }
-    Ok(head)
-}
-
-/// The first frame of this segment from `start` on, wherever a frame could begin.
-fn find_frame(bytes: &[u8], start: usize, log: u64, segment: u64) -> Option<usize> {
-    (start..bytes.len()).step_by(SECTOR_BYTES).find(|at| {
-        frame::read(&bytes[*at..])
-            .is_some_and(|frame| frame.place.log == log && frame.place.segment == segment)
-    })
-}
-
-/// What a segment was found to hold.
-struct Walk {
-    /// Where the next frame goes.
-    tip: Tip,
-    /// Where the last frame begins.
-    last: usize,
-    /// Every slot accepted in is below this.
-    end: Slot,
-}
-
-/// Goes through a segment, adds its records to `state` and says where it ends.
-/// `chain` is the end of the segment before, if that counts still. An error names
-/// segment, byte and what is wrong.
-fn walk(
-    bytes: &[u8],
-    log: u64,
-    segment: u64,
-    chain: Option<Tip>,
-    state: &mut State,
-) -> Result<Walk, (u64, usize, &'static str)> {
-    const UNREADABLE: &str = "a record that passes its check cannot be understood";
-    let head = frame::read(bytes).filter(|f| f.place.log == log && f.place.segment == segment);
-    let Some((first, head)) = head.and_then(|frame| Some((frame, read_head(&frame)?))) else {
-        return Err((segment, 0, "its first record fails its check"));
-    };
-    let lenient = plant::is(Plant::MiddleTakenForTail);
-    if let Some(before) = chain
-        && !lenient
-        && (first.place.number, first.place.previous) != (before.number, before.previous)
-    {
-        let at = before.at as usize;
-        return Err((segment - 1, at, "a record in the middle of the log fails its check"));
-    }
-    if let Some(ballot) = head.promised {
-        state.apply(&Record::Promise(ballot));
-    }
-    state.apply(&Record::Trim(head.trimmed));
-    let mut tip =
-        Tip { at: first.bytes() as u64, number: first.place.number + 1, previous: first.check };
-    let (mut last, mut end) = (0, Slot::ZERO);
-    while let Some(frame) = bytes.get(tip.at as usize..).and_then(frame::read) {
-        let expected = Place { log, segment, number: tip.number, previous: tip.previous };
-        let fits = frame.kind == Kind::Burst && frame.place == expected;
-        if !fits && !plant::is(Plant::OldFramesCount) {
-            break;
-        }
-        let at = tip.at as usize;
-        for record in read_records(frame.payload).ok_or((segment, at, UNREADABLE))? {
-            end = end.max(end_of(&record));
-            state.apply(&record);
-        }
-        last = at;
-        tip = Tip {
-            at: (at + frame.bytes()) as u64,
-            number: frame.place.number + 1,
-            previous: frame.check,
-        };
-    }
-    let at = tip.at as usize;
-    if !lenient && find_frame(bytes, at, log, segment).is_some() {
-        return Err((segment, at, "a record in the middle of the log fails its check"));
-    }
-    Ok(Walk { tip, last, end })
 }

@@ -3,7 +3,8 @@
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::plant::{self, Plant};
-use super::segment_log::{Options, SegmentLog, is_log_file};
+use super::segment::is_log_file;
+use super::segment_log::{Options, SegmentLog};
 use crate::message::Request;
 use crate::paxos::Storage;
 use crate::paxos::acceptor::{Record, State};

@@ -1,0 +1,109 @@
+//! What a replica finds on its disk when it starts.
+//!
+//! The data directory says whether this replica is new, was here before, or counts as
+//! wiped; the logs are begun or opened accordingly. All of it is done, and durable,
+//! before the first datagram leaves. Under `--durability none` the acceptor's state is
+//! kept in memory: what an earlier life remembered is still read.
+
+use super::process::entropy;
+use super::replica::ReplicaOptions;
+use crate::paxos::acceptor;
+use crate::paxos::learner::Checkpoint;
+use crate::storage::Durability;
+use crate::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot};
+use crate::storage::decided_log::{DecidedLog, Place};
+use crate::storage::disk::RealDisk;
+use crate::storage::error::OpenError;
+use crate::storage::segment_log::{Options, SegmentLog};
+use crate::types::{DirectoryId, ReplicaId};
+use std::io;
+
+/// Why a replica could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The log directory cannot be used; what the operating system says.
+    LogDir(io::Error),
+    /// The data directory cannot be made; what the operating system says.
+    DataDir(io::Error),
+    /// The data directory is somebody else's.
+    Foreign(Refused),
+    /// What the data directory remembers cannot be used.
+    Unusable(OpenError),
+    /// Anything else.
+    Other(io::Error),
+}
+
+/// A replica's durable state, opened.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) dir: DataDir<RealDisk>,
+    /// The started record, if there is one.
+    pub(super) members: Option<Vec<DirectoryId>>,
+    /// The acceptor's log, unless its state is in memory alone.
+    pub(super) log: Option<SegmentLog<RealDisk>>,
+    pub(super) state: acceptor::State,
+    pub(super) chat_log: DecidedLog<RealDisk>,
+    pub(super) checkpoint: Checkpoint,
+}
+
+impl Durable {
+    /// Opens or begins everything.
+    pub(super) fn open(options: &ReplicaOptions) -> Result<Durable, StartError> {
+        let other = StartError::Other;
+        let ReplicaOptions { id, durability, .. } = *options;
+        let log_dir = RealDisk::open(&options.log_dir).map_err(StartError::LogDir)?;
+        let data = || RealDisk::open(&options.data_dir).map_err(StartError::DataDir);
+        let purpose = Purpose {
+            replica: id,
+            n: options.config.n(),
+            durability,
+            host_boot: host_boot(),
+            drawn: DirectoryId(entropy().map_err(other)?),
+        };
+        let (dir, found) = DataDir::open(data()?, purpose).map_err(|refused| match refused {
+            Refused::Unusable(error) => StartError::Unusable(error),
+            Refused::InUse { .. } => StartError::Other(io::Error::other(refused.to_string())),
+            Refused::Foreign { .. } => StartError::Foreign(refused),
+        })?;
+        let kept = Options { waits: durability == Durability::Sync, ..Options::default() };
+        let name = format!("learner{id}.txt");
+        let directory = dir.directory();
+        let place = Place { log_dir: &log_dir, name: &name, data: data()?, directory };
+        if let Found::Wiped(why) = found {
+            log::warn!("replica {id}: its data directory counts as wiped: {why}");
+        }
+        let Found::Member(members) = found else {
+            let log = match durability {
+                Durability::None => None,
+                _ => Some(SegmentLog::create(data()?, directory, kept).map_err(other)?),
+            };
+            let (chat_log, moved) =
+                DecidedLog::create(place, durability).map_err(|error| match error.kind() {
+                    io::ErrorKind::PermissionDenied => StartError::LogDir(error),
+                    _ => StartError::Other(error),
+                })?;
+            if let Some(moved) = moved {
+                tell_moved(id, &name, &moved);
+            }
+            let (state, checkpoint) = Default::default();
+            return Ok(Durable { dir, members: None, log, state, chat_log, checkpoint });
+        };
+        let unusable = StartError::Unusable;
+        let (log, state) = SegmentLog::open(data()?, directory, kept).map_err(unusable)?;
+        let log = (durability != Durability::None).then_some(log);
+        let (chat_log, checkpoint) = DecidedLog::open(place, durability).map_err(unusable)?;
+        log::info!(
+            "replica {id}: restarts with slots below {} applied and {} above accepted",
+            checkpoint.applied,
+            state.len()
+        );
+        Ok(Durable { dir, members: Some(members), log, state, chat_log, checkpoint })
+    }
+}
+
+fn tell_moved(id: ReplicaId, name: &str, moved: &str) {
+    log::warn!(
+        "replica {id}: {name} is of an earlier life that this replica does not remember: kept as \
+         {moved}"
+    );
+}

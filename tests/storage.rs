@@ -1,0 +1,161 @@
+//! Storage on a real file system. (What a power cut leaves is tested on the simulated
+//! disk, in `src/storage`; here: that the real one does what the simulated one does.)
+
+use multipaxos::message::Request;
+use multipaxos::paxos::learner::{self, Checkpoint};
+use multipaxos::paxos::replica;
+use multipaxos::paxos::{Storage, acceptor, chat::Chat};
+use multipaxos::storage::Durability;
+use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, is_data_file};
+use multipaxos::storage::decided_log::{DecidedLog, Place};
+use multipaxos::storage::disk::{Disk, DiskFile, RealDisk};
+use multipaxos::storage::segment_log::{Options, SegmentLog};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
+use std::fs;
+use std::path::Path;
+
+const DIRECTORY: DirectoryId = DirectoryId(77);
+
+fn value(slot: u64) -> Value {
+    Value::Command(Request::new(7, 1, slot, &format!("line {slot}")).command)
+}
+
+fn accept(slot: u64) -> acceptor::Record {
+    acceptor::Record::Accept { ballot: Ballot(3), first: Slot(slot), values: vec![value(slot)] }
+}
+
+fn purpose() -> Purpose {
+    Purpose {
+        replica: ReplicaId(0),
+        n: 3,
+        durability: Durability::Sync,
+        host_boot: "boot".into(),
+        drawn: DIRECTORY,
+    }
+}
+
+fn disk_bytes(path: &Path) -> u64 {
+    fs::read_dir(path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn an_acceptors_log_is_opened_as_it_was_left_and_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 16 << 10, waits: true };
+    let disk = || RealDisk::open(dir.path()).unwrap();
+    let mut log = SegmentLog::create(disk(), DIRECTORY, options).unwrap();
+    let mut state = acceptor::State::default();
+    for slot in 0..600 {
+        let mut records = vec![accept(slot)];
+        if slot % 20 == 19 {
+            records.push(acceptor::Record::Trim(Slot(slot - 5)));
+        }
+        records.iter().for_each(|record| state.apply(record));
+        log.append(&mut records).and_then(|()| log.sync()).unwrap();
+        assert!(records.is_empty());
+        let bytes = disk_bytes(dir.path());
+        assert!(bytes <= 5 * options.segment_bytes, "{bytes} bytes on disk");
+    }
+    drop(log);
+    let (mut log, found) = SegmentLog::open(disk(), DIRECTORY, options).unwrap();
+    assert_eq!(found, state);
+    let mut records = vec![accept(600)];
+    state.apply(&records[0]);
+    log.append(&mut records).and_then(|()| log.sync()).unwrap();
+    drop(log);
+    assert_eq!(SegmentLog::open(disk(), DIRECTORY, options).unwrap().1, state);
+}
+
+#[test]
+fn a_damaged_acceptors_log_says_which_file_and_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 16 << 10, waits: true };
+    let disk = || RealDisk::open(dir.path()).unwrap();
+    let mut log = SegmentLog::create(disk(), DIRECTORY, options).unwrap();
+    for slot in 0..4 {
+        log.append(&mut vec![accept(slot)]).and_then(|()| log.sync()).unwrap();
+    }
+    drop(log);
+    let path = dir.path().join("acceptor-0000000000000000");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[2 * 512 + 60] ^= 4;
+    fs::write(&path, bytes).unwrap();
+    let said = SegmentLog::open(disk(), DIRECTORY, options).unwrap_err().to_string();
+    let expected = format!(
+        "{} is damaged at byte 1024: a record in the middle of the log fails its check: this \
+         replica refuses to vote",
+        path.display()
+    );
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn a_decided_log_is_opened_as_it_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let log_dir = RealDisk::open(&dir.path().join("logs")).unwrap();
+    let data = || RealDisk::open(&dir.path().join("logs/replica0")).unwrap();
+    let place =
+        || Place { log_dir: &log_dir, name: "learner0.txt", data: data(), directory: DIRECTORY };
+    let (mut log, moved) = DecidedLog::create(place(), Durability::Sync).unwrap();
+    assert_eq!(moved, None);
+    let mut chat = Chat::default();
+    for slot in 0..300 {
+        let client_seq = chat.apply(Slot(slot), &value(slot));
+        let applied = learner::Record::Applied { slot: Slot(slot), value: value(slot), client_seq };
+        let mut records = vec![applied];
+        if slot == 200 {
+            let applied = Slot(201);
+            records.push(learner::Record::Checkpoint(Checkpoint { applied, chat: chat.clone() }));
+        }
+        log.append(&mut records).unwrap();
+    }
+    drop(log);
+    let path = dir.path().join("logs/learner0.txt");
+    let text = fs::read(&path).unwrap();
+    // The last line is torn off in the middle: what is whole goes on.
+    fs::write(&path, &text[..text.len() - 3]).unwrap();
+    let (mut log, checkpoint) = DecidedLog::open(place(), Durability::Sync).unwrap();
+    assert_eq!(checkpoint.applied, Slot(299));
+    let page = log.decided(Slot(290), Slot(400), 10_000).unwrap();
+    assert_eq!(page, (290..299).map(value).collect::<Vec<_>>());
+    assert!(text.starts_with(&fs::read(&path).unwrap()));
+    drop(log);
+    fs::remove_file(&path).unwrap();
+    let said = DecidedLog::open(place(), Durability::Sync).unwrap_err().to_string();
+    assert!(said.starts_with(&format!("{} is missing", path.display())), "{said}");
+}
+
+#[test]
+fn a_data_directory_is_made_with_all_above_it_and_locked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/replica0");
+    let disk = || RealDisk::open(&path).unwrap();
+    let (mut held, found) = DataDir::open(disk(), purpose()).unwrap();
+    assert_eq!(found, Found::Fresh);
+    assert!(matches!(DataDir::open(disk(), purpose()), Err(Refused::InUse { .. })));
+    let members = vec![DIRECTORY, DirectoryId(1), DirectoryId(2)];
+    held.append(&mut vec![replica::Record::Started(members.clone())]).unwrap();
+    held.sync().unwrap();
+    drop(held);
+    let (_held, found) = DataDir::open(disk(), purpose()).unwrap();
+    assert_eq!(found, Found::Member(members));
+    for name in disk().list().unwrap() {
+        assert!(is_data_file(&name), "{name}");
+    }
+}
+
+#[test]
+fn errors_of_the_file_system_name_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(dir.path()).unwrap();
+    let file = disk.create("a").unwrap();
+    file.write_at(0, b"abc").unwrap();
+    let said = file.read_at(1, &mut [0; 4]).unwrap_err().to_string();
+    assert!(said.starts_with(&dir.path().join("a").display().to_string()), "{said}");
+    assert!(disk.open("b").unwrap().is_none());
+    fs::write(dir.path().join("c"), b"").unwrap();
+    let below = RealDisk::open(&dir.path().join("c/d")).unwrap_err().to_string();
+    assert!(below.contains("c"), "{below}");
+    file.preallocate(3 << 20).unwrap();
+    assert_eq!(file.length().unwrap(), 3 << 20);
+}
