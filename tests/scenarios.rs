@@ -501,6 +501,7 @@ fn a_replica_that_lost_its_state_is_refused_a_vote_and_still_catches_up() {
     assert_eq!(place.say(&["--client_id", "7"], lines.as_bytes()).status.code(), Some(0));
     place.logs_of(&[2], 50);
     cluster.pop().expect("replica 2").kill();
+    fs::remove_dir_all(place.logs().join("replica2")).expect("its data directory");
     let mut again = place.replica(2);
     again.process.wait_for("does not vote");
     let logs = place.logs_of(&[0, 1, 2], 50);
