@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::process::exit;
 use std::str::FromStr;
 
-/// Run one replica: it warms up with the others, votes, and writes the chat log to
-/// <log_dir>/learner<id>.txt. SIGINT and SIGTERM end it.
+/// Run one replica: it warms up with the others, votes, and writes its chat log to
+/// "learnerN.txt" in the log directory (N: its id). SIGINT and SIGTERM end it.
 #[derive(FromArgs)]
 struct Options {
     /// failures tolerated; the configuration file lists 2f+1 replicas (default 2)

@@ -36,6 +36,9 @@ struct Args {
     /// fail if something that the sweep should have met never happened
     #[argh(switch)]
     require_reach: bool,
+    /// percent of runs on real storage, on simulated disks (default 15)
+    #[argh(option, default = "Bounded(15)")]
+    sectors: Bounded<0, 100>,
     /// one partition and nothing else: split, isolate, one_way, flap, quorum_loss,
     /// constrained or chained
     #[argh(option)]
@@ -119,6 +122,9 @@ fn command(args: &Args, seed: u64) -> String {
     if args.secs.0 != 8 {
         command.push_str(&format!(" --secs {}", args.secs.0));
     }
+    if args.sectors.0 != 15 {
+        command.push_str(&format!(" --sectors {}", args.sectors.0));
+    }
     for (name, on) in [
         ("no_network", args.no_network),
         ("no_partitions", args.no_partitions),
@@ -182,6 +188,7 @@ fn main() {
         },
         safety_us: args.secs.0 * 1_000_000,
         partition: args.partition.as_ref().map(|kind| kind.0),
+        sectors_percent: args.sectors.0 as u8,
         trace: args.trace,
         planted: Planted::NONE,
     };

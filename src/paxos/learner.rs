@@ -8,7 +8,7 @@
 //!    replica's own acceptance of the slot is at exactly b;
 //! 3. a peer's decided log holds it ([`ToLearner::Page`]).
 //!
-//! Decided slots are applied to the [`Chat`](super::chat::Chat), written to the
+//! Decided slots are applied to the [`Chat`], written to the
 //! decided log, and answered to whichever client waits here: after the write, since
 //! the answer leaves through the outbox. (Paxos Made Simple, §2.3; Paxos Made Live,
 //! §5 on catching up.)

@@ -210,6 +210,16 @@ impl Checker {
         Ok(())
     }
 
+    /// What an acceptor's durable state should be.
+    pub fn acceptor(&self, node: ReplicaId) -> &acceptor::State {
+        &self.acceptors[node.index()]
+    }
+
+    /// The highest ballot that anyone has durably promised.
+    pub fn highest_promise(&self) -> u64 {
+        self.promised.iter().flatten().max().map_or(0, |ballot| ballot.0)
+    }
+
     /// An acceptor begins a life with this state.
     pub fn recovered(&mut self, node: ReplicaId, state: &acceptor::State) -> Checked {
         let ghost = &self.acceptors[node.index()];

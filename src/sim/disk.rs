@@ -206,6 +206,15 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
+    /// No call that was to fail fails any more, and nothing is full.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.faults.clear();
+        state.read_faults.clear();
+        state.cut = None;
+        state.capacity = None;
+    }
+
     /// The process was killed: locks and open files are gone, nothing else is.
     pub fn crash_process(&mut self) {
         let mut state = self.state();

@@ -119,7 +119,7 @@ macro_rules! with_station {
 impl Process {
     /// Begins a life on what `store` holds.
     pub fn begin(settings: Settings, store: &Store, rate_ppm: u64, now: Time) -> Self {
-        let role = match &store.replica.started {
+        let role = match &store.started {
             Some(members) => Replica::restart(settings, store.directory, members.clone()),
             None => Replica::new(settings, store.directory, Time(0)),
         };
@@ -130,8 +130,8 @@ impl Process {
     pub fn start(&mut self, membership: Membership, store: &mut Store, now: Time, draws: &mut Rng) {
         let settings = self.settings;
         let local = self.local(now);
-        let state = store.acceptor.recovered().clone();
-        let checkpoint = store.learner.recover();
+        let state = store.state.clone();
+        let checkpoint = store.checkpoint.clone();
         self.roles = Some(Roles {
             acceptor: Station::new(Acceptor::new(settings, membership.clone(), state)),
             proposer: Station::new(Proposer::new(
@@ -290,6 +290,10 @@ pub struct Node {
     pub paused_until: Option<Time>,
     /// What has arrived while it slept.
     pub backlog: VecDeque<Arrival>,
+    /// Whether it belongs to a cluster that has started.
+    pub started: bool,
+    /// A bit of its disk has flipped.
+    pub flipped: bool,
     /// How much longer everything takes here, at most, in microseconds.
     pub slow_us: u64,
 }

@@ -58,6 +58,14 @@ reach! {
     Restart = "restarts",
     /// A replica slept.
     Pause = "pauses",
+    /// The power was cut.
+    PowerCut = "power_cuts",
+    /// A disk reported an error, or was full.
+    DiskTrouble = "disk_troubles",
+    /// A damaged disk was refused, or what it had lost was noticed.
+    Damage = "damage_noticed",
+    /// What was being synced when a process died turned out to be durable.
+    InDoubt = "syncs_in_doubt",
     /// A sync failed or was interrupted.
     SyncFailed = "sync_failures",
     /// A replica lost its disk.

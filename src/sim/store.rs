@@ -1,54 +1,101 @@
-//! A simulated replica's durable state, record by record.
+//! What survives of a simulated replica.
 //!
-//! What was appended survives a crash only once it is synced; a crash in the middle of
-//! a sync leaves it done or not done, as drawn. What became durable since the last
-//! look is kept for the checker, which keeps its own history of it.
+//! Two kinds. *Records* keeps records in memory and makes each sync all or nothing: it
+//! is fast, and most runs use it. *Sectors* is the real thing: the data directory, the
+//! acceptor's log and the decided log of `storage`, on a [`SimDisk`] that loses and
+//! tears what was not synced, runs full, and fails.
+//!
+//! What became durable since the last look is kept for the checker, which has its own
+//! history of it. Of a burst that was being synced when the process died nobody can
+//! say whether it is durable; the next opening shows it ([`Store::in_doubt`]).
 
+use super::disk::{Fault, SimDisk, Survival};
 use crate::message::MESSAGE_SLOTS_MAX;
 use crate::paxos::chat::Chat;
 use crate::paxos::learner::Checkpoint;
 use crate::paxos::planted::{Bug, Planted};
 use crate::paxos::{Storage, acceptor, learner, replica};
-use crate::types::{DirectoryId, Slot, Value};
+use crate::storage::Durability;
+use crate::storage::data_dir::{DataDir, Found, Purpose};
+use crate::storage::decided_log::{DecidedLog, Place};
+use crate::storage::segment_log::{self, SegmentLog};
+use crate::types::{DirectoryId, ReplicaId, Slot, Value};
+use fastrand::Rng;
 use std::io;
 
-/// What a sync will do, if not what it should.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncFault {
-    /// Fails; nothing has become durable.
-    Lost,
-    /// Fails, or the process dies in it; everything has become durable.
-    Kept,
+/// How long a simulated segment is: short, so that many are begun and dropped.
+const SEGMENT_BYTES: u64 = 8 * 1024;
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Death {
+    /// Killed: what it wrote is in the page cache.
+    Killed,
+    /// The power was cut: sectors that were not synced survive at random.
+    PowerCut,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// An I/O error or no space: it may work another time.
+    Trouble(String),
+    /// It is damaged, and says so.
+    Refused(String),
 }
 
 fn fail() -> io::Error {
     io::Error::other("injected")
 }
 
-/// All that survives of one replica.
+/// All that survives of one replica, and the open files of its present life.
 #[derive(Debug)]
 pub struct Store {
     /// The directory's identity.
     pub directory: DirectoryId,
+    /// The started record, as far as it is durable.
+    pub started: Option<Vec<DirectoryId>>,
+    /// What the acceptor finds at its start.
+    pub state: acceptor::State,
+    /// Where the learner goes on.
+    pub checkpoint: Checkpoint,
     /// The replica role's.
     pub replica: ReplicaStore,
     /// The acceptor's.
     pub acceptor: AcceptorStore,
     /// The learner's.
     pub learner: LearnerStore,
+    session_window_slots: u64,
+    sectors: Option<SimDisk>,
 }
 
 impl Store {
     /// An empty directory, of a cluster whose sessions live this many slots.
-    pub fn new(directory: DirectoryId, session_window_slots: u64) -> Self {
+    pub fn records(directory: DirectoryId, session_window_slots: u64) -> Self {
         let chat = Chat::with_session_window(session_window_slots);
         let checkpoint = Checkpoint { applied: Slot::ZERO, chat };
         Store {
             directory,
-            replica: ReplicaStore::default(),
+            started: None,
+            state: acceptor::State::default(),
+            checkpoint: checkpoint.clone(),
+            replica: ReplicaStore::Records(None),
             acceptor: AcceptorStore::default(),
-            learner: LearnerStore { checkpoint, ..LearnerStore::default() },
+            learner: LearnerStore {
+                kept: Kept::Records { values: Vec::new(), checkpoint },
+                observed: Vec::new(),
+            },
+            session_window_slots,
+            sectors: None,
         }
+    }
+
+    /// An empty disk. (Sessions live as long as they do in a real replica.)
+    pub fn sectors(directory: DirectoryId, rng: Rng) -> Self {
+        let window = crate::paxos::chat::SESSION_WINDOW_SLOTS;
+        let mut store = Store::records(directory, window);
+        store.sectors = Some(SimDisk::new(rng));
+        store
     }
 
     /// The same, with a planted bug.
@@ -58,57 +105,168 @@ impl Store {
         self
     }
 
-    /// The process has ended: what was not synced is gone.
-    pub fn crash(&mut self) {
-        self.acceptor.unsynced.clear();
+    /// Whether this is the real storage on a simulated disk.
+    pub fn disk(&self) -> Option<&SimDisk> {
+        self.sectors.as_ref()
+    }
+
+    /// Opens everything for a new life of the process.
+    ///
+    /// # Errors
+    ///
+    /// When the disk has trouble, or is damaged.
+    pub fn open(&mut self, id: ReplicaId, n: usize) -> Result<(), Closed> {
+        let Some(disk) = &self.sectors else {
+            let ReplicaStore::Records(started) = &self.replica else { unreachable!("records") };
+            self.started.clone_from(started);
+            self.state = self.acceptor.synced.clone();
+            self.checkpoint = self.learner.cut_back();
+            return Ok(());
+        };
+        let trouble = |error: io::Error| Closed::Trouble(error.to_string());
+        let refused = |error: crate::storage::error::OpenError| match error {
+            crate::storage::error::OpenError::Io(error) => Closed::Trouble(error.to_string()),
+            other => Closed::Refused(other.to_string()),
+        };
+        let (data, log_dir) = (disk.folder("data"), disk.folder("logs"));
+        let purpose = Purpose {
+            replica: id,
+            n,
+            durability: Durability::Sync,
+            host_boot: String::new(),
+            drawn: self.directory,
+        };
+        let (dir, found) = DataDir::open(data.clone(), purpose).map_err(|error| match error {
+            crate::storage::data_dir::Refused::Unusable(error) => refused(error),
+            other => Closed::Refused(other.to_string()),
+        })?;
+        let directory = dir.directory();
+        let place = Place { log_dir: &log_dir, name: "learner.txt", data: data.clone(), directory };
+        let options = segment_log::Options { segment_bytes: SEGMENT_BYTES, waits: true };
+        let (log, decided);
+        match found {
+            Found::Member(members) => {
+                let (opened, state) =
+                    SegmentLog::open(data.clone(), directory, options).map_err(refused)?;
+                let (held, checkpoint) =
+                    DecidedLog::open(place, Durability::Sync).map_err(refused)?;
+                (log, decided) = (opened, held);
+                (self.started, self.state, self.checkpoint) = (Some(members), state, checkpoint);
+            }
+            Found::Fresh | Found::Wiped(_) => {
+                log = SegmentLog::create(data.clone(), directory, options).map_err(trouble)?;
+                decided = DecidedLog::create(place, Durability::Sync).map_err(trouble)?.0;
+                (self.started, self.state) = (None, acceptor::State::default());
+                self.checkpoint = Checkpoint::default();
+            }
+        }
+        self.directory = directory;
+        self.replica = ReplicaStore::Sectors(Box::new(dir));
+        self.acceptor.log = Some(Box::new(log));
+        self.learner.kept = Kept::Sectors(Box::new(decided));
+        Ok(())
+    }
+
+    /// The process has ended: what was not synced is gone, or not.
+    pub fn crash(&mut self, death: Death) {
         self.acceptor.fault = None;
         self.acceptor.observed.clear();
         self.learner.observed.clear();
+        let Some(disk) = &mut self.sectors else {
+            self.acceptor.unsynced.clear();
+            return;
+        };
+        self.replica = ReplicaStore::Records(None);
+        self.acceptor.log = None;
+        self.learner.kept = Kept::Nothing;
+        match death {
+            Death::Killed => disk.crash_process(),
+            Death::PowerCut => disk.power_cut(Survival::Random),
+        }
+    }
+
+    /// The burst that was being synced when the process died, if it did in a sync.
+    pub fn in_doubt(&mut self) -> Vec<acceptor::Record> {
+        std::mem::take(&mut self.acceptor.unsynced)
+    }
+
+    /// The next call that changes the disk, or the one after, … fails like this.
+    pub fn fail_soon(&mut self, fault: Fault, rng: &mut Rng) {
+        if let Some(disk) = &self.sectors {
+            disk.fail_at(disk.calls() + rng.u64(0..6), fault);
+        }
+    }
+
+    /// Everything is gone; another directory begins.
+    pub fn wipe(&mut self, directory: DirectoryId, rng: Rng) {
+        let lazy = self.acceptor.lazy;
+        *self = match self.sectors {
+            Some(_) => Store::sectors(directory, rng),
+            None => Store::records(directory, self.session_window_slots),
+        };
+        self.acceptor.lazy = lazy;
     }
 }
 
 /// The started record.
-#[derive(Debug, Default)]
-pub struct ReplicaStore {
-    /// The directories the cluster started with.
-    pub started: Option<Vec<DirectoryId>>,
+#[derive(Debug)]
+pub enum ReplicaStore {
+    /// In memory.
+    Records(Option<Vec<DirectoryId>>),
+    /// On the disk.
+    Sectors(Box<DataDir<SimDisk>>),
 }
 
 impl Storage<replica::Record> for ReplicaStore {
     fn append(&mut self, records: &mut Vec<replica::Record>) -> io::Result<()> {
-        for replica::Record::Started(members) in records.drain(..) {
-            self.started = Some(members);
+        match self {
+            ReplicaStore::Records(started) => {
+                for replica::Record::Started(members) in records.drain(..) {
+                    *started = Some(members);
+                }
+                Ok(())
+            }
+            ReplicaStore::Sectors(dir) => dir.append(records),
         }
-        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            ReplicaStore::Records(_) => Ok(()),
+            ReplicaStore::Sectors(dir) => dir.sync(),
+        }
     }
+}
+
+/// What a sync of records will do, if not what it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncFault {
+    /// Fails; nothing has become durable.
+    Lost,
+    /// Fails, or the process dies in it; everything has become durable.
+    Kept,
 }
 
 /// Promises and acceptances.
 #[derive(Debug, Default)]
 pub struct AcceptorStore {
+    log: Option<Box<SegmentLog<SimDisk>>>,
     synced: acceptor::State,
     unsynced: Vec<acceptor::Record>,
     /// What has become durable since the checker looked.
     pub observed: Vec<acceptor::Record>,
     /// A planted bug: a sync makes durable what was appended before the one before.
     lazy: bool,
-    /// What the next sync does.
+    /// What the next sync does. (Of records; sectors fail by themselves.)
     pub fault: Option<SyncFault>,
 }
 
 impl AcceptorStore {
-    /// What an acceptor finds at its start.
-    pub fn recovered(&self) -> &acceptor::State {
-        &self.synced
-    }
-
     fn make_durable(&mut self) {
         for record in self.unsynced.drain(..) {
-            self.synced.apply(&record);
+            if self.log.is_none() {
+                self.synced.apply(&record);
+            }
             self.observed.push(record);
         }
     }
@@ -119,11 +277,20 @@ impl Storage<acceptor::Record> for AcceptorStore {
         if self.lazy {
             self.make_durable();
         }
-        self.unsynced.append(records);
-        Ok(())
+        self.unsynced.extend(records.iter().cloned());
+        match &mut self.log {
+            Some(log) => log.append(records),
+            None => {
+                records.clear();
+                Ok(())
+            }
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if let Some(log) = &mut self.log {
+            log.sync()?;
+        }
         match self.fault.take() {
             None if self.lazy => Ok(()),
             None => {
@@ -143,47 +310,72 @@ impl Storage<acceptor::Record> for AcceptorStore {
 }
 
 /// The decided log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LearnerStore {
-    values: Vec<Value>,
-    checkpoint: Checkpoint,
+    kept: Kept,
     /// What was recorded since the checker looked.
     pub observed: Vec<learner::Record>,
 }
 
+#[derive(Debug)]
+enum Kept {
+    Nothing,
+    Records { values: Vec<Value>, checkpoint: Checkpoint },
+    Sectors(Box<DecidedLog<SimDisk>>),
+}
+
 impl LearnerStore {
     /// Cuts the log back to the checkpoint, from where the learner goes on.
-    pub fn recover(&mut self) -> Checkpoint {
-        self.values.truncate(self.checkpoint.applied.0 as usize);
-        self.checkpoint.clone()
+    fn cut_back(&mut self) -> Checkpoint {
+        match &mut self.kept {
+            Kept::Records { values, checkpoint } => {
+                values.truncate(checkpoint.applied.0 as usize);
+                checkpoint.clone()
+            }
+            Kept::Nothing | Kept::Sectors(_) => unreachable!("a disk is opened instead"),
+        }
     }
 }
 
 impl Storage<learner::Record> for LearnerStore {
     fn append(&mut self, records: &mut Vec<learner::Record>) -> io::Result<()> {
-        for record in records.drain(..) {
-            match &record {
-                learner::Record::Applied { slot, value, .. } => {
-                    assert!(slot.0 == self.values.len() as u64, "slots are applied in order");
-                    self.values.push(value.clone());
+        self.observed.extend(records.iter().cloned());
+        match &mut self.kept {
+            Kept::Records { values, checkpoint: kept } => {
+                for record in records.drain(..) {
+                    match record {
+                        learner::Record::Applied { slot, value, .. } => {
+                            assert!(slot.0 == values.len() as u64, "slots are applied in order");
+                            values.push(value);
+                        }
+                        learner::Record::Checkpoint(checkpoint) => *kept = checkpoint,
+                    }
                 }
-                learner::Record::Checkpoint(checkpoint) => self.checkpoint = checkpoint.clone(),
+                Ok(())
             }
-            self.observed.push(record);
+            Kept::Sectors(log) => log.append(records),
+            Kept::Nothing => Err(fail()),
         }
-        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        Ok(())
+        match &mut self.kept {
+            Kept::Sectors(log) => log.sync(),
+            Kept::Records { .. } | Kept::Nothing => Ok(()),
+        }
     }
 
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
-        let end = (upto.0 as usize).min(self.values.len());
+        let values = match &mut self.kept {
+            Kept::Records { values, .. } => values,
+            Kept::Sectors(log) => return log.decided(first, upto, bytes),
+            Kept::Nothing => return Err(fail()),
+        };
+        let end = (upto.0 as usize).min(values.len());
         let start = (first.0 as usize).min(end);
         let mut room = bytes;
         let mut page: Vec<Value> = Vec::new();
-        for value in self.values[start..end].iter().take(MESSAGE_SLOTS_MAX) {
+        for value in values[start..end].iter().take(MESSAGE_SLOTS_MAX) {
             let bytes = value.wire_bytes_max();
             if bytes > room && !page.is_empty() {
                 break;

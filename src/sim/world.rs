@@ -11,11 +11,12 @@
 //! quorum's logs must become equal, within [`LIVENESS_US`] of virtual time (I9).
 
 use super::checker::{Checker, Violation};
+use super::disk;
 use super::faults::{Links, PARTITIONS, Partition, Profile, Switches};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
 use super::queue::Queue;
 use super::reach::{Reach, What};
-use super::store::{Store, SyncFault};
+use super::store::{Closed, Death, Store, SyncFault};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
 use crate::message::{Answer, ClientMessage, Message};
@@ -62,6 +63,8 @@ pub struct Options {
     pub safety_us: u64,
     /// One partition for the whole first phase, and nothing else.
     pub partition: Option<Partition>,
+    /// How many runs of a hundred are on real storage, on simulated disks.
+    pub sectors_percent: u8,
     /// Print every event.
     pub trace: bool,
     /// A known bug, in tests.
@@ -75,6 +78,7 @@ impl Default for Options {
             switches: Switches::ALL,
             safety_us: 8_000_000,
             partition: None,
+            sectors_percent: 15,
             trace: false,
             planted: Planted::NONE,
         }
@@ -159,7 +163,6 @@ pub struct World {
     out: Vec<bool>,
     /// Replicas that have lost their disk, and their vote.
     wiped: Vec<bool>,
-    session_window_slots: u64,
     clients: Vec<Visitor>,
     checker: Checker,
     reach: Reach,
@@ -213,6 +216,10 @@ impl World {
         };
         let session_window_slots =
             if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
+        // Some runs are on real storage, on simulated disks.
+        let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
+        let session_window_slots =
+            if sectors { SESSION_WINDOW_SLOTS } else { session_window_slots };
         let slow = setup.usize(..n);
         let nodes = (0..n)
             .map(|index| {
@@ -220,8 +227,16 @@ impl World {
                 Node {
                     id,
                     settings: Settings { id, ..settings },
-                    store: Store::new(DirectoryId(setup.u64(1..)), session_window_slots)
-                        .planted(options.planted),
+                    store: match sectors {
+                        true => {
+                            let rng = stream(&format!("disk {id}"));
+                            Store::sectors(DirectoryId(setup.u64(1..)), rng)
+                        }
+                        false => Store::records(DirectoryId(setup.u64(1..)), session_window_slots),
+                    }
+                    .planted(options.planted),
+                    started: false,
+                    flipped: false,
                     process: None,
                     life: 0,
                     paused_until: None,
@@ -230,7 +245,7 @@ impl World {
                 }
             })
             .collect();
-        let mut world = World {
+        World {
             seed,
             options,
             profile,
@@ -240,7 +255,6 @@ impl World {
             links: Links::new(n),
             out: vec![false; n],
             wiped: vec![false; n],
-            session_window_slots,
             clients: Vec::new(),
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
@@ -263,15 +277,13 @@ impl World {
             gap_us: 0,
             ballot_before: 0,
             ballot_rise: 0,
-        };
-        world.begin();
-        world
+        }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Step {
         for index in 0..self.nodes.len() {
             let id = ReplicaId(index as u8);
-            self.begin_life(id);
+            self.begin_life(id)?;
         }
         let clients =
             if self.options.partition.is_some() { 2 } else { self.streams.workload.usize(1..=4) };
@@ -289,11 +301,12 @@ impl World {
         self.fault_later(partition_every_us, Fault::Partition);
         self.fault_later(client_every_us, Fault::ClientDies);
         self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
+        Ok(())
     }
 
     /// Runs to the end.
     pub fn run(mut self) -> Report {
-        let violation = self.run_phases().err();
+        let violation = self.begin().and_then(|()| self.run_phases()).err();
         if let Some(violation) = &violation {
             self.trace(|| format!("VIOLATION {} (slot {:?})", violation.what, violation.slot));
         }
@@ -306,7 +319,7 @@ impl World {
             virtual_us: self.now.0,
             lines: self.lines,
             leader_changes: self.leader_changes,
-            ballot: self.highest_promise(),
+            ballot: self.checker.highest_promise(),
             violation,
             hash: self.hash.value(),
             reach: self.reach,
@@ -322,16 +335,16 @@ impl World {
             let leader = self.leader;
             self.links.impose(partition, leader, &mut self.streams.network);
             self.completed_at = self.now;
-            self.ballot_before = self.highest_promise();
+            self.ballot_before = self.checker.highest_promise();
             self.reach.count(What::partition(partition));
             self.trace(|| format!("partition {partition:?}, leader {leader:?}"));
         }
         self.run_until(Time(self.options.safety_us))?;
         if self.options.partition.is_some() {
             self.gap_us = self.gap_us.max(self.now.since_us(self.completed_at));
-            self.ballot_rise = self.highest_promise() - self.ballot_before;
+            self.ballot_rise = self.checker.highest_promise() - self.ballot_before;
         }
-        self.stop_faults();
+        self.stop_faults()?;
         let deadline = self.now.plus_us(LIVENESS_US);
         while !self.is_settled() {
             if self.now >= deadline || self.queue.is_empty() {
@@ -402,32 +415,122 @@ impl World {
 
     // --- replicas ------------------------------------------------------------------
 
-    fn begin_life(&mut self, id: ReplicaId) {
-        let now = self.now;
+    fn begin_life(&mut self, id: ReplicaId) -> Step {
+        let (now, n) = (self.now, self.nodes.len());
         let spread = self.profile.clock_ppm;
         let rate_ppm = 1_000_000 - spread / 2 + self.streams.roles.u64(0..=spread);
         let boot = BootId(self.streams.roles.u64(1..));
+        if !self.faults_on
+            && let Some(disk) = self.nodes[id.index()].store.disk()
+        {
+            disk.heal();
+        }
+        if !self.open_store(id)? {
+            return Ok(());
+        }
         let node = &mut self.nodes[id.index()];
         node.life += 1;
         node.paused_until = None;
         node.backlog.clear();
         node.settings.boot = boot;
+        assert_eq!(node.settings.n, n, "the cluster keeps its size");
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
         let life = node.life;
         self.trace(|| format!("replica {id} begins life {life}"));
         self.schedule(id, RoleName::Replica);
+        Ok(())
     }
 
-    fn end_life(&mut self, id: ReplicaId) {
+    /// Opens what survived; says whether a life can begin on it.
+    fn open_store(&mut self, id: ReplicaId) -> Result<bool, Violation> {
+        let n = self.nodes.len();
         let node = &mut self.nodes[id.index()];
+        if let Err(closed) = node.store.open(id, n) {
+            let flipped = node.flipped;
+            let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
+            node.store.crash(if dark { Death::PowerCut } else { Death::Killed });
+            self.trace(|| format!("replica {id} does not open: {closed:?}"));
+            return match closed {
+                Closed::Trouble(_) => {
+                    self.reach.count(What::DiskTrouble);
+                    self.restart_later(id);
+                    Ok(false)
+                }
+                Closed::Refused(_) if flipped => {
+                    self.reach.count(What::Damage);
+                    self.out[id.index()] = true;
+                    Ok(false)
+                }
+                Closed::Refused(what) => {
+                    Err(Violation { what: format!("D2: replica {id} refuses: {what}"), slot: None })
+                }
+            };
+        }
+        let doubt = node.store.in_doubt();
+        if self.wiped[id.index()] && node.store.started.is_none() {
+            // Not a member: it remembers nothing, and begins anew each time.
+            self.checker.wiped(id);
+            return Ok(true);
+        }
+        if node.store.state != *self.checker.acceptor(id) {
+            let life = node.life;
+            self.reach.add(What::InDoubt, u64::from(!doubt.is_empty()));
+            for record in doubt {
+                self.checker.durable(id, life, &record)?;
+            }
+        }
+        let node = &mut self.nodes[id.index()];
+        if node.flipped && node.store.state != *self.checker.acceptor(id) {
+            // A bit of the last frame cannot be told from a torn write: that replica
+            // has lost its memory, as the limits say, and whoever runs it makes it begin anew.
+            self.reach.count(What::Damage);
+            self.wipe(id);
+            return self.open_store(id);
+        }
+        node.started |= node.store.started.is_some();
+        self.checker.recovered(id, &self.nodes[id.index()].store.state)?;
+        Ok(true)
+    }
+
+    fn restart_later(&mut self, id: ReplicaId) {
+        let back = self.streams.crashes.u64(1_000..3_000_000);
+        self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+    }
+
+    /// A replica loses its disk, and its vote.
+    fn wipe(&mut self, id: ReplicaId) {
+        self.trace(|| format!("replica {id} loses its disk"));
+        let mut directory = DirectoryId(self.streams.crashes.u64(1..));
+        let rng = Rng::with_seed(self.streams.crashes.u64(..));
+        let node = &mut self.nodes[id.index()];
+        if self.options.planted.has(Bug::WipedReplicaVotes) {
+            directory = node.store.directory;
+        }
+        node.store.wipe(directory, rng);
+        node.started = false;
+        self.checker.wiped(id);
+        self.wiped[id.index()] = true;
+    }
+
+    fn end_life(&mut self, id: ReplicaId, death: Death) {
+        let node = &mut self.nodes[id.index()];
+        let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
+        let death = if dark { Death::PowerCut } else { death };
         node.process = None;
         node.backlog.clear();
         node.paused_until = None;
-        node.store.crash();
+        node.store.crash(death);
         if self.leader == Some(id) {
             self.leader = None;
         }
-        self.trace(|| format!("replica {id} dies"));
+        if death == Death::PowerCut {
+            self.reach.count(What::PowerCut);
+        }
+        self.trace(|| format!("replica {id} dies: {death:?}"));
+    }
+
+    fn drawn_death(&mut self) -> Death {
+        if self.streams.crashes.bool() { Death::Killed } else { Death::PowerCut }
     }
 
     fn arrive(&mut self, to: ReplicaId, arrival: Arrival) -> Step {
@@ -515,7 +618,17 @@ impl World {
             && self.streams.disk.u32(0..1_000_000) < self.profile.sync_ppm
         {
             let kept = self.streams.disk.bool();
-            node.store.acceptor.fault = Some(if kept { SyncFault::Kept } else { SyncFault::Lost });
+            match node.store.disk() {
+                None => {
+                    let fault = if kept { SyncFault::Kept } else { SyncFault::Lost };
+                    node.store.acceptor.fault = Some(fault);
+                }
+                Some(_) => {
+                    let fault = if kept { disk::Fault::Full } else { disk::Fault::Device };
+                    node.store.fail_soon(fault, &mut self.streams.disk);
+                    self.reach.count(What::DiskTrouble);
+                }
+            }
         }
         let turned = process.turn(role, self.now, &mut self.streams.roles, &mut node.store);
         node.store.acceptor.fault = None;
@@ -536,9 +649,13 @@ impl World {
             Err(error) => {
                 self.reach.count(What::SyncFailed);
                 self.trace(|| format!("replica {id}: {error}"));
-                self.end_life(id);
-                let back = self.streams.crashes.u64(10_000..2_000_000);
-                self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+                let death = self.drawn_death();
+                self.end_life(id, death);
+                if self.faults_on {
+                    self.restart_later(id);
+                } else if !self.out[id.index()] {
+                    self.begin_life(id)?;
+                }
             }
         }
         Ok(())
@@ -622,12 +739,13 @@ impl World {
     fn start(&mut self, id: ReplicaId, membership: crate::paxos::Membership) -> Step {
         let node = &mut self.nodes[id.index()];
         let Some(process) = &mut node.process else { return Ok(()) };
-        if !membership.is_voter(id) {
+        let membership_counts = membership.is_voter(id);
+        if !membership_counts {
             self.reach.count(What::NotMember);
         }
         process.start(membership, &mut node.store, self.now, &mut self.streams.roles);
         let applied = process.learner().map_or(Slot::ZERO, |learner| learner.applied());
-        self.checker.recovered(id, node.store.acceptor.recovered())?;
+        node.started |= membership_counts;
         self.checker.restarted(id, applied);
         self.trace(|| format!("replica {id} starts, applied {applied}"));
         for role in ROLES {
@@ -771,10 +889,15 @@ impl World {
     fn fault(&mut self, fault: Fault) -> Step {
         if !self.faults_on {
             // What heals goes on; nothing new strikes.
-            if let Fault::Resume(id) = fault {
-                return self.resume(id);
-            }
-            return Ok(());
+            return match fault {
+                Fault::Resume(id) => self.resume(id),
+                Fault::Restart(id)
+                    if self.nodes[id.index()].process.is_none() && !self.out[id.index()] =>
+                {
+                    self.begin_life(id)
+                }
+                _ => Ok(()),
+            };
         }
         self.hash.add(&fault);
         let n = self.nodes.len();
@@ -787,16 +910,25 @@ impl World {
                 };
                 if self.nodes[id.index()].process.is_some() {
                     self.reach.count(What::Crash);
-                    self.end_life(id);
-                    let back = self.streams.crashes.u64(1_000..3_000_000);
-                    self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+                    let soon = self.streams.crashes.u64(0..12);
+                    let tear = self.streams.crashes.usize(0..2_000);
+                    let death = self.drawn_death();
+                    match self.nodes[id.index()].store.disk() {
+                        // The power goes in the middle of some write.
+                        Some(disk) if soon > 0 => disk.cut_at(disk.calls() + soon, tear),
+                        _ => {
+                            self.end_life(id, death);
+                            self.flip(id);
+                            self.restart_later(id);
+                        }
+                    }
                 }
                 self.fault_later(every, Fault::Crash);
             }
             Fault::Restart(id) => {
                 if self.nodes[id.index()].process.is_none() {
                     self.reach.count(What::Restart);
-                    self.begin_life(id);
+                    self.begin_life(id)?;
                 }
             }
             Fault::Pause => {
@@ -849,20 +981,12 @@ impl World {
             Fault::Wipe => {
                 // Once a run, and only where a quorum of whole disks is left.
                 let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
-                if n >= 3 && self.nodes.iter().all(|node| node.store.replica.started.is_some()) {
+                let all = self.nodes.iter().all(|node| node.started && !node.flipped);
+                if n >= 3 && all {
                     self.reach.count(What::Wipe);
-                    self.end_life(id);
-                    self.trace(|| format!("replica {id} loses its disk"));
-                    let mut directory = DirectoryId(self.streams.crashes.u64(1..));
-                    let node = &mut self.nodes[id.index()];
-                    if self.options.planted.has(Bug::WipedReplicaVotes) {
-                        directory = node.store.directory;
-                    }
-                    node.store = Store::new(directory, self.session_window_slots);
-                    self.checker.wiped(id);
-                    self.wiped[id.index()] = true;
-                    let back = self.streams.crashes.u64(1_000..3_000_000);
-                    self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+                    self.end_life(id, Death::Killed);
+                    self.wipe(id);
+                    self.restart_later(id);
                 }
             }
             Fault::ClientDies => {
@@ -875,6 +999,30 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A bit of a dead replica's disk flips, now and then; of one replica at most.
+    fn flip(&mut self, id: ReplicaId) {
+        let rng = &mut self.streams.disk;
+        let hit = rng.u8(0..20) == 0;
+        let (folder, place, bit) = (rng.bool(), rng.u64(..), rng.u32(0..8));
+        let spent = self.nodes.iter().any(|node| node.flipped) || self.wiped.contains(&true);
+        let all = self.nodes.iter().all(|node| node.started);
+        if !hit || spent || !all || self.nodes.len() < 3 || !self.options.switches.disk {
+            return;
+        }
+        let node = &mut self.nodes[id.index()];
+        let Some(disk) = node.store.disk() else { return };
+        let disk = disk.folder(if folder { "data" } else { "logs" });
+        let files: Vec<_> =
+            disk.durable_files().into_iter().filter(|(_, length)| *length > 0).collect();
+        if let Some((name, length)) = files.get(place as usize % files.len().max(1)) {
+            let byte = (place >> 8) as usize % length;
+            disk.flip_bit(name, byte, bit);
+            node.flipped = true;
+            let name = name.clone();
+            self.trace(|| format!("replica {id}: a bit flips in {name} at {byte}"));
+        }
     }
 
     fn resume(&mut self, id: ReplicaId) -> Step {
@@ -890,25 +1038,24 @@ impl World {
     }
 
     /// The second phase: a quorum is well, the rest may be anything.
-    fn stop_faults(&mut self) {
+    fn stop_faults(&mut self) -> Step {
         self.faults_on = false;
         self.calm_since = Some(self.now);
         self.links.heal();
         let n = self.nodes.len();
         let mut ids: Vec<usize> = (0..n).collect();
         self.streams.crashes.shuffle(&mut ids);
-        // Whoever has lost its disk is not of the quorum.
-        ids.sort_by_key(|index| self.wiped[*index]);
+        // Whoever has lost its disk, or may have, is not of the quorum.
+        ids.sort_by_key(|index| self.wiped[*index] || self.nodes[*index].flipped);
         // A cluster that has not started yet needs everyone.
-        let members = self.nodes.iter().filter(|node| node.store.replica.started.is_some());
-        let wiped = self.wiped.iter().filter(|wiped| **wiped).count();
-        let well = if members.count() + wiped < n { n } else { quorum(n) };
+        let strangers = |node: &&Node| !node.started && !self.wiped[node.id.index()];
+        let well = if self.nodes.iter().any(|node| strangers(&node)) { n } else { quorum(n) };
         for (place, index) in ids.into_iter().enumerate() {
             let id = ReplicaId(index as u8);
             if place >= well {
                 match self.streams.crashes.u8(0..3) {
                     0 => {
-                        self.end_life(id);
+                        self.end_life(id, Death::Killed);
                         self.out[index] = true;
                         continue;
                     }
@@ -916,11 +1063,18 @@ impl World {
                         self.out[index] = true;
                         continue;
                     }
+                    _ if self.nodes[index].flipped => {
+                        self.out[index] = true;
+                        continue;
+                    }
                     _ => {}
                 }
             }
-            if self.nodes[index].process.is_none() {
-                self.begin_life(id);
+            if let Some(disk) = self.nodes[index].store.disk() {
+                disk.heal();
+            }
+            if self.nodes[index].process.is_none() && !self.out[index] {
+                self.begin_life(id)?;
             }
             if self.nodes[index].paused_until.is_some() {
                 self.nodes[index].paused_until = Some(self.now);
@@ -932,6 +1086,7 @@ impl World {
         for client in 0..self.clients.len() {
             self.clients[client].farewell = false;
         }
+        Ok(())
     }
 
     /// Whether every line is complete and the well replicas' logs are equal.
@@ -966,14 +1121,6 @@ impl World {
             ),
             slot: None,
         }
-    }
-
-    fn highest_promise(&self) -> u64 {
-        self.nodes
-            .iter()
-            .filter_map(|node| node.store.acceptor.recovered().promised())
-            .max()
-            .map_or(0, |ballot| ballot.0)
     }
 }
 
