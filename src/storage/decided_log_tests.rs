@@ -1,5 +1,7 @@
 //! The decided log on a disk that loses its power at every single call.
 
+#![cfg(test)]
+
 use super::Durability;
 use super::chat_log::write_line;
 use super::decided_log::{ASIDES, CHECKPOINT, DecidedLog, JOURNAL, Place};

@@ -16,7 +16,6 @@ mod atomic_file;
 pub mod chat_log;
 pub mod data_dir;
 pub mod decided_log;
-#[cfg(test)]
 mod decided_log_tests;
 pub mod disk;
 pub mod error;
@@ -26,7 +25,6 @@ pub mod memory;
 mod plant;
 mod segment;
 pub mod segment_log;
-#[cfg(test)]
 mod segment_log_tests;
 
 use serde::{Deserialize, Serialize};

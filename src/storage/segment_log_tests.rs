@@ -1,5 +1,7 @@
 //! The acceptor's log on a disk that loses its power at every single call.
 
+#![cfg(test)]
+
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::plant::{self, Plant};
