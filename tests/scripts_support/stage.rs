@@ -11,7 +11,7 @@ use super::print;
 use log::{LevelFilter, Log, Metadata, Record as LogRecord};
 use multipaxos::message::{Answer, ClientMessage, Message, Request, ToProposer};
 use multipaxos::paxos::client::{self, Client, Outcome};
-use multipaxos::paxos::planted::Planted;
+use multipaxos::paxos::planted::{Bug, Planted};
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, Storage};
 use multipaxos::sim::checker::{Checker, Violation};
 use multipaxos::sim::node::{ROLES, RoleName};
@@ -289,6 +289,8 @@ impl Stage {
         self.generations[id.index()] += 1;
         let directory = directory_id(id.index(), self.generations[id.index()]);
         let window = self.setup.session_window_slots;
+        let kept = self.nodes[id.index()].store.directory;
+        let directory = if self.planted.has(Bug::WipedReplicaVotes) { kept } else { directory };
         self.nodes[id.index()].store = Store::new(directory, window).planted(self.planted);
         self.nodes[id.index()].chat_log.clear();
         self.checker.wiped(id);
