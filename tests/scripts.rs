@@ -39,7 +39,8 @@ fn every_script_prints_what_it_did() {
     let update = std::env::var_os("UPDATE_SCRIPTS").is_some();
     let mut failures = Vec::new();
     for script in chosen() {
-        let new = match script.run(Planted::NONE) {
+        let ran = catch_unwind(AssertUnwindSafe(|| script.run(Planted::NONE)));
+        let new = match ran.unwrap_or_else(|_| Err(format!("{}: a panic, above", script.name()))) {
             Ok(new) => new,
             Err(why) => {
                 failures.push(why);
