@@ -13,7 +13,7 @@ use multipaxos::paxos::{
     proposer, replica,
 };
 use multipaxos::sim::node::{ROLES, RoleName};
-use multipaxos::sim::store::Store;
+use multipaxos::sim::store::{Death, Store};
 use multipaxos::types::{Address, ReplicaId, Time};
 use std::io;
 
@@ -112,7 +112,8 @@ impl Node {
         self.ahead_us = 0;
         self.stalled.clear();
         let (settings, directory) = (self.settings, self.store.directory);
-        let role = match &self.store.replica.started {
+        self.store.open(self.id, settings.n).expect("records always open");
+        let role = match &self.store.started {
             Some(members) => Replica::restart(settings, directory, members.clone()),
             None => Replica::new(settings, directory, Time(0)),
         };
@@ -122,15 +123,15 @@ impl Node {
     /// The process ends.
     pub(crate) fn end(&mut self) {
         self.life = None;
-        self.store.crash();
+        self.store.crash(Death::Killed);
     }
 
     /// Warm-up is over: the other roles begin.
     pub(crate) fn start(&mut self, membership: Membership, now: Time) {
         let settings = self.settings;
         let local = self.local(now);
-        let state = self.store.acceptor.recovered().clone();
-        let checkpoint = self.store.learner.recover();
+        let state = self.store.state.clone();
+        let checkpoint = self.store.checkpoint.clone();
         self.chat_log.truncate(checkpoint.applied.0 as usize);
         let draw = self.draw;
         let Some(life) = &mut self.life else { return };

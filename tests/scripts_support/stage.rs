@@ -185,7 +185,8 @@ impl Stage {
         let node = |index: usize| Node {
             id: ReplicaId(index as u8),
             settings: settings(ReplicaId(index as u8)),
-            store: Store::new(directory_id(index, 1), setup.session_window_slots).planted(planted),
+            store: Store::records(directory_id(index, 1), setup.session_window_slots)
+                .planted(planted),
             life: None,
             lives: 0,
             ahead_us: 0,
@@ -291,7 +292,7 @@ impl Stage {
         let window = self.setup.session_window_slots;
         let kept = self.nodes[id.index()].store.directory;
         let directory = if self.planted.has(Bug::WipedReplicaVotes) { kept } else { directory };
-        self.nodes[id.index()].store = Store::new(directory, window).planted(self.planted);
+        self.nodes[id.index()].store = Store::records(directory, window).planted(self.planted);
         self.nodes[id.index()].chat_log.clear();
         self.checker.wiped(id);
         self.event(format!("{id} has an empty disk, {}", print::directory(directory)));
@@ -309,7 +310,7 @@ impl Stage {
         self.node(id).start(membership, now);
         let node = &self.nodes[id.index()];
         let applied = node.learner().map_or(Slot::ZERO, |learner| learner.applied());
-        let recovered = self.checker.recovered(id, node.store.acceptor.recovered());
+        let recovered = self.checker.recovered(id, node.store.acceptor.durable());
         self.check(recovered);
         self.checker.restarted(id, applied);
         let how = if fresh { "has warmed up" } else { "remembers its cluster" };
@@ -668,7 +669,7 @@ impl Stage {
             self.network.retain(|pending| !(pending.from == me && pending.id.starts_with('e')));
             self.loud = loud;
             let members =
-                self.node(id).store.replica.started.clone().ok_or("it has not started")?;
+                self.node(id).store.replica.started().cloned().ok_or("it has not started")?;
             for (peer, directory) in (0..).map(ReplicaId).zip(members) {
                 if peer != id {
                     let reply = ToProposer::PreVoteReply {
@@ -695,7 +696,7 @@ impl Stage {
             (node.acceptor(), node.proposer(), node.learner())
         else {
             let what = if node.life.is_some() { "warms up" } else { "is down" };
-            let disk = print::acceptor(node.store.acceptor.recovered());
+            let disk = print::acceptor(node.store.acceptor.durable());
             return format!("{id} {what}; on disk: {disk}");
         };
         let sessions = learner.chat().sessions();
