@@ -190,10 +190,13 @@ impl Store {
         std::mem::take(&mut self.acceptor.unsynced)
     }
 
-    /// The next call that changes the disk, or the one after, … fails like this.
+    /// One of the next calls fails: one that changes the disk, like this, or a read.
     pub fn fail_soon(&mut self, fault: Fault, rng: &mut Rng) {
-        if let Some(disk) = &self.sectors {
-            disk.fail_at(disk.calls() + rng.u64(0..6), fault);
+        let (soon, read) = (rng.u64(0..6), rng.u8(0..4) == 0);
+        match &self.sectors {
+            Some(disk) if read => disk.fail_read_at(disk.reads() + soon),
+            Some(disk) => disk.fail_at(disk.calls() + soon, fault),
+            None => {}
         }
     }
 

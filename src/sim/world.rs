@@ -1001,12 +1001,14 @@ impl World {
         Ok(())
     }
 
-    /// A bit of a dead replica's disk flips, now and then; of one replica at most.
+    /// A bit of a dead replica's disk flips, now and then; of f replicas at most, those
+    /// that have lost their disk included.
     fn flip(&mut self, id: ReplicaId) {
         let rng = &mut self.streams.disk;
         let hit = rng.u8(0..20) == 0;
         let (folder, place, bit) = (rng.bool(), rng.u64(..), rng.u32(0..8));
-        let spent = self.nodes.iter().any(|node| node.flipped) || self.wiped.contains(&true);
+        let lost = |node: &&Node| node.flipped || self.wiped[node.id.index()];
+        let spent = self.nodes.iter().filter(lost).count() >= (self.nodes.len() - 1) / 2;
         let all = self.nodes.iter().all(|node| node.started);
         if !hit || spent || !all || self.nodes.len() < 3 || !self.options.switches.disk {
             return;
