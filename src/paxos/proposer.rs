@@ -128,6 +128,19 @@ impl Proposer {
         }
     }
 
+    /// What this replica does about leading, in words.
+    pub fn phase(&self) -> String {
+        match &self.phase {
+            Phase::Following => match self.election.leader() {
+                Some(ballot) => format!("follows ballot {ballot}"),
+                None => "follows nobody".into(),
+            },
+            Phase::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot),
+            Phase::Campaigning(campaign) => format!("campaigns with ballot {}", campaign.ballot()),
+            Phase::Leading { reign, .. } => format!("leads with ballot {}", reign.ballot()),
+        }
+    }
+
     fn is_voter(&self) -> bool {
         self.membership.is_voter(self.settings.id)
     }

@@ -217,6 +217,16 @@ pub enum ReplicaStore {
     Sectors(Box<DataDir<SimDisk>>),
 }
 
+impl ReplicaStore {
+    /// The started record, of records.
+    pub fn started(&self) -> Option<&Vec<DirectoryId>> {
+        match self {
+            ReplicaStore::Records(started) => started.as_ref(),
+            ReplicaStore::Sectors(_) => None,
+        }
+    }
+}
+
 impl Storage<replica::Record> for ReplicaStore {
     fn append(&mut self, records: &mut Vec<replica::Record>) -> io::Result<()> {
         match self {
@@ -262,6 +272,11 @@ pub struct AcceptorStore {
 }
 
 impl AcceptorStore {
+    /// What is durable, of records.
+    pub fn durable(&self) -> &acceptor::State {
+        &self.synced
+    }
+
     fn make_durable(&mut self) {
         for record in self.unsynced.drain(..) {
             if self.log.is_none() {

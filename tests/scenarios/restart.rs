@@ -1,0 +1,258 @@
+//! Replicas that die and come back, one by one, many, and all at once.
+//!
+//! Clients send without pause meanwhile. Afterwards the chat logs must be equal, every
+//! line that was called complete must stand exactly once, where the client was told, in
+//! the order sent, and nothing may stand that was not sent.
+
+use crate::support::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the killing goes on, in seconds, unless this variable says otherwise.
+const CHAOS_SECONDS: &str = "CHAOS_SECONDS";
+const CHAOS_SECONDS_DEFAULT: u64 = 20;
+
+/// How many clients send at once.
+const CLIENTS: u64 = 4;
+
+/// A completed line, as a client saw it.
+struct Completed {
+    client: u64,
+    seq: u64,
+    slot: usize,
+}
+
+/// Clients that send one line after the other until they are told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    completed: Receiver<Completed>,
+    clients: Vec<thread::JoinHandle<ExitStatus>>,
+}
+
+impl Load {
+    fn begin(place: &Place, options: &[&str]) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (to, completed) = channel();
+        let clients = (0..CLIENTS)
+            .map(|client| {
+                let mut command = place.client(&["--client_id", &client.to_string()]);
+                command.args(options).args(["--timeout", "60"]);
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+                let mut child = Guard(command.spawn().expect("the client starts"));
+                let (to, stop) = (to.clone(), Arc::clone(&stop));
+                thread::spawn(move || {
+                    let mut stdin = child.0.stdin.take().expect("a pipe");
+                    let mut lines = BufReader::new(child.0.stdout.take().expect("a pipe")).lines();
+                    for number in 0u64.. {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        if writeln!(stdin, "line {number} of {client}").is_err() {
+                            break;
+                        }
+                        let Some(Ok(line)) = lines.next() else { break };
+                        let fields: Vec<u64> =
+                            line.split(' ').map(|field| field.parse().expect("a number")).collect();
+                        assert_eq!(fields[..2], [client, number], "{line:?}");
+                        let slot = fields[2] as usize;
+                        let _ = to.send(Completed { client, seq: number, slot });
+                    }
+                    drop(stdin);
+                    child.0.wait().expect("it ends")
+                })
+            })
+            .collect();
+        Load { stop, completed, clients }
+    }
+
+    /// Waits for the next completed line.
+    #[track_caller]
+    fn next(&self) -> Completed {
+        self.completed.recv_timeout(3 * PATIENCE).expect("lines are completed again")
+    }
+
+    /// Waits until `count` more lines are complete; all of them.
+    #[track_caller]
+    fn more(&self, count: usize) -> Vec<Completed> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    /// Ends the clients; all lines that were completed meanwhile.
+    #[track_caller]
+    fn end(self) -> Vec<Completed> {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            assert_eq!(client.join().expect("the client's thread").code(), Some(0));
+        }
+        self.completed.try_iter().collect()
+    }
+}
+
+/// Judges the chat logs of a quiet cluster.
+#[track_caller]
+fn judge(place: &Place, completed: &[Completed]) {
+    let last = completed.iter().map(|line| line.slot).max().expect("something was completed");
+    let ids: Vec<usize> = (0..place.n()).collect();
+    let logs = until("equal logs with all that was completed", || {
+        let logs: Vec<String> = ids.iter().map(|id| place.log(*id)).collect();
+        let same = logs.iter().all(|log| *log == logs[0]);
+        (same && logs[0].lines().count() > last).then_some(logs)
+    });
+    let lines = parse(&logs[0]);
+    let mut next: BTreeMap<u64, u64> = BTreeMap::new();
+    for (client, seq, message) in lines.iter().flatten() {
+        let expected = next.entry(*client).or_default();
+        assert_eq!(seq, expected, "client {client}: each line once, in order");
+        *expected += 1;
+        assert_eq!(*message, format!("line {seq} of {client}"), "as it was sent");
+    }
+    for line in completed {
+        let stands = lines[line.slot].as_ref().map(|(client, seq, _)| (*client, *seq));
+        assert_eq!(stands, Some((line.client, line.seq)), "slot {}", line.slot);
+    }
+}
+
+fn restarted(place: &Place, id: usize, options: &[&str]) -> Replica {
+    let mut replica = place.replica_with(id, options);
+    replica.process.wait_for("warm-up complete");
+    replica
+}
+
+#[test]
+fn a_minority_that_is_killed_again_and_again_loses_nothing() {
+    let place = Place::new(1);
+    let loss = ["--msg_loss", "10"];
+    let mut cluster: Vec<Option<Replica>> =
+        place.cluster_with(&loss).into_iter().map(Some).collect();
+    let load = Load::begin(&place, &loss);
+    let seconds = std::env::var(CHAOS_SECONDS).ok().and_then(|text| text.parse().ok());
+    let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(CHAOS_SECONDS_DEFAULT));
+    let mut draw = fastrand::Rng::with_seed(591);
+    let mut completed = Vec::new();
+    while Instant::now() < end {
+        let id = draw.usize(..place.n());
+        cluster[id].take().expect("it runs").kill();
+        completed.extend(load.more(draw.usize(1..60)));
+        cluster[id] = Some(restarted(&place, id, &loss));
+        completed.extend(load.more(draw.usize(1..60)));
+    }
+    completed.extend(load.end());
+    judge(&place, &completed);
+}
+
+#[test]
+fn a_cluster_that_is_killed_all_at_once_goes_on_where_it_was() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let load = Load::begin(&place, &[]);
+    let mut completed = Vec::new();
+    for _ in 0..4 {
+        completed.extend(load.more(100));
+        cluster.drain(..).for_each(Replica::kill);
+        // One stays away: a quorum is enough to go on.
+        cluster = (0..2).map(|id| restarted(&place, id, &[])).collect();
+        let back = Instant::now();
+        completed.push(load.next());
+        assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+        cluster.push(restarted(&place, 2, &[]));
+    }
+    completed.extend(load.end());
+    judge(&place, &completed);
+}
+
+#[test]
+fn a_replica_that_comes_back_votes() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"one\n")), [(7, 0, 0)]);
+    cluster.pop().expect("replica 2").kill();
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"two\n")), [(7, 1, 1)]);
+    let _back = restarted(&place, 2, &[]);
+    // Without its vote there is no quorum now.
+    cluster.pop().expect("replica 1").kill();
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"three\n")), [(7, 2, 2)]);
+    let logs = place.logs_of(&[0, 2], 3);
+    assert_eq!(logs[0], logs[1]);
+}
+
+#[test]
+fn a_replica_that_lost_its_disk_is_refused_a_vote_and_still_catches_up() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let lines: String = (0..50).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(place.say(&["--client_id", "7"], lines.as_bytes()).status.code(), Some(0));
+    place.logs_of(&[2], 50);
+    cluster.pop().expect("replica 2").kill();
+    fs::remove_dir_all(place.logs().join("replica2")).expect("its disk is lost");
+    let mut again = place.replica(2);
+    again.process.wait_for("does not vote");
+    let logs = place.logs_of(&[0, 1, 2], 50);
+    assert_eq!(logs[2], logs[0]);
+    // It follows what is decided from here on, too.
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"new\n")), [(7, 50, 50)]);
+    let logs = place.logs_of(&[0, 1, 2], 51);
+    assert_eq!((&logs[2], &logs[1]), (&logs[0], &logs[0]));
+    // Its vote is none: with another one gone there is no quorum left.
+    cluster.pop().expect("replica 1").kill();
+    let ran = place.say(&["--timeout", "2"], b"without a quorum\n");
+    assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(1), String::new()));
+}
+
+#[test]
+fn a_replica_that_ran_in_memory_counts_as_wiped() {
+    let place = Place::new(1);
+    let memory = ["--durability", "none"];
+    let mut cluster = place.cluster_with(&memory);
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"one\n")), [(7, 0, 0)]);
+    cluster.pop().expect("replica 2").kill();
+    let mut again = place.replica_with(2, &memory);
+    again.process.wait_for("counts as wiped");
+    again.process.wait_for("does not vote");
+}
+
+#[test]
+fn a_directory_of_somebody_else_or_in_use_is_refused_in_one_line() {
+    let place = Place::new(1);
+    let cluster = place.cluster();
+    let data = place.logs().join("replica0");
+    let data = data.to_str().expect("UTF-8");
+    // Replica 0 uses it.
+    let other = Place::new(1);
+    let mut busy = other.replica_with(0, &["--data_dir", data]);
+    let (status, said) = busy.process.end();
+    assert_eq!((status.code(), said.len()), (Some(1), 1), "{said:?}");
+    assert!(said[0].contains("in use"), "{said:?}");
+    cluster.into_iter().for_each(Replica::kill);
+    let mut foreign = other.replica_with(1, &["--data_dir", data]);
+    let (status, said) = foreign.process.end();
+    assert_eq!((status.code(), said.len()), (Some(64), 1), "{said:?}");
+    assert!(said[0].contains("replica 0"), "{said:?}");
+}
+
+#[test]
+fn a_chat_log_that_is_gone_is_never_begun_again_at_slot_0() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let lines: String = (0..20).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(place.say(&["--client_id", "7"], lines.as_bytes()).status.code(), Some(0));
+    place.logs_of(&[2], 20);
+    // A clean end, and a restart: the log stands, and the checkpoint knows of it.
+    let mut last = cluster.pop().expect("replica 2");
+    last.process.signal("-TERM");
+    assert_eq!(last.process.end().0.code(), Some(0));
+    let mut last = restarted(&place, 2, &[]);
+    last.process.signal("-TERM");
+    assert_eq!(last.process.end().0.code(), Some(0));
+    fs::remove_file(place.logs().join("learner2.txt")).expect("it is deleted");
+    let mut again = place.replica(2);
+    let (status, said) = again.process.end();
+    assert_eq!(status.code(), Some(1), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("learner2.txt")), "{said:?}");
+}

@@ -1,0 +1,249 @@
+//! Real processes on free ports, and chat logs read by code of the tests' own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster's configuration on ports that were free a moment ago, and a place for
+/// its logs.
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+    pub(crate) f: usize,
+}
+
+impl Place {
+    pub(crate) fn new(f: usize) -> Place {
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let sockets: Vec<UdpSocket> =
+            (0..2 * f + 1).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
+        let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
+        let lines: String =
+            sockets.iter().map(|socket| format!("127.0.0.1 {}\n", port(socket))).collect();
+        fs::write(dir.path().join("config.txt"), lines).expect("a configuration");
+        Place { dir, f }
+    }
+
+    pub(crate) fn n(&self) -> usize {
+        2 * self.f + 1
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.dir.path().join("logs")
+    }
+
+    /// A program with the options that all of them have.
+    pub(crate) fn program(&self, path: &str) -> Command {
+        let mut command = Command::new(path);
+        command.arg("--config_path").arg(self.dir.path().join("config.txt"));
+        command.args(["--f", &self.f.to_string()]);
+        command
+    }
+
+    pub(crate) fn driver(&self) -> Command {
+        let mut command = self.program(env!("CARGO_BIN_EXE_driver"));
+        command.arg("--log_dir").arg(self.logs()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn replica(&self, id: usize) -> Replica {
+        self.replica_with(id, &[])
+    }
+
+    pub(crate) fn replica_with(&self, id: usize, options: &[&str]) -> Replica {
+        let mut command = self.program(env!("CARGO_BIN_EXE_replica"));
+        command.arg("--log_dir").arg(self.logs()).args(["--replica_id", &id.to_string()]);
+        Replica { process: Process::spawn(command.args(options)), id }
+    }
+
+    /// All replicas, warmed up.
+    pub(crate) fn cluster(&self) -> Vec<Replica> {
+        self.cluster_with(&[])
+    }
+
+    /// All replicas, warmed up, with these options.
+    pub(crate) fn cluster_with(&self, options: &[&str]) -> Vec<Replica> {
+        let mut replicas: Vec<Replica> =
+            (0..self.n()).map(|id| self.replica_with(id, options)).collect();
+        for replica in &mut replicas {
+            replica.process.wait_for("warm-up complete");
+        }
+        replicas
+    }
+
+    pub(crate) fn client(&self, args: &[&str]) -> Command {
+        let mut command = self.program(env!("CARGO_BIN_EXE_client"));
+        command.args(["--timeout", "15"]).args(args);
+        command
+    }
+
+    /// Runs a client on this input until it ends.
+    pub(crate) fn say(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut command = self.client(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Guard(command.spawn().expect("the client starts"));
+        let mut stdin = child.0.stdin.take().expect("a pipe");
+        let input = input.to_vec();
+        let feeder = thread::spawn(move || stdin.write_all(&input));
+        let out = drain(child.0.stdout.take().expect("a pipe"));
+        let err = drain(child.0.stderr.take().expect("a pipe"));
+        let (stdout, stderr) = (out.join().expect("read"), err.join().expect("read"));
+        let status = child.0.wait().expect("it ends");
+        // A client that gives up leaves input behind.
+        let _ = feeder.join().expect("the feeder ends");
+        Output { status, stdout, stderr }
+    }
+
+    pub(crate) fn log(&self, id: usize) -> String {
+        fs::read_to_string(self.logs().join(format!("learner{id}.txt"))).unwrap_or_default()
+    }
+
+    /// Waits until the logs of these replicas have that many lines, and returns them.
+    pub(crate) fn logs_of(&self, ids: &[usize], lines: usize) -> Vec<String> {
+        until(&format!("{lines} lines in the logs of {ids:?}"), || {
+            let logs: Vec<String> = ids.iter().map(|id| self.log(*id)).collect();
+            logs.iter().all(|log| log.lines().count() >= lines).then_some(logs)
+        })
+    }
+}
+
+/// Looks again and again until there is something to see.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "in vain: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// A child that does not outlive the test.
+pub(crate) struct Guard(pub(crate) Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A child whose stderr is read line by line.
+pub(crate) struct Process {
+    pub(crate) child: Guard,
+    pub(crate) lines: Receiver<String>,
+    pub(crate) said: Vec<String>,
+}
+
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> Process {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Guard(command.spawn().expect("the program starts"));
+        let stderr = child.0.stderr.take().expect("a pipe");
+        let (to, lines) = channel();
+        thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| to.send(line))
+        });
+        Process { child, lines, said: Vec::new() }
+    }
+
+    /// Reads stderr up to a line with these words.
+    #[track_caller]
+    pub(crate) fn wait_for(&mut self, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.said.iter().any(|line| line.contains(words)) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.said.push(line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("{words:?} was never said, but {:#?}", self.said)
+                }
+            }
+        }
+    }
+
+    /// Waits for its end; how, and all that it said.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> (ExitStatus, Vec<String>) {
+        let status = until("the process ends", || self.child.0.try_wait().expect("a child"));
+        self.said.extend(self.lines.iter());
+        (status, self.said.clone())
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        signal_to(self.child.0.id(), signal);
+    }
+}
+
+pub(crate) fn signal_to(pid: u32, signal: &str) {
+    let sent = Command::new("kill").args([signal, &pid.to_string()]).status();
+    assert!(sent.expect("kill runs").success(), "kill {signal} {pid}");
+}
+
+pub(crate) struct Replica {
+    pub(crate) process: Process,
+    pub(crate) id: usize,
+}
+
+impl Replica {
+    pub(crate) fn kill(mut self) {
+        self.process.child.0.kill().expect("it is killed");
+        self.process.child.0.wait().expect("it is gone");
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The completions on a client's stdout: client, number, slot.
+pub(crate) fn completions(output: &Output) -> Vec<(u64, u64, u64)> {
+    let number = |field: &str| field.parse::<u64>().expect("a number");
+    let parse = |line: &str| {
+        let fields: Vec<u64> = line.split(' ').map(number).collect();
+        (fields[0], fields[1], fields[2])
+    };
+    text(&output.stdout).lines().map(parse).collect()
+}
+
+/// One line of a chat log: client, number and message, or nothing for a NOP.
+pub(crate) type Line = Option<(u64, u64, String)>;
+
+/// Reads a chat log, and makes sure that its slots have no gap.
+#[track_caller]
+pub(crate) fn parse(log: &str) -> Vec<Line> {
+    assert!(log.is_empty() || log.ends_with('\n'), "a torn line at the end");
+    let mut lines = Vec::new();
+    for (slot, line) in log.lines().enumerate() {
+        let fields: Vec<&str> = line.splitn(4, ' ').collect();
+        assert_eq!(fields.len(), 4, "slot {slot}: {line:?}");
+        assert_eq!(fields[0], slot.to_string(), "slots have no gap");
+        lines.push(match fields[1..] {
+            ["-", "-", "NOP"] => None,
+            [client, seq, message] => {
+                let number = |field: &str| field.parse::<u64>().expect("a number");
+                Some((number(client), number(seq), message.to_string()))
+            }
+            _ => unreachable!("there are four fields"),
+        });
+    }
+    lines
+}

@@ -1,0 +1,271 @@
+//! One replica on the stage: the real roles, each taking a turn when told to.
+//!
+//! A turn is what a role's thread does: drain the inbox, look at the timers if time
+//! was moved, flush, commit. Nothing is drawn at random: each replica has one draw.
+
+use multipaxos::message::{ClientMessage, Message};
+use multipaxos::paxos::acceptor::Acceptor;
+use multipaxos::paxos::learner::Learner;
+use multipaxos::paxos::proposer::Proposer;
+use multipaxos::paxos::replica::Replica;
+use multipaxos::paxos::{
+    Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
+    proposer, replica,
+};
+use multipaxos::sim::node::{ROLES, RoleName};
+use multipaxos::sim::store::{Death, Store};
+use multipaxos::types::{Address, ReplicaId, Time};
+use std::io;
+
+/// A role, its inbox, and when its timer last fired.
+#[derive(Debug)]
+struct Station<R: Role> {
+    role: R,
+    inbox: Vec<R::Input>,
+    fired_at: Option<Time>,
+}
+
+impl<R: Role> Station<R> {
+    fn new(role: R) -> Self {
+        Station { role, inbox: Vec::new(), fired_at: None }
+    }
+
+    fn turn(
+        &mut self,
+        now: Time,
+        draw: u64,
+        timers: bool,
+        storage: &mut impl Storage<R::Record>,
+    ) -> io::Result<Vec<Envelope>> {
+        let mut out = Outbox::new();
+        for input in self.inbox.drain(..) {
+            self.role.handle(now, draw, input, &mut out);
+        }
+        if timers {
+            self.fired_at = Some(now);
+            self.role.handle_timeout(now, draw, &mut out);
+        }
+        self.role.flush(now, &mut out);
+        out.commit(storage)
+    }
+
+    /// A timer fires at most once in a microsecond.
+    fn deadline(&self) -> Option<Time> {
+        let deadline = self.role.deadline()?;
+        Some(self.fired_at.map_or(deadline, |fired| deadline.max(fired.plus_us(1))))
+    }
+}
+
+#[derive(Debug)]
+struct Roles {
+    acceptor: Station<Acceptor>,
+    proposer: Station<Proposer>,
+    learner: Station<Learner>,
+}
+
+/// One life of a replica.
+#[derive(Debug)]
+pub(crate) struct Life {
+    began: Time,
+    replica: Station<Replica>,
+    roles: Option<Roles>,
+}
+
+/// A replica through all its lives.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: ReplicaId,
+    pub(crate) settings: Settings,
+    /// What survives.
+    pub(crate) store: Store,
+    pub(crate) life: Option<Life>,
+    /// Counts lives.
+    pub(crate) lives: u32,
+    /// How far its clock was put forward by hand.
+    pub(crate) ahead_us: u64,
+    /// What its roles draw.
+    pub(crate) draw: u64,
+    /// Roles that take no turn.
+    pub(crate) stalled: Vec<RoleName>,
+    /// The chat log, since the beginning.
+    pub(crate) chat_log: Vec<String>,
+}
+
+/// Runs `$body` on the station of `$role`, if it exists.
+macro_rules! with_station {
+    ($life:expr, $role:expr, |$station:ident| $body:expr) => {
+        match ($role, &mut $life.replica, &mut $life.roles) {
+            (RoleName::Replica, $station, _) => Some($body),
+            (RoleName::Acceptor, _, Some(Roles { acceptor: $station, .. })) => Some($body),
+            (RoleName::Proposer, _, Some(Roles { proposer: $station, .. })) => Some($body),
+            (RoleName::Learner, _, Some(Roles { learner: $station, .. })) => Some($body),
+            (_, _, None) => None,
+        }
+    };
+}
+
+impl Node {
+    /// Begins a life on what the store holds.
+    pub(crate) fn begin(&mut self, now: Time) {
+        self.lives += 1;
+        self.settings.boot.0 += 1;
+        self.ahead_us = 0;
+        self.stalled.clear();
+        let (settings, directory) = (self.settings, self.store.directory);
+        self.store.open(self.id, settings.n).expect("records always open");
+        let role = match &self.store.started {
+            Some(members) => Replica::restart(settings, directory, members.clone()),
+            None => Replica::new(settings, directory, Time(0)),
+        };
+        self.life = Some(Life { began: now, replica: Station::new(role), roles: None });
+    }
+
+    /// The process ends.
+    pub(crate) fn end(&mut self) {
+        self.life = None;
+        self.store.crash(Death::Killed);
+    }
+
+    /// Warm-up is over: the other roles begin.
+    pub(crate) fn start(&mut self, membership: Membership, now: Time) {
+        let settings = self.settings;
+        let local = self.local(now);
+        let state = self.store.state.clone();
+        let checkpoint = self.store.checkpoint.clone();
+        self.chat_log.truncate(checkpoint.applied.0 as usize);
+        let draw = self.draw;
+        let Some(life) = &mut self.life else { return };
+        life.roles = Some(Roles {
+            acceptor: Station::new(Acceptor::new(settings, membership.clone(), state)),
+            proposer: Station::new(Proposer::new(settings, membership.clone(), local, draw)),
+            learner: Station::new(Learner::new(settings, membership, checkpoint)),
+        });
+    }
+
+    /// Whether warm-up is over.
+    pub(crate) fn is_started(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| life.roles.is_some())
+    }
+
+    fn local(&self, now: Time) -> Time {
+        let began = self.life.as_ref().map_or(now, |life| life.began);
+        Time(now.since_us(began) + self.ahead_us)
+    }
+
+    /// Gives a message to whom it concerns; says whether anyone here listens.
+    pub(crate) fn accept(&mut self, from: ReplicaId, message: Message) -> bool {
+        let Some(life) = &mut self.life else { return false };
+        let roles = match (message, &mut life.roles) {
+            (Message::Replica(message), _) => {
+                life.replica.inbox.push(replica::Input::Peer(from, message));
+                return true;
+            }
+            // Nothing else is heard before the cluster is known.
+            (_, None) => return false,
+            (message, Some(roles)) => (message, roles),
+        };
+        match roles {
+            (Message::Replica(_), _) => unreachable!("handled above"),
+            (Message::Acceptor(message), roles) => {
+                roles.acceptor.inbox.push(acceptor::Input::Peer(from, message));
+            }
+            (Message::Proposer(message), roles) => {
+                roles.proposer.inbox.push(proposer::Input::Peer(from, message));
+            }
+            (Message::Learner(message), roles) => {
+                roles.learner.inbox.push(learner::Input::Peer(from, message));
+            }
+            (Message::Heartbeat(heartbeat), roles) => {
+                roles.proposer.inbox.push(proposer::Input::Heartbeat(from, heartbeat));
+                roles.learner.inbox.push(learner::Input::Heartbeat(from, heartbeat));
+            }
+        }
+        true
+    }
+
+    /// Gives a client's message to whom it concerns.
+    pub(crate) fn accept_client(&mut self, from: Address, message: ClientMessage) -> bool {
+        let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return false };
+        match message {
+            ClientMessage::Hello => roles.learner.inbox.push(learner::Input::Hello(from)),
+            ClientMessage::Request(request) => {
+                roles.proposer.inbox.push(proposer::Input::Client(from, request));
+            }
+        }
+        true
+    }
+
+    /// Gives a role a notice of another role of this replica.
+    pub(crate) fn notify(&mut self, notice: Notice) {
+        let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return };
+        match notice {
+            Notice::Acceptor(input) => roles.acceptor.inbox.push(input),
+            Notice::Proposer(input) => roles.proposer.inbox.push(input),
+            Notice::Learner(input) => roles.learner.inbox.push(input),
+            Notice::Start(_) => unreachable!("the stage takes it"),
+        }
+    }
+
+    /// The first role that has something in its inbox and may take a turn.
+    pub(crate) fn busy_role(&mut self) -> Option<RoleName> {
+        let stalled = self.stalled.clone();
+        let life = self.life.as_mut()?;
+        ROLES.into_iter().filter(|role| !stalled.contains(role)).find(|role| {
+            with_station!(life, *role, |station| !station.inbox.is_empty()).unwrap_or(false)
+        })
+    }
+
+    /// Empties a role's inbox; returns how much was in it.
+    pub(crate) fn lose_inbox(&mut self, role: RoleName) -> usize {
+        let Some(life) = &mut self.life else { return 0 };
+        with_station!(life, role, |station| station.inbox.drain(..).count()).unwrap_or(0)
+    }
+
+    /// One turn of a role. An error ends the process.
+    pub(crate) fn turn(
+        &mut self,
+        role: RoleName,
+        now: Time,
+        timers: bool,
+    ) -> io::Result<Vec<Envelope>> {
+        let (now, draw) = (self.local(now), self.draw);
+        let Some(life) = &mut self.life else { return Ok(Vec::new()) };
+        let store = &mut self.store;
+        match (role, &mut life.roles) {
+            (RoleName::Replica, _) => life.replica.turn(now, draw, timers, &mut store.replica),
+            (RoleName::Acceptor, Some(roles)) => {
+                roles.acceptor.turn(now, draw, timers, &mut store.acceptor)
+            }
+            (RoleName::Proposer, Some(roles)) => {
+                roles.proposer.turn(now, draw, timers, &mut NoStorage)
+            }
+            (RoleName::Learner, Some(roles)) => {
+                roles.learner.turn(now, draw, timers, &mut store.learner)
+            }
+            (_, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// When a role next wants to be woken, in the stage's time.
+    pub(crate) fn deadline(&mut self, role: RoleName) -> Option<Time> {
+        if self.stalled.contains(&role) {
+            return None;
+        }
+        let ahead_us = self.ahead_us;
+        let life = self.life.as_mut()?;
+        let deadline = with_station!(life, role, |station| station.deadline()).flatten()?;
+        Some(life.began.plus_us(deadline.0.saturating_sub(ahead_us)))
+    }
+
+    pub(crate) fn acceptor(&self) -> Option<&Acceptor> {
+        Some(&self.life.as_ref()?.roles.as_ref()?.acceptor.role)
+    }
+
+    pub(crate) fn proposer(&self) -> Option<&Proposer> {
+        Some(&self.life.as_ref()?.roles.as_ref()?.proposer.role)
+    }
+
+    pub(crate) fn learner(&self) -> Option<&Learner> {
+        Some(&self.life.as_ref()?.roles.as_ref()?.learner.role)
+    }
+}

@@ -1,0 +1,286 @@
+//! Everything that happens, in lines that a person can follow.
+
+use multipaxos::message::{
+    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, ToAcceptor, ToLearner,
+    ToProposer, ToReplica,
+};
+use multipaxos::paxos::acceptor::{Record, State};
+use multipaxos::paxos::client::Outcome;
+use multipaxos::paxos::learner;
+use multipaxos::types::{Ballot, Command, DirectoryId, Slot, Value};
+
+/// More values than this are counted, not listed.
+const LISTED_MAX: usize = 8;
+
+/// Longer lines are shortened.
+const LINE_CHARS_MAX: usize = 24;
+
+/// A directory's name: `d2` is the first one of replica 2, `d2'` the next.
+pub(crate) fn directory(id: DirectoryId) -> String {
+    let (generation, replica) = (id.0 / 100, id.0 % 100);
+    format!("d{replica}{}", "'".repeat(generation as usize - 1))
+}
+
+fn line(line: &str) -> String {
+    if line.chars().count() <= LINE_CHARS_MAX {
+        return format!("{line:?}");
+    }
+    let start: String = line.chars().take(6).collect();
+    format!("{:?} ({} bytes)", format!("{start}…"), line.len())
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Noop => "NOP".into(),
+        Value::Command(command) => line(&command.line),
+    }
+}
+
+fn values(first: Slot, list: &[Value]) -> String {
+    if list.len() > LISTED_MAX {
+        return format!("{}, {} values", slots(first, list.len() as u64), list.len());
+    }
+    let each: Vec<String> =
+        (first.0..).zip(list).map(|(slot, held)| format!("{slot}:{}", value(held))).collect();
+    each.join(" ")
+}
+
+/// A range of slots, both ends included.
+fn slots(first: Slot, count: u64) -> String {
+    match count {
+        0 => "no slot".into(),
+        1 => format!("slot {first}"),
+        _ => format!("slots {first}-{}", first.0 + count - 1),
+    }
+}
+
+fn between(first: Slot, upto: Slot) -> String {
+    slots(first, upto.since(first))
+}
+
+fn decided(mark: &Decided) -> String {
+    match mark.upto.since(mark.from) {
+        0 => String::new(),
+        _ => format!(", decided at {}: {}", mark.ballot, between(mark.from, mark.upto)),
+    }
+}
+
+fn promised(ballot: Option<Ballot>) -> String {
+    ballot.map_or("nothing".into(), |ballot| ballot.to_string())
+}
+
+fn session(command: &Command) -> String {
+    let Command { session, seq, .. } = command;
+    match session.id {
+        1 => format!("client {} seq {seq}", session.client),
+        id => format!("client {} session {id} seq {seq}", session.client),
+    }
+}
+
+fn request(request: &Request) -> String {
+    format!("{} {}", session(&request.command), line(&request.command.line))
+}
+
+/// The letter that ids of this message begin with.
+pub(crate) fn letter(message: &Message) -> char {
+    match message {
+        Message::Replica(_) => 'b',
+        Message::Acceptor(ToAcceptor::Prepare { .. }) => 'p',
+        Message::Acceptor(ToAcceptor::Accept(_)) => 'a',
+        Message::Proposer(ToProposer::Promise(_)) => 'm',
+        Message::Proposer(ToProposer::Nack { .. }) => 'n',
+        Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
+        Message::Proposer(ToProposer::Forward { .. }) => 'f',
+        Message::Learner(ToLearner::Votes { .. }) => 'v',
+        Message::Learner(ToLearner::Fetch { .. } | ToLearner::Page { .. }) => 'g',
+        Message::Heartbeat(_) => 'h',
+    }
+}
+
+/// A message between replicas.
+pub(crate) fn message(message: &Message) -> String {
+    match message {
+        Message::Replica(ToReplica::Ready(ready)) => self::ready(ready),
+        Message::Replica(ToReplica::NotMember { directory }) => {
+            format!("not a member: {}", self::directory(*directory))
+        }
+        Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
+            format!("prepare ballot {ballot} from slot {first}")
+        }
+        Message::Acceptor(ToAcceptor::Accept(accept)) => format!(
+            "accept ballot {}: {}{}",
+            accept.ballot,
+            values(accept.first, &accept.values),
+            decided(&accept.decided)
+        ),
+        Message::Proposer(message) => proposer(message),
+        Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+            let ranges: Vec<String> =
+                slots.iter().map(|range| self::slots(range.first, range.count)).collect();
+            format!("accepted ballot {ballot}: {}", ranges.join(", "))
+        }
+        Message::Learner(ToLearner::Fetch { first, upto }) => {
+            format!("fetch {}", between(*first, *upto))
+        }
+        Message::Learner(ToLearner::Page { first, values }) => {
+            format!("page {}", self::values(*first, values))
+        }
+        Message::Heartbeat(heartbeat) => self::heartbeat(heartbeat),
+    }
+}
+
+fn ready(ready: &Ready) -> String {
+    let known: Vec<String> =
+        ready.known.iter().map(|known| known.map_or("-".into(), directory)).collect();
+    let known = known.join(" ");
+    match ready.started {
+        false => format!("ready {}, has heard of {known}", directory(ready.directory)),
+        true => format!("ready {}, started with {known}", directory(ready.directory)),
+    }
+}
+
+fn proposer(message: &ToProposer) -> String {
+    match message {
+        ToProposer::Promise(page) => {
+            let mut text = format!("promise ballot {} from slot {}", page.ballot, page.first);
+            let held: Vec<String> = page
+                .accepted
+                .iter()
+                .map(|entry| format!("{}:{}@{}", entry.slot, value(&entry.value), entry.ballot))
+                .collect();
+            match held.len() {
+                0 => text.push_str(": nothing accepted"),
+                more if more > LISTED_MAX => text.push_str(&format!(": {more} values")),
+                _ => text.push_str(&format!(": {}", held.join(" "))),
+            }
+            if page.trimmed > Slot::ZERO {
+                text.push_str(&format!(", trimmed below {}", page.trimmed));
+            }
+            if !page.last {
+                text.push_str(&format!(", more from {}", page.upto));
+            }
+            text
+        }
+        ToProposer::Nack { ballot, promised } => {
+            format!("refuse ballot {ballot}: promised {promised}")
+        }
+        ToProposer::PreVote { ballot, .. } => format!("pre-vote for ballot {ballot}?"),
+        ToProposer::PreVoteReply { granted, promised, .. } => {
+            let said = if *granted { "yes" } else { "no" };
+            format!("pre-vote {said}, promised {}", self::promised(*promised))
+        }
+        ToProposer::Forward { request, .. } => format!("forward {}", self::request(request)),
+    }
+}
+
+fn heartbeat(heartbeat: &Heartbeat) -> String {
+    let what = if heartbeat.leading { "leads" } else { "follows" };
+    format!(
+        "heartbeat: {what} ballot {}, promised {}, applied below {}{}",
+        heartbeat.ballot,
+        promised(heartbeat.promised),
+        heartbeat.applied,
+        decided(&heartbeat.decided)
+    )
+}
+
+/// What a client says.
+pub(crate) fn call(message: &ClientMessage) -> String {
+    match message {
+        ClientMessage::Hello => "hello".into(),
+        ClientMessage::Request(request) => format!("request {}", self::request(request)),
+    }
+}
+
+/// What a client is told.
+pub(crate) fn answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Welcome { applied, ballot } => {
+            format!("welcome: applied below {applied}, ballot {ballot}")
+        }
+        Answer::Complete { session, seq, slot, client_seq } => {
+            let Value::Command(command) = command(*session, *seq) else { unreachable!() };
+            format!(
+                "complete {}: in slot {slot}, the client's line {client_seq}",
+                self::session(&command)
+            )
+        }
+        Answer::Expired { session, seq } => {
+            let Value::Command(command) = command(*session, *seq) else { unreachable!() };
+            format!("expired {}", self::session(&command))
+        }
+        Answer::Leader { ballot } => format!("ask the owner of ballot {ballot}"),
+    }
+}
+
+fn command(session: multipaxos::types::Session, seq: u64) -> Value {
+    Value::Command(Command { session, seq, birth: Slot::ZERO, line: "".into() })
+}
+
+/// What a client shows.
+pub(crate) fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Complete { seq, slot, .. } => format!("line {seq} is complete, in slot {slot}"),
+        Outcome::Waiting { waited_us } => format!("has waited for {} ms", waited_us / 1_000),
+        Outcome::GaveUp { line } => format!("gives up {}", self::line(line)),
+        Outcome::Expired { line } => {
+            format!("its session is gone; what became of {} is not known", self::line(line))
+        }
+    }
+}
+
+/// What an acceptor has made durable.
+pub(crate) fn saved(record: &Record) -> String {
+    match record {
+        Record::Promise(ballot) => format!("saves promise {ballot}"),
+        Record::Accept { ballot, first, values } => {
+            format!("saves at ballot {ballot}: {}", self::values(*first, values))
+        }
+        Record::Trim(slot) => format!("forgets acceptances below slot {slot}"),
+    }
+}
+
+/// What a learner has recorded.
+pub(crate) fn learned(record: &learner::Record) -> String {
+    match record {
+        learner::Record::Applied { slot, value, client_seq } => match (value, client_seq) {
+            (Value::Noop, _) => format!("applies slot {slot}: NOP"),
+            (held, Some(_)) => format!("applies slot {slot}: {}", self::value(held)),
+            (held, None) => {
+                format!("applies slot {slot}: NOP ({} changes nothing here)", self::value(held))
+            }
+        },
+        learner::Record::Checkpoint(checkpoint) => {
+            format!("saves a checkpoint below slot {}", checkpoint.applied)
+        }
+    }
+}
+
+/// A line of the chat log.
+pub(crate) fn chat_line(record: &learner::Record) -> Option<String> {
+    let learner::Record::Applied { slot, value, client_seq } = record else { return None };
+    Some(match (value, client_seq) {
+        (Value::Command(command), Some(seq)) => {
+            format!("{slot} client {} line {seq}: {}", command.session.client, line(&command.line))
+        }
+        _ => format!("{slot} NOP"),
+    })
+}
+
+/// What an acceptor remembers.
+pub(crate) fn acceptor(state: &State) -> String {
+    let held: Vec<String> = state
+        .range(Slot::ZERO, Slot(u64::MAX))
+        .map(|(slot, (ballot, held))| format!("{slot}:{}@{ballot}", value(held)))
+        .collect();
+    let accepted = match held.len() {
+        0 => "nothing accepted".into(),
+        more if more > LISTED_MAX => format!("{more} slots accepted"),
+        _ => format!("accepted {}", held.join(" ")),
+    };
+    let mut text = format!("promised {}, {accepted}", promised(state.promised()));
+    if state.trimmed() > Slot::ZERO {
+        text.push_str(&format!(", trimmed below {}", state.trimmed()));
+    }
+    text
+}
