@@ -39,6 +39,9 @@ struct Args {
     /// percent of runs on real storage, on simulated disks (default 15)
     #[argh(option, default = "Bounded(15)")]
     sectors: Bounded<0, 100>,
+    /// percent of runs that send real datagrams (default 10)
+    #[argh(option, default = "Bounded(10)")]
+    wire: Bounded<0, 100>,
     /// one partition and nothing else: split, isolate, one_way, flap, quorum_loss,
     /// constrained or chained
     #[argh(option)]
@@ -125,6 +128,9 @@ fn command(args: &Args, seed: u64) -> String {
     if args.sectors.0 != 15 {
         command.push_str(&format!(" --sectors {}", args.sectors.0));
     }
+    if args.wire.0 != 10 {
+        command.push_str(&format!(" --wire {}", args.wire.0));
+    }
     for (name, on) in [
         ("no_network", args.no_network),
         ("no_partitions", args.no_partitions),
@@ -189,6 +195,7 @@ fn main() {
         safety_us: args.secs.0 * 1_000_000,
         partition: args.partition.as_ref().map(|kind| kind.0),
         sectors_percent: args.sectors.0 as u8,
+        wire_percent: args.wire.0 as u8,
         trace: args.trace,
         planted: Planted::NONE,
     };

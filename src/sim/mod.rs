@@ -11,8 +11,9 @@
 //! - [`reach`]: what was met, so that a sweep cannot be proud of nothing.
 //! - [`queue`], [`trace`]: the event queue; the hash and the lines of a run.
 //!
-//! What it does not do: real threads, real sockets, the wire format. Those have tests
-//! of their own.
+//! - [`wire`]: real frames and fragments, in some runs; [`disk`]: a disk, in some.
+//!
+//! What it does not do: real threads and real sockets. Those have tests of their own.
 
 pub mod checker;
 pub mod disk;
@@ -23,6 +24,7 @@ pub mod reach;
 pub mod store;
 pub mod trace;
 pub mod visitor;
+pub mod wire;
 pub mod world;
 
 pub use faults::{Partition, Switches};

@@ -9,6 +9,7 @@
 //! rate, so that clocks run apart.
 
 use super::store::Store;
+use super::wire::Wire;
 use crate::message::{ClientMessage, Message};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::learner::Learner;
@@ -50,6 +51,8 @@ pub enum Arrival {
     Peer(ReplicaId, Message),
     /// From a client.
     Client(Address, ClientMessage),
+    /// A datagram, from wherever.
+    Frame(Address, Vec<u8>),
 }
 
 /// A role on its virtual thread.
@@ -168,6 +171,7 @@ impl Process {
                 return one(RoleName::Replica);
             }
             Arrival::Peer(from, message) => (from, message),
+            Arrival::Frame(..) => unreachable!("the world opens frames"),
             Arrival::Client(from, message) => {
                 let Some(roles) = &mut self.roles else { return [None, None] };
                 return match message {
@@ -290,6 +294,8 @@ pub struct Node {
     pub paused_until: Option<Time>,
     /// What has arrived while it slept.
     pub backlog: VecDeque<Arrival>,
+    /// Its codec, in a run over the wire.
+    pub wire: Option<Wire>,
     /// Whether it belongs to a cluster that has started.
     pub started: bool,
     /// A bit of its disk has flipped.

@@ -52,6 +52,12 @@ reach! {
     Forward = "forwards",
     /// A client was told that its session is gone.
     SessionExpired = "sessions_expired",
+    /// A message was joined from fragments.
+    FragmentsJoined = "fragments_joined",
+    /// Missing fragments were asked for.
+    FragmentsAsked = "fragments_asked",
+    /// A fragment that was asked for was sent again.
+    FragmentsResent = "fragments_resent",
     /// A replica died.
     Crash = "crashes",
     /// A replica came back.

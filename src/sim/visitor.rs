@@ -1,5 +1,6 @@
 //! A simulated client process: the client role, and what it says next.
 
+use super::wire::Wire;
 use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::types::{ClientId, Line, Session, Time};
@@ -8,9 +9,6 @@ use std::io;
 
 /// The port of client 0; the others follow.
 pub const ADDRESS_PORT: u16 = 1_000;
-
-/// How long a long line is: more than a small datagram carries.
-const LONG_LINE_BYTES: usize = 300;
 
 /// A client through all its lives.
 #[derive(Debug)]
@@ -24,6 +22,8 @@ pub struct Visitor {
     pub timer_at: Option<Time>,
     /// Between two lines, on average.
     pub every_us: u64,
+    /// Its codec, in a run over the wire.
+    pub wire: Option<Wire>,
     /// What is on its way.
     pub in_flight: Option<(Session, u64)>,
     /// Its last line, after the faults stopped, has been sent.
@@ -55,6 +55,7 @@ impl Visitor {
             role: Client::new(id, n, None),
             timer_at: None,
             every_us,
+            wire: None,
             in_flight: None,
             farewell: false,
             said: 0,
@@ -69,14 +70,11 @@ impl Visitor {
         self.in_flight = None;
     }
 
-    /// Something that nobody has said before.
-    pub fn next_line(&mut self, long: bool) -> Line {
+    /// Something that nobody has said before, and so many bytes more.
+    pub fn next_line(&mut self, padding: usize) -> Line {
         self.said += 1;
-        let mut line = format!("{}:{}", self.id, self.said);
-        if long {
-            line.push_str(&"x".repeat(LONG_LINE_BYTES));
-        }
-        line.into()
+        let padding = "x".repeat(padding);
+        format!("{}:{}{padding}", self.id, self.said).into()
     }
 
     /// One turn of the role.

@@ -19,7 +19,10 @@ use super::reach::{Reach, What};
 use super::store::{Closed, Death, Store, SyncFault};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
-use crate::message::{Answer, ClientMessage, Message};
+use super::wire::{Frames, Wire};
+use crate::message::{Answer, ClientMessage, Message, Party};
+use crate::net::pack::payload_bytes;
+use crate::net::{self, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use crate::paxos::chat::SESSION_WINDOW_SLOTS;
 use crate::paxos::client::{self, Outcome};
 use crate::paxos::planted::{Bug, Planted};
@@ -46,6 +49,12 @@ const NOTICE_US: u64 = 30;
 /// How long a role's thread may stall.
 const STALL_US: u64 = 20_000;
 
+/// How long a long line is: more than a small page carries.
+const LONG_LINE_BYTES: usize = 300;
+
+/// How long a long line is where messages travel as datagrams: several of the smallest.
+const FRAGMENTED_LINE_BYTES: usize = 3_000;
+
 /// How many arrivals a sleeping replica's socket holds.
 const BACKLOG_MAX: usize = 2_000;
 
@@ -65,6 +74,8 @@ pub struct Options {
     pub partition: Option<Partition>,
     /// How many runs of a hundred are on real storage, on simulated disks.
     pub sectors_percent: u8,
+    /// How many runs of a hundred send real datagrams.
+    pub wire_percent: u8,
     /// Print every event.
     pub trace: bool,
     /// A known bug, in tests.
@@ -79,6 +90,7 @@ impl Default for Options {
             safety_us: 8_000_000,
             partition: None,
             sectors_percent: 15,
+            wire_percent: 10,
             trace: false,
             planted: Planted::NONE,
         }
@@ -120,6 +132,8 @@ enum Event {
     Wake { node: ReplicaId, life: u32, role: RoleName },
     Timer { node: ReplicaId, life: u32, role: RoleName },
     Answer { client: usize, life: u32, from: ReplicaId, answer: Answer },
+    Frame { client: usize, life: u32, bytes: Vec<u8> },
+    Missing { node: ReplicaId, life: u32 },
     ClientTimer { client: usize, life: u32 },
     Submit { client: usize, life: u32 },
     Fault(Fault),
@@ -164,6 +178,8 @@ pub struct World {
     /// Replicas that have lost their disk, and their vote.
     wiped: Vec<bool>,
     clients: Vec<Visitor>,
+    /// Whether messages travel as datagrams.
+    wired: bool,
     checker: Checker,
     reach: Reach,
     hash: TraceHash,
@@ -199,6 +215,8 @@ impl World {
             options.safety_us = shortest + setup.u64(0..=shortest.max(1));
         }
         let small = setup.u8(0..3) == 0;
+        // Some runs send real datagrams.
+        let wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
         // Hasty elections make leaders change all the time.
         let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
         let settings = Settings {
@@ -206,7 +224,11 @@ impl World {
             n,
             boot: BootId(0),
             // Small payloads split what would rarely be split otherwise.
-            payload_bytes: if small { 120 } else { 1_300 },
+            payload_bytes: match (wired, small) {
+                (true, _) => payload_bytes(DATAGRAM_BYTES_MIN),
+                (false, true) => 120,
+                (false, false) => 1_300,
+            },
             heartbeat_us: if hasty { 4_000 } else { 50_000 },
             election_min_us: if hasty { 12_000 } else { 300_000 },
             election_max_us: if hasty { 40_000 } else { 600_000 },
@@ -235,6 +257,7 @@ impl World {
                         false => Store::records(DirectoryId(setup.u64(1..)), session_window_slots),
                     }
                     .planted(options.planted),
+                    wire: None,
                     started: false,
                     flipped: false,
                     process: None,
@@ -256,6 +279,7 @@ impl World {
             out: vec![false; n],
             wiped: vec![false; n],
             clients: Vec::new(),
+            wired,
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
             hash: TraceHash::default(),
@@ -292,6 +316,7 @@ impl World {
         for client in 0..clients {
             let n = self.nodes.len();
             self.clients.push(Visitor::new(ClientId(client as u64), n, every_us));
+            self.wire_client(client);
             self.submit_later(client);
         }
         let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
@@ -309,6 +334,9 @@ impl World {
         let violation = self.begin().and_then(|()| self.run_phases()).err();
         if let Some(violation) = &violation {
             self.trace(|| format!("VIOLATION {} (slot {:?})", violation.what, violation.slot));
+        }
+        for index in 0..self.nodes.len() {
+            self.note_wire(ReplicaId(index as u8));
         }
         self.reach.add(What::HoleFilled, self.checker.noops);
         self.reach.add(What::DuplicateSuppressed, self.checker.duplicates);
@@ -377,15 +405,10 @@ impl World {
             Event::Wake { node, life, role } => self.wake(node, life, role, false),
             Event::Timer { node, life, role } => self.wake(node, life, role, true),
             Event::Answer { client, life, from, answer } => {
-                if self.clients[client].life != life {
-                    return Ok(());
-                }
-                self.trace(|| format!("client {client} <- {from}: {answer:?}"));
-                if matches!(answer, Answer::Expired { .. }) {
-                    self.reach.count(What::SessionExpired);
-                }
-                self.turn_client(client, Some(client::Input::Answer(from, answer)))
+                self.answered(client, life, from, answer)
             }
+            Event::Frame { client, life, bytes } => self.frame_to_client(client, life, &bytes),
+            Event::Missing { node, life } => self.ask_for_fragments(node, life),
             Event::ClientTimer { client, life } => {
                 if self.clients[client].life == life {
                     self.clients[client].timer_at = None;
@@ -396,6 +419,17 @@ impl World {
             Event::Submit { client, life } => self.submit(client, life),
             Event::Fault(fault) => self.fault(fault),
         }
+    }
+
+    fn answered(&mut self, client: usize, life: u32, from: ReplicaId, answer: Answer) -> Step {
+        if self.clients[client].life != life {
+            return Ok(());
+        }
+        self.trace(|| format!("client {client} <- {from}: {answer:?}"));
+        if matches!(answer, Answer::Expired { .. }) {
+            self.reach.count(What::SessionExpired);
+        }
+        self.turn_client(client, Some(client::Input::Answer(from, answer)))
     }
 
     fn trace(&self, line: impl FnOnce() -> String) {
@@ -428,7 +462,9 @@ impl World {
         if !self.open_store(id)? {
             return Ok(());
         }
+        self.note_wire(id);
         let node = &mut self.nodes[id.index()];
+        node.wire = self.wired.then(|| Wire::new(n, Party::Replica(id), boot));
         node.life += 1;
         node.paused_until = None;
         node.backlog.clear();
@@ -542,9 +578,12 @@ impl World {
             }
             return Ok(());
         }
+        if let Arrival::Frame(from, bytes) = arrival {
+            return self.frame_to_replica(to, from, &bytes);
+        }
         if self.options.trace {
             match &arrival {
-                Arrival::Peer(_, Message::Heartbeat(_)) => {}
+                Arrival::Frame(..) | Arrival::Peer(_, Message::Heartbeat(_)) => {}
                 Arrival::Peer(from, message) => {
                     self.trace(|| format!("{from} -> {to}: {message:?}"))
                 }
@@ -677,6 +716,7 @@ impl World {
 
     fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Step {
         let life = self.nodes[id.index()].life;
+        let mut outgoing = Vec::new();
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
@@ -696,8 +736,9 @@ impl World {
                     self.checker.leaves(id, life, &message)?;
                     self.reach.sees(&message);
                     self.hash.add(&message);
-                    if !self.links.is_cut(id, to) && !self.out[to.index()] && !self.out[id.index()]
-                    {
+                    if self.wired {
+                        outgoing.push(Outgoing::Peer { to, message });
+                    } else if self.reaches(id, to) {
                         self.send(|| Event::Arrive {
                             to,
                             arrival: Arrival::Peer(id, message.clone()),
@@ -708,7 +749,9 @@ impl World {
                     let (client, client_life) = who(to);
                     self.checker.answers(ClientId(client as u64), &answer)?;
                     self.hash.add(&answer);
-                    if !self.out[id.index()] {
+                    if self.wired {
+                        outgoing.push(Outgoing::Answer { to, answer });
+                    } else if !self.out[id.index()] {
                         self.send(|| Event::Answer {
                             client,
                             life: client_life,
@@ -733,12 +776,133 @@ impl World {
                 Envelope::Call { .. } => unreachable!("replicas do not call"),
             }
         }
+        if let Some(wire) = &mut self.nodes[id.index()].wire
+            && !outgoing.is_empty()
+        {
+            let frames = wire.send(&outgoing);
+            self.send_frames(id, frames);
+        }
         Ok(())
+    }
+
+    // --- the wire ------------------------------------------------------------------
+
+    /// Whether anything gets from one replica to another.
+    fn reaches(&self, from: ReplicaId, to: ReplicaId) -> bool {
+        !self.links.is_cut(from, to) && !self.out[to.index()] && !self.out[from.index()]
+    }
+
+    fn send_frames(&mut self, id: ReplicaId, frames: Frames) {
+        let from = address_of_replica(id);
+        for (to, bytes) in frames {
+            match to {
+                Endpoint::Replica(to) if self.reaches(id, to) => {
+                    self.send(|| Event::Arrive {
+                        to,
+                        arrival: Arrival::Frame(from, bytes.clone()),
+                    });
+                }
+                Endpoint::Client(to) if !self.out[id.index()] => {
+                    let (client, life) = who(to);
+                    self.send(|| Event::Frame { client, life, bytes: bytes.clone() });
+                }
+                Endpoint::Replica(_) | Endpoint::Client(_) => {}
+            }
+        }
+    }
+
+    fn frame_to_replica(&mut self, id: ReplicaId, from: Address, bytes: &[u8]) -> Step {
+        let Some(wire) = &mut self.nodes[id.index()].wire else { return Ok(()) };
+        let (incoming, frames) = wire.receive(self.now, from, bytes);
+        self.send_frames(id, frames);
+        for incoming in incoming {
+            self.arrive(
+                id,
+                match incoming {
+                    Incoming::Peer { from, message } => Arrival::Peer(from, message),
+                    Incoming::Client { from, message } => Arrival::Client(from, message),
+                    Incoming::Answer { .. } => unreachable!("a replica opens no answers"),
+                },
+            )?;
+        }
+        self.expect_fragments(id);
+        Ok(())
+    }
+
+    /// Adds a timer event for fragments that are missing, unless there is one.
+    fn expect_fragments(&mut self, id: ReplicaId) {
+        let node = &mut self.nodes[id.index()];
+        let life = node.life;
+        let Some(wire) = &mut node.wire else { return };
+        if let Some(deadline) = wire.deadline()
+            && wire.timer_at.is_none_or(|at| at > deadline)
+        {
+            let at = deadline.max(self.now.plus_us(1));
+            wire.timer_at = Some(at);
+            self.queue.add(at, Event::Missing { node: id, life });
+        }
+    }
+
+    fn ask_for_fragments(&mut self, id: ReplicaId, life: u32) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.life == life
+            && let Some(wire) = &mut node.wire
+        {
+            wire.timer_at = None;
+            let frames = wire.poll(self.now);
+            self.send_frames(id, frames);
+            self.expect_fragments(id);
+        }
+        Ok(())
+    }
+
+    fn frame_to_client(&mut self, client: usize, life: u32, bytes: &[u8]) -> Step {
+        let visitor = &mut self.clients[client];
+        if visitor.life != life {
+            return Ok(());
+        }
+        let Some(wire) = &mut visitor.wire else { return Ok(()) };
+        // A client does not look at addresses: identity travels in the frame.
+        let (incoming, frames) = wire.receive(self.now, address_of_replica(ReplicaId(0)), bytes);
+        self.send_calls(client, frames);
+        for incoming in incoming {
+            if let Incoming::Answer { from, answer } = incoming {
+                self.answered(client, life, from, answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_calls(&mut self, client: usize, frames: Frames) {
+        let from = address_of(client, self.clients[client].life);
+        for (to, bytes) in frames {
+            if let Endpoint::Replica(to) = to
+                && !self.out[to.index()]
+            {
+                self.send(|| Event::Arrive { to, arrival: Arrival::Frame(from, bytes.clone()) });
+            }
+        }
+    }
+
+    /// What a life's codec has met.
+    fn note_wire(&mut self, id: ReplicaId) {
+        if let Some(wire) = self.nodes[id.index()].wire.take() {
+            for (event, what) in [
+                (net::counters::Event::Joined, What::FragmentsJoined),
+                (net::counters::Event::FragmentsAsked, What::FragmentsAsked),
+                (net::counters::Event::FragmentResent, What::FragmentsResent),
+            ] {
+                self.reach.add(what, wire.count(event));
+            }
+        }
     }
 
     fn start(&mut self, id: ReplicaId, membership: crate::paxos::Membership) -> Step {
         let node = &mut self.nodes[id.index()];
         let Some(process) = &mut node.process else { return Ok(()) };
+        if let Some(wire) = &node.wire {
+            wire.start(membership.cluster);
+        }
         let membership_counts = membership.is_voter(id);
         if !membership_counts {
             self.reach.count(What::NotMember);
@@ -811,7 +975,11 @@ impl World {
         }
         let session = self.streams.workload.u64(1..);
         let long = self.streams.workload.u8(0..20) == 0;
-        let line = visitor.next_line(long);
+        let line = visitor.next_line(match (long, self.wired) {
+            (false, _) => 0,
+            (true, false) => LONG_LINE_BYTES,
+            (true, true) => FRAGMENTED_LINE_BYTES,
+        });
         self.trace(|| format!("client {client} submits {line:?}"));
         self.turn_client(client, Some(client::Input::Submit { line, session }))?;
         self.submit_later(client);
@@ -852,7 +1020,10 @@ impl World {
                 self.checker.submitted(command);
             }
             self.hash.add(&message);
-            if !self.out[to.index()] {
+            if let Some(wire) = &mut self.clients[client].wire {
+                let frames = wire.send(&[Outgoing::Call { to, message }]);
+                self.send_calls(client, frames);
+            } else if !self.out[to.index()] {
                 self.send(|| Event::Arrive {
                     to,
                     arrival: Arrival::Client(address, message.clone()),
@@ -870,10 +1041,17 @@ impl World {
         Ok(())
     }
 
+    fn wire_client(&mut self, client: usize) {
+        let boot = BootId(self.streams.workload.u64(1..));
+        let n = self.nodes.len();
+        self.clients[client].wire = self.wired.then(|| Wire::new(n, Party::Client, boot));
+    }
+
     /// A client's process is started anew, under the same id.
     fn begin_client(&mut self, client: usize) {
         let n = self.nodes.len();
         self.clients[client].begin_anew(n);
+        self.wire_client(client);
         self.submit_later(client);
     }
 
@@ -1130,6 +1308,11 @@ impl World {
 fn address_of(client: usize, life: u32) -> Address {
     let ip = Ipv4Addr::from(0x0a00_0000 + life);
     Address(SocketAddr::new(IpAddr::V4(ip), ADDRESS_PORT + client as u16))
+}
+
+/// Where a replica's datagrams come from.
+fn address_of_replica(id: ReplicaId) -> Address {
+    Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 0, id.0)), 1))
 }
 
 fn who(address: Address) -> (usize, u32) {

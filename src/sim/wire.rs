@@ -1,0 +1,153 @@
+//! The wire of a simulated process: real frames, packed, split, joined and checked.
+//!
+//! Some runs send messages as the datagrams that they are on a socket, through the
+//! codec and the fragments of `net`, so that what is lost, repeated and reordered is
+//! the datagram and the fragment. The others hand messages over whole, which is much
+//! faster.
+
+use crate::message::Party;
+use crate::net::counters::{Counters, Event};
+use crate::net::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, Reassembler};
+use crate::net::frame::{self, ClusterCell, Identity, Kind, Opened, Opener};
+use crate::net::pack::{Packer, Sink};
+use crate::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
+use crate::types::{Address, BootId, ClusterId, Time};
+use std::sync::Arc;
+
+/// Datagrams on their way out.
+pub type Frames = Vec<(Endpoint, Vec<u8>)>;
+
+/// One life's codec.
+#[derive(Debug)]
+pub struct Wire {
+    identity: Identity,
+    packer: Packer,
+    opener: Opener,
+    fragmenter: Fragmenter,
+    reassembler: Reassembler,
+    counters: Arc<Counters>,
+    /// When the timer event for missing fragments happens.
+    pub timer_at: Option<Time>,
+}
+
+struct Gathered<'a> {
+    identity: &'a Identity,
+    fragmenter: &'a mut Fragmenter,
+    frames: &'a mut Frames,
+}
+
+impl Sink for Gathered<'_> {
+    fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
+        self.frames.push((to, frame.to_vec()));
+    }
+
+    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
+        let (identity, frames) = (self.identity, &mut *self.frames);
+        self.fragmenter.split(cluster, message.to_vec(), |fragment| {
+            frames.push((to, fragment_frame(identity, to, cluster, fragment)));
+        });
+    }
+}
+
+fn fragment_frame(
+    identity: &Identity,
+    to: Endpoint,
+    cluster: ClusterId,
+    fragment: Fragment<'_>,
+) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
+    frame::begin(&mut bytes);
+    fragment.write(&mut bytes);
+    frame::seal(identity, to.party(), cluster, Kind::Fragment, 1, &mut bytes);
+    bytes
+}
+
+fn missing_frame(
+    identity: &Identity,
+    to: Endpoint,
+    cluster: ClusterId,
+    missing: &Missing,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::begin(&mut bytes);
+    missing.write(&mut bytes);
+    frame::seal(identity, to.party(), cluster, Kind::Missing, 1, &mut bytes);
+    bytes
+}
+
+impl Wire {
+    /// The codec of one life of `me`, with the smallest datagrams there may be.
+    pub fn new(n: usize, me: Party, boot: BootId) -> Self {
+        let identity = Identity { n, me, boot, cluster: ClusterCell::new() };
+        let counters = Arc::new(Counters::new());
+        Wire {
+            packer: Packer::new(identity.clone(), DATAGRAM_BYTES_MIN),
+            opener: Opener::new(identity.clone(), Arc::clone(&counters)),
+            fragmenter: Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::clone(&counters)),
+            reassembler: Reassembler::new(Arc::clone(&counters)),
+            identity,
+            counters,
+            timer_at: None,
+        }
+    }
+
+    /// The cluster is known from here on.
+    pub fn start(&self, cluster: ClusterId) {
+        self.identity.cluster.set(cluster);
+    }
+
+    /// Packs what one turn sends.
+    pub fn send(&mut self, outgoing: &[Outgoing]) -> Frames {
+        let mut frames = Vec::new();
+        let mut sink = Gathered {
+            identity: &self.identity,
+            fragmenter: &mut self.fragmenter,
+            frames: &mut frames,
+        };
+        for message in outgoing {
+            self.packer.add(message, &mut sink);
+        }
+        self.packer.flush(&mut sink);
+        frames
+    }
+
+    /// Takes a datagram; what it brings, and what is sent in answer at once.
+    pub fn receive(&mut self, now: Time, from: Address, frame: &[u8]) -> (Vec<Incoming>, Frames) {
+        let (mut incoming, mut frames) = (Vec::new(), Vec::new());
+        match self.opener.open(from, frame, &mut incoming) {
+            Err(_) | Ok(Opened::Messages) => {}
+            Ok(Opened::Fragment { from, boot, cluster, fragment }) => {
+                if let Some(joined) = self.reassembler.insert(now, from, boot, cluster, fragment) {
+                    let _ = self.opener.open_joined(from, cluster, &joined, &mut incoming);
+                }
+            }
+            Ok(Opened::Missing { from, missing }) => {
+                let (identity, to) = (&self.identity, Endpoint::Replica(from));
+                self.fragmenter.resend(&missing, |cluster, fragment| {
+                    frames.push((to, fragment_frame(identity, to, cluster, fragment)));
+                });
+            }
+        }
+        (incoming, frames)
+    }
+
+    /// Asks for what is missing, if it is time.
+    pub fn poll(&mut self, now: Time) -> Frames {
+        let mut frames = Vec::new();
+        let identity = &self.identity;
+        self.reassembler.poll(now, |to, cluster, missing| {
+            frames.push((to, missing_frame(identity, to, cluster, &missing)));
+        });
+        frames
+    }
+
+    /// When [`Wire::poll`] is next worth calling.
+    pub fn deadline(&self) -> Option<Time> {
+        self.reassembler.deadline()
+    }
+
+    /// How often something happened in this life.
+    pub fn count(&self, event: Event) -> u64 {
+        self.counters.of(event)
+    }
+}
