@@ -31,6 +31,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
+    // Beside the scenarios, whose way to start and end processes it shares.
+    (
+        "bench",
+        &["types", "seed", "message", "paxos", "storage", "net", "config", "runtime", "scenario"],
+    ),
 ];
 
 /// Names of which none may stand in `src/paxos`.

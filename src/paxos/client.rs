@@ -149,6 +149,12 @@ impl Client {
         matches!(self.phase, Phase::Opening { .. } | Phase::InFlight { .. })
     }
 
+    /// Whether its line waits for a session: for a welcome, which does not say whose
+    /// it is.
+    pub fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening { .. })
+    }
+
     /// Whether a line was lost sight of.
     pub fn has_failed(&self) -> bool {
         matches!(self.phase, Phase::Failed)

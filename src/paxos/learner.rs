@@ -20,7 +20,9 @@
 
 use super::chat::{Chat, Status};
 use super::planted::Bug;
-use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings, proposer};
+use super::{
+    ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
+};
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
 };
@@ -161,6 +163,8 @@ struct Waiting {
 #[derive(Debug)]
 struct Fetching {
     upto: Slot,
+    /// How many bytes of values its answer may still bring: the peer counts alike.
+    room: usize,
     deadline: Time,
 }
 
@@ -403,6 +407,7 @@ impl Learner {
         out: &mut Outbox<Record>,
     ) {
         let before = self.applied;
+        let mut bytes = 0;
         for (slot, value) in (first.0..).map(Slot).zip(values) {
             if !self.is_open(slot) {
                 continue;
@@ -414,14 +419,17 @@ impl Learner {
                 }
                 Some(_) => {}
                 None => {
+                    bytes += value.wire_bytes_max();
                     self.decided.insert(slot, value);
                 }
             }
         }
         self.apply(now, out);
         let Some(fetching) = &mut self.fetching else { return };
-        if self.applied >= fetching.upto {
-            // All that was asked for is here. Far behind still: go on at once.
+        fetching.room = fetching.room.saturating_sub(bytes);
+        if self.applied >= fetching.upto || fetching.room == 0 {
+            // All that was asked for, or all that is answered at once, is here. Far
+            // behind still: go on at once.
             let far = self.horizon().since(self.applied) > FETCH_SLOTS_MAX / 4;
             self.fetching = None;
             self.behind_since = far.then_some(Time(0));
@@ -666,7 +674,8 @@ impl Learner {
         let first = self.applied;
         let upto = self.peers_applied[peer.index()].min(first.plus(FETCH_SLOTS_MAX));
         out.send(peer, Message::Learner(ToLearner::Fetch { first, upto }));
-        self.fetching = Some(Fetching { upto, deadline: now.plus_us(FETCH_RETRY_US) });
+        let deadline = now.plus_us(FETCH_RETRY_US);
+        self.fetching = Some(Fetching { upto, room: ANSWER_BYTES_MAX, deadline });
     }
 
     /// The first peer, counted round from index `from`, that has applied more than

@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 
 /// Where a scenario's files are.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
     /// Makes the folder if there is none, and makes sure that it takes files.
-    pub(super) fn open(log_dir: &Path, name: &str) -> Result<Folder, String> {
+    pub(crate) fn open(log_dir: &Path, name: &str) -> Result<Folder, String> {
         let path = log_dir.join(name);
         let fail =
             |e: io::Error| format!("--log_dir {}: cannot write: {}", log_dir.display(), cause(&e));
@@ -33,22 +33,22 @@ impl Folder {
     }
 
     /// A file of the folder.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// The folder itself, as an option's value.
-    pub(super) fn as_arg(&self) -> String {
+    pub(crate) fn as_arg(&self) -> String {
         self.path.display().to_string()
     }
 
     /// A replica's chat log.
-    pub(super) fn chat_log(&self, replica: usize) -> PathBuf {
+    pub(crate) fn chat_log(&self, replica: usize) -> PathBuf {
         self.path(&verdict::file_name(replica))
     }
 
     /// Removes what an earlier run left here.
-    pub(super) fn clear(&self) -> Result<(), String> {
+    pub(crate) fn clear(&self) -> Result<(), String> {
         let fail =
             |path: &Path, e: io::Error| format!("cannot remove {}: {}", path.display(), cause(&e));
         let entries = fs::read_dir(&self.path).map_err(|e| fail(&self.path, e))?;
@@ -77,7 +77,7 @@ fn is_own_file(name: &str) -> bool {
 }
 
 /// The number between `before` and `after`, if the name is just that.
-pub(super) fn numbered(name: &str, before: &str, after: &str) -> Option<usize> {
+pub(crate) fn numbered(name: &str, before: &str, after: &str) -> Option<usize> {
     let digits = name.strip_prefix(before)?.strip_suffix(after)?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit());
     let canonical = digits == "0" || !digits.starts_with('0');
@@ -106,7 +106,7 @@ fn clear_data(path: &Path) -> Result<(), String> {
 
 /// Why a configured address cannot be bound here.
 #[derive(Debug)]
-pub(super) enum PortFault {
+pub(crate) enum PortFault {
     /// It is bound by somebody else, or the like: the run fails.
     Taken(String),
     /// It is not of this host, where the driver starts all replicas.
@@ -114,7 +114,7 @@ pub(super) enum PortFault {
 }
 
 /// Tries every replica's address, and lets go of it again.
-pub(super) fn check_ports(config: &Config, config_path: &Path) -> Result<(), PortFault> {
+pub(crate) fn check_ports(config: &Config, config_path: &Path) -> Result<(), PortFault> {
     for (id, replica) in config.replicas.iter().enumerate() {
         let Err(error) = UdpSocket::bind(replica.address) else {
             continue;

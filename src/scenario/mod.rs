@@ -24,8 +24,8 @@
 
 mod clients;
 pub mod compare;
-mod folder;
-mod process;
+pub(crate) mod folder;
+pub(crate) mod process;
 mod progress;
 mod run;
 pub mod verdict;

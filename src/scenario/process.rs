@@ -33,29 +33,29 @@ const WARM: &str = "warm-up complete";
 const LEADS: &str = ": leads with ballot ";
 
 /// How a child is started.
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The program's file.
-    pub(super) program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Its options.
-    pub(super) args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// Whether the driver talks to it, over stdin and stdout.
-    pub(super) piped: bool,
+    pub(crate) piped: bool,
     /// Whether it is meant to abort; a core file would only be in the way.
-    pub(super) aborts: bool,
+    pub(crate) aborts: bool,
 }
 
 /// One child of the driver.
-pub(super) struct Process {
+pub(crate) struct Process {
     /// `replica 3`, `client 0`.
-    pub(super) name: String,
+    pub(crate) name: String,
     child: Child,
     status: Option<ExitStatus>,
-    pub(super) tail: Tail,
+    pub(crate) tail: Tail,
 }
 
 impl Process {
     /// Starts a child. `err` is the name of the file for its stderr.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         name: String,
         start: &Start,
         folder: &Folder,
@@ -85,12 +85,17 @@ impl Process {
     }
 
     /// The pipes of a child that was started with them; only the first time.
-    pub(super) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         Some((self.child.stdin.take()?, self.child.stdout.take()?))
     }
 
+    /// Its process id, which is its own until it is reaped.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             // An error means that it is no child of ours any more; it never is.
             self.status = self.child.try_wait().ok().flatten();
@@ -99,7 +104,7 @@ impl Process {
     }
 
     /// Asks it to end.
-    pub(super) fn terminate(&mut self) {
+    pub(crate) fn terminate(&mut self) {
         if self.ended().is_none()
             && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
         {
@@ -109,7 +114,7 @@ impl Process {
     }
 
     /// Ends it with SIGKILL and waits until it is gone.
-    pub(super) fn kill(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn kill(&mut self) -> Option<ExitStatus> {
         if self.ended().is_none() {
             let _ = self.child.kill();
             self.status = self.child.wait().ok();
@@ -118,7 +123,7 @@ impl Process {
     }
 
     /// What it said last, for people.
-    pub(super) fn last_words(&mut self) -> String {
+    pub(crate) fn last_words(&mut self) -> String {
         self.tail.poll();
         if self.tail.last.is_empty() {
             format!("{} said nothing on stderr", self.name)
@@ -135,7 +140,7 @@ impl Drop for Process {
 }
 
 /// How a process ended, in words.
-pub(super) fn ending(status: ExitStatus) -> String {
+pub(crate) fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(6)) => "SIGABRT".into(),
@@ -148,15 +153,15 @@ pub(super) fn ending(status: ExitStatus) -> String {
 }
 
 /// Follows a child's stderr file.
-pub(super) struct Tail {
+pub(crate) struct Tail {
     file: File,
     partial: Vec<u8>,
     /// Whether the replica has warmed up.
-    pub(super) warm: bool,
+    pub(crate) warm: bool,
     /// The last ballot with which this replica said that it leads.
-    pub(super) ballot: Option<u64>,
+    pub(crate) ballot: Option<u64>,
     /// The last line that says anything.
-    pub(super) last: String,
+    pub(crate) last: String,
 }
 
 impl Tail {
@@ -165,7 +170,7 @@ impl Tail {
     }
 
     /// Reads what was added since the last time.
-    pub(super) fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         // An unreadable file shows as a child that never warms up.
         let _ = self.file.read_to_end(&mut self.partial);
         while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
@@ -189,7 +194,7 @@ impl Tail {
 
 /// Lets this process open as many files as it ever may: each client takes three, and
 /// the usual limit is for about three hundred of them.
-pub(super) fn allow_many_files() {
+pub(crate) fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     // If that fails, a run with too many clients says so itself.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });

@@ -1,0 +1,248 @@
+//! The cluster under load: replica processes on free ports of this host.
+//!
+//! Everything it writes is in one folder: given, or a temporary one below the current
+//! one that is removed when the cluster is dropped. Replicas are the driver's kind of
+//! children: dropped means killed, and they end when this process does.
+
+use super::lines::{self, Told};
+use super::usage::{Usage, disk_kib};
+use crate::config::{Percent, cause};
+use crate::scenario::folder::Folder;
+use crate::scenario::process::{Interrupts, Process, Start, ending};
+use crate::seed::derive_seed;
+use crate::storage::Durability;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks at children and signals.
+pub(super) const LOOK: Duration = Duration::from_millis(2);
+
+/// How long replicas may take to warm up, and to end.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Logs are quiet when they are equal and stay as they are for this long.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// How long logs may stand still without being equal.
+const STILL: Duration = Duration::from_secs(20);
+
+/// The magic number of tmpfs (statfs(2)).
+const TMPFS: i64 = 0x0102_1994;
+
+/// What a cluster is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) f: usize,
+    pub(super) durability: Durability,
+    pub(super) loss: Percent,
+    pub(super) seed: u64,
+    pub(super) log_dir: Option<PathBuf>,
+}
+
+/// A folder of our own, removed in the end.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed is in the way of nobody.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) struct Cluster {
+    made: Made,
+    pub(super) addresses: Vec<SocketAddr>,
+    // Before the folder, so that all have ended when it is removed.
+    replicas: Vec<Option<Process>>,
+    /// How often each was started again.
+    lives: Vec<u32>,
+    folder: Folder,
+    pub(super) on_tmpfs: bool,
+    program: PathBuf,
+    interrupts: Interrupts,
+    _temporary: Option<Temporary>,
+}
+
+impl Cluster {
+    /// Starts all replicas and waits until they have warmed up.
+    pub(super) fn start(made: Made, interrupts: Interrupts) -> Result<Cluster, String> {
+        let (below, temporary) = match &made.log_dir {
+            Some(dir) => (dir.clone(), None),
+            None => {
+                let own = PathBuf::from(format!("bench-{}.tmp", std::process::id()));
+                let cannot = |e: io::Error| format!("cannot make {}: {}", own.display(), cause(&e));
+                fs::create_dir(&own).map_err(cannot)?;
+                (own.clone(), Some(Temporary(own)))
+            }
+        };
+        let folder = Folder::open(&below, "bench")?;
+        folder.clear()?;
+        let n = 2 * made.f + 1;
+        let addresses = free_addresses(n).map_err(|e| format!("no free ports: {}", cause(&e)))?;
+        let rows: Vec<String> =
+            addresses.iter().map(|a| format!("{} {}\n", a.ip(), a.port())).collect();
+        let config = folder.path("config.txt");
+        let cannot = |e: io::Error| format!("cannot write {}: {}", config.display(), cause(&e));
+        fs::write(&config, rows.concat()).map_err(cannot)?;
+        let own = std::env::current_exe().map_err(|e| format!("where is bench? {}", cause(&e)))?;
+        let program = own.with_file_name("replica");
+        if !program.is_file() {
+            let program = program.display();
+            return Err(format!("{program} is missing: `cargo build` puts it beside bench"));
+        }
+        let on_tmpfs = rustix::fs::statfs(&below).is_ok_and(|fs| fs.f_type as i64 == TMPFS);
+        let mut cluster = Cluster {
+            made,
+            addresses,
+            replicas: (0..n).map(|_| None).collect(),
+            lives: vec![0; n],
+            folder,
+            on_tmpfs,
+            program,
+            interrupts,
+            _temporary: temporary,
+        };
+        (0..n).try_for_each(|id| cluster.spawn(id))?;
+        let began = Instant::now();
+        while !(0..n).all(|id| cluster.is_warm(id)) {
+            cluster.look()?;
+            if began.elapsed() > GRACE {
+                return Err("the replicas do not warm up".into());
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(cluster)
+    }
+
+    pub(super) fn n(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Starts a replica; again, if it has run before.
+    pub(super) fn spawn(&mut self, id: usize) -> Result<(), String> {
+        let seed = derive_seed(self.made.seed, &format!("replica {id}"));
+        let options = [
+            ("f", self.made.f.to_string()),
+            ("config_path", self.folder.path("config.txt").display().to_string()),
+            ("log_dir", self.folder.as_arg()),
+            ("replica_id", id.to_string()),
+            ("msg_loss", self.made.loss.to_string()),
+            ("rand_seed", seed.to_string()),
+            ("durability", self.made.durability.to_string()),
+        ];
+        let mut args = vec!["--die_with_parent".to_owned()];
+        args.extend(options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]));
+        let start = Start { program: self.program.clone(), args, piped: false, aborts: false };
+        // A later life's words go to a file of their own.
+        let life = self.lives[id];
+        self.lives[id] += 1;
+        let err = match life {
+            0 => format!("replica{id}.err"),
+            _ => format!("replica{id}.again{life}.err"),
+        };
+        let process = Process::spawn(format!("replica {id}"), &start, &self.folder, &err)?;
+        self.replicas[id] = Some(process);
+        Ok(())
+    }
+
+    /// Ends a replica with SIGKILL.
+    pub(super) fn kill(&mut self, id: usize) {
+        self.replicas[id] = None;
+    }
+
+    /// Whether the replica's present life has warmed up.
+    pub(super) fn is_warm(&mut self, id: usize) -> bool {
+        self.replicas[id].as_mut().is_some_and(|process| {
+            process.tail.poll();
+            process.tail.warm
+        })
+    }
+
+    /// Fails when a signal has come or a replica has ended by itself.
+    pub(super) fn look(&mut self) -> Result<(), String> {
+        if let Some(signal) = self.interrupts.noted() {
+            return Err(format!("interrupted by {signal}"));
+        }
+        for process in self.replicas.iter_mut().flatten() {
+            if let Some(status) = process.ended() {
+                let words = process.last_words();
+                return Err(format!("{} has ended: {}; {words}", process.name, ending(status)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the replica uses; nothing if it is down.
+    pub(super) fn usage(&self, id: usize) -> Usage {
+        self.replicas[id].as_ref().map_or_else(Usage::default, |process| Usage::of(process.id()))
+    }
+
+    /// Data directory in KiB: segments of the acceptor, and the rest.
+    pub(super) fn disk_kib(&self, id: usize) -> (u64, u64) {
+        disk_kib(Path::new(&self.folder.path(&format!("replica{id}"))))
+    }
+
+    pub(super) fn log_bytes(&self, id: usize) -> u64 {
+        fs::metadata(self.folder.chat_log(id)).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Waits until all logs are equally long and quiet; how long the first such moment
+    /// took.
+    pub(super) fn settle(&mut self) -> Result<Duration, String> {
+        let began = Instant::now();
+        let (mut last, mut changed_at) = (Vec::new(), began);
+        loop {
+            self.look()?;
+            let lengths: Vec<u64> = (0..self.n()).map(|id| self.log_bytes(id)).collect();
+            if lengths != last {
+                (last, changed_at) = (lengths, Instant::now());
+            }
+            let equal = last.iter().all(|length| *length == last[0]);
+            let still = changed_at.elapsed();
+            if equal && still >= QUIET {
+                return Ok(changed_at - began);
+            }
+            if still >= STILL {
+                let seconds = STILL.as_secs();
+                return Err(format!("the logs stand still for {seconds} s, of {last:?} bytes"));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Ends the replicas and judges their logs. `told` has one row a client id.
+    pub(super) fn end_and_judge(
+        &mut self,
+        size: usize,
+        told: &[Told],
+    ) -> Result<lines::Summary, String> {
+        self.replicas.iter_mut().flatten().for_each(Process::terminate);
+        let began = Instant::now();
+        for process in self.replicas.iter_mut().flatten() {
+            while process.ended().is_none() && began.elapsed() < GRACE {
+                thread::sleep(LOOK);
+            }
+            match process.ended() {
+                Some(status) if status.success() => {}
+                Some(status) => {
+                    let words = process.last_words();
+                    return Err(format!("{}: {}; {words}", process.name, ending(status)));
+                }
+                None => return Err(format!("{} does not end", process.name)),
+            }
+        }
+        let logs: Vec<PathBuf> = (0..self.n()).map(|id| self.folder.chat_log(id)).collect();
+        lines::judge(&logs, size, told)
+    }
+}
+
+/// Loopback addresses that were free a moment ago.
+fn free_addresses(n: usize) -> io::Result<Vec<SocketAddr>> {
+    let bound: io::Result<Vec<UdpSocket>> =
+        (0..n).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect();
+    bound?.iter().map(UdpSocket::local_addr).collect()
+}
