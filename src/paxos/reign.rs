@@ -141,9 +141,11 @@ impl Reign {
         self.decided
     }
 
-    /// Whether something is proposed, or waits to be, that is not applied.
+    /// Whether something is proposed, or waits to be, that is not applied; or decided
+    /// below the reign, and not yet fetched. (If nobody is left who could send that, only
+    /// another phase 1 can find it.)
     pub fn is_pending(&self) -> bool {
-        !self.proposals.is_empty() || !self.queue.is_empty()
+        !self.proposals.is_empty() || !self.queue.is_empty() || self.applied < self.first
     }
 
     /// When something is next sent again.
