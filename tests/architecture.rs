@@ -19,8 +19,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("paxos", &["types", "quorum", "message"]),
     ("storage", &["types", "quorum", "message", "paxos"]),
     ("net", &["types", "quorum", "message", "paxos"]),
-    // The simulator puts its own disk under the real storage.
-    ("sim", &["types", "seed", "quorum", "message", "paxos", "storage"]),
+    // The simulator puts its own disk under the real storage, and its own network
+    // between real codecs.
+    ("sim", &["types", "seed", "quorum", "message", "paxos", "storage", "net"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
     ("runtime", &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config"]),
