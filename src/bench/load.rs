@@ -424,7 +424,7 @@ impl Connection {
                     self.tally.latency.record(now_ns.saturating_sub(session.since_ns));
                     self.idle.push(at);
                     let lines = session.told.lines;
-                    if self.session_lines.is_some_and(|most| lines % most == 0) {
+                    if self.session_lines.is_some_and(|most| lines.is_multiple_of(most)) {
                         session.client = Client::new(client, self.n, None);
                     }
                     completed += 1;
