@@ -492,7 +492,7 @@ fn an_answer_that_ends_at_its_bound_in_bytes_is_followed_by_the_next_request_at_
     seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
     let long = "x".repeat(1_000);
-    let lines = values(&vec![long.as_str(); 8]);
+    let lines = values(&[long.as_str(); 8]);
     let bytes: usize = lines.iter().map(Value::wire_bytes_max).sum();
     let pages = ANSWER_BYTES_MAX.div_ceil(bytes) as u64;
     for page_nr in 0..pages - 1 {
