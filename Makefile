@@ -10,6 +10,11 @@ LOG_DIR ?= logs/run
 SEED    ?= 1
 SEEDS   ?= 1000
 
+NS           ?= 1 16 64 256
+DURABILITIES ?= none sync
+ABSENT       ?= 1000000
+LINES        ?= 1000000
+
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
 SCENARIOS := single-client-single-req single-client-multiple-req \
@@ -19,7 +24,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted clean \
+        search-planted bench bench-absence bench-restart clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -60,6 +65,15 @@ simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= 
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 20000 $(ARGS)
+
+bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DURABILITIES=sync)
+	@scripts/bench.sh '$(BIN)' '$(NS)' '$(DURABILITIES)' $(ARGS)
+
+bench-absence: build ## a replica is away for ABSENT=1000000 lines: memory, disk, catch-up
+	$(BIN)/bench --absent $(ABSENT) $(ARGS)
+
+bench-restart: build ## time from kill -9 of all to the first line, after 1 % and all of LINES=1000000
+	$(BIN)/bench --restart --lines $(LINES) $(ARGS)
 
 compare: build ## compare the chat logs in LOG_DIR (default logs/run)
 	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)

@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_millis(200);
 const STILL: Duration = Duration::from_secs(20);
 
 /// The magic number of tmpfs (statfs(2)).
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: i128 = 0x0102_1994;
 
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl Cluster {
             let program = program.display();
             return Err(format!("{program} is missing: `cargo build` puts it beside bench"));
         }
-        let on_tmpfs = rustix::fs::statfs(&below).is_ok_and(|fs| fs.f_type as i64 == TMPFS);
+        let on_tmpfs = rustix::fs::statfs(&below).is_ok_and(|fs| i128::from(fs.f_type) == TMPFS);
         let mut cluster = Cluster {
             made,
             addresses,

@@ -51,6 +51,8 @@ pub(super) struct Shape {
     pub(super) size: usize,
     pub(super) loss: f64,
     pub(super) seed: u64,
+    /// Lines after which a client opens its next session.
+    pub(super) session_lines: Option<u64>,
     /// Lines a second, all in all, if they are due at fixed times.
     pub(super) rate: Option<u64>,
     /// How many lines are submitted at most.
@@ -136,6 +138,7 @@ impl Load {
                 out: Outbox::new(),
                 shown: Shown::default(),
                 first_client: first,
+                n,
                 sessions: (first..first + sessions)
                     .map(|id| LoadSession::new(Client::new(ClientId(id), n, None)))
                     .collect(),
@@ -143,6 +146,7 @@ impl Load {
                 idle: (0..sessions as usize).collect(),
                 leader: Ballot::ZERO,
                 text: Text::new(shape.size),
+                session_lines: shape.session_lines,
                 left: shape.lines.map_or(u64::MAX, |lines| share(lines, at)),
                 pace: shape.rate.map(|rate| Pace {
                     // All connections together keep the rate, evenly spread.
@@ -313,12 +317,14 @@ struct Connection {
     out: Outbox<Outcome>,
     shown: Shown,
     first_client: u64,
+    n: usize,
     sessions: Vec<LoadSession>,
     /// Sessions that may wait for a welcome, which does not say whose it is.
     opening: Vec<usize>,
     idle: Vec<usize>,
     leader: Ballot,
     text: Text,
+    session_lines: Option<u64>,
     /// Lines that may still be submitted.
     left: u64,
     pace: Option<Pace>,
@@ -417,6 +423,10 @@ impl Connection {
                     session.told.note(slot.0);
                     self.tally.latency.record(now_ns.saturating_sub(session.since_ns));
                     self.idle.push(at);
+                    let lines = session.told.lines;
+                    if self.session_lines.is_some_and(|most| lines.is_multiple_of(most)) {
+                        session.client = Client::new(client, self.n, None);
+                    }
                     completed += 1;
                     upto = upto.max(slot.0 + 1);
                 }

@@ -66,6 +66,8 @@ pub struct Plan {
     pub msg_loss: Percent,
     /// Seeds losses and timeouts.
     pub rand_seed: u64,
+    /// Lines after which a client opens its next session.
+    pub session_lines: Option<u64>,
     /// Lines a second at fixed times, instead of as fast as answers come.
     pub rate: Option<u64>,
     /// Stop after so many lines, instead of seconds.
@@ -85,6 +87,7 @@ impl Plan {
             size: self.size,
             loss: self.msg_loss.probability(),
             seed: self.rand_seed,
+            session_lines: self.session_lines,
             rate: self.rate,
             lines: None,
         }

@@ -42,6 +42,9 @@ struct Options {
     /// session's next line follows its last)
     #[argh(option)]
     rate: Option<Bounded<1, 100_000_000>>,
+    /// lines after which a client opens its next session (default: never)
+    #[argh(option)]
+    session_lines: Option<Bounded<1, 1_000_000_000>>,
     /// what replicas wait for before they acknowledge: sync, os or none (default sync)
     #[argh(option, default = "Durability::Sync")]
     durability: Durability,
@@ -137,6 +140,7 @@ fn plan(options: Options) -> Plan {
         msg_loss: options.msg_loss,
         rand_seed: options.rand_seed.0,
         rate: options.rate.map(|rate| rate.0),
+        session_lines: options.session_lines.map(|lines| lines.0),
         lines: options.lines.map(|lines| lines.0),
         log_dir: options.log_dir,
         json: options.json,

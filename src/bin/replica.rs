@@ -40,8 +40,8 @@ struct Options {
     /// seeds losses and timeouts (default 591)
     #[argh(option, default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
-    /// where everything but the chat log is kept (default: replica0, replica1, ... in
-    /// the log directory)
+    /// where everything but the chat log is kept (default "replicaN" in the log
+    /// directory)
     #[argh(option)]
     data_dir: Option<PathBuf>,
     /// what to wait for before anything is acknowledged: the disk (sync), the

@@ -159,6 +159,10 @@ struct Waiting {
     retry_us: u64,
 }
 
+/// How many sessions a checkpoint may hold for each slot since the last one, as far
+/// as its distance may grow.
+const CHECKPOINT_SESSIONS_PER_SLOT: u64 = 16;
+
 /// What is asked of a peer.
 #[derive(Debug)]
 struct Fetching {
@@ -464,11 +468,19 @@ impl Learner {
             self.behind_since = None;
             self.forget_tallied();
         }
-        if self.applied.since(self.durable) >= self.settings.checkpoint_slots {
+        if self.applied.since(self.durable) >= self.checkpoint_slots() {
             let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
             out.persist(Record::Checkpoint(checkpoint));
             self.durable = self.applied;
         }
+    }
+
+    /// How many slots lie between two checkpoints. One holds all sessions, so with
+    /// very many of them it is made less often; but acceptors forget only below it, so
+    /// not much less.
+    fn checkpoint_slots(&self) -> u64 {
+        let by_size = self.chat.sessions() as u64 / CHECKPOINT_SESSIONS_PER_SLOT;
+        self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 4))
     }
 
     /// The command (or one below it) of a session is applied: whoever waited for it

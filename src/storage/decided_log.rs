@@ -52,6 +52,10 @@ const MAGIC: Magic = *b"mpxchk01";
 /// How many entries one page is made of at most.
 const PAGE_ENTRIES_MAX: u64 = 1_024;
 
+/// A command with an empty line takes so many bytes of a page
+/// ([`Value::wire_bytes_max`]): entries beyond that are not even read for it.
+const COMMAND_BYTES_MIN: u64 = 44;
+
 /// How many slots below the checkpoint are checked when the log is opened.
 const VERIFIED_SLOTS: u64 = 16;
 
@@ -461,7 +465,8 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
     }
 
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
-        let upto = upto.min(self.applied).min(first.plus(PAGE_ENTRIES_MAX));
+        let entries_max = (bytes as u64 / COMMAND_BYTES_MIN + 1).min(PAGE_ENTRIES_MAX);
+        let upto = upto.min(self.applied).min(first.plus(entries_max));
         if first >= upto {
             return Ok(Vec::new());
         }

@@ -487,6 +487,24 @@ fn only_a_peer_that_has_more_is_asked_and_for_a_bounded_stretch() {
 }
 
 #[test]
+fn an_answer_that_ends_at_its_bound_in_bytes_is_followed_by_the_next_request_at_once() {
+    let mut seat = learner(3, R0);
+    seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
+    let long = "x".repeat(1_000);
+    let lines = values(&[long.as_str(); 8]);
+    let bytes: usize = lines.iter().map(Value::wire_bytes_max).sum();
+    let pages = ANSWER_BYTES_MAX.div_ceil(bytes) as u64;
+    for page_nr in 0..pages - 1 {
+        let sent = seat.handle(page(R2, 8 * page_nr, &lines));
+        assert_eq!(fetches(&sent), [], "more of the answer is on its way");
+    }
+    let sent = seat.handle(page(R2, 8 * (pages - 1), &lines));
+    let next = 8 * pages;
+    assert_eq!(fetches(&sent), [(R2, next, next + FETCH_SLOTS_MAX)]);
+}
+
+#[test]
 fn who_is_behind_by_what_is_on_its_way_does_not_ask() {
     let mut seat = learner(3, R2);
     for round in 0..20 {

@@ -1,0 +1,69 @@
+//! The program `bench`: small runs of real clusters, and what it refuses.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn bench(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench")).args(args).current_dir(dir).output().unwrap()
+}
+
+#[test]
+fn a_run_of_so_many_lines_is_judged_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--lines", "3000", "--outstanding", "8", "--connections=3", "--durability=os"];
+    let out = bench(dir.path(), &[&args[..], &["--json"]].concat());
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{stdout}{stderr}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    for field in [
+        "\"ops_per_s\": ",
+        "\"p50_us\": ",
+        "\"p99_us\": ",
+        "\"p999_us\": ",
+        "\"max_us\": ",
+        "\"cpu_us_per_op\": ",
+        "\"client_cpu_us_per_op\": ",
+        "\"switches_per_op\": ",
+        "\"threads_per_replica\": ",
+        "\"rss_kib\": ",
+        "\"lines\": 3000,",
+        "\"log_lines\": 3000,",
+        "\"outstanding\": 8,",
+    ] {
+        assert!(stdout.contains(field), "{field} is not in {stdout}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "its folder is removed");
+}
+
+#[test]
+fn a_replica_that_was_away_comes_back_and_so_do_all_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["--absent", "5000", "--secs", "0.3", "--warm", "0.2", "--log_dir", "kept"][..],
+        &["--restart", "--lines", "3000"],
+    ] {
+        let out = bench(dir.path(), &[args, &["--durability", "os"]].concat());
+        let stdout = String::from_utf8_lossy(&out.stdout);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{stdout}{stderr}");
+        assert!(stdout.contains("logs clean: "), "{stdout}");
+        assert!(!stdout.contains("NOT caught up"), "{stdout}");
+    }
+    assert!(dir.path().join("kept/bench/learner2.txt").is_file(), "a folder that is given stays");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, line) in [
+        (&["--connections", "9", "--outstanding", "8"][..], "--connections 9: more than"),
+        (&["--restart", "--durability", "none"], "--restart: needs replicas that come back"),
+        (&["--secs", "x"], "--secs x: not a number of seconds"),
+    ] {
+        let out = bench(dir.path(), args);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(64), "{stderr}");
+        assert!(stderr.starts_with(line) && stderr.lines().count() == 1, "{stderr}");
+    }
+}
