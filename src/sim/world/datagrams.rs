@@ -1,0 +1,173 @@
+//! How things travel between the processes of a run: messages whole, or as the frames
+//! and fragments that they are on a real wire.
+
+use super::*;
+
+impl World {
+    /// Whether anything gets from one replica to another.
+    pub(super) fn reaches(&self, from: ReplicaId, to: ReplicaId) -> bool {
+        !self.links.is_cut(from, to) && !self.out[to.index()] && !self.out[from.index()]
+    }
+
+    pub(super) fn send_frames(&mut self, id: ReplicaId, frames: Frames) {
+        let from = address_of_replica(id);
+        for (to, bytes) in frames {
+            match to {
+                Endpoint::Replica(to) if self.reaches(id, to) => {
+                    self.send(|| Event::Arrive {
+                        to,
+                        arrival: Arrival::Frame(from, bytes.clone()),
+                    });
+                }
+                Endpoint::Client(to) if !self.out[id.index()] => {
+                    let (client, life) = who(to);
+                    self.send(|| Event::Frame { client, life, bytes: bytes.clone() });
+                }
+                Endpoint::Replica(_) | Endpoint::Client(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn frame_to_replica(&mut self, id: ReplicaId, from: Address, bytes: &[u8]) -> Step {
+        let Some(wire) = &mut self.nodes[id.index()].wire else { return Ok(()) };
+        let (incoming, frames) = wire.receive(self.now, from, bytes);
+        self.send_frames(id, frames);
+        for incoming in incoming {
+            self.arrive(
+                id,
+                match incoming {
+                    Incoming::Peer { from, message } => Arrival::Peer(from, message),
+                    Incoming::Client { from, message } => Arrival::Client(from, message),
+                    Incoming::Answer { .. } => unreachable!("a replica opens no answers"),
+                },
+            )?;
+        }
+        self.expect_fragments(id);
+        Ok(())
+    }
+
+    /// Adds a timer event for fragments that are missing, unless there is one.
+    pub(super) fn expect_fragments(&mut self, id: ReplicaId) {
+        let node = &mut self.nodes[id.index()];
+        let life = node.life;
+        let Some(wire) = &mut node.wire else { return };
+        if let Some(deadline) = wire.deadline()
+            && wire.timer_at.is_none_or(|at| at > deadline)
+        {
+            let at = deadline.max(self.now.plus_us(1));
+            wire.timer_at = Some(at);
+            self.queue.add(at, Event::Missing { node: id, life });
+        }
+    }
+
+    pub(super) fn ask_for_fragments(&mut self, id: ReplicaId, life: u32) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.life == life
+            && let Some(wire) = &mut node.wire
+        {
+            wire.timer_at = None;
+            let frames = wire.poll(self.now);
+            self.send_frames(id, frames);
+            self.expect_fragments(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn frame_to_client(&mut self, client: usize, life: u32, bytes: &[u8]) -> Step {
+        let visitor = &mut self.clients[client];
+        if visitor.life != life {
+            return Ok(());
+        }
+        let Some(wire) = &mut visitor.wire else { return Ok(()) };
+        // A client does not look at addresses: identity travels in the frame.
+        let (incoming, frames) = wire.receive(self.now, address_of_replica(ReplicaId(0)), bytes);
+        self.send_calls(client, frames);
+        for incoming in incoming {
+            if let Incoming::Answer { from, answer } = incoming {
+                self.answered(client, life, from, answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_calls(&mut self, client: usize, frames: Frames) {
+        let from = address_of(client, self.clients[client].life);
+        for (to, bytes) in frames {
+            if let Endpoint::Replica(to) = to
+                && !self.out[to.index()]
+            {
+                self.send(|| Event::Arrive { to, arrival: Arrival::Frame(from, bytes.clone()) });
+            }
+        }
+    }
+
+    /// What a life's codec has met.
+    pub(super) fn note_wire(&mut self, id: ReplicaId) {
+        if let Some(wire) = self.nodes[id.index()].wire.take() {
+            for (event, what) in [
+                (net::counters::Event::Joined, What::FragmentsJoined),
+                (net::counters::Event::FragmentsAsked, What::FragmentsAsked),
+                (net::counters::Event::FragmentResent, What::FragmentsResent),
+            ] {
+                self.reach.add(what, wire.count(event));
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, id: ReplicaId, membership: crate::paxos::Membership) -> Step {
+        let node = &mut self.nodes[id.index()];
+        let Some(process) = &mut node.process else { return Ok(()) };
+        if let Some(wire) = &node.wire {
+            wire.start(membership.cluster);
+        }
+        let membership_counts = membership.is_voter(id);
+        if !membership_counts {
+            self.reach.count(What::NotMember);
+        }
+        process.start(membership, &mut node.store, self.now, &mut self.streams.roles);
+        let applied = process.learner().map_or(Slot::ZERO, |learner| learner.applied());
+        node.started |= membership_counts;
+        self.checker.restarted(id, applied);
+        self.trace(|| format!("replica {id} starts, applied {applied}"));
+        for role in ROLES {
+            self.wake_soon(id, role, NOTICE_US);
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_leader(&mut self, id: ReplicaId) {
+        let leads =
+            self.nodes[id.index()].process.as_ref().and_then(|process| process.leading()).is_some();
+        if leads && self.leader != Some(id) {
+            self.leader = Some(id);
+            self.leader_changes += 1;
+            self.reach.count(What::LeaderChange);
+            self.trace(|| format!("replica {id} leads"));
+        } else if !leads && self.leader == Some(id) {
+            self.leader = None;
+        }
+    }
+
+    // --- the network ---------------------------------------------------------------
+
+    /// Puts a datagram on its way, or loses it, or repeats it.
+    pub(super) fn send(&mut self, event: impl Fn() -> Event) {
+        let rng = &mut self.streams.network;
+        let mut copies = 1;
+        if self.faults_on {
+            if rng.u32(0..1_000_000) < self.profile.loss_ppm {
+                return;
+            }
+            if rng.u32(0..1_000_000) < self.profile.duplicate_ppm {
+                copies = 2;
+            }
+        }
+        for _ in 0..copies {
+            let mut takes = LATENCY_MIN_US + self.streams.network.u64(0..LATENCY_SPAN_US);
+            if self.faults_on && self.streams.network.u32(0..1_000_000) < self.profile.late_ppm {
+                takes += self.streams.network.u64(0..=self.profile.late_us);
+            }
+            self.queue.add(self.now.plus_us(takes), event());
+        }
+    }
+}

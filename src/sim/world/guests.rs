@@ -1,0 +1,104 @@
+//! The clients of a run: what they say, and what they are told.
+
+use super::*;
+
+impl World {
+    pub(super) fn submit_later(&mut self, client: usize) {
+        let visitor = &self.clients[client];
+        let wait = self.streams.workload.u64(0..=2 * visitor.every_us);
+        let life = visitor.life;
+        self.queue.add(self.now.plus_us(wait), Event::Submit { client, life });
+    }
+
+    pub(super) fn submit(&mut self, client: usize, life: u32) -> Step {
+        let visitor = &mut self.clients[client];
+        if visitor.life != life || !self.faults_on && visitor.farewell {
+            return Ok(());
+        }
+        visitor.farewell = !self.faults_on;
+        if visitor.role.is_busy() {
+            self.submit_later(client);
+            return Ok(());
+        }
+        let session = self.streams.workload.u64(1..);
+        let long = self.streams.workload.u8(0..20) == 0;
+        let line = visitor.next_line(match (long, self.wired) {
+            (false, _) => 0,
+            (true, false) => LONG_LINE_BYTES,
+            (true, true) => FRAGMENTED_LINE_BYTES,
+        });
+        self.trace(|| format!("client {client} submits {line:?}"));
+        self.turn_client(client, Some(client::Input::Submit { line, session }))?;
+        self.submit_later(client);
+        Ok(())
+    }
+
+    pub(super) fn turn_client(&mut self, client: usize, input: Option<client::Input>) -> Step {
+        let now = self.now;
+        let draws = &mut self.streams.workload;
+        let (envelopes, outcomes) = self.clients[client].turn(now, draws, input);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Complete { seq, slot, .. } => {
+                    self.lines += 1;
+                    let Some((session, command)) = self.clients[client].in_flight.take() else {
+                        continue;
+                    };
+                    self.trace(|| format!("client {client}: complete in slot {slot}"));
+                    self.checker.completed(session, command, slot, seq)?;
+                    if self.options.partition.is_some() && self.faults_on {
+                        self.gap_us = self.gap_us.max(now.since_us(self.completed_at));
+                        self.completed_at = now;
+                    }
+                }
+                Outcome::Expired { .. } | Outcome::GaveUp { .. } => self.begin_client(client),
+                Outcome::Waiting { .. } => {}
+            }
+        }
+        let life = self.clients[client].life;
+        let address = address_of(client, life);
+        for envelope in envelopes {
+            let Envelope::Call { to, message } = envelope else {
+                unreachable!("a client only calls")
+            };
+            if let ClientMessage::Request(request) = &message {
+                let command = &request.command;
+                self.clients[client].in_flight = Some((command.session, command.seq));
+                self.checker.submitted(command);
+            }
+            self.hash.add(&message);
+            if let Some(wire) = &mut self.clients[client].wire {
+                let frames = wire.send(&[Outgoing::Call { to, message }]);
+                self.send_calls(client, frames);
+            } else if !self.out[to.index()] {
+                self.send(|| Event::Arrive {
+                    to,
+                    arrival: Arrival::Client(address, message.clone()),
+                });
+            }
+        }
+        let visitor = &mut self.clients[client];
+        if let Some(deadline) = visitor.deadline() {
+            let at = deadline.max(now.plus_us(1));
+            if visitor.timer_at.is_none_or(|timer| timer > at) {
+                visitor.timer_at = Some(at);
+                self.queue.add(at, Event::ClientTimer { client, life });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn wire_client(&mut self, client: usize) {
+        let boot = BootId(self.streams.workload.u64(1..));
+        let n = self.nodes.len();
+        self.clients[client].wire = self.wired.then(|| Wire::new(n, Party::Client, boot));
+    }
+
+    /// A client's process is started anew, under the same id.
+    pub(super) fn begin_client(&mut self, client: usize) {
+        let n = self.nodes.len();
+        self.clients[client].begin_anew(n);
+        self.wire_client(client);
+        self.submit_later(client);
+    }
+}

@@ -1,0 +1,341 @@
+//! The replicas of a run: their lives, their turns, and what leaves them.
+
+use super::*;
+
+impl World {
+    pub(super) fn begin_life(&mut self, id: ReplicaId) -> Step {
+        let (now, n) = (self.now, self.nodes.len());
+        let spread = self.profile.clock_ppm;
+        let rate_ppm = 1_000_000 - spread / 2 + self.streams.roles.u64(0..=spread);
+        let boot = BootId(self.streams.roles.u64(1..));
+        if !self.faults_on
+            && let Some(disk) = self.nodes[id.index()].store.disk()
+        {
+            disk.heal();
+        }
+        if !self.open_store(id)? {
+            return Ok(());
+        }
+        self.note_wire(id);
+        let node = &mut self.nodes[id.index()];
+        node.wire = self.wired.then(|| Wire::new(n, Party::Replica(id), boot));
+        node.life += 1;
+        node.paused_until = None;
+        node.backlog.clear();
+        node.settings.boot = boot;
+        assert_eq!(node.settings.n, n, "the cluster keeps its size");
+        node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
+        let life = node.life;
+        self.trace(|| format!("replica {id} begins life {life}"));
+        self.schedule(id, RoleName::Replica);
+        Ok(())
+    }
+
+    /// Opens what survived; says whether a life can begin on it.
+    pub(super) fn open_store(&mut self, id: ReplicaId) -> Result<bool, Violation> {
+        let n = self.nodes.len();
+        let node = &mut self.nodes[id.index()];
+        if let Err(closed) = node.store.open(id, n) {
+            let flipped = node.flipped;
+            let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
+            node.store.crash(if dark { Death::PowerCut } else { Death::Killed });
+            self.trace(|| format!("replica {id} does not open: {closed:?}"));
+            return match closed {
+                Closed::Trouble(_) => {
+                    self.reach.count(What::DiskTrouble);
+                    self.restart_later(id);
+                    Ok(false)
+                }
+                Closed::Refused(_) if flipped => {
+                    self.reach.count(What::Damage);
+                    self.out[id.index()] = true;
+                    Ok(false)
+                }
+                Closed::Refused(what) => {
+                    Err(Violation { what: format!("D2: replica {id} refuses: {what}"), slot: None })
+                }
+            };
+        }
+        let doubt = node.store.in_doubt();
+        if self.wiped[id.index()] && node.store.started.is_none() {
+            // Not a member: it remembers nothing, and begins anew each time.
+            self.checker.wiped(id);
+            return Ok(true);
+        }
+        if node.store.state != *self.checker.acceptor(id) {
+            let life = node.life;
+            self.reach.add(What::InDoubt, u64::from(!doubt.is_empty()));
+            for record in doubt {
+                self.checker.durable(id, life, &record)?;
+            }
+        }
+        let node = &mut self.nodes[id.index()];
+        if node.flipped && node.store.state != *self.checker.acceptor(id) {
+            // A bit of the last frame cannot be told from a torn write: that replica
+            // has lost its memory, as the limits say, and whoever runs it makes it begin anew.
+            self.reach.count(What::Damage);
+            self.wipe(id);
+            return self.open_store(id);
+        }
+        node.started |= node.store.started.is_some();
+        self.checker.recovered(id, &self.nodes[id.index()].store.state)?;
+        Ok(true)
+    }
+
+    pub(super) fn restart_later(&mut self, id: ReplicaId) {
+        let back = self.streams.crashes.u64(1_000..3_000_000);
+        self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
+    }
+
+    /// A replica loses its disk, and its vote.
+    pub(super) fn wipe(&mut self, id: ReplicaId) {
+        self.trace(|| format!("replica {id} loses its disk"));
+        let mut directory = DirectoryId(self.streams.crashes.u64(1..));
+        let rng = Rng::with_seed(self.streams.crashes.u64(..));
+        let node = &mut self.nodes[id.index()];
+        if self.options.planted.has(Bug::WipedReplicaVotes) {
+            directory = node.store.directory;
+        }
+        node.store.wipe(directory, rng);
+        node.started = false;
+        self.checker.wiped(id);
+        self.wiped[id.index()] = true;
+    }
+
+    pub(super) fn end_life(&mut self, id: ReplicaId, death: Death) {
+        let node = &mut self.nodes[id.index()];
+        let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
+        let death = if dark { Death::PowerCut } else { death };
+        node.process = None;
+        node.backlog.clear();
+        node.paused_until = None;
+        node.store.crash(death);
+        if self.leader == Some(id) {
+            self.leader = None;
+        }
+        if death == Death::PowerCut {
+            self.reach.count(What::PowerCut);
+        }
+        self.trace(|| format!("replica {id} dies: {death:?}"));
+    }
+
+    pub(super) fn drawn_death(&mut self) -> Death {
+        if self.streams.crashes.bool() { Death::Killed } else { Death::PowerCut }
+    }
+
+    pub(super) fn arrive(&mut self, to: ReplicaId, arrival: Arrival) -> Step {
+        let node = &mut self.nodes[to.index()];
+        let Some(process) = &mut node.process else { return Ok(()) };
+        if node.paused_until.is_some() {
+            if node.backlog.len() < BACKLOG_MAX {
+                node.backlog.push_back(arrival);
+            }
+            return Ok(());
+        }
+        if let Arrival::Frame(from, bytes) = arrival {
+            return self.frame_to_replica(to, from, &bytes);
+        }
+        if self.options.trace {
+            match &arrival {
+                Arrival::Frame(..) | Arrival::Peer(_, Message::Heartbeat(_)) => {}
+                Arrival::Peer(from, message) => {
+                    self.trace(|| format!("{from} -> {to}: {message:?}"))
+                }
+                Arrival::Client(from, message) => {
+                    self.trace(|| format!("{} -> {to}: {message:?}", from.0));
+                }
+            }
+            let node = &mut self.nodes[to.index()];
+            let Some(process) = &mut node.process else { return Ok(()) };
+            let roles = process.accept(arrival);
+            return self.deliver_to(to, roles);
+        }
+        let roles = process.accept(arrival);
+        self.deliver_to(to, roles)
+    }
+
+    pub(super) fn deliver_to(&mut self, to: ReplicaId, roles: [Option<RoleName>; 2]) -> Step {
+        for role in roles.into_iter().flatten() {
+            self.wake_soon(to, role, 0);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a role takes a turn, in a moment.
+    pub(super) fn wake_soon(&mut self, id: ReplicaId, role: RoleName, within_us: u64) {
+        let rng = &mut self.streams.schedule;
+        let mut wait = if within_us > 0 { rng.u64(0..=within_us) } else { 0 };
+        if self.faults_on
+            && self.profile.stall_ppm > 0
+            && rng.u32(0..1_000_000) < self.profile.stall_ppm
+        {
+            wait += rng.u64(0..=STALL_US);
+        }
+        let node = &mut self.nodes[id.index()];
+        if node.slow_us > 0 && self.faults_on {
+            wait += rng.u64(0..=node.slow_us);
+        }
+        let life = node.life;
+        let Some(process) = &mut node.process else { return };
+        let Some((woken, _)) = process.marks(role) else { return };
+        if !std::mem::replace(woken, true) {
+            self.queue.add(self.now.plus_us(wait), Event::Wake { node: id, life, role });
+        }
+    }
+
+    pub(super) fn wake(&mut self, id: ReplicaId, life: u32, role: RoleName, timer: bool) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.life != life {
+            return Ok(());
+        }
+        if let Some(until) = node.paused_until {
+            // After whatever has arrived meanwhile.
+            let event = if timer {
+                Event::Timer { node: id, life, role }
+            } else {
+                Event::Wake { node: id, life, role }
+            };
+            self.queue.add(until.plus_us(1), event);
+            return Ok(());
+        }
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let Some((woken, timer_at)) = process.marks(role) else { return Ok(()) };
+        if timer {
+            *timer_at = None;
+        } else {
+            *woken = false;
+        }
+        if self.faults_on
+            && self.profile.sync_ppm > 0
+            && role == RoleName::Acceptor
+            && self.streams.disk.u32(0..1_000_000) < self.profile.sync_ppm
+        {
+            let kept = self.streams.disk.bool();
+            match node.store.disk() {
+                None => {
+                    let fault = if kept { SyncFault::Kept } else { SyncFault::Lost };
+                    node.store.acceptor.fault = Some(fault);
+                }
+                Some(_) => {
+                    let fault = if kept { disk::Fault::Full } else { disk::Fault::Device };
+                    node.store.fail_soon(fault, &mut self.streams.disk);
+                    self.reach.count(What::DiskTrouble);
+                }
+            }
+        }
+        let turned = process.turn(role, self.now, &mut self.streams.roles, &mut node.store);
+        node.store.acceptor.fault = None;
+        let node_life = node.life;
+        for record in std::mem::take(&mut self.nodes[id.index()].store.acceptor.observed) {
+            self.checker.durable(id, node_life, &record)?;
+        }
+        for record in std::mem::take(&mut self.nodes[id.index()].store.learner.observed) {
+            self.trace(|| format!("replica {id}: {record:?}"));
+            self.checker.applied(id, &record)?;
+        }
+        match turned {
+            Ok(envelopes) => {
+                self.post(id, envelopes)?;
+                self.note_leader(id);
+                self.schedule(id, role);
+            }
+            Err(error) => {
+                self.reach.count(What::SyncFailed);
+                self.trace(|| format!("replica {id}: {error}"));
+                let death = self.drawn_death();
+                self.end_life(id, death);
+                if self.faults_on {
+                    self.restart_later(id);
+                } else if !self.out[id.index()] {
+                    self.begin_life(id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a timer event for a role's deadline, unless an earlier one is on its way.
+    pub(super) fn schedule(&mut self, id: ReplicaId, role: RoleName) {
+        let node = &mut self.nodes[id.index()];
+        let life = node.life;
+        let Some(process) = &mut node.process else { return };
+        let Some(deadline) = process.deadline(role) else { return };
+        let at = deadline.max(self.now.plus_us(1));
+        let Some((_, timer_at)) = process.marks(role) else { return };
+        if timer_at.is_none_or(|timer| timer > at) {
+            *timer_at = Some(at);
+            self.queue.add(at, Event::Timer { node: id, life, role });
+        }
+    }
+
+    pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Step {
+        let life = self.nodes[id.index()].life;
+        let mut outgoing = Vec::new();
+        for envelope in envelopes {
+            match envelope {
+                Envelope::Peer { to, message } if to == id => {
+                    let Some(process) = &mut self.nodes[id.index()].process else { return Ok(()) };
+                    if self.faults_on
+                        && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
+                    {
+                        self.reach.count(What::InboxFull);
+                        continue;
+                    }
+                    let roles = process.accept(Arrival::Peer(id, message));
+                    for role in roles.into_iter().flatten() {
+                        self.wake_soon(id, role, NOTICE_US);
+                    }
+                }
+                Envelope::Peer { to, message } => {
+                    self.checker.leaves(id, life, &message)?;
+                    self.reach.sees(&message);
+                    self.hash.add(&message);
+                    if self.wired {
+                        outgoing.push(Outgoing::Peer { to, message });
+                    } else if self.reaches(id, to) {
+                        self.send(|| Event::Arrive {
+                            to,
+                            arrival: Arrival::Peer(id, message.clone()),
+                        });
+                    }
+                }
+                Envelope::Answer { to, answer } => {
+                    let (client, client_life) = who(to);
+                    self.checker.answers(ClientId(client as u64), &answer)?;
+                    self.hash.add(&answer);
+                    if self.wired {
+                        outgoing.push(Outgoing::Answer { to, answer });
+                    } else if !self.out[id.index()] {
+                        self.send(|| Event::Answer {
+                            client,
+                            life: client_life,
+                            from: id,
+                            answer: answer.clone(),
+                        });
+                    }
+                }
+                Envelope::Notice(Notice::Start(membership)) => self.start(id, membership)?,
+                Envelope::Notice(notice) => {
+                    if self.faults_on
+                        && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
+                    {
+                        self.reach.count(What::InboxFull);
+                        continue;
+                    }
+                    let Some(process) = &mut self.nodes[id.index()].process else { return Ok(()) };
+                    if let Some(role) = process.notify(notice) {
+                        self.wake_soon(id, role, NOTICE_US);
+                    }
+                }
+                Envelope::Call { .. } => unreachable!("replicas do not call"),
+            }
+        }
+        if let Some(wire) = &mut self.nodes[id.index()].wire
+            && !outgoing.is_empty()
+        {
+            let frames = wire.send(&outgoing);
+            self.send_frames(id, frames);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! The faults of a run, as they strike, and the end of them.
+
+use super::*;
+
+impl World {
+    pub(super) fn fault_later(&mut self, every_us: u64, fault: Fault) {
+        if every_us > 0 {
+            let wait = self.streams.crashes.u64(every_us / 2..=every_us + every_us / 2);
+            self.queue.add(self.now.plus_us(wait), Event::Fault(fault));
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) -> Step {
+        if !self.faults_on {
+            // What heals goes on; nothing new strikes.
+            return match fault {
+                Fault::Resume(id) => self.resume(id),
+                Fault::Restart(id)
+                    if self.nodes[id.index()].process.is_none() && !self.out[id.index()] =>
+                {
+                    self.begin_life(id)
+                }
+                _ => Ok(()),
+            };
+        }
+        self.hash.add(&fault);
+        let n = self.nodes.len();
+        match fault {
+            Fault::Crash => {
+                let every = self.profile.crash_every_us;
+                let id = match (self.leader, self.streams.crashes.bool()) {
+                    (Some(leader), true) => leader,
+                    _ => ReplicaId(self.streams.crashes.usize(..n) as u8),
+                };
+                if self.nodes[id.index()].process.is_some() {
+                    self.reach.count(What::Crash);
+                    let soon = self.streams.crashes.u64(0..12);
+                    let tear = self.streams.crashes.usize(0..2_000);
+                    let death = self.drawn_death();
+                    match self.nodes[id.index()].store.disk() {
+                        // The power goes in the middle of some write.
+                        Some(disk) if soon > 0 => disk.cut_at(disk.calls() + soon, tear),
+                        _ => {
+                            self.end_life(id, death);
+                            self.flip(id);
+                            self.restart_later(id);
+                        }
+                    }
+                }
+                self.fault_later(every, Fault::Crash);
+            }
+            Fault::Restart(id) => {
+                if self.nodes[id.index()].process.is_none() {
+                    self.reach.count(What::Restart);
+                    self.begin_life(id)?;
+                }
+            }
+            Fault::Pause => {
+                let every = self.profile.pause_every_us;
+                let id = match (self.leader, self.streams.crashes.bool()) {
+                    (Some(leader), true) => leader,
+                    _ => ReplicaId(self.streams.crashes.usize(..n) as u8),
+                };
+                let node = &mut self.nodes[id.index()];
+                if node.process.is_some() && node.paused_until.is_none() {
+                    self.reach.count(What::Pause);
+                    let until = self.now.plus_us(self.streams.crashes.u64(10_000..3_000_000));
+                    node.paused_until = Some(until);
+                    self.queue.add(until, Event::Fault(Fault::Resume(id)));
+                    self.trace(|| format!("replica {id} sleeps until {}", until.0));
+                }
+                self.fault_later(every, Fault::Pause);
+            }
+            Fault::Resume(id) => self.resume(id)?,
+            Fault::Partition => {
+                let every = self.profile.partition_every_us;
+                let kind = PARTITIONS[self.streams.crashes.usize(..PARTITIONS.len())];
+                self.reach.count(What::partition(kind));
+                let leader = self.leader;
+                self.links.impose(kind, leader, &mut self.streams.crashes);
+                self.trace(|| format!("partition {kind:?}, leader {leader:?}"));
+                let lasts = self.streams.crashes.u64(50_000..5_000_000);
+                if kind == Partition::Flap {
+                    self.queue.add(self.now.plus_us(100_000), Event::Fault(Fault::Flap(20)));
+                } else {
+                    self.queue.add(self.now.plus_us(lasts), Event::Fault(Fault::Heal));
+                }
+                self.fault_later(every + lasts, Fault::Partition);
+            }
+            Fault::Heal => {
+                self.links.heal();
+                self.trace(|| "partition heals".into());
+            }
+            Fault::Flap(0) => self.links.heal(),
+            Fault::Flap(left) => {
+                let leader = self.leader;
+                if left % 2 == 0 {
+                    self.links.heal();
+                } else {
+                    self.links.impose(Partition::Flap, leader, &mut self.streams.crashes);
+                }
+                let wait = self.streams.crashes.u64(10_000..300_000);
+                self.queue.add(self.now.plus_us(wait), Event::Fault(Fault::Flap(left - 1)));
+            }
+            Fault::Wipe => {
+                // Once a run, and only where a quorum of whole disks is left.
+                let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
+                let all = self.nodes.iter().all(|node| node.started && !node.flipped);
+                if n >= 3 && all {
+                    self.reach.count(What::Wipe);
+                    self.end_life(id, Death::Killed);
+                    self.wipe(id);
+                    self.restart_later(id);
+                }
+            }
+            Fault::ClientDies => {
+                let every = self.profile.client_every_us;
+                let client = self.streams.crashes.usize(..self.clients.len());
+                self.reach.count(What::ClientDies);
+                self.trace(|| format!("client {client} dies and returns"));
+                self.begin_client(client);
+                self.fault_later(every, Fault::ClientDies);
+            }
+        }
+        Ok(())
+    }
+
+    /// A bit of a dead replica's disk flips, now and then; of f replicas at most, those
+    /// that have lost their disk included.
+    pub(super) fn flip(&mut self, id: ReplicaId) {
+        let rng = &mut self.streams.disk;
+        let hit = rng.u8(0..20) == 0;
+        let (folder, place, bit) = (rng.bool(), rng.u64(..), rng.u32(0..8));
+        let lost = |node: &&Node| node.flipped || self.wiped[node.id.index()];
+        let spent = self.nodes.iter().filter(lost).count() >= (self.nodes.len() - 1) / 2;
+        let all = self.nodes.iter().all(|node| node.started);
+        if !hit || spent || !all || self.nodes.len() < 3 || !self.options.switches.disk {
+            return;
+        }
+        let node = &mut self.nodes[id.index()];
+        let Some(disk) = node.store.disk() else { return };
+        let disk = disk.folder(if folder { "data" } else { "logs" });
+        let files: Vec<_> =
+            disk.durable_files().into_iter().filter(|(_, length)| *length > 0).collect();
+        if let Some((name, length)) = files.get(place as usize % files.len().max(1)) {
+            let byte = (place >> 8) as usize % length;
+            disk.flip_bit(name, byte, bit);
+            node.flipped = true;
+            let name = name.clone();
+            self.trace(|| format!("replica {id}: a bit flips in {name} at {byte}"));
+        }
+    }
+
+    pub(super) fn resume(&mut self, id: ReplicaId) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.paused_until.is_none_or(|until| until > self.now) {
+            return Ok(());
+        }
+        node.paused_until = None;
+        for arrival in std::mem::take(&mut node.backlog) {
+            self.arrive(id, arrival)?;
+        }
+        Ok(())
+    }
+
+    /// The second phase: a quorum is well, the rest may be anything.
+    pub(super) fn stop_faults(&mut self) -> Step {
+        self.faults_on = false;
+        self.calm_since = Some(self.now);
+        self.links.heal();
+        let n = self.nodes.len();
+        let mut ids: Vec<usize> = (0..n).collect();
+        self.streams.crashes.shuffle(&mut ids);
+        // Whoever has lost its disk, or may have, is not of the quorum.
+        ids.sort_by_key(|index| self.wiped[*index] || self.nodes[*index].flipped);
+        // A cluster that has not started yet needs everyone.
+        let strangers = |node: &&Node| !node.started && !self.wiped[node.id.index()];
+        let well = if self.nodes.iter().any(|node| strangers(&node)) { n } else { quorum(n) };
+        for (place, index) in ids.into_iter().enumerate() {
+            let id = ReplicaId(index as u8);
+            if place >= well {
+                match self.streams.crashes.u8(0..3) {
+                    0 => {
+                        self.end_life(id, Death::Killed);
+                        self.out[index] = true;
+                        continue;
+                    }
+                    1 => {
+                        self.out[index] = true;
+                        continue;
+                    }
+                    _ if self.nodes[index].flipped => {
+                        self.out[index] = true;
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            if let Some(disk) = self.nodes[index].store.disk() {
+                disk.heal();
+            }
+            if self.nodes[index].process.is_none() && !self.out[index] {
+                self.begin_life(id)?;
+            }
+            if self.nodes[index].paused_until.is_some() {
+                self.nodes[index].paused_until = Some(self.now);
+                self.queue.add(self.now, Event::Fault(Fault::Resume(id)));
+            }
+        }
+        let out = self.out.clone();
+        self.trace(|| format!("faults stop; out: {out:?}"));
+        for client in 0..self.clients.len() {
+            self.clients[client].farewell = false;
+        }
+        Ok(())
+    }
+
+    /// Whether every line is complete and the well replicas' logs are equal.
+    pub(super) fn is_settled(&self) -> bool {
+        let quiet = self.clients.iter().all(|visitor| visitor.farewell && !visitor.role.is_busy());
+        let len = self.checker.log_len();
+        quiet
+            && self.nodes.iter().filter(|node| !self.out[node.id.index()]).all(|node| {
+                let learner = node.process.as_ref().and_then(|process| process.learner());
+                learner.is_some_and(|learner| learner.applied().0 == len)
+            })
+    }
+
+    pub(super) fn stuck(&self) -> Violation {
+        let busy: Vec<usize> =
+            (0..self.clients.len()).filter(|client| self.clients[*client].role.is_busy()).collect();
+        let applied: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| match node.process.as_ref().and_then(|process| process.learner()) {
+                _ if self.out[node.id.index()] => "out".into(),
+                Some(learner) => learner.applied().to_string(),
+                None => "down".into(),
+            })
+            .collect();
+        let waited = LIVENESS_US / 1_000_000;
+        Violation {
+            what: format!(
+                "I9: not settled {waited} s after the faults stopped: clients {busy:?} wait, \
+                 replicas have applied {applied:?} of {}",
+                self.checker.log_len()
+            ),
+            slot: None,
+        }
+    }
+}
