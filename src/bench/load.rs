@@ -41,6 +41,9 @@ const TIMERS: Duration = Duration::from_millis(20);
 /// all its loops: it is asked to stop now and then.
 const PACE: Duration = Duration::from_millis(5);
 
+/// The shortest.
+const PAUSE: Duration = Duration::from_micros(20);
+
 /// What a load is made of.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
@@ -243,7 +246,8 @@ fn tick(common: &Common, connections: &[Arc<Mutex<Connection>>]) {
                 sleep = sleep.min(due);
             }
         }
-        thread::sleep(sleep);
+        // Never without a pause: the network threads want the same locks.
+        thread::sleep(sleep.max(PAUSE));
     }
 }
 
@@ -388,6 +392,10 @@ impl Connection {
             }
         }
         self.finish(now_ns);
+        if self.idle.is_empty() || self.left == 0 {
+            // Whatever is due goes out when an answer comes.
+            return None;
+        }
         self.pace.as_ref().map(|pace| Duration::from_nanos(pace.due_ns().saturating_sub(now_ns)))
     }
 
