@@ -248,7 +248,10 @@ impl SimDisk {
     /// If there is no such file, or it is not that long.
     pub fn flip_bit(&self, name: &str, byte: usize, bit: u32) {
         let mut state = self.state();
-        let inode = state.folders[&self.folder].cache[name];
+        // A name may have gone from the cache and not yet from the disk.
+        let folder = &state.folders[&self.folder];
+        let held = folder.cache.get(name).or_else(|| folder.durable.get(name));
+        let inode = *held.expect("there is such a file");
         let file = state.inodes.get_mut(&inode).expect("a name's file exists");
         for contents in [&mut file.cache, &mut file.durable] {
             if let Some(byte) = contents.get_mut(byte) {
