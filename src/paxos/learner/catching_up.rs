@@ -19,6 +19,9 @@ impl Learner {
             self.fetching = None;
             return;
         }
+        if self.behind_since.is_none() && self.fetching.is_none() {
+            self.source = self.source_beside_the_leader();
+        }
         let since = *self.behind_since.get_or_insert(now);
         let from = match &self.fetching {
             Some(fetching) if now < fetching.deadline => return,
@@ -36,6 +39,19 @@ impl Learner {
         out.send(peer, Message::Learner(ToLearner::Fetch { first, upto }));
         let deadline = now.plus_us(FETCH_RETRY_US);
         self.fetching = Some(Fetching { upto, room: ANSWER_BYTES_MAX, deadline });
+    }
+
+    /// Whom to ask first: the leader has other things to do, if somebody else can help.
+    fn source_beside_the_leader(&self) -> usize {
+        let leader = self.leader.map(|ballot| ballot.owner(self.settings.n).index());
+        let first = self.settings.id.index() + 1;
+        match self.peer_ahead(first) {
+            Some(peer) if Some(peer.index()) == leader => {
+                self.peer_ahead(peer.index() + 1).map_or(first, ReplicaId::index)
+            }
+            Some(peer) => peer.index(),
+            None => first,
+        }
     }
 
     /// The first peer, counted round from index `from`, that has applied more than
