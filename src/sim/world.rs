@@ -415,7 +415,9 @@ impl World {
             Event::Frame { client, life, bytes } => self.frame_to_client(client, life, &bytes),
             Event::Missing { node, life } => self.ask_for_fragments(node, life),
             Event::ClientTimer { client, life } => {
-                if self.clients[client].life == life {
+                if self.clients[client].life == life
+                    && self.clients[client].timer_at == Some(self.now)
+                {
                     self.clients[client].timer_at = None;
                     self.turn_client(client, None)?;
                 }

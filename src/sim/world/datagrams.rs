@@ -64,6 +64,7 @@ impl World {
         let node = &mut self.nodes[id.index()];
         if node.life == life
             && let Some(wire) = &mut node.wire
+            && wire.timer_at == Some(self.now)
         {
             wire.timer_at = None;
             let frames = wire.poll(self.now);

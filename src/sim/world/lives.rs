@@ -188,18 +188,25 @@ impl World {
         if node.life != life {
             return Ok(());
         }
-        if let Some(until) = node.paused_until {
+        let paused_until = node.paused_until;
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let Some((woken, timer_at)) = process.marks(role) else { return Ok(()) };
+        if timer && *timer_at != Some(self.now) {
+            // An earlier one has taken its place.
+            return Ok(());
+        }
+        if let Some(until) = paused_until {
             // After whatever has arrived meanwhile.
+            let at = until.plus_us(1);
             let event = if timer {
+                *timer_at = Some(at);
                 Event::Timer { node: id, life, role }
             } else {
                 Event::Wake { node: id, life, role }
             };
-            self.queue.add(until.plus_us(1), event);
+            self.queue.add(at, event);
             return Ok(());
         }
-        let Some(process) = &mut node.process else { return Ok(()) };
-        let Some((woken, timer_at)) = process.marks(role) else { return Ok(()) };
         if timer {
             *timer_at = None;
         } else {
