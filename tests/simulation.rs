@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// How many seeds every test run sweeps: about a minute on two cores with assertions on.
-const SEEDS: u64 = 6_000;
+const SEEDS: u64 = 10_000;
 
 /// How many seeds of each partial partition.
 const PARTITION_SEEDS: u64 = 500;
