@@ -1,7 +1,8 @@
 //! Real processes on loopback: the eight scenarios through the driver, and clusters
 //! made by hand from the programs that users start. The chat logs are judged by code
-//! of this file alone.
+//! of this folder alone.
 
+mod load;
 mod restart;
 mod support;
 

@@ -1,129 +1,16 @@
 //! Replicas that die and come back, one by one, many, and all at once.
 //!
-//! Clients send without pause meanwhile. Afterwards the chat logs must be equal, every
-//! line that was called complete must stand exactly once, where the client was told, in
-//! the order sent, and nothing may stand that was not sent.
+//! Clients send without pause meanwhile, and the chat logs are judged afterwards
+//! (`load`).
 
+use crate::load::*;
 use crate::support::*;
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the killing goes on, in seconds, unless this variable says otherwise.
 const CHAOS_SECONDS: &str = "CHAOS_SECONDS";
 const CHAOS_SECONDS_DEFAULT: u64 = 20;
-
-/// How many clients send at once.
-const CLIENTS: u64 = 4;
-
-/// A completed line, as a client saw it.
-struct Completed {
-    client: u64,
-    seq: u64,
-    slot: usize,
-}
-
-/// Clients that send one line after the other until they are told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    completed: Receiver<Completed>,
-    clients: Vec<thread::JoinHandle<ExitStatus>>,
-}
-
-impl Load {
-    fn begin(place: &Place, options: &[&str]) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (to, completed) = channel();
-        let clients = (0..CLIENTS)
-            .map(|client| {
-                let mut command = place.client(&["--client_id", &client.to_string()]);
-                command.args(options).args(["--timeout", "60"]);
-                command.stdin(Stdio::piped()).stdout(Stdio::piped());
-                let mut child = Guard(command.spawn().expect("the client starts"));
-                let (to, stop) = (to.clone(), Arc::clone(&stop));
-                thread::spawn(move || {
-                    let mut stdin = child.0.stdin.take().expect("a pipe");
-                    let mut lines = BufReader::new(child.0.stdout.take().expect("a pipe")).lines();
-                    for number in 0u64.. {
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        if writeln!(stdin, "line {number} of {client}").is_err() {
-                            break;
-                        }
-                        let Some(Ok(line)) = lines.next() else { break };
-                        let fields: Vec<u64> =
-                            line.split(' ').map(|field| field.parse().expect("a number")).collect();
-                        assert_eq!(fields[..2], [client, number], "{line:?}");
-                        let slot = fields[2] as usize;
-                        let _ = to.send(Completed { client, seq: number, slot });
-                    }
-                    drop(stdin);
-                    child.0.wait().expect("it ends")
-                })
-            })
-            .collect();
-        Load { stop, completed, clients }
-    }
-
-    /// Waits for the next completed line.
-    #[track_caller]
-    fn next(&self) -> Completed {
-        self.completed.recv_timeout(3 * PATIENCE).expect("lines are completed again")
-    }
-
-    /// Waits until `count` more lines are complete; all of them.
-    #[track_caller]
-    fn more(&self, count: usize) -> Vec<Completed> {
-        (0..count).map(|_| self.next()).collect()
-    }
-
-    /// Ends the clients; all lines that were completed meanwhile.
-    #[track_caller]
-    fn end(self) -> Vec<Completed> {
-        self.stop.store(true, Ordering::Relaxed);
-        for client in self.clients {
-            assert_eq!(client.join().expect("the client's thread").code(), Some(0));
-        }
-        self.completed.try_iter().collect()
-    }
-}
-
-/// Judges the chat logs of a quiet cluster.
-#[track_caller]
-fn judge(place: &Place, completed: &[Completed]) {
-    let last = completed.iter().map(|line| line.slot).max().expect("something was completed");
-    let ids: Vec<usize> = (0..place.n()).collect();
-    let logs = until("equal logs with all that was completed", || {
-        let logs: Vec<String> = ids.iter().map(|id| place.log(*id)).collect();
-        let same = logs.iter().all(|log| *log == logs[0]);
-        (same && logs[0].lines().count() > last).then_some(logs)
-    });
-    let lines = parse(&logs[0]);
-    let mut next: BTreeMap<u64, u64> = BTreeMap::new();
-    for (client, seq, message) in lines.iter().flatten() {
-        let expected = next.entry(*client).or_default();
-        assert_eq!(seq, expected, "client {client}: each line once, in order");
-        *expected += 1;
-        assert_eq!(*message, format!("line {seq} of {client}"), "as it was sent");
-    }
-    for line in completed {
-        let stands = lines[line.slot].as_ref().map(|(client, seq, _)| (*client, *seq));
-        assert_eq!(stands, Some((line.client, line.seq)), "slot {}", line.slot);
-    }
-}
-
-fn restarted(place: &Place, id: usize, options: &[&str]) -> Replica {
-    let mut replica = place.replica_with(id, options);
-    replica.process.wait_for("warm-up complete");
-    replica
-}
 
 #[test]
 fn a_minority_that_is_killed_again_and_again_loses_nothing() {
@@ -140,7 +27,7 @@ fn a_minority_that_is_killed_again_and_again_loses_nothing() {
         let id = draw.usize(..place.n());
         cluster[id].take().expect("it runs").kill();
         completed.extend(load.more(draw.usize(1..60)));
-        cluster[id] = Some(restarted(&place, id, &loss));
+        cluster[id] = Some(place.restarted(id, &loss));
         completed.extend(load.more(draw.usize(1..60)));
     }
     completed.extend(load.end());
@@ -157,11 +44,11 @@ fn a_cluster_that_is_killed_all_at_once_goes_on_where_it_was() {
         completed.extend(load.more(100));
         cluster.drain(..).for_each(Replica::kill);
         // One stays away: a quorum is enough to go on.
-        cluster = (0..2).map(|id| restarted(&place, id, &[])).collect();
+        cluster = (0..2).map(|id| place.restarted(id, &[])).collect();
         let back = Instant::now();
         completed.push(load.next());
         assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
-        cluster.push(restarted(&place, 2, &[]));
+        cluster.push(place.restarted(2, &[]));
     }
     completed.extend(load.end());
     judge(&place, &completed);
@@ -174,7 +61,7 @@ fn a_replica_that_comes_back_votes() {
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"one\n")), [(7, 0, 0)]);
     cluster.pop().expect("replica 2").kill();
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"two\n")), [(7, 1, 1)]);
-    let _back = restarted(&place, 2, &[]);
+    let _back = place.restarted(2, &[]);
     // Without its vote there is no quorum now.
     cluster.pop().expect("replica 1").kill();
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"three\n")), [(7, 2, 2)]);
@@ -247,7 +134,7 @@ fn a_chat_log_that_is_gone_is_never_begun_again_at_slot_0() {
     let mut last = cluster.pop().expect("replica 2");
     last.process.signal("-TERM");
     assert_eq!(last.process.end().0.code(), Some(0));
-    let mut last = restarted(&place, 2, &[]);
+    let mut last = place.restarted(2, &[]);
     last.process.signal("-TERM");
     assert_eq!(last.process.end().0.code(), Some(0));
     fs::remove_file(place.logs().join("learner2.txt")).expect("it is deleted");

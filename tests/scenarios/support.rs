@@ -79,6 +79,13 @@ impl Place {
         replicas
     }
 
+    /// A replica that has been here before.
+    pub(crate) fn restarted(&self, id: usize, options: &[&str]) -> Replica {
+        let mut replica = self.replica_with(id, options);
+        replica.process.wait_for("warm-up complete");
+        replica
+    }
+
     pub(crate) fn client(&self, args: &[&str]) -> Command {
         let mut command = self.program(env!("CARGO_BIN_EXE_client"));
         command.args(["--timeout", "15"]).args(args);

@@ -1,0 +1,114 @@
+//! Clients that send without pause, and the judgement of what became of their lines.
+//!
+//! Afterwards the chat logs must be equal, every line that was called complete must
+//! stand exactly once, where the client was told, in the order sent, and nothing may
+//! stand that was not sent.
+
+use crate::support::*;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// How many clients send at once.
+const CLIENTS: u64 = 4;
+
+/// A completed line, as a client saw it.
+pub(crate) struct Completed {
+    pub(crate) client: u64,
+    pub(crate) seq: u64,
+    pub(crate) slot: usize,
+}
+
+/// Clients that send one line after the other until they are told to stop.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    completed: Receiver<Completed>,
+    clients: Vec<thread::JoinHandle<ExitStatus>>,
+}
+
+impl Load {
+    pub(crate) fn begin(place: &Place, options: &[&str]) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (to, completed) = channel();
+        let clients = (0..CLIENTS)
+            .map(|client| {
+                let mut command = place.client(&["--client_id", &client.to_string()]);
+                command.args(options).args(["--timeout", "60"]);
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+                let mut child = Guard(command.spawn().expect("the client starts"));
+                let (to, stop) = (to.clone(), Arc::clone(&stop));
+                thread::spawn(move || {
+                    let mut stdin = child.0.stdin.take().expect("a pipe");
+                    let mut lines = BufReader::new(child.0.stdout.take().expect("a pipe")).lines();
+                    for number in 0u64.. {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        if writeln!(stdin, "line {number} of {client}").is_err() {
+                            break;
+                        }
+                        let Some(Ok(line)) = lines.next() else { break };
+                        let fields: Vec<u64> =
+                            line.split(' ').map(|field| field.parse().expect("a number")).collect();
+                        assert_eq!(fields[..2], [client, number], "{line:?}");
+                        let slot = fields[2] as usize;
+                        let _ = to.send(Completed { client, seq: number, slot });
+                    }
+                    drop(stdin);
+                    child.0.wait().expect("it ends")
+                })
+            })
+            .collect();
+        Load { stop, completed, clients }
+    }
+
+    /// Waits for the next completed line.
+    #[track_caller]
+    pub(crate) fn next(&self) -> Completed {
+        self.completed.recv_timeout(3 * PATIENCE).expect("lines are completed again")
+    }
+
+    /// Waits until `count` more lines are complete; all of them.
+    #[track_caller]
+    pub(crate) fn more(&self, count: usize) -> Vec<Completed> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    /// Ends the clients; all lines that were completed meanwhile.
+    #[track_caller]
+    pub(crate) fn end(self) -> Vec<Completed> {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            assert_eq!(client.join().expect("the client's thread").code(), Some(0));
+        }
+        self.completed.try_iter().collect()
+    }
+}
+
+/// Judges the chat logs of a quiet cluster.
+#[track_caller]
+pub(crate) fn judge(place: &Place, completed: &[Completed]) {
+    let last = completed.iter().map(|line| line.slot).max().expect("something was completed");
+    let ids: Vec<usize> = (0..place.n()).collect();
+    let logs = until("equal logs with all that was completed", || {
+        let logs: Vec<String> = ids.iter().map(|id| place.log(*id)).collect();
+        let same = logs.iter().all(|log| *log == logs[0]);
+        (same && logs[0].lines().count() > last).then_some(logs)
+    });
+    let lines = parse(&logs[0]);
+    let mut next: BTreeMap<u64, u64> = BTreeMap::new();
+    for (client, seq, message) in lines.iter().flatten() {
+        let expected = next.entry(*client).or_default();
+        assert_eq!(seq, expected, "client {client}: each line once, in order");
+        *expected += 1;
+        assert_eq!(*message, format!("line {seq} of {client}"), "as it was sent");
+    }
+    for line in completed {
+        let stands = lines[line.slot].as_ref().map(|(client, seq, _)| (*client, *seq));
+        assert_eq!(stands, Some((line.client, line.seq)), "slot {}", line.slot);
+    }
+}
