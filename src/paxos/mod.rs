@@ -302,6 +302,19 @@ pub trait Storage<R> {
         let _ = (first, upto, bytes);
         Ok(Vec::new())
     }
+
+    /// Takes leave of it, at a clean end: everything appended is on the disk then,
+    /// also what [`Storage::sync`] does not wait for.
+    ///
+    /// # Errors
+    ///
+    /// When that is not certain; the end was no clean one then.
+    fn close(self) -> io::Result<()>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
 }
 
 /// For roles that have nothing to remember.

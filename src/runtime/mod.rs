@@ -20,6 +20,10 @@
 //! - [`durable`]: what a replica finds on its disk when it starts.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process.
 //!
+//! At a clean end the main thread stops the roles, and waits until what they have
+//! written is on the disk (see [`replica`]). Anything else that ends the process is to
+//! storage like a kill.
+//!
 //! No thread ever waits to send into a role's channel: a full one is a lost message,
 //! counted, and asked for again by whoever misses it. So nothing can deadlock.
 

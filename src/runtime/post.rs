@@ -27,6 +27,16 @@ pub struct Links {
     replica: Sender<Vec<replica::Input>>,
 }
 
+impl Links {
+    /// Wakes acceptor, proposer and learner, so that each asks whether it should go
+    /// on. Whose inbox is full is awake.
+    pub fn wake(&self) {
+        let _ = self.acceptor.try_send(Vec::new());
+        let _ = self.proposer.try_send(Vec::new());
+        let _ = self.learner.try_send(Vec::new());
+    }
+}
+
 /// The other ends.
 #[derive(Debug)]
 pub struct Inboxes {

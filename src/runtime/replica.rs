@@ -4,6 +4,11 @@
 //! signals, and tells the other threads whom the cluster consists of. They exist
 //! from the beginning and wait for that; until then the network passes on nothing
 //! but warm-up.
+//!
+//! **A clean end** (a signal, the parent's death): the role threads finish the burst
+//! that they are in, close their storage, so that all of it is on the disk, and say
+//! so; only then does the data directory note that it was left cleanly. Who takes too
+//! long is not waited for, and the end is not noted: it is then no better than a kill.
 
 use super::durable::{Durable, StartError};
 use super::post::{Inboxes, Links, Post, Router, channels};
@@ -24,13 +29,20 @@ use crate::seed::derive_seed;
 use crate::storage::Durability;
 use crate::storage::memory::Volatile;
 use crate::types::{BootId, ReplicaId, Slot};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// How many slots are applied between two checkpoints.
 const CHECKPOINT_SLOTS: u64 = 4_096;
+
+/// How long the role threads may take to close their storage. Less than the driver
+/// waits before it kills.
+const CLOSING_MAX: Duration = Duration::from_secs(4);
 
 /// What a user may say about one replica.
 #[derive(Debug, Clone)]
@@ -71,6 +83,17 @@ struct Shared<'a> {
     clock: Clock,
     seed: u64,
     crash_after_accepts: Option<u32>,
+    /// Set once the process is about to end.
+    stopping: Arc<AtomicBool>,
+}
+
+/// A role's thread, as the main thread sees it.
+struct Running {
+    name: &'static str,
+    /// Begins the role. Dropped before that, there is nothing to run.
+    start: Sender<Membership>,
+    /// Hears once the role's storage is closed.
+    closed: Receiver<()>,
 }
 
 impl Shared<'_> {
@@ -87,37 +110,82 @@ impl Shared<'_> {
         fastrand::Rng::with_seed(derive_seed(self.seed, &format!("{name} draws")))
     }
 
-    /// Starts a thread that waits for the membership and then runs a role on it.
+    /// Starts a thread that waits for the membership, runs a role until the process is
+    /// about to end, and closes its storage.
     fn spawn<R, S>(
         &self,
         name: &'static str,
         inbox: Receiver<Vec<R::Input>>,
-        build: impl FnOnce(Membership, Clock, u64) -> (R, S) + Send + 'static,
-    ) -> io::Result<Sender<Membership>>
+        storage: S,
+        build: impl FnOnce(Membership, Clock, u64) -> R + Send + 'static,
+    ) -> io::Result<Running>
     where
         R: Role,
         R::Input: Send + 'static,
-        S: Storage<R::Record>,
+        S: Storage<R::Record> + Send + 'static,
     {
         let (start, started) = bounded::<Membership>(1);
+        let (closing, closed) = bounded(1);
         let (mut post, mut rng, clock) = (self.post(name), self.rng(name), self.clock);
-        let id = self.settings.id;
-        thread::Builder::new().name(name.into()).spawn(move || {
-            let Ok(membership) = started.recv() else { return };
-            let (role, storage) = build(membership, clock, rng.u64(..));
+        let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
+        let run = move || {
+            // A role that never begins may still have inherited what is not on the disk.
+            let Ok(membership) = started.recv() else { return storage.close() };
+            let role = build(membership, clock, rng.u64(..));
             let mut thread = RoleThread { role, storage, inbox, clock, rng, sleep_max: None };
-            let run = thread.run(
+            thread.run(
                 |envelopes| {
                     post.dispatch(envelopes);
                 },
-                |_| Flow::Continue,
-            );
-            if let Err(error) = run {
+                |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
+            )?;
+            thread.storage.close()
+        };
+        thread::Builder::new().name(name.into()).spawn(move || {
+            if let Err(error) = run() {
                 fail(format!("replica {id}: {name}: {error}"));
             }
+            let _ = closing.send(());
         })?;
-        Ok(start)
+        Ok(Running { name, start, closed })
     }
+}
+
+/// Ends the role threads, each after the burst that it is in.
+///
+/// # Errors
+///
+/// The name of one whose storage is not closed in time.
+fn end(
+    threads: impl IntoIterator<Item = Running>,
+    stopping: &AtomicBool,
+    links: &Links,
+) -> Result<(), &'static str> {
+    stopping.store(true, Ordering::SeqCst);
+    // Those that have not begun end when nobody can begin them.
+    let closed = threads.into_iter().map(|Running { name, closed, .. }| (name, closed));
+    let closed: Vec<_> = closed.collect();
+    wait_for_all(&closed, || links.wake(), CLOSING_MAX)
+}
+
+/// Waits until all of these have spoken, and wakes them again and again meanwhile.
+fn wait_for_all(
+    closed: &[(&'static str, Receiver<()>)],
+    wake: impl Fn(),
+    limit: Duration,
+) -> Result<(), &'static str> {
+    let end = Instant::now() + limit;
+    for (name, closed) in closed {
+        loop {
+            wake();
+            match closed.recv_timeout(LOOK.min(end.saturating_duration_since(Instant::now()))) {
+                Ok(()) => break,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
+                Err(_) => return Err(name),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Runs one replica until a signal ends it.
@@ -183,23 +251,21 @@ fn start(
         clock: Clock::start(),
         seed: options.seed,
         crash_after_accepts: options.crash_after_accepts,
+        stopping: Arc::default(),
     };
     let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
-    let to_acceptor = match log {
-        Some(log) => shared.spawn("acceptor", acceptor, move |membership, _, _| {
-            (Acceptor::new(settings, membership, state), log)
-        })?,
-        None => shared.spawn("acceptor", acceptor, move |membership, _, _| {
-            (Acceptor::new(settings, membership, state), Volatile)
-        })?,
+    let build = move |membership, _, _| Acceptor::new(settings, membership, state);
+    let acceptor = match log {
+        Some(log) => shared.spawn("acceptor", acceptor, log, build)?,
+        None => shared.spawn("acceptor", acceptor, Volatile, build)?,
     };
-    let starts = [
-        to_acceptor,
-        shared.spawn("proposer", proposer, move |membership, clock, draw| {
-            (Proposer::new(settings, membership, clock.now(), draw), NoStorage)
+    let threads = [
+        acceptor,
+        shared.spawn("proposer", proposer, NoStorage, move |membership, clock, draw| {
+            Proposer::new(settings, membership, clock.now(), draw)
         })?,
-        shared.spawn("learner", learner, move |membership, _, _| {
-            (Learner::new(settings, membership, checkpoint), chat_log)
+        shared.spawn("learner", learner, chat_log, move |membership, _, _| {
+            Learner::new(settings, membership, checkpoint)
         })?,
     ];
     let mut post = shared.post("replica");
@@ -215,7 +281,8 @@ fn start(
         sleep_max: Some(LOOK),
     };
     let counters = network.counters();
-    let router = Router::new(shared.links.clone(), network.counters());
+    let Shared { links, stopping, .. } = shared;
+    let router = Router::new(links.clone(), network.counters());
     thread::Builder::new().name("network".into()).spawn(move || {
         if let Err(error) = network.run(router) {
             fail(format!("replica {id}: network: {error}"));
@@ -234,14 +301,50 @@ fn start(
                      again, restart the whole cluster)"
                 );
             }
-            for start in &starts {
+            for Running { start, .. } in &threads {
                 // A thread that is gone has ended the process already.
                 let _ = start.send(membership.clone());
             }
         },
         |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
     )?;
+    match end(threads, &stopping, &links) {
+        Ok(()) => thread.storage.end()?,
+        Err(name) => log::warn!(
+            "replica {id}: ends without its {name}, which takes longer than {} s to write what is \
+             left: no clean end",
+            CLOSING_MAX.as_secs()
+        ),
+    }
     log::info!("replica {id}: ends");
     log::debug!("replica {id}: {counters}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn who_does_not_come_back_is_named_and_not_waited_for() {
+        let (first, second) = (bounded(1), bounded::<()>(1));
+        first.0.send(()).unwrap();
+        let closed = [("first", first.1), ("second", second.1)];
+        assert_eq!(wait_for_all(&closed, || {}, Duration::ZERO), Err("second"));
+    }
+
+    #[test]
+    fn one_who_misses_a_call_is_called_again() {
+        let (closing, closed) = bounded(1);
+        let calls = Cell::new(0);
+        let wake = || {
+            calls.set(calls.get() + 1);
+            if calls.get() == 3 {
+                closing.send(()).unwrap();
+            }
+        };
+        assert_eq!(wait_for_all(&[("deaf", closed)], wake, CLOSING_MAX), Ok(()));
+        assert_eq!(calls.get(), 3);
+    }
 }

@@ -6,8 +6,8 @@
 //! - the directory's random id, durable before the first datagram leaves;
 //! - the replica's id and how many replicas there are;
 //! - the *started record*: the directories that the cluster consists of;
-//! - the durability it last ran under, the host's boot id at that time, and whether
-//!   that run ended cleanly.
+//! - the durability it last ran under, the host's boot id at that time, and, under
+//!   `os`, whether that run ended cleanly.
 //!
 //! A directory without that file is not made yet, whatever else lies in it. A file
 //! `lock` is locked for as long as the directory is in use.
@@ -242,12 +242,17 @@ impl<D: Disk> DataDir<D> {
     }
 
     /// Notes that everything is on the disk and nothing more will be written: only
-    /// then is a run under `os` worth something after the host has started anew.
+    /// then is a run under `os` worth something after the host has started anew. What
+    /// ran under `sync` needs no such note, and under `none` there is nothing to keep.
+    /// It holds until the directory is opened again.
     ///
     /// # Errors
     ///
     /// When that is not certain.
     pub fn end(mut self) -> io::Result<()> {
+        if self.identity.durability != Durability::Os {
+            return Ok(());
+        }
         self.identity.clean = true;
         self.unsaved = true;
         self.save()
@@ -431,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_clean_end_counts_once() {
-        let disk = disk(1);
+        let mut disk = disk(1);
         let under_os = |boot: &str| Purpose {
             durability: Durability::Os,
             host_boot: boot.into(),
@@ -440,7 +445,12 @@ mod tests {
         let (mut dir, _) = DataDir::open(disk.clone(), under_os("one")).unwrap();
         start(&mut dir).unwrap();
         dir.end().unwrap();
-        drop(DataDir::open(disk.clone(), under_os("two")).unwrap());
+        disk.power_cut(Survival::Nothing);
+        let (dir, found) = DataDir::open(disk.clone(), under_os("two")).unwrap();
+        assert_eq!(found, Found::Member(members()));
+        drop(dir);
+        // It is forgotten, durably, before anything is done with the directory.
+        disk.power_cut(Survival::Nothing);
         let (_, found) = DataDir::open(disk.clone(), under_os("three")).unwrap();
         assert_eq!(found, Found::Wiped(Why::HostRestarted));
     }

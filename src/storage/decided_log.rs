@@ -18,7 +18,8 @@
 //!
 //! Between checkpoints the files are only written, one call a burst and file, never
 //! synced: what is decided is safe in the acceptors. A checkpoint syncs the three,
-//! and then replaces the checkpoint file; only then may acceptors forget. A restart
+//! and then replaces the checkpoint file; only then may acceptors forget. (Under
+//! `--durability os` nothing waits for the disk before the log is closed.) A restart
 //! goes on from the checkpoint: slots above it that are still whole are applied anew,
 //! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
 //! further down than the last entries, so it takes the same time however long the
@@ -171,6 +172,9 @@ impl<D: Disk> DecidedLog<D> {
             log.text.file.sync()?;
             log.journal.file.sync()?;
             log.asides.file.sync()?;
+        }
+        if durability != Durability::None {
+            // The chat log has its name for good.
             log_dir.sync_dir()?;
         }
         log.save(&Checkpoint::default())?;
@@ -447,10 +451,14 @@ fn move_aside<D: Disk>(disk: &D, name: &str) -> io::Result<Option<String>> {
     unreachable!("some number is free")
 }
 
+fn already_failed() -> io::Error {
+    io::Error::other("an earlier call to the decided log has failed")
+}
+
 impl<D: Disk> Storage<Record> for DecidedLog<D> {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         if self.failed {
-            return Err(io::Error::other("an earlier call to the decided log has failed"));
+            return Err(already_failed());
         }
         self.failed = true;
         self.append_burst(records)?;
@@ -462,6 +470,21 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
     /// checkpoint; the rest is safe in the acceptors.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn close(self) -> io::Result<()> {
+        if self.failed {
+            return Err(already_failed());
+        }
+        if self.durability == Durability::None {
+            return Ok(());
+        }
+        self.text.file.sync()?;
+        self.journal.file.sync()?;
+        self.asides.file.sync()?;
+        let gone = || io::Error::other(format!("{} has gone", self.data.describe(CHECKPOINT)));
+        self.data.open(CHECKPOINT)?.ok_or_else(gone)?.sync()?;
+        self.data.sync_dir()
     }
 
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {

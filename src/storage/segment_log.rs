@@ -68,7 +68,7 @@ pub struct Options {
     /// How long a segment is; a burst that is longer gets one of its own length.
     pub segment_bytes: u64,
     /// Whether a sync waits for the disk. Otherwise what is written survives a killed
-    /// process, but not a power cut.
+    /// process, and a power cut only once the log has been closed.
     pub waits: bool,
 }
 
@@ -447,5 +447,22 @@ impl<D: Disk> Storage<Record> for SegmentLog<D> {
 
     fn sync(&mut self) -> io::Result<()> {
         self.guarded(Self::flush)
+    }
+
+    /// What was not waited for may be in any segment, written by this life or, if that
+    /// was killed, by one before.
+    fn close(mut self) -> io::Result<()> {
+        self.guarded(|log| {
+            log.flush()?;
+            if log.options.waits {
+                return Ok(());
+            }
+            for segment in &log.segments {
+                let name = name(segment.number);
+                let gone = || io::Error::other(format!("{} has gone", log.disk.describe(&name)));
+                log.disk.open(&name)?.ok_or_else(gone)?.sync()?;
+            }
+            log.disk.sync_dir()
+        })
     }
 }

@@ -374,6 +374,51 @@ fn a_killed_process_loses_nothing_even_without_waiting_for_the_disk() {
 }
 
 #[test]
+fn a_power_cut_after_the_log_was_closed_loses_nothing_even_without_waiting_for_the_disk() {
+    let lazy = Options { waits: false, ..SMALL };
+    let mut lost = 0;
+    for seed in 0..40 {
+        let mut lives = Lives::begin(seed, lazy);
+        for life in 0..3 {
+            for _ in 0..lives.rng.u32(..100) {
+                assert!(lives.commit());
+            }
+            let before = lives.acknowledged.clone();
+            if life < 2 {
+                // Killed: what it wrote is in the page cache, and the next life's to sync.
+                lives.disk.crash_process();
+                lives.open(lazy).unwrap();
+                assert_eq!(lives.acknowledged, before);
+            }
+        }
+        let mut fork = lives.fork();
+        fork.disk.power_cut(Survival::Nothing);
+        lost += u32::from(fork.open(lazy).is_err());
+        lives.log.take().unwrap().close().unwrap();
+        lives.disk.power_cut(Survival::Nothing);
+        lives.open(lazy).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+    assert!(lost > 20, "without that, {lost} of 40 lose something");
+}
+
+#[test]
+fn a_log_whose_last_sync_fails_is_not_closed_well() {
+    let lazy = Options { waits: false, ..SMALL };
+    let mut lives = Lives::begin(2, lazy);
+    while lives.log.as_ref().unwrap().segments() < 3 {
+        assert!(lives.commit());
+    }
+    for call in 0..4 {
+        let mut fork = lives.fork();
+        fork.disk.crash_process();
+        fork.open(lazy).unwrap();
+        fork.disk.fail_at(fork.disk.calls() + call, Fault::Device);
+        // Three segments and their names.
+        assert!(fork.log.take().unwrap().close().is_err(), "call {call}");
+    }
+}
+
+#[test]
 fn one_burst_is_one_write_and_one_sync() {
     let mut lives = Lives::begin(5, Options::default());
     let (calls, syncs) = (lives.disk.calls(), lives.disk.syncs());

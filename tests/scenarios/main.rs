@@ -2,6 +2,7 @@
 //! made by hand from the programs that users start. The chat logs are judged by code
 //! of this folder alone.
 
+mod clean_end;
 mod load;
 mod restart;
 mod support;
