@@ -105,6 +105,7 @@ fn main() {
             "--election_ms {election}: shorter than two heartbeats (--heartbeat_ms {heartbeat})"
         ));
     }
+    let data_option = if options.data_dir.is_some() { "--data_dir" } else { "--log_dir" };
     let own = || options.log_dir.join(format!("replica{id}"));
     let data_dir = options.data_dir.unwrap_or_else(own);
     let data_dir_named = data_dir.display().to_string();
@@ -126,7 +127,7 @@ fn main() {
     match ran {
         Ok(()) => exit(0),
         Err(StartError::LogDir(error)) => usage_error(format!("--log_dir {}", cause(&error))),
-        Err(StartError::DataDir(error)) => usage_error(format!("--data_dir {}", cause(&error))),
+        Err(StartError::DataDir(error)) => usage_error(format!("{data_option} {}", cause(&error))),
         Err(StartError::Foreign(refused)) => {
             usage_error(format!("--data_dir {data_dir_named}: {refused}"))
         }

@@ -21,16 +21,30 @@ use std::io;
 /// Why a replica could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The log directory cannot be used; what the operating system says.
+    /// The log directory cannot be made or written; what the operating system says.
     LogDir(io::Error),
-    /// The data directory cannot be made; what the operating system says.
+    /// The data directory cannot be made or written; what the operating system says.
     DataDir(io::Error),
     /// The data directory is somebody else's.
     Foreign(Refused),
     /// What the data directory remembers cannot be used.
     Unusable(OpenError),
-    /// Anything else.
+    /// Anything else, a full disk too.
     Other(io::Error),
+}
+
+/// Whether this directory is not for writing; whoever chose it must choose another.
+fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// What keeps a directory from being made or opened: the choice of it is wrong, unless
+/// there is no room.
+fn unusable_as(error: io::Error, chosen: fn(io::Error) -> StartError) -> StartError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StartError::Other(error),
+        _ => chosen(error),
+    }
 }
 
 /// A replica's durable state, opened.
@@ -51,8 +65,12 @@ impl Durable {
     pub(super) fn open(options: &ReplicaOptions) -> Result<Durable, StartError> {
         let other = StartError::Other;
         let ReplicaOptions { id, durability, .. } = *options;
-        let log_dir = RealDisk::open(&options.log_dir).map_err(StartError::LogDir)?;
-        let data = || RealDisk::open(&options.data_dir).map_err(StartError::DataDir);
+        let log_dir = RealDisk::open(&options.log_dir)
+            .map_err(|error| unusable_as(error, StartError::LogDir))?;
+        let data = || {
+            RealDisk::open(&options.data_dir)
+                .map_err(|error| unusable_as(error, StartError::DataDir))
+        };
         let purpose = Purpose {
             replica: id,
             n: options.config.n(),
@@ -61,6 +79,9 @@ impl Durable {
             drawn: DirectoryId(entropy().map_err(other)?),
         };
         let (dir, found) = DataDir::open(data()?, purpose).map_err(|refused| match refused {
+            Refused::Unusable(OpenError::Io(error)) if is_unwritable(&error) => {
+                StartError::DataDir(error)
+            }
             Refused::Unusable(error) => StartError::Unusable(error),
             Refused::InUse { .. } => StartError::Other(io::Error::other(refused.to_string())),
             Refused::Foreign { .. } => StartError::Foreign(refused),
@@ -77,10 +98,11 @@ impl Durable {
                 Durability::None => None,
                 _ => Some(SegmentLog::create(data()?, directory, kept).map_err(other)?),
             };
+            // The data directory has just been written: it is the other one.
             let (chat_log, moved) =
-                DecidedLog::create(place, durability).map_err(|error| match error.kind() {
-                    io::ErrorKind::PermissionDenied => StartError::LogDir(error),
-                    _ => StartError::Other(error),
+                DecidedLog::create(place, durability).map_err(|error| match error {
+                    error if is_unwritable(&error) => StartError::LogDir(error),
+                    error => StartError::Other(error),
                 })?;
             if let Some(moved) = moved {
                 tell_moved(id, &name, &moved);
@@ -91,7 +113,11 @@ impl Durable {
         let unusable = StartError::Unusable;
         let (log, state) = SegmentLog::open(data()?, directory, kept).map_err(unusable)?;
         let log = (durability != Durability::None).then_some(log);
-        let (chat_log, checkpoint) = DecidedLog::open(place, durability).map_err(unusable)?;
+        let (chat_log, checkpoint) =
+            DecidedLog::open(place, durability).map_err(|error| match error {
+                OpenError::Io(error) if is_unwritable(&error) => StartError::LogDir(error),
+                error => StartError::Unusable(error),
+            })?;
         log::info!(
             "replica {id}: restarts with slots below {} applied and {} above accepted",
             checkpoint.applied,

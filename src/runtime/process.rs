@@ -1,8 +1,9 @@
 //! What a process has besides roles: a clock, entropy, signals, a parent, an end.
 //!
 //! SIGINT, SIGTERM and SIGHUP set a flag that the main thread looks at several times
-//! a second; so does the death of the parent, for children of the driver. A panic in
-//! any thread ends the process: half a replica is worse than none.
+//! a second; so does the death of the parent, for children of the driver. A file that
+//! may not grow any more (RLIMIT_FSIZE) is an error of the write, and no signal that
+//! kills. A panic in any thread ends the process: half a replica is worse than none.
 
 use crate::config::{EXIT_FAILED, one_line};
 use crate::types::Time;
@@ -11,6 +12,7 @@ use std::os::unix::process::parent_id;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often the main thread looks after signals and the parent.
@@ -72,6 +74,8 @@ impl Ending {
         {
             signal_hook::flag::register(signal, Arc::clone(&signalled))?;
         }
+        // Nobody asks for this one: that it is caught is all.
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         Ok(Ending { signalled, parent: die_with_parent.then(parent_id) })
     }
 
@@ -91,8 +95,13 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Ends the process with one line on stderr.
+/// Ends the process with one line on stderr: that of the first thread that fails. One
+/// full disk fails several at once.
 pub fn fail(message: impl std::fmt::Display) -> ! {
+    static FAILING: AtomicBool = AtomicBool::new(false);
+    while FAILING.swap(true, Ordering::SeqCst) {
+        thread::park();
+    }
     let text = message.to_string();
     // The operating system's words are enough; its number says no more.
     log::error!("{}", one_line(text.split(" (os error ").next().unwrap_or_default()));
