@@ -6,6 +6,7 @@
 //! and is a member only if the end before was noted as a clean one. What of the files
 //! a power cut would leave is tested on simulated disks (`src/storage`).
 
+use crate::disk_trouble::{assert_says, limit_files, one_line};
 use crate::load::*;
 use crate::support::*;
 use multipaxos::storage::Durability;
@@ -92,6 +93,18 @@ fn a_member_that_ends_before_it_has_met_the_others_ends_cleanly() {
     ended_by(alone, "-TERM");
     let (_, found) = after_a_reboot(&place, 2);
     assert!(matches!(&found, Found::Member(_)), "{found:?}");
+}
+
+#[test]
+fn an_end_that_cannot_be_noted_is_no_clean_one() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster_with(&OS);
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"one\n")), [(7, 0, 0)]);
+    place.logs_of(&[2], 1);
+    limit_files(&cluster[2], 0);
+    cluster[2].process.signal("-TERM");
+    assert_says(&one_line(&mut cluster[2], 1), &["replica2/identity", "File too large"]);
+    assert_eq!(after_a_reboot(&place, 2).1, Found::Wiped(Why::HostRestarted));
 }
 
 #[test]

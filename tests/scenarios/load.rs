@@ -32,6 +32,11 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn begin(place: &Place, options: &[&str]) -> Load {
+        Load::of_lines(place, options, 0)
+    }
+
+    /// The same with lines of at least that many bytes.
+    pub(crate) fn of_lines(place: &Place, options: &[&str], bytes: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let (to, completed) = channel();
         let clients = (0..CLIENTS)
@@ -48,7 +53,7 @@ impl Load {
                         if stop.load(Ordering::Relaxed) {
                             break;
                         }
-                        if writeln!(stdin, "line {number} of {client}").is_err() {
+                        if writeln!(stdin, "{}", message(client, number, bytes)).is_err() {
                             break;
                         }
                         let Some(Ok(line)) = lines.next() else { break };
@@ -89,9 +94,20 @@ impl Load {
     }
 }
 
+/// What a client sends, of at least that many bytes.
+fn message(client: u64, seq: u64, bytes: usize) -> String {
+    format!("{:.<bytes$}", format!("line {seq} of {client}"))
+}
+
 /// Judges the chat logs of a quiet cluster.
 #[track_caller]
 pub(crate) fn judge(place: &Place, completed: &[Completed]) {
+    judge_lines(place, completed, 0);
+}
+
+/// The same for lines of at least that many bytes.
+#[track_caller]
+pub(crate) fn judge_lines(place: &Place, completed: &[Completed], bytes: usize) {
     let last = completed.iter().map(|line| line.slot).max().expect("something was completed");
     let ids: Vec<usize> = (0..place.n()).collect();
     let logs = until("equal logs with all that was completed", || {
@@ -101,11 +117,11 @@ pub(crate) fn judge(place: &Place, completed: &[Completed]) {
     });
     let lines = parse(&logs[0]);
     let mut next: BTreeMap<u64, u64> = BTreeMap::new();
-    for (client, seq, message) in lines.iter().flatten() {
+    for (client, seq, text) in lines.iter().flatten() {
         let expected = next.entry(*client).or_default();
         assert_eq!(seq, expected, "client {client}: each line once, in order");
         *expected += 1;
-        assert_eq!(*message, format!("line {seq} of {client}"), "as it was sent");
+        assert!(*text == message(*client, *seq, bytes), "client {client}: {seq}, as it was sent");
     }
     for line in completed {
         let stands = lines[line.slot].as_ref().map(|(client, seq, _)| (*client, *seq));

@@ -3,6 +3,7 @@
 //! of this folder alone.
 
 mod clean_end;
+mod disk_trouble;
 mod load;
 mod restart;
 mod support;

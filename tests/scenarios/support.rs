@@ -59,9 +59,23 @@ impl Place {
     }
 
     pub(crate) fn replica_with(&self, id: usize, options: &[&str]) -> Replica {
-        let mut command = self.program(env!("CARGO_BIN_EXE_replica"));
-        command.arg("--log_dir").arg(self.logs()).args(["--replica_id", &id.to_string()]);
-        Replica { process: Process::spawn(command.args(options)), id }
+        self.replica_by(&[], id, options)
+    }
+
+    /// A replica that is started by another program, given with its arguments.
+    pub(crate) fn replica_by(&self, by: &[&str], id: usize, options: &[&str]) -> Replica {
+        let mut replica = self.program(env!("CARGO_BIN_EXE_replica"));
+        replica.arg("--log_dir").arg(self.logs()).args(["--replica_id", &id.to_string()]);
+        replica.args(options);
+        let mut command = match by {
+            [] => replica,
+            [program, args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).arg(replica.get_program()).args(replica.get_args());
+                command
+            }
+        };
+        Replica { process: Process::spawn(&mut command), id }
     }
 
     /// All replicas, warmed up.
