@@ -15,4 +15,6 @@ pub mod scenario;
 pub mod seed;
 pub mod sim;
 pub mod storage;
+pub mod table;
 pub mod types;
+pub mod values;

@@ -38,12 +38,13 @@
 //! length that a message claims is never believed (see [`bounded`]).
 
 use crate::types::{
-    Address, Ballot, BootId, ClientId, Command, DirectoryId, Line, ReplicaId, Session, Slot, Value,
+    Address, Ballot, BootId, ClientId, Command, DirectoryId, Line, ReplicaId, Session, Slot,
 };
+use crate::values::{CommandRef, VALUES_MAX, ValueRef, Values};
 use serde::{Deserialize, Serialize};
 
 /// The most slots that one message may name, in any of its lists.
-pub const MESSAGE_SLOTS_MAX: usize = 8_192;
+pub const MESSAGE_SLOTS_MAX: usize = VALUES_MAX;
 
 /// From one replica to another, or to itself (then it never meets the network).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,8 +113,7 @@ pub struct Accept {
     /// The slot of the first value.
     pub first: Slot,
     /// One value a slot, from `first` on.
-    #[serde(deserialize_with = "bounded::slots")]
-    pub values: Vec<Value>,
+    pub values: Values,
     /// What the leader knows to be decided.
     pub decided: Decided,
 }
@@ -198,15 +198,15 @@ pub struct Promise {
     pub accepted: Vec<Accepted>,
 }
 
-/// One slot's acceptance, as it stands in an acceptor.
+/// Acceptances of consecutive slots, as they stand in an acceptor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Accepted {
-    /// Where.
-    pub slot: Slot,
+    /// The slot of the first value.
+    pub first: Slot,
     /// At which ballot: the highest accepted there.
     pub ballot: Ballot,
-    /// What.
-    pub value: Value,
+    /// One value a slot, from `first` on.
+    pub values: Values,
 }
 
 /// What a learner is told.
@@ -237,8 +237,7 @@ pub enum ToLearner {
         /// The slot of the first value.
         first: Slot,
         /// One decided value a slot, from `first` on.
-        #[serde(deserialize_with = "bounded::slots")]
-        values: Vec<Value>,
+        values: Values,
     },
 }
 
@@ -284,14 +283,15 @@ pub enum ClientMessage {
     Request(Request),
 }
 
-/// A command, and what a replica must know to answer it.
+/// Commands, and what a replica must know to answer them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Request {
-    /// The command.
-    pub command: Command,
-    /// The command can stand in no slot below this: all earlier completions that
-    /// this client has seen are below. A replica that has not applied so far does
-    /// not know enough of the session to say that it has expired.
+    /// The commands, of one session each. A client sends one at a time; those that
+    /// share a datagram become one request where it is taken apart.
+    pub commands: Values,
+    /// All completions that the client had seen when it sent this are below. A
+    /// replica that has not applied so far does not know enough of a session to say
+    /// that it has expired.
     pub after: Slot,
 }
 
@@ -335,15 +335,43 @@ impl Request {
     /// A request for one line. (Mostly for tests; clients build theirs in
     /// `paxos::client`.)
     pub fn new(client: u64, session: u64, seq: u64, line: &str) -> Request {
-        Request {
-            command: Command {
-                session: Session { client: ClientId(client), id: session },
-                seq,
-                birth: Slot::ZERO,
-                line: Line::from(line),
-            },
-            after: Slot::ZERO,
-        }
+        let command = Command {
+            session: Session { client: ClientId(client), id: session },
+            seq,
+            birth: Slot::ZERO,
+            line: Line::from(line),
+        };
+        Request::of(&command, Slot::ZERO)
+    }
+
+    /// A request for one command.
+    pub fn of(command: &Command, after: Slot) -> Request {
+        Request { commands: [ValueRef::Command(command.into())].into_iter().collect(), after }
+    }
+
+    /// The first command, taken out of its batch.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn command(&self) -> Command {
+        self.iter().next().expect("a request is for something").to_command()
+    }
+
+    /// The commands, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = CommandRef<'_>> {
+        self.commands.iter().filter_map(ValueRef::command)
+    }
+
+    /// A request for the command at `index` alone.
+    pub fn only(&self, index: usize) -> Request {
+        Request { commands: self.commands.slice(index..index + 1), after: self.after }
+    }
+
+    /// Whether it asks for something, and for commands alone: checked of what comes
+    /// from the wire.
+    pub fn is_well_formed(&self) -> bool {
+        !self.commands.is_empty() && self.iter().count() == self.commands.len()
     }
 }
 
@@ -360,7 +388,7 @@ pub enum Party {
 /// the length that the message claims, and end at a bound with a name.
 pub mod bounded {
     use super::{Accepted, MESSAGE_SLOTS_MAX, SlotRange};
-    use crate::types::{DirectoryId, REPLICAS_MAX, Value};
+    use crate::types::{DirectoryId, REPLICAS_MAX};
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use std::fmt;
     use std::marker::PhantomData;
@@ -370,11 +398,6 @@ pub mod bounded {
         from: D,
     ) -> Result<Vec<Option<DirectoryId>>, D::Error> {
         list(from, REPLICAS_MAX)
-    }
-
-    /// At most [`MESSAGE_SLOTS_MAX`] values.
-    pub fn slots<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
-        list(from, MESSAGE_SLOTS_MAX)
     }
 
     /// At most [`MESSAGE_SLOTS_MAX`] acceptances.

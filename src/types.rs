@@ -216,7 +216,7 @@ impl Hash for Address {
 pub type Line = Arc<str>;
 
 /// What a client asks to have written.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Command {
     /// The session it belongs to.
     pub session: Session,
@@ -229,24 +229,13 @@ pub struct Command {
 }
 
 /// What a slot may hold. "Nothing accepted" is the absence of a value, never one
-/// of these.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// of these. (Where many are handled they are `values::Values`, in encoded form.)
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// Fills a slot in which nothing may have been chosen, and changes nothing.
     Noop,
     /// A client's command.
     Command(Command),
-}
-
-impl Value {
-    /// An upper bound of the bytes this value takes on the wire.
-    pub fn wire_bytes_max(&self) -> usize {
-        match self {
-            Value::Noop => 1,
-            // variant, four varints of at most 10 bytes, a length of at most 3
-            Value::Command(command) => 1 + 4 * 10 + 3 + command.line.len(),
-        }
-    }
 }
 
 #[cfg(test)]

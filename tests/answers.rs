@@ -5,6 +5,8 @@
 use multipaxos::message::{Answer, Request, SlotRange, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
 use multipaxos::paxos::planted::Planted;
+use multipaxos::paxos::reign::Origin;
+use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
@@ -40,7 +42,7 @@ fn client() -> Address {
 }
 
 fn value(seq: u64) -> Value {
-    Value::Command(Request::new(7, 1, seq, "hello").command)
+    Value::Command(Request::new(7, 1, seq, "hello").command())
 }
 
 /// Gives the learner one input and whatever time asks for, and takes what leaves it.
@@ -89,8 +91,7 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
         give(&mut learner, 1_000, Some(Input::Peer(ReplicaId(voter), votes)));
     }
     let voted = Input::Voted {
-        ballot: Ballot::ZERO,
-        runs: vec![(Slot(0), vec![value(0)])],
+        runs: vec![Run { first: Slot(0), ballot: Ballot(0), values: (&value(0)).into() }],
         decided: Default::default(),
     };
     let out = give(&mut learner, 1_100, Some(voted));
@@ -100,11 +101,11 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
         ballot: Ballot::ZERO,
         from: Slot(0),
         first: Slot(0),
-        values: vec![value(0)],
-        origins: vec![Some(client())],
+        values: vec![value(0)].into(),
+        origins: vec![Origin { count: 1, asked: Some((client(), Slot(0))) }],
     };
     let out = give(&mut learner, 1_200, Some(proposed));
-    let session = Request::new(7, 1, 0, "").command.session;
+    let session = Request::new(7, 1, 0, "").command().session;
     let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
     assert_eq!(answers(&out), [&complete]);
 }
@@ -123,7 +124,7 @@ fn a_line_ahead_of_this_log_is_held_and_served_once_it_is_next() {
     let calm = matches!(told[..], [proposer::Input::Progress { pending: false, .. }]);
     assert!(calm, "not the next one yet, and so nothing that waits: {told:?}");
 
-    let page = ToLearner::Page { first: Slot(0), values: vec![value(0)] };
+    let page = ToLearner::Page { first: Slot(0), values: vec![value(0)].into() };
     give(&mut learner, 500_100, Some(Input::Peer(ReplicaId(2), page)));
     assert_eq!(learner.applied(), Slot(1));
     assert!(learner.deadline() <= Some(Time(500_100)), "at once, not at its next retry");

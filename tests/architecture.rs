@@ -15,13 +15,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Streams of randomness: for whoever drives roles, never for the roles.
     ("seed", &[]),
     ("quorum", &["types"]),
-    ("message", &["types", "quorum"]),
-    ("paxos", &["types", "quorum", "message"]),
-    ("storage", &["types", "quorum", "message", "paxos"]),
-    ("net", &["types", "quorum", "message", "paxos"]),
+    ("table", &[]),
+    ("values", &["types"]),
+    ("message", &["types", "quorum", "values"]),
+    ("paxos", &["types", "quorum", "table", "values", "message"]),
+    ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
+    ("net", &["types", "quorum", "table", "values", "message", "paxos"]),
     // The simulator puts its own disk under the real storage, and its own network
     // between real codecs.
-    ("sim", &["types", "seed", "quorum", "message", "paxos", "storage", "net"]),
+    ("sim", &["types", "seed", "quorum", "values", "message", "paxos", "storage", "net"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
     ("runtime", &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config"]),

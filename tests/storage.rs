@@ -17,11 +17,15 @@ use std::path::Path;
 const DIRECTORY: DirectoryId = DirectoryId(77);
 
 fn value(slot: u64) -> Value {
-    Value::Command(Request::new(7, 1, slot, &format!("line {slot}")).command)
+    Value::Command(Request::new(7, 1, slot, &format!("line {slot}")).command())
 }
 
 fn accept(slot: u64) -> acceptor::Record {
-    acceptor::Record::Accept { ballot: Ballot(3), first: Slot(slot), values: vec![value(slot)] }
+    acceptor::Record::Accept {
+        ballot: Ballot(3),
+        first: Slot(slot),
+        values: vec![value(slot)].into(),
+    }
 }
 
 fn purpose() -> Purpose {
@@ -100,8 +104,12 @@ fn a_decided_log_is_opened_as_it_was_left() {
     assert_eq!(moved, None);
     let mut chat = Chat::default();
     for slot in 0..300 {
-        let client_seq = chat.apply(Slot(slot), &value(slot));
-        let applied = learner::Record::Applied { slot: Slot(slot), value: value(slot), client_seq };
+        let client_seq = chat.apply(Slot(slot), (&value(slot)).into());
+        let applied = learner::Record::Applied {
+            first: Slot(slot),
+            values: (&value(slot)).into(),
+            client_seqs: vec![client_seq],
+        };
         let mut records = vec![applied];
         if slot == 200 {
             let applied = Slot(201);
@@ -117,7 +125,7 @@ fn a_decided_log_is_opened_as_it_was_left() {
     let (mut log, checkpoint) = DecidedLog::open(place(), Durability::Sync).unwrap();
     assert_eq!(checkpoint.applied, Slot(299));
     let page = log.decided(Slot(290), Slot(400), 10_000).unwrap();
-    assert_eq!(page, (290..299).map(value).collect::<Vec<_>>());
+    assert_eq!(page.to_vec(), (290..299).map(value).collect::<Vec<_>>());
     assert!(text.starts_with(&fs::read(&path).unwrap()));
     drop(log);
     fs::remove_file(&path).unwrap();

@@ -21,6 +21,7 @@ use multipaxos::types::{
     Address, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX, Line,
     ReplicaId, Session, Slot, Time, Value,
 };
+use multipaxos::values::Values;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -47,19 +48,17 @@ fn session() -> Session {
 }
 
 fn request() -> Request {
-    Request {
-        command: Command {
-            session: session(),
-            seq: 41,
-            birth: Slot(1_000),
-            line: Line::from("grüß dich, 世界"),
-        },
-        after: Slot(1_041),
-    }
+    let command = Command {
+        session: session(),
+        seq: 41,
+        birth: Slot(1_000),
+        line: Line::from("grüß dich, 世界"),
+    };
+    Request::of(&command, Slot(1_041))
 }
 
-fn values() -> Vec<Value> {
-    vec![Value::Noop, Value::Command(request().command)]
+fn values() -> Values {
+    vec![Value::Noop, Value::Command(request().command())].into()
 }
 
 fn decided() -> Decided {
@@ -102,9 +101,9 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 last: true,
                 trimmed: Slot(900),
                 accepted: vec![Accepted {
-                    slot,
+                    first: slot,
                     ballot: Ballot(3),
-                    value: Value::Command(request().command),
+                    values: request().commands,
                 }],
             }))),
         ),
@@ -373,10 +372,10 @@ fn items_reserved(incoming: &Incoming) -> usize {
     let Incoming::Peer { message, .. } = incoming else { return 0 };
     match message {
         Message::Replica(ToReplica::Ready(ready)) => ready.known.capacity(),
-        Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.capacity(),
+        Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.len(),
         Message::Proposer(ToProposer::Promise(promise)) => promise.accepted.capacity(),
         Message::Learner(ToLearner::Votes { slots, .. }) => slots.capacity(),
-        Message::Learner(ToLearner::Page { values, .. }) => values.capacity(),
+        Message::Learner(ToLearner::Page { values, .. }) => values.len(),
         _ => 0,
     }
 }
@@ -464,9 +463,14 @@ fn no_bytes_whatever_make_the_decoder_panic_or_take_memory_on_credit() {
 fn a_list_of_noops_cannot_make_more_slots_than_a_message_may_name() {
     // The cheapest item there is: one byte a slot.
     let page = |slots: usize| {
-        let values = vec![Value::Noop; slots];
-        let message = Message::Learner(ToLearner::Page { first: Slot::ZERO, values });
-        postcard::to_stdvec(&message).expect("encodes")
+        // As the list would be encoded, if it could be made.
+        let values = vec![0u8; slots];
+        let empty =
+            Message::Learner(ToLearner::Page { first: Slot::ZERO, values: Values::default() });
+        let mut message = postcard::to_stdvec(&empty).expect("encodes");
+        assert_eq!(message.pop(), Some(0), "the length of the list");
+        message.extend(postcard::to_stdvec(&values).expect("encodes"));
+        message
     };
     let from = Endpoint::Replica(ReplicaId(3));
     let most = multipaxos::message::MESSAGE_SLOTS_MAX;
@@ -668,8 +672,8 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
                 panic!("{incoming:?} was never sent");
             };
             let Message::Proposer(ToProposer::Forward { request, .. }) = &message else { continue };
-            assert!(message == forward(request.command.seq), "it arrives as it was sent");
-            missing.remove(&request.command.seq);
+            assert!(message == forward(request.command().seq), "it arrives as it was sent");
+            missing.remove(&request.command().seq);
         }
         if missing.is_empty() {
             break;

@@ -34,10 +34,9 @@ use super::boots::{Boots, Standing};
 use super::counters::{Counters, Event};
 use super::fragment::{Fragment, Missing};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
-use crate::message::{Answer, ClientMessage, Message, Party, ToLearner, ToProposer};
-use crate::types::{
-    Address, BootId, ClusterId, LINE_BYTES_MAX, Line, REPLICAS_MAX, ReplicaId, Value,
-};
+use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
+use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
+use crate::values::Builder;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -310,11 +309,11 @@ impl Opener {
         let opened = if frame[24] == Kind::Messages as u8 {
             let before = into.len();
             self.decode(from, cluster, body, into)?;
-            let messages = into.len() - before;
-            if messages == 0 {
+            if into.len() == before {
                 return Err(Event::DropBody);
             }
-            if may_pad && frame.len() < HEADER_BYTES + messages * CLIENT_MESSAGE_BYTES_MIN {
+            let answers: usize = into[before..].iter().map(answers).sum();
+            if may_pad && frame.len() < HEADER_BYTES + answers * CLIENT_MESSAGE_BYTES_MIN {
                 return Err(Event::DropAmplifies);
             }
             Opened::Messages
@@ -389,24 +388,22 @@ impl Opener {
                 if unknown && !matches!(message, Message::Replica(_)) {
                     return Err(Event::DropCluster);
                 }
-                if !lines_fit(&message) {
+                if !is_well_formed(&message) {
                     return Err(Event::DropBody);
                 }
                 into.push(Incoming::Peer { from, message });
                 Ok(())
             }),
-            (Party::Replica(_), Endpoint::Client(from)) => each(body, |message| {
-                match &message {
-                    ClientMessage::Hello => {}
-                    ClientMessage::Request(_) if unknown => return Err(Event::DropCluster),
-                    ClientMessage::Request(request) if !fits(&request.command.line) => {
-                        return Err(Event::DropBody);
-                    }
-                    ClientMessage::Request(_) => {}
+            (Party::Replica(_), Endpoint::Client(from)) => {
+                let requests = requests(body, unknown, || {
+                    into.push(Incoming::Client { from, message: ClientMessage::Hello });
+                })?;
+                if let Some(request) = requests {
+                    let message = ClientMessage::Request(request);
+                    into.push(Incoming::Client { from, message });
                 }
-                into.push(Incoming::Client { from, message });
                 Ok(())
-            }),
+            }
             (Party::Client, Endpoint::Replica(from)) => {
                 let mut welcome = false;
                 each(body, |answer: Answer| {
@@ -441,25 +438,55 @@ fn each<'a, T: Deserialize<'a>>(
     Ok(())
 }
 
-fn fits(line: &Line) -> bool {
-    line.len() <= LINE_BYTES_MAX
+/// [`ClientMessage`], in place.
+#[derive(Deserialize)]
+enum ClientMessageRef<'a> {
+    Hello,
+    #[serde(borrow)]
+    Request(RequestRef<'a>),
 }
 
-/// Whether every line in it could be a client's.
-fn lines_fit(message: &Message) -> bool {
-    let value_fits = |value: &Value| match value {
-        Value::Noop => true,
-        Value::Command(command) => fits(&command.line),
-    };
+#[derive(Deserialize)]
+struct RequestRef<'a> {
+    commands: &'a [u8],
+    after: Slot,
+}
+
+/// What clients share a datagram for: all its requests as one. `hello` is called for
+/// everything else.
+fn requests(body: &[u8], unknown: bool, mut hello: impl FnMut()) -> Result<Option<Request>, Event> {
+    let (mut commands, mut latest) = (Builder::default(), Slot::ZERO);
+    each(body, |message| {
+        match message {
+            ClientMessageRef::Hello => hello(),
+            ClientMessageRef::Request(_) if unknown => return Err(Event::DropCluster),
+            ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
+                commands.read(encoded).map_err(|_| Event::DropBody)?;
+                latest = latest.max(after);
+            }
+        }
+        Ok(())
+    })?;
+    if commands.is_empty() {
+        return Ok(None);
+    }
+    let request = Request { commands: commands.build(), after: latest };
+    if request.is_well_formed() { Ok(Some(request)) } else { Err(Event::DropBody) }
+}
+
+/// How many answers a message from a client may draw.
+fn answers(incoming: &Incoming) -> usize {
+    match incoming {
+        Incoming::Client { message: ClientMessage::Request(request), .. } => request.commands.len(),
+        _ => 1,
+    }
+}
+
+/// Whether it asks for what a client may ask for. (Values are checked where they are
+/// decoded.)
+fn is_well_formed(message: &Message) -> bool {
     match message {
-        Message::Acceptor(crate::message::ToAcceptor::Accept(accept)) => {
-            accept.values.iter().all(value_fits)
-        }
-        Message::Proposer(ToProposer::Promise(promise)) => {
-            promise.accepted.iter().all(|accepted| value_fits(&accepted.value))
-        }
-        Message::Proposer(ToProposer::Forward { request, .. }) => fits(&request.command.line),
-        Message::Learner(ToLearner::Page { values, .. }) => values.iter().all(value_fits),
+        Message::Proposer(ToProposer::Forward { request, .. }) => request.is_well_formed(),
         _ => true,
     }
 }
@@ -475,6 +502,8 @@ mod tests {
     use super::*;
     use crate::message::{Request, ToAcceptor, ToReplica};
     use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
+    use crate::types::{LINE_BYTES_MAX, Value};
+    use crate::values::COMMAND_BYTES;
     use serde::Serialize;
     use std::net::{Ipv4Addr, SocketAddr};
 
@@ -680,17 +709,52 @@ mod tests {
     #[test]
     fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
         let mut receiver = opener(replica(0), OURS);
-        let line = "x".repeat(LINE_BYTES_MAX + 1);
-        let request = Request::new(1, 1, 0, &line);
-        let asked = postcard::to_stdvec(&ClientMessage::Request(request.clone())).expect("encodes");
+        let longest = Request::new(1, 1, 0, &"x".repeat(LINE_BYTES_MAX)).commands;
+        let mut longer = longest.bytes().to_vec();
+        longer.push(b'x');
+        longer[COMMAND_BYTES - 4] += 1;
+        let asked = |commands: &[u8]| {
+            // As `ClientMessage::Request` is encoded.
+            postcard::to_stdvec(&(1u32, commands, 0u64)).expect("encodes")
+        };
         let mut into = Vec::new();
         let from = Endpoint::Client(address());
-        assert_eq!(receiver.open_joined(from, OURS, &asked, &mut into), Err(Event::DropBody));
-        let forward = Message::Proposer(ToProposer::Forward { origin: address(), request });
-        let forward = postcard::to_stdvec(&forward).expect("encodes");
+        let mut open = |from, bytes: &[u8]| receiver.open_joined(from, OURS, bytes, &mut into);
+        assert_eq!(open(from, &asked(longest.bytes())), Ok(()));
+        assert_eq!(open(from, &asked(&longer)), Err(Event::DropBody));
+        let forward = Message::Proposer(ToProposer::Forward {
+            origin: address(),
+            request: Request { commands: longest, after: Slot::ZERO },
+        });
+        let mut forward = postcard::to_stdvec(&forward).expect("encodes");
         let from = Endpoint::Replica(ReplicaId(1));
-        assert_eq!(receiver.open_joined(from, OURS, &forward, &mut into), Err(Event::DropBody));
-        assert!(into.is_empty());
+        assert_eq!(open(from, &forward), Ok(()));
+        let line = forward.len() - 1 - LINE_BYTES_MAX;
+        forward[line - 4] += 1;
+        assert_eq!(open(from, &forward), Err(Event::DropBody));
+        assert_eq!(into.len(), 2);
+    }
+
+    #[test]
+    fn requests_that_share_a_datagram_become_one() {
+        let mut receiver = opener(replica(0), OURS);
+        let request = |seq, after| {
+            let Request { commands, .. } = Request::new(1, seq, seq, "x");
+            ClientMessage::Request(Request { commands, after: Slot(after) })
+        };
+        let sent =
+            frame(Party::Client, replica(0), OURS, &[request(0, 3), request(1, 9), request(2, 0)]);
+        let mut into = Vec::new();
+        receiver.open(address(), &sent, &mut into).expect("a good frame");
+        let [Incoming::Client { message: ClientMessage::Request(joined), .. }] = &into[..] else {
+            panic!("not one request: {into:?}");
+        };
+        assert_eq!(joined.after, Slot(9));
+        assert_eq!(joined.iter().map(|command| command.seq).collect::<Vec<_>>(), [0, 1, 2]);
+        // It draws as many answers as it has commands, and must be as large.
+        let crowded = Request { commands: vec![Value::Noop; 3].into(), after: Slot::ZERO };
+        let crowded = frame(Party::Client, replica(0), OURS, &[ClientMessage::Request(crowded)]);
+        assert_eq!(receiver.open(address(), &crowded, &mut into), Err(Event::DropBody));
     }
 
     #[test]

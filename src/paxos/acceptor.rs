@@ -20,18 +20,19 @@
 //! them is harmless, since acceptances replay highest ballot first.
 
 use super::planted::Bug;
+use super::runs::{Run, Runs, Standing};
 use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
     Accept, Accepted, MESSAGE_SLOTS_MAX, Message, Promise, SlotRange, ToAcceptor, ToLearner,
     ToProposer,
 };
-use crate::types::{Ballot, ReplicaId, Slot, Time, Value};
-use std::collections::BTreeMap;
+use crate::types::{Ballot, ReplicaId, Slot, Time};
+use crate::values::{ValueRef, Values};
 
-/// What one entry of a promise's page takes on the wire beside its value: two
-/// varints.
-const ACCEPTED_OVERHEAD_BYTES: usize = 20;
+/// What one entry of a promise's page takes on the wire beside its values: two
+/// varints and a length.
+const ACCEPTED_OVERHEAD_BYTES: usize = 25;
 
 /// What a page takes beside its entries.
 const PAGE_OVERHEAD_BYTES: usize = 64;
@@ -52,7 +53,7 @@ pub enum Record {
         /// The slot of the first value.
         first: Slot,
         /// One value a slot.
-        values: Vec<Value>,
+        values: Values,
     },
     /// Slots below this are decided and applied here, and forgotten.
     Trim(Slot),
@@ -63,7 +64,7 @@ pub enum Record {
 pub struct State {
     promised: Option<Ballot>,
     trimmed: Slot,
-    accepted: BTreeMap<Slot, (Ballot, Value)>,
+    accepted: Runs,
 }
 
 impl State {
@@ -73,20 +74,13 @@ impl State {
             Record::Promise(ballot) => self.promised = self.promised.max(Some(*ballot)),
             Record::Accept { ballot, first, values } => {
                 self.promised = self.promised.max(Some(*ballot));
-                for (slot, value) in (first.0..).map(Slot).zip(values) {
-                    if slot < self.trimmed {
-                        continue;
-                    }
-                    let held =
-                        self.accepted.entry(slot).or_insert_with(|| (*ballot, value.clone()));
-                    if held.0 < *ballot {
-                        *held = (*ballot, value.clone());
-                    }
-                }
+                let run = Run { first: *first, ballot: *ballot, values: values.clone() };
+                // What is held at the same ballot is the same; if not, it was here first.
+                let _ = self.accepted.insert(run.within(self.trimmed, run.end()));
             }
             Record::Trim(slot) => {
                 self.trimmed = self.trimmed.max(*slot);
-                self.accepted = self.accepted.split_off(&self.trimmed);
+                self.accepted.trim(self.trimmed);
             }
         }
     }
@@ -102,17 +96,13 @@ impl State {
     }
 
     /// What is accepted in `slot`, and at which ballot.
-    pub fn accepted(&self, slot: Slot) -> Option<&(Ballot, Value)> {
-        self.accepted.get(&slot)
+    pub fn accepted(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
+        self.accepted.get(slot)
     }
 
-    /// What is accepted from `first` on, below `upto`.
-    pub fn range(
-        &self,
-        first: Slot,
-        upto: Slot,
-    ) -> impl Iterator<Item = (&Slot, &(Ballot, Value))> {
-        self.accepted.range(first..upto.max(first))
+    /// What is accepted from `first` on and below `upto`, in order.
+    pub fn range(&self, first: Slot, upto: Slot) -> impl Iterator<Item = Run> {
+        self.accepted.range(first, upto)
     }
 
     /// How many slots hold something.
@@ -211,21 +201,29 @@ impl Acceptor {
         let start = first.max(self.state.trimmed);
         let mut room = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
         let mut accepted = Vec::new();
-        let mut last = true;
-        for (&slot, (held, value)) in self.state.accepted.range(start..) {
-            let bytes = ACCEPTED_OVERHEAD_BYTES + value.wire_bytes_max();
-            if !accepted.is_empty() && (bytes > room || accepted.len() == MESSAGE_SLOTS_MAX) {
+        let (mut upto, mut last) = (start, true);
+        for run in self.state.range(start, Slot(u64::MAX)) {
+            room = room.saturating_sub(ACCEPTED_OVERHEAD_BYTES);
+            // One value at least, however long it is.
+            let least = usize::from(accepted.is_empty());
+            let fitting = run.values.fitting(room).max(least);
+            let part = run.within(run.first, run.first.plus(fitting as u64));
+            room = room.saturating_sub(part.values.bytes().len());
+            if fitting > 0 {
+                upto = part.end();
+                let Run { first, ballot, values } = part;
+                accepted.push(Accepted { first, ballot, values });
+            }
+            if fitting < run.values.len() {
                 last = false;
                 break;
             }
-            room = room.saturating_sub(bytes);
-            accepted.push(Accepted { slot, ballot: *held, value: value.clone() });
         }
         Promise {
             ballot,
             directory: self.membership.directory,
             first,
-            upto: accepted.last().map_or(start, |entry| entry.slot.next()),
+            upto,
             last,
             trimmed: match self.settings.planted.has(Bug::PromiseHidesTrimmedSlots) {
                 true => Slot::ZERO,
@@ -239,7 +237,7 @@ impl Acceptor {
         let Accept { ballot, first, values, decided } = accept;
         let stands = match self.state.accepted(first) {
             held if self.settings.planted.has(Bug::AcceptChecksLastAccepted) => {
-                held.map(|(ballot, _)| *ballot)
+                held.map(|(ballot, _)| ballot)
             }
             _ => self.state.promised,
         };
@@ -249,30 +247,26 @@ impl Acceptor {
             return self.refuse(ballot, promised, out);
         }
         let end = self.state.trimmed.plus(ACCEPT_WINDOW_SLOTS);
-        let mut runs: Vec<(Slot, Vec<Value>)> = Vec::new();
-        let mut unwritten: Vec<(Slot, Vec<Value>)> = Vec::new();
-        for (slot, value) in (first.0..).map(Slot).zip(values) {
-            if slot < self.state.trimmed || slot >= end {
-                continue;
-            }
-            match self.state.accepted.get(&slot) {
-                Some((held, same)) if *held == ballot => {
-                    if *same != value {
-                        log::error!("two values for slot {slot} at ballot {ballot}: refused");
-                        continue;
-                    }
+        let run = Run { first, ballot, values }.within(self.state.trimmed, end);
+        let mut runs: Vec<Run> = Vec::with_capacity(1);
+        for (part, standing) in self.state.accepted.compare(&run) {
+            match standing {
+                Standing::News => {
+                    let (first, values) = (part.first, part.values.clone());
+                    self.record(Record::Accept { ballot, first, values }, out);
                 }
-                _ => append_run(&mut unwritten, slot, value.clone()),
+                Standing::Same => {}
+                Standing::Conflict => {
+                    log::error!("two values for slot {} at ballot {ballot}: refused", part.first);
+                    continue;
+                }
+                // Not without a planted bug: the promise is as high as anything held.
+                Standing::Older => {}
             }
-            append_run(&mut runs, slot, value);
+            self.vote(ballot, SlotRange { first: part.first, count: part.values.len() as u64 });
+            runs.push(part);
         }
-        for (first, values) in unwritten {
-            self.record(Record::Accept { ballot, first, values }, out);
-        }
-        for (first, values) in &runs {
-            self.vote(ballot, SlotRange { first: *first, count: values.len() as u64 });
-        }
-        out.tell(Notice::Learner(learner::Input::Voted { ballot, runs, decided }));
+        out.tell(Notice::Learner(learner::Input::Voted { runs, decided }));
     }
 
     /// Gathers votes; neighbours become one range.
@@ -285,14 +279,6 @@ impl Acceptor {
         } else {
             self.votes.push((ballot, slots));
         }
-    }
-}
-
-/// Adds a value to the last run if it continues it, else begins another.
-fn append_run(runs: &mut Vec<(Slot, Vec<Value>)>, slot: Slot, value: Value) {
-    match runs.last_mut() {
-        Some((first, values)) if first.plus(values.len() as u64) == slot => values.push(value),
-        _ => runs.push((slot, vec![value])),
     }
 }
 

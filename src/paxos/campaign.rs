@@ -15,11 +15,12 @@
 //! proposes nothing there, its learner fetches them.
 
 use super::planted::Bug;
+use super::runs::{Run, Runs};
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
-use crate::message::{Message, Promise, ToAcceptor};
+use crate::message::{Accepted, Message, Promise, ToAcceptor};
 use crate::quorum::{ReplicaSet, quorum};
-use crate::types::{Ballot, ReplicaId, Slot, Time, Value};
-use std::collections::BTreeMap;
+use crate::types::{Ballot, ReplicaId, Slot, Time};
+use crate::values::{Builder, ValueRef, Values};
 
 /// How long a prepare waits for its answer before it is sent again.
 const PREPARE_RETRY_US: u64 = 40_000;
@@ -40,7 +41,7 @@ pub struct Mandate {
     pub first: Slot,
     /// What to propose from there on, without gaps: the value of the highest ballot
     /// in the quorum, or a no-op where there was none.
-    pub values: Vec<Value>,
+    pub values: Values,
 }
 
 /// Phase 1 under way.
@@ -50,7 +51,7 @@ pub struct Campaign {
     ballot: Ballot,
     first: Slot,
     cursors: Vec<Cursor>,
-    values: BTreeMap<Slot, (Ballot, Value)>,
+    values: Runs,
     /// How many acceptors must have told everything.
     promises: usize,
     licensed: bool,
@@ -91,7 +92,7 @@ impl Campaign {
             ballot,
             first,
             cursors: vec![Cursor { covered: first, done: false, trimmed: Slot::ZERO }; settings.n],
-            values: BTreeMap::new(),
+            values: Runs::default(),
             promises,
             licensed: false,
             resend_at: now,
@@ -191,17 +192,9 @@ impl Campaign {
         cursor.covered = cursor.covered.max(page.upto);
         cursor.done = page.last;
         cursor.trimmed = cursor.trimmed.max(page.trimmed);
-        for entry in page.accepted {
-            if entry.value == Value::Noop && planted.has(Bug::ChosenNoopIsNothing) {
-                continue;
-            }
-            let held = self.values.get(&entry.slot);
-            let higher = held.is_none_or(|(ballot, _)| {
-                *ballot < entry.ballot && !planted.has(Bug::FirstValueWins)
-            });
-            if entry.slot >= self.first && higher {
-                self.values.insert(entry.slot, (entry.ballot, entry.value));
-            }
+        for Accepted { first, ballot, values } in page.accepted {
+            let run = Run { first, ballot, values };
+            self.keep(run.within(self.first, run.end()));
         }
         if from == self.settings.id && !self.licensed {
             self.licensed = true;
@@ -222,27 +215,46 @@ impl Campaign {
         }
         let marks = done().map(|cursor| cursor.trimmed);
         let first = marks.max().unwrap_or_default().max(self.first);
-        let mut found = self.values.split_off(&first);
-        if self.settings.planted.has(Bug::OwnCommandFirst) {
-            found.clear();
+        let mut values = Builder::default();
+        if !self.settings.planted.has(Bug::OwnCommandFirst) {
+            for run in self.values.range(first, Slot(u64::MAX)) {
+                let next = first.plus(values.len() as u64);
+                (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
+                values.extend(&run.values);
+            }
         }
-        let end = found.last_key_value().map_or(first, |(slot, _)| slot.next());
-        let values = (first.0..end.0)
-            .map(|slot| found.remove(&Slot(slot)).map_or(Value::Noop, |(_, value)| value))
-            .collect();
-        Some(Mandate { first, values })
+        Some(Mandate { first, values: values.build() })
+    }
+
+    /// What an acceptor holds counts unless another holds something at a higher ballot.
+    fn keep(&mut self, run: Run) {
+        let planted = self.settings.planted;
+        if planted.has(Bug::ChosenNoopIsNothing) || planted.has(Bug::FirstValueWins) {
+            for (slot, index) in (run.first.0..run.end().0).map(Slot).zip(0..) {
+                let nothing = planted.has(Bug::ChosenNoopIsNothing)
+                    && run.values.get(index) == ValueRef::Noop;
+                let late = planted.has(Bug::FirstValueWins) && self.values.get(slot).is_some();
+                if !nothing && !late {
+                    let _ = self.values.insert(run.within(slot, slot.next()));
+                }
+            }
+            return;
+        }
+        if let Err(slot) = self.values.insert(run) {
+            log::error!("acceptors hold two values for slot {slot} at one ballot");
+        }
     }
 }
 
 /// Whether a page says of itself what a page may say: its entries ascend within
 /// what it covers, and within the window of an acceptor.
 fn is_well_formed(page: &Promise) -> bool {
-    let ascending = page.accepted.windows(2).all(|pair| pair[0].slot < pair[1].slot);
-    let window = page.trimmed..page.trimmed.plus(ACCEPT_WINDOW_SLOTS);
+    let end = |entry: &Accepted| entry.first.plus(entry.values.len() as u64);
+    let ascending = page.accepted.windows(2).all(|pair| end(&pair[0]) <= pair[1].first);
+    let window = page.trimmed.plus(ACCEPT_WINDOW_SLOTS);
     let within = page.accepted.iter().all(|entry| {
-        entry.slot >= page.first
-            && entry.slot < page.upto
-            && window.contains(&entry.slot)
+        entry.first >= page.first.max(page.trimmed)
+            && end(entry) <= page.upto.min(window)
             && entry.ballot <= page.ballot
     });
     ascending && within && page.upto >= page.first

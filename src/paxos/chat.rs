@@ -14,12 +14,13 @@
 //!
 //! Lines per client are kept for as long as the log (one number a client id).
 
-use crate::types::{ClientId, Command, Session, Slot, Value};
+use crate::table::Table;
+use crate::types::{ClientId, Session, Slot};
+use crate::values::{CommandRef, ValueRef};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// How many slots a session outlives its last applied command.
-pub const SESSION_WINDOW_SLOTS: u64 = 1 << 20;
+pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
 
 /// How often sessions that have run out are swept from memory. (Whether one has
 /// run out is decided by its slots, never by the sweep.)
@@ -59,8 +60,8 @@ pub enum Status {
 /// The chat's state: the same on all replicas that have applied the same slots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chat {
-    sessions: BTreeMap<Session, Standing>,
-    lines: BTreeMap<ClientId, u64>,
+    sessions: Table<Session, Standing>,
+    lines: Table<ClientId, u64>,
     window_slots: u64,
 }
 
@@ -73,50 +74,40 @@ impl Default for Chat {
 impl Chat {
     /// A chat whose sessions live this many slots; tests make it small.
     pub fn with_session_window(window_slots: u64) -> Self {
-        Chat { sessions: BTreeMap::new(), lines: BTreeMap::new(), window_slots }
+        Chat { sessions: Table::default(), lines: Table::default(), window_slots }
     }
 
     /// Applies what was decided in `slot`; the caller goes through slots in order,
     /// without gaps. Returns the line's number among its client's lines if it took
     /// effect, and nothing if the slot changes nothing.
-    pub fn apply(&mut self, slot: Slot, value: &Value) -> Option<u64> {
+    pub fn apply(&mut self, slot: Slot, value: ValueRef<'_>) -> Option<u64> {
         if slot.0.is_multiple_of(SWEEP_SLOTS) {
             let window = self.window_slots;
-            self.sessions.retain(|_, standing| slot.since(standing.last_slot) <= window);
+            self.sessions.retain(|standing| slot.since(standing.last_slot) <= window);
         }
-        let Value::Command(command) = value else { return None };
-        if self.status(command, slot) != Status::Next {
+        let ValueRef::Command(command) = value else { return None };
+        let standing = self.sessions.get_mut(&command.session);
+        let held = standing.as_deref().copied();
+        if status(held, command, slot, self.window_slots) != Status::Next {
             return None;
         }
-        let lines = self.lines.entry(command.session.client).or_default();
-        let client_seq = *lines;
+        let lines = self.lines.or_default(command.session.client);
+        let last_client_seq = *lines;
         *lines += 1;
-        let standing =
-            Standing { next: command.seq + 1, last_slot: slot, last_client_seq: client_seq };
-        self.sessions.insert(command.session, standing);
-        Some(client_seq)
+        let now = Standing { next: command.seq + 1, last_slot: slot, last_client_seq };
+        match standing {
+            Some(standing) => *standing = now,
+            None => {
+                self.sessions.insert(command.session, now);
+            }
+        }
+        Some(last_client_seq)
     }
 
     /// What `command` would be if it were decided in slot `at`, the first one not
     /// applied.
-    pub fn status(&self, command: &Command, at: Slot) -> Status {
-        let standing = self
-            .sessions
-            .get(&command.session)
-            .filter(|standing| at.since(standing.last_slot) <= self.window_slots);
-        match standing {
-            Some(standing) if command.seq == standing.next => Status::Next,
-            Some(standing) if command.seq > standing.next => Status::Ahead,
-            Some(standing) if standing.next - command.seq == 1 => {
-                Status::Complete { slot: standing.last_slot, client_seq: standing.last_client_seq }
-            }
-            Some(_) => Status::Past,
-            None if at.since(command.birth) > self.window_slots => Status::Expired,
-            // A birth above what is decided here: this log is not that far yet.
-            None if command.birth > at => Status::Ahead,
-            None if command.seq == 0 => Status::Next,
-            None => Status::Expired,
-        }
+    pub fn status(&self, command: CommandRef<'_>, at: Slot) -> Status {
+        status(self.sessions.get(&command.session).copied(), command, at, self.window_slots)
     }
 
     /// How many sessions are held.
@@ -125,10 +116,26 @@ impl Chat {
     }
 }
 
+fn status(held: Option<Standing>, command: CommandRef<'_>, at: Slot, window_slots: u64) -> Status {
+    match held.filter(|standing| at.since(standing.last_slot) <= window_slots) {
+        Some(standing) if command.seq == standing.next => Status::Next,
+        Some(standing) if command.seq > standing.next => Status::Ahead,
+        Some(standing) if standing.next - command.seq == 1 => {
+            Status::Complete { slot: standing.last_slot, client_seq: standing.last_client_seq }
+        }
+        Some(_) => Status::Past,
+        None if at.since(command.birth) > window_slots => Status::Expired,
+        // A birth above what is decided here: this log is not that far yet.
+        None if command.birth > at => Status::Ahead,
+        None if command.seq == 0 => Status::Next,
+        None => Status::Expired,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Line;
+    use crate::types::{Command, Line, Value};
 
     fn command(session: u64, seq: u64, birth: u64) -> Command {
         Command {
@@ -146,52 +153,52 @@ mod tests {
     #[test]
     fn a_command_chosen_in_two_slots_is_applied_once() {
         let mut chat = Chat::default();
-        assert_eq!(chat.apply(Slot(0), &value(1, 0, 0)), Some(0));
-        assert_eq!(chat.apply(Slot(1), &value(1, 0, 0)), None);
-        assert_eq!(chat.apply(Slot(2), &value(1, 1, 0)), Some(1));
+        assert_eq!(chat.apply(Slot(0), (&value(1, 0, 0)).into()), Some(0));
+        assert_eq!(chat.apply(Slot(1), (&value(1, 0, 0)).into()), None);
+        assert_eq!(chat.apply(Slot(2), (&value(1, 1, 0)).into()), Some(1));
         assert_eq!(
-            chat.status(&command(1, 1, 0), Slot(3)),
+            chat.status((&command(1, 1, 0)).into(), Slot(3)),
             Status::Complete { slot: Slot(2), client_seq: 1 }
         );
-        assert_eq!(chat.status(&command(1, 0, 0), Slot(3)), Status::Past);
+        assert_eq!(chat.status((&command(1, 0, 0)).into(), Slot(3)), Status::Past);
     }
 
     #[test]
     fn a_command_above_the_next_changes_nothing() {
         let mut chat = Chat::default();
-        assert_eq!(chat.apply(Slot(0), &value(1, 0, 0)), Some(0));
-        assert_eq!(chat.apply(Slot(1), &value(1, 2, 0)), None);
-        assert_eq!(chat.apply(Slot(2), &value(1, 1, 0)), Some(1));
+        assert_eq!(chat.apply(Slot(0), (&value(1, 0, 0)).into()), Some(0));
+        assert_eq!(chat.apply(Slot(1), (&value(1, 2, 0)).into()), None);
+        assert_eq!(chat.apply(Slot(2), (&value(1, 1, 0)).into()), Some(1));
     }
 
     #[test]
     fn lines_are_numbered_across_a_clients_sessions() {
         let mut chat = Chat::default();
-        assert_eq!(chat.apply(Slot(0), &value(1, 0, 0)), Some(0));
-        assert_eq!(chat.apply(Slot(1), &value(2, 0, 0)), Some(1));
-        assert_eq!(chat.apply(Slot(2), &value(1, 1, 0)), Some(2));
+        assert_eq!(chat.apply(Slot(0), (&value(1, 0, 0)).into()), Some(0));
+        assert_eq!(chat.apply(Slot(1), (&value(2, 0, 0)).into()), Some(1));
+        assert_eq!(chat.apply(Slot(2), (&value(1, 1, 0)).into()), Some(2));
     }
 
     #[test]
     fn a_session_that_ran_out_is_expired_and_cannot_be_created_again() {
         let mut chat = Chat::with_session_window(10);
-        assert_eq!(chat.apply(Slot(0), &value(1, 0, 0)), Some(0));
-        assert_eq!(chat.status(&command(1, 1, 0), Slot(10)), Status::Next);
-        assert_eq!(chat.status(&command(1, 1, 0), Slot(11)), Status::Expired);
+        assert_eq!(chat.apply(Slot(0), (&value(1, 0, 0)).into()), Some(0));
+        assert_eq!(chat.status((&command(1, 1, 0)).into(), Slot(10)), Status::Next);
+        assert_eq!(chat.status((&command(1, 1, 0)).into(), Slot(11)), Status::Expired);
         // Whatever is decided above: the old command 0 and 1 change nothing.
-        assert_eq!(chat.apply(Slot(11), &value(1, 0, 0)), None);
-        assert_eq!(chat.apply(Slot(12), &value(1, 1, 0)), None);
-        assert_eq!(chat.apply(Slot(13), &value(2, 0, 12)), Some(1));
+        assert_eq!(chat.apply(Slot(11), (&value(1, 0, 0)).into()), None);
+        assert_eq!(chat.apply(Slot(12), (&value(1, 1, 0)).into()), None);
+        assert_eq!(chat.apply(Slot(13), (&value(2, 0, 12)).into()), Some(1));
     }
 
     #[test]
     fn the_sweep_changes_nothing_that_can_be_seen() {
         let mut chat = Chat::with_session_window(SWEEP_SLOTS);
-        assert_eq!(chat.apply(Slot(5), &value(1, 0, 0)), Some(0));
-        chat.apply(Slot(SWEEP_SLOTS), &Value::Noop);
+        assert_eq!(chat.apply(Slot(5), (&value(1, 0, 0)).into()), Some(0));
+        chat.apply(Slot(SWEEP_SLOTS), (&Value::Noop).into());
         assert_eq!(chat.sessions(), 1);
-        chat.apply(Slot(2 * SWEEP_SLOTS), &Value::Noop);
+        chat.apply(Slot(2 * SWEEP_SLOTS), (&Value::Noop).into());
         assert_eq!(chat.sessions(), 0);
-        assert_eq!(chat.status(&command(1, 1, 0), Slot(2 * SWEEP_SLOTS)), Status::Expired);
+        assert_eq!(chat.status((&command(1, 1, 0)).into(), Slot(2 * SWEEP_SLOTS)), Status::Expired);
     }
 }

@@ -16,7 +16,8 @@
 
 use super::{Outbox, Role};
 use crate::message::{Answer, ClientMessage, Request};
-use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, Time};
+use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
+use crate::values::{CommandRef, ValueRef};
 
 /// The first wait for an answer; doubled each time.
 const RETRY_US: u64 = 100_000;
@@ -179,8 +180,9 @@ impl Client {
 
     fn request(&mut self, now: Time, open: Open, line: Line, out: &mut Outbox<Outcome>) {
         let Open { session, birth, next, .. } = open;
-        let command = Command { session, seq: next, birth, line };
-        self.phase = Phase::InFlight { request: Request { command, after: self.after } };
+        let command = CommandRef { session, seq: next, birth, line: line.as_bytes() };
+        let commands = [ValueRef::Command(command)].into_iter().collect();
+        self.phase = Phase::InFlight { request: Request { commands, after: self.after } };
         self.send_first(now, out);
     }
 
@@ -281,7 +283,7 @@ impl Client {
     fn awaits(&self, session: Session, seq: u64) -> bool {
         match &self.phase {
             Phase::InFlight { request } => {
-                request.command.session == session && request.command.seq == seq
+                request.iter().any(|command| (command.session, command.seq) == (session, seq))
             }
             _ => false,
         }
@@ -290,7 +292,10 @@ impl Client {
     fn fail(&mut self, outcome: impl Fn(Line) -> Outcome, out: &mut Outbox<Outcome>) {
         let line = match std::mem::replace(&mut self.phase, Phase::Failed) {
             Phase::Opening { line, .. } => line,
-            Phase::InFlight { request } => request.command.line,
+            Phase::InFlight { request } => match request.iter().next() {
+                Some(command) => command.to_command().line,
+                None => return,
+            },
             Phase::Idle | Phase::Failed => return,
         };
         out.persist(outcome(line));

@@ -21,16 +21,22 @@
 mod catching_up;
 mod waiting;
 
+use waiting::Asked;
+
 use super::chat::{Chat, Status};
 use super::planted::Bug;
+use super::reign::Origin;
+use super::runs::{Run, Runs, Standing};
+use super::slot_set::SlotSet;
 use super::{
     ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
 };
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
 };
-use crate::quorum::ReplicaSet;
-use crate::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Session, Slot, Time, Value};
+use crate::quorum::quorum;
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, Time};
+use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -43,6 +49,9 @@ const FETCH_RETRY_US: u64 = 60_000;
 
 /// How many slots are asked for at once. (What is sent is bounded in bytes too.)
 pub const FETCH_SLOTS_MAX: u64 = 1_024;
+
+/// How many bytes of pages are kept that arrive before what comes before them.
+const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
 
 /// What a page takes on the wire beside its values.
 const PAGE_OVERHEAD_BYTES: usize = 16;
@@ -68,15 +77,16 @@ const FORWARD_BURST_MAX: usize = 256;
 /// What a learner wants to survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A slot was applied. The decided log remembers it, and the chat log shows it.
+    /// Consecutive slots were applied. The decided log remembers them, and the chat log
+    /// shows them.
     Applied {
-        /// Where.
-        slot: Slot,
-        /// What was decided.
-        value: Value,
-        /// Its number among its client's lines, if it took effect; otherwise the slot
-        /// is a NOP line.
-        client_seq: Option<u64>,
+        /// The slot of the first value.
+        first: Slot,
+        /// What was decided, one value a slot.
+        values: Values,
+        /// Each one's number among its client's lines, if it took effect; otherwise the
+        /// slot is a NOP line.
+        client_seqs: Vec<Option<u64>>,
     },
     /// Everything recorded so far must be durable, and from here a restart goes on.
     Checkpoint(Checkpoint),
@@ -120,18 +130,16 @@ pub enum Input {
         /// The slot of the first value.
         first: Slot,
         /// One value a slot.
-        values: Vec<Value>,
-        /// Whom to answer, where that is known, one entry a value.
-        origins: Vec<Option<Address>>,
+        values: Values,
+        /// Whom to answer, where that is known.
+        origins: Vec<Origin>,
     },
     /// The proposer of this replica leads. Repeated.
     Leading(Ballot),
     /// The acceptor of this replica has durably accepted these values.
     Voted {
-        /// At which ballot.
-        ballot: Ballot,
-        /// Runs of consecutive slots, each with its first slot.
-        runs: Vec<(Slot, Vec<Value>)>,
+        /// What, and at which ballot.
+        runs: Vec<Run>,
         /// What the leader knew to be decided when it sent them.
         decided: Decided,
     },
@@ -139,28 +147,56 @@ pub enum Input {
 
 /// Votes for slots of one ballot, which this replica owns. Nothing is ever counted
 /// across ballots: a higher one begins anew.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
     ballot: Ballot,
     /// The first slot of the reign, once the proposer has said so.
     from: Option<Slot>,
     /// Every slot of the reign below this has a quorum.
     upto: Slot,
-    votes: BTreeMap<Slot, ReplicaSet>,
+    /// Which slots each acceptor has voted for, by replica id.
+    votes: Vec<SlotSet>,
 }
 
-/// A client that waits for a command of its session.
+impl Tally {
+    fn new(ballot: Ballot, n: usize) -> Self {
+        let votes = vec![SlotSet::default(); n];
+        Tally { ballot, from: None, upto: Slot::ZERO, votes }
+    }
+
+    /// The first slot at or above `slot` for which no quorum has voted.
+    fn quorum_end(&self, slot: Slot) -> Slot {
+        let mut end = slot;
+        loop {
+            let mut ends: Vec<Slot> = self.votes.iter().map(|set| set.end_from(end)).collect();
+            ends.sort_unstable();
+            // So many have voted for everything below.
+            let next = ends[ends.len() - quorum(ends.len())];
+            if next == end {
+                return end;
+            }
+            end = next;
+        }
+    }
+}
+
+/// A client that waits for a command of its session, which it asked of this replica
+/// when it could not be proposed here at once.
 #[derive(Debug)]
 struct Waiting {
     origin: Address,
     seq: u64,
     /// When the client was last heard.
     heard_at: Time,
-    /// The whole request, if it is to be passed on; otherwise it is proposed here.
-    request: Option<Request>,
+    /// For that one command.
+    request: Request,
     retry_at: Time,
     retry_us: u64,
 }
+
+/// How many bytes of values are applied at most between two checkpoints, give or take
+/// a run: acceptors keep them as long.
+const CHECKPOINT_BYTES: usize = 8 << 20;
 
 /// How many sessions a checkpoint may hold for each slot since the last one, as far
 /// as its distance may grow.
@@ -185,9 +221,9 @@ pub struct Learner {
     /// The newest checkpoint: acceptors may forget what is below.
     durable: Slot,
     /// Proposed or accepted here, not yet applied: at the highest ballot known.
-    known: BTreeMap<Slot, (Ballot, Value)>,
-    /// Decided above a gap.
-    decided: BTreeMap<Slot, Value>,
+    known: Runs,
+    /// From peers' decided logs, above a gap. (Their ballots mean nothing.)
+    paged: Runs,
     tally: Tally,
     /// The newest mark of another leader.
     mark: Decided,
@@ -198,10 +234,16 @@ pub struct Learner {
     source: usize,
     /// The highest ballot heard to lead.
     leader: Option<Ballot>,
+    /// Clients whose commands were proposed here, by the first slot of each run.
+    asked: BTreeMap<Slot, Asked>,
     waiting: BTreeMap<Session, Waiting>,
     waiting_bytes: usize,
+    /// How many bytes of values were applied since the newest checkpoint.
+    unsaved_bytes: usize,
     next_tick: Time,
     announce: bool,
+    /// Whom to answer wrongly (for a planted bug).
+    someone: Option<Address>,
 }
 
 impl Learner {
@@ -218,19 +260,22 @@ impl Learner {
             chat,
             applied,
             durable: applied,
-            known: BTreeMap::new(),
-            decided: BTreeMap::new(),
-            tally: Tally::default(),
+            known: Runs::default(),
+            paged: Runs::default(),
+            tally: Tally::new(Ballot::ZERO, settings.n),
             mark: Decided::default(),
             peers_applied: vec![Slot::ZERO; settings.n],
             behind_since: None,
             fetching: None,
             source: settings.id.index() + 1,
             leader: None,
+            asked: BTreeMap::new(),
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
+            unsaved_bytes: 0,
             next_tick: Time(0),
             announce: true,
+            someone: None,
         }
     }
 
@@ -253,44 +298,38 @@ impl Learner {
         self.leader.is_some_and(|ballot| ballot.owner(self.settings.n) == self.settings.id)
     }
 
-    /// Whether `slot` is one that this learner keeps anything about.
-    fn is_open(&self, slot: Slot) -> bool {
-        slot >= self.applied && slot < self.applied.plus(ACCEPT_WINDOW_SLOTS)
-    }
-
     // --- what is known and what is decided ---------------------------------
 
-    /// `value` is what `slot` holds at `ballot`: proposed or accepted here.
-    fn know(&mut self, slot: Slot, ballot: Ballot, value: Value) {
-        if !self.is_open(slot) {
-            return;
-        }
-        match self.known.get(&slot) {
-            Some((held, _)) if *held > ballot => {}
-            Some((held, same)) if *held == ballot => {
-                assert!(*same == value, "slot {slot} has two values at ballot {ballot}");
-            }
-            _ => {
-                self.known.insert(slot, (ballot, value));
-            }
-        }
+    /// `run` was proposed or accepted here.
+    fn know(&mut self, run: &Run) {
+        let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
+        let (ballot, known) = (run.ballot, self.known.insert(run));
+        assert!(known.is_ok(), "slot {known:?} has two values at ballot {ballot}");
     }
 
-    /// Decides `slot` if a quorum's votes or a leader's mark say so of exactly the
-    /// ballot at which its value is known.
-    fn try_decide(&mut self, slot: Slot) {
-        if slot < self.applied || self.decided.contains_key(&slot) {
-            return;
+    /// What is decided from the first slot on that is not applied.
+    fn next_decided(&self) -> Option<Run> {
+        if let Some(run) = self.paged.at(self.applied) {
+            return Some(run);
         }
-        let Some((ballot, value)) = self.known.get(&slot) else { return };
-        let tallied = *ballot == self.tally.ballot
-            && self.tally.votes.get(&slot).is_some_and(|set| set.is_quorum(self.settings.n));
+        let run = self.known.at(self.applied)?;
+        let decided = run.within(run.first, self.decided_end(run.first, run.ballot));
+        (!decided.values.is_empty()).then_some(decided)
+    }
+
+    /// How far a run that begins at `first` is decided: as far as a quorum's votes or a
+    /// leader's mark say so of exactly the ballot at which its values are known.
+    fn decided_end(&self, first: Slot, ballot: Ballot) -> Slot {
+        let mut end = first;
+        if ballot == self.tally.ballot {
+            end = self.tally.quorum_end(first);
+        }
         let same =
-            *ballot == self.mark.ballot || self.settings.planted.has(Bug::MarkDecidesAnyBallot);
-        let marked = same && self.mark.from <= slot && slot < self.mark.upto;
-        if tallied || marked {
-            self.decided.insert(slot, value.clone());
+            ballot == self.mark.ballot || self.settings.planted.has(Bug::MarkDecidesAnyBallot);
+        if same && self.mark.from <= first {
+            end = end.max(self.mark.upto);
         }
+        end
     }
 
     fn handle_votes(
@@ -310,14 +349,9 @@ impl Learner {
         self.begin_tally(ballot);
         let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);
         let end = start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS);
+        let votes = &mut self.tally.votes[from.index()];
         for range in slots {
-            let mut slot = range.first.max(start);
-            let stop = range.first.plus(range.count).min(end);
-            while slot < stop {
-                self.tally.votes.entry(slot).or_default().insert(from);
-                self.try_decide(slot);
-                slot = slot.next();
-            }
+            votes.insert(range.first.max(start), range.first.plus(range.count).min(end));
         }
         self.advance_tally();
     }
@@ -325,61 +359,45 @@ impl Learner {
     /// Nothing is counted across ballots.
     fn begin_tally(&mut self, ballot: Ballot) {
         if ballot > self.tally.ballot {
-            let votes = match self.settings.planted.has(Bug::TallyAcrossBallots) {
-                true => std::mem::take(&mut self.tally.votes),
-                false => BTreeMap::new(),
-            };
-            self.tally = Tally { ballot, votes, ..Tally::default() };
+            let before = std::mem::replace(&mut self.tally, Tally::new(ballot, self.settings.n));
+            if self.settings.planted.has(Bug::TallyAcrossBallots) {
+                self.tally.votes = before.votes;
+            }
+            // Who led holds what it proposed, and asks again for whoever still waits.
+            self.asked.clear();
         }
     }
 
     /// Moves the tally's mark over every slot with a quorum.
     fn advance_tally(&mut self) {
-        let n = self.settings.n;
         if self.tally.from.is_none() {
             return;
         }
-        while self.tally.votes.get(&self.tally.upto).is_some_and(|set| set.is_quorum(n)) {
-            self.tally.upto = self.tally.upto.next();
+        let end = self.tally.quorum_end(self.tally.upto);
+        if end > self.tally.upto {
+            self.tally.upto = end;
             self.announce = true;
         }
     }
 
     fn handle_proposed(
         &mut self,
-        now: Time,
-        ballot: Ballot,
         from: Slot,
-        proposals: impl Iterator<Item = (Slot, Value, Option<Address>)>,
+        run: &Run,
+        origins: Vec<Origin>,
         out: &mut Outbox<Record>,
     ) {
-        if ballot < self.tally.ballot {
+        if run.ballot < self.tally.ballot {
             return;
         }
-        self.begin_tally(ballot);
+        self.begin_tally(run.ballot);
         if self.tally.from.is_none() {
             self.tally.from = Some(from);
             self.tally.upto = from;
         }
-        self.leader = self.leader.max(Some(ballot));
-        for (slot, value, origin) in proposals {
-            if let (Some(origin), Value::Command(command)) = (origin, &value) {
-                let (session, seq) = (command.session, command.seq);
-                if self.settings.planted.has(Bug::CompleteBeforeDecided) {
-                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq: seq });
-                }
-                if slot >= self.applied {
-                    self.wait(now, session, seq, origin, None);
-                } else if let Status::Complete { slot, client_seq } =
-                    self.chat.status(command, self.applied)
-                {
-                    // The votes, and the value from the own acceptor, were here first.
-                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
-                }
-            }
-            self.know(slot, ballot, value);
-            self.try_decide(slot);
-        }
+        self.leader = self.leader.max(Some(run.ballot));
+        self.await_origins(run, origins, out);
+        self.know(run);
         self.advance_tally();
     }
 
@@ -390,47 +408,38 @@ impl Learner {
         {
             return;
         }
-        let same = mark.ballot == self.mark.ballot && mark.from == self.mark.from;
-        if same && mark.upto <= self.mark.upto {
-            return;
-        }
-        let start = if same { self.mark.upto } else { mark.from };
-        self.mark = mark;
-        let slots: Vec<Slot> = self
-            .known
-            .range(start.max(self.applied).min(mark.upto)..mark.upto)
-            .map(|(slot, _)| *slot)
-            .collect();
-        for slot in slots {
-            self.try_decide(slot);
+        if mark.ballot > self.mark.ballot || mark.upto > self.mark.upto {
+            self.mark = mark;
         }
     }
 
-    fn handle_page(
-        &mut self,
-        now: Time,
-        first: Slot,
-        values: Vec<Value>,
-        out: &mut Outbox<Record>,
-    ) {
+    /// Whether anything in these slots is known to be decided, and is something else.
+    fn is_decided_otherwise(&self, page: &Run) -> bool {
+        self.known.range(page.first, page.end()).any(|held| {
+            let decided = held.within(held.first, self.decided_end(held.first, held.ballot));
+            page.within(decided.first, decided.end()).values != decided.values
+        })
+    }
+
+    fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox<Record>) {
         let before = self.applied;
-        let mut bytes = 0;
-        for (slot, value) in (first.0..).map(Slot).zip(values) {
-            if !self.is_open(slot) {
-                continue;
-            }
-            match self.decided.get(&slot) {
-                Some(held) if *held != value => {
-                    log::error!("slot {slot} is decided otherwise by a peer: its page is refused");
-                    return;
-                }
-                Some(_) => {}
-                None => {
-                    bytes += value.wire_bytes_max();
-                    self.decided.insert(slot, value);
-                }
-            }
+        let run = Run { first, ballot: Ballot::ZERO, values };
+        let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
+        let early: usize = self.paged.iter().map(|run| run.values.bytes().len()).sum();
+        if run.first > self.applied && early >= EARLY_BYTES_MAX {
+            return;
         }
+        let parts = self.paged.compare(&run);
+        let conflict = parts.iter().find(|(_, how)| *how == Standing::Conflict);
+        if conflict.is_some() || self.is_decided_otherwise(&run) {
+            let slot = run.first;
+            log::error!("from slot {slot} on a peer has decided otherwise: its page is refused");
+            return;
+        }
+        let news = parts.iter().filter(|(_, how)| *how == Standing::News);
+        let bytes: usize = news.map(|(part, _)| part.values.bytes().len()).sum();
+        let kept = self.paged.insert(run);
+        assert!(kept.is_ok(), "what contradicts nothing can be kept");
         self.apply(now, out);
         let Some(fetching) = &mut self.fetching else { return };
         fetching.room = fetching.room.saturating_sub(bytes);
@@ -449,33 +458,42 @@ impl Learner {
 
     fn apply(&mut self, now: Time, out: &mut Outbox<Record>) {
         let before = self.applied;
-        while let Some(value) = self.decided.remove(&self.applied) {
-            let slot = self.applied;
-            let mut client_seq = self.chat.apply(slot, &value);
-            if self.settings.planted.has(Bug::CommandExecutedTwice) && value != Value::Noop {
-                client_seq = client_seq.or(Some(0));
-            }
-            let command = match &value {
-                Value::Command(command) => Some(command.clone()),
-                Value::Noop => None,
-            };
-            out.persist(Record::Applied { slot, value, client_seq });
-            self.known.remove(&slot);
-            self.applied = slot.next();
-            if let Some(command) = command {
-                self.answer_waiting(now, &command, out);
-            }
+        while let Some(run) = self.next_decided() {
+            self.apply_run(now, run, out);
         }
         if self.applied > before {
             self.announce = true;
             self.behind_since = None;
+            self.known.trim(self.applied);
+            self.paged.trim(self.applied);
             self.forget_tallied();
         }
-        if self.applied.since(self.durable) >= self.checkpoint_slots() {
+        if self.applied.since(self.durable) >= self.checkpoint_slots()
+            || self.unsaved_bytes >= CHECKPOINT_BYTES
+        {
             let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
             out.persist(Record::Checkpoint(checkpoint));
             self.durable = self.applied;
+            self.unsaved_bytes = 0;
         }
+    }
+
+    fn apply_run(&mut self, now: Time, run: Run, out: &mut Outbox<Record>) {
+        let Run { first, values, .. } = run;
+        let mut client_seqs = Vec::with_capacity(values.len());
+        for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
+            let mut client_seq = self.chat.apply(slot, value);
+            if self.settings.planted.has(Bug::CommandExecutedTwice) && value != ValueRef::Noop {
+                client_seq = client_seq.or(Some(0));
+            }
+            client_seqs.push(client_seq);
+            self.applied = slot.next();
+            if let ValueRef::Command(command) = value {
+                self.answer(now, slot, command, client_seq, out);
+            }
+        }
+        self.unsaved_bytes += values.bytes().len();
+        out.persist(Record::Applied { first, values, client_seqs });
     }
 
     /// How many slots lie between two checkpoints. One holds all sessions, so with
@@ -484,33 +502,6 @@ impl Learner {
     fn checkpoint_slots(&self) -> u64 {
         let by_size = self.chat.sessions() as u64 / CHECKPOINT_SESSIONS_PER_SLOT;
         self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 4))
-    }
-
-    /// The command (or one below it) of a session is applied: whoever waited for it
-    /// is answered.
-    fn answer_waiting(&mut self, now: Time, command: &Command, out: &mut Outbox<Record>) {
-        let Some(waiting) = self.waiting.get(&command.session) else { return };
-        let probe = Command { seq: waiting.seq, ..command.clone() };
-        match self.chat.status(&probe, self.applied) {
-            Status::Complete { slot, client_seq } => {
-                let (session, seq) = (command.session, waiting.seq);
-                let mut origin = waiting.origin;
-                if self.settings.planted.has(Bug::AnswerToAnotherClient) {
-                    origin = self.waiting.values().next().map_or(origin, |first| first.origin);
-                }
-                out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
-                self.stop_waiting(session);
-            }
-            Status::Past | Status::Expired => self.stop_waiting(command.session),
-            Status::Next => {
-                // It was ahead of this log until now.
-                if let Some(waiting) = self.waiting.get_mut(&command.session) {
-                    waiting.retry_at = now;
-                    self.next_tick = now;
-                }
-            }
-            Status::Ahead => {}
-        }
     }
 
     /// Votes below the tally's mark and the applied point have done their work. A
@@ -523,9 +514,7 @@ impl Learner {
             }
         }
         let keep = self.tally.upto.min(self.applied);
-        if self.tally.votes.first_key_value().is_some_and(|(slot, _)| *slot < keep) {
-            self.tally.votes = self.tally.votes.split_off(&keep);
-        }
+        self.tally.votes.iter_mut().for_each(|votes| votes.trim(keep));
         self.advance_tally();
     }
 }
@@ -560,21 +549,14 @@ impl Role for Learner {
                 out.answer(origin, Answer::Welcome { applied: self.applied, ballot });
             }
             Input::Held { origin, request, direct } => {
-                self.handle_held(now, origin, request, direct, out);
+                self.handle_held(now, origin, &request, direct, out);
             }
             Input::Proposed { ballot, from, first, values, origins } => {
-                let slots = (first.0..).map(Slot);
-                let proposals = slots.zip(values).zip(origins).map(|((s, v), o)| (s, v, o));
-                self.handle_proposed(now, ballot, from, proposals, out);
+                self.handle_proposed(from, &Run { first, ballot, values }, origins, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
-            Input::Voted { ballot, runs, decided } => {
-                for (first, values) in runs {
-                    for (slot, value) in (first.0..).map(Slot).zip(values) {
-                        self.know(slot, ballot, value);
-                        self.try_decide(slot);
-                    }
-                }
+            Input::Voted { runs, decided } => {
+                runs.iter().for_each(|run| self.know(run));
                 self.handle_mark(decided);
             }
         }

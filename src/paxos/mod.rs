@@ -47,9 +47,12 @@ pub mod planted;
 pub mod proposer;
 pub mod reign;
 pub mod replica;
+pub mod runs;
+mod slot_set;
 
 use crate::message::{Answer, ClientMessage, Message};
-use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, Value};
+use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time};
+use crate::values::Values;
 use std::io;
 
 /// How many slots above its trim mark an acceptor accepts in.
@@ -263,8 +266,7 @@ impl<R> Outbox<R> {
                 if values.is_empty() {
                     break;
                 }
-                let bytes = values.iter().map(Value::wire_bytes_max).sum();
-                room = room.saturating_sub(bytes);
+                room = room.saturating_sub(values.bytes().len());
                 let next = first.plus(values.len() as u64);
                 let page = crate::message::ToLearner::Page { first, values };
                 envelopes.push(Envelope::Peer { to: wanted.to, message: Message::Learner(page) });
@@ -298,9 +300,9 @@ pub trait Storage<R> {
     /// # Errors
     ///
     /// When they cannot be read.
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let _ = (first, upto, bytes);
-        Ok(Vec::new())
+        Ok(Values::default())
     }
 
     /// Takes leave of it, at a clean end: everything appended is on the disk then,

@@ -21,7 +21,7 @@
 use super::campaign::{Campaign, Mandate};
 use super::election::Election;
 use super::planted::Bug;
-use super::reign::{Admission, Reign};
+use super::reign::Reign;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToProposer, ToReplica};
 use crate::quorum::ReplicaSet;
@@ -378,15 +378,12 @@ impl Proposer {
         direct: bool,
         out: &mut Outbox<Never>,
     ) {
-        let unsure = match &mut self.phase {
-            Phase::Leading { reign, .. } => match reign.admit(origin, request, false) {
-                Admission::Taken => None,
-                Admission::Unsure(origin, request) => Some((origin, request)),
-            },
-            _ => Some((origin, request)),
-        };
-        if let Some((origin, request)) = unsure {
+        let mut hold = |origin, request| {
             out.tell(Notice::Learner(learner::Input::Held { origin, request, direct }));
+        };
+        match &mut self.phase {
+            Phase::Leading { reign, .. } => reign.admit(origin, request, false, hold),
+            _ => hold(origin, request),
         }
     }
 
@@ -506,7 +503,7 @@ impl Role for Proposer {
             Input::Client(origin, request) => self.handle_request(origin, request, true, out),
             Input::Servable { origin, request } => {
                 if let Phase::Leading { reign, .. } = &mut self.phase {
-                    reign.admit(origin, request, true);
+                    reign.admit(origin, request, true, |_, _| {});
                 }
             }
             Input::Progress { applied, decided, pending } => {

@@ -14,8 +14,11 @@
 use super::planted::Bug;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
-use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time, Value};
-use std::collections::{BTreeMap, VecDeque};
+use crate::table::Table;
+use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
+use crate::values::{Builder, CommandRef, ValueRef, Values};
+use std::collections::VecDeque;
+use std::ops::Range;
 
 /// How many bytes of lines may be proposed and not yet applied.
 pub const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
@@ -39,24 +42,24 @@ const RESEND_DOUBLINGS_MAX: u32 = 4;
 const RESEND_BYTES_MAX: usize = 64 * 1024;
 
 /// What an accept takes on the wire beside its values.
-const ACCEPT_OVERHEAD_BYTES: usize = 48;
+const ACCEPT_OVERHEAD_BYTES: usize = 56;
 
-/// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// It has a slot, waits for one, or already has one; or the queue is full and the
-    /// client will ask again.
-    Taken,
-    /// Only the learner can tell whether it may be proposed.
-    Unsure(Address, Request),
+/// Who asked for some consecutive values of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// How many of them.
+    pub count: usize,
+    /// Where the client is to be answered, and [`Request::after`]; not known of what an
+    /// earlier leader proposed.
+    pub asked: Option<(Address, Slot)>,
 }
 
+/// A run that was proposed, and what of it is not applied yet.
 #[derive(Debug)]
 struct Proposal {
-    value: Value,
-    /// Who asked for it, and the lowest slot it can stand in; not known of what an
-    /// earlier leader proposed.
-    asked: Option<(Address, Slot)>,
+    first: Slot,
+    values: Values,
+    origins: VecDeque<Origin>,
     sent_at: Time,
     resent: u32,
 }
@@ -73,6 +76,14 @@ struct Known {
     answerable: bool,
 }
 
+/// What becomes of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Take,
+    Drop,
+    Ask,
+}
+
 /// Phase 2 under way.
 #[derive(Debug)]
 pub struct Reign {
@@ -82,13 +93,15 @@ pub struct Reign {
     next: Slot,
     applied: Slot,
     decided: Decided,
-    proposals: BTreeMap<Slot, Proposal>,
+    /// In the order of their slots; none is empty.
+    proposals: VecDeque<Proposal>,
     proposal_bytes: usize,
-    /// The first slot not yet sent.
-    unsent: Slot,
+    /// How many of the proposals were sent.
+    sent: usize,
     queue: VecDeque<(Address, Request)>,
+    queue_commands: usize,
     queue_bytes: usize,
-    sessions: BTreeMap<Session, Known>,
+    sessions: Table<Session, Known>,
     resend_at: Time,
 }
 
@@ -98,7 +111,7 @@ impl Reign {
         settings: Settings,
         ballot: Ballot,
         first: Slot,
-        values: Vec<Value>,
+        values: Values,
         applied: Slot,
         now: Time,
     ) -> Self {
@@ -109,24 +122,30 @@ impl Reign {
             next: first,
             applied,
             decided: Decided::default(),
-            proposals: BTreeMap::new(),
+            proposals: VecDeque::new(),
             proposal_bytes: 0,
-            unsent: first,
+            sent: 0,
             queue: VecDeque::new(),
+            queue_commands: 0,
             queue_bytes: 0,
-            sessions: BTreeMap::new(),
+            sessions: Table::default(),
             resend_at: now.plus_us(RESEND_US),
         };
-        for value in values {
-            if let Value::Command(command) = &value {
-                let known = Known { next: command.seq, in_flight: true, answerable: false };
-                reign.sessions.insert(command.session, known);
-            }
-            if value == Value::Noop && settings.planted.has(Bug::HolesStayOpen) {
-                reign.next = reign.next.next();
-                continue;
-            }
-            reign.propose(value, None, now);
+        for command in values.iter().filter_map(ValueRef::command) {
+            let known = Known { next: command.seq, in_flight: true, answerable: false };
+            reign.sessions.insert(command.session, known);
+        }
+        let mut rest = values;
+        while !rest.is_empty() {
+            let holes = settings.planted.has(Bug::HolesStayOpen);
+            let noops = rest.iter().take_while(|value| holes && *value == ValueRef::Noop).count();
+            reign.next = reign.next.plus(noops as u64);
+            rest = rest.skip(noops);
+            let until = rest.iter().take_while(|value| !holes || *value != ValueRef::Noop).count();
+            let count = until.min(MESSAGE_SLOTS_MAX);
+            let origin = Origin { count, asked: None };
+            reign.propose(rest.slice(0..count), [origin].into(), now);
+            rest = rest.skip(count);
         }
         reign
     }
@@ -154,44 +173,77 @@ impl Reign {
     }
 
     /// Takes a request. `confirmed`: the learner says that it is its session's next.
-    pub fn admit(&mut self, origin: Address, request: Request, confirmed: bool) -> Admission {
-        let (session, seq) = (request.command.session, request.command.seq);
-        match self.sessions.get_mut(&session) {
-            Some(known) if known.in_flight && known.next == seq => {
-                return match std::mem::replace(&mut known.answerable, true) {
-                    true => Admission::Taken,
-                    false => Admission::Unsure(origin, request),
-                };
+    /// What it leaves to `unsure`, only the learner can tell whether it may be proposed.
+    /// Everything else has a slot, waits for one, or is dropped since it already has one
+    /// or the queue is full; then the client will ask again.
+    pub fn admit(
+        &mut self,
+        origin: Address,
+        request: Request,
+        confirmed: bool,
+        mut unsure: impl FnMut(Address, Request),
+    ) {
+        // Neighbours that are admitted stay together.
+        let mut admitted = 0;
+        for (index, command) in request.iter().enumerate() {
+            let admission = self.judge(command, confirmed);
+            if admission == Admission::Take && self.has_room(command.line.len()) {
+                let known = Known { next: command.seq, in_flight: true, answerable: true };
+                self.sessions.insert(command.session, known);
+                self.queue_commands += 1;
+                self.queue_bytes += command.line.len();
+                continue;
             }
-            Some(known) if !known.in_flight && known.next == seq => {}
+            self.enqueue(origin, &request, admitted..index);
+            admitted = index + 1;
+            if admission == Admission::Ask {
+                unsure(origin, request.only(index));
+            }
+        }
+        self.enqueue(origin, &request, admitted..request.commands.len());
+        if self.sessions.len() > SESSIONS_MAX {
+            self.sessions.retain(|known| known.in_flight);
+        }
+    }
+
+    fn has_room(&self, line_bytes: usize) -> bool {
+        self.queue_commands < QUEUE_MAX && self.queue_bytes + line_bytes <= QUEUE_BYTES_MAX
+    }
+
+    fn judge(&mut self, command: CommandRef<'_>, confirmed: bool) -> Admission {
+        match self.sessions.get_mut(&command.session) {
+            Some(known) if known.in_flight && known.next == command.seq => {
+                match std::mem::replace(&mut known.answerable, true) {
+                    true => Admission::Drop,
+                    false => Admission::Ask,
+                }
+            }
+            Some(known) if !known.in_flight && known.next == command.seq => Admission::Take,
             // The learner has looked, and this side has nothing of the session on its
             // way: the learner is right.
-            Some(known) if confirmed && !known.in_flight => {}
-            None if confirmed => {}
-            Some(_) if confirmed => return Admission::Taken,
-            _ => return Admission::Unsure(origin, request),
+            Some(known) if confirmed && !known.in_flight => Admission::Take,
+            None if confirmed => Admission::Take,
+            Some(_) if confirmed => Admission::Drop,
+            _ => Admission::Ask,
         }
-        let bytes = request.command.line.len();
-        if self.queue.len() >= QUEUE_MAX || self.queue_bytes + bytes > QUEUE_BYTES_MAX {
-            return Admission::Taken;
+    }
+
+    fn enqueue(&mut self, origin: Address, request: &Request, range: Range<usize>) {
+        if !range.is_empty() {
+            let commands = request.commands.slice(range);
+            self.queue.push_back((origin, Request { commands, after: request.after }));
         }
-        if self.sessions.len() >= SESSIONS_MAX {
-            self.sessions.retain(|_, known| known.in_flight);
-        }
-        self.sessions.insert(session, Known { next: seq, in_flight: true, answerable: true });
-        self.queue_bytes += bytes;
-        self.queue.push_back((origin, request));
-        Admission::Taken
     }
 
     /// What was admitted and is not applied, for whoever leads next.
     pub fn into_requests(self) -> impl Iterator<Item = (Address, Request)> {
-        let proposed = self.proposals.into_values().filter_map(|proposal| {
-            let (origin, after) = proposal.asked?;
-            match proposal.value {
-                Value::Command(command) => Some((origin, Request { command, after })),
-                Value::Noop => None,
-            }
+        let proposed = self.proposals.into_iter().flat_map(|proposal| {
+            let mut from = 0;
+            proposal.origins.into_iter().filter_map(move |Origin { count, asked }| {
+                let commands = proposal.values.slice(from..from + count);
+                from += count;
+                asked.map(|(origin, after)| (origin, Request { commands, after }))
+            })
         });
         proposed.chain(self.queue)
     }
@@ -202,51 +254,131 @@ impl Reign {
             self.decided = decided;
         }
         self.applied = self.applied.max(applied);
-        while let Some(entry) = self.proposals.first_entry()
-            && *entry.key() < self.applied
+        while let Some(proposal) = self.proposals.front_mut()
+            && proposal.first < self.applied
         {
-            let value = entry.remove().value;
-            self.proposal_bytes -= value.wire_bytes_max();
-            // Whatever the effect: if it had none, the learner knows better.
-            if let Value::Command(command) = value
-                && let Some(known) = self.sessions.get_mut(&command.session)
-                && known.next == command.seq
+            let length = proposal.values.len() as u64;
+            let mut count = self.applied.since(proposal.first).min(length) as usize;
+            let done = proposal.values.slice(0..count);
+            proposal.first = proposal.first.plus(count as u64);
+            proposal.values = proposal.values.skip(count);
+            while let Some(origin) = proposal.origins.front_mut()
+                && count > 0
             {
-                *known = Known { next: command.seq + 1, in_flight: false, answerable: true };
+                let taken = count.min(origin.count);
+                (origin.count, count) = (origin.count - taken, count - taken);
+                if origin.count == 0 {
+                    proposal.origins.pop_front();
+                }
+            }
+            if proposal.values.is_empty() {
+                self.proposals.pop_front();
+                self.sent = self.sent.saturating_sub(1);
+            }
+            self.proposal_bytes -= done.bytes().len();
+            // Whatever the effect: if it had none, the learner knows better.
+            for command in done.iter().filter_map(ValueRef::command) {
+                if let Some(known) = self.sessions.get_mut(&command.session)
+                    && known.next == command.seq
+                {
+                    *known = Known { next: command.seq + 1, in_flight: false, answerable: true };
+                }
             }
         }
     }
 
-    fn propose(&mut self, value: Value, asked: Option<(Address, Slot)>, now: Time) {
-        if self.ballot == Ballot::ZERO && self.settings.skip_slot == Some(self.next) {
-            log::warn!("replica {}: skips slot {}", self.settings.id, self.next);
-            self.next = self.next.next();
+    /// Gives the next slots to these values.
+    fn propose(&mut self, values: Values, origins: VecDeque<Origin>, now: Time) {
+        if values.is_empty() {
+            return;
         }
-        self.proposal_bytes += value.wire_bytes_max();
-        self.proposals.insert(self.next, Proposal { value, asked, sent_at: now, resent: 0 });
-        self.next = self.next.next();
+        if let Some(skipped) = self.settings.skip_slot
+            && self.ballot == Ballot::ZERO
+            && skipped >= self.next
+            && skipped < self.next.plus(values.len() as u64)
+        {
+            log::warn!("replica {}: skips slot {skipped}", self.settings.id);
+            let before = skipped.since(self.next) as usize;
+            let (mut left, mut right) = (before, VecDeque::new());
+            let mut head = VecDeque::new();
+            for Origin { count, asked } in origins {
+                let here = count.min(left);
+                left -= here;
+                if here > 0 {
+                    head.push_back(Origin { count: here, asked });
+                }
+                if count > here {
+                    right.push_back(Origin { count: count - here, asked });
+                }
+            }
+            self.put(values.slice(0..before), head, now);
+            self.next = skipped.next();
+            return self.put(values.skip(before), right, now);
+        }
+        self.put(values, origins, now);
+    }
+
+    fn put(&mut self, values: Values, origins: VecDeque<Origin>, now: Time) {
+        if !values.is_empty() {
+            self.proposal_bytes += values.bytes().len();
+            let first = self.next;
+            self.next = first.plus(values.len() as u64);
+            self.proposals.push_back(Proposal { first, values, origins, sent_at: now, resent: 0 });
+        }
     }
 
     /// Gives slots to what is queued, and sends everything that was not sent yet.
     pub fn flush<R>(&mut self, now: Time, out: &mut Outbox<R>) {
-        while self.next.since(self.applied) < PROPOSE_WINDOW_SLOTS
-            && (self.proposal_bytes < IN_FLIGHT_BYTES_MAX || self.proposals.is_empty())
+        while !self.queue.is_empty() && self.window() > 0 {
+            self.propose_queued(now);
+        }
+        if self.sent == 0 {
+            // Nothing older is in flight, so nothing older is due.
+            self.resend_at = now.plus_us(RESEND_US);
+        }
+        for proposal in self.proposals.range(self.sent..) {
+            self.send(proposal, out);
+        }
+        self.sent = self.proposals.len();
+    }
+
+    /// How many more commands may be proposed.
+    fn window(&self) -> usize {
+        let slots = PROPOSE_WINDOW_SLOTS.saturating_sub(self.next.since(self.applied)) as usize;
+        let full = self.proposal_bytes >= IN_FLIGHT_BYTES_MAX;
+        if full { 0 } else { slots.min(MESSAGE_SLOTS_MAX) }
+    }
+
+    /// Makes one run of what is queued, as far as the window goes.
+    fn propose_queued(&mut self, now: Time) {
+        let room = self.window();
+        let mut run = Builder::default();
+        let mut origins: VecDeque<Origin> = VecDeque::new();
+        while run.len() < room
+            && self.proposal_bytes + run.bytes() < IN_FLIGHT_BYTES_MAX
             && let Some((origin, request)) = self.queue.pop_front()
         {
-            self.queue_bytes -= request.command.line.len();
-            let asked = Some((origin, request.after));
-            self.propose(Value::Command(request.command), asked, now);
-        }
-        if self.unsent < self.next {
-            if self.proposals.len() == self.proposals.range(self.unsent..).count() {
-                // Nothing older is in flight, so nothing older is due.
-                self.resend_at = now.plus_us(RESEND_US);
+            let Request { commands, after } = &request;
+            // One at least: so a long line always has its turn.
+            let bytes = IN_FLIGHT_BYTES_MAX - self.proposal_bytes - run.bytes();
+            let count = commands.fitting(bytes).max(1).min(room - run.len());
+            let taken = commands.slice(0..count);
+            self.queue_commands -= count;
+            for command in taken.iter().filter_map(ValueRef::command) {
+                self.queue_bytes -= command.line.len();
             }
-            let slots: Vec<Slot> =
-                self.proposals.range(self.unsent..).map(|(slot, _)| *slot).collect();
-            self.send(&slots, out);
-            self.unsent = self.next;
+            run.extend(&taken);
+            let asked = Some((origin, *after));
+            match origins.back_mut() {
+                Some(last) if last.asked == asked => last.count += count,
+                _ => origins.push_back(Origin { count, asked }),
+            }
+            if count < commands.len() {
+                let rest = Request { commands: commands.skip(count), after: *after };
+                self.queue.push_front((origin, rest));
+            }
         }
+        self.propose(run.build(), origins, now);
     }
 
     /// Sends again what has waited too long.
@@ -256,59 +388,53 @@ impl Reign {
         }
         let mut room = RESEND_BYTES_MAX;
         let mut due = Vec::new();
-        for (slot, proposal) in self.proposals.range_mut(..self.unsent) {
+        for (at, proposal) in self.proposals.range_mut(..self.sent).enumerate() {
             let wait = RESEND_US << proposal.resent.min(RESEND_DOUBLINGS_MAX);
             if now.since_us(proposal.sent_at) < wait {
                 continue;
             }
-            let bytes = proposal.value.wire_bytes_max();
+            let bytes = proposal.values.bytes().len();
             if !due.is_empty() && bytes > room {
                 break;
             }
             room = room.saturating_sub(bytes);
             proposal.sent_at = now;
             proposal.resent += 1;
-            due.push(*slot);
+            due.push(at);
         }
-        self.send(&due, out);
+        for at in due {
+            self.send(&self.proposals[at], out);
+        }
         self.resend_at = now.plus_us(RESEND_US / 2);
     }
 
-    /// Sends the proposals in `slots` (ascending) to every acceptor and to the own
-    /// learner, as few messages as fit datagrams.
-    fn send<R>(&mut self, slots: &[Slot], out: &mut Outbox<R>) {
+    /// Sends a proposal to every acceptor and to the own learner. What goes to peers is
+    /// cut to fit datagrams.
+    fn send<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
+        let Proposal { first, values, origins, .. } = proposal;
+        let (ballot, first, decided) = (self.ballot, *first, self.decided);
+        out.tell(Notice::Learner(learner::Input::Proposed {
+            ballot,
+            from: self.first,
+            first,
+            values: values.clone(),
+            origins: origins.iter().copied().collect(),
+        }));
+        let accept = |first, values| {
+            Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
+        };
+        out.send(self.settings.id, accept(first, values.clone()));
         let room = self.settings.payload_bytes.saturating_sub(ACCEPT_OVERHEAD_BYTES);
-        let mut rest = slots;
-        while let Some(&first) = rest.first() {
-            let mut values = Vec::new();
-            let mut origins = Vec::new();
-            let mut bytes = 0;
-            for (slot, expected) in rest.iter().zip(first.0..) {
-                let proposal = &self.proposals[slot];
-                bytes += proposal.value.wire_bytes_max();
-                let full = bytes > room || values.len() == MESSAGE_SLOTS_MAX;
-                if slot.0 != expected || full && !values.is_empty() {
-                    break;
+        let mut at = 0;
+        while at < values.len() {
+            let rest = values.skip(at);
+            let part = rest.slice(0..rest.fitting(room).max(1));
+            let slot = first.plus(at as u64);
+            at += part.len();
+            for peer in (0..self.settings.n as u8).map(ReplicaId) {
+                if peer != self.settings.id {
+                    out.send(peer, accept(slot, part.clone()));
                 }
-                values.push(proposal.value.clone());
-                origins.push(proposal.asked.map(|(origin, _)| origin));
-            }
-            rest = &rest[values.len()..];
-            out.tell(Notice::Learner(learner::Input::Proposed {
-                ballot: self.ballot,
-                from: self.first,
-                first,
-                values: values.clone(),
-                origins,
-            }));
-            for to in (0..self.settings.n as u8).map(ReplicaId) {
-                let accept = Accept {
-                    ballot: self.ballot,
-                    first,
-                    values: values.clone(),
-                    decided: self.decided,
-                };
-                out.send(to, Message::Acceptor(ToAcceptor::Accept(accept)));
             }
         }
     }

@@ -27,7 +27,8 @@ use crate::message::{
 };
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
 use crate::quorum::ReplicaSet;
-use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, Value};
+use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
+use crate::values::ValueRef;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
@@ -104,9 +105,9 @@ pub struct Checker {
     pub duplicates: u64,
 }
 
-fn fingerprint(value: &Value) -> u64 {
+fn fingerprint(value: ValueRef<'_>) -> u64 {
     let mut hash = TraceHash::default();
-    hash.add(value);
+    hash.add(&value);
     hash.finish()
 }
 
@@ -164,7 +165,7 @@ impl Checker {
         }
         self.keeps_its_promise(node)?;
         if let acceptor::Record::Accept { ballot, first, values } = record {
-            for (slot, value) in (first.0..).map(Slot).zip(values) {
+            for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
                 self.accept(node, slot, *ballot, value)?;
             }
         }
@@ -180,7 +181,13 @@ impl Checker {
         }
     }
 
-    fn accept(&mut self, node: ReplicaId, slot: Slot, ballot: Ballot, value: &Value) -> Checked {
+    fn accept(
+        &mut self,
+        node: ReplicaId,
+        slot: Slot,
+        ballot: Ballot,
+        value: ValueRef<'_>,
+    ) -> Checked {
         let value = fingerprint(value);
         let entry = self
             .accepted
@@ -251,35 +258,51 @@ impl Checker {
         self.applied[node.index()] = applied;
     }
 
-    /// A learner has applied a slot.
+    /// A learner has applied some slots.
     pub fn applied(&mut self, node: ReplicaId, record: &learner::Record) -> Checked {
-        let learner::Record::Applied { slot, value, client_seq } = record else { return Ok(()) };
+        let learner::Record::Applied { first, values, client_seqs } = record else {
+            return Ok(());
+        };
+        let slots = (first.0..).map(Slot).zip(values.iter()).zip(client_seqs);
+        for ((slot, value), client_seq) in slots {
+            self.applied_one(node, slot, value, *client_seq)?;
+        }
+        Ok(())
+    }
+
+    fn applied_one(
+        &mut self,
+        node: ReplicaId,
+        slot: Slot,
+        value: ValueRef<'_>,
+        client_seq: Option<u64>,
+    ) -> Checked {
         let next = &mut self.applied[node.index()];
-        if *slot != *next {
-            return violation(*slot, format!("I4: replica {node} applied it after slot {next}"));
+        if slot != *next {
+            return violation(slot, format!("I4: replica {node} applied it after slot {next}"));
         }
         *next = slot.next();
         let fingerprint = fingerprint(value);
-        if self.chosen.get(slot).map(|chosen| chosen.value) != Some(fingerprint) {
-            return violation(*slot, format!("I4: replica {node} applied what was not chosen"));
+        if self.chosen.get(&slot).map(|chosen| chosen.value) != Some(fingerprint) {
+            return violation(slot, format!("I4: replica {node} applied what was not chosen"));
         }
         let line = match (value, client_seq) {
-            (Value::Command(command), Some(_)) => Some((command.session, command.seq)),
+            (ValueRef::Command(command), Some(_)) => Some((command.session, command.seq)),
             _ => None,
         };
-        let applied = Applied { value: fingerprint, client_seq: *client_seq, line };
+        let applied = Applied { value: fingerprint, client_seq, line };
         match self.log.get(slot.0 as usize) {
             Some(same) if *same == applied => Ok(()),
-            Some(_) => violation(*slot, format!("I4: replica {node} applied it differently")),
-            None => self.first_applied(*slot, value, applied),
+            Some(_) => violation(slot, format!("I4: replica {node} applied it differently")),
+            None => self.first_applied(slot, value, applied),
         }
     }
 
-    fn first_applied(&mut self, slot: Slot, value: &Value, applied: Applied) -> Checked {
+    fn first_applied(&mut self, slot: Slot, value: ValueRef<'_>, applied: Applied) -> Checked {
         match (value, applied.line) {
-            (Value::Noop, _) => self.noops += 1,
-            (Value::Command(_), None) => self.duplicates += 1,
-            (Value::Command(command), Some((session, seq))) => {
+            (ValueRef::Noop, _) => self.noops += 1,
+            (ValueRef::Command(_), None) => self.duplicates += 1,
+            (ValueRef::Command(command), Some((session, seq))) => {
                 let next = self.next_of_session.entry(session).or_default();
                 if seq != *next {
                     return violation(
@@ -292,7 +315,7 @@ impl Checker {
                 let Some(sent) = self.sent.get(&(session, seq)) else {
                     return violation(slot, "I7: no client sent this".into());
                 };
-                if sent.line != command.line {
+                if sent.line.as_bytes() != command.line {
                     return violation(slot, "I7: not what the client sent".into());
                 }
                 if slot < sent.floor {
@@ -440,7 +463,7 @@ impl Checker {
     }
 
     fn proposes(&mut self, accept: &Accept) -> Checked {
-        for (slot, value) in (accept.first.0..).map(Slot).zip(&accept.values) {
+        for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.iter()) {
             let value = fingerprint(value);
             let proposed = *self.proposed.entry((slot, accept.ballot)).or_insert(value);
             if proposed != value {
@@ -474,27 +497,34 @@ impl Checker {
         if page.trimmed > ghost.trimmed() {
             return violation(page.first, format!("S5: replica {node} sends a wrong mark"));
         }
-        for entry in &page.accepted {
-            let held = self.accepted.get(&(entry.slot, entry.ballot));
-            let true_ = held.is_some_and(|held| {
-                held.by.contains(node) && held.value == fingerprint(&entry.value)
-            });
+        let entries = page.accepted.iter().flat_map(|entry| {
+            let slots = (entry.first.0..).map(Slot).zip(entry.values.iter());
+            slots.map(|(slot, value)| (slot, entry.ballot, value))
+        });
+        for (slot, ballot, value) in entries.clone() {
+            let held = self.accepted.get(&(slot, ballot));
+            let true_ =
+                held.is_some_and(|held| held.by.contains(node) && held.value == fingerprint(value));
             if !true_ {
                 return violation(
-                    entry.slot,
+                    slot,
                     format!("S1: replica {node} reports what it never accepted durably"),
                 );
             }
         }
         let upto = if page.last { Slot(u64::MAX) } else { page.upto };
         let start = page.first.max(ghost.trimmed());
-        let mut told = page.accepted.iter().map(|entry| (entry.slot, entry.ballot)).peekable();
-        for (slot, (ballot, _)) in ghost.range(start, upto) {
-            while told.next_if(|(other, _)| other < slot).is_some() {}
-            let entry = told.next_if(|(other, _)| other == slot);
-            if *ballot < page.ballot && entry != Some((*slot, *ballot)) {
+        let mut told = entries.map(|(slot, ballot, _)| (slot, ballot)).peekable();
+        let held = ghost.range(start, upto).flat_map(|run| {
+            let (first, end, ballot) = (run.first, run.end(), run.ballot);
+            (first.0..end.0).map(move |slot| (Slot(slot), ballot))
+        });
+        for (slot, ballot) in held {
+            while told.next_if(|(other, _)| *other < slot).is_some() {}
+            let entry = told.next_if(|(other, _)| *other == slot);
+            if ballot < page.ballot && entry != Some((slot, ballot)) {
                 return violation(
-                    *slot,
+                    slot,
                     format!("S5: replica {node} leaves out what it accepted at {ballot}"),
                 );
             }

@@ -20,6 +20,7 @@ use crate::storage::data_dir::{DataDir, Found, Purpose};
 use crate::storage::decided_log::{DecidedLog, Place};
 use crate::storage::segment_log::{self, SegmentLog};
 use crate::types::{DirectoryId, ReplicaId, Slot, Value};
+use crate::values::Values;
 use fastrand::Rng;
 use std::io;
 
@@ -362,9 +363,9 @@ impl Storage<learner::Record> for LearnerStore {
             Kept::Records { values, checkpoint: kept } => {
                 for record in records.drain(..) {
                     match record {
-                        learner::Record::Applied { slot, value, .. } => {
-                            assert!(slot.0 == values.len() as u64, "slots are applied in order");
-                            values.push(value);
+                        learner::Record::Applied { first, values: applied, .. } => {
+                            assert!(first.0 == values.len() as u64, "slots are applied in order");
+                            values.extend(applied.to_vec());
                         }
                         learner::Record::Checkpoint(checkpoint) => *kept = checkpoint,
                     }
@@ -383,7 +384,7 @@ impl Storage<learner::Record> for LearnerStore {
         }
     }
 
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let values = match &mut self.kept {
             Kept::Records { values, .. } => values,
             Kept::Sectors(log) => return log.decided(first, upto, bytes),
@@ -391,16 +392,9 @@ impl Storage<learner::Record> for LearnerStore {
         };
         let end = (upto.0 as usize).min(values.len());
         let start = (first.0 as usize).min(end);
-        let mut room = bytes;
-        let mut page: Vec<Value> = Vec::new();
-        for value in values[start..end].iter().take(MESSAGE_SLOTS_MAX) {
-            let bytes = value.wire_bytes_max();
-            if bytes > room && !page.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(bytes);
-            page.push(value.clone());
-        }
-        Ok(page)
+        let values = values[start..end].iter().take(MESSAGE_SLOTS_MAX);
+        let page: Values = values.collect();
+        let fitting = page.fitting(bytes).max(1).min(page.len());
+        Ok(page.slice(0..fitting))
     }
 }

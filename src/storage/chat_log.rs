@@ -12,25 +12,55 @@
 //! message are escaped, and the backslash with them, so that one slot is one line, and
 //! the message can be read back from it.
 
-use crate::types::{ClientId, Line, Slot, Value};
+use crate::types::{ClientId, Slot};
+use crate::values::ValueRef;
+use std::borrow::Cow;
 use std::io::Write;
 
 /// Appends one slot's line.
-pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: &Value, client_seq: Option<u64>) {
+pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
+    write_number(text, slot.0);
     match (value, client_seq) {
-        (Value::Command(command), Some(client_seq)) => {
-            let client = command.session.client;
-            let _ = write!(text, "{slot} {client} {client_seq} ");
-            write_escaped(text, &command.line);
+        (ValueRef::Command(command), Some(client_seq)) => {
+            text.push(b' ');
+            write_number(text, command.session.client.0);
+            text.push(b' ');
+            write_number(text, client_seq);
+            text.push(b' ');
+            write_escaped(text, command.line);
         }
-        _ => {
-            let _ = write!(text, "{slot} - - NOP");
-        }
+        _ => text.extend_from_slice(b" - - NOP"),
     }
     text.push(b'\n');
 }
 
-fn write_escaped(text: &mut Vec<u8>, line: &str) {
+/// In decimal.
+fn write_number(text: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[first..]);
+}
+
+/// Whether a byte may belong to a character that is escaped: ASCII's control
+/// characters, the backslash, and what U+0080 to U+009F begin with.
+fn may_need_escape(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, 0x7F | 0xC2 | b'\\')
+}
+
+/// `line` is UTF-8.
+fn write_escaped(text: &mut Vec<u8>, line: &[u8]) {
+    if !line.iter().fold(false, |found, byte| found | may_need_escape(*byte)) {
+        return text.extend_from_slice(line);
+    }
+    let line = std::str::from_utf8(line).expect("a line was checked when it came");
     for part in line.split_inclusive(|c: char| c == '\\' || c.is_control()) {
         let mut chars = part.chars();
         match chars.next_back() {
@@ -48,20 +78,29 @@ fn write_escaped(text: &mut Vec<u8>, line: &str) {
     }
 }
 
-/// The message of a line that [`write_line`] wrote, the line feed left out; nothing
-/// if it is of another slot or client, a NOP, or no such line at all.
-pub fn read_line(line: &str, slot: Slot, client: ClientId) -> Option<Line> {
-    let mut fields = line.splitn(4, ' ');
-    let same_slot = fields.next()?.parse() == Ok(slot.0);
-    let same_client = fields.next()?.parse() == Ok(client.0);
-    fields.next()?.parse::<u64>().ok()?;
-    let message = fields.next()?;
-    if !same_slot || !same_client {
-        return None;
+/// The message of a line that [`write_line`] wrote, the line feed included; nothing if
+/// it is of another slot or client, a NOP, or no such line at all.
+pub fn read_line(line: &[u8], slot: Slot, client: ClientId) -> Option<Cow<'_, [u8]>> {
+    let line = line.strip_suffix(b"\n")?;
+    let line = after_number(line, Some(slot.0))?;
+    let line = after_number(line, Some(client.0))?;
+    let message = after_number(line, None)?;
+    let text = std::str::from_utf8(message).ok()?;
+    if !message.contains(&b'\\') {
+        return Some(Cow::Borrowed(message));
     }
-    if !message.contains('\\') {
-        return Some(message.into());
-    }
+    unescaped(text).map(|text| Cow::Owned(text.into_bytes()))
+}
+
+/// What stands behind a number (a certain one, if it is given) and a space.
+fn after_number(line: &[u8], expected: Option<u64>) -> Option<&[u8]> {
+    let digits = line.iter().position(|byte| *byte == b' ')?;
+    let (number, rest) = line.split_at(digits);
+    let number: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    expected.is_none_or(|expected| number == expected).then_some(&rest[1..])
+}
+
+fn unescaped(message: &str) -> Option<String> {
     let mut text = String::with_capacity(message.len());
     let mut parts = message.split('\\');
     text.push_str(parts.next()?);
@@ -89,24 +128,25 @@ pub fn read_line(line: &str, slot: Slot, client: ClientId) -> Option<Line> {
         };
         text.push_str(rest);
     }
-    Some(text.into())
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::Request;
+    use crate::values::Values;
 
-    fn value(line: &str) -> Value {
-        Value::Command(Request::new(7, 1, 0, line).command)
+    fn value(line: &str) -> Values {
+        Request::new(7, 1, 0, line).commands
     }
 
     #[test]
     fn one_slot_is_one_line_whatever_the_message_holds() {
         let mut text = Vec::new();
-        write_line(&mut text, Slot(3), &value("a\\b\nc\rd\te\u{85}é "), Some(2));
-        write_line(&mut text, Slot(4), &value(""), Some(3));
-        write_line(&mut text, Slot(5), &value("applied below"), None);
+        write_line(&mut text, Slot(3), value("a\\b\nc\rd\te\u{85}é ").get(0), Some(2));
+        write_line(&mut text, Slot(4), value("").get(0), Some(3));
+        write_line(&mut text, Slot(5), value("applied below").get(0), None);
         let expected = "3 7 2 a\\\\b\\nc\\rd\\u{9}e\\u{85}é \n4 7 3 \n5 - - NOP\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
@@ -117,15 +157,19 @@ mod tests {
             ["", " ", "a b", "\\", "\\\\n", "\\n\n\\", "\r\u{85}\u{0}x\\u{1}", "é\\é", "\n\n"];
         for message in messages {
             let mut text = Vec::new();
-            write_line(&mut text, Slot(3), &value(message), Some(2));
-            let line = String::from_utf8(text).unwrap();
-            let line = line.strip_suffix('\n').unwrap();
-            assert_eq!(read_line(line, Slot(3), ClientId(7)).as_deref(), Some(message));
-            assert_eq!(read_line(line, Slot(4), ClientId(7)), None);
-            assert_eq!(read_line(line, Slot(3), ClientId(8)), None);
+            write_line(&mut text, Slot(3), value(message).get(0), Some(2));
+            let read = |line, slot, client| {
+                read_line(line, Slot(slot), ClientId(client)).map(Cow::into_owned)
+            };
+            assert_eq!(read(&text, 3, 7).as_deref(), Some(message.as_bytes()));
+            assert_eq!(read(&text, 4, 7), None);
+            assert_eq!(read(&text, 3, 8), None);
+            assert_eq!(read(&text[..text.len() - 1], 3, 7), None);
         }
         for line in ["", "3 - - NOP", "3 7 2", "3 7 2 \\x", "3 7 2 \\u{110000}", "3 7 2 \\"] {
-            assert_eq!(read_line(line, Slot(3), ClientId(7)), None, "{line}");
+            let line = format!("{line}\n");
+            assert_eq!(read_line(line.as_bytes(), Slot(3), ClientId(7)), None, "{line}");
         }
+        assert_eq!(read_line(b"3 7 2 \xFF\n", Slot(3), ClientId(7)), None);
     }
 }

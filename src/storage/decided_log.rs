@@ -38,7 +38,8 @@ use super::journal::{ENTRY_BYTES, Entry, Kind, Mark};
 use super::plant::{self, Plant};
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
-use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot, Value};
+use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot};
+use crate::values::{Builder, COMMAND_BYTES, ValueRef, Values};
 use std::io;
 
 /// The journal's name in the data directory.
@@ -52,10 +53,6 @@ const MAGIC: Magic = *b"mpxchk01";
 
 /// How many entries one page is made of at most.
 const PAGE_ENTRIES_MAX: u64 = 1_024;
-
-/// A command with an empty line takes so many bytes of a page
-/// ([`Value::wire_bytes_max`]): entries beyond that are not even read for it.
-const COMMAND_BYTES_MIN: u64 = 44;
 
 /// How many slots below the checkpoint are checked when the log is opened.
 const VERIFIED_SLOTS: u64 = 16;
@@ -330,14 +327,16 @@ impl<D: Disk> DecidedLog<D> {
 
     /// The values of the first `count` of these entries, as far as the texts are those
     /// that were written.
-    fn values(&self, first: Slot, entries: &Entries, count: usize) -> io::Result<Vec<Value>> {
+    fn values(&self, first: Slot, entries: &Entries, count: usize) -> io::Result<Values> {
         let list = &entries.list[..count];
         let mut before = entries.before;
-        let Some(end) = list.last().map(|entry| entry.after) else { return Ok(Vec::new()) };
+        let Some(end) = list.last().map(|entry| entry.after) else {
+            return Ok(Values::default());
+        };
         let text = self.text.read(before.text_end, end.text_end)?;
         let asides = self.asides.read(before.aside_end, end.aside_end)?;
         let (mut text, mut asides) = (text.as_slice(), asides.as_slice());
-        let mut values = Vec::with_capacity(count);
+        let mut values = Builder::default();
         for (slot, entry) in (first.0..).map(Slot).zip(list) {
             let (line, rest) = text.split_at((entry.after.text_end - before.text_end) as usize);
             let aside = (entry.after.aside_end - before.aside_end) as usize;
@@ -346,19 +345,20 @@ impl<D: Disk> DecidedLog<D> {
             if entry.hash(before.hash, line, aside) != entry.after.hash {
                 break;
             }
-            let Some(value) = entry.value(slot, line, aside) else { break };
-            values.push(value);
+            if !entry.read_value(slot, line, aside, &mut values) {
+                break;
+            }
             before = entry.after;
         }
-        Ok(values)
+        Ok(values.build())
     }
 
-    fn apply(&mut self, slot: Slot, value: &Value, client_seq: Option<u64>) {
+    fn apply(&mut self, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
         assert!(slot == self.applied, "slots are applied in order, without gaps");
         let (line, aside) = (self.text.added.len(), self.asides.added.len());
         write_line(&mut self.text.added, slot, value, client_seq);
-        if let (Value::Command(command), None) = (value, client_seq) {
-            self.asides.added.extend_from_slice(command.line.as_bytes());
+        if let (ValueRef::Command(command), None) = (value, client_seq) {
+            self.asides.added.extend_from_slice(command.line);
         }
         let (text_end, aside_end) = (self.text.end(), self.asides.end());
         let mut entry = Entry::of(value, client_seq.is_some(), text_end, aside_end);
@@ -398,8 +398,11 @@ impl<D: Disk> DecidedLog<D> {
     fn append_burst(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
         for record in records.drain(..) {
             match record {
-                Record::Applied { slot, value, client_seq } => {
-                    self.apply(slot, &value, client_seq);
+                Record::Applied { first, values, client_seqs } => {
+                    let slots = (first.0..).map(Slot);
+                    for ((slot, value), client_seq) in slots.zip(values.iter()).zip(client_seqs) {
+                        self.apply(slot, value, client_seq);
+                    }
                 }
                 Record::Checkpoint(checkpoint) => {
                     self.write()?;
@@ -487,29 +490,19 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         self.data.sync_dir()
     }
 
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
-        let entries_max = (bytes as u64 / COMMAND_BYTES_MIN + 1).min(PAGE_ENTRIES_MAX);
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+        let entries_max = (bytes / COMMAND_BYTES + 1).min(PAGE_ENTRIES_MAX as usize) as u64;
         let upto = upto.min(self.applied).min(first.plus(entries_max));
         if first >= upto {
-            return Ok(Vec::new());
+            return Ok(Values::default());
         }
         let entries = self.entries(first, upto, self.reach())?;
-        let mut values = self.values(first, &entries, entries.fitting(bytes))?;
+        let values = self.values(first, &entries, entries.fitting(bytes))?;
         if values.is_empty() {
             let name = &self.text_name;
             log::error!("{name} or its journal is damaged at slot {first}: not served to peers");
+            return Ok(values);
         }
-        let mut room = bytes;
-        let mut fitting = 0;
-        for value in &values {
-            let bytes = value.wire_bytes_max();
-            if bytes > room && fitting > 0 {
-                break;
-            }
-            room = room.saturating_sub(bytes);
-            fitting += 1;
-        }
-        values.truncate(fitting);
-        Ok(values)
+        Ok(values.slice(0..values.fitting(bytes).max(1)))
     }
 }

@@ -15,7 +15,9 @@
 //! ```
 
 use super::chat_log::read_line;
-use crate::types::{ClientId, Command, Session, Slot, Value};
+use crate::types::{ClientId, LINE_BYTES_MAX, Session, Slot};
+use crate::values::{Builder, CommandRef, ValueRef};
+use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How long an entry is.
@@ -48,16 +50,16 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The entry of a value, given where its texts end; `hash` is not known yet.
-    pub(super) fn of(value: &Value, applied: bool, text_end: u64, aside_end: u64) -> Entry {
+    pub(super) fn of(value: ValueRef<'_>, applied: bool, text_end: u64, aside_end: u64) -> Entry {
         let after = Mark { text_end, aside_end, hash: 0 };
         match value {
-            Value::Noop => {
+            ValueRef::Noop => {
                 let (session, birth) = (Session::default(), Slot::ZERO);
                 Entry { kind: Kind::Noop, session, seq: 0, birth, after }
             }
-            Value::Command(Command { session, seq, birth, .. }) => {
+            ValueRef::Command(CommandRef { session, seq, birth, .. }) => {
                 let kind = if applied { Kind::Applied } else { Kind::Repeated };
-                Entry { kind, session: *session, seq: *seq, birth: *birth, after }
+                Entry { kind, session, seq, birth, after }
             }
         }
     }
@@ -104,17 +106,26 @@ impl Entry {
         xxh3_64_with_seed(aside, xxh3_64_with_seed(line, hash))
     }
 
-    /// The value, out of the slot's line in the chat log and its aside.
-    pub(super) fn value(&self, slot: Slot, line: &[u8], aside: &[u8]) -> Option<Value> {
+    /// Adds the value to a page, out of the slot's line in the chat log and its aside;
+    /// says whether it could be made out.
+    pub(super) fn read_value(
+        &self,
+        slot: Slot,
+        line: &[u8],
+        aside: &[u8],
+        into: &mut Builder,
+    ) -> bool {
         let line = match self.kind {
-            Kind::Noop => return Some(Value::Noop),
-            Kind::Repeated => std::str::from_utf8(aside).ok()?.into(),
-            Kind::Applied => {
-                let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-                read_line(line, slot, self.session.client)?
+            Kind::Noop => {
+                into.push(ValueRef::Noop);
+                return true;
             }
+            Kind::Repeated => str::from_utf8(aside).ok().map(|_| Cow::Borrowed(aside)),
+            Kind::Applied => read_line(line, slot, self.session.client),
         };
+        let Some(line) = line.filter(|line| line.len() <= LINE_BYTES_MAX) else { return false };
         let Entry { session, seq, birth, .. } = *self;
-        Some(Value::Command(Command { session, seq, birth, line }))
+        into.push(ValueRef::Command(CommandRef { session, seq, birth, line: &line }));
+        true
     }
 }

@@ -11,18 +11,19 @@ use super::error::OpenError;
 use super::frame::{self, Frame, Kind, Place, SECTOR_BYTES};
 use super::plant::{self, Plant};
 use crate::paxos::acceptor::{Record, State};
-use crate::types::{Ballot, Slot, Value};
+use crate::types::{Ballot, Slot};
+use crate::values::Values;
 use serde::{Deserialize, Serialize};
 use std::io;
 
 pub(super) const PREFIX: &str = "acceptor-";
 pub(super) const SPARE: &str = "acceptor-spare";
 
-/// A record as it is written; `V` is a list of values, owned or borrowed.
+/// A record as it is written.
 #[derive(Debug, Serialize, Deserialize)]
-enum Entry<V> {
+enum Entry {
     Promise(Ballot),
-    Accept { ballot: Ballot, first: Slot, values: V },
+    Accept { ballot: Ballot, first: Slot, values: Values },
     Trim(Slot),
 }
 
@@ -66,7 +67,7 @@ pub(super) fn write_record(into: &mut Vec<u8>, record: &Record) -> io::Result<()
         Record::Promise(ballot) => Entry::Promise(*ballot),
         Record::Trim(slot) => Entry::Trim(*slot),
         Record::Accept { ballot, first, values } => {
-            Entry::Accept { ballot: *ballot, first: *first, values: values.as_slice() }
+            Entry::Accept { ballot: *ballot, first: *first, values: values.clone() }
         }
     };
     encoded(into, &entry)
@@ -76,7 +77,7 @@ pub(super) fn write_record(into: &mut Vec<u8>, record: &Record) -> io::Result<()
 pub(super) fn read_records(mut payload: &[u8]) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     while !payload.is_empty() {
-        let (entry, rest) = postcard::take_from_bytes::<Entry<Vec<Value>>>(payload).ok()?;
+        let (entry, rest) = postcard::take_from_bytes::<Entry>(payload).ok()?;
         records.push(match entry {
             Entry::Promise(ballot) => Record::Promise(ballot),
             Entry::Accept { ballot, first, values } => Record::Accept { ballot, first, values },

@@ -51,6 +51,7 @@ use super::segment::{
     read_segment, walk, write_record,
 };
 use crate::paxos::acceptor::{Record, State};
+use crate::paxos::runs::Run;
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{Ballot, DirectoryId, Slot};
 use std::collections::VecDeque;
@@ -324,21 +325,10 @@ impl<D: Disk> SegmentLog<D> {
         let room = (self.options.segment_bytes / 4) as usize;
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
-        for slot in (self.trimmed.0..).map(Slot).take(ACCEPT_WINDOW_SLOTS as usize) {
-            let Some((held, value)) = state.accepted(slot) else { continue };
-            bytes += value.wire_bytes_max();
-            match records.last_mut() {
-                Some(Record::Accept { ballot, first, values })
-                    if ballot == held && first.plus(values.len() as u64) == slot =>
-                {
-                    values.push(value.clone());
-                }
-                _ => records.push(Record::Accept {
-                    ballot: *held,
-                    first: slot,
-                    values: vec![value.clone()],
-                }),
-            }
+        for run in state.range(self.trimmed, self.trimmed.plus(ACCEPT_WINDOW_SLOTS)) {
+            let Run { first, ballot, values } = run;
+            bytes += values.bytes().len();
+            records.push(Record::Accept { ballot, first, values });
             if bytes > room {
                 self.copy(&mut records, kept)?;
                 bytes = 0;

@@ -42,8 +42,9 @@ fn burst(rng: &mut Rng, state: &State) -> Vec<Record> {
 /// Some values of slots not far above `trimmed`.
 fn accept(rng: &mut Rng, ballot: Ballot, trimmed: Slot) -> Record {
     let first = trimmed.plus(rng.u64(..30));
-    let values = (0..rng.u64(1..4)).map(|step| value(first.plus(step), ballot)).collect();
-    Record::Accept { ballot, first, values }
+    let values: Vec<Value> =
+        (0..rng.u64(1..4)).map(|step| value(first.plus(step), ballot)).collect();
+    Record::Accept { ballot, first, values: values.into() }
 }
 
 fn value(slot: Slot, ballot: Ballot) -> Value {
@@ -52,7 +53,11 @@ fn value(slot: Slot, ballot: Ballot) -> Value {
         return Value::Noop;
     }
     let line = format!("{slot}.{ballot} {}", "x".repeat(length as usize));
-    Value::Command(Request::new(7, 1, slot.0, &line).command)
+    command(slot.0, &line)
+}
+
+fn command(seq: u64, line: &str) -> Value {
+    Request::new(7, 1, seq, line).commands.get(0).to_value()
 }
 
 fn apply(state: &mut State, records: &[Record]) {
@@ -450,7 +455,8 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
     let mut state = State::default();
     for ballot in (0..4_000).map(Ballot) {
-        let values = (0..4).map(|slot| value(Slot(slot), ballot)).collect();
+        let values: Vec<Value> = (0..4).map(|slot| value(Slot(slot), ballot)).collect();
+        let values = values.into();
         let record = Record::Accept { ballot, first: Slot(ballot.0 % 9), values };
         state.apply(&record);
         log.append(&mut vec![record]).unwrap();
@@ -469,7 +475,7 @@ fn replay_takes_the_highest_ballot_in_whatever_order() {
     let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
     for ballot in [3, 5, 4].map(Ballot) {
         let record =
-            Record::Accept { ballot, first: Slot(0), values: vec![value(Slot(50), ballot)] };
+            Record::Accept { ballot, first: Slot(0), values: (&value(Slot(50), ballot)).into() };
         log.append(&mut vec![record]).unwrap();
         log.sync().unwrap();
     }
@@ -477,7 +483,8 @@ fn replay_takes_the_highest_ballot_in_whatever_order() {
     disk.crash_process();
     let (_, state) = SegmentLog::open(disk, DIRECTORY, SMALL).unwrap();
     assert_eq!(state.promised(), Some(Ballot(5)));
-    assert_eq!(state.accepted(Slot(0)), Some(&(Ballot(5), value(Slot(50), Ballot(5)))));
+    let highest = value(Slot(50), Ballot(5));
+    assert_eq!(state.accepted(Slot(0)), Some((Ballot(5), (&highest).into())));
 }
 
 #[test]
@@ -548,8 +555,8 @@ fn a_full_disk_fails_the_burst_and_a_restart_with_space_goes_on() {
 #[test]
 fn a_burst_longer_than_a_segment_gets_one_of_its_own() {
     let mut lives = Lives::begin(11, SMALL);
-    let long = Value::Command(Request::new(7, 1, 0, &"y".repeat(40_000)).command);
-    let record = Record::Accept { ballot: Ballot(9), first: Slot(0), values: vec![long] };
+    let long = Request::new(7, 1, 0, &"y".repeat(40_000)).commands;
+    let record = Record::Accept { ballot: Ballot(9), first: Slot(0), values: long };
     let log = lives.log.as_mut().unwrap();
     log.append(&mut vec![record.clone()]).unwrap();
     log.sync().unwrap();

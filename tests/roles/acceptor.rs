@@ -1,11 +1,13 @@
 //! The acceptor: what it promises, accepts, remembers and says.
 
 use crate::common::*;
-use multipaxos::message::{Accept, Promise, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Accept, Accepted, Promise, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
+use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Envelope, learner, proposer};
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
+use std::ops::Range;
 
 type Subject = Seat<Acceptor, Disk>;
 
@@ -29,6 +31,7 @@ fn accept(ballot: u64, first: u64, lines: &[&str]) -> Input {
 }
 
 fn accept_values(ballot: u64, first: u64, values: Vec<Value>) -> Input {
+    let values = values.into();
     let (ballot, first) = (Ballot(ballot), Slot(first));
     let accept = Accept { ballot, first, values, decided: nothing_decided(0) };
     Input::Peer(ballot.owner(3), ToAcceptor::Accept(accept))
@@ -36,6 +39,11 @@ fn accept_values(ballot: u64, first: u64, values: Vec<Value>) -> Input {
 
 fn nack(ballot: u64, promised: u64) -> ToProposer {
     ToProposer::Nack { ballot: Ballot(ballot), promised: Ballot(promised) }
+}
+
+/// The slots of an entry of a page.
+fn slots(entry: &Accepted) -> Range<u64> {
+    entry.first.0..entry.first.0 + entry.values.len() as u64
 }
 
 /// The pages in the mail.
@@ -96,7 +104,7 @@ fn the_ballot_is_checked_before_the_slot() {
 fn accepting_raises_the_promise_in_one_record() {
     let mut seat = acceptor();
     let sent = seat.handle(accept(4, 3, &["a", "b"]));
-    let values = vec![value("a"), value("b")];
+    let values = vec![value("a"), value("b")].into();
     assert_eq!(
         seat.storage.records,
         [Record::Accept { ballot: Ballot(4), first: Slot(3), values }]
@@ -116,7 +124,7 @@ fn an_accept_below_the_promise_is_refused_though_nothing_was_accepted_at_it() {
     // Above what was last accepted (0), below the promise (4).
     let refused = seat.handle(accept(1, 0, &["between"]));
     assert_eq!(to_proposers(&refused), [(R1, nack(1, 4))]);
-    assert_eq!(seat.role.state().accepted(Slot(0)), Some(&(Ballot(0), value("old"))));
+    assert_eq!(seat.role.state().accepted(Slot(0)), Some((Ballot(0), (&value("old")).into())));
 }
 
 #[test]
@@ -134,7 +142,10 @@ fn an_acceptance_outlives_a_crash_once_the_vote_was_sent() {
     assert_eq!(votes(&seat.handle(accept(1, 0, &["kept"]))), [(R1, 1, 0, 1)]);
     let mut again = remembering(seat.storage);
     let page = page(&again.handle(prepare(3, 0)));
-    assert_eq!((page.accepted[0].ballot, &page.accepted[0].value), (Ballot(1), &value("kept")));
+    assert_eq!(
+        (page.accepted[0].ballot, page.accepted[0].values.to_vec()),
+        (Ballot(1), vec![value("kept")])
+    );
 }
 
 #[test]
@@ -160,7 +171,7 @@ fn a_repeated_accept_is_answered_again_without_a_new_record() {
     // Where it overlaps, only the rest is written.
     let longer = seat.handle(accept(1, 1, &["b", "c"]));
     assert_eq!(votes(&longer), [(R1, 1, 1, 2)]);
-    let values = vec![value("c")];
+    let values = vec![value("c")].into();
     let record = Record::Accept { ballot: Ballot(1), first: Slot(2), values };
     assert_eq!(seat.storage.records[1..], [record]);
 }
@@ -171,7 +182,7 @@ fn a_second_value_for_the_same_slot_and_ballot_is_refused() {
     seat.handle(accept(1, 0, &["a", "b", "c"]));
     let sent = seat.handle(accept(1, 0, &["a", "other", "c"]));
     assert_eq!(votes(&sent), [(R1, 1, 0, 1), (R1, 1, 2, 1)]);
-    assert_eq!(seat.role.state().accepted(Slot(1)), Some(&(Ballot(1), value("b"))));
+    assert_eq!(seat.role.state().accepted(Slot(1)), Some((Ballot(1), (&value("b")).into())));
     assert_eq!(seat.storage.records.len(), 1);
 }
 
@@ -180,7 +191,7 @@ fn a_higher_ballot_replaces_what_was_accepted() {
     let mut seat = acceptor();
     seat.handle(accept(1, 0, &["old"]));
     assert_eq!(votes(&seat.handle(accept(3, 0, &["new"]))), [(R0, 3, 0, 1)]);
-    assert_eq!(seat.role.state().accepted(Slot(0)), Some(&(Ballot(3), value("new"))));
+    assert_eq!(seat.role.state().accepted(Slot(0)), Some((Ballot(3), (&value("new")).into())));
 }
 
 #[test]
@@ -218,7 +229,7 @@ fn trimmed_slots_are_neither_accepted_nor_claimed_empty() {
     assert_eq!(votes(&sent), [(R0, 3, 8, 1)], "slots 6 and 7 are trimmed");
     let page = page(&seat.handle(prepare(4, 0)));
     assert_eq!((page.first, page.trimmed), (Slot(0), Slot(8)));
-    assert_eq!(page.accepted[0].slot, Slot(8));
+    assert_eq!(page.accepted[0].first, Slot(8));
     assert!(page.last);
 }
 
@@ -241,7 +252,7 @@ fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
         let message = multipaxos::message::Message::Proposer(ToProposer::Promise(page.clone()));
         let bytes = postcard::to_stdvec(&message).expect("a page is encoded").len();
         assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes from {next} on");
-        found.extend(page.accepted.iter().map(|entry| entry.slot.0));
+        found.extend(page.accepted.iter().flat_map(slots));
         if page.last {
             break;
         }
@@ -257,13 +268,13 @@ fn a_line_longer_than_a_datagram_has_a_page_of_its_own() {
     let mut seat = acceptor();
     let long = "x".repeat(5_000);
     seat.handle(accept(1, 0, &["a", &long, "b"]));
-    let mut slots = Vec::new();
+    let mut told = Vec::new();
     for first in 0..3 {
         let page = page(&seat.handle(prepare(3, first)));
         assert_eq!(page.last, first == 2);
-        slots.push(page.accepted.iter().map(|entry| entry.slot.0).collect::<Vec<_>>());
+        told.push(page.accepted.iter().flat_map(slots).collect::<Vec<_>>());
     }
-    assert_eq!(slots, [[0], [1], [2]]);
+    assert_eq!(told, [[0], [1], [2]]);
 }
 
 #[test]
@@ -317,8 +328,9 @@ fn many_inputs_before_one_commit_sync_once() {
 fn what_was_accepted_is_shown_to_the_own_learner_only_when_durable() {
     let mut seat = acceptor();
     let sent = seat.handle(accept(1, 4, &["a", "b"]));
-    let runs = vec![(Slot(4), vec![value("a"), value("b")])];
-    let voted = learner::Input::Voted { ballot: Ballot(1), runs, decided: nothing_decided(0) };
+    let values = vec![value("a"), value("b")].into();
+    let runs = vec![Run { first: Slot(4), ballot: Ballot(1), values }];
+    let voted = learner::Input::Voted { runs, decided: nothing_decided(0) };
     assert_eq!(told_learner(&sent), [voted]);
     assert_eq!(seat.storage.memory.state().len(), 2, "the mail leaves after the sync");
 }
@@ -337,7 +349,7 @@ fn a_ballot_is_heeded_only_from_its_owner() {
     let mut seat = acceptor();
     let ballot = Ballot(4);
     let prepare = ToAcceptor::Prepare { ballot, first: Slot(0) };
-    let values = vec![value("x")];
+    let values = vec![value("x")].into();
     let accept = Accept { ballot, first: Slot(0), values, decided: nothing_decided(0) };
     let sent = seat.burst([Input::Peer(R0, prepare), Input::Peer(R2, ToAcceptor::Accept(accept))]);
     assert_eq!((sent, seat.role.state()), (vec![], &State::default()));
@@ -376,8 +388,8 @@ fn replay_is_highest_ballot_wins_whatever_the_order() {
     let state = replayed(&[0, 1, 2, 3, 4]);
     assert_eq!((state.promised(), state.trimmed()), (Some(Ballot(4)), Slot(1)));
     assert_eq!(state.accepted(Slot(0)), None);
-    assert_eq!(state.accepted(Slot(1)), Some(&(Ballot(3), value("d"))));
-    assert_eq!(state.accepted(Slot(2)), Some(&(Ballot(2), value("f"))));
+    assert_eq!(state.accepted(Slot(1)), Some((Ballot(3), (&value("d")).into())));
+    assert_eq!(state.accepted(Slot(2)), Some((Ballot(2), (&value("f")).into())));
     let mut rng = fastrand::Rng::with_seed(591);
     for _ in 0..200 {
         let mut order = [0, 1, 2, 3, 4];

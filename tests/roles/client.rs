@@ -72,7 +72,7 @@ fn a_session_is_born_where_the_welcome_says_and_numbers_its_lines_from_0() {
     let sent = requests(&seat.handle(welcome(R1, 9, 4)));
     let [(to, request)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!(*to, R1, "ballot 4 of three belongs to replica 1");
-    let command = &request.command;
+    let command = &request.command();
     assert_eq!((command.session.client, command.session.id), (ME, 77));
     assert_eq!((command.seq, command.birth, &*command.line), (0, Slot(9), "a"));
     seat.handle(complete(77, 0, 12, 3));
@@ -80,7 +80,7 @@ fn a_session_is_born_where_the_welcome_says_and_numbers_its_lines_from_0() {
     assert_eq!(seat.storage.0, [complete]);
     let sent = requests(&seat.handle(submit("b", 78)));
     let [(_, request)] = sent.as_slice() else { panic!("{sent:?}") };
-    assert_eq!((request.command.session.id, request.command.seq), (77, 1));
+    assert_eq!((request.command().session.id, request.command().seq), (77, 1));
     assert_eq!(request.after, Slot(13), "all that is complete stands below");
 }
 
@@ -100,7 +100,7 @@ fn a_line_without_an_answer_goes_to_all_replicas_less_and_less_often() {
         if !sent.is_empty() {
             let to: Vec<_> = sent.iter().map(|(to, _)| *to).collect();
             assert_eq!(to, [R0, R1, R2]);
-            assert!(sent.iter().all(|(_, request)| request.command.seq == 0));
+            assert!(sent.iter().all(|(_, request)| request.command().seq == 0));
             times.push(seat.now.0 / 1_000);
         }
     }
@@ -156,13 +156,13 @@ fn after_an_idle_second_a_new_session_is_opened() {
     let mut seat = in_flight();
     seat.handle(complete(1, 0, 0, 0));
     seat.now = seat.now.plus_us(SESSION_IDLE_US - 1);
-    assert_eq!(requests(&seat.handle(submit("b", 2)))[0].1.command.session.id, 1);
+    assert_eq!(requests(&seat.handle(submit("b", 2)))[0].1.command().session.id, 1);
     seat.handle(complete(1, 1, 1, 1));
     seat.now = seat.now.plus_us(SESSION_IDLE_US);
     let sent = seat.handle(submit("c", 3));
     assert_eq!((hellos(&sent).len(), requests(&sent).len()), (1, 0));
     let sent = requests(&seat.handle(welcome(R0, 2, 0)));
-    assert_eq!((sent[0].1.command.session.id, sent[0].1.command.seq), (3, 0));
+    assert_eq!((sent[0].1.command().session.id, sent[0].1.command().seq), (3, 0));
 }
 
 #[test]

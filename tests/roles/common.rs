@@ -12,6 +12,7 @@ use multipaxos::storage::memory::Memory;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, Value,
 };
+use multipaxos::values::Values;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -74,7 +75,7 @@ pub(crate) fn value(line: &str) -> Value {
 }
 
 pub(crate) fn command(session: u64, seq: u64, line: &str) -> Value {
-    Value::Command(Request::new(1, session, seq, line).command)
+    Value::Command(Request::new(1, session, seq, line).command())
 }
 
 pub(crate) fn nothing_decided(ballot: u64) -> Decided {
@@ -292,9 +293,10 @@ impl Storage<learner::Record> for Log {
             return Err(io::Error::other("the disk has failed"));
         }
         for record in records.drain(..) {
-            if let learner::Record::Applied { slot, value, client_seq } = record {
-                assert_eq!(slot.0, self.records.len() as u64, "slots are applied in order");
-                self.records.push(Applied { value, client_seq });
+            if let learner::Record::Applied { first, values, client_seqs } = record {
+                assert_eq!(first.0, self.records.len() as u64, "slots are applied in order");
+                let each = values.to_vec().into_iter().zip(client_seqs);
+                self.records.extend(each.map(|(value, client_seq)| Applied { value, client_seq }));
             }
         }
         Ok(())
@@ -304,19 +306,10 @@ impl Storage<learner::Record> for Log {
         Ok(())
     }
 
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Vec<Value>> {
-        let mut room = bytes;
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let held = self.records.iter().skip(first.0 as usize).take(upto.since(first) as usize);
-        let mut page = Vec::new();
-        for record in held {
-            let bytes = record.value.wire_bytes_max();
-            if bytes > room && !page.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(bytes);
-            page.push(record.value.clone());
-        }
-        Ok(page)
+        let page: Values = held.map(|record| &record.value).collect();
+        Ok(page.slice(0..page.fitting(bytes).max(1).min(page.len())))
     }
 }
 

@@ -7,8 +7,11 @@ use multipaxos::message::{
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
+use multipaxos::paxos::reign::Origin;
+use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
-use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::types::{Ballot, Command, DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::values::Values;
 
 type Subject = Seat<Learner, Log>;
 
@@ -26,19 +29,19 @@ fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
 
 /// The own proposer has proposed values from `first` on, in a reign that began at 0.
 fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
-    let origins = vec![None; values.len()];
-    let (ballot, first, values) = (Ballot(ballot), Slot(first), values.to_vec());
+    let origins = vec![Origin { count: values.len(), asked: None }];
+    let (ballot, first, values) = (Ballot(ballot), Slot(first), values.into());
     Input::Proposed { ballot, from: Slot(0), first, values, origins }
 }
 
 /// The own acceptor has accepted values from `first` on.
 fn voted(ballot: u64, first: u64, values: &[Value], decided: Decided) -> Input {
-    let runs = vec![(Slot(first), values.to_vec())];
-    Input::Voted { ballot: Ballot(ballot), runs, decided }
+    let run = Run { first: Slot(first), ballot: Ballot(ballot), values: values.into() };
+    Input::Voted { runs: vec![run], decided }
 }
 
 fn page(from: ReplicaId, first: u64, values: &[Value]) -> Input {
-    Input::Peer(from, ToLearner::Page { first: Slot(first), values: values.to_vec() })
+    Input::Peer(from, ToLearner::Page { first: Slot(first), values: values.into() })
 }
 
 /// A peer has applied so much.
@@ -68,7 +71,7 @@ fn fetches(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
 
 fn forwards(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64)> {
     let pick = |(to, message)| match message {
-        ToProposer::Forward { request, .. } => Some((to, request.command.seq)),
+        ToProposer::Forward { request, .. } => Some((to, request.command().seq)),
         _ => None,
     };
     to_proposers(envelopes).into_iter().filter_map(pick).collect()
@@ -309,11 +312,11 @@ fn whoever_waits_is_answered_once_when_the_command_is_applied() {
     else {
         unreachable!("that is what it is")
     };
-    let origins = vec![Some(address(7))];
+    let origins = vec![Origin { count: 1, asked: Some((address(7), Slot(0))) }];
     seat.handle(Input::Proposed { ballot, from, first, values, origins });
     seat.handle(votes(R0, 0, 0, 1));
     let sent = seat.handle(votes(R1, 0, 0, 1));
-    let session = Request::new(1, 1, 0, "a").command.session;
+    let session = Request::new(1, 1, 0, "a").command().session;
     let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
     assert_eq!(answers(&sent), [(address(7), complete)]);
     assert_eq!(answers(&seat.wait_us(1_000_000)), []);
@@ -323,7 +326,7 @@ fn whoever_waits_is_answered_once_when_the_command_is_applied() {
 fn a_request_just_below_the_next_is_answered_again() {
     let mut seat = learner(3, R2);
     seat.handle(page(R0, 0, &[command(1, 0, "a"), Value::Noop, command(1, 1, "b")]));
-    let session = Request::new(1, 1, 0, "a").command.session;
+    let session = Request::new(1, 1, 0, "a").command().session;
     for _ in 0..2 {
         let sent = seat.handle(held(1, 1, "b"));
         let complete = Answer::Complete { session, seq: 1, slot: Slot(2), client_seq: 1 };
@@ -361,12 +364,12 @@ fn only_a_replica_that_is_far_enough_says_expired() {
     assert_eq!(forwards(&sent), [(R1, 1)], "whoever leads can tell");
     assert!(!pending(&mut seat));
     seat.handle(page(R1, 5, &noops(1)));
-    let session = request.command.session;
+    let session = request.command().session;
     let expired = Answer::Expired { session, seq: 1 };
     assert_eq!(answers(&seat.handle(ask(&request))), [(address(1), expired)]);
     // Born where nobody here has been yet: behind too.
-    let mut unborn = Request::new(1, 2, 0, "first");
-    unborn.command.birth = Slot(9);
+    let unborn = Command { birth: Slot(9), ..Request::new(1, 2, 0, "first").command() };
+    let unborn = Request::of(&unborn, Slot(0));
     assert_eq!(forwards(&seat.handle(ask(&unborn))), [(R1, 0)]);
     let window = SESSION_WINDOW_SLOTS;
     assert!(window > 9, "a birth within the window of {window} slots");
@@ -401,7 +404,7 @@ fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
     assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
     // Applied by way of the next leader: the client is answered from here too.
     let sent = seat.handle(page(R1, 0, &[command(1, 0, "a")]));
-    let session = Request::new(1, 1, 0, "a").command.session;
+    let session = Request::new(1, 1, 0, "a").command().session;
     let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
     assert_eq!(answers(&sent), [(address(1), complete)]);
     assert_eq!(forwards(&seat.wait_us(2_000_000)), []);
@@ -493,7 +496,7 @@ fn an_answer_that_ends_at_its_bound_in_bytes_is_followed_by_the_next_request_at_
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
     let long = "x".repeat(1_000);
     let lines = values(&[long.as_str(); 8]);
-    let bytes: usize = lines.iter().map(Value::wire_bytes_max).sum();
+    let bytes = Values::from(lines.as_slice()).bytes().len();
     let pages = ANSWER_BYTES_MAX.div_ceil(bytes) as u64;
     for page_nr in 0..pages - 1 {
         let sent = seat.handle(page(R2, 8 * page_nr, &lines));

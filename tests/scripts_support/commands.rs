@@ -5,7 +5,7 @@ use multipaxos::message::Request;
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::planted::Planted;
 use multipaxos::sim::node::RoleName;
-use multipaxos::types::{Line, ReplicaId, Slot};
+use multipaxos::types::{Command, Line, ReplicaId, Slot};
 
 /// Why a command cannot be carried out.
 type Done = Result<(), String>;
@@ -221,9 +221,10 @@ fn request(stage: &mut Stage, words: &Words) -> Done {
     let line = words.quoted.as_deref().ok_or("which line?")?;
     let client = words.number("client")?.unwrap_or(1);
     let session = words.number("session")?.unwrap_or(1);
-    let mut request = Request::new(client, session, words.number("seq")?.unwrap_or(0), line);
-    request.command.birth = Slot(words.number("birth")?.unwrap_or(0));
-    request.after = Slot(words.number("after")?.unwrap_or(0));
+    let request = Request::new(client, session, words.number("seq")?.unwrap_or(0), line);
+    let birth = Slot(words.number("birth")?.unwrap_or(0));
+    let after = Slot(words.number("after")?.unwrap_or(0));
+    let request = Request::of(&Command { birth, ..request.command() }, after);
     let to = replica(stage, words.number("to")?.unwrap_or(0))?;
     stage.request(to, request);
     Ok(())

@@ -8,6 +8,7 @@ use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::client::Outcome;
 use multipaxos::paxos::learner;
 use multipaxos::types::{Ballot, Command, DirectoryId, Slot, Value};
+use multipaxos::values::Values;
 
 /// More values than this are counted, not listed.
 const LISTED_MAX: usize = 8;
@@ -36,12 +37,14 @@ fn value(value: &Value) -> String {
     }
 }
 
-fn values(first: Slot, list: &[Value]) -> String {
+fn values(first: Slot, list: &Values) -> String {
     if list.len() > LISTED_MAX {
         return format!("{}, {} values", slots(first, list.len() as u64), list.len());
     }
-    let each: Vec<String> =
-        (first.0..).zip(list).map(|(slot, held)| format!("{slot}:{}", value(held))).collect();
+    let each: Vec<String> = (first.0..)
+        .zip(list.to_vec())
+        .map(|(slot, held)| format!("{slot}:{}", value(&held)))
+        .collect();
     each.join(" ")
 }
 
@@ -78,7 +81,11 @@ fn session(command: &Command) -> String {
 }
 
 fn request(request: &Request) -> String {
-    format!("{} {}", session(&request.command), line(&request.command.line))
+    let each = request.iter().map(|command| {
+        let command = command.to_command();
+        format!("{} {}", session(&command), line(&command.line))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// The letter that ids of this message begin with.
@@ -146,7 +153,11 @@ fn proposer(message: &ToProposer) -> String {
             let held: Vec<String> = page
                 .accepted
                 .iter()
-                .map(|entry| format!("{}:{}@{}", entry.slot, value(&entry.value), entry.ballot))
+                .flat_map(|entry| {
+                    (entry.first.0..)
+                        .zip(entry.values.to_vec())
+                        .map(|(slot, held)| format!("{slot}:{}@{}", value(&held), entry.ballot))
+                })
                 .collect();
             match held.len() {
                 0 => text.push_str(": nothing accepted"),
@@ -241,25 +252,38 @@ pub(crate) fn saved(record: &Record) -> String {
 }
 
 /// What a learner has recorded.
-pub(crate) fn learned(record: &learner::Record) -> String {
+pub(crate) fn learned(record: &learner::Record) -> Vec<String> {
     match record {
-        learner::Record::Applied { slot, value, client_seq } => match (value, client_seq) {
-            (Value::Noop, _) => format!("applies slot {slot}: NOP"),
-            (held, Some(_)) => format!("applies slot {slot}: {}", self::value(held)),
-            (held, None) => {
-                format!("applies slot {slot}: NOP ({} changes nothing here)", self::value(held))
-            }
-        },
+        learner::Record::Applied { .. } => applied(record)
+            .map(|(slot, value, client_seq)| match (&value, client_seq) {
+                (Value::Noop, _) => format!("applies slot {slot}: NOP"),
+                (held, Some(_)) => format!("applies slot {slot}: {}", self::value(held)),
+                (held, None) => {
+                    format!("applies slot {slot}: NOP ({} changes nothing here)", self::value(held))
+                }
+            })
+            .collect(),
         learner::Record::Checkpoint(checkpoint) => {
-            format!("saves a checkpoint below slot {}", checkpoint.applied)
+            vec![format!("saves a checkpoint below slot {}", checkpoint.applied)]
         }
     }
 }
 
-/// A line of the chat log.
-pub(crate) fn chat_line(record: &learner::Record) -> Option<String> {
-    let learner::Record::Applied { slot, value, client_seq } = record else { return None };
-    Some(match (value, client_seq) {
+/// Slot by slot: what was applied, and its effect.
+fn applied(record: &learner::Record) -> impl Iterator<Item = (Slot, Value, Option<u64>)> {
+    let (first, values, client_seqs) = match record {
+        learner::Record::Applied { first, values, client_seqs } => {
+            (*first, values.to_vec(), client_seqs.clone())
+        }
+        learner::Record::Checkpoint(_) => (Slot::ZERO, vec![], vec![]),
+    };
+    let slots = (first.0..).map(Slot);
+    slots.zip(values).zip(client_seqs).map(|((slot, value), seq)| (slot, value, seq))
+}
+
+/// Lines of the chat log.
+pub(crate) fn chat_lines(record: &learner::Record) -> impl Iterator<Item = String> {
+    applied(record).map(|(slot, value, client_seq)| match (value, client_seq) {
         (Value::Command(command), Some(seq)) => {
             format!("{slot} client {} line {seq}: {}", command.session.client, line(&command.line))
         }
@@ -271,7 +295,10 @@ pub(crate) fn chat_line(record: &learner::Record) -> Option<String> {
 pub(crate) fn acceptor(state: &State) -> String {
     let held: Vec<String> = state
         .range(Slot::ZERO, Slot(u64::MAX))
-        .map(|(slot, (ballot, held))| format!("{slot}:{}@{ballot}", value(held)))
+        .flat_map(|run| {
+            let slots = (run.first.0..).zip(run.values.to_vec());
+            slots.map(move |(slot, held)| format!("{slot}:{}@{}", value(&held), run.ballot))
+        })
         .collect();
     let accepted = match held.len() {
         0 => "nothing accepted".into(),

@@ -349,8 +349,10 @@ impl Stage {
             self.check(checked);
         }
         for record in std::mem::take(&mut self.node(id).store.learner.observed) {
-            self.event(format!("{id} {}", print::learned(&record)));
-            self.node(id).chat_log.extend(print::chat_line(&record));
+            for event in print::learned(&record) {
+                self.event(format!("{id} {event}"));
+            }
+            self.node(id).chat_log.extend(print::chat_lines(&record));
             let checked = self.checker.applied(id, &record);
             self.check(checked);
         }
@@ -496,8 +498,9 @@ impl Stage {
 
     /// A request made by hand, which arrives at once.
     pub(crate) fn request(&mut self, to: ReplicaId, request: Request) {
-        let client = request.command.session.client.0;
-        self.checker.submitted(&request.command);
+        let command = request.command();
+        let client = command.session.client.0;
+        self.checker.submitted(&command);
         let message = ClientMessage::Request(request);
         if self.node(to).accept_client(address_of(client), message) {
             self.settle(to);
@@ -544,7 +547,7 @@ impl Stage {
         for envelope in envelopes {
             let Envelope::Call { to, message } = envelope else { continue };
             if let ClientMessage::Request(request) = &message {
-                self.checker.submitted(&request.command);
+                self.checker.submitted(&request.command());
             }
             self.send(Party::Client(id), Party::Replica(to), Payload::Call(message));
         }

@@ -69,12 +69,11 @@ impl Learner {
     /// Whether something waits that a serving leader would have got applied.
     pub(super) fn is_pending(&self) -> bool {
         let leader = self.leader.unwrap_or_default();
-        !self.decided.is_empty()
-            || self.known.values().any(|(ballot, _)| *ballot >= leader)
-            || self.waiting.values().any(|waiting| {
-                waiting.request.as_ref().is_some_and(|request| {
-                    self.chat.status(&request.command, self.applied) == Status::Next
-                })
-            })
+        let open = |first: Slot, ballot: Ballot| {
+            ballot >= leader || self.decided_end(first, ballot) > first
+        };
+        !self.paged.is_empty()
+            || self.known.heads().any(|(first, ballot)| open(first, ballot))
+            || self.waiting.values().any(|waiting| self.is_servable(&waiting.request))
     }
 }

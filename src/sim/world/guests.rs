@@ -62,9 +62,10 @@ impl World {
                 unreachable!("a client only calls")
             };
             if let ClientMessage::Request(request) = &message {
-                let command = &request.command;
-                self.clients[client].in_flight = Some((command.session, command.seq));
-                self.checker.submitted(command);
+                for command in request.iter() {
+                    self.clients[client].in_flight = Some((command.session, command.seq));
+                    self.checker.submitted(&command.to_command());
+                }
             }
             self.hash.add(&message);
             if let Some(wire) = &mut self.clients[client].wire {

@@ -1,0 +1,349 @@
+//! What slots hold, a run of neighbours at a time.
+//!
+//! Values come in runs, all at one ballot; [`Runs`] keeps them as they came, so that
+//! the work is one a run and not one a slot. It means the same as a map from slots to
+//! ballots and values, in which a slot's entry gives way to one at a higher ballot
+//! only; how the runs are cut can be seen in nothing but the time it takes.
+
+use crate::types::{Ballot, Slot};
+use crate::values::{ValueRef, Values};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+/// Consecutive slots, all held at one ballot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The slot of the first value.
+    pub first: Slot,
+    /// At which ballot they are held.
+    pub ballot: Ballot,
+    /// One value a slot, from `first` on.
+    pub values: Values,
+}
+
+impl Run {
+    /// The end, exclusive.
+    pub fn end(&self) -> Slot {
+        self.first.plus(self.values.len() as u64)
+    }
+
+    /// What of it lies from `from` on and below `upto`; possibly nothing.
+    pub fn within(&self, from: Slot, upto: Slot) -> Run {
+        let start = from.since(self.first).min(self.values.len() as u64);
+        let end = upto.since(self.first).clamp(start, self.values.len() as u64);
+        Run {
+            first: self.first.plus(start),
+            ballot: self.ballot,
+            values: self.values.slice(start as usize..end as usize),
+        }
+    }
+}
+
+/// How a part of a run compares with what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is held there, or at a lower ballot.
+    News,
+    /// The same is held, at the same ballot.
+    Same,
+    /// Something else is held at the same ballot.
+    Conflict,
+    /// Something is held at a higher ballot.
+    Older,
+}
+
+/// What slots hold, each at the highest ballot that it was put there at.
+#[derive(Debug, Clone, Default)]
+pub struct Runs {
+    /// By their first slots; none overlaps another, and none is empty.
+    runs: BTreeMap<Slot, (Ballot, Values)>,
+}
+
+impl Runs {
+    /// The run that holds `slot`, from there on.
+    pub fn at(&self, slot: Slot) -> Option<Run> {
+        let (first, (ballot, values)) = self.runs.range(..=slot).next_back()?;
+        let start = slot.since(*first) as usize;
+        let held = start < values.len();
+        held.then(|| Run { first: slot, ballot: *ballot, values: values.skip(start) })
+    }
+
+    /// What `slot` holds, and at which ballot.
+    pub fn get(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
+        let (first, (ballot, values)) = self.runs.range(..=slot).next_back()?;
+        let index = slot.since(*first) as usize;
+        (index < values.len()).then(|| (*ballot, values.get(index)))
+    }
+
+    /// What is held from `first` on and below `upto`, in order.
+    pub fn range(&self, first: Slot, upto: Slot) -> impl Iterator<Item = Run> {
+        let start = self.start_of(first);
+        self.runs
+            .range(start..upto.max(start))
+            .map(move |(start, (ballot, values))| {
+                let run = Run { first: *start, ballot: *ballot, values: values.clone() };
+                run.within(first, upto)
+            })
+            .filter(|run| !run.values.is_empty())
+    }
+
+    /// Where each run begins, and at which ballot it is held.
+    pub fn heads(&self) -> impl Iterator<Item = (Slot, Ballot)> {
+        self.runs.iter().map(|(first, (ballot, _))| (*first, *ballot))
+    }
+
+    /// Everything, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Run> {
+        self.range(Slot::ZERO, Slot(u64::MAX))
+    }
+
+    /// How many slots hold something.
+    pub fn len(&self) -> usize {
+        self.runs.values().map(|(_, values)| values.len()).sum()
+    }
+
+    /// Whether no slot holds anything.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The end of what is held, exclusive.
+    pub fn end(&self) -> Option<Slot> {
+        let (first, (_, values)) = self.runs.last_key_value()?;
+        Some(first.plus(values.len() as u64))
+    }
+
+    /// Cuts `run` where its standing changes, and says how each part compares.
+    pub fn compare(&self, run: &Run) -> Vec<(Run, Standing)> {
+        let (mut at, end) = (run.first, run.end());
+        let mut parts: Vec<(Run, Standing)> = Vec::with_capacity(1);
+        while at < end {
+            let (upto, standing) = self.standing(&run.within(at, end));
+            match parts.last_mut() {
+                Some((part, same)) if *same == standing => *part = run.within(part.first, upto),
+                _ => parts.push((run.within(at, upto), standing)),
+            }
+            at = upto;
+        }
+        parts
+    }
+
+    /// How the beginning of `run` compares, and how far at least.
+    fn standing(&self, run: &Run) -> (Slot, Standing) {
+        let Some(held) = self.at(run.first) else {
+            let next = self.runs.range(run.first..run.end()).next();
+            return (next.map_or(run.end(), |(first, _)| *first), Standing::News);
+        };
+        let part = run.within(run.first, held.end());
+        if held.ballot != run.ballot {
+            let newer = held.ballot < run.ballot;
+            return (part.end(), if newer { Standing::News } else { Standing::Older });
+        }
+        if held.values.slice(0..part.values.len()) == part.values {
+            return (part.end(), Standing::Same);
+        }
+        let same = held.values.get(0) == part.values.get(0);
+        (run.first.next(), if same { Standing::Same } else { Standing::Conflict })
+    }
+
+    /// Puts a run where nothing is held, or at a lower ballot; says whether anything
+    /// else was held anywhere at the same ballot, which stays then.
+    pub fn insert(&mut self, run: Run) -> Result<(), Slot> {
+        if run.values.is_empty() {
+            return Ok(());
+        }
+        if self.end().is_none_or(|end| end <= run.first) {
+            self.runs.insert(run.first, (run.ballot, run.values));
+            return Ok(());
+        }
+        let mut conflict = Ok(());
+        for (part, standing) in self.compare(&run) {
+            match standing {
+                Standing::News => {
+                    self.cut_out(part.first, part.end());
+                    self.runs.insert(part.first, (part.ballot, part.values));
+                }
+                Standing::Conflict => conflict = conflict.and(Err(part.first)),
+                Standing::Same | Standing::Older => {}
+            }
+        }
+        conflict
+    }
+
+    /// Nothing below `end` is held any more.
+    pub fn trim(&mut self, end: Slot) {
+        while let Some(entry) = self.runs.first_entry()
+            && *entry.key() < end
+        {
+            let (first, (ballot, values)) = entry.remove_entry();
+            let run = Run { first, ballot, values };
+            let rest = run.within(end, run.end());
+            if !rest.values.is_empty() {
+                self.runs.insert(rest.first, (rest.ballot, rest.values));
+                return;
+            }
+        }
+    }
+
+    /// Nothing in these slots is held any more.
+    fn cut_out(&mut self, from: Slot, upto: Slot) {
+        let start = self.start_of(from);
+        let touched: Vec<Slot> = self.runs.range(start..upto).map(|(first, _)| *first).collect();
+        for first in touched {
+            let Some((ballot, values)) = self.runs.remove(&first) else { continue };
+            let run = Run { first, ballot, values };
+            for rest in [run.within(run.first, from), run.within(upto, run.end())] {
+                if !rest.values.is_empty() {
+                    self.runs.insert(rest.first, (rest.ballot, rest.values));
+                }
+            }
+        }
+    }
+
+    /// Where the last run at or below `slot` begins; `slot` itself if there is none.
+    fn start_of(&self, slot: Slot) -> Slot {
+        self.runs.range(..=slot).next_back().map_or(slot, |(first, _)| *first)
+    }
+
+    /// Slot by slot: what it means, however it is cut.
+    fn slots(&self) -> impl Iterator<Item = (Slot, Ballot, ValueRef<'_>)> {
+        self.runs.iter().flat_map(|(first, (ballot, values))| {
+            let slots = (first.0..).map(Slot);
+            slots.zip(values.iter()).map(|(slot, value)| (slot, *ballot, value))
+        })
+    }
+}
+
+impl PartialEq for Runs {
+    fn eq(&self, other: &Runs) -> bool {
+        self.slots().eq(other.slots())
+    }
+}
+
+impl Eq for Runs {}
+
+impl Hash for Runs {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len().hash(state);
+        self.slots().for_each(|slot| slot.hash(state));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Request;
+    use crate::types::Value;
+
+    fn value(number: u64) -> Value {
+        match number {
+            0 => Value::Noop,
+            _ => Value::Command(Request::new(7, 1, number, "x").command()),
+        }
+    }
+
+    fn run(first: u64, ballot: u64, numbers: &[u64]) -> Run {
+        let values = numbers.iter().map(|number| value(*number)).collect::<Vec<_>>().into();
+        Run { first: Slot(first), ballot: Ballot(ballot), values }
+    }
+
+    /// The same, slot by slot.
+    type Model = BTreeMap<Slot, (Ballot, Value)>;
+
+    fn insert(model: &mut Model, run: &Run) -> Result<(), Slot> {
+        let mut conflict = Ok(());
+        for (slot, value) in (run.first.0..).map(Slot).zip(run.values.to_vec()) {
+            match model.get(&slot) {
+                Some((ballot, held)) if *ballot == run.ballot && *held != value => {
+                    conflict = conflict.and(Err(slot));
+                }
+                Some((ballot, _)) if *ballot >= run.ballot => {}
+                _ => {
+                    model.insert(slot, (run.ballot, value));
+                }
+            }
+        }
+        conflict
+    }
+
+    fn assert_same(runs: &Runs, model: &Model) {
+        let held: Model =
+            runs.slots().map(|(slot, ballot, value)| (slot, (ballot, value.to_value()))).collect();
+        assert_eq!(held, *model);
+        assert_eq!(runs.len(), model.len());
+        assert_eq!(runs.is_empty(), model.is_empty());
+        assert_eq!(runs.end(), model.last_key_value().map(|(slot, _)| slot.next()));
+        for slot in (0..40).map(Slot) {
+            let held = runs.get(slot).map(|(ballot, value)| (ballot, value.to_value()));
+            assert_eq!(held.as_ref(), model.get(&slot));
+            assert_eq!(runs.at(slot).is_some(), model.contains_key(&slot));
+        }
+    }
+
+    #[test]
+    fn runs_are_a_map_of_slots_however_they_come_and_are_cut() {
+        for seed in 0..400 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut runs, mut model) = (Runs::default(), Model::default());
+            for _ in 0..20 {
+                if rng.u8(..8) == 0 {
+                    let end = Slot(rng.u64(..20));
+                    runs.trim(end);
+                    model = model.split_off(&end);
+                } else {
+                    let numbers: Vec<u64> = (0..rng.usize(..9)).map(|_| rng.u64(..2)).collect();
+                    let run = run(rng.u64(..30), rng.u64(..3), &numbers);
+                    assert_eq!(runs.insert(run.clone()), insert(&mut model, &run), "seed {seed}");
+                }
+                assert_same(&runs, &model);
+                let (first, upto) = (Slot(rng.u64(..40)), Slot(rng.u64(..40)));
+                let ranged: usize = runs.range(first, upto).map(|run| run.values.len()).sum();
+                assert_eq!(ranged, model.range(first..upto.max(first)).count(), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_contents_are_equal_and_hash_alike_however_they_are_cut() {
+        let whole = {
+            let mut runs = Runs::default();
+            runs.insert(run(3, 1, &[1, 2, 3])).unwrap();
+            runs
+        };
+        let mut pieces = Runs::default();
+        for (slot, number) in [(5, 3), (3, 1), (4, 2)] {
+            pieces.insert(run(slot, 1, &[number])).unwrap();
+        }
+        assert_eq!(whole, pieces);
+        let hash = |runs: &Runs| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            runs.hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&whole), hash(&pieces));
+        pieces.insert(run(4, 2, &[2])).unwrap();
+        assert_ne!(whole, pieces);
+    }
+
+    #[test]
+    fn a_run_is_cut_where_what_is_held_changes() {
+        let mut runs = Runs::default();
+        runs.insert(run(2, 1, &[1, 2])).unwrap();
+        runs.insert(run(4, 3, &[3])).unwrap();
+        let parts = runs.compare(&run(1, 1, &[9, 1, 9, 9, 9]));
+        let shown: Vec<(u64, usize, Standing)> = parts
+            .iter()
+            .map(|(run, standing)| (run.first.0, run.values.len(), *standing))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (1, 1, Standing::News),
+                (2, 1, Standing::Same),
+                (3, 1, Standing::Conflict),
+                (4, 1, Standing::Older),
+                (5, 1, Standing::News),
+            ]
+        );
+    }
+}

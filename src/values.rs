@@ -1,0 +1,498 @@
+//! Consecutive values, encoded once and shared.
+//!
+//! A line is put into its encoded form by its client and stays in it: datagrams,
+//! the acceptor's log and its memory, and everything that roles hand each other hold
+//! the same bytes. [`Values`] is a list of them, a window on a batch that all its
+//! holders share; handing it on, keeping it and cutting it up copies nothing. Only
+//! who applies a value, or looks for its session, takes it apart, in place.
+//!
+//! All numbers are little endian:
+//!
+//! ```text
+//! a Noop       0
+//! a command    1  client 8  session 8  seq 8  birth 8  length 4  line
+//! ```
+//!
+//! **Guarantee.** Bytes become [`Values`] through [`Builder`] or [`Builder::read`]
+//! alone, and every one of them is checked there: a tag that is known, lengths that
+//! fit, lines that are UTF-8 and no longer than [`LINE_BYTES_MAX`]. What is read back
+//! later can therefore not fail.
+
+use crate::types::{ClientId, Command, LINE_BYTES_MAX, Session, Slot, Value};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The most values that one message may carry.
+pub const VALUES_MAX: usize = 8_192;
+
+/// What a command takes beside its line.
+pub const COMMAND_BYTES: usize = 1 + 4 * 8 + 4;
+
+const NOOP: u8 = 0;
+const COMMAND: u8 = 1;
+
+/// Why bytes are no list of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a list of values")
+    }
+}
+
+/// A command in its encoded form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CommandRef<'a> {
+    /// The session it belongs to.
+    pub session: Session,
+    /// Its number in the session, from 0.
+    pub seq: u64,
+    /// A decided slot at which the session was born.
+    pub birth: Slot,
+    /// What is to stand in the chat log: UTF-8, which was checked.
+    pub line: &'a [u8],
+}
+
+impl CommandRef<'_> {
+    /// The same, taken out of its batch.
+    pub fn to_command(self) -> Command {
+        let CommandRef { session, seq, birth, line } = self;
+        let line = std::str::from_utf8(line).expect("a line was checked when it came").into();
+        Command { session, seq, birth, line }
+    }
+}
+
+impl<'a> From<&'a Command> for CommandRef<'a> {
+    fn from(command: &'a Command) -> CommandRef<'a> {
+        let Command { session, seq, birth, line } = command;
+        CommandRef { session: *session, seq: *seq, birth: *birth, line: line.as_bytes() }
+    }
+}
+
+/// A value in its encoded form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueRef<'a> {
+    /// See [`Value::Noop`].
+    Noop,
+    /// See [`Value::Command`].
+    Command(CommandRef<'a>),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The same, taken out of its batch.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Noop => Value::Noop,
+            ValueRef::Command(command) => Value::Command(command.to_command()),
+        }
+    }
+
+    /// The command, if it is one.
+    pub fn command(self) -> Option<CommandRef<'a>> {
+        match self {
+            ValueRef::Noop => None,
+            ValueRef::Command(command) => Some(command),
+        }
+    }
+
+    /// How many bytes it takes.
+    pub fn encoded_bytes(self) -> usize {
+        match self {
+            ValueRef::Noop => 1,
+            ValueRef::Command(command) => COMMAND_BYTES + command.line.len(),
+        }
+    }
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> ValueRef<'a> {
+        match value {
+            Value::Noop => ValueRef::Noop,
+            Value::Command(command) => ValueRef::Command(command.into()),
+        }
+    }
+}
+
+/// What all windows on the same values share.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Where each value ends.
+    ends: Vec<u32>,
+}
+
+impl Batch {
+    fn start(&self, at: usize) -> usize {
+        at.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
+    }
+}
+
+/// A list of values, whose bytes are shared and never copied inside a process.
+#[derive(Clone, Default)]
+pub struct Values {
+    batch: Arc<Batch>,
+    from: u32,
+    to: u32,
+}
+
+impl Values {
+    /// Takes bytes apart, and checks every one of them.
+    ///
+    /// # Errors
+    ///
+    /// If they are anything but a list of at most [`VALUES_MAX`] values.
+    pub fn read(bytes: &[u8]) -> Result<Values, Malformed> {
+        let mut builder = Builder::default();
+        builder.read(bytes)?;
+        Ok(builder.build())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+
+    /// All of them, encoded.
+    pub fn bytes(&self) -> &[u8] {
+        let Values { batch, from, to } = self;
+        &batch.bytes[batch.start(*from as usize)..batch.start(*to as usize)]
+    }
+
+    /// The value at `index`.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn get(&self, index: usize) -> ValueRef<'_> {
+        assert!(index < self.len(), "value {index} of {}", self.len());
+        let at = self.from as usize + index;
+        decoded(&self.batch.bytes[self.batch.start(at)..self.batch.ends[at] as usize])
+    }
+
+    /// One after the other.
+    pub fn iter(
+        &self,
+    ) -> impl ExactSizeIterator<Item = ValueRef<'_>> + DoubleEndedIterator + Clone {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Those within `range`.
+    ///
+    /// # Panics
+    ///
+    /// If it goes beyond the list.
+    pub fn slice(&self, range: Range<usize>) -> Values {
+        assert!(range.start <= range.end && range.end <= self.len(), "a slice of the list");
+        let Values { batch, from, .. } = self;
+        let (start, end) = (*from + range.start as u32, *from + range.end as u32);
+        Values { batch: batch.clone(), from: start, to: end }
+    }
+
+    /// Those behind the first `count`.
+    pub fn skip(&self, count: usize) -> Values {
+        self.slice(count..self.len())
+    }
+
+    /// How many of the first ones fit into `bytes`.
+    pub fn fitting(&self, bytes: usize) -> usize {
+        let Values { batch, from, to } = self;
+        let end = batch.start(*from as usize) + bytes;
+        batch.ends[*from as usize..*to as usize].partition_point(|at| *at as usize <= end)
+    }
+
+    /// Each taken out of the batch.
+    pub fn to_vec(&self) -> Vec<Value> {
+        self.iter().map(ValueRef::to_value).collect()
+    }
+
+    fn is_same_window(&self, other: &Values) -> bool {
+        Arc::ptr_eq(&self.batch, &other.batch) && self.from == other.from && self.to == other.to
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Values) -> bool {
+        // No list of values is the beginning of another one's bytes.
+        self.is_same_window(other) || self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Values {}
+
+impl Hash for Values {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(ValueRef::to_value)).finish()
+    }
+}
+
+impl<'a, T: Into<ValueRef<'a>>> FromIterator<T> for Values {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Values {
+        let mut builder = Builder::default();
+        values.into_iter().for_each(|value| builder.push(value.into()));
+        builder.build()
+    }
+}
+
+impl FromIterator<Value> for Values {
+    fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Values {
+        let mut builder = Builder::default();
+        values.into_iter().for_each(|value| builder.push((&value).into()));
+        builder.build()
+    }
+}
+
+impl From<&[Value]> for Values {
+    fn from(values: &[Value]) -> Values {
+        values.iter().collect()
+    }
+}
+
+impl From<Vec<Value>> for Values {
+    fn from(values: Vec<Value>) -> Values {
+        values.iter().collect()
+    }
+}
+
+impl From<&Value> for Values {
+    fn from(value: &Value) -> Values {
+        [value].into_iter().collect()
+    }
+}
+
+impl Serialize for Values {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Values, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Values;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {VALUES_MAX} encoded values")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Values, E> {
+                Values::read(bytes).map_err(E::custom)
+            }
+        }
+
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+/// Puts values into one batch.
+#[derive(Debug, Default)]
+pub struct Builder {
+    batch: Batch,
+}
+
+impl Builder {
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.batch.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.batch.ends.is_empty()
+    }
+
+    /// How many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.batch.bytes.len()
+    }
+
+    /// One more.
+    ///
+    /// # Panics
+    ///
+    /// If its line is longer than [`LINE_BYTES_MAX`].
+    pub fn push(&mut self, value: ValueRef<'_>) {
+        let bytes = &mut self.batch.bytes;
+        match value {
+            ValueRef::Noop => bytes.push(NOOP),
+            ValueRef::Command(CommandRef { session, seq, birth, line }) => {
+                assert!(line.len() <= LINE_BYTES_MAX, "a line of {} bytes", line.len());
+                let mut head = [0; COMMAND_BYTES];
+                head[0] = COMMAND;
+                for (place, word) in head[1..33].chunks_exact_mut(8).zip([
+                    session.client.0,
+                    session.id,
+                    seq,
+                    birth.0,
+                ]) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
+                head[33..].copy_from_slice(&(line.len() as u32).to_le_bytes());
+                bytes.extend_from_slice(&head);
+                bytes.extend_from_slice(line);
+            }
+        }
+        let end = u32::try_from(bytes.len()).expect("a batch is far shorter than 4 GiB");
+        self.batch.ends.push(end);
+    }
+
+    /// All of `values`, behind what is there.
+    pub fn extend(&mut self, values: &Values) {
+        let Values { batch, from, to } = values;
+        let (start, before) = (batch.start(*from as usize), self.batch.bytes.len());
+        self.batch.bytes.extend_from_slice(values.bytes());
+        u32::try_from(self.batch.bytes.len()).expect("a batch is far shorter than 4 GiB");
+        let ends = batch.ends[*from as usize..*to as usize].iter();
+        self.batch.ends.extend(ends.map(|end| (*end as usize - start + before) as u32));
+    }
+
+    /// Takes bytes from elsewhere, and checks every one of them.
+    ///
+    /// # Errors
+    ///
+    /// If they are anything but a list of values, or there are more than
+    /// [`VALUES_MAX`] then. What was added of them has no meaning.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let before = self.batch.bytes.len();
+        let mut at = 0;
+        while at < bytes.len() {
+            at += length_of(&bytes[at..])?;
+            if self.batch.ends.len() == VALUES_MAX {
+                return Err(Malformed);
+            }
+            self.batch.ends.push(u32::try_from(before + at).map_err(|_| Malformed)?);
+        }
+        self.batch.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Ends the list.
+    pub fn build(self) -> Values {
+        let to = self.batch.ends.len() as u32;
+        Values { batch: Arc::new(self.batch), from: 0, to }
+    }
+}
+
+/// The length of the value that `bytes` begin with, if it is well-formed.
+fn length_of(bytes: &[u8]) -> Result<usize, Malformed> {
+    match *bytes.first().ok_or(Malformed)? {
+        NOOP => Ok(1),
+        COMMAND => {
+            let (head, rest) = bytes.split_first_chunk::<COMMAND_BYTES>().ok_or(Malformed)?;
+            let length = u32::from_le_bytes([head[33], head[34], head[35], head[36]]) as usize;
+            if length > LINE_BYTES_MAX {
+                return Err(Malformed);
+            }
+            let line = rest.get(..length).ok_or(Malformed)?;
+            std::str::from_utf8(line).map_err(|_| Malformed)?;
+            Ok(COMMAND_BYTES + length)
+        }
+        _ => Err(Malformed),
+    }
+}
+
+/// One value that was checked.
+fn decoded(bytes: &[u8]) -> ValueRef<'_> {
+    let Some((head, line)) = bytes.split_first_chunk::<COMMAND_BYTES>() else {
+        return ValueRef::Noop;
+    };
+    let word = |at: usize| {
+        let bytes = head[at..at + 8].first_chunk().expect("eight bytes");
+        u64::from_le_bytes(*bytes)
+    };
+    let session = Session { client: ClientId(word(1)), id: word(9) };
+    ValueRef::Command(CommandRef { session, seq: word(17), birth: Slot(word(25)), line })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(seq: u64, line: &str) -> Value {
+        let session = Session { client: ClientId(7), id: u64::MAX };
+        Value::Command(Command { session, seq, birth: Slot(5), line: line.into() })
+    }
+
+    fn some() -> Vec<Value> {
+        vec![command(0, "a"), Value::Noop, command(1, ""), command(2, "é\n")]
+    }
+
+    #[test]
+    fn values_are_read_back_as_they_were() {
+        let values = Values::from(some());
+        assert_eq!(values.to_vec(), some());
+        assert_eq!(Values::read(values.bytes()), Ok(values.clone()));
+        let encoded = postcard::to_stdvec(&values).unwrap();
+        let (decoded, rest) = postcard::take_from_bytes::<Values>(&encoded).unwrap();
+        assert_eq!((decoded, rest), (values, &[][..]));
+        assert_eq!(Values::default().to_vec(), []);
+    }
+
+    #[test]
+    fn a_slice_is_the_list_of_what_it_holds() {
+        let values = Values::from(some());
+        for start in 0..=4 {
+            for end in start..=4 {
+                let slice = values.slice(start..end);
+                assert_eq!(slice.to_vec(), some()[start..end]);
+                assert_eq!(slice, Values::from(some()[start..end].to_vec()));
+                let mut builder = Builder::default();
+                builder.push(ValueRef::Noop);
+                builder.extend(&slice);
+                assert_eq!(builder.build().skip(1), slice);
+            }
+        }
+        assert_ne!(values.slice(0..1), values.slice(1..2));
+    }
+
+    #[test]
+    fn what_fits_is_counted_from_the_slices_beginning() {
+        let values = Values::from(some()).skip(1);
+        let sizes: Vec<usize> = values.iter().map(ValueRef::encoded_bytes).collect();
+        assert_eq!(sizes, [1, COMMAND_BYTES, COMMAND_BYTES + 3]);
+        for (bytes, fitting) in [(0, 0), (1, 1), (COMMAND_BYTES, 1), (COMMAND_BYTES + 1, 2)] {
+            assert_eq!(values.fitting(bytes), fitting, "{bytes} bytes");
+        }
+        assert_eq!(values.fitting(1_000), 3);
+    }
+
+    #[test]
+    fn bytes_of_which_any_is_wrong_are_no_values() {
+        let good = Values::from(vec![command(0, "abc")]).bytes().to_vec();
+        for cut in 1..good.len() {
+            assert_eq!(Values::read(&good[..cut]), Err(Malformed), "cut to {cut}");
+        }
+        let changed = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            Values::read(&bytes)
+        };
+        assert_eq!(changed(0, 2), Err(Malformed));
+        assert_eq!(changed(33, 4), Err(Malformed));
+        assert_eq!(changed(36, 0xFF), Err(Malformed));
+        assert_eq!(changed(COMMAND_BYTES, 0xFF), Err(Malformed));
+        assert!(changed(1, 0xFF).is_ok());
+        assert_eq!(Values::read(&vec![NOOP; VALUES_MAX + 1]), Err(Malformed));
+        assert_eq!(
+            Values::read(&vec![NOOP; VALUES_MAX]).map(|values| values.len()),
+            Ok(VALUES_MAX)
+        );
+    }
+}
