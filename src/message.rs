@@ -346,7 +346,7 @@ impl Request {
 
     /// A request for one command.
     pub fn of(command: &Command, after: Slot) -> Request {
-        Request { commands: [ValueRef::Command(command.into())].into_iter().collect(), after }
+        Request { commands: ValueRef::Command(command.into()).into(), after }
     }
 
     /// The first command, taken out of its batch.

@@ -241,6 +241,14 @@ impl fmt::Debug for Values {
     }
 }
 
+impl From<ValueRef<'_>> for Values {
+    fn from(value: ValueRef<'_>) -> Values {
+        let mut builder = Builder::with_capacity(1, value.encoded_bytes());
+        builder.push(value);
+        builder.build()
+    }
+}
+
 impl<'a, T: Into<ValueRef<'a>>> FromIterator<T> for Values {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Values {
         let mut builder = Builder::default();
@@ -271,7 +279,7 @@ impl From<Vec<Value>> for Values {
 
 impl From<&Value> for Values {
     fn from(value: &Value) -> Values {
-        [value].into_iter().collect()
+        ValueRef::from(value).into()
     }
 }
 
@@ -308,6 +316,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// With room for so many values, and bytes of them.
+    pub fn with_capacity(values: usize, bytes: usize) -> Builder {
+        let batch = Batch { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(values) };
+        Builder { batch }
+    }
+
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.batch.ends.len()
@@ -345,6 +359,7 @@ impl Builder {
                     place.copy_from_slice(&word.to_le_bytes());
                 }
                 head[33..].copy_from_slice(&(line.len() as u32).to_le_bytes());
+                bytes.reserve(COMMAND_BYTES + line.len());
                 bytes.extend_from_slice(&head);
                 bytes.extend_from_slice(line);
             }

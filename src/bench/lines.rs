@@ -39,9 +39,14 @@ impl Text {
         Line::from(self.text_of(number))
     }
 
-    fn text_of(&mut self, number: u64) -> &str {
-        let shown = format!("{number:0DIGITS$}");
-        self.text.replace_range(..self.digits, &shown[DIGITS - self.digits..]);
+    fn text_of(&mut self, mut number: u64) -> &str {
+        let mut shown = [b'0'; DIGITS];
+        for digit in shown.iter_mut().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
+        }
+        let shown = std::str::from_utf8(&shown[DIGITS - self.digits..]).expect("digits are ASCII");
+        self.text.replace_range(..self.digits, shown);
         &self.text
     }
 }

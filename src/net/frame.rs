@@ -36,7 +36,7 @@ use super::fragment::{Fragment, Missing};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
-use crate::values::Builder;
+use crate::values::{Builder, COMMAND_BYTES};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -455,7 +455,8 @@ struct RequestRef<'a> {
 /// What clients share a datagram for: all its requests as one. `hello` is called for
 /// everything else.
 fn requests(body: &[u8], unknown: bool, mut hello: impl FnMut()) -> Result<Option<Request>, Event> {
-    let (mut commands, mut latest) = (Builder::default(), Slot::ZERO);
+    let (commands, mut latest) = (body.len() / COMMAND_BYTES, Slot::ZERO);
+    let mut commands = Builder::with_capacity(commands, body.len());
     each(body, |message| {
         match message {
             ClientMessageRef::Hello => hello(),
@@ -503,7 +504,6 @@ mod tests {
     use crate::message::{Request, ToAcceptor, ToReplica};
     use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
     use crate::types::{LINE_BYTES_MAX, Value};
-    use crate::values::COMMAND_BYTES;
     use serde::Serialize;
     use std::net::{Ipv4Addr, SocketAddr};
 

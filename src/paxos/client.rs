@@ -181,7 +181,7 @@ impl Client {
     fn request(&mut self, now: Time, open: Open, line: Line, out: &mut Outbox<Outcome>) {
         let Open { session, birth, next, .. } = open;
         let command = CommandRef { session, seq: next, birth, line: line.as_bytes() };
-        let commands = [ValueRef::Command(command)].into_iter().collect();
+        let commands = ValueRef::Command(command).into();
         self.phase = Phase::InFlight { request: Request { commands, after: self.after } };
         self.send_first(now, out);
     }

@@ -16,7 +16,7 @@ use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use crate::table::Table;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
-use crate::values::{Builder, CommandRef, ValueRef, Values};
+use crate::values::{Builder, COMMAND_BYTES, CommandRef, ValueRef, Values};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -352,7 +352,9 @@ impl Reign {
     /// Makes one run of what is queued, as far as the window goes.
     fn propose_queued(&mut self, now: Time) {
         let room = self.window();
-        let mut run = Builder::default();
+        let values = self.queue_commands.min(room);
+        let bytes = self.queue_bytes + self.queue_commands * COMMAND_BYTES;
+        let mut run = Builder::with_capacity(values, bytes.min(IN_FLIGHT_BYTES_MAX));
         let mut origins: VecDeque<Origin> = VecDeque::new();
         while run.len() < room
             && self.proposal_bytes + run.bytes() < IN_FLIGHT_BYTES_MAX

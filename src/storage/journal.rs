@@ -10,7 +10,7 @@
 //! 32  session    8   | of the command; 0 for a Noop
 //! 40  seq        8   |
 //! 48  birth      8  /
-//! 56  hash       8  xxh3 of the 56 bytes before, the line and the aside, seeded with
+//! 56  hash       8  xxh3 of the 56 bytes before, the line and the aside (if any), seeded with
 //!                   the hash of the slot before: a running hash of the whole log
 //! ```
 
@@ -103,7 +103,8 @@ impl Entry {
     /// The running hash, if this entry follows one with the hash `before`.
     pub(super) fn hash(&self, before: u64, line: &[u8], aside: &[u8]) -> u64 {
         let hash = xxh3_64_with_seed(&self.bytes()[..ENTRY_BYTES - 8], before);
-        xxh3_64_with_seed(aside, xxh3_64_with_seed(line, hash))
+        let hash = xxh3_64_with_seed(line, hash);
+        if aside.is_empty() { hash } else { xxh3_64_with_seed(aside, hash) }
     }
 
     /// Adds the value to a page, out of the slot's line in the chat log and its aside;
