@@ -4,7 +4,7 @@
 //! client role itself, one each, retries and all. The network thread of the socket
 //! drives them: a burst of answers is handled as one, and what it completes submits
 //! its next lines in the same datagrams. One more thread ([`Load::tick`]) looks after
-//! timers, a few dozen times a second, and submits lines whose time has come when the
+//! timers, two thousand times a second, and submits lines whose time has come when the
 //! load is *open*: lines are then due at fixed times, whether or not a session is
 //! free, and latency counts from there, so that a stall is not hidden.
 //!
@@ -35,11 +35,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the sessions' timers.
-const TIMERS: Duration = Duration::from_millis(20);
+const TIMERS: Duration = Duration::from_micros(500);
 
 /// The longest sleep of the pacing thread when lines are due at fixed times, and of
 /// all its loops: it is asked to stop now and then.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_micros(500);
 
 /// The shortest.
 const PAUSE: Duration = Duration::from_micros(20);

@@ -1,9 +1,10 @@
 //! A client: one session, one line in flight, retried until it is complete.
 //!
-//! A line goes to the replica that is believed to lead; when no answer comes in
-//! time, to all of them, since any replica that applied it may answer. Whoever did
-//! is asked first from then on, until a leader is heard of. Within a session commands
-//! are numbered, so however often one is sent it takes effect once.
+//! A line goes to the replica that is believed to lead. When no answer comes in the
+//! time that answers take, a datagram was lost, and it is asked again; when none comes
+//! for [`ASK_ALL_US`] all are asked, since any replica that applied the line may
+//! answer. Whoever did is asked first from then on, until a leader is heard of. Within
+//! a session commands are numbered, so however often one is sent it takes effect once.
 //!
 //! Before its first line a client asks how far the log is (hello): the session's
 //! birth, by which the log knows that an old session cannot come back to life. A
@@ -14,13 +15,18 @@
 //! What happens to a line is a [`Outcome`], the client's record: it is shown before
 //! anything else is sent.
 
+use super::round_trip::RoundTrip;
 use super::{Outbox, Role};
 use crate::message::{Answer, ClientMessage, Request};
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef};
 
-/// The first wait for an answer; doubled each time.
-const RETRY_US: u64 = 100_000;
+/// How long a line waits for the replica that is believed to lead, before all are
+/// asked; and for an answer, before any has come.
+pub const ASK_ALL_US: u64 = 100_000;
+
+/// The shortest wait for an answer.
+const RETRY_MIN_US: u64 = 500;
 
 /// The longest wait for an answer.
 const RETRY_MAX_US: u64 = 1_000_000;
@@ -120,8 +126,14 @@ pub struct Client {
     after: Slot,
     ended: bool,
     submitted_at: Time,
+    /// When it was last sent.
+    sent_at: Time,
     retry_at: Time,
-    retry_us: u64,
+    /// How long an answer takes.
+    trip: RoundTrip,
+    /// Whether what is on its way was sent again, and whether to all replicas.
+    again: bool,
+    asked_all: bool,
     report_at: Time,
 }
 
@@ -139,8 +151,11 @@ impl Client {
             after: Slot::ZERO,
             ended: false,
             submitted_at: Time(0),
+            sent_at: Time(0),
             retry_at: Time(0),
-            retry_us: RETRY_US,
+            trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, RETRY_MAX_US),
+            again: false,
+            asked_all: false,
             report_at: Time(0),
         }
     }
@@ -196,8 +211,9 @@ impl Client {
     }
 
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
-        self.retry_us = RETRY_US;
-        self.retry_at = now.plus_us(self.retry_us);
+        (self.again, self.asked_all) = (false, false);
+        self.sent_at = now;
+        self.retry_at = now.plus_us(self.trip.wait_us().min(ASK_ALL_US));
         if let Some(message) = self.message() {
             out.call(self.whom(), message);
         }
@@ -219,9 +235,18 @@ impl Client {
     }
 
     fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
-        self.retry_us = (2 * self.retry_us).min(RETRY_MAX_US);
-        self.retry_at = now.plus_us(self.retry_us + draw % (self.retry_us / 2));
+        if std::mem::replace(&mut self.again, true) {
+            // One may be lost; two in a row look like more than that.
+            self.trip.missed();
+        }
+        self.sent_at = now;
+        let wait_us = self.trip.wait_us();
+        self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
         let Some(message) = self.message() else { return };
+        if now.since_us(self.submitted_at) < ASK_ALL_US {
+            return out.call(self.whom(), message);
+        }
+        self.asked_all = true;
         for replica in (0..self.n as u8).map(ReplicaId) {
             out.call(replica, message.clone());
         }
@@ -250,8 +275,12 @@ impl Client {
                     let took_us = now.since_us(self.submitted_at);
                     if from == self.leader.owner(self.n) {
                         self.deputy = None;
-                    } else if self.retry_us > RETRY_US {
+                    } else if self.asked_all {
                         self.deputy = Some(from);
+                    }
+                    match self.again {
+                        false => self.trip.answered(now.since_us(self.sent_at)),
+                        true => self.trip.recovered(now.since_us(self.sent_at)),
                     }
                     self.phase = Phase::Idle;
                     self.after = self.after.max(slot.next());
@@ -270,6 +299,7 @@ impl Client {
             }
             Answer::Leader { ballot } => {
                 if self.follow(ballot) {
+                    self.again = true;
                     if let Some(message) = self.message() {
                         out.call(self.whom(), message);
                     }

@@ -26,6 +26,7 @@ use waiting::Asked;
 use super::chat::{Chat, Status};
 use super::planted::Bug;
 use super::reign::Origin;
+use super::round_trip::RoundTrip;
 use super::runs::{Run, Runs, Standing};
 use super::slot_set::SlotSet;
 use super::{
@@ -44,8 +45,18 @@ use std::collections::BTreeMap;
 /// way.
 const FETCH_DELAY_US: u64 = 10_000;
 
-/// How long one peer is waited for before the next is asked.
+/// The same, if its leader has told it that the slot is decided: then it is lost.
+const FETCH_LOST_DELAY_US: u64 = 2_000;
+
+/// How long a peer is waited for before it is asked again, or another, as long as none
+/// has answered; the wait then follows what answers take.
 const FETCH_RETRY_US: u64 = 60_000;
+
+/// The shortest such wait.
+const FETCH_RETRY_MIN_US: u64 = 1_000;
+
+/// How many stretches of missing slots are asked for at once.
+const GAPS_MAX: usize = 16;
 
 /// How many slots are asked for at once. (What is sent is bounded in bytes too.)
 pub const FETCH_SLOTS_MAX: u64 = 1_024;
@@ -178,6 +189,23 @@ impl Tally {
             end = next;
         }
     }
+
+    /// The first slots without a quorum, as far as so many peers have voted for slots
+    /// above them, and not for them, that the others are none.
+    fn lost(&self, me: ReplicaId) -> Vec<SlotRange> {
+        let mut lost = Vec::new();
+        let (n, mut at) = (self.votes.len(), self.upto);
+        while self.from.is_some() && lost.len() < LOST_RANGES_MAX {
+            let passed_over = self.votes.iter().enumerate().filter(|(id, votes)| {
+                *id != me.index() && votes.end() > at && votes.end_from(at) == at
+            });
+            let until = passed_over.clone().map(|(_, votes)| votes.gap_end(at)).min();
+            let Some(until) = until.filter(|_| n - passed_over.count() < quorum(n)) else { break };
+            lost.push(SlotRange { first: at, count: until.since(at) });
+            at = self.quorum_end(until);
+        }
+        lost
+    }
 }
 
 /// A client that waits for a command of its session, which it asked of this replica
@@ -198,6 +226,9 @@ struct Waiting {
 /// a run: acceptors keep them as long.
 const CHECKPOINT_BYTES: usize = 8 << 20;
 
+/// How many stretches of slots are called lost at a time.
+const LOST_RANGES_MAX: usize = 16;
+
 /// How many sessions a checkpoint may hold for each slot since the last one, as far
 /// as its distance may grow.
 const CHECKPOINT_SESSIONS_PER_SLOT: u64 = 16;
@@ -205,9 +236,14 @@ const CHECKPOINT_SESSIONS_PER_SLOT: u64 = 16;
 /// What is asked of a peer.
 #[derive(Debug)]
 struct Fetching {
+    /// The end of what has come, lost parts included.
+    next: Slot,
     upto: Slot,
     /// How many bytes of values its answer may still bring: the peer counts alike.
     room: usize,
+    asked_at: Time,
+    /// Whether anything of the answer has come.
+    heard: bool,
     deadline: Time,
 }
 
@@ -230,6 +266,8 @@ pub struct Learner {
     peers_applied: Vec<Slot>,
     behind_since: Option<Time>,
     fetching: Option<Fetching>,
+    /// From asking to the first page of the answer.
+    fetch_trip: RoundTrip,
     /// The peer that was asked last.
     source: usize,
     /// The highest ballot heard to lead.
@@ -267,6 +305,7 @@ impl Learner {
             peers_applied: vec![Slot::ZERO; settings.n],
             behind_since: None,
             fetching: None,
+            fetch_trip: RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_US),
             source: settings.id.index() + 1,
             leader: None,
             asked: BTreeMap::new(),
@@ -354,6 +393,7 @@ impl Learner {
             votes.insert(range.first.max(start), range.first.plus(range.count).min(end));
         }
         self.advance_tally();
+        self.announce |= !self.tally.lost(self.settings.id).is_empty();
     }
 
     /// Nothing is counted across ballots.
@@ -422,7 +462,6 @@ impl Learner {
     }
 
     fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox<Record>) {
-        let before = self.applied;
         let run = Run { first, ballot: Ballot::ZERO, values };
         let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
         let early: usize = self.paged.iter().map(|run| run.values.bytes().len()).sum();
@@ -438,20 +477,11 @@ impl Learner {
         }
         let news = parts.iter().filter(|(_, how)| *how == Standing::News);
         let bytes: usize = news.map(|(part, _)| part.values.bytes().len()).sum();
-        let kept = self.paged.insert(run);
+        let kept = self.paged.insert(run.clone());
         assert!(kept.is_ok(), "what contradicts nothing can be kept");
+        self.note_answer(now, &run, bytes, out);
         self.apply(now, out);
-        let Some(fetching) = &mut self.fetching else { return };
-        fetching.room = fetching.room.saturating_sub(bytes);
-        if self.applied >= fetching.upto || fetching.room == 0 {
-            // All that was asked for, or all that is answered at once, is here. Far
-            // behind still: go on at once.
-            let far = self.horizon().since(self.applied) > FETCH_SLOTS_MAX / 4;
-            self.fetching = None;
-            self.behind_since = far.then_some(Time(0));
-        } else if self.applied > before {
-            fetching.deadline = now.plus_us(FETCH_RETRY_US);
-        }
+        self.end_answer();
     }
 
     // --- applying and answering --------------------------------------------
@@ -581,7 +611,8 @@ impl Role for Learner {
             };
             let pending = self.is_pending();
             let applied = self.applied;
-            let progress = proposer::Input::Progress { applied, decided, pending };
+            let lost = self.tally.lost(self.settings.id);
+            let progress = proposer::Input::Progress { applied, decided, pending, lost };
             out.tell(Notice::Proposer(progress));
             out.tell(Notice::Acceptor(super::acceptor::Input::Applied(self.durable)));
         }
@@ -590,7 +621,7 @@ impl Role for Learner {
     fn deadline(&self) -> Option<Time> {
         let fetch = match (&self.fetching, self.behind_since) {
             (Some(fetching), _) => Some(fetching.deadline),
-            (None, Some(since)) => Some(since.plus_us(FETCH_DELAY_US)),
+            (None, Some(since)) => Some(since.plus_us(self.fetch_delay_us())),
             (None, None) => None,
         };
         Some(fetch.map_or(self.next_tick, |fetch| fetch.min(self.next_tick)))

@@ -47,6 +47,7 @@ pub mod planted;
 pub mod proposer;
 pub mod reign;
 pub mod replica;
+pub mod round_trip;
 pub mod runs;
 mod slot_set;
 

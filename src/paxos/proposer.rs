@@ -23,7 +23,9 @@ use super::election::Election;
 use super::planted::Bug;
 use super::reign::Reign;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
-use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToProposer, ToReplica};
+use crate::message::{
+    Decided, Heartbeat, Message, Promise, Request, SlotRange, ToProposer, ToReplica,
+};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, Time};
 
@@ -54,6 +56,9 @@ pub enum Input {
         decided: Decided,
         /// Whether something waits that a serving leader would get applied.
         pending: bool,
+        /// Slots of the own reign that too few acceptors can still vote for, unless they are
+        /// sent again.
+        lost: Vec<SlotRange>,
     },
     /// What the acceptor of this replica has promised. Cumulative, and repeated.
     Promised(Ballot),
@@ -506,11 +511,14 @@ impl Role for Proposer {
                     reign.admit(origin, request, true, |_, _| {});
                 }
             }
-            Input::Progress { applied, decided, pending } => {
+            Input::Progress { applied, decided, pending, lost } => {
                 self.applied = self.applied.max(applied);
                 self.pending = pending;
                 if let Phase::Leading { reign, .. } = &mut self.phase {
-                    reign.handle_progress(applied, decided);
+                    reign.handle_progress(now, applied, decided);
+                    if decided.ballot == reign.ballot() {
+                        reign.handle_lost(now, &lost, out);
+                    }
                 }
                 self.note_progress(now);
             }

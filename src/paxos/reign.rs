@@ -12,8 +12,9 @@
 //! never a doubled one: the state machine has the last word.
 
 use super::planted::Bug;
+use super::round_trip::RoundTrip;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
-use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
+use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, SlotRange, ToAcceptor};
 use crate::table::Table;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{Builder, COMMAND_BYTES, CommandRef, ValueRef, Values};
@@ -32,8 +33,12 @@ pub const QUEUE_BYTES_MAX: usize = 8 << 20;
 /// How many sessions' next commands are remembered; the learner knows the rest.
 const SESSIONS_MAX: usize = 65_536;
 
-/// The first wait before a proposal is sent again; doubled each time.
+/// How long a proposal waits to be applied before it is sent again, as long as none
+/// has been; the wait then follows what it takes, and doubles each time.
 const RESEND_US: u64 = 40_000;
+
+/// The shortest such wait.
+const RESEND_MIN_US: u64 = 1_000;
 
 /// How often that wait doubles.
 const RESEND_DOUBLINGS_MAX: u32 = 4;
@@ -61,7 +66,12 @@ struct Proposal {
     values: Values,
     origins: VecDeque<Origin>,
     sent_at: Time,
+    /// How often all of it was sent again, and whether any of it was.
     resent: u32,
+    repeated: bool,
+    /// Up to where parts of it were sent again since they were lost, and when the last.
+    lost_upto: Slot,
+    lost_at: Time,
 }
 
 /// A session, as far as this reign knows.
@@ -102,6 +112,8 @@ pub struct Reign {
     queue_commands: usize,
     queue_bytes: usize,
     sessions: Table<Session, Known>,
+    /// From sending a proposal to knowing that it is applied.
+    trip: RoundTrip,
     resend_at: Time,
 }
 
@@ -129,6 +141,7 @@ impl Reign {
             queue_commands: 0,
             queue_bytes: 0,
             sessions: Table::default(),
+            trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
             resend_at: now.plus_us(RESEND_US),
         };
         for command in values.iter().filter_map(ValueRef::command) {
@@ -249,7 +262,7 @@ impl Reign {
     }
 
     /// The learner has applied every slot below `applied`. Cumulative.
-    pub fn handle_progress(&mut self, applied: Slot, decided: Decided) {
+    pub fn handle_progress(&mut self, now: Time, applied: Slot, decided: Decided) {
         if decided.ballot == self.ballot {
             self.decided = decided;
         }
@@ -272,6 +285,9 @@ impl Reign {
                 }
             }
             if proposal.values.is_empty() {
+                if !proposal.repeated {
+                    self.trip.answered(now.since_us(proposal.sent_at));
+                }
                 self.proposals.pop_front();
                 self.sent = self.sent.saturating_sub(1);
             }
@@ -323,7 +339,16 @@ impl Reign {
             self.proposal_bytes += values.bytes().len();
             let first = self.next;
             self.next = first.plus(values.len() as u64);
-            self.proposals.push_back(Proposal { first, values, origins, sent_at: now, resent: 0 });
+            self.proposals.push_back(Proposal {
+                first,
+                values,
+                origins,
+                sent_at: now,
+                resent: 0,
+                repeated: false,
+                lost_upto: Slot::ZERO,
+                lost_at: Time(0),
+            });
         }
     }
 
@@ -334,7 +359,7 @@ impl Reign {
         }
         if self.sent == 0 {
             // Nothing older is in flight, so nothing older is due.
-            self.resend_at = now.plus_us(RESEND_US);
+            self.resend_at = now.plus_us(self.trip.wait_us());
         }
         for proposal in self.proposals.range(self.sent..) {
             self.send(proposal, out);
@@ -391,7 +416,7 @@ impl Reign {
         let mut room = RESEND_BYTES_MAX;
         let mut due = Vec::new();
         for (at, proposal) in self.proposals.range_mut(..self.sent).enumerate() {
-            let wait = RESEND_US << proposal.resent.min(RESEND_DOUBLINGS_MAX);
+            let wait = self.trip.wait_us() << proposal.resent.min(RESEND_DOUBLINGS_MAX);
             if now.since_us(proposal.sent_at) < wait {
                 continue;
             }
@@ -402,42 +427,85 @@ impl Reign {
             room = room.saturating_sub(bytes);
             proposal.sent_at = now;
             proposal.resent += 1;
+            proposal.repeated = true;
             due.push(at);
         }
         for at in due {
             self.send(&self.proposals[at], out);
         }
-        self.resend_at = now.plus_us(RESEND_US / 2);
+        self.resend_at = now.plus_us(self.trip.wait_us() / 2);
+    }
+
+    /// So many acceptors have voted for slots above these, and not for them, that the
+    /// others are no quorum: what was sent is lost, and is sent again at once.
+    pub fn handle_lost<R>(&mut self, now: Time, lost: &[SlotRange], out: &mut Outbox<R>) {
+        let answer_us = self.trip.smoothed_us().unwrap_or(RESEND_US);
+        let room = self.datagram_room();
+        for range in lost {
+            let mut at = range.first;
+            let end = range.first.plus(range.count);
+            while at < end
+                && let Some(index) =
+                    self.proposals.partition_point(|held| held.first <= at).checked_sub(1)
+            {
+                let proposal = &mut self.proposals[index];
+                let length = proposal.values.len();
+                let start = at.since(proposal.first).min(length as u64) as usize;
+                let stop = end.since(proposal.first).min(length as u64) as usize;
+                let rest = proposal.values.slice(start..stop);
+                if rest.is_empty() {
+                    break;
+                }
+                let part = rest.slice(0..rest.fitting(room).max(1));
+                let on_its_way =
+                    at < proposal.lost_upto && now < proposal.lost_at.plus_us(answer_us);
+                if !on_its_way {
+                    proposal.repeated = true;
+                    proposal.lost_upto = at.plus(part.len() as u64);
+                    proposal.lost_at = now;
+                    self.send_to_peers(at, &part, out);
+                }
+                at = at.plus(part.len() as u64);
+            }
+        }
+    }
+
+    /// How many bytes of values fit an accept that fits a datagram.
+    fn datagram_room(&self) -> usize {
+        self.settings.payload_bytes.saturating_sub(ACCEPT_OVERHEAD_BYTES)
     }
 
     /// Sends a proposal to every acceptor and to the own learner. What goes to peers is
     /// cut to fit datagrams.
     fn send<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
         let Proposal { first, values, origins, .. } = proposal;
-        let (ballot, first, decided) = (self.ballot, *first, self.decided);
         out.tell(Notice::Learner(learner::Input::Proposed {
-            ballot,
+            ballot: self.ballot,
             from: self.first,
-            first,
+            first: *first,
             values: values.clone(),
             origins: origins.iter().copied().collect(),
         }));
-        let accept = |first, values| {
-            Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
-        };
-        out.send(self.settings.id, accept(first, values.clone()));
-        let room = self.settings.payload_bytes.saturating_sub(ACCEPT_OVERHEAD_BYTES);
+        out.send(self.settings.id, self.accept(*first, values.clone()));
         let mut at = 0;
         while at < values.len() {
             let rest = values.skip(at);
-            let part = rest.slice(0..rest.fitting(room).max(1));
-            let slot = first.plus(at as u64);
+            let part = rest.slice(0..rest.fitting(self.datagram_room()).max(1));
+            self.send_to_peers(first.plus(at as u64), &part, out);
             at += part.len();
-            for peer in (0..self.settings.n as u8).map(ReplicaId) {
-                if peer != self.settings.id {
-                    out.send(peer, accept(slot, part.clone()));
-                }
+        }
+    }
+
+    fn send_to_peers<R>(&self, first: Slot, values: &Values, out: &mut Outbox<R>) {
+        for peer in (0..self.settings.n as u8).map(ReplicaId) {
+            if peer != self.settings.id {
+                out.send(peer, self.accept(first, values.clone()));
             }
         }
+    }
+
+    fn accept(&self, first: Slot, values: Values) -> Message {
+        let (ballot, decided) = (self.ballot, self.decided);
+        Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
     }
 }

@@ -34,6 +34,19 @@ impl SlotSet {
         below.map_or(slot, |(_, end)| slot.max(*end))
     }
 
+    /// One above the last slot in the set; 0 if it is empty.
+    pub(super) fn end(&self) -> Slot {
+        self.ranges.last_key_value().map_or(Slot::ZERO, |(_, end)| *end)
+    }
+
+    /// The first slot at or above `slot` that is in the set; the last of all if none is.
+    pub(super) fn gap_end(&self, slot: Slot) -> Slot {
+        if self.end_from(slot) > slot {
+            return slot;
+        }
+        self.ranges.range(slot..).next().map_or(Slot(u64::MAX), |(first, _)| *first)
+    }
+
     /// Takes out everything below `end`.
     pub(super) fn trim(&mut self, end: Slot) {
         while let Some(entry) = self.ranges.first_entry()
@@ -66,8 +79,11 @@ mod tests {
                     set.insert(Slot(from), Slot(upto));
                     model.extend(from..upto);
                 }
+                assert_eq!(set.end().0, model.last().map_or(0, |last| last + 1));
                 for slot in 0..32 {
                     let end = (slot..).find(|slot| !model.contains(slot)).map(Slot);
+                    let gap_end = model.range(slot..).next().map_or(u64::MAX, |slot| *slot);
+                    assert_eq!(set.gap_end(Slot(slot)), Slot(gap_end), "seed {seed}, slot {slot}");
                     assert_eq!(Some(set.end_from(Slot(slot))), end, "seed {seed}, slot {slot}");
                 }
                 let touching = set.ranges.iter().zip(set.ranges.keys().skip(1));

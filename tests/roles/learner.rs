@@ -209,7 +209,7 @@ fn a_mark_decides_only_what_was_accepted_here_at_exactly_its_ballot() {
     assert_eq!(seat.role.applied(), Slot(0), "slot 0 is accepted at ballot 0");
     // Everything else is fetched.
     seat.handle(applied(R1, 2, 3));
-    assert_eq!(fetches(&seat.wait_us(20_000)), [(R1, 0, 3)]);
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R1, 0, 1), (R1, 2, 3)]);
     seat.handle(page(R1, 0, &values(&["new"])));
     assert_eq!(seat.storage.values(), values(&["new", "b"]), "slot 2 is not held at all");
     seat.handle(page(R1, 2, &values(&["c"])));
@@ -473,9 +473,57 @@ fn catching_up_asks_one_peer_at_a_time_and_the_next_when_it_is_silent() {
     seat.wait_us(40_000);
     seat.handle(page(R1, 0, &noops(4)));
     assert_eq!(fetches(&seat.wait_us(50_000)), []);
-    assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 4, 10)], "only what is missing");
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R1, 4, 10)], "only what is missing");
+    assert_eq!(fetches(&seat.wait_us(60_000)), [(R2, 4, 10)], "now it is silent");
     seat.handle(page(R2, 4, &noops(6)));
     assert_eq!(fetches(&seat.wait_us(1_000_000)), []);
+}
+
+#[test]
+fn a_part_that_is_left_out_of_an_answer_is_asked_for_at_once() {
+    let mut seat = learner(3, R0);
+    seat.handle(applied(R2, 1, 20));
+    assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, 20)]);
+    assert_eq!(fetches(&seat.handle(page(R2, 0, &noops(4)))), []);
+    assert_eq!(fetches(&seat.handle(page(R2, 8, &noops(4)))), [(R2, 4, 8)]);
+    assert_eq!(fetches(&seat.handle(page(R2, 12, &noops(4)))), [], "once");
+    assert_eq!(fetches(&seat.handle(page(R2, 18, &noops(2)))), [(R2, 16, 18)]);
+    seat.handle(page(R2, 4, &noops(4)));
+    seat.handle(page(R2, 16, &noops(2)));
+    assert_eq!(seat.role.applied(), Slot(20));
+    assert_eq!(fetches(&seat.wait_us(1_000_000)), []);
+}
+
+#[test]
+fn several_gaps_are_asked_for_in_one_go() {
+    let mut seat = learner(3, R2);
+    for first in [1, 4, 6] {
+        seat.handle(voted(0, first, &noops(1), decided(0, 0, 8)));
+    }
+    seat.handle(voted(0, 8, &noops(1), decided(0, 0, 9)));
+    let gaps = [(R0, 0, 1), (R0, 2, 4), (R0, 5, 6), (R0, 7, 8)];
+    assert_eq!(fetches(&seat.wait_us(3_000)), gaps, "of the leader, which has said so");
+}
+
+#[test]
+fn votes_that_pass_over_a_slot_say_that_it_was_lost() {
+    let mut seat = learner(3, R0);
+    let lost = |sent: &[Envelope]| {
+        let pick = |input| match input {
+            proposer::Input::Progress { lost, .. } => Some(lost),
+            _ => None,
+        };
+        told_proposer(sent).into_iter().filter_map(pick).next_back().unwrap_or_default()
+    };
+    seat.handle(proposed(0, 0, &noops(9)));
+    seat.handle(votes(R0, 0, 0, 9));
+    assert_eq!(lost(&seat.handle(votes(R1, 0, 3, 2))), [], "replica 2 may still vote");
+    assert_eq!(lost(&seat.handle(votes(R2, 0, 4, 2))), [range(0, 3)], "slot 3 has a quorum");
+    seat.handle(votes(R2, 0, 0, 3));
+    assert_eq!(seat.role.applied(), Slot(6));
+    assert_eq!(lost(&seat.handle(votes(R2, 0, 8, 1))), [], "replica 1 has not passed over 6");
+    seat.handle(votes(R1, 0, 6, 2));
+    assert_eq!(seat.role.applied(), Slot(9));
 }
 
 #[test]

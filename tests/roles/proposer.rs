@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, Accepted, Heartbeat, Message, Promise, Request, ToAcceptor, ToProposer, ToReplica,
+    Accept, Accepted, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToProposer,
+    ToReplica,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::proposer::{Input, Proposer};
@@ -146,7 +147,8 @@ fn servable(session: u64, seq: u64, line: &str) -> Input {
 }
 
 fn progress(applied: u64, pending: bool) -> Input {
-    Input::Progress { applied: Slot(applied), decided: nothing_decided(0), pending }
+    let decided = nothing_decided(0);
+    Input::Progress { applied: Slot(applied), decided, pending, lost: vec![] }
 }
 
 fn serving(from: ReplicaId, round: u64, ballot: u64) -> Input {
@@ -645,6 +647,23 @@ fn accepts_of_short_lines_fit_datagrams() {
         let bytes = postcard::to_stdvec(&Message::Acceptor(accept)).expect("encoded").len();
         assert!(bytes <= settings(3, R0).payload_bytes, "{bytes} bytes");
     }
+}
+
+#[test]
+fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
+    let mut seat = first_leader(3);
+    let line = "x".repeat(300);
+    seat.burst((0..12).map(|session| servable(session, 0, &line)));
+    let report = |lost| {
+        let decided = Decided { ballot: Ballot(0), from: Slot(0), upto: Slot(4) };
+        Input::Progress { applied: Slot(4), decided, pending: true, lost }
+    };
+    let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));
+    let again: Vec<u64> = proposed(&sent).into_iter().map(|(slot, _)| slot).collect();
+    assert_eq!(again, [4, 5, 9]);
+    assert_eq!(accepts_to(&sent, R0), [], "the own acceptor loses nothing");
+    let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));
+    assert_eq!(proposed(&sent), [], "it is on its way");
 }
 
 // --- giving way ------------------------------------------------------------------

@@ -25,20 +25,115 @@ impl Learner {
         let since = *self.behind_since.get_or_insert(now);
         let from = match &self.fetching {
             Some(fetching) if now < fetching.deadline => return,
+            // A part of its answer is lost.
+            Some(fetching) if fetching.heard => self.source,
             // It fell silent: the next one.
-            Some(_) => self.source + 1,
-            None if now < since.plus_us(FETCH_DELAY_US) => return,
+            Some(_) => {
+                self.fetch_trip.missed();
+                self.source + 1
+            }
+            None if now < since.plus_us(self.fetch_delay_us()) => return,
             None => self.source,
         };
         self.fetching = None;
         self.behind_since = Some(now);
         let Some(peer) = self.peer_ahead(from) else { return };
         self.source = peer.index();
-        let first = self.applied;
-        let upto = self.peers_applied[peer.index()].min(first.plus(FETCH_SLOTS_MAX));
-        out.send(peer, Message::Learner(ToLearner::Fetch { first, upto }));
-        let deadline = now.plus_us(FETCH_RETRY_US);
-        self.fetching = Some(Fetching { upto, room: ANSWER_BYTES_MAX, deadline });
+        let end = self.known_of(peer).min(self.applied.plus(FETCH_SLOTS_MAX));
+        let gaps = self.gaps(end);
+        for (first, upto) in &gaps {
+            out.send(peer, Message::Learner(ToLearner::Fetch { first: *first, upto: *upto }));
+        }
+        self.fetching = Some(Fetching {
+            next: self.applied,
+            upto: gaps.last().map_or(end, |(_, upto)| *upto),
+            room: gaps.len() * ANSWER_BYTES_MAX,
+            asked_at: now,
+            heard: false,
+            deadline: now.plus_us(self.fetch_trip.wait_us()),
+        });
+    }
+
+    /// Takes note of a part of the answer. The parts come in order, as long as none is
+    /// lost; what is left out is asked for again at once.
+    pub(super) fn note_answer(
+        &mut self,
+        now: Time,
+        page: &Run,
+        bytes: usize,
+        out: &mut Outbox<Record>,
+    ) {
+        let Some(fetching) = &mut self.fetching else { return };
+        if bytes > 0 && !std::mem::replace(&mut fetching.heard, true) {
+            self.fetch_trip.answered(now.since_us(fetching.asked_at));
+        }
+        fetching.room = fetching.room.saturating_sub(bytes);
+        fetching.deadline = now.plus_us(self.fetch_trip.wait_us());
+        let (next, room) = (fetching.next, fetching.room);
+        fetching.next = next.max(page.end()).min(fetching.upto);
+        if next < page.first && room > 0 && page.end() <= fetching.upto {
+            let peer = ReplicaId(self.source as u8);
+            for (first, upto) in self.gaps(page.first).into_iter().filter(|(_, upto)| *upto > next)
+            {
+                let first = first.max(next);
+                out.send(peer, Message::Learner(ToLearner::Fetch { first, upto }));
+            }
+        }
+    }
+
+    /// All that was asked for, or all that is answered at once, may be here. Far behind
+    /// still: go on at once.
+    pub(super) fn end_answer(&mut self) {
+        let done = |fetching: &Fetching| self.applied >= fetching.upto || fetching.room == 0;
+        if self.fetching.as_ref().is_some_and(done) {
+            let far = self.horizon().since(self.applied) > FETCH_SLOTS_MAX / 4;
+            self.fetching = None;
+            self.behind_since = far.then_some(Time(0));
+        }
+    }
+
+    /// How far `peer` is, as far as this replica knows.
+    fn known_of(&self, peer: ReplicaId) -> Slot {
+        let applied = self.peers_applied[peer.index()];
+        // A leader that says what is decided is there itself, or nearly.
+        let leads = self.mark.ballot.owner(self.settings.n) == peer;
+        if leads && self.mark.from <= self.applied { applied.max(self.mark.upto) } else { applied }
+    }
+
+    /// Where slots below `end` are missing: what is neither decided here nor at hand.
+    fn gaps(&self, end: Slot) -> Vec<(Slot, Slot)> {
+        let mut gaps: Vec<(Slot, Slot)> = Vec::new();
+        let mut at = self.applied;
+        while at < end && gaps.len() < GAPS_MAX {
+            let next = self.at_hand_upto(at);
+            if next > at {
+                at = next;
+                continue;
+            }
+            let ahead = |(first, ballot): (Slot, Ballot)| {
+                (first > at && self.decided_end(first, ballot) > first).then_some(first)
+            };
+            let known = self.known.heads().find_map(ahead);
+            let paged = self.paged.heads().map(|(first, _)| first).find(|first| *first > at);
+            let upto = known.into_iter().chain(paged).chain([end]).min().unwrap_or(end);
+            gaps.push((at, upto));
+            at = upto;
+        }
+        gaps
+    }
+
+    /// How far what begins at `slot` is decided here or at hand.
+    fn at_hand_upto(&self, slot: Slot) -> Slot {
+        if let Some(run) = self.paged.at(slot) {
+            return run.end();
+        }
+        let Some(run) = self.known.at(slot) else { return slot };
+        self.decided_end(slot, run.ballot).min(run.end())
+    }
+
+    /// How long to be behind before asking.
+    pub(super) fn fetch_delay_us(&self) -> u64 {
+        if self.mark.upto > self.applied { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
     }
 
     /// Whom to ask first: the leader has other things to do, if somebody else can help.
@@ -61,7 +156,8 @@ impl Learner {
         (0..n)
             .map(|step| (from + step) % n)
             .find(|peer| {
-                *peer != self.settings.id.index() && self.peers_applied[*peer] > self.applied
+                *peer != self.settings.id.index()
+                    && self.known_of(ReplicaId(*peer as u8)) > self.applied
             })
             .map(|peer| ReplicaId(peer as u8))
     }

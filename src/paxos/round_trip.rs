@@ -1,0 +1,121 @@
+//! How long an answer takes, and so how long to wait before asking again.
+//!
+//! TCP's estimate (Jacobson, *Congestion Avoidance and Control*, SIGCOMM '88; RFC
+//! 6298): a smoothed time, its mean deviation, and a wait of the one and four times
+//! the other. What was asked twice says nothing about the time it takes, since it is
+//! not known which question was answered (Karn and Partridge, SIGCOMM '87); instead
+//! the wait doubles, and stays so until something is answered at first asking, or as
+//! fast as ever after the last. So a cluster that has become slow is not asked ever
+//! more.
+
+/// An estimate that follows what is measured.
+#[derive(Debug, Clone)]
+pub struct RoundTrip {
+    smoothed_us: Option<u64>,
+    deviation_us: u64,
+    wait_us: u64,
+    min_us: u64,
+    max_us: u64,
+}
+
+impl RoundTrip {
+    /// Waits `first_us` as long as nothing is known, and never less than `min_us` or
+    /// more than `max_us`.
+    pub fn new(first_us: u64, min_us: u64, max_us: u64) -> Self {
+        RoundTrip { smoothed_us: None, deviation_us: 0, wait_us: first_us, min_us, max_us }
+    }
+
+    /// How long to wait for an answer.
+    pub fn wait_us(&self) -> u64 {
+        self.wait_us
+    }
+
+    /// What an answer takes on average, if one has ever come.
+    pub fn smoothed_us(&self) -> Option<u64> {
+        self.smoothed_us
+    }
+
+    /// What was asked once was answered after so long.
+    pub fn answered(&mut self, took_us: u64) {
+        match &mut self.smoothed_us {
+            None => {
+                self.smoothed_us = Some(took_us);
+                self.deviation_us = took_us / 2;
+            }
+            Some(smoothed_us) => {
+                let deviation_us = smoothed_us.abs_diff(took_us);
+                self.deviation_us = (3 * self.deviation_us + deviation_us) / 4;
+                *smoothed_us = (7 * *smoothed_us + took_us) / 8;
+            }
+        }
+        self.wait_us = self.estimate_us();
+    }
+
+    /// What was asked again was answered so long after it was last asked. If that is as
+    /// fast as ever, datagrams were lost, and that says nothing about the next; otherwise
+    /// the wait shrinks again, but by less than it has grown.
+    pub fn recovered(&mut self, took_us: u64) {
+        let estimate_us = self.estimate_us();
+        let late = took_us > estimate_us;
+        self.wait_us = if late { estimate_us.max(self.wait_us / 4) } else { estimate_us };
+    }
+
+    fn estimate_us(&self) -> u64 {
+        let Some(smoothed_us) = self.smoothed_us else { return self.wait_us };
+        (smoothed_us + 4 * self.deviation_us).clamp(self.min_us, self.max_us)
+    }
+
+    /// No answer came in time.
+    pub fn missed(&mut self) {
+        self.wait_us = (2 * self.wait_us).min(self.max_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimate() -> RoundTrip {
+        RoundTrip::new(100_000, 1_000, 1_000_000)
+    }
+
+    #[test]
+    fn steady_answers_bring_the_wait_down_to_what_they_take() {
+        let mut trip = estimate();
+        assert_eq!((trip.wait_us(), trip.smoothed_us()), (100_000, None));
+        trip.answered(8_000);
+        assert_eq!((trip.wait_us(), trip.smoothed_us()), (24_000, Some(8_000)));
+        (0..100).for_each(|_| trip.answered(8_000));
+        assert_eq!(trip.smoothed_us(), Some(8_000));
+        assert!((8_000..8_100).contains(&trip.wait_us()), "{}", trip.wait_us());
+        (0..100).for_each(|_| trip.answered(50));
+        assert_eq!(trip.wait_us(), 1_000, "never below its bound");
+    }
+
+    #[test]
+    fn answers_that_vary_are_waited_for_longer() {
+        let mut trip = estimate();
+        (0..200).for_each(|round| trip.answered(if round % 2 == 0 { 5_000 } else { 15_000 }));
+        assert!(trip.wait_us() > 25_000, "{}", trip.wait_us());
+    }
+
+    #[test]
+    fn what_is_missed_doubles_the_wait_until_an_answer_comes_soon() {
+        let mut trip = estimate();
+        (0..100).for_each(|_| trip.answered(8_000));
+        let settled = trip.wait_us();
+        trip.missed();
+        trip.missed();
+        assert_eq!(trip.wait_us(), 4 * settled);
+        (0..20).for_each(|_| trip.missed());
+        assert_eq!(trip.wait_us(), 1_000_000);
+        trip.answered(8_000);
+        assert!(trip.wait_us() < 2 * settled);
+        trip.missed();
+        (0..3).for_each(|_| trip.missed());
+        trip.recovered(20 * settled);
+        assert!(trip.wait_us() >= 3 * settled, "that was the answer to the first, and is late");
+        trip.recovered(settled / 2);
+        assert!(trip.wait_us() < 2 * settled);
+    }
+}
