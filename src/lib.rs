@@ -18,3 +18,4 @@ pub mod storage;
 pub mod table;
 pub mod types;
 pub mod values;
+pub mod wait;

@@ -14,19 +14,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     // Streams of randomness: for whoever drives roles, never for the roles.
     ("seed", &[]),
+    // How threads wait: pure as well, and of no use to the protocol.
+    ("wait", &["types"]),
     ("quorum", &["types"]),
     ("table", &[]),
     ("values", &["types"]),
     ("message", &["types", "quorum", "values"]),
     ("paxos", &["types", "quorum", "table", "values", "message"]),
     ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
-    ("net", &["types", "quorum", "table", "values", "message", "paxos"]),
+    ("net", &["types", "wait", "quorum", "table", "values", "message", "paxos"]),
     // The simulator puts its own disk under the real storage, and its own network
     // between real codecs.
     ("sim", &["types", "seed", "quorum", "values", "message", "paxos", "storage", "net"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
-    ("runtime", &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config"]),
+    (
+        "runtime",
+        &["types", "seed", "wait", "quorum", "message", "paxos", "storage", "net", "config"],
+    ),
     (
         "scenario",
         &[

@@ -2,9 +2,10 @@
 //!
 //! A process has one UDP socket. One thread runs [`Network::run`]: it drains the
 //! socket in bounded bursts, opens frames, joins fragments, hands messages to a
-//! [`Deliver`], sends what the threads left to it, asks for fragments when their time
-//! has come, and sleeps in epoll when there is nothing to do, without a timeout unless
-//! a fragment is awaited. Everything goes out through a [`Gate`], from here as from the
+//! [`Deliver`], sends what the threads left to it, and asks for fragments when their
+//! time has come. When there is nothing to do it looks again for a bounded time, if
+//! input has come as fast lately (see [`crate::wait`]), and then sleeps in epoll,
+//! without a timeout unless a fragment is awaited. Everything goes out through a [`Gate`], from here as from the
 //! [`Outlet`]s.
 //!
 //! **Guarantees.** A burst ends after [`BURST_DATAGRAMS`], so neither input nor output
@@ -24,6 +25,7 @@ use super::loss::Gate;
 use super::outlet::{Fate, Outlet, QUEUE_MAX, Queued, Shared, What};
 use super::{Endpoint, Incoming, pack};
 use crate::types::{Address, ClusterId, Time};
+use crate::wait::{LOOK_US, Patience};
 use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,6 +34,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What the kernel is asked for, each way; it may give less.
@@ -153,6 +156,15 @@ impl StopHandle {
     }
 }
 
+/// What a burst of receiving came to.
+#[derive(Debug)]
+struct Burst {
+    /// Datagrams.
+    taken: usize,
+    /// Whether the socket is empty: epoll tells of nothing else.
+    drained: bool,
+}
+
 /// The network of one process.
 #[derive(Debug)]
 pub struct Network {
@@ -165,6 +177,7 @@ pub struct Network {
     reassembler: Reassembler,
     exit: Exit,
     awaits_writable: bool,
+    patience: Patience,
     began: Instant,
     buffer: Box<[u8]>,
     messages: Vec<Incoming>,
@@ -219,6 +232,7 @@ impl Network {
             fragmenter: Fragmenter::new(datagram_max, counters.clone()),
             reassembler: Reassembler::new(counters),
             awaits_writable: false,
+            patience: Patience::new(LOOK_US),
             began: Instant::now(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             messages: Vec::new(),
@@ -254,10 +268,13 @@ impl Network {
     pub fn run(mut self, mut deliver: impl Deliver) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
         while !self.shared.stopped.load(Ordering::SeqCst) {
-            let drained = self.receive(&mut deliver)?;
+            let Burst { taken, drained } = self.receive(&mut deliver)?;
             self.exit.flush_backlog();
-            self.send_queued();
+            let sent = self.send_queued();
             self.ask_for_fragments();
+            if taken + sent > 0 {
+                self.patience.found(now(self.began));
+            }
             if drained {
                 self.wait(&mut events)?;
             }
@@ -265,12 +282,13 @@ impl Network {
         Ok(())
     }
 
-    /// One burst. Says whether the socket is empty: epoll tells of nothing else.
-    fn receive(&mut self, deliver: &mut impl Deliver) -> io::Result<bool> {
-        let (mut drained, mut delivered) = (false, 0);
+    fn receive(&mut self, deliver: &mut impl Deliver) -> io::Result<Burst> {
+        let mut burst = Burst { taken: 0, drained: false };
+        let mut delivered = 0;
         for _ in 0..BURST_DATAGRAMS {
             match self.socket.recv_from(&mut self.buffer) {
                 Ok((bytes, from)) => {
+                    burst.taken += 1;
                     self.shared.counters.count(Event::Received);
                     self.open(canonical(from), bytes);
                     delivered += self.messages.len() as u64;
@@ -278,7 +296,7 @@ impl Network {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
-                        drained = true;
+                        burst.drained = true;
                         break;
                     }
                     io::ErrorKind::Interrupted => {}
@@ -300,7 +318,7 @@ impl Network {
             self.shared.counters.add(Event::Delivered, delivered);
             deliver.end_of_burst();
         }
-        Ok(drained)
+        Ok(burst)
     }
 
     /// One datagram; what it says to the roles is in `self.messages` afterwards.
@@ -326,13 +344,14 @@ impl Network {
     }
 
     /// What the threads left to the loop. Nothing new is begun while datagrams wait
-    /// for the socket: the queue fills up, and then its senders lose theirs.
-    fn send_queued(&mut self) {
-        for _ in 0..BURST_QUEUED {
+    /// for the socket: the queue fills up, and then its senders lose theirs. Says how
+    /// much was taken from it.
+    fn send_queued(&mut self) -> usize {
+        for taken in 0..BURST_QUEUED {
             if !self.exit.backlog.is_empty() {
-                return;
+                return taken;
             }
-            let Ok(queued) = self.queue.try_recv() else { return };
+            let Ok(queued) = self.queue.try_recv() else { return taken };
             let Queued { to, what, bytes, exempt } = queued;
             self.shared.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
             match what {
@@ -345,6 +364,7 @@ impl Network {
                 }
             }
         }
+        BURST_QUEUED
     }
 
     fn ask_for_fragments(&mut self) {
@@ -355,11 +375,13 @@ impl Network {
         }
     }
 
-    /// Sleeps until there is something to do. The socket has been found empty.
+    /// Yields before the next look, or sleeps until there is something to do. The
+    /// socket has been found empty.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        // A bounded phase of receiving and yielding belongs here, before the loop lies
-        // down: waking up is what costs, so while the last waits were short, a few
-        // more looks at the socket are cheaper than one sleep.
+        if self.patience.looks_again(now(self.began)) {
+            thread::yield_now();
+            return Ok(());
+        }
         self.await_writable(!self.exit.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
         let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));

@@ -3,7 +3,8 @@
 //! Wait for input or the role's deadline; drain what is there, up to a bound; let
 //! the role flush; commit (records first, one sync for the whole burst); hand the
 //! envelopes over. Handling many inputs before one commit is group commit, without
-//! any timer to make a batch.
+//! any timer to make a batch. A wait is spent looking or asleep, as [`crate::wait`]
+//! says.
 //!
 //! Input comes before timers: a process that was stopped for a while reads what
 //! came meanwhile before it suspects anyone. Under a flood, timers are put off for
@@ -11,8 +12,10 @@
 
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crate::wait::{LOOK_US, Patience};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 /// How many inputs a role handles before it commits, give or take a batch.
@@ -61,9 +64,10 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
         mut check: impl FnMut(&R) -> Flow,
     ) -> io::Result<()> {
         let mut out = Outbox::new();
+        let mut patience = Patience::new(LOOK_US);
         let mut delayed = 0;
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
-            let mut next = match self.wait() {
+            let mut next = match self.wait(&mut patience) {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -95,11 +99,33 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
         Ok(())
     }
 
-    fn wait(&self) -> Result<Vec<R::Input>, RecvTimeoutError> {
-        let due = self.role.deadline().map(|deadline| self.clock.until(deadline));
-        match due.into_iter().chain(self.sleep_max).min() {
-            Some(sleep) => self.inbox.recv_timeout(sleep),
-            None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    /// The next batch, or what there is instead when the role's deadline has come.
+    fn wait(&self, patience: &mut Patience) -> Result<Vec<R::Input>, RecvTimeoutError> {
+        let deadline = self.role.deadline();
+        let found = loop {
+            match self.inbox.try_recv() {
+                Ok(batch) => break Ok(batch),
+                Err(TryRecvError::Disconnected) => break Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty) => {}
+            }
+            let now = self.clock.now();
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                break Err(RecvTimeoutError::Timeout);
+            }
+            if patience.looks_again(now) {
+                thread::yield_now();
+                continue;
+            }
+            let due = deadline.map(|deadline| Duration::from_micros(deadline.since_us(now)));
+            break match due.into_iter().chain(self.sleep_max).min() {
+                Some(sleep) => self.inbox.recv_timeout(sleep),
+                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+        };
+        match found {
+            Ok(_) => patience.found(self.clock.now()),
+            Err(_) => patience.ended(),
         }
+        found
     }
 }
