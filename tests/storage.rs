@@ -116,6 +116,7 @@ fn a_decided_log_is_opened_as_it_was_left() {
             records.push(learner::Record::Checkpoint(Checkpoint { applied, chat: chat.clone() }));
         }
         log.append(&mut records).unwrap();
+        log.rest().unwrap();
     }
     drop(log);
     let path = dir.path().join("logs/learner0.txt");

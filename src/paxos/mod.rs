@@ -294,6 +294,16 @@ pub trait Storage<R> {
     /// When that is not certain; the process must end.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Nothing more is at hand, and the thread is about to sleep: what need not be
+    /// durable yet, and was only gathered, is written now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; the process must end.
+    fn rest(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Decided values from `first` on, below `upto`, of at most `bytes` on the wire
     /// but one at least; empty if `first` is not held. Only a learner's storage
     /// holds any.

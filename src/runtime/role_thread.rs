@@ -67,7 +67,7 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
         let mut patience = Patience::new(LOOK_US);
         let mut delayed = 0;
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
-            let mut next = match self.wait(&mut patience) {
+            let mut next = match self.wait(&mut patience)? {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -100,7 +100,10 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
     }
 
     /// The next batch, or what there is instead when the role's deadline has come.
-    fn wait(&self, patience: &mut Patience) -> Result<Vec<R::Input>, RecvTimeoutError> {
+    fn wait(
+        &mut self,
+        patience: &mut Patience,
+    ) -> io::Result<Result<Vec<R::Input>, RecvTimeoutError>> {
         let deadline = self.role.deadline();
         let found = loop {
             match self.inbox.try_recv() {
@@ -116,6 +119,7 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
                 thread::yield_now();
                 continue;
             }
+            self.storage.rest()?;
             let due = deadline.map(|deadline| Duration::from_micros(deadline.since_us(now)));
             break match due.into_iter().chain(self.sleep_max).min() {
                 Some(sleep) => self.inbox.recv_timeout(sleep),
@@ -126,6 +130,6 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
             Ok(_) => patience.found(self.clock.now()),
             Err(_) => patience.ended(),
         }
-        found
+        Ok(found)
     }
 }

@@ -78,6 +78,10 @@ impl<R: Role> Station<R> {
         storage: &mut impl Storage<R::Record>,
     ) -> io::Result<Vec<Envelope>> {
         let mut out = Outbox::new();
+        if self.inbox.is_empty() {
+            // It has slept since.
+            storage.rest()?;
+        }
         for input in self.inbox.drain(..) {
             self.role.handle(now, draws.u64(..), input, &mut out);
         }

@@ -384,6 +384,13 @@ impl Storage<learner::Record> for LearnerStore {
         }
     }
 
+    fn rest(&mut self) -> io::Result<()> {
+        match &mut self.kept {
+            Kept::Sectors(log) => log.rest(),
+            Kept::Records { .. } | Kept::Nothing => Ok(()),
+        }
+    }
+
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let values = match &mut self.kept {
             Kept::Records { values, .. } => values,

@@ -16,8 +16,9 @@
 //! not served: the peer asks another. Nothing in journal or asides differs between
 //! replicas.
 //!
-//! Between checkpoints the files are only written, one call a burst and file, never
-//! synced: what is decided is safe in the acceptors. A checkpoint syncs the three,
+//! Between checkpoints the files are only written, never synced, and that when the
+//! thread has nothing else to do or much has gathered: what is decided is safe in the
+//! acceptors. A checkpoint syncs the three,
 //! and then replaces the checkpoint file; only then may acceptors forget. (Under
 //! `--durability os` nothing waits for the disk before the log is closed.) A restart
 //! goes on from the checkpoint: slots above it that are still whole are applied anew,
@@ -53,6 +54,10 @@ const MAGIC: Magic = *b"mpxchk01";
 
 /// How many entries one page is made of at most.
 const PAGE_ENTRIES_MAX: u64 = 1_024;
+
+/// How many bytes of the chat log gather before they are written, give or take a burst,
+/// if the thread never sleeps.
+const GATHERED_BYTES: usize = 64 << 10;
 
 /// How many slots below the checkpoint are checked when the log is opened.
 const VERIFIED_SLOTS: u64 = 16;
@@ -410,7 +415,19 @@ impl<D: Disk> DecidedLog<D> {
                 }
             }
         }
-        self.write()
+        if self.text.added.len() >= GATHERED_BYTES { self.write() } else { Ok(()) }
+    }
+
+    /// Runs a call, unless one has failed before.
+    fn guarded<T>(&mut self, call: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        if self.failed {
+            return Err(already_failed());
+        }
+        // Stays so if the call does not come back.
+        self.failed = true;
+        let result = call(self)?;
+        self.failed = false;
+        Ok(result)
     }
 }
 
@@ -460,25 +477,21 @@ fn already_failed() -> io::Error {
 
 impl<D: Disk> Storage<Record> for DecidedLog<D> {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
-        if self.failed {
-            return Err(already_failed());
-        }
-        self.failed = true;
-        self.append_burst(records)?;
-        self.failed = false;
-        Ok(())
+        self.guarded(|log| log.append_burst(records))
     }
 
-    /// Everything is written when `append` returns, and durable up to the last
-    /// checkpoint; the rest is safe in the acceptors.
+    /// Everything is durable up to the last checkpoint, when `append` returns; the rest
+    /// is safe in the acceptors.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    fn close(self) -> io::Result<()> {
-        if self.failed {
-            return Err(already_failed());
-        }
+    fn rest(&mut self) -> io::Result<()> {
+        self.guarded(Self::write)
+    }
+
+    fn close(mut self) -> io::Result<()> {
+        self.rest()?;
         if self.durability == Durability::None {
             return Ok(());
         }
@@ -496,6 +509,7 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         if first >= upto {
             return Ok(Values::default());
         }
+        self.rest()?;
         let entries = self.entries(first, upto, self.reach())?;
         let values = self.values(first, &entries, entries.fitting(bytes))?;
         if values.is_empty() {

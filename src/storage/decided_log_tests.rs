@@ -143,7 +143,8 @@ impl Lives {
             }
         }
         let log = self.log.as_mut().unwrap();
-        if log.append(&mut records).and_then(|()| log.sync()).is_err() {
+        let done = log.append(&mut records).and_then(|()| log.sync()).and_then(|()| log.rest());
+        if done.is_err() {
             assert!(log.append(&mut Vec::new()).is_err(), "a failed log fails on");
             self.log = None;
             return false;
@@ -526,8 +527,43 @@ fn a_burst_without_a_checkpoint_waits_for_nothing() {
     let record = applied(Slot(0), &value(Slot(0)), Some(0));
     let log = lives.log.as_mut().unwrap();
     log.append(&mut vec![record]).and_then(|()| log.sync()).unwrap();
+    assert_eq!(lives.disk.calls(), calls, "what need not be durable gathers");
+    log.rest().unwrap();
     assert_eq!(lives.disk.calls() - calls, 2, "one write a file");
     assert_eq!(lives.disk.syncs(), syncs);
+}
+
+#[test]
+fn what_has_gathered_is_read_back_written_when_there_is_much_and_before_a_checkpoint() {
+    let mut lives = Lives::begin(7);
+    let calls = lives.disk.calls();
+    let log = lives.log.as_mut().unwrap();
+    let mut chat = Chat::default();
+    let mut append = |log: &mut DecidedLog<SimDisk>, slot: u64| {
+        let (slot, value) = (Slot(slot), value(Slot(slot)));
+        let client_seq = chat.apply(slot, (&value).into());
+        log.append(&mut vec![applied(slot, &value, client_seq)]).unwrap();
+        chat.clone()
+    };
+    append(log, 0);
+    assert_eq!(lives.disk.calls(), calls);
+    assert_eq!(log.decided(Slot(0), Slot(1), 1_000).unwrap().to_vec(), [value(Slot(0))]);
+    assert!(lives.disk.calls() > calls);
+    let mut slot = 1;
+    while lives.disk.calls() - calls < 4 {
+        append(log, slot);
+        slot += 1;
+        assert!(slot < 5_000, "64 KiB are more than gathers");
+    }
+    let chat = append(log, slot);
+    let (applied, written) = (Slot(slot + 1), lives.disk.written());
+    (lives.applied, lives.chat) = (applied, chat.clone());
+    lives.durable = Checkpoint { applied, chat };
+    log.append(&mut vec![Record::Checkpoint(lives.durable.clone())]).unwrap();
+    assert!(lives.disk.written() > written);
+    lives.disk.power_cut(Survival::Nothing);
+    lives.open().unwrap();
+    assert_eq!(lives.applied, applied);
 }
 
 fn applied(slot: Slot, value: &Value, client_seq: Option<u64>) -> Record {
