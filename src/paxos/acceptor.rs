@@ -13,7 +13,7 @@
 //! - A vote names exact slots accepted at exactly its ballot; no prefix is implied.
 //! - The ballot is checked before the slot: a stale leader learns nothing else.
 //! - What it holds is bounded: it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
-//!   its trim mark, and trims what its own learner has durably applied. The mark
+//!   its trim mark, and new ones above [`ACCEPT_BYTES_MAX`], and trims what its own learner has durably applied. The mark
 //!   stands on every page of a promise, so that nobody takes "trimmed" for "empty".
 //!
 //! [`State`] is what survives; replaying its records in any state that contains
@@ -21,7 +21,7 @@
 
 use super::planted::Bug;
 use super::runs::{Run, Runs, Standing};
-use super::{ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
+use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
     Accept, Accepted, MESSAGE_SLOTS_MAX, Message, Promise, SlotRange, ToAcceptor, ToLearner,
@@ -248,9 +248,11 @@ impl Acceptor {
         }
         let end = self.state.trimmed.plus(ACCEPT_WINDOW_SLOTS);
         let run = Run { first, ballot, values }.within(self.state.trimmed, end);
+        let full = self.state.accepted.bytes() >= ACCEPT_BYTES_MAX;
         let mut runs: Vec<Run> = Vec::with_capacity(1);
         for (part, standing) in self.state.accepted.compare(&run) {
             match standing {
+                Standing::News if full => continue,
                 Standing::News => {
                     let (first, values) = (part.first, part.values.clone());
                     self.record(Record::Accept { ballot, first, values }, out);

@@ -531,7 +531,7 @@ impl Learner {
     /// not much less.
     fn checkpoint_slots(&self) -> u64 {
         let by_size = self.chat.sessions() as u64 / CHECKPOINT_SESSIONS_PER_SLOT;
-        self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 4))
+        self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 2))
     }
 
     /// Votes below the tally's mark and the applied point have done their work. A

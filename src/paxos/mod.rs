@@ -59,6 +59,10 @@ use std::io;
 /// How many slots above its trim mark an acceptor accepts in.
 pub const ACCEPT_WINDOW_SLOTS: u64 = 65_536;
 
+/// How many bytes of values an acceptor holds before it accepts nothing new, give or
+/// take a message: what its learner applies, it forgets.
+pub const ACCEPT_BYTES_MAX: usize = 64 << 20;
+
 /// How many slots above what is applied a leader proposes in. Well below
 /// [`ACCEPT_WINDOW_SLOTS`], so that a follower which lags a little still votes.
 pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;

@@ -57,6 +57,8 @@ pub enum Standing {
 pub struct Runs {
     /// By their first slots; none overlaps another, and none is empty.
     runs: BTreeMap<Slot, (Ballot, Values)>,
+    /// Of all their values.
+    bytes: usize,
 }
 
 impl Runs {
@@ -100,6 +102,11 @@ impl Runs {
     /// How many slots hold something.
     pub fn len(&self) -> usize {
         self.runs.values().map(|(_, values)| values.len()).sum()
+    }
+
+    /// How many bytes their values take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether no slot holds anything.
@@ -153,7 +160,7 @@ impl Runs {
             return Ok(());
         }
         if self.end().is_none_or(|end| end <= run.first) {
-            self.runs.insert(run.first, (run.ballot, run.values));
+            self.put(run);
             return Ok(());
         }
         let mut conflict = Ok(());
@@ -161,7 +168,7 @@ impl Runs {
             match standing {
                 Standing::News => {
                     self.cut_out(part.first, part.end());
-                    self.runs.insert(part.first, (part.ballot, part.values));
+                    self.put(part);
                 }
                 Standing::Conflict => conflict = conflict.and(Err(part.first)),
                 Standing::Same | Standing::Older => {}
@@ -172,16 +179,11 @@ impl Runs {
 
     /// Nothing below `end` is held any more.
     pub fn trim(&mut self, end: Slot) {
-        while let Some(entry) = self.runs.first_entry()
-            && *entry.key() < end
+        while let Some(first) = self.runs.first_key_value().map(|(first, _)| *first)
+            && first < end
+            && let Some(run) = self.take(first)
         {
-            let (first, (ballot, values)) = entry.remove_entry();
-            let run = Run { first, ballot, values };
-            let rest = run.within(end, run.end());
-            if !rest.values.is_empty() {
-                self.runs.insert(rest.first, (rest.ballot, rest.values));
-                return;
-            }
+            self.put(run.within(end, run.end()));
         }
     }
 
@@ -190,14 +192,24 @@ impl Runs {
         let start = self.start_of(from);
         let touched: Vec<Slot> = self.runs.range(start..upto).map(|(first, _)| *first).collect();
         for first in touched {
-            let Some((ballot, values)) = self.runs.remove(&first) else { continue };
-            let run = Run { first, ballot, values };
-            for rest in [run.within(run.first, from), run.within(upto, run.end())] {
-                if !rest.values.is_empty() {
-                    self.runs.insert(rest.first, (rest.ballot, rest.values));
-                }
-            }
+            let Some(run) = self.take(first) else { continue };
+            self.put(run.within(run.first, from));
+            self.put(run.within(upto, run.end()));
         }
+    }
+
+    /// Where nothing is held.
+    fn put(&mut self, run: Run) {
+        if !run.values.is_empty() {
+            self.bytes += run.values.bytes().len();
+            self.runs.insert(run.first, (run.ballot, run.values));
+        }
+    }
+
+    fn take(&mut self, first: Slot) -> Option<Run> {
+        let (ballot, values) = self.runs.remove(&first)?;
+        self.bytes -= values.bytes().len();
+        Some(Run { first, ballot, values })
     }
 
     /// Where the last run at or below `slot` begins; `slot` itself if there is none.
@@ -271,6 +283,8 @@ mod tests {
             runs.slots().map(|(slot, ballot, value)| (slot, (ballot, value.to_value()))).collect();
         assert_eq!(held, *model);
         assert_eq!(runs.len(), model.len());
+        let bytes: usize = runs.slots().map(|(_, _, value)| value.encoded_bytes()).sum();
+        assert_eq!(runs.bytes(), bytes);
         assert_eq!(runs.is_empty(), model.is_empty());
         assert_eq!(runs.end(), model.last_key_value().map(|(slot, _)| slot.next()));
         for slot in (0..40).map(Slot) {

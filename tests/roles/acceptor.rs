@@ -4,7 +4,7 @@ use crate::common::*;
 use multipaxos::message::{Accept, Accepted, Promise, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::runs::Run;
-use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Envelope, learner, proposer};
+use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, learner, proposer};
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
 use std::ops::Range;
@@ -412,4 +412,18 @@ fn an_own_ballot_of_an_earlier_life_is_not_licensed_again() {
     again.handle(prepare(9, 0));
     let mut again = remembering(again.storage);
     assert_eq!(page(&again.handle(prepare(9, 0))).ballot, Ballot(9));
+}
+
+#[test]
+fn a_full_acceptor_takes_nothing_new_until_its_learner_has_applied_some() {
+    let mut seat = acceptor();
+    let line = "x".repeat(65_536);
+    let most = (ACCEPT_BYTES_MAX / line.len()) as u64;
+    let taken = (0..2 * most)
+        .take_while(|slot| !votes(&seat.handle(accept(1, *slot, &[&line]))).is_empty());
+    let taken = taken.count() as u64;
+    assert!((most - 2..=most).contains(&taken), "{taken} of {most}");
+    assert_eq!(votes(&seat.handle(accept(1, 0, &[&line]))), [(R1, 1, 0, 1)], "what it has it says");
+    seat.handle(Input::Applied(Slot(1)));
+    assert_eq!(votes(&seat.handle(accept(1, taken, &[&line]))), [(R1, 1, taken, 1)]);
 }
