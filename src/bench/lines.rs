@@ -25,13 +25,14 @@ const DIGITS: usize = 20;
 /// Makes lines of one size.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
-    text: String,
+    /// ASCII.
+    text: Vec<u8>,
     digits: usize,
 }
 
 impl Text {
     pub(super) fn new(size: usize) -> Text {
-        Text { text: "x".repeat(size), digits: size.min(DIGITS) }
+        Text { text: vec![b'x'; size], digits: size.min(DIGITS) }
     }
 
     /// The `number`-th line. Numbers that are too long for the size lose their head.
@@ -45,9 +46,8 @@ impl Text {
             *digit += (number % 10) as u8;
             number /= 10;
         }
-        let shown = std::str::from_utf8(&shown[DIGITS - self.digits..]).expect("digits are ASCII");
-        self.text.replace_range(..self.digits, shown);
-        &self.text
+        self.text[..self.digits].copy_from_slice(&shown[DIGITS - self.digits..]);
+        std::str::from_utf8(&self.text).expect("digits and x are ASCII")
     }
 }
 

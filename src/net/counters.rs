@@ -62,7 +62,7 @@ events! {
     DropCheck = "drop_check",
     /// Dropped: an unknown kind of body, or one that this sender may not send.
     DropKind = "drop_kind",
-    /// Dropped: padding where none may be, or not of zeros.
+    /// Dropped: padded with something else than zeros.
     DropPadding = "drop_padding",
     /// Dropped: from a configuration with another number of replicas.
     DropSize = "drop_n",

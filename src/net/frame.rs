@@ -12,13 +12,17 @@
 //!      24      1  kind of body: messages, a fragment, missing fragments
 //!      25      2  bytes of body
 //!      27      4  CRC-32 of everything before and after this field
-//!      31      …  body, and behind a client's body zeros up to the least size
+//!      31      …  body, and behind it zeros: padding
 //! ```
 //!
 //! A body of messages is one postcard message after the other, to the last byte;
 //! which kind of message follows from who sends to whom. A frame of which anything
 //! fails is counted under its reason and dropped whole, before anything but a list
 //! of bounded size is allocated for it.
+//!
+//! **Padding.** Frames that leave in one system call are equally long (`batch`), and a
+//! client's have a least size; so behind any body there may be zeros, and nothing but
+//! zeros. The check covers them.
 //!
 //! **Clusters.** Warm-up ([`Message::Replica`]) and a client's hello always travel
 //! with cluster 0, alone in their frame, and only they may. Everything else carries
@@ -185,6 +189,15 @@ pub fn seal(
     frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
 }
 
+/// Makes good the check of a frame that was sealed with `sealed` bytes and has been
+/// lengthened with zeros since.
+pub fn pad(frame: &mut [u8], sealed: usize) {
+    let check = u32::from_le_bytes([frame[27], frame[28], frame[29], frame[30]]);
+    let mut longer = crc32fast::Hasher::new_with_initial(check);
+    longer.update(&frame[sealed..]);
+    frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&longer.finalize().to_le_bytes());
+}
+
 /// The check that belongs into a frame of at least [`HEADER_BYTES`].
 pub fn check_of(frame: &[u8]) -> u32 {
     let mut check = crc32fast::Hasher::new();
@@ -291,10 +304,10 @@ impl Opener {
         let (body, padding) = frame[HEADER_BYTES..]
             .split_at_checked(usize::from(body_bytes))
             .ok_or(Event::DropLength)?;
-        let may_pad = matches!(from, Endpoint::Client(_));
-        if !(padding.is_empty() || may_pad && padding.iter().all(|&byte| byte == 0)) {
+        if padding.iter().any(|&byte| byte != 0) {
             return Err(Event::DropPadding);
         }
+        let stranger = matches!(from, Endpoint::Client(_));
         let cluster = ClusterId(u64_at(frame, 8));
         self.check_cluster(from, cluster)?;
         let boot = BootId(u64_at(frame, 16));
@@ -313,16 +326,16 @@ impl Opener {
                 return Err(Event::DropBody);
             }
             let answers: usize = into[before..].iter().map(answers).sum();
-            if may_pad && frame.len() < HEADER_BYTES + answers * CLIENT_MESSAGE_BYTES_MIN {
+            if stranger && frame.len() < HEADER_BYTES + answers * CLIENT_MESSAGE_BYTES_MIN {
                 return Err(Event::DropAmplifies);
             }
             Opened::Messages
         } else if frame[24] == Kind::Fragment as u8 {
             // Answers are short, and so is a hello.
-            if self.identity.me == Party::Client || may_pad && cluster == ClusterId::NONE {
+            if self.identity.me == Party::Client || stranger && cluster == ClusterId::NONE {
                 return Err(Event::DropKind);
             }
-            if may_pad && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
+            if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
                 return Err(Event::DropAmplifies);
             }
             let fragment = Fragment::parse(body).ok_or(Event::DropFragment)?;
@@ -591,7 +604,8 @@ mod tests {
         drops(&|frame| frame[24] = 0, Event::DropKind);
         drops(&|frame| frame[24] = 9, Event::DropKind);
         drops(&|frame| frame[AT_BODY_LENGTH] += 1, Event::DropLength);
-        drops(&|frame| frame.push(0), Event::DropPadding);
+        drops(&|frame| frame.push(1), Event::DropPadding);
+        drops(&|frame| frame.extend([0, 0, 1, 0]), Event::DropPadding);
         drops(&|frame| frame[AT_BODY_LENGTH] -= 1, Event::DropPadding);
         drops(&|frame| frame[HEADER_BYTES] = 77, Event::DropBody);
     }
@@ -704,6 +718,27 @@ mod tests {
         assert_eq!(open(&mut receiver, &short), Err(Event::DropAmplifies));
         let dirty = resealed(good, |frame| *frame.last_mut().expect("not empty") = 1);
         assert_eq!(open(&mut receiver, &dirty), Err(Event::DropPadding));
+    }
+
+    #[test]
+    fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
+        let peers = frame(replica(1), replica(0), OURS, &[prepare()]);
+        let clients = frame(Party::Client, replica(0), OURS, &[const { ClientMessage::Hello }]);
+        let answer = Answer::Leader { ballot: Ballot(1) };
+        let answers = frame(replica(1), Party::Client, OURS, &[answer]);
+        for (me, sealed) in [(replica(0), peers), (replica(0), clients), (Party::Client, answers)] {
+            for padding in [0, 1, 700, DATAGRAM_BYTES_MAX - sealed.len()] {
+                let mut receiver = opener(me, OURS);
+                let mut padded = sealed.clone();
+                padded.resize(sealed.len() + padding, 0);
+                pad(&mut padded, sealed.len());
+                assert_eq!(padded[AT_CHECK..HEADER_BYTES], check_of(&padded).to_le_bytes());
+                assert_eq!(open(&mut receiver, &padded), Ok(1));
+                // The check covers it.
+                padded.push(0);
+                assert!(open(&mut receiver, &padded).is_err());
+            }
+        }
     }
 
     #[test]

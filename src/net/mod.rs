@@ -5,9 +5,10 @@
 //!  Outlet::send                                    Network::run
 //!    [pack]  messages -> datagrams                   [udp] receives everything
 //!    [loss]  one draw a datagram                     [frame] checks and decodes
-//!    sendto  ----------------------> wire            [fragment] joins, asks, resends
-//!      | would block, or too long                    Deliver::deliver
-//!      `------- bounded queue ---------------------> [loss], sendto
+//!    [batch] one call a destination                  [fragment] joins, asks, resends
+//!    sendmsg ----------------------> wire            Deliver::deliver
+//!      | would block, or too long
+//!      `------- bounded queue ---------------------> [loss], [batch], sendmsg
 //! ```
 //!
 //! - [`frame`]: the header, every check on what arrives, the decoding of bodies.
@@ -15,6 +16,8 @@
 //! - [`pack`]: many small messages in one datagram.
 //! - [`fragment`]: one long message in many datagrams.
 //! - [`loss`]: the seeded gate that every datagram passes.
+//! - `batch`: datagrams to one destination that leave in one system call.
+//! - `offload`: what the kernel takes and gives in one call.
 //! - [`outlet`]: a thread's way out.
 //! - [`udp`]: the socket and the loop.
 //! - [`counters`]: how often anything happened, above all why something was dropped.
@@ -30,11 +33,13 @@
 //! keep out a forger: the check is against accidents, not against an adversary on
 //! the path.
 
+mod batch;
 pub mod boots;
 pub mod counters;
 pub mod fragment;
 pub mod frame;
 pub mod loss;
+mod offload;
 pub mod outlet;
 pub mod pack;
 pub mod udp;

@@ -1,14 +1,17 @@
-//! How a role's thread sends: through the gate, on its own system call.
+//! How a role's thread sends: through the gate, on its own system calls.
 //!
 //! Handing every datagram to the network thread would cost a wake-up each; so a
-//! thread packs and sends by itself, and the loop gets only what it alone can do:
+//! thread packs and sends by itself, several datagrams to one destination in one call
+//! (`batch`), and the loop gets only what it alone can do:
 //! what the socket would have blocked on, and messages to be split (asked-for
 //! fragments are resent by the loop, so it must have them). The queue to the loop is
 //! bounded in number and bytes, a full one is a lost datagram, and nobody waits.
 
+use super::batch::{Batches, Segments};
 use super::counters::{Counters, Event};
 use super::frame::Identity;
 use super::loss::Gate;
+use super::offload::Offload;
 use super::pack::{Packer, Sink};
 use super::{Endpoint, Outgoing};
 use crate::types::ClusterId;
@@ -18,7 +21,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The most datagrams and messages that wait for the loop.
+/// The most batches of datagrams and messages that wait for the loop.
 pub const QUEUE_MAX: usize = 4_096;
 
 /// The most bytes of them.
@@ -36,8 +39,8 @@ pub(super) struct Queued {
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// Sealed, and drawn to pass the gate.
-    Datagram,
+    /// Datagrams, each but the last of so many bytes: sealed, and drawn to pass the gate.
+    Datagrams(usize),
     /// Encoded, to be split; travels with this cluster.
     Message(ClusterId),
 }
@@ -46,6 +49,7 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) socket: UdpSocket,
+    pub(super) offload: Offload,
     pub(super) ipv6: bool,
     pub(super) peers: Vec<SocketAddr>,
     pub(super) identity: Identity,
@@ -62,46 +66,76 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
 }
 
-/// What became of a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Sent,
-    WouldBlock,
-    Lost,
+/// What became of datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Fate {
+    /// So many went to the socket.
+    pub(super) sent: usize,
+    /// From this one on, the socket would have blocked. The others are sent or lost.
+    pub(super) blocked: Option<usize>,
 }
 
 impl Shared {
     /// One attempt to send, past the gate already.
-    pub(super) fn transmit(&self, to: Endpoint, frame: &[u8], exempt: bool) -> Fate {
+    pub(super) fn transmit(&self, to: Endpoint, segments: Segments<'_>, exempt: bool) -> Fate {
+        let count = segments.count();
+        let mut fate = Fate::default();
         if self.muted.load(Ordering::SeqCst) && !exempt {
-            self.counters.count(Event::Muted);
-            return Fate::Lost;
+            self.counters.add(Event::Muted, count as u64);
+            return fate;
         }
         let address = match to {
             Endpoint::Replica(id) => self.peers[id.index()],
             Endpoint::Client(address) => address.0,
         };
         let address = on_wire(address, self.ipv6);
+        if count > 1 && self.offload.batches() {
+            match self.attempt(|| self.offload.send(&self.socket, address, segments)) {
+                Ok(()) => fate.sent = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => fate.blocked = Some(0),
+                Err(error) => {
+                    self.offload.refused(&error);
+                    fate = self.transmit_singly(address, segments);
+                }
+            }
+        } else {
+            fate = self.transmit_singly(address, segments);
+        }
+        self.counters.add(Event::Sent, fate.sent as u64);
+        fate
+    }
+
+    fn transmit_singly(&self, address: SocketAddr, segments: Segments<'_>) -> Fate {
+        let mut fate = Fate::default();
+        for index in 0..segments.count() {
+            match self.attempt(|| self.socket.send_to(segments.get(index), address)) {
+                Ok(_) => fate.sent += 1,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    fate.blocked = Some(index);
+                    break;
+                }
+                Err(error) => {
+                    self.counters.count(Event::SendFailed);
+                    log::debug!("cannot send to {address}: {error}");
+                }
+            }
+        }
+        fate
+    }
+
+    /// Calls `send` until it says something about what is sent now.
+    fn attempt<T>(&self, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let mut refused = false;
         loop {
-            let Err(error) = self.socket.send_to(frame, address) else {
-                self.counters.count(Event::Sent);
-                return Fate::Sent;
-            };
-            match error.kind() {
-                io::ErrorKind::WouldBlock => return Fate::WouldBlock,
-                io::ErrorKind::Interrupted => {}
+            match send() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // ICMP's word on an earlier datagram, perhaps to somebody else; this
                 // one was not sent, and the error is gone once it is told.
-                io::ErrorKind::ConnectionRefused if !refused => {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !refused => {
                     self.counters.count(Event::Refused);
                     refused = true;
                 }
-                _ => {
-                    self.counters.count(Event::SendFailed);
-                    log::debug!("cannot send to {address}: {error}");
-                    return Fate::Lost;
-                }
+                said => return said,
             }
         }
     }
@@ -109,12 +143,16 @@ impl Shared {
     /// Leaves it to the loop; the caller wakes it when its turn is over.
     fn hand_over(&self, queued: Queued) {
         let bytes = queued.bytes.len();
+        let count = match queued.what {
+            What::Datagrams(size) => Segments::cut(&queued.bytes, size).count() as u64,
+            What::Message(_) => 1,
+        };
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > QUEUE_BYTES_MAX || self.queue.try_send(queued).is_err() {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return self.counters.count(Event::LostQueueFull);
+            return self.counters.add(Event::LostQueueFull, count);
         }
-        self.counters.count(Event::Handed);
+        self.counters.add(Event::Handed, count);
     }
 
     /// Wakes the loop if it sleeps or is about to.
@@ -149,6 +187,7 @@ pub struct Sent {
 pub struct Outlet {
     shared: Arc<Shared>,
     packer: Packer,
+    batches: Batches,
     gate: Gate,
     exempt: bool,
 }
@@ -157,6 +196,7 @@ impl Outlet {
     pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
         Outlet {
             packer: Packer::new(shared.identity.clone(), shared.datagram_max),
+            batches: Batches::default(),
             gate: Gate::new(shared.loss, seed),
             exempt: false,
             shared,
@@ -172,21 +212,27 @@ impl Outlet {
     /// See [`Packer::add`]: if a message is to oneself, or of the wrong sort.
     pub fn send(&mut self, outgoing: impl IntoIterator<Item = Outgoing>) -> Sent {
         let mut way = Way {
-            shared: &self.shared,
+            turn: Turn {
+                shared: &self.shared,
+                exempt: self.exempt,
+                sent: Sent::default(),
+                handed: false,
+            },
             gate: &mut self.gate,
-            exempt: self.exempt,
-            sent: Sent::default(),
-            handed: false,
+            batches: &mut self.batches,
+            more: true,
         };
         for outgoing in outgoing {
             self.packer.add(&outgoing, &mut way);
         }
+        way.more = false;
         self.packer.flush(&mut way);
-        let Way { sent, handed, .. } = way;
-        if handed {
+        let Way { mut turn, batches, .. } = way;
+        batches.finish(|to, segments| turn.transmit(to, segments));
+        if turn.handed {
             self.shared.wake();
         }
-        sent
+        turn.sent
     }
 
     /// From now on nothing leaves this process any more but through this outlet: for
@@ -198,36 +244,67 @@ impl Outlet {
     }
 }
 
-/// One turn of an outlet.
-struct Way<'a> {
+/// What one turn of an outlet has sent.
+struct Turn<'a> {
     shared: &'a Shared,
-    gate: &'a mut Gate,
     exempt: bool,
     sent: Sent,
     handed: bool,
 }
 
+impl Turn<'_> {
+    /// Sends what has passed the gate, or leaves it to the loop.
+    fn transmit(&mut self, to: Endpoint, segments: Segments<'_>) {
+        let Fate { sent, blocked } = self.shared.transmit(to, segments, self.exempt);
+        match to {
+            Endpoint::Replica(_) => self.sent.to_replicas += sent,
+            Endpoint::Client(_) => self.sent.to_clients += sent,
+        }
+        if let Some(index) = blocked {
+            let left = segments.after(index);
+            self.hand_over(to, What::Datagrams(left.size()), left.bytes());
+        }
+    }
+
+    fn hand_over(&mut self, to: Endpoint, what: What, bytes: &[u8]) {
+        let (bytes, exempt) = (bytes.to_vec(), self.exempt);
+        self.shared.hand_over(Queued { to, what, bytes, exempt });
+        self.handed = true;
+    }
+}
+
+/// The way through the gate and the batches of one turn.
+struct Way<'a> {
+    turn: Turn<'a>,
+    gate: &'a mut Gate,
+    batches: &'a mut Batches,
+    /// Whether another datagram follows to the destination of this one: it was full.
+    more: bool,
+}
+
 impl Sink for Way<'_> {
     fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
+        let shared = self.turn.shared;
         if !self.gate.passes() {
-            return self.shared.counters.count(Event::LostByGate);
+            return shared.counters.count(Event::LostByGate);
         }
-        match (self.shared.transmit(to, frame, self.exempt), to) {
-            (Fate::Sent, Endpoint::Replica(_)) => self.sent.to_replicas += 1,
-            (Fate::Sent, Endpoint::Client(_)) => self.sent.to_clients += 1,
-            (Fate::Lost, _) => {}
-            (Fate::WouldBlock, _) => {
-                let (bytes, exempt) = (frame.to_vec(), self.exempt);
-                self.shared.hand_over(Queued { to, what: What::Datagram, bytes, exempt });
-                self.handed = true;
+        let batch = match self.more && shared.offload.batches() {
+            true => self.batches.begin(to),
+            false => self.batches.begun(to),
+        };
+        match batch {
+            Some(batch) => {
+                if !batch.push(frame, shared.datagram_max) {
+                    self.turn.transmit(to, batch.segments());
+                    batch.clear();
+                }
             }
+            None => self.turn.transmit(to, Segments::one(frame)),
         }
     }
 
     fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
-        let (bytes, exempt) = (message.to_vec(), self.exempt);
-        self.shared.hand_over(Queued { to, what: What::Message(cluster), bytes, exempt });
-        self.handed = true;
+        self.turn.hand_over(to, What::Message(cluster), message);
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Packer {
     /// In the order in which they were begun; an index into it below.
     frames: Vec<Frame>,
     by_destination: HashMap<(Endpoint, Bound), usize>,
+    /// Where the message before went: the next one mostly goes there too.
+    last: Option<((Endpoint, Bound), usize)>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -82,6 +84,7 @@ impl Packer {
             datagram_max,
             frames: Vec::new(),
             by_destination: HashMap::new(),
+            last: None,
             spare: Vec::new(),
         }
     }
@@ -122,6 +125,7 @@ impl Packer {
     /// Hands all that is begun to `sink`.
     pub fn flush(&mut self, sink: &mut impl Sink) {
         self.by_destination.clear();
+        self.last = None;
         for mut frame in self.frames.drain(..) {
             if frame.messages > 0 {
                 close(&self.identity, &mut frame, sink);
@@ -137,12 +141,16 @@ impl Packer {
             assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
             assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
         }
-        let at = *self.by_destination.entry((to, bound)).or_insert_with(|| {
-            let mut bytes = self.spare.pop().unwrap_or_default();
-            frame::begin(&mut bytes);
-            self.frames.push(Frame { to, bound, messages: 0, bytes });
-            self.frames.len() - 1
-        });
+        let at = match self.last {
+            Some((last, at)) if last == (to, bound) => at,
+            _ => *self.by_destination.entry((to, bound)).or_insert_with(|| {
+                let mut bytes = self.spare.pop().unwrap_or_default();
+                frame::begin(&mut bytes);
+                self.frames.push(Frame { to, bound, messages: 0, bytes });
+                self.frames.len() - 1
+            }),
+        };
+        self.last = Some(((to, bound), at));
         let me = self.identity.me;
         let frame = &mut self.frames[at];
         let before = frame.bytes.len();

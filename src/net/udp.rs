@@ -16,13 +16,15 @@
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
+use super::batch::{Batch, Segments};
 use super::counters::{Counters, Event};
 use super::fragment::{
     FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, PIECES_MAX, Reassembler,
 };
 use super::frame::{self, Identity, Kind, Opened, Opener};
 use super::loss::Gate;
-use super::outlet::{Fate, Outlet, QUEUE_MAX, Queued, Shared, What};
+use super::offload::Offload;
+use super::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
 use super::{Endpoint, Incoming, pack};
 use crate::types::{Address, ClusterId, Time};
 use crate::wait::{LOOK_US, Patience};
@@ -40,17 +42,18 @@ use std::time::{Duration, Instant};
 /// What the kernel is asked for, each way; it may give less.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
-/// The most datagrams taken from the socket before [`Deliver::end_of_burst`].
+/// The most datagrams taken from the socket before [`Deliver::end_of_burst`], give or
+/// take what came in one piece.
 pub const BURST_DATAGRAMS: usize = 64;
 
 /// The most that is taken from the threads' queue before receiving goes on.
 pub const BURST_QUEUED: usize = 64;
 
-/// The most datagrams that wait for a socket which would block: a message's
-/// fragments. Nothing more is begun while any wait.
+/// The most batches of datagrams that wait for a socket which would block: a message's
+/// fragments, one by one. Nothing more is begun while any wait.
 pub const BACKLOG_MAX: usize = PIECES_MAX;
 
-/// No datagram is longer.
+/// No datagram is longer, nor are several that come in one piece.
 const RECEIVE_BYTES: usize = 65_535;
 
 const SOCKET: Token = Token(0);
@@ -85,6 +88,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct BoundSocket {
     socket: UdpSocket,
+    offload: Offload,
     address: SocketAddr,
 }
 
@@ -135,7 +139,8 @@ impl BoundSocket {
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
         let address = socket.local_addr()?;
-        Ok(BoundSocket { socket, address })
+        let offload = Offload::new(&socket)?;
+        Ok(BoundSocket { socket, offload, address })
     }
 
     /// Where it is.
@@ -205,6 +210,7 @@ impl Network {
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
+            offload: socket.offload,
             peers,
             identity: identity.clone(),
             datagram_max,
@@ -223,6 +229,7 @@ impl Network {
                 gate: Gate::new(loss, seed),
                 backlog: VecDeque::new(),
                 frame: Vec::new(),
+                batch: Batch::default(),
             },
             shared,
             socket: source,
@@ -285,20 +292,21 @@ impl Network {
     fn receive(&mut self, deliver: &mut impl Deliver) -> io::Result<Burst> {
         let mut burst = Burst { taken: 0, drained: false };
         let mut delivered = 0;
-        for _ in 0..BURST_DATAGRAMS {
-            match self.socket.recv_from(&mut self.buffer) {
-                Ok((bytes, from)) => {
-                    burst.taken += 1;
-                    self.shared.counters.count(Event::Received);
-                    self.open(canonical(from), bytes);
-                    delivered += self.messages.len() as u64;
-                    self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
+        // Taken out, so that what is in it can be handed on.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while burst.taken < BURST_DATAGRAMS && !burst.drained {
+            match self.shared.offload.receive(&self.socket, &mut buffer) {
+                Ok((from, bytes, stride)) => {
+                    let segments = Segments::cut(&buffer[..bytes], stride);
+                    for index in 0..segments.count() {
+                        self.open(canonical(from), segments.get(index));
+                        delivered += self.messages.len() as u64;
+                        self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
+                    }
+                    burst.taken += segments.count();
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        burst.drained = true;
-                        break;
-                    }
+                    io::ErrorKind::WouldBlock => burst.drained = true,
                     io::ErrorKind::Interrupted => {}
                     // ICMP's word on a datagram that was sent earlier, or a moment of
                     // no memory: neither says anything about this socket.
@@ -314,6 +322,10 @@ impl Network {
                 },
             }
         }
+        self.buffer = buffer;
+        if burst.taken > 0 {
+            self.shared.counters.add(Event::Received, burst.taken as u64);
+        }
         if delivered > 0 {
             self.shared.counters.add(Event::Delivered, delivered);
             deliver.end_of_burst();
@@ -322,8 +334,8 @@ impl Network {
     }
 
     /// One datagram; what it says to the roles is in `self.messages` afterwards.
-    fn open(&mut self, from: Address, bytes: usize) {
-        match self.opener.open(from, &self.buffer[..bytes], &mut self.messages) {
+    fn open(&mut self, from: Address, datagram: &[u8]) {
+        match self.opener.open(from, datagram, &mut self.messages) {
             Err(why) => log::trace!("datagram from {} dropped: {}", from.0, why.name()),
             Ok(Opened::Messages) => {}
             Ok(Opened::Fragment { from, boot, cluster, fragment }) => {
@@ -339,6 +351,7 @@ impl Network {
                 self.fragmenter.resend(&missing, |cluster, fragment| {
                     exit.fragment(Endpoint::Replica(from), cluster, fragment, false);
                 });
+                exit.flush_fragments(Endpoint::Replica(from), false);
             }
         }
     }
@@ -355,12 +368,15 @@ impl Network {
             let Queued { to, what, bytes, exempt } = queued;
             self.shared.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
             match what {
-                What::Datagram => self.exit.transmit(to, &bytes, exempt),
+                What::Datagrams(size) => {
+                    self.exit.transmit(to, Segments::cut(&bytes, size), exempt)
+                }
                 What::Message(cluster) => {
                     let exit = &mut self.exit;
                     self.fragmenter.split(cluster, bytes, |fragment| {
                         exit.fragment(to, cluster, fragment, exempt);
                     });
+                    exit.flush_fragments(to, exempt);
                 }
             }
         }
@@ -423,8 +439,20 @@ struct Exit {
     shared: Arc<Shared>,
     gate: Gate,
     /// What the socket would have blocked on, past the gate already.
-    backlog: VecDeque<(Endpoint, Vec<u8>, bool)>,
+    backlog: VecDeque<Waiting>,
     frame: Vec<u8>,
+    /// Fragments to one destination, until [`Exit::flush_fragments`].
+    batch: Batch,
+}
+
+/// Datagrams that wait for the socket.
+#[derive(Debug)]
+struct Waiting {
+    to: Endpoint,
+    bytes: Vec<u8>,
+    /// The bytes of each but the last.
+    size: usize,
+    exempt: bool,
 }
 
 impl Exit {
@@ -432,40 +460,65 @@ impl Exit {
         frame::begin(&mut self.frame);
         self.frame.reserve(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
         fragment.write(&mut self.frame);
-        self.seal_and_send(to, cluster, Kind::Fragment, exempt);
+        if self.seal(to, cluster, Kind::Fragment) {
+            let more = self.batch.push(&self.frame, self.shared.datagram_max);
+            if !more || !self.shared.offload.batches() {
+                self.flush_fragments(to, exempt);
+            }
+        }
+    }
+
+    /// Sends the fragments that are gathered; all of them are for `to`.
+    fn flush_fragments(&mut self, to: Endpoint, exempt: bool) {
+        if !self.batch.is_empty() {
+            let mut batch = std::mem::take(&mut self.batch);
+            self.transmit(to, batch.segments(), exempt);
+            batch.clear();
+            self.batch = batch;
+        }
     }
 
     fn missing(&mut self, to: Endpoint, cluster: ClusterId, missing: &Missing) {
         frame::begin(&mut self.frame);
         missing.write(&mut self.frame);
-        self.seal_and_send(to, cluster, Kind::Missing, false);
+        if self.seal(to, cluster, Kind::Missing) {
+            let frame = std::mem::take(&mut self.frame);
+            self.transmit(to, Segments::one(&frame), false);
+            self.frame = frame;
+        }
     }
 
-    fn seal_and_send(&mut self, to: Endpoint, cluster: ClusterId, kind: Kind, exempt: bool) {
-        let mut frame = std::mem::take(&mut self.frame);
-        frame::seal(&self.shared.identity, to.party(), cluster, kind, 1, &mut frame);
-        if self.gate.passes() {
-            self.transmit(to, &frame, exempt);
-        } else {
+    /// Makes the frame ready; says whether it passes the gate.
+    fn seal(&mut self, to: Endpoint, cluster: ClusterId, kind: Kind) -> bool {
+        frame::seal(&self.shared.identity, to.party(), cluster, kind, 1, &mut self.frame);
+        let passes = self.gate.passes();
+        if !passes {
             self.shared.counters.count(Event::LostByGate);
         }
-        self.frame = frame;
+        passes
     }
 
-    fn transmit(&mut self, to: Endpoint, frame: &[u8], exempt: bool) {
-        let waits = !self.backlog.is_empty();
-        if !waits && self.shared.transmit(to, frame, exempt) != Fate::WouldBlock {
-            return;
-        }
+    fn transmit(&mut self, to: Endpoint, segments: Segments<'_>, exempt: bool) {
+        let blocked = match self.backlog.is_empty() {
+            true => self.shared.transmit(to, segments, exempt).blocked,
+            false => Some(0),
+        };
+        let Some(index) = blocked else { return };
+        let left = segments.after(index);
         if self.backlog.len() == BACKLOG_MAX {
-            return self.shared.counters.count(Event::LostQueueFull);
+            return self.shared.counters.add(Event::LostQueueFull, left.count() as u64);
         }
-        self.backlog.push_back((to, frame.to_vec(), exempt));
+        let (bytes, size) = (left.bytes().to_vec(), left.size());
+        self.backlog.push_back(Waiting { to, bytes, size, exempt });
     }
 
     fn flush_backlog(&mut self) {
-        while let Some((to, frame, exempt)) = self.backlog.front() {
-            if self.shared.transmit(*to, frame, *exempt) == Fate::WouldBlock {
+        while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
+            let segments = Segments::cut(bytes, *size);
+            if let Some(index) = self.shared.transmit(*to, segments, *exempt).blocked {
+                // What went before must not go again.
+                let gone = bytes.len() - segments.after(index).bytes().len();
+                bytes.drain(..gone);
                 return;
             }
             self.backlog.pop_front();
@@ -639,9 +692,11 @@ mod tests {
         let [mut zero, one] = pair(|_| {});
         let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 40]);
         for byte in 0..3 {
-            zero.exit.backlog.push_back((Endpoint::Replica(ReplicaId(1)), waiting(byte), false));
+            let (to, bytes) = (Endpoint::Replica(ReplicaId(1)), waiting(byte));
+            zero.exit.backlog.push_back(Waiting { to, bytes, size: 40, exempt: false });
         }
-        zero.exit.transmit(Endpoint::Replica(ReplicaId(1)), &waiting(3), false);
+        let last = [waiting(3), waiting(4)[..9].to_vec()].concat();
+        zero.exit.transmit(Endpoint::Replica(ReplicaId(1)), Segments::cut(&last, 40), false);
         outlet.send([long(1)]);
         zero.send_queued();
         assert_eq!(zero.exit.backlog.len(), 4);
@@ -652,9 +707,146 @@ mod tests {
         zero.send_queued();
         assert_eq!(zero.counters().of(Event::Split), 1);
         let mut buffer = [0; 2_000];
-        for byte in 0..4 {
+        for byte in 0..3 {
             let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
             assert_eq!(buffer[..bytes], waiting(byte));
+        }
+        let mut cut = Vec::new();
+        while let Ok((_, bytes, stride)) = one.shared.offload.receive(&one.socket, &mut buffer) {
+            let segments = Segments::cut(&buffer[..bytes], stride);
+            cut.extend((0..segments.count()).map(|index| segments.get(index).to_vec()));
+        }
+        // Behind them came the fragments.
+        assert_eq!(cut[..2], [&last[..40], &last[40..]]);
+    }
+
+    /// Takes all that has arrived, and says which ballots it was about.
+    fn ballots(network: &mut Network) -> Vec<u64> {
+        let (sender, arrived) = crossbeam_channel::unbounded();
+        let mut deliver = Into(sender);
+        while !network.receive(&mut deliver).expect("no error").drained {}
+        drop(deliver);
+        let ballot = |incoming| match incoming {
+            Incoming::Peer { message, .. } => match message {
+                Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => ballot.0,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        arrived.into_iter().map(ballot).collect()
+    }
+
+    /// Messages for more than one batch of datagrams; numbers that all take as long.
+    const MANY: std::ops::Range<u64> = 100_000..120_000;
+
+    #[test]
+    fn what_leaves_in_batches_arrives_as_if_it_had_left_singly() {
+        let [zero, mut one] = pair(|_| {});
+        let mut outlet = zero.outlet(1);
+        let sent = outlet.send(MANY.map(|ballot| prepare(1, ballot)));
+        assert!(sent.to_replicas > 64 && sent.to_clients == 0, "{sent:?}");
+        assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
+        let datagrams = sent.to_replicas as u64;
+        assert_eq!(zero.counters().of(Event::Sent), datagrams);
+        assert_eq!(one.counters().of(Event::Received), datagrams);
+    }
+
+    #[test]
+    fn batches_to_several_destinations_do_not_mix() {
+        let [zero, mut one] = pair(|_| {});
+        let mut outlet = one.outlet(1);
+        let mut to_both = zero.outlet(1);
+        to_both.send(MANY.flat_map(|ballot| [prepare(1, ballot), prepare(2, ballot)]));
+        assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
+        // Nothing is left over for the next turn.
+        to_both.send([prepare(1, 7)]);
+        assert_eq!(ballots(&mut one), [7]);
+        outlet.send([prepare(0, 8)]);
+        let mut zero = zero;
+        assert_eq!(ballots(&mut zero), [8]);
+    }
+
+    #[test]
+    fn each_datagram_of_a_batch_meets_a_draw_of_its_own() {
+        for seed in 0..10 {
+            let [zero, mut one] = pair(|settings| settings.loss = 0.3);
+            let mut outlet = zero.outlet(seed);
+            let sent = outlet.send(MANY.map(|ballot| prepare(1, ballot)));
+            let counters = zero.counters();
+            let (passed, lost) = (counters.of(Event::Sent), counters.of(Event::LostByGate));
+            let mut gate = Gate::new(0.3, seed);
+            let drawn = (0..passed + lost).filter(|_| gate.passes()).count();
+            assert!(lost > 0);
+            assert_eq!((drawn as u64, sent.to_replicas as u64), (passed, passed));
+            let arrived = ballots(&mut one);
+            assert!(arrived.is_sorted() && arrived.len() < MANY.count());
+            assert_eq!(one.counters().of(Event::Received), passed);
+        }
+    }
+
+    #[test]
+    fn where_batches_are_refused_datagrams_leave_singly_from_then_on() {
+        let [zero, mut one] = pair(|_| {});
+        let offload = &zero.shared.offload;
+        let before = offload.batches();
+        offload.refused(&rustix::io::Errno::NETUNREACH.into());
+        assert_eq!(offload.batches(), before, "that says nothing of batches");
+        offload.refused(&rustix::io::Errno::IO.into());
+        assert!(!offload.batches());
+        let mut outlet = zero.outlet(1);
+        let sent = outlet.send(MANY.map(|ballot| prepare(1, ballot)));
+        assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
+        assert_eq!(one.counters().of(Event::Received), sent.to_replicas as u64);
+        outlet.send([long(1)]);
+        let mut zero = zero;
+        zero.send_queued();
+        assert!(zero.counters().of(Event::Sent) > 40 + sent.to_replicas as u64);
+    }
+
+    #[test]
+    fn a_batch_that_the_kernel_refuses_is_sent_singly() {
+        let [zero, one] = pair(|_| {});
+        // Together longer than the kernel takes.
+        let bytes = vec![7; 2 * 40_000 + 5];
+        let segments = Segments::cut(&bytes, 40_000);
+        let fate = zero.shared.transmit(Endpoint::Replica(ReplicaId(1)), segments, false);
+        assert_eq!(fate, super::super::outlet::Fate { sent: 3, blocked: None });
+        let mut buffer = vec![0; 65_535];
+        for expected in [40_000, 40_000, 5] {
+            let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
+            assert_eq!(bytes, expected);
+        }
+    }
+
+    #[test]
+    fn every_datagram_of_a_muted_batch_is_counted() {
+        let [zero, mut one] = pair(|_| {});
+        let (mut speaks, mut silent) = (zero.outlet(1), zero.outlet(2));
+        speaks.mute_others();
+        assert_eq!(silent.send(MANY.map(|ballot| prepare(1, ballot))), Sent::default());
+        let muted = zero.counters().of(Event::Muted);
+        assert_eq!(ballots(&mut one), []);
+        let sent = speaks.send(MANY.map(|ballot| prepare(1, ballot)));
+        assert_eq!(sent.to_replicas as u64, muted);
+        assert_eq!(ballots(&mut one).len(), MANY.count());
+    }
+
+    #[test]
+    fn batches_travel_over_ipv6_and_from_it_to_ipv4() {
+        for to in ["[::1]:0", "127.0.0.1:0"] {
+            let from = BoundSocket::bind("[::]:0".parse().expect("an address"));
+            let to = BoundSocket::bind(to.parse().expect("an address"));
+            // A host without IPv6 has nothing to show here.
+            let (Ok(from), Ok(to)) = (from, to) else { continue };
+            let peers = [from.address(), to.address()];
+            let network = |socket, id| {
+                let me = Party::Replica(ReplicaId(id));
+                Network::new(socket, settings(me, &peers)).expect("a network")
+            };
+            let (zero, mut one) = (network(from, 0), network(to, 1));
+            let sent = zero.outlet(1).send(MANY.map(|ballot| prepare(1, ballot)));
+            assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
+            assert_eq!(one.counters().of(Event::Received), sent.to_replicas as u64);
         }
     }
 
