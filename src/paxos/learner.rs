@@ -8,8 +8,8 @@
 //!    replica's own acceptance of the slot is at exactly b;
 //! 3. a peer's decided log holds it ([`ToLearner::Page`]).
 //!
-//! Decided slots are applied to the [`Chat`], written to the
-//! decided log, and answered to whichever client waits here: after the write, since
+//! Decided slots are applied to the [`Chat`], recorded in the
+//! decided log, and answered to whichever client waits here: after the commit, since
 //! the answer leaves through the outbox. (Paxos Made Simple, §2.3; Paxos Made Live,
 //! §5 on catching up.)
 //!
@@ -19,8 +19,10 @@
 //! the client has gone. Both tables are bounded.
 
 mod catching_up;
+mod tally;
 mod waiting;
 
+use tally::Tally;
 use waiting::Asked;
 
 use super::chat::{Chat, Status};
@@ -28,14 +30,12 @@ use super::planted::Bug;
 use super::reign::Origin;
 use super::round_trip::RoundTrip;
 use super::runs::{Run, Runs, Standing};
-use super::slot_set::SlotSet;
 use super::{
     ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
 };
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
 };
-use crate::quorum::quorum;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
@@ -156,58 +156,6 @@ pub enum Input {
     },
 }
 
-/// Votes for slots of one ballot, which this replica owns. Nothing is ever counted
-/// across ballots: a higher one begins anew.
-#[derive(Debug)]
-struct Tally {
-    ballot: Ballot,
-    /// The first slot of the reign, once the proposer has said so.
-    from: Option<Slot>,
-    /// Every slot of the reign below this has a quorum.
-    upto: Slot,
-    /// Which slots each acceptor has voted for, by replica id.
-    votes: Vec<SlotSet>,
-}
-
-impl Tally {
-    fn new(ballot: Ballot, n: usize) -> Self {
-        let votes = vec![SlotSet::default(); n];
-        Tally { ballot, from: None, upto: Slot::ZERO, votes }
-    }
-
-    /// The first slot at or above `slot` for which no quorum has voted.
-    fn quorum_end(&self, slot: Slot) -> Slot {
-        let mut end = slot;
-        loop {
-            let mut ends: Vec<Slot> = self.votes.iter().map(|set| set.end_from(end)).collect();
-            ends.sort_unstable();
-            // So many have voted for everything below.
-            let next = ends[ends.len() - quorum(ends.len())];
-            if next == end {
-                return end;
-            }
-            end = next;
-        }
-    }
-
-    /// The first slots without a quorum, as far as so many peers have voted for slots
-    /// above them, and not for them, that the others are none.
-    fn lost(&self, me: ReplicaId) -> Vec<SlotRange> {
-        let mut lost = Vec::new();
-        let (n, mut at) = (self.votes.len(), self.upto);
-        while self.from.is_some() && lost.len() < LOST_RANGES_MAX {
-            let passed_over = self.votes.iter().enumerate().filter(|(id, votes)| {
-                *id != me.index() && votes.end() > at && votes.end_from(at) == at
-            });
-            let until = passed_over.clone().map(|(_, votes)| votes.gap_end(at)).min();
-            let Some(until) = until.filter(|_| n - passed_over.count() < quorum(n)) else { break };
-            lost.push(SlotRange { first: at, count: until.since(at) });
-            at = self.quorum_end(until);
-        }
-        lost
-    }
-}
-
 /// A client that waits for a command of its session, which it asked of this replica
 /// when it could not be proposed here at once.
 #[derive(Debug)]
@@ -225,9 +173,6 @@ struct Waiting {
 /// How many bytes of values are applied at most between two checkpoints, give or take
 /// a run: acceptors keep them as long.
 const CHECKPOINT_BYTES: usize = 8 << 20;
-
-/// How many stretches of slots are called lost at a time.
-const LOST_RANGES_MAX: usize = 16;
 
 /// How many sessions a checkpoint may hold for each slot since the last one, as far
 /// as its distance may grow.
