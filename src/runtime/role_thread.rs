@@ -3,7 +3,8 @@
 //! Wait for input or the role's deadline; drain what is there, up to a bound; let
 //! the role flush; commit (records first, one sync for the whole burst); hand the
 //! envelopes over. Handling many inputs before one commit is group commit, without
-//! any timer to make a batch. A wait is spent looking or asleep, as [`crate::wait`]
+//! any timer to make a batch; only where input came while the last burst was handled, its
+//! senders get one turn before the next. A wait is spent looking or asleep, as [`crate::wait`]
 //! says.
 //!
 //! Input comes before timers: a process that was stopped for a while reads what
@@ -66,12 +67,18 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
         let mut out = Outbox::new();
         let mut patience = Patience::new(LOOK_US);
         let mut delayed = 0;
+        let mut pressed = false;
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
             let mut next = match self.wait(&mut patience)? {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
+            if pressed {
+                // Who sends it has more to send: after one turn of theirs, this burst is
+                // larger, and what is done once a burst is done for more.
+                thread::yield_now();
+            }
             let mut taken = 0;
             while let Some(batch) = next {
                 let now = self.clock.now();
@@ -95,6 +102,7 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
             if !envelopes.is_empty() {
                 dispatch(envelopes);
             }
+            pressed = !self.inbox.is_empty();
         }
         Ok(())
     }
