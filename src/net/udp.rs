@@ -5,8 +5,9 @@
 //! [`Deliver`], sends what the threads left to it, and asks for fragments when their
 //! time has come. When there is nothing to do it looks again for a bounded time, if
 //! input has come as fast lately (see [`crate::wait`]), and then sleeps in epoll,
-//! without a timeout unless a fragment is awaited. Everything goes out through a [`Gate`], from here as from the
-//! [`Outlet`]s.
+//! without a timeout unless a fragment is awaited. What came from one sender in a row
+//! may come in one piece, and is cut into its datagrams first. Everything goes out
+//! through a [`Gate`], from here as from the [`Outlet`]s.
 //!
 //! **Guarantees.** A burst ends after [`BURST_DATAGRAMS`], so neither input nor output
 //! starves. A message that was left to the loop is seen before it sleeps: the loop
@@ -139,7 +140,7 @@ impl BoundSocket {
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
         let address = socket.local_addr()?;
-        let offload = Offload::new(&socket)?;
+        let offload = Offload::new(&socket);
         Ok(BoundSocket { socket, offload, address })
     }
 
@@ -295,7 +296,7 @@ impl Network {
         // Taken out, so that what is in it can be handed on.
         let mut buffer = std::mem::take(&mut self.buffer);
         while burst.taken < BURST_DATAGRAMS && !burst.drained {
-            match self.shared.offload.receive(&self.socket, &mut buffer) {
+            match self.shared.offload.receive(&self.shared.socket, &mut buffer) {
                 Ok((from, bytes, stride)) => {
                     let segments = Segments::cut(&buffer[..bytes], stride);
                     for index in 0..segments.count() {
@@ -712,7 +713,9 @@ mod tests {
             assert_eq!(buffer[..bytes], waiting(byte));
         }
         let mut cut = Vec::new();
-        while let Ok((_, bytes, stride)) = one.shared.offload.receive(&one.socket, &mut buffer) {
+        while let Ok((_, bytes, stride)) =
+            one.shared.offload.receive(&one.shared.socket, &mut buffer)
+        {
             let segments = Segments::cut(&buffer[..bytes], stride);
             cut.extend((0..segments.count()).map(|index| segments.get(index).to_vec()));
         }
