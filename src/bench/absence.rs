@@ -24,7 +24,8 @@ const LAG: Duration = Duration::from_millis(100);
 /// How long catching up may take under load; then the load stops.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two looks at a restarted replica's words.
+/// Between two looks at a restarted replica's words: short, since the time until they
+/// come is what is measured.
 const SHARP_LOOK: Duration = Duration::from_micros(200);
 
 /// How long a restart may take.

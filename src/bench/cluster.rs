@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at children and signals.
+/// Between two looks at children, their words and files, and signals: no one event tells
+/// of all of these, and what is measured is measured elsewhere.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
 
 /// How long replicas may take to warm up, and to end.

@@ -13,8 +13,8 @@
 //! the answer leaves through the outbox. (Paxos Made Simple, §2.3; Paxos Made Live,
 //! §5 on catching up.)
 //!
-//! Who falls behind asks one peer at a time for a bounded stretch, and the next if
-//! that one falls silent. Requests that this replica cannot serve are held here and
+//! Who falls behind asks one peer at a time for what is missing in a bounded stretch,
+//! and the next if that one falls silent. Requests that this replica cannot serve are held here and
 //! passed to the leader, again whenever another leads, until they are applied or
 //! the client has gone. Both tables are bounded.
 

@@ -1,6 +1,7 @@
 //! Catching up: asking peers for decided slots that are missing here.
 //!
-//! One peer at a time, for a bounded stretch, and the next if that one falls silent.
+//! One peer at a time, for the gaps within a bounded stretch, and the next peer if that
+//! one falls silent. What an answer leaves out is asked for again at once.
 
 use super::*;
 
