@@ -21,6 +21,7 @@
 use crate::types::{ClientId, Command, LINE_BYTES_MAX, Session, Slot, Value};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -118,24 +119,44 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
     }
 }
 
-/// What all windows on the same values share.
-#[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// Where each value ends.
-    ends: Vec<u32>,
-}
+/// What all windows on the same values share, in one allocation: the values, then
+/// where each of them ends, then how many there are (each of these numbers a `u32`).
+#[derive(Clone, Default)]
+struct Batch(Arc<[u8]>);
+
+/// The bytes of a number in a batch.
+const NUMBER: usize = size_of::<u32>();
 
 impl Batch {
-    fn start(&self, at: usize) -> usize {
-        at.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
+    fn number(&self, at: usize) -> usize {
+        let bytes = self.0[at..at + NUMBER].first_chunk().expect("so many bytes");
+        u32::from_le_bytes(*bytes) as usize
+    }
+
+    /// How many values there are.
+    fn len(&self) -> usize {
+        self.0.len().checked_sub(NUMBER).map_or(0, |at| self.number(at))
+    }
+
+    /// Where the first number stands, behind the values.
+    fn values_end(&self) -> usize {
+        self.0.len().saturating_sub(NUMBER * (self.len() + 1))
+    }
+
+    /// The end of the value at `index`.
+    fn end(&self, index: usize) -> usize {
+        self.number(self.values_end() + NUMBER * index)
+    }
+
+    fn start(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |before| self.end(before))
     }
 }
 
 /// A list of values, whose bytes are shared and never copied inside a process.
 #[derive(Clone, Default)]
 pub struct Values {
-    batch: Arc<Batch>,
+    batch: Batch,
     from: u32,
     to: u32,
 }
@@ -147,9 +168,10 @@ impl Values {
     ///
     /// If they are anything but a list of at most [`VALUES_MAX`] values.
     pub fn read(bytes: &[u8]) -> Result<Values, Malformed> {
-        let mut builder = Builder::default();
-        builder.read(bytes)?;
-        Ok(builder.build())
+        let mut builder = SCRATCH.take();
+        let read = builder.read(bytes).map(|()| builder.take());
+        builder.put_back();
+        read
     }
 
     /// How many there are.
@@ -165,7 +187,7 @@ impl Values {
     /// All of them, encoded.
     pub fn bytes(&self) -> &[u8] {
         let Values { batch, from, to } = self;
-        &batch.bytes[batch.start(*from as usize)..batch.start(*to as usize)]
+        &batch.0[batch.start(*from as usize)..batch.start(*to as usize)]
     }
 
     /// The value at `index`.
@@ -176,14 +198,18 @@ impl Values {
     pub fn get(&self, index: usize) -> ValueRef<'_> {
         assert!(index < self.len(), "value {index} of {}", self.len());
         let at = self.from as usize + index;
-        decoded(&self.batch.bytes[self.batch.start(at)..self.batch.ends[at] as usize])
+        decoded(&self.batch.0[self.batch.start(at)..self.batch.end(at)])
     }
 
     /// One after the other.
     pub fn iter(
         &self,
     ) -> impl ExactSizeIterator<Item = ValueRef<'_>> + DoubleEndedIterator + Clone {
-        (0..self.len()).map(|index| self.get(index))
+        let first = self.from as usize;
+        (0..self.len()).map(move |index| {
+            let at = first + index;
+            decoded(&self.batch.0[self.batch.start(at)..self.batch.end(at)])
+        })
     }
 
     /// Those within `range`.
@@ -206,8 +232,19 @@ impl Values {
     /// How many of the first ones fit into `bytes`.
     pub fn fitting(&self, bytes: usize) -> usize {
         let Values { batch, from, to } = self;
-        let end = batch.start(*from as usize) + bytes;
-        batch.ends[*from as usize..*to as usize].partition_point(|at| *at as usize <= end)
+        let (first, end) = (*from as usize, batch.start(*from as usize) + bytes);
+        if batch.start(*to as usize) <= end {
+            return self.len();
+        }
+        let (mut fits, mut above) = (0, self.len());
+        while fits < above {
+            let middle = (fits + above) / 2;
+            match batch.end(first + middle) <= end {
+                true => fits = middle + 1,
+                false => above = middle,
+            }
+        }
+        fits
     }
 
     /// Each taken out of the batch.
@@ -216,7 +253,7 @@ impl Values {
     }
 
     fn is_same_window(&self, other: &Values) -> bool {
-        Arc::ptr_eq(&self.batch, &other.batch) && self.from == other.from && self.to == other.to
+        Arc::ptr_eq(&self.batch.0, &other.batch.0) && self.from == other.from && self.to == other.to
     }
 }
 
@@ -243,17 +280,17 @@ impl fmt::Debug for Values {
 
 impl From<ValueRef<'_>> for Values {
     fn from(value: ValueRef<'_>) -> Values {
-        let mut builder = Builder::with_capacity(1, value.encoded_bytes());
-        builder.push(value);
-        builder.build()
+        [value].into_iter().collect()
     }
 }
 
 impl<'a, T: Into<ValueRef<'a>>> FromIterator<T> for Values {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Values {
-        let mut builder = Builder::default();
+        let mut builder = SCRATCH.take();
         values.into_iter().for_each(|value| builder.push(value.into()));
-        builder.build()
+        let values = builder.take();
+        builder.put_back();
+        values
     }
 }
 
@@ -261,7 +298,7 @@ impl FromIterator<Value> for Values {
     fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Values {
         let mut builder = Builder::default();
         values.into_iter().for_each(|value| builder.push((&value).into()));
-        builder.build()
+        builder.take()
     }
 }
 
@@ -309,32 +346,36 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
-/// Puts values into one batch.
+/// How much room a thread keeps for its next list.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where a list is put together before it moves into its one allocation.
+    static SCRATCH: RefCell<Builder> = RefCell::default();
+}
+
+/// Puts values into one batch; may be used for one after the other.
 #[derive(Debug, Default)]
 pub struct Builder {
-    batch: Batch,
+    bytes: Vec<u8>,
+    /// Where each value ends.
+    ends: Vec<u32>,
 }
 
 impl Builder {
-    /// With room for so many values, and bytes of them.
-    pub fn with_capacity(values: usize, bytes: usize) -> Builder {
-        let batch = Batch { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(values) };
-        Builder { batch }
-    }
-
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.batch.ends.len()
+        self.ends.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.batch.ends.is_empty()
+        self.ends.is_empty()
     }
 
     /// How many bytes they take.
     pub fn bytes(&self) -> usize {
-        self.batch.bytes.len()
+        self.bytes.len()
     }
 
     /// One more.
@@ -343,7 +384,7 @@ impl Builder {
     ///
     /// If its line is longer than [`LINE_BYTES_MAX`].
     pub fn push(&mut self, value: ValueRef<'_>) {
-        let bytes = &mut self.batch.bytes;
+        let bytes = &mut self.bytes;
         match value {
             ValueRef::Noop => bytes.push(NOOP),
             ValueRef::Command(CommandRef { session, seq, birth, line }) => {
@@ -365,17 +406,17 @@ impl Builder {
             }
         }
         let end = u32::try_from(bytes.len()).expect("a batch is far shorter than 4 GiB");
-        self.batch.ends.push(end);
+        self.ends.push(end);
     }
 
     /// All of `values`, behind what is there.
     pub fn extend(&mut self, values: &Values) {
         let Values { batch, from, to } = values;
-        let (start, before) = (batch.start(*from as usize), self.batch.bytes.len());
-        self.batch.bytes.extend_from_slice(values.bytes());
-        u32::try_from(self.batch.bytes.len()).expect("a batch is far shorter than 4 GiB");
-        let ends = batch.ends[*from as usize..*to as usize].iter();
-        self.batch.ends.extend(ends.map(|end| (*end as usize - start + before) as u32));
+        let (start, before) = (batch.start(*from as usize), self.bytes.len());
+        self.bytes.extend_from_slice(values.bytes());
+        u32::try_from(self.bytes.len()).expect("a batch is far shorter than 4 GiB");
+        let ends = (*from as usize..*to as usize).map(|index| batch.end(index));
+        self.ends.extend(ends.map(|end| (end - start + before) as u32));
     }
 
     /// Takes bytes from elsewhere, and checks every one of them.
@@ -385,23 +426,41 @@ impl Builder {
     /// If they are anything but a list of values, or there are more than
     /// [`VALUES_MAX`] then. What was added of them has no meaning.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let before = self.batch.bytes.len();
+        let before = self.bytes.len();
         let mut at = 0;
         while at < bytes.len() {
             at += length_of(&bytes[at..])?;
-            if self.batch.ends.len() == VALUES_MAX {
+            if self.ends.len() == VALUES_MAX {
                 return Err(Malformed);
             }
-            self.batch.ends.push(u32::try_from(before + at).map_err(|_| Malformed)?);
+            self.ends.push(u32::try_from(before + at).map_err(|_| Malformed)?);
         }
-        self.batch.bytes.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Ends the list.
-    pub fn build(self) -> Values {
-        let to = self.batch.ends.len() as u32;
-        Values { batch: Arc::new(self.batch), from: 0, to }
+    /// Ends the list, and begins another one.
+    pub fn take(&mut self) -> Values {
+        let Builder { bytes, ends } = self;
+        let to = ends.len() as u32;
+        ends.iter().chain([&to]).for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+        let batch = if to == 0 { Batch::default() } else { Batch(Arc::from(bytes.as_slice())) };
+        self.clear();
+        Values { batch, from: 0, to }
+    }
+
+    /// For this thread's next list.
+    fn put_back(mut self) {
+        if self.bytes.capacity() <= SCRATCH_BYTES_MAX {
+            self.clear();
+            SCRATCH.set(self);
+        }
+    }
+
+    /// Forgets what was put in.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 }
 
@@ -471,7 +530,7 @@ mod tests {
                 let mut builder = Builder::default();
                 builder.push(ValueRef::Noop);
                 builder.extend(&slice);
-                assert_eq!(builder.build().skip(1), slice);
+                assert_eq!(builder.take().skip(1), slice);
             }
         }
         assert_ne!(values.slice(0..1), values.slice(1..2));

@@ -40,7 +40,7 @@ use super::fragment::{Fragment, Missing};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
-use crate::values::{Builder, COMMAND_BYTES};
+use crate::values::Builder;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -219,6 +219,8 @@ pub struct Opener {
     identity: Identity,
     boots: Vec<Boots>,
     counters: Arc<Counters>,
+    /// Where the commands of a datagram are put together.
+    commands: Builder,
 }
 
 impl Opener {
@@ -232,7 +234,8 @@ impl Opener {
         if let Party::Replica(id) = identity.me {
             assert!(id.index() < identity.n, "replica {id} of {}", identity.n);
         }
-        Opener { boots: vec![Boots::default(); identity.n], identity, counters }
+        let boots = vec![Boots::default(); identity.n];
+        Opener { boots, identity, counters, commands: Builder::default() }
     }
 
     /// Tests a datagram that came from the address `from`, and appends its messages
@@ -389,7 +392,7 @@ impl Opener {
     }
 
     fn decode(
-        &self,
+        &mut self,
         from: Endpoint,
         cluster: ClusterId,
         body: &[u8],
@@ -408,7 +411,7 @@ impl Opener {
                 Ok(())
             }),
             (Party::Replica(_), Endpoint::Client(from)) => {
-                let requests = requests(body, unknown, || {
+                let requests = requests(body, unknown, &mut self.commands, || {
                     into.push(Incoming::Client { from, message: ClientMessage::Hello });
                 })?;
                 if let Some(request) = requests {
@@ -467,9 +470,14 @@ struct RequestRef<'a> {
 
 /// What clients share a datagram for: all its requests as one. `hello` is called for
 /// everything else.
-fn requests(body: &[u8], unknown: bool, mut hello: impl FnMut()) -> Result<Option<Request>, Event> {
-    let (commands, mut latest) = (body.len() / COMMAND_BYTES, Slot::ZERO);
-    let mut commands = Builder::with_capacity(commands, body.len());
+fn requests(
+    body: &[u8],
+    unknown: bool,
+    commands: &mut Builder,
+    mut hello: impl FnMut(),
+) -> Result<Option<Request>, Event> {
+    commands.clear();
+    let mut latest = Slot::ZERO;
     each(body, |message| {
         match message {
             ClientMessageRef::Hello => hello(),
@@ -484,7 +492,7 @@ fn requests(body: &[u8], unknown: bool, mut hello: impl FnMut()) -> Result<Optio
     if commands.is_empty() {
         return Ok(None);
     }
-    let request = Request { commands: commands.build(), after: latest };
+    let request = Request { commands: commands.take(), after: latest };
     if request.is_well_formed() { Ok(Some(request)) } else { Err(Event::DropBody) }
 }
 
@@ -517,6 +525,7 @@ mod tests {
     use crate::message::{Request, ToAcceptor, ToReplica};
     use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
     use crate::types::{LINE_BYTES_MAX, Value};
+    use crate::values::COMMAND_BYTES;
     use serde::Serialize;
     use std::net::{Ipv4Addr, SocketAddr};
 

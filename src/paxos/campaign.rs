@@ -223,7 +223,7 @@ impl Campaign {
                 values.extend(&run.values);
             }
         }
-        Some(Mandate { first, values: values.build() })
+        Some(Mandate { first, values: values.take() })
     }
 
     /// What an acceptor holds counts unless another holds something at a higher ballot.

@@ -17,7 +17,7 @@ use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, SlotRange, ToAcceptor};
 use crate::table::Table;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
-use crate::values::{Builder, COMMAND_BYTES, CommandRef, ValueRef, Values};
+use crate::values::{Builder, CommandRef, ValueRef, Values};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -111,6 +111,8 @@ pub struct Reign {
     queue: VecDeque<(Address, Request)>,
     queue_commands: usize,
     queue_bytes: usize,
+    /// Where runs are put together.
+    builder: Builder,
     sessions: Table<Session, Known>,
     /// From sending a proposal to knowing that it is applied.
     trip: RoundTrip,
@@ -140,6 +142,7 @@ impl Reign {
             queue: VecDeque::new(),
             queue_commands: 0,
             queue_bytes: 0,
+            builder: Builder::default(),
             sessions: Table::default(),
             trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
             resend_at: now.plus_us(RESEND_US),
@@ -377,9 +380,7 @@ impl Reign {
     /// Makes one run of what is queued, as far as the window goes.
     fn propose_queued(&mut self, now: Time) {
         let room = self.window();
-        let values = self.queue_commands.min(room);
-        let bytes = self.queue_bytes + self.queue_commands * COMMAND_BYTES;
-        let mut run = Builder::with_capacity(values, bytes.min(IN_FLIGHT_BYTES_MAX));
+        let mut run = std::mem::take(&mut self.builder);
         let mut origins: VecDeque<Origin> = VecDeque::new();
         while run.len() < room
             && self.proposal_bytes + run.bytes() < IN_FLIGHT_BYTES_MAX
@@ -405,7 +406,9 @@ impl Reign {
                 self.queue.push_front((origin, rest));
             }
         }
-        self.propose(run.build(), origins, now);
+        let values = run.take();
+        self.builder = run;
+        self.propose(values, origins, now);
     }
 
     /// Sends again what has waited too long.

@@ -355,7 +355,7 @@ impl<D: Disk> DecidedLog<D> {
             }
             before = entry.after;
         }
-        Ok(values.build())
+        Ok(values.take())
     }
 
     fn apply(&mut self, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
