@@ -139,6 +139,12 @@ pub trait Role {
     /// A burst of inputs has been handled: what was gathered goes out as one.
     fn flush(&mut self, now: Time, out: &mut Outbox<Self::Record>);
 
+    /// Whether somebody waits for what it does: otherwise its thread lets others of the
+    /// host go first.
+    fn is_urgent(&self) -> bool {
+        true
+    }
+
     /// When it next wants [`Role::handle_timeout`].
     fn deadline(&self) -> Option<Time>;
 
@@ -257,12 +263,28 @@ impl<R> Outbox<R> {
     /// What the storage says. Nothing may leave then, and the caller must end the
     /// process: a failed sync is never retried and believed.
     pub fn commit(&mut self, storage: &mut impl Storage<R>) -> io::Result<Vec<Envelope>> {
+        let mut envelopes = Vec::new();
+        self.commit_into(storage, &mut envelopes)?;
+        Ok(envelopes)
+    }
+
+    /// The same, with a list to put the envelopes into; what was in it is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbox::commit`].
+    pub fn commit_into(
+        &mut self,
+        storage: &mut impl Storage<R>,
+        envelopes: &mut Vec<Envelope>,
+    ) -> io::Result<()> {
+        envelopes.clear();
         if !self.records.is_empty() {
             storage.append(&mut self.records)?;
             assert!(self.records.is_empty(), "storage takes all records or fails");
             storage.sync()?;
         }
-        let mut envelopes = std::mem::take(&mut self.envelopes);
+        std::mem::swap(&mut self.envelopes, envelopes);
         for wanted in self.pages.drain(..) {
             let mut first = wanted.first;
             let mut room = ANSWER_BYTES_MAX;
@@ -278,7 +300,7 @@ impl<R> Outbox<R> {
                 first = next;
             }
         }
-        Ok(envelopes)
+        Ok(())
     }
 }
 

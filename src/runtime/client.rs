@@ -101,7 +101,7 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
     };
     let ran = thread.run(
         |envelopes| {
-            let calls = envelopes.into_iter().map(|envelope| match envelope {
+            let calls = envelopes.drain(..).map(|envelope| match envelope {
                 Envelope::Call { to, message } => Outgoing::Call { to, message },
                 other => unreachable!("a client only calls: {other:?}"),
             });

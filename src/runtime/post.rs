@@ -155,39 +155,65 @@ const CRASH_SENDS_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct Post {
     /// Which replica this is.
-    pub me: ReplicaId,
+    me: ReplicaId,
     /// To the roles of this replica.
-    pub router: Router,
+    router: Router,
     /// To the network.
-    pub outlet: Outlet,
+    outlet: Outlet,
     /// Fault injection, for the proposer's thread: the process dies once so many
     /// bursts with accepts have left, and before anyone can learn from it what became
     /// of them.
-    pub crash_after_accepts: Option<u32>,
+    crash_after_accepts: Option<u32>,
+    /// What a turn sends to others, together.
+    outgoing: Vec<Outgoing>,
 }
 
 impl Post {
+    /// For one role of replica `me`; `crash_after_accepts` is fault injection, see
+    /// [`Post`].
+    pub fn new(
+        me: ReplicaId,
+        router: Router,
+        outlet: Outlet,
+        crash_after_accepts: Option<u32>,
+    ) -> Post {
+        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new() }
+    }
+
     /// Sends everything on its way; gives back the membership when warm-up is over.
-    pub fn dispatch(&mut self, envelopes: Vec<Envelope>) -> Option<Membership> {
-        let mut outgoing = Vec::new();
+    ///
+    /// The roles of this process come first: to hand over costs little, while a
+    /// datagram may wake its receiver on this core, and this thread goes on only after
+    /// it.
+    pub fn dispatch(&mut self, envelopes: &mut Vec<Envelope>) -> Option<Membership> {
         let mut started = None;
-        for envelope in envelopes {
-            match envelope {
-                Envelope::Peer { to, message } if to == self.me => self.router.message(to, message),
-                Envelope::Peer { to, message } => outgoing.push(Outgoing::Peer { to, message }),
-                Envelope::Answer { to, answer } => outgoing.push(Outgoing::Answer { to, answer }),
-                Envelope::Call { to, message } => outgoing.push(Outgoing::Call { to, message }),
-                Envelope::Notice(Notice::Start(membership)) => started = Some(membership),
-                Envelope::Notice(notice) => self.router.notice(notice),
-            }
+        for envelope in envelopes.drain(..) {
+            let outgoing = match envelope {
+                Envelope::Peer { to, message } if to == self.me => {
+                    self.router.message(to, message);
+                    continue;
+                }
+                Envelope::Notice(Notice::Start(membership)) => {
+                    started = Some(membership);
+                    continue;
+                }
+                Envelope::Notice(notice) => {
+                    self.router.notice(notice);
+                    continue;
+                }
+                Envelope::Peer { to, message } => Outgoing::Peer { to, message },
+                Envelope::Answer { to, answer } => Outgoing::Answer { to, answer },
+                Envelope::Call { to, message } => Outgoing::Call { to, message },
+            };
+            self.outgoing.push(outgoing);
         }
-        self.crash_if_planned(&outgoing);
-        self.outlet.send(outgoing);
+        self.crash_if_planned();
         self.router.flush();
+        self.outlet.send(self.outgoing.drain(..));
         started
     }
 
-    fn crash_if_planned(&mut self, outgoing: &[Outgoing]) {
+    fn crash_if_planned(&mut self) {
         let is_accept = |outgoing: &Outgoing| {
             matches!(
                 outgoing,
@@ -195,7 +221,7 @@ impl Post {
             )
         };
         let Some(accepts) = &mut self.crash_after_accepts else { return };
-        if !outgoing.iter().any(is_accept) {
+        if !self.outgoing.iter().any(is_accept) {
             return;
         }
         if *accepts > 1 {
@@ -204,7 +230,8 @@ impl Post {
         }
         self.outlet.mute_others();
         let mut sends = 0;
-        while self.outlet.send(outgoing.iter().cloned()).to_replicas == 0 && sends < CRASH_SENDS_MAX
+        while self.outlet.send(self.outgoing.iter().cloned()).to_replicas == 0
+            && sends < CRASH_SENDS_MAX
         {
             sends += 1;
         }

@@ -98,12 +98,12 @@ struct Running {
 
 impl Shared<'_> {
     fn post(&self, name: &str) -> Post {
-        Post {
-            me: self.settings.id,
-            router: Router::new(self.links.clone(), self.network.counters()),
-            outlet: self.network.outlet(derive_seed(self.seed, name)),
-            crash_after_accepts: self.crash_after_accepts.filter(|_| name == "proposer"),
-        }
+        Post::new(
+            self.settings.id,
+            Router::new(self.links.clone(), self.network.counters()),
+            self.network.outlet(derive_seed(self.seed, name)),
+            self.crash_after_accepts.filter(|_| name == "proposer"),
+        )
     }
 
     fn rng(&self, name: &str) -> fastrand::Rng {

@@ -3,9 +3,8 @@
 //! Wait for input or the role's deadline; drain what is there, up to a bound; let
 //! the role flush; commit (records first, one sync for the whole burst); hand the
 //! envelopes over. Handling many inputs before one commit is group commit, without
-//! any timer to make a batch; only where input came while the last burst was handled, its
-//! senders get one turn before the next. A wait is spent looking or asleep, as [`crate::wait`]
-//! says.
+//! any timer to make a batch. A role for which nobody waits lets others go first. A wait is
+//! spent looking or asleep, as [`crate::wait`] says.
 //!
 //! Input comes before timers: a process that was stopped for a while reads what
 //! came meanwhile before it suspects anyone. Under a flood, timers are put off for
@@ -61,22 +60,19 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
     /// What the storage said. The process must end then.
     pub fn run(
         &mut self,
-        mut dispatch: impl FnMut(Vec<Envelope>),
+        mut dispatch: impl FnMut(&mut Vec<Envelope>),
         mut check: impl FnMut(&R) -> Flow,
     ) -> io::Result<()> {
-        let mut out = Outbox::new();
+        let (mut out, mut envelopes) = (Outbox::new(), Vec::new());
         let mut patience = Patience::new(LOOK_US);
         let mut delayed = 0;
-        let mut pressed = false;
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
             let mut next = match self.wait(&mut patience)? {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            if pressed {
-                // Who sends it has more to send: after one turn of theirs, this burst is
-                // larger, and what is done once a burst is done for more.
+            if !self.role.is_urgent() {
                 thread::yield_now();
             }
             let mut taken = 0;
@@ -98,11 +94,10 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
                 }
             }
             self.role.flush(now, &mut out);
-            let envelopes = out.commit(&mut self.storage)?;
+            out.commit_into(&mut self.storage, &mut envelopes)?;
             if !envelopes.is_empty() {
-                dispatch(envelopes);
+                dispatch(&mut envelopes);
             }
-            pressed = !self.inbox.is_empty();
         }
         Ok(())
     }
