@@ -224,7 +224,12 @@ pub struct Learner {
     /// How many bytes of values were applied since the newest checkpoint.
     unsaved_bytes: usize,
     next_tick: Time,
+    /// Something has changed; a reminder of everything is due.
     announce: bool,
+    remind: bool,
+    /// What the other roles were told last.
+    told_pending: bool,
+    told_durable: Slot,
     /// Whom to answer wrongly (for a planted bug).
     someone: Option<Address>,
 }
@@ -259,6 +264,9 @@ impl Learner {
             unsaved_bytes: 0,
             next_tick: Time(0),
             announce: true,
+            remind: true,
+            told_pending: false,
+            told_durable: applied,
             someone: None,
         }
     }
@@ -541,7 +549,7 @@ impl Role for Learner {
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
         if now >= self.next_tick {
             self.next_tick = now.plus_us(self.settings.heartbeat_us);
-            self.announce = true;
+            (self.announce, self.remind) = (true, true);
             self.retry_waiting(now, out);
         }
     }
@@ -556,11 +564,25 @@ impl Role for Learner {
             };
             let pending = self.is_pending();
             let applied = self.applied;
-            let lost = self.tally.lost(self.settings.id);
-            let progress = proposer::Input::Progress { applied, decided, pending, lost };
-            out.tell(Notice::Proposer(progress));
-            out.tell(Notice::Acceptor(super::acceptor::Input::Applied(self.durable)));
+            // Who does not lead need not know at once how far it has come, nor an acceptor
+            // what it may not forget yet: it costs them a burst.
+            let tick = std::mem::take(&mut self.remind);
+            if tick || self.is_leader() || pending != self.told_pending {
+                self.told_pending = pending;
+                let lost = self.tally.lost(self.settings.id);
+                let progress = proposer::Input::Progress { applied, decided, pending, lost };
+                out.tell(Notice::Proposer(progress));
+            }
+            if tick || self.durable != self.told_durable {
+                self.told_durable = self.durable;
+                out.tell(Notice::Acceptor(super::acceptor::Input::Applied(self.durable)));
+            }
         }
+    }
+
+    /// Who does not lead, and holds no request, applies what others have long been told of.
+    fn is_urgent(&self) -> bool {
+        self.is_leader() || !self.waiting.is_empty() || self.fetching.is_some()
     }
 
     fn deadline(&self) -> Option<Time> {
