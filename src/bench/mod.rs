@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cluster   replica processes, their folder, what they use ([usage])
-//! load      sessions over sockets: the client role, many times  ([histogram])
+//! load      sessions over sockets, and the threads that drive them  ([histogram])
+//! sessions  the client role, many times
 //! lines     what is written, and the judgement of the logs
 //! steady    one measurement under steady load
 //! absence   a replica is away for many lines, and comes back; restarts
@@ -17,6 +18,7 @@ mod cluster;
 mod histogram;
 mod lines;
 mod load;
+mod sessions;
 mod steady;
 mod usage;
 
