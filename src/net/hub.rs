@@ -3,9 +3,9 @@
 //! A [`super::udp::Network`] gives a socket a thread of its own, and takes in and sends
 //! out much at a time. Many clients with a line each have nothing to gain from that: a
 //! datagram comes, one goes, and waking a thread in between costs more than both. So
-//! here one thread waits for all sockets in one epoll, takes what has come to each
-//! until it is empty, and sends from the same turn, with nothing but the system call.
-//! How it waits is said in [`crate::wait`].
+//! here one thread waits for all sockets in one epoll, takes a datagram from each that
+//! has some, and sends from the same turn, with nothing but the system call. How it
+//! waits is said in [`crate::wait`].
 //!
 //! It is one process to the replicas, with many addresses: one boot id, one cluster,
 //! one gate for all that leaves. Long messages are split and resent as everywhere.
@@ -24,10 +24,13 @@ use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, Outgoing};
 use crate::message::Party;
 use crate::types::{Address, ClusterId, Time};
 use crate::wait::{LOOK_US, Patience};
-use mio::net::UdpSocket;
-use mio::{Events, Interest, Poll, Token};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use std::io;
-use std::net::SocketAddr;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,8 +41,7 @@ const READY_MAX: usize = 1_024;
 /// Sockets, by number from 0, and what they have in common.
 #[derive(Debug)]
 pub struct Hub {
-    poll: Poll,
-    events: Events,
+    epoll: OwnedFd,
     patience: Patience,
     began: Instant,
     sockets: Vec<UdpSocket>,
@@ -65,17 +67,16 @@ impl Hub {
         assert_eq!(peers.len(), identity.n, "one address a replica");
         assert_eq!(identity.me, Party::Client, "a replica has one address");
         let counters = Arc::new(Counters::new());
-        let poll = Poll::new()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let address = client_address(&peers);
         let open = |number| {
-            let mut socket = UdpSocket::from_std(open_socket(address)?);
-            poll.registry().register(&mut socket, Token(number), Interest::READABLE)?;
+            let socket = open_socket(address)?;
+            epoll::add(&epoll, &socket, EventData::new_u64(number), EventFlags::IN)?;
             Ok(socket)
         };
         Ok(Hub {
-            sockets: (0..sockets).map(open).collect::<io::Result<_>>()?,
-            poll,
-            events: Events::with_capacity(READY_MAX),
+            sockets: (0..sockets as u64).map(open).collect::<io::Result<_>>()?,
+            epoll,
             patience: Patience::new(LOOK_US),
             began: Instant::now(),
             opener: Opener::new(identity.clone(), counters.clone()),
@@ -97,7 +98,7 @@ impl Hub {
         self.exit.counters.clone()
     }
 
-    /// Names the sockets that something has come to: each must be received from. If
+    /// Names the sockets that something has come to, up to a bound at a time. If
     /// there are none, yields its core once, or sleeps until there are some or `most`
     /// has passed.
     ///
@@ -105,28 +106,41 @@ impl Hub {
     ///
     /// If epoll fails.
     pub fn wait(&mut self, most: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
-        self.look(Duration::ZERO)?;
-        if self.events.is_empty() && !most.is_zero() {
+        ready.clear();
+        self.look(ready)?;
+        if ready.is_empty() && !most.is_zero() {
             if self.patience.looks_again(self.now()) {
                 thread::yield_now();
                 return Ok(());
             }
-            self.look(most)?;
-            if self.events.is_empty() {
+            self.sleep(most)?;
+            self.look(ready)?;
+            if ready.is_empty() {
                 self.patience.ended();
             }
         }
-        if !self.events.is_empty() {
+        if !ready.is_empty() {
             self.patience.found(self.now());
-            ready.extend(self.events.iter().map(|event| event.token().0));
         }
         Ok(())
     }
 
-    fn look(&mut self, most: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(most)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-            _ => Ok(()),
+    fn look(&self, ready: &mut Vec<usize>) -> io::Result<()> {
+        let mut events = [const { MaybeUninit::uninit() }; READY_MAX];
+        match epoll::wait(&self.epoll, &mut events, Some(&Timespec::default())) {
+            Ok((found, _)) => ready.extend(found.iter().map(|event| event.data.u64() as usize)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Not with epoll itself, which counts time in milliseconds.
+    fn sleep(&self, most: Duration) -> io::Result<()> {
+        let most = Timespec::try_from(most).ok();
+        match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], most.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -134,39 +148,32 @@ impl Hub {
         Time(self.began.elapsed().as_micros() as u64)
     }
 
-    /// Takes all that has come to a socket: what it says is appended to `into`.
+    /// Takes one datagram from a socket, if there is one: what it says is appended to
+    /// `into`. Where there are more, the next [`Hub::wait`] names the socket again; to
+    /// find out would cost another call here.
     ///
     /// # Errors
     ///
     /// If the socket fails in a way that will not pass.
     pub fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
-        let (before, mut taken) = (into.len(), 0);
-        loop {
-            match self.sockets[socket].recv_from(&mut self.buffer) {
-                Ok((bytes, from)) => {
-                    taken += 1;
-                    let opened = self.opener.open(Address(from), &self.buffer[..bytes], into);
-                    match opened {
-                        Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
-                        Ok(Opened::Messages) => {}
-                        Ok(Opened::Missing { from, missing }) => {
-                            let (exit, socket) = (&mut self.exit, &self.sockets[socket]);
-                            self.fragmenter.resend(&missing, |cluster, fragment| {
-                                exit.fragment(socket, Endpoint::Replica(from), cluster, fragment);
-                            });
-                        }
-                        Ok(Opened::Fragment { .. }) => unreachable!("a client takes none"),
-                    }
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => break,
-                    io::ErrorKind::Interrupted => {}
-                    _ => pass_over(error, &self.exit.counters)?,
-                },
+        let (exit, socket) = (&mut self.exit, &self.sockets[socket]);
+        let (bytes, from) = match socket.recv_from(&mut self.buffer) {
+            Ok(received) => received,
+            Err(error) => return pass_over(error, &exit.counters),
+        };
+        let before = into.len();
+        match self.opener.open(Address(from), &self.buffer[..bytes], into) {
+            Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
+            Ok(Opened::Messages) => {}
+            Ok(Opened::Missing { from, missing }) => {
+                self.fragmenter.resend(&missing, |cluster, fragment| {
+                    exit.fragment(socket, Endpoint::Replica(from), cluster, fragment);
+                });
             }
+            Ok(Opened::Fragment { .. }) => unreachable!("a client takes none"),
         }
-        self.exit.counters.add(Event::Received, taken);
-        self.exit.counters.add(Event::Delivered, (into.len() - before) as u64);
+        exit.counters.count(Event::Received);
+        exit.counters.add(Event::Delivered, (into.len() - before) as u64);
         Ok(())
     }
 

@@ -317,7 +317,6 @@ impl Network {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => burst.drained = true,
-                    io::ErrorKind::Interrupted => {}
                     _ => pass_over(error, &self.shared.counters)?,
                 },
             }
@@ -431,6 +430,7 @@ impl Network {
 /// Counts an error of receiving that passes; any other is the caller's end.
 pub(super) fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()> {
     match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
         // ICMP's word on a datagram that was sent earlier, or a moment of no memory:
         // neither says anything about this socket.
         io::ErrorKind::ConnectionRefused
