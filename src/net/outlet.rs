@@ -163,7 +163,12 @@ pub(super) fn attempt<T>(
                 counters.count(Event::Refused);
                 refused = true;
             }
-            said => return said,
+            said => {
+                if said.is_ok() {
+                    counters.count(Event::SendCalls);
+                }
+                return said;
+            }
         }
     }
 }

@@ -786,6 +786,18 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_takes_one_system_call_a_batch() {
+        let [zero, _one] = pair(|_| {});
+        let mut outlet = zero.outlet(1);
+        let counters = zero.counters();
+        let ballots = 100_000..105_000;
+        let sent = outlet.send(ballots.flat_map(|ballot| [prepare(1, ballot), prepare(2, ballot)]));
+        assert_eq!((sent.to_replicas, counters.of(Event::Sent)), (44, 44));
+        let calls = if zero.shared.offload.batches() { 2 } else { 44 };
+        assert_eq!(counters.of(Event::SendCalls), calls);
+    }
+
+    #[test]
     fn each_datagram_of_a_batch_meets_a_draw_of_its_own() {
         for seed in 0..10 {
             let [zero, mut one] = pair(|settings| settings.loss = 0.3);
