@@ -14,6 +14,7 @@ NS           ?= 1 16 64 256
 DURABILITIES ?= none sync
 ABSENT       ?= 1000000
 LINES        ?= 1000000
+PLOT         ?= docs/bench.svg
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
@@ -24,7 +25,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted bench bench-absence bench-restart clean \
+        search-planted bench bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -74,6 +75,9 @@ bench-absence: build ## a replica is away for ABSENT=1000000 lines: memory, disk
 
 bench-restart: build ## time from kill -9 of all to the first line, after 1 % and all of LINES=1000000
 	$(BIN)/bench --restart --lines $(LINES) $(ARGS)
+
+bench-plot: build ## draw latency against throughput into PLOT=docs/bench.svg (two minutes)
+	$(BIN)/bench --plot '$(PLOT)' $(ARGS)
 
 compare: build ## compare the chat logs in LOG_DIR (default logs/run)
 	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)

@@ -60,10 +60,21 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (&["--connections", "9", "--outstanding", "8"][..], "--connections 9: more than"),
         (&["--restart", "--durability", "none"], "--restart: needs replicas that come back"),
         (&["--secs", "x"], "--secs x: not a number of seconds"),
+        (&["--plot", "x.svg", "--outstanding", "1"], "--plot: measures every --outstanding"),
+        (&["--plot", "x.svg", "--restart"], "--plot: not with --absent or --restart"),
     ] {
         let out = bench(dir.path(), args);
         let stderr = String::from_utf8_lossy(&out.stderr);
         assert_eq!(out.status.code(), Some(64), "{stderr}");
         assert!(stderr.starts_with(line) && stderr.lines().count() == 1, "{stderr}");
     }
+}
+
+#[test]
+fn a_plot_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = bench(dir.path(), &["--plot", "nowhere/bench.svg"]);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr, "bench: cannot write nowhere/bench.svg: not a file in a folder\n");
 }

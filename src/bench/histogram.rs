@@ -30,14 +30,6 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    pub(super) fn add(&mut self, other: &Histogram) {
-        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count += more;
-        }
-        self.total += other.total;
-        self.max = self.max.max(other.max);
-    }
-
     /// The smallest value that is not below `share` of all; 0 if there are none.
     pub(super) fn quantile(&self, share: f64) -> u64 {
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);

@@ -1,32 +1,23 @@
-//! The load: many sessions, one line in flight each, over few sockets.
+//! The load: sessions over sockets, and the threads that drive them.
 //!
-//! A [`Connection`] is one socket and the sessions that share it. The sessions are the
-//! client role itself, one each, retries and all. The network thread of the socket
-//! drives them: a burst of answers is handled as one, and what it completes submits
-//! its next lines in the same datagrams. One more thread ([`Load::tick`]) looks after
-//! timers, two thousand times a second, and submits lines whose time has come when the
-//! load is *open*: lines are then due at fixed times, whether or not a session is
-//! free, and latency counts from there, so that a stall is not hidden.
-//!
-//! What costs something a line is kept out: an answer finds its session by its client
-//! id, and news of a leader reach all sessions once a burst.
-//!
-//! Checked here, as lines complete: that each stands above every line that was
-//! complete before it was sent, and is its client's next. What the logs must hold is
-//! left behind in [`Told`].
+//! *One socket* ([`Alone`]): its network thread drives the sessions, since all answers come
+//! through it, many in one system call; one more thread looks after timers, two thousand
+//! times a second, and submits lines whose time has come when they are due at fixed
+//! times. *Many sockets* ([`Many`]): one thread does all of it, for all of them. What is
+//! in flight costs two system calls a line then, and hardly anything else.
 
 use super::histogram::Histogram;
-use super::lines::{Text, Told};
-use crate::message::{Answer, Party};
+use super::lines::Told;
+use super::sessions::Sessions;
+use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
+use crate::net::hub::Hub;
+use crate::net::outlet::Outlet;
 use crate::net::udp::{BoundSocket, Deliver, Network, Settings, StopHandle};
-use crate::net::{DATAGRAM_BYTES_DEFAULT, Incoming, Outgoing};
-use crate::paxos::client::{Client, Input, Outcome};
-use crate::paxos::{Envelope, Outbox, Role, Storage};
+use crate::net::{DATAGRAM_BYTES_DEFAULT, Incoming};
 use crate::runtime::process::entropy;
 use crate::seed::derive_seed;
-use crate::types::{Ballot, BootId, ClientId, ReplicaId, Time};
-use std::collections::VecDeque;
+use crate::types::BootId;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,14 +25,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the sessions' timers.
+/// Between two looks at the sessions' timers, and the longest sleep: a thread is asked to
+/// stop now and then.
 const TIMERS: Duration = Duration::from_micros(500);
 
-/// The longest sleep of the pacing thread when lines are due at fixed times, and of
-/// all its loops: it is asked to stop now and then.
-const PACE: Duration = Duration::from_micros(500);
-
-/// The shortest.
+/// The shortest sleep of the thread that looks after the timers of one socket.
 const PAUSE: Duration = Duration::from_micros(20);
 
 /// What a load is made of.
@@ -71,9 +59,9 @@ pub(super) struct Tally {
     pub(super) retried: u64,
 }
 
-/// What all connections have in common.
+/// What all threads of a load have in common.
 #[derive(Debug)]
-struct Common {
+pub(super) struct Common {
     began: Instant,
     /// One above the highest slot of a line that is complete.
     complete_upto: AtomicU64,
@@ -81,100 +69,99 @@ struct Common {
     stopping: AtomicBool,
     ended: AtomicBool,
     fault: Mutex<Option<String>>,
+    /// Apart from the sessions, which a busy thread hardly ever lets go.
+    pub(super) tally: Mutex<Tally>,
 }
 
 impl Common {
-    fn fail(&self, what: String) {
-        locked(&self.fault).get_or_insert(what);
-    }
-}
-
-/// A panic elsewhere has been reported; what it left is good enough to end with.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A load that runs until it is stopped.
-pub(super) struct Load {
-    common: Arc<Common>,
-    connections: Vec<Arc<Mutex<Connection>>>,
-    stops: Vec<StopHandle>,
-}
-
-impl Load {
-    /// Starts it against these replicas.
-    pub(super) fn start(shape: &Shape, replicas: &[SocketAddr]) -> io::Result<Load> {
-        let common = Arc::new(Common {
+    fn new() -> Common {
+        Common {
             began: Instant::now(),
             complete_upto: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             fault: Mutex::new(None),
-        });
-        let (mut connections, mut stops) = (Vec::new(), Vec::new());
-        let count = shape.connections.clamp(1, shape.sessions);
-        let share = |all: u64, at: usize| {
-            let (at, count) = (at as u64, count as u64);
-            all / count + u64::from(at < all % count)
+            tally: Mutex::new(Tally::default()),
+        }
+    }
+
+    /// Nanoseconds since the beginning.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn fail(&self, what: String) {
+        locked(&self.fault).get_or_insert(what);
+    }
+
+    /// So many lines more are complete, all of them below `upto`.
+    pub(super) fn complete(&self, lines: u64, upto: u64) {
+        self.completed.fetch_add(lines, Ordering::Relaxed);
+        self.complete_upto.fetch_max(upto, Ordering::SeqCst);
+    }
+
+    pub(super) fn complete_upto(&self) -> u64 {
+        self.complete_upto.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+}
+
+/// A panic elsewhere has been reported; what it left is good enough to end with.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A load that runs until it is stopped.
+pub(super) struct Load {
+    common: Arc<Common>,
+    sessions: Arc<Mutex<Sessions>>,
+    stop: Option<StopHandle>,
+}
+
+impl Load {
+    /// Starts it against these replicas.
+    pub(super) fn start(shape: &Shape, replicas: &[SocketAddr]) -> io::Result<Load> {
+        let common = Arc::new(Common::new());
+        let sessions = Sessions::new(shape, replicas.len(), common.clone(), entropy()?);
+        let connections = sessions.groups();
+        let sessions = Arc::new(Mutex::new(sessions));
+        let boot = BootId(entropy()?);
+        let cluster = ClusterCell::new();
+        let settings = Settings {
+            identity: Identity { n: replicas.len(), me: Party::Client, boot, cluster },
+            peers: replicas.to_vec(),
+            datagram_max: DATAGRAM_BYTES_DEFAULT,
+            loss: shape.loss,
+            seed: derive_seed(shape.seed, "network"),
         };
-        let mut first = shape.first_client;
-        for at in 0..count {
-            let cluster = ClusterCell::new();
-            let (n, boot) = (replicas.len(), BootId(entropy()?));
-            let identity = Identity { n, me: Party::Client, boot, cluster };
-            let seed = derive_seed(shape.seed, &format!("connection {at}"));
-            let network = Network::new(
-                BoundSocket::for_client(replicas)?,
-                Settings {
-                    identity,
-                    peers: replicas.to_vec(),
-                    datagram_max: DATAGRAM_BYTES_DEFAULT,
-                    loss: shape.loss,
-                    seed: derive_seed(seed, "network"),
-                },
-            )?;
-            let sessions = share(shape.sessions as u64, at);
-            let connection = Connection {
-                common: common.clone(),
-                outlet: network.outlet(derive_seed(seed, "client")),
-                out: Outbox::new(),
-                shown: Shown::default(),
-                first_client: first,
-                n,
-                sessions: (first..first + sessions)
-                    .map(|id| LoadSession::new(Client::new(ClientId(id), n, None)))
-                    .collect(),
-                opening: Vec::new(),
-                idle: (0..sessions as usize).collect(),
-                leader: Ballot::ZERO,
-                text: Text::new(shape.size),
-                session_lines: shape.session_lines,
-                left: shape.lines.map_or(u64::MAX, |lines| share(lines, at)),
-                pace: shape.rate.map(|rate| Pace {
-                    // All connections together keep the rate, evenly spread.
-                    step_ns: 1e9 * count as f64 / rate as f64,
-                    first_ns: 1e9 * at as f64 / rate as f64,
-                    next: 0,
-                }),
-                tally: Tally::default(),
-                rng: fastrand::Rng::with_seed(entropy()?),
+        let mut load = Load { common: common.clone(), sessions: sessions.clone(), stop: None };
+        if connections > 1 {
+            let many = Many { hub: Hub::new(connections, settings)?, common, sessions };
+            thread::Builder::new().name("connections".into()).spawn(move || many.run())?;
+        } else {
+            let network = Network::new(BoundSocket::for_client(replicas)?, settings)?;
+            load.stop = Some(network.stop_handle());
+            let alone = |name: &str| {
+                let outlet = network.outlet(derive_seed(shape.seed, name));
+                Alone { common: common.clone(), sessions: sessions.clone(), outlet }
             };
-            first += sessions;
-            let connection = Arc::new(Mutex::new(connection));
-            stops.push(network.stop_handle());
-            let answers = Answers { to: connection.clone(), batch: Vec::new() };
-            let faults = common.clone();
+            let answers = Answers { alone: alone("answers"), batch: Vec::new() };
+            let timers = alone("timers");
+            thread::Builder::new().name("timers".into()).spawn(move || timers.tick())?;
             thread::Builder::new().name("connection".into()).spawn(move || {
                 if let Err(error) = network.run(answers) {
-                    faults.fail(format!("network: {error}"));
+                    common.fail(format!("network: {error}"));
                 }
             })?;
-            connections.push(connection);
         }
-        let load = Load { common: common.clone(), connections, stops };
-        let ticked = load.connections.clone();
-        thread::Builder::new().name("timers".into()).spawn(move || tick(&common, &ticked))?;
         Ok(load)
     }
 
@@ -185,13 +172,7 @@ impl Load {
 
     /// What happened since the last call.
     pub(super) fn take(&self) -> Tally {
-        let mut all = Tally::default();
-        for connection in &self.connections {
-            let tally = std::mem::take(&mut locked(connection).tally);
-            all.latency.add(&tally.latency);
-            all.retried += tally.retried;
-        }
-        all
+        std::mem::take(&mut locked(&self.common.tally))
     }
 
     /// What went wrong, if anything did.
@@ -206,278 +187,110 @@ impl Load {
 
     /// Lines in flight. With a number of lines given, 0 means that all are complete.
     pub(super) fn in_flight(&self) -> usize {
-        let busy = |connection: &Arc<Mutex<Connection>>| {
-            let connection = locked(connection);
-            connection.sessions.len() - connection.idle.len()
-        };
-        self.connections.iter().map(busy).sum()
+        locked(&self.sessions).in_flight()
     }
 
     /// What the sessions were told, in the order of their client ids.
     pub(super) fn told(&self) -> Vec<Told> {
-        let mut told = Vec::new();
-        for connection in &self.connections {
-            told.extend(locked(connection).sessions.iter().map(|session| session.told));
-        }
-        told
+        locked(&self.sessions).told().collect()
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
         self.common.ended.store(true, Ordering::SeqCst);
-        self.stops.iter().for_each(StopHandle::stop);
+        self.stop.iter().for_each(StopHandle::stop);
     }
 }
 
-/// Timers of all connections, and lines that are due at fixed times.
-fn tick(common: &Common, connections: &[Arc<Mutex<Connection>>]) {
-    let mut timers_at = Instant::now();
-    while !common.ended.load(Ordering::SeqCst) {
-        let now = Instant::now();
-        let timers = now >= timers_at;
-        if timers {
-            timers_at = now + TIMERS;
-        }
-        let mut sleep = PACE;
-        for connection in connections {
-            let mut connection = locked(connection);
-            if let Some(due) = connection.turn(timers) {
-                sleep = sleep.min(due);
+/// The sessions of one socket, for one of their two threads.
+struct Alone {
+    common: Arc<Common>,
+    sessions: Arc<Mutex<Sessions>>,
+    outlet: Outlet,
+}
+
+impl Alone {
+    /// Timers, and lines that are due at fixed times.
+    fn tick(mut self) {
+        let mut timers_at = Instant::now();
+        while !self.common.has_ended() {
+            let now = Instant::now();
+            let timers = now >= timers_at;
+            if timers {
+                timers_at = now + TIMERS;
             }
+            let now_ns = self.common.now_ns();
+            let mut sessions = locked(&self.sessions);
+            self.outlet.send(sessions.turn(0, now_ns, timers));
+            let due =
+                sessions.due_ns(0).map(|due| Duration::from_nanos(due.saturating_sub(now_ns)));
+            drop(sessions);
+            // Never without a pause: the network thread wants the same lock.
+            thread::sleep(due.map_or(TIMERS, |due| due.clamp(PAUSE, TIMERS)));
         }
-        // Never without a pause: the network threads want the same locks.
-        thread::sleep(sleep.max(PAUSE));
     }
 }
 
 /// From the network thread to the sessions.
 struct Answers {
-    to: Arc<Mutex<Connection>>,
-    batch: Vec<(ReplicaId, Answer)>,
+    alone: Alone,
+    batch: Vec<Incoming>,
 }
 
 impl Deliver for Answers {
     fn deliver(&mut self, incoming: Incoming) {
-        match incoming {
-            Incoming::Answer { from, answer } => self.batch.push((from, answer)),
-            other => unreachable!("a client's socket opens only answers: {other:?}"),
-        }
+        self.batch.push(incoming);
     }
 
     fn end_of_burst(&mut self) {
-        locked(&self.to).handle(&mut self.batch);
+        let Alone { common, sessions, outlet } = &mut self.alone;
+        let mut sessions = locked(sessions);
+        outlet.send(sessions.handle(0, common.now_ns(), &mut self.batch));
     }
 }
 
-#[derive(Debug)]
-struct LoadSession {
-    client: Client,
-    /// Since the beginning, in nanoseconds: when its line was sent, or was due.
-    since_ns: u64,
-    /// Every line complete when this one was sent stands below.
-    above: u64,
-    told: Told,
-}
-
-impl LoadSession {
-    fn new(client: Client) -> LoadSession {
-        LoadSession { client, since_ns: 0, above: 0, told: Told::default() }
-    }
-}
-
-#[derive(Debug)]
-struct Pace {
-    step_ns: f64,
-    first_ns: f64,
-    next: u64,
-}
-
-impl Pace {
-    fn due_ns(&self) -> u64 {
-        (self.first_ns + self.step_ns * self.next as f64) as u64
-    }
-}
-
-/// Where outcomes are collected: nothing to be kept, so nothing to fail.
-#[derive(Debug, Default)]
-struct Shown(VecDeque<Outcome>);
-
-impl Storage<Outcome> for Shown {
-    fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {
-        self.0.extend(records.drain(..));
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Connection {
+/// The sessions of many sockets.
+struct Many {
+    hub: Hub,
     common: Arc<Common>,
-    outlet: crate::net::outlet::Outlet,
-    out: Outbox<Outcome>,
-    shown: Shown,
-    first_client: u64,
-    n: usize,
-    sessions: Vec<LoadSession>,
-    /// Sessions that may wait for a welcome, which does not say whose it is.
-    opening: Vec<usize>,
-    idle: Vec<usize>,
-    leader: Ballot,
-    text: Text,
-    session_lines: Option<u64>,
-    /// Lines that may still be submitted.
-    left: u64,
-    pace: Option<Pace>,
-    tally: Tally,
-    rng: fastrand::Rng,
+    sessions: Arc<Mutex<Sessions>>,
 }
 
-impl Connection {
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.common.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    /// A burst of answers.
-    fn handle(&mut self, answers: &mut Vec<(ReplicaId, Answer)>) {
-        let now_ns = self.now_ns();
-        let now = Time(now_ns / 1_000);
-        let mut leader = None;
-        for (from, answer) in answers.drain(..) {
-            match answer {
-                Answer::Complete { session, .. } | Answer::Expired { session, .. } => {
-                    let at = session.client.0.wrapping_sub(self.first_client) as usize;
-                    if let Some(session) = self.sessions.get_mut(at) {
-                        session.client.handle(now, 0, Input::Answer(from, answer), &mut self.out);
-                    }
-                }
-                Answer::Welcome { .. } => {
-                    for at in std::mem::take(&mut self.opening) {
-                        let input = Input::Answer(from, answer.clone());
-                        self.sessions[at].client.handle(now, 0, input, &mut self.out);
-                    }
-                }
-                Answer::Leader { ballot } => {
-                    if ballot >= leader.map_or(self.leader, |(_, known)| known) {
-                        leader = Some((from, ballot));
-                    }
-                }
-            }
-        }
-        if let Some((from, ballot)) = leader {
-            self.leader = ballot;
-            for session in &mut self.sessions {
-                let input = Input::Answer(from, Answer::Leader { ballot });
-                session.client.handle(now, 0, input, &mut self.out);
-            }
-        }
-        self.finish(now_ns);
-    }
-
-    /// Timers, if it is time for them, and new lines; how long until the next one is
-    /// due.
-    fn turn(&mut self, timers: bool) -> Option<Duration> {
-        let now_ns = self.now_ns();
-        let now = Time(now_ns / 1_000);
-        if timers {
-            for session in &mut self.sessions {
-                if session.client.deadline().is_some_and(|deadline| deadline <= now) {
-                    self.tally.retried += 1;
-                    let draw = self.rng.u64(..);
-                    session.client.handle_timeout(now, draw, &mut self.out);
-                }
-            }
-        }
-        self.finish(now_ns);
-        if self.idle.is_empty() || self.left == 0 {
-            // Whatever is due goes out when an answer comes.
-            return None;
-        }
-        self.pace.as_ref().map(|pace| Duration::from_nanos(pace.due_ns().saturating_sub(now_ns)))
-    }
-
-    /// Takes in what was completed, submits what comes next, and sends.
-    fn finish(&mut self, now_ns: u64) {
-        const NEVER: &str = "keeping outcomes in memory cannot fail";
-        let first = self.out.commit(&mut self.shown).expect(NEVER);
-        self.note_outcomes(now_ns);
-        self.submit_all(now_ns);
-        let second = self.out.commit(&mut self.shown).expect(NEVER);
-        let calls = first.into_iter().chain(second).map(|envelope| match envelope {
-            Envelope::Call { to, message } => Outgoing::Call { to, message },
-            other => unreachable!("a client only calls: {other:?}"),
-        });
-        self.outlet.send(calls);
-    }
-
-    fn note_outcomes(&mut self, now_ns: u64) {
-        let mut completed = 0;
-        let mut upto = 0;
-        while let Some(outcome) = self.shown.0.pop_front() {
-            match outcome {
-                Outcome::Complete { client, seq, slot, .. } => {
-                    let at = (client.0 - self.first_client) as usize;
-                    let session = &mut self.sessions[at];
-                    if slot.0 < session.above || seq != session.told.lines {
-                        let (above, lines) = (session.above, session.told.lines);
-                        self.common.fail(format!(
-                            "client {client} was told that line {lines} is its {seq} in slot \
-                             {slot}, and slots below {above} were complete when it was sent"
-                        ));
-                    }
-                    session.told.note(slot.0);
-                    self.tally.latency.record(now_ns.saturating_sub(session.since_ns));
-                    self.idle.push(at);
-                    let lines = session.told.lines;
-                    if self.session_lines.is_some_and(|most| lines.is_multiple_of(most)) {
-                        session.client = Client::new(client, self.n, None);
-                    }
-                    completed += 1;
-                    upto = upto.max(slot.0 + 1);
-                }
-                // It goes on trying; whoever waits for it has a deadline.
-                Outcome::Waiting { .. } => {}
-                Outcome::GaveUp { .. } => unreachable!("a load never gives up"),
-                Outcome::Expired { .. } => {
-                    self.common.fail("a session has expired with a line in flight".into());
-                }
-            }
-        }
-        if completed > 0 {
-            self.common.completed.fetch_add(completed, Ordering::Relaxed);
-            self.common.complete_upto.fetch_max(upto, Ordering::SeqCst);
+impl Many {
+    fn run(mut self) {
+        if let Err(error) = self.drive() {
+            self.common.fail(format!("network: {error}"));
         }
     }
 
-    fn submit_all(&mut self, now_ns: u64) {
-        if self.idle.is_empty() || self.common.stopping.load(Ordering::SeqCst) {
-            return;
+    fn drive(&mut self) -> io::Result<()> {
+        let Many { hub, common, sessions } = self;
+        let timers_ns = TIMERS.as_nanos() as u64;
+        let (mut ready, mut answers) = (Vec::new(), Vec::new());
+        let (mut timers_at, mut turn_at) = (0, 0u64);
+        while !common.has_ended() {
+            hub.wait(Duration::from_nanos(turn_at.saturating_sub(common.now_ns())), &mut ready)?;
+            let mut sessions = locked(sessions);
+            for at in ready.drain(..) {
+                hub.receive(at, &mut answers)?;
+                hub.send(at, sessions.handle(at, common.now_ns(), &mut answers));
+                turn_at = sessions.due_ns(at).map_or(turn_at, |due| turn_at.min(due));
+            }
+            let now_ns = common.now_ns();
+            if now_ns < turn_at {
+                continue;
+            }
+            let timers = now_ns >= timers_at;
+            if timers {
+                timers_at = now_ns + timers_ns;
+            }
+            turn_at = timers_at;
+            for at in 0..sessions.groups() {
+                hub.send(at, sessions.turn(at, now_ns, timers));
+                turn_at = sessions.due_ns(at).map_or(turn_at, |due| turn_at.min(due));
+            }
         }
-        let above = self.common.complete_upto.load(Ordering::SeqCst);
-        while self.left > 0 {
-            let mut since_ns = now_ns;
-            if let Some(pace) = &self.pace {
-                since_ns = pace.due_ns();
-                if since_ns > now_ns {
-                    return;
-                }
-            }
-            let Some(at) = self.idle.pop() else { return };
-            if let Some(pace) = &mut self.pace {
-                pace.next += 1;
-            }
-            self.left -= 1;
-            let session = &mut self.sessions[at];
-            (session.since_ns, session.above) = (since_ns, above);
-            let line = self.text.line(session.told.lines);
-            let input = Input::Submit { line, session: self.rng.u64(1..) };
-            session.client.handle(Time(now_ns / 1_000), 0, input, &mut self.out);
-            if session.client.is_opening() {
-                self.opening.push(at);
-            }
-        }
+        Ok(())
     }
 }

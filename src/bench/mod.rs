@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! cluster   replica processes, their folder, what they use ([usage])
-//! load      sessions over sockets: the client role, many times  ([histogram])
+//! load      sessions over sockets, and the threads that drive them  ([histogram])
+//! sessions  the client role, many times
 //! lines     what is written, and the judgement of the logs
 //! steady    one measurement under steady load
+//! sweep     many of them, drawn  ([plot])
 //! absence   a replica is away for many lines, and comes back; restarts
 //! ```
 //!
@@ -17,7 +19,10 @@ mod cluster;
 mod histogram;
 mod lines;
 mod load;
+mod plot;
+mod sessions;
 mod steady;
+mod sweep;
 mod usage;
 
 use crate::config::{Percent, say};
@@ -33,10 +38,12 @@ use std::time::{Duration, Instant};
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// What is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// A measurement under steady load.
     Steady,
+    /// Measurements of one session and more, in memory and synced, drawn into a file.
+    Plot(PathBuf),
     /// One replica is away for this many lines and comes back.
     Absent(u64),
     /// All replicas are killed after some lines, and again after many.
@@ -116,9 +123,10 @@ impl Plan {
 /// When the cluster fails, lines do not complete, or the logs are not clean.
 pub fn run(plan: &Plan, interrupts: &Interrupts) -> Result<String, String> {
     crate::scenario::process::allow_many_files();
-    match plan.mode {
+    match &plan.mode {
         Mode::Steady => steady::run(plan, interrupts),
-        Mode::Absent(lines) => absence::absent(plan, lines, interrupts),
+        Mode::Plot(file) => sweep::run(plan, file, interrupts),
+        Mode::Absent(lines) => absence::absent(plan, *lines, interrupts),
         Mode::Restart => absence::restart(plan, interrupts),
     }
 }

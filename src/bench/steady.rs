@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 /// What was measured.
-struct Figures {
+pub(super) struct Figures {
     elapsed: Duration,
     lines: u64,
     retried: u64,
@@ -27,10 +27,16 @@ struct Figures {
 
 pub(super) fn run(plan: &Plan, interrupts: &Interrupts) -> Result<String, String> {
     let figures = measure(plan, interrupts)?;
-    Ok(if plan.json { json(plan, &figures) } else { table(plan, &figures) })
+    if plan.json {
+        return Ok(json(plan, &figures));
+    }
+    if figures.retried > 0 {
+        say(format!("bench: {} lines were sent again", figures.retried));
+    }
+    Ok(format!("{HEADER}\n{}", row(plan, &figures)))
 }
 
-fn measure(plan: &Plan, interrupts: &Interrupts) -> Result<Figures, String> {
+pub(super) fn measure(plan: &Plan, interrupts: &Interrupts) -> Result<Figures, String> {
     let mut cluster = plan.cluster(interrupts)?;
     let n = cluster.n();
     // So many lines and no more means all of them, from the first.
@@ -81,7 +87,7 @@ fn measure(plan: &Plan, interrupts: &Interrupts) -> Result<Figures, String> {
 }
 
 impl Figures {
-    fn ops_per_s(&self) -> f64 {
+    pub(super) fn ops_per_s(&self) -> f64 {
         self.lines as f64 / self.elapsed.as_secs_f64()
     }
 
@@ -89,7 +95,7 @@ impl Figures {
         all as f64 / self.lines as f64
     }
 
-    fn quantile_us(&self, share: f64) -> f64 {
+    pub(super) fn quantile_us(&self, share: f64) -> f64 {
         us(self.latency.quantile(share))
     }
 }
@@ -134,13 +140,12 @@ fn json(plan: &Plan, figures: &Figures) -> String {
     text
 }
 
-fn table(plan: &Plan, figures: &Figures) -> String {
-    if figures.retried > 0 {
-        say(format!("bench: {} lines were sent again", figures.retried));
-    }
-    let header = "     N  durab.      ops/s     p50 µs     p99 µs   p99.9 µs     max µs  \
-                  CPU µs/op  client   switches/op  RSS MiB";
-    let row = format!(
+/// Above the columns of [`row`].
+pub(super) const HEADER: &str = "     N  durab.      ops/s     p50 µs     p99 µs   p99.9 µs     \
+                                 max µs  CPU µs/op  client   switches/op  RSS MiB";
+
+pub(super) fn row(plan: &Plan, figures: &Figures) -> String {
+    format!(
         "{:6}  {:6} {:10.0} {:10.1} {:10.1} {:10.1} {:10.1} {:10.2} {:7.2} {:13.2} {:8.1}",
         plan.outstanding,
         plan.durability.to_string(),
@@ -153,6 +158,5 @@ fn table(plan: &Plan, figures: &Figures) -> String {
         figures.per_op(figures.client_cpu_us),
         figures.per_op(figures.switches),
         figures.rss_kib as f64 / 1024.0,
-    );
-    format!("{header}\n{row}")
+    )
 }

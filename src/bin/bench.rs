@@ -21,8 +21,8 @@ struct Options {
     #[argh(option, default = "Bounded(1)")]
     f: Bounded<0, { F_MAX as u64 }>,
     /// sessions, one line in flight each (default 64)
-    #[argh(option, default = "Bounded(64)")]
-    outstanding: Bounded<1, 65_536>,
+    #[argh(option)]
+    outstanding: Option<Bounded<1, 65_536>>,
     /// sockets that the sessions share (default 1)
     #[argh(option, default = "Bounded(1)")]
     connections: Bounded<1, 65_536>,
@@ -46,8 +46,8 @@ struct Options {
     #[argh(option)]
     session_lines: Option<Bounded<1, 1_000_000_000>>,
     /// what replicas wait for before they acknowledge: sync, os or none (default sync)
-    #[argh(option, default = "Durability::Sync")]
-    durability: Durability,
+    #[argh(option)]
+    durability: Option<Durability>,
     /// percent of datagrams dropped at each sender, 0 to 100 (default 0)
     #[argh(option, default = "Percent::NONE")]
     msg_loss: Percent,
@@ -64,6 +64,10 @@ struct Options {
     /// time their return (default 1000000 lines)
     #[argh(switch)]
     restart: bool,
+    /// measure 1, 2, 4 to 1024 sessions, in memory and synced, and draw latency against
+    /// throughput into this file, as SVG
+    #[argh(option)]
+    plot: Option<PathBuf>,
     /// print one JSON object
     #[argh(switch)]
     json: bool,
@@ -104,26 +108,38 @@ fn main() {
 }
 
 fn plan(options: Options) -> Plan {
-    let outstanding = options.outstanding.0 as usize;
+    let outstanding = options.outstanding.map_or(64, |n| n.0 as usize);
+    let durability = options.durability.unwrap_or(Durability::Sync);
     let connections = options.connections.0 as usize;
     if connections > outstanding {
         usage_error(format!("--connections {connections}: more than --outstanding {outstanding}"));
     }
     let mode = match options.absent {
         Some(_) if options.restart => usage_error("--restart: not together with --absent"),
-        Some(_) if options.durability == Durability::None => {
+        Some(_) if durability == Durability::None => {
             usage_error("--absent: needs a replica that comes back, not --durability none")
         }
         Some(_) if options.f.0 == 0 => usage_error("--absent: needs --f 1 or more"),
         Some(lines) => Mode::Absent(lines.0),
-        None if options.restart && options.durability == Durability::None => {
+        None if options.restart && durability == Durability::None => {
             usage_error("--restart: needs replicas that come back, not --durability none")
         }
         None if options.restart => Mode::Restart,
         None => Mode::Steady,
     };
+    let mode = match options.plot {
+        Some(_) if mode != Mode::Steady => usage_error("--plot: not with --absent or --restart"),
+        Some(_) if options.outstanding.is_some() || options.durability.is_some() => {
+            usage_error("--plot: measures every --outstanding and --durability it shows")
+        }
+        Some(_) if connections > 1 || options.rate.is_some() || options.lines.is_some() => {
+            usage_error("--plot: not with --connections, --rate or --lines")
+        }
+        Some(file) => Mode::Plot(file),
+        None => mode,
+    };
     if options.json && mode != Mode::Steady {
-        usage_error("--json: not with --absent or --restart");
+        usage_error("--json: not with --absent, --restart or --plot");
     }
     if mode != Mode::Restart && options.lines.is_none() && options.secs.0 <= 0.0 {
         usage_error("--secs 0: nothing would count");
@@ -136,7 +152,7 @@ fn plan(options: Options) -> Plan {
         size: options.size.0 as usize,
         warm_s: options.warm.0,
         secs: options.secs.0,
-        durability: options.durability,
+        durability,
         msg_loss: options.msg_loss,
         rand_seed: options.rand_seed.0,
         rate: options.rate.map(|rate| rate.0),

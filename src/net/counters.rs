@@ -38,6 +38,8 @@ events! {
     InboxFull = "inbox_full",
     /// A datagram went to the socket.
     Sent = "sent",
+    /// A system call took one datagram or several.
+    SendCalls = "send_calls",
     /// A datagram was drawn to be lost (`--msg_loss`).
     LostByGate = "lost_by_gate",
     /// Not sent: this process has been muted (fault injection).

@@ -20,6 +20,7 @@
 //! - `offload`: what the kernel takes and gives in one call.
 //! - [`outlet`]: a thread's way out.
 //! - [`udp`]: the socket and the loop.
+//! - [`hub`]: many sockets of one client process on one thread, without a queue.
 //! - [`counters`]: how often anything happened, above all why something was dropped.
 //!
 //! **Guarantees.** What is delivered was sent, whole, to this process, by a process
@@ -38,6 +39,7 @@ pub mod boots;
 pub mod counters;
 pub mod fragment;
 pub mod frame;
+pub mod hub;
 pub mod loss;
 mod offload;
 pub mod outlet;

@@ -90,7 +90,7 @@ impl Shared {
         };
         let address = on_wire(address, self.ipv6);
         if count > 1 && self.offload.batches() {
-            match self.attempt(|| self.offload.send(&self.socket, address, segments)) {
+            match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
                 Ok(()) => fate.sent = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => fate.blocked = Some(0),
                 Err(error) => {
@@ -108,7 +108,7 @@ impl Shared {
     fn transmit_singly(&self, address: SocketAddr, segments: Segments<'_>) -> Fate {
         let mut fate = Fate::default();
         for index in 0..segments.count() {
-            match self.attempt(|| self.socket.send_to(segments.get(index), address)) {
+            match attempt(&self.counters, || self.socket.send_to(segments.get(index), address)) {
                 Ok(_) => fate.sent += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     fate.blocked = Some(index);
@@ -121,23 +121,6 @@ impl Shared {
             }
         }
         fate
-    }
-
-    /// Calls `send` until it says something about what is sent now.
-    fn attempt<T>(&self, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        let mut refused = false;
-        loop {
-            match send() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // ICMP's word on an earlier datagram, perhaps to somebody else; this
-                // one was not sent, and the error is gone once it is told.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !refused => {
-                    self.counters.count(Event::Refused);
-                    refused = true;
-                }
-                said => return said,
-            }
-        }
     }
 
     /// Leaves it to the loop; the caller wakes it when its turn is over.
@@ -165,8 +148,33 @@ impl Shared {
     }
 }
 
+/// Calls `send` until it says something about what is sent now.
+pub(super) fn attempt<T>(
+    counters: &Counters,
+    mut send: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let mut refused = false;
+    loop {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // ICMP's word on an earlier datagram, perhaps to somebody else; this
+            // one was not sent, and the error is gone once it is told.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !refused => {
+                counters.count(Event::Refused);
+                refused = true;
+            }
+            said => {
+                if said.is_ok() {
+                    counters.count(Event::SendCalls);
+                }
+                return said;
+            }
+        }
+    }
+}
+
 /// The address in the form that the socket's family takes.
-fn on_wire(address: SocketAddr, ipv6: bool) -> SocketAddr {
+pub(super) fn on_wire(address: SocketAddr, ipv6: bool) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
         _ => address,

@@ -112,33 +112,11 @@ impl BoundSocket {
     ///
     /// If there is none to be had.
     pub fn for_client(replicas: &[SocketAddr]) -> io::Result<Self> {
-        let any = if replicas.iter().all(SocketAddr::is_ipv4) {
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
-        } else {
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
-        };
-        Self::bind(any)
+        Self::bind(client_address(replicas))
     }
 
     fn open(address: SocketAddr) -> io::Result<Self> {
-        // No SO_REUSEADDR: with UDP two processes could then share a port, unnoticed.
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        if address.is_ipv6() && address.ip().is_unspecified() {
-            socket.set_only_v6(false)?;
-        }
-        for asked in [
-            socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES),
-            socket.set_send_buffer_size(SOCKET_BUFFER_BYTES),
-        ] {
-            asked.unwrap_or_else(|error| log::debug!("socket buffers stay as they are: {error}"));
-        }
-        let given = socket.recv_buffer_size()?;
-        if given < SOCKET_BUFFER_BYTES {
-            log::debug!("{given} bytes of receive buffer (more needs net.core.rmem_max)");
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        let socket = UdpSocket::from(socket);
+        let socket = open_socket(address)?;
         let address = socket.local_addr()?;
         let offload = Offload::new(&socket);
         Ok(BoundSocket { socket, offload, address })
@@ -147,6 +125,37 @@ impl BoundSocket {
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+/// A socket at `address`, with all that this program asks of each, that never blocks.
+pub(super) fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    // No SO_REUSEADDR: with UDP two processes could then share a port, unnoticed.
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    for asked in [
+        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES),
+        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES),
+    ] {
+        asked.unwrap_or_else(|error| log::debug!("socket buffers stay as they are: {error}"));
+    }
+    let given = socket.recv_buffer_size()?;
+    if given < SOCKET_BUFFER_BYTES {
+        log::debug!("{given} bytes of receive buffer (more needs net.core.rmem_max)");
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from(socket))
+}
+
+/// Where a client of these replicas opens its socket: at a port that the system chooses.
+pub(super) fn client_address(replicas: &[SocketAddr]) -> SocketAddr {
+    if replicas.iter().all(SocketAddr::is_ipv4) {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
     }
 }
 
@@ -308,18 +317,7 @@ impl Network {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => burst.drained = true,
-                    io::ErrorKind::Interrupted => {}
-                    // ICMP's word on a datagram that was sent earlier, or a moment of
-                    // no memory: neither says anything about this socket.
-                    io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::OutOfMemory => self.shared.counters.count(Event::Refused),
-                    _ => {
-                        let text = format!("cannot receive datagrams: {error}");
-                        return Err(io::Error::new(error.kind(), text));
-                    }
+                    _ => pass_over(error, &self.shared.counters)?,
                 },
             }
         }
@@ -426,6 +424,24 @@ impl Network {
             self.awaits_writable = wanted;
         }
         Ok(())
+    }
+}
+
+/// Counts an error of receiving that passes; any other is the caller's end.
+pub(super) fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+        // ICMP's word on a datagram that was sent earlier, or a moment of no memory:
+        // neither says anything about this socket.
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::OutOfMemory => {
+            counters.count(Event::Refused);
+            Ok(())
+        }
+        kind => Err(io::Error::new(kind, format!("cannot receive datagrams: {error}"))),
     }
 }
 
@@ -767,6 +783,18 @@ mod tests {
         outlet.send([prepare(0, 8)]);
         let mut zero = zero;
         assert_eq!(ballots(&mut zero), [8]);
+    }
+
+    #[test]
+    fn a_turn_takes_one_system_call_a_batch() {
+        let [zero, _one] = pair(|_| {});
+        let mut outlet = zero.outlet(1);
+        let counters = zero.counters();
+        let ballots = 100_000..105_000;
+        let sent = outlet.send(ballots.flat_map(|ballot| [prepare(1, ballot), prepare(2, ballot)]));
+        assert_eq!((sent.to_replicas, counters.of(Event::Sent)), (44, 44));
+        let calls = if zero.shared.offload.batches() { 2 } else { 44 };
+        assert_eq!(counters.of(Event::SendCalls), calls);
     }
 
     #[test]

@@ -1,0 +1,334 @@
+//! The sessions of a load, one line in flight each.
+//!
+//! A session is the client role itself, retries and all. Those that share a socket are a
+//! [`Group`]: a burst of answers that came to it is handled as one, and what it
+//! completes submits its next lines in the same datagrams. Beside that a group looks
+//! after timers, and after lines that are due at fixed times: an *open* load, where
+//! latency counts from when a line was due, so that a stall is not hidden.
+//!
+//! What costs something a line is kept out: an answer finds its session by its client
+//! id, and news of a leader reach all sessions of a group once a burst.
+//!
+//! Checked here, as lines complete: that each stands above every line that was
+//! complete before it was sent, and is its client's next. What the logs must hold is
+//! left behind in [`Told`].
+//!
+//! **Does not** read the clock, or send: it is handed the time, and hands over what is to
+//! be sent.
+
+use super::lines::{Text, Told};
+use super::load::{Common, Shape, locked};
+use crate::message::Answer;
+use crate::net::{Incoming, Outgoing};
+use crate::paxos::client::{Client, Input, Outcome};
+use crate::paxos::{Envelope, Outbox, Role, Storage};
+use crate::types::{Ballot, ClientId, Time};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// All groups of a load, and what they have in common: one thread uses it at a time.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    groups: Vec<Group>,
+    desk: Desk,
+}
+
+impl Sessions {
+    /// Idle ones, one group a connection. `entropy` seeds the names of sessions.
+    pub(super) fn new(shape: &Shape, n: usize, common: Arc<Common>, entropy: u64) -> Sessions {
+        let count = shape.connections.clamp(1, shape.sessions);
+        let share = |all: u64, at: usize| {
+            let (at, count) = (at as u64, count as u64);
+            all / count + u64::from(at < all % count)
+        };
+        let mut first = shape.first_client;
+        let group = |at| {
+            let sessions = share(shape.sessions as u64, at);
+            let (from, upto) = (first, first + sessions);
+            first = upto;
+            Group {
+                first_client: from,
+                sessions: (from..upto).map(|id| Session::new(ClientId(id), n)).collect(),
+                opening: Vec::new(),
+                idle: (0..sessions as usize).collect(),
+                leader: Ballot::ZERO,
+                left: shape.lines.map_or(u64::MAX, |lines| share(lines, at)),
+                pace: shape.rate.map(|rate| Pace {
+                    // All groups together keep the rate, evenly spread.
+                    step_ns: 1e9 * count as f64 / rate as f64,
+                    first_ns: 1e9 * at as f64 / rate as f64,
+                    next: 0,
+                }),
+            }
+        };
+        Sessions {
+            groups: (0..count).map(group).collect(),
+            desk: Desk {
+                common,
+                n,
+                session_lines: shape.session_lines,
+                out: Outbox::new(),
+                shown: Shown::default(),
+                text: Text::new(shape.size),
+                rng: fastrand::Rng::with_seed(entropy),
+            },
+        }
+    }
+
+    /// How many groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Lines in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.groups.iter().map(|group| group.sessions.len() - group.idle.len()).sum()
+    }
+
+    /// What the sessions were told, in the order of their client ids.
+    pub(super) fn told(&self) -> impl Iterator<Item = Told> {
+        self.groups.iter().flat_map(|group| group.sessions.iter().map(|session| session.told))
+    }
+
+    /// A burst of answers to one group; what it sends next.
+    pub(super) fn handle(
+        &mut self,
+        at: usize,
+        now_ns: u64,
+        answers: &mut Vec<Incoming>,
+    ) -> impl Iterator<Item = Outgoing> + use<> {
+        let Sessions { groups, desk } = self;
+        groups[at].handle(now_ns, answers, desk);
+        groups[at].finish(now_ns, desk)
+    }
+
+    /// A group's timers, if it is time for them, and its new lines.
+    pub(super) fn turn(
+        &mut self,
+        at: usize,
+        now_ns: u64,
+        timers: bool,
+    ) -> impl Iterator<Item = Outgoing> + use<> {
+        let Sessions { groups, desk } = self;
+        if timers {
+            groups[at].look_at_timers(now_ns, desk);
+        }
+        groups[at].finish(now_ns, desk)
+    }
+
+    /// When a group's next line is due, if that is at a fixed time and a session is free.
+    /// Otherwise whatever is due goes out when an answer comes.
+    pub(super) fn due_ns(&self, at: usize) -> Option<u64> {
+        let group = &self.groups[at];
+        let pace = group.pace.as_ref().filter(|_| !group.idle.is_empty() && group.left > 0);
+        pace.map(Pace::due_ns)
+    }
+}
+
+/// What all groups work with.
+#[derive(Debug)]
+struct Desk {
+    common: Arc<Common>,
+    n: usize,
+    session_lines: Option<u64>,
+    out: Outbox<Outcome>,
+    shown: Shown,
+    text: Text,
+    rng: fastrand::Rng,
+}
+
+#[derive(Debug)]
+struct Session {
+    client: Client,
+    /// When its line was sent, or was due.
+    since_ns: u64,
+    /// Every line complete when this one was sent stands below.
+    above: u64,
+    told: Told,
+}
+
+impl Session {
+    fn new(id: ClientId, n: usize) -> Session {
+        Session { client: Client::new(id, n, None), since_ns: 0, above: 0, told: Told::default() }
+    }
+}
+
+#[derive(Debug)]
+struct Pace {
+    step_ns: f64,
+    first_ns: f64,
+    next: u64,
+}
+
+impl Pace {
+    fn due_ns(&self) -> u64 {
+        (self.first_ns + self.step_ns * self.next as f64) as u64
+    }
+}
+
+/// Where outcomes are collected: nothing to be kept, so nothing to fail.
+#[derive(Debug, Default)]
+struct Shown(VecDeque<Outcome>);
+
+impl Storage<Outcome> for Shown {
+    fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {
+        self.0.extend(records.drain(..));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The sessions that share a socket.
+#[derive(Debug)]
+struct Group {
+    first_client: u64,
+    sessions: Vec<Session>,
+    /// Sessions that may wait for a welcome, which does not say whose it is.
+    opening: Vec<usize>,
+    idle: Vec<usize>,
+    leader: Ballot,
+    /// Lines that may still be submitted.
+    left: u64,
+    pace: Option<Pace>,
+}
+
+impl Group {
+    fn handle(&mut self, now_ns: u64, answers: &mut Vec<Incoming>, desk: &mut Desk) {
+        let now = Time(now_ns / 1_000);
+        let mut leader = None;
+        for incoming in answers.drain(..) {
+            let Incoming::Answer { from, answer } = incoming else {
+                unreachable!("a client's socket opens only answers: {incoming:?}")
+            };
+            match answer {
+                Answer::Complete { session, .. } | Answer::Expired { session, .. } => {
+                    let at = session.client.0.wrapping_sub(self.first_client) as usize;
+                    if let Some(session) = self.sessions.get_mut(at) {
+                        session.client.handle(now, 0, Input::Answer(from, answer), &mut desk.out);
+                    }
+                }
+                Answer::Welcome { .. } => {
+                    for at in std::mem::take(&mut self.opening) {
+                        let input = Input::Answer(from, answer.clone());
+                        self.sessions[at].client.handle(now, 0, input, &mut desk.out);
+                    }
+                }
+                Answer::Leader { ballot } => {
+                    if ballot >= leader.map_or(self.leader, |(_, known)| known) {
+                        leader = Some((from, ballot));
+                    }
+                }
+            }
+        }
+        if let Some((from, ballot)) = leader {
+            self.leader = ballot;
+            for session in &mut self.sessions {
+                let input = Input::Answer(from, Answer::Leader { ballot });
+                session.client.handle(now, 0, input, &mut desk.out);
+            }
+        }
+    }
+
+    fn look_at_timers(&mut self, now_ns: u64, desk: &mut Desk) {
+        let now = Time(now_ns / 1_000);
+        let mut retried = 0;
+        for session in &mut self.sessions {
+            if session.client.deadline().is_some_and(|deadline| deadline <= now) {
+                retried += 1;
+                let draw = desk.rng.u64(..);
+                session.client.handle_timeout(now, draw, &mut desk.out);
+            }
+        }
+        if retried > 0 {
+            locked(&desk.common.tally).retried += retried;
+        }
+    }
+
+    /// Takes in what was completed, and submits what comes next: all that is to be sent.
+    fn finish(&mut self, now_ns: u64, desk: &mut Desk) -> impl Iterator<Item = Outgoing> + use<> {
+        const NEVER: &str = "keeping outcomes in memory cannot fail";
+        let first = desk.out.commit(&mut desk.shown).expect(NEVER);
+        self.note_outcomes(now_ns, desk);
+        self.submit_all(now_ns, desk);
+        let second = desk.out.commit(&mut desk.shown).expect(NEVER);
+        first.into_iter().chain(second).map(|envelope| match envelope {
+            Envelope::Call { to, message } => Outgoing::Call { to, message },
+            other => unreachable!("a client only calls: {other:?}"),
+        })
+    }
+
+    fn note_outcomes(&mut self, now_ns: u64, desk: &mut Desk) {
+        if desk.shown.0.is_empty() {
+            return;
+        }
+        let common = &desk.common;
+        let mut tally = locked(&common.tally);
+        let mut completed = 0;
+        let mut upto = 0;
+        while let Some(outcome) = desk.shown.0.pop_front() {
+            match outcome {
+                Outcome::Complete { client, seq, slot, .. } => {
+                    let at = (client.0 - self.first_client) as usize;
+                    let session = &mut self.sessions[at];
+                    if slot.0 < session.above || seq != session.told.lines {
+                        let (above, lines) = (session.above, session.told.lines);
+                        common.fail(format!(
+                            "client {client} was told that line {lines} is its {seq} in slot \
+                             {slot}, and slots below {above} were complete when it was sent"
+                        ));
+                    }
+                    session.told.note(slot.0);
+                    tally.latency.record(now_ns.saturating_sub(session.since_ns));
+                    self.idle.push(at);
+                    let lines = session.told.lines;
+                    if desk.session_lines.is_some_and(|most| lines.is_multiple_of(most)) {
+                        session.client = Client::new(client, desk.n, None);
+                    }
+                    completed += 1;
+                    upto = upto.max(slot.0 + 1);
+                }
+                // It goes on trying; whoever waits for it has a deadline.
+                Outcome::Waiting { .. } => {}
+                Outcome::GaveUp { .. } => unreachable!("a load never gives up"),
+                Outcome::Expired { .. } => {
+                    common.fail("a session has expired with a line in flight".into());
+                }
+            }
+        }
+        drop(tally);
+        common.complete(completed, upto);
+    }
+
+    fn submit_all(&mut self, now_ns: u64, desk: &mut Desk) {
+        if self.idle.is_empty() || desk.common.is_stopping() {
+            return;
+        }
+        let above = desk.common.complete_upto();
+        while self.left > 0 {
+            let mut since_ns = now_ns;
+            if let Some(pace) = &self.pace {
+                since_ns = pace.due_ns();
+                if since_ns > now_ns {
+                    return;
+                }
+            }
+            let Some(at) = self.idle.pop() else { return };
+            if let Some(pace) = &mut self.pace {
+                pace.next += 1;
+            }
+            self.left -= 1;
+            let session = &mut self.sessions[at];
+            (session.since_ns, session.above) = (since_ns, above);
+            let line = desk.text.line(session.told.lines);
+            let input = Input::Submit { line, session: desk.rng.u64(1..) };
+            session.client.handle(Time(now_ns / 1_000), 0, input, &mut desk.out);
+            if session.client.is_opening() {
+                self.opening.push(at);
+            }
+        }
+    }
+}

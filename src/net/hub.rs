@@ -1,0 +1,410 @@
+//! Many sockets of one client process, all driven by the thread that uses them.
+//!
+//! A [`super::udp::Network`] gives a socket a thread of its own, and takes in and sends
+//! out much at a time. Many clients with a line each have nothing to gain from that: a
+//! datagram comes, one goes, and waking a thread in between costs more than both. So
+//! here one thread waits for all sockets in one epoll, takes a datagram from each that
+//! has some, and sends from the same turn, with nothing but the system call. How it
+//! waits is said in [`crate::wait`].
+//!
+//! It is one process to the replicas, with many addresses: one boot id, one cluster,
+//! one gate for all that leaves. Long messages are split and resent as everywhere.
+//!
+//! **Does not** queue: what a socket does not take at once is lost, and counted; who
+//! waits for an answer asks again. Nor does it join fragments: answers are short.
+
+use super::counters::{Counters, Event};
+use super::fragment::{Fragment, Fragmenter};
+use super::frame::{self, Identity, Kind, Opened, Opener};
+use super::loss::Gate;
+use super::outlet::{attempt, on_wire};
+use super::pack::{Packer, Sink};
+use super::udp::{Settings, client_address, open_socket, pass_over};
+use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, Outgoing};
+use crate::message::Party;
+use crate::types::{Address, ClusterId, Time};
+use crate::wait::{LOOK_US, Patience};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The most sockets that one look tells of.
+const READY_MAX: usize = 1_024;
+
+/// Sockets, by number from 0, and what they have in common.
+#[derive(Debug)]
+pub struct Hub {
+    epoll: OwnedFd,
+    patience: Patience,
+    began: Instant,
+    sockets: Vec<UdpSocket>,
+    opener: Opener,
+    packer: Packer,
+    fragmenter: Fragmenter,
+    exit: Exit,
+    buffer: Box<[u8]>,
+}
+
+impl Hub {
+    /// Opens so many sockets for a client.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no epoll, or not so many sockets.
+    ///
+    /// # Panics
+    ///
+    /// If the settings contradict themselves, or are a replica's.
+    pub fn new(sockets: usize, settings: Settings) -> io::Result<Self> {
+        let Settings { identity, peers, datagram_max, loss, seed } = settings;
+        assert_eq!(peers.len(), identity.n, "one address a replica");
+        assert_eq!(identity.me, Party::Client, "a replica has one address");
+        let counters = Arc::new(Counters::new());
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let address = client_address(&peers);
+        let open = |number| {
+            let socket = open_socket(address)?;
+            epoll::add(&epoll, &socket, EventData::new_u64(number), EventFlags::IN)?;
+            Ok(socket)
+        };
+        Ok(Hub {
+            sockets: (0..sockets as u64).map(open).collect::<io::Result<_>>()?,
+            epoll,
+            patience: Patience::new(LOOK_US),
+            began: Instant::now(),
+            opener: Opener::new(identity.clone(), counters.clone()),
+            packer: Packer::new(identity.clone(), datagram_max),
+            fragmenter: Fragmenter::new(datagram_max, counters.clone()),
+            exit: Exit {
+                peers: peers.iter().map(|peer| on_wire(*peer, address.is_ipv6())).collect(),
+                identity,
+                gate: Gate::new(loss, seed),
+                counters,
+                frame: Vec::new(),
+            },
+            buffer: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
+        })
+    }
+
+    /// The numbers of all its sockets.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.exit.counters.clone()
+    }
+
+    /// Names the sockets that something has come to, up to a bound at a time. If
+    /// there are none, yields its core once, or sleeps until there are some or `most`
+    /// has passed.
+    ///
+    /// # Errors
+    ///
+    /// If epoll fails.
+    pub fn wait(&mut self, most: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+        ready.clear();
+        self.look(ready)?;
+        if ready.is_empty() && !most.is_zero() {
+            if self.patience.looks_again(self.now()) {
+                thread::yield_now();
+                return Ok(());
+            }
+            self.sleep(most)?;
+            self.look(ready)?;
+            if ready.is_empty() {
+                self.patience.ended();
+            }
+        }
+        if !ready.is_empty() {
+            self.patience.found(self.now());
+        }
+        Ok(())
+    }
+
+    fn look(&self, ready: &mut Vec<usize>) -> io::Result<()> {
+        let mut events = [const { MaybeUninit::uninit() }; READY_MAX];
+        match epoll::wait(&self.epoll, &mut events, Some(&Timespec::default())) {
+            Ok((found, _)) => ready.extend(found.iter().map(|event| event.data.u64() as usize)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Not with epoll itself, which counts time in milliseconds.
+    fn sleep(&self, most: Duration) -> io::Result<()> {
+        let most = Timespec::try_from(most).ok();
+        match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], most.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.began.elapsed().as_micros() as u64)
+    }
+
+    /// Takes one datagram from a socket, if there is one: what it says is appended to
+    /// `into`. Where there are more, the next [`Hub::wait`] names the socket again; to
+    /// find out would cost another call here.
+    ///
+    /// # Errors
+    ///
+    /// If the socket fails in a way that will not pass.
+    pub fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
+        let (exit, socket) = (&mut self.exit, &self.sockets[socket]);
+        let (bytes, from) = match socket.recv_from(&mut self.buffer) {
+            Ok(received) => received,
+            Err(error) => return pass_over(error, &exit.counters),
+        };
+        let before = into.len();
+        match self.opener.open(Address(from), &self.buffer[..bytes], into) {
+            Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
+            Ok(Opened::Messages) => {}
+            Ok(Opened::Missing { from, missing }) => {
+                self.fragmenter.resend(&missing, |cluster, fragment| {
+                    exit.fragment(socket, Endpoint::Replica(from), cluster, fragment);
+                });
+            }
+            Ok(Opened::Fragment { .. }) => unreachable!("a client takes none"),
+        }
+        exit.counters.count(Event::Received);
+        exit.counters.add(Event::Delivered, (into.len() - before) as u64);
+        Ok(())
+    }
+
+    /// Sends all of it from a socket, in as few datagrams as it fits.
+    ///
+    /// # Panics
+    ///
+    /// See [`Packer::add`]: if a message is of the wrong sort.
+    pub fn send(&mut self, socket: usize, outgoing: impl IntoIterator<Item = Outgoing>) {
+        let mut way = Way {
+            socket: &self.sockets[socket],
+            exit: &mut self.exit,
+            fragmenter: &mut self.fragmenter,
+        };
+        for outgoing in outgoing {
+            self.packer.add(&outgoing, &mut way);
+        }
+        self.packer.flush(&mut way);
+    }
+}
+
+/// What leaves through any of the sockets goes this way.
+#[derive(Debug)]
+struct Exit {
+    /// In the form that the sockets take.
+    peers: Vec<SocketAddr>,
+    identity: Identity,
+    gate: Gate,
+    counters: Arc<Counters>,
+    frame: Vec<u8>,
+}
+
+impl Exit {
+    fn transmit(&mut self, socket: &UdpSocket, to: Endpoint, frame: &[u8]) {
+        if !self.gate.passes() {
+            return self.counters.count(Event::LostByGate);
+        }
+        let to = match to {
+            Endpoint::Replica(id) => self.peers[id.index()],
+            Endpoint::Client(_) => unreachable!("a client calls replicas"),
+        };
+        let sent = attempt(&self.counters, || socket.send_to(frame, to));
+        let event = if sent.is_ok() { Event::Sent } else { Event::SendFailed };
+        self.counters.count(event);
+    }
+
+    fn fragment(
+        &mut self,
+        socket: &UdpSocket,
+        to: Endpoint,
+        cluster: ClusterId,
+        fragment: Fragment<'_>,
+    ) {
+        let mut frame = std::mem::take(&mut self.frame);
+        frame::begin(&mut frame);
+        fragment.write(&mut frame);
+        frame::seal(&self.identity, to.party(), cluster, Kind::Fragment, 1, &mut frame);
+        self.transmit(socket, to, &frame);
+        self.frame = frame;
+    }
+}
+
+/// The way out of one socket.
+struct Way<'a> {
+    socket: &'a UdpSocket,
+    exit: &'a mut Exit,
+    fragmenter: &'a mut Fragmenter,
+}
+
+impl Sink for Way<'_> {
+    fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
+        self.exit.transmit(self.socket, to, frame);
+    }
+
+    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
+        let (exit, socket) = (&mut *self.exit, self.socket);
+        self.fragmenter.split(cluster, message.to_vec(), |fragment| {
+            exit.fragment(socket, to, cluster, fragment);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::DATAGRAM_BYTES_DEFAULT;
+    use super::super::frame::ClusterCell;
+    use super::super::outlet::Outlet;
+    use super::super::udp::{BoundSocket, Deliver, Network, StopHandle};
+    use super::*;
+    use crate::message::{Answer, ClientMessage, Request};
+    use crate::types::{Ballot, BootId, LINE_BYTES_MAX, ReplicaId};
+    use crossbeam_channel::{Receiver, Sender};
+
+    const GENEROUS: Duration = Duration::from_secs(30);
+    const ZERO: ReplicaId = ReplicaId(0);
+
+    struct Into(Sender<Incoming>);
+
+    impl Deliver for Into {
+        fn deliver(&mut self, incoming: Incoming) {
+            // The test may have seen enough.
+            let _ = self.0.send(incoming);
+        }
+
+        fn end_of_burst(&mut self) {}
+    }
+
+    /// A replica alone, and what clients tell it.
+    struct Replica {
+        address: SocketAddr,
+        outlet: Outlet,
+        heard: Receiver<Incoming>,
+        stop: StopHandle,
+    }
+
+    impl Drop for Replica {
+        fn drop(&mut self) {
+            self.stop.stop();
+        }
+    }
+
+    impl Replica {
+        fn start() -> Replica {
+            let socket = BoundSocket::bind("127.0.0.1:0".parse().expect("an address"));
+            let socket = socket.expect("a port");
+            let address = socket.address();
+            let network = Network::new(socket, settings(Party::Replica(ZERO), address, 0.0));
+            let network = network.expect("a network");
+            let (outlet, stop) = (network.outlet(1), network.stop_handle());
+            let (sender, heard) = crossbeam_channel::unbounded();
+            thread::spawn(move || network.run(Into(sender)).expect("no error"));
+            Replica { address, outlet, heard, stop }
+        }
+
+        fn hear(&self) -> (Address, ClientMessage) {
+            match self.heard.recv_timeout(GENEROUS).expect("it arrives") {
+                Incoming::Client { from, message } => (from, message),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn settings(me: Party, replica: SocketAddr, loss: f64) -> Settings {
+        let cluster = ClusterCell::new();
+        cluster.set(ClusterId(1));
+        Settings {
+            identity: Identity { n: 1, me, boot: BootId(5), cluster },
+            peers: vec![replica],
+            datagram_max: DATAGRAM_BYTES_DEFAULT,
+            loss,
+            seed: 591,
+        }
+    }
+
+    fn hub(sockets: usize, replica: &Replica, loss: f64) -> Hub {
+        Hub::new(sockets, settings(Party::Client, replica.address, loss)).expect("a hub")
+    }
+
+    fn call(message: ClientMessage) -> [Outgoing; 1] {
+        [Outgoing::Call { to: ZERO, message }]
+    }
+
+    fn long() -> ClientMessage {
+        ClientMessage::Request(Request::new(1, 2, 3, &"x".repeat(LINE_BYTES_MAX)))
+    }
+
+    #[test]
+    fn each_socket_is_answered_apart_and_only_those_with_answers_are_named() {
+        let mut replica = Replica::start();
+        let mut hub = hub(9, &replica, 0.0);
+        let from: Vec<Address> = (0..9)
+            .map(|socket| {
+                hub.send(socket, call(ClientMessage::Hello));
+                replica.hear().0
+            })
+            .collect();
+        // Nothing of the first, one of the second, two of the third, and so on.
+        for (socket, &to) in from.iter().enumerate() {
+            for ballot in 0..socket as u64 {
+                let answer = Answer::Leader { ballot: Ballot(ballot) };
+                replica.outlet.send([Outgoing::Answer { to, answer }]);
+            }
+        }
+        let (mut ready, mut heard) = (Vec::new(), vec![Vec::new(); 9]);
+        let began = Instant::now();
+        while heard.iter().map(Vec::len).sum::<usize>() < 36 {
+            assert!(began.elapsed() < GENEROUS, "{heard:?}");
+            hub.wait(Duration::from_millis(1), &mut ready).expect("epoll");
+            for socket in ready.drain(..) {
+                hub.receive(socket, &mut heard[socket]).expect("a socket");
+            }
+        }
+        for (socket, heard) in heard.iter().enumerate() {
+            let told = |ballot| Answer::Leader { ballot: Ballot(ballot) };
+            let incoming = |ballot| Incoming::Answer { from: ZERO, answer: told(ballot) };
+            assert_eq!(*heard, (0..socket as u64).map(incoming).collect::<Vec<_>>());
+        }
+        hub.wait(Duration::from_millis(1), &mut ready).expect("epoll");
+        assert!(ready.is_empty(), "{ready:?}");
+    }
+
+    #[test]
+    fn a_long_line_arrives_although_pieces_of_it_are_lost() {
+        let replica = Replica::start();
+        let mut hub = hub(2, &replica, 0.2);
+        hub.send(1, call(long()));
+        let (mut ready, mut answers) = (Vec::new(), Vec::new());
+        let began = Instant::now();
+        while replica.heard.is_empty() {
+            assert!(began.elapsed() < GENEROUS, "{}", hub.counters());
+            hub.wait(Duration::from_millis(1), &mut ready).expect("epoll");
+            for socket in ready.drain(..) {
+                assert_eq!(socket, 1);
+                hub.receive(socket, &mut answers).expect("a socket");
+            }
+        }
+        assert_eq!(replica.hear().1, long());
+        assert!(answers.is_empty(), "who asks for pieces answers nothing");
+        let counters = hub.counters();
+        assert_eq!(counters.of(Event::Split), 1);
+        assert!(counters.of(Event::LostByGate) > 0 && counters.of(Event::FragmentResent) > 0);
+    }
+
+    #[test]
+    fn everything_passes_the_gate() {
+        let replica = Replica::start();
+        let mut hub = hub(2, &replica, 1.0);
+        hub.send(0, call(ClientMessage::Hello));
+        hub.send(1, call(long()));
+        let counters = hub.counters();
+        assert_eq!(counters.of(Event::Sent), 0);
+        assert!(counters.of(Event::LostByGate) > 40, "{counters}");
+    }
+}
