@@ -216,7 +216,8 @@ impl Campaign {
 
     fn mandate(&mut self) -> Option<Mandate> {
         let done = || self.cursors.iter().filter(|cursor| cursor.done);
-        if done().count() < self.promises {
+        // Peers may have promised the ballot to an earlier life of this process.
+        if !self.licensed || done().count() < self.promises {
             return None;
         }
         let marks = done().map(|cursor| cursor.trimmed);
