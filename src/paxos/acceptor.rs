@@ -21,6 +21,7 @@
 
 use super::planted::Bug;
 use super::runs::{Run, Runs, Standing};
+use super::state::state_of;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
@@ -41,7 +42,7 @@ const PAGE_OVERHEAD_BYTES: usize = 64;
 const RANGE_BYTES_MAX: usize = 20;
 
 /// What must survive a crash, one step at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Record {
     /// Nothing below this ballot is accepted any more.
     Promise(Ballot),
@@ -117,7 +118,7 @@ impl State {
 }
 
 /// What an acceptor takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A message, and who sent it.
     Peer(ReplicaId, ToAcceptor),
@@ -128,7 +129,7 @@ pub enum Input {
 }
 
 /// The acceptor role.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Acceptor {
     settings: Settings,
     membership: Membership,
@@ -141,6 +142,8 @@ pub struct Acceptor {
     /// The promise has risen, or a reminder is due.
     announce: bool,
 }
+
+state_of!(Acceptor: state, promised_before, votes, announce; aside: settings, membership);
 
 impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a

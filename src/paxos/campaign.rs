@@ -16,6 +16,7 @@
 
 use super::planted::Bug;
 use super::runs::{Run, Runs};
+use super::state::state_of;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{Accepted, Message, Promise, ToAcceptor};
 use crate::quorum::{ReplicaSet, quorum};
@@ -26,7 +27,7 @@ use crate::values::{Builder, ValueRef, Values};
 const PREPARE_RETRY_US: u64 = 40_000;
 
 /// How far one acceptor's pages reach.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Cursor {
     /// Everything from the campaign's first slot up to here is covered.
     covered: Slot,
@@ -45,7 +46,7 @@ pub struct Mandate {
 }
 
 /// Phase 1 under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Campaign {
     settings: Settings,
     ballot: Ballot,
@@ -58,6 +59,11 @@ pub struct Campaign {
     resend_at: Time,
     give_up_at: Time,
 }
+
+state_of!(
+    Campaign: ballot, first, cursors, values, promises, licensed;
+    aside: settings, resend_at, give_up_at
+);
 
 impl Campaign {
     /// Asks one's own acceptor for the licence to use `ballot`; everything below
@@ -210,7 +216,8 @@ impl Campaign {
 
     fn mandate(&mut self) -> Option<Mandate> {
         let done = || self.cursors.iter().filter(|cursor| cursor.done);
-        if done().count() < self.promises {
+        // Peers may have promised the ballot to an earlier life of this process.
+        if !self.licensed || done().count() < self.promises {
             return None;
         }
         let marks = done().map(|cursor| cursor.trimmed);

@@ -43,7 +43,7 @@ struct Peer {
 }
 
 /// Who leads, as far as this replica can hear, and when it loses patience.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Election {
     settings: Settings,
     peers: Vec<Peer>,

@@ -30,6 +30,7 @@ use super::planted::Bug;
 use super::reign::Origin;
 use super::round_trip::RoundTrip;
 use super::runs::{Run, Runs, Standing};
+use super::state::state_of;
 use super::{
     ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
 };
@@ -86,7 +87,7 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 const FORWARD_BURST_MAX: usize = 256;
 
 /// What a learner wants to survive a crash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Record {
     /// Consecutive slots were applied. The decided log remembers them, and the chat log
     /// shows them.
@@ -104,7 +105,7 @@ pub enum Record {
 }
 
 /// Where a learner goes on after a restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Every slot below this is applied.
     pub applied: Slot,
@@ -113,7 +114,7 @@ pub struct Checkpoint {
 }
 
 /// What a learner takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A message, and who sent it.
     Peer(ReplicaId, ToLearner),
@@ -158,7 +159,7 @@ pub enum Input {
 
 /// A client that waits for a command of its session, which it asked of this replica
 /// when it could not be proposed here at once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     origin: Address,
     seq: u64,
@@ -170,6 +171,8 @@ struct Waiting {
     retry_us: u64,
 }
 
+state_of!(Waiting: origin, seq, request, retry_us; aside: heard_at, retry_at);
+
 /// How many bytes of values are applied at most between two checkpoints, give or take
 /// a run: acceptors keep them as long.
 const CHECKPOINT_BYTES: usize = 8 << 20;
@@ -179,7 +182,7 @@ const CHECKPOINT_BYTES: usize = 8 << 20;
 const CHECKPOINT_SESSIONS_PER_SLOT: u64 = 16;
 
 /// What is asked of a peer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Fetching {
     /// The end of what has come, lost parts included.
     next: Slot,
@@ -192,8 +195,10 @@ struct Fetching {
     deadline: Time,
 }
 
+state_of!(Fetching: next, upto, room, heard; aside: asked_at, deadline);
+
 /// The learner role.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Learner {
     settings: Settings,
     membership: Membership,
@@ -233,6 +238,12 @@ pub struct Learner {
     /// Whom to answer wrongly (for a planted bug).
     someone: Option<Address>,
 }
+
+state_of!(
+    Learner: chat, applied, durable, known, paged, tally, mark, peers_applied, fetching, source,
+        leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, someone;
+    aside: settings, membership, behind_since, fetch_trip, next_tick
+);
 
 impl Learner {
     /// A learner that goes on from `checkpoint`, as storage gave it back: the empty one

@@ -50,6 +50,7 @@ pub mod replica;
 pub mod round_trip;
 pub mod runs;
 mod slot_set;
+mod state;
 
 use crate::message::{Answer, ClientMessage, Message};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time};
@@ -98,7 +99,7 @@ pub struct Settings {
 }
 
 /// Who belongs to the cluster: the started record, and this replica's place in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// The hash of the started record.
     pub cluster: ClusterId,
@@ -155,7 +156,7 @@ pub trait Role {
 }
 
 /// What leaves a role.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Envelope {
     /// To a replica, possibly this one.
     Peer {
@@ -184,7 +185,7 @@ pub enum Envelope {
 
 /// What roles of one replica tell each other, beside the messages that they could
 /// as well send to a peer. Never on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// For the acceptor.
     Acceptor(acceptor::Input),

@@ -22,18 +22,20 @@ use super::campaign::{Campaign, Mandate};
 use super::election::Election;
 use super::planted::Bug;
 use super::reign::Reign;
+use super::state::state_of;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{
     Decided, Heartbeat, Message, Promise, Request, SlotRange, ToProposer, ToReplica,
 };
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, Time};
+use std::hash::{Hash, Hasher};
 
 /// How long a pre-vote waits for answers before it is sent again.
 const PRE_VOTE_RETRY_US: u64 = 40_000;
 
 /// What a proposer takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A message, and who sent it.
     Peer(ReplicaId, ToProposer),
@@ -64,7 +66,7 @@ pub enum Input {
     Promised(Ballot),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PreVote {
     ballot: Ballot,
     round: u64,
@@ -73,7 +75,9 @@ struct PreVote {
     give_up_at: Time,
 }
 
-#[derive(Debug)]
+state_of!(PreVote: ballot, round, granted; aside: resend_at, give_up_at);
+
+#[derive(Debug, Clone)]
 enum Phase {
     Following,
     PreVoting(PreVote),
@@ -81,8 +85,34 @@ enum Phase {
     Leading { reign: Box<Reign>, since: Time },
 }
 
+impl Phase {
+    /// What of it is state: not since when.
+    fn state(&self) -> (Option<&PreVote>, Option<&Campaign>, Option<&Reign>) {
+        match self {
+            Phase::Following => (None, None, None),
+            Phase::PreVoting(vote) => (Some(vote), None, None),
+            Phase::Campaigning(campaign) => (None, Some(campaign), None),
+            Phase::Leading { reign, since: _ } => (None, None, Some(reign)),
+        }
+    }
+}
+
+impl PartialEq for Phase {
+    fn eq(&self, other: &Self) -> bool {
+        self.state() == other.state()
+    }
+}
+
+impl Eq for Phase {}
+
+impl Hash for Phase {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.state().hash(hasher);
+    }
+}
+
 /// The proposer role.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Proposer {
     settings: Settings,
     membership: Membership,
@@ -101,6 +131,11 @@ pub struct Proposer {
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
+
+state_of!(
+    Proposer: phase, seen, promised, applied, pending, pre_vote_round, stale_votes, first_ballot;
+    aside: settings, membership, election, went_above_at
+);
 
 impl Proposer {
     /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as

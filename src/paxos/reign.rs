@@ -13,6 +13,7 @@
 
 use super::planted::Bug;
 use super::round_trip::RoundTrip;
+use super::state::state_of;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, SlotRange, ToAcceptor};
 use crate::table::Table;
@@ -50,7 +51,7 @@ const RESEND_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_OVERHEAD_BYTES: usize = 56;
 
 /// Who asked for some consecutive values of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// How many of them.
     pub count: usize,
@@ -60,7 +61,7 @@ pub struct Origin {
 }
 
 /// A run that was proposed, and what of it is not applied yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Proposal {
     first: Slot,
     values: Values,
@@ -74,8 +75,13 @@ struct Proposal {
     lost_at: Time,
 }
 
+state_of!(
+    Proposal: first, values, origins, resent, repeated, lost_upto;
+    aside: sent_at, lost_at
+);
+
 /// A session, as far as this reign knows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Known {
     /// The command that may be proposed.
     next: u64,
@@ -95,7 +101,7 @@ enum Admission {
 }
 
 /// Phase 2 under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reign {
     settings: Settings,
     ballot: Ballot,
@@ -118,6 +124,12 @@ pub struct Reign {
     trip: RoundTrip,
     resend_at: Time,
 }
+
+state_of!(
+    Reign: ballot, first, next, applied, decided, proposals, proposal_bytes, sent, queue,
+        queue_commands, queue_bytes, sessions;
+    aside: settings, trip, resend_at
+);
 
 impl Reign {
     /// Begins with what the mandate leaves to propose.

@@ -4,7 +4,7 @@ use crate::types::Slot;
 use std::collections::BTreeMap;
 
 /// See the module.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct SlotSet {
     /// First slot to end, exclusive; no two overlap or touch.
     ranges: BTreeMap<Slot, Slot>,

@@ -382,6 +382,19 @@ fn promises_that_do_not_count_make_no_leader() {
 }
 
 #[test]
+fn promises_of_peers_alone_are_no_licence() {
+    // They were given to an earlier life of this process, and come late: the next life has
+    // forgotten the ballot and campaigns with it again. Its own acceptor has not.
+    let mut seat = build(settings(3, R1), Membership { fresh: false, ..membership(3, R1) });
+    let ballot = campaign(&mut seat, R0);
+    let mut sent = seat.handle(promise(R0, ballot.0, &[]));
+    sent.extend(seat.handle(promise(R2, ballot.0, &[])));
+    assert_eq!((seat.role.leading(), prepares(&sent)), (None, vec![]));
+    seat.handle(promise(R1, ballot.0, &[]));
+    assert_eq!(seat.role.leading(), Some(ballot));
+}
+
+#[test]
 fn promises_of_one_campaign_do_not_count_in_the_next() {
     let mut seat = proposer(5, R1);
     let (_, first, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];

@@ -10,7 +10,7 @@ const LOST_RANGES_MAX: usize = 16;
 
 /// Votes for slots of one ballot, which this replica owns. Nothing is ever counted
 /// across ballots: a higher one begins anew.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tally {
     pub(super) ballot: Ballot,
     /// The first slot of the reign, once the proposer has said so.

@@ -8,7 +8,7 @@ use super::*;
 use std::collections::VecDeque;
 
 /// Clients whose commands were proposed here in one run.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     /// The first slot that was not passed yet.
     next: Slot,
