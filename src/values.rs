@@ -355,7 +355,7 @@ thread_local! {
 }
 
 /// Puts values into one batch; may be used for one after the other.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Builder {
     bytes: Vec<u8>,
     /// Where each value ends.

@@ -241,7 +241,8 @@ pub struct Learner {
 
 state_of!(
     Learner: chat, applied, durable, known, paged, tally, mark, peers_applied, fetching, source,
-        leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, someone;
+        leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, remind, told_pending, told_durable,
+        someone;
     aside: settings, membership, behind_since, fetch_trip, next_tick
 );
 

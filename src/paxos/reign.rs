@@ -128,7 +128,7 @@ pub struct Reign {
 state_of!(
     Reign: ballot, first, next, applied, decided, proposals, proposal_bytes, sent, queue,
         queue_commands, queue_bytes, sessions;
-    aside: settings, trip, resend_at
+    aside: settings, builder, trip, resend_at
 );
 
 impl Reign {

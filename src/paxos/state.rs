@@ -16,6 +16,7 @@ use super::election::Election;
 use super::round_trip::RoundTrip;
 use super::{Membership, Settings};
 use crate::types::Time;
+use crate::values::Builder;
 
 /// What may be put aside: it says when, or whom to suspect; or it stays the same for as
 /// long as the role lives.
@@ -27,6 +28,8 @@ impl Aside for RoundTrip {}
 impl Aside for Election {}
 impl Aside for Settings {}
 impl Aside for Membership {}
+/// Empty from turn to turn.
+impl Aside for Builder {}
 
 /// Compiles for such types alone.
 pub(super) fn is_aside(_: &impl Aside) {}
