@@ -65,7 +65,7 @@ simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= 
 	$(BIN)/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
-	$(CARGO) run --locked --bin simulate -- --plant all --seeds 20000 $(ARGS)
+	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)
 
 bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DURABILITIES=sync)
 	@scripts/bench.sh '$(BIN)' '$(NS)' '$(DURABILITIES)' $(ARGS)
