@@ -47,6 +47,10 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// take what came in one piece.
 pub const BURST_DATAGRAMS: usize = 64;
 
+/// What came in one piece is handed on in parts of so many datagrams: whoever takes the
+/// first begins while the next is taken apart.
+const PART_DATAGRAMS: usize = 8;
+
 /// The most that is taken from the threads' queue before receiving goes on.
 pub const BURST_QUEUED: usize = 64;
 
@@ -65,8 +69,8 @@ pub trait Deliver {
     /// Takes a message. Called on the network thread; must not wait.
     fn deliver(&mut self, incoming: Incoming);
 
-    /// Nothing more is at hand, or enough has been taken for one turn: what was
-    /// gathered should be handed on.
+    /// Nothing more is at hand, or enough for one turn: what was gathered, if anything
+    /// was, should be handed on.
     fn end_of_burst(&mut self);
 }
 
@@ -312,6 +316,9 @@ impl Network {
                         self.open(canonical(from), segments.get(index));
                         delivered += self.messages.len() as u64;
                         self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
+                        if (index + 1).is_multiple_of(PART_DATAGRAMS) {
+                            deliver.end_of_burst();
+                        }
                     }
                     burst.taken += segments.count();
                 }
