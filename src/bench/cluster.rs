@@ -40,6 +40,8 @@ pub(super) struct Made {
     pub(super) f: usize,
     pub(super) durability: Durability,
     pub(super) loss: Percent,
+    /// The longest datagram, in bytes.
+    pub(super) datagram_max: usize,
     pub(super) seed: u64,
     pub(super) log_dir: Option<PathBuf>,
 }
@@ -134,6 +136,7 @@ impl Cluster {
             ("msg_loss", self.made.loss.to_string()),
             ("rand_seed", seed.to_string()),
             ("durability", self.made.durability.to_string()),
+            ("datagram_max", self.made.datagram_max.to_string()),
         ];
         let mut args = vec!["--die_with_parent".to_owned()];
         args.extend(options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]));

@@ -10,11 +10,11 @@ use super::histogram::Histogram;
 use super::lines::Told;
 use super::sessions::Sessions;
 use crate::message::Party;
+use crate::net::Incoming;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::hub::Hub;
 use crate::net::outlet::Outlet;
 use crate::net::udp::{BoundSocket, Deliver, Network, Settings, StopHandle};
-use crate::net::{DATAGRAM_BYTES_DEFAULT, Incoming};
 use crate::runtime::process::entropy;
 use crate::seed::derive_seed;
 use crate::types::BootId;
@@ -41,6 +41,8 @@ pub(super) struct Shape {
     pub(super) first_client: u64,
     pub(super) size: usize,
     pub(super) loss: f64,
+    /// The longest datagram, in bytes.
+    pub(super) datagram_max: usize,
     pub(super) seed: u64,
     /// Lines after which a client opens its next session.
     pub(super) session_lines: Option<u64>,
@@ -138,7 +140,7 @@ impl Load {
         let settings = Settings {
             identity: Identity { n: replicas.len(), me: Party::Client, boot, cluster },
             peers: replicas.to_vec(),
-            datagram_max: DATAGRAM_BYTES_DEFAULT,
+            datagram_max: shape.datagram_max,
             loss: shape.loss,
             seed: derive_seed(shape.seed, "network"),
         };

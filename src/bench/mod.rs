@@ -71,6 +71,8 @@ pub struct Plan {
     pub durability: Durability,
     /// The share of datagrams dropped at each sender.
     pub msg_loss: Percent,
+    /// The longest datagram, in bytes.
+    pub datagram_max: usize,
     /// Seeds losses and timeouts.
     pub rand_seed: u64,
     /// Lines after which a client opens its next session.
@@ -93,6 +95,7 @@ impl Plan {
             first_client: 0,
             size: self.size,
             loss: self.msg_loss.probability(),
+            datagram_max: self.datagram_max,
             seed: self.rand_seed,
             session_lines: self.session_lines,
             rate: self.rate,
@@ -105,6 +108,7 @@ impl Plan {
             f: self.f,
             durability: self.durability,
             loss: self.msg_loss,
+            datagram_max: self.datagram_max,
             seed: self.rand_seed,
             log_dir: self.log_dir.clone(),
         };

@@ -70,6 +70,8 @@ impl Sessions {
                 session_lines: shape.session_lines,
                 out: Outbox::new(),
                 shown: Shown::default(),
+                first: Vec::new(),
+                then: Vec::new(),
                 text: Text::new(shape.size),
                 rng: fastrand::Rng::with_seed(entropy),
             },
@@ -97,7 +99,7 @@ impl Sessions {
         at: usize,
         now_ns: u64,
         answers: &mut Vec<Incoming>,
-    ) -> impl Iterator<Item = Outgoing> + use<> {
+    ) -> impl Iterator<Item = Outgoing> {
         let Sessions { groups, desk } = self;
         groups[at].handle(now_ns, answers, desk);
         groups[at].finish(now_ns, desk)
@@ -109,7 +111,7 @@ impl Sessions {
         at: usize,
         now_ns: u64,
         timers: bool,
-    ) -> impl Iterator<Item = Outgoing> + use<> {
+    ) -> impl Iterator<Item = Outgoing> {
         let Sessions { groups, desk } = self;
         if timers {
             groups[at].look_at_timers(now_ns, desk);
@@ -134,6 +136,9 @@ struct Desk {
     session_lines: Option<u64>,
     out: Outbox<Outcome>,
     shown: Shown,
+    /// What leaves in a turn: after the answers, and after the new lines.
+    first: Vec<Envelope>,
+    then: Vec<Envelope>,
     text: Text,
     rng: fastrand::Rng,
 }
@@ -249,13 +254,17 @@ impl Group {
     }
 
     /// Takes in what was completed, and submits what comes next: all that is to be sent.
-    fn finish(&mut self, now_ns: u64, desk: &mut Desk) -> impl Iterator<Item = Outgoing> + use<> {
+    fn finish<'a>(
+        &mut self,
+        now_ns: u64,
+        desk: &'a mut Desk,
+    ) -> impl Iterator<Item = Outgoing> + use<'a> {
         const NEVER: &str = "keeping outcomes in memory cannot fail";
-        let first = desk.out.commit(&mut desk.shown).expect(NEVER);
+        desk.out.commit_into(&mut desk.shown, &mut desk.first).expect(NEVER);
         self.note_outcomes(now_ns, desk);
         self.submit_all(now_ns, desk);
-        let second = desk.out.commit(&mut desk.shown).expect(NEVER);
-        first.into_iter().chain(second).map(|envelope| match envelope {
+        desk.out.commit_into(&mut desk.shown, &mut desk.then).expect(NEVER);
+        desk.first.drain(..).chain(desk.then.drain(..)).map(|envelope| match envelope {
             Envelope::Call { to, message } => Outgoing::Call { to, message },
             other => unreachable!("a client only calls: {other:?}"),
         })

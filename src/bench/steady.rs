@@ -131,6 +131,7 @@ fn json(plan: &Plan, figures: &Figures) -> String {
     field("secs", plan.secs.to_string());
     field("durability", format!("\"{}\"", plan.durability));
     field("msg_loss", plan.msg_loss.to_string());
+    field("datagram_max", plan.datagram_max.to_string());
     field("rand_seed", plan.rand_seed.to_string());
     let optional = |number: Option<u64>| number.map_or("null".into(), |n| n.to_string());
     field("session_lines", optional(plan.session_lines));

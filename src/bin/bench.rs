@@ -5,6 +5,7 @@ use multipaxos::bench::{self, Mode, Plan};
 use multipaxos::config::{
     Bounded, EXIT_FAILED, F_MAX, Percent, one_line, parse_args, say, usage_error,
 };
+use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::scenario::Interrupts;
 use multipaxos::storage::Durability;
 use multipaxos::types::LINE_BYTES_MAX;
@@ -51,6 +52,9 @@ struct Options {
     /// percent of datagrams dropped at each sender, 0 to 100 (default 0)
     #[argh(option, default = "Percent::NONE")]
     msg_loss: Percent,
+    /// the longest datagram, in bytes (default 8192: the loopback carries it)
+    #[argh(option, default = "Bounded(8192)")]
+    datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
     /// seeds losses and timeouts (default 591)
     #[argh(option, default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
@@ -154,6 +158,7 @@ fn plan(options: Options) -> Plan {
         secs: options.secs.0,
         durability,
         msg_loss: options.msg_loss,
+        datagram_max: options.datagram_max.0 as usize,
         rand_seed: options.rand_seed.0,
         rate: options.rate.map(|rate| rate.0),
         session_lines: options.session_lines.map(|lines| lines.0),
