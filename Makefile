@@ -25,7 +25,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted bench bench-absence bench-restart bench-plot clean \
+        search-planted model-check bench bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -63,6 +63,9 @@ $(SCENARIO_TARGETS): test-scenario-%: build
 
 simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= for one)
 	$(BIN)/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+model-check: ## go through every state of small clusters; prints how many (BUG=Name: one planted bug)
+	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)

@@ -1,0 +1,581 @@
+//! The cluster, as a model: its states, and what can happen in each.
+//!
+//! Every combination of what can happen is gone through, but for two kinds that lead
+//! nowhere else:
+//!
+//! - **While a sync is under way** at a role, and what rests on it is held, nothing happens
+//!   elsewhere. Roles share nothing, and nobody can see that state: whatever happened
+//!   meanwhile can as well have happened before. It ends with the sync, or in a crash.
+//! - **Learners whom nobody hears** (all but [`Bounds::learners`]) take their inputs once
+//!   everything else has stopped, which it may at any moment. Nothing that is sent is ever
+//!   lost to them by waiting, so they can come to the same conclusions then; and as only
+//!   learners go on, only what concerns them is kept of the state.
+//!
+//! A state names its parts by number ([`Table`]). What comes of a step at a part is worked
+//! out once, by the role itself, and looked up from then on.
+
+use super::bounds::{Bounds, N, replicas};
+use super::history::{History, Law, Laws, Reach, Reached};
+use super::network::{PLACES, Packet, Place, Sent, Way, plain, way};
+use super::seat::{Event, Seat, Step};
+use super::table::Table;
+use super::tell;
+use foldhash::fast::FixedState;
+use multipaxos::paxos::Envelope;
+use multipaxos::types::ReplicaId;
+use multipaxos::values::Values;
+use stateright::{Model, Property};
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The whole cluster at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    seats: [u32; PLACES],
+    sent: Sent,
+    history: u32,
+    lives: [u8; N],
+    crashes: u8,
+    down: Option<Down>,
+    /// Everything has stopped but for the learners.
+    learning: bool,
+    /// What the history says, at hand.
+    broken: Laws,
+    reached: Reached,
+}
+
+/// A process that has died and not begun anew; `synced`: what became of a sync that was
+/// under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Down {
+    replica: ReplicaId,
+    synced: Option<bool>,
+}
+
+impl State {
+    fn parts(&self) -> impl Hash + Eq + '_ {
+        let State { seats, sent, history, lives, crashes, down, learning, broken: _, reached: _ } =
+            self;
+        (seats, sent, history, lives, crashes, down, learning)
+    }
+
+    fn seat(&self, place: Place) -> u32 {
+        self.seats[place.index()]
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.parts().hash(hasher);
+    }
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// A role takes a step; packets go by their numbers.
+    Step(Place, Step<u32>),
+    Die(ReplicaId, Option<bool>),
+    Begin(ReplicaId),
+    /// Everything stops, and learners go on.
+    Learn,
+}
+
+/// What comes of a step at a seat.
+#[derive(Debug)]
+struct Outcome {
+    /// Counts outcomes.
+    number: u32,
+    seat: u32,
+    sent: Vec<u32>,
+    events: Vec<Event>,
+    /// An assertion of the role has failed.
+    failed: bool,
+}
+
+/// What comes of a step of a seat in a state, if it can be taken.
+type Outcomes = HashMap<(Place, u32, Step<u32>), Option<Arc<Outcome>>, FixedState>;
+
+/// Everything that was met so far.
+struct Tables {
+    /// One table a place.
+    seats: Vec<Table<Seat>>,
+    packets: Table<Packet>,
+    histories: Table<History>,
+    /// What each history says.
+    said: Vec<(Laws, Reached)>,
+    outcomes: Outcomes,
+    /// History, outcome and life, to history.
+    pasts: HashMap<(u32, u32, u8), u32, FixedState>,
+    outcomes_made: u32,
+}
+
+/// The model.
+pub(crate) struct Cluster {
+    bounds: Bounds,
+    judged: &'static [Law],
+    expected: &'static [Reach],
+    /// What clients ask for.
+    known: Vec<Values>,
+    tables: Mutex<Tables>,
+    /// What was told already.
+    told_laws: [AtomicBool; Law::ALL.len()],
+    told_reaches: [AtomicBool; Reach::ALL.len()],
+}
+
+impl Cluster {
+    /// A cluster in which these laws hold and these things happen.
+    pub(crate) fn new(
+        bounds: Bounds,
+        judged: &'static [Law],
+        expected: &'static [Reach],
+    ) -> Cluster {
+        let known = bounds.offers.iter().map(|(_, line)| bounds.request(line).commands).collect();
+        let tables = Tables {
+            seats: Place::all().map(|_| Table::new()).collect(),
+            packets: Table::new(),
+            histories: Table::new(),
+            said: Vec::new(),
+            outcomes: HashMap::default(),
+            pasts: HashMap::default(),
+            outcomes_made: 0,
+        };
+        Cluster {
+            bounds,
+            judged,
+            expected,
+            known,
+            tables: Mutex::new(tables),
+            told_laws: Default::default(),
+            told_reaches: Default::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().expect("what can fail is caught")
+    }
+
+    /// How many states of roles, packets and histories were met.
+    pub(crate) fn parts(&self) -> (usize, usize, usize) {
+        let tables = self.lock();
+        let seats = tables.seats.iter().map(Table::len).sum();
+        (seats, tables.packets.len(), tables.histories.len())
+    }
+
+    /// All have just warmed up.
+    fn first_state(&self) -> State {
+        let tables = &mut *self.lock();
+        let mut seats = [0; PLACES];
+        for id in replicas() {
+            for (place, seat) in Place::of(id).into_iter().zip(Seat::first(&self.bounds, id)) {
+                seats[place.index()] = tables.seats[place.index()].number(seat);
+            }
+        }
+        let history = tables.add_history(History::new(self.judged));
+        State {
+            seats,
+            sent: Sent::default(),
+            history,
+            lives: [0; N],
+            crashes: 0,
+            down: None,
+            learning: false,
+            broken: Laws::default(),
+            reached: Reached::default(),
+        }
+    }
+
+    // --- what comes of a step ---------------------------------------------------------
+
+    /// What comes of a step; nothing if it cannot be taken there.
+    fn outcome(
+        &self,
+        tables: &mut Tables,
+        place: Place,
+        seat: u32,
+        step: Step<u32>,
+    ) -> Option<Arc<Outcome>> {
+        if let Some(outcome) = tables.outcomes.get(&(place, seat, step)) {
+            return outcome.clone();
+        }
+        let before = tables.seats[place.index()].get(seat).clone();
+        let outcome = self.play(tables, place, &before, step).map(Arc::new);
+        tables.outcomes.insert((place, seat, step), outcome.clone());
+        outcome
+    }
+
+    fn play(
+        &self,
+        tables: &mut Tables,
+        place: Place,
+        before: &Seat,
+        step: Step<u32>,
+    ) -> Option<Outcome> {
+        let id = place.replica();
+        let step = step.map(|packet| tables.packets.get(packet).clone());
+        let input = match &step {
+            Step::Take(packet) => Step::Take(&packet.input),
+            other => other.clone().map(|_| unreachable!("that is the other case")),
+        };
+        let played = catch_unwind(AssertUnwindSafe(|| before.step(&self.bounds, id, input)));
+        tables.outcomes_made += 1;
+        let number = tables.outcomes_made;
+        let Ok(played) = played else {
+            let seat = tables.seats[place.index()].number(before.clone());
+            return Some(Outcome { number, seat, sent: vec![], events: vec![], failed: true });
+        };
+        let (after, mut events) = played?;
+        if after.ballot().is_some_and(|ballot| !self.bounds.ballots.contains(&ballot.0)) {
+            return None;
+        }
+        let mut sent = Vec::new();
+        for event in &mut events {
+            let Event::Leaves(envelope) = event else { continue };
+            *envelope = plain(envelope.clone());
+            match way(&self.bounds, id, envelope) {
+                Way::Goes(packet) => sent.push(tables.packets.number(packet)),
+                Way::Lost => {}
+                Way::Outside => return None,
+            }
+        }
+        // No law is about what roles of one replica tell each other.
+        events.retain(|event| !matches!(event, Event::Leaves(Envelope::Notice(_))));
+        let seat = tables.seats[place.index()].number(after);
+        Some(Outcome { number, seat, sent, events, failed: false })
+    }
+
+    fn apply(&self, tables: &mut Tables, state: &mut State, place: Place, outcome: &Outcome) {
+        let replica = place.replica();
+        state.seats[place.index()] = outcome.seat;
+        outcome.sent.iter().for_each(|packet| state.sent.insert(*packet));
+        if outcome.events.is_empty() && !outcome.failed {
+            return;
+        }
+        let life = state.lives[replica.index()];
+        let key = (state.history, outcome.number, life);
+        let history = match tables.pasts.get(&key) {
+            Some(history) => *history,
+            None => {
+                let mut history = History::clone(tables.histories.get(state.history));
+                for event in &outcome.events {
+                    history.observe(replica, life, event, &self.known);
+                }
+                if outcome.failed {
+                    history.fails();
+                }
+                let number = tables.add_history(history);
+                tables.pasts.insert(key, number);
+                number
+            }
+        };
+        tables.remember(state, history);
+    }
+
+    /// Whether a step would change anything.
+    fn matters(&self, state: &State, place: Place, outcome: &Outcome) -> bool {
+        outcome.failed
+            || outcome.seat != state.seat(place)
+            || outcome.sent.iter().any(|packet| !state.sent.contains(*packet))
+    }
+
+    /// What a comparison of roles leaves out makes no difference: of roles that are equal,
+    /// each does the same at every step that was taken by one.
+    ///
+    /// # Panics
+    ///
+    /// If one does not.
+    pub(crate) fn compare_twins(&self) -> usize {
+        let tables = &mut *self.lock();
+        let met: Vec<_> = tables.outcomes.iter().map(|(key, met)| (*key, met.clone())).collect();
+        let mut compared = 0;
+        for ((place, seat, step), met) in met {
+            for twin in tables.seats[place.index()].twins(seat).to_vec() {
+                let other = self.play(tables, place, &twin, step);
+                let same = match (&met, &other) {
+                    (None, None) => true,
+                    (Some(a), Some(b)) => {
+                        (a.seat, &a.sent, &a.events) == (b.seat, &b.sent, &b.events)
+                    }
+                    _ => false,
+                };
+                assert!(same, "{place}: equal roles differ at {step:?}:\n{met:?}\n{other:?}");
+                compared += 1;
+            }
+        }
+        compared
+    }
+
+    // --- what can happen --------------------------------------------------------------
+
+    fn propose_steps(&self, tables: &mut Tables, state: &State, actions: &mut Vec<Action>) {
+        let mut propose = |tables: &mut Tables, place: Place, step| {
+            let outcome = self.outcome(tables, place, state.seat(place), step);
+            if outcome.is_some_and(|outcome| self.matters(state, place, &outcome)) {
+                actions.push(Action::Step(place, step));
+            }
+        };
+        let bounds = &self.bounds;
+        let heard = |id: ReplicaId| bounds.learners.contains(&id.0);
+        let mut learn = bounds.pages;
+        for packet in state.sent.iter() {
+            let to = tables.packets.get(packet).to;
+            if state.learning || !to.is_learner() || heard(to.replica()) {
+                propose(tables, to, Step::Take(packet));
+            }
+            learn |= to.is_learner() && !heard(to.replica());
+        }
+        let asks = |id: &ReplicaId| bounds.pages && (state.learning || heard(*id));
+        for to in replicas().filter(asks) {
+            let first = tables.at(state, Place::learner(to)).applied().unwrap_or_default();
+            for peer in replicas().filter(|peer| *peer != to) {
+                propose(tables, Place::learner(peer), Step::Serve { to, first });
+            }
+        }
+        if state.learning {
+            return;
+        }
+        for id in replicas() {
+            let place = Place::proposer(id);
+            propose(tables, place, Step::Campaign);
+            if let Some(ballot) = tables.at(state, place).leading() {
+                for (at, (whose, _)) in bounds.offers.iter().enumerate() {
+                    if *whose == ballot.0 {
+                        propose(tables, place, Step::Offer(at));
+                    }
+                }
+                if bounds.heartbeats {
+                    propose(tables, place, Step::Beat);
+                }
+            }
+            for place in Place::of(id) {
+                if tables.at(state, place).is_careless() {
+                    propose(tables, place, Step::Sync);
+                }
+            }
+        }
+        if learn {
+            actions.push(Action::Learn);
+        }
+        for id in replicas() {
+            self.propose_deaths(state, id, &[None], actions);
+        }
+    }
+
+    fn propose_deaths(
+        &self,
+        state: &State,
+        id: ReplicaId,
+        synced: &[Option<bool>],
+        actions: &mut Vec<Action>,
+    ) {
+        if state.crashes < self.bounds.crashes
+            && self.bounds.mortals.contains(&id.0)
+            && !state.learning
+        {
+            actions.extend(synced.iter().map(|synced| Action::Die(id, *synced)));
+        }
+    }
+
+    fn begin_anew(&self, tables: &mut Tables, state: &mut State, id: ReplicaId) -> Option<()> {
+        let synced = state.down.take().and_then(|down| down.synced).unwrap_or(false);
+        for packet in state.sent.clone().iter() {
+            let held = tables.packets.get(packet);
+            if held.is_inside() && held.from == id {
+                state.sent.remove(packet);
+            }
+        }
+        // What becomes durable by dying does so in the old life.
+        for place in Place::of(id) {
+            let outcome = self.outcome(tables, place, state.seat(place), Step::Crash { synced })?;
+            self.apply(tables, state, place, &outcome);
+        }
+        state.lives[id.index()] += 1;
+        Some(())
+    }
+
+    fn stop_all_but_learners(&self, tables: &mut Tables, state: &mut State) {
+        for packet in state.sent.clone().iter() {
+            if !tables.packets.get(packet).to.is_learner() {
+                state.sent.remove(packet);
+            }
+        }
+        for place in Place::all().filter(|place| !place.is_learner()) {
+            state.seats[place.index()] = 0;
+        }
+        let history = tables.histories.get(state.history).for_learners();
+        let history = tables.add_history(history);
+        tables.remember(state, history);
+        (state.lives, state.crashes, state.learning) = ([0; N], 0, true);
+    }
+
+    // --- what is found ------------------------------------------------------------------
+
+    /// Each is told once, so that the first way there is the one that is shown.
+    fn holds(&self, law: usize, state: &State) -> bool {
+        !state.broken.contains(Law::ALL[law]) || self.told_laws[law].swap(true, Ordering::Relaxed)
+    }
+
+    fn meets(&self, reach: usize, state: &State) -> bool {
+        let met = match Reach::ALL[reach] {
+            Reach::DiedUnsynced => state.down.is_some_and(|down| down.synced == Some(false)),
+            Reach::DiedUnsent => state.down.is_some_and(|down| down.synced == Some(true)),
+            reach => state.reached.contains(reach),
+        };
+        met && !self.told_reaches[reach].swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Tables {
+    fn at(&self, state: &State, place: Place) -> &Arc<Seat> {
+        self.seats[place.index()].get(state.seat(place))
+    }
+
+    fn add_history(&mut self, history: History) -> u32 {
+        let said = (history.broken, history.reached());
+        let number = self.histories.number(history);
+        if self.said.len() == number as usize {
+            self.said.push(said);
+        }
+        number
+    }
+
+    fn remember(&self, state: &mut State, history: u32) {
+        state.history = history;
+        (state.broken, state.reached) = self.said[history as usize];
+    }
+}
+
+impl Model for Cluster {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let mut state = self.first_state();
+        for told in self.bounds.opening {
+            let mut actions = Vec::new();
+            self.actions(&state, &mut actions);
+            let can: Vec<String> = actions.iter().map(|at| self.format_action(at)).collect();
+            let chosen = can.iter().position(|can| can == told);
+            let chosen = chosen.unwrap_or_else(|| panic!("not {told:?}, but one of {can:#?}"));
+            state = self.next_state(&state, actions[chosen]).expect("it can happen");
+        }
+        vec![state]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if !state.broken.is_empty() {
+            return;
+        }
+        if let Some(down) = state.down {
+            return actions.push(Action::Begin(down.replica));
+        }
+        let tables = &mut *self.lock();
+        match Place::all().find(|place| tables.at(state, *place).is_syncing()) {
+            Some(place) => {
+                actions.push(Action::Step(place, Step::Sync));
+                let synced = [Some(false), Some(true)];
+                self.propose_deaths(state, place.replica(), &synced, actions);
+            }
+            None => self.propose_steps(tables, state, actions),
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let tables = &mut *self.lock();
+        let mut state = last.clone();
+        match action {
+            Action::Step(place, step) => {
+                let outcome = self.outcome(tables, place, state.seat(place), step)?;
+                self.apply(tables, &mut state, place, &outcome);
+            }
+            Action::Die(replica, synced) => {
+                state.down = Some(Down { replica, synced });
+                state.crashes += 1;
+            }
+            Action::Begin(replica) => self.begin_anew(tables, &mut state, replica)?,
+            Action::Learn => self.stop_all_but_learners(tables, &mut state),
+        }
+        Some(state)
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        let tables = self.lock();
+        match action {
+            Action::Step(place, step) => {
+                let step = step.map(|packet| &**tables.packets.get(packet));
+                tell::step(&self.bounds, *place, step)
+            }
+            Action::Die(replica, None) => format!("replica {replica} dies"),
+            Action::Die(replica, Some(false)) => {
+                format!("replica {replica} dies, and what it has just written is lost")
+            }
+            Action::Die(replica, Some(true)) => {
+                format!("replica {replica} dies, and what it has just written is durable")
+            }
+            Action::Begin(replica) => format!("replica {replica} begins anew"),
+            Action::Learn => "all stop but learners".into(),
+        }
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let laws = LAWS.iter().zip(Law::ALL).filter(|(_, law)| self.judged.contains(law));
+        let laws = laws.map(|(holds, law)| Property::always(law.what(), *holds));
+        let reaches = REACHES.iter().zip(Reach::ALL);
+        let reaches = reaches.filter(|(_, reach)| self.expected.contains(reach));
+        let reaches = reaches.map(|(meets, reach)| Property::sometimes(reach.what(), *meets));
+        laws.chain(reaches).collect()
+    }
+}
+
+type Condition = fn(&Cluster, &State) -> bool;
+
+fn holds<const LAW: usize>(cluster: &Cluster, state: &State) -> bool {
+    cluster.holds(LAW, state)
+}
+
+fn meets<const REACH: usize>(cluster: &Cluster, state: &State) -> bool {
+    cluster.meets(REACH, state)
+}
+
+/// One function a law: a property has nothing else to tell them by.
+const LAWS: [Condition; Law::ALL.len()] = [
+    holds::<0>,
+    holds::<1>,
+    holds::<2>,
+    holds::<3>,
+    holds::<4>,
+    holds::<5>,
+    holds::<6>,
+    holds::<7>,
+    holds::<8>,
+    holds::<9>,
+    holds::<10>,
+    holds::<11>,
+];
+
+const REACHES: [Condition; Reach::ALL.len()] = [
+    meets::<0>,
+    meets::<1>,
+    meets::<2>,
+    meets::<3>,
+    meets::<4>,
+    meets::<5>,
+    meets::<6>,
+    meets::<7>,
+    meets::<8>,
+    meets::<9>,
+    meets::<10>,
+    meets::<11>,
+    meets::<12>,
+    meets::<13>,
+    meets::<14>,
+];

@@ -1,0 +1,115 @@
+//! A disk of the model: what was written, what is synced, and when a sync was asked for.
+//!
+//! It is a [`Storage`] like any other, and `Outbox::commit` uses it as it uses a real one.
+//! A sync only takes note that it was asked for; whoever runs the role lets it happen in
+//! a step of its own, and keeps back until then what `commit` yielded. What was written
+//! and not synced is lost in a crash.
+
+use multipaxos::paxos::{Storage, acceptor, learner};
+use multipaxos::types::Slot;
+use multipaxos::values::{ValueRef, Values};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::io;
+
+/// What is made of records that are synced.
+pub(crate) trait Kept: Clone + Eq + Hash + Debug {
+    type Record: Clone + Eq + Hash + Debug;
+
+    fn keep(&mut self, record: &Self::Record);
+
+    /// The process has died: what its next life finds.
+    fn cut_back(&mut self) {}
+
+    fn decided(&self, first: Slot, upto: Slot) -> Values {
+        let _ = (first, upto);
+        Values::default()
+    }
+}
+
+impl Kept for acceptor::State {
+    type Record = acceptor::Record;
+
+    fn keep(&mut self, record: &acceptor::Record) {
+        self.apply(record);
+    }
+}
+
+/// The decided log and its newest checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct DecidedLog {
+    pub(crate) values: Vec<Values>,
+    pub(crate) checkpoint: learner::Checkpoint,
+}
+
+impl Kept for DecidedLog {
+    type Record = learner::Record;
+
+    fn keep(&mut self, record: &learner::Record) {
+        match record {
+            learner::Record::Applied { values, .. } => {
+                self.values.extend((0..values.len()).map(|at| values.slice(at..at + 1)));
+            }
+            learner::Record::Checkpoint(checkpoint) => self.checkpoint = checkpoint.clone(),
+        }
+    }
+
+    fn cut_back(&mut self) {
+        self.values.truncate(self.checkpoint.applied.0 as usize);
+    }
+
+    fn decided(&self, first: Slot, upto: Slot) -> Values {
+        let held = (first.0..upto.0).filter_map(|slot| self.values.get(slot as usize));
+        held.map(|values| values.get(0)).collect::<Vec<ValueRef<'_>>>().into_iter().collect()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Disk<K: Kept> {
+    pub(crate) kept: K,
+    pub(crate) written: Vec<K::Record>,
+    /// A sync was asked for, and has not ended.
+    pub(crate) syncing: bool,
+    /// A sync says that it has ended as soon as it is asked for (a planted bug).
+    lazy: bool,
+}
+
+impl<K: Kept> Disk<K> {
+    pub(crate) fn new(kept: K, lazy: bool) -> Self {
+        Disk { kept, written: Vec::new(), syncing: false, lazy }
+    }
+
+    /// The sync ends, and everything written is durable.
+    pub(crate) fn end_sync(&mut self) -> Vec<K::Record> {
+        self.syncing = false;
+        let records = std::mem::take(&mut self.written);
+        records.iter().for_each(|record| self.kept.keep(record));
+        records
+    }
+
+    /// The process dies. Of a sync that is under way nobody can say what it has done:
+    /// `synced` decides.
+    pub(crate) fn crash(&mut self, synced: bool) -> Vec<K::Record> {
+        let records = if synced { self.end_sync() } else { Vec::new() };
+        self.written.clear();
+        self.syncing = false;
+        self.kept.cut_back();
+        records
+    }
+}
+
+impl<K: Kept> Storage<K::Record> for Disk<K> {
+    fn append(&mut self, records: &mut Vec<K::Record>) -> io::Result<()> {
+        self.written.append(records);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.syncing = !self.lazy;
+        Ok(())
+    }
+
+    fn decided(&mut self, first: Slot, upto: Slot, _bytes: usize) -> io::Result<Values> {
+        Ok(self.kept.decided(first, upto))
+    }
+}

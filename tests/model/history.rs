@@ -1,0 +1,455 @@
+//! What has happened, as far as the invariants need it.
+//!
+//! It is kept from what became durable and from what left, not from what roles believe:
+//! *chosen* is the definition, a quorum's durable acceptances of one value at one ballot.
+//! It is a part of the state, so that no two states with different pasts are taken for
+//! one where an invariant could tell them apart.
+
+use super::bounds::N;
+use super::seat::Event;
+use multipaxos::message::{Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::paxos::{Envelope, acceptor, learner};
+use multipaxos::quorum::ReplicaSet;
+use multipaxos::types::{Ballot, ReplicaId, Slot};
+use multipaxos::values::{ValueRef, Values};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An invariant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Law {
+    Agreement,
+    ChosenStays,
+    OneValueABallot,
+    PromiseHolds,
+    DurableFirst,
+    Licence,
+    Prefix,
+    AppliedOnce,
+    TrueAnswers,
+    TrueMarks,
+    AskedFor,
+    Assertions,
+}
+
+impl Law {
+    pub(crate) const ALL: [Law; 12] = [
+        Law::Agreement,
+        Law::ChosenStays,
+        Law::OneValueABallot,
+        Law::PromiseHolds,
+        Law::DurableFirst,
+        Law::Licence,
+        Law::Prefix,
+        Law::AppliedOnce,
+        Law::TrueAnswers,
+        Law::TrueMarks,
+        Law::AskedFor,
+        Law::Assertions,
+    ];
+
+    /// What anybody can see: that two values are chosen, or that logs or answers are wrong.
+    pub(crate) const OUTCOME: &'static [Law] =
+        &[Law::Agreement, Law::Prefix, Law::AppliedOnce, Law::TrueAnswers];
+
+    /// What holds, in a sentence.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Law::Agreement => "at most one value is chosen for a slot",
+            Law::ChosenStays => "no ballot above proposes another value than was chosen",
+            Law::OneValueABallot => "a slot and a ballot have one value",
+            Law::PromiseHolds => "no promise goes down, in a crash neither",
+            Law::DurableFirst => "what leaves rests on what is durable",
+            Law::Licence => "a ballot is used in one life, under a durable licence",
+            Law::Prefix => "applied logs are prefixes of one another, and hold what was chosen",
+            Law::AppliedOnce => "a command takes effect once",
+            Law::TrueAnswers => "a completion is told of what was applied",
+            Law::TrueMarks => "a decided mark covers slots with a quorum at its ballot",
+            Law::AskedFor => "nothing is proposed that nobody asked for, but no-ops",
+            Law::Assertions => "no assertion of a role fails",
+        }
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// A set of laws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Laws(u16);
+
+impl Laws {
+    pub(crate) fn of(laws: &[Law]) -> Laws {
+        Laws(laws.iter().fold(0, |set, law| set | law.bit()))
+    }
+
+    pub(crate) fn contains(self, law: Law) -> bool {
+        self.0 & law.bit() != 0
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A value, encoded.
+type Bytes = Vec<u8>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Line {
+    value: Bytes,
+    client_seq: Option<u64>,
+}
+
+impl Line {
+    fn is_noop(&self) -> bool {
+        matches!(Values::read(&self.value).expect("it was encoded").get(0), ValueRef::Noop)
+    }
+
+    fn has_effect(&self) -> bool {
+        self.client_seq.is_some()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct History {
+    /// The laws that count.
+    judged: Laws,
+    /// Which of them were broken.
+    pub(crate) broken: Laws,
+    /// What each acceptor has durably promised.
+    promised: [Option<Ballot>; N],
+    /// In which life each ballot's owner promised it.
+    licences: BTreeMap<Ballot, u8>,
+    accepted: BTreeMap<(Slot, Ballot, Bytes), ReplicaSet>,
+    proposed: BTreeSet<(Slot, Ballot, Bytes)>,
+    /// The longest log that anyone has applied, and how far each is.
+    log: Vec<Line>,
+    applied: [Slot; N],
+    trimmed: bool,
+}
+
+fn each(first: Slot, values: &Values) -> impl Iterator<Item = (Slot, Bytes)> {
+    let value = |at| values.slice(at..at + 1).bytes().to_vec();
+    (0..values.len()).map(move |at| (first.plus(at as u64), value(at)))
+}
+
+impl History {
+    pub(crate) fn new(judged: &[Law]) -> History {
+        History {
+            judged: Laws::of(judged),
+            broken: Laws::default(),
+            promised: [None; N],
+            licences: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            proposed: BTreeSet::new(),
+            log: Vec::new(),
+            applied: [Slot::ZERO; N],
+            trimmed: false,
+        }
+    }
+
+    /// What of it is asked about learners.
+    pub(crate) fn for_learners(&self) -> History {
+        let History { judged, broken, accepted, log, applied, .. } = self.clone();
+        History { judged, broken, accepted, log, applied, ..History::new(&[]) }
+    }
+
+    fn ensure(&mut self, holds: bool, law: Law) {
+        if !holds && self.judged.contains(law) {
+            self.broken.0 |= law.bit();
+        }
+    }
+
+    /// A role has failed at a step.
+    pub(crate) fn fails(&mut self) {
+        self.ensure(false, Law::Assertions);
+    }
+
+    /// Takes what came of a step of replica `node` in its life `life`. `known`: what
+    /// clients have asked for.
+    pub(crate) fn observe(&mut self, node: ReplicaId, life: u8, event: &Event, known: &[Values]) {
+        match event {
+            Event::Accepted(record) => self.durable(node, life, record),
+            Event::Applied(record) => self.applies(node, record),
+            Event::Leaves(Envelope::Peer { to, message }) => {
+                self.leaves(node, life, *to, message, known);
+            }
+            Event::Leaves(Envelope::Answer { answer, .. }) => self.answers(answer),
+            Event::Leaves(_) => {}
+            Event::Stands(promised) | Event::Remembers(promised) => {
+                self.ensure(*promised >= self.promised[node.index()], Law::PromiseHolds);
+            }
+            Event::GoesOn(applied) => self.applied[node.index()] = *applied,
+        }
+    }
+
+    // --- what became durable -------------------------------------------------------
+
+    fn durable(&mut self, node: ReplicaId, life: u8, record: &acceptor::Record) {
+        let ballot = match record {
+            acceptor::Record::Promise(ballot) | acceptor::Record::Accept { ballot, .. } => *ballot,
+            acceptor::Record::Trim(_) => return self.trimmed = true,
+        };
+        let before = self.promised[node.index()];
+        self.ensure(before <= Some(ballot), Law::PromiseHolds);
+        if before < Some(ballot) {
+            self.promised[node.index()] = Some(ballot);
+            if ballot.owner(N) == node {
+                self.licences.insert(ballot, life);
+            }
+        }
+        if let acceptor::Record::Accept { first, values, .. } = record {
+            for (slot, value) in each(*first, values) {
+                let by = self.accepted.entry((slot, ballot, value)).or_default();
+                by.insert(node);
+                if by.is_quorum(N) {
+                    self.chooses(slot);
+                }
+            }
+        }
+    }
+
+    fn chooses(&mut self, slot: Slot) {
+        let first = self.chosen(slot).next().map(|(_, first)| first);
+        let agree = self.chosen(slot).all(|(_, value)| Some(value) == first);
+        let stays = self.chosen(slot).all(|(at, chosen)| {
+            self.proposed_at(slot).all(|(ballot, value)| ballot < at || value == chosen)
+        });
+        self.ensure(agree, Law::Agreement);
+        self.ensure(stays, Law::ChosenStays);
+    }
+
+    /// What was chosen in `slot`, and at which ballots.
+    fn chosen(&self, slot: Slot) -> impl Iterator<Item = (Ballot, &Bytes)> {
+        let from = (slot, Ballot::ZERO, Bytes::new());
+        let here = self.accepted.range(from..).take_while(move |((at, ..), _)| *at == slot);
+        here.filter(|(_, by)| by.is_quorum(N)).map(|((_, ballot, value), _)| (*ballot, value))
+    }
+
+    fn proposed_at(&self, slot: Slot) -> impl Iterator<Item = (Ballot, &Bytes)> {
+        let from = (slot, Ballot::ZERO, Bytes::new());
+        let here = self.proposed.range(from..).take_while(move |(at, ..)| *at == slot);
+        here.map(|(_, ballot, value)| (*ballot, value))
+    }
+
+    fn is_durable(&self, node: ReplicaId, slot: Slot, ballot: Ballot, value: &Bytes) -> bool {
+        let held = self.accepted.get(&(slot, ballot, value.clone()));
+        held.is_some_and(|by| by.contains(node))
+    }
+
+    fn applies(&mut self, node: ReplicaId, record: &learner::Record) {
+        let learner::Record::Applied { first, values, client_seqs } = record else { return };
+        for ((slot, value), client_seq) in each(*first, values).zip(client_seqs) {
+            let chosen = self.chosen(slot).any(|(_, chosen)| *chosen == value);
+            self.ensure(chosen && slot == self.applied[node.index()], Law::Prefix);
+            self.applied[node.index()] = slot.next();
+            let line = Line { value, client_seq: *client_seq };
+            if let Some(stands) = self.log.get(slot.0 as usize) {
+                self.ensure(*stands == line, Law::Prefix);
+                continue;
+            }
+            let again = |before: &Line| before.has_effect() && before.value == line.value;
+            let once = !line.has_effect() || !self.log.iter().any(again);
+            self.ensure(once, Law::AppliedOnce);
+            self.log.push(line);
+        }
+    }
+
+    // --- what leaves ---------------------------------------------------------------
+
+    fn leaves(
+        &mut self,
+        node: ReplicaId,
+        life: u8,
+        to: ReplicaId,
+        message: &Message,
+        known: &[Values],
+    ) {
+        match message {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => {
+                // To oneself it is the question for the licence.
+                let licensed = to == node || self.licences.get(ballot) == Some(&life);
+                self.ensure(licensed && ballot.owner(N) == node, Law::Licence);
+            }
+            Message::Acceptor(ToAcceptor::Accept(accept)) => {
+                let ballot = accept.ballot;
+                let licensed = self.licences.get(&ballot) == Some(&life);
+                self.ensure(licensed && ballot.owner(N) == node, Law::Licence);
+                for (at, (slot, value)) in each(accept.first, &accept.values).enumerate() {
+                    let asked = accept.values.get(at) == ValueRef::Noop
+                        || known.iter().any(|known| known.bytes() == value);
+                    self.ensure(asked, Law::AskedFor);
+                    self.proposes(slot, ballot, value);
+                }
+                self.marks(accept.decided);
+            }
+            Message::Heartbeat(heartbeat) => self.marks(heartbeat.decided),
+            Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
+            Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+                let voted = |slot| {
+                    let from = (Slot(slot), *ballot, Bytes::new());
+                    let here = self.accepted.range(from..);
+                    here.take_while(|((at, accepted_at, _), _)| {
+                        (at.0, accepted_at) == (slot, ballot)
+                    })
+                    .any(|(_, by)| by.contains(node))
+                };
+                let ends = |first: Slot, count| first.0..first.0 + count;
+                let mut slots = slots.iter().flat_map(|range| ends(range.first, range.count));
+                let durable = slots.all(voted);
+                self.ensure(durable, Law::DurableFirst);
+            }
+            _ => {}
+        }
+    }
+
+    fn proposes(&mut self, slot: Slot, ballot: Ballot, value: Bytes) {
+        let stays = self.chosen(slot).all(|(at, chosen)| at > ballot || *chosen == value);
+        self.ensure(stays, Law::ChosenStays);
+        let one = self.proposed_at(slot).all(|(at, other)| at != ballot || *other == value);
+        self.ensure(one, Law::OneValueABallot);
+        self.proposed.insert((slot, ballot, value));
+    }
+
+    fn promises(&mut self, node: ReplicaId, page: &Promise) {
+        let mut entries = page.accepted.iter().flat_map(|entry| {
+            each(entry.first, &entry.values).map(|(slot, value)| (slot, entry.ballot, value))
+        });
+        let durable = self.promised[node.index()] >= Some(page.ballot)
+            && entries.all(|(slot, ballot, value)| self.is_durable(node, slot, ballot, &value));
+        self.ensure(durable, Law::DurableFirst);
+    }
+
+    fn marks(&mut self, mark: Decided) {
+        let tallied = |slot| self.chosen(Slot(slot)).any(|(ballot, _)| ballot == mark.ballot);
+        let holds = (mark.from.0..mark.upto.0).all(tallied);
+        self.ensure(holds, Law::TrueMarks);
+    }
+
+    fn answers(&mut self, answer: &Answer) {
+        let Answer::Complete { session, seq, slot, client_seq } = answer else { return };
+        let stands = self.log.get(slot.0 as usize).is_some_and(|line| {
+            let value = Values::read(&line.value).expect("it was encoded");
+            let command = value.get(0).command();
+            line.client_seq == Some(*client_seq)
+                && command.is_some_and(|command| (command.session, command.seq) == (*session, *seq))
+        });
+        self.ensure(stands, Law::TrueAnswers);
+    }
+
+    /// What of [`Reach`] can be seen in it.
+    pub(crate) fn reached(&self) -> Reached {
+        let mut reached = Reached::default();
+        for (_, ballot, _) in
+            self.accepted.iter().filter(|(_, by)| by.is_quorum(N)).map(|(at, _)| at)
+        {
+            reached.add(Reach::Decided(ballot.0 as u8));
+        }
+        let commands = || self.proposed.iter().filter(|(.., value)| value.len() > 1);
+        for (slot, ballot, value) in commands() {
+            for (at, higher, other) in commands() {
+                if at == slot && higher > ballot {
+                    let again = other == value;
+                    reached.add(if again { Reach::ProposedAgain } else { Reach::Displaced });
+                }
+            }
+        }
+        let mut met = |met: bool, reach| {
+            if met {
+                reached.add(reach);
+            }
+        };
+        met(self.log.iter().any(Line::is_noop), Reach::HoleFilled);
+        let without_effect = |line: &Line| !line.is_noop() && !line.has_effect();
+        met(self.log.iter().any(without_effect), Reach::Suppressed);
+        met(self.applied.iter().any(|applied| *applied > Slot::ZERO), Reach::Applied);
+        met(self.applied.iter().all(|applied| *applied > Slot::ZERO), Reach::AppliedByAll);
+        met(self.licences.values().any(|life| *life > 0), Reach::LedAfterCrash);
+        met(self.trimmed, Reach::Trimmed);
+        reached
+    }
+}
+
+/// Something that a check is to come across, so that it is known to be about anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reach {
+    /// A value was chosen at this ballot.
+    Decided(u8),
+    /// A command was proposed at two ballots.
+    ProposedAgain,
+    /// A command was proposed, and another at a higher ballot.
+    Displaced,
+    /// A no-op was applied.
+    HoleFilled,
+    /// A command was applied a second time, without effect.
+    Suppressed,
+    Applied,
+    AppliedByAll,
+    /// A ballot was licensed in a second life.
+    LedAfterCrash,
+    Trimmed,
+    /// A process died with records written and not synced.
+    DiedUnsynced,
+    /// A process died with records synced, and what rests on them held.
+    DiedUnsent,
+}
+
+impl Reach {
+    pub(crate) const ALL: [Reach; 15] = [
+        Reach::Decided(0),
+        Reach::Decided(1),
+        Reach::Decided(2),
+        Reach::Decided(3),
+        Reach::Decided(4),
+        Reach::ProposedAgain,
+        Reach::Displaced,
+        Reach::HoleFilled,
+        Reach::Suppressed,
+        Reach::Applied,
+        Reach::AppliedByAll,
+        Reach::LedAfterCrash,
+        Reach::Trimmed,
+        Reach::DiedUnsynced,
+        Reach::DiedUnsent,
+    ];
+
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Reach::Decided(0) => "a value is chosen at ballot 0",
+            Reach::Decided(1) => "a value is chosen at ballot 1",
+            Reach::Decided(2) => "a value is chosen at ballot 2",
+            Reach::Decided(3) => "a value is chosen at ballot 3",
+            Reach::Decided(_) => "a value is chosen at ballot 4",
+            Reach::ProposedAgain => "a command is proposed again at a higher ballot",
+            Reach::Displaced => "a command gives way to another at a higher ballot",
+            Reach::HoleFilled => "a hole is filled with a no-op, and applied",
+            Reach::Suppressed => "a command is chosen twice, and takes effect once",
+            Reach::Applied => "some replica applies something",
+            Reach::AppliedByAll => "all replicas apply something",
+            Reach::LedAfterCrash => "a ballot is licensed after a crash",
+            Reach::Trimmed => "an acceptor forgets what was applied",
+            Reach::DiedUnsynced => "a process dies between writing and syncing",
+            Reach::DiedUnsent => "a process dies between syncing and sending",
+        }
+    }
+
+    pub(crate) fn index(self) -> usize {
+        let at = Reach::ALL.iter().position(|reach| *reach == self);
+        at.expect("all of them are listed")
+    }
+}
+
+/// A set of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reached(u32);
+
+impl Reached {
+    pub(crate) fn add(&mut self, reach: Reach) {
+        self.0 |= 1 << reach.index();
+    }
+
+    pub(crate) fn contains(self, reach: Reach) -> bool {
+        self.0 & (1 << reach.index()) != 0
+    }
+}

@@ -1,0 +1,206 @@
+//! What is on its way, between replicas and between the roles of one.
+//!
+//! What was once sent can be delivered from then on, at any time, any number of times and
+//! in any order. A message that is never delivered is a lost one; so loss, repetition,
+//! delay and reordering are all there, and what is on its way only ever grows. Hand-overs
+//! between the roles of one replica are treated no better, but end with the process.
+//!
+//! What is left out, as if it were always lost:
+//!
+//! - refusals, notices of promises, heartbeats and who leads: they tell a proposer to give
+//!   way or to go higher, which it does here whenever its patience runs out;
+//! - pre-votes, and requests that wait for a leader: see [`seat`](super::seat);
+//! - of [`Bounds`], what a check is not about.
+
+use super::bounds::{Bounds, N};
+use super::seat::Input;
+use multipaxos::message::{Accept, Decided, Heartbeat, Message, ToAcceptor, ToProposer};
+use multipaxos::paxos::{Envelope, Notice, acceptor, learner, proposer};
+use multipaxos::types::{ReplicaId, Slot};
+use std::fmt;
+
+/// A role of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place(u8);
+
+/// How many there are.
+pub(crate) const PLACES: usize = 3 * N;
+
+impl Place {
+    pub(crate) fn acceptor(id: ReplicaId) -> Place {
+        Place(3 * id.0)
+    }
+
+    pub(crate) fn proposer(id: ReplicaId) -> Place {
+        Place(3 * id.0 + 1)
+    }
+
+    pub(crate) fn learner(id: ReplicaId) -> Place {
+        Place(3 * id.0 + 2)
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Place> {
+        (0..PLACES as u8).map(Place)
+    }
+
+    pub(crate) fn of(id: ReplicaId) -> [Place; 3] {
+        [Place::acceptor(id), Place::proposer(id), Place::learner(id)]
+    }
+
+    pub(crate) fn replica(self) -> ReplicaId {
+        ReplicaId(self.0 / 3)
+    }
+
+    pub(crate) fn is_learner(self) -> bool {
+        self.0 % 3 == 2
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = ["acceptor", "proposer", "learner"][self.index() % 3];
+        write!(f, "{role} {}", self.replica())
+    }
+}
+
+/// Something on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Packet {
+    pub(crate) from: ReplicaId,
+    pub(crate) to: Place,
+    pub(crate) input: Input,
+}
+
+impl Packet {
+    /// Whether it ends with the process that sent it.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.from == self.to.replica()
+    }
+}
+
+/// What becomes of something that was sent.
+pub(crate) enum Way {
+    Goes(Packet),
+    /// It is left out.
+    Lost,
+    /// It is about a slot that the check does not go to.
+    Outside,
+}
+
+/// The same, without what only says when to do something: that would make every
+/// heartbeat a new one.
+pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
+    match &mut envelope {
+        Envelope::Peer { message: Message::Heartbeat(heartbeat), .. } => {
+            *heartbeat = Heartbeat { round: 0, echo: 0, promised: None, ..*heartbeat };
+        }
+        Envelope::Notice(Notice::Proposer(proposer::Input::Progress { pending, lost, .. })) => {
+            *pending = false;
+            lost.clear();
+        }
+        _ => {}
+    }
+    envelope
+}
+
+/// What becomes of what a role sends.
+pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way {
+    let goes = |to, input| Way::Goes(Packet { from, to, input });
+    match envelope {
+        Envelope::Peer { to, message } => match message {
+            Message::Acceptor(ToAcceptor::Accept(accept)) if is_outside(bounds, accept) => {
+                Way::Outside
+            }
+            Message::Acceptor(message) => {
+                let input = acceptor::Input::Peer(from, message.clone());
+                goes(Place::acceptor(*to), Input::Acceptor(input))
+            }
+            Message::Proposer(message @ ToProposer::Promise(_)) => {
+                let input = proposer::Input::Peer(from, message.clone());
+                goes(Place::proposer(*to), Input::Proposer(input))
+            }
+            Message::Learner(message) => {
+                let input = learner::Input::Peer(from, message.clone());
+                goes(Place::learner(*to), Input::Learner(input))
+            }
+            Message::Heartbeat(heartbeat) if says_nothing(heartbeat.decided) => Way::Lost,
+            Message::Heartbeat(heartbeat) => goes(
+                Place::learner(*to),
+                Input::Learner(learner::Input::Heartbeat(from, *heartbeat)),
+            ),
+            Message::Proposer(_) | Message::Replica(_) => Way::Lost,
+        },
+        Envelope::Notice(Notice::Acceptor(acceptor::Input::Applied(slot))) => {
+            if *slot == Slot::ZERO {
+                return Way::Lost;
+            }
+            goes(Place::acceptor(from), Input::Acceptor(acceptor::Input::Applied(*slot)))
+        }
+        Envelope::Notice(Notice::Proposer(input)) => match input {
+            proposer::Input::Progress { applied, decided, .. }
+                if bounds.progress && (*applied > Slot::ZERO || !says_nothing(*decided)) =>
+            {
+                goes(Place::proposer(from), Input::Proposer(input.clone()))
+            }
+            _ => Way::Lost,
+        },
+        Envelope::Notice(Notice::Learner(input)) => {
+            let counts = match input {
+                learner::Input::Proposed { .. } => true,
+                learner::Input::Voted { .. } => bounds.heartbeats,
+                _ => false,
+            };
+            if !counts {
+                return Way::Lost;
+            }
+            goes(Place::learner(from), Input::Learner(input.clone()))
+        }
+        Envelope::Notice(_) | Envelope::Answer { .. } | Envelope::Call { .. } => Way::Lost,
+    }
+}
+
+fn says_nothing(decided: Decided) -> bool {
+    decided.upto == decided.from
+}
+
+fn is_outside(bounds: &Bounds, accept: &Accept) -> bool {
+    accept.first.0 + accept.values.len() as u64 > bounds.slots
+}
+
+/// How many different packets there may be in all, in words of 64.
+const WORDS: usize = 12;
+
+/// A set of packets, by their numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Sent([u64; WORDS]);
+
+impl Sent {
+    pub(crate) fn insert(&mut self, packet: u32) {
+        let (word, bit) = (packet as usize / 64, packet % 64);
+        assert!(word < WORDS, "more than {} packets: raise WORDS", 64 * WORDS);
+        self.0[word] |= 1 << bit;
+    }
+
+    pub(crate) fn contains(&self, packet: u32) -> bool {
+        self.0.get(packet as usize / 64).is_some_and(|word| word & (1 << (packet % 64)) != 0)
+    }
+
+    pub(crate) fn remove(&mut self, packet: u32) {
+        self.0[packet as usize / 64] &= !(1 << (packet % 64));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        (0..WORDS as u32).flat_map(|at| {
+            let mut word = self.0[at as usize];
+            std::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros())?;
+                word &= word - 1;
+                Some(64 * at + bit)
+            })
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Running a check, and saying what came of it.
+
+use super::bounds::Bounds;
+use super::cluster::Cluster;
+use super::history::{Law, Reach};
+use multipaxos::paxos::planted::Bug;
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use std::env;
+use std::time::Instant;
+
+/// How many states, repeated ones counted, are looked at for a planted bug.
+const BUG_STATES_MAX: usize = 20_000_000;
+
+/// Goes through all states within `bounds`: every law must hold in each, and what is
+/// expected must be met in some.
+pub(crate) fn check(name: &str, bounds: &Bounds, expected: &'static [Reach]) {
+    let began = Instant::now();
+    let threads = env::var("MODEL_THREADS").ok().and_then(|threads| threads.parse().ok());
+    // Depth first takes little memory, and comes everywhere as well.
+    let checker = Cluster::new(bounds.clone(), &Law::ALL, expected)
+        .checker()
+        .threads(threads.unwrap_or(1))
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_dfs()
+        .join();
+    let seconds = began.elapsed().as_secs_f64();
+    let states = checker.unique_state_count();
+    let (repeated, depth) = (checker.state_count(), checker.max_depth() - 1);
+    let (roles, packets, histories) = checker.model().parts();
+    let rate = states as f64 / seconds;
+    println!("{name}");
+    println!("  {states} unique states ({repeated} with repetitions), depth {depth}");
+    println!("  {seconds:.1} s, {rate:.0} states/s");
+    println!("  {roles} states of roles, {packets} packets, {histories} histories");
+    let found = checker.discoveries();
+    let (mut faults, mut broken) = (Vec::new(), false);
+    for property in checker.model().properties() {
+        let what = property.name;
+        let (fine, verdict) = match (&property.expectation, found.contains_key(what)) {
+            (Expectation::Sometimes, true) => (true, "met:     "),
+            (Expectation::Sometimes, false) => (false, "NOT MET: "),
+            (_, false) => (true, "holds:   "),
+            (_, true) => (false, "BROKEN:  "),
+        };
+        println!("  {verdict}{what}");
+        if !fine {
+            faults.push(format!("{verdict}{what}"));
+            broken |= property.expectation != Expectation::Sometimes;
+        }
+    }
+    if faults.is_empty() {
+        println!("  {} steps compared among equal roles", checker.model().compare_twins());
+        return;
+    }
+    if broken && let Some(Found { law, steps }) = nearest(bounds, &Law::ALL).found {
+        println!("the shortest way to where it is not so that {law}:");
+        steps.iter().for_each(|step| println!("  {step}"));
+    }
+    println!(
+        "repeat: cargo test --test model_check -- --include-ignored --nocapture --exact {name}"
+    );
+    panic!("{name}: {}", faults.join("; "));
+}
+
+/// Goes through states within `bounds`, nearest first, until the planted bug breaks one
+/// of the laws; says how soon, and shows the way if `MODEL_WAYS` is set.
+pub(crate) fn catch(bug: Bug, bounds: Bounds, laws: &'static [Law]) -> Result<String, String> {
+    let began = Instant::now();
+    let Nearest { states, found } = nearest(&bounds.with(bug), laws);
+    let Some(Found { law, steps }) = found else {
+        return Err(format!("{bug:?}: {}: not caught in {states} states", bug.what()));
+    };
+    let (seconds, count) = (began.elapsed().as_secs_f64(), steps.len());
+    let mut told = format!("{bug:?}: {states} states, {count} steps, {seconds:.1} s, not: {law}");
+    if env::var_os("MODEL_WAYS").is_some() {
+        steps.iter().for_each(|step| told += &format!("\n    {step}"));
+    }
+    Ok(told)
+}
+
+/// A search for a broken law.
+struct Nearest {
+    states: usize,
+    found: Option<Found>,
+}
+
+/// A broken law, and the shortest way there.
+struct Found {
+    law: &'static str,
+    steps: Vec<String>,
+}
+
+fn nearest(bounds: &Bounds, laws: &'static [Law]) -> Nearest {
+    let checker = Cluster::new(bounds.clone(), laws, &[])
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures)
+        .target_state_count(BUG_STATES_MAX)
+        .spawn_bfs()
+        .join();
+    let states = checker.unique_state_count();
+    let ways = checker.discoveries().into_iter();
+    let ways = ways.map(|(law, path)| (law, path.into_actions()));
+    let found = ways.min_by_key(|(law, actions)| (actions.len(), *law)).map(|(law, actions)| {
+        let told = |action| checker.model().format_action(action);
+        Found { law, steps: actions.iter().map(told).collect() }
+    });
+    Nearest { states, found }
+}

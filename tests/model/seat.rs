@@ -1,0 +1,414 @@
+//! A role where it sits: the real one, with its disk, a step at a time.
+//!
+//! A turn is what a role's thread does with one input: handle, flush, commit. If the
+//! role recorded something, the turn ends with a sync under way, and what it sends is
+//! held; that the sync ends is a step of its own, and a crash may come first.
+//!
+//! **Time.** Acceptors and learners are always told the same time: none of their timers
+//! ever fires. A proposer's clock stands still, but in two steps: there it goes from one
+//! of the proposer's deadlines to the next until the proposer does what the step is for
+//! (campaign, or send heartbeats). So timers fire at any moment, and in any order with
+//! those of others, and no state depends on what the clock shows.
+//!
+//! **Pre-votes** are always granted. They change nothing at those asked, so safety must
+//! not rest on them; that way every replica may campaign whenever it likes.
+
+use super::bounds::{Bounds, N, client, directory, membership};
+use super::disk::{DecidedLog, Disk, Kept};
+use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::paxos::acceptor::{self, Acceptor};
+use multipaxos::paxos::learner::{self, Learner};
+use multipaxos::paxos::planted::Bug;
+use multipaxos::paxos::proposer::{self, Proposer};
+use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, Role};
+use multipaxos::types::{Ballot, ReplicaId, Slot, Time};
+use std::hash::{Hash, Hasher};
+
+/// How many deadlines a proposer is given to do what it is expected to.
+const DEADLINES_MAX: usize = 2_000;
+
+/// An input of some role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Input {
+    Acceptor(acceptor::Input),
+    Proposer(proposer::Input),
+    Learner(learner::Input),
+}
+
+/// What a seat may be told to do; inputs as they are, or by a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Step<I> {
+    Take(I),
+    /// A client's line, by its place in [`Bounds::offers`], of which the learner says
+    /// that it is its session's next.
+    Offer(usize),
+    /// The sync that is under way ends, or one that nobody waited for.
+    Sync,
+    /// The process dies and begins anew; `synced`: what became of a sync under way.
+    Crash {
+        synced: bool,
+    },
+    /// Time passes until the proposer asks for a licence.
+    Campaign,
+    /// Time passes until the leader sends heartbeats.
+    Beat,
+    /// A peer asks for what was decided from here on.
+    Serve {
+        to: ReplicaId,
+        first: Slot,
+    },
+}
+
+impl<I> Step<I> {
+    /// The same, with an input looked up.
+    pub(crate) fn map<J>(self, look_up: impl FnOnce(I) -> J) -> Step<J> {
+        match self {
+            Step::Take(input) => Step::Take(look_up(input)),
+            Step::Offer(at) => Step::Offer(at),
+            Step::Sync => Step::Sync,
+            Step::Crash { synced } => Step::Crash { synced },
+            Step::Campaign => Step::Campaign,
+            Step::Beat => Step::Beat,
+            Step::Serve { to, first } => Step::Serve { to, first },
+        }
+    }
+}
+
+/// What comes of a step, beside the seat as it is then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// An acceptor's record is durable.
+    Accepted(acceptor::Record),
+    /// A learner's record is durable.
+    Applied(learner::Record),
+    /// This leaves the role.
+    Leaves(Envelope),
+    /// The acceptor, nothing being under way, holds this promise.
+    Stands(Option<Ballot>),
+    /// A new life begins, and the acceptor finds this promise on its disk.
+    Remembers(Option<Ballot>),
+    /// A new life begins, and the learner goes on from here.
+    GoesOn(Slot),
+}
+
+/// A role with a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Desk<R, K: Kept> {
+    pub(crate) role: R,
+    pub(crate) disk: Disk<K>,
+    /// What leaves when the sync has ended.
+    held: Vec<Envelope>,
+}
+
+/// A proposer with its clock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Lectern {
+    pub(crate) role: Proposer,
+    clock: Clock,
+    /// The ballot that it last asked a licence for.
+    pub(crate) ballot: Option<Ballot>,
+}
+
+/// No part of the state.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Time);
+
+impl PartialEq for Clock {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Clock {}
+
+impl Hash for Clock {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Seat {
+    Acceptor(Box<Desk<Acceptor, acceptor::State>>),
+    Proposer(Box<Lectern>),
+    Learner(Box<Desk<Learner, DecidedLog>>),
+}
+
+impl Seat {
+    /// The three roles of a replica that has just warmed up.
+    pub(crate) fn first(bounds: &Bounds, id: ReplicaId) -> [Seat; 3] {
+        let (settings, membership) = (bounds.settings(id), membership(id, true));
+        let (state, log) = (acceptor::State::default(), DecidedLog::default());
+        let acceptor = Acceptor::new(settings, membership.clone(), state.clone());
+        let learner = Learner::new(settings, membership, log.checkpoint.clone());
+        let lazy = bounds.planted.has(Bug::AnswerBeforeDurable);
+        [
+            Seat::Acceptor(Box::new(Desk::new(acceptor, Disk::new(state, lazy)))),
+            Seat::Proposer(Box::new(Lectern::new(bounds, id, true))),
+            Seat::Learner(Box::new(Desk::new(learner, Disk::new(log, false)))),
+        ]
+    }
+
+    /// Whether a sync is under way and what rests on it held.
+    pub(crate) fn is_syncing(&self) -> bool {
+        match self {
+            Seat::Acceptor(desk) => desk.disk.syncing,
+            Seat::Proposer(_) => false,
+            Seat::Learner(desk) => desk.disk.syncing,
+        }
+    }
+
+    /// Whether something is written, not synced, and nothing held.
+    pub(crate) fn is_careless(&self) -> bool {
+        match self {
+            Seat::Acceptor(desk) => !desk.disk.syncing && !desk.disk.written.is_empty(),
+            Seat::Proposer(_) => false,
+            Seat::Learner(desk) => !desk.disk.syncing && !desk.disk.written.is_empty(),
+        }
+    }
+
+    /// The ballot under which a proposer leads.
+    pub(crate) fn leading(&self) -> Option<Ballot> {
+        match self {
+            Seat::Proposer(lectern) => lectern.role.leading(),
+            _ => None,
+        }
+    }
+
+    /// How far a learner has applied.
+    pub(crate) fn applied(&self) -> Option<Slot> {
+        match self {
+            Seat::Learner(desk) => Some(desk.role.applied()),
+            _ => None,
+        }
+    }
+
+    /// The ballot that a proposer last asked a licence for.
+    pub(crate) fn ballot(&self) -> Option<Ballot> {
+        match self {
+            Seat::Proposer(lectern) => lectern.ballot,
+            _ => None,
+        }
+    }
+
+    /// The seat after a step, and what comes of it; nothing if the step cannot be taken.
+    pub(crate) fn step(
+        &self,
+        bounds: &Bounds,
+        id: ReplicaId,
+        step: Step<&Input>,
+    ) -> Option<(Seat, Vec<Event>)> {
+        let mut seat = self.clone();
+        let mut events = Vec::new();
+        match &mut seat {
+            Seat::Acceptor(desk) => desk.step(bounds, id, step, &mut events),
+            Seat::Proposer(lectern) => lectern.step(bounds, id, step, &mut events)?,
+            Seat::Learner(desk) => desk.step(bounds, id, step, &mut events),
+        }
+        Some((seat, events))
+    }
+}
+
+impl<R: Role, K: Kept<Record = R::Record>> Desk<R, K> {
+    fn new(role: R, disk: Disk<K>) -> Self {
+        let mut desk = Desk { role, disk, held: Vec::new() };
+        // It has nothing to say yet.
+        desk.end_turn(Outbox::new(), &mut Vec::new());
+        desk
+    }
+
+    /// One input, one commit.
+    fn take(&mut self, input: R::Input, events: &mut Vec<Event>) {
+        let mut out = Outbox::new();
+        self.role.handle(Time(0), 0, input, &mut out);
+        self.end_turn(out, events);
+    }
+
+    /// What is sent is held if a sync was asked for.
+    fn end_turn(&mut self, mut out: Outbox<R::Record>, events: &mut Vec<Event>) {
+        self.role.flush(Time(0), &mut out);
+        self.held = out.commit(&mut self.disk).expect("this disk does not fail");
+        if !self.disk.syncing {
+            self.release(events);
+        }
+    }
+
+    fn release(&mut self, events: &mut Vec<Event>) {
+        events.extend(self.held.drain(..).map(Event::Leaves));
+    }
+
+    /// A new life: what was held is gone. It begins with a turn without input, in which
+    /// the role says how far it is.
+    fn begin(&mut self, role: R, events: &mut Vec<Event>) {
+        self.role = role;
+        self.end_turn(Outbox::new(), events);
+    }
+}
+
+impl Desk<Acceptor, acceptor::State> {
+    fn step(
+        &mut self,
+        bounds: &Bounds,
+        id: ReplicaId,
+        step: Step<&Input>,
+        events: &mut Vec<Event>,
+    ) {
+        match step {
+            Step::Take(Input::Acceptor(input)) => self.take(input.clone(), events),
+            Step::Sync => {
+                events.extend(self.disk.end_sync().into_iter().map(Event::Accepted));
+                self.release(events);
+            }
+            Step::Crash { synced } => {
+                events.extend(self.disk.crash(synced).into_iter().map(Event::Accepted));
+                let state = self.disk.kept.clone();
+                events.push(Event::Remembers(state.promised()));
+                self.begin(
+                    Acceptor::new(bounds.settings(id), membership(id, false), state),
+                    events,
+                );
+            }
+            step => unreachable!("no step of an acceptor: {step:?}"),
+        }
+        // Between two turns the acceptor holds what is on its disk.
+        if !self.disk.syncing {
+            events.push(Event::Stands(self.role.state().promised()));
+        }
+    }
+}
+
+impl Desk<Learner, DecidedLog> {
+    fn step(
+        &mut self,
+        bounds: &Bounds,
+        id: ReplicaId,
+        step: Step<&Input>,
+        events: &mut Vec<Event>,
+    ) {
+        match step {
+            Step::Take(Input::Learner(input)) => self.take(input.clone(), events),
+            Step::Serve { to, first } => {
+                let fetch = ToLearner::Fetch { first, upto: Slot(bounds.slots) };
+                self.take(learner::Input::Peer(to, fetch), events);
+            }
+            Step::Sync => {
+                events.extend(self.disk.end_sync().into_iter().map(Event::Applied));
+                self.release(events);
+            }
+            Step::Crash { synced } => {
+                events.extend(self.disk.crash(synced).into_iter().map(Event::Applied));
+                let checkpoint = self.disk.kept.checkpoint.clone();
+                events.push(Event::GoesOn(checkpoint.applied));
+                let role = Learner::new(bounds.settings(id), membership(id, false), checkpoint);
+                self.begin(role, events);
+            }
+            step => unreachable!("no step of a learner: {step:?}"),
+        }
+    }
+}
+
+impl Lectern {
+    fn new(bounds: &Bounds, id: ReplicaId, fresh: bool) -> Self {
+        let role = Proposer::new(bounds.settings(id), membership(id, fresh), Time(0), 0);
+        Lectern { role, clock: Clock(Time(0)), ballot: None }
+    }
+
+    fn step(
+        &mut self,
+        bounds: &Bounds,
+        id: ReplicaId,
+        step: Step<&Input>,
+        events: &mut Vec<Event>,
+    ) -> Option<()> {
+        let sent = match step {
+            Step::Take(Input::Proposer(input)) => self.take(input.clone()),
+            Step::Offer(at) => {
+                let request = bounds.request(bounds.offers[at].1);
+                self.take(proposer::Input::Servable { origin: client(), request })
+            }
+            Step::Crash { .. } => {
+                *self = Lectern::new(bounds, id, false);
+                Vec::new()
+            }
+            Step::Campaign => self.campaign(id)?,
+            // No part of the state changes, and no time is to pass.
+            Step::Beat => self.clone().beat()?,
+            step => unreachable!("no step of a proposer: {step:?}"),
+        };
+        events.extend(sent.into_iter().map(Event::Leaves));
+        Some(())
+    }
+
+    fn take(&mut self, input: proposer::Input) -> Vec<Envelope> {
+        let now = self.clock.0;
+        self.turn(|role, out| role.handle(now, 0, input, out))
+    }
+
+    fn turn(&mut self, act: impl FnOnce(&mut Proposer, &mut Outbox<Never>)) -> Vec<Envelope> {
+        let mut out = Outbox::new();
+        act(&mut self.role, &mut out);
+        self.role.flush(self.clock.0, &mut out);
+        out.commit(&mut NoStorage).expect("a proposer has no disk")
+    }
+
+    /// Lets time pass to the next deadline.
+    fn wait(&mut self) -> Option<Vec<Envelope>> {
+        let now = self.clock.0.max(self.role.deadline()?);
+        self.clock.0 = now;
+        Some(self.turn(|role, out| role.handle_timeout(now, 0, out)))
+    }
+
+    /// Its patience runs out, and whoever it asks for a pre-vote grants it. Everything
+    /// that it sends until it asks for a licence is lost.
+    fn campaign(&mut self, id: ReplicaId) -> Option<Vec<Envelope>> {
+        for _ in 0..DEADLINES_MAX {
+            let mut sent = self.wait()?;
+            if let Some(round) = sent.iter().find_map(pre_vote) {
+                let peer = ReplicaId((id.0 + 1) % N as u8);
+                let (granted, directory) = (true, directory(peer));
+                let reply = ToProposer::PreVoteReply { round, granted, promised: None, directory };
+                sent = self.take(proposer::Input::Peer(peer, reply));
+            }
+            let asked = sent.iter().find_map(prepare).filter(|ballot| self.ballot != Some(*ballot));
+            if asked.is_some() {
+                self.ballot = asked;
+                return Some(sent);
+            }
+        }
+        None
+    }
+
+    /// The leader sends heartbeats, as long as it leads. Everything else that it sends
+    /// until then is lost.
+    fn beat(&mut self) -> Option<Vec<Envelope>> {
+        for _ in 0..DEADLINES_MAX {
+            self.role.leading()?;
+            let mut sent = self.wait()?;
+            sent.retain(is_heartbeat);
+            if !sent.is_empty() {
+                return Some(sent);
+            }
+        }
+        None
+    }
+}
+
+fn pre_vote(envelope: &Envelope) -> Option<u64> {
+    match envelope {
+        Envelope::Peer {
+            message: Message::Proposer(ToProposer::PreVote { round, .. }), ..
+        } => Some(*round),
+        _ => None,
+    }
+}
+
+fn prepare(envelope: &Envelope) -> Option<Ballot> {
+    match envelope {
+        Envelope::Peer {
+            message: Message::Acceptor(ToAcceptor::Prepare { ballot, .. }), ..
+        } => Some(*ballot),
+        _ => None,
+    }
+}
+
+fn is_heartbeat(envelope: &Envelope) -> bool {
+    matches!(envelope, Envelope::Peer { message: Message::Heartbeat(_), .. })
+}

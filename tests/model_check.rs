@@ -1,0 +1,290 @@
+//! Model check: every state that a small cluster can get into, with the real roles.
+//!
+//! The simulator runs long and looks at few ways; this runs short and looks at all of
+//! them. Acceptors, proposers and learners are those of `paxos`, fed one input at a time;
+//! around them is a model (`tests/model`) of what they do not control: a network that
+//! loses, repeats, delays and reorders, timers that fire at any moment, processes that
+//! die and begin anew from what was synced, a disk that takes its time between writing
+//! and syncing. `stateright` goes through everything that can come of it, within bounds
+//! that each test names, and the laws of `model::history` must hold everywhere. What a
+//! test expects to come across (a value chosen at each ballot, a death between syncing
+//! and sending) must be met, so that a check that looks at nothing is noticed.
+//!
+//! They are tests like any other; `make model-check` prints what each has gone through.
+//!
+//! **Planted bugs** are the check of the check: with each that can show here, the model
+//! must find two values chosen, or logs or answers that are wrong; it is not enough that
+//! an inner law is broken.
+//!
+//! What this does not see: more than three replicas, four ballots and two slots; bursts
+//! of more than one input; liveness; clients, membership and warm-up; real storage and
+//! real datagrams. The simulator and the scenarios are for those.
+
+mod model;
+
+use model::bounds::Bounds;
+use model::history::{Law, Reach};
+use model::report::{catch, check};
+use multipaxos::paxos::planted::Bug;
+
+/// A slot for which the leaders of all ballots have a line of their own.
+const ONE_SLOT: Bounds =
+    Bounds { offers: &[(0, "A"), (1, "B"), (2, "C"), (3, "D"), (4, "E")], ..Bounds::least() };
+
+/// Ballot 0 leaves out slot 0; the next has to fill it.
+const A_HOLE: Bounds = Bounds { slots: 2, single: true, skip_slot: Some(0), ..ONE_SLOT };
+
+/// The learners of those who lead are heard by the other roles.
+const HEARD: Bounds = Bounds { learners: &[0, 1], progress: true, ..ONE_SLOT };
+
+/// And what the second leader says is heard by all.
+const SAID: Bounds = Bounds { learners: &[1], heartbeats: true, ..HEARD };
+
+// --- small ones -----------------------------------------------------------------------
+
+#[test]
+fn one_slot_three_ballots() {
+    let bounds = Bounds { ballots: &[0, 1, 3], ..ONE_SLOT };
+    check(
+        "one_slot_three_ballots",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::Decided(3),
+            Reach::ProposedAgain,
+            Reach::Displaced,
+            Reach::Applied,
+        ],
+    );
+}
+
+#[test]
+fn one_slot_two_ballots_two_deaths() {
+    let bounds = Bounds { crashes: 2, ..ONE_SLOT };
+    check(
+        "one_slot_two_ballots_two_deaths",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::ProposedAgain,
+            Reach::Displaced,
+            Reach::Applied,
+            Reach::LedAfterCrash,
+            Reach::DiedUnsynced,
+            Reach::DiedUnsent,
+        ],
+    );
+}
+
+#[test]
+fn two_slots_with_a_hole_and_a_death() {
+    let bounds = Bounds { crashes: 1, ..A_HOLE };
+    check(
+        "two_slots_with_a_hole_and_a_death",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::ProposedAgain,
+            Reach::HoleFilled,
+            Reach::LedAfterCrash,
+            Reach::DiedUnsent,
+        ],
+    );
+}
+
+#[test]
+fn what_is_applied_is_forgotten() {
+    let bounds = Bounds { trims: true, ..HEARD };
+    check(
+        "what_is_applied_is_forgotten",
+        &bounds,
+        &[Reach::Decided(0), Reach::Decided(1), Reach::Displaced, Reach::Applied, Reach::Trimmed],
+    );
+}
+
+#[test]
+fn followers_decide_by_what_the_leader_says() {
+    check(
+        "followers_decide_by_what_the_leader_says",
+        &SAID,
+        &[Reach::Decided(0), Reach::Decided(1), Reach::Displaced, Reach::AppliedByAll],
+    );
+}
+
+// --- planted bugs ---------------------------------------------------------------------
+
+const CAUGHT: &[(Bug, Bounds)] = &[
+    (Bug::CandidateCountsItselfUnpromised, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    (Bug::PromiseHidesTrimmedSlots, Bounds { trims: true, ..HEARD }),
+    (
+        Bug::ChosenNoopIsNothing,
+        Bounds { ballots: &[0, 1, 3], offers: &[(0, "A"), (3, "C")], ..A_HOLE },
+    ),
+    (
+        Bug::BallotUsedAgainAfterRestart,
+        Bounds { crashes: 1, mortals: &[0], offers: &[(0, "A"), (0, "B")], ..ONE_SLOT },
+    ),
+    (Bug::AnswerBeforeDurable, Bounds { crashes: 1, ..ONE_SLOT }),
+    (Bug::AcceptanceDoesNotPromise, ONE_SLOT),
+    (Bug::AcceptChecksLastAccepted, ONE_SLOT),
+    (
+        Bug::TrimForgetsPromise,
+        Bounds {
+            opening: ONE_APPLIED_AND_TWO_LEADERS,
+            slots: 2,
+            trims: true,
+            learners: &[0],
+            offers: &[(0, "A"), (0, "B"), (1, "C")],
+            ..HEARD
+        },
+    ),
+    (Bug::OldPromisesCount, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    (Bug::PromiserCountsTwice, ONE_SLOT),
+    (
+        Bug::VotesSurviveElection,
+        Bounds {
+            slots: 2,
+            single: true,
+            ballots: &[0, 1, 3, 4],
+            offers: &[(0, "A"), (0, "B"), (3, "C")],
+            opening: HALF_AN_ELECTION,
+            ..ONE_SLOT
+        },
+    ),
+    (Bug::TallyAcrossBallots, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    (Bug::FirstValueWins, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    (Bug::OwnCommandFirst, ONE_SLOT),
+    (Bug::CommandExecutedTwice, Bounds { slots: 2, learners: &[0], offers: &[(0, "A")], ..HEARD }),
+    (
+        Bug::SessionsLostInRestart,
+        Bounds {
+            opening: ONE_APPLIED,
+            slots: 2,
+            ballots: &[0, 3],
+            crashes: 1,
+            mortals: &[0],
+            trims: true,
+            learners: &[0],
+            offers: &[(0, "A"), (3, "A")],
+            ..HEARD
+        },
+    ),
+    (Bug::CompleteBeforeDecided, ONE_SLOT),
+    (Bug::MarkDecidesAnyBallot, SAID),
+    (
+        Bug::FetchedSlotsAreMarked,
+        Bounds {
+            opening: TWO_LEADERS,
+            pages: true,
+            learners: &[0, 1],
+            offers: &[(0, "A"), (1, "B")],
+            ..SAID
+        },
+    ),
+];
+
+const HALF_AN_ELECTION: &[&str] = &[
+    "proposer 0 loses patience and campaigns",
+    "acceptor 0 takes prepare(0) from slot 0 on",
+    "acceptor 0: synced",
+    "proposer 0 takes promise(0) from slot 0, all",
+    "proposer 0 is offered A",
+    "proposer 0 is offered B",
+    "acceptor 1 takes accept(0) 0=A, sent by replica 0",
+    "acceptor 1: synced",
+    "acceptor 1 takes accept(0) 1=B, sent by replica 0",
+    "acceptor 1: synced",
+    "proposer 1 loses patience and campaigns",
+    "acceptor 1 takes prepare(1) from slot 0 on",
+    "acceptor 1: synced",
+    "proposer 1 takes promise(1) from slot 0, up to 1, accepted(0) 0=A",
+    "acceptor 2 takes prepare(1) from slot 0 on, sent by replica 1",
+    "acceptor 2: synced",
+    "proposer 1 takes promise(1) from slot 0, all, sent by replica 2",
+    "proposer 0 loses patience and campaigns",
+    "acceptor 0 takes prepare(3) from slot 0 on",
+    "acceptor 0: synced",
+    "proposer 0 takes promise(3) from slot 0, all",
+    "acceptor 2 takes prepare(3) from slot 0 on, sent by replica 0",
+    "acceptor 2: synced",
+    "proposer 0 takes promise(3) from slot 0, all, sent by replica 2",
+];
+
+const TWO_LEADERS: &[&str] = &[
+    "proposer 0 loses patience and campaigns",
+    "acceptor 0 takes prepare(0) from slot 0 on",
+    "acceptor 0: synced",
+    "proposer 0 takes promise(0) from slot 0, all",
+    "proposer 0 is offered A",
+    "learner 0 takes proposed(0) 0=A",
+    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
+    "acceptor 2: synced",
+    "proposer 1 loses patience and campaigns",
+    "acceptor 1 takes prepare(1) from slot 0 on",
+    "acceptor 1: synced",
+    "proposer 1 takes promise(1) from slot 0, all",
+    "acceptor 0 takes prepare(1) from slot 0 on, sent by replica 1",
+    "acceptor 0: synced",
+    "proposer 1 takes promise(1) from slot 0, all, sent by replica 0",
+];
+
+const ONE_APPLIED_AND_TWO_LEADERS: &[&str] = &[
+    "proposer 0 loses patience and campaigns",
+    "acceptor 0 takes prepare(0) from slot 0 on",
+    "acceptor 0: synced",
+    "proposer 0 takes promise(0) from slot 0, all",
+    "proposer 0 is offered A",
+    "acceptor 0 takes accept(0) 0=A",
+    "acceptor 0: synced",
+    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
+    "acceptor 2: synced",
+    "learner 0 takes proposed(0) 0=A",
+    "learner 0 takes votes(0) for slots 0..1",
+    "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
+    "learner 0: synced",
+    "proposer 1 loses patience and campaigns",
+    "acceptor 1 takes prepare(1) from slot 0 on",
+    "acceptor 1: synced",
+    "proposer 1 takes promise(1) from slot 0, all",
+    "acceptor 0 takes prepare(1) from slot 0 on, sent by replica 1",
+    "acceptor 0: synced",
+    "proposer 1 takes promise(1) from slot 0, all, accepted(0) 0=A, sent by replica 0",
+];
+
+const ONE_APPLIED: &[&str] = &[
+    "proposer 0 loses patience and campaigns",
+    "acceptor 0 takes prepare(0) from slot 0 on",
+    "acceptor 0: synced",
+    "proposer 0 takes promise(0) from slot 0, all",
+    "proposer 0 is offered A",
+    "acceptor 0 takes accept(0) 0=A",
+    "acceptor 0: synced",
+    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
+    "acceptor 2: synced",
+    "learner 0 takes proposed(0) 0=A",
+    "learner 0 takes votes(0) for slots 0..1",
+    "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
+    "learner 0: synced",
+    "acceptor 0 takes applied below slot 1",
+    "acceptor 0: synced",
+    "proposer 0 takes applied below slot 1, decided(0) 0..1",
+    "replica 0 dies",
+    "replica 0 begins anew",
+];
+
+#[test]
+fn every_planted_bug_is_caught() {
+    let only = std::env::var("BUG").ok();
+    let chosen = |bug: &Bug| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
+    let mut missed = Vec::new();
+    for (bug, bounds) in CAUGHT.iter().filter(|(bug, _)| chosen(bug)) {
+        match catch(*bug, bounds.clone(), Law::OUTCOME) {
+            Ok(told) => println!("{told}"),
+            Err(told) => missed.push(told),
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
