@@ -59,9 +59,9 @@ fn give(learner: &mut Learner, now: u64, input: Option<Input>) -> Vec<Envelope> 
 fn answers(envelopes: &[Envelope]) -> Vec<&Answer> {
     let mut found = Vec::new();
     for envelope in envelopes {
-        if let Envelope::Answer { to, answer } = envelope {
+        if let Envelope::Answers { to, answers } = envelope {
             assert_eq!(*to, client());
-            found.push(answer);
+            found.extend(answers);
         }
     }
     found

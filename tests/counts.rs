@@ -347,7 +347,7 @@ fn dispatch(
         match envelope {
             Envelope::Peer { to, message } if to == me => router.message(to, message),
             Envelope::Peer { to, message } => outgoing.push(Outgoing::Peer { to, message }),
-            Envelope::Answer { to, answer } => outgoing.push(Outgoing::Answer { to, answer }),
+            Envelope::Answers { to, answers } => outgoing.push(Outgoing::Answers { to, answers }),
             Envelope::Call { to, message } => outgoing.push(Outgoing::Call { to, message }),
             Envelope::Notice(notice) => router.notice(notice),
         }

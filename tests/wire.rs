@@ -72,7 +72,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     let (acceptor, proposer) = (Message::Acceptor, Message::Proposer);
     let (learner, replica) = (Message::Learner, Message::Replica);
     let peer = |message| Outgoing::Peer { to: ReplicaId(0), message };
-    let answer = |answer| Outgoing::Answer { to: client_address(), answer };
+    let answer = |answer| Outgoing::Answers { to: client_address(), answers: vec![answer] };
     let call = |message| Outgoing::Call { to: ReplicaId(0), message };
     let known = vec![Some(directory), None, Some(DirectoryId(0xD2)), None, None];
     vec![
@@ -179,7 +179,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Learner(ToLearner::Page { .. }) => "page",
             Message::Heartbeat(_) => "heartbeat",
         },
-        Outgoing::Answer { answer, .. } => match answer {
+        Outgoing::Answers { answers, .. } => match &answers[0] {
             Answer::Welcome { .. } => "welcome",
             Answer::Complete { .. } => "complete",
             Answer::Expired { .. } => "expired",
@@ -209,7 +209,7 @@ impl Sink for Collect {
 fn parties(outgoing: &Outgoing) -> (Party, Party) {
     match outgoing {
         Outgoing::Peer { .. } => (PEER, ME),
-        Outgoing::Answer { .. } => (PEER, Party::Client),
+        Outgoing::Answers { .. } => (PEER, Party::Client),
         Outgoing::Call { .. } => (Party::Client, ME),
     }
 }
@@ -227,7 +227,9 @@ fn incoming(outgoing: &Outgoing) -> Incoming {
     let from = ReplicaId(3);
     match outgoing.clone() {
         Outgoing::Peer { message, .. } => Incoming::Peer { from, message },
-        Outgoing::Answer { answer, .. } => Incoming::Answer { from, answer },
+        Outgoing::Answers { mut answers, .. } => {
+            Incoming::Answer { from, answer: answers.remove(0) }
+        }
         Outgoing::Call { message, .. } => Incoming::Client { from: client_address(), message },
     }
 }

@@ -354,7 +354,7 @@ mod tests {
         for (socket, &to) in from.iter().enumerate() {
             for ballot in 0..socket as u64 {
                 let answer = Answer::Leader { ballot: Ballot(ballot) };
-                replica.outlet.send([Outgoing::Answer { to, answer }]);
+                replica.outlet.send([Outgoing::Answers { to, answers: vec![answer] }]);
             }
         }
         let (mut ready, mut heard) = (Vec::new(), vec![Vec::new(); 9]);

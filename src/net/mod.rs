@@ -93,11 +93,11 @@ pub enum Outgoing {
         message: Message,
     },
     /// From this replica to a client.
-    Answer {
+    Answers {
         /// Where its datagram came from.
         to: Address,
-        /// What.
-        answer: Answer,
+        /// What, in order.
+        answers: Vec<Answer>,
     },
     /// From this client to a replica.
     Call {

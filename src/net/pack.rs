@@ -107,9 +107,11 @@ impl Packer {
                 };
                 self.push(Endpoint::Replica(*to), bound, message, sink);
             }
-            Outgoing::Answer { to, answer } => {
+            Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "a client answers nobody");
-                self.push(Endpoint::Client(*to), Bound::Cluster, answer, sink);
+                for answer in answers {
+                    self.push(Endpoint::Client(*to), Bound::Cluster, answer, sink);
+                }
             }
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "a replica is nobody's client");
@@ -314,7 +316,7 @@ mod tests {
     fn each_client_is_answered_at_its_own_address() {
         let answer = Answer::Leader { ballot: Ballot(2) };
         let sent: Vec<_> = (0..500)
-            .map(|port| Outgoing::Answer { to: address(port), answer: answer.clone() })
+            .map(|port| Outgoing::Answers { to: address(port), answers: vec![answer.clone()] })
             .collect();
         let taken = packed(ZERO, &sent);
         assert_eq!(taken.datagrams.len(), 500);

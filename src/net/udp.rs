@@ -933,7 +933,7 @@ mod tests {
             panic!("a hello was sent");
         };
         let answer = crate::message::Answer::Welcome { applied: Slot(3), ballot: Ballot(1) };
-        let sent = outlets[0].send([Outgoing::Answer { to: from, answer: answer.clone() }]);
+        let sent = outlets[0].send([Outgoing::Answers { to: from, answers: vec![answer.clone()] }]);
         assert_eq!(sent, Sent { to_replicas: 0, to_clients: 1 });
         let arrived = channels[1].1.recv_timeout(GENEROUS);
         assert_eq!(arrived, Ok(Incoming::Answer { from: ReplicaId(0), answer }));

@@ -165,12 +165,12 @@ pub enum Envelope {
         /// What.
         message: Message,
     },
-    /// To a client.
-    Answer {
+    /// To a client: what is answered to it in a row.
+    Answers {
         /// Where its datagram came from.
         to: Address,
         /// What.
-        answer: Answer,
+        answers: Vec<Answer>,
     },
     /// From a client to a replica.
     Call {
@@ -238,7 +238,10 @@ impl<R> Outbox<R> {
 
     /// To a client.
     pub fn answer(&mut self, to: Address, answer: Answer) {
-        self.envelopes.push(Envelope::Answer { to, answer });
+        match self.envelopes.last_mut() {
+            Some(Envelope::Answers { to: same, answers }) if *same == to => answers.push(answer),
+            _ => self.envelopes.push(Envelope::Answers { to, answers: vec![answer] }),
+        }
     }
 
     /// From a client to a replica.

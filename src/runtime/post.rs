@@ -202,7 +202,7 @@ impl Post {
                     continue;
                 }
                 Envelope::Peer { to, message } => Outgoing::Peer { to, message },
-                Envelope::Answer { to, answer } => Outgoing::Answer { to, answer },
+                Envelope::Answers { to, answers } => Outgoing::Answers { to, answers },
                 Envelope::Call { to, message } => Outgoing::Call { to, message },
             };
             self.outgoing.push(outgoing);

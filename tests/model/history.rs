@@ -175,7 +175,9 @@ impl History {
             Event::Leaves(Envelope::Peer { to, message }) => {
                 self.leaves(node, life, *to, message, known);
             }
-            Event::Leaves(Envelope::Answer { answer, .. }) => self.answers(answer),
+            Event::Leaves(Envelope::Answers { answers, .. }) => {
+                answers.iter().for_each(|answer| self.answers(answer));
+            }
             Event::Leaves(_) => {}
             Event::Stands(promised) | Event::Remembers(promised) => {
                 self.ensure(*promised >= self.promised[node.index()], Law::PromiseHolds);

@@ -159,7 +159,7 @@ pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way 
             }
             goes(Place::learner(from), Input::Learner(input.clone()))
         }
-        Envelope::Notice(_) | Envelope::Answer { .. } | Envelope::Call { .. } => Way::Lost,
+        Envelope::Notice(_) | Envelope::Answers { .. } | Envelope::Call { .. } => Way::Lost,
     }
 }
 

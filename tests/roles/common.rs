@@ -211,11 +211,13 @@ pub(crate) fn heartbeats(envelopes: &[Envelope]) -> Vec<(ReplicaId, Heartbeat)> 
 }
 
 pub(crate) fn answers(envelopes: &[Envelope]) -> Vec<(Address, Answer)> {
-    let pick = |envelope: &Envelope| match envelope {
-        Envelope::Answer { to, answer } => Some((*to, answer.clone())),
-        _ => None,
-    };
-    envelopes.iter().filter_map(pick).collect()
+    let mut found = Vec::new();
+    for envelope in envelopes {
+        if let Envelope::Answers { to, answers } = envelope {
+            found.extend(answers.iter().map(|answer| (*to, answer.clone())));
+        }
+    }
+    found
 }
 
 pub(crate) fn calls(envelopes: &[Envelope]) -> Vec<(ReplicaId, ClientMessage)> {

@@ -380,11 +380,13 @@ impl Stage {
                     sent.push(message.clone());
                     self.send(Party::Replica(id), Party::Replica(to), Payload::Peer(message));
                 }
-                Envelope::Answer { to, answer } => {
+                Envelope::Answers { to, answers } => {
                     let client = client_of(to);
-                    let checked = self.checker.answers(ClientId(client), &answer);
-                    self.check(checked);
-                    self.answer(id, client, answer);
+                    for answer in answers {
+                        let checked = self.checker.answers(ClientId(client), &answer);
+                        self.check(checked);
+                        self.answer(id, client, answer);
+                    }
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership),
                 Envelope::Notice(notice) => self.node(id).notify(notice),

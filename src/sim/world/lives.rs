@@ -306,19 +306,24 @@ impl World {
                         });
                     }
                 }
-                Envelope::Answer { to, answer } => {
-                    let (client, client_life) = who(to);
-                    self.checker.answers(ClientId(client as u64), &answer)?;
-                    self.hash.add(&answer);
+                Envelope::Answers { to, answers } => {
+                    let (client, life) = who(to);
+                    for answer in &answers {
+                        self.checker.answers(ClientId(client as u64), answer)?;
+                        self.hash.add(answer);
+                    }
                     if self.wired {
-                        outgoing.push(Outgoing::Answer { to, answer });
+                        outgoing.push(Outgoing::Answers { to, answers });
                     } else if !self.out[id.index()] {
-                        self.send(|| Event::Answer {
-                            client,
-                            life: client_life,
-                            from: id,
-                            answer: answer.clone(),
-                        });
+                        for answer in answers {
+                            let answer = || answer.clone();
+                            self.send(|| Event::Answer {
+                                client,
+                                life,
+                                from: id,
+                                answer: answer(),
+                            });
+                        }
                     }
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership)?,
