@@ -280,7 +280,21 @@ impl fmt::Debug for Values {
 
 impl From<ValueRef<'_>> for Values {
     fn from(value: ValueRef<'_>) -> Values {
-        [value].into_iter().collect()
+        let bytes = value.encoded_bytes();
+        let mut batch = [0; SMALL_BATCH_BYTES];
+        let Some(batch) = batch.get_mut(..bytes + 2 * NUMBER) else {
+            return [value].into_iter().collect();
+        };
+        match value {
+            ValueRef::Noop => batch[0] = NOOP,
+            ValueRef::Command(command) => {
+                batch[..COMMAND_BYTES].copy_from_slice(&head_of(command));
+                batch[COMMAND_BYTES..bytes].copy_from_slice(command.line);
+            }
+        }
+        batch[bytes..][..NUMBER].copy_from_slice(&(bytes as u32).to_le_bytes());
+        batch[bytes + NUMBER..].copy_from_slice(&1_u32.to_le_bytes());
+        Values { batch: Batch(Arc::from(&*batch)), from: 0, to: 1 }
     }
 }
 
@@ -346,6 +360,9 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
+/// A value alone is put together on the stack, if its batch is not longer.
+const SMALL_BATCH_BYTES: usize = 192;
+
 /// How much room a thread keeps for its next list.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
@@ -387,22 +404,10 @@ impl Builder {
         let bytes = &mut self.bytes;
         match value {
             ValueRef::Noop => bytes.push(NOOP),
-            ValueRef::Command(CommandRef { session, seq, birth, line }) => {
-                assert!(line.len() <= LINE_BYTES_MAX, "a line of {} bytes", line.len());
-                let mut head = [0; COMMAND_BYTES];
-                head[0] = COMMAND;
-                for (place, word) in head[1..33].chunks_exact_mut(8).zip([
-                    session.client.0,
-                    session.id,
-                    seq,
-                    birth.0,
-                ]) {
-                    place.copy_from_slice(&word.to_le_bytes());
-                }
-                head[33..].copy_from_slice(&(line.len() as u32).to_le_bytes());
-                bytes.reserve(COMMAND_BYTES + line.len());
-                bytes.extend_from_slice(&head);
-                bytes.extend_from_slice(line);
+            ValueRef::Command(command) => {
+                bytes.reserve(COMMAND_BYTES + command.line.len());
+                bytes.extend_from_slice(&head_of(command));
+                bytes.extend_from_slice(command.line);
             }
         }
         let end = u32::try_from(bytes.len()).expect("a batch is far shorter than 4 GiB");
@@ -462,6 +467,20 @@ impl Builder {
         self.bytes.clear();
         self.ends.clear();
     }
+}
+
+/// What stands before a command's line.
+fn head_of(command: CommandRef<'_>) -> [u8; COMMAND_BYTES] {
+    let CommandRef { session, seq, birth, line } = command;
+    assert!(line.len() <= LINE_BYTES_MAX, "a line of {} bytes", line.len());
+    let mut head = [0; COMMAND_BYTES];
+    head[0] = COMMAND;
+    let words = [session.client.0, session.id, seq, birth.0];
+    for (place, word) in head[1..33].chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    head[33..].copy_from_slice(&(line.len() as u32).to_le_bytes());
+    head
 }
 
 /// The length of the value that `bytes` begin with, if it is well-formed.

@@ -28,16 +28,25 @@ pub(super) struct Text {
     /// ASCII.
     text: Vec<u8>,
     digits: usize,
+    /// The last line that was made: sessions are mostly at the same.
+    last: Option<(u64, Line)>,
 }
 
 impl Text {
     pub(super) fn new(size: usize) -> Text {
-        Text { text: vec![b'x'; size], digits: size.min(DIGITS) }
+        Text { text: vec![b'x'; size], digits: size.min(DIGITS), last: None }
     }
 
     /// The `number`-th line. Numbers that are too long for the size lose their head.
     pub(super) fn line(&mut self, number: u64) -> Line {
-        Line::from(self.text_of(number))
+        match &self.last {
+            Some((last, line)) if *last == number => line.clone(),
+            _ => {
+                let line = Line::from(self.text_of(number));
+                self.last = Some((number, line.clone()));
+                line
+            }
+        }
     }
 
     fn text_of(&mut self, mut number: u64) -> &str {

@@ -28,7 +28,7 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
 /// How many requests may wait for a place in the window.
 pub const QUEUE_MAX: usize = 16_384;
 
-/// How many bytes of lines may wait for a place in the window.
+/// How many bytes of requests may wait for a place in the window.
 pub const QUEUE_BYTES_MAX: usize = 8 << 20;
 
 /// How many sessions' next commands are remembered; the learner knows the rest.
@@ -215,11 +215,9 @@ impl Reign {
         let mut admitted = 0;
         for (index, command) in request.iter().enumerate() {
             let admission = self.judge(command, confirmed);
-            if admission == Admission::Take && self.has_room(command.line.len()) {
-                let known = Known { next: command.seq, in_flight: true, answerable: true };
-                self.sessions.insert(command.session, known);
+            if admission == Admission::Take {
                 self.queue_commands += 1;
-                self.queue_bytes += command.line.len();
+                self.queue_bytes += ValueRef::Command(command).encoded_bytes();
                 continue;
             }
             self.enqueue(origin, &request, admitted..index);
@@ -234,11 +232,11 @@ impl Reign {
         }
     }
 
-    fn has_room(&self, line_bytes: usize) -> bool {
-        self.queue_commands < QUEUE_MAX && self.queue_bytes + line_bytes <= QUEUE_BYTES_MAX
-    }
-
+    /// What becomes of a command; its session is noted if it is taken.
     fn judge(&mut self, command: CommandRef<'_>, confirmed: bool) -> Admission {
+        let bytes = self.queue_bytes + ValueRef::Command(command).encoded_bytes();
+        let has_room = self.queue_commands < QUEUE_MAX && bytes <= QUEUE_BYTES_MAX;
+        let taken = Known { next: command.seq, in_flight: true, answerable: true };
         match self.sessions.get_mut(&command.session) {
             Some(known) if known.in_flight && known.next == command.seq => {
                 match std::mem::replace(&mut known.answerable, true) {
@@ -246,12 +244,20 @@ impl Reign {
                     false => Admission::Ask,
                 }
             }
-            Some(known) if !known.in_flight && known.next == command.seq => Admission::Take,
-            // The learner has looked, and this side has nothing of the session on its
-            // way: the learner is right.
-            Some(known) if confirmed && !known.in_flight => Admission::Take,
-            None if confirmed => Admission::Take,
-            Some(_) if confirmed => Admission::Drop,
+            // If not the next, the learner has looked, and this side has nothing of the
+            // session on its way: the learner is right.
+            Some(known) if !known.in_flight && (confirmed || known.next == command.seq) => {
+                if !has_room {
+                    return Admission::Drop;
+                }
+                *known = taken;
+                Admission::Take
+            }
+            None if confirmed && has_room => {
+                self.sessions.insert(command.session, taken);
+                Admission::Take
+            }
+            None | Some(_) if confirmed => Admission::Drop,
             _ => Admission::Ask,
         }
     }
@@ -404,9 +410,7 @@ impl Reign {
             let count = commands.fitting(bytes).max(1).min(room - run.len());
             let taken = commands.slice(0..count);
             self.queue_commands -= count;
-            for command in taken.iter().filter_map(ValueRef::command) {
-                self.queue_bytes -= command.line.len();
-            }
+            self.queue_bytes -= taken.bytes().len();
             run.extend(&taken);
             let asked = Some((origin, *after));
             match origins.back_mut() {
