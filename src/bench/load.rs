@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the sessions' timers, and the longest sleep: a thread is asked to
-/// stop now and then.
+/// The most between two looks at the sessions' timers, and the longest sleep: a thread is
+/// asked to stop now and then.
 const TIMERS: Duration = Duration::from_micros(500);
 
 /// The shortest sleep of the thread that looks after the timers of one socket.
@@ -215,21 +215,21 @@ struct Alone {
 impl Alone {
     /// Timers, and lines that are due at fixed times.
     fn tick(mut self) {
-        let mut timers_at = Instant::now();
+        let [timers_ns, pause_ns] = [TIMERS, PAUSE].map(|time| time.as_nanos() as u64);
+        let mut timers_at = 0;
         while !self.common.has_ended() {
-            let now = Instant::now();
-            let timers = now >= timers_at;
-            if timers {
-                timers_at = now + TIMERS;
-            }
             let now_ns = self.common.now_ns();
+            let timers = now_ns >= timers_at;
             let mut sessions = locked(&self.sessions);
             self.outlet.send(sessions.turn(0, now_ns, timers));
-            let due =
-                sessions.due_ns(0).map(|due| Duration::from_nanos(due.saturating_sub(now_ns)));
+            if timers {
+                let first = sessions.timer_ns(0).unwrap_or(u64::MAX);
+                timers_at = first.clamp(now_ns + pause_ns, now_ns + timers_ns);
+            }
+            let next = sessions.due_ns(0).map_or(timers_at, |due| due.min(timers_at));
             drop(sessions);
             // Never without a pause: the network thread wants the same lock.
-            thread::sleep(due.map_or(TIMERS, |due| due.clamp(PAUSE, TIMERS)));
+            thread::sleep(Duration::from_nanos(next.saturating_sub(now_ns)).max(PAUSE));
         }
     }
 }

@@ -126,6 +126,13 @@ impl Sessions {
         let pace = group.pace.as_ref().filter(|_| !group.idle.is_empty() && group.left > 0);
         pace.map(Pace::due_ns)
     }
+
+    /// When the first of a group's timers is due, as far as is known now.
+    pub(super) fn timer_ns(&self, at: usize) -> Option<u64> {
+        let deadlines =
+            self.groups[at].sessions.iter().filter_map(|session| session.client.deadline());
+        deadlines.min().map(|Time(us)| us * 1_000)
+    }
 }
 
 /// What all groups work with.

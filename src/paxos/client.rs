@@ -26,7 +26,7 @@ use crate::values::{CommandRef, ValueRef};
 pub const ASK_ALL_US: u64 = 100_000;
 
 /// The shortest wait for an answer.
-const RETRY_MIN_US: u64 = 500;
+const RETRY_MIN_US: u64 = 250;
 
 /// The longest wait for an answer.
 const RETRY_MAX_US: u64 = 1_000_000;
