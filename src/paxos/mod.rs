@@ -324,6 +324,16 @@ pub trait Storage<R> {
     /// When that is not certain; the process must end.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// What was to leave after the last sync has left: what need not be durable yet, and
+    /// nobody waits for, is worked on now.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; the process must end.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Nothing more is at hand, and the thread is about to sleep: what need not be
     /// durable yet, and was only gathered, is written now.
     ///

@@ -18,8 +18,9 @@
 //!
 //! Between checkpoints the files are only written, never synced, and that when the
 //! thread has nothing else to do or much has gathered: what is decided is safe in the
-//! acceptors. A checkpoint syncs the three,
-//! and then replaces the checkpoint file; only then may acceptors forget. (Under
+//! acceptors. Nor does an answer wait for its line to be put into words, which takes as
+//! long as applying it: that is done once the answer has left. A checkpoint syncs the
+//! three, and then replaces the checkpoint file; only then may acceptors forget. (Under
 //! `--durability os` nothing waits for the disk before the log is closed.) A restart
 //! goes on from the checkpoint: slots above it that are still whole are applied anew,
 //! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
@@ -125,7 +126,17 @@ pub struct DecidedLog<D: Disk> {
     asides: Growing<D::File>,
     applied: Slot,
     hash: u64,
+    /// Appended, and not made into text yet.
+    pending: Vec<Pending>,
     failed: bool,
+}
+
+/// See [`Record::Applied`].
+#[derive(Debug)]
+struct Pending {
+    first: Slot,
+    values: Values,
+    client_seqs: Vec<Option<u64>>,
 }
 
 /// Where a decided log is kept.
@@ -167,6 +178,7 @@ impl<D: Disk> DecidedLog<D> {
             asides: Growing::new(asides, 0),
             applied: Slot::ZERO,
             hash: 0,
+            pending: Vec::new(),
             failed: false,
         };
         if durability == Durability::Sync {
@@ -225,6 +237,7 @@ impl<D: Disk> DecidedLog<D> {
             durability,
             applied: checkpoint.applied,
             hash: mark.hash,
+            pending: Vec::new(),
             failed: false,
         };
         // Nothing is cut off a file before it is known to be ours.
@@ -401,20 +414,32 @@ impl<D: Disk> DecidedLog<D> {
     }
 
     fn append_burst(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+        self.enter()?;
         for record in records.drain(..) {
             match record {
                 Record::Applied { first, values, client_seqs } => {
-                    let slots = (first.0..).map(Slot);
-                    for ((slot, value), client_seq) in slots.zip(values.iter()).zip(client_seqs) {
-                        self.apply(slot, value, client_seq);
-                    }
+                    self.pending.push(Pending { first, values, client_seqs });
                 }
                 Record::Checkpoint(checkpoint) => {
+                    self.enter()?;
                     self.write()?;
                     self.save(&checkpoint)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Makes text and entries of what was appended.
+    fn enter(&mut self) -> io::Result<()> {
+        let mut pending = std::mem::take(&mut self.pending);
+        for Pending { first, values, client_seqs } in pending.drain(..) {
+            let slots = (first.0..).map(Slot);
+            for ((slot, value), client_seq) in slots.zip(values.iter()).zip(client_seqs) {
+                self.apply(slot, value, client_seq);
+            }
+        }
+        self.pending = pending;
         if self.text.added.len() >= GATHERED_BYTES { self.write() } else { Ok(()) }
     }
 
@@ -486,8 +511,15 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         Ok(())
     }
 
+    fn settle(&mut self) -> io::Result<()> {
+        self.guarded(Self::enter)
+    }
+
     fn rest(&mut self) -> io::Result<()> {
-        self.guarded(Self::write)
+        self.guarded(|log| {
+            log.enter()?;
+            log.write()
+        })
     }
 
     fn close(mut self) -> io::Result<()> {
@@ -504,6 +536,7 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
     }
 
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+        self.settle()?;
         let entries_max = (bytes / COMMAND_BYTES + 1).min(PAGE_ENTRIES_MAX as usize) as u64;
         let upto = upto.min(self.applied).min(first.plus(entries_max));
         if first >= upto {
