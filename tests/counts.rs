@@ -26,16 +26,15 @@ use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, NoStorage, Outbox, Role, Settings, Storage};
 use multipaxos::runtime::post::{Router, channels};
 use multipaxos::storage::Durability;
+use multipaxos::storage::beside::By;
 use multipaxos::storage::decided_log::{DecidedLog, Place};
 use multipaxos::storage::disk::{Disk, DiskFile};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::types::{Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Time};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const N: usize = 3;
 const CLUSTER: ClusterId = ClusterId(1);
@@ -60,7 +59,7 @@ const STEP_US: u64 = 20;
 #[derive(Default)]
 struct Counts(BTreeMap<String, u64>);
 
-type Shared = Rc<RefCell<Counts>>;
+type Shared = Arc<Mutex<Counts>>;
 
 impl Counts {
     fn add(&mut self, what: impl Into<String>, times: u64) {
@@ -75,7 +74,7 @@ impl Counts {
 
 /// Counting costs no allocation that counts.
 fn count(counts: &Shared, what: impl Into<String>, times: u64) {
-    opt_out(|| counts.borrow_mut().add(what, times));
+    opt_out(|| counts.lock().expect("one thread").add(what, times));
 }
 
 /// A disk that forgets everything. Nothing is read while nothing is lost.
@@ -89,6 +88,7 @@ struct VoidFile {
 
 impl Disk for Void {
     type File = VoidFile;
+    const BESIDE: By = By::Asker;
 
     fn open(&self, _name: &str) -> io::Result<Option<VoidFile>> {
         Ok(None)
@@ -132,7 +132,7 @@ impl DiskFile for VoidFile {
 
     fn write_at(&self, _at: u64, bytes: &[u8]) -> io::Result<()> {
         opt_out(|| {
-            let mut counts = self.counts.borrow_mut();
+            let mut counts = self.counts.lock().expect("one thread");
             counts.add(format!("writes, {}", self.kind), 1);
             counts.add(format!("written bytes, {}", self.kind), bytes.len() as u64);
         });
@@ -148,7 +148,7 @@ impl DiskFile for VoidFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        opt_out(|| self.counts.borrow_mut().add(format!("syncs, {}", self.kind), 1));
+        opt_out(|| self.counts.lock().expect("one thread").add(format!("syncs, {}", self.kind), 1));
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Sink for Wire {
                     "replica to client"
                 }
             };
-            let mut counts = self.counts.borrow_mut();
+            let mut counts = self.counts.lock().expect("one thread");
             counts.add(format!("datagrams, {way}"), 1);
             counts.add(format!("wire bytes, {way}"), frame.len() as u64);
         });
@@ -315,7 +315,7 @@ impl Replica {
             }
             self.router.end_of_burst();
         });
-        counts.borrow_mut().allocated("network", opening);
+        counts.lock().expect("one thread").allocated("network", opening);
         wire.from = Some(replica_address(self.id));
         let Replica { id, router, packer, proposer, acceptor, learner, .. } = self;
         let mut send = |name: &str, burst: &mut dyn FnMut() -> Option<Vec<Envelope>>| {
@@ -325,7 +325,7 @@ impl Replica {
                     dispatch(*id, envelopes, router, packer, wire);
                 }
             });
-            counts.borrow_mut().allocated(name, info);
+            counts.lock().expect("one thread").allocated(name, info);
         };
         send("proposer", &mut || proposer.burst(now, &counts));
         send("acceptor", &mut || acceptor.burst(now, &counts));
@@ -416,7 +416,7 @@ impl Caller {
             }
             self.send(wire);
         });
-        wire.counts.borrow_mut().allocated("client", info);
+        wire.counts.lock().expect("one thread").allocated("client", info);
     }
 
     fn hear(&mut self, now: Time, frame: &[u8], wire: &mut Wire) {
@@ -443,7 +443,7 @@ impl Caller {
             }
             self.send(wire);
         });
-        wire.counts.borrow_mut().allocated("client", info);
+        wire.counts.lock().expect("one thread").allocated("client", info);
     }
 
     fn send(&mut self, wire: &mut Wire) {
@@ -497,7 +497,7 @@ impl World {
         // Nothing is at hand: what has gathered is written.
         for replica in replicas {
             let info = measure(|| replica.learner.storage.rest().expect("nothing fails"));
-            wire.counts.borrow_mut().allocated("learner", info);
+            wire.counts.lock().expect("one thread").allocated("learner", info);
         }
         assert!(callers.iter().all(|caller| caller.sessions.iter().all(|c| !c.is_busy())));
     }
@@ -507,13 +507,13 @@ impl World {
 fn measured(callers: usize, sessions: usize) -> BTreeMap<String, f64> {
     let mut world = World::new(callers, sessions);
     (0..WARM_BURSTS).for_each(|_| world.burst());
-    world.wire.counts.borrow_mut().0.clear();
+    world.wire.counts.lock().expect("one thread").0.clear();
     let complete =
         |world: &World| world.callers.iter().map(|caller| caller.complete.0).sum::<u64>();
     let before = complete(&world);
     (0..BURSTS).for_each(|_| world.burst());
     assert_eq!(complete(&world) - before, BURSTS * (callers * sessions) as u64);
-    let counts = world.wire.counts.borrow();
+    let counts = world.wire.counts.lock().expect("one thread");
     counts.0.iter().map(|(what, times)| (what.clone(), *times as f64 / BURSTS as f64)).collect()
 }
 

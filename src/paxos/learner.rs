@@ -100,7 +100,8 @@ pub enum Record {
         /// slot is a NOP line.
         client_seqs: Vec<Option<u64>>,
     },
-    /// Everything recorded so far must be durable, and from here a restart goes on.
+    /// Everything recorded so far is to be durable, and from here a restart is to go on:
+    /// at the latest when the next checkpoint is committed.
     Checkpoint(Checkpoint),
 }
 
@@ -204,7 +205,9 @@ pub struct Learner {
     membership: Membership,
     chat: Chat,
     applied: Slot,
-    /// The newest checkpoint: acceptors may forget what is below.
+    /// The newest checkpoint.
+    saved: Slot,
+    /// The one before, which is durable: acceptors may forget what is below.
     durable: Slot,
     /// Proposed or accepted here, not yet applied: at the highest ballot known.
     known: Runs,
@@ -240,7 +243,7 @@ pub struct Learner {
 }
 
 state_of!(
-    Learner: chat, applied, durable, known, paged, tally, mark, peers_applied, fetching, source,
+    Learner: chat, applied, saved, durable, known, paged, tally, mark, peers_applied, fetching, source,
         leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, remind, told_pending, told_durable,
         someone;
     aside: settings, membership, behind_since, fetch_trip, next_tick
@@ -259,6 +262,7 @@ impl Learner {
             membership,
             chat,
             applied,
+            saved: applied,
             durable: applied,
             known: Runs::default(),
             paged: Runs::default(),
@@ -463,12 +467,10 @@ impl Learner {
             self.paged.trim(self.applied);
             self.forget_tallied();
         }
-        if self.applied.since(self.durable) >= self.checkpoint_slots()
-            || self.unsaved_bytes >= CHECKPOINT_BYTES
-        {
+        if self.applied >= self.checkpoint_due() || self.unsaved_bytes >= CHECKPOINT_BYTES {
             let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
             out.persist(Record::Checkpoint(checkpoint));
-            self.durable = self.applied;
+            (self.durable, self.saved) = (self.saved, self.applied);
             self.unsaved_bytes = 0;
         }
     }
@@ -496,7 +498,17 @@ impl Learner {
     /// not much less.
     fn checkpoint_slots(&self) -> u64 {
         let by_size = self.chat.sessions() as u64 / CHECKPOINT_SESSIONS_PER_SLOT;
-        self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 2))
+        self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 4))
+    }
+
+    /// The first slot of which a checkpoint is due. Each replica makes its own in other
+    /// slots than the others: a disk that is busy with one holds up no quorum, and a disk
+    /// that several share is not asked for everything at once.
+    fn checkpoint_due(&self) -> Slot {
+        let step = self.checkpoint_slots();
+        let phase = step * self.settings.id.index() as u64 / self.settings.n as u64;
+        let before = (self.saved.0 + step - phase) / step;
+        Slot(before * step + phase)
     }
 
     /// Votes below the tally's mark and the applied point have done their work. A

@@ -58,7 +58,7 @@ use crate::values::Values;
 use std::io;
 
 /// How many slots above its trim mark an acceptor accepts in.
-pub const ACCEPT_WINDOW_SLOTS: u64 = 65_536;
+pub const ACCEPT_WINDOW_SLOTS: u64 = 131_072;
 
 /// How many bytes of values an acceptor holds before it accepts nothing new, give or
 /// take a message: what its learner applies, it forgets.

@@ -38,7 +38,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How many slots are applied between two checkpoints.
-const CHECKPOINT_SLOTS: u64 = 32_768;
+const CHECKPOINT_SLOTS: u64 = 16_384;
 
 /// How long the role threads may take to close their storage. Less than the driver
 /// waits before it kills.

@@ -22,6 +22,7 @@
 //! What it leaves out: sectors that tear without a power cut, misdirected writes, a
 //! file system that loses data it reported durable.
 
+use crate::storage::beside::By;
 use crate::storage::disk::{Disk, DiskFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -493,6 +494,7 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     type File = SimFile;
+    const BESIDE: By = By::Asker;
 
     fn open(&self, name: &str) -> io::Result<Option<SimFile>> {
         let state = self.state();

@@ -83,7 +83,11 @@ impl Store {
             replica: ReplicaStore::Records(None),
             acceptor: AcceptorStore::default(),
             learner: LearnerStore {
-                kept: Kept::Records { values: Vec::new(), checkpoint },
+                kept: Kept::Records {
+                    values: Vec::new(),
+                    newest: checkpoint.clone(),
+                    durable: checkpoint,
+                },
                 observed: Vec::new(),
             },
             session_window_slots,
@@ -339,7 +343,7 @@ pub struct LearnerStore {
 #[derive(Debug)]
 enum Kept {
     Nothing,
-    Records { values: Vec<Value>, checkpoint: Checkpoint },
+    Records { values: Vec<Value>, newest: Checkpoint, durable: Checkpoint },
     Sectors(Box<DecidedLog<SimDisk>>),
 }
 
@@ -347,9 +351,10 @@ impl LearnerStore {
     /// Cuts the log back to the checkpoint, from where the learner goes on.
     fn cut_back(&mut self) -> Checkpoint {
         match &mut self.kept {
-            Kept::Records { values, checkpoint } => {
-                values.truncate(checkpoint.applied.0 as usize);
-                checkpoint.clone()
+            Kept::Records { values, newest, durable } => {
+                values.truncate(durable.applied.0 as usize);
+                newest.clone_from(durable);
+                durable.clone()
             }
             Kept::Nothing | Kept::Sectors(_) => unreachable!("a disk is opened instead"),
         }
@@ -360,14 +365,16 @@ impl Storage<learner::Record> for LearnerStore {
     fn append(&mut self, records: &mut Vec<learner::Record>) -> io::Result<()> {
         self.observed.extend(records.iter().cloned());
         match &mut self.kept {
-            Kept::Records { values, checkpoint: kept } => {
+            Kept::Records { values, newest, durable } => {
                 for record in records.drain(..) {
                     match record {
                         learner::Record::Applied { first, values: applied, .. } => {
                             assert!(first.0 == values.len() as u64, "slots are applied in order");
                             values.extend(applied.to_vec());
                         }
-                        learner::Record::Checkpoint(checkpoint) => *kept = checkpoint,
+                        learner::Record::Checkpoint(checkpoint) => {
+                            *durable = std::mem::replace(newest, checkpoint);
+                        }
                     }
                 }
                 Ok(())

@@ -20,8 +20,9 @@
 //! thread has nothing else to do or much has gathered: what is decided is safe in the
 //! acceptors. Nor does an answer wait for its line to be put into words, which takes as
 //! long as applying it: that is done once the answer has left. A checkpoint syncs the
-//! three, and then replaces the checkpoint file; only then may acceptors forget. (Under
-//! `--durability os` nothing waits for the disk before the log is closed.) A restart
+//! three, and then replaces the checkpoint file; only then may acceptors forget. It does
+//! so beside the learner (`beside`), which takes it for durable once the next one is
+//! made. (Under `--durability os` nothing waits for the disk before the log is closed.) A restart
 //! goes on from the checkpoint: slots above it that are still whole are applied anew,
 //! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
 //! further down than the last entries, so it takes the same time however long the
@@ -33,6 +34,7 @@
 
 use super::Durability;
 use super::atomic_file::{self, Magic};
+use super::beside::Beside;
 use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
@@ -43,6 +45,7 @@ use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot};
 use crate::values::{Builder, COMMAND_BYTES, ValueRef, Values};
 use std::io;
+use std::sync::Arc;
 
 /// The journal's name in the data directory.
 pub const JOURNAL: &str = "journal";
@@ -76,7 +79,7 @@ const TEXT_LINE_BYTES_MAX: u64 = 6 * LINE_BYTES_MAX as u64 + 64;
 /// A file that only grows, and what is about to be added to it.
 #[derive(Debug)]
 struct Growing<F> {
-    file: F,
+    file: Arc<F>,
     length: u64,
     added: Vec<u8>,
     dirty: bool,
@@ -84,7 +87,7 @@ struct Growing<F> {
 
 impl<F: DiskFile> Growing<F> {
     fn new(file: F, length: u64) -> Self {
-        Growing { file, length, added: Vec::new(), dirty: false }
+        Growing { file: Arc::new(file), length, added: Vec::new(), dirty: false }
     }
 
     /// Where it will end.
@@ -102,8 +105,9 @@ impl<F: DiskFile> Growing<F> {
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.dirty) { self.file.sync() } else { Ok(()) }
+    /// The file, if it holds what may not be durable; whoever asks makes it so.
+    fn unsynced(&mut self) -> Option<Arc<F>> {
+        std::mem::take(&mut self.dirty).then(|| Arc::clone(&self.file))
     }
 
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
@@ -116,7 +120,7 @@ impl<F: DiskFile> Growing<F> {
 /// A learner's storage.
 #[derive(Debug)]
 pub struct DecidedLog<D: Disk> {
-    data: D,
+    data: Arc<D>,
     directory: DirectoryId,
     durability: Durability,
     text: Growing<D::File>,
@@ -128,6 +132,8 @@ pub struct DecidedLog<D: Disk> {
     hash: u64,
     /// Appended, and not made into text yet.
     pending: Vec<Pending>,
+    /// Makes a checkpoint durable.
+    beside: Beside,
     failed: bool,
 }
 
@@ -169,7 +175,7 @@ impl<D: Disk> DecidedLog<D> {
         let text = log_dir.create(name)?;
         let (journal, asides) = (data.create(JOURNAL)?, data.create(ASIDES)?);
         let mut log = DecidedLog {
-            data,
+            data: Arc::new(data),
             directory,
             durability,
             text: Growing::new(text, 0),
@@ -179,6 +185,7 @@ impl<D: Disk> DecidedLog<D> {
             applied: Slot::ZERO,
             hash: 0,
             pending: Vec::new(),
+            beside: Beside::new(D::BESIDE),
             failed: false,
         };
         if durability == Durability::Sync {
@@ -191,7 +198,7 @@ impl<D: Disk> DecidedLog<D> {
             // The chat log has its name for good.
             log_dir.sync_dir()?;
         }
-        log.save(&Checkpoint::default())?;
+        log.saving(&Checkpoint::default())?()?;
         Ok((log, moved))
     }
 
@@ -232,12 +239,13 @@ impl<D: Disk> DecidedLog<D> {
             text_name: log_dir.describe(name),
             journal: file(&data, JOURNAL, checkpoint.applied.0 * ENTRY_BYTES as u64)?,
             asides: file(&data, ASIDES, mark.aside_end)?,
-            data,
+            data: Arc::new(data),
             directory,
             durability,
             applied: checkpoint.applied,
             hash: mark.hash,
             pending: Vec::new(),
+            beside: Beside::new(D::BESIDE),
             failed: false,
         };
         // Nothing is cut off a file before it is known to be ours.
@@ -251,7 +259,7 @@ impl<D: Disk> DecidedLog<D> {
             }
         }
         // An earlier life may have left what only the page cache holds.
-        log.save(&checkpoint)?;
+        log.saving(&checkpoint)?()?;
         Ok((log, checkpoint))
     }
 
@@ -393,24 +401,31 @@ impl<D: Disk> DecidedLog<D> {
         self.asides.write()
     }
 
-    /// Makes what is written durable, and then the checkpoint that speaks of it.
-    fn save(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// The work that makes what is written durable, and then the checkpoint that speaks
+    /// of it.
+    fn saving(
+        &mut self,
+        checkpoint: &Checkpoint,
+    ) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<D>> {
         assert!(checkpoint.applied == self.applied, "a checkpoint of exactly what is applied");
-        if self.durability == Durability::None {
-            return Ok(());
-        }
         let waits = self.durability == Durability::Sync;
+        let mut files = Vec::new();
         if waits && !plant::is(Plant::CheckpointFirst) {
-            self.text.sync()?;
-            self.journal.sync()?;
-            self.asides.sync()?;
+            files.extend([self.text.unsynced(), self.journal.unsynced(), self.asides.unsynced()]);
         }
         let Growing { length: text_end, .. } = self.text;
         let Growing { length: aside_end, .. } = self.asides;
         let mark = (text_end, aside_end, self.hash);
         let saved = postcard::to_stdvec(&(self.directory, mark, checkpoint));
         let saved = saved.map_err(io::Error::other)?;
-        atomic_file::replace(&self.data, CHECKPOINT, MAGIC, &saved, waits)
+        let (data, kept) = (Arc::clone(&self.data), self.durability != Durability::None);
+        Ok(move || {
+            files.into_iter().flatten().try_for_each(|file| file.sync())?;
+            if kept {
+                atomic_file::replace(&*data, CHECKPOINT, MAGIC, &saved, waits)?;
+            }
+            Ok(())
+        })
     }
 
     fn append_burst(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
@@ -423,7 +438,8 @@ impl<D: Disk> DecidedLog<D> {
                 Record::Checkpoint(checkpoint) => {
                     self.enter()?;
                     self.write()?;
-                    self.save(&checkpoint)?;
+                    let work = self.saving(&checkpoint)?;
+                    self.beside.begin(work)?;
                 }
             }
         }
@@ -505,8 +521,8 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         self.guarded(|log| log.append_burst(records))
     }
 
-    /// Everything is durable up to the last checkpoint, when `append` returns; the rest
-    /// is safe in the acceptors.
+    /// Everything is durable up to the last checkpoint but one, when `append` returns;
+    /// the rest is safe in the acceptors.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -524,6 +540,7 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
 
     fn close(mut self) -> io::Result<()> {
         self.rest()?;
+        self.beside.finish()?;
         if self.durability == Durability::None {
             return Ok(());
         }

@@ -102,10 +102,10 @@ struct Lives {
     rng: Rng,
     chat: Chat,
     applied: Slot,
-    /// The newest checkpoint that somebody was told of.
+    /// The newest checkpoint, which may be durable.
+    newest: Checkpoint,
+    /// The one before, which is.
     durable: Checkpoint,
-    /// One that may have become durable.
-    in_flight: Option<Checkpoint>,
 }
 
 impl Lives {
@@ -123,14 +123,14 @@ impl Lives {
             rng: Rng::with_seed(seed),
             chat: Chat::default(),
             applied: Slot::ZERO,
+            newest: Checkpoint::default(),
             durable: Checkpoint::default(),
-            in_flight: None,
         }
     }
 
     /// One burst, with a checkpoint in it now and then; false if the disk failed.
     fn commit(&mut self) -> bool {
-        let mut records = Vec::new();
+        let (mut records, mut made) = (Vec::new(), Vec::new());
         for _ in 0..self.rng.u32(1..6) {
             let (slot, value) = (self.applied, value(self.applied));
             let client_seq = self.chat.apply(slot, (&value).into());
@@ -139,7 +139,7 @@ impl Lives {
             if self.rng.u32(..20) == 0 {
                 let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
                 records.push(Record::Checkpoint(checkpoint.clone()));
-                self.in_flight = Some(checkpoint);
+                made.push(checkpoint);
             }
         }
         let log = self.log.as_mut().unwrap();
@@ -149,8 +149,8 @@ impl Lives {
             self.log = None;
             return false;
         }
-        if let Some(checkpoint) = self.in_flight.take() {
-            self.durable = checkpoint;
+        for checkpoint in made {
+            self.durable = std::mem::replace(&mut self.newest, checkpoint);
         }
         true
     }
@@ -176,8 +176,8 @@ impl Lives {
         }
         self.chat = checkpoint.chat.clone();
         self.applied = checkpoint.applied;
+        self.newest = checkpoint.clone();
         self.durable = checkpoint;
-        self.in_flight = None;
         self.log = Some(log);
         self.check()
     }
@@ -212,8 +212,8 @@ impl Lives {
             rng: self.rng.fork(),
             chat: self.chat.clone(),
             applied: self.applied,
+            newest: self.newest.clone(),
             durable: self.durable.clone(),
-            in_flight: self.in_flight.clone(),
         }
     }
 }
@@ -281,7 +281,10 @@ fn a_checkpoint_torn_at_every_byte_leaves_the_one_before_or_the_new() {
             let checkpoint = Checkpoint { applied: fork.applied, chat: fork.chat.clone() };
             fork.disk.cut_at(fork.disk.calls() + call, tear);
             let log = fork.log.as_mut().unwrap();
-            let _ = log.append(&mut vec![Record::Checkpoint(checkpoint)]);
+            // It is worked on when the next is due.
+            for _ in 0..2 {
+                let _ = log.append(&mut vec![Record::Checkpoint(checkpoint.clone())]);
+            }
             fork.disk.power_cut(Survival::Random);
             fork.open().unwrap_or_else(|error| panic!("call {call}, byte {tear}: {error}"));
         }
@@ -460,8 +463,9 @@ fn opening_takes_the_same_however_long_the_log_is() {
         for slot in (0..slots).map(Slot) {
             records.push(applied(slot, &value(slot), None));
         }
-        let chat = Chat::default();
-        records.push(Record::Checkpoint(Checkpoint { applied: Slot(slots), chat }));
+        let checkpoint = Checkpoint { applied: Slot(slots), chat: Chat::default() };
+        // The next one tells that it is durable.
+        records.extend([(); 2].map(|()| Record::Checkpoint(checkpoint.clone())));
         lives.log.as_mut().unwrap().append(&mut records).unwrap();
         let before = (lives.disk.calls(), lives.disk.reads(), lives.disk.written());
         let mut disk = lives.disk;
@@ -559,7 +563,9 @@ fn what_has_gathered_is_read_back_written_when_there_is_much_and_before_a_checkp
     let (applied, written) = (Slot(slot + 1), lives.disk.written());
     (lives.applied, lives.chat) = (applied, chat.clone());
     lives.durable = Checkpoint { applied, chat };
-    log.append(&mut vec![Record::Checkpoint(lives.durable.clone())]).unwrap();
+    // The next one tells that it is durable.
+    let mut twice = [(); 2].map(|()| Record::Checkpoint(lives.durable.clone())).to_vec();
+    log.append(&mut twice).unwrap();
     assert!(lives.disk.written() > written);
     lives.disk.power_cut(Survival::Nothing);
     lives.open().unwrap();

@@ -17,6 +17,7 @@
 //! [`RealDisk`] names the file in every error, and nothing else: what it means is for
 //! the caller to say.
 
+use super::beside::By;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -27,9 +28,12 @@ use std::path::{Path, PathBuf};
 const ZEROS_BYTES: usize = 1 << 20;
 
 /// One directory of a file system.
-pub trait Disk {
+pub trait Disk: Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
+
+    /// Who does what its thread need not wait for.
+    const BESIDE: By;
 
     /// Opens a file for reading and writing; nothing if there is none of this name.
     ///
@@ -79,7 +83,7 @@ pub trait Disk {
 }
 
 /// An open file. Offsets and lengths are in bytes.
-pub trait DiskFile {
+pub trait DiskFile: Send + Sync + 'static {
     /// How long it is.
     ///
     /// # Errors
@@ -197,6 +201,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 impl Disk for RealDisk {
     type File = RealFile;
+    const BESIDE: By = By::Thread;
 
     fn open(&self, name: &str) -> io::Result<Option<RealFile>> {
         match self.file(name, OpenOptions::new().read(true).write(true)) {

@@ -5,6 +5,7 @@
 //! - [`segment_log`]: the acceptor's log, made of frames (`frame`).
 //! - [`decided_log`]: the learner's decided log, with the chat log ([`chat_log`]) that
 //!   people read.
+//! - [`beside`]: what its thread does not wait for.
 //! - [`data_dir`]: the data directory's identity, lock and started record.
 //! - [`memory`]: records in memory, for tests and for replicas that keep no durable
 //!   state.
@@ -13,6 +14,7 @@
 //! ends the process, and the next one opens what is left.
 
 mod atomic_file;
+pub mod beside;
 pub mod chat_log;
 pub mod data_dir;
 pub mod decided_log;
