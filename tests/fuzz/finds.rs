@@ -1,0 +1,1 @@
+//! What was found so, each as a test with a name.

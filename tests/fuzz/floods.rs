@@ -1,0 +1,1 @@
+//! Floods (to come).
