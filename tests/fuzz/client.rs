@@ -110,7 +110,7 @@ impl Play {
                     return;
                 }
                 (self.open, self.answered) = (true, false);
-                let input = Input::Submit { line: "line".into(), session: dice % 5 };
+                let input = Input::Submit { line: "line".into(), session: self.inputs };
                 self.client.handle(self.now, dice, input, &mut self.out);
             }
             Step::Answer(dice) | Step::Complete(dice) => {

@@ -77,7 +77,8 @@ fn histories() -> &'static [History] {
                 let value = value(&mut rng, &mut seqs, values.last());
                 let client_seq = chat.apply(slot, (&value).into());
                 let (first, client_seqs) = (slot, vec![client_seq]);
-                let mut records = vec![Record::Applied { first, values: (&value).into(), client_seqs }];
+                let mut records =
+                    vec![Record::Applied { first, values: (&value).into(), client_seqs }];
                 if rng.u8(..20) == 0 {
                     checkpoint = slot.next();
                     let chat = chat.clone();

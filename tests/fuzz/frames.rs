@@ -288,7 +288,8 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
         bytes.len(),
         opened
     );
-    let right = bytes.len() >= HEADER_BYTES && bytes[27..31] == frame::check_of(bytes).to_le_bytes();
+    let right =
+        bytes.len() >= HEADER_BYTES && bytes[27..31] == frame::check_of(bytes).to_le_bytes();
     match opened.expect("it was opened") {
         Ok(opened) => {
             assert!(right, "taken with a wrong check");

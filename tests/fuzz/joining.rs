@@ -12,9 +12,7 @@ use crate::run::{Property, check};
 use fastrand::Rng;
 use multipaxos::net::Endpoint;
 use multipaxos::net::counters::Counters;
-use multipaxos::net::fragment::{
-    BYTES_MAX, Cut, Fragment, PIECE_BYTES_MIN, Reassembler, SETS_MAX,
-};
+use multipaxos::net::fragment::{BYTES_MAX, Cut, Fragment, PIECE_BYTES_MIN, Reassembler, SETS_MAX};
 use multipaxos::net::frame::{CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Time};
 use proptest::collection::vec;
@@ -26,18 +24,32 @@ use xxhash_rust::xxh3::xxh3_64;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Piece { sender: u8, message: u8, index: u8, lie: u8 },
+    Piece {
+        sender: u8,
+        message: u8,
+        index: u8,
+        lie: u8,
+    },
     /// All pieces but the one of this index.
-    AllBut { sender: u8, message: u8, index: u8 },
-    Wait { us: u32 },
+    AllBut {
+        sender: u8,
+        message: u8,
+        index: u8,
+    },
+    Wait {
+        us: u32,
+    },
     Poll,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let piece = (0..6u8, 0..5u8, any::<u8>(), any::<u8>())
         .prop_map(|(sender, message, index, lie)| Step::Piece { sender, message, index, lie });
-    let most = (0..6u8, 0..5u8, any::<u8>())
-        .prop_map(|(sender, message, index)| Step::AllBut { sender, message, index });
+    let most = (0..6u8, 0..5u8, any::<u8>()).prop_map(|(sender, message, index)| Step::AllBut {
+        sender,
+        message,
+        index,
+    });
     let wait = (0..60_000u32).prop_map(|us| Step::Wait { us });
     vec(prop_oneof![6 => piece, 2 => most, 2 => wait, 1 => Just(Step::Poll)], 1..120)
 }

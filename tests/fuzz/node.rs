@@ -263,12 +263,10 @@ impl Node {
     pub(crate) fn wait_us(&mut self, us: u64, draw: u64) {
         let end = self.now.plus_us(us);
         for _ in 0..TIMERS_MAX {
-            let due = [
-                self.acceptor.deadline(),
-                self.proposer.deadline(),
-                self.learner.deadline(),
-            ];
-            let Some(due) = due.into_iter().flatten().min().filter(|due| *due <= end) else { break };
+            let due = [self.acceptor.deadline(), self.proposer.deadline(), self.learner.deadline()];
+            let Some(due) = due.into_iter().flatten().min().filter(|due| *due <= end) else {
+                break;
+            };
             self.now = self.now.max(due);
             if self.proposer.deadline().is_some_and(|due| due <= self.now) {
                 self.proposer_turn(None, Some(draw));
@@ -329,8 +327,7 @@ impl Node {
     fn learner_turn(&mut self, input: Option<learner::Input>, timeout: bool) {
         let mut out = Outbox::new();
         let before = self.learner.applied();
-        let is_fetch =
-            matches!(input, Some(learner::Input::Peer(_, ToLearner::Fetch { .. })));
+        let is_fetch = matches!(input, Some(learner::Input::Peer(_, ToLearner::Fetch { .. })));
         if let Some(input) = input {
             self.learner.handle(self.now, 0, input, &mut out);
         }

@@ -9,10 +9,10 @@ use crate::edit::{self, edits};
 use crate::run::{Property, is_single, repeat};
 use allocation_counter::measure;
 use fastrand::Rng;
+use multipaxos::net::MESSAGE_BYTES_MAX;
 use multipaxos::net::fragment::{
     ASKED_PIECES_MAX, Cut, Fragment, Missing, PIECE_BYTES_MIN, PIECES_MAX,
 };
-use multipaxos::net::MESSAGE_BYTES_MAX;
 use multipaxos::types::{Ballot, Slot};
 use multipaxos::values::{VALUES_MAX, Values};
 
@@ -24,7 +24,8 @@ const BYTES_FIXED: u64 = 256;
 
 #[test]
 fn a_list_of_values_is_its_bytes() {
-    let property = Property { name: "parts::a_list_of_values_is_its_bytes", cases: 300_000, cost: 1 };
+    let property =
+        Property { name: "parts::a_list_of_values_is_its_bytes", cases: 300_000, cost: 1 };
     let (mut cases, mut accepted) = (0, 0);
     repeat(property, |_, rng| {
         cases += 1;

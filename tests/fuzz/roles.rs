@@ -160,7 +160,11 @@ impl Play {
         let slot = around.slot;
         let decided = match rng.u8(..3) {
             0 => draw::mark(rng, &around),
-            _ => Decided { ballot, from: Slot(slot.0.saturating_sub(3)), upto: slot.plus(rng.u64(..6)) },
+            _ => Decided {
+                ballot,
+                from: Slot(slot.0.saturating_sub(3)),
+                upto: slot.plus(rng.u64(..6)),
+            },
         };
         let mut heartbeat = draw::heartbeat(rng, &around, from);
         heartbeat.boot = BootId(9);

@@ -54,13 +54,8 @@ struct Play {
 
 impl Play {
     fn step(&mut self, step: Step) {
-        let around = Around {
-            n: self.n,
-            ballot: Ballot(0),
-            slot: Slot(0),
-            honest: true,
-            brim: true,
-        };
+        let around =
+            Around { n: self.n, ballot: Ballot(0), slot: Slot(0), honest: true, brim: true };
         self.inputs += 1;
         match step {
             Step::Wait(dice) => {
@@ -78,7 +73,9 @@ impl Play {
                     Step::Ready(_) => ToReplica::Ready(Ready {
                         directory: draw::directory(from),
                         round: rng.u64(..99),
-                        known: (0..self.n as u8).map(|id| Some(draw::directory(ReplicaId(id)))).collect(),
+                        known: (0..self.n as u8)
+                            .map(|id| Some(draw::directory(ReplicaId(id))))
+                            .collect(),
                         started: rng.u8(..9) == 0,
                     }),
                     _ if rng.bool() => ToReplica::NotMember { directory: draw::directory(from) },
@@ -123,7 +120,8 @@ fn a_replica_starts_once_whatever_it_hears() {
     check(Property { name, cases: 2_000, cost: 60 }, cases, |(n, me, remembers, steps)| {
         let me = ReplicaId(me % n as u8);
         let (settings, own) = (settings(n, me, 1), draw::directory(me));
-        let members: Vec<DirectoryId> = (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
+        let members: Vec<DirectoryId> =
+            (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
         let role = match remembers {
             true => Replica::restart(settings, own, members),
             false => Replica::new(settings, own, Time(0)),
