@@ -242,7 +242,7 @@ fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
     let histories = histories();
     let (mut opened, mut refused) = (0, 0);
     let cases = (0..histories.len(), damages());
-    check(Property { name, cases: 4_000, cost: 400 }, cases, |(at, damages)| {
+    check(Property { name, cases: 4_000, cost: 50 }, cases, |(at, damages)| {
         let history = &histories[at];
         let disk = killed(&history.disk, 1);
         damages.iter().for_each(|one| damage(&disk, *one, new_name));
@@ -308,7 +308,7 @@ fn a_frame_with_a_forged_check_is_understood_or_refused() {
     let histories = histories();
     let mut opened = 0;
     let cases = (0..histories.len(), any::<u64>());
-    check(Property { name, cases: 2_000, cost: 400 }, cases, |(at, dice)| {
+    check(Property { name, cases: 2_000, cost: 50 }, cases, |(at, dice)| {
         let disk = killed(&histories[at].disk, 1);
         forge(&mut Rng::with_seed(dice), &disk);
         match open(&disk) {

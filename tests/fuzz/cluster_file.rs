@@ -67,7 +67,7 @@ fn has_only_addresses(bytes: &[u8]) -> bool {
 #[test]
 fn a_cluster_file_is_understood_or_refused_in_one_line() {
     let name = "cluster_file::a_cluster_file_is_understood_or_refused_in_one_line";
-    let property = Property { name, cases: 15_000, cost: 50 };
+    let property = Property { name, cases: 15_000, cost: 150 };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cluster.txt");
     let (mut cases, mut taken) = (0, 0);

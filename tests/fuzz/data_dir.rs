@@ -64,7 +64,7 @@ fn a_damaged_directory_is_what_it_was_or_nothing() {
     let name = "data_dir::a_damaged_directory_is_what_it_was_or_nothing";
     let (mut member, mut nothing, mut refused) = (0, 0, 0);
     let cases = (drawn(), damages());
-    check(Property { name, cases: 3_000, cost: 100 }, cases, |((durability, started), damages)| {
+    check(Property { name, cases: 3_000, cost: 20 }, cases, |((durability, started), damages)| {
         let disk = used(durability, started);
         damages.iter().for_each(|one| damage(&disk, *one, new_name));
         match DataDir::open(disk, purpose(durability, LATER)) {
@@ -92,7 +92,7 @@ fn a_damaged_directory_is_what_it_was_or_nothing() {
 fn an_identity_with_a_forged_check_is_understood_or_refused() {
     let name = "data_dir::an_identity_with_a_forged_check_is_understood_or_refused";
     let mut refused = 0;
-    check(Property { name, cases: 3_000, cost: 100 }, any::<u64>(), |dice| {
+    check(Property { name, cases: 3_000, cost: 20 }, any::<u64>(), |dice| {
         let disk = used(Durability::Sync, true);
         let mut rng = Rng::with_seed(dice);
         let mut bytes = read(&disk, IDENTITY);

@@ -116,7 +116,7 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
     let histories = histories();
     let (mut opened, mut refused, mut withheld) = (0, 0, 0);
     let cases = (0..histories.len(), any::<bool>(), damages(), any::<u64>());
-    check(Property { name, cases: 4_000, cost: 400 }, cases, |(at, in_data, damages, dice)| {
+    check(Property { name, cases: 4_000, cost: 40 }, cases, |(at, in_data, damages, dice)| {
         let history = &histories[at];
         let mut disk = killed(&history.disk);
         let folder = disk.folder(if in_data { "data" } else { "logs" });
@@ -160,7 +160,7 @@ fn a_checkpoint_with_a_forged_check_is_understood_or_refused() {
     let histories = histories();
     let cases = (0..histories.len(), any::<u64>());
     let mut refused = 0;
-    check(Property { name, cases: 3_000, cost: 400 }, cases, |(at, dice)| {
+    check(Property { name, cases: 3_000, cost: 40 }, cases, |(at, dice)| {
         let disk = killed(&histories[at].disk);
         let data = disk.folder("data");
         let mut rng = Rng::with_seed(dice);

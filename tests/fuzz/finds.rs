@@ -182,6 +182,16 @@ fn forge(disk: &SimDisk, change: impl Fn(&mut Checkpoint)) {
     write(&data, CHECKPOINT, &[&head[..8], &check, &contents].concat());
 }
 
+/// The numbers in a checkpoint are as high as whoever forged its check wants them.
+#[test]
+fn the_highest_numbers_of_a_chat_are_counted_past() {
+    let Value::Command(last) = command(u64::MAX, "x") else { panic!("a command") };
+    let standing = (last.session, (u64::MAX, Slot(3), u64::MAX));
+    let forged = (vec![standing], vec![(last.session.client, u64::MAX)], 1u64 << 22);
+    let mut chat: Chat = postcard::from_bytes(&postcard::to_stdvec(&forged).unwrap()).unwrap();
+    assert_eq!(chat.apply(Slot(4), (&Value::Command(last)).into()), Some(u64::MAX));
+}
+
 /// A checkpoint whose check is right and whose contents are not made the replica panic
 /// where it should have said which file is at fault.
 #[test]

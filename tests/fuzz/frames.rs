@@ -325,7 +325,7 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
 #[test]
 fn arbitrary_bytes_are_dropped() {
     let property =
-        Property { name: "frames::arbitrary_bytes_are_dropped", cases: 200_000, cost: 4 };
+        Property { name: "frames::arbitrary_bytes_are_dropped", cases: 200_000, cost: 2 };
     let counters = Arc::default();
     repeat(property, |_, rng| {
         let mut bytes = edit::bytes(rng, 200);
@@ -384,7 +384,7 @@ fn a_changed_frame_is_taken_whole_or_not_at_all() {
 #[test]
 fn the_longest_datagrams_take_no_memory_on_credit() {
     let name = "frames::the_longest_datagrams_take_no_memory_on_credit";
-    let property = Property { name, cases: 400, cost: 3_000 };
+    let property = Property { name, cases: 400, cost: 800 };
     let counters = Arc::default();
     repeat(property, |_, rng| {
         let receiver = Receiver::drawn(rng);

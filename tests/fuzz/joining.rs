@@ -159,7 +159,7 @@ impl Joiner {
 fn what_is_joined_is_what_was_announced() {
     let name = "joining::what_is_joined_is_what_was_announced";
     let mut joined = 0;
-    check(Property { name, cases: 400, cost: 600 }, steps(), |steps| {
+    check(Property { name, cases: 400, cost: 180 }, steps(), |steps| {
         let reassembler = Reassembler::new(Arc::new(Counters::new()));
         let (credit, now) = (BTreeMap::new(), Time(0));
         let mut joiner = Joiner { reassembler, now, arrived: 0, credit, inputs: 0, joined: 0 };

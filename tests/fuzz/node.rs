@@ -4,29 +4,34 @@
 //!
 //! **What is asserted of every turn,** whatever came in:
 //!
-//! - the promise never goes down, not over a death of the process either;
+//! - the promise never goes down, not over a death of the process either, and nothing is
+//!   accepted below it;
 //! - no slot is ever accepted with two values at one ballot, and a vote or a page of a
 //!   promise names nothing that is not durably accepted so;
 //! - nothing is proposed, and nobody is asked, under a ballot that the own acceptor has not
-//!   durably promised in this life; and each slot is proposed with one value a ballot;
-//! - slots are applied in order, each once, and what is applied never goes back;
-//! - a client is told of a completion only if its command stands there;
+//!   durably promised in this life; it leads only after a quorum has promised just that
+//!   ballot, to the end; and each slot is proposed with one value a ballot;
+//! - slots are applied in order, each once, with the effect that the state machine gives
+//!   them; and what is applied never goes back;
+//! - a client is told of a completion only if it asked, and its command stands there;
 //! - what leaves for a peer can be decoded, and one request for decided slots draws no
 //!   more than its share;
 //! - a timer that has fired is not due any more.
 
 use crate::draw;
-use multipaxos::message::{Answer, Message, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Answer, Message, Request, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
+use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{
     ANSWER_BYTES_MAX, Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage,
 };
+use multipaxos::quorum::quorum;
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Slot, Time, Value,
+    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Session, Slot, Time, Value,
 };
 use multipaxos::values::Values;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +47,10 @@ const TURNS_MAX: usize = 1_000;
 const TIMERS_MAX: usize = 300;
 
 pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
+    planted(n, id, boot, Planted::NONE)
+}
+
+fn planted(n: usize, id: ReplicaId, boot: u64, planted: Planted) -> Settings {
     Settings {
         id,
         n,
@@ -52,7 +61,7 @@ pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
         election_max_us: 600_000,
         checkpoint_slots: 8,
         skip_slot: None,
-        planted: Planted::NONE,
+        planted,
     }
 }
 
@@ -67,6 +76,7 @@ struct Disk {
     memory: Memory,
     written: Vec<acceptor::Record>,
     accepted: BTreeMap<(Slot, Ballot), Value>,
+    highest: Option<Ballot>,
     /// What was promised in this life.
     promised: BTreeSet<Ballot>,
 }
@@ -80,9 +90,14 @@ impl Storage<acceptor::Record> for Disk {
     fn sync(&mut self) -> io::Result<()> {
         for record in self.written.drain(..) {
             match record {
-                acceptor::Record::Promise(ballot) => drop(self.promised.insert(ballot)),
+                acceptor::Record::Promise(ballot) => {
+                    self.promised.insert(ballot);
+                    self.highest = self.highest.max(Some(ballot));
+                }
                 acceptor::Record::Trim(_) => {}
                 acceptor::Record::Accept { ballot, first, values } => {
+                    assert!(Some(ballot) >= self.highest, "accepted below the promise");
+                    self.highest = Some(ballot);
                     self.promised.insert(ballot);
                     for (slot, value) in (first.0..).map(Slot).zip(values.to_vec()) {
                         let held = self.accepted.entry((slot, ballot)).or_insert(value.clone());
@@ -102,6 +117,8 @@ impl Storage<acceptor::Record> for Disk {
 #[derive(Debug, Default)]
 struct Log {
     values: Vec<Value>,
+    /// The state after them.
+    chat: Chat,
     checkpoint: Checkpoint,
 }
 
@@ -112,10 +129,16 @@ impl Storage<learner::Record> for Log {
                 learner::Record::Applied { first, values, client_seqs } => {
                     assert_eq!(first.0, self.values.len() as u64, "applied out of order");
                     assert_eq!(values.len(), client_seqs.len());
+                    let slots = (first.0..).map(Slot);
+                    for ((slot, value), client_seq) in slots.zip(values.iter()).zip(client_seqs) {
+                        let effect = self.chat.apply(slot, value);
+                        assert_eq!(client_seq, effect, "slot {slot} has another effect");
+                    }
                     self.values.extend(values.to_vec());
                 }
                 learner::Record::Checkpoint(checkpoint) => {
                     assert_eq!(checkpoint.applied.0, self.values.len() as u64);
+                    assert_eq!(checkpoint.chat, self.chat);
                     self.checkpoint = checkpoint;
                 }
             }
@@ -153,6 +176,7 @@ pub(crate) struct Node {
     /// Whether everything drawn leaves room above it: else it cannot be asked that what
     /// leaves can be decoded.
     pub(crate) encodes: bool,
+    planted: Planted,
     boot: u64,
     acceptor: Acceptor,
     proposer: Proposer,
@@ -163,12 +187,16 @@ pub(crate) struct Node {
     /// What was proposed, by slot and own ballot.
     proposed: BTreeMap<(Slot, Ballot), Value>,
     promised: Option<Ballot>,
+    /// Who has promised what to the end, as far as was heard in this life.
+    promises: BTreeMap<Ballot, BTreeSet<ReplicaId>>,
+    /// Who asked for which command.
+    asked: BTreeSet<(Address, Session, u64)>,
 }
 
 impl Node {
     /// One that has just warmed up.
-    pub(crate) fn new(n: usize, me: ReplicaId) -> Node {
-        let (settings, membership) = (settings(n, me, 1), membership(n, me, true));
+    pub(crate) fn new(n: usize, me: ReplicaId, bug: Planted) -> Node {
+        let (settings, membership) = (planted(n, me, 1, bug), membership(n, me, true));
         let mut node = Node {
             me,
             n,
@@ -177,6 +205,7 @@ impl Node {
             inputs: 0,
             to_lose: 0,
             encodes: true,
+            planted: bug,
             boot: 1,
             acceptor: Acceptor::new(settings, membership.clone(), Default::default()),
             proposer: Proposer::new(settings, membership.clone(), Time(1), 0),
@@ -186,6 +215,8 @@ impl Node {
             inbox: VecDeque::new(),
             proposed: BTreeMap::new(),
             promised: None,
+            promises: BTreeMap::new(),
+            asked: BTreeSet::new(),
         };
         node.run();
         node
@@ -194,13 +225,15 @@ impl Node {
     /// The process dies and starts again with what is durable.
     pub(crate) fn restart(&mut self) {
         self.boot += 1;
-        let settings = settings(self.n, self.me, self.boot);
+        let settings = planted(self.n, self.me, self.boot, self.planted);
         let membership = membership(self.n, self.me, false);
         self.inbox.clear();
         self.sent.clear();
         self.disk.written.clear();
         self.disk.promised.clear();
+        self.promises.clear();
         self.log.values.truncate(self.log.checkpoint.applied.0 as usize);
+        self.log.chat = self.log.checkpoint.chat.clone();
         let state = self.disk.memory.state().clone();
         self.acceptor = Acceptor::new(settings, membership.clone(), state);
         self.proposer = Proposer::new(settings, membership.clone(), self.now, 0);
@@ -230,6 +263,17 @@ impl Node {
     /// A message off the wire, routed as a replica does it.
     pub(crate) fn hear(&mut self, from: ReplicaId, message: Message) {
         assert_ne!(from, self.me, "no frame says that it is from its receiver");
+        match &message {
+            Message::Proposer(ToProposer::Promise(page))
+                if page.last && page.directory == draw::directory(from) =>
+            {
+                self.promises.entry(page.ballot).or_default().insert(from);
+            }
+            Message::Proposer(ToProposer::Forward { origin, request }) => {
+                self.note_asked(*origin, request);
+            }
+            _ => {}
+        }
         self.route(from, message);
         self.run();
     }
@@ -249,7 +293,12 @@ impl Node {
         self.inbox.push_back(input);
     }
 
-    pub(crate) fn ask(&mut self, origin: Address, request: multipaxos::message::Request) {
+    fn note_asked(&mut self, origin: Address, request: &Request) {
+        self.asked.extend(request.iter().map(|command| (origin, command.session, command.seq)));
+    }
+
+    pub(crate) fn ask(&mut self, origin: Address, request: Request) {
+        self.note_asked(origin, &request);
         self.inbox.push_back(Inner::Proposer(proposer::Input::Client(origin, request)));
         self.run();
     }
@@ -320,6 +369,12 @@ impl Node {
             let due = self.proposer.deadline();
             assert!(due.is_none_or(|due| due > self.now), "the proposer's timer spins");
         }
+        if let Some(ballot) = self.proposer.leading() {
+            let peers = self.promises.get(&ballot).map_or(0, BTreeSet::len);
+            let needed = if ballot == Ballot::ZERO { 0 } else { quorum(self.n) - 1 };
+            assert!(peers >= needed, "it leads at {ballot} with the promises of {peers} peers");
+            assert!(self.disk.promised.contains(&ballot), "it leads at {ballot} unlicensed");
+        }
         let envelopes = out.commit(&mut NoStorage).expect("nothing fails");
         self.dispatch(envelopes, 0);
     }
@@ -366,7 +421,7 @@ impl Node {
                         }
                     }
                 }
-                Envelope::Answer { answer, .. } => self.look_at_answer(&answer),
+                Envelope::Answer { to, answer } => self.look_at_answer(to, &answer),
                 Envelope::Call { .. } => panic!("a replica is nobody's client"),
                 Envelope::Notice(notice) => self.hand_over(|node| {
                     node.inbox.push_back(match notice {
@@ -439,8 +494,9 @@ impl Node {
         }
     }
 
-    fn look_at_answer(&self, answer: &Answer) {
+    fn look_at_answer(&self, to: Address, answer: &Answer) {
         if let Answer::Complete { session, seq, slot, .. } = answer {
+            assert!(self.asked.contains(&(to, *session, *seq)), "{to:?} has not asked: {answer:?}");
             let held = self.log.values.get(slot.0 as usize);
             let is_it = |value: &Value| match value {
                 Value::Command(command) => command.session == *session && command.seq == *seq,

@@ -25,7 +25,7 @@ const BYTES_FIXED: u64 = 256;
 #[test]
 fn a_list_of_values_is_its_bytes() {
     let property =
-        Property { name: "parts::a_list_of_values_is_its_bytes", cases: 300_000, cost: 1 };
+        Property { name: "parts::a_list_of_values_is_its_bytes", cases: 200_000, cost: 8 };
     let (mut cases, mut accepted) = (0, 0);
     repeat(property, |_, rng| {
         cases += 1;

@@ -117,7 +117,7 @@ fn a_replica_starts_once_whatever_it_hears() {
     let n = prop_oneof![Just(1usize), Just(3), Just(5)];
     let cases = (n, 0..5u8, any::<bool>(), vec(step, 1..40));
     let mut started = 0;
-    check(Property { name, cases: 2_000, cost: 60 }, cases, |(n, me, remembers, steps)| {
+    check(Property { name, cases: 2_000, cost: 4 }, cases, |(n, me, remembers, steps)| {
         let me = ReplicaId(me % n as u8);
         let (settings, own) = (settings(n, me, 1), draw::directory(me));
         let members: Vec<DirectoryId> =
