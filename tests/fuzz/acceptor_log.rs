@@ -5,8 +5,8 @@
 //! replaced by anything, and last frames whose check was made good over other records.
 //!
 //! **What must hold.** Opening never panics. Either it yields what the log remembered
-//! after some burst, never less than that one and never a mixture; or it refuses with an
-//! error that names a file of the log. What it yielded is what it yields again, and a
+//! after some burst, never a mixture, and has destroyed no frame that is whole and in its
+//! place; or it refuses with an error that names a file of the log. What it yielded is what it yields again, and a
 //! burst on top of it is kept. (A tail that has gone whole cannot be told from one that
 //! never was: `segment_log` says so. So any burst may be the last.) What a frame with a
 //! forged check says is believed; there nothing but the absence of panics holds. And what
@@ -26,6 +26,7 @@ use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::types::{Ballot, DirectoryId, Slot, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -83,6 +84,9 @@ fn sectors(rng: &mut Rng, length: usize) -> std::ops::Range<usize> {
     from.min(length)..(from + rng.usize(1..4) * SECTOR).min(length)
 }
 
+/// Changes a file's bytes, given another's.
+type Change<'a> = &'a dyn Fn(&mut Rng, &mut Vec<u8>, &[u8]);
+
 /// `new_name` is what a file may be called in error.
 pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> String) {
     let mut names = disk.list().unwrap();
@@ -91,7 +95,7 @@ pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> S
     if names.is_empty() {
         return;
     }
-    let change = |dice: u64, what: &dyn Fn(&mut Rng, &mut Vec<u8>, &[u8])| {
+    let change = |dice: u64, what: Change<'_>| {
         let mut rng = Rng::with_seed(dice);
         let (name, other) = (&names[rng.usize(..names.len())], &names[rng.usize(..names.len())]);
         let (mut bytes, other) = (read(disk, name), read(disk, other));
@@ -236,6 +240,36 @@ fn goes_on(mut disk: SimDisk, mut log: SegmentLog<SimDisk>, mut state: State) {
     }
 }
 
+/// Of a frame: its file, where it stands there, its check.
+type Frame = (String, usize, u64);
+
+/// Every frame that is whole and in a place where it may count.
+fn frames(disk: &SimDisk) -> BTreeSet<Frame> {
+    let mut found = BTreeSet::new();
+    for name in disk.list().unwrap() {
+        let number = name.strip_prefix("acceptor-").and_then(|number| number.parse::<u64>().ok());
+        let Some(number) = number.filter(|_| name.len() == 25) else { continue };
+        let bytes = read(disk, &name);
+        for at in (0..bytes.len()).step_by(SECTOR) {
+            let word = |from: usize| {
+                let word = bytes.get(at + from..at + from + 8)?;
+                Some(u64::from_le_bytes(*word.first_chunk()?))
+            };
+            let Some(length) = word(40) else { continue };
+            let end = at + FRAME_HEADER + length as u32 as usize;
+            let Some(checked) = bytes.get(at + 8..end) else { continue };
+            let magic = &bytes[at + 44..at + 48];
+            let counts = (magic == b"head" || magic == b"brst")
+                && (word(16), word(24)) == (Some(DIRECTORY.0), Some(number))
+                && word(0) == Some(xxh3_64(checked));
+            if counts {
+                found.insert((name.clone(), at, word(0).unwrap_or_default()));
+            }
+        }
+    }
+    found
+}
+
 #[test]
 fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
     let name = "acceptor_log::a_damaged_log_yields_what_it_remembered_once_or_refuses";
@@ -246,9 +280,15 @@ fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
         let history = &histories[at];
         let disk = killed(&history.disk, 1);
         damages.iter().for_each(|one| damage(&disk, *one, new_name));
+        let before = frames(&disk);
         match open(&disk) {
             Ok((log, state)) => {
                 opened += 1;
+                let after = frames(&disk);
+                // What lies below the oldest segment that counts was to be dropped.
+                let counts = |frame: &&Frame| after.first().is_some_and(|oldest| *frame >= oldest);
+                let lost = before.difference(&after).find(counts);
+                assert_eq!(lost, None, "opening destroys a whole frame");
                 assert!(history.states.contains(&state), "it never remembered this: {state:?}");
                 goes_on(disk, log, state);
             }

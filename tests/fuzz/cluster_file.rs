@@ -44,6 +44,7 @@ fn drawn(rng: &mut Rng) -> Vec<u8> {
         _ => {
             let row = |id: u64, rng: &mut Rng| match rng.u8(..6) {
                 0 => format!("[::1]:{id} 7{id:03}\n"),
+                1 if id == 2 => format!("127.0.0.2 {}\n", rng.u64(..3)),
                 1 => format!("  ::{id} 7{id:03} # {id}\n\n"),
                 _ => format!("127.0.0.{id} 7{id:03}\n"),
             };

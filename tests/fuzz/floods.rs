@@ -143,7 +143,7 @@ fn a_learner_lets_a_bounded_number_of_clients_wait() {
     };
     let few = held(&mut learner(), (0..400).map(|number| held_for(number, LINE_BYTES_MAX)));
     assert_within(few, WAITING_BYTES_MAX - LINE_BYTES_MAX, WAITING_BYTES_MAX + (1 << 20));
-    let many = held(&mut learner(), (0..100_000).map(|number| held_for(number, 20)));
+    let many = held(&mut learner(), (0..200_000).map(|number| held_for(number, 20)));
     assert_within(many, WAITING_MAX * 57, WAITING_MAX * ENTRY_BYTES);
 }
 

@@ -469,7 +469,11 @@ impl Node {
             }
             Message::Proposer(ToProposer::Promise(page)) => {
                 assert!(Some(page.ballot) <= durable.promised(), "promised before durable");
+                let mut next = page.first.max(page.trimmed);
                 for entry in &page.accepted {
+                    assert!(entry.first >= next && entry.ballot <= page.ballot, "{page:?}");
+                    next = entry.first.plus(entry.values.len() as u64);
+                    assert!(next <= page.upto, "{page:?}");
                     let slots = (entry.first.0..).map(Slot);
                     for (slot, value) in slots.zip(entry.values.to_vec()) {
                         let held = self.disk.accepted.get(&(slot, entry.ballot));

@@ -13,19 +13,29 @@ use multipaxos::net::MESSAGE_BYTES_MAX;
 use multipaxos::net::fragment::{
     ASKED_PIECES_MAX, Cut, Fragment, Missing, PIECE_BYTES_MIN, PIECES_MAX,
 };
-use multipaxos::types::{Ballot, Slot};
-use multipaxos::values::{VALUES_MAX, Values};
+use multipaxos::types::{Ballot, LINE_BYTES_MAX, Slot};
+use multipaxos::values::{COMMAND_BYTES, VALUES_MAX, ValueRef, Values};
 
 /// What a byte of a list may make its reader allocate: a value of one byte has a number of
 /// four beside it, once where the list is put together (and that list doubles), and twice
 /// where it is kept.
-const BYTES_PER_BYTE_MAX: u64 = 32;
+const BYTES_PER_BYTE_MAX: u64 = 48;
 const BYTES_FIXED: u64 = 256;
+
+/// A command whose line is about as long as one may be.
+fn longest(rng: &mut Rng) -> Vec<u8> {
+    let length = LINE_BYTES_MAX - 1 + rng.usize(..4);
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&[0; 32]);
+    bytes.extend_from_slice(&(length as u32).to_le_bytes());
+    bytes.resize(COMMAND_BYTES + length, b'x');
+    bytes
+}
 
 #[test]
 fn a_list_of_values_is_its_bytes() {
     let property =
-        Property { name: "parts::a_list_of_values_is_its_bytes", cases: 200_000, cost: 8 };
+        Property { name: "parts::a_list_of_values_is_its_bytes", cases: 300_000, cost: 3 };
     let (mut cases, mut accepted) = (0, 0);
     repeat(property, |_, rng| {
         cases += 1;
@@ -33,7 +43,8 @@ fn a_list_of_values_is_its_bytes() {
         let drawn = |rng: &mut Rng| draw::values(rng, &around, Slot(0), Ballot(0)).bytes().to_vec();
         let mut bytes = match rng.u8(..8) {
             0 => edit::bytes(rng, 100),
-            1 => vec![0; rng.usize(..2 * VALUES_MAX)],
+            1 if rng.u8(..8) == 0 => vec![0; rng.usize(..2 * VALUES_MAX)],
+            1 if rng.u8(..16) == 0 => longest(rng),
             _ => drawn(rng),
         };
         if rng.u8(..3) > 0 {
@@ -48,6 +59,10 @@ fn a_list_of_values_is_its_bytes() {
         accepted += 1;
         assert_eq!(values.bytes(), bytes);
         assert!(values.len() <= VALUES_MAX);
+        let fits = |value: ValueRef<'_>| {
+            value.command().is_none_or(|command| command.line.len() <= LINE_BYTES_MAX)
+        };
+        assert!(values.iter().all(fits), "a line that is too long");
         assert_eq!(values.iter().map(|value| value.encoded_bytes()).sum::<usize>(), bytes.len());
         let again: Values = values.to_vec().into();
         assert_eq!(again, values);
@@ -113,6 +128,8 @@ fn fragments_do_not_contradict_themselves() {
         if let Some(fragment) = Fragment::parse(&bytes) {
             accepted += 1;
             assert_sound(fragment.cut);
+            assert!(usize::from(fragment.index) < fragment.cut.pieces(), "{fragment:?}");
+            assert!(!fragment.bytes.is_empty());
             let mut again = Vec::new();
             fragment.write(&mut again);
             assert_eq!(again, bytes);
@@ -120,6 +137,8 @@ fn fragments_do_not_contradict_themselves() {
         if let Some(missing) = Missing::parse(&bytes) {
             accepted += 1;
             assert_sound(missing.cut);
+            let within = |index: &u16| usize::from(*index) < missing.cut.pieces();
+            assert!(missing.indexes.iter().all(within), "{missing:?}");
             assert!((1..=ASKED_PIECES_MAX).contains(&missing.indexes.len()));
             assert!(missing.indexes.is_sorted_by(|before, after| before < after));
             let mut again = Vec::new();
