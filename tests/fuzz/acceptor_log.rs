@@ -276,7 +276,8 @@ fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
     let histories = histories();
     let (mut opened, mut refused) = (0, 0);
     let cases = (0..histories.len(), damages());
-    check(Property { name, cases: 4_000, cost: 50 }, cases, |(at, damages)| {
+    let property = Property { name, cases: 4_000, cost: 50 };
+    check(property, cases, |(at, damages)| {
         let history = &histories[at];
         let disk = killed(&history.disk, 1);
         damages.iter().for_each(|one| damage(&disk, *one, new_name));
@@ -300,7 +301,9 @@ fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
         }
         1
     });
-    assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+    if property.is_full() {
+        assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+    }
 }
 
 /// Where the last frame of the newest segment begins, and its segment.
@@ -348,7 +351,8 @@ fn a_frame_with_a_forged_check_is_understood_or_refused() {
     let histories = histories();
     let mut opened = 0;
     let cases = (0..histories.len(), any::<u64>());
-    check(Property { name, cases: 2_000, cost: 50 }, cases, |(at, dice)| {
+    let property = Property { name, cases: 2_000, cost: 50 };
+    check(property, cases, |(at, dice)| {
         let disk = killed(&histories[at].disk, 1);
         forge(&mut Rng::with_seed(dice), &disk);
         match open(&disk) {
@@ -360,5 +364,7 @@ fn a_frame_with_a_forged_check_is_understood_or_refused() {
         }
         1
     });
-    assert!(opened > 50, "{opened} were understood");
+    if property.is_full() {
+        assert!(opened > 50, "{opened} were understood");
+    }
 }

@@ -157,7 +157,8 @@ fn a_line_is_complete_once_and_only_if_somebody_says_so() {
     let name = "client::a_line_is_complete_once_and_only_if_somebody_says_so";
     let mut completed = 0;
     let cases = (prop_oneof![Just(1usize), Just(3), Just(5)], any::<bool>(), steps());
-    check(Property { name, cases: 2_000, cost: 8 }, cases, |(n, patient, steps)| {
+    let property = Property { name, cases: 2_000, cost: 8 };
+    check(property, cases, |(n, patient, steps)| {
         let timeout_us = (!patient).then_some(5_000_000);
         let client = Client::new(ClientId(1), n, timeout_us);
         let mut play = Play {
@@ -175,5 +176,7 @@ fn a_line_is_complete_once_and_only_if_somebody_says_so() {
         completed += play.completed;
         play.inputs
     });
-    assert!(completed > 1_000, "{completed} lines were completed");
+    if property.is_full() {
+        assert!(completed > 1_000, "{completed} lines were completed");
+    }
 }

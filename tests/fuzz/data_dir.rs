@@ -64,7 +64,8 @@ fn a_damaged_directory_is_what_it_was_or_nothing() {
     let name = "data_dir::a_damaged_directory_is_what_it_was_or_nothing";
     let (mut member, mut nothing, mut refused) = (0, 0, 0);
     let cases = (drawn(), damages());
-    check(Property { name, cases: 3_000, cost: 20 }, cases, |((durability, started), damages)| {
+    let property = Property { name, cases: 3_000, cost: 20 };
+    check(property, cases, |((durability, started), damages)| {
         let disk = used(durability, started);
         damages.iter().for_each(|one| damage(&disk, *one, new_name));
         match DataDir::open(disk, purpose(durability, LATER)) {
@@ -85,14 +86,17 @@ fn a_damaged_directory_is_what_it_was_or_nothing() {
         }
         1
     });
-    assert!(member > 50 && nothing > 50 && refused > 50, "{member}, {nothing}, {refused}");
+    if property.is_full() {
+        assert!(member > 50 && nothing > 50 && refused > 50, "{member}, {nothing}, {refused}");
+    }
 }
 
 #[test]
 fn an_identity_with_a_forged_check_is_understood_or_refused() {
     let name = "data_dir::an_identity_with_a_forged_check_is_understood_or_refused";
     let mut refused = 0;
-    check(Property { name, cases: 3_000, cost: 20 }, any::<u64>(), |dice| {
+    let property = Property { name, cases: 3_000, cost: 20 };
+    check(property, any::<u64>(), |dice| {
         let disk = used(Durability::Sync, true);
         let mut rng = Rng::with_seed(dice);
         let mut bytes = read(&disk, IDENTITY);
@@ -108,5 +112,7 @@ fn an_identity_with_a_forged_check_is_understood_or_refused() {
         }
         1
     });
-    assert!(refused > 100, "{refused} refused");
+    if property.is_full() {
+        assert!(refused > 100, "{refused} refused");
+    }
 }

@@ -116,7 +116,8 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
     let histories = histories();
     let (mut opened, mut refused, mut withheld) = (0, 0, 0);
     let cases = (0..histories.len(), any::<bool>(), damages(), any::<u64>());
-    check(Property { name, cases: 4_000, cost: 40 }, cases, |(at, in_data, damages, dice)| {
+    let property = Property { name, cases: 4_000, cost: 40 };
+    check(property, cases, |(at, in_data, damages, dice)| {
         let history = &histories[at];
         let mut disk = killed(&history.disk);
         let folder = disk.folder(if in_data { "data" } else { "logs" });
@@ -150,8 +151,12 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
         assert_eq!(again, checkpoint);
         1
     });
-    assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
-    assert!(withheld > 0, "no damage was ever met where somebody asked");
+    if property.is_full() {
+        assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+    }
+    if property.is_full() {
+        assert!(withheld > 0, "no damage was ever met where somebody asked");
+    }
 }
 
 #[test]
@@ -160,7 +165,8 @@ fn a_checkpoint_with_a_forged_check_is_understood_or_refused() {
     let histories = histories();
     let cases = (0..histories.len(), any::<u64>());
     let mut refused = 0;
-    check(Property { name, cases: 3_000, cost: 40 }, cases, |(at, dice)| {
+    let property = Property { name, cases: 3_000, cost: 40 };
+    check(property, cases, |(at, dice)| {
         let disk = killed(&histories[at].disk);
         let data = disk.folder("data");
         let mut rng = Rng::with_seed(dice);
@@ -177,5 +183,7 @@ fn a_checkpoint_with_a_forged_check_is_understood_or_refused() {
         }
         1
     });
-    assert!(refused > 100, "{refused} refused");
+    if property.is_full() {
+        assert!(refused > 100, "{refused} refused");
+    }
 }

@@ -159,7 +159,8 @@ impl Joiner {
 fn what_is_joined_is_what_was_announced() {
     let name = "joining::what_is_joined_is_what_was_announced";
     let mut joined = 0;
-    check(Property { name, cases: 400, cost: 180 }, steps(), |steps| {
+    let property = Property { name, cases: 400, cost: 180 };
+    check(property, steps(), |steps| {
         let reassembler = Reassembler::new(Arc::new(Counters::new()));
         let (credit, now) = (BTreeMap::new(), Time(0));
         let mut joiner = Joiner { reassembler, now, arrived: 0, credit, inputs: 0, joined: 0 };
@@ -174,5 +175,7 @@ fn what_is_joined_is_what_was_announced() {
         joined += joiner.joined;
         joiner.inputs
     });
-    assert!(joined > 0, "nothing was ever joined");
+    if property.is_full() {
+        assert!(joined > 0, "nothing was ever joined");
+    }
 }

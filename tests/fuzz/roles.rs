@@ -259,14 +259,19 @@ fn no_peer_makes_a_role_panic_or_break_its_word() {
     let name = "roles::no_peer_makes_a_role_panic_or_break_its_word";
     let (mut led, mut applied) = (0, 0);
     let cases = (worlds(), steps());
-    check(Property { name, cases: 1_500, cost: 450 }, cases, |(world, steps)| {
+    let property = Property { name, cases: 1_500, cost: 450 };
+    check(property, cases, |(world, steps)| {
         let play = play(world, &steps, Planted::NONE);
         led += u64::from(play.led);
         applied += play.node.applied().0;
         play.node.inputs
     });
-    assert!(led > 100, "it led in {led} cases alone");
-    assert!(applied > 1_000, "{applied} slots were applied in all");
+    if property.is_full() {
+        assert!(led > 100, "it led in {led} cases alone");
+    }
+    if property.is_full() {
+        assert!(applied > 1_000, "{applied} slots were applied in all");
+    }
 }
 
 /// Of the known mistakes, those that show at one replica alone.

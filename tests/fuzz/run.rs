@@ -36,6 +36,11 @@ impl Property {
         number_from("FUZZ_CASES").map_or(self.cases, |inputs| (inputs / self.cost).max(1))
     }
 
+    /// Whether so many cases are gone through that something can be said of all of them.
+    pub(crate) fn is_full(self) -> bool {
+        number_from("FUZZ_CASE").is_none() && self.cases() >= self.cases
+    }
+
     fn report(self, inputs: u64, began: Instant) {
         let seconds = began.elapsed().as_secs_f64();
         let rate = inputs as f64 / seconds.max(1e-9);
@@ -76,11 +81,6 @@ pub(crate) fn repeat(property: Property, mut case: impl FnMut(u64, &mut Rng)) {
     let (began, cases) = (Instant::now(), property.cases());
     (0..cases).for_each(once);
     property.report(cases, began);
-}
-
-/// Whether one case alone is looked at: then nothing can be said about all of them.
-pub(crate) fn is_single() -> bool {
-    number_from("FUZZ_CASE").is_some()
 }
 
 thread_local! {

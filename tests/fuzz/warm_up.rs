@@ -117,7 +117,8 @@ fn a_replica_starts_once_whatever_it_hears() {
     let n = prop_oneof![Just(1usize), Just(3), Just(5)];
     let cases = (n, 0..5u8, any::<bool>(), vec(step, 1..40));
     let mut started = 0;
-    check(Property { name, cases: 2_000, cost: 4 }, cases, |(n, me, remembers, steps)| {
+    let property = Property { name, cases: 2_000, cost: 4 };
+    check(property, cases, |(n, me, remembers, steps)| {
         let me = ReplicaId(me % n as u8);
         let (settings, own) = (settings(n, me, 1), draw::directory(me));
         let members: Vec<DirectoryId> =
@@ -134,5 +135,7 @@ fn a_replica_starts_once_whatever_it_hears() {
         started += u64::from(play.started);
         play.inputs
     });
-    assert!(started > 500, "{started} have started");
+    if property.is_full() {
+        assert!(started > 500, "{started} have started");
+    }
 }
