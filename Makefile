@@ -9,6 +9,7 @@ ARGS    ?=
 LOG_DIR ?= logs/run
 SEED    ?= 1
 SEEDS   ?= 1000
+CASES   ?= 10000000
 
 NS           ?= 1 16 64 256
 DURABILITIES ?= none sync
@@ -25,7 +26,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted model-check bench bench-absence bench-restart bench-plot clean \
+        search-planted model-check fuzz bench bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -66,6 +67,9 @@ simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= 
 
 model-check: ## go through every state of small clusters; prints how many (BUG=Name: one planted bug)
 	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1
+
+fuzz: ## inputs that nobody makes, drawn from SEED=1: CASES=10000000 datagrams, and as long at all else
+	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(CARGO) test --release --locked --test fuzz -- --nocapture --test-threads 1
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)

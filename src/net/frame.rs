@@ -272,7 +272,8 @@ impl Opener {
         into: &mut Vec<Incoming>,
     ) -> Result<(), Event> {
         let before = into.len();
-        let opened = match self.decode(from, cluster, message, into) {
+        // A client has one line in flight: what does not fit a datagram is one command.
+        let opened = match self.decode(from, cluster, message, 1, into) {
             Ok(()) if into.len() == before + 1 => Ok(()),
             Ok(()) => Err(Event::DropBody),
             Err(why) => Err(why),
@@ -324,13 +325,10 @@ impl Opener {
 
         let opened = if frame[24] == Kind::Messages as u8 {
             let before = into.len();
-            self.decode(from, cluster, body, into)?;
+            let answers_max = (frame.len() - HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
+            self.decode(from, cluster, body, answers_max, into)?;
             if into.len() == before {
                 return Err(Event::DropBody);
-            }
-            let answers: usize = into[before..].iter().map(answers).sum();
-            if stranger && frame.len() < HEADER_BYTES + answers * CLIENT_MESSAGE_BYTES_MIN {
-                return Err(Event::DropAmplifies);
             }
             Opened::Messages
         } else if frame[24] == Kind::Fragment as u8 {
@@ -391,11 +389,13 @@ impl Opener {
         }
     }
 
+    /// `answers_max`: how many a client may draw with it.
     fn decode(
         &mut self,
         from: Endpoint,
         cluster: ClusterId,
         body: &[u8],
+        answers_max: usize,
         into: &mut Vec<Incoming>,
     ) -> Result<(), Event> {
         let unknown = cluster == ClusterId::NONE;
@@ -411,7 +411,7 @@ impl Opener {
                 Ok(())
             }),
             (Party::Replica(_), Endpoint::Client(from)) => {
-                let requests = requests(body, unknown, &mut self.commands, || {
+                let requests = requests(body, unknown, answers_max, &mut self.commands, || {
                     into.push(Incoming::Client { from, message: ClientMessage::Hello });
                 })?;
                 if let Some(request) = requests {
@@ -469,18 +469,24 @@ struct RequestRef<'a> {
 }
 
 /// What clients share a datagram for: all its requests as one. `hello` is called for
-/// everything else.
+/// everything else, as long as all of it draws no more than `answers_max` answers: one each
+/// hello and command.
 fn requests(
     body: &[u8],
     unknown: bool,
+    answers_max: usize,
     commands: &mut Builder,
     mut hello: impl FnMut(),
 ) -> Result<Option<Request>, Event> {
     commands.clear();
-    let mut latest = Slot::ZERO;
+    let (mut latest, mut hellos) = (Slot::ZERO, 0);
     each(body, |message| {
         match message {
-            ClientMessageRef::Hello => hello(),
+            ClientMessageRef::Hello if hellos == answers_max => return Err(Event::DropAmplifies),
+            ClientMessageRef::Hello => {
+                hellos += 1;
+                hello();
+            }
             ClientMessageRef::Request(_) if unknown => return Err(Event::DropCluster),
             ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
                 commands.read(encoded).map_err(|_| Event::DropBody)?;
@@ -493,14 +499,10 @@ fn requests(
         return Ok(None);
     }
     let request = Request { commands: commands.take(), after: latest };
-    if request.is_well_formed() { Ok(Some(request)) } else { Err(Event::DropBody) }
-}
-
-/// How many answers a message from a client may draw.
-fn answers(incoming: &Incoming) -> usize {
-    match incoming {
-        Incoming::Client { message: ClientMessage::Request(request), .. } => request.commands.len(),
-        _ => 1,
+    match request.is_well_formed() {
+        false => Err(Event::DropBody),
+        true if hellos + request.commands.len() > answers_max => Err(Event::DropAmplifies),
+        true => Ok(Some(request)),
     }
 }
 

@@ -224,7 +224,9 @@ impl Campaign {
         let first = marks.max().unwrap_or_default().max(self.first);
         let mut values = Builder::default();
         if !self.settings.planted.has(Bug::OwnCommandFirst) {
-            for run in self.values.range(first, Slot(u64::MAX)) {
+            // Who voted for a slot had trimmed less than a window below it, and of those one
+            // at least is in the quorum: nothing further up was chosen, whoever says so.
+            for run in self.values.range(first, first.plus(ACCEPT_WINDOW_SLOTS)) {
                 let next = first.plus(values.len() as u64);
                 (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
                 values.extend(&run.values);

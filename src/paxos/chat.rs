@@ -93,8 +93,10 @@ impl Chat {
         }
         let lines = self.lines.or_default(command.session.client);
         let last_client_seq = *lines;
-        *lines += 1;
-        let now = Standing { next: command.seq + 1, last_slot: slot, last_client_seq };
+        // So high, only a forged checkpoint can have made these numbers.
+        *lines = lines.saturating_add(1);
+        let next = command.seq.saturating_add(1);
+        let now = Standing { next, last_slot: slot, last_client_seq };
         match standing {
             Some(standing) => *standing = now,
             None => {

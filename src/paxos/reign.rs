@@ -318,7 +318,9 @@ impl Reign {
                 if let Some(known) = self.sessions.get_mut(&command.session)
                     && known.next == command.seq
                 {
-                    *known = Known { next: command.seq + 1, in_flight: false, answerable: true };
+                    // Only of what an earlier leader proposed can the number be so high.
+                    let next = command.seq.saturating_add(1);
+                    *known = Known { next, in_flight: false, answerable: true };
                 }
             }
         }

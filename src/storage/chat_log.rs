@@ -92,6 +92,11 @@ pub fn read_line(line: &[u8], slot: Slot, client: ClientId) -> Option<Cow<'_, [u
     unescaped(text).map(|text| Cow::Owned(text.into_bytes()))
 }
 
+/// Whether this is the line, the line feed included, of a slot that changed nothing.
+pub(super) fn is_nop_line(line: &[u8], slot: Slot) -> bool {
+    after_number(line, Some(slot.0)) == Some(b"- - NOP\n")
+}
+
 /// What stands behind a number (a certain one, if it is given) and a space.
 fn after_number(line: &[u8], expected: Option<u64>) -> Option<&[u8]> {
     let digits = line.iter().position(|byte| *byte == b' ')?;

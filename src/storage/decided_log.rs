@@ -237,7 +237,7 @@ impl<D: Disk> DecidedLog<D> {
         let mut log = DecidedLog {
             text: file(log_dir, name, mark.text_end)?,
             text_name: log_dir.describe(name),
-            journal: file(&data, JOURNAL, checkpoint.applied.0 * ENTRY_BYTES as u64)?,
+            journal: file(&data, JOURNAL, checkpoint.applied.0.saturating_mul(ENTRY_BYTES as u64))?,
             asides: file(&data, ASIDES, mark.aside_end)?,
             data: Arc::new(data),
             directory,
@@ -300,7 +300,7 @@ impl<D: Disk> DecidedLog<D> {
     /// Takes on what was written after the checkpoint, as far as it is whole. It is
     /// written again, in its place: after a sync that failed, what the page cache
     /// holds need not be on the disk, and no later sync would bring it there.
-    fn roll_forward(&mut self, checkpoint: &mut Checkpoint) -> io::Result<()> {
+    fn roll_forward(&mut self, checkpoint: &mut Checkpoint) -> Result<(), OpenError> {
         let reach = (self.text.file.length()?, self.asides.file.length()?);
         let written = Slot(self.journal.file.length()? / ENTRY_BYTES as u64);
         let end = written.min(self.applied.plus(ROLLED_SLOTS_MAX));
@@ -311,10 +311,11 @@ impl<D: Disk> DecidedLog<D> {
             let values = self.values(first, &entries, count)?;
             for (value, entry) in values.iter().zip(&entries.list) {
                 let client_seq = checkpoint.chat.apply(self.applied, value);
-                assert!(
-                    client_seq.is_some() == (entry.kind == Kind::Applied),
-                    "a slot has the effect that it had"
-                );
+                if client_seq.is_some() != (entry.kind == Kind::Applied) {
+                    let file = self.data.describe(CHECKPOINT);
+                    let what = "the slots above it do not have the effect that they had";
+                    return Err(OpenError::Damaged { file, offset: 0, what });
+                }
                 self.apply(self.applied, value, client_seq);
             }
             self.write()?;

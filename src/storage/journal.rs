@@ -14,7 +14,7 @@
 //!                   the hash of the slot before: a running hash of the whole log
 //! ```
 
-use super::chat_log::read_line;
+use super::chat_log::{is_nop_line, read_line};
 use crate::types::{ClientId, LINE_BYTES_MAX, Session, Slot};
 use crate::values::{Builder, CommandRef, ValueRef};
 use std::borrow::Cow;
@@ -108,7 +108,8 @@ impl Entry {
     }
 
     /// Adds the value to a page, out of the slot's line in the chat log and its aside;
-    /// says whether it could be made out.
+    /// says whether it could be made out. The line must be this slot's: that alone tells
+    /// an entry that was written in another's place.
     pub(super) fn read_value(
         &self,
         slot: Slot,
@@ -117,6 +118,7 @@ impl Entry {
         into: &mut Builder,
     ) -> bool {
         let line = match self.kind {
+            Kind::Noop | Kind::Repeated if !is_nop_line(line, slot) => return false,
             Kind::Noop => {
                 into.push(ValueRef::Noop);
                 return true;

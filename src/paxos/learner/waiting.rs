@@ -177,9 +177,11 @@ impl Learner {
         request.iter().any(|command| self.chat.status(command, self.applied) == Status::Next)
     }
 
-    fn wait(&mut self, now: Time, origin: Address, request: Request) {
-        let Some(CommandRef { session, seq, line, .. }) = request.iter().next() else { return };
-        let bytes = line.len();
+    fn wait(&mut self, now: Time, origin: Address, request: &Request) {
+        let Some(command) = request.iter().next() else { return };
+        let (CommandRef { session, seq, .. }, bytes) = (command, command.line.len());
+        // A copy: it must not keep alive all that has come with it, for it may wait long.
+        let request = Request { commands: ValueRef::Command(command).into(), after: request.after };
         self.stop_waiting(session);
         if self.waiting.len() >= WAITING_MAX || self.waiting_bytes + bytes > WAITING_BYTES_MAX {
             return;
@@ -249,7 +251,7 @@ impl Learner {
             Status::Expired | Status::Ahead => direct && !self.is_leader(),
             Status::Next => direct || self.is_leader(),
         };
-        self.wait(now, origin, request.clone());
+        self.wait(now, origin, &request);
         if pass_on {
             self.pass_on(origin, request, out);
         }

@@ -1,0 +1,289 @@
+//! Well-formed messages, values and answers, drawn around where somebody stands.
+
+use fastrand::Rng;
+use multipaxos::message::{
+    Accept, Accepted, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, SlotRange,
+    ToAcceptor, ToLearner, ToProposer, ToReplica,
+};
+use multipaxos::types::{
+    Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
+    Value,
+};
+use multipaxos::values::Values;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where numbers are drawn around, and how honest their senders are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around {
+    pub(crate) n: usize,
+    pub(crate) ballot: Ballot,
+    pub(crate) slot: Slot,
+    /// One value a slot and ballot; otherwise any.
+    pub(crate) honest: bool,
+    /// Now and then the highest numbers that the wire lets through.
+    pub(crate) brim: bool,
+}
+
+impl Around {
+    pub(crate) fn anything(rng: &mut Rng) -> Around {
+        let (ballot, slot) = (Ballot(rng.u64(..100)), Slot(rng.u64(..10_000)));
+        Around { n: 5, ballot, slot, honest: false, brim: true }
+    }
+}
+
+pub(crate) fn directory(id: ReplicaId) -> DirectoryId {
+    DirectoryId(100 + u64::from(id.0))
+}
+
+fn number(rng: &mut Rng, near: u64, brim: bool) -> u64 {
+    let drawn = match rng.u8(..40) {
+        0 => rng.u64(..=near),
+        1 => near + 65_536 - rng.u64(..3),
+        2 => near + rng.u64(..200_000),
+        3 => NUMBER_MAX / 2 + rng.u64(..9),
+        4 if brim => NUMBER_MAX - rng.u64(..2),
+        5..10 => near.saturating_sub(rng.u64(..40)),
+        10..14 => 0,
+        _ => near + rng.u64(..12),
+    };
+    drawn.min(NUMBER_MAX)
+}
+
+pub(crate) fn ballot(rng: &mut Rng, around: &Around) -> Ballot {
+    Ballot(number(rng, around.ballot.0, around.brim))
+}
+
+/// One of the ballots of `owner`.
+pub(crate) fn ballot_of(rng: &mut Rng, around: &Around, owner: ReplicaId) -> Ballot {
+    let n = around.n as u64;
+    let ballot = ballot(rng, around).0.min(NUMBER_MAX - n);
+    Ballot(ballot - ballot % n + u64::from(owner.0))
+}
+
+pub(crate) fn slot(rng: &mut Rng, around: &Around) -> Slot {
+    Slot(number(rng, around.slot.0, around.brim))
+}
+
+fn text(rng: &mut Rng) -> String {
+    const TEXTS: [&str; 6] = ["", "hello", "a\\n\nb", "grüß dich, 世界", "\u{85}\u{0}", "- - NOP"];
+    match rng.u8(..60) {
+        0 => "é".repeat(rng.usize(..1_000)),
+        _ => TEXTS[rng.usize(..TEXTS.len())].to_owned(),
+    }
+}
+
+fn command(rng: &mut Rng) -> Command {
+    let seq = match rng.u8(..32) {
+        0 => u64::MAX - rng.u64(..2),
+        1 => rng.u64(..),
+        _ => rng.u64(..4),
+    };
+    let birth = match rng.u8(..16) {
+        0 => rng.u64(..),
+        1 => u64::MAX,
+        _ => rng.u64(..8),
+    };
+    let session = Session { client: ClientId(rng.u64(..3)), id: rng.u64(..3) };
+    Command { session, seq, birth: Slot(birth), line: text(rng).into() }
+}
+
+pub(crate) fn value(rng: &mut Rng) -> Value {
+    match rng.u8(..4) {
+        0 => Value::Noop,
+        _ => Value::Command(command(rng)),
+    }
+}
+
+/// Values for the slots from `first` on.
+pub(crate) fn values(rng: &mut Rng, around: &Around, first: Slot, ballot: Ballot) -> Values {
+    let count = match rng.u8(..20) {
+        0 => 0,
+        1 => rng.u64(..300),
+        _ => rng.u64(1..8),
+    };
+    let one = |slot: u64| match around.honest {
+        true => {
+            let seed = slot.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ ballot.0.rotate_left(32);
+            value(&mut Rng::with_seed(seed))
+        }
+        false => value(rng),
+    };
+    (first.0..).take(count as usize).map(one).collect()
+}
+
+pub(crate) fn address(rng: &mut Rng) -> Address {
+    let ip = match rng.u8(..4) {
+        0 => IpAddr::V6(Ipv6Addr::from_bits(rng.u128(..))),
+        _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    Address(SocketAddr::new(ip, rng.u16(4_000..4_004)))
+}
+
+pub(crate) fn request(rng: &mut Rng, around: &Around) -> Request {
+    let commands = (0..rng.usize(1..4)).map(|_| Value::Command(command(rng))).collect();
+    Request { commands, after: slot(rng, around) }
+}
+
+pub(crate) fn mark(rng: &mut Rng, around: &Around) -> Decided {
+    Decided { ballot: ballot(rng, around), from: slot(rng, around), upto: slot(rng, around) }
+}
+
+/// Mostly the sender's own.
+fn directory_of(rng: &mut Rng, from: ReplicaId) -> DirectoryId {
+    if rng.u8(..12) == 0 { DirectoryId(rng.u64(95..110)) } else { directory(from) }
+}
+
+/// A page of a promise that does not contradict itself, or now and then does.
+pub(crate) fn promise(
+    rng: &mut Rng,
+    around: &Around,
+    from: ReplicaId,
+    asked: Ballot,
+    first: Slot,
+) -> Promise {
+    let trimmed = match rng.u8(..6) {
+        0 => slot(rng, around),
+        1 => Slot(first.0.saturating_sub(rng.u64(..5))),
+        _ => Slot::ZERO,
+    };
+    let mut upto = first.max(trimmed);
+    let mut accepted = Vec::new();
+    for _ in 0..rng.usize(..4) {
+        let first = upto.plus(rng.u64(..4));
+        let ballot = Ballot(rng.u64(..=asked.0));
+        let values = values(rng, around, first, ballot);
+        upto = first.plus(values.len() as u64);
+        accepted.push(Accepted { first, ballot, values });
+    }
+    if rng.u8(..20) == 0 {
+        upto = slot(rng, around);
+    }
+    Promise {
+        ballot: asked,
+        directory: directory_of(rng, from),
+        first,
+        upto: Slot(upto.0.min(NUMBER_MAX)),
+        last: rng.u8(..4) > 0,
+        trimmed,
+        accepted: accepted.into_iter().filter(|entry| entry.first.0 <= NUMBER_MAX).collect(),
+    }
+}
+
+fn ranges(rng: &mut Rng, around: &Around) -> Vec<SlotRange> {
+    let count = if rng.u8(..30) == 0 { rng.usize(..2_000) } else { rng.usize(..4) };
+    let one = |rng: &mut Rng| {
+        let count = if rng.u8(..8) == 0 { super::edit::edge(rng) } else { rng.u64(..20) };
+        SlotRange { first: slot(rng, around), count }
+    };
+    (0..count).map(|_| one(rng)).collect()
+}
+
+fn maybe_ballot(rng: &mut Rng, around: &Around) -> Option<Ballot> {
+    rng.bool().then(|| ballot(rng, around))
+}
+
+pub(crate) fn heartbeat(rng: &mut Rng, around: &Around, from: ReplicaId) -> Heartbeat {
+    let leading = rng.bool();
+    let own = leading && rng.u8(..8) > 0;
+    let ballot = if own { ballot_of(rng, around, from) } else { ballot(rng, around) };
+    let mut decided = mark(rng, around);
+    if own {
+        decided.ballot = ballot;
+    }
+    Heartbeat {
+        boot: BootId(rng.u64(1..3)),
+        round: if rng.u8(..20) == 0 { rng.u64(..) } else { rng.u64(..200) },
+        echo: rng.u64(..40),
+        directory: directory_of(rng, from),
+        ballot,
+        leading,
+        promised: maybe_ballot(rng, around),
+        applied: slot(rng, around),
+        decided,
+    }
+}
+
+pub(crate) fn ready(rng: &mut Rng, around: &Around, from: ReplicaId) -> Ready {
+    let count = if rng.u8(..8) == 0 { rng.usize(..64) } else { around.n };
+    let known = (0..count as u8).map(|id| {
+        let id = ReplicaId(id);
+        (rng.u8(..8) > 0).then(|| directory_of(rng, id))
+    });
+    let known = known.collect();
+    let directory = directory_of(rng, from);
+    Ready { directory, round: rng.u64(..40), known, started: rng.u8(..4) == 0 }
+}
+
+/// Any message, as if from `from`.
+pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Message {
+    let (a, ballots) = (around, |rng: &mut Rng| match rng.bool() {
+        true => ballot_of(rng, around, from),
+        false => ballot(rng, around),
+    });
+    match rng.u8(..14) {
+        0 => Message::Replica(ToReplica::Ready(ready(rng, a, from))),
+        1 => Message::Replica(ToReplica::NotMember { directory: directory_of(rng, from) }),
+        2 => {
+            let (ballot, first) = (ballots(rng), slot(rng, a));
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first })
+        }
+        3 | 4 => {
+            let (ballot, first) = (ballots(rng), slot(rng, a));
+            let (values, decided) = (values(rng, a, first, ballot), mark(rng, a));
+            Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
+        }
+        5 => {
+            let (ballot, first) = (ballot(rng, a), slot(rng, a));
+            Message::Proposer(ToProposer::Promise(promise(rng, a, from, ballot, first)))
+        }
+        6 => {
+            let (ballot, promised) = (ballot(rng, a), ballot(rng, a));
+            Message::Proposer(ToProposer::Nack { ballot, promised })
+        }
+        7 => {
+            let (ballot, round) = (ballots(rng), rng.u64(..20));
+            Message::Proposer(ToProposer::PreVote { ballot, round })
+        }
+        8 => Message::Proposer(ToProposer::PreVoteReply {
+            round: rng.u64(..20),
+            granted: rng.bool(),
+            promised: maybe_ballot(rng, a),
+            directory: directory_of(rng, from),
+        }),
+        9 => {
+            let (origin, request) = (address(rng), request(rng, a));
+            Message::Proposer(ToProposer::Forward { origin, request })
+        }
+        10 => {
+            let (ballot, directory) = (ballot(rng, a), directory_of(rng, from));
+            Message::Learner(ToLearner::Votes { ballot, directory, slots: ranges(rng, a) })
+        }
+        11 => {
+            let (first, upto) = (slot(rng, a), slot(rng, a));
+            Message::Learner(ToLearner::Fetch { first, upto })
+        }
+        12 => {
+            let first = slot(rng, a);
+            let values = values(rng, a, first, Ballot::ZERO);
+            Message::Learner(ToLearner::Page { first, values })
+        }
+        _ => Message::Heartbeat(heartbeat(rng, a, from)),
+    }
+}
+
+pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer {
+    let session = match rng.u8(..6) {
+        0 => Session { client: ClientId(rng.u64(..3)), id: rng.u64(..3) },
+        _ => session,
+    };
+    let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
+    match rng.u8(..8) {
+        0 => Answer::Leader { ballot: ballot(rng, around) },
+        1 => Answer::Expired { session, seq },
+        2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
+        _ => {
+            let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
+            Answer::Complete { session, seq, slot, client_seq }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What was found so, each as a test with a name.
+
+use crate::acceptor_log::{read, write};
+use crate::draw::directory;
+use crate::node::settings;
+use allocation_counter::measure;
+use multipaxos::message::{Accepted, Decided, Party, Promise, Request};
+use multipaxos::net::counters::{Counters, Event};
+use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
+use multipaxos::paxos::campaign::Campaign;
+use multipaxos::paxos::chat::Chat;
+use multipaxos::paxos::learner::{Checkpoint, Record};
+use multipaxos::paxos::reign::Reign;
+use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Outbox, Storage};
+use multipaxos::sim::disk::SimDisk;
+use multipaxos::storage::Durability;
+use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Place};
+use multipaxos::types::{
+    Address, Ballot, BootId, ClusterId, DirectoryId, NUMBER_MAX, ReplicaId, Slot, Time, Value,
+};
+use multipaxos::values::Values;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+const R0: ReplicaId = ReplicaId(0);
+const R1: ReplicaId = ReplicaId(1);
+const R2: ReplicaId = ReplicaId(2);
+
+fn command(seq: u64, line: &str) -> Value {
+    Value::Command(Request::new(7, 1, seq, line).command())
+}
+
+/// A leader counted on from the number of a command that an earlier leader had proposed,
+/// and that nobody but that one had looked at.
+#[test]
+fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
+    let values: Values = vec![command(u64::MAX, "x")].into();
+    let settings = settings(3, R0, 1);
+    let mut reign = Reign::begin(settings, Ballot(3), Slot(0), values, Slot(0), Time(0));
+    assert!(reign.is_pending());
+    reign.handle_progress(Time(1), Slot(1), Decided::default());
+    assert!(!reign.is_pending());
+}
+
+/// No-ops filled the gap between what two acceptors said, however wide it was: a page of
+/// one that speaks of far slots, and is not part of the quorum, filled the memory.
+#[test]
+fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
+    let (ballot, far) = (Ballot(3), Slot(1 << 22));
+    let mut out: Outbox<()> = Outbox::new();
+    let mut campaign = Campaign::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut out);
+    let page = |from: ReplicaId, trimmed: Slot, last: bool, accepted: Vec<Accepted>| Promise {
+        ballot,
+        directory: directory(from),
+        first: Slot(0),
+        upto: accepted.last().map_or(trimmed, |entry| entry.first.next()),
+        last,
+        trimmed,
+        accepted,
+    };
+    let held = |slot: Slot| {
+        let values = vec![command(slot.0, "x")].into();
+        vec![Accepted { first: slot, ballot: Ballot(1), values }]
+    };
+    let own = page(R0, Slot(0), true, held(Slot(2)));
+    assert_eq!(campaign.handle_promise(Time(1), R0, own, &mut out), None);
+    let strange = page(R1, far, false, held(far));
+    assert_eq!(campaign.handle_promise(Time(1), R1, strange, &mut out), None);
+    let other = page(R2, Slot(0), true, held(Slot(5)));
+    let mandate = campaign.handle_promise(Time(1), R2, other, &mut out).expect("a quorum");
+    assert_eq!(mandate.first, Slot(0));
+    assert!(mandate.values.len() as u64 <= ACCEPT_WINDOW_SLOTS, "{} values", mandate.values.len());
+    // What the quorum itself holds is all there.
+    let expected = [Value::Noop, Value::Noop, command(2, "x"), Value::Noop, Value::Noop];
+    assert_eq!(mandate.values.slice(0..5).to_vec(), expected);
+    assert_eq!(mandate.values.slice(5..6).to_vec(), [command(5, "x")]);
+}
+
+fn opener() -> Opener {
+    let cluster = ClusterCell::new();
+    cluster.set(ClusterId(1));
+    let identity = Identity { n: 3, me: Party::Replica(R0), boot: BootId(7), cluster };
+    Opener::new(identity, Arc::new(Counters::new()))
+}
+
+/// A hello takes a byte. Sixty thousand of them in one datagram, which a stranger may send
+/// and which is dropped, were decoded first: thirteen megabytes for sixty kilobytes.
+#[test]
+fn a_strangers_datagram_full_of_hellos_is_dropped_before_they_are_listed() {
+    let source = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)));
+    let stranger =
+        Identity { n: 3, me: Party::Client, boot: BootId(9), cluster: ClusterCell::new() };
+    let mut bytes = Vec::new();
+    frame::begin(&mut bytes);
+    bytes.resize(60_000, 0);
+    let (to, none) = (Party::Replica(R0), ClusterId::NONE);
+    frame::seal(&stranger, to, none, Kind::Messages, 1, &mut bytes);
+    let (mut opener, mut taken) = (opener(), Vec::new());
+    let mut opened = None;
+    let info = measure(|| opened = Some(opener.open(source, &bytes, &mut taken)));
+    assert_eq!(opened, Some(Err(Event::DropAmplifies)));
+    assert!(info.bytes_total < 8 * bytes.len() as u64, "{info:?}");
+}
+
+struct Decided50 {
+    disk: SimDisk,
+    values: Vec<Value>,
+}
+
+/// Fifty slots: at every third a no-op, at every fifth what stands before it once more.
+fn decided() -> Decided50 {
+    let disk = SimDisk::new(fastrand::Rng::with_seed(1));
+    let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
+    let place = Place { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
+    let (mut log, _) = DecidedLog::create(place, Durability::Sync).unwrap();
+    let (mut chat, mut values, mut seq) = (Chat::default(), Vec::<Value>::new(), 0);
+    for slot in 0..50 {
+        let value = match (slot % 3, slot % 5) {
+            (2, _) => Value::Noop,
+            (_, 4) => values[slot as usize - 3].clone(),
+            _ => {
+                seq += 1;
+                command(seq - 1, &format!("line {slot}"))
+            }
+        };
+        let client_seq = chat.apply(Slot(slot), (&value).into());
+        let (first, client_seqs) = (Slot(slot), vec![client_seq]);
+        let mut records = vec![Record::Applied { first, values: (&value).into(), client_seqs }];
+        if slot == 39 {
+            let (applied, chat) = (Slot(40), chat.clone());
+            records.push(Record::Checkpoint(Checkpoint { applied, chat }));
+        }
+        log.append(&mut records).unwrap();
+        values.push(value);
+    }
+    log.rest().unwrap();
+    let mut disk = disk;
+    disk.crash_process();
+    Decided50 { disk, values }
+}
+
+fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), String> {
+    let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
+    let place = Place { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
+    DecidedLog::open(place, Durability::Sync).map_err(|error| error.to_string())
+}
+
+/// The hash of an entry does not say which slot it is of, and of a slot that changed
+/// nothing neither did anybody else: a sector of the journal that was written in another's
+/// place told peers that a slot held a no-op.
+#[test]
+fn entries_in_another_slots_place_are_not_served() {
+    for shift in 1..16 {
+        let Decided50 { disk, values } = decided();
+        let mut journal = read(&disk.folder("data"), JOURNAL);
+        journal.copy_within(64 * (8 + shift)..64 * (16 + shift), 64 * 8);
+        write(&disk.folder("data"), JOURNAL, &journal);
+        let (mut log, checkpoint) = open(&disk).unwrap();
+        assert_eq!(checkpoint.applied, Slot(50));
+        let mut served = 0;
+        for slot in 0..50 {
+            let page = log.decided(Slot(slot), Slot(slot + 1), 1_000).unwrap();
+            let same = page.is_empty() || page.to_vec() == values[slot as usize..][..1];
+            assert!(same, "shifted by {shift}: slot {slot} is said to hold {page:?}");
+            served += page.len();
+        }
+        assert!(served >= 40, "{served} of those that are whole");
+    }
+}
+
+fn forge(disk: &SimDisk, change: impl Fn(&mut Checkpoint)) {
+    let data = disk.folder("data");
+    let bytes = read(&data, CHECKPOINT);
+    let (head, contents) = bytes.split_at(16);
+    type Saved = (DirectoryId, (u64, u64, u64), Checkpoint);
+    let mut saved: Saved = postcard::from_bytes(contents).unwrap();
+    change(&mut saved.2);
+    let contents = postcard::to_stdvec(&saved).unwrap();
+    let magic = u64::from_le_bytes(*head[..8].first_chunk().unwrap());
+    let check = xxh3_64_with_seed(&contents, magic).to_le_bytes();
+    write(&data, CHECKPOINT, &[&head[..8], &check, &contents].concat());
+}
+
+/// The numbers in a checkpoint are as high as whoever forged its check wants them.
+#[test]
+fn the_highest_numbers_of_a_chat_are_counted_past() {
+    let Value::Command(last) = command(u64::MAX, "x") else { panic!("a command") };
+    let standing = (last.session, (u64::MAX, Slot(3), u64::MAX));
+    let forged = (vec![standing], vec![(last.session.client, u64::MAX)], 1u64 << 22);
+    let mut chat: Chat = postcard::from_bytes(&postcard::to_stdvec(&forged).unwrap()).unwrap();
+    assert_eq!(chat.apply(Slot(4), (&Value::Command(last)).into()), Some(u64::MAX));
+}
+
+/// A checkpoint whose check is right and whose contents are not made the replica panic
+/// where it should have said which file is at fault.
+#[test]
+fn a_checkpoint_that_the_slots_above_do_not_follow_from_is_refused_by_name() {
+    let disk = decided().disk;
+    forge(&disk, |checkpoint| checkpoint.chat = Chat::default());
+    let said = open(&disk).map(|_| ()).unwrap_err();
+    assert!(said.starts_with("data/checkpoint is damaged"), "{said}");
+    let disk = decided().disk;
+    forge(&disk, |checkpoint| checkpoint.applied = Slot(NUMBER_MAX));
+    let said = open(&disk).map(|_| ()).unwrap_err();
+    assert!(said.starts_with("data/journal is damaged"), "{said}");
+}

@@ -1,0 +1,260 @@
+//! So much of one thing, from one peer or from many clients, that some bound must hold.
+//!
+//! A role is given far more of one kind of message than it may keep, none of it wrong.
+//! **What must hold:** what it holds in the end, as the allocator counts it, is below the
+//! bound that it names for bytes, and what its tables take for as many entries as it names.
+
+use crate::draw::directory;
+use crate::node::{membership, settings};
+use allocation_counter::measure;
+use multipaxos::message::{
+    Accept, Decided, Heartbeat, Party, Promise, Request, SlotRange, ToAcceptor, ToLearner,
+    ToProposer,
+};
+use multipaxos::net::Endpoint;
+use multipaxos::net::counters::Counters;
+use multipaxos::net::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX};
+use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
+use multipaxos::paxos::acceptor::{self, Acceptor};
+use multipaxos::paxos::learner::{self, Checkpoint, Learner};
+use multipaxos::paxos::proposer::{self, Proposer};
+use multipaxos::paxos::reign::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
+use multipaxos::paxos::{
+    ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Outbox, PROPOSE_WINDOW_SLOTS, Role,
+    Storage,
+};
+use multipaxos::storage::memory::Volatile;
+use multipaxos::types::{
+    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Slot, Time,
+};
+use multipaxos::values::Values;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+const R0: ReplicaId = ReplicaId(0);
+const R1: ReplicaId = ReplicaId(1);
+
+/// What any table takes for one entry, beside a line.
+const ENTRY_BYTES: usize = 512;
+
+/// How many clients may wait at a learner, and how many bytes of lines they may wait with.
+const WAITING_MAX: usize = 65_536;
+const WAITING_BYTES_MAX: usize = 16 << 20;
+
+fn address(number: u64) -> Address {
+    Address(SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16)))
+}
+
+/// A request of a session of its own.
+fn request(number: u64, bytes: usize) -> Request {
+    Request::new(number, number, 0, &"x".repeat(bytes))
+}
+
+/// How many bytes a role holds more after all these inputs.
+fn held<R: Role>(role: &mut R, inputs: impl Iterator<Item = R::Input>) -> usize
+where
+    Volatile: Storage<R::Record>,
+{
+    let info = measure(|| {
+        let mut out = Outbox::new();
+        for input in inputs {
+            role.handle(Time(1), 0, input, &mut out);
+            role.flush(Time(1), &mut out);
+            drop(out.commit(&mut Volatile));
+        }
+    });
+    usize::try_from(info.bytes_current).unwrap_or(0)
+}
+
+fn assert_within(held: usize, least: usize, most: usize) {
+    assert!((least..=most).contains(&held), "{held} bytes are held, not {least} to {most}");
+}
+
+fn acceptor() -> Acceptor {
+    Acceptor::new(settings(3, R0, 1), membership(3, R0, true), Default::default())
+}
+
+fn accept(slot: u64, values: Values) -> acceptor::Input {
+    let (ballot, first, decided) = (Ballot(1), Slot(slot), Decided::default());
+    acceptor::Input::Peer(R1, ToAcceptor::Accept(Accept { ballot, first, values, decided }))
+}
+
+#[test]
+fn an_acceptor_holds_no_more_bytes_than_it_says() {
+    let mut acceptor = acceptor();
+    let inputs = (0..1_500).map(|slot| accept(slot, request(slot, LINE_BYTES_MAX).commands));
+    let held = held(&mut acceptor, inputs);
+    assert_within(held, ACCEPT_BYTES_MAX, ACCEPT_BYTES_MAX + 2 * LINE_BYTES_MAX + (1 << 20));
+}
+
+#[test]
+fn an_acceptor_holds_no_more_slots_than_its_window() {
+    let mut acceptor = acceptor();
+    let inputs = (0..80_000).map(|slot| accept(2 * slot, request(slot, 0).commands));
+    let held = held(&mut acceptor, inputs);
+    assert_eq!(acceptor.state().len() as u64, ACCEPT_WINDOW_SLOTS / 2);
+    assert_within(held, 1 << 20, ACCEPT_WINDOW_SLOTS as usize / 2 * ENTRY_BYTES);
+}
+
+/// One that leads ballot 0, and whose acceptor answers nothing any more.
+fn leader() -> Proposer {
+    let mut proposer = Proposer::new(settings(3, R0, 1), membership(3, R0, true), Time(0), 0);
+    let mut out = Outbox::new();
+    proposer.handle_timeout(Time(0), 0, &mut out);
+    let promise = Promise {
+        ballot: Ballot(0),
+        directory: directory(R0),
+        first: Slot(0),
+        upto: Slot(0),
+        last: true,
+        trimmed: Slot(0),
+        accepted: Vec::new(),
+    };
+    let input = proposer::Input::Peer(R0, ToProposer::Promise(promise));
+    proposer.handle(Time(0), 0, input, &mut out);
+    assert_eq!(proposer.leading(), Some(Ballot(0)));
+    proposer
+}
+
+#[test]
+fn a_leader_that_gets_nothing_decided_holds_a_bounded_queue() {
+    let servable = |number: u64, bytes: usize| proposer::Input::Servable {
+        origin: address(number),
+        request: request(number, bytes),
+    };
+    let few = held(&mut leader(), (0..400).map(|number| servable(number, LINE_BYTES_MAX)));
+    let lines = QUEUE_BYTES_MAX + IN_FLIGHT_BYTES_MAX;
+    assert_within(few, lines - 2 * LINE_BYTES_MAX, lines + 4 * LINE_BYTES_MAX);
+    let many = held(&mut leader(), (0..100_000).map(|number| servable(number, 20)));
+    let entries = QUEUE_MAX + PROPOSE_WINDOW_SLOTS as usize;
+    assert_within(many, entries * 57, entries * ENTRY_BYTES);
+}
+
+fn learner() -> Learner {
+    Learner::new(settings(3, R0, 1), membership(3, R0, true), Checkpoint::default())
+}
+
+#[test]
+fn a_learner_lets_a_bounded_number_of_clients_wait() {
+    let held_for = |number: u64, bytes: usize| learner::Input::Held {
+        origin: address(number),
+        request: request(number, bytes),
+        direct: true,
+    };
+    let few = held(&mut learner(), (0..400).map(|number| held_for(number, LINE_BYTES_MAX)));
+    assert_within(few, WAITING_BYTES_MAX - LINE_BYTES_MAX, WAITING_BYTES_MAX + (1 << 20));
+    let many = held(&mut learner(), (0..200_000).map(|number| held_for(number, 20)));
+    assert_within(many, WAITING_MAX * 57, WAITING_MAX * ENTRY_BYTES);
+}
+
+/// (Found so: what waits was a window on all that had come with it, and kept that alive;
+/// a client could have a replica hold a whole datagram for each of its shortest commands.)
+#[test]
+fn a_command_that_waits_keeps_nothing_else_alive() {
+    let held_for = |number: u64| {
+        // The first can never be served any more, and is answered at once.
+        let long = Request::new(number, number, 1, &"x".repeat(LINE_BYTES_MAX - 200));
+        let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
+        let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
+        learner::Input::Held { origin: address(number), request, direct: true }
+    };
+    let mut learner = learner();
+    let held = held(&mut learner, (0..1_000).map(held_for));
+    assert_within(held, 1_000 * 37, 1_000 * ENTRY_BYTES);
+}
+
+#[test]
+fn a_learner_keeps_a_bounded_part_of_what_comes_too_early() {
+    let mut learner = learner();
+    let heartbeat = Heartbeat {
+        boot: BootId(1),
+        round: 1,
+        echo: 0,
+        directory: directory(R1),
+        ballot: Ballot(1),
+        leading: true,
+        promised: None,
+        applied: Slot(60_000),
+        decided: Decided::default(),
+    };
+    let page = |number: u64| {
+        let (first, values) = (Slot(2 * number + 1), request(number, LINE_BYTES_MAX).commands);
+        learner::Input::Peer(R1, ToLearner::Page { first, values })
+    };
+    let heartbeat = learner::Input::Heartbeat(R1, heartbeat);
+    let held = held(&mut learner, [heartbeat].into_iter().chain((0..2_000).map(page)));
+    assert_eq!(learner.applied(), Slot(0));
+    assert_within(held, ANSWER_BYTES_MAX, 2 * ANSWER_BYTES_MAX + 2 * LINE_BYTES_MAX);
+}
+
+#[test]
+fn a_learner_counts_votes_within_a_window() {
+    let mut learner = learner();
+    let proposed = learner::Input::Proposed {
+        ballot: Ballot(0),
+        from: Slot(0),
+        first: Slot(0),
+        values: request(0, 1).commands,
+        origins: Vec::new(),
+    };
+    // Never two neighbours, and far beyond what is proposed.
+    let votes = |part: u64| {
+        let slots =
+            (0..1_000).map(|at| SlotRange { first: Slot(2 * (1_000 * part + at) + 1), count: 1 });
+        let (ballot, directory, slots) = (Ballot(0), directory(R1), slots.collect());
+        learner::Input::Peer(R1, ToLearner::Votes { ballot, directory, slots })
+    };
+    let held = held(&mut learner, [proposed].into_iter().chain((0..100).map(votes)));
+    assert_within(held, 1 << 18, ACCEPT_WINDOW_SLOTS as usize / 2 * 64);
+}
+
+#[test]
+fn unfinished_messages_take_bounded_memory_for_peers_and_for_clients() {
+    for is_peer in [true, false] {
+        let mut reassembler = Reassembler::new(Arc::new(Counters::new()));
+        let bytes = vec![7; 65_000];
+        let cut = Cut { digest: 0, total: 65_001, piece: 65_000 };
+        let info = measure(|| {
+            for number in 0..4_000u64 {
+                let from = match is_peer {
+                    true => Endpoint::Replica(ReplicaId((number % 60) as u8)),
+                    false => Endpoint::Client(address(number)),
+                };
+                let cut = Cut { digest: number, ..cut };
+                let fragment = Fragment { cut, index: 0, bytes: &bytes };
+                reassembler.insert(Time(1), from, BootId(1), ClusterId(1), fragment);
+            }
+        });
+        let held = usize::try_from(info.bytes_current).unwrap_or(0);
+        assert_within(held, BYTES_MAX - 65_000, BYTES_MAX + SETS_MAX * 2 * ENTRY_BYTES);
+    }
+}
+
+#[test]
+fn the_lives_of_a_replica_that_are_remembered_are_few() {
+    let identity = |me: ReplicaId, boot: u64| {
+        let cluster = ClusterCell::new();
+        cluster.set(ClusterId(1));
+        Identity { n: 3, me: Party::Replica(me), boot: BootId(boot), cluster }
+    };
+    let mut opener = Opener::new(identity(R0, 1), Arc::new(Counters::new()));
+    let body = postcard::to_stdvec(&multipaxos::message::Message::Proposer(ToProposer::PreVote {
+        ballot: Ballot(1),
+        round: 1,
+    }));
+    let body = body.expect("it can be encoded");
+    let mut taken = Vec::with_capacity(4);
+    let info = measure(|| {
+        for boot in 0..20_000 {
+            let mut bytes = Vec::new();
+            frame::begin(&mut bytes);
+            bytes.extend_from_slice(&body);
+            let (from, to) = (identity(R1, boot), Party::Replica(R0));
+            frame::seal(&from, to, ClusterId(1), Kind::Messages, 1, &mut bytes);
+            let opened = opener.open(address(1), &bytes, &mut taken);
+            assert!(opened.is_ok() && taken.len() == 1);
+            taken.clear();
+        }
+    });
+    assert_within(usize::try_from(info.bytes_current).unwrap_or(0), 16 * 8, 1_024);
+}

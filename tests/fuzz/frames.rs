@@ -1,0 +1,467 @@
+//! Datagrams: arbitrary bytes, and valid frames that were changed.
+//!
+//! A changed frame is opened as it is (then its check is wrong, and nothing of it may
+//! come through), or with its check made good, so that what lies behind the check is
+//! reached; or with the whole header made good, so that the body is.
+//!
+//! **What must hold.** No panic. A frame is taken whole or not at all; dropped, it is
+//! counted under one reason. What is taken can be encoded again, and opens to the same.
+//! And what opening it allocates, lists that grow included, stays below a bound that its
+//! bytes pay for: nobody takes memory on credit.
+
+use crate::draw::{self, Around};
+use crate::edit::{self, edits};
+use crate::run::{Property, repeat};
+use allocation_counter::measure;
+use fastrand::Rng;
+use multipaxos::message::{ClientMessage, Party, Request};
+use multipaxos::net::counters::{Counters, Event};
+use multipaxos::net::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
+use multipaxos::net::frame::{self, ClusterCell, HEADER_BYTES, Identity, Kind, Opened, Opener};
+use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
+use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Session};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+const N: usize = 5;
+const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
+const OURS: Party = Party::Replica(ReplicaId(0));
+const PEER: ReplicaId = ReplicaId(3);
+
+/// What a byte of a datagram may make its receiver allocate, in all lists together and
+/// with all that they were before they grew: an answer takes two bytes at least and about a
+/// hundred in memory, and a list that doubles is up to four times as long in total. (A
+/// message between replicas takes three bytes at least.)
+const BYTES_PER_BYTE_MAX: u64 = 256;
+
+/// What it may in any case, the first entry of every list.
+const BYTES_FIXED: u64 = 2_048;
+
+/// The same of a client's datagram, which pays for each answer that it may draw.
+const CLIENT_BYTES_PER_BYTE_MAX: u64 = 32;
+
+/// How many frames a part of the search begins with, and how many inputs it is.
+const CORPUS: usize = 256;
+const PART: u64 = 1 << 16;
+
+fn source() -> Address {
+    Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)))
+}
+
+fn identity(me: Party, boot: u64, started: bool) -> Identity {
+    let cluster = ClusterCell::new();
+    if started {
+        cluster.set(CLUSTER);
+    }
+    Identity { n: N, me, boot: BootId(boot), cluster }
+}
+
+/// Who receives: a replica or a client, which knows its cluster or does not yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Receiver {
+    me: Party,
+    started: bool,
+}
+
+const RECEIVERS: [Receiver; 4] = [
+    Receiver { me: OURS, started: true },
+    Receiver { me: Party::Client, started: true },
+    Receiver { me: OURS, started: false },
+    Receiver { me: Party::Client, started: false },
+];
+
+impl Receiver {
+    fn opener(self, counters: &Arc<Counters>) -> Opener {
+        Opener::new(identity(self.me, 7, self.started), Arc::clone(counters))
+    }
+
+    fn drawn(rng: &mut Rng) -> Receiver {
+        RECEIVERS[[0, 0, 0, 0, 0, 1, 1, 2, 3][rng.usize(..9)]]
+    }
+}
+
+fn push(body: &mut Vec<u8>, message: &impl serde::Serialize) {
+    let before = std::mem::take(body);
+    *body = postcard::to_extend(message, before).expect("memory never fails");
+}
+
+/// A frame around a body, from the only party that may send it.
+fn sealed(from: Party, to: Party, kind: Kind, cluster: ClusterId, body: &Body) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::begin(&mut bytes);
+    bytes.extend_from_slice(&body.bytes);
+    frame::seal(&identity(from, 9, true), to, cluster, kind, body.messages, &mut bytes);
+    bytes
+}
+
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+    messages: usize,
+}
+
+impl Body {
+    fn add(&mut self, message: &impl serde::Serialize) {
+        push(&mut self.bytes, message);
+        self.messages += 1;
+    }
+}
+
+fn cut(rng: &mut Rng) -> Cut {
+    let piece = rng.usize(PIECE_BYTES_MIN..1_400);
+    let total = rng.usize(piece + 1..=MESSAGE_BYTES_MAX);
+    Cut { digest: rng.u64(..), total: total as u32, piece: piece as u16 }
+}
+
+/// A valid frame to `me`.
+fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
+    let around = Around::anything(rng);
+    let mut body = Body::default();
+    let (peer, client) = (Party::Replica(PEER), Party::Client);
+    let count = if rng.u8(..3) == 0 { rng.usize(1..12) } else { 1 };
+    if me == client {
+        for _ in 0..count {
+            body.add(&draw::answer(rng, &around, Session::default()));
+        }
+        return sealed(peer, me, Kind::Messages, CLUSTER, &body);
+    }
+    match rng.u8(..12) {
+        0 => {
+            let cut = cut(rng);
+            let index = rng.usize(..cut.pieces());
+            let piece = usize::from(cut.piece);
+            let length = (cut.total as usize - index * piece).min(piece);
+            let bytes = vec![rng.u8(..); length];
+            Fragment { cut, index: index as u16, bytes: &bytes }.write(&mut body.bytes);
+            body.messages = 1;
+            let from = if rng.bool() { peer } else { client };
+            sealed(from, me, Kind::Fragment, CLUSTER, &body)
+        }
+        1 => {
+            let cut = cut(rng);
+            let step = rng.usize(1..4);
+            let indexes = (0..cut.pieces() as u16).step_by(step).take(rng.usize(1..9)).collect();
+            Missing { cut, indexes }.write(&mut body.bytes);
+            sealed(peer, me, Kind::Missing, CLUSTER, &body)
+        }
+        2..5 => {
+            for _ in 0..count {
+                body.add(&ClientMessage::Request(draw::request(rng, &around)));
+            }
+            if rng.u8(..4) == 0 {
+                body = Body::default();
+                body.add(&ClientMessage::Hello);
+                return sealed(client, me, Kind::Messages, ClusterId::NONE, &body);
+            }
+            // A client puts several commands into a datagram, not into a message.
+            body.messages = 3 * count;
+            sealed(client, me, Kind::Messages, CLUSTER, &body)
+        }
+        5 => {
+            let ready = draw::ready(rng, &around, PEER);
+            let ready = multipaxos::message::ToReplica::Ready(ready);
+            body.add(&multipaxos::message::Message::Replica(ready));
+            sealed(peer, me, Kind::Messages, ClusterId::NONE, &body)
+        }
+        _ => {
+            for _ in 0..count {
+                body.add(&draw::message(rng, &around, PEER));
+            }
+            let fits = body.bytes.len() + HEADER_BYTES <= DATAGRAM_BYTES_MAX;
+            if fits { sealed(peer, me, Kind::Messages, CLUSTER, &body) } else { valid(rng, me) }
+        }
+    }
+}
+
+/// Frames to begin with, by receiver: replicas', clients'.
+struct Corpus {
+    part: u64,
+    frames: [Vec<Vec<u8>>; 2],
+}
+
+impl Corpus {
+    fn new() -> Corpus {
+        Corpus { part: u64::MAX, frames: Default::default() }
+    }
+
+    /// The frames of this input's part of the search.
+    fn at(&mut self, number: u64, property: Property) -> &mut Corpus {
+        let part = number / PART;
+        if self.part != part {
+            self.part = part;
+            let mut rng = Rng::with_seed(part ^ (property.cost << 32));
+            for (frames, me) in self.frames.iter_mut().zip([OURS, Party::Client]) {
+                *frames = (0..CORPUS).map(|_| valid(&mut rng, me)).collect();
+            }
+        }
+        self
+    }
+
+    fn draw(&self, rng: &mut Rng, me: Party) -> &[u8] {
+        let frames = &self.frames[usize::from(me == Party::Client)];
+        &frames[rng.usize(..frames.len())]
+    }
+}
+
+fn repair_check(bytes: &mut [u8]) {
+    if bytes.len() >= HEADER_BYTES {
+        let check = frame::check_of(bytes);
+        bytes[27..31].copy_from_slice(&check.to_le_bytes());
+    }
+}
+
+/// Makes good everything in the header that could keep somebody from looking further.
+fn repair_header(rng: &mut Rng, bytes: &mut Vec<u8>, receiver: Receiver) {
+    if bytes.len() < HEADER_BYTES {
+        bytes.resize(HEADER_BYTES, 0);
+    }
+    bytes.truncate(DATAGRAM_BYTES_MAX);
+    bytes[..4].copy_from_slice(&frame::MAGIC);
+    bytes[4] = frame::VERSION;
+    bytes[5] = N as u8;
+    if bytes[6] != 0xFF || receiver.me == Party::Client {
+        bytes[6] = rng.u8(1..N as u8);
+    }
+    bytes[7] = if receiver.me == OURS { 0 } else { 0xFF };
+    let cluster = if rng.u8(..16) == 0 { ClusterId::NONE } else { CLUSTER };
+    bytes[8..16].copy_from_slice(&cluster.0.to_le_bytes());
+    bytes[24] = if rng.u8(..8) == 0 { rng.u8(1..4) } else { bytes[24].clamp(1, 3) };
+    let body = bytes.len() - HEADER_BYTES;
+    // A client's may be padded.
+    let padding = bytes.iter().rev().take(body).take_while(|byte| **byte == 0).count();
+    let body = if rng.bool() { body } else { body - rng.usize(..=padding) };
+    bytes[25..27].copy_from_slice(&(body as u16).to_le_bytes());
+    repair_check(bytes);
+}
+
+/// How many frames were dropped, for whatever reason.
+fn drops(counters: &Counters) -> u64 {
+    static REASONS: OnceLock<Vec<Event>> = OnceLock::new();
+    let is_drop = |event: &Event| event.name().starts_with("drop_");
+    let reasons = REASONS.get_or_init(|| Event::ALL.iter().copied().filter(is_drop).collect());
+    reasons.iter().map(|event| counters.of(*event)).sum()
+}
+
+/// What was taken, encoded again, opens to the same.
+fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
+    let mut body = Body::default();
+    for incoming in taken {
+        match incoming {
+            Incoming::Peer { message, .. } => body.add(message),
+            Incoming::Answer { answer, .. } => body.add(answer),
+            Incoming::Client { message: ClientMessage::Hello, .. } => {
+                body.add(&ClientMessage::Hello);
+            }
+            Incoming::Client { message: ClientMessage::Request(request), .. } => {
+                for index in 0..request.commands.len() {
+                    body.add(&ClientMessage::Request(request.only(index)));
+                }
+            }
+        }
+    }
+    let from = if bytes[6] == 0xFF { Party::Client } else { Party::Replica(ReplicaId(bytes[6])) };
+    let cluster = bytes[8..16].first_chunk().expect("eight bytes");
+    let cluster = ClusterId(u64::from_le_bytes(*cluster));
+    if frame::sealed_bytes(from, body.bytes.len(), body.messages) > DATAGRAM_BYTES_MAX {
+        return;
+    }
+    let again = sealed(from, receiver.me, Kind::Messages, cluster, &body);
+    let mut reopened = Vec::new();
+    let opened = receiver.opener(&Arc::default()).open(source(), &again, &mut reopened);
+    assert_eq!(opened, Ok(Opened::Messages));
+    assert_eq!(reopened, taken);
+}
+
+/// Opens it; says whether it was taken.
+fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
+    let mut opener = receiver.opener(counters);
+    let mut taken = Vec::new();
+    let before = drops(counters);
+    let mut opened = None;
+    let info = measure(|| opened = Some(opener.open(source(), bytes, &mut taken)));
+    let is_client = bytes.get(6) == Some(&0xFF) && receiver.me == OURS;
+    let per_byte = if is_client { CLIENT_BYTES_PER_BYTE_MAX } else { BYTES_PER_BYTE_MAX };
+    let bound = per_byte * bytes.len() as u64 + BYTES_FIXED;
+    assert!(
+        info.bytes_total <= bound,
+        "{} bytes allocated for {}: {:?}",
+        info.bytes_total,
+        bytes.len(),
+        opened
+    );
+    let right =
+        bytes.len() >= HEADER_BYTES && bytes[27..31] == frame::check_of(bytes).to_le_bytes();
+    match opened.expect("it was opened") {
+        Ok(opened) => {
+            assert!(right, "taken with a wrong check");
+            assert_eq!(drops(counters), before, "taken and counted as dropped");
+            match opened {
+                Opened::Messages => {
+                    assert!(!taken.is_empty(), "a frame of no messages is taken");
+                    assert_opens_again(receiver, bytes, &taken);
+                }
+                Opened::Fragment { fragment, .. } => {
+                    let mut body = Vec::new();
+                    fragment.write(&mut body);
+                    assert_eq!(Fragment::parse(&body), Some(fragment));
+                    assert_eq!(body, bytes[HEADER_BYTES..HEADER_BYTES + body.len()]);
+                }
+                Opened::Missing { missing, .. } => {
+                    let mut body = Vec::new();
+                    missing.write(&mut body);
+                    assert_eq!(Missing::parse(&body).as_ref(), Some(&missing));
+                    assert_eq!(body, bytes[HEADER_BYTES..HEADER_BYTES + body.len()]);
+                }
+            }
+            true
+        }
+        Err(why) => {
+            assert!(taken.is_empty(), "dropped, and {taken:?} taken of it");
+            assert_eq!(drops(counters), before + 1, "dropped and not counted once: {why:?}");
+            false
+        }
+    }
+}
+
+#[test]
+fn arbitrary_bytes_are_dropped() {
+    let property =
+        Property { name: "frames::arbitrary_bytes_are_dropped", cases: 200_000, cost: 2 };
+    let counters = Arc::default();
+    repeat(property, |_, rng| {
+        let mut bytes = edit::bytes(rng, 200);
+        let receiver = Receiver::drawn(rng);
+        let raw = rng.bool();
+        if !raw {
+            repair_header(rng, &mut bytes, receiver);
+        }
+        let taken = open(receiver, &counters, &bytes);
+        assert!(!(raw && taken), "taken as it is");
+    });
+}
+
+#[test]
+fn a_changed_frame_is_taken_whole_or_not_at_all() {
+    let name = "frames::a_changed_frame_is_taken_whole_or_not_at_all";
+    let property = Property { name, cases: 1_200_000, cost: 1 };
+    let (counters, mut corpus) = (Arc::default(), Corpus::new());
+    let (mut taken, mut with_wrong_check) = (0, 0);
+    let mut cases = 0;
+    repeat(property, |number, rng| {
+        cases += 1;
+        let corpus = corpus.at(number, property);
+        let receiver = Receiver::drawn(rng);
+        let mut bytes = corpus.draw(rng, receiver.me).to_vec();
+        let other = if rng.u8(..4) == 0 { OURS } else { receiver.me };
+        match rng.u8(..5) {
+            0 => {
+                let other = corpus.draw(rng, other);
+                edits(rng, &mut bytes, other);
+                with_wrong_check += u64::from(open(receiver, &counters, &bytes));
+            }
+            1 | 2 => {
+                let other = corpus.draw(rng, other);
+                edits(rng, &mut bytes, other);
+                repair_check(&mut bytes);
+                taken += u64::from(open(receiver, &counters, &bytes));
+            }
+            _ => {
+                let mut body = bytes.split_off(HEADER_BYTES);
+                let other = corpus.draw(rng, other);
+                edits(rng, &mut body, &other[HEADER_BYTES..]);
+                bytes.append(&mut body);
+                repair_header(rng, &mut bytes, receiver);
+                taken += u64::from(open(receiver, &counters, &bytes));
+            }
+        }
+    });
+    if property.is_full() {
+        println!("{taken} of them came past the checks");
+        assert!(taken > cases / 20, "of {cases} frames only {taken} came past the checks");
+        assert!(with_wrong_check < cases / 50, "{with_wrong_check} changes changed nothing");
+    }
+}
+
+/// The longest lists that a datagram can hold, of the shortest messages.
+#[test]
+fn the_longest_datagrams_take_no_memory_on_credit() {
+    let name = "frames::the_longest_datagrams_take_no_memory_on_credit";
+    let property = Property { name, cases: 400, cost: 800 };
+    let counters = Arc::default();
+    repeat(property, |_, rng| {
+        let receiver = Receiver::drawn(rng);
+        let mut bytes = valid(rng, receiver.me);
+        let body = bytes.split_off(HEADER_BYTES);
+        let length = rng.usize(1_000..DATAGRAM_BYTES_MAX - HEADER_BYTES);
+        let unit = match rng.u8(..6) {
+            0 => vec![0],
+            1 => vec![3, rng.u8(..100)],
+            2 => vec![0, 1, rng.u8(..)],
+            3 => edit::bytes(rng, 12),
+            _ => body.clone(),
+        };
+        let unit = if unit.is_empty() { vec![0] } else { unit };
+        let head = if rng.bool() { Vec::new() } else { body[..rng.usize(..=body.len())].to_vec() };
+        bytes.extend(head.into_iter().chain(unit.into_iter().cycle()).take(length));
+        if rng.u8(..3) == 0 {
+            bytes[6] = 0xFF;
+        }
+        repair_header(rng, &mut bytes, receiver);
+        open(receiver, &counters, &bytes);
+    });
+}
+
+#[test]
+fn joined_bytes_are_one_message_or_none() {
+    let property =
+        Property { name: "frames::joined_bytes_are_one_message_or_none", cases: 200_000, cost: 1 };
+    let mut accepted = 0;
+    let mut cases = 0;
+    repeat(property, |_, rng| {
+        cases += 1;
+        let around = Around::anything(rng);
+        let from = match rng.bool() {
+            true => Endpoint::Replica(PEER),
+            false => Endpoint::Client(source()),
+        };
+        let one = |rng: &mut Rng| {
+            let mut body = Body::default();
+            match from {
+                Endpoint::Replica(from) => body.add(&draw::message(rng, &around, from)),
+                Endpoint::Client(_) => {
+                    let Request { commands, after } = draw::request(rng, &around);
+                    body.add(&ClientMessage::Request(Request { commands, after }));
+                }
+            }
+            body.bytes
+        };
+        let (mut bytes, other) = (one(rng), one(rng));
+        if rng.u8(..4) > 0 {
+            edits(rng, &mut bytes, &other);
+        }
+        let cluster = if rng.u8(..8) == 0 { ClusterId::NONE } else { CLUSTER };
+        let receiver = RECEIVERS[if rng.u8(..8) == 0 { 2 } else { 0 }];
+        let (counters, mut taken) = (Arc::default(), Vec::new());
+        let mut opener = receiver.opener(&counters);
+        let mut opened = Err(Event::DropBody);
+        let info = measure(|| opened = opener.open_joined(from, cluster, &bytes, &mut taken));
+        let bound = BYTES_PER_BYTE_MAX * bytes.len() as u64 + BYTES_FIXED;
+        assert!(info.bytes_total <= bound, "{info:?} for {} bytes", bytes.len());
+        assert_eq!(taken.len(), usize::from(opened.is_ok()), "{opened:?}");
+        if let [incoming] = taken.as_slice() {
+            accepted += 1;
+            let mut again = Body::default();
+            match incoming {
+                Incoming::Peer { message, .. } => again.add(message),
+                Incoming::Client { message, .. } => again.add(message),
+                Incoming::Answer { .. } => panic!("a replica is answered nothing"),
+            }
+            let mut reopened = Vec::new();
+            let opened = opener.open_joined(from, cluster, &again.bytes, &mut reopened);
+            assert_eq!((opened, reopened.as_slice()), (Ok(()), taken.as_slice()));
+        }
+    });
+    if property.is_full() {
+        assert!(accepted > cases / 5, "of {cases} only {accepted} were messages");
+    }
+}

@@ -1,0 +1,512 @@
+//! One replica of a cluster whose others are whatever the test makes them: acceptor,
+//! proposer and learner as they are, what they tell each other handed on (or lost, as a
+//! full inbox loses it), and every envelope looked at before it leaves.
+//!
+//! **What is asserted of every turn,** whatever came in:
+//!
+//! - the promise never goes down, not over a death of the process either, and nothing is
+//!   accepted below it;
+//! - no slot is ever accepted with two values at one ballot, and a vote or a page of a
+//!   promise names nothing that is not durably accepted so;
+//! - nothing is proposed, and nobody is asked, under a ballot that the own acceptor has not
+//!   durably promised in this life; it leads only after a quorum has promised just that
+//!   ballot, to the end; and each slot is proposed with one value a ballot;
+//! - slots are applied in order, each once, with the effect that the state machine gives
+//!   them; and what is applied never goes back;
+//! - a client is told of a completion only if it asked, and its command stands there;
+//! - what leaves for a peer can be decoded, and one request for decided slots draws no
+//!   more than its share;
+//! - a timer that has fired is not due any more.
+
+use crate::draw;
+use multipaxos::message::{Answer, Message, Request, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::paxos::acceptor::{self, Acceptor};
+use multipaxos::paxos::chat::Chat;
+use multipaxos::paxos::learner::{self, Checkpoint, Learner};
+use multipaxos::paxos::planted::Planted;
+use multipaxos::paxos::proposer::{self, Proposer};
+use multipaxos::paxos::{
+    ANSWER_BYTES_MAX, Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage,
+};
+use multipaxos::quorum::quorum;
+use multipaxos::storage::memory::Memory;
+use multipaxos::types::{
+    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Session, Slot, Time, Value,
+};
+use multipaxos::values::Values;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+
+/// How many messages to peers are remembered, to be answered.
+const SENT_MAX: usize = 64;
+
+/// How many turns what one role tells another may lead to.
+const TURNS_MAX: usize = 1_000;
+
+/// How many timers fire in one wait; what is due then fires in the next.
+const TIMERS_MAX: usize = 300;
+
+pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
+    planted(n, id, boot, Planted::NONE)
+}
+
+fn planted(n: usize, id: ReplicaId, boot: u64, planted: Planted) -> Settings {
+    Settings {
+        id,
+        n,
+        boot: BootId(boot),
+        payload_bytes: 1_200,
+        heartbeat_us: 50_000,
+        election_min_us: 300_000,
+        election_max_us: 600_000,
+        checkpoint_slots: 8,
+        skip_slot: None,
+        planted,
+    }
+}
+
+pub(crate) fn membership(n: usize, id: ReplicaId, fresh: bool) -> Membership {
+    let members = (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
+    Membership { cluster: ClusterId(7), directory: draw::directory(id), members, fresh }
+}
+
+/// An acceptor's disk, and all that was ever accepted on it.
+#[derive(Debug, Default)]
+struct Disk {
+    memory: Memory,
+    written: Vec<acceptor::Record>,
+    accepted: BTreeMap<(Slot, Ballot), Value>,
+    highest: Option<Ballot>,
+    /// What was promised in this life.
+    promised: BTreeSet<Ballot>,
+}
+
+impl Storage<acceptor::Record> for Disk {
+    fn append(&mut self, records: &mut Vec<acceptor::Record>) -> io::Result<()> {
+        self.written.extend(records.iter().cloned());
+        self.memory.append(records)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        for record in self.written.drain(..) {
+            match record {
+                acceptor::Record::Promise(ballot) => {
+                    self.promised.insert(ballot);
+                    self.highest = self.highest.max(Some(ballot));
+                }
+                acceptor::Record::Trim(_) => {}
+                acceptor::Record::Accept { ballot, first, values } => {
+                    assert!(Some(ballot) >= self.highest, "accepted below the promise");
+                    self.highest = Some(ballot);
+                    self.promised.insert(ballot);
+                    for (slot, value) in (first.0..).map(Slot).zip(values.to_vec()) {
+                        let held = self.accepted.entry((slot, ballot)).or_insert(value.clone());
+                        assert_eq!(*held, value, "slot {slot}, ballot {ballot}: two values");
+                    }
+                }
+            }
+        }
+        let before = self.memory.state().promised();
+        self.memory.sync()?;
+        assert!(self.memory.state().promised() >= before, "the promise went down");
+        Ok(())
+    }
+}
+
+/// A learner's decided log.
+#[derive(Debug, Default)]
+struct Log {
+    values: Vec<Value>,
+    /// The state after them.
+    chat: Chat,
+    checkpoint: Checkpoint,
+}
+
+impl Storage<learner::Record> for Log {
+    fn append(&mut self, records: &mut Vec<learner::Record>) -> io::Result<()> {
+        for record in records.drain(..) {
+            match record {
+                learner::Record::Applied { first, values, client_seqs } => {
+                    assert_eq!(first.0, self.values.len() as u64, "applied out of order");
+                    assert_eq!(values.len(), client_seqs.len());
+                    let slots = (first.0..).map(Slot);
+                    for ((slot, value), client_seq) in slots.zip(values.iter()).zip(client_seqs) {
+                        let effect = self.chat.apply(slot, value);
+                        assert_eq!(client_seq, effect, "slot {slot} has another effect");
+                    }
+                    self.values.extend(values.to_vec());
+                }
+                learner::Record::Checkpoint(checkpoint) => {
+                    assert_eq!(checkpoint.applied.0, self.values.len() as u64);
+                    assert_eq!(checkpoint.chat, self.chat);
+                    self.checkpoint = checkpoint;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+        let held = self.values.iter().skip(first.0 as usize).take(upto.since(first) as usize);
+        let page: Values = held.collect();
+        Ok(page.slice(0..page.fitting(bytes).max(1).min(page.len())))
+    }
+}
+
+enum Inner {
+    Acceptor(acceptor::Input),
+    Proposer(proposer::Input),
+    Learner(learner::Input),
+}
+
+pub(crate) struct Node {
+    pub(crate) me: ReplicaId,
+    pub(crate) n: usize,
+    pub(crate) now: Time,
+    /// To peers, the latest last.
+    pub(crate) sent: VecDeque<(ReplicaId, Message)>,
+    /// How many inputs the roles were given.
+    pub(crate) inputs: u64,
+    /// So many hand-overs between roles are still to be lost.
+    pub(crate) to_lose: u32,
+    /// Whether everything drawn leaves room above it: else it cannot be asked that what
+    /// leaves can be decoded.
+    pub(crate) encodes: bool,
+    planted: Planted,
+    boot: u64,
+    acceptor: Acceptor,
+    proposer: Proposer,
+    learner: Learner,
+    disk: Disk,
+    log: Log,
+    inbox: VecDeque<Inner>,
+    /// What was proposed, by slot and own ballot.
+    proposed: BTreeMap<(Slot, Ballot), Value>,
+    promised: Option<Ballot>,
+    /// Who has promised what to the end, as far as was heard in this life.
+    promises: BTreeMap<Ballot, BTreeSet<ReplicaId>>,
+    /// Who asked for which command.
+    asked: BTreeSet<(Address, Session, u64)>,
+}
+
+impl Node {
+    /// One that has just warmed up.
+    pub(crate) fn new(n: usize, me: ReplicaId, bug: Planted) -> Node {
+        let (settings, membership) = (planted(n, me, 1, bug), membership(n, me, true));
+        let mut node = Node {
+            me,
+            n,
+            now: Time(1),
+            sent: VecDeque::new(),
+            inputs: 0,
+            to_lose: 0,
+            encodes: true,
+            planted: bug,
+            boot: 1,
+            acceptor: Acceptor::new(settings, membership.clone(), Default::default()),
+            proposer: Proposer::new(settings, membership.clone(), Time(1), 0),
+            learner: Learner::new(settings, membership, Checkpoint::default()),
+            disk: Disk::default(),
+            log: Log::default(),
+            inbox: VecDeque::new(),
+            proposed: BTreeMap::new(),
+            promised: None,
+            promises: BTreeMap::new(),
+            asked: BTreeSet::new(),
+        };
+        node.run();
+        node
+    }
+
+    /// The process dies and starts again with what is durable.
+    pub(crate) fn restart(&mut self) {
+        self.boot += 1;
+        let settings = planted(self.n, self.me, self.boot, self.planted);
+        let membership = membership(self.n, self.me, false);
+        self.inbox.clear();
+        self.sent.clear();
+        self.disk.written.clear();
+        self.disk.promised.clear();
+        self.promises.clear();
+        self.log.values.truncate(self.log.checkpoint.applied.0 as usize);
+        self.log.chat = self.log.checkpoint.chat.clone();
+        let state = self.disk.memory.state().clone();
+        self.acceptor = Acceptor::new(settings, membership.clone(), state);
+        self.proposer = Proposer::new(settings, membership.clone(), self.now, 0);
+        self.learner = Learner::new(settings, membership, self.log.checkpoint.clone());
+        self.run();
+    }
+
+    pub(crate) fn applied(&self) -> Slot {
+        self.learner.applied()
+    }
+
+    /// The ballot that others would speak of.
+    pub(crate) fn ballot(&self) -> Ballot {
+        self.acceptor.state().promised().unwrap_or_default()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.proposer.leading().is_some()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<ReplicaId> {
+        (0..self.n as u8).map(ReplicaId).filter(|id| *id != self.me).collect()
+    }
+
+    // --- inputs ------------------------------------------------------------------
+
+    /// A message off the wire, routed as a replica does it.
+    pub(crate) fn hear(&mut self, from: ReplicaId, message: Message) {
+        assert_ne!(from, self.me, "no frame says that it is from its receiver");
+        match &message {
+            Message::Proposer(ToProposer::Promise(page))
+                if page.last && page.directory == draw::directory(from) =>
+            {
+                self.promises.entry(page.ballot).or_default().insert(from);
+            }
+            Message::Proposer(ToProposer::Forward { origin, request }) => {
+                self.note_asked(*origin, request);
+            }
+            _ => {}
+        }
+        self.route(from, message);
+        self.run();
+    }
+
+    fn route(&mut self, from: ReplicaId, message: Message) {
+        let input = match message {
+            Message::Replica(_) => return,
+            Message::Acceptor(message) => Inner::Acceptor(acceptor::Input::Peer(from, message)),
+            Message::Proposer(message) => Inner::Proposer(proposer::Input::Peer(from, message)),
+            Message::Learner(message) => Inner::Learner(learner::Input::Peer(from, message)),
+            Message::Heartbeat(heartbeat) => {
+                let input = proposer::Input::Heartbeat(from, heartbeat);
+                self.inbox.push_back(Inner::Proposer(input));
+                Inner::Learner(learner::Input::Heartbeat(from, heartbeat))
+            }
+        };
+        self.inbox.push_back(input);
+    }
+
+    fn note_asked(&mut self, origin: Address, request: &Request) {
+        self.asked.extend(request.iter().map(|command| (origin, command.session, command.seq)));
+    }
+
+    pub(crate) fn ask(&mut self, origin: Address, request: Request) {
+        self.note_asked(origin, &request);
+        self.inbox.push_back(Inner::Proposer(proposer::Input::Client(origin, request)));
+        self.run();
+    }
+
+    pub(crate) fn greet(&mut self, origin: Address) {
+        self.inbox.push_back(Inner::Learner(learner::Input::Hello(origin)));
+        self.run();
+    }
+
+    /// Time passes, and timers fire when they are due.
+    pub(crate) fn wait_us(&mut self, us: u64, draw: u64) {
+        let end = self.now.plus_us(us);
+        for _ in 0..TIMERS_MAX {
+            let due = [self.acceptor.deadline(), self.proposer.deadline(), self.learner.deadline()];
+            let Some(due) = due.into_iter().flatten().min().filter(|due| *due <= end) else {
+                break;
+            };
+            self.now = self.now.max(due);
+            if self.proposer.deadline().is_some_and(|due| due <= self.now) {
+                self.proposer_turn(None, Some(draw));
+            }
+            if self.learner.deadline().is_some_and(|due| due <= self.now) {
+                self.learner_turn(None, true);
+            }
+            self.run();
+        }
+        self.now = end;
+    }
+
+    // --- turns -------------------------------------------------------------------
+
+    /// Until no role has anything left for another.
+    fn run(&mut self) {
+        for _ in 0..TURNS_MAX {
+            let Some(input) = self.inbox.pop_front() else { return };
+            self.inputs += 1;
+            match input {
+                Inner::Acceptor(input) => self.acceptor_turn(input),
+                Inner::Proposer(input) => self.proposer_turn(Some(input), None),
+                Inner::Learner(input) => self.learner_turn(Some(input), false),
+            }
+        }
+        panic!("what roles tell each other has no end");
+    }
+
+    fn acceptor_turn(&mut self, input: acceptor::Input) {
+        let mut out = Outbox::new();
+        self.acceptor.handle(self.now, 0, input, &mut out);
+        self.acceptor.flush(self.now, &mut out);
+        let envelopes = out.commit(&mut self.disk).expect("memory never fails");
+        let promised = self.acceptor.state().promised();
+        assert!(promised >= self.promised, "the promise went down");
+        assert_eq!(self.acceptor.state(), self.disk.memory.state(), "visible before durable");
+        self.promised = promised;
+        self.dispatch(envelopes, 0);
+    }
+
+    fn proposer_turn(&mut self, input: Option<proposer::Input>, timeout: Option<u64>) {
+        let mut out = Outbox::new();
+        if let Some(input) = input {
+            self.proposer.handle(self.now, self.now.0, input, &mut out);
+        }
+        if let Some(draw) = timeout {
+            self.proposer.handle_timeout(self.now, draw, &mut out);
+        }
+        self.proposer.flush(self.now, &mut out);
+        if timeout.is_some() {
+            let due = self.proposer.deadline();
+            assert!(due.is_none_or(|due| due > self.now), "the proposer's timer spins");
+        }
+        if let Some(ballot) = self.proposer.leading() {
+            let peers = self.promises.get(&ballot).map_or(0, BTreeSet::len);
+            let needed = if ballot == Ballot::ZERO { 0 } else { quorum(self.n) - 1 };
+            assert!(peers >= needed, "it leads at {ballot} with the promises of {peers} peers");
+            assert!(self.disk.promised.contains(&ballot), "it leads at {ballot} unlicensed");
+        }
+        let envelopes = out.commit(&mut NoStorage).expect("nothing fails");
+        self.dispatch(envelopes, 0);
+    }
+
+    fn learner_turn(&mut self, input: Option<learner::Input>, timeout: bool) {
+        let mut out = Outbox::new();
+        let before = self.learner.applied();
+        let is_fetch = matches!(input, Some(learner::Input::Peer(_, ToLearner::Fetch { .. })));
+        if let Some(input) = input {
+            self.learner.handle(self.now, 0, input, &mut out);
+        }
+        if timeout {
+            self.learner.handle_timeout(self.now, 0, &mut out);
+        }
+        self.learner.flush(self.now, &mut out);
+        if timeout {
+            let due = self.learner.deadline();
+            assert!(due.is_none_or(|due| due > self.now), "the learner's timer spins");
+        }
+        let envelopes = out.commit(&mut self.log).expect("memory never fails");
+        assert!(self.learner.applied() >= before, "applied went back");
+        assert_eq!(self.learner.applied().0, self.log.values.len() as u64);
+        self.dispatch(envelopes, usize::from(is_fetch));
+    }
+
+    // --- what leaves -------------------------------------------------------------
+
+    fn dispatch(&mut self, envelopes: Vec<Envelope>, fetches: usize) {
+        let mut page_bytes = 0;
+        for envelope in envelopes {
+            match envelope {
+                Envelope::Peer { to, message } => {
+                    assert!(to.index() < self.n, "to replica {to} of {}", self.n);
+                    if let Message::Learner(ToLearner::Page { values, .. }) = &message {
+                        page_bytes += values.bytes().len();
+                    }
+                    self.look_at(to, &message);
+                    if to == self.me {
+                        self.hand_over(|node| node.route(node.me, message));
+                    } else {
+                        self.sent.push_back((to, message));
+                        if self.sent.len() > SENT_MAX {
+                            self.sent.pop_front();
+                        }
+                    }
+                }
+                Envelope::Answer { to, answer } => self.look_at_answer(to, &answer),
+                Envelope::Call { .. } => panic!("a replica is nobody's client"),
+                Envelope::Notice(notice) => self.hand_over(|node| {
+                    node.inbox.push_back(match notice {
+                        Notice::Acceptor(input) => Inner::Acceptor(input),
+                        Notice::Proposer(input) => Inner::Proposer(input),
+                        Notice::Learner(input) => Inner::Learner(input),
+                        Notice::Start(_) => panic!("it has started"),
+                    });
+                }),
+            }
+        }
+        let share = fetches * (ANSWER_BYTES_MAX + LINE_BYTES_MAX + 64);
+        assert!(page_bytes <= share, "{page_bytes} bytes of pages for {fetches} requests");
+    }
+
+    fn hand_over(&mut self, hand: impl FnOnce(&mut Node)) {
+        if self.to_lose > 0 {
+            self.to_lose -= 1;
+        } else {
+            hand(self);
+        }
+    }
+
+    fn look_at(&mut self, to: ReplicaId, message: &Message) {
+        if to != self.me && self.encodes {
+            let bytes = postcard::to_stdvec(message).expect("it can be encoded");
+            let again: Message = postcard::from_bytes(&bytes).expect("a peer can decode it");
+            assert_eq!(again, *message);
+        }
+        let durable = self.disk.memory.state();
+        match message {
+            Message::Acceptor(ToAcceptor::Accept(accept)) => {
+                let ballot = accept.ballot;
+                assert_eq!(ballot.owner(self.n), self.me, "a ballot of somebody else");
+                assert!(self.disk.promised.contains(&ballot), "ballot {ballot} has no licence");
+                for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.to_vec()) {
+                    let held = self.proposed.entry((slot, ballot)).or_insert(value.clone());
+                    assert_eq!(*held, value, "slot {slot}, ballot {ballot}: two proposals");
+                }
+            }
+            Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => {
+                assert_eq!(ballot.owner(self.n), self.me, "a ballot of somebody else");
+                let licensed = self.disk.promised.contains(ballot);
+                assert!(to == self.me || licensed, "ballot {ballot} has no licence");
+            }
+            Message::Proposer(ToProposer::Promise(page)) => {
+                assert!(Some(page.ballot) <= durable.promised(), "promised before durable");
+                let mut next = page.first.max(page.trimmed);
+                for entry in &page.accepted {
+                    assert!(entry.first >= next && entry.ballot <= page.ballot, "{page:?}");
+                    next = entry.first.plus(entry.values.len() as u64);
+                    assert!(next <= page.upto, "{page:?}");
+                    let slots = (entry.first.0..).map(Slot);
+                    for (slot, value) in slots.zip(entry.values.to_vec()) {
+                        let held = self.disk.accepted.get(&(slot, entry.ballot));
+                        assert_eq!(held, Some(&value), "slot {slot} is made up");
+                    }
+                }
+            }
+            Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+                assert_eq!(ballot.owner(self.n), to, "a vote goes to the ballot's owner");
+                for range in slots {
+                    for slot in (range.first.0..).take(range.count as usize).map(Slot) {
+                        let held = self.disk.accepted.contains_key(&(slot, *ballot));
+                        assert!(held, "a vote for slot {slot} at {ballot} out of nothing");
+                    }
+                }
+            }
+            Message::Learner(ToLearner::Page { first, values }) => {
+                let written = self.log.values.iter().skip(first.0 as usize).take(values.len());
+                assert!(values.to_vec().iter().eq(written), "a page of something else");
+            }
+            _ => {}
+        }
+    }
+
+    fn look_at_answer(&self, to: Address, answer: &Answer) {
+        if let Answer::Complete { session, seq, slot, .. } = answer {
+            assert!(self.asked.contains(&(to, *session, *seq)), "{to:?} has not asked: {answer:?}");
+            let held = self.log.values.get(slot.0 as usize);
+            let is_it = |value: &Value| match value {
+                Value::Command(command) => command.session == *session && command.seq == *seq,
+                Value::Noop => false,
+            };
+            assert!(held.is_some_and(is_it), "{answer:?}, but {held:?} stands there");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! How many inputs, from which seed, how fast, and how to repeat one.
+
+use fastrand::Rng;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+use std::time::Instant;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Unless `FUZZ_SEED` names another.
+const SEED: u64 = 1;
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number"));
+    Some(number)
+}
+
+fn seed() -> u64 {
+    number_from("FUZZ_SEED").unwrap_or(SEED)
+}
+
+/// What a property is called, how many cases are enough for every day, and how many inputs
+/// of the decoder take as long as one case.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Property {
+    pub(crate) name: &'static str,
+    pub(crate) cases: u64,
+    pub(crate) cost: u64,
+}
+
+impl Property {
+    fn cases(self) -> u64 {
+        number_from("FUZZ_CASES").map_or(self.cases, |inputs| (inputs / self.cost).max(1))
+    }
+
+    /// Whether so many cases are gone through that something can be said of all of them.
+    pub(crate) fn is_full(self) -> bool {
+        number_from("FUZZ_CASE").is_none() && self.cases() >= self.cases
+    }
+
+    fn report(self, inputs: u64, began: Instant) {
+        let seconds = began.elapsed().as_secs_f64();
+        let rate = inputs as f64 / seconds.max(1e-9);
+        println!("{}: {inputs} inputs in {seconds:.1} s, {rate:.0} a second", self.name);
+    }
+
+    fn generator(self, case: u64) -> Rng {
+        Rng::with_seed(xxh3_64_with_seed(self.name.as_bytes(), seed()).wrapping_add(case))
+    }
+}
+
+/// Says how a case is repeated, if it panics.
+struct Repeat {
+    name: &'static str,
+    case: u64,
+}
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (Repeat { name, case }, seed) = (self, seed());
+            eprintln!(
+                "repeat it with: FUZZ_SEED={seed} FUZZ_CASE={case} cargo test --test fuzz {name}"
+            );
+        }
+    }
+}
+
+/// A plain loop: `case` is given its number and its own generator.
+pub(crate) fn repeat(property: Property, mut case: impl FnMut(u64, &mut Rng)) {
+    let mut once = |number: u64| {
+        let _repeat = Repeat { name: property.name, case: number };
+        case(number, &mut property.generator(number));
+    };
+    if let Some(number) = number_from("FUZZ_CASE") {
+        return once(number);
+    }
+    let (began, cases) = (Instant::now(), property.cases());
+    (0..cases).for_each(once);
+    property.report(cases, began);
+}
+
+thread_local! {
+    /// Where a panic of this thread is put instead of being printed.
+    static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While a list is made shorter it fails many times over: only the last is worth printing.
+fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| match QUIET.get() {
+            true => CAUGHT.set(Some(info.to_string())),
+            false => loud(info),
+        }));
+    });
+}
+
+/// Draws from `strategy`, and shortens what fails. `test` says how many inputs it gave to
+/// what it tests, and fails by a panic.
+pub(crate) fn check<S: Strategy>(
+    property: Property,
+    strategy: S,
+    mut test: impl FnMut(S::Value) -> u64,
+) {
+    hush();
+    let cases = u32::try_from(property.cases()).expect("FUZZ_CASES fits 32 bits here");
+    let seed = seed();
+    let config = Config {
+        cases,
+        rng_seed: RngSeed::Fixed(xxh3_64_with_seed(property.name.as_bytes(), seed)),
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    let (began, mut inputs) = (Instant::now(), 0);
+    let test = RefCell::new(&mut test);
+    let counted = Cell::new(0);
+    let run = TestRunner::new(config).run(&strategy, |value| {
+        QUIET.set(true);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| (test.borrow_mut())(value)));
+        QUIET.set(false);
+        match outcome {
+            Ok(inputs) => {
+                counted.set(counted.get() + inputs);
+                Ok(())
+            }
+            Err(_) => Err(TestCaseError::fail(CAUGHT.take().unwrap_or_default())),
+        }
+    });
+    inputs += counted.get();
+    if let Err(error) = run {
+        panic!(
+            "{error}\nrepeat it with: FUZZ_SEED={seed} FUZZ_CASES={} cargo test --test fuzz {}",
+            u64::from(cases) * property.cost,
+            property.name
+        );
+    }
+    property.report(inputs, began);
+}
+
+/// Whether one of so many cases fails, and what it says.
+pub(crate) fn breaks<S: Strategy>(
+    cases: u32,
+    strategy: S,
+    mut test: impl FnMut(S::Value),
+) -> Option<String> {
+    hush();
+    let rng_seed = RngSeed::Fixed(SEED);
+    let config = Config { cases, rng_seed, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    (0..cases).find_map(|case| {
+        let value = strategy.new_tree(&mut runner).expect("nothing is filtered").current();
+        QUIET.set(true);
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| test(value)));
+        QUIET.set(false);
+        let said = CAUGHT.take().unwrap_or_default().replace('\n', " ");
+        outcome.err().map(|_| format!("case {case}: {said}"))
+    })
+}

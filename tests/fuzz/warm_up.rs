@@ -1,0 +1,141 @@
+//! The replica's role: warm-up and membership, among peers that say anything.
+//!
+//! **What must hold.** No panic. It starts once at most, with one directory a replica; what
+//! it starts with is on the disk before anybody is told, if it is a member and has not
+//! remembered it; it asks nobody outside of the cluster, nor itself; and a timer that has
+//! fired is not due any more.
+
+use crate::draw::{self, Around};
+use crate::node::settings;
+use crate::run::{Property, check};
+use fastrand::Rng;
+use multipaxos::message::{Message, Ready, ToReplica};
+use multipaxos::paxos::replica::{Input, Record, Replica, cluster_id};
+use multipaxos::paxos::{Envelope, Notice, Outbox, Role, Storage};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Time};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::io;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A peer says anything.
+    Say(u64),
+    /// A peer says what it would if it had heard all.
+    Ready(u64),
+    Wait(u64),
+}
+
+#[derive(Default)]
+struct Records(Vec<Record>);
+
+impl Storage<Record> for Records {
+    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
+        self.0.append(records);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Play {
+    n: usize,
+    me: ReplicaId,
+    remembers: bool,
+    role: Replica,
+    now: Time,
+    out: Outbox<Record>,
+    records: Records,
+    started: bool,
+    inputs: u64,
+}
+
+impl Play {
+    fn step(&mut self, step: Step) {
+        let around =
+            Around { n: self.n, ballot: Ballot(0), slot: Slot(0), honest: true, brim: true };
+        self.inputs += 1;
+        match step {
+            Step::Wait(dice) => {
+                self.now = self.now.plus_us(dice % 3_000_000);
+                if self.role.deadline().is_some_and(|due| due <= self.now) {
+                    self.role.handle_timeout(self.now, dice, &mut self.out);
+                    let due = self.role.deadline();
+                    assert!(due.is_none_or(|due| due > self.now), "a timer at {due:?} spins");
+                }
+            }
+            Step::Say(dice) | Step::Ready(dice) => {
+                let rng = &mut Rng::with_seed(dice);
+                let from = ReplicaId(rng.u8(..self.n as u8));
+                let message = match step {
+                    Step::Ready(_) => ToReplica::Ready(Ready {
+                        directory: draw::directory(from),
+                        round: rng.u64(..99),
+                        known: (0..self.n as u8)
+                            .map(|id| Some(draw::directory(ReplicaId(id))))
+                            .collect(),
+                        started: rng.u8(..9) == 0,
+                    }),
+                    _ if rng.bool() => ToReplica::NotMember { directory: draw::directory(from) },
+                    _ => ToReplica::Ready(draw::ready(rng, &around, from)),
+                };
+                self.role.handle(self.now, dice, Input::Peer(from, message), &mut self.out);
+            }
+        }
+        self.role.flush(self.now, &mut self.out);
+        for envelope in self.out.commit(&mut self.records).expect("memory never fails") {
+            match envelope {
+                Envelope::Notice(Notice::Start(membership)) => {
+                    assert!(!std::mem::replace(&mut self.started, true), "it starts twice");
+                    let members = &membership.members;
+                    assert_eq!(members.len(), self.n);
+                    assert_eq!(membership.cluster, cluster_id(members));
+                    let is_kept = self.records.0 == [Record::Started(members.clone())];
+                    let must = membership.is_voter(self.me) && !self.remembers;
+                    assert_eq!(is_kept, must, "{:?}", self.records.0);
+                }
+                Envelope::Peer { to, message: Message::Replica(_) } => {
+                    assert!(to != self.me && to.index() < self.n, "to replica {to}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(self.started, self.role.is_started());
+    }
+}
+
+#[test]
+fn a_replica_starts_once_whatever_it_hears() {
+    let name = "warm_up::a_replica_starts_once_whatever_it_hears";
+    let step = (0..3u8, any::<u64>()).prop_map(|(kind, dice)| match kind {
+        0 => Step::Say(dice),
+        1 => Step::Ready(dice),
+        _ => Step::Wait(dice),
+    });
+    let n = prop_oneof![Just(1usize), Just(3), Just(5)];
+    let cases = (n, 0..5u8, any::<bool>(), vec(step, 1..40));
+    let mut started = 0;
+    let property = Property { name, cases: 2_000, cost: 4 };
+    check(property, cases, |(n, me, remembers, steps)| {
+        let me = ReplicaId(me % n as u8);
+        let (settings, own) = (settings(n, me, 1), draw::directory(me));
+        let members: Vec<DirectoryId> =
+            (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
+        let role = match remembers {
+            true => Replica::restart(settings, own, members),
+            false => Replica::new(settings, own, Time(0)),
+        };
+        let (now, out, records) = (Time(0), Outbox::new(), Records::default());
+        let (started_here, inputs) = (false, 0);
+        let mut play =
+            Play { n, me, remembers, role, now, out, records, started: started_here, inputs };
+        steps.iter().for_each(|step| play.step(*step));
+        started += u64::from(play.started);
+        play.inputs
+    });
+    if property.is_full() {
+        assert!(started > 500, "{started} have started");
+    }
+}
