@@ -8,6 +8,7 @@
 //! bounded in number and bytes, a full one is a lost datagram, and nobody waits.
 
 use super::batch::{Batches, Segments};
+use super::bell::Bell;
 use super::counters::{Counters, Event};
 use super::frame::Identity;
 use super::loss::Gate;
@@ -57,11 +58,7 @@ pub(super) struct Shared {
     pub(super) loss: f64,
     pub(super) queue: Sender<Queued>,
     pub(super) queued_bytes: AtomicUsize,
-    pub(super) waker: mio::Waker,
-    /// Set by the loop before its last look at queue and flags; whoever takes it back
-    /// wakes the loop.
-    pub(super) asleep: AtomicBool,
-    pub(super) stopped: AtomicBool,
+    pub(super) bell: Bell,
     pub(super) muted: Arc<AtomicBool>,
     pub(super) counters: Arc<Counters>,
 }
@@ -136,15 +133,6 @@ impl Shared {
             return self.counters.add(Event::LostQueueFull, count);
         }
         self.counters.add(Event::Handed, count);
-    }
-
-    /// Wakes the loop if it sleeps or is about to.
-    pub(super) fn wake(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst)
-            && let Err(error) = self.waker.wake()
-        {
-            log::error!("cannot wake the network thread: {error}");
-        }
     }
 }
 
@@ -238,7 +226,7 @@ impl Outlet {
         let Way { mut turn, batches, .. } = way;
         batches.finish(|to, segments| turn.transmit(to, segments));
         if turn.handed {
-            self.shared.wake();
+            self.shared.bell.ring();
         }
         turn.sent
     }

@@ -11,13 +11,14 @@
 //!
 //! **Guarantees.** A burst ends after [`BURST_DATAGRAMS`], so neither input nor output
 //! starves. A message that was left to the loop is seen before it sleeps: the loop
-//! stores that it will sleep, looks once more, and whoever finds that flag wakes it.
+//! stores that it will sleep, looks once more, and whoever finds that flag wakes it (`bell`).
 //! What one datagram says cannot end the loop.
 //!
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
 use super::batch::{Batch, Segments};
+use super::bell::Bell;
 use super::counters::{Counters, Event};
 use super::fragment::{
     FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, PIECES_MAX, Reassembler,
@@ -170,8 +171,7 @@ pub struct StopHandle(Arc<Shared>);
 impl StopHandle {
     /// [`Network::run`] returns soon; what still waits to be sent is lost.
     pub fn stop(&self) {
-        self.0.stopped.store(true, Ordering::SeqCst);
-        self.0.wake();
+        self.0.bell.stop();
     }
 }
 
@@ -231,9 +231,7 @@ impl Network {
             loss,
             queue: sender,
             queued_bytes: AtomicUsize::new(0),
-            waker: mio::Waker::new(poll.registry(), WAKER)?,
-            asleep: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            bell: Bell::new(mio::Waker::new(poll.registry(), WAKER)?),
             muted: Arc::new(AtomicBool::new(false)),
             counters: counters.clone(),
         });
@@ -288,7 +286,7 @@ impl Network {
     /// If the socket or epoll fails in a way that will not pass: the process must end.
     pub fn run(mut self, mut deliver: impl Deliver) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
-        while !self.shared.stopped.load(Ordering::SeqCst) {
+        while !self.shared.bell.is_stopped() {
             let Burst { taken, drained } = self.receive(&mut deliver)?;
             self.exit.flush_backlog();
             let sent = self.send_queued();
@@ -407,14 +405,10 @@ impl Network {
         self.await_writable(!self.exit.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
         let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));
-        self.shared.asleep.store(true, Ordering::SeqCst);
-        let queued = self.exit.backlog.is_empty() && !self.queue.is_empty();
-        let slept = if queued || self.shared.stopped.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            self.poll.poll(events, timeout)
-        };
-        self.shared.asleep.store(false, Ordering::SeqCst);
+        let Network { shared, exit, queue, poll, .. } = self;
+        let slept = shared
+            .bell
+            .sleep(|| exit.backlog.is_empty() && !queue.is_empty(), || poll.poll(events, timeout));
         match slept {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
