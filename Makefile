@@ -10,6 +10,9 @@ LOG_DIR ?= logs/run
 SEED    ?= 1
 SEEDS   ?= 1000
 
+SCHEDULES ?= 10000
+FROM      ?= 0
+
 NS           ?= 1 16 64 256
 DURABILITIES ?= none sync
 ABSENT       ?= 1000000
@@ -25,7 +28,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted model-check bench bench-absence bench-restart bench-plot clean \
+        search-planted model-check schedules bench bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -66,6 +69,10 @@ simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= 
 
 model-check: ## go through every state of small clusters; prints how many (BUG=Name: one planted bug)
 	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1
+
+schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, from seed FROM=0 on
+	SCHEDULES=$(SCHEDULES) SCHEDULES_FROM=$(FROM) \
+		$(CARGO) test --locked --lib schedules -- --nocapture
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)

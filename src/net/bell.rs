@@ -15,11 +15,14 @@
 //! it sleeps is as good (mio keeps it).
 //!
 //! **Guarantees.** What was left to the loop before [`Bell::ring`], and that it was
-//! stopped, is seen before the loop sleeps for good, or ends its sleep.
+//! stopped, is seen before the loop sleeps for good, or ends its sleep. `net/schedules.rs`
+//! goes through the ways in which the threads can meet here.
 
+use crate::threads::plant::{self, Plant};
+use crate::threads::{self, AtomicBool};
 use mio::Waker;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// The loop's flags, and what ends its sleep.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Bell {
     /// Wakes the loop if it sleeps or is about to. Something has been left to it.
     pub(super) fn ring(&self) {
         if self.asleep.swap(false, Ordering::SeqCst)
-            && let Err(error) = self.waker.wake()
+            && let Err(error) = threads::wake(&self.waker)
         {
             log::error!("cannot wake the network thread: {error}");
         }
@@ -47,7 +50,9 @@ impl Bell {
     /// The loop is to end.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        self.ring();
+        if !plant::is(Plant::StopWakesNobody) {
+            self.ring();
+        }
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -60,8 +65,14 @@ impl Bell {
         finds_something: impl FnOnce() -> bool,
         sleep: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        self.asleep.store(true, Ordering::SeqCst);
-        let slept = if finds_something() || self.is_stopped() { Ok(()) } else { sleep() };
+        let says_first = !plant::is(Plant::SleepSaidTooLate);
+        self.asleep.store(says_first, Ordering::SeqCst);
+        let stays_awake = finds_something() && !plant::is(Plant::NoSecondLook)
+            || self.is_stopped() && !plant::is(Plant::StopNotLookedFor);
+        if !says_first {
+            self.asleep.store(true, Ordering::SeqCst);
+        }
+        let slept = if stays_awake { Ok(()) } else { sleep() };
         self.asleep.store(false, Ordering::SeqCst);
         slept
     }

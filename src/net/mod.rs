@@ -46,6 +46,8 @@ pub mod loss;
 mod offload;
 pub mod outlet;
 pub mod pack;
+#[cfg(test)]
+mod schedules;
 pub mod udp;
 
 use crate::message::{Answer, ClientMessage, Message, Party};

@@ -15,8 +15,9 @@ use super::loss::Gate;
 use super::offload::Offload;
 use super::pack::{Packer, Sink};
 use super::{Endpoint, Outgoing};
+use crate::threads::plant::{self, Plant};
+use crate::threads::{self, Sender};
 use crate::types::ClusterId;
-use crossbeam_channel::Sender;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -99,6 +100,7 @@ impl Shared {
             fate = self.transmit_singly(address, segments);
         }
         self.counters.add(Event::Sent, fate.sent as u64);
+        threads::has_sent();
         fate
     }
 
@@ -264,6 +266,10 @@ impl Turn<'_> {
 
     fn hand_over(&mut self, to: Endpoint, what: What, bytes: &[u8]) {
         let (bytes, exempt) = (bytes.to_vec(), self.exempt);
+        if plant::is(Plant::WokenBeforeHandOver) {
+            self.shared.bell.ring();
+            return self.shared.hand_over(Queued { to, what, bytes, exempt });
+        }
         self.shared.hand_over(Queued { to, what, bytes, exempt });
         self.handed = true;
     }

@@ -28,9 +28,9 @@ use super::loss::Gate;
 use super::offload::Offload;
 use super::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
 use super::{Endpoint, Incoming, pack};
+use crate::threads::{self, Receiver};
 use crate::types::{Address, ClusterId, Time};
 use crate::wait::{LOOK_US, Patience};
-use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
@@ -38,7 +38,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// What the kernel is asked for, each way; it may give less.
@@ -220,7 +219,7 @@ impl Network {
         let poll = Poll::new()?;
         let mut source = mio::net::UdpSocket::from_std(socket.socket.try_clone()?);
         poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
-        let (sender, queue) = crossbeam_channel::bounded(QUEUE_MAX);
+        let (sender, queue) = threads::bounded(QUEUE_MAX);
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
@@ -252,7 +251,7 @@ impl Network {
             reassembler: Reassembler::new(counters),
             awaits_writable: false,
             patience: Patience::new(LOOK_US),
-            began: Instant::now(),
+            began: threads::now(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             messages: Vec::new(),
         })
@@ -399,16 +398,17 @@ impl Network {
     /// socket has been found empty.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         if self.patience.looks_again(now(self.began)) {
-            thread::yield_now();
+            threads::yield_now();
             return Ok(());
         }
         self.await_writable(!self.exit.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
         let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));
         let Network { shared, exit, queue, poll, .. } = self;
-        let slept = shared
-            .bell
-            .sleep(|| exit.backlog.is_empty() && !queue.is_empty(), || poll.poll(events, timeout));
+        let slept = shared.bell.sleep(
+            || exit.backlog.is_empty() && !queue.is_empty(),
+            || threads::sleep(poll, events, timeout),
+        );
         match slept {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -448,7 +448,7 @@ pub(super) fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()>
 
 /// The loop's clock, for which fragments wait.
 fn now(began: Instant) -> Time {
-    Time(began.elapsed().as_micros() as u64)
+    Time(threads::now().duration_since(began).as_micros() as u64)
 }
 
 /// The loop's own way out.
