@@ -11,6 +11,9 @@ SEED    ?= 1
 SEEDS   ?= 1000
 CASES   ?= 10000000
 
+SCHEDULES ?= 10000
+FROM      ?= 0
+
 NS           ?= 1 16 64 256
 DURABILITIES ?= none sync
 ABSENT       ?= 1000000
@@ -26,7 +29,8 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted model-check fuzz bench bench-absence bench-restart bench-plot clean \
+        search-planted model-check fuzz schedules bench bench-floor bench-absence bench-restart \
+        bench-plot clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -71,11 +75,19 @@ model-check: ## go through every state of small clusters; prints how many (BUG=N
 fuzz: ## inputs that nobody makes, drawn from SEED=1: CASES=10000000 datagrams, and as long at all else
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(CARGO) test --release --locked --test fuzz -- --nocapture --test-threads 1
 
+schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, from seed FROM=0 on
+	SCHEDULES=$(SCHEDULES) SCHEDULES_FROM=$(FROM) \
+		$(CARGO) test --locked --lib schedules -- --nocapture
+
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)
 
 bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DURABILITIES=sync)
-	@scripts/bench.sh '$(BIN)' '$(NS)' '$(DURABILITIES)' $(ARGS)
+	@scripts/bench.sh '$(BIN)/bench' '$(NS)' '$(DURABILITIES)' $(ARGS)
+
+bench-floor: ## the same without the protocol: what the architecture can reach here at most
+	$(CARGO) build --release --locked --example floor
+	@scripts/bench.sh '$(BIN)/examples/floor' '$(NS)' '$(DURABILITIES)' $(ARGS)
 
 bench-absence: build ## a replica is away for ABSENT=1000000 lines: memory, disk, catch-up
 	$(BIN)/bench --absent $(ABSENT) $(ARGS)

@@ -16,6 +16,7 @@ pub mod seed;
 pub mod sim;
 pub mod storage;
 pub mod table;
+pub mod threads;
 pub mod types;
 pub mod values;
 pub mod wait;

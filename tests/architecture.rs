@@ -16,13 +16,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("seed", &[]),
     // How threads wait: pure as well, and of no use to the protocol.
     ("wait", &["types"]),
+    // Channels, flags, the clock: what threads share, and trials take over.
+    ("threads", &[]),
     ("quorum", &["types"]),
     ("table", &[]),
     ("values", &["types"]),
     ("message", &["types", "quorum", "values"]),
     ("paxos", &["types", "quorum", "table", "values", "message"]),
     ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
-    ("net", &["types", "wait", "quorum", "table", "values", "message", "paxos"]),
+    ("net", &["types", "wait", "threads", "quorum", "table", "values", "message", "paxos"]),
     // The simulator puts its own disk under the real storage, and its own network
     // between real codecs.
     ("sim", &["types", "seed", "quorum", "values", "message", "paxos", "storage", "net"]),
@@ -30,7 +32,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["types"]),
     (
         "runtime",
-        &["types", "seed", "wait", "quorum", "message", "paxos", "storage", "net", "config"],
+        &[
+            "types", "seed", "wait", "threads", "quorum", "message", "paxos", "storage", "net",
+            "config",
+        ],
     ),
     (
         "scenario",

@@ -20,6 +20,7 @@
 //! - `offload`: what the kernel takes and gives in one call.
 //! - [`outlet`]: a thread's way out.
 //! - [`udp`]: the socket and the loop.
+//! - `bell`: how the loop is woken.
 //! - [`hub`]: many sockets of one client process on one thread, without a queue.
 //! - [`counters`]: how often anything happened, above all why something was dropped.
 //!
@@ -35,6 +36,7 @@
 //! the path.
 
 mod batch;
+mod bell;
 pub mod boots;
 pub mod counters;
 pub mod fragment;
@@ -44,6 +46,8 @@ pub mod loss;
 mod offload;
 pub mod outlet;
 pub mod pack;
+#[cfg(test)]
+mod schedules;
 pub mod udp;
 
 use crate::message::{Answer, ClientMessage, Message, Party};

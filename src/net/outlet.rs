@@ -8,14 +8,16 @@
 //! bounded in number and bytes, a full one is a lost datagram, and nobody waits.
 
 use super::batch::{Batches, Segments};
+use super::bell::Bell;
 use super::counters::{Counters, Event};
 use super::frame::Identity;
 use super::loss::Gate;
 use super::offload::Offload;
 use super::pack::{Packer, Sink};
 use super::{Endpoint, Outgoing};
+use crate::threads::plant::{self, Plant};
+use crate::threads::{self, Sender};
 use crate::types::ClusterId;
-use crossbeam_channel::Sender;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -57,11 +59,7 @@ pub(super) struct Shared {
     pub(super) loss: f64,
     pub(super) queue: Sender<Queued>,
     pub(super) queued_bytes: AtomicUsize,
-    pub(super) waker: mio::Waker,
-    /// Set by the loop before its last look at queue and flags; whoever takes it back
-    /// wakes the loop.
-    pub(super) asleep: AtomicBool,
-    pub(super) stopped: AtomicBool,
+    pub(super) bell: Bell,
     pub(super) muted: Arc<AtomicBool>,
     pub(super) counters: Arc<Counters>,
 }
@@ -102,6 +100,7 @@ impl Shared {
             fate = self.transmit_singly(address, segments);
         }
         self.counters.add(Event::Sent, fate.sent as u64);
+        threads::has_sent();
         fate
     }
 
@@ -136,15 +135,6 @@ impl Shared {
             return self.counters.add(Event::LostQueueFull, count);
         }
         self.counters.add(Event::Handed, count);
-    }
-
-    /// Wakes the loop if it sleeps or is about to.
-    pub(super) fn wake(&self) {
-        if self.asleep.swap(false, Ordering::SeqCst)
-            && let Err(error) = self.waker.wake()
-        {
-            log::error!("cannot wake the network thread: {error}");
-        }
     }
 }
 
@@ -238,7 +228,7 @@ impl Outlet {
         let Way { mut turn, batches, .. } = way;
         batches.finish(|to, segments| turn.transmit(to, segments));
         if turn.handed {
-            self.shared.wake();
+            self.shared.bell.ring();
         }
         turn.sent
     }
@@ -276,6 +266,10 @@ impl Turn<'_> {
 
     fn hand_over(&mut self, to: Endpoint, what: What, bytes: &[u8]) {
         let (bytes, exempt) = (bytes.to_vec(), self.exempt);
+        if plant::is(Plant::WokenBeforeHandOver) {
+            self.shared.bell.ring();
+            return self.shared.hand_over(Queued { to, what, bytes, exempt });
+        }
         self.shared.hand_over(Queued { to, what, bytes, exempt });
         self.handed = true;
     }

@@ -11,13 +11,14 @@
 //!
 //! **Guarantees.** A burst ends after [`BURST_DATAGRAMS`], so neither input nor output
 //! starves. A message that was left to the loop is seen before it sleeps: the loop
-//! stores that it will sleep, looks once more, and whoever finds that flag wakes it.
+//! stores that it will sleep, looks once more, and whoever finds that flag wakes it (`bell`).
 //! What one datagram says cannot end the loop.
 //!
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
 use super::batch::{Batch, Segments};
+use super::bell::Bell;
 use super::counters::{Counters, Event};
 use super::fragment::{
     FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, PIECES_MAX, Reassembler,
@@ -27,9 +28,9 @@ use super::loss::Gate;
 use super::offload::Offload;
 use super::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
 use super::{Endpoint, Incoming, pack};
+use crate::threads::{self, Receiver};
 use crate::types::{Address, ClusterId, Time};
 use crate::wait::{LOOK_US, Patience};
-use crossbeam_channel::Receiver;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
@@ -37,7 +38,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// What the kernel is asked for, each way; it may give less.
@@ -170,8 +170,7 @@ pub struct StopHandle(Arc<Shared>);
 impl StopHandle {
     /// [`Network::run`] returns soon; what still waits to be sent is lost.
     pub fn stop(&self) {
-        self.0.stopped.store(true, Ordering::SeqCst);
-        self.0.wake();
+        self.0.bell.stop();
     }
 }
 
@@ -220,7 +219,7 @@ impl Network {
         let poll = Poll::new()?;
         let mut source = mio::net::UdpSocket::from_std(socket.socket.try_clone()?);
         poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
-        let (sender, queue) = crossbeam_channel::bounded(QUEUE_MAX);
+        let (sender, queue) = threads::bounded(QUEUE_MAX);
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
@@ -231,9 +230,7 @@ impl Network {
             loss,
             queue: sender,
             queued_bytes: AtomicUsize::new(0),
-            waker: mio::Waker::new(poll.registry(), WAKER)?,
-            asleep: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            bell: Bell::new(mio::Waker::new(poll.registry(), WAKER)?),
             muted: Arc::new(AtomicBool::new(false)),
             counters: counters.clone(),
         });
@@ -254,7 +251,7 @@ impl Network {
             reassembler: Reassembler::new(counters),
             awaits_writable: false,
             patience: Patience::new(LOOK_US),
-            began: Instant::now(),
+            began: threads::now(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             messages: Vec::new(),
         })
@@ -288,7 +285,7 @@ impl Network {
     /// If the socket or epoll fails in a way that will not pass: the process must end.
     pub fn run(mut self, mut deliver: impl Deliver) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
-        while !self.shared.stopped.load(Ordering::SeqCst) {
+        while !self.shared.bell.is_stopped() {
             let Burst { taken, drained } = self.receive(&mut deliver)?;
             self.exit.flush_backlog();
             let sent = self.send_queued();
@@ -401,20 +398,17 @@ impl Network {
     /// socket has been found empty.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         if self.patience.looks_again(now(self.began)) {
-            thread::yield_now();
+            threads::yield_now();
             return Ok(());
         }
         self.await_writable(!self.exit.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
         let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));
-        self.shared.asleep.store(true, Ordering::SeqCst);
-        let queued = self.exit.backlog.is_empty() && !self.queue.is_empty();
-        let slept = if queued || self.shared.stopped.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            self.poll.poll(events, timeout)
-        };
-        self.shared.asleep.store(false, Ordering::SeqCst);
+        let Network { shared, exit, queue, poll, .. } = self;
+        let slept = shared.bell.sleep(
+            || exit.backlog.is_empty() && !queue.is_empty(),
+            || threads::sleep(poll, events, timeout),
+        );
         match slept {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -454,7 +448,7 @@ pub(super) fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()>
 
 /// The loop's clock, for which fragments wait.
 fn now(began: Instant) -> Time {
-    Time(began.elapsed().as_micros() as u64)
+    Time(threads::now().duration_since(began).as_micros() as u64)
 }
 
 /// The loop's own way out.

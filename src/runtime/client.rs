@@ -16,12 +16,12 @@ use crate::net::{Incoming, Outgoing};
 use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
+use crate::threads::plant::{self, Plant};
+use crate::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::Ordering;
 
 /// A line of input that ends the client.
 const SHUTDOWN: &[u8] = b"SHUTDOWN";
@@ -61,6 +61,18 @@ pub struct ClientOptions {
 /// When it cannot start.
 pub fn run(options: ClientOptions) -> io::Result<i32> {
     let ending = Ending::watch(options.die_with_parent)?;
+    let timing = io::stdout().is_terminal();
+    let screen = Screen { to: io::stdout(), timing, prompt: has_prompt(), tell: eprint_line };
+    run_on(options, &ending, || io::stdin().lock(), screen)
+}
+
+/// The same, on this input and output.
+pub(super) fn run_on<I: BufRead, W: Write>(
+    options: ClientOptions,
+    ending: &Ending,
+    input: impl FnOnce() -> I + Send + 'static,
+    screen: Screen<W>,
+) -> io::Result<i32> {
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let n = addresses.len();
     let identity =
@@ -79,17 +91,17 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
     let mut outlet = network.outlet(derive_seed(options.seed, "client"));
     let (to_client, inbox) = bounded(INBOX_BATCHES_MAX);
     let answers = Answers { to: to_client.clone(), batch: Vec::new() };
-    thread::Builder::new().name("network".into()).spawn(move || {
+    threads::spawn("network", move || {
         if let Err(error) = network.run(answers) {
             fail(format!("client: network: {error}"));
         }
     })?;
     let refused = Arc::new(AtomicBool::new(false));
     let (credit, credits) = bounded(1);
-    let reader =
-        Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted: has_prompt() };
-    thread::Builder::new().name("stdin".into()).spawn(move || reader.run())?;
-    let mut terminal = Terminal::new(credit, n, options.loss);
+    let Screen { prompt: prompted, tell, .. } = screen;
+    let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted, tell };
+    threads::spawn("stdin", move || reader.run(input()))?;
+    let mut terminal = Terminal { credit, n, loss: options.loss, screen };
     terminal.ready();
     let mut thread = RoleThread {
         role: Client::new(options.id, n, options.timeout_us),
@@ -119,7 +131,7 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
     }
     let interrupted = thread.role.is_busy();
     if interrupted {
-        eprint_line("interrupted: it is not known whether the last line is complete");
+        tell("interrupted: it is not known whether the last line is complete");
     }
     let failed = interrupted || thread.role.has_failed() || refused.load(Ordering::SeqCst);
     Ok(if failed { EXIT_FAILED } else { 0 })
@@ -158,6 +170,7 @@ struct Reader {
     credits: Receiver<()>,
     refused: Arc<AtomicBool>,
     prompted: bool,
+    tell: fn(&str),
 }
 
 /// What stdin holds next.
@@ -169,16 +182,20 @@ enum Next {
 }
 
 impl Reader {
-    fn run(self) {
-        let mut stdin = io::stdin().lock();
+    fn run(self, mut input: impl BufRead) {
         let mut number = 0u64;
         'credit: while self.credits.recv().is_ok() {
             loop {
                 number += 1;
-                match read_line(&mut stdin) {
+                match read_line(&mut input) {
                     Ok(Next::Line(line)) => match entropy() {
                         Ok(session) => {
-                            if self.to.send(vec![Input::Submit { line, session }]).is_err() {
+                            let batch = vec![Input::Submit { line, session }];
+                            if plant::is(Plant::ReaderDoesNotWait) {
+                                let _ = self.to.try_send(batch);
+                                continue 'credit;
+                            }
+                            if self.to.send(batch).is_err() {
                                 return;
                             }
                             continue 'credit;
@@ -187,7 +204,10 @@ impl Reader {
                     },
                     Ok(Next::Refused(why)) => {
                         self.refused.store(true, Ordering::SeqCst);
-                        eprint_line(&format!("line {number}: {why}: refused"));
+                        (self.tell)(&format!("line {number}: {why}: refused"));
+                        if plant::is(Plant::RefusedLineTakesCredit) {
+                            continue 'credit;
+                        }
                     }
                     Ok(Next::Shutdown) => break 'credit,
                     Ok(Next::End) => {
@@ -201,7 +221,9 @@ impl Reader {
                 }
             }
         }
-        let _ = self.to.send(vec![Input::End]);
+        if !plant::is(Plant::EndUnsaid) {
+            let _ = self.to.send(vec![Input::End]);
+        }
     }
 }
 
@@ -255,26 +277,33 @@ fn has_prompt() -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// Where completions are shown.
+#[derive(Debug)]
+pub(super) struct Screen<W> {
+    pub(super) to: W,
+    /// Whether with the time that each took.
+    pub(super) timing: bool,
+    /// Whether somebody types, and wants to see where.
+    pub(super) prompt: bool,
+    /// What goes beside them: one line on stderr.
+    pub(super) tell: fn(&str),
+}
+
 /// Shows what became of the lines; the client role's storage.
 #[derive(Debug)]
-struct Terminal {
+struct Terminal<W> {
     credit: Sender<()>,
     n: usize,
     loss: f64,
-    timing: bool,
-    prompt: bool,
+    screen: Screen<W>,
 }
 
-impl Terminal {
-    fn new(credit: Sender<()>, n: usize, loss: f64) -> Self {
-        let timing = io::stdout().is_terminal();
-        Terminal { credit, n, loss, timing, prompt: has_prompt() }
-    }
-
+impl<W: Write> Terminal<W> {
     /// The reader may take the next line.
     fn ready(&mut self) {
-        if self.prompt {
-            let _ = write!(io::stdout(), "> ").and_then(|()| io::stdout().flush());
+        if self.screen.prompt {
+            let to = &mut self.screen.to;
+            let _ = write!(to, "> ").and_then(|()| to.flush());
         }
         // There is one credit, and the reader has used it up.
         let _ = self.credit.try_send(());
@@ -283,30 +312,32 @@ impl Terminal {
     fn show(&mut self, outcome: Outcome) -> io::Result<()> {
         match outcome {
             Outcome::Complete { client, seq, slot, took_us } => {
-                let mut stdout = io::stdout().lock();
-                if self.timing {
+                let Screen { to, timing, .. } = &mut self.screen;
+                if *timing {
                     let ms = took_us as f64 / 1_000.0;
-                    writeln!(stdout, "{client} {seq} {slot}   {ms:.2} ms")?;
+                    writeln!(to, "{client} {seq} {slot}   {ms:.2} ms")?;
                 } else {
-                    writeln!(stdout, "{client} {seq} {slot}")?;
+                    writeln!(to, "{client} {seq} {slot}")?;
                 }
-                stdout.flush()?;
-                drop(stdout);
+                to.flush()?;
                 self.ready();
             }
             Outcome::Waiting { waited_us } => {
+                if plant::is(Plant::CreditTooEarly) {
+                    self.ready();
+                }
                 let seconds = waited_us / 1_000_000;
                 let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
                 let n = self.n;
-                eprint_line(&format!(
+                (self.screen.tell)(&format!(
                     "no completion from any of {n} replicas for {seconds} s{why}: still trying"
                 ));
             }
-            Outcome::GaveUp { line } => eprint_line(&format!(
+            Outcome::GaveUp { line } => (self.screen.tell)(&format!(
                 "no completion in time: it is not known whether this line is complete: {}",
                 shorten(&line)
             )),
-            Outcome::Expired { line } => eprint_line(&format!(
+            Outcome::Expired { line } => (self.screen.tell)(&format!(
                 "the session has expired: it is not known whether this line is complete: {}",
                 shorten(&line)
             )),
@@ -322,7 +353,7 @@ fn shorten(line: &str) -> String {
     }
 }
 
-impl Storage<Outcome> for Terminal {
+impl<W: Write> Storage<Outcome> for Terminal<W> {
     fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {
         records.drain(..).try_for_each(|outcome| self.show(outcome))
     }

@@ -12,7 +12,7 @@ use crate::paxos::learner::Checkpoint;
 use crate::storage::Durability;
 use crate::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot};
 use crate::storage::decided_log::{DecidedLog, Place};
-use crate::storage::disk::RealDisk;
+use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::error::OpenError;
 use crate::storage::segment_log::{Options, SegmentLog};
 use crate::types::{DirectoryId, ReplicaId};
@@ -48,21 +48,20 @@ fn unusable_as(error: io::Error, chosen: fn(io::Error) -> StartError) -> StartEr
 }
 
 /// A replica's durable state, opened.
-#[derive(Debug)]
-pub(super) struct Durable {
-    pub(super) dir: DataDir<RealDisk>,
+pub(super) struct Durable<D: Disk> {
+    pub(super) dir: DataDir<D>,
     /// The started record, if there is one.
     pub(super) members: Option<Vec<DirectoryId>>,
     /// The acceptor's log, unless its state is in memory alone.
-    pub(super) log: Option<SegmentLog<RealDisk>>,
+    pub(super) log: Option<SegmentLog<D>>,
     pub(super) state: acceptor::State,
-    pub(super) chat_log: DecidedLog<RealDisk>,
+    pub(super) chat_log: DecidedLog<D>,
     pub(super) checkpoint: Checkpoint,
 }
 
-impl Durable {
+impl Durable<RealDisk> {
     /// Opens or begins everything.
-    pub(super) fn open(options: &ReplicaOptions) -> Result<Durable, StartError> {
+    pub(super) fn open(options: &ReplicaOptions) -> Result<Self, StartError> {
         let other = StartError::Other;
         let ReplicaOptions { id, durability, .. } = *options;
         let log_dir = RealDisk::open(&options.log_dir)
@@ -78,6 +77,21 @@ impl Durable {
             host_boot: host_boot(),
             drawn: DirectoryId(entropy().map_err(other)?),
         };
+        Durable::open_on(purpose, &log_dir, data, Options::default())
+    }
+}
+
+impl<D: Disk> Durable<D> {
+    /// The same, on these disks: the chat log's, and as many handles to the other as it
+    /// takes.
+    pub(super) fn open_on(
+        purpose: Purpose,
+        log_dir: &D,
+        data: impl Fn() -> Result<D, StartError>,
+        kept: Options,
+    ) -> Result<Self, StartError> {
+        let other = StartError::Other;
+        let Purpose { replica: id, durability, .. } = purpose;
         let (dir, found) = DataDir::open(data()?, purpose).map_err(|refused| match refused {
             Refused::Unusable(OpenError::Io(error)) if is_unwritable(&error) => {
                 StartError::DataDir(error)
@@ -86,10 +100,10 @@ impl Durable {
             Refused::InUse { .. } => StartError::Other(io::Error::other(refused.to_string())),
             Refused::Foreign { .. } => StartError::Foreign(refused),
         })?;
-        let kept = Options { waits: durability == Durability::Sync, ..Options::default() };
+        let kept = Options { waits: durability == Durability::Sync, ..kept };
         let name = format!("learner{id}.txt");
         let directory = dir.directory();
-        let place = Place { log_dir: &log_dir, name: &name, data: data()?, directory };
+        let place = Place { log_dir, name: &name, data: data()?, directory };
         if let Found::Wiped(why) = found {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }

@@ -33,3 +33,5 @@ pub mod post;
 pub mod process;
 pub mod replica;
 pub mod role_thread;
+#[cfg(test)]
+mod schedules;

@@ -10,8 +10,9 @@ use crate::net::outlet::Outlet;
 use crate::net::udp::Deliver;
 use crate::net::{Incoming, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, learner, proposer, replica};
+use crate::threads::plant::{self, Plant};
+use crate::threads::{Receiver, Sender, bounded};
 use crate::types::ReplicaId;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use std::process;
 use std::sync::Arc;
 
@@ -123,6 +124,9 @@ impl Router {
 }
 
 fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) {
+    if plant::is(Plant::SendWaits) && !batch.is_empty() {
+        let _ = to.send(std::mem::take(batch));
+    }
     if !batch.is_empty() && to.try_send(std::mem::take(batch)).is_err() {
         counters.count(Event::InboxFull);
     }

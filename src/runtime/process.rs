@@ -6,6 +6,7 @@
 //! kills. A panic in any thread ends the process: half a replica is worse than none.
 
 use crate::config::{EXIT_FAILED, one_line};
+use crate::threads;
 use crate::types::Time;
 use std::io;
 use std::os::unix::process::parent_id;
@@ -27,12 +28,13 @@ pub struct Clock {
 impl Clock {
     /// Begins now.
     pub fn start() -> Self {
-        Clock { began: Instant::now() }
+        Clock { began: threads::now() }
     }
 
     /// The time since.
     pub fn now(&self) -> Time {
-        Time(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let elapsed = threads::now().duration_since(self.began);
+        Time(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// How long from now to `time`; nothing if it has passed.
@@ -79,6 +81,12 @@ impl Ending {
         Ok(Ending { signalled, parent: die_with_parent.then(parent_id) })
     }
 
+    /// Ends when this is set.
+    #[cfg(test)]
+    pub(super) fn when(signalled: Arc<AtomicBool>) -> Self {
+        Ending { signalled, parent: None }
+    }
+
     /// Whether a signal has come or the parent has gone.
     pub fn is_due(&self) -> bool {
         self.signalled.load(Ordering::Relaxed)
@@ -99,10 +107,11 @@ pub fn end_on_panic() {
 /// full disk fails several at once.
 pub fn fail(message: impl std::fmt::Display) -> ! {
     static FAILING: AtomicBool = AtomicBool::new(false);
+    let text = message.to_string();
+    threads::fails(&text);
     while FAILING.swap(true, Ordering::SeqCst) {
         thread::park();
     }
-    let text = message.to_string();
     // The operating system's words are enough; its number says no more.
     log::error!("{}", one_line(text.split(" (os error ").next().unwrap_or_default()));
     process::exit(EXIT_FAILED)

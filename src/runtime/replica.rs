@@ -27,22 +27,23 @@ use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
 use crate::storage::Durability;
+use crate::storage::disk::Disk;
 use crate::storage::memory::Volatile;
+use crate::threads::plant::{self, Plant};
+use crate::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use crate::types::{BootId, ReplicaId, Slot};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// How many slots are applied between two checkpoints.
 const CHECKPOINT_SLOTS: u64 = 16_384;
 
 /// How long the role threads may take to close their storage. Less than the driver
 /// waits before it kills.
-const CLOSING_MAX: Duration = Duration::from_secs(4);
+pub(super) const CLOSING_MAX: Duration = Duration::from_secs(4);
 
 /// What a user may say about one replica.
 #[derive(Debug, Clone)]
@@ -130,7 +131,12 @@ impl Shared<'_> {
         let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
         let run = move || {
             // A role that never begins may still have inherited what is not on the disk.
-            let Ok(membership) = started.recv() else { return storage.close() };
+            let Ok(membership) = started.recv() else {
+                if plant::is(Plant::UnbegunNotClosed) {
+                    return Ok(());
+                }
+                return storage.close();
+            };
             let role = build(membership, clock, rng.u64(..));
             let mut thread = RoleThread { role, storage, inbox, clock, rng, sleep_max: None };
             thread.run(
@@ -139,10 +145,16 @@ impl Shared<'_> {
                 },
                 |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
             )?;
+            if plant::is(Plant::NotClosed) {
+                return Ok(());
+            }
             thread.storage.close()
         };
-        thread::Builder::new().name(name.into()).spawn(move || {
+        threads::spawn(name, move || {
             if let Err(error) = run() {
+                if plant::is(Plant::FailureUnsaid) {
+                    return;
+                }
                 fail(format!("replica {id}: {name}: {error}"));
             }
             let _ = closing.send(());
@@ -161,11 +173,23 @@ fn end(
     stopping: &AtomicBool,
     links: &Links,
 ) -> Result<(), &'static str> {
+    let woken_early = plant::is(Plant::WokenBeforeTold);
+    if woken_early {
+        links.wake();
+    }
     stopping.store(true, Ordering::SeqCst);
+    let (starts, closed): (Vec<_>, Vec<_>) =
+        threads.into_iter().map(|Running { name, start, closed }| (start, (name, closed))).unzip();
     // Those that have not begun end when nobody can begin them.
-    let closed = threads.into_iter().map(|Running { name, closed, .. }| (name, closed));
-    let closed: Vec<_> = closed.collect();
-    wait_for_all(&closed, || links.wake(), CLOSING_MAX)
+    if !plant::is(Plant::StartKept) {
+        drop(starts);
+    }
+    let wake = || {
+        if !woken_early {
+            links.wake();
+        }
+    };
+    wait_for_all(&closed, wake, CLOSING_MAX)
 }
 
 /// Waits until all of these have spoken, and wakes them again and again meanwhile.
@@ -174,13 +198,13 @@ fn wait_for_all(
     wake: impl Fn(),
     limit: Duration,
 ) -> Result<(), &'static str> {
-    let end = Instant::now() + limit;
+    let end = threads::now() + limit;
     for (name, closed) in closed {
         loop {
             wake();
-            match closed.recv_timeout(LOOK.min(end.saturating_duration_since(Instant::now()))) {
+            match closed.recv_timeout(LOOK.min(end.saturating_duration_since(threads::now()))) {
                 Ok(()) => break,
-                Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
+                Err(RecvTimeoutError::Timeout) if threads::now() < end => {}
                 Err(_) => return Err(name),
             }
         }
@@ -234,14 +258,19 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
 }
 
-fn start(
+/// The same, with everything opened that it needs.
+pub(super) fn start<D>(
     options: &ReplicaOptions,
     settings: Settings,
     cluster: ClusterCell,
     network: Network,
-    durable: Durable,
+    durable: Durable<D>,
     ending: &Ending,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    D: Disk + Send + 'static,
+    D::File: Send,
+{
     let id = settings.id;
     let (links, Inboxes { acceptor, proposer, learner, replica }) = channels();
     let shared = Shared {
@@ -283,7 +312,7 @@ fn start(
     let counters = network.counters();
     let Shared { links, stopping, .. } = shared;
     let router = Router::new(links.clone(), network.counters());
-    thread::Builder::new().name("network".into()).spawn(move || {
+    threads::spawn("network", move || {
         if let Err(error) = network.run(router) {
             fail(format!("replica {id}: network: {error}"));
         }

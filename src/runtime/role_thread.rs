@@ -12,10 +12,9 @@
 
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
+use crate::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
 use crate::wait::{LOOK_US, Patience};
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 /// How many inputs a role handles before it commits, give or take a batch.
@@ -73,7 +72,7 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
             if !self.role.is_urgent() {
-                thread::yield_now();
+                threads::yield_now();
             }
             let mut taken = 0;
             while let Some(batch) = next {
@@ -120,7 +119,7 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
                 break Err(RecvTimeoutError::Timeout);
             }
             if patience.looks_again(now) {
-                thread::yield_now();
+                threads::yield_now();
                 continue;
             }
             self.storage.rest()?;

@@ -1,0 +1,832 @@
+//! Whole processes, tried: replicas and their clients, as they run, thread by thread.
+//!
+//! It is [`replica::start`] and [`client::run_on`] with all that they call: a replica's
+//! network loop, its three role threads, and the replica role on the main thread; a
+//! client's stdin, network and role thread; real sockets, but a disk in memory. Three
+//! trials have a replica that is a cluster of its own, up to three clients that type
+//! lines into it, one who floods it with questions, and one who sends the signals. The
+//! fourth has three replicas, which find each other first, and two clients. Channels hold
+//! 1 to 64 batches, so full inboxes are met.
+//!
+//! What is drawn: how much is typed and how it ends, when the signal comes (before
+//! anything began, between, in the middle of everything), and what goes wrong: nothing;
+//! a call of the disk fails, at any time, the end included; one takes seconds; whoever
+//! reads the completions has gone; a replica goes first, or was killed before.
+//!
+//! What must hold:
+//!
+//! - A replica ends, within `CLOSING_MAX` of the look that sees the signal; where nothing
+//!   is slow, within that look alone: nobody has to be woken twice.
+//! - If no call failed and none was slow it ends well, and then everything that it knew is
+//!   on the disk although nothing was ever synced: after a power cut, and a new start of
+//!   the host, it is a member still, whose log and checkpoint open. (So each storage was
+//!   closed, by whichever thread held it, begun or not.)
+//! - If a call failed the replica ends with that error, and no clean end is noted.
+//! - A client whose replica lives ends when its input does, with each line complete that
+//!   was not refused, in order. One that is told to end, or whose lines nobody takes or
+//!   nobody reads any more, ends as well.
+//! - Nobody waits for ever (the scheduler's own law), and no thread panics.
+//!
+//! Each trial names states that it must have come across (`ENDS`), so that one which
+//! looks at nothing is noticed; and with each of ten bugs planted (`CAUGHT`) one fails,
+//! after the number of seeds that stands there. `make schedules` tries more of them.
+//!
+//! **Not** covered: `process::fail` when several threads fail at once, and what the system
+//! does with threads that a process leaves behind; signals themselves, and the parent's
+//! death: the flag that they set is set here. That things get done, where timers are early
+//! or one batch fills an inbox: then only the ends are looked at (`tried::is_fair`).
+
+#![cfg(test)]
+
+use super::client::{self, ClientOptions, Screen};
+use super::durable::{Durable, StartError};
+use super::process::{Ending, LOOK};
+use super::replica::{self, CLOSING_MAX, ReplicaOptions};
+use crate::config::{Config, ReplicaAddress};
+use crate::message::{ClientMessage, Party};
+use crate::net::counters::{Counters, Event};
+use crate::net::frame::{ClusterCell, Identity};
+use crate::net::udp::{BoundSocket, Network, Settings};
+use crate::net::{DATAGRAM_BYTES_DEFAULT, Outgoing, pack};
+use crate::paxos;
+use crate::paxos::planted::Planted;
+use crate::sim::disk::{Fault, SimDisk, SimFile, Survival};
+use crate::storage::Durability;
+use crate::storage::data_dir::Purpose;
+use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::segment_log::Options;
+use crate::threads::plant::Plant;
+use crate::threads::tried::{self, End, Trial};
+use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
+use std::io::{self, BufRead, Read, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Longer than anything here takes that ends.
+const AGES_US: u64 = 120_000_000;
+
+/// What the steps themselves may take where no time leaps.
+const STEPS_US: u64 = 30_000;
+
+// --- a disk that takes its time ----------------------------------------------------------
+
+/// A disk in memory whose calls others can come between, and of which one may be slow.
+#[derive(Debug, Clone)]
+struct TriedDisk {
+    disk: SimDisk,
+    slow: Slow,
+}
+
+#[derive(Debug, Clone)]
+struct Slow {
+    at: Arc<AtomicU64>,
+    us: u64,
+    /// Whether it was the main thread that had to wait.
+    of_main: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct TriedFile {
+    file: SimFile,
+    disk: TriedDisk,
+}
+
+impl TriedDisk {
+    fn new(seed: u64) -> Self {
+        let disk = SimDisk::new(fastrand::Rng::with_seed(seed));
+        TriedDisk {
+            disk,
+            slow: Slow { at: Arc::new(AtomicU64::new(u64::MAX)), us: 0, of_main: Arc::default() },
+        }
+    }
+
+    fn folder(&self, name: &str) -> Self {
+        TriedDisk { disk: self.disk.folder(name), slow: self.slow.clone() }
+    }
+
+    fn turn(&self) {
+        let call = self.disk.calls();
+        let slow = self.slow.at.compare_exchange(call, 0, Ordering::SeqCst, Ordering::SeqCst);
+        if slow.is_ok() {
+            let of_main = thread::current().name() == Some("replica");
+            self.slow.of_main.store(of_main, Ordering::SeqCst);
+        }
+        tried::pause(if slow.is_ok() { self.slow.us } else { 1 });
+    }
+
+    fn file(&self, file: SimFile) -> TriedFile {
+        TriedFile { file, disk: self.clone() }
+    }
+}
+
+impl Disk for TriedDisk {
+    type File = TriedFile;
+
+    fn open(&self, name: &str) -> io::Result<Option<TriedFile>> {
+        Ok(self.disk.open(name)?.map(|file| self.file(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<TriedFile> {
+        self.turn();
+        Ok(self.file(self.disk.create(name)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.turn();
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.turn();
+        self.disk.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.turn();
+        self.disk.sync_dir()
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.disk.describe(name)
+    }
+}
+
+impl DiskFile for TriedFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(at, bytes)
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.turn();
+        self.file.write_at(at, bytes)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.disk.turn();
+        self.file.set_length(length)
+    }
+
+    fn preallocate(&self, length: u64) -> io::Result<()> {
+        self.disk.turn();
+        self.file.preallocate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.turn();
+        self.file.sync()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+}
+
+// --- the replica -------------------------------------------------------------------------
+
+const SEGMENT_BYTES: u64 = 4_096;
+
+/// Opens the replica's disk, after a start of the host of this name.
+fn open(
+    disk: &TriedDisk,
+    (id, n): (ReplicaId, usize),
+    durability: Durability,
+    host_boot: &str,
+) -> Result<Durable<TriedDisk>, StartError> {
+    let purpose = Purpose {
+        replica: id,
+        n,
+        durability,
+        host_boot: host_boot.into(),
+        drawn: DirectoryId(7 + u64::from(id.0)),
+    };
+    let kept = Options { segment_bytes: SEGMENT_BYTES, waits: false };
+    Durable::open_on(purpose, &disk.folder("logs"), || Ok(disk.folder("data")), kept)
+}
+
+/// Where the replicas of a cluster are.
+#[derive(Debug, Clone)]
+struct Cluster(Vec<SocketAddr>);
+
+impl Cluster {
+    /// Of so many, and their sockets.
+    fn of(n: usize) -> (Cluster, Vec<BoundSocket>) {
+        let bind = || BoundSocket::bind("127.0.0.1:0".parse().expect("an address"));
+        let sockets: Vec<_> = (0..n).map(|_| bind().expect("a port")).collect();
+        (Cluster(sockets.iter().map(BoundSocket::address).collect()), sockets)
+    }
+
+    fn config(&self) -> Config {
+        let row = |&address: &SocketAddr| {
+            let (host, port) = ("here".into(), address.port());
+            ReplicaAddress { host, port, line: 1, address }
+        };
+        Config { f: self.0.len() / 2, replicas: self.0.iter().map(row).collect() }
+    }
+}
+
+struct Replica {
+    /// Which of how many.
+    place: (ReplicaId, usize),
+    disk: TriedDisk,
+    durability: Durability,
+    counters: Arc<Counters>,
+    signal: Arc<AtomicBool>,
+    running: tried::Running<Result<(), String>>,
+}
+
+/// Starts a replica on a disk. `strike` says what is wrong with that, once it has been
+/// opened.
+fn begin_replica(
+    id: u8,
+    cluster: &Cluster,
+    socket: BoundSocket,
+    disk: TriedDisk,
+    durability: Durability,
+    strike: impl FnOnce(&SimDisk),
+) -> Replica {
+    let (id, n, boot) = (ReplicaId(id), cluster.0.len(), BootId(5 + tried::draw(1 << 20)));
+    let config = cluster.config();
+    let peers = cluster.0.clone();
+    let cluster = ClusterCell::new();
+    let identity = Identity { n, me: Party::Replica(id), boot, cluster: cluster.clone() };
+    let network =
+        Settings { identity, peers, datagram_max: DATAGRAM_BYTES_DEFAULT, loss: 0.0, seed: 1 };
+    let network = Network::new(socket, network).expect("a network");
+    let counters = network.counters();
+    let options = ReplicaOptions {
+        id,
+        config,
+        log_dir: PathBuf::new(),
+        data_dir: PathBuf::new(),
+        durability,
+        skip_slot: None,
+        loss: 0.0,
+        seed: 1,
+        datagram_bytes: DATAGRAM_BYTES_DEFAULT,
+        heartbeat_us: 50_000,
+        election_us: (300_000, 600_000),
+        crash_after_accepts: None,
+        die_with_parent: false,
+    };
+    let settings = paxos::Settings {
+        id,
+        n,
+        boot,
+        payload_bytes: pack::payload_bytes(DATAGRAM_BYTES_DEFAULT),
+        heartbeat_us: options.heartbeat_us,
+        election_min_us: options.election_us.0,
+        election_max_us: options.election_us.1,
+        checkpoint_slots: 4,
+        skip_slot: None,
+        planted: Planted::NONE,
+    };
+    let durable = open(&disk, (id, n), durability, "first").expect("a disk that is well");
+    strike(&disk.disk);
+    let signal = Arc::new(AtomicBool::new(false));
+    let ending = Ending::when(Arc::clone(&signal));
+    let running = tried::process("replica", move || {
+        replica::start(&options, settings, cluster, network, durable, &ending)
+            .map_err(|error| error.to_string())
+    });
+    Replica { place: (id, n), disk, durability, counters, signal, running }
+}
+
+/// A replica that is a cluster of its own.
+fn begin_alone(
+    disk: TriedDisk,
+    durability: Durability,
+    strike: impl FnOnce(&SimDisk),
+) -> (Replica, Cluster) {
+    let (cluster, mut sockets) = Cluster::of(1);
+    let socket = sockets.remove(0);
+    (begin_replica(0, &cluster, socket, disk, durability, strike), cluster)
+}
+
+/// Lets so much time pass, also while everybody is busy.
+fn pass(us: u64) {
+    tried::process("time", move || tried::pause(us)).ends();
+}
+
+/// Says `signal` at some moment before so many microseconds are over, and when it was.
+fn signal_within(signal: &Arc<AtomicBool>, most_us: u64) -> Arc<AtomicU64> {
+    let said_at = Arc::new(AtomicU64::new(u64::MAX));
+    let (signal, said) = (Arc::clone(signal), Arc::clone(&said_at));
+    // Early ones are as likely as late ones.
+    let us = tried::draw(1 << (10 + tried::draw(11))).min(most_us);
+    tried::process("signals", move || {
+        tried::pause(us);
+        said.store(tried::now_us(), Ordering::SeqCst);
+        signal.store(true, Ordering::SeqCst);
+    });
+    said_at
+}
+
+impl Replica {
+    /// Its disk, as the next life finds it: `survives` says what of it.
+    fn left(&self, survives: Survival, host_boot: &str) -> Result<Durable<TriedDisk>, StartError> {
+        let mut disk = self.disk.clone();
+        disk.disk = disk.disk.fork(fastrand::Rng::with_seed(1));
+        disk.disk.heal();
+        match survives {
+            Survival::Everything => disk.disk.crash_process(),
+            survives => disk.disk.power_cut(survives),
+        }
+        open(&disk, self.place, self.durability, host_boot)
+    }
+
+    /// Whether it belonged to a cluster when it ended.
+    fn had_started(&self) -> bool {
+        self.left(Survival::Everything, "first").is_ok_and(|durable| durable.members.is_some())
+    }
+
+    /// Whether it belongs to a cluster still when the power was cut, nothing survived
+    /// that was not synced, and the host has started anew.
+    fn is_member_still(&self) -> bool {
+        match self.left(Survival::Nothing, "second") {
+            Ok(durable) => durable.members.is_some(),
+            Err(error) => {
+                tried::require(false, || format!("what was left cannot be opened: {error:?}"));
+                false
+            }
+        }
+    }
+}
+
+// --- clients -----------------------------------------------------------------------------
+
+/// What somebody types.
+struct Typed {
+    text: Vec<u8>,
+    at: usize,
+    /// Whether they stay when they have typed it.
+    stays: bool,
+}
+
+impl Read for Typed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Typed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        tried::pause(tried::draw(1 << tried::draw(10)));
+        if self.at == self.text.len() && self.stays {
+            tried::never();
+        }
+        // A line at a time, as a terminal gives them.
+        let rest = &self.text[self.at..];
+        let line = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+        Ok(&rest[..line])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
+
+/// What somebody reads, until they go.
+#[derive(Clone)]
+struct Shown {
+    text: Arc<Mutex<Vec<u8>>>,
+    lines_left: Option<u64>,
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(left) = &mut self.lines_left {
+            if *left == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            *left -= bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        self.text.lock().expect("nobody fails here").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Client {
+    signal: Arc<AtomicBool>,
+    shown: Arc<Mutex<Vec<u8>>>,
+    /// How many lines it is to complete, and whether one is refused.
+    lines: u64,
+    refuses: bool,
+    running: tried::Running<Result<i32, String>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Habits {
+    stays: bool,
+    /// Whoever reads goes after so many lines.
+    reader_goes: Option<u64>,
+    timeout_us: Option<u64>,
+}
+
+fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
+    let (mut text, mut lines, mut refuses) = (Vec::new(), 0, false);
+    for _ in 0..tried::draw(6) {
+        if tried::draw(5) == 0 {
+            text.extend(b"\xff\n");
+            refuses = true;
+            tried::met("a line refused");
+        } else {
+            text.extend(format!("line {lines}\n").bytes());
+            lines += 1;
+        }
+    }
+    if !habits.stays && tried::draw(3) == 0 {
+        text.extend(b"SHUTDOWN\nnever read\n");
+        tried::met("SHUTDOWN");
+    }
+    let options = ClientOptions {
+        id: ClientId(number),
+        config: cluster.config(),
+        loss: if tried::draw(3) == 0 { 0.3 } else { 0.0 },
+        seed: number,
+        datagram_bytes: DATAGRAM_BYTES_DEFAULT,
+        timeout_us: habits.timeout_us,
+        die_with_parent: false,
+    };
+    let (signal, shown) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let ending = Ending::when(Arc::clone(&signal));
+    let to = Shown { text: Arc::clone(&shown), lines_left: habits.reader_goes };
+    let screen = Screen { to, timing: false, prompt: false, tell: |_| {} };
+    let typed = move || Typed { text, at: 0, stays: habits.stays };
+    let running = tried::process("client", move || {
+        client::run_on(options, &ending, typed, screen).map_err(|error| error.to_string())
+    });
+    Client { signal, shown, lines, refuses, running }
+}
+
+impl Client {
+    /// The numbers of the lines that are complete.
+    fn complete(&self) -> Vec<u64> {
+        let shown = self.shown.lock().expect("nobody fails here");
+        let text = String::from_utf8(shown.clone()).expect("text");
+        let number = |line: &str| line.split(' ').nth(1)?.parse().ok();
+        text.lines().map(|line| number(line).expect("client, number, slot")).collect()
+    }
+
+    /// It ends well, with all that it was given.
+    fn ends_with_all(&self) {
+        let ended = self.running.ends_within(AGES_US);
+        let code = i32::from(self.refuses);
+        tried::require(ended == Some(End::Returned(Ok(code))), || {
+            format!("the client ended with {ended:?} instead of {code}")
+        });
+        let complete = self.complete();
+        tried::require(complete == (0..self.lines).collect::<Vec<_>>(), || {
+            format!("of {} lines {complete:?} are complete", self.lines)
+        });
+    }
+
+    /// It ends, whatever it has come to.
+    fn ends(&self) -> i32 {
+        let ended = self.running.ends_within(AGES_US);
+        tried::require(matches!(ended, Some(End::Returned(Ok(0 | 1)))), || {
+            format!("the client ended with {ended:?}")
+        });
+        let Some(End::Returned(Ok(code))) = ended else { unreachable!("it is required") };
+        let complete = self.complete();
+        tried::require(complete == (0..complete.len() as u64).collect::<Vec<_>>(), || {
+            format!("{complete:?} are complete")
+        });
+        code
+    }
+}
+
+/// Asks so often and does not listen.
+fn flood(cluster: &Cluster, questions: u64) {
+    let n = cluster.0.len();
+    let socket = BoundSocket::for_client(&cluster.0).expect("a port");
+    let identity = Identity { n, me: Party::Client, boot: BootId(9), cluster: ClusterCell::new() };
+    let peers = cluster.0.clone();
+    let settings =
+        Settings { identity, peers, datagram_max: DATAGRAM_BYTES_DEFAULT, loss: 0.0, seed: 1 };
+    let network = Network::new(socket, settings).expect("a network");
+    let mut outlet = network.outlet(1);
+    tried::process("flood", move || {
+        for _ in 0..questions {
+            outlet.send([Outgoing::Call { to: ReplicaId(0), message: ClientMessage::Hello }]);
+        }
+        drop(network);
+    });
+}
+
+// --- what is tried -----------------------------------------------------------------------
+
+/// A life before the one that is tried, which ends with a kill and no more: what it wrote
+/// is there, and nothing of it is on the disk for certain.
+fn an_earlier_life(disk: TriedDisk) -> TriedDisk {
+    let (mut replica, cluster) = begin_alone(disk, Durability::Os, |_| {});
+    let client = begin_client(9, &cluster, Habits::default());
+    pass(tried::draw(1 << tried::draw(15)));
+    replica.running.kill();
+    client.signal.store(true, Ordering::SeqCst);
+    client.ends();
+    replica.disk.disk.crash_process();
+    replica.disk
+}
+
+/// A replica that a signal ends at any moment, on a disk that may fail or be slow.
+fn a_replica_ends() {
+    let (well, fails, slow) = match tried::draw(4) {
+        0 => (false, true, false),
+        1 => (false, false, true),
+        _ => (true, false, false),
+    };
+    let mut disk = TriedDisk::new(1);
+    disk.slow.us = 1 << (10 + tried::draw(14));
+    let slow_us = if slow { disk.slow.us } else { 0 };
+    let slow_at = Arc::clone(&disk.slow.at);
+    if tried::draw(4) == 0 {
+        disk = an_earlier_life(disk);
+    }
+    let durability = match tried::draw(8) {
+        0 => Durability::None,
+        1 => Durability::Sync,
+        _ => Durability::Os,
+    };
+    let mut call = tried::draw(1 << tried::draw(8));
+    let (replica, cluster) = begin_alone(disk, durability, |disk| {
+        call += disk.calls();
+        if fails {
+            let fault = if tried::draw(2) == 0 { Fault::Device } else { Fault::Full };
+            disk.fail_at(call, fault);
+        } else if slow {
+            slow_at.store(call, Ordering::SeqCst);
+        }
+    });
+    let began_us = tried::now_us();
+    let said_at = signal_within(&replica.signal, u64::MAX);
+    let stays = Habits { stays: true, ..Habits::default() };
+    let clients: Vec<Client> =
+        (0..tried::draw(4)).map(|number| begin_client(number, &cluster, stays)).collect();
+    if tried::draw(3) == 0 {
+        flood(&cluster, tried::draw(100));
+    }
+    let ended = replica.running.ends_within(AGES_US);
+    let ended_us = replica.running.ended_us().unwrap_or(u64::MAX);
+    let took_us = ended_us.saturating_sub(said_at.load(Ordering::SeqCst).max(began_us));
+    let failed = fails && replica.disk.disk.calls() > call;
+    let on_time = !tried::hurries();
+    let started = replica.had_started();
+    let member = replica.is_member_still();
+    match &ended {
+        None => tried::require(false, || "the replica does not end".into()),
+        Some(End::Returned(Ok(()))) => {
+            let look_us = LOOK.as_micros() as u64;
+            let closing_us = CLOSING_MAX.as_micros() as u64;
+            let slow_us = match replica.disk.slow.of_main.load(Ordering::SeqCst) {
+                true => slow_us,
+                false => slow_us.min(closing_us),
+            };
+            let most_us = look_us + STEPS_US + slow_us;
+            tried::require(!on_time || took_us <= most_us, || {
+                format!("the end took {took_us} µs, of {most_us}")
+            });
+            tried::require(!failed, || "it ends well, with a disk that failed".into());
+        }
+        Some(End::Returned(Err(_)) | End::Failed(_)) => {
+            tried::require(failed, || format!("the replica failed: {ended:?}"));
+            tried::require(!member || durability != Durability::Os, || {
+                format!("a clean end was noted after {ended:?}")
+            });
+        }
+    }
+    if well && on_time {
+        let kept = started && durability != Durability::None;
+        tried::require(member == kept, || format!("a member: {started}, and afterwards: {member}"));
+    }
+    let state = match &ended {
+        Some(End::Returned(Ok(()))) if !started => "ended before it began",
+        Some(End::Returned(Ok(()))) if slow && started && !member => "somebody was left behind",
+        Some(End::Returned(Ok(()))) => "ended well",
+        Some(End::Returned(Err(_))) => "the main thread's storage failed",
+        _ if said_at.load(Ordering::SeqCst) <= ended_us => "a storage failed at the end",
+        _ => "a storage failed",
+    };
+    tried::met(state);
+    if replica.counters.of(Event::InboxFull) > 0 {
+        tried::met("a full inbox");
+    }
+    for client in &clients {
+        client.signal.store(true, Ordering::SeqCst);
+        client.ends();
+    }
+}
+
+const ENDS: &[&str] = &[
+    "ended before it began",
+    "ended well",
+    "somebody was left behind",
+    "the main thread's storage failed",
+    "a storage failed",
+    "a storage failed at the end",
+    "a full inbox",
+];
+
+/// Clients whose replica lives longer than they do.
+fn clients_end_with_their_input() {
+    let (replica, cluster) = begin_alone(TriedDisk::new(1), Durability::None, |_| {});
+    let clients: Vec<Client> = (0..1 + tried::draw(3))
+        .map(|number| begin_client(number, &cluster, Habits::default()))
+        .collect();
+    if tried::draw(2) == 0 {
+        flood(&cluster, tried::draw(100));
+    }
+    clients.iter().for_each(Client::ends_with_all);
+    replica.signal.store(true, Ordering::SeqCst);
+    let ended = replica.running.ends_within(AGES_US);
+    tried::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
+}
+
+/// A client that something ends before its input does.
+fn a_client_is_ended() {
+    let (replica, cluster) = begin_alone(TriedDisk::new(1), Durability::None, |_| {});
+    let mut habits = Habits { stays: tried::draw(2) == 0, ..Habits::default() };
+    let why = tried::draw(3);
+    match why {
+        0 => habits.reader_goes = Some(tried::draw(4)),
+        1 => habits.timeout_us = Some(1 + tried::draw(1 << tried::draw(24))),
+        _ => {}
+    }
+    let client = begin_client(1, &cluster, habits);
+    if why == 1 {
+        signal_within(&replica.signal, 50_000);
+    }
+    // Nothing else ends one who types no more and stays.
+    if why == 2 || habits.stays {
+        signal_within(&client.signal, u64::MAX);
+    }
+    let code = client.ends();
+    let all = client.complete().len() as u64 == client.lines;
+    tried::met(match (why, code) {
+        _ if all => "all complete",
+        (0, 0) => "whoever read has gone",
+        (1, 1) if !client.signal.load(Ordering::SeqCst) => "gave up",
+        (_, 1) => "interrupted",
+        _ => "told to end between lines",
+    });
+    replica.signal.store(true, Ordering::SeqCst);
+    let ended = replica.running.ends_within(AGES_US);
+    tried::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
+}
+
+/// Three replicas, which have to find each other first, and clients. Any of them may end,
+/// one while the clients are at work; the others go on, and all that end end well. Where
+/// the order is fair, all lines become complete.
+fn a_cluster_ends() {
+    let (cluster, sockets) = Cluster::of(3);
+    let replicas: Vec<Replica> = (0..)
+        .zip(sockets)
+        .map(|(id, socket)| {
+            let disk = TriedDisk::new(u64::from(id));
+            begin_replica(id, &cluster, socket, disk, Durability::Os, |_| {})
+        })
+        .collect();
+    let clients: Vec<Client> = (0..1 + tried::draw(2))
+        .map(|number| begin_client(number, &cluster, Habits::default()))
+        .collect();
+    let first = tried::draw(6) as usize;
+    let end = |replica: &Replica| {
+        let (began_us, look_us) = (tried::now_us(), LOOK.as_micros() as u64);
+        replica.signal.store(true, Ordering::SeqCst);
+        let ended = replica.running.ends_within(AGES_US);
+        tried::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
+        let took_us = replica.running.ended_us().unwrap_or(u64::MAX).saturating_sub(began_us);
+        tried::require(tried::hurries() || took_us <= look_us + STEPS_US, || {
+            format!("the end took {took_us} µs")
+        });
+        let (started, member) = (replica.had_started(), replica.is_member_still());
+        tried::require(tried::hurries() || started == member, || {
+            format!("a member: {started}, and afterwards: {member}")
+        });
+        if !started {
+            tried::met("ended while it waited for the others");
+        }
+        if started && replica.place.0 == ReplicaId(0) {
+            tried::met("the leader ended");
+        }
+    };
+    if let Some(replica) = replicas.get(first) {
+        pass(tried::draw(1 << (10 + tried::draw(10))));
+        end(replica);
+        let mut others = replicas.iter().filter(|other| other.place != replica.place);
+        if !others.any(Replica::had_started) {
+            // Nobody starts without the one that has gone.
+            clients.iter().for_each(|client| client.signal.store(true, Ordering::SeqCst));
+        }
+    }
+    for client in &clients {
+        if !tried::is_fair() || client.signal.load(Ordering::SeqCst) {
+            // Nothing need get done then.
+            pass(100_000);
+            client.signal.store(true, Ordering::SeqCst);
+            client.ends();
+        } else {
+            client.ends_with_all();
+            tried::met("all complete");
+        }
+    }
+    for (at, replica) in replicas.iter().enumerate() {
+        if at != first {
+            end(replica);
+        }
+    }
+}
+
+const STEPS_MAX: u64 = 200_000;
+const REPLICA: Trial = Trial {
+    name: "runtime::schedules::a_replica_ends_from_every_state",
+    steps_max: STEPS_MAX,
+    planted: None,
+};
+const CLIENTS: Trial = Trial {
+    name: "runtime::schedules::clients_end_when_their_input_does",
+    steps_max: STEPS_MAX,
+    planted: None,
+};
+const ENDED: Trial = Trial {
+    name: "runtime::schedules::a_client_ends_when_it_must",
+    steps_max: STEPS_MAX,
+    planted: None,
+};
+
+const CLUSTER: Trial = Trial {
+    name: "runtime::schedules::three_replicas_end_one_by_one",
+    steps_max: STEPS_MAX,
+    planted: None,
+};
+
+#[test]
+fn three_replicas_end_one_by_one() {
+    let wanted = ["ended while it waited for the others", "the leader ended", "all complete"];
+    tried::try_seeds(CLUSTER, tried::count(60), &wanted, || a_cluster_ends);
+}
+
+#[test]
+fn a_replica_ends_from_every_state() {
+    tried::try_seeds(REPLICA, tried::count(600), ENDS, || a_replica_ends);
+}
+
+#[test]
+fn clients_end_when_their_input_does() {
+    tried::try_seeds(CLIENTS, tried::count(200), &["a line refused", "SHUTDOWN"], || {
+        clients_end_with_their_input
+    });
+}
+
+#[test]
+fn a_client_ends_when_it_must() {
+    let wanted = ["whoever read has gone", "gave up", "interrupted", "all complete"];
+    tried::try_seeds(ENDED, tried::count(400), &wanted, || a_client_is_ended);
+}
+
+#[test]
+fn the_same_seed_is_the_same_schedule() {
+    for seed in 0..10 {
+        let hash = || tried::run_seed(CLUSTER, seed, a_cluster_ends).expect("it goes well").hash;
+        assert_eq!(hash(), hash(), "{seed}");
+    }
+}
+
+/// Each planted bug, and the trial that finds it: after how many seeds is said behind it.
+const CAUGHT: &[(Plant, Trial, fn())] = &[
+    (Plant::SendWaits, REPLICA, a_replica_ends),        // 136
+    (Plant::WokenBeforeTold, REPLICA, a_replica_ends),  // 7
+    (Plant::StartKept, REPLICA, a_replica_ends),        // 65
+    (Plant::NotClosed, REPLICA, a_replica_ends),        // 1
+    (Plant::UnbegunNotClosed, REPLICA, a_replica_ends), // 132
+    (Plant::FailureUnsaid, REPLICA, a_replica_ends),    // 16
+    (Plant::RefusedLineTakesCredit, CLIENTS, clients_end_with_their_input), // 4
+    (Plant::EndUnsaid, CLIENTS, clients_end_with_their_input), // 1
+    (Plant::ReaderDoesNotWait, CLIENTS, clients_end_with_their_input), // 254
+    (Plant::CreditTooEarly, ENDED, a_client_is_ended),  // 135
+];
+
+#[test]
+fn planted_bugs_are_caught() {
+    for (plant, trial, body) in CAUGHT {
+        let caught = tried::seeds_until_caught(*trial, *plant, 2_000, || *body);
+        let (after, why) = caught.unwrap_or_else(|| panic!("{plant:?} was not caught"));
+        println!("{plant:?}: caught after {after} seeds: {}", tried::first_line(&why));
+    }
+}

@@ -1,0 +1,100 @@
+//! What threads of a process have to do with each other: channels, flags, the time, and
+//! where a thread sleeps.
+//!
+//! The shells around the roles (the network loop, the role threads, the programs) take
+//! all of that from here and from nowhere else. In a program it is crossbeam's channels,
+//! the standard library's flags, clock and threads, and mio's epoll, by other names and
+//! nothing more. In unit tests every one of these steps asks first whether its thread is
+//! part of a trial; if it is, a scheduler decides which thread takes the next step, and
+//! when time passes (`tried`). So the wiring that is tried is the wiring that runs.
+//!
+//! **Does not** cover what threads share without waiting for it: counters, the bytes
+//! that are queued, which life of a replica is the current one.
+
+pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
+
+#[cfg(not(test))]
+pub use crossbeam_channel::{Receiver, Sender, bounded};
+#[cfg(not(test))]
+pub use std::sync::atomic::AtomicBool;
+#[cfg(not(test))]
+pub use std::thread::yield_now;
+
+#[cfg(test)]
+pub use tried::links::{AtomicBool, Receiver, Sender, bounded, yield_now};
+
+pub(crate) mod plant;
+#[cfg(test)]
+pub(crate) mod tried;
+
+use mio::{Events, Poll, Waker};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The time.
+pub fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(here) = tried::here() {
+        return here.now();
+    }
+    Instant::now()
+}
+
+/// Starts a thread that nobody joins.
+///
+/// # Errors
+///
+/// When the system gives none.
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(here) = tried::here() {
+        here.spawn(name, run);
+        return Ok(());
+    }
+    thread::Builder::new().name(name.into()).spawn(run).map(drop)
+}
+
+/// Sleeps until something has come that `poll` is registered for, or `most` has passed.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn sleep(poll: &mut Poll, events: &mut Events, most: Option<Duration>) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(here) = tried::here() {
+        return here.sleep(poll, events, most);
+    }
+    poll.poll(events, most)
+}
+
+/// Ends a sleep.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn wake(waker: &Waker) -> io::Result<()> {
+    #[cfg(test)]
+    if let Some(here) = tried::here() {
+        return here.wake(waker);
+    }
+    waker.wake()
+}
+
+/// Datagrams have left this thread: in a trial, loops look whether they are for them.
+#[inline]
+pub fn has_sent() {
+    #[cfg(test)]
+    if let Some(here) = tried::here() {
+        here.has_sent();
+    }
+}
+
+/// The process ends, for this reason: in a trial, with what is part of it alone.
+pub fn fails(why: &str) {
+    let _ = why;
+    #[cfg(test)]
+    if let Some(here) = tried::here() {
+        here.fails(why);
+    }
+}

@@ -1,0 +1,444 @@
+//! Trials: the threads of a few processes, one step at a time, in an order that a seed
+//! decides.
+//!
+//! Every thread of a trial is a real one, but only one of them goes at a time. Before
+//! each step that another thread could notice (a channel is looked at, given something
+//! or let go, a flag is read or set, the loop sleeps or is woken, datagrams have left) it
+//! asks which of those that can go on goes on. A thread that waits cannot, until the
+//! channel that it waits for has been touched, or its time has come. Time is a number: it
+//! passes a little with each step, and leaps to the next deadline when everybody waits,
+//! in some schedules sooner: then a timer is early, or a thread as slow as on a host
+//! that has no core for it. Nobody able to go on and nobody waiting for a time is a
+//! deadlock, and more steps than a trial may have are one that keeps busy; either ends
+//! the schedule with what each thread waits for. So does whatever a trial calls a fault.
+//!
+//! Orders are drawn in three ways: any thread at each step, with a preference to go on
+//! that is drawn as well; by priorities that change at a few places (Burckhardt et al.,
+//! *A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, ASPLOS '10);
+//! or all of them, one after the other, with at most so many preemptions (Musuvathi and
+//! Qadeer, *Iterative Context Bounding*, PLDI '07). Channels hold as few batches as is
+//! drawn, so that full ones are met.
+//!
+//! **Why not `loom` or `shuttle`.** Both were looked at (0.7.3; 0.9.9, as 0.9.10 asks for
+//! a part that is not published). In both a wait with a timeout never times out, and
+//! these threads live by timeouts; both know `std`'s channels and not crossbeam's, nor
+//! epoll; and they bring 20 and 35 crates. What `loom` alone can do, memory weaker than
+//! sequential consistency, matters to flags that are not `SeqCst`: here all are.
+//!
+//! Real sockets are used; that they are as repeatable as the rest rests on the kernel,
+//! which on loopback delivers a datagram within the call that sends it.
+//!
+//! **What it does not see.** Two threads at once inside a channel, a flag or mio: those
+//! are taken as correct. Steps that are none of the above (a counter, the bytes that are
+//! queued) go with the step before. That [`super::now`] differs between cores. What a
+//! real process leaves running while it exits.
+
+#![cfg(test)]
+
+use super::plant::Plant;
+use mio::{Events, Poll, Waker};
+use order::Order;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+mod inside;
+pub(crate) mod links;
+mod order;
+mod seeds;
+mod tests;
+
+pub(crate) use inside::{
+    End, Running, draw, hurries, is_fair, met, never, now_us, pause, process, require, settle,
+};
+pub(crate) use seeds::{count, first_line, run_all, run_seed, seeds_until_caught, try_seeds};
+
+/// What a thread waits for that waits for datagrams.
+const DATAGRAMS: u64 = 0;
+
+/// The number of steps that a failed schedule shows.
+const SHOWN_STEPS: usize = 60;
+
+/// The process of the trial itself. Its timers ring last, when nobody else can go on:
+/// what it waits for in vain has not come although everybody has had the time.
+const TRIAL: usize = 0;
+
+/// It is nobody's turn: everybody is to end.
+const OVER: usize = usize::MAX;
+
+/// What one trial is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trial {
+    /// The test, for the command that repeats it.
+    pub(crate) name: &'static str,
+    /// The most steps of one schedule.
+    pub(crate) steps_max: u64,
+    /// What is wrong on purpose.
+    pub(crate) planted: Option<Plant>,
+}
+
+/// What a schedule that went well was like.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Went {
+    pub(crate) steps: u64,
+    /// Of all steps in their order, and who took them.
+    pub(crate) hash: u64,
+    /// What it came across, of what the trial wants to have seen.
+    met: BTreeSet<&'static str>,
+}
+
+struct Waits {
+    what: &'static str,
+    on: Option<u64>,
+    until: Option<u64>,
+    /// For a moment when nobody can go on.
+    idle: bool,
+}
+
+struct Task {
+    name: String,
+    process: usize,
+    thread: Option<Thread>,
+    waits: Option<Waits>,
+    done: bool,
+}
+
+struct Process {
+    main: usize,
+    /// When it failed or its main thread was done.
+    ended_us: Option<u64>,
+    failed: Option<String>,
+}
+
+struct State {
+    trial: Trial,
+    tasks: Vec<Task>,
+    processes: Vec<Process>,
+    handles: Vec<JoinHandle<()>>,
+    order: Order,
+    rng: fastrand::Rng,
+    /// How much time a step takes.
+    pace_us: u64,
+    /// In how many of 65,536 steps time leaps.
+    hurry: u16,
+    /// The most that a channel holds.
+    room: usize,
+    steps: u64,
+    now_us: u64,
+    hash: u64,
+    trail: Vec<(usize, &'static str)>,
+    met: BTreeSet<&'static str>,
+    fault: Option<String>,
+}
+
+pub(crate) struct World {
+    state: Mutex<State>,
+    turn: AtomicUsize,
+}
+
+/// The place of a thread in a trial.
+#[derive(Clone)]
+pub(crate) struct Here {
+    world: Arc<World>,
+    task: usize,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
+}
+
+/// A thread's end without an error, when its process has ended.
+struct Ended;
+
+/// This thread's place in a trial, if it is part of one.
+pub(crate) fn here() -> Option<Here> {
+    // A thread that ends takes no more steps that anybody orders.
+    if thread::panicking() {
+        return None;
+    }
+    HERE.with_borrow(Clone::clone)
+}
+
+fn leave() -> ! {
+    resume_unwind(Box::new(Ended))
+}
+
+fn began() -> Instant {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    *BEGAN.get_or_init(Instant::now)
+}
+
+impl State {
+    fn report(&self, fault: &str) -> String {
+        let State { order, room, pace_us, hurry, now_us, steps, .. } = self;
+        let mut text = format!(
+            "{fault}\nchannels hold {room}, a step takes {pace_us} µs, time leaps in {hurry} of \
+             65,536; {}\nat {now_us} µs, after {steps} steps; the last:",
+            order.name()
+        );
+        for (task, what) in &self.trail[self.trail.len().saturating_sub(SHOWN_STEPS)..] {
+            let _ = write!(text, "\n  {:<12} {what}", self.tasks[*task].name);
+        }
+        text
+    }
+
+    /// What everybody does.
+    fn standing(&self) -> String {
+        let mut text = String::new();
+        for task in self.tasks.iter().filter(|task| !task.done) {
+            let doing = task.waits.as_ref().map_or("goes", |waits| waits.what);
+            let _ = write!(text, "\n  {:<12} {doing}", task.name);
+        }
+        text
+    }
+}
+
+impl World {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The schedule has failed; everybody ends.
+    fn fault(&self, state: &mut State, why: String) {
+        if state.fault.is_none() {
+            state.fault = Some(why);
+        }
+        self.turn.store(OVER, Ordering::SeqCst);
+        state.tasks.iter().filter_map(|task| task.thread.as_ref()).for_each(Thread::unpark);
+    }
+
+    /// Gives the turn to whoever is next.
+    fn pass_on(&self, state: &mut State, going: usize, yields: bool) {
+        if state.fault.is_some() || state.tasks.iter().all(|task| task.done) {
+            return;
+        }
+        if state.steps >= state.trial.steps_max {
+            let standing = state.standing();
+            return self.fault(state, format!("it does not end:{standing}"));
+        }
+        let Some(next) = state.choose(going, yields) else {
+            let standing = state.standing();
+            return self.fault(state, format!("deadlock:{standing}"));
+        };
+        self.turn.store(next, Ordering::SeqCst);
+        if next != going
+            && let Some(thread) = &state.tasks[next].thread
+        {
+            thread.unpark();
+        }
+    }
+
+    fn begin_process(self: &Arc<Self>, name: &str, main: impl FnOnce() + Send + 'static) -> usize {
+        let mut state = self.state();
+        let process = state.processes.len();
+        let main_task = state.tasks.len();
+        state.processes.push(Process { main: main_task, ended_us: None, failed: None });
+        drop(state);
+        self.begin(name, process, main);
+        process
+    }
+
+    fn begin(self: &Arc<Self>, name: &str, process: usize, run: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        let task = state.tasks.len();
+        let name = name.to_owned();
+        state.tasks.push(Task {
+            name: name.clone(),
+            process,
+            thread: None,
+            waits: None,
+            done: false,
+        });
+        let here = Here { world: Arc::clone(self), task };
+        let thread = thread::Builder::new().name(name).spawn(move || here.live(run));
+        let handle = thread.expect("the system has one more thread");
+        state.tasks[task].thread = Some(handle.thread().clone());
+        state.handles.push(handle);
+    }
+}
+
+impl Here {
+    /// A thread's whole life.
+    fn live(self, run: impl FnOnce()) {
+        HERE.set(Some(self.clone()));
+        let came_to_an_end = catch_unwind(AssertUnwindSafe(|| {
+            self.wait_for_turn();
+            run();
+        }));
+        HERE.set(None);
+        let mut state = self.world.state();
+        if let Err(payload) = came_to_an_end
+            && !payload.is::<Ended>()
+        {
+            let name = state.tasks[self.task].name.clone();
+            self.world.fault(&mut state, format!("{name} panicked: {}", said(&*payload)));
+        }
+        state.tasks[self.task].done = true;
+        let process = state.tasks[self.task].process;
+        if state.processes[process].main == self.task {
+            state.end_process(process, None);
+        }
+        self.world.pass_on(&mut state, self.task, false);
+    }
+
+    fn wait_for_turn(&self) {
+        loop {
+            match self.world.turn.load(Ordering::SeqCst) {
+                turn if turn == self.task => break,
+                OVER => leave(),
+                _ => thread::park(),
+            }
+        }
+        let ended = {
+            let state = self.world.state();
+            state.processes[state.tasks[self.task].process].ended_us.is_some()
+        };
+        if ended {
+            leave();
+        }
+    }
+
+    /// A step is about to be taken; whose?
+    fn step(&self, what: &'static str, yields: bool) {
+        let mut state = self.world.state();
+        state.note(self.task, what);
+        self.world.pass_on(&mut state, self.task, yields);
+        drop(state);
+        self.wait_for_turn();
+    }
+
+    /// About to do something that others can notice.
+    pub(crate) fn point(&self, what: &'static str) {
+        self.step(what, false);
+    }
+
+    pub(crate) fn yields(&self) {
+        self.step("yields", true);
+    }
+
+    /// Cannot go on until `on` is touched, or it is so late.
+    fn block(&self, what: &'static str, on: Option<u64>, until: Option<u64>, idle: bool) {
+        let mut state = self.world.state();
+        state.tasks[self.task].waits = Some(Waits { what, on, until, idle });
+        self.world.pass_on(&mut state, self.task, false);
+        drop(state);
+        self.wait_for_turn();
+    }
+
+    /// Whoever waits for `on` looks again.
+    fn touch(&self, on: u64) {
+        for task in &mut self.world.state().tasks {
+            if task.waits.as_ref().is_some_and(|waits| waits.on == Some(on)) {
+                task.waits = None;
+            }
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        began() + Duration::from_micros(self.world.state().now_us)
+    }
+
+    fn late(&self, most: Duration) -> u64 {
+        // As the kernel does: not before the time has come.
+        self.world.state().now_us + (most.as_nanos().div_ceil(1_000) as u64)
+    }
+
+    pub(crate) fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) {
+        let process = {
+            let state = self.world.state();
+            state.tasks[self.task].process
+        };
+        self.world.begin(name, process, run);
+        self.point("starts a thread");
+    }
+
+    pub(crate) fn sleep(
+        &self,
+        poll: &mut Poll,
+        events: &mut Events,
+        most: Option<Duration>,
+    ) -> io::Result<()> {
+        self.point("sleeps");
+        let until = most.map(|most| self.late(most));
+        loop {
+            poll.poll(events, Some(Duration::ZERO))?;
+            if !events.is_empty() || until.is_some_and(|until| self.world.state().now_us >= until) {
+                return Ok(());
+            }
+            self.block("epoll", Some(DATAGRAMS), until, false);
+        }
+    }
+
+    pub(crate) fn wake(&self, waker: &Waker) -> io::Result<()> {
+        self.point("wakes the loop");
+        waker.wake()?;
+        self.touch(DATAGRAMS);
+        Ok(())
+    }
+
+    pub(crate) fn has_sent(&self) {
+        self.touch(DATAGRAMS);
+        self.point("has sent");
+    }
+
+    pub(crate) fn fails(&self, why: &str) -> ! {
+        let mut state = self.world.state();
+        let process = state.tasks[self.task].process;
+        state.end_process(process, Some(why.to_owned()));
+        drop(state);
+        leave()
+    }
+
+    pub(crate) fn planted(&self) -> Option<Plant> {
+        self.world.state().trial.planted
+    }
+
+    fn room(&self) -> usize {
+        self.world.state().room
+    }
+}
+
+impl State {
+    fn end_process(&mut self, number: usize, failed: Option<String>) {
+        let process = &mut self.processes[number];
+        if process.ended_us.is_some() {
+            return;
+        }
+        (process.ended_us, process.failed) = (Some(self.now_us), failed);
+        for task in &mut self.tasks {
+            // Its threads end at their next step; whoever waits for that looks again.
+            let awaits = task.waits.as_ref().is_some_and(|w| w.what == "end of a process");
+            if task.process == number || awaits {
+                task.waits = None;
+            }
+        }
+    }
+
+    fn note(&mut self, task: usize, what: &'static str) {
+        self.steps += 1;
+        self.now_us += self.pace_us;
+        self.trail.push((task, what));
+        for byte in std::iter::once(task as u8).chain(what.bytes()) {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+fn said(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
+}
+
+/// A number for a channel.
+fn number_of_a_link() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(DATAGRAMS + 1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

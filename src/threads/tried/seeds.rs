@@ -1,0 +1,165 @@
+//! Running schedules: one, many, or all of them.
+
+#![cfg(test)]
+
+use super::order::Order;
+use super::{State, Trial, Went, World};
+use crate::threads::plant::Plant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// One schedule of the seed; an error says what went wrong, and how.
+pub(crate) fn run_seed(
+    trial: Trial,
+    seed: u64,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<Went, String> {
+    let mut rng = fastrand::Rng::with_seed(crate::seed::derive_seed(seed, trial.name));
+    let order = if rng.bool() {
+        Order::Any { stays: [0, 128, 224, 250][rng.usize(..4)] }
+    } else {
+        let spread = 1 << rng.u32(4..13);
+        let changes = (0..rng.usize(..6)).map(|_| rng.u64(..spread)).collect();
+        Order::Priorities { of: Vec::new(), changes, lowest: 1 << 32 }
+    };
+    let (result, _) = run(trial, order, rng, body);
+    result
+}
+
+/// All schedules with at most so many preemptions, or as many as `most`: how many there
+/// were, and the first that failed.
+pub(crate) fn run_all<B: FnOnce() + Send + 'static>(
+    trial: Trial,
+    preemptions: u32,
+    most: usize,
+    body: impl Fn() -> B,
+) -> (usize, Result<(), String>) {
+    let mut list = Vec::new();
+    for done in 1.. {
+        let order = Order::Listed { list, at: 0, preemptions };
+        let (result, order) = run(trial, order, fastrand::Rng::with_seed(0), body());
+        let Order::Listed { list: mut next, .. } = order else { unreachable!() };
+        if let Err(why) = result {
+            let taken: Vec<String> = next.iter().map(|(which, _)| which.to_string()).collect();
+            return (done, Err(format!("{why}\nchoices: {}", taken.join("."))));
+        }
+        while next.last().is_some_and(|(which, of)| which + 1 == *of) {
+            next.pop();
+        }
+        let Some(last) = next.last_mut() else { return (done, Ok(())) };
+        last.0 += 1;
+        if done == most {
+            return (done, Ok(()));
+        }
+        list = next;
+    }
+    unreachable!("it ends above")
+}
+
+/// How many schedules a test tries: what `SCHEDULES` says, or so many.
+pub(crate) fn count(usual: u64) -> u64 {
+    number("SCHEDULES").unwrap_or(usual)
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Tries so many schedules, from seed 0 or `SCHEDULES_FROM` on; or the one that
+/// `SCHEDULE` names. Some of them must come to
+/// each of these: a trial that looks at nothing is no trial.
+///
+/// # Panics
+///
+/// With the first that fails, and the command that repeats it.
+pub(crate) fn try_seeds<B: FnOnce() + Send + 'static>(
+    trial: Trial,
+    schedules: u64,
+    wanted: &[&'static str],
+    body: impl Fn() -> B,
+) {
+    let (began, mut steps) = (Instant::now(), 0);
+    let mut met: BTreeMap<_, u64> = wanted.iter().map(|what| (*what, 0)).collect();
+    let first = number("SCHEDULES_FROM").unwrap_or(0);
+    let seeds = number("SCHEDULE").map_or(first..first + schedules, |seed| seed..seed + 1);
+    let tried = seeds.end - seeds.start;
+    for seed in seeds {
+        match run_seed(trial, seed, body()) {
+            Ok(went) => {
+                steps += went.steps;
+                went.met.into_iter().for_each(|what| *met.entry(what).or_default() += 1);
+            }
+            Err(why) => panic!(
+                "{}: schedule {seed}: {why}\nagain: SCHEDULE={seed} cargo test --lib {}",
+                trial.name, trial.name
+            ),
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{}: {tried} schedules, {steps} steps, {:.0} schedules/s, met {met:?}",
+        trial.name,
+        tried as f64 / seconds
+    );
+    assert!(tried == 1 || met.values().all(|times| *times > 0), "not all was met: {met:?}");
+}
+
+/// The same with a bug planted: after how many schedules it was caught, and how.
+pub(crate) fn seeds_until_caught<B: FnOnce() + Send + 'static>(
+    trial: Trial,
+    plant: Plant,
+    most: u64,
+    body: impl Fn() -> B,
+) -> Option<(u64, String)> {
+    let trial = Trial { planted: Some(plant), ..trial };
+    (0..most).find_map(|seed| Some((seed + 1, run_seed(trial, seed, body()).err()?)))
+}
+
+/// Without the steps that led to it.
+pub(crate) fn first_line(why: &str) -> &str {
+    why.lines().next().unwrap_or_default()
+}
+
+/// One schedule in this order.
+pub(super) fn run(
+    trial: Trial,
+    order: Order,
+    mut rng: fastrand::Rng,
+    body: impl FnOnce() + Send + 'static,
+) -> (Result<Went, String>, Order) {
+    let listed = matches!(order, Order::Listed { .. });
+    let state = State {
+        trial,
+        tasks: Vec::new(),
+        processes: Vec::new(),
+        handles: Vec::new(),
+        order,
+        pace_us: if listed { 1 } else { 1 + rng.u64(..20) },
+        hurry: if listed || rng.bool() { 0 } else { 1 << rng.u32(5..12) },
+        room: if listed { 4 } else { 1 << rng.u32(..7) },
+        rng,
+        steps: 0,
+        now_us: 0,
+        hash: 0xcbf2_9ce4_8422_2325,
+        trail: Vec::new(),
+        met: BTreeSet::new(),
+        fault: None,
+    };
+    let world = Arc::new(World { state: Mutex::new(state), turn: AtomicUsize::new(0) });
+    world.begin_process("trial", body);
+    loop {
+        let Some(handle) = world.state().handles.pop() else { break };
+        handle.join().expect("a thread of a trial ends well, whatever happens in it");
+    }
+    let mut state = world.state();
+    let result = match state.fault.take() {
+        Some(fault) => Err(state.report(&fault)),
+        None => {
+            let met = std::mem::take(&mut state.met);
+            Ok(Went { steps: state.steps, hash: state.hash, met })
+        }
+    };
+    (result, std::mem::replace(&mut state.order, Order::Any { stays: 0 }))
+}
