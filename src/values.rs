@@ -247,6 +247,13 @@ impl Values {
         fits
     }
 
+    /// The same, in a batch of its own if the one that it shares is much larger.
+    #[must_use]
+    pub fn apart(self) -> Values {
+        let much = 2 * self.bytes().len() + SMALL_BATCH_BYTES * self.len();
+        if self.batch.0.len() <= much { self } else { self.iter().collect() }
+    }
+
     /// Each taken out of the batch.
     pub fn to_vec(&self) -> Vec<Value> {
         self.iter().map(ValueRef::to_value).collect()

@@ -264,7 +264,8 @@ impl Reign {
 
     fn enqueue(&mut self, origin: Address, request: &Request, range: Range<usize>) {
         if !range.is_empty() {
-            let commands = request.commands.slice(range);
+            // It may wait long, and must not keep alive much more than itself.
+            let commands = request.commands.slice(range).apart();
             self.queue.push_back((origin, Request { commands, after: request.after }));
         }
     }

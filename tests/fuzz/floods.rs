@@ -130,6 +130,32 @@ fn a_leader_that_gets_nothing_decided_holds_a_bounded_queue() {
     assert_within(many, entries * 57, entries * ENTRY_BYTES);
 }
 
+/// With a short one that waits comes a long one that is refused: another of its session is
+/// on its way.
+#[test]
+fn a_command_in_the_queue_keeps_nothing_else_alive() {
+    let line = "x".repeat(LINE_BYTES_MAX - 200);
+    let mut leader = leader();
+    let fill = (0..PROPOSE_WINDOW_SLOTS).map(|number| proposer::Input::Servable {
+        origin: address(number),
+        request: request(number, 0),
+    });
+    held(&mut leader, fill);
+    let asked = |number: u64| {
+        let long = Request::new(0, 1 << 40, 7, &line);
+        let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
+        let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
+        proposer::Input::Servable { origin: address(number), request }
+    };
+    let before = Request::new(0, 1 << 40, 3, "");
+    held(
+        &mut leader,
+        [proposer::Input::Servable { origin: address(0), request: before }].into_iter(),
+    );
+    let held = held(&mut leader, (100_000..101_000).map(asked));
+    assert_within(held, 1_000 * 37, 1_000 * ENTRY_BYTES);
+}
+
 fn learner() -> Learner {
     Learner::new(settings(3, R0, 1), membership(3, R0, true), Checkpoint::default())
 }
