@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("values", &["types"]),
     ("message", &["types", "quorum", "values"]),
     ("paxos", &["types", "quorum", "table", "values", "message"]),
-    ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
+    ("storage", &["types", "threads", "quorum", "table", "values", "message", "paxos"]),
     ("net", &["types", "wait", "threads", "quorum", "table", "values", "message", "paxos"]),
     // The simulator puts its own disk under the real storage, and its own network
     // between real codecs.

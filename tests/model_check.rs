@@ -97,11 +97,10 @@ fn two_slots_with_a_hole_and_a_death() {
 
 #[test]
 fn what_is_applied_is_forgotten() {
-    let bounds = Bounds { trims: true, ..HEARD };
     check(
         "what_is_applied_is_forgotten",
-        &bounds,
-        &[Reach::Decided(0), Reach::Decided(1), Reach::Displaced, Reach::Applied, Reach::Trimmed],
+        &FORGETTING,
+        &[Reach::Decided(0), Reach::Decided(1), Reach::Applied, Reach::Trimmed],
     );
 }
 
@@ -118,7 +117,7 @@ fn followers_decide_by_what_the_leader_says() {
 
 const CAUGHT: &[(Bug, Bounds)] = &[
     (Bug::CandidateCountsItselfUnpromised, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
-    (Bug::PromiseHidesTrimmedSlots, Bounds { trims: true, ..HEARD }),
+    (Bug::PromiseHidesTrimmedSlots, FORGETTING),
     (
         Bug::ChosenNoopIsNothing,
         Bounds { ballots: &[0, 1, 3], offers: &[(0, "A"), (3, "C")], ..A_HOLE },
@@ -133,12 +132,10 @@ const CAUGHT: &[(Bug, Bounds)] = &[
     (
         Bug::TrimForgetsPromise,
         Bounds {
-            opening: ONE_APPLIED_AND_TWO_LEADERS,
-            slots: 2,
-            trims: true,
-            learners: &[0],
-            offers: &[(0, "A"), (0, "B"), (1, "C")],
-            ..HEARD
+            opening: TWO_APPLIED_AND_TWO_LEADERS,
+            slots: 3,
+            offers: &[(0, "A"), (0, "B"), (0, "D"), (1, "C")],
+            ..FORGETTING
         },
     ),
     (Bug::OldPromisesCount, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
@@ -231,7 +228,7 @@ const TWO_LEADERS: &[&str] = &[
     "proposer 1 takes promise(1) from slot 0, all, sent by replica 0",
 ];
 
-const ONE_APPLIED_AND_TWO_LEADERS: &[&str] = &[
+const TWO_APPLIED_AND_TWO_LEADERS: &[&str] = &[
     "proposer 0 loses patience and campaigns",
     "acceptor 0 takes prepare(0) from slot 0 on",
     "acceptor 0: synced",
@@ -245,14 +242,60 @@ const ONE_APPLIED_AND_TWO_LEADERS: &[&str] = &[
     "learner 0 takes votes(0) for slots 0..1",
     "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
     "learner 0: synced",
+    "proposer 0 takes applied below slot 1, decided(0) 0..1",
+    "proposer 0 is offered B",
+    "acceptor 0 takes accept(0) 1=B, decided(0) 0..1",
+    "acceptor 0: synced",
+    "acceptor 2 takes accept(0) 1=B, decided(0) 0..1, sent by replica 0",
+    "acceptor 2: synced",
+    "learner 0 takes proposed(0) 1=B",
+    "learner 0 takes votes(0) for slots 1..2",
+    "learner 0 takes votes(0) for slots 1..2, sent by replica 2",
+    "learner 0: synced",
     "proposer 1 loses patience and campaigns",
     "acceptor 1 takes prepare(1) from slot 0 on",
     "acceptor 1: synced",
     "proposer 1 takes promise(1) from slot 0, all",
     "acceptor 0 takes prepare(1) from slot 0 on, sent by replica 1",
     "acceptor 0: synced",
-    "proposer 1 takes promise(1) from slot 0, all, accepted(0) 0=A, sent by replica 0",
+    "proposer 1 takes promise(1) from slot 0, all, accepted(0) 0=A, accepted(0) 1=B, sent by replica 0",
 ];
+
+/// Leader 0 has had two lines decided and applied, and its acceptor may forget the first.
+const TWO_APPLIED: &[&str] = &[
+    "proposer 0 loses patience and campaigns",
+    "acceptor 0 takes prepare(0) from slot 0 on",
+    "acceptor 0: synced",
+    "proposer 0 takes promise(0) from slot 0, all",
+    "proposer 0 is offered A",
+    "acceptor 0 takes accept(0) 0=A",
+    "acceptor 0: synced",
+    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
+    "acceptor 2: synced",
+    "learner 0 takes proposed(0) 0=A",
+    "learner 0 takes votes(0) for slots 0..1",
+    "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
+    "learner 0: synced",
+    "proposer 0 takes applied below slot 1, decided(0) 0..1",
+    "proposer 0 is offered B",
+    "acceptor 0 takes accept(0) 1=B, decided(0) 0..1",
+    "acceptor 0: synced",
+    "acceptor 2 takes accept(0) 1=B, decided(0) 0..1, sent by replica 0",
+    "acceptor 2: synced",
+    "learner 0 takes proposed(0) 1=B",
+    "learner 0 takes votes(0) for slots 1..2",
+    "learner 0 takes votes(0) for slots 1..2, sent by replica 2",
+];
+
+/// May be forgotten once a second checkpoint is made.
+const FORGETTING: Bounds = Bounds {
+    opening: TWO_APPLIED,
+    slots: 2,
+    trims: true,
+    learners: &[0],
+    offers: &[(0, "A"), (0, "B"), (1, "C")],
+    ..HEARD
+};
 
 const ONE_APPLIED: &[&str] = &[
     "proposer 0 loses patience and campaigns",
@@ -268,8 +311,6 @@ const ONE_APPLIED: &[&str] = &[
     "learner 0 takes votes(0) for slots 0..1",
     "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
     "learner 0: synced",
-    "acceptor 0 takes applied below slot 1",
-    "acceptor 0: synced",
     "proposer 0 takes applied below slot 1, decided(0) 0..1",
     "replica 0 dies",
     "replica 0 begins anew",

@@ -52,6 +52,7 @@ use crate::paxos;
 use crate::paxos::planted::Planted;
 use crate::sim::disk::{Fault, SimDisk, SimFile, Survival};
 use crate::storage::Durability;
+use crate::storage::beside::By;
 use crate::storage::data_dir::Purpose;
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::segment_log::Options;
@@ -124,6 +125,7 @@ impl TriedDisk {
 
 impl Disk for TriedDisk {
     type File = TriedFile;
+    const BESIDE: By = By::Thread;
 
     fn open(&self, name: &str) -> io::Result<Option<TriedFile>> {
         Ok(self.disk.open(name)?.map(|file| self.file(file)))

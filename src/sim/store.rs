@@ -85,8 +85,8 @@ impl Store {
             learner: LearnerStore {
                 kept: Kept::Records {
                     values: Vec::new(),
-                    newest: checkpoint.clone(),
-                    durable: checkpoint,
+                    newest: checkpoint.clone().into(),
+                    durable: checkpoint.into(),
                 },
                 observed: Vec::new(),
             },
@@ -343,7 +343,7 @@ pub struct LearnerStore {
 #[derive(Debug)]
 enum Kept {
     Nothing,
-    Records { values: Vec<Value>, newest: Checkpoint, durable: Checkpoint },
+    Records { values: Vec<Value>, newest: Box<Checkpoint>, durable: Box<Checkpoint> },
     Sectors(Box<DecidedLog<SimDisk>>),
 }
 
@@ -354,7 +354,7 @@ impl LearnerStore {
             Kept::Records { values, newest, durable } => {
                 values.truncate(durable.applied.0 as usize);
                 newest.clone_from(durable);
-                durable.clone()
+                (**durable).clone()
             }
             Kept::Nothing | Kept::Sectors(_) => unreachable!("a disk is opened instead"),
         }
@@ -373,7 +373,7 @@ impl Storage<learner::Record> for LearnerStore {
                             values.extend(applied.to_vec());
                         }
                         learner::Record::Checkpoint(checkpoint) => {
-                            *durable = std::mem::replace(newest, checkpoint);
+                            *durable = std::mem::replace(newest, checkpoint.into());
                         }
                     }
                 }

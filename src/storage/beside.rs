@@ -9,9 +9,9 @@
 //! On simulated disks, where a run must be the same each time, there is no thread: the
 //! work lies there until it is asked about, which is as late as a thread may be.
 
+use crate::threads::{self, Receiver, bounded};
 use std::fmt;
 use std::io;
-use std::thread::{self, JoinHandle};
 
 /// A piece of work.
 type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
@@ -32,7 +32,8 @@ pub(super) struct Beside {
 }
 
 enum Begun {
-    Thread(JoinHandle<io::Result<()>>),
+    /// Says what became of it.
+    Thread(Receiver<io::Result<()>>),
     Asker(Work),
 }
 
@@ -63,7 +64,12 @@ impl Beside {
         self.finish()?;
         self.begun = Some(match self.by {
             By::Thread => {
-                Begun::Thread(thread::Builder::new().name("checkpoint".into()).spawn(work)?)
+                let (done, ended) = bounded(1);
+                threads::spawn("checkpoint", move || {
+                    // Nobody hears it if the process ends meanwhile.
+                    let _ = done.send(work());
+                })?;
+                Begun::Thread(ended)
             }
             By::Asker => Begun::Asker(Box::new(work)),
         });
@@ -79,9 +85,9 @@ impl Beside {
         match self.begun.take() {
             None => Ok(()),
             Some(Begun::Asker(work)) => work(),
-            Some(Begun::Thread(thread)) => {
-                let panicked = |_| io::Error::other("the thread of a checkpoint has panicked");
-                thread.join().map_err(panicked)?
+            Some(Begun::Thread(ended)) => {
+                let gone = |_| io::Error::other("the thread of a checkpoint has panicked");
+                ended.recv().map_err(gone)?
             }
         }
     }
@@ -91,8 +97,8 @@ impl Drop for Beside {
     fn drop(&mut self) {
         // What a thread has begun ends; what nobody will do any more is as if the power
         // had gone.
-        if let Some(Begun::Thread(thread)) = self.begun.take() {
-            let _ = thread.join();
+        if let Some(Begun::Thread(ended)) = self.begun.take() {
+            let _ = ended.recv();
         }
     }
 }
@@ -157,7 +163,11 @@ mod tests {
         let done = Arc::new(AtomicU32::new(0));
         let mut beside = Beside::new(By::Asker);
         let seen = Arc::clone(&done);
-        beside.begin(move || Ok(seen.store(1, Ordering::SeqCst))).expect("nothing before");
+        let work = move || {
+            seen.store(1, Ordering::SeqCst);
+            Ok(())
+        };
+        beside.begin(work).expect("nothing before");
         drop(beside);
         assert_eq!(done.load(Ordering::SeqCst), 0);
     }

@@ -82,7 +82,9 @@ fn histories() -> &'static [History] {
                 if rng.u8(..20) == 0 {
                     checkpoint = slot.next();
                     let chat = chat.clone();
-                    records.push(Record::Checkpoint(Checkpoint { applied: checkpoint, chat }));
+                    // Durable once the next one is made.
+                    let made = Record::Checkpoint(Checkpoint { applied: checkpoint, chat });
+                    records.extend([made.clone(), made]);
                 }
                 log.append(&mut records).unwrap();
                 values.push(value);

@@ -129,7 +129,9 @@ fn decided() -> Decided50 {
         let mut records = vec![Record::Applied { first, values: (&value).into(), client_seqs }];
         if slot == 39 {
             let (applied, chat) = (Slot(40), chat.clone());
-            records.push(Record::Checkpoint(Checkpoint { applied, chat }));
+            // Durable once the next one is made.
+            let checkpoint = Record::Checkpoint(Checkpoint { applied, chat });
+            records.extend([checkpoint.clone(), checkpoint]);
         }
         log.append(&mut records).unwrap();
         values.push(value);

@@ -421,7 +421,9 @@ impl Node {
                         }
                     }
                 }
-                Envelope::Answer { to, answer } => self.look_at_answer(to, &answer),
+                Envelope::Answers { to, answers } => {
+                    answers.iter().for_each(|answer| self.look_at_answer(to, answer));
+                }
                 Envelope::Call { .. } => panic!("a replica is nobody's client"),
                 Envelope::Notice(notice) => self.hand_over(|node| {
                     node.inbox.push_back(match notice {

@@ -35,12 +35,10 @@ impl Kept for acceptor::State {
     }
 }
 
-/// The decided log, its newest checkpoint, and the one before: from that a restart goes
-/// on, since the newest may not be durable yet.
+/// The decided log and its newest checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct DecidedLog {
     pub(crate) values: Vec<Values>,
-    newest: learner::Checkpoint,
     pub(crate) checkpoint: learner::Checkpoint,
 }
 
@@ -52,14 +50,11 @@ impl Kept for DecidedLog {
             learner::Record::Applied { values, .. } => {
                 self.values.extend((0..values.len()).map(|at| values.slice(at..at + 1)));
             }
-            learner::Record::Checkpoint(checkpoint) => {
-                self.checkpoint = std::mem::replace(&mut self.newest, checkpoint.clone());
-            }
+            learner::Record::Checkpoint(checkpoint) => self.checkpoint = checkpoint.clone(),
         }
     }
 
     fn cut_back(&mut self) {
-        self.newest.clone_from(&self.checkpoint);
         self.values.truncate(self.checkpoint.applied.0 as usize);
     }
 

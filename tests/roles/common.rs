@@ -280,6 +280,8 @@ pub(crate) struct Applied {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
     pub(crate) records: Vec<Applied>,
+    /// The slots below which checkpoints were made.
+    pub(crate) checkpoints: Vec<Slot>,
     pub(crate) fails: bool,
 }
 
@@ -295,10 +297,14 @@ impl Storage<learner::Record> for Log {
             return Err(io::Error::other("the disk has failed"));
         }
         for record in records.drain(..) {
-            if let learner::Record::Applied { first, values, client_seqs } = record {
-                assert_eq!(first.0, self.records.len() as u64, "slots are applied in order");
-                let each = values.to_vec().into_iter().zip(client_seqs);
-                self.records.extend(each.map(|(value, client_seq)| Applied { value, client_seq }));
+            match record {
+                learner::Record::Applied { first, values, client_seqs } => {
+                    assert_eq!(first.0, self.records.len() as u64, "slots are applied in order");
+                    let each = values.to_vec().into_iter().zip(client_seqs);
+                    let each = each.map(|(value, client_seq)| Applied { value, client_seq });
+                    self.records.extend(each);
+                }
+                learner::Record::Checkpoint(made) => self.checkpoints.push(made.applied),
             }
         }
         Ok(())

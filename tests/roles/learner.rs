@@ -609,17 +609,37 @@ fn what_a_page_brings_early_is_kept_within_the_window() {
 }
 
 #[test]
-fn only_a_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
+fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
     let mut seat = learner(3, R2);
+    // Replica 2 of 3 makes its own two thirds of a step above the multiples of it.
     let step = seat.role.settings().checkpoint_slots;
-    seat.handle(page(R0, 0, &noops(step as usize - 1)));
-    let sent = seat.wait_us(HEARTBEAT_US);
-    assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(0))));
-    seat.handle(page(R0, step - 1, &noops(2)));
-    for _ in 0..3 {
-        let sent = seat.wait_us(HEARTBEAT_US);
-        assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(step + 1))));
-    }
+    let first = 2 * step / 3;
+    let told_at = |seat: &mut Subject, from: u64, upto: u64, told: u64| {
+        seat.handle(page(R0, from, &noops((upto - from) as usize)));
+        for _ in 0..3 {
+            let sent = seat.wait_us(HEARTBEAT_US);
+            assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(told))));
+        }
+    };
+    told_at(&mut seat, 0, first - 1, 0);
+    // Made, but durable only once the next one is made.
+    told_at(&mut seat, first - 1, first, 0);
+    told_at(&mut seat, first, first + step - 1, 0);
+    told_at(&mut seat, first + step - 1, first + step, first);
+    told_at(&mut seat, first + step, first + 2 * step + 1, first + step);
+}
+
+#[test]
+fn replicas_make_their_checkpoints_in_different_slots() {
+    let made_at = |id| {
+        let mut seat = learner(3, id);
+        let step = seat.role.settings().checkpoint_slots;
+        (0..3 * step).for_each(|slot| drop(seat.handle(page(R0, slot, &noops(1)))));
+        seat.storage.checkpoints
+    };
+    let all: Vec<Slot> = [R0, R1, R2].into_iter().flat_map(made_at).collect();
+    let distinct: std::collections::BTreeSet<&Slot> = all.iter().collect();
+    assert_eq!((all.len(), distinct.len()), (9, 9), "{all:?}");
 }
 
 #[test]
