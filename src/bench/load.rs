@@ -223,7 +223,7 @@ impl Alone {
             let mut sessions = locked(&self.sessions);
             self.outlet.send(sessions.turn(0, now_ns, timers));
             if timers {
-                let first = sessions.timer_ns(0).unwrap_or(u64::MAX);
+                let first = sessions.timer_ns(0, now_ns).unwrap_or(u64::MAX);
                 timers_at = first.clamp(now_ns + pause_ns, now_ns + timers_ns);
             }
             let next = sessions.due_ns(0).map_or(timers_at, |due| due.min(timers_at));

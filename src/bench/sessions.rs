@@ -27,6 +27,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+/// How long after a timer was due others are expected to be.
+const LATELY_NS: u64 = 20_000_000;
+
 /// All groups of a load, and what they have in common: one thread uses it at a time.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -60,6 +63,7 @@ impl Sessions {
                     first_ns: 1e9 * at as f64 / rate as f64,
                     next: 0,
                 }),
+                retried_ns: None,
             }
         };
         Sessions {
@@ -127,10 +131,12 @@ impl Sessions {
         pace.map(Pace::due_ns)
     }
 
-    /// When the first of a group's timers is due, as far as is known now.
-    pub(super) fn timer_ns(&self, at: usize) -> Option<u64> {
-        let deadlines =
-            self.groups[at].sessions.iter().filter_map(|session| session.client.deadline());
+    /// When the first of a group's timers is due, as far as is known now; if any was
+    /// lately, since otherwise to look at that very time costs more than it gains.
+    pub(super) fn timer_ns(&self, at: usize, now_ns: u64) -> Option<u64> {
+        let Group { sessions, retried_ns, .. } = &self.groups[at];
+        retried_ns.filter(|retried_ns| now_ns - retried_ns < LATELY_NS)?;
+        let deadlines = sessions.iter().filter_map(|session| session.client.deadline());
         deadlines.min().map(|Time(us)| us * 1_000)
     }
 }
@@ -206,6 +212,8 @@ struct Group {
     /// Lines that may still be submitted.
     left: u64,
     pace: Option<Pace>,
+    /// When one of its timers was last due.
+    retried_ns: Option<u64>,
 }
 
 impl Group {
@@ -256,6 +264,7 @@ impl Group {
             }
         }
         if retried > 0 {
+            self.retried_ns = Some(now_ns);
             locked(&desk.common.tally).retried += retried;
         }
     }
