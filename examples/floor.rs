@@ -420,7 +420,7 @@ impl Load {
 struct Options {
     /// lines in flight (default 64)
     #[argh(option, default = "Bounded(64)")]
-    outstanding: Bounded<1, 1_024>,
+    outstanding: Bounded<1, 16_384>,
     /// bytes of a line (default 64)
     #[argh(option, default = "Bounded(64)")]
     size: Bounded<0, 1_300>,

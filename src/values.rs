@@ -247,6 +247,18 @@ impl Values {
         fits
     }
 
+    /// One value, in the place of these if it takes as much and nobody else holds them.
+    #[must_use]
+    pub fn replaced_by(mut self, value: ValueRef<'_>) -> Values {
+        match Arc::get_mut(&mut self.batch.0) {
+            Some(batch) if batch.len() == value.encoded_bytes() + 2 * NUMBER => {
+                write_alone(value, batch);
+                Values { from: 0, to: 1, ..self }
+            }
+            _ => value.into(),
+        }
+    }
+
     /// The same, in a batch of its own if the one that it shares is much larger.
     #[must_use]
     pub fn apart(self) -> Values {
@@ -287,20 +299,11 @@ impl fmt::Debug for Values {
 
 impl From<ValueRef<'_>> for Values {
     fn from(value: ValueRef<'_>) -> Values {
-        let bytes = value.encoded_bytes();
         let mut batch = [0; SMALL_BATCH_BYTES];
-        let Some(batch) = batch.get_mut(..bytes + 2 * NUMBER) else {
+        let Some(batch) = batch.get_mut(..value.encoded_bytes() + 2 * NUMBER) else {
             return [value].into_iter().collect();
         };
-        match value {
-            ValueRef::Noop => batch[0] = NOOP,
-            ValueRef::Command(command) => {
-                batch[..COMMAND_BYTES].copy_from_slice(&head_of(command));
-                batch[COMMAND_BYTES..bytes].copy_from_slice(command.line);
-            }
-        }
-        batch[bytes..][..NUMBER].copy_from_slice(&(bytes as u32).to_le_bytes());
-        batch[bytes + NUMBER..].copy_from_slice(&1_u32.to_le_bytes());
+        write_alone(value, batch);
         Values { batch: Batch(Arc::from(&*batch)), from: 0, to: 1 }
     }
 }
@@ -476,6 +479,20 @@ impl Builder {
     }
 }
 
+/// Makes the batch of one value, which takes all of `batch`.
+fn write_alone(value: ValueRef<'_>, batch: &mut [u8]) {
+    let bytes = batch.len() - 2 * NUMBER;
+    match value {
+        ValueRef::Noop => batch[0] = NOOP,
+        ValueRef::Command(command) => {
+            batch[..COMMAND_BYTES].copy_from_slice(&head_of(command));
+            batch[COMMAND_BYTES..bytes].copy_from_slice(command.line);
+        }
+    }
+    batch[bytes..][..NUMBER].copy_from_slice(&(bytes as u32).to_le_bytes());
+    batch[bytes + NUMBER..].copy_from_slice(&1_u32.to_le_bytes());
+}
+
 /// What stands before a command's line.
 fn head_of(command: CommandRef<'_>) -> [u8; COMMAND_BYTES] {
     let CommandRef { session, seq, birth, line } = command;
@@ -560,6 +577,21 @@ mod tests {
             }
         }
         assert_ne!(values.slice(0..1), values.slice(1..2));
+    }
+
+    #[test]
+    fn a_value_takes_the_place_of_others_that_nobody_else_holds() {
+        for (before, now) in [("abc", "xyz"), ("abc", "longer"), ("abc", "")] {
+            let values = Values::from(&command(1, before));
+            let kept = values.clone();
+            let next = command(2, now);
+            assert_eq!(values.replaced_by((&next).into()).to_vec(), [next.clone()]);
+            assert_eq!(kept.to_vec(), [command(1, before)], "somebody else holds it");
+            assert_eq!(kept.replaced_by((&next).into()).to_vec(), [next]);
+        }
+        let two: Values = vec![Value::Noop, Value::Noop].into();
+        let one = command(3, "");
+        assert_eq!(two.skip(1).replaced_by((&one).into()).to_vec(), [one]);
     }
 
     #[test]

@@ -22,28 +22,32 @@ const CHUNK_BYTES: usize = 1 << 18;
 /// The digits of a line's number, as far as they fit.
 const DIGITS: usize = 20;
 
+/// How many lines are kept that were made lately.
+const LATELY: usize = 8;
+
 /// Makes lines of one size.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
     /// ASCII.
     text: Vec<u8>,
     digits: usize,
-    /// The last line that was made: sessions are mostly at the same.
-    last: Option<(u64, Line)>,
+    /// Lines that were made lately, by number: sessions are mostly at the same.
+    lately: [Option<(u64, Line)>; LATELY],
 }
 
 impl Text {
     pub(super) fn new(size: usize) -> Text {
-        Text { text: vec![b'x'; size], digits: size.min(DIGITS), last: None }
+        Text { text: vec![b'x'; size], digits: size.min(DIGITS), lately: Default::default() }
     }
 
     /// The `number`-th line. Numbers that are too long for the size lose their head.
     pub(super) fn line(&mut self, number: u64) -> Line {
-        match &self.last {
-            Some((last, line)) if *last == number => line.clone(),
+        let place = number as usize % LATELY;
+        match &self.lately[place] {
+            Some((made, line)) if *made == number => line.clone(),
             _ => {
                 let line = Line::from(self.text_of(number));
-                self.last = Some((number, line.clone()));
+                self.lately[place] = Some((number, line.clone()));
                 line
             }
         }

@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 /// asked to stop now and then.
 const TIMERS: Duration = Duration::from_micros(500);
 
+/// What looking at the timer of one session takes, and fifty times as long a pause after.
+const LOOK_NS: u64 = 50;
+
 /// The shortest sleep of the thread that looks after the timers of one socket.
 const PAUSE: Duration = Duration::from_micros(20);
 
@@ -224,7 +227,9 @@ impl Alone {
             self.outlet.send(sessions.turn(0, now_ns, timers));
             if timers {
                 let first = sessions.timer_ns(0, now_ns).unwrap_or(u64::MAX);
-                timers_at = first.clamp(now_ns + pause_ns, now_ns + timers_ns);
+                // Each look goes through all sessions.
+                let least_ns = pause_ns.max(LOOK_NS * sessions.in_group(0) as u64).min(timers_ns);
+                timers_at = first.clamp(now_ns + least_ns, now_ns + timers_ns);
             }
             let next = sessions.due_ns(0).map_or(timers_at, |due| due.min(timers_at));
             drop(sessions);

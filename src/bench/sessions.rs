@@ -87,6 +87,11 @@ impl Sessions {
         self.groups.len()
     }
 
+    /// How many sessions a group has.
+    pub(super) fn in_group(&self, at: usize) -> usize {
+        self.groups[at].sessions.len()
+    }
+
     /// Lines in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.groups.iter().map(|group| group.sessions.len() - group.idle.len()).sum()

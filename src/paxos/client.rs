@@ -19,7 +19,7 @@ use super::round_trip::RoundTrip;
 use super::{Outbox, Role};
 use crate::message::{Answer, ClientMessage, Request};
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
-use crate::values::{CommandRef, ValueRef};
+use crate::values::{CommandRef, ValueRef, Values};
 
 /// How long a line waits for the replica that is believed to lead, before all are
 /// asked; and for an answer, before any has come.
@@ -117,6 +117,8 @@ pub struct Client {
     /// How long a line may be in flight; for ever if there is none.
     timeout_us: Option<u64>,
     phase: Phase,
+    /// What the last line was sent as: the next one mostly takes as much.
+    spare: Values,
     open: Option<Open>,
     leader: Ballot,
     /// Who completed a line that the leader's owner did not answer in time: it leads
@@ -145,6 +147,7 @@ impl Client {
             n,
             timeout_us,
             phase: Phase::Idle,
+            spare: Values::default(),
             open: None,
             leader: Ballot::ZERO,
             deputy: None,
@@ -196,7 +199,7 @@ impl Client {
     fn request(&mut self, now: Time, open: Open, line: Line, out: &mut Outbox<Outcome>) {
         let Open { session, birth, next, .. } = open;
         let command = CommandRef { session, seq: next, birth, line: line.as_bytes() };
-        let commands = ValueRef::Command(command).into();
+        let commands = std::mem::take(&mut self.spare).replaced_by(ValueRef::Command(command));
         self.phase = Phase::InFlight { request: Request { commands, after: self.after } };
         self.send_first(now, out);
     }
@@ -282,7 +285,11 @@ impl Client {
                         false => self.trip.answered(now.since_us(self.sent_at)),
                         true => self.trip.recovered(now.since_us(self.sent_at)),
                     }
-                    self.phase = Phase::Idle;
+                    if let Phase::InFlight { request } =
+                        std::mem::replace(&mut self.phase, Phase::Idle)
+                    {
+                        self.spare = request.commands;
+                    }
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {
                         open.next = seq + 1;

@@ -178,9 +178,11 @@ state_of!(Waiting: origin, seq, request, retry_us; aside: heard_at, retry_at);
 /// a run: acceptors keep them as long.
 const CHECKPOINT_BYTES: usize = 8 << 20;
 
-/// How many sessions a checkpoint may hold for each slot since the last one, as far
-/// as its distance may grow.
-const CHECKPOINT_SESSIONS_PER_SLOT: u64 = 16;
+/// With each so many sessions, which a checkpoint holds all, so many more slots lie
+/// between two, as far as their distance may grow: to save a session costs a tenth of what
+/// a line does.
+const CHECKPOINT_SESSIONS: u64 = 1_024;
+const CHECKPOINT_SESSIONS_SLOTS: u64 = 8_192;
 
 /// What is asked of a peer.
 #[derive(Debug, Clone)]
@@ -497,7 +499,8 @@ impl Learner {
     /// very many of them it is made less often; but acceptors forget only below it, so
     /// not much less.
     fn checkpoint_slots(&self) -> u64 {
-        let by_size = self.chat.sessions() as u64 / CHECKPOINT_SESSIONS_PER_SLOT;
+        let sessions = self.chat.sessions() as u64;
+        let by_size = sessions / CHECKPOINT_SESSIONS * CHECKPOINT_SESSIONS_SLOTS;
         self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 4))
     }
 
