@@ -522,12 +522,12 @@ fn measured(callers: usize, sessions: usize) -> BTreeMap<String, f64> {
 /// depend on how the standard library lets its collections grow.
 const BOUNDS: &[(&str, [f64; 3])] = &[
     ("allocated bytes, acceptor", [4_295.0, 9_273.0, 9_273.0]),
-    ("allocated bytes, client", [648.0, 25_940.0, 41_463.0]),
+    ("allocated bytes, client", [471.0, 14_583.0, 30_106.0]),
     ("allocated bytes, learner", [2_002.0, 11_880.0, 50_461.0]),
     ("allocated bytes, network", [2_112.0, 27_057.0, 43_042.0]),
     ("allocated bytes, proposer", [2_293.0, 15_286.0, 23_905.0]),
     ("allocations, acceptor", [25.0, 48.0, 48.0]),
-    ("allocations, client", [2.0, 73.0, 135.0]),
+    ("allocations, client", [1.0, 5.0, 68.0]),
     ("allocations, learner", [34.0, 66.0, 136.0]),
     ("allocations, network", [9.0, 26.0, 91.0]),
     ("allocations, proposer", [12.0, 17.0, 20.0]),
