@@ -12,6 +12,8 @@ SEEDS   ?= 1000
 CASES   ?= 10000000
 
 SCHEDULES ?= 10000
+SECONDS   ?= 600
+LOSS      ?= 20
 FROM      ?= 0
 
 NS           ?= 1 16 64 256
@@ -29,7 +31,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted model-check fuzz schedules bench bench-floor bench-absence bench-restart \
+        search-planted model-check fuzz schedules chaos bench bench-floor bench-absence bench-restart \
         bench-plot clean \
         $(SCENARIO_TARGETS)
 
@@ -78,6 +80,10 @@ fuzz: ## inputs that nobody makes, drawn from SEED=1: CASES=10000000 datagrams, 
 schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, from seed FROM=0 on
 	SCHEDULES=$(SCHEDULES) SCHEDULES_FROM=$(FROM) \
 		$(CARGO) test --locked --lib schedules -- --nocapture
+
+chaos: ## real replicas killed again and again: SECONDS=600, LOSS=20 of a hundred datagrams
+	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test scenarios \
+		-- --exact restart::a_minority_that_is_killed_again_and_again_loses_nothing --nocapture
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)

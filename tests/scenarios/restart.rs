@@ -12,25 +12,37 @@ use std::time::{Duration, Instant};
 const CHAOS_SECONDS: &str = "CHAOS_SECONDS";
 const CHAOS_SECONDS_DEFAULT: u64 = 20;
 
+/// How many of a hundred datagrams are lost meanwhile, likewise.
+const CHAOS_LOSS: &str = "CHAOS_LOSS";
+const CHAOS_LOSS_DEFAULT: u64 = 10;
+
+fn asked(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
 #[test]
 fn a_minority_that_is_killed_again_and_again_loses_nothing() {
     let place = Place::new(1);
-    let loss = ["--msg_loss", "10"];
+    let loss = asked(CHAOS_LOSS, CHAOS_LOSS_DEFAULT).to_string();
+    let loss = ["--msg_loss", &loss];
     let mut cluster: Vec<Option<Replica>> =
         place.cluster_with(&loss).into_iter().map(Some).collect();
     let load = Load::begin(&place, &loss);
-    let seconds = std::env::var(CHAOS_SECONDS).ok().and_then(|text| text.parse().ok());
-    let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(CHAOS_SECONDS_DEFAULT));
+    let seconds = asked(CHAOS_SECONDS, CHAOS_SECONDS_DEFAULT);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut kills = 0;
     let mut draw = fastrand::Rng::with_seed(591);
     let mut completed = Vec::new();
     while Instant::now() < end {
         let id = draw.usize(..place.n());
         cluster[id].take().expect("it runs").kill();
+        kills += 1;
         completed.extend(load.more(draw.usize(1..60)));
         cluster[id] = Some(place.restarted(id, &loss));
         completed.extend(load.more(draw.usize(1..60)));
     }
     completed.extend(load.end());
+    println!("{kills} kills in {seconds} s, {} lines complete", completed.len());
     judge(&place, &completed);
 }
 
