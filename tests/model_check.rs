@@ -113,6 +113,46 @@ fn followers_decide_by_what_the_leader_says() {
     );
 }
 
+// --- large ones, by `make model-check` -------------------------------------------------
+
+#[test]
+#[ignore = "large"]
+fn one_slot_three_ballots_and_a_death() {
+    let bounds = Bounds { ballots: &[0, 1, 3], crashes: 1, ..ONE_SLOT };
+    check(
+        "one_slot_three_ballots_and_a_death",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::Decided(3),
+            Reach::ProposedAgain,
+            Reach::Displaced,
+            Reach::Applied,
+            Reach::LedAfterCrash,
+            Reach::DiedUnsynced,
+            Reach::DiedUnsent,
+        ],
+    );
+}
+
+#[test]
+#[ignore = "large"]
+fn two_slots_with_a_hole_and_three_ballots() {
+    let bounds = Bounds { ballots: &[0, 1, 3], offers: &[(0, "A"), (3, "C")], ..A_HOLE };
+    check(
+        "two_slots_with_a_hole_and_three_ballots",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::Decided(3),
+            Reach::ProposedAgain,
+            Reach::HoleFilled,
+        ],
+    );
+}
+
 // --- planted bugs ---------------------------------------------------------------------
 
 const CAUGHT: &[(Bug, Bounds)] = &[
@@ -132,7 +172,7 @@ const CAUGHT: &[(Bug, Bounds)] = &[
     (
         Bug::TrimForgetsPromise,
         Bounds {
-            opening: TWO_APPLIED_AND_TWO_LEADERS,
+            opening: &[LEADS, ONE_APPLIED, TWO_APPLIED, ANOTHER_LEADS],
             slots: 3,
             offers: &[(0, "A"), (0, "B"), (0, "D"), (1, "C")],
             ..FORGETTING
@@ -147,7 +187,7 @@ const CAUGHT: &[(Bug, Bounds)] = &[
             single: true,
             ballots: &[0, 1, 3, 4],
             offers: &[(0, "A"), (0, "B"), (3, "C")],
-            opening: HALF_AN_ELECTION,
+            opening: &[LEADS, HALF_AN_ELECTION],
             ..ONE_SLOT
         },
     ),
@@ -158,7 +198,7 @@ const CAUGHT: &[(Bug, Bounds)] = &[
     (
         Bug::SessionsLostInRestart,
         Bounds {
-            opening: ONE_APPLIED,
+            opening: &[LEADS, ONE_APPLIED, ANEW],
             slots: 2,
             ballots: &[0, 3],
             crashes: 1,
@@ -174,7 +214,7 @@ const CAUGHT: &[(Bug, Bounds)] = &[
     (
         Bug::FetchedSlotsAreMarked,
         Bounds {
-            opening: TWO_LEADERS,
+            opening: &[LEADS, TWO_LEADERS],
             pages: true,
             learners: &[0, 1],
             offers: &[(0, "A"), (1, "B")],
@@ -183,11 +223,16 @@ const CAUGHT: &[(Bug, Bounds)] = &[
     ),
 ];
 
-const HALF_AN_ELECTION: &[&str] = &[
+/// Replica 0 leads ballot 0, by its own acceptor's promise.
+const LEADS: &[&str] = &[
     "proposer 0 loses patience and campaigns",
     "acceptor 0 takes prepare(0) from slot 0 on",
     "acceptor 0: synced",
     "proposer 0 takes promise(0) from slot 0, all",
+];
+
+/// It proposes two lines; replica 1 campaigns with pages of promises, then 0 once more.
+const HALF_AN_ELECTION: &[&str] = &[
     "proposer 0 is offered A",
     "proposer 0 is offered B",
     "acceptor 1 takes accept(0) 0=A, sent by replica 0",
@@ -210,11 +255,8 @@ const HALF_AN_ELECTION: &[&str] = &[
     "proposer 0 takes promise(3) from slot 0, all, sent by replica 2",
 ];
 
+/// It proposes a line, and replica 1 leads as well.
 const TWO_LEADERS: &[&str] = &[
-    "proposer 0 loses patience and campaigns",
-    "acceptor 0 takes prepare(0) from slot 0 on",
-    "acceptor 0: synced",
-    "proposer 0 takes promise(0) from slot 0, all",
     "proposer 0 is offered A",
     "learner 0 takes proposed(0) 0=A",
     "acceptor 2 takes accept(0) 0=A, sent by replica 0",
@@ -228,11 +270,8 @@ const TWO_LEADERS: &[&str] = &[
     "proposer 1 takes promise(1) from slot 0, all, sent by replica 0",
 ];
 
-const TWO_APPLIED_AND_TWO_LEADERS: &[&str] = &[
-    "proposer 0 loses patience and campaigns",
-    "acceptor 0 takes prepare(0) from slot 0 on",
-    "acceptor 0: synced",
-    "proposer 0 takes promise(0) from slot 0, all",
+/// It has a line decided and applied.
+const ONE_APPLIED: &[&str] = &[
     "proposer 0 is offered A",
     "acceptor 0 takes accept(0) 0=A",
     "acceptor 0: synced",
@@ -243,6 +282,13 @@ const TWO_APPLIED_AND_TWO_LEADERS: &[&str] = &[
     "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
     "learner 0: synced",
     "proposer 0 takes applied below slot 1, decided(0) 0..1",
+];
+
+/// It dies, and begins anew.
+const ANEW: &[&str] = &["replica 0 dies", "replica 0 begins anew"];
+
+/// And a second one: its acceptor may forget the first.
+const TWO_APPLIED: &[&str] = &[
     "proposer 0 is offered B",
     "acceptor 0 takes accept(0) 1=B, decided(0) 0..1",
     "acceptor 0: synced",
@@ -251,6 +297,10 @@ const TWO_APPLIED_AND_TWO_LEADERS: &[&str] = &[
     "learner 0 takes proposed(0) 1=B",
     "learner 0 takes votes(0) for slots 1..2",
     "learner 0 takes votes(0) for slots 1..2, sent by replica 2",
+];
+
+/// Replica 1 leads as well, with the promise of replica 0's acceptor.
+const ANOTHER_LEADS: &[&str] = &[
     "learner 0: synced",
     "proposer 1 loses patience and campaigns",
     "acceptor 1 takes prepare(1) from slot 0 on",
@@ -261,60 +311,15 @@ const TWO_APPLIED_AND_TWO_LEADERS: &[&str] = &[
     "proposer 1 takes promise(1) from slot 0, all, accepted(0) 0=A, accepted(0) 1=B, sent by replica 0",
 ];
 
-/// Leader 0 has had two lines decided and applied, and its acceptor may forget the first.
-const TWO_APPLIED: &[&str] = &[
-    "proposer 0 loses patience and campaigns",
-    "acceptor 0 takes prepare(0) from slot 0 on",
-    "acceptor 0: synced",
-    "proposer 0 takes promise(0) from slot 0, all",
-    "proposer 0 is offered A",
-    "acceptor 0 takes accept(0) 0=A",
-    "acceptor 0: synced",
-    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
-    "acceptor 2: synced",
-    "learner 0 takes proposed(0) 0=A",
-    "learner 0 takes votes(0) for slots 0..1",
-    "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
-    "learner 0: synced",
-    "proposer 0 takes applied below slot 1, decided(0) 0..1",
-    "proposer 0 is offered B",
-    "acceptor 0 takes accept(0) 1=B, decided(0) 0..1",
-    "acceptor 0: synced",
-    "acceptor 2 takes accept(0) 1=B, decided(0) 0..1, sent by replica 0",
-    "acceptor 2: synced",
-    "learner 0 takes proposed(0) 1=B",
-    "learner 0 takes votes(0) for slots 1..2",
-    "learner 0 takes votes(0) for slots 1..2, sent by replica 2",
-];
-
 /// May be forgotten once a second checkpoint is made.
 const FORGETTING: Bounds = Bounds {
-    opening: TWO_APPLIED,
+    opening: &[LEADS, ONE_APPLIED, TWO_APPLIED],
     slots: 2,
     trims: true,
     learners: &[0],
     offers: &[(0, "A"), (0, "B"), (1, "C")],
     ..HEARD
 };
-
-const ONE_APPLIED: &[&str] = &[
-    "proposer 0 loses patience and campaigns",
-    "acceptor 0 takes prepare(0) from slot 0 on",
-    "acceptor 0: synced",
-    "proposer 0 takes promise(0) from slot 0, all",
-    "proposer 0 is offered A",
-    "acceptor 0 takes accept(0) 0=A",
-    "acceptor 0: synced",
-    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
-    "acceptor 2: synced",
-    "learner 0 takes proposed(0) 0=A",
-    "learner 0 takes votes(0) for slots 0..1",
-    "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
-    "learner 0: synced",
-    "proposer 0 takes applied below slot 1, decided(0) 0..1",
-    "replica 0 dies",
-    "replica 0 begins anew",
-];
 
 #[test]
 fn every_planted_bug_is_caught() {

@@ -41,9 +41,9 @@ pub(crate) struct Bounds {
     /// Whether learners fetch from one another.
     pub(crate) pages: bool,
     pub(crate) planted: Planted,
-    /// The steps that the check begins with, as [`tell`](super::tell) tells them; it goes
+    /// The steps that the check begins with, in parts, as [`tell`](super::tell) tells them; it goes
     /// on with everything that can happen.
-    pub(crate) opening: &'static [&'static str],
+    pub(crate) opening: &'static [&'static [&'static str]],
 }
 
 impl Bounds {

@@ -460,7 +460,7 @@ impl Model for Cluster {
 
     fn init_states(&self) -> Vec<State> {
         let mut state = self.first_state();
-        for told in self.bounds.opening {
+        for told in self.bounds.opening.iter().copied().flatten() {
             let mut actions = Vec::new();
             self.actions(&state, &mut actions);
             let can: Vec<String> = actions.iter().map(|at| self.format_action(at)).collect();
