@@ -3,7 +3,7 @@
 //! A checkpoint syncs files that have grown by megabytes: milliseconds, in which a
 //! learner that waited would answer nobody. So it hands the work over, and asks what
 //! became of it when the next piece is due, long after. An error is told then; work that
-//! was begun and never asked about is waited for when its [`Beside`] is dropped, so that
+//! was begun and never asked about is waited for when its `Beside` is dropped, so that
 //! nothing of one life of a process touches files that the next has opened.
 //!
 //! On simulated disks, where a run must be the same each time, there is no thread: the
