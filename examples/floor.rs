@@ -74,6 +74,8 @@ const GATHERED_BYTES: usize = 64 << 10;
 const SECTOR_BYTES: usize = 512;
 /// So many runs an acceptor keeps.
 const KEPT_RUNS: usize = 1_024;
+/// Between two looks at what no event tells of: the time, signals, the replicas' files.
+const LOOK: Duration = Duration::from_millis(2);
 /// The first byte of a datagram.
 const REQUEST: u8 = 0;
 const ACCEPT: u8 = 1;
@@ -481,7 +483,7 @@ impl Floor {
             if let Some(signal) = self.interrupts.noted() {
                 return Err(io::Error::other(format!("interrupted by {signal}")));
             }
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(LOOK);
         }
         Ok(done())
     }

@@ -179,8 +179,7 @@ state_of!(Waiting: origin, seq, request, retry_us; aside: heard_at, retry_at);
 const CHECKPOINT_BYTES: usize = 8 << 20;
 
 /// With each so many sessions, which a checkpoint holds all, so many more slots lie
-/// between two, as far as their distance may grow: to save a session costs a tenth of what
-/// a line does.
+/// between two, as far as their distance may grow: else saving them is what lines cost.
 const CHECKPOINT_SESSIONS: u64 = 1_024;
 const CHECKPOINT_SESSIONS_SLOTS: u64 = 8_192;
 

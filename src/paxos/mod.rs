@@ -68,6 +68,10 @@ pub const ACCEPT_BYTES_MAX: usize = 64 << 20;
 /// [`ACCEPT_WINDOW_SLOTS`], so that a follower which lags a little still votes.
 pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;
 
+/// Acceptors hold what lies above the checkpoint before the newest, and two lie a quarter
+/// of the window apart at most.
+const _: () = assert!(2 * (ACCEPT_WINDOW_SLOTS / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT_WINDOW_SLOTS);
+
 /// How many bytes of decided values one request is answered with, give or take a
 /// page: what a peer that fell behind can take in without losing the rest.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -2,7 +2,8 @@
 //!
 //! Wait for input or the role's deadline; drain what is there, up to a bound; let
 //! the role flush; commit (records first, one sync for the whole burst); hand the
-//! envelopes over; let the storage do what could wait for that. Handling many inputs before one commit is group commit, without
+//! envelopes over; let the storage do what could wait for that. Handling many inputs
+//! before one commit is group commit, without
 //! any timer to make a batch. A role for which nobody waits lets others go first. A wait is
 //! spent looking or asleep, as [`crate::wait`] says.
 //!

@@ -22,7 +22,8 @@
 //! long as applying it: that is done once the answer has left. A checkpoint syncs the
 //! three, and then replaces the checkpoint file; only then may acceptors forget. It does
 //! so beside the learner (`beside`), which takes it for durable once the next one is
-//! made. (Under `--durability os` nothing waits for the disk before the log is closed.) A restart
+//! made. (Under `--durability os` nothing waits for the disk before the log is closed,
+//! under `none` there are no checkpoints.) A restart
 //! goes on from the checkpoint: slots above it that are still whole are applied anew,
 //! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
 //! further down than the last entries, so it takes the same time however long the
@@ -197,8 +198,8 @@ impl<D: Disk> DecidedLog<D> {
         if durability != Durability::None {
             // The chat log has its name for good.
             log_dir.sync_dir()?;
+            log.saving(Checkpoint::default())()?;
         }
-        log.saving(&Checkpoint::default())?()?;
         Ok((log, moved))
     }
 
@@ -259,7 +260,9 @@ impl<D: Disk> DecidedLog<D> {
             }
         }
         // An earlier life may have left what only the page cache holds.
-        log.saving(&checkpoint)?()?;
+        if durability != Durability::None {
+            log.saving(checkpoint.clone())()?;
+        }
         Ok((log, checkpoint))
     }
 
@@ -406,8 +409,8 @@ impl<D: Disk> DecidedLog<D> {
     /// of it.
     fn saving(
         &mut self,
-        checkpoint: &Checkpoint,
-    ) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<D>> {
+        checkpoint: Checkpoint,
+    ) -> impl FnOnce() -> io::Result<()> + Send + use<D> {
         assert!(checkpoint.applied == self.applied, "a checkpoint of exactly what is applied");
         let waits = self.durability == Durability::Sync;
         let mut files = Vec::new();
@@ -416,17 +419,14 @@ impl<D: Disk> DecidedLog<D> {
         }
         let Growing { length: text_end, .. } = self.text;
         let Growing { length: aside_end, .. } = self.asides;
-        let mark = (text_end, aside_end, self.hash);
-        let saved = postcard::to_stdvec(&(self.directory, mark, checkpoint));
-        let saved = saved.map_err(io::Error::other)?;
-        let (data, kept) = (Arc::clone(&self.data), self.durability != Durability::None);
-        Ok(move || {
+        let (directory, mark) = (self.directory, (text_end, aside_end, self.hash));
+        let data = Arc::clone(&self.data);
+        move || {
             files.into_iter().flatten().try_for_each(|file| file.sync())?;
-            if kept {
-                atomic_file::replace(&*data, CHECKPOINT, MAGIC, &saved, waits)?;
-            }
-            Ok(())
-        })
+            let saved = postcard::to_stdvec(&(directory, mark, checkpoint));
+            let saved = saved.map_err(io::Error::other)?;
+            atomic_file::replace(&*data, CHECKPOINT, MAGIC, &saved, waits)
+        }
     }
 
     fn append_burst(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
@@ -439,8 +439,10 @@ impl<D: Disk> DecidedLog<D> {
                 Record::Checkpoint(checkpoint) => {
                     self.enter()?;
                     self.write()?;
-                    let work = self.saving(&checkpoint)?;
-                    self.beside.begin(work)?;
+                    if self.durability != Durability::None {
+                        let work = self.saving(checkpoint);
+                        self.beside.begin(work)?;
+                    }
                 }
             }
         }
