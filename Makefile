@@ -11,6 +11,9 @@ SEED    ?= 1
 SEEDS   ?= 1000
 CASES   ?= 10000000
 
+GROUP     ?= paxos
+SHARD     ?= 0/8
+
 SCHEDULES ?= 10000
 SECONDS   ?= 600
 LOSS      ?= 20
@@ -31,7 +34,7 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted model-check fuzz schedules chaos bench bench-floor bench-absence bench-restart \
+        search-planted model-check mutants fuzz schedules chaos bench bench-floor bench-absence bench-restart \
         bench-plot clean \
         $(SCENARIO_TARGETS)
 
@@ -84,6 +87,9 @@ schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, fro
 chaos: ## real replicas killed again and again: SECONDS=600, LOSS=20 of a hundred datagrams
 	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test scenarios \
 		-- --exact restart::a_minority_that_is_killed_again_and_again_loses_nothing --nocapture
+
+mutants: ## mutation testing with cargo-mutants, one part of a group: GROUP=paxos SHARD=0/8 (docs/mutation.md)
+	@scripts/mutants.sh '$(GROUP)' '$(SHARD)' $(ARGS)
 
 search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)

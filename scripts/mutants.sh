@@ -1,0 +1,105 @@
+#!/bin/sh
+# Mutation testing: changes the code one place at a time and asks whether a test fails.
+#
+#   scripts/mutants.sh GROUP SHARD [OPTION...]
+#
+# GROUP is slots, paxos, storage or codec: some files, and the tests that are to catch
+# them. SHARD is one of many parts, as in 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1
+# takes all tests of the group, those too that take seconds: for what the others miss.
+#
+# It works in a copy of the tree, MUTANTS_TREE, which it keeps, so that only what a mutant
+# changes is built again. There the library is cut down to the modules that the group
+# needs, and the tests of tests/ are modules of it: all that is built is one test binary.
+set -eu
+
+group=$1
+shard=$2
+shift 2
+cd "$(dirname "$0")/.."
+tree=${MUTANTS_TREE:-target/mutants/tree}
+long=${MUTANTS_LONG:-}
+
+base='types quorum values table message paxos'
+all="$base seed wait threads storage net sim"
+skip=
+skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }
+
+case $group in
+slots)
+    files='-f src/quorum.rs -f src/types.rs -f src/table.rs -f src/values.rs -f src/message.rs
+        -f src/paxos/runs.rs -f src/paxos/slot_set.rs -f src/paxos/round_trip.rs'
+    modules=$base
+    tests='paxos:: quorum:: types:: table:: values:: message:: roles_test::'
+    mounted='roles'
+    skip a_full_acceptor_takes_nothing_new two_rivals_that_campaign_at_once
+    ;;
+paxos)
+    files='-f src/paxos/** -e src/paxos/runs.rs -e src/paxos/slot_set.rs -e src/paxos/round_trip.rs'
+    modules=$base
+    tests='paxos:: roles_test:: scripts_test::'
+    mounted='roles'
+    skip a_full_acceptor_takes_nothing_new paxos::runs:: paxos::slot_set::
+    ;;
+storage)
+    files='-f src/storage/**'
+    modules="$base wait threads storage sim=disk"
+    tests='storage:: storage_test::'
+    mounted='storage'
+    skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
+        killed_cut_off_and_failed planted_bugs_are_caught a_flipped_bit
+    ;;
+codec)
+    files='-f src/net/frame.rs -f src/net/fragment.rs -f src/net/batch.rs -f src/net/pack.rs'
+    modules="$base wait threads net"
+    tests='net::frame net::fragment net::batch net::pack wire_test::'
+    mounted='wire'
+    skip a_flood_from bounded_in_bytes_and_number long_messages_of_many_senders \
+        no_bytes_whatever on_real_sockets_that_lose
+    ;;
+*)
+    echo "scripts/mutants.sh: no group $group: slots, paxos, storage or codec" >&2
+    exit 2
+    ;;
+esac
+if [ -n "$long" ]; then
+    modules=$all
+    mounted='roles scripts storage wire'
+    export CARGO_PROFILE_MUTANTS_OPT_LEVEL=1
+fi
+
+mkdir -p "$tree"
+rm -rf "$tree/src" "$tree/tests"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$tree"
+{
+    for module in $modules; do
+        case $module in
+        *=*) echo "pub mod ${module%=*} { pub mod ${module#*=}; }" ;;
+        *) echo "pub mod $module;" ;;
+        esac
+    done
+    # Records in memory, for the seats that roles sit in.
+    case $modules in *storage*) ;; *) echo 'pub mod storage { pub mod memory; }' ;; esac
+    echo '#[cfg(test)] extern crate self as multipaxos;'
+    for name in $mounted; do
+        file=tests/$name.rs
+        [ -f "$file" ] || file=tests/$name/main.rs
+        echo "#[cfg(test)] #[path = \"../$file\"] mod ${name}_test;"
+    done
+    # Its modules name it by the root of their crate, which is the library's here.
+    case $mounted in *roles*)
+        echo '#[cfg(test)] #[path = "../tests/roles/common.rs"] mod common;'
+        sed -i '/^mod common;$/d' "$tree/tests/roles/main.rs"
+        ;;
+    esac
+} > "$tree/src/lib.rs"
+
+unset CARGO_TARGET_DIR
+export RUST_BACKTRACE=0
+out=${MUTANTS_OUT:-target/mutants}/$group-$(echo "$shard" | tr / -)
+mkdir -p "$out"
+# Nothing in these lists has spaces, and no pattern may be taken for a file's name.
+set -f
+# shellcheck disable=SC2086
+exec cargo mutants --dir "$tree" --in-place --shard "$shard" --output "$out" \
+    --timeout "${MUTANTS_TIMEOUT:-20}" --build-timeout 180 --colors never \
+    $files "$@" -- -- $tests $skip
