@@ -77,4 +77,23 @@ mod tests {
         assert!(set.insert(ReplicaId(0)));
         assert!(set.is_quorum(3));
     }
+
+    #[test]
+    fn a_set_holds_those_that_were_put_in_and_nobody_else() {
+        let ids = || (0..=u8::MAX).map(ReplicaId);
+        let mut set = ReplicaSet::EMPTY;
+        assert!(set.is_empty());
+        for id in ids().take(REPLICAS_MAX).filter(|id| id.0 % 3 == 1) {
+            set.insert(id);
+        }
+        assert!(!set.is_empty());
+        for id in ids() {
+            assert_eq!(set.contains(id), id.index() < REPLICAS_MAX && id.0 % 3 == 1, "{id}");
+        }
+        for gone in ids().take(REPLICAS_MAX) {
+            let less = set.without(gone);
+            assert_eq!(less.len(), set.len() - usize::from(set.contains(gone)));
+            assert!(ids().all(|id| less.contains(id) == (set.contains(id) && id != gone)));
+        }
+    }
 }

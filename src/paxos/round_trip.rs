@@ -118,4 +118,18 @@ mod tests {
         trip.recovered(settled / 2);
         assert!(trip.wait_us() < 2 * settled);
     }
+
+    #[test]
+    fn a_late_answer_to_what_was_asked_again_leaves_a_quarter_of_the_wait() {
+        let mut trip = estimate();
+        (0..100).for_each(|_| trip.answered(8_000));
+        let settled = trip.wait_us();
+        (0..5).for_each(|_| trip.missed());
+        trip.recovered(settled + 1);
+        assert_eq!(trip.wait_us(), 8 * settled);
+        trip.recovered(settled + 1);
+        assert_eq!(trip.wait_us(), 2 * settled);
+        trip.recovered(settled);
+        assert_eq!(trip.wait_us(), settled, "as fast as ever");
+    }
 }

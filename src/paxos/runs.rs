@@ -337,6 +337,7 @@ mod tests {
         assert_eq!(hash(&whole), hash(&pieces));
         pieces.insert(run(4, 2, &[2])).unwrap();
         assert_ne!(whole, pieces);
+        assert_ne!(hash(&whole), hash(&pieces));
     }
 
     #[test]
@@ -359,5 +360,17 @@ mod tests {
                 (5, 1, Standing::News),
             ]
         );
+    }
+
+    #[test]
+    fn neighbours_that_compare_alike_are_one_part_however_they_are_held() {
+        let mut runs = Runs::default();
+        for slot in [2, 3, 5] {
+            runs.insert(run(slot, 1, &[1])).unwrap();
+        }
+        for (ballot, standing) in [(0, Standing::Older), (1, Standing::Same), (2, Standing::News)] {
+            let asked = run(2, ballot, &[1, 1]);
+            assert_eq!(runs.compare(&asked), [(asked, standing)]);
+        }
     }
 }
