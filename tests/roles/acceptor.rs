@@ -4,7 +4,7 @@ use crate::common::*;
 use multipaxos::message::{Accept, Accepted, Promise, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::runs::Run;
-use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, learner, proposer};
+use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, Role, learner, proposer};
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
 use std::ops::Range;
@@ -177,6 +177,14 @@ fn a_repeated_accept_is_answered_again_without_a_new_record() {
 }
 
 #[test]
+fn a_repeated_prepare_is_answered_again_without_a_new_record() {
+    let mut seat = acceptor();
+    let first = page(&seat.handle(prepare(4, 0)));
+    assert_eq!(page(&seat.handle(prepare(4, 0))), first);
+    assert_eq!(seat.storage.records, [Record::Promise(Ballot(4))]);
+}
+
+#[test]
 fn a_second_value_for_the_same_slot_and_ballot_is_refused() {
     let mut seat = acceptor();
     seat.handle(accept(1, 0, &["a", "b", "c"]));
@@ -217,7 +225,12 @@ fn what_a_checkpoint_covers_is_trimmed() {
     assert_eq!(seat.storage.memory.state(), seat.role.state());
     // Cumulative: an older one changes nothing.
     seat.handle(Input::Applied(Slot(3)));
+    seat.handle(Input::Applied(Slot(9)));
     assert_eq!(seat.role.state().trimmed(), Slot(9));
+    assert_eq!(seat.storage.records[1..], [Record::Trim(Slot(9))], "once");
+    assert!(!seat.role.state().is_empty());
+    seat.handle(Input::Applied(Slot(20)));
+    assert!(seat.role.state().is_empty());
 }
 
 #[test]
@@ -252,6 +265,7 @@ fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
         let message = multipaxos::message::Message::Proposer(ToProposer::Promise(page.clone()));
         let bytes = postcard::to_stdvec(&message).expect("a page is encoded").len();
         assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes from {next} on");
+        assert!(page.accepted.iter().all(|entry| !entry.values.is_empty()), "{page:?}");
         found.extend(page.accepted.iter().flat_map(slots));
         if page.last {
             break;
@@ -305,13 +319,19 @@ fn votes_name_exact_ranges() {
 }
 
 #[test]
-fn votes_of_many_ranges_fit_datagrams() {
-    let mut seat = acceptor();
-    let sent = seat.burst((0..500).map(|number| accept(1, 2 * number, &["x"])));
-    assert_eq!(votes(&sent).len(), 500);
-    for (_, message) in to_learners(&sent) {
-        let bytes = postcard::to_stdvec(&message).expect("votes are encoded").len();
-        assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes");
+fn votes_of_many_ranges_share_datagrams_and_fit_them() {
+    // Small numbers are short on the wire, large ones are not.
+    for (ballot, above) in [(1, 0), (1 + 3 * (1 << 60), 1 << 60)] {
+        let mut seat = acceptor();
+        seat.handle(Input::Applied(Slot(above)));
+        let sent = seat.burst((0..930).map(|number| accept(ballot, above + 2 * number, &["x"])));
+        assert_eq!(votes(&sent).len(), 930);
+        // 20 bytes each at most, and half a datagram.
+        assert_eq!(to_learners(&sent).len(), 930 / 30);
+        for (_, message) in to_learners(&sent) {
+            let bytes = postcard::to_stdvec(&message).expect("votes are encoded").len();
+            assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes");
+        }
     }
 }
 
@@ -364,6 +384,25 @@ fn the_proposer_hears_of_the_promise_again_and_again() {
     assert_eq!(told_proposer(&seat.handle(Input::Applied(Slot(0)))), promised);
     let mut again = remembering(seat.storage);
     assert_eq!(told_proposer(&again.burst([])), promised, "first of all after a restart");
+}
+
+#[test]
+fn the_proposer_hears_of_every_rise_of_the_promise() {
+    let mut seat = acceptor();
+    for (ballot, input) in [(4, prepare(4, 0)), (7, prepare(7, 0)), (9, accept(9, 0, &["x"]))] {
+        let promised = [proposer::Input::Promised(Ballot(ballot))];
+        assert_eq!(told_proposer(&seat.handle(input.clone())), promised);
+        assert_eq!(told_proposer(&seat.handle(input)), [], "no rise");
+    }
+    assert_eq!(told_proposer(&seat.handle(accept(9, 1, &["y"]))), [], "a record and no rise");
+}
+
+#[test]
+fn an_acceptor_has_nothing_to_wait_for() {
+    let mut seat = acceptor();
+    seat.burst([prepare(4, 0), accept(4, 0, &["x"])]);
+    assert_eq!(seat.role.deadline(), None);
+    assert!(seat.role.is_urgent() && !seat.role.is_finished(), "others wait for it, always");
 }
 
 #[test]
