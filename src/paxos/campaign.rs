@@ -135,11 +135,6 @@ impl Campaign {
         self.ballot
     }
 
-    /// Whether one's own acceptor has durably promised the ballot.
-    pub fn is_licensed(&self) -> bool {
-        self.licensed
-    }
-
     /// Whether nothing new has come for so long that it is better to begin again.
     pub fn is_hopeless(&self, now: Time) -> bool {
         now >= self.give_up_at

@@ -191,6 +191,7 @@ fn replica_0_leads_ballot_0_only_after_its_own_acceptors_promise() {
     let now = seat.handle(promise(R0, 0, &[]));
     assert_eq!(seat.role.leading(), Some(Ballot(0)));
     assert!(heartbeats(&now).iter().all(|(_, heartbeat)| heartbeat.leading));
+    assert_eq!(prepares(&now), [], "nobody else has to promise it");
 }
 
 #[test]
@@ -502,6 +503,34 @@ fn a_page_that_comes_again_is_not_answered() {
     let first = page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]);
     assert_eq!(prepares(&seat.handle(first.clone())), [(R2, 1, 2)]);
     assert_eq!(prepares(&seat.handle(first)), []);
+}
+
+#[test]
+fn prepares_are_sent_again_when_they_are_due_and_not_before() {
+    const PREPARE_RETRY_US: u64 = 40_000;
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    let asked = [(R0, ballot.0, 0), (R2, ballot.0, 0)];
+    assert_eq!(prepares(&seat.handle(promise(R1, ballot.0, &[]))), asked);
+    let licensed = seat.now;
+    seat.now = licensed.plus_us(PREPARE_RETRY_US - 1);
+    assert_eq!(prepares(&seat.wake()), [], "woken early");
+    seat.now = licensed.plus_us(PREPARE_RETRY_US);
+    assert_eq!(prepares(&seat.wake()), asked);
+}
+
+#[test]
+fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.wait_us(ELECTION_MAX_US / 2);
+    // News: it has as long again from here on.
+    seat.handle(promise(R1, ballot.0, &[]));
+    let sent = seat.wait_us(ELECTION_MAX_US - 1);
+    assert!(pre_votes(&sent).is_empty() && !prepares(&sent).is_empty());
+    assert_eq!(prepares(&seat.wait_us(1)), []);
+    seat.handle(Input::Promised(ballot));
+    assert!(campaign(&mut seat, R0) > ballot);
 }
 
 #[test]
