@@ -391,3 +391,64 @@ impl Storage<Never> for NoStorage {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::ValueRef;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    /// Holds no-ops, one a page, and remembers what it was asked for.
+    #[derive(Default)]
+    struct Pages {
+        asked: Vec<(u64, u64)>,
+    }
+
+    impl Storage<Never> for Pages {
+        fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
+            self.asked.push((first.0, upto.0));
+            Ok([ValueRef::Noop.to_value()].iter().collect())
+        }
+    }
+
+    #[test]
+    fn decided_slots_leave_page_by_page_and_nothing_beyond_them_is_read() {
+        let (mut out, mut pages) = (Outbox::new(), Pages::default());
+        out.send_decided(ReplicaId(1), Slot(2), Slot(4), 100);
+        let envelopes = out.commit(&mut pages).unwrap();
+        let first = |envelope: &Envelope| match envelope {
+            Envelope::Peer {
+                to: ReplicaId(1),
+                message: Message::Learner(crate::message::ToLearner::Page { first, .. }),
+            } => first.0,
+            other => panic!("no page: {other:?}"),
+        };
+        assert_eq!(envelopes.iter().map(first).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(pages.asked, [(2, 4), (3, 4)]);
+        assert!(out.commit(&mut pages).unwrap().is_empty(), "asked for once");
+    }
+
+    #[test]
+    fn answers_to_one_address_in_a_row_leave_together() {
+        let mut out: Outbox<Never> = Outbox::new();
+        let address = |port| Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        for (port, ballot) in [(1, 0), (1, 1), (2, 2), (1, 3)] {
+            out.answer(address(port), Answer::Leader { ballot: crate::types::Ballot(ballot) });
+        }
+        let envelopes = out.commit(&mut NoStorage).unwrap();
+        let shown = |envelope: &Envelope| match envelope {
+            Envelope::Answers { to, answers } => (*to, answers.len()),
+            other => panic!("no answers: {other:?}"),
+        };
+        let shown: Vec<_> = envelopes.iter().map(shown).collect();
+        assert_eq!(shown, [(address(1), 2), (address(2), 1), (address(1), 1)]);
+    }
+}
