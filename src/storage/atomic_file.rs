@@ -73,3 +73,47 @@ pub(super) fn read<D: Disk>(
     }
     Ok(Some(contents))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::disk::SimDisk;
+
+    const MAGIC: Magic = *b"a file01";
+
+    fn disk() -> SimDisk {
+        SimDisk::new(fastrand::Rng::with_seed(1))
+    }
+
+    #[test]
+    fn a_file_is_read_back_and_any_flipped_bit_of_it_is_refused() {
+        let disk = disk();
+        assert_eq!(read(&disk, "a", MAGIC).unwrap(), None);
+        for contents in [&b""[..], b"contents"] {
+            replace(&disk, "a", MAGIC, contents, true).unwrap();
+            assert_eq!(read(&disk, "a", MAGIC).unwrap().as_deref(), Some(contents));
+            assert!(read(&disk, "a", *b"a file02").is_err());
+            for byte in 0..HEADER_BYTES + contents.len() {
+                disk.flip_bit("a", byte, 3);
+                assert!(read(&disk, "a", MAGIC).is_err(), "byte {byte}");
+                disk.flip_bit("a", byte, 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_refused() {
+        let disk = disk();
+        replace(&disk, "a", MAGIC, b"", true).unwrap();
+        let file = disk.open("a").unwrap().unwrap();
+        for length in (0..HEADER_BYTES).rev() {
+            file.set_length(length as u64).unwrap();
+            assert!(read(&disk, "a", MAGIC).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn each_file_is_written_under_a_name_that_is_no_other_files() {
+        assert_eq!(temporary("a"), "a.tmp");
+    }
+}

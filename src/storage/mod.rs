@@ -66,3 +66,16 @@ impl FromStr for Durability {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_durability_is_read_as_it_is_written() {
+        for durability in [Durability::Sync, Durability::Os, Durability::None] {
+            assert_eq!(durability.to_string().parse(), Ok(durability));
+        }
+        assert!("fsync".parse::<Durability>().is_err());
+    }
+}
