@@ -106,7 +106,12 @@ impl Lives {
 
     /// One burst; false if the disk failed, and the process ends with it.
     fn commit(&mut self) -> bool {
-        self.in_flight = self.next_burst();
+        let burst = self.next_burst();
+        self.commit_burst(burst)
+    }
+
+    fn commit_burst(&mut self, burst: Vec<Record>) -> bool {
+        self.in_flight = burst;
         let log = self.log.as_mut().unwrap();
         let mut records = self.in_flight.clone();
         if log.append(&mut records).and_then(|()| log.sync()).is_err() {
@@ -467,6 +472,68 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     disk.power_cut(Survival::Nothing);
     let (_, found) = SegmentLog::open(disk, DIRECTORY, SMALL).unwrap();
     assert_eq!(found, state);
+}
+
+/// A log that holds what nobody has touched for long, more than a segment of it, and then
+/// ballots that rise over one slot: it is about to be written anew, for the `times`th time.
+/// Also the burst that makes it so.
+fn about_to_be_written_anew(times: u32) -> (Lives, Vec<Record>) {
+    let mut lives = Lives::begin(12, SMALL);
+    let values = |first: u64, ballot: u64, count: u64| -> Record {
+        let slots = (first..first + count).map(Slot);
+        let values: Vec<Value> = slots.map(|slot| value(slot, Ballot(ballot))).collect();
+        Record::Accept { ballot: Ballot(ballot), first: Slot(first), values: values.into() }
+    };
+    for first in (0..120).step_by(6) {
+        assert!(lives.commit_burst(vec![values(first, first % 4, 5)]));
+    }
+    assert!(lives.commit_burst(vec![Record::Trim(Slot(8))]));
+    let mut left = times;
+    for ballot in 4.. {
+        let burst = vec![values(200, ballot, 1)];
+        let before = (lives.log.as_ref().unwrap().segments(), lives.fork());
+        assert!(lives.commit_burst(burst.clone()));
+        if lives.log.as_ref().unwrap().segments() < before.0 {
+            left -= 1;
+            if left == 0 {
+                return (before.1, burst);
+            }
+        }
+    }
+    unreachable!("ballots rise for ever")
+}
+
+#[test]
+fn a_log_written_anew_keeps_what_was_accepted_long_ago() {
+    for times in 1..=3 {
+        let (mut lives, burst) = about_to_be_written_anew(times);
+        lives.open(SMALL).unwrap();
+        assert!(lives.acknowledged.len() > 90 && lives.acknowledged.trimmed() == Slot(8));
+        assert!(lives.commit_burst(burst));
+        let segments = lives.log.as_ref().unwrap().segments();
+        assert!((4..10).contains(&segments), "{segments} segments");
+        lives.disk.power_cut(Survival::Nothing);
+        lives.open(SMALL).unwrap();
+    }
+}
+
+#[test]
+fn the_power_may_go_while_the_log_is_written_anew() {
+    let (mut before, burst) = about_to_be_written_anew(1);
+    for survival in [Survival::Nothing, Survival::Random, Survival::Everything] {
+        for call in 0.. {
+            let mut lives = before.fork();
+            lives.open(SMALL).unwrap();
+            lives.disk.cut_at(lives.disk.calls() + call, 700);
+            let done = lives.commit_burst(burst.clone());
+            assert!(!done || call > 10, "it is written anew");
+            lives.disk.power_cut(survival);
+            lives.open(SMALL).unwrap_or_else(|error| panic!("call {call}: {error}"));
+            if done {
+                break;
+            }
+        }
+    }
 }
 
 #[test]
