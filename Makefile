@@ -34,7 +34,8 @@ SCENARIOS := single-client-single-req single-client-multiple-req \
 SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        search-planted model-check mutants fuzz schedules chaos bench bench-floor bench-absence bench-restart \
+        power-cuts search-planted model-check mutants fuzz schedules chaos bench bench-floor \
+        bench-absence bench-restart \
         bench-plot clean \
         $(SCENARIO_TARGETS)
 
@@ -79,6 +80,9 @@ model-check: ## go through every state of small clusters; prints how many (BUG=N
 
 fuzz: ## inputs that nobody makes, drawn from SEED=1: CASES=10000000 datagrams, and as long at all else
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(CARGO) test --release --locked --test fuzz -- --nocapture --test-threads 1
+
+power-cuts: build ## cut the power at every call of every disk of a simulated cluster: SEED=1 SEEDS=1000
+	$(BIN)/simulate --power_cuts --seed $(SEED) --seeds $(SEEDS) $(ARGS)
 
 schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, from seed FROM=0 on
 	SCHEDULES=$(SCHEDULES) SCHEDULES_FROM=$(FROM) \

@@ -3,8 +3,10 @@
 use argh::FromArgs;
 use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
 use multipaxos::paxos::planted::{Bug, Planted};
-use multipaxos::sim::reach::Reach;
-use multipaxos::sim::{Options, Partition, Report, Switches, run};
+use multipaxos::sim::checker::Violation;
+use multipaxos::sim::reach::{Reach, What};
+use multipaxos::sim::{Options, Partition, PowerCut, Report, Switches, run};
+use multipaxos::types::ReplicaId;
 use std::io::{self, IsTerminal, Write};
 use std::process::exit;
 use std::str::FromStr;
@@ -46,6 +48,13 @@ struct Args {
     /// constrained or chained
     #[argh(option)]
     partition: Option<Kind>,
+    /// instead of what a seed draws of crashes and disks: cut the power of one replica at
+    /// every call of its disk in turn, a run each
+    #[argh(switch)]
+    power_cuts: bool,
+    /// one of these runs: R:C, the replica and the call of its disk
+    #[argh(option)]
+    power_cut: Option<Cut>,
     /// threads (default: one a core)
     #[argh(option)]
     jobs: Option<Bounded<1, 1024>>,
@@ -82,6 +91,7 @@ struct Args {
 const SWITCHES: &[&str] = &[
     "trace",
     "require_reach",
+    "power_cuts",
     "no_network",
     "no_partitions",
     "no_crashes",
@@ -113,6 +123,21 @@ impl FromStr for Kind {
                 );
             }
         }))
+    }
+}
+
+struct Cut(PowerCut);
+
+impl FromStr for Cut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = |text: &str| {
+            let (replica, call) = text.split_once(':')?;
+            let replica = ReplicaId(replica.parse().ok()?);
+            Some(Cut(PowerCut { replica, call: call.parse().ok()? }))
+        };
+        read(text).ok_or_else(|| "not a replica and a call of its disk, like 0:17".into())
     }
 }
 
@@ -150,6 +175,22 @@ fn command(args: &Args, seed: u64) -> String {
         command.push_str(&format!(" --partition {}", name.trim_start_matches("partition_")));
     }
     command
+}
+
+/// In these runs nothing but one power cut ends a replica, or troubles a disk.
+fn power_cut_options(options: Options, power_cut: Option<PowerCut>) -> Options {
+    let switches = Switches { crashes: false, disk: false, ..options.switches };
+    Options { switches, sectors_percent: 100, power_cut, ..options }
+}
+
+/// The options of a run with this cut, if there is such a call.
+fn one_power_cut(seed: u64, options: Options, cut: PowerCut) -> Options {
+    let calls = run(seed, power_cut_options(options, None)).disk_calls;
+    match calls.get(cut.replica.index()) {
+        Some(calls) if cut.call < *calls => power_cut_options(options, Some(cut)),
+        Some(calls) => usage_error(format!("--power_cut: that disk takes {calls} calls")),
+        None => usage_error(format!("--power_cut: that run has {} replicas", calls.len())),
+    }
 }
 
 fn line(report: &Report) -> String {
@@ -196,14 +237,25 @@ fn main() {
         partition: args.partition.as_ref().map(|kind| kind.0),
         sectors_percent: args.sectors.0 as u8,
         wire_percent: args.wire.0 as u8,
+        power_cut: None,
         trace: args.trace,
         planted: Planted::NONE,
     };
+    if args.partition.is_some() && (args.power_cuts || args.power_cut.is_some()) {
+        usage_error("--power_cuts: a run with --partition has no disks");
+    }
     if let Some(name) = &args.plant {
         exit(search_planted(name, &args, options));
     }
+    if args.power_cuts {
+        exit(if cut_power(&args, options) { EXIT_FAILED } else { 0 });
+    }
     let failed = match args.seeds {
         None => {
+            let options = match &args.power_cut {
+                Some(Cut(cut)) => one_power_cut(args.seed.0, options, *cut),
+                None => options,
+            };
             let report = run(args.seed.0, options);
             print(&line(&report));
             if report.violation.is_some() {
@@ -253,34 +305,93 @@ fn search_planted(name: &str, args: &Args, options: Options) -> i32 {
     if missed > 0 { EXIT_FAILED } else { 0 }
 }
 
-/// Runs many seeds on all cores. Says whether any failed.
-fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
+/// How many threads so many runs are given to.
+fn jobs(args: &Args, runs: u64) -> u64 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let jobs = args.jobs.map_or(cores, |jobs| jobs.0).min(seeds);
+    args.jobs.as_ref().map_or(cores, |jobs| jobs.0).min(runs)
+}
+
+/// Does `runs` runs on all cores, and hands over what came of each, in no order.
+fn run_all<T: Send>(args: &Args, runs: u64, run: impl Fn(u64) -> T + Sync, each: impl FnMut(T)) {
     let next = AtomicU64::new(0);
-    let began = Instant::now();
-    let progress = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let mut total = Total::default();
     thread::scope(|scope| {
-        let (sender, reports) = mpsc::sync_channel(1_024);
-        for _ in 0..jobs {
-            let (sender, next) = (sender.clone(), &next);
+        let (sender, done) = mpsc::sync_channel(1_024);
+        for _ in 0..jobs(args, runs) {
+            let (sender, next, run) = (sender.clone(), &next, &run);
             scope.spawn(move || {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    if at >= seeds {
-                        return;
-                    }
-                    let report = run(args.seed.0.wrapping_add(at), options);
-                    if sender.send(report).is_err() {
+                    if at >= runs || sender.send(run(at)).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        let mut shown = Instant::now();
-        for report in reports {
+        done.into_iter().for_each(each);
+    });
+}
+
+/// For each seed, cuts the power of each replica at every call of its disk, one cut a run.
+/// Says whether any run failed, or missed its cut.
+fn cut_power(args: &Args, options: Options) -> bool {
+    let seeds = args.seeds.as_ref().map_or(1, |seeds| seeds.0);
+    let (began, mut total) = (Instant::now(), Total::default());
+    for seed in (args.seed.0..).take(seeds as usize) {
+        let whole = run(seed, power_cut_options(options, None));
+        let calls = whole.disk_calls.iter().zip(0..).flat_map(|(calls, replica)| {
+            (0..*calls).map(move |call| PowerCut { replica: ReplicaId(replica), call })
+        });
+        let cuts: Vec<PowerCut> = calls.collect();
+        let cut = |at: u64| {
+            let cut = cuts[at as usize];
+            (cut, run(seed, power_cut_options(options, Some(cut))))
+        };
+        let failed = total.failed;
+        run_all(args, cuts.len() as u64, cut, |(cut, mut report)| {
+            if report.violation.is_none() && report.reach.of(What::PowerCut) != 1 {
+                let what = "the power was not cut once".into();
+                report.violation = Some(Violation { what, slot: None });
+            }
+            if report.violation.is_some() {
+                let PowerCut { replica, call } = cut;
+                print(&line(&report));
+                let again = command(args, seed);
+                print(&format!("  repeat: {again} --power_cut {replica}:{call} --trace"));
+            }
+            total.add(&report);
+        });
+        print(&format!(
+            "seed {seed} replicas {} lines {} cuts {} failed {}",
+            whole.n,
+            whole.lines,
+            cuts.len(),
+            total.failed - failed
+        ));
+    }
+    print(&format!(
+        "{seeds} seeds, {} power cuts, {} failed, {} virtual seconds, {} lines; {:.0} cuts/s",
+        total.seeds,
+        total.failed,
+        total.virtual_us / 1_000_000,
+        total.lines,
+        total.seeds as f64 / began.elapsed().as_secs_f64()
+    ));
+    total.failed > 0
+}
+
+/// Runs many seeds on all cores. Says whether any failed.
+fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
+    let jobs = jobs(args, seeds);
+    let began = Instant::now();
+    let progress = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut total = Total::default();
+    let mut shown = Instant::now();
+    run_all(
+        args,
+        seeds,
+        |at| run(args.seed.0.wrapping_add(at), options),
+        |report| {
             if report.violation.is_some() {
                 print(&line(&report));
                 print(&format!("  repeat: {} --trace", command(args, report.seed)));
@@ -296,8 +407,8 @@ fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
                     total.rate(began)
                 );
             }
-        }
-    });
+        },
+    );
     if progress {
         let _ = write!(io::stderr(), "\r{:78}\r", "");
     }

@@ -137,7 +137,12 @@ fn finish<T: FromArgs>(binary: &str, words: Words, fault: Option<String>) -> Par
     if words.help {
         let help = T::from_args(&[binary], &["--help"]).err();
         let help = help.map(|exit| exit.output).unwrap_or_default();
-        return Parsed::Print(help_with_underscores(&help).trim_end().to_owned());
+        let help = help_with_underscores(&help);
+        // argh knows nothing of it; its own `--help` is always the last option.
+        return Parsed::Print(format!(
+            "{}\n  --version         print the version",
+            help.trim_end()
+        ));
     }
     if let Some(fault) = fault {
         return Parsed::Refuse(one_line(&fault));
@@ -448,6 +453,7 @@ mod tests {
                 Parsed::Print(help) => {
                     assert!(help.contains("[--config_path <config_path>]"), "{help}");
                     assert!(help.contains("\n  --die_with_parent"), "{help}");
+                    assert!(help.contains("\n  --version"), "{help}");
                     assert!(help.contains("\n  -h, --help "), "{help}");
                     assert!(!help.contains("config-path"), "{help}");
                 }

@@ -168,6 +168,15 @@ impl Client {
         matches!(self.phase, Phase::Opening { .. } | Phase::InFlight { .. })
     }
 
+    /// The line on its way, if there is one.
+    pub fn line(&self) -> Option<Line> {
+        match &self.phase {
+            Phase::Opening { line, .. } => Some(line.clone()),
+            Phase::InFlight { request } => Some(request.iter().next()?.to_command().line),
+            Phase::Idle | Phase::Failed => None,
+        }
+    }
+
     /// Whether its line waits for a session: for a welcome, which does not say whose
     /// it is.
     pub fn is_opening(&self) -> bool {
@@ -327,14 +336,8 @@ impl Client {
     }
 
     fn fail(&mut self, outcome: impl Fn(Line) -> Outcome, out: &mut Outbox<Outcome>) {
-        let line = match std::mem::replace(&mut self.phase, Phase::Failed) {
-            Phase::Opening { line, .. } => line,
-            Phase::InFlight { request } => match request.iter().next() {
-                Some(command) => command.to_command().line,
-                None => return,
-            },
-            Phase::Idle | Phase::Failed => return,
-        };
+        let Some(line) = self.line() else { return };
+        self.phase = Phase::Failed;
         out.persist(outcome(line));
     }
 }

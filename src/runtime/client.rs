@@ -129,11 +129,15 @@ pub(super) fn run_on<I: BufRead, W: Write>(
             return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
         }
     }
-    let interrupted = thread.role.is_busy();
-    if interrupted {
-        tell("interrupted: it is not known whether the last line is complete");
+    let interrupted = thread.role.line();
+    if let Some(line) = &interrupted {
+        tell(&format!(
+            "interrupted: it is not known whether this line is complete: {}",
+            shorten(line)
+        ));
     }
-    let failed = interrupted || thread.role.has_failed() || refused.load(Ordering::SeqCst);
+    let failed =
+        interrupted.is_some() || thread.role.has_failed() || refused.load(Ordering::SeqCst);
     Ok(if failed { EXIT_FAILED } else { 0 })
 }
 

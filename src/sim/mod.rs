@@ -28,7 +28,7 @@ pub mod wire;
 pub mod world;
 
 pub use faults::{Partition, Switches};
-pub use world::{Options, Report, World};
+pub use world::{Options, PowerCut, Report, World};
 
 /// Runs one seed.
 pub fn run(seed: u64, options: Options) -> Report {

@@ -63,8 +63,20 @@ const FRAGMENTED_LINE_BYTES: usize = 3_000;
 /// How many arrivals a sleeping replica's socket holds.
 const BACKLOG_MAX: usize = 2_000;
 
+/// Where a write tears at most when the power is cut.
+const TEAR_BYTES_MAX: usize = 2_000;
+
 /// A run with more events than this for each virtual second spins.
 const EVENTS_PER_SECOND_MAX: u64 = 400_000;
+
+/// When the power of a replica is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerCut {
+    /// Which replica's.
+    pub replica: ReplicaId,
+    /// In the middle of which call of its disk, counted as [`disk::SimDisk::calls`] does.
+    pub call: u64,
+}
 
 /// What kind of run this is.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +93,8 @@ pub struct Options {
     pub sectors_percent: u8,
     /// How many runs of a hundred send real datagrams.
     pub wire_percent: u8,
+    /// The power of one replica, cut at a call of its disk; then every run is on real storage.
+    pub power_cut: Option<PowerCut>,
     /// Print every event.
     pub trace: bool,
     /// A known bug, in tests.
@@ -96,6 +110,7 @@ impl Default for Options {
             partition: None,
             sectors_percent: 15,
             wire_percent: 10,
+            power_cut: None,
             trace: false,
             planted: Planted::NONE,
         }
@@ -125,6 +140,8 @@ pub struct Report {
     pub hash: u64,
     /// What happened.
     pub reach: Reach,
+    /// How many calls the disk of each replica took until the faults stopped, on real storage.
+    pub disk_calls: Vec<u64>,
     /// Under a fixed partition: the longest time in which no line was completed.
     pub gap_us: u64,
     /// Under a fixed partition: how far ballots rose while it lasted.
@@ -187,6 +204,7 @@ pub struct World {
     wired: bool,
     checker: Checker,
     reach: Reach,
+    disk_calls: Vec<u64>,
     hash: TraceHash,
     events: u64,
     lines: u64,
@@ -248,7 +266,7 @@ impl World {
         let session_window_slots =
             if sectors { SESSION_WINDOW_SLOTS } else { session_window_slots };
         let slow = setup.usize(..n);
-        let nodes = (0..n)
+        let nodes: Vec<Node> = (0..n)
             .map(|index| {
                 let id = ReplicaId(index as u8);
                 Node {
@@ -273,6 +291,11 @@ impl World {
                 }
             })
             .collect();
+        if let Some(PowerCut { replica, call }) = options.power_cut {
+            let disk = nodes.get(replica.index()).and_then(|node| node.store.disk());
+            let disk = disk.expect("the power of a replica with a disk is cut");
+            disk.cut_at(call, stream(&format!("tear {call}")).usize(..TEAR_BYTES_MAX));
+        }
         World {
             seed,
             options,
@@ -287,6 +310,7 @@ impl World {
             wired,
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
+            disk_calls: Vec::new(),
             hash: TraceHash::default(),
             events: 0,
             lines: 0,
@@ -356,6 +380,7 @@ impl World {
             violation,
             hash: self.hash.value(),
             reach: self.reach,
+            disk_calls: self.disk_calls,
             gap_us: self.gap_us,
             ballot_rise: self.ballot_rise,
         }

@@ -25,6 +25,7 @@ mod frame;
 mod journal;
 pub mod memory;
 mod plant;
+mod power_cut_tests;
 mod segment;
 pub mod segment_log;
 mod segment_log_tests;

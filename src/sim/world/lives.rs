@@ -39,6 +39,7 @@ impl World {
             let flipped = node.flipped;
             let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
             node.store.crash(if dark { Death::PowerCut } else { Death::Killed });
+            self.reach.add(What::PowerCut, u64::from(dark));
             self.trace(|| format!("replica {id} does not open: {closed:?}"));
             return match closed {
                 Closed::Trouble(_) => {

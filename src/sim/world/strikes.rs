@@ -35,7 +35,7 @@ impl World {
                 if self.nodes[id.index()].process.is_some() {
                     self.reach.count(What::Crash);
                     let soon = self.streams.crashes.u64(0..12);
-                    let tear = self.streams.crashes.usize(0..2_000);
+                    let tear = self.streams.crashes.usize(..TEAR_BYTES_MAX);
                     let death = self.drawn_death();
                     match self.nodes[id.index()].store.disk() {
                         // The power goes in the middle of some write.
@@ -165,6 +165,8 @@ impl World {
 
     /// The second phase: a quorum is well, the rest may be anything.
     pub(super) fn stop_faults(&mut self) -> Step {
+        let disks = self.nodes.iter().filter_map(|node| node.store.disk());
+        self.disk_calls = disks.map(disk::SimDisk::calls).collect();
         self.faults_on = false;
         self.calm_since = Some(self.now);
         self.links.heal();
