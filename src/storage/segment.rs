@@ -196,3 +196,24 @@ pub(super) fn walk(
     }
     Ok(Walk { tip, last, end })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_from_a_frame_of_its_kind_to_the_last_byte() {
+        fn head(kind: Kind, payload: &[u8]) -> Option<Head> {
+            let place = Place { log: 1, segment: 2, number: 3, previous: 4 };
+            read_head(&Frame { kind, place, check: 5, payload })
+        }
+        let mut bytes = Vec::new();
+        encoded(&mut bytes, &Head { promised: None, trimmed: Slot(7), oldest: 8 }).unwrap();
+        let found = head(Kind::Head, &bytes).unwrap();
+        assert_eq!((found.promised, found.trimmed, found.oldest), (None, Slot(7), 8));
+        assert!(head(Kind::Burst, &bytes).is_none(), "a burst is no head");
+        assert!(head(Kind::Head, &bytes[..2]).is_none(), "half of one");
+        bytes.push(0);
+        assert!(head(Kind::Head, &bytes).is_none(), "and something behind it");
+    }
+}

@@ -440,6 +440,16 @@ fn one_burst_is_one_write_and_one_sync() {
 }
 
 #[test]
+fn a_log_that_waits_for_nothing_syncs_nothing_while_it_is_written() {
+    let mut lives = Lives::begin(5, Options { waits: false, ..SMALL });
+    for _ in 0..200 {
+        assert!(lives.commit());
+    }
+    assert!(lives.log.as_ref().unwrap().segments() > 1);
+    assert_eq!(lives.disk.syncs(), 0);
+}
+
+#[test]
 fn the_disk_stays_bounded_while_the_trim_mark_advances() {
     let mut lives = Lives::begin(6, SMALL);
     let mut most = 0;
@@ -450,6 +460,9 @@ fn the_disk_stays_bounded_while_the_trim_mark_advances() {
     assert!(lives.acknowledged.trimmed() > Slot(1_000));
     let segments = most / SMALL.segment_bytes;
     assert!(segments <= 12, "{segments} segments");
+    for (name, length) in lives.disk.durable_files() {
+        assert_eq!(length as u64, SMALL.segment_bytes, "{name} has grown");
+    }
     lives.disk.power_cut(Survival::Random);
     lives.open(SMALL).unwrap();
 }
@@ -529,6 +542,10 @@ fn the_power_may_go_while_the_log_is_written_anew() {
             assert!(!done || call > 10, "it is written anew");
             lives.disk.power_cut(survival);
             lives.open(SMALL).unwrap_or_else(|error| panic!("call {call}: {error}"));
+            // What was to be dropped has been, but for one to be used again.
+            let files = lives.disk.list().unwrap().iter().filter(|name| is_log_file(name)).count();
+            let segments = lives.log.as_ref().unwrap().segments();
+            assert!(files <= segments + 1, "call {call}: {files} files, {segments} count");
             if done {
                 break;
             }
