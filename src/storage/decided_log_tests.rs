@@ -477,6 +477,22 @@ fn opening_takes_the_same_however_long_the_log_is() {
 }
 
 #[test]
+fn a_log_goes_on_where_it_was_however_many_pages_stand_above_its_checkpoint() {
+    for slots in [1, 1_023, 1_024, 1_025, 3_000] {
+        let mut lives = Lives::begin(5);
+        let log = lives.log.as_mut().unwrap();
+        let mut records: Vec<Record> =
+            (0..slots).map(|slot| applied(Slot(slot), &Value::Noop, None)).collect();
+        log.append(&mut records).unwrap();
+        log.rest().unwrap();
+        assert_eq!(log.applied(), Slot(slots));
+        lives.disk.crash_process();
+        let (log, checkpoint) = open(&lives.disk).unwrap();
+        assert_eq!((log.applied(), checkpoint.applied), (Slot(slots), Slot(slots)));
+    }
+}
+
+#[test]
 fn a_chat_log_that_is_missing_short_or_another_is_refused() {
     let mut lives = Lives::begin(6);
     while lives.durable.applied < Slot(40) {
