@@ -191,7 +191,14 @@ fn replica_0_leads_ballot_0_only_after_its_own_acceptors_promise() {
     let now = seat.handle(promise(R0, 0, &[]));
     assert_eq!(seat.role.leading(), Some(Ballot(0)));
     assert!(heartbeats(&now).iter().all(|(_, heartbeat)| heartbeat.leading));
-    assert_eq!(prepares(&now), [], "nobody else has to promise it");
+}
+
+#[test]
+fn nobody_else_is_asked_to_promise_ballot_0() {
+    let mut seat = proposer(3, R0);
+    seat.wake();
+    let sent = seat.handle(promise(R0, 0, &[]));
+    assert_eq!((prepares(&sent), seat.role.leading()), (vec![], Some(Ballot(0))));
 }
 
 #[test]
