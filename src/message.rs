@@ -439,3 +439,67 @@ pub mod bounded {
         from.deserialize_seq(Bounded { max, item: PhantomData })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{REPLICAS_MAX, Value};
+
+    #[test]
+    fn a_request_is_taken_apart_into_its_commands() {
+        let lines = ["a", "b", "c", "d"];
+        let commands: Vec<Command> =
+            (0..).zip(lines).map(|(seq, line)| Request::new(1, 2, seq, line).command()).collect();
+        let values = commands.iter().cloned().map(Value::Command).collect();
+        let request = Request { commands: values, after: Slot(5) };
+        assert!(request.is_well_formed());
+        let taken: Vec<Command> = request.iter().map(CommandRef::to_command).collect();
+        assert_eq!(taken, commands);
+        for (index, command) in commands.iter().enumerate() {
+            assert_eq!(request.only(index), Request::of(command, Slot(5)));
+        }
+    }
+
+    #[test]
+    fn a_request_for_nothing_or_for_a_noop_is_not_well_formed() {
+        let command = Value::Command(Request::new(1, 2, 3, "hi").command());
+        for values in [vec![], vec![Value::Noop], vec![command, Value::Noop]] {
+            let request = Request { commands: values.into(), after: Slot::ZERO };
+            assert!(!request.is_well_formed(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_from_the_wire_ends_at_its_bound() {
+        let list = |items: usize| {
+            let known = vec![Some(DirectoryId(7)); items];
+            let ready = Ready { directory: DirectoryId(7), round: 1, known, started: true };
+            let bytes = postcard::to_stdvec(&ready).expect("encodes");
+            postcard::from_bytes::<Ready>(&bytes).is_ok_and(|read| read == ready)
+        };
+        assert!(list(0) && list(REPLICAS_MAX) && !list(REPLICAS_MAX + 1));
+        let votes = |items: usize| {
+            let slots = vec![SlotRange { first: Slot(1), count: 2 }; items];
+            let votes = ToLearner::Votes { ballot: Ballot(3), directory: DirectoryId(4), slots };
+            let bytes = postcard::to_stdvec(&votes).expect("encodes");
+            postcard::from_bytes::<ToLearner>(&bytes).is_ok_and(|read| read == votes)
+        };
+        assert!(votes(0) && votes(MESSAGE_SLOTS_MAX) && !votes(MESSAGE_SLOTS_MAX + 1));
+        let promise = |items: usize| {
+            let values = Values::from(&Value::Noop);
+            let accepted = Accepted { first: Slot(1), ballot: Ballot(2), values };
+            let promise = Promise {
+                ballot: Ballot(3),
+                directory: DirectoryId(4),
+                first: Slot(1),
+                upto: Slot(2),
+                last: true,
+                trimmed: Slot::ZERO,
+                accepted: vec![accepted; items],
+            };
+            let bytes = postcard::to_stdvec(&promise).expect("encodes");
+            postcard::from_bytes::<Promise>(&bytes).is_ok_and(|read| read == promise)
+        };
+        assert!(promise(0) && promise(MESSAGE_SLOTS_MAX) && !promise(MESSAGE_SLOTS_MAX + 1));
+    }
+}

@@ -86,3 +86,57 @@ impl<'de, K: Hash + Eq + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de>
         Ok(Table { map: entries.into_iter().collect() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::DefaultHasher;
+
+    fn table(keys: impl IntoIterator<Item = u64>) -> Table<u64, String> {
+        let mut table = Table::default();
+        for key in keys {
+            assert_eq!(table.insert(key, format!("of {key}")), None);
+        }
+        table
+    }
+
+    fn hash(table: &Table<u64, String>) -> u64 {
+        let mut state = DefaultHasher::new();
+        table.hash(&mut state);
+        state.finish()
+    }
+
+    #[test]
+    fn what_was_put_in_is_found_changed_and_taken_out_by_its_key() {
+        let mut table = table([]);
+        assert_eq!((table.is_empty(), table.len(), table.get(&7)), (true, 0, None));
+        assert_eq!(table.insert(7, "a".to_owned()), None);
+        assert_eq!(table.insert(7, "b".to_owned()), Some("a".to_owned()));
+        table.get_mut(&7).expect("it was put in").push('c');
+        table.or_default(7).push('d');
+        table.or_default(8).push('e');
+        assert!(table.get_mut(&9).is_none());
+        assert_eq!(table.get(&7).map(String::as_str), Some("bcd"));
+        assert_eq!(table.get(&8).map(String::as_str), Some("e"));
+        assert_eq!((table.is_empty(), table.len()), (false, 2));
+        table.retain(|value| value != "e");
+        assert_eq!(table.sorted(), [(&7, &"bcd".to_owned())]);
+    }
+
+    #[test]
+    fn a_table_is_gone_through_in_the_order_of_its_keys() {
+        let table = table((0..100).map(|at| at * 37 % 101));
+        let keys: Vec<u64> = table.sorted().into_iter().map(|(key, _)| *key).collect();
+        assert!(keys.is_sorted() && keys.len() == 100);
+    }
+
+    #[test]
+    fn equal_tables_hash_and_encode_alike_whatever_order_they_were_filled_in() {
+        let (up, down) = (table(0..100), table((0..100).rev()));
+        let encoded = postcard::to_stdvec(&up).expect("encodes");
+        assert_eq!((&up, hash(&up)), (&down, hash(&down)));
+        assert_eq!(encoded, postcard::to_stdvec(&down).expect("encodes"));
+        assert_eq!(postcard::from_bytes(&encoded), Ok(up));
+        assert_ne!(hash(&down), hash(&table(0..99)));
+    }
+}

@@ -241,6 +241,7 @@ pub enum Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::hash::DefaultHasher;
 
     #[test]
     fn every_ballot_has_one_owner_and_the_next_owned_is_the_smallest_above() {
@@ -252,6 +253,47 @@ mod tests {
                     assert_eq!(Some(next), expected, "n={n} id={id} from={from}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_replica_has_a_row_of_its_own() {
+        assert_eq!([0, 1, 2, 62].map(|id| ReplicaId(id).index()), [0, 1, 2, 62]);
+    }
+
+    #[test]
+    fn no_number_from_the_wire_lies_above_the_bound() {
+        for number in [0, 1, 77, NUMBER_MAX] {
+            assert_eq!(Ballot::try_from(number), Ok(Ballot(number)));
+            assert_eq!(Slot::try_from(number), Ok(Slot(number)));
+        }
+        for number in [NUMBER_MAX + 1, u64::MAX] {
+            assert!(Ballot::try_from(number).is_err() && Slot::try_from(number).is_err());
+        }
+        assert!(Slot(NUMBER_MAX).plus(NUMBER_MAX) > Slot(NUMBER_MAX), "far from the end");
+    }
+
+    #[test]
+    fn counting_never_passes_an_end_of_the_number_line() {
+        assert_eq!((Slot(5).plus(3), Slot(5).next()), (Slot(8), Slot(6)));
+        assert_eq!(Slot(u64::MAX).next(), Slot(u64::MAX));
+        assert_eq!((Slot(8).since(Slot(5)), Slot(5).since(Slot(8))), (3, 0));
+        assert_eq!((Time(5).plus_us(3), Time(5).minus_us(3)), (Time(8), Time(2)));
+        assert_eq!((Time(u64::MAX).plus_us(1), Time(5).minus_us(8)), (Time(u64::MAX), Time(0)));
+        assert_eq!((Time(8).since_us(Time(5)), Time(5).since_us(Time(8))), (3, 0));
+    }
+
+    #[test]
+    fn every_part_of_an_address_is_in_its_hash() {
+        let hash = |text: &str| {
+            let mut state = DefaultHasher::new();
+            Address(text.parse().expect("an address")).hash(&mut state);
+            state.finish()
+        };
+        let all = ["10.0.0.1:5", "10.0.0.2:5", "10.0.0.1:6", "[1::1]:5", "[2::1]:5", "[1::2]:5"];
+        for (at, one) in all.iter().enumerate() {
+            assert_eq!(hash(one), hash(one));
+            assert!(all[..at].iter().all(|other| hash(one) != hash(other)), "{one}");
         }
     }
 }

@@ -98,7 +98,7 @@ impl Batch {
         self.ends.clear();
     }
 
-    /// Pads what must be padded; nothing may be added behind.
+    /// Pads what must be padded; the next thing done with the batch is to clear it.
     ///
     /// # Panics
     ///
@@ -123,7 +123,6 @@ impl Batch {
                 frame[sealed..].fill(0);
                 frame::pad(frame, sealed);
             }
-            self.ends[at] = to + if at < last { size } else { sealed };
         }
         Segments::cut(&self.bytes, size)
     }
@@ -235,6 +234,17 @@ mod tests {
         for stride in [0, 10, 11, 65_536, usize::MAX] {
             assert_eq!(all(Segments::cut(&bytes, stride)), [bytes]);
             assert_eq!(all(Segments::cut(&[], stride)), [[0; 0]], "an empty datagram is one");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_is_given_is_all_bytes_and_the_size_of_each_datagram() {
+        let bytes: Vec<u8> = (0..10).collect();
+        for (segments, size, count) in
+            [(Segments::one(&bytes), 10, 1), (Segments::cut(&bytes, 4), 4, 3)]
+        {
+            assert_eq!((segments.bytes(), segments.size()), (&bytes[..], size));
+            assert_eq!(segments.count(), count);
         }
     }
 

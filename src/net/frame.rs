@@ -816,4 +816,119 @@ mod tests {
         assert_eq!(receiver.open_joined(from, OURS, &[], &mut into), Err(Event::DropBody));
         assert_eq!(into.len(), 1);
     }
+
+    #[test]
+    fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
+        let request = |seq| ClientMessage::Request(Request::new(1, 2, seq, "x"));
+        let joined = |seqs: [u64; 3]| {
+            let commands = seqs.map(|seq| Value::Command(Request::new(1, 2, seq, "x").command()));
+            let commands = commands.into_iter().collect();
+            ClientMessage::Request(Request { commands, after: Slot::ZERO })
+        };
+        let hello = || ClientMessage::Hello;
+        for (messages, taken) in [
+            (vec![hello(), hello(), hello(), hello()], 4),
+            (vec![hello(), request(0), request(1), request(2)], 2),
+            (vec![request(0), hello(), request(1), hello()], 3),
+            (vec![request(0), request(1), request(2), request(3)], 1),
+            (vec![hello(), joined([0, 1, 2])], 2),
+        ] {
+            let mut receiver = opener(replica(0), OURS);
+            let mut frame = frame(Party::Client, replica(0), OURS, &messages);
+            frame.resize(HEADER_BYTES + 4 * CLIENT_MESSAGE_BYTES_MIN, 0);
+            let enough = resealed(frame, |_| ());
+            assert_eq!(open(&mut receiver, &enough), Ok(taken), "{messages:?}");
+            let short = resealed(enough, |frame| {
+                frame.pop();
+            });
+            assert_eq!(open(&mut receiver, &short), Err(Event::DropAmplifies), "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_may_only_forward_what_a_client_may_ask() {
+        let mut receiver = opener(replica(0), OURS);
+        let command = Value::Command(Request::new(1, 2, 3, "hi").command());
+        for (values, opened) in [
+            (vec![command.clone(), command.clone()], Ok(1)),
+            (vec![], Err(Event::DropBody)),
+            (vec![Value::Noop], Err(Event::DropBody)),
+            (vec![command, Value::Noop], Err(Event::DropBody)),
+        ] {
+            let request = Request { commands: values.into(), after: Slot::ZERO };
+            let forward = ToProposer::Forward { origin: address(), request };
+            let forwarded = frame(replica(1), replica(0), OURS, &[Message::Proposer(forward)]);
+            assert_eq!(open(&mut receiver, &forwarded), opened);
+        }
+    }
+
+    /// A frame with a part of a message, `padding` zeros behind it.
+    fn part(from: Party, to: Party, cluster: ClusterId, kind: Kind, padding: usize) -> Vec<u8> {
+        use super::super::fragment::{Cut, PIECE_BYTES_MIN};
+        let total = PIECE_BYTES_MIN + 1;
+        let cut = Cut { digest: 9, total: total as u32, piece: PIECE_BYTES_MIN as u16 };
+        let mut frame = Vec::new();
+        begin(&mut frame);
+        match kind {
+            Kind::Fragment => Fragment { cut, index: 1, bytes: b"x" }.write(&mut frame),
+            _ => Missing { cut, indexes: vec![1] }.write(&mut frame),
+        }
+        seal(&identity(replica(1), OURS), to, cluster, kind, 1, &mut frame);
+        frame.resize(frame.len() + padding, 0);
+        resealed(frame, |frame| frame[6] = party_byte(from))
+    }
+
+    #[test]
+    fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
+        let (kind, none, client) = (Kind::Fragment, ClusterId::NONE, Party::Client);
+        let mut receiver = opener(replica(0), OURS);
+        let mut opened = |frame: &[u8]| {
+            let opened = receiver.open(address(), frame, &mut Vec::new());
+            opened.map(|opened| matches!(opened, Opened::Fragment { .. }))
+        };
+        // A peer's, warm-up too.
+        assert_eq!(opened(&part(replica(1), replica(0), OURS, kind, 0)), Ok(true));
+        assert_eq!(opened(&part(replica(1), replica(0), none, kind, 0)), Ok(true));
+        // A client's, if it pays for being asked; but a hello is never long.
+        let bytes = part(client, replica(0), OURS, kind, 0).len();
+        let padding = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN - bytes;
+        for more in [0, 1, 100] {
+            let paid = part(client, replica(0), OURS, kind, padding + more);
+            assert_eq!(opened(&paid), Ok(true));
+            let hello = part(client, replica(0), none, kind, padding + more);
+            assert_eq!(opened(&hello), Err(Event::DropKind));
+        }
+        for less in [padding - 1, 1, 0] {
+            let unpaid = part(client, replica(0), OURS, kind, less);
+            assert_eq!(opened(&unpaid), Err(Event::DropAmplifies));
+        }
+        // No answer is long.
+        let mut asker = opener(client, OURS);
+        let answer = part(replica(1), client, OURS, kind, 100);
+        assert_eq!(open(&mut asker, &answer), Err(Event::DropKind));
+    }
+
+    #[test]
+    fn only_a_replica_may_ask_for_parts() {
+        let asked = |from, to| part(from, to, OURS, Kind::Missing, 100);
+        let mut receiver = opener(replica(0), OURS);
+        assert_eq!(open(&mut receiver, &asked(replica(1), replica(0))), Ok(0));
+        let stranger = asked(Party::Client, replica(0));
+        assert_eq!(open(&mut receiver, &stranger), Err(Event::DropKind));
+        let mut client = opener(Party::Client, OURS);
+        assert_eq!(open(&mut client, &asked(replica(1), Party::Client)), Ok(0));
+        assert_eq!(open(&mut client, &asked(Party::Client, Party::Client)), Err(Event::DropSender));
+    }
+
+    #[test]
+    #[should_panic(expected = "belongs to another cluster")]
+    fn a_process_belongs_to_one_cluster_for_good() {
+        let cell = ClusterCell::new();
+        assert_eq!(cell.known(), None);
+        for _ in 0..2 {
+            cell.set(OURS);
+            assert_eq!(cell.clone().known(), Some(OURS));
+        }
+        cell.set(ClusterId(0xC2));
+    }
 }

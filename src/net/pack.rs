@@ -359,4 +359,49 @@ mod tests {
     fn a_message_to_oneself_is_the_callers_error() {
         packed(ZERO, &[prepare(0, 1)]);
     }
+
+    #[test]
+    fn a_datagram_leaves_when_nothing_more_fits_and_no_sooner() {
+        let taken = packed(ZERO, &vec![prepare(1, 77); 1_000]);
+        let Outgoing::Peer { message, .. } = prepare(1, 77) else { unreachable!() };
+        let bytes = postcard::to_stdvec(&message).expect("encodes").len();
+        let most = payload_bytes(DATAGRAM_BYTES_DEFAULT) / bytes;
+        assert_eq!(taken.datagrams.len(), 1_000_usize.div_ceil(most));
+        let (_, full) = taken.datagrams.split_last().expect("some");
+        for (_, frame) in full {
+            assert_eq!(frame.len(), HEADER_BYTES + most * bytes);
+        }
+    }
+
+    #[test]
+    fn a_message_too_long_for_a_datagram_leaves_none_that_is_empty() {
+        let line = "x".repeat(DATAGRAM_BYTES_DEFAULT);
+        let message = ClientMessage::Request(Request::new(1, 2, 3, &line));
+        let taken = packed(Party::Client, &[Outgoing::Call { to: ReplicaId(0), message }]);
+        assert_eq!((taken.oversize.len(), taken.datagrams.len()), (1, 0));
+    }
+
+    #[test]
+    fn as_many_buffers_as_a_turn_took_are_kept_for_the_next_up_to_a_bound() {
+        let mut packer = Packer::new(identity(ZERO), DATAGRAM_BYTES_DEFAULT);
+        let most = SPARE_BUFFERS_MAX;
+        for (destinations, kept) in [(1, 1), (9, 9), (2, 9), (most + 1, most), (5, most)] {
+            let mut taken = Taken::default();
+            for port in 0..destinations as u16 {
+                let answers = vec![Answer::Leader { ballot: Ballot(2) }];
+                packer.add(&Outgoing::Answers { to: address(port), answers }, &mut taken);
+            }
+            packer.flush(&mut taken);
+            assert_eq!((taken.datagrams.len(), packer.spare.len()), (destinations, kept));
+        }
+    }
+
+    #[test]
+    fn datagrams_are_as_long_as_they_may_be_configured_and_no_longer() {
+        let made = |datagram_max: usize| {
+            std::panic::catch_unwind(|| Packer::new(identity(ZERO), datagram_max)).is_ok()
+        };
+        assert!(made(DATAGRAM_BYTES_MIN) && made(DATAGRAM_BYTES_MAX));
+        assert!(!made(DATAGRAM_BYTES_MIN - 1) && !made(DATAGRAM_BYTES_MAX + 1));
+    }
 }
