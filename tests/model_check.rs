@@ -138,6 +138,46 @@ fn one_slot_three_ballots_and_a_death() {
 
 #[test]
 #[ignore = "large"]
+fn one_slot_three_ballots_and_two_deaths() {
+    let bounds = Bounds { ballots: &[0, 1, 3], crashes: 2, ..ONE_SLOT };
+    check(
+        "one_slot_three_ballots_and_two_deaths",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::Decided(3),
+            Reach::LedAfterCrash,
+            Reach::DiedUnsynced,
+            Reach::DiedUnsent,
+        ],
+    );
+}
+
+#[test]
+#[ignore = "large"]
+fn one_slot_four_ballots() {
+    let bounds = Bounds { ballots: &[0, 1, 2, 3], ..ONE_SLOT };
+    check(
+        "one_slot_four_ballots",
+        &bounds,
+        &[Reach::Decided(0), Reach::Decided(1), Reach::Decided(2), Reach::Decided(3)],
+    );
+}
+
+#[test]
+#[ignore = "large"]
+fn two_slots_with_a_hole_and_two_deaths() {
+    let bounds = Bounds { crashes: 2, ..A_HOLE };
+    check(
+        "two_slots_with_a_hole_and_two_deaths",
+        &bounds,
+        &[Reach::Decided(0), Reach::Decided(1), Reach::HoleFilled, Reach::LedAfterCrash],
+    );
+}
+
+#[test]
+#[ignore = "large"]
 fn two_slots_with_a_hole_and_three_ballots() {
     let bounds = Bounds { ballots: &[0, 1, 3], offers: &[(0, "A"), (3, "C")], ..A_HOLE };
     check(
