@@ -391,3 +391,95 @@ impl Storage<Never> for NoStorage {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Request, ToLearner};
+    use crate::types::{Ballot, Value};
+    use crate::values::ValueRef;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    /// A role that says nothing of itself.
+    struct Mute;
+
+    impl Role for Mute {
+        type Input = ();
+        type Record = Never;
+
+        fn handle(&mut self, _: Time, _: u64, (): (), _: &mut Outbox<Never>) {}
+
+        fn handle_timeout(&mut self, _: Time, _: u64, _: &mut Outbox<Never>) {}
+
+        fn flush(&mut self, _: Time, _: &mut Outbox<Never>) {}
+
+        fn deadline(&self) -> Option<Time> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_role_is_urgent_and_goes_on_for_ever_if_it_does_not_say_otherwise() {
+        assert!(Mute.is_urgent());
+        assert!(!Mute.is_finished());
+    }
+
+    #[test]
+    fn answers_to_one_client_in_a_row_leave_as_one_list() {
+        let mut out: Outbox<Never> = Outbox::new();
+        for (port, ballot) in [(1, 0), (1, 1), (2, 2), (1, 3)] {
+            let to = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            out.answer(to, Answer::Leader { ballot: Ballot(ballot) });
+        }
+        let list = |envelope| match envelope {
+            Envelope::Answers { to, answers } => (to.0.port(), answers.len()),
+            other => panic!("nothing else was sent: {other:?}"),
+        };
+        let sent = out.commit(&mut NoStorage).expect("no storage never fails");
+        assert_eq!(sent.into_iter().map(list).collect::<Vec<_>>(), [(1, 2), (2, 1), (1, 1)]);
+    }
+
+    /// The same line in every slot there is.
+    struct Endless(Value);
+
+    impl Storage<Never> for Endless {
+        fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
+            Ok(vec![self.0.clone(); upto.since(first).min(2) as usize].into())
+        }
+    }
+
+    #[test]
+    fn a_request_for_decided_slots_is_answered_with_64_kib_and_the_rest_of_a_page() {
+        let line = "x".repeat(1_000);
+        let value = Value::Command(Request::new(1, 1, 0, &line).command());
+        let page_bytes = 2 * ValueRef::from(&value).encoded_bytes();
+        let pages = |first: u64, upto: u64| {
+            let mut out = Outbox::new();
+            out.send_decided(ReplicaId(1), Slot(first), Slot(upto), 1_200);
+            let mut storage = Endless(value.clone());
+            let mut next = Slot(first);
+            let sent = out.commit(&mut storage).expect("this storage never fails");
+            for envelope in &sent {
+                let Envelope::Peer { message: Message::Learner(page), .. } = envelope else {
+                    panic!("nothing else was asked for: {envelope:?}")
+                };
+                let ToLearner::Page { first, values } = page else { panic!("no page: {page:?}") };
+                assert_eq!(*first, next);
+                next = first.plus(values.len() as u64);
+            }
+            (sent.len(), next.0)
+        };
+        let most = (64 * 1_024_usize).div_ceil(page_bytes);
+        assert_eq!(pages(3, 1_000), (most, 3 + 2 * most as u64));
+        assert_eq!(pages(3, 8), (3, 8));
+        assert_eq!(pages(8, 8), (0, 8));
+    }
+}
