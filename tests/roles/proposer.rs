@@ -360,16 +360,18 @@ fn who_hears_a_leader_asks_for_no_more_pre_votes_unless_nothing_gets_applied() {
         let mut seat = proposer(3, R1);
         seat.handle(progress(0, stuck));
         let mut asked = Vec::new();
-        let mut round = 0;
-        while asked.is_empty() {
-            round += 1;
+        for round in 1..=20 {
             // A leader that is heard is suspected only if nothing gets applied.
             if stuck {
                 seat.handle(serving(R0, round, 0));
             }
-            asked = pre_votes(&seat.wait_us(HEARTBEAT_US));
+            asked.extend(pre_votes(&seat.wait_us(HEARTBEAT_US)));
+            if !asked.is_empty() {
+                break;
+            }
         }
-        seat.handle(serving(R0, round + 1, 0));
+        assert!(!asked.is_empty());
+        seat.handle(serving(R0, 21, 0));
         let sent = seat.handle(grant(R2, asked[0].2));
         assert_eq!(!prepares(&sent).is_empty(), stuck);
     }
