@@ -818,6 +818,7 @@ fn with_very_many_sessions_checkpoints_lie_further_apart_up_to_a_bound() {
         let mut seat = learner(3, R0);
         let values: Vec<Value> = (0..sessions).map(|session| command(session, 0, "x")).collect();
         seat.handle(page(R1, 0, &values));
+        assert_eq!(seat.role.chat().sessions() as u64, sessions);
         let made = seat.storage.checkpoints.len();
         let mut slot = sessions;
         while slot < upto {
