@@ -503,9 +503,12 @@ fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
 fn a_request_that_another_replica_passed_on_is_not_sent_round_in_circles() {
     let mut seat = learner(3, R2);
     seat.handle(leads(R0, 1, 0, nothing_decided(0)));
-    let request = Request::new(1, 1, 0, "a");
-    let sent = seat.handle(Input::Held { origin: address(1), request, direct: false });
-    assert_eq!((forwards(&sent), answers(&sent)), (vec![], vec![]));
+    seat.handle(page(R0, 0, &[command(2, 0, "b")]));
+    for (session, seq) in [(1, 0), (2, 2)] {
+        let request = Request::new(1, session, seq, "a");
+        let sent = seat.handle(Input::Held { origin: address(1), request, direct: false });
+        assert_eq!((forwards(&sent), answers(&sent)), (vec![], vec![]));
+    }
 }
 
 #[test]
@@ -636,8 +639,8 @@ fn a_leader_passes_to_its_proposer_only_what_is_next() {
     let mut seat = learner(3, R0);
     seat.handle(Input::Leading(Ballot(0)));
     seat.handle(page(R1, 0, &[command(2, 0, "first")]));
-    seat.burst([held(1, 0, "next"), held(2, 2, "not yet")]);
-    let told = told_proposer(&seat.wait_us(1_000_000));
+    let mut told = told_proposer(&seat.burst([held(1, 0, "next"), held(2, 2, "not yet")]));
+    told.extend(told_proposer(&seat.wait_us(1_000_000)));
     let sessions = told.iter().filter_map(|input| match input {
         proposer::Input::Servable { request, .. } => Some(request.command().session.id),
         _ => None,
