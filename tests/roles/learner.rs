@@ -1046,12 +1046,51 @@ fn the_wait_for_a_peer_follows_what_its_answers_take() {
     let upto = 10 * FETCH_SLOTS_MAX;
     seat.handle(applied(R2, 1, upto));
     assert_eq!(fetches(&seat.wait_us(10_000)).len(), 1);
-    seat.now = seat.now.plus_us(4_000);
-    // An empty page, or one that brings nothing new, is no answer.
+    seat.now = seat.now.plus_us(1_000);
+    // A page that brings nothing new is no answer.
     assert_eq!(fetches(&seat.handle(page(R2, 0, &[]))), []);
+    seat.now = seat.now.plus_us(3_000);
     seat.handle(page(R2, 0, &noops(8)));
     assert_eq!(fetches(&seat.wait_us(11_999)), []);
     assert_eq!(fetches(&seat.wait_us(1)), [(R2, 8, 8 + FETCH_SLOTS_MAX)], "three times as long");
+}
+
+#[test]
+fn who_has_answered_is_asked_for_the_rest_too() {
+    let mut seat = learner(3, R0);
+    seat.burst([applied(R1, 1, 10_000), applied(R2, 1, 10_000)]);
+    assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, FETCH_SLOTS_MAX)]);
+    assert_eq!(fetches(&seat.wait_us(60_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
+    let sent = seat.handle(page(R2, 0, &noops(FETCH_SLOTS_MAX as usize)));
+    assert_eq!(fetches(&sent), [(R2, FETCH_SLOTS_MAX, 2 * FETCH_SLOTS_MAX)]);
+}
+
+#[test]
+fn each_gap_may_be_answered_up_to_the_bound_in_bytes() {
+    let mut seat = learner(3, R2);
+    let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
+    let lines = values(&[long.as_str()]);
+    seat.handle(voted(0, 8, &noops(2), decided(0, 0, 20)));
+    assert_eq!(fetches(&seat.wait_us(2_000)), [(R0, 0, 8), (R0, 10, 20)]);
+    seat.now = seat.now.plus_us(4_000);
+    for slot in (0..8).chain(10..12) {
+        assert_eq!(fetches(&seat.handle(page(R0, slot, &lines))), []);
+    }
+    assert_eq!(seat.role.applied(), Slot(12));
+    assert_eq!(fetches(&seat.wait_us(11_999)), [], "the rest is on its way");
+    assert_eq!(fetches(&seat.wait_us(1)), [(R0, 12, 20)]);
+}
+
+#[test]
+fn what_is_left_out_at_the_end_of_an_answer_is_asked_for_once() {
+    let mut seat = learner(3, R0);
+    let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
+    let lines = values(&[long.as_str()]);
+    seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
+    assert_eq!(fetches(&seat.wait_us(10_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
+    (0..7).for_each(|slot| drop(seat.handle(page(R2, slot, &lines))));
+    let sent = seat.handle(page(R2, 8, &lines));
+    assert_eq!(fetches(&sent), [(R2, 7, 8), (R2, 9, 7 + FETCH_SLOTS_MAX)]);
 }
 
 #[test]
