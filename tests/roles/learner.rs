@@ -1125,6 +1125,14 @@ fn what_is_at_hand_is_not_asked_for() {
 }
 
 #[test]
+fn what_is_known_and_not_decided_divides_no_gap() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(1, 6, &noops(4), nothing_decided(1)));
+    seat.handle(applied(R1, 1, 12));
+    assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, 12)]);
+}
+
+#[test]
 fn who_is_far_behind_goes_on_at_once_and_who_is_near_waits_for_what_is_on_its_way() {
     for (ahead, at_once) in [(FETCH_SLOTS_MAX / 4, false), (FETCH_SLOTS_MAX / 4 + 1, true)] {
         let mut seat = learner(3, R0);
@@ -1178,5 +1186,13 @@ fn an_acceptance_that_no_leader_stands_behind_makes_nobody_pending() {
     seat.handle(leads(R1, 1, 1, nothing_decided(1)));
     assert!(!pending(&mut seat), "the next leader did not find it");
     seat.handle(voted(1, 0, &values(&["b"]), nothing_decided(1)));
+    assert!(pending(&mut seat));
+}
+
+#[test]
+fn what_is_decided_above_a_gap_waits_whoever_leads_now() {
+    let mut seat = learner(3, R2);
+    seat.handle(voted(1, 1, &values(&["b"]), decided(1, 0, 2)));
+    seat.handle(leads(R0, 1, 3, nothing_decided(3)));
     assert!(pending(&mut seat));
 }
