@@ -194,6 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn a_session_born_above_what_is_decided_here_is_ahead_of_this_log() {
+        let chat = Chat::default();
+        assert_eq!(chat.status((&command(1, 0, 5)).into(), Slot(4)), Status::Ahead);
+        assert_eq!(chat.status((&command(1, 0, 5)).into(), Slot(5)), Status::Next);
+    }
+
+    #[test]
+    fn a_session_may_be_created_within_its_window_of_slots_and_no_later() {
+        let chat = Chat::with_session_window(10);
+        assert_eq!(chat.status((&command(1, 0, 3)).into(), Slot(13)), Status::Next);
+        assert_eq!(chat.status((&command(1, 0, 3)).into(), Slot(14)), Status::Expired);
+    }
+
+    #[test]
     fn the_sweep_changes_nothing_that_can_be_seen() {
         let mut chat = Chat::with_session_window(SWEEP_SLOTS);
         assert_eq!(chat.apply(Slot(5), (&value(1, 0, 0)).into()), Some(0));

@@ -395,8 +395,93 @@ impl Storage<Never> for NoStorage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{Request, ToLearner};
+    use crate::types::{Ballot, Value};
     use crate::values::ValueRef;
     use std::net::{Ipv4Addr, SocketAddr};
+
+    /// A role that says nothing of itself.
+    struct Mute;
+
+    impl Role for Mute {
+        type Input = ();
+        type Record = Never;
+
+        fn handle(&mut self, _: Time, _: u64, (): (), _: &mut Outbox<Never>) {}
+
+        fn handle_timeout(&mut self, _: Time, _: u64, _: &mut Outbox<Never>) {}
+
+        fn flush(&mut self, _: Time, _: &mut Outbox<Never>) {}
+
+        fn deadline(&self) -> Option<Time> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_role_is_urgent_and_goes_on_for_ever_if_it_does_not_say_otherwise() {
+        assert!(Mute.is_urgent());
+        assert!(!Mute.is_finished());
+    }
+
+    #[test]
+    fn answers_to_one_client_in_a_row_leave_as_one_list() {
+        let mut out: Outbox<Never> = Outbox::new();
+        for (port, ballot) in [(1, 0), (1, 1), (2, 2), (1, 3)] {
+            let to = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            out.answer(to, Answer::Leader { ballot: Ballot(ballot) });
+        }
+        let list = |envelope| match envelope {
+            Envelope::Answers { to, answers } => (to.0.port(), answers.len()),
+            other => panic!("nothing else was sent: {other:?}"),
+        };
+        let sent = out.commit(&mut NoStorage).expect("no storage never fails");
+        assert_eq!(sent.into_iter().map(list).collect::<Vec<_>>(), [(1, 2), (2, 1), (1, 1)]);
+    }
+
+    /// The same line in every slot there is.
+    struct Endless(Value);
+
+    impl Storage<Never> for Endless {
+        fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
+            Ok(vec![self.0.clone(); upto.since(first).min(2) as usize].into())
+        }
+    }
+
+    #[test]
+    fn a_request_for_decided_slots_is_answered_with_64_kib_and_the_rest_of_a_page() {
+        let line = "x".repeat(1_000);
+        let value = Value::Command(Request::new(1, 1, 0, &line).command());
+        let page_bytes = 2 * ValueRef::from(&value).encoded_bytes();
+        let pages = |first: u64, upto: u64| {
+            let mut out = Outbox::new();
+            out.send_decided(ReplicaId(1), Slot(first), Slot(upto), 1_200);
+            let mut storage = Endless(value.clone());
+            let mut next = Slot(first);
+            let sent = out.commit(&mut storage).expect("this storage never fails");
+            for envelope in &sent {
+                let Envelope::Peer { message: Message::Learner(page), .. } = envelope else {
+                    panic!("nothing else was asked for: {envelope:?}")
+                };
+                let ToLearner::Page { first, values } = page else { panic!("no page: {page:?}") };
+                assert_eq!(*first, next);
+                next = first.plus(values.len() as u64);
+            }
+            (sent.len(), next.0)
+        };
+        let most = (64 * 1_024_usize).div_ceil(page_bytes);
+        assert_eq!(pages(3, 1_000), (most, 3 + 2 * most as u64));
+        assert_eq!(pages(3, 8), (3, 8));
+        assert_eq!(pages(8, 8), (0, 8));
+    }
 
     /// Holds no-ops, one a page, and remembers what it was asked for.
     #[derive(Default)]
@@ -415,40 +500,17 @@ mod tests {
 
         fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
             self.asked.push((first.0, upto.0));
-            Ok([ValueRef::Noop.to_value()].iter().collect())
+            Ok(vec![Value::Noop].into())
         }
     }
 
     #[test]
-    fn decided_slots_leave_page_by_page_and_nothing_beyond_them_is_read() {
+    fn nothing_beyond_what_was_asked_for_is_read() {
         let (mut out, mut pages) = (Outbox::new(), Pages::default());
         out.send_decided(ReplicaId(1), Slot(2), Slot(4), 100);
-        let envelopes = out.commit(&mut pages).unwrap();
-        let first = |envelope: &Envelope| match envelope {
-            Envelope::Peer {
-                to: ReplicaId(1),
-                message: Message::Learner(crate::message::ToLearner::Page { first, .. }),
-            } => first.0,
-            other => panic!("no page: {other:?}"),
-        };
-        assert_eq!(envelopes.iter().map(first).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(out.commit(&mut pages).expect("this storage never fails").len(), 2);
         assert_eq!(pages.asked, [(2, 4), (3, 4)]);
-        assert!(out.commit(&mut pages).unwrap().is_empty(), "asked for once");
-    }
-
-    #[test]
-    fn answers_to_one_address_in_a_row_leave_together() {
-        let mut out: Outbox<Never> = Outbox::new();
-        let address = |port| Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        for (port, ballot) in [(1, 0), (1, 1), (2, 2), (1, 3)] {
-            out.answer(address(port), Answer::Leader { ballot: crate::types::Ballot(ballot) });
-        }
-        let envelopes = out.commit(&mut NoStorage).unwrap();
-        let shown = |envelope: &Envelope| match envelope {
-            Envelope::Answers { to, answers } => (*to, answers.len()),
-            other => panic!("no answers: {other:?}"),
-        };
-        let shown: Vec<_> = envelopes.iter().map(shown).collect();
-        assert_eq!(shown, [(address(1), 2), (address(2), 1), (address(1), 1)]);
+        let again = out.commit(&mut pages).expect("this storage never fails");
+        assert!(again.is_empty(), "asked for once");
     }
 }

@@ -594,3 +594,77 @@ impl Role for Proposer {
         Some(phase.map_or(heartbeat, |phase| phase.min(heartbeat)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paxos::planted::Planted;
+    use crate::paxos::{ClusterId, NoStorage};
+    use crate::types::BootId;
+    use std::hash::DefaultHasher;
+
+    /// Replica 0 of three, on its own in each phase.
+    fn phases() -> [Proposer; 4] {
+        let settings = Settings {
+            id: ReplicaId(0),
+            n: 3,
+            boot: BootId(1),
+            payload_bytes: 1_200,
+            heartbeat_us: 50_000,
+            election_min_us: 300_000,
+            election_max_us: 600_000,
+            checkpoint_slots: 8,
+            skip_slot: None,
+            planted: Planted::NONE,
+        };
+        let members = vec![DirectoryId(100), DirectoryId(101), DirectoryId(102)];
+        let cluster = ClusterId(7);
+        let membership = Membership { cluster, directory: members[0], members, fresh: true };
+        let following = Proposer::new(settings, membership, Time(0), 0);
+        let mut out = Outbox::new();
+        let mut voting = following.clone();
+        voting.begin_pre_vote(Time(0), &mut out);
+        let mut campaigning = following.clone();
+        campaigning.begin_campaign(Time(0), Ballot(0), &mut out);
+        let mut leading = following.clone();
+        let mandate = Mandate { first: Slot(0), values: Default::default() };
+        leading.lead(Time(0), Ballot(0), mandate, &mut out);
+        out.commit(&mut NoStorage).expect("no storage never fails");
+        [following, voting, campaigning, leading]
+    }
+
+    fn hash(phase: &Phase) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        phase.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn each_phase_is_a_state_of_its_own_whenever_it_began() {
+        let (first, second) = (phases(), phases());
+        for (at, one) in first.iter().enumerate() {
+            for (other_at, other) in second.iter().enumerate() {
+                let same = at == other_at;
+                assert_eq!(one.phase == other.phase, same, "{at} and {other_at}");
+                assert_eq!(hash(&one.phase) == hash(&other.phase), same, "{at} and {other_at}");
+            }
+        }
+        let [.., mut later] = second;
+        if let Phase::Leading { since, .. } = &mut later.phase {
+            *since = Time(1);
+        }
+        assert!(first[3].phase == later.phase, "since when only tells the time");
+    }
+
+    #[test]
+    fn each_phase_is_told_in_words() {
+        let words = phases().map(|proposer| proposer.phase());
+        let expected = [
+            "follows nobody",
+            "asks for pre-votes for ballot 3",
+            "campaigns with ballot 0",
+            "leads with ballot 0",
+        ];
+        assert_eq!(words, expected);
+    }
+}

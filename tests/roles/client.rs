@@ -134,6 +134,30 @@ fn a_line_without_an_answer_goes_to_all_replicas_less_and_less_often() {
 }
 
 #[test]
+fn what_is_sent_again_is_spread() {
+    let mut seat = in_flight();
+    seat.wait_us(ASK_ALL_US - 1);
+    seat.now = seat.now.plus_us(1);
+    seat.draw = 120_001;
+    assert_eq!(requests(&seat.wake()).len(), 3);
+    let wait_us = seat.role.deadline().expect("a line is in flight").since_us(seat.now);
+    assert_eq!(wait_us, ASK_ALL_US + 20_001, "up to half of the wait is added");
+}
+
+#[test]
+fn a_line_waits_for_its_session_and_then_for_its_answer() {
+    let mut seat = client(None);
+    let phases = |seat: &Subject| (seat.role.is_busy(), seat.role.is_opening(), seat.role.line());
+    assert_eq!(phases(&seat), (false, false, None));
+    seat.handle(submit("a", 1));
+    assert_eq!(phases(&seat), (true, true, Some(Line::from("a"))));
+    seat.handle(welcome(R0, 0, 0));
+    assert_eq!(phases(&seat), (true, false, Some(Line::from("a"))));
+    seat.handle(complete(1, 0, 0, 0));
+    assert_eq!(phases(&seat), (false, false, None));
+}
+
+#[test]
 fn hellos_are_sent_again_too() {
     let mut seat = client(None);
     seat.handle(submit("a", 1));

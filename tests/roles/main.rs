@@ -5,4 +5,5 @@ mod client;
 mod common;
 mod learner;
 mod proposer;
+mod reign;
 mod replica;

@@ -352,6 +352,49 @@ fn a_stranger_neither_suspects_nor_sends_heartbeats() {
     assert_eq!(seat.wake(), []);
 }
 
+#[test]
+fn only_who_has_not_granted_is_asked_for_a_pre_vote_again() {
+    let mut seat = proposer(5, R1);
+    let (_, _, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
+    seat.handle(grant(R2, round));
+    assert_eq!(pre_votes(&seat.wait_us(39_999)), [], "they have time to answer");
+    let asked: Vec<u8> = pre_votes(&seat.wait_us(1)).iter().map(|(to, ..)| to.0).collect();
+    assert_eq!(asked, [0, 3, 4]);
+}
+
+#[test]
+fn who_hears_a_leader_asks_for_no_more_pre_votes_unless_nothing_gets_applied() {
+    for stuck in [false, true] {
+        let mut seat = proposer(3, R1);
+        seat.handle(progress(0, stuck));
+        let mut asked = Vec::new();
+        for round in 1..=20 {
+            // A leader that is heard is suspected only if nothing gets applied.
+            if stuck {
+                seat.handle(serving(R0, round, 0));
+            }
+            asked.extend(pre_votes(&seat.wait_us(HEARTBEAT_US)));
+            if !asked.is_empty() {
+                break;
+            }
+        }
+        assert!(!asked.is_empty());
+        seat.handle(serving(R0, 21, 0));
+        let sent = seat.handle(grant(R2, asked[0].2));
+        assert_eq!(!prepares(&sent).is_empty(), stuck);
+    }
+}
+
+#[test]
+fn the_promise_of_another_acceptor_is_not_the_own_one() {
+    let mut seat = proposer(3, R1);
+    let nack = ToProposer::Nack { ballot: Ballot(1), promised: Ballot(8) };
+    seat.handle(Input::Peer(R2, nack.clone()));
+    assert!(grants(&mut seat, R2, 5));
+    seat.handle(Input::Peer(R1, nack));
+    assert!(!grants(&mut seat, R2, 5));
+}
+
 // --- phase 1 ---------------------------------------------------------------------
 
 #[test]
@@ -600,6 +643,49 @@ fn a_refused_campaign_ends_and_the_next_is_above_what_refused_it() {
     assert_eq!(campaign(&mut seat, R0), Ballot(10));
 }
 
+#[test]
+fn a_late_refusal_of_an_earlier_ballot_ends_no_campaign() {
+    let mut seat = proposer(3, R1);
+    seat.handle(Input::Promised(Ballot(2)));
+    assert_eq!(campaign(&mut seat, R0), Ballot(4));
+    seat.handle(promise(R1, 4, &[]));
+    let late = ToProposer::Nack { ballot: Ballot(1), promised: Ballot(2) };
+    seat.handle(Input::Peer(R2, late));
+    seat.handle(promise(R2, 4, &[]));
+    assert_eq!(seat.role.leading(), Some(Ballot(4)));
+}
+
+#[test]
+fn a_campaign_ends_when_a_leader_above_it_is_heard_and_not_for_one_below() {
+    for (leader, ballot, goes_on) in [(R0, 0, true), (R2, 2, false)] {
+        let mut seat = proposer(3, R1);
+        assert_eq!(campaign(&mut seat, R0), Ballot(1));
+        seat.handle(promise(R1, 1, &[]));
+        seat.handle(serving(leader, 1, ballot));
+        seat.handle(promise(R0, 1, &[]));
+        assert_eq!(seat.role.leading().is_some(), goes_on);
+    }
+}
+
+#[test]
+fn the_leader_of_a_foreign_directory_deposes_nobody() {
+    let mut seat = first_leader(3);
+    let directory = DirectoryId(999);
+    let Input::Heartbeat(from, heartbeat) = serving(R2, 1, 2) else { unreachable!("it is one") };
+    seat.handle(Input::Heartbeat(from, Heartbeat { directory, ..heartbeat }));
+    assert_eq!(seat.role.leading(), Some(Ballot(0)));
+    seat.handle(serving(R2, 2, 2));
+    assert_eq!(seat.role.leading(), None);
+}
+
+#[test]
+fn an_older_round_of_a_leaders_heartbeats_deposes_nobody() {
+    let mut seat = first_leader(3);
+    seat.handle(Input::Heartbeat(R2, heartbeat(R2, 5)));
+    seat.handle(serving(R2, 5, 2));
+    assert_eq!(seat.role.leading(), Some(Ballot(0)));
+}
+
 // --- phase 2 ---------------------------------------------------------------------
 
 #[test]
@@ -796,6 +882,36 @@ fn a_leader_overtaken_by_one_acceptor_goes_above_it_at_once_if_a_quorum_follows(
     let mut alone = first_leader(3);
     let sent = alone.handle(Input::Peer(R2, nack));
     assert_eq!((prepares(&sent), alone.role.leading()), (vec![], None));
+}
+
+#[test]
+fn a_leader_overtaken_twice_in_a_row_gives_way_to_its_rival() {
+    for (later_us, leads) in [(ELECTION_MAX_US - 1, false), (ELECTION_MAX_US, true)] {
+        let mut seat = first_leader(3);
+        in_touch(&mut seat, 100_000, &[R1, R2]);
+        let nack = |ballot, promised| {
+            let (ballot, promised) = (Ballot(ballot), Ballot(promised));
+            Input::Peer(R2, ToProposer::Nack { ballot, promised })
+        };
+        let overtaken_at = seat.now;
+        assert_eq!(prepares(&seat.handle(nack(0, 2))), [(R0, 3, 0)]);
+        seat.handle(promise(R0, 3, &[]));
+        seat.handle(promise(R1, 3, &[]));
+        assert_eq!(seat.role.leading(), Some(Ballot(3)));
+        in_touch(&mut seat, later_us - 100_000, &[R1]);
+        seat.now = overtaken_at.plus_us(later_us);
+        assert_eq!(!prepares(&seat.handle(nack(3, 5))).is_empty(), leads, "{later_us} us later");
+        assert_eq!(seat.role.leading(), None);
+    }
+}
+
+#[test]
+fn a_leader_that_has_just_begun_need_not_have_been_heard_yet() {
+    let mut seat = first_leader(3);
+    seat.wait_us(ELECTION_MAX_US - 1);
+    assert_eq!(seat.role.leading(), Some(Ballot(0)));
+    seat.wait_us(HEARTBEAT_US);
+    assert_eq!(seat.role.leading(), None);
 }
 
 #[test]

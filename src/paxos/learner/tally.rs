@@ -59,3 +59,65 @@ impl Tally {
         lost
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Votes of as many acceptors, each for some stretches of slots, in a reign that
+    /// began at 0.
+    fn tally(votes: &[&[(u64, u64)]]) -> Tally {
+        let mut tally = Tally::new(Ballot(0), votes.len());
+        tally.from = Some(Slot(0));
+        for (set, ranges) in tally.votes.iter_mut().zip(votes) {
+            ranges.iter().for_each(|(from, upto)| set.insert(Slot(*from), Slot(*upto)));
+        }
+        tally.upto = tally.quorum_end(Slot(0));
+        tally
+    }
+
+    fn lost(tally: &Tally, me: u8) -> Vec<(u64, u64)> {
+        let lost = tally.lost(ReplicaId(me));
+        lost.iter().map(|range| (range.first.0, range.first.0 + range.count)).collect()
+    }
+
+    #[test]
+    fn a_stretch_has_a_quorum_whoever_voted_for_which_part_of_it() {
+        let votes: [&[(u64, u64)]; 5] =
+            [&[(0, 6)], &[(0, 2), (4, 9)], &[(0, 4)], &[(2, 9)], &[(7, 9)]];
+        let tally = tally(&votes);
+        assert_eq!(tally.quorum_end(Slot(0)), Slot(6));
+        assert_eq!(tally.quorum_end(Slot(6)), Slot(6));
+        assert_eq!(tally.quorum_end(Slot(7)), Slot(9));
+    }
+
+    #[test]
+    fn a_slot_is_lost_if_those_that_have_not_passed_over_it_are_no_quorum() {
+        let (all, behind): (&[_], &[_]) = (&[(0, 9)], &[(0, 2), (5, 9)]);
+        // Of five, three have passed over 2..5; two of them may have it on its way.
+        assert_eq!(lost(&tally(&[all, all, behind, behind, behind]), 0), [(2, 5)]);
+        assert_eq!(lost(&tally(&[all, all, &[(0, 2)], behind, behind]), 0), []);
+        // Of four, a quorum is three, and two are none.
+        assert_eq!(lost(&tally(&[all, all, behind, behind]), 0), [(2, 5)]);
+        assert_eq!(lost(&tally(&[all, all, all, behind]), 0), []);
+        // The own acceptor is told without the network: it only has not got to it yet.
+        assert_eq!(lost(&tally(&[behind, all, behind]), 0), []);
+        assert_eq!(lost(&tally(&[all, behind, behind]), 0), [(2, 5)]);
+        // Nor is anything that the reign does not know to have proposed.
+        let mut early = tally(&[all, behind, behind]);
+        early.from = None;
+        assert_eq!(lost(&early, 0), []);
+    }
+
+    #[test]
+    fn several_stretches_may_be_lost_each_as_far_as_all_have_passed_over_it() {
+        let all: &[_] = &[(0, 99)];
+        let votes: [&[(u64, u64)]; 3] =
+            [all, &[(0, 2), (5, 7), (9, 12)], &[(0, 2), (4, 7), (8, 9)]];
+        assert_eq!(lost(&tally(&votes), 0), [(2, 4), (7, 8)]);
+        let holes: Vec<(u64, u64)> = (0..40).map(|slot| (2 * slot + 1, 2 * slot + 2)).collect();
+        let many = lost(&tally(&[all, &holes, &holes]), 0);
+        let expected: Vec<(u64, u64)> = (0..16).map(|slot| (2 * slot, 2 * slot + 1)).collect();
+        assert_eq!(many, expected, "so many at a time");
+    }
+}

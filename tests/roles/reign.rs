@@ -1,0 +1,401 @@
+//! Phase 2 under one ballot: what is admitted, queued, proposed, and sent again.
+
+use crate::common::*;
+use multipaxos::message::{MESSAGE_SLOTS_MAX, Request, ToAcceptor};
+use multipaxos::paxos::reign::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX, Reign};
+use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, PROPOSE_WINDOW_SLOTS, Settings};
+use multipaxos::types::{Address, Ballot, Slot, Time, Value};
+use multipaxos::values::COMMAND_BYTES;
+
+/// The wait before a proposal is sent again, before it is known what answers take.
+const RESEND_US: u64 = 40_000;
+
+/// A reign and its time.
+#[derive(Clone)]
+struct Subject {
+    reign: Reign,
+    now: Time,
+}
+
+impl Subject {
+    /// Takes a request; what the learner is to be asked about.
+    fn admit(&mut self, origin: Address, request: Request, confirmed: bool) -> Vec<Request> {
+        let mut unsure = Vec::new();
+        self.reign.admit(origin, request, confirmed, |_, request| unsure.push(request));
+        unsure
+    }
+
+    /// Takes what the learner has confirmed.
+    fn take(&mut self, request: Request) {
+        assert_eq!(self.admit(address(1), request, true), []);
+    }
+
+    fn flush(&mut self) -> Vec<Envelope> {
+        let mut out: Outbox<Never> = Outbox::new();
+        self.reign.flush(self.now, &mut out);
+        out.commit(&mut NoStorage).expect("no storage never fails")
+    }
+
+    fn time_out(&mut self) -> Vec<Envelope> {
+        let mut out: Outbox<Never> = Outbox::new();
+        self.reign.handle_timeout(self.now, &mut out);
+        out.commit(&mut NoStorage).expect("no storage never fails")
+    }
+
+    fn lose(&mut self, first: u64, count: u64) -> Vec<Envelope> {
+        let mut out: Outbox<Never> = Outbox::new();
+        self.reign.handle_lost(self.now, &[range(first, count)], &mut out);
+        out.commit(&mut NoStorage).expect("no storage never fails")
+    }
+
+    fn apply(&mut self, upto: u64) {
+        self.reign.handle_progress(self.now, Slot(upto), nothing_decided(0));
+    }
+
+    /// What whoever leads next is asked for: from where, and which sessions.
+    fn left(&self) -> Vec<(Address, Vec<u64>)> {
+        let sessions = |request: &Request| request.iter().map(|it| it.session.id).collect();
+        let requests = self.reign.clone().into_requests();
+        requests.map(|(origin, request)| (origin, sessions(&request))).collect()
+    }
+}
+
+fn begin(settings: Settings, first: u64, values: &[Value], applied: u64) -> Subject {
+    let (first, applied) = (Slot(first), Slot(applied));
+    let reign = Reign::begin(settings, Ballot(0), first, values.into(), applied, Time(0));
+    Subject { reign, now: Time(0) }
+}
+
+/// One that has nothing to propose again.
+fn fresh() -> Subject {
+    begin(settings(3, R0), 0, &[], 0)
+}
+
+fn one(session: u64, seq: u64) -> Request {
+    Request::new(1, session, seq, "x")
+}
+
+/// The first command of each of these sessions, in one request.
+fn firsts(sessions: std::ops::Range<u64>, line: &str) -> Request {
+    let values: Vec<Value> = sessions.map(|session| command(session, 0, line)).collect();
+    Request { commands: values.into(), after: Slot(0) }
+}
+
+/// A line that makes a command so long.
+fn line_for(bytes: usize) -> String {
+    "x".repeat(bytes - COMMAND_BYTES)
+}
+
+/// First slot and length of each run that the own acceptor is sent.
+fn runs(envelopes: &[Envelope]) -> Vec<(u64, usize)> {
+    let pick = |(to, message)| match message {
+        ToAcceptor::Accept(accept) if to == R0 => Some((accept.first.0, accept.values.len())),
+        _ => None,
+    };
+    to_acceptors(envelopes).into_iter().filter_map(pick).collect()
+}
+
+/// The slots that replica 1 is sent.
+fn slots(envelopes: &[Envelope]) -> Vec<u64> {
+    let pick = |(to, message)| match message {
+        ToAcceptor::Accept(accept) if to == R1 => Some((accept.first, accept.values.len())),
+        _ => None,
+    };
+    let each = to_acceptors(envelopes).into_iter().filter_map(pick);
+    each.flat_map(|(first, count)| first.0..first.0 + count as u64).collect()
+}
+
+// --- what is admitted --------------------------------------------------------------
+
+#[test]
+fn the_learner_is_asked_about_what_is_not_known_to_be_next() {
+    let mut seat = fresh();
+    assert_eq!(seat.admit(address(1), one(5, 0), false), [one(5, 0)], "never heard of");
+    seat.take(one(5, 0));
+    assert_eq!(seat.admit(address(1), one(5, 0), false), [], "it is on its way");
+    assert_eq!(seat.admit(address(1), one(5, 1), false), [one(5, 1)], "not the one on its way");
+    seat.take(one(5, 1));
+    assert_eq!(seat.left(), [(address(1), vec![5])], "one at a time");
+    assert_eq!(runs(&seat.flush()), [(0, 1)]);
+    seat.apply(1);
+    assert_eq!(seat.admit(address(1), one(5, 2), false), [one(5, 2)], "1 is next");
+    assert_eq!(seat.admit(address(1), one(5, 1), false), []);
+    assert_eq!(runs(&seat.flush()), [(1, 1)]);
+    seat.apply(2);
+    seat.take(one(5, 7));
+    assert_eq!(runs(&seat.flush()), [(2, 1)], "the learner knows better");
+}
+
+#[test]
+fn whom_to_answer_for_what_an_earlier_leader_proposed_is_asked_once() {
+    let mut seat = begin(settings(3, R0), 0, &[command(5, 3, "x")], 0);
+    seat.flush();
+    assert_eq!(seat.admit(address(1), one(5, 3), false), [one(5, 3)]);
+    assert_eq!(seat.admit(address(1), one(5, 3), false), [], "now it is known");
+    seat.apply(1);
+    assert_eq!(seat.admit(address(1), one(5, 4), false), []);
+    assert_eq!(runs(&seat.flush()), [(1, 1)]);
+}
+
+#[test]
+fn of_a_request_for_many_each_command_is_judged_alone() {
+    let mut seat = fresh();
+    seat.take(firsts(0..5, "x"));
+    seat.flush();
+    seat.apply(5);
+    let values: Vec<Value> =
+        [0, 9, 1, 2, 8, 3].map(|id| command(id, u64::from(id < 5), "x")).into();
+    let request = Request { commands: values.into(), after: Slot(0) };
+    let unsure = seat.admit(address(1), request, false);
+    assert_eq!(unsure, [one(9, 0), one(8, 0)]);
+    assert_eq!(seat.left().concat_sessions(), [0, 1, 2, 3]);
+    assert_eq!(runs(&seat.flush()), [(5, 4)]);
+}
+
+trait Sessions {
+    fn concat_sessions(&self) -> Vec<u64>;
+}
+
+impl Sessions for Vec<(Address, Vec<u64>)> {
+    fn concat_sessions(&self) -> Vec<u64> {
+        self.iter().flat_map(|(_, sessions)| sessions.clone()).collect()
+    }
+}
+
+#[test]
+fn the_queue_is_bounded_in_number() {
+    let mut seat = fresh();
+    (0..QUEUE_MAX as u64 + 10).for_each(|session| seat.take(one(session, 0)));
+    assert_eq!(seat.left().len(), QUEUE_MAX);
+    // What was dropped was not noted either: there is room for it later.
+    seat.flush();
+    seat.take(one(QUEUE_MAX as u64, 0));
+    assert_eq!(seat.left().concat_sessions().last(), Some(&(QUEUE_MAX as u64)));
+}
+
+#[test]
+fn the_queue_is_bounded_in_bytes() {
+    let mut seat = fresh();
+    let line = line_for(1 << 16);
+    let fit = (QUEUE_BYTES_MAX >> 16) as u64;
+    (0..fit + 10).for_each(|session| seat.take(firsts(session..session + 1, &line)));
+    assert_eq!(seat.left().len() as u64, fit);
+    // What gets a slot leaves room, as much as it takes.
+    seat.flush();
+    let proposed = (IN_FLIGHT_BYTES_MAX >> 16) as u64;
+    (100..200 + fit).for_each(|id| seat.take(firsts(1_000 * id..1_000 * id + 1, &line)));
+    assert_eq!(seat.left().concat_sessions().len() as u64, fit + proposed);
+}
+
+#[test]
+fn a_full_queue_forgets_nothing_of_a_session() {
+    let mut seat = fresh();
+    seat.take(one(5, 0));
+    seat.flush();
+    seat.apply(1);
+    (100..100 + QUEUE_MAX as u64).for_each(|session| seat.take(one(session, 0)));
+    assert_eq!(seat.admit(address(1), one(5, 1), false), [], "dropped");
+    assert_eq!(seat.admit(address(1), one(6, 0), true), [], "dropped");
+    seat.flush();
+    assert_eq!(seat.admit(address(1), one(5, 1), false), []);
+    assert_eq!(seat.left().concat_sessions().last(), Some(&5));
+}
+
+#[test]
+fn sessions_without_anything_on_its_way_are_forgotten_when_there_are_very_many() {
+    let mut seat = fresh();
+    let many = 65_536;
+    for first in (0..many).step_by(MESSAGE_SLOTS_MAX) {
+        seat.take(firsts(first..first + MESSAGE_SLOTS_MAX as u64, "x"));
+        seat.flush();
+        seat.apply(first + MESSAGE_SLOTS_MAX as u64);
+    }
+    assert_eq!(seat.admit(address(1), one(7, 1), false), [], "so many are remembered");
+    seat.take(one(many, 0));
+    assert_eq!(seat.admit(address(1), one(8, 1), false), [one(8, 1)]);
+    assert_eq!(seat.admit(address(1), one(7, 1), false), [], "it is on its way");
+}
+
+// --- what is proposed --------------------------------------------------------------
+
+#[test]
+fn no_run_is_longer_than_a_message_may_be() {
+    let mut seat = fresh();
+    [0..5_000, 5_000..10_000, 10_000..20_000]
+        .into_iter()
+        .for_each(|ids| seat.take(firsts(ids, "x")));
+    let most = MESSAGE_SLOTS_MAX;
+    assert_eq!(runs(&seat.flush()), [(0, most), (most as u64, most)]);
+    let window = PROPOSE_WINDOW_SLOTS;
+    assert_eq!(seat.left().concat_sessions(), (0..QUEUE_MAX as u64).collect::<Vec<_>>());
+    seat.apply(10);
+    seat.take(firsts(30_000..30_020, "x"));
+    assert_eq!(runs(&seat.flush()), [(window, 10)]);
+}
+
+#[test]
+fn the_bytes_in_flight_are_bounded_and_what_is_applied_leaves_room() {
+    let mut seat = fresh();
+    let line = line_for(1 << 16);
+    let fit = (IN_FLIGHT_BYTES_MAX >> 16) as u64;
+    seat.take(firsts(0..fit / 2, &line));
+    seat.take(firsts(fit / 2..2 * fit, &line));
+    assert_eq!(slots(&seat.flush()), (0..fit).collect::<Vec<_>>());
+    assert!(slots(&seat.flush()).is_empty());
+    seat.apply(3);
+    assert_eq!(slots(&seat.flush()), [fit, fit + 1, fit + 2]);
+    seat.apply(5);
+    assert_eq!(slots(&seat.flush()), [fit + 3, fit + 4]);
+}
+
+#[test]
+fn a_line_that_is_longer_than_the_room_that_is_left_has_its_turn() {
+    let mut seat = fresh();
+    let line = line_for(60_000);
+    let fit = IN_FLIGHT_BYTES_MAX.div_ceil(60_000) as u64;
+    seat.take(firsts(0..100, &line));
+    assert_eq!(slots(&seat.flush()), (0..fit).collect::<Vec<_>>(), "the last one exceeds it");
+}
+
+#[test]
+fn who_asked_for_what_is_told_by_the_run() {
+    let mut seat = fresh();
+    for (port, sessions) in [(1, 0..2), (1, 2..3), (2, 3..5), (1, 5..6)] {
+        assert_eq!(seat.admit(address(port), firsts(sessions, "x"), true), []);
+    }
+    assert_eq!(runs(&seat.flush()), [(0, 6)]);
+    let asked = [(1, vec![0, 1, 2]), (2, vec![3, 4]), (1, vec![5])];
+    let expect = |from: usize| {
+        let keep = |(port, ids): (u16, Vec<u64>)| {
+            let ids: Vec<u64> = ids.into_iter().filter(|id| *id >= from as u64).collect();
+            (!ids.is_empty()).then_some((address(port), ids))
+        };
+        asked.clone().into_iter().filter_map(keep).collect::<Vec<_>>()
+    };
+    for applied in 0..=6 {
+        seat.apply(applied as u64);
+        assert_eq!(seat.left(), expect(applied));
+        assert_eq!(seat.reign.is_pending(), applied < 6);
+    }
+}
+
+#[test]
+fn a_run_around_the_skipped_slot_keeps_who_asked_for_what() {
+    for skipped in 0..=6 {
+        let settings = Settings { skip_slot: Some(Slot(skipped)), ..settings(3, R0) };
+        let mut seat = begin(settings, 0, &[], 0);
+        for (port, sessions) in [(1, 0..2), (2, 2..5)] {
+            assert_eq!(seat.admit(address(port), firsts(sessions, "x"), true), []);
+        }
+        let all: Vec<u64> = (0..6).filter(|slot| *slot != skipped).take(5).collect();
+        assert_eq!(slots(&seat.flush()), all);
+        assert_eq!(seat.left().concat_sessions(), [0, 1, 2, 3, 4]);
+        for (origin, sessions) in seat.left() {
+            let expected = if sessions[0] < 2 { address(1) } else { address(2) };
+            assert_eq!(origin, expected, "slot {skipped} is skipped: {sessions:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_decided_below_the_reign_is_waited_for() {
+    let mut seat = begin(settings(3, R0), 5, &[], 3);
+    assert!(seat.reign.is_pending());
+    seat.apply(5);
+    assert!(!seat.reign.is_pending());
+    seat.apply(6);
+    assert!(!seat.reign.is_pending());
+    assert_eq!(seat.reign.deadline(), None);
+}
+
+#[test]
+fn only_what_is_tallied_at_its_own_ballot_is_told_to_be_decided() {
+    let mut seat = fresh();
+    seat.take(firsts(0..5, "x"));
+    seat.flush();
+    let own = decided(0, 0, 4);
+    seat.reign.handle_progress(seat.now, Slot(4), own);
+    seat.reign.handle_progress(seat.now, Slot(4), decided(3, 0, 5));
+    assert_eq!(seat.reign.decided(), own);
+}
+
+// --- what is sent again --------------------------------------------------------------
+
+#[test]
+fn a_proposal_is_sent_again_when_it_has_waited_and_not_before() {
+    let mut seat = fresh();
+    seat.now = Time(500);
+    seat.take(one(1, 0));
+    seat.flush();
+    let due = seat.now.plus_us(RESEND_US);
+    assert_eq!(seat.reign.deadline(), Some(due));
+    seat.now = Time(10_000);
+    seat.take(one(2, 0));
+    seat.flush();
+    assert_eq!(seat.reign.deadline(), Some(due), "the oldest is waited for");
+    assert_eq!(runs(&seat.time_out()), [], "woken early");
+    assert_eq!(seat.reign.deadline(), Some(due));
+    seat.now = due;
+    assert_eq!(runs(&seat.time_out()), [(0, 1)]);
+    assert_eq!(seat.reign.deadline(), Some(due.plus_us(RESEND_US / 2)));
+    seat.now = due.plus_us(RESEND_US / 2);
+    assert_eq!(runs(&seat.time_out()), [(1, 1)]);
+}
+
+#[test]
+fn the_wait_follows_what_it_takes_to_be_applied_unless_it_was_sent_again() {
+    let mut seat = fresh();
+    seat.take(one(1, 0));
+    seat.flush();
+    seat.now = seat.now.plus_us(RESEND_US);
+    assert_eq!(runs(&seat.time_out()), [(0, 1)]);
+    seat.now = seat.now.plus_us(10);
+    seat.apply(1);
+    seat.take(one(2, 0));
+    seat.flush();
+    let wait = |seat: &Subject| seat.reign.deadline().expect("something").since_us(seat.now);
+    assert_eq!(wait(&seat), RESEND_US, "it is not known which of the two was answered");
+    seat.now = seat.now.plus_us(2_000);
+    seat.apply(2);
+    seat.take(one(3, 0));
+    seat.flush();
+    assert_eq!(wait(&seat), 3 * 2_000, "as long as it took, and four times half of that");
+}
+
+#[test]
+fn what_is_sent_again_in_one_turn_is_bounded_in_bytes_but_one_run_always_goes() {
+    let mut seat = fresh();
+    let line = line_for(1 << 15);
+    for session in 0..5 {
+        seat.take(firsts(session..session + 1, &line));
+        seat.flush();
+    }
+    seat.take(firsts(10..14, &line));
+    seat.flush();
+    seat.now = seat.reign.deadline().expect("something is proposed");
+    let mut sent = Vec::new();
+    while sent.len() < 4 {
+        sent.push(runs(&seat.time_out()));
+        seat.now = seat.reign.deadline().expect("something is proposed");
+    }
+    assert_eq!(sent[0], [(0, 1), (1, 1)]);
+    assert_eq!(sent[1], [(2, 1), (3, 1)]);
+    assert_eq!(sent[2][0], (4, 1));
+    assert!(sent.concat().contains(&(5, 4)), "{sent:?}");
+}
+
+#[test]
+fn what_is_lost_again_is_sent_again_once_an_answer_could_have_come() {
+    let mut seat = fresh();
+    seat.take(firsts(0..12, &"x".repeat(300)));
+    seat.flush();
+    seat.now = Time(5_000);
+    assert_eq!(slots(&seat.lose(4, 3)), [4, 5, 6]);
+    assert!(slots(&seat.lose(5, 1)).is_empty(), "on its way");
+    assert_eq!(slots(&seat.lose(7, 1)), [7], "not yet sent again");
+    seat.now = Time(5_000 + RESEND_US - 1);
+    assert!(slots(&seat.lose(4, 4)).is_empty());
+    seat.now = Time(5_000 + RESEND_US);
+    assert_eq!(slots(&seat.lose(4, 4)), [4, 5, 6, 7]);
+    assert_eq!(slots(&seat.lose(11, 5)), [11], "and nothing beyond what is proposed");
+}
