@@ -6,6 +6,10 @@
 //! protocol and its checks; what the floor does not reach needs another architecture.
 //! Compare on a host that does nothing else, runs of the two in turn.
 //!
+//! With `--each` every line in flight has a socket of its own, as with as many
+//! `--connections` of `bench`: one thread waits for all of them, and each answer and each
+//! line is a datagram.
+//!
 //! ```text
 //! client     network: answers come, each submits its session's next line; those of one
 //!              burst leave together
@@ -65,6 +69,9 @@ use std::{env, thread};
 
 const VOTE_BYTES: usize = 50 - HEADER_BYTES;
 const ANSWER_BYTES: usize = 25;
+/// Where in a line, and so in its answer, the port stands to which it is answered, behind
+/// the number of its session.
+const PORT: std::ops::Range<usize> = 8..10;
 /// Slot, client and number of a line in the chat log take about as much.
 const NUMBERS_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 64;
@@ -85,6 +92,7 @@ const ANSWER: u8 = 3;
 /// A socket, and what the kernel does for it.
 struct Port {
     socket: UdpSocket,
+    number: u16,
     kernel: UdpSocketState,
     datagram_max: usize,
 }
@@ -96,7 +104,7 @@ impl Port {
         socket2::SockRef::from(&socket).set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
         socket.set_nonblocking(true)?;
         let kernel = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        Ok(Port { socket, kernel, datagram_max })
+        Ok(Port { number: socket.local_addr()?.port(), socket, kernel, datagram_max })
     }
 
     /// Sends items of `item` bytes each in as few datagrams and calls as they fit.
@@ -156,6 +164,38 @@ impl Port {
                 let _ = poll.poll(&mut events, None);
             }
         }
+    }
+}
+
+/// The thread of many sockets, none of which ever has two datagrams: `deliver` gets each.
+fn receive_each(ports: &[Arc<Port>], mut deliver: impl FnMut(&[u8])) {
+    let mut poll = Poll::new().expect("there is epoll");
+    let mut sources = Vec::new();
+    for (at, port) in ports.iter().enumerate() {
+        let socket = port.socket.try_clone().expect("a second handle");
+        sources.push(mio::net::UdpSocket::from_std(socket));
+        poll.registry()
+            .register(&mut sources[at], Token(at), Interest::READABLE)
+            .expect("registers");
+    }
+    let (mut events, mut buffer) = (Events::with_capacity(1_024), [0; DATAGRAM_BYTES_MIN]);
+    let (clock, mut patience) = (Clock::start(), Patience::new(LOOK_US));
+    loop {
+        // Whatever ends it, the sockets that it names are looked at.
+        let _ = poll.poll(&mut events, Some(Duration::ZERO));
+        if events.is_empty() {
+            if patience.looks_again(clock.now()) {
+                thread::yield_now();
+                continue;
+            }
+            let _ = poll.poll(&mut events, None);
+        }
+        for event in &events {
+            if let Ok(bytes) = ports[event.token().0].socket.recv(&mut buffer) {
+                deliver(&buffer[..bytes]);
+            }
+        }
+        patience.found(clock.now());
     }
 }
 
@@ -362,7 +402,11 @@ impl Replica {
                     write(&mut text);
                     write(&mut journal);
                 }
-                self.port.send(self.addresses[3], ANSWER, ANSWER_BYTES, &answers, &mut buffer);
+                for row in rows(&answers) {
+                    let port = row[PORT].try_into().map(u16::from_le_bytes).expect("two bytes");
+                    let client = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                    self.port.send(client, ANSWER, ANSWER_BYTES, row, &mut buffer);
+                }
                 answers.clear();
             }
             Turn::Rest => {
@@ -383,9 +427,20 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(*bytes.first_chunk().expect("eight bytes"))
 }
 
-/// The client: sessions of one line in flight each, on one socket.
+/// Answers that go to one port in a row.
+fn rows(mut answers: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let first = &answers.get(..ANSWER_BYTES)?[PORT];
+        let same = answers.chunks_exact(ANSWER_BYTES).take_while(|answer| answer[PORT] == *first);
+        let (row, rest) = answers.split_at(same.count() * ANSWER_BYTES);
+        answers = rest;
+        Some(row)
+    })
+}
+
+/// The client: sessions of one line in flight each, on one socket or each on its own.
 struct Load {
-    port: Arc<Port>,
+    ports: Vec<Arc<Port>>,
     leader: SocketAddr,
     began: Instant,
     line: Vec<u8>,
@@ -408,11 +463,17 @@ impl Load {
             if !self.stopping {
                 self.submitted += 1;
                 self.since[*session] = now;
+                let port = &self.ports[*session % self.ports.len()];
                 lines.extend_from_slice(&(*session as u64).to_le_bytes());
-                lines.extend_from_slice(&self.line[8..]);
+                lines.extend_from_slice(&port.number.to_le_bytes());
+                lines.extend_from_slice(&self.line[PORT.end..]);
+                if self.ports.len() > 1 {
+                    port.send(self.leader, REQUEST, self.line.len(), &lines, &mut self.buffer);
+                    lines.clear();
+                }
             }
         }
-        self.port.send(self.leader, REQUEST, self.line.len(), &lines, &mut self.buffer);
+        self.ports[0].send(self.leader, REQUEST, self.line.len(), &lines, &mut self.buffer);
     }
 }
 
@@ -423,6 +484,9 @@ struct Options {
     /// lines in flight (default 64)
     #[argh(option, default = "Bounded(64)")]
     outstanding: Bounded<1, 16_384>,
+    /// a socket for each of them, not one for all
+    #[argh(switch)]
+    each: bool,
     /// bytes of a line (default 64)
     #[argh(option, default = "Bounded(64)")]
     size: Bounded<0, 1_300>,
@@ -502,16 +566,17 @@ fn cpu_us(pid: u32) -> u64 {
 
 fn measure(options: &Options) -> io::Result<String> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let port = Arc::new(Port::bind(any, options.datagram_max.0 as usize)?);
+    let sockets = if options.each { options.outstanding.0 } else { 1 };
+    let port = |_| Ok(Arc::new(Port::bind(any, options.datagram_max.0 as usize)?));
+    let ports: Vec<Arc<Port>> = (0..sockets).map(port).collect::<io::Result<_>>()?;
     let free = [UdpSocket::bind(any)?, UdpSocket::bind(any)?, UdpSocket::bind(any)?];
-    let addresses: io::Result<Vec<SocketAddr>> =
-        free.iter().chain([&port.socket]).map(UdpSocket::local_addr).collect();
+    let addresses: io::Result<Vec<SocketAddr>> = free.iter().map(UdpSocket::local_addr).collect();
     let (addresses, n) = (addresses?, options.outstanding.0);
     drop(free);
     let line = vec![b'x'; COMMAND_BYTES + options.size.0 as usize];
     let floor = Floor::start(options, line.len(), &addresses)?;
     let load = Arc::new(Mutex::new(Load {
-        port: port.clone(),
+        ports: ports.clone(),
         leader: addresses[0],
         began: Instant::now(),
         line,
@@ -524,8 +589,8 @@ fn measure(options: &Options) -> io::Result<String> {
         stopping: false,
     }));
     let (connection, mut free) = (load.clone(), Vec::new());
-    thread::spawn(move || {
-        port.receive(|datagram| match datagram {
+    thread::spawn(move || match ports.as_slice() {
+        [port] => port.receive(|datagram| match datagram {
             Some(bytes) => {
                 let answers = bytes[HEADER_BYTES..].chunks_exact(ANSWER_BYTES);
                 free.extend(answers.map(|answer| number(answer) as usize));
@@ -534,7 +599,11 @@ fn measure(options: &Options) -> io::Result<String> {
                 connection.lock().expect("no panic").turn(&free);
                 free.clear();
             }
-        });
+        }),
+        ports => receive_each(ports, |bytes| {
+            let session = number(&bytes[HEADER_BYTES..]) as usize;
+            connection.lock().expect("no panic").turn(&[session]);
+        }),
     });
     let load = || load.lock().expect("no panic");
     load().turn(&(0..n as usize).collect::<Vec<_>>());
@@ -574,7 +643,7 @@ fn main() {
         end_on_panic();
         Replica::run(&args[1..])
     } else {
-        measure(&parse_args("floor", &[])).and_then(|text| writeln!(io::stdout(), "{text}"))
+        measure(&parse_args("floor", &["each"])).and_then(|text| writeln!(io::stdout(), "{text}"))
     };
     if let Err(error) = done {
         say(format!("floor: {error}"));
