@@ -3,7 +3,7 @@
 use crate::common::*;
 use multipaxos::message::{Ready, ToReplica};
 use multipaxos::paxos::replica::{Input, Record, Replica, cluster_id};
-use multipaxos::paxos::{Envelope, Membership, Storage};
+use multipaxos::paxos::{Envelope, Membership, Role, Storage};
 use multipaxos::types::{DirectoryId, ReplicaId, Time};
 use std::io;
 
@@ -133,6 +133,28 @@ fn until_started_ready_goes_to_all_others_at_every_heartbeat() {
     let next = said(&seat.wait_us(HEARTBEAT_US));
     assert_eq!(next.len(), 2);
     assert!(next[0].1.round > first[0].1.round);
+}
+
+#[test]
+fn what_is_said_in_its_own_name_or_by_nobody_of_the_cluster_is_ignored() {
+    let mut seat = replica(3, R1, 11);
+    for from in [R1, ReplicaId(3)] {
+        let told = seat.handle(say(from, 1, 10, &[10, 11, 12], true));
+        assert_eq!(started(&told), [], "replica {from}");
+    }
+    the_start(&seat.handle(say(R0, 1, 10, &[10, 11, 12], true)));
+}
+
+#[test]
+fn in_warm_up_it_wakes_when_something_is_due_and_does_not_spin() {
+    let mut seat = replica(3, R1, 11);
+    seat.wake();
+    for _ in 0..1_000 {
+        let due = seat.role.deadline().expect("it has not started");
+        assert!(due > seat.now);
+        seat.now = due;
+        seat.wake();
+    }
 }
 
 #[test]
