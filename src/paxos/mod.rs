@@ -439,8 +439,11 @@ mod tests {
         assert_eq!(sent.into_iter().map(list).collect::<Vec<_>>(), [(1, 2), (2, 1), (1, 1)]);
     }
 
-    /// The same line in every slot there is.
-    struct Endless(Value);
+    /// The same line in every slot there is, and for which slots it was asked.
+    struct Endless {
+        value: Value,
+        asked: Vec<(Slot, Slot)>,
+    }
 
     impl Storage<Never> for Endless {
         fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
@@ -452,7 +455,8 @@ mod tests {
         }
 
         fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
-            Ok(vec![self.0.clone(); upto.since(first).min(2) as usize].into())
+            self.asked.push((first, upto));
+            Ok(vec![self.value.clone(); upto.since(first).min(2) as usize].into())
         }
     }
 
@@ -464,7 +468,7 @@ mod tests {
         let pages = |first: u64, upto: u64| {
             let mut out = Outbox::new();
             out.send_decided(ReplicaId(1), Slot(first), Slot(upto), 1_200);
-            let mut storage = Endless(value.clone());
+            let mut storage = Endless { value: value.clone(), asked: Vec::new() };
             let mut next = Slot(first);
             let sent = out.commit(&mut storage).expect("this storage never fails");
             for envelope in &sent {
@@ -475,42 +479,13 @@ mod tests {
                 assert_eq!(*first, next);
                 next = first.plus(values.len() as u64);
             }
+            assert!(storage.asked.iter().all(|(first, upto)| first < upto), "{:?}", storage.asked);
+            assert!(out.commit(&mut storage).expect("it never fails").is_empty(), "asked once");
             (sent.len(), next.0)
         };
         let most = (64 * 1_024_usize).div_ceil(page_bytes);
         assert_eq!(pages(3, 1_000), (most, 3 + 2 * most as u64));
         assert_eq!(pages(3, 8), (3, 8));
         assert_eq!(pages(8, 8), (0, 8));
-    }
-
-    /// Holds no-ops, one a page, and remembers what it was asked for.
-    #[derive(Default)]
-    struct Pages {
-        asked: Vec<(u64, u64)>,
-    }
-
-    impl Storage<Never> for Pages {
-        fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn sync(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
-            self.asked.push((first.0, upto.0));
-            Ok(vec![Value::Noop].into())
-        }
-    }
-
-    #[test]
-    fn nothing_beyond_what_was_asked_for_is_read() {
-        let (mut out, mut pages) = (Outbox::new(), Pages::default());
-        out.send_decided(ReplicaId(1), Slot(2), Slot(4), 100);
-        assert_eq!(out.commit(&mut pages).expect("this storage never fails").len(), 2);
-        assert_eq!(pages.asked, [(2, 4), (3, 4)]);
-        let again = out.commit(&mut pages).expect("this storage never fails");
-        assert!(again.is_empty(), "asked for once");
     }
 }
