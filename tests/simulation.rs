@@ -1,8 +1,7 @@
 //! Simulated clusters: a sweep of seeds, the partial partitions, and repeatability.
 
 use multipaxos::sim::reach::{Reach, What};
-use multipaxos::sim::{Options, Partition, PowerCut, Report, Switches, run};
-use multipaxos::types::ReplicaId;
+use multipaxos::sim::{Options, Partition, PowerCut, Report, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -80,28 +79,15 @@ fn a_partial_partition_costs_one_election() {
 /// Of these seeds the power of each replica is cut at every call of its disk.
 const POWER_CUT_SEEDS: [u64; 2] = [2, 3];
 
-/// What a seed draws, but on real storage, and with nothing that ends a replica or troubles
-/// its disk beside this cut.
-fn with_power_cut(power_cut: Option<PowerCut>) -> Options {
-    let switches = Switches { crashes: false, disk: false, ..Switches::ALL };
-    Options { switches, sectors_percent: 100, power_cut, ..Options::default() }
-}
-
-fn power_cuts(seed: u64) -> impl Iterator<Item = PowerCut> {
-    let calls = run(seed, with_power_cut(None)).disk_calls;
-    calls.into_iter().zip(0..).flat_map(|(calls, replica)| {
-        (0..calls).map(move |call| PowerCut { replica: ReplicaId(replica), call })
-    })
-}
-
 #[test]
 fn the_power_may_go_at_any_call_of_any_disk() {
     for seed in POWER_CUT_SEEDS {
         let mut cuts = 0;
-        for cut in power_cuts(seed) {
+        let whole = run(seed, Options::default().with_power_cut(None));
+        for cut in whole.power_cuts() {
             let PowerCut { replica, call } = cut;
             let again = format!("repeat: simulate --seed {seed} --power_cut {replica}:{call}");
-            let report = run(seed, with_power_cut(Some(cut)));
+            let report = run(seed, Options::default().with_power_cut(Some(cut)));
             assert!(report.violation.is_none(), "{:?}; {again} --trace", report.violation);
             assert_eq!(report.reach.of(What::PowerCut), 1, "{again}");
             cuts += 1;

@@ -177,17 +177,11 @@ fn command(args: &Args, seed: u64) -> String {
     command
 }
 
-/// In these runs nothing but one power cut ends a replica, or troubles a disk.
-fn power_cut_options(options: Options, power_cut: Option<PowerCut>) -> Options {
-    let switches = Switches { crashes: false, disk: false, ..options.switches };
-    Options { switches, sectors_percent: 100, power_cut, ..options }
-}
-
 /// The options of a run with this cut, if there is such a call.
 fn one_power_cut(seed: u64, options: Options, cut: PowerCut) -> Options {
-    let calls = run(seed, power_cut_options(options, None)).disk_calls;
+    let calls = run(seed, options.with_power_cut(None)).disk_calls;
     match calls.get(cut.replica.index()) {
-        Some(calls) if cut.call < *calls => power_cut_options(options, Some(cut)),
+        Some(calls) if cut.call < *calls => options.with_power_cut(Some(cut)),
         Some(calls) => usage_error(format!("--power_cut: that disk takes {calls} calls")),
         None => usage_error(format!("--power_cut: that run has {} replicas", calls.len())),
     }
@@ -338,14 +332,11 @@ fn cut_power(args: &Args, options: Options) -> bool {
     let seeds = args.seeds.as_ref().map_or(1, |seeds| seeds.0);
     let (began, mut total) = (Instant::now(), Total::default());
     for seed in (args.seed.0..).take(seeds as usize) {
-        let whole = run(seed, power_cut_options(options, None));
-        let calls = whole.disk_calls.iter().zip(0..).flat_map(|(calls, replica)| {
-            (0..*calls).map(move |call| PowerCut { replica: ReplicaId(replica), call })
-        });
-        let cuts: Vec<PowerCut> = calls.collect();
+        let whole = run(seed, options.with_power_cut(None));
+        let cuts: Vec<PowerCut> = whole.power_cuts().collect();
         let cut = |at: u64| {
             let cut = cuts[at as usize];
-            (cut, run(seed, power_cut_options(options, Some(cut))))
+            (cut, run(seed, options.with_power_cut(Some(cut))))
         };
         let failed = total.failed;
         run_all(args, cuts.len() as u64, cut, |(cut, mut report)| {

@@ -117,6 +117,16 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The same on real storage, where nothing but this cut ends a replica or troubles its
+    /// disk.
+    #[must_use]
+    pub fn with_power_cut(self, power_cut: Option<PowerCut>) -> Self {
+        let switches = Switches { crashes: false, disk: false, ..self.switches };
+        Options { switches, sectors_percent: 100, power_cut, ..self }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -146,6 +156,15 @@ pub struct Report {
     pub gap_us: u64,
     /// Under a fixed partition: how far ballots rose while it lasted.
     pub ballot_rise: u64,
+}
+
+impl Report {
+    /// A power cut at each call that its disks took, in the order of replicas and calls.
+    pub fn power_cuts(&self) -> impl Iterator<Item = PowerCut> {
+        self.disk_calls.iter().zip(0..).flat_map(|(calls, replica)| {
+            (0..*calls).map(move |call| PowerCut { replica: ReplicaId(replica), call })
+        })
+    }
 }
 
 #[derive(Debug)]

@@ -4,25 +4,23 @@
 #![cfg(test)]
 
 use super::plant::{self, Plant};
-use crate::sim::{Options, PowerCut, Report, Switches, run};
+use crate::sim::{Options, PowerCut, Report, run};
 use crate::types::ReplicaId;
 
 const SEED: u64 = 1;
 
-/// On real storage: nothing ends a replica or troubles its disk but this cut.
 fn run_with(power_cut: Option<PowerCut>) -> Report {
-    let switches = Switches { crashes: false, disk: false, ..Switches::ALL };
-    run(SEED, Options { switches, sectors_percent: 100, power_cut, ..Options::default() })
+    run(SEED, Options::default().with_power_cut(power_cut))
 }
 
 /// At which call of its disk a power cut of replica 0 catches `bug`, and how.
 fn caught(bug: Plant) -> Option<(u64, String)> {
-    let calls = run_with(None).disk_calls[0];
+    let whole = run_with(None);
     plant::set(Some(bug));
-    let found = (0..calls).find_map(|call| {
-        let report = run_with(Some(PowerCut { replica: ReplicaId(0), call }));
-        Some((call, report.violation?.what))
-    });
+    let found = whole
+        .power_cuts()
+        .take_while(|cut| cut.replica == ReplicaId(0))
+        .find_map(|cut| Some((cut.call, run_with(Some(cut)).violation?.what)));
     plant::set(None);
     found
 }
