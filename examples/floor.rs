@@ -46,6 +46,7 @@
 use argh::FromArgs;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use mio::{Events, Interest, Poll, Token};
+use multipaxos::bench::cores::Cores;
 use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say};
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::net::udp::{BURST_DATAGRAMS, SOCKET_BUFFER_BYTES};
@@ -487,6 +488,9 @@ struct Options {
     /// a socket for each of them, not one for all
     #[argh(switch)]
     each: bool,
+    /// let the system move processes between all cores, as with bench
+    #[argh(switch)]
+    unpinned: bool,
     /// bytes of a line (default 64)
     #[argh(option, default = "Bounded(64)")]
     size: Bounded<0, 1_300>,
@@ -509,6 +513,7 @@ struct Floor {
     replicas: Vec<Child>,
     dir: String,
     interrupts: Interrupts,
+    _cores: Option<Cores>,
 }
 
 impl Drop for Floor {
@@ -525,8 +530,11 @@ impl Floor {
     fn start(options: &Options, item: usize, addresses: &[SocketAddr]) -> io::Result<Floor> {
         let (dir, interrupts) = (format!("floor-{}.tmp", pid()), Interrupts::watch()?);
         fs::create_dir(&dir)?;
-        let mut floor = Floor { replicas: Vec::new(), dir, interrupts };
+        let cores = (!options.unpinned).then(|| Cores::for_processes(4)).transpose()?;
+        let keep_to = |process| cores.as_ref().map_or(Ok(()), |cores| cores.keep_to(process));
+        let mut floor = Floor { replicas: Vec::new(), dir, interrupts, _cores: None };
         for id in 0..3 {
+            keep_to(id)?;
             let mut command = Command::new(env::current_exe()?);
             command.args(["replica", &id.to_string(), &item.to_string()]);
             command.args([&options.durability.to_string(), &floor.dir]);
@@ -537,6 +545,8 @@ impl Floor {
             floor.replicas.push(child);
             BufReader::new(stdout).read_line(&mut String::new())?;
         }
+        keep_to(3)?;
+        floor._cores = cores;
         Ok(floor)
     }
 
@@ -643,7 +653,8 @@ fn main() {
         end_on_panic();
         Replica::run(&args[1..])
     } else {
-        measure(&parse_args("floor", &["each"])).and_then(|text| writeln!(io::stdout(), "{text}"))
+        measure(&parse_args("floor", &["each", "unpinned"]))
+            .and_then(|text| writeln!(io::stdout(), "{text}"))
     };
     if let Err(error) = done {
         say(format!("floor: {error}"));

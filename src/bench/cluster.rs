@@ -4,6 +4,7 @@
 //! one that is removed when the cluster is dropped. Replicas are the driver's kind of
 //! children: dropped means killed, and they end when this process does.
 
+use super::cores::Cores;
 use super::lines::{self, Told};
 use super::usage::{Usage, disk_kib};
 use crate::config::{Percent, cause};
@@ -43,6 +44,7 @@ pub(super) struct Made {
     /// The longest datagram, in bytes.
     pub(super) datagram_max: usize,
     pub(super) seed: u64,
+    pub(super) unpinned: bool,
     pub(super) log_dir: Option<PathBuf>,
 }
 
@@ -64,6 +66,8 @@ pub(super) struct Cluster {
     /// How often each was started again.
     lives: Vec<u32>,
     folder: Folder,
+    /// Shares for the replicas, in their order, and for this process.
+    cores: Option<Cores>,
     pub(super) on_tmpfs: bool,
     program: PathBuf,
     interrupts: Interrupts,
@@ -98,12 +102,17 @@ impl Cluster {
             return Err(format!("{program} is missing: `cargo build` puts it beside bench"));
         }
         let on_tmpfs = rustix::fs::statfs(&below).is_ok_and(|fs| i128::from(fs.f_type) == TMPFS);
+        let cores = match made.unpinned {
+            true => None,
+            false => Some(Cores::for_processes(n + 1).map_err(no_cores)?),
+        };
         let mut cluster = Cluster {
             made,
             addresses,
             replicas: (0..n).map(|_| None).collect(),
             lives: vec![0; n],
             folder,
+            cores,
             on_tmpfs,
             program,
             interrupts,
@@ -148,9 +157,15 @@ impl Cluster {
             0 => format!("replica{id}.err"),
             _ => format!("replica{id}.again{life}.err"),
         };
+        self.keep_to(id)?;
         let process = Process::spawn(format!("replica {id}"), &start, &self.folder, &err)?;
+        self.keep_to(self.n())?;
         self.replicas[id] = Some(process);
         Ok(())
+    }
+
+    fn keep_to(&self, process: usize) -> Result<(), String> {
+        self.cores.as_ref().map_or(Ok(()), |cores| cores.keep_to(process)).map_err(no_cores)
     }
 
     /// Ends a replica with SIGKILL.
@@ -242,6 +257,10 @@ impl Cluster {
         let logs: Vec<PathBuf> = (0..self.n()).map(|id| self.folder.chat_log(id)).collect();
         lines::judge(&logs, size, told)
     }
+}
+
+fn no_cores(error: io::Error) -> String {
+    format!("cannot choose cores: {}; --unpinned leaves them to the system", cause(&error))
 }
 
 /// Loopback addresses that were free a moment ago.

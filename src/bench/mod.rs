@@ -1,7 +1,7 @@
 //! Throughput, latency and CPU of a real cluster on this host, lines checked.
 //!
 //! ```text
-//! cluster   replica processes, their folder, what they use ([usage])
+//! cluster   replica processes, their folder, what they use ([usage], [cores])
 //! load      sessions over sockets, and the threads that drive them  ([histogram])
 //! sessions  the client role, many times
 //! lines     what is written, and the judgement of the logs
@@ -16,6 +16,7 @@
 
 mod absence;
 mod cluster;
+pub mod cores;
 mod histogram;
 mod lines;
 mod load;
@@ -81,6 +82,8 @@ pub struct Plan {
     pub rate: Option<u64>,
     /// Stop after so many lines, instead of seconds.
     pub lines: Option<u64>,
+    /// Whether the system may move processes between all cores, instead of a share each.
+    pub unpinned: bool,
     /// Where the replicas' files go; a temporary folder otherwise.
     pub log_dir: Option<PathBuf>,
     /// One JSON object instead of a table.
@@ -110,6 +113,7 @@ impl Plan {
             loss: self.msg_loss,
             datagram_max: self.datagram_max,
             seed: self.rand_seed,
+            unpinned: self.unpinned,
             log_dir: self.log_dir.clone(),
         };
         let cluster = Cluster::start(made, interrupts.clone())?;

@@ -58,6 +58,10 @@ struct Options {
     /// seeds losses and timeouts (default 591)
     #[argh(option, default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
+    /// let the system move processes between all cores (default: each replica and the
+    /// client keep to a share of them, as if on a host of their own)
+    #[argh(switch)]
+    unpinned: bool,
     /// where the replicas' files go, and stay (default: a temporary folder here)
     #[argh(option)]
     log_dir: Option<PathBuf>,
@@ -92,7 +96,7 @@ impl FromStr for Seconds {
 }
 
 fn main() {
-    let options: Options = parse_args("bench", &["json", "restart"]);
+    let options: Options = parse_args("bench", &["json", "restart", "unpinned"]);
     let plan = plan(options);
     let interrupts = Interrupts::watch().unwrap_or_else(|error| {
         say(format!("cannot watch for signals: {error}"));
@@ -163,6 +167,7 @@ fn plan(options: Options) -> Plan {
         rate: options.rate.map(|rate| rate.0),
         session_lines: options.session_lines.map(|lines| lines.0),
         lines: options.lines.map(|lines| lines.0),
+        unpinned: options.unpinned,
         log_dir: options.log_dir,
         json: options.json,
     }

@@ -1,0 +1,96 @@
+//! Which process keeps to which cores.
+//!
+//! A cluster is meant for hosts of its own; on one host its processes are in each other's
+//! way. The kernel spreads threads that are all busy so that each core has equally many,
+//! whosever they are, and what a replica's threads hand each other then travels between
+//! cores. So each process gets a share of the cores, as if these were a host: with fewer
+//! cores than processes one core each, in turn. (ARCHITECTURE.md has what it gains.)
+//!
+//! A thread hands its cores down to the threads and processes that it starts. When
+//! [`Cores`] is dropped, the thread may use all of them again.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::io;
+use std::ops::Range;
+
+/// The cores that this process may use, for so many processes.
+#[derive(Debug)]
+pub struct Cores {
+    all: CpuSet,
+    allowed: Vec<usize>,
+    processes: usize,
+}
+
+impl Cores {
+    /// For `processes` that are started by this thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not say which cores there are.
+    pub fn for_processes(processes: usize) -> io::Result<Cores> {
+        assert!(processes > 0, "somebody is to use them");
+        let all = sched_getaffinity(None)?;
+        let allowed = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
+        Ok(Cores { all, allowed, processes })
+    }
+
+    /// From now on this thread, and whom it starts, keeps to the share of process `at`.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses: the cores have been taken away.
+    pub fn keep_to(&self, at: usize) -> io::Result<()> {
+        let mut set = CpuSet::new();
+        for core in &self.allowed[share(self.allowed.len(), self.processes, at)] {
+            set.set(*core);
+        }
+        Ok(sched_setaffinity(None, &set)?)
+    }
+}
+
+impl Drop for Cores {
+    fn drop(&mut self) {
+        // Refused only if cores have been taken away, and then there are others.
+        let _ = sched_setaffinity(None, &self.all);
+    }
+}
+
+/// The share of process `at` of so many, in as many cores.
+fn share(cores: usize, processes: usize, at: usize) -> Range<usize> {
+    let each = (cores / processes).max(1);
+    let first = at * each % cores;
+    first..first + each
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_fewer_cores_than_processes_each_has_one_in_turn() {
+        let shares: Vec<_> = (0..4).map(|at| share(2, 4, at)).collect();
+        assert_eq!(shares, [0..1, 1..2, 0..1, 1..2]);
+        assert_eq!(share(1, 4, 3), 0..1);
+        assert_eq!(share(3, 4, 3), 0..1);
+    }
+
+    #[test]
+    fn with_more_each_has_as_many_as_the_others_and_none_is_shared() {
+        let shares: Vec<_> = (0..4).map(|at| share(9, 4, at)).collect();
+        assert_eq!(shares, [0..2, 2..4, 4..6, 6..8]);
+        assert_eq!(share(4, 4, 3), 3..4);
+    }
+
+    #[test]
+    fn a_thread_keeps_to_its_share_with_whom_it_starts_until_the_end() {
+        let of = || sched_getaffinity(None).expect("it has some");
+        let before = of();
+        let cores = Cores::for_processes(1_000).expect("there are cores");
+        cores.keep_to(0).expect("it may use it");
+        let inherited = std::thread::spawn(of).join().expect("no panic");
+        assert_eq!(inherited, of());
+        assert_eq!((inherited.count(), inherited.is_set(cores.allowed[0])), (1, true));
+        drop(cores);
+        assert_eq!(of(), before);
+    }
+}
