@@ -6,7 +6,7 @@ use multipaxos::paxos::learner::{self, Checkpoint};
 use multipaxos::paxos::replica;
 use multipaxos::paxos::{Storage, acceptor, chat::Chat};
 use multipaxos::storage::Durability;
-use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, is_data_file};
+use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
 use multipaxos::storage::decided_log::{DecidedLog, Place};
 use multipaxos::storage::disk::{Disk, DiskFile, RealDisk};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
@@ -148,9 +148,69 @@ fn a_data_directory_is_made_with_all_above_it_and_locked() {
     drop(held);
     let (_held, found) = DataDir::open(disk(), purpose()).unwrap();
     assert_eq!(found, Found::Member(members));
-    for name in disk().list().unwrap() {
+    let names = disk().list().unwrap();
+    assert_eq!(names, ["identity", "lock"]);
+    for name in names {
         assert!(is_data_file(&name), "{name}");
     }
+}
+
+#[test]
+fn files_that_storage_puts_into_a_data_directory_are_known_from_all_others() {
+    let ours = [
+        "identity",
+        "identity.tmp",
+        "lock",
+        "journal",
+        "asides",
+        "checkpoint",
+        "checkpoint.tmp",
+        "acceptor-0000000000000007",
+    ];
+    for name in ours {
+        assert!(is_data_file(name), "{name}");
+    }
+    for name in ["", "learner0.txt", "journal.tmp", "acceptor-7", "lost+found", "identity.old"] {
+        assert!(!is_data_file(name), "{name}");
+    }
+}
+
+#[test]
+fn this_start_of_the_host_has_a_name_that_stays() {
+    let name = host_boot();
+    // As Linux writes it: a UUID.
+    assert_eq!(name.len(), 36, "{name}");
+    assert!(name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()), "{name}");
+    assert_eq!(host_boot(), name);
+}
+
+#[test]
+fn a_file_is_cut_filled_and_removed_to_the_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(dir.path()).unwrap();
+    let file = disk.create("a").unwrap();
+    file.write_at(0, b"abcdef").unwrap();
+    file.set_length(4).unwrap();
+    assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"abcd");
+    file.set_length(6).unwrap();
+    assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"abcd\0\0");
+    // A length that is no whole number of what is written at a time.
+    let odd = disk.create("b").unwrap();
+    odd.preallocate((1 << 20) + 5).unwrap();
+    assert_eq!(fs::read(dir.path().join("b")).unwrap(), vec![0; (1 << 20) + 5]);
+    disk.remove("a").unwrap();
+    assert!(disk.open("a").unwrap().is_none());
+    assert_eq!(disk.list().unwrap(), ["b"]);
+    assert!(disk.remove("a").is_err());
+}
+
+#[test]
+fn what_is_there_but_no_file_is_not_taken_for_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("journal")).unwrap();
+    let disk = RealDisk::open(dir.path()).unwrap();
+    let said = disk.open("journal").unwrap_err().to_string();
+    assert!(said.starts_with(&dir.path().join("journal").display().to_string()), "{said}");
 }
 
 #[test]

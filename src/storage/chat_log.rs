@@ -177,4 +177,12 @@ mod tests {
         }
         assert_eq!(read_line(b"3 7 2 \xFF\n", Slot(3), ClientId(7)), None);
     }
+
+    #[test]
+    fn a_nop_line_is_that_of_its_slot_to_the_byte() {
+        assert!(is_nop_line(b"3 - - NOP\n", Slot(3)));
+        for line in ["4 - - NOP\n", "3 - - NOP", "3 7 0 - - NOP\n", "3 7 0 x\n", "", "3"] {
+            assert!(!is_nop_line(line.as_bytes(), Slot(3)), "{line:?}");
+        }
+    }
 }

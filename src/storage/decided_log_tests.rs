@@ -547,6 +547,7 @@ fn a_burst_without_a_checkpoint_waits_for_nothing() {
     let record = applied(Slot(0), &value(Slot(0)), Some(0));
     let log = lives.log.as_mut().unwrap();
     log.append(&mut vec![record]).and_then(|()| log.sync()).unwrap();
+    log.settle().unwrap();
     assert_eq!(lives.disk.calls(), calls, "what need not be durable gathers");
     log.rest().unwrap();
     assert_eq!(lives.disk.calls() - calls, 2, "one write a file");
@@ -586,6 +587,120 @@ fn what_has_gathered_is_read_back_written_when_there_is_much_and_before_a_checkp
     lives.disk.power_cut(Survival::Nothing);
     lives.open().unwrap();
     assert_eq!(lives.applied, applied);
+}
+
+/// The files that a log consists of, but for its checkpoint.
+fn files(disk: &SimDisk) -> [(SimDisk, &'static str); 3] {
+    let (logs, data) = place(disk);
+    [(logs, CHAT_LOG), (data.clone(), JOURNAL), (data, ASIDES)]
+}
+
+fn contents(disk: &SimDisk) -> [Vec<u8>; 3] {
+    files(disk).map(|(folder, name)| read(&folder, name))
+}
+
+/// A log of so many slots with a checkpoint at its end, each client's lines this text.
+fn checkpointed(durability: Durability, slots: u64, text: &str) -> Lives {
+    let mut lives = Lives::begin_under(9, durability);
+    let mut records = Vec::new();
+    for slot in (0..slots).map(Slot) {
+        let session = Session { client: ClientId(3), id: 3 };
+        let command = Command { session, seq: slot.0, birth: Slot(0), line: text.into() };
+        let value = Value::Command(command);
+        let client_seq = lives.chat.apply(slot, (&value).into());
+        records.push(applied(slot, &value, client_seq));
+    }
+    let checkpoint = Checkpoint { applied: Slot(slots), chat: lives.chat.clone() };
+    // The next one tells that it is durable.
+    records.extend([(); 2].map(|()| Record::Checkpoint(checkpoint.clone())));
+    lives.log.as_mut().unwrap().append(&mut records).unwrap();
+    lives
+}
+
+#[test]
+fn a_log_that_is_begun_anew_does_not_go_on_with_what_stood_in_its_files() {
+    let mut lives = checkpointed(Durability::Sync, 20, "old");
+    lives.log = None;
+    lives.disk.power_cut(Survival::Everything);
+    drop(create(&lives.disk, Durability::Sync));
+    lives.disk.power_cut(Survival::Nothing);
+    let (log, checkpoint) = open(&lives.disk).unwrap();
+    assert_eq!((log.applied(), checkpoint), (Slot::ZERO, Checkpoint::default()));
+    assert_eq!(read(&lives.disk.folder("logs"), CHAT_LOG), b"");
+}
+
+#[test]
+fn what_an_earlier_life_left_to_the_page_cache_is_durable_once_a_log_is_open() {
+    let mut lives = checkpointed(Durability::Os, 20, "line");
+    lives.log = None;
+    lives.disk.crash_process();
+    drop(open(&lives.disk).unwrap());
+    lives.disk.power_cut(Survival::Nothing);
+    let (log, _) = open(&lives.disk).unwrap();
+    assert_eq!(log.applied(), Slot(20));
+}
+
+#[test]
+fn a_checkpoint_waits_for_the_disk_only_if_it_is_asked_to() {
+    for (durability, waits) in [(Durability::Sync, true), (Durability::Os, false)] {
+        let mut lives = checkpointed(durability, 5, "line");
+        let syncs = lives.disk.syncs();
+        let checkpoint = Checkpoint { applied: Slot(6), chat: lives.chat.clone() };
+        let record = applied(Slot(5), &Value::Noop, None);
+        let log = lives.log.as_mut().unwrap();
+        let mut records = vec![record, Record::Checkpoint(checkpoint.clone())];
+        records.push(Record::Checkpoint(checkpoint));
+        log.append(&mut records).unwrap();
+        assert_eq!(lives.disk.syncs() > syncs, waits, "{durability}");
+    }
+}
+
+#[test]
+fn what_stands_behind_the_last_whole_slot_is_cut_off_every_file() {
+    let mut lives = Lives::begin(10);
+    for _ in 0..40 {
+        assert!(lives.commit());
+    }
+    lives.disk.crash_process();
+    let whole = contents(&lives.disk);
+    assert_eq!(whole[1].len() as u64, 64 * lives.applied.0);
+    for ((folder, name), bytes) in files(&lives.disk).iter().zip(&whole) {
+        // For the journal it looks like one slot more.
+        let tail = &bytes[bytes.len() - 64..];
+        folder.open(name).unwrap().unwrap().write_at(bytes.len() as u64, tail).unwrap();
+    }
+    let applied = lives.applied;
+    lives.open().unwrap();
+    assert_eq!(lives.applied, applied);
+    assert!(contents(&lives.disk) == whole);
+}
+
+#[test]
+fn the_files_of_another_log_that_is_whole_in_itself_are_refused() {
+    let [ours, theirs] = ["a line", "b line"].map(|text| checkpointed(Durability::Sync, 20, text));
+    let (mut disk, from) = (ours.disk, theirs.disk);
+    disk.crash_process();
+    for ((folder, name), bytes) in files(&disk).iter().zip(contents(&from)) {
+        let file = folder.open(name).unwrap().unwrap();
+        assert_eq!(file.length().unwrap(), bytes.len() as u64);
+        file.write_at(0, &bytes).unwrap();
+    }
+    let said = open(&disk).unwrap_err().to_string();
+    assert!(said.contains("it does not end as its checkpoint says"), "{said}");
+}
+
+#[test]
+fn a_page_takes_what_fits_whatever_was_set_aside_before_it() {
+    let mut lives = Lives::begin(11);
+    let session = Session { client: ClientId(1), id: 1 };
+    let command = Command { session, seq: 0, birth: Slot(0), line: "x".repeat(2_000).into() };
+    let value = Value::Command(command);
+    let mut records = vec![applied(Slot(0), &value, Some(0)), applied(Slot(1), &value, None)];
+    records.extend((2..40).map(|slot| applied(Slot(slot), &Value::Noop, None)));
+    let log = lives.log.as_mut().unwrap();
+    log.append(&mut records).unwrap();
+    // As many as it reads entries for, each of which takes less as text.
+    assert_eq!(log.decided(Slot(2), Slot(40), 300).unwrap().len(), 300 / 37 + 1);
 }
 
 fn applied(slot: Slot, value: &Value, client_seq: Option<u64>) -> Record {

@@ -132,3 +132,63 @@ impl Entry {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Request;
+
+    fn entry() -> Entry {
+        let value = Request::new(7, 5, 2, "x").commands;
+        Entry { birth: Slot(4), ..Entry::of(value.get(0), true, 30, 10) }
+    }
+
+    #[test]
+    fn the_running_hash_covers_every_word_the_line_the_aside_and_what_was_before() {
+        let first = entry().hash(1, b"line", b"");
+        let session = |client, id| Session { client: ClientId(client), id };
+        let after = |text_end, aside_end| Mark { text_end, aside_end, hash: 0 };
+        let others = [
+            Entry { after: after(31, 10), ..entry() },
+            Entry { after: after(30, 11), ..entry() },
+            Entry { kind: Kind::Repeated, ..entry() },
+            Entry { session: session(8, 5), ..entry() },
+            Entry { session: session(7, 6), ..entry() },
+            Entry { seq: 3, ..entry() },
+            Entry { birth: Slot(5), ..entry() },
+        ];
+        for other in others {
+            assert_ne!(other.hash(1, b"line", b""), first, "{other:?}");
+        }
+        assert_ne!(entry().hash(2, b"line", b""), first);
+        assert_ne!(entry().hash(1, b"lane", b""), first);
+        assert_ne!(entry().hash(1, b"line", b"aside"), first);
+        // Where the hash itself will stand does not count.
+        let hashed = Entry { after: Mark { hash: 9, ..entry().after }, ..entry() };
+        assert_eq!(hashed.hash(1, b"line", b""), first);
+    }
+
+    #[test]
+    fn a_value_is_read_only_from_the_line_of_its_slot() {
+        let read = |entry: Entry, line: &[u8], aside: &[u8]| {
+            let mut values = Builder::default();
+            entry.read_value(Slot(3), line, aside, &mut values).then(|| values.take().to_vec())
+        };
+        let noop = Entry::of(ValueRef::Noop, false, 0, 0);
+        let repeated = Entry { kind: Kind::Repeated, ..entry() };
+        let session = Session { client: ClientId(7), id: 5 };
+        let line = CommandRef { session, seq: 2, birth: Slot(4), line: b"x" };
+        let command = vec![ValueRef::Command(line).to_value()];
+        assert_eq!(read(noop, b"3 - - NOP\n", b""), Some(vec![ValueRef::Noop.to_value()]));
+        assert_eq!(read(repeated, b"3 - - NOP\n", b"x"), Some(command.clone()));
+        assert_eq!(read(entry(), b"3 7 9 x\n", b""), Some(command));
+        for entry in [noop, repeated] {
+            assert_eq!(read(entry, b"4 - - NOP\n", b"x"), None);
+            assert_eq!(read(entry, b"3 7 9 x\n", b"x"), None);
+        }
+        assert_eq!(read(entry(), b"4 7 9 x\n", b""), None);
+        assert_eq!(read(repeated, b"3 - - NOP\n", b"\xFF"), None);
+        let long = [b"3 7 9 ".as_slice(), &vec![b'x'; LINE_BYTES_MAX + 1], b"\n"].concat();
+        assert_eq!(read(entry(), &long, b""), None);
+    }
+}

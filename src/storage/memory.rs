@@ -66,3 +66,25 @@ impl Storage<acceptor::Record> for Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Ballot;
+
+    #[test]
+    fn records_are_taken_whether_they_are_kept_or_not() {
+        let promise = acceptor::Record::Promise(Ballot(3));
+        let mut records = vec![promise.clone()];
+        Volatile.append(&mut records).unwrap();
+        assert!(records.is_empty());
+        let mut memory = Memory::default();
+        for syncs in 1..=3 {
+            memory.append(&mut vec![promise.clone()]).unwrap();
+            assert_eq!(memory.syncs(), syncs - 1);
+            memory.sync().unwrap();
+            assert_eq!(memory.syncs(), syncs);
+        }
+        assert_eq!(memory.state().promised(), Some(Ballot(3)));
+    }
+}
