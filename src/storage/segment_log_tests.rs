@@ -468,6 +468,66 @@ fn the_disk_stays_bounded_while_the_trim_mark_advances() {
 }
 
 #[test]
+fn a_segment_that_is_not_needed_any_more_is_the_next_ones_file() {
+    let mut lives = Lives::begin(6, SMALL);
+    let newest = |lives: &Lives| {
+        let names = lives.disk.list().unwrap();
+        let newest = names.iter().filter_map(|name| name.strip_prefix("acceptor-")?.parse().ok());
+        newest.max().unwrap_or(0u64)
+    };
+    let mut measured = |commits: u64| {
+        let (calls, segments, at) =
+            (lives.disk.calls(), lives.log.as_ref().unwrap().segments() as u64, newest(&lives));
+        (0..commits).for_each(|_| assert!(lives.commit()));
+        let begun = newest(&lives) - at;
+        let dropped = begun + segments - lives.log.as_ref().unwrap().segments() as u64;
+        // A burst is written and synced. Before a new segment's first, the spare takes its
+        // name, gets its head, is synced, and so is the name. A segment that is dropped
+        // becomes the spare, or is removed.
+        (lives.disk.calls() - calls - 2 * commits - 4 * begun - dropped, begun)
+    };
+    measured(300);
+    let (more, begun) = measured(1_000);
+    assert!(begun > 20 && more < begun / 2, "{more} of {begun} are files of their own");
+}
+
+#[test]
+fn opening_a_log_that_waits_for_nothing_syncs_its_end_and_the_names_only() {
+    let mut syncs = Vec::new();
+    for segments in [1, 3] {
+        let mut lives = Lives::begin(5, Options { waits: false, ..SMALL });
+        while lives.log.as_ref().unwrap().segments() < segments {
+            assert!(lives.commit());
+        }
+        lives.disk.crash_process();
+        let before = lives.disk.syncs();
+        lives.open(Options { waits: false, ..SMALL }).unwrap();
+        syncs.push(lives.disk.syncs() - before);
+    }
+    assert_eq!(syncs, [2, 2]);
+}
+
+#[test]
+fn a_record_before_the_newest_segment_that_fails_its_check_is_named() {
+    let mut lives = Lives::begin(5, SMALL);
+    while lives.log.as_ref().unwrap().segments() < 3 {
+        assert!(lives.commit());
+    }
+    lives.disk.crash_process();
+    let name = lives.disk.list().unwrap().remove(1);
+    assert_eq!(name, "acceptor-0000000000000001");
+    let file = lives.disk.open(&name).unwrap().unwrap();
+    let mut bytes = vec![0; file.length().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    // Its last record: what is left of the segment is whole, but the next does not follow.
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    file.write_at(end as u64, &[bytes[end] ^ 1]).unwrap();
+    let said = SegmentLog::open(lives.disk.clone(), DIRECTORY, SMALL).unwrap_err().to_string();
+    assert!(said.starts_with(&format!("{name} is damaged at byte ")), "{said}");
+    assert!(said.contains("a record in the middle of the log fails its check"), "{said}");
+}
+
+#[test]
 fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     let disk = SimDisk::new(Rng::with_seed(1));
     let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
