@@ -86,5 +86,8 @@ mod tests {
             assert_eq!(memory.syncs(), syncs);
         }
         assert_eq!(memory.state().promised(), Some(Ballot(3)));
+        memory.fail();
+        assert!(memory.sync().is_err());
+        assert_eq!(memory.syncs(), 3);
     }
 }

@@ -4,6 +4,7 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
+use super::frame::{HEADER_BYTES, SECTOR_BYTES};
 use super::plant::{self, Plant};
 use super::segment::is_log_file;
 use super::segment_log::{Options, SegmentLog};
@@ -584,10 +585,68 @@ fn a_log_written_anew_keeps_what_was_accepted_long_ago() {
         assert!(lives.acknowledged.len() > 90 && lives.acknowledged.trimmed() == Slot(8));
         assert!(lives.commit_burst(burst));
         let segments = lives.log.as_ref().unwrap().segments();
-        assert!((4..10).contains(&segments), "{segments} segments");
+        assert_eq!(segments, 6, "as many as what still counts takes");
+        for (name, length) in lives.disk.durable_files() {
+            assert_eq!(length as u64, SMALL.segment_bytes, "{name} has grown");
+        }
         lives.disk.power_cut(Survival::Nothing);
         lives.open(SMALL).unwrap();
     }
+}
+
+#[test]
+fn the_more_a_log_holds_the_more_is_written_before_it_is_written_anew() {
+    let mut lives = Lives::begin(7, SMALL);
+    let accept = |first: u64, ballot: u64| -> Record {
+        let values: Vec<Value> = (first..first + 5).map(|at| command(at, "a line")).collect();
+        Record::Accept { ballot: Ballot(ballot), first: Slot(first), values: values.into() }
+    };
+    let mut slots = 0;
+    while lives.log.as_ref().unwrap().segments() < 24 {
+        assert!(lives.commit_burst(vec![accept(slots, 0)]));
+        slots += 5;
+    }
+    let (mut times, mut begun) = (0, 0);
+    for ballot in 1.. {
+        let before = lives.log.as_ref().unwrap().segments();
+        assert!(lives.commit_burst(vec![accept(slots, ballot)]));
+        let after = lives.log.as_ref().unwrap().segments();
+        times += u32::from(after < before);
+        begun += u32::from(after > before);
+        if begun >= 200 {
+            break;
+        }
+    }
+    assert!((8..=12).contains(&times), "{times} times");
+}
+
+#[test]
+fn a_segment_is_filled_to_the_last_sector() {
+    let mut lives = Lives::begin(7, SMALL);
+    // One sector each, and hardly any room left in it.
+    let line = "x".repeat(SECTOR_BYTES - HEADER_BYTES - 60);
+    let burst = |slot: u64| -> Vec<Record> {
+        let values = vec![command(slot, &line)].into();
+        vec![Record::Accept { ballot: Ballot(1), first: Slot(slot), values }]
+    };
+    let sectors = SMALL.segment_bytes / SECTOR_BYTES as u64;
+    for slot in 0..3 * (sectors - 1) {
+        assert!(lives.commit_burst(burst(slot)));
+        // Its first sector is the segment's head.
+        let segments = slot / (sectors - 1) + 1;
+        assert_eq!(lives.log.as_ref().unwrap().segments() as u64, segments, "burst {slot}");
+    }
+}
+
+#[test]
+fn a_sync_that_failed_once_is_never_tried_again_and_believed() {
+    let mut lives = Lives::begin(7, SMALL);
+    assert!(lives.commit());
+    // The write, and then the sync.
+    lives.disk.fail_at(lives.disk.calls() + 1, Fault::Device);
+    assert!(!lives.commit());
+    lives.disk.crash_process();
+    lives.open(SMALL).unwrap();
 }
 
 #[test]
