@@ -214,6 +214,15 @@ fn what_is_there_but_no_file_is_not_taken_for_missing() {
 }
 
 #[test]
+fn a_directory_without_any_above_it_is_made_where_the_process_is() {
+    let name = format!("storage-{}.tmp", std::process::id());
+    let opened = RealDisk::open(Path::new(&name));
+    let made = Path::new(&name).is_dir();
+    let removed = fs::remove_dir(&name);
+    assert!(opened.is_ok() && made && removed.is_ok(), "{opened:?}");
+}
+
+#[test]
 fn errors_of_the_file_system_name_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let disk = RealDisk::open(dir.path()).unwrap();
