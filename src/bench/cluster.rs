@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 /// of all of these, and what is measured is measured elsewhere.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
 
-/// How long replicas may take to warm up, and to end.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long replicas may take to warm up, and to end: a process goes only when the call to
+/// the disk that it is in has come back, and a disk may stall for long.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// Logs are quiet when they are equal and stay as they are for this long.
 const QUIET: Duration = Duration::from_millis(200);
