@@ -1,0 +1,519 @@
+//! Fragments: cut, lost, repeated, mixed up, and whole again.
+
+use super::*;
+use crate::types::{Address, ReplicaId};
+use std::net::{Ipv4Addr, SocketAddr};
+
+const DATAGRAM: usize = 1_400;
+const CLUSTER: ClusterId = ClusterId(5);
+const BOOT: BootId = BootId(9);
+
+type Piece = (Cut, u16, Vec<u8>);
+
+fn peer(id: u8) -> Endpoint {
+    Endpoint::Replica(ReplicaId(id))
+}
+
+fn client(port: u16) -> Endpoint {
+    Endpoint::Client(Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+}
+
+fn message(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut draws = fastrand::Rng::with_seed(seed);
+    (0..bytes).map(|_| draws.u8(..)).collect()
+}
+
+fn fragmenter() -> Fragmenter {
+    Fragmenter::new(DATAGRAM, Arc::new(Counters::new()))
+}
+
+fn reassembler() -> Reassembler {
+    Reassembler::new(Arc::new(Counters::new()))
+}
+
+fn split(fragmenter: &mut Fragmenter, message: &[u8]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    fragmenter.split(CLUSTER, message.to_vec(), |fragment| {
+        pieces.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
+    });
+    pieces
+}
+
+fn insert(into: &mut Reassembler, now: u64, from: Endpoint, piece: &Piece) -> Option<Vec<u8>> {
+    let (cut, index, bytes) = piece;
+    let fragment = Fragment { cut: *cut, index: *index, bytes };
+    into.insert(Time(now), from, BOOT, CLUSTER, fragment)
+}
+
+/// Every request up to `until`, with the moments at which they were made.
+fn asked(of: &mut Reassembler, until: u64) -> Vec<(u64, Endpoint, Missing)> {
+    let mut asked = Vec::new();
+    while let Some(due) = of.deadline().filter(|&due| due <= Time(until)) {
+        of.poll(due, |from, _, missing| asked.push((due.0, from, missing)));
+    }
+    asked
+}
+
+#[test]
+fn fragments_in_any_order_and_repeated_join_to_what_was_split() {
+    let sent = message(1, 65_600);
+    let mut pieces = split(&mut fragmenter(), &sent);
+    pieces.extend(pieces.clone());
+    fastrand::Rng::with_seed(3).shuffle(&mut pieces);
+    let mut receiver = reassembler();
+    let joined: Vec<_> =
+        pieces.iter().filter_map(|piece| insert(&mut receiver, 0, peer(1), piece)).collect();
+    assert_eq!(joined, [sent]);
+    assert_eq!(receiver.held_bytes(), (0, 0));
+    assert_eq!(receiver.held_sets(), (0, 0));
+    assert_eq!(receiver.deadline(), None);
+}
+
+#[test]
+fn every_fragment_fits_its_datagram_and_survives_its_own_encoding() {
+    for datagram in [DATAGRAM_BYTES_MIN, 1_400, 9_000, super::super::DATAGRAM_BYTES_MAX] {
+        let mut fragmenter = Fragmenter::new(datagram, Arc::new(Counters::new()));
+        let sent = message(2, MESSAGE_BYTES_MAX);
+        let mut joined = Vec::new();
+        fragmenter.split(CLUSTER, sent.clone(), |fragment| {
+            let mut body = Vec::new();
+            fragment.write(&mut body);
+            assert!(HEADER_BYTES + body.len() <= datagram);
+            assert_eq!(Fragment::parse(&body), Some(fragment));
+            joined.extend_from_slice(fragment.bytes);
+        });
+        assert_eq!(joined, sent);
+    }
+}
+
+#[test]
+fn a_fragment_that_contradicts_itself_is_not_one() {
+    let whole = Cut { digest: 1, total: 3_000, piece: 1_000 };
+    let body = |cut: Cut, index: u16, bytes: usize| {
+        let mut body = Vec::new();
+        Fragment { cut, index, bytes: &vec![0; bytes] }.write(&mut body);
+        body
+    };
+    let parses = |body: Vec<u8>| Fragment::parse(&body).is_some();
+    assert!(parses(body(whole, 2, 1_000)));
+    assert!(!parses(body(whole, 3, 1_000)), "beyond the end");
+    assert!(!parses(body(whole, 3, 0)), "beyond the end, and nothing");
+    assert!(!parses(body(whole, 2, 999)), "too short");
+    assert!(!parses(body(whole, 2, 1_001)), "too long");
+    assert!(!parses(body(Cut { piece: 0, ..whole }, 0, 0)), "no piece");
+    assert!(!parses(body(Cut { piece: 100, ..whole }, 0, 100)), "tiny pieces");
+    assert!(!parses(body(Cut { total: 900, ..whole }, 0, 900)), "need not be split");
+    assert!(!parses(body(Cut { total: 1_000, ..whole }, 0, 1_000)), "need not be, either");
+    assert!(!parses(body(Cut { total: u32::MAX, ..whole }, 0, 1_000)), "endless");
+    for short in 0..FRAGMENT_HEADER_BYTES {
+        assert!(!parses(vec![0xFF; short]));
+    }
+}
+
+#[test]
+fn a_request_for_fragments_that_contradicts_itself_is_not_one() {
+    let cut = Cut { digest: 1, total: 3_000, piece: 1_000 };
+    let parse = |indexes: &[u16]| {
+        let mut body = Vec::new();
+        Missing { cut, indexes: indexes.to_vec() }.write(&mut body);
+        Missing::parse(&body)
+    };
+    assert_eq!(parse(&[0, 2]), Some(Missing { cut, indexes: vec![0, 2] }));
+    assert_eq!(parse(&[]), None);
+    assert_eq!(parse(&[3]), None);
+    assert_eq!(parse(&[2, 0]), None);
+    assert_eq!(parse(&[1, 1]), None, "nobody is sent the same twice");
+    let mut odd = Vec::new();
+    Missing { cut, indexes: vec![0, 2] }.write(&mut odd);
+    odd.push(0);
+    assert_eq!(Missing::parse(&odd), None);
+}
+
+#[test]
+fn a_request_names_as_many_pieces_as_it_may_and_no_more() {
+    let total = MESSAGE_BYTES_MAX as u32;
+    let cut = Cut { digest: 1, total, piece: PIECE_BYTES_MIN as u16 };
+    for (count, sound) in [(1, true), (ASKED_PIECES_MAX, true), (ASKED_PIECES_MAX + 1, false)] {
+        let missing = Missing { cut, indexes: (0..count as u16).collect() };
+        let mut body = Vec::new();
+        missing.write(&mut body);
+        assert_eq!(HEADER_BYTES + body.len(), Missing::frame_bytes(count));
+        assert_eq!(Missing::parse(&body), sound.then_some(missing));
+    }
+}
+
+#[test]
+fn what_is_missing_is_asked_for_singly_ever_more_rarely_and_then_given_up() {
+    let pieces = split(&mut fragmenter(), &message(4, 10_000));
+    let mut receiver = reassembler();
+    for (at, piece) in pieces.iter().enumerate().filter(|&(at, _)| at != 2 && at != 5) {
+        assert_eq!(insert(&mut receiver, at as u64, peer(1), piece), None);
+    }
+    let last = pieces.len() as u64 - 1;
+    let asked = asked(&mut receiver, 60_000_000);
+    assert_eq!(asked.len(), ASKS_MAX as usize);
+    let mut expected = last;
+    for (round, (at, from, missing)) in asked.into_iter().enumerate() {
+        expected += ASK_AFTER_US << round;
+        assert_eq!((at, from), (expected, peer(1)));
+        assert_eq!(missing.indexes, [2, 5]);
+    }
+    assert_eq!(receiver.held_sets(), (0, 0));
+    assert_eq!(receiver.counters.of(Event::SetGivenUp), 1);
+}
+
+#[test]
+fn what_was_asked_for_is_sent_again_while_it_is_kept() {
+    let mut sender = fragmenter();
+    let sent = message(5, 20_000);
+    let pieces = split(&mut sender, &sent);
+    let missing = Missing { cut: pieces[0].0, indexes: vec![1, 3] };
+    let mut again = Vec::new();
+    sender.resend(&missing, |cluster, fragment| {
+        assert_eq!(cluster, CLUSTER);
+        again.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
+    });
+    assert_eq!(again, [pieces[1].clone(), pieces[3].clone()]);
+    for seed in 0..KEPT_MESSAGES_MAX as u64 {
+        split(&mut sender, &message(1_000 + seed, 2_000));
+    }
+    sender.resend(&missing, |_, _| panic!("it is not kept any more"));
+    assert_eq!(sender.counters.of(Event::FragmentForgotten), 1);
+}
+
+#[test]
+fn what_a_sender_keeps_is_bounded_in_bytes_and_number() {
+    let mut sender = fragmenter();
+    for seed in 0..400 {
+        split(&mut sender, &message(seed, 65_000));
+        assert!(sender.kept_bytes <= KEPT_BYTES_MAX && sender.kept.len() <= KEPT_MESSAGES_MAX);
+    }
+    let before = sender.kept.len();
+    for _ in 0..10 {
+        split(&mut sender, &message(399, 65_000));
+    }
+    assert_eq!(sender.kept.len(), before, "the same message to many peers is kept once");
+    assert_eq!(sender.kept_bytes, sender.kept.iter().map(|kept| kept.message.len()).sum());
+}
+
+#[test]
+fn the_same_message_sent_again_completes_what_has_arrived() {
+    let mut sender = fragmenter();
+    let sent = message(6, 5_000);
+    let first = split(&mut sender, &sent);
+    let again = split(&mut sender, &sent);
+    let mut receiver = reassembler();
+    assert_eq!(insert(&mut receiver, 0, peer(1), &first[0]), None);
+    assert_eq!(insert(&mut receiver, 0, peer(1), &first[1]), None);
+    assert_eq!(insert(&mut receiver, 900_000, peer(1), &again[2]), None);
+    assert_eq!(insert(&mut receiver, 900_000, peer(1), &again[3]), Some(sent));
+}
+
+#[test]
+fn a_piece_that_comes_late_opens_nothing_but_a_message_sent_again_is_heard_again() {
+    let pieces = split(&mut fragmenter(), &message(7, 5_000));
+    let mut receiver = reassembler();
+    let join = |receiver: &mut Reassembler, now| {
+        pieces.iter().filter_map(|piece| insert(receiver, now, peer(1), piece)).count()
+    };
+    assert_eq!(join(&mut receiver, 0), 1);
+    assert_eq!(insert(&mut receiver, LATE_US, peer(1), &pieces[0]), None);
+    assert_eq!(receiver.held_sets(), (0, 0));
+    assert_eq!(join(&mut receiver, LATE_US + 1), 1);
+}
+
+#[test]
+fn bytes_without_the_digest_they_claim_are_dropped() {
+    let mut pieces = split(&mut fragmenter(), &message(8, 5_000));
+    pieces[1].2[0] ^= 1;
+    let mut receiver = reassembler();
+    for piece in &pieces {
+        assert_eq!(insert(&mut receiver, 0, peer(1), piece), None);
+    }
+    assert_eq!(receiver.held_sets(), (0, 0));
+    assert_eq!(receiver.counters.of(Event::DropDigest), 1);
+}
+
+#[test]
+fn other_senders_lives_and_clusters_are_kept_apart() {
+    let pieces = split(&mut fragmenter(), &message(9, 2_000));
+    assert_eq!(pieces.len(), 2);
+    let mut receiver = reassembler();
+    let fragment =
+        |at: usize| Fragment { cut: pieces[at].0, index: at as u16, bytes: &pieces[at].2 };
+    let mut take = |from, boot, cluster, at| {
+        receiver.insert(Time(0), from, BootId(boot), ClusterId(cluster), fragment(at))
+    };
+    assert_eq!(take(peer(1), 1, 1, 0), None);
+    assert_eq!(take(peer(2), 1, 1, 1), None);
+    assert_eq!(take(peer(1), 2, 1, 1), None);
+    assert_eq!(take(peer(1), 1, 0, 1), None);
+    assert_eq!(take(client(1), 1, 1, 1), None);
+    assert!(take(peer(1), 1, 1, 1).is_some());
+}
+
+#[test]
+fn a_flood_from_one_sender_evicts_only_its_own() {
+    let mut receiver = reassembler();
+    let kept = split(&mut fragmenter(), &message(10, 2_000));
+    insert(&mut receiver, 0, peer(1), &kept[0]);
+    insert(&mut receiver, 0, client(1), &kept[0]);
+    for seed in 100..1_100 {
+        let pieces = split(&mut fragmenter(), &message(seed, 60_000));
+        for piece in &pieces[1..] {
+            insert(&mut receiver, 1, client(2), piece);
+        }
+        let (_, bytes) = receiver.held_bytes();
+        assert!(bytes <= SENDER_BYTES_MAX + 2_000, "{bytes} bytes");
+    }
+    assert!(receiver.held_sets().1 <= SENDER_SETS_MAX + 1);
+    assert!(insert(&mut receiver, 2, client(1), &kept[1]).is_some());
+    assert!(insert(&mut receiver, 2, peer(1), &kept[1]).is_some());
+}
+
+#[test]
+fn a_flood_from_ever_new_clients_stays_bounded_and_touches_no_peer() {
+    let mut receiver = reassembler();
+    let kept = split(&mut fragmenter(), &message(11, 2_000));
+    insert(&mut receiver, 0, peer(1), &kept[0]);
+    let pieces = split(&mut fragmenter(), &message(12, 60_000));
+    for port in 1..4_000 {
+        for piece in &pieces[1..] {
+            insert(&mut receiver, 1, client(port), piece);
+        }
+        let (sets, bytes) = (receiver.held_sets().1, receiver.held_bytes().1);
+        assert!(sets <= SETS_MAX && bytes <= BYTES_MAX, "{sets} sets, {bytes} bytes");
+    }
+    let shelf = &receiver.clients;
+    assert_eq!(shelf.by_key.len(), shelf.sets.len());
+    assert_eq!(shelf.due.len(), shelf.sets.len());
+    assert!(shelf.by_sender.len() <= shelf.sets.len());
+    assert_eq!(shelf.bytes, shelf.sets.values().map(|set| set.bytes).sum());
+    assert!(insert(&mut receiver, 2, peer(1), &kept[1]).is_some());
+}
+
+#[test]
+fn a_client_is_never_asked_with_more_than_it_sent() {
+    // The last piece alone, a byte long, of the longest message in the smallest
+    // pieces: the least that a client can pay.
+    let piece = PIECE_BYTES_MIN;
+    let total = (PIECES_MAX - 1) * piece + 1;
+    let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
+    let pieces = split(&mut fragmenter, &message(13, total));
+    let last = pieces.last().expect("many");
+    assert_eq!(last.2.len(), 1);
+    let mut receiver = reassembler();
+    insert(&mut receiver, 0, client(1), last);
+    let sent = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN;
+    let asked: usize = asked(&mut receiver, 60_000_000)
+        .iter()
+        .map(|(_, _, missing)| Missing::frame_bytes(missing.indexes.len()))
+        .sum();
+    assert!(asked > 0 && asked <= sent, "{asked} bytes asked, {sent} sent");
+    assert_eq!(receiver.held_sets(), (0, 0), "given up all the same");
+}
+
+#[test]
+fn a_client_is_asked_for_as_much_as_it_paid_for() {
+    for (bytes, times) in [(1, 1), (40, 1), (41, 1), (42, 1), (43, 1), (300, 1), (1, 2)] {
+        let total = (PIECES_MAX - 1) * PIECE_BYTES_MIN + bytes;
+        let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
+        let pieces = split(&mut fragmenter, &message(13, total));
+        let mut receiver = reassembler();
+        let last = pieces.last().expect("many");
+        assert_eq!(last.2.len(), bytes);
+        // Whatever is sent pays, what has been here before as well.
+        for _ in 0..times {
+            insert(&mut receiver, 0, client(1), last);
+        }
+        let frame = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + bytes);
+        let mut credit = times * frame;
+        let mut expected = Vec::new();
+        while expected.len() < ASKS_MAX as usize && credit >= Missing::frame_bytes(1) {
+            let most = (credit - Missing::frame_bytes(0)) / 2;
+            expected.push(most.min(ASKED_PIECES_MAX));
+            credit -= Missing::frame_bytes(most.min(ASKED_PIECES_MAX));
+        }
+        let asked = asked(&mut receiver, 60_000_000);
+        let asked: Vec<_> = asked.iter().map(|(_, _, missing)| missing.indexes.len()).collect();
+        assert_eq!(asked, expected, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn a_message_longer_than_any_may_be_is_not_split() {
+    let mut sender = fragmenter();
+    assert!(!split(&mut sender, &vec![7; MESSAGE_BYTES_MAX]).is_empty());
+    assert!(split(&mut sender, &vec![7; MESSAGE_BYTES_MAX + 1]).is_empty());
+    assert_eq!(sender.counters.of(Event::LostTooLong), 1);
+}
+
+fn assert_kept(sender: &Fragmenter, lengths: impl IntoIterator<Item = usize>) {
+    let kept: Vec<usize> = sender.kept.iter().map(|kept| kept.message.len()).collect();
+    assert_eq!(sender.kept_bytes, kept.iter().sum::<usize>());
+    assert_eq!(kept, lengths.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_sender_keeps_as_many_messages_as_it_may_and_then_forgets_the_oldest() {
+    let mut sender = fragmenter();
+    let lengths = 2_000..2_000 + KEPT_MESSAGES_MAX;
+    lengths.clone().for_each(|bytes| _ = split(&mut sender, &vec![1; bytes]));
+    assert_kept(&sender, lengths.clone());
+    split(&mut sender, &vec![1; 9_000]);
+    assert_kept(&sender, lengths.clone().skip(1).chain([9_000]));
+    // One that is sent again is kept once, and is the youngest.
+    split(&mut sender, &vec![1; 2_002]);
+    let others = lengths.skip(1).filter(|&bytes| bytes != 2_002);
+    assert_kept(&sender, others.chain([9_000, 2_002]));
+}
+
+#[test]
+fn a_sender_keeps_as_many_bytes_as_it_may_and_then_forgets_the_oldest() {
+    let mut sender = fragmenter();
+    let bytes = KEPT_BYTES_MAX / 128;
+    (0..128).for_each(|byte| _ = split(&mut sender, &vec![byte; bytes]));
+    assert_kept(&sender, [bytes; 128]);
+    split(&mut sender, &vec![1; 2_000]);
+    assert_kept(&sender, [bytes; 127].into_iter().chain([2_000]));
+}
+
+const STRIDE: usize = 32_768;
+
+/// One of a message's two pieces and more, of `bytes` bytes: never all of them.
+fn unfinished(into: &mut Reassembler, from: Endpoint, digest: u64, index: u16, bytes: usize) {
+    let cut = Cut { digest, total: u32::MAX, piece: STRIDE as u16 };
+    let fragment = Fragment { cut, index, bytes: &vec![1; bytes] };
+    assert_eq!(into.insert(Time(0), from, BOOT, CLUSTER, fragment), None);
+}
+
+fn assert_accounts(of: &Reassembler) {
+    assert_eq!(of.held_sets(), (of.peers.sets.len(), of.clients.sets.len()));
+    assert_eq!(of.held_bytes(), (of.peers.bytes, of.clients.bytes));
+    for shelf in [&of.peers, &of.clients] {
+        let mut usages: HashMap<Endpoint, (usize, usize)> = HashMap::new();
+        for set in shelf.sets.values() {
+            assert_eq!(set.bytes, set.pieces.values().map(Vec::len).sum());
+            let usage = usages.entry(set.key.from).or_default();
+            *usage = (usage.0 + 1, usage.1 + set.bytes);
+        }
+        let counted = shelf.by_sender.iter().map(|(of, usage)| (*of, (usage.sets, usage.bytes)));
+        assert_eq!(counted.collect::<HashMap<_, _>>(), usages);
+        assert_eq!(shelf.bytes, shelf.sets.values().map(|set| set.bytes).sum());
+        let keys = shelf.sets.iter().map(|(&number, set)| (set.key, number));
+        assert_eq!(shelf.by_key, keys.collect());
+        let due = shelf.sets.iter().map(|(&number, set)| (set.due, number));
+        assert_eq!(shelf.due, due.collect());
+    }
+}
+
+/// The unfinished messages, oldest first; what is counted of them is what there is.
+fn held(of: &Reassembler) -> Vec<(Endpoint, u64)> {
+    assert_accounts(of);
+    let sets = of.peers.sets.values().chain(of.clients.sets.values());
+    sets.map(|set| (set.key.from, set.key.cut.digest)).collect()
+}
+
+fn evicted(of: &Reassembler) -> u64 {
+    of.counters.of(Event::SetEvicted)
+}
+
+#[test]
+fn one_sender_too_many_messages_of_which_are_unfinished_loses_its_own_oldest() {
+    let mut receiver = reassembler();
+    unfinished(&mut receiver, client(2), 0, 0, 10);
+    let most = SENDER_SETS_MAX as u64;
+    (0..most).for_each(|digest| unfinished(&mut receiver, client(1), digest, 0, 10));
+    assert_eq!((held(&receiver).len(), evicted(&receiver)), (1 + SENDER_SETS_MAX, 0));
+    unfinished(&mut receiver, client(1), most, 0, 10);
+    let expected = (1..=most).map(|digest| (client(1), digest));
+    assert_eq!(held(&receiver), [(client(2), 0)].into_iter().chain(expected).collect::<Vec<_>>());
+    assert_eq!(evicted(&receiver), 1);
+}
+
+#[test]
+fn one_sender_too_many_bytes_of_which_are_unfinished_loses_its_own_oldest() {
+    let mut receiver = reassembler();
+    unfinished(&mut receiver, client(2), 0, 0, STRIDE);
+    let pieces = (SENDER_BYTES_MAX / STRIDE / 4) as u16;
+    for digest in 0..4 {
+        (0..pieces).for_each(|at| unfinished(&mut receiver, client(1), digest, at, STRIDE));
+    }
+    assert_eq!((held(&receiver).len(), evicted(&receiver)), (5, 0));
+    // Not the one that grows, though it is the oldest.
+    unfinished(&mut receiver, client(1), 0, pieces, 1);
+    assert_eq!(held(&receiver), [(2, 0), (1, 0), (1, 2), (1, 3)].map(|(of, at)| (client(of), at)));
+    assert_eq!(evicted(&receiver), 1);
+}
+
+#[test]
+fn too_many_unfinished_messages_of_all_cost_the_oldest_whosever_it_is() {
+    let mut receiver = reassembler();
+    unfinished(&mut receiver, peer(1), 0, 0, 10);
+    let most = SETS_MAX as u16;
+    (0..most).for_each(|port| unfinished(&mut receiver, client(port), 0, 0, 10));
+    assert_eq!((held(&receiver).len(), evicted(&receiver)), (1 + SETS_MAX, 0));
+    unfinished(&mut receiver, client(most), 0, 0, 10);
+    let expected = (1..=most).map(|port| (client(port), 0));
+    assert_eq!(held(&receiver), [(peer(1), 0)].into_iter().chain(expected).collect::<Vec<_>>());
+    assert_eq!(evicted(&receiver), 1);
+}
+
+#[test]
+fn too_many_unfinished_bytes_of_all_cost_the_oldest_whosever_it_is() {
+    let mut receiver = reassembler();
+    let senders = (BYTES_MAX / SENDER_BYTES_MAX) as u16;
+    let pieces = (SENDER_BYTES_MAX / STRIDE) as u16;
+    for port in 0..senders {
+        (0..pieces).for_each(|at| unfinished(&mut receiver, client(port), 0, at, STRIDE));
+    }
+    assert_eq!((held(&receiver).len(), evicted(&receiver)), (usize::from(senders), 0));
+    unfinished(&mut receiver, client(senders), 0, 0, 1);
+    let expected: Vec<_> = (1..=senders).map(|port| (client(port), 0)).collect();
+    assert_eq!((held(&receiver), evicted(&receiver)), (expected, 1));
+}
+
+#[test]
+fn a_message_that_was_joined_leaves_the_others_of_its_sender_as_they_were() {
+    let mut receiver = reassembler();
+    let pieces = split(&mut fragmenter(), &message(14, 5_000));
+    unfinished(&mut receiver, peer(1), 1, 0, 100);
+    for piece in &pieces[1..] {
+        assert_eq!(insert(&mut receiver, 0, peer(1), piece), None);
+    }
+    assert!(insert(&mut receiver, 0, peer(1), &pieces[0]).is_some());
+    assert_eq!((held(&receiver), receiver.held_bytes()), (vec![(peer(1), 1)], (100, 0)));
+}
+
+#[test]
+fn late_pieces_of_every_message_joined_are_known_as_such_up_to_a_bound() {
+    let mut sender = fragmenter();
+    let mut receiver = reassembler();
+    let sent: Vec<_> = (0..=LATE_MAX).map(|at| split(&mut sender, &vec![1; 2_000 + at])).collect();
+    for pieces in &sent {
+        assert_eq!(insert(&mut receiver, 0, peer(1), &pieces[0]), None);
+        assert!(insert(&mut receiver, 0, peer(1), &pieces[1]).is_some());
+    }
+    assert_eq!(receiver.late.len(), LATE_MAX);
+    for pieces in &sent {
+        assert_eq!(insert(&mut receiver, LATE_US, peer(1), &pieces[0]), None);
+    }
+    assert_eq!(receiver.counters.of(Event::FragmentLate), LATE_MAX as u64);
+    assert_eq!(held(&receiver), [(peer(1), sent[0][0].0.digest)], "forgotten first");
+}
+
+#[test]
+fn nothing_is_asked_for_before_it_is_due() {
+    let pieces = split(&mut fragmenter(), &message(15, 5_000));
+    let mut receiver = reassembler();
+    insert(&mut receiver, 10, peer(1), &pieces[0]);
+    insert(&mut receiver, 20, client(1), &pieces[0]);
+    assert_eq!(receiver.deadline(), Some(Time(10 + ASK_AFTER_US)));
+    receiver.poll(Time(9 + ASK_AFTER_US), |_, _, _| panic!("it is too early"));
+    // A piece that came in between puts it off.
+    insert(&mut receiver, 30, peer(1), &pieces[1]);
+    let asked = asked(&mut receiver, 40 + ASK_AFTER_US);
+    let asked: Vec<_> = asked.into_iter().map(|(at, from, _)| (at, from)).collect();
+    let expected = [(20 + ASK_AFTER_US, client(1)), (30 + ASK_AFTER_US, peer(1))];
+    assert_eq!(asked, expected);
+}

@@ -1,0 +1,410 @@
+//! Frames: what opens, and all that does not.
+
+use super::*;
+use crate::message::{Request, ToAcceptor, ToReplica};
+use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
+use crate::types::{LINE_BYTES_MAX, Value};
+use crate::values::COMMAND_BYTES;
+use serde::Serialize;
+use std::net::{Ipv4Addr, SocketAddr};
+
+const OURS: ClusterId = ClusterId(0xC1);
+
+fn address() -> Address {
+    Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)))
+}
+
+fn identity(me: Party, cluster: ClusterId) -> Identity {
+    let identity = Identity { n: 3, me, boot: BootId(7), cluster: ClusterCell::new() };
+    if cluster != ClusterId::NONE {
+        identity.cluster.set(cluster);
+    }
+    identity
+}
+
+fn replica(id: u8) -> Party {
+    Party::Replica(ReplicaId(id))
+}
+
+fn opener(me: Party, cluster: ClusterId) -> Opener {
+    Opener::new(identity(me, cluster), Arc::new(Counters::new()))
+}
+
+fn frame_as<T: Serialize>(
+    identity: &Identity,
+    to: Party,
+    cluster: ClusterId,
+    messages: &[T],
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    begin(&mut frame);
+    for message in messages {
+        frame = postcard::to_extend(message, frame).expect("encodes");
+    }
+    seal(identity, to, cluster, Kind::Messages, messages.len(), &mut frame);
+    frame
+}
+
+fn frame<T: Serialize>(from: Party, to: Party, cluster: ClusterId, messages: &[T]) -> Vec<u8> {
+    frame_as(&identity(from, cluster), to, cluster, messages)
+}
+
+fn prepare() -> Message {
+    Message::Acceptor(ToAcceptor::Prepare { ballot: Ballot(4), first: Slot(9) })
+}
+
+fn warm_up() -> Message {
+    Message::Replica(ToReplica::NotMember { directory: DirectoryId(3) })
+}
+
+fn resealed(mut frame: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    change(&mut frame);
+    let check = check_of(&frame);
+    frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
+    frame
+}
+
+fn open(opener: &mut Opener, frame: &[u8]) -> Result<usize, Event> {
+    let mut messages = Vec::new();
+    let opened = opener.open(address(), frame, &mut messages).map(|_| messages.len());
+    assert!(opened.is_ok() || messages.is_empty(), "nothing of a dropped frame stays");
+    opened
+}
+
+#[test]
+fn a_frame_for_somebody_else_or_from_nowhere_is_dropped_under_its_own_reason() {
+    let good = frame(replica(1), replica(0), OURS, &[prepare(), prepare()]);
+    let mut receiver = opener(replica(0), OURS);
+    assert_eq!(open(&mut receiver, &good), Ok(2));
+    let mut drops = |change: &dyn Fn(&mut Vec<u8>), why: Event| {
+        let before = receiver.counters.of(why);
+        assert_eq!(open(&mut receiver, &resealed(good.clone(), change)), Err(why));
+        assert_eq!(receiver.counters.of(why), before + 1);
+    };
+    drops(&|frame| frame[0] ^= 1, Event::DropMagic);
+    drops(&|frame| frame[4] = 2, Event::DropVersion);
+    drops(&|frame| frame[5] = 5, Event::DropSize);
+    drops(&|frame| frame[6] = 3, Event::DropSender);
+    drops(&|frame| frame[6] = 0, Event::DropSender);
+    drops(&|frame| frame[7] = 2, Event::DropReceiver);
+    drops(&|frame| frame[7] = CLIENT, Event::DropReceiver);
+    drops(&|frame| frame[8] ^= 1, Event::DropCluster);
+    drops(&|frame| frame[24] = 0, Event::DropKind);
+    drops(&|frame| frame[24] = 9, Event::DropKind);
+    drops(&|frame| frame[AT_BODY_LENGTH] += 1, Event::DropLength);
+    drops(&|frame| frame.push(1), Event::DropPadding);
+    drops(&|frame| frame.extend([0, 0, 1, 0]), Event::DropPadding);
+    drops(&|frame| frame[AT_BODY_LENGTH] -= 1, Event::DropPadding);
+    drops(&|frame| frame[HEADER_BYTES] = 77, Event::DropBody);
+}
+
+#[test]
+fn one_bad_message_drops_the_whole_frame() {
+    let mut receiver = opener(replica(0), OURS);
+    let frame = frame(replica(1), replica(0), OURS, &[prepare(), prepare()]);
+    let cut = resealed(frame, |frame| {
+        frame.pop();
+        frame[AT_BODY_LENGTH] -= 1;
+    });
+    assert_eq!(open(&mut receiver, &cut), Err(Event::DropBody));
+    let empty = super::tests::frame::<Message>(replica(1), replica(0), OURS, &[]);
+    assert_eq!(open(&mut receiver, &empty), Err(Event::DropBody));
+}
+
+#[test]
+fn without_a_cluster_only_warm_up_and_hello_travel() {
+    let none = ClusterId::NONE;
+    let mut receiver = opener(replica(0), OURS);
+    let mut from = |party, frame: Vec<u8>| {
+        let _: Party = party;
+        open(&mut receiver, &frame)
+    };
+    let client = Party::Client;
+    assert_eq!(from(replica(1), frame(replica(1), replica(0), none, &[warm_up()])), Ok(1));
+    let mixed = frame(replica(1), replica(0), none, &[warm_up(), prepare()]);
+    assert_eq!(from(replica(1), mixed), Err(Event::DropCluster));
+    let hello = ClientMessage::Hello;
+    assert_eq!(from(client, frame(client, replica(0), none, &[hello])), Ok(1));
+    let request = ClientMessage::Request(Request::new(1, 2, 3, "hi"));
+    let asked = frame(client, replica(0), none, std::slice::from_ref(&request));
+    assert_eq!(from(client, asked), Err(Event::DropCluster));
+    assert_eq!(from(client, frame(client, replica(0), OURS, &[request])), Ok(1));
+}
+
+#[test]
+fn a_replica_that_has_not_started_takes_nothing_but_warm_up() {
+    let none = ClusterId::NONE;
+    let mut receiver = opener(replica(0), none);
+    assert_eq!(open(&mut receiver, &frame(replica(1), replica(0), none, &[warm_up()])), Ok(1));
+    for frame in [
+        frame(replica(1), replica(0), OURS, &[warm_up()]),
+        frame(replica(1), replica(0), OURS, &[prepare()]),
+        frame(Party::Client, replica(0), none, &[ClientMessage::Hello]),
+    ] {
+        assert_eq!(open(&mut receiver, &frame), Err(Event::DropNotStarted));
+    }
+}
+
+#[test]
+fn a_client_joins_the_cluster_of_its_first_welcome_and_hears_no_other() {
+    let other = ClusterId(0xC2);
+    let welcome = || Answer::Welcome { applied: Slot(5), ballot: Ballot(1) };
+    let leader = || Answer::Leader { ballot: Ballot(1) };
+    let mut receiver = opener(Party::Client, ClusterId::NONE);
+    let to_client = |cluster, answer| frame(replica(2), Party::Client, cluster, &[answer]);
+    assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Err(Event::DropNotStarted));
+    let none = to_client(ClusterId::NONE, welcome());
+    assert_eq!(open(&mut receiver, &none), Err(Event::DropCluster));
+    assert_eq!(open(&mut receiver, &to_client(OURS, welcome())), Ok(1));
+    assert_eq!(receiver.identity.cluster.known(), Some(OURS));
+    assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Ok(1));
+    assert_eq!(open(&mut receiver, &to_client(other, welcome())), Err(Event::DropCluster));
+}
+
+#[test]
+fn a_frame_of_an_earlier_life_is_dropped_but_only_a_valid_frame_begins_a_new_one() {
+    let mut receiver = opener(replica(0), OURS);
+    let of_boot = |boot, messages: &[Message]| {
+        let identity = Identity { boot: BootId(boot), ..identity(replica(1), OURS) };
+        frame_as(&identity, replica(0), OURS, messages)
+    };
+    assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Ok(1));
+    assert_eq!(open(&mut receiver, &of_boot(2, &[])), Err(Event::DropBody));
+    assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Ok(1));
+    assert_eq!(open(&mut receiver, &of_boot(3, &[prepare()])), Ok(1));
+    assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Err(Event::DropBoot));
+}
+
+#[test]
+fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
+    let session = Session { client: ClientId(u64::MAX), id: u64::MAX };
+    let (slot, ballot, seq) = (Slot(u64::MAX), Ballot(u64::MAX), u64::MAX);
+    let asked = frame(Party::Client, replica(0), ClusterId::NONE, &[ClientMessage::Hello]);
+    for answer in [
+        Answer::Welcome { applied: slot, ballot },
+        Answer::Complete { session, seq, slot, client_seq: u64::MAX },
+        Answer::Expired { session, seq },
+        Answer::Leader { ballot },
+    ] {
+        let answered = frame(replica(0), Party::Client, OURS, std::slice::from_ref(&answer));
+        assert!(answered.len() <= asked.len(), "{answer:?}: {} bytes", answered.len());
+        // In one frame, too, whatever the number.
+        assert!(answered.len() - HEADER_BYTES <= CLIENT_MESSAGE_BYTES_MIN);
+    }
+}
+
+#[test]
+fn a_client_frame_that_is_not_padded_is_dropped() {
+    let mut receiver = opener(replica(0), OURS);
+    let good =
+        frame(Party::Client, replica(0), ClusterId::NONE, &[const { ClientMessage::Hello }; 3]);
+    assert_eq!(good.len(), HEADER_BYTES + 3 * CLIENT_MESSAGE_BYTES_MIN);
+    assert_eq!(open(&mut receiver, &good), Ok(3));
+    let short = resealed(good.clone(), |frame| {
+        frame.pop();
+    });
+    assert_eq!(open(&mut receiver, &short), Err(Event::DropAmplifies));
+    let dirty = resealed(good, |frame| *frame.last_mut().expect("not empty") = 1);
+    assert_eq!(open(&mut receiver, &dirty), Err(Event::DropPadding));
+}
+
+#[test]
+fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
+    let peers = frame(replica(1), replica(0), OURS, &[prepare()]);
+    let clients = frame(Party::Client, replica(0), OURS, &[const { ClientMessage::Hello }]);
+    let answer = Answer::Leader { ballot: Ballot(1) };
+    let answers = frame(replica(1), Party::Client, OURS, &[answer]);
+    for (me, sealed) in [(replica(0), peers), (replica(0), clients), (Party::Client, answers)] {
+        for padding in [0, 1, 700, DATAGRAM_BYTES_MAX - sealed.len()] {
+            let mut receiver = opener(me, OURS);
+            let mut padded = sealed.clone();
+            padded.resize(sealed.len() + padding, 0);
+            pad(&mut padded, sealed.len());
+            assert_eq!(padded[AT_CHECK..HEADER_BYTES], check_of(&padded).to_le_bytes());
+            assert_eq!(open(&mut receiver, &padded), Ok(1));
+            // The check covers it.
+            padded.push(0);
+            assert!(open(&mut receiver, &padded).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
+    let mut receiver = opener(replica(0), OURS);
+    let longest = Request::new(1, 1, 0, &"x".repeat(LINE_BYTES_MAX)).commands;
+    let mut longer = longest.bytes().to_vec();
+    longer.push(b'x');
+    longer[COMMAND_BYTES - 4] += 1;
+    let asked = |commands: &[u8]| {
+        // As `ClientMessage::Request` is encoded.
+        postcard::to_stdvec(&(1u32, commands, 0u64)).expect("encodes")
+    };
+    let mut into = Vec::new();
+    let from = Endpoint::Client(address());
+    let mut open = |from, bytes: &[u8]| receiver.open_joined(from, OURS, bytes, &mut into);
+    assert_eq!(open(from, &asked(longest.bytes())), Ok(()));
+    assert_eq!(open(from, &asked(&longer)), Err(Event::DropBody));
+    let forward = Message::Proposer(ToProposer::Forward {
+        origin: address(),
+        request: Request { commands: longest, after: Slot::ZERO },
+    });
+    let mut forward = postcard::to_stdvec(&forward).expect("encodes");
+    let from = Endpoint::Replica(ReplicaId(1));
+    assert_eq!(open(from, &forward), Ok(()));
+    let line = forward.len() - 1 - LINE_BYTES_MAX;
+    forward[line - 4] += 1;
+    assert_eq!(open(from, &forward), Err(Event::DropBody));
+    assert_eq!(into.len(), 2);
+}
+
+#[test]
+fn requests_that_share_a_datagram_become_one() {
+    let mut receiver = opener(replica(0), OURS);
+    let request = |seq, after| {
+        let Request { commands, .. } = Request::new(1, seq, seq, "x");
+        ClientMessage::Request(Request { commands, after: Slot(after) })
+    };
+    let sent =
+        frame(Party::Client, replica(0), OURS, &[request(0, 3), request(1, 9), request(2, 0)]);
+    let mut into = Vec::new();
+    receiver.open(address(), &sent, &mut into).expect("a good frame");
+    let [Incoming::Client { message: ClientMessage::Request(joined), .. }] = &into[..] else {
+        panic!("not one request: {into:?}");
+    };
+    assert_eq!(joined.after, Slot(9));
+    assert_eq!(joined.iter().map(|command| command.seq).collect::<Vec<_>>(), [0, 1, 2]);
+    // It draws as many answers as it has commands, and must be as large.
+    let crowded = Request { commands: vec![Value::Noop; 3].into(), after: Slot::ZERO };
+    let crowded = frame(Party::Client, replica(0), OURS, &[ClientMessage::Request(crowded)]);
+    assert_eq!(receiver.open(address(), &crowded, &mut into), Err(Event::DropBody));
+}
+
+#[test]
+fn joined_bytes_are_one_message_and_no_more() {
+    let mut receiver = opener(replica(0), OURS);
+    let one = postcard::to_stdvec(&prepare()).expect("encodes");
+    let two = [one.clone(), one.clone()].concat();
+    let from = Endpoint::Replica(ReplicaId(1));
+    let mut into = Vec::new();
+    assert_eq!(receiver.open_joined(from, OURS, &one, &mut into), Ok(()));
+    assert_eq!(into.len(), 1);
+    assert_eq!(receiver.open_joined(from, OURS, &two, &mut into), Err(Event::DropBody));
+    assert_eq!(receiver.open_joined(from, OURS, &[], &mut into), Err(Event::DropBody));
+    assert_eq!(into.len(), 1);
+}
+
+#[test]
+fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
+    let request = |seq| ClientMessage::Request(Request::new(1, 2, seq, "x"));
+    let joined = |seqs: [u64; 3]| {
+        let commands = seqs.map(|seq| Value::Command(Request::new(1, 2, seq, "x").command()));
+        let commands = commands.into_iter().collect();
+        ClientMessage::Request(Request { commands, after: Slot::ZERO })
+    };
+    let hello = || ClientMessage::Hello;
+    for (messages, taken) in [
+        (vec![hello(), hello(), hello(), hello()], 4),
+        (vec![hello(), request(0), request(1), request(2)], 2),
+        (vec![request(0), hello(), request(1), hello()], 3),
+        (vec![request(0), request(1), request(2), request(3)], 1),
+        (vec![hello(), joined([0, 1, 2])], 2),
+    ] {
+        let mut receiver = opener(replica(0), OURS);
+        let mut frame = frame(Party::Client, replica(0), OURS, &messages);
+        frame.resize(HEADER_BYTES + 4 * CLIENT_MESSAGE_BYTES_MIN, 0);
+        let enough = resealed(frame, |_| ());
+        assert_eq!(open(&mut receiver, &enough), Ok(taken), "{messages:?}");
+        let short = resealed(enough, |frame| {
+            frame.pop();
+        });
+        assert_eq!(open(&mut receiver, &short), Err(Event::DropAmplifies), "{messages:?}");
+    }
+}
+
+#[test]
+fn a_peer_may_only_forward_what_a_client_may_ask() {
+    let mut receiver = opener(replica(0), OURS);
+    let command = Value::Command(Request::new(1, 2, 3, "hi").command());
+    for (values, opened) in [
+        (vec![command.clone(), command.clone()], Ok(1)),
+        (vec![], Err(Event::DropBody)),
+        (vec![Value::Noop], Err(Event::DropBody)),
+        (vec![command, Value::Noop], Err(Event::DropBody)),
+    ] {
+        let request = Request { commands: values.into(), after: Slot::ZERO };
+        let forward = ToProposer::Forward { origin: address(), request };
+        let forwarded = frame(replica(1), replica(0), OURS, &[Message::Proposer(forward)]);
+        assert_eq!(open(&mut receiver, &forwarded), opened);
+    }
+}
+
+/// A frame with a part of a message, `padding` zeros behind it.
+fn part(from: Party, to: Party, cluster: ClusterId, kind: Kind, padding: usize) -> Vec<u8> {
+    use super::super::fragment::{Cut, PIECE_BYTES_MIN};
+    let total = PIECE_BYTES_MIN + 1;
+    let cut = Cut { digest: 9, total: total as u32, piece: PIECE_BYTES_MIN as u16 };
+    let mut frame = Vec::new();
+    begin(&mut frame);
+    match kind {
+        Kind::Fragment => Fragment { cut, index: 1, bytes: b"x" }.write(&mut frame),
+        _ => Missing { cut, indexes: vec![1] }.write(&mut frame),
+    }
+    seal(&identity(replica(1), OURS), to, cluster, kind, 1, &mut frame);
+    frame.resize(frame.len() + padding, 0);
+    resealed(frame, |frame| frame[6] = party_byte(from))
+}
+
+#[test]
+fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
+    let (kind, none, client) = (Kind::Fragment, ClusterId::NONE, Party::Client);
+    let mut receiver = opener(replica(0), OURS);
+    let mut opened = |frame: &[u8]| {
+        let opened = receiver.open(address(), frame, &mut Vec::new());
+        opened.map(|opened| matches!(opened, Opened::Fragment { .. }))
+    };
+    // A peer's, warm-up too.
+    assert_eq!(opened(&part(replica(1), replica(0), OURS, kind, 0)), Ok(true));
+    assert_eq!(opened(&part(replica(1), replica(0), none, kind, 0)), Ok(true));
+    // A client's, if it pays for being asked; but a hello is never long.
+    let bytes = part(client, replica(0), OURS, kind, 0).len();
+    let padding = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN - bytes;
+    for more in [0, 1, 100] {
+        let paid = part(client, replica(0), OURS, kind, padding + more);
+        assert_eq!(opened(&paid), Ok(true));
+        let hello = part(client, replica(0), none, kind, padding + more);
+        assert_eq!(opened(&hello), Err(Event::DropKind));
+    }
+    for less in [padding - 1, 1, 0] {
+        let unpaid = part(client, replica(0), OURS, kind, less);
+        assert_eq!(opened(&unpaid), Err(Event::DropAmplifies));
+    }
+    // No answer is long.
+    let mut asker = opener(client, OURS);
+    let answer = part(replica(1), client, OURS, kind, 100);
+    assert_eq!(open(&mut asker, &answer), Err(Event::DropKind));
+}
+
+#[test]
+fn only_a_replica_may_ask_for_parts() {
+    let asked = |from, to| part(from, to, OURS, Kind::Missing, 100);
+    let mut receiver = opener(replica(0), OURS);
+    assert_eq!(open(&mut receiver, &asked(replica(1), replica(0))), Ok(0));
+    let stranger = asked(Party::Client, replica(0));
+    assert_eq!(open(&mut receiver, &stranger), Err(Event::DropKind));
+    let mut client = opener(Party::Client, OURS);
+    assert_eq!(open(&mut client, &asked(replica(1), Party::Client)), Ok(0));
+    assert_eq!(open(&mut client, &asked(Party::Client, Party::Client)), Err(Event::DropSender));
+}
+
+#[test]
+#[should_panic(expected = "belongs to another cluster")]
+fn a_process_belongs_to_one_cluster_for_good() {
+    let cell = ClusterCell::new();
+    assert_eq!(cell.known(), None);
+    for _ in 0..2 {
+        cell.set(OURS);
+        assert_eq!(cell.clone().known(), Some(OURS));
+    }
+    cell.set(ClusterId(0xC2));
+}
