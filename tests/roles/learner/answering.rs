@@ -1,0 +1,130 @@
+//! What is applied, in which order, and whom that answers.
+
+use super::*;
+
+#[test]
+fn slots_are_applied_in_order_and_without_gaps() {
+    let mut seat = learner(3, R0);
+    seat.handle(proposed(0, 0, &values(&["a", "b", "c"])));
+    seat.burst([votes(R0, 0, 1, 2), votes(R1, 0, 1, 2)]);
+    assert_eq!(seat.role.applied(), Slot(0));
+    assert!(pending(&mut seat), "decided above a gap is no progress");
+    seat.burst([votes(R0, 0, 0, 1), votes(R1, 0, 0, 1)]);
+    assert_eq!(seat.storage.values(), values(&["a", "b", "c"]));
+    assert!(!pending(&mut seat));
+}
+
+#[test]
+fn a_chosen_noop_stays() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 0, &[Value::Noop, value("b")]));
+    seat.handle(voted(5, 0, &values(&["other"]), decided(4, 0, 1)));
+    assert_eq!(seat.storage.values(), [Value::Noop, value("b")]);
+    assert_eq!(seat.storage.records[0].client_seq, None);
+    assert_eq!(seat.storage.records[1].client_seq, Some(0));
+}
+
+#[test]
+fn a_command_chosen_in_two_slots_is_applied_once_and_a_nop_the_second_time() {
+    let mut seat = learner(3, R2);
+    let twice = [command(1, 0, "a"), command(1, 0, "a"), command(1, 1, "b")];
+    seat.handle(page(R0, 0, &twice));
+    let effects: Vec<_> = seat.storage.records.iter().map(|record| record.client_seq).collect();
+    assert_eq!(effects, [Some(0), None, Some(1)]);
+    assert_eq!(seat.storage.values(), twice, "peers fetch what was decided, not its effect");
+}
+
+#[test]
+fn an_answer_leaves_only_after_its_record() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    seat.handle(held(1, 0, "a"));
+    seat.handle(proposed(0, 0, &[command(1, 0, "a")]));
+    seat.handle(votes(R0, 0, 0, 1));
+    seat.storage.fails = true;
+    assert!(seat.try_burst([votes(R1, 0, 0, 1)]).is_err());
+    assert_eq!(seat.storage.records, []);
+}
+
+#[test]
+fn whoever_waits_is_answered_once_when_the_command_is_applied() {
+    let mut seat = learner(3, R0);
+    let Input::Proposed { ballot, from, first, values, .. } = proposed(0, 0, &[command(1, 0, "a")])
+    else {
+        unreachable!("that is what it is")
+    };
+    let origins = vec![Origin { count: 1, asked: Some((address(7), Slot(0))) }];
+    seat.handle(Input::Proposed { ballot, from, first, values, origins });
+    seat.handle(votes(R0, 0, 0, 1));
+    let sent = seat.handle(votes(R1, 0, 0, 1));
+    let session = Request::new(1, 1, 0, "a").command().session;
+    let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
+    assert_eq!(answers(&sent), [(address(7), complete)]);
+    assert_eq!(answers(&seat.wait_us(1_000_000)), []);
+}
+
+#[test]
+fn a_request_just_below_the_next_is_answered_again() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 0, &[command(1, 0, "a"), Value::Noop, command(1, 1, "b")]));
+    let session = Request::new(1, 1, 0, "a").command().session;
+    for _ in 0..2 {
+        let sent = seat.handle(held(1, 1, "b"));
+        let complete = Answer::Complete { session, seq: 1, slot: Slot(2), client_seq: 1 };
+        assert_eq!(answers(&sent), [(address(1), complete)]);
+    }
+    assert_eq!(answers(&seat.handle(held(1, 0, "a"))), [], "the client has gone on since");
+    assert!(!pending(&mut seat));
+}
+
+#[test]
+fn a_hello_is_answered_with_what_is_applied_and_who_leads() {
+    let mut seat = learner(3, R2);
+    seat.handle(page(R0, 0, &noops(3)));
+    seat.handle(leads(R1, 1, 4, nothing_decided(4)));
+    let welcome = Answer::Welcome { applied: Slot(3), ballot: Ballot(4) };
+    assert_eq!(answers(&seat.handle(Input::Hello(address(9)))), [(address(9), welcome)]);
+}
+
+#[test]
+fn only_a_replica_that_is_far_enough_says_expired() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    seat.handle(page(R1, 0, &noops(5)));
+    // A session whose first command stands at slot 5, as the client knows.
+    let mut request = Request::new(1, 1, 1, "second");
+    request.after = Slot(6);
+    let ask = |request: &Request| Input::Held {
+        origin: address(1),
+        request: request.clone(),
+        direct: true,
+    };
+    let sent = seat.handle(ask(&request));
+    let lagging = Answer::Leader { ballot: Ballot(1) };
+    assert_eq!(answers(&sent), [(address(1), lagging)], "it is behind, and knows");
+    assert_eq!(forwards(&sent), [(R1, 1)], "whoever leads can tell");
+    assert!(!pending(&mut seat));
+    seat.handle(page(R1, 5, &noops(1)));
+    let session = request.command().session;
+    let expired = Answer::Expired { session, seq: 1 };
+    assert_eq!(answers(&seat.handle(ask(&request))), [(address(1), expired)]);
+    // Born where nobody here has been yet: behind too.
+    let unborn = Command { birth: Slot(9), ..Request::new(1, 2, 0, "first").command() };
+    let unborn = Request::of(&unborn, Slot(0));
+    assert_eq!(forwards(&seat.handle(ask(&unborn))), [(R1, 0)]);
+    let window = SESSION_WINDOW_SLOTS;
+    assert!(window > 9, "a birth within the window of {window} slots");
+}
+
+#[test]
+fn a_client_that_talks_nonsense_makes_nobody_suspect_anyone() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(page(R0, 0, &[command(1, 0, "a")]));
+    for nonsense in [held(1, 7, "too high"), held(2, 1, "no such session"), held(1, 0, "again")] {
+        seat.handle(nonsense);
+        assert!(!pending(&mut seat));
+    }
+    seat.handle(held(1, 1, "the next"));
+    assert!(pending(&mut seat));
+}

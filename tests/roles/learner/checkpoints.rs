@@ -1,0 +1,81 @@
+//! When checkpoints are made, and what they let the acceptor forget.
+
+use super::*;
+
+#[test]
+fn what_the_acceptor_may_forget_is_told_when_it_changes_and_with_every_reminder() {
+    let mut seat = learner(3, R0);
+    let told = |sent: &[Envelope]| told_acceptor(sent).len();
+    assert_eq!(told(&seat.wait_us(1_000)), 1);
+    assert_eq!(told(&seat.handle(page(R1, 0, &noops(8)))), 0, "made, not yet durable");
+    assert_eq!(told(&seat.handle(page(R1, 8, &noops(7)))), 0);
+    assert_eq!(told(&seat.handle(page(R1, 15, &noops(1)))), 1);
+    assert_eq!(told(&seat.handle(page(R1, 16, &noops(1)))), 0);
+}
+
+#[test]
+fn so_many_bytes_of_lines_make_a_checkpoint_due() {
+    let settings = multipaxos::paxos::Settings { checkpoint_slots: 10_000, ..settings(3, R0) };
+    let mut seat =
+        Seat::new(Learner::new(settings, membership(3, R0), Checkpoint::default()), Log::default());
+    let line = "x".repeat((1 << 16) - COMMAND_BYTES);
+    let lines: Vec<Value> = (0..260).map(|session| command(session, 0, &line)).collect();
+    for (slot, line) in lines.iter().enumerate() {
+        seat.handle(page(R1, slot as u64, std::slice::from_ref(line)));
+    }
+    assert_eq!(seat.storage.checkpoints, [Slot(128), Slot(256)], "each 8 MiB");
+}
+
+#[test]
+fn with_very_many_sessions_checkpoints_lie_further_apart_up_to_a_bound() {
+    let made = |sessions: u64, upto: u64| {
+        let mut seat = learner(3, R0);
+        let values: Vec<Value> = (0..sessions).map(|session| command(session, 0, "x")).collect();
+        seat.handle(page(R1, 0, &values));
+        assert_eq!(seat.role.chat().sessions() as u64, sessions);
+        let made = seat.storage.checkpoints.len();
+        let mut slot = sessions;
+        while slot < upto {
+            let count = 1_024 - slot % 1_024;
+            seat.handle(page(R1, slot, &noops(count as usize)));
+            slot += count;
+        }
+        seat.storage.checkpoints[made..].to_vec()
+    };
+    assert_eq!(made(2_051, 32_768), [Slot(16_384), Slot(32_768)]);
+    assert_eq!(made(5_125, 40_960), [Slot(32_768)]);
+}
+
+#[test]
+fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
+    let mut seat = learner(3, R2);
+    // Replica 2 of 3 makes its own two thirds of a step above the multiples of it.
+    let step = seat.role.settings().checkpoint_slots;
+    let first = 2 * step / 3;
+    let told_at = |seat: &mut Subject, from: u64, upto: u64, told: u64| {
+        seat.handle(page(R0, from, &noops((upto - from) as usize)));
+        for _ in 0..3 {
+            let sent = seat.wait_us(HEARTBEAT_US);
+            assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(told))));
+        }
+    };
+    told_at(&mut seat, 0, first - 1, 0);
+    // Made, but durable only once the next one is made.
+    told_at(&mut seat, first - 1, first, 0);
+    told_at(&mut seat, first, first + step - 1, 0);
+    told_at(&mut seat, first + step - 1, first + step, first);
+    told_at(&mut seat, first + step, first + 2 * step + 1, first + step);
+}
+
+#[test]
+fn replicas_make_their_checkpoints_in_different_slots() {
+    let made_at = |id| {
+        let mut seat = learner(3, id);
+        let step = seat.role.settings().checkpoint_slots;
+        (0..3 * step).for_each(|slot| drop(seat.handle(page(R0, slot, &noops(1)))));
+        seat.storage.checkpoints
+    };
+    let all: Vec<Slot> = [R0, R1, R2].into_iter().flat_map(made_at).collect();
+    let distinct: std::collections::BTreeSet<&Slot> = all.iter().collect();
+    assert_eq!((all.len(), distinct.len()), (9, 9), "{all:?}");
+}

@@ -1,0 +1,315 @@
+//! Requests that are held, and whoever waits for an answer.
+
+use super::*;
+
+#[test]
+fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let sent = seat.handle(held(1, 0, "a"));
+    assert_eq!(forwards(&sent), [(R0, 0)]);
+    let hint = Answer::Leader { ballot: Ballot(0) };
+    assert_eq!(answers(&sent), [(address(1), hint)]);
+    let sent = seat.wait_us(400_000);
+    assert!((1..=3).contains(&forwards(&sent).len()), "again, and less and less often");
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
+    // Applied by way of the next leader: the client is answered from here too.
+    let sent = seat.handle(page(R1, 0, &[command(1, 0, "a")]));
+    let session = Request::new(1, 1, 0, "a").command().session;
+    let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
+    assert_eq!(answers(&sent), [(address(1), complete)]);
+    assert_eq!(forwards(&seat.wait_us(2_000_000)), []);
+}
+
+#[test]
+fn a_request_that_another_replica_passed_on_is_not_sent_round_in_circles() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(page(R0, 0, &[command(2, 0, "b")]));
+    for (session, seq) in [(1, 0), (2, 2)] {
+        let request = Request::new(1, session, seq, "a");
+        let sent = seat.handle(Input::Held { origin: address(1), request, direct: false });
+        assert_eq!((forwards(&sent), answers(&sent)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn a_leader_is_told_which_request_it_may_serve() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    let sent = seat.handle(held(1, 0, "a"));
+    let servable =
+        proposer::Input::Servable { origin: address(1), request: Request::new(1, 1, 0, "a") };
+    assert!(told_proposer(&sent).contains(&servable));
+    let sent = seat.handle(held(1, 1, "too early"));
+    assert!(!told_proposer(&sent).iter().any(|i| matches!(i, proposer::Input::Servable { .. })));
+}
+
+#[test]
+fn a_client_that_is_gone_is_forgotten() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(held(1, 0, "a"));
+    assert!(pending(&mut seat));
+    seat.wait_us(12_000_000);
+    assert!(!pending(&mut seat));
+    assert_eq!(forwards(&seat.wait_us(2_000_000)), []);
+}
+
+#[test]
+fn the_table_of_waiting_clients_is_bounded_in_bytes() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let line = "x".repeat(65_536);
+    for session in 0..400 {
+        seat.handle(held(session, 0, &line));
+    }
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    let sent = seat.wait_us(60_000);
+    assert_eq!(forwards(&sent).len(), 256, "16 MiB of lines are held");
+}
+
+#[test]
+fn each_client_of_a_run_is_answered_for_its_own_line() {
+    let mut seat = learner(3, R0);
+    let lines: Vec<Value> = (0..6).map(|session| command(session, 0, "x")).collect();
+    seat.handle(asked(0, &lines, &[(2, Some(7)), (1, None), (2, Some(8)), (1, Some(7))]));
+    seat.handle(votes(R0, 0, 0, 6));
+    assert_eq!(completed(&seat.handle(votes(R1, 0, 0, 1))), [(7, 0, 0)]);
+    assert_eq!(completed(&seat.handle(votes(R1, 0, 1, 3))), [(7, 1, 1), (8, 3, 3)]);
+    assert_eq!(completed(&seat.handle(votes(R1, 0, 4, 2))), [(8, 4, 4), (7, 5, 5)]);
+}
+
+#[test]
+fn a_run_that_is_proposed_again_is_answered_once_and_the_next_one_too() {
+    let mut seat = learner(3, R0);
+    let lines: Vec<Value> = (0..4).map(|session| command(session, 0, "x")).collect();
+    let runs = [asked(0, &lines[..2], &[(2, Some(7))]), asked(2, &lines[2..], &[(2, Some(8))])];
+    seat.burst(runs.clone());
+    seat.handle(votes(R0, 0, 0, 4));
+    assert_eq!(completed(&seat.handle(votes(R1, 0, 0, 1))), [(7, 0, 0)]);
+    assert_eq!(completed(&seat.burst(runs)), []);
+    assert_eq!(completed(&seat.handle(votes(R1, 0, 1, 3))), [(7, 1, 1), (8, 2, 2), (8, 3, 3)]);
+}
+
+#[test]
+fn who_asked_for_what_is_applied_before_this_side_hears_of_it_is_answered_at_once() {
+    let mut seat = learner(3, R0);
+    let lines: Vec<Value> = (0..4).map(|session| command(session, 0, "x")).collect();
+    seat.handle(voted(0, 0, &lines[..2], nothing_decided(0)));
+    seat.burst([votes(R1, 0, 0, 3), votes(R2, 0, 0, 2)]);
+    assert_eq!(seat.role.applied(), Slot(2));
+    let sent = seat.handle(asked(0, &lines, &[(1, Some(7)), (2, Some(8)), (1, Some(9))]));
+    assert_eq!(completed(&sent), [(7, 0, 0), (8, 1, 1)]);
+    assert_eq!(completed(&seat.handle(votes(R2, 0, 2, 1))), [(8, 2, 2)]);
+    seat.handle(votes(R1, 0, 3, 1));
+    assert_eq!(completed(&seat.handle(votes(R2, 0, 3, 1))), [(9, 3, 3)]);
+}
+
+#[test]
+fn nobody_is_answered_for_another_line_in_its_slot() {
+    let mut seat = learner(3, R0);
+    let lines: Vec<Value> = (0..3).map(|session| command(session, 0, "x")).collect();
+    seat.handle(asked(0, &lines, &[(3, Some(7))]));
+    let other = [lines[0].clone(), command(9, 0, "other"), Value::Noop, lines[2].clone()];
+    assert_eq!(completed(&seat.handle(page(R1, 0, &other))), [(7, 0, 0)]);
+}
+
+#[test]
+fn a_command_that_is_chosen_twice_is_answered_with_the_slot_where_it_stands() {
+    let mut seat = learner(3, R0);
+    let twice = [command(1, 0, "x"), command(1, 0, "x")];
+    seat.handle(asked(0, &twice, &[(1, Some(7)), (1, Some(8))]));
+    seat.handle(votes(R0, 0, 0, 2));
+    assert_eq!(completed(&seat.handle(votes(R1, 0, 0, 2))), [(7, 1, 0), (8, 1, 0)]);
+}
+
+#[test]
+fn who_waits_for_what_is_proposed_is_answered_once_but_not_for_an_earlier_leaders_proposal() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    let lines: Vec<Value> = (0..4).map(|session| command(session, 0, "x")).collect();
+    (0..4).for_each(|session| drop(seat.handle(held(session, 0, "x"))));
+    seat.handle(asked(0, &lines, &[(1, None), (1, Some(7)), (1, None), (1, Some(8))]));
+    let servable: Vec<u64> = told_proposer(&seat.wait_us(200_000))
+        .into_iter()
+        .filter_map(|input| match input {
+            proposer::Input::Servable { request, .. } => Some(request.command().session.id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(servable, [0, 2], "who asked for the others is known");
+    seat.handle(votes(R0, 0, 0, 4));
+    let answered = completed(&seat.handle(votes(R1, 0, 0, 4)));
+    assert_eq!(answered, [(1, 0, 0), (7, 1, 1), (1, 2, 2), (8, 3, 3)]);
+}
+
+#[test]
+fn who_asked_too_early_is_passed_on_as_soon_as_it_is_next_and_not_answered() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(page(R0, 0, &[command(1, 0, "first")]));
+    seat.handle(held(1, 2, "third"));
+    seat.wait_us(150_000);
+    let sent = seat.handle(page(R0, 1, &[command(1, 1, "second")]));
+    assert_eq!(answers(&sent), []);
+    assert_eq!(forwards(&seat.wait_us(1)), [(R0, 2)]);
+}
+
+#[test]
+fn a_leader_passes_to_its_proposer_only_what_is_next() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    seat.handle(page(R1, 0, &[command(2, 0, "first")]));
+    let mut told = told_proposer(&seat.burst([held(1, 0, "next"), held(2, 2, "not yet")]));
+    told.extend(told_proposer(&seat.wait_us(1_000_000)));
+    let sessions = told.iter().filter_map(|input| match input {
+        proposer::Input::Servable { request, .. } => Some(request.command().session.id),
+        _ => None,
+    });
+    let sessions: Vec<u64> = sessions.collect();
+    assert!(!sessions.is_empty() && sessions.iter().all(|id| *id == 1), "{sessions:?}");
+}
+
+#[test]
+fn a_follower_passes_on_what_it_does_not_know_to_be_next() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(page(R0, 0, &[command(2, 0, "first")]));
+    seat.handle(held(2, 2, "not yet"));
+    assert_eq!(forwards(&seat.wait_us(200_000)), [(R0, 2)]);
+}
+
+#[test]
+fn a_held_request_is_passed_on_at_doubling_intervals_up_to_a_bound() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(held(1, 0, "a"));
+    let begun = seat.now;
+    let mut times = Vec::new();
+    for round in 2..=80 {
+        // That the same one leads is no news.
+        seat.handle(leads(R0, round, 0, nothing_decided(0)));
+        if !forwards(&seat.wait_us(HEARTBEAT_US)).is_empty() {
+            times.push(seat.now.since_us(begun) / 1_000);
+        }
+    }
+    assert_eq!(times, [100, 300, 700, 1_500, 2_500, 3_500]);
+}
+
+#[test]
+fn an_older_leader_is_not_followed() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R1, 1, 4, nothing_decided(4)));
+    seat.handle(leads(R0, 1, 3, nothing_decided(3)));
+    assert_eq!(forwards(&seat.handle(held(1, 0, "a"))), [(R1, 0)]);
+}
+
+#[test]
+fn a_client_is_forgotten_ten_seconds_after_it_was_last_heard() {
+    let forwarded = |us: u64| {
+        let mut seat = learner(3, R2);
+        seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+        seat.handle(held(1, 0, "a"));
+        seat.now = seat.now.plus_us(us);
+        forwards(&seat.wake()).len()
+    };
+    assert_eq!((forwarded(10_000_000), forwarded(10_000_001)), (1, 0));
+}
+
+#[test]
+fn a_leader_gives_no_hint_to_itself() {
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    assert_eq!(answers(&seat.handle(held(1, 0, "a"))), []);
+}
+
+#[test]
+fn a_hint_is_given_once_if_anything_of_a_request_is_open() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(page(R0, 0, &[command(1, 0, "x"), command(2, 0, "x"), command(2, 1, "x")]));
+    let ask = |sessions: &[(u64, u64)]| {
+        let commands: Vec<Value> =
+            sessions.iter().map(|(session, seq)| command(*session, *seq, "x")).collect();
+        let request = Request { commands: commands.into(), after: Slot(0) };
+        Input::Held { origin: address(1), request, direct: true }
+    };
+    let hint = (address(1), Answer::Leader { ballot: Ballot(0) });
+    let sent = answers(&seat.handle(ask(&[(1, 1), (1, 0), (3, 0)])));
+    assert_eq!(sent.iter().filter(|answer| **answer == hint).count(), 1, "{sent:?}");
+    assert_eq!(answers(&seat.handle(ask(&[(2, 0)]))), [], "that one is past");
+}
+
+#[test]
+fn the_bytes_of_waiting_clients_are_counted_as_they_come_and_go() {
+    let mut seat = learner(3, R2);
+    let line = "x".repeat(65_536);
+    // One session alone, however often it asks, takes its place once.
+    (0..300).for_each(|_| drop(seat.handle(held(1_000, 0, &line))));
+    (0..400).for_each(|session| drop(seat.handle(held(session, 0, &line))));
+    let mut held_here = std::collections::BTreeSet::new();
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    for _ in 0..10 {
+        for (_, message) in to_proposers(&seat.wait_us(60_000)) {
+            if let ToProposer::Forward { request, .. } = message {
+                held_here.insert(request.command().session.id);
+            }
+        }
+    }
+    assert_eq!(held_here.len(), 256, "16 MiB of lines are held, to the byte");
+}
+
+#[test]
+fn so_many_clients_may_wait_and_no_more() {
+    let mut seat = learner(3, R2);
+    let many = 65_536;
+    let commands = |sessions: std::ops::Range<u64>| {
+        let each = sessions.map(|session| command(session, 0, "x"));
+        let request = Request { commands: each.collect::<Vec<_>>().into(), after: Slot(0) };
+        Input::Held { origin: address(1), request, direct: true }
+    };
+    (0..many).step_by(8_192).for_each(|id| drop(seat.handle(commands(id..id + 8_192))));
+    seat.handle(commands(many..many + 1));
+    let last = |seat: &mut Subject, session: u64| {
+        let slot = seat.role.applied().0;
+        completed(&seat.handle(page(R0, slot, &[command(session, 0, "x")])))
+    };
+    assert_eq!(last(&mut seat, many), []);
+    assert_eq!(last(&mut seat, many - 1), [(1, many - 1, 1)]);
+}
+
+#[test]
+fn a_learner_is_urgent_if_somebody_waits_for_what_it_does() {
+    use multipaxos::paxos::Role;
+    let mut seat = learner(3, R2);
+    assert!(!seat.role.is_urgent());
+    seat.handle(held(1, 0, "a"));
+    assert!(seat.role.is_urgent(), "a client waits");
+    let mut seat = learner(3, R2);
+    seat.handle(applied(R0, 1, 5));
+    assert!(!seat.role.is_urgent());
+    seat.wait_us(20_000);
+    assert!(seat.role.is_urgent(), "it has asked for what it lacks");
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    assert!(seat.role.is_urgent(), "it leads");
+}
+
+#[test]
+fn whether_something_waits_is_told_at_once_and_how_far_it_is_only_by_who_leads() {
+    let mut seat = learner(3, R2);
+    seat.wait_us(1_000);
+    assert_eq!(told_proposer(&seat.handle(page(R0, 0, &noops(2)))), []);
+    let sent = seat.burst([voted(0, 3, &noops(1), nothing_decided(0)), page(R0, 2, &noops(1))]);
+    let waits = |input: &proposer::Input| match input {
+        proposer::Input::Progress { pending, .. } => *pending,
+        _ => false,
+    };
+    assert!(told_proposer(&sent).iter().any(waits));
+    let mut seat = learner(3, R0);
+    seat.handle(Input::Leading(Ballot(0)));
+    seat.wait_us(1_000);
+    assert_eq!(marks(&seat.handle(page(R1, 0, &noops(2)))).len(), 1);
+}

@@ -1,0 +1,131 @@
+//! The learner: what is decided, applied, answered and fetched.
+
+mod answering;
+mod catching_up;
+mod checkpoints;
+mod deciding;
+mod holding;
+
+use crate::common::*;
+use multipaxos::message::{
+    Answer, Decided, Heartbeat, Message, Request, ToLearner, ToProposer, ToReplica,
+};
+use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
+use multipaxos::paxos::learner::Checkpoint;
+use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
+use multipaxos::paxos::reign::Origin;
+use multipaxos::paxos::runs::Run;
+use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
+use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::values::{COMMAND_BYTES, Values};
+
+type Subject = Seat<Learner, Log>;
+
+fn learner(n: usize, id: ReplicaId) -> Subject {
+    Seat::new(
+        Learner::new(settings(n, id), membership(n, id), Checkpoint::default()),
+        Log::default(),
+    )
+}
+
+fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
+    let (ballot, directory, slots) = (Ballot(ballot), directory(from), vec![range(first, count)]);
+    Input::Peer(from, ToLearner::Votes { ballot, directory, slots })
+}
+
+/// The own proposer has proposed values from `first` on, in a reign that began at 0.
+fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
+    let origins = vec![Origin { count: values.len(), asked: None }];
+    let (ballot, first, values) = (Ballot(ballot), Slot(first), values.into());
+    Input::Proposed { ballot, from: Slot(0), first, values, origins }
+}
+
+/// The own acceptor has accepted values from `first` on.
+fn voted(ballot: u64, first: u64, values: &[Value], decided: Decided) -> Input {
+    let run = Run { first: Slot(first), ballot: Ballot(ballot), values: values.into() };
+    Input::Voted { runs: vec![run], decided }
+}
+
+fn page(from: ReplicaId, first: u64, values: &[Value]) -> Input {
+    Input::Peer(from, ToLearner::Page { first: Slot(first), values: values.into() })
+}
+
+/// A peer has applied so much.
+fn applied(from: ReplicaId, round: u64, applied: u64) -> Input {
+    let applied = Slot(applied);
+    Input::Heartbeat(from, Heartbeat { applied, ..heartbeat(from, round) })
+}
+
+fn leads(from: ReplicaId, round: u64, ballot: u64, decided: Decided) -> Input {
+    let ballot = Ballot(ballot);
+    let leading = true;
+    Input::Heartbeat(from, Heartbeat { ballot, leading, decided, ..heartbeat(from, round) })
+}
+
+fn held(session: u64, seq: u64, line: &str) -> Input {
+    let request = Request::new(1, session, seq, line);
+    Input::Held { origin: address(1), request, direct: true }
+}
+
+fn fetches(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
+    let pick = |(to, message)| match message {
+        ToLearner::Fetch { first, upto } => Some((to, first.0, upto.0)),
+        _ => None,
+    };
+    to_learners(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn forwards(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64)> {
+    let pick = |(to, message)| match message {
+        ToProposer::Forward { request, .. } => Some((to, request.command().seq)),
+        _ => None,
+    };
+    to_proposers(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn values(lines: &[&str]) -> Vec<Value> {
+    lines.iter().map(|line| value(line)).collect()
+}
+
+fn noops(count: usize) -> Vec<Value> {
+    vec![Value::Noop; count]
+}
+
+/// Whether the learner last said that something waits.
+fn pending(seat: &mut Subject) -> bool {
+    let told = told_proposer(&seat.wait_us(HEARTBEAT_US));
+    let pick = |input: &proposer::Input| match input {
+        proposer::Input::Progress { pending, .. } => Some(*pending),
+        _ => None,
+    };
+    told.iter().filter_map(pick).next_back().expect("progress is told at every heartbeat")
+}
+
+/// What the proposer is told to be decided.
+fn marks(envelopes: &[Envelope]) -> Vec<Decided> {
+    let pick = |input: &proposer::Input| match input {
+        proposer::Input::Progress { decided, .. } => Some(*decided),
+        _ => None,
+    };
+    told_proposer(envelopes).iter().filter_map(pick).collect()
+}
+
+/// The own proposer has proposed values from `first` on; how many of them were asked for
+/// from which port.
+fn asked(first: u64, values: &[Value], origins: &[(usize, Option<u16>)]) -> Input {
+    let origin = |(count, port): &(usize, Option<u16>)| {
+        let asked = port.map(|port| (address(port), Slot(0)));
+        Origin { count: *count, asked }
+    };
+    let (ballot, from, first, values) = (Ballot(0), Slot(0), Slot(first), values.into());
+    Input::Proposed { ballot, from, first, values, origins: origins.iter().map(origin).collect() }
+}
+
+/// Which port is told that the line of which session stands in which slot.
+fn completed(envelopes: &[Envelope]) -> Vec<(u16, u64, u64)> {
+    let pick = |(to, answer): (Address, Answer)| match answer {
+        Answer::Complete { session, slot, .. } => Some((to.0.port(), session.id, slot.0)),
+        _ => None,
+    };
+    answers(envelopes).into_iter().filter_map(pick).collect()
+}

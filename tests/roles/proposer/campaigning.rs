@@ -1,0 +1,292 @@
+//! Phase 1: promises, and what they make of the log.
+
+use super::*;
+
+#[test]
+fn nothing_under_a_ballot_leaves_before_the_own_acceptor_has_promised_it() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    let mut sent = seat.wait_us(200_000);
+    sent.extend(seat.handle(promise(R2, ballot.0, &[])));
+    sent.extend(seat.handle(promise(R0, ballot.0, &[])));
+    assert!(prepares(&sent).iter().all(|(to, ..)| *to == R1), "{sent:?}");
+    assert_eq!(proposed(&sent), []);
+}
+
+#[test]
+fn promises_that_do_not_count_make_no_leader() {
+    let mut seat = proposer(5, R1);
+    let (_, ballot, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
+    seat.handle(grant(R0, round));
+    seat.handle(grant(R2, round));
+    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(promise(R2, ballot.0, &[]));
+    seat.handle(promise(R2, ballot.0, &[]));
+    assert_eq!(seat.role.leading(), None, "twice from one acceptor");
+    seat.handle(promise(R3, 0, &[]));
+    assert_eq!(seat.role.leading(), None, "of an older ballot");
+    let Input::Peer(from, ToProposer::Promise(page)) = promise(R3, ballot.0, &[]) else {
+        unreachable!("a promise is a page")
+    };
+    let foreign = Promise { directory: DirectoryId(999), ..page };
+    let sent = seat.handle(Input::Peer(from, ToProposer::Promise(foreign)));
+    assert_eq!(seat.role.leading(), None, "of a foreign directory");
+    let told = ToReplica::NotMember { directory: DirectoryId(999) };
+    assert_eq!(to_replicas(&sent), [(R3, told)]);
+    seat.handle(promise(R3, ballot.0, &[]));
+    assert_eq!(seat.role.leading(), Some(ballot));
+}
+
+#[test]
+fn promises_of_peers_alone_are_no_licence() {
+    // They were given to an earlier life of this process, and come late: the next life has
+    // forgotten the ballot and campaigns with it again. Its own acceptor has not.
+    let mut seat = build(settings(3, R1), Membership { fresh: false, ..membership(3, R1) });
+    let ballot = campaign(&mut seat, R0);
+    let mut sent = seat.handle(promise(R0, ballot.0, &[]));
+    sent.extend(seat.handle(promise(R2, ballot.0, &[])));
+    assert_eq!((seat.role.leading(), prepares(&sent)), (None, vec![]));
+    seat.handle(promise(R1, ballot.0, &[]));
+    assert_eq!(seat.role.leading(), Some(ballot));
+}
+
+#[test]
+fn promises_of_one_campaign_do_not_count_in_the_next() {
+    let mut seat = proposer(5, R1);
+    let (_, first, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
+    seat.burst([grant(R0, round), grant(R2, round)]);
+    seat.burst([promise(R1, first.0, &[]), promise(R2, first.0, &[])]);
+    let nack = ToProposer::Nack { ballot: first, promised: Ballot(8) };
+    seat.handle(Input::Peer(R3, nack));
+    let mut sent = Vec::new();
+    while pre_votes(&sent).is_empty() {
+        sent = seat.wait_us(HEARTBEAT_US);
+    }
+    let (_, second, round) = pre_votes(&sent)[0];
+    assert!(second > Ballot(8));
+    seat.burst([grant(R0, round), grant(R2, round)]);
+    seat.burst([promise(R1, second.0, &[]), promise(R0, first.0, &[]), promise(R3, second.0, &[])]);
+    assert_eq!(seat.role.leading(), None, "two of five at the new ballot");
+    seat.handle(promise(R0, second.0, &[]));
+    assert_eq!(seat.role.leading(), Some(second));
+}
+
+#[test]
+fn the_value_of_the_highest_ballot_is_proposed_again_not_the_first_seen() {
+    for swapped in [false, true] {
+        let mut seat = proposer(3, R1);
+        seat.handle(Input::Promised(Ballot(6)));
+        let ballot = campaign(&mut seat, R0);
+        let (old, new) = ([(0, 0, "old"), (1, 5, "new")], [(0, 6, "new"), (1, 3, "old")]);
+        let (own, other) = if swapped { (new, old) } else { (old, new) };
+        seat.handle(promise(R1, ballot.0, &own));
+        let sent = seat.handle(promise(R2, ballot.0, &other));
+        assert_eq!(proposed(&sent), [(0, value("new")), (1, value("new"))]);
+        assert!(accepts_to(&sent, R2).iter().all(|accept| accept.ballot == ballot));
+    }
+}
+
+#[test]
+fn holes_become_noops_at_once_and_before_own_commands() {
+    let mut seat = proposer(3, R1);
+    let held = promise(R2, 1, &[(1, 0, "b"), (4, 0, "e")]);
+    let mut sent = succeed(&mut seat, R1, held);
+    let filled = [Value::Noop, value("b"), Value::Noop, Value::Noop, value("e")];
+    assert_eq!(proposed(&sent), (0..).zip(filled).collect::<Vec<_>>(), "with no traffic at all");
+    sent = seat.handle(servable(1, 0, "mine"));
+    assert_eq!(proposed(&sent), [(5, command(1, 0, "mine"))]);
+}
+
+#[test]
+fn a_noop_that_was_accepted_is_kept() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    let mut held = promise(R2, ballot.0, &[(0, 0, "x")]);
+    if let Input::Peer(_, ToProposer::Promise(page)) = &mut held {
+        page.accepted[0].values = (&Value::Noop).into();
+    }
+    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(held);
+    let sent = seat.handle(servable(1, 0, "mine"));
+    assert_eq!(proposed(&sent), [(1, command(1, 0, "mine"))]);
+}
+
+#[test]
+fn nothing_is_proposed_below_the_highest_trim_mark_of_the_quorum() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(promise(R1, ballot.0, &[(3, 0, "stale"), (9, 0, "own")]));
+    let mut sent = seat.handle(page(R2, ballot.0, (0, true), 8, &[(10, 0, "other")]));
+    sent.extend(seat.handle(servable(1, 0, "mine")));
+    let expected = [(8, Value::Noop), (9, value("own")), (10, value("other"))];
+    assert_eq!(proposed(&sent)[..3], expected);
+    assert_eq!(proposed(&sent)[3..], [(11, command(1, 0, "mine"))]);
+}
+
+#[test]
+fn a_mark_on_any_page_of_a_promise_counts() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(promise(R1, ballot.0, &[]));
+    // The acceptor trims between its pages: what stands on the first is not news.
+    seat.handle(page(R2, ballot.0, (0, false), 4, &[(4, 0, "a"), (5, 0, "b")]));
+    seat.handle(page(R2, ballot.0, (6, true), 7, &[(8, 0, "c")]));
+    assert_eq!(seat.role.leading(), Some(ballot));
+    let sent = in_touch(&mut seat, HEARTBEAT_US, &[R2]);
+    let slots: BTreeSet<u64> = proposed(&sent).iter().map(|(slot, _)| *slot).collect();
+    assert_eq!(slots, BTreeSet::from([7, 8]));
+}
+
+#[test]
+fn each_page_is_answered_by_the_request_for_the_next() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    let sent = seat.handle(promise(R1, ballot.0, &[]));
+    assert_eq!(prepares(&sent), [(R0, 1, 0), (R2, 1, 0)]);
+    let sent = seat.handle(page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]));
+    assert_eq!(prepares(&sent), [(R2, 1, 2)]);
+    assert_eq!(seat.role.leading(), None);
+    let sent = seat.handle(page(R2, ballot.0, (2, true), 0, &[(2, 0, "c")]));
+    assert_eq!(proposed(&sent), [(0, value("a")), (1, value("b")), (2, value("c"))]);
+}
+
+#[test]
+fn a_page_that_comes_again_is_not_answered() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(promise(R1, ballot.0, &[]));
+    let first = page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]);
+    assert_eq!(prepares(&seat.handle(first.clone())), [(R2, 1, 2)]);
+    assert_eq!(prepares(&seat.handle(first)), []);
+}
+
+#[test]
+fn prepares_are_sent_again_when_they_are_due_and_not_before() {
+    const PREPARE_RETRY_US: u64 = 40_000;
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    let asked = [(R0, ballot.0, 0), (R2, ballot.0, 0)];
+    assert_eq!(prepares(&seat.handle(promise(R1, ballot.0, &[]))), asked);
+    let licensed = seat.now;
+    seat.now = licensed.plus_us(PREPARE_RETRY_US - 1);
+    assert_eq!(prepares(&seat.wake()), [], "woken early");
+    seat.now = licensed.plus_us(PREPARE_RETRY_US);
+    assert_eq!(prepares(&seat.wake()), asked);
+}
+
+#[test]
+fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.wait_us(ELECTION_MAX_US / 2);
+    // News: it has as long again from here on.
+    seat.handle(promise(R1, ballot.0, &[]));
+    let sent = seat.wait_us(ELECTION_MAX_US - 1);
+    assert!(pre_votes(&sent).is_empty() && !prepares(&sent).is_empty());
+    assert_eq!(prepares(&seat.wait_us(1)), []);
+    seat.handle(Input::Promised(ballot));
+    assert!(campaign(&mut seat, R0) > ballot);
+}
+
+#[test]
+fn a_promise_with_a_gap_in_its_pages_does_not_count() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(page(R2, ballot.0, (0, false), 0, &[(0, 0, "a")]));
+    seat.handle(page(R2, ballot.0, (5, true), 0, &[(5, 0, "f")]));
+    assert_eq!(seat.role.leading(), None);
+    let asked = prepares(&seat.wait_us(50_000));
+    assert!(asked.contains(&(R2, 1, 1)), "the missing stretch is asked for: {asked:?}");
+}
+
+#[test]
+fn a_page_that_contradicts_itself_is_ignored() {
+    let good = Promise {
+        ballot: Ballot(1),
+        directory: directory(R2),
+        first: Slot(0),
+        upto: Slot(1),
+        last: true,
+        trimmed: Slot(0),
+        accepted: vec![Accepted {
+            first: Slot(0),
+            ballot: Ballot(0),
+            values: (&value("x")).into(),
+        }],
+    };
+    let entry = |slot: u64, ballot: u64| {
+        vec![Accepted { first: Slot(slot), ballot: Ballot(ballot), values: (&value("x")).into() }]
+    };
+    let bad = [
+        Promise { accepted: entry(1, 0), ..good.clone() },
+        Promise { accepted: entry(0, 2), ..good.clone() },
+        Promise { trimmed: Slot(1), ..good.clone() },
+        Promise { accepted: [entry(0, 0), entry(0, 0)].concat(), ..good.clone() },
+        Promise { accepted: entry(1 << 40, 0), upto: Slot(1 << 41), ..good.clone() },
+    ];
+    let mut seat = proposer(3, R1);
+    assert_eq!(campaign(&mut seat, R0), Ballot(1));
+    seat.handle(promise(R1, 1, &[]));
+    for page in bad {
+        seat.handle(Input::Peer(R2, ToProposer::Promise(page.clone())));
+        assert_eq!(seat.role.leading(), None, "{page:?}");
+    }
+    seat.handle(Input::Peer(R2, ToProposer::Promise(good)));
+    assert_eq!(seat.role.leading(), Some(Ballot(1)));
+}
+
+#[test]
+fn a_refused_campaign_ends_and_the_next_is_above_what_refused_it() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(promise(R1, ballot.0, &[]));
+    let nack = ToProposer::Nack { ballot, promised: Ballot(9) };
+    seat.handle(Input::Peer(R2, nack));
+    seat.handle(promise(R0, ballot.0, &[]));
+    assert_eq!(seat.role.leading(), None);
+    assert_eq!(campaign(&mut seat, R0), Ballot(10));
+}
+
+#[test]
+fn a_late_refusal_of_an_earlier_ballot_ends_no_campaign() {
+    let mut seat = proposer(3, R1);
+    seat.handle(Input::Promised(Ballot(2)));
+    assert_eq!(campaign(&mut seat, R0), Ballot(4));
+    seat.handle(promise(R1, 4, &[]));
+    let late = ToProposer::Nack { ballot: Ballot(1), promised: Ballot(2) };
+    seat.handle(Input::Peer(R2, late));
+    seat.handle(promise(R2, 4, &[]));
+    assert_eq!(seat.role.leading(), Some(Ballot(4)));
+}
+
+#[test]
+fn a_campaign_ends_when_a_leader_above_it_is_heard_and_not_for_one_below() {
+    for (leader, ballot, goes_on) in [(R0, 0, true), (R2, 2, false)] {
+        let mut seat = proposer(3, R1);
+        assert_eq!(campaign(&mut seat, R0), Ballot(1));
+        seat.handle(promise(R1, 1, &[]));
+        seat.handle(serving(leader, 1, ballot));
+        seat.handle(promise(R0, 1, &[]));
+        assert_eq!(seat.role.leading().is_some(), goes_on);
+    }
+}
+
+#[test]
+fn the_leader_of_a_foreign_directory_deposes_nobody() {
+    let mut seat = first_leader(3);
+    let directory = DirectoryId(999);
+    let Input::Heartbeat(from, heartbeat) = serving(R2, 1, 2) else { unreachable!("it is one") };
+    seat.handle(Input::Heartbeat(from, Heartbeat { directory, ..heartbeat }));
+    assert_eq!(seat.role.leading(), Some(Ballot(0)));
+    seat.handle(serving(R2, 2, 2));
+    assert_eq!(seat.role.leading(), None);
+}
+
+#[test]
+fn an_older_round_of_a_leaders_heartbeats_deposes_nobody() {
+    let mut seat = first_leader(3);
+    seat.handle(Input::Heartbeat(R2, heartbeat(R2, 5)));
+    seat.handle(serving(R2, 5, 2));
+    assert_eq!(seat.role.leading(), Some(Ballot(0)));
+}

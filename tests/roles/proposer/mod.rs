@@ -1,0 +1,181 @@
+//! The proposer with its election, campaign and reign: who leads, what is proposed.
+
+mod ballot_0;
+mod campaigning;
+mod giving_way;
+mod pre_votes;
+mod reigning;
+mod waiting;
+
+use crate::common::*;
+use multipaxos::message::{
+    Accept, Accepted, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToProposer,
+    ToReplica,
+};
+use multipaxos::paxos::acceptor::{self, Acceptor};
+use multipaxos::paxos::proposer::{Input, Proposer};
+use multipaxos::paxos::{
+    Envelope, Membership, NoStorage, Notice, PROPOSE_WINDOW_SLOTS, Role, Settings, learner,
+};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Time, Value};
+use std::collections::BTreeSet;
+
+type Subject = Seat<Proposer, NoStorage>;
+
+fn build(settings: Settings, membership: Membership) -> Subject {
+    Seat::new(Proposer::new(settings, membership, Time(0), 0), NoStorage)
+}
+
+fn proposer(n: usize, id: ReplicaId) -> Subject {
+    build(settings(n, id), membership(n, id))
+}
+
+/// Replica 0 of `n`, leading ballot 0.
+fn first_leader(n: usize) -> Subject {
+    let mut seat = proposer(n, R0);
+    crown(&mut seat);
+    seat
+}
+
+/// Gives a fresh replica 0 the promise of its own acceptor.
+fn crown(seat: &mut Subject) -> Vec<Envelope> {
+    let mut sent = seat.wake();
+    sent.extend(seat.handle(promise(R0, 0, &[])));
+    assert_eq!(seat.role.leading(), Some(Ballot(0)));
+    sent
+}
+
+/// One page that tells everything: slots, ballots and lines.
+fn promise(from: ReplicaId, ballot: u64, accepted: &[(u64, u64, &str)]) -> Input {
+    page(from, ballot, (0, true), 0, accepted)
+}
+
+/// A page from a slot on, the last one or not.
+fn page(
+    from: ReplicaId,
+    ballot: u64,
+    (first, last): (u64, bool),
+    trimmed: u64,
+    accepted: &[(u64, u64, &str)],
+) -> Input {
+    let entry = |&(slot, ballot, line): &(u64, u64, &str)| Accepted {
+        first: Slot(slot),
+        ballot: Ballot(ballot),
+        values: (&value(line)).into(),
+    };
+    let accepted: Vec<Accepted> = accepted.iter().map(entry).collect();
+    let start = Slot(first.max(trimmed));
+    let page = Promise {
+        ballot: Ballot(ballot),
+        directory: directory(from),
+        first: Slot(first),
+        upto: accepted.last().map_or(start, |entry| entry.first.next()),
+        last,
+        trimmed: Slot(trimmed),
+        accepted,
+    };
+    Input::Peer(from, ToProposer::Promise(page))
+}
+
+/// The ballot and the round of the pre-votes in the mail, and who was asked.
+fn pre_votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, Ballot, u64)> {
+    let pick = |(to, message)| match message {
+        ToProposer::PreVote { ballot, round } => Some((to, ballot, round)),
+        _ => None,
+    };
+    to_proposers(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn grant(from: ReplicaId, round: u64) -> Input {
+    reply(from, round, true, None)
+}
+
+fn reply(from: ReplicaId, round: u64, granted: bool, promised: Option<u64>) -> Input {
+    let (promised, directory) = (promised.map(Ballot), directory(from));
+    Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, directory })
+}
+
+/// Whether `seat` grants a pre-vote that `from` asks for.
+fn grants(seat: &mut Subject, from: ReplicaId, ballot: u64) -> bool {
+    let ballot = Ballot(ballot);
+    let sent = seat.handle(Input::Peer(from, ToProposer::PreVote { ballot, round: 9 }));
+    match to_proposers(&sent).as_slice() {
+        [(to, ToProposer::PreVoteReply { round: 9, granted, .. })] if *to == from => *granted,
+        other => panic!("no answer to a pre-vote but {other:?}"),
+    }
+}
+
+fn prepares(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
+    let pick = |(to, message)| match message {
+        ToAcceptor::Prepare { ballot, first } => Some((to, ballot.0, first.0)),
+        _ => None,
+    };
+    to_acceptors(envelopes).into_iter().filter_map(pick).collect()
+}
+
+fn accepts_to(envelopes: &[Envelope], replica: ReplicaId) -> Vec<Accept> {
+    let pick = |(to, message)| match message {
+        ToAcceptor::Accept(accept) if to == replica => Some(accept),
+        _ => None,
+    };
+    to_acceptors(envelopes).into_iter().filter_map(pick).collect()
+}
+
+/// What is proposed: slot and value, as replica 1 is told.
+fn proposed(envelopes: &[Envelope]) -> Vec<(u64, Value)> {
+    let slots = |accept: Accept| (accept.first.0..).zip(accept.values.to_vec());
+    accepts_to(envelopes, R1).into_iter().flat_map(slots).collect()
+}
+
+/// Lets `seat` suspect, be granted pre-votes and campaign; its ballot.
+fn campaign(seat: &mut Subject, helper: ReplicaId) -> Ballot {
+    for _ in 0..100 {
+        let sent = seat.wait_us(HEARTBEAT_US);
+        if let Some((_, ballot, round)) = pre_votes(&sent).pop() {
+            seat.handle(grant(helper, round));
+            return ballot;
+        }
+    }
+    panic!("it never asks for pre-votes")
+}
+
+/// Lets `seat` lead after a campaign in which its own acceptor holds nothing and
+/// `helper` what is given.
+fn succeed(seat: &mut Subject, me: ReplicaId, helper: Input) -> Vec<Envelope> {
+    let ballot = campaign(seat, R0);
+    seat.handle(promise(me, ballot.0, &[]));
+    let sent = seat.handle(helper);
+    assert_eq!(seat.role.leading(), Some(ballot));
+    sent
+}
+
+fn servable(session: u64, seq: u64, line: &str) -> Input {
+    Input::Servable { origin: address(1), request: Request::new(1, session, seq, line) }
+}
+
+fn progress(applied: u64, pending: bool) -> Input {
+    let decided = nothing_decided(0);
+    Input::Progress { applied: Slot(applied), decided, pending, lost: vec![] }
+}
+
+fn serving(from: ReplicaId, round: u64, ballot: u64) -> Input {
+    let ballot = Ballot(ballot);
+    Input::Heartbeat(from, Heartbeat { ballot, leading: true, ..heartbeat(from, round) })
+}
+
+/// Lets time pass in which `peers` echo every heartbeat.
+fn in_touch(seat: &mut Subject, us: u64, peers: &[ReplicaId]) -> Vec<Envelope> {
+    let end = seat.now.plus_us(us);
+    let mut all = Vec::new();
+    while seat.now < end {
+        let sent = seat.wait_us(HEARTBEAT_US / 2);
+        for (to, mine) in heartbeats(&sent) {
+            if peers.contains(&to) {
+                let echo = Heartbeat { echo: mine.round, ..heartbeat(to, mine.round) };
+                all.extend(seat.handle(Input::Heartbeat(to, echo)));
+            }
+        }
+        all.extend(sent);
+    }
+    all
+}
