@@ -5,9 +5,10 @@
 //! may not grow any more (RLIMIT_FSIZE) is an error of the write, and no signal that
 //! kills. A panic in any thread ends the process: half a replica is worse than none.
 
-use crate::config::{EXIT_FAILED, one_line};
+use crate::config::{EXIT_FAILED, one_line, say};
 use crate::threads;
 use crate::types::Time;
+use log::LevelFilter;
 use std::io;
 use std::os::unix::process::parent_id;
 use std::process;
@@ -113,6 +114,11 @@ pub fn fail(message: impl std::fmt::Display) -> ! {
         thread::park();
     }
     // The operating system's words are enough; its number says no more.
-    log::error!("{}", one_line(text.split(" (os error ").next().unwrap_or_default()));
+    let line = one_line(text.split(" (os error ").next().unwrap_or_default());
+    match log::max_level() {
+        // Who wants no log wants to know all the same why there is nobody left.
+        LevelFilter::Off => say(line),
+        _ => log::error!("{line}"),
+    }
     process::exit(EXIT_FAILED)
 }

@@ -228,15 +228,17 @@ fn sigterm_and_sigint_end_a_replica_well() {
 }
 
 #[test]
-fn a_port_in_use_is_one_clear_line() {
+fn a_port_in_use_is_one_clear_line_even_without_a_log() {
     let place = Place::new(0);
     let first = place.cluster();
     let log = place.log(0);
-    let mut second = place.replica(0);
-    let (status, said) = second.process.end();
-    assert_eq!(status.code(), Some(1), "{said:#?}");
-    assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].contains("in use"), "{said:#?}");
+    for level in ["info", "off"] {
+        let mut second = place.replica_with(0, &["--log_level", level]);
+        let (status, said) = second.process.end();
+        assert_eq!(status.code(), Some(1), "{said:#?}");
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(said[0].contains("in use"), "{said:#?}");
+    }
     assert_eq!((place.log(0), first.len()), (log, 1));
 }
 
