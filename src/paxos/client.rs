@@ -118,7 +118,7 @@ pub struct Client {
     timeout_us: Option<u64>,
     phase: Phase,
     /// What the last line was sent as: the next one mostly takes as much.
-    spare: Values,
+    spare: Option<Values>,
     open: Option<Open>,
     leader: Ballot,
     /// Who completed a line that the leader's owner did not answer in time: it leads
@@ -147,7 +147,7 @@ impl Client {
             n,
             timeout_us,
             phase: Phase::Idle,
-            spare: Values::default(),
+            spare: None,
             open: None,
             leader: Ballot::ZERO,
             deputy: None,
@@ -208,7 +208,11 @@ impl Client {
     fn request(&mut self, now: Time, open: Open, line: Line, out: &mut Outbox<Outcome>) {
         let Open { session, birth, next, .. } = open;
         let command = CommandRef { session, seq: next, birth, line: line.as_bytes() };
-        let commands = std::mem::take(&mut self.spare).replaced_by(ValueRef::Command(command));
+        let command = ValueRef::Command(command);
+        let commands = match self.spare.take() {
+            Some(spare) => spare.replaced_by(command),
+            None => command.into(),
+        };
         self.phase = Phase::InFlight { request: Request { commands, after: self.after } };
         self.send_first(now, out);
     }
@@ -297,7 +301,7 @@ impl Client {
                     if let Phase::InFlight { request } =
                         std::mem::replace(&mut self.phase, Phase::Idle)
                     {
-                        self.spare = request.commands;
+                        self.spare = Some(request.commands);
                     }
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {
@@ -327,12 +331,8 @@ impl Client {
     }
 
     fn awaits(&self, session: Session, seq: u64) -> bool {
-        match &self.phase {
-            Phase::InFlight { request } => {
-                request.iter().any(|command| (command.session, command.seq) == (session, seq))
-            }
-            _ => false,
-        }
+        let in_flight = matches!(self.phase, Phase::InFlight { .. });
+        in_flight && self.open.is_some_and(|open| (open.session, open.next) == (session, seq))
     }
 
     fn fail(&mut self, outcome: impl Fn(Line) -> Outcome, out: &mut Outbox<Outcome>) {
