@@ -12,11 +12,15 @@ use super::frame::{self, HEADER_BYTES, Identity, Kind};
 use super::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Endpoint, Outgoing};
 use crate::message::{ClientMessage, Message, Party};
 use crate::types::ClusterId;
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use std::collections::HashMap;
 
 /// The most buffers kept for the next turn.
 pub const SPARE_BUFFERS_MAX: usize = 64;
+
+/// The longest that a number is encoded.
+const NUMBER_BYTES_MAX: usize = 10;
 
 /// The bytes of messages that fit a datagram of at most `datagram_max`: what a role
 /// may fill, so that nothing but a single long line is ever split.
@@ -105,13 +109,11 @@ impl Packer {
                     Message::Replica(_) => Bound::Anywhere,
                     _ => Bound::Cluster,
                 };
-                self.push(Endpoint::Replica(*to), bound, message, sink);
+                self.push(Endpoint::Replica(*to), bound, [message], sink);
             }
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "a client answers nobody");
-                for answer in answers {
-                    self.push(Endpoint::Client(*to), Bound::Cluster, answer, sink);
-                }
+                self.push(Endpoint::Client(*to), Bound::Cluster, answers, sink);
             }
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "a replica is nobody's client");
@@ -119,7 +121,7 @@ impl Packer {
                     ClientMessage::Hello => Bound::Anywhere,
                     ClientMessage::Request(_) => Bound::Cluster,
                 };
-                self.push(Endpoint::Replica(*to), bound, message, sink);
+                self.push(Endpoint::Replica(*to), bound, [message], sink);
             }
         }
     }
@@ -138,7 +140,13 @@ impl Packer {
         }
     }
 
-    fn push(&mut self, to: Endpoint, bound: Bound, message: &impl Serialize, sink: &mut impl Sink) {
+    fn push<'a, M: Serialize + 'a>(
+        &mut self,
+        to: Endpoint,
+        bound: Bound,
+        messages: impl IntoIterator<Item = &'a M>,
+        sink: &mut impl Sink,
+    ) {
         if let Endpoint::Replica(id) = to {
             assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
             assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
@@ -153,18 +161,25 @@ impl Packer {
             }),
         };
         self.last = Some(((to, bound), at));
+        for message in messages {
+            self.put(at, message, sink);
+        }
+    }
+
+    /// Adds a message to a frame, or to the next one to its destination.
+    fn put(&mut self, at: usize, message: &impl Serialize, sink: &mut impl Sink) {
         let me = self.identity.me;
         let frame = &mut self.frames[at];
         let before = frame.bytes.len();
-        frame.bytes = postcard::to_extend(message, std::mem::take(&mut frame.bytes))
+        postcard::serialize_with_flavor(message, Behind(&mut frame.bytes))
             .expect("every message of ours can be encoded");
         let after = frame.bytes.len();
         let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.messages + 1);
         if size <= self.datagram_max {
             frame.messages += 1;
         } else if frame::sealed_bytes(me, after - before, 1) > self.datagram_max {
-            let cluster = cluster_of(&self.identity, bound);
-            sink.oversize(to, cluster, &frame.bytes[before..]);
+            let cluster = cluster_of(&self.identity, frame.bound);
+            sink.oversize(frame.to, cluster, &frame.bytes[before..]);
             frame.bytes.truncate(before);
         } else {
             let mut next = self.spare.pop().unwrap_or_default();
@@ -175,6 +190,32 @@ impl Packer {
             frame.messages = 1;
             self.spare.push(std::mem::replace(&mut frame.bytes, next));
         }
+    }
+}
+
+/// Puts what is encoded behind what is there.
+struct Behind<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Behind<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        // Numbers come one by one, in a few bytes each: to copy these by a call takes
+        // twice as long as all the rest.
+        match bytes.len() {
+            0..=NUMBER_BYTES_MAX => bytes.iter().for_each(|byte| self.0.push(*byte)),
+            _ => self.0.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
