@@ -10,7 +10,8 @@
 //! test expects to come across (a value chosen at each ballot, a death between syncing
 //! and sending) must be met, so that a check that looks at nothing is noticed.
 //!
-//! They are tests like any other; `make model-check` prints what each has gone through.
+//! They are tests like any other; `make model-check` prints what each has gone through,
+//! and `make model-check-hour` goes through the largest.
 //!
 //! **Planted bugs** are the check of the check: with each that can show here, the model
 //! must find two values chosen, or logs or answers that are wrong; it is not enough that
@@ -189,6 +190,27 @@ fn two_slots_with_a_hole_and_three_ballots() {
             Reach::Decided(3),
             Reach::ProposedAgain,
             Reach::HoleFilled,
+        ],
+    );
+}
+
+// --- the largest, by `make model-check-hour` ----------------------------------------
+
+#[test]
+#[ignore = "about an hour on two cores, and 11 GiB"]
+fn one_slot_four_ballots_and_a_death() {
+    let bounds = Bounds { ballots: &[0, 1, 2, 3], crashes: 1, ..ONE_SLOT };
+    check(
+        "one_slot_four_ballots_and_a_death",
+        &bounds,
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::Decided(2),
+            Reach::Decided(3),
+            Reach::LedAfterCrash,
+            Reach::DiedUnsynced,
+            Reach::DiedUnsent,
         ],
     );
 }
