@@ -247,15 +247,15 @@ impl Values {
         fits
     }
 
-    /// One value, in the place of these if it takes as much and nobody else holds them.
-    #[must_use]
-    pub fn replaced_by(mut self, value: ValueRef<'_>) -> Values {
+    /// One value instead, in the place of these if it takes as much and nobody else holds
+    /// them.
+    pub fn replace(&mut self, value: ValueRef<'_>) {
         match Arc::get_mut(&mut self.batch.0) {
             Some(batch) if batch.len() == value.encoded_bytes() + 2 * NUMBER => {
                 write_alone(value, batch);
-                Values { from: 0, to: 1, ..self }
+                (self.from, self.to) = (0, 1);
             }
-            _ => value.into(),
+            _ => *self = value.into(),
         }
     }
 
@@ -593,16 +593,18 @@ mod tests {
     #[test]
     fn a_value_takes_the_place_of_others_that_nobody_else_holds() {
         for (before, now) in [("abc", "xyz"), ("abc", "longer"), ("abc", "")] {
-            let values = Values::from(&command(1, before));
-            let (kept, next) = (values.clone(), command(2, now));
-            assert_eq!(values.replaced_by((&next).into()).get(0), (&next).into());
+            let mut values = Values::from(&command(1, before));
+            let (mut kept, next) = (values.clone(), command(2, now));
+            values.replace((&next).into());
+            assert_eq!(values.get(0), (&next).into());
             assert_eq!(kept.get(0), (&command(1, before)).into(), "somebody else holds it");
-            let replaced = kept.replaced_by((&next).into());
-            assert_eq!((replaced.len(), replaced.get(0)), (1, (&next).into()));
+            kept.replace((&next).into());
+            assert_eq!((kept.len(), kept.get(0)), (1, (&next).into()));
         }
         let two: Values = vec![Value::Noop, Value::Noop].into();
-        let one = command(3, "");
-        assert_eq!(two.skip(1).replaced_by((&one).into()).get(0), (&one).into());
+        let (mut last, one) = (two.skip(1), command(3, ""));
+        last.replace((&one).into());
+        assert_eq!(last.get(0), (&one).into());
     }
 
     #[test]
@@ -666,11 +668,11 @@ mod tests {
         let long = command(2, "12345678");
         let values = Values::from(vec![command(0, "abc"), Value::Noop]).skip(1);
         assert_eq!(values.batch.0.len(), Values::from(&long).batch.0.len());
-        for values in [values, Values::from(&command(0, "87654321"))] {
+        for mut values in [values, Values::from(&command(0, "87654321"))] {
             let place = Arc::as_ptr(&values.batch.0);
-            let replaced = values.replaced_by((&long).into());
-            assert!(std::ptr::addr_eq(Arc::as_ptr(&replaced.batch.0), place));
-            assert_eq!((replaced.len(), replaced.get(0)), (1, (&long).into()));
+            values.replace((&long).into());
+            assert!(std::ptr::addr_eq(Arc::as_ptr(&values.batch.0), place));
+            assert_eq!((values.len(), values.get(0)), (1, (&long).into()));
         }
     }
 

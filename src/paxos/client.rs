@@ -94,9 +94,7 @@ enum Phase {
         line: Line,
         session: u64,
     },
-    InFlight {
-        request: Request,
-    },
+    InFlight,
     Failed,
 }
 
@@ -117,8 +115,9 @@ pub struct Client {
     /// How long a line may be in flight; for ever if there is none.
     timeout_us: Option<u64>,
     phase: Phase,
-    /// What the last line was sent as: the next one mostly takes as much.
-    spare: Option<Values>,
+    /// What the last line was sent as. It stays in its place: the next one mostly takes as
+    /// much.
+    request: Request,
     open: Option<Open>,
     leader: Ballot,
     /// Who completed a line that the leader's owner did not answer in time: it leads
@@ -147,7 +146,7 @@ impl Client {
             n,
             timeout_us,
             phase: Phase::Idle,
-            spare: None,
+            request: Request { commands: Values::default(), after: Slot::ZERO },
             open: None,
             leader: Ballot::ZERO,
             deputy: None,
@@ -165,14 +164,14 @@ impl Client {
 
     /// Whether a line is on its way.
     pub fn is_busy(&self) -> bool {
-        matches!(self.phase, Phase::Opening { .. } | Phase::InFlight { .. })
+        matches!(self.phase, Phase::Opening { .. } | Phase::InFlight)
     }
 
     /// The line on its way, if there is one.
     pub fn line(&self) -> Option<Line> {
         match &self.phase {
             Phase::Opening { line, .. } => Some(line.clone()),
-            Phase::InFlight { request } => Some(request.iter().next()?.to_command().line),
+            Phase::InFlight => Some(self.request.iter().next()?.to_command().line),
             Phase::Idle | Phase::Failed => None,
         }
     }
@@ -208,21 +207,18 @@ impl Client {
     fn request(&mut self, now: Time, open: Open, line: Line, out: &mut Outbox<Outcome>) {
         let Open { session, birth, next, .. } = open;
         let command = CommandRef { session, seq: next, birth, line: line.as_bytes() };
-        let command = ValueRef::Command(command);
-        let commands = match self.spare.take() {
-            Some(spare) => spare.replaced_by(command),
-            None => command.into(),
-        };
-        self.phase = Phase::InFlight { request: Request { commands, after: self.after } };
+        self.request.commands.replace(ValueRef::Command(command));
+        self.request.after = self.after;
+        self.phase = Phase::InFlight;
         self.send_first(now, out);
     }
 
-    /// What is to be sent in this phase.
-    fn message(&self) -> Option<ClientMessage> {
+    /// Sends what is to be sent in this phase.
+    fn call(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
         match &self.phase {
-            Phase::Opening { .. } => Some(ClientMessage::Hello),
-            Phase::InFlight { request } => Some(ClientMessage::Request(request.clone())),
-            Phase::Idle | Phase::Failed => None,
+            Phase::Opening { .. } => out.call(to, ClientMessage::Hello),
+            Phase::InFlight => out.call(to, ClientMessage::Request(self.request.clone())),
+            Phase::Idle | Phase::Failed => {}
         }
     }
 
@@ -230,9 +226,7 @@ impl Client {
         (self.again, self.asked_all) = (false, false);
         self.sent_at = now;
         self.retry_at = now.plus_us(self.trip.wait_us().min(ASK_ALL_US));
-        if let Some(message) = self.message() {
-            out.call(self.whom(), message);
-        }
+        self.call(self.whom(), out);
     }
 
     /// Whom to ask first.
@@ -258,14 +252,11 @@ impl Client {
         self.sent_at = now;
         let wait_us = self.trip.wait_us();
         self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
-        let Some(message) = self.message() else { return };
         if now.since_us(self.submitted_at) < ASK_ALL_US {
-            return out.call(self.whom(), message);
+            return self.call(self.whom(), out);
         }
         self.asked_all = true;
-        for replica in (0..self.n as u8).map(ReplicaId) {
-            out.call(replica, message.clone());
-        }
+        (0..self.n as u8).map(ReplicaId).for_each(|replica| self.call(replica, out));
     }
 
     fn handle_answer(
@@ -298,11 +289,7 @@ impl Client {
                         false => self.trip.answered(now.since_us(self.sent_at)),
                         true => self.trip.recovered(now.since_us(self.sent_at)),
                     }
-                    if let Phase::InFlight { request } =
-                        std::mem::replace(&mut self.phase, Phase::Idle)
-                    {
-                        self.spare = Some(request.commands);
-                    }
+                    self.phase = Phase::Idle;
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {
                         open.next = seq + 1;
@@ -320,9 +307,7 @@ impl Client {
             Answer::Leader { ballot } => {
                 if self.follow(ballot) {
                     self.again = true;
-                    if let Some(message) = self.message() {
-                        out.call(self.whom(), message);
-                    }
+                    self.call(self.whom(), out);
                 } else if ballot == self.leader {
                     self.deputy = None;
                 }
@@ -331,7 +316,7 @@ impl Client {
     }
 
     fn awaits(&self, session: Session, seq: u64) -> bool {
-        let in_flight = matches!(self.phase, Phase::InFlight { .. });
+        let in_flight = matches!(self.phase, Phase::InFlight);
         in_flight && self.open.is_some_and(|open| (open.session, open.next) == (session, seq))
     }
 
