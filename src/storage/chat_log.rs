@@ -19,34 +19,55 @@ use std::io::Write;
 
 /// Appends one slot's line.
 pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
-    write_number(text, slot.0);
+    let mut head = Head::default();
     match (value, client_seq) {
         (ValueRef::Command(command), Some(client_seq)) => {
-            text.push(b' ');
-            write_number(text, command.session.client.0);
-            text.push(b' ');
-            write_number(text, client_seq);
-            text.push(b' ');
+            head.begin_with(client_seq);
+            head.begin_with(command.session.client.0);
+            head.begin_with(slot.0);
+            text.extend_from_slice(head.text());
             write_escaped(text, command.line);
         }
-        _ => text.extend_from_slice(b" - - NOP"),
+        _ => {
+            head.begin_with(slot.0);
+            text.extend_from_slice(head.text());
+            text.extend_from_slice(b"- - NOP");
+        }
     }
     text.push(b'\n');
 }
 
-/// In decimal.
-fn write_number(text: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+/// The longest number, and the space behind it.
+const NUMBER_BYTES_MAX: usize = 21;
+
+/// What stands before a message: made from its end, where a number's digits begin.
+#[derive(Default)]
+struct Head {
+    bytes: [[u8; NUMBER_BYTES_MAX]; 3],
+    length: usize,
+}
+
+impl Head {
+    /// Puts a number, in decimal, and a space before what is there.
+    fn begin_with(&mut self, mut number: u64) {
+        let bytes = self.bytes.as_flattened_mut();
+        let mut first = bytes.len() - self.length - 1;
+        bytes[first] = b' ';
+        loop {
+            first -= 1;
+            bytes[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
         }
+        self.length = bytes.len() - first;
     }
-    text.extend_from_slice(&digits[first..]);
+
+    fn text(&self) -> &[u8] {
+        let bytes = self.bytes.as_flattened();
+        &bytes[bytes.len() - self.length..]
+    }
 }
 
 /// Whether a byte may belong to a character that is escaped: ASCII's control

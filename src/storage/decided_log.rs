@@ -11,10 +11,10 @@
 //! ```
 //!
 //! An entry (`journal`) says where the slot's line ends, whose command it is, and the
-//! running hash of the whole log. So every decided value can be made out again from the files, and checked: pages for
-//! peers are read from here, and nothing is kept in memory. What fails its check is
-//! not served: the peer asks another. Nothing in journal or asides differs between
-//! replicas.
+//! running hash of the whole log. So every decided value can be made out again from the
+//! files, and checked: pages for peers are read from here, and nothing is kept in memory.
+//! What fails its check is not served: the peer asks another. Nothing in journal or asides
+//! differs between replicas.
 //!
 //! Between checkpoints the files are only written, never synced, and that when the
 //! thread has nothing else to do or much has gathered: what is decided is safe in the
@@ -391,11 +391,11 @@ impl<D: Disk> DecidedLog<D> {
             self.asides.added.extend_from_slice(command.line);
         }
         let (text_end, aside_end) = (self.text.end(), self.asides.end());
-        let mut entry = Entry::of(value, client_seq.is_some(), text_end, aside_end);
+        let entry = Entry::of(value, client_seq.is_some(), text_end, aside_end);
         let (line, aside) = (&self.text.added[line..], &self.asides.added[aside..]);
-        self.hash = entry.hash(self.hash, line, aside);
-        entry.after.hash = self.hash;
-        self.journal.added.extend_from_slice(&entry.bytes());
+        let (bytes, hash) = entry.sealed(self.hash, line, aside);
+        self.journal.added.extend_from_slice(&bytes);
+        self.hash = hash;
         self.applied = slot.next();
     }
 

@@ -23,6 +23,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How long an entry is.
 pub(super) const ENTRY_BYTES: usize = 64;
 
+/// Where its hash stands.
+const AT_HASH: usize = 56;
+
+fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], aside: &[u8]) -> u64 {
+    let hash = xxh3_64_with_seed(&entry[..AT_HASH], before);
+    let hash = xxh3_64_with_seed(line, hash);
+    if aside.is_empty() { hash } else { xxh3_64_with_seed(aside, hash) }
+}
+
 /// Where the log stands after a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
@@ -102,9 +111,20 @@ impl Entry {
 
     /// The running hash, if this entry follows one with the hash `before`.
     pub(super) fn hash(&self, before: u64, line: &[u8], aside: &[u8]) -> u64 {
-        let hash = xxh3_64_with_seed(&self.bytes()[..ENTRY_BYTES - 8], before);
-        let hash = xxh3_64_with_seed(line, hash);
-        if aside.is_empty() { hash } else { xxh3_64_with_seed(aside, hash) }
+        hash_of(&self.bytes(), before, line, aside)
+    }
+
+    /// Its bytes, with that hash in its place; and the hash.
+    pub(super) fn sealed(
+        &self,
+        before: u64,
+        line: &[u8],
+        aside: &[u8],
+    ) -> ([u8; ENTRY_BYTES], u64) {
+        let mut bytes = self.bytes();
+        let hash = hash_of(&bytes, before, line, aside);
+        bytes[AT_HASH..].copy_from_slice(&hash.to_le_bytes());
+        (bytes, hash)
     }
 
     /// Adds the value to a page, out of the slot's line in the chat log and its aside;
