@@ -63,6 +63,7 @@ impl Sessions {
                     first_ns: 1e9 * at as f64 / rate as f64,
                     next: 0,
                 }),
+                none_due_before: None,
                 retried_ns: None,
             }
         };
@@ -139,10 +140,9 @@ impl Sessions {
     /// When the first of a group's timers is due, as far as is known now; if any was
     /// lately, since otherwise to look at that very time costs more than it gains.
     pub(super) fn timer_ns(&self, at: usize, now_ns: u64) -> Option<u64> {
-        let Group { sessions, retried_ns, .. } = &self.groups[at];
+        let Group { none_due_before, retried_ns, .. } = &self.groups[at];
         retried_ns.filter(|retried_ns| now_ns - retried_ns < LATELY_NS)?;
-        let deadlines = sessions.iter().filter_map(|session| session.client.deadline());
-        deadlines.min().map(|Time(us)| us * 1_000)
+        none_due_before.map(|Time(us)| us * 1_000)
     }
 }
 
@@ -217,6 +217,8 @@ struct Group {
     /// Lines that may still be submitted.
     left: u64,
     pace: Option<Pace>,
+    /// No timer is due before; if there is none, nothing is in flight.
+    none_due_before: Option<Time>,
     /// When one of its timers was last due.
     retried_ns: Option<u64>,
 }
@@ -240,6 +242,7 @@ impl Group {
                     for at in std::mem::take(&mut self.opening) {
                         let input = Input::Answer(from, answer.clone());
                         self.sessions[at].client.handle(now, 0, input, &mut desk.out);
+                        self.note_deadline(at);
                     }
                 }
                 Answer::Leader { ballot } => {
@@ -258,15 +261,27 @@ impl Group {
         }
     }
 
+    /// The timer of this session may have come nearer.
+    fn note_deadline(&mut self, at: usize) {
+        let deadlines = [self.none_due_before, self.sessions[at].client.deadline()];
+        self.none_due_before = deadlines.into_iter().flatten().min();
+    }
+
+    /// Goes through all sessions, but only if a timer may be due.
     fn look_at_timers(&mut self, now_ns: u64, desk: &mut Desk) {
         let now = Time(now_ns / 1_000);
+        if self.none_due_before.is_none_or(|before| now < before) {
+            return;
+        }
+        self.none_due_before = None;
         let mut retried = 0;
-        for session in &mut self.sessions {
-            if session.client.deadline().is_some_and(|deadline| deadline <= now) {
+        for at in 0..self.sessions.len() {
+            let client = &mut self.sessions[at].client;
+            if client.deadline().is_some_and(|deadline| deadline <= now) {
                 retried += 1;
-                let draw = desk.rng.u64(..);
-                session.client.handle_timeout(now, draw, &mut desk.out);
+                client.handle_timeout(now, desk.rng.u64(..), &mut desk.out);
             }
+            self.note_deadline(at);
         }
         if retried > 0 {
             self.retried_ns = Some(now_ns);
@@ -359,6 +374,7 @@ impl Group {
             if session.client.is_opening() {
                 self.opening.push(at);
             }
+            self.note_deadline(at);
         }
     }
 }
