@@ -23,9 +23,8 @@ use std::time::{Duration, Instant};
 /// of all of these, and what is measured is measured elsewhere.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
 
-/// How long replicas may take to warm up, and to end: a process goes only when the call to
-/// the disk that it is in has come back, and a disk may stall for long.
-const GRACE: Duration = Duration::from_secs(60);
+/// How long replicas may take to warm up, and to end.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Logs are quiet when they are equal and stay as they are for this long.
 const QUIET: Duration = Duration::from_millis(200);
@@ -252,7 +251,11 @@ impl Cluster {
                     let words = process.last_words();
                     return Err(format!("{}: {}; {words}", process.name, ending(status)));
                 }
-                None => return Err(format!("{} does not end", process.name)),
+                None => {
+                    // They say whether it waits for the disk.
+                    let words = process.last_words();
+                    return Err(format!("{} does not end; {words}", process.name));
+                }
             }
         }
         let logs: Vec<PathBuf> = (0..self.n()).map(|id| self.folder.chat_log(id)).collect();
