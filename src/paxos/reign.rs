@@ -38,8 +38,8 @@ const SESSIONS_MAX: usize = 65_536;
 /// has been; the wait then follows what it takes, and doubles each time.
 const RESEND_US: u64 = 40_000;
 
-/// The shortest such wait.
-const RESEND_MIN_US: u64 = 1_000;
+/// The shortest such wait: more than one burst takes on the way there and back.
+const RESEND_MIN_US: u64 = 200;
 
 /// How often that wait doubles.
 const RESEND_DOUBLINGS_MAX: u32 = 4;

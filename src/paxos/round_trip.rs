@@ -1,12 +1,21 @@
 //! How long an answer takes, and so how long to wait before asking again.
 //!
 //! TCP's estimate (Jacobson, *Congestion Avoidance and Control*, SIGCOMM '88; RFC
-//! 6298): a smoothed time, its mean deviation, and a wait of the one and four times
-//! the other. What was asked twice says nothing about the time it takes, since it is
+//! 6298): a smoothed time, its mean deviation, and a wait of the one and `DEVIATIONS`
+//! times the other. What was asked twice says nothing about the time it takes, since it is
 //! not known which question was answered (Karn and Partridge, SIGCOMM '87); instead
 //! the wait doubles, and stays so until something is answered at first asking, or as
 //! fast as ever after the last. So a cluster that has become slow is not asked ever
 //! more.
+
+/// How many mean deviations above the smoothed time an answer counts as late. TCP has
+/// four, since what it sends again in vain fills a queue that others share. Here it is a
+/// request that its session's number sets apart, or an accept that is held already; and
+/// while a lost datagram is waited for, all the lines in it stand still. With a tenth of
+/// all datagrams lost and 64 lines in flight, two keep a fifth more of the throughput than
+/// four; without loss 4 to 7 lines in a hundred are asked for again (synced 14), where four
+/// have 1 (synced 6), at the same throughput.
+const DEVIATIONS: u64 = 2;
 
 /// An estimate that follows what is measured.
 #[derive(Debug, Clone)]
@@ -62,7 +71,7 @@ impl RoundTrip {
 
     fn estimate_us(&self) -> u64 {
         let Some(smoothed_us) = self.smoothed_us else { return self.wait_us };
-        (smoothed_us + 4 * self.deviation_us).clamp(self.min_us, self.max_us)
+        (smoothed_us + DEVIATIONS * self.deviation_us).clamp(self.min_us, self.max_us)
     }
 
     /// No answer came in time.
@@ -84,7 +93,7 @@ mod tests {
         let mut trip = estimate();
         assert_eq!((trip.wait_us(), trip.smoothed_us()), (100_000, None));
         trip.answered(8_000);
-        assert_eq!((trip.wait_us(), trip.smoothed_us()), (24_000, Some(8_000)));
+        assert_eq!((trip.wait_us(), trip.smoothed_us()), (16_000, Some(8_000)));
         (0..100).for_each(|_| trip.answered(8_000));
         assert_eq!(trip.smoothed_us(), Some(8_000));
         assert!((8_000..8_100).contains(&trip.wait_us()), "{}", trip.wait_us());
@@ -96,7 +105,7 @@ mod tests {
     fn answers_that_vary_are_waited_for_longer() {
         let mut trip = estimate();
         (0..200).for_each(|round| trip.answered(if round % 2 == 0 { 5_000 } else { 15_000 }));
-        assert!(trip.wait_us() > 25_000, "{}", trip.wait_us());
+        assert!((17_000..25_000).contains(&trip.wait_us()), "{}", trip.wait_us());
     }
 
     #[test]

@@ -359,7 +359,7 @@ fn the_wait_follows_what_it_takes_to_be_applied_unless_it_was_sent_again() {
     seat.apply(2);
     seat.take(one(3, 0));
     seat.flush();
-    assert_eq!(wait(&seat), 3 * 2_000, "as long as it took, and four times half of that");
+    assert_eq!(wait(&seat), 2 * 2_000, "as long as it took, and twice half of that");
 }
 
 #[test]

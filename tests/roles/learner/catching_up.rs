@@ -216,8 +216,8 @@ fn the_wait_for_a_peer_follows_what_its_answers_take() {
     assert_eq!(fetches(&seat.handle(page(R2, 0, &[]))), []);
     seat.now = seat.now.plus_us(3_000);
     seat.handle(page(R2, 0, &noops(8)));
-    assert_eq!(fetches(&seat.wait_us(11_999)), []);
-    assert_eq!(fetches(&seat.wait_us(1)), [(R2, 8, 8 + FETCH_SLOTS_MAX)], "three times as long");
+    assert_eq!(fetches(&seat.wait_us(7_999)), []);
+    assert_eq!(fetches(&seat.wait_us(1)), [(R2, 8, 8 + FETCH_SLOTS_MAX)], "twice as long");
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn each_gap_may_be_answered_up_to_the_bound_in_bytes() {
         assert_eq!(fetches(&seat.handle(page(R0, slot, &lines))), []);
     }
     assert_eq!(seat.role.applied(), Slot(12));
-    assert_eq!(fetches(&seat.wait_us(11_999)), [], "the rest is on its way");
+    assert_eq!(fetches(&seat.wait_us(7_999)), [], "the rest is on its way");
     assert_eq!(fetches(&seat.wait_us(1)), [(R0, 12, 20)]);
 }
 
