@@ -32,17 +32,14 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
         self.map.get_mut(key)
     }
 
-    /// What stands under `key`, after putting the default there if nothing did.
-    pub fn or_default(&mut self, key: K) -> &mut V
-    where
-        V: Default,
-    {
-        self.map.entry(key).or_default()
-    }
-
     /// Puts `value` under `key`; what stood there is returned.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.map.insert(key, value)
+    }
+
+    /// Takes out what stands under `key`.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        self.map.remove(key)
     }
 
     /// Keeps the entries of which this is true; each is asked about by itself.
@@ -113,14 +110,15 @@ mod tests {
         assert_eq!(table.insert(7, "a".to_owned()), None);
         assert_eq!(table.insert(7, "b".to_owned()), Some("a".to_owned()));
         table.get_mut(&7).expect("it was put in").push('c');
-        table.or_default(7).push('d');
-        table.or_default(8).push('e');
+        assert_eq!(table.insert(8, "e".to_owned()), None);
+        assert_eq!(table.insert(9, "f".to_owned()), None);
+        assert_eq!((table.remove(&9), table.remove(&9)), (Some("f".to_owned()), None));
         assert!(table.get_mut(&9).is_none());
-        assert_eq!(table.get(&7).map(String::as_str), Some("bcd"));
+        assert_eq!(table.get(&7).map(String::as_str), Some("bc"));
         assert_eq!(table.get(&8).map(String::as_str), Some("e"));
         assert_eq!((table.is_empty(), table.len()), (false, 2));
         table.retain(|value| value != "e");
-        assert_eq!(table.sorted(), [(&7, &"bcd".to_owned())]);
+        assert_eq!(table.sorted(), [(&7, &"bc".to_owned())]);
     }
 
     #[test]

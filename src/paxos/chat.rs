@@ -12,7 +12,9 @@
 //! by command 0 within that many slots of its birth. A dropped session can thus
 //! never come back to life: its birth lies too far behind.
 //!
-//! Lines per client are kept for as long as the log (one number a client id).
+//! A client's lines are counted for as long as the log, across its sessions; beside the
+//! number stands the session that the last of them came by. So a line of a client with one
+//! session, as nearly all have, costs one look in one table.
 
 use crate::table::Table;
 use crate::types::{ClientId, Session, Slot};
@@ -22,8 +24,8 @@ use serde::{Deserialize, Serialize};
 /// How many slots a session outlives its last applied command.
 pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
 
-/// How often sessions that have run out are swept from memory. (Whether one has
-/// run out is decided by its slots, never by the sweep.)
+/// How often sessions that have run out are swept from memory, but for each client's last
+/// one. (Whether one has run out is decided by its slots, never by the sweep.)
 const SWEEP_SLOTS: u64 = 1 << 16;
 
 /// Where the log stands for one session.
@@ -35,6 +37,26 @@ struct Standing {
     last_slot: Slot,
     /// That one's number among the client's lines.
     last_client_seq: u64,
+}
+
+/// What is kept of a client, in the one place that a line of it looks up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Account {
+    /// How many lines it has in the log: at least one.
+    lines: u64,
+    /// The session that the last of them came by, which mostly is the client's only one.
+    session: u64,
+    /// See [`Standing`].
+    next: u64,
+    last_slot: Slot,
+}
+
+impl Account {
+    /// Where its newest session stands: that one's last command is the client's last line.
+    fn standing(&self) -> Standing {
+        let Account { lines, next, last_slot, .. } = *self;
+        Standing { next, last_slot, last_client_seq: lines.saturating_sub(1) }
+    }
 }
 
 /// What a request means to the log as it stands.
@@ -60,8 +82,9 @@ pub enum Status {
 /// The chat's state: the same on all replicas that have applied the same slots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chat {
-    sessions: Table<Session, Standing>,
-    lines: Table<ClientId, u64>,
+    clients: Table<ClientId, Account>,
+    /// Those sessions of a client that its last line did not come by.
+    others: Table<Session, Standing>,
     window_slots: u64,
 }
 
@@ -74,7 +97,7 @@ impl Default for Chat {
 impl Chat {
     /// A chat whose sessions live this many slots; tests make it small.
     pub fn with_session_window(window_slots: u64) -> Self {
-        Chat { sessions: Table::default(), lines: Table::default(), window_slots }
+        Chat { clients: Table::default(), others: Table::default(), window_slots }
     }
 
     /// Applies what was decided in `slot`; the caller goes through slots in order,
@@ -83,38 +106,49 @@ impl Chat {
     pub fn apply(&mut self, slot: Slot, value: ValueRef<'_>) -> Option<u64> {
         if slot.0.is_multiple_of(SWEEP_SLOTS) {
             let window = self.window_slots;
-            self.sessions.retain(|standing| slot.since(standing.last_slot) <= window);
+            self.others.retain(|standing| slot.since(standing.last_slot) <= window);
         }
         let ValueRef::Command(command) = value else { return None };
-        let standing = self.sessions.get_mut(&command.session);
-        let held = standing.as_deref().copied();
+        let Session { client, id } = command.session;
+        let account = self.clients.get_mut(&client);
+        let held = match &account {
+            Some(account) if account.session == id => Some(account.standing()),
+            _ => self.others.get(&command.session).copied(),
+        };
         if status(held, command, slot, self.window_slots) != Status::Next {
             return None;
         }
-        let lines = self.lines.or_default(command.session.client);
-        let last_client_seq = *lines;
         // So high, only a forged checkpoint can have made these numbers.
-        *lines = lines.saturating_add(1);
         let next = command.seq.saturating_add(1);
-        let now = Standing { next, last_slot: slot, last_client_seq };
-        match standing {
-            Some(standing) => *standing = now,
-            None => {
-                self.sessions.insert(command.session, now);
-            }
+        let Some(account) = account else {
+            self.clients.insert(client, Account { lines: 1, session: id, next, last_slot: slot });
+            return Some(0);
+        };
+        if account.session != id {
+            self.others.remove(&command.session);
+            let session = Session { client, id: account.session };
+            self.others.insert(session, account.standing());
         }
-        Some(last_client_seq)
+        let client_seq = account.lines;
+        let lines = client_seq.saturating_add(1);
+        *account = Account { lines, session: id, next, last_slot: slot };
+        Some(client_seq)
     }
 
     /// What `command` would be if it were decided in slot `at`, the first one not
     /// applied.
     pub fn status(&self, command: CommandRef<'_>, at: Slot) -> Status {
-        status(self.sessions.get(&command.session).copied(), command, at, self.window_slots)
+        let Session { client, id } = command.session;
+        let held = match self.clients.get(&client) {
+            Some(account) if account.session == id => Some(account.standing()),
+            _ => self.others.get(&command.session).copied(),
+        };
+        status(held, command, at, self.window_slots)
     }
 
-    /// How many sessions are held.
+    /// How many sessions are held, of a client that has run out the last one too.
     pub fn sessions(&self) -> usize {
-        self.sessions.len()
+        self.clients.len() + self.others.len()
     }
 }
 
@@ -138,6 +172,7 @@ fn status(held: Option<Standing>, command: CommandRef<'_>, at: Slot, window_slot
 mod tests {
     use super::*;
     use crate::types::{Command, Line, Value};
+    use std::collections::BTreeMap;
 
     fn command(session: u64, seq: u64, birth: u64) -> Command {
         Command {
@@ -210,11 +245,56 @@ mod tests {
     #[test]
     fn the_sweep_changes_nothing_that_can_be_seen() {
         let mut chat = Chat::with_session_window(SWEEP_SLOTS);
-        assert_eq!(chat.apply(Slot(5), (&value(1, 0, 0)).into()), Some(0));
+        assert_eq!(chat.apply(Slot(4), (&value(1, 0, 0)).into()), Some(0));
+        assert_eq!(chat.apply(Slot(5), (&value(2, 0, 0)).into()), Some(1));
         chat.apply(Slot(SWEEP_SLOTS), (&Value::Noop).into());
-        assert_eq!(chat.sessions(), 1);
+        assert_eq!(chat.sessions(), 2);
         chat.apply(Slot(2 * SWEEP_SLOTS), (&Value::Noop).into());
-        assert_eq!(chat.sessions(), 0);
-        assert_eq!(chat.status((&command(1, 1, 0)).into(), Slot(2 * SWEEP_SLOTS)), Status::Expired);
+        assert_eq!(chat.sessions(), 1, "the client's last one, beside the number of its lines");
+        for session in [1, 2] {
+            let again = command(session, 1, 0);
+            assert_eq!(chat.status((&again).into(), Slot(2 * SWEEP_SLOTS)), Status::Expired);
+        }
+        assert_eq!(chat.apply(Slot(2 * SWEEP_SLOTS + 1), (&value(3, 0, 131_072)).into()), Some(2));
+    }
+
+    /// The rules as they are said, each session in a map of its own.
+    #[derive(Default)]
+    struct Told {
+        sessions: BTreeMap<Session, Standing>,
+        lines: BTreeMap<ClientId, u64>,
+    }
+
+    #[test]
+    fn clients_with_one_session_and_with_many_stand_as_if_each_session_were_kept_alone() {
+        let (window, mut rng) = (40, fastrand::Rng::with_seed(7));
+        let (mut chat, mut told) = (Chat::with_session_window(window), Told::default());
+        let (mut applied, mut came_back) = (0, 0);
+        for slot in (0..100_000).map(Slot) {
+            let client = ClientId(rng.u64(..4));
+            let session = Session { client, id: rng.u64(..1 + client.0 + slot.0 / 400 % 4) };
+            let held = told.sessions.get(&session).copied();
+            let next = held.map_or(0, |standing| standing.next);
+            let seq = [0, next, next, next + 1, next.saturating_sub(1)][rng.usize(..5)];
+            let birth = Slot(slot.0.saturating_sub(rng.u64(..2 * window)));
+            let command = Command { session, seq, birth, line: Line::from("x") };
+            let expected = status(held, (&command).into(), slot, window);
+            assert_eq!(chat.status((&command).into(), slot), expected, "slot {slot}");
+            let client_seq = chat.apply(slot, (&Value::Command(command)).into());
+            assert_eq!(client_seq.is_some(), expected == Status::Next, "slot {slot}");
+            if let Some(client_seq) = client_seq {
+                let lines = told.lines.entry(client).or_default();
+                assert_eq!(client_seq, *lines, "slot {slot}");
+                *lines += 1;
+                came_back +=
+                    u64::from(held.is_some_and(|held| held.last_client_seq + 1 < *lines - 1));
+                applied += 1;
+                let now = Standing { next: seq + 1, last_slot: slot, last_client_seq: client_seq };
+                told.sessions.insert(session, now);
+            }
+        }
+        assert!(applied > 10_000 && came_back > 1_000, "{applied} applied, {came_back} came back");
+        let saved = postcard::to_stdvec(&chat).expect("encodes");
+        assert_eq!(postcard::from_bytes(&saved), Ok(chat));
     }
 }

@@ -55,7 +55,7 @@ pub const ASIDES: &str = "asides";
 /// The name of the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
-const MAGIC: Magic = *b"mpxchk01";
+const MAGIC: Magic = *b"mpxchk02";
 
 /// How many entries one page is made of at most.
 const PAGE_ENTRIES_MAX: u64 = 1_024;

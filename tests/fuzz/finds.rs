@@ -16,7 +16,8 @@ use multipaxos::sim::disk::SimDisk;
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Place};
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, DirectoryId, NUMBER_MAX, ReplicaId, Slot, Time, Value,
+    Address, Ballot, BootId, ClusterId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
+    Time, Value,
 };
 use multipaxos::values::Values;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -188,10 +189,15 @@ fn forge(disk: &SimDisk, change: impl Fn(&mut Checkpoint)) {
 #[test]
 fn the_highest_numbers_of_a_chat_are_counted_past() {
     let Value::Command(last) = command(u64::MAX, "x") else { panic!("a command") };
-    let standing = (last.session, (u64::MAX, Slot(3), u64::MAX));
-    let forged = (vec![standing], vec![(last.session.client, u64::MAX)], 1u64 << 22);
+    let Session { client, id } = last.session;
+    let account = (client, (u64::MAX, id, u64::MAX, Slot(3)));
+    let other = Command { session: Session { client, id: id ^ 1 }, ..last.clone() };
+    let standing = (other.session, (u64::MAX, Slot(2), u64::MAX));
+    let forged = (vec![account], vec![standing], 1u64 << 22);
     let mut chat: Chat = postcard::from_bytes(&postcard::to_stdvec(&forged).unwrap()).unwrap();
-    assert_eq!(chat.apply(Slot(4), (&Value::Command(last)).into()), Some(u64::MAX));
+    for (slot, command) in [(4, last), (5, other)] {
+        assert_eq!(chat.apply(Slot(slot), (&Value::Command(command)).into()), Some(u64::MAX));
+    }
 }
 
 /// A checkpoint whose check is right and whose contents are not made the replica panic
