@@ -56,7 +56,7 @@ use multipaxos::runtime::process::{Clock, end_on_panic};
 use multipaxos::scenario::Interrupts;
 use multipaxos::storage::{Durability, segment_log::SEGMENT_BYTES};
 use multipaxos::values::COMMAND_BYTES;
-use multipaxos::wait::{LOOK_US, Patience};
+use multipaxos::wait::Patience;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -137,7 +137,7 @@ impl Port {
             mio::net::UdpSocket::from_std(self.socket.try_clone().expect("a second handle"));
         poll.registry().register(&mut source, Token(0), Interest::READABLE).expect("registers");
         let (mut events, mut buffer) = (Events::with_capacity(4), vec![0; usize::from(u16::MAX)]);
-        let (clock, mut patience) = (Clock::start(), Patience::new(LOOK_US));
+        let (clock, mut patience) = (Clock::start(), Patience::default());
         loop {
             let (mut taken, mut drained) = (0, false);
             while taken < BURST_DATAGRAMS && !drained {
@@ -180,7 +180,7 @@ fn receive_each(ports: &[Arc<Port>], mut deliver: impl FnMut(&[u8])) {
             .expect("registers");
     }
     let (mut events, mut buffer) = (Events::with_capacity(1_024), [0; DATAGRAM_BYTES_MIN]);
-    let (clock, mut patience) = (Clock::start(), Patience::new(LOOK_US));
+    let (clock, mut patience) = (Clock::start(), Patience::default());
     loop {
         // Whatever ends it, the sockets that it names are looked at.
         let _ = poll.poll(&mut events, Some(Duration::ZERO));
@@ -211,7 +211,7 @@ enum Turn<T> {
 
 /// A role's thread. Who is not waited for lets others go first.
 fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)) {
-    let (clock, mut patience) = (Clock::start(), Patience::new(LOOK_US));
+    let (clock, mut patience) = (Clock::start(), Patience::default());
     loop {
         let mut next = match inbox.try_recv() {
             Err(TryRecvError::Empty) if patience.looks_again(clock.now()) => {

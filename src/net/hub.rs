@@ -23,7 +23,7 @@ use super::udp::{Settings, client_address, open_socket, pass_over};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, Outgoing};
 use crate::message::Party;
 use crate::types::{Address, ClusterId, Time};
-use crate::wait::{LOOK_US, Patience};
+use crate::wait::Patience;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -77,7 +77,7 @@ impl Hub {
         Ok(Hub {
             sockets: (0..sockets as u64).map(open).collect::<io::Result<_>>()?,
             epoll,
-            patience: Patience::new(LOOK_US),
+            patience: Patience::default(),
             began: Instant::now(),
             opener: Opener::new(identity.clone(), counters.clone()),
             packer: Packer::new(identity.clone(), datagram_max),

@@ -30,7 +30,7 @@ use super::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
 use super::{Endpoint, Incoming, pack};
 use crate::threads::{self, Receiver};
 use crate::types::{Address, ClusterId, Time};
-use crate::wait::{LOOK_US, Patience};
+use crate::wait::Patience;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
@@ -250,7 +250,7 @@ impl Network {
             fragmenter: Fragmenter::new(datagram_max, counters.clone()),
             reassembler: Reassembler::new(counters),
             awaits_writable: false,
-            patience: Patience::new(LOOK_US),
+            patience: Patience::default(),
             began: threads::now(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             messages: Vec::new(),

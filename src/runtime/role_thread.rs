@@ -14,7 +14,7 @@
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
-use crate::wait::{LOOK_US, Patience};
+use crate::wait::Patience;
 use std::io;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
         mut check: impl FnMut(&R) -> Flow,
     ) -> io::Result<()> {
         let (mut out, mut envelopes) = (Outbox::new(), Vec::new());
-        let mut patience = Patience::new(LOOK_US);
+        let mut patience = Patience::default();
         let mut delayed = 0;
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
             let mut next = match self.wait(&mut patience)? {
