@@ -106,7 +106,7 @@ search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
 bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DURABILITIES=sync)
 	@scripts/bench.sh '$(BIN)/bench' '$(NS)' '$(DURABILITIES)' $(ARGS)
 
-bench-floor: ## the same without the protocol: what the architecture can reach here at most
+bench-floor: ## the same without the protocol: what the architecture can reach here (ARGS=--duties: with what each line must have)
 	$(CARGO) build --release --locked --example floor
 	@scripts/bench.sh '$(BIN)/examples/floor' '$(NS)' '$(DURABILITIES)' $(ARGS)
 

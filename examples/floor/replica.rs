@@ -1,0 +1,301 @@
+//! A replica: the threads of the roles, and what each does with lines.
+
+use crate::duties::{self, Checkpoints, Duties, ENTRY_BYTES, Line, PORT, Sessions, number};
+use crate::port::Port;
+use crate::{ACCEPT, ANSWER, ANSWER_BYTES, REQUEST, VOTE};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use multipaxos::net::frame::HEADER_BYTES;
+use multipaxos::runtime::post::INBOX_BATCHES_MAX;
+use multipaxos::runtime::process::Clock;
+use multipaxos::storage::{Durability, segment_log::SEGMENT_BYTES};
+use multipaxos::values::COMMAND_BYTES;
+use multipaxos::wait::Patience;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::thread;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+const VOTE_BYTES: usize = 50 - HEADER_BYTES;
+/// Slot, client and number of a line in the chat log take about as much.
+const NUMBERS_BYTES: usize = 16;
+/// As a role thread, a decided log and an acceptor's log have them.
+const BURST_INPUTS_MAX: usize = 4_096;
+const GATHERED_BYTES: usize = 64 << 10;
+const SECTOR_BYTES: usize = 512;
+/// So many runs an acceptor keeps.
+const KEPT_RUNS: usize = 1_024;
+
+/// What a role is asked to do.
+enum Turn<T> {
+    Handle(T),
+    /// The burst is over: commit, and send.
+    Flush,
+    /// The thread is about to sleep.
+    Rest,
+}
+
+/// A role's thread. Who is not waited for lets others go first.
+fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)) {
+    let (clock, mut patience) = (Clock::start(), Patience::default());
+    loop {
+        let mut next = match inbox.try_recv() {
+            Err(TryRecvError::Empty) if patience.looks_again(clock.now()) => {
+                thread::yield_now();
+                continue;
+            }
+            Err(TryRecvError::Empty) => {
+                turn(Turn::Rest);
+                inbox.recv().ok()
+            }
+            found => found.ok(),
+        };
+        patience.found(clock.now());
+        if !urgent {
+            thread::yield_now();
+        }
+        let mut taken = 0;
+        while let Some(batch) = next {
+            taken += batch.len();
+            batch.into_iter().for_each(|input| turn(Turn::Handle(input)));
+            next = if taken < BURST_INPUTS_MAX { inbox.try_recv().ok() } else { None };
+        }
+        turn(Turn::Flush);
+    }
+}
+
+fn hand_over<T>(to: &Sender<Vec<T>>, batch: &mut Vec<T>) {
+    if !batch.is_empty() {
+        assert!(to.try_send(std::mem::take(batch)).is_ok(), "an inbox is full");
+    }
+}
+
+/// Lines with what a command has beside them, one behind the other.
+type Lines = Arc<[u8]>;
+
+enum ToLearner {
+    Lines(Lines),
+    /// This acceptor has so many lines.
+    Vote(usize, u64),
+}
+
+/// A replica: what it was told, and its ways out. Replica 0 leads.
+#[derive(Clone)]
+pub(crate) struct Replica {
+    id: usize,
+    durability: Durability,
+    duties: bool,
+    dir: String,
+    /// The bytes of a line and what it has beside.
+    item: usize,
+    /// The replicas', then the client's.
+    addresses: Vec<SocketAddr>,
+    port: Arc<Port>,
+    to_proposer: Sender<Vec<Lines>>,
+    to_acceptor: Sender<Vec<Lines>>,
+    to_learner: Sender<Vec<ToLearner>>,
+}
+
+impl Replica {
+    /// Runs one until stdin ends: its parent wants it so, or has gone.
+    pub(crate) fn run(args: &[String]) -> io::Result<()> {
+        let (id, item) = (args[0].parse().expect("an id"), args[1].parse().expect("a number"));
+        let durability = args[2].parse().expect("a durability");
+        let datagram_max = args[4].parse().expect("a number");
+        let duties = args[5].parse().expect("true or false");
+        let addresses: Vec<SocketAddr> =
+            args[6..].iter().map(|address| address.parse().expect("an address")).collect();
+        let port = Arc::new(Port::bind(addresses[id], datagram_max, duties)?);
+        let (to_proposer, proposer) = bounded(INBOX_BATCHES_MAX);
+        let (to_acceptor, acceptor) = bounded(INBOX_BATCHES_MAX);
+        let (to_learner, learner) = bounded(INBOX_BATCHES_MAX);
+        let dir = args[3].clone();
+        let create = |name| File::create(format!("{dir}/{name}{id}"));
+        let (mut log, text, journal) = (create("log")?, create("text")?, create("journal")?);
+        if durability != Durability::None {
+            log.write_all(&vec![0; SEGMENT_BYTES as usize])?;
+            log.sync_all()?;
+        }
+        #[rustfmt::skip]
+        let own = Replica { id, durability, duties, dir, item, addresses, port, to_proposer, to_acceptor, to_learner };
+        let [p, a, l] = [(); 3].map(|()| own.clone());
+        thread::spawn(move || p.propose(&proposer));
+        thread::spawn(move || a.accept(&acceptor, &log));
+        thread::spawn(move || l.learn(&learner, text, journal));
+        thread::spawn(move || own.receive());
+        println!("ready");
+        io::stdin().read_to_end(&mut Vec::new()).map(|_| ())
+    }
+
+    fn receive(&self) {
+        let (mut requests, mut accepts, mut votes) = (Vec::new(), Vec::new(), Vec::new());
+        self.port.receive(|datagram| {
+            match datagram.map(|bytes| (bytes[0], &bytes[HEADER_BYTES..])) {
+                Some((kind @ (REQUEST | ACCEPT), lines)) => {
+                    if self.duties {
+                        duties::check_lines(lines, self.item);
+                    }
+                    let to = if kind == REQUEST { &mut requests } else { &mut accepts };
+                    to.push(Lines::from(lines));
+                }
+                Some((_, vote)) => votes.push(ToLearner::Vote(vote[8].into(), number(vote))),
+                None => {
+                    hand_over(&self.to_proposer, &mut requests);
+                    hand_over(&self.to_acceptor, &mut accepts);
+                    hand_over(&self.to_learner, &mut votes);
+                }
+            }
+        });
+    }
+
+    fn propose(&self, inbox: &Receiver<Vec<Lines>>) {
+        let (mut run, mut buffer) = (Vec::new(), Vec::new());
+        let mut sessions = Sessions::default();
+        role(inbox, true, |turn| match turn {
+            Turn::Handle(lines) => {
+                if self.duties {
+                    lines.chunks(self.item).for_each(|line| sessions.take(Line(line)));
+                }
+                run.extend_from_slice(&lines);
+            }
+            Turn::Flush => {
+                let lines = Lines::from(run.as_slice());
+                hand_over(&self.to_acceptor, &mut vec![lines.clone()]);
+                hand_over(&self.to_learner, &mut vec![ToLearner::Lines(lines)]);
+                for follower in &self.addresses[1..3] {
+                    self.port.send(*follower, ACCEPT, self.item, &run, &mut buffer);
+                }
+                run.clear();
+            }
+            Turn::Rest => {}
+        });
+    }
+
+    fn accept(&self, inbox: &Receiver<Vec<Lines>>, log: &File) {
+        let (mut kept, mut burst, mut buffer) = (VecDeque::new(), Vec::new(), Vec::new());
+        let (mut frame, mut at, mut accepted, mut check) = (Vec::new(), 0, 0, 0);
+        role(inbox, true, |turn| match turn {
+            Turn::Handle(lines) => {
+                accepted += (lines.len() / self.item) as u64;
+                if self.durability != Durability::None {
+                    frame.extend_from_slice(&lines);
+                }
+                if self.id > 0 {
+                    burst.push(ToLearner::Lines(lines.clone()));
+                }
+                kept.push_back(lines);
+                kept.drain(..kept.len().saturating_sub(KEPT_RUNS));
+            }
+            Turn::Flush => {
+                frame.resize(frame.len().next_multiple_of(SECTOR_BYTES), 0);
+                if self.duties {
+                    check = xxh3_64_with_seed(&frame, check);
+                }
+                at = if at + frame.len() as u64 > SEGMENT_BYTES { 0 } else { at };
+                log.write_all_at(&frame, at).expect("the log is written");
+                at += frame.len() as u64;
+                frame.clear();
+                if self.durability == Durability::Sync {
+                    log.sync_data().expect("the log is synced");
+                }
+                if self.id == 0 {
+                    burst.push(ToLearner::Vote(0, accepted));
+                }
+                hand_over(&self.to_learner, &mut burst);
+                if self.id > 0 {
+                    let mut vote = [self.id as u8; VOTE_BYTES];
+                    vote[..8].copy_from_slice(&accepted.to_le_bytes());
+                    self.port.send(self.addresses[0], VOTE, VOTE_BYTES, &vote, &mut buffer);
+                }
+            }
+            Turn::Rest => {}
+        });
+    }
+
+    fn learn(&self, inbox: &Receiver<Vec<ToLearner>>, text: File, journal: File) {
+        let (text, journal) = (Arc::new(text), Arc::new(journal));
+        let mut checkpoints = (self.duties && self.durability == Durability::Sync)
+            .then(|| Checkpoints::start(self.dir.clone(), self.id, text.clone(), journal.clone()));
+        let mut duties = self.duties.then(Duties::default);
+        let (mut text, mut journal) = ((text, Vec::new()), (journal, Vec::new()));
+        let (mut runs, mut taken, mut done, mut known) = (VecDeque::<Lines>::new(), 0, 0, 0);
+        let (mut votes, mut answers, mut buffer) = ([0; 3], Vec::new(), Vec::new());
+        role(inbox, self.id == 0, |turn| match turn {
+            Turn::Handle(ToLearner::Lines(lines)) => {
+                known += (lines.len() / self.item) as u64;
+                runs.push_back(lines);
+            }
+            Turn::Handle(ToLearner::Vote(from, lines)) => votes[from] = lines.max(votes[from]),
+            Turn::Flush => {
+                let mut sorted = votes;
+                sorted.sort_unstable();
+                let decided = if self.id == 0 { sorted[1].min(known) } else { known };
+                while done < decided {
+                    let line = &runs[0][taken..taken + self.item];
+                    match &mut duties {
+                        Some(duties) => {
+                            duties.apply(done, Line(line), &mut text.1, &mut journal.1);
+                        }
+                        None => copy(line, &mut text.1, &mut journal.1),
+                    }
+                    if self.id == 0 {
+                        answers.extend_from_slice(&line[..ANSWER_BYTES]);
+                    }
+                    (taken, done) = (taken + self.item, done + 1);
+                    if taken == runs[0].len() {
+                        runs.pop_front();
+                        taken = 0;
+                    }
+                }
+                let due = checkpoints.as_mut().zip(duties.as_ref());
+                let due = due.filter(|(checkpoints, duties)| checkpoints.is_due(duties, done));
+                if text.1.len() >= GATHERED_BYTES || due.is_some() {
+                    write(&mut text);
+                    write(&mut journal);
+                }
+                if let Some((checkpoints, duties)) = due {
+                    checkpoints.make(duties, done);
+                }
+                for row in rows(&answers) {
+                    let port = row[PORT].try_into().map(u16::from_le_bytes).expect("two bytes");
+                    let client = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                    self.port.send(client, ANSWER, ANSWER_BYTES, row, &mut buffer);
+                }
+                answers.clear();
+            }
+            Turn::Rest => {
+                write(&mut text);
+                write(&mut journal);
+            }
+        });
+    }
+}
+
+/// As many bytes as a line of the chat log and its entry take.
+fn copy(line: &[u8], text: &mut Vec<u8>, journal: &mut Vec<u8>) {
+    text.extend_from_slice(&line[..NUMBERS_BYTES]);
+    text.extend_from_slice(&line[COMMAND_BYTES..]);
+    text.push(b'\n');
+    let mut entry = [0; ENTRY_BYTES];
+    entry[..COMMAND_BYTES].copy_from_slice(&line[..COMMAND_BYTES]);
+    journal.extend_from_slice(&entry);
+}
+
+fn write((file, added): &mut (Arc<File>, Vec<u8>)) {
+    file.as_ref().write_all(added).expect("a file is written");
+    added.clear();
+}
+
+/// Answers that go to one port in a row.
+fn rows(mut answers: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let first = &answers.get(..ANSWER_BYTES)?[PORT];
+        let same = answers.chunks_exact(ANSWER_BYTES).take_while(|answer| answer[PORT] == *first);
+        let (row, rest) = answers.split_at(same.count() * ANSWER_BYTES);
+        answers = rest;
+        Some(row)
+    })
+}
