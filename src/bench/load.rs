@@ -1,10 +1,12 @@
 //! The load: sessions over sockets, and the threads that drive them.
 //!
 //! *One socket* ([`Alone`]): its network thread drives the sessions, since all answers come
-//! through it, many in one system call; one more thread looks after timers, two thousand
-//! times a second, and submits lines whose time has come when they are due at fixed
-//! times. *Many sockets* ([`Many`]): one thread does all of it, for all of them. What is
-//! in flight costs two system calls a line then, and hardly anything else.
+//! through it, many in one system call, and looks after their timers while it looks for
+//! answers. One more thread does so two thousand times a second, for when that one sleeps,
+//! and submits lines whose time has come when they are due at fixed times.
+//!
+//! *Many sockets* ([`Many`]): one thread does all of it, for all of them. What is in flight
+//! costs two system calls a line then, and hardly anything else.
 
 use super::histogram::Histogram;
 use super::lines::Told;
@@ -32,7 +34,7 @@ const TIMERS: Duration = Duration::from_micros(500);
 /// What looking at the timer of one session takes, and fifty times as long a pause after.
 const LOOK_NS: u64 = 50;
 
-/// The shortest sleep of the thread that looks after the timers of one socket.
+/// The shortest sleep of the thread that ticks, and the least between two looks at timers.
 const PAUSE: Duration = Duration::from_micros(20);
 
 /// What a load is made of.
@@ -158,7 +160,7 @@ impl Load {
                 let outlet = network.outlet(derive_seed(shape.seed, name));
                 Alone { common: common.clone(), sessions: sessions.clone(), outlet }
             };
-            let answers = Answers { alone: alone("answers"), batch: Vec::new() };
+            let answers = Answers { alone: alone("answers"), batch: Vec::new(), timers_at: 0 };
             let timers = alone("timers");
             thread::Builder::new().name("timers".into()).spawn(move || timers.tick())?;
             thread::Builder::new().name("connection".into()).spawn(move || {
@@ -215,21 +217,24 @@ struct Alone {
     outlet: Outlet,
 }
 
+/// The sessions, and the time: in this order, so that it does not go back between two
+/// threads that use them one after the other.
+fn in_turn<'a>(sessions: &'a Mutex<Sessions>, common: &Common) -> (MutexGuard<'a, Sessions>, u64) {
+    let sessions = locked(sessions);
+    (sessions, common.now_ns())
+}
+
 impl Alone {
     /// Timers, and lines that are due at fixed times.
     fn tick(mut self) {
-        let [timers_ns, pause_ns] = [TIMERS, PAUSE].map(|time| time.as_nanos() as u64);
+        let timers_ns = TIMERS.as_nanos() as u64;
         let mut timers_at = 0;
         while !self.common.has_ended() {
-            let now_ns = self.common.now_ns();
+            let (mut sessions, now_ns) = in_turn(&self.sessions, &self.common);
             let timers = now_ns >= timers_at;
-            let mut sessions = locked(&self.sessions);
             self.outlet.send(sessions.turn(0, now_ns, timers));
             if timers {
-                let first = sessions.timer_ns(0, now_ns).unwrap_or(u64::MAX);
-                // Each look goes through all sessions.
-                let least_ns = pause_ns.max(LOOK_NS * sessions.in_group(0) as u64).min(timers_ns);
-                timers_at = first.clamp(now_ns + least_ns, now_ns + timers_ns);
+                timers_at = now_ns + timers_ns;
             }
             let next = sessions.due_ns(0).map_or(timers_at, |due| due.min(timers_at));
             drop(sessions);
@@ -243,6 +248,8 @@ impl Alone {
 struct Answers {
     alone: Alone,
     batch: Vec<Incoming>,
+    /// When this thread next looks at timers, if it has nothing else to do.
+    timers_at: u64,
 }
 
 impl Deliver for Answers {
@@ -252,8 +259,23 @@ impl Deliver for Answers {
 
     fn end_of_burst(&mut self) {
         let Alone { common, sessions, outlet } = &mut self.alone;
-        let mut sessions = locked(sessions);
-        outlet.send(sessions.handle(0, common.now_ns(), &mut self.batch));
+        let (mut sessions, now_ns) = in_turn(sessions, common);
+        outlet.send(sessions.handle(0, now_ns, &mut self.batch));
+    }
+
+    /// A lost datagram is noticed when it is due, not at the next tick.
+    fn found_nothing(&mut self) {
+        let Alone { common, sessions, outlet } = &mut self.alone;
+        if common.now_ns() < self.timers_at {
+            return;
+        }
+        let (mut sessions, now_ns) = in_turn(sessions, common);
+        outlet.send(sessions.turn(0, now_ns, true));
+        let first = sessions.timer_ns(0, now_ns).unwrap_or(u64::MAX);
+        // Each look goes through all sessions.
+        let [pause_ns, timers_ns] = [PAUSE, TIMERS].map(|time| time.as_nanos() as u64);
+        let least_ns = pause_ns.max(LOOK_NS * sessions.in_group(0) as u64).min(timers_ns);
+        self.timers_at = first.clamp(now_ns + least_ns, now_ns + timers_ns);
     }
 }
 

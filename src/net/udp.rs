@@ -72,6 +72,10 @@ pub trait Deliver {
     /// Nothing more is at hand, or enough for one turn: what was gathered, if anything
     /// was, should be handed on.
     fn end_of_burst(&mut self);
+
+    /// Nothing has come, and the thread looks again soon: for what has its time, and would
+    /// cost a wake-up elsewhere.
+    fn found_nothing(&mut self) {}
 }
 
 /// What a [`Network`] needs to know.
@@ -294,7 +298,7 @@ impl Network {
                 self.patience.found(now(self.began));
             }
             if drained {
-                self.wait(&mut events)?;
+                self.wait(&mut events, &mut deliver)?;
             }
         }
         Ok(())
@@ -396,8 +400,9 @@ impl Network {
 
     /// Yields before the next look, or sleeps until there is something to do. The
     /// socket has been found empty.
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Events, deliver: &mut impl Deliver) -> io::Result<()> {
         if self.patience.looks_again(now(self.began)) {
+            deliver.found_nothing();
             threads::yield_now();
             return Ok(());
         }

@@ -162,7 +162,8 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     assert_eq!(zero.exit.backlog.len(), 4);
     assert_eq!(zero.counters().of(Event::Split), 0);
     // The socket is writable, and so the loop does not sleep.
-    zero.wait(&mut Events::with_capacity(4)).expect("no error");
+    let mut nobody = Into(crossbeam_channel::unbounded().0);
+    zero.wait(&mut Events::with_capacity(4), &mut nobody).expect("no error");
     zero.exit.flush_backlog();
     zero.send_queued();
     assert_eq!(zero.counters().of(Event::Split), 1);
