@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// Between two looks at children, their words and files, and signals: no one event tells
 /// of all of these, and what is measured is measured elsewhere.
-pub(super) const LOOK: Duration = Duration::from_millis(2);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// How long replicas may take to warm up, and to end.
 const GRACE: Duration = Duration::from_secs(20);

@@ -2,8 +2,9 @@
 //!
 //! *One socket* ([`Alone`]): its network thread drives the sessions, since all answers come
 //! through it, many in one system call, and looks after their timers while it looks for
-//! answers. One more thread does so two thousand times a second, for when that one sleeps,
-//! and submits lines whose time has come when they are due at fixed times.
+//! answers. Before that one sleeps it wakes one more, which then does so two thousand times
+//! a second, and which submits lines that are due at fixed times. (It does not tick all the
+//! time: a timer of the system and two switches, of the core that a replica may need.)
 //!
 //! *Many sockets* ([`Many`]): one thread does all of it, for all of them. What is in flight
 //! costs two system calls a line then, and hardly anything else.
@@ -24,12 +25,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// The most between two looks at the sessions' timers, and the longest sleep: a thread is
 /// asked to stop now and then.
 const TIMERS: Duration = Duration::from_micros(500);
+
+/// The longest sleep of the thread that ticks: it is to see that the load has ended.
+const UNTICKED: Duration = Duration::from_millis(100);
 
 /// What looking at the timer of one session takes, and fifty times as long a pause after.
 const LOOK_NS: u64 = 50;
@@ -160,9 +164,17 @@ impl Load {
                 let outlet = network.outlet(derive_seed(shape.seed, name));
                 Alone { common: common.clone(), sessions: sessions.clone(), outlet }
             };
-            let answers = Answers { alone: alone("answers"), batch: Vec::new(), timers_at: 0 };
-            let timers = alone("timers");
-            thread::Builder::new().name("timers".into()).spawn(move || timers.tick())?;
+            let looks = Arc::new(AtomicBool::new(false));
+            let (timers, seen) = (alone("timers"), looks.clone());
+            let ticking =
+                thread::Builder::new().name("timers".into()).spawn(move || timers.tick(&seen))?;
+            let answers = Answers {
+                alone: alone("answers"),
+                batch: Vec::new(),
+                timers_at: 0,
+                looks,
+                ticking: ticking.thread().clone(),
+            };
             thread::Builder::new().name("connection".into()).spawn(move || {
                 if let Err(error) = network.run(answers) {
                     common.fail(format!("network: {error}"));
@@ -225,9 +237,10 @@ fn in_turn<'a>(sessions: &'a Mutex<Sessions>, common: &Common) -> (MutexGuard<'a
 }
 
 impl Alone {
-    /// Timers, and lines that are due at fixed times.
-    fn tick(mut self) {
-        let timers_ns = TIMERS.as_nanos() as u64;
+    /// Timers, unless the other thread `looks` after them, and lines that are due at fixed
+    /// times.
+    fn tick(mut self, looks: &AtomicBool) {
+        let [timers_ns, unticked_ns] = [TIMERS, UNTICKED].map(|time| time.as_nanos() as u64);
         let mut timers_at = 0;
         while !self.common.has_ended() {
             let (mut sessions, now_ns) = in_turn(&self.sessions, &self.common);
@@ -236,10 +249,13 @@ impl Alone {
             if timers {
                 timers_at = now_ns + timers_ns;
             }
-            let next = sessions.due_ns(0).map_or(timers_at, |due| due.min(timers_at));
+            let due = sessions.due_ns(0);
             drop(sessions);
-            // Never without a pause: the network thread wants the same lock.
-            thread::sleep(Duration::from_nanos(next.saturating_sub(now_ns)).max(PAUSE));
+            let tick = if looks.load(Ordering::SeqCst) { now_ns + unticked_ns } else { timers_at };
+            let next = due.map_or(tick, |due| due.min(tick));
+            // Never without a pause: the network thread wants the same lock. Woken early, it
+            // ticks early.
+            thread::park_timeout(Duration::from_nanos(next.saturating_sub(now_ns)).max(PAUSE));
         }
     }
 }
@@ -250,6 +266,9 @@ struct Answers {
     batch: Vec<Incoming>,
     /// When this thread next looks at timers, if it has nothing else to do.
     timers_at: u64,
+    /// Whether it does, or sleeps; and who does then.
+    looks: Arc<AtomicBool>,
+    ticking: Thread,
 }
 
 impl Deliver for Answers {
@@ -266,6 +285,9 @@ impl Deliver for Answers {
     /// A lost datagram is noticed when it is due, not at the next tick.
     fn found_nothing(&mut self) {
         let Alone { common, sessions, outlet } = &mut self.alone;
+        if !self.looks.load(Ordering::Relaxed) {
+            self.looks.store(true, Ordering::SeqCst);
+        }
         if common.now_ns() < self.timers_at {
             return;
         }
@@ -276,6 +298,12 @@ impl Deliver for Answers {
         let [pause_ns, timers_ns] = [PAUSE, TIMERS].map(|time| time.as_nanos() as u64);
         let least_ns = pause_ns.max(LOOK_NS * sessions.in_group(0) as u64).min(timers_ns);
         self.timers_at = first.clamp(now_ns + least_ns, now_ns + timers_ns);
+    }
+
+    fn sleeps(&mut self) {
+        if self.looks.swap(false, Ordering::SeqCst) {
+            self.ticking.unpark();
+        }
     }
 }
 

@@ -76,6 +76,9 @@ pub trait Deliver {
     /// Nothing has come, and the thread looks again soon: for what has its time, and would
     /// cost a wake-up elsewhere.
     fn found_nothing(&mut self) {}
+
+    /// The thread is about to sleep, until something comes.
+    fn sleeps(&mut self) {}
 }
 
 /// What a [`Network`] needs to know.
@@ -406,6 +409,7 @@ impl Network {
             threads::yield_now();
             return Ok(());
         }
+        deliver.sleeps();
         self.await_writable(!self.exit.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
         let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));
