@@ -518,7 +518,10 @@ fn length_of(bytes: &[u8]) -> Result<usize, Malformed> {
                 return Err(Malformed);
             }
             let line = rest.get(..length).ok_or(Malformed)?;
-            std::str::from_utf8(line).map_err(|_| Malformed)?;
+            // Most lines are ASCII, which takes a quarter of the time to see.
+            if !line.is_ascii() {
+                std::str::from_utf8(line).map_err(|_| Malformed)?;
+            }
             Ok(COMMAND_BYTES + length)
         }
         _ => Err(Malformed),
