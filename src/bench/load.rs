@@ -28,11 +28,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// The most between two looks at the sessions' timers, and the longest sleep: a thread is
-/// asked to stop now and then.
+/// The most between two looks at the sessions' timers.
 const TIMERS: Duration = Duration::from_micros(500);
 
-/// The longest sleep of the thread that ticks: it is to see that the load has ended.
+/// The longest sleep of the thread that ticks, while the other looks after timers: it is to
+/// see that the load has ended.
 const UNTICKED: Duration = Duration::from_millis(100);
 
 /// What looking at the timer of one session takes, and fifty times as long a pause after.
