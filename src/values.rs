@@ -198,18 +198,12 @@ impl Values {
     pub fn get(&self, index: usize) -> ValueRef<'_> {
         assert!(index < self.len(), "value {index} of {}", self.len());
         let at = self.from as usize + index;
-        decoded(&self.batch.0[self.batch.start(at)..self.batch.end(at)])
+        split_first(&self.batch.0[self.batch.start(at)..self.batch.end(at)]).0
     }
 
     /// One after the other.
-    pub fn iter(
-        &self,
-    ) -> impl ExactSizeIterator<Item = ValueRef<'_>> + DoubleEndedIterator + Clone {
-        let first = self.from as usize;
-        (0..self.len()).map(move |index| {
-            let at = first + index;
-            decoded(&self.batch.0[self.batch.start(at)..self.batch.end(at)])
-        })
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { bytes: self.bytes(), left: self.len() }
     }
 
     /// Those within `range`.
@@ -275,6 +269,30 @@ impl Values {
         Arc::ptr_eq(&self.batch.0, &other.batch.0) && self.from == other.from && self.to == other.to
     }
 }
+
+/// See [`Values::iter`]. Each value says where the next begins.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    bytes: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = ValueRef<'a>;
+
+    fn next(&mut self) -> Option<ValueRef<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (value, rest) = split_first(self.bytes);
+        self.bytes = rest;
+        Some(value)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
 
 impl PartialEq for Values {
     fn eq(&self, other: &Values) -> bool {
@@ -513,7 +531,7 @@ fn length_of(bytes: &[u8]) -> Result<usize, Malformed> {
         NOOP => Ok(1),
         COMMAND => {
             let (head, rest) = bytes.split_first_chunk::<COMMAND_BYTES>().ok_or(Malformed)?;
-            let length = u32::from_le_bytes([head[33], head[34], head[35], head[36]]) as usize;
+            let length = line_bytes(head);
             if length > LINE_BYTES_MAX {
                 return Err(Malformed);
             }
@@ -528,17 +546,24 @@ fn length_of(bytes: &[u8]) -> Result<usize, Malformed> {
     }
 }
 
-/// One value that was checked.
-fn decoded(bytes: &[u8]) -> ValueRef<'_> {
-    let Some((head, line)) = bytes.split_first_chunk::<COMMAND_BYTES>() else {
-        return ValueRef::Noop;
-    };
+/// The first of some values that were checked, and the bytes of the others.
+fn split_first(bytes: &[u8]) -> (ValueRef<'_>, &[u8]) {
+    if bytes[0] == NOOP {
+        return (ValueRef::Noop, &bytes[1..]);
+    }
+    let (head, rest) = bytes.split_first_chunk::<COMMAND_BYTES>().expect("it was checked");
     let word = |at: usize| {
         let bytes = head[at..at + 8].first_chunk().expect("eight bytes");
         u64::from_le_bytes(*bytes)
     };
     let session = Session { client: ClientId(word(1)), id: word(9) };
-    ValueRef::Command(CommandRef { session, seq: word(17), birth: Slot(word(25)), line })
+    let (line, rest) = rest.split_at(line_bytes(head));
+    (ValueRef::Command(CommandRef { session, seq: word(17), birth: Slot(word(25)), line }), rest)
+}
+
+/// How long the line is behind this head.
+fn line_bytes(head: &[u8; COMMAND_BYTES]) -> usize {
+    u32::from_le_bytes([head[33], head[34], head[35], head[36]]) as usize
 }
 
 #[cfg(test)]
