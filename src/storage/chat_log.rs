@@ -40,6 +40,17 @@ pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: ValueRef<'_>, client_se
 /// The longest number, and the space behind it.
 const NUMBER_BYTES_MAX: usize = 21;
 
+/// The digits of the numbers below 100, two each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// What stands before a message: made from its end, where a number's digits begin.
 #[derive(Default)]
 struct Head {
@@ -54,9 +65,14 @@ impl Head {
         let mut first = bytes.len() - self.length - 1;
         bytes[first] = b' ';
         loop {
-            first -= 1;
-            bytes[first] = b'0' + (number % 10) as u8;
-            number /= 10;
+            if number < 10 {
+                first -= 1;
+                bytes[first] = b'0' + number as u8;
+                break;
+            }
+            first -= 2;
+            bytes[first..first + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+            number /= 100;
             if number == 0 {
                 break;
             }
@@ -175,6 +191,18 @@ mod tests {
         write_line(&mut text, Slot(5), value("applied below").get(0), None);
         let expected = "3 7 2 a\\\\b\\nc\\rd\\u{9}e\\u{85}é \n4 7 3 \n5 - - NOP\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn numbers_of_every_length_stand_in_full() {
+        let ends = (0..20).map(|digits| 10u64.pow(digits));
+        let numbers = ends.flat_map(|end| [end - 1, end, end + 1, end / 2, end + end / 2]);
+        for number in numbers.chain([u64::MAX]) {
+            let mut text = Vec::new();
+            let line = Request::new(number, 1, 0, "x").commands;
+            write_line(&mut text, Slot(number), line.get(0), Some(number));
+            assert_eq!(String::from_utf8(text).unwrap(), format!("{number} {number} {number} x\n"));
+        }
     }
 
     #[test]

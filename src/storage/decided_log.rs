@@ -393,9 +393,7 @@ impl<D: Disk> DecidedLog<D> {
         let (text_end, aside_end) = (self.text.end(), self.asides.end());
         let entry = Entry::of(value, client_seq.is_some(), text_end, aside_end);
         let (line, aside) = (&self.text.added[line..], &self.asides.added[aside..]);
-        let (bytes, hash) = entry.sealed(self.hash, line, aside);
-        self.journal.added.extend_from_slice(&bytes);
-        self.hash = hash;
+        self.hash = entry.append_to(&mut self.journal.added, self.hash, line, aside);
         self.applied = slot.next();
     }
 

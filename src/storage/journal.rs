@@ -86,10 +86,14 @@ impl Entry {
 
     pub(super) fn bytes(&self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
+        self.write(&mut bytes);
+        bytes
+    }
+
+    fn write(&self, bytes: &mut [u8; ENTRY_BYTES]) {
         for (place, word) in bytes.chunks_exact_mut(8).zip(self.words()) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        bytes
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Entry> {
@@ -114,17 +118,22 @@ impl Entry {
         hash_of(&self.bytes(), before, line, aside)
     }
 
-    /// Its bytes, with that hash in its place; and the hash.
-    pub(super) fn sealed(
+    /// Appends its bytes, with that hash in its place; returns the hash.
+    pub(super) fn append_to(
         &self,
+        journal: &mut Vec<u8>,
         before: u64,
         line: &[u8],
         aside: &[u8],
-    ) -> ([u8; ENTRY_BYTES], u64) {
-        let mut bytes = self.bytes();
-        let hash = hash_of(&bytes, before, line, aside);
+    ) -> u64 {
+        // Written once, in its place: to copy what was just written, in larger parts than it
+        // was written in, would wait for it to arrive in memory.
+        journal.extend_from_slice(&[0; ENTRY_BYTES]);
+        let bytes = journal.last_chunk_mut().expect("so many were added");
+        self.write(bytes);
+        let hash = hash_of(bytes, before, line, aside);
         bytes[AT_HASH..].copy_from_slice(&hash.to_le_bytes());
-        (bytes, hash)
+        hash
     }
 
     /// Adds the value to a page, out of the slot's line in the chat log and its aside;
