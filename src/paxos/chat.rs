@@ -20,6 +20,7 @@ use crate::table::Table;
 use crate::types::{ClientId, Session, Slot};
 use crate::values::{CommandRef, ValueRef};
 use serde::{Deserialize, Serialize};
+use std::hint::black_box;
 
 /// How many slots a session outlives its last applied command.
 pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
@@ -133,6 +134,15 @@ impl Chat {
         let lines = client_seq.saturating_add(1);
         *account = Account { lines, session: id, next, last_slot: slot };
         Some(client_seq)
+    }
+
+    /// Looks up the clients of `values`, which are about to be applied, and does nothing with
+    /// them. Where each is sought does not depend on the one before, so the processor waits
+    /// for several at once, and [`Chat::apply`] for none.
+    pub fn look_ahead<'a>(&self, values: impl Iterator<Item = ValueRef<'a>>) {
+        let commands = values.filter_map(ValueRef::command);
+        let accounts = commands.filter_map(|command| self.clients.get(&command.session.client));
+        black_box(accounts.fold(0, |sum, account| sum ^ account.next));
     }
 
     /// What `command` would be if it were decided in slot `at`, the first one not

@@ -83,6 +83,10 @@ const WAITING_MAX: usize = 65_536;
 /// How many bytes of held lines one replica keeps.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 
+/// How many values' clients are looked up at once, before they are applied. (With thousands
+/// of clients a look-up is what most of a line's way through here is spent on.)
+const LOOK_AHEAD: usize = 16;
+
 /// How many held requests are passed on in one turn.
 const FORWARD_BURST_MAX: usize = 256;
 
@@ -479,7 +483,11 @@ impl Learner {
     fn apply_run(&mut self, now: Time, run: Run, out: &mut Outbox<Record>) {
         let Run { first, values, .. } = run;
         let mut client_seqs = Vec::with_capacity(values.len());
+        let mut ahead = values.iter();
         for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
+            if client_seqs.len().is_multiple_of(LOOK_AHEAD) {
+                self.chat.look_ahead(ahead.by_ref().take(LOOK_AHEAD));
+            }
             let mut client_seq = self.chat.apply(slot, value);
             if self.settings.planted.has(Bug::CommandExecutedTwice) && value != ValueRef::Noop {
                 client_seq = client_seq.or(Some(0));
