@@ -550,7 +550,7 @@ const BOUNDS: &[(&str, [f64; 3])] = &[
     ("writes, journal", [3.0, 3.0, 3.0]),
     ("written bytes, acceptor's log", [1_536.0, 19_968.0, 19_968.0]),
     ("written bytes, chat log", [225.0, 14_946.0, 14_946.0]),
-    ("written bytes, journal", [192.0, 12_288.0, 12_288.0]),
+    ("written bytes, journal", [120.0, 7_680.0, 7_680.0]),
 ];
 
 /// What is further below its bound than this share has been saved, and the bound is to

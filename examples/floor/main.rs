@@ -32,7 +32,7 @@
 //! kernel takes (GSO), with room for `net`'s header and what a command has beside its
 //! line; votes of 50 bytes, answers of 25. A copy of a datagram's lines when it comes, of
 //! a burst's into a run, of a run into datagrams for each peer, of a line into the chat
-//! log, and 64 bytes of journal a line, written when 64 KiB of text are there or before the
+//! log, and 40 bytes of journal a line, written when 64 KiB of text are there or before the
 //! thread sleeps. Acceptors keep the last runs in memory; unless `--durability none`, each
 //! burst is also written in whole sectors to a file full of zeros, and under `sync` votes
 //! wait for its `fdatasync`.

@@ -1,6 +1,8 @@
 //! A replica: the threads of the roles, and what each does with lines.
 
-use crate::duties::{self, Checkpoints, Duties, ENTRY_BYTES, Line, PORT, Sessions, number};
+use crate::duties::{
+    self, Checkpoints, Duties, ENTRY_BYTES, LOOK_AHEAD, Line, PORT, Sessions, number,
+};
 use crate::port::Port;
 use crate::{ACCEPT, ANSWER, ANSWER_BYTES, REQUEST, VOTE};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -237,6 +239,10 @@ impl Replica {
                     let line = &runs[0][taken..taken + self.item];
                     match &mut duties {
                         Some(duties) => {
+                            if taken.is_multiple_of(LOOK_AHEAD * self.item) {
+                                let ahead = runs[0][taken..].chunks(LOOK_AHEAD * self.item).next();
+                                duties.look_ahead(ahead.expect("a line"), self.item);
+                            }
                             duties.apply(done, Line(line), &mut text.1, &mut journal.1);
                         }
                         None => copy(line, &mut text.1, &mut journal.1),

@@ -115,31 +115,31 @@ fn write_escaped(text: &mut Vec<u8>, line: &[u8]) {
     }
 }
 
-/// The message of a line that [`write_line`] wrote, the line feed included; nothing if
-/// it is of another slot or client, a NOP, or no such line at all.
-pub fn read_line(line: &[u8], slot: Slot, client: ClientId) -> Option<Cow<'_, [u8]>> {
+/// Client and message of a line that [`write_line`] wrote, the line feed included; nothing
+/// if it is of another slot, a NOP, or no such line at all.
+pub fn read_line(line: &[u8], slot: Slot) -> Option<(ClientId, Cow<'_, [u8]>)> {
     let line = line.strip_suffix(b"\n")?;
-    let line = after_number(line, Some(slot.0))?;
-    let line = after_number(line, Some(client.0))?;
-    let message = after_number(line, None)?;
+    let (_, line) = split_number(line).filter(|(number, _)| *number == slot.0)?;
+    let (client, line) = split_number(line)?;
+    let (_, message) = split_number(line)?;
     let text = std::str::from_utf8(message).ok()?;
-    if !message.contains(&b'\\') {
-        return Some(Cow::Borrowed(message));
-    }
-    unescaped(text).map(|text| Cow::Owned(text.into_bytes()))
+    let message = match message.contains(&b'\\') {
+        true => Cow::Owned(unescaped(text)?.into_bytes()),
+        false => Cow::Borrowed(message),
+    };
+    Some((ClientId(client), message))
 }
 
 /// Whether this is the line, the line feed included, of a slot that changed nothing.
 pub(super) fn is_nop_line(line: &[u8], slot: Slot) -> bool {
-    after_number(line, Some(slot.0)) == Some(b"- - NOP\n")
+    split_number(line) == Some((slot.0, b"- - NOP\n"))
 }
 
-/// What stands behind a number (a certain one, if it is given) and a space.
-fn after_number(line: &[u8], expected: Option<u64>) -> Option<&[u8]> {
+/// The number that a line begins with, and what stands behind the space after it.
+fn split_number(line: &[u8]) -> Option<(u64, &[u8])> {
     let digits = line.iter().position(|byte| *byte == b' ')?;
     let (number, rest) = line.split_at(digits);
-    let number: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
-    expected.is_none_or(|expected| number == expected).then_some(&rest[1..])
+    Some((std::str::from_utf8(number).ok()?.parse().ok()?, &rest[1..]))
 }
 
 fn unescaped(message: &str) -> Option<String> {
@@ -212,19 +212,25 @@ mod tests {
         for message in messages {
             let mut text = Vec::new();
             write_line(&mut text, Slot(3), value(message).get(0), Some(2));
-            let read = |line, slot, client| {
-                read_line(line, Slot(slot), ClientId(client)).map(Cow::into_owned)
-            };
-            assert_eq!(read(&text, 3, 7).as_deref(), Some(message.as_bytes()));
-            assert_eq!(read(&text, 4, 7), None);
-            assert_eq!(read(&text, 3, 8), None);
-            assert_eq!(read(&text[..text.len() - 1], 3, 7), None);
+            let expected = (ClientId(7), Cow::Borrowed(message.as_bytes()));
+            assert_eq!(read_line(&text, Slot(3)), Some(expected));
+            assert_eq!(read_line(&text, Slot(4)), None);
+            assert_eq!(read_line(&text[..text.len() - 1], Slot(3)), None);
         }
-        for line in ["", "3 - - NOP", "3 7 2", "3 7 2 \\x", "3 7 2 \\u{110000}", "3 7 2 \\"] {
+        for line in [
+            "",
+            "3 - - NOP",
+            "3 7 2",
+            "3 - 2 x",
+            "3 7 - x",
+            "3 7 2 \\x",
+            "3 7 2 \\u{110000}",
+            "3 7 2 \\",
+        ] {
             let line = format!("{line}\n");
-            assert_eq!(read_line(line.as_bytes(), Slot(3), ClientId(7)), None, "{line}");
+            assert_eq!(read_line(line.as_bytes(), Slot(3)), None, "{line}");
         }
-        assert_eq!(read_line(b"3 7 2 \xFF\n", Slot(3), ClientId(7)), None);
+        assert_eq!(read_line(b"3 7 2 \xFF\n", Slot(3)), None);
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //!
 //! ```text
 //! learner<id>.txt  one line a slot; a slot that changed nothing is a NOP line
-//! journal          64 bytes a slot, so that slot k stands at byte 64 k
-//! asides           the texts that a NOP line hides: commands decided once more
+//! journal          40 bytes a slot, so that slot k stands at byte 40 k
+//! asides           what a NOP line hides: commands decided once more
 //! checkpoint       where a restart goes on: replaced whole
 //! ```
 //!
-//! An entry (`journal`) says where the slot's line ends, whose command it is, and the
-//! running hash of the whole log. So every decided value can be made out again from the
+//! An entry (`journal`) says where the slot's line ends, what it does not show of the command,
+//! and the running hash of the whole log. So every decided value can be made out again from the
 //! files, and checked: pages for peers are read from here, and nothing is kept in memory.
 //! What fails its check is not served: the peer asks another. Nothing in journal or asides
 //! differs between replicas.
@@ -39,7 +39,7 @@ use super::beside::Beside;
 use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::journal::{ENTRY_BYTES, Entry, Kind, Mark};
+use super::journal::{ASIDE_BYTES_MAX, ENTRY_BYTES, Entry, Kind, Mark};
 use super::plant::{self, Plant};
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
@@ -55,7 +55,7 @@ pub const ASIDES: &str = "asides";
 /// The name of the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
-const MAGIC: Magic = *b"mpxchk02";
+const MAGIC: Magic = *b"mpxchk03";
 
 /// How many entries one page is made of at most.
 const PAGE_ENTRIES_MAX: u64 = 1_024;
@@ -218,8 +218,8 @@ impl<D: Disk> DecidedLog<D> {
         let missing = |file: String| OpenError::Missing { file };
         let saved = atomic_file::read(&data, CHECKPOINT, MAGIC)?
             .ok_or_else(|| missing(data.describe(CHECKPOINT)))?;
-        let (_, mark, mut checkpoint) = read_saved(&saved)
-            .filter(|(of, ..)| *of == directory)
+        let Saved { mark, aside_end, mut checkpoint, .. } = read_saved(&saved)
+            .filter(|saved| saved.directory == directory)
             .ok_or_else(|| OpenError::Damaged {
                 file: data.describe(CHECKPOINT),
                 offset: 0,
@@ -239,7 +239,7 @@ impl<D: Disk> DecidedLog<D> {
             text: file(log_dir, name, mark.text_end)?,
             text_name: log_dir.describe(name),
             journal: file(&data, JOURNAL, checkpoint.applied.0.saturating_mul(ENTRY_BYTES as u64))?,
-            asides: file(&data, ASIDES, mark.aside_end)?,
+            asides: file(&data, ASIDES, aside_end)?,
             data: Arc::new(data),
             directory,
             durability,
@@ -314,7 +314,7 @@ impl<D: Disk> DecidedLog<D> {
             let values = self.values(first, &entries, count)?;
             for (value, entry) in values.iter().zip(&entries.list) {
                 let client_seq = checkpoint.chat.apply(self.applied, value);
-                if client_seq.is_some() != (entry.kind == Kind::Applied) {
+                if client_seq.is_some() != matches!(entry.kind, Kind::Applied { .. }) {
                     let file = self.data.describe(CHECKPOINT);
                     let what = "the slots above it do not have the effect that they had";
                     return Err(OpenError::Damaged { file, offset: 0, what });
@@ -341,16 +341,14 @@ impl<D: Disk> DecidedLog<D> {
             _ => read.next().map(|entry| entry.after),
         };
         let Some(before) = before else { return Ok(Entries::default()) };
-        let mut end = before;
+        let mut end = before.text_end;
         let fits = |entry: &Entry| {
-            let Mark { text_end, aside_end, .. } = entry.after;
-            let text = text_end.checked_sub(end.text_end);
-            let aside = aside_end.checked_sub(end.aside_end);
-            end = entry.after;
+            let (aside, text_end) = (entry.aside(), entry.after.text_end);
+            let text = text_end.checked_sub(std::mem::replace(&mut end, text_end));
             text.is_some_and(|bytes| bytes <= TEXT_LINE_BYTES_MAX)
-                && aside.is_some_and(|bytes| bytes <= LINE_BYTES_MAX as u64)
+                && aside.end - aside.start <= ASIDE_BYTES_MAX
                 && text_end <= reach.0
-                && aside_end <= reach.1
+                && aside.end <= reach.1
         };
         Ok(Entries { before, list: read.take_while(fits).collect() })
     }
@@ -364,18 +362,19 @@ impl<D: Disk> DecidedLog<D> {
             return Ok(Values::default());
         };
         let text = self.text.read(before.text_end, end.text_end)?;
-        let asides = self.asides.read(before.aside_end, end.aside_end)?;
-        let (mut text, mut asides) = (text.as_slice(), asides.as_slice());
+        let mut text = text.as_slice();
         let mut values = Builder::default();
         for (slot, entry) in (first.0..).map(Slot).zip(list) {
             let (line, rest) = text.split_at((entry.after.text_end - before.text_end) as usize);
-            let aside = (entry.after.aside_end - before.aside_end) as usize;
-            let (aside, asides_rest) = asides.split_at(aside);
-            (text, asides) = (rest, asides_rest);
-            if entry.hash(before.hash, line, aside) != entry.after.hash {
+            text = rest;
+            let aside = match entry.aside() {
+                aside if aside.is_empty() => Vec::new(),
+                aside => self.asides.read(aside.start, aside.end)?,
+            };
+            if entry.hash(before.hash, line, &aside) != entry.after.hash {
                 break;
             }
-            if !entry.read_value(slot, line, aside, &mut values) {
+            if !entry.read_value(slot, line, &aside, &mut values) {
                 break;
             }
             before = entry.after;
@@ -387,12 +386,18 @@ impl<D: Disk> DecidedLog<D> {
         assert!(slot == self.applied, "slots are applied in order, without gaps");
         let (line, aside) = (self.text.added.len(), self.asides.added.len());
         write_line(&mut self.text.added, slot, value, client_seq);
-        if let (ValueRef::Command(command), None) = (value, client_seq) {
-            self.asides.added.extend_from_slice(command.line);
-        }
-        let (text_end, aside_end) = (self.text.end(), self.asides.end());
-        let entry = Entry::of(value, client_seq.is_some(), text_end, aside_end);
+        let kind = match (value, client_seq) {
+            (ValueRef::Noop, _) => Kind::Noop,
+            (ValueRef::Command(command), Some(_)) => Kind::applied(command),
+            (ValueRef::Command(_), None) => {
+                let from = self.asides.end();
+                self.asides.added.extend_from_slice(Values::from(value).bytes());
+                Kind::Repeated { aside: from..self.asides.end() }
+            }
+        };
+        let after = Mark { text_end: self.text.end(), hash: 0 };
         let (line, aside) = (&self.text.added[line..], &self.asides.added[aside..]);
+        let entry = Entry { kind, after };
         self.hash = entry.append_to(&mut self.journal.added, self.hash, line, aside);
         self.applied = slot.next();
     }
@@ -415,9 +420,8 @@ impl<D: Disk> DecidedLog<D> {
         if waits && !plant::is(Plant::CheckpointFirst) {
             files.extend([self.text.unsynced(), self.journal.unsynced(), self.asides.unsynced()]);
         }
-        let Growing { length: text_end, .. } = self.text;
-        let Growing { length: aside_end, .. } = self.asides;
-        let (directory, mark) = (self.directory, (text_end, aside_end, self.hash));
+        let (directory, aside_end) = (self.directory, self.asides.length);
+        let mark = (self.text.length, aside_end, self.hash);
         let data = Arc::clone(&self.data);
         move || {
             files.into_iter().flatten().try_for_each(|file| file.sync())?;
@@ -483,18 +487,29 @@ struct Entries {
 impl Entries {
     /// How many of them take about `bytes`; one at least.
     fn fitting(&self, bytes: usize) -> usize {
-        let room = |end: &Mark| {
-            end.text_end - self.before.text_end + end.aside_end - self.before.aside_end
-        };
-        let fits = self.list.partition_point(|entry| room(&entry.after) <= bytes as u64);
-        fits.max(1).min(self.list.len())
+        let mut asides = 0;
+        let fits = self.list.iter().take_while(|entry| {
+            let aside = entry.aside();
+            asides += aside.end - aside.start;
+            entry.after.text_end - self.before.text_end + asides <= bytes as u64
+        });
+        fits.count().max(1).min(self.list.len())
     }
 }
 
-fn read_saved(bytes: &[u8]) -> Option<(DirectoryId, Mark, Checkpoint)> {
+/// What a checkpoint file holds.
+struct Saved {
+    directory: DirectoryId,
+    mark: Mark,
+    aside_end: u64,
+    checkpoint: Checkpoint,
+}
+
+fn read_saved(bytes: &[u8]) -> Option<Saved> {
     let (saved, rest) = postcard::take_from_bytes(bytes).ok()?;
     let (directory, (text_end, aside_end, hash), checkpoint) = saved;
-    rest.is_empty().then_some((directory, Mark { text_end, aside_end, hash }, checkpoint))
+    let mark = Mark { text_end, hash };
+    rest.is_empty().then_some(Saved { directory, mark, aside_end, checkpoint })
 }
 
 /// Gives an old chat log another name; an empty one is not worth keeping.

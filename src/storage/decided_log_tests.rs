@@ -663,10 +663,10 @@ fn what_stands_behind_the_last_whole_slot_is_cut_off_every_file() {
     }
     lives.disk.crash_process();
     let whole = contents(&lives.disk);
-    assert_eq!(whole[1].len() as u64, 64 * lives.applied.0);
+    assert_eq!(whole[1].len() as u64, 40 * lives.applied.0);
     for ((folder, name), bytes) in files(&lives.disk).iter().zip(&whole) {
         // For the journal it looks like one slot more.
-        let tail = &bytes[bytes.len() - 64..];
+        let tail = &bytes[bytes.len() - 40..];
         folder.open(name).unwrap().unwrap().write_at(bytes.len() as u64, tail).unwrap();
     }
     let applied = lives.applied;

@@ -1,30 +1,36 @@
 //! One slot's entry in the journal of decided slots.
 //!
-//! All in little endian:
+//! It has what the slot's line in the chat log does not show, so that the two are the value
+//! that was decided. All in little endian:
 //!
 //! ```text
-//!  0  text_end   8  where the slot's line ends in the chat log
-//!  8  aside_end  8  where its text ends in the asides
-//! 16  kind       8  0 Noop, 1 a command that took effect, 2 one that did not
-//! 24  client     8  \
-//! 32  session    8   | of the command; 0 for a Noop
-//! 40  seq        8   |
-//! 48  birth      8  /
-//! 56  hash       8  xxh3 of the 56 bytes before, the line and the aside (if any), seeded with
-//!                   the hash of the slot before: a running hash of the whole log
+//!  0  end      8  four times where the slot's line ends in the chat log, and the kind:
+//!                 0 a Noop, 1 a command that took effect, 2 one that did not
+//!  8  session  8  \
+//! 16  seq      8   | of a command that took effect, whose client stands in its line;
+//! 24  birth    8  /  0 for a Noop
+//! 32  hash     8  xxh3 of the 32 bytes before, the line and the aside (if any), seeded with
+//!                 the hash of the slot before: a running hash of the whole log
 //! ```
+//!
+//! The line of a command that did not take effect shows nothing of it. All of it stands
+//! among the asides, encoded as in `values`, and its entry has where it begins (8) and ends
+//! (16), and 0 (24).
 
 use super::chat_log::{is_nop_line, read_line};
-use crate::types::{ClientId, LINE_BYTES_MAX, Session, Slot};
-use crate::values::{Builder, CommandRef, ValueRef};
-use std::borrow::Cow;
+use crate::types::{LINE_BYTES_MAX, Session, Slot};
+use crate::values::{Builder, COMMAND_BYTES, CommandRef, ValueRef, Values};
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How long an entry is.
-pub(super) const ENTRY_BYTES: usize = 64;
+pub(super) const ENTRY_BYTES: usize = 40;
 
 /// Where its hash stands.
-const AT_HASH: usize = 56;
+const AT_HASH: usize = 32;
+
+/// By how much the end is multiplied, to leave room for the kind.
+const KINDS: u64 = 4;
 
 fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], aside: &[u8]) -> u64 {
     let hash = xxh3_64_with_seed(&entry[..AT_HASH], before);
@@ -36,58 +42,40 @@ fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], aside: &[u8]) ->
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     pub(super) text_end: u64,
-    pub(super) aside_end: u64,
     pub(super) hash: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of a slot, and what its line does not show of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Noop,
-    Applied,
-    Repeated,
+    Applied { session: u64, seq: u64, birth: Slot },
+    Repeated { aside: Range<u64> },
+}
+
+impl Kind {
+    /// Of a command that took effect.
+    pub(super) fn applied(command: CommandRef<'_>) -> Kind {
+        let CommandRef { session, seq, birth, .. } = command;
+        Kind::Applied { session: session.id, seq, birth }
+    }
 }
 
 /// One slot's entry in the journal.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) kind: Kind,
-    pub(super) session: Session,
-    pub(super) seq: u64,
-    pub(super) birth: Slot,
     pub(super) after: Mark,
 }
 
 impl Entry {
-    /// The entry of a value, given where its texts end; `hash` is not known yet.
-    pub(super) fn of(value: ValueRef<'_>, applied: bool, text_end: u64, aside_end: u64) -> Entry {
-        let after = Mark { text_end, aside_end, hash: 0 };
-        match value {
-            ValueRef::Noop => {
-                let (session, birth) = (Session::default(), Slot::ZERO);
-                Entry { kind: Kind::Noop, session, seq: 0, birth, after }
-            }
-            ValueRef::Command(CommandRef { session, seq, birth, .. }) => {
-                let kind = if applied { Kind::Applied } else { Kind::Repeated };
-                Entry { kind, session, seq, birth, after }
-            }
-        }
-    }
-
-    pub(super) fn words(&self) -> [u64; 8] {
-        let kind = match self.kind {
-            Kind::Noop => 0,
-            Kind::Applied => 1,
-            Kind::Repeated => 2,
+    fn words(&self) -> [u64; 5] {
+        let (kind, [a, b, c]) = match &self.kind {
+            Kind::Noop => (0, [0; 3]),
+            Kind::Applied { session, seq, birth } => (1, [*session, *seq, birth.0]),
+            Kind::Repeated { aside } => (2, [aside.start, aside.end, 0]),
         };
-        let Session { client, id } = self.session;
-        let Mark { text_end, aside_end, hash } = self.after;
-        [text_end, aside_end, kind, client.0, id, self.seq, self.birth.0, hash]
-    }
-
-    pub(super) fn bytes(&self) -> [u8; ENTRY_BYTES] {
-        let mut bytes = [0; ENTRY_BYTES];
-        self.write(&mut bytes);
-        bytes
+        [KINDS * self.after.text_end + kind, a, b, c, self.after.hash]
     }
 
     fn write(&self, bytes: &mut [u8; ENTRY_BYTES]) {
@@ -97,25 +85,33 @@ impl Entry {
     }
 
     pub(super) fn read(bytes: &[u8]) -> Option<Entry> {
-        let mut words = [0; 8];
+        let mut words = [0; 5];
         for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_le_bytes(*place.first_chunk()?);
         }
-        let [text_end, aside_end, kind, client, id, seq, birth, hash] = words;
-        let kind = match kind {
-            0 => Kind::Noop,
-            1 => Kind::Applied,
-            2 => Kind::Repeated,
+        let [end, a, b, c, hash] = words;
+        let kind = match (end % KINDS, a, b, c) {
+            (0, 0, 0, 0) => Kind::Noop,
+            (1, session, seq, birth) => Kind::Applied { session, seq, birth: Slot(birth) },
+            (2, from, to, 0) if from <= to => Kind::Repeated { aside: from..to },
             _ => return None,
         };
-        let session = Session { client: ClientId(client), id };
-        let after = Mark { text_end, aside_end, hash };
-        Some(Entry { kind, session, seq, birth: Slot(birth), after })
+        Some(Entry { kind, after: Mark { text_end: end / KINDS, hash } })
+    }
+
+    /// Where what its line hides stands among the asides.
+    pub(super) fn aside(&self) -> Range<u64> {
+        match &self.kind {
+            Kind::Repeated { aside } => aside.clone(),
+            Kind::Noop | Kind::Applied { .. } => 0..0,
+        }
     }
 
     /// The running hash, if this entry follows one with the hash `before`.
     pub(super) fn hash(&self, before: u64, line: &[u8], aside: &[u8]) -> u64 {
-        hash_of(&self.bytes(), before, line, aside)
+        let mut bytes = [0; ENTRY_BYTES];
+        self.write(&mut bytes);
+        hash_of(&bytes, before, line, aside)
     }
 
     /// Appends its bytes, with that hash in its place; returns the hash.
@@ -146,78 +142,125 @@ impl Entry {
         aside: &[u8],
         into: &mut Builder,
     ) -> bool {
-        let line = match self.kind {
-            Kind::Noop | Kind::Repeated if !is_nop_line(line, slot) => return false,
-            Kind::Noop => {
-                into.push(ValueRef::Noop);
-                return true;
+        match self.kind {
+            Kind::Noop if is_nop_line(line, slot) => into.push(ValueRef::Noop),
+            Kind::Repeated { .. } if is_nop_line(line, slot) => {
+                let Ok(hidden) = Values::read(aside) else { return false };
+                let mut hidden = hidden.iter();
+                let (Some(command @ ValueRef::Command(_)), None) = (hidden.next(), hidden.next())
+                else {
+                    return false;
+                };
+                into.push(command);
             }
-            Kind::Repeated => str::from_utf8(aside).ok().map(|_| Cow::Borrowed(aside)),
-            Kind::Applied => read_line(line, slot, self.session.client),
-        };
-        let Some(line) = line.filter(|line| line.len() <= LINE_BYTES_MAX) else { return false };
-        let Entry { session, seq, birth, .. } = *self;
-        into.push(ValueRef::Command(CommandRef { session, seq, birth, line: &line }));
+            Kind::Applied { session, seq, birth } => {
+                let Some((client, line)) = read_line(line, slot) else { return false };
+                if line.len() > LINE_BYTES_MAX {
+                    return false;
+                }
+                let session = Session { client, id: session };
+                into.push(ValueRef::Command(CommandRef { session, seq, birth, line: &line }));
+            }
+            Kind::Noop | Kind::Repeated { .. } => return false,
+        }
         true
     }
 }
+
+/// The most that one slot takes among the asides.
+pub(super) const ASIDE_BYTES_MAX: u64 = (COMMAND_BYTES + LINE_BYTES_MAX) as u64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::Request;
 
-    fn entry() -> Entry {
-        let value = Request::new(7, 5, 2, "x").commands;
-        Entry { birth: Slot(4), ..Entry::of(value.get(0), true, 30, 10) }
+    fn entry(kind: Kind) -> Entry {
+        Entry { kind, after: Mark { text_end: 30, hash: 0 } }
+    }
+
+    fn took_effect(session: u64, seq: u64, birth: u64) -> Entry {
+        entry(Kind::Applied { session, seq, birth: Slot(birth) })
     }
 
     #[test]
     fn the_running_hash_covers_every_word_the_line_the_aside_and_what_was_before() {
-        let first = entry().hash(1, b"line", b"");
-        let session = |client, id| Session { client: ClientId(client), id };
-        let after = |text_end, aside_end| Mark { text_end, aside_end, hash: 0 };
+        let one = took_effect(5, 2, 4);
+        let first = one.hash(1, b"line", b"");
         let others = [
-            Entry { after: after(31, 10), ..entry() },
-            Entry { after: after(30, 11), ..entry() },
-            Entry { kind: Kind::Repeated, ..entry() },
-            Entry { session: session(8, 5), ..entry() },
-            Entry { session: session(7, 6), ..entry() },
-            Entry { seq: 3, ..entry() },
-            Entry { birth: Slot(5), ..entry() },
+            Entry { after: Mark { text_end: 31, hash: 0 }, ..one.clone() },
+            entry(Kind::Noop),
+            took_effect(6, 2, 4),
+            took_effect(5, 3, 4),
+            took_effect(5, 2, 5),
         ];
         for other in others {
             assert_ne!(other.hash(1, b"line", b""), first, "{other:?}");
         }
-        assert_ne!(entry().hash(2, b"line", b""), first);
-        assert_ne!(entry().hash(1, b"lane", b""), first);
-        assert_ne!(entry().hash(1, b"line", b"aside"), first);
+        assert_ne!(one.hash(2, b"line", b""), first);
+        assert_ne!(one.hash(1, b"lane", b""), first);
+        assert_ne!(one.hash(1, b"line", b"aside"), first);
+        let repeated = entry(Kind::Repeated { aside: 2..5 });
+        assert_ne!(repeated.hash(1, b"", b""), took_effect(2, 5, 0).hash(1, b"", b""));
         // Where the hash itself will stand does not count.
-        let hashed = Entry { after: Mark { hash: 9, ..entry().after }, ..entry() };
+        let hashed = Entry { after: Mark { text_end: 30, hash: 9 }, ..one };
         assert_eq!(hashed.hash(1, b"line", b""), first);
     }
 
     #[test]
+    fn an_entry_is_read_back_and_nothing_else_is_one() {
+        let kinds = [
+            Kind::Noop,
+            Kind::Applied { session: u64::MAX, seq: u64::MAX - 1, birth: Slot(u64::MAX - 2) },
+            Kind::Repeated { aside: 7..107 },
+        ];
+        for kind in kinds {
+            let mut journal = vec![9];
+            let hash = entry(kind.clone()).append_to(&mut journal, 1, b"line", b"");
+            assert_eq!(hash, entry(kind.clone()).hash(1, b"line", b""));
+            let read = Entry::read(&journal[1..]).expect("an entry");
+            assert_eq!((&read.kind, read.after), (&kind, Mark { text_end: 30, hash }));
+            assert_eq!(journal.len(), 1 + ENTRY_BYTES);
+            let aside = if let Kind::Repeated { aside } = kind { aside } else { 0..0 };
+            assert_eq!(read.aside(), aside);
+        }
+        let read = |words: [u64; 5]| {
+            Entry::read(words.map(u64::to_le_bytes).as_flattened()).map(|entry| entry.kind)
+        };
+        assert_eq!(read([4, 0, 0, 0, 9]), Some(Kind::Noop));
+        assert_eq!(read([6, 3, 3, 0, 9]), Some(Kind::Repeated { aside: 3..3 }));
+        for words in [[4, 1, 0, 0], [4, 0, 1, 0], [4, 0, 0, 1], [6, 4, 3, 0], [6, 3, 4, 1], [7; 4]]
+        {
+            let [end, a, b, c] = words;
+            assert_eq!(read([end, a, b, c, 9]), None, "{words:?}");
+        }
+    }
+
+    #[test]
     fn a_value_is_read_only_from_the_line_of_its_slot() {
-        let read = |entry: Entry, line: &[u8], aside: &[u8]| {
+        let read = |entry: &Entry, line: &[u8], aside: &[u8]| {
             let mut values = Builder::default();
             entry.read_value(Slot(3), line, aside, &mut values).then(|| values.take().to_vec())
         };
-        let noop = Entry::of(ValueRef::Noop, false, 0, 0);
-        let repeated = Entry { kind: Kind::Repeated, ..entry() };
-        let session = Session { client: ClientId(7), id: 5 };
-        let line = CommandRef { session, seq: 2, birth: Slot(4), line: b"x" };
-        let command = vec![ValueRef::Command(line).to_value()];
-        assert_eq!(read(noop, b"3 - - NOP\n", b""), Some(vec![ValueRef::Noop.to_value()]));
-        assert_eq!(read(repeated, b"3 - - NOP\n", b"x"), Some(command.clone()));
-        assert_eq!(read(entry(), b"3 7 9 x\n", b""), Some(command));
-        for entry in [noop, repeated] {
-            assert_eq!(read(entry, b"4 - - NOP\n", b"x"), None);
-            assert_eq!(read(entry, b"3 7 9 x\n", b"x"), None);
+        let (noop, repeated) = (entry(Kind::Noop), entry(Kind::Repeated { aside: 0..0 }));
+        let command = Request::new(7, 5, 2, "x").commands;
+        let aside = command.bytes();
+        let applied = entry(Kind::applied(command.get(0).command().expect("a command")));
+        assert_eq!(read(&noop, b"3 - - NOP\n", b""), Some(vec![ValueRef::Noop.to_value()]));
+        assert_eq!(read(&repeated, b"3 - - NOP\n", aside), Some(command.to_vec()));
+        assert_eq!(read(&applied, b"3 7 9 x\n", b""), Some(command.to_vec()));
+        for entry in [&noop, &repeated] {
+            assert_eq!(read(entry, b"4 - - NOP\n", aside), None);
+            assert_eq!(read(entry, b"3 7 9 x\n", aside), None);
         }
-        assert_eq!(read(entry(), b"4 7 9 x\n", b""), None);
-        assert_eq!(read(repeated, b"3 - - NOP\n", b"\xFF"), None);
+        assert_eq!(read(&applied, b"4 7 9 x\n", b""), None);
+        assert_eq!(read(&applied, b"3 - - NOP\n", b""), None);
+        let two = [aside, aside].concat();
+        for aside in [b"".as_slice(), b"\0", &aside[1..], &two] {
+            assert_eq!(read(&repeated, b"3 - - NOP\n", aside), None, "{aside:?}");
+        }
         let long = [b"3 7 9 ".as_slice(), &vec![b'x'; LINE_BYTES_MAX + 1], b"\n"].concat();
-        assert_eq!(read(entry(), &long, b""), None);
+        assert_eq!(read(&applied, &long, b""), None);
+        assert!(read(&applied, &[&long[..long.len() - 2], b"\n"].concat(), b"").is_some());
     }
 }
