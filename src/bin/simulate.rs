@@ -5,8 +5,9 @@ use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
 use multipaxos::paxos::planted::{Bug, Planted};
 use multipaxos::sim::checker::Violation;
 use multipaxos::sim::reach::{Reach, What};
-use multipaxos::sim::{Options, Partition, PowerCut, Report, Switches, run};
+use multipaxos::sim::{self, Options, Partition, PowerCut, Report, Switches};
 use multipaxos::types::ReplicaId;
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::process::exit;
 use std::str::FromStr;
@@ -141,9 +142,47 @@ impl FromStr for Cut {
     }
 }
 
-/// What a failing seed is repeated with: the options that shape a run.
+thread_local! {
+    /// What this thread runs.
+    static RUNNING: Cell<Option<(u64, Option<PowerCut>)>> = const { Cell::new(None) };
+}
+
+fn run(seed: u64, options: Options) -> Report {
+    RUNNING.set(Some((seed, options.power_cut)));
+    let report = sim::run(seed, options);
+    RUNNING.set(None);
+    report
+}
+
+/// From here on a panic, which is an assertion that does not hold, ends the process with the
+/// command that repeats it.
+fn name_the_seed_on_panic(args: &Args) {
+    let shape = shape(args);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if let Some((seed, cut)) = RUNNING.get() {
+            let cut =
+                cut.map(|PowerCut { replica, call }| format!(" --power_cut {replica}:{call}"));
+            let cut = cut.unwrap_or_default();
+            let _ = writeln!(
+                io::stdout(),
+                "seed {seed} FAIL: an assertion, as told on stderr\n  \
+                 repeat: simulate --seed {seed}{shape}{cut} --trace"
+            );
+        }
+        exit(EXIT_FAILED)
+    }));
+}
+
+/// What a failing seed is repeated with.
 fn command(args: &Args, seed: u64) -> String {
-    let mut command = format!("simulate --seed {seed}");
+    format!("simulate --seed {seed}{}", shape(args))
+}
+
+/// The options that shape a run.
+fn shape(args: &Args) -> String {
+    let mut command = String::new();
     if let Some(replicas) = args.replicas {
         command.push_str(&format!(" --replicas {}", replicas.0));
     }
@@ -238,6 +277,7 @@ fn main() {
     if args.partition.is_some() && (args.power_cuts || args.power_cut.is_some()) {
         usage_error("--power_cuts: a run with --partition has no disks");
     }
+    name_the_seed_on_panic(&args);
     if let Some(name) = &args.plant {
         exit(search_planted(name, &args, options));
     }
