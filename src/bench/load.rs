@@ -24,7 +24,7 @@ use crate::types::BootId;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -125,20 +125,8 @@ impl Common {
     }
 }
 
-/// A panic elsewhere has been reported; what it left is good enough to end with.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Held by each thread of a load: if it panics, the load has failed, and nobody waits for it.
-struct Watched(Arc<Common>);
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.fail("a thread of the load has panicked".into());
-        }
-    }
+    mutex.lock().expect("a panic ends the process")
 }
 
 /// A load that runs until it is stopped.
@@ -167,10 +155,7 @@ impl Load {
         let mut load = Load { common: common.clone(), sessions: sessions.clone(), stop: None };
         if connections > 1 {
             let many = Many { hub: Hub::new(connections, settings)?, common, sessions };
-            thread::Builder::new().name("connections".into()).spawn(move || {
-                let _watched = Watched(many.common.clone());
-                many.run();
-            })?;
+            thread::Builder::new().name("connections".into()).spawn(move || many.run())?;
         } else {
             let network = Network::new(BoundSocket::for_client(replicas)?, settings)?;
             load.stop = Some(network.stop_handle());
@@ -180,10 +165,8 @@ impl Load {
             };
             let looks = Arc::new(AtomicBool::new(false));
             let (timers, seen) = (alone("timers"), looks.clone());
-            let ticking = thread::Builder::new().name("timers".into()).spawn(move || {
-                let _watched = Watched(timers.common.clone());
-                timers.tick(&seen);
-            })?;
+            let ticking =
+                thread::Builder::new().name("timers".into()).spawn(move || timers.tick(&seen))?;
             let answers = Answers {
                 alone: alone("answers"),
                 batch: Vec::new(),
@@ -192,7 +175,6 @@ impl Load {
                 ticking: ticking.thread().clone(),
             };
             thread::Builder::new().name("connection".into()).spawn(move || {
-                let _watched = Watched(common.clone());
                 if let Err(error) = network.run(answers) {
                     common.fail(format!("network: {error}"));
                 }
@@ -366,24 +348,5 @@ impl Many {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_thread_that_panics_fails_the_load_and_one_that_ends_does_not() {
-        let common = Arc::new(Common::new());
-        for (panics, fault) in [(false, None), (true, Some("a thread of the load has panicked"))] {
-            let watched = Watched(common.clone());
-            let thread = thread::spawn(move || {
-                let _watched = watched;
-                assert!(!panics, "as it is to");
-            });
-            assert_eq!(thread.join().is_err(), panics);
-            assert_eq!(locked(&common.fault).as_deref(), fault);
-        }
     }
 }

@@ -6,6 +6,7 @@ use multipaxos::config::{
     Bounded, EXIT_FAILED, F_MAX, Percent, one_line, parse_args, say, usage_error,
 };
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::process::end_on_panic;
 use multipaxos::scenario::Interrupts;
 use multipaxos::storage::Durability;
 use multipaxos::types::LINE_BYTES_MAX;
@@ -97,6 +98,7 @@ impl FromStr for Seconds {
 
 fn main() {
     let options: Options = parse_args("bench", &["json", "restart", "unpinned"]);
+    end_on_panic();
     let plan = plan(options);
     let interrupts = Interrupts::watch().unwrap_or_else(|error| {
         say(format!("cannot watch for signals: {error}"));

@@ -2,6 +2,7 @@
 
 use argh::FromArgs;
 use multipaxos::config::{Bounded, Config, F_MAX, Percent, parse_args, say, usage_error};
+use multipaxos::runtime::process::end_on_panic;
 use multipaxos::scenario::{self, Interrupts, Plan, Scenario, TABLE};
 use std::path::{Path, PathBuf};
 use std::process::exit;
@@ -89,6 +90,7 @@ impl std::str::FromStr for Span {
 
 fn main() {
     let options: Options = parse_args("driver", &[]);
+    end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
     if let Some(dir) = &options.compare {
         exit(scenario::compare::run(dir, f.map(|f| 2 * f + 1)));
