@@ -19,20 +19,14 @@ use std::io::Write;
 
 /// Appends one slot's line.
 pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
-    let mut head = Head::default();
+    write_number(text, slot.0);
     match (value, client_seq) {
         (ValueRef::Command(command), Some(client_seq)) => {
-            head.begin_with(client_seq);
-            head.begin_with(command.session.client.0);
-            head.begin_with(slot.0);
-            text.extend_from_slice(head.text());
+            write_number(text, command.session.client.0);
+            write_number(text, client_seq);
             write_escaped(text, command.line);
         }
-        _ => {
-            head.begin_with(slot.0);
-            text.extend_from_slice(head.text());
-            text.extend_from_slice(b"- - NOP");
-        }
+        _ => text.extend_from_slice(b"- - NOP"),
     }
     text.push(b'\n');
 }
@@ -51,38 +45,21 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// What stands before a message: made from its end, where a number's digits begin.
-#[derive(Default)]
-struct Head {
-    bytes: [[u8; NUMBER_BYTES_MAX]; 3],
-    length: usize,
-}
-
-impl Head {
-    /// Puts a number, in decimal, and a space before what is there.
-    fn begin_with(&mut self, mut number: u64) {
-        let bytes = self.bytes.as_flattened_mut();
-        let mut first = bytes.len() - self.length - 1;
-        bytes[first] = b' ';
-        loop {
-            if number < 10 {
-                first -= 1;
-                bytes[first] = b'0' + number as u8;
-                break;
-            }
-            first -= 2;
-            bytes[first..first + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
-            number /= 100;
-            if number == 0 {
-                break;
-            }
-        }
-        self.length = bytes.len() - first;
+/// Appends a number, in decimal, and a space.
+fn write_number(text: &mut Vec<u8>, mut number: u64) {
+    let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let first = text.len();
+    // As many as it can be: to add a number of bytes that is known beforehand takes no call.
+    text.extend_from_slice(&[b' '; NUMBER_BYTES_MAX]);
+    text.truncate(first + digits + 1);
+    let mut ends = first + digits;
+    while number >= 10 {
+        ends -= 2;
+        text[ends..ends + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
     }
-
-    fn text(&self) -> &[u8] {
-        let bytes = self.bytes.as_flattened();
-        &bytes[bytes.len() - self.length..]
+    if ends > first {
+        text[first] = b'0' + number as u8;
     }
 }
 
