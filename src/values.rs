@@ -647,6 +647,16 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_gone_through_says_how_many_are_left() {
+        let values = Values::from(some()).slice(1..4);
+        let mut left = values.iter();
+        for count in (0..=3).rev() {
+            assert_eq!((left.len(), left.size_hint()), (count, (count, Some(count))));
+            assert_eq!(left.next(), (count > 0).then(|| values.get(3 - count)));
+        }
+    }
+
+    #[test]
     fn bytes_of_which_any_is_wrong_are_no_values() {
         let good = Values::from(vec![command(0, "abc")]).bytes().to_vec();
         for cut in 1..good.len() {

@@ -703,6 +703,22 @@ fn a_page_takes_what_fits_whatever_was_set_aside_before_it() {
     assert_eq!(log.decided(Slot(2), Slot(40), 300).unwrap().len(), 300 / 37 + 1);
 }
 
+#[test]
+fn a_page_reads_no_more_asides_than_fit_into_it() {
+    let mut lives = Lives::begin(11);
+    let session = Session { client: ClientId(1), id: 1 };
+    let command = Command { session, seq: 0, birth: Slot(0), line: "x".repeat(2_000).into() };
+    let value = Value::Command(command);
+    let mut records = (0..20).map(|slot| applied(Slot(slot), &value, None)).collect();
+    let log = lives.log.as_mut().unwrap();
+    log.append(&mut records).unwrap();
+    log.rest().unwrap();
+    let reads = lives.disk.reads();
+    assert_eq!(log.decided(Slot(3), Slot(20), 5_000).unwrap().len(), 2);
+    // Journal, chat log, and two of the commands that it does not show.
+    assert_eq!(lives.disk.reads() - reads, 2 + 2);
+}
+
 fn applied(slot: Slot, value: &Value, client_seq: Option<u64>) -> Record {
     Record::Applied { first: slot, values: value.into(), client_seqs: vec![client_seq] }
 }

@@ -26,6 +26,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How long an entry is.
 pub(super) const ENTRY_BYTES: usize = 40;
 
+/// The most that one slot takes among the asides.
+pub(super) const ASIDE_BYTES_MAX: u64 = (COMMAND_BYTES + LINE_BYTES_MAX) as u64;
+
 /// Where its hash stands.
 const AT_HASH: usize = 32;
 
@@ -166,9 +169,6 @@ impl Entry {
         true
     }
 }
-
-/// The most that one slot takes among the asides.
-pub(super) const ASIDE_BYTES_MAX: u64 = (COMMAND_BYTES + LINE_BYTES_MAX) as u64;
 
 #[cfg(test)]
 mod tests {
