@@ -150,14 +150,14 @@ fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), String> {
 }
 
 /// The hash of an entry does not say which slot it is of, and of a slot that changed
-/// nothing neither did anybody else: a sector of the journal that was written in another's
+/// nothing neither did anybody else: a part of the journal that was written in another's
 /// place told peers that a slot held a no-op.
 #[test]
 fn entries_in_another_slots_place_are_not_served() {
     for shift in 1..16 {
         let Decided50 { disk, values } = decided();
         let mut journal = read(&disk.folder("data"), JOURNAL);
-        journal.copy_within(64 * (8 + shift)..64 * (16 + shift), 64 * 8);
+        journal.copy_within(40 * (8 + shift)..40 * (16 + shift), 40 * 8);
         write(&disk.folder("data"), JOURNAL, &journal);
         let (mut log, checkpoint) = open(&disk).unwrap();
         assert_eq!(checkpoint.applied, Slot(50));
