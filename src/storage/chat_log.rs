@@ -31,36 +31,10 @@ pub fn write_line(text: &mut Vec<u8>, slot: Slot, value: ValueRef<'_>, client_se
     text.push(b'\n');
 }
 
-/// The longest number, and the space behind it.
-const NUMBER_BYTES_MAX: usize = 21;
-
-/// The digits of the numbers below 100, two each.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[0; 2]; 100];
-    let mut number = 0;
-    while number < 100 {
-        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
-        number += 1;
-    }
-    pairs
-};
-
 /// Appends a number, in decimal, and a space.
-fn write_number(text: &mut Vec<u8>, mut number: u64) {
-    let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
-    let first = text.len();
-    // As many as it can be: to add a number of bytes that is known beforehand takes no call.
-    text.extend_from_slice(&[b' '; NUMBER_BYTES_MAX]);
-    text.truncate(first + digits + 1);
-    let mut ends = first + digits;
-    while number >= 10 {
-        ends -= 2;
-        text[ends..ends + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
-        number /= 100;
-    }
-    if ends > first {
-        text[first] = b'0' + number as u8;
-    }
+fn write_number(text: &mut Vec<u8>, number: u64) {
+    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    text.push(b' ');
 }
 
 /// Whether a byte may belong to a character that is escaped: ASCII's control
