@@ -4,7 +4,8 @@
 //! way. The kernel spreads threads that are all busy so that each core has equally many,
 //! whosever they are, and what a replica's threads hand each other then travels between
 //! cores. So each process gets a share of the cores, as if these were a host: with fewer
-//! cores than processes one core each, in turn. (ARCHITECTURE.md has what it gains.)
+//! cores than processes one core each, so that all cores have as much to do. The replica
+//! that leads does as much as two others. (ARCHITECTURE.md has what it gains.)
 //!
 //! A thread hands its cores down to the threads and processes that it starts. When
 //! [`Cores`] is dropped, the thread may use all of them again.
@@ -55,30 +56,48 @@ impl Drop for Cores {
     }
 }
 
+/// How many other processes do as much as the replica that leads, which is process 0.
+const LEADER_WEIGHT: usize = 2;
+
 /// The share of process `at` of so many, in as many cores.
 fn share(cores: usize, processes: usize, at: usize) -> Range<usize> {
-    let each = (cores / processes).max(1);
-    let first = at * each % cores;
-    first..first + each
+    if cores >= processes {
+        let each = cores / processes;
+        return at * each..(at + 1) * each;
+    }
+    let mut load = vec![0; cores];
+    load[0] = LEADER_WEIGHT;
+    let mut core = 0;
+    for _ in 0..at {
+        core = (0..cores).rev().min_by_key(|core| load[*core]).expect("there is a core");
+        load[core] += 1;
+    }
+    core..core + 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn shares(cores: usize, processes: usize) -> Vec<Range<usize>> {
+        (0..processes).map(|at| share(cores, processes, at)).collect()
+    }
+
     #[test]
-    fn with_fewer_cores_than_processes_each_has_one_in_turn() {
-        let shares: Vec<_> = (0..4).map(|at| share(2, 4, at)).collect();
-        assert_eq!(shares, [0..1, 1..2, 0..1, 1..2]);
-        assert_eq!(share(1, 4, 3), 0..1);
-        assert_eq!(share(3, 4, 3), 0..1);
+    fn with_fewer_cores_than_processes_each_has_one_and_who_leads_counts_as_two() {
+        assert_eq!(shares(2, 4), [0..1, 1..2, 1..2, 1..2]);
+        assert_eq!(shares(3, 4), [0..1, 2..3, 1..2, 2..3]);
+        // Five replicas and a client: 3 and 4. Seven: 4 and 5.
+        assert_eq!(shares(2, 6), [0..1, 1..2, 1..2, 1..2, 0..1, 1..2]);
+        let on_first = |shares: Vec<Range<usize>>| shares.iter().filter(|at| at.start == 0).count();
+        assert_eq!(on_first(shares(2, 8)), 3);
+        assert_eq!(on_first(shares(1, 4)), 4);
     }
 
     #[test]
     fn with_more_each_has_as_many_as_the_others_and_none_is_shared() {
-        let shares: Vec<_> = (0..4).map(|at| share(9, 4, at)).collect();
-        assert_eq!(shares, [0..2, 2..4, 4..6, 6..8]);
-        assert_eq!(share(4, 4, 3), 3..4);
+        assert_eq!(shares(9, 4), [0..2, 2..4, 4..6, 6..8]);
+        assert_eq!(shares(4, 4), [0..1, 1..2, 2..3, 3..4]);
     }
 
     #[test]
