@@ -35,7 +35,7 @@ const TIMERS: Duration = Duration::from_micros(500);
 /// see that the load has ended.
 const UNTICKED: Duration = Duration::from_millis(100);
 
-/// What looking at the timer of one session takes, and fifty times as long a pause after.
+/// The pause after a look at the timers, for each session: a look takes a fiftieth of it.
 const LOOK_NS: u64 = 50;
 
 /// The shortest sleep of the thread that ticks, and the least between two looks at timers.
@@ -293,7 +293,7 @@ impl Deliver for Answers {
         let (mut sessions, now_ns) = in_turn(sessions, common);
         outlet.send(sessions.turn(0, now_ns, true));
         let first = sessions.timer_ns(0, now_ns).unwrap_or(u64::MAX);
-        // Each look goes through all sessions.
+        // Each look goes through the timers of all sessions.
         let [pause_ns, timers_ns] = [PAUSE, TIMERS].map(|time| time.as_nanos() as u64);
         let least_ns = pause_ns.max(LOOK_NS * sessions.in_group(0) as u64).min(timers_ns);
         self.timers_at = first.clamp(now_ns + least_ns, now_ns + timers_ns);

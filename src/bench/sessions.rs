@@ -30,6 +30,9 @@ use std::sync::Arc;
 /// How long after a timer was due others are expected to be.
 const LATELY_NS: u64 = 20_000_000;
 
+/// When the timer of a session is due that has nothing in flight.
+const NEVER: Time = Time(u64::MAX);
+
 /// All groups of a load, and what they have in common: one thread uses it at a time.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -63,7 +66,8 @@ impl Sessions {
                     first_ns: 1e9 * at as f64 / rate as f64,
                     next: 0,
                 }),
-                none_due_before: None,
+                due_from: vec![NEVER; sessions as usize],
+                none_due_before: NEVER,
                 retried_ns: None,
             }
         };
@@ -142,7 +146,7 @@ impl Sessions {
     pub(super) fn timer_ns(&self, at: usize, now_ns: u64) -> Option<u64> {
         let Group { none_due_before, retried_ns, .. } = &self.groups[at];
         retried_ns.filter(|retried_ns| now_ns - retried_ns < LATELY_NS)?;
-        none_due_before.map(|Time(us)| us * 1_000)
+        Some(none_due_before.0.saturating_mul(1_000))
     }
 }
 
@@ -217,8 +221,10 @@ struct Group {
     /// Lines that may still be submitted.
     left: u64,
     pace: Option<Pace>,
-    /// No timer is due before; if there is none, nothing is in flight.
-    none_due_before: Option<Time>,
+    /// No timer of a session is due before.
+    due_from: Vec<Time>,
+    /// The first of these.
+    none_due_before: Time,
     /// When one of its timers was last due.
     retried_ns: Option<u64>,
 }
@@ -254,35 +260,41 @@ impl Group {
         }
         if let Some((from, ballot)) = leader {
             self.leader = ballot;
-            for session in &mut self.sessions {
+            for at in 0..self.sessions.len() {
                 let input = Input::Answer(from, Answer::Leader { ballot });
-                session.client.handle(now, 0, input, &mut desk.out);
+                self.sessions[at].client.handle(now, 0, input, &mut desk.out);
+                self.note_deadline(at);
             }
         }
     }
 
     /// The timer of this session may have come nearer.
     fn note_deadline(&mut self, at: usize) {
-        let deadlines = [self.none_due_before, self.sessions[at].client.deadline()];
-        self.none_due_before = deadlines.into_iter().flatten().min();
+        let deadline = self.sessions[at].client.deadline().unwrap_or(NEVER);
+        self.due_from[at] = deadline;
+        self.none_due_before = self.none_due_before.min(deadline);
     }
 
-    /// Goes through all sessions, but only if a timer may be due.
+    /// Looks at the sessions whose timers may be due, and at no others: thousands of sessions
+    /// are more than the caches of a core hold.
     fn look_at_timers(&mut self, now_ns: u64, desk: &mut Desk) {
         let now = Time(now_ns / 1_000);
-        if self.none_due_before.is_none_or(|before| now < before) {
+        if now < self.none_due_before {
             return;
         }
-        self.none_due_before = None;
         let mut retried = 0;
-        for at in 0..self.sessions.len() {
-            let client = &mut self.sessions[at].client;
+        for (session, due_from) in self.sessions.iter_mut().zip(&mut self.due_from) {
+            if now < *due_from {
+                continue;
+            }
+            let client = &mut session.client;
             if client.deadline().is_some_and(|deadline| deadline <= now) {
                 retried += 1;
                 client.handle_timeout(now, desk.rng.u64(..), &mut desk.out);
             }
-            self.note_deadline(at);
+            *due_from = client.deadline().unwrap_or(NEVER);
         }
+        self.none_due_before = self.due_from.iter().copied().min().unwrap_or(NEVER);
         if retried > 0 {
             self.retried_ns = Some(now_ns);
             locked(&desk.common.tally).retried += retried;
@@ -295,11 +307,11 @@ impl Group {
         now_ns: u64,
         desk: &'a mut Desk,
     ) -> impl Iterator<Item = Outgoing> + use<'a> {
-        const NEVER: &str = "keeping outcomes in memory cannot fail";
-        desk.out.commit_into(&mut desk.shown, &mut desk.first).expect(NEVER);
+        const KEPT: &str = "keeping outcomes in memory cannot fail";
+        desk.out.commit_into(&mut desk.shown, &mut desk.first).expect(KEPT);
         self.note_outcomes(now_ns, desk);
         self.submit_all(now_ns, desk);
-        desk.out.commit_into(&mut desk.shown, &mut desk.then).expect(NEVER);
+        desk.out.commit_into(&mut desk.shown, &mut desk.then).expect(KEPT);
         desk.first.drain(..).chain(desk.then.drain(..)).map(|envelope| match envelope {
             Envelope::Call { to, message } => Outgoing::Call { to, message },
             other => unreachable!("a client only calls: {other:?}"),
