@@ -221,7 +221,7 @@ struct Group {
     /// Lines that may still be submitted.
     left: u64,
     pace: Option<Pace>,
-    /// No timer of a session is due before.
+    /// Before this the timer of a session is not due, one for each.
     due_from: Vec<Time>,
     /// The first of these.
     none_due_before: Time,
