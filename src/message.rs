@@ -37,6 +37,8 @@
 //! its receiver does about that. Lists are bounded where they are decoded: the
 //! length that a message claims is never believed (see [`bounded`]).
 
+mod completion;
+
 use crate::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, Line, ReplicaId, Session, Slot,
 };
@@ -295,8 +297,9 @@ pub struct Request {
     pub after: Slot,
 }
 
-/// From a replica to a client.
+/// From a replica to a client. (A completion's numbers travel in a row: `completion`.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "completion::OnWire", try_from = "completion::OnWire")]
 pub enum Answer {
     /// To a hello. The frame around it carries the cluster id.
     Welcome {

@@ -220,9 +220,7 @@ impl Outlet {
             batches: &mut self.batches,
             more: true,
         };
-        for outgoing in outgoing {
-            self.packer.add(&outgoing, &mut way);
-        }
+        outgoing.into_iter().for_each(|outgoing| self.packer.add(&outgoing, &mut way));
         way.more = false;
         self.packer.flush(&mut way);
         let Way { mut turn, batches, .. } = way;

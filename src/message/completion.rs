@@ -1,0 +1,156 @@
+//! How an answer travels.
+//!
+//! Postcard writes a number in as few bytes as it needs, one after the other, and reads it
+//! likewise. A burst answers hundreds of lines, each with five numbers, of which one is
+//! drawn from all of 64 bits; so that was most of what an answer cost, at the replica that
+//! everybody waits for. The numbers of a completion therefore stand in a row, each as long
+//! as it may become, little endian, as in the lists of `values`:
+//!
+//! ```text
+//! client 8  session 8  seq 8  slot 8  client's seq 8
+//! ```
+//!
+//! That is twice as many bytes (42 with the kind and the length, for 21), encoded in a
+//! quarter of the time and decoded in half. All other answers are rare.
+
+use super::Answer;
+use crate::types::{Ballot, ClientId, Session, Slot};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// An [`Answer`] on the wire.
+#[derive(Serialize, Deserialize)]
+pub(super) enum OnWire {
+    Welcome { applied: Slot, ballot: Ballot },
+    Complete(Completion),
+    Expired { session: Session, seq: u64 },
+    Leader { ballot: Ballot },
+}
+
+/// The numbers in a row.
+const NUMBERS: usize = 5;
+
+/// The bytes of each.
+const NUMBER: usize = size_of::<u64>();
+
+/// The numbers of a completion, encoded.
+pub(super) struct Completion([u8; NUMBERS * NUMBER]);
+
+impl Completion {
+    fn of(numbers: [u64; NUMBERS]) -> Completion {
+        let mut bytes = [0; NUMBERS * NUMBER];
+        for (place, number) in bytes.chunks_exact_mut(NUMBER).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        Completion(bytes)
+    }
+
+    fn number(&self, index: usize) -> u64 {
+        let bytes = self.0[NUMBER * index..].first_chunk().expect("so many numbers");
+        u64::from_le_bytes(*bytes)
+    }
+}
+
+impl Serialize for Completion {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Completion {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Completion, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Completion;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{NUMBERS} numbers of {NUMBER} bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Completion, E> {
+                match bytes.try_into() {
+                    Ok(bytes) => Ok(Completion(bytes)),
+                    Err(_) => Err(E::invalid_length(bytes.len(), &self)),
+                }
+            }
+        }
+
+        from.deserialize_bytes(Bytes)
+    }
+}
+
+impl From<Answer> for OnWire {
+    fn from(answer: Answer) -> OnWire {
+        match answer {
+            Answer::Welcome { applied, ballot } => OnWire::Welcome { applied, ballot },
+            Answer::Complete { session: Session { client, id }, seq, slot, client_seq } => {
+                OnWire::Complete(Completion::of([client.0, id, seq, slot.0, client_seq]))
+            }
+            Answer::Expired { session, seq } => OnWire::Expired { session, seq },
+            Answer::Leader { ballot } => OnWire::Leader { ballot },
+        }
+    }
+}
+
+impl TryFrom<OnWire> for Answer {
+    type Error = &'static str;
+
+    fn try_from(on_wire: OnWire) -> Result<Answer, Self::Error> {
+        Ok(match on_wire {
+            OnWire::Welcome { applied, ballot } => Answer::Welcome { applied, ballot },
+            OnWire::Complete(completion) => {
+                let [client, id, seq, slot, client_seq] =
+                    std::array::from_fn(|index| completion.number(index));
+                let session = Session { client: ClientId(client), id };
+                Answer::Complete { session, seq, slot: Slot::try_from(slot)?, client_seq }
+            }
+            OnWire::Expired { session, seq } => Answer::Expired { session, seq },
+            OnWire::Leader { ballot } => Answer::Leader { ballot },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NUMBER_MAX;
+
+    fn complete(slot: u64) -> Answer {
+        let session = Session { client: ClientId(u64::MAX), id: 1 << 63 };
+        Answer::Complete { session, seq: 3, slot: Slot(slot), client_seq: 4 }
+    }
+
+    fn encoded(answer: &Answer) -> Vec<u8> {
+        postcard::to_stdvec(answer).expect("encodes")
+    }
+
+    #[test]
+    fn a_completion_takes_as_much_whatever_its_numbers_are() {
+        for slot in [0, 127, 128, NUMBER_MAX] {
+            let bytes = encoded(&complete(slot));
+            assert_eq!(bytes.len(), 2 + NUMBERS * NUMBER);
+            assert_eq!(postcard::from_bytes(&bytes), Ok(complete(slot)));
+        }
+    }
+
+    #[test]
+    fn a_completion_of_another_length_is_refused() {
+        let bytes = encoded(&complete(9));
+        for length in [0, 1, 39, 41, 127] {
+            let mut other = bytes.clone();
+            other[1] = length;
+            other.resize(2 + usize::from(length), 0);
+            assert!(postcard::from_bytes::<Answer>(&other).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_completion_in_a_slot_that_no_log_reaches_is_refused() {
+        for (slot, good) in [(NUMBER_MAX, true), (NUMBER_MAX + 1, false), (u64::MAX, false)] {
+            let bytes = encoded(&complete(slot));
+            assert_eq!(postcard::from_bytes::<Answer>(&bytes).is_ok(), good, "slot {slot}");
+        }
+    }
+}
