@@ -15,9 +15,8 @@
 
 use super::Answer;
 use crate::types::{Ballot, ClientId, Session, Slot};
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
 
 /// An [`Answer`] on the wire.
 #[derive(Serialize, Deserialize)]
@@ -35,11 +34,12 @@ const NUMBERS: usize = 5;
 const NUMBER: usize = size_of::<u64>();
 
 /// The numbers of a completion, encoded.
-pub(super) struct Completion([u8; NUMBERS * NUMBER]);
+#[derive(Serialize, Deserialize)]
+pub(super) struct Completion(ByteArray<{ NUMBERS * NUMBER }>);
 
 impl Completion {
     fn of(numbers: [u64; NUMBERS]) -> Completion {
-        let mut bytes = [0; NUMBERS * NUMBER];
+        let mut bytes = ByteArray::default();
         for (place, number) in bytes.chunks_exact_mut(NUMBER).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -49,35 +49,6 @@ impl Completion {
     fn number(&self, index: usize) -> u64 {
         let bytes = self.0[NUMBER * index..].first_chunk().expect("so many numbers");
         u64::from_le_bytes(*bytes)
-    }
-}
-
-impl Serialize for Completion {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Completion {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Completion, D::Error> {
-        struct Bytes;
-
-        impl Visitor<'_> for Bytes {
-            type Value = Completion;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{NUMBERS} numbers of {NUMBER} bytes")
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Completion, E> {
-                match bytes.try_into() {
-                    Ok(bytes) => Ok(Completion(bytes)),
-                    Err(_) => Err(E::invalid_length(bytes.len(), &self)),
-                }
-            }
-        }
-
-        from.deserialize_bytes(Bytes)
     }
 }
 
