@@ -26,7 +26,7 @@ const VOTE_BYTES: usize = 50 - HEADER_BYTES;
 const NUMBERS_BYTES: usize = 16;
 /// As a role thread, a decided log and an acceptor's log have them.
 const BURST_INPUTS_MAX: usize = 4_096;
-const GATHERED_BYTES: usize = 64 << 10;
+const BLOCK_BYTES: usize = 64 << 10;
 const SECTOR_BYTES: usize = 512;
 /// So many runs an acceptor keeps.
 const KEPT_RUNS: usize = 1_024;
@@ -222,7 +222,7 @@ impl Replica {
         let mut checkpoints = (self.duties && self.durability == Durability::Sync)
             .then(|| Checkpoints::start(self.dir.clone(), self.id, text.clone(), journal.clone()));
         let mut duties = self.duties.then(Duties::default);
-        let (mut text, mut journal) = ((text, Vec::new()), (journal, Vec::new()));
+        let (mut text, mut journal) = (Growing::new(text), Growing::new(journal));
         let (mut runs, mut taken, mut done, mut known) = (VecDeque::<Lines>::new(), 0, 0, 0);
         let (mut votes, mut answers, mut buffer) = ([0; 3], Vec::new(), Vec::new());
         role(inbox, self.id == 0, |turn| match turn {
@@ -243,9 +243,9 @@ impl Replica {
                                 let ahead = runs[0][taken..].chunks(LOOK_AHEAD * self.item).next();
                                 duties.look_ahead(ahead.expect("a line"), self.item);
                             }
-                            duties.apply(done, Line(line), &mut text.1, &mut journal.1);
+                            duties.apply(done, Line(line), &mut text.added, &mut journal.added);
                         }
-                        None => copy(line, &mut text.1, &mut journal.1),
+                        None => copy(line, &mut text.added, &mut journal.added),
                     }
                     if self.id == 0 {
                         answers.extend_from_slice(&line[..ANSWER_BYTES]);
@@ -258,9 +258,11 @@ impl Replica {
                 }
                 let due = checkpoints.as_mut().zip(duties.as_ref());
                 let due = due.filter(|(checkpoints, duties)| checkpoints.is_due(duties, done));
-                if text.1.len() >= GATHERED_BYTES || due.is_some() {
-                    write(&mut text);
-                    write(&mut journal);
+                for file in [&mut text, &mut journal] {
+                    match due {
+                        Some(_) => file.write(file.added.len()),
+                        None => file.write_blocks(),
+                    }
                 }
                 if let Some((checkpoints, duties)) = due {
                     checkpoints.make(duties, done);
@@ -273,8 +275,8 @@ impl Replica {
                 answers.clear();
             }
             Turn::Rest => {
-                write(&mut text);
-                write(&mut journal);
+                text.write(text.added.len());
+                journal.write(journal.added.len());
             }
         });
     }
@@ -290,9 +292,33 @@ fn copy(line: &[u8], text: &mut Vec<u8>, journal: &mut Vec<u8>) {
     journal.extend_from_slice(&entry);
 }
 
-fn write((file, added): &mut (Arc<File>, Vec<u8>)) {
-    file.as_ref().write_all(added).expect("a file is written");
-    added.clear();
+/// A file, and what is about to be added to it.
+struct Growing {
+    file: Arc<File>,
+    length: usize,
+    added: Vec<u8>,
+}
+
+impl Growing {
+    fn new(file: Arc<File>) -> Growing {
+        Growing { file, length: 0, added: Vec::new() }
+    }
+
+    fn write(&mut self, count: usize) {
+        if count > 0 {
+            self.file.as_ref().write_all(&self.added[..count]).expect("a file is written");
+            self.added.drain(..count);
+            self.length += count;
+        }
+    }
+
+    /// Whole blocks of the file, as the replica's learner does.
+    fn write_blocks(&mut self) {
+        if self.added.len() >= BLOCK_BYTES {
+            let end = (self.length + self.added.len()) / BLOCK_BYTES * BLOCK_BYTES;
+            self.write(end - self.length);
+        }
+    }
 }
 
 /// Answers that go to one port in a row.

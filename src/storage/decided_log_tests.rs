@@ -555,7 +555,7 @@ fn a_burst_without_a_checkpoint_waits_for_nothing() {
 }
 
 #[test]
-fn what_has_gathered_is_read_back_written_when_there_is_much_and_before_a_checkpoint() {
+fn what_has_gathered_is_read_back_and_written_before_a_checkpoint() {
     let mut lives = Lives::begin(7);
     let calls = lives.disk.calls();
     let log = lives.log.as_mut().unwrap();
@@ -570,12 +570,7 @@ fn what_has_gathered_is_read_back_written_when_there_is_much_and_before_a_checkp
     assert_eq!(lives.disk.calls(), calls);
     assert_eq!(log.decided(Slot(0), Slot(1), 1_000).unwrap().to_vec(), [value(Slot(0))]);
     assert!(lives.disk.calls() > calls);
-    let mut slot = 1;
-    while lives.disk.calls() - calls < 4 {
-        append(log, slot);
-        slot += 1;
-        assert!(slot < 5_000, "64 KiB are more than gathers");
-    }
+    let slot = 1;
     let chat = append(log, slot);
     let (applied, written) = (Slot(slot + 1), lives.disk.written());
     (lives.applied, lives.chat) = (applied, chat.clone());
@@ -587,6 +582,43 @@ fn what_has_gathered_is_read_back_written_when_there_is_much_and_before_a_checkp
     lives.disk.power_cut(Survival::Nothing);
     lives.open().unwrap();
     assert_eq!(lives.applied, applied);
+}
+
+#[test]
+fn as_long_as_nothing_rests_files_grow_by_whole_blocks() {
+    const BLOCK: u64 = 64 << 10;
+    let mut lives = Lives::begin(7);
+    let lengths = |disk: &SimDisk| contents(disk).map(|bytes| bytes.len() as u64);
+    let mut appended = 0;
+    let mut append_upto = |lives: &mut Lives, upto: u64| {
+        let log = lives.log.as_mut().unwrap();
+        for slot in (appended..upto).map(Slot) {
+            let value = value(slot);
+            let client_seq = lives.chat.apply(slot, (&value).into());
+            log.append(&mut vec![applied(slot, &value, client_seq)]).unwrap();
+            log.settle().unwrap();
+        }
+        appended = upto;
+        let [text, ..] = lengths(&lives.disk);
+        (text, history().begins[upto as usize] as u64)
+    };
+    let (mut written, mut blocks) = (0, 0);
+    for upto in 1..2_500 {
+        let (text, whole) = append_upto(&mut lives, upto);
+        assert_eq!(text, whole / BLOCK * BLOCK, "after {upto} slots");
+        blocks += u64::from(text > written);
+        written = text;
+    }
+    assert!(blocks > 2, "{blocks} of the chat log");
+    let [_, journal, asides] = lengths(&lives.disk);
+    assert_eq!((journal, asides % BLOCK), (2_499 * 40 / BLOCK * BLOCK, 0));
+    // Behind what was written because there was time, blocks begin where they would have.
+    lives.log.as_mut().unwrap().rest().unwrap();
+    let whole = lengths(&lives.disk);
+    assert_eq!((whole[0], whole[1]), (history().begins[2_499] as u64, 2_499 * 40));
+    let (text, end) = append_upto(&mut lives, 4_000);
+    assert_eq!(text, end / BLOCK * BLOCK);
+    assert!(text > whole[0]);
 }
 
 /// The files that a log consists of, but for its checkpoint.
