@@ -62,7 +62,7 @@ const PAGE_ENTRIES_MAX: u64 = 1_024;
 
 /// As long as the thread does not sleep, a file is written in blocks of so many bytes, each
 /// from a multiple of that on; what is no block yet gathers. The page cache takes a block
-/// as one piece where it can: 1.2 us a page in place of 2.1 for as many bytes from anywhere
+/// as one piece where it can: 1.2 µs a page in place of 2.1 for as many bytes from anywhere
 /// (ext4 of Linux 6.18), 1.4 and 1.7 in blocks of a half and a quarter of the size.
 const BLOCK_BYTES: u64 = 64 << 10;
 

@@ -570,9 +570,8 @@ fn what_has_gathered_is_read_back_and_written_before_a_checkpoint() {
     assert_eq!(lives.disk.calls(), calls);
     assert_eq!(log.decided(Slot(0), Slot(1), 1_000).unwrap().to_vec(), [value(Slot(0))]);
     assert!(lives.disk.calls() > calls);
-    let slot = 1;
-    let chat = append(log, slot);
-    let (applied, written) = (Slot(slot + 1), lives.disk.written());
+    let chat = append(log, 1);
+    let (applied, written) = (Slot(2), lives.disk.written());
     (lives.applied, lives.chat) = (applied, chat.clone());
     lives.durable = Checkpoint { applied, chat };
     // The next one tells that it is durable.
