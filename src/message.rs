@@ -128,7 +128,7 @@ pub struct Accept {
 pub struct Decided {
     /// The ballot of the acceptances that were tallied.
     pub ballot: Ballot,
-    /// The first slot of that leader's reign.
+    /// The first slot that this leader proposed in.
     pub from: Slot,
     /// The end, exclusive.
     pub upto: Slot,

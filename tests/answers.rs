@@ -4,8 +4,8 @@
 
 use multipaxos::message::{Answer, Request, SlotRange, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
+use multipaxos::paxos::phase2::Origin;
 use multipaxos::paxos::planted::Planted;
-use multipaxos::paxos::reign::Origin;
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::storage::memory::Volatile;

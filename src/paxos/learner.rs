@@ -26,8 +26,8 @@ use tally::Tally;
 use waiting::Asked;
 
 use super::chat::{Chat, Status};
+use super::phase2::Origin;
 use super::planted::Bug;
-use super::reign::Origin;
 use super::round_trip::RoundTrip;
 use super::runs::{Run, Runs, Standing};
 use super::state::state_of;
@@ -142,7 +142,7 @@ pub enum Input {
     Proposed {
         /// At which ballot.
         ballot: Ballot,
-        /// The first slot of the reign.
+        /// The first slot of phase 2.
         from: Slot,
         /// The slot of the first value.
         first: Slot,
@@ -522,7 +522,7 @@ impl Learner {
     }
 
     /// Votes below the tally's mark and the applied point have done their work. A
-    /// reign whose slots were fetched instead counts on from there.
+    /// leader whose slots were fetched instead counts on from there.
     fn forget_tallied(&mut self) {
         if self.tally.from.is_some() && self.applied > self.tally.upto {
             self.tally.upto = self.applied;

@@ -38,14 +38,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acceptor;
-pub mod campaign;
 pub mod chat;
 pub mod client;
 pub mod election;
 pub mod learner;
+pub mod phase1;
+pub mod phase2;
 pub mod planted;
 pub mod proposer;
-pub mod reign;
 pub mod replica;
 pub mod round_trip;
 pub mod runs;

@@ -1,6 +1,6 @@
 //! The proposer: who leads, and what is proposed.
 //!
-//! A replica is in one of four phases, each with just the data it needs:
+//! A replica is in one of four states, each with just the data it needs:
 //!
 //! ```text
 //!             suspects              quorum would help         quorum promised
@@ -13,15 +13,15 @@
 //! Ballot 0 belongs to replica 0 and needs nobody's promise but its own acceptor's,
 //! on a cluster that has just warmed up: nothing can have been accepted before it.
 //!
-//! [`Election`] knows whom to suspect and when, [`Campaign`] is phase 1,
-//! [`Reign`] phase 2. A leader whose ballot was overtaken by an acceptor that no
+//! [`Election`] knows whom to suspect and when, [`Phase1`] is phase 1,
+//! [`Phase2`] phase 2. A leader whose ballot was overtaken by an acceptor that no
 //! quorum follows goes above it at once; one that a quorum has left, or that a
 //! quorum does not hear, or that gets nothing applied, falls silent.
 
-use super::campaign::{Campaign, Mandate};
 use super::election::Election;
+use super::phase1::{Phase1, Phase1Outcome};
+use super::phase2::Phase2;
 use super::planted::Bug;
-use super::reign::Reign;
 use super::state::state_of;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{
@@ -54,11 +54,11 @@ pub enum Input {
     Progress {
         /// Every slot below this is applied.
         applied: Slot,
-        /// What this replica has tallied in its own reign.
+        /// What this replica has tallied in its own phase 2.
         decided: Decided,
         /// Whether something waits that a serving leader would get applied.
         pending: bool,
-        /// Slots of the own reign that too few acceptors can still vote for, unless they are
+        /// Slots of the own phase 2 that too few acceptors can still vote for, unless they are
         /// sent again.
         lost: Vec<SlotRange>,
     },
@@ -78,36 +78,36 @@ struct PreVote {
 state_of!(PreVote: ballot, round, granted; aside: resend_at, give_up_at);
 
 #[derive(Debug, Clone)]
-enum Phase {
+enum State {
     Following,
     PreVoting(PreVote),
-    Campaigning(Box<Campaign>),
-    Leading { reign: Box<Reign>, since: Time },
+    Campaigning(Box<Phase1>),
+    Leading { phase2: Box<Phase2>, since: Time },
 }
 
-impl Phase {
+impl State {
     /// What of it is state: not since when.
-    fn state(&self) -> (Option<&PreVote>, Option<&Campaign>, Option<&Reign>) {
+    fn parts(&self) -> (Option<&PreVote>, Option<&Phase1>, Option<&Phase2>) {
         match self {
-            Phase::Following => (None, None, None),
-            Phase::PreVoting(vote) => (Some(vote), None, None),
-            Phase::Campaigning(campaign) => (None, Some(campaign), None),
-            Phase::Leading { reign, since: _ } => (None, None, Some(reign)),
+            State::Following => (None, None, None),
+            State::PreVoting(vote) => (Some(vote), None, None),
+            State::Campaigning(phase1) => (None, Some(phase1), None),
+            State::Leading { phase2, since: _ } => (None, None, Some(phase2)),
         }
     }
 }
 
-impl PartialEq for Phase {
+impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        self.state() == other.state()
+        self.parts() == other.parts()
     }
 }
 
-impl Eq for Phase {}
+impl Eq for State {}
 
-impl Hash for Phase {
+impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.state().hash(hasher);
+        self.parts().hash(hasher);
     }
 }
 
@@ -117,7 +117,7 @@ pub struct Proposer {
     settings: Settings,
     membership: Membership,
     election: Election,
-    phase: Phase,
+    state: State,
     /// The highest ballot heard of, anywhere.
     seen: Ballot,
     promised: Option<Ballot>,
@@ -133,7 +133,7 @@ pub struct Proposer {
 }
 
 state_of!(
-    Proposer: phase, seen, promised, applied, pending, pre_vote_round, stale_votes, first_ballot;
+    Proposer: state, seen, promised, applied, pending, pre_vote_round, stale_votes, first_ballot;
     aside: settings, membership, election, went_above_at
 );
 
@@ -148,7 +148,7 @@ impl Proposer {
             settings,
             membership,
             election: Election::new(settings, now, draw),
-            phase: Phase::Following,
+            state: State::Following,
             seen: Ballot::ZERO,
             promised: None,
             applied: Slot::ZERO,
@@ -162,22 +162,22 @@ impl Proposer {
 
     /// The ballot under which this replica leads, if it does.
     pub fn leading(&self) -> Option<Ballot> {
-        match &self.phase {
-            Phase::Leading { reign, .. } => Some(reign.ballot()),
+        match &self.state {
+            State::Leading { phase2, .. } => Some(phase2.ballot()),
             _ => None,
         }
     }
 
     /// What this replica does about leading, in words.
-    pub fn phase(&self) -> String {
-        match &self.phase {
-            Phase::Following => match self.election.leader() {
+    pub fn in_words(&self) -> String {
+        match &self.state {
+            State::Following => match self.election.leader() {
                 Some(ballot) => format!("follows ballot {ballot}"),
                 None => "follows nobody".into(),
             },
-            Phase::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot),
-            Phase::Campaigning(campaign) => format!("campaigns with ballot {}", campaign.ballot()),
-            Phase::Leading { reign, .. } => format!("leads with ballot {}", reign.ballot()),
+            State::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot),
+            State::Campaigning(phase1) => format!("campaigns with ballot {}", phase1.ballot()),
+            State::Leading { phase2, .. } => format!("leads with ballot {}", phase2.ballot()),
         }
     }
 
@@ -199,22 +199,22 @@ impl Proposer {
         (0..self.settings.n as u8).map(ReplicaId).filter(move |id| *id != me)
     }
 
-    // --- from phase to phase -------------------------------------------------
+    // --- from state to state -------------------------------------------------
 
     fn follow(&mut self, why: &str, out: &mut Outbox<Never>) {
         let id = self.settings.id;
-        match std::mem::replace(&mut self.phase, Phase::Following) {
-            Phase::Following => {}
-            Phase::PreVoting(vote) => {
+        match std::mem::replace(&mut self.state, State::Following) {
+            State::Following => {}
+            State::PreVoting(vote) => {
                 log::debug!("replica {id}: drops pre-vote {}: {why}", vote.ballot)
             }
-            Phase::Campaigning(campaign) => {
-                log::info!("replica {id}: gives up ballot {}: {why}", campaign.ballot());
-                self.stale_votes = campaign.votes();
+            State::Campaigning(phase1) => {
+                log::info!("replica {id}: gives up ballot {}: {why}", phase1.ballot());
+                self.stale_votes = phase1.votes();
             }
-            Phase::Leading { reign, .. } => {
-                log::info!("replica {id}: no longer leads with ballot {}: {why}", reign.ballot());
-                for (origin, request) in reign.into_requests() {
+            State::Leading { phase2, .. } => {
+                log::info!("replica {id}: no longer leads with ballot {}: {why}", phase2.ballot());
+                for (origin, request) in phase2.into_requests() {
                     out.tell(Notice::Learner(learner::Input::Held {
                         origin,
                         request,
@@ -237,14 +237,14 @@ impl Proposer {
             give_up_at: now.plus_us(self.settings.election_min_us),
         };
         log::debug!("replica {}: asks for pre-votes for ballot {}", self.settings.id, vote.ballot);
-        self.phase = Phase::PreVoting(vote);
+        self.state = State::PreVoting(vote);
         self.continue_pre_vote(now, out);
     }
 
     /// Asks whoever has not granted yet, or campaigns once a quorum has.
     fn continue_pre_vote(&mut self, now: Time, out: &mut Outbox<Never>) {
         let peers = self.peers();
-        let Phase::PreVoting(vote) = &mut self.phase else { return };
+        let State::PreVoting(vote) = &mut self.state else { return };
         if vote.granted.is_quorum(self.settings.n) {
             let ballot = vote.ballot;
             return self.begin_campaign(now, ballot, out);
@@ -260,27 +260,27 @@ impl Proposer {
 
     fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
         self.seen = self.seen.max(ballot);
-        let mut campaign = Campaign::begin(self.settings, ballot, self.applied, now, out);
+        let mut phase1 = Phase1::begin(self.settings, ballot, self.applied, now, out);
         if self.settings.planted.has(Bug::VotesSurviveElection) {
-            campaign.inherit(self.stale_votes);
+            phase1.inherit(self.stale_votes);
         }
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
-        self.phase = Phase::Campaigning(Box::new(campaign));
+        self.state = State::Campaigning(Box::new(phase1));
     }
 
-    fn lead(&mut self, now: Time, ballot: Ballot, mandate: Mandate, out: &mut Outbox<Never>) {
+    fn lead(&mut self, now: Time, ballot: Ballot, outcome: Phase1Outcome, out: &mut Outbox<Never>) {
         let id = self.settings.id;
         log::info!("replica {id}: leads with ballot {ballot}");
-        let found = mandate.values.len();
+        let found = outcome.values.len();
         if found > 0 {
             log::info!(
                 "replica {id}: proposes slots {} and the {found} from there on again",
-                mandate.first
+                outcome.first
             );
         }
-        let Mandate { first, values } = mandate;
-        let reign = Reign::begin(self.settings, ballot, first, values, self.applied, now);
-        self.phase = Phase::Leading { reign: Box::new(reign), since: now };
+        let Phase1Outcome { first, values } = outcome;
+        let phase2 = Phase2::begin(self.settings, ballot, first, values, self.applied, now);
+        self.state = State::Leading { phase2: Box::new(phase2), since: now };
         self.election.lead(now, ballot);
         out.tell(Notice::Learner(learner::Input::Leading(ballot)));
         self.send_heartbeats(now, out);
@@ -302,11 +302,11 @@ impl Proposer {
         }
         self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
         if heartbeat.leading {
-            let deposed = match &self.phase {
-                Phase::Following => false,
-                Phase::PreVoting(_) => !self.election.is_unsatisfied(now),
-                Phase::Campaigning(campaign) => campaign.ballot() < heartbeat.ballot,
-                Phase::Leading { reign, .. } => reign.ballot() < heartbeat.ballot,
+            let deposed = match &self.state {
+                State::Following => false,
+                State::PreVoting(_) => !self.election.is_unsatisfied(now),
+                State::Campaigning(phase1) => phase1.ballot() < heartbeat.ballot,
+                State::Leading { phase2, .. } => phase2.ballot() < heartbeat.ballot,
             };
             if deposed {
                 self.follow("another leads", out);
@@ -320,8 +320,8 @@ impl Proposer {
     /// that acceptor follows a leader that this replica cannot hear.) Twice in a row is
     /// a rival that does the same: give way to it.
     fn go_above(&mut self, now: Time, out: &mut Outbox<Never>) {
-        let Phase::Leading { reign, .. } = &self.phase else { return };
-        let ballot = reign.ballot();
+        let State::Leading { phase2, .. } = &self.state else { return };
+        let ballot = phase2.ballot();
         if self.election.highest_promise().max(self.promised) <= Some(ballot) {
             return;
         }
@@ -348,10 +348,10 @@ impl Proposer {
         if !self.counts(from, page.directory, out) {
             return;
         }
-        let Phase::Campaigning(campaign) = &mut self.phase else { return };
-        let ballot = campaign.ballot();
-        if let Some(mandate) = campaign.handle_promise(now, from, page, out) {
-            self.lead(now, ballot, mandate, out);
+        let State::Campaigning(phase1) = &mut self.state else { return };
+        let ballot = phase1.ballot();
+        if let Some(outcome) = phase1.handle_promise(now, from, page, out) {
+            self.lead(now, ballot, outcome, out);
         }
     }
 
@@ -370,20 +370,20 @@ impl Proposer {
         } else {
             self.election.note_promise(from, promised);
         }
-        match &self.phase {
-            Phase::Campaigning(campaign) if campaign.ballot() == ballot => {
+        match &self.state {
+            State::Campaigning(phase1) if phase1.ballot() == ballot => {
                 self.follow("refused", out);
                 self.election.back_off(now, draw);
             }
-            Phase::Leading { .. } => self.go_above(now, out),
+            State::Leading { .. } => self.go_above(now, out),
             _ => {}
         }
     }
 
     /// Would this replica help another to lead?
     fn would_follow(&self, now: Time, ballot: Ballot) -> bool {
-        let serves = match &self.phase {
-            Phase::Leading { .. } => true,
+        let serves = match &self.state {
+            State::Leading { .. } => true,
             _ => self.election.hears_leader(now),
         };
         self.is_voter()
@@ -400,7 +400,7 @@ impl Proposer {
         out: &mut Outbox<Never>,
     ) {
         self.seen = self.seen.max(promised.unwrap_or_default());
-        let Phase::PreVoting(vote) = &mut self.phase else { return };
+        let State::PreVoting(vote) = &mut self.state else { return };
         if promised >= Some(vote.ballot) {
             // It could not promise this one; ask everyone about a higher one.
             self.begin_pre_vote(now, out);
@@ -421,16 +421,16 @@ impl Proposer {
         let mut hold = |origin, request| {
             out.tell(Notice::Learner(learner::Input::Held { origin, request, direct }));
         };
-        match &mut self.phase {
-            Phase::Leading { reign, .. } => reign.admit(origin, request, false, hold),
+        match &mut self.state {
+            State::Leading { phase2, .. } => phase2.admit(origin, request, false, hold),
             _ => hold(origin, request),
         }
     }
 
     fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
         let round = self.election.begin_round(now);
-        let (leading, decided) = match &self.phase {
-            Phase::Leading { reign, .. } => (Some(reign.ballot()), reign.decided()),
+        let (leading, decided) = match &self.state {
+            State::Leading { phase2, .. } => (Some(phase2.ballot()), phase2.decided()),
             _ => (None, Decided::default()),
         };
         if let Some(ballot) = leading {
@@ -454,20 +454,20 @@ impl Proposer {
 
     // --- time --------------------------------------------------------------------
 
-    fn advance_phase(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
-        match &mut self.phase {
-            Phase::Following if self.first_ballot => {
+    fn advance(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
+        match &mut self.state {
+            State::Following if self.first_ballot => {
                 self.first_ballot = false;
-                let campaign = Campaign::begin_first(self.settings, now, out);
-                self.phase = Phase::Campaigning(Box::new(campaign));
+                let phase1 = Phase1::begin_first(self.settings, now, out);
+                self.state = State::Campaigning(Box::new(phase1));
             }
-            Phase::Following => {
+            State::Following => {
                 if self.is_voter() && self.election.suspects(now) {
                     self.election.be_patient(now, draw);
                     self.begin_pre_vote(now, out);
                 }
             }
-            Phase::PreVoting(vote) => {
+            State::PreVoting(vote) => {
                 if now >= vote.give_up_at {
                     self.follow("no quorum would help", out);
                     self.election.back_off(now, draw);
@@ -475,15 +475,15 @@ impl Proposer {
                     self.continue_pre_vote(now, out);
                 }
             }
-            Phase::Campaigning(campaign) => {
-                if campaign.is_hopeless(now) {
+            State::Campaigning(phase1) => {
+                if phase1.is_hopeless(now) {
                     self.follow("no quorum promised", out);
                     self.election.back_off(now, draw);
                 } else {
-                    campaign.handle_timeout(now, out);
+                    phase1.handle_timeout(now, out);
                 }
             }
-            Phase::Leading { reign, since } => {
+            State::Leading { phase2, since } => {
                 let established = now.since_us(*since) >= self.settings.election_max_us;
                 if established && !self.election.is_heard_by_quorum(now) {
                     self.follow("no quorum hears it", out);
@@ -492,16 +492,16 @@ impl Proposer {
                     self.follow("nothing gets applied", out);
                     self.election.back_off(now, draw);
                 } else {
-                    reign.handle_timeout(now, out);
+                    phase2.handle_timeout(now, out);
                 }
             }
         }
     }
 
-    /// What waits: at the learner, or in the own reign.
+    /// What waits: at the learner, or in the own phase 2.
     fn note_progress(&mut self, now: Time) {
-        let proposing = match &self.phase {
-            Phase::Leading { reign, .. } => reign.is_pending(),
+        let proposing = match &self.state {
+            State::Leading { phase2, .. } => phase2.is_pending(),
             _ => false,
         };
         self.election.handle_progress(now, self.applied, self.pending || proposing);
@@ -542,17 +542,17 @@ impl Role for Proposer {
             }
             Input::Client(origin, request) => self.handle_request(origin, request, true, out),
             Input::Servable { origin, request } => {
-                if let Phase::Leading { reign, .. } = &mut self.phase {
-                    reign.admit(origin, request, true, |_, _| {});
+                if let State::Leading { phase2, .. } = &mut self.state {
+                    phase2.admit(origin, request, true, |_, _| {});
                 }
             }
             Input::Progress { applied, decided, pending, lost } => {
                 self.applied = self.applied.max(applied);
                 self.pending = pending;
-                if let Phase::Leading { reign, .. } = &mut self.phase {
-                    reign.handle_progress(now, applied, decided);
-                    if decided.ballot == reign.ballot() {
-                        reign.handle_lost(now, &lost, out);
+                if let State::Leading { phase2, .. } = &mut self.state {
+                    phase2.handle_progress(now, applied, decided);
+                    if decided.ballot == phase2.ballot() {
+                        phase2.handle_lost(now, &lost, out);
                     }
                 }
                 self.note_progress(now);
@@ -568,15 +568,15 @@ impl Role for Proposer {
     fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
         self.election.observe(now);
         self.note_progress(now);
-        self.advance_phase(now, draw, out);
+        self.advance(now, draw, out);
         if self.is_voter() && self.election.heartbeat_due(now) {
             self.send_heartbeats(now, out);
         }
     }
 
     fn flush(&mut self, now: Time, out: &mut Outbox<Never>) {
-        if let Phase::Leading { reign, .. } = &mut self.phase {
-            reign.flush(now, out);
+        if let State::Leading { phase2, .. } = &mut self.state {
+            phase2.flush(now, out);
         }
     }
 
@@ -584,14 +584,14 @@ impl Role for Proposer {
         if !self.is_voter() {
             return None;
         }
-        let phase = match &self.phase {
-            Phase::Following => Some(self.election.suspect_at()),
-            Phase::PreVoting(vote) => Some(vote.resend_at.min(vote.give_up_at)),
-            Phase::Campaigning(campaign) => Some(campaign.deadline()),
-            Phase::Leading { reign, .. } => reign.deadline(),
+        let due = match &self.state {
+            State::Following => Some(self.election.suspect_at()),
+            State::PreVoting(vote) => Some(vote.resend_at.min(vote.give_up_at)),
+            State::Campaigning(phase1) => Some(phase1.deadline()),
+            State::Leading { phase2, .. } => phase2.deadline(),
         };
         let heartbeat = self.election.next_heartbeat();
-        Some(phase.map_or(heartbeat, |phase| phase.min(heartbeat)))
+        Some(due.map_or(heartbeat, |due| due.min(heartbeat)))
     }
 }
 
@@ -603,8 +603,8 @@ mod tests {
     use crate::types::BootId;
     use std::hash::DefaultHasher;
 
-    /// Replica 0 of three, on its own in each phase.
-    fn phases() -> [Proposer; 4] {
+    /// Replica 0 of three, in each state.
+    fn states() -> [Proposer; 4] {
         let settings = Settings {
             id: ReplicaId(0),
             n: 3,
@@ -627,38 +627,38 @@ mod tests {
         let mut campaigning = following.clone();
         campaigning.begin_campaign(Time(0), Ballot(0), &mut out);
         let mut leading = following.clone();
-        let mandate = Mandate { first: Slot(0), values: Default::default() };
-        leading.lead(Time(0), Ballot(0), mandate, &mut out);
+        let outcome = Phase1Outcome { first: Slot(0), values: Default::default() };
+        leading.lead(Time(0), Ballot(0), outcome, &mut out);
         out.commit(&mut NoStorage).expect("no storage never fails");
         [following, voting, campaigning, leading]
     }
 
-    fn hash(phase: &Phase) -> u64 {
+    fn hash(state: &State) -> u64 {
         let mut hasher = DefaultHasher::new();
-        phase.hash(&mut hasher);
+        state.hash(&mut hasher);
         hasher.finish()
     }
 
     #[test]
-    fn each_phase_is_a_state_of_its_own_whenever_it_began() {
-        let (first, second) = (phases(), phases());
+    fn each_state_differs_from_the_others_whenever_it_began() {
+        let (first, second) = (states(), states());
         for (at, one) in first.iter().enumerate() {
             for (other_at, other) in second.iter().enumerate() {
                 let same = at == other_at;
-                assert_eq!(one.phase == other.phase, same, "{at} and {other_at}");
-                assert_eq!(hash(&one.phase) == hash(&other.phase), same, "{at} and {other_at}");
+                assert_eq!(one.state == other.state, same, "{at} and {other_at}");
+                assert_eq!(hash(&one.state) == hash(&other.state), same, "{at} and {other_at}");
             }
         }
         let [.., mut later] = second;
-        if let Phase::Leading { since, .. } = &mut later.phase {
+        if let State::Leading { since, .. } = &mut later.state {
             *since = Time(1);
         }
-        assert!(first[3].phase == later.phase, "since when only tells the time");
+        assert!(first[3].state == later.state, "since when only tells the time");
     }
 
     #[test]
-    fn each_phase_is_told_in_words() {
-        let words = phases().map(|proposer| proposer.phase());
+    fn each_state_is_told_in_words() {
+        let words = states().map(|proposer| proposer.in_words());
         let expected = [
             "follows nobody",
             "asks for pre-votes for ballot 3",

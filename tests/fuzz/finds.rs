@@ -7,10 +7,10 @@ use allocation_counter::measure;
 use multipaxos::message::{Accepted, Decided, Party, Promise, Request};
 use multipaxos::net::counters::{Counters, Event};
 use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
-use multipaxos::paxos::campaign::Campaign;
 use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
-use multipaxos::paxos::reign::Reign;
+use multipaxos::paxos::phase1::Phase1;
+use multipaxos::paxos::phase2::Phase2;
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Outbox, Storage};
 use multipaxos::sim::disk::SimDisk;
 use multipaxos::storage::Durability;
@@ -38,10 +38,10 @@ fn command(seq: u64, line: &str) -> Value {
 fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
     let values: Values = vec![command(u64::MAX, "x")].into();
     let settings = settings(3, R0, 1);
-    let mut reign = Reign::begin(settings, Ballot(3), Slot(0), values, Slot(0), Time(0));
-    assert!(reign.is_pending());
-    reign.handle_progress(Time(1), Slot(1), Decided::default());
-    assert!(!reign.is_pending());
+    let mut phase2 = Phase2::begin(settings, Ballot(3), Slot(0), values, Slot(0), Time(0));
+    assert!(phase2.is_pending());
+    phase2.handle_progress(Time(1), Slot(1), Decided::default());
+    assert!(!phase2.is_pending());
 }
 
 /// No-ops filled the gap between what two acceptors said, however wide it was: a page of
@@ -50,7 +50,7 @@ fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
 fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     let (ballot, far) = (Ballot(3), Slot(1 << 22));
     let mut out: Outbox<()> = Outbox::new();
-    let mut campaign = Campaign::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut out);
+    let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut out);
     let page = |from: ReplicaId, trimmed: Slot, last: bool, accepted: Vec<Accepted>| Promise {
         ballot,
         directory: directory(from),
@@ -65,17 +65,17 @@ fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
         vec![Accepted { first: slot, ballot: Ballot(1), values }]
     };
     let own = page(R0, Slot(0), true, held(Slot(2)));
-    assert_eq!(campaign.handle_promise(Time(1), R0, own, &mut out), None);
+    assert_eq!(phase1.handle_promise(Time(1), R0, own, &mut out), None);
     let strange = page(R1, far, false, held(far));
-    assert_eq!(campaign.handle_promise(Time(1), R1, strange, &mut out), None);
+    assert_eq!(phase1.handle_promise(Time(1), R1, strange, &mut out), None);
     let other = page(R2, Slot(0), true, held(Slot(5)));
-    let mandate = campaign.handle_promise(Time(1), R2, other, &mut out).expect("a quorum");
-    assert_eq!(mandate.first, Slot(0));
-    assert!(mandate.values.len() as u64 <= ACCEPT_WINDOW_SLOTS, "{} values", mandate.values.len());
+    let outcome = phase1.handle_promise(Time(1), R2, other, &mut out).expect("a quorum");
+    assert_eq!(outcome.first, Slot(0));
+    assert!(outcome.values.len() as u64 <= ACCEPT_WINDOW_SLOTS, "{} values", outcome.values.len());
     // What the quorum itself holds is all there.
     let expected = [Value::Noop, Value::Noop, command(2, "x"), Value::Noop, Value::Noop];
-    assert_eq!(mandate.values.slice(0..5).to_vec(), expected);
-    assert_eq!(mandate.values.slice(5..6).to_vec(), [command(5, "x")]);
+    assert_eq!(outcome.values.slice(0..5).to_vec(), expected);
+    assert_eq!(outcome.values.slice(5..6).to_vec(), [command(5, "x")]);
 }
 
 fn opener() -> Opener {

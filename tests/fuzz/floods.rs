@@ -17,8 +17,8 @@ use multipaxos::net::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX}
 use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
+use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::proposer::{self, Proposer};
-use multipaxos::paxos::reign::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::{
     ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Outbox, PROPOSE_WINDOW_SLOTS, Role,
     Storage,

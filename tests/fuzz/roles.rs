@@ -1,7 +1,7 @@
 //! Acceptor, proposer and learner of one replica, among peers that say anything.
 //!
 //! A list of steps. In most a peer answers what this replica has sent it lately, as a peer
-//! would or nearly so; that is what leads to campaigns and reigns. In others a peer leads,
+//! would or nearly so; that is what leads to campaigns and leaders. In others a peer leads,
 //! or says anything at all; clients ask; time passes, a little or so much that the process
 //! must have been stopped; what one role tells another is lost; the process dies.
 //!

@@ -4,6 +4,6 @@ mod acceptor;
 mod client;
 mod common;
 mod learner;
+mod phase2;
 mod proposer;
-mod reign;
 mod replica;

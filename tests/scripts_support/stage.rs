@@ -707,7 +707,7 @@ impl Stage {
         let sessions = learner.chat().sessions();
         format!(
             "{id} {}; {}; applied below {}; sessions: {sessions}",
-            proposer.phase(),
+            proposer.in_words(),
             print::acceptor(acceptor.state()),
             learner.applied()
         )

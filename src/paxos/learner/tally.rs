@@ -1,4 +1,4 @@
-//! The votes of one reign: which slots a quorum has accepted, and which were lost.
+//! The votes for one leader: which slots a quorum has accepted, and which were lost.
 
 use crate::message::SlotRange;
 use crate::paxos::slot_set::SlotSet;
@@ -13,9 +13,9 @@ const LOST_RANGES_MAX: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tally {
     pub(super) ballot: Ballot,
-    /// The first slot of the reign, once the proposer has said so.
+    /// The first slot of phase 2, once the proposer has said so.
     pub(super) from: Option<Slot>,
-    /// Every slot of the reign below this has a quorum.
+    /// Every slot of this phase 2 below this has a quorum.
     pub(super) upto: Slot,
     /// Which slots each acceptor has voted for, by replica id.
     pub(super) votes: Vec<SlotSet>,
@@ -64,7 +64,7 @@ impl Tally {
 mod tests {
     use super::*;
 
-    /// Votes of as many acceptors, each for some stretches of slots, in a reign that
+    /// Votes of as many acceptors, each for some stretches of slots, in a phase 2 that
     /// began at 0.
     fn tally(votes: &[&[(u64, u64)]]) -> Tally {
         let mut tally = Tally::new(Ballot(0), votes.len());
@@ -103,7 +103,7 @@ mod tests {
         // The own acceptor is told without the network: it only has not got to it yet.
         assert_eq!(lost(&tally(&[behind, all, behind]), 0), []);
         assert_eq!(lost(&tally(&[all, behind, behind]), 0), [(2, 5)]);
-        // Nor is anything that the reign does not know to have proposed.
+        // Nor is anything that the leader does not know to have proposed.
         let mut early = tally(&[all, behind, behind]);
         early.from = None;
         assert_eq!(lost(&early, 0), []);

@@ -198,7 +198,7 @@ fn what_the_leader_calls_decided_is_asked_for_sooner_than_what_a_peer_has() {
     seat.burst([]);
     assert_eq!(fetches(&seat.wait_us(1_999)), []);
     assert_eq!(fetches(&seat.wait_us(1)), [(R1, 0, 10)], "the leader is there itself");
-    // A reign that began above does not say that its leader has what is below.
+    // A phase 2 that began above does not say that its leader has what is below.
     let mut seat = learner(3, R0);
     seat.handle(leads(R1, 1, 1, decided(1, 5, 10)));
     seat.handle(applied(R2, 1, 7));

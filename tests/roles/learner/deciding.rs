@@ -1,4 +1,4 @@
-//! What is decided: votes, marks and the reign that they count for.
+//! What is decided: votes, marks and the leader that they count for.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn votes_are_not_tallied_across_ballots() {
     let mut seat = learner(3, R0);
     seat.handle(proposed(0, 0, &values(&["a"])));
     seat.handle(votes(R1, 0, 0, 1));
-    // The same value, proposed again two reigns later.
+    // The same value, proposed again two leaders later.
     seat.handle(proposed(3, 0, &values(&["a"])));
     seat.handle(votes(R2, 3, 0, 1));
     assert_eq!(seat.role.applied(), Slot(0));

@@ -13,7 +13,7 @@ use multipaxos::message::{
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
-use multipaxos::paxos::reign::Origin;
+use multipaxos::paxos::phase2::Origin;
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
 use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, Value};
@@ -33,7 +33,7 @@ fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
     Input::Peer(from, ToLearner::Votes { ballot, directory, slots })
 }
 
-/// The own proposer has proposed values from `first` on, in a reign that began at 0.
+/// The own proposer has proposed values from `first` on, in a phase 2 that began at 0.
 fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
     let origins = vec![Origin { count: values.len(), asked: None }];
     let (ballot, first, values) = (Ballot(ballot), Slot(first), values.into());

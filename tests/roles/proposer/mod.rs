@@ -1,10 +1,10 @@
-//! The proposer with its election, campaign and reign: who leads, what is proposed.
+//! The proposer with its election, phase 1 and phase 2: who leads, what is proposed.
 
 mod ballot_0;
 mod campaigning;
 mod giving_way;
+mod leading;
 mod pre_votes;
-mod reigning;
 mod waiting;
 
 use crate::common::*;

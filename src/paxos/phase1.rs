@@ -1,4 +1,4 @@
-//! A campaign: phase 1 of one ballot, from the licence to the promise quorum.
+//! Phase 1 of one ballot, from the own durable promise to a quorum of promises.
 //!
 //! The first to promise is the candidate's own acceptor. Only when that promise is
 //! durable (the *licence*) does anything under the ballot leave this replica; so no
@@ -29,7 +29,7 @@ const PREPARE_RETRY_US: u64 = 40_000;
 /// How far one acceptor's pages reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Cursor {
-    /// Everything from the campaign's first slot up to here is covered.
+    /// Everything from the first slot asked for up to here is covered.
     covered: Slot,
     done: bool,
     trimmed: Slot,
@@ -37,8 +37,8 @@ struct Cursor {
 
 /// What a quorum's promises leave to the new leader.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Mandate {
-    /// The first slot of the reign: everything below is decided.
+pub struct Phase1Outcome {
+    /// The first slot of phase 2: everything below is decided.
     pub first: Slot,
     /// What to propose from there on, without gaps: the value of the highest ballot
     /// in the quorum, or a no-op where there was none.
@@ -47,7 +47,7 @@ pub struct Mandate {
 
 /// Phase 1 under way.
 #[derive(Debug, Clone)]
-pub struct Campaign {
+pub struct Phase1 {
     settings: Settings,
     ballot: Ballot,
     first: Slot,
@@ -61,11 +61,11 @@ pub struct Campaign {
 }
 
 state_of!(
-    Campaign: ballot, first, cursors, values, promises, licensed;
+    Phase1: ballot, first, cursors, values, promises, licensed;
     aside: settings, resend_at, give_up_at
 );
 
-impl Campaign {
+impl Phase1 {
     /// Asks one's own acceptor for the licence to use `ballot`; everything below
     /// `first` is applied here.
     pub fn begin<R>(
@@ -75,13 +75,13 @@ impl Campaign {
         now: Time,
         out: &mut Outbox<R>,
     ) -> Self {
-        Campaign::new(settings, ballot, first, quorum(settings.n), now, out)
+        Phase1::new(settings, ballot, first, quorum(settings.n), now, out)
     }
 
     /// Asks for the licence to use ballot 0, on a cluster that has just warmed up:
     /// nothing can have been accepted below it, so nobody else has to promise it.
     pub fn begin_first<R>(settings: Settings, now: Time, out: &mut Outbox<R>) -> Self {
-        Campaign::new(settings, Ballot::ZERO, Slot::ZERO, 1, now, out)
+        Phase1::new(settings, Ballot::ZERO, Slot::ZERO, 1, now, out)
     }
 
     fn new<R>(
@@ -93,7 +93,7 @@ impl Campaign {
         out: &mut Outbox<R>,
     ) -> Self {
         assert_eq!(ballot.owner(settings.n), settings.id, "a campaign uses an own ballot");
-        let mut campaign = Campaign {
+        let mut phase1 = Phase1 {
             settings,
             ballot,
             first,
@@ -105,11 +105,11 @@ impl Campaign {
             give_up_at: now.plus_us(settings.election_max_us),
         };
         if settings.planted.has(Bug::CandidateCountsItselfUnpromised) {
-            campaign.licensed = true;
-            campaign.cursors[settings.id.index()].done = true;
+            phase1.licensed = true;
+            phase1.cursors[settings.id.index()].done = true;
         }
-        campaign.handle_timeout(now, out);
-        campaign
+        phase1.handle_timeout(now, out);
+        phase1
     }
 
     /// Takes over another campaign's votes (a planted bug).
@@ -166,14 +166,14 @@ impl Campaign {
     }
 
     /// Takes a page of `from`'s promise. The caller has checked that its directory
-    /// counts. Returns the mandate once a quorum has told everything.
+    /// counts. Returns the outcome once a quorum has told everything.
     pub fn handle_promise<R>(
         &mut self,
         now: Time,
         from: ReplicaId,
         page: Promise,
         out: &mut Outbox<R>,
-    ) -> Option<Mandate> {
+    ) -> Option<Phase1Outcome> {
         let planted = self.settings.planted;
         let old = page.ballot != self.ballot && !planted.has(Bug::OldPromisesCount);
         if old || !is_well_formed(&page) {
@@ -206,10 +206,10 @@ impl Campaign {
             // been asked on, and each copy answered would be one more for ever after.
             self.prepare(from, out);
         }
-        self.mandate()
+        self.outcome()
     }
 
-    fn mandate(&mut self) -> Option<Mandate> {
+    fn outcome(&mut self) -> Option<Phase1Outcome> {
         let done = || self.cursors.iter().filter(|cursor| cursor.done);
         // Peers may have promised the ballot to an earlier life of this process.
         if !self.licensed || done().count() < self.promises {
@@ -227,7 +227,7 @@ impl Campaign {
                 values.extend(&run.values);
             }
         }
-        Some(Mandate { first, values: values.take() })
+        Some(Phase1Outcome { first, values: values.take() })
     }
 
     /// What an acceptor holds counts unless another holds something at a higher ballot.

@@ -1,4 +1,4 @@
-//! A reign: phase 2 under one ballot, from the mandate to whoever comes next.
+//! Phase 2 under one ballot, from the outcome of phase 1 until another replica leads.
 //!
 //! Requests get consecutive slots, in the order in which they come, within a window
 //! of [`PROPOSE_WINDOW_SLOTS`] slots and [`IN_FLIGHT_BYTES_MAX`] above what is
@@ -80,7 +80,7 @@ state_of!(
     aside: sent_at, lost_at
 );
 
-/// A session, as far as this reign knows.
+/// A session, as far as this leader knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Known {
     /// The command that may be proposed.
@@ -102,7 +102,7 @@ enum Admission {
 
 /// Phase 2 under way.
 #[derive(Debug, Clone)]
-pub struct Reign {
+pub struct Phase2 {
     settings: Settings,
     ballot: Ballot,
     first: Slot,
@@ -126,13 +126,13 @@ pub struct Reign {
 }
 
 state_of!(
-    Reign: ballot, first, next, applied, decided, proposals, proposal_bytes, sent, queue,
+    Phase2: ballot, first, next, applied, decided, proposals, proposal_bytes, sent, queue,
         queue_commands, queue_bytes, sessions;
     aside: settings, builder, trip, resend_at
 );
 
-impl Reign {
-    /// Begins with what the mandate leaves to propose.
+impl Phase2 {
+    /// Begins with what phase 1 leaves to propose.
     pub fn begin(
         settings: Settings,
         ballot: Ballot,
@@ -141,7 +141,7 @@ impl Reign {
         applied: Slot,
         now: Time,
     ) -> Self {
-        let mut reign = Reign {
+        let mut phase2 = Phase2 {
             settings,
             ballot,
             first,
@@ -161,24 +161,24 @@ impl Reign {
         };
         for command in values.iter().filter_map(ValueRef::command) {
             let known = Known { next: command.seq, in_flight: true, answerable: false };
-            reign.sessions.insert(command.session, known);
+            phase2.sessions.insert(command.session, known);
         }
         let mut rest = values;
         while !rest.is_empty() {
             let holes = settings.planted.has(Bug::HolesStayOpen);
             let noops = rest.iter().take_while(|value| holes && *value == ValueRef::Noop).count();
-            reign.next = reign.next.plus(noops as u64);
+            phase2.next = phase2.next.plus(noops as u64);
             rest = rest.skip(noops);
             let until = rest.iter().take_while(|value| !holes || *value != ValueRef::Noop).count();
             let count = until.min(MESSAGE_SLOTS_MAX);
             let origin = Origin { count, asked: None };
-            reign.propose(rest.slice(0..count), [origin].into(), now);
+            phase2.propose(rest.slice(0..count), [origin].into(), now);
             rest = rest.skip(count);
         }
-        reign
+        phase2
     }
 
-    /// The ballot of the reign.
+    /// The ballot of this phase 2.
     pub fn ballot(&self) -> Ballot {
         self.ballot
     }
@@ -189,7 +189,7 @@ impl Reign {
     }
 
     /// Whether something is proposed, or waits to be, that is not applied; or decided
-    /// below the reign, and not yet fetched. (If nobody is left who could send that, only
+    /// below its first slot, and not yet fetched. (If nobody is left who could send that, only
     /// another phase 1 can find it.)
     pub fn is_pending(&self) -> bool {
         !self.proposals.is_empty() || !self.queue.is_empty() || self.applied < self.first

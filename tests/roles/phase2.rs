@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use multipaxos::message::{MESSAGE_SLOTS_MAX, Request, ToAcceptor};
-use multipaxos::paxos::reign::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX, Reign};
+use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, Phase2, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, PROPOSE_WINDOW_SLOTS, Settings};
 use multipaxos::types::{Address, Ballot, Slot, Time, Value};
 use multipaxos::values::COMMAND_BYTES;
@@ -10,10 +10,10 @@ use multipaxos::values::COMMAND_BYTES;
 /// The wait before a proposal is sent again, before it is known what answers take.
 const RESEND_US: u64 = 40_000;
 
-/// A reign and its time.
+/// Phase 2 and its time.
 #[derive(Clone)]
 struct Subject {
-    reign: Reign,
+    phase2: Phase2,
     now: Time,
 }
 
@@ -21,7 +21,7 @@ impl Subject {
     /// Takes a request; what the learner is to be asked about.
     fn admit(&mut self, origin: Address, request: Request, confirmed: bool) -> Vec<Request> {
         let mut unsure = Vec::new();
-        self.reign.admit(origin, request, confirmed, |_, request| unsure.push(request));
+        self.phase2.admit(origin, request, confirmed, |_, request| unsure.push(request));
         unsure
     }
 
@@ -32,38 +32,38 @@ impl Subject {
 
     fn flush(&mut self) -> Vec<Envelope> {
         let mut out: Outbox<Never> = Outbox::new();
-        self.reign.flush(self.now, &mut out);
+        self.phase2.flush(self.now, &mut out);
         out.commit(&mut NoStorage).expect("no storage never fails")
     }
 
     fn time_out(&mut self) -> Vec<Envelope> {
         let mut out: Outbox<Never> = Outbox::new();
-        self.reign.handle_timeout(self.now, &mut out);
+        self.phase2.handle_timeout(self.now, &mut out);
         out.commit(&mut NoStorage).expect("no storage never fails")
     }
 
     fn lose(&mut self, first: u64, count: u64) -> Vec<Envelope> {
         let mut out: Outbox<Never> = Outbox::new();
-        self.reign.handle_lost(self.now, &[range(first, count)], &mut out);
+        self.phase2.handle_lost(self.now, &[range(first, count)], &mut out);
         out.commit(&mut NoStorage).expect("no storage never fails")
     }
 
     fn apply(&mut self, upto: u64) {
-        self.reign.handle_progress(self.now, Slot(upto), nothing_decided(0));
+        self.phase2.handle_progress(self.now, Slot(upto), nothing_decided(0));
     }
 
     /// What whoever leads next is asked for: from where, and which sessions.
     fn left(&self) -> Vec<(Address, Vec<u64>)> {
         let sessions = |request: &Request| request.iter().map(|it| it.session.id).collect();
-        let requests = self.reign.clone().into_requests();
+        let requests = self.phase2.clone().into_requests();
         requests.map(|(origin, request)| (origin, sessions(&request))).collect()
     }
 }
 
 fn begin(settings: Settings, first: u64, values: &[Value], applied: u64) -> Subject {
     let (first, applied) = (Slot(first), Slot(applied));
-    let reign = Reign::begin(settings, Ballot(0), first, values.into(), applied, Time(0));
-    Subject { reign, now: Time(0) }
+    let phase2 = Phase2::begin(settings, Ballot(0), first, values.into(), applied, Time(0));
+    Subject { phase2, now: Time(0) }
 }
 
 /// One that has nothing to propose again.
@@ -275,7 +275,7 @@ fn who_asked_for_what_is_told_by_the_run() {
     for applied in 0..=6 {
         seat.apply(applied as u64);
         assert_eq!(seat.left(), expect(applied));
-        assert_eq!(seat.reign.is_pending(), applied < 6);
+        assert_eq!(seat.phase2.is_pending(), applied < 6);
     }
 }
 
@@ -300,12 +300,12 @@ fn a_run_around_the_skipped_slot_keeps_who_asked_for_what() {
 #[test]
 fn what_is_decided_below_the_reign_is_waited_for() {
     let mut seat = begin(settings(3, R0), 5, &[], 3);
-    assert!(seat.reign.is_pending());
+    assert!(seat.phase2.is_pending());
     seat.apply(5);
-    assert!(!seat.reign.is_pending());
+    assert!(!seat.phase2.is_pending());
     seat.apply(6);
-    assert!(!seat.reign.is_pending());
-    assert_eq!(seat.reign.deadline(), None);
+    assert!(!seat.phase2.is_pending());
+    assert_eq!(seat.phase2.deadline(), None);
 }
 
 #[test]
@@ -314,9 +314,9 @@ fn only_what_is_tallied_at_its_own_ballot_is_told_to_be_decided() {
     seat.take(firsts(0..5, "x"));
     seat.flush();
     let own = decided(0, 0, 4);
-    seat.reign.handle_progress(seat.now, Slot(4), own);
-    seat.reign.handle_progress(seat.now, Slot(4), decided(3, 0, 5));
-    assert_eq!(seat.reign.decided(), own);
+    seat.phase2.handle_progress(seat.now, Slot(4), own);
+    seat.phase2.handle_progress(seat.now, Slot(4), decided(3, 0, 5));
+    assert_eq!(seat.phase2.decided(), own);
 }
 
 // --- what is sent again --------------------------------------------------------------
@@ -328,16 +328,16 @@ fn a_proposal_is_sent_again_when_it_has_waited_and_not_before() {
     seat.take(one(1, 0));
     seat.flush();
     let due = seat.now.plus_us(RESEND_US);
-    assert_eq!(seat.reign.deadline(), Some(due));
+    assert_eq!(seat.phase2.deadline(), Some(due));
     seat.now = Time(10_000);
     seat.take(one(2, 0));
     seat.flush();
-    assert_eq!(seat.reign.deadline(), Some(due), "the oldest is waited for");
+    assert_eq!(seat.phase2.deadline(), Some(due), "the oldest is waited for");
     assert_eq!(runs(&seat.time_out()), [], "woken early");
-    assert_eq!(seat.reign.deadline(), Some(due));
+    assert_eq!(seat.phase2.deadline(), Some(due));
     seat.now = due;
     assert_eq!(runs(&seat.time_out()), [(0, 1)]);
-    assert_eq!(seat.reign.deadline(), Some(due.plus_us(RESEND_US / 2)));
+    assert_eq!(seat.phase2.deadline(), Some(due.plus_us(RESEND_US / 2)));
     seat.now = due.plus_us(RESEND_US / 2);
     assert_eq!(runs(&seat.time_out()), [(1, 1)]);
 }
@@ -353,7 +353,7 @@ fn the_wait_follows_what_it_takes_to_be_applied_unless_it_was_sent_again() {
     seat.apply(1);
     seat.take(one(2, 0));
     seat.flush();
-    let wait = |seat: &Subject| seat.reign.deadline().expect("something").since_us(seat.now);
+    let wait = |seat: &Subject| seat.phase2.deadline().expect("something").since_us(seat.now);
     assert_eq!(wait(&seat), RESEND_US, "it is not known which of the two was answered");
     seat.now = seat.now.plus_us(2_000);
     seat.apply(2);
@@ -372,11 +372,11 @@ fn what_is_sent_again_in_one_turn_is_bounded_in_bytes_but_one_run_always_goes() 
     }
     seat.take(firsts(10..14, &line));
     seat.flush();
-    seat.now = seat.reign.deadline().expect("something is proposed");
+    seat.now = seat.phase2.deadline().expect("something is proposed");
     let mut sent = Vec::new();
     while sent.len() < 4 {
         sent.push(runs(&seat.time_out()));
-        seat.now = seat.reign.deadline().expect("something is proposed");
+        seat.now = seat.phase2.deadline().expect("something is proposed");
     }
     assert_eq!(sent[0], [(0, 1), (1, 1)]);
     assert_eq!(sent[1], [(2, 1), (3, 1)]);
