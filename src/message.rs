@@ -23,7 +23,7 @@
 //!   |--------------------------------------------------->| changes nothing there
 //!   |                               PreVoteReply(b', yes)|
 //!   |<---------------------------------------------------|
-//!   | own acceptor: promise b' durable (the licence)     |
+//!   | own acceptor: promise b' durable                   |
 //!   | Prepare(b', first)                                 |
 //!   |--------------------------------------------------->| acceptor: promise durable
 //!   |        Promise(b', page of what it accepted, mark) |

@@ -9,7 +9,7 @@
 //!
 //! - The promise never goes down, and nothing that rests on a promise or an
 //!   acceptance leaves before that is durable (the outbox sees to it).
-//! - No ballot of this replica's own is licensed in two lives of the process.
+//! - No ballot of this replica's own is promised anew in a second life of the process.
 //! - A vote names exact slots accepted at exactly its ballot; no prefix is implied.
 //! - The ballot is checked before the slot: a stale leader learns nothing else.
 //! - What it holds is bounded: it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
@@ -183,7 +183,7 @@ impl Acceptor {
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
         match self.state.promised {
             Some(promised) if ballot < promised => return self.refuse(ballot, promised, out),
-            // The licence to use a ballot is the rise of the promise to it, in this life:
+            // A ballot may be used once the own promise has risen to it, in this life:
             // what was proposed under it in an earlier one is forgotten.
             Some(promised)
                 if self.promised_before == Some(ballot)

@@ -1,7 +1,7 @@
 //! Phase 1 of one ballot, from the own durable promise to a quorum of promises.
 //!
 //! The first to promise is the candidate's own acceptor. Only when that promise is
-//! durable (the *licence*) does anything under the ballot leave this replica; so no
+//! durable does anything under the ballot leave this replica; so no
 //! ballot is ever used twice, and nobody counts a vote of their own that they have
 //! not given.
 //!
@@ -55,18 +55,18 @@ pub struct Phase1 {
     values: Runs,
     /// How many acceptors must have told everything.
     promises: usize,
-    licensed: bool,
+    own_promise_durable: bool,
     resend_at: Time,
     give_up_at: Time,
 }
 
 state_of!(
-    Phase1: ballot, first, cursors, values, promises, licensed;
+    Phase1: ballot, first, cursors, values, promises, own_promise_durable;
     aside: settings, resend_at, give_up_at
 );
 
 impl Phase1 {
-    /// Asks one's own acceptor for the licence to use `ballot`; everything below
+    /// Asks the own acceptor to promise `ballot`; everything below
     /// `first` is applied here.
     pub fn begin<R>(
         settings: Settings,
@@ -78,7 +78,7 @@ impl Phase1 {
         Phase1::new(settings, ballot, first, quorum(settings.n), now, out)
     }
 
-    /// Asks for the licence to use ballot 0, on a cluster that has just warmed up:
+    /// Asks the own acceptor to promise ballot 0, on a cluster that has just warmed up:
     /// nothing can have been accepted below it, so nobody else has to promise it.
     pub fn begin_first<R>(settings: Settings, now: Time, out: &mut Outbox<R>) -> Self {
         Phase1::new(settings, Ballot::ZERO, Slot::ZERO, 1, now, out)
@@ -100,12 +100,12 @@ impl Phase1 {
             cursors: vec![Cursor { covered: first, done: false, trimmed: Slot::ZERO }; settings.n],
             values: Runs::default(),
             promises,
-            licensed: false,
+            own_promise_durable: false,
             resend_at: now,
             give_up_at: now.plus_us(settings.election_max_us),
         };
         if settings.planted.has(Bug::CandidateCountsItselfUnpromised) {
-            phase1.licensed = true;
+            phase1.own_promise_durable = true;
             phase1.cursors[settings.id.index()].done = true;
         }
         phase1.handle_timeout(now, out);
@@ -158,7 +158,7 @@ impl Phase1 {
 
     fn prepare<R>(&self, to: ReplicaId, out: &mut Outbox<R>) {
         let cursor = self.cursors[to.index()];
-        let asked = to == self.settings.id || self.licensed && self.promises > 1;
+        let asked = to == self.settings.id || self.own_promise_durable && self.promises > 1;
         if !cursor.done && asked {
             let prepare = ToAcceptor::Prepare { ballot: self.ballot, first: cursor.covered };
             out.send(to, Message::Acceptor(prepare));
@@ -197,8 +197,8 @@ impl Phase1 {
             let run = Run { first, ballot, values };
             self.keep(run.within(self.first, run.end()));
         }
-        if from == self.settings.id && !self.licensed {
-            self.licensed = true;
+        if from == self.settings.id && !self.own_promise_durable {
+            self.own_promise_durable = true;
             self.resend_at = now;
             self.handle_timeout(now, out);
         } else if news {
@@ -212,7 +212,7 @@ impl Phase1 {
     fn outcome(&mut self) -> Option<Phase1Outcome> {
         let done = || self.cursors.iter().filter(|cursor| cursor.done);
         // Peers may have promised the ballot to an earlier life of this process.
-        if !self.licensed || done().count() < self.promises {
+        if !self.own_promise_durable || done().count() < self.promises {
             return None;
         }
         let marks = done().map(|cursor| cursor.trimmed);

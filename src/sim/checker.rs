@@ -16,7 +16,7 @@
 //! | I7 | nothing stands that no client sent |
 //! | I8 | what roles hold stays within its bounds |
 //! | S1 | no vote, promise or answer leaves before what it rests on is durable |
-//! | S2 | a ballot is used in one life of one process, under a durable licence |
+//! | S2 | a ballot is used in one life of one process, after its owner's own durable promise |
 //! | S7 | a decided mark covers only slots with a quorum at its ballot |
 //!
 //! (I9, liveness, is the world's: it knows when faults have stopped.)
@@ -90,7 +90,7 @@ pub struct Checker {
     /// Kept apart from the acceptors' own arithmetic.
     promised: Vec<Option<Ballot>>,
     /// In which life each ballot's owner promised it.
-    licences: BTreeMap<Ballot, u32>,
+    own_promises: BTreeMap<Ballot, u32>,
     marks: BTreeMap<(Ballot, Slot), Slot>,
     log: Vec<Applied>,
     applied: Vec<Slot>,
@@ -121,7 +121,7 @@ impl Checker {
             proposed: BTreeMap::new(),
             acceptors: vec![acceptor::State::default(); n],
             promised: vec![None; n],
-            licences: BTreeMap::new(),
+            own_promises: BTreeMap::new(),
             marks: BTreeMap::new(),
             log: Vec::new(),
             applied: vec![Slot::ZERO; n],
@@ -160,7 +160,7 @@ impl Checker {
         if before < Some(ballot) {
             self.promised[node.index()] = Some(ballot);
             if ballot.owner(self.n) == node {
-                self.licences.insert(ballot, life);
+                self.own_promises.insert(ballot, life);
             }
         }
         self.keeps_its_promise(node)?;
@@ -378,10 +378,10 @@ impl Checker {
     pub fn leaves(&mut self, node: ReplicaId, life: u32, message: &Message) -> Checked {
         match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
-                self.licensed(node, life, *ballot, *first)
+                self.used_after_own_promise(node, life, *ballot, *first)
             }
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
-                self.licensed(node, life, accept.ballot, accept.first)?;
+                self.used_after_own_promise(node, life, accept.ballot, accept.first)?;
                 self.proposes(accept)?;
                 self.marks(node, accept.decided)
             }
@@ -454,11 +454,20 @@ impl Checker {
         }
     }
 
-    fn licensed(&self, node: ReplicaId, life: u32, ballot: Ballot, slot: Slot) -> Checked {
-        if ballot.owner(self.n) == node && self.licences.get(&ballot) == Some(&life) {
+    fn used_after_own_promise(
+        &self,
+        node: ReplicaId,
+        life: u32,
+        ballot: Ballot,
+        slot: Slot,
+    ) -> Checked {
+        if ballot.owner(self.n) == node && self.own_promises.get(&ballot) == Some(&life) {
             Ok(())
         } else {
-            violation(slot, format!("S2: replica {node} uses ballot {ballot} without a licence"))
+            violation(
+                slot,
+                format!("S2: replica {node} uses ballot {ballot} without its own durable promise"),
+            )
         }
     }
 

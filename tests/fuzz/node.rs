@@ -373,7 +373,10 @@ impl Node {
             let peers = self.promises.get(&ballot).map_or(0, BTreeSet::len);
             let needed = if ballot == Ballot::ZERO { 0 } else { quorum(self.n) - 1 };
             assert!(peers >= needed, "it leads at {ballot} with the promises of {peers} peers");
-            assert!(self.disk.promised.contains(&ballot), "it leads at {ballot} unlicensed");
+            assert!(
+                self.disk.promised.contains(&ballot),
+                "it leads at {ballot} without its own durable promise"
+            );
         }
         let envelopes = out.commit(&mut NoStorage).expect("nothing fails");
         self.dispatch(envelopes, 0);
@@ -458,7 +461,10 @@ impl Node {
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
                 let ballot = accept.ballot;
                 assert_eq!(ballot.owner(self.n), self.me, "a ballot of somebody else");
-                assert!(self.disk.promised.contains(&ballot), "ballot {ballot} has no licence");
+                assert!(
+                    self.disk.promised.contains(&ballot),
+                    "ballot {ballot} is used before the own promise is durable"
+                );
                 for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.to_vec()) {
                     let held = self.proposed.entry((slot, ballot)).or_insert(value.clone());
                     assert_eq!(*held, value, "slot {slot}, ballot {ballot}: two proposals");
@@ -466,8 +472,11 @@ impl Node {
             }
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => {
                 assert_eq!(ballot.owner(self.n), self.me, "a ballot of somebody else");
-                let licensed = self.disk.promised.contains(ballot);
-                assert!(to == self.me || licensed, "ballot {ballot} has no licence");
+                let promised = self.disk.promised.contains(ballot);
+                assert!(
+                    to == self.me || promised,
+                    "ballot {ballot} is used before the own promise is durable"
+                );
             }
             Message::Proposer(ToProposer::Promise(page)) => {
                 assert!(Some(page.ballot) <= durable.promised(), "promised before durable");

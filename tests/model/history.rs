@@ -22,7 +22,7 @@ pub(crate) enum Law {
     OneValueABallot,
     PromiseHolds,
     DurableFirst,
-    Licence,
+    OwnPromiseFirst,
     Prefix,
     AppliedOnce,
     TrueAnswers,
@@ -38,7 +38,7 @@ impl Law {
         Law::OneValueABallot,
         Law::PromiseHolds,
         Law::DurableFirst,
-        Law::Licence,
+        Law::OwnPromiseFirst,
         Law::Prefix,
         Law::AppliedOnce,
         Law::TrueAnswers,
@@ -59,7 +59,9 @@ impl Law {
             Law::OneValueABallot => "a slot and a ballot have one value",
             Law::PromiseHolds => "no promise goes down, in a crash neither",
             Law::DurableFirst => "what leaves rests on what is durable",
-            Law::Licence => "a ballot is used in one life, under a durable licence",
+            Law::OwnPromiseFirst => {
+                "a ballot is used in one life, after its owner's own durable promise"
+            }
             Law::Prefix => "applied logs are prefixes of one another, and hold what was chosen",
             Law::AppliedOnce => "a command takes effect once",
             Law::TrueAnswers => "a completion is told of what was applied",
@@ -120,7 +122,7 @@ pub(crate) struct History {
     /// What each acceptor has durably promised.
     promised: [Option<Ballot>; N],
     /// In which life each ballot's owner promised it.
-    licences: BTreeMap<Ballot, u8>,
+    own_promises: BTreeMap<Ballot, u8>,
     accepted: BTreeMap<(Slot, Ballot, Bytes), ReplicaSet>,
     proposed: BTreeSet<(Slot, Ballot, Bytes)>,
     /// The longest log that anyone has applied, and how far each is.
@@ -140,7 +142,7 @@ impl History {
             judged: Laws::of(judged),
             broken: Laws::default(),
             promised: [None; N],
-            licences: BTreeMap::new(),
+            own_promises: BTreeMap::new(),
             accepted: BTreeMap::new(),
             proposed: BTreeSet::new(),
             log: Vec::new(),
@@ -198,7 +200,7 @@ impl History {
         if before < Some(ballot) {
             self.promised[node.index()] = Some(ballot);
             if ballot.owner(N) == node {
-                self.licences.insert(ballot, life);
+                self.own_promises.insert(ballot, life);
             }
         }
         if let acceptor::Record::Accept { first, values, .. } = record {
@@ -270,14 +272,14 @@ impl History {
     ) {
         match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => {
-                // To oneself it is the question for the licence.
-                let licensed = to == node || self.licences.get(ballot) == Some(&life);
-                self.ensure(licensed && ballot.owner(N) == node, Law::Licence);
+                // To oneself it asks for the own promise.
+                let promised = to == node || self.own_promises.get(ballot) == Some(&life);
+                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
             }
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
                 let ballot = accept.ballot;
-                let licensed = self.licences.get(&ballot) == Some(&life);
-                self.ensure(licensed && ballot.owner(N) == node, Law::Licence);
+                let promised = self.own_promises.get(&ballot) == Some(&life);
+                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
                 for (at, (slot, value)) in each(accept.first, &accept.values).enumerate() {
                     let asked = accept.values.get(at) == ValueRef::Noop
                         || known.iter().any(|known| known.bytes() == value);
@@ -367,7 +369,7 @@ impl History {
         met(self.log.iter().any(without_effect), Reach::Suppressed);
         met(self.applied.iter().any(|applied| *applied > Slot::ZERO), Reach::Applied);
         met(self.applied.iter().all(|applied| *applied > Slot::ZERO), Reach::AppliedByAll);
-        met(self.licences.values().any(|life| *life > 0), Reach::LedAfterCrash);
+        met(self.own_promises.values().any(|life| *life > 0), Reach::LedAfterCrash);
         met(self.trimmed, Reach::Trimmed);
         reached
     }
@@ -388,7 +390,7 @@ pub(crate) enum Reach {
     Suppressed,
     Applied,
     AppliedByAll,
-    /// A ballot was licensed in a second life.
+    /// A ballot was used in a second life.
     LedAfterCrash,
     Trimmed,
     /// A process died with records written and not synced.
@@ -429,7 +431,7 @@ impl Reach {
             Reach::Suppressed => "a command is chosen twice, and takes effect once",
             Reach::Applied => "some replica applies something",
             Reach::AppliedByAll => "all replicas apply something",
-            Reach::LedAfterCrash => "a ballot is licensed after a crash",
+            Reach::LedAfterCrash => "a ballot is used after a crash",
             Reach::Trimmed => "an acceptor forgets what was applied",
             Reach::DiedUnsynced => "a process dies between writing and syncing",
             Reach::DiedUnsent => "a process dies between syncing and sending",

@@ -48,7 +48,7 @@ pub(crate) enum Step<I> {
     Crash {
         synced: bool,
     },
-    /// Time passes until the proposer asks for a licence.
+    /// Time passes until the proposer asks for its own promise.
     Campaign,
     /// Time passes until the leader sends heartbeats.
     Beat,
@@ -105,7 +105,7 @@ pub(crate) struct Desk<R, K: Kept> {
 pub(crate) struct Lectern {
     pub(crate) role: Proposer,
     clock: Clock,
-    /// The ballot that it last asked a licence for.
+    /// The ballot that it last asked its own acceptor to promise.
     pub(crate) ballot: Option<Ballot>,
 }
 
@@ -181,7 +181,7 @@ impl Seat {
         }
     }
 
-    /// The ballot that a proposer last asked a licence for.
+    /// The ballot that a proposer last asked its own acceptor to promise.
     pub(crate) fn ballot(&self) -> Option<Ballot> {
         match self {
             Seat::Proposer(lectern) => lectern.ballot,
@@ -357,7 +357,7 @@ impl Lectern {
     }
 
     /// Its patience runs out, and whoever it asks for a pre-vote grants it. Everything
-    /// that it sends until it asks for a licence is lost.
+    /// that it sends until it asks for its own promise is lost.
     fn campaign(&mut self, id: ReplicaId) -> Option<Vec<Envelope>> {
         for _ in 0..DEADLINES_MAX {
             let mut sent = self.wait()?;

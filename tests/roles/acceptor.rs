@@ -440,14 +440,14 @@ fn replay_is_highest_ballot_wins_whatever_the_order() {
 }
 
 #[test]
-fn an_own_ballot_of_an_earlier_life_is_not_licensed_again() {
+fn an_own_ballot_of_an_earlier_life_is_not_promised_again() {
     let mut seat = acceptor();
     assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5));
     assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5), "asked again for a page");
     let mut again = remembering(seat.storage);
     assert_eq!(to_proposers(&again.handle(prepare(5, 0))), [(R2, nack(5, 5))]);
     assert_eq!(page(&again.handle(prepare(8, 0))).ballot, Ballot(8));
-    // Of another replica it is no licence, but the promise that was given.
+    // For the ballot of another replica, the promise that was given is repeated.
     again.handle(prepare(9, 0));
     let mut again = remembering(again.storage);
     assert_eq!(page(&again.handle(prepare(9, 0))).ballot, Ballot(9));

@@ -12,7 +12,7 @@ fn replica_0_leads_ballot_0_only_after_its_own_acceptors_promise() {
     assert!(prepares(&sent).iter().all(|(to, ..)| *to == R0), "only the own acceptor is asked");
     assert!(accepts_to(&sent, R0).is_empty() && proposed(&sent).is_empty());
     assert!(heartbeats(&sent).iter().all(|(_, heartbeat)| !heartbeat.leading));
-    // Somebody else's promise is no licence.
+    // The promise of another acceptor does not count as its own.
     seat.handle(promise(R1, 0, &[]));
     seat.handle(promise(R2, 0, &[]));
     let now = seat.handle(promise(R0, 0, &[]));

@@ -38,7 +38,7 @@ fn promises_that_do_not_count_make_no_leader() {
 }
 
 #[test]
-fn promises_of_peers_alone_are_no_licence() {
+fn promises_of_peers_alone_do_not_make_a_leader() {
     // They were given to an earlier life of this process, and come late: the next life has
     // forgotten the ballot and campaigns with it again. Its own acceptor has not.
     let mut seat = build(settings(3, R1), Membership { fresh: false, ..membership(3, R1) });
@@ -167,10 +167,10 @@ fn prepares_are_sent_again_when_they_are_due_and_not_before() {
     let ballot = campaign(&mut seat, R0);
     let asked = [(R0, ballot.0, 0), (R2, ballot.0, 0)];
     assert_eq!(prepares(&seat.handle(promise(R1, ballot.0, &[]))), asked);
-    let licensed = seat.now;
-    seat.now = licensed.plus_us(PREPARE_RETRY_US - 1);
+    let own_promise_at = seat.now;
+    seat.now = own_promise_at.plus_us(PREPARE_RETRY_US - 1);
     assert_eq!(prepares(&seat.wake()), [], "woken early");
-    seat.now = licensed.plus_us(PREPARE_RETRY_US);
+    seat.now = own_promise_at.plus_us(PREPARE_RETRY_US);
     assert_eq!(prepares(&seat.wake()), asked);
 }
 

@@ -25,7 +25,7 @@ fn nobody_campaigns_without_a_quorum_of_pre_votes() {
     let told = ToReplica::NotMember { directory: DirectoryId(999) };
     assert_eq!(to_replicas(&sent), [(R3, told)], "and it is told so");
     let sent = seat.handle(grant(R3, round));
-    assert_eq!(prepares(&sent), [(R1, 1, 0)], "the licence is asked for first");
+    assert_eq!(prepares(&sent), [(R1, 1, 0)], "the own promise is asked for first");
 }
 
 #[test]
