@@ -197,12 +197,12 @@ pub struct Promise {
     pub trimmed: Slot,
     /// What was accepted in the covered slots, ascending.
     #[serde(deserialize_with = "bounded::accepted")]
-    pub accepted: Vec<Accepted>,
+    pub accepted: Vec<AcceptedRun>,
 }
 
 /// Acceptances of consecutive slots, as they stand in an acceptor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Accepted {
+pub struct AcceptedRun {
     /// The slot of the first value.
     pub first: Slot,
     /// At which ballot: the highest accepted there.
@@ -218,7 +218,7 @@ pub enum ToLearner {
     ///
     /// Acceptor → learner of the ballot's owner. Counted once per slot, ballot and
     /// acceptor.
-    Votes {
+    Accepted {
         /// The ballot of all the acceptances.
         ballot: Ballot,
         /// The voter's directory.
@@ -390,7 +390,7 @@ pub enum Party {
 /// Lists from the wire: they grow with the bytes that are really there, never by
 /// the length that the message claims, and end at a bound with a name.
 pub mod bounded {
-    use super::{Accepted, MESSAGE_SLOTS_MAX, SlotRange};
+    use super::{AcceptedRun, MESSAGE_SLOTS_MAX, SlotRange};
     use crate::types::{DirectoryId, REPLICAS_MAX};
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use std::fmt;
@@ -404,7 +404,7 @@ pub mod bounded {
     }
 
     /// At most [`MESSAGE_SLOTS_MAX`] acceptances.
-    pub fn accepted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Accepted>, D::Error> {
+    pub fn accepted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<AcceptedRun>, D::Error> {
         list(from, MESSAGE_SLOTS_MAX)
     }
 
@@ -483,14 +483,14 @@ mod tests {
         assert!(list(0) && list(REPLICAS_MAX) && !list(REPLICAS_MAX + 1));
         let votes = |items: usize| {
             let slots = vec![SlotRange { first: Slot(1), count: 2 }; items];
-            let votes = ToLearner::Votes { ballot: Ballot(3), directory: DirectoryId(4), slots };
+            let votes = ToLearner::Accepted { ballot: Ballot(3), directory: DirectoryId(4), slots };
             let bytes = postcard::to_stdvec(&votes).expect("encodes");
             postcard::from_bytes::<ToLearner>(&bytes).is_ok_and(|read| read == votes)
         };
         assert!(votes(0) && votes(MESSAGE_SLOTS_MAX) && !votes(MESSAGE_SLOTS_MAX + 1));
         let promise = |items: usize| {
             let values = Values::from(&Value::Noop);
-            let accepted = Accepted { first: Slot(1), ballot: Ballot(2), values };
+            let accepted = AcceptedRun { first: Slot(1), ballot: Ballot(2), values };
             let promise = Promise {
                 ballot: Ballot(3),
                 directory: DirectoryId(4),

@@ -83,14 +83,14 @@ fn to_proposer(envelopes: &[Envelope]) -> Vec<&proposer::Input> {
 fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
     let mut learner = learner(0);
     for voter in [0, 1] {
-        let votes = ToLearner::Votes {
+        let votes = ToLearner::Accepted {
             ballot: Ballot::ZERO,
             directory: DIRECTORIES[usize::from(voter)],
             slots: vec![SlotRange { first: Slot(0), count: 1 }],
         };
         give(&mut learner, 1_000, Some(Input::Peer(ReplicaId(voter), votes)));
     }
-    let voted = Input::Voted {
+    let voted = Input::OwnAccepted {
         runs: vec![Run { first: Slot(0), ballot: Ballot(0), values: (&value(0)).into() }],
         decided: Default::default(),
     };

@@ -5,7 +5,7 @@
 //! `UPDATE_GOLDEN=1 cargo test --test wire` writes them anew.
 
 use multipaxos::message::{
-    Accept, Accepted, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready,
+    Accept, AcceptedRun, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready,
     Request, SlotRange, ToAcceptor, ToLearner, ToProposer, ToReplica,
 };
 use multipaxos::net::counters::{Counters, Event};
@@ -100,7 +100,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 upto: Slot(1_050),
                 last: true,
                 trimmed: Slot(900),
-                accepted: vec![Accepted {
+                accepted: vec![AcceptedRun {
                     first: slot,
                     ballot: Ballot(3),
                     values: request().commands,
@@ -123,8 +123,8 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             peer(proposer(ToProposer::Forward { origin: client_address(), request: request() })),
         ),
         (
-            "votes",
-            peer(learner(ToLearner::Votes {
+            "accepted",
+            peer(learner(ToLearner::Accepted {
                 ballot,
                 directory,
                 slots: vec![
@@ -174,7 +174,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Proposer(ToProposer::PreVote { .. }) => "pre_vote",
             Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
             Message::Proposer(ToProposer::Forward { .. }) => "forward",
-            Message::Learner(ToLearner::Votes { .. }) => "votes",
+            Message::Learner(ToLearner::Accepted { .. }) => "accepted",
             Message::Learner(ToLearner::Fetch { .. }) => "fetch",
             Message::Learner(ToLearner::Page { .. }) => "page",
             Message::Heartbeat(_) => "heartbeat",
@@ -376,7 +376,7 @@ fn items_reserved(incoming: &Incoming) -> usize {
         Message::Replica(ToReplica::Ready(ready)) => ready.known.capacity(),
         Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.len(),
         Message::Proposer(ToProposer::Promise(promise)) => promise.accepted.capacity(),
-        Message::Learner(ToLearner::Votes { slots, .. }) => slots.capacity(),
+        Message::Learner(ToLearner::Accepted { slots, .. }) => slots.capacity(),
         Message::Learner(ToLearner::Page { values, .. }) => values.len(),
         _ => 0,
     }

@@ -25,7 +25,7 @@ use super::state::state_of;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
-    Accept, Accepted, MESSAGE_SLOTS_MAX, Message, Promise, SlotRange, ToAcceptor, ToLearner,
+    Accept, AcceptedRun, MESSAGE_SLOTS_MAX, Message, Promise, SlotRange, ToAcceptor, ToLearner,
     ToProposer,
 };
 use crate::types::{Ballot, ReplicaId, Slot, Time};
@@ -175,14 +175,14 @@ impl Acceptor {
     }
 
     /// Says no to the owner of `ballot`, and which ballot stands in its way.
-    fn refuse(&self, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
+    fn nack(&self, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
         let nack = ToProposer::Nack { ballot, promised };
         out.send(ballot.owner(self.settings.n), Message::Proposer(nack));
     }
 
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
         match self.state.promised {
-            Some(promised) if ballot < promised => return self.refuse(ballot, promised, out),
+            Some(promised) if ballot < promised => return self.nack(ballot, promised, out),
             // A ballot may be used once the own promise has risen to it, in this life:
             // what was proposed under it in an earlier one is forgotten.
             Some(promised)
@@ -190,7 +190,7 @@ impl Acceptor {
                     && ballot.owner(self.settings.n) == self.settings.id
                     && !self.settings.planted.has(Bug::BallotUsedAgainAfterRestart) =>
             {
-                return self.refuse(ballot, promised, out);
+                return self.nack(ballot, promised, out);
             }
             Some(promised) if ballot == promised => {}
             _ => self.record(Record::Promise(ballot), out),
@@ -215,7 +215,7 @@ impl Acceptor {
             if fitting > 0 {
                 upto = part.end();
                 let Run { first, ballot, values } = part;
-                accepted.push(Accepted { first, ballot, values });
+                accepted.push(AcceptedRun { first, ballot, values });
             }
             if fitting < run.values.len() {
                 last = false;
@@ -247,7 +247,7 @@ impl Acceptor {
         if let Some(promised) = stands
             && ballot < promised
         {
-            return self.refuse(ballot, promised, out);
+            return self.nack(ballot, promised, out);
         }
         let end = self.state.trimmed.plus(ACCEPT_WINDOW_SLOTS);
         let run = Run { first, ballot, values }.within(self.state.trimmed, end);
@@ -271,7 +271,7 @@ impl Acceptor {
             self.vote(ballot, SlotRange { first: part.first, count: part.values.len() as u64 });
             runs.push(part);
         }
-        out.tell(Notice::Learner(learner::Input::Voted { runs, decided }));
+        out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
     }
 
     /// Gathers votes; neighbours become one range.
@@ -328,7 +328,7 @@ impl Role for Acceptor {
                 slots.push(range);
             }
             let directory = self.membership.directory;
-            let message = ToLearner::Votes { ballot, directory, slots };
+            let message = ToLearner::Accepted { ballot, directory, slots };
             out.send(ballot.owner(self.settings.n), Message::Learner(message));
         }
         if self.announce {

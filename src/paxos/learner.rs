@@ -154,7 +154,7 @@ pub enum Input {
     /// The proposer of this replica leads. Repeated.
     Leading(Ballot),
     /// The acceptor of this replica has durably accepted these values.
-    Voted {
+    OwnAccepted {
         /// What, and at which ballot.
         runs: Vec<Run>,
         /// What the leader knew to be decided when it sent them.
@@ -542,7 +542,7 @@ impl Role for Learner {
 
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         match input {
-            Input::Peer(from, ToLearner::Votes { ballot, directory, slots }) => {
+            Input::Peer(from, ToLearner::Accepted { ballot, directory, slots }) => {
                 self.handle_votes(from, ballot, directory, &slots, out);
             }
             Input::Peer(from, ToLearner::Fetch { first, upto }) => {
@@ -572,7 +572,7 @@ impl Role for Learner {
                 self.handle_proposed(from, &Run { first, ballot, values }, origins, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
-            Input::Voted { runs, decided } => {
+            Input::OwnAccepted { runs, decided } => {
                 runs.iter().for_each(|run| self.know(run));
                 self.handle_mark(decided);
             }

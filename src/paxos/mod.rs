@@ -13,7 +13,7 @@
 //!                 |                              |
 //!             [proposer] --- Accept ---------> [acceptor]
 //!              |   ^  ^                         |      |
-//!     Proposed |   |  `-- Promised -------------'      | Voted
+//!     Proposed |   |  `-- Promised -------------'      | OwnAccepted
 //!              v   | Progress, Servable                v
 //!             [learner] <------------------------- (own votes)
 //!              drives [chat]: sessions, chat-log lines, answers

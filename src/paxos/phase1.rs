@@ -18,7 +18,7 @@ use super::planted::Bug;
 use super::runs::{Run, Runs};
 use super::state::state_of;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
-use crate::message::{Accepted, Message, Promise, ToAcceptor};
+use crate::message::{AcceptedRun, Message, Promise, ToAcceptor};
 use crate::quorum::{ReplicaSet, quorum};
 use crate::types::{Ballot, ReplicaId, Slot, Time};
 use crate::values::{Builder, ValueRef, Values};
@@ -193,7 +193,7 @@ impl Phase1 {
         cursor.covered = cursor.covered.max(page.upto);
         cursor.done = page.last;
         cursor.trimmed = cursor.trimmed.max(page.trimmed);
-        for Accepted { first, ballot, values } in page.accepted {
+        for AcceptedRun { first, ballot, values } in page.accepted {
             let run = Run { first, ballot, values };
             self.keep(run.within(self.first, run.end()));
         }
@@ -253,7 +253,7 @@ impl Phase1 {
 /// Whether a page says of itself what a page may say: its entries ascend within
 /// what it covers, and within the window of an acceptor.
 fn is_well_formed(page: &Promise) -> bool {
-    let end = |entry: &Accepted| entry.first.plus(entry.values.len() as u64);
+    let end = |entry: &AcceptedRun| entry.first.plus(entry.values.len() as u64);
     let ascending = page.accepted.windows(2).all(|pair| end(&pair[0]) <= pair[1].first);
     let window = page.trimmed.plus(ACCEPT_WINDOW_SLOTS);
     let within = page.accepted.iter().all(|entry| {

@@ -386,7 +386,7 @@ impl Checker {
                 self.marks(node, accept.decided)
             }
             Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
-            Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+            Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
                 for range in slots {
                     for slot in (range.first.0..range.first.0 + range.count).map(Slot) {
                         let held = self.accepted.get(&(slot, *ballot));

@@ -176,7 +176,7 @@ impl Reach {
             Message::Learner(ToLearner::Page { .. }) => self.count(What::Page),
             Message::Acceptor(ToAcceptor::Prepare { .. } | ToAcceptor::Accept(_))
             | Message::Proposer(ToProposer::PreVote { .. })
-            | Message::Learner(ToLearner::Votes { .. })
+            | Message::Learner(ToLearner::Accepted { .. })
             | Message::Replica(_)
             | Message::Heartbeat(_) => {}
         }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, Accepted, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, SlotRange,
+    Accept, AcceptedRun, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, SlotRange,
     ToAcceptor, ToLearner, ToProposer, ToReplica,
 };
 use multipaxos::types::{
@@ -153,7 +153,7 @@ pub(crate) fn promise(
         let ballot = Ballot(rng.u64(..=asked.0));
         let values = values(rng, around, first, ballot);
         upto = first.plus(values.len() as u64);
-        accepted.push(Accepted { first, ballot, values });
+        accepted.push(AcceptedRun { first, ballot, values });
     }
     if rng.u8(..20) == 0 {
         upto = slot(rng, around);
@@ -256,7 +256,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         }
         10 => {
             let (ballot, directory) = (ballot(rng, a), directory_of(rng, from));
-            Message::Learner(ToLearner::Votes { ballot, directory, slots: ranges(rng, a) })
+            Message::Learner(ToLearner::Accepted { ballot, directory, slots: ranges(rng, a) })
         }
         11 => {
             let (first, upto) = (slot(rng, a), slot(rng, a));

@@ -228,7 +228,7 @@ fn a_learner_counts_votes_within_a_window() {
         let slots =
             (0..1_000).map(|at| SlotRange { first: Slot(2 * (1_000 * part + at) + 1), count: 1 });
         let (ballot, directory, slots) = (Ballot(0), directory(R1), slots.collect());
-        learner::Input::Peer(R1, ToLearner::Votes { ballot, directory, slots })
+        learner::Input::Peer(R1, ToLearner::Accepted { ballot, directory, slots })
     };
     let held = held(&mut learner, [proposed].into_iter().chain((0..100).map(votes)));
     assert_within(held, 1 << 18, ACCEPT_WINDOW_SLOTS as usize / 2 * 64);

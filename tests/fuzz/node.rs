@@ -492,7 +492,7 @@ impl Node {
                     }
                 }
             }
-            Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+            Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
                 assert_eq!(ballot.owner(self.n), to, "a vote goes to the ballot's owner");
                 for range in slots {
                     for slot in (range.first.0..).take(range.count as usize).map(Slot) {

@@ -122,7 +122,7 @@ impl Play {
                     _ => SlotRange { first: *first, count },
                 };
                 let slots = vec![range];
-                Message::Learner(ToLearner::Votes { ballot: *ballot, directory, slots })
+                Message::Learner(ToLearner::Accepted { ballot: *ballot, directory, slots })
             }
             Message::Proposer(ToProposer::PreVote { ballot, round }) => {
                 Message::Proposer(ToProposer::PreVoteReply {

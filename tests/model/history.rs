@@ -290,7 +290,7 @@ impl History {
             }
             Message::Heartbeat(heartbeat) => self.marks(heartbeat.decided),
             Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
-            Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+            Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
                 let voted = |slot| {
                     let from = (Slot(slot), *ballot, Bytes::new());
                     let here = self.accepted.range(from..);

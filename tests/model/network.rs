@@ -151,7 +151,7 @@ pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way 
         Envelope::Notice(Notice::Learner(input)) => {
             let counts = match input {
                 learner::Input::Proposed { .. } => true,
-                learner::Input::Voted { .. } => bounds.heartbeats,
+                learner::Input::OwnAccepted { .. } => bounds.heartbeats,
                 _ => false,
             };
             if !counts {

@@ -45,7 +45,7 @@ fn input(input: &Input) -> String {
         Input::Proposer(proposer::Input::Progress { applied, decided, .. }) => {
             format!("applied below slot {applied}{}", mark(*decided))
         }
-        Input::Learner(learner::Input::Peer(_, ToLearner::Votes { ballot, slots, .. })) => {
+        Input::Learner(learner::Input::Peer(_, ToLearner::Accepted { ballot, slots, .. })) => {
             let range =
                 |range: &SlotRange| format!(" {}..{}", range.first, range.first.plus(range.count));
             format!("votes({ballot}) for slots{}", slots.iter().map(range).collect::<String>())
@@ -56,7 +56,7 @@ fn input(input: &Input) -> String {
         Input::Learner(learner::Input::Proposed { ballot, first, values, .. }) => {
             format!("proposed({ballot}) {}", slots(*first, values))
         }
-        Input::Learner(learner::Input::Voted { runs, decided }) => {
+        Input::Learner(learner::Input::OwnAccepted { runs, decided }) => {
             let run =
                 |run: &Run| format!("accepted({}) {}", run.ballot, slots(run.first, &run.values));
             let runs: Vec<String> = runs.iter().map(run).collect();

@@ -1,7 +1,7 @@
 //! The acceptor: what it promises, accepts, remembers and says.
 
 use crate::common::*;
-use multipaxos::message::{Accept, Accepted, Promise, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Accept, AcceptedRun, Promise, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, Role, learner, proposer};
@@ -42,7 +42,7 @@ fn nack(ballot: u64, promised: u64) -> ToProposer {
 }
 
 /// The slots of an entry of a page.
-fn slots(entry: &Accepted) -> Range<u64> {
+fn slots(entry: &AcceptedRun) -> Range<u64> {
     entry.first.0..entry.first.0 + entry.values.len() as u64
 }
 
@@ -67,7 +67,7 @@ fn page(envelopes: &[Envelope]) -> Promise {
 fn votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64, u64)> {
     let mut found = Vec::new();
     for (to, message) in to_learners(envelopes) {
-        let ToLearner::Votes { ballot, directory: voter, slots } = message else {
+        let ToLearner::Accepted { ballot, directory: voter, slots } = message else {
             panic!("an acceptor sends learners only votes: {message:?}")
         };
         assert_eq!(voter, directory(R2));
@@ -350,7 +350,7 @@ fn what_was_accepted_is_shown_to_the_own_learner_only_when_durable() {
     let sent = seat.handle(accept(1, 4, &["a", "b"]));
     let values = vec![value("a"), value("b")].into();
     let runs = vec![Run { first: Slot(4), ballot: Ballot(1), values }];
-    let voted = learner::Input::Voted { runs, decided: nothing_decided(0) };
+    let voted = learner::Input::OwnAccepted { runs, decided: nothing_decided(0) };
     assert_eq!(told_learner(&sent), [voted]);
     assert_eq!(seat.storage.memory.state().len(), 2, "the mail leaves after the sync");
 }

@@ -98,7 +98,7 @@ pub(crate) fn letter(message: &Message) -> char {
         Message::Proposer(ToProposer::Nack { .. }) => 'n',
         Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
         Message::Proposer(ToProposer::Forward { .. }) => 'f',
-        Message::Learner(ToLearner::Votes { .. }) => 'v',
+        Message::Learner(ToLearner::Accepted { .. }) => 'v',
         Message::Learner(ToLearner::Fetch { .. } | ToLearner::Page { .. }) => 'g',
         Message::Heartbeat(_) => 'h',
     }
@@ -121,7 +121,7 @@ pub(crate) fn message(message: &Message) -> String {
             decided(&accept.decided)
         ),
         Message::Proposer(message) => proposer(message),
-        Message::Learner(ToLearner::Votes { ballot, slots, .. }) => {
+        Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
             let ranges: Vec<String> =
                 slots.iter().map(|range| self::slots(range.first, range.count)).collect();
             format!("accepted ballot {ballot}: {}", ranges.join(", "))
@@ -173,7 +173,7 @@ fn proposer(message: &ToProposer) -> String {
             text
         }
         ToProposer::Nack { ballot, promised } => {
-            format!("refuse ballot {ballot}: promised {promised}")
+            format!("nack ballot {ballot}: promised {promised}")
         }
         ToProposer::PreVote { ballot, .. } => format!("pre-vote for ballot {ballot}?"),
         ToProposer::PreVoteReply { granted, promised, .. } => {

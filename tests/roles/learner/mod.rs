@@ -30,7 +30,7 @@ fn learner(n: usize, id: ReplicaId) -> Subject {
 
 fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
     let (ballot, directory, slots) = (Ballot(ballot), directory(from), vec![range(first, count)]);
-    Input::Peer(from, ToLearner::Votes { ballot, directory, slots })
+    Input::Peer(from, ToLearner::Accepted { ballot, directory, slots })
 }
 
 /// The own proposer has proposed values from `first` on, in a phase 2 that began at 0.
@@ -43,7 +43,7 @@ fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
 /// The own acceptor has accepted values from `first` on.
 fn voted(ballot: u64, first: u64, values: &[Value], decided: Decided) -> Input {
     let run = Run { first: Slot(first), ballot: Ballot(ballot), values: values.into() };
-    Input::Voted { runs: vec![run], decided }
+    Input::OwnAccepted { runs: vec![run], decided }
 }
 
 fn page(from: ReplicaId, first: u64, values: &[Value]) -> Input {

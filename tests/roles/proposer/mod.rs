@@ -9,7 +9,7 @@ mod waiting;
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, Accepted, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToProposer,
+    Accept, AcceptedRun, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToProposer,
     ToReplica,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
@@ -58,12 +58,12 @@ fn page(
     trimmed: u64,
     accepted: &[(u64, u64, &str)],
 ) -> Input {
-    let entry = |&(slot, ballot, line): &(u64, u64, &str)| Accepted {
+    let entry = |&(slot, ballot, line): &(u64, u64, &str)| AcceptedRun {
         first: Slot(slot),
         ballot: Ballot(ballot),
         values: (&value(line)).into(),
     };
-    let accepted: Vec<Accepted> = accepted.iter().map(entry).collect();
+    let accepted: Vec<AcceptedRun> = accepted.iter().map(entry).collect();
     let start = Slot(first.max(trimmed));
     let page = Promise {
         ballot: Ballot(ballot),
