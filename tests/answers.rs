@@ -116,7 +116,8 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
 fn a_line_ahead_of_this_log_is_held_and_served_once_it_is_next() {
     let mut learner = learner(1);
     let request = Request { after: Slot(1), ..Request::new(7, 1, 1, "hello") };
-    let held = Input::Held { origin: client(), request: request.clone(), direct: true };
+    let held =
+        Input::RequestNotProposed { origin: client(), request: request.clone(), direct: true };
     give(&mut learner, 1_000, Some(held));
     give(&mut learner, 2_000, Some(Input::Leading(Ballot(1))));
     let out = give(&mut learner, 500_000, None);
@@ -129,6 +130,6 @@ fn a_line_ahead_of_this_log_is_held_and_served_once_it_is_next() {
     assert_eq!(learner.applied(), Slot(1));
     assert!(learner.deadline() <= Some(Time(500_100)), "at once, not at its next retry");
     let out = give(&mut learner, 500_100, None);
-    let expected = proposer::Input::Servable { origin: client(), request };
+    let expected = proposer::Input::RequestIsNext { origin: client(), request };
     assert!(to_proposer(&out).contains(&&expected), "{out:?}");
 }

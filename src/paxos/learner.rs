@@ -129,7 +129,7 @@ pub enum Input {
     Hello(Address),
     /// The proposer of this replica could not serve a request at once: answer it,
     /// hold it, or pass it on.
-    Held {
+    RequestNotProposed {
         /// Where the client is to be answered.
         origin: Address,
         /// What it asked.
@@ -215,9 +215,9 @@ pub struct Learner {
     /// The one before, which is durable: acceptors may forget what is below.
     durable: Slot,
     /// Proposed or accepted here, not yet applied: at the highest ballot known.
-    known: Runs,
+    accepted: Runs,
     /// From peers' decided logs, above a gap. (Their ballots mean nothing.)
-    paged: Runs,
+    fetched: Runs,
     tally: Tally,
     /// The newest mark of another leader.
     mark: Decided,
@@ -248,7 +248,7 @@ pub struct Learner {
 }
 
 state_of!(
-    Learner: chat, applied, saved, durable, known, paged, tally, mark, peers_applied, fetching, source,
+    Learner: chat, applied, saved, durable, accepted, fetched, tally, mark, peers_applied, fetching, source,
         leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, remind, told_pending, told_durable,
         someone;
     aside: settings, membership, behind_since, fetch_trip, next_tick
@@ -269,8 +269,8 @@ impl Learner {
             applied,
             saved: applied,
             durable: applied,
-            known: Runs::default(),
-            paged: Runs::default(),
+            accepted: Runs::default(),
+            fetched: Runs::default(),
             tally: Tally::new(Ballot::ZERO, settings.n),
             mark: Decided::default(),
             peers_applied: vec![Slot::ZERO; settings.n],
@@ -314,18 +314,18 @@ impl Learner {
     // --- what is known and what is decided ---------------------------------
 
     /// `run` was proposed or accepted here.
-    fn know(&mut self, run: &Run) {
+    fn keep_accepted(&mut self, run: &Run) {
         let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
-        let (ballot, known) = (run.ballot, self.known.insert(run));
-        assert!(known.is_ok(), "slot {known:?} has two values at ballot {ballot}");
+        let (ballot, kept) = (run.ballot, self.accepted.insert(run));
+        assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {ballot}");
     }
 
     /// What is decided from the first slot on that is not applied.
     fn next_decided(&self) -> Option<Run> {
-        if let Some(run) = self.paged.at(self.applied) {
+        if let Some(run) = self.fetched.at(self.applied) {
             return Some(run);
         }
-        let run = self.known.at(self.applied)?;
+        let run = self.accepted.at(self.applied)?;
         let decided = run.within(run.first, self.decided_end(run.first, run.ballot));
         (!decided.values.is_empty()).then_some(decided)
     }
@@ -345,7 +345,7 @@ impl Learner {
         end
     }
 
-    fn handle_votes(
+    fn handle_accepted(
         &mut self,
         from: ReplicaId,
         ballot: Ballot,
@@ -411,7 +411,7 @@ impl Learner {
         }
         self.leader = self.leader.max(Some(run.ballot));
         self.await_origins(run, origins, out);
-        self.know(run);
+        self.keep_accepted(run);
         self.advance_tally();
     }
 
@@ -429,7 +429,7 @@ impl Learner {
 
     /// Whether anything in these slots is known to be decided, and is something else.
     fn is_decided_otherwise(&self, page: &Run) -> bool {
-        self.known.range(page.first, page.end()).any(|held| {
+        self.accepted.range(page.first, page.end()).any(|held| {
             let decided = held.within(held.first, self.decided_end(held.first, held.ballot));
             page.within(decided.first, decided.end()).values != decided.values
         })
@@ -438,11 +438,11 @@ impl Learner {
     fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox<Record>) {
         let run = Run { first, ballot: Ballot::ZERO, values };
         let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
-        let early: usize = self.paged.iter().map(|run| run.values.bytes().len()).sum();
+        let early: usize = self.fetched.iter().map(|run| run.values.bytes().len()).sum();
         if run.first > self.applied && early >= EARLY_BYTES_MAX {
             return;
         }
-        let parts = self.paged.compare(&run);
+        let parts = self.fetched.compare(&run);
         let conflict = parts.iter().find(|(_, how)| *how == Standing::Conflict);
         if conflict.is_some() || self.is_decided_otherwise(&run) {
             let slot = run.first;
@@ -451,7 +451,7 @@ impl Learner {
         }
         let news = parts.iter().filter(|(_, how)| *how == Standing::News);
         let bytes: usize = news.map(|(part, _)| part.values.bytes().len()).sum();
-        let kept = self.paged.insert(run.clone());
+        let kept = self.fetched.insert(run.clone());
         assert!(kept.is_ok(), "what contradicts nothing can be kept");
         self.note_answer(now, &run, bytes, out);
         self.apply(now, out);
@@ -468,8 +468,8 @@ impl Learner {
         if self.applied > before {
             self.announce = true;
             self.behind_since = None;
-            self.known.trim(self.applied);
-            self.paged.trim(self.applied);
+            self.accepted.trim(self.applied);
+            self.fetched.trim(self.applied);
             self.forget_tallied();
         }
         if self.applied >= self.checkpoint_due() || self.unsaved_bytes >= CHECKPOINT_BYTES {
@@ -543,7 +543,7 @@ impl Role for Learner {
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         match input {
             Input::Peer(from, ToLearner::Accepted { ballot, directory, slots }) => {
-                self.handle_votes(from, ballot, directory, &slots, out);
+                self.handle_accepted(from, ballot, directory, &slots, out);
             }
             Input::Peer(from, ToLearner::Fetch { first, upto }) => {
                 let upto = upto.min(self.applied).min(first.plus(FETCH_SLOTS_MAX));
@@ -565,7 +565,7 @@ impl Role for Learner {
                 let ballot = self.leader.unwrap_or_default();
                 out.answer(origin, Answer::Welcome { applied: self.applied, ballot });
             }
-            Input::Held { origin, request, direct } => {
+            Input::RequestNotProposed { origin, request, direct } => {
                 self.handle_held(now, origin, &request, direct, out);
             }
             Input::Proposed { ballot, from, first, values, origins } => {
@@ -573,7 +573,7 @@ impl Role for Learner {
             }
             Input::Leading(ballot) => self.follow(now, ballot),
             Input::OwnAccepted { runs, decided } => {
-                runs.iter().for_each(|run| self.know(run));
+                runs.iter().for_each(|run| self.keep_accepted(run));
                 self.handle_mark(decided);
             }
         }

@@ -14,7 +14,7 @@
 //!             [proposer] --- Accept ---------> [acceptor]
 //!              |   ^  ^                         |      |
 //!     Proposed |   |  `-- Promised -------------'      | OwnAccepted
-//!              v   | Progress, Servable                v
+//!              v   | Progress, RequestIsNext           v
 //!             [learner] <------------------------- (own votes)
 //!              drives [chat]: sessions, chat-log lines, answers
 //!

@@ -44,7 +44,7 @@ pub enum Input {
     /// A client's request, and where it is to be answered.
     Client(Address, Request),
     /// The learner of this replica says that this request is its session's next.
-    Servable {
+    RequestIsNext {
         /// Where the client is to be answered.
         origin: Address,
         /// What it asked.
@@ -215,7 +215,7 @@ impl Proposer {
             State::Leading { phase2, .. } => {
                 log::info!("replica {id}: no longer leads with ballot {}: {why}", phase2.ballot());
                 for (origin, request) in phase2.into_requests() {
-                    out.tell(Notice::Learner(learner::Input::Held {
+                    out.tell(Notice::Learner(learner::Input::RequestNotProposed {
                         origin,
                         request,
                         direct: false,
@@ -419,7 +419,11 @@ impl Proposer {
         out: &mut Outbox<Never>,
     ) {
         let mut hold = |origin, request| {
-            out.tell(Notice::Learner(learner::Input::Held { origin, request, direct }));
+            out.tell(Notice::Learner(learner::Input::RequestNotProposed {
+                origin,
+                request,
+                direct,
+            }));
         };
         match &mut self.state {
             State::Leading { phase2, .. } => phase2.admit(origin, request, false, hold),
@@ -541,7 +545,7 @@ impl Role for Proposer {
                 self.handle_heartbeat(now, draw, from, &heartbeat, out);
             }
             Input::Client(origin, request) => self.handle_request(origin, request, true, out),
-            Input::Servable { origin, request } => {
+            Input::RequestIsNext { origin, request } => {
                 if let State::Leading { phase2, .. } = &mut self.state {
                     phase2.admit(origin, request, true, |_, _| {});
                 }

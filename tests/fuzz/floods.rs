@@ -118,14 +118,14 @@ fn leader() -> Proposer {
 
 #[test]
 fn a_leader_that_gets_nothing_decided_holds_a_bounded_queue() {
-    let servable = |number: u64, bytes: usize| proposer::Input::Servable {
+    let next = |number: u64, bytes: usize| proposer::Input::RequestIsNext {
         origin: address(number),
         request: request(number, bytes),
     };
-    let few = held(&mut leader(), (0..400).map(|number| servable(number, LINE_BYTES_MAX)));
+    let few = held(&mut leader(), (0..400).map(|number| next(number, LINE_BYTES_MAX)));
     let lines = QUEUE_BYTES_MAX + IN_FLIGHT_BYTES_MAX;
     assert_within(few, lines - 2 * LINE_BYTES_MAX, lines + 4 * LINE_BYTES_MAX);
-    let many = held(&mut leader(), (0..100_000).map(|number| servable(number, 20)));
+    let many = held(&mut leader(), (0..100_000).map(|number| next(number, 20)));
     let entries = QUEUE_MAX + PROPOSE_WINDOW_SLOTS as usize;
     assert_within(many, entries * 57, entries * ENTRY_BYTES);
 }
@@ -136,7 +136,7 @@ fn a_leader_that_gets_nothing_decided_holds_a_bounded_queue() {
 fn a_command_in_the_queue_keeps_nothing_else_alive() {
     let line = "x".repeat(LINE_BYTES_MAX - 200);
     let mut leader = leader();
-    let fill = (0..PROPOSE_WINDOW_SLOTS).map(|number| proposer::Input::Servable {
+    let fill = (0..PROPOSE_WINDOW_SLOTS).map(|number| proposer::Input::RequestIsNext {
         origin: address(number),
         request: request(number, 0),
     });
@@ -145,12 +145,12 @@ fn a_command_in_the_queue_keeps_nothing_else_alive() {
         let long = Request::new(0, 1 << 40, 7, &line);
         let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
         let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
-        proposer::Input::Servable { origin: address(number), request }
+        proposer::Input::RequestIsNext { origin: address(number), request }
     };
     let before = Request::new(0, 1 << 40, 3, "");
     held(
         &mut leader,
-        [proposer::Input::Servable { origin: address(0), request: before }].into_iter(),
+        [proposer::Input::RequestIsNext { origin: address(0), request: before }].into_iter(),
     );
     let held = held(&mut leader, (100_000..101_000).map(asked));
     assert_within(held, 1_000 * 37, 1_000 * ENTRY_BYTES);
@@ -162,7 +162,7 @@ fn learner() -> Learner {
 
 #[test]
 fn a_learner_lets_a_bounded_number_of_clients_wait() {
-    let held_for = |number: u64, bytes: usize| learner::Input::Held {
+    let held_for = |number: u64, bytes: usize| learner::Input::RequestNotProposed {
         origin: address(number),
         request: request(number, bytes),
         direct: true,
@@ -182,7 +182,7 @@ fn a_command_that_waits_keeps_nothing_else_alive() {
         let long = Request::new(number, number, 1, &"x".repeat(LINE_BYTES_MAX - 200));
         let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
         let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
-        learner::Input::Held { origin: address(number), request, direct: true }
+        learner::Input::RequestNotProposed { origin: address(number), request, direct: true }
     };
     let mut learner = learner();
     let held = held(&mut learner, (0..1_000).map(held_for));

@@ -322,7 +322,7 @@ impl Lectern {
             Step::Take(Input::Proposer(input)) => self.take(input.clone()),
             Step::Offer(at) => {
                 let request = bounds.request(bounds.offers[at].1);
-                self.take(proposer::Input::Servable { origin: client(), request })
+                self.take(proposer::Input::RequestIsNext { origin: client(), request })
             }
             Step::Crash { .. } => {
                 *self = Lectern::new(bounds, id, false);

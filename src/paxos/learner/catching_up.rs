@@ -114,9 +114,9 @@ impl Learner {
             let ahead = |(first, ballot): (Slot, Ballot)| {
                 (first > at && self.decided_end(first, ballot) > first).then_some(first)
             };
-            let known = self.known.heads().find_map(ahead);
-            let paged = self.paged.heads().map(|(first, _)| first).find(|first| *first > at);
-            let upto = known.into_iter().chain(paged).chain([end]).min().unwrap_or(end);
+            let accepted = self.accepted.heads().find_map(ahead);
+            let fetched = self.fetched.heads().map(|(first, _)| first).find(|first| *first > at);
+            let upto = accepted.into_iter().chain(fetched).chain([end]).min().unwrap_or(end);
             gaps.push((at, upto));
             at = upto;
         }
@@ -125,10 +125,10 @@ impl Learner {
 
     /// How far what begins at `slot` is decided here or at hand.
     fn at_hand_upto(&self, slot: Slot) -> Slot {
-        if let Some(run) = self.paged.at(slot) {
+        if let Some(run) = self.fetched.at(slot) {
             return run.end();
         }
-        let Some(run) = self.known.at(slot) else { return slot };
+        let Some(run) = self.accepted.at(slot) else { return slot };
         self.decided_end(slot, run.ballot).min(run.end())
     }
 
@@ -169,8 +169,8 @@ impl Learner {
         let open = |first: Slot, ballot: Ballot| {
             ballot >= leader || self.decided_end(first, ballot) > first
         };
-        !self.paged.is_empty()
-            || self.known.heads().any(|(first, ballot)| open(first, ballot))
-            || self.waiting.values().any(|waiting| self.is_servable(&waiting.request))
+        !self.fetched.is_empty()
+            || self.accepted.heads().any(|(first, ballot)| open(first, ballot))
+            || self.waiting.values().any(|waiting| self.is_next(&waiting.request))
     }
 }

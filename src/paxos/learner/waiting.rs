@@ -173,7 +173,7 @@ impl Learner {
     }
 
     /// Whether the (one) command of a request would take effect.
-    pub(super) fn is_servable(&self, request: &Request) -> bool {
+    pub(super) fn is_next(&self, request: &Request) -> bool {
         request.iter().any(|command| self.chat.status(command, self.applied) == Status::Next)
     }
 
@@ -263,7 +263,7 @@ impl Learner {
         let Some(leader) = self.leader else { return };
         let to = leader.owner(self.settings.n);
         if to == self.settings.id {
-            out.tell(Notice::Proposer(proposer::Input::Servable { origin, request }));
+            out.tell(Notice::Proposer(proposer::Input::RequestIsNext { origin, request }));
         } else {
             out.send(to, Message::Proposer(ToProposer::Forward { origin, request }));
         }
@@ -300,7 +300,7 @@ impl Learner {
             waiting.retry_at = now.plus_us(waiting.retry_us);
             let (origin, request) = (waiting.origin, waiting.request.clone());
             // To propose it before it is next would waste a slot.
-            if !self.is_leader() || self.is_servable(&request) {
+            if !self.is_leader() || self.is_next(&request) {
                 self.pass_on(origin, request, out);
             }
         }

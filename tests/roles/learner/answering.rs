@@ -94,7 +94,7 @@ fn only_a_replica_that_is_far_enough_says_expired() {
     // A session whose first command stands at slot 5, as the client knows.
     let mut request = Request::new(1, 1, 1, "second");
     request.after = Slot(6);
-    let ask = |request: &Request| Input::Held {
+    let ask = |request: &Request| Input::RequestNotProposed {
         origin: address(1),
         request: request.clone(),
         direct: true,

@@ -29,7 +29,8 @@ fn a_request_that_another_replica_passed_on_is_not_sent_round_in_circles() {
     seat.handle(page(R0, 0, &[command(2, 0, "b")]));
     for (session, seq) in [(1, 0), (2, 2)] {
         let request = Request::new(1, session, seq, "a");
-        let sent = seat.handle(Input::Held { origin: address(1), request, direct: false });
+        let sent =
+            seat.handle(Input::RequestNotProposed { origin: address(1), request, direct: false });
         assert_eq!((forwards(&sent), answers(&sent)), (vec![], vec![]));
     }
 }
@@ -39,11 +40,13 @@ fn a_leader_is_told_which_request_it_may_serve() {
     let mut seat = learner(3, R0);
     seat.handle(Input::Leading(Ballot(0)));
     let sent = seat.handle(held(1, 0, "a"));
-    let servable =
-        proposer::Input::Servable { origin: address(1), request: Request::new(1, 1, 0, "a") };
-    assert!(told_proposer(&sent).contains(&servable));
+    let next =
+        proposer::Input::RequestIsNext { origin: address(1), request: Request::new(1, 1, 0, "a") };
+    assert!(told_proposer(&sent).contains(&next));
     let sent = seat.handle(held(1, 1, "too early"));
-    assert!(!told_proposer(&sent).iter().any(|i| matches!(i, proposer::Input::Servable { .. })));
+    assert!(
+        !told_proposer(&sent).iter().any(|i| matches!(i, proposer::Input::RequestIsNext { .. }))
+    );
 }
 
 #[test]
@@ -132,14 +135,14 @@ fn who_waits_for_what_is_proposed_is_answered_once_but_not_for_an_earlier_leader
     let lines: Vec<Value> = (0..4).map(|session| command(session, 0, "x")).collect();
     (0..4).for_each(|session| drop(seat.handle(held(session, 0, "x"))));
     seat.handle(asked(0, &lines, &[(1, None), (1, Some(7)), (1, None), (1, Some(8))]));
-    let servable: Vec<u64> = told_proposer(&seat.wait_us(200_000))
+    let next: Vec<u64> = told_proposer(&seat.wait_us(200_000))
         .into_iter()
         .filter_map(|input| match input {
-            proposer::Input::Servable { request, .. } => Some(request.command().session.id),
+            proposer::Input::RequestIsNext { request, .. } => Some(request.command().session.id),
             _ => None,
         })
         .collect();
-    assert_eq!(servable, [0, 2], "who asked for the others is known");
+    assert_eq!(next, [0, 2], "who asked for the others is known");
     seat.handle(votes(R0, 0, 0, 4));
     let answered = completed(&seat.handle(votes(R1, 0, 0, 4)));
     assert_eq!(answered, [(1, 0, 0), (7, 1, 1), (1, 2, 2), (8, 3, 3)]);
@@ -165,7 +168,7 @@ fn a_leader_passes_to_its_proposer_only_what_is_next() {
     let mut told = told_proposer(&seat.burst([held(1, 0, "next"), held(2, 2, "not yet")]));
     told.extend(told_proposer(&seat.wait_us(1_000_000)));
     let sessions = told.iter().filter_map(|input| match input {
-        proposer::Input::Servable { request, .. } => Some(request.command().session.id),
+        proposer::Input::RequestIsNext { request, .. } => Some(request.command().session.id),
         _ => None,
     });
     let sessions: Vec<u64> = sessions.collect();
@@ -234,7 +237,7 @@ fn a_hint_is_given_once_if_anything_of_a_request_is_open() {
         let commands: Vec<Value> =
             sessions.iter().map(|(session, seq)| command(*session, *seq, "x")).collect();
         let request = Request { commands: commands.into(), after: Slot(0) };
-        Input::Held { origin: address(1), request, direct: true }
+        Input::RequestNotProposed { origin: address(1), request, direct: true }
     };
     let hint = (address(1), Answer::Leader { ballot: Ballot(0) });
     let sent = answers(&seat.handle(ask(&[(1, 1), (1, 0), (3, 0)])));
@@ -268,7 +271,7 @@ fn so_many_clients_may_wait_and_no_more() {
     let commands = |sessions: std::ops::Range<u64>| {
         let each = sessions.map(|session| command(session, 0, "x"));
         let request = Request { commands: each.collect::<Vec<_>>().into(), after: Slot(0) };
-        Input::Held { origin: address(1), request, direct: true }
+        Input::RequestNotProposed { origin: address(1), request, direct: true }
     };
     (0..many).step_by(8_192).for_each(|id| drop(seat.handle(commands(id..id + 8_192))));
     seat.handle(commands(many..many + 1));

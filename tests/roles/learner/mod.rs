@@ -64,7 +64,7 @@ fn leads(from: ReplicaId, round: u64, ballot: u64, decided: Decided) -> Input {
 
 fn held(session: u64, seq: u64, line: &str) -> Input {
     let request = Request::new(1, session, seq, line);
-    Input::Held { origin: address(1), request, direct: true }
+    Input::RequestNotProposed { origin: address(1), request, direct: true }
 }
 
 fn fetches(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {

@@ -6,7 +6,7 @@ use super::*;
 fn replica_0_leads_ballot_0_only_after_its_own_acceptors_promise() {
     let mut seat = proposer(3, R0);
     let mut sent = seat.wake();
-    sent.extend(seat.burst([servable(1, 0, "early"), servable(2, 0, "early too")]));
+    sent.extend(seat.burst([request_is_next(1, 0, "early"), request_is_next(2, 0, "early too")]));
     sent.extend(seat.wait_us(200_000));
     assert_eq!(seat.role.leading(), None);
     assert!(prepares(&sent).iter().all(|(to, ..)| *to == R0), "only the own acceptor is asked");
@@ -56,7 +56,7 @@ fn the_skipped_slot_is_left_out_under_ballot_0_and_only_there() {
     let settings = Settings { skip_slot: Some(Slot(2)), ..settings(3, R0) };
     let mut seat = build(settings, membership(3, R0));
     crown(&mut seat);
-    let sent = seat.burst((0..4).map(|session| servable(session, 0, "x")));
+    let sent = seat.burst((0..4).map(|session| request_is_next(session, 0, "x")));
     let slots: Vec<u64> = proposed(&sent).iter().map(|(slot, _)| *slot).collect();
     assert_eq!(slots, [0, 1, 3, 4]);
     // Deposed, and elected again: the slot is an ordinary one now.

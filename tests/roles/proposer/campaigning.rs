@@ -93,7 +93,7 @@ fn holes_become_noops_at_once_and_before_own_commands() {
     let mut sent = succeed(&mut seat, R1, held);
     let filled = [Value::Noop, value("b"), Value::Noop, Value::Noop, value("e")];
     assert_eq!(proposed(&sent), (0..).zip(filled).collect::<Vec<_>>(), "with no traffic at all");
-    sent = seat.handle(servable(1, 0, "mine"));
+    sent = seat.handle(request_is_next(1, 0, "mine"));
     assert_eq!(proposed(&sent), [(5, command(1, 0, "mine"))]);
 }
 
@@ -107,7 +107,7 @@ fn a_noop_that_was_accepted_is_kept() {
     }
     seat.handle(promise(R1, ballot.0, &[]));
     seat.handle(held);
-    let sent = seat.handle(servable(1, 0, "mine"));
+    let sent = seat.handle(request_is_next(1, 0, "mine"));
     assert_eq!(proposed(&sent), [(1, command(1, 0, "mine"))]);
 }
 
@@ -117,7 +117,7 @@ fn nothing_is_proposed_below_the_highest_trim_mark_of_the_quorum() {
     let ballot = campaign(&mut seat, R0);
     seat.handle(promise(R1, ballot.0, &[(3, 0, "stale"), (9, 0, "own")]));
     let mut sent = seat.handle(page(R2, ballot.0, (0, true), 8, &[(10, 0, "other")]));
-    sent.extend(seat.handle(servable(1, 0, "mine")));
+    sent.extend(seat.handle(request_is_next(1, 0, "mine")));
     let expected = [(8, Value::Noop), (9, value("own")), (10, value("other"))];
     assert_eq!(proposed(&sent)[..3], expected);
     assert_eq!(proposed(&sent)[3..], [(11, command(1, 0, "mine"))]);

@@ -28,7 +28,7 @@ fn heartbeats_that_echo_nothing_recent_keep_no_leader() {
 fn a_leader_that_gets_nothing_applied_gives_way() {
     let mut seat = first_leader(3);
     in_touch(&mut seat, ELECTION_MAX_US, &[R1, R2]);
-    seat.handle(servable(1, 0, "stuck"));
+    seat.handle(request_is_next(1, 0, "stuck"));
     in_touch(&mut seat, ELECTION_MAX_US - HEARTBEAT_US, &[R1, R2]);
     assert_eq!(seat.role.leading(), Some(Ballot(0)));
     in_touch(&mut seat, 3 * HEARTBEAT_US, &[R1, R2]);
@@ -45,18 +45,18 @@ fn an_idle_leader_stays() {
 #[test]
 fn a_leader_follows_whoever_leads_at_a_higher_ballot_and_hands_its_requests_over() {
     let mut seat = first_leader(3);
-    seat.burst((0..PROPOSE_WINDOW_SLOTS).map(|session| servable(session, 0, "x")));
-    seat.handle(servable(1 << 20, 0, "queued"));
+    seat.burst((0..PROPOSE_WINDOW_SLOTS).map(|session| request_is_next(session, 0, "x")));
+    seat.handle(request_is_next(1 << 20, 0, "queued"));
     let sent = seat.handle(serving(R2, 1, 2));
     assert_eq!(seat.role.leading(), None);
     let held: Vec<_> = told_learner(&sent);
-    let queued = learner::Input::Held {
+    let queued = learner::Input::RequestNotProposed {
         origin: address(1),
         request: Request::new(1, 1 << 20, 0, "queued"),
         direct: false,
     };
     let commands = held.iter().map(|input| match input {
-        learner::Input::Held { request, .. } => request.commands.len() as u64,
+        learner::Input::RequestNotProposed { request, .. } => request.commands.len() as u64,
         other => panic!("nothing else is told: {other:?}"),
     });
     let all = PROPOSE_WINDOW_SLOTS + 1;

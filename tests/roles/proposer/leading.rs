@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_burst_of_requests_leaves_as_one_run_of_slots() {
     let mut seat = first_leader(3);
-    let sent = seat.burst((0..5).map(|session| servable(session, 0, "x")));
+    let sent = seat.burst((0..5).map(|session| request_is_next(session, 0, "x")));
     for replica in [R0, R1, R2] {
         let accepts = accepts_to(&sent, replica);
         let runs: Vec<_> =
@@ -20,15 +20,17 @@ fn only_a_sessions_next_command_is_proposed_and_only_once() {
     let request = |seq| Input::Client(address(1), Request::new(1, 5, seq, "x"));
     let held = |sent: &[Envelope], seq: u64| {
         told_learner(sent).iter().any(|input| match input {
-            learner::Input::Held { request, direct: true, .. } => request.command().seq == seq,
+            learner::Input::RequestNotProposed { request, direct: true, .. } => {
+                request.command().seq == seq
+            }
             _ => false,
         })
     };
     // A session that is not known: the learner is asked.
     let sent = seat.handle(request(0));
     assert!(held(&sent, 0) && proposed(&sent).is_empty());
-    assert_eq!(proposed(&seat.handle(servable(5, 0, "x"))).len(), 1);
-    for again in [request(0), servable(5, 0, "x")] {
+    assert_eq!(proposed(&seat.handle(request_is_next(5, 0, "x"))).len(), 1);
+    for again in [request(0), request_is_next(5, 0, "x")] {
         let sent = seat.handle(again);
         assert!(proposed(&sent).is_empty() && !held(&sent, 0));
     }
@@ -46,7 +48,7 @@ fn only_a_sessions_next_command_is_proposed_and_only_once() {
 fn accepts_are_sent_again_at_growing_intervals_until_they_are_applied() {
     let mut seat = first_leader(3);
     let start = seat.now;
-    seat.handle(servable(1, 0, "x"));
+    seat.handle(request_is_next(1, 0, "x"));
     let mut times = Vec::new();
     while seat.now.since_us(start) < 500_000 {
         let sent = in_touch(&mut seat, 10_000, &[R1]);
@@ -64,10 +66,11 @@ fn accepts_are_sent_again_at_growing_intervals_until_they_are_applied() {
 #[test]
 fn the_window_bounds_what_is_proposed() {
     let mut seat = first_leader(3);
-    let sent = seat.burst((0..PROPOSE_WINDOW_SLOTS).map(|session| servable(session, 0, "x")));
+    let sent =
+        seat.burst((0..PROPOSE_WINDOW_SLOTS).map(|session| request_is_next(session, 0, "x")));
     assert_eq!(proposed(&sent).len() as u64, PROPOSE_WINDOW_SLOTS);
     let more = PROPOSE_WINDOW_SLOTS..PROPOSE_WINDOW_SLOTS + 100;
-    let sent = seat.burst(more.map(|session| servable(session, 0, "x")));
+    let sent = seat.burst(more.map(|session| request_is_next(session, 0, "x")));
     assert_eq!(proposed(&sent), []);
     let sent = seat.handle(progress(10, false));
     let slots: Vec<u64> = proposed(&sent).iter().map(|(slot, _)| *slot).collect();
@@ -78,7 +81,7 @@ fn the_window_bounds_what_is_proposed() {
 fn long_lines_are_bounded_in_bytes_and_each_has_its_own_accept() {
     let mut seat = first_leader(3);
     let line = "x".repeat(65_536);
-    let sent = seat.burst((0..100).map(|session| servable(session, 0, &line)));
+    let sent = seat.burst((0..100).map(|session| request_is_next(session, 0, &line)));
     let accepts = accepts_to(&sent, R1);
     let bytes: usize = accepts.iter().map(|accept| accept.values.bytes().len()).sum();
     assert!(accepts.iter().all(|accept| accept.values.len() == 1));
@@ -90,7 +93,8 @@ fn long_lines_are_bounded_in_bytes_and_each_has_its_own_accept() {
 #[test]
 fn accepts_of_short_lines_fit_datagrams() {
     let mut seat = first_leader(3);
-    let sent = seat.burst((0..500).map(|session| servable(session, 0, "a line of some length")));
+    let sent =
+        seat.burst((0..500).map(|session| request_is_next(session, 0, "a line of some length")));
     let to_peers = to_acceptors(&sent).into_iter().filter(|(to, _)| *to != R0);
     for (_, accept) in to_peers {
         let bytes = postcard::to_stdvec(&Message::Acceptor(accept)).expect("encoded").len();
@@ -102,7 +106,7 @@ fn accepts_of_short_lines_fit_datagrams() {
 fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
     let mut seat = first_leader(3);
     let line = "x".repeat(300);
-    seat.burst((0..12).map(|session| servable(session, 0, &line)));
+    seat.burst((0..12).map(|session| request_is_next(session, 0, &line)));
     let report = |lost| {
         let decided = Decided { ballot: Ballot(0), from: Slot(0), upto: Slot(4) };
         Input::Progress { applied: Slot(4), decided, pending: true, lost }

@@ -149,8 +149,8 @@ fn succeed(seat: &mut Subject, me: ReplicaId, helper: Input) -> Vec<Envelope> {
     sent
 }
 
-fn servable(session: u64, seq: u64, line: &str) -> Input {
-    Input::Servable { origin: address(1), request: Request::new(1, session, seq, line) }
+fn request_is_next(session: u64, seq: u64, line: &str) -> Input {
+    Input::RequestIsNext { origin: address(1), request: Request::new(1, session, seq, line) }
 }
 
 fn progress(applied: u64, pending: bool) -> Input {

@@ -81,7 +81,7 @@ fn pre_votes_are_granted_by_a_replica_that_is_unsatisfied() {
 fn a_serving_leader_grants_a_pre_vote_only_when_nothing_gets_applied() {
     let mut seat = first_leader(3);
     assert!(!grants(&mut seat, R1, 1));
-    seat.handle(servable(1, 0, "stuck"));
+    seat.handle(request_is_next(1, 0, "stuck"));
     seat.handle(progress(0, true));
     let stuck_at = seat.now;
     in_touch(&mut seat, ELECTION_MAX_US - HEARTBEAT_US, &[R1, R2]);
