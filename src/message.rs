@@ -52,7 +52,7 @@ pub const MESSAGE_SLOTS_MAX: usize = VALUES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// For the replica role: warm-up and membership.
-    Replica(ToReplica),
+    Bootstrap(ToBootstrap),
     /// For the acceptor.
     Acceptor(ToAcceptor),
     /// For the proposer.
@@ -65,7 +65,7 @@ pub enum Message {
 
 /// Warm-up and membership. The only messages that travel without a cluster id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ToReplica {
+pub enum ToBootstrap {
     /// "I am here": sent to all until started, and afterwards in answer to whoever
     /// still asks.
     Ready(Ready),

@@ -2,8 +2,8 @@
 //! disk, in `src/storage`; here: that the real one does what the simulated one does.)
 
 use multipaxos::message::Request;
+use multipaxos::paxos::bootstrap;
 use multipaxos::paxos::learner::{self, Checkpoint};
-use multipaxos::paxos::replica;
 use multipaxos::paxos::{Storage, acceptor, chat::Chat};
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
@@ -143,7 +143,7 @@ fn a_data_directory_is_made_with_all_above_it_and_locked() {
     assert_eq!(found, Found::Fresh);
     assert!(matches!(DataDir::open(disk(), purpose()), Err(Refused::InUse { .. })));
     let members = vec![DIRECTORY, DirectoryId(1), DirectoryId(2)];
-    held.append(&mut vec![replica::Record::Started(members.clone())]).unwrap();
+    held.append(&mut vec![bootstrap::Record::Started(members.clone())]).unwrap();
     held.sync().unwrap();
     drop(held);
     let (_held, found) = DataDir::open(disk(), purpose()).unwrap();

@@ -6,7 +6,7 @@
 
 use multipaxos::message::{
     Accept, AcceptedRun, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready,
-    Request, SlotRange, ToAcceptor, ToLearner, ToProposer, ToReplica,
+    Request, SlotRange, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::net::counters::{Counters, Event};
 use multipaxos::net::fragment::{Fragment, Fragmenter, Missing, Reassembler};
@@ -70,7 +70,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     let (ballot, slot) = (Ballot(8), Slot(1_042));
     let directory = DirectoryId(0xD1);
     let (acceptor, proposer) = (Message::Acceptor, Message::Proposer);
-    let (learner, replica) = (Message::Learner, Message::Replica);
+    let (learner, replica) = (Message::Learner, Message::Bootstrap);
     let peer = |message| Outgoing::Peer { to: ReplicaId(0), message };
     let answer = |answer| Outgoing::Answers { to: client_address(), answers: vec![answer] };
     let call = |message| Outgoing::Call { to: ReplicaId(0), message };
@@ -78,9 +78,9 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     vec![
         (
             "ready",
-            peer(replica(ToReplica::Ready(Ready { directory, round: 3, known, started: false }))),
+            peer(replica(ToBootstrap::Ready(Ready { directory, round: 3, known, started: false }))),
         ),
-        ("not_member", peer(replica(ToReplica::NotMember { directory }))),
+        ("not_member", peer(replica(ToBootstrap::NotMember { directory }))),
         ("prepare", peer(acceptor(ToAcceptor::Prepare { ballot, first: slot }))),
         (
             "accept",
@@ -165,8 +165,8 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
 fn name_of(outgoing: &Outgoing) -> &'static str {
     match outgoing {
         Outgoing::Peer { message, .. } => match message {
-            Message::Replica(ToReplica::Ready(_)) => "ready",
-            Message::Replica(ToReplica::NotMember { .. }) => "not_member",
+            Message::Bootstrap(ToBootstrap::Ready(_)) => "ready",
+            Message::Bootstrap(ToBootstrap::NotMember { .. }) => "not_member",
             Message::Acceptor(ToAcceptor::Prepare { .. }) => "prepare",
             Message::Acceptor(ToAcceptor::Accept(_)) => "accept",
             Message::Proposer(ToProposer::Promise(_)) => "promise",
@@ -373,7 +373,7 @@ fn any_single_flipped_bit_and_any_cut_drops_a_datagram() {
 fn items_reserved(incoming: &Incoming) -> usize {
     let Incoming::Peer { message, .. } = incoming else { return 0 };
     match message {
-        Message::Replica(ToReplica::Ready(ready)) => ready.known.capacity(),
+        Message::Bootstrap(ToBootstrap::Ready(ready)) => ready.known.capacity(),
         Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.len(),
         Message::Proposer(ToProposer::Promise(promise)) => promise.accepted.capacity(),
         Message::Learner(ToLearner::Accepted { slots, .. }) => slots.capacity(),

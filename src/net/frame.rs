@@ -24,7 +24,7 @@
 //! client's have a least size; so behind any body there may be zeros, and nothing but
 //! zeros. The check covers them.
 //!
-//! **Clusters.** Warm-up ([`Message::Replica`]) and a client's hello always travel
+//! **Clusters.** Warm-up ([`Message::Bootstrap`]) and a client's hello always travel
 //! with cluster 0, alone in their frame, and only they may. Everything else carries
 //! the sender's cluster and is taken only by members of the same. A client learns
 //! its cluster from the first frame that holds a [`Answer::Welcome`].
@@ -401,7 +401,7 @@ impl Opener {
         let unknown = cluster == ClusterId::NONE;
         match (self.identity.me, from) {
             (Party::Replica(_), Endpoint::Replica(from)) => each(body, |message: Message| {
-                if unknown && !matches!(message, Message::Replica(_)) {
+                if unknown && !matches!(message, Message::Bootstrap(_)) {
                     return Err(Event::DropCluster);
                 }
                 if !is_well_formed(&message) {

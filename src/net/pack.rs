@@ -106,7 +106,7 @@ impl Packer {
             Outgoing::Peer { to, message } => {
                 assert!(matches!(me, Party::Replica(_)), "a client has no peers");
                 let bound = match message {
-                    Message::Replica(_) => Bound::Anywhere,
+                    Message::Bootstrap(_) => Bound::Anywhere,
                     _ => Bound::Cluster,
                 };
                 self.push(Endpoint::Replica(*to), bound, [message], sink);
@@ -241,7 +241,7 @@ mod tests {
     use super::super::frame::{ClusterCell, Opened, Opener};
     use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
     use super::*;
-    use crate::message::{Answer, Request, ToAcceptor, ToReplica};
+    use crate::message::{Answer, Request, ToAcceptor, ToBootstrap};
     use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot};
     use std::net::{Ipv4Addr, SocketAddr};
     use std::sync::Arc;
@@ -325,7 +325,7 @@ mod tests {
     fn warm_up_travels_apart_and_without_a_cluster() {
         let warm_up = Outgoing::Peer {
             to: ReplicaId(1),
-            message: Message::Replica(ToReplica::NotMember { directory: DirectoryId(1) }),
+            message: Message::Bootstrap(ToBootstrap::NotMember { directory: DirectoryId(1) }),
         };
         let taken = packed(ZERO, &[prepare(1, 1), warm_up.clone(), prepare(1, 2), warm_up]);
         let clusters: Vec<_> =

@@ -35,7 +35,7 @@ use super::{
     ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
 };
 use crate::message::{
-    Answer, Decided, Heartbeat, Message, Request, SlotRange, ToLearner, ToProposer, ToReplica,
+    Answer, Decided, Heartbeat, Message, Request, SlotRange, ToBootstrap, ToLearner, ToProposer,
 };
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef, Values};
@@ -357,7 +357,7 @@ impl Learner {
             return;
         }
         if !self.membership.counts(from, directory) {
-            return out.send(from, Message::Replica(ToReplica::NotMember { directory }));
+            return out.send(from, Message::Bootstrap(ToBootstrap::NotMember { directory }));
         }
         self.begin_tally(ballot);
         let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);

@@ -18,13 +18,13 @@
 //!             [learner] <------------------------- (own votes)
 //!              drives [chat]: sessions, chat-log lines, answers
 //!
-//!             [replica] warm-up and membership: builds the other three
+//!             [bootstrap] warm-up and membership: builds the other three
 //! ```
 //!
 //! - [`acceptor`]: promises and acceptances; the only state that safety needs.
 //! - [`proposer`] with [`election`]: who leads, phase 1, phase 2.
 //! - [`learner`] with [`chat`]: what is decided, in order, applied once.
-//! - [`replica`]: directory ids, the started record, who may vote.
+//! - [`bootstrap`]: directory ids, the started record, who may vote.
 //! - [`client`]: sessions, one line in flight each.
 //!
 //! **Records before messages.** A role hands what must survive a crash to
@@ -38,6 +38,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acceptor;
+pub mod bootstrap;
 pub mod chat;
 pub mod client;
 pub mod election;
@@ -46,7 +47,6 @@ pub mod phase1;
 pub mod phase2;
 pub mod planted;
 pub mod proposer;
-pub mod replica;
 pub mod round_trip;
 pub mod runs;
 mod slot_set;

@@ -25,7 +25,7 @@ use super::planted::Bug;
 use super::state::state_of;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{
-    Decided, Heartbeat, Message, Promise, Request, SlotRange, ToProposer, ToReplica,
+    Decided, Heartbeat, Message, Promise, Request, SlotRange, ToBootstrap, ToProposer,
 };
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, Time};
@@ -189,7 +189,7 @@ impl Proposer {
     fn counts(&self, from: ReplicaId, directory: DirectoryId, out: &mut Outbox<Never>) -> bool {
         let counts = self.membership.counts(from, directory);
         if !counts {
-            out.send(from, Message::Replica(ToReplica::NotMember { directory }));
+            out.send(from, Message::Bootstrap(ToBootstrap::NotMember { directory }));
         }
         counts
     }

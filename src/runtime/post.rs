@@ -9,7 +9,7 @@ use crate::net::counters::{Counters, Event};
 use crate::net::outlet::Outlet;
 use crate::net::udp::Deliver;
 use crate::net::{Incoming, Outgoing};
-use crate::paxos::{Envelope, Membership, Notice, acceptor, learner, proposer, replica};
+use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::threads::plant::{self, Plant};
 use crate::threads::{Receiver, Sender, bounded};
 use crate::types::ReplicaId;
@@ -25,7 +25,7 @@ pub struct Links {
     acceptor: Sender<Vec<acceptor::Input>>,
     proposer: Sender<Vec<proposer::Input>>,
     learner: Sender<Vec<learner::Input>>,
-    replica: Sender<Vec<replica::Input>>,
+    bootstrap: Sender<Vec<bootstrap::Input>>,
 }
 
 impl Links {
@@ -48,7 +48,7 @@ pub struct Inboxes {
     /// The learner's.
     pub learner: Receiver<Vec<learner::Input>>,
     /// The replica role's.
-    pub replica: Receiver<Vec<replica::Input>>,
+    pub bootstrap: Receiver<Vec<bootstrap::Input>>,
 }
 
 /// The channels between the threads of one replica.
@@ -56,14 +56,14 @@ pub fn channels() -> (Links, Inboxes) {
     let (to_acceptor, acceptor) = bounded(INBOX_BATCHES_MAX);
     let (to_proposer, proposer) = bounded(INBOX_BATCHES_MAX);
     let (to_learner, learner) = bounded(INBOX_BATCHES_MAX);
-    let (to_replica, replica) = bounded(INBOX_BATCHES_MAX);
+    let (to_bootstrap, bootstrap) = bounded(INBOX_BATCHES_MAX);
     let links = Links {
         acceptor: to_acceptor,
         proposer: to_proposer,
         learner: to_learner,
-        replica: to_replica,
+        bootstrap: to_bootstrap,
     };
-    (links, Inboxes { acceptor, proposer, learner, replica })
+    (links, Inboxes { acceptor, proposer, learner, bootstrap })
 }
 
 /// Sorts inputs by role, and hands them over a batch at a time.
@@ -74,7 +74,7 @@ pub struct Router {
     acceptor: Vec<acceptor::Input>,
     proposer: Vec<proposer::Input>,
     learner: Vec<learner::Input>,
-    replica: Vec<replica::Input>,
+    bootstrap: Vec<bootstrap::Input>,
 }
 
 impl Router {
@@ -86,14 +86,16 @@ impl Router {
             acceptor: Vec::new(),
             proposer: Vec::new(),
             learner: Vec::new(),
-            replica: Vec::new(),
+            bootstrap: Vec::new(),
         }
     }
 
     /// A message of a replica, this one included.
     pub fn message(&mut self, from: ReplicaId, message: Message) {
         match message {
-            Message::Replica(message) => self.replica.push(replica::Input::Peer(from, message)),
+            Message::Bootstrap(message) => {
+                self.bootstrap.push(bootstrap::Input::Peer(from, message))
+            }
             Message::Acceptor(message) => self.acceptor.push(acceptor::Input::Peer(from, message)),
             Message::Proposer(message) => self.proposer.push(proposer::Input::Peer(from, message)),
             Message::Learner(message) => self.learner.push(learner::Input::Peer(from, message)),
@@ -119,7 +121,7 @@ impl Router {
         hand_over(&mut self.acceptor, &self.links.acceptor, &self.counters);
         hand_over(&mut self.proposer, &self.links.proposer, &self.counters);
         hand_over(&mut self.learner, &self.links.learner, &self.counters);
-        hand_over(&mut self.replica, &self.links.replica, &self.counters);
+        hand_over(&mut self.bootstrap, &self.links.bootstrap, &self.counters);
     }
 }
 

@@ -20,10 +20,10 @@ use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Network};
 use crate::paxos::acceptor::Acceptor;
+use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::planted::Planted;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::replica::Replica;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
 use crate::storage::Durability;
@@ -272,7 +272,7 @@ where
     D::File: Send,
 {
     let id = settings.id;
-    let (links, Inboxes { acceptor, proposer, learner, replica }) = channels();
+    let (links, Inboxes { acceptor, proposer, learner, bootstrap }) = channels();
     let shared = Shared {
         settings,
         links,
@@ -300,11 +300,11 @@ where
     let mut post = shared.post("replica");
     let mut thread = RoleThread {
         role: match members {
-            Some(members) => Replica::restart(settings, dir.directory(), members),
-            None => Replica::new(settings, dir.directory(), shared.clock.now()),
+            Some(members) => Bootstrap::restart(settings, dir.directory(), members),
+            None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
         },
         storage: dir,
-        inbox: replica,
+        inbox: bootstrap,
         clock: shared.clock,
         rng: shared.rng("replica"),
         sleep_max: Some(LOOK),

@@ -12,12 +12,12 @@ use super::store::Store;
 use super::wire::Wire;
 use crate::message::{ClientMessage, Message};
 use crate::paxos::acceptor::Acceptor;
+use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::replica::Replica;
 use crate::paxos::{
-    Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
-    proposer, replica,
+    Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
+    learner, proposer,
 };
 use crate::types::{Address, ReplicaId, Time};
 use fastrand::Rng;
@@ -31,7 +31,7 @@ const PPM: u64 = 1_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoleName {
     /// Warm-up and membership.
-    Replica,
+    Bootstrap,
     /// Promises and acceptances.
     Acceptor,
     /// Who leads, and what is proposed.
@@ -42,7 +42,7 @@ pub enum RoleName {
 
 /// All of them, in the order in which they are numbered.
 pub const ROLES: [RoleName; 4] =
-    [RoleName::Replica, RoleName::Acceptor, RoleName::Proposer, RoleName::Learner];
+    [RoleName::Bootstrap, RoleName::Acceptor, RoleName::Proposer, RoleName::Learner];
 
 /// What arrives at a node's socket.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ pub struct Process {
     began: Time,
     rate_ppm: u64,
     settings: Settings,
-    replica: Station<Replica>,
+    bootstrap: Station<Bootstrap>,
     roles: Option<Roles>,
 }
 
@@ -113,8 +113,8 @@ struct Roles {
 /// Runs `$body` on the station of `$role`, if it exists.
 macro_rules! with_station {
     ($process:expr, $role:expr, |$station:ident| $body:expr) => {
-        match ($role, &mut $process.replica, &mut $process.roles) {
-            (RoleName::Replica, $station, _) => Some($body),
+        match ($role, &mut $process.bootstrap, &mut $process.roles) {
+            (RoleName::Bootstrap, $station, _) => Some($body),
             (RoleName::Acceptor, _, Some(Roles { acceptor: $station, .. })) => Some($body),
             (RoleName::Proposer, _, Some(Roles { proposer: $station, .. })) => Some($body),
             (RoleName::Learner, _, Some(Roles { learner: $station, .. })) => Some($body),
@@ -127,10 +127,10 @@ impl Process {
     /// Begins a life on what `store` holds.
     pub fn begin(settings: Settings, store: &Store, rate_ppm: u64, now: Time) -> Self {
         let role = match &store.started {
-            Some(members) => Replica::restart(settings, store.directory, members.clone()),
-            None => Replica::new(settings, store.directory, Time(0)),
+            Some(members) => Bootstrap::restart(settings, store.directory, members.clone()),
+            None => Bootstrap::new(settings, store.directory, Time(0)),
         };
-        Process { began: now, rate_ppm, settings, replica: Station::new(role), roles: None }
+        Process { began: now, rate_ppm, settings, bootstrap: Station::new(role), roles: None }
     }
 
     /// Warm-up is over: the other roles begin.
@@ -170,9 +170,9 @@ impl Process {
     pub fn accept(&mut self, arrival: Arrival) -> [Option<RoleName>; 2] {
         let one = |role| [Some(role), None];
         let (from, message) = match arrival {
-            Arrival::Peer(from, Message::Replica(message)) => {
-                self.replica.inbox.push(replica::Input::Peer(from, message));
-                return one(RoleName::Replica);
+            Arrival::Peer(from, Message::Bootstrap(message)) => {
+                self.bootstrap.inbox.push(bootstrap::Input::Peer(from, message));
+                return one(RoleName::Bootstrap);
             }
             Arrival::Peer(from, message) => (from, message),
             Arrival::Frame(..) => unreachable!("the world opens frames"),
@@ -193,7 +193,7 @@ impl Process {
         // As in a real replica, nothing else is heard before the cluster is known.
         let Some(roles) = &mut self.roles else { return [None, None] };
         match message {
-            Message::Replica(_) => unreachable!("handled above"),
+            Message::Bootstrap(_) => unreachable!("handled above"),
             Message::Acceptor(message) => {
                 roles.acceptor.inbox.push(acceptor::Input::Peer(from, message));
                 one(RoleName::Acceptor)
@@ -244,7 +244,7 @@ impl Process {
     ) -> io::Result<Vec<Envelope>> {
         let now = self.local(now);
         match (role, &mut self.roles) {
-            (RoleName::Replica, _) => self.replica.turn(now, draws, &mut store.replica),
+            (RoleName::Bootstrap, _) => self.bootstrap.turn(now, draws, &mut store.bootstrap),
             (RoleName::Acceptor, Some(roles)) => {
                 roles.acceptor.turn(now, draws, &mut store.acceptor)
             }

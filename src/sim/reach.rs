@@ -177,7 +177,7 @@ impl Reach {
             Message::Acceptor(ToAcceptor::Prepare { .. } | ToAcceptor::Accept(_))
             | Message::Proposer(ToProposer::PreVote { .. })
             | Message::Learner(ToLearner::Accepted { .. })
-            | Message::Replica(_)
+            | Message::Bootstrap(_)
             | Message::Heartbeat(_) => {}
         }
     }

@@ -14,7 +14,7 @@ use crate::message::MESSAGE_SLOTS_MAX;
 use crate::paxos::chat::Chat;
 use crate::paxos::learner::Checkpoint;
 use crate::paxos::planted::{Bug, Planted};
-use crate::paxos::{Storage, acceptor, learner, replica};
+use crate::paxos::{Storage, acceptor, bootstrap, learner};
 use crate::storage::Durability;
 use crate::storage::data_dir::{DataDir, Found, Purpose};
 use crate::storage::decided_log::{DecidedLog, Place};
@@ -61,7 +61,7 @@ pub struct Store {
     /// Where the learner goes on.
     pub checkpoint: Checkpoint,
     /// The replica role's.
-    pub replica: ReplicaStore,
+    pub bootstrap: ReplicaStore,
     /// The acceptor's.
     pub acceptor: AcceptorStore,
     /// The learner's.
@@ -80,7 +80,7 @@ impl Store {
             started: None,
             state: acceptor::State::default(),
             checkpoint: checkpoint.clone(),
-            replica: ReplicaStore::Records(None),
+            bootstrap: ReplicaStore::Records(None),
             acceptor: AcceptorStore::default(),
             learner: LearnerStore {
                 kept: Kept::Records {
@@ -122,7 +122,7 @@ impl Store {
     /// When the disk has trouble, or is damaged.
     pub fn open(&mut self, id: ReplicaId, n: usize) -> Result<(), Closed> {
         let Some(disk) = &self.sectors else {
-            let ReplicaStore::Records(started) = &self.replica else { unreachable!("records") };
+            let ReplicaStore::Records(started) = &self.bootstrap else { unreachable!("records") };
             self.started.clone_from(started);
             self.state = self.acceptor.synced.clone();
             self.checkpoint = self.learner.cut_back();
@@ -166,7 +166,7 @@ impl Store {
             }
         }
         self.directory = directory;
-        self.replica = ReplicaStore::Sectors(Box::new(dir));
+        self.bootstrap = ReplicaStore::Sectors(Box::new(dir));
         self.acceptor.log = Some(Box::new(log));
         self.learner.kept = Kept::Sectors(Box::new(decided));
         Ok(())
@@ -181,7 +181,7 @@ impl Store {
             self.acceptor.unsynced.clear();
             return;
         };
-        self.replica = ReplicaStore::Records(None);
+        self.bootstrap = ReplicaStore::Records(None);
         self.acceptor.log = None;
         self.learner.kept = Kept::Nothing;
         match death {
@@ -235,11 +235,11 @@ impl ReplicaStore {
     }
 }
 
-impl Storage<replica::Record> for ReplicaStore {
-    fn append(&mut self, records: &mut Vec<replica::Record>) -> io::Result<()> {
+impl Storage<bootstrap::Record> for ReplicaStore {
+    fn append(&mut self, records: &mut Vec<bootstrap::Record>) -> io::Result<()> {
         match self {
             ReplicaStore::Records(started) => {
-                for replica::Record::Started(members) in records.drain(..) {
+                for bootstrap::Record::Started(members) in records.drain(..) {
                     *started = Some(members);
                 }
                 Ok(())

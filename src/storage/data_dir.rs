@@ -26,7 +26,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::segment::is_log_file;
 use crate::paxos::Storage;
-use crate::paxos::replica::Record;
+use crate::paxos::bootstrap::Record;
 use crate::types::{DirectoryId, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -9,7 +9,7 @@ use crate::acceptor_log::{damage, damages, read, write};
 use crate::edit;
 use crate::run::{Property, check};
 use fastrand::Rng;
-use multipaxos::paxos::{Storage, replica};
+use multipaxos::paxos::{Storage, bootstrap};
 use multipaxos::sim::disk::SimDisk;
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, IDENTITY, Purpose, Refused};
@@ -37,7 +37,7 @@ fn used(durability: Durability, started: bool) -> SimDisk {
     let options = Options { segment_bytes: 4 << 10, waits: true };
     SegmentLog::create(disk.clone(), FIRST, options).unwrap();
     if started {
-        held.append(&mut vec![replica::Record::Started(members())]).unwrap();
+        held.append(&mut vec![bootstrap::Record::Started(members())]).unwrap();
         held.sync().unwrap();
     }
     drop(held);

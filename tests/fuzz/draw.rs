@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use multipaxos::message::{
     Accept, AcceptedRun, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, SlotRange,
-    ToAcceptor, ToLearner, ToProposer, ToReplica,
+    ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
@@ -221,8 +221,8 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         false => ballot(rng, around),
     });
     match rng.u8(..14) {
-        0 => Message::Replica(ToReplica::Ready(ready(rng, a, from))),
-        1 => Message::Replica(ToReplica::NotMember { directory: directory_of(rng, from) }),
+        0 => Message::Bootstrap(ToBootstrap::Ready(ready(rng, a, from))),
+        1 => Message::Bootstrap(ToBootstrap::NotMember { directory: directory_of(rng, from) }),
         2 => {
             let (ballot, first) = (ballots(rng), slot(rng, a));
             Message::Acceptor(ToAcceptor::Prepare { ballot, first })

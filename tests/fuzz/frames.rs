@@ -159,8 +159,8 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
         }
         5 => {
             let ready = draw::ready(rng, &around, PEER);
-            let ready = multipaxos::message::ToReplica::Ready(ready);
-            body.add(&multipaxos::message::Message::Replica(ready));
+            let ready = multipaxos::message::ToBootstrap::Ready(ready);
+            body.add(&multipaxos::message::Message::Bootstrap(ready));
             sealed(peer, me, Kind::Messages, ClusterId::NONE, &body)
         }
         _ => {

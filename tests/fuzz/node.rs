@@ -280,7 +280,7 @@ impl Node {
 
     fn route(&mut self, from: ReplicaId, message: Message) {
         let input = match message {
-            Message::Replica(_) => return,
+            Message::Bootstrap(_) => return,
             Message::Acceptor(message) => Inner::Acceptor(acceptor::Input::Peer(from, message)),
             Message::Proposer(message) => Inner::Proposer(proposer::Input::Peer(from, message)),
             Message::Learner(message) => Inner::Learner(learner::Input::Peer(from, message)),

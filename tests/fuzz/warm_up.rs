@@ -9,8 +9,8 @@ use crate::draw::{self, Around};
 use crate::node::settings;
 use crate::run::{Property, check};
 use fastrand::Rng;
-use multipaxos::message::{Message, Ready, ToReplica};
-use multipaxos::paxos::replica::{Input, Record, Replica, cluster_id};
+use multipaxos::message::{Message, Ready, ToBootstrap};
+use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Notice, Outbox, Role, Storage};
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Time};
 use proptest::collection::vec;
@@ -44,7 +44,7 @@ struct Play {
     n: usize,
     me: ReplicaId,
     remembers: bool,
-    role: Replica,
+    role: Bootstrap,
     now: Time,
     out: Outbox<Record>,
     records: Records,
@@ -70,7 +70,7 @@ impl Play {
                 let rng = &mut Rng::with_seed(dice);
                 let from = ReplicaId(rng.u8(..self.n as u8));
                 let message = match step {
-                    Step::Ready(_) => ToReplica::Ready(Ready {
+                    Step::Ready(_) => ToBootstrap::Ready(Ready {
                         directory: draw::directory(from),
                         round: rng.u64(..99),
                         known: (0..self.n as u8)
@@ -78,8 +78,8 @@ impl Play {
                             .collect(),
                         started: rng.u8(..9) == 0,
                     }),
-                    _ if rng.bool() => ToReplica::NotMember { directory: draw::directory(from) },
-                    _ => ToReplica::Ready(draw::ready(rng, &around, from)),
+                    _ if rng.bool() => ToBootstrap::NotMember { directory: draw::directory(from) },
+                    _ => ToBootstrap::Ready(draw::ready(rng, &around, from)),
                 };
                 self.role.handle(self.now, dice, Input::Peer(from, message), &mut self.out);
             }
@@ -96,7 +96,7 @@ impl Play {
                     let must = membership.is_voter(self.me) && !self.remembers;
                     assert_eq!(is_kept, must, "{:?}", self.records.0);
                 }
-                Envelope::Peer { to, message: Message::Replica(_) } => {
+                Envelope::Peer { to, message: Message::Bootstrap(_) } => {
                     assert!(to != self.me && to.index() < self.n, "to replica {to}");
                 }
                 other => panic!("{other:?}"),
@@ -124,8 +124,8 @@ fn a_replica_starts_once_whatever_it_hears() {
         let members: Vec<DirectoryId> =
             (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
         let role = match remembers {
-            true => Replica::restart(settings, own, members),
-            false => Replica::new(settings, own, Time(0)),
+            true => Bootstrap::restart(settings, own, members),
+            false => Bootstrap::new(settings, own, Time(0)),
         };
         let (now, out, records) = (Time(0), Outbox::new(), Records::default());
         let (started_here, inputs) = (false, 0);

@@ -132,7 +132,7 @@ pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way 
                 Place::learner(*to),
                 Input::Learner(learner::Input::Heartbeat(from, *heartbeat)),
             ),
-            Message::Proposer(_) | Message::Replica(_) => Way::Lost,
+            Message::Proposer(_) | Message::Bootstrap(_) => Way::Lost,
         },
         Envelope::Notice(Notice::Acceptor(acceptor::Input::Applied(slot))) => {
             if *slot == Slot::ZERO {

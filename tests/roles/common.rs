@@ -1,8 +1,8 @@
 //! Builders, and a seat in which a role sits: inputs go in, envelopes come out.
 
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Request, SlotRange, ToAcceptor, ToLearner,
-    ToProposer, ToReplica,
+    Answer, ClientMessage, Decided, Heartbeat, Message, Request, SlotRange, ToAcceptor,
+    ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::{
@@ -194,9 +194,9 @@ pub(crate) fn to_learners(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToLearner)>
     peers(envelopes).filter_map(pick).collect()
 }
 
-pub(crate) fn to_replicas(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToReplica)> {
+pub(crate) fn to_replicas(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToBootstrap)> {
     let pick = |(to, message): (ReplicaId, &Message)| match message {
-        Message::Replica(message) => Some((to, message.clone())),
+        Message::Bootstrap(message) => Some((to, message.clone())),
         _ => None,
     };
     peers(envelopes).filter_map(pick).collect()

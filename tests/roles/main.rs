@@ -1,9 +1,9 @@
 //! The roles, one by one and together, without threads, sockets or clocks.
 
 mod acceptor;
+mod bootstrap;
 mod client;
 mod common;
 mod learner;
 mod phase2;
 mod proposer;
-mod replica;

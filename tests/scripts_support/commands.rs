@@ -242,7 +242,7 @@ fn one(stage: &Stage, words: &Words) -> Result<ReplicaId, String> {
 
 fn role(words: &Words) -> Result<RoleName, String> {
     match words.plain.get(1).map(String::as_str) {
-        Some("replica") => Ok(RoleName::Replica),
+        Some("replica") => Ok(RoleName::Bootstrap),
         Some("acceptor") => Ok(RoleName::Acceptor),
         Some("proposer") => Ok(RoleName::Proposer),
         Some("learner") => Ok(RoleName::Learner),

@@ -5,12 +5,12 @@
 
 use multipaxos::message::{ClientMessage, Message};
 use multipaxos::paxos::acceptor::Acceptor;
+use multipaxos::paxos::bootstrap::Bootstrap;
 use multipaxos::paxos::learner::Learner;
 use multipaxos::paxos::proposer::Proposer;
-use multipaxos::paxos::replica::Replica;
 use multipaxos::paxos::{
-    Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
-    proposer, replica,
+    Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
+    learner, proposer,
 };
 use multipaxos::sim::node::{ROLES, RoleName};
 use multipaxos::sim::store::{Death, Store};
@@ -67,7 +67,7 @@ struct Roles {
 #[derive(Debug)]
 pub(crate) struct Life {
     began: Time,
-    replica: Station<Replica>,
+    bootstrap: Station<Bootstrap>,
     roles: Option<Roles>,
 }
 
@@ -94,8 +94,8 @@ pub(crate) struct Node {
 /// Runs `$body` on the station of `$role`, if it exists.
 macro_rules! with_station {
     ($life:expr, $role:expr, |$station:ident| $body:expr) => {
-        match ($role, &mut $life.replica, &mut $life.roles) {
-            (RoleName::Replica, $station, _) => Some($body),
+        match ($role, &mut $life.bootstrap, &mut $life.roles) {
+            (RoleName::Bootstrap, $station, _) => Some($body),
             (RoleName::Acceptor, _, Some(Roles { acceptor: $station, .. })) => Some($body),
             (RoleName::Proposer, _, Some(Roles { proposer: $station, .. })) => Some($body),
             (RoleName::Learner, _, Some(Roles { learner: $station, .. })) => Some($body),
@@ -114,10 +114,10 @@ impl Node {
         let (settings, directory) = (self.settings, self.store.directory);
         self.store.open(self.id, settings.n).expect("records always open");
         let role = match &self.store.started {
-            Some(members) => Replica::restart(settings, directory, members.clone()),
-            None => Replica::new(settings, directory, Time(0)),
+            Some(members) => Bootstrap::restart(settings, directory, members.clone()),
+            None => Bootstrap::new(settings, directory, Time(0)),
         };
-        self.life = Some(Life { began: now, replica: Station::new(role), roles: None });
+        self.life = Some(Life { began: now, bootstrap: Station::new(role), roles: None });
     }
 
     /// The process ends.
@@ -156,8 +156,8 @@ impl Node {
     pub(crate) fn accept(&mut self, from: ReplicaId, message: Message) -> bool {
         let Some(life) = &mut self.life else { return false };
         let roles = match (message, &mut life.roles) {
-            (Message::Replica(message), _) => {
-                life.replica.inbox.push(replica::Input::Peer(from, message));
+            (Message::Bootstrap(message), _) => {
+                life.bootstrap.inbox.push(bootstrap::Input::Peer(from, message));
                 return true;
             }
             // Nothing else is heard before the cluster is known.
@@ -165,7 +165,7 @@ impl Node {
             (message, Some(roles)) => (message, roles),
         };
         match roles {
-            (Message::Replica(_), _) => unreachable!("handled above"),
+            (Message::Bootstrap(_), _) => unreachable!("handled above"),
             (Message::Acceptor(message), roles) => {
                 roles.acceptor.inbox.push(acceptor::Input::Peer(from, message));
             }
@@ -232,7 +232,9 @@ impl Node {
         let Some(life) = &mut self.life else { return Ok(Vec::new()) };
         let store = &mut self.store;
         match (role, &mut life.roles) {
-            (RoleName::Replica, _) => life.replica.turn(now, draw, timers, &mut store.replica),
+            (RoleName::Bootstrap, _) => {
+                life.bootstrap.turn(now, draw, timers, &mut store.bootstrap)
+            }
             (RoleName::Acceptor, Some(roles)) => {
                 roles.acceptor.turn(now, draw, timers, &mut store.acceptor)
             }

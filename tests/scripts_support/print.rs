@@ -1,8 +1,8 @@
 //! Everything that happens, in lines that a person can follow.
 
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, ToAcceptor, ToLearner,
-    ToProposer, ToReplica,
+    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, ToAcceptor, ToBootstrap,
+    ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::client::Outcome;
@@ -91,7 +91,7 @@ fn request(request: &Request) -> String {
 /// The letter that ids of this message begin with.
 pub(crate) fn letter(message: &Message) -> char {
     match message {
-        Message::Replica(_) => 'b',
+        Message::Bootstrap(_) => 'b',
         Message::Acceptor(ToAcceptor::Prepare { .. }) => 'p',
         Message::Acceptor(ToAcceptor::Accept(_)) => 'a',
         Message::Proposer(ToProposer::Promise(_)) => 'm',
@@ -107,8 +107,8 @@ pub(crate) fn letter(message: &Message) -> char {
 /// A message between replicas.
 pub(crate) fn message(message: &Message) -> String {
     match message {
-        Message::Replica(ToReplica::Ready(ready)) => self::ready(ready),
-        Message::Replica(ToReplica::NotMember { directory }) => {
+        Message::Bootstrap(ToBootstrap::Ready(ready)) => self::ready(ready),
+        Message::Bootstrap(ToBootstrap::NotMember { directory }) => {
             format!("not a member: {}", self::directory(*directory))
         }
         Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {

@@ -273,7 +273,7 @@ impl Stage {
         if lives > 1 {
             self.event(format!("{id} begins again"));
         }
-        self.fire(id, RoleName::Replica);
+        self.fire(id, RoleName::Bootstrap);
         self.settle(id);
     }
 
@@ -571,7 +571,7 @@ impl Stage {
         for (id, visitor) in &self.clients {
             if let Some(at) = visitor.role.deadline() {
                 let at = visitor.fired_at.map_or(at, |fired| at.max(fired.plus_us(1)));
-                timers.push((at, Party::Client(*id), RoleName::Replica));
+                timers.push((at, Party::Client(*id), RoleName::Bootstrap));
             }
         }
         timers
@@ -674,7 +674,7 @@ impl Stage {
             self.network.retain(|pending| !(pending.from == me && pending.id.starts_with('e')));
             self.loud = loud;
             let members =
-                self.node(id).store.replica.started().cloned().ok_or("it has not started")?;
+                self.node(id).store.bootstrap.started().cloned().ok_or("it has not started")?;
             for (peer, directory) in (0..).map(ReplicaId).zip(members) {
                 if peer != id {
                     let reply = ToProposer::PreVoteReply {

@@ -1,7 +1,7 @@
 //! Frames: what opens, and all that does not.
 
 use super::*;
-use crate::message::{Request, ToAcceptor, ToReplica};
+use crate::message::{Request, ToAcceptor, ToBootstrap};
 use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
 use crate::types::{LINE_BYTES_MAX, Value};
 use crate::values::COMMAND_BYTES;
@@ -54,7 +54,7 @@ fn prepare() -> Message {
 }
 
 fn warm_up() -> Message {
-    Message::Replica(ToReplica::NotMember { directory: DirectoryId(3) })
+    Message::Bootstrap(ToBootstrap::NotMember { directory: DirectoryId(3) })
 }
 
 fn resealed(mut frame: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

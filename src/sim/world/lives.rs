@@ -27,7 +27,7 @@ impl World {
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
         let life = node.life;
         self.trace(|| format!("replica {id} begins life {life}"));
-        self.schedule(id, RoleName::Replica);
+        self.schedule(id, RoleName::Bootstrap);
         Ok(())
     }
 

@@ -92,7 +92,7 @@ fn the_vote_of_a_foreign_directory_does_not_count_and_is_told_so() {
     let foreign = ToLearner::Accepted { ballot: Ballot(0), directory, slots };
     let sent = seat.handle(Input::Peer(R1, foreign));
     assert_eq!(seat.role.applied(), Slot(0));
-    assert_eq!(to_replicas(&sent), [(R1, ToReplica::NotMember { directory })]);
+    assert_eq!(to_replicas(&sent), [(R1, ToBootstrap::NotMember { directory })]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod holding;
 
 use crate::common::*;
 use multipaxos::message::{
-    Answer, Decided, Heartbeat, Message, Request, ToLearner, ToProposer, ToReplica,
+    Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::learner::Checkpoint;

@@ -31,7 +31,7 @@ fn promises_that_do_not_count_make_no_leader() {
     let foreign = Promise { directory: DirectoryId(999), ..page };
     let sent = seat.handle(Input::Peer(from, ToProposer::Promise(foreign)));
     assert_eq!(seat.role.leading(), None, "of a foreign directory");
-    let told = ToReplica::NotMember { directory: DirectoryId(999) };
+    let told = ToBootstrap::NotMember { directory: DirectoryId(999) };
     assert_eq!(to_replicas(&sent), [(R3, told)]);
     seat.handle(promise(R3, ballot.0, &[]));
     assert_eq!(seat.role.leading(), Some(ballot));

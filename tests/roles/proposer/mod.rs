@@ -9,8 +9,8 @@ mod waiting;
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, AcceptedRun, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToProposer,
-    ToReplica,
+    Accept, AcceptedRun, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToBootstrap,
+    ToProposer,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::proposer::{Input, Proposer};

@@ -22,7 +22,7 @@ fn nobody_campaigns_without_a_quorum_of_pre_votes() {
     };
     let sent = seat.handle(Input::Peer(R3, foreign));
     assert_eq!(prepares(&sent), []);
-    let told = ToReplica::NotMember { directory: DirectoryId(999) };
+    let told = ToBootstrap::NotMember { directory: DirectoryId(999) };
     assert_eq!(to_replicas(&sent), [(R3, told)], "and it is told so");
     let sent = seat.handle(grant(R3, round));
     assert_eq!(prepares(&sent), [(R1, 1, 0)], "the own promise is asked for first");

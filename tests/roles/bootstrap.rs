@@ -1,8 +1,8 @@
 //! The replica role: warm-up, and who belongs to the cluster.
 
 use crate::common::*;
-use multipaxos::message::{Ready, ToReplica};
-use multipaxos::paxos::replica::{Input, Record, Replica, cluster_id};
+use multipaxos::message::{Ready, ToBootstrap};
+use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Membership, Role, Storage};
 use multipaxos::types::{DirectoryId, ReplicaId, Time};
 use std::io;
@@ -22,10 +22,10 @@ impl Storage<Record> for Written {
     }
 }
 
-type Subject = Seat<Replica, Written>;
+type Subject = Seat<Bootstrap, Written>;
 
 fn replica(n: usize, id: ReplicaId, own: u64) -> Subject {
-    let role = Replica::new(settings(n, id), DirectoryId(own), Time(0));
+    let role = Bootstrap::new(settings(n, id), DirectoryId(own), Time(0));
     Seat::new(role, Written::default())
 }
 
@@ -38,13 +38,13 @@ fn say(from: ReplicaId, round: u64, own: u64, known: &[u64], started: bool) -> I
     let directory = |id: &u64| (*id != 0).then_some(DirectoryId(*id));
     let known = known.iter().map(directory).collect();
     let ready = Ready { directory: DirectoryId(own), round, known, started };
-    Input::Peer(from, ToReplica::Ready(ready))
+    Input::Peer(from, ToBootstrap::Ready(ready))
 }
 
 fn said(envelopes: &[Envelope]) -> Vec<(ReplicaId, Ready)> {
     let pick = |(to, message)| match message {
-        ToReplica::Ready(ready) => Some((to, ready)),
-        ToReplica::NotMember { .. } => None,
+        ToBootstrap::Ready(ready) => Some((to, ready)),
+        ToBootstrap::NotMember { .. } => None,
     };
     to_replicas(envelopes).into_iter().filter_map(pick).collect()
 }

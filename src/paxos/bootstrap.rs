@@ -20,7 +20,7 @@
 //! as a learner.
 
 use super::{Membership, Notice, Outbox, Role, Settings};
-use crate::message::{Message, Ready, ToReplica};
+use crate::message::{Message, Ready, ToBootstrap};
 use crate::quorum::ReplicaSet;
 use crate::types::{ClusterId, DirectoryId, ReplicaId, Time};
 use xxhash_rust::xxh3::xxh3_64;
@@ -39,7 +39,7 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// A message, and who sent it.
-    Peer(ReplicaId, ToReplica),
+    Peer(ReplicaId, ToBootstrap),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ enum Phase {
 
 /// The replica role.
 #[derive(Debug)]
-pub struct Replica {
+pub struct Bootstrap {
     settings: Settings,
     directory: DirectoryId,
     known: Vec<Option<DirectoryId>>,
@@ -73,14 +73,14 @@ pub fn cluster_id(members: &[DirectoryId]) -> ClusterId {
     ClusterId(xxh3_64(&bytes).max(1))
 }
 
-impl Replica {
+impl Bootstrap {
     /// A replica with a new directory, about to warm up.
     pub fn new(settings: Settings, directory: DirectoryId, now: Time) -> Self {
         let mut known = vec![None; settings.n];
         known[settings.id.index()] = Some(directory);
         let mut hears_me = ReplicaSet::EMPTY;
         hears_me.insert(settings.id);
-        Replica {
+        Bootstrap {
             settings,
             directory,
             known,
@@ -95,9 +95,9 @@ impl Replica {
 
     /// A replica that remembers its started record: it needs nobody to start again.
     pub fn restart(settings: Settings, directory: DirectoryId, members: Vec<DirectoryId>) -> Self {
-        let mut replica = Replica::new(settings, directory, Time(0));
-        replica.phase = Phase::Remembered(members);
-        replica
+        let mut bootstrap = Bootstrap::new(settings, directory, Time(0));
+        bootstrap.phase = Phase::Remembered(members);
+        bootstrap
     }
 
     /// Whether warm-up is over.
@@ -173,7 +173,7 @@ impl Replica {
             }
         };
         let ready = Ready { directory: self.directory, round: self.round, known, started };
-        out.send(to, Message::Replica(ToReplica::Ready(ready)));
+        out.send(to, Message::Bootstrap(ToBootstrap::Ready(ready)));
     }
 
     /// Whom this replica waits for, in words.
@@ -192,14 +192,14 @@ impl Replica {
     }
 }
 
-impl Role for Replica {
+impl Role for Bootstrap {
     type Input = Input;
     type Record = Record;
 
     fn handle(&mut self, _now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         match input {
-            Input::Peer(from, ToReplica::Ready(ready)) => self.handle_ready(from, ready, out),
-            Input::Peer(from, ToReplica::NotMember { directory }) => {
+            Input::Peer(from, ToBootstrap::Ready(ready)) => self.handle_ready(from, ready, out),
+            Input::Peer(from, ToBootstrap::NotMember { directory }) => {
                 if directory == self.directory {
                     log::warn!(
                         "replica {}: replica {from} says that this directory is not a member",
