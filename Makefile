@@ -36,7 +36,7 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
 .PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
-        power-cuts search-planted model-check model-check-hour mutants fuzz schedules chaos \
+        power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bench bench-floor bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
 
@@ -99,9 +99,6 @@ chaos: ## real replicas killed again and again: SECONDS=600, LOSS=20 of a hundre
 
 mutants: ## mutation testing with cargo-mutants, one part of a group: GROUP=paxos SHARD=0/8 (docs/mutation.md)
 	@scripts/mutants.sh '$(GROUP)' '$(SHARD)' $(ARGS)
-
-search-planted: ## search seeds that catch each planted bug (tests/planted.rs)
-	$(CARGO) run --locked --bin simulate -- --plant all --seeds 40000 $(ARGS)
 
 bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DURABILITIES=sync)
 	@scripts/bench.sh '$(BIN)/bench' '$(NS)' '$(DURABILITIES)' $(ARGS)

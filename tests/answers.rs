@@ -5,7 +5,6 @@
 use multipaxos::message::{Answer, Request, SlotRange, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
 use multipaxos::paxos::phase2::Origin;
-use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::storage::memory::Volatile;
@@ -26,7 +25,6 @@ fn learner(id: u8) -> Learner {
         election_max_us: 600_000,
         checkpoint_slots: 4_096,
         skip_slot: None,
-        planted: Planted::NONE,
     };
     let membership = Membership {
         cluster: ClusterId(1),

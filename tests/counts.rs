@@ -21,7 +21,6 @@ use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::client::{self, Client, Outcome};
 use multipaxos::paxos::learner::{Checkpoint, Learner};
-use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, NoStorage, Outbox, Role, Settings, Storage};
 use multipaxos::runtime::post::{Router, channels};
@@ -261,7 +260,6 @@ impl Replica {
             election_max_us: 600_000,
             checkpoint_slots: 32_768,
             skip_slot: None,
-            planted: Planted::NONE,
         };
         let directory = DIRECTORIES[id.index()];
         let membership =

@@ -13,9 +13,9 @@
 //! They are tests like any other; `make model-check` prints what each has gone through,
 //! and `make model-check-hour` goes through the largest.
 //!
-//! **Planted bugs** are the check of the check: with each that can show here, the model
-//! must find two values chosen, or logs or answers that are wrong; it is not enough that
-//! an inner law is broken.
+//! **Planted bugs** (`bugs/`) are the check of the check: with each that can show here, the
+//! model must find two values chosen, or logs or answers that are wrong; it is not enough
+//! that an inner law is broken.
 //!
 //! What this does not see: more than three replicas, four ballots and two slots; bursts
 //! of more than one input; liveness; clients, membership and warm-up; real storage and
@@ -25,8 +25,7 @@ mod model;
 
 use model::bounds::Bounds;
 use model::history::{Law, Reach};
-use model::report::{catch, check};
-use multipaxos::paxos::planted::Bug;
+use model::report::{check, search};
 
 /// A slot for which the leaders of all ballots have a line of their own.
 const ONE_SLOT: Bounds =
@@ -217,22 +216,22 @@ fn one_slot_four_ballots_and_a_death() {
 
 // --- planted bugs ---------------------------------------------------------------------
 
-const CAUGHT: &[(Bug, Bounds)] = &[
-    (Bug::CandidateCountsItselfUnpromised, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
-    (Bug::PromiseHidesTrimmedSlots, FORGETTING),
+const LOOKED_FOR: &[(&str, Bounds)] = &[
+    ("candidate-counts-itself-unpromised", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("promise-hides-trimmed-slots", FORGETTING),
     (
-        Bug::ChosenNoopIsNothing,
+        "chosen-noop-is-nothing",
         Bounds { ballots: &[0, 1, 3], offers: &[(0, "A"), (3, "C")], ..A_HOLE },
     ),
     (
-        Bug::BallotUsedAgainAfterRestart,
+        "ballot-used-again-after-restart",
         Bounds { crashes: 1, mortals: &[0], offers: &[(0, "A"), (0, "B")], ..ONE_SLOT },
     ),
-    (Bug::AnswerBeforeDurable, Bounds { crashes: 1, ..ONE_SLOT }),
-    (Bug::AcceptanceDoesNotPromise, ONE_SLOT),
-    (Bug::AcceptChecksLastAccepted, ONE_SLOT),
+    ("answer-before-durable", Bounds { crashes: 1, ..ONE_SLOT }),
+    ("acceptance-does-not-promise", ONE_SLOT),
+    ("accept-checks-last-accepted", ONE_SLOT),
     (
-        Bug::TrimForgetsPromise,
+        "trim-forgets-promise",
         Bounds {
             opening: &[LEADS, ONE_APPLIED, TWO_APPLIED, ANOTHER_LEADS],
             slots: 3,
@@ -240,10 +239,10 @@ const CAUGHT: &[(Bug, Bounds)] = &[
             ..FORGETTING
         },
     ),
-    (Bug::OldPromisesCount, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
-    (Bug::PromiserCountsTwice, ONE_SLOT),
+    ("old-promises-count", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("promiser-counts-twice", ONE_SLOT),
     (
-        Bug::VotesSurviveElection,
+        "votes-survive-election",
         Bounds {
             slots: 2,
             single: true,
@@ -253,12 +252,12 @@ const CAUGHT: &[(Bug, Bounds)] = &[
             ..ONE_SLOT
         },
     ),
-    (Bug::TallyAcrossBallots, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
-    (Bug::FirstValueWins, Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
-    (Bug::OwnCommandFirst, ONE_SLOT),
-    (Bug::CommandExecutedTwice, Bounds { slots: 2, learners: &[0], offers: &[(0, "A")], ..HEARD }),
+    ("tally-across-ballots", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("first-value-wins", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("own-command-first", ONE_SLOT),
+    ("command-executed-twice", Bounds { slots: 2, learners: &[0], offers: &[(0, "A")], ..HEARD }),
     (
-        Bug::SessionsLostInRestart,
+        "sessions-lost-in-restart",
         Bounds {
             opening: &[LEADS, ONE_APPLIED, ANEW],
             slots: 2,
@@ -271,10 +270,10 @@ const CAUGHT: &[(Bug, Bounds)] = &[
             ..HEARD
         },
     ),
-    (Bug::CompleteBeforeDecided, ONE_SLOT),
-    (Bug::MarkDecidesAnyBallot, SAID),
+    ("complete-before-decided", ONE_SLOT),
+    ("mark-decides-any-ballot", SAID),
     (
-        Bug::FetchedSlotsAreMarked,
+        "fetched-slots-are-marked",
         Bounds {
             opening: &[LEADS, TWO_LEADERS],
             pages: true,
@@ -383,16 +382,19 @@ const FORGETTING: Bounds = Bounds {
     ..HEARD
 };
 
+/// A patched build must fail here: `make bugs`. What is in bugs/ under each of these names
+/// breaks a law within these bounds.
 #[test]
-fn every_planted_bug_is_caught() {
+#[ignore = "goes through millions of states; BUG=name chooses one of the bounds"]
+fn no_law_is_broken_where_a_planted_bug_would_break_it() {
     let only = std::env::var("BUG").ok();
-    let chosen = |bug: &Bug| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
-    let mut missed = Vec::new();
-    for (bug, bounds) in CAUGHT.iter().filter(|(bug, _)| chosen(bug)) {
-        match catch(*bug, bounds.clone(), Law::OUTCOME) {
+    let chosen = |name: &str| only.as_ref().is_none_or(|only| only == name);
+    let mut broken = Vec::new();
+    for (name, bounds) in LOOKED_FOR.iter().filter(|(name, _)| chosen(name)) {
+        match search(name, bounds, Law::OUTCOME) {
             Ok(told) => println!("{told}"),
-            Err(told) => missed.push(told),
+            Err(told) => broken.push(told),
         }
     }
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }

@@ -2,7 +2,6 @@
 
 use argh::FromArgs;
 use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
-use multipaxos::paxos::planted::{Bug, Planted};
 use multipaxos::sim::checker::Violation;
 use multipaxos::sim::reach::{Reach, What};
 use multipaxos::sim::{self, Options, Partition, PowerCut, Report, Switches};
@@ -83,10 +82,6 @@ struct Args {
     /// no full inboxes
     #[argh(switch)]
     no_inboxes: bool,
-    /// search --seeds seeds for the first that catches this planted bug, or each of them
-    /// (all); only in builds with debug assertions
-    #[argh(option, hidden_help)]
-    plant: Option<String>,
 }
 
 const SWITCHES: &[&str] = &[
@@ -272,15 +267,11 @@ fn main() {
         wire_percent: args.wire.0 as u8,
         power_cut: None,
         trace: args.trace,
-        planted: Planted::NONE,
     };
     if args.partition.is_some() && (args.power_cuts || args.power_cut.is_some()) {
         usage_error("--power_cuts: a run with --partition has no disks");
     }
     name_the_seed_on_panic(&args);
-    if let Some(name) = &args.plant {
-        exit(search_planted(name, &args, options));
-    }
     if args.power_cuts {
         exit(if cut_power(&args, options) { EXIT_FAILED } else { 0 });
     }
@@ -300,43 +291,6 @@ fn main() {
         Some(seeds) => sweep(&args, options, seeds.0),
     };
     exit(if failed { EXIT_FAILED } else { 0 });
-}
-
-/// Plants known bugs, and searches for the first seed that catches each.
-fn search_planted(name: &str, args: &Args, options: Options) -> i32 {
-    if !cfg!(debug_assertions) {
-        usage_error("--plant: only builds with debug assertions have planted bugs");
-    }
-    let wanted: Vec<Bug> = Bug::ALL
-        .iter()
-        .copied()
-        .filter(|bug| name == "all" || format!("{bug:?}").eq_ignore_ascii_case(name))
-        .collect();
-    if wanted.is_empty() {
-        let names: Vec<String> = Bug::ALL.iter().map(|bug| format!("{bug:?}")).collect();
-        usage_error(format!("--plant {name}: not all, nor one of {}", names.join(", ")));
-    }
-    let seeds = args.seeds.as_ref().map_or(10_000, |seeds| seeds.0);
-    // A planted bug may trip an assertion, which catches it as well.
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = 0;
-    for bug in wanted {
-        let options = Options { planted: Planted::bug(bug), ..options };
-        let caught = (args.seed.0..).take(seeds as usize).find_map(|seed| {
-            match std::panic::catch_unwind(|| run(seed, options)) {
-                Ok(report) => report.violation.map(|violation| (seed, violation.what)),
-                Err(_) => Some((seed, "an assertion".to_string())),
-            }
-        });
-        match caught {
-            Some((seed, how)) => print(&format!("{bug:?}: seed {seed}: {how}")),
-            None => {
-                missed += 1;
-                print(&format!("{bug:?}: NOT CAUGHT by {seeds} seeds: {}", bug.what()));
-            }
-        }
-    }
-    if missed > 0 { EXIT_FAILED } else { 0 }
 }
 
 /// How many threads so many runs are given to.

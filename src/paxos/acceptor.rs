@@ -19,7 +19,6 @@
 //! [`State`] is what survives; replaying its records in any state that contains
 //! them is harmless, since acceptances replay highest ballot first.
 
-use super::planted::Bug;
 use super::runs::{Run, Runs, Standing};
 use super::state::state_of;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
@@ -162,14 +161,6 @@ impl Acceptor {
         let before = self.state.promised;
         self.state.apply(&record);
         assert!(self.state.promised >= before, "a promise never goes down");
-        let planted = self.settings.planted;
-        match record {
-            Record::Accept { .. } if planted.has(Bug::AcceptanceDoesNotPromise) => {
-                self.state.promised = before;
-            }
-            Record::Trim(_) if planted.has(Bug::TrimForgetsPromise) => self.state.promised = None,
-            _ => {}
-        }
         self.announce |= self.state.promised > before;
         out.persist(record);
     }
@@ -187,8 +178,7 @@ impl Acceptor {
             // what was proposed under it in an earlier one is forgotten.
             Some(promised)
                 if self.promised_before == Some(ballot)
-                    && ballot.owner(self.settings.n) == self.settings.id
-                    && !self.settings.planted.has(Bug::BallotUsedAgainAfterRestart) =>
+                    && ballot.owner(self.settings.n) == self.settings.id =>
             {
                 return self.nack(ballot, promised, out);
             }
@@ -228,23 +218,14 @@ impl Acceptor {
             first,
             upto,
             last,
-            trimmed: match self.settings.planted.has(Bug::PromiseHidesTrimmedSlots) {
-                true => Slot::ZERO,
-                false => self.state.trimmed,
-            },
+            trimmed: self.state.trimmed,
             accepted,
         }
     }
 
     fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
         let Accept { ballot, first, values, decided } = accept;
-        let stands = match self.state.accepted(first) {
-            held if self.settings.planted.has(Bug::AcceptChecksLastAccepted) => {
-                held.map(|(ballot, _)| ballot)
-            }
-            _ => self.state.promised,
-        };
-        if let Some(promised) = stands
+        if let Some(promised) = self.state.promised
             && ballot < promised
         {
             return self.nack(ballot, promised, out);
@@ -265,8 +246,7 @@ impl Acceptor {
                     log::error!("two values for slot {} at ballot {ballot}: refused", part.first);
                     continue;
                 }
-                // Not without a planted bug: the promise is as high as anything held.
-                Standing::Older => {}
+                Standing::Older => unreachable!("the promise is as high as anything accepted"),
             }
             self.vote(ballot, SlotRange { first: part.first, count: part.values.len() as u64 });
             runs.push(part);

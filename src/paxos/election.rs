@@ -282,7 +282,6 @@ impl Election {
 mod tests {
     use super::*;
     use crate::message::Decided;
-    use crate::paxos::planted::Planted;
     use crate::types::DirectoryId;
 
     const MIN_US: u64 = 300_000;
@@ -302,7 +301,6 @@ mod tests {
             election_max_us: MAX_US,
             checkpoint_slots: 8,
             skip_slot: None,
-            planted: Planted::NONE,
         }
     }
 

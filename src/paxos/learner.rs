@@ -27,7 +27,6 @@ use waiting::Asked;
 
 use super::chat::{Chat, Status};
 use super::phase2::Origin;
-use super::planted::Bug;
 use super::round_trip::RoundTrip;
 use super::runs::{Run, Runs, Standing};
 use super::state::state_of;
@@ -243,14 +242,11 @@ pub struct Learner {
     /// What the other roles were told last.
     told_pending: bool,
     told_durable: Slot,
-    /// Whom to answer wrongly (for a planted bug).
-    someone: Option<Address>,
 }
 
 state_of!(
     Learner: chat, applied, saved, durable, accepted, fetched, tally, mark, peers_applied, fetching, source,
-        leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, remind, told_pending, told_durable,
-        someone;
+        leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, remind, told_pending, told_durable;
     aside: settings, membership, behind_since, fetch_trip, next_tick
 );
 
@@ -258,10 +254,7 @@ impl Learner {
     /// A learner that goes on from `checkpoint`, as storage gave it back: the empty one
     /// on a replica's first start.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
-        let Checkpoint { applied, mut chat } = checkpoint;
-        if settings.planted.has(Bug::SessionsLostInRestart) {
-            chat = Chat::default();
-        }
+        let Checkpoint { applied, chat } = checkpoint;
         Learner {
             settings,
             membership,
@@ -288,7 +281,6 @@ impl Learner {
             remind: true,
             told_pending: false,
             told_durable: applied,
-            someone: None,
         }
     }
 
@@ -337,9 +329,7 @@ impl Learner {
         if ballot == self.tally.ballot {
             end = self.tally.quorum_end(first);
         }
-        let same =
-            ballot == self.mark.ballot || self.settings.planted.has(Bug::MarkDecidesAnyBallot);
-        if same && self.mark.from <= first {
+        if ballot == self.mark.ballot && self.mark.from <= first {
             end = end.max(self.mark.upto);
         }
         end
@@ -373,10 +363,7 @@ impl Learner {
     /// Nothing is counted across ballots.
     fn begin_tally(&mut self, ballot: Ballot) {
         if ballot > self.tally.ballot {
-            let before = std::mem::replace(&mut self.tally, Tally::new(ballot, self.settings.n));
-            if self.settings.planted.has(Bug::TallyAcrossBallots) {
-                self.tally.votes = before.votes;
-            }
+            self.tally = Tally::new(ballot, self.settings.n);
             // Who led holds what it proposed, and asks again for whoever still waits.
             self.asked.clear();
         }
@@ -488,10 +475,7 @@ impl Learner {
             if client_seqs.len().is_multiple_of(LOOK_AHEAD) {
                 self.chat.look_ahead(ahead.by_ref().take(LOOK_AHEAD));
             }
-            let mut client_seq = self.chat.apply(slot, value);
-            if self.settings.planted.has(Bug::CommandExecutedTwice) && value != ValueRef::Noop {
-                client_seq = client_seq.or(Some(0));
-            }
+            let client_seq = self.chat.apply(slot, value);
             client_seqs.push(client_seq);
             self.applied = slot.next();
             if let ValueRef::Command(command) = value {
@@ -526,9 +510,7 @@ impl Learner {
     fn forget_tallied(&mut self) {
         if self.tally.from.is_some() && self.applied > self.tally.upto {
             self.tally.upto = self.applied;
-            if !self.settings.planted.has(Bug::FetchedSlotsAreMarked) {
-                self.tally.from = Some(self.applied);
-            }
+            self.tally.from = Some(self.applied);
         }
         let keep = self.tally.upto.min(self.applied);
         self.tally.votes.iter_mut().for_each(|votes| votes.trim(keep));

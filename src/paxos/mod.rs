@@ -45,7 +45,6 @@ pub mod election;
 pub mod learner;
 pub mod phase1;
 pub mod phase2;
-pub mod planted;
 pub mod proposer;
 pub mod round_trip;
 pub mod runs;
@@ -98,8 +97,6 @@ pub struct Settings {
     pub checkpoint_slots: u64,
     /// A slot that replica 0 leaves out under ballot 0 (fault injection).
     pub skip_slot: Option<Slot>,
-    /// A known bug, in tests.
-    pub planted: planted::Planted,
 }
 
 /// Who belongs to the cluster: the started record, and this replica's place in it.

@@ -14,12 +14,11 @@
 //! Slots below the highest trim mark in the quorum are decided: the new leader
 //! proposes nothing there, its learner fetches them.
 
-use super::planted::Bug;
 use super::runs::{Run, Runs};
 use super::state::state_of;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{AcceptedRun, Message, Promise, ToAcceptor};
-use crate::quorum::{ReplicaSet, quorum};
+use crate::quorum::quorum;
 use crate::types::{Ballot, ReplicaId, Slot, Time};
 use crate::values::{Builder, ValueRef, Values};
 
@@ -104,30 +103,8 @@ impl Phase1 {
             resend_at: now,
             give_up_at: now.plus_us(settings.election_max_us),
         };
-        if settings.planted.has(Bug::CandidateCountsItselfUnpromised) {
-            phase1.own_promise_durable = true;
-            phase1.cursors[settings.id.index()].done = true;
-        }
         phase1.handle_timeout(now, out);
         phase1
-    }
-
-    /// Takes over another campaign's votes (a planted bug).
-    pub fn inherit(&mut self, votes: ReplicaSet) {
-        for (id, cursor) in self.cursors.iter_mut().enumerate() {
-            cursor.done |= votes.contains(ReplicaId(id as u8));
-        }
-    }
-
-    /// Who has promised so far.
-    pub fn votes(&self) -> ReplicaSet {
-        let mut votes = ReplicaSet::EMPTY;
-        for (id, cursor) in self.cursors.iter().enumerate() {
-            if cursor.done {
-                votes.insert(ReplicaId(id as u8));
-            }
-        }
-        votes
     }
 
     /// The ballot that is campaigned with.
@@ -174,13 +151,8 @@ impl Phase1 {
         page: Promise,
         out: &mut Outbox<R>,
     ) -> Option<Phase1Outcome> {
-        let planted = self.settings.planted;
-        let old = page.ballot != self.ballot && !planted.has(Bug::OldPromisesCount);
-        if old || !is_well_formed(&page) {
+        if page.ballot != self.ballot || !is_well_formed(&page) {
             return None;
-        }
-        if page.last && planted.has(Bug::PromiserCountsTwice) {
-            self.promises = self.promises.saturating_sub(1);
         }
         let cursor = &mut self.cursors[from.index()];
         if cursor.done || page.first > cursor.covered {
@@ -218,32 +190,18 @@ impl Phase1 {
         let marks = done().map(|cursor| cursor.trimmed);
         let first = marks.max().unwrap_or_default().max(self.first);
         let mut values = Builder::default();
-        if !self.settings.planted.has(Bug::OwnCommandFirst) {
-            // Who voted for a slot had trimmed less than a window below it, and of those one
-            // at least is in the quorum: nothing further up was chosen, whoever says so.
-            for run in self.values.range(first, first.plus(ACCEPT_WINDOW_SLOTS)) {
-                let next = first.plus(values.len() as u64);
-                (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
-                values.extend(&run.values);
-            }
+        // Who voted for a slot had trimmed less than a window below it, and of those one
+        // at least is in the quorum: nothing further up was chosen, whoever says so.
+        for run in self.values.range(first, first.plus(ACCEPT_WINDOW_SLOTS)) {
+            let next = first.plus(values.len() as u64);
+            (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
+            values.extend(&run.values);
         }
         Some(Phase1Outcome { first, values: values.take() })
     }
 
     /// What an acceptor holds counts unless another holds something at a higher ballot.
     fn keep(&mut self, run: Run) {
-        let planted = self.settings.planted;
-        if planted.has(Bug::ChosenNoopIsNothing) || planted.has(Bug::FirstValueWins) {
-            for (slot, index) in (run.first.0..run.end().0).map(Slot).zip(0..) {
-                let nothing = planted.has(Bug::ChosenNoopIsNothing)
-                    && run.values.get(index) == ValueRef::Noop;
-                let late = planted.has(Bug::FirstValueWins) && self.values.get(slot).is_some();
-                if !nothing && !late {
-                    let _ = self.values.insert(run.within(slot, slot.next()));
-                }
-            }
-            return;
-        }
         if let Err(slot) = self.values.insert(run) {
             log::error!("acceptors hold two values for slot {slot} at one ballot");
         }

@@ -11,7 +11,6 @@
 //! since, and asks the learner about everything else. A wrong guess costs a NOP line,
 //! never a doubled one: the state machine has the last word.
 
-use super::planted::Bug;
 use super::round_trip::RoundTrip;
 use super::state::state_of;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
@@ -165,12 +164,7 @@ impl Phase2 {
         }
         let mut rest = values;
         while !rest.is_empty() {
-            let holes = settings.planted.has(Bug::HolesStayOpen);
-            let noops = rest.iter().take_while(|value| holes && *value == ValueRef::Noop).count();
-            phase2.next = phase2.next.plus(noops as u64);
-            rest = rest.skip(noops);
-            let until = rest.iter().take_while(|value| !holes || *value != ValueRef::Noop).count();
-            let count = until.min(MESSAGE_SLOTS_MAX);
+            let count = rest.len().min(MESSAGE_SLOTS_MAX);
             let origin = Origin { count, asked: None };
             phase2.propose(rest.slice(0..count), [origin].into(), now);
             rest = rest.skip(count);

@@ -21,7 +21,6 @@
 use super::election::Election;
 use super::phase1::{Phase1, Phase1Outcome};
 use super::phase2::Phase2;
-use super::planted::Bug;
 use super::state::state_of;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{
@@ -126,14 +125,12 @@ pub struct Proposer {
     pre_vote_round: u64,
     /// When this replica, leading, last went above an acceptor's promise.
     went_above_at: Option<Time>,
-    /// The votes of the last campaign that failed (for a planted bug).
-    stale_votes: ReplicaSet,
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
 
 state_of!(
-    Proposer: state, seen, promised, applied, pending, pre_vote_round, stale_votes, first_ballot;
+    Proposer: state, seen, promised, applied, pending, pre_vote_round, first_ballot;
     aside: settings, membership, election, went_above_at
 );
 
@@ -141,9 +138,8 @@ impl Proposer {
     /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as
     /// soon as its acceptor has promised it.
     pub fn new(settings: Settings, membership: Membership, now: Time, draw: u64) -> Self {
-        let first_ballot = settings.id == ReplicaId(0)
-            && (membership.fresh || settings.planted.has(Bug::BallotUsedAgainAfterRestart))
-            && membership.is_voter(settings.id);
+        let first_ballot =
+            settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
         Proposer {
             settings,
             membership,
@@ -155,7 +151,6 @@ impl Proposer {
             pending: false,
             pre_vote_round: 0,
             went_above_at: None,
-            stale_votes: ReplicaSet::EMPTY,
             first_ballot,
         }
     }
@@ -210,7 +205,6 @@ impl Proposer {
             }
             State::Campaigning(phase1) => {
                 log::info!("replica {id}: gives up ballot {}: {why}", phase1.ballot());
-                self.stale_votes = phase1.votes();
             }
             State::Leading { phase2, .. } => {
                 log::info!("replica {id}: no longer leads with ballot {}: {why}", phase2.ballot());
@@ -260,10 +254,7 @@ impl Proposer {
 
     fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
         self.seen = self.seen.max(ballot);
-        let mut phase1 = Phase1::begin(self.settings, ballot, self.applied, now, out);
-        if self.settings.planted.has(Bug::VotesSurviveElection) {
-            phase1.inherit(self.stale_votes);
-        }
+        let phase1 = Phase1::begin(self.settings, ballot, self.applied, now, out);
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.state = State::Campaigning(Box::new(phase1));
     }
@@ -602,7 +593,6 @@ impl Role for Proposer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paxos::planted::Planted;
     use crate::paxos::{ClusterId, NoStorage};
     use crate::types::BootId;
     use std::hash::DefaultHasher;
@@ -619,7 +609,6 @@ mod tests {
             election_max_us: 600_000,
             checkpoint_slots: 8,
             skip_slot: None,
-            planted: Planted::NONE,
         };
         let members = vec![DirectoryId(100), DirectoryId(101), DirectoryId(102)];
         let cluster = ClusterId(7);

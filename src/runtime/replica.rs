@@ -22,7 +22,6 @@ use crate::net::udp::{BoundSocket, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
-use crate::paxos::planted::Planted;
 use crate::paxos::proposer::Proposer;
 use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
@@ -253,7 +252,6 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         election_max_us: options.election_us.1,
         checkpoint_slots: CHECKPOINT_SLOTS,
         skip_slot: options.skip_slot,
-        planted: Planted::NONE,
     };
     start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
 }

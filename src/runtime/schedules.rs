@@ -49,7 +49,6 @@ use crate::net::frame::{ClusterCell, Identity};
 use crate::net::udp::{BoundSocket, Network, Settings};
 use crate::net::{DATAGRAM_BYTES_DEFAULT, Outgoing, pack};
 use crate::paxos;
-use crate::paxos::planted::Planted;
 use crate::sim::disk::{Fault, SimDisk, SimFile, Survival};
 use crate::storage::Durability;
 use crate::storage::beside::By;
@@ -291,7 +290,6 @@ fn begin_replica(
         election_max_us: options.election_us.1,
         checkpoint_slots: 4,
         skip_slot: None,
-        planted: Planted::NONE,
     };
     let durable = open(&disk, (id, n), durability, "first").expect("a disk that is well");
     strike(&disk.disk);

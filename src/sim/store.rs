@@ -13,7 +13,6 @@ use super::disk::{Fault, SimDisk, Survival};
 use crate::message::MESSAGE_SLOTS_MAX;
 use crate::paxos::chat::Chat;
 use crate::paxos::learner::Checkpoint;
-use crate::paxos::planted::{Bug, Planted};
 use crate::paxos::{Storage, acceptor, bootstrap, learner};
 use crate::storage::Durability;
 use crate::storage::data_dir::{DataDir, Found, Purpose};
@@ -101,13 +100,6 @@ impl Store {
         let mut store = Store::records(directory, window);
         store.sectors = Some(SimDisk::new(rng));
         store
-    }
-
-    /// The same, with a planted bug.
-    #[must_use]
-    pub fn planted(mut self, planted: Planted) -> Self {
-        self.acceptor.lazy = planted.has(Bug::AnswerBeforeDurable);
-        self
     }
 
     /// Whether this is the real storage on a simulated disk.
@@ -207,12 +199,10 @@ impl Store {
 
     /// Everything is gone; another directory begins.
     pub fn wipe(&mut self, directory: DirectoryId, rng: Rng) {
-        let lazy = self.acceptor.lazy;
         *self = match self.sectors {
             Some(_) => Store::sectors(directory, rng),
             None => Store::records(directory, self.session_window_slots),
         };
-        self.acceptor.lazy = lazy;
     }
 }
 
@@ -273,8 +263,6 @@ pub struct AcceptorStore {
     unsynced: Vec<acceptor::Record>,
     /// What has become durable since the checker looked.
     pub observed: Vec<acceptor::Record>,
-    /// A planted bug: a sync makes durable what was appended before the one before.
-    lazy: bool,
     /// What the next sync does. (Of records; sectors fail by themselves.)
     pub fault: Option<SyncFault>,
 }
@@ -297,9 +285,6 @@ impl AcceptorStore {
 
 impl Storage<acceptor::Record> for AcceptorStore {
     fn append(&mut self, records: &mut Vec<acceptor::Record>) -> io::Result<()> {
-        if self.lazy {
-            self.make_durable();
-        }
         self.unsynced.extend(records.iter().cloned());
         match &mut self.log {
             Some(log) => log.append(records),
@@ -315,7 +300,6 @@ impl Storage<acceptor::Record> for AcceptorStore {
             log.sync()?;
         }
         match self.fault.take() {
-            None if self.lazy => Ok(()),
             None => {
                 self.make_durable();
                 Ok(())

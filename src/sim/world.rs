@@ -30,7 +30,6 @@ use crate::net::pack::payload_bytes;
 use crate::net::{self, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use crate::paxos::chat::SESSION_WINDOW_SLOTS;
 use crate::paxos::client::{self, Outcome};
-use crate::paxos::planted::{Bug, Planted};
 use crate::paxos::{Envelope, Notice, Settings};
 use crate::quorum::quorum;
 use crate::seed::derive_seed;
@@ -97,8 +96,6 @@ pub struct Options {
     pub power_cut: Option<PowerCut>,
     /// Print every event.
     pub trace: bool,
-    /// A known bug, in tests.
-    pub planted: Planted,
 }
 
 impl Default for Options {
@@ -112,7 +109,6 @@ impl Default for Options {
             wire_percent: 10,
             power_cut: None,
             trace: false,
-            planted: Planted::NONE,
         }
     }
 }
@@ -276,7 +272,6 @@ impl World {
             election_max_us: if hasty { 40_000 } else { 600_000 },
             checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
             skip_slot: profile.skip_slot.map(Slot),
-            planted: options.planted,
         };
         let session_window_slots =
             if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
@@ -297,8 +292,7 @@ impl World {
                             Store::sectors(DirectoryId(setup.u64(1..)), rng)
                         }
                         false => Store::records(DirectoryId(setup.u64(1..)), session_window_slots),
-                    }
-                    .planted(options.planted),
+                    },
                     wire: None,
                     started: false,
                     flipped: false,

@@ -23,7 +23,6 @@ use multipaxos::message::{Answer, Message, Request, ToAcceptor, ToLearner, ToPro
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
-use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{
     ANSWER_BYTES_MAX, Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage,
@@ -47,10 +46,6 @@ const TURNS_MAX: usize = 1_000;
 const TIMERS_MAX: usize = 300;
 
 pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
-    planted(n, id, boot, Planted::NONE)
-}
-
-fn planted(n: usize, id: ReplicaId, boot: u64, planted: Planted) -> Settings {
     Settings {
         id,
         n,
@@ -61,7 +56,6 @@ fn planted(n: usize, id: ReplicaId, boot: u64, planted: Planted) -> Settings {
         election_max_us: 600_000,
         checkpoint_slots: 8,
         skip_slot: None,
-        planted,
     }
 }
 
@@ -176,7 +170,6 @@ pub(crate) struct Node {
     /// Whether everything drawn leaves room above it: else it cannot be asked that what
     /// leaves can be decoded.
     pub(crate) encodes: bool,
-    planted: Planted,
     boot: u64,
     acceptor: Acceptor,
     proposer: Proposer,
@@ -195,8 +188,8 @@ pub(crate) struct Node {
 
 impl Node {
     /// One that has just warmed up.
-    pub(crate) fn new(n: usize, me: ReplicaId, bug: Planted) -> Node {
-        let (settings, membership) = (planted(n, me, 1, bug), membership(n, me, true));
+    pub(crate) fn new(n: usize, me: ReplicaId) -> Node {
+        let (settings, membership) = (settings(n, me, 1), membership(n, me, true));
         let mut node = Node {
             me,
             n,
@@ -205,7 +198,6 @@ impl Node {
             inputs: 0,
             to_lose: 0,
             encodes: true,
-            planted: bug,
             boot: 1,
             acceptor: Acceptor::new(settings, membership.clone(), Default::default()),
             proposer: Proposer::new(settings, membership.clone(), Time(1), 0),
@@ -225,7 +217,7 @@ impl Node {
     /// The process dies and starts again with what is durable.
     pub(crate) fn restart(&mut self) {
         self.boot += 1;
-        let settings = planted(self.n, self.me, self.boot, self.planted);
+        let settings = settings(self.n, self.me, self.boot);
         let membership = membership(self.n, self.me, false);
         self.inbox.clear();
         self.sent.clear();

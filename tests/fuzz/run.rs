@@ -1,7 +1,7 @@
 //! How many inputs, from which seed, how fast, and how to repeat one.
 
 use fastrand::Rng;
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -142,24 +142,4 @@ pub(crate) fn check<S: Strategy>(
         );
     }
     property.report(inputs, began);
-}
-
-/// Whether one of so many cases fails, and what it says.
-pub(crate) fn breaks<S: Strategy>(
-    cases: u32,
-    strategy: S,
-    mut test: impl FnMut(S::Value),
-) -> Option<String> {
-    hush();
-    let rng_seed = RngSeed::Fixed(SEED);
-    let config = Config { cases, rng_seed, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
-    (0..cases).find_map(|case| {
-        let value = strategy.new_tree(&mut runner).expect("nothing is filtered").current();
-        QUIET.set(true);
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| test(value)));
-        QUIET.set(false);
-        let said = CAUGHT.take().unwrap_or_default().replace('\n', " ");
-        outcome.err().map(|_| format!("case {case}: {said}"))
-    })
 }

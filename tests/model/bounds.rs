@@ -6,7 +6,6 @@
 //! a role does with what it is told.
 
 use multipaxos::message::Request;
-use multipaxos::paxos::planted::{Bug, Planted};
 use multipaxos::paxos::{Membership, Settings};
 use multipaxos::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,7 +39,6 @@ pub(crate) struct Bounds {
     pub(crate) trims: bool,
     /// Whether learners fetch from one another.
     pub(crate) pages: bool,
-    pub(crate) planted: Planted,
     /// The steps that the check begins with, in parts, as [`tell`](super::tell) tells them; it goes
     /// on with everything that can happen.
     pub(crate) opening: &'static [&'static [&'static str]],
@@ -61,14 +59,8 @@ impl Bounds {
             heartbeats: false,
             trims: false,
             pages: false,
-            planted: Planted::NONE,
             opening: &[],
         }
-    }
-
-    pub(crate) const fn with(mut self, bug: Bug) -> Bounds {
-        self.planted = Planted::bug(bug);
-        self
     }
 
     pub(crate) fn settings(&self, id: ReplicaId) -> Settings {
@@ -82,7 +74,6 @@ impl Bounds {
             election_max_us: 600_000,
             checkpoint_slots: if self.trims { 1 } else { 1_000 },
             skip_slot: self.skip_slot.map(Slot),
-            planted: self.planted,
         }
     }
 

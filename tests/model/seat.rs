@@ -18,7 +18,6 @@ use super::disk::{DecidedLog, Disk, Kept};
 use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Learner};
-use multipaxos::paxos::planted::Bug;
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, Role};
 use multipaxos::types::{Ballot, ReplicaId, Slot, Time};
@@ -139,11 +138,10 @@ impl Seat {
         let (state, log) = (acceptor::State::default(), DecidedLog::default());
         let acceptor = Acceptor::new(settings, membership.clone(), state.clone());
         let learner = Learner::new(settings, membership, log.checkpoint.clone());
-        let lazy = bounds.planted.has(Bug::AnswerBeforeDurable);
         [
-            Seat::Acceptor(Box::new(Desk::new(acceptor, Disk::new(state, lazy)))),
+            Seat::Acceptor(Box::new(Desk::new(acceptor, Disk::new(state)))),
             Seat::Proposer(Box::new(Lectern::new(bounds, id, true))),
-            Seat::Learner(Box::new(Desk::new(learner, Disk::new(log, false)))),
+            Seat::Learner(Box::new(Desk::new(learner, Disk::new(log)))),
         ]
     }
 

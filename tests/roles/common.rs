@@ -4,7 +4,6 @@ use multipaxos::message::{
     Answer, ClientMessage, Decided, Heartbeat, Message, Request, SlotRange, ToAcceptor,
     ToBootstrap, ToLearner, ToProposer,
 };
-use multipaxos::paxos::planted::Planted;
 use multipaxos::paxos::{
     Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner, proposer,
 };
@@ -36,7 +35,6 @@ pub(crate) fn settings(n: usize, id: ReplicaId) -> Settings {
         election_max_us: ELECTION_MAX_US,
         checkpoint_slots: 8,
         skip_slot: None,
-        planted: Planted::NONE,
     }
 }
 

@@ -3,7 +3,6 @@
 use super::stage::{Loud, Party, STABILIZE_US, Setup, Stage};
 use multipaxos::message::Request;
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
-use multipaxos::paxos::planted::Planted;
 use multipaxos::sim::node::RoleName;
 use multipaxos::types::{Command, Line, ReplicaId, Slot};
 
@@ -13,7 +12,6 @@ type Done = Result<(), String>;
 /// A script under way: no cluster at first.
 #[derive(Debug)]
 pub(crate) struct Session {
-    planted: Planted,
     stage: Option<Stage>,
 }
 
@@ -79,8 +77,8 @@ fn span(text: &str) -> Result<u64, String> {
 }
 
 impl Session {
-    pub(crate) fn new(planted: Planted) -> Self {
-        Session { planted, stage: None }
+    pub(crate) fn new() -> Self {
+        Session { stage: None }
     }
 
     /// Carries out one command and returns what it printed.
@@ -102,7 +100,7 @@ impl Session {
         let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
         let words = Words::cut(rest)?;
         if verb == "cluster" {
-            self.stage = Some(cluster(&words, self.planted)?);
+            self.stage = Some(cluster(&words)?);
             return Ok(());
         }
         let stage = self.stage.as_mut().ok_or("there is no cluster yet")?;
@@ -203,7 +201,7 @@ impl Session {
     }
 }
 
-fn cluster(words: &Words, planted: Planted) -> Result<Stage, String> {
+fn cluster(words: &Words) -> Result<Stage, String> {
     words.only(&["replicas", "payload", "checkpoint", "window", "skip_slot"])?;
     let setup = Setup {
         replicas: words.number("replicas")?.unwrap_or(3) as usize,
@@ -213,7 +211,7 @@ fn cluster(words: &Words, planted: Planted) -> Result<Stage, String> {
         skip_slot: words.number("skip_slot")?.map(Slot),
         by_hand: words.has("by-hand"),
     };
-    Ok(Stage::new(setup, planted))
+    Ok(Stage::new(setup))
 }
 
 fn request(stage: &mut Stage, words: &Words) -> Done {

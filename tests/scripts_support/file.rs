@@ -4,7 +4,6 @@
 //! printed, an empty line. Comments may stand between commands.
 
 use super::commands::Session;
-use multipaxos::paxos::planted::{Bug, Planted};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +11,6 @@ use std::path::{Path, PathBuf};
 const SHOWN_LINES: usize = 12;
 
 const SEPARATOR: &str = "---";
-
-/// Names the planted bugs that a script catches.
-const PLANTED: &str = "# Planted:";
 
 /// A script as it stands in its file.
 #[derive(Debug)]
@@ -88,20 +84,10 @@ impl Script {
         self.text.lines().take_while(|line| line.starts_with('#')).collect()
     }
 
-    /// The bugs that the header says are caught here.
-    pub(crate) fn bugs(&self) -> Vec<Bug> {
-        let named = self.header().into_iter().filter_map(|line| line.strip_prefix(PLANTED));
-        let bug = |name: &str| {
-            let found = Bug::ALL.iter().find(|bug| format!("{bug:?}") == name);
-            *found.unwrap_or_else(|| panic!("{}: no such planted bug: {name}", self.name()))
-        };
-        named.flat_map(|names| names.split_whitespace().map(bug).collect::<Vec<_>>()).collect()
-    }
-
     /// What the file should be: its commands with what they print now. An error says
     /// which command cannot be carried out, and what was printed last.
-    pub(crate) fn run(&self, planted: Planted) -> Result<String, String> {
-        let mut session = Session::new(planted);
+    pub(crate) fn run(&self) -> Result<String, String> {
+        let mut session = Session::new();
         let mut text = String::new();
         for (index, (first, lines)) in self.blocks.iter().enumerate() {
             if index > 0 {

@@ -11,7 +11,6 @@ use super::print;
 use log::{LevelFilter, Log, Metadata, Record as LogRecord};
 use multipaxos::message::{Answer, ClientMessage, Message, Request, ToProposer};
 use multipaxos::paxos::client::{self, Client, Outcome};
-use multipaxos::paxos::planted::{Bug, Planted};
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, Storage};
 use multipaxos::sim::checker::{Checker, Violation};
 use multipaxos::sim::node::{ROLES, RoleName};
@@ -162,12 +161,11 @@ pub(crate) struct Stage {
     counters: BTreeMap<char, u32>,
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     generations: Vec<u64>,
-    planted: Planted,
     checker: Checker,
 }
 
 impl Stage {
-    pub(crate) fn new(setup: Setup, planted: Planted) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         capture_logs();
         let n = setup.replicas;
         let settings = |id| Settings {
@@ -180,13 +178,11 @@ impl Stage {
             election_max_us: 600_000,
             checkpoint_slots: setup.checkpoint_slots,
             skip_slot: setup.skip_slot,
-            planted,
         };
         let node = |index: usize| Node {
             id: ReplicaId(index as u8),
             settings: settings(ReplicaId(index as u8)),
-            store: Store::records(directory_id(index, 1), setup.session_window_slots)
-                .planted(planted),
+            store: Store::records(directory_id(index, 1), setup.session_window_slots),
             life: None,
             lives: 0,
             ahead_us: 0,
@@ -209,7 +205,6 @@ impl Stage {
             counters: BTreeMap::new(),
             cut: BTreeSet::new(),
             generations: vec![1; n],
-            planted,
             checker: Checker::new(n, setup.session_window_slots),
         };
         if !setup.by_hand {
@@ -290,9 +285,7 @@ impl Stage {
         self.generations[id.index()] += 1;
         let directory = directory_id(id.index(), self.generations[id.index()]);
         let window = self.setup.session_window_slots;
-        let kept = self.nodes[id.index()].store.directory;
-        let directory = if self.planted.has(Bug::WipedReplicaVotes) { kept } else { directory };
-        self.nodes[id.index()].store = Store::records(directory, window).planted(self.planted);
+        self.nodes[id.index()].store = Store::records(directory, window);
         self.nodes[id.index()].chat_log.clear();
         self.checker.wiped(id);
         self.event(format!("{id} has an empty disk, {}", print::directory(directory)));

@@ -63,16 +63,6 @@ impl Learner {
             values: run.values.clone(),
             origins: origins.into(),
         };
-        if self.settings.planted.has(Bug::CompleteBeforeDecided) {
-            for (slot, value) in (run.first.0..).map(Slot).zip(run.values.iter()) {
-                let origin = asked.pass(slot).map(|(origin, _)| origin);
-                if let (Some(origin), Some(command)) = (origin, value.command()) {
-                    let CommandRef { session, seq, .. } = command;
-                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq: seq });
-                }
-            }
-            return;
-        }
         while asked.next < self.applied.min(asked.end()) {
             // The votes, and the values from the own acceptor, were here first.
             let Some((origin, ValueRef::Command(command))) = asked.pass(asked.next) else {
@@ -130,10 +120,7 @@ impl Learner {
                 let found = asked.pass(slot);
                 let same =
                     |(_, value): &(Address, ValueRef<'_>)| *value == ValueRef::Command(command);
-                let mut origin = found.filter(same).map(|(origin, _)| origin);
-                if self.settings.planted.has(Bug::AnswerToAnotherClient) {
-                    origin = origin.map(|origin| *self.someone.get_or_insert(origin));
-                }
+                let origin = found.filter(same).map(|(origin, _)| origin);
                 if passed {
                     entry.remove();
                 }
@@ -239,9 +226,7 @@ impl Learner {
                 return false;
             }
             Status::Past => return false,
-            Status::Expired
-                if self.applied >= request.after || self.settings.planted.has(Bug::StaleExpiry) =>
-            {
+            Status::Expired if self.applied >= request.after => {
                 out.answer(origin, Answer::Expired { session, seq });
                 return false;
             }

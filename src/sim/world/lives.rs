@@ -91,12 +91,9 @@ impl World {
     /// A replica loses its disk, and its vote.
     pub(super) fn wipe(&mut self, id: ReplicaId) {
         self.trace(|| format!("replica {id} loses its disk"));
-        let mut directory = DirectoryId(self.streams.crashes.u64(1..));
+        let directory = DirectoryId(self.streams.crashes.u64(1..));
         let rng = Rng::with_seed(self.streams.crashes.u64(..));
         let node = &mut self.nodes[id.index()];
-        if self.options.planted.has(Bug::WipedReplicaVotes) {
-            directory = node.store.directory;
-        }
         node.store.wipe(directory, rng);
         node.started = false;
         self.checker.wiped(id);
