@@ -4,6 +4,8 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
+use interleavings::threads;
+
 pub mod bench;
 pub mod config;
 pub mod message;
@@ -16,7 +18,6 @@ pub mod seed;
 pub mod sim;
 pub mod storage;
 pub mod table;
-pub mod threads;
 pub mod types;
 pub mod values;
 pub mod wait;

@@ -11,7 +11,7 @@
 //! A change that saves something ends below it, and is asked to lower it.
 
 use allocation_counter::{AllocationInfo, measure, opt_out};
-use crossbeam_channel::Receiver;
+use interleavings::threads::Receiver;
 use multipaxos::message::{Answer, ClientMessage, Party};
 use multipaxos::net::counters::Counters;
 use multipaxos::net::frame::{ClusterCell, Identity, Opened, Opener};

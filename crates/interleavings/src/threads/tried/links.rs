@@ -2,7 +2,7 @@
 //!
 //! Outside of a trial they do what the real ones do, waiting included.
 
-#![cfg(test)]
+#![cfg(feature = "scheduler")]
 #![allow(missing_docs)]
 
 use super::{Here, here, number_of_a_link};

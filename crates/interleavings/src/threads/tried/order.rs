@@ -1,6 +1,6 @@
 //! Who goes next, and when time passes.
 
-#![cfg(test)]
+#![cfg(feature = "scheduler")]
 
 use super::{State, TRIAL};
 

@@ -5,7 +5,7 @@
 
 /// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plant {
+pub enum Plant {
     /// The loop does not look at its queue once more before it sleeps.
     NoSecondLook,
     /// The loop looks, and says only then that it will sleep.
@@ -39,13 +39,13 @@ pub(crate) enum Plant {
 }
 
 /// Whether this bug is planted in the trial that this thread is part of.
-#[cfg(test)]
-pub(crate) fn is(plant: Plant) -> bool {
+#[cfg(feature = "scheduler")]
+pub fn is(plant: Plant) -> bool {
     super::tried::here().is_some_and(|here| here.planted() == Some(plant))
 }
 
 /// Whether this bug is planted: never outside trials.
-#[cfg(not(test))]
-pub(crate) const fn is(_: Plant) -> bool {
+#[cfg(not(feature = "scheduler"))]
+pub const fn is(_: Plant) -> bool {
     false
 }

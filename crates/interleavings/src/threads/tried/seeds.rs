@@ -1,6 +1,6 @@
 //! Running schedules: one, many, or all of them.
 
-#![cfg(test)]
+#![cfg(feature = "scheduler")]
 
 use super::order::Order;
 use super::{State, Trial, Went, World};
@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// One schedule of the seed; an error says what went wrong, and how.
-pub(crate) fn run_seed(
+pub fn run_seed(
     trial: Trial,
     seed: u64,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<Went, String> {
-    let mut rng = fastrand::Rng::with_seed(crate::seed::derive_seed(seed, trial.name));
+    let mut rng = fastrand::Rng::with_seed(xxh3_64_with_seed(trial.name.as_bytes(), seed));
     let order = if rng.bool() {
         Order::Any { stays: [0, 128, 224, 250][rng.usize(..4)] }
     } else {
@@ -30,7 +31,7 @@ pub(crate) fn run_seed(
 
 /// All schedules with at most so many preemptions, or as many as `most`: how many there
 /// were, and the first that failed.
-pub(crate) fn run_all<B: FnOnce() + Send + 'static>(
+pub fn run_all<B: FnOnce() + Send + 'static>(
     trial: Trial,
     preemptions: u32,
     most: usize,
@@ -59,7 +60,7 @@ pub(crate) fn run_all<B: FnOnce() + Send + 'static>(
 }
 
 /// How many schedules a test tries: what `SCHEDULES` says, or so many.
-pub(crate) fn count(usual: u64) -> u64 {
+pub fn count(usual: u64) -> u64 {
     number("SCHEDULES").unwrap_or(usual)
 }
 
@@ -74,7 +75,7 @@ fn number(name: &str) -> Option<u64> {
 /// # Panics
 ///
 /// With the first that fails, and the command that repeats it.
-pub(crate) fn try_seeds<B: FnOnce() + Send + 'static>(
+pub fn try_seeds<B: FnOnce() + Send + 'static>(
     trial: Trial,
     schedules: u64,
     wanted: &[&'static str],
@@ -107,7 +108,7 @@ pub(crate) fn try_seeds<B: FnOnce() + Send + 'static>(
 }
 
 /// The same with a bug planted: after how many schedules it was caught, and how.
-pub(crate) fn seeds_until_caught<B: FnOnce() + Send + 'static>(
+pub fn seeds_until_caught<B: FnOnce() + Send + 'static>(
     trial: Trial,
     plant: Plant,
     most: u64,
@@ -118,7 +119,7 @@ pub(crate) fn seeds_until_caught<B: FnOnce() + Send + 'static>(
 }
 
 /// Without the steps that led to it.
-pub(crate) fn first_line(why: &str) -> &str {
+pub fn first_line(why: &str) -> &str {
     why.lines().next().unwrap_or_default()
 }
 

@@ -4,28 +4,28 @@
 //! The shells around the roles (the network loop, the role threads, the programs) take
 //! all of that from here and from nowhere else. In a program it is crossbeam's channels,
 //! the standard library's flags, clock and threads, and mio's epoll, by other names and
-//! nothing more. In unit tests every one of these steps asks first whether its thread is
-//! part of a trial; if it is, a scheduler decides which thread takes the next step, and
-//! when time passes (`tried`). So the wiring that is tried is the wiring that runs.
+//! nothing more. With the feature `scheduler` every one of these steps asks first whether
+//! its thread is part of a trial; if it is, a scheduler decides which thread takes the next
+//! step, and when time passes (`tried`). So the wiring that is tried is the wiring that runs.
 //!
 //! **Does not** cover what threads share without waiting for it: counters, the bytes
 //! that are queued, which life of a replica is the current one.
 
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
-#[cfg(not(test))]
+#[cfg(not(feature = "scheduler"))]
 pub use crossbeam_channel::{Receiver, Sender, bounded};
-#[cfg(not(test))]
+#[cfg(not(feature = "scheduler"))]
 pub use std::sync::atomic::AtomicBool;
-#[cfg(not(test))]
+#[cfg(not(feature = "scheduler"))]
 pub use std::thread::yield_now;
 
-#[cfg(test)]
+#[cfg(feature = "scheduler")]
 pub use tried::links::{AtomicBool, Receiver, Sender, bounded, yield_now};
 
-pub(crate) mod plant;
-#[cfg(test)]
-pub(crate) mod tried;
+pub mod plant;
+#[cfg(feature = "scheduler")]
+pub mod tried;
 
 use mio::{Events, Poll, Waker};
 use std::io;
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 /// The time.
 pub fn now() -> Instant {
-    #[cfg(test)]
+    #[cfg(feature = "scheduler")]
     if let Some(here) = tried::here() {
         return here.now();
     }
@@ -47,7 +47,7 @@ pub fn now() -> Instant {
 ///
 /// When the system gives none.
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(feature = "scheduler")]
     if let Some(here) = tried::here() {
         here.spawn(name, run);
         return Ok(());
@@ -61,7 +61,7 @@ pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> 
 ///
 /// What the system says.
 pub fn sleep(poll: &mut Poll, events: &mut Events, most: Option<Duration>) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(feature = "scheduler")]
     if let Some(here) = tried::here() {
         return here.sleep(poll, events, most);
     }
@@ -74,7 +74,7 @@ pub fn sleep(poll: &mut Poll, events: &mut Events, most: Option<Duration>) -> io
 ///
 /// What the system says.
 pub fn wake(waker: &Waker) -> io::Result<()> {
-    #[cfg(test)]
+    #[cfg(feature = "scheduler")]
     if let Some(here) = tried::here() {
         return here.wake(waker);
     }
@@ -84,7 +84,7 @@ pub fn wake(waker: &Waker) -> io::Result<()> {
 /// Datagrams have left this thread: in a trial, loops look whether they are for them.
 #[inline]
 pub fn has_sent() {
-    #[cfg(test)]
+    #[cfg(feature = "scheduler")]
     if let Some(here) = tried::here() {
         here.has_sent();
     }
@@ -93,7 +93,7 @@ pub fn has_sent() {
 /// The process ends, for this reason: in a trial, with what is part of it alone.
 pub fn fails(why: &str) {
     let _ = why;
-    #[cfg(test)]
+    #[cfg(feature = "scheduler")]
     if let Some(here) = tried::here() {
         here.fails(why);
     }

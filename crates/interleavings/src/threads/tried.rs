@@ -33,7 +33,7 @@
 //! queued) go with the step before. That [`super::now`] differs between cores. What a
 //! real process leaves running while it exits.
 
-#![cfg(test)]
+#![cfg(feature = "scheduler")]
 
 use super::plant::Plant;
 use mio::{Events, Poll, Waker};
@@ -55,10 +55,10 @@ mod order;
 mod seeds;
 mod tests;
 
-pub(crate) use inside::{
+pub use inside::{
     End, Running, draw, hurries, is_fair, met, never, now_us, pause, process, require, settle,
 };
-pub(crate) use seeds::{count, first_line, run_all, run_seed, seeds_until_caught, try_seeds};
+pub use seeds::{count, first_line, run_all, run_seed, seeds_until_caught, try_seeds};
 
 /// What a thread waits for that waits for datagrams.
 const DATAGRAMS: u64 = 0;
@@ -75,21 +75,22 @@ const OVER: usize = usize::MAX;
 
 /// What one trial is like.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Trial {
+pub struct Trial {
     /// The test, for the command that repeats it.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The most steps of one schedule.
-    pub(crate) steps_max: u64,
+    pub steps_max: u64,
     /// What is wrong on purpose.
-    pub(crate) planted: Option<Plant>,
+    pub planted: Option<Plant>,
 }
 
 /// What a schedule that went well was like.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Went {
-    pub(crate) steps: u64,
+pub struct Went {
+    /// How many steps it took.
+    pub steps: u64,
     /// Of all steps in their order, and who took them.
-    pub(crate) hash: u64,
+    pub hash: u64,
     /// What it came across, of what the trial wants to have seen.
     met: BTreeSet<&'static str>,
 }

@@ -1,6 +1,6 @@
 //! What the threads of a trial ask for that know of it: draws, the time, processes, faults.
 
-#![cfg(test)]
+#![cfg(feature = "scheduler")]
 
 use super::order::Order;
 use super::{Here, here, leave};
@@ -11,17 +11,17 @@ fn placed() -> Here {
 }
 
 /// A number from the trial's seed.
-pub(crate) fn draw(below: u64) -> u64 {
+pub fn draw(below: u64) -> u64 {
     placed().world.state().rng.u64(..below)
 }
 
 /// The time since the schedule began.
-pub(crate) fn now_us() -> u64 {
+pub fn now_us() -> u64 {
     placed().world.state().now_us
 }
 
 /// Whether timers may be early in this schedule.
-pub(crate) fn hurries() -> bool {
+pub fn hurries() -> bool {
     placed().world.state().hurry > 0
 }
 
@@ -29,14 +29,14 @@ pub(crate) fn hurries() -> bool {
 /// inboxes are not always full because of who goes first. (With room for one batch, and
 /// threads that always go in the same order, a vote may find the same inbox full of the
 /// same other one each time it is sent.)
-pub(crate) fn is_fair() -> bool {
+pub fn is_fair() -> bool {
     let here = placed();
     let state = here.world.state();
     state.hurry == 0 && (state.room >= 16 || matches!(state.order, Order::Any { .. }))
 }
 
 /// Lets so much time pass.
-pub(crate) fn pause(us: u64) {
+pub fn pause(us: u64) {
     let here = placed();
     let until = here.world.state().now_us + us;
     while here.world.state().now_us < until {
@@ -45,19 +45,19 @@ pub(crate) fn pause(us: u64) {
 }
 
 /// Waits for ever.
-pub(crate) fn never() -> ! {
+pub fn never() -> ! {
     loop {
         placed().block("for ever", None, None, false);
     }
 }
 
 /// Waits until nobody can go on before time passes.
-pub(crate) fn settle() {
+pub fn settle() {
     placed().block("settle", None, None, true);
 }
 
 /// This must be so; if not, the schedule has failed.
-pub(crate) fn require(holds: bool, otherwise: impl FnOnce() -> String) {
+pub fn require(holds: bool, otherwise: impl FnOnce() -> String) {
     if !holds {
         let here = placed();
         here.world.fault(&mut here.world.state(), otherwise());
@@ -66,13 +66,13 @@ pub(crate) fn require(holds: bool, otherwise: impl FnOnce() -> String) {
 }
 
 /// The schedule has come to this.
-pub(crate) fn met(what: &'static str) {
+pub fn met(what: &'static str) {
     placed().world.state().met.insert(what);
 }
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End<T> {
+pub enum End<T> {
     /// Its main thread came back with this.
     Returned(T),
     /// One of its threads failed, and said this.
@@ -80,13 +80,13 @@ pub(crate) enum End<T> {
 }
 
 /// A process of the trial.
-pub(crate) struct Running<T> {
+pub struct Running<T> {
     process: usize,
     came_back: Arc<Mutex<Option<T>>>,
 }
 
 /// Starts a process: `main` and all threads that it starts end with it.
-pub(crate) fn process<T: Send + 'static>(
+pub fn process<T: Send + 'static>(
     name: &str,
     main: impl FnOnce() -> T + Send + 'static,
 ) -> Running<T> {
@@ -102,22 +102,22 @@ pub(crate) fn process<T: Send + 'static>(
 
 impl<T> Running<T> {
     /// Ends it where it stands.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         placed().world.state().end_process(self.process, Some("killed".into()));
     }
 
     /// When it ended.
-    pub(crate) fn ended_us(&self) -> Option<u64> {
+    pub fn ended_us(&self) -> Option<u64> {
         placed().world.state().processes[self.process].ended_us
     }
 
     /// How it ended. If it does not, that is a deadlock.
-    pub(crate) fn ends(&self) -> End<T> {
+    pub fn ends(&self) -> End<T> {
         self.wait(None).expect("it is waited for")
     }
 
     /// How it ended; nothing if it has not in so much time.
-    pub(crate) fn ends_within(&self, most_us: u64) -> Option<End<T>> {
+    pub fn ends_within(&self, most_us: u64) -> Option<End<T>> {
         self.wait(Some(now_us() + most_us))
     }
 
