@@ -11,6 +11,8 @@
 //! A change that saves something ends below it, and is asked to lower it.
 
 use allocation_counter::{AllocationInfo, measure, opt_out};
+use durable::beside::By;
+use durable::disk::{Disk, DiskFile};
 use interleavings::threads::Receiver;
 use multipaxos::message::{Answer, ClientMessage, Party};
 use multipaxos::net::counters::Counters;
@@ -25,9 +27,7 @@ use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, NoStorage, Outbox, Role, Settings, Storage};
 use multipaxos::runtime::post::{Router, channels};
 use multipaxos::storage::Durability;
-use multipaxos::storage::beside::By;
 use multipaxos::storage::decided_log::{DecidedLog, Place};
-use multipaxos::storage::disk::{Disk, DiskFile};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::types::{Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Time};
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Storage on a real file system. (What a power cut leaves is tested on the simulated
 //! disk, in `src/storage`; here: that the real one does what the simulated one does.)
 
+use durable::disk::{Disk, DiskFile, RealDisk};
 use multipaxos::message::Request;
 use multipaxos::paxos::bootstrap;
 use multipaxos::paxos::learner::{self, Checkpoint};
@@ -8,7 +9,6 @@ use multipaxos::paxos::{Storage, acceptor, chat::Chat};
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
 use multipaxos::storage::decided_log::{DecidedLog, Place};
-use multipaxos::storage::disk::{Disk, DiskFile, RealDisk};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
 use std::fs;

@@ -12,10 +12,10 @@ use crate::paxos::learner::Checkpoint;
 use crate::storage::Durability;
 use crate::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot};
 use crate::storage::decided_log::{DecidedLog, Place};
-use crate::storage::disk::{Disk, RealDisk};
-use crate::storage::error::OpenError;
 use crate::storage::segment_log::{Options, SegmentLog};
 use crate::types::{DirectoryId, ReplicaId};
+use durable::disk::{Disk, RealDisk};
+use durable::error::OpenError;
 use std::io;
 
 /// Why a replica could not start.

@@ -11,12 +11,11 @@
 //! - [`reach`]: what was met, so that a sweep cannot be proud of nothing.
 //! - [`queue`], [`trace`]: the event queue; the hash and the lines of a run.
 //!
-//! - [`wire`]: real frames and fragments, in some runs; [`disk`]: a disk, in some.
+//! - [`wire`]: real frames and fragments, in some runs.
 //!
 //! What it does not do: real threads and real sockets. Those have tests of their own.
 
 pub mod checker;
-pub mod disk;
 pub mod faults;
 pub mod node;
 pub mod queue;

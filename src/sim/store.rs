@@ -9,7 +9,6 @@
 //! history of it. Of a burst that was being synced when the process died nobody can
 //! say whether it is durable; the next opening shows it ([`Store::in_doubt`]).
 
-use super::disk::{Fault, SimDisk, Survival};
 use crate::message::MESSAGE_SLOTS_MAX;
 use crate::paxos::chat::Chat;
 use crate::paxos::learner::Checkpoint;
@@ -20,6 +19,7 @@ use crate::storage::decided_log::{DecidedLog, Place};
 use crate::storage::segment_log::{self, SegmentLog};
 use crate::types::{DirectoryId, ReplicaId, Slot, Value};
 use crate::values::Values;
+use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 use std::io;
 
@@ -121,8 +121,8 @@ impl Store {
             return Ok(());
         };
         let trouble = |error: io::Error| Closed::Trouble(error.to_string());
-        let refused = |error: crate::storage::error::OpenError| match error {
-            crate::storage::error::OpenError::Io(error) => Closed::Trouble(error.to_string()),
+        let refused = |error: durable::error::OpenError| match error {
+            durable::error::OpenError::Io(error) => Closed::Trouble(error.to_string()),
             other => Closed::Refused(other.to_string()),
         };
         let (data, log_dir) = (disk.folder("data"), disk.folder("logs"));

@@ -16,7 +16,6 @@ mod lives;
 mod strikes;
 
 use super::checker::{Checker, Violation};
-use super::disk;
 use super::faults::{Links, PARTITIONS, Partition, Profile, Switches};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
 use super::queue::Queue;
@@ -34,6 +33,7 @@ use crate::paxos::{Envelope, Notice, Settings};
 use crate::quorum::quorum;
 use crate::seed::derive_seed;
 use crate::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};
+use durable::sim_disk;
 use fastrand::Rng;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,7 +73,7 @@ const EVENTS_PER_SECOND_MAX: u64 = 400_000;
 pub struct PowerCut {
     /// Which replica's.
     pub replica: ReplicaId,
-    /// In the middle of which call of its disk, counted as [`disk::SimDisk::calls`] does.
+    /// In the middle of which call of its disk, counted as [`sim_disk::SimDisk::calls`] does.
     pub call: u64,
 }
 

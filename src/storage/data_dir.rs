@@ -301,7 +301,7 @@ impl<D: Disk> Storage<Record> for DataDir<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::disk::{Fault, SimDisk, Survival};
+    use durable::sim_disk::{Fault, SimDisk, Survival};
     use fastrand::Rng;
 
     fn disk(seed: u64) -> SimDisk {

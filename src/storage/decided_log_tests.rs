@@ -11,8 +11,8 @@ use super::plant::{self, Plant};
 use crate::paxos::Storage;
 use crate::paxos::chat::Chat;
 use crate::paxos::learner::{Checkpoint, Record};
-use crate::sim::disk::{Fault, SimDisk, Survival};
 use crate::types::{ClientId, Command, DirectoryId, Session, Slot, Value};
+use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 use std::sync::OnceLock;
 

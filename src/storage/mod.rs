@@ -1,11 +1,11 @@
 //! Where records go.
 //!
-//! - [`disk`]: what storage needs from a file system. Everything durable goes through
-//!   it, so that all of it runs on the simulated disk too.
+//! Everything durable goes through [`durable::disk`], so that all of it runs on the
+//! simulated disk too.
+//!
 //! - [`segment_log`]: the acceptor's log, made of frames (`frame`).
 //! - [`decided_log`]: the learner's decided log, with the chat log ([`chat_log`]) that
 //!   people read.
-//! - [`beside`]: what its thread does not wait for.
 //! - [`data_dir`]: the data directory's identity, lock and started record.
 //! - [`memory`]: records in memory, for tests and for replicas that keep no durable
 //!   state.
@@ -13,23 +13,19 @@
 //! A call that failed is never tried again and believed: whoever gets an error here
 //! ends the process, and the next one opens what is left.
 
-mod atomic_file;
-pub mod beside;
 pub mod chat_log;
 pub mod data_dir;
 pub mod decided_log;
 mod decided_log_tests;
-pub mod disk;
-pub mod error;
 mod frame;
 mod journal;
 pub mod memory;
-mod plant;
 mod power_cut_tests;
 mod segment;
 pub mod segment_log;
 mod segment_log_tests;
 
+use durable::{atomic_file, beside, disk, error, plant};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

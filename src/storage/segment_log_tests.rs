@@ -11,8 +11,8 @@ use super::segment_log::{Options, SegmentLog};
 use crate::message::Request;
 use crate::paxos::Storage;
 use crate::paxos::acceptor::{Record, State};
-use crate::sim::disk::{Fault, SimDisk, Survival};
 use crate::types::{Ballot, DirectoryId, Slot, Value};
+use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 
 const DIRECTORY: DirectoryId = DirectoryId(0x1d);

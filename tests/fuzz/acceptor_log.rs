@@ -15,13 +15,13 @@
 
 use crate::edit;
 use crate::run::{Property, check};
+use durable::disk::{Disk, DiskFile};
+use durable::error::OpenError;
+use durable::sim_disk::SimDisk;
 use fastrand::Rng;
 use multipaxos::message::Request;
 use multipaxos::paxos::Storage;
 use multipaxos::paxos::acceptor::{Record, State};
-use multipaxos::sim::disk::SimDisk;
-use multipaxos::storage::disk::{Disk, DiskFile};
-use multipaxos::storage::error::OpenError;
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::types::{Ballot, DirectoryId, Slot, Value};
 use proptest::collection::vec;

@@ -8,9 +8,9 @@
 use crate::acceptor_log::{damage, damages, read, write};
 use crate::edit;
 use crate::run::{Property, check};
+use durable::sim_disk::SimDisk;
 use fastrand::Rng;
 use multipaxos::paxos::{Storage, bootstrap};
-use multipaxos::sim::disk::SimDisk;
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, IDENTITY, Purpose, Refused};
 use multipaxos::storage::segment_log::{Options, SegmentLog};

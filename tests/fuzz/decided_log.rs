@@ -11,14 +11,14 @@
 use crate::acceptor_log::{damage, damages, read, write};
 use crate::edit;
 use crate::run::{Property, check};
+use durable::error::OpenError;
+use durable::sim_disk::SimDisk;
 use fastrand::Rng;
 use multipaxos::paxos::Storage;
 use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
-use multipaxos::sim::disk::SimDisk;
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, Place};
-use multipaxos::storage::error::OpenError;
 use multipaxos::types::{ClientId, Command, DirectoryId, Session, Slot, Value};
 use proptest::prelude::*;
 use std::sync::OnceLock;

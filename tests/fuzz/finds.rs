@@ -4,6 +4,7 @@ use crate::acceptor_log::{read, write};
 use crate::draw::directory;
 use crate::node::settings;
 use allocation_counter::measure;
+use durable::sim_disk::SimDisk;
 use multipaxos::message::{AcceptedRun, Decided, Party, Promise, Request};
 use multipaxos::net::counters::{Counters, Event};
 use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
@@ -12,7 +13,6 @@ use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::phase1::Phase1;
 use multipaxos::paxos::phase2::Phase2;
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Outbox, Storage};
-use multipaxos::sim::disk::SimDisk;
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Place};
 use multipaxos::types::{

@@ -9,9 +9,9 @@
 use crate::disk_trouble::{assert_says, limit_files, one_line};
 use crate::load::*;
 use crate::support::*;
+use durable::disk::RealDisk;
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Why};
-use multipaxos::storage::disk::RealDisk;
 use multipaxos::types::{DirectoryId, ReplicaId};
 
 const OS: [&str; 2] = ["--durability", "os"];

@@ -222,7 +222,7 @@ impl World {
                     node.store.acceptor.fault = Some(fault);
                 }
                 Some(_) => {
-                    let fault = if kept { disk::Fault::Full } else { disk::Fault::Device };
+                    let fault = if kept { sim_disk::Fault::Full } else { sim_disk::Fault::Device };
                     node.store.fail_soon(fault, &mut self.streams.disk);
                     self.reach.count(What::DiskTrouble);
                 }

@@ -166,7 +166,7 @@ impl World {
     /// The second phase: a quorum is well, the rest may be anything.
     pub(super) fn stop_faults(&mut self) -> Step {
         let disks = self.nodes.iter().filter_map(|node| node.store.disk());
-        self.disk_calls = disks.map(disk::SimDisk::calls).collect();
+        self.disk_calls = disks.map(sim_disk::SimDisk::calls).collect();
         self.faults_on = false;
         self.calm_since = Some(self.now);
         self.links.heal();

@@ -9,7 +9,7 @@
 //! On simulated disks, where a run must be the same each time, there is no thread: the
 //! work lies there until it is asked about, which is as late as a thread may be.
 
-use crate::threads::{self, Receiver, bounded};
+use interleavings::threads::{self, Receiver, bounded};
 use std::fmt;
 use std::io;
 
@@ -26,7 +26,7 @@ pub enum By {
 }
 
 /// At most one piece of work that is not known to be done.
-pub(super) struct Beside {
+pub struct Beside {
     by: By,
     begun: Option<Begun>,
 }
@@ -48,7 +48,7 @@ impl fmt::Debug for Beside {
 
 impl Beside {
     /// With nothing to do.
-    pub(super) fn new(by: By) -> Beside {
+    pub fn new(by: By) -> Beside {
         Beside { by, begun: None }
     }
 
@@ -57,7 +57,7 @@ impl Beside {
     /// # Errors
     ///
     /// What became of the one before, or that no thread is to be had.
-    pub(super) fn begin(
+    pub fn begin(
         &mut self,
         work: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
@@ -81,7 +81,7 @@ impl Beside {
     /// # Errors
     ///
     /// What became of it.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         match self.begun.take() {
             None => Ok(()),
             Some(Begun::Asker(work)) => work(),

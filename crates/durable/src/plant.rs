@@ -1,12 +1,12 @@
-//! Planted bugs: variants of this module's own code that its tests must catch.
+//! Planted bugs: variants of the code of storage that its tests must catch.
 //!
-//! Each is one way in which storage has gone wrong somewhere. They exist in unit
-//! tests alone, one at a time and one thread at a time; everywhere else [`is`] is
-//! plainly false.
+//! Each is one way in which storage has gone wrong somewhere. They exist where
+//! assertions are on, one at a time and one thread at a time; in a release build [`is`]
+//! is plainly false.
 
 /// A planted bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Plant {
+pub enum Plant {
     /// A sync returns well and does nothing.
     SyncSkipped,
     /// An acceptance is written with the burst after the one that promised it.
@@ -31,25 +31,25 @@ pub(super) enum Plant {
     NotCutBack,
 }
 
-#[cfg(test)]
+#[cfg(debug_assertions)]
 thread_local! {
     static PLANTED: std::cell::Cell<Option<Plant>> = const { std::cell::Cell::new(None) };
 }
 
 /// Whether this bug is planted on this thread.
-#[cfg(test)]
-pub(super) fn is(plant: Plant) -> bool {
+#[cfg(debug_assertions)]
+pub fn is(plant: Plant) -> bool {
     PLANTED.get() == Some(plant)
 }
 
-/// Whether this bug is planted: never outside unit tests.
-#[cfg(not(test))]
-pub(super) const fn is(_: Plant) -> bool {
+/// Whether this bug is planted: never in a release build.
+#[cfg(not(debug_assertions))]
+pub const fn is(_: Plant) -> bool {
     false
 }
 
 /// Plants a bug on this thread, or none.
-#[cfg(test)]
-pub(super) fn set(plant: Option<Plant>) {
+#[cfg(debug_assertions)]
+pub fn set(plant: Option<Plant>) {
     PLANTED.set(plant);
 }

@@ -18,10 +18,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const HEADER_BYTES: usize = 16;
 
 /// Which kind of file, and the version of its format.
-pub(super) type Magic = [u8; 8];
+pub type Magic = [u8; 8];
 
 /// Under which name a file is written before it takes its own.
-pub(super) fn temporary(name: &str) -> String {
+pub fn temporary(name: &str) -> String {
     format!("{name}.tmp")
 }
 
@@ -31,7 +31,7 @@ fn check(magic: Magic, contents: &[u8]) -> u64 {
 
 /// Puts `contents` in place of what stands under `name`. Durable once it returns, if
 /// `waits`.
-pub(super) fn replace<D: Disk>(
+pub fn replace<D: Disk>(
     disk: &D,
     name: &str,
     magic: Magic,
@@ -55,11 +55,7 @@ pub(super) fn replace<D: Disk>(
 }
 
 /// What stands under `name`; nothing if there is no such file.
-pub(super) fn read<D: Disk>(
-    disk: &D,
-    name: &str,
-    magic: Magic,
-) -> Result<Option<Vec<u8>>, OpenError> {
+pub fn read<D: Disk>(disk: &D, name: &str, magic: Magic) -> Result<Option<Vec<u8>>, OpenError> {
     let Some(file) = disk.open(name)? else { return Ok(None) };
     let damaged = |offset, what| OpenError::Damaged { file: disk.describe(name), offset, what };
     let mut bytes = vec![0; file.length()? as usize];
@@ -77,7 +73,7 @@ pub(super) fn read<D: Disk>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::disk::SimDisk;
+    use crate::sim_disk::SimDisk;
 
     const MAGIC: Magic = *b"a file01";
 

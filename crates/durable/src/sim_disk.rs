@@ -22,8 +22,8 @@
 //! What it leaves out: sectors that tear without a power cut, misdirected writes, a
 //! file system that loses data it reported durable.
 
-use crate::storage::beside::By;
-use crate::storage::disk::{Disk, DiskFile};
+use crate::beside::By;
+use crate::disk::{Disk, DiskFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
