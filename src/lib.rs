@@ -15,7 +15,6 @@ pub mod quorum;
 pub mod runtime;
 pub mod scenario;
 pub mod seed;
-pub mod sim;
 pub mod storage;
 pub mod table;
 pub mod types;

@@ -20,7 +20,6 @@ mod decided_log_tests;
 mod frame;
 mod journal;
 pub mod memory;
-mod power_cut_tests;
 mod segment;
 pub mod segment_log;
 mod segment_log_tests;

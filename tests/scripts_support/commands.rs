@@ -3,8 +3,8 @@
 use super::stage::{Loud, Party, STABILIZE_US, Setup, Stage};
 use multipaxos::message::Request;
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
-use multipaxos::sim::node::RoleName;
 use multipaxos::types::{Command, Line, ReplicaId, Slot};
+use simulator::node::RoleName;
 
 /// Why a command cannot be carried out.
 type Done = Result<(), String>;

@@ -12,9 +12,9 @@ use multipaxos::paxos::{
     Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
     learner, proposer,
 };
-use multipaxos::sim::node::{ROLES, RoleName};
-use multipaxos::sim::store::{Death, Store};
 use multipaxos::types::{Address, ReplicaId, Time};
+use simulator::node::{ROLES, RoleName};
+use simulator::store::{Death, Store};
 use std::io;
 
 /// A role, its inbox, and when its timer last fired.

@@ -1,11 +1,9 @@
 //! That a power cut which strikes a whole simulated cluster shows what storage does wrong.
 //! (The other planted bugs take two cuts, a failed sync or a flipped bit.)
 
-#![cfg(test)]
-
-use super::plant::{self, Plant};
-use crate::sim::{Options, PowerCut, Report, run};
-use crate::types::ReplicaId;
+use durable::plant::{self, Plant};
+use multipaxos::types::ReplicaId;
+use simulator::{Options, PowerCut, Report, run};
 
 const SEED: u64 = 1;
 

@@ -115,7 +115,11 @@ impl World {
         }
     }
 
-    pub(super) fn start(&mut self, id: ReplicaId, membership: crate::paxos::Membership) -> Step {
+    pub(super) fn start(
+        &mut self,
+        id: ReplicaId,
+        membership: multipaxos::paxos::Membership,
+    ) -> Step {
         let node = &mut self.nodes[id.index()];
         let Some(process) = &mut node.process else { return Ok(()) };
         if let Some(wire) = &node.wire {

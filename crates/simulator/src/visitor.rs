@@ -1,10 +1,10 @@
 //! A simulated client process: the client role, and what it says next.
 
 use super::wire::Wire;
-use crate::paxos::client::{Client, Input, Outcome};
-use crate::paxos::{Envelope, Outbox, Role, Storage};
-use crate::types::{ClientId, Line, Session, Time};
 use fastrand::Rng;
+use multipaxos::paxos::client::{Client, Input, Outcome};
+use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
+use multipaxos::types::{ClientId, Line, Session, Time};
 use std::io;
 
 /// The port of client 0; the others follow.

@@ -3,7 +3,7 @@
 //! Events at the same time happen in the order in which they were added, so that a
 //! run depends on nothing but its seed.
 
-use crate::types::Time;
+use multipaxos::types::Time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -5,13 +5,15 @@
 //! the datagram and the fragment. The others hand messages over whole, which is much
 //! faster.
 
-use crate::message::Party;
-use crate::net::counters::{Counters, Event};
-use crate::net::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, Reassembler};
-use crate::net::frame::{self, ClusterCell, Identity, Kind, Opened, Opener};
-use crate::net::pack::{Packer, Sink};
-use crate::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
-use crate::types::{Address, BootId, ClusterId, Time};
+use multipaxos::message::Party;
+use multipaxos::net::counters::{Counters, Event};
+use multipaxos::net::fragment::{
+    FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, Reassembler,
+};
+use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opened, Opener};
+use multipaxos::net::pack::{Packer, Sink};
+use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
+use multipaxos::types::{Address, BootId, ClusterId, Time};
 use std::sync::Arc;
 
 /// Datagrams on their way out.

@@ -10,17 +10,17 @@
 
 use super::store::Store;
 use super::wire::Wire;
-use crate::message::{ClientMessage, Message};
-use crate::paxos::acceptor::Acceptor;
-use crate::paxos::bootstrap::Bootstrap;
-use crate::paxos::learner::Learner;
-use crate::paxos::proposer::Proposer;
-use crate::paxos::{
+use fastrand::Rng;
+use multipaxos::message::{ClientMessage, Message};
+use multipaxos::paxos::acceptor::Acceptor;
+use multipaxos::paxos::bootstrap::Bootstrap;
+use multipaxos::paxos::learner::Learner;
+use multipaxos::paxos::proposer::Proposer;
+use multipaxos::paxos::{
     Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
     learner, proposer,
 };
-use crate::types::{Address, ReplicaId, Time};
-use fastrand::Rng;
+use multipaxos::types::{Address, ReplicaId, Time};
 use std::collections::VecDeque;
 use std::io;
 
@@ -266,7 +266,7 @@ impl Process {
     }
 
     /// The ballot this process leads under.
-    pub fn leading(&self) -> Option<crate::types::Ballot> {
+    pub fn leading(&self) -> Option<multipaxos::types::Ballot> {
         self.roles.as_ref().and_then(|roles| roles.proposer.role.leading())
     }
 

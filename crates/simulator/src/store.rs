@@ -9,18 +9,18 @@
 //! history of it. Of a burst that was being synced when the process died nobody can
 //! say whether it is durable; the next opening shows it ([`Store::in_doubt`]).
 
-use crate::message::MESSAGE_SLOTS_MAX;
-use crate::paxos::chat::Chat;
-use crate::paxos::learner::Checkpoint;
-use crate::paxos::{Storage, acceptor, bootstrap, learner};
-use crate::storage::Durability;
-use crate::storage::data_dir::{DataDir, Found, Purpose};
-use crate::storage::decided_log::{DecidedLog, Place};
-use crate::storage::segment_log::{self, SegmentLog};
-use crate::types::{DirectoryId, ReplicaId, Slot, Value};
-use crate::values::Values;
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
+use multipaxos::message::MESSAGE_SLOTS_MAX;
+use multipaxos::paxos::chat::Chat;
+use multipaxos::paxos::learner::Checkpoint;
+use multipaxos::paxos::{Storage, acceptor, bootstrap, learner};
+use multipaxos::storage::Durability;
+use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
+use multipaxos::storage::decided_log::{DecidedLog, Place};
+use multipaxos::storage::segment_log::{self, SegmentLog};
+use multipaxos::types::{DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::values::Values;
 use std::io;
 
 /// How long a simulated segment is: short, so that many are begun and dropped.
@@ -96,7 +96,7 @@ impl Store {
 
     /// An empty disk. (Sessions live as long as they do in a real replica.)
     pub fn sectors(directory: DirectoryId, rng: Rng) -> Self {
-        let window = crate::paxos::chat::SESSION_WINDOW_SLOTS;
+        let window = multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
         let mut store = Store::records(directory, window);
         store.sectors = Some(SimDisk::new(rng));
         store
@@ -134,7 +134,7 @@ impl Store {
             drawn: self.directory,
         };
         let (dir, found) = DataDir::open(data.clone(), purpose).map_err(|error| match error {
-            crate::storage::data_dir::Refused::Unusable(error) => refused(error),
+            multipaxos::storage::data_dir::Refused::Unusable(error) => refused(error),
             other => Closed::Refused(other.to_string()),
         })?;
         let directory = dir.directory();

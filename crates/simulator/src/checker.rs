@@ -22,13 +22,13 @@
 //! (I9, liveness, is the world's: it knows when faults have stopped.)
 
 use super::trace::TraceHash;
-use crate::message::{
+use multipaxos::message::{
     Accept, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
 };
-use crate::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
-use crate::quorum::ReplicaSet;
-use crate::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
-use crate::values::ValueRef;
+use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
+use multipaxos::quorum::ReplicaSet;
+use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
+use multipaxos::values::ValueRef;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 

@@ -1,7 +1,7 @@
 //! Simulated clusters: a sweep of seeds, the partial partitions, and repeatability.
 
-use multipaxos::sim::reach::{Reach, What};
-use multipaxos::sim::{Options, Partition, PowerCut, Report, run};
+use simulator::reach::{Reach, What};
+use simulator::{Options, Partition, PowerCut, Report, run};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

@@ -5,8 +5,8 @@
 //! (Groce et al., *Swarm Testing*, ISSTA '12.) Network, crashes and workload draw from
 //! streams of their own, so a new kind of fault does not reshuffle the others.
 
-use crate::types::ReplicaId;
 use fastrand::Rng;
+use multipaxos::types::ReplicaId;
 
 /// The kinds of fault that can be switched off by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

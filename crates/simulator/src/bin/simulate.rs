@@ -2,10 +2,10 @@
 
 use argh::FromArgs;
 use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
-use multipaxos::sim::checker::Violation;
-use multipaxos::sim::reach::{Reach, What};
-use multipaxos::sim::{self, Options, Partition, PowerCut, Report, Switches};
 use multipaxos::types::ReplicaId;
+use simulator::checker::Violation;
+use simulator::reach::{Reach, What};
+use simulator::{Options, Partition, PowerCut, Report, Switches};
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::process::exit;
@@ -144,7 +144,7 @@ thread_local! {
 
 fn run(seed: u64, options: Options) -> Report {
     RUNNING.set(Some((seed, options.power_cut)));
-    let report = sim::run(seed, options);
+    let report = simulator::run(seed, options);
     RUNNING.set(None);
     report
 }
@@ -205,7 +205,7 @@ fn shape(args: &Args) -> String {
         }
     }
     if let Some(Kind(partition)) = &args.partition {
-        let name = multipaxos::sim::reach::What::partition(*partition).name();
+        let name = simulator::reach::What::partition(*partition).name();
         command.push_str(&format!(" --partition {}", name.trim_start_matches("partition_")));
     }
     command

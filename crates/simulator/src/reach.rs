@@ -4,7 +4,7 @@
 //! So everything worth meeting is counted, and a sweep can demand that nothing is zero.
 
 use super::faults::Partition;
-use crate::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use std::fmt;
 
 macro_rules! reach {
