@@ -6,14 +6,12 @@
 
 use interleavings::threads;
 
-pub mod bench;
 pub mod config;
 pub mod message;
 pub mod net;
 pub mod paxos;
 pub mod quorum;
 pub mod runtime;
-pub mod scenario;
 pub mod seed;
 pub mod storage;
 pub mod table;

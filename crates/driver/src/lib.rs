@@ -24,17 +24,17 @@
 
 mod clients;
 pub mod compare;
-pub(crate) mod folder;
-pub(crate) mod process;
+pub mod folder;
+pub mod process;
 mod progress;
 mod run;
 pub mod verdict;
 
 pub use process::Interrupts;
 
-use crate::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, one_line, say};
-use crate::seed::derive_seed;
 use folder::{Folder, PortFault, check_ports};
+use multipaxos::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, one_line, say};
+use multipaxos::seed::derive_seed;
 use progress::Progress;
 use run::{Failure, Outcome};
 use std::fs;

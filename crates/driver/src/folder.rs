@@ -7,8 +7,8 @@
 //! since a replica would start from it.
 
 use super::verdict;
-use crate::config::{Config, cause};
-use crate::storage::data_dir::is_data_file;
+use multipaxos::config::{Config, cause};
+use multipaxos::storage::data_dir::is_data_file;
 use std::fs;
 use std::io;
 use std::net::UdpSocket;
@@ -16,13 +16,13 @@ use std::path::{Path, PathBuf};
 
 /// Where a scenario's files are.
 #[derive(Debug, Clone)]
-pub(crate) struct Folder {
+pub struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
     /// Makes the folder if there is none, and makes sure that it takes files.
-    pub(crate) fn open(log_dir: &Path, name: &str) -> Result<Folder, String> {
+    pub fn open(log_dir: &Path, name: &str) -> Result<Folder, String> {
         let path = log_dir.join(name);
         let fail =
             |e: io::Error| format!("--log_dir {}: cannot write: {}", log_dir.display(), cause(&e));
@@ -33,22 +33,22 @@ impl Folder {
     }
 
     /// A file of the folder.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// The folder itself, as an option's value.
-    pub(crate) fn as_arg(&self) -> String {
+    pub fn as_arg(&self) -> String {
         self.path.display().to_string()
     }
 
     /// A replica's chat log.
-    pub(crate) fn chat_log(&self, replica: usize) -> PathBuf {
+    pub fn chat_log(&self, replica: usize) -> PathBuf {
         self.path(&verdict::file_name(replica))
     }
 
     /// Removes what an earlier run left here.
-    pub(crate) fn clear(&self) -> Result<(), String> {
+    pub fn clear(&self) -> Result<(), String> {
         let fail =
             |path: &Path, e: io::Error| format!("cannot remove {}: {}", path.display(), cause(&e));
         let entries = fs::read_dir(&self.path).map_err(|e| fail(&self.path, e))?;
@@ -77,7 +77,7 @@ fn is_own_file(name: &str) -> bool {
 }
 
 /// The number between `before` and `after`, if the name is just that.
-pub(crate) fn numbered(name: &str, before: &str, after: &str) -> Option<usize> {
+pub fn numbered(name: &str, before: &str, after: &str) -> Option<usize> {
     let digits = name.strip_prefix(before)?.strip_suffix(after)?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit());
     let canonical = digits == "0" || !digits.starts_with('0');
@@ -106,7 +106,7 @@ fn clear_data(path: &Path) -> Result<(), String> {
 
 /// Why a configured address cannot be bound here.
 #[derive(Debug)]
-pub(crate) enum PortFault {
+pub enum PortFault {
     /// It is bound by somebody else, or the like: the run fails.
     Taken(String),
     /// It is not of this host, where the driver starts all replicas.
@@ -114,7 +114,7 @@ pub(crate) enum PortFault {
 }
 
 /// Tries every replica's address, and lets go of it again.
-pub(crate) fn check_ports(config: &Config, config_path: &Path) -> Result<(), PortFault> {
+pub fn check_ports(config: &Config, config_path: &Path) -> Result<(), PortFault> {
     for (id, replica) in config.replicas.iter().enumerate() {
         let Err(error) = UdpSocket::bind(replica.address) else {
             continue;

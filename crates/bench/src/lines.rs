@@ -11,7 +11,7 @@
 //! once, in order, in the slots that were told. (That lines completed before another
 //! was sent stand above it is checked while they complete.)
 
-use crate::types::Line;
+use multipaxos::types::Line;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;

@@ -1,13 +1,13 @@
 //! Throughput, latency and CPU per line of a real cluster on this host.
 
 use argh::FromArgs;
-use multipaxos::bench::{self, Mode, Plan};
+use bench::{Mode, Plan};
+use driver::Interrupts;
 use multipaxos::config::{
     Bounded, EXIT_FAILED, F_MAX, Percent, one_line, parse_args, say, usage_error,
 };
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::end_on_panic;
-use multipaxos::scenario::Interrupts;
 use multipaxos::storage::Durability;
 use multipaxos::types::LINE_BYTES_MAX;
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! For each rule of the verdict: a log that breaks exactly it, and is caught.
 
-use multipaxos::scenario::verdict::{ChatLog, Completion, SentLine, Summary, compare, judge};
+use driver::verdict::{ChatLog, Completion, SentLine, Summary, compare, judge};
 use std::time::Duration;
 
 const CLEAN: &str = "0 0 0 a\n1 - - NOP\n2 1 0 x\n3 0 1 b\n";

@@ -1,10 +1,15 @@
 //! The program `bench`: small runs of real clusters, and what it refuses.
 
+#[path = "../../../tests/processes/built.rs"]
+mod built;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
 fn bench(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bench")).args(args).current_dir(dir).output().unwrap()
+    let bench = env!("CARGO_BIN_EXE_bench");
+    built::assert_fresh_beside(bench, "replica");
+    Command::new(bench).args(args).current_dir(dir).output().unwrap()
 }
 
 #[test]

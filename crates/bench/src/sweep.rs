@@ -4,9 +4,9 @@
 use super::Plan;
 use super::plot::{self, Curve, Point};
 use super::steady::{HEADER, measure, row};
-use crate::config::{cause, say};
-use crate::scenario::Interrupts;
-use crate::storage::Durability;
+use driver::Interrupts;
+use multipaxos::config::{cause, say};
+use multipaxos::storage::Durability;
 use std::fs;
 use std::path::Path;
 use std::thread::available_parallelism;

@@ -26,11 +26,11 @@ mod steady;
 mod sweep;
 mod usage;
 
-use crate::config::{Percent, say};
-use crate::scenario::Interrupts;
-use crate::storage::Durability;
 use cluster::{Cluster, LOOK, Made};
+use driver::Interrupts;
 use load::{Load, Shape};
+use multipaxos::config::{Percent, say};
+use multipaxos::storage::Durability;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ impl Plan {
 ///
 /// When the cluster fails, lines do not complete, or the logs are not clean.
 pub fn run(plan: &Plan, interrupts: &Interrupts) -> Result<String, String> {
-    crate::scenario::process::allow_many_files();
+    driver::process::allow_many_files();
     match &plan.mode {
         Mode::Steady => steady::run(plan, interrupts),
         Mode::Plot(file) => sweep::run(plan, file, interrupts),

@@ -14,7 +14,7 @@
 //! [`Interrupts`] are the signals that end the driver, as a flag that its loops ask.
 
 use super::folder::Folder;
-use crate::config::cause;
+use multipaxos::config::cause;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::File;
@@ -33,29 +33,30 @@ const WARM: &str = "warm-up complete";
 const LEADS: &str = ": leads with ballot ";
 
 /// How a child is started.
-pub(crate) struct Start {
+pub struct Start {
     /// The program's file.
-    pub(crate) program: PathBuf,
+    pub program: PathBuf,
     /// Its options.
-    pub(crate) args: Vec<String>,
+    pub args: Vec<String>,
     /// Whether the driver talks to it, over stdin and stdout.
-    pub(crate) piped: bool,
+    pub piped: bool,
     /// Whether it is meant to abort; a core file would only be in the way.
-    pub(crate) aborts: bool,
+    pub aborts: bool,
 }
 
 /// One child of the driver.
-pub(crate) struct Process {
+pub struct Process {
     /// `replica 3`, `client 0`.
-    pub(crate) name: String,
+    pub name: String,
     child: Child,
     status: Option<ExitStatus>,
-    pub(crate) tail: Tail,
+    /// What it has said on stderr.
+    pub tail: Tail,
 }
 
 impl Process {
     /// Starts a child. `err` is the name of the file for its stderr.
-    pub(crate) fn spawn(
+    pub fn spawn(
         name: String,
         start: &Start,
         folder: &Folder,
@@ -85,17 +86,17 @@ impl Process {
     }
 
     /// The pipes of a child that was started with them; only the first time.
-    pub(crate) fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+    pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         Some((self.child.stdin.take()?, self.child.stdout.take()?))
     }
 
     /// Its process id, which is its own until it is reaped.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             // An error means that it is no child of ours any more; it never is.
             self.status = self.child.try_wait().ok().flatten();
@@ -104,7 +105,7 @@ impl Process {
     }
 
     /// Asks it to end.
-    pub(crate) fn terminate(&mut self) {
+    pub fn terminate(&mut self) {
         if self.ended().is_none()
             && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
         {
@@ -114,7 +115,7 @@ impl Process {
     }
 
     /// Ends it with SIGKILL and waits until it is gone.
-    pub(crate) fn kill(&mut self) -> Option<ExitStatus> {
+    pub fn kill(&mut self) -> Option<ExitStatus> {
         if self.ended().is_none() {
             let _ = self.child.kill();
             self.status = self.child.wait().ok();
@@ -123,7 +124,7 @@ impl Process {
     }
 
     /// What it said last, for people.
-    pub(crate) fn last_words(&mut self) -> String {
+    pub fn last_words(&mut self) -> String {
         self.tail.poll();
         if self.tail.last.is_empty() {
             format!("{} said nothing on stderr", self.name)
@@ -140,7 +141,7 @@ impl Drop for Process {
 }
 
 /// How a process ended, in words.
-pub(crate) fn ending(status: ExitStatus) -> String {
+pub fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(6)) => "SIGABRT".into(),
@@ -153,15 +154,15 @@ pub(crate) fn ending(status: ExitStatus) -> String {
 }
 
 /// Follows a child's stderr file.
-pub(crate) struct Tail {
+pub struct Tail {
     file: File,
     partial: Vec<u8>,
     /// Whether the replica has warmed up.
-    pub(crate) warm: bool,
+    pub warm: bool,
     /// The last ballot with which this replica said that it leads.
-    pub(crate) ballot: Option<u64>,
+    pub ballot: Option<u64>,
     /// The last line that says anything.
-    pub(crate) last: String,
+    pub last: String,
 }
 
 impl Tail {
@@ -170,7 +171,7 @@ impl Tail {
     }
 
     /// Reads what was added since the last time.
-    pub(crate) fn poll(&mut self) {
+    pub fn poll(&mut self) {
         // An unreadable file shows as a child that never warms up.
         let _ = self.file.read_to_end(&mut self.partial);
         while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
@@ -194,7 +195,7 @@ impl Tail {
 
 /// Lets this process open as many files as it ever may: each client takes three, and
 /// the usual limit is for about three hundred of them.
-pub(crate) fn allow_many_files() {
+pub fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     // If that fails, a run with too many clients says so itself.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });

@@ -18,11 +18,11 @@
 
 use super::lines::{Text, Told};
 use super::load::{Common, Shape, locked};
-use crate::message::Answer;
-use crate::net::{Incoming, Outgoing};
-use crate::paxos::client::{Client, Input, Outcome};
-use crate::paxos::{Envelope, Outbox, Role, Storage};
-use crate::types::{Ballot, ClientId, Time};
+use multipaxos::message::Answer;
+use multipaxos::net::{Incoming, Outgoing};
+use multipaxos::paxos::client::{Client, Input, Outcome};
+use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
+use multipaxos::types::{Ballot, ClientId, Time};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 use super::folder::numbered;
 use super::read_log;
 use super::verdict::{ChatLog, compare, file_name};
-use crate::config::{EXIT_FAILED, cause, one_line, say};
+use multipaxos::config::{EXIT_FAILED, cause, one_line, say};
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -56,7 +56,7 @@ fn read(dir: &Path, n: Option<usize>) -> Result<Vec<ChatLog>, String> {
     let Some(&last) = ids.iter().max() else {
         return Err("no chat log (learner<id>.txt) there".into());
     };
-    if last >= crate::types::REPLICAS_MAX {
+    if last >= multipaxos::types::REPLICAS_MAX {
         return Err(format!("{} belongs to no replica", file_name(last)));
     }
     let n = n.unwrap_or(0).max(last + 1);

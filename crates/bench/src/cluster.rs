@@ -7,11 +7,11 @@
 use super::cores::Cores;
 use super::lines::{self, Told};
 use super::usage::{Usage, disk_kib};
-use crate::config::{Percent, cause};
-use crate::scenario::folder::Folder;
-use crate::scenario::process::{Interrupts, Process, Start, ending};
-use crate::seed::derive_seed;
-use crate::storage::Durability;
+use driver::folder::Folder;
+use driver::process::{Interrupts, Process, Start, ending};
+use multipaxos::config::{Percent, cause};
+use multipaxos::seed::derive_seed;
+use multipaxos::storage::Durability;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -52,13 +52,13 @@ mod port;
 mod replica;
 
 use argh::FromArgs;
+use bench::cores::Cores;
+use driver::Interrupts;
 use duties::{ENTRY_BYTES, Line};
-use multipaxos::bench::cores::Cores;
 use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say};
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::end_on_panic;
-use multipaxos::scenario::Interrupts;
 use multipaxos::storage::Durability;
 use port::{Port, receive_each};
 use replica::Replica;

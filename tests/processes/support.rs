@@ -1,59 +1,14 @@
-//! Real processes on free ports, and chat logs read by code of the tests' own.
+//! Real processes on free ports.
 
+pub(crate) use crate::place::*;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::UdpSocket;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A cluster's configuration on ports that were free a moment ago, and a place for
-/// its logs.
-pub(crate) struct Place {
-    pub(crate) dir: TempDir,
-    pub(crate) f: usize,
-}
+use std::time::Instant;
 
 impl Place {
-    pub(crate) fn new(f: usize) -> Place {
-        let dir = tempfile::tempdir().expect("a folder for the test");
-        let sockets: Vec<UdpSocket> =
-            (0..2 * f + 1).map(|_| UdpSocket::bind("127.0.0.1:0").expect("a free port")).collect();
-        let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
-        let lines: String =
-            sockets.iter().map(|socket| format!("127.0.0.1 {}\n", port(socket))).collect();
-        fs::write(dir.path().join("config.txt"), lines).expect("a configuration");
-        Place { dir, f }
-    }
-
-    pub(crate) fn n(&self) -> usize {
-        2 * self.f + 1
-    }
-
-    pub(crate) fn logs(&self) -> PathBuf {
-        self.dir.path().join("logs")
-    }
-
-    /// A program with the options that all of them have.
-    pub(crate) fn program(&self, path: &str) -> Command {
-        let mut command = Command::new(path);
-        command.arg("--config_path").arg(self.dir.path().join("config.txt"));
-        command.args(["--f", &self.f.to_string()]);
-        command
-    }
-
-    pub(crate) fn driver(&self) -> Command {
-        let mut command = self.program(env!("CARGO_BIN_EXE_driver"));
-        command.arg("--log_dir").arg(self.logs()).stdin(Stdio::null());
-        command
-    }
-
     pub(crate) fn replica(&self, id: usize) -> Replica {
         self.replica_with(id, &[])
     }
@@ -136,35 +91,12 @@ impl Place {
     }
 }
 
-/// Looks again and again until there is something to see.
-#[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < end, "in vain: {what}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
 pub(crate) fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = from.read_to_end(&mut bytes);
         bytes
     })
-}
-
-/// A child that does not outlive the test.
-pub(crate) struct Guard(pub(crate) Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A child whose stderr is read line by line.
@@ -231,10 +163,6 @@ impl Replica {
     }
 }
 
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
-
 /// The completions on a client's stdout: client, number, slot.
 pub(crate) fn completions(output: &Output) -> Vec<(u64, u64, u64)> {
     let number = |field: &str| field.parse::<u64>().expect("a number");
@@ -243,28 +171,4 @@ pub(crate) fn completions(output: &Output) -> Vec<(u64, u64, u64)> {
         (fields[0], fields[1], fields[2])
     };
     text(&output.stdout).lines().map(parse).collect()
-}
-
-/// One line of a chat log: client, number and message, or nothing for a NOP.
-pub(crate) type Line = Option<(u64, u64, String)>;
-
-/// Reads a chat log, and makes sure that its slots have no gap.
-#[track_caller]
-pub(crate) fn parse(log: &str) -> Vec<Line> {
-    assert!(log.is_empty() || log.ends_with('\n'), "a torn line at the end");
-    let mut lines = Vec::new();
-    for (slot, line) in log.lines().enumerate() {
-        let fields: Vec<&str> = line.splitn(4, ' ').collect();
-        assert_eq!(fields.len(), 4, "slot {slot}: {line:?}");
-        assert_eq!(fields[0], slot.to_string(), "slots have no gap");
-        lines.push(match fields[1..] {
-            ["-", "-", "NOP"] => None,
-            [client, seq, message] => {
-                let number = |field: &str| field.parse::<u64>().expect("a number");
-                Some((number(client), number(seq), message.to_string()))
-            }
-            _ => unreachable!("there are four fields"),
-        });
-    }
-    lines
 }

@@ -13,7 +13,7 @@
 use super::cluster::Cluster;
 use super::load::{Load, Shape, Tally};
 use super::{Plan, Watch, us};
-use crate::scenario::Interrupts;
+use driver::Interrupts;
 use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! Starts a cluster and its clients, injects a scenario's fault, judges the chat logs.
 
 use argh::FromArgs;
+use driver::{Interrupts, Plan, Scenario, TABLE};
 use multipaxos::config::{Bounded, Config, F_MAX, Percent, parse_args, say, usage_error};
 use multipaxos::runtime::process::end_on_panic;
-use multipaxos::scenario::{self, Interrupts, Plan, Scenario, TABLE};
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::time::Duration;
@@ -93,7 +93,7 @@ fn main() {
     end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
     if let Some(dir) = &options.compare {
-        exit(scenario::compare::run(dir, f.map(|f| 2 * f + 1)));
+        exit(driver::compare::run(dir, f.map(|f| 2 * f + 1)));
     }
     let chosen = options.test_type.as_deref().map(|name| match Scenario::find(name) {
         Some(scenario) => scenario,
@@ -109,8 +109,8 @@ fn main() {
         exit(multipaxos::config::EXIT_FAILED)
     });
     exit(match chosen {
-        Some(scenario) => scenario::run_one(&plan, scenario, &interrupts),
-        None => scenario::run_all(&plan, &interrupts),
+        Some(scenario) => driver::run_one(&plan, scenario, &interrupts),
+        None => driver::run_all(&plan, &interrupts),
     })
 }
 
