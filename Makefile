@@ -25,6 +25,7 @@ ABSENT       ?= 1000000
 LINES        ?= 1000000
 PLOT         ?= docs/bench.svg
 
+PROGRAMS := replica client driver simulate bench
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 
 SCENARIOS := single-client-single-req single-client-multiple-req \
@@ -48,7 +49,7 @@ help: ## print this
 	@for name in $(SCENARIOS); do echo "    test-scenario-$$name"; done
 
 build: ## build all programs, optimised
-	$(CARGO) build --release --locked --bins
+	$(CARGO) build --release --locked $(addprefix --bin ,$(PROGRAMS))
 
 run: build ## start three replicas and a client here: type lines; ARGS go to the client
 	@scripts/run.sh '$(BIN)' '$(LOG_DIR)' $(ARGS)
@@ -59,13 +60,13 @@ fmt-check:
 	$(CARGO) fmt --check
 
 clippy:
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
 
 doc-check:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --locked --no-deps
 
 test: ## run the tests (some start real clusters)
-	$(CARGO) test --locked
+	$(CARGO) test --workspace --locked
 
 test-scenario: build ## run all eight scenarios and compare the chat logs
 	$(BIN)/driver $(ARGS)
@@ -91,10 +92,10 @@ power-cuts: build ## cut the power at every call of every disk of a simulated cl
 
 schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, from seed FROM=0 on
 	SCHEDULES=$(SCHEDULES) SCHEDULES_FROM=$(FROM) \
-		$(CARGO) test --locked --lib schedules -- --nocapture
+		$(CARGO) test --locked -p multipaxos --lib schedules -- --nocapture
 
 chaos: ## real replicas killed again and again: SECONDS=600, LOSS=20 of a hundred datagrams
-	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test scenarios \
+	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test processes \
 		-- --exact restart::a_minority_that_is_killed_again_and_again_loses_nothing --nocapture
 
 mutants: ## mutation testing with cargo-mutants, one part of a group: GROUP=paxos SHARD=0/8 (docs/mutation.md)
@@ -104,7 +105,7 @@ bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DU
 	@scripts/bench.sh '$(BIN)/bench' '$(NS)' '$(DURABILITIES)' $(ARGS)
 
 bench-floor: ## the same without the protocol: what the architecture can reach here (ARGS=--duties: with what each line must have)
-	$(CARGO) build --release --locked --example floor
+	$(CARGO) build --release --locked -p bench --example floor
 	@scripts/bench.sh '$(BIN)/examples/floor' '$(NS)' '$(DURABILITIES)' $(ARGS)
 
 bench-absence: build ## a replica is away for ABSENT=1000000 lines: memory, disk, catch-up

@@ -3,8 +3,8 @@
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
-# GROUP is slots, paxos, storage or codec: some files, and the tests that are to catch
-# them. SHARD is one of many parts, as in 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1
+# GROUP is slots, paxos, storage, durable or codec: some files, and the tests that are to
+# catch them. SHARD is one of many parts, as in 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1
 # takes all tests of the group, those too that take seconds: for what the others miss.
 #
 # It works in a copy of the tree, MUTANTS_TREE, which it keeps, so that only what a mutant
@@ -20,7 +20,7 @@ tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
 base='types quorum values table message paxos'
-all="$base seed wait threads storage net sim"
+all="$base seed wait storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }
 
@@ -44,36 +44,43 @@ storage)
     modules=$all
     tests='storage:: storage_test::'
     mounted='storage'
-    skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call a_power_cut_at_some_call \
+    skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
         killed_cut_off_and_failed planted_bugs_are_caught a_flipped_bit
+    ;;
+durable)
+    # A package of its own, which is built and tested whole.
+    files='-f crates/durable/src/**'
+    modules=
+    tests=
+    mounted=
     ;;
 codec)
     files='-f src/types.rs -f src/table.rs -f src/values.rs -f src/message.rs
         -f src/message/** -f src/net/frame.rs -f src/net/fragment.rs -f src/net/batch.rs -f src/net/pack.rs'
-    modules='types quorum values table message seed wait threads net'
+    modules='types quorum values table message seed wait net'
     tests='types:: table:: values:: message:: net::frame net::fragment net::batch net::pack wire_test::'
     mounted='wire'
     skip a_flood_from bounded_in_bytes_and_number long_messages_of_many_senders \
         no_bytes_whatever on_real_sockets
     ;;
 *)
-    echo "scripts/mutants.sh: no group $group: slots, paxos, storage or codec" >&2
+    echo "scripts/mutants.sh: no group $group: slots, paxos, storage, durable or codec" >&2
     exit 2
     ;;
 esac
 if [ -n "$long" ]; then
-    modules=$all
-    mounted='roles scripts storage wire'
+    [ "$group" = durable ] || modules=$all mounted='roles storage wire'
     export CARGO_PROFILE_MUTANTS_OPT_LEVEL=1
 fi
 
 mkdir -p "$tree"
-rm -rf "$tree/src" "$tree/tests"
+rm -rf "$tree/src" "$tree/tests" "$tree/crates"
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$tree"
-{
+[ -z "$modules" ] || {
     for module in $modules; do
         echo "pub mod $module;"
     done
+    echo '#[allow(unused_imports)] use interleavings::threads;'
     # Records in memory, for the seats that roles sit in.
     case $modules in *storage* | *net*) ;; *) echo 'pub mod storage { pub mod memory; }' ;; esac
     echo '#[cfg(test)] extern crate self as multipaxos;'
