@@ -57,7 +57,7 @@ run: build ## start three replicas and a client here: type lines; ARGS go to the
 check: fmt-check clippy doc-check test ## what CI runs: format, lints, documentation, tests
 
 fmt-check:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
 clippy:
 	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
