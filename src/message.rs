@@ -38,9 +38,13 @@
 //! length that a message claims is never believed (see [`bounded`]).
 
 mod completion;
+mod slot_list;
+
+pub use slot_list::SlotList;
 
 use crate::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, Line, ReplicaId, Session, Slot,
+    SlotRange,
 };
 use crate::values::{CommandRef, VALUES_MAX, ValueRef, Values};
 use serde::{Deserialize, Serialize};
@@ -128,10 +132,8 @@ pub struct Accept {
 pub struct Decided {
     /// The ballot of the acceptances that were tallied.
     pub ballot: Ballot,
-    /// The first slot that this leader proposed in.
-    pub from: Slot,
-    /// The end, exclusive.
-    pub upto: Slot,
+    /// From the first slot that this leader proposed in; possibly none.
+    pub slots: SlotRange,
 }
 
 /// What a proposer is told.
@@ -186,11 +188,9 @@ pub struct Promise {
     pub ballot: Ballot,
     /// The voter's directory.
     pub directory: DirectoryId,
-    /// The first slot that this page covers.
-    pub first: Slot,
-    /// The end of what it covers, exclusive. On the last page: no slot from here
-    /// on holds anything.
-    pub upto: Slot,
+    /// The slots that this page covers. On the last page, no slot from their end on
+    /// holds anything.
+    pub slots: SlotRange,
     /// Whether this is the last page.
     pub last: bool,
     /// Slots below this are decided and forgotten here; fetch them from a learner.
@@ -224,15 +224,12 @@ pub enum ToLearner {
         /// The voter's directory.
         directory: DirectoryId,
         /// Exact ranges of slots; no prefix is implied.
-        #[serde(deserialize_with = "bounded::ranges")]
-        slots: Vec<SlotRange>,
+        slots: SlotList,
     },
     /// Send me what was decided in these slots. Asked of one peer at a time.
     Fetch {
-        /// The first slot wanted.
-        first: Slot,
-        /// The end, exclusive.
-        upto: Slot,
+        /// The slots that are wanted.
+        slots: SlotRange,
     },
     /// Part of a decided log, in answer to [`ToLearner::Fetch`].
     Page {
@@ -241,15 +238,6 @@ pub enum ToLearner {
         /// One decided value a slot, from `first` on.
         values: Values,
     },
-}
-
-/// Consecutive slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SlotRange {
-    /// The first of them.
-    pub first: Slot,
-    /// How many.
-    pub count: u64,
 }
 
 /// Every replica → every peer, a few times a suspicion period.
@@ -390,7 +378,7 @@ pub enum Party {
 /// Lists from the wire: they grow with the bytes that are really there, never by
 /// the length that the message claims, and end at a bound with a name.
 pub mod bounded {
-    use super::{AcceptedRun, MESSAGE_SLOTS_MAX, SlotRange};
+    use super::{AcceptedRun, MESSAGE_SLOTS_MAX};
     use crate::types::{DirectoryId, REPLICAS_MAX};
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use std::fmt;
@@ -408,12 +396,8 @@ pub mod bounded {
         list(from, MESSAGE_SLOTS_MAX)
     }
 
-    /// At most [`MESSAGE_SLOTS_MAX`] ranges.
-    pub fn ranges<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SlotRange>, D::Error> {
-        list(from, MESSAGE_SLOTS_MAX)
-    }
-
-    fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    /// At most `max` items.
+    pub(super) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         from: D,
         max: usize,
     ) -> Result<Vec<T>, D::Error> {
@@ -482,7 +466,7 @@ mod tests {
         };
         assert!(list(0) && list(REPLICAS_MAX) && !list(REPLICAS_MAX + 1));
         let votes = |items: usize| {
-            let slots = vec![SlotRange { first: Slot(1), count: 2 }; items];
+            let slots = vec![SlotRange::with_len(Slot(1), 2); items].into();
             let votes = ToLearner::Accepted { ballot: Ballot(3), directory: DirectoryId(4), slots };
             let bytes = postcard::to_stdvec(&votes).expect("encodes");
             postcard::from_bytes::<ToLearner>(&bytes).is_ok_and(|read| read == votes)
@@ -494,8 +478,7 @@ mod tests {
             let promise = Promise {
                 ballot: Ballot(3),
                 directory: DirectoryId(4),
-                first: Slot(1),
-                upto: Slot(2),
+                slots: SlotRange::with_len(Slot(1), 1),
                 last: true,
                 trimmed: Slot::ZERO,
                 accepted: vec![accepted; items],

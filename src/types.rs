@@ -122,6 +122,67 @@ impl fmt::Display for Slot {
     }
 }
 
+/// Consecutive slots: from `start` on and below `end`.
+///
+/// A range whose end is not above its start is empty. Two empty ranges may differ; so
+/// [`SlotRange::is_empty`] decides, never a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct SlotRange {
+    /// The first slot.
+    pub start: Slot,
+    /// The slot after the last one.
+    pub end: Slot,
+}
+
+impl SlotRange {
+    /// From `start` on and below `end`.
+    pub fn new(start: Slot, end: Slot) -> Self {
+        SlotRange { start, end }
+    }
+
+    /// `len` slots from `start` on.
+    pub fn with_len(start: Slot, len: u64) -> Self {
+        SlotRange { start, end: start.plus(len) }
+    }
+
+    /// Every slot from `start` on.
+    pub fn onward(start: Slot) -> Self {
+        SlotRange { start, end: Slot(u64::MAX) }
+    }
+
+    /// How many slots there are.
+    pub fn len(self) -> u64 {
+        self.end.since(self.start)
+    }
+
+    /// Whether there is no slot.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `slot` is one of them.
+    pub fn contains(self, slot: Slot) -> bool {
+        self.start <= slot && slot < self.end
+    }
+
+    /// The slots that are in both ranges.
+    #[must_use]
+    pub fn intersect(self, other: SlotRange) -> SlotRange {
+        SlotRange { start: self.start.max(other.start), end: self.end.min(other.end) }
+    }
+
+    /// The slots, in order.
+    pub fn iter(self) -> impl Iterator<Item = Slot> {
+        (self.start.0..self.end.0).map(Slot)
+    }
+}
+
+impl fmt::Display for SlotRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
 /// A moment, in microseconds since this process began. Never wall-clock time, so
 /// that a stepped clock neither fires nor stops a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -281,6 +342,29 @@ mod tests {
         assert_eq!((Time(5).plus_us(3), Time(5).minus_us(3)), (Time(8), Time(2)));
         assert_eq!((Time(u64::MAX).plus_us(1), Time(5).minus_us(8)), (Time(u64::MAX), Time(0)));
         assert_eq!((Time(8).since_us(Time(5)), Time(5).since_us(Time(8))), (3, 0));
+    }
+
+    #[test]
+    fn a_range_of_slots_is_half_open() {
+        let range = |start, end| SlotRange::new(Slot(start), Slot(end));
+        assert_eq!(SlotRange::with_len(Slot(3), 2), range(3, 5));
+        assert_eq!(SlotRange::onward(Slot(3)), range(3, u64::MAX));
+        assert_eq!(SlotRange::with_len(Slot(3), u64::MAX), range(3, u64::MAX));
+        for (start, end) in [(3, 6), (3, 4), (3, 3), (3, 1)] {
+            let slots: Vec<Slot> = (start..end).map(Slot).collect();
+            assert_eq!(range(start, end).iter().collect::<Vec<_>>(), slots);
+            assert_eq!(range(start, end).len(), slots.len() as u64);
+            assert_eq!(range(start, end).is_empty(), slots.is_empty());
+            for other in [range(0, 4), range(4, 9), range(7, 9)] {
+                let both = range(start, end).intersect(other);
+                for slot in (0..10).map(Slot) {
+                    assert_eq!(range(start, end).contains(slot), slots.contains(&slot));
+                    let expected = slots.contains(&slot) && other.contains(slot);
+                    assert_eq!(both.contains(slot), expected);
+                }
+            }
+        }
+        assert_eq!(range(3, 5).to_string(), "3..5");
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //! what they are told. Each test is an order that really happened, and cost the client
 //! a wait for its own retry.
 
-use multipaxos::message::{Answer, Request, SlotRange, ToLearner};
+use multipaxos::message::{Answer, Request, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
 use multipaxos::paxos::phase2::Origin;
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, Value,
+    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value,
 };
 
 const DIRECTORIES: [DirectoryId; 3] = [DirectoryId(10), DirectoryId(11), DirectoryId(12)];
@@ -84,7 +84,7 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
         let votes = ToLearner::Accepted {
             ballot: Ballot::ZERO,
             directory: DIRECTORIES[usize::from(voter)],
-            slots: vec![SlotRange { first: Slot(0), count: 1 }],
+            slots: vec![SlotRange::with_len(Slot(0), 1)].into(),
         };
         give(&mut learner, 1_000, Some(Input::Peer(ReplicaId(voter), votes)));
     }

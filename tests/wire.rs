@@ -6,7 +6,7 @@
 
 use multipaxos::message::{
     Accept, AcceptedRun, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready,
-    Request, SlotRange, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Request, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::net::counters::{Counters, Event};
 use multipaxos::net::fragment::{Fragment, Fragmenter, Missing, Reassembler};
@@ -19,7 +19,7 @@ use multipaxos::net::udp::{BoundSocket, Deliver, Network, Settings};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX, Line,
-    ReplicaId, Session, Slot, Time, Value,
+    ReplicaId, Session, Slot, SlotRange, Time, Value,
 };
 use multipaxos::values::Values;
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ fn values() -> Values {
 }
 
 fn decided() -> Decided {
-    Decided { ballot: Ballot(8), from: Slot(900), upto: Slot(1_040) }
+    Decided { ballot: Ballot(8), slots: SlotRange::new(Slot(900), Slot(1_040)) }
 }
 
 /// One message of every kind, under the name of its golden file.
@@ -96,8 +96,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             peer(proposer(ToProposer::Promise(Promise {
                 ballot,
                 directory,
-                first: slot,
-                upto: Slot(1_050),
+                slots: SlotRange::new(slot, Slot(1_050)),
                 last: true,
                 trimmed: Slot(900),
                 accepted: vec![AcceptedRun {
@@ -127,13 +126,10 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             peer(learner(ToLearner::Accepted {
                 ballot,
                 directory,
-                slots: vec![
-                    SlotRange { first: slot, count: 300 },
-                    SlotRange { first: Slot(1_400), count: 1 },
-                ],
+                slots: vec![SlotRange::with_len(slot, 300), SlotRange::with_len(Slot(1_400), 1)],
             })),
         ),
-        ("fetch", peer(learner(ToLearner::Fetch { first: slot, upto: Slot(2_000) }))),
+        ("fetch", peer(learner(ToLearner::Fetch { slots: SlotRange::new(slot, Slot(2_000)) }))),
         ("page", peer(learner(ToLearner::Page { first: slot, values: values() }))),
         (
             "heartbeat",

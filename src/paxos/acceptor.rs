@@ -24,10 +24,10 @@ use super::state::state_of;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
-    Accept, AcceptedRun, MESSAGE_SLOTS_MAX, Message, Promise, SlotRange, ToAcceptor, ToLearner,
+    Accept, AcceptedRun, MESSAGE_SLOTS_MAX, Message, Promise, SlotList, ToAcceptor, ToLearner,
     ToProposer,
 };
-use crate::types::{Ballot, ReplicaId, Slot, Time};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
 
 /// What one entry of a promise's page takes on the wire beside its values: two
@@ -76,7 +76,7 @@ impl State {
                 self.promised = self.promised.max(Some(*ballot));
                 let run = Run { first: *first, ballot: *ballot, values: values.clone() };
                 // What is held at the same ballot is the same; if not, it was here first.
-                let _ = self.accepted.insert(run.within(self.trimmed, run.end()));
+                let _ = self.accepted.insert(run.within(SlotRange::onward(self.trimmed)));
             }
             Record::Trim(slot) => {
                 self.trimmed = self.trimmed.max(*slot);
@@ -100,9 +100,9 @@ impl State {
         self.accepted.get(slot)
     }
 
-    /// What is accepted from `first` on and below `upto`, in order.
-    pub fn range(&self, first: Slot, upto: Slot) -> impl Iterator<Item = Run> {
-        self.accepted.range(first, upto)
+    /// What is accepted in `slots`, in order.
+    pub fn range(&self, slots: SlotRange) -> impl Iterator<Item = Run> {
+        self.accepted.range(slots)
     }
 
     /// How many slots hold something.
@@ -194,16 +194,16 @@ impl Acceptor {
         let start = first.max(self.state.trimmed);
         let mut room = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
         let mut accepted = Vec::new();
-        let (mut upto, mut last) = (start, true);
-        for run in self.state.range(start, Slot(u64::MAX)) {
+        let (mut end, mut last) = (start, true);
+        for run in self.state.range(SlotRange::onward(start)) {
             room = room.saturating_sub(ACCEPTED_OVERHEAD_BYTES);
             // One value at least, however long it is.
             let least = usize::from(accepted.is_empty());
             let fitting = run.values.fitting(room).max(least);
-            let part = run.within(run.first, run.first.plus(fitting as u64));
+            let part = run.within(SlotRange::with_len(run.first, fitting as u64));
             room = room.saturating_sub(part.values.bytes().len());
             if fitting > 0 {
-                upto = part.end();
+                end = part.end();
                 let Run { first, ballot, values } = part;
                 accepted.push(AcceptedRun { first, ballot, values });
             }
@@ -215,8 +215,7 @@ impl Acceptor {
         Promise {
             ballot,
             directory: self.membership.directory,
-            first,
-            upto,
+            slots: SlotRange::new(first, end),
             last,
             trimmed: self.state.trimmed,
             accepted,
@@ -230,8 +229,8 @@ impl Acceptor {
         {
             return self.nack(ballot, promised, out);
         }
-        let end = self.state.trimmed.plus(ACCEPT_WINDOW_SLOTS);
-        let run = Run { first, ballot, values }.within(self.state.trimmed, end);
+        let window = SlotRange::with_len(self.state.trimmed, ACCEPT_WINDOW_SLOTS);
+        let run = Run { first, ballot, values }.within(window);
         let full = self.state.accepted.bytes() >= ACCEPT_BYTES_MAX;
         let mut runs: Vec<Run> = Vec::with_capacity(1);
         for (part, standing) in self.state.accepted.compare(&run) {
@@ -248,7 +247,7 @@ impl Acceptor {
                 }
                 Standing::Older => unreachable!("the promise is as high as anything accepted"),
             }
-            self.vote(ballot, SlotRange { first: part.first, count: part.values.len() as u64 });
+            self.vote(ballot, part.slots());
             runs.push(part);
         }
         out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
@@ -258,9 +257,9 @@ impl Acceptor {
     fn vote(&mut self, ballot: Ballot, slots: SlotRange) {
         if let Some((held, range)) = self.votes.last_mut()
             && *held == ballot
-            && range.first.plus(range.count) == slots.first
+            && range.end == slots.start
         {
-            range.count += slots.count;
+            range.end = slots.end;
         } else {
             self.votes.push((ballot, slots));
         }
@@ -308,6 +307,7 @@ impl Role for Acceptor {
                 slots.push(range);
             }
             let directory = self.membership.directory;
+            let slots = SlotList::from(slots);
             let message = ToLearner::Accepted { ballot, directory, slots };
             out.send(ballot.owner(self.settings.n), Message::Learner(message));
         }

@@ -34,9 +34,9 @@ use super::{
     ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
 };
 use crate::message::{
-    Answer, Decided, Heartbeat, Message, Request, SlotRange, ToBootstrap, ToLearner, ToProposer,
+    Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
-use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, Time};
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, SlotRange, Time};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -307,7 +307,7 @@ impl Learner {
 
     /// `run` was proposed or accepted here.
     fn keep_accepted(&mut self, run: &Run) {
-        let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
+        let run = run.within(SlotRange::with_len(self.applied, ACCEPT_WINDOW_SLOTS));
         let (ballot, kept) = (run.ballot, self.accepted.insert(run));
         assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {ballot}");
     }
@@ -318,7 +318,8 @@ impl Learner {
             return Some(run);
         }
         let run = self.accepted.at(self.applied)?;
-        let decided = run.within(run.first, self.decided_end(run.first, run.ballot));
+        let decided =
+            run.within(SlotRange::new(run.first, self.decided_end(run.first, run.ballot)));
         (!decided.values.is_empty()).then_some(decided)
     }
 
@@ -329,8 +330,8 @@ impl Learner {
         if ballot == self.tally.ballot {
             end = self.tally.quorum_end(first);
         }
-        if ballot == self.mark.ballot && self.mark.from <= first {
-            end = end.max(self.mark.upto);
+        if ballot == self.mark.ballot && self.mark.slots.start <= first {
+            end = end.max(self.mark.slots.end);
         }
         end
     }
@@ -351,10 +352,10 @@ impl Learner {
         }
         self.begin_tally(ballot);
         let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);
-        let end = start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS);
+        let window = SlotRange::new(start, start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS));
         let votes = &mut self.tally.votes[from.index()];
         for range in slots {
-            votes.insert(range.first.max(start), range.first.plus(range.count).min(end));
+            votes.insert(range.intersect(window));
         }
         self.advance_tally();
         self.announce |= !self.tally.lost(self.settings.id).is_empty();
@@ -405,26 +406,27 @@ impl Learner {
     fn handle_mark(&mut self, mark: Decided) {
         if mark.ballot.owner(self.settings.n) == self.settings.id
             || mark.ballot < self.mark.ballot
-            || mark.upto <= mark.from
+            || mark.slots.is_empty()
         {
             return;
         }
-        if mark.ballot > self.mark.ballot || mark.upto > self.mark.upto {
+        if mark.ballot > self.mark.ballot || mark.slots.end > self.mark.slots.end {
             self.mark = mark;
         }
     }
 
     /// Whether anything in these slots is known to be decided, and is something else.
     fn is_decided_otherwise(&self, page: &Run) -> bool {
-        self.accepted.range(page.first, page.end()).any(|held| {
-            let decided = held.within(held.first, self.decided_end(held.first, held.ballot));
-            page.within(decided.first, decided.end()).values != decided.values
+        self.accepted.range(page.slots()).any(|held| {
+            let decided = SlotRange::new(held.first, self.decided_end(held.first, held.ballot));
+            let decided = held.within(decided);
+            page.within(decided.slots()).values != decided.values
         })
     }
 
     fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox<Record>) {
         let run = Run { first, ballot: Ballot::ZERO, values };
-        let run = run.within(self.applied, self.applied.plus(ACCEPT_WINDOW_SLOTS));
+        let run = run.within(SlotRange::with_len(self.applied, ACCEPT_WINDOW_SLOTS));
         let early: usize = self.fetched.iter().map(|run| run.values.bytes().len()).sum();
         if run.first > self.applied && early >= EARLY_BYTES_MAX {
             return;
@@ -525,10 +527,10 @@ impl Role for Learner {
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         match input {
             Input::Peer(from, ToLearner::Accepted { ballot, directory, slots }) => {
-                self.handle_accepted(from, ballot, directory, &slots, out);
+                self.handle_accepted(from, ballot, directory, slots.ranges(), out);
             }
-            Input::Peer(from, ToLearner::Fetch { first, upto }) => {
-                let upto = upto.min(self.applied).min(first.plus(FETCH_SLOTS_MAX));
+            Input::Peer(from, ToLearner::Fetch { slots: SlotRange { start: first, end } }) => {
+                let upto = end.min(self.applied).min(first.plus(FETCH_SLOTS_MAX));
                 let page_bytes = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
                 out.send_decided(from, first, upto, page_bytes);
             }
@@ -575,8 +577,7 @@ impl Role for Learner {
         if std::mem::take(&mut self.announce) {
             let decided = Decided {
                 ballot: self.tally.ballot,
-                from: self.tally.from.unwrap_or(self.tally.upto),
-                upto: self.tally.upto,
+                slots: SlotRange::new(self.tally.from.unwrap_or(self.tally.upto), self.tally.upto),
             };
             let pending = self.is_pending();
             let applied = self.applied;

@@ -19,7 +19,7 @@ use super::state::state_of;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{AcceptedRun, Message, Promise, ToAcceptor};
 use crate::quorum::quorum;
-use crate::types::{Ballot, ReplicaId, Slot, Time};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{Builder, ValueRef, Values};
 
 /// How long a prepare waits for its answer before it is sent again.
@@ -155,19 +155,19 @@ impl Phase1 {
             return None;
         }
         let cursor = &mut self.cursors[from.index()];
-        if cursor.done || page.first > cursor.covered {
+        if cursor.done || page.slots.start > cursor.covered {
             return None;
         }
-        let news = page.upto > cursor.covered || page.last;
+        let news = page.slots.end > cursor.covered || page.last;
         if news {
             self.give_up_at = now.plus_us(self.settings.election_max_us);
         }
-        cursor.covered = cursor.covered.max(page.upto);
+        cursor.covered = cursor.covered.max(page.slots.end);
         cursor.done = page.last;
         cursor.trimmed = cursor.trimmed.max(page.trimmed);
         for AcceptedRun { first, ballot, values } in page.accepted {
             let run = Run { first, ballot, values };
-            self.keep(run.within(self.first, run.end()));
+            self.keep(run.within(SlotRange::onward(self.first)));
         }
         if from == self.settings.id && !self.own_promise_durable {
             self.own_promise_durable = true;
@@ -192,7 +192,7 @@ impl Phase1 {
         let mut values = Builder::default();
         // Who voted for a slot had trimmed less than a window below it, and of those one
         // at least is in the quorum: nothing further up was chosen, whoever says so.
-        for run in self.values.range(first, first.plus(ACCEPT_WINDOW_SLOTS)) {
+        for run in self.values.range(SlotRange::with_len(first, ACCEPT_WINDOW_SLOTS)) {
             let next = first.plus(values.len() as u64);
             (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
             values.extend(&run.values);
@@ -215,9 +215,9 @@ fn is_well_formed(page: &Promise) -> bool {
     let ascending = page.accepted.windows(2).all(|pair| end(&pair[0]) <= pair[1].first);
     let window = page.trimmed.plus(ACCEPT_WINDOW_SLOTS);
     let within = page.accepted.iter().all(|entry| {
-        entry.first >= page.first.max(page.trimmed)
-            && end(entry) <= page.upto.min(window)
+        entry.first >= page.slots.start.max(page.trimmed)
+            && end(entry) <= page.slots.end.min(window)
             && entry.ballot <= page.ballot
     });
-    ascending && within && page.upto >= page.first
+    ascending && within && page.slots.end >= page.slots.start
 }

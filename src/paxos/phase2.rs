@@ -14,9 +14,9 @@
 use super::round_trip::RoundTrip;
 use super::state::state_of;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
-use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, SlotRange, ToAcceptor};
+use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use crate::table::Table;
-use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
+use crate::types::{Address, Ballot, ReplicaId, Session, Slot, SlotRange, Time};
 use crate::values::{Builder, CommandRef, ValueRef, Values};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -458,8 +458,7 @@ impl Phase2 {
         let answer_us = self.trip.smoothed_us().unwrap_or(RESEND_US);
         let room = self.datagram_room();
         for range in lost {
-            let mut at = range.first;
-            let end = range.first.plus(range.count);
+            let SlotRange { start: mut at, end } = *range;
             while at < end
                 && let Some(index) =
                     self.proposals.partition_point(|held| held.first <= at).checked_sub(1)

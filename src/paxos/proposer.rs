@@ -23,11 +23,9 @@ use super::phase1::{Phase1, Phase1Outcome};
 use super::phase2::Phase2;
 use super::state::state_of;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
-use crate::message::{
-    Decided, Heartbeat, Message, Promise, Request, SlotRange, ToBootstrap, ToProposer,
-};
+use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToBootstrap, ToProposer};
 use crate::quorum::ReplicaSet;
-use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, Time};
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use std::hash::{Hash, Hasher};
 
 /// How long a pre-vote waits for answers before it is sent again.

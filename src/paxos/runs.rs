@@ -5,7 +5,7 @@
 //! ballots and values, in which a slot's entry gives way to one at a higher ballot
 //! only; how the runs are cut can be seen in nothing but the time it takes.
 
-use crate::types::{Ballot, Slot};
+use crate::types::{Ballot, Slot, SlotRange};
 use crate::values::{ValueRef, Values};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -27,10 +27,15 @@ impl Run {
         self.first.plus(self.values.len() as u64)
     }
 
-    /// What of it lies from `from` on and below `upto`; possibly nothing.
-    pub fn within(&self, from: Slot, upto: Slot) -> Run {
-        let start = from.since(self.first).min(self.values.len() as u64);
-        let end = upto.since(self.first).clamp(start, self.values.len() as u64);
+    /// Its slots.
+    pub fn slots(&self) -> SlotRange {
+        SlotRange::new(self.first, self.end())
+    }
+
+    /// What of it lies in `slots`; possibly nothing.
+    pub fn within(&self, slots: SlotRange) -> Run {
+        let start = slots.start.since(self.first).min(self.values.len() as u64);
+        let end = slots.end.since(self.first).clamp(start, self.values.len() as u64);
         Run {
             first: self.first.plus(start),
             ballot: self.ballot,
@@ -77,14 +82,14 @@ impl Runs {
         (index < values.len()).then(|| (*ballot, values.get(index)))
     }
 
-    /// What is held from `first` on and below `upto`, in order.
-    pub fn range(&self, first: Slot, upto: Slot) -> impl Iterator<Item = Run> {
-        let start = self.start_of(first);
+    /// What is held in `slots`, in order.
+    pub fn range(&self, slots: SlotRange) -> impl Iterator<Item = Run> {
+        let start = self.start_of(slots.start);
         self.runs
-            .range(start..upto.max(start))
-            .map(move |(start, (ballot, values))| {
-                let run = Run { first: *start, ballot: *ballot, values: values.clone() };
-                run.within(first, upto)
+            .range(start..slots.end.max(start))
+            .map(move |(first, (ballot, values))| {
+                let run = Run { first: *first, ballot: *ballot, values: values.clone() };
+                run.within(slots)
             })
             .filter(|run| !run.values.is_empty())
     }
@@ -96,7 +101,7 @@ impl Runs {
 
     /// Everything, in order.
     pub fn iter(&self) -> impl Iterator<Item = Run> {
-        self.range(Slot::ZERO, Slot(u64::MAX))
+        self.range(SlotRange::onward(Slot::ZERO))
     }
 
     /// How many slots hold something.
@@ -125,12 +130,14 @@ impl Runs {
         let (mut at, end) = (run.first, run.end());
         let mut parts: Vec<(Run, Standing)> = Vec::with_capacity(1);
         while at < end {
-            let (upto, standing) = self.standing(&run.within(at, end));
+            let (next, standing) = self.standing(&run.within(SlotRange::new(at, end)));
             match parts.last_mut() {
-                Some((part, same)) if *same == standing => *part = run.within(part.first, upto),
-                _ => parts.push((run.within(at, upto), standing)),
+                Some((part, same)) if *same == standing => {
+                    *part = run.within(SlotRange::new(part.first, next));
+                }
+                _ => parts.push((run.within(SlotRange::new(at, next)), standing)),
             }
-            at = upto;
+            at = next;
         }
         parts
     }
@@ -141,7 +148,7 @@ impl Runs {
             let next = self.runs.range(run.first..run.end()).next();
             return (next.map_or(run.end(), |(first, _)| *first), Standing::News);
         };
-        let part = run.within(run.first, held.end());
+        let part = run.within(held.slots());
         if held.ballot != run.ballot {
             let newer = held.ballot < run.ballot;
             return (part.end(), if newer { Standing::News } else { Standing::Older });
@@ -167,7 +174,7 @@ impl Runs {
         for (part, standing) in self.compare(&run) {
             match standing {
                 Standing::News => {
-                    self.cut_out(part.first, part.end());
+                    self.cut_out(part.slots());
                     self.put(part);
                 }
                 Standing::Conflict => conflict = conflict.and(Err(part.first)),
@@ -183,18 +190,19 @@ impl Runs {
             && first < end
             && let Some(run) = self.take(first)
         {
-            self.put(run.within(end, run.end()));
+            self.put(run.within(SlotRange::onward(end)));
         }
     }
 
     /// Nothing in these slots is held any more.
-    fn cut_out(&mut self, from: Slot, upto: Slot) {
-        let start = self.start_of(from);
-        let touched: Vec<Slot> = self.runs.range(start..upto).map(|(first, _)| *first).collect();
+    fn cut_out(&mut self, slots: SlotRange) {
+        let SlotRange { start, end } = slots;
+        let from = self.start_of(start);
+        let touched: Vec<Slot> = self.runs.range(from..end).map(|(first, _)| *first).collect();
         for first in touched {
             let Some(run) = self.take(first) else { continue };
-            self.put(run.within(run.first, from));
-            self.put(run.within(upto, run.end()));
+            self.put(run.within(SlotRange::new(run.first, start)));
+            self.put(run.within(SlotRange::onward(end)));
         }
     }
 
@@ -310,9 +318,10 @@ mod tests {
                     assert_eq!(runs.insert(run.clone()), insert(&mut model, &run), "seed {seed}");
                 }
                 assert_same(&runs, &model);
-                let (first, upto) = (Slot(rng.u64(..40)), Slot(rng.u64(..40)));
-                let ranged: usize = runs.range(first, upto).map(|run| run.values.len()).sum();
-                assert_eq!(ranged, model.range(first..upto.max(first)).count(), "seed {seed}");
+                let (start, end) = (Slot(rng.u64(..40)), Slot(rng.u64(..40)));
+                let slots = SlotRange::new(start, end);
+                let ranged: usize = runs.range(slots).map(|run| run.values.len()).sum();
+                assert_eq!(ranged, model.range(start..end.max(start)).count(), "seed {seed}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A set of slots, kept as ranges: votes name many neighbours at once.
 
-use crate::types::Slot;
+use crate::types::{Slot, SlotRange};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -11,21 +11,21 @@ pub(super) struct SlotSet {
 }
 
 impl SlotSet {
-    /// Adds the slots from `from` on and below `upto`.
-    pub(super) fn insert(&mut self, from: Slot, upto: Slot) {
-        if from >= upto {
+    /// Adds the slots of `range`.
+    pub(super) fn insert(&mut self, range: SlotRange) {
+        if range.is_empty() {
             return;
         }
-        let (mut from, mut upto) = (from, upto);
-        // Whatever begins at or below the new end and reaches its beginning melts into it.
-        while let Some((&first, &end)) = self.ranges.range(..=upto).next_back()
-            && end >= from
+        let SlotRange { mut start, mut end } = range;
+        // A range that overlaps the new one, or touches it, melts into it.
+        while let Some((&held_start, &held_end)) = self.ranges.range(..=end).next_back()
+            && held_end >= start
         {
-            self.ranges.remove(&first);
-            from = from.min(first);
-            upto = upto.max(end);
+            self.ranges.remove(&held_start);
+            start = start.min(held_start);
+            end = end.max(held_end);
         }
-        self.ranges.insert(from, upto);
+        self.ranges.insert(start, end);
     }
 
     /// The first slot at or above `slot` that is not in the set.
@@ -52,9 +52,9 @@ impl SlotSet {
         while let Some(entry) = self.ranges.first_entry()
             && *entry.key() < end
         {
-            let upto = entry.remove();
-            if upto > end {
-                self.ranges.insert(end, upto);
+            let held_end = entry.remove();
+            if held_end > end {
+                self.ranges.insert(end, held_end);
             }
         }
     }
@@ -71,13 +71,13 @@ mod tests {
             let mut rng = fastrand::Rng::with_seed(seed);
             let (mut set, mut model) = (SlotSet::default(), BTreeSet::new());
             for _ in 0..12 {
-                let (from, upto) = (rng.u64(..30), rng.u64(..30));
+                let (start, end) = (rng.u64(..30), rng.u64(..30));
                 if rng.u8(..6) == 0 {
-                    set.trim(Slot(from));
-                    model = model.split_off(&from);
+                    set.trim(Slot(start));
+                    model = model.split_off(&start);
                 } else {
-                    set.insert(Slot(from), Slot(upto));
-                    model.extend(from..upto);
+                    set.insert(SlotRange::new(Slot(start), Slot(end)));
+                    model.extend(start..end);
                 }
                 assert_eq!(set.end().0, model.last().map_or(0, |last| last + 1));
                 for slot in 0..32 {

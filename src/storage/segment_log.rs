@@ -53,7 +53,7 @@ use super::segment::{
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::runs::Run;
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
-use crate::types::{Ballot, DirectoryId, Slot};
+use crate::types::{Ballot, DirectoryId, Slot, SlotRange};
 use std::collections::VecDeque;
 use std::io;
 
@@ -325,7 +325,7 @@ impl<D: Disk> SegmentLog<D> {
         let room = (self.options.segment_bytes / 4) as usize;
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
-        for run in state.range(self.trimmed, self.trimmed.plus(ACCEPT_WINDOW_SLOTS)) {
+        for run in state.range(SlotRange::with_len(self.trimmed, ACCEPT_WINDOW_SLOTS)) {
             let Run { first, ballot, values } = run;
             bytes += values.bytes().len();
             records.push(Record::Accept { ballot, first, values });

@@ -2,12 +2,12 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedRun, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, SlotRange,
-    ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedRun, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, ToAcceptor,
+    ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
-    Value,
+    SlotRange, Value,
 };
 use multipaxos::values::Values;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -125,7 +125,8 @@ pub(crate) fn request(rng: &mut Rng, around: &Around) -> Request {
 }
 
 pub(crate) fn mark(rng: &mut Rng, around: &Around) -> Decided {
-    Decided { ballot: ballot(rng, around), from: slot(rng, around), upto: slot(rng, around) }
+    let ballot = ballot(rng, around);
+    Decided { ballot, slots: SlotRange::new(slot(rng, around), slot(rng, around)) }
 }
 
 /// Mostly the sender's own.
@@ -161,8 +162,7 @@ pub(crate) fn promise(
     Promise {
         ballot: asked,
         directory: directory_of(rng, from),
-        first,
-        upto: Slot(upto.0.min(NUMBER_MAX)),
+        slots: SlotRange::new(first, Slot(upto.0.min(NUMBER_MAX))),
         last: rng.u8(..4) > 0,
         trimmed,
         accepted: accepted.into_iter().filter(|entry| entry.first.0 <= NUMBER_MAX).collect(),
@@ -173,7 +173,7 @@ fn ranges(rng: &mut Rng, around: &Around) -> Vec<SlotRange> {
     let count = if rng.u8(..30) == 0 { rng.usize(..2_000) } else { rng.usize(..4) };
     let one = |rng: &mut Rng| {
         let count = if rng.u8(..8) == 0 { super::edit::edge(rng) } else { rng.u64(..20) };
-        SlotRange { first: slot(rng, around), count }
+        SlotRange::with_len(slot(rng, around), count)
     };
     (0..count).map(|_| one(rng)).collect()
 }
@@ -256,11 +256,15 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         }
         10 => {
             let (ballot, directory) = (ballot(rng, a), directory_of(rng, from));
-            Message::Learner(ToLearner::Accepted { ballot, directory, slots: ranges(rng, a) })
+            Message::Learner(ToLearner::Accepted {
+                ballot,
+                directory,
+                slots: ranges(rng, a).into(),
+            })
         }
         11 => {
-            let (first, upto) = (slot(rng, a), slot(rng, a));
-            Message::Learner(ToLearner::Fetch { first, upto })
+            let slots = SlotRange::new(slot(rng, a), slot(rng, a));
+            Message::Learner(ToLearner::Fetch { slots })
         }
         12 => {
             let first = slot(rng, a);

@@ -17,7 +17,7 @@ use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Place};
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
-    Time, Value,
+    SlotRange, Time, Value,
 };
 use multipaxos::values::Values;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,8 +54,7 @@ fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     let page = |from: ReplicaId, trimmed: Slot, last: bool, accepted: Vec<AcceptedRun>| Promise {
         ballot,
         directory: directory(from),
-        first: Slot(0),
-        upto: accepted.last().map_or(trimmed, |entry| entry.first.next()),
+        slots: SlotRange::new(Slot(0), accepted.last().map_or(trimmed, |entry| entry.first.next())),
         last,
         trimmed,
         accepted,

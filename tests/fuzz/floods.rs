@@ -8,8 +8,7 @@ use crate::draw::directory;
 use crate::node::{membership, settings};
 use allocation_counter::measure;
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Party, Promise, Request, SlotRange, ToAcceptor, ToLearner,
-    ToProposer,
+    Accept, Decided, Heartbeat, Party, Promise, Request, ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::net::Endpoint;
 use multipaxos::net::counters::Counters;
@@ -25,7 +24,7 @@ use multipaxos::paxos::{
 };
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Slot, Time,
+    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Slot, SlotRange, Time,
 };
 use multipaxos::values::Values;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -104,8 +103,7 @@ fn leader() -> Proposer {
     let promise = Promise {
         ballot: Ballot(0),
         directory: directory(R0),
-        first: Slot(0),
-        upto: Slot(0),
+        slots: SlotRange::default(),
         last: true,
         trimmed: Slot(0),
         accepted: Vec::new(),
@@ -225,9 +223,9 @@ fn a_learner_counts_votes_within_a_window() {
     };
     // Never two neighbours, and far beyond what is proposed.
     let votes = |part: u64| {
-        let slots =
-            (0..1_000).map(|at| SlotRange { first: Slot(2 * (1_000 * part + at) + 1), count: 1 });
-        let (ballot, directory, slots) = (Ballot(0), directory(R1), slots.collect());
+        let slots = (0..1_000).map(|at| SlotRange::with_len(Slot(2 * (1_000 * part + at) + 1), 1));
+        let (ballot, directory, slots) =
+            (Ballot(0), directory(R1), slots.collect::<Vec<_>>().into());
         learner::Input::Peer(R1, ToLearner::Accepted { ballot, directory, slots })
     };
     let held = held(&mut learner, [proposed].into_iter().chain((0..100).map(votes)));

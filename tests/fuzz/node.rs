@@ -472,11 +472,11 @@ impl Node {
             }
             Message::Proposer(ToProposer::Promise(page)) => {
                 assert!(Some(page.ballot) <= durable.promised(), "promised before durable");
-                let mut next = page.first.max(page.trimmed);
+                let mut next = page.slots.start.max(page.trimmed);
                 for entry in &page.accepted {
                     assert!(entry.first >= next && entry.ballot <= page.ballot, "{page:?}");
                     next = entry.first.plus(entry.values.len() as u64);
-                    assert!(next <= page.upto, "{page:?}");
+                    assert!(next <= page.slots.end, "{page:?}");
                     let slots = (entry.first.0..).map(Slot);
                     for (slot, value) in slots.zip(entry.values.to_vec()) {
                         let held = self.disk.accepted.get(&(slot, entry.ballot));
@@ -486,8 +486,8 @@ impl Node {
             }
             Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
                 assert_eq!(ballot.owner(self.n), to, "a vote goes to the ballot's owner");
-                for range in slots {
-                    for slot in (range.first.0..).take(range.count as usize).map(Slot) {
+                for range in slots.ranges() {
+                    for slot in range.iter() {
                         let held = self.disk.accepted.contains_key(&(slot, *ballot));
                         assert!(held, "a vote for slot {slot} at {ballot} out of nothing");
                     }

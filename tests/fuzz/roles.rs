@@ -14,9 +14,9 @@ use crate::node::Node;
 use crate::run::{Property, check};
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Message, Promise, SlotRange, ToAcceptor, ToLearner, ToProposer,
+    Accept, Decided, Heartbeat, Message, Promise, ToAcceptor, ToLearner, ToProposer,
 };
-use multipaxos::types::{Ballot, BootId, ReplicaId, Slot};
+use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -103,8 +103,7 @@ impl Play {
                 1..6 => Message::Proposer(ToProposer::Promise(Promise {
                     ballot: *ballot,
                     directory,
-                    first: *first,
-                    upto: *first,
+                    slots: SlotRange::with_len(*first, 0),
                     last: true,
                     trimmed: Slot::ZERO,
                     accepted: Vec::new(),
@@ -117,10 +116,10 @@ impl Play {
             Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, .. })) => {
                 let count = values.len() as u64;
                 let range = match rng.u8(..8) {
-                    0 => SlotRange { first: first.plus(1), count },
-                    _ => SlotRange { first: *first, count },
+                    0 => SlotRange::with_len(first.plus(1), count),
+                    _ => SlotRange::with_len(*first, count),
                 };
-                let slots = vec![range];
+                let slots = vec![range].into();
                 Message::Learner(ToLearner::Accepted { ballot: *ballot, directory, slots })
             }
             Message::Proposer(ToProposer::PreVote { ballot, round }) => {
@@ -131,10 +130,10 @@ impl Play {
                     directory,
                 })
             }
-            Message::Learner(ToLearner::Fetch { first, upto }) => {
+            Message::Learner(ToLearner::Fetch { slots: SlotRange { start: first, end } }) => {
                 let first = if rng.u8(..6) == 0 { first.plus(rng.u64(..9)) } else { *first };
                 let values = draw::values(rng, &around, first, Ballot::ZERO);
-                let count = values.len().min(upto.since(first).max(1) as usize);
+                let count = values.len().min(end.since(first).max(1) as usize);
                 let values = values.slice(0..count);
                 Message::Learner(ToLearner::Page { first, values })
             }
@@ -162,8 +161,7 @@ impl Play {
             0 => draw::mark(rng, &around),
             _ => Decided {
                 ballot,
-                from: Slot(slot.0.saturating_sub(3)),
-                upto: slot.plus(rng.u64(..6)),
+                slots: SlotRange::new(Slot(slot.0.saturating_sub(3)), slot.plus(rng.u64(..6))),
             },
         };
         let mut heartbeat = draw::heartbeat(rng, &around, from);

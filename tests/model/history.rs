@@ -299,8 +299,7 @@ impl History {
                     })
                     .any(|(_, by)| by.contains(node))
                 };
-                let ends = |first: Slot, count| first.0..first.0 + count;
-                let mut slots = slots.iter().flat_map(|range| ends(range.first, range.count));
+                let mut slots = slots.ranges().iter().flat_map(|range| range.start.0..range.end.0);
                 let durable = slots.all(voted);
                 self.ensure(durable, Law::DurableFirst);
             }
@@ -327,7 +326,7 @@ impl History {
 
     fn marks(&mut self, mark: Decided) {
         let tallied = |slot| self.chosen(Slot(slot)).any(|(ballot, _)| ballot == mark.ballot);
-        let holds = (mark.from.0..mark.upto.0).all(tallied);
+        let holds = (mark.slots.start.0..mark.slots.end.0).all(tallied);
         self.ensure(holds, Law::TrueMarks);
     }
 

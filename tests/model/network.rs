@@ -164,7 +164,7 @@ pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way 
 }
 
 fn says_nothing(decided: Decided) -> bool {
-    decided.upto == decided.from
+    decided.slots.is_empty()
 }
 
 fn is_outside(bounds: &Bounds, accept: &Accept) -> bool {

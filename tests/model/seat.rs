@@ -20,7 +20,7 @@ use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, Role};
-use multipaxos::types::{Ballot, ReplicaId, Slot, Time};
+use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use std::hash::{Hash, Hasher};
 
 /// How many deadlines a proposer is given to do what it is expected to.
@@ -284,7 +284,7 @@ impl Desk<Learner, DecidedLog> {
         match step {
             Step::Take(Input::Learner(input)) => self.take(input.clone(), events),
             Step::Serve { to, first } => {
-                let fetch = ToLearner::Fetch { first, upto: Slot(bounds.slots) };
+                let fetch = ToLearner::Fetch { slots: SlotRange::new(first, Slot(bounds.slots)) };
                 self.take(learner::Input::Peer(to, fetch), events);
             }
             Step::Sync => {

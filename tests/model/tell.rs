@@ -3,12 +3,10 @@
 use super::bounds::Bounds;
 use super::network::{Packet, Place};
 use super::seat::{Input, Step};
-use multipaxos::message::{
-    Accept, Decided, Heartbeat, Promise, SlotRange, ToAcceptor, ToLearner, ToProposer,
-};
+use multipaxos::message::{Accept, Decided, Heartbeat, Promise, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{acceptor, learner, proposer};
-use multipaxos::types::{Slot, Value};
+use multipaxos::types::{Slot, SlotRange, Value};
 use multipaxos::values::Values;
 
 pub(crate) fn step(bounds: &Bounds, place: Place, step: Step<&Packet>) -> String {
@@ -46,9 +44,11 @@ fn input(input: &Input) -> String {
             format!("applied below slot {applied}{}", mark(*decided))
         }
         Input::Learner(learner::Input::Peer(_, ToLearner::Accepted { ballot, slots, .. })) => {
-            let range =
-                |range: &SlotRange| format!(" {}..{}", range.first, range.first.plus(range.count));
-            format!("votes({ballot}) for slots{}", slots.iter().map(range).collect::<String>())
+            let range = |range: &SlotRange| format!(" {range}");
+            format!(
+                "votes({ballot}) for slots{}",
+                slots.ranges().iter().map(range).collect::<String>()
+            )
         }
         Input::Learner(learner::Input::Peer(_, ToLearner::Page { first, values })) => {
             format!("decided: {}", slots(*first, values))
@@ -71,8 +71,9 @@ fn input(input: &Input) -> String {
 }
 
 fn promise(page: &Promise) -> String {
-    let Promise { ballot, first, upto, last, trimmed, accepted, .. } = page;
-    let end = if *last { "all".into() } else { format!("up to {upto}") };
+    let Promise { ballot, slots: SlotRange { start: first, end }, last, trimmed, accepted, .. } =
+        page;
+    let end = if *last { "all".into() } else { format!("up to {end}") };
     let mut text = format!("promise({ballot}) from slot {first}, {end}");
     if *trimmed > Slot::ZERO {
         text += &format!(", trimmed below {trimmed}");
@@ -84,8 +85,8 @@ fn promise(page: &Promise) -> String {
 }
 
 fn mark(decided: Decided) -> String {
-    let Decided { ballot, from, upto } = decided;
-    if upto > from { format!(", decided({ballot}) {from}..{upto}") } else { String::new() }
+    let Decided { ballot, slots } = decided;
+    if slots.is_empty() { String::new() } else { format!(", decided({ballot}) {slots}") }
 }
 
 /// `0=A 1=-`

@@ -71,7 +71,7 @@ fn votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64, u64)> {
             panic!("an acceptor sends learners only votes: {message:?}")
         };
         assert_eq!(voter, directory(R2));
-        found.extend(slots.iter().map(|range| (to, ballot.0, range.first.0, range.count)));
+        found.extend(slots.ranges().iter().map(|range| (to, ballot.0, range.start.0, range.len())));
     }
     found
 }
@@ -241,7 +241,7 @@ fn trimmed_slots_are_neither_accepted_nor_claimed_empty() {
     let sent = seat.handle(accept(3, 6, &["x", "x", "x"]));
     assert_eq!(votes(&sent), [(R0, 3, 8, 1)], "slots 6 and 7 are trimmed");
     let page = page(&seat.handle(prepare(4, 0)));
-    assert_eq!((page.first, page.trimmed), (Slot(0), Slot(8)));
+    assert_eq!((page.slots.start, page.trimmed), (Slot(0), Slot(8)));
     assert_eq!(page.accepted[0].first, Slot(8));
     assert!(page.last);
 }
@@ -261,7 +261,7 @@ fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
     let mut next = Slot(3);
     loop {
         let page = page(&seat.handle(prepare(4, next.0)));
-        assert_eq!((page.first, page.trimmed), (next, Slot(8)), "the mark is on every page");
+        assert_eq!((page.slots.start, page.trimmed), (next, Slot(8)), "the mark is on every page");
         let message = multipaxos::message::Message::Proposer(ToProposer::Promise(page.clone()));
         let bytes = postcard::to_stdvec(&message).expect("a page is encoded").len();
         assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes from {next} on");
@@ -270,8 +270,8 @@ fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
         if page.last {
             break;
         }
-        assert!(page.upto > next, "a page that is not the last covers something");
-        next = page.upto;
+        assert!(page.slots.end > next, "a page that is not the last covers something");
+        next = page.slots.end;
     }
     let expected: Vec<u64> = (8..100).filter(|slot| slot % 7 != 0).collect();
     assert_eq!(found, expected);
@@ -299,7 +299,7 @@ fn a_page_of_an_older_ballot_is_never_sent_after_a_higher_promise() {
     let first = page(&seat.handle(prepare(1, 0)));
     assert!(!first.last);
     seat.handle(prepare(3, 0));
-    let asked_on = seat.handle(prepare(1, first.upto.0));
+    let asked_on = seat.handle(prepare(1, first.slots.end.0));
     assert_eq!(pages(&asked_on), []);
     assert_eq!(to_proposers(&asked_on), [(R1, nack(1, 3))]);
 }

@@ -1,15 +1,15 @@
 //! Builders, and a seat in which a role sits: inputs go in, envelopes come out.
 
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Request, SlotRange, ToAcceptor,
-    ToBootstrap, ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, Heartbeat, Message, Request, ToAcceptor, ToBootstrap,
+    ToLearner, ToProposer,
 };
 use multipaxos::paxos::{
     Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner, proposer,
 };
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, Value,
+    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value,
 };
 use multipaxos::values::Values;
 use std::io;
@@ -77,15 +77,15 @@ pub(crate) fn command(session: u64, seq: u64, line: &str) -> Value {
 }
 
 pub(crate) fn nothing_decided(ballot: u64) -> Decided {
-    Decided { ballot: Ballot(ballot), from: Slot(0), upto: Slot(0) }
+    Decided { ballot: Ballot(ballot), slots: SlotRange::default() }
 }
 
-pub(crate) fn decided(ballot: u64, from: u64, upto: u64) -> Decided {
-    Decided { ballot: Ballot(ballot), from: Slot(from), upto: Slot(upto) }
+pub(crate) fn decided(ballot: u64, start: u64, end: u64) -> Decided {
+    Decided { ballot: Ballot(ballot), slots: SlotRange::new(Slot(start), Slot(end)) }
 }
 
-pub(crate) fn range(first: u64, count: u64) -> SlotRange {
-    SlotRange { first: Slot(first), count }
+pub(crate) fn range(start: u64, len: u64) -> SlotRange {
+    SlotRange::with_len(Slot(start), len)
 }
 
 /// A heartbeat of a member that follows ballot 0.

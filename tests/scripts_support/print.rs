@@ -7,7 +7,7 @@ use multipaxos::message::{
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::client::Outcome;
 use multipaxos::paxos::learner;
-use multipaxos::types::{Ballot, Command, DirectoryId, Slot, Value};
+use multipaxos::types::{Ballot, Command, DirectoryId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 
 /// More values than this are counted, not listed.
@@ -57,14 +57,14 @@ fn slots(first: Slot, count: u64) -> String {
     }
 }
 
-fn between(first: Slot, upto: Slot) -> String {
-    slots(first, upto.since(first))
+fn between(range: SlotRange) -> String {
+    slots(range.start, range.len())
 }
 
 fn decided(mark: &Decided) -> String {
-    match mark.upto.since(mark.from) {
+    match mark.slots.len() {
         0 => String::new(),
-        _ => format!(", decided at {}: {}", mark.ballot, between(mark.from, mark.upto)),
+        _ => format!(", decided at {}: {}", mark.ballot, between(mark.slots)),
     }
 }
 
@@ -122,12 +122,11 @@ pub(crate) fn message(message: &Message) -> String {
         ),
         Message::Proposer(message) => proposer(message),
         Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
-            let ranges: Vec<String> =
-                slots.iter().map(|range| self::slots(range.first, range.count)).collect();
+            let ranges: Vec<String> = slots.ranges().iter().map(|range| between(*range)).collect();
             format!("accepted ballot {ballot}: {}", ranges.join(", "))
         }
-        Message::Learner(ToLearner::Fetch { first, upto }) => {
-            format!("fetch {}", between(*first, *upto))
+        Message::Learner(ToLearner::Fetch { slots }) => {
+            format!("fetch {}", between(*slots))
         }
         Message::Learner(ToLearner::Page { first, values }) => {
             format!("page {}", self::values(*first, values))
@@ -149,7 +148,7 @@ fn ready(ready: &Ready) -> String {
 fn proposer(message: &ToProposer) -> String {
     match message {
         ToProposer::Promise(page) => {
-            let mut text = format!("promise ballot {} from slot {}", page.ballot, page.first);
+            let mut text = format!("promise ballot {} from slot {}", page.ballot, page.slots.start);
             let held: Vec<String> = page
                 .accepted
                 .iter()
@@ -168,7 +167,7 @@ fn proposer(message: &ToProposer) -> String {
                 text.push_str(&format!(", trimmed below {}", page.trimmed));
             }
             if !page.last {
-                text.push_str(&format!(", more from {}", page.upto));
+                text.push_str(&format!(", more from {}", page.slots.end));
             }
             text
         }
@@ -294,7 +293,7 @@ pub(crate) fn chat_lines(record: &learner::Record) -> impl Iterator<Item = Strin
 /// What an acceptor remembers.
 pub(crate) fn acceptor(state: &State) -> String {
     let held: Vec<String> = state
-        .range(Slot::ZERO, Slot(u64::MAX))
+        .range(SlotRange::onward(Slot::ZERO))
         .flat_map(|run| {
             let slots = (run.first.0..).zip(run.values.to_vec());
             slots.map(move |(slot, held)| format!("{slot}:{}@{}", value(&held), run.ballot))

@@ -27,7 +27,7 @@ use multipaxos::message::{
 };
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
-use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
+use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, SlotRange};
 use multipaxos::values::ValueRef;
 use std::collections::BTreeMap;
 use std::hash::Hasher;
@@ -387,15 +387,13 @@ impl Checker {
             }
             Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
             Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
-                for range in slots {
-                    for slot in (range.first.0..range.first.0 + range.count).map(Slot) {
-                        let held = self.accepted.get(&(slot, *ballot));
-                        if !held.is_some_and(|held| held.by.contains(node)) {
-                            return violation(
-                                slot,
-                                format!("S1: replica {node} votes before it is durable"),
-                            );
-                        }
+                for slot in slots.ranges().iter().flat_map(|range| range.iter()) {
+                    let held = self.accepted.get(&(slot, *ballot));
+                    if !held.is_some_and(|held| held.by.contains(node)) {
+                        return violation(
+                            slot,
+                            format!("S1: replica {node} votes before it is durable"),
+                        );
                     }
                 }
                 Ok(())
@@ -499,12 +497,12 @@ impl Checker {
         let ghost = &self.acceptors[node.index()];
         if ghost.promised() < Some(page.ballot) {
             return violation(
-                page.first,
+                page.slots.start,
                 format!("S1: replica {node} sends a promise that is not durable"),
             );
         }
         if page.trimmed > ghost.trimmed() {
-            return violation(page.first, format!("S5: replica {node} sends a wrong mark"));
+            return violation(page.slots.start, format!("S5: replica {node} sends a wrong mark"));
         }
         let entries = page.accepted.iter().flat_map(|entry| {
             let slots = (entry.first.0..).map(Slot).zip(entry.values.iter());
@@ -521,13 +519,12 @@ impl Checker {
                 );
             }
         }
-        let upto = if page.last { Slot(u64::MAX) } else { page.upto };
-        let start = page.first.max(ghost.trimmed());
+        let start = page.slots.start.max(ghost.trimmed());
+        let end = if page.last { Slot(u64::MAX) } else { page.slots.end };
         let mut told = entries.map(|(slot, ballot, _)| (slot, ballot)).peekable();
-        let held = ghost.range(start, upto).flat_map(|run| {
-            let (first, end, ballot) = (run.first, run.end(), run.ballot);
-            (first.0..end.0).map(move |slot| (Slot(slot), ballot))
-        });
+        let held = ghost
+            .range(SlotRange::new(start, end))
+            .flat_map(|run| run.slots().iter().map(move |slot| (slot, run.ballot)));
         for (slot, ballot) in held {
             while told.next_if(|(other, _)| *other < slot).is_some() {}
             let entry = told.next_if(|(other, _)| *other == slot);
@@ -542,11 +539,11 @@ impl Checker {
     }
 
     fn marks(&mut self, node: ReplicaId, mark: Decided) -> Checked {
-        if mark.upto <= mark.from {
+        if mark.slots.is_empty() {
             return Ok(());
         }
-        let checked = self.marks.entry((mark.ballot, mark.from)).or_insert(mark.from);
-        while *checked < mark.upto {
+        let checked = self.marks.entry((mark.ballot, mark.slots.start)).or_insert(mark.slots.start);
+        while *checked < mark.slots.end {
             let held = self.accepted.get(&(*checked, mark.ballot));
             if !held.is_some_and(|held| held.by.is_quorum(self.n)) {
                 return violation(

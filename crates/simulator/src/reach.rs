@@ -164,7 +164,7 @@ impl Reach {
             }
             Message::Proposer(ToProposer::Nack { .. }) => self.count(What::Nack),
             Message::Proposer(ToProposer::Promise(page)) => {
-                if page.trimmed > page.first {
+                if page.trimmed > page.slots.start {
                     self.count(What::TrimmedPromise);
                 }
                 if !page.last {

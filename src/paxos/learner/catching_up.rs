@@ -8,7 +8,7 @@ use super::*;
 impl Learner {
     /// The highest slot that anyone is known to have decided, exclusive.
     pub(super) fn horizon(&self) -> Slot {
-        let marked = if self.mark.upto > self.mark.from { self.mark.upto } else { Slot::ZERO };
+        let marked = if self.mark.slots.is_empty() { Slot::ZERO } else { self.mark.slots.end };
         let peers = self.peers_applied.iter().copied().max().unwrap_or_default();
         peers.max(marked)
     }
@@ -42,12 +42,12 @@ impl Learner {
         self.source = peer.index();
         let end = self.known_of(peer).min(self.applied.plus(FETCH_SLOTS_MAX));
         let gaps = self.gaps(end);
-        for (first, upto) in &gaps {
-            out.send(peer, Message::Learner(ToLearner::Fetch { first: *first, upto: *upto }));
+        for slots in &gaps {
+            out.send(peer, Message::Learner(ToLearner::Fetch { slots: *slots }));
         }
         self.fetching = Some(Fetching {
             next: self.applied,
-            upto: gaps.last().map_or(end, |(_, upto)| *upto),
+            upto: gaps.last().map_or(end, |gap| gap.end),
             room: gaps.len() * ANSWER_BYTES_MAX,
             asked_at: now,
             heard: false,
@@ -74,10 +74,9 @@ impl Learner {
         fetching.next = next.max(page.end()).min(fetching.upto);
         if next < page.first && room > 0 && page.end() <= fetching.upto {
             let peer = ReplicaId(self.source as u8);
-            for (first, upto) in self.gaps(page.first).into_iter().filter(|(_, upto)| *upto > next)
-            {
-                let first = first.max(next);
-                out.send(peer, Message::Learner(ToLearner::Fetch { first, upto }));
+            for gap in self.gaps(page.first).into_iter().filter(|gap| gap.end > next) {
+                let slots = gap.intersect(SlotRange::onward(next));
+                out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
             }
         }
     }
@@ -98,12 +97,16 @@ impl Learner {
         let applied = self.peers_applied[peer.index()];
         // A leader that says what is decided is there itself, or nearly.
         let leads = self.mark.ballot.owner(self.settings.n) == peer;
-        if leads && self.mark.from <= self.applied { applied.max(self.mark.upto) } else { applied }
+        if leads && self.mark.slots.start <= self.applied {
+            applied.max(self.mark.slots.end)
+        } else {
+            applied
+        }
     }
 
     /// Where slots below `end` are missing: what is neither decided here nor at hand.
-    fn gaps(&self, end: Slot) -> Vec<(Slot, Slot)> {
-        let mut gaps: Vec<(Slot, Slot)> = Vec::new();
+    fn gaps(&self, end: Slot) -> Vec<SlotRange> {
+        let mut gaps: Vec<SlotRange> = Vec::new();
         let mut at = self.applied;
         while at < end && gaps.len() < GAPS_MAX {
             let next = self.at_hand_upto(at);
@@ -117,7 +120,7 @@ impl Learner {
             let accepted = self.accepted.heads().find_map(ahead);
             let fetched = self.fetched.heads().map(|(first, _)| first).find(|first| *first > at);
             let upto = accepted.into_iter().chain(fetched).chain([end]).min().unwrap_or(end);
-            gaps.push((at, upto));
+            gaps.push(SlotRange::new(at, upto));
             at = upto;
         }
         gaps
@@ -134,7 +137,7 @@ impl Learner {
 
     /// How long to be behind before asking.
     pub(super) fn fetch_delay_us(&self) -> u64 {
-        if self.mark.upto > self.applied { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
+        if self.mark.slots.end > self.applied { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
     }
 
     /// Whom to ask first: the leader has other things to do, if somebody else can help.

@@ -1,9 +1,8 @@
 //! The votes for one leader: which slots a quorum has accepted, and which were lost.
 
-use crate::message::SlotRange;
 use crate::paxos::slot_set::SlotSet;
 use crate::quorum::quorum;
-use crate::types::{Ballot, ReplicaId, Slot};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
 
 /// How many stretches of slots are called lost at a time.
 const LOST_RANGES_MAX: usize = 16;
@@ -53,7 +52,7 @@ impl Tally {
             });
             let until = passed_over.clone().map(|(_, votes)| votes.gap_end(at)).min();
             let Some(until) = until.filter(|_| n - passed_over.count() < quorum(n)) else { break };
-            lost.push(SlotRange { first: at, count: until.since(at) });
+            lost.push(SlotRange::new(at, until));
             at = self.quorum_end(until);
         }
         lost
@@ -70,7 +69,9 @@ mod tests {
         let mut tally = Tally::new(Ballot(0), votes.len());
         tally.from = Some(Slot(0));
         for (set, ranges) in tally.votes.iter_mut().zip(votes) {
-            ranges.iter().for_each(|(from, upto)| set.insert(Slot(*from), Slot(*upto)));
+            for (start, end) in *ranges {
+                set.insert(SlotRange::new(Slot(*start), Slot(*end)));
+            }
         }
         tally.upto = tally.quorum_end(Slot(0));
         tally
@@ -78,7 +79,7 @@ mod tests {
 
     fn lost(tally: &Tally, me: u8) -> Vec<(u64, u64)> {
         let lost = tally.lost(ReplicaId(me));
-        lost.iter().map(|range| (range.first.0, range.first.0 + range.count)).collect()
+        lost.iter().map(|range| (range.start.0, range.end.0)).collect()
     }
 
     #[test]

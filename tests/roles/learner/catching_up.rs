@@ -118,8 +118,10 @@ fn a_fetch_is_answered_in_pages_that_fit_datagrams_and_to_a_bound() {
     let line = "x".repeat(400);
     let log: Vec<Value> = (0..400).map(|session| command(session, 0, &line)).collect();
     seat.handle(page(R1, 0, &log));
-    let sent =
-        seat.handle(Input::Peer(R2, ToLearner::Fetch { first: Slot(5), upto: Slot(1 << 40) }));
+    let sent = seat.handle(Input::Peer(
+        R2,
+        ToLearner::Fetch { slots: SlotRange::new(Slot(5), Slot(1 << 40)) },
+    ));
     let mut next = Slot(5);
     let mut total = 0;
     for (to, message) in to_learners(&sent) {
@@ -131,7 +133,7 @@ fn a_fetch_is_answered_in_pages_that_fit_datagrams_and_to_a_bound() {
         total += bytes;
     }
     assert!(total > ANSWER_BYTES_MAX / 2 && total <= ANSWER_BYTES_MAX + 2_000, "{total} bytes");
-    let beyond = ToLearner::Fetch { first: Slot(400), upto: Slot(500) };
+    let beyond = ToLearner::Fetch { slots: SlotRange::new(Slot(400), Slot(500)) };
     assert_eq!(to_learners(&seat.handle(Input::Peer(R2, beyond))), []);
 }
 

@@ -88,7 +88,7 @@ fn the_vote_of_a_foreign_directory_does_not_count_and_is_told_so() {
     seat.handle(proposed(0, 0, &values(&["a"])));
     seat.handle(votes(R0, 0, 0, 1));
     let directory = DirectoryId(999);
-    let slots = vec![range(0, 1)];
+    let slots = vec![range(0, 1)].into();
     let foreign = ToLearner::Accepted { ballot: Ballot(0), directory, slots };
     let sent = seat.handle(Input::Peer(R1, foreign));
     assert_eq!(seat.role.applied(), Slot(0));

@@ -16,7 +16,7 @@ use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
 use multipaxos::paxos::phase2::Origin;
 use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
-use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::{COMMAND_BYTES, Values};
 
 type Subject = Seat<Learner, Log>;
@@ -29,7 +29,8 @@ fn learner(n: usize, id: ReplicaId) -> Subject {
 }
 
 fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
-    let (ballot, directory, slots) = (Ballot(ballot), directory(from), vec![range(first, count)]);
+    let (ballot, directory, slots) =
+        (Ballot(ballot), directory(from), vec![range(first, count)].into());
     Input::Peer(from, ToLearner::Accepted { ballot, directory, slots })
 }
 
@@ -69,7 +70,7 @@ fn held(session: u64, seq: u64, line: &str) -> Input {
 
 fn fetches(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
     let pick = |(to, message)| match message {
-        ToLearner::Fetch { first, upto } => Some((to, first.0, upto.0)),
+        ToLearner::Fetch { slots } => Some((to, slots.start.0, slots.end.0)),
         _ => None,
     };
     to_learners(envelopes).into_iter().filter_map(pick).collect()

@@ -205,8 +205,7 @@ fn a_page_that_contradicts_itself_is_ignored() {
     let good = Promise {
         ballot: Ballot(1),
         directory: directory(R2),
-        first: Slot(0),
-        upto: Slot(1),
+        slots: SlotRange::with_len(Slot(0), 1),
         last: true,
         trimmed: Slot(0),
         accepted: vec![AcceptedRun {
@@ -227,7 +226,11 @@ fn a_page_that_contradicts_itself_is_ignored() {
         Promise { accepted: entry(0, 2), ..good.clone() },
         Promise { trimmed: Slot(1), ..good.clone() },
         Promise { accepted: [entry(0, 0), entry(0, 0)].concat(), ..good.clone() },
-        Promise { accepted: entry(1 << 40, 0), upto: Slot(1 << 41), ..good.clone() },
+        Promise {
+            accepted: entry(1 << 40, 0),
+            slots: SlotRange::new(Slot(0), Slot(1 << 41)),
+            ..good.clone()
+        },
     ];
     let mut seat = proposer(3, R1);
     assert_eq!(campaign(&mut seat, R0), Ballot(1));

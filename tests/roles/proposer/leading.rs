@@ -108,7 +108,7 @@ fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
     let line = "x".repeat(300);
     seat.burst((0..12).map(|session| request_is_next(session, 0, &line)));
     let report = |lost| {
-        let decided = Decided { ballot: Ballot(0), from: Slot(0), upto: Slot(4) };
+        let decided = decided(0, 0, 4);
         Input::Progress { applied: Slot(4), decided, pending: true, lost }
     };
     let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));

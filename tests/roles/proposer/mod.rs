@@ -9,15 +9,14 @@ mod waiting;
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, AcceptedRun, Decided, Heartbeat, Message, Promise, Request, ToAcceptor, ToBootstrap,
-    ToProposer,
+    Accept, AcceptedRun, Heartbeat, Message, Promise, Request, ToAcceptor, ToBootstrap, ToProposer,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::proposer::{Input, Proposer};
 use multipaxos::paxos::{
     Envelope, Membership, NoStorage, Notice, PROPOSE_WINDOW_SLOTS, Role, Settings, learner,
 };
-use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Time, Value};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value};
 use std::collections::BTreeSet;
 
 type Subject = Seat<Proposer, NoStorage>;
@@ -68,8 +67,10 @@ fn page(
     let page = Promise {
         ballot: Ballot(ballot),
         directory: directory(from),
-        first: Slot(first),
-        upto: accepted.last().map_or(start, |entry| entry.first.next()),
+        slots: SlotRange::new(
+            Slot(first),
+            accepted.last().map_or(start, |entry| entry.first.next()),
+        ),
         last,
         trimmed: Slot(trimmed),
         accepted,

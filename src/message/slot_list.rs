@@ -1,0 +1,81 @@
+//! The slots that a phase 2b message names, as ranges.
+//!
+//! A leader numbers its slots in a row, so the slots that an acceptor accepts in one
+//! burst are few ranges. On the wire a range is its start and its length, since a
+//! length mostly takes one byte where an end takes three.
+
+use super::MESSAGE_SLOTS_MAX;
+use crate::types::{Slot, SlotRange};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::hash::{Hash, Hasher};
+
+/// Exact ranges of slots, in the order in which they were added.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotList(Vec<SlotRange>);
+
+impl SlotList {
+    /// Adds a range. It melts into the last one if it begins where that one ends.
+    pub fn push(&mut self, range: SlotRange) {
+        match self.0.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.0.push(range),
+        }
+    }
+
+    /// The ranges.
+    pub fn ranges(&self) -> &[SlotRange] {
+        &self.0
+    }
+}
+
+impl From<Vec<SlotRange>> for SlotList {
+    fn from(ranges: Vec<SlotRange>) -> SlotList {
+        SlotList(ranges)
+    }
+}
+
+/// As it travels: a hash of messages is one of what is sent.
+impl Hash for SlotList {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.0.len());
+        self.0.iter().for_each(|range| (range.start, range.len()).hash(state));
+    }
+}
+
+impl Serialize for SlotList {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(|range| (range.start, range.len())))
+    }
+}
+
+impl<'de> Deserialize<'de> for SlotList {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<SlotList, D::Error> {
+        let ranges: Vec<(Slot, u64)> = super::bounded::list(from, MESSAGE_SLOTS_MAX)?;
+        Ok(SlotList(
+            ranges.into_iter().map(|(start, len)| SlotRange::with_len(start, len)).collect(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_begins_where_the_last_one_ends_melts_into_it() {
+        let mut list = SlotList::default();
+        for (start, len) in [(3, 2), (5, 1), (7, 1), (6, 1)] {
+            list.push(SlotRange::with_len(Slot(start), len));
+        }
+        let ranges: Vec<String> = list.ranges().iter().map(SlotRange::to_string).collect();
+        assert_eq!(ranges, ["3..6", "7..8", "6..7"]);
+    }
+
+    #[test]
+    fn a_range_travels_as_its_start_and_its_length() {
+        let list = SlotList::from(vec![SlotRange::with_len(Slot(1_000), 5)]);
+        let bytes = postcard::to_stdvec(&list).expect("encodes");
+        assert_eq!(bytes, [1, 0xE8, 0x07, 5]);
+        assert_eq!(postcard::from_bytes(&bytes), Ok(list));
+    }
+}
