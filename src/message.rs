@@ -38,8 +38,10 @@
 //! length that a message claims is never believed (see [`bounded`]).
 
 mod completion;
+mod run;
 mod slot_list;
 
+pub use run::Run;
 pub use slot_list::SlotList;
 
 use crate::types::{
@@ -197,18 +199,7 @@ pub struct Promise {
     pub trimmed: Slot,
     /// What was accepted in the covered slots, ascending.
     #[serde(deserialize_with = "bounded::accepted")]
-    pub accepted: Vec<AcceptedRun>,
-}
-
-/// Acceptances of consecutive slots, as they stand in an acceptor.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct AcceptedRun {
-    /// The slot of the first value.
-    pub first: Slot,
-    /// At which ballot: the highest accepted there.
-    pub ballot: Ballot,
-    /// One value a slot, from `first` on.
-    pub values: Values,
+    pub accepted: Vec<Run>,
 }
 
 /// What a learner is told.
@@ -378,7 +369,7 @@ pub enum Party {
 /// Lists from the wire: they grow with the bytes that are really there, never by
 /// the length that the message claims, and end at a bound with a name.
 pub mod bounded {
-    use super::{AcceptedRun, MESSAGE_SLOTS_MAX};
+    use super::{MESSAGE_SLOTS_MAX, Run};
     use crate::types::{DirectoryId, REPLICAS_MAX};
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use std::fmt;
@@ -392,7 +383,7 @@ pub mod bounded {
     }
 
     /// At most [`MESSAGE_SLOTS_MAX`] acceptances.
-    pub fn accepted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<AcceptedRun>, D::Error> {
+    pub fn accepted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Run>, D::Error> {
         list(from, MESSAGE_SLOTS_MAX)
     }
 
@@ -474,7 +465,7 @@ mod tests {
         assert!(votes(0) && votes(MESSAGE_SLOTS_MAX) && !votes(MESSAGE_SLOTS_MAX + 1));
         let promise = |items: usize| {
             let values = Values::from(&Value::Noop);
-            let accepted = AcceptedRun { first: Slot(1), ballot: Ballot(2), values };
+            let accepted = Run { first: Slot(1), ballot: Ballot(2), values };
             let promise = Promise {
                 ballot: Ballot(3),
                 directory: DirectoryId(4),

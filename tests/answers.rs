@@ -2,10 +2,10 @@
 //! what they are told. Each test is an order that really happened, and cost the client
 //! a wait for its own retry.
 
+use multipaxos::message::Run;
 use multipaxos::message::{Answer, Request, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
 use multipaxos::paxos::phase2::Origin;
-use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{

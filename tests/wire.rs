@@ -5,8 +5,8 @@
 //! `UPDATE_GOLDEN=1 cargo test --test wire` writes them anew.
 
 use multipaxos::message::{
-    Accept, AcceptedRun, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready,
-    Request, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready, Request,
+    Run, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::net::counters::{Counters, Event};
 use multipaxos::net::fragment::{Fragment, Fragmenter, Missing, Reassembler};
@@ -99,11 +99,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 slots: SlotRange::new(slot, Slot(1_050)),
                 last: true,
                 trimmed: Slot(900),
-                accepted: vec![AcceptedRun {
-                    first: slot,
-                    ballot: Ballot(3),
-                    values: request().commands,
-                }],
+                accepted: vec![Run { first: slot, ballot: Ballot(3), values: request().commands }],
             }))),
         ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
@@ -126,7 +122,8 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             peer(learner(ToLearner::Accepted {
                 ballot,
                 directory,
-                slots: vec![SlotRange::with_len(slot, 300), SlotRange::with_len(Slot(1_400), 1)],
+                slots: vec![SlotRange::with_len(slot, 300), SlotRange::with_len(Slot(1_400), 1)]
+                    .into(),
             })),
         ),
         ("fetch", peer(learner(ToLearner::Fetch { slots: SlotRange::new(slot, Slot(2_000)) }))),

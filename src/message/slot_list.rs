@@ -22,6 +22,12 @@ impl SlotList {
         }
     }
 
+    /// How many ranges it has room for: a test checks that no datagram makes it reserve
+    /// more than its bytes justify.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// The ranges.
     pub fn ranges(&self) -> &[SlotRange] {
         &self.0

@@ -19,13 +19,12 @@
 //! [`State`] is what survives; replaying its records in any state that contains
 //! them is harmless, since acceptances replay highest ballot first.
 
-use super::runs::{Run, Runs, Standing};
+use super::runs::{Runs, Standing};
 use super::state::state_of;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
-    Accept, AcceptedRun, MESSAGE_SLOTS_MAX, Message, Promise, SlotList, ToAcceptor, ToLearner,
-    ToProposer,
+    Accept, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, ToAcceptor, ToLearner, ToProposer,
 };
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
@@ -205,7 +204,7 @@ impl Acceptor {
             if fitting > 0 {
                 end = part.end();
                 let Run { first, ballot, values } = part;
-                accepted.push(AcceptedRun { first, ballot, values });
+                accepted.push(Run { first, ballot, values });
             }
             if fitting < run.values.len() {
                 last = false;

@@ -28,13 +28,13 @@ use waiting::Asked;
 use super::chat::{Chat, Status};
 use super::phase2::Origin;
 use super::round_trip::RoundTrip;
-use super::runs::{Run, Runs, Standing};
+use super::runs::{Runs, Standing};
 use super::state::state_of;
 use super::{
     ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
 };
 use crate::message::{
-    Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
+    Answer, Decided, Heartbeat, Message, Request, Run, ToBootstrap, ToLearner, ToProposer,
 };
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, SlotRange, Time};
 use crate::values::{CommandRef, ValueRef, Values};

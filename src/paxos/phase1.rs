@@ -14,10 +14,10 @@
 //! Slots below the highest trim mark in the quorum are decided: the new leader
 //! proposes nothing there, its learner fetches them.
 
-use super::runs::{Run, Runs};
+use super::runs::Runs;
 use super::state::state_of;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
-use crate::message::{AcceptedRun, Message, Promise, ToAcceptor};
+use crate::message::{Message, Promise, Run, ToAcceptor};
 use crate::quorum::quorum;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{Builder, ValueRef, Values};
@@ -165,7 +165,7 @@ impl Phase1 {
         cursor.covered = cursor.covered.max(page.slots.end);
         cursor.done = page.last;
         cursor.trimmed = cursor.trimmed.max(page.trimmed);
-        for AcceptedRun { first, ballot, values } in page.accepted {
+        for Run { first, ballot, values } in page.accepted {
             let run = Run { first, ballot, values };
             self.keep(run.within(SlotRange::onward(self.first)));
         }
@@ -211,7 +211,7 @@ impl Phase1 {
 /// Whether a page says of itself what a page may say: its entries ascend within
 /// what it covers, and within the window of an acceptor.
 fn is_well_formed(page: &Promise) -> bool {
-    let end = |entry: &AcceptedRun| entry.first.plus(entry.values.len() as u64);
+    let end = |entry: &Run| entry.first.plus(entry.values.len() as u64);
     let ascending = page.accepted.windows(2).all(|pair| end(&pair[0]) <= pair[1].first);
     let window = page.trimmed.plus(ACCEPT_WINDOW_SLOTS);
     let within = page.accepted.iter().all(|entry| {

@@ -5,44 +5,11 @@
 //! ballots and values, in which a slot's entry gives way to one at a higher ballot
 //! only; how the runs are cut can be seen in nothing but the time it takes.
 
+use crate::message::Run;
 use crate::types::{Ballot, Slot, SlotRange};
 use crate::values::{ValueRef, Values};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-
-/// Consecutive slots, all held at one ballot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Run {
-    /// The slot of the first value.
-    pub first: Slot,
-    /// At which ballot they are held.
-    pub ballot: Ballot,
-    /// One value a slot, from `first` on.
-    pub values: Values,
-}
-
-impl Run {
-    /// The end, exclusive.
-    pub fn end(&self) -> Slot {
-        self.first.plus(self.values.len() as u64)
-    }
-
-    /// Its slots.
-    pub fn slots(&self) -> SlotRange {
-        SlotRange::new(self.first, self.end())
-    }
-
-    /// What of it lies in `slots`; possibly nothing.
-    pub fn within(&self, slots: SlotRange) -> Run {
-        let start = slots.start.since(self.first).min(self.values.len() as u64);
-        let end = slots.end.since(self.first).clamp(start, self.values.len() as u64);
-        Run {
-            first: self.first.plus(start),
-            ballot: self.ballot,
-            values: self.values.slice(start as usize..end as usize),
-        }
-    }
-}
 
 /// How a part of a run compares with what is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,8 +50,8 @@ use super::segment::{
     Head, SPARE, Tip, damaged, encoded, end_of, head_at, is_log_file, name, number_of,
     read_segment, walk, write_record,
 };
+use crate::message::Run;
 use crate::paxos::acceptor::{Record, State};
-use crate::paxos::runs::Run;
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{Ballot, DirectoryId, Slot, SlotRange};
 use std::collections::VecDeque;

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedRun, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, ToAcceptor,
+    Accept, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, Run, ToAcceptor,
     ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
@@ -154,7 +154,7 @@ pub(crate) fn promise(
         let ballot = Ballot(rng.u64(..=asked.0));
         let values = values(rng, around, first, ballot);
         upto = first.plus(values.len() as u64);
-        accepted.push(AcceptedRun { first, ballot, values });
+        accepted.push(Run { first, ballot, values });
     }
     if rng.u8(..20) == 0 {
         upto = slot(rng, around);

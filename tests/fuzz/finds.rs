@@ -5,7 +5,7 @@ use crate::draw::directory;
 use crate::node::settings;
 use allocation_counter::measure;
 use durable::sim_disk::SimDisk;
-use multipaxos::message::{AcceptedRun, Decided, Party, Promise, Request};
+use multipaxos::message::{Decided, Party, Promise, Request, Run};
 use multipaxos::net::counters::{Counters, Event};
 use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
 use multipaxos::paxos::chat::Chat;
@@ -51,7 +51,7 @@ fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     let (ballot, far) = (Ballot(3), Slot(1 << 22));
     let mut out: Outbox<()> = Outbox::new();
     let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut out);
-    let page = |from: ReplicaId, trimmed: Slot, last: bool, accepted: Vec<AcceptedRun>| Promise {
+    let page = |from: ReplicaId, trimmed: Slot, last: bool, accepted: Vec<Run>| Promise {
         ballot,
         directory: directory(from),
         slots: SlotRange::new(Slot(0), accepted.last().map_or(trimmed, |entry| entry.first.next())),
@@ -61,7 +61,7 @@ fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     };
     let held = |slot: Slot| {
         let values = vec![command(slot.0, "x")].into();
-        vec![AcceptedRun { first: slot, ballot: Ballot(1), values }]
+        vec![Run { first: slot, ballot: Ballot(1), values }]
     };
     let own = page(R0, Slot(0), true, held(Slot(2)));
     assert_eq!(phase1.handle_promise(Time(1), R0, own, &mut out), None);

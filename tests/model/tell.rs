@@ -3,8 +3,8 @@
 use super::bounds::Bounds;
 use super::network::{Packet, Place};
 use super::seat::{Input, Step};
+use multipaxos::message::Run;
 use multipaxos::message::{Accept, Decided, Heartbeat, Promise, ToAcceptor, ToLearner, ToProposer};
-use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{acceptor, learner, proposer};
 use multipaxos::types::{Slot, SlotRange, Value};
 use multipaxos::values::Values;

@@ -1,9 +1,8 @@
 //! The acceptor: what it promises, accepts, remembers and says.
 
 use crate::common::*;
-use multipaxos::message::{Accept, AcceptedRun, Promise, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Accept, Promise, Run, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
-use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, Role, learner, proposer};
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
@@ -42,7 +41,7 @@ fn nack(ballot: u64, promised: u64) -> ToProposer {
 }
 
 /// The slots of an entry of a page.
-fn slots(entry: &AcceptedRun) -> Range<u64> {
+fn slots(entry: &Run) -> Range<u64> {
     entry.first.0..entry.first.0 + entry.values.len() as u64
 }
 

@@ -7,6 +7,7 @@ mod deciding;
 mod holding;
 
 use crate::common::*;
+use multipaxos::message::Run;
 use multipaxos::message::{
     Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
@@ -14,7 +15,6 @@ use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
 use multipaxos::paxos::phase2::Origin;
-use multipaxos::paxos::runs::Run;
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
 use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::{COMMAND_BYTES, Values};

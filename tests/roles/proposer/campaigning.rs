@@ -208,18 +208,10 @@ fn a_page_that_contradicts_itself_is_ignored() {
         slots: SlotRange::with_len(Slot(0), 1),
         last: true,
         trimmed: Slot(0),
-        accepted: vec![AcceptedRun {
-            first: Slot(0),
-            ballot: Ballot(0),
-            values: (&value("x")).into(),
-        }],
+        accepted: vec![Run { first: Slot(0), ballot: Ballot(0), values: (&value("x")).into() }],
     };
     let entry = |slot: u64, ballot: u64| {
-        vec![AcceptedRun {
-            first: Slot(slot),
-            ballot: Ballot(ballot),
-            values: (&value("x")).into(),
-        }]
+        vec![Run { first: Slot(slot), ballot: Ballot(ballot), values: (&value("x")).into() }]
     };
     let bad = [
         Promise { accepted: entry(1, 0), ..good.clone() },

@@ -9,7 +9,7 @@ mod waiting;
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, AcceptedRun, Heartbeat, Message, Promise, Request, ToAcceptor, ToBootstrap, ToProposer,
+    Accept, Heartbeat, Message, Promise, Request, Run, ToAcceptor, ToBootstrap, ToProposer,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::proposer::{Input, Proposer};
@@ -57,12 +57,12 @@ fn page(
     trimmed: u64,
     accepted: &[(u64, u64, &str)],
 ) -> Input {
-    let entry = |&(slot, ballot, line): &(u64, u64, &str)| AcceptedRun {
+    let entry = |&(slot, ballot, line): &(u64, u64, &str)| Run {
         first: Slot(slot),
         ballot: Ballot(ballot),
         values: (&value(line)).into(),
     };
-    let accepted: Vec<AcceptedRun> = accepted.iter().map(entry).collect();
+    let accepted: Vec<Run> = accepted.iter().map(entry).collect();
     let start = Slot(first.max(trimmed));
     let page = Promise {
         ballot: Ballot(ballot),
