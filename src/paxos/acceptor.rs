@@ -19,8 +19,8 @@
 //! [`State`] is what survives; replaying its records in any state that contains
 //! them is harmless, since acceptances replay highest ballot first.
 
+use super::aside::Aside;
 use super::runs::{Runs, Standing};
-use super::state::state_of;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
@@ -127,10 +127,10 @@ pub enum Input {
 }
 
 /// The acceptor role.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Acceptor {
-    settings: Settings,
-    membership: Membership,
+    settings: Aside<Settings>,
+    membership: Aside<Membership>,
     state: State,
     /// What was promised before this life of the process. If that is a ballot of this
     /// replica's own, it is used up.
@@ -141,14 +141,19 @@ pub struct Acceptor {
     announce: bool,
 }
 
-state_of!(Acceptor: state, promised_before, votes, announce; aside: settings, membership);
-
 impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a
     /// replica's first start.
     pub fn new(settings: Settings, membership: Membership, state: State) -> Self {
         let promised_before = state.promised;
-        Acceptor { settings, membership, state, promised_before, votes: Vec::new(), announce: true }
+        Acceptor {
+            settings: Aside(settings),
+            membership: Aside(membership),
+            state,
+            promised_before,
+            votes: Vec::new(),
+            announce: true,
+        }
     }
 
     /// What it remembers.

@@ -38,6 +38,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod acceptor;
+mod aside;
 pub mod bootstrap;
 pub mod chat;
 pub mod client;

@@ -14,8 +14,8 @@
 //! Slots below the highest trim mark in the quorum are decided: the new leader
 //! proposes nothing there, its learner fetches them.
 
+use super::aside::{Aside, NotState};
 use super::runs::Runs;
-use super::state::state_of;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{Message, Promise, Run, ToAcceptor};
 use crate::quorum::quorum;
@@ -44,10 +44,21 @@ pub struct Phase1Outcome {
     pub values: Values,
 }
 
+/// When something is done without an input.
+#[derive(Debug, Clone, Copy)]
+struct Timers {
+    /// When prepares are sent again.
+    resend_at: Time,
+    /// When this attempt has come to nothing: every new page moves it.
+    give_up_at: Time,
+}
+
+impl NotState for Timers {}
+
 /// Phase 1 under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Phase1 {
-    settings: Settings,
+    settings: Aside<Settings>,
     ballot: Ballot,
     first: Slot,
     cursors: Vec<Cursor>,
@@ -55,14 +66,8 @@ pub struct Phase1 {
     /// How many acceptors must have told everything.
     promises: usize,
     own_promise_durable: bool,
-    resend_at: Time,
-    give_up_at: Time,
+    timers: Aside<Timers>,
 }
-
-state_of!(
-    Phase1: ballot, first, cursors, values, promises, own_promise_durable;
-    aside: settings, resend_at, give_up_at
-);
 
 impl Phase1 {
     /// Asks the own acceptor to promise `ballot`; everything below
@@ -93,15 +98,17 @@ impl Phase1 {
     ) -> Self {
         assert_eq!(ballot.owner(settings.n), settings.id, "a campaign uses an own ballot");
         let mut phase1 = Phase1 {
-            settings,
+            settings: Aside(settings),
             ballot,
             first,
             cursors: vec![Cursor { covered: first, done: false, trimmed: Slot::ZERO }; settings.n],
             values: Runs::default(),
             promises,
             own_promise_durable: false,
-            resend_at: now,
-            give_up_at: now.plus_us(settings.election_max_us),
+            timers: Aside(Timers {
+                resend_at: now,
+                give_up_at: now.plus_us(settings.election_max_us),
+            }),
         };
         phase1.handle_timeout(now, out);
         phase1
@@ -114,20 +121,20 @@ impl Phase1 {
 
     /// Whether nothing new has come for so long that it is better to begin again.
     pub fn is_hopeless(&self, now: Time) -> bool {
-        now >= self.give_up_at
+        now >= self.timers.give_up_at
     }
 
     /// When a prepare is next sent again, or the campaign given up.
     pub fn deadline(&self) -> Time {
-        self.resend_at.min(self.give_up_at)
+        self.timers.resend_at.min(self.timers.give_up_at)
     }
 
     /// Sends prepares again to whoever has not told everything.
     pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) {
-        if now < self.resend_at {
+        if now < self.timers.resend_at {
             return;
         }
-        self.resend_at = now.plus_us(PREPARE_RETRY_US);
+        self.timers.resend_at = now.plus_us(PREPARE_RETRY_US);
         for id in (0..self.settings.n as u8).map(ReplicaId) {
             self.prepare(id, out);
         }
@@ -160,7 +167,7 @@ impl Phase1 {
         }
         let news = page.slots.end > cursor.covered || page.last;
         if news {
-            self.give_up_at = now.plus_us(self.settings.election_max_us);
+            self.timers.give_up_at = now.plus_us(self.settings.election_max_us);
         }
         cursor.covered = cursor.covered.max(page.slots.end);
         cursor.done = page.last;
@@ -171,7 +178,7 @@ impl Phase1 {
         }
         if from == self.settings.id && !self.own_promise_durable {
             self.own_promise_durable = true;
-            self.resend_at = now;
+            self.timers.resend_at = now;
             self.handle_timeout(now, out);
         } else if news {
             // A page that comes again asks for nothing: whoever sent the first copy has

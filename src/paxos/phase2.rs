@@ -11,8 +11,8 @@
 //! since, and asks the learner about everything else. A wrong guess costs a NOP line,
 //! never a doubled one: the state machine has the last word.
 
+use super::aside::Aside;
 use super::round_trip::RoundTrip;
-use super::state::state_of;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use crate::table::Table;
@@ -60,24 +60,19 @@ pub struct Origin {
 }
 
 /// A run that was proposed, and what of it is not applied yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Proposal {
     first: Slot,
     values: Values,
     origins: VecDeque<Origin>,
-    sent_at: Time,
+    sent_at: Aside<Time>,
     /// How often all of it was sent again, and whether any of it was.
     resent: u32,
     repeated: bool,
     /// Up to where parts of it were sent again since they were lost, and when the last.
     lost_upto: Slot,
-    lost_at: Time,
+    lost_at: Aside<Time>,
 }
-
-state_of!(
-    Proposal: first, values, origins, resent, repeated, lost_upto;
-    aside: sent_at, lost_at
-);
 
 /// A session, as far as this leader knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,9 +95,9 @@ enum Admission {
 }
 
 /// Phase 2 under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Phase2 {
-    settings: Settings,
+    settings: Aside<Settings>,
     ballot: Ballot,
     first: Slot,
     next: Slot,
@@ -117,18 +112,12 @@ pub struct Phase2 {
     queue_commands: usize,
     queue_bytes: usize,
     /// Where runs are put together.
-    builder: Builder,
+    builder: Aside<Builder>,
     sessions: Table<Session, Known>,
     /// From sending a proposal to knowing that it is applied.
-    trip: RoundTrip,
-    resend_at: Time,
+    trip: Aside<RoundTrip>,
+    resend_at: Aside<Time>,
 }
-
-state_of!(
-    Phase2: ballot, first, next, applied, decided, proposals, proposal_bytes, sent, queue,
-        queue_commands, queue_bytes, sessions;
-    aside: settings, builder, trip, resend_at
-);
 
 impl Phase2 {
     /// Begins with what phase 1 leaves to propose.
@@ -141,7 +130,7 @@ impl Phase2 {
         now: Time,
     ) -> Self {
         let mut phase2 = Phase2 {
-            settings,
+            settings: Aside(settings),
             ballot,
             first,
             next: first,
@@ -153,10 +142,10 @@ impl Phase2 {
             queue: VecDeque::new(),
             queue_commands: 0,
             queue_bytes: 0,
-            builder: Builder::default(),
+            builder: Aside::default(),
             sessions: Table::default(),
-            trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
-            resend_at: now.plus_us(RESEND_US),
+            trip: Aside(RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US)),
+            resend_at: Aside(now.plus_us(RESEND_US)),
         };
         for command in values.iter().filter_map(ValueRef::command) {
             let known = Known { next: command.seq, in_flight: true, answerable: false };
@@ -191,7 +180,7 @@ impl Phase2 {
 
     /// When something is next sent again.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.proposals.is_empty()).then_some(self.resend_at)
+        (!self.proposals.is_empty()).then_some(*self.resend_at)
     }
 
     /// Takes a request. `confirmed`: the learner says that it is its session's next.
@@ -302,7 +291,7 @@ impl Phase2 {
             }
             if proposal.values.is_empty() {
                 if !proposal.repeated {
-                    self.trip.answered(now.since_us(proposal.sent_at));
+                    self.trip.answered(now.since_us(*proposal.sent_at));
                 }
                 self.proposals.pop_front();
                 self.sent = self.sent.saturating_sub(1);
@@ -361,11 +350,11 @@ impl Phase2 {
                 first,
                 values,
                 origins,
-                sent_at: now,
+                sent_at: Aside(now),
                 resent: 0,
                 repeated: false,
                 lost_upto: Slot::ZERO,
-                lost_at: Time(0),
+                lost_at: Aside(Time(0)),
             });
         }
     }
@@ -377,7 +366,7 @@ impl Phase2 {
         }
         if self.sent == 0 {
             // Nothing older is in flight, so nothing older is due.
-            self.resend_at = now.plus_us(self.trip.wait_us());
+            *self.resend_at = now.plus_us(self.trip.wait_us());
         }
         for proposal in self.proposals.range(self.sent..) {
             self.send(proposal, out);
@@ -395,7 +384,7 @@ impl Phase2 {
     /// Makes one run of what is queued, as far as the window goes.
     fn propose_queued(&mut self, now: Time) {
         let room = self.window();
-        let mut run = std::mem::take(&mut self.builder);
+        let mut run = std::mem::take(&mut *self.builder);
         let mut origins: VecDeque<Origin> = VecDeque::new();
         while run.len() < room
             && self.proposal_bytes + run.bytes() < IN_FLIGHT_BYTES_MAX
@@ -420,20 +409,20 @@ impl Phase2 {
             }
         }
         let values = run.take();
-        self.builder = run;
+        *self.builder = run;
         self.propose(values, origins, now);
     }
 
     /// Sends again what has waited too long.
     pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) {
-        if now < self.resend_at || self.proposals.is_empty() {
+        if now < *self.resend_at || self.proposals.is_empty() {
             return;
         }
         let mut room = RESEND_BYTES_MAX;
         let mut due = Vec::new();
         for (at, proposal) in self.proposals.range_mut(..self.sent).enumerate() {
             let wait = self.trip.wait_us() << proposal.resent.min(RESEND_DOUBLINGS_MAX);
-            if now.since_us(proposal.sent_at) < wait {
+            if now.since_us(*proposal.sent_at) < wait {
                 continue;
             }
             let bytes = proposal.values.bytes().len();
@@ -441,7 +430,7 @@ impl Phase2 {
                 break;
             }
             room = room.saturating_sub(bytes);
-            proposal.sent_at = now;
+            *proposal.sent_at = now;
             proposal.resent += 1;
             proposal.repeated = true;
             due.push(at);
@@ -449,7 +438,7 @@ impl Phase2 {
         for at in due {
             self.send(&self.proposals[at], out);
         }
-        self.resend_at = now.plus_us(self.trip.wait_us() / 2);
+        *self.resend_at = now.plus_us(self.trip.wait_us() / 2);
     }
 
     /// So many acceptors have voted for slots above these, and not for them, that the
@@ -477,7 +466,7 @@ impl Phase2 {
                 if !on_its_way {
                     proposal.repeated = true;
                     proposal.lost_upto = at.plus(part.len() as u64);
-                    proposal.lost_at = now;
+                    *proposal.lost_at = now;
                     self.send_to_peers(at, &part, out);
                 }
                 at = at.plus(part.len() as u64);

@@ -18,15 +18,14 @@
 //! quorum follows goes above it at once; one that a quorum has left, or that a
 //! quorum does not hear, or that gets nothing applied, falls silent.
 
+use super::aside::{Aside, NotState};
 use super::election::Election;
 use super::phase1::{Phase1, Phase1Outcome};
 use super::phase2::Phase2;
-use super::state::state_of;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToBootstrap, ToProposer};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
-use std::hash::{Hash, Hasher};
 
 /// How long a pre-vote waits for answers before it is sent again.
 const PRE_VOTE_RETRY_US: u64 = 40_000;
@@ -63,57 +62,37 @@ pub enum Input {
     Promised(Ballot),
 }
 
-#[derive(Debug, Clone)]
-struct PreVote {
-    ballot: Ballot,
-    round: u64,
-    granted: ReplicaSet,
+/// When something is done without an input.
+#[derive(Debug, Clone, Copy)]
+struct Timers {
     resend_at: Time,
     give_up_at: Time,
 }
 
-state_of!(PreVote: ballot, round, granted; aside: resend_at, give_up_at);
+impl NotState for Timers {}
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct PreVote {
+    ballot: Ballot,
+    round: u64,
+    granted: ReplicaSet,
+    timers: Aside<Timers>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Following,
     PreVoting(PreVote),
     Campaigning(Box<Phase1>),
-    Leading { phase2: Box<Phase2>, since: Time },
-}
-
-impl State {
-    /// What of it is state: not since when.
-    fn parts(&self) -> (Option<&PreVote>, Option<&Phase1>, Option<&Phase2>) {
-        match self {
-            State::Following => (None, None, None),
-            State::PreVoting(vote) => (Some(vote), None, None),
-            State::Campaigning(phase1) => (None, Some(phase1), None),
-            State::Leading { phase2, since: _ } => (None, None, Some(phase2)),
-        }
-    }
-}
-
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for State {}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.parts().hash(hasher);
-    }
+    Leading { phase2: Box<Phase2>, since: Aside<Time> },
 }
 
 /// The proposer role.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proposer {
-    settings: Settings,
-    membership: Membership,
-    election: Election,
+    settings: Aside<Settings>,
+    membership: Aside<Membership>,
+    election: Aside<Election>,
     state: State,
     /// The highest ballot heard of, anywhere.
     seen: Ballot,
@@ -122,15 +101,10 @@ pub struct Proposer {
     pending: bool,
     pre_vote_round: u64,
     /// When this replica, leading, last went above an acceptor's promise.
-    went_above_at: Option<Time>,
+    went_above_at: Aside<Option<Time>>,
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
-
-state_of!(
-    Proposer: state, seen, promised, applied, pending, pre_vote_round, first_ballot;
-    aside: settings, membership, election, went_above_at
-);
 
 impl Proposer {
     /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as
@@ -139,16 +113,16 @@ impl Proposer {
         let first_ballot =
             settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
         Proposer {
-            settings,
-            membership,
-            election: Election::new(settings, now, draw),
+            settings: Aside(settings),
+            membership: Aside(membership),
+            election: Aside(Election::new(settings, now, draw)),
             state: State::Following,
             seen: Ballot::ZERO,
             promised: None,
             applied: Slot::ZERO,
             pending: false,
             pre_vote_round: 0,
-            went_above_at: None,
+            went_above_at: Aside(None),
             first_ballot,
         }
     }
@@ -225,8 +199,10 @@ impl Proposer {
             ballot: self.seen.next_owned(self.settings.id, self.settings.n),
             round: self.pre_vote_round,
             granted,
-            resend_at: now,
-            give_up_at: now.plus_us(self.settings.election_min_us),
+            timers: Aside(Timers {
+                resend_at: now,
+                give_up_at: now.plus_us(self.settings.election_min_us),
+            }),
         };
         log::debug!("replica {}: asks for pre-votes for ballot {}", self.settings.id, vote.ballot);
         self.state = State::PreVoting(vote);
@@ -241,8 +217,8 @@ impl Proposer {
             let ballot = vote.ballot;
             return self.begin_campaign(now, ballot, out);
         }
-        if now >= vote.resend_at {
-            vote.resend_at = now.plus_us(PRE_VOTE_RETRY_US);
+        if now >= vote.timers.resend_at {
+            vote.timers.resend_at = now.plus_us(PRE_VOTE_RETRY_US);
             for peer in peers.filter(|peer| !vote.granted.contains(*peer)) {
                 let ask = ToProposer::PreVote { ballot: vote.ballot, round: vote.round };
                 out.send(peer, Message::Proposer(ask));
@@ -252,7 +228,7 @@ impl Proposer {
 
     fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
         self.seen = self.seen.max(ballot);
-        let phase1 = Phase1::begin(self.settings, ballot, self.applied, now, out);
+        let phase1 = Phase1::begin(*self.settings, ballot, self.applied, now, out);
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.state = State::Campaigning(Box::new(phase1));
     }
@@ -268,8 +244,8 @@ impl Proposer {
             );
         }
         let Phase1Outcome { first, values } = outcome;
-        let phase2 = Phase2::begin(self.settings, ballot, first, values, self.applied, now);
-        self.state = State::Leading { phase2: Box::new(phase2), since: now };
+        let phase2 = Phase2::begin(*self.settings, ballot, first, values, self.applied, now);
+        self.state = State::Leading { phase2: Box::new(phase2), since: Aside(now) };
         self.election.lead(now, ballot);
         out.tell(Notice::Learner(learner::Input::Leading(ballot)));
         self.send_heartbeats(now, out);
@@ -318,7 +294,7 @@ impl Proposer {
         if self.election.is_followed_by_quorum(now, ballot, self.promised)
             && !self.went_above_at.is_some_and(lately)
         {
-            self.went_above_at = Some(now);
+            *self.went_above_at = Some(now);
             self.follow("an acceptor has promised a higher one", out);
             let ballot = self.seen.next_owned(self.settings.id, self.settings.n);
             self.begin_campaign(now, ballot, out);
@@ -451,7 +427,7 @@ impl Proposer {
         match &mut self.state {
             State::Following if self.first_ballot => {
                 self.first_ballot = false;
-                let phase1 = Phase1::begin_first(self.settings, now, out);
+                let phase1 = Phase1::begin_first(*self.settings, now, out);
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {
@@ -461,7 +437,7 @@ impl Proposer {
                 }
             }
             State::PreVoting(vote) => {
-                if now >= vote.give_up_at {
+                if now >= vote.timers.give_up_at {
                     self.follow("no quorum would help", out);
                     self.election.back_off(now, draw);
                 } else {
@@ -477,7 +453,7 @@ impl Proposer {
                 }
             }
             State::Leading { phase2, since } => {
-                let established = now.since_us(*since) >= self.settings.election_max_us;
+                let established = now.since_us(**since) >= self.settings.election_max_us;
                 if established && !self.election.is_heard_by_quorum(now) {
                     self.follow("no quorum hears it", out);
                     self.election.back_off(now, draw);
@@ -579,7 +555,7 @@ impl Role for Proposer {
         }
         let due = match &self.state {
             State::Following => Some(self.election.suspect_at()),
-            State::PreVoting(vote) => Some(vote.resend_at.min(vote.give_up_at)),
+            State::PreVoting(vote) => Some(vote.timers.resend_at.min(vote.timers.give_up_at)),
             State::Campaigning(phase1) => Some(phase1.deadline()),
             State::Leading { phase2, .. } => phase2.deadline(),
         };
@@ -593,7 +569,7 @@ mod tests {
     use super::*;
     use crate::paxos::{ClusterId, NoStorage};
     use crate::types::BootId;
-    use std::hash::DefaultHasher;
+    use std::hash::{DefaultHasher, Hash, Hasher};
 
     /// Replica 0 of three, in each state.
     fn states() -> [Proposer; 4] {
@@ -642,7 +618,7 @@ mod tests {
         }
         let [.., mut later] = second;
         if let State::Leading { since, .. } = &mut later.state {
-            *since = Time(1);
+            **since = Time(1);
         }
         assert!(first[3].state == later.state, "since when only tells the time");
     }
