@@ -55,8 +55,8 @@ durable)
     mounted=
     ;;
 codec)
-    files='-f src/types.rs -f src/table.rs -f src/values.rs -f src/message.rs
-        -f src/message/** -f src/net/frame/mod.rs -f src/net/fragment/mod.rs -f src/net/batch.rs -f src/net/pack.rs'
+    files='-f src/types.rs -f src/table.rs -f src/values.rs -f src/message/**
+        -f src/net/frame/mod.rs -f src/net/fragment/mod.rs -f src/net/batch.rs -f src/net/pack.rs'
     modules='types quorum values table message seed wait net'
     tests='types:: table:: values:: message:: net::frame net::fragment net::batch net::pack wire_test::'
     mounted='wire'

@@ -18,12 +18,12 @@
 //! passed to the leader, again whenever another leads, until they are applied or
 //! the client has gone. Both tables are bounded.
 
-mod catching_up;
+mod catch_up;
+mod pending_clients;
 mod tally;
-mod waiting;
 
+use pending_clients::Asked;
 use tally::Tally;
-use waiting::Asked;
 
 use super::chat::{Chat, Status};
 use super::phase2::Origin;
