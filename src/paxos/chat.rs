@@ -1,91 +1,113 @@
 //! The state machine that the learner drives: sessions, and the lines of the chat.
 //!
-//! Commands are applied exactly once and in each session's order: a command takes
-//! effect if and only if its number is the session's next. The same command chosen
-//! in two slots takes effect in the lower one; the higher changes nothing and is a
-//! NOP line. (Paxos Made Moderately Complex, §2; sessions as in Ongaro's
-//! dissertation, §6.3.)
+//! Commands take effect exactly once, and in each session's order (rule E2): a command
+//! takes effect if and only if its number is the session's next. A command that is chosen
+//! in two slots takes effect in the lower one; the higher slot changes nothing and is a
+//! NOP line. (Paxos Made Moderately Complex, §2; sessions as in Ongaro's dissertation,
+//! §6.3.)
 //!
-//! Sessions are bounded by a rule over decided state alone, so it is the same on
-//! every replica: a session is dropped when [`SESSION_WINDOW_SLOTS`] slots have
-//! passed since its last applied command, and an unknown session is created only
-//! by command 0 within that many slots of its birth. A dropped session can thus
-//! never come back to life: its birth lies too far behind.
+//! Decided state alone bounds the number of sessions, so the bound is the same on every
+//! replica. A session expires when [`SESSION_WINDOW_SLOTS`] slots have passed since its
+//! last applied command. An unknown session is created only by its command 0, and only
+//! within that many slots of its birth. So an expired session never comes back to life:
+//! its birth lies too far behind.
 //!
-//! A client's lines are counted for as long as the log, across its sessions; beside the
-//! number stands the session that the last of them came by. So a line of a client with one
-//! session, as nearly all have, costs one look in one table.
+//! A client's lines are numbered for as long as the log, across all its sessions.
 
-use crate::table::Table;
-use crate::types::{ClientId, Session, Slot};
+use super::sessions::{SessionState, SessionTable};
+use crate::types::Slot;
 use crate::values::{CommandRef, ValueRef};
 use serde::{Deserialize, Serialize};
-use std::hint::black_box;
 
 /// How many slots a session outlives its last applied command.
 pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
 
-/// How often sessions that have run out are swept from memory, but for each client's last
-/// one. (Whether one has run out is decided by its slots, never by the sweep.)
+/// How many slots lie between two sweeps of expired sessions from memory. The sweep decides
+/// nothing: the slots of a session alone decide whether it has expired.
 const SWEEP_SLOTS: u64 = 1 << 16;
 
-/// Where the log stands for one session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Standing {
-    /// The number of the command that would take effect.
-    next: u64,
-    /// Where the one before it stands.
-    last_slot: Slot,
-    /// That one's number among the client's lines.
-    last_client_seq: u64,
-}
-
-/// What is kept of a client, in the one place that a line of it looks up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Account {
-    /// How many lines it has in the log: at least one.
-    lines: u64,
-    /// The session that the last of them came by, which mostly is the client's only one.
-    session: u64,
-    /// See [`Standing`].
-    next: u64,
-    last_slot: Slot,
-}
-
-impl Account {
-    /// Where its newest session stands: that one's last command is the client's last line.
-    fn standing(&self) -> Standing {
-        let Account { lines, next, last_slot, .. } = *self;
-        Standing { next, last_slot, last_client_seq: lines.saturating_sub(1) }
-    }
-}
-
-/// What a request means to the log as it stands.
+/// What a command means to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// It would take effect.
     Next,
     /// It is the session's last applied command.
     Complete {
-        /// Where it stands.
+        /// The slot in which it took effect.
         slot: Slot,
-        /// Its number among the client's lines.
+        /// The number of its line among the client's lines, from 0.
         client_seq: u64,
     },
-    /// Applied, and the client has gone on since.
+    /// It took effect, and so did a later command of the session.
     Past,
-    /// Above what would take effect, as far as this log goes.
+    /// Its number is above the session's next, or its session is born above the slots that
+    /// are applied here.
     Ahead,
-    /// Its session is gone, or can never be.
+    /// Its session no longer exists and can never be created again.
     Expired,
+}
+
+/// How a command's number compares with the number that its session expects next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The command is the session's next.
+    Next,
+    /// The command is the one before the next.
+    Last,
+    /// The command lies further back.
+    Past,
+    /// Other commands of the session come first.
+    Ahead,
+}
+
+/// Compares a command's number with the number that its session expects next. The log and
+/// a leader's guess of it judge by this one comparison (E2).
+pub(super) fn turn(seq: u64, next: u64) -> Turn {
+    match seq {
+        _ if seq == next => Turn::Next,
+        _ if seq > next => Turn::Ahead,
+        _ if next - seq == 1 => Turn::Last,
+        _ => Turn::Past,
+    }
+}
+
+/// The number that a session expects after command `seq`. Only a forged value has a number
+/// so high that it cannot grow.
+pub(super) fn next_seq(seq: u64) -> u64 {
+    seq.saturating_add(1)
+}
+
+/// Rule E2: what `command` means in slot `at`, given what the log knows of its session.
+fn judge(
+    session: Option<SessionState>,
+    command: CommandRef<'_>,
+    at: Slot,
+    window_slots: u64,
+) -> Status {
+    match session.filter(|session| session.is_alive(at, window_slots)) {
+        Some(session) => match turn(command.seq, session.next) {
+            Turn::Next => Status::Next,
+            Turn::Ahead => Status::Ahead,
+            Turn::Past => Status::Past,
+            Turn::Last => {
+                let SessionState { last_slot, last_client_seq, .. } = session;
+                Status::Complete { slot: last_slot, client_seq: last_client_seq }
+            }
+        },
+        // The session may have existed and expired: nobody can tell any more.
+        None if at.since(command.birth) > window_slots => Status::Expired,
+        // The session's birth was decided elsewhere: this log is not that far yet.
+        None if command.birth > at => Status::Ahead,
+        // Within the window of its birth a session cannot have expired, so it is new.
+        None if command.seq == 0 => Status::Next,
+        None => Status::Expired,
+    }
 }
 
 /// The chat's state: the same on all replicas that have applied the same slots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chat {
-    clients: Table<ClientId, Account>,
-    /// Those sessions of a client that its last line did not come by.
-    others: Table<Session, Standing>,
+    sessions: SessionTable,
     window_slots: u64,
 }
 
@@ -96,92 +118,47 @@ impl Default for Chat {
 }
 
 impl Chat {
-    /// A chat whose sessions live this many slots; tests make it small.
+    /// A chat whose sessions expire after this many slots; tests make it small.
     pub fn with_session_window(window_slots: u64) -> Self {
-        Chat { clients: Table::default(), others: Table::default(), window_slots }
+        Chat { sessions: SessionTable::default(), window_slots }
     }
 
-    /// Applies what was decided in `slot`; the caller goes through slots in order,
-    /// without gaps. Returns the line's number among its client's lines if it took
-    /// effect, and nothing if the slot changes nothing.
+    /// Applies the value that was decided in `slot`. The caller goes through the slots in
+    /// order, without gaps (E1). Returns the number of the line among its client's lines
+    /// if the command takes effect, and nothing if the slot changes nothing.
     pub fn apply(&mut self, slot: Slot, value: ValueRef<'_>) -> Option<u64> {
+        let window_slots = self.window_slots;
         if slot.0.is_multiple_of(SWEEP_SLOTS) {
-            let window = self.window_slots;
-            self.others.retain(|standing| slot.since(standing.last_slot) <= window);
+            self.sessions.sweep(slot, window_slots);
         }
-        let ValueRef::Command(command) = value else { return None };
-        let Session { client, id } = command.session;
-        let account = self.clients.get_mut(&client);
-        let held = match &account {
-            Some(account) if account.session == id => Some(account.standing()),
-            _ => self.others.get(&command.session).copied(),
-        };
-        if status(held, command, slot, self.window_slots) != Status::Next {
-            return None;
-        }
-        // So high, only a forged checkpoint can have made these numbers.
-        let next = command.seq.saturating_add(1);
-        let Some(account) = account else {
-            self.clients.insert(client, Account { lines: 1, session: id, next, last_slot: slot });
-            return Some(0);
-        };
-        if account.session != id {
-            self.others.remove(&command.session);
-            let session = Session { client, id: account.session };
-            self.others.insert(session, account.standing());
-        }
-        let client_seq = account.lines;
-        let lines = client_seq.saturating_add(1);
-        *account = Account { lines, session: id, next, last_slot: slot };
-        Some(client_seq)
+        let command = value.command()?;
+        self.sessions.advance(command.session, slot, |session| {
+            let takes_effect = judge(session, command, slot, window_slots) == Status::Next;
+            takes_effect.then(|| next_seq(command.seq))
+        })
     }
 
-    /// Looks up the clients of `values`, which are about to be applied, and does nothing with
-    /// them. Where each is sought does not depend on the one before, so the processor waits
-    /// for several at once, and [`Chat::apply`] for none.
+    /// Looks up the clients of `values`, which are about to be applied.
     pub fn look_ahead<'a>(&self, values: impl Iterator<Item = ValueRef<'a>>) {
-        let commands = values.filter_map(ValueRef::command);
-        let accounts = commands.filter_map(|command| self.clients.get(&command.session.client));
-        accounts.for_each(|account| _ = black_box(account.next));
+        self.sessions.look_ahead(values);
     }
 
-    /// What `command` would be if it were decided in slot `at`, the first one not
+    /// What `command` would mean if it were decided in slot `at`, the first one that is not
     /// applied.
     pub fn status(&self, command: CommandRef<'_>, at: Slot) -> Status {
-        let Session { client, id } = command.session;
-        let held = match self.clients.get(&client) {
-            Some(account) if account.session == id => Some(account.standing()),
-            _ => self.others.get(&command.session).copied(),
-        };
-        status(held, command, at, self.window_slots)
+        judge(self.sessions.get(command.session), command, at, self.window_slots)
     }
 
-    /// How many sessions are held, of a client that has run out the last one too.
+    /// How many sessions the chat holds in memory.
     pub fn sessions(&self) -> usize {
-        self.clients.len() + self.others.len()
-    }
-}
-
-fn status(held: Option<Standing>, command: CommandRef<'_>, at: Slot, window_slots: u64) -> Status {
-    match held.filter(|standing| at.since(standing.last_slot) <= window_slots) {
-        Some(standing) if command.seq == standing.next => Status::Next,
-        Some(standing) if command.seq > standing.next => Status::Ahead,
-        Some(standing) if standing.next - command.seq == 1 => {
-            Status::Complete { slot: standing.last_slot, client_seq: standing.last_client_seq }
-        }
-        Some(_) => Status::Past,
-        None if at.since(command.birth) > window_slots => Status::Expired,
-        // A birth above what is decided here: this log is not that far yet.
-        None if command.birth > at => Status::Ahead,
-        None if command.seq == 0 => Status::Next,
-        None => Status::Expired,
+        self.sessions.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Command, Line, Value};
+    use crate::types::{ClientId, Command, Line, Session, Value};
     use std::collections::BTreeMap;
 
     fn command(session: u64, seq: u64, birth: u64) -> Command {
@@ -260,7 +237,11 @@ mod tests {
         chat.apply(Slot(SWEEP_SLOTS), (&Value::Noop).into());
         assert_eq!(chat.sessions(), 2);
         chat.apply(Slot(2 * SWEEP_SLOTS), (&Value::Noop).into());
-        assert_eq!(chat.sessions(), 1, "the client's last one, beside the number of its lines");
+        assert_eq!(
+            chat.sessions(),
+            1,
+            "the newest one stays with the number of the client's lines"
+        );
         for session in [1, 2] {
             let again = command(session, 1, 0);
             assert_eq!(chat.status((&again).into(), Slot(2 * SWEEP_SLOTS)), Status::Expired);
@@ -268,15 +249,15 @@ mod tests {
         assert_eq!(chat.apply(Slot(2 * SWEEP_SLOTS + 1), (&value(3, 0, 131_072)).into()), Some(2));
     }
 
-    /// The rules as they are said, each session in a map of its own.
+    /// Rule E2 with a map entry for each session, and nothing kept together.
     #[derive(Default)]
     struct Told {
-        sessions: BTreeMap<Session, Standing>,
+        sessions: BTreeMap<Session, SessionState>,
         lines: BTreeMap<ClientId, u64>,
     }
 
     #[test]
-    fn clients_with_one_session_and_with_many_stand_as_if_each_session_were_kept_alone() {
+    fn clients_with_one_session_and_with_many_are_judged_as_if_each_session_were_kept_alone() {
         let (window, mut rng) = (40, fastrand::Rng::with_seed(7));
         let (mut chat, mut told) = (Chat::with_session_window(window), Told::default());
         let (mut applied, mut came_back) = (0, 0);
@@ -284,11 +265,11 @@ mod tests {
             let client = ClientId(rng.u64(..4));
             let session = Session { client, id: rng.u64(..1 + client.0 + slot.0 / 400 % 4) };
             let held = told.sessions.get(&session).copied();
-            let next = held.map_or(0, |standing| standing.next);
+            let next = held.map_or(0, |session| session.next);
             let seq = [0, next, next, next + 1, next.saturating_sub(1)][rng.usize(..5)];
             let birth = Slot(slot.0.saturating_sub(rng.u64(..2 * window)));
             let command = Command { session, seq, birth, line: Line::from("x") };
-            let expected = status(held, (&command).into(), slot, window);
+            let expected = judge(held, (&command).into(), slot, window);
             assert_eq!(chat.status((&command).into(), slot), expected, "slot {slot}");
             let client_seq = chat.apply(slot, (&Value::Command(command)).into());
             assert_eq!(client_seq.is_some(), expected == Status::Next, "slot {slot}");
@@ -299,7 +280,8 @@ mod tests {
                 came_back +=
                     u64::from(held.is_some_and(|held| held.last_client_seq + 1 < *lines - 1));
                 applied += 1;
-                let now = Standing { next: seq + 1, last_slot: slot, last_client_seq: client_seq };
+                let now =
+                    SessionState { next: seq + 1, last_slot: slot, last_client_seq: client_seq };
                 told.sessions.insert(session, now);
             }
         }

@@ -49,6 +49,7 @@ pub mod phase2;
 pub mod proposer;
 pub mod round_trip;
 pub mod runs;
+mod sessions;
 mod slot_set;
 mod state;
 
