@@ -29,6 +29,7 @@ use multipaxos::runtime::post::{Router, channels};
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{DecidedLog, Place};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Time};
 use std::collections::BTreeMap;
 use std::io;
@@ -216,7 +217,7 @@ struct Station<R: Role, S> {
     out: Outbox<R::Record>,
 }
 
-impl<R: Role, S: Storage<R::Record>> Station<R, S> {
+impl<R: Role, S: Storage<R::Record> + Upkeep> Station<R, S> {
     /// One burst; nothing if there is nothing to do.
     fn burst(&mut self, now: Time, counts: &Shared) -> Option<Vec<Envelope>> {
         let due = self.role.deadline().is_some_and(|deadline| deadline <= now);
@@ -232,7 +233,11 @@ impl<R: Role, S: Storage<R::Record>> Station<R, S> {
             self.role.handle_timeout(now, 0, &mut self.out);
         }
         self.role.flush(now, &mut self.out);
-        Some(self.out.commit(&mut self.storage).expect("nothing fails"))
+        let mut envelopes = self.out.commit(&mut self.storage).expect("nothing fails");
+        if let Some(log) = self.storage.decided_pages() {
+            self.out.read_pages(log, &mut envelopes).expect("nothing fails");
+        }
+        Some(envelopes)
     }
 }
 

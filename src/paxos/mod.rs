@@ -44,6 +44,7 @@ pub mod chat;
 pub mod client;
 pub mod election;
 pub mod learner;
+mod outbox;
 pub mod phase1;
 pub mod phase2;
 pub mod proposer;
@@ -53,10 +54,10 @@ mod sessions;
 mod slot_set;
 mod state;
 
+pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
+
 use crate::message::{Answer, ClientMessage, Message};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time};
-use crate::values::Values;
-use std::io;
 
 /// How many slots above its trim mark an acceptor accepts in.
 pub const ACCEPT_WINDOW_SLOTS: u64 = 131_072;
@@ -200,204 +201,9 @@ pub enum Notice {
     Start(Membership),
 }
 
-/// What a role wants done, in the order in which it must be done: records first.
-#[derive(Debug)]
-pub struct Outbox<R> {
-    records: Vec<R>,
-    envelopes: Vec<Envelope>,
-    pages: Vec<PageWanted>,
-}
-
-/// Decided slots that a peer asked for; read from storage at commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PageWanted {
-    to: ReplicaId,
-    first: Slot,
-    upto: Slot,
-    page_bytes: usize,
-}
-
-impl<R> Default for Outbox<R> {
-    fn default() -> Self {
-        Outbox { records: Vec::new(), envelopes: Vec::new(), pages: Vec::new() }
-    }
-}
-
-impl<R> Outbox<R> {
-    /// An empty one.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// This must be durable before anything that is sent here leaves.
-    pub fn persist(&mut self, record: R) {
-        self.records.push(record);
-    }
-
-    /// To a replica, possibly this one.
-    pub fn send(&mut self, to: ReplicaId, message: Message) {
-        self.envelopes.push(Envelope::Peer { to, message });
-    }
-
-    /// To a client.
-    pub fn answer(&mut self, to: Address, answer: Answer) {
-        match self.envelopes.last_mut() {
-            Some(Envelope::Answers { to: same, answers }) if *same == to => answers.push(answer),
-            _ => self.envelopes.push(Envelope::Answers { to, answers: vec![answer] }),
-        }
-    }
-
-    /// From a client to a replica.
-    pub fn call(&mut self, to: ReplicaId, message: ClientMessage) {
-        self.envelopes.push(Envelope::Call { to, message });
-    }
-
-    /// To another role of this replica.
-    pub fn tell(&mut self, notice: Notice) {
-        self.envelopes.push(Envelope::Notice(notice));
-    }
-
-    /// Sends `to` what storage holds of these decided slots, in pages of at most
-    /// `page_bytes` (one value at least).
-    pub fn send_decided(&mut self, to: ReplicaId, first: Slot, upto: Slot, page_bytes: usize) {
-        self.pages.push(PageWanted { to, first, upto, page_bytes });
-    }
-
-    /// Appends the records, syncs once, and only then yields the envelopes.
-    ///
-    /// # Errors
-    ///
-    /// What the storage says. Nothing may leave then, and the caller must end the
-    /// process: a failed sync is never retried and believed.
-    pub fn commit(&mut self, storage: &mut impl Storage<R>) -> io::Result<Vec<Envelope>> {
-        let mut envelopes = Vec::new();
-        self.commit_into(storage, &mut envelopes)?;
-        Ok(envelopes)
-    }
-
-    /// The same, with a list to put the envelopes into; what was in it is gone.
-    ///
-    /// # Errors
-    ///
-    /// As [`Outbox::commit`].
-    pub fn commit_into(
-        &mut self,
-        storage: &mut impl Storage<R>,
-        envelopes: &mut Vec<Envelope>,
-    ) -> io::Result<()> {
-        envelopes.clear();
-        if !self.records.is_empty() {
-            storage.append(&mut self.records)?;
-            assert!(self.records.is_empty(), "storage takes all records or fails");
-            storage.sync()?;
-        }
-        std::mem::swap(&mut self.envelopes, envelopes);
-        for wanted in self.pages.drain(..) {
-            let mut first = wanted.first;
-            let mut room = ANSWER_BYTES_MAX;
-            while first < wanted.upto && room > 0 {
-                let values = storage.decided(first, wanted.upto, wanted.page_bytes)?;
-                if values.is_empty() {
-                    break;
-                }
-                room = room.saturating_sub(values.bytes().len());
-                let next = first.plus(values.len() as u64);
-                let page = crate::message::ToLearner::Page { first, values };
-                envelopes.push(Envelope::Peer { to: wanted.to, message: Message::Learner(page) });
-                first = next;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where a role's records go.
-pub trait Storage<R> {
-    /// Takes all of `records`, in order, and leaves the list empty.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be written; the process must end.
-    fn append(&mut self, records: &mut Vec<R>) -> io::Result<()>;
-
-    /// Makes everything appended so far durable.
-    ///
-    /// # Errors
-    ///
-    /// When that is not certain; the process must end.
-    fn sync(&mut self) -> io::Result<()>;
-
-    /// What was to leave after the last sync has left: what need not be durable yet, and
-    /// nobody waits for, is worked on now.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written; the process must end.
-    fn settle(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Nothing more is at hand, and the thread is about to sleep: what need not be
-    /// durable yet, and was only gathered, is written now.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written; the process must end.
-    fn rest(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Decided values from `first` on, below `upto`, of at most `bytes` on the wire
-    /// but one at least; empty if `first` is not held. Only a learner's storage
-    /// holds any.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be read.
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
-        let _ = (first, upto, bytes);
-        Ok(Values::default())
-    }
-
-    /// Takes leave of it, at a clean end: everything appended is on the disk then,
-    /// also what [`Storage::sync`] does not wait for.
-    ///
-    /// # Errors
-    ///
-    /// When that is not certain; the end was no clean one then.
-    fn close(self) -> io::Result<()>
-    where
-        Self: Sized,
-    {
-        Ok(())
-    }
-}
-
-/// For roles that have nothing to remember.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Never {}
-
-/// The storage of a role that has nothing to remember.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoStorage;
-
-impl Storage<Never> for NoStorage {
-    fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Request, ToLearner};
-    use crate::types::{Ballot, Value};
-    use crate::values::ValueRef;
-    use std::net::{Ipv4Addr, SocketAddr};
 
     /// A role that says nothing of itself.
     struct Mute;
@@ -421,70 +227,5 @@ mod tests {
     fn a_role_is_urgent_and_goes_on_for_ever_if_it_does_not_say_otherwise() {
         assert!(Mute.is_urgent());
         assert!(!Mute.is_finished());
-    }
-
-    #[test]
-    fn answers_to_one_client_in_a_row_leave_as_one_list() {
-        let mut out: Outbox<Never> = Outbox::new();
-        for (port, ballot) in [(1, 0), (1, 1), (2, 2), (1, 3)] {
-            let to = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            out.answer(to, Answer::Leader { ballot: Ballot(ballot) });
-        }
-        let list = |envelope| match envelope {
-            Envelope::Answers { to, answers } => (to.0.port(), answers.len()),
-            other => panic!("nothing else was sent: {other:?}"),
-        };
-        let sent = out.commit(&mut NoStorage).expect("no storage never fails");
-        assert_eq!(sent.into_iter().map(list).collect::<Vec<_>>(), [(1, 2), (2, 1), (1, 1)]);
-    }
-
-    /// The same line in every slot there is, and for which slots it was asked.
-    struct Endless {
-        value: Value,
-        asked: Vec<(Slot, Slot)>,
-    }
-
-    impl Storage<Never> for Endless {
-        fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn sync(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
-            self.asked.push((first, upto));
-            Ok(vec![self.value.clone(); upto.since(first).min(2) as usize].into())
-        }
-    }
-
-    #[test]
-    fn a_request_for_decided_slots_is_answered_with_64_kib_and_the_rest_of_a_page() {
-        let line = "x".repeat(1_000);
-        let value = Value::Command(Request::new(1, 1, 0, &line).command());
-        let page_bytes = 2 * ValueRef::from(&value).encoded_bytes();
-        let pages = |first: u64, upto: u64| {
-            let mut out = Outbox::new();
-            out.send_decided(ReplicaId(1), Slot(first), Slot(upto), 1_200);
-            let mut storage = Endless { value: value.clone(), asked: Vec::new() };
-            let mut next = Slot(first);
-            let sent = out.commit(&mut storage).expect("this storage never fails");
-            for envelope in &sent {
-                let Envelope::Peer { message: Message::Learner(page), .. } = envelope else {
-                    panic!("nothing else was asked for: {envelope:?}")
-                };
-                let ToLearner::Page { first, values } = page else { panic!("no page: {page:?}") };
-                assert_eq!(*first, next);
-                next = first.plus(values.len() as u64);
-            }
-            assert!(storage.asked.iter().all(|(first, upto)| first < upto), "{:?}", storage.asked);
-            assert!(out.commit(&mut storage).expect("it never fails").is_empty(), "asked once");
-            (sent.len(), next.0)
-        };
-        let most = (64 * 1_024_usize).div_ceil(page_bytes);
-        assert_eq!(pages(3, 1_000), (most, 3 + 2 * most as u64));
-        assert_eq!(pages(3, 8), (3, 8));
-        assert_eq!(pages(8, 8), (0, 8));
     }
 }

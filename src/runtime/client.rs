@@ -16,6 +16,7 @@ use crate::net::{Incoming, Outgoing};
 use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
+use crate::storage::upkeep::Upkeep;
 use crate::threads::plant::{self, Plant};
 use crate::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
@@ -366,6 +367,8 @@ impl<W: Write> Storage<Outcome> for Terminal<W> {
         Ok(())
     }
 }
+
+impl<W: Write> Upkeep for Terminal<W> {}
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
 use crate::storage::Durability;
 use crate::storage::memory::Volatile;
+use crate::storage::upkeep::Upkeep;
 use crate::threads::plant::{self, Plant};
 use crate::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use crate::types::{BootId, ReplicaId, Slot};
@@ -122,7 +123,7 @@ impl Shared<'_> {
     where
         R: Role,
         R::Input: Send + 'static,
-        S: Storage<R::Record> + Send + 'static,
+        S: Storage<R::Record> + Upkeep + Send + 'static,
     {
         let (start, started) = bounded::<Membership>(1);
         let (closing, closed) = bounded(1);

@@ -13,6 +13,7 @@
 
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
+use crate::storage::upkeep::Upkeep;
 use crate::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
 use crate::wait::Patience;
 use std::io;
@@ -50,7 +51,7 @@ pub struct RoleThread<R: Role, S> {
     pub sleep_max: Option<Duration>,
 }
 
-impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
+impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
     /// Runs until `check` says stop, the role has nothing left to do, or nobody is
     /// left who could send to it. `check` is asked once a turn; envelopes are given
     /// to `dispatch` in order.
@@ -95,6 +96,9 @@ impl<R: Role, S: Storage<R::Record>> RoleThread<R, S> {
             }
             self.role.flush(now, &mut out);
             out.commit_into(&mut self.storage, &mut envelopes)?;
+            if let Some(log) = self.storage.decided_pages() {
+                out.read_pages(log, &mut envelopes)?;
+            }
             if !envelopes.is_empty() {
                 dispatch(&mut envelopes);
             }

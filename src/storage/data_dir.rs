@@ -25,6 +25,7 @@ use super::atomic_file::{self, Magic};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::segment::is_log_file;
+use super::upkeep::Upkeep;
 use crate::paxos::Storage;
 use crate::paxos::bootstrap::Record;
 use crate::types::{DirectoryId, ReplicaId};
@@ -297,6 +298,8 @@ impl<D: Disk> Storage<Record> for DataDir<D> {
         self.save()
     }
 }
+
+impl<D: Disk> Upkeep for DataDir<D> {}
 
 #[cfg(test)]
 mod tests {

@@ -41,8 +41,9 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::journal::{ASIDE_BYTES_MAX, ENTRY_BYTES, Entry, Kind, Mark};
 use super::plant::{self, Plant};
+use super::upkeep::Upkeep;
 use crate::paxos::learner::{Checkpoint, Record};
-use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Storage};
 use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot};
 use crate::values::{Builder, COMMAND_BYTES, ValueRef, Values};
 use std::io;
@@ -559,7 +560,9 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
 
+impl<D: Disk> Upkeep for DecidedLog<D> {
     fn settle(&mut self) -> io::Result<()> {
         self.guarded(Self::enter)
     }
@@ -569,6 +572,10 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
             log.enter()?;
             log.write()
         })
+    }
+
+    fn decided_pages(&mut self) -> Option<&mut dyn DecidedPages> {
+        Some(self)
     }
 
     fn close(mut self) -> io::Result<()> {
@@ -584,7 +591,9 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         self.data.open(CHECKPOINT)?.ok_or_else(gone)?.sync()?;
         self.data.sync_dir()
     }
+}
 
+impl<D: Disk> DecidedPages for DecidedLog<D> {
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         self.settle()?;
         let entries_max = (bytes / COMMAND_BYTES + 1).min(PAGE_ENTRIES_MAX as usize) as u64;

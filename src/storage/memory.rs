@@ -5,6 +5,7 @@
 //! the role: what was appended survives only once it is synced, so that a test can
 //! crash a role and build it again from what would really have been left.
 
+use super::upkeep::Upkeep;
 use crate::paxos::{Storage, acceptor};
 use std::io;
 
@@ -22,6 +23,8 @@ impl<R> Storage<R> for Volatile {
         Ok(())
     }
 }
+
+impl Upkeep for Volatile {}
 
 /// An acceptor's disk, in memory.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +69,8 @@ impl Storage<acceptor::Record> for Memory {
         Ok(())
     }
 }
+
+impl Upkeep for Memory {}
 
 #[cfg(test)]
 mod tests {

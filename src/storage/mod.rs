@@ -7,6 +7,7 @@
 //! - [`decided_log`]: the learner's decided log, with the chat log ([`chat_log`]) that
 //!   people read.
 //! - [`data_dir`]: the data directory's identity, lock and started record.
+//! - [`upkeep`]: what a role's thread asks of its storage between two commits.
 //! - [`memory`]: records in memory, for tests and for replicas that keep no durable
 //!   state.
 //!
@@ -23,6 +24,7 @@ pub mod memory;
 mod segment;
 pub mod segment_log;
 mod segment_log_tests;
+pub mod upkeep;
 
 use durable::{atomic_file, beside, disk, error, plant};
 use serde::{Deserialize, Serialize};

@@ -50,6 +50,7 @@ use super::segment::{
     Head, SPARE, Tip, damaged, encoded, end_of, head_at, is_log_file, name, number_of,
     read_segment, walk, write_record,
 };
+use super::upkeep::Upkeep;
 use crate::message::Run;
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
@@ -438,7 +439,9 @@ impl<D: Disk> Storage<Record> for SegmentLog<D> {
     fn sync(&mut self) -> io::Result<()> {
         self.guarded(Self::flush)
     }
+}
 
+impl<D: Disk> Upkeep for SegmentLog<D> {
     /// What was not waited for may be in any segment, written by this life or, if that
     /// was killed, by one before.
     fn close(mut self) -> io::Result<()> {

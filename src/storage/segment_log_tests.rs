@@ -8,6 +8,7 @@ use super::frame::{HEADER_BYTES, SECTOR_BYTES};
 use super::plant::{self, Plant};
 use super::segment::is_log_file;
 use super::segment_log::{Options, SegmentLog};
+use super::upkeep::Upkeep;
 use crate::message::Request;
 use crate::paxos::Storage;
 use crate::paxos::acceptor::{Record, State};

@@ -12,9 +12,10 @@ use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::phase1::Phase1;
 use multipaxos::paxos::phase2::Phase2;
-use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, Outbox, Storage};
+use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Outbox, Storage};
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Place};
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
     SlotRange, Time, Value,

@@ -25,7 +25,8 @@ use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{
-    ANSWER_BYTES_MAX, Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage,
+    ANSWER_BYTES_MAX, DecidedPages, Envelope, Membership, NoStorage, Notice, Outbox, Role,
+    Settings, Storage,
 };
 use multipaxos::quorum::quorum;
 use multipaxos::storage::memory::Memory;
@@ -143,7 +144,9 @@ impl Storage<learner::Record> for Log {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
 
+impl DecidedPages for Log {
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let held = self.values.iter().skip(first.0 as usize).take(upto.since(first) as usize);
         let page: Values = held.collect();
@@ -389,7 +392,8 @@ impl Node {
             let due = self.learner.deadline();
             assert!(due.is_none_or(|due| due > self.now), "the learner's timer spins");
         }
-        let envelopes = out.commit(&mut self.log).expect("memory never fails");
+        let mut envelopes = out.commit(&mut self.log).expect("memory never fails");
+        out.read_pages(&mut self.log, &mut envelopes).expect("memory never fails");
         assert!(self.learner.applied() >= before, "applied went back");
         assert_eq!(self.learner.applied().0, self.log.values.len() as u64);
         self.dispatch(envelopes, usize::from(is_fetch));

@@ -5,7 +5,7 @@
 //! a step of its own, and keeps back until then what `commit` yielded. What was written
 //! and not synced is lost in a crash.
 
-use multipaxos::paxos::{Storage, acceptor, learner};
+use multipaxos::paxos::{DecidedPages, Storage, acceptor, learner};
 use multipaxos::types::Slot;
 use multipaxos::values::{ValueRef, Values};
 use std::fmt::Debug;
@@ -106,7 +106,9 @@ impl<K: Kept> Storage<K::Record> for Disk<K> {
         self.syncing = true;
         Ok(())
     }
+}
 
+impl<K: Kept> DecidedPages for Disk<K> {
     fn decided(&mut self, first: Slot, upto: Slot, _bytes: usize) -> io::Result<Values> {
         Ok(self.kept.decided(first, upto))
     }

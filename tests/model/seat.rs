@@ -224,6 +224,7 @@ impl<R: Role, K: Kept<Record = R::Record>> Desk<R, K> {
     fn end_turn(&mut self, mut out: Outbox<R::Record>, events: &mut Vec<Event>) {
         self.role.flush(Time(0), &mut out);
         self.held = out.commit(&mut self.disk).expect("this disk does not fail");
+        out.read_pages(&mut self.disk, &mut self.held).expect("this disk does not fail");
         if !self.disk.syncing {
             self.release(events);
         }

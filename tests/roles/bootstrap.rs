@@ -4,12 +4,15 @@ use crate::common::*;
 use multipaxos::message::{Ready, ToBootstrap};
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Membership, Role, Storage};
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{DirectoryId, ReplicaId, Time};
 use std::io;
 
 /// What a replica has written.
 #[derive(Default)]
 struct Written(Vec<Record>);
+
+impl Upkeep for Written {}
 
 impl Storage<Record> for Written {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {

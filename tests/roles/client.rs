@@ -4,11 +4,14 @@ use crate::common::*;
 use multipaxos::message::{Answer, ClientMessage, Request};
 use multipaxos::paxos::client::{ASK_ALL_US, Client, Input, Outcome, SESSION_IDLE_US};
 use multipaxos::paxos::{Envelope, Role, Storage};
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot};
 use std::io;
 
 #[derive(Default)]
 struct Told(Vec<Outcome>);
+
+impl Upkeep for Told {}
 
 impl Storage<Outcome> for Told {
     fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {

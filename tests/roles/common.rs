@@ -5,9 +5,11 @@ use multipaxos::message::{
     ToLearner, ToProposer,
 };
 use multipaxos::paxos::{
-    Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner, proposer,
+    DecidedPages, Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
+    proposer,
 };
 use multipaxos::storage::memory::Memory;
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value,
 };
@@ -112,7 +114,7 @@ pub(crate) struct Seat<R: Role, S> {
     pub(crate) out: Outbox<R::Record>,
 }
 
-impl<R: Role, S: Storage<R::Record>> Seat<R, S> {
+impl<R: Role, S: Storage<R::Record> + Upkeep> Seat<R, S> {
     pub(crate) fn new(role: R, storage: S) -> Self {
         Seat { role, storage, now: Time(0), draw: 0, out: Outbox::new() }
     }
@@ -135,7 +137,11 @@ impl<R: Role, S: Storage<R::Record>> Seat<R, S> {
             self.role.handle(self.now, self.draw, input, &mut self.out);
         }
         self.role.flush(self.now, &mut self.out);
-        self.out.commit(&mut self.storage)
+        let mut envelopes = self.out.commit(&mut self.storage)?;
+        if let Some(log) = self.storage.decided_pages() {
+            self.out.read_pages(log, &mut envelopes)?;
+        }
+        Ok(envelopes)
     }
 
     /// The deadline has passed, or something woke the role early.
@@ -311,7 +317,15 @@ impl Storage<learner::Record> for Log {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
 
+impl Upkeep for Log {
+    fn decided_pages(&mut self) -> Option<&mut dyn DecidedPages> {
+        Some(self)
+    }
+}
+
+impl DecidedPages for Log {
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let held = self.records.iter().skip(first.0 as usize).take(upto.since(first) as usize);
         let page: Values = held.map(|record| &record.value).collect();
@@ -325,6 +339,8 @@ pub(crate) struct Disk {
     pub(crate) memory: Memory,
     pub(crate) records: Vec<acceptor::Record>,
 }
+
+impl Upkeep for Disk {}
 
 impl Storage<acceptor::Record> for Disk {
     fn append(&mut self, records: &mut Vec<acceptor::Record>) -> io::Result<()> {

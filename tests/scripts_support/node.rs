@@ -12,6 +12,7 @@ use multipaxos::paxos::{
     Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
     learner, proposer,
 };
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, ReplicaId, Time};
 use simulator::node::{ROLES, RoleName};
 use simulator::store::{Death, Store};
@@ -35,7 +36,7 @@ impl<R: Role> Station<R> {
         now: Time,
         draw: u64,
         timers: bool,
-        storage: &mut impl Storage<R::Record>,
+        storage: &mut (impl Storage<R::Record> + Upkeep),
     ) -> io::Result<Vec<Envelope>> {
         let mut out = Outbox::new();
         for input in self.inbox.drain(..) {
@@ -46,7 +47,11 @@ impl<R: Role> Station<R> {
             self.role.handle_timeout(now, draw, &mut out);
         }
         self.role.flush(now, &mut out);
-        out.commit(storage)
+        let mut envelopes = out.commit(storage)?;
+        if let Some(log) = storage.decided_pages() {
+            out.read_pages(log, &mut envelopes)?;
+        }
+        Ok(envelopes)
     }
 
     /// A timer fires at most once in a microsecond.

@@ -20,6 +20,7 @@ use multipaxos::paxos::{
     Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
     learner, proposer,
 };
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, ReplicaId, Time};
 use std::collections::VecDeque;
 use std::io;
@@ -75,7 +76,7 @@ impl<R: Role> Station<R> {
         &mut self,
         now: Time,
         draws: &mut Rng,
-        storage: &mut impl Storage<R::Record>,
+        storage: &mut (impl Storage<R::Record> + Upkeep),
     ) -> io::Result<Vec<Envelope>> {
         let mut out = Outbox::new();
         if self.inbox.is_empty() {
@@ -89,7 +90,11 @@ impl<R: Role> Station<R> {
             self.role.handle_timeout(now, draws.u64(..), &mut out);
         }
         self.role.flush(now, &mut out);
-        out.commit(storage)
+        let mut envelopes = out.commit(storage)?;
+        if let Some(log) = storage.decided_pages() {
+            out.read_pages(log, &mut envelopes)?;
+        }
+        Ok(envelopes)
     }
 }
 

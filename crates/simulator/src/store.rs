@@ -14,11 +14,12 @@ use fastrand::Rng;
 use multipaxos::message::MESSAGE_SLOTS_MAX;
 use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::Checkpoint;
-use multipaxos::paxos::{Storage, acceptor, bootstrap, learner};
+use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
 use multipaxos::storage::decided_log::{DecidedLog, Place};
 use multipaxos::storage::segment_log::{self, SegmentLog};
+use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{DirectoryId, ReplicaId, Slot, Value};
 use multipaxos::values::Values;
 use std::io;
@@ -246,6 +247,8 @@ impl Storage<bootstrap::Record> for ReplicaStore {
     }
 }
 
+impl Upkeep for ReplicaStore {}
+
 /// What a sync of records will do, if not what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncFault {
@@ -316,6 +319,8 @@ impl Storage<acceptor::Record> for AcceptorStore {
     }
 }
 
+impl Upkeep for AcceptorStore {}
+
 /// The decided log.
 #[derive(Debug)]
 pub struct LearnerStore {
@@ -342,6 +347,19 @@ impl LearnerStore {
             }
             Kept::Nothing | Kept::Sectors(_) => unreachable!("a disk is opened instead"),
         }
+    }
+}
+
+impl Upkeep for LearnerStore {
+    fn rest(&mut self) -> io::Result<()> {
+        match &mut self.kept {
+            Kept::Sectors(log) => log.rest(),
+            Kept::Records { .. } | Kept::Nothing => Ok(()),
+        }
+    }
+
+    fn decided_pages(&mut self) -> Option<&mut dyn DecidedPages> {
+        Some(self)
     }
 }
 
@@ -374,14 +392,9 @@ impl Storage<learner::Record> for LearnerStore {
             Kept::Records { .. } | Kept::Nothing => Ok(()),
         }
     }
+}
 
-    fn rest(&mut self) -> io::Result<()> {
-        match &mut self.kept {
-            Kept::Sectors(log) => log.rest(),
-            Kept::Records { .. } | Kept::Nothing => Ok(()),
-        }
-    }
-
+impl DecidedPages for LearnerStore {
     fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         let values = match &mut self.kept {
             Kept::Records { values, .. } => values,

@@ -1,0 +1,259 @@
+//! What a role wants done, and the one way in which it gets done.
+//!
+//! A role hands what must survive a crash to [`Outbox::persist`], and everything that it
+//! sends to the other methods of [`Outbox`]. Only [`Outbox::commit`] gives out what was
+//! sent, and it makes the records durable first. So no message leaves before the state on
+//! which it rests is durable (rule S1). Handling many inputs before one commit is group
+//! commit.
+//!
+//! Peers' requests for decided slots need no record, only a look into storage.
+//! [`Outbox::read_pages`] answers them after the commit.
+
+use super::{ANSWER_BYTES_MAX, Envelope, Notice};
+use crate::message::{Answer, ClientMessage, Message, ToLearner};
+use crate::types::{Address, ReplicaId, Slot};
+use crate::values::Values;
+use std::io;
+
+/// The records and envelopes of one burst of inputs.
+#[derive(Debug)]
+pub struct Outbox<R> {
+    records: Vec<R>,
+    envelopes: Vec<Envelope>,
+    page_requests: Vec<PageRequest>,
+}
+
+/// Decided slots that a peer asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PageRequest {
+    /// The peer that asked.
+    to: ReplicaId,
+    /// The first slot that it wants.
+    first: Slot,
+    /// The end of the slots that it wants, exclusive.
+    upto: Slot,
+    /// How many bytes of values one page may hold, unless its first value alone is longer.
+    page_bytes: usize,
+}
+
+impl<R> Default for Outbox<R> {
+    fn default() -> Self {
+        Outbox { records: Vec::new(), envelopes: Vec::new(), page_requests: Vec::new() }
+    }
+}
+
+impl<R> Outbox<R> {
+    /// An empty outbox.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes `record` durable before anything leaves that is sent through this outbox.
+    pub fn persist(&mut self, record: R) {
+        self.records.push(record);
+    }
+
+    /// Sends a message to a replica, possibly to this one.
+    pub fn send(&mut self, to: ReplicaId, message: Message) {
+        self.envelopes.push(Envelope::Peer { to, message });
+    }
+
+    /// Answers a client. Consecutive answers to one client leave as one list.
+    pub fn answer(&mut self, to: Address, answer: Answer) {
+        match self.envelopes.last_mut() {
+            Some(Envelope::Answers { to: same, answers }) if *same == to => answers.push(answer),
+            _ => self.envelopes.push(Envelope::Answers { to, answers: vec![answer] }),
+        }
+    }
+
+    /// Sends a client's message to a replica.
+    pub fn call(&mut self, to: ReplicaId, message: ClientMessage) {
+        self.envelopes.push(Envelope::Call { to, message });
+    }
+
+    /// Tells another role of this replica.
+    pub fn tell(&mut self, notice: Notice) {
+        self.envelopes.push(Envelope::Notice(notice));
+    }
+
+    /// Sends `to` the decided values of these slots, as far as storage holds them, in pages
+    /// of at most `page_bytes` (at least one value each).
+    pub fn send_decided(&mut self, to: ReplicaId, first: Slot, upto: Slot, page_bytes: usize) {
+        self.page_requests.push(PageRequest { to, first, upto, page_bytes });
+    }
+
+    /// Appends the records, syncs once, and only then yields the envelopes (S1).
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. Nothing may leave then, and the caller must end the process:
+    /// a failed sync is never retried and believed.
+    pub fn commit(&mut self, storage: &mut impl Storage<R>) -> io::Result<Vec<Envelope>> {
+        let mut envelopes = Vec::new();
+        self.commit_into(storage, &mut envelopes)?;
+        Ok(envelopes)
+    }
+
+    /// Does what [`Outbox::commit`] does, and puts the envelopes into a list of the caller,
+    /// in place of its contents.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbox::commit`].
+    pub fn commit_into(
+        &mut self,
+        storage: &mut impl Storage<R>,
+        envelopes: &mut Vec<Envelope>,
+    ) -> io::Result<()> {
+        envelopes.clear();
+        if !self.records.is_empty() {
+            storage.append(&mut self.records)?;
+            assert!(self.records.is_empty(), "storage takes all records or fails");
+            storage.sync()?;
+        }
+        std::mem::swap(&mut self.envelopes, envelopes);
+        Ok(())
+    }
+
+    /// After a commit: answers the peers that asked for decided slots, with at most
+    /// [`ANSWER_BYTES_MAX`] bytes of values for each request, give or take a page.
+    ///
+    /// # Errors
+    ///
+    /// If the slots cannot be read.
+    pub fn read_pages(
+        &mut self,
+        log: &mut (impl DecidedPages + ?Sized),
+        envelopes: &mut Vec<Envelope>,
+    ) -> io::Result<()> {
+        for PageRequest { to, mut first, upto, page_bytes } in self.page_requests.drain(..) {
+            let mut room = ANSWER_BYTES_MAX;
+            while first < upto && room > 0 {
+                let values = log.decided(first, upto, page_bytes)?;
+                if values.is_empty() {
+                    break;
+                }
+                room = room.saturating_sub(values.bytes().len());
+                let next = first.plus(values.len() as u64);
+                let message = Message::Learner(ToLearner::Page { first, values });
+                envelopes.push(Envelope::Peer { to, message });
+                first = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A place that keeps a role's records through a crash.
+pub trait Storage<R> {
+    /// Takes all of `records`, in order, and leaves the list empty.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written; the process must end.
+    fn append(&mut self, records: &mut Vec<R>) -> io::Result<()>;
+
+    /// Makes everything that was appended durable.
+    ///
+    /// # Errors
+    ///
+    /// If that is not certain; the process must end.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A log of decided values that peers can be served from. Only a learner's storage is one.
+pub trait DecidedPages {
+    /// Decided values from slot `first` on, below `upto`: at most `bytes` of them on the
+    /// wire, but at least one value. Empty if the log does not hold `first`.
+    ///
+    /// # Errors
+    ///
+    /// If the values cannot be read.
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values>;
+}
+
+/// The record of a role that remembers nothing: there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Never {}
+
+/// The storage of a role that remembers nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoStorage;
+
+impl Storage<Never> for NoStorage {
+    fn append(&mut self, _: &mut Vec<Never>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Request;
+    use crate::types::{Ballot, Value};
+    use crate::values::ValueRef;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    #[test]
+    fn answers_to_one_client_in_a_row_leave_as_one_list() {
+        let mut out: Outbox<Never> = Outbox::new();
+        for (port, ballot) in [(1, 0), (1, 1), (2, 2), (1, 3)] {
+            let to = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            out.answer(to, Answer::Leader { ballot: Ballot(ballot) });
+        }
+        let list = |envelope| match envelope {
+            Envelope::Answers { to, answers } => (to.0.port(), answers.len()),
+            other => panic!("nothing else was sent: {other:?}"),
+        };
+        let sent = out.commit(&mut NoStorage).expect("no storage never fails");
+        assert_eq!(sent.into_iter().map(list).collect::<Vec<_>>(), [(1, 2), (2, 1), (1, 1)]);
+    }
+
+    /// The same line in every slot there is, and for which slots it was asked.
+    struct Endless {
+        value: Value,
+        asked: Vec<(Slot, Slot)>,
+    }
+
+    impl DecidedPages for Endless {
+        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
+            self.asked.push((first, upto));
+            Ok(vec![self.value.clone(); upto.since(first).min(2) as usize].into())
+        }
+    }
+
+    #[test]
+    fn a_request_for_decided_slots_is_answered_with_64_kib_and_the_rest_of_a_page() {
+        let line = "x".repeat(1_000);
+        let value = Value::Command(Request::new(1, 1, 0, &line).command());
+        let page_bytes = 2 * ValueRef::from(&value).encoded_bytes();
+        let pages = |first: u64, upto: u64| {
+            let (mut out, mut sent) = (Outbox::<Never>::new(), Vec::new());
+            out.send_decided(ReplicaId(1), Slot(first), Slot(upto), 1_200);
+            let mut log = Endless { value: value.clone(), asked: Vec::new() };
+            let mut next = Slot(first);
+            out.read_pages(&mut log, &mut sent).expect("this log never fails");
+            for envelope in &sent {
+                let Envelope::Peer { message: Message::Learner(page), .. } = envelope else {
+                    panic!("nothing else was asked for: {envelope:?}")
+                };
+                let ToLearner::Page { first, values } = page else { panic!("no page: {page:?}") };
+                assert_eq!(*first, next);
+                next = first.plus(values.len() as u64);
+            }
+            assert!(log.asked.iter().all(|(first, upto)| first < upto), "{:?}", log.asked);
+            let pages = sent.len();
+            out.read_pages(&mut log, &mut sent).expect("this log never fails");
+            assert_eq!(sent.len(), pages, "a request is answered once");
+            (pages, next.0)
+        };
+        let most = (64 * 1_024_usize).div_ceil(page_bytes);
+        assert_eq!(pages(3, 1_000), (most, 3 + 2 * most as u64));
+        assert_eq!(pages(3, 8), (3, 8));
+        assert_eq!(pages(8, 8), (0, 8));
+    }
+}

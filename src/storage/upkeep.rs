@@ -1,0 +1,51 @@
+//! What a role's thread asks of its storage between two commits.
+//!
+//! The core knows [`Storage`](crate::paxos::Storage) alone: append and sync. A log may
+//! also postpone work that no sync waits for, and this is when it does that work.
+
+use crate::paxos::{DecidedPages, NoStorage};
+use std::io;
+
+/// The duties of a role's storage beside append and sync. A storage that postpones nothing
+/// keeps the defaults.
+pub trait Upkeep {
+    /// Everything that waited for the last sync has left. The storage now does work that
+    /// need not be durable yet and that nobody waits for.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; the process must end.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The role has no input, and its thread is about to sleep. The storage now writes what
+    /// it has only gathered.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; the process must end.
+    fn rest(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The log of decided values, if peers can be served from this storage.
+    fn decided_pages(&mut self) -> Option<&mut dyn DecidedPages> {
+        None
+    }
+
+    /// Ends the use of this storage cleanly: afterwards everything that was appended is on
+    /// the disk, even if no sync waits for it.
+    ///
+    /// # Errors
+    ///
+    /// If that is not certain; then the end was not clean.
+    fn close(self) -> io::Result<()>
+    where
+        Self: Sized,
+    {
+        Ok(())
+    }
+}
+
+impl Upkeep for NoStorage {}
