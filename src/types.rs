@@ -26,6 +26,11 @@ impl ReplicaId {
     }
 }
 
+/// All replicas of a cluster of `n`.
+pub fn replicas(n: usize) -> impl Iterator<Item = ReplicaId> + Clone {
+    (0..n as u8).map(ReplicaId)
+}
+
 impl fmt::Display for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn every_ballot_has_one_owner_and_the_next_owned_is_the_smallest_above() {
         for n in 1..=7 {
-            for id in (0..n as u8).map(ReplicaId) {
+            for id in replicas(n) {
                 for from in 0..40 {
                     let next = Ballot(from).next_owned(id, n);
                     let expected = (from + 1..).map(Ballot).find(|b| b.owner(n) == id);
@@ -319,6 +324,7 @@ mod tests {
 
     #[test]
     fn every_replica_has_a_row_of_its_own() {
+        assert!(replicas(7).map(ReplicaId::index).eq(0..7));
         assert_eq!([0, 1, 2, 62].map(|id| ReplicaId(id).index()), [0, 1, 2, 62]);
     }
 

@@ -22,7 +22,7 @@
 use super::{Membership, Notice, Outbox, Role, Settings};
 use crate::message::{Message, Ready, ToBootstrap};
 use crate::quorum::ReplicaSet;
-use crate::types::{ClusterId, DirectoryId, ReplicaId, Time};
+use crate::types::{ClusterId, DirectoryId, ReplicaId, Time, replicas};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How often the replica says whom it still waits for.
@@ -178,8 +178,7 @@ impl Bootstrap {
 
     /// Whom this replica waits for, in words.
     fn report(&self) -> String {
-        let missing: Vec<String> = (0..self.settings.n as u8)
-            .map(ReplicaId)
+        let missing: Vec<String> = replicas(self.settings.n)
             .filter(|id| self.known[id.index()].is_none())
             .map(|id| id.to_string())
             .collect();
@@ -225,10 +224,8 @@ impl Role for Bootstrap {
         }
         if now >= self.next_ready {
             self.next_ready = now.plus_us(self.settings.heartbeat_us);
-            for to in (0..self.settings.n as u8).map(ReplicaId) {
-                if to != self.settings.id {
-                    self.send_ready(to, out);
-                }
+            for peer in self.settings.peers() {
+                self.send_ready(peer, out);
             }
         }
         if now >= self.next_report {

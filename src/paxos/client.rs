@@ -18,7 +18,7 @@
 use super::round_trip::RoundTrip;
 use super::{Outbox, Role};
 use crate::message::{Answer, ClientMessage, Request};
-use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
+use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
 
 /// How long a line waits for the replica that is believed to lead, before all are
@@ -256,7 +256,7 @@ impl Client {
             return self.call(self.whom(), out);
         }
         self.asked_all = true;
-        (0..self.n as u8).map(ReplicaId).for_each(|replica| self.call(replica, out));
+        replicas(self.n).for_each(|replica| self.call(replica, out));
     }
 
     fn handle_answer(

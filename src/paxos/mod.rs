@@ -57,7 +57,7 @@ mod state;
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
 use crate::message::{Answer, ClientMessage, Message};
-use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time};
+use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 
 /// How many slots above its trim mark an acceptor accepts in.
 pub const ACCEPT_WINDOW_SLOTS: u64 = 131_072;
@@ -100,6 +100,14 @@ pub struct Settings {
     pub checkpoint_slots: u64,
     /// A slot that replica 0 leaves out under ballot 0 (fault injection).
     pub skip_slot: Option<Slot>,
+}
+
+impl Settings {
+    /// All replicas but this one.
+    pub fn peers(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+        let me = self.id;
+        replicas(self.n).filter(move |id| *id != me)
+    }
 }
 
 /// Who belongs to the cluster: the started record, and this replica's place in it.

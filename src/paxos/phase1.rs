@@ -19,7 +19,7 @@ use super::runs::Runs;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{Message, Promise, Run, ToAcceptor};
 use crate::quorum::quorum;
-use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
 use crate::values::{Builder, ValueRef, Values};
 
 /// How long a prepare waits for its answer before it is sent again.
@@ -135,7 +135,7 @@ impl Phase1 {
             return;
         }
         self.timers.resend_at = now.plus_us(PREPARE_RETRY_US);
-        for id in (0..self.settings.n as u8).map(ReplicaId) {
+        for id in replicas(self.settings.n) {
             self.prepare(id, out);
         }
     }

@@ -16,7 +16,7 @@ use super::round_trip::RoundTrip;
 use super::{Notice, Outbox, PROPOSE_WINDOW_SLOTS, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use crate::table::Table;
-use crate::types::{Address, Ballot, ReplicaId, Session, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, Session, Slot, SlotRange, Time};
 use crate::values::{Builder, CommandRef, ValueRef, Values};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -501,10 +501,8 @@ impl Phase2 {
     }
 
     fn send_to_peers<R>(&self, first: Slot, values: &Values, out: &mut Outbox<R>) {
-        for peer in (0..self.settings.n as u8).map(ReplicaId) {
-            if peer != self.settings.id {
-                out.send(peer, self.accept(first, values.clone()));
-            }
+        for peer in self.settings.peers() {
+            out.send(peer, self.accept(first, values.clone()));
         }
     }
 

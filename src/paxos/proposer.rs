@@ -161,11 +161,6 @@ impl Proposer {
         counts
     }
 
-    fn peers(&self) -> impl Iterator<Item = ReplicaId> + use<> {
-        let me = self.settings.id;
-        (0..self.settings.n as u8).map(ReplicaId).filter(move |id| *id != me)
-    }
-
     // --- from state to state -------------------------------------------------
 
     fn follow(&mut self, why: &str, out: &mut Outbox<Never>) {
@@ -211,7 +206,7 @@ impl Proposer {
 
     /// Asks whoever has not granted yet, or campaigns once a quorum has.
     fn continue_pre_vote(&mut self, now: Time, out: &mut Outbox<Never>) {
-        let peers = self.peers();
+        let peers = self.settings.peers();
         let State::PreVoting(vote) = &mut self.state else { return };
         if vote.granted.is_quorum(self.settings.n) {
             let ballot = vote.ballot;
@@ -405,7 +400,7 @@ impl Proposer {
         if let Some(ballot) = leading {
             out.tell(Notice::Learner(learner::Input::Leading(ballot)));
         }
-        for peer in self.peers() {
+        for peer in self.settings.peers() {
             let heartbeat = Heartbeat {
                 boot: self.settings.boot,
                 round,

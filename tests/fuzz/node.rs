@@ -32,6 +32,7 @@ use multipaxos::quorum::quorum;
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Session, Slot, Time, Value,
+    replicas,
 };
 use multipaxos::values::Values;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -250,7 +251,7 @@ impl Node {
     }
 
     pub(crate) fn peers(&self) -> Vec<ReplicaId> {
-        (0..self.n as u8).map(ReplicaId).filter(|id| *id != self.me).collect()
+        replicas(self.n).filter(|id| *id != self.me).collect()
     }
 
     // --- inputs ------------------------------------------------------------------

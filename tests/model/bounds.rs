@@ -7,7 +7,7 @@
 
 use multipaxos::message::Request;
 use multipaxos::paxos::{Membership, Settings};
-use multipaxos::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
+use multipaxos::types::{self, Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// How many replicas there are: the least that can lose one.
@@ -85,7 +85,7 @@ impl Bounds {
 }
 
 pub(crate) fn replicas() -> impl Iterator<Item = ReplicaId> {
-    (0..N as u8).map(ReplicaId)
+    types::replicas(N)
 }
 
 pub(crate) fn directory(id: ReplicaId) -> DirectoryId {

@@ -10,6 +10,7 @@ use multipaxos::paxos::{
 };
 use multipaxos::storage::memory::Memory;
 use multipaxos::storage::upkeep::Upkeep;
+pub(crate) use multipaxos::types::replicas;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value,
 };
@@ -58,10 +59,6 @@ pub(crate) fn membership(n: usize, id: ReplicaId) -> Membership {
 /// What `id` is told when its disk was wiped after the cluster had started.
 pub(crate) fn stranger(n: usize, id: ReplicaId) -> Membership {
     Membership { directory: DirectoryId(999), ..membership(n, id) }
-}
-
-pub(crate) fn replicas(n: usize) -> impl Iterator<Item = ReplicaId> {
-    (0..n as u8).map(ReplicaId)
 }
 
 pub(crate) fn address(port: u16) -> Address {

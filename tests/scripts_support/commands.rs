@@ -3,7 +3,7 @@
 use super::stage::{Loud, Party, STABILIZE_US, Setup, Stage};
 use multipaxos::message::Request;
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
-use multipaxos::types::{Command, Line, ReplicaId, Slot};
+use multipaxos::types::{Command, Line, ReplicaId, Slot, replicas};
 use simulator::node::RoleName;
 
 /// Why a command cannot be carried out.
@@ -255,7 +255,7 @@ fn every(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, Repli
         ids.push(replica(stage, parse(word)?)?);
     }
     if ids.is_empty() {
-        ids = (0..stage.setup.replicas as u8).map(ReplicaId).collect();
+        ids = replicas(stage.setup.replicas).collect();
     }
     ids.into_iter().for_each(|id| act(stage, id));
     Ok(())
@@ -315,7 +315,7 @@ fn pass(stage: &mut Stage, us: u64, until_quiet: bool, verbose: bool) -> Done {
 }
 
 fn pairs(n: usize) -> impl Iterator<Item = (ReplicaId, ReplicaId)> {
-    let ids = move || (0..n as u8).map(ReplicaId);
+    let ids = move || replicas(n);
     ids().flat_map(move |from| ids().map(move |to| (from, to))).filter(|(from, to)| from != to)
 }
 
