@@ -16,7 +16,7 @@
 
 use super::sessions::{SessionState, SessionTable};
 use crate::types::Slot;
-use crate::values::{CommandRef, ValueRef};
+use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
 
 /// How many slots a session outlives its last applied command.
@@ -25,6 +25,10 @@ pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
 /// How many slots lie between two sweeps of expired sessions from memory. The sweep decides
 /// nothing: the slots of a session alone decide whether it has expired.
 const SWEEP_SLOTS: u64 = 1 << 16;
+
+/// How many values' clients are looked up together, before the values are applied. With
+/// thousands of clients, waiting for memory in these look-ups takes most of the time.
+const LOOK_AHEAD: usize = 16;
 
 /// What a command means to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,9 +142,26 @@ impl Chat {
         })
     }
 
-    /// Looks up the clients of `values`, which are about to be applied.
-    pub fn look_ahead<'a>(&self, values: impl Iterator<Item = ValueRef<'a>>) {
-        self.sessions.look_ahead(values);
+    /// Applies `values`, which were decided in consecutive slots from `first` on, and shows
+    /// each slot to `applied`: the chat as it is then, the slot, its value, and what
+    /// [`Chat::apply`] returned. Returns the latter for all slots.
+    pub fn apply_all(
+        &mut self,
+        first: Slot,
+        values: &Values,
+        mut applied: impl FnMut(&Chat, Slot, ValueRef<'_>, Option<u64>),
+    ) -> Vec<Option<u64>> {
+        let mut client_seqs = Vec::with_capacity(values.len());
+        let mut ahead = values.iter();
+        for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
+            if client_seqs.len().is_multiple_of(LOOK_AHEAD) {
+                self.sessions.look_ahead(ahead.by_ref().take(LOOK_AHEAD));
+            }
+            let client_seq = self.apply(slot, value);
+            client_seqs.push(client_seq);
+            applied(self, slot, value, client_seq);
+        }
+        client_seqs
     }
 
     /// What `command` would mean if it were decided in slot `at`, the first one that is not

@@ -52,7 +52,6 @@ pub mod round_trip;
 pub mod runs;
 mod sessions;
 mod slot_set;
-mod state;
 
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 

@@ -11,7 +11,7 @@
 
 use super::{ANSWER_BYTES_MAX, Envelope, Notice};
 use crate::message::{Answer, ClientMessage, Message, ToLearner};
-use crate::types::{Address, ReplicaId, Slot};
+use crate::types::{Address, ReplicaId, Slot, SlotRange};
 use crate::values::Values;
 use std::io;
 
@@ -28,10 +28,8 @@ pub struct Outbox<R> {
 struct PageRequest {
     /// The peer that asked.
     to: ReplicaId,
-    /// The first slot that it wants.
-    first: Slot,
-    /// The end of the slots that it wants, exclusive.
-    upto: Slot,
+    /// The slots that it wants.
+    slots: SlotRange,
     /// How many bytes of values one page may hold, unless its first value alone is longer.
     page_bytes: usize,
 }
@@ -78,8 +76,8 @@ impl<R> Outbox<R> {
 
     /// Sends `to` the decided values of these slots, as far as storage holds them, in pages
     /// of at most `page_bytes` (at least one value each).
-    pub fn send_decided(&mut self, to: ReplicaId, first: Slot, upto: Slot, page_bytes: usize) {
-        self.page_requests.push(PageRequest { to, first, upto, page_bytes });
+    pub fn send_decided(&mut self, to: ReplicaId, slots: SlotRange, page_bytes: usize) {
+        self.page_requests.push(PageRequest { to, slots, page_bytes });
     }
 
     /// Appends the records, syncs once, and only then yields the envelopes (S1).
@@ -126,7 +124,8 @@ impl<R> Outbox<R> {
         log: &mut (impl DecidedPages + ?Sized),
         envelopes: &mut Vec<Envelope>,
     ) -> io::Result<()> {
-        for PageRequest { to, mut first, upto, page_bytes } in self.page_requests.drain(..) {
+        for PageRequest { to, slots, page_bytes } in self.page_requests.drain(..) {
+            let SlotRange { start: mut first, end: upto } = slots;
             let mut room = ANSWER_BYTES_MAX;
             while first < upto && room > 0 {
                 let values = log.decided(first, upto, page_bytes)?;
@@ -233,7 +232,7 @@ mod tests {
         let page_bytes = 2 * ValueRef::from(&value).encoded_bytes();
         let pages = |first: u64, upto: u64| {
             let (mut out, mut sent) = (Outbox::<Never>::new(), Vec::new());
-            out.send_decided(ReplicaId(1), Slot(first), Slot(upto), 1_200);
+            out.send_decided(ReplicaId(1), SlotRange::new(Slot(first), Slot(upto)), 1_200);
             let mut log = Endless { value: value.clone(), asked: Vec::new() };
             let mut next = Slot(first);
             out.read_pages(&mut log, &mut sent).expect("this log never fails");

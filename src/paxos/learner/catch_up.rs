@@ -1,179 +1,272 @@
-//! Catching up: asking peers for decided slots that are missing here.
+//! Catching up: asking peers for decided slots that are missing here (rule L4).
 //!
-//! One peer at a time, for the gaps within a bounded stretch, and the next peer if that
-//! one falls silent. What an answer leaves out is asked for again at once.
+//! A learner that lags asks one peer at a time, for the gaps within a bounded number of
+//! slots. If the peer falls silent, the learner asks the next one. If pages of an answer
+//! are lost, it asks for them at once. (Paxos Made Live, §5.)
 
-use super::*;
+use super::Record;
+use super::decisions::Decisions;
+use super::execution::Execution;
+use crate::message::{Message, ToLearner};
+use crate::paxos::aside::{Aside, NotState};
+use crate::paxos::round_trip::RoundTrip;
+use crate::paxos::{ANSWER_BYTES_MAX, Outbox};
+use crate::types::{ReplicaId, Slot, SlotRange, Time};
 
-impl Learner {
-    /// The highest slot that anyone is known to have decided, exclusive.
-    pub(super) fn horizon(&self) -> Slot {
-        let marked = if self.mark.slots.is_empty() { Slot::ZERO } else { self.mark.slots.end };
-        let peers = self.peers_applied.iter().copied().max().unwrap_or_default();
-        peers.max(marked)
+/// How long a learner may be behind before it asks. Until then what it lacks is usually on
+/// its way.
+const FETCH_DELAY_US: u64 = 10_000;
+
+/// The same delay if the leader has said that the next slot is decided. Then the accept for
+/// it was lost.
+const FETCH_LOST_DELAY_US: u64 = 2_000;
+
+/// How long to wait for a peer's answer before any has come. Afterwards the wait follows
+/// what answers take.
+const FETCH_RETRY_US: u64 = 60_000;
+
+/// The shortest wait for a peer's answer.
+const FETCH_RETRY_MIN_US: u64 = 1_000;
+
+/// How many slots a learner asks for at once. (An answer is bounded in bytes, too.)
+pub const FETCH_SLOTS_MAX: u64 = 1_024;
+
+/// A learner this many slots behind after an answer is far behind and asks again at once.
+const FAR_BEHIND_SLOTS: u64 = FETCH_SLOTS_MAX / 4;
+
+/// What the learner knows when it decides what to ask for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// Every slot below this is applied here.
+    applied: Slot,
+    /// What is decided here above `applied`.
+    decisions: &'a Decisions,
+}
+
+impl<'a> Known<'a> {
+    /// What these two parts know.
+    pub(super) fn new(execution: &Execution, decisions: &'a Decisions) -> Self {
+        Known { applied: execution.applied(), decisions }
+    }
+}
+
+/// A request for decided slots that a peer has not fully answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Fetch {
+    /// The end of the pages that have come. Pages come in order, so a gap below was lost.
+    next: Slot,
+    /// The end of the slots that were asked for.
+    end: Slot,
+    /// How many bytes of values the peer may still send: it bounds its answer alike.
+    room: usize,
+    /// Whether a page of the answer has come.
+    heard: bool,
+    timers: Aside<FetchTimers>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FetchTimers {
+    asked_at: Time,
+    /// When the learner gives up on the answer, or on the rest of it.
+    deadline: Time,
+}
+
+impl NotState for FetchTimers {}
+
+#[derive(Debug, Clone)]
+struct Timers {
+    /// Since when slots are missing that others have decided.
+    behind_since: Option<Time>,
+    /// From asking to the first page of the answer.
+    round_trip: RoundTrip,
+}
+
+impl NotState for Timers {}
+
+/// What peers have applied, and what this learner asks of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CatchUp {
+    me: ReplicaId,
+    /// How far each replica has applied its log, by id, as its heartbeats say.
+    peers_applied: Vec<Slot>,
+    /// The peer that was asked last.
+    source: usize,
+    fetch: Option<Fetch>,
+    timers: Aside<Timers>,
+}
+
+impl CatchUp {
+    /// Replica `me` of a cluster of `n` has heard of nobody.
+    pub(super) fn new(me: ReplicaId, n: usize) -> Self {
+        let round_trip = RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_US);
+        CatchUp {
+            me,
+            peers_applied: vec![Slot::ZERO; n],
+            source: me.index() + 1,
+            fetch: None,
+            timers: Aside(Timers { behind_since: None, round_trip }),
+        }
     }
 
-    /// Asks a peer for what is missing, once it has been missing for a while.
-    pub(super) fn catch_up(&mut self, now: Time, out: &mut Outbox<Record>) {
-        if self.horizon() <= self.applied {
-            self.behind_since = None;
-            self.fetching = None;
+    /// A peer says that it has applied every slot below `applied`.
+    pub(super) fn peer_applied(&mut self, peer: ReplicaId, applied: Slot) {
+        let known = &mut self.peers_applied[peer.index()];
+        *known = applied.max(*known);
+    }
+
+    /// Slots were applied here: this replica is not stuck.
+    pub(super) fn progressed(&mut self) {
+        self.timers.behind_since = None;
+    }
+
+    /// Whether a peer was asked and has not fully answered.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.fetch.is_some()
+    }
+
+    /// When [`CatchUp::ask`] next has something to do, if slots are missing.
+    pub(super) fn deadline(&self, known: Known<'_>) -> Option<Time> {
+        match (&self.fetch, self.timers.behind_since) {
+            (Some(fetch), _) => Some(fetch.timers.deadline),
+            (None, Some(since)) => Some(since.plus_us(delay_us(known))),
+            (None, None) => None,
+        }
+    }
+
+    /// Asks a peer for missing slots, once they have been missing for a while. `leader` is
+    /// the replica that leads, as far as this one has heard.
+    pub(super) fn ask(
+        &mut self,
+        now: Time,
+        leader: Option<ReplicaId>,
+        known: Known<'_>,
+        out: &mut Outbox<Record>,
+    ) {
+        if self.horizon(known) <= known.applied {
+            self.timers.behind_since = None;
+            self.fetch = None;
             return;
         }
-        if self.behind_since.is_none() && self.fetching.is_none() {
-            self.source = self.source_beside_the_leader();
+        if self.timers.behind_since.is_none() && self.fetch.is_none() {
+            self.source = self.first_source(leader, known);
         }
-        let since = *self.behind_since.get_or_insert(now);
-        let from = match &self.fetching {
-            Some(fetching) if now < fetching.deadline => return,
-            // A part of its answer is lost.
-            Some(fetching) if fetching.heard => self.source,
-            // It fell silent: the next one.
+        let since = *self.timers.behind_since.get_or_insert(now);
+        let from = match &self.fetch {
+            Some(fetch) if now < fetch.timers.deadline => return,
+            // A part of its answer was lost: this peer serves, so it is asked again.
+            Some(fetch) if fetch.heard => self.source,
+            // The peer fell silent.
             Some(_) => {
-                self.fetch_trip.missed();
+                self.timers.round_trip.missed();
                 self.source + 1
             }
-            None if now < since.plus_us(self.fetch_delay_us()) => return,
+            None if now < since.plus_us(delay_us(known)) => return,
             None => self.source,
         };
-        self.fetching = None;
-        self.behind_since = Some(now);
-        let Some(peer) = self.peer_ahead(from) else { return };
+        self.fetch = None;
+        self.timers.behind_since = Some(now);
+        let Some(peer) = self.peer_ahead(from, known) else { return };
         self.source = peer.index();
-        let end = self.known_of(peer).min(self.applied.plus(FETCH_SLOTS_MAX));
-        let gaps = self.gaps(end);
+        let end = self.applied_by(peer, known).min(known.applied.plus(FETCH_SLOTS_MAX));
+        let gaps = known.decisions.gaps(known.applied, end);
         for slots in &gaps {
             out.send(peer, Message::Learner(ToLearner::Fetch { slots: *slots }));
         }
-        self.fetching = Some(Fetching {
-            next: self.applied,
-            upto: gaps.last().map_or(end, |gap| gap.end),
+        let deadline = now.plus_us(self.timers.round_trip.wait_us());
+        self.fetch = Some(Fetch {
+            next: known.applied,
+            end: gaps.last().map_or(end, |gap| gap.end),
+            // The peer bounds the answer to each gap by itself.
             room: gaps.len() * ANSWER_BYTES_MAX,
-            asked_at: now,
             heard: false,
-            deadline: now.plus_us(self.fetch_trip.wait_us()),
+            timers: Aside(FetchTimers { asked_at: now, deadline }),
         });
     }
 
-    /// Takes note of a part of the answer. The parts come in order, as long as none is
-    /// lost; what is left out is asked for again at once.
-    pub(super) fn note_answer(
+    /// A page for `slots` has come, with `new_bytes` bytes of values that were not here
+    /// before. Pages come in order as long as none is lost, so this asks at once for the
+    /// pages that this one has skipped.
+    pub(super) fn take_page(
         &mut self,
         now: Time,
-        page: &Run,
-        bytes: usize,
+        slots: SlotRange,
+        new_bytes: usize,
+        known: Known<'_>,
         out: &mut Outbox<Record>,
     ) {
-        let Some(fetching) = &mut self.fetching else { return };
-        if bytes > 0 && !std::mem::replace(&mut fetching.heard, true) {
-            self.fetch_trip.answered(now.since_us(fetching.asked_at));
+        let Some(fetch) = &mut self.fetch else { return };
+        if new_bytes > 0 && !std::mem::replace(&mut fetch.heard, true) {
+            self.timers.round_trip.answered(now.since_us(fetch.timers.asked_at));
         }
-        fetching.room = fetching.room.saturating_sub(bytes);
-        fetching.deadline = now.plus_us(self.fetch_trip.wait_us());
-        let (next, room) = (fetching.next, fetching.room);
-        fetching.next = next.max(page.end()).min(fetching.upto);
-        if next < page.first && room > 0 && page.end() <= fetching.upto {
-            let peer = ReplicaId(self.source as u8);
-            for gap in self.gaps(page.first).into_iter().filter(|gap| gap.end > next) {
-                let slots = gap.intersect(SlotRange::onward(next));
+        fetch.room = fetch.room.saturating_sub(new_bytes);
+        fetch.timers.deadline = now.plus_us(self.timers.round_trip.wait_us());
+        let next = fetch.next;
+        fetch.next = next.max(slots.end).min(fetch.end);
+        let is_in_answer = fetch.room > 0 && slots.end <= fetch.end;
+        if next < slots.start && is_in_answer {
+            let skipped = SlotRange::new(next, slots.start);
+            let gaps = known.decisions.gaps(known.applied, slots.start).into_iter();
+            for slots in gaps.map(|gap| gap.intersect(skipped)).filter(|gap| !gap.is_empty()) {
+                let peer = ReplicaId(self.source as u8);
                 out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
             }
         }
     }
 
-    /// All that was asked for, or all that is answered at once, may be here. Far behind
-    /// still: go on at once.
-    pub(super) fn end_answer(&mut self) {
-        let done = |fetching: &Fetching| self.applied >= fetching.upto || fetching.room == 0;
-        if self.fetching.as_ref().is_some_and(done) {
-            let far = self.horizon().since(self.applied) > FETCH_SLOTS_MAX / 4;
-            self.fetching = None;
-            self.behind_since = far.then_some(Time(0));
+    /// Ends the fetch if its answer may be complete. A learner that is still far behind
+    /// asks again at once.
+    pub(super) fn end_answer(&mut self, known: Known<'_>) {
+        let is_complete = |fetch: &Fetch| known.applied >= fetch.end || fetch.room == 0;
+        if self.fetch.as_ref().is_some_and(is_complete) {
+            self.fetch = None;
+            let is_far = self.horizon(known).since(known.applied) > FAR_BEHIND_SLOTS;
+            self.timers.behind_since = is_far.then_some(Time(0));
         }
     }
 
-    /// How far `peer` is, as far as this replica knows.
-    fn known_of(&self, peer: ReplicaId) -> Slot {
+    /// The end of the slots that any replica is known to have decided.
+    fn horizon(&self, known: Known<'_>) -> Slot {
+        let mark = known.decisions.mark().slots;
+        let marked = if mark.is_empty() { Slot::ZERO } else { mark.end };
+        self.peers_applied.iter().copied().max().unwrap_or_default().max(marked)
+    }
+
+    /// How far `peer` has applied its log, as far as this replica knows.
+    fn applied_by(&self, peer: ReplicaId, known: Known<'_>) -> Slot {
         let applied = self.peers_applied[peer.index()];
-        // A leader that says what is decided is there itself, or nearly.
-        let leads = self.mark.ballot.owner(self.settings.n) == peer;
-        if leads && self.mark.slots.start <= self.applied {
-            applied.max(self.mark.slots.end)
-        } else {
-            applied
-        }
+        let mark = known.decisions.mark();
+        // A leader has applied what it calls decided, or soon will have.
+        let leads = mark.ballot.owner(self.peers_applied.len()) == peer;
+        let is_covered = leads && mark.slots.start <= known.applied;
+        if is_covered { applied.max(mark.slots.end) } else { applied }
     }
 
-    /// Where slots below `end` are missing: what is neither decided here nor at hand.
-    fn gaps(&self, end: Slot) -> Vec<SlotRange> {
-        let mut gaps: Vec<SlotRange> = Vec::new();
-        let mut at = self.applied;
-        while at < end && gaps.len() < GAPS_MAX {
-            let next = self.at_hand_upto(at);
-            if next > at {
-                at = next;
-                continue;
-            }
-            let ahead = |(first, ballot): (Slot, Ballot)| {
-                (first > at && self.decided_end(first, ballot) > first).then_some(first)
-            };
-            let accepted = self.accepted.heads().find_map(ahead);
-            let fetched = self.fetched.heads().map(|(first, _)| first).find(|first| *first > at);
-            let upto = accepted.into_iter().chain(fetched).chain([end]).min().unwrap_or(end);
-            gaps.push(SlotRange::new(at, upto));
-            at = upto;
-        }
-        gaps
-    }
-
-    /// How far what begins at `slot` is decided here or at hand.
-    fn at_hand_upto(&self, slot: Slot) -> Slot {
-        if let Some(run) = self.fetched.at(slot) {
-            return run.end();
-        }
-        let Some(run) = self.accepted.at(slot) else { return slot };
-        self.decided_end(slot, run.ballot).min(run.end())
-    }
-
-    /// How long to be behind before asking.
-    pub(super) fn fetch_delay_us(&self) -> u64 {
-        if self.mark.slots.end > self.applied { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
-    }
-
-    /// Whom to ask first: the leader has other things to do, if somebody else can help.
-    fn source_beside_the_leader(&self) -> usize {
-        let leader = self.leader.map(|ballot| ballot.owner(self.settings.n).index());
-        let first = self.settings.id.index() + 1;
-        match self.peer_ahead(first) {
-            Some(peer) if Some(peer.index()) == leader => {
-                self.peer_ahead(peer.index() + 1).map_or(first, ReplicaId::index)
+    /// The peer to ask first: one that does not lead, if it can help. The leader has other
+    /// work.
+    fn first_source(&self, leader: Option<ReplicaId>, known: Known<'_>) -> usize {
+        let first = self.me.index() + 1;
+        match self.peer_ahead(first, known) {
+            Some(peer) if Some(peer) == leader => {
+                self.peer_ahead(peer.index() + 1, known).map_or(first, ReplicaId::index)
             }
             Some(peer) => peer.index(),
             None => first,
         }
     }
 
-    /// The first peer, counted round from index `from`, that has applied more than
+    /// The first peer, counted in a circle from index `from`, that has applied more than
     /// this replica.
-    pub(super) fn peer_ahead(&self, from: usize) -> Option<ReplicaId> {
-        let n = self.settings.n;
-        (0..n)
-            .map(|step| (from + step) % n)
-            .find(|peer| {
-                *peer != self.settings.id.index()
-                    && self.known_of(ReplicaId(*peer as u8)) > self.applied
-            })
-            .map(|peer| ReplicaId(peer as u8))
+    fn peer_ahead(&self, from: usize, known: Known<'_>) -> Option<ReplicaId> {
+        let n = self.peers_applied.len();
+        let circle = (0..n).map(|step| ReplicaId(((from + step) % n) as u8));
+        circle
+            .filter(|peer| *peer != self.me)
+            .find(|peer| self.applied_by(*peer, known) > known.applied)
     }
+}
 
-    /// Whether something waits that a serving leader would have got applied.
-    pub(super) fn is_pending(&self) -> bool {
-        let leader = self.leader.unwrap_or_default();
-        let open = |first: Slot, ballot: Ballot| {
-            ballot >= leader || self.decided_end(first, ballot) > first
-        };
-        !self.fetched.is_empty()
-            || self.accepted.heads().any(|(first, ballot)| open(first, ballot))
-            || self.waiting.values().any(|waiting| self.is_next(&waiting.request))
-    }
+/// How long a learner may be behind before it asks.
+fn delay_us(known: Known<'_>) -> u64 {
+    let is_marked = known.decisions.mark().slots.end > known.applied;
+    if is_marked { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
 }

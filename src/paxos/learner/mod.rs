@@ -1,93 +1,45 @@
-//! The learner: what is decided, applied in order and without gaps.
+//! The learner: which slots are decided, applied in order and without gaps.
 //!
-//! A slot is decided here in one of three ways, and no other:
+//! The role routes its inputs to four parts, each with its own state:
 //!
-//! 1. a quorum of acceptors voted for it at one ballot (only the ballot's owner is
-//!    sent votes), and the value of that slot at that ballot is known;
-//! 2. the leader of ballot b says that it saw that (a [`Decided`] mark), and this
-//!    replica's own acceptance of the slot is at exactly b;
-//! 3. a peer's decided log holds it ([`ToLearner::Page`]).
+//! - [`decisions`]: which slots are decided, by the acceptances of a quorum ([`tally`]), a
+//!   leader's decided mark, or a peer's decided log. (Paxos Made Simple, §2.3.)
+//! - [`catch_up`]: whom to ask for decided slots that are missing here.
+//! - [`execution`]: decided slots change the [`Chat`], become records of the decided log,
+//!   and from time to time a checkpoint ([`checkpoints`]).
+//! - [`pending_clients`]: clients that wait here, and requests that are kept for the
+//!   replica that leads.
 //!
-//! Decided slots are applied to the [`Chat`], recorded in the
-//! decided log, and answered to whichever client waits here: after the commit, since
-//! the answer leaves through the outbox. (Paxos Made Simple, §2.3; Paxos Made Live,
-//! §5 on catching up.)
-//!
-//! Who falls behind asks one peer at a time for what is missing in a bounded stretch,
-//! and the next if that one falls silent. Requests that this replica cannot serve are held here and
-//! passed to the leader, again whenever another leads, until they are applied or
-//! the client has gone. Both tables are bounded.
+//! An answer leaves after the commit of the slot that it rests on, because both go through
+//! one outbox. Every table is bounded.
 
 mod catch_up;
+mod checkpoints;
+mod decisions;
+mod execution;
 mod pending_clients;
 mod tally;
 
-use pending_clients::Asked;
-use tally::Tally;
+pub use catch_up::FETCH_SLOTS_MAX;
 
-use super::chat::{Chat, Status};
+use catch_up::{CatchUp, Known};
+use decisions::Decisions;
+use execution::Execution;
+use pending_clients::{NotProposed, PendingClients, Route};
+
+use super::aside::Aside;
+use super::chat::Chat;
 use super::phase2::Origin;
-use super::round_trip::RoundTrip;
-use super::runs::{Runs, Standing};
-use super::state::state_of;
-use super::{
-    ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Membership, Notice, Outbox, Role, Settings, proposer,
-};
+use super::{Membership, Notice, Outbox, Role, Settings, acceptor, proposer};
 use crate::message::{
-    Answer, Decided, Heartbeat, Message, Request, Run, ToBootstrap, ToLearner, ToProposer,
+    Answer, Decided, Heartbeat, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
 };
-use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Session, Slot, SlotRange, Time};
-use crate::values::{CommandRef, ValueRef, Values};
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
+use crate::values::{CommandRef, Values};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
-/// How long a learner may be behind before it asks: what it lacks is usually on its
-/// way.
-const FETCH_DELAY_US: u64 = 10_000;
-
-/// The same, if its leader has told it that the slot is decided: then it is lost.
-const FETCH_LOST_DELAY_US: u64 = 2_000;
-
-/// How long a peer is waited for before it is asked again, or another, as long as none
-/// has answered; the wait then follows what answers take.
-const FETCH_RETRY_US: u64 = 60_000;
-
-/// The shortest such wait.
-const FETCH_RETRY_MIN_US: u64 = 1_000;
-
-/// How many stretches of missing slots are asked for at once.
-const GAPS_MAX: usize = 16;
-
-/// How many slots are asked for at once. (What is sent is bounded in bytes too.)
-pub const FETCH_SLOTS_MAX: u64 = 1_024;
-
-/// How many bytes of pages are kept that arrive before what comes before them.
-const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
-
-/// What a page takes on the wire beside its values.
+/// How many bytes of a page's datagram are not values.
 const PAGE_OVERHEAD_BYTES: usize = 16;
-
-/// The first wait before a held request is passed on again; doubled each time.
-const FORWARD_RETRY_US: u64 = 100_000;
-
-/// The longest such wait.
-const FORWARD_RETRY_MAX_US: u64 = 1_000_000;
-
-/// How long a request is held for a client that is no longer heard.
-const WAITING_US: u64 = 10_000_000;
-
-/// How many clients may wait at one replica; more are dropped, and ask again.
-const WAITING_MAX: usize = 65_536;
-
-/// How many bytes of held lines one replica keeps.
-const WAITING_BYTES_MAX: usize = 16 << 20;
-
-/// How many values' clients are looked up at once, before they are applied. (With thousands
-/// of clients a look-up is what most of a line's way through here is spent on.)
-const LOOK_AHEAD: usize = 16;
-
-/// How many held requests are passed on in one turn.
-const FORWARD_BURST_MAX: usize = 256;
 
 /// What a learner wants to survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,426 +49,279 @@ pub enum Record {
     Applied {
         /// The slot of the first value.
         first: Slot,
-        /// What was decided, one value a slot.
+        /// The decided values, one a slot.
         values: Values,
-        /// Each one's number among its client's lines, if it took effect; otherwise the
-        /// slot is a NOP line.
+        /// For each slot, the number of its line among its client's lines, from 0. A slot
+        /// without a number changed nothing: it is a NOP line.
         client_seqs: Vec<Option<u64>>,
     },
-    /// Everything recorded so far is to be durable, and from here a restart is to go on:
-    /// at the latest when the next checkpoint is committed.
+    /// A restart goes on from here. Everything recorded so far becomes durable at the
+    /// latest when the next checkpoint is committed.
     Checkpoint(Checkpoint),
 }
 
-/// Where a learner goes on after a restart.
+/// The state from which a learner goes on after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Every slot below this is applied.
     pub applied: Slot,
-    /// The state after them.
+    /// The state after those slots.
     pub chat: Chat,
 }
 
-/// What a learner takes.
+/// What a learner is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A message, and who sent it.
+    /// A message, and the replica that sent it.
     Peer(ReplicaId, ToLearner),
-    /// A peer's heartbeat: what it has applied, and what it knows to be decided.
+    /// A peer's heartbeat: how far it has applied its log and, if it leads, what it knows
+    /// to be decided.
     Heartbeat(ReplicaId, Heartbeat),
     /// A client asks how far the log is.
     Hello(Address),
-    /// The proposer of this replica could not serve a request at once: answer it,
-    /// hold it, or pass it on.
+    /// The proposer of this replica could not propose a request at once: answer it, keep
+    /// it, or pass it on.
     RequestNotProposed {
-        /// Where the client is to be answered.
+        /// Where the client is answered.
         origin: Address,
-        /// What it asked.
+        /// What the client asked.
         request: Request,
-        /// Whether it came from the client itself, not through another replica.
+        /// Whether the request came from the client itself, not through another replica.
         direct: bool,
     },
-    /// The proposer of this replica leads and has proposed these values. Repeated
+    /// The proposer of this replica leads and has proposed these values. It repeats this
     /// until they are applied.
     Proposed {
-        /// At which ballot.
+        /// The leader's ballot.
         ballot: Ballot,
-        /// The first slot of phase 2.
+        /// The first slot of its phase 2.
         from: Slot,
         /// The slot of the first value.
         first: Slot,
-        /// One value a slot.
+        /// The proposed values, one a slot.
         values: Values,
-        /// Whom to answer, where that is known.
+        /// The clients to answer, as far as the leader knows them.
         origins: Vec<Origin>,
     },
     /// The proposer of this replica leads. Repeated.
     Leading(Ballot),
     /// The acceptor of this replica has durably accepted these values.
     OwnAccepted {
-        /// What, and at which ballot.
+        /// The accepted values, each run at its ballot.
         runs: Vec<Run>,
-        /// What the leader knew to be decided when it sent them.
+        /// What the leader knew to be decided when it sent the values.
         decided: Decided,
     },
 }
 
-/// A client that waits for a command of its session, which it asked of this replica
-/// when it could not be proposed here at once.
-#[derive(Debug, Clone)]
-struct Waiting {
-    origin: Address,
-    seq: u64,
-    /// When the client was last heard.
-    heard_at: Time,
-    /// For that one command.
-    request: Request,
-    retry_at: Time,
-    retry_us: u64,
-}
-
-state_of!(Waiting: origin, seq, request, retry_us; aside: heard_at, retry_at);
-
-/// How many bytes of values are applied at most between two checkpoints, give or take
-/// a run: acceptors keep them as long.
-const CHECKPOINT_BYTES: usize = 8 << 20;
-
-/// With each so many sessions, which a checkpoint holds all, so many more slots lie
-/// between two, as far as their distance may grow: else saving them is what lines cost.
-const CHECKPOINT_SESSIONS: u64 = 1_024;
-const CHECKPOINT_SESSIONS_SLOTS: u64 = 8_192;
-
-/// What is asked of a peer.
-#[derive(Debug, Clone)]
-struct Fetching {
-    /// The end of what has come, lost parts included.
-    next: Slot,
-    upto: Slot,
-    /// How many bytes of values its answer may still bring: the peer counts alike.
-    room: usize,
-    asked_at: Time,
-    /// Whether anything of the answer has come.
-    heard: bool,
-    deadline: Time,
-}
-
-state_of!(Fetching: next, upto, room, heard; aside: asked_at, deadline);
-
 /// The learner role.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Learner {
-    settings: Settings,
-    membership: Membership,
-    chat: Chat,
-    applied: Slot,
-    /// The newest checkpoint.
-    saved: Slot,
-    /// The one before, which is durable: acceptors may forget what is below.
-    durable: Slot,
-    /// Proposed or accepted here, not yet applied: at the highest ballot known.
-    accepted: Runs,
-    /// From peers' decided logs, above a gap. (Their ballots mean nothing.)
-    fetched: Runs,
-    tally: Tally,
-    /// The newest mark of another leader.
-    mark: Decided,
-    peers_applied: Vec<Slot>,
-    behind_since: Option<Time>,
-    fetching: Option<Fetching>,
-    /// From asking to the first page of the answer.
-    fetch_trip: RoundTrip,
-    /// The peer that was asked last.
-    source: usize,
-    /// The highest ballot heard to lead.
+    settings: Aside<Settings>,
+    membership: Aside<Membership>,
+    /// The highest ballot that is known to lead.
     leader: Option<Ballot>,
-    /// Clients whose commands were proposed here, by the first slot of each run.
-    asked: BTreeMap<Slot, Asked>,
-    waiting: BTreeMap<Session, Waiting>,
-    waiting_bytes: usize,
-    /// How many bytes of values were applied since the newest checkpoint.
-    unsaved_bytes: usize,
-    next_tick: Time,
-    /// Something has changed; a reminder of everything is due.
+    decisions: Decisions,
+    catch_up: CatchUp,
+    execution: Execution,
+    pending: PendingClients,
+    /// Whether the other roles are due to hear of a change.
     announce: bool,
+    /// Whether the other roles are due to hear of everything, changed or not.
     remind: bool,
-    /// What the other roles were told last.
+    /// Whether the proposer was last told that something waits.
     told_pending: bool,
+    /// The durable checkpoint that the acceptor was last told of.
     told_durable: Slot,
+    /// When everything is told again, and requests are passed on again.
+    next_tick: Aside<Time>,
 }
-
-state_of!(
-    Learner: chat, applied, saved, durable, accepted, fetched, tally, mark, peers_applied, fetching, source,
-        leader, asked, waiting, waiting_bytes, unsaved_bytes, announce, remind, told_pending, told_durable;
-    aside: settings, membership, behind_since, fetch_trip, next_tick
-);
 
 impl Learner {
-    /// A learner that goes on from `checkpoint`, as storage gave it back: the empty one
-    /// on a replica's first start.
+    /// A learner that goes on from `checkpoint`, as storage returned it. On a replica's
+    /// first start that is the empty one.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
-        let Checkpoint { applied, chat } = checkpoint;
+        let execution = Execution::new(&settings, checkpoint);
         Learner {
-            settings,
-            membership,
-            chat,
-            applied,
-            saved: applied,
-            durable: applied,
-            accepted: Runs::default(),
-            fetched: Runs::default(),
-            tally: Tally::new(Ballot::ZERO, settings.n),
-            mark: Decided::default(),
-            peers_applied: vec![Slot::ZERO; settings.n],
-            behind_since: None,
-            fetching: None,
-            fetch_trip: RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_US),
-            source: settings.id.index() + 1,
+            settings: Aside(settings),
+            membership: Aside(membership),
             leader: None,
-            asked: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            waiting_bytes: 0,
-            unsaved_bytes: 0,
-            next_tick: Time(0),
+            decisions: Decisions::new(settings.n),
+            catch_up: CatchUp::new(settings.id, settings.n),
+            pending: PendingClients::default(),
             announce: true,
             remind: true,
             told_pending: false,
-            told_durable: applied,
+            told_durable: execution.durable(),
+            execution,
+            next_tick: Aside(Time(0)),
         }
     }
 
-    /// What it was built with.
+    /// The settings that the learner was built with.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Every slot below this is applied.
     pub fn applied(&self) -> Slot {
-        self.applied
+        self.execution.applied()
     }
 
     /// The state that all replicas share.
     pub fn chat(&self) -> &Chat {
-        &self.chat
+        self.execution.chat()
     }
 
-    fn is_leader(&self) -> bool {
-        self.leader.is_some_and(|ballot| ballot.owner(self.settings.n) == self.settings.id)
+    /// Whether this replica owns `ballot`.
+    fn owns(&self, ballot: Ballot) -> bool {
+        ballot.owner(self.settings.n) == self.settings.id
     }
 
-    // --- what is known and what is decided ---------------------------------
-
-    /// `run` was proposed or accepted here.
-    fn keep_accepted(&mut self, run: &Run) {
-        let run = run.within(SlotRange::with_len(self.applied, ACCEPT_WINDOW_SLOTS));
-        let (ballot, kept) = (run.ballot, self.accepted.insert(run));
-        assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {ballot}");
+    fn route(&self) -> Route {
+        let leader = self.leader.map(|ballot| (ballot, ballot.owner(self.settings.n)));
+        Route { me: self.settings.id, leader }
     }
 
-    /// What is decided from the first slot on that is not applied.
-    fn next_decided(&self) -> Option<Run> {
-        if let Some(run) = self.fetched.at(self.applied) {
-            return Some(run);
-        }
-        let run = self.accepted.at(self.applied)?;
-        let decided =
-            run.within(SlotRange::new(run.first, self.decided_end(run.first, run.ballot)));
-        (!decided.values.is_empty()).then_some(decided)
-    }
+    // --- deciding ----------------------------------------------------------------
 
-    /// How far a run that begins at `first` is decided: as far as a quorum's votes or a
-    /// leader's mark say so of exactly the ballot at which its values are known.
-    fn decided_end(&self, first: Slot, ballot: Ballot) -> Slot {
-        let mut end = first;
-        if ballot == self.tally.ballot {
-            end = self.tally.quorum_end(first);
-        }
-        if ballot == self.mark.ballot && self.mark.slots.start <= first {
-            end = end.max(self.mark.slots.end);
-        }
-        end
-    }
-
+    /// Phase 2b: an acceptor has accepted slots at `ballot`.
     fn handle_accepted(
         &mut self,
         from: ReplicaId,
         ballot: Ballot,
         directory: DirectoryId,
-        slots: &[SlotRange],
+        slots: &SlotList,
         out: &mut Outbox<Record>,
     ) {
-        if ballot.owner(self.settings.n) != self.settings.id || ballot < self.tally.ballot {
+        if !self.owns(ballot) || ballot < self.decisions.tally().ballot() {
             return;
         }
+        // An acceptor that lost its disk may have forgotten promises, so it never counts
+        // (S6). It learns why.
         if !self.membership.counts(from, directory) {
             return out.send(from, Message::Bootstrap(ToBootstrap::NotMember { directory }));
         }
         self.begin_tally(ballot);
-        let start = self.tally.from.map_or(self.applied, |_| self.tally.upto);
-        let window = SlotRange::new(start, start.max(self.applied).plus(ACCEPT_WINDOW_SLOTS));
-        let votes = &mut self.tally.votes[from.index()];
-        for range in slots {
-            votes.insert(range.intersect(window));
-        }
-        self.advance_tally();
-        self.announce |= !self.tally.lost(self.settings.id).is_empty();
+        let applied = self.applied();
+        self.announce |= self.decisions.tally_mut().count(from, slots.ranges(), applied);
+        self.announce |= !self.decisions.tally().lost(self.settings.id).is_empty();
     }
 
-    /// Nothing is counted across ballots.
     fn begin_tally(&mut self, ballot: Ballot) {
-        if ballot > self.tally.ballot {
-            self.tally = Tally::new(ballot, self.settings.n);
-            // Who led holds what it proposed, and asks again for whoever still waits.
-            self.asked.clear();
+        if self.decisions.tally_mut().begin(ballot) {
+            self.pending.forget_awaited();
         }
     }
 
-    /// Moves the tally's mark over every slot with a quorum.
-    fn advance_tally(&mut self) {
-        if self.tally.from.is_none() {
-            return;
-        }
-        let end = self.tally.quorum_end(self.tally.upto);
-        if end > self.tally.upto {
-            self.tally.upto = end;
-            self.announce = true;
-        }
-    }
-
+    /// Phase 2a: this replica leads and proposes `run`. Its phase 2 begins at `start`.
     fn handle_proposed(
         &mut self,
-        from: Slot,
+        start: Slot,
         run: &Run,
         origins: Vec<Origin>,
         out: &mut Outbox<Record>,
     ) {
-        if run.ballot < self.tally.ballot {
+        if run.ballot < self.decisions.tally().ballot() {
             return;
         }
         self.begin_tally(run.ballot);
-        if self.tally.from.is_none() {
-            self.tally.from = Some(from);
-            self.tally.upto = from;
-        }
+        self.announce |= self.decisions.tally_mut().set_start(start);
         self.leader = self.leader.max(Some(run.ballot));
-        self.await_origins(run, origins, out);
-        self.keep_accepted(run);
-        self.advance_tally();
+        let execution = &self.execution;
+        let status = |command: CommandRef<'_>| execution.status(command);
+        self.pending.await_run(run, origins, execution.applied(), status, out);
+        self.decisions.keep_accepted(run, execution.applied());
     }
 
+    /// Another leader says what it knows to be decided.
     fn handle_mark(&mut self, mark: Decided) {
-        if mark.ballot.owner(self.settings.n) == self.settings.id
-            || mark.ballot < self.mark.ballot
-            || mark.slots.is_empty()
-        {
-            return;
-        }
-        if mark.ballot > self.mark.ballot || mark.slots.end > self.mark.slots.end {
-            self.mark = mark;
+        // A mark at an own ballot is from this replica's own tally, which knows more.
+        if !self.owns(mark.ballot) {
+            self.decisions.keep_mark(mark);
         }
     }
 
-    /// Whether anything in these slots is known to be decided, and is something else.
-    fn is_decided_otherwise(&self, page: &Run) -> bool {
-        self.accepted.range(page.slots()).any(|held| {
-            let decided = SlotRange::new(held.first, self.decided_end(held.first, held.ballot));
-            let decided = held.within(decided);
-            page.within(decided.slots()).values != decided.values
-        })
-    }
-
+    /// A peer sends a part of its decided log.
     fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox<Record>) {
-        let run = Run { first, ballot: Ballot::ZERO, values };
-        let run = run.within(SlotRange::with_len(self.applied, ACCEPT_WINDOW_SLOTS));
-        let early: usize = self.fetched.iter().map(|run| run.values.bytes().len()).sum();
-        if run.first > self.applied && early >= EARLY_BYTES_MAX {
+        // Decided values have no ballot: they stay, whatever was accepted where.
+        let page = Run { first, ballot: Ballot::ZERO, values };
+        let Some((slots, new_bytes)) = self.decisions.keep_page(&page, self.applied()) else {
             return;
-        }
-        let parts = self.fetched.compare(&run);
-        let conflict = parts.iter().find(|(_, how)| *how == Standing::Conflict);
-        if conflict.is_some() || self.is_decided_otherwise(&run) {
-            let slot = run.first;
-            log::error!("from slot {slot} on a peer has decided otherwise: its page is refused");
-            return;
-        }
-        let news = parts.iter().filter(|(_, how)| *how == Standing::News);
-        let bytes: usize = news.map(|(part, _)| part.values.bytes().len()).sum();
-        let kept = self.fetched.insert(run.clone());
-        assert!(kept.is_ok(), "what contradicts nothing can be kept");
-        self.note_answer(now, &run, bytes, out);
+        };
+        let known = Known::new(&self.execution, &self.decisions);
+        self.catch_up.take_page(now, slots, new_bytes, known, out);
         self.apply(now, out);
-        self.end_answer();
+        self.catch_up.end_answer(Known::new(&self.execution, &self.decisions));
     }
 
-    // --- applying and answering --------------------------------------------
+    // --- applying and answering --------------------------------------------------
 
+    /// Applies what is decided, up to the first slot that is not (E1).
     fn apply(&mut self, now: Time, out: &mut Outbox<Record>) {
-        let before = self.applied;
-        while let Some(run) = self.next_decided() {
+        let before = self.applied();
+        while let Some(run) = self.decisions.next(self.applied()) {
             self.apply_run(now, run, out);
         }
-        if self.applied > before {
+        if self.applied() > before {
             self.announce = true;
-            self.behind_since = None;
-            self.accepted.trim(self.applied);
-            self.fetched.trim(self.applied);
-            self.forget_tallied();
+            self.catch_up.progressed();
+            self.decisions.trim(self.applied());
         }
-        if self.applied >= self.checkpoint_due() || self.unsaved_bytes >= CHECKPOINT_BYTES {
-            let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
+        if let Some(checkpoint) = self.execution.take_checkpoint() {
             out.persist(Record::Checkpoint(checkpoint));
-            (self.durable, self.saved) = (self.saved, self.applied);
-            self.unsaved_bytes = 0;
         }
     }
 
     fn apply_run(&mut self, now: Time, run: Run, out: &mut Outbox<Record>) {
-        let Run { first, values, .. } = run;
-        let mut client_seqs = Vec::with_capacity(values.len());
-        let mut ahead = values.iter();
-        for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
-            if client_seqs.len().is_multiple_of(LOOK_AHEAD) {
-                self.chat.look_ahead(ahead.by_ref().take(LOOK_AHEAD));
-            }
-            let client_seq = self.chat.apply(slot, value);
-            client_seqs.push(client_seq);
-            self.applied = slot.next();
-            if let ValueRef::Command(command) = value {
-                self.answer(now, slot, command, client_seq, out);
-            }
+        let (pending, mut is_due) = (&mut self.pending, false);
+        let record = self.execution.apply(run, |chat, slot, command, client_seq| {
+            let status = |command: CommandRef<'_>| chat.status(command, slot.next());
+            is_due |= pending.answer(now, slot, command, client_seq, status, out);
+        });
+        out.persist(record);
+        if is_due {
+            *self.next_tick = now;
         }
-        self.unsaved_bytes += values.bytes().len();
-        out.persist(Record::Applied { first, values, client_seqs });
     }
 
-    /// How many slots lie between two checkpoints. One holds all sessions, so with
-    /// very many of them it is made less often; but acceptors forget only below it, so
-    /// not much less.
-    fn checkpoint_slots(&self) -> u64 {
-        let sessions = self.chat.sessions() as u64;
-        let by_size = sessions / CHECKPOINT_SESSIONS * CHECKPOINT_SESSIONS_SLOTS;
-        self.settings.checkpoint_slots.max(by_size.min(ACCEPT_WINDOW_SLOTS / 4))
-    }
-
-    /// The first slot of which a checkpoint is due. Each replica makes its own in other
-    /// slots than the others: a disk that is busy with one holds up no quorum, and a disk
-    /// that several share is not asked for everything at once.
-    fn checkpoint_due(&self) -> Slot {
-        let step = self.checkpoint_slots();
-        let phase = step * self.settings.id.index() as u64 / self.settings.n as u64;
-        let before = (self.saved.0 + step - phase) / step;
-        Slot(before * step + phase)
-    }
-
-    /// Votes below the tally's mark and the applied point have done their work. A
-    /// leader whose slots were fetched instead counts on from there.
-    fn forget_tallied(&mut self) {
-        if self.tally.from.is_some() && self.applied > self.tally.upto {
-            self.tally.upto = self.applied;
-            self.tally.from = Some(self.applied);
+    /// A replica leads at `ballot`. If that is news, it gets what is pending here at once.
+    fn follow(&mut self, now: Time, ballot: Ballot) {
+        if self.leader.is_none_or(|leader| leader < ballot) {
+            self.leader = Some(ballot);
+            self.pending.retry_all(now);
+            *self.next_tick = now;
         }
-        let keep = self.tally.upto.min(self.applied);
-        self.tally.votes.iter_mut().for_each(|votes| votes.trim(keep));
-        self.advance_tally();
+    }
+
+    // --- what the other roles are told -------------------------------------------
+
+    /// Whether something waits that a serving leader would have got applied (L1).
+    fn is_pending(&self) -> bool {
+        self.decisions.has_open(self.leader.unwrap_or_default())
+            || self.pending.has_next(|command| self.execution.status(command))
+    }
+
+    /// Tells the proposer and the acceptor how far this replica is. A follower tells them
+    /// no more than they need at once: each notice costs them a burst.
+    fn tell_others(&mut self, out: &mut Outbox<Record>) {
+        let (is_pending, remind) = (self.is_pending(), std::mem::take(&mut self.remind));
+        if remind || self.route().leads() || is_pending != self.told_pending {
+            self.told_pending = is_pending;
+            let tally = self.decisions.tally();
+            out.tell(Notice::Proposer(proposer::Input::Progress {
+                applied: self.applied(),
+                decided: tally.decided(),
+                pending: is_pending,
+                lost: tally.lost(self.settings.id),
+            }));
+        }
+        // The acceptor may forget what a durable checkpoint covers, and no more (E4).
+        let durable = self.execution.durable();
+        if remind || durable != self.told_durable {
+            self.told_durable = durable;
+            out.tell(Notice::Acceptor(acceptor::Input::Applied(durable)));
+        }
     }
 }
 
@@ -527,19 +332,20 @@ impl Role for Learner {
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         match input {
             Input::Peer(from, ToLearner::Accepted { ballot, directory, slots }) => {
-                self.handle_accepted(from, ballot, directory, slots.ranges(), out);
+                self.handle_accepted(from, ballot, directory, &slots, out);
             }
-            Input::Peer(from, ToLearner::Fetch { slots: SlotRange { start: first, end } }) => {
-                let upto = end.min(self.applied).min(first.plus(FETCH_SLOTS_MAX));
+            Input::Peer(from, ToLearner::Fetch { slots }) => {
+                // Storage holds every applied slot, and is read after the commit.
+                let limit = self.applied().min(slots.start.plus(FETCH_SLOTS_MAX));
+                let slots = SlotRange::new(slots.start, slots.end.min(limit));
                 let page_bytes = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
-                out.send_decided(from, first, upto, page_bytes);
+                out.send_decided(from, slots, page_bytes);
             }
             Input::Peer(_, ToLearner::Page { first, values }) => {
                 self.handle_page(now, first, values, out);
             }
             Input::Heartbeat(from, heartbeat) => {
-                let applied = &mut self.peers_applied[from.index()];
-                *applied = (*applied).max(heartbeat.applied);
+                self.catch_up.peer_applied(from, heartbeat.applied);
                 if heartbeat.leading {
                     self.follow(now, heartbeat.ballot);
                     self.handle_mark(heartbeat.decided);
@@ -547,67 +353,53 @@ impl Role for Learner {
             }
             Input::Hello(origin) => {
                 let ballot = self.leader.unwrap_or_default();
-                out.answer(origin, Answer::Welcome { applied: self.applied, ballot });
+                out.answer(origin, Answer::Welcome { applied: self.applied(), ballot });
             }
             Input::RequestNotProposed { origin, request, direct } => {
-                self.handle_held(now, origin, &request, direct, out);
+                let refused = NotProposed { origin, request: &request, direct };
+                let route = self.route();
+                self.pending.hold(now, refused, &self.execution, route, out);
             }
             Input::Proposed { ballot, from, first, values, origins } => {
                 self.handle_proposed(from, &Run { first, ballot, values }, origins, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
             Input::OwnAccepted { runs, decided } => {
-                runs.iter().for_each(|run| self.keep_accepted(run));
+                let applied = self.applied();
+                runs.iter().for_each(|run| self.decisions.keep_accepted(run, applied));
                 self.handle_mark(decided);
             }
         }
+        // Every input may have decided the next slot.
         self.apply(now, out);
     }
 
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
-        if now >= self.next_tick {
-            self.next_tick = now.plus_us(self.settings.heartbeat_us);
+        if now >= *self.next_tick {
+            *self.next_tick = now.plus_us(self.settings.heartbeat_us);
             (self.announce, self.remind) = (true, true);
-            self.retry_waiting(now, out);
+            let route = self.route();
+            self.pending.retry(now, &self.execution, route, out);
         }
     }
 
     fn flush(&mut self, now: Time, out: &mut Outbox<Record>) {
-        self.catch_up(now, out);
+        let leader = self.route().leader.map(|(_, owner)| owner);
+        let known = Known::new(&self.execution, &self.decisions);
+        self.catch_up.ask(now, leader, known, out);
         if std::mem::take(&mut self.announce) {
-            let decided = Decided {
-                ballot: self.tally.ballot,
-                slots: SlotRange::new(self.tally.from.unwrap_or(self.tally.upto), self.tally.upto),
-            };
-            let pending = self.is_pending();
-            let applied = self.applied;
-            // Who does not lead need not know at once how far it has come, nor an acceptor
-            // what it may not forget yet: it costs them a burst.
-            let tick = std::mem::take(&mut self.remind);
-            if tick || self.is_leader() || pending != self.told_pending {
-                self.told_pending = pending;
-                let lost = self.tally.lost(self.settings.id);
-                let progress = proposer::Input::Progress { applied, decided, pending, lost };
-                out.tell(Notice::Proposer(progress));
-            }
-            if tick || self.durable != self.told_durable {
-                self.told_durable = self.durable;
-                out.tell(Notice::Acceptor(super::acceptor::Input::Applied(self.durable)));
-            }
+            self.tell_others(out);
         }
     }
 
-    /// Who does not lead, and holds no request, applies what others have long been told of.
+    /// A follower that holds no request applies what others have long been told of, so its
+    /// thread lets others go first.
     fn is_urgent(&self) -> bool {
-        self.is_leader() || !self.waiting.is_empty() || self.fetching.is_some()
+        self.route().leads() || !self.pending.is_idle() || self.catch_up.is_fetching()
     }
 
     fn deadline(&self) -> Option<Time> {
-        let fetch = match (&self.fetching, self.behind_since) {
-            (Some(fetching), _) => Some(fetching.deadline),
-            (None, Some(since)) => Some(since.plus_us(self.fetch_delay_us())),
-            (None, None) => None,
-        };
-        Some(fetch.map_or(self.next_tick, |fetch| fetch.min(self.next_tick)))
+        let ask_at = self.catch_up.deadline(Known::new(&self.execution, &self.decisions));
+        Some(ask_at.map_or(*self.next_tick, |ask_at| ask_at.min(*self.next_tick)))
     }
 }

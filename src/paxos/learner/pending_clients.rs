@@ -1,29 +1,97 @@
-//! Clients that wait at this replica, and requests that are held for whoever leads.
+//! Clients that wait for an answer from this replica.
 //!
-//! One entry a session. A request that can be served is passed to the proposer that
-//! leads, here or elsewhere, again whenever another leads, and at growing intervals,
-//! until it is applied or its client has gone.
+//! A client waits in one of two ways. Its command was proposed here, and the leader
+//! remembers whom to answer for which slot ([`AwaitedRun`]). Or its command could not be
+//! proposed here at once; then the learner keeps it ([`PendingRequest`], at most one for
+//! each session) and passes it to the proposer that leads, here or on another replica:
+//! again whenever another replica leads, and at growing intervals, until the command is
+//! applied or its client has gone (L4). Every table has a bound (L5).
 
-use super::*;
-use std::collections::VecDeque;
+use super::Record;
+use super::execution::Execution;
+use crate::message::{Answer, Message, Request, Run, ToProposer};
+use crate::paxos::aside::{Aside, NotState};
+use crate::paxos::chat::Status;
+use crate::paxos::phase2::Origin;
+use crate::paxos::{Notice, Outbox, proposer};
+use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
+use crate::values::{CommandRef, ValueRef, Values};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Clients whose commands were proposed here in one run.
+/// The first wait before a pending request is passed on again. Each wait is twice the one
+/// before.
+const FORWARD_RETRY_US: u64 = 100_000;
+
+/// The longest wait before a pending request is passed on again.
+const FORWARD_RETRY_MAX_US: u64 = 1_000_000;
+
+/// How long a request stays after its client was last heard.
+const WAITING_US: u64 = 10_000_000;
+
+/// How many clients may wait at one replica. More are dropped, and ask again.
+const WAITING_MAX: usize = 65_536;
+
+/// How many bytes of pending lines one replica keeps.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+
+/// How many pending requests are passed on in one turn.
+const FORWARD_BURST_MAX: usize = 256;
+
+/// A request that the proposer of this replica could not propose at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NotProposed<'a> {
+    /// Where the client is answered.
+    pub(super) origin: Address,
+    /// What it asked.
+    pub(super) request: &'a Request,
+    /// Whether it came from the client itself, not through another replica.
+    pub(super) direct: bool,
+}
+
+/// Where requests go: which replica leads, as far as this one has heard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Route {
+    /// This replica.
+    pub(super) me: ReplicaId,
+    /// The ballot of the leader, and its owner.
+    pub(super) leader: Option<(Ballot, ReplicaId)>,
+}
+
+impl Route {
+    /// Whether this replica leads.
+    pub(super) fn leads(self) -> bool {
+        self.leader.is_some_and(|(_, owner)| owner == self.me)
+    }
+
+    /// Passes a request to the proposer that leads, if one does.
+    fn pass_on(self, origin: Address, request: Request, out: &mut Outbox<Record>) {
+        let Some((_, owner)) = self.leader else { return };
+        if owner == self.me {
+            out.tell(Notice::Proposer(proposer::Input::RequestIsNext { origin, request }));
+        } else {
+            out.send(owner, Message::Proposer(ToProposer::Forward { origin, request }));
+        }
+    }
+}
+
+/// A run that was proposed here, and the clients that wait for its commands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Asked {
-    /// The first slot that was not passed yet.
-    next: Slot,
+struct AwaitedRun {
     first: Slot,
     values: Values,
-    /// From `next` on.
+    /// The first slot that was not passed yet.
+    next: Slot,
+    /// Who asked for the values from `next` on.
     origins: VecDeque<Origin>,
 }
 
-impl Asked {
+impl AwaitedRun {
     fn end(&self) -> Slot {
         self.first.plus(self.values.len() as u64)
     }
 
-    /// Passes all slots up to `slot`, and says who asked for what is proposed there.
+    /// Passes all slots up to `slot`. Returns the client that asked for the value proposed
+    /// there, and the value.
     fn pass(&mut self, slot: Slot) -> Option<(Address, ValueRef<'_>)> {
         let mut count = slot.next().since(self.next) as usize;
         let mut asked = None;
@@ -43,85 +111,129 @@ impl Asked {
     }
 }
 
-impl Learner {
-    /// These commands are proposed here: whoever asked is answered when they are
-    /// applied, or at once if they were applied before this side heard of them.
-    pub(super) fn await_origins(
+/// A client's command that could not be proposed here at once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct PendingRequest {
+    /// Where the client is answered.
+    origin: Address,
+    /// The command's number in its session.
+    seq: u64,
+    /// A request for this command alone.
+    request: Request,
+    /// How long the request waits before it is passed on once more.
+    retry_us: u64,
+    timers: Aside<RequestTimers>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RequestTimers {
+    /// When the client last sent the request to this replica.
+    heard_at: Time,
+    retry_at: Time,
+}
+
+impl NotState for RequestTimers {}
+
+impl PendingRequest {
+    fn line_bytes(&self) -> usize {
+        self.request.iter().map(|command| command.line.len()).sum()
+    }
+
+    /// Whether the command would take effect.
+    fn is_next(&self, status: impl Fn(CommandRef<'_>) -> Status) -> bool {
+        self.request.iter().any(|command| status(command) == Status::Next)
+    }
+}
+
+/// The clients that wait for an answer from this replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct PendingClients {
+    /// Runs that were proposed here at the newest ballot, by their first slots.
+    awaited: BTreeMap<Slot, AwaitedRun>,
+    /// One request for each session at most.
+    requests: BTreeMap<Session, PendingRequest>,
+    /// How many bytes the lines of the requests take.
+    bytes: usize,
+}
+
+impl PendingClients {
+    /// Whether no request is pending.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Whether some pending request would take effect now.
+    pub(super) fn has_next(&self, status: impl Fn(CommandRef<'_>) -> Status) -> bool {
+        self.requests.values().any(|pending| pending.is_next(&status))
+    }
+
+    // --- commands that were proposed here -------------------------------------------
+
+    /// A run was proposed here. Its clients are answered when its slots are applied, or now
+    /// for slots below `applied`.
+    pub(super) fn await_run(
         &mut self,
         run: &Run,
         origins: Vec<Origin>,
+        applied: Slot,
+        status: impl Fn(CommandRef<'_>) -> Status,
         out: &mut Outbox<Record>,
     ) {
-        let before = self.asked.range(..=run.first).next_back();
-        if before.is_some_and(|(_, asked)| asked.end() > run.first) {
-            // Sent again.
+        let before = self.awaited.range(..=run.first).next_back();
+        if before.is_some_and(|(_, awaited)| awaited.end() > run.first) {
+            // The proposer has sent the run again.
             return;
         }
-        let mut asked = Asked {
-            next: run.first,
-            first: run.first,
-            values: run.values.clone(),
-            origins: origins.into(),
-        };
-        while asked.next < self.applied.min(asked.end()) {
-            // The votes, and the values from the own acceptor, were here first.
-            let Some((origin, ValueRef::Command(command))) = asked.pass(asked.next) else {
-                continue;
-            };
-            self.tell_fate(origin, command, out);
-        }
-        if !self.waiting.is_empty() {
-            let mut index = asked.next.since(run.first) as usize;
-            for Origin { count, asked } in &asked.origins {
-                let commands = run.values.slice(index..index + count);
-                index += count;
-                for command in commands.iter().filter_map(ValueRef::command) {
-                    if asked.is_some() {
-                        self.stop_waiting(command.session);
-                    }
-                }
+        let Run { first, values, .. } = run.clone();
+        let mut awaited = AwaitedRun { first, values, next: first, origins: origins.into() };
+        // The acceptances of a quorum, and the values from the own acceptor, were here
+        // before the proposal.
+        while awaited.next < applied.min(awaited.end()) {
+            if let Some((origin, ValueRef::Command(command))) = awaited.pass(awaited.next) {
+                answer_if_complete(origin, command, &status, out);
             }
         }
-        self.asked.insert(asked.first, asked);
+        if !self.requests.is_empty() {
+            self.drop_proposed(&awaited);
+        }
+        self.awaited.insert(first, awaited);
     }
 
-    /// A command is applied, for the first time or once more: whoever asked for it is
-    /// answered.
-    pub(super) fn answer(
-        &mut self,
-        now: Time,
-        slot: Slot,
-        command: CommandRef<'_>,
-        client_seq: Option<u64>,
-        out: &mut Outbox<Record>,
-    ) {
-        if let Some(origin) = self.origin_of(slot, command) {
-            match client_seq {
-                Some(client_seq) => {
-                    let CommandRef { session, seq, .. } = command;
-                    out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
-                }
-                None => self.tell_fate(origin, command, out),
+    /// Pending requests for commands of `awaited` go: their clients are answered as
+    /// clients of the run. A client of a command that an earlier leader proposed is not
+    /// known there, so its request stays.
+    fn drop_proposed(&mut self, awaited: &AwaitedRun) {
+        let mut index = awaited.next.since(awaited.first) as usize;
+        for Origin { count, asked } in &awaited.origins {
+            let commands = awaited.values.slice(index..index + count);
+            index += count;
+            if asked.is_some() {
+                let commands = commands.iter().filter_map(ValueRef::command);
+                commands.for_each(|command| self.remove(command.session));
             }
-        }
-        if !self.waiting.is_empty() {
-            self.answer_waiting(now, command, out);
         }
     }
 
-    /// Who asked for what was proposed in `slot`, if that is this command.
-    fn origin_of(&mut self, slot: Slot, command: CommandRef<'_>) -> Option<Address> {
-        while let Some(mut entry) = self.asked.first_entry()
+    /// A new ballot is in use here. An earlier proposer's clients are forgotten: the
+    /// proposer returned what it had proposed, as requests.
+    pub(super) fn forget_awaited(&mut self) {
+        self.awaited.clear();
+    }
+
+    /// The client that asked for the command in `slot`, if `command` was proposed there.
+    fn take_origin(&mut self, slot: Slot, command: CommandRef<'_>) -> Option<Address> {
+        while let Some(mut entry) = self.awaited.first_entry()
             && *entry.key() <= slot
         {
-            let asked = entry.get_mut();
-            let passed = slot.next() >= asked.end();
-            if slot < asked.end() {
-                let found = asked.pass(slot);
+            let awaited = entry.get_mut();
+            let end = awaited.end();
+            if slot < end {
+                let proposed = awaited.pass(slot);
+                // Another leader may have got another value chosen in this slot.
                 let same =
                     |(_, value): &(Address, ValueRef<'_>)| *value == ValueRef::Command(command);
-                let origin = found.filter(same).map(|(origin, _)| origin);
-                if passed {
+                let origin = proposed.filter(same).map(|(origin, _)| origin);
+                if slot.next() >= end {
                     entry.remove();
                 }
                 return origin;
@@ -131,163 +243,198 @@ impl Learner {
         None
     }
 
-    /// What became of a command whose slot was applied.
-    fn tell_fate(&self, origin: Address, command: CommandRef<'_>, out: &mut Outbox<Record>) {
-        if let Status::Complete { slot, client_seq } = self.chat.status(command, self.applied) {
-            let CommandRef { session, seq, .. } = command;
-            out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
+    // --- answers -------------------------------------------------------------------
+
+    /// The command in `slot` was applied; `client_seq` is the number of its line if it took
+    /// effect. Answers the clients that wait for it. (E3: only applied commands are
+    /// answered, and only after their record is committed.) Says whether a pending request
+    /// became the next of its session, so that it is due now.
+    pub(super) fn answer(
+        &mut self,
+        now: Time,
+        slot: Slot,
+        command: CommandRef<'_>,
+        client_seq: Option<u64>,
+        status: impl Fn(CommandRef<'_>) -> Status,
+        out: &mut Outbox<Record>,
+    ) -> bool {
+        if let Some(origin) = self.take_origin(slot, command) {
+            match client_seq {
+                Some(client_seq) => out.answer(origin, complete(command, slot, client_seq)),
+                // It took effect in a lower slot, which the session still remembers if it
+                // was its last command.
+                None => answer_if_complete(origin, command, &status, out),
+            }
         }
+        !self.requests.is_empty() && self.answer_pending(now, command, status, out)
     }
 
-    /// The command (or one below it) of a session is applied: whoever waited for it
-    /// is answered.
-    fn answer_waiting(&mut self, now: Time, command: CommandRef<'_>, out: &mut Outbox<Record>) {
-        let Some(waiting) = self.waiting.get_mut(&command.session) else { return };
-        let (origin, session, seq) = (waiting.origin, command.session, waiting.seq);
-        match self.chat.status(CommandRef { seq, ..command }, self.applied) {
+    /// A command of a session was applied: its client's pending request may be answered,
+    /// hopeless, or next.
+    fn answer_pending(
+        &mut self,
+        now: Time,
+        command: CommandRef<'_>,
+        status: impl Fn(CommandRef<'_>) -> Status,
+        out: &mut Outbox<Record>,
+    ) -> bool {
+        let session = command.session;
+        let Some(pending) = self.requests.get_mut(&session) else { return false };
+        let awaited = CommandRef { seq: pending.seq, ..command };
+        match status(awaited) {
             Status::Complete { slot, client_seq } => {
-                out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
-                self.stop_waiting(session);
+                out.answer(pending.origin, complete(awaited, slot, client_seq));
+                self.remove(session);
             }
-            Status::Past | Status::Expired => self.stop_waiting(session),
+            Status::Past | Status::Expired => self.remove(session),
             Status::Next => {
-                // It was ahead of this log until now.
-                waiting.retry_at = now;
-                self.next_tick = now;
+                pending.timers.retry_at = now;
+                return true;
             }
             Status::Ahead => {}
         }
+        false
     }
 
-    /// Whether the (one) command of a request would take effect.
-    pub(super) fn is_next(&self, request: &Request) -> bool {
-        request.iter().any(|command| self.chat.status(command, self.applied) == Status::Next)
-    }
+    // --- requests that could not be proposed here -------------------------------------
 
-    fn wait(&mut self, now: Time, origin: Address, request: &Request) {
-        let Some(command) = request.iter().next() else { return };
-        let (CommandRef { session, seq, .. }, bytes) = (command, command.line.len());
-        // A copy: it must not keep alive all that has come with it, for it may wait long.
-        let request = Request { commands: ValueRef::Command(command).into(), after: request.after };
-        self.stop_waiting(session);
-        if self.waiting.len() >= WAITING_MAX || self.waiting_bytes + bytes > WAITING_BYTES_MAX {
-            return;
-        }
-        self.waiting_bytes += bytes;
-        let retry_us = FORWARD_RETRY_US;
-        let retry_at = now.plus_us(retry_us);
-        let waiting = Waiting { origin, seq, heard_at: now, request, retry_at, retry_us };
-        self.waiting.insert(session, waiting);
-    }
-
-    pub(super) fn stop_waiting(&mut self, session: Session) {
-        if let Some(waiting) = self.waiting.remove(&session) {
-            let lines = waiting.request.iter().map(|command| command.line.len());
-            self.waiting_bytes -= lines.sum::<usize>();
-        }
-    }
-
-    /// The proposer could not propose these commands at once.
-    pub(super) fn handle_held(
+    /// The proposer could not propose the commands of a request at once.
+    pub(super) fn hold(
         &mut self,
         now: Time,
-        origin: Address,
-        request: &Request,
-        direct: bool,
+        refused: NotProposed<'_>,
+        execution: &Execution,
+        route: Route,
         out: &mut Outbox<Record>,
     ) {
-        let mut open = false;
+        let NotProposed { origin, request, direct } = refused;
+        let mut is_open = false;
         for index in 0..request.commands.len() {
-            open |= self.hold(now, origin, request.only(index), direct, out);
+            let alone = NotProposed { request: &request.only(index), ..refused };
+            is_open |= self.hold_one(now, alone, execution, route, out);
         }
-        if open
+        // The client had better ask the leader.
+        if is_open
             && direct
-            && !self.is_leader()
-            && let Some(ballot) = self.leader
+            && !route.leads()
+            && let Some((ballot, _)) = route.leader
         {
             out.answer(origin, Answer::Leader { ballot });
         }
     }
 
-    /// One command alone; says whether its fate is open.
-    fn hold(
+    /// Holds a request for one command. Says whether the command's fate is open.
+    fn hold_one(
         &mut self,
         now: Time,
-        origin: Address,
-        request: Request,
-        direct: bool,
+        refused: NotProposed<'_>,
+        execution: &Execution,
+        route: Route,
         out: &mut Outbox<Record>,
     ) -> bool {
+        let NotProposed { origin, request, direct } = refused;
         let Some(command) = request.iter().next() else { return false };
         let CommandRef { session, seq, .. } = command;
-        let pass_on = match self.chat.status(command, self.applied) {
+        let passes_on = match execution.status(command) {
+            // The client has lost the first answer (E2).
             Status::Complete { slot, client_seq } => {
-                out.answer(origin, Answer::Complete { session, seq, slot, client_seq });
+                out.answer(origin, complete(command, slot, client_seq));
                 return false;
             }
+            // The client itself has seen the answer to a later command.
             Status::Past => return false,
-            Status::Expired if self.applied >= request.after => {
+            // This log has every slot that the client has seen, so the session is gone.
+            Status::Expired if execution.applied() >= request.after => {
                 out.answer(origin, Answer::Expired { session, seq });
                 return false;
             }
-            // This log is not that far, or a client talks nonsense. It is held for the
-            // first case: the leader may have died before it could tell what it had
-            // decided. Until it is the session's next it makes nobody suspect anyone.
-            Status::Expired | Status::Ahead => direct && !self.is_leader(),
-            Status::Next => direct || self.is_leader(),
+            // This log is not far enough, or the client talks nonsense. The request is kept
+            // for the first case: the leader may have died before it could tell what it had
+            // decided. It makes nobody suspect the leader before it is its session's next
+            // (L1).
+            Status::Expired | Status::Ahead => direct && !route.leads(),
+            // A request that another replica forwarded to this one, which does not lead,
+            // would go round in circles.
+            Status::Next => direct || route.leads(),
         };
-        self.wait(now, origin, &request);
-        if pass_on {
-            self.pass_on(origin, request, out);
+        self.insert(now, origin, command, request.after);
+        if passes_on {
+            route.pass_on(origin, request.clone(), out);
         }
         true
     }
 
-    /// To the proposer that leads, here or elsewhere.
-    pub(super) fn pass_on(&self, origin: Address, request: Request, out: &mut Outbox<Record>) {
-        let Some(leader) = self.leader else { return };
-        let to = leader.owner(self.settings.n);
-        if to == self.settings.id {
-            out.tell(Notice::Proposer(proposer::Input::RequestIsNext { origin, request }));
-        } else {
-            out.send(to, Message::Proposer(ToProposer::Forward { origin, request }));
+    /// Keeps a request for `command`, in place of an earlier one of its session.
+    fn insert(&mut self, now: Time, origin: Address, command: CommandRef<'_>, after: Slot) {
+        let CommandRef { session, seq, line, .. } = command;
+        self.remove(session);
+        let bytes = self.bytes + line.len();
+        if self.requests.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
+            return;
+        }
+        self.bytes = bytes;
+        // A copy: the request may wait long, and must not keep alive the whole batch that
+        // it came with.
+        let request = Request { commands: ValueRef::Command(command).into(), after };
+        let retry_us = FORWARD_RETRY_US;
+        let timers = Aside(RequestTimers { heard_at: now, retry_at: now.plus_us(retry_us) });
+        self.requests.insert(session, PendingRequest { origin, seq, request, retry_us, timers });
+    }
+
+    fn remove(&mut self, session: Session) {
+        if let Some(pending) = self.requests.remove(&session) {
+            self.bytes -= pending.line_bytes();
         }
     }
 
-    /// Another leads: what is held goes there without waiting its turn.
-    pub(super) fn follow(&mut self, now: Time, ballot: Ballot) {
-        if self.leader.is_none_or(|leader| leader < ballot) {
-            self.leader = Some(ballot);
-            for waiting in self.waiting.values_mut() {
-                waiting.retry_at = now;
-                waiting.retry_us = FORWARD_RETRY_US;
-            }
-            self.next_tick = now;
+    /// Another replica leads: every pending request is due.
+    pub(super) fn retry_all(&mut self, now: Time) {
+        for pending in self.requests.values_mut() {
+            pending.timers.retry_at = now;
+            pending.retry_us = FORWARD_RETRY_US;
         }
     }
 
-    pub(super) fn retry_waiting(&mut self, now: Time, out: &mut Outbox<Record>) {
-        let gone = |waiting: &Waiting| now.since_us(waiting.heard_at) > WAITING_US;
-        let due: Vec<Session> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| waiting.retry_at <= now)
-            .map(|(session, _)| *session)
-            .take(FORWARD_BURST_MAX)
-            .collect();
+    /// Passes on the requests that are due, and forgets those whose clients have gone.
+    pub(super) fn retry(
+        &mut self,
+        now: Time,
+        execution: &Execution,
+        route: Route,
+        out: &mut Outbox<Record>,
+    ) {
+        let due = self.requests.iter().filter(|(_, pending)| pending.timers.retry_at <= now);
+        let due: Vec<Session> = due.map(|(session, _)| *session).take(FORWARD_BURST_MAX).collect();
         for session in due {
-            let Some(waiting) = self.waiting.get_mut(&session) else { continue };
-            if gone(waiting) {
-                self.stop_waiting(session);
+            let Some(pending) = self.requests.get_mut(&session) else { continue };
+            if now.since_us(pending.timers.heard_at) > WAITING_US {
+                self.remove(session);
                 continue;
             }
-            waiting.retry_us = (2 * waiting.retry_us).min(FORWARD_RETRY_MAX_US);
-            waiting.retry_at = now.plus_us(waiting.retry_us);
-            let (origin, request) = (waiting.origin, waiting.request.clone());
-            // To propose it before it is next would waste a slot.
-            if !self.is_leader() || self.is_next(&request) {
-                self.pass_on(origin, request, out);
+            pending.retry_us = (2 * pending.retry_us).min(FORWARD_RETRY_MAX_US);
+            pending.timers.retry_at = now.plus_us(pending.retry_us);
+            // A leader that proposed a command before it is next would waste a slot. Another
+            // leader may know more than this log.
+            if !route.leads() || pending.is_next(|command| execution.status(command)) {
+                route.pass_on(pending.origin, pending.request.clone(), out);
             }
         }
+    }
+}
+
+fn complete(command: CommandRef<'_>, slot: Slot, client_seq: u64) -> Answer {
+    let CommandRef { session, seq, .. } = command;
+    Answer::Complete { session, seq, slot, client_seq }
+}
+
+/// Answers a client whose command was applied, if the session still remembers it.
+fn answer_if_complete(
+    origin: Address,
+    command: CommandRef<'_>,
+    status: impl Fn(CommandRef<'_>) -> Status,
+    out: &mut Outbox<Record>,
+) {
+    if let Status::Complete { slot, client_seq } = status(command) {
+        out.answer(origin, complete(command, slot, client_seq));
     }
 }

@@ -1,38 +1,90 @@
-//! The votes for one leader: which slots a quorum has accepted, and which were lost.
+//! The tally of one leader: which slots a quorum has accepted at its ballot, and which of
+//! its accepts were lost.
+//!
+//! Only the owner of a ballot is sent the acceptances at it. (Paxos Made Moderately
+//! Complex, §2.2: the commander.)
 
+use crate::message::Decided;
+use crate::paxos::ACCEPT_WINDOW_SLOTS;
 use crate::paxos::slot_set::SlotSet;
 use crate::quorum::quorum;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
 
-/// How many stretches of slots are called lost at a time.
+/// How many ranges of lost slots are named at a time.
 const LOST_RANGES_MAX: usize = 16;
 
-/// Votes for slots of one ballot, which this replica owns. Nothing is ever counted
-/// across ballots: a higher one begins anew.
+/// Acceptances at one ballot, which this replica owns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tally {
-    pub(super) ballot: Ballot,
-    /// The first slot of phase 2, once the proposer has said so.
-    pub(super) from: Option<Slot>,
-    /// Every slot of this phase 2 below this has a quorum.
-    pub(super) upto: Slot,
-    /// Which slots each acceptor has voted for, by replica id.
-    pub(super) votes: Vec<SlotSet>,
+    ballot: Ballot,
+    /// The first slot of phase 2. The acceptances may be here before the proposer says it.
+    start: Option<Slot>,
+    /// Every slot from `start` on and below this has a quorum.
+    end: Slot,
+    /// The slots that each acceptor has accepted, by replica id.
+    accepted: Vec<SlotSet>,
 }
 
 impl Tally {
+    /// An empty tally of `ballot` in a cluster of `n`.
     pub(super) fn new(ballot: Ballot, n: usize) -> Self {
-        let votes = vec![SlotSet::default(); n];
-        Tally { ballot, from: None, upto: Slot::ZERO, votes }
+        Tally { ballot, start: None, end: Slot::ZERO, accepted: vec![SlotSet::default(); n] }
     }
 
-    /// The first slot at or above `slot` for which no quorum has voted.
+    /// The ballot at which acceptances are counted.
+    pub(super) fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// This replica now uses `ballot`, or an acceptor has answered to it. Says whether the
+    /// ballot is new; then the count begins anew, because acceptances are never counted
+    /// across ballots (S3).
+    pub(super) fn begin(&mut self, ballot: Ballot) -> bool {
+        let is_new = ballot > self.ballot;
+        if is_new {
+            *self = Tally::new(ballot, self.accepted.len());
+        }
+        is_new
+    }
+
+    /// The proposer says that its phase 2 begins at `start`. Says whether more slots are
+    /// decided now.
+    pub(super) fn set_start(&mut self, start: Slot) -> bool {
+        if self.start.is_none() {
+            (self.start, self.end) = (Some(start), start);
+        }
+        self.advance()
+    }
+
+    /// Counts what one acceptor has accepted at this ballot: once a slot, however often it
+    /// says so. Every slot below `applied` is applied here. Says whether more slots are
+    /// decided now.
+    pub(super) fn count(&mut self, from: ReplicaId, slots: &[SlotRange], applied: Slot) -> bool {
+        let start = self.start.map_or(applied, |_| self.end);
+        // An acceptor accepts nothing above its window, so no honest one names such slots.
+        let window = SlotRange::new(start, start.max(applied).plus(ACCEPT_WINDOW_SLOTS));
+        let accepted = &mut self.accepted[from.index()];
+        slots.iter().for_each(|range| accepted.insert(range.intersect(window)));
+        self.advance()
+    }
+
+    /// Moves the end over every slot that has a quorum.
+    fn advance(&mut self) -> bool {
+        let before = self.end;
+        if self.start.is_some() {
+            self.end = self.quorum_end(before);
+        }
+        self.end > before
+    }
+
+    /// The first slot at or above `slot` that no quorum has accepted.
     pub(super) fn quorum_end(&self, slot: Slot) -> Slot {
         let mut end = slot;
         loop {
-            let mut ends: Vec<Slot> = self.votes.iter().map(|set| set.end_from(end)).collect();
+            let mut ends: Vec<Slot> = self.accepted.iter().map(|set| set.end_from(end)).collect();
             ends.sort_unstable();
-            // So many have voted for everything below.
+            // A quorum of acceptors has accepted everything below the end of its slowest
+            // member. Above it, another quorum may go on.
             let next = ends[ends.len() - quorum(ends.len())];
             if next == end {
                 return end;
@@ -41,21 +93,45 @@ impl Tally {
         }
     }
 
-    /// The first slots without a quorum, as far as so many peers have voted for slots
-    /// above them, and not for them, that the others are none.
+    /// The slots that this leader saw accepted by a quorum at its ballot, from the start of
+    /// its phase 2: its decided mark (S7).
+    pub(super) fn decided(&self) -> Decided {
+        let slots = SlotRange::new(self.start.unwrap_or(self.end), self.end);
+        Decided { ballot: self.ballot, slots }
+    }
+
+    /// The first ranges of slots that get no quorum unless their accepts are sent again.
+    ///
+    /// A peer passes over a slot if it accepts a higher one and not this one. Datagrams
+    /// mostly arrive in order, so the accept for that slot was lost on the way to it. A
+    /// range is named if the replicas that did not pass over it are too few for a quorum.
+    /// This replica, `me`, never counts as passing over a slot.
     pub(super) fn lost(&self, me: ReplicaId) -> Vec<SlotRange> {
         let mut lost = Vec::new();
-        let (n, mut at) = (self.votes.len(), self.upto);
-        while self.from.is_some() && lost.len() < LOST_RANGES_MAX {
-            let passed_over = self.votes.iter().enumerate().filter(|(id, votes)| {
-                *id != me.index() && votes.end() > at && votes.end_from(at) == at
+        let (n, mut at) = (self.accepted.len(), self.end);
+        while self.start.is_some() && lost.len() < LOST_RANGES_MAX {
+            // The own acceptor gets its accepts without the network.
+            let passed_over = self.accepted.iter().enumerate().filter(|(id, accepted)| {
+                *id != me.index() && accepted.end() > at && accepted.end_from(at) == at
             });
-            let until = passed_over.clone().map(|(_, votes)| votes.gap_end(at)).min();
+            let until = passed_over.clone().map(|(_, accepted)| accepted.gap_end(at)).min();
             let Some(until) = until.filter(|_| n - passed_over.count() < quorum(n)) else { break };
             lost.push(SlotRange::new(at, until));
             at = self.quorum_end(until);
         }
         lost
+    }
+
+    /// Forgets acceptances that have done their work: every slot below `applied` is applied.
+    pub(super) fn trim(&mut self, applied: Slot) {
+        if self.start.is_some() && applied > self.end {
+            // These slots were fetched from a peer. The mark must not cover them, since
+            // nobody counted them here; so it goes on above.
+            (self.start, self.end) = (Some(applied), applied);
+        }
+        let counted = self.end.min(applied);
+        self.accepted.iter_mut().for_each(|accepted| accepted.trim(counted));
+        self.advance();
     }
 }
 
@@ -63,17 +139,16 @@ impl Tally {
 mod tests {
     use super::*;
 
-    /// Votes of as many acceptors, each for some stretches of slots, in a phase 2 that
-    /// began at 0.
-    fn tally(votes: &[&[(u64, u64)]]) -> Tally {
-        let mut tally = Tally::new(Ballot(0), votes.len());
-        tally.from = Some(Slot(0));
-        for (set, ranges) in tally.votes.iter_mut().zip(votes) {
+    /// A tally of a phase 2 that began at 0, with the ranges that each acceptor accepted.
+    fn tally(accepted: &[&[(u64, u64)]]) -> Tally {
+        let mut tally = Tally::new(Ballot(0), accepted.len());
+        tally.start = Some(Slot(0));
+        for (set, ranges) in tally.accepted.iter_mut().zip(accepted) {
             for (start, end) in *ranges {
                 set.insert(SlotRange::new(Slot(*start), Slot(*end)));
             }
         }
-        tally.upto = tally.quorum_end(Slot(0));
+        tally.end = tally.quorum_end(Slot(0));
         tally
     }
 
@@ -83,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_has_a_quorum_whoever_voted_for_which_part_of_it() {
-        let votes: [&[(u64, u64)]; 5] =
+    fn a_range_has_a_quorum_if_different_quorums_accepted_its_parts() {
+        let accepted: [&[(u64, u64)]; 5] =
             [&[(0, 6)], &[(0, 2), (4, 9)], &[(0, 4)], &[(2, 9)], &[(7, 9)]];
-        let tally = tally(&votes);
+        let tally = tally(&accepted);
         assert_eq!(tally.quorum_end(Slot(0)), Slot(6));
         assert_eq!(tally.quorum_end(Slot(6)), Slot(6));
         assert_eq!(tally.quorum_end(Slot(7)), Slot(9));
     }
 
     #[test]
-    fn a_slot_is_lost_if_those_that_have_not_passed_over_it_are_no_quorum() {
+    fn a_slot_is_lost_if_the_acceptors_that_have_not_passed_over_it_are_no_quorum() {
         let (all, behind): (&[_], &[_]) = (&[(0, 9)], &[(0, 2), (5, 9)]);
         // Of five, three have passed over 2..5; two of them may have it on its way.
         assert_eq!(lost(&tally(&[all, all, behind, behind, behind]), 0), [(2, 5)]);
@@ -106,19 +181,19 @@ mod tests {
         assert_eq!(lost(&tally(&[all, behind, behind]), 0), [(2, 5)]);
         // Nor is anything that the leader does not know to have proposed.
         let mut early = tally(&[all, behind, behind]);
-        early.from = None;
+        early.start = None;
         assert_eq!(lost(&early, 0), []);
     }
 
     #[test]
     fn several_stretches_may_be_lost_each_as_far_as_all_have_passed_over_it() {
         let all: &[_] = &[(0, 99)];
-        let votes: [&[(u64, u64)]; 3] =
+        let accepted: [&[(u64, u64)]; 3] =
             [all, &[(0, 2), (5, 7), (9, 12)], &[(0, 2), (4, 7), (8, 9)]];
-        assert_eq!(lost(&tally(&votes), 0), [(2, 4), (7, 8)]);
+        assert_eq!(lost(&tally(&accepted), 0), [(2, 4), (7, 8)]);
         let holes: Vec<(u64, u64)> = (0..40).map(|slot| (2 * slot + 1, 2 * slot + 2)).collect();
         let many = lost(&tally(&[all, &holes, &holes]), 0);
         let expected: Vec<(u64, u64)> = (0..16).map(|slot| (2 * slot, 2 * slot + 1)).collect();
-        assert_eq!(many, expected, "so many at a time");
+        assert_eq!(many, expected, "sixteen ranges at a time");
     }
 }

@@ -1,0 +1,69 @@
+//! When a checkpoint is due.
+//!
+//! Acceptors forget only what lies below a durable checkpoint, so checkpoints must not lie
+//! far apart. A checkpoint stores every session, so they must not lie close together
+//! either.
+
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, Settings};
+use crate::types::{ReplicaId, Slot};
+
+/// How many bytes of values are applied at most between two checkpoints, give or take a
+/// run. Acceptors keep them that long.
+const CHECKPOINT_BYTES: usize = 8 << 20;
+
+/// To keep the cost of checkpoints per line constant, their distance grows by
+/// [`SLOTS_PER_SESSIONS`] slots for every this many sessions, up to [`SLOTS_MAX`].
+const SESSIONS: u64 = 1_024;
+const SLOTS_PER_SESSIONS: u64 = 8_192;
+const SLOTS_MAX: u64 = ACCEPT_WINDOW_SLOTS / 4;
+
+/// Decides after which slots a learner saves its state.
+///
+/// Replicas make their checkpoints in different slots. So a disk that is busy with one
+/// holds up no quorum, and replicas that share a disk do not need it at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct CheckpointPolicy {
+    replica: ReplicaId,
+    n: usize,
+    /// The least number of slots between two checkpoints, unless bytes make one due.
+    slots_min: u64,
+    /// The newest checkpoint: it covers every slot below.
+    newest: Slot,
+    /// How many bytes of values were applied since.
+    bytes: usize,
+}
+
+impl CheckpointPolicy {
+    /// The policy of a learner that goes on from a checkpoint which covers every slot below
+    /// `newest`.
+    pub(super) fn new(settings: &Settings, newest: Slot) -> Self {
+        let Settings { id, n, checkpoint_slots, .. } = *settings;
+        CheckpointPolicy { replica: id, n, slots_min: checkpoint_slots, newest, bytes: 0 }
+    }
+
+    /// Notes that `bytes` more bytes of values were applied.
+    pub(super) fn note_applied(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// If a checkpoint is due, now that every slot below `applied` is applied and the state
+    /// holds this many `sessions`: counts anew from here, for the caller makes it, and
+    /// returns the end of the checkpoint before.
+    pub(super) fn take_due(&mut self, applied: Slot, sessions: usize) -> Option<Slot> {
+        if applied < self.next(sessions) && self.bytes < CHECKPOINT_BYTES {
+            return None;
+        }
+        self.bytes = 0;
+        Some(std::mem::replace(&mut self.newest, applied))
+    }
+
+    /// The first slot above the newest checkpoint at which this replica makes one, of those
+    /// that lie a fixed distance apart.
+    fn next(&self, sessions: usize) -> Slot {
+        let by_sessions = sessions as u64 / SESSIONS * SLOTS_PER_SESSIONS;
+        let distance = self.slots_min.max(by_sessions.min(SLOTS_MAX));
+        let phase = distance * self.replica.index() as u64 / self.n as u64;
+        let passed = (self.newest.0 + distance - phase) / distance;
+        Slot(passed * distance + phase)
+    }
+}

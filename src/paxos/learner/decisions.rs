@@ -1,0 +1,188 @@
+//! Which slots above the applied prefix are decided, and on which values.
+//!
+//! A slot is decided here in one of three ways, and no other (rule S7):
+//!
+//! 1. This replica leads, a quorum has accepted the slot at its ballot ([`Tally`]), and the
+//!    value at exactly that ballot is here.
+//! 2. Another leader says that it saw a quorum accept the slot at its ballot (a decided
+//!    mark), and the value at exactly that ballot was accepted here.
+//! 3. A peer's decided log holds the slot.
+
+use super::tally::Tally;
+use crate::message::{Decided, Run};
+use crate::paxos::runs::{Runs, Standing};
+use crate::paxos::{ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX};
+use crate::types::{Ballot, Slot, SlotRange};
+
+/// How many ranges of missing slots are named at a time.
+const GAPS_MAX: usize = 16;
+
+/// How many bytes of fetched values may wait above a gap.
+const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
+
+/// Values above the applied prefix, and what says that they are decided.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Decisions {
+    /// Values that were proposed or accepted here, each at the highest ballot known.
+    accepted: Runs,
+    /// Values from peers' decided logs. Their ballots mean nothing.
+    fetched: Runs,
+    /// The acceptances at this replica's own ballot.
+    tally: Tally,
+    /// The newest decided mark of another leader.
+    mark: Decided,
+}
+
+impl Decisions {
+    /// Nothing is known, in a cluster of `n`.
+    pub(super) fn new(n: usize) -> Self {
+        Decisions {
+            accepted: Runs::default(),
+            fetched: Runs::default(),
+            tally: Tally::new(Ballot::ZERO, n),
+            mark: Decided::default(),
+        }
+    }
+
+    /// The acceptances at this replica's own ballot.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The same tally, to count with.
+    pub(super) fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// The newest decided mark of another leader.
+    pub(super) fn mark(&self) -> Decided {
+        self.mark
+    }
+
+    /// Keeps values that were proposed or accepted here. Every slot below `applied` is
+    /// applied.
+    pub(super) fn keep_accepted(&mut self, run: &Run, applied: Slot) {
+        let run = run.within(SlotRange::with_len(applied, ACCEPT_WINDOW_SLOTS));
+        let (ballot, kept) = (run.ballot, self.accepted.insert(run));
+        // A leader proposes one value for a slot at its ballot (I2).
+        assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {ballot}");
+    }
+
+    /// Keeps the decided mark of another leader.
+    pub(super) fn keep_mark(&mut self, mark: Decided) {
+        // Marks arrive in any order. One of an older leader, or a shorter one, says less.
+        let is_news = mark.ballot > self.mark.ballot
+            || mark.ballot == self.mark.ballot && mark.slots.end > self.mark.slots.end;
+        if is_news && !mark.slots.is_empty() {
+            self.mark = mark;
+        }
+    }
+
+    /// Keeps decided values that a peer has sent, and returns the slots of them that matter
+    /// here, with how many bytes of the values are new. Nothing is kept and returned if too
+    /// many fetched values wait above a gap already, or if the page contradicts a decision.
+    pub(super) fn keep_page(&mut self, page: &Run, applied: Slot) -> Option<(SlotRange, usize)> {
+        let page = page.within(SlotRange::with_len(applied, ACCEPT_WINDOW_SLOTS));
+        if page.first > applied && self.fetched.bytes() >= EARLY_BYTES_MAX {
+            return None;
+        }
+        let parts = self.fetched.compare(&page);
+        let conflicts = parts.iter().any(|(_, standing)| *standing == Standing::Conflict);
+        if conflicts || self.contradicts(&page) {
+            let slot = page.first;
+            log::error!("from slot {slot} on a peer has decided otherwise: its page is refused");
+            return None;
+        }
+        let news = parts.iter().filter(|(_, standing)| *standing == Standing::News);
+        let new_bytes = news.map(|(part, _)| part.values.bytes().len()).sum();
+        let slots = page.slots();
+        let kept = self.fetched.insert(page);
+        assert!(kept.is_ok(), "a page without conflicts can be kept");
+        Some((slots, new_bytes))
+    }
+
+    /// Whether some slot of `page` is decided here on another value.
+    fn contradicts(&self, page: &Run) -> bool {
+        self.accepted.range(page.slots()).any(|run| {
+            let decided = self.decided_part(&run);
+            page.within(decided.slots()).values != decided.values
+        })
+    }
+
+    /// The decided values from slot `applied` on, as far as they were kept as one run.
+    pub(super) fn next(&self, applied: Slot) -> Option<Run> {
+        if let Some(run) = self.fetched.at(applied) {
+            return Some(run);
+        }
+        let decided = self.decided_part(&self.accepted.at(applied)?);
+        (!decided.values.is_empty()).then_some(decided)
+    }
+
+    /// The decided part of an accepted run: its beginning, possibly nothing.
+    fn decided_part(&self, run: &Run) -> Run {
+        run.within(SlotRange::new(run.first, self.decided_end(run.first, run.ballot)))
+    }
+
+    /// How far values are decided that were accepted from slot `first` on at `ballot`. A
+    /// quorum or a mark decides them only if it is of exactly that ballot (S7): at another
+    /// ballot the slot may hold another value.
+    fn decided_end(&self, first: Slot, ballot: Ballot) -> Slot {
+        let mut end = first;
+        if ballot == self.tally.ballot() {
+            end = self.tally.quorum_end(first);
+        }
+        if ballot == self.mark.ballot && self.mark.slots.start <= first {
+            end = end.max(self.mark.slots.end);
+        }
+        end
+    }
+
+    /// The first ranges from `applied` on and below `end` in which slots are neither
+    /// decided here nor fetched.
+    pub(super) fn gaps(&self, applied: Slot, end: Slot) -> Vec<SlotRange> {
+        let mut gaps: Vec<SlotRange> = Vec::new();
+        let mut at = applied;
+        while at < end && gaps.len() < GAPS_MAX {
+            let present = self.present_end(at);
+            if present > at {
+                at = present;
+                continue;
+            }
+            let decided = |(first, ballot): (Slot, Ballot)| {
+                (first > at && self.decided_end(first, ballot) > first).then_some(first)
+            };
+            let accepted = self.accepted.heads().find_map(decided);
+            let fetched = self.fetched.heads().map(|(first, _)| first).find(|first| *first > at);
+            let gap_end = accepted.into_iter().chain(fetched).chain([end]).min().unwrap_or(end);
+            gaps.push(SlotRange::new(at, gap_end));
+            at = gap_end;
+        }
+        gaps
+    }
+
+    /// How far slots are decided here or fetched, from `slot` on.
+    fn present_end(&self, slot: Slot) -> Slot {
+        if let Some(run) = self.fetched.at(slot) {
+            return run.end();
+        }
+        let Some(run) = self.accepted.at(slot) else { return slot };
+        self.decided_end(slot, run.ballot).min(run.end())
+    }
+
+    /// Whether a value waits here that a serving leader would get applied (L1): it is
+    /// decided above a gap, or was accepted at the ballot of the newest `leader` or above.
+    /// What was accepted below and never decided, no leader needs to propose.
+    pub(super) fn has_open(&self, leader: Ballot) -> bool {
+        let is_open = |(first, ballot): (Slot, Ballot)| {
+            ballot >= leader || self.decided_end(first, ballot) > first
+        };
+        !self.fetched.is_empty() || self.accepted.heads().any(is_open)
+    }
+
+    /// Forgets everything below `applied`: it is applied.
+    pub(super) fn trim(&mut self, applied: Slot) {
+        self.accepted.trim(applied);
+        self.fetched.trim(applied);
+        self.tally.trim(applied);
+    }
+}

@@ -1,0 +1,80 @@
+//! Execution: decided slots change the chat, in order and without gaps (rule E1).
+//!
+//! Every run of slots that is applied becomes a record of the decided log. From time to
+//! time the state becomes a checkpoint, so that a restart need not go through the whole log
+//! and acceptors may forget what lies below. (Paxos Made Live, §5.)
+
+use super::checkpoints::CheckpointPolicy;
+use super::{Checkpoint, Record};
+use crate::message::Run;
+use crate::paxos::Settings;
+use crate::paxos::chat::{Chat, Status};
+use crate::types::Slot;
+use crate::values::{CommandRef, ValueRef};
+
+/// The applied prefix of the log, and the state after it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Execution {
+    chat: Chat,
+    /// Every slot below this is applied.
+    applied: Slot,
+    policy: CheckpointPolicy,
+    /// The newest checkpoint that is durable: it covers every slot below.
+    durable: Slot,
+}
+
+impl Execution {
+    /// Goes on from `checkpoint`.
+    pub(super) fn new(settings: &Settings, checkpoint: Checkpoint) -> Self {
+        let Checkpoint { applied, chat } = checkpoint;
+        let policy = CheckpointPolicy::new(settings, applied);
+        Execution { chat, applied, policy, durable: applied }
+    }
+
+    /// Every slot below this is applied.
+    pub(super) fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// The state after the applied slots.
+    pub(super) fn chat(&self) -> &Chat {
+        &self.chat
+    }
+
+    /// The newest durable checkpoint covers every slot below this.
+    pub(super) fn durable(&self) -> Slot {
+        self.durable
+    }
+
+    /// What `command` would mean in the next slot.
+    pub(super) fn status(&self, command: CommandRef<'_>) -> Status {
+        self.chat.status(command, self.applied)
+    }
+
+    /// Applies a decided run that begins with the next slot, and returns its record. Shows
+    /// every command to `applied` right after its slot: the state then, the slot, the
+    /// command, and the number of its line if it took effect.
+    pub(super) fn apply(
+        &mut self,
+        run: Run,
+        mut applied: impl FnMut(&Chat, Slot, CommandRef<'_>, Option<u64>),
+    ) -> Record {
+        let Run { first, values, .. } = run;
+        assert_eq!(first, self.applied, "slots are applied in order");
+        let client_seqs = self.chat.apply_all(first, &values, |chat, slot, value, client_seq| {
+            if let ValueRef::Command(command) = value {
+                applied(chat, slot, command, client_seq);
+            }
+        });
+        self.applied = first.plus(values.len() as u64);
+        self.policy.note_applied(values.bytes().len());
+        Record::Applied { first, values, client_seqs }
+    }
+
+    /// A checkpoint to record, if one is due.
+    pub(super) fn take_checkpoint(&mut self) -> Option<Checkpoint> {
+        // Storage makes a checkpoint durable at the latest when it takes the next one.
+        self.durable = self.policy.take_due(self.applied, self.chat.sessions())?;
+        Some(Checkpoint { applied: self.applied, chat: self.chat.clone() })
+    }
+}
