@@ -5,7 +5,7 @@
 use multipaxos::message::Run;
 use multipaxos::message::{Answer, Request, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
-use multipaxos::paxos::phase2::Origin;
+use multipaxos::paxos::requesters::Origin;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
@@ -100,7 +100,7 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
         from: Slot(0),
         first: Slot(0),
         values: vec![value(0)].into(),
-        origins: vec![Origin { count: 1, asked: Some((client(), Slot(0))) }],
+        requesters: [Origin { count: 1, asked: Some((client(), Slot(0))) }].into_iter().collect(),
     };
     let out = give(&mut learner, 1_200, Some(proposed));
     let session = Request::new(7, 1, 0, "").command().session;

@@ -238,8 +238,7 @@ impl Proposer {
                 outcome.first
             );
         }
-        let Phase1Outcome { first, values } = outcome;
-        let phase2 = Phase2::begin(*self.settings, ballot, first, values, self.applied, now);
+        let phase2 = Phase2::begin(*self.settings, ballot, outcome, self.applied, now);
         self.state = State::Leading { phase2: Box::new(phase2), since: Aside(now) };
         self.election.lead(now, ballot);
         out.tell(Notice::Learner(learner::Input::Leading(ballot)));

@@ -11,6 +11,7 @@ use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
 use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::phase1::Phase1;
+use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::Phase2;
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Outbox, Storage};
 use multipaxos::storage::Durability;
@@ -39,7 +40,8 @@ fn command(seq: u64, line: &str) -> Value {
 fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
     let values: Values = vec![command(u64::MAX, "x")].into();
     let settings = settings(3, R0, 1);
-    let mut phase2 = Phase2::begin(settings, Ballot(3), Slot(0), values, Slot(0), Time(0));
+    let outcome = Phase1Outcome { first: Slot(0), values };
+    let mut phase2 = Phase2::begin(settings, Ballot(3), outcome, Slot(0), Time(0));
     assert!(phase2.is_pending());
     phase2.handle_progress(Time(1), Slot(1), Decided::default());
     assert!(!phase2.is_pending());

@@ -219,7 +219,7 @@ fn a_learner_counts_votes_within_a_window() {
         from: Slot(0),
         first: Slot(0),
         values: request(0, 1).commands,
-        origins: Vec::new(),
+        requesters: Default::default(),
     };
     // Never two neighbours, and far beyond what is proposed.
     let votes = |part: u64| {

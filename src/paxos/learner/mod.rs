@@ -29,7 +29,7 @@ use pending_clients::{NotProposed, PendingClients, Route};
 
 use super::aside::Aside;
 use super::chat::Chat;
-use super::phase2::Origin;
+use super::requesters::Requesters;
 use super::{Membership, Notice, Outbox, Role, Settings, acceptor, proposer};
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
@@ -101,7 +101,7 @@ pub enum Input {
         /// The proposed values, one a slot.
         values: Values,
         /// The clients to answer, as far as the leader knows them.
-        origins: Vec<Origin>,
+        requesters: Requesters,
     },
     /// The proposer of this replica leads. Repeated.
     Leading(Ballot),
@@ -219,7 +219,7 @@ impl Learner {
         &mut self,
         start: Slot,
         run: &Run,
-        origins: Vec<Origin>,
+        requesters: Requesters,
         out: &mut Outbox<Record>,
     ) {
         if run.ballot < self.decisions.tally().ballot() {
@@ -230,7 +230,7 @@ impl Learner {
         self.leader = self.leader.max(Some(run.ballot));
         let execution = &self.execution;
         let status = |command: CommandRef<'_>| execution.status(command);
-        self.pending.await_run(run, origins, execution.applied(), status, out);
+        self.pending.await_run(run, requesters, execution.applied(), status, out);
         self.decisions.keep_accepted(run, execution.applied());
     }
 
@@ -360,8 +360,8 @@ impl Role for Learner {
                 let route = self.route();
                 self.pending.hold(now, refused, &self.execution, route, out);
             }
-            Input::Proposed { ballot, from, first, values, origins } => {
-                self.handle_proposed(from, &Run { first, ballot, values }, origins, out);
+            Input::Proposed { ballot, from, first, values, requesters } => {
+                self.handle_proposed(from, &Run { first, ballot, values }, requesters, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
             Input::OwnAccepted { runs, decided } => {

@@ -12,11 +12,11 @@ use super::execution::Execution;
 use crate::message::{Answer, Message, Request, Run, ToProposer};
 use crate::paxos::aside::{Aside, NotState};
 use crate::paxos::chat::Status;
-use crate::paxos::phase2::Origin;
+use crate::paxos::requesters::{Origin, Requesters};
 use crate::paxos::{Notice, Outbox, proposer};
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef, Values};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// The first wait before a pending request is passed on again. Each wait is twice the one
 /// before.
@@ -82,7 +82,7 @@ struct AwaitedRun {
     /// The first slot that was not passed yet.
     next: Slot,
     /// Who asked for the values from `next` on.
-    origins: VecDeque<Origin>,
+    requesters: Requesters,
 }
 
 impl AwaitedRun {
@@ -93,18 +93,7 @@ impl AwaitedRun {
     /// Passes all slots up to `slot`. Returns the client that asked for the value proposed
     /// there, and the value.
     fn pass(&mut self, slot: Slot) -> Option<(Address, ValueRef<'_>)> {
-        let mut count = slot.next().since(self.next) as usize;
-        let mut asked = None;
-        while let Some(origin) = self.origins.front_mut()
-            && count > 0
-        {
-            let passed = count.min(origin.count);
-            (count, origin.count) = (count - passed, origin.count - passed);
-            asked = origin.asked;
-            if origin.count == 0 {
-                self.origins.pop_front();
-            }
-        }
+        let asked = self.requesters.take(slot.next().since(self.next) as usize);
         self.next = self.next.max(slot.next());
         let index = slot.since(self.first) as usize;
         asked.map(|(origin, _)| (origin, self.values.get(index)))
@@ -174,7 +163,7 @@ impl PendingClients {
     pub(super) fn await_run(
         &mut self,
         run: &Run,
-        origins: Vec<Origin>,
+        requesters: Requesters,
         applied: Slot,
         status: impl Fn(CommandRef<'_>) -> Status,
         out: &mut Outbox<Record>,
@@ -185,7 +174,7 @@ impl PendingClients {
             return;
         }
         let Run { first, values, .. } = run.clone();
-        let mut awaited = AwaitedRun { first, values, next: first, origins: origins.into() };
+        let mut awaited = AwaitedRun { first, values, next: first, requesters };
         // The acceptances of a quorum, and the values from the own acceptor, were here
         // before the proposal.
         while awaited.next < applied.min(awaited.end()) {
@@ -204,7 +193,7 @@ impl PendingClients {
     /// known there, so its request stays.
     fn drop_proposed(&mut self, awaited: &AwaitedRun) {
         let mut index = awaited.next.since(awaited.first) as usize;
-        for Origin { count, asked } in &awaited.origins {
+        for Origin { count, asked } in awaited.requesters.iter() {
             let commands = awaited.values.slice(index..index + count);
             index += count;
             if asked.is_some() {

@@ -53,8 +53,9 @@ fn whoever_waits_is_answered_once_when_the_command_is_applied() {
     else {
         unreachable!("that is what it is")
     };
-    let origins = vec![Origin { count: 1, asked: Some((address(7), Slot(0))) }];
-    seat.handle(Input::Proposed { ballot, from, first, values, origins });
+    let origin = Origin { count: 1, asked: Some((address(7), Slot(0))) };
+    let requesters = [origin].into_iter().collect();
+    seat.handle(Input::Proposed { ballot, from, first, values, requesters });
     seat.handle(votes(R0, 0, 0, 1));
     let sent = seat.handle(votes(R1, 0, 0, 1));
     let session = Request::new(1, 1, 0, "a").command().session;

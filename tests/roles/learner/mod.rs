@@ -14,7 +14,7 @@ use multipaxos::message::{
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
-use multipaxos::paxos::phase2::Origin;
+use multipaxos::paxos::requesters::{Origin, Requesters};
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
 use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::{COMMAND_BYTES, Values};
@@ -36,9 +36,9 @@ fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
 
 /// The own proposer has proposed values from `first` on, in a phase 2 that began at 0.
 fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
-    let origins = vec![Origin { count: values.len(), asked: None }];
+    let requesters = Requesters::unknown(values.len());
     let (ballot, first, values) = (Ballot(ballot), Slot(first), values.into());
-    Input::Proposed { ballot, from: Slot(0), first, values, origins }
+    Input::Proposed { ballot, from: Slot(0), first, values, requesters }
 }
 
 /// The own acceptor has accepted values from `first` on.
@@ -119,7 +119,13 @@ fn asked(first: u64, values: &[Value], origins: &[(usize, Option<u16>)]) -> Inpu
         Origin { count: *count, asked }
     };
     let (ballot, from, first, values) = (Ballot(0), Slot(0), Slot(first), values.into());
-    Input::Proposed { ballot, from, first, values, origins: origins.iter().map(origin).collect() }
+    Input::Proposed {
+        ballot,
+        from,
+        first,
+        values,
+        requesters: origins.iter().map(origin).collect(),
+    }
 }
 
 /// Which port is told that the line of which session stands in which slot.

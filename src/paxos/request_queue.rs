@@ -1,0 +1,84 @@
+//! Requests that a leader has admitted and that have no slot yet.
+
+use super::aside::Aside;
+use super::requesters::Requesters;
+use crate::message::Request;
+use crate::types::Address;
+use crate::values::{Builder, CommandRef, ValueRef, Values};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// How many commands may wait for a slot.
+pub const QUEUE_MAX: usize = 16_384;
+
+/// How many bytes of commands may wait for a slot.
+pub const QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// Requests in the order in which they came, within two bounds (rule L5).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct RequestQueue {
+    /// Each with the address at which its client is to be answered.
+    requests: VecDeque<(Address, Request)>,
+    /// How many commands are queued or have a place reserved, and their bytes.
+    commands: usize,
+    bytes: usize,
+    /// Where a run is put together.
+    builder: Aside<Builder>,
+}
+
+impl RequestQueue {
+    /// Whether no request waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Whether a place can be reserved for `command`.
+    pub(super) fn has_room(&self, command: CommandRef<'_>) -> bool {
+        let bytes = self.bytes + ValueRef::Command(command).encoded_bytes();
+        self.commands < QUEUE_MAX && bytes <= QUEUE_BYTES_MAX
+    }
+
+    /// Reserves a place for a command that will be pushed.
+    pub(super) fn reserve(&mut self, command: CommandRef<'_>) {
+        self.commands += 1;
+        self.bytes += ValueRef::Command(command).encoded_bytes();
+    }
+
+    /// Takes the commands of `request` in `range`, for which places are reserved.
+    pub(super) fn push(&mut self, origin: Address, request: &Request, range: Range<usize>) {
+        if !range.is_empty() {
+            // It may wait long, and must not keep alive much more than itself.
+            let commands = request.commands.slice(range).apart();
+            self.requests.push_back((origin, Request { commands, after: request.after }));
+        }
+    }
+
+    /// Takes out at most `slots` commands of at most `bytes`, as one run: at least one
+    /// command however long it is, so that a long line always has its turn.
+    pub(super) fn take_run(&mut self, slots: usize, bytes: usize) -> (Values, Requesters) {
+        let (run, mut requesters) = (&mut *self.builder, Requesters::default());
+        while run.len() < slots
+            && run.bytes() < bytes
+            && let Some((origin, request)) = self.requests.pop_front()
+        {
+            let Request { commands, after } = &request;
+            let fitting = commands.fitting(bytes - run.bytes()).max(1);
+            let count = fitting.min(slots - run.len());
+            let taken = commands.slice(0..count);
+            self.commands -= count;
+            self.bytes -= taken.bytes().len();
+            run.extend(&taken);
+            requesters.push(count, (origin, *after));
+            if count < commands.len() {
+                let rest = Request { commands: commands.skip(count), after: *after };
+                self.requests.push_front((origin, rest));
+            }
+        }
+        (run.take(), requesters)
+    }
+
+    /// The requests, each with its origin.
+    pub(super) fn into_requests(self) -> impl Iterator<Item = (Address, Request)> {
+        self.requests.into_iter()
+    }
+}

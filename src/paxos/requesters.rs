@@ -1,0 +1,147 @@
+//! Which client asked for which values of a run.
+//!
+//! A leader proposes what several clients ask for as one run of slots. The run's values
+//! are one batch, so the clients are kept beside it: for each stretch of values that
+//! came in one request, how many values there are and who asked. Both phase 2, which
+//! hands unapplied requests to the next leader, and the learner, which answers, consume
+//! a run from its front.
+
+use crate::types::{Address, Slot};
+use std::collections::VecDeque;
+
+/// Consecutive values that came in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The number of values.
+    pub count: usize,
+    /// Where the client is to be answered, and its
+    /// [`Request::after`](crate::message::Request::after). Unknown for values that an
+    /// earlier leader proposed.
+    pub asked: Option<(Address, Slot)>,
+}
+
+/// Who asked for the values of a run, in the order of the values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Requesters(VecDeque<Origin>);
+
+impl Requesters {
+    /// Nobody knows who asked for these `count` values.
+    pub fn unknown(count: usize) -> Self {
+        Requesters(VecDeque::from([Origin { count, asked: None }]))
+    }
+
+    /// Another `count` values, asked for by `asked`.
+    pub(super) fn push(&mut self, count: usize, asked: (Address, Slot)) {
+        match self.0.back_mut() {
+            Some(last) if last.asked == Some(asked) => last.count += count,
+            _ => self.0.push_back(Origin { count, asked: Some(asked) }),
+        }
+    }
+
+    /// Takes away the first `count` values. Says who asked for the last of these.
+    pub(super) fn take(&mut self, mut count: usize) -> Option<(Address, Slot)> {
+        let mut asked = None;
+        while let Some(origin) = self.0.front_mut()
+            && count > 0
+        {
+            let taken = count.min(origin.count);
+            (origin.count, count) = (origin.count - taken, count - taken);
+            asked = origin.asked;
+            if origin.count == 0 {
+                self.0.pop_front();
+            }
+        }
+        asked
+    }
+
+    /// Keeps the first `count` values, and returns the others.
+    #[must_use]
+    pub(super) fn split_at(&mut self, count: usize) -> Requesters {
+        let mut rest = self.clone();
+        rest.take(count);
+        let mut left = count;
+        self.0.retain_mut(|origin| {
+            origin.count = origin.count.min(left);
+            left -= origin.count;
+            origin.count > 0
+        });
+        rest
+    }
+
+    /// The stretches, in the order of the values.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Origin> {
+        self.0.iter()
+    }
+}
+
+impl IntoIterator for Requesters {
+    type Item = Origin;
+    type IntoIter = std::collections::vec_deque::IntoIter<Origin>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl FromIterator<Origin> for Requesters {
+    fn from_iter<I: IntoIterator<Item = Origin>>(origins: I) -> Self {
+        Requesters(origins.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    fn asked(port: u16) -> (Address, Slot) {
+        (Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port))), Slot(7))
+    }
+
+    /// Three values of client 1, two of client 2, one that nobody is known to have asked
+    /// for.
+    fn six() -> Requesters {
+        let mut requesters = Requesters::default();
+        for (count, port) in [(1, 1), (2, 1), (2, 2)] {
+            requesters.push(count, asked(port));
+        }
+        requesters.into_iter().chain(Requesters::unknown(1)).collect()
+    }
+
+    /// Who asked, value by value.
+    fn each(requesters: &Requesters) -> Vec<Option<u16>> {
+        let port = |origin: &Origin| origin.asked.map(|(to, _)| to.0.port());
+        requesters.iter().flat_map(|origin| vec![port(origin); origin.count]).collect()
+    }
+
+    const PORTS: [Option<u16>; 6] = [Some(1), Some(1), Some(1), Some(2), Some(2), None];
+
+    #[test]
+    fn values_of_one_client_in_a_row_are_one_stretch() {
+        assert_eq!(six().iter().map(|origin| origin.count).collect::<Vec<_>>(), [3, 2, 1]);
+        assert_eq!(each(&six()), PORTS);
+    }
+
+    #[test]
+    fn taking_values_tells_who_asked_for_the_last_of_them() {
+        for count in 0..=6 {
+            let mut requesters = six();
+            let last = requesters.take(count).map(|(to, _)| to.0.port());
+            assert_eq!(last, count.checked_sub(1).and_then(|last| PORTS[last]), "{count} values");
+            assert_eq!(each(&requesters), PORTS[count..], "{count} values");
+        }
+    }
+
+    #[test]
+    fn both_parts_of_a_split_know_who_asked_for_their_values() {
+        for count in 0..=6 {
+            let mut requesters = six();
+            let rest = requesters.split_at(count);
+            assert_eq!(
+                (each(&requesters).as_slice(), each(&rest).as_slice()),
+                PORTS.split_at(count)
+            );
+            assert!(requesters.iter().chain(rest.iter()).all(|origin| origin.count > 0));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a leader has proposed and not yet seen applied.
+//!
+//! A leader proposes in consecutive slots, at most [`PROPOSE_WINDOW_SLOTS`] and
+//! [`IN_FLIGHT_BYTES_MAX`] above what its learner has applied (rule L5). Values that
+//! were proposed together stay together: one [`Proposal`] is sent, waits and is sent
+//! again as one.
+
+use super::PROPOSE_WINDOW_SLOTS;
+use super::aside::Aside;
+use super::requesters::{Origin, Requesters};
+use super::retransmitter::{Backoff, Retransmitter};
+use crate::message::{MESSAGE_SLOTS_MAX, Request};
+use crate::types::{Address, Slot, SlotRange, Time};
+use crate::values::Values;
+use std::collections::VecDeque;
+
+/// How many bytes of lines may be proposed and not yet applied.
+pub const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
+
+/// How many bytes of values are sent again in one turn.
+const RESEND_BYTES_MAX: usize = 64 * 1024;
+
+/// A run that was proposed, less what of it is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Proposal {
+    /// The slot of the first value.
+    pub(super) first: Slot,
+    /// One value a slot.
+    pub(super) values: Values,
+    /// Who asked for the values.
+    pub(super) requesters: Requesters,
+    waits: Retransmitter,
+    /// The end of the last part that was sent again because it was lost, and when.
+    lost_end: Slot,
+    lost_at: Aside<Time>,
+}
+
+impl Proposal {
+    /// Takes away the values below `applied`.
+    fn take_applied(&mut self, applied: Slot) -> Values {
+        let count = applied.since(self.first).min(self.values.len() as u64);
+        let done = self.values.slice(0..count as usize);
+        self.first = self.first.plus(count);
+        self.values = self.values.skip(count as usize);
+        self.requesters.take(count as usize);
+        done
+    }
+
+    /// A part of it is lost: whether to send the part again, which is noted. What was sent
+    /// again less than `answer_us` ago may still be on its way.
+    pub(super) fn resend_lost(&mut self, part: SlotRange, now: Time, answer_us: u64) -> bool {
+        let on_its_way = part.start < self.lost_end && now < self.lost_at.plus_us(answer_us);
+        if !on_its_way {
+            self.waits.send_part_again();
+            self.lost_end = part.end;
+            *self.lost_at = now;
+        }
+        !on_its_way
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Window {
+    /// The slot that the next value gets.
+    next: Slot,
+    /// Every slot below this is applied here.
+    applied: Slot,
+    /// In the order of their slots; none is empty.
+    proposals: VecDeque<Proposal>,
+    /// How many bytes of values the proposals hold.
+    bytes: usize,
+    /// How many of the proposals were sent.
+    sent: usize,
+}
+
+impl Window {
+    /// Nothing is proposed; `first` is the first slot to be used.
+    pub(super) fn new(first: Slot, applied: Slot) -> Self {
+        Window { next: first, applied, proposals: VecDeque::new(), bytes: 0, sent: 0 }
+    }
+
+    /// Every slot below this is applied here.
+    pub(super) fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// The slots that the next `count` values get.
+    pub(super) fn next_slots(&self, count: usize) -> SlotRange {
+        SlotRange::with_len(self.next, count as u64)
+    }
+
+    /// Whether everything that was proposed is applied.
+    pub(super) fn is_empty(&self) -> bool {
+        self.proposals.is_empty()
+    }
+
+    /// Whether nothing that waits to be applied was sent.
+    pub(super) fn is_silent(&self) -> bool {
+        self.sent == 0
+    }
+
+    /// How many values may be proposed in one run now, and how many bytes of them.
+    pub(super) fn room(&self) -> (usize, usize) {
+        let slots = PROPOSE_WINDOW_SLOTS.saturating_sub(self.next.since(self.applied)) as usize;
+        let bytes = IN_FLIGHT_BYTES_MAX.saturating_sub(self.bytes);
+        (slots.min(MESSAGE_SLOTS_MAX), bytes)
+    }
+
+    /// Gives the next slots to these values.
+    pub(super) fn propose(&mut self, values: Values, requesters: Requesters, now: Time) {
+        if values.is_empty() {
+            return;
+        }
+        let first = self.next;
+        self.next = first.plus(values.len() as u64);
+        self.bytes += values.bytes().len();
+        self.proposals.push_back(Proposal {
+            first,
+            values,
+            requesters,
+            waits: Retransmitter::new(now),
+            lost_end: Slot::ZERO,
+            lost_at: Aside(Time(0)),
+        });
+    }
+
+    /// Leaves the next slot open.
+    pub(super) fn skip_slot(&mut self) {
+        self.next = self.next.next();
+    }
+
+    /// What was not sent yet.
+    pub(super) fn unsent(&self) -> impl Iterator<Item = &Proposal> {
+        self.proposals.range(self.sent..)
+    }
+
+    /// Everything that is proposed was sent.
+    pub(super) fn note_sent(&mut self) {
+        self.sent = self.proposals.len();
+    }
+
+    /// What was sent and has waited too long, by its place; it counts as sent again. In
+    /// one turn only as much as [`RESEND_BYTES_MAX`], but one proposal at least.
+    pub(super) fn take_due(&mut self, now: Time, backoff: Backoff) -> Vec<usize> {
+        let mut room = RESEND_BYTES_MAX;
+        let mut due = Vec::new();
+        for (place, proposal) in self.proposals.range_mut(..self.sent).enumerate() {
+            if !proposal.waits.is_due(now, backoff) {
+                continue;
+            }
+            let bytes = proposal.values.bytes().len();
+            if !due.is_empty() && bytes > room {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            proposal.waits.send_again(now);
+            due.push(place);
+        }
+        due
+    }
+
+    /// The proposal at `place`, counted from the oldest.
+    pub(super) fn at(&self, place: usize) -> &Proposal {
+        &self.proposals[place]
+    }
+
+    /// The beginning of `slots`, as far as one proposal holds it and `bytes` carry it,
+    /// but one value at least.
+    pub(super) fn part(
+        &mut self,
+        slots: SlotRange,
+        bytes: usize,
+    ) -> Option<(&mut Proposal, Values)> {
+        let above = self.proposals.partition_point(|proposal| proposal.first <= slots.start);
+        let proposal = &mut self.proposals[above.checked_sub(1)?];
+        let length = proposal.values.len() as u64;
+        let start = slots.start.since(proposal.first).min(length) as usize;
+        let end = slots.end.since(proposal.first).min(length) as usize;
+        let held = proposal.values.slice(start..end);
+        if held.is_empty() {
+            return None;
+        }
+        let part = held.slice(0..held.fitting(bytes).max(1));
+        Some((proposal, part))
+    }
+
+    /// The learner has applied every slot below `applied`. Cumulative.
+    pub(super) fn advance(&mut self, applied: Slot) {
+        self.applied = self.applied.max(applied);
+    }
+
+    /// Takes out applied values, of one proposal at a time. If that was the last of the
+    /// proposal, also says how long it took, unless it was sent more than once.
+    pub(super) fn take_applied(&mut self, now: Time) -> Option<(Values, Option<u64>)> {
+        let proposal = self.proposals.front_mut().filter(|oldest| oldest.first < self.applied)?;
+        let done = proposal.take_applied(self.applied);
+        self.bytes -= done.bytes().len();
+        let mut took_us = None;
+        if proposal.values.is_empty() {
+            took_us = proposal.waits.took_us(now);
+            self.proposals.pop_front();
+            self.sent = self.sent.saturating_sub(1);
+        }
+        Some((done, took_us))
+    }
+
+    /// What is proposed and not applied, as the requests that asked for it.
+    pub(super) fn into_requests(self) -> impl Iterator<Item = (Address, Request)> {
+        self.proposals.into_iter().flat_map(|proposal| {
+            let mut start = 0;
+            proposal.requesters.into_iter().filter_map(move |Origin { count, asked }| {
+                let commands = proposal.values.slice(start..start + count);
+                start += count;
+                asked.map(|(origin, after)| (origin, Request { commands, after }))
+            })
+        })
+    }
+}
