@@ -20,12 +20,12 @@
 //! them is harmless, since acceptances replay highest ballot first.
 
 use super::aside::Aside;
-use super::runs::{Runs, Standing};
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
 use super::{learner, proposer};
 use crate::message::{
     Accept, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, ToAcceptor, ToLearner, ToProposer,
 };
+use crate::runs::{Comparison, Runs};
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
 
@@ -237,19 +237,19 @@ impl Acceptor {
         let run = Run { first, ballot, values }.within(window);
         let full = self.state.accepted.bytes() >= ACCEPT_BYTES_MAX;
         let mut runs: Vec<Run> = Vec::with_capacity(1);
-        for (part, standing) in self.state.accepted.compare(&run) {
-            match standing {
-                Standing::News if full => continue,
-                Standing::News => {
+        for (part, comparison) in self.state.accepted.compare(&run) {
+            match comparison {
+                Comparison::News if full => continue,
+                Comparison::News => {
                     let (first, values) = (part.first, part.values.clone());
                     self.record(Record::Accept { ballot, first, values }, out);
                 }
-                Standing::Same => {}
-                Standing::Conflict => {
+                Comparison::Same => {}
+                Comparison::Conflict => {
                     log::error!("two values for slot {} at ballot {ballot}: refused", part.first);
                     continue;
                 }
-                Standing::Older => unreachable!("the promise is as high as anything accepted"),
+                Comparison::Older => unreachable!("the promise is as high as anything accepted"),
             }
             self.vote(ballot, part.slots());
             runs.push(part);

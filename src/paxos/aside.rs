@@ -19,8 +19,8 @@
 //! is state, and the worst consequence is a longer check.
 
 use super::election::Election;
-use super::round_trip::RoundTrip;
 use super::{Membership, Settings};
+use crate::round_trip::RoundTrip;
 use crate::types::Time;
 use crate::values::Builder;
 use std::hash::{Hash, Hasher};

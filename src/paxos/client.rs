@@ -15,9 +15,9 @@
 //! What happens to a line is a [`Outcome`], the client's record: it is shown before
 //! anything else is sent.
 
-use super::round_trip::RoundTrip;
 use super::{Outbox, Role};
 use crate::message::{Answer, ClientMessage, Request};
+use crate::round_trip::RoundTrip;
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
 

@@ -51,11 +51,8 @@ pub mod proposer;
 mod request_queue;
 pub mod requesters;
 mod retransmitter;
-pub mod round_trip;
-pub mod runs;
 mod session_gate;
 mod sessions;
-mod slot_set;
 mod window;
 
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};

@@ -15,10 +15,10 @@
 //! proposes nothing there, its learner fetches them.
 
 use super::aside::{Aside, NotState};
-use super::runs::Runs;
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::message::{Message, Promise, Run, ToAcceptor};
 use crate::quorum::quorum;
+use crate::runs::Runs;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
 use crate::values::{Builder, ValueRef, Values};
 

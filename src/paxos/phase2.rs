@@ -15,11 +15,11 @@ use super::phase1::Phase1Outcome;
 use super::request_queue::RequestQueue;
 use super::requesters::Requesters;
 use super::retransmitter::Backoff;
-use super::round_trip::RoundTrip;
 use super::session_gate::{Admission, SessionGate};
 use super::window::{Proposal, Window};
 use super::{Notice, Outbox, Settings, learner};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
+use crate::round_trip::RoundTrip;
 use crate::types::{Address, Ballot, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
 

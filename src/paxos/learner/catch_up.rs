@@ -9,8 +9,8 @@ use super::decisions::Decisions;
 use super::execution::Execution;
 use crate::message::{Message, ToLearner};
 use crate::paxos::aside::{Aside, NotState};
-use crate::paxos::round_trip::RoundTrip;
 use crate::paxos::{ANSWER_BYTES_MAX, Outbox};
+use crate::round_trip::RoundTrip;
 use crate::types::{ReplicaId, Slot, SlotRange, Time};
 
 /// How long a learner may be behind before it asks. Until then what it lacks is usually on

@@ -10,8 +10,8 @@
 
 use super::tally::Tally;
 use crate::message::{Decided, Run};
-use crate::paxos::runs::{Runs, Standing};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX};
+use crate::runs::{Comparison, Runs};
 use crate::types::{Ballot, Slot, SlotRange};
 
 /// How many ranges of missing slots are named at a time.
@@ -87,13 +87,13 @@ impl Decisions {
             return None;
         }
         let parts = self.fetched.compare(&page);
-        let conflicts = parts.iter().any(|(_, standing)| *standing == Standing::Conflict);
+        let conflicts = parts.iter().any(|(_, how)| *how == Comparison::Conflict);
         if conflicts || self.contradicts(&page) {
             let slot = page.first;
             log::error!("from slot {slot} on a peer has decided otherwise: its page is refused");
             return None;
         }
-        let news = parts.iter().filter(|(_, standing)| *standing == Standing::News);
+        let news = parts.iter().filter(|(_, how)| *how == Comparison::News);
         let new_bytes = news.map(|(part, _)| part.values.bytes().len()).sum();
         let slots = page.slots();
         let kept = self.fetched.insert(page);

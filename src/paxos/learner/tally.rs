@@ -6,8 +6,8 @@
 
 use crate::message::Decided;
 use crate::paxos::ACCEPT_WINDOW_SLOTS;
-use crate::paxos::slot_set::SlotSet;
 use crate::quorum::quorum;
+use crate::slot_set::SlotSet;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
 
 /// How many ranges of lost slots are named at a time.

@@ -5,6 +5,8 @@
 //! ballots and values, in which a slot's entry gives way to one at a higher ballot
 //! only; how the runs are cut can be seen in nothing but the time it takes.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use crate::message::Run;
 use crate::types::{Ballot, Slot, SlotRange};
 use crate::values::{ValueRef, Values};
@@ -13,7 +15,7 @@ use std::hash::{Hash, Hasher};
 
 /// How a part of a run compares with what is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Comparison {
     /// Nothing is held there, or at a lower ballot.
     News,
     /// The same is held, at the same ballot.
@@ -92,17 +94,17 @@ impl Runs {
         Some(first.plus(values.len() as u64))
     }
 
-    /// Cuts `run` where its standing changes, and says how each part compares.
-    pub fn compare(&self, run: &Run) -> Vec<(Run, Standing)> {
+    /// Cuts `run` where its comparison changes, and says how each part compares.
+    pub fn compare(&self, run: &Run) -> Vec<(Run, Comparison)> {
         let (mut at, end) = (run.first, run.end());
-        let mut parts: Vec<(Run, Standing)> = Vec::with_capacity(1);
+        let mut parts: Vec<(Run, Comparison)> = Vec::with_capacity(1);
         while at < end {
-            let (next, standing) = self.standing(&run.within(SlotRange::new(at, end)));
+            let (next, comparison) = self.compare_beginning(&run.within(SlotRange::new(at, end)));
             match parts.last_mut() {
-                Some((part, same)) if *same == standing => {
+                Some((part, same)) if *same == comparison => {
                     *part = run.within(SlotRange::new(part.first, next));
                 }
-                _ => parts.push((run.within(SlotRange::new(at, next)), standing)),
+                _ => parts.push((run.within(SlotRange::new(at, next)), comparison)),
             }
             at = next;
         }
@@ -110,21 +112,21 @@ impl Runs {
     }
 
     /// How the beginning of `run` compares, and how far at least.
-    fn standing(&self, run: &Run) -> (Slot, Standing) {
+    fn compare_beginning(&self, run: &Run) -> (Slot, Comparison) {
         let Some(held) = self.at(run.first) else {
             let next = self.runs.range(run.first..run.end()).next();
-            return (next.map_or(run.end(), |(first, _)| *first), Standing::News);
+            return (next.map_or(run.end(), |(first, _)| *first), Comparison::News);
         };
         let part = run.within(held.slots());
         if held.ballot != run.ballot {
             let newer = held.ballot < run.ballot;
-            return (part.end(), if newer { Standing::News } else { Standing::Older });
+            return (part.end(), if newer { Comparison::News } else { Comparison::Older });
         }
         if held.values.slice(0..part.values.len()) == part.values {
-            return (part.end(), Standing::Same);
+            return (part.end(), Comparison::Same);
         }
         let same = held.values.get(0) == part.values.get(0);
-        (run.first.next(), if same { Standing::Same } else { Standing::Conflict })
+        (run.first.next(), if same { Comparison::Same } else { Comparison::Conflict })
     }
 
     /// Puts a run where nothing is held, or at a lower ballot; says whether anything
@@ -138,14 +140,14 @@ impl Runs {
             return Ok(());
         }
         let mut conflict = Ok(());
-        for (part, standing) in self.compare(&run) {
-            match standing {
-                Standing::News => {
+        for (part, comparison) in self.compare(&run) {
+            match comparison {
+                Comparison::News => {
                     self.cut_out(part.slots());
                     self.put(part);
                 }
-                Standing::Conflict => conflict = conflict.and(Err(part.first)),
-                Standing::Same | Standing::Older => {}
+                Comparison::Conflict => conflict = conflict.and(Err(part.first)),
+                Comparison::Same | Comparison::Older => {}
             }
         }
         conflict
@@ -322,18 +324,18 @@ mod tests {
         runs.insert(run(2, 1, &[1, 2])).unwrap();
         runs.insert(run(4, 3, &[3])).unwrap();
         let parts = runs.compare(&run(1, 1, &[9, 1, 9, 9, 9]));
-        let shown: Vec<(u64, usize, Standing)> = parts
+        let shown: Vec<(u64, usize, Comparison)> = parts
             .iter()
-            .map(|(run, standing)| (run.first.0, run.values.len(), *standing))
+            .map(|(run, comparison)| (run.first.0, run.values.len(), *comparison))
             .collect();
         assert_eq!(
             shown,
             [
-                (1, 1, Standing::News),
-                (2, 1, Standing::Same),
-                (3, 1, Standing::Conflict),
-                (4, 1, Standing::Older),
-                (5, 1, Standing::News),
+                (1, 1, Comparison::News),
+                (2, 1, Comparison::Same),
+                (3, 1, Comparison::Conflict),
+                (4, 1, Comparison::Older),
+                (5, 1, Comparison::News),
             ]
         );
     }
@@ -344,9 +346,11 @@ mod tests {
         for slot in [2, 3, 5] {
             runs.insert(run(slot, 1, &[1])).unwrap();
         }
-        for (ballot, standing) in [(0, Standing::Older), (1, Standing::Same), (2, Standing::News)] {
+        for (ballot, comparison) in
+            [(0, Comparison::Older), (1, Comparison::Same), (2, Comparison::News)]
+        {
             let asked = run(2, ballot, &[1, 1]);
-            assert_eq!(runs.compare(&asked), [(asked, standing)]);
+            assert_eq!(runs.compare(&asked), [(asked, comparison)]);
         }
     }
 }

@@ -1,18 +1,20 @@
 //! A set of slots, kept as ranges: votes name many neighbours at once.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use crate::types::{Slot, SlotRange};
 use std::collections::BTreeMap;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct SlotSet {
+pub(crate) struct SlotSet {
     /// First slot to end, exclusive; no two overlap or touch.
     ranges: BTreeMap<Slot, Slot>,
 }
 
 impl SlotSet {
     /// Adds the slots of `range`.
-    pub(super) fn insert(&mut self, range: SlotRange) {
+    pub(crate) fn insert(&mut self, range: SlotRange) {
         if range.is_empty() {
             return;
         }
@@ -29,18 +31,18 @@ impl SlotSet {
     }
 
     /// The first slot at or above `slot` that is not in the set.
-    pub(super) fn end_from(&self, slot: Slot) -> Slot {
+    pub(crate) fn end_from(&self, slot: Slot) -> Slot {
         let below = self.ranges.range(..=slot).next_back();
         below.map_or(slot, |(_, end)| slot.max(*end))
     }
 
     /// One above the last slot in the set; 0 if it is empty.
-    pub(super) fn end(&self) -> Slot {
+    pub(crate) fn end(&self) -> Slot {
         self.ranges.last_key_value().map_or(Slot::ZERO, |(_, end)| *end)
     }
 
     /// The first slot at or above `slot` that is in the set; the last of all if none is.
-    pub(super) fn gap_end(&self, slot: Slot) -> Slot {
+    pub(crate) fn gap_end(&self, slot: Slot) -> Slot {
         if self.end_from(slot) > slot {
             return slot;
         }
@@ -48,7 +50,7 @@ impl SlotSet {
     }
 
     /// Takes out everything below `end`.
-    pub(super) fn trim(&mut self, end: Slot) {
+    pub(crate) fn trim(&mut self, end: Slot) {
         while let Some(entry) = self.ranges.first_entry()
             && *entry.key() < end
         {

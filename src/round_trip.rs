@@ -8,6 +8,8 @@
 //! fast as ever after the last. So a cluster that has become slow is not asked ever
 //! more.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 /// How many mean deviations above the smoothed time an answer counts as late. TCP has
 /// four, since what it sends again in vain fills a queue that others share. Here it is a
 /// request that its session's number sets apart, or an accept that is held already; and
