@@ -6,7 +6,7 @@
 //! - [`node`]: one replica on the stage. [`print`]: everything in words.
 
 pub(crate) mod commands;
-pub(crate) mod file;
+pub mod file;
 pub(crate) mod node;
 pub(crate) mod print;
 pub(crate) mod stage;

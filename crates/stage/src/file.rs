@@ -14,15 +14,17 @@ const SEPARATOR: &str = "---";
 
 /// A script as it stands in its file.
 #[derive(Debug)]
-pub(crate) struct Script {
-    pub(crate) path: PathBuf,
-    pub(crate) text: String,
+pub struct Script {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// All of it.
+    pub text: String,
     /// Each block: its lines before the separator, and the number of the first.
     blocks: Vec<(usize, Vec<String>)>,
 }
 
 /// Every script below `folder`, in order of their paths.
-pub(crate) fn all(folder: &Path) -> Vec<Script> {
+pub fn all(folder: &Path) -> Vec<Script> {
     let mut scripts = Vec::new();
     let mut names: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
@@ -68,7 +70,7 @@ impl Script {
     }
 
     /// The folder and the name.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let name = |path: Option<&std::ffi::OsStr>| {
             path.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         };
@@ -80,13 +82,13 @@ impl Script {
     }
 
     /// The comment at the top.
-    pub(crate) fn header(&self) -> Vec<&str> {
+    pub fn header(&self) -> Vec<&str> {
         self.text.lines().take_while(|line| line.starts_with('#')).collect()
     }
 
     /// What the file should be: its commands with what they print now. An error says
     /// which command cannot be carried out, and what was printed last.
-    pub(crate) fn run(&self) -> Result<String, String> {
+    pub fn run(&self) -> Result<String, String> {
         let mut session = Session::new();
         let mut text = String::new();
         for (index, (first, lines)) in self.blocks.iter().enumerate() {
@@ -128,7 +130,7 @@ impl Script {
 }
 
 /// What differs, with a few lines around it.
-pub(crate) fn difference(old: &str, new: &str) -> String {
+pub fn difference(old: &str, new: &str) -> String {
     const AROUND: usize = 3;
     const SHOWN_MAX: usize = 60;
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());

@@ -5,15 +5,13 @@
 //! which script. After a change that is meant:
 //!
 //! ```text
-//! UPDATE_SCRIPTS=1 cargo test --test scripts
+//! UPDATE_SCRIPTS=1 cargo test -p stage --test scripts
 //! ```
 //!
 //! writes them again; then read the difference as you would read code. `SCRIPT=word`
 //! runs only scripts whose name contains it.
 
-mod scripts_support;
-
-use scripts_support::file::{Script, all, difference};
+use stage::file::{Script, all, difference};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -24,8 +22,13 @@ const RULES: &[&str] = &[
     "L6", "L7",
 ];
 
+/// The repository's root.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the root")
+}
+
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")
+    root().join("tests/scripts")
 }
 
 fn chosen() -> Vec<Script> {
@@ -53,7 +56,7 @@ fn every_script_prints_what_it_did() {
             fs::write(&script.path, new).expect("the script can be written");
             continue;
         }
-        let path = script.path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(&script.path);
+        let path = script.path.strip_prefix(root()).unwrap_or(&script.path);
         failures.push(format!(
             "{} prints something else (- as it stands, + now):\n{}",
             path.display(),
@@ -62,7 +65,7 @@ fn every_script_prints_what_it_did() {
     }
     assert!(
         failures.is_empty(),
-        "{}\nIf this is meant: UPDATE_SCRIPTS=1 cargo test --test scripts, and read the change.",
+        "{}\nIf this is meant: UPDATE_SCRIPTS=1 cargo test -p stage --test scripts, and read the change.",
         failures.join("\n")
     );
 }
