@@ -19,6 +19,9 @@ SECONDS   ?= 600
 LOSS      ?= 20
 FROM      ?= 0
 
+FILE   ?=
+SCRIPT ?=
+
 NS           ?= 1 16 64 256
 DURABILITIES ?= none sync
 ABSENT       ?= 1000000
@@ -27,6 +30,7 @@ PLOT         ?= docs/bench.svg
 
 PROGRAMS := replica client driver simulate bench
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
+DEV := $(or $(CARGO_TARGET_DIR),target)/debug
 
 SCENARIOS := single-client-single-req single-client-multiple-req \
              multiple-client-single-req multiple-client-multiple-req \
@@ -36,7 +40,8 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
-.PHONY: help build run check fmt-check clippy doc-check test test-scenario compare simulate \
+.PHONY: help build run play check fmt-check clippy doc-check test update-scripts \
+        test-scenario compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bench bench-floor bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
@@ -54,6 +59,10 @@ build: ## build all programs, optimised
 run: build ## start three replicas and a client here: type lines; ARGS go to the client
 	@scripts/run.sh '$(BIN)' '$(LOG_DIR)' $(ARGS)
 
+play: ## move a small cluster step by step, at a prompt (FILE=script: print what a script does)
+	$(CARGO) build --locked -p stage --bin play
+	@$(DEV)/play $(ARGS) $(FILE)
+
 check: fmt-check clippy doc-check test ## what CI runs: format, lints, documentation, tests
 
 fmt-check:
@@ -67,6 +76,10 @@ doc-check:
 
 test: ## run the tests (some start real clusters)
 	$(CARGO) test --workspace --locked
+
+update-scripts: ## write the golden scripts again, on purpose only (SCRIPT=word: only some)
+	$(CARGO) build --locked -p stage --bin play
+	@$(DEV)/play --update $$(find tests/scripts -mindepth 2 -type f -path '*$(SCRIPT)*' | sort)
 
 test-scenario: build ## run all eight scenarios and compare the chat logs
 	$(BIN)/driver $(ARGS)

@@ -1,18 +1,43 @@
-//! What a script may say. See `tests/scripts/README.md`.
+//! What a script or a person may say. See [`crate::help`] and `tests/scripts/README.md`.
 
-use super::stage::{Loud, Party, STABILIZE_US, Setup, Stage};
+use super::help;
+use super::history::Party;
+use super::play::no_such_command;
+use super::stage::{Loud, STABILIZE_US, Setup, Stage};
+use super::why::why;
 use multipaxos::message::Request;
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
-use multipaxos::types::{Command, Line, ReplicaId, Slot, replicas};
+use multipaxos::types::{Command, LINE_BYTES_MAX, Line, REPLICAS_MAX, ReplicaId, Slot, replicas};
 use simulator::node::RoleName;
+use std::collections::BTreeMap;
+
+/// No number that a command holds is higher.
+const NUMBER_MAX: u64 = 1_000_000_000;
+
+/// A client's id is part of its port here.
+const CLIENT_MAX: u64 = 60_000;
+
+/// The longest time that one command lets pass.
+const SPAN_MAX_US: u64 = 600_000_000;
 
 /// Why a command cannot be carried out.
 type Done = Result<(), String>;
 
-/// A script under way: no cluster at first.
-#[derive(Debug)]
-pub(crate) struct Session {
+/// Commands under way: no cluster at first.
+#[derive(Debug, Default)]
+pub struct Session {
     stage: Option<Stage>,
+    asked: Asked,
+}
+
+/// What was asked for by hand: so that a request which says only its line is one that a
+/// client could send.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The next number in each session of each client.
+    next_seq: BTreeMap<(u64, u64), u64>,
+    /// Each client's session for requests that name none, and where it was born.
+    open: BTreeMap<u64, (u64, Slot)>,
 }
 
 /// A command, cut into words.
@@ -34,7 +59,7 @@ impl Words {
                 rest = after.trim_start();
                 continue;
             }
-            let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+            let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
             match word.split_once('=') {
                 Some((name, value)) => words.named.push((name.into(), value.into())),
                 None => words.plain.push(word.into()),
@@ -50,72 +75,139 @@ impl Words {
         found.map(|(_, value)| parse(value)).transpose()
     }
 
-    fn only(&self, names: &[&str]) -> Done {
-        match self.named.iter().find(|(name, _)| !names.contains(&name.as_str())) {
-            Some((name, _)) => Err(format!("no such option here: {name}=")),
-            None => Ok(()),
+    /// At most `plain` words, a quoted line only where there is one to give, and of the
+    /// named ones only these.
+    fn only(&self, plain: usize, quoted: bool, names: &[&str]) -> Done {
+        if let Some((name, _)) = self.named.iter().find(|(name, _)| !names.contains(&name.as_str()))
+        {
+            return Err(format!("{name}= means nothing here"));
+        }
+        if let Some(word) = self.plain.get(plain) {
+            return Err(format!("{word} means nothing here"));
+        }
+        match &self.quoted {
+            Some(line) if !quoted => Err(format!("\"{line}\" means nothing here")),
+            _ => Ok(()),
         }
     }
 
     fn has(&self, word: &str) -> bool {
         self.plain.iter().any(|plain| plain == word)
     }
+
+    /// The word at `index`.
+    fn word(&self, index: usize, what: &str) -> Result<&str, String> {
+        self.plain.get(index).map(String::as_str).ok_or(format!("which {what}?"))
+    }
+
+    /// The word that may stand at `index`, if any does.
+    fn may_say(&self, index: usize, word: &str) -> Result<bool, String> {
+        match self.plain.get(index) {
+            None => Ok(false),
+            Some(said) if said == word => Ok(true),
+            Some(said) => Err(format!("{said} means nothing here")),
+        }
+    }
 }
 
 fn parse(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("not a number: {text}"))
+    let number = text.parse().ok().filter(|number| *number <= NUMBER_MAX);
+    number.ok_or_else(|| format!("{text} is not a number from 0 to {NUMBER_MAX}"))
+}
+
+fn within(what: &str, number: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+    match range.contains(&number) {
+        true => Ok(number),
+        false => {
+            Err(format!("{what} {number}: not a number from {} to {}", range.start(), range.end()))
+        }
+    }
 }
 
 /// `50ms`, `2s`, in microseconds.
 fn span(text: &str) -> Result<u64, String> {
-    let (number, unit_us) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 1_000),
-        (None, Some(number)) => (number, 1_000_000),
-        (None, None) => return Err(format!("not a time: {text}")),
+    let unit = |text: &str| match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => Some((number.parse::<u64>().ok()?, 1_000)),
+        (None, Some(number)) => Some((number.parse::<u64>().ok()?, 1_000_000)),
+        (None, None) => None,
     };
-    Ok(parse(number)? * unit_us)
+    let Some((number, unit_us)) = unit(text) else {
+        return Err(format!("{text} is not a time such as 50ms or 2s"));
+    };
+    let us = number.checked_mul(unit_us).filter(|us| *us <= SPAN_MAX_US);
+    us.ok_or_else(|| format!("{text} is longer than {} s", SPAN_MAX_US / 1_000_000))
 }
 
 impl Session {
-    pub(crate) fn new() -> Self {
-        Session { stage: None }
+    /// Carries out one command and returns what it printed.
+    ///
+    /// # Errors
+    ///
+    /// Says in a line what is wrong and what to do. The command may then have been
+    /// carried out in part.
+    pub fn run(&mut self, command: &str) -> Result<Vec<String>, String> {
+        let Some(rest) = command.strip_prefix("quietly ") else {
+            self.carry_out(command)?;
+            return Ok(self.stage.as_mut().map(Stage::take_lines).unwrap_or_default());
+        };
+        if let Some(stage) = &mut self.stage {
+            stage.loud = Loud::Nothing;
+        }
+        let done = self.carry_out(rest);
+        let lines = self.stage.as_mut().map(|stage| {
+            stage.loud = Loud::All;
+            stage.take_lines()
+        });
+        done.map(|()| lines.unwrap_or_default())
     }
 
-    /// Carries out one command and returns what it printed.
-    pub(crate) fn run(&mut self, command: &str) -> Result<Vec<String>, String> {
-        if let Some(rest) = command.strip_prefix("quietly ") {
-            if let Some(stage) = &mut self.stage {
-                stage.loud = Loud::Nothing;
-            }
-            self.carry_out(rest)?;
-            let stage = self.stage.as_mut().ok_or("there is no cluster yet")?;
-            stage.loud = Loud::All;
-            return Ok(stage.take_lines());
-        }
-        self.carry_out(command)?;
-        Ok(self.stage.as_mut().map(Stage::take_lines).unwrap_or_default())
+    /// The cluster, if there is one.
+    #[cfg(test)]
+    pub(crate) fn stage(&self) -> Option<&Stage> {
+        self.stage.as_ref()
     }
 
     fn carry_out(&mut self, command: &str) -> Done {
-        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        let command = command.trim();
+        let (verb, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        if help::SESSION.commands.iter().any(|help| help.verb == verb) {
+            return Err(format!("{verb}: only at a prompt"));
+        }
+        if help::find(verb).is_none() {
+            return Err(no_such_command(verb));
+        }
+        self.obey(verb, rest).map_err(|why| match why.contains('`') {
+            // It says already what to do.
+            true => format!("{verb}: {why}"),
+            false => format!("{verb}: {why}; see `help {verb}`"),
+        })
+    }
+
+    fn obey(&mut self, verb: &str, rest: &str) -> Done {
         let words = Words::cut(rest)?;
         if verb == "cluster" {
             self.stage = Some(cluster(&words)?);
+            self.asked = Asked::default();
             return Ok(());
         }
-        let stage = self.stage.as_mut().ok_or("there is no cluster yet")?;
+        let asked = &mut self.asked;
+        let stage = self.stage.as_mut().ok_or("there is no cluster yet, begin with `cluster`")?;
         match verb {
-            "request" => request(stage, &words),
+            "request" => request(stage, asked, &words),
             "client" => {
-                stage.add_client(parse(words.plain.first().ok_or("which client?")?)?);
+                words.only(1, false, &[])?;
+                let id = parse(words.word(0, "client")?)?;
+                stage.add_client(within("client", id, 0..=CLIENT_MAX)?);
                 Ok(())
             }
             "submit" => {
-                let client = parse(words.plain.first().ok_or("which client?")?)?;
-                stage.submit(client, Line::from(words.quoted.ok_or("which line?")?))
+                words.only(1, true, &[])?;
+                let client = parse(words.word(0, "client")?)?;
+                stage.submit(client, the_line(&words)?)
             }
             "messages" => {
-                let heartbeats = words.has("heartbeats");
+                words.only(1, false, &[])?;
+                let heartbeats = words.may_say(0, "heartbeats")?;
                 let shown: Vec<String> = stage
                     .network
                     .iter()
@@ -125,146 +217,238 @@ impl Session {
                 shown.into_iter().for_each(|line| stage.say(line));
                 Ok(())
             }
-            "deliver" => each(stage, &words, |stage, id| stage.deliver(id)),
-            "drop" => each(stage, &words, |stage, id| {
-                stage.network.retain(|pending| pending.id != id);
-            }),
-            "duplicate" => each(stage, &words, |stage, id| stage.duplicate(id)),
-            "hold" => each(stage, &words, |stage, id| {
-                for pending in stage.network.iter_mut().filter(|pending| pending.id == id) {
-                    pending.held = true;
-                }
-            }),
+            "deliver" => each(stage, &words, Stage::deliver),
+            "drop" => each(stage, &words, Stage::drop_message),
+            "duplicate" => each(stage, &words, Stage::duplicate),
+            "hold" => each(stage, &words, Stage::hold),
             "settle" => {
+                words.only(0, false, &[])?;
                 stage.settle_network();
                 Ok(())
             }
             "tick" => {
-                stage.tick(span(words.plain.first().ok_or("how long?")?)?);
+                words.only(1, false, &[])?;
+                stage.tick(span(words.word(0, "time")?)?);
                 Ok(())
             }
             "run" => {
-                let us = span(words.plain.first().ok_or("how long?")?)?;
-                pass(stage, us, false, words.has("verbose"))
+                words.only(2, false, &[])?;
+                let us = span(words.word(0, "time")?)?;
+                pass(stage, us, false, words.may_say(1, "verbose")?)
             }
-            "stabilize" => pass(stage, STABILIZE_US, true, words.has("verbose")),
-            "campaign" => stage.campaign(one(stage, &words)?),
-            "crash" => every(stage, &words, Stage::end),
-            "restart" => every(stage, &words, Stage::begin),
-            "begin" => every(stage, &words, Stage::begin),
-            "wipe" => every(stage, &words, Stage::wipe),
+            "stabilize" => {
+                words.only(1, false, &[])?;
+                pass(stage, STABILIZE_US, true, words.may_say(0, "verbose")?)
+            }
+            "campaign" => {
+                words.only(1, false, &[])?;
+                stage.campaign(one(stage, &words)?)
+            }
+            "crash" => every(stage, &words, false, |stage, id, named| match stage.is_up(id) {
+                false if named => Err(format!("replica {id} is down already")),
+                false => Ok(()),
+                true => {
+                    stage.end(id);
+                    Ok(())
+                }
+            }),
+            "restart" | "begin" => {
+                every(stage, &words, false, |stage, id, named| match stage.is_up(id) {
+                    true if named => Err(format!("replica {id} is up; `crash {id}` ends it")),
+                    true => Ok(()),
+                    false => {
+                        stage.begin(id);
+                        Ok(())
+                    }
+                })
+            }
+            "wipe" => every(stage, &words, false, |stage, id, _| {
+                // Replicas that have all lost their disks are another cluster.
+                if stage.is_last_member(id) {
+                    return Err("no disk of this cluster would be left, `cluster` begins a new \
+                                one"
+                    .into());
+                }
+                stage.wipe(id);
+                Ok(())
+            }),
             "fail-sync" => {
                 let kept = words.has("kept");
-                every(stage, &words, |stage, id| stage.fail_sync(id, kept))
+                every(stage, &words, true, |stage, id, _| {
+                    stage.fail_sync(id, kept);
+                    Ok(())
+                })
             }
             "partition" => partition(stage, rest),
             "cut" => link(stage, &words, true),
             "join" => link(stage, &words, false),
             "heal" => {
+                words.only(0, false, &[])?;
                 for (from, to) in pairs(stage.setup.replicas) {
                     stage.cut(from, to, false);
                 }
                 Ok(())
             }
             "draw" => {
+                words.only(2, false, &[])?;
                 let id = one(stage, &words)?;
-                stage.nodes[id.index()].draw = span(words.plain.get(1).ok_or("how long?")?)?;
+                stage.nodes[id.index()].draw = span(words.word(1, "time")?)?;
                 Ok(())
             }
             "stall" => {
+                words.only(2, false, &[])?;
                 let (id, role) = (one(stage, &words)?, role(&words)?);
-                stage.nodes[id.index()].stalled.push(role);
+                stage.stall(id, role);
                 Ok(())
             }
             "unstall" => {
+                words.only(2, false, &[])?;
                 let (id, role) = (one(stage, &words)?, role(&words)?);
-                stage.nodes[id.index()].stalled.retain(|stalled| *stalled != role);
-                stage.settle(id);
+                stage.unstall(id, role);
                 Ok(())
             }
             "lose" => {
+                words.only(2, false, &[])?;
                 let (id, role) = (one(stage, &words)?, role(&words)?);
                 let lost = stage.nodes[id.index()].lose_inbox(role);
                 stage.say(format!("{lost} hand-overs are lost"));
                 Ok(())
             }
-            "state" => every(stage, &words, |stage, id| {
+            "state" => every(stage, &words, false, |stage, id, _| {
                 let state = stage.state(id);
                 stage.say(state);
+                Ok(())
             }),
             "logs" => {
+                words.only(0, false, &[])?;
                 stage.show_logs();
                 Ok(())
             }
-            _ => Err(format!("no such command: {verb}")),
+            "why" => {
+                words.only(1, false, &[])?;
+                let slot = Slot(parse(words.word(0, "slot")?)?);
+                let lines = why(&stage.history, slot);
+                lines.into_iter().for_each(|line| stage.say(line));
+                Ok(())
+            }
+            _ => Err("it stands only behind `quietly`".into()),
         }
     }
 }
 
 fn cluster(words: &Words) -> Result<Stage, String> {
-    words.only(&["replicas", "payload", "checkpoint", "window", "skip_slot"])?;
+    words.only(1, false, &["replicas", "payload", "checkpoint", "window", "skip_slot"])?;
+    let number = |name: &str, otherwise: u64, range| match words.number(name)? {
+        None => Ok(otherwise),
+        Some(number) => within(name, number, range),
+    };
     let setup = Setup {
-        replicas: words.number("replicas")?.unwrap_or(3) as usize,
-        payload_bytes: words.number("payload")?.unwrap_or(1_300) as usize,
-        checkpoint_slots: words.number("checkpoint")?.unwrap_or(4_096),
-        session_window_slots: words.number("window")?.unwrap_or(SESSION_WINDOW_SLOTS),
+        replicas: number("replicas", 3, 1..=REPLICAS_MAX as u64)? as usize,
+        payload_bytes: number("payload", 1_300, 64..=65_536)? as usize,
+        checkpoint_slots: number("checkpoint", 4_096, 1..=32_768)?,
+        session_window_slots: number("window", SESSION_WINDOW_SLOTS, 1..=NUMBER_MAX)?,
         skip_slot: words.number("skip_slot")?.map(Slot),
-        by_hand: words.has("by-hand"),
+        by_hand: words.may_say(0, "by-hand")?,
     };
     Ok(Stage::new(setup))
 }
 
-fn request(stage: &mut Stage, words: &Words) -> Done {
-    words.only(&["client", "session", "seq", "to", "birth", "after"])?;
-    let line = words.quoted.as_deref().ok_or("which line?")?;
-    let client = words.number("client")?.unwrap_or(1);
-    let session = words.number("session")?.unwrap_or(1);
-    let request = Request::new(client, session, words.number("seq")?.unwrap_or(0), line);
-    let birth = Slot(words.number("birth")?.unwrap_or(0));
-    let after = Slot(words.number("after")?.unwrap_or(0));
-    let request = Request::of(&Command { birth, ..request.command() }, after);
+fn the_line(words: &Words) -> Result<Line, String> {
+    let line = words.quoted.as_deref().ok_or("which line? It stands in quotes")?;
+    match line.len() <= LINE_BYTES_MAX {
+        true => Ok(line.into()),
+        false => Err(format!("the line is longer than {LINE_BYTES_MAX} bytes")),
+    }
+}
+
+fn request(stage: &mut Stage, asked: &mut Asked, words: &Words) -> Done {
+    words.only(0, true, &["client", "session", "seq", "to", "birth", "after"])?;
+    let line = the_line(words)?;
+    let client = within("client", words.number("client")?.unwrap_or(1), 0..=CLIENT_MAX)?;
     let to = replica(stage, words.number("to")?.unwrap_or(0))?;
+    let (session, seq) = (words.number("session")?, words.number("seq")?);
+    let (session, birth, after) = match (session, seq) {
+        (None, None) => asked.open_session(stage, client, to),
+        (session, _) => (session.unwrap_or(1), Slot::ZERO, Slot::ZERO),
+    };
+    let next = asked.next_seq.entry((client, session)).or_default();
+    let seq = seq.unwrap_or(*next);
+    let request = Request::new(client, session, seq, &line);
+    let birth = words.number("birth")?.map_or(birth, Slot);
+    let after = words.number("after")?.map_or(after, Slot);
+    let request = Request::of(&Command { birth, ..request.command() }, after);
+    *next = (*next).max(seq + 1);
     stage.request(to, request);
     Ok(())
 }
 
+impl Asked {
+    /// A session of `client` in which nothing is under way, its birth, and below which
+    /// slot the client has seen its lines complete. A client has one line in flight a
+    /// session: it opens another one if it does not want to wait.
+    fn open_session(&mut self, stage: &mut Stage, client: u64, to: ReplicaId) -> (u64, Slot, Slot) {
+        if let Some((session, birth)) = self.open.get(&client) {
+            let next = self.next_seq.get(&(client, *session)).copied().unwrap_or(0);
+            let completed = stage.completed(client, *session);
+            if completed.lines >= next {
+                return (*session, *birth, completed.below);
+            }
+        }
+        let (session, birth) = (stage.new_session(client), stage.applied(to));
+        self.open.insert(client, (session, birth));
+        (session, birth, birth)
+    }
+}
+
 fn replica(stage: &Stage, number: u64) -> Result<ReplicaId, String> {
-    let known = (number as usize) < stage.setup.replicas;
-    known.then_some(ReplicaId(number as u8)).ok_or(format!("no such replica: {number}"))
+    let n = stage.setup.replicas;
+    let known = number < n as u64;
+    known.then_some(ReplicaId(number as u8)).ok_or_else(|| {
+        format!("there is no replica {number}; they are numbered from 0 to {}", n - 1)
+    })
 }
 
 /// The one replica that is named.
 fn one(stage: &Stage, words: &Words) -> Result<ReplicaId, String> {
-    replica(stage, parse(words.plain.first().ok_or("which replica?")?)?)
+    replica(stage, parse(words.word(0, "replica")?)?)
 }
 
 fn role(words: &Words) -> Result<RoleName, String> {
-    match words.plain.get(1).map(String::as_str) {
-        Some("replica") => Ok(RoleName::Bootstrap),
-        Some("acceptor") => Ok(RoleName::Acceptor),
-        Some("proposer") => Ok(RoleName::Proposer),
-        Some("learner") => Ok(RoleName::Learner),
-        _ => Err("which role?".into()),
+    match words.word(1, "role")? {
+        "replica" => Ok(RoleName::Bootstrap),
+        "acceptor" => Ok(RoleName::Acceptor),
+        "proposer" => Ok(RoleName::Proposer),
+        "learner" => Ok(RoleName::Learner),
+        other => Err(format!("{other} is none of replica, acceptor, proposer and learner")),
     }
 }
 
-/// Does something to each replica that is named; all of them, if none is.
-fn every(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, ReplicaId)) -> Done {
+/// Does something to each replica that is named, and says that it is; to all of them, if
+/// none is.
+fn every(
+    stage: &mut Stage,
+    words: &Words,
+    may_be_kept: bool,
+    mut act: impl FnMut(&mut Stage, ReplicaId, bool) -> Done,
+) -> Done {
+    words.only(usize::MAX, false, &[])?;
     let mut ids = Vec::new();
-    for word in words.plain.iter().filter(|word| *word != "kept" && *word != "all") {
-        ids.push(replica(stage, parse(word)?)?);
+    for word in &words.plain {
+        if word != "all" && !(may_be_kept && word == "kept") {
+            ids.push(replica(stage, parse(word)?)?);
+        }
     }
-    if ids.is_empty() {
+    let named = !ids.is_empty();
+    if !named {
         ids = replicas(stage.setup.replicas).collect();
     }
-    ids.into_iter().for_each(|id| act(stage, id));
-    Ok(())
+    ids.into_iter().try_for_each(|id| act(stage, id, named))
 }
 
 /// Does something to each message that is meant: by id, or all, by kind, sender and
 /// receiver, less those after `except`.
 fn each(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, &str)) -> Done {
-    words.only(&["from", "to", "kind"])?;
+    words.only(usize::MAX, false, &["from", "to", "kind"])?;
     let mut named: Vec<&str> = words.plain.iter().map(String::as_str).collect();
     let mut excepted = Vec::new();
     if let Some(at) = named.iter().position(|word| *word == "except") {
@@ -275,13 +459,13 @@ fn each(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, &str))
     let by_id: Vec<&str> = named.iter().copied().filter(|word| *word != "all").collect();
     for id in by_id.iter().chain(excepted.iter().skip(1)) {
         if !stage.network.iter().any(|pending| pending.id == **id) {
-            return Err(format!("no such message: {id}"));
+            return Err(format!("no message {id} is on its way, `messages` lists those that are"));
         }
     }
     let short = |party: &Party| party.to_string();
     let ids: Vec<String> = if by_id.is_empty() {
         if words.named.is_empty() && !named.contains(&"all") {
-            return Err("which messages?".into());
+            return Err("which messages? By their ids, or all".into());
         }
         let meant = stage.network.iter().filter(|pending| {
             !pending.held
@@ -295,7 +479,7 @@ fn each(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, &str))
         by_id.into_iter().map(String::from).collect()
     };
     if ids.is_empty() && !named.contains(&"all") {
-        return Err("no such message".into());
+        return Err("no such message is on its way, `messages` lists those that are".into());
     }
     ids.iter().for_each(|id| act(stage, id));
     Ok(())
@@ -321,6 +505,9 @@ fn pairs(n: usize) -> impl Iterator<Item = (ReplicaId, ReplicaId)> {
 
 /// `partition 0 1 | 1 2`: only replicas of one group hear each other.
 fn partition(stage: &mut Stage, text: &str) -> Done {
+    if text.trim().is_empty() {
+        return Err("which groups?".into());
+    }
     let mut groups: Vec<Vec<ReplicaId>> = Vec::new();
     for group in text.split('|') {
         let ids = group.split_whitespace().map(|word| replica(stage, parse(word)?));
@@ -335,8 +522,12 @@ fn partition(stage: &mut Stage, text: &str) -> Done {
 
 /// `cut 0->1`: one direction.
 fn link(stage: &mut Stage, words: &Words, cut: bool) -> Done {
+    words.only(usize::MAX, false, &[])?;
+    words.word(0, "link")?;
     for word in &words.plain {
-        let (from, to) = word.split_once("->").ok_or(format!("not a link: {word}"))?;
+        let Some((from, to)) = word.split_once("->") else {
+            return Err(format!("{word} is not a link such as 0->1"));
+        };
         let (from, to) = (replica(stage, parse(from)?)?, replica(stage, parse(to)?)?);
         stage.cut(from, to, cut);
     }

@@ -1,9 +1,12 @@
-//! The format of a script, and how it is compared and written again.
+//! The format of a script, and how it is run and written again.
 //!
 //! A script is a header of `#` lines and then blocks: commands, a line `---`, what they
-//! printed, an empty line. Comments may stand between commands.
+//! printed, an empty line. Comments may stand between commands. Commands that have not
+//! been run yet may stand at the end without a `---`. When they are run, a block ends
+//! behind each command that prints something.
 
 use super::commands::Session;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,11 +22,46 @@ pub struct Script {
     pub path: PathBuf,
     /// All of it.
     pub text: String,
-    /// Each block: its lines before the separator, and the number of the first.
-    blocks: Vec<(usize, Vec<String>)>,
+    /// Each block's lines before the separator.
+    blocks: Vec<Vec<Line>>,
+    /// Lines at the end that have not been run yet.
+    rest: Vec<Line>,
+}
+
+/// A command or a comment, and the number of its line.
+type Line = (usize, String);
+
+/// A script that cannot be run to its end.
+#[derive(Debug)]
+pub struct Stuck {
+    path: PathBuf,
+    /// What the script should be, as far as it came.
+    pub text: String,
+    line: usize,
+    why: String,
+}
+
+/// `file:line: what is wrong`.
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path.display(), self.line, self.why)
+    }
+}
+
+impl Stuck {
+    /// With what was printed last.
+    pub fn with_context(&self) -> String {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let last = lines.len().saturating_sub(SHOWN_LINES);
+        format!("{self}\njust before:\n  {}\n", lines[last..].join("\n  "))
+    }
 }
 
 /// Every script below `folder`, in order of their paths.
+///
+/// # Panics
+///
+/// If the folder or a script cannot be read.
 pub fn all(folder: &Path) -> Vec<Script> {
     let mut scripts = Vec::new();
     let mut names: Vec<PathBuf> = fs::read_dir(folder)
@@ -35,38 +73,61 @@ pub fn all(folder: &Path) -> Vec<Script> {
         if path.is_dir() {
             scripts.extend(all(&path));
         } else if path.extension().is_none() {
-            scripts.push(Script::read(path));
+            scripts.push(Script::read(&path).unwrap_or_else(|error| panic!("{error}")));
         }
     }
     scripts
 }
 
+/// The command on a line of a script, if it holds one.
+pub fn command_of(line: &str) -> Option<&str> {
+    let command = line.trim();
+    (!command.is_empty() && !command.starts_with('#')).then_some(command)
+}
+
+/// Writes a block behind those in `text`.
+pub fn write_block(text: &mut String, lines: &[&str], printed: &[String]) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let ok = ["ok".to_owned()];
+    let printed = if printed.is_empty() { &ok } else { printed };
+    let printed = printed.iter().map(String::as_str);
+    for line in lines.iter().copied().chain([SEPARATOR]).chain(printed) {
+        text.push_str(line);
+        text.push('\n');
+    }
+}
+
 impl Script {
-    fn read(path: PathBuf) -> Self {
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that cannot be read, and says why.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Script::parse(path.to_owned(), text))
+    }
+
+    /// Takes a text apart; `path` is what errors name it by.
+    pub fn parse(path: PathBuf, text: String) -> Self {
         let mut blocks = Vec::new();
-        let mut block = Vec::new();
-        let mut first = 1;
+        let mut block: Vec<Line> = Vec::new();
         let mut in_output = false;
         for (number, line) in (1..).zip(text.lines()) {
             match (in_output, line) {
-                (true, "") => {
-                    in_output = false;
-                    first = number + 1;
-                }
+                (true, "") => in_output = false,
                 (true, _) => {}
                 (false, SEPARATOR) => {
                     in_output = true;
-                    blocks.push((first, std::mem::take(&mut block)));
+                    blocks.push(std::mem::take(&mut block));
                 }
-                (false, _) => block.push(line.to_string()),
+                (false, _) => block.push((number, line.to_owned())),
             }
         }
-        if block.iter().any(|line| !line.trim().is_empty()) {
-            // Commands that have not been run yet.
-            blocks.push((first, block));
-        }
-        Script { path, text, blocks }
+        block.retain(|(_, line)| !line.trim().is_empty());
+        Script { path, text, blocks, rest: block }
     }
 
     /// The folder and the name.
@@ -86,46 +147,87 @@ impl Script {
         self.text.lines().take_while(|line| line.starts_with('#')).collect()
     }
 
-    /// What the file should be: its commands with what they print now. An error says
-    /// which command cannot be carried out, and what was printed last.
-    pub fn run(&self) -> Result<String, String> {
-        let mut session = Session::new();
-        let mut text = String::new();
-        for (index, (first, lines)) in self.blocks.iter().enumerate() {
-            if index > 0 {
-                text.push('\n');
-            }
-            let mut printed = Vec::new();
-            for (number, line) in (*first..).zip(lines) {
-                text.push_str(line);
-                text.push('\n');
-                let command = line.trim();
-                if command.is_empty() || command.starts_with('#') {
-                    continue;
-                }
-                match session.run(command) {
-                    Ok(lines) => printed.extend(lines),
-                    Err(why) => {
-                        let last = printed.len().saturating_sub(SHOWN_LINES);
-                        return Err(format!(
-                            "{}:{number}: {command}: {why}\nprinted just before:\n  {}\n",
-                            self.path.display(),
-                            printed[last..].join("\n  ")
-                        ));
-                    }
-                }
-            }
-            text.push_str(SEPARATOR);
-            text.push('\n');
-            if printed.is_empty() {
-                printed.push("ok".into());
-            }
-            for line in printed {
-                text.push_str(&line);
-                text.push('\n');
+    /// Commands and comments, with the numbers of their lines.
+    pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.blocks
+            .iter()
+            .flatten()
+            .chain(&self.rest)
+            .map(|(number, line)| (*number, line.as_str()))
+    }
+
+    /// What the file should be: its commands with what they print now.
+    ///
+    /// # Errors
+    ///
+    /// At the first command that cannot be carried out: what follows was written for
+    /// what it should have done.
+    pub fn run(&self) -> Result<String, Stuck> {
+        let mut run = Run { script: self, session: Session::default(), text: String::new() };
+        for block in &self.blocks {
+            run.block(block)?;
+        }
+        let mut rest = self.rest.as_slice();
+        while !rest.is_empty() {
+            let length = run.loose(rest)?;
+            rest = &rest[length..];
+        }
+        Ok(run.text)
+    }
+}
+
+/// A script under way.
+struct Run<'a> {
+    script: &'a Script,
+    session: Session,
+    text: String,
+}
+
+impl Run<'_> {
+    /// Runs all commands of a block.
+    fn block(&mut self, block: &[Line]) -> Result<(), Stuck> {
+        let mut printed = Vec::new();
+        for index in 0..block.len() {
+            printed.extend(self.command(block, index, &printed)?);
+        }
+        self.write(block, &printed);
+        Ok(())
+    }
+
+    /// Runs commands until one prints something; returns how many lines that took.
+    fn loose(&mut self, lines: &[Line]) -> Result<usize, Stuck> {
+        for index in 0..lines.len() {
+            let printed = self.command(lines, index, &[])?;
+            if !printed.is_empty() || index + 1 == lines.len() {
+                self.write(&lines[..=index], &printed);
+                return Ok(index + 1);
             }
         }
-        Ok(text)
+        Ok(lines.len())
+    }
+
+    /// Runs the command on line `index` of a block that has printed this much, if one
+    /// stands there.
+    fn command(
+        &mut self,
+        block: &[Line],
+        index: usize,
+        printed: &[String],
+    ) -> Result<Vec<String>, Stuck> {
+        let (number, line) = &block[index];
+        let Some(command) = command_of(line) else { return Ok(Vec::new()) };
+        self.session.run(command).map_err(|why| {
+            if index > 0 {
+                self.write(&block[..index], printed);
+            }
+            let (path, text) = (self.script.path.clone(), std::mem::take(&mut self.text));
+            Stuck { path, text, line: *number, why }
+        })
+    }
+
+    fn write(&mut self, lines: &[Line], printed: &[String]) {
+        let lines: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
+        write_block(&mut self.text, &lines, printed);
     }
 }
 

@@ -1,12 +1,20 @@
-//! What golden scripts are run with.
+//! A small cluster of the real roles that moves only when it is told to.
 //!
-//! - [`file`]: the format of a script, and how it is compared and written again.
-//! - [`commands`]: what a script may say.
-//! - [`stage`]: the cluster that it says it to, moved by hand.
-//! - [`node`]: one replica on the stage. [`print`]: everything in words.
+//! Golden scripts and the program `play` are two ways to tell it.
+//!
+//! - [`file`]: the format of a script, and how it is run and written again.
+//! - [`play`]: a session at a prompt. [`help`]: what each command does, for people.
+//! - [`commands`]: what a script or a person may say.
+//! - [`stage`]: the cluster that hears it. [`node`]: one replica on the stage.
+//! - [`print`]: everything in words.
+//! - [`history`]: what has happened. [`why`]: why a slot is what it is, told from that.
 
-pub(crate) mod commands;
+pub mod commands;
 pub mod file;
+pub mod help;
+pub mod history;
 pub(crate) mod node;
+pub mod play;
 pub(crate) mod print;
 pub(crate) mod stage;
+pub mod why;

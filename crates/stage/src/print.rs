@@ -9,6 +9,7 @@ use multipaxos::paxos::client::Outcome;
 use multipaxos::paxos::learner;
 use multipaxos::types::{Ballot, Command, DirectoryId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
+use simulator::node::RoleName;
 
 /// More values than this are counted, not listed.
 const LISTED_MAX: usize = 8;
@@ -22,7 +23,8 @@ pub(crate) fn directory(id: DirectoryId) -> String {
     format!("d{replica}{}", "'".repeat(generation as usize - 1))
 }
 
-fn line(line: &str) -> String {
+/// A chat line, shortened.
+pub(crate) fn line(line: &str) -> String {
     if line.chars().count() <= LINE_CHARS_MAX {
         return format!("{line:?}");
     }
@@ -30,7 +32,8 @@ fn line(line: &str) -> String {
     format!("{:?} ({} bytes)", format!("{start}…"), line.len())
 }
 
-fn value(value: &Value) -> String {
+/// What a slot holds.
+pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Noop => "NOP".into(),
         Value::Command(command) => line(&command.line),
@@ -86,6 +89,16 @@ fn request(request: &Request) -> String {
         format!("{} {}", session(&command), line(&command.line))
     });
     each.collect::<Vec<_>>().join(", ")
+}
+
+/// What a script calls a role.
+pub(crate) fn role(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Bootstrap => "replica",
+        RoleName::Acceptor => "acceptor",
+        RoleName::Proposer => "proposer",
+        RoleName::Learner => "learner",
+    }
 }
 
 /// The letter that ids of this message begin with.

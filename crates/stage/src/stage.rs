@@ -6,13 +6,19 @@
 //! Everything that happens passes the simulator's checker, too: a broken invariant is a
 //! line of the output.
 
+use super::history::{Event, History, Loss, Party, Said};
 use super::node::Node;
 use super::print;
 use log::{LevelFilter, Log, Metadata, Record as LogRecord};
 use multipaxos::message::{Answer, ClientMessage, Message, Request, ToProposer};
 use multipaxos::paxos::client::{self, Client, Outcome};
-use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, Storage};
-use multipaxos::types::{Address, BootId, ClientId, DirectoryId, Line, ReplicaId, Slot, Time};
+use multipaxos::paxos::proposer::Proposer;
+use multipaxos::paxos::{
+    Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
+};
+use multipaxos::types::{
+    Address, Ballot, BootId, ClientId, DirectoryId, Line, ReplicaId, Slot, Time,
+};
 use simulator::checker::{Checker, Violation};
 use simulator::node::{ROLES, RoleName};
 use simulator::store::{Store, SyncFault};
@@ -29,7 +35,7 @@ const QUIET_US: u64 = 1_500_000;
 /// How long `stabilize` waits for that.
 pub(crate) const STABILIZE_US: u64 = 20_000_000;
 
-/// A cluster that spins is stopped here.
+/// A cluster that does so much at one moment spins, and is stopped.
 const STEPS_MAX: u32 = 100_000;
 
 /// Client k is answered at this port and k more.
@@ -47,22 +53,6 @@ pub(crate) struct Setup {
     pub(crate) by_hand: bool,
 }
 
-/// Who can be at an end of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Party {
-    Replica(ReplicaId),
-    Client(u64),
-}
-
-impl std::fmt::Display for Party {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Party::Replica(id) => write!(f, "{id}"),
-            Party::Client(id) => write!(f, "c{id}"),
-        }
-    }
-}
-
 #[derive(Debug, Clone)]
 enum Payload {
     Peer(Message),
@@ -71,6 +61,15 @@ enum Payload {
 }
 
 impl Payload {
+    /// What it says about slots and ballots.
+    fn said(&self) -> Option<Said> {
+        match self {
+            Payload::Peer(message) => Said::by_peer(message),
+            Payload::Call(message) => Said::by_client(message),
+            Payload::Answer(answer) => Said::to_client(answer),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Payload::Peer(message) => print::message(message),
@@ -122,8 +121,16 @@ pub(crate) enum Loud {
 #[derive(Debug)]
 struct Visitor {
     role: Client,
-    sessions: u64,
     fired_at: Option<Time>,
+}
+
+/// What some replica has called complete of a session.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Completed {
+    /// How many lines.
+    pub(crate) lines: u64,
+    /// All of them stand below this slot.
+    pub(crate) below: Slot,
 }
 
 /// Keeps what a client would show.
@@ -158,10 +165,14 @@ pub(crate) struct Stage {
     /// When something other than a heartbeat last happened.
     stirred_at: Time,
     clients: BTreeMap<u64, Visitor>,
+    /// Each client's sessions.
+    sessions: BTreeMap<u64, BTreeMap<u64, Completed>>,
     counters: BTreeMap<char, u32>,
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     generations: Vec<u64>,
     checker: Checker,
+    /// What happened, for `why`.
+    pub(crate) history: History,
 }
 
 impl Stage {
@@ -202,10 +213,12 @@ impl Stage {
             lines: Vec::new(),
             stirred_at: Time(0),
             clients: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             counters: BTreeMap::new(),
             cut: BTreeSet::new(),
             generations: vec![1; n],
             checker: Checker::new(n, setup.session_window_slots),
+            history: History::new(n),
         };
         if !setup.by_hand {
             for index in 0..n {
@@ -216,6 +229,7 @@ impl Stage {
         }
         stage.network.clear();
         stage.counters.clear();
+        stage.history.forget_messages();
         stage.latency_us = LATENCY_US;
         stage.epoch = stage.now;
         stage.loud = Loud::All;
@@ -232,6 +246,12 @@ impl Stage {
     pub(crate) fn say(&mut self, line: String) {
         let ms = self.now.since_us(self.epoch) / 1_000;
         self.lines.push(if self.clocked { format!("{ms:>5} ms  {line}") } else { line });
+    }
+
+    /// Keeps what happened.
+    fn record(&mut self, event: Event) {
+        let ms = self.now.since_us(self.epoch) / 1_000;
+        self.history.push(ms, event);
     }
 
     fn event(&mut self, line: String) {
@@ -273,13 +293,29 @@ impl Stage {
     }
 
     pub(crate) fn end(&mut self, id: ReplicaId) {
+        self.end_by(id, false);
+    }
+
+    fn end_by(&mut self, id: ReplicaId, cannot_sync: bool) {
         self.node(id).end();
+        self.record(Event::Ended { replica: id, cannot_sync });
         self.event(format!("{id} is down"));
+    }
+
+    /// Whether its process runs.
+    pub(crate) fn is_up(&self, id: ReplicaId) -> bool {
+        self.nodes[id.index()].life.is_some()
+    }
+
+    /// Whether only this replica's disk is still what the cluster began with.
+    pub(crate) fn is_last_member(&self, id: ReplicaId) -> bool {
+        let first = |index: usize| self.generations[index] == 1;
+        first(id.index()) && (0..self.nodes.len()).filter(|index| first(*index)).count() == 1
     }
 
     /// The disk is lost; the process, if it ran, with it.
     pub(crate) fn wipe(&mut self, id: ReplicaId) {
-        if self.nodes[id.index()].life.is_some() {
+        if self.is_up(id) {
             self.end(id);
         }
         self.generations[id.index()] += 1;
@@ -288,6 +324,7 @@ impl Stage {
         self.nodes[id.index()].store = Store::records(directory, window);
         self.nodes[id.index()].chat_log.clear();
         self.checker.wiped(id);
+        self.record(Event::Wiped { replica: id });
         self.event(format!("{id} has an empty disk, {}", print::directory(directory)));
     }
 
@@ -301,11 +338,12 @@ impl Stage {
         let fresh = membership.fresh;
         let now = self.now;
         self.node(id).start(membership, now);
+        let applied = self.applied(id);
         let node = &self.nodes[id.index()];
-        let applied = node.learner().map_or(Slot::ZERO, |learner| learner.applied());
         let recovered = self.checker.recovered(id, node.store.acceptor.durable());
         self.check(recovered);
         self.checker.restarted(id, applied);
+        self.record(Event::Began { replica: id, votes: voter, applied });
         let how = if fresh { "has warmed up" } else { "remembers its cluster" };
         let vote = if voter { "" } else { ", and has no vote in it" };
         self.event(format!("{id} {how}{vote}"));
@@ -331,6 +369,7 @@ impl Stage {
     /// One turn; returns what left for peers.
     fn turn(&mut self, id: ReplicaId, role: RoleName, timers: bool) -> Vec<Message> {
         let now = self.now;
+        let led = self.leading(id);
         let turned = self.node(id).turn(role, now, timers);
         for line in take_logs() {
             self.event(line);
@@ -338,6 +377,16 @@ impl Stage {
         let lives = self.nodes[id.index()].lives;
         for record in std::mem::take(&mut self.node(id).store.acceptor.observed) {
             self.event(format!("{id} {}", print::saved(&record)));
+            match &record {
+                acceptor::Record::Promise(ballot) => {
+                    self.record(Event::Promised { replica: id, ballot: *ballot });
+                }
+                acceptor::Record::Accept { ballot, first, values } => {
+                    let (ballot, first, values) = (*ballot, *first, values.clone());
+                    self.record(Event::Accepted { replica: id, ballot, first, values });
+                }
+                acceptor::Record::Trim(_) => {}
+            }
             let checked = self.checker.durable(id, lives, &record);
             self.check(checked);
         }
@@ -346,17 +395,31 @@ impl Stage {
                 self.event(format!("{id} {event}"));
             }
             self.node(id).chat_log.extend(print::chat_lines(&record));
+            if let learner::Record::Applied { first, values, client_seqs } = &record {
+                let effects = client_seqs.iter().map(Option::is_some).collect();
+                let (first, values) = (*first, values.clone());
+                self.record(Event::Applied { replica: id, first, values, effects });
+            }
             let checked = self.checker.applied(id, &record);
             self.check(checked);
+        }
+        match self.leading(id) {
+            leads if leads == led => {}
+            Some(ballot) => self.record(Event::Leads { replica: id, ballot }),
+            None => self.record(Event::Resigned { replica: id }),
         }
         match turned {
             Ok(envelopes) => self.post(id, envelopes),
             Err(error) => {
                 self.event(format!("{id} cannot sync ({error}): nothing leaves, it ends"));
-                self.end(id);
+                self.end_by(id, true);
                 Vec::new()
             }
         }
+    }
+
+    fn leading(&self, id: ReplicaId) -> Option<Ballot> {
+        self.nodes[id.index()].proposer().and_then(Proposer::leading)
     }
 
     fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Vec<Message> {
@@ -365,6 +428,9 @@ impl Stage {
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
+                    if let Some(said) = Said::by_peer(&message) {
+                        self.record(Event::Told { replica: id, said });
+                    }
                     self.node(id).accept(id, message);
                 }
                 Envelope::Peer { to, message } => {
@@ -391,9 +457,25 @@ impl Stage {
 
     /// To a client on the stage; a hand-made request's answer is only shown.
     fn answer(&mut self, from: ReplicaId, client: u64, answer: Answer) {
+        let told = match answer {
+            Answer::Complete { session, seq, slot, .. } => {
+                let known = self.sessions.entry(client).or_default().entry(session.id).or_default();
+                known.lines = known.lines.max(seq + 1);
+                known.below = known.below.max(slot.next());
+                Some(slot)
+            }
+            _ => None,
+        };
         if self.clients.contains_key(&client) {
-            let (from, to) = (Party::Replica(from), Party::Client(client));
-            return self.send(from, to, Payload::Answer(answer));
+            let to = Party::Client(client);
+            let id = Some(self.send(Party::Replica(from), to, Payload::Answer(answer)));
+            if let Some(slot) = told {
+                self.record(Event::Answered { replica: from, client, id, slot });
+            }
+            return;
+        }
+        if let Some(slot) = told {
+            self.record(Event::Answered { replica: from, client, id: None, slot });
         }
         self.event(format!("{from} answers c{client}: {}", print::answer(&answer)));
         if let Answer::Complete { session, seq, slot, client_seq } = answer {
@@ -410,7 +492,8 @@ impl Stage {
         format!("{letter}{counter}")
     }
 
-    fn send(&mut self, from: Party, to: Party, payload: Payload) {
+    /// Sends a message; returns its id.
+    fn send(&mut self, from: Party, to: Party, payload: Payload) -> String {
         let letter = match &payload {
             Payload::Peer(message) => print::letter(message),
             Payload::Call(_) => 'r',
@@ -421,20 +504,30 @@ impl Stage {
             _ => false,
         };
         let id = self.next_id(letter);
+        if let Some(said) = payload.said() {
+            self.record(Event::Sent { id: id.clone(), from, to, said });
+        }
         let pending = Pending { id, from, to, payload, sent_at: self.now, held: false };
         if pending.is_heartbeat() {
             // Only the newest of two is of any use.
             let old = |other: &Pending| {
                 other.is_heartbeat() && !other.held && (other.from, other.to) == (from, to)
             };
-            self.network.retain(|other| !old(other));
+            let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
+            for id in overtaken.collect::<Vec<_>>() {
+                self.record(Event::Lost { id, loss: Loss::Overtaken });
+            }
         } else {
             let lost = if cut { " (lost: the link is cut)" } else { "" };
             self.note_message(format!("{}{lost}", pending.text()));
         }
-        if !cut {
+        let id = pending.id.clone();
+        if cut {
+            self.record(Event::Lost { id: id.clone(), loss: Loss::LinkIsCut });
+        } else {
             self.network.push(pending);
         }
+        id
     }
 
     /// Sends again what is already on its way.
@@ -444,8 +537,26 @@ impl Stage {
         };
         let letter = id.chars().next().unwrap_or('?');
         let copy = Pending { id: self.next_id(letter), held: false, ..original };
+        if let Some(said) = copy.payload.said() {
+            let (id, from, to) = (copy.id.clone(), copy.from, copy.to);
+            self.record(Event::Sent { id, from, to, said });
+        }
         self.note_message(format!("{} (the same as {id})", copy.text()));
         self.network.push(copy);
+    }
+
+    /// A message is held back until it is named.
+    pub(crate) fn hold(&mut self, id: &str) {
+        for pending in self.network.iter_mut().filter(|pending| pending.id == id) {
+            pending.held = true;
+        }
+        self.record(Event::Held { id: id.to_owned() });
+    }
+
+    /// A message is lost.
+    pub(crate) fn drop_message(&mut self, id: &str) {
+        self.network.retain(|pending| pending.id != id);
+        self.record(Event::Lost { id: id.to_owned(), loss: Loss::Dropped });
     }
 
     /// A message arrives.
@@ -463,13 +574,19 @@ impl Stage {
                     }
                     _ => unreachable!("no such message"),
                 };
-                if !heard && !id.starts_with('h') {
-                    self.note_message(format!("{id} is lost: nobody hears it at {to}"));
+                if heard {
+                    self.record(Event::Arrived { id: id.to_owned() });
+                } else {
+                    self.record(Event::Lost { id: id.to_owned(), loss: Loss::NobodyHears });
+                    if !id.starts_with('h') {
+                        self.note_message(format!("{id} is lost: nobody hears it at {to}"));
+                    }
                 }
                 self.settle(to);
             }
             (Party::Client(client), Payload::Answer(answer)) => {
                 let Party::Replica(from) = from else { unreachable!("clients do not answer") };
+                self.record(Event::Arrived { id: id.to_owned() });
                 if let Answer::Complete { session, seq, slot, client_seq } = answer {
                     let checked = self.checker.completed(session, seq, slot, client_seq);
                     self.check(checked);
@@ -495,9 +612,11 @@ impl Stage {
     pub(crate) fn request(&mut self, to: ReplicaId, request: Request) {
         let command = request.command();
         let client = command.session.client.0;
+        self.sessions.entry(client).or_default().entry(command.session.id).or_default();
         self.checker.submitted(&command);
         let message = ClientMessage::Request(request);
         if self.node(to).accept_client(address_of(client), message) {
+            self.record(Event::Asked { replica: to, command });
             self.settle(to);
         } else {
             self.event(format!("nobody hears it at {to}"));
@@ -506,20 +625,40 @@ impl Stage {
 
     /// A client begins, or begins again.
     pub(crate) fn add_client(&mut self, id: u64) {
-        let sessions = self.clients.get(&id).map_or(0, |visitor| visitor.sessions);
         let role = Client::new(ClientId(id), self.setup.replicas, None);
-        self.clients.insert(id, Visitor { role, sessions, fired_at: None });
+        self.clients.insert(id, Visitor { role, fired_at: None });
     }
 
     pub(crate) fn submit(&mut self, id: u64, line: Line) -> Result<(), String> {
-        let visitor = self.clients.get_mut(&id).ok_or("there is no such client")?;
+        let visitor = self
+            .clients
+            .get_mut(&id)
+            .ok_or_else(|| format!("there is no client {id}, `client {id}` begins one"))?;
         if visitor.role.is_busy() {
-            return Err("it has a line in flight".into());
+            return Err(format!("client {id} has a line in flight, which comes first"));
         }
-        visitor.sessions += 1;
-        let session = visitor.sessions;
+        let session = self.new_session(id);
         self.turn_client(id, Some(client::Input::Submit { line, session }));
         Ok(())
+    }
+
+    /// A number that no session of this client has had.
+    pub(crate) fn new_session(&mut self, client: u64) -> u64 {
+        let sessions = self.sessions.entry(client).or_default();
+        let session = sessions.last_key_value().map_or(1, |(last, _)| last + 1);
+        sessions.insert(session, Completed::default());
+        session
+    }
+
+    /// What some replica has called complete of a session.
+    pub(crate) fn completed(&self, client: u64, session: u64) -> Completed {
+        let sessions = self.sessions.get(&client);
+        sessions.and_then(|sessions| sessions.get(&session)).copied().unwrap_or_default()
+    }
+
+    /// Below which slot a replica has applied everything.
+    pub(crate) fn applied(&self, id: ReplicaId) -> Slot {
+        self.nodes[id.index()].learner().map_or(Slot::ZERO, |learner| learner.applied())
     }
 
     fn turn_client(&mut self, id: u64, input: Option<client::Input>) {
@@ -546,6 +685,21 @@ impl Stage {
             }
             self.send(Party::Client(id), Party::Replica(to), Payload::Call(message));
         }
+    }
+
+    // --- roles -----------------------------------------------------------------------
+
+    /// A role takes no turn from here on.
+    pub(crate) fn stall(&mut self, id: ReplicaId, role: RoleName) {
+        self.node(id).stalled.push(role);
+        self.record(Event::Stalled { replica: id, role: print::role(role).into() });
+    }
+
+    /// A role takes turns again.
+    pub(crate) fn unstall(&mut self, id: ReplicaId, role: RoleName) {
+        self.node(id).stalled.retain(|stalled| *stalled != role);
+        self.record(Event::Unstalled { replica: id, role: print::role(role).into() });
+        self.settle(id);
     }
 
     // --- time ----------------------------------------------------------------------
@@ -597,10 +751,10 @@ impl Stage {
         self.clocked = true;
         let mut steps = 0;
         while let Some((at, party, role)) = self.next_timer(end) {
+            steps = if at > self.now { 0 } else { steps + 1 };
+            assert!(steps < STEPS_MAX, "the cluster spins");
             self.now = self.now.max(at);
             self.fire_timer(party, role);
-            steps += 1;
-            assert!(steps < STEPS_MAX, "the cluster spins");
         }
         self.now = end;
         self.clocked = false;
@@ -620,7 +774,11 @@ impl Stage {
             }
             let arrival = self.next_arrival(end);
             let before = arrival.as_ref().map_or(end, |(at, _)| *at);
-            if let Some((at, party, role)) = self.next_timer(before) {
+            let timer = self.next_timer(before);
+            let next = timer.as_ref().map(|(at, ..)| *at).or(arrival.as_ref().map(|(at, _)| *at));
+            steps = if next > Some(self.now) { 0 } else { steps + 1 };
+            assert!(steps < STEPS_MAX, "the cluster spins");
+            if let Some((at, party, role)) = timer {
                 self.now = self.now.max(at);
                 self.fire_timer(party, role);
             } else if let Some((at, id)) = arrival {
@@ -630,8 +788,6 @@ impl Stage {
                 self.now = end;
                 break false;
             }
-            steps += 1;
-            assert!(steps < STEPS_MAX, "the cluster spins");
         };
         self.clocked = false;
         quiet
@@ -653,7 +809,10 @@ impl Stage {
         let loud = std::mem::replace(&mut self.loud, Loud::Nothing);
         for _ in 0..10_000 {
             let now = self.now;
-            let deadline = self.node(id).deadline(RoleName::Proposer).ok_or("it has no timer")?;
+            let Some(deadline) = self.node(id).deadline(RoleName::Proposer) else {
+                self.loud = loud;
+                return Err(format!("replica {id} is down, or its proposer is stalled"));
+            };
             self.node(id).ahead_us += deadline.since_us(now);
             let sent = self.fire(id, RoleName::Proposer);
             let Some(round) = sent.iter().find_map(|message| match message {
@@ -666,8 +825,8 @@ impl Stage {
             let me = Party::Replica(id);
             self.network.retain(|pending| !(pending.from == me && pending.id.starts_with('e')));
             self.loud = loud;
-            let members =
-                self.node(id).store.bootstrap.started().cloned().ok_or("it has not started")?;
+            let members = self.node(id).store.bootstrap.started().cloned();
+            let members = members.ok_or_else(|| format!("replica {id} has not started"))?;
             for (peer, directory) in (0..).map(ReplicaId).zip(members) {
                 if peer != id {
                     let reply = ToProposer::PreVoteReply {
@@ -683,7 +842,7 @@ impl Stage {
             return Ok(());
         }
         self.loud = loud;
-        Err("it does not lose patience".into())
+        Err(format!("replica {id} does not lose patience: it leads, or has no vote"))
     }
 
     // --- what there is to see ------------------------------------------------------

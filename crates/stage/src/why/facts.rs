@@ -1,0 +1,367 @@
+//! What a history says about one slot.
+
+use super::learned;
+use crate::history::{Entry, Event, History, Loss, Party, Said, value_in};
+use crate::print;
+use multipaxos::quorum::quorum;
+use multipaxos::types::{Ballot, ReplicaId, Slot, Value, replicas};
+use std::collections::BTreeMap;
+
+/// A message, and what became of it.
+#[derive(Debug)]
+pub(super) struct Sent<'a> {
+    pub(super) id: &'a str,
+    /// The entry with which it left.
+    pub(super) at: usize,
+    pub(super) from: Party,
+    pub(super) to: Party,
+    pub(super) said: &'a Said,
+    pub(super) fate: Fate,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    OnItsWay,
+    Held,
+    /// The entry with which it arrived.
+    Arrived(usize),
+    Lost(Loss),
+}
+
+impl Sent<'_> {
+    /// What became of it, in words; nothing if it arrived.
+    pub(super) fn fate_in_words(&self) -> Option<String> {
+        match self.fate {
+            Fate::Arrived(_) => None,
+            Fate::OnItsWay => Some("on the way".into()),
+            Fate::Held => Some("held".into()),
+            Fate::Lost(_) => self.loss_in_words(),
+        }
+    }
+
+    /// Why it never arrives, if that is so.
+    pub(super) fn loss_in_words(&self) -> Option<String> {
+        match self.fate {
+            Fate::Arrived(_) | Fate::OnItsWay | Fate::Held => None,
+            Fate::Lost(Loss::Dropped) => Some("dropped".into()),
+            Fate::Lost(Loss::LinkIsCut) => Some("lost: the link is cut".into()),
+            Fate::Lost(Loss::NobodyHears) => {
+                Some(format!("lost: nobody hears it at replica {}", self.to))
+            }
+            Fate::Lost(Loss::Overtaken) => Some("overtaken by a newer one".into()),
+        }
+    }
+
+    /// Its id, and what became of it if it did not arrive.
+    pub(super) fn with_fate(&self) -> String {
+        match self.fate_in_words() {
+            None => self.id.to_owned(),
+            Some(fate) => format!("{} ({fate})", self.id),
+        }
+    }
+
+    /// Its id, and why it never arrives if that is so.
+    pub(super) fn with_loss(&self) -> String {
+        match self.loss_in_words() {
+            None => self.id.to_owned(),
+            Some(loss) => format!("{} ({loss})", self.id),
+        }
+    }
+
+    pub(super) fn is_to(&self, replica: ReplicaId) -> bool {
+        self.to == Party::Replica(replica)
+    }
+
+    pub(super) fn is_from(&self, replica: ReplicaId) -> bool {
+        self.from == Party::Replica(replica)
+    }
+}
+
+/// A history, and its messages by their ids.
+#[derive(Debug)]
+pub(super) struct Past<'a> {
+    pub(super) history: &'a History,
+    pub(super) messages: Vec<Sent<'a>>,
+    by_id: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Past<'a> {
+    pub(super) fn new(history: &'a History) -> Self {
+        let mut past = Past { history, messages: Vec::new(), by_id: BTreeMap::new() };
+        for (at, entry) in history.entries.iter().enumerate() {
+            match &entry.event {
+                Event::Sent { id, from, to, said } => {
+                    past.by_id.insert(id, past.messages.len());
+                    let (from, to, fate) = (*from, *to, Fate::OnItsWay);
+                    past.messages.push(Sent { id, at, from, to, said, fate });
+                }
+                Event::Held { id } => past.befalls(id, Fate::Held),
+                Event::Arrived { id } => past.befalls(id, Fate::Arrived(at)),
+                Event::Lost { id, loss } => past.befalls(id, Fate::Lost(*loss)),
+                _ => {}
+            }
+        }
+        past
+    }
+
+    fn befalls(&mut self, id: &str, fate: Fate) {
+        if let Some(at) = self.by_id.get(id) {
+            self.messages[*at].fate = fate;
+        }
+    }
+
+    pub(super) fn message(&self, id: &str) -> Option<&Sent<'a>> {
+        self.by_id.get(id).map(|at| &self.messages[*at])
+    }
+
+    /// What happened before entry `end`, newest first.
+    pub(super) fn before(&self, end: usize) -> impl Iterator<Item = (usize, &'a Entry)> {
+        self.history.entries[..end].iter().enumerate().rev()
+    }
+
+    /// What happened from entry `start` on.
+    pub(super) fn from(&self, start: usize) -> impl Iterator<Item = (usize, &'a Entry)> {
+        self.history.entries.iter().enumerate().skip(start)
+    }
+
+    pub(super) fn end(&self) -> usize {
+        self.history.entries.len()
+    }
+
+    pub(super) fn quorum(&self) -> usize {
+        quorum(self.history.replicas)
+    }
+
+    pub(super) fn owner(&self, ballot: Ballot) -> ReplicaId {
+        ballot.owner(self.history.replicas)
+    }
+
+    pub(super) fn replicas(&self) -> impl Iterator<Item = ReplicaId> {
+        replicas(self.history.replicas)
+    }
+
+    /// Whether `replica` has a vote at entry `at`: not after it lost its disk.
+    pub(super) fn votes(&self, replica: ReplicaId, at: usize) -> bool {
+        let found = self.before(at).find_map(|(_, entry)| match entry.event {
+            Event::Began { replica: whose, votes, .. } if whose == replica => Some(votes),
+            Event::Wiped { replica: whose } if whose == replica => Some(false),
+            _ => None,
+        });
+        found.unwrap_or(true)
+    }
+
+    /// Whether `replica` runs and knows its cluster at the end of the history.
+    pub(super) fn is_up(&self, replica: ReplicaId) -> bool {
+        let found = self.before(self.end()).find_map(|(_, entry)| match entry.event {
+            Event::Began { replica: whose, .. } if whose == replica => Some(true),
+            Event::Ended { replica: whose, .. } if whose == replica => Some(false),
+            _ => None,
+        });
+        found.unwrap_or(false)
+    }
+
+    /// The ballot at which `replica` leads at the end of the history.
+    pub(super) fn leads(&self, replica: ReplicaId) -> Option<Ballot> {
+        self.before(self.end())
+            .find_map(|(_, entry)| match entry.event {
+                Event::Leads { replica: whose, ballot } if whose == replica => Some(Some(ballot)),
+                Event::Resigned { replica: whose } | Event::Ended { replica: whose, .. }
+                    if whose == replica =>
+                {
+                    Some(None)
+                }
+                _ => None,
+            })
+            .flatten()
+    }
+
+    /// The highest ballot that `replica` has durably promised and not lost.
+    pub(super) fn promised(&self, replica: ReplicaId) -> Option<Ballot> {
+        let mut highest = None;
+        for (_, entry) in self.before(self.end()) {
+            match entry.event {
+                Event::Promised { replica: whose, ballot }
+                | Event::Accepted { replica: whose, ballot, .. }
+                    if whose == replica =>
+                {
+                    highest = highest.max(Some(ballot));
+                }
+                Event::Wiped { replica: whose } if whose == replica => break,
+                _ => {}
+            }
+        }
+        highest
+    }
+
+    /// Below which slot `replica` has applied everything.
+    pub(super) fn applied(&self, replica: ReplicaId) -> Slot {
+        self.applied_by(replica, self.end())
+    }
+
+    /// The same, at entry `end`.
+    pub(super) fn applied_by(&self, replica: ReplicaId, end: usize) -> Slot {
+        let found = self.before(end).find_map(|(_, entry)| match &entry.event {
+            Event::Applied { replica: whose, first, values, .. } if *whose == replica => {
+                Some(first.plus(values.len() as u64))
+            }
+            Event::Began { replica: whose, applied, .. } if *whose == replica => Some(*applied),
+            Event::Wiped { replica: whose } if *whose == replica => Some(Slot::ZERO),
+            _ => None,
+        });
+        found.unwrap_or(Slot::ZERO)
+    }
+}
+
+/// A value that the leader of a ballot proposed in the slot.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub(super) leader: ReplicaId,
+    pub(super) value: Value,
+    /// The entry with which it was proposed first.
+    pub(super) at: usize,
+}
+
+impl Proposal {
+    pub(super) fn text(&self) -> String {
+        print::value(&self.value)
+    }
+}
+
+/// An acceptor has durably accepted a value in the slot.
+#[derive(Debug)]
+pub(super) struct Acceptance {
+    pub(super) replica: ReplicaId,
+    pub(super) ballot: Ballot,
+    pub(super) value: Value,
+    pub(super) at: usize,
+}
+
+/// A quorum has accepted a value at one ballot.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) ballot: Ballot,
+    pub(super) value: Value,
+    /// Those who made it so.
+    pub(super) by: Vec<ReplicaId>,
+    /// The entry with which it became so.
+    pub(super) at: usize,
+}
+
+impl Chosen {
+    pub(super) fn text(&self) -> String {
+        print::value(&self.value)
+    }
+}
+
+/// What a history says about one slot.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) past: &'a Past<'a>,
+    pub(super) slot: Slot,
+    pub(super) proposals: BTreeMap<Ballot, Proposal>,
+    /// In order; of each acceptor one a ballot.
+    pub(super) acceptances: Vec<Acceptance>,
+    /// In order, one a ballot.
+    pub(super) chosen: Vec<Chosen>,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn new(past: &'a Past<'a>, slot: Slot) -> Self {
+        let (proposals, acceptances, chosen) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut facts = Facts { past, slot, proposals, acceptances, chosen };
+        for (at, entry) in past.from(0) {
+            match &entry.event {
+                Event::Told { replica: leader, said }
+                | Event::Sent { from: Party::Replica(leader), said, .. } => {
+                    if let Some((ballot, value)) = proposed(slot, said) {
+                        let leader = *leader;
+                        let proposal = Proposal { leader, value, at };
+                        facts.proposals.entry(ballot).or_insert(proposal);
+                    }
+                }
+                Event::Accepted { replica, ballot, first, values } => {
+                    if let Some(value) = value_in(slot, *first, values) {
+                        facts.accepts(Acceptance { replica: *replica, ballot: *ballot, value, at });
+                    }
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+
+    fn accepts(&mut self, acceptance: Acceptance) {
+        let Acceptance { replica, ballot, at, .. } = acceptance;
+        if self.accepted(replica, ballot).is_some() {
+            return;
+        }
+        let value = acceptance.value.clone();
+        self.acceptances.push(acceptance);
+        let by: Vec<ReplicaId> = self.acceptors(ballot);
+        let known = self.chosen.iter().any(|chosen| chosen.ballot == ballot);
+        if !known && by.len() >= self.past.quorum() {
+            self.chosen.push(Chosen { ballot, value, by, at });
+        }
+    }
+
+    /// When `replica` accepted something in the slot at `ballot`.
+    pub(super) fn accepted(&self, replica: ReplicaId, ballot: Ballot) -> Option<usize> {
+        let mut all = self.acceptances.iter();
+        all.find(|held| held.replica == replica && held.ballot == ballot).map(|held| held.at)
+    }
+
+    /// Who accepted something in the slot at `ballot`.
+    pub(super) fn acceptors(&self, ballot: Ballot) -> Vec<ReplicaId> {
+        let by = self.acceptances.iter().filter(|held| held.ballot == ballot);
+        let mut by: Vec<ReplicaId> = by.map(|held| held.replica).collect();
+        by.sort_unstable();
+        by
+    }
+
+    /// Who has applied the slot, and still has.
+    pub(super) fn applied_by(&self) -> Vec<ReplicaId> {
+        self.past.replicas().filter(|id| self.past.applied(*id) > self.slot).collect()
+    }
+
+    /// Whether some replica knows that the slot is decided.
+    pub(super) fn is_known(&self) -> bool {
+        let (past, slot) = (self.past, self.slot);
+        past.replicas().any(|id| past.applied(id) > slot || self.knows(id))
+    }
+
+    /// Whether `replica` runs and knows that the slot is decided.
+    pub(super) fn knows(&self, replica: ReplicaId) -> bool {
+        let past = self.past;
+        past.is_up(replica) && learned::way(past, replica, self.slot, past.end()).is_some()
+    }
+
+    /// The accepts of `ballot` for the slot that were sent to `replica`.
+    pub(super) fn accepts_to(&self, ballot: Ballot, replica: ReplicaId) -> Vec<&Sent<'a>> {
+        let meant = self.past.messages.iter().filter(|sent| {
+            sent.is_to(replica)
+                && proposed(self.slot, sent.said).is_some_and(|(other, _)| other == ballot)
+        });
+        meant.collect()
+    }
+}
+
+/// What an accept proposes in `slot`.
+pub(super) fn proposed(slot: Slot, said: &Said) -> Option<(Ballot, Value)> {
+    match said {
+        Said::Accept { ballot, first, values, .. } => {
+            Some((*ballot, value_in(slot, *first, values)?))
+        }
+        _ => None,
+    }
+}
+
+/// At which ballot a message says that its sender has accepted `slot`.
+pub(super) fn accepted_in(slot: Slot, said: &Said) -> Option<Ballot> {
+    match said {
+        Said::Accepted { ballot, slots } => {
+            slots.iter().any(|range| range.contains(slot)).then_some(*ballot)
+        }
+        _ => None,
+    }
+}
