@@ -51,32 +51,9 @@ pub enum Status {
     Expired,
 }
 
-/// How a command's number compares with the number that its session expects next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// The command is the session's next.
-    Next,
-    /// The command is the one before the next.
-    Last,
-    /// The command lies further back.
-    Past,
-    /// Other commands of the session come first.
-    Ahead,
-}
-
-/// Compares a command's number with the number that its session expects next. The log and
-/// a leader's guess of it judge by this one comparison (E2).
-pub(super) fn turn(seq: u64, next: u64) -> Turn {
-    match seq {
-        _ if seq == next => Turn::Next,
-        _ if seq > next => Turn::Ahead,
-        _ if next - seq == 1 => Turn::Last,
-        _ => Turn::Past,
-    }
-}
-
-/// The number that a session expects after command `seq`. Only a forged value has a number
-/// so high that it cannot grow.
+/// The number of the command that is next in its session after command `seq`. The log and a
+/// leader's guess of it count alike (E2). Only a forged value has a number so high that it
+/// cannot grow.
 pub(super) fn next_seq(seq: u64) -> u64 {
     seq.saturating_add(1)
 }
@@ -89,15 +66,12 @@ fn judge(
     window_slots: u64,
 ) -> Status {
     match session.filter(|session| session.is_alive(at, window_slots)) {
-        Some(session) => match turn(command.seq, session.next) {
-            Turn::Next => Status::Next,
-            Turn::Ahead => Status::Ahead,
-            Turn::Past => Status::Past,
-            Turn::Last => {
-                let SessionState { last_slot, last_client_seq, .. } = session;
-                Status::Complete { slot: last_slot, client_seq: last_client_seq }
-            }
-        },
+        Some(session) if command.seq == session.next => Status::Next,
+        Some(session) if command.seq > session.next => Status::Ahead,
+        Some(session) if next_seq(command.seq) == session.next => {
+            Status::Complete { slot: session.last_slot, client_seq: session.last_client_seq }
+        }
+        Some(_) => Status::Past,
         // The session may have existed and expired: nobody can tell any more.
         None if at.since(command.birth) > window_slots => Status::Expired,
         // The session's birth was decided elsewhere: this log is not that far yet.
@@ -105,6 +79,21 @@ fn judge(
         // Within the window of its birth a session cannot have expired, so it is new.
         None if command.seq == 0 => Status::Next,
         None => Status::Expired,
+    }
+}
+
+/// The state of the chat after every slot below `end`, to judge commands by.
+#[derive(Debug, Clone, Copy)]
+pub struct Applied<'a> {
+    chat: &'a Chat,
+    /// The first slot that is not applied.
+    pub end: Slot,
+}
+
+impl Applied<'_> {
+    /// What `command` would mean if it were decided in the next slot.
+    pub fn status(self, command: CommandRef<'_>) -> Status {
+        self.chat.status(command, self.end)
     }
 }
 
@@ -143,13 +132,13 @@ impl Chat {
     }
 
     /// Applies `values`, which were decided in consecutive slots from `first` on, and shows
-    /// each slot to `applied`: the chat as it is then, the slot, its value, and what
-    /// [`Chat::apply`] returned. Returns the latter for all slots.
+    /// every command to `each` right after its slot: the state then, the slot, the command,
+    /// and what [`Chat::apply`] returned. Returns the latter for all slots.
     pub fn apply_all(
         &mut self,
         first: Slot,
         values: &Values,
-        mut applied: impl FnMut(&Chat, Slot, ValueRef<'_>, Option<u64>),
+        mut each: impl FnMut(Applied<'_>, Slot, CommandRef<'_>, Option<u64>),
     ) -> Vec<Option<u64>> {
         let mut client_seqs = Vec::with_capacity(values.len());
         let mut ahead = values.iter();
@@ -159,9 +148,16 @@ impl Chat {
             }
             let client_seq = self.apply(slot, value);
             client_seqs.push(client_seq);
-            applied(self, slot, value, client_seq);
+            if let ValueRef::Command(command) = value {
+                each(self.applied(slot.next()), slot, command, client_seq);
+            }
         }
         client_seqs
+    }
+
+    /// This state, which is the one after every slot below `end`.
+    pub fn applied(&self, end: Slot) -> Applied<'_> {
+        Applied { chat: self, end }
     }
 
     /// What `command` would mean if it were decided in slot `at`, the first one that is not

@@ -8,7 +8,7 @@
 //!
 //! [`chat`]: super::chat
 
-use super::chat::{Turn, next_seq, turn};
+use super::chat::next_seq;
 use crate::table::Table;
 use crate::types::Session;
 use crate::values::CommandRef;
@@ -77,7 +77,7 @@ impl SessionGate {
             Some(Known::InFlight { .. }) => Admission::AskLearner,
             // If the learner confirms another number than is expected here, the learner is
             // right: it has looked at the log, and nothing of the session is on its way.
-            Some(Known::Expects(next)) if !confirmed && turn(command.seq, *next) != Turn::Next => {
+            Some(Known::Expects(next)) if !confirmed && command.seq != *next => {
                 Admission::AskLearner
             }
             None if !confirmed => Admission::AskLearner,

@@ -4,12 +4,11 @@
 //! slots. If the peer falls silent, the learner asks the next one. If pages of an answer
 //! are lost, it asks for them at once. (Paxos Made Live, §5.)
 
-use super::Record;
+use super::Outbox;
 use super::decisions::Decisions;
-use super::execution::Execution;
 use crate::message::{Message, ToLearner};
-use crate::paxos::aside::{Aside, NotState};
-use crate::paxos::{ANSWER_BYTES_MAX, Outbox};
+use crate::paxos::ANSWER_BYTES_MAX;
+use crate::paxos::aside::Aside;
 use crate::round_trip::RoundTrip;
 use crate::types::{ReplicaId, Slot, SlotRange, Time};
 
@@ -38,16 +37,9 @@ const FAR_BEHIND_SLOTS: u64 = FETCH_SLOTS_MAX / 4;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     /// Every slot below this is applied here.
-    applied: Slot,
+    pub(super) applied: Slot,
     /// What is decided here above `applied`.
-    decisions: &'a Decisions,
-}
-
-impl<'a> Known<'a> {
-    /// What these two parts know.
-    pub(super) fn new(execution: &Execution, decisions: &'a Decisions) -> Self {
-        Known { applied: execution.applied(), decisions }
-    }
+    pub(super) decisions: &'a Decisions,
 }
 
 /// A request for decided slots that a peer has not fully answered.
@@ -61,27 +53,10 @@ struct Fetch {
     room: usize,
     /// Whether a page of the answer has come.
     heard: bool,
-    timers: Aside<FetchTimers>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct FetchTimers {
-    asked_at: Time,
+    asked_at: Aside<Time>,
     /// When the learner gives up on the answer, or on the rest of it.
-    deadline: Time,
+    deadline: Aside<Time>,
 }
-
-impl NotState for FetchTimers {}
-
-#[derive(Debug, Clone)]
-struct Timers {
-    /// Since when slots are missing that others have decided.
-    behind_since: Option<Time>,
-    /// From asking to the first page of the answer.
-    round_trip: RoundTrip,
-}
-
-impl NotState for Timers {}
 
 /// What peers have applied, and what this learner asks of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -92,7 +67,10 @@ pub(super) struct CatchUp {
     /// The peer that was asked last.
     source: usize,
     fetch: Option<Fetch>,
-    timers: Aside<Timers>,
+    /// Since when slots are missing that others have decided.
+    behind_since: Aside<Option<Time>>,
+    /// From asking to the first page of the answer.
+    round_trip: Aside<RoundTrip>,
 }
 
 impl CatchUp {
@@ -104,7 +82,8 @@ impl CatchUp {
             peers_applied: vec![Slot::ZERO; n],
             source: me.index() + 1,
             fetch: None,
-            timers: Aside(Timers { behind_since: None, round_trip }),
+            behind_since: Aside(None),
+            round_trip: Aside(round_trip),
         }
     }
 
@@ -116,7 +95,7 @@ impl CatchUp {
 
     /// Slots were applied here: this replica is not stuck.
     pub(super) fn progressed(&mut self) {
-        self.timers.behind_since = None;
+        *self.behind_since = None;
     }
 
     /// Whether a peer was asked and has not fully answered.
@@ -126,8 +105,8 @@ impl CatchUp {
 
     /// When [`CatchUp::ask`] next has something to do, if slots are missing.
     pub(super) fn deadline(&self, known: Known<'_>) -> Option<Time> {
-        match (&self.fetch, self.timers.behind_since) {
-            (Some(fetch), _) => Some(fetch.timers.deadline),
+        match (&self.fetch, *self.behind_since) {
+            (Some(fetch), _) => Some(*fetch.deadline),
             (None, Some(since)) => Some(since.plus_us(delay_us(known))),
             (None, None) => None,
         }
@@ -140,31 +119,31 @@ impl CatchUp {
         now: Time,
         leader: Option<ReplicaId>,
         known: Known<'_>,
-        out: &mut Outbox<Record>,
+        out: &mut Outbox,
     ) {
         if self.horizon(known) <= known.applied {
-            self.timers.behind_since = None;
+            *self.behind_since = None;
             self.fetch = None;
             return;
         }
-        if self.timers.behind_since.is_none() && self.fetch.is_none() {
+        if self.behind_since.is_none() && self.fetch.is_none() {
             self.source = self.first_source(leader, known);
         }
-        let since = *self.timers.behind_since.get_or_insert(now);
+        let since = *self.behind_since.get_or_insert(now);
         let from = match &self.fetch {
-            Some(fetch) if now < fetch.timers.deadline => return,
+            Some(fetch) if now < *fetch.deadline => return,
             // A part of its answer was lost: this peer serves, so it is asked again.
             Some(fetch) if fetch.heard => self.source,
             // The peer fell silent.
             Some(_) => {
-                self.timers.round_trip.missed();
+                self.round_trip.missed();
                 self.source + 1
             }
             None if now < since.plus_us(delay_us(known)) => return,
             None => self.source,
         };
         self.fetch = None;
-        self.timers.behind_since = Some(now);
+        *self.behind_since = Some(now);
         let Some(peer) = self.peer_ahead(from, known) else { return };
         self.source = peer.index();
         let end = self.applied_by(peer, known).min(known.applied.plus(FETCH_SLOTS_MAX));
@@ -172,14 +151,15 @@ impl CatchUp {
         for slots in &gaps {
             out.send(peer, Message::Learner(ToLearner::Fetch { slots: *slots }));
         }
-        let deadline = now.plus_us(self.timers.round_trip.wait_us());
+        let deadline = now.plus_us(self.round_trip.wait_us());
         self.fetch = Some(Fetch {
             next: known.applied,
             end: gaps.last().map_or(end, |gap| gap.end),
             // The peer bounds the answer to each gap by itself.
             room: gaps.len() * ANSWER_BYTES_MAX,
             heard: false,
-            timers: Aside(FetchTimers { asked_at: now, deadline }),
+            asked_at: Aside(now),
+            deadline: Aside(deadline),
         });
     }
 
@@ -192,14 +172,14 @@ impl CatchUp {
         slots: SlotRange,
         new_bytes: usize,
         known: Known<'_>,
-        out: &mut Outbox<Record>,
+        out: &mut Outbox,
     ) {
         let Some(fetch) = &mut self.fetch else { return };
         if new_bytes > 0 && !std::mem::replace(&mut fetch.heard, true) {
-            self.timers.round_trip.answered(now.since_us(fetch.timers.asked_at));
+            self.round_trip.answered(now.since_us(*fetch.asked_at));
         }
         fetch.room = fetch.room.saturating_sub(new_bytes);
-        fetch.timers.deadline = now.plus_us(self.timers.round_trip.wait_us());
+        *fetch.deadline = now.plus_us(self.round_trip.wait_us());
         let next = fetch.next;
         fetch.next = next.max(slots.end).min(fetch.end);
         let is_in_answer = fetch.room > 0 && slots.end <= fetch.end;
@@ -220,7 +200,7 @@ impl CatchUp {
         if self.fetch.as_ref().is_some_and(is_complete) {
             self.fetch = None;
             let is_far = self.horizon(known).since(known.applied) > FAR_BEHIND_SLOTS;
-            self.timers.behind_since = is_far.then_some(Time(0));
+            *self.behind_since = is_far.then_some(Time(0));
         }
     }
 

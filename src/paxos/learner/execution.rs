@@ -8,9 +8,9 @@ use super::checkpoints::CheckpointPolicy;
 use super::{Checkpoint, Record};
 use crate::message::Run;
 use crate::paxos::Settings;
-use crate::paxos::chat::{Chat, Status};
+use crate::paxos::chat::{Applied, Chat};
 use crate::types::Slot;
-use crate::values::{CommandRef, ValueRef};
+use crate::values::CommandRef;
 
 /// The applied prefix of the log, and the state after it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,26 +46,22 @@ impl Execution {
         self.durable
     }
 
-    /// What `command` would mean in the next slot.
-    pub(super) fn status(&self, command: CommandRef<'_>) -> Status {
-        self.chat.status(command, self.applied)
+    /// The state, to judge commands by.
+    pub(super) fn state(&self) -> Applied<'_> {
+        self.chat.applied(self.applied)
     }
 
     /// Applies a decided run that begins with the next slot, and returns its record. Shows
-    /// every command to `applied` right after its slot: the state then, the slot, the
-    /// command, and the number of its line if it took effect.
+    /// every command to `each` right after its slot: the state then, the slot, the command,
+    /// and the number of its line if it took effect.
     pub(super) fn apply(
         &mut self,
         run: Run,
-        mut applied: impl FnMut(&Chat, Slot, CommandRef<'_>, Option<u64>),
+        each: impl FnMut(Applied<'_>, Slot, CommandRef<'_>, Option<u64>),
     ) -> Record {
         let Run { first, values, .. } = run;
         assert_eq!(first, self.applied, "slots are applied in order");
-        let client_seqs = self.chat.apply_all(first, &values, |chat, slot, value, client_seq| {
-            if let ValueRef::Command(command) = value {
-                applied(chat, slot, command, client_seq);
-            }
-        });
+        let client_seqs = self.chat.apply_all(first, &values, each);
         self.applied = first.plus(values.len() as u64);
         self.policy.note_applied(values.bytes().len());
         Record::Applied { first, values, client_seqs }

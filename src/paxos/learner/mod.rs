@@ -13,6 +13,7 @@
 //! An answer leaves after the commit of the slot that it rests on, because both go through
 //! one outbox. Every table is bounded.
 
+mod awaited_runs;
 mod catch_up;
 mod checkpoints;
 mod decisions;
@@ -25,18 +26,21 @@ pub use catch_up::FETCH_SLOTS_MAX;
 use catch_up::{CatchUp, Known};
 use decisions::Decisions;
 use execution::Execution;
-use pending_clients::{NotProposed, PendingClients, Route};
+use pending_clients::{PendingClients, Route};
 
 use super::aside::Aside;
 use super::chat::Chat;
 use super::requesters::Requesters;
-use super::{Membership, Notice, Outbox, Role, Settings, acceptor, proposer};
+use super::{Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
 };
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
-use crate::values::{CommandRef, Values};
+use crate::values::Values;
 use serde::{Deserialize, Serialize};
+
+/// What this role wants done.
+type Outbox = outbox::Outbox<Record>;
 
 /// How many bytes of a page's datagram are not values.
 const PAGE_OVERHEAD_BYTES: usize = 16;
@@ -192,7 +196,7 @@ impl Learner {
         ballot: Ballot,
         directory: DirectoryId,
         slots: &SlotList,
-        out: &mut Outbox<Record>,
+        out: &mut Outbox,
     ) {
         if !self.owns(ballot) || ballot < self.decisions.tally().ballot() {
             return;
@@ -220,7 +224,7 @@ impl Learner {
         start: Slot,
         run: &Run,
         requesters: Requesters,
-        out: &mut Outbox<Record>,
+        out: &mut Outbox,
     ) {
         if run.ballot < self.decisions.tally().ballot() {
             return;
@@ -228,10 +232,8 @@ impl Learner {
         self.begin_tally(run.ballot);
         self.announce |= self.decisions.tally_mut().set_start(start);
         self.leader = self.leader.max(Some(run.ballot));
-        let execution = &self.execution;
-        let status = |command: CommandRef<'_>| execution.status(command);
-        self.pending.await_run(run, requesters, execution.applied(), status, out);
-        self.decisions.keep_accepted(run, execution.applied());
+        self.pending.await_run(run, requesters, self.execution.state(), out);
+        self.decisions.keep_accepted(run, self.execution.applied());
     }
 
     /// Another leader says what it knows to be decided.
@@ -243,22 +245,23 @@ impl Learner {
     }
 
     /// A peer sends a part of its decided log.
-    fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox<Record>) {
+    fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox) {
         // Decided values have no ballot: they stay, whatever was accepted where.
         let page = Run { first, ballot: Ballot::ZERO, values };
         let Some((slots, new_bytes)) = self.decisions.keep_page(&page, self.applied()) else {
             return;
         };
-        let known = Known::new(&self.execution, &self.decisions);
+        let known = Known { applied: self.applied(), decisions: &self.decisions };
         self.catch_up.take_page(now, slots, new_bytes, known, out);
         self.apply(now, out);
-        self.catch_up.end_answer(Known::new(&self.execution, &self.decisions));
+        let known = Known { applied: self.applied(), decisions: &self.decisions };
+        self.catch_up.end_answer(known);
     }
 
     // --- applying and answering --------------------------------------------------
 
     /// Applies what is decided, up to the first slot that is not (E1).
-    fn apply(&mut self, now: Time, out: &mut Outbox<Record>) {
+    fn apply(&mut self, now: Time, out: &mut Outbox) {
         let before = self.applied();
         while let Some(run) = self.decisions.next(self.applied()) {
             self.apply_run(now, run, out);
@@ -273,11 +276,10 @@ impl Learner {
         }
     }
 
-    fn apply_run(&mut self, now: Time, run: Run, out: &mut Outbox<Record>) {
+    fn apply_run(&mut self, now: Time, run: Run, out: &mut Outbox) {
         let (pending, mut is_due) = (&mut self.pending, false);
-        let record = self.execution.apply(run, |chat, slot, command, client_seq| {
-            let status = |command: CommandRef<'_>| chat.status(command, slot.next());
-            is_due |= pending.answer(now, slot, command, client_seq, status, out);
+        let record = self.execution.apply(run, |log, slot, command, client_seq| {
+            is_due |= pending.answer(now, slot, command, client_seq, log, out);
         });
         out.persist(record);
         if is_due {
@@ -299,12 +301,12 @@ impl Learner {
     /// Whether something waits that a serving leader would have got applied (L1).
     fn is_pending(&self) -> bool {
         self.decisions.has_open(self.leader.unwrap_or_default())
-            || self.pending.has_next(|command| self.execution.status(command))
+            || self.pending.has_next(self.execution.state())
     }
 
     /// Tells the proposer and the acceptor how far this replica is. A follower tells them
     /// no more than they need at once: each notice costs them a burst.
-    fn tell_others(&mut self, out: &mut Outbox<Record>) {
+    fn tell_others(&mut self, out: &mut Outbox) {
         let (is_pending, remind) = (self.is_pending(), std::mem::take(&mut self.remind));
         if remind || self.route().leads() || is_pending != self.told_pending {
             self.told_pending = is_pending;
@@ -329,7 +331,7 @@ impl Role for Learner {
     type Input = Input;
     type Record = Record;
 
-    fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
+    fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox) {
         match input {
             Input::Peer(from, ToLearner::Accepted { ballot, directory, slots }) => {
                 self.handle_accepted(from, ballot, directory, &slots, out);
@@ -356,9 +358,8 @@ impl Role for Learner {
                 out.answer(origin, Answer::Welcome { applied: self.applied(), ballot });
             }
             Input::RequestNotProposed { origin, request, direct } => {
-                let refused = NotProposed { origin, request: &request, direct };
-                let route = self.route();
-                self.pending.hold(now, refused, &self.execution, route, out);
+                let (log, route) = (self.execution.state(), self.route());
+                self.pending.hold(now, (origin, &request), direct, log, route, out);
             }
             Input::Proposed { ballot, from, first, values, requesters } => {
                 self.handle_proposed(from, &Run { first, ballot, values }, requesters, out);
@@ -374,18 +375,18 @@ impl Role for Learner {
         self.apply(now, out);
     }
 
-    fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
+    fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox) {
         if now >= *self.next_tick {
             *self.next_tick = now.plus_us(self.settings.heartbeat_us);
             (self.announce, self.remind) = (true, true);
             let route = self.route();
-            self.pending.retry(now, &self.execution, route, out);
+            self.pending.retry(now, self.execution.state(), route, out);
         }
     }
 
-    fn flush(&mut self, now: Time, out: &mut Outbox<Record>) {
+    fn flush(&mut self, now: Time, out: &mut Outbox) {
         let leader = self.route().leader.map(|(_, owner)| owner);
-        let known = Known::new(&self.execution, &self.decisions);
+        let known = Known { applied: self.applied(), decisions: &self.decisions };
         self.catch_up.ask(now, leader, known, out);
         if std::mem::take(&mut self.announce) {
             self.tell_others(out);
@@ -399,7 +400,8 @@ impl Role for Learner {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let ask_at = self.catch_up.deadline(Known::new(&self.execution, &self.decisions));
+        let known = Known { applied: self.applied(), decisions: &self.decisions };
+        let ask_at = self.catch_up.deadline(known);
         Some(ask_at.map_or(*self.next_tick, |ask_at| ask_at.min(*self.next_tick)))
     }
 }

@@ -7,15 +7,15 @@
 //! again whenever another replica leads, and at growing intervals, until the command is
 //! applied or its client has gone (L4). Every table has a bound (L5).
 
-use super::Record;
-use super::execution::Execution;
+use super::Outbox;
+use super::awaited_runs::{AwaitedRun, AwaitedRuns};
 use crate::message::{Answer, Message, Request, Run, ToProposer};
-use crate::paxos::aside::{Aside, NotState};
-use crate::paxos::chat::Status;
-use crate::paxos::requesters::{Origin, Requesters};
-use crate::paxos::{Notice, Outbox, proposer};
+use crate::paxos::aside::Aside;
+use crate::paxos::chat::{Applied, Status};
+use crate::paxos::requesters::Requesters;
+use crate::paxos::{Notice, proposer};
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
-use crate::values::{CommandRef, ValueRef, Values};
+use crate::values::{CommandRef, ValueRef};
 use std::collections::BTreeMap;
 
 /// The first wait before a pending request is passed on again. Each wait is twice the one
@@ -37,17 +37,6 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 /// How many pending requests are passed on in one turn.
 const FORWARD_BURST_MAX: usize = 256;
 
-/// A request that the proposer of this replica could not propose at once.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NotProposed<'a> {
-    /// Where the client is answered.
-    pub(super) origin: Address,
-    /// What it asked.
-    pub(super) request: &'a Request,
-    /// Whether it came from the client itself, not through another replica.
-    pub(super) direct: bool,
-}
-
 /// Where requests go: which replica leads, as far as this one has heard.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
@@ -64,39 +53,13 @@ impl Route {
     }
 
     /// Passes a request to the proposer that leads, if one does.
-    fn pass_on(self, origin: Address, request: Request, out: &mut Outbox<Record>) {
+    fn pass_on(self, origin: Address, request: Request, out: &mut Outbox) {
         let Some((_, owner)) = self.leader else { return };
         if owner == self.me {
             out.tell(Notice::Proposer(proposer::Input::RequestIsNext { origin, request }));
         } else {
             out.send(owner, Message::Proposer(ToProposer::Forward { origin, request }));
         }
-    }
-}
-
-/// A run that was proposed here, and the clients that wait for its commands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct AwaitedRun {
-    first: Slot,
-    values: Values,
-    /// The first slot that was not passed yet.
-    next: Slot,
-    /// Who asked for the values from `next` on.
-    requesters: Requesters,
-}
-
-impl AwaitedRun {
-    fn end(&self) -> Slot {
-        self.first.plus(self.values.len() as u64)
-    }
-
-    /// Passes all slots up to `slot`. Returns the client that asked for the value proposed
-    /// there, and the value.
-    fn pass(&mut self, slot: Slot) -> Option<(Address, ValueRef<'_>)> {
-        let asked = self.requesters.take(slot.next().since(self.next) as usize);
-        self.next = self.next.max(slot.next());
-        let index = slot.since(self.first) as usize;
-        asked.map(|(origin, _)| (origin, self.values.get(index)))
     }
 }
 
@@ -111,34 +74,23 @@ struct PendingRequest {
     request: Request,
     /// How long the request waits before it is passed on once more.
     retry_us: u64,
-    timers: Aside<RequestTimers>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct RequestTimers {
     /// When the client last sent the request to this replica.
-    heard_at: Time,
-    retry_at: Time,
+    heard_at: Aside<Time>,
+    retry_at: Aside<Time>,
 }
-
-impl NotState for RequestTimers {}
 
 impl PendingRequest {
-    fn line_bytes(&self) -> usize {
-        self.request.iter().map(|command| command.line.len()).sum()
-    }
-
     /// Whether the command would take effect.
-    fn is_next(&self, status: impl Fn(CommandRef<'_>) -> Status) -> bool {
-        self.request.iter().any(|command| status(command) == Status::Next)
+    fn is_next(&self, log: Applied<'_>) -> bool {
+        self.request.iter().any(|command| log.status(command) == Status::Next)
     }
 }
 
 /// The clients that wait for an answer from this replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct PendingClients {
-    /// Runs that were proposed here at the newest ballot, by their first slots.
-    awaited: BTreeMap<Slot, AwaitedRun>,
+    /// Runs that were proposed here.
+    awaited: AwaitedRuns,
     /// One request for each session at most.
     requests: BTreeMap<Session, PendingRequest>,
     /// How many bytes the lines of the requests take.
@@ -152,84 +104,38 @@ impl PendingClients {
     }
 
     /// Whether some pending request would take effect now.
-    pub(super) fn has_next(&self, status: impl Fn(CommandRef<'_>) -> Status) -> bool {
-        self.requests.values().any(|pending| pending.is_next(&status))
+    pub(super) fn has_next(&self, log: Applied<'_>) -> bool {
+        self.requests.values().any(|pending| pending.is_next(log))
     }
 
-    // --- commands that were proposed here -------------------------------------------
-
     /// A run was proposed here. Its clients are answered when its slots are applied, or now
-    /// for slots below `applied`.
+    /// for slots that already are.
     pub(super) fn await_run(
         &mut self,
         run: &Run,
         requesters: Requesters,
-        applied: Slot,
-        status: impl Fn(CommandRef<'_>) -> Status,
-        out: &mut Outbox<Record>,
+        log: Applied<'_>,
+        out: &mut Outbox,
     ) {
-        let before = self.awaited.range(..=run.first).next_back();
-        if before.is_some_and(|(_, awaited)| awaited.end() > run.first) {
-            // The proposer has sent the run again.
+        if self.awaited.contains(run.first) {
             return;
         }
-        let Run { first, values, .. } = run.clone();
-        let mut awaited = AwaitedRun { first, values, next: first, requesters };
-        // The acceptances of a quorum, and the values from the own acceptor, were here
-        // before the proposal.
-        while awaited.next < applied.min(awaited.end()) {
-            if let Some((origin, ValueRef::Command(command))) = awaited.pass(awaited.next) {
-                answer_if_complete(origin, command, &status, out);
-            }
-        }
+        let mut run = AwaitedRun::new(run, requesters);
+        // A quorum's acceptances, and the values from the own acceptor, were here before
+        // the proposal.
+        run.pass_below(log.end, |client, command| answer_if_complete(client, command, log, out));
+        // Clients of the run are answered as such, so their pending requests go. The client
+        // of a command that an earlier leader proposed is not known here: its request stays.
         if !self.requests.is_empty() {
-            self.drop_proposed(&awaited);
+            run.sessions().into_iter().for_each(|session| self.remove(session));
         }
-        self.awaited.insert(first, awaited);
+        self.awaited.insert(run);
     }
 
-    /// Pending requests for commands of `awaited` go: their clients are answered as
-    /// clients of the run. A client of a command that an earlier leader proposed is not
-    /// known there, so its request stays.
-    fn drop_proposed(&mut self, awaited: &AwaitedRun) {
-        let mut index = awaited.next.since(awaited.first) as usize;
-        for Origin { count, asked } in awaited.requesters.iter() {
-            let commands = awaited.values.slice(index..index + count);
-            index += count;
-            if asked.is_some() {
-                let commands = commands.iter().filter_map(ValueRef::command);
-                commands.for_each(|command| self.remove(command.session));
-            }
-        }
-    }
-
-    /// A new ballot is in use here. An earlier proposer's clients are forgotten: the
-    /// proposer returned what it had proposed, as requests.
+    /// A new ballot is in use here. The clients of an earlier phase 2 are forgotten: the
+    /// proposer has returned what it had proposed, as requests.
     pub(super) fn forget_awaited(&mut self) {
         self.awaited.clear();
-    }
-
-    /// The client that asked for the command in `slot`, if `command` was proposed there.
-    fn take_origin(&mut self, slot: Slot, command: CommandRef<'_>) -> Option<Address> {
-        while let Some(mut entry) = self.awaited.first_entry()
-            && *entry.key() <= slot
-        {
-            let awaited = entry.get_mut();
-            let end = awaited.end();
-            if slot < end {
-                let proposed = awaited.pass(slot);
-                // Another leader may have got another value chosen in this slot.
-                let same =
-                    |(_, value): &(Address, ValueRef<'_>)| *value == ValueRef::Command(command);
-                let origin = proposed.filter(same).map(|(origin, _)| origin);
-                if slot.next() >= end {
-                    entry.remove();
-                }
-                return origin;
-            }
-            entry.remove();
-        }
-        None
     }
 
     // --- answers -------------------------------------------------------------------
@@ -244,18 +150,18 @@ impl PendingClients {
         slot: Slot,
         command: CommandRef<'_>,
         client_seq: Option<u64>,
-        status: impl Fn(CommandRef<'_>) -> Status,
-        out: &mut Outbox<Record>,
+        log: Applied<'_>,
+        out: &mut Outbox,
     ) -> bool {
-        if let Some(origin) = self.take_origin(slot, command) {
+        if let Some(origin) = self.awaited.take_client(slot, command) {
             match client_seq {
                 Some(client_seq) => out.answer(origin, complete(command, slot, client_seq)),
                 // It took effect in a lower slot, which the session still remembers if it
                 // was its last command.
-                None => answer_if_complete(origin, command, &status, out),
+                None => answer_if_complete(origin, command, log, out),
             }
         }
-        !self.requests.is_empty() && self.answer_pending(now, command, status, out)
+        !self.requests.is_empty() && self.answer_pending(now, command, log, out)
     }
 
     /// A command of a session was applied: its client's pending request may be answered,
@@ -264,20 +170,20 @@ impl PendingClients {
         &mut self,
         now: Time,
         command: CommandRef<'_>,
-        status: impl Fn(CommandRef<'_>) -> Status,
-        out: &mut Outbox<Record>,
+        log: Applied<'_>,
+        out: &mut Outbox,
     ) -> bool {
         let session = command.session;
         let Some(pending) = self.requests.get_mut(&session) else { return false };
         let awaited = CommandRef { seq: pending.seq, ..command };
-        match status(awaited) {
+        match log.status(awaited) {
             Status::Complete { slot, client_seq } => {
                 out.answer(pending.origin, complete(awaited, slot, client_seq));
                 self.remove(session);
             }
             Status::Past | Status::Expired => self.remove(session),
             Status::Next => {
-                pending.timers.retry_at = now;
+                *pending.retry_at = now;
                 return true;
             }
             Status::Ahead => {}
@@ -287,20 +193,22 @@ impl PendingClients {
 
     // --- requests that could not be proposed here -------------------------------------
 
-    /// The proposer could not propose the commands of a request at once.
+    /// The proposer could not propose the commands of a request at once. `asked` is where
+    /// its client is answered, and the request. `direct`: it came from the client itself,
+    /// not through another replica.
     pub(super) fn hold(
         &mut self,
         now: Time,
-        refused: NotProposed<'_>,
-        execution: &Execution,
+        asked: (Address, &Request),
+        direct: bool,
+        log: Applied<'_>,
         route: Route,
-        out: &mut Outbox<Record>,
+        out: &mut Outbox,
     ) {
-        let NotProposed { origin, request, direct } = refused;
-        let mut is_open = false;
+        let ((origin, request), mut is_open) = (asked, false);
         for index in 0..request.commands.len() {
-            let alone = NotProposed { request: &request.only(index), ..refused };
-            is_open |= self.hold_one(now, alone, execution, route, out);
+            let alone = &request.only(index);
+            is_open |= self.hold_one(now, (origin, alone), direct, log, route, out);
         }
         // The client had better ask the leader.
         if is_open
@@ -316,15 +224,15 @@ impl PendingClients {
     fn hold_one(
         &mut self,
         now: Time,
-        refused: NotProposed<'_>,
-        execution: &Execution,
+        (origin, request): (Address, &Request),
+        direct: bool,
+        log: Applied<'_>,
         route: Route,
-        out: &mut Outbox<Record>,
+        out: &mut Outbox,
     ) -> bool {
-        let NotProposed { origin, request, direct } = refused;
         let Some(command) = request.iter().next() else { return false };
         let CommandRef { session, seq, .. } = command;
-        let passes_on = match execution.status(command) {
+        let passes_on = match log.status(command) {
             // The client has lost the first answer (E2).
             Status::Complete { slot, client_seq } => {
                 out.answer(origin, complete(command, slot, client_seq));
@@ -333,7 +241,7 @@ impl PendingClients {
             // The client itself has seen the answer to a later command.
             Status::Past => return false,
             // This log has every slot that the client has seen, so the session is gone.
-            Status::Expired if execution.applied() >= request.after => {
+            Status::Expired if log.end >= request.after => {
                 out.answer(origin, Answer::Expired { session, seq });
                 return false;
             }
@@ -366,45 +274,41 @@ impl PendingClients {
         // it came with.
         let request = Request { commands: ValueRef::Command(command).into(), after };
         let retry_us = FORWARD_RETRY_US;
-        let timers = Aside(RequestTimers { heard_at: now, retry_at: now.plus_us(retry_us) });
-        self.requests.insert(session, PendingRequest { origin, seq, request, retry_us, timers });
+        let (heard_at, retry_at) = (Aside(now), Aside(now.plus_us(retry_us)));
+        let pending = PendingRequest { origin, seq, request, retry_us, heard_at, retry_at };
+        self.requests.insert(session, pending);
     }
 
     fn remove(&mut self, session: Session) {
         if let Some(pending) = self.requests.remove(&session) {
-            self.bytes -= pending.line_bytes();
+            let lines = pending.request.iter().map(|command| command.line.len());
+            self.bytes -= lines.sum::<usize>();
         }
     }
 
     /// Another replica leads: every pending request is due.
     pub(super) fn retry_all(&mut self, now: Time) {
         for pending in self.requests.values_mut() {
-            pending.timers.retry_at = now;
+            *pending.retry_at = now;
             pending.retry_us = FORWARD_RETRY_US;
         }
     }
 
     /// Passes on the requests that are due, and forgets those whose clients have gone.
-    pub(super) fn retry(
-        &mut self,
-        now: Time,
-        execution: &Execution,
-        route: Route,
-        out: &mut Outbox<Record>,
-    ) {
-        let due = self.requests.iter().filter(|(_, pending)| pending.timers.retry_at <= now);
+    pub(super) fn retry(&mut self, now: Time, log: Applied<'_>, route: Route, out: &mut Outbox) {
+        let due = self.requests.iter().filter(|(_, pending)| *pending.retry_at <= now);
         let due: Vec<Session> = due.map(|(session, _)| *session).take(FORWARD_BURST_MAX).collect();
         for session in due {
             let Some(pending) = self.requests.get_mut(&session) else { continue };
-            if now.since_us(pending.timers.heard_at) > WAITING_US {
+            if now.since_us(*pending.heard_at) > WAITING_US {
                 self.remove(session);
                 continue;
             }
             pending.retry_us = (2 * pending.retry_us).min(FORWARD_RETRY_MAX_US);
-            pending.timers.retry_at = now.plus_us(pending.retry_us);
+            *pending.retry_at = now.plus_us(pending.retry_us);
             // A leader that proposed a command before it is next would waste a slot. Another
             // leader may know more than this log.
-            if !route.leads() || pending.is_next(|command| execution.status(command)) {
+            if !route.leads() || pending.is_next(log) {
                 route.pass_on(pending.origin, pending.request.clone(), out);
             }
         }
@@ -420,10 +324,10 @@ fn complete(command: CommandRef<'_>, slot: Slot, client_seq: u64) -> Answer {
 fn answer_if_complete(
     origin: Address,
     command: CommandRef<'_>,
-    status: impl Fn(CommandRef<'_>) -> Status,
-    out: &mut Outbox<Record>,
+    log: Applied<'_>,
+    out: &mut Outbox,
 ) {
-    if let Status::Complete { slot, client_seq } = status(command) {
+    if let Status::Complete { slot, client_seq } = log.status(command) {
         out.answer(origin, complete(command, slot, client_seq));
     }
 }
