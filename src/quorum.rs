@@ -1,25 +1,24 @@
-//! Quorums: how many replicas are enough, and who has been counted.
+//! Quorums: how many replicas are enough, and which ones have been counted.
 //!
-//! A cluster of n = 2f + 1 replicas decides with any f + 1 of them; two such sets
-//! always share a member, which is all the safety of Paxos rests on. (Paxos Made
-//! Simple, §2.2.)
+//! A cluster of n = 2f + 1 replicas decides with any f + 1 of them. Two such sets always
+//! share a member, and the safety of Paxos rests on that member. (Paxos Made Simple, §2.2.)
 
 use crate::types::{REPLICAS_MAX, ReplicaId};
 
-/// How many of `n` replicas are a quorum.
+/// How many of `n` replicas make a quorum.
 pub fn quorum(n: usize) -> usize {
     n / 2 + 1
 }
 
-/// A set of replicas, each counted once however often it answers.
+/// A set of replicas. Each counts once, however often it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ReplicaSet(u64);
 
 impl ReplicaSet {
-    /// Nobody.
+    /// The empty set.
     pub const EMPTY: ReplicaSet = ReplicaSet(0);
 
-    /// Adds `id`; says whether it was not in the set before.
+    /// Adds `id`. Says whether it was not in the set before.
     pub fn insert(&mut self, id: ReplicaId) -> bool {
         assert!(id.index() < REPLICAS_MAX, "replica id {id} is out of range");
         let bit = 1 << id.0;
@@ -45,7 +44,7 @@ impl ReplicaSet {
         self.0.count_ones() as usize
     }
 
-    /// Whether nobody is in the set.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -1,15 +1,15 @@
 //! A table that is looked up by key and never gone through in hash order.
 //!
-//! Sessions are looked up several times a line, so it is a hash table. But a role
-//! must do the same whatever the machine; so the hash is fixed, and whoever wants all
-//! entries gets them in the order of their keys.
+//! A learner looks up sessions several times for each line, so this is a hash table. But a
+//! role must do the same on every machine. So the hash is fixed, and all entries together are
+//! seen only in the order of their keys.
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-/// See the module.
+/// A hash table with a fixed hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table<K: Hash + Eq, V> {
     map: HashMap<K, V, FixedState>,
@@ -22,27 +22,28 @@ impl<K: Hash + Eq, V> Default for Table<K, V> {
 }
 
 impl<K: Hash + Eq + Ord, V> Table<K, V> {
-    /// What stands under `key`.
+    /// The value under `key`.
     pub fn get(&self, key: &K) -> Option<&V> {
         self.map.get(key)
     }
 
-    /// The same, to be changed.
+    /// The value under `key`, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.map.get_mut(key)
     }
 
-    /// Puts `value` under `key`; what stood there is returned.
+    /// Puts `value` under `key`, and returns the value that was there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         self.map.insert(key, value)
     }
 
-    /// Takes out what stands under `key`.
+    /// Removes and returns the value under `key`.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         self.map.remove(key)
     }
 
-    /// Keeps the entries of which this is true; each is asked about by itself.
+    /// Keeps the entries for whose values `keep` returns true. The result must not depend on
+    /// the order of the calls.
     pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
         self.map.retain(|_, value| keep(value));
     }
@@ -52,7 +53,7 @@ impl<K: Hash + Eq + Ord, V> Table<K, V> {
         self.map.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_is_found_changed_and_taken_out_by_its_key() {
+    fn an_entry_is_found_changed_and_removed_by_its_key() {
         let mut table = table([]);
         assert_eq!((table.is_empty(), table.len(), table.get(&7)), (true, 0, None));
         assert_eq!(table.insert(7, "a".to_owned()), None);

@@ -1,17 +1,16 @@
 //! How an answer travels.
 //!
-//! Postcard writes a number in as few bytes as it needs, one after the other, and reads it
-//! likewise. A burst answers hundreds of lines, each with five numbers, of which one is
-//! drawn from all of 64 bits; so that was most of what an answer cost, at the replica that
-//! everybody waits for. The numbers of a completion therefore stand in a row, each as long
-//! as it may become, little endian, as in the lists of `values`:
+//! Postcard writes a number in as few bytes as the number needs, a byte at a time, and reads
+//! it likewise. A burst answers hundreds of lines, each with five numbers, and the leader's
+//! clients wait for all of that. So a completion's numbers have a fixed length each, little
+//! endian, as in the lists of `values`:
 //!
 //! ```text
 //! client 8  session 8  seq 8  slot 8  client's seq 8
 //! ```
 //!
-//! That is twice as many bytes (42 with the kind and the length, for 21), encoded in a
-//! quarter of the time and decoded in half. All other answers are rare.
+//! That takes twice as many bytes (42 with the kind and the length, for 21), a quarter of the
+//! time to encode, and half the time to decode. All other answers are rare.
 
 use super::Answer;
 use crate::types::{Ballot, ClientId, Session, Slot};

@@ -32,10 +32,10 @@
 //!   | Accept(b', slot, value of the highest ballot / Noop) …
 //! ```
 //!
-//! Messages are grouped by the role that takes them, so that routing is a match
-//! and nothing else. Every one may be lost, repeated or reordered; each says what
-//! its receiver does about that. Lists are bounded where they are decoded: the
-//! length that a message claims is never believed (see [`bounded`]).
+//! Messages are grouped by the role that takes them, so that routing is a match and
+//! nothing else. The network may lose, repeat and reorder every message; each one says
+//! what its receiver does about that. Decoding bounds every list: it never believes the
+//! length that a message claims (see [`bounded`]).
 
 mod completion;
 mod run;
@@ -54,10 +54,10 @@ use serde::{Deserialize, Serialize};
 /// The most slots that one message may name, in any of its lists.
 pub const MESSAGE_SLOTS_MAX: usize = VALUES_MAX;
 
-/// From one replica to another, or to itself (then it never meets the network).
+/// From one replica to another, or to itself. (Then it never meets the network.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// For the replica role: warm-up and membership.
+    /// For the bootstrap role: warm-up and membership.
     Bootstrap(ToBootstrap),
     /// For the acceptor.
     Acceptor(ToAcceptor),
@@ -65,20 +65,21 @@ pub enum Message {
     Proposer(ToProposer),
     /// For the learner.
     Learner(ToLearner),
-    /// For the proposer (who leads) and the learner (who has applied what).
+    /// For the proposer, which wants to know who leads, and the learner, which wants to know
+    /// how far each peer has applied its log.
     Heartbeat(Heartbeat),
 }
 
-/// Warm-up and membership. The only messages that travel without a cluster id.
+/// Warm-up and membership (S6). Only these messages travel without a cluster id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToBootstrap {
-    /// "I am here": sent to all until started, and afterwards in answer to whoever
-    /// still asks.
+    /// "I am here." A replica sends it to all peers until the cluster has started, and
+    /// afterwards to every peer that still sends it. A repeated one changes nothing.
     Ready(Ready),
-    /// "Your vote carries a directory that is not on the started list, and does not
-    /// count." Sent to whom it concerns.
+    /// "Your vote does not count: its directory is not in the started record." The receiver
+    /// logs it.
     NotMember {
-        /// The directory that was refused.
+        /// The directory that the refused vote carried.
         directory: DirectoryId,
     },
 }
@@ -88,32 +89,34 @@ pub enum ToBootstrap {
 pub struct Ready {
     /// The sender's own directory.
     pub directory: DirectoryId,
-    /// Counts the sender's Ready messages of this boot; an older one is dropped.
+    /// The number of this message among the Ready messages of the sender's boot. The
+    /// receiver drops one that is older than the newest it knows.
     pub round: u64,
-    /// One entry a replica: the directories heard so far, or, once started, the
-    /// started record.
+    /// The directory of each replica, by id: as far as the sender has heard of it or, once
+    /// `started`, the started record, which never changes again.
     #[serde(deserialize_with = "bounded::replicas")]
     pub known: Vec<Option<DirectoryId>>,
     /// Whether `known` is the started record.
     pub started: bool,
 }
 
-/// What an acceptor is asked.
+/// What an acceptor is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToAcceptor {
-    /// Phase 1a, and the request for each page of the answer.
+    /// Phase 1a, and the request for each page of the answer (S5). A candidate sends it to
+    /// every acceptor, again until the page has come; an acceptor answers each one.
     Prepare {
         /// The candidate's ballot.
         ballot: Ballot,
-        /// The first slot it wants to hear of.
+        /// The first slot of the page that the candidate wants.
         first: Slot,
     },
     /// Phase 2a: accept these values in consecutive slots.
     Accept(Accept),
 }
 
-/// Phase 2a: leader → every acceptor. Resent until the slots are applied at the
-/// leader; a repeated one is answered again.
+/// Phase 2a: leader → every acceptor. The leader sends it again until it has applied the
+/// slots; an acceptor answers a repeated one again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Accept {
     /// The leader's ballot.
@@ -122,19 +125,20 @@ pub struct Accept {
     pub first: Slot,
     /// One value a slot, from `first` on.
     pub values: Values,
-    /// What the leader knows to be decided.
+    /// What the leader knows to be decided: mostly earlier slots.
     pub decided: Decided,
 }
 
 /// Slots that the leader of `ballot` itself saw accepted by a quorum at `ballot`.
 ///
-/// A receiver may decide a slot by it only if its own acceptance of that slot is
-/// at exactly this ballot; everything else it fetches.
+/// A learner may decide a slot by this mark only if its own acceptance of that slot is at
+/// exactly this ballot; it fetches every other slot (S7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Decided {
-    /// The ballot of the acceptances that were tallied.
+    /// The ballot at which the leader counted acceptances.
     pub ballot: Ballot,
-    /// From the first slot that this leader proposed in; possibly none.
+    /// The decided slots, without a gap, from the first slot of the leader's phase 2 on.
+    /// Possibly none.
     pub slots: SlotRange,
 }
 
@@ -143,61 +147,67 @@ pub struct Decided {
 pub enum ToProposer {
     /// A page of phase 1b.
     Promise(Promise),
-    /// An acceptor has promised a higher ballot than the one it was asked under.
+    /// Acceptor → owner of `ballot`: a higher ballot is promised here. Lost ones come again
+    /// when the owner asks again.
     Nack {
         /// The ballot that was refused.
         ballot: Ballot,
-        /// What the acceptor has promised.
+        /// The ballot that the acceptor has promised, above `ballot`.
         promised: Ballot,
     },
-    /// Would you help me to lead? Changes nothing at the receiver.
+    /// Candidate → every peer: would you promise `ballot`? The question changes nothing at
+    /// the receiver (L2).
     PreVote {
-        /// The ballot that the candidate would campaign with.
+        /// The ballot with which the candidate would begin phase 1.
         ballot: Ballot,
-        /// The candidate's round, echoed in the answer.
+        /// The number of this question among those of the candidate's life. The answer
+        /// repeats it.
         round: u64,
     },
-    /// Answer to a pre-vote.
+    /// The answer to a pre-vote. The candidate counts each peer once a round.
     PreVoteReply {
-        /// The round that is answered.
+        /// The round of the question.
         round: u64,
-        /// Whether the sender would promise `ballot` and misses a serving leader.
+        /// Whether the sender would promise the ballot and misses a serving leader.
         granted: bool,
-        /// What the sender's acceptor has promised, so that the candidate can go
+        /// The ballot that the sender's acceptor has promised, if any: the candidate must go
         /// above it.
         promised: Option<Ballot>,
-        /// The sender's directory; a vote from one off the list does not count.
+        /// The sender's directory. A vote counts only if the started record holds it.
         directory: DirectoryId,
     },
-    /// A client's request that reached a replica which does not lead.
+    /// A client's request that reached a replica which does not lead. That replica sends it
+    /// again until the commands are applied.
     Forward {
-        /// Where the client is to be answered.
+        /// Where the client is answered.
         origin: Address,
-        /// What it asked.
+        /// What the client asked.
         request: Request,
     },
 }
 
-/// A page of phase 1b: what this acceptor accepted, slot by slot. It accepts
-/// nothing below `ballot` any more.
+/// Phase 1b: this acceptor accepts nothing below `ballot` any more. One page of what it
+/// has accepted.
 ///
-/// Acceptor → owner of `ballot`, sent only once the promise is durable and while it
-/// is exactly that. The proposer counts an acceptor once, when its pages cover
-/// everything from the candidate's first undecided slot without a gap.
+/// Acceptor → owner of `ballot`, sent only once the promise is durable (S1), and only while
+/// the acceptor's promise is exactly this ballot. The proposer counts an acceptor once: when
+/// its pages cover every slot from the candidate's first undecided one on, without a gap
+/// (S5).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
-    /// What is promised.
+    /// The promised ballot.
     pub ballot: Ballot,
-    /// The voter's directory.
+    /// The acceptor's directory. A promise counts only if the started record holds it.
     pub directory: DirectoryId,
-    /// The slots that this page covers. On the last page, no slot from their end on
-    /// holds anything.
+    /// The slots that this page covers. A covered slot without a value in `accepted` holds
+    /// none.
     pub slots: SlotRange,
-    /// Whether this is the last page.
+    /// Whether this is the last page: no slot above it holds a value.
     pub last: bool,
-    /// Slots below this are decided and forgotten here; fetch them from a learner.
+    /// The acceptor's trim mark: every slot below is decided and forgotten here. A leader
+    /// never proposes there, and fetches these slots from a learner.
     pub trimmed: Slot,
-    /// What was accepted in the covered slots, ascending.
+    /// The accepted values of the covered slots, in the order of the slots.
     #[serde(deserialize_with = "bounded::accepted")]
     pub accepted: Vec<Run>,
 }
@@ -207,22 +217,25 @@ pub struct Promise {
 pub enum ToLearner {
     /// Phase 2b: these slots are accepted here at exactly this ballot, durably.
     ///
-    /// Acceptor → learner of the ballot's owner. Counted once per slot, ballot and
-    /// acceptor.
+    /// Acceptor → learner of the ballot's owner, which counts it once for each slot, ballot
+    /// and acceptor (S3). The leader's repeated accepts bring lost ones again.
     Accepted {
-        /// The ballot of all the acceptances.
+        /// The ballot at which all the slots were accepted.
         ballot: Ballot,
-        /// The voter's directory.
+        /// The acceptor's directory. An acceptance counts only if the started record holds
+        /// it.
         directory: DirectoryId,
-        /// Exact ranges of slots; no prefix is implied.
+        /// Exactly the accepted slots. They say nothing about any other slot.
         slots: SlotList,
     },
-    /// Send me what was decided in these slots. Asked of one peer at a time.
+    /// Learner → one peer's learner: send me the decided values of these slots. The sender
+    /// asks again, or asks another peer, until the values have come (L4).
     Fetch {
-        /// The slots that are wanted.
+        /// The wanted slots.
         slots: SlotRange,
     },
-    /// Part of a decided log, in answer to [`ToLearner::Fetch`].
+    /// A part of a decided log, in answer to [`ToLearner::Fetch`]. A repeated one changes
+    /// nothing.
     Page {
         /// The slot of the first value.
         first: Slot,
@@ -231,48 +244,49 @@ pub enum ToLearner {
     },
 }
 
-/// Every replica → every peer, a few times a suspicion period.
+/// Every replica → every peer, several times in the shortest election wait. A lost one is
+/// made good by the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// This life of the sender: rounds begin anew with each.
+    /// The sender's life. Rounds begin anew with each life.
     pub boot: BootId,
-    /// Counts the sender's heartbeats of this boot; an older one is dropped.
+    /// The number of this heartbeat in the sender's life. The receiver drops one that is
+    /// older than the newest it knows.
     pub round: u64,
-    /// The highest round that the sender has heard from the receiver: how a leader
-    /// knows that it is still heard by a quorum.
+    /// The highest round that the sender has heard from the receiver. By it a leader knows
+    /// whether a quorum still hears it (L2).
     pub echo: u64,
-    /// The sender's directory; only members count as being in touch.
+    /// The sender's directory. Only members count as being in touch.
     pub directory: DirectoryId,
     /// The ballot under which the sender leads or follows.
     pub ballot: Ballot,
     /// Whether the sender leads at `ballot` and serves.
     pub leading: bool,
-    /// What the sender's acceptor has promised.
+    /// The ballot that the sender's acceptor has promised, if any.
     pub promised: Option<Ballot>,
     /// The sender has applied every slot below this.
     pub applied: Slot,
-    /// What the sender knows to be decided by its own tally.
+    /// What the sender's own tally knows to be decided. Only a leader has one that grows.
     pub decided: Decided,
 }
 
 /// From a client to a replica.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientMessage {
-    /// Who are you, and how far is the log? Sent before a session is opened.
+    /// Asks how far the log is, before the client opens a session.
     Hello,
-    /// Write this line.
+    /// Asks to write lines.
     Request(Request),
 }
 
 /// Commands, and what a replica must know to answer them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Request {
-    /// The commands, of one session each. A client sends one at a time; those that
-    /// share a datagram become one request where it is taken apart.
+    /// The commands, at least one. A client sends one command at a time; the decoder makes one
+    /// request of all the commands in a datagram.
     pub commands: Values,
-    /// All completions that the client had seen when it sent this are below. A
-    /// replica that has not applied so far does not know enough of a session to say
-    /// that it has expired.
+    /// The client has seen completions of slots below this only. A replica that has not
+    /// applied all of these slots must not say that the session has expired (E2).
     pub after: Slot,
 }
 
@@ -280,33 +294,34 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "completion::OnWire", try_from = "completion::OnWire")]
 pub enum Answer {
-    /// To a hello. The frame around it carries the cluster id.
+    /// The answer to a hello. The frame around it carries the cluster id.
     Welcome {
-        /// Every slot below this is decided: a session may be born here.
+        /// Every slot below this is decided, so a session may be born here.
         applied: Slot,
-        /// The highest ballot that has led, as far as the sender knows.
+        /// The highest ballot that the sender knows to have led.
         ballot: Ballot,
     },
-    /// The command stands in the log. From any replica that applied it.
+    /// The command is applied and its line is in the log. Any replica that applied it may
+    /// say so (E3).
     Complete {
-        /// Whose command.
+        /// The command's session.
         session: Session,
-        /// Which of the session's.
+        /// The command's number in the session, from 0.
         seq: u64,
-        /// Where it stands.
+        /// The slot that the command took effect in.
         slot: Slot,
-        /// Its number among all lines of that client, as it stands in the log.
+        /// The line's number among all lines of the client, from 0, as the log shows it.
         client_seq: u64,
     },
-    /// The session is unknown and cannot be created any more; whether the command
-    /// was ever applied is not known.
+    /// The session is unknown and cannot be created any more. Nobody can tell whether the
+    /// command was ever applied (E2).
     Expired {
-        /// Whose session.
+        /// The command's session.
         session: Session,
-        /// The command that cannot be served.
+        /// The number of the command that cannot be served.
         seq: u64,
     },
-    /// The sender does not lead; the owner of this ballot does, as far as it knows.
+    /// The sender does not lead. As far as it knows, the owner of this ballot does.
     Leader {
         /// The ballot of the leader.
         ballot: Ballot,
@@ -314,8 +329,8 @@ pub enum Answer {
 }
 
 impl Request {
-    /// A request for one line. (Mostly for tests; clients build theirs in
-    /// `paxos::client`.)
+    /// A request for one line of a session that was born in slot 0. (Mostly for tests; a
+    /// client builds its requests in [`crate::paxos::client`].)
     pub fn new(client: u64, session: u64, seq: u64, line: &str) -> Request {
         let command = Command {
             session: Session { client: ClientId(client), id: session },
@@ -350,24 +365,24 @@ impl Request {
         Request { commands: self.commands.slice(index..index + 1), after: self.after }
     }
 
-    /// Whether it asks for something, and for commands alone: checked of what comes
-    /// from the wire.
+    /// Whether the request holds at least one command, and commands alone. The decoder
+    /// checks every request from the wire.
     pub fn is_well_formed(&self) -> bool {
         !self.commands.is_empty() && self.iter().count() == self.commands.len()
     }
 }
 
-/// Who can be at the other end of a frame.
+/// The other end of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
     /// A replica of the configuration.
     Replica(ReplicaId),
-    /// Some client.
+    /// A client. Its frames do not say which one.
     Client,
 }
 
-/// Lists from the wire: they grow with the bytes that are really there, never by
-/// the length that the message claims, and end at a bound with a name.
+/// How lists are decoded: a list grows with the bytes that are really there, never to the
+/// length that the message claims, and ends at a bound with a name (L5, W1).
 pub mod bounded {
     use super::{MESSAGE_SLOTS_MAX, Run};
     use crate::types::{DirectoryId, REPLICAS_MAX};

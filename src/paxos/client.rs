@@ -1,18 +1,19 @@
 //! A client: one session, one line in flight, retried until it is complete.
 //!
-//! A line goes to the replica that is believed to lead. When no answer comes in the
-//! time that answers take, a datagram was lost, and it is asked again; when none comes
-//! for [`ASK_ALL_US`] all are asked, since any replica that applied the line may
-//! answer. Whoever did is asked first from then on, until a leader is heard of. Within
-//! a session commands are numbered, so however often one is sent it takes effect once.
+//! A client sends a line to the replica that it believes to lead. If no answer comes in the
+//! time that answers take, a datagram was lost, and the client asks again (L4). If none
+//! comes for [`ASK_ALL_US`], it asks all replicas, because any replica that applied the line
+//! may answer (E3). From then on it asks the replica that did answer first, until it hears of
+//! a new leader. Commands are numbered within their session, so however often a client sends
+//! one, it takes effect once (E2).
 //!
-//! Before its first line a client asks how far the log is (hello): the session's
-//! birth, by which the log knows that an old session cannot come back to life. A
-//! session lives for a number of slots, not for a time; so a client that was quiet
-//! for [`SESSION_IDLE_US`] opens a new one for its next line, when nothing is in
-//! flight and a session costs nothing.
+//! Before its first line a client asks how far the log is (hello). The answer is the birth
+//! of its session, by which the log knows that an expired session must not be created again.
+//! A session lives for a number of slots, not for a time. So a client that was quiet for
+//! [`SESSION_IDLE_US`] opens a new session for its next line: nothing is in flight then, and
+//! a session costs nothing.
 //!
-//! What happens to a line is a [`Outcome`], the client's record: it is shown before
+//! What happens to a line is an [`Outcome`], the client's record. It is shown before
 //! anything else is sent.
 
 use super::{Outbox, Role};
@@ -21,63 +22,64 @@ use crate::round_trip::RoundTrip;
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
 
-/// How long a line waits for the replica that is believed to lead, before all are
-/// asked; and for an answer, before any has come.
+/// How long a client waits for the replica that it believes to lead, before it asks all.
+/// Also the wait for an answer before any has come.
 pub const ASK_ALL_US: u64 = 100_000;
 
-/// The shortest wait for an answer: on one host an answer takes less.
+/// The shortest wait for an answer. On one host an answer takes less.
 const RETRY_MIN_US: u64 = 120;
 
 /// The longest wait for an answer.
 const RETRY_MAX_US: u64 = 1_000_000;
 
-/// How long a client may be quiet and keep its session.
+/// How long a client may be quiet and still use its session.
 pub const SESSION_IDLE_US: u64 = 1_000_000;
 
-/// How long a line may be in flight before the user is told, and how often again.
+/// How long a line is in flight before the user hears of it, and between two such reports.
 const PATIENCE_US: u64 = 3_000_000;
 
-/// What becomes of a line, for whoever submitted it.
+/// What becomes of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It stands in the log.
+    /// It is in the log.
     Complete {
-        /// Whose line.
+        /// The client that submitted it.
         client: ClientId,
-        /// Its number among the client's lines in the log.
+        /// Its number among the client's lines in the log, from 0.
         seq: u64,
-        /// Where it stands.
+        /// The slot that holds it.
         slot: Slot,
         /// From the submission to the first answer, in microseconds.
         took_us: u64,
     },
     /// No answer yet; the client keeps trying.
     Waiting {
-        /// Since the submission, in microseconds.
+        /// The time since the submission, in microseconds.
         waited_us: u64,
     },
-    /// The time that the user allows is over: it is not known whether the line
-    /// stands in the log. The client is finished.
+    /// The time that the user allows is over. Nobody knows whether the line is in the log.
+    /// The client is finished.
     GaveUp {
         /// The line.
         line: Line,
     },
-    /// The session is gone: it is not known whether the line stands in the log. The
-    /// client is finished.
+    /// The session has expired. Nobody knows whether the line is in the log. The client is
+    /// finished.
     Expired {
         /// The line.
         line: Line,
     },
 }
 
-/// What a client takes.
+/// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A line to be written; only when none is in flight.
+    /// To write a line. No other line may be in flight.
     Submit {
         /// The line.
         line: Line,
-        /// From the operating system's entropy, in case a session must be opened.
+        /// The id of a new session, in case the client must open one. From the operating
+        /// system's entropy.
         session: u64,
     },
     /// No more lines will come.
@@ -89,7 +91,7 @@ pub enum Input {
 #[derive(Debug)]
 enum Phase {
     Idle,
-    /// Waits for a welcome, to open a session for its first line.
+    /// Waits for a welcome, to open a session for `line`.
     Opening {
         line: Line,
         session: u64,
@@ -112,28 +114,31 @@ struct Open {
 pub struct Client {
     id: ClientId,
     n: usize,
-    /// How long a line may be in flight; for ever if there is none.
+    /// How long a line may be in flight: for ever if absent.
     timeout_us: Option<u64>,
     phase: Phase,
-    /// What the last line was sent as. It stays in its place: the next one mostly takes as
-    /// much.
+    /// The request for the last line. The next one reuses its memory, since it mostly has
+    /// the same size.
     request: Request,
     open: Option<Open>,
+    /// The highest ballot that this client has heard to lead.
     leader: Ballot,
-    /// Who completed a line that the leader's owner did not answer in time: it leads
-    /// now, or knows who does.
+    /// A replica that completed a line when the leader did not answer in time. It leads now,
+    /// or knows the replica that does.
     deputy: Option<ReplicaId>,
-    /// All lines completed so far stand below this slot.
+    /// All lines completed so far are in slots below this.
     after: Slot,
+    /// Whether no more lines will come.
     ended: bool,
     submitted_at: Time,
-    /// When it was last sent.
+    /// When the line, or the hello for it, was last sent.
     sent_at: Time,
     retry_at: Time,
     /// How long an answer takes.
     trip: RoundTrip,
-    /// Whether what is on its way was sent again, and whether to all replicas.
+    /// Whether the message that is on its way was sent more than once.
     again: bool,
+    /// Whether it was sent to all replicas.
     asked_all: bool,
     report_at: Time,
 }
@@ -176,13 +181,13 @@ impl Client {
         }
     }
 
-    /// Whether its line waits for a session: for a welcome, which does not say whose
-    /// it is.
+    /// Whether its line waits for a session, that is for a welcome. (A welcome does not say
+    /// which client it is for.)
     pub fn is_opening(&self) -> bool {
         matches!(self.phase, Phase::Opening { .. })
     }
 
-    /// Whether a line was lost sight of.
+    /// Whether the client gave up on a line, or its session expired.
     pub fn has_failed(&self) -> bool {
         matches!(self.phase, Phase::Failed)
     }
@@ -213,7 +218,7 @@ impl Client {
         self.send_first(now, out);
     }
 
-    /// Sends what is to be sent in this phase.
+    /// Sends the message of this phase.
     fn call(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
         match &self.phase {
             Phase::Opening { .. } => out.call(to, ClientMessage::Hello),
@@ -229,12 +234,12 @@ impl Client {
         self.call(self.whom(), out);
     }
 
-    /// Whom to ask first.
+    /// The replica to ask first.
     fn whom(&self) -> ReplicaId {
         self.deputy.unwrap_or(self.leader.owner(self.n))
     }
 
-    /// Somebody says that `ballot` leads; is that news?
+    /// A replica says that `ballot` leads. Returns whether that is news.
     fn follow(&mut self, ballot: Ballot) -> bool {
         let news = ballot > self.leader;
         self.leader = self.leader.max(ballot);
@@ -246,7 +251,7 @@ impl Client {
 
     fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
         if std::mem::replace(&mut self.again, true) {
-            // One may be lost; two in a row look like more than that.
+            // One message may be lost. After two, answers probably take longer now.
             self.trip.missed();
         }
         self.sent_at = now;
@@ -283,8 +288,10 @@ impl Client {
                     if from == self.leader.owner(self.n) {
                         self.deputy = None;
                     } else if self.asked_all {
+                        // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
                     }
+                    // Of a message that was sent twice nobody knows which one was answered.
                     match self.again {
                         false => self.trip.answered(now.since_us(self.sent_at)),
                         true => self.trip.recovered(now.since_us(self.sent_at)),

@@ -1,10 +1,9 @@
 //! The protocol, pure.
 //!
-//! Each role is a struct that takes `(now, draw, input)` and fills an [`Outbox`]:
-//! time and randomness are arguments. No role holds a clock, a socket, a thread, a
-//! file or a generator, and none iterates in hash order; so the same code runs
-//! under real threads, in a simulator and in a test, and the same inputs always
-//! give the same outputs.
+//! Each role is a struct that takes `(now, draw, input)` and fills an [`Outbox`]: time and
+//! randomness are arguments. No role holds a clock, a socket, a thread, a file or a random
+//! generator, and none iterates in hash order. So the same code runs under real threads, in
+//! a simulator and in a test, and the same inputs always give the same outputs.
 //!
 //! How the roles fit, on one replica:
 //!
@@ -21,19 +20,18 @@
 //!             [bootstrap] warm-up and membership: builds the other three
 //! ```
 //!
-//! - [`acceptor`]: promises and acceptances; the only state that safety needs.
-//! - [`proposer`] with [`election`]: who leads, phase 1, phase 2.
-//! - [`learner`] with [`chat`]: what is decided, in order, applied once.
-//! - [`bootstrap`]: directory ids, the started record, who may vote.
-//! - [`client`]: sessions, one line in flight each.
+//! - [`acceptor`]: promises and acceptances, the only state that safety needs.
+//! - [`proposer`] with [`election`]: when to campaign, phase 1, phase 2.
+//! - [`learner`]: decided slots, applied in order to the [`chat`].
+//! - [`bootstrap`]: directory ids, the started record, the replicas that may vote.
+//! - [`client`]: sessions, each with one line in flight.
 //!
-//! **Records before messages.** A role hands what must survive a crash to
-//! [`Outbox::persist`] and messages to `send`, `answer` and `tell`; the only way to
-//! the messages is [`Outbox::commit`], which appends and syncs the records first.
-//! Handling many inputs before one commit is group commit.
+//! **Records before messages** (S1). A role hands what must survive a crash to
+//! [`Outbox::persist`], and messages to `send`, `answer` and `tell`. The only way to the
+//! messages is [`Outbox::commit`], which appends and syncs the records first.
 //!
-//! **Every hand-over may be lost**, also inside a replica (a full queue drops). So
-//! every notice is cumulative, or asked for again by whoever needs it.
+//! **Every hand-over may be lost**, also inside a replica, where a full queue drops it (L5).
+//! So every notice is cumulative, or its receiver asks for it again.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -60,46 +58,47 @@ pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 use crate::message::{Answer, ClientMessage, Message};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 
-/// How many slots above its trim mark an acceptor accepts in.
+/// An acceptor accepts slots up to this many above its trim mark (S4).
 pub const ACCEPT_WINDOW_SLOTS: u64 = 131_072;
 
-/// How many bytes of values an acceptor holds before it accepts nothing new, give or
-/// take a message: what its learner applies, it forgets.
+/// An acceptor that holds this many bytes of values, give or take a message, accepts nothing
+/// new until it may forget what its learner has saved (L6).
 pub const ACCEPT_BYTES_MAX: usize = 64 << 20;
 
-/// How many slots above what is applied a leader proposes in. Well below
-/// [`ACCEPT_WINDOW_SLOTS`], so that a follower which lags a little still votes.
+/// A leader proposes in slots up to this many above those that it has applied. Well below
+/// [`ACCEPT_WINDOW_SLOTS`], so that a follower that lags a little still accepts.
 pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;
 
-/// Acceptors hold what lies above the checkpoint before the newest, and two lie a quarter
-/// of the window apart at most.
+// An acceptor holds every slot above the checkpoint before the newest, and two checkpoints
+// lie at most a quarter of the window apart.
 const _: () = assert!(2 * (ACCEPT_WINDOW_SLOTS / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT_WINDOW_SLOTS);
 
-/// How many bytes of decided values one request is answered with, give or take a
-/// page: what a peer that fell behind can take in without losing the rest.
+/// One request for decided slots is answered with this many bytes of values, give or take a
+/// page. A peer that lags can take in that much without losing the rest.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// What a replica is told once and for all when it is built.
+/// What a replica is told when it is built. It never changes afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Which replica this is.
+    /// This replica.
     pub id: ReplicaId,
-    /// How many there are.
+    /// The number of replicas in the cluster.
     pub n: usize,
     /// This life of the process.
     pub boot: BootId,
-    /// The bytes of messages that fit one datagram: lists are split to fit.
+    /// How many bytes of messages fit one datagram. Roles split lists to fit.
     pub payload_bytes: usize,
-    /// Between two heartbeats.
+    /// The time between two heartbeats, in microseconds.
     pub heartbeat_us: u64,
-    /// The shortest time without a serving leader after which one is suspected.
+    /// The shortest time without a serving leader after which a replica suspects the leader,
+    /// in microseconds.
     pub election_min_us: u64,
-    /// The longest; each wait is drawn between the two.
+    /// The longest such time. A replica draws each wait between the two (L3).
     pub election_max_us: u64,
-    /// How many slots are applied between two checkpoints; what is below the newest
-    /// one, acceptors forget. Well below [`ACCEPT_WINDOW_SLOTS`].
+    /// The least number of slots between two checkpoints, unless bytes make one due. Well
+    /// below [`ACCEPT_WINDOW_SLOTS`], since acceptors forget only what a checkpoint covers.
     pub checkpoint_slots: u64,
-    /// A slot that replica 0 leaves out under ballot 0 (fault injection).
+    /// A slot that replica 0 leaves out under ballot 0, if any: fault injection.
     pub skip_slot: Option<Slot>,
 }
 
@@ -111,17 +110,17 @@ impl Settings {
     }
 }
 
-/// Who belongs to the cluster: the started record, and this replica's place in it.
+/// The members of the cluster, and this replica's place among them (S6).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// The hash of the started record.
     pub cluster: ClusterId,
     /// This replica's directory.
     pub directory: DirectoryId,
-    /// The started record: one directory a replica.
+    /// The started record: the directory of each replica, by id.
     pub members: Vec<DirectoryId>,
-    /// Whether this process made its directory and warmed up with it: only then may
-    /// replica 0 lead ballot 0.
+    /// Whether this process made its directory and warmed up with it. Only then may replica 0
+    /// lead ballot 0 (S2).
     pub fresh: bool,
 }
 
@@ -137,32 +136,33 @@ impl Membership {
     }
 }
 
-/// A part of the protocol. See the module's prose for what it may not do.
+/// A part of the protocol. The module says what a role may not do.
 pub trait Role {
-    /// What it takes.
+    /// What the role is told.
     type Input;
-    /// What it wants to survive a crash.
+    /// What the role wants to survive a crash.
     type Record;
 
     /// Takes one input.
     fn handle(&mut self, now: Time, draw: u64, input: Self::Input, out: &mut Outbox<Self::Record>);
 
-    /// Its deadline has passed (or something woke it early: it looks for itself).
+    /// The deadline has passed. Or something woke the role early: the role checks its timers
+    /// itself.
     fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Self::Record>);
 
-    /// A burst of inputs has been handled: what was gathered goes out as one.
+    /// A burst of inputs is handled. The role now sends what it has gathered from them.
     fn flush(&mut self, now: Time, out: &mut Outbox<Self::Record>);
 
-    /// Whether somebody waits for what it does: otherwise its thread lets others of the
-    /// host go first.
+    /// Whether a client or another replica waits for this role. If not, its thread lets other
+    /// threads of the host go first.
     fn is_urgent(&self) -> bool {
         true
     }
 
-    /// When it next wants [`Role::handle_timeout`].
+    /// When the role next wants [`Role::handle_timeout`].
     fn deadline(&self) -> Option<Time>;
 
-    /// Whether it has nothing left to do, ever.
+    /// Whether the role has nothing left to do, ever.
     fn is_finished(&self) -> bool {
         false
     }
@@ -173,31 +173,31 @@ pub trait Role {
 pub enum Envelope {
     /// To a replica, possibly this one.
     Peer {
-        /// Which.
+        /// The receiver.
         to: ReplicaId,
-        /// What.
+        /// The message, for the role that it names.
         message: Message,
     },
-    /// To a client: what is answered to it in a row.
+    /// To a client: consecutive answers.
     Answers {
-        /// Where its datagram came from.
+        /// The address from which its datagram came.
         to: Address,
-        /// What.
+        /// At least one answer, in the order in which they were given.
         answers: Vec<Answer>,
     },
     /// From a client to a replica.
     Call {
-        /// Which.
+        /// The receiver.
         to: ReplicaId,
-        /// What.
+        /// The message.
         message: ClientMessage,
     },
     /// To another role of this replica.
     Notice(Notice),
 }
 
-/// What roles of one replica tell each other, beside the messages that they could
-/// as well send to a peer. Never on the wire.
+/// What roles of one replica tell each other, beside the messages that they could send to a
+/// peer as well. Notices never travel on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// For the acceptor.
@@ -206,7 +206,7 @@ pub enum Notice {
     Proposer(proposer::Input),
     /// For the learner.
     Learner(learner::Input),
-    /// Warm-up is over (or this replica was refused): build the other roles.
+    /// Warm-up is over, or this replica is no member: build the other roles.
     Start(Membership),
 }
 

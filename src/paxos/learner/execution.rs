@@ -5,12 +5,40 @@
 //! and acceptors may forget what lies below. (Paxos Made Live, §5.)
 
 use super::checkpoints::CheckpointPolicy;
-use super::{Checkpoint, Record};
 use crate::message::Run;
 use crate::paxos::Settings;
 use crate::paxos::chat::{Applied, Chat};
 use crate::types::Slot;
-use crate::values::CommandRef;
+use crate::values::{CommandRef, Values};
+use serde::{Deserialize, Serialize};
+
+/// What a learner wants to survive a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// Consecutive slots were applied. The decided log remembers them, and the chat log
+    /// shows them.
+    Applied {
+        /// The slot of the first value.
+        first: Slot,
+        /// The decided values, one a slot.
+        values: Values,
+        /// For each slot, the number of its line among its client's lines, from 0. A slot
+        /// without a number changed nothing: it is a NOP line.
+        client_seqs: Vec<Option<u64>>,
+    },
+    /// A restart goes on from here. Everything recorded so far becomes durable at the
+    /// latest when the next checkpoint is committed.
+    Checkpoint(Checkpoint),
+}
+
+/// The state from which a learner goes on after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Every slot below this is applied.
+    pub applied: Slot,
+    /// The state after those slots.
+    pub chat: Chat,
+}
 
 /// The applied prefix of the log, and the state after it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -22,6 +22,7 @@ mod pending_clients;
 mod tally;
 
 pub use catch_up::FETCH_SLOTS_MAX;
+pub use execution::{Checkpoint, Record};
 
 use catch_up::{CatchUp, Known};
 use decisions::Decisions;
@@ -37,41 +38,12 @@ use crate::message::{
 };
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
-use serde::{Deserialize, Serialize};
 
 /// What this role wants done.
 type Outbox = outbox::Outbox<Record>;
 
 /// How many bytes of a page's datagram are not values.
 const PAGE_OVERHEAD_BYTES: usize = 16;
-
-/// What a learner wants to survive a crash.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Record {
-    /// Consecutive slots were applied. The decided log remembers them, and the chat log
-    /// shows them.
-    Applied {
-        /// The slot of the first value.
-        first: Slot,
-        /// The decided values, one a slot.
-        values: Values,
-        /// For each slot, the number of its line among its client's lines, from 0. A slot
-        /// without a number changed nothing: it is a NOP line.
-        client_seqs: Vec<Option<u64>>,
-    },
-    /// A restart goes on from here. Everything recorded so far becomes durable at the
-    /// latest when the next checkpoint is committed.
-    Checkpoint(Checkpoint),
-}
-
-/// The state from which a learner goes on after a restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Every slot below this is applied.
-    pub applied: Slot,
-    /// The state after those slots.
-    pub chat: Chat,
-}
 
 /// What a learner is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
