@@ -3,7 +3,7 @@
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
-# GROUP is slots, paxos, storage, durable or codec: some files, and the tests that are to
+# GROUP is slots, paxos, storage, durable, datagrams or codec: some files, and the tests that are to
 # catch them. SHARD is one of many parts, as in 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1
 # takes all tests of the group, those too that take seconds: for what the others miss.
 #
@@ -20,7 +20,7 @@ tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
 base='types quorum values table message paxos'
-all="$base seed wait storage net"
+all="$base seed storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }
 
@@ -47,29 +47,29 @@ storage)
     skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
         killed_cut_off_and_failed planted_bugs_are_caught a_flipped_bit
     ;;
-durable)
+durable | datagrams)
     # A package of its own, which is built and tested whole.
-    files='-f crates/durable/src/**'
+    files="-f crates/$group/src/**"
     modules=
     tests=
     mounted=
     ;;
 codec)
     files='-f src/types.rs -f src/table.rs -f src/values.rs -f src/message/**
-        -f src/net/frame/mod.rs -f src/net/fragment/mod.rs -f src/net/batch.rs -f src/net/pack.rs'
-    modules='types quorum values table message seed wait net'
-    tests='types:: table:: values:: message:: net::frame net::fragment net::batch net::pack wire_test::'
+        -f src/net/frame/mod.rs -f src/net/pack.rs'
+    modules='types quorum values table message seed net'
+    tests='types:: table:: values:: message:: net::frame net::pack wire_test::'
     mounted='wire'
     skip a_flood_from bounded_in_bytes_and_number long_messages_of_many_senders \
         no_bytes_whatever on_real_sockets
     ;;
 *)
-    echo "scripts/mutants.sh: no group $group: slots, paxos, storage, durable or codec" >&2
+    echo "scripts/mutants.sh: no group $group: slots, paxos, storage, durable, datagrams or codec" >&2
     exit 2
     ;;
 esac
 if [ -n "$long" ]; then
-    [ "$group" = durable ] || modules=$all mounted='roles storage wire'
+    [ -z "$modules" ] || modules=$all mounted='roles storage wire'
     export CARGO_PROFILE_MUTANTS_OPT_LEVEL=1
 fi
 
@@ -80,7 +80,6 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
     for module in $modules; do
         echo "pub mod $module;"
     done
-    echo '#[allow(unused_imports)] use interleavings::threads;'
     # Records in memory, for the seats that roles sit in.
     case $modules in *storage* | *net*) ;; *) echo 'pub mod storage { pub mod memory; }' ;; esac
     echo '#[cfg(test)] extern crate self as multipaxos;'

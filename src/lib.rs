@@ -4,8 +4,6 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
-use interleavings::threads;
-
 pub mod config;
 pub mod message;
 pub mod net;
@@ -20,4 +18,3 @@ pub mod storage;
 pub mod table;
 pub mod types;
 pub mod values;
-pub mod wait;

@@ -12,29 +12,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module of the crate's root, and which others it may use.
-/// `threads` is the package `interleavings` under the name that the root gives it.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     // Streams of randomness: for whoever drives roles, never for the roles.
     ("seed", &[]),
-    // How threads wait: pure as well, and of no use to the protocol.
-    ("wait", &["types"]),
     ("quorum", &["types"]),
     ("table", &[]),
     ("values", &["types"]),
     ("message", &["types", "quorum", "values"]),
     ("paxos", &["types", "quorum", "table", "values", "message"]),
     ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
-    ("net", &["types", "wait", "threads", "quorum", "table", "values", "message", "paxos"]),
+    ("net", &["types", "values", "message"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
-    (
-        "runtime",
-        &[
-            "types", "seed", "wait", "threads", "quorum", "message", "paxos", "storage", "net",
-            "config",
-        ],
-    ),
+    ("runtime", &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config"]),
 ];
 
 /// Names of which none may stand in `src/paxos`.
@@ -51,7 +42,7 @@ const PROTOCOL_NEVER_NAMES: &[&str] = &[
 ];
 
 /// Packages of ours that `src/paxos` may not name.
-const PROTOCOL_NEVER_NEEDS: &[&str] = &["durable", "interleavings"];
+const PROTOCOL_NEVER_NEEDS: &[&str] = &["datagrams", "durable", "interleavings"];
 
 /// Modules of the standard library that `src/paxos` may not name.
 const PROTOCOL_NEVER_USES: &[&str] = &["net", "thread", "fs", "process", "env"];
@@ -94,7 +85,7 @@ fn the_protocol_never_reads_a_clock_or_touches_the_world() {
 fn the_scan_finds_what_it_looks_for() {
     let text = r##"
         //! crate::comment /* crate::also */
-        use crate::{config, net::{udp, outlet}, types::Slot};
+        use crate::{config, net::{frame, pack}, types::Slot};
         /* crate::nested /* crate::deeper */ crate::still */
         const A: &str = "crate::string \" crate::string";
         const B: &str = r#"crate::raw " crate::raw"#;

@@ -11,14 +11,15 @@
 //! A change that saves something ends below it, and is asked to lower it.
 
 use allocation_counter::{AllocationInfo, measure, opt_out};
+use datagrams::codec::{Opened, Sink};
+use datagrams::counters::Counters;
 use durable::beside::By;
 use durable::disk::{Disk, DiskFile};
 use interleavings::threads::Receiver;
 use multipaxos::message::{Answer, ClientMessage, Party};
-use multipaxos::net::counters::Counters;
-use multipaxos::net::frame::{ClusterCell, Identity, Opened, Opener};
-use multipaxos::net::pack::{Packer, Sink, payload_bytes};
-use multipaxos::net::udp::Deliver;
+use multipaxos::net::Deliver;
+use multipaxos::net::frame::{ClusterCell, Decoder, Identity};
+use multipaxos::net::pack::{Packer, payload_bytes};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::client::{self, Client, Outcome};
@@ -166,7 +167,7 @@ struct Wire {
     to_clients: Vec<(Address, Vec<u8>)>,
 }
 
-impl Sink for Wire {
+impl Sink<Endpoint> for Wire {
     fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
         opt_out(|| {
             let from = self.from.expect("somebody sends it");
@@ -189,7 +190,7 @@ impl Sink for Wire {
         });
     }
 
-    fn oversize(&mut self, _to: Endpoint, _cluster: ClusterId, _message: &[u8]) {
+    fn oversize(&mut self, _to: Endpoint, _cluster: u64, _message: &[u8]) {
         unreachable!("no line is that long");
     }
 }
@@ -249,7 +250,7 @@ struct Replica {
     acceptor: Station<Acceptor, SegmentLog<Void>>,
     learner: Station<Learner, DecidedLog<Void>>,
     packer: Packer,
-    opener: Opener,
+    decoder: Decoder,
     incoming: Vec<Incoming>,
 }
 
@@ -300,7 +301,7 @@ impl Replica {
                 out: Outbox::new(),
             },
             packer: Packer::new(identity(Party::Replica(id)), DATAGRAM_BYTES_DEFAULT),
-            opener: Opener::new(identity(Party::Replica(id)), Arc::new(Counters::new())),
+            decoder: Decoder::new(identity(Party::Replica(id)), Arc::new(Counters::new())),
             incoming: Vec::new(),
         }
     }
@@ -312,7 +313,7 @@ impl Replica {
         let mut moved = !arrived.is_empty();
         let opening = measure(|| {
             for (from, frame) in &arrived {
-                let opened = self.opener.open(*from, frame, &mut self.incoming);
+                let opened = self.decoder.open(*from, frame, &mut self.incoming);
                 assert_eq!(opened, Ok(Opened::Messages));
                 self.incoming.drain(..).for_each(|incoming| self.router.deliver(incoming));
             }
@@ -389,7 +390,7 @@ struct Caller {
     complete: Complete,
     out: Outbox<Outcome>,
     packer: Packer,
-    opener: Opener,
+    decoder: Decoder,
     incoming: Vec<Incoming>,
 }
 
@@ -404,7 +405,7 @@ impl Caller {
             complete: Complete::default(),
             out: Outbox::new(),
             packer: Packer::new(identity(Party::Client), DATAGRAM_BYTES_DEFAULT),
-            opener: Opener::new(identity(Party::Client), Arc::new(Counters::new())),
+            decoder: Decoder::new(identity(Party::Client), Arc::new(Counters::new())),
             incoming: Vec::new(),
         }
     }
@@ -424,7 +425,8 @@ impl Caller {
 
     fn hear(&mut self, now: Time, frame: &[u8], wire: &mut Wire) {
         let info = measure(|| {
-            let opened = self.opener.open(replica_address(ReplicaId(0)), frame, &mut self.incoming);
+            let opened =
+                self.decoder.open(replica_address(ReplicaId(0)), frame, &mut self.incoming);
             assert_eq!(opened, Ok(Opened::Messages));
             for incoming in self.incoming.drain(..) {
                 let Incoming::Answer { from, answer } = incoming else {

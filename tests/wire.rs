@@ -4,22 +4,23 @@
 //! travels, 32 bytes a line. A change of format shows up there, in the review.
 //! `UPDATE_GOLDEN=1 cargo test --test wire` writes them anew.
 
+use datagrams::codec::{BodyKind, Opened, Sink};
+use datagrams::counters::{Counters, Event};
+use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
+use datagrams::loss::Gate;
 use multipaxos::message::{
     Accept, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready, Request,
     Run, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
-use multipaxos::net::counters::{Counters, Event};
-use multipaxos::net::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use multipaxos::net::frame::{
-    self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, HEADER_BYTES, Identity, Kind, Opened, Opener,
+    self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
 };
-use multipaxos::net::loss::Gate;
-use multipaxos::net::pack::{Packer, Sink};
-use multipaxos::net::udp::{BoundSocket, Deliver, Network, Settings};
+use multipaxos::net::pack::Packer;
+use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX, Line,
-    ReplicaId, Session, Slot, SlotRange, Time, Value,
+    ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use std::collections::BTreeSet;
@@ -188,12 +189,12 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
 #[derive(Default)]
 struct Collect(Vec<Vec<u8>>);
 
-impl Sink for Collect {
+impl Sink<Endpoint> for Collect {
     fn datagram(&mut self, _: Endpoint, frame: &[u8]) {
         self.0.push(frame.to_vec());
     }
 
-    fn oversize(&mut self, _: Endpoint, _: ClusterId, message: &[u8]) {
+    fn oversize(&mut self, _: Endpoint, _: u64, message: &[u8]) {
         panic!("{} bytes fit no datagram", message.len());
     }
 }
@@ -227,11 +228,11 @@ fn incoming(outgoing: &Outgoing) -> Incoming {
     }
 }
 
-fn opener(me: Party) -> Opener {
-    Opener::new(identity(me), Arc::new(Counters::new()))
+fn decoder(me: Party) -> Decoder {
+    Decoder::new(identity(me), Arc::new(Counters::new()))
 }
 
-fn part_frame(kind: Kind, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+fn part_frame(kind: BodyKind, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut frame = Vec::new();
     frame::begin(&mut frame);
     write(&mut frame);
@@ -244,8 +245,8 @@ fn golden_fragment() -> Vec<u8> {
     let mut last = Vec::new();
     let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
     let message: Vec<u8> = (0..1_200).map(|i| (i % 251) as u8).collect();
-    fragmenter.split(CLUSTER, message, |fragment| {
-        last = part_frame(Kind::Fragment, |body| fragment.write(body));
+    fragmenter.split(CLUSTER.0, message, |fragment| {
+        last = part_frame(BodyKind::Fragment, |body| fragment.write(body));
     });
     last
 }
@@ -253,7 +254,7 @@ fn golden_fragment() -> Vec<u8> {
 fn golden_missing() -> Vec<u8> {
     let fragment = golden_fragment();
     let cut = Fragment::parse(&fragment[HEADER_BYTES..]).expect("a fragment").cut;
-    part_frame(Kind::Missing, |body| Missing { cut, indexes: vec![0, 2] }.write(body))
+    part_frame(BodyKind::Missing, |body| Missing { cut, indexes: vec![0, 2] }.write(body))
 }
 
 /// Every golden datagram with its name and its receiver.
@@ -316,24 +317,24 @@ fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message(
         assert_eq!(name, name_of(&outgoing));
         let mut messages = Vec::new();
         let frame = golden_file(name);
-        let opened = opener(parties(&outgoing).1).open(client_address(), &frame, &mut messages);
+        let opened = decoder(parties(&outgoing).1).open(client_address(), &frame, &mut messages);
         assert_eq!(opened, Ok(Opened::Messages), "{name}");
         assert_eq!(messages, [incoming(&outgoing)], "{name}");
     }
     let (fragment, missing) = (golden_file("fragment"), golden_file("missing"));
     assert_eq!(
-        opener(ME).open(client_address(), &fragment, &mut Vec::new()),
+        decoder(ME).open(client_address(), &fragment, &mut Vec::new()),
         Ok(Opened::Fragment {
             from: Endpoint::Replica(ReplicaId(3)),
-            boot: identity(PEER).boot,
-            cluster: CLUSTER,
+            boot: identity(PEER).boot.0,
+            cluster: CLUSTER.0,
             fragment: Fragment::parse(&fragment[HEADER_BYTES..]).expect("a fragment"),
         })
     );
     assert_eq!(
-        opener(ME).open(client_address(), &missing, &mut Vec::new()),
+        decoder(ME).open(client_address(), &missing, &mut Vec::new()),
         Ok(Opened::Missing {
-            from: ReplicaId(3),
+            from: Endpoint::Replica(ReplicaId(3)),
             missing: Missing::parse(&missing[HEADER_BYTES..]).expect("a request for fragments"),
         })
     );
@@ -342,10 +343,10 @@ fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message(
 #[test]
 fn any_single_flipped_bit_and_any_cut_drops_a_datagram() {
     for (name, me, frame) in every_datagram() {
-        let mut opener = opener(me);
+        let mut decoder = decoder(me);
         let mut messages = Vec::new();
         let mut dropped = |frame: &[u8], what: &dyn Fn() -> String| {
-            let opened = opener.open(client_address(), frame, &mut messages);
+            let opened = decoder.open(client_address(), frame, &mut messages);
             assert!(opened.is_err() && messages.is_empty(), "{name}: {}", what());
         };
         for bit in 0..frame.len() * 8 {
@@ -377,11 +378,15 @@ fn items_reserved(incoming: &Incoming) -> usize {
 
 /// What any datagram, however made, may do: nothing, or deliver messages that take no
 /// more than its bytes justify.
-fn open_hostile(openers: &mut [Opener; 2], reassembler: &mut Reassembler, frame: &[u8]) -> bool {
+fn open_hostile(
+    openers: &mut [Decoder; 2],
+    reassembler: &mut Reassembler<Endpoint>,
+    frame: &[u8],
+) -> bool {
     let mut taken = false;
-    for opener in openers {
+    for decoder in openers {
         let mut messages = Vec::new();
-        let opened = opener.open(client_address(), frame, &mut messages);
+        let opened = decoder.open(client_address(), frame, &mut messages);
         taken |= opened.is_ok();
         assert!(opened.is_ok() || messages.is_empty());
         assert!(messages.len() <= frame.len());
@@ -392,7 +397,7 @@ fn open_hostile(openers: &mut [Opener; 2], reassembler: &mut Reassembler, frame:
         }
         if let Ok(Opened::Fragment { from, boot, cluster, fragment }) = opened {
             let before = reassembler.held_bytes();
-            reassembler.insert(Time(0), from, boot, cluster, fragment);
+            reassembler.insert(0, from, boot, cluster, fragment);
             let after = reassembler.held_bytes();
             assert!(after.0 + after.1 <= before.0 + before.1 + frame.len());
         }
@@ -406,7 +411,7 @@ fn no_bytes_whatever_make_the_decoder_panic_or_take_memory_on_credit() {
     const SEED: u64 = 591;
     let mut draws = fastrand::Rng::with_seed(SEED);
     let golden = every_datagram();
-    let mut openers = [opener(ME), opener(Party::Client)];
+    let mut openers = [decoder(ME), decoder(Party::Client)];
     let mut reassembler = Reassembler::new(Arc::new(Counters::new()));
     let mut taken = 0;
     for round in 0..ROUNDS {
@@ -470,9 +475,9 @@ fn a_list_of_noops_cannot_make_more_slots_than_a_message_may_name() {
     let from = Endpoint::Replica(ReplicaId(3));
     let most = multipaxos::message::MESSAGE_SLOTS_MAX;
     let mut messages = Vec::new();
-    assert_eq!(opener(ME).open_joined(from, CLUSTER, &page(most), &mut messages), Ok(()));
-    let more = opener(ME).open_joined(from, CLUSTER, &page(most + 1), &mut messages);
-    assert_eq!(more, Err(Event::DropBody));
+    assert_eq!(decoder(ME).open_joined(from, CLUSTER, &page(most), &mut messages), Ok(()));
+    let more = decoder(ME).open_joined(from, CLUSTER, &page(most + 1), &mut messages);
+    assert_eq!(more, Err(datagrams::counters::DropReason::Body));
     assert_eq!(messages.len(), 1);
 }
 
@@ -511,8 +516,8 @@ fn long_messages_arrive(seed: u64, loss: f64) {
     };
     let mut fragmenters: Vec<_> =
         senders.map(|_| Fragmenter::new(DATAGRAM_BYTES_DEFAULT, counters())).into();
-    let mut openers: Vec<_> = senders.map(opener).into();
-    let (mut receiver, mut reassembler) = (opener(ME), Reassembler::new(counters()));
+    let mut openers: Vec<_> = senders.map(decoder).into();
+    let (mut receiver, mut reassembler) = (decoder(ME), Reassembler::<Endpoint>::new(counters()));
     let mut wanted: Vec<(usize, Vec<u8>, Incoming)> = Vec::new();
     for (sender, party) in senders.iter().enumerate() {
         for seq in 0..4 {
@@ -542,40 +547,46 @@ fn long_messages_arrive(seed: u64, loss: f64) {
             resend_at = now + 1_000_000;
             for (sender, message, _) in &wanted {
                 let identity = identity(senders[*sender]);
-                fragmenters[*sender].split(CLUSTER, message.clone(), |fragment| {
+                fragmenters[*sender].split(CLUSTER.0, message.clone(), |fragment| {
                     let mut frame = Vec::new();
                     frame::begin(&mut frame);
                     fragment.write(&mut frame);
-                    frame::seal(&identity, ME, CLUSTER, Kind::Fragment, 1, &mut frame);
+                    frame::seal(&identity, ME, CLUSTER, BodyKind::Fragment, 1, &mut frame);
                     wire.send(now, 0, frame);
                 });
             }
         }
-        let next = [
-            wire.flying.first().map(|flying| flying.0),
-            reassembler.deadline().map(|due| due.0),
-            Some(resend_at),
-        ];
+        let next =
+            [wire.flying.first().map(|flying| flying.0), reassembler.deadline(), Some(resend_at)];
         now = next.into_iter().flatten().min().expect("there is always a resend").max(now);
         assert!(now < 20_000_000, "seed {seed}: {} messages never arrived", wanted.len());
-        reassembler.poll(Time(now), |to, cluster, missing| {
+        reassembler.poll(now, |to, cluster, missing| {
             let asked = senders.iter().position(|&party| party == to.party()).expect("a sender");
             let mut frame = Vec::new();
             frame::begin(&mut frame);
             missing.write(&mut frame);
-            frame::seal(&identity(ME), to.party(), cluster, Kind::Missing, 1, &mut frame);
+            frame::seal(
+                &identity(ME),
+                to.party(),
+                ClusterId(cluster),
+                BodyKind::Missing,
+                1,
+                &mut frame,
+            );
             wire.send(now, 1 + asked, frame);
         });
         while wire.flying.first().is_some_and(|flying| flying.0 <= now) {
             let (_, _, to, frame) = wire.flying.pop_first().expect("just seen");
-            let opener = if to == 0 { &mut receiver } else { &mut openers[to - 1] };
-            match opener.open(client_address(), &frame, &mut Vec::new()).expect("nothing harmed it")
+            let decoder = if to == 0 { &mut receiver } else { &mut openers[to - 1] };
+            match decoder
+                .open(client_address(), &frame, &mut Vec::new())
+                .expect("nothing harmed it")
             {
                 Opened::Fragment { from, boot, cluster, fragment } => {
-                    let joined = reassembler.insert(Time(now), from, boot, cluster, fragment);
+                    let joined = reassembler.insert(now, from, boot, cluster, fragment);
                     if let Some(message) = joined {
                         receiver
-                            .open_joined(from, cluster, &message, &mut arrived)
+                            .open_joined(from, ClusterId(cluster), &message, &mut arrived)
                             .expect("it is what was sent");
                     }
                 }
@@ -585,7 +596,14 @@ fn long_messages_arrive(seed: u64, loss: f64) {
                         let mut frame = Vec::new();
                         frame::begin(&mut frame);
                         fragment.write(&mut frame);
-                        frame::seal(&identity, ME, cluster, Kind::Fragment, 1, &mut frame);
+                        frame::seal(
+                            &identity,
+                            ME,
+                            ClusterId(cluster),
+                            BodyKind::Fragment,
+                            1,
+                            &mut frame,
+                        );
                         wire.send(now, 0, frame);
                     });
                 }
@@ -608,7 +626,7 @@ fn long_messages_of_many_senders_arrive_whole_over_a_wire_that_loses_a_third() {
 
 struct Into(crossbeam_channel::Sender<Incoming>);
 
-impl Deliver for Into {
+impl Deliver<Incoming> for Into {
     fn deliver(&mut self, incoming: Incoming) {
         let _ = self.0.send(incoming);
     }
@@ -633,7 +651,7 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
         let peers = addresses.to_vec();
         let seed = 591 + u64::from(id);
         id += 1;
-        Network::new(socket, Settings { identity, peers, datagram_max, loss, seed })
+        Network::new(socket, NetworkConfig { codec: identity, peers, datagram_max, loss, seed })
             .expect("a network")
     });
     let (to_test, arrived) = crossbeam_channel::unbounded();

@@ -1,33 +1,33 @@
-//! Which life of each replica is the one that lives.
+//! Which life of each replica is the current one.
 //!
-//! Boot ids are random, so nothing in them says which of two came first. The rule:
-//! a boot id that was never heard begins a new life and retires the one before; what
-//! comes from a retired life is dropped.
+//! Boot ids are random, so two of them do not tell which came first. The rule: a boot id
+//! that was never heard begins a new life and retires the one before, and a frame of a
+//! retired life is dropped.
 //!
-//! That rule alone could silence a live replica for ever: a datagram of an earlier
-//! life, held up in the network until after a restart, may be the first that this
-//! process hears of that life, and would retire the living one. So a retired life
-//! that is heard [`REVIVAL_STREAK`] times in a row, without a frame of the current
-//! one in between, is taken back. Safety rests on none of this (the protocol stands
-//! any repetition); it only keeps stale chatter from being taken for news.
+//! That rule alone could silence a live replica for ever. The network may hold up a
+//! datagram of an earlier life until after a restart; if this process has not heard that
+//! life before, the datagram would retire the living one. So a retired life that is heard
+//! [`REVIVAL_STREAK`] times in a row, without a frame of the current one in between, is
+//! taken back. Safety does not depend on any of this, since the protocol allows every
+//! repetition. It only keeps old messages from causing needless work.
 
 use crate::types::BootId;
 use std::collections::VecDeque;
 
-/// How many retired lives of one replica are remembered.
+/// The most retired lives of one replica that are remembered.
 pub const RETIRED_MAX: usize = 16;
 
-/// A retired life is taken back after so many frames in a row.
+/// A retired life is taken back after this many of its frames in a row.
 pub const REVIVAL_STREAK: u32 = 8;
 
-/// What a frame's boot id says about it.
+/// What a frame's boot id says about the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Of the current life, or of one never heard of.
+pub enum BootStatus {
+    /// It is of the current life, or of one that was never heard.
     Alive,
-    /// Of an earlier life: to be dropped.
+    /// It is of an earlier life, and must be dropped.
     Retired,
-    /// Taken for an earlier life until now: it is the current one again.
+    /// Its life was taken for an earlier one until now, and is the current one again.
     Revived,
 }
 
@@ -41,10 +41,10 @@ pub struct Boots {
 
 impl Boots {
     /// Judges a frame of this boot id. A new life begins only with [`Boots::heard`],
-    /// once the whole frame has proved valid.
-    pub fn judge(&mut self, boot: BootId) -> Standing {
+    /// when the whole frame has been found valid.
+    pub fn judge(&mut self, boot: BootId) -> BootStatus {
         if !self.retired.contains(&boot) {
-            return Standing::Alive;
+            return BootStatus::Alive;
         }
         let streak = match self.streak {
             Some((of, count)) if of == boot => count + 1,
@@ -52,14 +52,14 @@ impl Boots {
         };
         if streak < REVIVAL_STREAK {
             self.streak = Some((boot, streak));
-            return Standing::Retired;
+            return BootStatus::Retired;
         }
         self.retired.retain(|&retired| retired != boot);
         self.become_current(boot);
-        Standing::Revived
+        BootStatus::Revived
     }
 
-    /// A valid frame of this boot id, not retired, has been taken.
+    /// Notes that a valid frame of this boot id, which is not retired, was taken.
     pub fn heard(&mut self, boot: BootId) {
         self.streak = None;
         if self.current != Some(boot) {
@@ -82,34 +82,34 @@ impl Boots {
 mod tests {
     use super::*;
 
-    fn take(boots: &mut Boots, id: u64) -> Standing {
-        let standing = boots.judge(BootId(id));
-        if standing == Standing::Alive {
+    fn take(boots: &mut Boots, id: u64) -> BootStatus {
+        let status = boots.judge(BootId(id));
+        if status == BootStatus::Alive {
             boots.heard(BootId(id));
         }
-        standing
+        status
     }
 
     #[test]
     fn a_new_life_retires_the_one_before() {
         let mut boots = Boots::default();
-        assert_eq!(take(&mut boots, 1), Standing::Alive);
-        assert_eq!(take(&mut boots, 2), Standing::Alive);
-        assert_eq!(take(&mut boots, 1), Standing::Retired);
-        assert_eq!(take(&mut boots, 2), Standing::Alive);
+        assert_eq!(take(&mut boots, 1), BootStatus::Alive);
+        assert_eq!(take(&mut boots, 2), BootStatus::Alive);
+        assert_eq!(take(&mut boots, 1), BootStatus::Retired);
+        assert_eq!(take(&mut boots, 2), BootStatus::Alive);
     }
 
     #[test]
     fn a_delayed_datagram_of_an_earlier_life_cannot_silence_the_living_one() {
         let mut boots = Boots::default();
         take(&mut boots, 2);
-        assert_eq!(take(&mut boots, 1), Standing::Alive, "never heard: taken for new");
+        assert_eq!(take(&mut boots, 1), BootStatus::Alive, "never heard: taken for new");
         for _ in 1..REVIVAL_STREAK {
-            assert_eq!(take(&mut boots, 2), Standing::Retired);
+            assert_eq!(take(&mut boots, 2), BootStatus::Retired);
         }
-        assert_eq!(take(&mut boots, 2), Standing::Revived);
-        assert_eq!(take(&mut boots, 2), Standing::Alive);
-        assert_eq!(take(&mut boots, 1), Standing::Retired);
+        assert_eq!(take(&mut boots, 2), BootStatus::Revived);
+        assert_eq!(take(&mut boots, 2), BootStatus::Alive);
+        assert_eq!(take(&mut boots, 1), BootStatus::Retired);
     }
 
     #[test]
@@ -118,8 +118,8 @@ mod tests {
         take(&mut boots, 1);
         take(&mut boots, 2);
         for _ in 0..10 * REVIVAL_STREAK {
-            assert_eq!(take(&mut boots, 1), Standing::Retired);
-            assert_eq!(take(&mut boots, 2), Standing::Alive);
+            assert_eq!(take(&mut boots, 1), BootStatus::Retired);
+            assert_eq!(take(&mut boots, 2), BootStatus::Alive);
         }
     }
 

@@ -1,71 +1,49 @@
-//! Datagrams: what turns messages into bytes on a UDP socket, and back.
+//! What the datagrams of a cluster look like: messages into bytes, and back.
 //!
-//! ```text
-//!  role threads                                    network thread
-//!  Outlet::send                                    Network::run
-//!    [pack]  messages -> datagrams                   [udp] receives everything
-//!    [loss]  one draw a datagram                     [frame] checks and decodes
-//!    [batch] one call a destination                  [fragment] joins, asks, resends
-//!    sendmsg ----------------------> wire            Deliver::deliver
-//!      | would block, or too long
-//!      `------- bounded queue ---------------------> [loss], [batch], sendmsg
-//! ```
+//! The package `datagrams` has the socket, the loop that receives, batches and fragments.
+//! This module is its [`Codec`](datagrams::codec::Codec):
 //!
 //! - [`frame`]: the header, every check on what arrives, the decoding of bodies.
 //! - [`boots`]: which life of a replica is the current one.
 //! - [`pack`]: many small messages in one datagram.
-//! - [`fragment`]: one long message in many datagrams.
-//! - [`loss`]: the seeded gate that every datagram passes.
-//! - `batch`: datagrams to one destination that leave in one system call.
-//! - `offload`: what the kernel takes and gives in one call.
-//! - [`outlet`]: a thread's way out.
-//! - [`udp`]: the socket and the loop.
-//! - `bell`: how the loop is woken.
-//! - [`hub`]: many sockets of one client process on one thread, without a queue.
-//! - [`counters`]: how often anything happened, above all why something was dropped.
 //!
-//! **Guarantees.** What is delivered was sent, whole, to this process, by a process
-//! that knew this cluster (or says no more than warm-up and hello may); nothing is
-//! delivered from a frame of which any part is wrong. Nothing that arrives can make
-//! this module panic, block, or take memory beyond bounds that have names. Nothing
-//! that is sent can block a role.
+//! **Guarantees.** A message that is delivered was sent, whole, to this process, by a
+//! process that knew this cluster (or says no more than warm-up and hello may). Nothing is
+//! delivered from a frame of which any part is wrong. Nothing that arrives can make this
+//! module panic, block, or take memory beyond bounds that have names.
 //!
-//! **Does not** deliver in order, once, or at all: every message may be lost,
-//! repeated and reordered, and whoever waits for an answer asks again. Nor does it
-//! keep out a forger: the check is against accidents, not against an adversary on
-//! the path.
+//! **Does not** keep out a forger: the check is against accidents, not against an adversary
+//! on the path.
 
-mod batch;
-mod bell;
 pub mod boots;
-pub mod counters;
-pub mod fragment;
+mod codec;
 pub mod frame;
-pub mod hub;
-pub mod loss;
-mod offload;
-pub mod outlet;
 pub mod pack;
 #[cfg(test)]
 mod schedules;
-pub mod udp;
 
 use crate::message::{Answer, ClientMessage, Message, Party};
-use crate::types::{Address, ReplicaId};
+use crate::types::{Address, LINE_BYTES_MAX, ReplicaId};
+pub use datagrams::udp::{BoundSocket, Deliver};
+pub use datagrams::{
+    DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MESSAGE_BYTES_MAX,
+};
+use frame::Identity;
 
-/// The most bytes of one datagram unless told otherwise, header included: any path
-/// carries them.
-pub const DATAGRAM_BYTES_DEFAULT: usize = 1_400;
+// The longest line, and ample room for the message around it.
+const _: () = assert!(MESSAGE_BYTES_MAX == LINE_BYTES_MAX + 4_096);
 
-/// The least that may be configured.
-pub const DATAGRAM_BYTES_MIN: usize = 576;
+/// The socket of a process of a cluster, and its loop.
+pub type Network = datagrams::udp::Network<Identity>;
 
-/// The most that may be configured: what UDP over IPv4 can carry.
-pub const DATAGRAM_BYTES_MAX: usize = 65_507;
+/// What a [`Network`] needs to know.
+pub type NetworkConfig = datagrams::udp::NetworkConfig<Identity>;
 
-/// The longest encoded message, joined from fragments: the longest line, and ample
-/// room for whatever carries it.
-pub const MESSAGE_BYTES_MAX: usize = crate::types::LINE_BYTES_MAX + 4_096;
+/// Ends a [`Network`]'s loop.
+pub type StopHandle = datagrams::udp::StopHandle<Identity>;
+
+/// Sends for one thread.
+pub type Outlet = datagrams::outlet::Outlet<Identity>;
 
 /// Where a datagram goes to or came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,7 +55,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// As it stands in a header.
+    /// As the header names it.
     pub fn party(self) -> Party {
         match self {
             Endpoint::Replica(id) => Party::Replica(id),
@@ -91,23 +69,23 @@ impl Endpoint {
 pub enum Outgoing {
     /// From this replica to another one.
     Peer {
-        /// Which. Never this one.
+        /// The receiver, never this replica.
         to: ReplicaId,
-        /// What.
+        /// The message.
         message: Message,
     },
     /// From this replica to a client.
     Answers {
-        /// Where its datagram came from.
+        /// Where the client's datagram came from.
         to: Address,
-        /// What, in order.
+        /// The answers, in order.
         answers: Vec<Answer>,
     },
     /// From this client to a replica.
     Call {
-        /// Which.
+        /// The receiver.
         to: ReplicaId,
-        /// What.
+        /// The message.
         message: ClientMessage,
     },
 }
@@ -117,23 +95,23 @@ pub enum Outgoing {
 pub enum Incoming {
     /// From another replica to this one.
     Peer {
-        /// Which.
+        /// The sender.
         from: ReplicaId,
-        /// What.
+        /// The message.
         message: Message,
     },
     /// From a client to this replica.
     Client {
         /// Where its datagram came from, and so where the answer goes.
         from: Address,
-        /// What.
+        /// The message.
         message: ClientMessage,
     },
     /// From a replica to this client.
     Answer {
-        /// Which.
+        /// The sender.
         from: ReplicaId,
-        /// What.
+        /// The answer.
         answer: Answer,
     },
 }

@@ -8,10 +8,12 @@
 //!
 //! Nothing stays here between turns: whoever adds also flushes.
 
-use super::frame::{self, HEADER_BYTES, Identity, Kind};
-use super::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Endpoint, Outgoing};
+use super::frame::{self, HEADER_BYTES, Identity};
+use super::{Endpoint, Outgoing};
 use crate::message::{ClientMessage, Message, Party};
 use crate::types::ClusterId;
+use datagrams::assert_datagram_max;
+use datagrams::codec::{BodyKind, Sink};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -26,25 +28,6 @@ const NUMBER_BYTES_MAX: usize = 10;
 /// may fill, so that nothing but a single long line is ever split.
 pub const fn payload_bytes(datagram_max: usize) -> usize {
     datagram_max - HEADER_BYTES
-}
-
-/// # Panics
-///
-/// If it is outside of its bounds: the command line has been checked.
-pub(super) fn assert_datagram_max(datagram_max: usize) {
-    assert!(
-        (DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX).contains(&datagram_max),
-        "datagrams of {datagram_max} bytes"
-    );
-}
-
-/// Where packed datagrams go.
-pub trait Sink {
-    /// A whole datagram.
-    fn datagram(&mut self, to: Endpoint, frame: &[u8]);
-
-    /// An encoded message that fits no datagram, and the cluster it must travel with.
-    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]);
 }
 
 /// Packs what one thread sends.
@@ -100,7 +83,7 @@ impl Packer {
     /// If it is to this replica itself or to one outside of the configuration, if
     /// a replica calls or a client answers, or if the message needs a cluster id and
     /// there is none yet: all of them errors of the caller.
-    pub fn add(&mut self, outgoing: &Outgoing, sink: &mut impl Sink) {
+    pub fn add(&mut self, outgoing: &Outgoing, sink: &mut impl Sink<Endpoint>) {
         let me = self.identity.me;
         match outgoing {
             Outgoing::Peer { to, message } => {
@@ -127,7 +110,7 @@ impl Packer {
     }
 
     /// Hands all that is begun to `sink`.
-    pub fn flush(&mut self, sink: &mut impl Sink) {
+    pub fn flush(&mut self, sink: &mut impl Sink<Endpoint>) {
         self.by_destination.clear();
         self.last = None;
         for mut frame in self.frames.drain(..) {
@@ -145,7 +128,7 @@ impl Packer {
         to: Endpoint,
         bound: Bound,
         messages: impl IntoIterator<Item = &'a M>,
-        sink: &mut impl Sink,
+        sink: &mut impl Sink<Endpoint>,
     ) {
         if let Endpoint::Replica(id) = to {
             assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
@@ -167,7 +150,7 @@ impl Packer {
     }
 
     /// Adds a message to a frame, or to the next one to its destination.
-    fn put(&mut self, at: usize, message: &impl Serialize, sink: &mut impl Sink) {
+    fn put(&mut self, at: usize, message: &impl Serialize, sink: &mut impl Sink<Endpoint>) {
         let me = self.identity.me;
         let frame = &mut self.frames[at];
         let before = frame.bytes.len();
@@ -179,7 +162,7 @@ impl Packer {
             frame.messages += 1;
         } else if frame::sealed_bytes(me, after - before, 1) > self.datagram_max {
             let cluster = cluster_of(&self.identity, frame.bound);
-            sink.oversize(frame.to, cluster, &frame.bytes[before..]);
+            sink.oversize(frame.to, cluster.0, &frame.bytes[before..]);
             frame.bytes.truncate(before);
         } else {
             let mut next = self.spare.pop().unwrap_or_default();
@@ -228,36 +211,37 @@ fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
     }
 }
 
-fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink) {
+fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>) {
     let cluster = cluster_of(identity, frame.bound);
     let to = frame.to.party();
-    frame::seal(identity, to, cluster, Kind::Messages, frame.messages, &mut frame.bytes);
+    frame::seal(identity, to, cluster, BodyKind::Messages, frame.messages, &mut frame.bytes);
     sink.datagram(frame.to, &frame.bytes);
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::counters::{Counters, Event};
-    use super::super::frame::{ClusterCell, Opened, Opener};
-    use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
+    use super::super::frame::{ClusterCell, Decoder};
+    use super::super::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Incoming};
     use super::*;
     use crate::message::{Answer, Request, ToAcceptor, ToBootstrap};
     use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot};
+    use datagrams::codec::Opened;
+    use datagrams::counters::{Counters, DropReason};
     use std::net::{Ipv4Addr, SocketAddr};
     use std::sync::Arc;
 
     #[derive(Default)]
     struct Taken {
         datagrams: Vec<(Endpoint, Vec<u8>)>,
-        oversize: Vec<(Endpoint, ClusterId, Vec<u8>)>,
+        oversize: Vec<(Endpoint, u64, Vec<u8>)>,
     }
 
-    impl Sink for Taken {
+    impl Sink<Endpoint> for Taken {
         fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
             self.datagrams.push((to, frame.to_vec()));
         }
 
-        fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
+        fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
             self.oversize.push((to, cluster, message.to_vec()));
         }
     }
@@ -290,12 +274,12 @@ mod tests {
 
     /// What `me` makes of the datagrams that are for it.
     fn opened(me: Party, taken: &Taken) -> Vec<Incoming> {
-        let mut opener = Opener::new(identity(me), Arc::new(Counters::new()));
+        let mut decoder = Decoder::new(identity(me), Arc::new(Counters::new()));
         let mut messages = Vec::new();
         for (to, frame) in &taken.datagrams {
             if to.party() == me {
-                let opened = opener.open(address(9), frame, &mut messages);
-                assert_eq!(opened, Ok::<_, Event>(Opened::Messages));
+                let opened = decoder.open(address(9), frame, &mut messages);
+                assert_eq!(opened, Ok::<_, DropReason>(Opened::Messages));
             }
         }
         messages
@@ -388,7 +372,7 @@ mod tests {
             });
             assert_eq!(commands.sum::<usize>(), 3 - split);
             for (to, cluster, message) in &taken.oversize {
-                assert_eq!((to.party(), *cluster), (ZERO, ClusterId(77)));
+                assert_eq!((to.party(), *cluster), (ZERO, 77));
                 let encoded = postcard::to_stdvec(&request(bytes)).expect("encodes");
                 assert_eq!(*message, encoded);
             }

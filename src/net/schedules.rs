@@ -10,33 +10,32 @@
 //! The ways of one thread and one message, and those to stop the loop, are gone through
 //! one by one, with a bound on preemptions for more; three threads and two loops that talk
 //! to each other are tried by seed. Of the planted bugs that the order of steps in
-//! `bell.rs` and `outlet.rs` is there to avoid, each is met within 25 of all schedules, and
+//! `wakeup.rs` and `outlet.rs` is there to avoid, each is met within 25 of all schedules, and
 //! within 15 seeds.
 //!
-//! Covered are `bell.rs`, the loop around it and `outlet.rs`; sleeps that a thread ends,
+//! Covered are `wakeup.rs`, the loop around it and `outlet.rs`; sleeps that a thread ends,
 //! or a datagram, or the time (pieces of a message are awaited). **Not** covered: a socket that
 //! would block (the kernel cannot be made to refuse on demand), and what is said in
 //! `threads/tried.rs`.
 
 #![cfg(test)]
 
-use super::counters::{Counters, Event};
 use super::frame::{ClusterCell, Identity};
-use super::outlet::Outlet;
-use super::udp::{BoundSocket, Deliver, Network, Settings, StopHandle};
+use super::{BoundSocket, Deliver, Network, NetworkConfig, Outlet, StopHandle};
 use super::{DATAGRAM_BYTES_MIN, Incoming, Outgoing};
 use crate::message::{Message, Party, Request, ToProposer};
-use crate::threads;
-use crate::threads::plant::Plant;
-use crate::threads::tried::{self, Trial};
 use crate::types::{Address, BootId, ClusterId, ReplicaId};
+use datagrams::counters::{Counters, Event};
+use interleavings::threads;
+use interleavings::threads::plant::Plant;
+use interleavings::threads::tried::{self, Trial};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Takes what arrives.
 struct Nobody;
 
-impl Deliver for Nobody {
+impl Deliver<Incoming> for Nobody {
     fn deliver(&mut self, _: Incoming) {}
 
     fn end_of_burst(&mut self) {}
@@ -66,7 +65,7 @@ fn pair(loss: f64) -> [Network; 2] {
         id += 1;
         let identity = Identity { n: 2, me, boot: BootId(5), cluster };
         let (peers, datagram_max, seed) = (peers.clone(), DATAGRAM_BYTES_MIN, 1);
-        Network::new(socket, Settings { identity, peers, datagram_max, loss, seed })
+        Network::new(socket, NetworkConfig { codec: identity, peers, datagram_max, loss, seed })
             .expect("a network")
     })
 }

@@ -11,15 +11,15 @@ use super::role_thread::{Flow, RoleThread};
 use crate::config::{Config, EXIT_FAILED};
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
-use crate::net::udp::{BoundSocket, Deliver, Network, Settings};
+use crate::net::{BoundSocket, Deliver, Network, NetworkConfig};
 use crate::net::{Incoming, Outgoing};
 use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;
-use crate::threads::plant::{self, Plant};
-use crate::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
+use interleavings::threads::plant::{self, Plant};
+use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -81,8 +81,8 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let socket = BoundSocket::for_client(&addresses)?;
     let network = Network::new(
         socket,
-        Settings {
-            identity,
+        NetworkConfig {
+            codec: identity,
             peers: addresses,
             datagram_max: options.datagram_bytes,
             loss: options.loss,
@@ -153,7 +153,7 @@ struct Answers {
     batch: Vec<Input>,
 }
 
-impl Deliver for Answers {
+impl Deliver<Incoming> for Answers {
     fn deliver(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Answer { from, answer } => self.batch.push(Input::Answer(from, answer)),

@@ -5,14 +5,14 @@
 //! turn; a channel that is full loses the batch, and that is counted.
 
 use crate::message::{ClientMessage, Message, ToAcceptor};
-use crate::net::counters::{Counters, Event};
-use crate::net::outlet::Outlet;
-use crate::net::udp::Deliver;
+use crate::net::Deliver;
+use crate::net::Outlet;
 use crate::net::{Incoming, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
-use crate::threads::plant::{self, Plant};
-use crate::threads::{Receiver, Sender, bounded};
 use crate::types::ReplicaId;
+use datagrams::counters::{Counters, Event};
+use interleavings::threads::plant::{self, Plant};
+use interleavings::threads::{Receiver, Sender, bounded};
 use std::process;
 use std::sync::Arc;
 
@@ -134,7 +134,7 @@ fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) {
     }
 }
 
-impl Deliver for Router {
+impl Deliver<Incoming> for Router {
     fn deliver(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Peer { from, message } => self.message(from, message),
@@ -236,7 +236,7 @@ impl Post {
         }
         self.outlet.mute_others();
         let mut sends = 0;
-        while self.outlet.send(self.outgoing.iter().cloned()).to_replicas == 0
+        while self.outlet.send(self.outgoing.iter().cloned()).to_peers == 0
             && sends < CRASH_SENDS_MAX
         {
             sends += 1;

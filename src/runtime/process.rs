@@ -6,8 +6,8 @@
 //! kills. A panic in any thread ends the process: half a replica is worse than none.
 
 use crate::config::{EXIT_FAILED, one_line, say};
-use crate::threads;
 use crate::types::Time;
+use interleavings::threads;
 use log::LevelFilter;
 use std::io;
 use std::os::unix::process::parent_id;

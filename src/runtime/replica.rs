@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::message::Party;
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
-use crate::net::udp::{BoundSocket, Network};
+use crate::net::{BoundSocket, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
@@ -28,10 +28,10 @@ use crate::seed::derive_seed;
 use crate::storage::Durability;
 use crate::storage::memory::Volatile;
 use crate::storage::upkeep::Upkeep;
-use crate::threads::plant::{self, Plant};
-use crate::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use crate::types::{BootId, ReplicaId, Slot};
 use durable::disk::Disk;
+use interleavings::threads::plant::{self, Plant};
+use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -234,8 +234,8 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     log::info!("replica {id}: listens on {}", socket.address());
     let network = Network::new(
         socket,
-        net::udp::Settings {
-            identity: identity.clone(),
+        net::NetworkConfig {
+            codec: identity.clone(),
             peers: addresses,
             datagram_max: options.datagram_bytes,
             loss: options.loss,

@@ -5,7 +5,7 @@
 //! envelopes over; let the storage do what could wait for that. Handling many inputs
 //! before one commit is group commit, without
 //! any timer to make a batch. A role for which nobody waits lets others go first. A wait is
-//! spent looking or asleep, as [`crate::wait`] says.
+//! spent polling or asleep, as [`datagrams::wait`] says.
 //!
 //! Input comes before timers: a process that was stopped for a while reads what
 //! came meanwhile before it suspects anyone. Under a flood, timers are put off for
@@ -14,8 +14,8 @@
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::storage::upkeep::Upkeep;
-use crate::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
-use crate::wait::Patience;
+use datagrams::wait::Patience;
+use interleavings::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::io;
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
             if deadline.is_some_and(|deadline| deadline <= now) {
                 break Err(RecvTimeoutError::Timeout);
             }
-            if patience.looks_again(now) {
+            if patience.polls_again(now.0) {
                 threads::yield_now();
                 continue;
             }
@@ -135,7 +135,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
             };
         };
         match found {
-            Ok(_) => patience.found(self.clock.now()),
+            Ok(_) => patience.found(self.clock.now().0),
             Err(_) => patience.ended(),
         }
         Ok(found)

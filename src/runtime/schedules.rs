@@ -44,20 +44,20 @@ use super::process::{Ending, LOOK};
 use super::replica::{self, CLOSING_MAX, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
 use crate::message::{ClientMessage, Party};
-use crate::net::counters::{Counters, Event};
 use crate::net::frame::{ClusterCell, Identity};
-use crate::net::udp::{BoundSocket, Network, Settings};
+use crate::net::{BoundSocket, Network, NetworkConfig};
 use crate::net::{DATAGRAM_BYTES_DEFAULT, Outgoing, pack};
 use crate::paxos;
 use crate::storage::Durability;
 use crate::storage::data_dir::Purpose;
 use crate::storage::segment_log::Options;
-use crate::threads::plant::Plant;
-use crate::threads::tried::{self, End, Trial};
 use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
+use datagrams::counters::{Counters, Event};
 use durable::beside::By;
 use durable::disk::{Disk, DiskFile};
 use durable::sim_disk::{Fault, SimDisk, SimFile, Survival};
+use interleavings::threads::plant::Plant;
+use interleavings::threads::tried::{self, End, Trial};
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -261,8 +261,13 @@ fn begin_replica(
     let peers = cluster.0.clone();
     let cluster = ClusterCell::new();
     let identity = Identity { n, me: Party::Replica(id), boot, cluster: cluster.clone() };
-    let network =
-        Settings { identity, peers, datagram_max: DATAGRAM_BYTES_DEFAULT, loss: 0.0, seed: 1 };
+    let network = NetworkConfig {
+        codec: identity,
+        peers,
+        datagram_max: DATAGRAM_BYTES_DEFAULT,
+        loss: 0.0,
+        seed: 1,
+    };
     let network = Network::new(socket, network).expect("a network");
     let counters = network.counters();
     let options = ReplicaOptions {
@@ -518,8 +523,13 @@ fn flood(cluster: &Cluster, questions: u64) {
     let socket = BoundSocket::for_client(&cluster.0).expect("a port");
     let identity = Identity { n, me: Party::Client, boot: BootId(9), cluster: ClusterCell::new() };
     let peers = cluster.0.clone();
-    let settings =
-        Settings { identity, peers, datagram_max: DATAGRAM_BYTES_DEFAULT, loss: 0.0, seed: 1 };
+    let settings = NetworkConfig {
+        codec: identity,
+        peers,
+        datagram_max: DATAGRAM_BYTES_DEFAULT,
+        loss: 0.0,
+        seed: 1,
+    };
     let network = Network::new(socket, settings).expect("a network");
     let mut outlet = network.outlet(1);
     tried::process("flood", move || {

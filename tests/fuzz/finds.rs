@@ -4,10 +4,11 @@ use crate::acceptor_log::{read, write};
 use crate::draw::directory;
 use crate::node::settings;
 use allocation_counter::measure;
+use datagrams::codec::BodyKind;
+use datagrams::counters::{Counters, DropReason};
 use durable::sim_disk::SimDisk;
 use multipaxos::message::{Decided, Party, Promise, Request, Run};
-use multipaxos::net::counters::{Counters, Event};
-use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::phase1::Phase1;
@@ -80,11 +81,11 @@ fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     assert_eq!(outcome.values.slice(5..6).to_vec(), [command(5, "x")]);
 }
 
-fn opener() -> Opener {
+fn decoder() -> Decoder {
     let cluster = ClusterCell::new();
     cluster.set(ClusterId(1));
     let identity = Identity { n: 3, me: Party::Replica(R0), boot: BootId(7), cluster };
-    Opener::new(identity, Arc::new(Counters::new()))
+    Decoder::new(identity, Arc::new(Counters::new()))
 }
 
 /// A hello takes a byte. Sixty thousand of them in one datagram, which a stranger may send
@@ -98,11 +99,11 @@ fn a_strangers_datagram_full_of_hellos_is_dropped_before_they_are_listed() {
     frame::begin(&mut bytes);
     bytes.resize(60_000, 0);
     let (to, none) = (Party::Replica(R0), ClusterId::NONE);
-    frame::seal(&stranger, to, none, Kind::Messages, 1, &mut bytes);
-    let (mut opener, mut taken) = (opener(), Vec::new());
+    frame::seal(&stranger, to, none, BodyKind::Messages, 1, &mut bytes);
+    let (mut decoder, mut taken) = (decoder(), Vec::new());
     let mut opened = None;
-    let info = measure(|| opened = Some(opener.open(source, &bytes, &mut taken)));
-    assert_eq!(opened, Some(Err(Event::DropAmplifies)));
+    let info = measure(|| opened = Some(decoder.open(source, &bytes, &mut taken)));
+    assert_eq!(opened, Some(Err(DropReason::Amplifies)));
     assert!(info.bytes_total < 8 * bytes.len() as u64, "{info:?}");
 }
 

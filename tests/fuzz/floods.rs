@@ -7,13 +7,14 @@
 use crate::draw::directory;
 use crate::node::{membership, settings};
 use allocation_counter::measure;
+use datagrams::codec::BodyKind;
+use datagrams::counters::Counters;
+use datagrams::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX};
 use multipaxos::message::{
     Accept, Decided, Heartbeat, Party, Promise, Request, ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::net::Endpoint;
-use multipaxos::net::counters::Counters;
-use multipaxos::net::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX};
-use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opener};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
@@ -246,7 +247,7 @@ fn unfinished_messages_take_bounded_memory_for_peers_and_for_clients() {
                 };
                 let cut = Cut { digest: number, ..cut };
                 let fragment = Fragment { cut, index: 0, bytes: &bytes };
-                reassembler.insert(Time(1), from, BootId(1), ClusterId(1), fragment);
+                reassembler.insert(1, from, 1, 1, fragment);
             }
         });
         let held = usize::try_from(info.bytes_current).unwrap_or(0);
@@ -261,7 +262,7 @@ fn the_lives_of_a_replica_that_are_remembered_are_few() {
         cluster.set(ClusterId(1));
         Identity { n: 3, me: Party::Replica(me), boot: BootId(boot), cluster }
     };
-    let mut opener = Opener::new(identity(R0, 1), Arc::new(Counters::new()));
+    let mut decoder = Decoder::new(identity(R0, 1), Arc::new(Counters::new()));
     let body = postcard::to_stdvec(&multipaxos::message::Message::Proposer(ToProposer::PreVote {
         ballot: Ballot(1),
         round: 1,
@@ -274,8 +275,8 @@ fn the_lives_of_a_replica_that_are_remembered_are_few() {
             frame::begin(&mut bytes);
             bytes.extend_from_slice(&body);
             let (from, to) = (identity(R1, boot), Party::Replica(R0));
-            frame::seal(&from, to, ClusterId(1), Kind::Messages, 1, &mut bytes);
-            let opened = opener.open(address(1), &bytes, &mut taken);
+            frame::seal(&from, to, ClusterId(1), BodyKind::Messages, 1, &mut bytes);
+            let opened = decoder.open(address(1), &bytes, &mut taken);
             assert!(opened.is_ok() && taken.len() == 1);
             taken.clear();
         }

@@ -13,15 +13,16 @@ use crate::draw::{self, Around};
 use crate::edit::{self, edits};
 use crate::run::{Property, repeat};
 use allocation_counter::measure;
+use datagrams::codec::{BodyKind, Opened};
+use datagrams::counters::{Counters, DropReason};
+use datagrams::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
 use fastrand::Rng;
 use multipaxos::message::{ClientMessage, Party, Request};
-use multipaxos::net::counters::{Counters, Event};
-use multipaxos::net::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
-use multipaxos::net::frame::{self, ClusterCell, HEADER_BYTES, Identity, Kind, Opened, Opener};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, HEADER_BYTES, Identity};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Session};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const N: usize = 5;
 const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
@@ -71,8 +72,8 @@ const RECEIVERS: [Receiver; 4] = [
 ];
 
 impl Receiver {
-    fn opener(self, counters: &Arc<Counters>) -> Opener {
-        Opener::new(identity(self.me, 7, self.started), Arc::clone(counters))
+    fn decoder(self, counters: &Arc<Counters>) -> Decoder {
+        Decoder::new(identity(self.me, 7, self.started), Arc::clone(counters))
     }
 
     fn drawn(rng: &mut Rng) -> Receiver {
@@ -86,7 +87,7 @@ fn push(body: &mut Vec<u8>, message: &impl serde::Serialize) {
 }
 
 /// A frame around a body, from the only party that may send it.
-fn sealed(from: Party, to: Party, kind: Kind, cluster: ClusterId, body: &Body) -> Vec<u8> {
+fn sealed(from: Party, to: Party, kind: BodyKind, cluster: ClusterId, body: &Body) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::begin(&mut bytes);
     bytes.extend_from_slice(&body.bytes);
@@ -123,7 +124,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
         for _ in 0..count {
             body.add(&draw::answer(rng, &around, Session::default()));
         }
-        return sealed(peer, me, Kind::Messages, CLUSTER, &body);
+        return sealed(peer, me, BodyKind::Messages, CLUSTER, &body);
     }
     match rng.u8(..12) {
         0 => {
@@ -135,14 +136,14 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             Fragment { cut, index: index as u16, bytes: &bytes }.write(&mut body.bytes);
             body.messages = 1;
             let from = if rng.bool() { peer } else { client };
-            sealed(from, me, Kind::Fragment, CLUSTER, &body)
+            sealed(from, me, BodyKind::Fragment, CLUSTER, &body)
         }
         1 => {
             let cut = cut(rng);
             let step = rng.usize(1..4);
             let indexes = (0..cut.pieces() as u16).step_by(step).take(rng.usize(1..9)).collect();
             Missing { cut, indexes }.write(&mut body.bytes);
-            sealed(peer, me, Kind::Missing, CLUSTER, &body)
+            sealed(peer, me, BodyKind::Missing, CLUSTER, &body)
         }
         2..5 => {
             for _ in 0..count {
@@ -151,24 +152,24 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             if rng.u8(..4) == 0 {
                 body = Body::default();
                 body.add(&ClientMessage::Hello);
-                return sealed(client, me, Kind::Messages, ClusterId::NONE, &body);
+                return sealed(client, me, BodyKind::Messages, ClusterId::NONE, &body);
             }
             // A client puts several commands into a datagram, not into a message.
             body.messages = 3 * count;
-            sealed(client, me, Kind::Messages, CLUSTER, &body)
+            sealed(client, me, BodyKind::Messages, CLUSTER, &body)
         }
         5 => {
             let ready = draw::ready(rng, &around, PEER);
             let ready = multipaxos::message::ToBootstrap::Ready(ready);
             body.add(&multipaxos::message::Message::Bootstrap(ready));
-            sealed(peer, me, Kind::Messages, ClusterId::NONE, &body)
+            sealed(peer, me, BodyKind::Messages, ClusterId::NONE, &body)
         }
         _ => {
             for _ in 0..count {
                 body.add(&draw::message(rng, &around, PEER));
             }
             let fits = body.bytes.len() + HEADER_BYTES <= DATAGRAM_BYTES_MAX;
-            if fits { sealed(peer, me, Kind::Messages, CLUSTER, &body) } else { valid(rng, me) }
+            if fits { sealed(peer, me, BodyKind::Messages, CLUSTER, &body) } else { valid(rng, me) }
         }
     }
 }
@@ -236,10 +237,7 @@ fn repair_header(rng: &mut Rng, bytes: &mut Vec<u8>, receiver: Receiver) {
 
 /// How many frames were dropped, for whatever reason.
 fn drops(counters: &Counters) -> u64 {
-    static REASONS: OnceLock<Vec<Event>> = OnceLock::new();
-    let is_drop = |event: &Event| event.name().starts_with("drop_");
-    let reasons = REASONS.get_or_init(|| Event::ALL.iter().copied().filter(is_drop).collect());
-    reasons.iter().map(|event| counters.of(*event)).sum()
+    DropReason::ALL.iter().map(|reason| counters.of(*reason)).sum()
 }
 
 /// What was taken, encoded again, opens to the same.
@@ -265,20 +263,20 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
     if frame::sealed_bytes(from, body.bytes.len(), body.messages) > DATAGRAM_BYTES_MAX {
         return;
     }
-    let again = sealed(from, receiver.me, Kind::Messages, cluster, &body);
+    let again = sealed(from, receiver.me, BodyKind::Messages, cluster, &body);
     let mut reopened = Vec::new();
-    let opened = receiver.opener(&Arc::default()).open(source(), &again, &mut reopened);
+    let opened = receiver.decoder(&Arc::default()).open(source(), &again, &mut reopened);
     assert_eq!(opened, Ok(Opened::Messages));
     assert_eq!(reopened, taken);
 }
 
 /// Opens it; says whether it was taken.
 fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
-    let mut opener = receiver.opener(counters);
+    let mut decoder = receiver.decoder(counters);
     let mut taken = Vec::new();
     let before = drops(counters);
     let mut opened = None;
-    let info = measure(|| opened = Some(opener.open(source(), bytes, &mut taken)));
+    let info = measure(|| opened = Some(decoder.open(source(), bytes, &mut taken)));
     let is_client = bytes.get(6) == Some(&0xFF) && receiver.me == OURS;
     let per_byte = if is_client { CLIENT_BYTES_PER_BYTE_MAX } else { BYTES_PER_BYTE_MAX };
     let bound = per_byte * bytes.len() as u64 + BYTES_FIXED;
@@ -442,9 +440,9 @@ fn joined_bytes_are_one_message_or_none() {
         let cluster = if rng.u8(..8) == 0 { ClusterId::NONE } else { CLUSTER };
         let receiver = RECEIVERS[if rng.u8(..8) == 0 { 2 } else { 0 }];
         let (counters, mut taken) = (Arc::default(), Vec::new());
-        let mut opener = receiver.opener(&counters);
-        let mut opened = Err(Event::DropBody);
-        let info = measure(|| opened = opener.open_joined(from, cluster, &bytes, &mut taken));
+        let mut decoder = receiver.decoder(&counters);
+        let mut opened = Err(DropReason::Body);
+        let info = measure(|| opened = decoder.open_joined(from, cluster, &bytes, &mut taken));
         let bound = BYTES_PER_BYTE_MAX * bytes.len() as u64 + BYTES_FIXED;
         assert!(info.bytes_total <= bound, "{info:?} for {} bytes", bytes.len());
         assert_eq!(taken.len(), usize::from(opened.is_ok()), "{opened:?}");
@@ -457,7 +455,7 @@ fn joined_bytes_are_one_message_or_none() {
                 Incoming::Answer { .. } => panic!("a replica is answered nothing"),
             }
             let mut reopened = Vec::new();
-            let opened = opener.open_joined(from, cluster, &again.bytes, &mut reopened);
+            let opened = decoder.open_joined(from, cluster, &again.bytes, &mut reopened);
             assert_eq!((opened, reopened.as_slice()), (Ok(()), taken.as_slice()));
         }
     });

@@ -9,12 +9,12 @@
 //! with no more bytes than it has sent; a timer that has fired is not due any more.
 
 use crate::run::{Property, check};
+use datagrams::counters::Counters;
+use datagrams::fragment::{BYTES_MAX, Cut, Fragment, PIECE_BYTES_MIN, Reassembler, SETS_MAX};
 use fastrand::Rng;
 use multipaxos::net::Endpoint;
-use multipaxos::net::counters::Counters;
-use multipaxos::net::fragment::{BYTES_MAX, Cut, Fragment, PIECE_BYTES_MIN, Reassembler, SETS_MAX};
 use multipaxos::net::frame::{CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES};
-use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Time};
+use multipaxos::types::{Address, ReplicaId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -79,8 +79,8 @@ fn piece_of(cut: Cut, bytes: &[u8], index: u16) -> Vec<u8> {
 }
 
 struct Joiner {
-    reassembler: Reassembler,
-    now: Time,
+    reassembler: Reassembler<Endpoint>,
+    now: u64,
     arrived: usize,
     /// Bytes sent by and asked of each client.
     credit: BTreeMap<Endpoint, (usize, usize)>,
@@ -98,8 +98,7 @@ impl Joiner {
         self.arrived += bytes.len();
         self.credit.entry(from).or_default().0 +=
             HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN.max(body.len());
-        let (boot, cluster) = (BootId(1), ClusterId(1));
-        if let Some(joined) = self.reassembler.insert(self.now, from, boot, cluster, fragment) {
+        if let Some(joined) = self.reassembler.insert(self.now, from, 1, 1, fragment) {
             assert_eq!((joined.len(), xxh3_64(&joined)), (cut.total as usize, cut.digest));
             self.joined += 1;
         }
@@ -127,7 +126,7 @@ impl Joiner {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Wait { us } => self.now = self.now.plus_us(u64::from(us)),
+            Step::Wait { us } => self.now += u64::from(us),
             Step::Poll => self.poll(),
             Step::AllBut { sender: from, message: number, index } => {
                 let (cut, bytes) = message(number);
@@ -162,12 +161,12 @@ fn what_is_joined_is_what_was_announced() {
     let property = Property { name, cases: 400, cost: 180 };
     check(property, steps(), |steps| {
         let reassembler = Reassembler::new(Arc::new(Counters::new()));
-        let (credit, now) = (BTreeMap::new(), Time(0));
+        let (credit, now) = (BTreeMap::new(), 0);
         let mut joiner = Joiner { reassembler, now, arrived: 0, credit, inputs: 0, joined: 0 };
         steps.iter().for_each(|step| joiner.step(step));
         // In the end everything is complete or given up.
         for _ in 0..200 {
-            joiner.now = joiner.now.plus_us(1_000_000);
+            joiner.now += 1_000_000;
             joiner.poll();
         }
         assert_eq!(joiner.reassembler.held_sets(), (0, 0));

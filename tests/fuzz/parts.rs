@@ -8,11 +8,9 @@ use crate::draw::{self, Around};
 use crate::edit::{self, edits};
 use crate::run::{Property, repeat};
 use allocation_counter::measure;
+use datagrams::fragment::{ASKED_PIECES_MAX, Cut, Fragment, Missing, PIECE_BYTES_MIN, PIECES_MAX};
 use fastrand::Rng;
 use multipaxos::net::MESSAGE_BYTES_MAX;
-use multipaxos::net::fragment::{
-    ASKED_PIECES_MAX, Cut, Fragment, Missing, PIECE_BYTES_MIN, PIECES_MAX,
-};
 use multipaxos::types::{Ballot, LINE_BYTES_MAX, Slot};
 use multipaxos::values::{COMMAND_BYTES, VALUES_MAX, ValueRef, Values};
 

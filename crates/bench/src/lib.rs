@@ -4,6 +4,7 @@
 //! cluster   replica processes, their folder, what they use ([usage], [cores])
 //! load      sessions over sockets, and the threads that drive them  ([histogram])
 //! sessions  the client role, many times
+//! socket_pool  many sockets of the load on one thread
 //! lines     what is written, and the judgement of the logs
 //! steady    one measurement under steady load
 //! sweep     many of them, drawn  ([plot])
@@ -22,6 +23,7 @@ mod lines;
 mod load;
 mod plot;
 mod sessions;
+mod socket_pool;
 mod steady;
 mod sweep;
 mod usage;

@@ -12,12 +12,12 @@
 use super::histogram::Histogram;
 use super::lines::Told;
 use super::sessions::Sessions;
+use super::socket_pool::SocketPool;
 use multipaxos::message::Party;
 use multipaxos::net::Incoming;
+use multipaxos::net::Outlet;
 use multipaxos::net::frame::{ClusterCell, Identity};
-use multipaxos::net::hub::Hub;
-use multipaxos::net::outlet::Outlet;
-use multipaxos::net::udp::{BoundSocket, Deliver, Network, Settings, StopHandle};
+use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig, StopHandle};
 use multipaxos::runtime::process::entropy;
 use multipaxos::seed::derive_seed;
 use multipaxos::types::BootId;
@@ -145,8 +145,8 @@ impl Load {
         let sessions = Arc::new(Mutex::new(sessions));
         let boot = BootId(entropy()?);
         let cluster = ClusterCell::new();
-        let settings = Settings {
-            identity: Identity { n: replicas.len(), me: Party::Client, boot, cluster },
+        let config = NetworkConfig {
+            codec: Identity { n: replicas.len(), me: Party::Client, boot, cluster },
             peers: replicas.to_vec(),
             datagram_max: shape.datagram_max,
             loss: shape.loss,
@@ -154,10 +154,10 @@ impl Load {
         };
         let mut load = Load { common: common.clone(), sessions: sessions.clone(), stop: None };
         if connections > 1 {
-            let many = Many { hub: Hub::new(connections, settings)?, common, sessions };
+            let many = Many { pool: SocketPool::new(connections, config)?, common, sessions };
             thread::Builder::new().name("connections".into()).spawn(move || many.run())?;
         } else {
-            let network = Network::new(BoundSocket::for_client(replicas)?, settings)?;
+            let network = Network::new(BoundSocket::for_client(replicas)?, config)?;
             load.stop = Some(network.stop_handle());
             let alone = |name: &str| {
                 let outlet = network.outlet(derive_seed(shape.seed, name));
@@ -270,7 +270,7 @@ struct Answers {
     ticking: Thread,
 }
 
-impl Deliver for Answers {
+impl Deliver<Incoming> for Answers {
     fn deliver(&mut self, incoming: Incoming) {
         self.batch.push(incoming);
     }
@@ -308,7 +308,7 @@ impl Deliver for Answers {
 
 /// The sessions of many sockets.
 struct Many {
-    hub: Hub,
+    pool: SocketPool,
     common: Arc<Common>,
     sessions: Arc<Mutex<Sessions>>,
 }
@@ -321,16 +321,16 @@ impl Many {
     }
 
     fn drive(&mut self) -> io::Result<()> {
-        let Many { hub, common, sessions } = self;
+        let Many { pool, common, sessions } = self;
         let timers_ns = TIMERS.as_nanos() as u64;
         let (mut ready, mut answers) = (Vec::new(), Vec::new());
         let (mut timers_at, mut turn_at) = (0, 0u64);
         while !common.has_ended() {
-            hub.wait(Duration::from_nanos(turn_at.saturating_sub(common.now_ns())), &mut ready)?;
+            pool.wait(Duration::from_nanos(turn_at.saturating_sub(common.now_ns())), &mut ready)?;
             let mut sessions = locked(sessions);
             for at in ready.drain(..) {
-                hub.receive(at, &mut answers)?;
-                hub.send(at, sessions.handle(at, common.now_ns(), &mut answers));
+                pool.receive(at, &mut answers)?;
+                pool.send(at, sessions.handle(at, common.now_ns(), &mut answers));
                 turn_at = sessions.due_ns(at).map_or(turn_at, |due| turn_at.min(due));
             }
             let now_ns = common.now_ns();
@@ -343,7 +343,7 @@ impl Many {
             }
             turn_at = timers_at;
             for at in 0..sessions.groups() {
-                hub.send(at, sessions.turn(at, now_ns, timers));
+                pool.send(at, sessions.turn(at, now_ns, timers));
                 turn_at = sessions.due_ns(at).map_or(turn_at, |due| turn_at.min(due));
             }
         }

@@ -1,29 +1,31 @@
-//! Many sockets of one client process, all driven by the thread that uses them.
+//! Many sockets of one client process, on one thread.
 //!
-//! A [`super::udp::Network`] gives a socket a thread of its own, and takes in and sends
-//! out much at a time. Many clients with a line each have nothing to gain from that: a
-//! datagram comes, one goes, and waking a thread in between costs more than both. So
-//! here one thread waits for all sockets in one epoll, takes a datagram from each that
-//! has some, and sends from the same turn, with nothing but the system call. How it
-//! waits is said in [`crate::wait`].
+//! A [`Network`](datagrams::udp::Network) gives a socket a thread of its own, and receives
+//! and sends many datagrams at a time. Clients with a line each gain nothing from that: one
+//! datagram comes, one goes, and waking a thread in between costs more than both. So here
+//! one thread waits for all sockets in one epoll, takes a datagram from each socket that has
+//! some, and sends at once, with nothing but the system call. How it waits is described in
+//! [`datagrams::wait`].
 //!
-//! It is one process to the replicas, with many addresses: one boot id, one cluster,
-//! one gate for all that leaves. Long messages are split and resent as everywhere.
+//! To the replicas it is one process with many addresses: one boot id, one cluster, one
+//! gate for all that it sends. Long messages are split and resent as everywhere.
 //!
-//! **Does not** queue: what a socket does not take at once is lost, and counted; who
-//! waits for an answer asks again. Nor does it join fragments: answers are short.
+//! **Does not** queue: a datagram that a socket does not take at once is lost, and counted;
+//! the session that waits for an answer asks again. Nor does it join fragments, since
+//! answers are short.
 
-use super::counters::{Counters, Event};
-use super::fragment::{Fragment, Fragmenter};
-use super::frame::{self, Identity, Kind, Opened, Opener};
-use super::loss::Gate;
-use super::outlet::{attempt, on_wire};
-use super::pack::{Packer, Sink};
-use super::udp::{Settings, client_address, open_socket, pass_over};
-use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, Outgoing};
-use crate::message::Party;
-use crate::types::{Address, ClusterId, Time};
-use crate::wait::Patience;
+use datagrams::codec::{BodyKind, Opened, Sink};
+use datagrams::counters::{Counters, Event};
+use datagrams::fragment::{Fragment, Fragmenter};
+use datagrams::loss::Gate;
+use datagrams::outlet::{attempt, on_wire};
+use datagrams::udp::{client_address, open_socket, pass_over};
+use datagrams::wait::Patience;
+use multipaxos::message::Party;
+use multipaxos::net::frame::{self, Decoder, Identity};
+use multipaxos::net::pack::Packer;
+use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, NetworkConfig, Outgoing};
+use multipaxos::types::{Address, ClusterId};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -35,25 +37,25 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most sockets that one look tells of.
+/// The most sockets that one poll names.
 const READY_MAX: usize = 1_024;
 
 /// Sockets, by number from 0, and what they have in common.
 #[derive(Debug)]
-pub struct Hub {
+pub(super) struct SocketPool {
     epoll: OwnedFd,
     patience: Patience,
     began: Instant,
     sockets: Vec<UdpSocket>,
-    opener: Opener,
+    decoder: Decoder,
     packer: Packer,
     fragmenter: Fragmenter,
-    exit: Exit,
+    sender: PoolSender,
     buffer: Box<[u8]>,
 }
 
-impl Hub {
-    /// Opens so many sockets for a client.
+impl SocketPool {
+    /// Opens this many sockets for a client.
     ///
     /// # Errors
     ///
@@ -61,9 +63,9 @@ impl Hub {
     ///
     /// # Panics
     ///
-    /// If the settings contradict themselves, or are a replica's.
-    pub fn new(sockets: usize, settings: Settings) -> io::Result<Self> {
-        let Settings { identity, peers, datagram_max, loss, seed } = settings;
+    /// If the configuration contradicts itself, or is a replica's.
+    pub(super) fn new(sockets: usize, config: NetworkConfig) -> io::Result<Self> {
+        let NetworkConfig { codec: identity, peers, datagram_max, loss, seed } = config;
         assert_eq!(peers.len(), identity.n, "one address a replica");
         assert_eq!(identity.me, Party::Client, "a replica has one address");
         let counters = Arc::new(Counters::new());
@@ -74,15 +76,15 @@ impl Hub {
             epoll::add(&epoll, &socket, EventData::new_u64(number), EventFlags::IN)?;
             Ok(socket)
         };
-        Ok(Hub {
+        Ok(SocketPool {
             sockets: (0..sockets as u64).map(open).collect::<io::Result<_>>()?,
             epoll,
             patience: Patience::default(),
             began: Instant::now(),
-            opener: Opener::new(identity.clone(), counters.clone()),
+            decoder: Decoder::new(identity.clone(), counters.clone()),
             packer: Packer::new(identity.clone(), datagram_max),
             fragmenter: Fragmenter::new(datagram_max, counters.clone()),
-            exit: Exit {
+            sender: PoolSender {
                 peers: peers.iter().map(|peer| on_wire(*peer, address.is_ipv6())).collect(),
                 identity,
                 gate: Gate::new(loss, seed),
@@ -93,39 +95,40 @@ impl Hub {
         })
     }
 
-    /// The numbers of all its sockets.
-    pub fn counters(&self) -> Arc<Counters> {
-        self.exit.counters.clone()
+    /// The counters of all its sockets together.
+    #[cfg(test)]
+    pub(super) fn counters(&self) -> Arc<Counters> {
+        self.sender.counters.clone()
     }
 
-    /// Names the sockets that something has come to, up to a bound at a time. If
-    /// there are none, yields its core once, or sleeps until there are some or `most`
-    /// has passed.
+    /// Names the sockets that datagrams have come to, up to a bound at a time. If there
+    /// are none, it yields its core once, or sleeps until there are some or `most` has
+    /// passed.
     ///
     /// # Errors
     ///
     /// If epoll fails.
-    pub fn wait(&mut self, most: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, most: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
         ready.clear();
-        self.look(ready)?;
+        self.poll(ready)?;
         if ready.is_empty() && !most.is_zero() {
-            if self.patience.looks_again(self.now()) {
+            if self.patience.polls_again(self.now_us()) {
                 thread::yield_now();
                 return Ok(());
             }
             self.sleep(most)?;
-            self.look(ready)?;
+            self.poll(ready)?;
             if ready.is_empty() {
                 self.patience.ended();
             }
         }
         if !ready.is_empty() {
-            self.patience.found(self.now());
+            self.patience.found(self.now_us());
         }
         Ok(())
     }
 
-    fn look(&self, ready: &mut Vec<usize>) -> io::Result<()> {
+    fn poll(&self, ready: &mut Vec<usize>) -> io::Result<()> {
         let mut events = [const { MaybeUninit::uninit() }; READY_MAX];
         match epoll::wait(&self.epoll, &mut events, Some(&Timespec::default())) {
             Ok((found, _)) => ready.extend(found.iter().map(|event| event.data.u64() as usize)),
@@ -144,60 +147,60 @@ impl Hub {
         }
     }
 
-    fn now(&self) -> Time {
-        Time(self.began.elapsed().as_micros() as u64)
+    fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
     }
 
-    /// Takes one datagram from a socket, if there is one: what it says is appended to
-    /// `into`. Where there are more, the next [`Hub::wait`] names the socket again; to
-    /// find out would cost another call here.
+    /// Takes one datagram from a socket, if there is one, and appends its messages to
+    /// `into`. If there are more, the next [`SocketPool::wait`] names the socket again; to
+    /// find out here would cost another call.
     ///
     /// # Errors
     ///
     /// If the socket fails in a way that will not pass.
-    pub fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
-        let (exit, socket) = (&mut self.exit, &self.sockets[socket]);
+    pub(super) fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
+        let (sender, socket) = (&mut self.sender, &self.sockets[socket]);
         let (bytes, from) = match socket.recv_from(&mut self.buffer) {
             Ok(received) => received,
-            Err(error) => return pass_over(error, &exit.counters),
+            Err(error) => return pass_over(error, &sender.counters),
         };
         let before = into.len();
-        match self.opener.open(Address(from), &self.buffer[..bytes], into) {
+        match self.decoder.open(Address(from), &self.buffer[..bytes], into) {
             Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
             Ok(Opened::Messages) => {}
             Ok(Opened::Missing { from, missing }) => {
                 self.fragmenter.resend(&missing, |cluster, fragment| {
-                    exit.fragment(socket, Endpoint::Replica(from), cluster, fragment);
+                    sender.fragment(socket, from, cluster, fragment);
                 });
             }
             Ok(Opened::Fragment { .. }) => unreachable!("a client takes none"),
         }
-        exit.counters.count(Event::Received);
-        exit.counters.add(Event::Delivered, (into.len() - before) as u64);
+        sender.counters.count(Event::Received);
+        sender.counters.add(Event::Delivered, (into.len() - before) as u64);
         Ok(())
     }
 
-    /// Sends all of it from a socket, in as few datagrams as it fits.
+    /// Sends all messages from a socket, in as few datagrams as they fit.
     ///
     /// # Panics
     ///
     /// See [`Packer::add`]: if a message is of the wrong sort.
-    pub fn send(&mut self, socket: usize, outgoing: impl IntoIterator<Item = Outgoing>) {
-        let mut way = Way {
+    pub(super) fn send(&mut self, socket: usize, outgoing: impl IntoIterator<Item = Outgoing>) {
+        let mut sink = SocketSink {
             socket: &self.sockets[socket],
-            exit: &mut self.exit,
+            sender: &mut self.sender,
             fragmenter: &mut self.fragmenter,
         };
         for outgoing in outgoing {
-            self.packer.add(&outgoing, &mut way);
+            self.packer.add(&outgoing, &mut sink);
         }
-        self.packer.flush(&mut way);
+        self.packer.flush(&mut sink);
     }
 }
 
-/// What leaves through any of the sockets goes this way.
+/// Sends through any of the sockets.
 #[derive(Debug)]
-struct Exit {
+struct PoolSender {
     /// In the form that the sockets take.
     peers: Vec<SocketAddr>,
     identity: Identity,
@@ -206,7 +209,7 @@ struct Exit {
     frame: Vec<u8>,
 }
 
-impl Exit {
+impl PoolSender {
     fn transmit(&mut self, socket: &UdpSocket, to: Endpoint, frame: &[u8]) {
         if !self.gate.passes() {
             return self.counters.count(Event::LostByGate);
@@ -220,59 +223,60 @@ impl Exit {
         self.counters.count(event);
     }
 
-    fn fragment(
-        &mut self,
-        socket: &UdpSocket,
-        to: Endpoint,
-        cluster: ClusterId,
-        fragment: Fragment<'_>,
-    ) {
+    fn fragment(&mut self, socket: &UdpSocket, to: Endpoint, cluster: u64, fragment: Fragment<'_>) {
         let mut frame = std::mem::take(&mut self.frame);
         frame::begin(&mut frame);
         fragment.write(&mut frame);
-        frame::seal(&self.identity, to.party(), cluster, Kind::Fragment, 1, &mut frame);
+        frame::seal(
+            &self.identity,
+            to.party(),
+            ClusterId(cluster),
+            BodyKind::Fragment,
+            1,
+            &mut frame,
+        );
         self.transmit(socket, to, &frame);
         self.frame = frame;
     }
 }
 
-/// The way out of one socket.
-struct Way<'a> {
+/// Sends through one socket.
+struct SocketSink<'a> {
     socket: &'a UdpSocket,
-    exit: &'a mut Exit,
+    sender: &'a mut PoolSender,
     fragmenter: &'a mut Fragmenter,
 }
 
-impl Sink for Way<'_> {
+impl Sink<Endpoint> for SocketSink<'_> {
     fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
-        self.exit.transmit(self.socket, to, frame);
+        self.sender.transmit(self.socket, to, frame);
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
-        let (exit, socket) = (&mut *self.exit, self.socket);
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
+        let (sender, socket) = (&mut *self.sender, self.socket);
         self.fragmenter.split(cluster, message.to_vec(), |fragment| {
-            exit.fragment(socket, to, cluster, fragment);
+            sender.fragment(socket, to, cluster, fragment);
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::DATAGRAM_BYTES_DEFAULT;
-    use super::super::frame::ClusterCell;
-    use super::super::outlet::Outlet;
-    use super::super::udp::{BoundSocket, Deliver, Network, StopHandle};
     use super::*;
-    use crate::message::{Answer, ClientMessage, Request};
-    use crate::types::{Ballot, BootId, LINE_BYTES_MAX, ReplicaId};
     use crossbeam_channel::{Receiver, Sender};
+    use multipaxos::message::{Answer, ClientMessage, Request};
+    use multipaxos::net::frame::ClusterCell;
+    use multipaxos::net::{
+        BoundSocket, DATAGRAM_BYTES_DEFAULT, Deliver, Network, Outlet, StopHandle,
+    };
+    use multipaxos::types::{Ballot, BootId, LINE_BYTES_MAX, ReplicaId};
 
     const GENEROUS: Duration = Duration::from_secs(30);
     const ZERO: ReplicaId = ReplicaId(0);
 
     struct Into(Sender<Incoming>);
 
-    impl Deliver for Into {
+    impl Deliver<Incoming> for Into {
         fn deliver(&mut self, incoming: Incoming) {
             // The test may have seen enough.
             let _ = self.0.send(incoming);
@@ -300,7 +304,7 @@ mod tests {
             let socket = BoundSocket::bind("127.0.0.1:0".parse().expect("an address"));
             let socket = socket.expect("a port");
             let address = socket.address();
-            let network = Network::new(socket, settings(Party::Replica(ZERO), address, 0.0));
+            let network = Network::new(socket, config(Party::Replica(ZERO), address, 0.0));
             let network = network.expect("a network");
             let (outlet, stop) = (network.outlet(1), network.stop_handle());
             let (sender, heard) = crossbeam_channel::unbounded();
@@ -316,11 +320,11 @@ mod tests {
         }
     }
 
-    fn settings(me: Party, replica: SocketAddr, loss: f64) -> Settings {
+    fn config(me: Party, replica: SocketAddr, loss: f64) -> NetworkConfig {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(1));
-        Settings {
-            identity: Identity { n: 1, me, boot: BootId(5), cluster },
+        NetworkConfig {
+            codec: Identity { n: 1, me, boot: BootId(5), cluster },
             peers: vec![replica],
             datagram_max: DATAGRAM_BYTES_DEFAULT,
             loss,
@@ -328,8 +332,8 @@ mod tests {
         }
     }
 
-    fn hub(sockets: usize, replica: &Replica, loss: f64) -> Hub {
-        Hub::new(sockets, settings(Party::Client, replica.address, loss)).expect("a hub")
+    fn pool(sockets: usize, replica: &Replica, loss: f64) -> SocketPool {
+        SocketPool::new(sockets, config(Party::Client, replica.address, loss)).expect("a pool")
     }
 
     fn call(message: ClientMessage) -> [Outgoing; 1] {
@@ -343,10 +347,10 @@ mod tests {
     #[test]
     fn each_socket_is_answered_apart_and_only_those_with_answers_are_named() {
         let mut replica = Replica::start();
-        let mut hub = hub(9, &replica, 0.0);
+        let mut pool = pool(9, &replica, 0.0);
         let from: Vec<Address> = (0..9)
             .map(|socket| {
-                hub.send(socket, call(ClientMessage::Hello));
+                pool.send(socket, call(ClientMessage::Hello));
                 replica.hear().0
             })
             .collect();
@@ -361,9 +365,9 @@ mod tests {
         let began = Instant::now();
         while heard.iter().map(Vec::len).sum::<usize>() < 36 {
             assert!(began.elapsed() < GENEROUS, "{heard:?}");
-            hub.wait(Duration::from_millis(1), &mut ready).expect("epoll");
+            pool.wait(Duration::from_millis(1), &mut ready).expect("epoll");
             for socket in ready.drain(..) {
-                hub.receive(socket, &mut heard[socket]).expect("a socket");
+                pool.receive(socket, &mut heard[socket]).expect("a socket");
             }
         }
         for (socket, heard) in heard.iter().enumerate() {
@@ -371,28 +375,28 @@ mod tests {
             let incoming = |ballot| Incoming::Answer { from: ZERO, answer: told(ballot) };
             assert_eq!(*heard, (0..socket as u64).map(incoming).collect::<Vec<_>>());
         }
-        hub.wait(Duration::from_millis(1), &mut ready).expect("epoll");
+        pool.wait(Duration::from_millis(1), &mut ready).expect("epoll");
         assert!(ready.is_empty(), "{ready:?}");
     }
 
     #[test]
     fn a_long_line_arrives_although_pieces_of_it_are_lost() {
         let replica = Replica::start();
-        let mut hub = hub(2, &replica, 0.2);
-        hub.send(1, call(long()));
+        let mut pool = pool(2, &replica, 0.2);
+        pool.send(1, call(long()));
         let (mut ready, mut answers) = (Vec::new(), Vec::new());
         let began = Instant::now();
         while replica.heard.is_empty() {
-            assert!(began.elapsed() < GENEROUS, "{}", hub.counters());
-            hub.wait(Duration::from_millis(1), &mut ready).expect("epoll");
+            assert!(began.elapsed() < GENEROUS, "{}", pool.counters());
+            pool.wait(Duration::from_millis(1), &mut ready).expect("epoll");
             for socket in ready.drain(..) {
                 assert_eq!(socket, 1);
-                hub.receive(socket, &mut answers).expect("a socket");
+                pool.receive(socket, &mut answers).expect("a socket");
             }
         }
         assert_eq!(replica.hear().1, long());
         assert!(answers.is_empty(), "who asks for pieces answers nothing");
-        let counters = hub.counters();
+        let counters = pool.counters();
         assert_eq!(counters.of(Event::Split), 1);
         assert!(counters.of(Event::LostByGate) > 0 && counters.of(Event::FragmentResent) > 0);
     }
@@ -400,10 +404,10 @@ mod tests {
     #[test]
     fn everything_passes_the_gate() {
         let replica = Replica::start();
-        let mut hub = hub(2, &replica, 1.0);
-        hub.send(0, call(ClientMessage::Hello));
-        hub.send(1, call(long()));
-        let counters = hub.counters();
+        let mut pool = pool(2, &replica, 1.0);
+        pool.send(0, call(ClientMessage::Hello));
+        pool.send(1, call(long()));
+        let counters = pool.counters();
         assert_eq!(counters.of(Event::Sent), 0);
         assert!(counters.of(Event::LostByGate) > 40, "{counters}");
     }

@@ -1,19 +1,19 @@
 //! Datagrams to one destination that leave in one system call, and those that came in
 //! one.
 //!
-//! The kernel takes many datagrams to one destination at once and splits them itself,
-//! as late as it can (GSO); and hands over in one piece what came from one sender in a
-//! row (GRO). Either way it wants *segments*: equally long, but for the last, which
-//! may be shorter. So what is gathered in a [`Batch`] is padded to its longest frame,
-//! but for the last; a frame alone is not padded.
+//! The kernel takes many datagrams to one destination at once and splits them as late as
+//! it can (GSO). In the other direction it hands over several datagrams from one sender in
+//! one piece (GRO). Both ways it wants *segments*: all of one length, but the last may be
+//! shorter. So a [`Batch`] pads its frames to the longest of them, except for the last; a
+//! frame alone is not padded.
 //!
-//! **Guarantees.** A batch holds no more than the kernel takes at once; whatever is
-//! beyond waits for the next. It is whole frames, each with a check of its own: the
-//! receiver cannot tell whether they came in one.
+//! **Guarantees.** A batch holds no more than the kernel takes at once. Each of its frames
+//! is whole and has a check of its own, so the receiver cannot tell whether they came in
+//! one call.
 //!
-//! **Does not** draw losses: what is gathered has passed the gate, one draw a frame.
+//! **Does not** draw losses: every frame has passed the gate before, with a draw of its own.
 
-use super::{DATAGRAM_BYTES_MAX, Endpoint, frame};
+use crate::DATAGRAM_BYTES_MAX;
 
 /// The most datagrams that the kernel takes at once.
 const SEGMENTS_MAX: usize = 64;
@@ -21,60 +21,60 @@ const SEGMENTS_MAX: usize = 64;
 /// The most bytes of them.
 const BATCH_BYTES_MAX: usize = DATAGRAM_BYTES_MAX;
 
-/// The most batches that one turn of a thread gathers at a time; datagrams to further
+/// The most batches that one call of an outlet gathers at a time; datagrams to further
 /// destinations leave one by one.
 const BATCHES_MAX: usize = 8;
 
-/// Datagrams to or from one place, one behind the other: all as long as the first, but
-/// the last may be shorter.
+/// Datagrams to one destination or from one sender, one after the other: all are as long
+/// as the first, but the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segments<'a> {
+pub(crate) struct Segments<'a> {
     bytes: &'a [u8],
     size: usize,
 }
 
 impl<'a> Segments<'a> {
     /// A datagram alone.
-    pub(super) fn one(datagram: &'a [u8]) -> Self {
+    pub(crate) fn one(datagram: &'a [u8]) -> Self {
         Segments::cut(datagram, datagram.len())
     }
 
-    /// Cut every `size` bytes; what makes no sense as a size cuts nothing.
-    pub(super) fn cut(bytes: &'a [u8], size: usize) -> Self {
+    /// Cut every `size` bytes; a size that makes no sense cuts nothing.
+    pub(crate) fn cut(bytes: &'a [u8], size: usize) -> Self {
         let size = if (1..bytes.len()).contains(&size) { size } else { bytes.len() };
         Segments { bytes, size }
     }
 
     /// All of them.
-    pub(super) fn bytes(self) -> &'a [u8] {
+    pub(crate) fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
     /// The bytes of each but the last.
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         self.size
     }
 
     /// How many there are. Nothing at all is one empty datagram.
-    pub(super) fn count(self) -> usize {
+    pub(crate) fn count(self) -> usize {
         self.bytes.len().div_ceil(self.size.max(1)).max(1)
     }
 
     /// The datagram at `index`.
-    pub(super) fn get(self, index: usize) -> &'a [u8] {
+    pub(crate) fn get(self, index: usize) -> &'a [u8] {
         let first = index * self.size;
         &self.bytes[first..(first + self.size).min(self.bytes.len())]
     }
 
     /// Those from `index` on; there must be one.
-    pub(super) fn after(self, index: usize) -> Self {
+    pub(crate) fn after(self, index: usize) -> Self {
         Segments::cut(&self.bytes[index * self.size..], self.size)
     }
 }
 
 /// Frames that are gathered for one destination.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
@@ -83,27 +83,28 @@ pub(super) struct Batch {
 impl Batch {
     /// Adds a sealed frame of a process whose frames have at most `datagram_max` bytes.
     /// Says whether another one fits.
-    pub(super) fn push(&mut self, frame: &[u8], datagram_max: usize) -> bool {
+    pub(crate) fn push(&mut self, frame: &[u8], datagram_max: usize) -> bool {
         self.bytes.extend_from_slice(frame);
         self.ends.push(self.bytes.len());
         self.ends.len() < SEGMENTS_MAX.min(BATCH_BYTES_MAX / datagram_max)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }
 
-    /// Pads what must be padded; the next thing done with the batch is to clear it.
+    /// Pads all frames but the last to the longest. `pad` corrects the header of a frame
+    /// that had so many bytes before. The caller clears the batch next.
     ///
     /// # Panics
     ///
     /// If it is empty.
-    pub(super) fn segments(&mut self) -> Segments<'_> {
+    pub(crate) fn segments(&mut self, pad: impl Fn(&mut [u8], usize)) -> Segments<'_> {
         let range = |ends: &[usize], at: usize| match at {
             0 => 0..ends[0],
             _ => ends[at - 1]..ends[at],
@@ -111,7 +112,7 @@ impl Batch {
         let last = self.ends.len() - 1;
         let size = (0..=last).map(|at| range(&self.ends, at).len()).max().unwrap_or(0);
         self.bytes.resize(last * size + range(&self.ends, last).len(), 0);
-        // From the back, so that nothing is written over before it has moved.
+        // From the back, so that no frame is overwritten before it has moved.
         for at in (0..=last).rev() {
             let from = range(&self.ends, at);
             let (to, sealed) = (at * size, from.len());
@@ -121,29 +122,35 @@ impl Batch {
             if at < last && sealed < size {
                 let frame = &mut self.bytes[to..to + size];
                 frame[sealed..].fill(0);
-                frame::pad(frame, sealed);
+                pad(frame, sealed);
             }
         }
         Segments::cut(&self.bytes, size)
     }
 }
 
-/// The batches of one turn, by destination. Buffers are kept for the next.
-#[derive(Debug, Default)]
-pub(super) struct Batches {
+/// The batches of one call of an outlet, by destination. Buffers are kept for the next.
+#[derive(Debug)]
+pub(crate) struct Batches<E> {
     /// Those in use first.
-    batches: Vec<(Endpoint, Batch)>,
+    batches: Vec<(E, Batch)>,
     used: usize,
 }
 
-impl Batches {
+impl<E> Default for Batches<E> {
+    fn default() -> Self {
+        Batches { batches: Vec::new(), used: 0 }
+    }
+}
+
+impl<E: Copy + PartialEq> Batches<E> {
     /// The batch for `to` if one has been begun.
-    pub(super) fn begun(&mut self, to: Endpoint) -> Option<&mut Batch> {
+    pub(crate) fn begun(&mut self, to: E) -> Option<&mut Batch> {
         self.batches[..self.used].iter_mut().find(|(of, _)| *of == to).map(|(_, batch)| batch)
     }
 
     /// The batch for `to`, begun now if there is room.
-    pub(super) fn begin(&mut self, to: Endpoint) -> Option<&mut Batch> {
+    pub(crate) fn begin(&mut self, to: E) -> Option<&mut Batch> {
         let known = self.batches[..self.used].iter().position(|(of, _)| *of == to);
         let at = match known {
             Some(at) => at,
@@ -161,10 +168,14 @@ impl Batches {
     }
 
     /// Hands over all that is gathered; none is begun afterwards.
-    pub(super) fn finish(&mut self, mut send: impl FnMut(Endpoint, Segments<'_>)) {
+    pub(crate) fn finish(
+        &mut self,
+        pad: impl Fn(&mut [u8], usize),
+        mut send: impl FnMut(E, Segments<'_>),
+    ) {
         for (to, batch) in &mut self.batches[..self.used] {
             if !batch.is_empty() {
-                send(*to, batch.segments());
+                send(*to, batch.segments(&pad));
                 batch.clear();
             }
         }
@@ -174,47 +185,22 @@ impl Batches {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counters::Counters;
-    use super::super::frame::{ClusterCell, Identity, Kind, Opened, Opener};
-    use super::super::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN};
     use super::*;
-    use crate::message::{Message, Party, ToAcceptor};
-    use crate::types::{Address, Ballot, BootId, ClusterId, ReplicaId, Slot};
-    use std::sync::Arc;
+    use crate::toy::{self, pad};
+    use crate::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN};
 
-    fn identity(id: u8) -> Identity {
-        let cluster = ClusterCell::new();
-        cluster.set(ClusterId(1));
-        Identity { n: 3, me: Party::Replica(ReplicaId(id)), boot: BootId(5), cluster }
-    }
-
-    /// A frame from replica 0 to replica 1 with so many messages.
+    /// A datagram with so many messages.
     fn framed(messages: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        frame::begin(&mut bytes);
-        for at in 0..messages {
-            let prepare = ToAcceptor::Prepare { ballot: Ballot(at as u64), first: Slot::ZERO };
-            bytes = postcard::to_extend(&Message::Acceptor(prepare), bytes).expect("encodes");
-        }
-        let to = Party::Replica(ReplicaId(1));
-        frame::seal(&identity(0), to, ClusterId(1), Kind::Messages, messages, &mut bytes);
-        bytes
+        toy::datagram(&vec![(7, 0); messages])
     }
 
     fn all(segments: Segments<'_>) -> Vec<Vec<u8>> {
         (0..segments.count()).map(|at| segments.get(at).to_vec()).collect()
     }
 
-    /// How many messages each frame of `segments` holds, as replica 1 opens it.
+    /// How many messages each datagram of `segments` holds.
     fn opened(segments: Segments<'_>) -> Vec<usize> {
-        let mut opener = Opener::new(identity(1), Arc::new(Counters::new()));
-        let from = Address("127.0.0.1:9".parse().expect("an address"));
-        let open = |frame: Vec<u8>| {
-            let mut messages = Vec::new();
-            assert_eq!(opener.open(from, &frame, &mut messages), Ok(Opened::Messages));
-            messages.len()
-        };
-        all(segments).into_iter().map(open).collect()
+        all(segments).iter().map(|datagram| toy::messages(datagram).len()).collect()
     }
 
     #[test]
@@ -252,7 +238,7 @@ mod tests {
     fn a_frame_alone_is_not_padded() {
         let mut batch = Batch::default();
         assert!(batch.push(&framed(3), DATAGRAM_BYTES_DEFAULT));
-        assert_eq!(all(batch.segments()), [framed(3)]);
+        assert_eq!(all(batch.segments(pad)), [framed(3)]);
     }
 
     #[test]
@@ -263,14 +249,10 @@ mod tests {
                 batch.push(&framed(count), DATAGRAM_BYTES_DEFAULT);
             }
             let longest = framed(counts.into_iter().max().expect("some")).len();
-            let segments = batch.segments();
+            let segments = batch.segments(pad);
             let lengths: Vec<usize> = all(segments).iter().map(Vec::len).collect();
             assert_eq!(lengths, [longest, longest, framed(counts[2]).len()]);
             assert_eq!(opened(segments), counts);
-            for frame in all(segments) {
-                let check = frame[27..31].try_into().expect("four bytes");
-                assert_eq!(u32::from_le_bytes(check), frame::check_of(&frame));
-            }
         }
     }
 
@@ -285,29 +267,28 @@ mod tests {
                 pushed += 1;
             }
             assert_eq!(pushed, most);
-            assert_eq!(batch.segments().count(), most);
+            assert_eq!(batch.segments(pad).count(), most);
         }
     }
 
     #[test]
     fn batches_are_kept_apart_by_destination_and_bounded_in_number() {
-        let replica = |id| Endpoint::Replica(ReplicaId(id));
         let mut batches = Batches::default();
         for round in 0..3 {
-            assert!(batches.begun(replica(0)).is_none());
+            assert!(batches.begun(0).is_none());
             for _ in 0..2 {
                 for id in 0..BATCHES_MAX as u8 {
-                    let batch = batches.begin(replica(id)).expect("there is room");
+                    let batch = batches.begin(id).expect("there is room");
                     batch.push(&framed(1 + usize::from(id)), DATAGRAM_BYTES_DEFAULT);
                 }
             }
-            assert!(batches.begin(replica(200)).is_none());
-            batches.begun(replica(1)).expect("it was begun").clear();
+            assert!(batches.begin(200).is_none());
+            batches.begun(1).expect("it was begun").clear();
             let mut handed = Vec::new();
-            batches.finish(|to, segments| handed.push((to, opened(segments))));
+            batches.finish(pad, |to, segments| handed.push((to, opened(segments))));
             let expected: Vec<_> = (0..BATCHES_MAX)
                 .filter(|&id| id != 1)
-                .map(|id| (replica(id as u8), vec![1 + id; 2]))
+                .map(|id| (id as u8, vec![1 + id; 2]))
                 .collect();
             assert_eq!(handed, expected, "round {round}");
         }

@@ -1,40 +1,55 @@
-//! How often everything happened that is worth knowing afterwards.
+//! How often each event happened.
 //!
-//! One number per [`Event`], shared by all threads. Nothing is ever dropped without
-//! being counted under its own reason. Counting never blocks and orders nothing:
-//! these numbers are for people and tests, no decision rests on them.
+//! One number for each [`Event`] and each [`DropReason`], shared by all threads. Every
+//! dropped datagram is counted under its own reason. Counting never blocks and orders
+//! nothing: these numbers are for people and tests, and no decision depends on them.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-macro_rules! events {
-    ($($(#[$doc:meta])* $event:ident = $name:literal,)*) => {
-        /// What is counted.
+/// What [`Counters`] count.
+pub trait Counted: Copy {
+    /// Its place among the numbers.
+    fn index(self) -> usize;
+}
+
+macro_rules! counted {
+    ($(#[$what:meta])* $of:ident from $first:expr;
+     $($(#[$doc:meta])* $name:ident = $shown:literal,)*) => {
+        $(#[$what])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Event {
-            $($(#[$doc])* $event,)*
+        pub enum $of {
+            $($(#[$doc])* $name,)*
         }
 
-        impl Event {
+        impl $of {
             /// All of them, in the order in which they are shown.
-            pub const ALL: &[Event] = &[$(Event::$event,)*];
+            pub const ALL: &[$of] = &[$($of::$name,)*];
 
             /// As it is shown.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Event::$event => $name,)*
+                    $($of::$name => $shown,)*
                 }
+            }
+        }
+
+        impl Counted for $of {
+            fn index(self) -> usize {
+                $first + self as usize
             }
         }
     };
 }
 
-events! {
+counted! {
+    /// What happens to datagrams and messages.
+    Event from 0;
     /// A datagram came off the socket.
     Received = "received",
-    /// A message was handed to its role.
+    /// A message was delivered inside the process.
     Delivered = "delivered",
-    /// A role's inbox was full: a batch of inputs was lost.
+    /// The inbox of a thread was full: a batch of inputs was lost.
     InboxFull = "inbox_full",
     /// A datagram went to the socket.
     Sent = "sent",
@@ -52,38 +67,8 @@ events! {
     LostTooLong = "lost_too_long",
     /// The socket would not take it: lost.
     SendFailed = "send_failed",
-    /// The socket reported that an earlier datagram found nobody.
+    /// The socket reported that nobody listens where an earlier datagram went.
     Refused = "refused",
-    /// Dropped: shorter than a header, or the length does not fit.
-    DropLength = "drop_length",
-    /// Dropped: not of this program.
-    DropMagic = "drop_magic",
-    /// Dropped: another version of the format.
-    DropVersion = "drop_version",
-    /// Dropped: the check over the frame failed.
-    DropCheck = "drop_check",
-    /// Dropped: an unknown kind of body, or one that this sender may not send.
-    DropKind = "drop_kind",
-    /// Dropped: padded with something else than zeros.
-    DropPadding = "drop_padding",
-    /// Dropped: from a configuration with another number of replicas.
-    DropSize = "drop_n",
-    /// Dropped: no such sender, or the receiver itself, or of the wrong sort.
-    DropSender = "drop_sender",
-    /// Dropped: for somebody else.
-    DropReceiver = "drop_receiver",
-    /// Dropped: from another cluster, or none where one is needed.
-    DropCluster = "drop_cluster",
-    /// Dropped: this process does not know its cluster yet.
-    DropNotStarted = "drop_not_started",
-    /// Dropped: of an earlier life of its sender.
-    DropBoot = "drop_boot",
-    /// Dropped: so small that an answer could be larger.
-    DropAmplifies = "drop_amplifies",
-    /// Dropped: the body is not a list of messages.
-    DropBody = "drop_body",
-    /// Dropped: a fragment, or a request for one, that contradicts itself.
-    DropFragment = "drop_fragment",
     /// A sender that had been taken for an earlier life was taken back.
     BootRevived = "boot_revived",
     /// A message was split.
@@ -98,23 +83,61 @@ events! {
     FragmentResent = "fragment_resent",
     /// A fragment was asked for that is not kept any more.
     FragmentForgotten = "fragment_forgotten",
-    /// Joined bytes did not have the digest they claimed: dropped.
-    DropDigest = "drop_digest",
     /// An unfinished message made room for another.
     SetEvicted = "set_evicted",
     /// An unfinished message was given up.
     SetGivenUp = "set_given_up",
 }
 
-/// One number an event, shared by the threads of a process.
+counted! {
+    /// Why a datagram is dropped, or what was joined from fragments.
+    DropReason from Event::ALL.len();
+    /// Shorter than a header, or the length does not fit.
+    Length = "drop_length",
+    /// Not of this program.
+    Magic = "drop_magic",
+    /// Another version of the format.
+    Version = "drop_version",
+    /// The check over the datagram failed.
+    Check = "drop_check",
+    /// An unknown kind of body, or one that this sender may not send.
+    Kind = "drop_kind",
+    /// Padded with something else than zeros.
+    Padding = "drop_padding",
+    /// From a configuration with another number of peers.
+    Size = "drop_n",
+    /// No such sender, or the receiver itself, or of the wrong sort.
+    Sender = "drop_sender",
+    /// For somebody else.
+    Receiver = "drop_receiver",
+    /// From another cluster, or none where one is needed.
+    Cluster = "drop_cluster",
+    /// This process does not know its cluster yet.
+    NotStarted = "drop_not_started",
+    /// Of an earlier life of its sender.
+    Boot = "drop_boot",
+    /// So small that an answer could be larger.
+    Amplifies = "drop_amplifies",
+    /// The body is not a list of messages.
+    Body = "drop_body",
+    /// A fragment, or a request for one, that contradicts itself.
+    Fragment = "drop_fragment",
+    /// Joined bytes did not have the digest that they claimed.
+    Digest = "drop_digest",
+}
+
+/// How many numbers there are.
+const COUNTED: usize = Event::ALL.len() + DropReason::ALL.len();
+
+/// A number for each event and drop reason, shared by the threads of a process.
 #[derive(Debug)]
 pub struct Counters {
-    counts: [AtomicU64; Event::ALL.len()],
+    counts: [AtomicU64; COUNTED],
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Counters { counts: [const { AtomicU64::new(0) }; Event::ALL.len()] }
+        Counters { counts: [const { AtomicU64::new(0) }; COUNTED] }
     }
 }
 
@@ -125,23 +148,24 @@ impl Counters {
     }
 
     /// It happened.
-    pub fn count(&self, event: Event) {
+    pub fn count(&self, event: impl Counted) {
         self.add(event, 1);
     }
 
     /// It happened `times` times.
-    pub fn add(&self, event: Event, times: u64) {
-        self.counts[event as usize].fetch_add(times, Ordering::Relaxed);
+    pub fn add(&self, event: impl Counted, times: u64) {
+        self.counts[event.index()].fetch_add(times, Ordering::Relaxed);
     }
 
     /// How often it has happened.
-    pub fn of(&self, event: Event) -> u64 {
-        self.counts[event as usize].load(Ordering::Relaxed)
+    pub fn of(&self, event: impl Counted) -> u64 {
+        self.counts[event.index()].load(Ordering::Relaxed)
     }
 
-    /// All of them at about one moment, in the order of [`Event::ALL`].
-    pub fn snapshot(&self) -> Vec<(Event, u64)> {
-        Event::ALL.iter().map(|&event| (event, self.of(event))).collect()
+    /// All of them at about one moment, with their names: events first.
+    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let events = Event::ALL.iter().map(|&event| (event.name(), self.of(event)));
+        events.chain(DropReason::ALL.iter().map(|&reason| (reason.name(), self.of(reason))))
     }
 }
 
@@ -149,9 +173,9 @@ impl fmt::Display for Counters {
     /// `received=7 delivered=9 …`, without those that never happened.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut gap = "";
-        for (event, count) in self.snapshot() {
+        for (name, count) in self.snapshot() {
             if count > 0 {
-                write!(f, "{gap}{}={count}", event.name())?;
+                write!(f, "{gap}{name}={count}")?;
                 gap = " ";
             }
         }
@@ -164,14 +188,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_has_a_number_of_its_own_and_silence_is_not_shown() {
+    fn every_event_has_a_number_of_its_own_and_a_zero_is_not_shown() {
         let counters = Counters::new();
         assert_eq!(counters.to_string(), "");
-        for (i, &event) in Event::ALL.iter().enumerate() {
-            assert_eq!(event as usize, i);
-        }
+        let events = Event::ALL.iter().map(|event| event.index());
+        let indexes = events.chain(DropReason::ALL.iter().map(|reason| reason.index()));
+        assert_eq!(indexes.collect::<Vec<_>>(), (0..COUNTED).collect::<Vec<_>>());
         counters.count(Event::Received);
-        counters.add(Event::DropCheck, 3);
+        counters.add(DropReason::Check, 3);
         assert_eq!(counters.to_string(), "received=1 drop_check=3");
     }
 }

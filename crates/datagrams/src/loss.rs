@@ -1,9 +1,9 @@
 //! The seeded gate that loses datagrams on purpose (`--msg_loss`).
 //!
-//! One draw for each datagram and destination, at the sender, as a network would:
-//! warm-up, clients, fragments and whatever is resent are not spared. Each sending
-//! thread owns a gate with a seed of its own, so that a thread's draws depend on
-//! nothing but that seed and how many datagrams it has sent.
+//! The sender draws once for each datagram and destination, as a network would: no kind
+//! of datagram is spared, and one that is sent again is drawn again. Each sending thread
+//! owns a gate with a seed of its own, so a thread's draws depend on that seed and on how
+//! many datagrams it has sent, and on nothing else.
 
 /// Decides for each datagram whether the network loses it.
 #[derive(Debug, Clone)]

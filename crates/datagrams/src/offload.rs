@@ -1,16 +1,16 @@
 //! Many datagrams a system call, as far as the kernel can (GSO and GRO).
 //!
-//! Sending: segments to one destination in one call. Whether the kernel, and the
-//! device behind it, really takes that shows when it is tried; the first refusal ends
-//! it for this process, and datagrams go one by one again. Receiving: one call yields
-//! what came from one sender in a row. A host that has none of it is no error.
+//! Sending: one call takes segments to one destination. Only a try shows whether the
+//! kernel and the device behind it take them; after the first refusal this process sends
+//! datagrams one by one. Receiving: one call yields several datagrams from one sender. A
+//! host that has neither is no error.
 //!
-//! **IPv6.** Switching GRO on through `quinn-udp` also forbids the kernel to fragment,
-//! and for IPv6 there is no way back; a datagram longer than some path takes would be
-//! lost for ever. So an IPv6 socket sends in batches and receives one by one. For IPv4
-//! the kernel's own way is put back.
+//! **IPv6.** `quinn-udp` switches GRO on and at the same time forbids the kernel to
+//! fragment. For IPv6 that cannot be undone, and a datagram longer than a path takes would
+//! never arrive. So an IPv6 socket sends in batches and receives one by one. For IPv4 the
+//! kernel's setting is restored.
 
-use super::batch::Segments;
+use crate::batch::Segments;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{ip_mtu_discover, set_ip_mtu_discover};
 use std::io::{self, IoSliceMut};
@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the kernel does for one socket.
 #[derive(Debug)]
-pub(super) struct Offload {
+pub(crate) struct Offload {
     state: Option<UdpSocketState>,
     batches: AtomicBool,
 }
 
 impl Offload {
-    /// Finds out for `socket`, which is bound, and prepares it.
-    pub(super) fn new(socket: &UdpSocket) -> Self {
+    /// Finds out what the kernel does for `socket`, which is bound, and prepares it.
+    pub(crate) fn new(socket: &UdpSocket) -> Self {
         let state = prepare(socket)
             .inspect_err(|error| log::debug!("the kernel takes one datagram a call: {error}"))
             .ok();
@@ -35,12 +35,12 @@ impl Offload {
     }
 
     /// Whether several datagrams may be sent at once.
-    pub(super) fn batches(&self) -> bool {
+    pub(crate) fn batches(&self) -> bool {
         self.batches.load(Ordering::Relaxed)
     }
 
     /// Sends all of them in one call, or none.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         socket: &UdpSocket,
         to: SocketAddr,
@@ -57,8 +57,9 @@ impl Offload {
         state.try_send(UdpSockRef::from(socket), &transmit)
     }
 
-    /// A batch was not taken. What cannot work is not tried again.
-    pub(super) fn refused(&self, error: &io::Error) {
+    /// The kernel refused a batch. If the error says that batches cannot work, none is sent
+    /// any more.
+    pub(crate) fn refused(&self, error: &io::Error) {
         use rustix::io::Errno;
         let never = [Errno::IO, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOPROTOOPT]
             .iter()
@@ -68,9 +69,9 @@ impl Offload {
         }
     }
 
-    /// Receives what came in a row: its sender, all its bytes, and the bytes of each
-    /// datagram but the last.
-    pub(super) fn receive(
+    /// Receives datagrams from one sender: who it is, how many bytes they have together,
+    /// and how many each but the last has.
+    pub(crate) fn receive(
         &self,
         socket: &UdpSocket,
         buffer: &mut [u8],

@@ -1,23 +1,20 @@
-//! How a role's thread sends: through the gate, on its own system calls.
+//! How a thread sends: through the gate, with system calls of its own.
 //!
-//! Handing every datagram to the network thread would cost a wake-up each; so a
-//! thread packs and sends by itself, several datagrams to one destination in one call
-//! (`batch`), and the loop gets only what it alone can do:
-//! what the socket would have blocked on, and messages to be split (asked-for
-//! fragments are resent by the loop, so it must have them). The queue to the loop is
-//! bounded in number and bytes, a full one is a lost datagram, and nobody waits.
+//! Handing every datagram to the network thread would cost a wake-up each. So a thread
+//! packs and sends by itself, several datagrams to one destination in one call (`batch`).
+//! It leaves two things to the loop: datagrams that the socket would have blocked on, and
+//! messages to be split, because the loop resends the fragments that a receiver asks for.
+//! The queue to the loop is bounded in number and bytes. If it is full the datagram is
+//! lost, and nobody waits.
 
-use super::batch::{Batches, Segments};
-use super::bell::Bell;
-use super::counters::{Counters, Event};
-use super::frame::Identity;
-use super::loss::Gate;
-use super::offload::Offload;
-use super::pack::{Packer, Sink};
-use super::{Endpoint, Outgoing};
-use crate::threads::plant::{self, Plant};
-use crate::threads::{self, Sender};
-use crate::types::ClusterId;
+use crate::batch::{Batches, Segments};
+use crate::codec::{Codec, Endpoint, Pack, Sink};
+use crate::counters::{Counters, Event};
+use crate::loss::Gate;
+use crate::offload::Offload;
+use crate::wakeup::Wakeup;
+use interleavings::threads::plant::{self, Plant};
+use interleavings::threads::{self, Sender};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -31,86 +28,89 @@ pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// What a thread leaves to the loop.
 #[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) to: Endpoint,
-    pub(super) what: What,
-    pub(super) bytes: Vec<u8>,
-    /// Whether it leaves although the process is muted.
-    pub(super) exempt: bool,
+pub(crate) struct Queued<E> {
+    pub(crate) to: E,
+    pub(crate) what: What,
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it is sent although the process is muted.
+    pub(crate) exempt: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
-    /// Datagrams, each but the last of so many bytes: sealed, and drawn to pass the gate.
+pub(crate) enum What {
+    /// Sealed datagrams that have passed the gate; each but the last has so many bytes.
     Datagrams(usize),
-    /// Encoded, to be split; travels with this cluster.
-    Message(ClusterId),
+    /// An encoded message to be split, which travels with this cluster id.
+    Message(u64),
 }
 
 /// What the loop and all outlets of a process have in common.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) socket: UdpSocket,
-    pub(super) offload: Offload,
-    pub(super) ipv6: bool,
-    pub(super) peers: Vec<SocketAddr>,
-    pub(super) identity: Identity,
-    pub(super) datagram_max: usize,
-    pub(super) loss: f64,
-    pub(super) queue: Sender<Queued>,
-    pub(super) queued_bytes: AtomicUsize,
-    pub(super) bell: Bell,
-    pub(super) muted: Arc<AtomicBool>,
-    pub(super) counters: Arc<Counters>,
+pub(crate) struct Shared<C: Codec> {
+    pub(crate) socket: UdpSocket,
+    pub(crate) offload: Offload,
+    pub(crate) ipv6: bool,
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) codec: C,
+    pub(crate) datagram_max: usize,
+    pub(crate) loss: f64,
+    pub(crate) queue: Sender<Queued<C::Endpoint>>,
+    pub(crate) queued_bytes: AtomicUsize,
+    pub(crate) wakeup: Wakeup,
+    pub(crate) muted: Arc<AtomicBool>,
+    pub(crate) counters: Arc<Counters>,
 }
 
-/// What became of datagrams.
+/// What became of datagrams that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Fate {
+pub(crate) struct SendOutcome {
     /// So many went to the socket.
-    pub(super) sent: usize,
-    /// From this one on, the socket would have blocked. The others are sent or lost.
-    pub(super) blocked: Option<usize>,
+    pub(crate) sent: usize,
+    /// The first on which the socket would have blocked. Those before it are sent or lost.
+    pub(crate) blocked: Option<usize>,
 }
 
-impl Shared {
-    /// One attempt to send, past the gate already.
-    pub(super) fn transmit(&self, to: Endpoint, segments: Segments<'_>, exempt: bool) -> Fate {
+impl<C: Codec> Shared<C> {
+    /// Tries once to send datagrams that have passed the gate.
+    pub(crate) fn transmit(
+        &self,
+        to: C::Endpoint,
+        segments: Segments<'_>,
+        exempt: bool,
+    ) -> SendOutcome {
         let count = segments.count();
-        let mut fate = Fate::default();
+        let mut outcome = SendOutcome::default();
         if self.muted.load(Ordering::SeqCst) && !exempt {
             self.counters.add(Event::Muted, count as u64);
-            return fate;
+            return outcome;
         }
-        let address = match to {
-            Endpoint::Replica(id) => self.peers[id.index()],
-            Endpoint::Client(address) => address.0,
-        };
-        let address = on_wire(address, self.ipv6);
+        let address = on_wire(to.address(&self.peers), self.ipv6);
         if count > 1 && self.offload.batches() {
             match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
-                Ok(()) => fate.sent = count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => fate.blocked = Some(0),
+                Ok(()) => outcome.sent = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    outcome.blocked = Some(0)
+                }
                 Err(error) => {
                     self.offload.refused(&error);
-                    fate = self.transmit_singly(address, segments);
+                    outcome = self.transmit_singly(address, segments);
                 }
             }
         } else {
-            fate = self.transmit_singly(address, segments);
+            outcome = self.transmit_singly(address, segments);
         }
-        self.counters.add(Event::Sent, fate.sent as u64);
+        self.counters.add(Event::Sent, outcome.sent as u64);
         threads::has_sent();
-        fate
+        outcome
     }
 
-    fn transmit_singly(&self, address: SocketAddr, segments: Segments<'_>) -> Fate {
-        let mut fate = Fate::default();
+    fn transmit_singly(&self, address: SocketAddr, segments: Segments<'_>) -> SendOutcome {
+        let mut outcome = SendOutcome::default();
         for index in 0..segments.count() {
             match attempt(&self.counters, || self.socket.send_to(segments.get(index), address)) {
-                Ok(_) => fate.sent += 1,
+                Ok(_) => outcome.sent += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    fate.blocked = Some(index);
+                    outcome.blocked = Some(index);
                     break;
                 }
                 Err(error) => {
@@ -119,11 +119,11 @@ impl Shared {
                 }
             }
         }
-        fate
+        outcome
     }
 
-    /// Leaves it to the loop; the caller wakes it when its turn is over.
-    fn hand_over(&self, queued: Queued) {
+    /// Leaves it to the loop. The caller wakes the loop when it has sent everything.
+    fn hand_over(&self, queued: Queued<C::Endpoint>) {
         let bytes = queued.bytes.len();
         let count = match queued.what {
             What::Datagrams(size) => Segments::cut(&queued.bytes, size).count() as u64,
@@ -138,17 +138,18 @@ impl Shared {
     }
 }
 
-/// Calls `send` until it says something about what is sent now.
-pub(super) fn attempt<T>(
-    counters: &Counters,
-    mut send: impl FnMut() -> io::Result<T>,
-) -> io::Result<T> {
+/// Calls `send` until its result is about the datagram that is sent now.
+///
+/// # Errors
+///
+/// What the socket says about this datagram.
+pub fn attempt<T>(counters: &Counters, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut refused = false;
     loop {
         match send() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // ICMP's word on an earlier datagram, perhaps to somebody else; this
-            // one was not sent, and the error is gone once it is told.
+            // An ICMP message about an earlier datagram, perhaps to another destination.
+            // This one was not sent; the socket reports the error once.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !refused => {
                 counters.count(Event::Refused);
                 refused = true;
@@ -164,7 +165,7 @@ pub(super) fn attempt<T>(
 }
 
 /// The address in the form that the socket's family takes.
-pub(super) fn on_wire(address: SocketAddr, ipv6: bool) -> SocketAddr {
+pub fn on_wire(address: SocketAddr, ipv6: bool) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
         _ => address,
@@ -174,26 +175,26 @@ pub(super) fn on_wire(address: SocketAddr, ipv6: bool) -> SocketAddr {
 /// How many datagrams went to the socket from the thread that called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sent {
-    /// To replicas.
-    pub to_replicas: usize,
+    /// To peers.
+    pub to_peers: usize,
     /// To clients.
     pub to_clients: usize,
 }
 
-/// One thread's way out. Made by [`super::udp::Network::outlet`].
+/// Sends for one thread. Made by [`crate::udp::Network::outlet`].
 #[derive(Debug)]
-pub struct Outlet {
-    shared: Arc<Shared>,
-    packer: Packer,
-    batches: Batches,
+pub struct Outlet<C: Codec> {
+    shared: Arc<Shared<C>>,
+    packer: C::Packer,
+    batches: Batches<C::Endpoint>,
     gate: Gate,
     exempt: bool,
 }
 
-impl Outlet {
-    pub(super) fn new(shared: Arc<Shared>, seed: u64) -> Self {
+impl<C: Codec> Outlet<C> {
+    pub(crate) fn new(shared: Arc<Shared<C>>, seed: u64) -> Self {
         Outlet {
-            packer: Packer::new(shared.identity.clone(), shared.datagram_max),
+            packer: shared.codec.packer(shared.datagram_max),
             batches: Batches::default(),
             gate: Gate::new(shared.loss, seed),
             exempt: false,
@@ -201,16 +202,16 @@ impl Outlet {
         }
     }
 
-    /// Sends all of it, in as few datagrams as it fits, and says how many the socket
-    /// took. What the gate lost, what was left to the loop and what failed is counted,
-    /// but not in this.
+    /// Sends all messages, in as few datagrams as they fit, and returns how many datagrams
+    /// the socket took. Datagrams that the gate lost, that were left to the loop or that
+    /// failed are not among them; [`Counters`] have those.
     ///
     /// # Panics
     ///
-    /// See [`Packer::add`]: if a message is to oneself, or of the wrong sort.
-    pub fn send(&mut self, outgoing: impl IntoIterator<Item = Outgoing>) -> Sent {
-        let mut way = Way {
-            turn: Turn {
+    /// If the codec's [`Pack::add`] does, for a message that this process may not send.
+    pub fn send(&mut self, outgoing: impl IntoIterator<Item = C::Outgoing>) -> Sent {
+        let mut sink = OutletSink {
+            burst: SendBurst {
                 shared: &self.shared,
                 exempt: self.exempt,
                 sent: Sent::default(),
@@ -220,41 +221,41 @@ impl Outlet {
             batches: &mut self.batches,
             more: true,
         };
-        outgoing.into_iter().for_each(|outgoing| self.packer.add(&outgoing, &mut way));
-        way.more = false;
-        self.packer.flush(&mut way);
-        let Way { mut turn, batches, .. } = way;
-        batches.finish(|to, segments| turn.transmit(to, segments));
-        if turn.handed {
-            self.shared.bell.ring();
+        outgoing.into_iter().for_each(|outgoing| self.packer.add(&outgoing, &mut sink));
+        sink.more = false;
+        self.packer.flush(&mut sink);
+        let OutletSink { mut burst, batches, .. } = sink;
+        batches.finish(C::pad, |to, segments| burst.transmit(to, segments));
+        if burst.handed {
+            self.shared.wakeup.wake();
         }
-        turn.sent
+        burst.sent
     }
 
-    /// From now on nothing leaves this process any more but through this outlet: for
-    /// a replica that is to die after what it sends next. A datagram that another
-    /// thread is just handing to the socket may still leave.
+    /// Mutes the process except for this outlet: for a process that is to die after what
+    /// it sends next. A datagram that another thread is just handing to the socket may
+    /// still leave.
     pub fn mute_others(&mut self) {
         self.exempt = true;
         self.shared.muted.store(true, Ordering::SeqCst);
     }
 }
 
-/// What one turn of an outlet has sent.
-struct Turn<'a> {
-    shared: &'a Shared,
+/// What one call of an outlet has sent.
+struct SendBurst<'a, C: Codec> {
+    shared: &'a Shared<C>,
     exempt: bool,
     sent: Sent,
     handed: bool,
 }
 
-impl Turn<'_> {
-    /// Sends what has passed the gate, or leaves it to the loop.
-    fn transmit(&mut self, to: Endpoint, segments: Segments<'_>) {
-        let Fate { sent, blocked } = self.shared.transmit(to, segments, self.exempt);
-        match to {
-            Endpoint::Replica(_) => self.sent.to_replicas += sent,
-            Endpoint::Client(_) => self.sent.to_clients += sent,
+impl<C: Codec> SendBurst<'_, C> {
+    /// Sends datagrams that have passed the gate, or leaves them to the loop.
+    fn transmit(&mut self, to: C::Endpoint, segments: Segments<'_>) {
+        let SendOutcome { sent, blocked } = self.shared.transmit(to, segments, self.exempt);
+        match to.peer() {
+            Some(_) => self.sent.to_peers += sent,
+            None => self.sent.to_clients += sent,
         }
         if let Some(index) = blocked {
             let left = segments.after(index);
@@ -262,10 +263,10 @@ impl Turn<'_> {
         }
     }
 
-    fn hand_over(&mut self, to: Endpoint, what: What, bytes: &[u8]) {
+    fn hand_over(&mut self, to: C::Endpoint, what: What, bytes: &[u8]) {
         let (bytes, exempt) = (bytes.to_vec(), self.exempt);
         if plant::is(Plant::WokenBeforeHandOver) {
-            self.shared.bell.ring();
+            self.shared.wakeup.wake();
             return self.shared.hand_over(Queued { to, what, bytes, exempt });
         }
         self.shared.hand_over(Queued { to, what, bytes, exempt });
@@ -273,18 +274,18 @@ impl Turn<'_> {
     }
 }
 
-/// The way through the gate and the batches of one turn.
-struct Way<'a> {
-    turn: Turn<'a>,
+/// Where the packer's datagrams go: through the gate, into a batch or to the socket.
+struct OutletSink<'a, C: Codec> {
+    burst: SendBurst<'a, C>,
     gate: &'a mut Gate,
-    batches: &'a mut Batches,
-    /// Whether another datagram follows to the destination of this one: it was full.
+    batches: &'a mut Batches<C::Endpoint>,
+    /// Whether another datagram to the same destination follows, because this one was full.
     more: bool,
 }
 
-impl Sink for Way<'_> {
-    fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
-        let shared = self.turn.shared;
+impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
+    fn datagram(&mut self, to: C::Endpoint, frame: &[u8]) {
+        let shared = self.burst.shared;
         if !self.gate.passes() {
             return shared.counters.count(Event::LostByGate);
         }
@@ -295,16 +296,16 @@ impl Sink for Way<'_> {
         match batch {
             Some(batch) => {
                 if !batch.push(frame, shared.datagram_max) {
-                    self.turn.transmit(to, batch.segments());
+                    self.burst.transmit(to, batch.segments(C::pad));
                     batch.clear();
                 }
             }
-            None => self.turn.transmit(to, Segments::one(frame)),
+            None => self.burst.transmit(to, Segments::one(frame)),
         }
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
-        self.turn.hand_over(to, What::Message(cluster), message);
+    fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
+        self.burst.hand_over(to, What::Message(cluster), message);
     }
 }
 

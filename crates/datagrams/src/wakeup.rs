@@ -1,45 +1,45 @@
-//! How the network loop is woken: only if it said that it sleeps.
+//! How a thread wakes the network loop: with a system call only if the loop sleeps.
 //!
-//! To wake a thread is a system call and more, so whoever has left something to the loop
-//! rings only when nobody has since the loop lay down. Four steps, and their order is
-//! all:
+//! Waking a thread is expensive, so a thread that has left something to the loop makes the
+//! call only if the loop has said that it sleeps, and nobody has woken it since. The order
+//! of the steps matters:
 //!
 //! ```text
 //!   loop   says that it sleeps; looks once more; sleeps; says that it is awake
-//!   other  leaves something, or says stop; takes back that it sleeps, and if it did
-//!          says so: wakes it
+//!   other  leaves something, or says stop; clears the loop's flag, and if it was set
+//!          wakes the loop
 //! ```
 //!
-//! Of a hand-over and a look, one comes first. If the hand-over, the look sees it. If the
-//! look, then the loop has said that it sleeps before, and is woken; to be woken before
-//! it sleeps is as good (mio keeps it).
+//! Either the hand-over or the last look comes first. If the hand-over does, the look sees
+//! it. If the look does, the loop's flag was set before it, and the other thread wakes the
+//! loop. A wake-up that comes before the sleep is as good: mio keeps it.
 //!
-//! **Guarantees.** What was left to the loop before [`Bell::ring`], and that it was
-//! stopped, is seen before the loop sleeps for good, or ends its sleep. `net/schedules.rs`
-//! goes through the ways in which the threads can meet here.
+//! **Guarantees.** The loop sees what was left to it before [`Wakeup::wake`], and that it
+//! was stopped, before it sleeps for good; or its sleep ends. `net/schedules.rs` explores
+//! the interleavings of the threads that meet here.
 
-use crate::threads::plant::{self, Plant};
-use crate::threads::{self, AtomicBool};
+use interleavings::threads::plant::{self, Plant};
+use interleavings::threads::{self, AtomicBool};
 use mio::Waker;
 use std::io;
 use std::sync::atomic::Ordering;
 
 /// The loop's flags, and what ends its sleep.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(crate) struct Wakeup {
     waker: Waker,
-    /// Set by the loop before its last look; whoever takes it back wakes it.
+    /// The loop sets this before its last look; the thread that clears it wakes the loop.
     asleep: AtomicBool,
     stopped: AtomicBool,
 }
 
-impl Bell {
-    pub(super) fn new(waker: Waker) -> Self {
-        Bell { waker, asleep: AtomicBool::new(false), stopped: AtomicBool::new(false) }
+impl Wakeup {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Wakeup { waker, asleep: AtomicBool::new(false), stopped: AtomicBool::new(false) }
     }
 
-    /// Wakes the loop if it sleeps or is about to. Something has been left to it.
-    pub(super) fn ring(&self) {
+    /// Wakes the loop if it sleeps or is about to. The caller has left something to it.
+    pub(crate) fn wake(&self) {
         if self.asleep.swap(false, Ordering::SeqCst)
             && let Err(error) = threads::wake(&self.waker)
         {
@@ -47,20 +47,20 @@ impl Bell {
         }
     }
 
-    /// The loop is to end.
-    pub(super) fn stop(&self) {
+    /// Tells the loop to end.
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         if !plant::is(Plant::StopWakesNobody) {
-            self.ring();
+            self.wake();
         }
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
     }
 
     /// Sleeps, unless the last look finds something or the loop is stopped.
-    pub(super) fn sleep(
+    pub(crate) fn sleep(
         &self,
         finds_something: impl FnOnce() -> bool,
         sleep: impl FnOnce() -> io::Result<()>,

@@ -5,13 +5,12 @@
 //! the datagram and the fragment. The others hand messages over whole, which is much
 //! faster.
 
+use datagrams::codec::{BodyKind, Opened, Sink};
+use datagrams::counters::{Counters, Event};
+use datagrams::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, Reassembler};
 use multipaxos::message::Party;
-use multipaxos::net::counters::{Counters, Event};
-use multipaxos::net::fragment::{
-    FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, Reassembler,
-};
-use multipaxos::net::frame::{self, ClusterCell, Identity, Kind, Opened, Opener};
-use multipaxos::net::pack::{Packer, Sink};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
+use multipaxos::net::pack::Packer;
 use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::types::{Address, BootId, ClusterId, Time};
 use std::sync::Arc;
@@ -24,9 +23,9 @@ pub type Frames = Vec<(Endpoint, Vec<u8>)>;
 pub struct Wire {
     identity: Identity,
     packer: Packer,
-    opener: Opener,
+    decoder: Decoder,
     fragmenter: Fragmenter,
-    reassembler: Reassembler,
+    reassembler: Reassembler<Endpoint>,
     counters: Arc<Counters>,
     /// When the timer event for missing fragments happens.
     pub timer_at: Option<Time>,
@@ -38,12 +37,12 @@ struct Gathered<'a> {
     frames: &'a mut Frames,
 }
 
-impl Sink for Gathered<'_> {
+impl Sink<Endpoint> for Gathered<'_> {
     fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
         self.frames.push((to, frame.to_vec()));
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: ClusterId, message: &[u8]) {
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
         let (identity, frames) = (self.identity, &mut *self.frames);
         self.fragmenter.split(cluster, message.to_vec(), |fragment| {
             frames.push((to, fragment_frame(identity, to, cluster, fragment)));
@@ -54,26 +53,21 @@ impl Sink for Gathered<'_> {
 fn fragment_frame(
     identity: &Identity,
     to: Endpoint,
-    cluster: ClusterId,
+    cluster: u64,
     fragment: Fragment<'_>,
 ) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
     frame::begin(&mut bytes);
     fragment.write(&mut bytes);
-    frame::seal(identity, to.party(), cluster, Kind::Fragment, 1, &mut bytes);
+    frame::seal(identity, to.party(), ClusterId(cluster), BodyKind::Fragment, 1, &mut bytes);
     bytes
 }
 
-fn missing_frame(
-    identity: &Identity,
-    to: Endpoint,
-    cluster: ClusterId,
-    missing: &Missing,
-) -> Vec<u8> {
+fn missing_frame(identity: &Identity, to: Endpoint, cluster: u64, missing: &Missing) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::begin(&mut bytes);
     missing.write(&mut bytes);
-    frame::seal(identity, to.party(), cluster, Kind::Missing, 1, &mut bytes);
+    frame::seal(identity, to.party(), ClusterId(cluster), BodyKind::Missing, 1, &mut bytes);
     bytes
 }
 
@@ -84,7 +78,7 @@ impl Wire {
         let counters = Arc::new(Counters::new());
         Wire {
             packer: Packer::new(identity.clone(), DATAGRAM_BYTES_MIN),
-            opener: Opener::new(identity.clone(), Arc::clone(&counters)),
+            decoder: Decoder::new(identity.clone(), Arc::clone(&counters)),
             fragmenter: Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::clone(&counters)),
             reassembler: Reassembler::new(Arc::clone(&counters)),
             identity,
@@ -116,15 +110,17 @@ impl Wire {
     /// Takes a datagram; what it brings, and what is sent in answer at once.
     pub fn receive(&mut self, now: Time, from: Address, frame: &[u8]) -> (Vec<Incoming>, Frames) {
         let (mut incoming, mut frames) = (Vec::new(), Vec::new());
-        match self.opener.open(from, frame, &mut incoming) {
+        match self.decoder.open(from, frame, &mut incoming) {
             Err(_) | Ok(Opened::Messages) => {}
             Ok(Opened::Fragment { from, boot, cluster, fragment }) => {
-                if let Some(joined) = self.reassembler.insert(now, from, boot, cluster, fragment) {
-                    let _ = self.opener.open_joined(from, cluster, &joined, &mut incoming);
+                if let Some(joined) = self.reassembler.insert(now.0, from, boot, cluster, fragment)
+                {
+                    let _ =
+                        self.decoder.open_joined(from, ClusterId(cluster), &joined, &mut incoming);
                 }
             }
             Ok(Opened::Missing { from, missing }) => {
-                let (identity, to) = (&self.identity, Endpoint::Replica(from));
+                let (identity, to) = (&self.identity, from);
                 self.fragmenter.resend(&missing, |cluster, fragment| {
                     frames.push((to, fragment_frame(identity, to, cluster, fragment)));
                 });
@@ -137,7 +133,7 @@ impl Wire {
     pub fn poll(&mut self, now: Time) -> Frames {
         let mut frames = Vec::new();
         let identity = &self.identity;
-        self.reassembler.poll(now, |to, cluster, missing| {
+        self.reassembler.poll(now.0, |to, cluster, missing| {
             frames.push((to, missing_frame(identity, to, cluster, &missing)));
         });
         frames
@@ -145,7 +141,7 @@ impl Wire {
 
     /// When [`Wire::poll`] is next worth calling.
     pub fn deadline(&self) -> Option<Time> {
-        self.reassembler.deadline()
+        self.reassembler.deadline().map(Time)
     }
 
     /// How often something happened in this life.

@@ -1,4 +1,4 @@
-//! The frame around every datagram: what it says, and every test that it must pass.
+//! The frame of every datagram: what it says, and every check that it must pass.
 //!
 //! ```text
 //!  offset  bytes  little-endian
@@ -34,13 +34,14 @@
 //! ([`CLIENT_MESSAGE_BYTES_MIN`] a message, padded), or it is dropped: nobody can
 //! use a replica to throw more at a third party than they throw themselves.
 
-use super::boots::{Boots, Standing};
-use super::counters::{Counters, Event};
-use super::fragment::{Fragment, Missing};
+use super::boots::{BootStatus, Boots};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
 use crate::values::Builder;
+use datagrams::codec::{BodyKind, Opened};
+use datagrams::counters::{Counters, DropReason, Event};
+use datagrams::fragment::{Fragment, Missing};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,12 +52,11 @@ pub const MAGIC: [u8; 4] = *b"mPxL";
 /// The version of the format; a receiver takes no other.
 pub const VERSION: u8 = 1;
 
-/// The bytes before the body.
-pub const HEADER_BYTES: usize = 31;
+pub use datagrams::HEADER_BYTES;
 
-/// What a frame from a client holds at least for each message in it, padding
-/// included: more than the longest [`Answer`], which a test shows.
-pub const CLIENT_MESSAGE_BYTES_MIN: usize = 56;
+/// The least bytes of a client's frame for each message in it, padding included: more than
+/// the longest [`Answer`], which a test shows.
+pub const CLIENT_MESSAGE_BYTES_MIN: usize = datagrams::CLIENT_BODY_BYTES_MIN;
 
 /// How a client calls itself in a header.
 const CLIENT: u8 = 0xFF;
@@ -111,43 +111,6 @@ pub struct Identity {
     pub cluster: ClusterCell,
 }
 
-/// What a frame carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// Whole messages.
-    Messages = 1,
-    /// A part of one message.
-    Fragment = 2,
-    /// A list of fragments that the sender misses.
-    Missing = 3,
-}
-
-/// A frame that passed every test.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Opened<'a> {
-    /// Its messages were appended to the caller's list.
-    Messages,
-    /// A part of a message.
-    Fragment {
-        /// From whom.
-        from: Endpoint,
-        /// In which life of the sender.
-        boot: BootId,
-        /// The cluster that it travelled with, 0 for warm-up.
-        cluster: ClusterId,
-        /// The part.
-        fragment: Fragment<'a>,
-    },
-    /// A peer misses parts of what this process has sent.
-    Missing {
-        /// Who.
-        from: ReplicaId,
-        /// Which.
-        missing: Missing,
-    },
-}
-
 /// Empties `frame` and leaves room for the header.
 pub fn begin(frame: &mut Vec<u8>) {
     frame.clear();
@@ -169,7 +132,7 @@ pub fn seal(
     identity: &Identity,
     to: Party,
     cluster: ClusterId,
-    kind: Kind,
+    kind: BodyKind,
     messages: usize,
     frame: &mut Vec<u8>,
 ) {
@@ -215,7 +178,7 @@ fn party_byte(party: Party) -> u8 {
 
 /// Takes frames apart, for one process.
 #[derive(Debug)]
-pub struct Opener {
+pub struct Decoder {
     identity: Identity,
     boots: Vec<Boots>,
     counters: Arc<Counters>,
@@ -223,7 +186,7 @@ pub struct Opener {
     commands: Builder,
 }
 
-impl Opener {
+impl Decoder {
     /// For the process that `identity` names.
     ///
     /// # Panics
@@ -235,7 +198,7 @@ impl Opener {
             assert!(id.index() < identity.n, "replica {id} of {}", identity.n);
         }
         let boots = vec![Boots::default(); identity.n];
-        Opener { boots, identity, counters, commands: Builder::default() }
+        Decoder { boots, identity, counters, commands: Builder::default() }
     }
 
     /// Tests a datagram that came from the address `from`, and appends its messages
@@ -249,7 +212,7 @@ impl Opener {
         from: Address,
         frame: &'a [u8],
         into: &mut Vec<Incoming>,
-    ) -> Result<Opened<'a>, Event> {
+    ) -> Result<Opened<'a, Endpoint>, DropReason> {
         let before = into.len();
         let opened = self.try_open(from, frame, into);
         if let Err(why) = opened {
@@ -270,12 +233,12 @@ impl Opener {
         cluster: ClusterId,
         message: &[u8],
         into: &mut Vec<Incoming>,
-    ) -> Result<(), Event> {
+    ) -> Result<(), DropReason> {
         let before = into.len();
         // A client has one line in flight: what does not fit a datagram is one command.
         let opened = match self.decode(from, cluster, message, 1, into) {
             Ok(()) if into.len() == before + 1 => Ok(()),
-            Ok(()) => Err(Event::DropBody),
+            Ok(()) => Err(DropReason::Body),
             Err(why) => Err(why),
         };
         if let Err(why) = opened {
@@ -290,26 +253,26 @@ impl Opener {
         from: Address,
         frame: &'a [u8],
         into: &mut Vec<Incoming>,
-    ) -> Result<Opened<'a>, Event> {
+    ) -> Result<Opened<'a, Endpoint>, DropReason> {
         if !(HEADER_BYTES..=DATAGRAM_BYTES_MAX).contains(&frame.len()) {
-            return Err(Event::DropLength);
+            return Err(DropReason::Length);
         }
         if frame[..4] != MAGIC {
-            return Err(Event::DropMagic);
+            return Err(DropReason::Magic);
         }
         if frame[4] != VERSION {
-            return Err(Event::DropVersion);
+            return Err(DropReason::Version);
         }
         if frame[AT_CHECK..HEADER_BYTES] != check_of(frame).to_le_bytes() {
-            return Err(Event::DropCheck);
+            return Err(DropReason::Check);
         }
         let from = self.parties(from, frame)?;
         let body_bytes = u16::from_le_bytes([frame[AT_BODY_LENGTH], frame[AT_BODY_LENGTH + 1]]);
         let (body, padding) = frame[HEADER_BYTES..]
             .split_at_checked(usize::from(body_bytes))
-            .ok_or(Event::DropLength)?;
+            .ok_or(DropReason::Length)?;
         if padding.iter().any(|&byte| byte != 0) {
-            return Err(Event::DropPadding);
+            return Err(DropReason::Padding);
         }
         let stranger = matches!(from, Endpoint::Client(_));
         let cluster = ClusterId(u64_at(frame, 8));
@@ -317,36 +280,38 @@ impl Opener {
         let boot = BootId(u64_at(frame, 16));
         if let Endpoint::Replica(id) = from {
             match self.boots[id.index()].judge(boot) {
-                Standing::Alive => {}
-                Standing::Retired => return Err(Event::DropBoot),
-                Standing::Revived => self.counters.count(Event::BootRevived),
+                BootStatus::Alive => {}
+                BootStatus::Retired => return Err(DropReason::Boot),
+                BootStatus::Revived => self.counters.count(Event::BootRevived),
             }
         }
 
-        let opened = if frame[24] == Kind::Messages as u8 {
+        let opened = if frame[24] == BodyKind::Messages as u8 {
             let before = into.len();
             let answers_max = (frame.len() - HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
             self.decode(from, cluster, body, answers_max, into)?;
             if into.len() == before {
-                return Err(Event::DropBody);
+                return Err(DropReason::Body);
             }
             Opened::Messages
-        } else if frame[24] == Kind::Fragment as u8 {
+        } else if frame[24] == BodyKind::Fragment as u8 {
             // Answers are short, and so is a hello.
             if self.identity.me == Party::Client || stranger && cluster == ClusterId::NONE {
-                return Err(Event::DropKind);
+                return Err(DropReason::Kind);
             }
             if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
-                return Err(Event::DropAmplifies);
+                return Err(DropReason::Amplifies);
             }
-            let fragment = Fragment::parse(body).ok_or(Event::DropFragment)?;
-            Opened::Fragment { from, boot, cluster, fragment }
-        } else if frame[24] == Kind::Missing as u8 {
-            let Endpoint::Replica(id) = from else { return Err(Event::DropKind) };
-            let missing = Missing::parse(body).ok_or(Event::DropFragment)?;
-            Opened::Missing { from: id, missing }
+            let fragment = Fragment::parse(body).ok_or(DropReason::Fragment)?;
+            Opened::Fragment { from, boot: boot.0, cluster: cluster.0, fragment }
+        } else if frame[24] == BodyKind::Missing as u8 {
+            if stranger {
+                return Err(DropReason::Kind);
+            }
+            let missing = Missing::parse(body).ok_or(DropReason::Fragment)?;
+            Opened::Missing { from, missing }
         } else {
-            return Err(Event::DropKind);
+            return Err(DropReason::Kind);
         };
         if let Endpoint::Replica(id) = from {
             self.boots[id.index()].heard(boot);
@@ -355,37 +320,37 @@ impl Opener {
     }
 
     /// Whether the frame is from somebody to this process, and from whom.
-    fn parties(&self, from: Address, frame: &[u8]) -> Result<Endpoint, Event> {
+    fn parties(&self, from: Address, frame: &[u8]) -> Result<Endpoint, DropReason> {
         let Identity { n, me, .. } = self.identity;
         if usize::from(frame[5]) != n {
-            return Err(Event::DropSize);
+            return Err(DropReason::Size);
         }
         if frame[7] != party_byte(me) {
-            return Err(Event::DropReceiver);
+            return Err(DropReason::Receiver);
         }
         match (frame[6], me) {
             (CLIENT, Party::Replica(_)) => Ok(Endpoint::Client(from)),
             (id, _) if usize::from(id) < n && frame[6] != party_byte(me) => {
                 Ok(Endpoint::Replica(ReplicaId(id)))
             }
-            _ => Err(Event::DropSender),
+            _ => Err(DropReason::Sender),
         }
     }
 
-    /// Whether a frame of this cluster may be looked into at all; [`Opener::decode`]
+    /// Whether a frame of this cluster may be looked into at all; [`Decoder::decode`]
     /// then allows without a cluster only what may travel so.
-    fn check_cluster(&self, from: Endpoint, cluster: ClusterId) -> Result<(), Event> {
+    fn check_cluster(&self, from: Endpoint, cluster: ClusterId) -> Result<(), DropReason> {
         match (self.identity.me, self.identity.cluster.known(), cluster) {
-            (Party::Client, _, ClusterId::NONE) => Err(Event::DropCluster),
+            (Party::Client, _, ClusterId::NONE) => Err(DropReason::Cluster),
             (Party::Client, None, _) => Ok(()),
             (Party::Replica(_), None, ClusterId::NONE) => match from {
                 Endpoint::Replica(_) => Ok(()),
-                Endpoint::Client(_) => Err(Event::DropNotStarted),
+                Endpoint::Client(_) => Err(DropReason::NotStarted),
             },
-            (Party::Replica(_), None, _) => Err(Event::DropNotStarted),
+            (Party::Replica(_), None, _) => Err(DropReason::NotStarted),
             (Party::Replica(_), Some(_), ClusterId::NONE) => Ok(()),
             (_, Some(known), cluster) if known == cluster => Ok(()),
-            (_, Some(_), _) => Err(Event::DropCluster),
+            (_, Some(_), _) => Err(DropReason::Cluster),
         }
     }
 
@@ -397,15 +362,15 @@ impl Opener {
         body: &[u8],
         answers_max: usize,
         into: &mut Vec<Incoming>,
-    ) -> Result<(), Event> {
+    ) -> Result<(), DropReason> {
         let unknown = cluster == ClusterId::NONE;
         match (self.identity.me, from) {
             (Party::Replica(_), Endpoint::Replica(from)) => each(body, |message: Message| {
                 if unknown && !matches!(message, Message::Bootstrap(_)) {
-                    return Err(Event::DropCluster);
+                    return Err(DropReason::Cluster);
                 }
                 if !is_well_formed(&message) {
-                    return Err(Event::DropBody);
+                    return Err(DropReason::Body);
                 }
                 into.push(Incoming::Peer { from, message });
                 Ok(())
@@ -429,13 +394,13 @@ impl Opener {
                 })?;
                 if self.identity.cluster.known().is_none() {
                     if !welcome {
-                        return Err(Event::DropNotStarted);
+                        return Err(DropReason::NotStarted);
                     }
                     self.identity.cluster.set(cluster);
                 }
                 Ok(())
             }
-            (Party::Client, Endpoint::Client(_)) => Err(Event::DropSender),
+            (Party::Client, Endpoint::Client(_)) => Err(DropReason::Sender),
         }
     }
 }
@@ -443,10 +408,10 @@ impl Opener {
 /// One message after the other, to the last byte.
 fn each<'a, T: Deserialize<'a>>(
     mut body: &'a [u8],
-    mut take: impl FnMut(T) -> Result<(), Event>,
-) -> Result<(), Event> {
+    mut take: impl FnMut(T) -> Result<(), DropReason>,
+) -> Result<(), DropReason> {
     while !body.is_empty() {
-        let (message, rest) = postcard::take_from_bytes(body).map_err(|_| Event::DropBody)?;
+        let (message, rest) = postcard::take_from_bytes(body).map_err(|_| DropReason::Body)?;
         assert!(rest.len() < body.len(), "every message takes a byte at least");
         take(message)?;
         body = rest;
@@ -477,19 +442,19 @@ fn requests(
     answers_max: usize,
     commands: &mut Builder,
     mut hello: impl FnMut(),
-) -> Result<Option<Request>, Event> {
+) -> Result<Option<Request>, DropReason> {
     commands.clear();
     let (mut latest, mut hellos) = (Slot::ZERO, 0);
     each(body, |message| {
         match message {
-            ClientMessageRef::Hello if hellos == answers_max => return Err(Event::DropAmplifies),
+            ClientMessageRef::Hello if hellos == answers_max => return Err(DropReason::Amplifies),
             ClientMessageRef::Hello => {
                 hellos += 1;
                 hello();
             }
-            ClientMessageRef::Request(_) if unknown => return Err(Event::DropCluster),
+            ClientMessageRef::Request(_) if unknown => return Err(DropReason::Cluster),
             ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
-                commands.read(encoded).map_err(|_| Event::DropBody)?;
+                commands.read(encoded).map_err(|_| DropReason::Body)?;
                 latest = latest.max(after);
             }
         }
@@ -500,8 +465,8 @@ fn requests(
     }
     let request = Request { commands: commands.take(), after: latest };
     match request.is_well_formed() {
-        false => Err(Event::DropBody),
-        true if hellos + request.commands.len() > answers_max => Err(Event::DropAmplifies),
+        false => Err(DropReason::Body),
+        true if hellos + request.commands.len() > answers_max => Err(DropReason::Amplifies),
         true => Ok(Some(request)),
     }
 }

@@ -26,8 +26,8 @@ fn replica(id: u8) -> Party {
     Party::Replica(ReplicaId(id))
 }
 
-fn opener(me: Party, cluster: ClusterId) -> Opener {
-    Opener::new(identity(me, cluster), Arc::new(Counters::new()))
+fn decoder(me: Party, cluster: ClusterId) -> Decoder {
+    Decoder::new(identity(me, cluster), Arc::new(Counters::new()))
 }
 
 fn frame_as<T: Serialize>(
@@ -41,7 +41,7 @@ fn frame_as<T: Serialize>(
     for message in messages {
         frame = postcard::to_extend(message, frame).expect("encodes");
     }
-    seal(identity, to, cluster, Kind::Messages, messages.len(), &mut frame);
+    seal(identity, to, cluster, BodyKind::Messages, messages.len(), &mut frame);
     frame
 }
 
@@ -64,9 +64,9 @@ fn resealed(mut frame: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     frame
 }
 
-fn open(opener: &mut Opener, frame: &[u8]) -> Result<usize, Event> {
+fn open(decoder: &mut Decoder, frame: &[u8]) -> Result<usize, DropReason> {
     let mut messages = Vec::new();
-    let opened = opener.open(address(), frame, &mut messages).map(|_| messages.len());
+    let opened = decoder.open(address(), frame, &mut messages).map(|_| messages.len());
     assert!(opened.is_ok() || messages.is_empty(), "nothing of a dropped frame stays");
     opened
 }
@@ -74,47 +74,47 @@ fn open(opener: &mut Opener, frame: &[u8]) -> Result<usize, Event> {
 #[test]
 fn a_frame_for_somebody_else_or_from_nowhere_is_dropped_under_its_own_reason() {
     let good = frame(replica(1), replica(0), OURS, &[prepare(), prepare()]);
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     assert_eq!(open(&mut receiver, &good), Ok(2));
-    let mut drops = |change: &dyn Fn(&mut Vec<u8>), why: Event| {
+    let mut drops = |change: &dyn Fn(&mut Vec<u8>), why: DropReason| {
         let before = receiver.counters.of(why);
         assert_eq!(open(&mut receiver, &resealed(good.clone(), change)), Err(why));
         assert_eq!(receiver.counters.of(why), before + 1);
     };
-    drops(&|frame| frame[0] ^= 1, Event::DropMagic);
-    drops(&|frame| frame[4] = 2, Event::DropVersion);
-    drops(&|frame| frame[5] = 5, Event::DropSize);
-    drops(&|frame| frame[6] = 3, Event::DropSender);
-    drops(&|frame| frame[6] = 0, Event::DropSender);
-    drops(&|frame| frame[7] = 2, Event::DropReceiver);
-    drops(&|frame| frame[7] = CLIENT, Event::DropReceiver);
-    drops(&|frame| frame[8] ^= 1, Event::DropCluster);
-    drops(&|frame| frame[24] = 0, Event::DropKind);
-    drops(&|frame| frame[24] = 9, Event::DropKind);
-    drops(&|frame| frame[AT_BODY_LENGTH] += 1, Event::DropLength);
-    drops(&|frame| frame.push(1), Event::DropPadding);
-    drops(&|frame| frame.extend([0, 0, 1, 0]), Event::DropPadding);
-    drops(&|frame| frame[AT_BODY_LENGTH] -= 1, Event::DropPadding);
-    drops(&|frame| frame[HEADER_BYTES] = 77, Event::DropBody);
+    drops(&|frame| frame[0] ^= 1, DropReason::Magic);
+    drops(&|frame| frame[4] = 2, DropReason::Version);
+    drops(&|frame| frame[5] = 5, DropReason::Size);
+    drops(&|frame| frame[6] = 3, DropReason::Sender);
+    drops(&|frame| frame[6] = 0, DropReason::Sender);
+    drops(&|frame| frame[7] = 2, DropReason::Receiver);
+    drops(&|frame| frame[7] = CLIENT, DropReason::Receiver);
+    drops(&|frame| frame[8] ^= 1, DropReason::Cluster);
+    drops(&|frame| frame[24] = 0, DropReason::Kind);
+    drops(&|frame| frame[24] = 9, DropReason::Kind);
+    drops(&|frame| frame[AT_BODY_LENGTH] += 1, DropReason::Length);
+    drops(&|frame| frame.push(1), DropReason::Padding);
+    drops(&|frame| frame.extend([0, 0, 1, 0]), DropReason::Padding);
+    drops(&|frame| frame[AT_BODY_LENGTH] -= 1, DropReason::Padding);
+    drops(&|frame| frame[HEADER_BYTES] = 77, DropReason::Body);
 }
 
 #[test]
 fn one_bad_message_drops_the_whole_frame() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let frame = frame(replica(1), replica(0), OURS, &[prepare(), prepare()]);
     let cut = resealed(frame, |frame| {
         frame.pop();
         frame[AT_BODY_LENGTH] -= 1;
     });
-    assert_eq!(open(&mut receiver, &cut), Err(Event::DropBody));
+    assert_eq!(open(&mut receiver, &cut), Err(DropReason::Body));
     let empty = super::tests::frame::<Message>(replica(1), replica(0), OURS, &[]);
-    assert_eq!(open(&mut receiver, &empty), Err(Event::DropBody));
+    assert_eq!(open(&mut receiver, &empty), Err(DropReason::Body));
 }
 
 #[test]
 fn without_a_cluster_only_warm_up_and_hello_travel() {
     let none = ClusterId::NONE;
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let mut from = |party, frame: Vec<u8>| {
         let _: Party = party;
         open(&mut receiver, &frame)
@@ -122,26 +122,26 @@ fn without_a_cluster_only_warm_up_and_hello_travel() {
     let client = Party::Client;
     assert_eq!(from(replica(1), frame(replica(1), replica(0), none, &[warm_up()])), Ok(1));
     let mixed = frame(replica(1), replica(0), none, &[warm_up(), prepare()]);
-    assert_eq!(from(replica(1), mixed), Err(Event::DropCluster));
+    assert_eq!(from(replica(1), mixed), Err(DropReason::Cluster));
     let hello = ClientMessage::Hello;
     assert_eq!(from(client, frame(client, replica(0), none, &[hello])), Ok(1));
     let request = ClientMessage::Request(Request::new(1, 2, 3, "hi"));
     let asked = frame(client, replica(0), none, std::slice::from_ref(&request));
-    assert_eq!(from(client, asked), Err(Event::DropCluster));
+    assert_eq!(from(client, asked), Err(DropReason::Cluster));
     assert_eq!(from(client, frame(client, replica(0), OURS, &[request])), Ok(1));
 }
 
 #[test]
 fn a_replica_that_has_not_started_takes_nothing_but_warm_up() {
     let none = ClusterId::NONE;
-    let mut receiver = opener(replica(0), none);
+    let mut receiver = decoder(replica(0), none);
     assert_eq!(open(&mut receiver, &frame(replica(1), replica(0), none, &[warm_up()])), Ok(1));
     for frame in [
         frame(replica(1), replica(0), OURS, &[warm_up()]),
         frame(replica(1), replica(0), OURS, &[prepare()]),
         frame(Party::Client, replica(0), none, &[ClientMessage::Hello]),
     ] {
-        assert_eq!(open(&mut receiver, &frame), Err(Event::DropNotStarted));
+        assert_eq!(open(&mut receiver, &frame), Err(DropReason::NotStarted));
     }
 }
 
@@ -150,29 +150,29 @@ fn a_client_joins_the_cluster_of_its_first_welcome_and_hears_no_other() {
     let other = ClusterId(0xC2);
     let welcome = || Answer::Welcome { applied: Slot(5), ballot: Ballot(1) };
     let leader = || Answer::Leader { ballot: Ballot(1) };
-    let mut receiver = opener(Party::Client, ClusterId::NONE);
+    let mut receiver = decoder(Party::Client, ClusterId::NONE);
     let to_client = |cluster, answer| frame(replica(2), Party::Client, cluster, &[answer]);
-    assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Err(Event::DropNotStarted));
+    assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Err(DropReason::NotStarted));
     let none = to_client(ClusterId::NONE, welcome());
-    assert_eq!(open(&mut receiver, &none), Err(Event::DropCluster));
+    assert_eq!(open(&mut receiver, &none), Err(DropReason::Cluster));
     assert_eq!(open(&mut receiver, &to_client(OURS, welcome())), Ok(1));
     assert_eq!(receiver.identity.cluster.known(), Some(OURS));
     assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Ok(1));
-    assert_eq!(open(&mut receiver, &to_client(other, welcome())), Err(Event::DropCluster));
+    assert_eq!(open(&mut receiver, &to_client(other, welcome())), Err(DropReason::Cluster));
 }
 
 #[test]
 fn a_frame_of_an_earlier_life_is_dropped_but_only_a_valid_frame_begins_a_new_one() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let of_boot = |boot, messages: &[Message]| {
         let identity = Identity { boot: BootId(boot), ..identity(replica(1), OURS) };
         frame_as(&identity, replica(0), OURS, messages)
     };
     assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Ok(1));
-    assert_eq!(open(&mut receiver, &of_boot(2, &[])), Err(Event::DropBody));
+    assert_eq!(open(&mut receiver, &of_boot(2, &[])), Err(DropReason::Body));
     assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Ok(1));
     assert_eq!(open(&mut receiver, &of_boot(3, &[prepare()])), Ok(1));
-    assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Err(Event::DropBoot));
+    assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Err(DropReason::Boot));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
 
 #[test]
 fn a_client_frame_that_is_not_padded_is_dropped() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let good =
         frame(Party::Client, replica(0), ClusterId::NONE, &[const { ClientMessage::Hello }; 3]);
     assert_eq!(good.len(), HEADER_BYTES + 3 * CLIENT_MESSAGE_BYTES_MIN);
@@ -203,9 +203,9 @@ fn a_client_frame_that_is_not_padded_is_dropped() {
     let short = resealed(good.clone(), |frame| {
         frame.pop();
     });
-    assert_eq!(open(&mut receiver, &short), Err(Event::DropAmplifies));
+    assert_eq!(open(&mut receiver, &short), Err(DropReason::Amplifies));
     let dirty = resealed(good, |frame| *frame.last_mut().expect("not empty") = 1);
-    assert_eq!(open(&mut receiver, &dirty), Err(Event::DropPadding));
+    assert_eq!(open(&mut receiver, &dirty), Err(DropReason::Padding));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
     let answers = frame(replica(1), Party::Client, OURS, &[answer]);
     for (me, sealed) in [(replica(0), peers), (replica(0), clients), (Party::Client, answers)] {
         for padding in [0, 1, 700, DATAGRAM_BYTES_MAX - sealed.len()] {
-            let mut receiver = opener(me, OURS);
+            let mut receiver = decoder(me, OURS);
             let mut padded = sealed.clone();
             padded.resize(sealed.len() + padding, 0);
             pad(&mut padded, sealed.len());
@@ -231,7 +231,7 @@ fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
 
 #[test]
 fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let longest = Request::new(1, 1, 0, &"x".repeat(LINE_BYTES_MAX)).commands;
     let mut longer = longest.bytes().to_vec();
     longer.push(b'x');
@@ -244,7 +244,7 @@ fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
     let from = Endpoint::Client(address());
     let mut open = |from, bytes: &[u8]| receiver.open_joined(from, OURS, bytes, &mut into);
     assert_eq!(open(from, &asked(longest.bytes())), Ok(()));
-    assert_eq!(open(from, &asked(&longer)), Err(Event::DropBody));
+    assert_eq!(open(from, &asked(&longer)), Err(DropReason::Body));
     let forward = Message::Proposer(ToProposer::Forward {
         origin: address(),
         request: Request { commands: longest, after: Slot::ZERO },
@@ -254,13 +254,13 @@ fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
     assert_eq!(open(from, &forward), Ok(()));
     let line = forward.len() - 1 - LINE_BYTES_MAX;
     forward[line - 4] += 1;
-    assert_eq!(open(from, &forward), Err(Event::DropBody));
+    assert_eq!(open(from, &forward), Err(DropReason::Body));
     assert_eq!(into.len(), 2);
 }
 
 #[test]
 fn requests_that_share_a_datagram_become_one() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let request = |seq, after| {
         let Request { commands, .. } = Request::new(1, seq, seq, "x");
         ClientMessage::Request(Request { commands, after: Slot(after) })
@@ -277,20 +277,20 @@ fn requests_that_share_a_datagram_become_one() {
     // It draws as many answers as it has commands, and must be as large.
     let crowded = Request { commands: vec![Value::Noop; 3].into(), after: Slot::ZERO };
     let crowded = frame(Party::Client, replica(0), OURS, &[ClientMessage::Request(crowded)]);
-    assert_eq!(receiver.open(address(), &crowded, &mut into), Err(Event::DropBody));
+    assert_eq!(receiver.open(address(), &crowded, &mut into), Err(DropReason::Body));
 }
 
 #[test]
 fn joined_bytes_are_one_message_and_no_more() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let one = postcard::to_stdvec(&prepare()).expect("encodes");
     let two = [one.clone(), one.clone()].concat();
     let from = Endpoint::Replica(ReplicaId(1));
     let mut into = Vec::new();
     assert_eq!(receiver.open_joined(from, OURS, &one, &mut into), Ok(()));
     assert_eq!(into.len(), 1);
-    assert_eq!(receiver.open_joined(from, OURS, &two, &mut into), Err(Event::DropBody));
-    assert_eq!(receiver.open_joined(from, OURS, &[], &mut into), Err(Event::DropBody));
+    assert_eq!(receiver.open_joined(from, OURS, &two, &mut into), Err(DropReason::Body));
+    assert_eq!(receiver.open_joined(from, OURS, &[], &mut into), Err(DropReason::Body));
     assert_eq!(into.len(), 1);
 }
 
@@ -310,7 +310,7 @@ fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
         (vec![request(0), request(1), request(2), request(3)], 1),
         (vec![hello(), joined([0, 1, 2])], 2),
     ] {
-        let mut receiver = opener(replica(0), OURS);
+        let mut receiver = decoder(replica(0), OURS);
         let mut frame = frame(Party::Client, replica(0), OURS, &messages);
         frame.resize(HEADER_BYTES + 4 * CLIENT_MESSAGE_BYTES_MIN, 0);
         let enough = resealed(frame, |_| ());
@@ -318,19 +318,19 @@ fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
         let short = resealed(enough, |frame| {
             frame.pop();
         });
-        assert_eq!(open(&mut receiver, &short), Err(Event::DropAmplifies), "{messages:?}");
+        assert_eq!(open(&mut receiver, &short), Err(DropReason::Amplifies), "{messages:?}");
     }
 }
 
 #[test]
 fn a_peer_may_only_forward_what_a_client_may_ask() {
-    let mut receiver = opener(replica(0), OURS);
+    let mut receiver = decoder(replica(0), OURS);
     let command = Value::Command(Request::new(1, 2, 3, "hi").command());
     for (values, opened) in [
         (vec![command.clone(), command.clone()], Ok(1)),
-        (vec![], Err(Event::DropBody)),
-        (vec![Value::Noop], Err(Event::DropBody)),
-        (vec![command, Value::Noop], Err(Event::DropBody)),
+        (vec![], Err(DropReason::Body)),
+        (vec![Value::Noop], Err(DropReason::Body)),
+        (vec![command, Value::Noop], Err(DropReason::Body)),
     ] {
         let request = Request { commands: values.into(), after: Slot::ZERO };
         let forward = ToProposer::Forward { origin: address(), request };
@@ -340,14 +340,14 @@ fn a_peer_may_only_forward_what_a_client_may_ask() {
 }
 
 /// A frame with a part of a message, `padding` zeros behind it.
-fn part(from: Party, to: Party, cluster: ClusterId, kind: Kind, padding: usize) -> Vec<u8> {
-    use super::super::fragment::{Cut, PIECE_BYTES_MIN};
+fn part(from: Party, to: Party, cluster: ClusterId, kind: BodyKind, padding: usize) -> Vec<u8> {
+    use datagrams::fragment::{Cut, PIECE_BYTES_MIN};
     let total = PIECE_BYTES_MIN + 1;
     let cut = Cut { digest: 9, total: total as u32, piece: PIECE_BYTES_MIN as u16 };
     let mut frame = Vec::new();
     begin(&mut frame);
     match kind {
-        Kind::Fragment => Fragment { cut, index: 1, bytes: b"x" }.write(&mut frame),
+        BodyKind::Fragment => Fragment { cut, index: 1, bytes: b"x" }.write(&mut frame),
         _ => Missing { cut, indexes: vec![1] }.write(&mut frame),
     }
     seal(&identity(replica(1), OURS), to, cluster, kind, 1, &mut frame);
@@ -357,8 +357,8 @@ fn part(from: Party, to: Party, cluster: ClusterId, kind: Kind, padding: usize) 
 
 #[test]
 fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
-    let (kind, none, client) = (Kind::Fragment, ClusterId::NONE, Party::Client);
-    let mut receiver = opener(replica(0), OURS);
+    let (kind, none, client) = (BodyKind::Fragment, ClusterId::NONE, Party::Client);
+    let mut receiver = decoder(replica(0), OURS);
     let mut opened = |frame: &[u8]| {
         let opened = receiver.open(address(), frame, &mut Vec::new());
         opened.map(|opened| matches!(opened, Opened::Fragment { .. }))
@@ -373,28 +373,28 @@ fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
         let paid = part(client, replica(0), OURS, kind, padding + more);
         assert_eq!(opened(&paid), Ok(true));
         let hello = part(client, replica(0), none, kind, padding + more);
-        assert_eq!(opened(&hello), Err(Event::DropKind));
+        assert_eq!(opened(&hello), Err(DropReason::Kind));
     }
     for less in [padding - 1, 1, 0] {
         let unpaid = part(client, replica(0), OURS, kind, less);
-        assert_eq!(opened(&unpaid), Err(Event::DropAmplifies));
+        assert_eq!(opened(&unpaid), Err(DropReason::Amplifies));
     }
     // No answer is long.
-    let mut asker = opener(client, OURS);
+    let mut asker = decoder(client, OURS);
     let answer = part(replica(1), client, OURS, kind, 100);
-    assert_eq!(open(&mut asker, &answer), Err(Event::DropKind));
+    assert_eq!(open(&mut asker, &answer), Err(DropReason::Kind));
 }
 
 #[test]
 fn only_a_replica_may_ask_for_parts() {
-    let asked = |from, to| part(from, to, OURS, Kind::Missing, 100);
-    let mut receiver = opener(replica(0), OURS);
+    let asked = |from, to| part(from, to, OURS, BodyKind::Missing, 100);
+    let mut receiver = decoder(replica(0), OURS);
     assert_eq!(open(&mut receiver, &asked(replica(1), replica(0))), Ok(0));
     let stranger = asked(Party::Client, replica(0));
-    assert_eq!(open(&mut receiver, &stranger), Err(Event::DropKind));
-    let mut client = opener(Party::Client, OURS);
+    assert_eq!(open(&mut receiver, &stranger), Err(DropReason::Kind));
+    let mut client = decoder(Party::Client, OURS);
     assert_eq!(open(&mut client, &asked(replica(1), Party::Client)), Ok(0));
-    assert_eq!(open(&mut client, &asked(Party::Client, Party::Client)), Err(Event::DropSender));
+    assert_eq!(open(&mut client, &asked(Party::Client, Party::Client)), Err(DropReason::Sender));
 }
 
 #[test]

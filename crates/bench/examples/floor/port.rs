@@ -1,12 +1,12 @@
 //! A socket, and the loop of the thread that receives from it: as `net` has them.
 
 use crate::duties;
+use datagrams::udp::{BURST_DATAGRAMS, SOCKET_BUFFER_BYTES};
+use datagrams::wait::Patience;
 use mio::{Events, Interest, Poll, Token};
 use multipaxos::net::frame::HEADER_BYTES;
-use multipaxos::net::udp::{BURST_DATAGRAMS, SOCKET_BUFFER_BYTES};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::Clock;
-use multipaxos::wait::Patience;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -96,9 +96,9 @@ impl Port {
             }
             if taken > 0 {
                 deliver(None);
-                patience.found(clock.now());
+                patience.found(clock.now().0);
             }
-            if drained && patience.looks_again(clock.now()) {
+            if drained && patience.polls_again(clock.now().0) {
                 thread::yield_now();
             } else if drained {
                 // Whatever ends it, the socket is looked at next.
@@ -125,7 +125,7 @@ pub(crate) fn receive_each(ports: &[Arc<Port>], mut deliver: impl FnMut(&[u8])) 
         // Whatever ends it, the sockets that it names are looked at.
         let _ = poll.poll(&mut events, Some(Duration::ZERO));
         if events.is_empty() {
-            if patience.looks_again(clock.now()) {
+            if patience.polls_again(clock.now().0) {
                 thread::yield_now();
                 continue;
             }
@@ -139,6 +139,6 @@ pub(crate) fn receive_each(ports: &[Arc<Port>], mut deliver: impl FnMut(&[u8])) 
                 deliver(&buffer[..bytes]);
             }
         }
-        patience.found(clock.now());
+        patience.found(clock.now().0);
     }
 }

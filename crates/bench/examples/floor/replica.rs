@@ -6,12 +6,12 @@ use crate::duties::{
 use crate::port::Port;
 use crate::{ACCEPT, ANSWER, ANSWER_BYTES, REQUEST, VOTE};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use datagrams::wait::Patience;
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::runtime::post::INBOX_BATCHES_MAX;
 use multipaxos::runtime::process::Clock;
 use multipaxos::storage::{Durability, segment_log::SEGMENT_BYTES};
 use multipaxos::values::COMMAND_BYTES;
-use multipaxos::wait::Patience;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -45,7 +45,7 @@ fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)
     let (clock, mut patience) = (Clock::start(), Patience::default());
     loop {
         let mut next = match inbox.try_recv() {
-            Err(TryRecvError::Empty) if patience.looks_again(clock.now()) => {
+            Err(TryRecvError::Empty) if patience.polls_again(clock.now().0) => {
                 thread::yield_now();
                 continue;
             }
@@ -55,7 +55,7 @@ fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)
             }
             found => found.ok(),
         };
-        patience.found(clock.now());
+        patience.found(clock.now().0);
         if !urgent {
             thread::yield_now();
         }

@@ -1,11 +1,11 @@
 //! A message longer than a datagram travels in fragments.
 //!
-//! A fragment says which message it belongs to (the digest of its bytes), how long
-//! that is, how it was cut and which piece this is; each piece alone is enough to
-//! begin with. Since the digest *is* the message's identity, a sender that sends the
-//! same message again completes what the receiver already has. The receiver asks for
-//! just the pieces it misses, a while after the last one came, backs off, and gives
-//! up; the sender keeps what it split lately so that it can answer.
+//! A fragment names its message (by the digest of its bytes), the message's length, how it
+//! was cut, and which piece this is. So a receiver can begin with any piece. The digest is
+//! the message's identity: a sender that sends the same message again completes what the
+//! receiver already has. A receiver that misses pieces asks for them some time after the
+//! last piece came, ever more rarely, and finally gives up. The sender keeps the messages
+//! that it has split lately, so that it can answer.
 //!
 //! ```text
 //!  body of a fragment             body of a request for fragments
@@ -16,18 +16,20 @@
 //!    …  the piece
 //! ```
 //!
-//! **Guarantees.** What is joined has the digest that it was announced with. Memory
-//! grows with the bytes that have arrived, never with a length that was claimed, and
-//! is bounded for each sender, for all peers and for all clients: a flood from
-//! clients evicts clients' pieces only. A client is never asked with more bytes than
-//! it has sent of that message.
+//! **Guarantees.** A joined message has the digest that its fragments announced. Memory
+//! grows with the bytes that have arrived, never with a length that was claimed. It is
+//! bounded for each sender, for all peers, and for all clients: a flood from clients evicts
+//! clients' pieces only. A receiver never asks a client with more bytes than the client has
+//! sent of that message.
 //!
-//! **Does not** read a clock, touch a socket, or decode what it joins.
+//! **Does not** read a clock, touch a socket, or decode what it joins. Times are
+//! microseconds since any fixed moment.
 
-use super::counters::{Counters, Event};
-use super::frame::{CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES};
-use super::{DATAGRAM_BYTES_MIN, Endpoint, MESSAGE_BYTES_MAX};
-use crate::types::{BootId, ClusterId, Time};
+use crate::codec::Endpoint;
+use crate::counters::{Counters, DropReason, Event};
+use crate::{
+    CLIENT_BODY_BYTES_MIN, DATAGRAM_BYTES_MIN, HEADER_BYTES, MESSAGE_BYTES_MAX, assert_datagram_max,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -62,19 +64,18 @@ pub const SETS_MAX: usize = 1_024;
 /// The most bytes of them, likewise.
 pub const BYTES_MAX: usize = 32 << 20;
 
-/// So long after the last piece came, missing ones are asked for. Doubled with each
-/// request that brought nothing.
+/// A receiver asks for missing pieces this long after the last one came. Each request that
+/// brings nothing doubles the time.
 pub const ASK_AFTER_US: u64 = 3_000;
 
-/// After so many requests that brought nothing, a message is given up.
+/// A receiver gives a message up after this many requests that brought nothing.
 pub const ASKS_MAX: u32 = 8;
 
-/// So long after a message was joined, further pieces of it are taken for repeated
-/// ones. Afterwards they are taken for the message being sent again, which its
-/// receiver must then hear again.
+/// For this long after a message was joined, further pieces of it count as repeated. Later
+/// pieces count as the message being sent again, and are joined and delivered again.
 pub const LATE_US: u64 = 20_000;
 
-/// The most joined messages of which that is remembered.
+/// The most joined messages that are remembered for that.
 pub const LATE_MAX: usize = 256;
 
 /// How a message was cut: the same in all its fragments.
@@ -201,7 +202,7 @@ pub struct Fragmenter {
 #[derive(Debug)]
 struct Kept {
     cut: Cut,
-    cluster: ClusterId,
+    cluster: u64,
     message: Vec<u8>,
 }
 
@@ -212,19 +213,14 @@ impl Fragmenter {
     ///
     /// Outside of the bounds for that.
     pub fn new(datagram_max: usize, counters: Arc<Counters>) -> Self {
-        super::pack::assert_datagram_max(datagram_max);
+        assert_datagram_max(datagram_max);
         let piece = datagram_max - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
         Fragmenter { piece: piece as u16, kept: VecDeque::new(), kept_bytes: 0, counters }
     }
 
-    /// Splits `message`, hands each fragment to `send`, and keeps the message. It
-    /// will travel with `cluster` whenever a piece is asked for.
-    pub fn split(
-        &mut self,
-        cluster: ClusterId,
-        message: Vec<u8>,
-        mut send: impl FnMut(Fragment<'_>),
-    ) {
+    /// Splits `message`, hands each fragment to `send`, and keeps the message. Pieces that
+    /// a receiver asks for later travel with `cluster` too.
+    pub fn split(&mut self, cluster: u64, message: Vec<u8>, mut send: impl FnMut(Fragment<'_>)) {
         if message.len() > MESSAGE_BYTES_MAX {
             self.counters.count(Event::LostTooLong);
             return log::error!("a message of {} bytes is too long to be sent", message.len());
@@ -240,7 +236,7 @@ impl Fragmenter {
 
     fn keep(&mut self, kept: Kept) {
         if let Some(at) = self.position(kept.cut) {
-            // The same message to another peer, or again: it is the youngest now.
+            // The same message to another peer, or sent again: it is the youngest now.
             let former = self.kept.remove(at).expect("just found");
             self.kept_bytes -= former.message.len();
         }
@@ -256,9 +252,9 @@ impl Fragmenter {
         self.kept.iter().rposition(|kept| kept.cut == cut)
     }
 
-    /// Hands each fragment that a peer asked for to `send`, as far as it is still
-    /// kept, with the cluster that it travels with.
-    pub fn resend(&self, asked: &Missing, mut send: impl FnMut(ClusterId, Fragment<'_>)) {
+    /// Hands each fragment that a peer asked for to `send`, with the cluster id that it
+    /// travels with, if the message is still kept.
+    pub fn resend(&self, asked: &Missing, mut send: impl FnMut(u64, Fragment<'_>)) {
         let Some(at) = self.position(asked.cut) else {
             return self.counters.count(Event::FragmentForgotten);
         };
@@ -270,32 +266,32 @@ impl Fragmenter {
     }
 }
 
-/// Which unfinished message.
+/// Identifies an unfinished message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    from: Endpoint,
-    boot: BootId,
-    cluster: ClusterId,
+struct Key<E> {
+    from: E,
+    boot: u64,
+    cluster: u64,
     cut: Cut,
 }
 
 /// The pieces of one unfinished message.
 #[derive(Debug)]
-struct Set {
-    key: Key,
+struct Set<E> {
+    key: Key<E>,
     pieces: BTreeMap<u16, Vec<u8>>,
     bytes: usize,
     /// When the last new piece came.
-    heard: Time,
+    heard: u64,
     /// Requests since then.
     asks: u32,
-    /// When it is looked at next, as it stands among the timers.
-    due: Time,
+    /// When it is looked at next: its key among the timers.
+    due: u64,
     /// Bytes received less bytes asked with: what may still be sent to a client.
     credit: usize,
 }
 
-impl Set {
+impl<E> Set<E> {
     /// The time after the last piece or request until the next request.
     fn patience_us(&self) -> u64 {
         ASK_AFTER_US << self.asks
@@ -303,12 +299,12 @@ impl Set {
 }
 
 /// Unfinished messages of one kind of sender, oldest first.
-#[derive(Debug, Default)]
-struct Shelf {
-    sets: BTreeMap<u64, Set>,
-    by_key: HashMap<Key, u64>,
-    by_sender: HashMap<Endpoint, Usage>,
-    due: BTreeSet<(Time, u64)>,
+#[derive(Debug)]
+struct Shelf<E> {
+    sets: BTreeMap<u64, Set<E>>,
+    by_key: HashMap<Key<E>, u64>,
+    by_sender: HashMap<E, Usage>,
+    due: BTreeSet<(u64, u64)>,
     bytes: usize,
     made: u64,
 }
@@ -319,13 +315,24 @@ struct Usage {
     bytes: usize,
 }
 
-impl Shelf {
-    fn open(&mut self, now: Time, key: Key) -> u64 {
+impl<E: Endpoint> Shelf<E> {
+    fn empty() -> Self {
+        Shelf {
+            sets: BTreeMap::new(),
+            by_key: HashMap::new(),
+            by_sender: HashMap::new(),
+            due: BTreeSet::new(),
+            bytes: 0,
+            made: 0,
+        }
+    }
+
+    fn open(&mut self, now: u64, key: Key<E>) -> u64 {
         if let Some(&number) = self.by_key.get(&key) {
             return number;
         }
         self.made += 1;
-        let due = now.plus_us(ASK_AFTER_US);
+        let due = now.saturating_add(ASK_AFTER_US);
         self.by_key.insert(key, self.made);
         self.by_sender.entry(key.from).or_default().sets += 1;
         self.due.insert((due, self.made));
@@ -336,7 +343,7 @@ impl Shelf {
         self.made
     }
 
-    fn take(&mut self, number: u64) -> Set {
+    fn take(&mut self, number: u64) -> Set<E> {
         let set = self.sets.remove(&number).expect("only held sets are taken");
         self.by_key.remove(&set.key);
         self.due.remove(&(set.due, number));
@@ -374,49 +381,49 @@ impl Shelf {
 
 /// The receiver's side: joins what was split.
 #[derive(Debug)]
-pub struct Reassembler {
-    peers: Shelf,
-    clients: Shelf,
-    late: VecDeque<(Time, Key)>,
+pub struct Reassembler<E> {
+    peers: Shelf<E>,
+    clients: Shelf<E>,
+    late: VecDeque<(u64, Key<E>)>,
     counters: Arc<Counters>,
 }
 
-impl Reassembler {
+impl<E: Endpoint> Reassembler<E> {
     /// With nothing unfinished.
     pub fn new(counters: Arc<Counters>) -> Self {
         Reassembler {
-            peers: Shelf::default(),
-            clients: Shelf::default(),
+            peers: Shelf::empty(),
+            clients: Shelf::empty(),
             late: VecDeque::new(),
             counters,
         }
     }
 
-    /// Takes a fragment; yields the message's bytes if it was the last that missed.
+    /// Takes a fragment; yields the message's bytes if no other was missing.
     pub fn insert(
         &mut self,
-        now: Time,
-        from: Endpoint,
-        boot: BootId,
-        cluster: ClusterId,
+        now: u64,
+        from: E,
+        boot: u64,
+        cluster: u64,
         fragment: Fragment<'_>,
     ) -> Option<Vec<u8>> {
         let key = Key { from, boot, cluster, cut: fragment.cut };
-        while self.late.front().is_some_and(|&(joined, _)| now.since_us(joined) > LATE_US) {
+        while self.late.front().is_some_and(|&(joined, _)| now.saturating_sub(joined) > LATE_US) {
             self.late.pop_front();
         }
         if self.late.iter().any(|&(_, joined)| joined == key) {
             self.counters.count(Event::FragmentLate);
             return None;
         }
-        let shelf = match from {
-            Endpoint::Replica(_) => &mut self.peers,
-            Endpoint::Client(_) => &mut self.clients,
+        let shelf = match from.peer() {
+            Some(_) => &mut self.peers,
+            None => &mut self.clients,
         };
         let number = shelf.open(now, key);
         let set = shelf.sets.get_mut(&number).expect("just opened");
-        set.credit += HEADER_BYTES
-            + CLIENT_MESSAGE_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
+        set.credit +=
+            HEADER_BYTES + CLIENT_BODY_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
         if set.pieces.contains_key(&fragment.index) {
             return None;
         }
@@ -439,7 +446,7 @@ impl Reassembler {
         }
         assert_eq!(message.len(), key.cut.total as usize, "each piece has the length of its place");
         if xxh3_64(&message) != key.cut.digest {
-            self.counters.count(Event::DropDigest);
+            self.counters.count(DropReason::Digest);
             return None;
         }
         if self.late.len() == LATE_MAX {
@@ -451,21 +458,21 @@ impl Reassembler {
     }
 
     /// When [`Reassembler::poll`] has something to do next.
-    pub fn deadline(&self) -> Option<Time> {
-        let first = |shelf: &Shelf| shelf.due.first().map(|&(due, _)| due);
+    pub fn deadline(&self) -> Option<u64> {
+        let first = |shelf: &Shelf<E>| shelf.due.first().map(|&(due, _)| due);
         [first(&self.peers), first(&self.clients)].into_iter().flatten().min()
     }
 
-    /// Hands a request for what is missing to `ask`, for each message that has been
-    /// quiet for long enough; gives up those that were asked for often enough.
-    pub fn poll(&mut self, now: Time, mut ask: impl FnMut(Endpoint, ClusterId, Missing)) {
+    /// Hands a request to `ask` for each message of which no piece has come for long
+    /// enough. Gives up a message that was asked for often enough.
+    pub fn poll(&mut self, now: u64, mut ask: impl FnMut(E, u64, Missing)) {
         for shelf in [&mut self.peers, &mut self.clients] {
             while let Some(&(due, number)) = shelf.due.first() {
                 if due > now {
                     break;
                 }
                 let set = shelf.sets.get_mut(&number).expect("timers are of held sets");
-                let quiet_until = set.heard.plus_us(set.patience_us());
+                let quiet_until = set.heard.saturating_add(set.patience_us());
                 if quiet_until <= now {
                     if set.asks == ASKS_MAX {
                         shelf.take(number);
@@ -480,7 +487,7 @@ impl Reassembler {
                     // What counts as quiet begins anew with each request.
                     set.heard = now;
                 }
-                let next = set.heard.plus_us(set.patience_us());
+                let next = set.heard.saturating_add(set.patience_us());
                 shelf.due.remove(&(due, number));
                 shelf.due.insert((next, number));
                 set.due = next;
@@ -499,11 +506,11 @@ impl Reassembler {
     }
 }
 
-/// The first of the pieces that `set` misses, as many as may be asked for.
-fn missing_of(set: &mut Set) -> Option<Missing> {
-    let most = match set.key.from {
-        Endpoint::Replica(_) => ASKED_PIECES_MAX,
-        Endpoint::Client(_) => {
+/// A request for the first pieces that `set` misses, as many as it may name.
+fn missing_of<E: Endpoint>(set: &mut Set<E>) -> Option<Missing> {
+    let most = match set.key.from.peer() {
+        Some(_) => ASKED_PIECES_MAX,
+        None => {
             let spare = set.credit.checked_sub(Missing::frame_bytes(1))?;
             ASKED_PIECES_MAX.min(1 + spare / 2)
         }
@@ -519,7 +526,7 @@ fn missing_of(set: &mut Set) -> Option<Missing> {
 }
 
 // A client's smallest fragment pays for a request of one piece.
-const _: () = assert!(Missing::frame_bytes(1) <= HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN);
+const _: () = assert!(Missing::frame_bytes(1) <= HEADER_BYTES + CLIENT_BODY_BYTES_MIN);
 const _: () = assert!(PIECES_MAX <= u16::MAX as usize);
 
 #[cfg(test)]

@@ -1,21 +1,23 @@
 //! Fragments: cut, lost, repeated, mixed up, and whole again.
 
 use super::*;
-use crate::types::{Address, ReplicaId};
+use crate::toy::End;
 use std::net::{Ipv4Addr, SocketAddr};
 
+type Reassembler = super::Reassembler<End>;
+
 const DATAGRAM: usize = 1_400;
-const CLUSTER: ClusterId = ClusterId(5);
-const BOOT: BootId = BootId(9);
+const CLUSTER: u64 = 5;
+const BOOT: u64 = 9;
 
 type Piece = (Cut, u16, Vec<u8>);
 
-fn peer(id: u8) -> Endpoint {
-    Endpoint::Replica(ReplicaId(id))
+fn peer(id: u8) -> End {
+    End::Peer(id)
 }
 
-fn client(port: u16) -> Endpoint {
-    Endpoint::Client(Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+fn client(port: u16) -> End {
+    End::Client(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 fn message(seed: u64, bytes: usize) -> Vec<u8> {
@@ -39,17 +41,17 @@ fn split(fragmenter: &mut Fragmenter, message: &[u8]) -> Vec<Piece> {
     pieces
 }
 
-fn insert(into: &mut Reassembler, now: u64, from: Endpoint, piece: &Piece) -> Option<Vec<u8>> {
+fn insert(into: &mut Reassembler, now: u64, from: End, piece: &Piece) -> Option<Vec<u8>> {
     let (cut, index, bytes) = piece;
     let fragment = Fragment { cut: *cut, index: *index, bytes };
-    into.insert(Time(now), from, BOOT, CLUSTER, fragment)
+    into.insert(now, from, BOOT, CLUSTER, fragment)
 }
 
 /// Every request up to `until`, with the moments at which they were made.
-fn asked(of: &mut Reassembler, until: u64) -> Vec<(u64, Endpoint, Missing)> {
+fn asked(of: &mut Reassembler, until: u64) -> Vec<(u64, End, Missing)> {
     let mut asked = Vec::new();
-    while let Some(due) = of.deadline().filter(|&due| due <= Time(until)) {
-        of.poll(due, |from, _, missing| asked.push((due.0, from, missing)));
+    while let Some(due) = of.deadline().filter(|&due| due <= until) {
+        of.poll(due, |from, _, missing| asked.push((due, from, missing)));
     }
     asked
 }
@@ -71,7 +73,7 @@ fn fragments_in_any_order_and_repeated_join_to_what_was_split() {
 
 #[test]
 fn every_fragment_fits_its_datagram_and_survives_its_own_encoding() {
-    for datagram in [DATAGRAM_BYTES_MIN, 1_400, 9_000, super::super::DATAGRAM_BYTES_MAX] {
+    for datagram in [DATAGRAM_BYTES_MIN, 1_400, 9_000, crate::DATAGRAM_BYTES_MAX] {
         let mut fragmenter = Fragmenter::new(datagram, Arc::new(Counters::new()));
         let sent = message(2, MESSAGE_BYTES_MAX);
         let mut joined = Vec::new();
@@ -231,7 +233,7 @@ fn bytes_without_the_digest_they_claim_are_dropped() {
         assert_eq!(insert(&mut receiver, 0, peer(1), piece), None);
     }
     assert_eq!(receiver.held_sets(), (0, 0));
-    assert_eq!(receiver.counters.of(Event::DropDigest), 1);
+    assert_eq!(receiver.counters.of(DropReason::Digest), 1);
 }
 
 #[test]
@@ -241,9 +243,7 @@ fn other_senders_lives_and_clusters_are_kept_apart() {
     let mut receiver = reassembler();
     let fragment =
         |at: usize| Fragment { cut: pieces[at].0, index: at as u16, bytes: &pieces[at].2 };
-    let mut take = |from, boot, cluster, at| {
-        receiver.insert(Time(0), from, BootId(boot), ClusterId(cluster), fragment(at))
-    };
+    let mut take = |from, boot, cluster, at| receiver.insert(0, from, boot, cluster, fragment(at));
     assert_eq!(take(peer(1), 1, 1, 0), None);
     assert_eq!(take(peer(2), 1, 1, 1), None);
     assert_eq!(take(peer(1), 2, 1, 1), None);
@@ -304,7 +304,7 @@ fn a_client_is_never_asked_with_more_than_it_sent() {
     assert_eq!(last.2.len(), 1);
     let mut receiver = reassembler();
     insert(&mut receiver, 0, client(1), last);
-    let sent = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN;
+    let sent = HEADER_BYTES + CLIENT_BODY_BYTES_MIN;
     let asked: usize = asked(&mut receiver, 60_000_000)
         .iter()
         .map(|(_, _, missing)| Missing::frame_bytes(missing.indexes.len()))
@@ -326,7 +326,7 @@ fn a_client_is_asked_for_as_much_as_it_paid_for() {
         for _ in 0..times {
             insert(&mut receiver, 0, client(1), last);
         }
-        let frame = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + bytes);
+        let frame = HEADER_BYTES + CLIENT_BODY_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + bytes);
         let mut credit = times * frame;
         let mut expected = Vec::new();
         while expected.len() < ASKS_MAX as usize && credit >= Missing::frame_bytes(1) {
@@ -381,17 +381,17 @@ fn a_sender_keeps_as_many_bytes_as_it_may_and_then_forgets_the_oldest() {
 const STRIDE: usize = 32_768;
 
 /// One of a message's two pieces and more, of `bytes` bytes: never all of them.
-fn unfinished(into: &mut Reassembler, from: Endpoint, digest: u64, index: u16, bytes: usize) {
+fn unfinished(into: &mut Reassembler, from: End, digest: u64, index: u16, bytes: usize) {
     let cut = Cut { digest, total: u32::MAX, piece: STRIDE as u16 };
     let fragment = Fragment { cut, index, bytes: &vec![1; bytes] };
-    assert_eq!(into.insert(Time(0), from, BOOT, CLUSTER, fragment), None);
+    assert_eq!(into.insert(0, from, BOOT, CLUSTER, fragment), None);
 }
 
 fn assert_accounts(of: &Reassembler) {
     assert_eq!(of.held_sets(), (of.peers.sets.len(), of.clients.sets.len()));
     assert_eq!(of.held_bytes(), (of.peers.bytes, of.clients.bytes));
     for shelf in [&of.peers, &of.clients] {
-        let mut usages: HashMap<Endpoint, (usize, usize)> = HashMap::new();
+        let mut usages: HashMap<End, (usize, usize)> = HashMap::new();
         for set in shelf.sets.values() {
             assert_eq!(set.bytes, set.pieces.values().map(Vec::len).sum());
             let usage = usages.entry(set.key.from).or_default();
@@ -408,7 +408,7 @@ fn assert_accounts(of: &Reassembler) {
 }
 
 /// The unfinished messages, oldest first; what is counted of them is what there is.
-fn held(of: &Reassembler) -> Vec<(Endpoint, u64)> {
+fn held(of: &Reassembler) -> Vec<(End, u64)> {
     assert_accounts(of);
     let sets = of.peers.sets.values().chain(of.clients.sets.values());
     sets.map(|set| (set.key.from, set.key.cut.digest)).collect()
@@ -508,8 +508,8 @@ fn nothing_is_asked_for_before_it_is_due() {
     let mut receiver = reassembler();
     insert(&mut receiver, 10, peer(1), &pieces[0]);
     insert(&mut receiver, 20, client(1), &pieces[0]);
-    assert_eq!(receiver.deadline(), Some(Time(10 + ASK_AFTER_US)));
-    receiver.poll(Time(9 + ASK_AFTER_US), |_, _, _| panic!("it is too early"));
+    assert_eq!(receiver.deadline(), Some(10 + ASK_AFTER_US));
+    receiver.poll(9 + ASK_AFTER_US, |_, _, _| panic!("it is too early"));
     // A piece that came in between puts it off.
     insert(&mut receiver, 30, peer(1), &pieces[1]);
     let asked = asked(&mut receiver, 40 + ASK_AFTER_US);

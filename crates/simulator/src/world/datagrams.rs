@@ -106,9 +106,9 @@ impl World {
     pub(super) fn note_wire(&mut self, id: ReplicaId) {
         if let Some(wire) = self.nodes[id.index()].wire.take() {
             for (event, what) in [
-                (net::counters::Event::Joined, What::FragmentsJoined),
-                (net::counters::Event::FragmentsAsked, What::FragmentsAsked),
-                (net::counters::Event::FragmentResent, What::FragmentsResent),
+                (::datagrams::counters::Event::Joined, What::FragmentsJoined),
+                (::datagrams::counters::Event::FragmentsAsked, What::FragmentsAsked),
+                (::datagrams::counters::Event::FragmentResent, What::FragmentsResent),
             ] {
                 self.reach.add(what, wire.count(event));
             }

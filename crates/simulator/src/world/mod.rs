@@ -28,7 +28,7 @@ use durable::sim_disk;
 use fastrand::Rng;
 use multipaxos::message::{Answer, ClientMessage, Message, Party};
 use multipaxos::net::pack::payload_bytes;
-use multipaxos::net::{self, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
+use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::client::{self, Outcome};
 use multipaxos::paxos::{Envelope, Notice, Settings};

@@ -1,36 +1,34 @@
 //! The socket of a process, and the loop that does all its receiving.
 //!
 //! A process has one UDP socket. One thread runs [`Network::run`]: it drains the
-//! socket in bounded bursts, opens frames, joins fragments, hands messages to a
-//! [`Deliver`], sends what the threads left to it, and asks for fragments when their
-//! time has come. When there is nothing to do it looks again for a bounded time, if
-//! input has come as fast lately (see [`crate::wait`]), and then sleeps in epoll,
-//! without a timeout unless a fragment is awaited. What came from one sender in a row
-//! may come in one piece, and is cut into its datagrams first. Everything goes out
-//! through a [`Gate`], from here as from the [`Outlet`]s.
+//! socket in bounded bursts, opens datagrams, joins fragments, hands messages to a
+//! [`Deliver`], sends what the threads left to it, and asks for fragments when they are
+//! due. With nothing to do it polls for a bounded time, if input has come fast lately (see
+//! [`crate::wait`]). Then it sleeps in epoll, without a timeout unless it waits for a
+//! fragment. The kernel may hand over several datagrams of one sender in one piece; the
+//! loop cuts them apart first. Every datagram passes a [`Gate`] before it is sent, here as
+//! in the [`Outlet`]s.
 //!
 //! **Guarantees.** A burst ends after [`BURST_DATAGRAMS`], so neither input nor output
-//! starves. A message that was left to the loop is seen before it sleeps: the loop
-//! stores that it will sleep, looks once more, and whoever finds that flag wakes it (`bell`).
-//! What one datagram says cannot end the loop.
+//! starves. The loop sees a message that was left to it before it sleeps (`wakeup`). No
+//! datagram can end the loop.
 //!
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
-use super::batch::{Batch, Segments};
-use super::bell::Bell;
-use super::counters::{Counters, Event};
-use super::fragment::{
+use crate::assert_datagram_max;
+use crate::batch::{Batch, Segments};
+use crate::codec::{BodyKind, Codec, Decode, Opened};
+use crate::counters::{Counters, Event};
+use crate::fragment::{
     FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, PIECES_MAX, Reassembler,
 };
-use super::frame::{self, Identity, Kind, Opened, Opener};
-use super::loss::Gate;
-use super::offload::Offload;
-use super::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
-use super::{Endpoint, Incoming, pack};
-use crate::threads::{self, Receiver};
-use crate::types::{Address, ClusterId, Time};
+use crate::loss::Gate;
+use crate::offload::Offload;
+use crate::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
 use crate::wait::Patience;
+use crate::wakeup::Wakeup;
+use interleavings::threads::{self, Receiver};
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::VecDeque;
@@ -47,46 +45,45 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// take what came in one piece.
 pub const BURST_DATAGRAMS: usize = 64;
 
-/// What came in one piece is handed on in parts of so many datagrams: whoever takes the
-/// first begins while the next is taken apart.
+/// Datagrams that came in one piece are handed on in parts of this many, so that a thread
+/// begins with the first part while the loop opens the next.
 const PART_DATAGRAMS: usize = 8;
 
 /// The most that is taken from the threads' queue before receiving goes on.
 pub const BURST_QUEUED: usize = 64;
 
-/// The most batches of datagrams that wait for a socket which would block: a message's
-/// fragments, one by one. Nothing more is begun while any wait.
+/// The most batches of datagrams that wait for a socket that would block: the fragments of
+/// a message, one by one. The loop begins nothing new while any wait.
 pub const BACKLOG_MAX: usize = PIECES_MAX;
 
-/// No datagram is longer, nor are several that come in one piece.
+/// The longest datagram, and the most bytes of several that come in one piece.
 const RECEIVE_BYTES: usize = 65_535;
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 
 /// Where arriving messages go: the routing of a process.
-pub trait Deliver {
+pub trait Deliver<Incoming> {
     /// Takes a message. Called on the network thread; must not wait.
     fn deliver(&mut self, incoming: Incoming);
 
-    /// Nothing more is at hand, or enough for one turn: what was gathered, if anything
-    /// was, should be handed on.
+    /// The burst is over, or long enough: what was gathered should be handed on.
     fn end_of_burst(&mut self);
 
-    /// Nothing has come, and the thread looks again soon: for what has its time, and would
-    /// cost a wake-up elsewhere.
+    /// No datagram has come, and the thread polls again soon: a moment for work that has
+    /// time, and would cost a wake-up on another thread.
     fn found_nothing(&mut self) {}
 
-    /// The thread is about to sleep, until something comes.
+    /// The thread is about to sleep until something comes.
     fn sleeps(&mut self) {}
 }
 
 /// What a [`Network`] needs to know.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Who this process is.
-    pub identity: Identity,
-    /// Where each replica is reached, by id.
+pub struct NetworkConfig<C> {
+    /// The form of the process's datagrams.
+    pub codec: C,
+    /// Where each peer is reached, by number.
     pub peers: Vec<SocketAddr>,
     /// The most bytes of a datagram, header included.
     pub datagram_max: usize,
@@ -96,7 +93,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// A socket with an address, before anybody uses it.
+/// A socket with an address, before a [`Network`] uses it.
 #[derive(Debug)]
 pub struct BoundSocket {
     socket: UdpSocket,
@@ -117,13 +114,13 @@ impl BoundSocket {
         Self::open(address).map_err(named)
     }
 
-    /// A socket for a client of these replicas, at a port that the system chooses.
+    /// A socket for a client of these peers, at a port that the system chooses.
     ///
     /// # Errors
     ///
     /// If there is none to be had.
-    pub fn for_client(replicas: &[SocketAddr]) -> io::Result<Self> {
-        Self::bind(client_address(replicas))
+    pub fn for_client(peers: &[SocketAddr]) -> io::Result<Self> {
+        Self::bind(client_address(peers))
     }
 
     fn open(address: SocketAddr) -> io::Result<Self> {
@@ -139,8 +136,12 @@ impl BoundSocket {
     }
 }
 
-/// A socket at `address`, with all that this program asks of each, that never blocks.
-pub(super) fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket at `address` that never blocks, with large buffers.
+///
+/// # Errors
+///
+/// If the system does not give it.
+pub fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     // No SO_REUSEADDR: with UDP two processes could then share a port, unnoticed.
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
@@ -161,9 +162,9 @@ pub(super) fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-/// Where a client of these replicas opens its socket: at a port that the system chooses.
-pub(super) fn client_address(replicas: &[SocketAddr]) -> SocketAddr {
-    if replicas.iter().all(SocketAddr::is_ipv4) {
+/// Where a client of these peers opens its socket: at a port that the system chooses.
+pub fn client_address(peers: &[SocketAddr]) -> SocketAddr {
+    if peers.iter().all(SocketAddr::is_ipv4) {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
     } else {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
@@ -172,43 +173,43 @@ pub(super) fn client_address(replicas: &[SocketAddr]) -> SocketAddr {
 
 /// Ends a [`Network::run`] from any thread.
 #[derive(Debug, Clone)]
-pub struct StopHandle(Arc<Shared>);
+pub struct StopHandle<C: Codec>(Arc<Shared<C>>);
 
-impl StopHandle {
-    /// [`Network::run`] returns soon; what still waits to be sent is lost.
+impl<C: Codec> StopHandle<C> {
+    /// Makes [`Network::run`] return soon. Datagrams that still wait to be sent are lost.
     pub fn stop(&self) {
-        self.0.bell.stop();
+        self.0.wakeup.stop();
     }
 }
 
-/// What a burst of receiving came to.
+/// The result of a burst of receiving.
 #[derive(Debug)]
 struct Burst {
-    /// Datagrams.
+    /// How many datagrams came.
     taken: usize,
-    /// Whether the socket is empty: epoll tells of nothing else.
+    /// Whether the socket is empty. Only then does epoll report the next datagram.
     drained: bool,
 }
 
 /// The network of one process.
 #[derive(Debug)]
-pub struct Network {
-    shared: Arc<Shared>,
+pub struct Network<C: Codec> {
+    shared: Arc<Shared<C>>,
     socket: mio::net::UdpSocket,
     poll: Poll,
-    queue: Receiver<Queued>,
-    opener: Opener,
+    queue: Receiver<Queued<C::Endpoint>>,
+    decoder: C::Decoder,
     fragmenter: Fragmenter,
-    reassembler: Reassembler,
-    exit: Exit,
+    reassembler: Reassembler<C::Endpoint>,
+    sender: LoopSender<C>,
     awaits_writable: bool,
     patience: Patience,
     began: Instant,
     buffer: Box<[u8]>,
-    messages: Vec<Incoming>,
+    messages: Vec<C::Incoming>,
 }
 
-impl Network {
+impl<C: Codec> Network<C> {
     /// Puts a loop around `socket`.
     ///
     /// # Errors
@@ -217,32 +218,33 @@ impl Network {
     ///
     /// # Panics
     ///
-    /// If the settings contradict themselves: they have been checked.
-    pub fn new(socket: BoundSocket, settings: Settings) -> io::Result<Self> {
-        let Settings { identity, peers, datagram_max, loss, seed } = settings;
-        assert_eq!(peers.len(), identity.n, "one address a replica");
-        pack::assert_datagram_max(datagram_max);
+    /// If the configuration contradicts itself: it has been checked.
+    pub fn new(socket: BoundSocket, config: NetworkConfig<C>) -> io::Result<Self> {
+        let NetworkConfig { codec, peers, datagram_max, loss, seed } = config;
+        assert_eq!(peers.len(), codec.peers(), "one address a peer");
+        assert_datagram_max(datagram_max);
         let counters = Arc::new(Counters::new());
         let poll = Poll::new()?;
         let mut source = mio::net::UdpSocket::from_std(socket.socket.try_clone()?);
         poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
-        let (sender, queue) = threads::bounded(QUEUE_MAX);
+        let (to_loop, queue) = threads::bounded(QUEUE_MAX);
+        let decoder = codec.decoder(counters.clone());
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
             offload: socket.offload,
             peers,
-            identity: identity.clone(),
+            codec,
             datagram_max,
             loss,
-            queue: sender,
+            queue: to_loop,
             queued_bytes: AtomicUsize::new(0),
-            bell: Bell::new(mio::Waker::new(poll.registry(), WAKER)?),
+            wakeup: Wakeup::new(mio::Waker::new(poll.registry(), WAKER)?),
             muted: Arc::new(AtomicBool::new(false)),
             counters: counters.clone(),
         });
         Ok(Network {
-            exit: Exit {
+            sender: LoopSender {
                 shared: shared.clone(),
                 gate: Gate::new(loss, seed),
                 backlog: VecDeque::new(),
@@ -253,7 +255,7 @@ impl Network {
             socket: source,
             poll,
             queue,
-            opener: Opener::new(identity, counters.clone()),
+            decoder,
             fragmenter: Fragmenter::new(datagram_max, counters.clone()),
             reassembler: Reassembler::new(counters),
             awaits_writable: false,
@@ -264,22 +266,22 @@ impl Network {
         })
     }
 
-    /// A way out for one more thread, whose draws begin at `seed`.
-    pub fn outlet(&self, seed: u64) -> Outlet {
+    /// An outlet for one more thread, whose gate draws from `seed`.
+    pub fn outlet(&self, seed: u64) -> Outlet<C> {
         Outlet::new(self.shared.clone(), seed)
     }
 
-    /// What ends the loop.
-    pub fn stop_handle(&self) -> StopHandle {
+    /// A handle that ends the loop.
+    pub fn stop_handle(&self) -> StopHandle<C> {
         StopHandle(self.shared.clone())
     }
 
-    /// The numbers of this process's network.
+    /// The counters of this process's network.
     pub fn counters(&self) -> Arc<Counters> {
         self.shared.counters.clone()
     }
 
-    /// While this is set, nothing leaves but through an outlet that is exempt (see
+    /// While this is set, only an outlet that is exempt sends (see
     /// [`Outlet::mute_others`]).
     pub fn muted(&self) -> Arc<AtomicBool> {
         self.shared.muted.clone()
@@ -290,11 +292,11 @@ impl Network {
     /// # Errors
     ///
     /// If the socket or epoll fails in a way that will not pass: the process must end.
-    pub fn run(mut self, mut deliver: impl Deliver) -> io::Result<()> {
+    pub fn run(mut self, mut deliver: impl Deliver<C::Incoming>) -> io::Result<()> {
         let mut events = Events::with_capacity(4);
-        while !self.shared.bell.is_stopped() {
+        while !self.shared.wakeup.is_stopped() {
             let Burst { taken, drained } = self.receive(&mut deliver)?;
-            self.exit.flush_backlog();
+            self.sender.flush_backlog();
             let sent = self.send_queued();
             self.ask_for_fragments();
             if taken + sent > 0 {
@@ -307,10 +309,10 @@ impl Network {
         Ok(())
     }
 
-    fn receive(&mut self, deliver: &mut impl Deliver) -> io::Result<Burst> {
+    fn receive(&mut self, deliver: &mut impl Deliver<C::Incoming>) -> io::Result<Burst> {
         let mut burst = Burst { taken: 0, drained: false };
         let mut delivered = 0;
-        // Taken out, so that what is in it can be handed on.
+        // Taken out, so that `self` can be borrowed while datagrams in it are opened.
         let mut buffer = std::mem::take(&mut self.buffer);
         while burst.taken < BURST_DATAGRAMS && !burst.drained {
             match self.shared.offload.receive(&self.shared.socket, &mut buffer) {
@@ -343,35 +345,35 @@ impl Network {
         Ok(burst)
     }
 
-    /// One datagram; what it says to the roles is in `self.messages` afterwards.
-    fn open(&mut self, from: Address, datagram: &[u8]) {
-        match self.opener.open(from, datagram, &mut self.messages) {
-            Err(why) => log::trace!("datagram from {} dropped: {}", from.0, why.name()),
+    /// Opens one datagram. Its messages are in `self.messages` afterwards.
+    fn open(&mut self, from: SocketAddr, datagram: &[u8]) {
+        match self.decoder.open(from, datagram, &mut self.messages) {
+            Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
             Ok(Opened::Messages) => {}
             Ok(Opened::Fragment { from, boot, cluster, fragment }) => {
                 let now = now(self.began);
                 let joined = self.reassembler.insert(now, from, boot, cluster, fragment);
                 if let Some(message) = joined {
-                    // Dropped and counted if it is none.
-                    let _ = self.opener.open_joined(from, cluster, &message, &mut self.messages);
+                    // If it is not a message, the decoder has counted why.
+                    let _ = self.decoder.open_joined(from, cluster, &message, &mut self.messages);
                 }
             }
             Ok(Opened::Missing { from, missing }) => {
-                let exit = &mut self.exit;
+                let sender = &mut self.sender;
                 self.fragmenter.resend(&missing, |cluster, fragment| {
-                    exit.fragment(Endpoint::Replica(from), cluster, fragment, false);
+                    sender.fragment(from, cluster, fragment, false);
                 });
-                exit.flush_fragments(Endpoint::Replica(from), false);
+                sender.flush_fragments(from, false);
             }
         }
     }
 
-    /// What the threads left to the loop. Nothing new is begun while datagrams wait
-    /// for the socket: the queue fills up, and then its senders lose theirs. Says how
-    /// much was taken from it.
+    /// Sends what the threads left to the loop, and returns how much that was. The loop
+    /// begins nothing new while datagrams wait for the socket: then the queue fills up, and
+    /// the threads lose what they would leave.
     fn send_queued(&mut self) -> usize {
         for taken in 0..BURST_QUEUED {
-            if !self.exit.backlog.is_empty() {
+            if !self.sender.backlog.is_empty() {
                 return taken;
             }
             let Ok(queued) = self.queue.try_recv() else { return taken };
@@ -379,14 +381,14 @@ impl Network {
             self.shared.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
             match what {
                 What::Datagrams(size) => {
-                    self.exit.transmit(to, Segments::cut(&bytes, size), exempt)
+                    self.sender.transmit(to, Segments::cut(&bytes, size), exempt)
                 }
                 What::Message(cluster) => {
-                    let exit = &mut self.exit;
+                    let sender = &mut self.sender;
                     self.fragmenter.split(cluster, bytes, |fragment| {
-                        exit.fragment(to, cluster, fragment, exempt);
+                        sender.fragment(to, cluster, fragment, exempt);
                     });
-                    exit.flush_fragments(to, exempt);
+                    sender.flush_fragments(to, exempt);
                 }
             }
         }
@@ -395,27 +397,33 @@ impl Network {
 
     fn ask_for_fragments(&mut self) {
         if self.reassembler.deadline().is_some() {
-            let exit = &mut self.exit;
-            self.reassembler
-                .poll(now(self.began), |to, cluster, missing| exit.missing(to, cluster, &missing));
+            let sender = &mut self.sender;
+            self.reassembler.poll(now(self.began), |to, cluster, missing| {
+                sender.missing(to, cluster, &missing);
+            });
         }
     }
 
-    /// Yields before the next look, or sleeps until there is something to do. The
-    /// socket has been found empty.
-    fn wait(&mut self, events: &mut Events, deliver: &mut impl Deliver) -> io::Result<()> {
-        if self.patience.looks_again(now(self.began)) {
+    /// The socket is empty: yields before the next poll, or sleeps until there is something
+    /// to do.
+    fn wait(
+        &mut self,
+        events: &mut Events,
+        deliver: &mut impl Deliver<C::Incoming>,
+    ) -> io::Result<()> {
+        if self.patience.polls_again(now(self.began)) {
             deliver.found_nothing();
             threads::yield_now();
             return Ok(());
         }
         deliver.sleeps();
-        self.await_writable(!self.exit.backlog.is_empty())?;
+        self.await_writable(!self.sender.backlog.is_empty())?;
         let deadline = self.reassembler.deadline();
-        let timeout = deadline.map(|due| Duration::from_micros(due.since_us(now(self.began))));
-        let Network { shared, exit, queue, poll, .. } = self;
-        let slept = shared.bell.sleep(
-            || exit.backlog.is_empty() && !queue.is_empty(),
+        let now = now(self.began);
+        let timeout = deadline.map(|due| Duration::from_micros(due.saturating_sub(now)));
+        let Network { shared, sender, queue, poll, .. } = self;
+        let slept = shared.wakeup.sleep(
+            || sender.backlog.is_empty() && !queue.is_empty(),
             || threads::sleep(poll, events, timeout),
         );
         match slept {
@@ -424,8 +432,9 @@ impl Network {
         }
     }
 
-    /// Whether epoll also tells when the socket takes datagrams again. Only while some
-    /// wait for that: otherwise each datagram that leaves the kernel would wake us.
+    /// Sets whether epoll also reports that the socket takes datagrams again. That is wanted
+    /// only while some wait: otherwise each datagram that leaves the kernel would wake the
+    /// loop.
     fn await_writable(&mut self, wanted: bool) -> io::Result<()> {
         if wanted != self.awaits_writable {
             let interest =
@@ -437,12 +446,16 @@ impl Network {
     }
 }
 
-/// Counts an error of receiving that passes; any other is the caller's end.
-pub(super) fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()> {
+/// Counts an error of receiving that passes.
+///
+/// # Errors
+///
+/// Any other error: the caller must end.
+pub fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
-        // ICMP's word on a datagram that was sent earlier, or a moment of no memory:
-        // neither says anything about this socket.
+        // An ICMP message about a datagram that was sent earlier, or a short lack of
+        // memory: neither says anything about this socket.
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset
         | io::ErrorKind::HostUnreachable
@@ -455,39 +468,39 @@ pub(super) fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()>
     }
 }
 
-/// The loop's clock, for which fragments wait.
-fn now(began: Instant) -> Time {
-    Time(threads::now().duration_since(began).as_micros() as u64)
+/// The loop's time, in microseconds since it began.
+fn now(began: Instant) -> u64 {
+    threads::now().duration_since(began).as_micros() as u64
 }
 
-/// The loop's own way out.
+/// Sends for the loop itself.
 #[derive(Debug)]
-struct Exit {
-    shared: Arc<Shared>,
+struct LoopSender<C: Codec> {
+    shared: Arc<Shared<C>>,
     gate: Gate,
-    /// What the socket would have blocked on, past the gate already.
-    backlog: VecDeque<Waiting>,
+    /// Datagrams past the gate, on which the socket would have blocked.
+    backlog: VecDeque<Waiting<C::Endpoint>>,
     frame: Vec<u8>,
-    /// Fragments to one destination, until [`Exit::flush_fragments`].
+    /// Fragments to one destination, until [`LoopSender::flush_fragments`].
     batch: Batch,
 }
 
 /// Datagrams that wait for the socket.
 #[derive(Debug)]
-struct Waiting {
-    to: Endpoint,
+struct Waiting<E> {
+    to: E,
     bytes: Vec<u8>,
     /// The bytes of each but the last.
     size: usize,
     exempt: bool,
 }
 
-impl Exit {
-    fn fragment(&mut self, to: Endpoint, cluster: ClusterId, fragment: Fragment<'_>, exempt: bool) {
-        frame::begin(&mut self.frame);
+impl<C: Codec> LoopSender<C> {
+    fn fragment(&mut self, to: C::Endpoint, cluster: u64, fragment: Fragment<'_>, exempt: bool) {
+        C::begin(&mut self.frame);
         self.frame.reserve(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
         fragment.write(&mut self.frame);
-        if self.seal(to, cluster, Kind::Fragment) {
+        if self.seal(to, cluster, BodyKind::Fragment) {
             let more = self.batch.push(&self.frame, self.shared.datagram_max);
             if !more || !self.shared.offload.batches() {
                 self.flush_fragments(to, exempt);
@@ -496,28 +509,28 @@ impl Exit {
     }
 
     /// Sends the fragments that are gathered; all of them are for `to`.
-    fn flush_fragments(&mut self, to: Endpoint, exempt: bool) {
+    fn flush_fragments(&mut self, to: C::Endpoint, exempt: bool) {
         if !self.batch.is_empty() {
             let mut batch = std::mem::take(&mut self.batch);
-            self.transmit(to, batch.segments(), exempt);
+            self.transmit(to, batch.segments(C::pad), exempt);
             batch.clear();
             self.batch = batch;
         }
     }
 
-    fn missing(&mut self, to: Endpoint, cluster: ClusterId, missing: &Missing) {
-        frame::begin(&mut self.frame);
+    fn missing(&mut self, to: C::Endpoint, cluster: u64, missing: &Missing) {
+        C::begin(&mut self.frame);
         missing.write(&mut self.frame);
-        if self.seal(to, cluster, Kind::Missing) {
+        if self.seal(to, cluster, BodyKind::Missing) {
             let frame = std::mem::take(&mut self.frame);
             self.transmit(to, Segments::one(&frame), false);
             self.frame = frame;
         }
     }
 
-    /// Makes the frame ready; says whether it passes the gate.
-    fn seal(&mut self, to: Endpoint, cluster: ClusterId, kind: Kind) -> bool {
-        frame::seal(&self.shared.identity, to.party(), cluster, kind, 1, &mut self.frame);
+    /// Completes the datagram; returns whether it passes the gate.
+    fn seal(&mut self, to: C::Endpoint, cluster: u64, kind: BodyKind) -> bool {
+        self.shared.codec.seal(to, cluster, kind, &mut self.frame);
         let passes = self.gate.passes();
         if !passes {
             self.shared.counters.count(Event::LostByGate);
@@ -525,7 +538,7 @@ impl Exit {
         passes
     }
 
-    fn transmit(&mut self, to: Endpoint, segments: Segments<'_>, exempt: bool) {
+    fn transmit(&mut self, to: C::Endpoint, segments: Segments<'_>, exempt: bool) {
         let blocked = match self.backlog.is_empty() {
             true => self.shared.transmit(to, segments, exempt).blocked,
             false => Some(0),
@@ -543,7 +556,7 @@ impl Exit {
         while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
             let segments = Segments::cut(bytes, *size);
             if let Some(index) = self.shared.transmit(*to, segments, *exempt).blocked {
-                // What went before must not go again.
+                // What was sent must not be sent again.
                 let gone = bytes.len() - segments.after(index).bytes().len();
                 bytes.drain(..gone);
                 return;
@@ -554,14 +567,14 @@ impl Exit {
 }
 
 /// An IPv4 address in its own form, also if it came through an IPv6 socket: another
-/// replica may have to answer it.
-fn canonical(from: SocketAddr) -> Address {
+/// process, with a socket of another family, may have to answer it.
+fn canonical(from: SocketAddr) -> SocketAddr {
     match from {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(ip) => Address(SocketAddr::from((ip, v6.port()))),
-            None => Address(from),
+            Some(ip) => SocketAddr::from((ip, v6.port())),
+            None => from,
         },
-        SocketAddr::V4(_) => Address(from),
+        SocketAddr::V4(_) => from,
     }
 }
 

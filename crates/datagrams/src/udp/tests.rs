@@ -1,20 +1,25 @@
 //! Real sockets on loopback: bursts, losses, ends.
 
-use super::super::frame::ClusterCell;
-use super::super::outlet::Sent;
-use super::super::{DATAGRAM_BYTES_DEFAULT, Outgoing};
 use super::*;
-use crate::message::{ClientMessage, Message, Party, Request, ToAcceptor};
-use crate::types::{Ballot, BootId, LINE_BYTES_MAX, ReplicaId, Slot};
+use crate::codec::Endpoint;
+use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
+use crate::toy::{End, MESSAGES_A_DATAGRAM, Message, Outgoing, Toy};
+use crate::{DATAGRAM_BYTES_DEFAULT, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
 use std::thread;
 
+type Network = super::Network<Toy>;
+type Config = NetworkConfig<Toy>;
+
 const GENEROUS: Duration = Duration::from_secs(30);
 
-struct Into(Sender<Incoming>);
+/// The filler of a message that is nearly as long as may be.
+const LONG: usize = MESSAGE_BYTES_MAX - 4_096;
 
-impl Deliver for Into {
-    fn deliver(&mut self, incoming: Incoming) {
+struct Into(Sender<Message>);
+
+impl Deliver<Message> for Into {
+    fn deliver(&mut self, incoming: Message) {
         // The test may have seen enough.
         let _ = self.0.send(incoming);
     }
@@ -22,11 +27,9 @@ impl Deliver for Into {
     fn end_of_burst(&mut self) {}
 }
 
-fn settings(me: Party, peers: &[SocketAddr]) -> Settings {
-    let cluster = ClusterCell::new();
-    cluster.set(ClusterId(1));
-    Settings {
-        identity: Identity { n: peers.len(), me, boot: BootId(5), cluster },
+fn config(me: u8, peers: &[SocketAddr]) -> Config {
+    NetworkConfig {
+        codec: Toy { n: peers.len(), me },
         peers: peers.to_vec(),
         datagram_max: DATAGRAM_BYTES_DEFAULT,
         loss: 0.0,
@@ -38,34 +41,30 @@ fn loopback() -> BoundSocket {
     BoundSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a port")
 }
 
-/// Three replicas, of which 0 and 1 are here and 2 is nowhere.
-fn pair(change: impl Fn(&mut Settings)) -> [Network; 2] {
+/// Three peers, of which 0 and 1 are here and 2 is nowhere.
+fn pair(change: impl Fn(&mut Config)) -> [Network; 2] {
     let sockets = [loopback(), loopback()];
     let nobody = loopback().address();
     let peers = [sockets[0].address(), sockets[1].address(), nobody];
     let mut id = 0;
     sockets.map(|socket| {
-        let mut settings = settings(Party::Replica(ReplicaId(id)), &peers);
+        let mut config = config(id, &peers);
         id += 1;
-        change(&mut settings);
-        Network::new(socket, settings).expect("a network")
+        change(&mut config);
+        Network::new(socket, config).expect("a network")
     })
 }
 
-fn prepare(to: u8, ballot: u64) -> Outgoing {
-    let message = ToAcceptor::Prepare { ballot: Ballot(ballot), first: Slot::ZERO };
-    Outgoing::Peer { to: ReplicaId(to), message: Message::Acceptor(message) }
+fn short(to: u8, number: u64) -> Outgoing {
+    Outgoing { to: End::Peer(to), message: (number, 0) }
 }
 
 fn long(to: u8) -> Outgoing {
     long_numbered(to, 3)
 }
 
-fn long_numbered(to: u8, seq: u64) -> Outgoing {
-    let request = Request::new(1, 2, seq, &"x".repeat(LINE_BYTES_MAX));
-    let origin = Address("127.0.0.1:9".parse().expect("an address"));
-    let message = crate::message::ToProposer::Forward { origin, request };
-    Outgoing::Peer { to: ReplicaId(to), message: Message::Proposer(message) }
+fn long_numbered(to: u8, number: u64) -> Outgoing {
+    Outgoing { to: End::Peer(to), message: (number, LONG as u32) }
 }
 
 #[test]
@@ -95,9 +94,9 @@ fn a_message_to_nobody_hurts_nobody() {
     let (sender, arrived) = crossbeam_channel::unbounded();
     let stop = zero.stop_handle();
     let running = thread::spawn(move || zero.run(Into(sender)));
-    for ballot in 0..100 {
-        from_zero.send([prepare(2, ballot)]);
-        assert_eq!(from_one.send([prepare(0, ballot)]).to_replicas, 1);
+    for number in 0..100 {
+        from_zero.send([short(2, number)]);
+        assert_eq!(from_one.send([short(0, number)]).to_peers, 1);
     }
     for _ in 0..100 {
         arrived.recv_timeout(GENEROUS).expect("it arrives");
@@ -108,9 +107,9 @@ fn a_message_to_nobody_hurts_nobody() {
 
 #[test]
 fn everything_passes_the_gate() {
-    let [zero, _one] = pair(|settings| settings.loss = 1.0);
+    let [zero, _one] = pair(|config| config.loss = 1.0);
     let mut outlet = zero.outlet(1);
-    assert_eq!(outlet.send([prepare(1, 1), long(1)]), Sent::default());
+    assert_eq!(outlet.send([short(1, 1), long(1)]), Sent::default());
     let mut zero = zero;
     zero.send_queued();
     let counters = zero.counters();
@@ -125,10 +124,10 @@ fn once_the_others_are_muted_only_one_outlet_speaks() {
     let (mut speaks, mut silent) = (zero.outlet(1), zero.outlet(2));
     silent.send([long(1)]);
     speaks.mute_others();
-    assert_eq!(silent.send([prepare(1, 1)]), Sent::default());
+    assert_eq!(silent.send([short(1, 1)]), Sent::default());
     zero.send_queued();
     assert_eq!(zero.counters().of(Event::Sent), 0);
-    assert_eq!(speaks.send([prepare(1, 1), prepare(2, 1)]).to_replicas, 2);
+    assert_eq!(speaks.send([short(1, 1), short(2, 1)]).to_peers, 2);
     speaks.send([long(1)]);
     zero.send_queued();
     assert!(zero.counters().of(Event::Sent) > 40, "left to the loop, and exempt still");
@@ -138,7 +137,7 @@ fn once_the_others_are_muted_only_one_outlet_speaks() {
 fn a_full_queue_is_a_lost_message_and_never_a_wait() {
     let [zero, _one] = pair(|_| {});
     let mut outlet = zero.outlet(1);
-    let fits = (super::super::outlet::QUEUE_BYTES_MAX / LINE_BYTES_MAX) as u64;
+    let fits = (QUEUE_BYTES_MAX / LONG) as u64;
     for _ in 0..2 * fits {
         outlet.send([long(1)]);
     }
@@ -152,19 +151,19 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     let [mut zero, one] = pair(|_| {});
     let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 40]);
     for byte in 0..3 {
-        let (to, bytes) = (Endpoint::Replica(ReplicaId(1)), waiting(byte));
-        zero.exit.backlog.push_back(Waiting { to, bytes, size: 40, exempt: false });
+        let (to, bytes) = (End::Peer(1), waiting(byte));
+        zero.sender.backlog.push_back(Waiting { to, bytes, size: 40, exempt: false });
     }
     let last = [waiting(3), waiting(4)[..9].to_vec()].concat();
-    zero.exit.transmit(Endpoint::Replica(ReplicaId(1)), Segments::cut(&last, 40), false);
+    zero.sender.transmit(End::Peer(1), Segments::cut(&last, 40), false);
     outlet.send([long(1)]);
     zero.send_queued();
-    assert_eq!(zero.exit.backlog.len(), 4);
+    assert_eq!(zero.sender.backlog.len(), 4);
     assert_eq!(zero.counters().of(Event::Split), 0);
     // The socket is writable, and so the loop does not sleep.
     let mut nobody = Into(crossbeam_channel::unbounded().0);
     zero.wait(&mut Events::with_capacity(4), &mut nobody).expect("no error");
-    zero.exit.flush_backlog();
+    zero.sender.flush_backlog();
     zero.send_queued();
     assert_eq!(zero.counters().of(Event::Split), 1);
     let mut buffer = [0; 2_000];
@@ -181,33 +180,26 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     assert_eq!(cut[..2], [&last[..40], &last[40..]]);
 }
 
-/// Takes all that has arrived, and says which ballots it was about.
-fn ballots(network: &mut Network) -> Vec<u64> {
+/// Takes all that has arrived, and returns the messages' numbers.
+fn numbers(network: &mut Network) -> Vec<u64> {
     let (sender, arrived) = crossbeam_channel::unbounded();
     let mut deliver = Into(sender);
     while !network.receive(&mut deliver).expect("no error").drained {}
     drop(deliver);
-    let ballot = |incoming| match incoming {
-        Incoming::Peer { message, .. } => match message {
-            Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => ballot.0,
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
-    };
-    arrived.into_iter().map(ballot).collect()
+    arrived.into_iter().map(|(number, _)| number).collect()
 }
 
-/// Messages for more than one batch of datagrams; numbers that all take as long.
+/// The numbers of messages for more than one batch of datagrams.
 const MANY: std::ops::Range<u64> = 100_000..120_000;
 
 #[test]
 fn what_leaves_in_batches_arrives_as_if_it_had_left_singly() {
     let [zero, mut one] = pair(|_| {});
     let mut outlet = zero.outlet(1);
-    let sent = outlet.send(MANY.map(|ballot| prepare(1, ballot)));
-    assert!(sent.to_replicas > 64 && sent.to_clients == 0, "{sent:?}");
-    assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
-    let datagrams = sent.to_replicas as u64;
+    let sent = outlet.send(MANY.map(|number| short(1, number)));
+    assert!(sent.to_peers > 64 && sent.to_clients == 0, "{sent:?}");
+    assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
+    let datagrams = sent.to_peers as u64;
     assert_eq!(zero.counters().of(Event::Sent), datagrams);
     assert_eq!(one.counters().of(Event::Received), datagrams);
 }
@@ -217,14 +209,14 @@ fn batches_to_several_destinations_do_not_mix() {
     let [zero, mut one] = pair(|_| {});
     let mut outlet = one.outlet(1);
     let mut to_both = zero.outlet(1);
-    to_both.send(MANY.flat_map(|ballot| [prepare(1, ballot), prepare(2, ballot)]));
-    assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
+    to_both.send(MANY.flat_map(|number| [short(1, number), short(2, number)]));
+    assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
     // Nothing is left over for the next turn.
-    to_both.send([prepare(1, 7)]);
-    assert_eq!(ballots(&mut one), [7]);
-    outlet.send([prepare(0, 8)]);
+    to_both.send([short(1, 7)]);
+    assert_eq!(numbers(&mut one), [7]);
+    outlet.send([short(0, 8)]);
     let mut zero = zero;
-    assert_eq!(ballots(&mut zero), [8]);
+    assert_eq!(numbers(&mut zero), [8]);
 }
 
 #[test]
@@ -232,26 +224,27 @@ fn a_turn_takes_one_system_call_a_batch() {
     let [zero, _one] = pair(|_| {});
     let mut outlet = zero.outlet(1);
     let counters = zero.counters();
-    let ballots = 100_000..105_000;
-    let sent = outlet.send(ballots.flat_map(|ballot| [prepare(1, ballot), prepare(2, ballot)]));
-    assert_eq!((sent.to_replicas, counters.of(Event::Sent)), (44, 44));
-    let calls = if zero.shared.offload.batches() { 2 } else { 44 };
+    let numbers = 100_000..105_000;
+    let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_A_DATAGRAM) as u64;
+    let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
+    assert_eq!((sent.to_peers as u64, counters.of(Event::Sent)), (datagrams, datagrams));
+    let calls = if zero.shared.offload.batches() { 2 } else { datagrams };
     assert_eq!(counters.of(Event::SendCalls), calls);
 }
 
 #[test]
 fn each_datagram_of_a_batch_meets_a_draw_of_its_own() {
     for seed in 0..10 {
-        let [zero, mut one] = pair(|settings| settings.loss = 0.3);
+        let [zero, mut one] = pair(|config| config.loss = 0.3);
         let mut outlet = zero.outlet(seed);
-        let sent = outlet.send(MANY.map(|ballot| prepare(1, ballot)));
+        let sent = outlet.send(MANY.map(|number| short(1, number)));
         let counters = zero.counters();
         let (passed, lost) = (counters.of(Event::Sent), counters.of(Event::LostByGate));
         let mut gate = Gate::new(0.3, seed);
         let drawn = (0..passed + lost).filter(|_| gate.passes()).count();
         assert!(lost > 0);
-        assert_eq!((drawn as u64, sent.to_replicas as u64), (passed, passed));
-        let arrived = ballots(&mut one);
+        assert_eq!((drawn as u64, sent.to_peers as u64), (passed, passed));
+        let arrived = numbers(&mut one);
         assert!(arrived.is_sorted() && arrived.len() < MANY.count());
         assert_eq!(one.counters().of(Event::Received), passed);
     }
@@ -267,13 +260,13 @@ fn where_batches_are_refused_datagrams_leave_singly_from_then_on() {
     offload.refused(&rustix::io::Errno::IO.into());
     assert!(!offload.batches());
     let mut outlet = zero.outlet(1);
-    let sent = outlet.send(MANY.map(|ballot| prepare(1, ballot)));
-    assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
-    assert_eq!(one.counters().of(Event::Received), sent.to_replicas as u64);
+    let sent = outlet.send(MANY.map(|number| short(1, number)));
+    assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
+    assert_eq!(one.counters().of(Event::Received), sent.to_peers as u64);
     outlet.send([long(1)]);
     let mut zero = zero;
     zero.send_queued();
-    assert!(zero.counters().of(Event::Sent) > 40 + sent.to_replicas as u64);
+    assert!(zero.counters().of(Event::Sent) > 40 + sent.to_peers as u64);
 }
 
 #[test]
@@ -282,8 +275,8 @@ fn a_batch_that_the_kernel_refuses_is_sent_singly() {
     // Together longer than the kernel takes.
     let bytes = vec![7; 2 * 40_000 + 5];
     let segments = Segments::cut(&bytes, 40_000);
-    let fate = zero.shared.transmit(Endpoint::Replica(ReplicaId(1)), segments, false);
-    assert_eq!(fate, super::super::outlet::Fate { sent: 3, blocked: None });
+    let outcome = zero.shared.transmit(End::Peer(1), segments, false);
+    assert_eq!(outcome, SendOutcome { sent: 3, blocked: None });
     let mut buffer = vec![0; 65_535];
     for expected in [40_000, 40_000, 5] {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
@@ -296,12 +289,12 @@ fn every_datagram_of_a_muted_batch_is_counted() {
     let [zero, mut one] = pair(|_| {});
     let (mut speaks, mut silent) = (zero.outlet(1), zero.outlet(2));
     speaks.mute_others();
-    assert_eq!(silent.send(MANY.map(|ballot| prepare(1, ballot))), Sent::default());
+    assert_eq!(silent.send(MANY.map(|number| short(1, number))), Sent::default());
     let muted = zero.counters().of(Event::Muted);
-    assert_eq!(ballots(&mut one), []);
-    let sent = speaks.send(MANY.map(|ballot| prepare(1, ballot)));
-    assert_eq!(sent.to_replicas as u64, muted);
-    assert_eq!(ballots(&mut one).len(), MANY.count());
+    assert_eq!(numbers(&mut one), []);
+    let sent = speaks.send(MANY.map(|number| short(1, number)));
+    assert_eq!(sent.to_peers as u64, muted);
+    assert_eq!(numbers(&mut one).len(), MANY.count());
 }
 
 #[test]
@@ -312,14 +305,11 @@ fn batches_travel_over_ipv6_and_from_it_to_ipv4() {
         // A host without IPv6 has nothing to show here.
         let (Ok(from), Ok(to)) = (from, to) else { continue };
         let peers = [from.address(), to.address()];
-        let network = |socket, id| {
-            let me = Party::Replica(ReplicaId(id));
-            Network::new(socket, settings(me, &peers)).expect("a network")
-        };
+        let network = |socket, id| Network::new(socket, config(id, &peers)).expect("a network");
         let (zero, mut one) = (network(from, 0), network(to, 1));
-        let sent = zero.outlet(1).send(MANY.map(|ballot| prepare(1, ballot)));
-        assert_eq!(ballots(&mut one), MANY.collect::<Vec<_>>());
-        assert_eq!(one.counters().of(Event::Received), sent.to_replicas as u64);
+        let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
+        assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
+        assert_eq!(one.counters().of(Event::Received), sent.to_peers as u64);
     }
 }
 
@@ -345,44 +335,22 @@ fn what_is_left_to_a_sleeping_loop_wakes_it() {
 
 #[test]
 fn a_client_is_answered_where_its_datagram_came_from() {
-    let replica = loopback();
-    let peers = [replica.address()];
-    let me = Party::Replica(ReplicaId(0));
-    let replica = Network::new(replica, settings(me, &peers)).expect("a network");
+    let peer = loopback();
+    let peers = [peer.address()];
+    let peer = Network::new(peer, config(0, &peers)).expect("a network");
     let client = BoundSocket::for_client(&peers).expect("a socket");
-    let mut settings = settings(Party::Client, &peers);
-    settings.identity.cluster = ClusterCell::new();
-    let cell = settings.identity.cluster.clone();
-    let client = Network::new(client, settings).expect("a network");
-
-    let mut outlets = [replica.outlet(1), client.outlet(1)];
-    let stops = [replica.stop_handle(), client.stop_handle()];
-    let channels = [crossbeam_channel::unbounded(), crossbeam_channel::unbounded()];
-    let running = [(replica, channels[0].0.clone()), (client, channels[1].0.clone())]
-        .map(|(network, sender)| thread::spawn(move || network.run(Into(sender))));
-    let message = ClientMessage::Hello;
-    outlets[1].send([Outgoing::Call { to: ReplicaId(0), message }]);
-    let Ok(Incoming::Client { from, message: ClientMessage::Hello }) =
-        channels[0].1.recv_timeout(GENEROUS)
-    else {
-        panic!("a hello was sent");
-    };
-    let answer = crate::message::Answer::Welcome { applied: Slot(3), ballot: Ballot(1) };
-    let sent = outlets[0].send([Outgoing::Answers { to: from, answers: vec![answer.clone()] }]);
-    assert_eq!(sent, Sent { to_replicas: 0, to_clients: 1 });
-    let arrived = channels[1].1.recv_timeout(GENEROUS);
-    assert_eq!(arrived, Ok(Incoming::Answer { from: ReplicaId(0), answer }));
-    assert_eq!(cell.known(), Some(ClusterId(1)), "learned from the welcome");
-    stops.iter().for_each(StopHandle::stop);
-    for thread in running {
-        thread.join().expect("no panic").expect("no error");
-    }
+    let to = End::Client(SocketAddr::from((Ipv4Addr::LOCALHOST, client.address().port())));
+    let mut client = Network::new(client, config(0, &peers)).expect("a network");
+    assert_eq!((to.peer(), End::Peer(0).peer()), (None, Some(0)));
+    let sent = peer.outlet(1).send([Outgoing { to, message: (7, 0) }]);
+    assert_eq!(sent, Sent { to_peers: 0, to_clients: 1 });
+    assert_eq!(numbers(&mut client), [7]);
 }
 
 #[test]
 fn an_ipv6_socket_hears_ipv4_under_its_own_name() {
     let mapped: SocketAddr = "[::ffff:10.0.0.1]:7".parse().expect("an address");
-    assert_eq!(canonical(mapped).0.to_string(), "10.0.0.1:7");
+    assert_eq!(canonical(mapped).to_string(), "10.0.0.1:7");
     let v6: SocketAddr = "[::1]:7".parse().expect("an address");
-    assert_eq!(canonical(v6).0, v6);
+    assert_eq!(canonical(v6), v6);
 }

@@ -1,0 +1,144 @@
+//! What a program brings along: the form of its datagrams, and its messages.
+//!
+//! A [`Codec`] makes a [`Pack`] for each sending thread and one [`Decode`] for the network
+//! thread. The header in front of every datagram is the codec's: who sends, to whom, the
+//! sender's boot id and cluster id, and which [`BodyKind`] follows. This package reads and
+//! writes the bodies of two kinds, a fragment and a request for fragments; the third, whole
+//! messages, is the codec's too.
+//!
+//! Boot ids and cluster ids are plain numbers here. A message that was split travels with
+//! the cluster id that its codec named, and fragments are joined only if both numbers are
+//! the same.
+
+use crate::counters::{Counters, DropReason};
+use crate::fragment::{Fragment, Missing};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where a datagram goes to or came from: a peer, or a client.
+pub trait Endpoint: Debug + Copy + Eq + Hash + Send + 'static {
+    /// The peer's number; none for a client.
+    fn peer(self) -> Option<usize>;
+
+    /// Where it is reached, given the address of each peer.
+    fn address(self, peers: &[SocketAddr]) -> SocketAddr;
+}
+
+/// What a datagram carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BodyKind {
+    /// Whole messages.
+    Messages = 1,
+    /// A part of one message.
+    Fragment = 2,
+    /// A list of fragments that the sender misses.
+    Missing = 3,
+}
+
+/// A datagram that passed every check.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Opened<'a, E> {
+    /// Its messages were appended to the caller's list.
+    Messages,
+    /// A part of a message.
+    Fragment {
+        /// Who sent it.
+        from: E,
+        /// In which life of the sender.
+        boot: u64,
+        /// The cluster id that it travelled with.
+        cluster: u64,
+        /// The part.
+        fragment: Fragment<'a>,
+    },
+    /// A peer misses parts of a message that this process has sent.
+    Missing {
+        /// Who sent it.
+        from: E,
+        /// What it misses.
+        missing: Missing,
+    },
+}
+
+/// Where packed datagrams go.
+pub trait Sink<E> {
+    /// A whole datagram.
+    fn datagram(&mut self, to: E, datagram: &[u8]);
+
+    /// An encoded message that fits no datagram, and the cluster id it must travel with.
+    fn oversize(&mut self, to: E, cluster: u64, message: &[u8]);
+}
+
+/// Packs the messages of one thread into datagrams.
+pub trait Pack<C: Codec>: Debug + Send {
+    /// Adds a message; a datagram that is full goes to `sink`.
+    fn add(&mut self, outgoing: &C::Outgoing, sink: &mut impl Sink<C::Endpoint>);
+
+    /// Hands every datagram that is begun to `sink`.
+    fn flush(&mut self, sink: &mut impl Sink<C::Endpoint>);
+}
+
+/// Checks datagrams and decodes their messages, for one process.
+pub trait Decode<C: Codec>: Debug + Send {
+    /// Checks a datagram and appends its messages to `into`: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// Why it must be dropped; already counted.
+    fn open<'a>(
+        &mut self,
+        from: SocketAddr,
+        datagram: &'a [u8],
+        into: &mut Vec<C::Incoming>,
+    ) -> Result<Opened<'a, C::Endpoint>, DropReason>;
+
+    /// Takes bytes that were joined from fragments as one message.
+    ///
+    /// # Errors
+    ///
+    /// Why it must be dropped; already counted.
+    fn open_joined(
+        &mut self,
+        from: C::Endpoint,
+        cluster: u64,
+        message: &[u8],
+        into: &mut Vec<C::Incoming>,
+    ) -> Result<(), DropReason>;
+}
+
+/// The form of a process's datagrams, and what it says with them.
+pub trait Codec: Debug + Clone + Send + Sync + 'static {
+    /// Who may send and receive.
+    type Endpoint: Endpoint;
+    /// A message on its way out of this process.
+    type Outgoing;
+    /// A message that has arrived, checked and whole.
+    type Incoming: Debug + Send;
+    /// See [`Pack`].
+    type Packer: Pack<Self>;
+    /// See [`Decode`].
+    type Decoder: Decode<Self>;
+
+    /// How many peers there are, this process included if it is one.
+    fn peers(&self) -> usize;
+
+    /// Packs for one thread, into datagrams of at most `datagram_max` bytes.
+    fn packer(&self, datagram_max: usize) -> Self::Packer;
+
+    /// Decodes for this process.
+    fn decoder(&self, counters: Arc<Counters>) -> Self::Decoder;
+
+    /// Empties `datagram` and leaves room for the header.
+    fn begin(datagram: &mut Vec<u8>);
+
+    /// Completes a datagram that was begun and holds the body of a fragment or of a
+    /// request for fragments.
+    fn seal(&self, to: Self::Endpoint, cluster: u64, kind: BodyKind, datagram: &mut Vec<u8>);
+
+    /// Corrects the header of a datagram that was sealed with `sealed` bytes and has been
+    /// lengthened with zeros since.
+    fn pad(datagram: &mut [u8], sealed: usize);
+}

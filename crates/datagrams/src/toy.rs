@@ -1,0 +1,228 @@
+//! A codec as small as can be, for the tests of this package.
+//!
+//! A message is a number and some filler. A header has the length of the body, who sends,
+//! and the kind of body; padding must be zeros, and a check covers it, as a codec's must.
+
+use crate::codec::{BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink};
+use crate::counters::{Counters, DropReason};
+use crate::fragment::{Fragment, Missing};
+use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The bytes of a message without filler.
+pub(crate) const MESSAGE_BYTES: usize = 12;
+
+/// Who sends and receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum End {
+    Peer(u8),
+    Client(SocketAddr),
+}
+
+impl Endpoint for End {
+    fn peer(self) -> Option<usize> {
+        match self {
+            End::Peer(id) => Some(usize::from(id)),
+            End::Client(_) => None,
+        }
+    }
+
+    fn address(self, peers: &[SocketAddr]) -> SocketAddr {
+        match self {
+            End::Peer(id) => peers[usize::from(id)],
+            End::Client(address) => address,
+        }
+    }
+}
+
+/// A number, and how many bytes of filler follow it.
+pub(crate) type Message = (u64, u32);
+
+/// A message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) to: End,
+    pub(crate) message: Message,
+}
+
+/// The codec of the peer `me` of `n`.
+#[derive(Debug, Clone)]
+pub(crate) struct Toy {
+    pub(crate) n: usize,
+    pub(crate) me: u8,
+}
+
+fn write((number, filler): Message, into: &mut Vec<u8>) {
+    into.extend_from_slice(&number.to_le_bytes());
+    into.extend_from_slice(&filler.to_le_bytes());
+    into.resize(into.len() + filler as usize, 0xAB);
+}
+
+fn read(mut body: &[u8]) -> Option<Vec<Message>> {
+    let mut messages = Vec::new();
+    while !body.is_empty() {
+        let (number, rest) = body.split_first_chunk::<8>()?;
+        let (filler, rest) = rest.split_first_chunk::<4>()?;
+        let filler = u32::from_le_bytes(*filler);
+        messages.push((u64::from_le_bytes(*number), filler));
+        body = rest.get(filler as usize..)?;
+    }
+    Some(messages)
+}
+
+fn seal(me: u8, kind: BodyKind, datagram: &mut [u8]) {
+    let body = (datagram.len() - HEADER_BYTES) as u32;
+    datagram[8..12].copy_from_slice(&body.to_le_bytes());
+    (datagram[12], datagram[13]) = (me, kind as u8);
+    check(datagram);
+}
+
+fn check(datagram: &mut [u8]) {
+    let check = xxh3_64(&datagram[8..]);
+    datagram[..8].copy_from_slice(&check.to_le_bytes());
+}
+
+/// See [`Codec::pad`].
+pub(crate) fn pad(datagram: &mut [u8], sealed: usize) {
+    assert!(datagram[sealed..].iter().all(|&byte| byte == 0), "padded with zeros");
+    check(datagram);
+}
+
+/// A datagram of peer 0 with these messages.
+pub(crate) fn datagram(messages: &[Message]) -> Vec<u8> {
+    let mut datagram = vec![0; HEADER_BYTES];
+    messages.iter().for_each(|message| write(*message, &mut datagram));
+    seal(0, BodyKind::Messages, &mut datagram);
+    datagram
+}
+
+/// The sender, the kind and the body of a datagram that was padded rightly.
+fn opened(datagram: &[u8]) -> (u8, u8, &[u8]) {
+    assert_eq!(datagram[..8], xxh3_64(&datagram[8..]).to_le_bytes(), "the check is right");
+    let body = u32::from_le_bytes(*datagram[8..].first_chunk().expect("a header")) as usize;
+    (datagram[12], datagram[13], &datagram[HEADER_BYTES..HEADER_BYTES + body])
+}
+
+/// The messages of a datagram.
+pub(crate) fn messages(datagram: &[u8]) -> Vec<Message> {
+    read(opened(datagram).2).expect("messages")
+}
+
+#[derive(Debug)]
+pub(crate) struct ToyPacker {
+    me: u8,
+    datagram_max: usize,
+    begun: Vec<(End, Vec<u8>)>,
+}
+
+impl Pack<Toy> for ToyPacker {
+    fn add(&mut self, outgoing: &Outgoing, sink: &mut impl Sink<End>) {
+        let Outgoing { to, message } = *outgoing;
+        let mut bytes = Vec::new();
+        write(message, &mut bytes);
+        if HEADER_BYTES + bytes.len() > self.datagram_max {
+            return sink.oversize(to, 1, &bytes);
+        }
+        let begun = self.begun.iter_mut().find(|(other, _)| *other == to);
+        match begun {
+            Some((_, datagram)) if datagram.len() + bytes.len() <= self.datagram_max => {
+                datagram.extend_from_slice(&bytes);
+            }
+            Some((_, datagram)) => {
+                seal(self.me, BodyKind::Messages, datagram);
+                sink.datagram(to, datagram);
+                datagram.truncate(HEADER_BYTES);
+                datagram.extend_from_slice(&bytes);
+            }
+            None => {
+                let mut datagram = vec![0; HEADER_BYTES];
+                datagram.extend_from_slice(&bytes);
+                self.begun.push((to, datagram));
+            }
+        }
+    }
+
+    fn flush(&mut self, sink: &mut impl Sink<End>) {
+        for (to, mut datagram) in self.begun.drain(..) {
+            seal(self.me, BodyKind::Messages, &mut datagram);
+            sink.datagram(to, &datagram);
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ToyDecoder;
+
+impl Decode<Toy> for ToyDecoder {
+    fn open<'a>(
+        &mut self,
+        _: SocketAddr,
+        datagram: &'a [u8],
+        into: &mut Vec<Message>,
+    ) -> Result<Opened<'a, End>, DropReason> {
+        let (from, kind, body) = opened(datagram);
+        let from = End::Peer(from);
+        match kind {
+            1 => into.extend(read(body).ok_or(DropReason::Body)?),
+            2 => {
+                let fragment = Fragment::parse(body).ok_or(DropReason::Fragment)?;
+                return Ok(Opened::Fragment { from, boot: 1, cluster: 1, fragment });
+            }
+            _ => {
+                let missing = Missing::parse(body).ok_or(DropReason::Fragment)?;
+                return Ok(Opened::Missing { from, missing });
+            }
+        }
+        Ok(Opened::Messages)
+    }
+
+    fn open_joined(
+        &mut self,
+        _: End,
+        _: u64,
+        message: &[u8],
+        into: &mut Vec<Message>,
+    ) -> Result<(), DropReason> {
+        into.extend(read(message).ok_or(DropReason::Body)?);
+        Ok(())
+    }
+}
+
+impl Codec for Toy {
+    type Endpoint = End;
+    type Outgoing = Outgoing;
+    type Incoming = Message;
+    type Packer = ToyPacker;
+    type Decoder = ToyDecoder;
+
+    fn peers(&self) -> usize {
+        self.n
+    }
+
+    fn packer(&self, datagram_max: usize) -> ToyPacker {
+        ToyPacker { me: self.me, datagram_max, begun: Vec::new() }
+    }
+
+    fn decoder(&self, _: Arc<Counters>) -> ToyDecoder {
+        ToyDecoder
+    }
+
+    fn begin(datagram: &mut Vec<u8>) {
+        datagram.clear();
+        datagram.resize(HEADER_BYTES, 0);
+    }
+
+    fn seal(&self, _: End, _: u64, kind: BodyKind, datagram: &mut Vec<u8>) {
+        seal(self.me, kind, datagram);
+    }
+
+    fn pad(datagram: &mut [u8], sealed: usize) {
+        pad(datagram, sealed);
+    }
+}
+
+// So many small messages fill a datagram.
+pub(crate) const MESSAGES_A_DATAGRAM: usize =
+    (DATAGRAM_BYTES_DEFAULT - HEADER_BYTES) / MESSAGE_BYTES;

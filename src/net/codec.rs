@@ -1,0 +1,89 @@
+//! Joins [`frame`] and [`pack`](super::pack) to the socket of the package `datagrams`.
+
+use super::frame::{self, Decoder, Identity};
+use super::pack::Packer;
+use super::{Endpoint, Incoming, Outgoing};
+use crate::types::{Address, ClusterId};
+use datagrams::codec::{self, BodyKind, Codec, Opened, Sink};
+use datagrams::counters::{Counters, DropReason};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl codec::Endpoint for Endpoint {
+    fn peer(self) -> Option<usize> {
+        match self {
+            Endpoint::Replica(id) => Some(id.index()),
+            Endpoint::Client(_) => None,
+        }
+    }
+
+    fn address(self, peers: &[SocketAddr]) -> SocketAddr {
+        match self {
+            Endpoint::Replica(id) => peers[id.index()],
+            Endpoint::Client(address) => address.0,
+        }
+    }
+}
+
+impl Codec for Identity {
+    type Endpoint = Endpoint;
+    type Outgoing = Outgoing;
+    type Incoming = Incoming;
+    type Packer = Packer;
+    type Decoder = Decoder;
+
+    fn peers(&self) -> usize {
+        self.n
+    }
+
+    fn packer(&self, datagram_max: usize) -> Packer {
+        Packer::new(self.clone(), datagram_max)
+    }
+
+    fn decoder(&self, counters: Arc<Counters>) -> Decoder {
+        Decoder::new(self.clone(), counters)
+    }
+
+    fn begin(datagram: &mut Vec<u8>) {
+        frame::begin(datagram);
+    }
+
+    fn seal(&self, to: Endpoint, cluster: u64, kind: BodyKind, datagram: &mut Vec<u8>) {
+        frame::seal(self, to.party(), ClusterId(cluster), kind, 1, datagram);
+    }
+
+    fn pad(datagram: &mut [u8], sealed: usize) {
+        frame::pad(datagram, sealed);
+    }
+}
+
+impl codec::Pack<Identity> for Packer {
+    fn add(&mut self, outgoing: &Outgoing, sink: &mut impl Sink<Endpoint>) {
+        Packer::add(self, outgoing, sink);
+    }
+
+    fn flush(&mut self, sink: &mut impl Sink<Endpoint>) {
+        Packer::flush(self, sink);
+    }
+}
+
+impl codec::Decode<Identity> for Decoder {
+    fn open<'a>(
+        &mut self,
+        from: SocketAddr,
+        datagram: &'a [u8],
+        into: &mut Vec<Incoming>,
+    ) -> Result<Opened<'a, Endpoint>, DropReason> {
+        Decoder::open(self, Address(from), datagram, into)
+    }
+
+    fn open_joined(
+        &mut self,
+        from: Endpoint,
+        cluster: u64,
+        message: &[u8],
+        into: &mut Vec<Incoming>,
+    ) -> Result<(), DropReason> {
+        Decoder::open_joined(self, from, ClusterId(cluster), message, into)
+    }
+}
