@@ -19,7 +19,7 @@ cd "$(dirname "$0")/.."
 tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
-base='types quorum values table message paxos'
+base='types quorum values table marker message paxos'
 all="$base seed storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }

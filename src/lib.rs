@@ -5,6 +5,7 @@
 //! ARCHITECTURE.md has the map and the invariants.
 
 pub mod config;
+pub mod marker;
 pub mod message;
 pub mod net;
 pub mod paxos;

@@ -19,13 +19,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("quorum", &["types"]),
     ("table", &[]),
     ("values", &["types"]),
+    // Words of a replica's log that the driver acts on: both take them from here.
+    ("marker", &["types"]),
     ("message", &["types", "quorum", "values"]),
-    ("paxos", &["types", "quorum", "table", "values", "message"]),
+    ("paxos", &["types", "quorum", "table", "values", "message", "marker"]),
     ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
     ("net", &["types", "values", "message"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
-    ("runtime", &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config"]),
+    ("runtime", &["types", "seed", "quorum", "message", "marker", "paxos", "storage", "net", "config"]),
 ];
 
 /// Names of which none may stand in `src/paxos`.

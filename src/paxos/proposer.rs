@@ -23,6 +23,7 @@ use super::election::Election;
 use super::phase1::{Phase1, Phase1Outcome};
 use super::phase2::Phase2;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
+use crate::marker::Leads;
 use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToBootstrap, ToProposer};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
@@ -230,7 +231,7 @@ impl Proposer {
 
     fn lead(&mut self, now: Time, ballot: Ballot, outcome: Phase1Outcome, out: &mut Outbox<Never>) {
         let id = self.settings.id;
-        log::info!("replica {id}: leads with ballot {ballot}");
+        log::info!("replica {id}: {}", Leads(ballot));
         let found = outcome.values.len();
         if found > 0 {
             log::info!(

@@ -15,6 +15,7 @@ use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
 use crate::config::Config;
+use crate::marker::WARM_UP_COMPLETE;
 use crate::message::Party;
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
@@ -321,7 +322,7 @@ where
             let Some(membership) = post.dispatch(envelopes) else { return };
             cluster.set(membership.cluster);
             if membership.is_voter(id) {
-                log::info!("replica {id}: warm-up complete");
+                log::info!("replica {id}: {WARM_UP_COMPLETE}");
             } else {
                 log::error!(
                     "replica {id}: the cluster started without this replica's present state: it \

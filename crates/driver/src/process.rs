@@ -15,6 +15,7 @@
 
 use super::folder::Folder;
 use multipaxos::config::cause;
+use multipaxos::marker::{Leads, is_warm};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::File;
@@ -24,13 +25,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// What a replica says on stderr once it has heard from all the others.
-const WARM: &str = "warm-up complete";
-
-/// What a replica says on stderr, behind its name, when it becomes leader; its ballot
-/// follows.
-const LEADS: &str = ": leads with ballot ";
 
 /// How a child is started.
 pub struct Start {
@@ -184,11 +178,8 @@ impl Tail {
         if line.is_empty() {
             return;
         }
-        self.warm |= line.contains(WARM);
-        if let Some((_, ballot)) = line.split_once(LEADS) {
-            let end = ballot.find(|c: char| !c.is_ascii_digit()).unwrap_or(ballot.len());
-            self.ballot = ballot[..end].parse().ok().or(self.ballot);
-        }
+        self.warm |= is_warm(line);
+        self.ballot = Leads::read(line).map(|leads| leads.0.0).or(self.ballot);
         self.last = line.chars().filter(|c| !c.is_control()).collect();
     }
 }
@@ -251,6 +242,6 @@ mod tests {
         assert_eq!(says("replica 1: leads with ballot 11\n").1, Some(11));
         let again = "replica 1: no longer leads with ballot 16";
         assert_eq!(says(&format!("{again}\n")), (true, Some(11), again.into()));
-        assert_eq!(says("replica 1: leads with ballot 16, again\n").1, Some(16));
+        assert_eq!(says("replica 1: leads with ballot 16\n").1, Some(16));
     }
 }
