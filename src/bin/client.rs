@@ -1,6 +1,6 @@
 //! The line-oriented client: every line of stdin goes into the chat log.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use log::LevelFilter;
 use multipaxos::config::{
     Bounded, Config, F_MAX, LogLevel, Percent, init_logging, parse_args, usage_error,
@@ -12,34 +12,47 @@ use multipaxos::types::ClientId;
 use std::path::PathBuf;
 use std::process::exit;
 
-/// Send every line of stdin to the chat log, one at a time. For each one that is
-/// complete, a line on stdout: client id, its number among the client's lines, slot.
-/// End of input or a line SHUTDOWN ends it.
-#[derive(FromArgs)]
+/// Sends every line of stdin to the chat log, one at a time. For each line that is complete
+/// it prints the client's id, the number of the line among this client's, from 0, and the
+/// slot. End of input or a line SHUTDOWN ends it.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "To the three replicas of configs/three.txt:\n  \
+        {command_name} --config_path configs/three.txt",
+    example = "Two lines of client 5; give up if one takes longer than ten seconds:\n  \
+        printf 'hello\\nworld\\n' | {command_name} --client_id 5 --timeout 10",
+    error_code(0, "every line is complete"),
+    error_code(1, "a line was refused, or nobody knows whether it is complete"),
+    error_code(64, "bad usage or configuration")
+)]
 struct Options {
-    /// failures tolerated; the configuration file lists 2f+1 replicas (default 2)
-    #[argh(option, default = "Bounded(2)")]
-    f: Bounded<0, { F_MAX as u64 }>,
-    /// the cluster, one "ip port" pair a line (default configs/config.txt)
-    #[argh(option, default = "PathBuf::from(\"configs/config.txt\")")]
+    /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
+    /// the configuration)
+    #[argh(option, arg_name = "N")]
+    f: Option<Bounded<0, { F_MAX as u64 }>>,
+    /// the configuration: one "ip port" pair a line; the line's number, from 0, is the
+    /// replica's id (default configs/config.txt)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
     config_path: PathBuf,
-    /// percent of datagrams dropped at the sender, 0 to 100 (default 0)
-    #[argh(option, default = "Percent::NONE")]
-    msg_loss: Percent,
-    /// seeds losses and timeouts (default 591)
-    #[argh(option, default = "Bounded(591)")]
-    rand_seed: Bounded<0, { u64::MAX }>,
-    /// who this is in the log (default: drawn at random)
-    #[argh(option)]
+    /// the id of this client in the chat log; a client that comes back with its id goes on
+    /// numbering where it stopped (default: drawn at random)
+    #[argh(option, arg_name = "N")]
     client_id: Option<Bounded<0, { u64::MAX }>>,
-    /// seconds that a line may take before it is given up (default: keep trying)
-    #[argh(option)]
+    /// how long a line may take before the client gives up (default: it never does)
+    #[argh(option, arg_name = "SECONDS")]
     timeout: Option<Bounded<1, 31_536_000>>,
-    /// the longest datagram, in bytes (default 1400)
-    #[argh(option, default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
+    /// percent of its datagrams that this process drops instead of sending them, 0 to 100
+    /// (default 0)
+    #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
+    msg_loss: Percent,
+    /// seeds the losses and the timeouts (default 591)
+    #[argh(option, arg_name = "N", default = "Bounded(591)")]
+    rand_seed: Bounded<0, { u64::MAX }>,
+    /// the longest datagram to send (default 1400)
+    #[argh(option, arg_name = "BYTES", default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
-    /// off, error, warn, info, debug or trace (default warn)
-    #[argh(option, default = "LogLevel(LevelFilter::Warn)")]
+    /// what goes to stderr: off, error, warn, info, debug or trace (default warn)
+    #[argh(option, arg_name = "LEVEL", default = "LogLevel(LevelFilter::Warn)")]
     log_level: LogLevel,
     /// end when the parent process does
     #[argh(switch, hidden_help)]
@@ -47,10 +60,10 @@ struct Options {
 }
 
 fn main() {
-    let options: Options = parse_args("client", &["die_with_parent"]);
+    let options: Options = parse_args("client", &[]);
     init_logging(options.log_level.0);
     end_on_panic();
-    let f = options.f.0 as usize;
+    let f = options.f.map(|f| f.0 as usize);
     let config = Config::load(&options.config_path, f).unwrap_or_else(|error| usage_error(error));
     let id = match options.client_id {
         Some(id) => id.0,

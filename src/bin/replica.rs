@@ -1,7 +1,8 @@
 //! One replica of the cluster, standalone.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use log::LevelFilter;
+use multipaxos::config::help::Group;
 use multipaxos::config::{
     Bounded, Config, F_MAX, LogLevel, Percent, cause, init_logging, parse_args, usage_error,
 };
@@ -15,62 +16,86 @@ use std::path::PathBuf;
 use std::process::exit;
 use std::str::FromStr;
 
-/// Run one replica: it warms up with the others, votes, and writes its chat log to
-/// "learnerN.txt" in the log directory (N: its id). SIGINT and SIGTERM end it.
-#[derive(FromArgs)]
+/// Runs one replica of the chat log until SIGINT or SIGTERM ends it. It warms up with the
+/// other replicas, and writes what they agree on to learner<N>.txt in the log directory,
+/// where N is its id. Run as many as the configuration lists, on this host or on others.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "The three replicas of configs/three.txt, each in a terminal of its own:\n  \
+        {command_name} --config_path configs/three.txt --replica_id 0\n  \
+        {command_name} --config_path configs/three.txt --replica_id 1\n  \
+        {command_name} --config_path configs/three.txt --replica_id 2",
+    example = "The first of the five in configs/config.txt, which loses a tenth of what it sends:\n  \
+        {command_name} --replica_id 0 --msg_loss 10",
+    error_code(0, "a signal ended it"),
+    error_code(1, "it cannot go on: a port in use, a full disk"),
+    error_code(64, "bad usage, configuration or data directory")
+)]
 struct Options {
-    /// failures tolerated; the configuration file lists 2f+1 replicas (default 2)
-    #[argh(option, default = "Bounded(2)")]
-    f: Bounded<0, { F_MAX as u64 }>,
-    /// the cluster, one "ip port" pair a line (default configs/config.txt)
-    #[argh(option, default = "PathBuf::from(\"configs/config.txt\")")]
-    config_path: PathBuf,
-    /// where the chat log goes (default logs)
-    #[argh(option, default = "PathBuf::from(\"logs\")")]
-    log_dir: PathBuf,
-    /// which line of the configuration this is, from 0
-    #[argh(option)]
+    /// which replica this is: its line in the configuration, from 0 (required)
+    #[argh(option, arg_name = "N")]
     replica_id: Bounded<0, { REPLICAS_MAX as u64 - 1 }>,
-    /// the slot in which the initial primary never proposes
-    #[argh(option)]
-    skip_slot: Option<Bounded<0, { u64::MAX }>>,
-    /// percent of datagrams dropped at the sender, 0 to 100 (default 0)
-    #[argh(option, default = "Percent::NONE")]
-    msg_loss: Percent,
-    /// seeds losses and timeouts (default 591)
-    #[argh(option, default = "Bounded(591)")]
-    rand_seed: Bounded<0, { u64::MAX }>,
-    /// where everything but the chat log is kept (default "replicaN" in the log
-    /// directory)
-    #[argh(option)]
+    /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
+    /// the configuration)
+    #[argh(option, arg_name = "N")]
+    f: Option<Bounded<0, { F_MAX as u64 }>>,
+    /// the configuration: one "ip port" pair a line; the line's number, from 0, is the
+    /// replica's id (default configs/config.txt)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
+    config_path: PathBuf,
+    /// the folder for the chat log (default logs)
+    #[argh(option, arg_name = "DIR", default = "PathBuf::from(\"logs\")")]
+    log_dir: PathBuf,
+    /// the folder for all that the replica must remember to restart (default: replica<N> in
+    /// the log directory)
+    #[argh(option, arg_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// what to wait for before anything is acknowledged: the disk (sync), the
-    /// operating system (os), or nothing, with acceptor state in memory (none)
-    /// (default sync)
-    #[argh(option, default = "Durability::Sync")]
+    /// when the replica may send a vote: sync, once it is on the disk; os, once the operating
+    /// system has it, so that a power cut may lose it; none, at once, so that a replica that
+    /// restarts counts as wiped (default sync)
+    #[argh(option, arg_name = "MODE", default = "Durability::Sync")]
     durability: Durability,
-    /// the longest datagram, in bytes (default 1400)
-    #[argh(option, default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
-    datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
-    /// between two heartbeats (default 50)
-    #[argh(option, default = "Bounded(50)")]
+    /// percent of its datagrams that this process drops instead of sending them, 0 to 100
+    /// (default 0)
+    #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
+    msg_loss: Percent,
+    /// the slot in which the initial primary, replica 0, never proposes (default: it skips
+    /// none)
+    #[argh(option, arg_name = "SLOT")]
+    skip_slot: Option<Bounded<0, { u64::MAX }>>,
+    /// seeds the losses and the timeouts (default 591)
+    #[argh(option, arg_name = "N", default = "Bounded(591)")]
+    rand_seed: Bounded<0, { u64::MAX }>,
+    /// the time between two heartbeats of a leader, in milliseconds (default 50)
+    #[argh(option, arg_name = "MS", default = "Bounded(50)")]
     heartbeat_ms: Bounded<1, 60_000>,
-    /// how long a silent leader is waited for, drawn between two bounds (default
-    /// 300-600)
-    #[argh(option, default = "ElectionMs(300, 600)")]
+    /// how long a leader may be silent before this replica tries to replace it, in
+    /// milliseconds; each wait is drawn between the two bounds (default 300-600)
+    #[argh(option, arg_name = "MIN-MAX", default = "ElectionMs(300, 600)")]
     election_ms: ElectionMs,
-    /// off, error, warn, info, debug or trace (default info)
-    #[argh(option, default = "LogLevel(LevelFilter::Info)")]
+    /// the longest datagram to send (default 1400)
+    #[argh(option, arg_name = "BYTES", default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
+    datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
+    /// what goes to stderr: off, error, warn, info, debug or trace (default info)
+    #[argh(option, arg_name = "LEVEL", default = "LogLevel(LevelFilter::Info)")]
     log_level: LogLevel,
-    /// die after so many accepts have left (fault injection)
-    #[argh(option, hidden_help)]
+    /// abort once this many accepts have left (fault injection)
+    #[argh(option, arg_name = "N", hidden_help)]
     crash_after_accepts: Option<Bounded<1, { u32::MAX as u64 }>>,
     /// end when the parent process does
     #[argh(switch, hidden_help)]
     die_with_parent: bool,
 }
 
-/// A span of milliseconds: `300-600`, or one number for the lower bound and twice it.
+const GROUPS: &[Group] = &[
+    ("The cluster", "replica_id"),
+    ("Files", "log_dir"),
+    ("Faults", "msg_loss"),
+    ("Timing and network", "heartbeat_ms"),
+];
+
+/// Two bounds in milliseconds: `300-600`. One number is the lower bound; the upper is
+/// twice as long.
 struct ElectionMs(u64, u64);
 
 impl FromStr for ElectionMs {
@@ -88,15 +113,15 @@ impl FromStr for ElectionMs {
 }
 
 fn main() {
-    let options: Options = parse_args("replica", &["die_with_parent"]);
+    let options: Options = parse_args("replica", GROUPS);
     init_logging(options.log_level.0);
     end_on_panic();
-    let f = options.f.0 as usize;
+    let f = options.f.map(|f| f.0 as usize);
     let config = Config::load(&options.config_path, f).unwrap_or_else(|error| usage_error(error));
     let id = options.replica_id.0 as u8;
     if usize::from(id) >= config.n() {
-        let last = config.n() - 1;
-        usage_error(format!("--replica_id {id}: with --f {f} the ids are 0 to {last}"));
+        let (file, last) = (options.config_path.display(), config.n() - 1);
+        usage_error(format!("--replica_id {id}: {file} lists the ids 0 to {last}"));
     }
     let election = options.election_ms;
     if election.0 < 2 * options.heartbeat_ms.0 {

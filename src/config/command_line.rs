@@ -1,27 +1,29 @@
 //! One way to read a command line, for all programs.
 //!
-//! argh declares the options and turns them into values; what it does not do is done
-//! here before it: options may be written with underscores or dashes
-//! (`--config_path`, `--config-path`), with the value behind a space or behind `=`;
-//! of a repeated option the last one wins; `--version` and `--help` are answered
-//! whatever else stands on the line; an argument that is not UTF-8 is an error and
-//! never a panic. And behind it: every error becomes one line that names the option
-//! as the help shows it, and ends the program with [`EXIT_USAGE`].
+//! argh declares the options and turns words into values. This module does the rest.
+//! Options may be written with underscores or dashes (`--config_path`,
+//! `--config-path`), with the value behind a space or behind `=`. Of a repeated option
+//! the last one wins. `--version` and `--help` are answered whatever else stands on the
+//! line. Every error becomes one line that names the option as the help shows it, and
+//! ends the program with [`EXIT_USAGE`]; an option that does not exist is answered with
+//! the one that was probably meant.
 //!
-//! [`parse`] is the pure part and ends nothing; [`parse_args`] is the part that
-//! prints and exits. A closed stdout or stderr is never a panic: the programs print
-//! with [`say`] or `writeln!`, not with `println!`.
+//! [`parse`] is the pure part and ends nothing; [`parse_args`] prints and exits. A
+//! closed stdout or stderr is never a panic: the programs print with [`say`] or
+//! `writeln!`, not with `println!`.
 //!
 //! Types with a range ([`Bounded`], [`Percent`]) say what they would have taken, so
 //! that `--clients 0` is answered by `--clients 0: not a whole number from 1 to 1000`.
 
-use argh::FromArgs;
+use super::help::{self, Group, Program};
+use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, LineWriter, Write};
+use std::iter::Peekable;
 use std::process;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -45,13 +47,15 @@ pub enum Parsed<T> {
 
 /// Reads this process's command line, or answers it and ends the process.
 ///
-/// `binary` is the program's name; `switches` names the options that take no value,
-/// without the leading dashes.
-pub fn parse_args<T: FromArgs>(binary: &str, switches: &[&str]) -> T {
-    match parse(binary, switches, std::env::args_os().skip(1)) {
+/// `name` is the program's; `groups` are the headings of its help, in the order of the
+/// options.
+pub fn parse_args<T: FromArgs + ArgsInfo>(name: &str, groups: &[Group]) -> T {
+    let called = called(name);
+    let program = Program { name, called: &called, groups };
+    match parse(program, std::env::args_os().skip(1)) {
         Parsed::Run(options) => options,
         Parsed::Print(text) => {
-            // Whoever closed stdout does not want to read it.
+            // A reader that has closed stdout does not want the text.
             let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
             process::exit(0)
         }
@@ -59,13 +63,21 @@ pub fn parse_args<T: FromArgs>(binary: &str, switches: &[&str]) -> T {
     }
 }
 
+/// How the user called this program, or its name where the system does not say.
+pub fn called(name: &str) -> String {
+    match std::env::args_os().next() {
+        Some(called) if !called.is_empty() => called.to_string_lossy().into_owned(),
+        _ => name.to_owned(),
+    }
+}
+
 /// Reads a command line, given without the program's own name.
-pub fn parse<T: FromArgs>(
-    binary: &str,
-    switches: &[&str],
+pub fn parse<T: FromArgs + ArgsInfo>(
+    program: Program<'_>,
     args: impl IntoIterator<Item = OsString>,
 ) -> Parsed<T> {
-    let switches: Vec<String> = switches.iter().map(|s| with_dashes(s)).collect();
+    let info = T::get_args_info();
+    let (flags, takes_bare) = (info.flags, !info.positionals.is_empty());
     let mut words = Words::default();
     let mut args = args.into_iter().peekable();
     let mut fault = None;
@@ -76,47 +88,78 @@ pub fn parse<T: FromArgs>(
         };
         match word.strip_prefix("--") {
             None if word == "-h" => words.help = true,
+            None if word.len() > 1 && word.starts_with('-') => {
+                let (option, _) = word.split_once('=').unwrap_or((word, ""));
+                fault.get_or_insert(no_such_option(option, flags));
+            }
             None => words.bare.push(word.to_owned()),
-            // Nothing here takes positional arguments, so there is nothing to end.
+            // Behind two dashes there are no options, only what is left of the line.
+            Some("") if takes_bare => {
+                words.bare.extend(args.by_ref().map(|arg| arg.to_string_lossy().into_owned()));
+            }
             Some("") => {}
             Some(option) => {
-                let (name, value) = match option.split_once('=') {
-                    Some((name, value)) => (with_dashes(name), Some(value.to_owned())),
-                    None => (with_dashes(option), None),
+                let (option, value) = match option.split_once('=') {
+                    Some((option, value)) => (option, Some(value.to_owned())),
+                    None => (option, None),
                 };
-                let shown = with_underscores(&name);
-                let switch = switches.contains(&name);
-                if name == "help" || name == "version" {
-                    words.help |= name == "help";
-                    words.version |= name == "version";
-                } else if switch {
-                    if value.is_some() {
-                        fault.get_or_insert(format!("--{shown}: takes no value"));
-                    }
-                    words.last.insert(name, None);
-                } else if let Some(value) = value {
-                    words.last.insert(name, Some(value));
-                } else {
-                    // The value is the next word, whatever it begins with but two
-                    // dashes: that is an option whose predecessor lacks its value.
-                    match args.next_if(|next| !next.as_encoded_bytes().starts_with(b"--")) {
-                        Some(next) => match next.into_string() {
-                            Ok(value) => {
-                                words.last.insert(name, Some(value));
-                            }
-                            Err(value) => {
-                                fault.get_or_insert(format!("--{shown} {value:?}: not UTF-8"));
-                            }
-                        },
-                        None => {
-                            fault.get_or_insert(format!("--{shown}: needs a value"));
-                        }
-                    }
+                let told = read_option(option, value, flags, &mut args, &mut words);
+                if let Err(what) = told {
+                    fault.get_or_insert(what);
                 }
             }
         }
     }
-    finish(binary, words, fault)
+    finish(program, words, fault)
+}
+
+/// Takes one option, and its value from the words behind it if it has none of its own.
+fn read_option(
+    option: &str,
+    value: Option<String>,
+    flags: &[FlagInfo<'_>],
+    args: &mut Peekable<impl Iterator<Item = OsString>>,
+    words: &mut Words,
+) -> Result<(), String> {
+    let name = with_dashes(option);
+    let shown = with_underscores(&name);
+    match name.as_str() {
+        "help" => words.help = true,
+        "version" => words.version = true,
+        _ => {
+            let found = flags.iter().find(|flag| flag.long.strip_prefix("--") == Some(&name));
+            let Some(flag) = found else {
+                return Err(no_such_option(&format!("--{option}"), flags));
+            };
+            let value = match (flag.kind == FlagInfoKind::Switch, value) {
+                (true, None) => None,
+                (true, Some(_)) => return Err(format!("--{shown}: takes no value")),
+                (false, Some(value)) => Some(value),
+                // The value is the next word, whatever that begins with, except for two
+                // dashes: those begin the next option, and this one lacks its value.
+                (false, None) => {
+                    let next = args.next_if(|next| !next.as_encoded_bytes().starts_with(b"--"));
+                    let next = next.ok_or_else(|| format!("--{shown}: needs a value"))?;
+                    let not_utf8 = |value| format!("--{shown} {value:?}: not UTF-8");
+                    Some(next.into_string().map_err(not_utf8)?)
+                }
+            };
+            words.last.insert(name, value);
+        }
+    }
+    Ok(())
+}
+
+/// `option` stands as the user wrote it, with its dashes.
+fn no_such_option(option: &str, flags: &[FlagInfo<'_>]) -> String {
+    let shown = with_underscores(option);
+    let meant = help::nearest(shown.trim_start_matches('-'), flags);
+    let meant = match meant.as_slice() {
+        [] => String::new(),
+        [one] => format!(", did you mean {one}?"),
+        several => format!(", did you mean one of {}?", several.join(", ")),
+    };
+    format!("{shown}: no such option{meant} (see --help)")
 }
 
 /// A command line taken apart; names are written with dashes, as argh wants them.
@@ -127,27 +170,28 @@ struct Words {
     /// Each option's last value, or `None` for a switch. The order does not matter,
     /// since no option stands twice.
     last: BTreeMap<String, Option<String>>,
+    /// The words that belong to no option.
     bare: Vec<String>,
 }
 
-fn finish<T: FromArgs>(binary: &str, words: Words, fault: Option<String>) -> Parsed<T> {
+fn finish<T: FromArgs + ArgsInfo>(
+    program: Program<'_>,
+    words: Words,
+    fault: Option<String>,
+) -> Parsed<T> {
+    let name = program.name;
     if words.version {
-        return Parsed::Print(format!("multipaxos-{binary} {}", env!("CARGO_PKG_VERSION")));
+        return Parsed::Print(format!("multipaxos-{name} {}", env!("CARGO_PKG_VERSION")));
     }
     if words.help {
-        let help = T::from_args(&[binary], &["--help"]).err();
-        let help = help.map(|exit| exit.output).unwrap_or_default();
-        let help = help_with_underscores(&help);
-        // argh knows nothing of it; its own `--help` is always the last option.
-        return Parsed::Print(format!(
-            "{}\n  --version         print the version",
-            help.trim_end()
-        ));
+        debug_assert_eq!(help::faults::<T>(program), [""; 0], "the help of {name}");
+        return Parsed::Print(help::help(program, &T::get_args_info()));
     }
     if let Some(fault) = fault {
         return Parsed::Refuse(one_line(&fault));
     }
-    if let Some(bare) = words.bare.first() {
+    let takes_bare = !T::get_args_info().positionals.is_empty();
+    if let Some(bare) = words.bare.first().filter(|_| !takes_bare) {
         let what =
             format!("argument {bare:?}: every value needs its option before it (see --help)");
         return Parsed::Refuse(what);
@@ -157,8 +201,12 @@ fn finish<T: FromArgs>(binary: &str, words: Words, fault: Option<String>) -> Par
         args.push(format!("--{name}"));
         args.extend(value);
     }
+    if takes_bare {
+        args.push("--".into());
+        args.extend(words.bare);
+    }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match T::from_args(&[binary], &args) {
+    match T::from_args(&[name], &args) {
         Ok(options) => Parsed::Run(options),
         Err(exit) => Parsed::Refuse(one_line(&explain(&exit.output))),
     }
@@ -175,9 +223,6 @@ fn explain(message: &str) -> String {
         let value = if value.is_empty() { "\"\"" } else { value };
         return format!("{} {value}: {what}", with_underscores(name));
     }
-    if let Some(name) = message.strip_prefix("Unrecognized argument: ") {
-        return format!("{}: no such option (see --help)", with_underscores(name));
-    }
     if let Some(names) = message.strip_prefix("Required options not provided:") {
         let names: Vec<String> = names.split_whitespace().map(with_underscores).collect();
         return format!("{}: required, and not given", names.join(", "));
@@ -185,40 +230,16 @@ fn explain(message: &str) -> String {
     message.to_owned()
 }
 
-/// The option's name as argh knows it. Leading dashes stay what they are.
+/// The option's name as argh knows it.
 fn with_dashes(name: &str) -> String {
     name.replace('_', "-")
 }
 
 /// The option's name as the help shows it; leading dashes stay dashes.
-fn with_underscores(option: &str) -> String {
+pub(super) fn with_underscores(option: &str) -> String {
     let name = option.trim_start_matches('-');
     let dashes = &option[..option.len() - name.len()];
     format!("{dashes}{}", name.replace('-', "_"))
-}
-
-/// Shows the names in argh's help with underscores; widths stay as they are.
-fn help_with_underscores(help: &str) -> String {
-    let mut shown = String::with_capacity(help.len());
-    let mut rest = help;
-    while let Some(at) = rest.find(['-', '<']) {
-        let (before, from) = rest.split_at(at);
-        shown.push_str(before);
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let start = if from.starts_with("--") { 2 } else { 1 };
-        let end = from[start..].find(|c| !is_name(c)).map_or(from.len(), |end| start + end);
-        let name = &from[start..end];
-        if start == 2 || from.starts_with('<') {
-            shown.push_str(&from[..start]);
-            shown.push_str(&with_underscores(name));
-        } else {
-            shown.push_str(&from[..end]);
-        }
-        rest = &from[end..];
-    }
-    shown.push_str(rest);
-    // argh's own trigger is the bare word; ours is the letter.
-    shown.replace("--help, help", "-h, --help  ")
 }
 
 /// Writes line feeds and other control characters out, so that a line stays one.
@@ -230,7 +251,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Prints a line on stderr; a closed one is no reason to panic.
+/// Prints a line on stderr. A closed stderr is no reason to panic.
 pub fn say(line: impl fmt::Display) {
     // One write a line, so that lines of several processes never mix.
     let line = format!("{line}\n");
@@ -359,25 +380,28 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
-    /// a program for the tests
-    #[derive(FromArgs, Debug, PartialEq)]
+    /// A program for the tests.
+    #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+    #[argh(example = "{command_name} --replica_id 3")]
     struct Options {
-        /// the cluster file
-        #[argh(option, default = "String::from(\"c.txt\")")]
+        /// the cluster file (default c.txt)
+        #[argh(option, arg_name = "FILE", default = "String::from(\"c.txt\")")]
         config_path: String,
-        /// how much is lost
-        #[argh(option, default = "Percent::NONE")]
+        /// how much is lost (default 0)
+        #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
         msg_loss: Percent,
-        /// the replica
-        #[argh(option)]
+        /// the replica (default: none)
+        #[argh(option, arg_name = "N")]
         replica_id: Option<Bounded<0, 4>>,
-        /// a switch
-        #[argh(switch)]
+        /// for tests
+        #[argh(switch, hidden_help)]
         die_with_parent: bool,
     }
 
+    const PROGRAM: Program<'_> = Program { name: "test", called: "bin/test", groups: &[] };
+
     fn parsed(args: &[&str]) -> Parsed<Options> {
-        parse("test", &["die_with_parent"], args.iter().map(OsString::from))
+        parse(PROGRAM, args.iter().map(OsString::from))
     }
 
     fn refused(args: &[&str]) -> String {
@@ -423,21 +447,53 @@ mod tests {
             (&["--msg_loss="], "--msg_loss \"\": not a percentage from 0 to 100"),
             (&["--msg_loss", "a\nb': c"], "--msg_loss a\\nb': c: not a percentage from 0 to 100"),
             (&["--replica_id", "+1"], "--replica_id +1: not a whole number from 0 to 4"),
+            (&["--replica_id", "-1"], "--replica_id -1: not a whole number from 0 to 4"),
             (&["--replica_id", "5"], "--replica_id 5: not a whole number from 0 to 4"),
             (&["--replica_id"], "--replica_id: needs a value"),
             (&["--replica_id", "--msg_loss", "1"], "--replica_id: needs a value"),
             (&["--die_with_parent=1"], "--die_with_parent: takes no value"),
-            (&["--no_such_thing", "x"], "--no_such_thing: no such option (see --help)"),
             (&["x"], "argument \"x\": every value needs its option before it (see --help)"),
+            (&["-"], "argument \"-\": every value needs its option before it (see --help)"),
         ] {
             assert_eq!(refused(args), line);
         }
     }
 
     #[test]
+    fn an_option_that_does_not_exist_is_named_with_the_one_that_was_meant() {
+        for (args, line) in [
+            (&["--foo"][..], "--foo: no such option (see --help)"),
+            (&["--foo", "x"], "--foo: no such option (see --help)"),
+            (&["--foo=x=y"], "--foo: no such option (see --help)"),
+            (&["--foo\n=x"], "--foo\\n: no such option (see --help)"),
+            // It comes before what it makes of the rest of the line.
+            (&["--foo", "--msg_loss"], "--foo: no such option (see --help)"),
+            (&["--no-such-thing", "x"], "--no_such_thing: no such option (see --help)"),
+            (
+                &["--replica-di", "1"],
+                "--replica_di: no such option, did you mean --replica_id? (see --help)",
+            ),
+            (&["--loss=5"], "--loss: no such option, did you mean --msg_loss? (see --help)"),
+            (
+                &["-replica_id", "1"],
+                "-replica_id: no such option, did you mean --replica_id? (see --help)",
+            ),
+            (&["-config=a"], "-config: no such option, did you mean --config_path? (see --help)"),
+            (&["-x"], "-x: no such option (see --help)"),
+            (&["--"], ""),
+        ] {
+            match parsed(args) {
+                Parsed::Run(_) => assert_eq!(line, "", "{args:?}"),
+                Parsed::Refuse(said) => assert_eq!(said, line),
+                other => panic!("{args:?} gave {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn arguments_that_are_not_utf_8_are_named_and_never_a_panic() {
         let bad = || OsString::from_vec(vec![b'a', 0xff]);
-        let run = |args: Vec<OsString>| parse::<Options>("test", &[], args);
+        let run = |args: Vec<OsString>| parse::<Options>(PROGRAM, args);
         let line = |text: &str| Parsed::Refuse(text.to_owned());
         assert_eq!(run(vec![bad()]), line("argument \"a\\xFF\": not UTF-8"));
         let args = vec!["--config_path".into(), bad()];
@@ -448,17 +504,59 @@ mod tests {
     fn version_and_help_are_answered_whatever_else_stands_there() {
         let version = Parsed::Print(format!("multipaxos-test {}", env!("CARGO_PKG_VERSION")));
         assert_eq!(parsed(&["--msg_loss", "x", "--version", "--help"]), version);
-        for args in [&["-h"][..], &["--msg_loss=x", "--help"], &["--replica_id", "--help"]] {
+        for args in [
+            &["-h"][..],
+            &["--msg_loss=x", "--help"],
+            &["--replica_id", "--help"],
+            &["--foo", "--help"],
+        ] {
             match parsed(args) {
                 Parsed::Print(help) => {
-                    assert!(help.contains("[--config_path <config_path>]"), "{help}");
-                    assert!(help.contains("\n  --die_with_parent"), "{help}");
-                    assert!(help.contains("\n  --version"), "{help}");
-                    assert!(help.contains("\n  -h, --help "), "{help}");
-                    assert!(!help.contains("config-path"), "{help}");
+                    assert!(help.starts_with("Usage: bin/test [OPTION]...\n"), "{help}");
+                    assert!(help.contains("\n  --config_path FILE  the cluster file"), "{help}");
+                    assert!(help.contains("\n  bin/test --replica_id 3"), "{help}");
+                    assert!(!help.contains("die_with_parent"), "{help}");
                 }
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// A program that takes words without an option.
+    #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+    #[argh(example = "{command_name} --loud a b")]
+    struct Files {
+        /// says more
+        #[argh(switch)]
+        loud: bool,
+        /// what is read
+        #[argh(positional, arg_name = "FILE")]
+        files: Vec<String>,
+    }
+
+    #[test]
+    fn words_without_an_option_go_to_a_program_that_takes_them() {
+        let files = |args: &[&str]| parse::<Files>(PROGRAM, args.iter().map(OsString::from));
+        let run = |loud, files: &[&str]| {
+            Parsed::Run(Files { loud, files: files.iter().map(|file| file.to_string()).collect() })
+        };
+        assert_eq!(files(&[]), run(false, &[]));
+        assert_eq!(files(&["a_b", "--loud", "-"]), run(true, &["a_b", "-"]));
+        assert_eq!(files(&["a", "--", "--loud", "-x"]), run(false, &["a", "--loud", "-x"]));
+        let line = "-x: no such option (see --help)";
+        assert_eq!(files(&["a", "-x"]), Parsed::Refuse(line.into()));
+        let Parsed::Print(help) = files(&["--help"]) else { panic!("no help") };
+        assert!(help.starts_with("Usage: bin/test [OPTION]... [FILE]...\n"), "{help}");
+        assert!(help.contains("\nArguments:\n  FILE        what is read\n"), "{help}");
+    }
+
+    /// Its help has no example.
+    #[derive(FromArgs, ArgsInfo, Debug)]
+    struct Bare {}
+
+    #[test]
+    #[should_panic(expected = "no example")]
+    fn help_that_lacks_something_is_not_printed_by_a_debug_build() {
+        parse::<Bare>(PROGRAM, ["--help".into()]);
     }
 }

@@ -1,23 +1,24 @@
 //! Where the replicas are, and what every program's command line has in common.
 //!
-//! *The cluster file* is the one thing that all programs agree on: one `ip port`
-//! pair a line, and the line's number, from 0 and without comments and blank lines,
-//! is the replica's id. A host may be a name, an IPv4 or an IPv6 address (also in
-//! brackets). [`Config::load`] refuses what could only lead to a cluster that waits
-//! for ever: a count that does not fit `f`, an address that stands twice, port 0.
-//! Names are resolved once, here; nothing later blocks on a resolver. A replica has
-//! one socket, so the whole cluster speaks one address family: IPv4 where every host
-//! has such an address, otherwise IPv6.
+//! *The cluster file* is what all programs agree on. It lists one `ip port` pair a
+//! line. The number of the line, from 0 and without comments and blank lines, is the
+//! replica's id. A host may be a name, an IPv4 or an IPv6 address (also in brackets).
+//! A cluster of 2f+1 replicas tolerates f failures: [`Config::load`] counts the lines,
+//! and compares them with `--f` if the user gave one. It refuses a file that could only
+//! lead to a cluster that waits for ever: an even number of replicas, one that does not
+//! fit `--f`, an address that stands twice, port 0. It resolves names once; nothing
+//! later blocks on a resolver. A replica has one socket, so the whole cluster speaks
+//! one address family: IPv4 if every host has such an address, otherwise IPv6.
 //!
-//! *Errors are one line* and say where the fault is: `file:line: what is wrong`
-//! where a line is at fault, otherwise the option. They are for the user who typed
-//! the option, and every program ends with [`EXIT_USAGE`] on them.
+//! *Errors are one line* and say where the fault is: `file:line: what is wrong` if a
+//! line is at fault, otherwise the option. They are for the user who typed the option,
+//! and every program ends with [`EXIT_USAGE`] on them.
 //!
 //! *The command line* is in [`command_line`]: [`parse_args`], values with a range
-//! ([`Bounded`], [`Percent`]), [`usage_error`] and logging.
+//! ([`Bounded`], [`Percent`]), [`usage_error`] and logging. [`help`] prints `--help`.
 //!
-//! What this does not do: watch the file, or look at any address other than by
-//! resolving it. Files may differ between hosts in the addresses (NAT, proxies);
+//! This module does not watch the file, and it does not try whether an address can be
+//! reached. Files may differ between hosts in the addresses (NAT, proxies), because
 //! identity travels in the frames.
 
 use crate::types::REPLICAS_MAX;
@@ -28,43 +29,45 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 pub mod command_line;
+pub mod help;
 
 pub use command_line::{
-    Bounded, EXIT_FAILED, EXIT_USAGE, LogLevel, Parsed, Percent, init_logging, one_line, parse,
-    parse_args, say, usage_error,
+    Bounded, EXIT_FAILED, EXIT_USAGE, LogLevel, Parsed, Percent, called, init_logging, one_line,
+    parse, parse_args, say, usage_error,
 };
 
 /// The most failures a cluster may tolerate: 2f+1 replicas fit [`REPLICAS_MAX`].
 pub const F_MAX: usize = (REPLICAS_MAX - 1) / 2;
 
-/// A cluster file is a few lines; one above this many bytes is something else.
+/// A cluster file has a few lines. A file of more bytes than this is something else.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The replicas of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// How many replicas may fail; there are 2f+1.
+    /// How many replicas may fail.
     pub f: usize,
-    /// One row a replica, by id.
+    /// All 2f+1 of them, by id.
     pub replicas: Vec<ReplicaAddress>,
 }
 
 /// Where one replica is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaAddress {
-    /// The host as it stands in the file, without brackets.
+    /// The host as the file has it, without brackets.
     pub host: String,
     /// The UDP port, never 0.
     pub port: u16,
-    /// The line of the file it stands on, from 1.
+    /// The line of the file, from 1.
     pub line: usize,
-    /// What the host resolved to when the file was read.
+    /// The address to which the host resolved when the file was read.
     pub address: SocketAddr,
 }
 
 impl Config {
-    /// Reads the cluster file for a cluster that tolerates `f` failures.
-    pub fn load(path: &Path, f: usize) -> Result<Config, ConfigError> {
+    /// Reads the cluster file. The cluster tolerates `f` failures, or as many as the
+    /// number of its replicas allows where `f` is not given.
+    pub fn load(path: &Path, f: Option<usize>) -> Result<Config, ConfigError> {
         let unreadable = |error: &io::Error| ConfigError::Unreadable {
             path: path.to_owned(),
             cause: cause(error),
@@ -83,10 +86,10 @@ impl Config {
     }
 
     /// Reads the file's content; `path` is only for the errors.
-    fn read(path: &Path, bytes: &[u8], f: usize) -> Result<Config, ConfigError> {
+    fn read(path: &Path, bytes: &[u8], f: Option<usize>) -> Result<Config, ConfigError> {
         let fault =
             |line: usize, what: String| ConfigError::Line { path: path.to_owned(), line, what };
-        if f > F_MAX {
+        if let Some(f) = f.filter(|f| *f > F_MAX) {
             return Err(ConfigError::TooMany { f });
         }
         let mut rows: Vec<(usize, String, u16)> = Vec::new();
@@ -99,9 +102,15 @@ impl Config {
             let row = parse_row(text).map_err(|what| fault(line, what))?;
             rows.extend(row.map(|(host, port)| (line, host, port)));
         }
-        if rows.len() != 2 * f + 1 {
-            return Err(ConfigError::Count { path: path.to_owned(), f, found: rows.len() });
-        }
+        let found = rows.len();
+        let f = match f {
+            Some(f) if found != 2 * f + 1 => {
+                return Err(ConfigError::Count { path: path.to_owned(), f, found });
+            }
+            Some(f) => f,
+            None if found % 2 == 1 && found <= REPLICAS_MAX => found / 2,
+            None => return Err(ConfigError::NoCluster { path: path.to_owned(), found }),
+        };
         let mut found = Vec::with_capacity(rows.len());
         for (line, host, port) in &rows {
             found.push(resolve(host, *port).map_err(|what| fault(*line, what))?);
@@ -209,12 +218,19 @@ pub enum ConfigError {
         /// What is wrong with it.
         what: String,
     },
-    /// The file does not list 2f+1 replicas.
+    /// The file does not list 2f+1 replicas for the f that the user gave.
     Count {
         /// The file, as given.
         path: PathBuf,
         /// The failures to be tolerated.
         f: usize,
+        /// How many replicas the file lists.
+        found: usize,
+    },
+    /// The file lists a number of replicas that is 2f+1 for no f.
+    NoCluster {
+        /// The file, as given.
+        path: PathBuf,
         /// How many replicas the file lists.
         found: usize,
     },
@@ -238,6 +254,24 @@ impl fmt::Display for ConfigError {
                 let (n, s) = (2 * f + 1, plural(2 * f + 1));
                 write!(out, "--f {f} needs {n} replica{s}, {} lists {found}", path.display())
             }
+            ConfigError::NoCluster { path, found } => {
+                write!(
+                    out,
+                    "--config_path {}: lists {found} replica{}",
+                    path.display(),
+                    plural(*found)
+                )?;
+                match *found {
+                    0 => write!(out, "; a cluster of 2f+1 has 1 or more"),
+                    found if found > REPLICAS_MAX => {
+                        write!(out, "; at most {REPLICAS_MAX} (f = {F_MAX})")
+                    }
+                    found => {
+                        let (f, fewer, more) = (found / 2, found - 1, found + 1);
+                        write!(out, ", not 2f+1: {fewer} (f = {}) or {more} (f = {f})", f - 1)
+                    }
+                }
+            }
             ConfigError::TooMany { f } => {
                 write!(out, "--f {f}: at most {F_MAX} ({REPLICAS_MAX} replicas)")
             }
@@ -252,6 +286,10 @@ mod tests {
     use super::*;
 
     fn read(content: &[u8], f: usize) -> Result<Config, String> {
+        read_any(content, Some(f))
+    }
+
+    fn read_any(content: &[u8], f: Option<usize>) -> Result<Config, String> {
         Config::read(Path::new("c.txt"), content, f).map_err(|e| e.to_string())
     }
 
@@ -269,6 +307,29 @@ mod tests {
     #[test]
     fn a_cluster_of_one_tolerates_no_failure() {
         assert_eq!(read(b"127.0.0.1 7001\n", 0).unwrap().n(), 1);
+    }
+
+    #[test]
+    fn without_f_the_replicas_are_counted_and_must_be_2f_plus_1() {
+        let rows = |n: usize| -> Vec<u8> {
+            (1..=n).flat_map(|port| format!("127.0.0.1 {port}\n").into_bytes()).collect()
+        };
+        for n in [1, 3, 5, REPLICAS_MAX] {
+            let config = read_any(&rows(n), None).unwrap();
+            assert_eq!((config.n(), config.f), (n, (n - 1) / 2));
+            assert_eq!(read_any(&rows(n), Some(config.f)).unwrap(), config);
+        }
+        for (n, line) in [
+            (0, "lists 0 replicas; a cluster of 2f+1 has 1 or more"),
+            (2, "lists 2 replicas, not 2f+1: 1 (f = 0) or 3 (f = 1)"),
+            (4, "lists 4 replicas, not 2f+1: 3 (f = 1) or 5 (f = 2)"),
+            (65, "lists 65 replicas; at most 63 (f = 31)"),
+        ] {
+            assert_eq!(
+                read_any(&rows(n), None).unwrap_err(),
+                format!("--config_path c.txt: {line}")
+            );
+        }
     }
 
     #[test]
@@ -302,7 +363,7 @@ mod tests {
             assert_eq!(read(content, 1).unwrap_err(), *expected);
         }
         assert_eq!(read(b"", 32).unwrap_err(), "--f 32: at most 31 (63 replicas)");
-        let missing = Config::load(Path::new("no/such"), 1).unwrap_err().to_string();
+        let missing = Config::load(Path::new("no/such"), None).unwrap_err().to_string();
         assert_eq!(missing, "--config_path no/such: cannot read: No such file or directory");
     }
 }

@@ -227,7 +227,12 @@ fn quoted(word: &str) -> String {
 pub fn run_one(plan: &Plan, scenario: &'static Scenario, interrupts: &Interrupts) -> i32 {
     let (deaths, f) = (scenario.fault.deaths(), plan.config.f);
     if deaths > f {
-        say(format!("--test_type \"{}\": needs --f {deaths} or more, not {f}", scenario.name));
+        let (name, n) = (scenario.name, plan.config.n());
+        let s = if n == 1 { "" } else { "s" };
+        let file = plan.config_path.display();
+        say(one_line(&format!(
+            "--test_type \"{name}\": needs f = {deaths} or more, {file} lists {n} replica{s} (f = {f})"
+        )));
         return EXIT_USAGE;
     }
     run_scenarios(plan, &[scenario], interrupts)
@@ -290,7 +295,7 @@ fn run_rows(
         let (name, deaths) = (scenario.name, scenario.fault.deaths());
         if deaths > plan.config.f {
             skipped += 1;
-            writeln!(out, "{name:width$}  SKIP     needs --f {deaths} or more")?;
+            writeln!(out, "{name:width$}  SKIP     needs f = {deaths} or more")?;
             continue;
         }
         let outcome = run::run(plan, scenario, folder, interrupts, &mut progress);

@@ -64,6 +64,13 @@ fn a_configuration_that_cannot_be_used_is_refused_with_the_place() {
     let line = format!("--f 1 needs 3 replicas, {} lists 0", empty.display());
     refused(with_config(&empty, "1"), &line);
 
+    let line = format!("--config_path {}: lists 0 replicas; ", empty.display());
+    refused(&with_config(&empty, "1")[2..], &(line + "a cluster of 2f+1 has 1 or more"));
+
+    let four = file(&dir, "four", "::1 1\n::1 2\n::1 3\n::1 4\n");
+    let line = format!("--config_path {}: lists 4 replicas", four.display());
+    refused(&with_config(&four, "1")[2..], &(line + ", not 2f+1: 3 (f = 1) or 5 (f = 2)"));
+
     let three = file(&dir, "three", "127.0.0.1 1\n127.0.0.1 2\n127.0.0.1 3\n");
     let line = format!("--f 2 needs 5 replicas, {} lists 3", three.display());
     refused(with_config(&three, "2"), &line);
@@ -104,8 +111,11 @@ fn a_scenario_that_kills_more_than_f_is_refused_by_name() {
     let one = file(&dir, "one", "127.0.0.1 1\n");
     let name = "proposer_0_fail_before_proposal";
     let args = ["--f", "0", "--config_path", one.to_str().unwrap(), "--test_type", name];
-    let line = "--test_type \"PROPOSER 0 FAIL BEFORE PROPOSAL\": needs --f 1 or more, not 0";
-    refused(args, line);
+    let needs = "--test_type \"PROPOSER 0 FAIL BEFORE PROPOSAL\": needs f = 1 or more";
+    let line = format!("{needs}, {} lists 1 replica (f = 0)", one.display());
+    refused(args, &line);
+    // Without --f, the file alone says how many may fail.
+    refused(&args[2..], &line);
 }
 
 #[test]
@@ -134,6 +144,9 @@ fn values_out_of_range_name_the_option() {
 #[test]
 fn a_line_that_makes_no_sense_is_refused() {
     refused(["--no-such-option", "1"], "--no_such_option: no such option (see --help)");
+    let line = "--test_tpye: no such option, did you mean --test_type? (see --help)";
+    refused(["--test-tpye"], line);
+    refused(["--test_tpye=stress-test-0"], line);
     refused(["--msg_loss"], "--msg_loss: needs a value");
     refused(["--msg_loss", "--f", "1"], "--msg_loss: needs a value");
     let line = "argument \"stress\": every value needs its option before it (see --help)";

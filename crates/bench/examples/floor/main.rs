@@ -51,7 +51,7 @@ mod duties;
 mod port;
 mod replica;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use bench::cores::Cores;
 use driver::Interrupts;
 use duties::{ENTRY_BYTES, Line};
@@ -129,37 +129,44 @@ impl Load {
     }
 }
 
-/// Measure the architecture without the protocol: the same threads, channels, datagrams
-/// and files as bench has with one socket. Exit code 0: every replica wrote every line.
-#[derive(FromArgs)]
+/// Measures the architecture without the protocol: the threads, channels, datagrams and files
+/// that bench has with one socket, and nothing that decides.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "{command_name} --outstanding 256 --durability none",
+    error_code(0, "every replica wrote every line"),
+    error_code(1, "the run broke off"),
+    error_code(64, "bad usage")
+)]
 struct Options {
-    /// lines in flight (default 64)
-    #[argh(option, default = "Bounded(64)")]
+    /// how many lines are in flight (default 64)
+    #[argh(option, arg_name = "N", default = "Bounded(64)")]
     outstanding: Bounded<1, 16_384>,
-    /// a socket for each of them, not one for all
+    /// a socket for each of them instead of one for all
     #[argh(switch)]
     each: bool,
-    /// also do what the contract demands of every line: checks, sessions, words, hashes,
+    /// also do what every line must have done to it: checks, sessions, words, hashes,
     /// checkpoints
     #[argh(switch)]
     duties: bool,
-    /// let the system move processes between all cores, as with bench
+    /// let the operating system move processes between all cores, as with bench
     #[argh(switch)]
     unpinned: bool,
-    /// bytes of a line (default 64)
-    #[argh(option, default = "Bounded(64)")]
+    /// how long a line is (default 64)
+    #[argh(option, arg_name = "BYTES", default = "Bounded(64)")]
     size: Bounded<0, 1_300>,
-    /// seconds under load before anything counts (default 1)
-    #[argh(option, default = "1.0")]
+    /// how long the load runs before anything counts (default 1)
+    #[argh(option, arg_name = "SECONDS", default = "1.0")]
     warm: f64,
-    /// seconds that count (default 4)
-    #[argh(option, default = "4.0")]
+    /// how long the load runs then (default 4)
+    #[argh(option, arg_name = "SECONDS", default = "4.0")]
     secs: f64,
-    /// bytes of a datagram at most (default 8192)
-    #[argh(option, default = "Bounded(8_192)")]
+    /// the longest datagram to send (default 8192)
+    #[argh(option, arg_name = "BYTES", default = "Bounded(8_192)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
-    /// what acceptors wait for before they vote: sync, os or none (default sync)
-    #[argh(option, default = "Durability::Sync")]
+    /// when an acceptor may send a vote: sync, once it is on the disk; os, once the operating
+    /// system has it; none, at once (default sync)
+    #[argh(option, arg_name = "MODE", default = "Durability::Sync")]
     durability: Durability,
 }
 
@@ -312,8 +319,7 @@ fn main() {
         end_on_panic();
         Replica::run(&args[1..])
     } else {
-        measure(&parse_args("floor", &["each", "duties", "unpinned"]))
-            .and_then(|text| writeln!(io::stdout(), "{text}"))
+        measure(&parse_args("floor", &[])).and_then(|text| writeln!(io::stdout(), "{text}"))
     };
     if let Err(error) = done {
         say(format!("floor: {error}"));

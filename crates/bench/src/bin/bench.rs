@@ -1,8 +1,9 @@
-//! Throughput, latency and CPU per line of a real cluster on this host.
+//! Measures throughput, latency and CPU per line of a real cluster on this host.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use bench::{Mode, Plan};
 use driver::Interrupts;
+use multipaxos::config::help::Group;
 use multipaxos::config::{
     Bounded, EXIT_FAILED, F_MAX, Percent, one_line, parse_args, say, usage_error,
 };
@@ -15,72 +16,98 @@ use std::path::PathBuf;
 use std::process::exit;
 use std::str::FromStr;
 
-/// Start a cluster on this host, drive it, judge its chat logs to the letter, and
-/// print how fast it was. Exit code 0: the logs are clean; 1: not so.
-#[derive(FromArgs)]
+/// Measures a real cluster: starts 2f+1 replicas on free ports of this host, sends lines from
+/// many sessions, prints how many a second are complete and how long each took, and checks
+/// the chat logs to the letter.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "256 sessions in memory, as one JSON object:\n  \
+        {command_name} --outstanding 256 --durability none --json",
+    example = "Latency at a fixed rate, each session on a socket of its own:\n  \
+        {command_name} --outstanding 16 --connections 16 --rate 2000",
+    example = "A replica that misses a million lines and comes back:\n  \
+        {command_name} --absent 1000000",
+    error_code(0, "the chat logs are clean"),
+    error_code(1, "they are not, or the run broke off"),
+    error_code(64, "bad usage")
+)]
 struct Options {
-    /// failures tolerated: 2f+1 replicas are started (default 1)
-    #[argh(option, default = "Bounded(1)")]
+    /// how many replicas may fail; 2f+1 are started (default 1)
+    #[argh(option, arg_name = "N", default = "Bounded(1)")]
     f: Bounded<0, { F_MAX as u64 }>,
-    /// sessions, one line in flight each (default 64)
-    #[argh(option)]
-    outstanding: Option<Bounded<1, 65_536>>,
-    /// sockets that the sessions share (default 1)
-    #[argh(option, default = "Bounded(1)")]
-    connections: Bounded<1, 65_536>,
-    /// bytes of a line (default 64)
-    #[argh(option, default = "Bounded(64)")]
-    size: Bounded<0, { LINE_BYTES_MAX as u64 }>,
-    /// seconds under load before anything counts (default 1)
-    #[argh(option, default = "Seconds(1.0)")]
-    warm: Seconds,
-    /// seconds that count (default 4)
-    #[argh(option, default = "Seconds(4.0)")]
-    secs: Seconds,
-    /// stop after so many lines, all of which count, instead of after seconds
-    #[argh(option)]
-    lines: Option<Bounded<1, 10_000_000_000>>,
-    /// lines a second, due at fixed times from which latency counts (default: each
-    /// session's next line follows its last)
-    #[argh(option)]
-    rate: Option<Bounded<1, 100_000_000>>,
-    /// lines after which a client opens its next session (default: never)
-    #[argh(option)]
-    session_lines: Option<Bounded<1, 1_000_000_000>>,
-    /// what replicas wait for before they acknowledge: sync, os or none (default sync)
-    #[argh(option)]
+    /// when a replica may send a vote: sync, once it is on the disk; os, once the operating
+    /// system has it; none, at once (default sync)
+    #[argh(option, arg_name = "MODE")]
     durability: Option<Durability>,
-    /// percent of datagrams dropped at each sender, 0 to 100 (default 0)
-    #[argh(option, default = "Percent::NONE")]
+    /// percent of its datagrams that each process drops instead of sending them, 0 to 100
+    /// (default 0)
+    #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
     msg_loss: Percent,
-    /// the longest datagram, in bytes (default 8192: the loopback carries it)
-    #[argh(option, default = "Bounded(8192)")]
+    /// the longest datagram to send (default 8192, which the loopback carries)
+    #[argh(option, arg_name = "BYTES", default = "Bounded(8192)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
-    /// seeds losses and timeouts (default 591)
-    #[argh(option, default = "Bounded(591)")]
+    /// seeds the losses and the timeouts (default 591)
+    #[argh(option, arg_name = "N", default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
-    /// let the system move processes between all cores (default: each replica and the
-    /// client keep to a share of them, as if on a host of their own)
+    /// let the operating system move processes between all cores; otherwise each replica and
+    /// the client keep to a share of the cores, as if on a host of their own
     #[argh(switch)]
     unpinned: bool,
-    /// where the replicas' files go, and stay (default: a temporary folder here)
-    #[argh(option)]
+    /// the folder for the replicas' files, which stay (default: a temporary folder below the
+    /// current one, removed at the end)
+    #[argh(option, arg_name = "DIR")]
     log_dir: Option<PathBuf>,
-    /// kill one replica under load, let it miss so many lines, and let it come back
-    #[argh(option)]
+    /// how many sessions send; each has one line in flight (default 64)
+    #[argh(option, arg_name = "N")]
+    outstanding: Option<Bounded<1, 65_536>>,
+    /// how many sockets the sessions share (default 1)
+    #[argh(option, arg_name = "N", default = "Bounded(1)")]
+    connections: Bounded<1, 65_536>,
+    /// how long a line is (default 64)
+    #[argh(option, arg_name = "BYTES", default = "Bounded(64)")]
+    size: Bounded<0, { LINE_BYTES_MAX as u64 }>,
+    /// how many lines a second are due, at fixed times; latency counts from these times
+    /// (default: each session sends its next line when the last is complete)
+    #[argh(option, arg_name = "LINES")]
+    rate: Option<Bounded<1, 100_000_000>>,
+    /// how many lines a client sends before it opens its next session (default: all of
+    /// them)
+    #[argh(option, arg_name = "LINES")]
+    session_lines: Option<Bounded<1, 1_000_000_000>>,
+    /// how long the load runs before anything counts (default 1)
+    #[argh(option, arg_name = "SECONDS", default = "Seconds(1.0)")]
+    warm: Seconds,
+    /// how long the load runs then (default 4)
+    #[argh(option, arg_name = "SECONDS", default = "Seconds(4.0)")]
+    secs: Seconds,
+    /// stop after this many lines, all of which count, instead of after --warm and --secs
+    /// (default: none; with --restart 1000000)
+    #[argh(option, arg_name = "LINES")]
+    lines: Option<Bounded<1, 10_000_000_000>>,
+    /// kill one replica under load, start it again when it has missed this many lines, and
+    /// measure how it catches up (default: none is killed)
+    #[argh(option, arg_name = "LINES")]
     absent: Option<Bounded<20, 10_000_000_000>>,
-    /// kill all replicas after a hundredth of the lines and after all of them, and
-    /// time their return (default 1000000 lines)
+    /// kill all replicas after a hundredth of --lines and after all of them, and measure how
+    /// long they take to serve again
     #[argh(switch)]
     restart: bool,
-    /// measure 1, 2, 4 to 1024 sessions, in memory and synced, and draw latency against
-    /// throughput into this file, as SVG
-    #[argh(option)]
+    /// measure 1, 2, 4 and so on to 1024 sessions, in memory and synced, and draw latency against
+    /// throughput into this SVG file (default: measure once)
+    #[argh(option, arg_name = "FILE")]
     plot: Option<PathBuf>,
-    /// print one JSON object
+    /// print one JSON object instead of a table
     #[argh(switch)]
     json: bool,
 }
+
+const GROUPS: &[Group] = &[
+    ("The cluster", "f"),
+    ("The load", "outstanding"),
+    ("How long", "warm"),
+    ("Instead of a steady load", "absent"),
+    ("Output", "json"),
+];
 
 /// Seconds, fractions allowed.
 struct Seconds(f64);
@@ -97,7 +124,7 @@ impl FromStr for Seconds {
 }
 
 fn main() {
-    let options: Options = parse_args("bench", &["json", "restart", "unpinned"]);
+    let options: Options = parse_args("bench", GROUPS);
     end_on_panic();
     let plan = plan(options);
     let interrupts = Interrupts::watch().unwrap_or_else(|error| {
@@ -107,7 +134,7 @@ fn main() {
     // The cluster has ended, and its folder is gone, when this returns.
     match bench::run(&plan, &interrupts) {
         Ok(text) => {
-            // Whoever closed stdout does not want to read it.
+            // A reader that has closed stdout does not want the text.
             let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
         }
         Err(what) => {

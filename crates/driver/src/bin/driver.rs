@@ -1,66 +1,96 @@
 //! Starts a cluster and its clients, injects a scenario's fault, judges the chat logs.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use driver::{Interrupts, Plan, Scenario, TABLE};
-use multipaxos::config::{Bounded, Config, F_MAX, Percent, parse_args, say, usage_error};
+use multipaxos::config::help::Group;
+use multipaxos::config::{Bounded, Config, F_MAX, Percent, called, parse_args, say, usage_error};
 use multipaxos::runtime::process::end_on_panic;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::exit;
 use std::time::Duration;
 
-/// Run a scenario, or all eight: spawn 2f+1 replicas and the clients, inject the
-/// fault, compare the chat logs. Exit code 0: every message completed and the logs
-/// are clean; 1: not so; 64: bad usage or configuration.
-#[derive(FromArgs)]
+/// Runs a scenario, or all eight. It starts the replicas of the configuration and the
+/// clients of the scenario on this host, makes the scenario's fault happen, ends them all,
+/// and judges the chat logs: all must be the same, with every completed line in its order,
+/// once.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "All eight scenarios, with a tenth of all datagrams lost:\n  \
+        {command_name} --msg_loss 10",
+    example = "One of them, larger and without pauses:\n  \
+        {command_name} --test_type \"STRESS TEST 0\" --messages 1000 --pause_ms 0",
+    example = "Nothing but the verdict, on the chat logs of a run made by hand:\n  \
+        {command_name} --compare logs",
+    error_code(0, "every line is complete, and every chat log is clean"),
+    error_code(1, "a scenario failed, or could not be run"),
+    error_code(64, "bad usage or configuration")
+)]
 struct Options {
-    /// failures tolerated; the configuration file lists 2f+1 replicas (default 2)
-    #[argh(option)]
-    f: Option<Bounded<0, { F_MAX as u64 }>>,
-    /// the cluster, one "ip port" pair a line (default configs/config.txt)
-    #[argh(option, default = "PathBuf::from(\"configs/config.txt\")")]
-    config_path: PathBuf,
-    /// each scenario's files go to a folder below this one (default logs)
-    #[argh(option, default = "PathBuf::from(\"logs\")")]
-    log_dir: PathBuf,
-    /// the scenario, in any case, with spaces, dashes or underscores (default: all)
-    #[argh(option)]
+    /// the scenario, in upper or lower case, with spaces, dashes or underscores (default: all
+    /// eight)
+    #[argh(option, arg_name = "NAME")]
     test_type: Option<String>,
-    /// the slot in which the initial primary never proposes
-    #[argh(option)]
-    skip_slot: Option<Bounded<0, { u64::MAX }>>,
-    /// percent of datagrams dropped at each sender, 0 to 100 (default 0)
-    #[argh(option, default = "Percent::NONE")]
-    msg_loss: Percent,
-    /// seeds losses, pauses and timeouts (default 591)
-    #[argh(option, default = "Bounded(591)")]
-    rand_seed: Bounded<0, { u64::MAX }>,
-    /// clients that send at once (default: the scenario's)
-    #[argh(option)]
+    /// how many clients send at once (default: as in the scenario)
+    #[argh(option, arg_name = "N")]
     clients: Option<Bounded<1, 1000>>,
-    /// messages of each client (default: the scenario's)
-    #[argh(option)]
+    /// how many messages each client sends (default: as in the scenario)
+    #[argh(option, arg_name = "N")]
     messages: Option<Bounded<1, 1_000_000>>,
-    /// longest pause of a client between messages (default: the scenario's)
-    #[argh(option)]
+    /// the longest pause of a client between two messages, in milliseconds (default: as in
+    /// the scenario)
+    #[argh(option, arg_name = "MS")]
     pause_ms: Option<Bounded<0, 3_600_000>>,
-    /// seconds that a scenario may take, all in all (default 60)
-    #[argh(option, default = "Bounded(60)")]
+    /// how long a scenario may take from its start to its verdict (default 60)
+    #[argh(option, arg_name = "SECONDS", default = "Bounded(60)")]
     deadline_s: Bounded<1, 86_400>,
-    /// what replicas wait for before they acknowledge: sync, os or none (default: theirs)
-    #[argh(option)]
-    durability: Option<Durability>,
-    /// how often a leader makes itself heard (default: the replicas')
-    #[argh(option)]
-    heartbeat_ms: Option<Bounded<1, 60_000>>,
-    /// how long a silent leader is waited for (default: the replicas')
-    #[argh(option)]
-    election_ms: Option<Span>,
-    /// judge the chat logs in this folder, and run nothing
-    #[argh(option)]
+    /// run nothing, and judge the chat logs in this folder; with --f there must be 2f+1
+    /// (default: run scenarios)
+    #[argh(option, arg_name = "DIR")]
     compare: Option<PathBuf>,
+    /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
+    /// the configuration)
+    #[argh(option, arg_name = "N")]
+    f: Option<Bounded<0, { F_MAX as u64 }>>,
+    /// the configuration: one "ip port" pair a line; the line's number, from 0, is the
+    /// replica's id (default configs/config.txt)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
+    config_path: PathBuf,
+    /// each scenario has a folder of its own below this one (default logs)
+    #[argh(option, arg_name = "DIR", default = "PathBuf::from(\"logs\")")]
+    log_dir: PathBuf,
+    /// percent of its datagrams that each process drops instead of sending them, 0 to 100
+    /// (default 0)
+    #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
+    msg_loss: Percent,
+    /// the slot in which the initial primary, replica 0, never proposes (default: it skips
+    /// none)
+    #[argh(option, arg_name = "SLOT")]
+    skip_slot: Option<Bounded<0, { u64::MAX }>>,
+    /// seeds the losses, the pauses and the timeouts of all processes (default 591)
+    #[argh(option, arg_name = "N", default = "Bounded(591)")]
+    rand_seed: Bounded<0, { u64::MAX }>,
+    /// when a replica may send a vote: sync, once it is on the disk; os, once the operating
+    /// system has it; none, at once (default sync)
+    #[argh(option, arg_name = "MODE")]
+    durability: Option<Durability>,
+    /// the time between two heartbeats of a leader, in milliseconds (default 50)
+    #[argh(option, arg_name = "MS")]
+    heartbeat_ms: Option<Bounded<1, 60_000>>,
+    /// how long a leader may be silent before a replica tries to replace it, in milliseconds
+    /// (default 300-600)
+    #[argh(option, arg_name = "MIN-MAX")]
+    election_ms: Option<Span>,
 }
 
-/// A value that the replicas know; checked here so that a typing error is told once.
+const GROUPS: &[Group] = &[
+    ("What to run", "test_type"),
+    ("The cluster", "f"),
+    ("Faults", "msg_loss"),
+    ("Passed to every replica", "durability"),
+];
+
+/// A replica's option. The driver checks the value too, so that the user is told once
+/// and not by every replica.
 struct Durability(String);
 
 impl std::str::FromStr for Durability {
@@ -74,7 +104,7 @@ impl std::str::FromStr for Durability {
     }
 }
 
-/// One number or two with a dash between; how they relate, the replicas judge.
+/// One number, or two with a dash between them. The replicas check how they relate.
 struct Span(String);
 
 impl std::str::FromStr for Span {
@@ -89,7 +119,7 @@ impl std::str::FromStr for Span {
 }
 
 fn main() {
-    let options: Options = parse_args("driver", &[]);
+    let options: Options = parse_args("driver", GROUPS);
     end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
     if let Some(dir) = &options.compare {
@@ -103,7 +133,7 @@ fn main() {
             exit(multipaxos::config::EXIT_USAGE)
         }
     });
-    let plan = plan(options, f.unwrap_or(2));
+    let plan = plan(options, f);
     let interrupts = Interrupts::watch().unwrap_or_else(|error| {
         say(format!("cannot watch for signals: {error}"));
         exit(multipaxos::config::EXIT_FAILED)
@@ -114,7 +144,7 @@ fn main() {
     })
 }
 
-fn plan(options: Options, f: usize) -> Plan {
+fn plan(options: Options, f: Option<usize>) -> Plan {
     let config = Config::load(&options.config_path, f).unwrap_or_else(|e| usage_error(e));
     let passed = [
         ("durability", options.durability.map(|durability| durability.0)),
@@ -123,7 +153,7 @@ fn plan(options: Options, f: usize) -> Plan {
     ];
     let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
     Plan {
-        called: called(),
+        called: called("driver"),
         config,
         config_path: options.config_path,
         log_dir: options.log_dir,
@@ -136,11 +166,4 @@ fn plan(options: Options, f: usize) -> Plan {
         deadline: Duration::from_secs(options.deadline_s.0),
         replica_options: passed.into_iter().filter_map(given).collect(),
     }
-}
-
-/// How this program was called.
-fn called() -> String {
-    let name = std::env::args_os().next().unwrap_or_default();
-    let name = Path::new(&name);
-    if name.as_os_str().is_empty() { "driver".into() } else { name.display().to_string() }
 }

@@ -1,6 +1,7 @@
 //! Seeded, deterministic simulation of a whole cluster on virtual time.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
+use multipaxos::config::help::Group;
 use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
 use multipaxos::types::ReplicaId;
 use simulator::checker::Violation;
@@ -15,87 +16,98 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Run a whole cluster in one thread on virtual time, with faults drawn from a seed, and
-/// check the invariants after every event. The same seed always prints the same line.
-/// Exit code 1 if a run failed.
-#[derive(FromArgs)]
+/// Simulates a whole cluster: the real roles in one thread, on virtual time, with faults and
+/// all else that is random drawn from a seed. After every event it checks the invariants. A
+/// seed always gives the same run, and prints the same line.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "Ten thousand seeds, with every fault there is:\n  \
+        {command_name} --seeds 10000",
+    example = "The events of a single seed:\n  \
+        {command_name} --seed 7 --trace",
+    example = "Five replicas under one kind of partition:\n  \
+        {command_name} --seeds 1000 --replicas 5 --partition quorum_loss",
+    example = "The power cut at every call of every disk, for ten seeds:\n  \
+        {command_name} --power_cuts --seeds 10",
+    error_code(0, "every run is good"),
+    error_code(1, "a run failed; the command that repeats it is printed below it"),
+    error_code(64, "bad usage")
+)]
 struct Args {
-    /// the seed, or the first of several (default 1)
-    #[argh(option, default = "Bounded(1)")]
+    /// the seed of the run, or the first seed of several (default 1)
+    #[argh(option, arg_name = "N", default = "Bounded(1)")]
     seed: Bounded<0, { u64::MAX }>,
-    /// run so many seeds from --seed on, and print a summary
-    #[argh(option)]
+    /// run this many seeds, from --seed on, and print a summary (default: run --seed alone)
+    #[argh(option, arg_name = "N")]
     seeds: Option<Bounded<1, { u64::MAX }>>,
-    /// how many replicas (default: 3, 5 or 7, drawn)
-    #[argh(option)]
-    replicas: Option<Bounded<1, 63>>,
-    /// virtual seconds of faults, at most (default 8)
-    #[argh(option, default = "Bounded(8)")]
-    secs: Bounded<1, 100_000>,
-    /// print the events of the run
+    /// how many threads run seeds at once (default: one for each core)
+    #[argh(option, arg_name = "N")]
+    jobs: Option<Bounded<1, 1024>>,
+    /// print every event of the run
     #[argh(switch)]
     trace: bool,
-    /// fail if something that the sweep should have met never happened
+    /// with --seeds: also fail if the runs together never met one of the situations that the
+    /// summary counts
     #[argh(switch)]
     require_reach: bool,
-    /// percent of runs on real storage, on simulated disks (default 15)
-    #[argh(option, default = "Bounded(15)")]
+    /// how many replicas (default: 3, 5 or 7, drawn from the seed)
+    #[argh(option, arg_name = "N")]
+    replicas: Option<Bounded<1, 63>>,
+    /// the longest time with faults, in virtual seconds; afterwards every line must complete
+    /// (default 8)
+    #[argh(option, arg_name = "SECONDS", default = "Bounded(8)")]
+    secs: Bounded<1, 100_000>,
+    /// percent of runs in which replicas write through the real storage code to simulated
+    /// disks; the others only note what is durable (default 15)
+    #[argh(option, arg_name = "PERCENT", default = "Bounded(15)")]
     sectors: Bounded<0, 100>,
-    /// percent of runs that send real datagrams (default 10)
-    #[argh(option, default = "Bounded(10)")]
+    /// percent of runs in which messages travel as real datagrams, encoded and cut into
+    /// fragments (default 10)
+    #[argh(option, arg_name = "PERCENT", default = "Bounded(10)")]
     wire: Bounded<0, 100>,
-    /// one partition and nothing else: split, isolate, one_way, flap, quorum_loss,
-    /// constrained or chained
-    #[argh(option)]
-    partition: Option<Kind>,
-    /// instead of what a seed draws of crashes and disks: cut the power of one replica at
-    /// every call of its disk in turn, a run each
-    #[argh(switch)]
-    power_cuts: bool,
-    /// one of these runs: R:C, the replica and the call of its disk
-    #[argh(option)]
-    power_cut: Option<Cut>,
-    /// threads (default: one a core)
-    #[argh(option)]
-    jobs: Option<Bounded<1, 1024>>,
-    /// no faults but those that are switched off by none of the following
+    /// no datagrams lost, repeated or late
     #[argh(switch)]
     no_network: bool,
-    /// no partitions
+    /// no links cut between replicas
     #[argh(switch)]
     no_partitions: bool,
-    /// no crashes
+    /// no replicas that crash and restart
     #[argh(switch)]
     no_crashes: bool,
-    /// no pauses, slow peers and clocks that run apart
+    /// no replicas that sleep or are slow, and no clocks that drift
     #[argh(switch)]
     no_pauses: bool,
-    /// no sync that fails
+    /// no disk whose sync fails
     #[argh(switch)]
     no_disk: bool,
-    /// no client that dies
+    /// no clients that die and return under the same id
     #[argh(switch)]
     no_clients: bool,
-    /// no slot left out
+    /// no slot that the initial primary skips
     #[argh(switch)]
     no_skip_slot: bool,
-    /// no full inboxes
+    /// no inbox that is full and drops messages
     #[argh(switch)]
     no_inboxes: bool,
+    /// a single partition and no other fault: split, isolate, one_way, flap, quorum_loss,
+    /// constrained or chained (default: faults of all kinds, drawn from the seed)
+    #[argh(option, arg_name = "KIND")]
+    partition: Option<Kind>,
+    /// repeat the run of each seed once for every call that its disks take, and cut the power
+    /// of one replica at that call; no other crash or disk fault happens
+    #[argh(switch)]
+    power_cuts: bool,
+    /// do only one of the runs of --power_cuts: the power of this replica is cut at this call
+    /// of its disk, as in 0:17 (default: all of them)
+    #[argh(option, arg_name = "REPLICA:CALL")]
+    power_cut: Option<Cut>,
 }
 
-const SWITCHES: &[&str] = &[
-    "trace",
-    "require_reach",
-    "power_cuts",
-    "no_network",
-    "no_partitions",
-    "no_crashes",
-    "no_pauses",
-    "no_disk",
-    "no_clients",
-    "no_skip_slot",
-    "no_inboxes",
+const GROUPS: &[Group] = &[
+    ("Runs", "seed"),
+    ("The cluster", "replicas"),
+    ("Faults that can be left out", "no_network"),
+    ("Instead of these faults", "partition"),
 ];
 
 struct Kind(Partition);
@@ -248,7 +260,7 @@ fn print(text: &str) {
 }
 
 fn main() {
-    let args: Args = parse_args("simulate", SWITCHES);
+    let args: Args = parse_args("simulate", GROUPS);
     let options = Options {
         replicas: args.replicas.map(|replicas| replicas.0 as usize),
         switches: Switches {
