@@ -1,27 +1,47 @@
 #!/bin/sh
-# Starts a cluster of three replicas on this host and a client on it, in the
-# foreground: the terminal (or the pipe) is the client's. Ends everything when the
-# client ends or on Ctrl-C; the exit code is the client's.
+# Starts three replicas and a client on this host. The client has the terminal, or the
+# pipe. The replicas end when the client ends, or on Ctrl-C. The exit code is the
+# client's.
 #
-#   scripts/run.sh BIN_DIR LOG_DIR [client options]
+#   scripts/run.sh [--fresh] BIN_DIR LOG_DIR [CLIENT OPTION]...
 #
-# Chat logs go to LOG_DIR/learner<id>.txt, what the replicas say to
-# LOG_DIR/replica<id>.err. Replicas keep no durable state yet: each run is a new chat,
-# and they keep the logs of the one before as learner<id>.txt.1, .2, ….
+# Everything stays in LOG_DIR: chat logs (learner<id>.txt), data directories
+# (replica<id>/), what the replicas say (replica<id>.err), the ports of this run
+# (cluster.txt). The next run there goes on with the same chat, since the replicas find
+# their state. With --fresh the folder is first renamed to LOG_DIR.1, .2, ….
+#
+# The ports are those of configs/three.txt, or others where one of these is in use.
+# Two runs never share a port or a folder:
+#   - run.lock in LOG_DIR is locked as long as a run has the folder;
+#   - /tmp itself is locked from the look at the ports until the replicas have them.
 set -u
 
+fresh=
+if [ "${1-}" = --fresh ]; then
+    fresh=yes
+    shift
+fi
 bin=$1
-log_dir=$2
+log_dir=${2%/}
 shift 2
 
-f=1
-config=configs/three.txt
-wait_s_max=10
+own=configs/three.txt
+config=$log_dir/cluster.txt
+warm_up_s_max=10
 pids=
+
+say() { printf '%s\n' "$*" >&2; }
+
+# The make command for this folder, or for one beside it.
+make_command() {
+    if [ "$2" = logs/run ]; then echo "make $1"; else echo "make $1 LOG_DIR=$2"; fi
+}
+
+count() { if [ "$1" -eq 1 ]; then echo "1 line"; else echo "$1 lines"; fi; }
 
 running() { kill -0 "$1" 2>/dev/null; }
 
-# Ends all replicas: asked first, forced after five seconds.
+# Ends all replicas: asks them first, and kills them after five seconds.
 stop() {
     trap '' INT TERM HUP
     for pid in $pids; do kill -TERM "$pid" 2>/dev/null; done
@@ -41,37 +61,145 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-mkdir -p "$log_dir" || exit 64
+# Takes the folder for this run. The lock is on descriptor 9, which the replicas
+# inherit: it lasts as long as any of them.
+take_folder() {
+    mkdir -p "$log_dir" || exit 64
+    if ! : 2>/dev/null >>"$log_dir/run.lock"; then
+        say "$log_dir: cannot write"
+        exit 64
+    fi
+    exec 9>>"$log_dir/run.lock"
+    if ! flock -n 9; then
+        say "$log_dir: a chat runs here already; join it with" \
+            "'$bin/client --config_path $config'," \
+            "or start another with '$(make_command run "$log_dir-2")'"
+        exit 1
+    fi
+}
 
+# How many lines the longest chat log has.
+count_lines() {
+    most=0
+    for log in "$log_dir"/learner[0-2].txt; do
+        [ -f "$log" ] || continue
+        # A slot without a line is no line of the chat.
+        lines=$(grep -cv '^[0-9]* - - NOP$' "$log")
+        [ "$lines" -gt "$most" ] && most=$lines
+    done
+    echo "$most"
+}
+
+# Moves the folder out of the way, with all that is in it.
+put_aside() {
+    number=1
+    while [ -e "$log_dir.$number" ]; do number=$((number + 1)); done
+    if ! mv "$log_dir" "$log_dir.$number"; then
+        say "$log_dir: cannot be renamed to $log_dir.$number"
+        exit 1
+    fi
+    say "the old chat ($(count "$1")) is now in $log_dir.$number;" \
+        "'$(make_command run "$log_dir.$number")' goes on with it"
+}
+
+# Whether none of these UDP ports is in use on this host, at whatever address.
+are_free() {
+    for port; do
+        hex=$(printf '%04X' "$port")
+        if cat /proc/net/udp /proc/net/udp6 2>/dev/null | grep -q "^ *[0-9]*: [0-9A-F]*:$hex "; then
+            return 1
+        fi
+    done
+}
+
+# Sets the three ports: the own ones, or the first three in a row that are free.
+choose_ports() {
+    # shellcheck disable=SC2046
+    set -- $(awk '!/^#/ && NF == 2 { print $2 }' "$own")
+    wanted="$*"
+    while ! are_free "$@"; do
+        next=$(($1 + 10))
+        if [ "$next" -gt 32000 ]; then
+            say "no three UDP ports in a row are free on this host"
+            exit 1
+        fi
+        set -- "$next" $((next + 1)) $((next + 2))
+    done
+    ports="$*"
+    [ "$ports" = "$wanted" ] || say "not all of the ports $wanted are free: this run takes $ports"
+}
+
+if ! command -v flock >/dev/null; then
+    say "scripts/run.sh needs the program flock, which is part of util-linux"
+    exit 1
+fi
+take_folder
+lines=$(count_lines)
+if [ -n "$fresh" ] && [ "$lines" -gt 0 ]; then
+    put_aside "$lines"
+    lines=0
+    take_folder
+fi
+if [ "$lines" -eq 0 ]; then
+    say "a new chat begins in $log_dir"
+elif [ -d "$log_dir/replica0" ] || [ -d "$log_dir/replica1" ] || [ -d "$log_dir/replica2" ]; then
+    say "the chat in $log_dir goes on ($(count "$lines") so far);" \
+        "'$(make_command run-fresh "$log_dir")' begins a new one"
+else
+    say "a new chat begins in $log_dir, where no replica has its state any more;" \
+        "they keep the old chat logs as learner<id>.txt.1, .2, …"
+fi
+
+exec 8</tmp
+flock -w 30 8
+choose_ports
+{
+    echo "# The three replicas of the last 'make run' in this folder."
+    for port in $ports; do echo "127.0.0.1 $port"; done
+} >"$config"
 for id in 0 1 2; do
-    "$bin/replica" --f $f --config_path $config --log_dir "$log_dir" --replica_id $id \
-        --die_with_parent </dev/null >/dev/null 2>"$log_dir/replica$id.err" &
+    "$bin/replica" --config_path "$config" --log_dir "$log_dir" --replica_id $id \
+        --die_with_parent </dev/null >/dev/null 2>"$log_dir/replica$id.err" 8<&- &
     pids="$pids $!"
 done
 
-# Until every replica has warmed up. One that ends instead is shown. One that only
-# takes long is left to it: the client says whom it cannot reach.
-tenths=$((wait_s_max * 10))
+# Waits until every replica has warmed up. A replica that ends instead is shown. One that
+# only takes long is left to the client, which says that it cannot reach them.
+tenths=$((warm_up_s_max * 10))
 while [ "$tenths" -gt 0 ]; do
     warm=0
     id=0
     for pid in $pids; do
         if ! running "$pid"; then
-            echo "replica $id did not start:" >&2
+            say "replica $id did not start:"
             tail -n 3 "$log_dir/replica$id.err" >&2
             exit 1
         fi
-        if grep -q 'warm-up complete' "$log_dir/replica$id.err"; then warm=$((warm + 1)); fi
+        if grep -q ': warm-up complete$' "$log_dir/replica$id.err"; then warm=$((warm + 1)); fi
         id=$((id + 1))
     done
     [ "$warm" -eq 3 ] && break
     sleep 0.1
     tenths=$((tenths - 1))
 done
+exec 8<&-
 
-# Only for whoever types.
+# Only for somebody who types.
 if [ -t 0 ] && [ -t 1 ]; then
-    echo "three replicas run, their chat logs are $log_dir/learner<id>.txt; type lines, Ctrl-D ends" >&2
+    say "three replicas run; their chat logs are $log_dir/learner<id>.txt"
+    say "another client: $bin/client --config_path $config"
+    say "type lines; Ctrl-D ends the client and the replicas"
 fi
-"$bin/client" --f $f --config_path $config --die_with_parent "$@"
-exit $?
+"$bin/client" --config_path "$config" --die_with_parent "$@"
+code=$?
+
+# A follower learns of the last line with the next heartbeat. The chat logs are the same
+# within a second, unless a replica has died.
+tenths=10
+while [ "$tenths" -gt 0 ]; do
+    cmp -s "$log_dir/learner0.txt" "$log_dir/learner1.txt" &&
+        cmp -s "$log_dir/learner0.txt" "$log_dir/learner2.txt" && break
+    sleep 0.1
+    tenths=$((tenths - 1))
+done
+exit $code
