@@ -2,8 +2,10 @@
 //! The chat logs are judged by code of this folder alone.
 
 mod clean_end;
+mod command_line;
 mod disk_trouble;
 mod load;
+mod make_run;
 mod place;
 mod restart;
 mod support;
