@@ -1,7 +1,7 @@
-# What people type. `make` alone prints the targets.
+# The commands that people type. `make` alone prints them.
 #
-# Options pass through as ARGS; no target passes an option of its own that ARGS may
-# carry, except where its name is that option:
+# ARGS are passed to the program behind a target. A target passes no option of its own
+# that ARGS could also give, unless its name says that option:
 #   make test-scenario ARGS="--msg_loss 10 --rand_seed 7"
 
 CARGO   ?= cargo
@@ -40,14 +40,14 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
-.PHONY: help build run play check fmt-check clippy doc-check test update-scripts \
+.PHONY: help build run run-fresh play check fmt-check clippy doc-check test update-scripts \
         test-scenario compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bench bench-floor bench-absence bench-restart bench-plot clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
-	@echo 'Targets (options pass through: make test-scenario ARGS="--msg_loss 10"):'
+	@echo 'Targets (ARGS go to the program: make test-scenario ARGS="--msg_loss 10"):'
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='|' read -r name what; do printf '  %-18s%s\n' "$$name" "$$what"; done
 	@echo '  test-scenario-<name>, one of the eight:'
@@ -56,8 +56,11 @@ help: ## print this
 build: ## build all programs, optimised
 	$(CARGO) build --release --locked $(addprefix --bin ,$(PROGRAMS))
 
-run: build ## start three replicas and a client here: type lines; ARGS go to the client
+run: build ## start three replicas and a client here, and type lines; the chat in LOG_DIR=logs/run goes on
 	@scripts/run.sh '$(BIN)' '$(LOG_DIR)' $(ARGS)
+
+run-fresh: build ## the same with a new chat; the old one moves to logs/run.1, .2, ...
+	@scripts/run.sh --fresh '$(BIN)' '$(LOG_DIR)' $(ARGS)
 
 play: ## move a small cluster step by step, at a prompt (FILE=script: print what a script does)
 	$(CARGO) build --locked -p stage --bin play
@@ -87,51 +90,51 @@ test-scenario: build ## run all eight scenarios and compare the chat logs
 $(SCENARIO_TARGETS): test-scenario-%: build
 	$(BIN)/driver --test_type $* $(ARGS)
 
-simulate: build ## simulate clusters on virtual time: SEED=1 SEEDS=1000 (SEEDS= for one)
+simulate: build ## simulate clusters on virtual time: SEEDS=1000 runs from SEED=1 on (SEEDS= for one run)
 	$(BIN)/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
-model-check: ## go through every state of small clusters; prints how many (BUG=Name: one planted bug)
+model-check: ## check every state that a small cluster can reach, and count them (BUG=Name: one planted bug)
 	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1 --skip $(LARGEST_MODEL)
 
-model-check-hour: ## one more, of 837,095,811 states: about an hour on two cores, and 11 GiB
+model-check-hour: ## check a larger cluster, 837,095,811 states: an hour on two cores, 11 GiB
 	MODEL_THREADS=$$(nproc) \
 		$(CARGO) test --locked --test model_check -- --ignored --nocapture --exact $(LARGEST_MODEL)
 
-fuzz: ## inputs that nobody makes, drawn from SEED=1: CASES=10000000 datagrams, and as long at all else
+fuzz: ## feed arbitrary input drawn from SEED=1: CASES=10000000 datagrams, and other input for as long
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(CARGO) test --release --locked --test fuzz -- --nocapture --test-threads 1
 
-power-cuts: build ## cut the power at every call of every disk of a simulated cluster: SEED=1 SEEDS=1000
+power-cuts: build ## cut the power at every call of every disk of simulated clusters: SEED=1 SEEDS=1000
 	$(BIN)/simulate --power_cuts --seed $(SEED) --seeds $(SEEDS) $(ARGS)
 
-schedules: ## try the threads under many schedules: SCHEDULES=10000 a trial, from seed FROM=0 on
+schedules: ## run the threads in many orders: SCHEDULES=10000 for each test, from seed FROM=0 on
 	SCHEDULES=$(SCHEDULES) SCHEDULES_FROM=$(FROM) \
 		$(CARGO) test --locked -p multipaxos --lib schedules -- --nocapture
 
-chaos: ## real replicas killed again and again: SECONDS=600, LOSS=20 of a hundred datagrams
+chaos: ## kill real replicas again and again for SECONDS=600, with LOSS=20 percent of datagrams lost
 	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test processes \
 		-- --exact restart::a_minority_that_is_killed_again_and_again_loses_nothing --nocapture
 
-mutants: ## mutation testing with cargo-mutants, one part of a group: GROUP=paxos SHARD=0/8 (docs/mutation.md)
+mutants: ## change the code at one place after the other, and see whether a test fails (docs/mutation.md)
 	@scripts/mutants.sh '$(GROUP)' '$(SHARD)' $(ARGS)
 
-bench: build ## measure: ops/s and latency over N and durabilities (NS="1 64" DURABILITIES=sync)
+bench: build ## measure lines a second and latency: NS="1 16 64 256" sessions, DURABILITIES="none sync"
 	@scripts/bench.sh '$(BIN)/bench' '$(NS)' '$(DURABILITIES)' $(ARGS)
 
-bench-floor: ## the same without the protocol: what the architecture can reach here (ARGS=--duties: with what each line must have)
+bench-floor: ## measure the same threads, datagrams and files without the protocol (ARGS=--duties: with checks)
 	$(CARGO) build --release --locked -p bench --example floor
 	@scripts/bench.sh '$(BIN)/examples/floor' '$(NS)' '$(DURABILITIES)' $(ARGS)
 
-bench-absence: build ## a replica is away for ABSENT=1000000 lines: memory, disk, catch-up
+bench-absence: build ## measure a replica that misses ABSENT=1000000 lines and catches up
 	$(BIN)/bench --absent $(ABSENT) $(ARGS)
 
-bench-restart: build ## time from kill -9 of all to the first line, after 1 % and all of LINES=1000000
+bench-restart: build ## measure how soon killed replicas serve again, after 1 % and all of LINES=1000000
 	$(BIN)/bench --restart --lines $(LINES) $(ARGS)
 
-bench-plot: build ## draw latency against throughput into PLOT=docs/bench.svg (two minutes)
+bench-plot: build ## draw latency over throughput into PLOT=docs/bench.svg (two minutes)
 	$(BIN)/bench --plot '$(PLOT)' $(ARGS)
 
-compare: build ## compare the chat logs in LOG_DIR (default logs/run)
+compare: build ## compare the chat logs in LOG_DIR=logs/run
 	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)
 
-clean: ## remove what the build made; logs stay
+clean: ## remove the build; logs stay
 	$(CARGO) clean

@@ -1,6 +1,10 @@
 #!/bin/sh
-# A table of measurements: scripts/bench.sh <bench or floor> "<Ns>" "<durabilities>"
-# [its options]. Every row is a cluster of its own, judged afterwards.
+# Prints a table of measurements, one row for each durability and number of sessions.
+# Each row is a run of its own, with a cluster of its own.
+#
+#   scripts/bench.sh PROGRAM "N..." "DURABILITY..." [OPTION...]
+#
+# PROGRAM is bench or floor; OPTIONs go to it.
 set -eu
 program=$1 ns=$2 durabilities=$3
 shift 3

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Mutation testing: changes the code one place at a time and asks whether a test fails.
+# Mutation testing: changes the code at one place after the other, and runs the tests to
+# see whether one of them fails.
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
-# GROUP is slots, paxos, storage, durable, datagrams or codec: some files, and the tests that are to
-# catch them. SHARD is one of many parts, as in 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1
-# takes all tests of the group, those too that take seconds: for what the others miss.
+# GROUP is slots, paxos, storage, durable, datagrams or codec: some files, and the tests that should
+# notice a change there. SHARD is one part of many, as in 0/8. OPTIONs go to cargo-mutants.
+# MUTANTS_LONG=1 also runs the tests of the group that take seconds, for the changes that
+# the others miss.
 #
-# It works in a copy of the tree, MUTANTS_TREE, which it keeps, so that only what a mutant
-# changes is built again. There the library is cut down to the modules that the group
-# needs, and the tests of tests/ are modules of it: all that is built is one test binary.
+# The script works in a copy of the tree, MUTANTS_TREE, and keeps it, so that a mutant
+# builds only what it changes. In the copy the library has only the modules that the group
+# needs, and the tests of tests/ are modules of it: one test binary is all that is built.
 set -eu
 
 group=$1
@@ -80,7 +82,7 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
     for module in $modules; do
         echo "pub mod $module;"
     done
-    # Records in memory, for the seats that roles sit in.
+    # The tests of the roles keep their records in memory.
     case $modules in *storage* | *net*) ;; *) echo 'pub mod storage { pub mod memory; }' ;; esac
     echo '#[cfg(test)] extern crate self as multipaxos;'
     for name in $mounted; do
@@ -88,7 +90,7 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
         [ -f "$file" ] || file=tests/$name/main.rs
         echo "#[cfg(test)] #[path = \"../$file\"] mod ${name}_test;"
     done
-    # Its modules name it by the root of their crate, which is the library's here.
+    # The tests of the roles name `common` by the root of their crate, here the library.
     case $mounted in *roles*)
         echo '#[cfg(test)] #[path = "../tests/roles/common.rs"] mod common;'
         sed -i '/^mod common;$/d' "$tree/tests/roles/main.rs"
@@ -100,7 +102,7 @@ unset CARGO_TARGET_DIR
 export RUST_BACKTRACE=0
 out=${MUTANTS_OUT:-target/mutants}/$group-$(echo "$shard" | tr / -)
 mkdir -p "$out"
-# Nothing in these lists has spaces, and no pattern may be taken for a file's name.
+# No word of these lists has a space in it. The shell must not expand their patterns.
 set -f
 # shellcheck disable=SC2086
 exec cargo mutants --dir "$tree" --in-place --shard "$shard" --output "$out" \

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# How long a view change takes: kill -9 of the primary of three replicas on this host
-# under a client that sends without pause, until the next line is complete. One line a
-# run, and the median.
+# Measures how long a view change takes. Each run starts three replicas on this host and
+# a client that sends without pause, kills the primary with kill -9, and measures the
+# time until the next line is complete. Prints a line for each run, and the median.
 #
 #   scripts/view_change.sh BIN_DIR [RUNS]
 set -u
 
 bin=$1
 runs=${2:-10}
-cluster=(--f 1 --config_path configs/three.txt)
+cluster=(--config_path configs/three.txt)
 dir=$(mktemp -d)
 pids=()
 stop() {
-    # Until they are gone, so that their ports are free. (Bash would report each.)
+    # Waits until they are gone, so that their ports are free. (Bash would report each.)
     { kill -9 "${pids[@]}"; wait "${pids[@]}"; } 2>/dev/null
     pids=()
 }
@@ -41,7 +41,7 @@ for run in $(seq "$runs"); do
     killed=${EPOCHREALTIME/./}
     kill -9 "${pids[0]}"
     wait "$client" "${pids[0]}" 2>/dev/null
-    # The longest silence is the view change; what was in flight may still complete.
+    # The longest silence is the view change: lines in flight may still complete before it.
     awk -v killed="$killed" 'NR > 1 && $1 - last > gap { gap = $1 - last; end = $1 }
         { last = $1 } END { printf "%d ms\n", (end - killed) / 1000 }' "$dir/times" |
         tee -a "$dir.ms"

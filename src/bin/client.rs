@@ -1,4 +1,4 @@
-//! The line-oriented client: every line of stdin goes into the chat log.
+//! Sends every line of stdin to the chat log.
 
 use argh::{ArgsInfo, FromArgs};
 use log::LevelFilter;

@@ -1,4 +1,4 @@
-//! One replica of the cluster, standalone.
+//! Runs one replica of a cluster.
 
 use argh::{ArgsInfo, FromArgs};
 use log::LevelFilter;
@@ -102,7 +102,7 @@ impl FromStr for ElectionMs {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "not a span like 300-600, in milliseconds from 1 to 600000".to_string();
+        let wrong = || "not a span like 300-600, in milliseconds from 1 to 1200000".to_string();
         let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
         let (min, max) = match text.split_once(['-', '–']) {
             Some((min, max)) => (number(min)?, number(max)?),

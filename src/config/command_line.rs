@@ -3,8 +3,8 @@
 //! argh declares the options and turns words into values. This module does the rest.
 //! Options may be written with underscores or dashes (`--config_path`,
 //! `--config-path`), with the value behind a space or behind `=`. Of a repeated option
-//! the last one wins. `--version` and `--help` are answered whatever else stands on the
-//! line. Every error becomes one line that names the option as the help shows it, and
+//! the last one wins. `--version` and `--help` are answered whatever else the line
+//! holds. Every error becomes one line that names the option as the help shows it, and
 //! ends the program with [`EXIT_USAGE`]; an option that does not exist is answered with
 //! the one that was probably meant.
 //!
@@ -41,7 +41,7 @@ pub enum Parsed<T> {
     Run(T),
     /// To print this on stdout and end well: help or version.
     Print(String),
-    /// Nothing that makes sense: this line on stderr, and [`EXIT_USAGE`].
+    /// Nothing that makes sense: print this line on stderr and end with [`EXIT_USAGE`].
     Refuse(String),
 }
 
@@ -93,7 +93,7 @@ pub fn parse<T: FromArgs + ArgsInfo>(
                 fault.get_or_insert(no_such_option(option, flags));
             }
             None => words.bare.push(word.to_owned()),
-            // Behind two dashes there are no options, only what is left of the line.
+            // Behind two dashes there are no more options, only words.
             Some("") if takes_bare => {
                 words.bare.extend(args.by_ref().map(|arg| arg.to_string_lossy().into_owned()));
             }
@@ -150,7 +150,7 @@ fn read_option(
     Ok(())
 }
 
-/// `option` stands as the user wrote it, with its dashes.
+/// The fault of a line with this option, which is given as the user wrote it.
 fn no_such_option(option: &str, flags: &[FlagInfo<'_>]) -> String {
     let shown = with_underscores(option);
     let meant = help::nearest(shown.trim_start_matches('-'), flags);
@@ -168,7 +168,7 @@ struct Words {
     help: bool,
     version: bool,
     /// Each option's last value, or `None` for a switch. The order does not matter,
-    /// since no option stands twice.
+    /// since each option is here once.
     last: BTreeMap<String, Option<String>>,
     /// The words that belong to no option.
     bare: Vec<String>,
@@ -217,7 +217,7 @@ fn explain(message: &str) -> String {
     let message = message.trim_end();
     if let Some(rest) = message.strip_prefix("Error parsing option '")
         && let Some((name, rest)) = rest.split_once("' with value '")
-        // The value may hold anything, and its own text stands before the last part.
+        // The value may hold anything, so the last part is looked for from the end.
         && let Some((value, what)) = rest.rsplit_once("': ")
     {
         let value = if value.is_empty() { "\"\"" } else { value };
@@ -280,8 +280,8 @@ pub fn init_logging(level: LevelFilter) {
     let _ = WriteLogger::init(level, config.build(), stderr);
 }
 
-/// Puts the time of day before every line. (simplelog's own clock has no fractions
-/// of a second, unless the caller depends on the crate `time` as well.)
+/// Writes the time of day before every line. (simplelog's own clock has no fractions of
+/// a second, unless the caller depends on the crate `time` as well.)
 struct Stamped<W> {
     inner: W,
     line_starts: bool,

@@ -13,7 +13,7 @@ use super::command_line::{Parsed, parse, with_underscores};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 use std::ffi::OsString;
 
-/// A heading of the help, and the option that it stands above, without dashes.
+/// A heading of the help, and the first option below it, without dashes.
 pub type Group = (&'static str, &'static str);
 
 /// A program, as its help and its version name it.
@@ -23,8 +23,8 @@ pub struct Program<'a> {
     pub name: &'a str,
     /// The command by which the user called it. Usage and examples begin with it.
     pub called: &'a str,
-    /// The headings, in the order of the options. Options above the first heading
-    /// stand under `Options`.
+    /// The headings, in the order of the options. Options before the first of them get
+    /// the heading `Options`.
     pub groups: &'a [Group],
 }
 

@@ -6,7 +6,7 @@
 //! A cluster of 2f+1 replicas tolerates f failures: [`Config::load`] counts the lines,
 //! and compares them with `--f` if the user gave one. It refuses a file that could only
 //! lead to a cluster that waits for ever: an even number of replicas, one that does not
-//! fit `--f`, an address that stands twice, port 0. It resolves names once; nothing
+//! fit `--f`, an address that is listed twice, port 0. It resolves names once; nothing
 //! later blocks on a resolver. A replica has one socket, so the whole cluster speaks
 //! one address family: IPv4 if every host has such an address, otherwise IPv6.
 //!
@@ -134,7 +134,7 @@ impl Config {
         let mut replicas: Vec<ReplicaAddress> = Vec::with_capacity(rows.len());
         for ((line, host, port), address) in rows.into_iter().zip(addresses) {
             if let Some(same) = replicas.iter().find(|r| r.address == address) {
-                let what = format!("{address} already stands on line {}", same.line);
+                let what = format!("{address} is on line {} already", same.line);
                 return Err(fault(line, what));
             }
             replicas.push(ReplicaAddress { host, port, line, address });
@@ -351,7 +351,7 @@ mod tests {
             (b"1.1.1.1 1\n\xff 2\n", "c.txt:2: not UTF-8"),
             (
                 b"1.1.1.1 1\n1.1.1.1 2\n# again\n1.1.1.1 1\n",
-                "c.txt:4: 1.1.1.1:1 already stands on line 1",
+                "c.txt:4: 1.1.1.1:1 is on line 1 already",
             ),
             (
                 b"1.1.1.1 1\n::1 2\n1.1.1.1 3\n",

@@ -133,7 +133,7 @@ impl<D: Disk> Durable<D> {
                 error => StartError::Unusable(error),
             })?;
         log::info!(
-            "replica {id}: restarts with slots below {} applied and {} above accepted",
+            "replica {id}: restarts: slots below {} are applied, its acceptor holds {} slots",
             checkpoint.applied,
             state.len()
         );
@@ -143,7 +143,7 @@ impl<D: Disk> Durable<D> {
 
 fn tell_moved(id: ReplicaId, name: &str, moved: &str) {
     log::warn!(
-        "replica {id}: {name} is of an earlier life that this replica does not remember: kept as \
+        "replica {id}: {name} is a chat that this replica does not remember: it keeps the file as \
          {moved}"
     );
 }

@@ -241,7 +241,7 @@ impl Post {
         {
             sends += 1;
         }
-        log::warn!("replica {}: dies now, after its accept has left", self.me);
+        log::warn!("replica {}: aborts now: its Accept has left (--crash_after_accepts)", self.me);
         process::abort();
     }
 }

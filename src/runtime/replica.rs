@@ -325,9 +325,9 @@ where
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
             } else {
                 log::error!(
-                    "replica {id}: the cluster started without this replica's present state: it \
-                     counts as wiped and does not vote, it only follows (to make it a member \
-                     again, restart the whole cluster)"
+                    "replica {id}: the cluster started without the state that this replica has: it \
+                     counts as wiped, does not vote, and only follows (a new cluster makes it a \
+                     member again)"
                 );
             }
             for Running { start, .. } in &threads {
@@ -340,8 +340,8 @@ where
     match end(threads, &stopping, &links) {
         Ok(()) => thread.storage.end()?,
         Err(name) => log::warn!(
-            "replica {id}: ends without its {name}, which takes longer than {} s to write what is \
-             left: no clean end",
+            "replica {id}: ends although its {name} thread has not written everything within {} s: \
+             no clean end",
             CLOSING_MAX.as_secs()
         ),
     }

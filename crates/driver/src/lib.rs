@@ -177,13 +177,13 @@ impl Plan {
 
     /// A program that stands beside this one.
     fn binary(&self, name: &str) -> Result<PathBuf, String> {
-        let own =
-            std::env::current_exe().map_err(|e| format!("where is the driver? {}", cause(&e)))?;
+        let own = std::env::current_exe()
+            .map_err(|e| format!("cannot find the folder of the driver: {}", cause(&e)))?;
         let path = own.with_file_name(name);
         if path.is_file() {
             return Ok(path);
         }
-        Err(format!("{} is missing: `cargo build` puts it beside the driver", path.display()))
+        Err(format!("{} is missing: `make build` puts it beside the driver", path.display()))
     }
 
     /// The command that repeats a run of this scenario.
@@ -301,7 +301,9 @@ fn run_rows(
         let outcome = run::run(plan, scenario, folder, interrupts, &mut progress);
         progress.clear();
         if let Err(Failure::Interrupted(signal)) = outcome.result {
-            say(format!("{name}: interrupted by {signal}; every child has been ended"));
+            say(format!(
+                "{name}: interrupted by {signal}; all replicas and clients have been ended"
+            ));
             return Ok(EXIT_FAILED);
         }
         writeln!(out, "{name:width$}  {}", cells(&outcome))?;

@@ -233,14 +233,15 @@ impl Run<'_> {
             let replica = &mut self.replicas[id];
             let status = replica.process.kill();
             if status.and_then(|status| status.signal()) != Some(SIGKILL) {
-                let how = status.map_or("not at all".into(), ending);
-                let what = format!("replica {id} was to be killed and ended otherwise: {how}");
+                let how = status.map_or("no known exit code".into(), ending);
+                let what =
+                    format!("replica {id} should have died of SIGKILL, but it ended with {how}");
                 return Err(Failure::Broken(what));
             }
             replica.killed = true;
             let bytes = fs::read(self.folder.chat_log(id)).unwrap_or_default();
             if !bytes.is_empty() {
-                let what = format!("replica {id} had written lines before any client began");
+                let what = format!("replica {id} has written lines before any client was started");
                 return Err(Failure::Broken(what));
             }
         }
@@ -358,7 +359,10 @@ impl Run<'_> {
         }
         if let (Phase::WarmUp, Some(replica)) = (self.phase, cold) {
             let words = replica.process.last_words();
-            return format!("{limit} in warm-up: {} is not warm; {words}", replica.process.name);
+            return format!(
+                "{limit} during warm-up: {} has not completed it; {words}",
+                replica.process.name
+            );
         }
         let lines = format!("{} of {} lines are complete", self.seen.completed, self.total);
         let leader = self.leader().map_or("nobody leads".into(), |(id, ballot)| {
@@ -391,7 +395,7 @@ impl Run<'_> {
         let end = Instant::now() + GRACE;
         while self.scenario.fault == Fault::AbortBehindAccept && !self.replicas[0].killed {
             if Instant::now() >= end {
-                let what = "every line is complete, but replica 0 did not die behind its first \
+                let what = "every line is complete, but replica 0 did not die after its first \
                             Accept: the scenario's fault did not happen";
                 return Err(Failure::Broken(what.into()));
             }

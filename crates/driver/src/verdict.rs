@@ -236,7 +236,7 @@ fn parse_line(line: &[u8]) -> Result<(u64, Entry), String> {
     if (client, seq) == ("-", "-") {
         return match message {
             "NOP" => Ok((slot, Entry::Noop)),
-            _ => Err("a slot without a client holds something else than NOP".into()),
+            _ => Err("a slot without a client holds something other than NOP".into()),
         };
     }
     let client = number(client).ok_or("the client id is not a number")?;
@@ -260,7 +260,7 @@ fn unescape(message: &str) -> Result<String, String> {
     let mut rest = message.chars();
     while let Some(c) = rest.next() {
         if c.is_control() {
-            return Err(format!("a control character stands unescaped: {}", c.escape_default()));
+            return Err(format!("a control character is not escaped: {}", c.escape_default()));
         }
         if c != '\\' {
             text.push(c);
@@ -305,10 +305,10 @@ fn check_lines(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(), V
         };
         let bad = |what: &str| Violation::new(slot as u64, what).show(name, write(slot, entry));
         let Some(&at) = index.get(&(*client, text.as_str())) else {
-            return Err(bad("a line stands that was not sent"));
+            return Err(bad("a line is in the log that no client sent"));
         };
         if let Some(above) = stands[at] {
-            return Err(bad("a line stands twice").show(name, write(above, &entries[above])));
+            return Err(bad("a line is in the log twice").show(name, write(above, &entries[above])));
         }
         stands[at] = Some(slot);
         if let Some(&above) = last.get(client)
@@ -326,18 +326,18 @@ fn check_lines(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(), V
         let says = format!("client {} was told", line.client);
         let told_line = format!("{} {} {} {}", told.slot, line.client, told.seq, line.text);
         let Some(slot) = *stands else {
-            let what = "a completed line does not stand in the log";
+            let what = "a completed line is not in the log";
             let there = entries.get(told.slot as usize).map(|e| write(told.slot as usize, e));
             return Err(Violation::new(told.slot, what)
                 .show(says, told_line)
-                .show(name, there.unwrap_or_else(|| "(the log ends above)".into())));
+                .show(name, there.unwrap_or_else(|| "(the log ends before this slot)".into())));
         };
         let seq = match &entries[slot] {
             Entry::Line { seq, .. } => *seq,
             Entry::Noop => unreachable!("a line was matched in this slot"),
         };
         if (slot as u64, seq) != (told.slot, told.seq) {
-            let what = "a line does not stand where its client was told";
+            let what = "a line has another slot or number than its client was told";
             return Err(Violation::new(told.slot.min(slot as u64), what)
                 .show(says, told_line)
                 .show(name, write(slot, &entries[slot])));
@@ -381,7 +381,7 @@ fn check_real_time(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(
         return Ok(());
     };
     let place = |what: &str, at: Duration| format!("{name}, {what} at {:.6} s", at.as_secs_f64());
-    let what = format!("sent only after slot {below} was completed, and yet it stands above");
+    let what = format!("sent only after slot {below} was completed, and yet it is in a lower slot");
     Err(Violation::new(above as u64, what)
         .show(place("sent", sent_at), write(above, &entries[above]))
         .show(place("completed", completed_at), write(below, &entries[below])))

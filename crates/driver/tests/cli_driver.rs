@@ -87,7 +87,7 @@ fn a_configuration_that_cannot_be_used_is_refused_with_the_place() {
         ),
         (
             b"127.0.0.1 7001\n127.0.0.1 7002\n127.0.0.1 7001\n",
-            "3: 127.0.0.1:7001 already stands on line 1",
+            "3: 127.0.0.1:7001 is on line 1 already",
         ),
     ] {
         let bad = file(&dir, "bad", content);

@@ -88,7 +88,7 @@ fn absent_and_empty_logs_never_agree() {
     assert_eq!(violation(&[absent(0), absent(1), absent(2)], &clients()), "learner0.txt is absent");
     let logs = [log(0, CLEAN), log(1, CLEAN), absent(2)];
     assert_eq!(violation(&logs, &clients()), "learner2.txt is absent");
-    caught("", "slot 0: a completed line does not stand in the log");
+    caught("", "slot 0: a completed line is not in the log");
 }
 
 #[test]
@@ -118,14 +118,14 @@ fn malformed_lines_are_violations() {
         ("00 0 0 a", "the slot is not a number"),
         ("0 +0 0 a", "the client id is not a number"),
         ("0 0  a", "the client's seq is not a number"),
-        ("0 - - nop", "a slot without a client holds something else than NOP"),
+        ("0 - - nop", "a slot without a client holds something other than NOP"),
         ("0 0 0 a\\", "a backslash with no escape behind it"),
         ("0 0 0 \\t", "a backslash with no escape behind it"),
         ("0 0 0 \\u{41}", "\\u{41} is no control character in plain hex"),
         ("0 0 0 \\u{a}", "\\u{a} is no control character in plain hex"),
         ("0 0 0 \\u{01}", "\\u{01} is no control character in plain hex"),
         ("0 0 0 \\u1b", "\\u without {hex} behind it"),
-        ("0 0 0 a\tb", "a control character stands unescaped: \\t"),
+        ("0 0 0 a\tb", "a control character is not escaped: \\t"),
     ] {
         caught(&format!("{line}\n"), &format!("slot 0: {what}"));
     }
@@ -148,22 +148,22 @@ fn escapes_are_read_back_and_an_empty_message_keeps_its_space() {
 fn a_completed_line_that_is_missing_is_a_violation() {
     assert_eq!(
         violation(&all("0 0 0 a\n1 - - NOP\n2 1 0 x\n3 - - NOP\n"), &clients()),
-        "slot 3: a completed line does not stand in the log\n  \
+        "slot 3: a completed line is not in the log\n  \
          client 0 was told | 3 0 1 b\n  learner0.txt      | 3 - - NOP"
     );
 }
 
 #[test]
 fn a_line_that_stands_twice_is_a_violation() {
-    caught("0 0 0 a\n1 0 1 a\n2 1 0 x\n3 0 2 b\n", "slot 1: a line stands twice");
+    caught("0 0 0 a\n1 0 1 a\n2 1 0 x\n3 0 2 b\n", "slot 1: a line is in the log twice");
 }
 
 #[test]
 fn a_line_that_nobody_sent_is_a_violation() {
     let stranger = "0 0 0 a\n1 9 0 a\n2 1 0 x\n3 0 1 b\n";
-    caught(stranger, "slot 1: a line stands that was not sent");
+    caught(stranger, "slot 1: a line is in the log that no client sent");
     let changed = "0 0 0 a\n1 - - NOP\n2 1 0 X\n3 0 1 b\n";
-    caught(changed, "slot 2: a line stands that was not sent");
+    caught(changed, "slot 2: a line is in the log that no client sent");
 }
 
 #[test]
@@ -187,11 +187,11 @@ fn a_line_elsewhere_than_its_client_was_told_is_a_violation() {
     let mut sent = clients();
     sent[2].completed = Some(Completion { seq: 0, slot: 1, at: Duration::from_millis(25) });
     let said = violation(&all(CLEAN), &sent);
-    let expected = "slot 1: a line does not stand where its client was told";
+    let expected = "slot 1: a line has another slot or number than its client was told";
     assert!(said.starts_with(expected), "{said}");
     sent[2].completed = Some(Completion { seq: 1, slot: 2, at: Duration::from_millis(25) });
     let said = violation(&all(CLEAN), &sent);
-    assert!(said.starts_with("slot 2: a line does not stand where"), "{said}");
+    assert!(said.starts_with("slot 2: a line has another slot or number"), "{said}");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_line_completed_before_another_was_sent_stands_above_it() {
     sent[2].sent = Duration::from_millis(31);
     sent[2].completed = Some(Completion { seq: 0, slot: 2, at: Duration::from_millis(40) });
     let said = violation(&all(CLEAN), &sent);
-    let expected = "slot 2: sent only after slot 3 was completed, and yet it stands above\n";
+    let expected = "slot 2: sent only after slot 3 was completed, and yet it is in a lower slot\n";
     assert!(said.starts_with(expected), "{said}");
     // At the same instant they may have overlapped.
     sent[2].sent = Duration::from_millis(30);

@@ -131,7 +131,7 @@ fn main() {
         say(format!("cannot watch for signals: {error}"));
         exit(EXIT_FAILED)
     });
-    // The cluster has ended, and its folder is gone, when this returns.
+    // When this returns, the cluster has ended and its folder is gone.
     match bench::run(&plan, &interrupts) {
         Ok(text) => {
             // A reader that has closed stdout does not want the text.

@@ -1,4 +1,4 @@
-//! Starts a cluster and its clients, injects a scenario's fault, judges the chat logs.
+//! Starts a cluster and its clients, makes a scenario's fault happen, judges the chat logs.
 
 use argh::{ArgsInfo, FromArgs};
 use driver::{Interrupts, Plan, Scenario, TABLE};

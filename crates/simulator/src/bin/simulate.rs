@@ -1,4 +1,4 @@
-//! Seeded, deterministic simulation of a whole cluster on virtual time.
+//! Simulates whole clusters on virtual time, each from a seed.
 
 use argh::{ArgsInfo, FromArgs};
 use multipaxos::config::help::Group;
@@ -150,7 +150,7 @@ impl FromStr for Cut {
 }
 
 thread_local! {
-    /// What this thread runs.
+    /// The seed and the power cut that this thread runs.
     static RUNNING: Cell<Option<(u64, Option<PowerCut>)>> = const { Cell::new(None) };
 }
 
@@ -161,8 +161,8 @@ fn run(seed: u64, options: Options) -> Report {
     report
 }
 
-/// From here on a panic, which is an assertion that does not hold, ends the process with the
-/// command that repeats it.
+/// From now on a panic ends the process, and prints the command that repeats the run. (A
+/// panic is an assertion that does not hold.)
 fn name_the_seed_on_panic(args: &Args) {
     let shape = shape(args);
     let report = std::panic::take_hook();
@@ -174,7 +174,7 @@ fn name_the_seed_on_panic(args: &Args) {
             let cut = cut.unwrap_or_default();
             let _ = writeln!(
                 io::stdout(),
-                "seed {seed} FAIL: an assertion, as told on stderr\n  \
+                "seed {seed} FAIL: an assertion does not hold, see stderr\n  \
                  repeat: simulate --seed {seed}{shape}{cut} --trace"
             );
         }
@@ -182,12 +182,12 @@ fn name_the_seed_on_panic(args: &Args) {
     }));
 }
 
-/// What a failing seed is repeated with.
+/// The command that repeats a failing seed.
 fn command(args: &Args, seed: u64) -> String {
     format!("simulate --seed {seed}{}", shape(args))
 }
 
-/// The options that shape a run.
+/// The options that change what a seed does.
 fn shape(args: &Args) -> String {
     let mut command = String::new();
     if let Some(replicas) = args.replicas {
@@ -228,8 +228,11 @@ fn one_power_cut(seed: u64, options: Options, cut: PowerCut) -> Options {
     let calls = run(seed, options.with_power_cut(None)).disk_calls;
     match calls.get(cut.replica.index()) {
         Some(calls) if cut.call < *calls => options.with_power_cut(Some(cut)),
-        Some(calls) => usage_error(format!("--power_cut: that disk takes {calls} calls")),
-        None => usage_error(format!("--power_cut: that run has {} replicas", calls.len())),
+        Some(calls) => {
+            let replica = cut.replica;
+            usage_error(format!("--power_cut: the disk of replica {replica} takes {calls} calls"))
+        }
+        None => usage_error(format!("--power_cut: this run has {} replicas", calls.len())),
     }
 }
 
@@ -305,13 +308,13 @@ fn main() {
     exit(if failed { EXIT_FAILED } else { 0 });
 }
 
-/// How many threads so many runs are given to.
+/// How many threads share this many runs.
 fn jobs(args: &Args, runs: u64) -> u64 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     args.jobs.as_ref().map_or(cores, |jobs| jobs.0).min(runs)
 }
 
-/// Does `runs` runs on all cores, and hands over what came of each, in no order.
+/// Does `runs` runs on several threads, and hands over each result as it comes.
 fn run_all<T: Send>(args: &Args, runs: u64, run: impl Fn(u64) -> T + Sync, each: impl FnMut(T)) {
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -332,8 +335,8 @@ fn run_all<T: Send>(args: &Args, runs: u64, run: impl Fn(u64) -> T + Sync, each:
     });
 }
 
-/// For each seed, cuts the power of each replica at every call of its disk, one cut a run.
-/// Says whether any run failed, or missed its cut.
+/// Cuts the power of each replica at every call of its disk, one cut in each run, for every
+/// seed. Returns whether a run failed or missed its cut.
 fn cut_power(args: &Args, options: Options) -> bool {
     let seeds = args.seeds.as_ref().map_or(1, |seeds| seeds.0);
     let (began, mut total) = (Instant::now(), Total::default());
@@ -377,7 +380,7 @@ fn cut_power(args: &Args, options: Options) -> bool {
     total.failed > 0
 }
 
-/// Runs many seeds on all cores. Says whether any failed.
+/// Runs many seeds on several threads. Returns whether any failed.
 fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
     let jobs = jobs(args, seeds);
     let began = Instant::now();
