@@ -83,3 +83,19 @@ fn a_plot_that_cannot_be_written_is_refused_before_anything_is_measured() {
     assert_eq!(out.status.code(), Some(1), "{stderr}");
     assert_eq!(stderr, "bench: cannot write nowhere/bench.svg: not a file in a folder\n");
 }
+
+#[test]
+fn help_names_the_values_of_options_and_ends_with_examples() {
+    // The program checks the rest itself, as every program does in a debug build.
+    let out = bench(Path::new("."), &["--help"]);
+    let help = String::from_utf8_lossy(&out.stdout);
+    assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(0), &b""[..]), "{help}");
+    for option in ["--outstanding N", "--size BYTES", "--rate LINES", "--secs SECONDS", "--json"] {
+        assert!(help.contains(&format!("\n  {option}  ")), "{option} is not in {help}");
+    }
+    assert!(help.contains("\nExamples:\n") && help.contains("bench --absent 1000000\n"), "{help}");
+    let out = bench(Path::new("."), &["--outstandig", "64"]);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    let line = "--outstandig: no such option, did you mean --outstanding? (see --help)\n";
+    assert_eq!((out.status.code(), stderr.as_ref()), (Some(64), line));
+}

@@ -215,6 +215,10 @@ fn help_and_version_go_to_stdout() {
             assert!(said.out.contains(&format!("\n  {option} ")), "{}", said.out);
         }
         assert!(!said.out.contains("--config-path"), "{}", said.out);
+        for option in ["--f N", "--compare DIR", "--pause_ms MS", "--election_ms MIN-MAX"] {
+            assert!(said.out.contains(&format!("\n  {option}  ")), "{option}: {}", said.out);
+        }
+        assert!(said.out.contains("driver --test_type \"STRESS TEST 0\" --"), "{}", said.out);
     }
     let said = driver(["--f", "x", "--version"]);
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));

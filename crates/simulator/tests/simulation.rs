@@ -2,6 +2,7 @@
 
 use simulator::reach::{Reach, What};
 use simulator::{Options, Partition, PowerCut, Report, run};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -105,4 +106,55 @@ fn the_same_seed_is_the_same_run() {
     let hashes: std::collections::BTreeSet<u64> =
         (1..50).map(|seed| run(seed, Options::default()).hash).collect();
     assert_eq!(hashes.len(), 49, "different seeds are different runs");
+}
+
+fn simulate(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_simulate")).args(args).output().expect("it starts")
+}
+
+#[test]
+fn help_names_the_values_of_options_and_ends_with_examples() {
+    // The program checks the rest itself, as every program does in a debug build.
+    let out = simulate(&["--help"]);
+    let help = String::from_utf8_lossy(&out.stdout);
+    assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(0), &b""[..]), "{help}");
+    for option in ["--seeds N", "--partition KIND", "--sectors PERCENT", "--no_network"] {
+        assert!(help.contains(&format!("\n  {option}  ")), "{option} is not in {help}");
+    }
+    assert!(help.contains("\nExamples:\n") && help.contains("simulate --seeds 10000\n"), "{help}");
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_in_one_line() {
+    for (args, line) in [
+        (&["--sed", "1"][..], "--sed: no such option, did you mean --seed? (see --help)"),
+        (&["--no_crash"], "--no_crash: no such option, did you mean --no_crashes? (see --help)"),
+        (&["--trace=yes"], "--trace: takes no value"),
+        (
+            &["--partition", "wall"],
+            "--partition wall: not one of split, isolate, one_way, flap, quorum_loss, \
+             constrained, chained",
+        ),
+        (
+            &["--power_cuts", "--partition", "split"],
+            "--power_cuts: a run with --partition has no disks",
+        ),
+        (
+            &["--power_cut", "0:x"],
+            "--power_cut 0:x: not a replica and a call of its disk, like 0:17",
+        ),
+    ] {
+        let out = simulate(args);
+        let said = (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned());
+        assert_eq!(said, (Some(64), format!("{line}\n")), "{args:?}");
+    }
+}
+
+#[test]
+fn a_seed_is_one_line_and_the_line_is_always_the_same() {
+    let lines = [(); 2].map(|()| simulate(&["--seed", "3", "--replicas", "3"]).stdout);
+    let line = String::from_utf8_lossy(&lines[0]);
+    assert_eq!(lines[0], lines[1]);
+    assert!(line.starts_with("seed 3 replicas 3 events ") && line.ends_with(" ok\n"), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
 }
