@@ -27,7 +27,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["types", "values", "message"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
-    ("runtime", &["types", "seed", "quorum", "message", "marker", "paxos", "storage", "net", "config"]),
+    (
+        "runtime",
+        &["types", "seed", "quorum", "message", "marker", "paxos", "storage", "net", "config"],
+    ),
 ];
 
 /// Names of which none may stand in `src/paxos`.

@@ -1,10 +1,9 @@
 //! A small Paxos cluster at a prompt, moved step by step.
 
-use argh::FromArgs;
-use multipaxos::config::{EXIT_FAILED, Parsed, parse, say, usage_error};
+use argh::{ArgsInfo, FromArgs};
+use multipaxos::config::{EXIT_FAILED, parse_args, say, usage_error};
 use stage::file::Script;
 use stage::play::session;
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,37 +15,37 @@ use std::process::exit;
 /// At a terminal it asks for commands ("help" lists them). With FILEs, or a script on
 /// stdin, it prints each script with what its commands print now, and ends at the first
 /// command that cannot be carried out, with exit code 1.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
-    example = "play",
-    example = "play tests/scripts/normal/view_change",
-    example = "printf 'cluster\\nrequest \"hi\"\\nsettle\\nwhy 0\\n' | play",
-    example = "play --update tests/scripts/mine/my_script"
+    example = "At a prompt:\n  {command_name}",
+    example = "A golden script, with what it prints now:\n  \
+        {command_name} tests/scripts/normal/view_change",
+    example = "A script on stdin:\n  \
+        printf 'cluster\\nrequest \"hi\"\\nsettle\\nwhy 0\\n' | {command_name}",
+    example = "A script of your own is written again:\n  \
+        {command_name} --update tests/scripts/mine/my_script",
+    error_code(0, "every command was carried out, and no invariant was broken"),
+    error_code(1, "a command could not be carried out, or an invariant was broken"),
+    error_code(64, "bad usage")
 )]
 struct Args {
+    /// the scripts to run, in this order (default: stdin)
+    #[argh(positional, arg_name = "FILE")]
+    files: Vec<PathBuf>,
     /// write each FILE again, with what its commands print now, instead of printing it
     #[argh(switch)]
     update: bool,
 }
 
 fn main() {
-    let (files, args) = std::env::args_os().skip(1).partition::<Vec<_>, _>(is_file);
-    let args: Args = match parse("play", &["update"], args) {
-        Parsed::Run(args) => args,
-        Parsed::Print(text) => {
-            let _ = writeln!(io::stdout(), "{text}");
-            exit(0)
-        }
-        Parsed::Refuse(why) => usage_error(why),
-    };
+    let Args { files, update } = parse_args("play", &[]);
     end_on_assertion();
-    let files: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
-    if files.is_empty() && args.update {
+    if files.is_empty() && update {
         usage_error("--update: which file? (play --update FILE)");
     }
     let fine = match files.is_empty() {
         // Each of them is run, whatever came of those before.
-        false => files.iter().filter(|file| !run_file(file, args.update)).count() == 0,
+        false => files.iter().filter(|file| !run_file(file, update)).count() == 0,
         true if io::stdin().is_terminal() => {
             let prompt = io::stdout().is_terminal();
             let input = BufReader::new(io::stdin());
@@ -56,11 +55,6 @@ fn main() {
         true => run_stdin(),
     };
     exit(if fine { 0 } else { EXIT_FAILED })
-}
-
-/// What is no option is a file.
-fn is_file(word: &OsString) -> bool {
-    !word.as_encoded_bytes().starts_with(b"-")
 }
 
 /// A role that asserts something which is not so ends the process, as it would end a
