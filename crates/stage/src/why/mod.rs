@@ -8,10 +8,10 @@
 //! thing that happened; and what is not so yet, with the messages that are on their way
 //! or were lost.
 //!
-//! - [`facts`]: what the history says about one slot.
-//! - [`story`]: those facts in sentences.
-//! - [`learned`]: which message made a replica know that a slot is decided.
-//! - [`missing`]: what is not so yet, and why not.
+//! - `facts`: what the history says about one slot.
+//! - `story`: those facts in sentences.
+//! - `learned`: which message made a replica know that a slot is decided.
+//! - `missing`: what is not so yet, and why not.
 
 mod facts;
 mod learned;

@@ -1,0 +1,231 @@
+//! A cluster that moves only when it is told to.
+//!
+//! The roles are the real ones, over the simulator's durable state. Between replicas
+//! nothing arrives unless a command delivers it, and time stands still unless a command
+//! moves it. Inside a replica hand-overs happen at once, unless a role is stalled.
+//! Everything that happens passes the simulator's checker, too: a broken invariant is a
+//! line of the output.
+
+mod clients;
+mod logged;
+mod network;
+mod replicas;
+mod time;
+
+use crate::history::{Event, History};
+use crate::node::Node;
+use crate::print;
+use clients::{Completed, Visitor};
+use logged::capture_logs;
+use multipaxos::paxos::Settings;
+use multipaxos::types::{BootId, ReplicaId, Slot, Time};
+use network::Pending;
+use replicas::directory_id;
+use simulator::checker::{Checker, Violation};
+use simulator::store::Store;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a datagram takes where a command lets time pass by itself.
+const LATENCY_US: u64 = 1_000;
+
+/// How long nothing must have happened before `stabilize` is content.
+const QUIET_US: u64 = 1_500_000;
+
+/// How long `stabilize` waits for that.
+pub(crate) const STABILIZE_US: u64 = 20_000_000;
+
+/// A cluster that does so much at one moment spins, and is stopped.
+const STEPS_MAX: u32 = 100_000;
+
+/// Client k is answered at this port and k more.
+const CLIENT_PORT: u16 = 1_000;
+
+/// How a cluster is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) replicas: usize,
+    pub(crate) payload_bytes: usize,
+    pub(crate) checkpoint_slots: u64,
+    pub(crate) session_window_slots: u64,
+    pub(crate) skip_slot: Option<Slot>,
+    /// Warm-up is left to the script.
+    pub(crate) by_hand: bool,
+}
+
+/// How much of what happens is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loud {
+    /// Messages too.
+    All,
+    /// What replicas save, apply, say in their logs, and answer.
+    Events,
+    /// Nothing but broken invariants.
+    Nothing,
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) setup: Setup,
+    pub(crate) loud: Loud,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) network: Vec<Pending>,
+    now: Time,
+    /// What the printed time counts from.
+    epoch: Time,
+    /// Whether lines carry the time.
+    clocked: bool,
+    latency_us: u64,
+    lines: Vec<String>,
+    /// When something other than a heartbeat last happened.
+    stirred_at: Time,
+    clients: BTreeMap<u64, Visitor>,
+    /// Each client's sessions.
+    sessions: BTreeMap<u64, BTreeMap<u64, Completed>>,
+    counters: BTreeMap<char, u32>,
+    cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    generations: Vec<u64>,
+    checker: Checker,
+    /// What happened, for `why`.
+    pub(crate) history: History,
+}
+
+impl Stage {
+    pub(crate) fn new(setup: Setup) -> Self {
+        capture_logs();
+        let n = setup.replicas;
+        let settings = |id| Settings {
+            id,
+            n,
+            boot: BootId(0),
+            payload_bytes: setup.payload_bytes,
+            heartbeat_us: 50_000,
+            election_min_us: 300_000,
+            election_max_us: 600_000,
+            checkpoint_slots: setup.checkpoint_slots,
+            skip_slot: setup.skip_slot,
+        };
+        let node = |index: usize| Node {
+            id: ReplicaId(index as u8),
+            settings: settings(ReplicaId(index as u8)),
+            store: Store::records(directory_id(index, 1), setup.session_window_slots),
+            life: None,
+            lives: 0,
+            ahead_us: 0,
+            draw: 300_000 / n as u64 * index as u64,
+            stalled: Vec::new(),
+            chat_log: Vec::new(),
+        };
+        let mut stage = Stage {
+            setup,
+            loud: Loud::Nothing,
+            nodes: (0..n).map(node).collect(),
+            network: Vec::new(),
+            now: Time(0),
+            epoch: Time(0),
+            clocked: false,
+            latency_us: 0,
+            lines: Vec::new(),
+            stirred_at: Time(0),
+            clients: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            generations: vec![1; n],
+            checker: Checker::new(n, setup.session_window_slots),
+            history: History::new(n),
+        };
+        if !setup.by_hand {
+            for index in 0..n {
+                stage.begin(ReplicaId(index as u8));
+            }
+            stage.pass(200_000, false);
+            assert!(stage.nodes.iter().all(Node::is_started), "the cluster warms up");
+        }
+        stage.network.clear();
+        stage.counters.clear();
+        stage.history.forget_messages();
+        stage.latency_us = LATENCY_US;
+        stage.epoch = stage.now;
+        stage.loud = Loud::All;
+        stage
+    }
+
+    /// What was printed since the last look.
+    pub(crate) fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    // --- printing ------------------------------------------------------------------
+
+    pub(crate) fn say(&mut self, line: String) {
+        let ms = self.now.since_us(self.epoch) / 1_000;
+        self.lines.push(if self.clocked { format!("{ms:>5} ms  {line}") } else { line });
+    }
+
+    /// Keeps what happened.
+    fn record(&mut self, event: Event) {
+        let ms = self.now.since_us(self.epoch) / 1_000;
+        self.history.push(ms, event);
+    }
+
+    fn event(&mut self, line: String) {
+        self.stirred_at = self.now;
+        if self.loud != Loud::Nothing {
+            self.say(line);
+        }
+    }
+
+    fn note_message(&mut self, line: String) {
+        self.stirred_at = self.now;
+        if self.loud == Loud::All {
+            self.say(line);
+        }
+    }
+
+    fn check(&mut self, checked: Result<(), Violation>) {
+        if let Err(violation) = checked {
+            let slot = violation.slot.map_or(String::new(), |slot| format!(" (slot {slot})"));
+            self.say(format!("VIOLATION {}{slot}", violation.what));
+        }
+    }
+
+    // --- what there is to see ------------------------------------------------------
+
+    pub(crate) fn state(&self, id: ReplicaId) -> String {
+        let node = &self.nodes[id.index()];
+        let (Some(acceptor), Some(proposer), Some(learner)) =
+            (node.acceptor(), node.proposer(), node.learner())
+        else {
+            let what = if node.life.is_some() { "warms up" } else { "is down" };
+            let disk = print::acceptor(node.store.acceptor.durable());
+            return format!("{id} {what}; on disk: {disk}");
+        };
+        let sessions = learner.chat().sessions();
+        format!(
+            "{id} {}; {}; applied below {}; sessions: {sessions}",
+            proposer.in_words(),
+            print::acceptor(acceptor.state()),
+            learner.applied()
+        )
+    }
+
+    /// Chat logs of the replicas that are up; equal ones together.
+    pub(crate) fn show_logs(&mut self) {
+        let mut groups: Vec<(Vec<ReplicaId>, Vec<String>)> = Vec::new();
+        for node in self.nodes.iter().filter(|node| node.life.is_some()) {
+            match groups.iter_mut().find(|(_, log)| *log == node.chat_log) {
+                Some((ids, _)) => ids.push(node.id),
+                None => groups.push((vec![node.id], node.chat_log.clone())),
+            }
+        }
+        for (ids, log) in groups {
+            let ids: Vec<String> = ids.iter().map(ReplicaId::to_string).collect();
+            self.say(format!("chat log of {}:", ids.join(" ")));
+            match log.as_slice() {
+                [] => self.say("  (empty)".into()),
+                log => log.iter().for_each(|line| self.lines.push(format!("  {line}"))),
+            }
+        }
+    }
+}

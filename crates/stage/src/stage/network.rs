@@ -1,0 +1,185 @@
+//! What is on its way, and what becomes of it.
+
+use super::Stage;
+use super::clients::address_of;
+use crate::history::{Event, Loss, Party, Said};
+use crate::print;
+use multipaxos::message::{Answer, ClientMessage, Message};
+use multipaxos::paxos::client;
+use multipaxos::types::{ReplicaId, Time};
+
+#[derive(Debug, Clone)]
+pub(super) enum Payload {
+    Peer(Message),
+    Call(ClientMessage),
+    Answer(Answer),
+}
+
+impl Payload {
+    /// What it says about slots and ballots.
+    fn said(&self) -> Option<Said> {
+        match self {
+            Payload::Peer(message) => Said::by_peer(message),
+            Payload::Call(message) => Said::by_client(message),
+            Payload::Answer(answer) => Said::to_client(answer),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Payload::Peer(message) => print::message(message),
+            Payload::Call(message) => print::call(message),
+            Payload::Answer(answer) => print::answer(answer),
+        }
+    }
+}
+
+/// A message on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Pending {
+    pub(crate) id: String,
+    pub(crate) from: Party,
+    pub(crate) to: Party,
+    pub(super) payload: Payload,
+    pub(super) sent_at: Time,
+    /// Arrives only when it is named.
+    pub(crate) held: bool,
+}
+
+impl Pending {
+    pub(crate) fn is_heartbeat(&self) -> bool {
+        matches!(self.payload, Payload::Peer(Message::Heartbeat(_)))
+    }
+
+    /// The first word of what it says.
+    pub(crate) fn kind(&self) -> String {
+        self.payload.text().split_whitespace().next().unwrap_or_default().replace(':', "")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let held = if self.held { " (held)" } else { "" };
+        format!("{} {}->{} {}{held}", self.id, self.from, self.to, self.payload.text())
+    }
+}
+
+impl Stage {
+    pub(super) fn next_id(&mut self, letter: char) -> String {
+        let counter = self.counters.entry(letter).or_default();
+        *counter += 1;
+        format!("{letter}{counter}")
+    }
+
+    /// Sends a message; returns its id.
+    pub(super) fn send(&mut self, from: Party, to: Party, payload: Payload) -> String {
+        let letter = match &payload {
+            Payload::Peer(message) => print::letter(message),
+            Payload::Call(_) => 'r',
+            Payload::Answer(_) => 'c',
+        };
+        let cut = match (from, to) {
+            (Party::Replica(from), Party::Replica(to)) => self.cut.contains(&(from, to)),
+            _ => false,
+        };
+        let id = self.next_id(letter);
+        if let Some(said) = payload.said() {
+            self.record(Event::Sent { id: id.clone(), from, to, said });
+        }
+        let pending = Pending { id, from, to, payload, sent_at: self.now, held: false };
+        if pending.is_heartbeat() {
+            // Only the newest of two is of any use.
+            let old = |other: &Pending| {
+                other.is_heartbeat() && !other.held && (other.from, other.to) == (from, to)
+            };
+            let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
+            for id in overtaken.collect::<Vec<_>>() {
+                self.record(Event::Lost { id, loss: Loss::Overtaken });
+            }
+        } else {
+            let lost = if cut { " (lost: the link is cut)" } else { "" };
+            self.note_message(format!("{}{lost}", pending.text()));
+        }
+        let id = pending.id.clone();
+        if cut {
+            self.record(Event::Lost { id: id.clone(), loss: Loss::LinkIsCut });
+        } else {
+            self.network.push(pending);
+        }
+        id
+    }
+
+    /// Sends again what is already on its way.
+    pub(crate) fn duplicate(&mut self, id: &str) {
+        let Some(original) = self.network.iter().find(|pending| pending.id == id).cloned() else {
+            return;
+        };
+        let letter = id.chars().next().unwrap_or('?');
+        let copy = Pending { id: self.next_id(letter), held: false, ..original };
+        if let Some(said) = copy.payload.said() {
+            let (id, from, to) = (copy.id.clone(), copy.from, copy.to);
+            self.record(Event::Sent { id, from, to, said });
+        }
+        self.note_message(format!("{} (the same as {id})", copy.text()));
+        self.network.push(copy);
+    }
+
+    /// A message is held back until it is named.
+    pub(crate) fn hold(&mut self, id: &str) {
+        for pending in self.network.iter_mut().filter(|pending| pending.id == id) {
+            pending.held = true;
+        }
+        self.record(Event::Held { id: id.to_owned() });
+    }
+
+    /// A message is lost.
+    pub(crate) fn drop_message(&mut self, id: &str) {
+        self.network.retain(|pending| pending.id != id);
+        self.record(Event::Lost { id: id.to_owned(), loss: Loss::Dropped });
+    }
+
+    /// A message arrives.
+    pub(crate) fn deliver(&mut self, id: &str) {
+        let Some(index) = self.network.iter().position(|pending| pending.id == id) else { return };
+        let Pending { from, to, payload, .. } = self.network.remove(index);
+        match (to, payload) {
+            (Party::Replica(to), payload) => {
+                let heard = match (from, payload) {
+                    (Party::Replica(from), Payload::Peer(message)) => {
+                        self.node(to).accept(from, message)
+                    }
+                    (Party::Client(client), Payload::Call(message)) => {
+                        self.node(to).accept_client(address_of(client), message)
+                    }
+                    _ => unreachable!("no such message"),
+                };
+                if heard {
+                    self.record(Event::Arrived { id: id.to_owned() });
+                } else {
+                    self.record(Event::Lost { id: id.to_owned(), loss: Loss::NobodyHears });
+                    if !id.starts_with('h') {
+                        self.note_message(format!("{id} is lost: nobody hears it at {to}"));
+                    }
+                }
+                self.settle(to);
+            }
+            (Party::Client(client), Payload::Answer(answer)) => {
+                let Party::Replica(from) = from else { unreachable!("clients do not answer") };
+                self.record(Event::Arrived { id: id.to_owned() });
+                if let Answer::Complete { session, seq, slot, client_seq } = answer {
+                    let checked = self.checker.completed(session, seq, slot, client_seq);
+                    self.check(checked);
+                }
+                self.turn_client(client, Some(client::Input::Answer(from, answer)));
+            }
+            _ => unreachable!("no such message"),
+        }
+    }
+
+    /// One direction of a link is cut, or whole again.
+    pub(crate) fn cut(&mut self, from: ReplicaId, to: ReplicaId, cut: bool) {
+        if cut {
+            self.cut.insert((from, to));
+        } else {
+            self.cut.remove(&(from, to));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Replicas begin, take turns, end and lose their disks.
+
+use super::clients::client_of;
+use super::logged::take_logs;
+use super::network::Payload;
+use super::{STEPS_MAX, Stage};
+use crate::history::{Event, Party, Said};
+use crate::node::Node;
+use crate::print;
+use multipaxos::message::{Answer, Message};
+use multipaxos::paxos::proposer::Proposer;
+use multipaxos::paxos::{Envelope, Membership, Notice, acceptor, learner};
+use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId};
+use simulator::node::RoleName;
+use simulator::store::{Store, SyncFault};
+
+impl Stage {
+    pub(super) fn node(&mut self, id: ReplicaId) -> &mut Node {
+        &mut self.nodes[id.index()]
+    }
+
+    pub(crate) fn begin(&mut self, id: ReplicaId) {
+        let now = self.now;
+        self.node(id).begin(now);
+        let lives = self.node(id).lives;
+        if lives > 1 {
+            self.event(format!("{id} begins again"));
+        }
+        self.fire(id, RoleName::Bootstrap);
+        self.settle(id);
+    }
+
+    pub(crate) fn end(&mut self, id: ReplicaId) {
+        self.end_by(id, false);
+    }
+
+    pub(super) fn end_by(&mut self, id: ReplicaId, cannot_sync: bool) {
+        self.node(id).end();
+        self.record(Event::Ended { replica: id, cannot_sync });
+        self.event(format!("{id} is down"));
+    }
+
+    /// Whether its process runs.
+    pub(crate) fn is_up(&self, id: ReplicaId) -> bool {
+        self.nodes[id.index()].life.is_some()
+    }
+
+    /// Whether only this replica's disk is still what the cluster began with.
+    pub(crate) fn is_last_member(&self, id: ReplicaId) -> bool {
+        let first = |index: usize| self.generations[index] == 1;
+        first(id.index()) && (0..self.nodes.len()).filter(|index| first(*index)).count() == 1
+    }
+
+    /// The disk is lost; the process, if it ran, with it.
+    pub(crate) fn wipe(&mut self, id: ReplicaId) {
+        if self.is_up(id) {
+            self.end(id);
+        }
+        self.generations[id.index()] += 1;
+        let directory = directory_id(id.index(), self.generations[id.index()]);
+        let window = self.setup.session_window_slots;
+        self.nodes[id.index()].store = Store::records(directory, window);
+        self.nodes[id.index()].chat_log.clear();
+        self.checker.wiped(id);
+        self.record(Event::Wiped { replica: id });
+        self.event(format!("{id} has an empty disk, {}", print::directory(directory)));
+    }
+
+    pub(crate) fn fail_sync(&mut self, id: ReplicaId, kept: bool) {
+        let fault = if kept { SyncFault::Kept } else { SyncFault::Lost };
+        self.node(id).store.acceptor.fault = Some(fault);
+    }
+
+    pub(super) fn start(&mut self, id: ReplicaId, membership: Membership) {
+        let voter = membership.is_voter(id);
+        let fresh = membership.fresh;
+        let now = self.now;
+        self.node(id).start(membership, now);
+        let applied = self.applied(id);
+        let node = &self.nodes[id.index()];
+        let recovered = self.checker.recovered(id, node.store.acceptor.durable());
+        self.check(recovered);
+        self.checker.restarted(id, applied);
+        self.record(Event::Began { replica: id, votes: voter, applied });
+        let how = if fresh { "has warmed up" } else { "remembers its cluster" };
+        let vote = if voter { "" } else { ", and has no vote in it" };
+        self.event(format!("{id} {how}{vote}"));
+        for role in [RoleName::Acceptor, RoleName::Proposer, RoleName::Learner] {
+            self.fire(id, role);
+        }
+    }
+
+    /// Hand-overs inside a replica, until nothing more happens there.
+    pub(crate) fn settle(&mut self, id: ReplicaId) {
+        for _ in 0..STEPS_MAX {
+            let Some(role) = self.node(id).busy_role() else { return };
+            self.turn(id, role, false);
+        }
+        panic!("replica {id} spins");
+    }
+
+    /// A role looks at its timers.
+    pub(super) fn fire(&mut self, id: ReplicaId, role: RoleName) -> Vec<Message> {
+        self.turn(id, role, true)
+    }
+
+    /// One turn; returns what left for peers.
+    pub(super) fn turn(&mut self, id: ReplicaId, role: RoleName, timers: bool) -> Vec<Message> {
+        let now = self.now;
+        let led = self.leading(id);
+        let turned = self.node(id).turn(role, now, timers);
+        for line in take_logs() {
+            self.event(line);
+        }
+        let lives = self.nodes[id.index()].lives;
+        for record in std::mem::take(&mut self.node(id).store.acceptor.observed) {
+            self.event(format!("{id} {}", print::saved(&record)));
+            match &record {
+                acceptor::Record::Promise(ballot) => {
+                    self.record(Event::Promised { replica: id, ballot: *ballot });
+                }
+                acceptor::Record::Accept { ballot, first, values } => {
+                    let (ballot, first, values) = (*ballot, *first, values.clone());
+                    self.record(Event::Accepted { replica: id, ballot, first, values });
+                }
+                acceptor::Record::Trim(_) => {}
+            }
+            let checked = self.checker.durable(id, lives, &record);
+            self.check(checked);
+        }
+        for record in std::mem::take(&mut self.node(id).store.learner.observed) {
+            for event in print::learned(&record) {
+                self.event(format!("{id} {event}"));
+            }
+            self.node(id).chat_log.extend(print::chat_lines(&record));
+            if let learner::Record::Applied { first, values, client_seqs } = &record {
+                let effects = client_seqs.iter().map(Option::is_some).collect();
+                let (first, values) = (*first, values.clone());
+                self.record(Event::Applied { replica: id, first, values, effects });
+            }
+            let checked = self.checker.applied(id, &record);
+            self.check(checked);
+        }
+        match self.leading(id) {
+            leads if leads == led => {}
+            Some(ballot) => self.record(Event::Leads { replica: id, ballot }),
+            None => self.record(Event::Resigned { replica: id }),
+        }
+        match turned {
+            Ok(envelopes) => self.post(id, envelopes),
+            Err(error) => {
+                self.event(format!("{id} cannot sync ({error}): nothing leaves, it ends"));
+                self.end_by(id, true);
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn leading(&self, id: ReplicaId) -> Option<Ballot> {
+        self.nodes[id.index()].proposer().and_then(Proposer::leading)
+    }
+
+    pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Vec<Message> {
+        let lives = self.nodes[id.index()].lives;
+        let mut sent = Vec::new();
+        for envelope in envelopes {
+            match envelope {
+                Envelope::Peer { to, message } if to == id => {
+                    if let Some(said) = Said::by_peer(&message) {
+                        self.record(Event::Told { replica: id, said });
+                    }
+                    self.node(id).accept(id, message);
+                }
+                Envelope::Peer { to, message } => {
+                    let checked = self.checker.leaves(id, lives, &message);
+                    self.check(checked);
+                    sent.push(message.clone());
+                    self.send(Party::Replica(id), Party::Replica(to), Payload::Peer(message));
+                }
+                Envelope::Answers { to, answers } => {
+                    let client = client_of(to);
+                    for answer in answers {
+                        let checked = self.checker.answers(ClientId(client), &answer);
+                        self.check(checked);
+                        self.answer(id, client, answer);
+                    }
+                }
+                Envelope::Notice(Notice::Start(membership)) => self.start(id, membership),
+                Envelope::Notice(notice) => self.node(id).notify(notice),
+                Envelope::Call { .. } => unreachable!("replicas do not call"),
+            }
+        }
+        sent
+    }
+
+    /// To a client on the stage; a hand-made request's answer is only shown.
+    pub(super) fn answer(&mut self, from: ReplicaId, client: u64, answer: Answer) {
+        let told = match answer {
+            Answer::Complete { session, seq, slot, .. } => {
+                let known = self.sessions.entry(client).or_default().entry(session.id).or_default();
+                known.lines = known.lines.max(seq + 1);
+                known.below = known.below.max(slot.next());
+                Some(slot)
+            }
+            _ => None,
+        };
+        if self.clients.contains_key(&client) {
+            let to = Party::Client(client);
+            let id = Some(self.send(Party::Replica(from), to, Payload::Answer(answer)));
+            if let Some(slot) = told {
+                self.record(Event::Answered { replica: from, client, id, slot });
+            }
+            return;
+        }
+        if let Some(slot) = told {
+            self.record(Event::Answered { replica: from, client, id: None, slot });
+        }
+        self.event(format!("{from} answers c{client}: {}", print::answer(&answer)));
+        if let Answer::Complete { session, seq, slot, client_seq } = answer {
+            let checked = self.checker.completed(session, seq, slot, client_seq);
+            self.check(checked);
+        }
+    }
+
+    /// A role takes no turn from here on.
+    pub(crate) fn stall(&mut self, id: ReplicaId, role: RoleName) {
+        self.node(id).stalled.push(role);
+        self.record(Event::Stalled { replica: id, role: print::role(role).into() });
+    }
+
+    /// A role takes turns again.
+    pub(crate) fn unstall(&mut self, id: ReplicaId, role: RoleName) {
+        self.node(id).stalled.retain(|stalled| *stalled != role);
+        self.record(Event::Unstalled { replica: id, role: print::role(role).into() });
+        self.settle(id);
+    }
+}
+
+pub(super) fn directory_id(index: usize, generation: u64) -> DirectoryId {
+    DirectoryId(100 * generation + index as u64)
+}
