@@ -142,7 +142,7 @@ impl Player {
         }
         fs::write(path, self.as_script()).map_err(|error| format!("save: {file}: {error}"))?;
         self.saved = Some(path.to_owned());
-        printed.push(format!("saved; `play {file}` runs it again"));
+        printed.push(format!("saved; `make play FILE={file}` runs it again"));
         Ok(())
     }
 
