@@ -21,25 +21,25 @@ cd "$(dirname "$0")/.."
 tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
-base='types quorum values table marker message paxos'
+base='types quorum values table marker message runs round_trip slot_set chat paxos'
 all="$base seed storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }
 
 case $group in
 slots)
-    files='-f src/quorum.rs -f src/paxos/runs.rs -f src/paxos/slot_set.rs -f src/paxos/round_trip.rs'
+    files='-f src/quorum.rs -f src/runs.rs -f src/slot_set.rs -f src/round_trip.rs'
     modules=$base
-    tests='paxos:: quorum:: roles_test::'
+    tests='paxos:: quorum:: runs:: slot_set:: round_trip:: roles_test::'
     mounted='roles'
     skip a_full_acceptor_takes_nothing_new two_rivals_that_campaign_at_once
     ;;
 paxos)
-    files='-f src/paxos/** -e src/paxos/runs.rs -e src/paxos/slot_set.rs -e src/paxos/round_trip.rs'
+    files='-f src/paxos/** -f src/chat/**'
     modules=$base
-    tests='paxos:: roles_test:: scripts_test::'
+    tests='paxos:: chat:: roles_test:: scripts_test::'
     mounted='roles'
-    skip a_full_acceptor_takes_nothing_new paxos::runs:: paxos::slot_set::
+    skip a_full_acceptor_takes_nothing_new
     ;;
 storage)
     files='-f src/storage/**'

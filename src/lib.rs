@@ -4,6 +4,7 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
+pub mod chat;
 pub mod config;
 pub mod marker;
 pub mod message;

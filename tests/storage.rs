@@ -2,10 +2,11 @@
 //! disk, in `src/storage`; here: that the real one does what the simulated one does.)
 
 use durable::disk::{Disk, DiskFile, RealDisk};
+use multipaxos::chat::Chat;
 use multipaxos::message::Request;
 use multipaxos::paxos::bootstrap;
 use multipaxos::paxos::learner::{self, Checkpoint};
-use multipaxos::paxos::{DecidedPages, Storage, acceptor, chat::Chat};
+use multipaxos::paxos::{DecidedPages, Storage, acceptor};
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
 use multipaxos::storage::decided_log::{DecidedLog, Place};

@@ -22,7 +22,7 @@
 //!
 //! - [`acceptor`]: promises and acceptances, the only state that safety needs.
 //! - [`proposer`] with [`election`]: when to campaign, phase 1, phase 2.
-//! - [`learner`]: decided slots, applied in order to the [`chat`].
+//! - [`learner`]: decided slots, applied in order to the [`chat`](crate::chat).
 //! - [`bootstrap`]: directory ids, the started record, the replicas that may vote.
 //! - [`client`]: sessions, each with one line in flight.
 //!
@@ -38,7 +38,6 @@
 pub mod acceptor;
 mod aside;
 pub mod bootstrap;
-pub mod chat;
 pub mod client;
 pub mod election;
 pub mod learner;
@@ -50,7 +49,6 @@ mod request_queue;
 pub mod requesters;
 mod retransmitter;
 mod session_gate;
-mod sessions;
 mod window;
 
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};

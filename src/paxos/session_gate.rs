@@ -6,9 +6,9 @@
 //! one, since the state machine has the last word. About everything else the leader asks
 //! the learner, who answers the client or confirms the command.
 //!
-//! [`chat`]: super::chat
+//! [`chat`]: crate::chat
 
-use super::chat::next_seq;
+use crate::chat::next_seq;
 use crate::table::Table;
 use crate::types::Session;
 use crate::values::CommandRef;

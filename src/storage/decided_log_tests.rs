@@ -9,7 +9,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::plant::{self, Plant};
 use super::upkeep::Upkeep;
-use crate::paxos::chat::Chat;
+use crate::chat::Chat;
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{DecidedPages, Storage};
 use crate::types::{ClientId, Command, DirectoryId, Session, Slot, Value};

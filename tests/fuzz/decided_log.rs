@@ -14,7 +14,7 @@ use crate::run::{Property, check};
 use durable::error::OpenError;
 use durable::sim_disk::SimDisk;
 use fastrand::Rng;
-use multipaxos::paxos::chat::Chat;
+use multipaxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::{DecidedPages, Storage};
 use multipaxos::storage::Durability;

@@ -19,9 +19,9 @@
 //! - a timer that has fired is not due any more.
 
 use crate::draw;
+use multipaxos::chat::Chat;
 use multipaxos::message::{Answer, Message, Request, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
-use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{

@@ -11,8 +11,8 @@
 
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
+use multipaxos::chat::Chat;
 use multipaxos::message::MESSAGE_SLOTS_MAX;
-use multipaxos::paxos::chat::Chat;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
 use multipaxos::storage::Durability;
@@ -97,7 +97,7 @@ impl Store {
 
     /// An empty disk. (Sessions live as long as they do in a real replica.)
     pub fn sectors(directory: DirectoryId, rng: Rng) -> Self {
-        let window = multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
+        let window = multipaxos::chat::SESSION_WINDOW_SLOTS;
         let mut store = Store::records(directory, window);
         store.sectors = Some(SimDisk::new(rng));
         store

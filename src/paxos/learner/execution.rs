@@ -5,9 +5,9 @@
 //! and acceptors may forget what lies below. (Paxos Made Live, §5.)
 
 use super::checkpoints::CheckpointPolicy;
+use crate::chat::{Applied, Chat};
 use crate::message::Run;
 use crate::paxos::Settings;
-use crate::paxos::chat::{Applied, Chat};
 use crate::types::Slot;
 use crate::values::{CommandRef, Values};
 use serde::{Deserialize, Serialize};

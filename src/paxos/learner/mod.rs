@@ -30,9 +30,9 @@ use execution::Execution;
 use pending_clients::{PendingClients, Route};
 
 use super::aside::Aside;
-use super::chat::Chat;
 use super::requesters::Requesters;
 use super::{Membership, Notice, Role, Settings, acceptor, outbox, proposer};
+use crate::chat::Chat;
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
 };

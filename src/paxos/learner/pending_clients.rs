@@ -9,9 +9,9 @@
 
 use super::Outbox;
 use super::awaited_runs::{AwaitedRun, AwaitedRuns};
+use crate::chat::{Applied, Status};
 use crate::message::{Answer, Message, Request, Run, ToProposer};
 use crate::paxos::aside::Aside;
-use crate::paxos::chat::{Applied, Status};
 use crate::paxos::requesters::Requesters;
 use crate::paxos::{Notice, proposer};
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};

@@ -7,11 +7,11 @@ mod deciding;
 mod holding;
 
 use crate::common::*;
+use multipaxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::message::Run;
 use multipaxos::message::{
     Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
-use multipaxos::paxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
 use multipaxos::paxos::requesters::{Origin, Requesters};

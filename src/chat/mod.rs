@@ -14,10 +14,14 @@
 //!
 //! A client's lines are numbered for as long as the log, across all its sessions.
 
-use super::sessions::{SessionState, SessionTable};
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod sessions;
+
 use crate::types::Slot;
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
+use sessions::{SessionState, SessionTable};
 
 /// How many slots a session outlives its last applied command.
 pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
@@ -54,7 +58,7 @@ pub enum Status {
 /// The number of the command that is next in its session after command `seq`. The log and a
 /// leader's guess of it count alike (E2). Only a forged value has a number so high that it
 /// cannot grow.
-pub(super) fn next_seq(seq: u64) -> u64 {
+pub(crate) fn next_seq(seq: u64) -> u64 {
     seq.saturating_add(1)
 }
 

@@ -1,6 +1,6 @@
 //! The table of sessions: what the log remembers of each client.
 //!
-//! The rule that decides what a command means is in [`super::chat`]; this table only
+//! The rule that decides what a command means is in [`super`]; this table only
 //! stores what the rule reads. Nearly every client has one session, so the table keeps a
 //! client's newest session in the same entry as the number of its lines: such a line costs
 //! one look-up. A client's other sessions have entries of their own, which
