@@ -37,7 +37,6 @@
 //! what its receiver does about that. Decoding bounds every list: it never believes the
 //! length that a message claims (see [`bounded`]).
 
-mod completion;
 mod run;
 mod slot_list;
 
@@ -290,9 +289,8 @@ pub struct Request {
     pub after: Slot,
 }
 
-/// From a replica to a client. (A completion's numbers travel in a row: `completion`.)
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "completion::OnWire", try_from = "completion::OnWire")]
+/// From a replica to a client. (The codec decides how it travels: [`crate::net::answer`].)
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// The answer to a hello. The frame around it carries the cluster id.
     Welcome {

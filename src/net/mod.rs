@@ -4,6 +4,7 @@
 //! This module is its [`Codec`](datagrams::codec::Codec):
 //!
 //! - [`frame`]: the header, every check on what arrives, the decoding of bodies.
+//! - [`answer`]: how an answer travels.
 //! - [`boots`]: which life of a replica is the current one.
 //! - [`pack`]: many small messages in one datagram.
 //!
@@ -15,6 +16,7 @@
 //! **Does not** keep out a forger: the check is against accidents, not against an adversary
 //! on the path.
 
+pub mod answer;
 pub mod boots;
 mod codec;
 pub mod frame;

@@ -8,6 +8,7 @@
 //!
 //! Nothing stays here between turns: whoever adds also flushes.
 
+use super::answer;
 use super::frame::{self, HEADER_BYTES, Identity};
 use super::{Endpoint, Outgoing};
 use crate::message::{ClientMessage, Message, Party};
@@ -96,6 +97,7 @@ impl Packer {
             }
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "a client answers nobody");
+                let answers = answers.iter().map(answer::on_wire);
                 self.push(Endpoint::Client(*to), Bound::Cluster, answers, sink);
             }
             Outgoing::Call { to, message } => {
@@ -123,11 +125,11 @@ impl Packer {
         }
     }
 
-    fn push<'a, M: Serialize + 'a>(
+    fn push(
         &mut self,
         to: Endpoint,
         bound: Bound,
-        messages: impl IntoIterator<Item = &'a M>,
+        messages: impl IntoIterator<Item = impl Serialize>,
         sink: &mut impl Sink<Endpoint>,
     ) {
         if let Endpoint::Replica(id) = to {
@@ -145,7 +147,7 @@ impl Packer {
         };
         self.last = Some(((to, bound), at));
         for message in messages {
-            self.put(at, message, sink);
+            self.put(at, &message, sink);
         }
     }
 

@@ -18,6 +18,7 @@ use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
 use fastrand::Rng;
 use multipaxos::message::{ClientMessage, Party, Request};
+use multipaxos::net::answer::on_wire;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, HEADER_BYTES, Identity};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Session};
@@ -122,7 +123,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
     let count = if rng.u8(..3) == 0 { rng.usize(1..12) } else { 1 };
     if me == client {
         for _ in 0..count {
-            body.add(&draw::answer(rng, &around, Session::default()));
+            body.add(&on_wire(&draw::answer(rng, &around, Session::default())));
         }
         return sealed(peer, me, BodyKind::Messages, CLUSTER, &body);
     }
@@ -246,7 +247,7 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
     for incoming in taken {
         match incoming {
             Incoming::Peer { message, .. } => body.add(message),
-            Incoming::Answer { answer, .. } => body.add(answer),
+            Incoming::Answer { answer, .. } => body.add(&on_wire(answer)),
             Incoming::Client { message: ClientMessage::Hello, .. } => {
                 body.add(&ClientMessage::Hello);
             }

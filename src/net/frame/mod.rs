@@ -34,6 +34,7 @@
 //! ([`CLIENT_MESSAGE_BYTES_MIN`] a message, padded), or it is dropped: nobody can
 //! use a replica to throw more at a third party than they throw themselves.
 
+use super::answer::AnswerOnWire;
 use super::boots::{BootStatus, Boots};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
@@ -387,7 +388,8 @@ impl Decoder {
             }
             (Party::Client, Endpoint::Replica(from)) => {
                 let mut welcome = false;
-                each(body, |answer: Answer| {
+                each(body, |answer: AnswerOnWire| {
+                    let answer = Answer::try_from(answer).map_err(|_| DropReason::Body)?;
                     welcome |= matches!(answer, Answer::Welcome { .. });
                     into.push(Incoming::Answer { from, answer });
                     Ok(())

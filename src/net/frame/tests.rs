@@ -1,5 +1,6 @@
 //! Frames: what opens, and all that does not.
 
+use super::super::answer::on_wire;
 use super::*;
 use crate::message::{Request, ToAcceptor, ToBootstrap};
 use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
@@ -151,7 +152,8 @@ fn a_client_joins_the_cluster_of_its_first_welcome_and_hears_no_other() {
     let welcome = || Answer::Welcome { applied: Slot(5), ballot: Ballot(1) };
     let leader = || Answer::Leader { ballot: Ballot(1) };
     let mut receiver = decoder(Party::Client, ClusterId::NONE);
-    let to_client = |cluster, answer| frame(replica(2), Party::Client, cluster, &[answer]);
+    let to_client =
+        |cluster, answer| frame(replica(2), Party::Client, cluster, &[on_wire(&answer)]);
     assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Err(DropReason::NotStarted));
     let none = to_client(ClusterId::NONE, welcome());
     assert_eq!(open(&mut receiver, &none), Err(DropReason::Cluster));
@@ -186,7 +188,7 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
         Answer::Expired { session, seq },
         Answer::Leader { ballot },
     ] {
-        let answered = frame(replica(0), Party::Client, OURS, std::slice::from_ref(&answer));
+        let answered = frame(replica(0), Party::Client, OURS, &[on_wire(&answer)]);
         assert!(answered.len() <= asked.len(), "{answer:?}: {} bytes", answered.len());
         // In one frame, too, whatever the number.
         assert!(answered.len() - HEADER_BYTES <= CLIENT_MESSAGE_BYTES_MIN);
@@ -213,7 +215,7 @@ fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
     let peers = frame(replica(1), replica(0), OURS, &[prepare()]);
     let clients = frame(Party::Client, replica(0), OURS, &[const { ClientMessage::Hello }]);
     let answer = Answer::Leader { ballot: Ballot(1) };
-    let answers = frame(replica(1), Party::Client, OURS, &[answer]);
+    let answers = frame(replica(1), Party::Client, OURS, &[on_wire(&answer)]);
     for (me, sealed) in [(replica(0), peers), (replica(0), clients), (Party::Client, answers)] {
         for padding in [0, 1, 700, DATAGRAM_BYTES_MAX - sealed.len()] {
             let mut receiver = decoder(me, OURS);
