@@ -270,3 +270,55 @@ fn the_end_of_input_finishes_only_an_idle_client() {
     idle.handle(Input::End);
     assert!(idle.role.is_finished());
 }
+
+/// The replicas that a client called, with a request or a hello.
+fn called(envelopes: &[Envelope]) -> Vec<ReplicaId> {
+    calls(envelopes).into_iter().map(|(to, _)| to).collect()
+}
+
+fn complete_by(from: ReplicaId, seq: u64) -> Input {
+    let session = Session { client: ME, id: 1 };
+    let (slot, client_seq) = (Slot(seq), seq);
+    Input::Answer(from, Answer::Complete { session, seq, slot, client_seq })
+}
+
+fn leader(from: ReplicaId, ballot: u64) -> Input {
+    Input::Answer(from, Answer::Leader { ballot: Ballot(ballot) })
+}
+
+/// Replica 0 has died, and replica 1 completed line 0 when the client asked all.
+fn after_a_view_change() -> Subject {
+    let mut seat = in_flight();
+    let asked = called(&seat.wait_us(ASK_ALL_US));
+    assert!(asked.ends_with(&[R0, R1, R2]), "{asked:?}");
+    seat.handle(complete_by(R1, 0));
+    seat
+}
+
+#[test]
+fn the_replica_that_answered_when_the_leader_did_not_is_asked_first() {
+    let mut seat = after_a_view_change();
+    for seq in 1..3 {
+        assert_eq!(called(&seat.handle(submit("x", 1))), [R1]);
+        seat.handle(complete_by(R1, seq));
+        assert!(!seat.role.is_busy());
+    }
+}
+
+#[test]
+fn a_leader_that_still_leads_is_asked_again() {
+    let mut seat = after_a_view_change();
+    seat.handle(submit("x", 1));
+    assert_eq!(called(&seat.handle(leader(R1, 0))), []);
+    seat.handle(complete_by(R1, 1));
+    assert_eq!(called(&seat.handle(submit("x", 1))), [R0]);
+}
+
+#[test]
+fn a_new_leader_is_asked_at_once() {
+    let mut seat = after_a_view_change();
+    seat.handle(submit("x", 1));
+    assert_eq!(called(&seat.handle(leader(R1, 2))), [R2]);
+    seat.handle(complete_by(R2, 1));
+    assert_eq!(called(&seat.handle(submit("x", 1))), [R2]);
+}
