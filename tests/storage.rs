@@ -12,7 +12,7 @@ use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot,
 use multipaxos::storage::decided_log::{DecidedLog, Place};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use std::fs;
 use std::path::Path;
 
@@ -127,7 +127,7 @@ fn a_decided_log_is_opened_as_it_was_left() {
     fs::write(&path, &text[..text.len() - 3]).unwrap();
     let (mut log, checkpoint) = DecidedLog::open(place(), Durability::Sync).unwrap();
     assert_eq!(checkpoint.applied, Slot(299));
-    let page = log.decided(Slot(290), Slot(400), 10_000).unwrap();
+    let page = log.decided(SlotRange::new(Slot(290), Slot(400)), 10_000).unwrap();
     assert_eq!(page.to_vec(), (290..299).map(value).collect::<Vec<_>>());
     assert!(text.starts_with(&fs::read(&path).unwrap()));
     drop(log);

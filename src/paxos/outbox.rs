@@ -11,7 +11,7 @@
 
 use super::{ANSWER_BYTES_MAX, Envelope, Notice};
 use crate::message::{Answer, ClientMessage, Message, ToLearner};
-use crate::types::{Address, ReplicaId, Slot, SlotRange};
+use crate::types::{Address, ReplicaId, SlotRange};
 use crate::values::Values;
 use std::io;
 
@@ -124,19 +124,18 @@ impl<R> Outbox<R> {
         log: &mut (impl DecidedPages + ?Sized),
         envelopes: &mut Vec<Envelope>,
     ) -> io::Result<()> {
-        for PageRequest { to, slots, page_bytes } in self.page_requests.drain(..) {
-            let SlotRange { start: mut first, end: upto } = slots;
+        for PageRequest { to, mut slots, page_bytes } in self.page_requests.drain(..) {
             let mut room = ANSWER_BYTES_MAX;
-            while first < upto && room > 0 {
-                let values = log.decided(first, upto, page_bytes)?;
+            while !slots.is_empty() && room > 0 {
+                let values = log.decided(slots, page_bytes)?;
                 if values.is_empty() {
                     break;
                 }
                 room = room.saturating_sub(values.bytes().len());
-                let next = first.plus(values.len() as u64);
+                let first = slots.start;
+                slots.start = first.plus(values.len() as u64);
                 let message = Message::Learner(ToLearner::Page { first, values });
                 envelopes.push(Envelope::Peer { to, message });
-                first = next;
             }
         }
         Ok(())
@@ -162,13 +161,13 @@ pub trait Storage<R> {
 
 /// A log of decided values that peers can be served from. Only a learner's storage is one.
 pub trait DecidedPages {
-    /// Decided values from slot `first` on, below `upto`: at most `bytes` of them on the
-    /// wire, but at least one value. Empty if the log does not hold `first`.
+    /// Decided values of the first of these `slots`: at most `bytes` of them on the wire, but
+    /// at least one value. Empty if the log does not hold the first slot.
     ///
     /// # Errors
     ///
     /// If the values cannot be read.
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values>;
+    fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values>;
 }
 
 /// The record of a role that remembers nothing: there is none.
@@ -193,7 +192,7 @@ impl Storage<Never> for NoStorage {
 mod tests {
     use super::*;
     use crate::message::Request;
-    use crate::types::{Ballot, Value};
+    use crate::types::{Ballot, Slot, Value};
     use crate::values::ValueRef;
     use std::net::{Ipv4Addr, SocketAddr};
 
@@ -219,7 +218,8 @@ mod tests {
     }
 
     impl DecidedPages for Endless {
-        fn decided(&mut self, first: Slot, upto: Slot, _: usize) -> io::Result<Values> {
+        fn decided(&mut self, slots: SlotRange, _: usize) -> io::Result<Values> {
+            let SlotRange { start: first, end: upto } = slots;
             self.asked.push((first, upto));
             Ok(vec![self.value.clone(); upto.since(first).min(2) as usize].into())
         }

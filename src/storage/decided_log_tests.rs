@@ -12,7 +12,7 @@ use super::upkeep::Upkeep;
 use crate::chat::Chat;
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{DecidedPages, Storage};
-use crate::types::{ClientId, Command, DirectoryId, Session, Slot, Value};
+use crate::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 use std::sync::OnceLock;
@@ -194,7 +194,8 @@ impl Lives {
         let last = self.rng.u64(..100);
         let mut next = Slot(if last == 0 { 0 } else { upto.0.saturating_sub(last) });
         while next < upto {
-            let page = log.decided(next, upto, 700).map_err(|error| error.to_string())?;
+            let page =
+                log.decided(SlotRange::new(next, upto), 700).map_err(|error| error.to_string())?;
             if page.is_empty()
                 || page.to_vec().into_iter().zip(next.0..).any(|(v, slot)| v != value(Slot(slot)))
             {
@@ -349,7 +350,7 @@ fn a_flipped_bit_is_refused_or_not_served_but_never_passed_on() {
             assert!(checkpoint.applied >= lives.durable.applied, "{said}");
             assert_eq!(checkpoint.chat, *chat_at(checkpoint.applied), "{said}");
             for slot in (0..checkpoint.applied.0).map(Slot) {
-                let page = log.decided(slot, slot.next(), 1).unwrap();
+                let page = log.decided(SlotRange::new(slot, slot.next()), 1).unwrap();
                 assert!(page.is_empty() || page.to_vec() == [value(slot)], "{said}, slot {slot}");
                 withheld += u32::from(page.is_empty());
             }
@@ -446,14 +447,14 @@ fn pages_hold_at_most_the_bytes_asked_for_but_one_value_at_least() {
     }
     let (upto, log) = (lives.applied, lives.log.as_mut().unwrap());
     for bytes in [0, 1, 50, 100, 400, 1_000, 100_000] {
-        let page = log.decided(Slot(7), upto, bytes).unwrap();
+        let page = log.decided(SlotRange::new(Slot(7), upto), bytes).unwrap();
         let taken = page.bytes().len();
         assert!(page.len() == 1 || taken <= bytes, "{bytes}: {taken}");
         assert!(!page.is_empty());
     }
-    assert_eq!(log.decided(Slot(2), Slot(4), 1_000).unwrap().len(), 2);
-    assert_eq!(log.decided(upto, upto.plus(9), 1_000).unwrap().len(), 0);
-    assert_eq!(log.decided(upto.plus(3), upto.plus(9), 1_000).unwrap().len(), 0);
+    assert_eq!(log.decided(SlotRange::new(Slot(2), Slot(4)), 1_000).unwrap().len(), 2);
+    assert_eq!(log.decided(SlotRange::new(upto, upto.plus(9)), 1_000).unwrap().len(), 0);
+    assert_eq!(log.decided(SlotRange::new(upto.plus(3), upto.plus(9)), 1_000).unwrap().len(), 0);
 }
 
 #[test]
@@ -569,7 +570,10 @@ fn what_has_gathered_is_read_back_and_written_before_a_checkpoint() {
     };
     append(log, 0);
     assert_eq!(lives.disk.calls(), calls);
-    assert_eq!(log.decided(Slot(0), Slot(1), 1_000).unwrap().to_vec(), [value(Slot(0))]);
+    assert_eq!(
+        log.decided(SlotRange::new(Slot(0), Slot(1)), 1_000).unwrap().to_vec(),
+        [value(Slot(0))]
+    );
     assert!(lives.disk.calls() > calls);
     let chat = append(log, 1);
     let (applied, written) = (Slot(2), lives.disk.written());
@@ -732,7 +736,7 @@ fn a_page_takes_what_fits_whatever_was_set_aside_before_it() {
     let log = lives.log.as_mut().unwrap();
     log.append(&mut records).unwrap();
     // As many as it reads entries for, each of which takes less as text.
-    assert_eq!(log.decided(Slot(2), Slot(40), 300).unwrap().len(), 300 / 37 + 1);
+    assert_eq!(log.decided(SlotRange::new(Slot(2), Slot(40)), 300).unwrap().len(), 300 / 37 + 1);
 }
 
 #[test]
@@ -746,7 +750,7 @@ fn a_page_reads_no_more_asides_than_fit_into_it() {
     log.append(&mut records).unwrap();
     log.rest().unwrap();
     let reads = lives.disk.reads();
-    assert_eq!(log.decided(Slot(3), Slot(20), 5_000).unwrap().len(), 2);
+    assert_eq!(log.decided(SlotRange::new(Slot(3), Slot(20)), 5_000).unwrap().len(), 2);
     // Journal, chat log, and two of the commands that it does not show.
     assert_eq!(lives.disk.reads() - reads, 2 + 2);
 }

@@ -20,7 +20,7 @@ use multipaxos::paxos::{DecidedPages, Storage};
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, Place};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{ClientId, Command, DirectoryId, Session, Slot, Value};
+use multipaxos::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -143,7 +143,9 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
         let mut rng = Rng::with_seed(dice);
         for _ in 0..8 {
             let first = Slot(rng.u64(..applied.0 + 2));
-            let page = log.decided(first, first.plus(rng.u64(..9)), rng.usize(..900)).unwrap();
+            let page = log
+                .decided(SlotRange::new(first, first.plus(rng.u64(..9))), rng.usize(..900))
+                .unwrap();
             let written = history.values.iter().skip(first.0 as usize);
             assert!(page.to_vec().iter().eq(written.take(page.len())), "{first}: {page:?}");
             withheld += u64::from(page.is_empty() && first < applied);

@@ -166,7 +166,7 @@ fn entries_in_another_slots_place_are_not_served() {
         assert_eq!(checkpoint.applied, Slot(50));
         let mut served = 0;
         for slot in 0..50 {
-            let page = log.decided(Slot(slot), Slot(slot + 1), 1_000).unwrap();
+            let page = log.decided(SlotRange::new(Slot(slot), Slot(slot + 1)), 1_000).unwrap();
             let same = page.is_empty() || page.to_vec() == values[slot as usize..][..1];
             assert!(same, "shifted by {shift}: slot {slot} is said to hold {page:?}");
             served += page.len();

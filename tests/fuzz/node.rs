@@ -31,8 +31,8 @@ use multipaxos::paxos::{
 use multipaxos::quorum::quorum;
 use multipaxos::storage::memory::Memory;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Session, Slot, Time, Value,
-    replicas,
+    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Session, Slot, SlotRange, Time,
+    Value, replicas,
 };
 use multipaxos::values::Values;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -148,7 +148,8 @@ impl Storage<learner::Record> for Log {
 }
 
 impl DecidedPages for Log {
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+    fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values> {
+        let SlotRange { start: first, end: upto } = slots;
         let held = self.values.iter().skip(first.0 as usize).take(upto.since(first) as usize);
         let page: Values = held.collect();
         Ok(page.slice(0..page.fitting(bytes).max(1).min(page.len())))

@@ -6,7 +6,7 @@
 //! and not synced is lost in a crash.
 
 use multipaxos::paxos::{DecidedPages, Storage, acceptor, learner};
-use multipaxos::types::Slot;
+use multipaxos::types::{Slot, SlotRange};
 use multipaxos::values::{ValueRef, Values};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -109,7 +109,7 @@ impl<K: Kept> Storage<K::Record> for Disk<K> {
 }
 
 impl<K: Kept> DecidedPages for Disk<K> {
-    fn decided(&mut self, first: Slot, upto: Slot, _bytes: usize) -> io::Result<Values> {
-        Ok(self.kept.decided(first, upto))
+    fn decided(&mut self, slots: SlotRange, _bytes: usize) -> io::Result<Values> {
+        Ok(self.kept.decided(slots.start, slots.end))
     }
 }

@@ -323,7 +323,8 @@ impl Upkeep for Log {
 }
 
 impl DecidedPages for Log {
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+    fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values> {
+        let SlotRange { start: first, end: upto } = slots;
         let held = self.records.iter().skip(first.0 as usize).take(upto.since(first) as usize);
         let page: Values = held.map(|record| &record.value).collect();
         Ok(page.slice(0..page.fitting(bytes).max(1).min(page.len())))

@@ -20,7 +20,7 @@ use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
 use multipaxos::storage::decided_log::{DecidedLog, Place};
 use multipaxos::storage::segment_log::{self, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{DirectoryId, ReplicaId, Slot, Value};
+use multipaxos::types::{DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use std::io;
 
@@ -395,10 +395,11 @@ impl Storage<learner::Record> for LearnerStore {
 }
 
 impl DecidedPages for LearnerStore {
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+    fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values> {
+        let SlotRange { start: first, end: upto } = slots;
         let values = match &mut self.kept {
             Kept::Records { values, .. } => values,
-            Kept::Sectors(log) => return log.decided(first, upto, bytes),
+            Kept::Sectors(log) => return log.decided(SlotRange::new(first, upto), bytes),
             Kept::Nothing => return Err(fail()),
         };
         let end = (upto.0 as usize).min(values.len());
