@@ -46,7 +46,7 @@ fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
     Input::Answer(R0, Answer::Complete { session, seq, slot: Slot(slot), client_seq })
 }
 
-/// To whom which requests go.
+/// The requests that leave, and the replicas that they go to.
 fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
     let pick = |(to, message)| match message {
         ClientMessage::Request(request) => Some((to, request)),
@@ -137,7 +137,7 @@ fn a_line_without_an_answer_goes_to_all_replicas_less_and_less_often() {
 }
 
 #[test]
-fn what_is_sent_again_is_spread() {
+fn repeated_requests_are_spread() {
     let mut seat = in_flight();
     seat.wait_us(ASK_ALL_US - 1);
     seat.now = seat.now.plus_us(1);
@@ -244,7 +244,7 @@ fn a_timeout_ends_the_client_with_the_line_named_in_either_phase() {
 }
 
 #[test]
-fn who_waits_long_is_told_so_now_and_then() {
+fn a_user_that_waits_long_is_told_now_and_then() {
     let mut seat = in_flight();
     seat.wait_us(10_000_000);
     let told: Vec<u64> = seat

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_the_acceptor_may_forget_is_told_when_it_changes_and_with_every_reminder() {
+fn the_acceptors_trim_mark_is_told_when_it_changes_and_with_every_reminder() {
     let mut seat = learner(3, R0);
     let told = |sent: &[Envelope]| told_acceptor(sent).len();
     assert_eq!(told(&seat.wait_us(1_000)), 1);
@@ -14,7 +14,7 @@ fn what_the_acceptor_may_forget_is_told_when_it_changes_and_with_every_reminder(
 }
 
 #[test]
-fn so_many_bytes_of_lines_make_a_checkpoint_due() {
+fn eight_mebibytes_of_lines_make_a_checkpoint_due() {
     let settings = multipaxos::paxos::Settings { checkpoint_slots: 10_000, ..settings(3, R0) };
     let mut seat =
         Seat::new(Learner::new(settings, membership(3, R0), Checkpoint::default()), Log::default());

@@ -1,10 +1,10 @@
-//! The learner: what is decided, applied, answered and fetched.
+//! The learner role: a file of tests for each of its parts.
 
-mod answering;
-mod catching_up;
+mod catch_up;
 mod checkpoints;
-mod deciding;
-mod holding;
+mod decisions;
+mod execution;
+mod pending_clients;
 
 use crate::common::*;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
@@ -51,7 +51,7 @@ fn page(from: ReplicaId, first: u64, values: &[Value]) -> Input {
     Input::Peer(from, ToLearner::Page { first: Slot(first), values: values.into() })
 }
 
-/// A peer has applied so much.
+/// A peer has applied every slot below `applied`.
 fn applied(from: ReplicaId, round: u64, applied: u64) -> Input {
     let applied = Slot(applied);
     Input::Heartbeat(from, Heartbeat { applied, ..heartbeat(from, round) })
@@ -128,7 +128,7 @@ fn asked(first: u64, values: &[Value], origins: &[(usize, Option<u16>)]) -> Inpu
     }
 }
 
-/// Which port is told that the line of which session stands in which slot.
+/// The completions: the client's port, the session and the slot of its line.
 fn completed(envelopes: &[Envelope]) -> Vec<(u16, u64, u64)> {
     let pick = |(to, answer): (Address, Answer)| match answer {
         Answer::Complete { session, slot, .. } => Some((to.0.port(), session.id, slot.0)),

@@ -101,7 +101,7 @@ fn an_answer_that_ends_at_its_bound_in_bytes_is_followed_by_the_next_request_at_
 }
 
 #[test]
-fn who_is_behind_by_what_is_on_its_way_does_not_ask() {
+fn a_learner_does_not_ask_for_slots_that_are_on_their_way() {
     let mut seat = learner(3, R2);
     for round in 0..20 {
         seat.handle(applied(R0, round + 1, round + 1));
@@ -147,7 +147,7 @@ fn a_page_that_contradicts_what_is_decided_is_refused() {
 }
 
 #[test]
-fn what_a_page_brings_early_is_kept_within_the_window() {
+fn early_pages_are_kept_within_the_window() {
     let mut seat = learner(3, R2);
     seat.handle(page(R0, 2, &values(&["c"])));
     seat.handle(page(R0, 1 << 40, &values(&["far"])));
@@ -156,7 +156,7 @@ fn what_a_page_brings_early_is_kept_within_the_window() {
 }
 
 #[test]
-fn what_comes_early_is_kept_to_a_bound_in_bytes_and_what_is_next_always_taken() {
+fn early_pages_are_kept_to_a_bound_in_bytes_and_the_next_slot_is_always_taken() {
     let mut seat = learner(3, R2);
     let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
     let lines = values(&[long.as_str()]);
@@ -190,7 +190,7 @@ fn the_leader_is_asked_only_if_nobody_else_has_more() {
 }
 
 #[test]
-fn what_the_leader_calls_decided_is_asked_for_sooner_than_what_a_peer_has() {
+fn slots_that_the_leader_calls_decided_are_asked_for_sooner() {
     let mut seat = learner(3, R0);
     seat.handle(applied(R1, 1, 10));
     assert_eq!(fetches(&seat.wait_us(9_999)), []);
@@ -223,7 +223,7 @@ fn the_wait_for_a_peer_follows_what_its_answers_take() {
 }
 
 #[test]
-fn who_has_answered_is_asked_for_the_rest_too() {
+fn a_peer_that_has_answered_is_asked_for_the_rest_too() {
     let mut seat = learner(3, R0);
     seat.burst([applied(R1, 1, 10_000), applied(R2, 1, 10_000)]);
     assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, FETCH_SLOTS_MAX)]);
@@ -249,7 +249,7 @@ fn each_gap_may_be_answered_up_to_the_bound_in_bytes() {
 }
 
 #[test]
-fn what_is_left_out_at_the_end_of_an_answer_is_asked_for_once() {
+fn a_page_left_out_at_the_end_of_an_answer_is_asked_for_once() {
     let mut seat = learner(3, R0);
     let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
     let lines = values(&[long.as_str()]);
@@ -261,7 +261,7 @@ fn what_is_left_out_at_the_end_of_an_answer_is_asked_for_once() {
 }
 
 #[test]
-fn so_many_gaps_are_asked_for_at_once() {
+fn sixteen_gaps_are_asked_for_at_once() {
     let mut seat = learner(3, R2);
     for slot in (1..60).step_by(2) {
         seat.handle(voted(0, slot, &noops(1), nothing_decided(0)));
@@ -281,7 +281,7 @@ fn so_many_gaps_are_asked_for_at_once() {
 }
 
 #[test]
-fn what_is_at_hand_is_not_asked_for() {
+fn slots_that_are_here_are_not_asked_for() {
     let mut seat = learner(3, R2);
     seat.handle(page(R0, 2, &noops(2)));
     seat.handle(voted(1, 6, &noops(4), nothing_decided(1)));
@@ -292,7 +292,7 @@ fn what_is_at_hand_is_not_asked_for() {
 }
 
 #[test]
-fn what_is_known_and_not_decided_divides_no_gap() {
+fn a_value_that_is_not_decided_divides_no_gap() {
     let mut seat = learner(3, R2);
     seat.handle(voted(1, 6, &noops(4), nothing_decided(1)));
     seat.handle(applied(R1, 1, 12));
@@ -300,7 +300,7 @@ fn what_is_known_and_not_decided_divides_no_gap() {
 }
 
 #[test]
-fn who_is_far_behind_goes_on_at_once_and_who_is_near_waits_for_what_is_on_its_way() {
+fn a_learner_far_behind_asks_on_at_once_and_one_nearby_waits() {
     for (ahead, at_once) in [(FETCH_SLOTS_MAX / 4, false), (FETCH_SLOTS_MAX / 4 + 1, true)] {
         let mut seat = learner(3, R0);
         seat.handle(applied(R2, 1, 10));

@@ -1,4 +1,4 @@
-//! What is applied, in which order, and whom that answers.
+//! Slots are applied in order, and their clients answered.
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn an_answer_leaves_only_after_its_record() {
 }
 
 #[test]
-fn whoever_waits_is_answered_once_when_the_command_is_applied() {
+fn a_waiting_client_is_answered_once_when_its_command_is_applied() {
     let mut seat = learner(3, R0);
     let Input::Proposed { ballot, from, first, values, .. } = proposed(0, 0, &[command(1, 0, "a")])
     else {
@@ -92,7 +92,7 @@ fn only_a_replica_that_is_far_enough_says_expired() {
     let mut seat = learner(3, R2);
     seat.handle(leads(R1, 1, 1, nothing_decided(1)));
     seat.handle(page(R1, 0, &noops(5)));
-    // A session whose first command stands at slot 5, as the client knows.
+    // The client knows that its session's first command took effect in slot 5.
     let mut request = Request::new(1, 1, 1, "second");
     request.after = Slot(6);
     let ask = |request: &Request| Input::RequestNotProposed {

@@ -158,7 +158,7 @@ fn the_own_tally_is_told_as_one_stretch_from_the_start_of_the_reign() {
 }
 
 #[test]
-fn what_is_tallied_above_a_gap_is_told_at_once() {
+fn slots_tallied_above_a_gap_are_told_at_once() {
     let mut seat = learner(3, R0);
     let Input::Proposed { ballot, values, requesters, .. } = proposed(0, 5, &values(&["a"])) else {
         unreachable!("that is what it is")
@@ -189,7 +189,7 @@ fn a_reign_whose_slots_were_fetched_counts_on_from_there() {
 }
 
 #[test]
-fn who_only_fetches_has_tallied_nothing() {
+fn a_learner_that_only_fetches_has_tallied_nothing() {
     let mut seat = learner(3, R0);
     seat.handle(page(R1, 0, &values(&["a", "b"])));
     assert_eq!(marks(&seat.wait_us(HEARTBEAT_US)).pop(), Some(nothing_decided(0)));
@@ -236,7 +236,7 @@ fn an_acceptance_that_no_leader_stands_behind_makes_nobody_pending() {
 }
 
 #[test]
-fn what_is_decided_above_a_gap_waits_whoever_leads_now() {
+fn a_decided_value_above_a_gap_is_pending_under_any_leader() {
     let mut seat = learner(3, R2);
     seat.handle(voted(1, 1, &values(&["b"]), decided(1, 0, 2)));
     seat.handle(leads(R0, 1, 3, nothing_decided(3)));

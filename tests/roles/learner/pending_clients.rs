@@ -1,4 +1,4 @@
-//! Requests that are held, and whoever waits for an answer.
+//! Clients that wait for an answer, and requests that are kept for the leader.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn a_run_that_is_proposed_again_is_answered_once_and_the_next_one_too() {
 }
 
 #[test]
-fn who_asked_for_what_is_applied_before_this_side_hears_of_it_is_answered_at_once() {
+fn clients_of_a_run_that_is_applied_already_are_answered_at_once() {
     let mut seat = learner(3, R0);
     let lines: Vec<Value> = (0..4).map(|session| command(session, 0, "x")).collect();
     seat.handle(voted(0, 0, &lines[..2], nothing_decided(0)));
@@ -129,7 +129,8 @@ fn a_command_that_is_chosen_twice_is_answered_with_the_slot_where_it_stands() {
 }
 
 #[test]
-fn who_waits_for_what_is_proposed_is_answered_once_but_not_for_an_earlier_leaders_proposal() {
+fn a_pending_client_of_a_proposed_command_is_answered_once_but_not_for_an_earlier_leaders_proposal()
+{
     let mut seat = learner(3, R0);
     seat.handle(Input::Leading(Ballot(0)));
     let lines: Vec<Value> = (0..4).map(|session| command(session, 0, "x")).collect();
@@ -149,7 +150,7 @@ fn who_waits_for_what_is_proposed_is_answered_once_but_not_for_an_earlier_leader
 }
 
 #[test]
-fn who_asked_too_early_is_passed_on_as_soon_as_it_is_next_and_not_answered() {
+fn a_request_that_came_too_early_is_passed_on_as_soon_as_it_is_next_and_not_answered() {
     let mut seat = learner(3, R2);
     seat.handle(leads(R0, 1, 0, nothing_decided(0)));
     seat.handle(page(R0, 0, &[command(1, 0, "first")]));
@@ -265,7 +266,7 @@ fn the_bytes_of_waiting_clients_are_counted_as_they_come_and_go() {
 }
 
 #[test]
-fn so_many_clients_may_wait_and_no_more() {
+fn the_table_of_waiting_clients_is_bounded_in_number() {
     let mut seat = learner(3, R2);
     let many = 65_536;
     let commands = |sessions: std::ops::Range<u64>| {
@@ -301,7 +302,7 @@ fn a_learner_is_urgent_if_somebody_waits_for_what_it_does() {
 }
 
 #[test]
-fn whether_something_waits_is_told_at_once_and_how_far_it_is_only_by_who_leads() {
+fn a_learner_tells_at_once_that_something_waits_and_only_a_leaders_how_far_it_is() {
     let mut seat = learner(3, R2);
     seat.wait_us(1_000);
     assert_eq!(told_proposer(&seat.handle(page(R0, 0, &noops(2)))), []);
