@@ -1,10 +1,10 @@
 //! Consecutive values, encoded once and shared.
 //!
-//! A line is put into its encoded form by its client and stays in it: datagrams,
-//! the acceptor's log and its memory, and everything that roles hand each other hold
-//! the same bytes. [`Values`] is a list of them, a window on a batch that all its
-//! holders share; handing it on, keeping it and cutting it up copies nothing. Only
-//! who applies a value, or looks for its session, takes it apart, in place.
+//! A client encodes its line once, and the line stays encoded: datagrams, the acceptor's log
+//! and memory, and everything that roles hand each other hold the same bytes. [`Values`] is
+//! a list of them, a window on a batch that all its holders share. To hand it on, to keep it
+//! and to cut it copies nothing. Only a role that applies a value, or looks for its session,
+//! takes it apart, in place.
 //!
 //! All numbers are little endian:
 //!
@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// The most values that one message may carry.
 pub const VALUES_MAX: usize = 8_192;
 
-/// What a command takes beside its line.
+/// How many bytes a command takes beside its line.
 pub const COMMAND_BYTES: usize = 1 + 4 * 8 + 4;
 
 const NOOP: u8 = 0;
@@ -55,7 +55,7 @@ pub struct CommandRef<'a> {
     pub seq: u64,
     /// A decided slot at which the session was born.
     pub birth: Slot,
-    /// What is to stand in the chat log: UTF-8, which was checked.
+    /// The line for the chat log: UTF-8, which was checked.
     pub line: &'a [u8],
 }
 
@@ -119,8 +119,8 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
     }
 }
 
-/// What all windows on the same values share, in one allocation: the values, then
-/// where each of them ends, then how many there are (each of these numbers a `u32`).
+/// One allocation that all windows on the same values share: the values, then the end of each
+/// value, then the number of values. (All these numbers are `u32`.)
 #[derive(Clone, Default)]
 struct Batch(Arc<[u8]>);
 
@@ -138,7 +138,7 @@ impl Batch {
         self.0.len().checked_sub(NUMBER).map_or(0, |at| self.number(at))
     }
 
-    /// Where the first number stands, behind the values.
+    /// Where the first number is, behind the values.
     fn values_end(&self) -> usize {
         self.0.len().saturating_sub(NUMBER * (self.len() + 1))
     }
@@ -174,17 +174,17 @@ impl Values {
         read
     }
 
-    /// How many there are.
+    /// How many values there are.
     pub fn len(&self) -> usize {
         (self.to - self.from) as usize
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.from == self.to
     }
 
-    /// All of them, encoded.
+    /// The bytes of all values.
     pub fn bytes(&self) -> &[u8] {
         let Values { batch, from, to } = self;
         &batch.0[batch.start(*from as usize)..batch.start(*to as usize)]
@@ -201,7 +201,7 @@ impl Values {
         split_first(&self.batch.0[self.batch.start(at)..self.batch.end(at)]).0
     }
 
-    /// One after the other.
+    /// The values, in order.
     pub fn iter(&self) -> Iter<'_> {
         Iter { bytes: self.bytes(), left: self.len() }
     }
@@ -223,7 +223,7 @@ impl Values {
         self.slice(count..self.len())
     }
 
-    /// How many of the first ones fit into `bytes`.
+    /// How many values from the beginning fit into `bytes` bytes.
     pub fn fitting(&self, bytes: usize) -> usize {
         let Values { batch, from, to } = self;
         let (first, end) = (*from as usize, batch.start(*from as usize) + bytes);
@@ -241,8 +241,8 @@ impl Values {
         fits
     }
 
-    /// One value instead, in the place of these if it takes as much and nobody else holds
-    /// them.
+    /// Replaces the list by one value. The value reuses the batch if it takes as many bytes
+    /// and no other list holds the batch.
     pub fn replace(&mut self, value: ValueRef<'_>) {
         match Arc::get_mut(&mut self.batch.0) {
             Some(batch) if batch.len() == value.encoded_bytes() + 2 * NUMBER => {
@@ -253,14 +253,14 @@ impl Values {
         }
     }
 
-    /// The same, in a batch of its own if the one that it shares is much larger.
+    /// The same list, in a batch of its own if the batch that it shares is much larger.
     #[must_use]
     pub fn apart(self) -> Values {
         let much = 2 * self.bytes().len() + SMALL_BATCH_BYTES * self.len();
         if self.batch.0.len() <= much { self } else { self.iter().collect() }
     }
 
-    /// Each taken out of the batch.
+    /// Copies of all values, out of the batch.
     pub fn to_vec(&self) -> Vec<Value> {
         self.iter().map(ValueRef::to_value).collect()
     }
@@ -270,7 +270,7 @@ impl Values {
     }
 }
 
-/// See [`Values::iter`]. Each value says where the next begins.
+/// The iterator of [`Values::iter`]. The length of each value shows where the next begins.
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {
     bytes: &'a [u8],
@@ -388,10 +388,10 @@ impl<'de> Deserialize<'de> for Values {
     }
 }
 
-/// A value alone is put together on the stack, if its batch is not longer.
+/// A batch of one value that is at most this long is put together on the stack.
 const SMALL_BATCH_BYTES: usize = 192;
 
-/// How much room a thread keeps for its next list.
+/// How many bytes a thread keeps for its next list.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 thread_local! {
@@ -399,7 +399,7 @@ thread_local! {
     static SCRATCH: RefCell<Builder> = RefCell::default();
 }
 
-/// Puts values into one batch; may be used for one after the other.
+/// Puts values into one batch, and then into the next.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
     bytes: Vec<u8>,
@@ -423,7 +423,7 @@ impl Builder {
         self.bytes.len()
     }
 
-    /// One more.
+    /// Adds a value.
     ///
     /// # Panics
     ///
@@ -442,7 +442,7 @@ impl Builder {
         self.ends.push(end);
     }
 
-    /// All of `values`, behind what is there.
+    /// Adds all of `values`.
     pub fn extend(&mut self, values: &Values) {
         let Values { batch, from, to } = values;
         let (start, before) = (batch.start(*from as usize), self.bytes.len());
@@ -452,12 +452,12 @@ impl Builder {
         self.ends.extend(ends.map(|end| (end - start + before) as u32));
     }
 
-    /// Takes bytes from elsewhere, and checks every one of them.
+    /// Adds the values that `bytes` encode, and checks every byte.
     ///
     /// # Errors
     ///
-    /// If they are anything but a list of values, or there are more than
-    /// [`VALUES_MAX`] then. What was added of them has no meaning.
+    /// If the bytes are anything but a list of values, or the list would be longer than
+    /// [`VALUES_MAX`]. Then what it holds has no meaning.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let before = self.bytes.len();
         let mut at = 0;
@@ -472,7 +472,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Ends the list, and begins another one.
+    /// Returns the list, and begins another one.
     pub fn take(&mut self) -> Values {
         let Builder { bytes, ends } = self;
         let to = ends.len() as u32;
@@ -490,7 +490,7 @@ impl Builder {
         }
     }
 
-    /// Forgets what was put in.
+    /// Removes all values.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
@@ -511,7 +511,7 @@ fn write_alone(value: ValueRef<'_>, batch: &mut [u8]) {
     batch[bytes + NUMBER..].copy_from_slice(&1_u32.to_le_bytes());
 }
 
-/// What stands before a command's line.
+/// The bytes before a command's line.
 fn head_of(command: CommandRef<'_>) -> [u8; COMMAND_BYTES] {
     let CommandRef { session, seq, birth, line } = command;
     assert!(line.len() <= LINE_BYTES_MAX, "a line of {} bytes", line.len());
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_counted_from_the_slices_beginning() {
+    fn the_values_that_fit_are_counted_from_the_slices_beginning() {
         let values = Values::from(some()).skip(1);
         let sizes: Vec<usize> = values.iter().map(ValueRef::encoded_bytes).collect();
         assert_eq!(sizes, [1, COMMAND_BYTES, COMMAND_BYTES + 3]);

@@ -1,4 +1,4 @@
-//! Every message, who sends it to whom, and what it means.
+//! Every message: its sender, its receiver, and what it means.
 //!
 //! One line through a cluster of three, replica 0 leading at ballot b:
 //!
@@ -64,8 +64,8 @@ pub enum Message {
     Proposer(ToProposer),
     /// For the learner.
     Learner(ToLearner),
-    /// For the proposer, which wants to know who leads, and the learner, which wants to know
-    /// how far each peer has applied its log.
+    /// For the proposer, which watches the leader, and the learner, which notes how far each
+    /// peer has applied its log.
     Heartbeat(Heartbeat),
 }
 

@@ -13,7 +13,7 @@ pub(super) struct AwaitedRun {
     values: Values,
     /// The first slot that was not passed yet.
     next: Slot,
-    /// Who asked for the values from `next` on.
+    /// The clients that asked for the values from `next` on.
     requesters: Requesters,
 }
 
@@ -63,7 +63,7 @@ impl AwaitedRun {
     }
 }
 
-/// All of them, at the newest ballot that this replica uses, by their first slots.
+/// All runs that were proposed here at the newest ballot, by their first slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct AwaitedRuns(BTreeMap<Slot, AwaitedRun>);
 

@@ -4,7 +4,7 @@
 //!
 //! - [`decisions`]: which slots are decided, by the acceptances of a quorum ([`tally`]), a
 //!   leader's decided mark, or a peer's decided log. (Paxos Made Simple, §2.3.)
-//! - [`catch_up`]: whom to ask for decided slots that are missing here.
+//! - [`catch_up`]: which peer to ask for decided slots that are missing here.
 //! - [`execution`]: decided slots change the [`Chat`], become records of the decided log,
 //!   and from time to time a checkpoint ([`checkpoints`]).
 //! - [`pending_clients`]: clients that wait here, and requests that are kept for the

@@ -1,9 +1,9 @@
 //! Clients that wait for an answer from this replica.
 //!
-//! A client waits in one of two ways. Its command was proposed here, and the leader
-//! remembers whom to answer for which slot ([`AwaitedRun`]). Or its command could not be
-//! proposed here at once; then the learner keeps it ([`PendingRequest`], at most one for
-//! each session) and passes it to the proposer that leads, here or on another replica:
+//! A client waits in one of two ways. Its command was proposed here, and the learner
+//! remembers which client to answer for which slot ([`AwaitedRun`]). Or its command could
+//! not be proposed here at once. Then the learner keeps it ([`PendingRequest`], at most one
+//! for each session) and passes it to the proposer that leads, here or on another replica:
 //! again whenever another replica leads, and at growing intervals, until the command is
 //! applied or its client has gone (L4). Every table has a bound (L5).
 
