@@ -40,7 +40,7 @@ impl fmt::Display for ReplicaId {
 /// A ballot, which is also a view: its owner leads while it is the highest in use.
 ///
 /// Ballots are owned round robin (`ballot mod n`), so that no two replicas ever
-/// own the same one. (Paxos Made Moderately Complex, §2.1, with the leader's id
+/// own the same one. (Paxos Made Moderately Complex, §2, with the leader's id
 /// folded into the number.)
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

@@ -15,7 +15,7 @@
 //! A replica that may have forgotten what it promised must not vote under its old id
 //! (Michael et al., *Recovering Shared Objects Without Stable Storage*, DISC '17). So
 //! a directory that last ran under `none`, or under `os` and the host has started
-//! anew since without a clean end, gets a new id and counts as empty.
+//! anew since without a clean end, gets a new id and counts as empty. (S6, S8)
 //!
 //! Directory and replica ids are no secret and no protection against intent: whoever
 //! copies a data directory back from an old backup deceives the cluster.

@@ -18,7 +18,7 @@
 //!
 //! Between checkpoints the files are only written, never synced, and that when the
 //! thread has nothing else to do or a block is full: what is decided is safe in the
-//! acceptors. Nor does an answer wait for its line to be put into words, which takes as
+//! acceptors (E4). Nor does an answer wait for its line to be put into words, which takes as
 //! long as applying it: that is done once the answer has left. A checkpoint syncs the
 //! three, and then replaces the checkpoint file; only then may acceptors forget. It does
 //! so beside the learner (`beside`), which takes it for durable once the next one is

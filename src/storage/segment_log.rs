@@ -3,7 +3,7 @@
 //! A log is a row of segments, files of one size whose blocks are taken and written
 //! before they are needed. One burst of inputs is one frame (`frame`), written in one
 //! call and made durable by one sync; the next frame is not begun before that. So
-//! **at most one frame is unsynced at any time**, and everything below follows:
+//! **at most one frame is unsynced at any time** (D1), and everything below follows:
 //!
 //! ```text
 //! acceptor-0000000000000007              acceptor-0000000000000008 (newest)
@@ -20,7 +20,7 @@
 //!   as the spare that the next segment is made of.
 //! - *Replay*: the promise is the highest of heads, promises and acceptances;
 //!   acceptances replay highest ballot first.
-//! - *The last frame*, if it is incomplete or fails its check, was torn by a crash:
+//! - *The last frame*, if it is incomplete or fails its check, was torn by a crash (D2):
 //!   it was never acknowledged, and is cut. A frame that fails anywhere else is
 //!   damage, and the log refuses to open: a valid frame of the same segment behind it
 //!   shows it, or the head of the next segment, which names the check of the frame

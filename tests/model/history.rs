@@ -14,7 +14,8 @@ use multipaxos::types::{Ballot, ReplicaId, Slot};
 use multipaxos::values::{ValueRef, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An invariant.
+/// An invariant. In docs/protocol.md these are I1 (twice), I2, I3, S1, S2, I4, E2, E3, S7 and
+/// I7; and W4: no assertion fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Law {
     Agreement,

@@ -2,7 +2,7 @@
 //!
 //! It knows what a real one under an operating system knows: what the page cache
 //! holds, which of that is durable, sector by sector, and which names are. So it can
-//! tell three ends of a process apart:
+//! tell three ends of a process apart (D3):
 //!
 //! - [`SimDisk::crash_process`]: the page cache survives, locks and open files do not.
 //! - [`SimDisk::power_cut`]: of what was not synced, each sector is left as any of

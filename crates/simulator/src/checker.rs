@@ -17,9 +17,13 @@
 //! | I8 | what roles hold stays within its bounds |
 //! | S1 | no vote, promise or answer leaves before what it rests on is durable |
 //! | S2 | a ballot is used in one life of one process, after its owner's own durable promise |
+//! | S5 | a promise leaves out nothing that was accepted, and names no mark too high |
 //! | S7 | a decided mark covers only slots with a quorum at its ballot |
+//! | E2 | no session is called expired that is not |
+//! | E3 | a completion is true, and goes to whose command it was |
 //!
-//! (I9, liveness, is the world's: it knows when faults have stopped.)
+//! (I9, liveness, is the world's: it knows when faults have stopped. And a disk that was
+//! only killed or cut off is never refused, D2.) docs/protocol.md tells each.
 
 use super::trace::TraceHash;
 use multipaxos::message::{

@@ -163,13 +163,13 @@ pub enum Partition {
     OneWay,
     /// One link comes and goes.
     Flap,
-    /// Quorum loss: all links are cut but those of one hub. (OmniPaxos, §2.1)
+    /// Quorum loss: all links are cut but those of one hub. (OmniPaxos, §2)
     Hub,
     /// Constrained election: the hub alone is connected to a quorum, and the leader is
-    /// cut off from everyone. (OmniPaxos, §2.2)
+    /// cut off from everyone. (OmniPaxos, §2)
     Constrained,
     /// Chained: one link in the middle of a ring of links is cut, so two replicas hear
-    /// each other only through others. (OmniPaxos, §2.3)
+    /// each other only through others. (OmniPaxos, §2)
     Chained,
 }
 

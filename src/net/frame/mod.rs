@@ -1,4 +1,5 @@
 //! The frame of every datagram: what it says, and every check that it must pass.
+//! (Rules W1, W3 and W4 of docs/protocol.md.)
 //!
 //! ```text
 //!  offset  bytes  little-endian

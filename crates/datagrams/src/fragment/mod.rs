@@ -1,4 +1,4 @@
-//! A message longer than a datagram travels in fragments.
+//! A message longer than a datagram travels in fragments. (W2)
 //!
 //! A fragment names its message (by the digest of its bytes), the message's length, how it
 //! was cut, and which piece this is. So a receiver can begin with any piece. The digest is
