@@ -1,0 +1,62 @@
+#!/bin/sh
+# Runs all tests and says how they went in one line.
+#
+#   scripts/test.sh [OPTION...]
+#
+# OPTIONs go to `cargo test`. Every ten seconds it says what is being built or run. At the
+# end it prints every failure whole, and then a line such as
+#
+#   1234 passed, 0 failed, 3 skipped
+#
+# The whole output is in target/test.log. It fails if `cargo test` fails.
+set -eu
+
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+log=$target/test.log
+mkdir -p "$target"
+: > "$log"
+began=$(date +%s)
+
+"${CARGO:-cargo}" test --workspace --locked --no-fail-fast "$@" > "$log" 2>&1 &
+tests=$!
+# Ctrl-C in a shell reaches both; a kill of this script alone must reach the tests too.
+trap 'kill "$tests" 2> /dev/null; exit 130' INT TERM
+
+# What the last lines of the log are about: a package that is built, or a file of tests.
+current() {
+    sed -n -e 's/^ *Compiling \([^ ]*\).*/building \1/p' \
+        -e 's/^ *Running unittests .*deps\/\([a-z_]*\)-.*/testing \1/p' \
+        -e 's/^ *Running \([^ ]*\) .*/testing \1/p' \
+        -e 's/^test \(.*\) has been running for over.*/testing \1/p' "$log" | tail -n 1
+}
+
+said=$began
+while kill -0 "$tests" 2> /dev/null; do
+    sleep 1
+    now=$(date +%s)
+    if [ $((now - said)) -ge 10 ]; then
+        said=$now
+        printf '%4d s  %s\n' $((now - began)) "$(current)"
+    fi
+done
+status=0
+wait "$tests" || status=$?
+
+# What failed: errors of the compiler, and what a failed test has printed.
+awk '
+    /^error(\[E[0-9]+\])?:/ && !/test failed|target failed|targets failed/ { error = 1 }
+    error { print; if ($0 == "") error = 0; next }
+    /^failures:$/ { failures = !failures; if (!failures) next }
+    /^test result:/ { failures = 0 }
+    failures { print }
+' "$log"
+
+awk -v status="$status" '
+    /^test result:/ { passed += $4; failed += $6; skipped += $8 }
+    END {
+        if (status != 0 && failed == 0) print "not all tests could be run"
+        printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+    }
+' "$log"
+exit "$status"
