@@ -18,7 +18,6 @@ use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
-use interleavings::threads::plant::{self, Plant};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
 use std::sync::Arc;
@@ -196,10 +195,6 @@ impl Reader {
                     Ok(Next::Line(line)) => match entropy() {
                         Ok(session) => {
                             let batch = vec![Input::Submit { line, session }];
-                            if plant::is(Plant::ReaderDoesNotWait) {
-                                let _ = self.to.try_send(batch);
-                                continue 'credit;
-                            }
                             if self.to.send(batch).is_err() {
                                 return;
                             }
@@ -210,9 +205,6 @@ impl Reader {
                     Ok(Next::Refused(why)) => {
                         self.refused.store(true, Ordering::SeqCst);
                         (self.tell)(&format!("line {number}: {why}: refused"));
-                        if plant::is(Plant::RefusedLineTakesCredit) {
-                            continue 'credit;
-                        }
                     }
                     Ok(Next::Shutdown) => break 'credit,
                     Ok(Next::End) => {
@@ -226,9 +218,7 @@ impl Reader {
                 }
             }
         }
-        if !plant::is(Plant::EndUnsaid) {
-            let _ = self.to.send(vec![Input::End]);
-        }
+        let _ = self.to.send(vec![Input::End]);
     }
 }
 
@@ -328,9 +318,6 @@ impl<W: Write> Terminal<W> {
                 self.ready();
             }
             Outcome::Waiting { waited_us } => {
-                if plant::is(Plant::CreditTooEarly) {
-                    self.ready();
-                }
                 let seconds = waited_us / 1_000_000;
                 let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
                 let n = self.n;

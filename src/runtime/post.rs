@@ -11,7 +11,6 @@ use crate::net::{Incoming, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::types::ReplicaId;
 use datagrams::counters::{Counters, Event};
-use interleavings::threads::plant::{self, Plant};
 use interleavings::threads::{Receiver, Sender, bounded};
 use std::process;
 use std::sync::Arc;
@@ -126,9 +125,6 @@ impl Router {
 }
 
 fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) {
-    if plant::is(Plant::SendWaits) && !batch.is_empty() {
-        let _ = to.send(std::mem::take(batch));
-    }
     if !batch.is_empty() && to.try_send(std::mem::take(batch)).is_err() {
         counters.count(Event::InboxFull);
     }

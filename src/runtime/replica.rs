@@ -31,7 +31,6 @@ use crate::storage::memory::Volatile;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ReplicaId, Slot};
 use durable::disk::Disk;
-use interleavings::threads::plant::{self, Plant};
 use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;
 use std::path::PathBuf;
@@ -133,9 +132,6 @@ impl Shared<'_> {
         let run = move || {
             // A role that never begins may still have inherited what is not on the disk.
             let Ok(membership) = started.recv() else {
-                if plant::is(Plant::UnbegunNotClosed) {
-                    return Ok(());
-                }
                 return storage.close();
             };
             let role = build(membership, clock, rng.u64(..));
@@ -146,16 +142,10 @@ impl Shared<'_> {
                 },
                 |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
             )?;
-            if plant::is(Plant::NotClosed) {
-                return Ok(());
-            }
             thread.storage.close()
         };
         threads::spawn(name, move || {
             if let Err(error) = run() {
-                if plant::is(Plant::FailureUnsaid) {
-                    return;
-                }
                 fail(format!("replica {id}: {name}: {error}"));
             }
             let _ = closing.send(());
@@ -174,23 +164,12 @@ fn end(
     stopping: &AtomicBool,
     links: &Links,
 ) -> Result<(), &'static str> {
-    let woken_early = plant::is(Plant::WokenBeforeTold);
-    if woken_early {
-        links.wake();
-    }
     stopping.store(true, Ordering::SeqCst);
     let (starts, closed): (Vec<_>, Vec<_>) =
         threads.into_iter().map(|Running { name, start, closed }| (start, (name, closed))).unzip();
     // Those that have not begun end when nobody can begin them.
-    if !plant::is(Plant::StartKept) {
-        drop(starts);
-    }
-    let wake = || {
-        if !woken_early {
-            links.wake();
-        }
-    };
-    wait_for_all(&closed, wake, CLOSING_MAX)
+    drop(starts);
+    wait_for_all(&closed, || links.wake(), CLOSING_MAX)
 }
 
 /// Waits until all of these have spoken, and wakes them again and again meanwhile.

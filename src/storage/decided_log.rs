@@ -40,7 +40,6 @@ use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::journal::{ASIDE_BYTES_MAX, ENTRY_BYTES, Entry, Kind, Mark};
-use super::plant::{self, Plant};
 use super::upkeep::Upkeep;
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Storage};
@@ -267,11 +266,9 @@ impl<D: Disk> DecidedLog<D> {
         };
         // Nothing is cut off a file before it is known to be ours.
         log.verify_end(mark)?;
-        if !plant::is(Plant::NotCutBack) {
-            log.roll_forward(&mut checkpoint)?;
-        }
+        log.roll_forward(&mut checkpoint)?;
         for file in [&log.text, &log.journal, &log.asides] {
-            if file.file.length()? > file.length && !plant::is(Plant::NotCutBack) {
+            if file.file.length()? > file.length {
                 file.file.set_length(file.length)?;
             }
         }
@@ -433,7 +430,7 @@ impl<D: Disk> DecidedLog<D> {
         assert!(checkpoint.applied == self.applied, "a checkpoint of exactly what is applied");
         let waits = self.durability == Durability::Sync;
         let mut files = Vec::new();
-        if waits && !plant::is(Plant::CheckpointFirst) {
+        if waits {
             files.extend([self.text.unsynced(), self.journal.unsynced(), self.asides.unsynced()]);
         }
         let (directory, aside_end) = (self.directory, self.asides.length);

@@ -7,7 +7,6 @@ use super::chat_log::write_line;
 use super::decided_log::{ASIDES, CHECKPOINT, DecidedLog, JOURNAL, Place};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::plant::{self, Plant};
 use super::upkeep::Upkeep;
 use crate::chat::Chat;
 use crate::paxos::learner::{Checkpoint, Record};
@@ -357,16 +356,6 @@ fn a_flipped_bit_is_refused_or_not_served_but_never_passed_on() {
         }
     }
     assert!(refused > 100 && withheld > 100, "{refused} refused, {withheld} withheld");
-}
-
-#[test]
-fn planted_bugs_are_caught() {
-    for bug in [Plant::CheckpointFirst, Plant::CheckpointInPlace, Plant::NotCutBack] {
-        plant::set(Some(bug));
-        let found = (0..200).find_map(|seed| ten_lives(seed).err());
-        plant::set(None);
-        println!("{bug:?}: {}", found.unwrap_or_else(|| panic!("nothing catches {bug:?}")));
-    }
 }
 
 #[test]

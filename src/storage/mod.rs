@@ -26,7 +26,7 @@ pub mod segment_log;
 mod segment_log_tests;
 pub mod upkeep;
 
-use durable::{atomic_file, beside, disk, error, plant};
+use durable::{atomic_file, beside, disk, error};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

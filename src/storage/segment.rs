@@ -9,7 +9,6 @@
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::frame::{self, Frame, Kind, Place, SECTOR_BYTES};
-use super::plant::{self, Plant};
 use crate::paxos::acceptor::{Record, State};
 use crate::types::{Ballot, Slot};
 use crate::values::Values;
@@ -157,9 +156,7 @@ pub(super) fn walk(
     let Some((first, head)) = head.and_then(|frame| Some((frame, read_head(&frame)?))) else {
         return Err((segment, 0, "its first record fails its check"));
     };
-    let lenient = plant::is(Plant::MiddleTakenForTail);
     if let Some(before) = chain
-        && !lenient
         && (first.place.number, first.place.previous) != (before.number, before.previous)
     {
         let at = before.at as usize;
@@ -175,7 +172,7 @@ pub(super) fn walk(
     while let Some(frame) = bytes.get(tip.at as usize..).and_then(frame::read) {
         let expected = Place { log, segment, number: tip.number, previous: tip.previous };
         let fits = frame.kind == Kind::Burst && frame.place == expected;
-        if !fits && !plant::is(Plant::OldFramesCount) {
+        if !fits {
             break;
         }
         let at = tip.at as usize;
@@ -191,7 +188,7 @@ pub(super) fn walk(
         };
     }
     let at = tip.at as usize;
-    if !lenient && find_frame(bytes, at, log, segment).is_some() {
+    if find_frame(bytes, at, log, segment).is_some() {
         return Err((segment, at, "a record in the middle of the log fails its check"));
     }
     Ok(Walk { tip, last, end })

@@ -45,7 +45,6 @@
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::frame::{self, Kind, Place, frame_bytes};
-use super::plant::{self, Plant};
 use super::segment::{
     Head, SPARE, Tip, damaged, encoded, end_of, head_at, is_log_file, name, number_of,
     read_segment, walk, write_record,
@@ -105,8 +104,6 @@ pub struct SegmentLog<D: Disk> {
     unsynced: bool,
     failed: bool,
     compact_at: usize,
-    /// For a planted bug.
-    put_off: Vec<Record>,
 }
 
 impl<D: Disk> SegmentLog<D> {
@@ -140,7 +137,6 @@ impl<D: Disk> SegmentLog<D> {
             unsynced: false,
             failed: false,
             compact_at: COMPACT_SEGMENTS_MIN,
-            put_off: Vec::new(),
         }
     }
 
@@ -185,7 +181,7 @@ impl<D: Disk> SegmentLog<D> {
             let (file, bytes) = read_segment(&disk, number)?;
             let walk = walk(&bytes, log, number, chain, &mut state);
             let walk = walk.map_err(|(segment, at, what)| damaged(&disk, segment, at, what))?;
-            if options.waits && !plant::is(Plant::OpeningDoesNotSync) {
+            if options.waits {
                 file.sync()?;
             }
             let length = bytes.len() as u64;
@@ -214,9 +210,6 @@ impl<D: Disk> SegmentLog<D> {
 
     /// Writes the last frame of the newest segment again, and zeros behind it.
     fn seal_tail(&mut self, last: usize, mut bytes: Vec<u8>) -> io::Result<()> {
-        if plant::is(Plant::OpeningDoesNotSync) {
-            return Ok(());
-        }
         let end = self.tip.at as usize;
         bytes.truncate(end);
         let length = self.newest().length.max(self.options.segment_bytes).max(end as u64);
@@ -242,10 +235,7 @@ impl<D: Disk> SegmentLog<D> {
     fn begin_segment(&mut self, oldest: u64, bytes: usize) -> io::Result<()> {
         self.flush()?;
         let number = self.segments.back().map_or(0, |segment| segment.number + 1);
-        let mut head = Head { promised: self.promised, trimmed: self.trimmed, oldest };
-        if plant::is(Plant::PromiseLeftBehind) {
-            head.promised = None;
-        }
+        let head = Head { promised: self.promised, trimmed: self.trimmed, oldest };
         let mut buffer = Vec::new();
         frame::begin(&mut buffer);
         encoded(&mut buffer, &head)?;
@@ -287,8 +277,7 @@ impl<D: Disk> SegmentLog<D> {
         if self.segments.len() >= self.compact_at {
             self.compact()?;
         }
-        let needed =
-            |segment: &&Segment| segment.end > self.trimmed && !plant::is(Plant::DroppedTooEarly);
+        let needed = |segment: &&Segment| segment.end > self.trimmed;
         let next = self.newest().number + 1;
         let oldest = self.segments.iter().find(needed).map_or(next, |segment| segment.number);
         self.begin_segment(oldest, bytes)?;
@@ -397,13 +386,8 @@ impl<D: Disk> SegmentLog<D> {
 
     /// Makes the frame that is not durable yet, if there is one, durable.
     fn flush(&mut self) -> io::Result<()> {
-        if self.unsynced && self.options.waits && !plant::is(Plant::SyncSkipped) {
-            let synced = self.file.sync();
-            if synced.is_err() && plant::is(Plant::FailedSyncRetried) {
-                self.file.sync()?;
-            } else {
-                synced?;
-            }
+        if self.unsynced && self.options.waits {
+            self.file.sync()?;
         }
         self.unsynced = false;
         Ok(())
@@ -424,13 +408,6 @@ impl<D: Disk> SegmentLog<D> {
 
 impl<D: Disk> Storage<Record> for SegmentLog<D> {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
-        if plant::is(Plant::AcceptanceApart) {
-            let (later, now) = std::mem::take(records)
-                .into_iter()
-                .partition(|record| matches!(record, Record::Accept { .. }));
-            *records = std::mem::replace(&mut self.put_off, later);
-            records.extend(now);
-        }
         self.guarded(|log| log.append_burst(records))?;
         records.clear();
         Ok(())

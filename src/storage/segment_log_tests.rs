@@ -5,7 +5,6 @@
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::frame::{HEADER_BYTES, SECTOR_BYTES};
-use super::plant::{self, Plant};
 use super::segment::is_log_file;
 use super::segment_log::{Options, SegmentLog};
 use super::upkeep::Upkeep;
@@ -330,40 +329,6 @@ fn flipped_bits(seed: u64) -> Result<u32, String> {
 fn a_flipped_bit_is_repaired_or_refused() {
     let refused: u32 = (0..60).map(|seed| flipped_bits(seed).unwrap()).sum();
     assert!(refused > 200, "{refused} refusals: the bits fell beside the log");
-}
-
-/// Which of the searches above finds a planted bug, and with which seed.
-fn hunted(bug: Plant) -> Option<String> {
-    plant::set(Some(bug));
-    let cut = |seed: u64| {
-        let first = Lives::begin(seed, SMALL).disk.calls();
-        survives(seed, 60, first + 2 + seed % 100, 700).map(|_| ())
-    };
-    let found = (0..400)
-        .find_map(|seed| ten_lives(seed).err().map(|said| format!("ten lives: {said}")))
-        .or_else(|| (0..400).find_map(|seed| cut(seed).err().map(|said| format!("cut: {said}"))))
-        .or_else(|| {
-            (0..60).find_map(|seed| flipped_bits(seed).err().map(|said| format!("flips: {said}")))
-        });
-    plant::set(None);
-    found
-}
-
-#[test]
-fn planted_bugs_are_caught() {
-    for bug in [
-        Plant::SyncSkipped,
-        Plant::AcceptanceApart,
-        Plant::FailedSyncRetried,
-        Plant::OpeningDoesNotSync,
-        Plant::OldFramesCount,
-        Plant::MiddleTakenForTail,
-        Plant::PromiseLeftBehind,
-        Plant::DroppedTooEarly,
-    ] {
-        let found = hunted(bug).unwrap_or_else(|| panic!("nothing catches {bug:?}"));
-        println!("{bug:?}: {found}");
-    }
 }
 
 #[test]

@@ -13,7 +13,6 @@ use crate::counters::{Counters, Event};
 use crate::loss::Gate;
 use crate::offload::Offload;
 use crate::wakeup::Wakeup;
-use interleavings::threads::plant::{self, Plant};
 use interleavings::threads::{self, Sender};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -265,10 +264,6 @@ impl<C: Codec> SendBurst<'_, C> {
 
     fn hand_over(&mut self, to: C::Endpoint, what: What, bytes: &[u8]) {
         let (bytes, exempt) = (bytes.to_vec(), self.exempt);
-        if plant::is(Plant::WokenBeforeHandOver) {
-            self.shared.wakeup.wake();
-            return self.shared.hand_over(Queued { to, what, bytes, exempt });
-        }
         self.shared.hand_over(Queued { to, what, bytes, exempt });
         self.handed = true;
     }

@@ -18,7 +18,6 @@
 //! was stopped, before it sleeps for good; or its sleep ends. `net/schedules.rs` explores
 //! the interleavings of the threads that meet here.
 
-use interleavings::threads::plant::{self, Plant};
 use interleavings::threads::{self, AtomicBool};
 use mio::Waker;
 use std::io;
@@ -50,9 +49,7 @@ impl Wakeup {
     /// Tells the loop to end.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
-        if !plant::is(Plant::StopWakesNobody) {
-            self.wake();
-        }
+        self.wake();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -65,13 +62,8 @@ impl Wakeup {
         finds_something: impl FnOnce() -> bool,
         sleep: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        let says_first = !plant::is(Plant::SleepSaidTooLate);
-        self.asleep.store(says_first, Ordering::SeqCst);
-        let stays_awake = finds_something() && !plant::is(Plant::NoSecondLook)
-            || self.is_stopped() && !plant::is(Plant::StopNotLookedFor);
-        if !says_first {
-            self.asleep.store(true, Ordering::SeqCst);
-        }
+        self.asleep.store(true, Ordering::SeqCst);
+        let stays_awake = finds_something() || self.is_stopped();
         let slept = if stays_awake { Ok(()) } else { sleep() };
         self.asleep.store(false, Ordering::SeqCst);
         slept

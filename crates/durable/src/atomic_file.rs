@@ -11,7 +11,6 @@
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::plant::{self, Plant};
 use std::io;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -41,16 +40,13 @@ pub fn replace<D: Disk>(
     let mut bytes = magic.to_vec();
     bytes.extend_from_slice(&check(magic, contents).to_le_bytes());
     bytes.extend_from_slice(contents);
-    let in_place = plant::is(Plant::CheckpointInPlace);
-    let written = if in_place { name.to_owned() } else { temporary(name) };
+    let written = temporary(name);
     let file = disk.create(&written)?;
     file.write_at(0, &bytes)?;
     if waits {
         file.sync()?;
     }
-    if !in_place {
-        disk.rename(&written, name)?;
-    }
+    disk.rename(&written, name)?;
     if waits { disk.sync_dir() } else { Ok(()) }
 }
 

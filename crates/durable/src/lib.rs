@@ -12,5 +12,4 @@ pub mod atomic_file;
 pub mod beside;
 pub mod disk;
 pub mod error;
-pub mod plant;
 pub mod sim_disk;

@@ -23,7 +23,6 @@ pub use std::thread::yield_now;
 #[cfg(feature = "scheduler")]
 pub use tried::links::{AtomicBool, Receiver, Sender, bounded, yield_now};
 
-pub mod plant;
 #[cfg(feature = "scheduler")]
 pub mod tried;
 

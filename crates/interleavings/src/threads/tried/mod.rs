@@ -35,7 +35,6 @@
 
 #![cfg(feature = "scheduler")]
 
-use super::plant::Plant;
 use mio::{Events, Poll, Waker};
 use order::Order;
 use std::any::Any;
@@ -58,7 +57,7 @@ mod tests;
 pub use inside::{
     End, Running, draw, hurries, is_fair, met, never, now_us, pause, process, require, settle,
 };
-pub use seeds::{count, first_line, run_all, run_seed, seeds_until_caught, try_seeds};
+pub use seeds::{count, run_all, run_seed, try_seeds};
 
 /// What a thread waits for that waits for datagrams.
 const DATAGRAMS: u64 = 0;
@@ -80,8 +79,6 @@ pub struct Trial {
     pub name: &'static str,
     /// The most steps of one schedule.
     pub steps_max: u64,
-    /// What is wrong on purpose.
-    pub planted: Option<Plant>,
 }
 
 /// What a schedule that went well was like.
@@ -395,10 +392,6 @@ impl Here {
         state.end_process(process, Some(why.to_owned()));
         drop(state);
         leave()
-    }
-
-    pub(crate) fn planted(&self) -> Option<Plant> {
-        self.world.state().trial.planted
     }
 
     fn room(&self) -> usize {

@@ -4,7 +4,6 @@
 
 use super::order::Order;
 use super::{State, Trial, Went, World};
-use crate::threads::plant::Plant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -105,22 +104,6 @@ pub fn try_seeds<B: FnOnce() + Send + 'static>(
         tried as f64 / seconds
     );
     assert!(tried == 1 || met.values().all(|times| *times > 0), "not all was met: {met:?}");
-}
-
-/// The same with a bug planted: after how many schedules it was caught, and how.
-pub fn seeds_until_caught<B: FnOnce() + Send + 'static>(
-    trial: Trial,
-    plant: Plant,
-    most: u64,
-    body: impl Fn() -> B,
-) -> Option<(u64, String)> {
-    let trial = Trial { planted: Some(plant), ..trial };
-    (0..most).find_map(|seed| Some((seed + 1, run_seed(trial, seed, body()).err()?)))
-}
-
-/// Without the steps that led to it.
-pub fn first_line(why: &str) -> &str {
-    why.lines().next().unwrap_or_default()
 }
 
 /// One schedule in this order.

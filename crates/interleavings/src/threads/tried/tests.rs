@@ -8,7 +8,7 @@ use super::seeds::run;
 use super::*;
 use crate::threads;
 
-const TRIAL: Trial = Trial { name: "threads::tried", steps_max: 1_000, planted: None };
+const TRIAL: Trial = Trial { name: "threads::tried", steps_max: 1_000 };
 
 /// Reads, then writes: two threads lose a step unless they take turns.
 fn adds(flag: Arc<AtomicBool>, lost: Arc<AtomicBool>) {
