@@ -10,9 +10,9 @@ use super::replica::ReplicaOptions;
 use crate::paxos::acceptor;
 use crate::paxos::learner::Checkpoint;
 use crate::storage::Durability;
+use crate::storage::acceptor_log::{AcceptorLog, Options};
 use crate::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot};
 use crate::storage::decided_log::{DecidedLog, Place};
-use crate::storage::segment_log::{Options, SegmentLog};
 use crate::types::{DirectoryId, ReplicaId};
 use durable::disk::{Disk, RealDisk};
 use durable::error::OpenError;
@@ -53,7 +53,7 @@ pub(super) struct Durable<D: Disk> {
     /// The started record, if there is one.
     pub(super) members: Option<Vec<DirectoryId>>,
     /// The acceptor's log, unless its state is in memory alone.
-    pub(super) log: Option<SegmentLog<D>>,
+    pub(super) log: Option<AcceptorLog<D>>,
     pub(super) state: acceptor::State,
     pub(super) chat_log: DecidedLog<D>,
     pub(super) checkpoint: Checkpoint,
@@ -110,7 +110,7 @@ impl<D: Disk> Durable<D> {
         let Found::Member(members) = found else {
             let log = match durability {
                 Durability::None => None,
-                _ => Some(SegmentLog::create(data()?, directory, kept).map_err(other)?),
+                _ => Some(AcceptorLog::create(data()?, directory.0, kept).map_err(other)?),
             };
             // The data directory has just been written: it is the other one.
             let (chat_log, moved) =
@@ -125,7 +125,7 @@ impl<D: Disk> Durable<D> {
             return Ok(Durable { dir, members: None, log, state, chat_log, checkpoint });
         };
         let unusable = StartError::Unusable;
-        let (log, state) = SegmentLog::open(data()?, directory, kept).map_err(unusable)?;
+        let (log, state) = AcceptorLog::open(data()?, directory.0, kept).map_err(unusable)?;
         let log = (durability != Durability::None).then_some(log);
         let (chat_log, checkpoint) =
             DecidedLog::open(place, durability).map_err(|error| match error {

@@ -49,11 +49,11 @@ use crate::net::{BoundSocket, Network, NetworkConfig};
 use crate::net::{DATAGRAM_BYTES_DEFAULT, Outgoing, pack};
 use crate::paxos;
 use crate::storage::Durability;
+use crate::storage::acceptor_log::Options;
 use crate::storage::data_dir::Purpose;
-use crate::storage::segment_log::Options;
 use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
 use datagrams::counters::{Counters, Event};
-use durable::beside::By;
+use durable::background::Executor;
 use durable::disk::{Disk, DiskFile};
 use durable::sim_disk::{Fault, SimDisk, SimFile, Survival};
 use interleavings::threads::tried::{self, End, Trial};
@@ -123,7 +123,7 @@ impl TriedDisk {
 
 impl Disk for TriedDisk {
     type File = TriedFile;
-    const BESIDE: By = By::Thread;
+    const BACKGROUND: Executor = Executor::Thread;
 
     fn open(&self, name: &str) -> io::Result<Option<TriedFile>> {
         Ok(self.disk.open(name)?.map(|file| self.file(file)))

@@ -2,20 +2,17 @@
 
 #![cfg(test)]
 
+use super::acceptor_log::{AcceptorLog, Options, is_log_file};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::frame::{HEADER_BYTES, SECTOR_BYTES};
-use super::segment::is_log_file;
-use super::segment_log::{Options, SegmentLog};
-use super::upkeep::Upkeep;
 use crate::message::Request;
-use crate::paxos::Storage;
 use crate::paxos::acceptor::{Record, State};
-use crate::types::{Ballot, DirectoryId, Slot, Value};
+use crate::types::{Ballot, Slot, Value};
+use durable::segment_log::{HEADER_BYTES, SECTOR_BYTES};
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 
-const DIRECTORY: DirectoryId = DirectoryId(0x1d);
+const DIRECTORY: u64 = 0x1d;
 const SMALL: Options = Options { segment_bytes: 8 << 10, waits: true };
 
 /// What an acceptor would remember next, drawn at random; the value of a slot at a
@@ -68,7 +65,7 @@ fn apply(state: &mut State, records: &[Record]) {
 /// One life after another on one disk, and what must have survived.
 struct Lives {
     disk: SimDisk,
-    log: Option<SegmentLog<SimDisk>>,
+    log: Option<AcceptorLog<SimDisk>>,
     rng: Rng,
     /// Everything that somebody may have been told.
     acknowledged: State,
@@ -81,7 +78,7 @@ struct Lives {
 impl Lives {
     fn begin(seed: u64, options: Options) -> Lives {
         let disk = SimDisk::new(Rng::with_seed(seed ^ 0xd15c));
-        let log = SegmentLog::create(disk.clone(), DIRECTORY, options).unwrap();
+        let log = AcceptorLog::create(disk.clone(), DIRECTORY, options).unwrap();
         Lives {
             disk,
             log: Some(log),
@@ -114,9 +111,8 @@ impl Lives {
     fn commit_burst(&mut self, burst: Vec<Record>) -> bool {
         self.in_flight = burst;
         let log = self.log.as_mut().unwrap();
-        let mut records = self.in_flight.clone();
-        if log.append(&mut records).and_then(|()| log.sync()).is_err() {
-            assert!(log.append(&mut vec![Record::Trim(Slot(0))]).is_err(), "a failed log fails on");
+        if log.append(&self.in_flight).and_then(|()| log.sync()).is_err() {
+            assert!(log.append(&[Record::Trim(Slot(0))]).is_err(), "a failed log fails on");
             assert!(log.sync().is_err(), "a failed log fails on");
             self.log = None;
             return false;
@@ -129,11 +125,11 @@ impl Lives {
     /// Opens the log again; what it remembers must be everything acknowledged, with
     /// or without the burst in flight, and nothing else.
     fn open(&mut self, options: Options) -> Result<(), String> {
-        let mut opened = SegmentLog::open(self.disk.clone(), DIRECTORY, options);
+        let mut opened = AcceptorLog::open(self.disk.clone(), DIRECTORY, options);
         while let Err(OpenError::Io(_)) = opened {
             // A fault that was due has struck the opening: somebody starts it again.
             self.disk.crash_process();
-            opened = SegmentLog::open(self.disk.clone(), DIRECTORY, options);
+            opened = AcceptorLog::open(self.disk.clone(), DIRECTORY, options);
         }
         let (log, state) = opened.map_err(|error| format!("does not open: {error}"))?;
         let mut with = self.acknowledged.clone();
@@ -236,7 +232,7 @@ fn the_power_may_go_while_the_log_is_being_opened() {
         for step in 0.. {
             let mut fork = lives.fork();
             fork.disk.cut_at(fork.disk.calls() + step, fork.rng.usize(..9_000));
-            let opened = SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL).is_ok();
+            let opened = AcceptorLog::open(fork.disk.clone(), DIRECTORY, SMALL).is_ok();
             let dark = fork.disk.is_dark();
             assert!(opened != dark, "seed {seed}, step {step}");
             fork.disk.power_cut(Survival::Random);
@@ -268,7 +264,7 @@ fn ten_lives(seed: u64) -> Result<(), String> {
             // Killed between the write and its sync.
             lives.in_flight = lives.next_burst();
             let log = lives.log.as_mut().unwrap();
-            let _ = log.append(&mut lives.in_flight.clone());
+            let _ = log.append(&lives.in_flight);
         }
         lives.log = None;
         if fate == 0 || lives.rng.bool() {
@@ -312,7 +308,7 @@ fn flipped_bits(seed: u64) -> Result<u32, String> {
         let (name, length) = &files[fork.rng.usize(..files.len())];
         let (byte, bit) = (fork.rng.usize(..*length), fork.rng.u32(..8));
         fork.disk.flip_bit(name, byte, bit);
-        match SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL) {
+        match AcceptorLog::open(fork.disk.clone(), DIRECTORY, SMALL) {
             Ok((_, state)) if state == lives.acknowledged || state == before => {}
             Ok((_, state)) => {
                 let said = differs(&state, &lives.acknowledged);
@@ -489,7 +485,7 @@ fn a_record_before_the_newest_segment_that_fails_its_check_is_named() {
     // Its last record: what is left of the segment is whole, but the next does not follow.
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     file.write_at(end as u64, &[bytes[end] ^ 1]).unwrap();
-    let said = SegmentLog::open(lives.disk.clone(), DIRECTORY, SMALL).unwrap_err().to_string();
+    let said = AcceptorLog::open(lives.disk.clone(), DIRECTORY, SMALL).unwrap_err().to_string();
     assert!(said.starts_with(&format!("{name} is damaged at byte ")), "{said}");
     assert!(said.contains("a record in the middle of the log fails its check"), "{said}");
 }
@@ -497,20 +493,20 @@ fn a_record_before_the_newest_segment_that_fails_its_check_is_named() {
 #[test]
 fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     let disk = SimDisk::new(Rng::with_seed(1));
-    let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
+    let mut log = AcceptorLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
     let mut state = State::default();
     for ballot in (0..4_000).map(Ballot) {
         let values: Vec<Value> = (0..4).map(|slot| value(Slot(slot), ballot)).collect();
         let values = values.into();
         let record = Record::Accept { ballot, first: Slot(ballot.0 % 9), values };
         state.apply(&record);
-        log.append(&mut vec![record]).unwrap();
+        log.append(&[record]).unwrap();
         log.sync().unwrap();
         assert!(log.segments() <= 40, "{} segments", log.segments());
     }
     let mut disk = disk;
     disk.power_cut(Survival::Nothing);
-    let (_, found) = SegmentLog::open(disk, DIRECTORY, SMALL).unwrap();
+    let (_, found) = AcceptorLog::open(disk, DIRECTORY, SMALL).unwrap();
     assert_eq!(found, state);
 }
 
@@ -654,7 +650,13 @@ fn the_power_may_go_while_the_log_is_written_anew() {
             lives.disk.power_cut(survival);
             lives.open(SMALL).unwrap_or_else(|error| panic!("call {call}: {error}"));
             // What was to be dropped has been, but for one to be used again.
-            let files = lives.disk.list().unwrap().iter().filter(|name| is_log_file(name)).count();
+            let files = lives
+                .disk
+                .list()
+                .unwrap()
+                .iter()
+                .filter(|name| is_log_file(name))
+                .count();
             let segments = lives.log.as_ref().unwrap().segments();
             assert!(files <= segments + 1, "call {call}: {files} files, {segments} count");
             if done {
@@ -667,16 +669,16 @@ fn the_power_may_go_while_the_log_is_written_anew() {
 #[test]
 fn replay_takes_the_highest_ballot_in_whatever_order() {
     let disk = SimDisk::new(Rng::with_seed(1));
-    let mut log = SegmentLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
+    let mut log = AcceptorLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
     for ballot in [3, 5, 4].map(Ballot) {
         let record =
             Record::Accept { ballot, first: Slot(0), values: (&value(Slot(50), ballot)).into() };
-        log.append(&mut vec![record]).unwrap();
+        log.append(&[record]).unwrap();
         log.sync().unwrap();
     }
     let mut disk = disk;
     disk.crash_process();
-    let (_, state) = SegmentLog::open(disk, DIRECTORY, SMALL).unwrap();
+    let (_, state) = AcceptorLog::open(disk, DIRECTORY, SMALL).unwrap();
     assert_eq!(state.promised(), Some(Ballot(5)));
     let highest = value(Slot(50), Ballot(5));
     assert_eq!(state.accepted(Slot(0)), Some((Ballot(5), (&highest).into())));
@@ -687,10 +689,10 @@ fn a_log_of_another_directory_is_refused() {
     let mut lives = Lives::begin(7, SMALL);
     assert!(lives.commit());
     lives.disk.crash_process();
-    let opened = SegmentLog::open(lives.disk.clone(), DirectoryId(2), SMALL);
+    let opened = AcceptorLog::open(lives.disk.clone(), 2, SMALL);
     assert!(matches!(opened, Err(OpenError::Damaged { .. })));
     let empty = SimDisk::new(Rng::with_seed(1));
-    let opened = SegmentLog::open(empty, DIRECTORY, SMALL);
+    let opened = AcceptorLog::open(empty, DIRECTORY, SMALL);
     assert!(matches!(opened, Err(OpenError::Missing { .. })));
 }
 
@@ -706,7 +708,7 @@ fn a_segment_that_went_missing_is_refused() {
         let mut fork = lives.fork();
         fork.disk.power_cut(Survival::Everything);
         fork.disk.remove(name).unwrap();
-        let opened = SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL);
+        let opened = AcceptorLog::open(fork.disk.clone(), DIRECTORY, SMALL);
         assert!(matches!(opened, Err(OpenError::Missing { .. })), "{name}");
     }
 }
@@ -721,7 +723,7 @@ fn a_disk_that_cannot_be_read_is_refused() {
     for read in 0..3 {
         let mut fork = lives.fork();
         fork.disk.fail_read_at(fork.disk.reads() + read);
-        let opened = SegmentLog::open(fork.disk.clone(), DIRECTORY, SMALL);
+        let opened = AcceptorLog::open(fork.disk.clone(), DIRECTORY, SMALL);
         assert!(matches!(opened, Err(OpenError::Io(_))), "read {read}");
         fork.disk.crash_process();
         fork.open(SMALL).unwrap();
@@ -753,7 +755,7 @@ fn a_burst_longer_than_a_segment_gets_one_of_its_own() {
     let long = Request::new(7, 1, 0, &"y".repeat(40_000)).commands;
     let record = Record::Accept { ballot: Ballot(9), first: Slot(0), values: long };
     let log = lives.log.as_mut().unwrap();
-    log.append(&mut vec![record.clone()]).unwrap();
+    log.append(std::slice::from_ref(&record)).unwrap();
     log.sync().unwrap();
     lives.acknowledged.apply(&record);
     for _ in 0..50 {

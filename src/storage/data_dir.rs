@@ -24,7 +24,7 @@ use super::Durability;
 use super::atomic_file::{self, Magic};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::segment::is_log_file;
+use super::acceptor_log::is_log_file;
 use super::upkeep::Upkeep;
 use crate::paxos::Storage;
 use crate::paxos::bootstrap::Record;

@@ -21,7 +21,7 @@
 //! acceptors (E4). Nor does an answer wait for its line to be put into words, which takes as
 //! long as applying it: that is done once the answer has left. A checkpoint syncs the
 //! three, and then replaces the checkpoint file; only then may acceptors forget. It does
-//! so beside the learner (`beside`), which takes it for durable once the next one is
+//! so in the background (`background`), which takes it for durable once the next one is
 //! made. (Under `--durability os` nothing waits for the disk before the log is closed,
 //! under `none` there are no checkpoints.) A restart
 //! goes on from the checkpoint: slots above it that are still whole are applied anew,
@@ -35,7 +35,7 @@
 
 use super::Durability;
 use super::atomic_file::{self, Magic};
-use super::beside::Beside;
+use super::background::Background;
 use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
@@ -149,7 +149,7 @@ pub struct DecidedLog<D: Disk> {
     /// Appended, and not made into text yet.
     pending: Vec<Pending>,
     /// Makes a checkpoint durable.
-    beside: Beside,
+    background: Background,
     failed: bool,
 }
 
@@ -201,7 +201,7 @@ impl<D: Disk> DecidedLog<D> {
             applied: Slot::ZERO,
             hash: 0,
             pending: Vec::new(),
-            beside: Beside::new(D::BESIDE),
+            background: Background::new(D::BACKGROUND),
             failed: false,
         };
         if durability == Durability::Sync {
@@ -261,7 +261,7 @@ impl<D: Disk> DecidedLog<D> {
             applied: checkpoint.applied,
             hash: mark.hash,
             pending: Vec::new(),
-            beside: Beside::new(D::BESIDE),
+            background: Background::new(D::BACKGROUND),
             failed: false,
         };
         // Nothing is cut off a file before it is known to be ours.
@@ -456,7 +456,7 @@ impl<D: Disk> DecidedLog<D> {
                     self.write()?;
                     if self.durability != Durability::None {
                         let work = self.saving(checkpoint);
-                        self.beside.begin(work)?;
+                        self.background.begin(work)?;
                     }
                 }
             }
@@ -577,7 +577,7 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
 
     fn close(mut self) -> io::Result<()> {
         self.rest()?;
-        self.beside.finish()?;
+        self.background.finish()?;
         if self.durability == Durability::None {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 //! Everything durable goes through [`durable::disk`], so that all of it runs on the
 //! simulated disk too.
 //!
-//! - [`segment_log`]: the acceptor's log, made of frames (`frame`).
+//! - [`acceptor_log`]: the acceptor's log.
 //! - [`decided_log`]: the learner's decided log, with the chat log ([`chat_log`]) that
 //!   people read.
 //! - [`data_dir`]: the data directory's identity, lock and started record.
@@ -14,19 +14,17 @@
 //! A call that failed is never tried again and believed: whoever gets an error here
 //! ends the process, and the next one opens what is left.
 
+pub mod acceptor_log;
+mod acceptor_log_tests;
 pub mod chat_log;
 pub mod data_dir;
 pub mod decided_log;
 mod decided_log_tests;
-mod frame;
 mod journal;
 pub mod memory;
-mod segment;
-pub mod segment_log;
-mod segment_log_tests;
 pub mod upkeep;
 
-use durable::{atomic_file, beside, disk, error};
+use durable::{atomic_file, background, disk, error};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

@@ -20,17 +20,16 @@ use durable::error::OpenError;
 use durable::sim_disk::SimDisk;
 use fastrand::Rng;
 use multipaxos::message::Request;
-use multipaxos::paxos::Storage;
 use multipaxos::paxos::acceptor::{Record, State};
-use multipaxos::storage::segment_log::{Options, SegmentLog};
-use multipaxos::types::{Ballot, DirectoryId, Slot, Value};
+use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
+use multipaxos::types::{Ballot, Slot, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_64;
 
-const DIRECTORY: DirectoryId = DirectoryId(0x1d);
+const DIRECTORY: u64 = 0x1d;
 const OPTIONS: Options = Options { segment_bytes: 8 << 10, waits: true };
 const SPARE: &str = "acceptor-spare";
 const SECTOR: usize = 512;
@@ -191,13 +190,13 @@ fn histories() -> &'static [History] {
         let one = |seed: u64| {
             let mut rng = Rng::with_seed(seed);
             let disk = SimDisk::new(rng.fork());
-            let mut log = SegmentLog::create(disk.clone(), DIRECTORY, OPTIONS).unwrap();
+            let mut log = AcceptorLog::create(disk.clone(), DIRECTORY, OPTIONS).unwrap();
             let mut states = vec![State::default()];
             for _ in 0..rng.usize(..90) {
                 let mut state = states[states.len() - 1].clone();
-                let mut records = burst(&mut rng, &state);
+                let records = burst(&mut rng, &state);
                 records.iter().for_each(|record| state.apply(record));
-                log.append(&mut records).and_then(|()| log.sync()).unwrap();
+                log.append(&records).and_then(|()| log.sync()).unwrap();
                 states.push(state);
             }
             History { disk, states }
@@ -206,8 +205,8 @@ fn histories() -> &'static [History] {
     })
 }
 
-fn open(disk: &SimDisk) -> Result<(SegmentLog<SimDisk>, State), OpenError> {
-    SegmentLog::open(disk.clone(), DIRECTORY, OPTIONS)
+fn open(disk: &SimDisk) -> Result<(AcceptorLog<SimDisk>, State), OpenError> {
+    AcceptorLog::open(disk.clone(), DIRECTORY, OPTIONS)
 }
 
 fn new_name(rng: &mut Rng) -> String {
@@ -226,12 +225,12 @@ fn killed(disk: &SimDisk, seed: u64) -> SimDisk {
 }
 
 /// What is open goes on: it remembers the same after a restart, and keeps a burst.
-fn goes_on(mut disk: SimDisk, mut log: SegmentLog<SimDisk>, mut state: State) {
+fn goes_on(mut disk: SimDisk, mut log: AcceptorLog<SimDisk>, mut state: State) {
     let has_spare = disk.list().unwrap().iter().any(|name| name == SPARE);
     let ballot = Ballot(state.promised().unwrap_or_default().0.saturating_add(1));
     let record = Record::Promise(ballot);
     state.apply(&record);
-    log.append(&mut vec![record]).and_then(|()| log.sync()).unwrap();
+    log.append(&[record]).and_then(|()| log.sync()).unwrap();
     drop(log);
     disk.crash_process();
     match open(&disk) {
@@ -260,7 +259,7 @@ fn frames(disk: &SimDisk) -> BTreeSet<Frame> {
             let Some(checked) = bytes.get(at + 8..end) else { continue };
             let magic = &bytes[at + 44..at + 48];
             let counts = (magic == b"head" || magic == b"brst")
-                && (word(16), word(24)) == (Some(DIRECTORY.0), Some(number))
+                && (word(16), word(24)) == (Some(DIRECTORY), Some(number))
                 && word(0) == Some(xxh3_64(checked));
             if counts {
                 found.insert((name.clone(), at, word(0).unwrap_or_default()));

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use multipaxos::paxos::{Storage, bootstrap};
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, IDENTITY, Purpose, Refused};
-use multipaxos::storage::segment_log::{Options, SegmentLog};
+use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::types::{DirectoryId, ReplicaId};
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -35,7 +35,7 @@ fn used(durability: Durability, started: bool) -> SimDisk {
     let (mut held, found) = DataDir::open(disk.clone(), purpose(durability, FIRST)).unwrap();
     assert_eq!(found, Found::Fresh);
     let options = Options { segment_bytes: 4 << 10, waits: true };
-    SegmentLog::create(disk.clone(), FIRST, options).unwrap();
+    AcceptorLog::create(disk.clone(), FIRST.0, options).unwrap();
     if started {
         held.append(&mut vec![bootstrap::Record::Started(members())]).unwrap();
         held.sync().unwrap();

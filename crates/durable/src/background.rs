@@ -1,13 +1,13 @@
 //! Work on the disk that its thread does not wait for, one piece at a time.
 //!
-//! A checkpoint syncs files that have grown by megabytes: milliseconds, in which a
-//! learner that waited would answer nobody. So it hands the work over, and asks what
-//! became of it when the next piece is due, long after. An error is told then; work that
-//! was begun and never asked about is waited for when its `Beside` is dropped, so that
-//! nothing of one life of a process touches files that the next has opened.
+//! Syncing files that have grown by megabytes takes milliseconds, in which a thread that
+//! waited would answer nobody. So the thread hands the work over, and asks for its result
+//! when the next piece is due, long after. It learns of an error then. When a
+//! [`Background`] is dropped it waits for the work that was begun, so nothing of one life of
+//! a process touches files that the next has opened.
 //!
-//! On simulated disks, where a run must be the same each time, there is no thread: the
-//! work lies there until it is asked about, which is as late as a thread may be.
+//! On simulated disks, where a run must be the same each time, there is no thread: the work
+//! is done when its result is asked for, which is as late as a thread may be.
 
 use interleavings::threads::{self, Receiver, bounded};
 use std::fmt;
@@ -16,62 +16,62 @@ use std::io;
 /// A piece of work.
 type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
-/// Who does the work.
+/// Does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum Executor {
     /// A thread of its own.
     Thread,
-    /// Whoever asks what became of it, and then.
-    Asker,
+    /// The thread that asks for the result, at that moment.
+    Caller,
 }
 
 /// At most one piece of work that is not known to be done.
-pub struct Beside {
-    by: By,
+pub struct Background {
+    executor: Executor,
     begun: Option<Begun>,
 }
 
 enum Begun {
-    /// Says what became of it.
+    /// Sends the result.
     Thread(Receiver<io::Result<()>>),
-    Asker(Work),
+    Caller(Work),
 }
 
-impl fmt::Debug for Beside {
+impl fmt::Debug for Background {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Beside")
-            .field("by", &self.by)
+        f.debug_struct("Background")
+            .field("executor", &self.executor)
             .field("begun", &self.begun.is_some())
             .finish()
     }
 }
 
-impl Beside {
-    /// With nothing to do.
-    pub fn new(by: By) -> Beside {
-        Beside { by, begun: None }
+impl Background {
+    /// With no work begun.
+    pub fn new(executor: Executor) -> Background {
+        Background { executor, begun: None }
     }
 
     /// Begins a piece, once the one before is done.
     ///
     /// # Errors
     ///
-    /// What became of the one before, or that no thread is to be had.
+    /// If the piece before failed, or the system gives no thread.
     pub fn begin(
         &mut self,
         work: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         self.finish()?;
-        self.begun = Some(match self.by {
-            By::Thread => {
+        self.begun = Some(match self.executor {
+            Executor::Thread => {
                 let (done, ended) = bounded(1);
                 threads::spawn("checkpoint", move || {
-                    // Nobody hears it if the process ends meanwhile.
+                    // Nobody receives it if the process ends meanwhile.
                     let _ = done.send(work());
                 })?;
                 Begun::Thread(ended)
             }
-            By::Asker => Begun::Asker(Box::new(work)),
+            Executor::Caller => Begun::Caller(Box::new(work)),
         });
         Ok(())
     }
@@ -80,11 +80,11 @@ impl Beside {
     ///
     /// # Errors
     ///
-    /// What became of it.
+    /// If it failed.
     pub fn finish(&mut self) -> io::Result<()> {
         match self.begun.take() {
             None => Ok(()),
-            Some(Begun::Asker(work)) => work(),
+            Some(Begun::Caller(work)) => work(),
             Some(Begun::Thread(ended)) => {
                 let gone = |_| io::Error::other("the thread of a checkpoint has panicked");
                 ended.recv().map_err(gone)?
@@ -93,10 +93,10 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for Background {
     fn drop(&mut self) {
-        // What a thread has begun ends; what nobody will do any more is as if the power
-        // had gone.
+        // A thread completes what it has begun. Work that nobody will do any more is as if
+        // the power had failed.
         if let Some(Begun::Thread(ended)) = self.begun.take() {
             let _ = ended.recv();
         }
@@ -114,61 +114,61 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_when_the_next_piece_is_due_and_only_then() {
-        for by in [By::Thread, By::Asker] {
-            let mut beside = Beside::new(by);
-            beside.begin(fails).expect("nothing was begun before");
-            let refused = beside.begin(|| Ok(())).expect_err("the first piece failed");
+    fn an_error_is_returned_when_the_next_piece_is_due_and_only_then() {
+        for executor in [Executor::Thread, Executor::Caller] {
+            let mut background = Background::new(executor);
+            background.begin(fails).expect("nothing was begun before");
+            let refused = background.begin(|| Ok(())).expect_err("the first piece failed");
             assert_eq!(refused.to_string(), "no space");
-            beside.finish().expect("it was told once");
+            background.finish().expect("it was told once");
         }
     }
 
     #[test]
     fn pieces_are_done_one_after_the_other() {
-        for by in [By::Thread, By::Asker] {
-            let (mut beside, done) = (Beside::new(by), Arc::new(AtomicU32::new(0)));
+        for executor in [Executor::Thread, Executor::Caller] {
+            let (mut background, done) = (Background::new(executor), Arc::new(AtomicU32::new(0)));
             for piece in 0..3 {
                 let done = Arc::clone(&done);
                 let work = move || {
                     assert_eq!(done.fetch_add(1, Ordering::SeqCst), piece);
                     Ok(())
                 };
-                beside.begin(work).expect("none fails");
+                background.begin(work).expect("none fails");
             }
-            beside.finish().expect("nor does the last");
+            background.finish().expect("nor does the last");
             assert_eq!(done.load(Ordering::SeqCst), 3);
         }
     }
 
     #[test]
-    fn what_a_thread_has_begun_is_done_before_its_owner_is_gone() {
+    fn a_thread_completes_its_work_before_its_owner_is_gone() {
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         let done = Arc::new(AtomicU32::new(0));
-        let mut beside = Beside::new(By::Thread);
+        let mut background = Background::new(Executor::Thread);
         let seen = Arc::clone(&done);
         let work = move || {
             let _ = held.recv();
             seen.store(1, Ordering::SeqCst);
             Ok(())
         };
-        beside.begin(work).expect("a thread");
+        background.begin(work).expect("a thread");
         drop(hold);
-        drop(beside);
+        drop(background);
         assert_eq!(done.load(Ordering::SeqCst), 1);
     }
 
     #[test]
-    fn without_a_thread_what_nobody_asks_about_is_never_done() {
+    fn without_a_thread_work_whose_result_nobody_asks_for_is_never_done() {
         let done = Arc::new(AtomicU32::new(0));
-        let mut beside = Beside::new(By::Asker);
+        let mut background = Background::new(Executor::Caller);
         let seen = Arc::clone(&done);
         let work = move || {
             seen.store(1, Ordering::SeqCst);
             Ok(())
         };
-        beside.begin(work).expect("nothing before");
-        drop(beside);
+        background.begin(work).expect("nothing before");
+        drop(background);
         assert_eq!(done.load(Ordering::SeqCst), 0);
     }
 }

@@ -17,7 +17,7 @@
 //! [`RealDisk`] names the file in every error, and nothing else: what it means is for
 //! the caller to say.
 
-use super::beside::By;
+use super::background::Executor;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -32,8 +32,8 @@ pub trait Disk: Send + Sync + 'static {
     /// An open file.
     type File: DiskFile;
 
-    /// Who does what its thread need not wait for.
-    const BESIDE: By;
+    /// Runs disk work in the background.
+    const BACKGROUND: Executor;
 
     /// Opens a file for reading and writing; nothing if there is none of this name.
     ///
@@ -201,7 +201,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 impl Disk for RealDisk {
     type File = RealFile;
-    const BESIDE: By = By::Thread;
+    const BACKGROUND: Executor = Executor::Thread;
 
     fn open(&self, name: &str) -> io::Result<Option<RealFile>> {
         match self.file(name, OpenOptions::new().read(true).write(true)) {

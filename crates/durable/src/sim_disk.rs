@@ -22,7 +22,7 @@
 //! What it leaves out: sectors that tear without a power cut, misdirected writes, a
 //! file system that loses data it reported durable.
 
-use crate::beside::By;
+use crate::background::Executor;
 use crate::disk::{Disk, DiskFile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -278,7 +278,7 @@ fn fault(fault: Fault) -> io::Error {
 }
 
 /// Whether a call happens.
-enum Turn {
+enum CallOutcome {
     Happens,
     /// The power goes in the middle of it.
     Tears(usize),
@@ -296,8 +296,8 @@ impl State {
         Ok(())
     }
 
-    /// Counts a call that changes something, and says what becomes of it.
-    fn turn(&mut self, life: u64) -> io::Result<Turn> {
+    /// Counts a call that changes something, and returns what becomes of it.
+    fn next_call(&mut self, life: u64) -> io::Result<CallOutcome> {
         self.check(life)?;
         let call = self.calls;
         self.calls += 1;
@@ -305,17 +305,17 @@ impl State {
             && at == call
         {
             self.dark = true;
-            return Ok(Turn::Tears(tear));
+            return Ok(CallOutcome::Tears(tear));
         }
-        Ok(self.faults.get(&call).map_or(Turn::Happens, |fault| Turn::Fails(*fault)))
+        Ok(self.faults.get(&call).map_or(CallOutcome::Happens, |fault| CallOutcome::Fails(*fault)))
     }
 
     /// [`State::turn`] for calls that happen whole or not at all.
     fn whole(&mut self, life: u64) -> io::Result<()> {
-        match self.turn(life)? {
-            Turn::Happens => Ok(()),
-            Turn::Tears(_) => Err(failed("the power is off")),
-            Turn::Fails(kind) => Err(fault(kind)),
+        match self.next_call(life)? {
+            CallOutcome::Happens => Ok(()),
+            CallOutcome::Tears(_) => Err(failed("the power is off")),
+            CallOutcome::Fails(kind) => Err(fault(kind)),
         }
     }
 
@@ -494,7 +494,7 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     type File = SimFile;
-    const BESIDE: By = By::Asker;
+    const BACKGROUND: Executor = Executor::Caller;
 
     fn open(&self, name: &str) -> io::Result<Option<SimFile>> {
         let state = self.state();
@@ -583,21 +583,21 @@ impl SimFile {
     fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         let at = at as usize;
-        match state.turn(self.life)? {
-            Turn::Happens if !state.has_room(self.inode, at + bytes.len()) => {
+        match state.next_call(self.life)? {
+            CallOutcome::Happens if !state.has_room(self.inode, at + bytes.len()) => {
                 Err(fault(Fault::Full))
             }
-            Turn::Happens => {
+            CallOutcome::Happens => {
                 state.written += bytes.len() as u64;
                 state.file(self.inode).write(at, bytes);
                 Ok(())
             }
-            Turn::Tears(tear) => {
+            CallOutcome::Tears(tear) => {
                 let done = &bytes[..tear.min(bytes.len())];
                 state.file(self.inode).write(at, done);
                 Err(failed("the power is off"))
             }
-            Turn::Fails(kind) => {
+            CallOutcome::Fails(kind) => {
                 let done = state.rng.usize(..=bytes.len());
                 state.file(self.inode).write(at, &bytes[..done]);
                 Err(fault(kind))
@@ -607,15 +607,15 @@ impl SimFile {
 
     fn sync_contents(&self) -> io::Result<()> {
         let mut state = self.state();
-        let turn = state.turn(self.life)?;
+        let turn = state.next_call(self.life)?;
         state.syncs += 1;
         match turn {
-            Turn::Happens => {
+            CallOutcome::Happens => {
                 state.file(self.inode).sync();
                 Ok(())
             }
-            Turn::Tears(_) => Err(failed("the power is off")),
-            Turn::Fails(kind) => {
+            CallOutcome::Tears(_) => Err(failed("the power is off")),
+            CallOutcome::Fails(kind) => {
                 let mut rng = state.rng.fork();
                 state.file(self.inode).fail_sync(&mut rng);
                 Err(fault(kind))

@@ -16,9 +16,9 @@ use multipaxos::message::MESSAGE_SLOTS_MAX;
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
 use multipaxos::storage::Durability;
+use multipaxos::storage::acceptor_log::{self, AcceptorLog};
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
 use multipaxos::storage::decided_log::{DecidedLog, Place};
-use multipaxos::storage::segment_log::{self, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
@@ -140,19 +140,19 @@ impl Store {
         })?;
         let directory = dir.directory();
         let place = Place { log_dir: &log_dir, name: "learner.txt", data: data.clone(), directory };
-        let options = segment_log::Options { segment_bytes: SEGMENT_BYTES, waits: true };
+        let options = acceptor_log::Options { segment_bytes: SEGMENT_BYTES, waits: true };
         let (log, decided);
         match found {
             Found::Member(members) => {
                 let (opened, state) =
-                    SegmentLog::open(data.clone(), directory, options).map_err(refused)?;
+                    AcceptorLog::open(data.clone(), directory.0, options).map_err(refused)?;
                 let (held, checkpoint) =
                     DecidedLog::open(place, Durability::Sync).map_err(refused)?;
                 (log, decided) = (opened, held);
                 (self.started, self.state, self.checkpoint) = (Some(members), state, checkpoint);
             }
             Found::Fresh | Found::Wiped(_) => {
-                log = SegmentLog::create(data.clone(), directory, options).map_err(trouble)?;
+                log = AcceptorLog::create(data.clone(), directory.0, options).map_err(trouble)?;
                 decided = DecidedLog::create(place, Durability::Sync).map_err(trouble)?.0;
                 (self.started, self.state) = (None, acceptor::State::default());
                 self.checkpoint = Checkpoint::default();
@@ -261,7 +261,7 @@ pub enum SyncFault {
 /// Promises and acceptances.
 #[derive(Debug, Default)]
 pub struct AcceptorStore {
-    log: Option<Box<SegmentLog<SimDisk>>>,
+    log: Option<Box<AcceptorLog<SimDisk>>>,
     synced: acceptor::State,
     unsynced: Vec<acceptor::Record>,
     /// What has become durable since the checker looked.

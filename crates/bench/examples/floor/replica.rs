@@ -10,7 +10,7 @@ use datagrams::wait::Patience;
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::runtime::post::INBOX_BATCHES_MAX;
 use multipaxos::runtime::process::Clock;
-use multipaxos::storage::{Durability, segment_log::SEGMENT_BYTES};
+use multipaxos::storage::{Durability, acceptor_log::SEGMENT_BYTES};
 use multipaxos::values::COMMAND_BYTES;
 use std::collections::VecDeque;
 use std::fs::File;

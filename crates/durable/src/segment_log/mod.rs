@@ -1,12 +1,12 @@
-//! The acceptor's log: promises and acceptances that survive a power cut.
+//! A log of records that survives a power cut.
 //!
-//! A log is a row of segments, files of one size whose blocks are taken and written
-//! before they are needed. One burst of inputs is one frame (`frame`), written in one
-//! call and made durable by one sync; the next frame is not begun before that. So
-//! **at most one frame is unsynced at any time** (D1), and everything below follows:
+//! A log is a row of segments, files of one size whose blocks are allocated before they are
+//! needed. One burst of records is one frame (`frame`), written in one call and made durable
+//! by one sync; the next frame is not begun before that. So **at most one frame is unsynced
+//! at any time** (D1), and everything below follows:
 //!
 //! ```text
-//! acceptor-0000000000000007              acceptor-0000000000000008 (newest)
+//! log-0000000000000007                   log-0000000000000008 (newest)
 //! +------+-------+-------+----+------+   +------+-------+-------+-------------+
 //! | head | burst | burst | .. | free |   | head | burst | burst | zeros, or   |
 //! +------+-------+-------+----+------+   +------+-------+-------+ an earlier  |
@@ -14,48 +14,103 @@
 //!     each names the check of the one before                    +-------------+
 //! ```
 //!
-//! - A *head* repeats the promise and the trim mark and names the oldest segment
-//!   that still counts. It is durable, and its file's name too, before a burst
-//!   follows. Segments below the oldest are dropped after that; one of them is kept
-//!   as the spare that the next segment is made of.
-//! - *Replay*: the promise is the highest of heads, promises and acceptances;
-//!   acceptances replay highest ballot first.
+//! - A *head* repeats the log's summary ([`Records::Summary`]) and names the oldest segment
+//!   that still counts. It is durable, and its file's name too, before a burst follows.
+//!   Segments below the oldest are dropped after that; one of them is kept as the spare that
+//!   becomes the next segment.
 //! - *The last frame*, if it is incomplete or fails its check, was torn by a crash (D2):
 //!   it was never acknowledged, and is cut. A frame that fails anywhere else is
 //!   damage, and the log refuses to open: a valid frame of the same segment behind it
 //!   shows it, or the head of the next segment, which names the check of the frame
 //!   before. (Alagappan et al., *Protocol-Aware Recovery*, FAST '18, §3.3.) A segment
 //!   whose head was never finished is not one yet.
-//! - *What lies behind the end* never comes back: opening fills the rest of the
-//!   newest segment with zeros, and bytes of an earlier use carry another address.
-//! - *Opening* writes the last frame again and syncs every segment before it returns,
-//!   since a killed process may have left what only the page cache holds, and a failed
-//!   sync what the page cache wrongly takes for durable. By the rule above that can
-//!   be the last frame only.
+//! - *Bytes behind the end* never come back: opening fills the rest of the newest segment
+//!   with zeros, and bytes of an earlier use carry another address.
+//! - *Opening* writes the last frame again and syncs every segment before it returns. A
+//!   killed process may have left bytes that only the page cache holds, and after a failed
+//!   sync the page cache may wrongly take bytes for durable. By the rule above both can be
+//!   true of the last frame only.
 //! - *A failed call* of any kind poisons the log: every later one fails, and nothing
 //!   is ever tried again.
-//! - *Bounded*: segments are dropped, oldest first, once all their acceptances are
-//!   below the trim mark. Where that does not help (the same slots accepted over and
-//!   over at rising ballots), the log is written anew when it has doubled.
+//! - *Bounded*: segments are dropped, oldest first, once all their records have ended
+//!   ([`Records::end`]). Where that does not help, because records replace each other, the
+//!   log is written anew when it has doubled.
 //!
-//! What it does not do: tell a flipped bit in the very last frame from a torn write
-//! (it is cut), notice a log that was replaced whole by an older copy of itself, and
-//! repair damage.
+//! **Does not** tell a flipped bit in the very last frame from a torn write (it is cut),
+//! notice a log that was replaced whole by an older copy of itself, or repair damage.
 
-use super::disk::{Disk, DiskFile};
-use super::error::OpenError;
-use super::frame::{self, Kind, Place, frame_bytes};
-use super::segment::{
-    Head, SPARE, Tip, damaged, encoded, end_of, head_at, is_log_file, name, number_of,
-    read_segment, walk, write_record,
-};
-use super::upkeep::Upkeep;
-use crate::message::Run;
-use crate::paxos::acceptor::{Record, State};
-use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
-use crate::types::{Ballot, DirectoryId, Slot, SlotRange};
+mod frame;
+mod segment;
+
+pub use frame::{HEADER_BYTES, SECTOR_BYTES};
+pub use segment::is_log_file;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::OpenError;
+use frame::{FrameAddress, FrameKind, frame_bytes};
+use segment::{Tip, damaged, head_at, name, number_of, read_segment, spare, walk};
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::io;
+
+/// What a log consists of, and how it is written.
+///
+/// Each record ends at a position of the user's choosing, such as a slot. Once the summary
+/// says that everything below that position is obsolete, the log no longer needs the record.
+pub trait Records: Debug {
+    /// One record.
+    type Record: Debug;
+    /// What the records add up to, replayed in their order.
+    type State: Default;
+    /// The part of the state that is small and must never be lost: repeated in the head of
+    /// every segment, so that the records it came from may go.
+    type Summary: Debug + Clone + Default;
+
+    /// What the names of the log's files begin with.
+    const FILE_PREFIX: &'static str;
+
+    /// Appends a record's bytes.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    fn write_record(record: &Self::Record, into: &mut Vec<u8>) -> io::Result<()>;
+
+    /// The record that `bytes` begin with, and the rest; none if it cannot be understood.
+    fn read_record(bytes: &[u8]) -> Option<(Self::Record, &[u8])>;
+
+    /// Appends the bytes of a head: the summary, and the oldest segment that counts.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be encoded.
+    fn write_head(summary: &Self::Summary, oldest: u64, into: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Reads a head to the last byte; none if it cannot be understood.
+    fn read_head(bytes: &[u8]) -> Option<(Self::Summary, u64)>;
+
+    /// Adds a record to the state.
+    fn apply(state: &mut Self::State, record: &Self::Record);
+
+    /// Adds a head's summary to the state.
+    fn apply_summary(state: &mut Self::State, summary: &Self::Summary);
+
+    /// Adds a record to the summary.
+    fn summarise(summary: &mut Self::Summary, record: &Self::Record);
+
+    /// The summary of a state.
+    fn summary(state: &Self::State) -> Self::Summary;
+
+    /// Where the record ends; 0 if the summary has all of it.
+    fn end(record: &Self::Record) -> u64;
+
+    /// Records that end here or below are obsolete.
+    fn obsolete_to(summary: &Self::Summary) -> u64;
+
+    /// The records that lead to this state beside its summary, each with about how many
+    /// bytes it takes: what a log that is written anew consists of.
+    fn survivors(state: &Self::State) -> impl Iterator<Item = (Self::Record, usize)>;
+}
 
 /// How long a segment is, unless told otherwise.
 pub const SEGMENT_BYTES: u64 = 4 << 20;
@@ -82,23 +137,22 @@ impl Default for Options {
 #[derive(Debug)]
 struct Segment {
     number: u64,
-    /// Every slot that something in it was accepted for is below this.
-    end: Slot,
+    /// The highest [`Records::end`] of its records.
+    end: u64,
     length: u64,
 }
 
-/// An acceptor's durable storage.
+/// A log of records on a disk.
 #[derive(Debug)]
-pub struct SegmentLog<D: Disk> {
+pub struct SegmentLog<D: Disk, R: Records> {
     disk: D,
     log: u64,
     options: Options,
-    /// Those that count, oldest first; the last is being written.
+    /// The segments that count, oldest first; the last is being written.
     segments: VecDeque<Segment>,
     file: D::File,
     tip: Tip,
-    promised: Option<Ballot>,
-    trimmed: Slot,
+    summary: R::Summary,
     has_spare: bool,
     frame: Vec<u8>,
     unsynced: bool,
@@ -106,32 +160,31 @@ pub struct SegmentLog<D: Disk> {
     compact_at: usize,
 }
 
-impl<D: Disk> SegmentLog<D> {
-    /// Begins an empty log; what stands there of an earlier one goes.
+impl<D: Disk, R: Records> SegmentLog<D, R> {
+    /// Begins an empty log with this id, and removes what an earlier log has left.
     ///
     /// # Errors
     ///
     /// What the file system says.
-    pub fn create(disk: D, directory: DirectoryId, options: Options) -> io::Result<Self> {
-        for name in disk.list()?.iter().filter(|name| is_log_file(name)) {
+    pub fn create(disk: D, log: u64, options: Options) -> io::Result<Self> {
+        for name in disk.list()?.iter().filter(|name| is_log_file::<R>(name)) {
             disk.remove(name)?;
         }
-        let file = disk.create(&name(0))?;
-        let mut log = Self::unopened(disk, directory, options, file);
+        let file = disk.create(&name::<R>(0))?;
+        let mut log = Self::unopened(disk, log, options, file);
         log.begin_segment(0, 0)?;
         Ok(log)
     }
 
-    fn unopened(disk: D, directory: DirectoryId, options: Options, file: D::File) -> Self {
+    fn unopened(disk: D, log: u64, options: Options, file: D::File) -> Self {
         SegmentLog {
             disk,
-            log: directory.0,
+            log,
             options,
             segments: VecDeque::new(),
             file,
             tip: Tip { at: 0, number: 0, previous: 0 },
-            promised: None,
-            trimmed: Slot::ZERO,
+            summary: R::Summary::default(),
             has_spare: false,
             frame: Vec::new(),
             unsynced: false,
@@ -140,37 +193,31 @@ impl<D: Disk> SegmentLog<D> {
         }
     }
 
-    /// Opens the log of this directory, and says what it remembers; all of that is
+    /// Opens the log with this id, and returns what its records add up to. All of that is
     /// durable then.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is not there, or is damaged anywhere but in the last
-    /// frame. The replica must not vote then.
-    pub fn open(
-        disk: D,
-        directory: DirectoryId,
-        options: Options,
-    ) -> Result<(Self, State), OpenError> {
+    /// When it cannot be read, is not there, or is damaged anywhere but in the last frame.
+    pub fn open(disk: D, log: u64, options: Options) -> Result<(Self, R::State), OpenError> {
         let names = disk.list()?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
-        let missing = |number| OpenError::Missing { file: disk.describe(&name(number)) };
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of::<R>(name)).collect();
+        let missing = |number| OpenError::Missing { file: disk.describe(&name::<R>(number)) };
         let Some(&newest) = numbers.last() else { return Err(missing(0)) };
-        let log = directory.0;
-        let mut head = head_at(&disk, log, newest)?;
+        let mut head = head_at::<R, D>(&disk, log, newest)?;
         if head.is_none() && numbers.len() > 1 {
             // Never finished: the segment before is the newest still.
-            disk.remove(&name(newest))?;
+            disk.remove(&name::<R>(newest))?;
             disk.sync_dir()?;
             numbers.pop();
-            head = head_at(&disk, log, numbers[numbers.len() - 1])?;
+            head = head_at::<R, D>(&disk, log, numbers[numbers.len() - 1])?;
         }
         let newest = numbers[numbers.len() - 1];
         let Some(head) = head else {
             let what = "its first record fails its check";
-            return Err(damaged(&disk, newest, 0, what));
+            return Err(damaged::<R>(&disk, newest, 0, what));
         };
-        let mut state = State::default();
+        let mut state = R::State::default();
         let mut segments = VecDeque::new();
         let mut chain: Option<Tip> = None;
         let mut tail = (0, Vec::new());
@@ -178,9 +225,10 @@ impl<D: Disk> SegmentLog<D> {
             if numbers.binary_search(&number).is_err() {
                 return Err(missing(number));
             }
-            let (file, bytes) = read_segment(&disk, number)?;
-            let walk = walk(&bytes, log, number, chain, &mut state);
-            let walk = walk.map_err(|(segment, at, what)| damaged(&disk, segment, at, what))?;
+            let (file, bytes) = read_segment::<R, D>(&disk, number)?;
+            let walk = walk::<R>(&bytes, log, number, chain, &mut state);
+            let walk =
+                walk.map_err(|(segment, at, what)| damaged::<R>(&disk, segment, at, what))?;
             if options.waits {
                 file.sync()?;
             }
@@ -190,10 +238,10 @@ impl<D: Disk> SegmentLog<D> {
             tail = (walk.last, bytes);
         }
         let Some(tip) = chain else { return Err(missing(newest)) };
-        let file = disk.open(&name(newest))?.ok_or_else(|| missing(newest))?;
-        let mut opened = Self::unopened(disk, directory, options, file);
+        let file = disk.open(&name::<R>(newest))?.ok_or_else(|| missing(newest))?;
+        let mut opened = Self::unopened(disk, log, options, file);
         (opened.segments, opened.tip) = (segments, tip);
-        (opened.promised, opened.trimmed) = (state.promised(), state.trimmed());
+        opened.summary = R::summary(&state);
         opened.seal_tail(tail.0, tail.1)?;
         opened.tidy(&names, head.oldest)?;
         Ok((opened, state))
@@ -222,10 +270,10 @@ impl<D: Disk> SegmentLog<D> {
 
     /// Drops segments that an earlier life meant to drop.
     fn tidy(&mut self, names: &[String], oldest: u64) -> io::Result<()> {
-        self.has_spare = names.iter().any(|name| name == SPARE);
-        for number in names.iter().filter_map(|name| number_of(name)) {
+        self.has_spare = names.iter().any(|name| *name == spare::<R>());
+        for number in names.iter().filter_map(|name| number_of::<R>(name)) {
             if number < oldest {
-                self.disk.remove(&name(number))?;
+                self.disk.remove(&name::<R>(number))?;
             }
         }
         Ok(())
@@ -235,13 +283,12 @@ impl<D: Disk> SegmentLog<D> {
     fn begin_segment(&mut self, oldest: u64, bytes: usize) -> io::Result<()> {
         self.flush()?;
         let number = self.segments.back().map_or(0, |segment| segment.number + 1);
-        let head = Head { promised: self.promised, trimmed: self.trimmed, oldest };
         let mut buffer = Vec::new();
         frame::begin(&mut buffer);
-        encoded(&mut buffer, &head)?;
+        R::write_head(&self.summary, oldest, &mut buffer)?;
         let Tip { number: frame, previous, .. } = self.tip;
-        let place = Place { log: self.log, segment: number, number: frame, previous };
-        let check = frame::seal(&mut buffer, Kind::Head, place);
+        let address = FrameAddress { log: self.log, segment: number, number: frame, previous };
+        let check = frame::seal(&mut buffer, FrameKind::Head, address);
         let length = self.options.segment_bytes.max((buffer.len() + bytes) as u64);
         self.file = self.segment_file(number, length)?;
         self.file.write_at(0, &buffer)?;
@@ -250,16 +297,16 @@ impl<D: Disk> SegmentLog<D> {
             self.disk.sync_dir()?;
         }
         self.tip = Tip { at: buffer.len() as u64, number: frame + 1, previous: check };
-        self.segments.push_back(Segment { number, end: Slot::ZERO, length });
+        self.segments.push_back(Segment { number, end: 0, length });
         Ok(())
     }
 
     /// The spare under the name of a new segment, or a new file.
     fn segment_file(&mut self, number: u64, length: u64) -> io::Result<D::File> {
-        let name = name(number);
+        let name = name::<R>(number);
         if self.has_spare && length == self.options.segment_bytes {
             self.has_spare = false;
-            self.disk.rename(SPARE, &name)?;
+            self.disk.rename(&spare::<R>(), &name)?;
             if let Some(file) = self.disk.open(&name)?
                 && file.length()? == length
             {
@@ -271,13 +318,14 @@ impl<D: Disk> SegmentLog<D> {
         Ok(file)
     }
 
-    /// The newest segment is full: on to the next, and what nothing needs any more
-    /// goes.
+    /// The newest segment is full: begins the next, and drops segments that nothing needs
+    /// any more.
     fn rotate(&mut self, bytes: usize) -> io::Result<()> {
         if self.segments.len() >= self.compact_at {
             self.compact()?;
         }
-        let needed = |segment: &&Segment| segment.end > self.trimmed;
+        let obsolete_to = R::obsolete_to(&self.summary);
+        let needed = |segment: &&Segment| segment.end > obsolete_to;
         let next = self.newest().number + 1;
         let oldest = self.segments.iter().find(needed).map_or(next, |segment| segment.number);
         self.begin_segment(oldest, bytes)?;
@@ -289,23 +337,23 @@ impl<D: Disk> SegmentLog<D> {
             && let Some(segment) = self.segments.pop_front()
         {
             if !self.has_spare && segment.length == self.options.segment_bytes {
-                self.disk.rename(&name(segment.number), SPARE)?;
+                self.disk.rename(&name::<R>(segment.number), &spare::<R>())?;
                 self.has_spare = true;
             } else {
-                self.disk.remove(&name(segment.number))?;
+                self.disk.remove(&name::<R>(segment.number))?;
             }
         }
         Ok(())
     }
 
-    /// Writes what still counts anew, and drops all segments before.
+    /// Writes the records that still count anew, and drops all segments before.
     fn compact(&mut self) -> io::Result<()> {
         self.flush()?;
-        let mut state = State::default();
+        let mut state = R::State::default();
         let mut chain = None;
         for segment in &self.segments {
-            let (_, bytes) = read_segment(&self.disk, segment.number)?;
-            let walk = walk(&bytes, self.log, segment.number, chain, &mut state)
+            let (_, bytes) = read_segment::<R, D>(&self.disk, segment.number)?;
+            let walk = walk::<R>(&bytes, self.log, segment.number, chain, &mut state)
                 .map_err(|(_, _, what)| io::Error::other(what))?;
             chain = Some(walk.tip);
         }
@@ -313,12 +361,11 @@ impl<D: Disk> SegmentLog<D> {
         let first = self.newest().number + 1;
         self.begin_segment(kept, 0)?;
         let room = (self.options.segment_bytes / 4) as usize;
-        let mut records: Vec<Record> = Vec::new();
+        let mut records = Vec::new();
         let mut bytes = 0;
-        for run in state.range(SlotRange::with_len(self.trimmed, ACCEPT_WINDOW_SLOTS)) {
-            let Run { first, ballot, values } = run;
-            bytes += values.bytes().len();
-            records.push(Record::Accept { ballot, first, values });
+        for (record, record_bytes) in R::survivors(&state) {
+            bytes += record_bytes;
+            records.push(record);
             if bytes > room {
                 self.copy(&mut records, kept)?;
                 bytes = 0;
@@ -331,7 +378,7 @@ impl<D: Disk> SegmentLog<D> {
         Ok(())
     }
 
-    fn copy(&mut self, records: &mut Vec<Record>, kept: u64) -> io::Result<()> {
+    fn copy(&mut self, records: &mut Vec<R::Record>, kept: u64) -> io::Result<()> {
         let mut buffer = Vec::new();
         self.encode(&mut buffer, records)?;
         let bytes = frame_bytes(buffer.len() - frame::HEADER_BYTES);
@@ -343,35 +390,30 @@ impl<D: Disk> SegmentLog<D> {
         self.flush()
     }
 
-    fn encode(&self, into: &mut Vec<u8>, records: &[Record]) -> io::Result<()> {
+    fn encode(&self, into: &mut Vec<u8>, records: &[R::Record]) -> io::Result<()> {
         frame::begin(into);
-        records.iter().try_for_each(|record| write_record(into, record))
+        records.iter().try_for_each(|record| R::write_record(record, into))
     }
 
     /// Writes a begun frame, for which there is room.
-    fn write(&mut self, frame: &mut Vec<u8>, records: &[Record]) -> io::Result<()> {
+    fn write(&mut self, frame: &mut Vec<u8>, records: &[R::Record]) -> io::Result<()> {
         assert!(!self.unsynced, "at most one frame is unsynced at any time");
         let Tip { at, number, previous } = self.tip;
         let segment = self.newest().number;
-        let place = Place { log: self.log, segment, number, previous };
-        let check = frame::seal(frame, Kind::Burst, place);
+        let address = FrameAddress { log: self.log, segment, number, previous };
+        let check = frame::seal(frame, FrameKind::Burst, address);
         self.file.write_at(at, frame)?;
         self.unsynced = true;
         self.tip = Tip { at: at + frame.len() as u64, number: number + 1, previous: check };
         let newest = self.segments.back_mut().expect("a log has a newest segment");
         for record in records {
-            newest.end = newest.end.max(end_of(record));
-            match record {
-                Record::Promise(ballot) | Record::Accept { ballot, .. } => {
-                    self.promised = self.promised.max(Some(*ballot));
-                }
-                Record::Trim(slot) => self.trimmed = self.trimmed.max(*slot),
-            }
+            newest.end = newest.end.max(R::end(record));
+            R::summarise(&mut self.summary, record);
         }
         Ok(())
     }
 
-    fn append_burst(&mut self, records: &[Record]) -> io::Result<()> {
+    fn append_burst(&mut self, records: &[R::Record]) -> io::Result<()> {
         self.flush()?;
         let mut buffer = std::mem::take(&mut self.frame);
         self.encode(&mut buffer, records)?;
@@ -396,7 +438,7 @@ impl<D: Disk> SegmentLog<D> {
     /// Runs a call, unless one has failed before.
     fn guarded(&mut self, call: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
         if self.failed {
-            return Err(io::Error::other("an earlier call to the acceptor's log has failed"));
+            return Err(io::Error::other("an earlier call to the log has failed"));
         }
         // Stays so if the call does not come back.
         self.failed = true;
@@ -404,31 +446,39 @@ impl<D: Disk> SegmentLog<D> {
         self.failed = false;
         Ok(())
     }
-}
 
-impl<D: Disk> Storage<Record> for SegmentLog<D> {
-    fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
-        self.guarded(|log| log.append_burst(records))?;
-        records.clear();
-        Ok(())
+    /// Appends a burst of records. It is durable once [`SegmentLog::sync`] has returned.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, now or at any call before.
+    pub fn append(&mut self, records: &[R::Record]) -> io::Result<()> {
+        self.guarded(|log| log.append_burst(records))
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    /// Makes durable what was appended.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, now or at any call before.
+    pub fn sync(&mut self) -> io::Result<()> {
         self.guarded(Self::flush)
     }
-}
 
-impl<D: Disk> Upkeep for SegmentLog<D> {
-    /// What was not waited for may be in any segment, written by this life or, if that
-    /// was killed, by one before.
-    fn close(mut self) -> io::Result<()> {
+    /// Makes everything durable, also what no sync waited for: it may be in any segment,
+    /// written by this life or, if that was killed, by one before.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says, now or at any call before.
+    pub fn close(mut self) -> io::Result<()> {
         self.guarded(|log| {
             log.flush()?;
             if log.options.waits {
                 return Ok(());
             }
             for segment in &log.segments {
-                let name = name(segment.number);
+                let name = name::<R>(segment.number);
                 let gone = || io::Error::other(format!("{} has gone", log.disk.describe(&name)));
                 log.disk.open(&name)?.ok_or_else(gone)?.sync()?;
             }
