@@ -28,7 +28,7 @@ use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, NoStorage, Outbox, Role, Settings, Storage};
 use multipaxos::runtime::post::{Router, channels};
 use multipaxos::storage::Durability;
-use multipaxos::storage::decided_log::{DecidedLog, Place};
+use multipaxos::storage::decided_log::{DecidedLog, Location};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Time};
@@ -271,7 +271,7 @@ impl Replica {
         let membership =
             Membership { cluster: CLUSTER, directory, members: DIRECTORIES.to_vec(), fresh: true };
         let disk = Void(counts.clone());
-        let place = Place { log_dir: &disk, name: "chat", data: disk.clone(), directory };
+        let place = Location { log_dir: &disk, name: "chat", data: disk.clone(), directory };
         let (decided, _) = DecidedLog::create(place, Durability::Sync).expect("a log");
         let accepted = SegmentLog::create(disk.clone(), directory, Options::default());
         let (links, inboxes) = channels();

@@ -9,7 +9,7 @@ use multipaxos::paxos::learner::{self, Checkpoint};
 use multipaxos::paxos::{DecidedPages, Storage, acceptor};
 use multipaxos::storage::Durability;
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
-use multipaxos::storage::decided_log::{DecidedLog, Place};
+use multipaxos::storage::decided_log::{DecidedLog, Location};
 use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Value};
@@ -101,7 +101,7 @@ fn a_decided_log_is_opened_as_it_was_left() {
     let log_dir = RealDisk::open(&dir.path().join("logs")).unwrap();
     let data = || RealDisk::open(&dir.path().join("logs/replica0")).unwrap();
     let place =
-        || Place { log_dir: &log_dir, name: "learner0.txt", data: data(), directory: DIRECTORY };
+        || Location { log_dir: &log_dir, name: "learner0.txt", data: data(), directory: DIRECTORY };
     let (mut log, moved) = DecidedLog::create(place(), Durability::Sync).unwrap();
     assert_eq!(moved, None);
     let mut chat = Chat::default();

@@ -12,7 +12,7 @@ use crate::paxos::learner::Checkpoint;
 use crate::storage::Durability;
 use crate::storage::acceptor_log::{AcceptorLog, Options};
 use crate::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot};
-use crate::storage::decided_log::{DecidedLog, Place};
+use crate::storage::decided_log::{DecidedLog, Location};
 use crate::types::{DirectoryId, ReplicaId};
 use durable::disk::{Disk, RealDisk};
 use durable::error::OpenError;
@@ -103,7 +103,7 @@ impl<D: Disk> Durable<D> {
         let kept = Options { waits: durability == Durability::Sync, ..kept };
         let name = format!("learner{id}.txt");
         let directory = dir.directory();
-        let place = Place { log_dir, name: &name, data: data()?, directory };
+        let place = Location { log_dir, name: &name, data: data()?, directory };
         if let Found::Wiped(why) = found {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }

@@ -15,8 +15,8 @@ use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{Ballot, Slot, SlotRange};
 use crate::values::Values;
 use durable::disk::Disk;
-pub use durable::segment_log::{Options, SEGMENT_BYTES};
 use durable::segment_log::{self, Records, SegmentLog};
+pub use durable::segment_log::{Options, SEGMENT_BYTES};
 use serde::{Deserialize, Serialize};
 use std::io;
 

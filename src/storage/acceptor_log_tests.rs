@@ -650,13 +650,7 @@ fn the_power_may_go_while_the_log_is_written_anew() {
             lives.disk.power_cut(survival);
             lives.open(SMALL).unwrap_or_else(|error| panic!("call {call}: {error}"));
             // What was to be dropped has been, but for one to be used again.
-            let files = lives
-                .disk
-                .list()
-                .unwrap()
-                .iter()
-                .filter(|name| is_log_file(name))
-                .count();
+            let files = lives.disk.list().unwrap().iter().filter(|name| is_log_file(name)).count();
             let segments = lives.log.as_ref().unwrap().segments();
             assert!(files <= segments + 1, "call {call}: {files} files, {segments} count");
             if done {

@@ -21,10 +21,10 @@
 //! copies a data directory back from an old backup deceives the cluster.
 
 use super::Durability;
+use super::acceptor_log::is_log_file;
 use super::atomic_file::{self, Magic};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::acceptor_log::is_log_file;
 use super::upkeep::Upkeep;
 use crate::paxos::Storage;
 use crate::paxos::bootstrap::Record;
@@ -169,9 +169,9 @@ pub struct DataDir<D: Disk> {
 
 /// Whether a file of this name in a data directory was put there by storage.
 pub fn is_data_file(name: &str) -> bool {
-    use super::decided_log::{ASIDES, CHECKPOINT, JOURNAL};
+    use super::decided_log::{CHECKPOINT, JOURNAL, OVERFLOW};
     let replaced = |file: &str| name == file || name == atomic_file::temporary(file);
-    [JOURNAL, ASIDES, LOCK].contains(&name)
+    [JOURNAL, OVERFLOW, LOCK].contains(&name)
         || replaced(IDENTITY)
         || replaced(CHECKPOINT)
         || is_log_file(name)

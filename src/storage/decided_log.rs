@@ -6,14 +6,15 @@
 //! ```text
 //! learner<id>.txt  one line a slot; a slot that changed nothing is a NOP line
 //! journal          40 bytes a slot, so that slot k stands at byte 40 k
-//! asides           what a NOP line hides: commands decided once more
+//! asides           the overflow: commands that were decided once more, so that their line
+//!                  is a NOP
 //! checkpoint       where a restart goes on: replaced whole
 //! ```
 //!
 //! An entry (`journal`) says where the slot's line ends, what it does not show of the command,
 //! and the running hash of the whole log. So every decided value can be made out again from the
 //! files, and checked: pages for peers are read from here, and nothing is kept in memory.
-//! What fails its check is not served: the peer asks another. Nothing in journal or asides
+//! What fails its check is not served: the peer asks another. Nothing in journal or overflow
 //! differs between replicas.
 //!
 //! Between checkpoints the files are only written, never synced, and that when the
@@ -39,7 +40,7 @@ use super::background::Background;
 use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::journal::{ASIDE_BYTES_MAX, ENTRY_BYTES, Entry, Kind, Mark};
+use super::journal::{ENTRY_BYTES, Entry, EntryKind, Mark, OVERFLOW_BYTES_MAX};
 use super::upkeep::Upkeep;
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Storage};
@@ -50,8 +51,8 @@ use std::sync::Arc;
 
 /// The journal's name in the data directory.
 pub const JOURNAL: &str = "journal";
-/// The name of the hidden texts.
-pub const ASIDES: &str = "asides";
+/// The name of the overflow: logs of earlier builds have it under this name.
+pub const OVERFLOW: &str = "asides";
 /// The name of the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
@@ -143,7 +144,7 @@ pub struct DecidedLog<D: Disk> {
     /// The chat log's name in messages.
     text_name: String,
     journal: Growing<D::File>,
-    asides: Growing<D::File>,
+    overflow: Growing<D::File>,
     applied: Slot,
     hash: u64,
     /// Appended, and not made into text yet.
@@ -163,7 +164,7 @@ struct Pending {
 
 /// Where a decided log is kept.
 #[derive(Debug)]
-pub struct Place<'a, D> {
+pub struct Location<'a, D> {
     /// The directory of the chat log.
     pub log_dir: &'a D,
     /// The chat log's name there.
@@ -183,13 +184,13 @@ impl<D: Disk> DecidedLog<D> {
     ///
     /// What the file system says.
     pub fn create(
-        place: Place<'_, D>,
+        location: Location<'_, D>,
         durability: Durability,
     ) -> io::Result<(Self, Option<String>)> {
-        let Place { log_dir, name, data, directory } = place;
+        let Location { log_dir, name, data, directory } = location;
         let moved = move_aside(log_dir, name)?;
         let text = log_dir.create(name)?;
-        let (journal, asides) = (data.create(JOURNAL)?, data.create(ASIDES)?);
+        let (journal, overflow) = (data.create(JOURNAL)?, data.create(OVERFLOW)?);
         let mut log = DecidedLog {
             data: Arc::new(data),
             directory,
@@ -197,7 +198,7 @@ impl<D: Disk> DecidedLog<D> {
             text: Growing::new(text, 0),
             text_name: log_dir.describe(name),
             journal: Growing::new(journal, 0),
-            asides: Growing::new(asides, 0),
+            overflow: Growing::new(overflow, 0),
             applied: Slot::ZERO,
             hash: 0,
             pending: Vec::new(),
@@ -208,7 +209,7 @@ impl<D: Disk> DecidedLog<D> {
             // Emptied files must not get their old length back.
             log.text.file.sync()?;
             log.journal.file.sync()?;
-            log.asides.file.sync()?;
+            log.overflow.file.sync()?;
         }
         if durability != Durability::None {
             // The chat log has its name for good.
@@ -226,14 +227,14 @@ impl<D: Disk> DecidedLog<D> {
     /// When a file is missing, shorter than the checkpoint says, or not what was
     /// written.
     pub fn open(
-        place: Place<'_, D>,
+        location: Location<'_, D>,
         durability: Durability,
     ) -> Result<(Self, Checkpoint), OpenError> {
-        let Place { log_dir, name, data, directory } = place;
+        let Location { log_dir, name, data, directory } = location;
         let missing = |file: String| OpenError::Missing { file };
         let saved = atomic_file::read(&data, CHECKPOINT, MAGIC)?
             .ok_or_else(|| missing(data.describe(CHECKPOINT)))?;
-        let Saved { mark, aside_end, mut checkpoint, .. } = read_saved(&saved)
+        let Saved { mark, overflow_end, mut checkpoint, .. } = read_saved(&saved)
             .filter(|saved| saved.directory == directory)
             .ok_or_else(|| OpenError::Damaged {
                 file: data.describe(CHECKPOINT),
@@ -254,7 +255,7 @@ impl<D: Disk> DecidedLog<D> {
             text: file(log_dir, name, mark.text_end)?,
             text_name: log_dir.describe(name),
             journal: file(&data, JOURNAL, checkpoint.applied.0.saturating_mul(ENTRY_BYTES as u64))?,
-            asides: file(&data, ASIDES, aside_end)?,
+            overflow: file(&data, OVERFLOW, overflow_end)?,
             data: Arc::new(data),
             directory,
             durability,
@@ -267,7 +268,7 @@ impl<D: Disk> DecidedLog<D> {
         // Nothing is cut off a file before it is known to be ours.
         log.verify_end(mark)?;
         log.roll_forward(&mut checkpoint)?;
-        for file in [&log.text, &log.journal, &log.asides] {
+        for file in [&log.text, &log.journal, &log.overflow] {
             if file.file.length()? > file.length {
                 file.file.set_length(file.length)?;
             }
@@ -308,16 +309,16 @@ impl<D: Disk> DecidedLog<D> {
         Ok(())
     }
 
-    /// How far chat log and asides go.
+    /// How far chat log and overflow go.
     fn reach(&self) -> (u64, u64) {
-        (self.text.length, self.asides.length)
+        (self.text.length, self.overflow.length)
     }
 
     /// Takes on what was written after the checkpoint, as far as it is whole. It is
     /// written again, in its place: after a sync that failed, what the page cache
     /// holds need not be on the disk, and no later sync would bring it there.
     fn roll_forward(&mut self, checkpoint: &mut Checkpoint) -> Result<(), OpenError> {
-        let reach = (self.text.file.length()?, self.asides.file.length()?);
+        let reach = (self.text.file.length()?, self.overflow.file.length()?);
         let written = Slot(self.journal.file.length()? / ENTRY_BYTES as u64);
         let end = written.min(self.applied.plus(ROLLED_SLOTS_MAX));
         while self.applied < end {
@@ -327,7 +328,7 @@ impl<D: Disk> DecidedLog<D> {
             let values = self.values(first, &entries, count)?;
             for (value, entry) in values.iter().zip(&entries.list) {
                 let client_seq = checkpoint.chat.apply(self.applied, value);
-                if client_seq.is_some() != matches!(entry.kind, Kind::Applied { .. }) {
+                if client_seq.is_some() != matches!(entry.kind, EntryKind::Applied { .. }) {
                     let file = self.data.describe(CHECKPOINT);
                     let what = "the slots above it do not have the effect that they had";
                     return Err(OpenError::Damaged { file, offset: 0, what });
@@ -344,7 +345,7 @@ impl<D: Disk> DecidedLog<D> {
     }
 
     /// The entries of these slots, as far as they can be right. `reach` says how far
-    /// chat log and asides may go.
+    /// chat log and overflow may go.
     fn entries(&self, first: Slot, upto: Slot, reach: (u64, u64)) -> io::Result<Entries> {
         let from = first.0.saturating_sub(1) * ENTRY_BYTES as u64;
         let bytes = self.journal.read(from, upto.0 * ENTRY_BYTES as u64)?;
@@ -356,12 +357,12 @@ impl<D: Disk> DecidedLog<D> {
         let Some(before) = before else { return Ok(Entries::default()) };
         let mut end = before.text_end;
         let fits = |entry: &Entry| {
-            let (aside, text_end) = (entry.aside(), entry.after.text_end);
+            let (overflow, text_end) = (entry.overflow(), entry.after.text_end);
             let text = text_end.checked_sub(std::mem::replace(&mut end, text_end));
             text.is_some_and(|bytes| bytes <= TEXT_LINE_BYTES_MAX)
-                && aside.end - aside.start <= ASIDE_BYTES_MAX
+                && overflow.end - overflow.start <= OVERFLOW_BYTES_MAX
                 && text_end <= reach.0
-                && aside.end <= reach.1
+                && overflow.end <= reach.1
         };
         Ok(Entries { before, list: read.take_while(fits).collect() })
     }
@@ -380,14 +381,14 @@ impl<D: Disk> DecidedLog<D> {
         for (slot, entry) in (first.0..).map(Slot).zip(list) {
             let (line, rest) = text.split_at((entry.after.text_end - before.text_end) as usize);
             text = rest;
-            let aside = match entry.aside() {
-                aside if aside.is_empty() => Vec::new(),
-                aside => self.asides.read(aside.start, aside.end)?,
+            let overflow = match entry.overflow() {
+                overflow if overflow.is_empty() => Vec::new(),
+                overflow => self.overflow.read(overflow.start, overflow.end)?,
             };
-            if entry.hash(before.hash, line, &aside) != entry.after.hash {
+            if entry.hash(before.hash, line, &overflow) != entry.after.hash {
                 break;
             }
-            if !entry.read_value(slot, line, &aside, &mut values) {
+            if !entry.read_value(slot, line, &overflow, &mut values) {
                 break;
             }
             before = entry.after;
@@ -397,28 +398,28 @@ impl<D: Disk> DecidedLog<D> {
 
     fn apply(&mut self, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
         assert!(slot == self.applied, "slots are applied in order, without gaps");
-        let (line, aside) = (self.text.added.len(), self.asides.added.len());
+        let (line, overflow) = (self.text.added.len(), self.overflow.added.len());
         write_line(&mut self.text.added, slot, value, client_seq);
         let kind = match (value, client_seq) {
-            (ValueRef::Noop, _) => Kind::Noop,
-            (ValueRef::Command(command), Some(_)) => Kind::applied(command),
+            (ValueRef::Noop, _) => EntryKind::Noop,
+            (ValueRef::Command(command), Some(_)) => EntryKind::applied(command),
             (ValueRef::Command(_), None) => {
-                let from = self.asides.end();
-                self.asides.added.extend_from_slice(Values::from(value).bytes());
-                Kind::Repeated { aside: from..self.asides.end() }
+                let from = self.overflow.end();
+                self.overflow.added.extend_from_slice(Values::from(value).bytes());
+                EntryKind::Repeated { overflow: from..self.overflow.end() }
             }
         };
         let after = Mark { text_end: self.text.end(), hash: 0 };
-        let (line, aside) = (&self.text.added[line..], &self.asides.added[aside..]);
+        let (line, overflow) = (&self.text.added[line..], &self.overflow.added[overflow..]);
         let entry = Entry { kind, after };
-        self.hash = entry.append_to(&mut self.journal.added, self.hash, line, aside);
+        self.hash = entry.append_to(&mut self.journal.added, self.hash, line, overflow);
         self.applied = slot.next();
     }
 
     fn write(&mut self) -> io::Result<()> {
         self.text.write()?;
         self.journal.write()?;
-        self.asides.write()
+        self.overflow.write()
     }
 
     /// The work that makes what is written durable, and then the checkpoint that speaks
@@ -431,10 +432,10 @@ impl<D: Disk> DecidedLog<D> {
         let waits = self.durability == Durability::Sync;
         let mut files = Vec::new();
         if waits {
-            files.extend([self.text.unsynced(), self.journal.unsynced(), self.asides.unsynced()]);
+            files.extend([self.text.unsynced(), self.journal.unsynced(), self.overflow.unsynced()]);
         }
-        let (directory, aside_end) = (self.directory, self.asides.length);
-        let mark = (self.text.length, aside_end, self.hash);
+        let (directory, overflow_end) = (self.directory, self.overflow.length);
+        let mark = (self.text.length, overflow_end, self.hash);
         let data = Arc::clone(&self.data);
         move || {
             files.into_iter().flatten().try_for_each(|file| file.sync())?;
@@ -476,7 +477,7 @@ impl<D: Disk> DecidedLog<D> {
         self.pending = pending;
         self.text.write_blocks()?;
         self.journal.write_blocks()?;
-        self.asides.write_blocks()
+        self.overflow.write_blocks()
     }
 
     /// Runs a call, unless one has failed before.
@@ -502,11 +503,11 @@ struct Entries {
 impl Entries {
     /// How many of them take about `bytes`; one at least.
     fn fitting(&self, bytes: usize) -> usize {
-        let mut asides = 0;
+        let mut hidden = 0;
         let fits = self.list.iter().take_while(|entry| {
-            let aside = entry.aside();
-            asides += aside.end - aside.start;
-            entry.after.text_end - self.before.text_end + asides <= bytes as u64
+            let overflow = entry.overflow();
+            hidden += overflow.end - overflow.start;
+            entry.after.text_end - self.before.text_end + hidden <= bytes as u64
         });
         fits.count().max(1).min(self.list.len())
     }
@@ -516,15 +517,15 @@ impl Entries {
 struct Saved {
     directory: DirectoryId,
     mark: Mark,
-    aside_end: u64,
+    overflow_end: u64,
     checkpoint: Checkpoint,
 }
 
 fn read_saved(bytes: &[u8]) -> Option<Saved> {
     let (saved, rest) = postcard::take_from_bytes(bytes).ok()?;
-    let (directory, (text_end, aside_end, hash), checkpoint) = saved;
+    let (directory, (text_end, overflow_end, hash), checkpoint) = saved;
     let mark = Mark { text_end, hash };
-    rest.is_empty().then_some(Saved { directory, mark, aside_end, checkpoint })
+    rest.is_empty().then_some(Saved { directory, mark, overflow_end, checkpoint })
 }
 
 /// Gives an old chat log another name; an empty one is not worth keeping.
@@ -583,7 +584,7 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
         }
         self.text.file.sync()?;
         self.journal.file.sync()?;
-        self.asides.file.sync()?;
+        self.overflow.file.sync()?;
         let gone = || io::Error::other(format!("{} has gone", self.data.describe(CHECKPOINT)));
         self.data.open(CHECKPOINT)?.ok_or_else(gone)?.sync()?;
         self.data.sync_dir()

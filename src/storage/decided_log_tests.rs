@@ -4,7 +4,7 @@
 
 use super::Durability;
 use super::chat_log::write_line;
-use super::decided_log::{ASIDES, CHECKPOINT, DecidedLog, JOURNAL, Place};
+use super::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Location, OVERFLOW};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::upkeep::Upkeep;
@@ -24,7 +24,7 @@ fn place(disk: &SimDisk) -> (SimDisk, SimDisk) {
 
 fn create(disk: &SimDisk, durability: Durability) -> DecidedLog<SimDisk> {
     let (log_dir, data) = place(disk);
-    let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+    let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
     DecidedLog::create(place, durability).unwrap().0
 }
 
@@ -37,7 +37,7 @@ fn open_under(
     durability: Durability,
 ) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
     let (log_dir, data) = place(disk);
-    let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+    let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
     DecidedLog::open(place, durability)
 }
 
@@ -419,7 +419,7 @@ fn a_power_cut_after_the_log_was_closed_loses_nothing_even_without_waiting_for_t
 
 #[test]
 fn a_log_whose_last_sync_fails_is_not_closed_well() {
-    // Chat log, journal, asides, checkpoint, and the names.
+    // Chat log, journal, overflow, checkpoint, and the names.
     for call in 0..5 {
         let mut lives = Lives::begin_under(1, Durability::Os);
         assert!(lives.commit());
@@ -508,7 +508,7 @@ fn a_chat_log_that_is_missing_short_or_another_is_refused() {
         file.write_at(0, &vec![b'x'; length as usize]).unwrap();
     });
     assert!(other.contains("its last lines are not those of the journal"), "{other}");
-    for name in [JOURNAL, ASIDES, CHECKPOINT] {
+    for name in [JOURNAL, OVERFLOW, CHECKPOINT] {
         let missing = said(&|_, data| data.remove(name).unwrap());
         assert!(missing.contains("is missing"), "{name}: {missing}");
     }
@@ -520,7 +520,7 @@ fn an_older_chat_log_is_moved_aside_and_kept() {
     let (log_dir, data) = place(&disk);
     let make = || {
         let data = data.clone();
-        let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+        let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
         DecidedLog::create(place, Durability::Sync).unwrap().1
     };
     assert_eq!(make(), None);
@@ -603,8 +603,8 @@ fn as_long_as_nothing_rests_files_grow_by_whole_blocks() {
         written = text;
     }
     assert!(blocks > 2, "{blocks} of the chat log");
-    let [_, journal, asides] = lengths(&lives.disk);
-    assert_eq!((journal, asides % BLOCK), (2_499 * 40 / BLOCK * BLOCK, 0));
+    let [_, journal, overflow] = lengths(&lives.disk);
+    assert_eq!((journal, overflow % BLOCK), (2_499 * 40 / BLOCK * BLOCK, 0));
     // Behind what was written because there was time, blocks begin where they would have.
     lives.log.as_mut().unwrap().rest().unwrap();
     let whole = lengths(&lives.disk);
@@ -617,7 +617,7 @@ fn as_long_as_nothing_rests_files_grow_by_whole_blocks() {
 /// The files that a log consists of, but for its checkpoint.
 fn files(disk: &SimDisk) -> [(SimDisk, &'static str); 3] {
     let (logs, data) = place(disk);
-    [(logs, CHAT_LOG), (data.clone(), JOURNAL), (data, ASIDES)]
+    [(logs, CHAT_LOG), (data.clone(), JOURNAL), (data, OVERFLOW)]
 }
 
 fn contents(disk: &SimDisk) -> [Vec<u8>; 3] {
@@ -729,7 +729,7 @@ fn a_page_takes_what_fits_whatever_was_set_aside_before_it() {
 }
 
 #[test]
-fn a_page_reads_no_more_asides_than_fit_into_it() {
+fn a_page_reads_no_more_overflow_than_fit_into_it() {
     let mut lives = Lives::begin(11);
     let session = Session { client: ClientId(1), id: 1 };
     let command = Command { session, seq: 0, birth: Slot(0), line: "x".repeat(2_000).into() };

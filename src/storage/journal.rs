@@ -9,12 +9,12 @@
 //!  8  session  8  \
 //! 16  seq      8   | of a command that took effect, whose client stands in its line;
 //! 24  birth    8  /  0 for a Noop
-//! 32  hash     8  xxh3 of the 32 bytes before, the line and the aside (if any), seeded with
+//! 32  hash     8  xxh3 of the 32 bytes before, the line and the overflow (if any), seeded with
 //!                 the hash of the slot before: a running hash of the whole log
 //! ```
 //!
 //! The line of a command that did not take effect shows nothing of it. All of it stands
-//! among the asides, encoded as in `values`, and its entry has where it begins (8) and ends
+//! in the overflow, encoded as in `values`, and its entry has where it begins (8) and ends
 //! (16), and 0 (24).
 
 use super::chat_log::{is_nop_line, read_line};
@@ -26,8 +26,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How long an entry is.
 pub(super) const ENTRY_BYTES: usize = 40;
 
-/// The most that one slot takes among the asides.
-pub(super) const ASIDE_BYTES_MAX: u64 = (COMMAND_BYTES + LINE_BYTES_MAX) as u64;
+/// The most that one slot takes in the overflow.
+pub(super) const OVERFLOW_BYTES_MAX: u64 = (COMMAND_BYTES + LINE_BYTES_MAX) as u64;
 
 /// Where its hash stands.
 const AT_HASH: usize = 32;
@@ -35,10 +35,10 @@ const AT_HASH: usize = 32;
 /// By how much the end is multiplied, to leave room for the kind.
 const KINDS: u64 = 4;
 
-fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], aside: &[u8]) -> u64 {
+fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], overflow: &[u8]) -> u64 {
     let hash = xxh3_64_with_seed(&entry[..AT_HASH], before);
     let hash = xxh3_64_with_seed(line, hash);
-    if aside.is_empty() { hash } else { xxh3_64_with_seed(aside, hash) }
+    if overflow.is_empty() { hash } else { xxh3_64_with_seed(overflow, hash) }
 }
 
 /// Where the log stands after a slot.
@@ -50,33 +50,33 @@ pub(super) struct Mark {
 
 /// What became of a slot, and what its line does not show of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     Noop,
     Applied { session: u64, seq: u64, birth: Slot },
-    Repeated { aside: Range<u64> },
+    Repeated { overflow: Range<u64> },
 }
 
-impl Kind {
+impl EntryKind {
     /// Of a command that took effect.
-    pub(super) fn applied(command: CommandRef<'_>) -> Kind {
+    pub(super) fn applied(command: CommandRef<'_>) -> EntryKind {
         let CommandRef { session, seq, birth, .. } = command;
-        Kind::Applied { session: session.id, seq, birth }
+        EntryKind::Applied { session: session.id, seq, birth }
     }
 }
 
 /// One slot's entry in the journal.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) kind: Kind,
+    pub(super) kind: EntryKind,
     pub(super) after: Mark,
 }
 
 impl Entry {
     fn words(&self) -> [u64; 5] {
         let (kind, [a, b, c]) = match &self.kind {
-            Kind::Noop => (0, [0; 3]),
-            Kind::Applied { session, seq, birth } => (1, [*session, *seq, birth.0]),
-            Kind::Repeated { aside } => (2, [aside.start, aside.end, 0]),
+            EntryKind::Noop => (0, [0; 3]),
+            EntryKind::Applied { session, seq, birth } => (1, [*session, *seq, birth.0]),
+            EntryKind::Repeated { overflow } => (2, [overflow.start, overflow.end, 0]),
         };
         [KINDS * self.after.text_end + kind, a, b, c, self.after.hash]
     }
@@ -94,27 +94,27 @@ impl Entry {
         }
         let [end, a, b, c, hash] = words;
         let kind = match (end % KINDS, a, b, c) {
-            (0, 0, 0, 0) => Kind::Noop,
-            (1, session, seq, birth) => Kind::Applied { session, seq, birth: Slot(birth) },
-            (2, from, to, 0) if from <= to => Kind::Repeated { aside: from..to },
+            (0, 0, 0, 0) => EntryKind::Noop,
+            (1, session, seq, birth) => EntryKind::Applied { session, seq, birth: Slot(birth) },
+            (2, from, to, 0) if from <= to => EntryKind::Repeated { overflow: from..to },
             _ => return None,
         };
         Some(Entry { kind, after: Mark { text_end: end / KINDS, hash } })
     }
 
-    /// Where what its line hides stands among the asides.
-    pub(super) fn aside(&self) -> Range<u64> {
+    /// Where what its line hides stands in the overflow.
+    pub(super) fn overflow(&self) -> Range<u64> {
         match &self.kind {
-            Kind::Repeated { aside } => aside.clone(),
-            Kind::Noop | Kind::Applied { .. } => 0..0,
+            EntryKind::Repeated { overflow } => overflow.clone(),
+            EntryKind::Noop | EntryKind::Applied { .. } => 0..0,
         }
     }
 
     /// The running hash, if this entry follows one with the hash `before`.
-    pub(super) fn hash(&self, before: u64, line: &[u8], aside: &[u8]) -> u64 {
+    pub(super) fn hash(&self, before: u64, line: &[u8], overflow: &[u8]) -> u64 {
         let mut bytes = [0; ENTRY_BYTES];
         self.write(&mut bytes);
-        hash_of(&bytes, before, line, aside)
+        hash_of(&bytes, before, line, overflow)
     }
 
     /// Appends its bytes, with that hash in its place; returns the hash.
@@ -123,32 +123,32 @@ impl Entry {
         journal: &mut Vec<u8>,
         before: u64,
         line: &[u8],
-        aside: &[u8],
+        overflow: &[u8],
     ) -> u64 {
         // Written once, in its place: to copy what was just written, in larger parts than it
         // was written in, would wait for it to arrive in memory.
         journal.extend_from_slice(&[0; ENTRY_BYTES]);
         let bytes = journal.last_chunk_mut().expect("so many were added");
         self.write(bytes);
-        let hash = hash_of(bytes, before, line, aside);
+        let hash = hash_of(bytes, before, line, overflow);
         bytes[AT_HASH..].copy_from_slice(&hash.to_le_bytes());
         hash
     }
 
-    /// Adds the value to a page, out of the slot's line in the chat log and its aside;
+    /// Adds the value to a page, out of the slot's line in the chat log and its overflow;
     /// says whether it could be made out. The line must be this slot's: that alone tells
     /// an entry that was written in another's place.
     pub(super) fn read_value(
         &self,
         slot: Slot,
         line: &[u8],
-        aside: &[u8],
+        overflow: &[u8],
         into: &mut Builder,
     ) -> bool {
         match self.kind {
-            Kind::Noop if is_nop_line(line, slot) => into.push(ValueRef::Noop),
-            Kind::Repeated { .. } if is_nop_line(line, slot) => {
-                let Ok(hidden) = Values::read(aside) else { return false };
+            EntryKind::Noop if is_nop_line(line, slot) => into.push(ValueRef::Noop),
+            EntryKind::Repeated { .. } if is_nop_line(line, slot) => {
+                let Ok(hidden) = Values::read(overflow) else { return false };
                 let mut hidden = hidden.iter();
                 let (Some(command @ ValueRef::Command(_)), None) = (hidden.next(), hidden.next())
                 else {
@@ -156,7 +156,7 @@ impl Entry {
                 };
                 into.push(command);
             }
-            Kind::Applied { session, seq, birth } => {
+            EntryKind::Applied { session, seq, birth } => {
                 let Some((client, line)) = read_line(line, slot) else { return false };
                 if line.len() > LINE_BYTES_MAX {
                     return false;
@@ -164,7 +164,7 @@ impl Entry {
                 let session = Session { client, id: session };
                 into.push(ValueRef::Command(CommandRef { session, seq, birth, line: &line }));
             }
-            Kind::Noop | Kind::Repeated { .. } => return false,
+            EntryKind::Noop | EntryKind::Repeated { .. } => return false,
         }
         true
     }
@@ -175,12 +175,12 @@ mod tests {
     use super::*;
     use crate::message::Request;
 
-    fn entry(kind: Kind) -> Entry {
+    fn entry(kind: EntryKind) -> Entry {
         Entry { kind, after: Mark { text_end: 30, hash: 0 } }
     }
 
     fn took_effect(session: u64, seq: u64, birth: u64) -> Entry {
-        entry(Kind::Applied { session, seq, birth: Slot(birth) })
+        entry(EntryKind::Applied { session, seq, birth: Slot(birth) })
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         let first = one.hash(1, b"line", b"");
         let others = [
             Entry { after: Mark { text_end: 31, hash: 0 }, ..one.clone() },
-            entry(Kind::Noop),
+            entry(EntryKind::Noop),
             took_effect(6, 2, 4),
             took_effect(5, 3, 4),
             took_effect(5, 2, 5),
@@ -199,8 +199,8 @@ mod tests {
         }
         assert_ne!(one.hash(2, b"line", b""), first);
         assert_ne!(one.hash(1, b"lane", b""), first);
-        assert_ne!(one.hash(1, b"line", b"aside"), first);
-        let repeated = entry(Kind::Repeated { aside: 2..5 });
+        assert_ne!(one.hash(1, b"line", b"overflow"), first);
+        let repeated = entry(EntryKind::Repeated { overflow: 2..5 });
         assert_ne!(repeated.hash(1, b"", b""), took_effect(2, 5, 0).hash(1, b"", b""));
         // Where the hash itself will stand does not count.
         let hashed = Entry { after: Mark { text_end: 30, hash: 9 }, ..one };
@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn an_entry_is_read_back_and_nothing_else_is_one() {
         let kinds = [
-            Kind::Noop,
-            Kind::Applied { session: u64::MAX, seq: u64::MAX - 1, birth: Slot(u64::MAX - 2) },
-            Kind::Repeated { aside: 7..107 },
+            EntryKind::Noop,
+            EntryKind::Applied { session: u64::MAX, seq: u64::MAX - 1, birth: Slot(u64::MAX - 2) },
+            EntryKind::Repeated { overflow: 7..107 },
         ];
         for kind in kinds {
             let mut journal = vec![9];
@@ -221,14 +221,15 @@ mod tests {
             let read = Entry::read(&journal[1..]).expect("an entry");
             assert_eq!((&read.kind, read.after), (&kind, Mark { text_end: 30, hash }));
             assert_eq!(journal.len(), 1 + ENTRY_BYTES);
-            let aside = if let Kind::Repeated { aside } = kind { aside } else { 0..0 };
-            assert_eq!(read.aside(), aside);
+            let overflow =
+                if let EntryKind::Repeated { overflow } = kind { overflow } else { 0..0 };
+            assert_eq!(read.overflow(), overflow);
         }
         let read = |words: [u64; 5]| {
             Entry::read(words.map(u64::to_le_bytes).as_flattened()).map(|entry| entry.kind)
         };
-        assert_eq!(read([4, 0, 0, 0, 9]), Some(Kind::Noop));
-        assert_eq!(read([6, 3, 3, 0, 9]), Some(Kind::Repeated { aside: 3..3 }));
+        assert_eq!(read([4, 0, 0, 0, 9]), Some(EntryKind::Noop));
+        assert_eq!(read([6, 3, 3, 0, 9]), Some(EntryKind::Repeated { overflow: 3..3 }));
         for words in [[4, 1, 0, 0], [4, 0, 1, 0], [4, 0, 0, 1], [6, 4, 3, 0], [6, 3, 4, 1], [7; 4]]
         {
             let [end, a, b, c] = words;
@@ -238,26 +239,27 @@ mod tests {
 
     #[test]
     fn a_value_is_read_only_from_the_line_of_its_slot() {
-        let read = |entry: &Entry, line: &[u8], aside: &[u8]| {
+        let read = |entry: &Entry, line: &[u8], overflow: &[u8]| {
             let mut values = Builder::default();
-            entry.read_value(Slot(3), line, aside, &mut values).then(|| values.take().to_vec())
+            entry.read_value(Slot(3), line, overflow, &mut values).then(|| values.take().to_vec())
         };
-        let (noop, repeated) = (entry(Kind::Noop), entry(Kind::Repeated { aside: 0..0 }));
+        let (noop, repeated) =
+            (entry(EntryKind::Noop), entry(EntryKind::Repeated { overflow: 0..0 }));
         let command = Request::new(7, 5, 2, "x").commands;
-        let aside = command.bytes();
-        let applied = entry(Kind::applied(command.get(0).command().expect("a command")));
+        let overflow = command.bytes();
+        let applied = entry(EntryKind::applied(command.get(0).command().expect("a command")));
         assert_eq!(read(&noop, b"3 - - NOP\n", b""), Some(vec![ValueRef::Noop.to_value()]));
-        assert_eq!(read(&repeated, b"3 - - NOP\n", aside), Some(command.to_vec()));
+        assert_eq!(read(&repeated, b"3 - - NOP\n", overflow), Some(command.to_vec()));
         assert_eq!(read(&applied, b"3 7 9 x\n", b""), Some(command.to_vec()));
         for entry in [&noop, &repeated] {
-            assert_eq!(read(entry, b"4 - - NOP\n", aside), None);
-            assert_eq!(read(entry, b"3 7 9 x\n", aside), None);
+            assert_eq!(read(entry, b"4 - - NOP\n", overflow), None);
+            assert_eq!(read(entry, b"3 7 9 x\n", overflow), None);
         }
         assert_eq!(read(&applied, b"4 7 9 x\n", b""), None);
         assert_eq!(read(&applied, b"3 - - NOP\n", b""), None);
-        let two = [aside, aside].concat();
-        for aside in [b"".as_slice(), b"\0", &aside[1..], &two] {
-            assert_eq!(read(&repeated, b"3 - - NOP\n", aside), None, "{aside:?}");
+        let two = [overflow, overflow].concat();
+        for overflow in [b"".as_slice(), b"\0", &overflow[1..], &two] {
+            assert_eq!(read(&repeated, b"3 - - NOP\n", overflow), None, "{overflow:?}");
         }
         let long = [b"3 7 9 ".as_slice(), &vec![b'x'; LINE_BYTES_MAX + 1], b"\n"].concat();
         assert_eq!(read(&applied, &long, b""), None);

@@ -1,4 +1,4 @@
-//! The decided log (chat log, journal, asides, checkpoint) on a disk that was damaged.
+//! The decided log (chat log, journal, overflow, checkpoint) on a disk that was damaged.
 //!
 //! **What must hold.** Opening never panics. Either it goes on at or above the newest
 //! checkpoint, with exactly the state that these slots have, and serves nothing that was
@@ -18,7 +18,7 @@ use multipaxos::chat::Chat;
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::{DecidedPages, Storage};
 use multipaxos::storage::Durability;
-use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, Place};
+use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, Location};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn place(disk: &SimDisk) -> (SimDisk, SimDisk) {
 
 fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
     let (log_dir, data) = place(disk);
-    let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+    let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
     DecidedLog::open(place, Durability::Sync)
 }
 
@@ -69,7 +69,7 @@ fn histories() -> &'static [History] {
             let disk = SimDisk::new(rng.fork());
             let (log_dir, data) = place(&disk);
             let directory = DirectoryId(1);
-            let place = Place { log_dir: &log_dir, name: CHAT_LOG, data, directory };
+            let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory };
             let (mut log, _) = DecidedLog::create(place, Durability::Sync).unwrap();
             let (mut chat, mut seqs) = (Chat::default(), [0; 3]);
             let (mut values, mut chats): (Vec<Value>, _) = (Vec::new(), vec![chat.clone()]);

@@ -16,7 +16,7 @@ use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::Phase2;
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Outbox, Storage};
 use multipaxos::storage::Durability;
-use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Place};
+use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Location};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
@@ -116,7 +116,7 @@ struct Decided50 {
 fn decided() -> Decided50 {
     let disk = SimDisk::new(fastrand::Rng::with_seed(1));
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
-    let place = Place { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
+    let place = Location { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
     let (mut log, _) = DecidedLog::create(place, Durability::Sync).unwrap();
     let (mut chat, mut values, mut seq) = (Chat::default(), Vec::<Value>::new(), 0);
     for slot in 0..50 {
@@ -148,7 +148,7 @@ fn decided() -> Decided50 {
 
 fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), String> {
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
-    let place = Place { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
+    let place = Location { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
     DecidedLog::open(place, Durability::Sync).map_err(|error| error.to_string())
 }
 

@@ -50,7 +50,7 @@ fn value(status: &str, name: &str) -> u64 {
 }
 
 /// Blocks of the files in a data directory, in KiB: the acceptor's segments, and all
-/// else (journal, asides, checkpoint).
+/// else (journal, overflow, checkpoint).
 pub(super) fn disk_kib(dir: &Path) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
     let (mut segments, mut rest) = (0, 0);

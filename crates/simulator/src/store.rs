@@ -18,7 +18,7 @@ use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{self, AcceptorLog};
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
-use multipaxos::storage::decided_log::{DecidedLog, Place};
+use multipaxos::storage::decided_log::{DecidedLog, Location};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
@@ -139,7 +139,8 @@ impl Store {
             other => Closed::Refused(other.to_string()),
         })?;
         let directory = dir.directory();
-        let place = Place { log_dir: &log_dir, name: "learner.txt", data: data.clone(), directory };
+        let place =
+            Location { log_dir: &log_dir, name: "learner.txt", data: data.clone(), directory };
         let options = acceptor_log::Options { segment_bytes: SEGMENT_BYTES, waits: true };
         let (log, decided);
         match found {
