@@ -15,7 +15,7 @@
 //! Covered are `wakeup.rs`, the loop around it and `outlet.rs`; sleeps that a thread ends,
 //! or a datagram, or the time (pieces of a message are awaited). **Not** covered: a socket that
 //! would block (the kernel cannot be made to refuse on demand), and what is said in
-//! `threads/tried.rs`.
+//! `threads/explore.rs`.
 
 #![cfg(test)]
 
@@ -26,7 +26,7 @@ use crate::message::{Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, ReplicaId};
 use datagrams::counters::{Counters, Event};
 use interleavings::threads;
-use interleavings::threads::tried::{self, Trial};
+use interleavings::threads::explore::{self, Exploration};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ struct Loop {
     outlets: Vec<Outlet>,
     stop: StopHandle,
     counters: Arc<Counters>,
-    running: tried::Running<()>,
+    running: explore::Running<()>,
 }
 
 /// Two replicas that lose so much, neither of which runs yet.
@@ -72,7 +72,7 @@ fn pair(loss: f64) -> [Network; 2] {
 fn begin(network: Network, outlets: u64) -> Loop {
     let outlets = (0..outlets).map(|seed| network.outlet(seed)).collect();
     let (stop, counters) = (network.stop_handle(), network.counters());
-    let running = tried::process("loop", move || {
+    let running = explore::process("loop", move || {
         if let Err(error) = network.run(Nobody) {
             threads::fails(&error.to_string());
         }
@@ -104,18 +104,18 @@ impl Loop {
     fn has_sent(&self, messages: u64) {
         let [handed, lost, split] = [Event::Handed, Event::LostQueueFull, Event::Split]
             .map(|event| self.counters.of(event));
-        tried::require(handed + lost == messages && split == handed, || {
+        explore::require(handed + lost == messages && split == handed, || {
             format!("of {handed} messages {split} were sent, and the loop sleeps")
         });
         if lost > 0 {
-            tried::met("a full queue");
+            explore::met("a full queue");
         }
     }
 
     /// It ends, or this never does.
     fn ends(self) {
         let ended = self.running.ends();
-        tried::require(ended == tried::End::Returned(()), || format!("{ended:?}"));
+        explore::require(ended == explore::End::Returned(()), || format!("{ended:?}"));
     }
 }
 
@@ -125,7 +125,7 @@ fn left_to_it(threads: u64, messages: u64) -> impl FnOnce() + Send + 'static {
         let [zero, _one] = pair(0.0);
         let mut the_loop = begin(zero, threads);
         the_loop.is_given(messages, 1);
-        tried::settle();
+        explore::settle();
         the_loop.has_sent(threads * messages);
         the_loop.stop.stop();
         the_loop.ends();
@@ -153,14 +153,14 @@ fn two_that_talk() {
     let asked = |zero: &Loop, one: &Loop| {
         zero.counters.of(Event::FragmentResent) + one.counters.of(Event::FragmentResent)
     };
-    for _ in 0..tried::draw(100) {
-        tried::settle();
+    for _ in 0..explore::draw(100) {
+        explore::settle();
         zero.has_sent(4);
         one.has_sent(3);
-        tried::pause(tried::draw(5_000));
+        explore::pause(explore::draw(5_000));
     }
     if asked(&zero, &one) > 0 {
-        tried::met("asked for pieces");
+        explore::met("asked for pieces");
     }
     zero.stop.stop();
     zero.ends();
@@ -169,9 +169,12 @@ fn two_that_talk() {
 }
 
 const STEPS_MAX: u64 = 20_000;
-const LEFT: Trial = Trial { name: "net::schedules::left_to_the_loop", steps_max: STEPS_MAX };
-const STOPPED: Trial = Trial { name: "net::schedules::the_loop_is_stopped", steps_max: STEPS_MAX };
-const TALK: Trial = Trial { name: "net::schedules::two_loops_that_talk", steps_max: STEPS_MAX };
+const LEFT: Exploration =
+    Exploration { name: "net::schedules::left_to_the_loop", steps_max: STEPS_MAX };
+const STOPPED: Exploration =
+    Exploration { name: "net::schedules::the_loop_is_stopped", steps_max: STEPS_MAX };
+const TALK: Exploration =
+    Exploration { name: "net::schedules::two_loops_that_talk", steps_max: STEPS_MAX };
 
 /// More than all of them.
 const ALL: usize = 1_000_000;
@@ -179,17 +182,21 @@ const ALL: usize = 1_000_000;
 /// As many preemptions as there are steps.
 const ANY: u32 = u32::MAX;
 
-fn try_all<B: FnOnce() + Send + 'static>(trial: Trial, preemptions: u32, body: impl Fn() -> B) {
-    let (schedules, found) = tried::run_all(trial, preemptions, ALL, body);
+fn try_all<B: FnOnce() + Send + 'static>(
+    exploration: Exploration,
+    preemptions: u32,
+    body: impl Fn() -> B,
+) {
+    let (schedules, found) = explore::run_all(exploration, preemptions, ALL, body);
     let bound = if preemptions == ANY { "any number of".into() } else { preemptions.to_string() };
-    println!("{}, with {bound} preemptions: all {schedules}", trial.name);
+    println!("{}, with {bound} preemptions: all {schedules}", exploration.name);
     found.unwrap_or_else(|why| panic!("{why}"));
 }
 
 #[test]
 fn ways_to_leave_one_message_to_the_loop() {
     // All of them are 11,243; with five preemptions 3,085.
-    let preemptions = if tried::count(0) > 0 { ANY } else { 5 };
+    let preemptions = if explore::count(0) > 0 { ANY } else { 5 };
     try_all(LEFT, preemptions, || left_to_it(1, 1));
 }
 
@@ -210,24 +217,24 @@ fn ways_to_stop_the_loop_while_something_is_left_to_it() {
 
 #[test]
 fn left_to_the_loop() {
-    tried::try_seeds(LEFT, tried::count(1_000), &["a full queue"], || left_to_it(3, 3));
+    explore::try_seeds(LEFT, explore::count(1_000), &["a full queue"], || left_to_it(3, 3));
 }
 
 #[test]
 fn the_loop_is_stopped() {
-    tried::try_seeds(STOPPED, tried::count(1_000), &[], || stopped(2));
+    explore::try_seeds(STOPPED, explore::count(1_000), &[], || stopped(2));
 }
 
 #[test]
 fn two_loops_that_talk() {
     let wanted = ["a full queue", "asked for pieces"];
-    tried::try_seeds(TALK, tried::count(300), &wanted, || two_that_talk);
+    explore::try_seeds(TALK, explore::count(300), &wanted, || two_that_talk);
 }
 
 #[test]
 fn the_same_seed_is_the_same_schedule() {
     for seed in 0..20 {
-        let hash = || tried::run_seed(TALK, seed, two_that_talk).expect("it goes well").hash;
+        let hash = || explore::run_seed(TALK, seed, two_that_talk).expect("it goes well").hash;
         assert_eq!(hash(), hash(), "{seed}");
     }
 }

@@ -3,7 +3,7 @@
 //! It is [`replica::start`] and [`client::run_on`] with all that they call: a replica's
 //! network loop, its three role threads, and the replica role on the main thread; a
 //! client's stdin, network and role thread; real sockets, but a disk in memory. Three
-//! trials have a replica that is a cluster of its own, up to three clients that type
+//! explorations have a replica that is a cluster of its own, up to three clients that type
 //! lines into it, one who floods it with questions, and one who sends the signals. The
 //! fourth has three replicas, which find each other first, and two clients. Channels hold
 //! 1 to 64 batches, so full inboxes are met.
@@ -27,14 +27,14 @@
 //!   nobody reads any more, ends as well.
 //! - Nobody waits for ever (the scheduler's own law), and no thread panics.
 //!
-//! Each trial names states that it must have come across (`ENDS`), so that one which
+//! Each exploration names states that it must have come across (`ENDS`), so that one which
 //! looks at nothing is noticed; and `bugs/` has ten patches, with each of which one fails.
 //! `make schedules` tries more schedules.
 //!
 //! **Not** covered: `process::fail` when several threads fail at once, and what the system
 //! does with threads that a process leaves behind; signals themselves, and the parent's
 //! death: the flag that they set is set here. That things get done, where timers are early
-//! or one batch fills an inbox: then only the ends are looked at (`tried::is_fair`).
+//! or one batch fills an inbox: then only the ends are looked at (`explore::is_fair`).
 
 #![cfg(test)]
 
@@ -56,7 +56,7 @@ use datagrams::counters::{Counters, Event};
 use durable::background::Executor;
 use durable::disk::{Disk, DiskFile};
 use durable::sim_disk::{Fault, SimDisk, SimFile, Survival};
-use interleavings::threads::tried::{self, End, Trial};
+use interleavings::threads::explore::{self, End, Exploration};
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -113,7 +113,7 @@ impl TriedDisk {
             let of_main = thread::current().name() == Some("replica");
             self.slow.of_main.store(of_main, Ordering::SeqCst);
         }
-        tried::pause(if slow.is_ok() { self.slow.us } else { 1 });
+        explore::pause(if slow.is_ok() { self.slow.us } else { 1 });
     }
 
     fn file(&self, file: SimFile) -> TriedFile {
@@ -242,7 +242,7 @@ struct Replica {
     durability: Durability,
     counters: Arc<Counters>,
     signal: Arc<AtomicBool>,
-    running: tried::Running<Result<(), String>>,
+    running: explore::Running<Result<(), String>>,
 }
 
 /// Starts a replica on a disk. `strike` says what is wrong with that, once it has been
@@ -255,7 +255,7 @@ fn begin_replica(
     durability: Durability,
     strike: impl FnOnce(&SimDisk),
 ) -> Replica {
-    let (id, n, boot) = (ReplicaId(id), cluster.0.len(), BootId(5 + tried::draw(1 << 20)));
+    let (id, n, boot) = (ReplicaId(id), cluster.0.len(), BootId(5 + explore::draw(1 << 20)));
     let config = cluster.config();
     let peers = cluster.0.clone();
     let cluster = ClusterCell::new();
@@ -299,7 +299,7 @@ fn begin_replica(
     strike(&disk.disk);
     let signal = Arc::new(AtomicBool::new(false));
     let ending = Ending::when(Arc::clone(&signal));
-    let running = tried::process("replica", move || {
+    let running = explore::process("replica", move || {
         replica::start(&options, settings, cluster, network, durable, &ending)
             .map_err(|error| error.to_string())
     });
@@ -319,7 +319,7 @@ fn begin_alone(
 
 /// Lets so much time pass, also while everybody is busy.
 fn pass(us: u64) {
-    tried::process("time", move || tried::pause(us)).ends();
+    explore::process("time", move || explore::pause(us)).ends();
 }
 
 /// Says `signal` at some moment before so many microseconds are over, and when it was.
@@ -327,10 +327,10 @@ fn signal_within(signal: &Arc<AtomicBool>, most_us: u64) -> Arc<AtomicU64> {
     let said_at = Arc::new(AtomicU64::new(u64::MAX));
     let (signal, said) = (Arc::clone(signal), Arc::clone(&said_at));
     // Early ones are as likely as late ones.
-    let us = tried::draw(1 << (10 + tried::draw(11))).min(most_us);
-    tried::process("signals", move || {
-        tried::pause(us);
-        said.store(tried::now_us(), Ordering::SeqCst);
+    let us = explore::draw(1 << (10 + explore::draw(11))).min(most_us);
+    explore::process("signals", move || {
+        explore::pause(us);
+        said.store(explore::now_us(), Ordering::SeqCst);
         signal.store(true, Ordering::SeqCst);
     });
     said_at
@@ -360,7 +360,7 @@ impl Replica {
         match self.left(Survival::Nothing, "second") {
             Ok(durable) => durable.members.is_some(),
             Err(error) => {
-                tried::require(false, || format!("what was left cannot be opened: {error:?}"));
+                explore::require(false, || format!("what was left cannot be opened: {error:?}"));
                 false
             }
         }
@@ -387,9 +387,9 @@ impl Read for Typed {
 
 impl BufRead for Typed {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        tried::pause(tried::draw(1 << tried::draw(10)));
+        explore::pause(explore::draw(1 << explore::draw(10)));
         if self.at == self.text.len() && self.stays {
-            tried::never();
+            explore::never();
         }
         // A line at a time, as a terminal gives them.
         let rest = &self.text[self.at..];
@@ -432,7 +432,7 @@ struct Client {
     /// How many lines it is to complete, and whether one is refused.
     lines: u64,
     refuses: bool,
-    running: tried::Running<Result<i32, String>>,
+    running: explore::Running<Result<i32, String>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -445,24 +445,24 @@ struct Habits {
 
 fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
     let (mut text, mut lines, mut refuses) = (Vec::new(), 0, false);
-    for _ in 0..tried::draw(6) {
-        if tried::draw(5) == 0 {
+    for _ in 0..explore::draw(6) {
+        if explore::draw(5) == 0 {
             text.extend(b"\xff\n");
             refuses = true;
-            tried::met("a line refused");
+            explore::met("a line refused");
         } else {
             text.extend(format!("line {lines}\n").bytes());
             lines += 1;
         }
     }
-    if !habits.stays && tried::draw(3) == 0 {
+    if !habits.stays && explore::draw(3) == 0 {
         text.extend(b"SHUTDOWN\nnever read\n");
-        tried::met("SHUTDOWN");
+        explore::met("SHUTDOWN");
     }
     let options = ClientOptions {
         id: ClientId(number),
         config: cluster.config(),
-        loss: if tried::draw(3) == 0 { 0.3 } else { 0.0 },
+        loss: if explore::draw(3) == 0 { 0.3 } else { 0.0 },
         seed: number,
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
         timeout_us: habits.timeout_us,
@@ -473,7 +473,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
     let to = Shown { text: Arc::clone(&shown), lines_left: habits.reader_goes };
     let screen = Screen { to, timing: false, prompt: false, tell: |_| {} };
     let typed = move || Typed { text, at: 0, stays: habits.stays };
-    let running = tried::process("client", move || {
+    let running = explore::process("client", move || {
         client::run_on(options, &ending, typed, screen).map_err(|error| error.to_string())
     });
     Client { signal, shown, lines, refuses, running }
@@ -492,11 +492,11 @@ impl Client {
     fn ends_with_all(&self) {
         let ended = self.running.ends_within(AGES_US);
         let code = i32::from(self.refuses);
-        tried::require(ended == Some(End::Returned(Ok(code))), || {
+        explore::require(ended == Some(End::Returned(Ok(code))), || {
             format!("the client ended with {ended:?} instead of {code}")
         });
         let complete = self.complete();
-        tried::require(complete == (0..self.lines).collect::<Vec<_>>(), || {
+        explore::require(complete == (0..self.lines).collect::<Vec<_>>(), || {
             format!("of {} lines {complete:?} are complete", self.lines)
         });
     }
@@ -504,12 +504,12 @@ impl Client {
     /// It ends, whatever it has come to.
     fn ends(&self) -> i32 {
         let ended = self.running.ends_within(AGES_US);
-        tried::require(matches!(ended, Some(End::Returned(Ok(0 | 1)))), || {
+        explore::require(matches!(ended, Some(End::Returned(Ok(0 | 1)))), || {
             format!("the client ended with {ended:?}")
         });
         let Some(End::Returned(Ok(code))) = ended else { unreachable!("it is required") };
         let complete = self.complete();
-        tried::require(complete == (0..complete.len() as u64).collect::<Vec<_>>(), || {
+        explore::require(complete == (0..complete.len() as u64).collect::<Vec<_>>(), || {
             format!("{complete:?} are complete")
         });
         code
@@ -531,7 +531,7 @@ fn flood(cluster: &Cluster, questions: u64) {
     };
     let network = Network::new(socket, settings).expect("a network");
     let mut outlet = network.outlet(1);
-    tried::process("flood", move || {
+    explore::process("flood", move || {
         for _ in 0..questions {
             outlet.send([Outgoing::Call { to: ReplicaId(0), message: ClientMessage::Hello }]);
         }
@@ -546,7 +546,7 @@ fn flood(cluster: &Cluster, questions: u64) {
 fn an_earlier_life(disk: TriedDisk) -> TriedDisk {
     let (mut replica, cluster) = begin_alone(disk, Durability::Os, |_| {});
     let client = begin_client(9, &cluster, Habits::default());
-    pass(tried::draw(1 << tried::draw(15)));
+    pass(explore::draw(1 << explore::draw(15)));
     replica.running.kill();
     client.signal.store(true, Ordering::SeqCst);
     client.ends();
@@ -556,50 +556,50 @@ fn an_earlier_life(disk: TriedDisk) -> TriedDisk {
 
 /// A replica that a signal ends at any moment, on a disk that may fail or be slow.
 fn a_replica_ends() {
-    let (well, fails, slow) = match tried::draw(4) {
+    let (well, fails, slow) = match explore::draw(4) {
         0 => (false, true, false),
         1 => (false, false, true),
         _ => (true, false, false),
     };
     let mut disk = TriedDisk::new(1);
-    disk.slow.us = 1 << (10 + tried::draw(14));
+    disk.slow.us = 1 << (10 + explore::draw(14));
     let slow_us = if slow { disk.slow.us } else { 0 };
     let slow_at = Arc::clone(&disk.slow.at);
-    if tried::draw(4) == 0 {
+    if explore::draw(4) == 0 {
         disk = an_earlier_life(disk);
     }
-    let durability = match tried::draw(8) {
+    let durability = match explore::draw(8) {
         0 => Durability::None,
         1 => Durability::Sync,
         _ => Durability::Os,
     };
-    let mut call = tried::draw(1 << tried::draw(8));
+    let mut call = explore::draw(1 << explore::draw(8));
     let (replica, cluster) = begin_alone(disk, durability, |disk| {
         call += disk.calls();
         if fails {
-            let fault = if tried::draw(2) == 0 { Fault::Device } else { Fault::Full };
+            let fault = if explore::draw(2) == 0 { Fault::Device } else { Fault::Full };
             disk.fail_at(call, fault);
         } else if slow {
             slow_at.store(call, Ordering::SeqCst);
         }
     });
-    let began_us = tried::now_us();
+    let began_us = explore::now_us();
     let said_at = signal_within(&replica.signal, u64::MAX);
     let stays = Habits { stays: true, ..Habits::default() };
     let clients: Vec<Client> =
-        (0..tried::draw(4)).map(|number| begin_client(number, &cluster, stays)).collect();
-    if tried::draw(3) == 0 {
-        flood(&cluster, tried::draw(100));
+        (0..explore::draw(4)).map(|number| begin_client(number, &cluster, stays)).collect();
+    if explore::draw(3) == 0 {
+        flood(&cluster, explore::draw(100));
     }
     let ended = replica.running.ends_within(AGES_US);
     let ended_us = replica.running.ended_us().unwrap_or(u64::MAX);
     let took_us = ended_us.saturating_sub(said_at.load(Ordering::SeqCst).max(began_us));
     let failed = fails && replica.disk.disk.calls() > call;
-    let on_time = !tried::hurries();
+    let on_time = !explore::hurries();
     let started = replica.had_started();
     let member = replica.is_member_still();
     match &ended {
-        None => tried::require(false, || "the replica does not end".into()),
+        None => explore::require(false, || "the replica does not end".into()),
         Some(End::Returned(Ok(()))) => {
             let look_us = LOOK.as_micros() as u64;
             let closing_us = CLOSING_MAX.as_micros() as u64;
@@ -608,21 +608,23 @@ fn a_replica_ends() {
                 false => slow_us.min(closing_us),
             };
             let most_us = look_us + STEPS_US + slow_us;
-            tried::require(!on_time || took_us <= most_us, || {
+            explore::require(!on_time || took_us <= most_us, || {
                 format!("the end took {took_us} µs, of {most_us}")
             });
-            tried::require(!failed, || "it ends well, with a disk that failed".into());
+            explore::require(!failed, || "it ends well, with a disk that failed".into());
         }
         Some(End::Returned(Err(_)) | End::Failed(_)) => {
-            tried::require(failed, || format!("the replica failed: {ended:?}"));
-            tried::require(!member || durability != Durability::Os, || {
+            explore::require(failed, || format!("the replica failed: {ended:?}"));
+            explore::require(!member || durability != Durability::Os, || {
                 format!("a clean end was noted after {ended:?}")
             });
         }
     }
     if well && on_time {
         let kept = started && durability != Durability::None;
-        tried::require(member == kept, || format!("a member: {started}, and afterwards: {member}"));
+        explore::require(member == kept, || {
+            format!("a member: {started}, and afterwards: {member}")
+        });
     }
     let state = match &ended {
         Some(End::Returned(Ok(()))) if !started => "ended before it began",
@@ -632,9 +634,9 @@ fn a_replica_ends() {
         _ if said_at.load(Ordering::SeqCst) <= ended_us => "a storage failed at the end",
         _ => "a storage failed",
     };
-    tried::met(state);
+    explore::met(state);
     if replica.counters.of(Event::InboxFull) > 0 {
-        tried::met("a full inbox");
+        explore::met("a full inbox");
     }
     for client in &clients {
         client.signal.store(true, Ordering::SeqCst);
@@ -655,26 +657,26 @@ const ENDS: &[&str] = &[
 /// Clients whose replica lives longer than they do.
 fn clients_end_with_their_input() {
     let (replica, cluster) = begin_alone(TriedDisk::new(1), Durability::None, |_| {});
-    let clients: Vec<Client> = (0..1 + tried::draw(3))
+    let clients: Vec<Client> = (0..1 + explore::draw(3))
         .map(|number| begin_client(number, &cluster, Habits::default()))
         .collect();
-    if tried::draw(2) == 0 {
-        flood(&cluster, tried::draw(100));
+    if explore::draw(2) == 0 {
+        flood(&cluster, explore::draw(100));
     }
     clients.iter().for_each(Client::ends_with_all);
     replica.signal.store(true, Ordering::SeqCst);
     let ended = replica.running.ends_within(AGES_US);
-    tried::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
+    explore::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
 }
 
 /// A client that something ends before its input does.
 fn a_client_is_ended() {
     let (replica, cluster) = begin_alone(TriedDisk::new(1), Durability::None, |_| {});
-    let mut habits = Habits { stays: tried::draw(2) == 0, ..Habits::default() };
-    let why = tried::draw(3);
+    let mut habits = Habits { stays: explore::draw(2) == 0, ..Habits::default() };
+    let why = explore::draw(3);
     match why {
-        0 => habits.reader_goes = Some(tried::draw(4)),
-        1 => habits.timeout_us = Some(1 + tried::draw(1 << tried::draw(24))),
+        0 => habits.reader_goes = Some(explore::draw(4)),
+        1 => habits.timeout_us = Some(1 + explore::draw(1 << explore::draw(24))),
         _ => {}
     }
     let client = begin_client(1, &cluster, habits);
@@ -687,7 +689,7 @@ fn a_client_is_ended() {
     }
     let code = client.ends();
     let all = client.complete().len() as u64 == client.lines;
-    tried::met(match (why, code) {
+    explore::met(match (why, code) {
         _ if all => "all complete",
         (0, 0) => "whoever read has gone",
         (1, 1) if !client.signal.load(Ordering::SeqCst) => "gave up",
@@ -696,7 +698,7 @@ fn a_client_is_ended() {
     });
     replica.signal.store(true, Ordering::SeqCst);
     let ended = replica.running.ends_within(AGES_US);
-    tried::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
+    explore::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
 }
 
 /// Three replicas, which have to find each other first, and clients. Any of them may end,
@@ -711,32 +713,32 @@ fn a_cluster_ends() {
             begin_replica(id, &cluster, socket, disk, Durability::Os, |_| {})
         })
         .collect();
-    let clients: Vec<Client> = (0..1 + tried::draw(2))
+    let clients: Vec<Client> = (0..1 + explore::draw(2))
         .map(|number| begin_client(number, &cluster, Habits::default()))
         .collect();
-    let first = tried::draw(6) as usize;
+    let first = explore::draw(6) as usize;
     let end = |replica: &Replica| {
-        let (began_us, look_us) = (tried::now_us(), LOOK.as_micros() as u64);
+        let (began_us, look_us) = (explore::now_us(), LOOK.as_micros() as u64);
         replica.signal.store(true, Ordering::SeqCst);
         let ended = replica.running.ends_within(AGES_US);
-        tried::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
+        explore::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
         let took_us = replica.running.ended_us().unwrap_or(u64::MAX).saturating_sub(began_us);
-        tried::require(tried::hurries() || took_us <= look_us + STEPS_US, || {
+        explore::require(explore::hurries() || took_us <= look_us + STEPS_US, || {
             format!("the end took {took_us} µs")
         });
         let (started, member) = (replica.had_started(), replica.is_member_still());
-        tried::require(tried::hurries() || started == member, || {
+        explore::require(explore::hurries() || started == member, || {
             format!("a member: {started}, and afterwards: {member}")
         });
         if !started {
-            tried::met("ended while it waited for the others");
+            explore::met("ended while it waited for the others");
         }
         if started && replica.place.0 == ReplicaId(0) {
-            tried::met("the leader ended");
+            explore::met("the leader ended");
         }
     };
     if let Some(replica) = replicas.get(first) {
-        pass(tried::draw(1 << (10 + tried::draw(10))));
+        pass(explore::draw(1 << (10 + explore::draw(10))));
         end(replica);
         let mut others = replicas.iter().filter(|other| other.place != replica.place);
         if !others.any(Replica::had_started) {
@@ -745,14 +747,14 @@ fn a_cluster_ends() {
         }
     }
     for client in &clients {
-        if !tried::is_fair() || client.signal.load(Ordering::SeqCst) {
+        if !explore::is_fair() || client.signal.load(Ordering::SeqCst) {
             // Nothing need get done then.
             pass(100_000);
             client.signal.store(true, Ordering::SeqCst);
             client.ends();
         } else {
             client.ends_with_all();
-            tried::met("all complete");
+            explore::met("all complete");
         }
     }
     for (at, replica) in replicas.iter().enumerate() {
@@ -763,30 +765,34 @@ fn a_cluster_ends() {
 }
 
 const STEPS_MAX: u64 = 200_000;
-const REPLICA: Trial =
-    Trial { name: "runtime::schedules::a_replica_ends_from_every_state", steps_max: STEPS_MAX };
-const CLIENTS: Trial =
-    Trial { name: "runtime::schedules::clients_end_when_their_input_does", steps_max: STEPS_MAX };
-const ENDED: Trial =
-    Trial { name: "runtime::schedules::a_client_ends_when_it_must", steps_max: STEPS_MAX };
+const REPLICA: Exploration = Exploration {
+    name: "runtime::schedules::a_replica_ends_from_every_state",
+    steps_max: STEPS_MAX,
+};
+const CLIENTS: Exploration = Exploration {
+    name: "runtime::schedules::clients_end_when_their_input_does",
+    steps_max: STEPS_MAX,
+};
+const ENDED: Exploration =
+    Exploration { name: "runtime::schedules::a_client_ends_when_it_must", steps_max: STEPS_MAX };
 
-const CLUSTER: Trial =
-    Trial { name: "runtime::schedules::three_replicas_end_one_by_one", steps_max: STEPS_MAX };
+const CLUSTER: Exploration =
+    Exploration { name: "runtime::schedules::three_replicas_end_one_by_one", steps_max: STEPS_MAX };
 
 #[test]
 fn three_replicas_end_one_by_one() {
     let wanted = ["ended while it waited for the others", "the leader ended", "all complete"];
-    tried::try_seeds(CLUSTER, tried::count(60), &wanted, || a_cluster_ends);
+    explore::try_seeds(CLUSTER, explore::count(60), &wanted, || a_cluster_ends);
 }
 
 #[test]
 fn a_replica_ends_from_every_state() {
-    tried::try_seeds(REPLICA, tried::count(600), ENDS, || a_replica_ends);
+    explore::try_seeds(REPLICA, explore::count(600), ENDS, || a_replica_ends);
 }
 
 #[test]
 fn clients_end_when_their_input_does() {
-    tried::try_seeds(CLIENTS, tried::count(200), &["a line refused", "SHUTDOWN"], || {
+    explore::try_seeds(CLIENTS, explore::count(200), &["a line refused", "SHUTDOWN"], || {
         clients_end_with_their_input
     });
 }
@@ -794,13 +800,13 @@ fn clients_end_when_their_input_does() {
 #[test]
 fn a_client_ends_when_it_must() {
     let wanted = ["whoever read has gone", "gave up", "interrupted", "all complete"];
-    tried::try_seeds(ENDED, tried::count(400), &wanted, || a_client_is_ended);
+    explore::try_seeds(ENDED, explore::count(400), &wanted, || a_client_is_ended);
 }
 
 #[test]
 fn the_same_seed_is_the_same_schedule() {
     for seed in 0..10 {
-        let hash = || tried::run_seed(CLUSTER, seed, a_cluster_ends).expect("it goes well").hash;
+        let hash = || explore::run_seed(CLUSTER, seed, a_cluster_ends).expect("it goes well").hash;
         assert_eq!(hash(), hash(), "{seed}");
     }
 }

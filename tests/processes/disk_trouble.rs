@@ -12,7 +12,7 @@
 
 use crate::load::*;
 use crate::support::*;
-use multipaxos::storage::segment_log::SEGMENT_BYTES;
+use multipaxos::storage::acceptor_log::SEGMENT_BYTES;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

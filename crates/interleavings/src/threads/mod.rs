@@ -5,8 +5,8 @@
 //! all of that from here and from nowhere else. In a program it is crossbeam's channels,
 //! the standard library's flags, clock and threads, and mio's epoll, by other names and
 //! nothing more. With the feature `scheduler` every one of these steps asks first whether
-//! its thread is part of a trial; if it is, a scheduler decides which thread takes the next
-//! step, and when time passes (`tried`). So the wiring that is tried is the wiring that runs.
+//! its thread is part of an exploration; if it is, a scheduler decides which thread takes the next
+//! step, and when time passes (`explore`). So the wiring that is tried is the wiring that runs.
 //!
 //! **Does not** cover what threads share without waiting for it: counters, the bytes
 //! that are queued, which life of a replica is the current one.
@@ -21,10 +21,10 @@ pub use std::sync::atomic::AtomicBool;
 pub use std::thread::yield_now;
 
 #[cfg(feature = "scheduler")]
-pub use tried::links::{AtomicBool, Receiver, Sender, bounded, yield_now};
+pub use explore::links::{AtomicBool, Receiver, Sender, bounded, yield_now};
 
 #[cfg(feature = "scheduler")]
-pub mod tried;
+pub mod explore;
 
 use mio::{Events, Poll, Waker};
 use std::io;
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// The time.
 pub fn now() -> Instant {
     #[cfg(feature = "scheduler")]
-    if let Some(here) = tried::here() {
+    if let Some(here) = explore::here() {
         return here.now();
     }
     Instant::now()
@@ -47,7 +47,7 @@ pub fn now() -> Instant {
 /// When the system gives none.
 pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     #[cfg(feature = "scheduler")]
-    if let Some(here) = tried::here() {
+    if let Some(here) = explore::here() {
         here.spawn(name, run);
         return Ok(());
     }
@@ -61,7 +61,7 @@ pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> 
 /// What the system says.
 pub fn sleep(poll: &mut Poll, events: &mut Events, most: Option<Duration>) -> io::Result<()> {
     #[cfg(feature = "scheduler")]
-    if let Some(here) = tried::here() {
+    if let Some(here) = explore::here() {
         return here.sleep(poll, events, most);
     }
     poll.poll(events, most)
@@ -74,26 +74,26 @@ pub fn sleep(poll: &mut Poll, events: &mut Events, most: Option<Duration>) -> io
 /// What the system says.
 pub fn wake(waker: &Waker) -> io::Result<()> {
     #[cfg(feature = "scheduler")]
-    if let Some(here) = tried::here() {
+    if let Some(here) = explore::here() {
         return here.wake(waker);
     }
     waker.wake()
 }
 
-/// Datagrams have left this thread: in a trial, loops look whether they are for them.
+/// Datagrams have left this thread: in an exploration, loops look whether they are for them.
 #[inline]
 pub fn has_sent() {
     #[cfg(feature = "scheduler")]
-    if let Some(here) = tried::here() {
+    if let Some(here) = explore::here() {
         here.has_sent();
     }
 }
 
-/// The process ends, for this reason: in a trial, with what is part of it alone.
+/// The process ends, for this reason: in an exploration, with what is part of it alone.
 pub fn fails(why: &str) {
     let _ = why;
     #[cfg(feature = "scheduler")]
-    if let Some(here) = tried::here() {
+    if let Some(here) = explore::here() {
         here.fails(why);
     }
 }

@@ -1,4 +1,4 @@
-//! What the threads of a trial ask for that know of it: draws, the time, processes, faults.
+//! What the threads of an exploration ask for that know of it: draws, the time, processes, faults.
 
 #![cfg(feature = "scheduler")]
 
@@ -7,10 +7,10 @@ use super::{Here, here, leave};
 use std::sync::{Arc, Mutex};
 
 fn placed() -> Here {
-    here().expect("a thread of a trial")
+    here().expect("a thread of an exploration")
 }
 
-/// A number from the trial's seed.
+/// A number from the exploration's seed.
 pub fn draw(below: u64) -> u64 {
     placed().world.state().rng.u64(..below)
 }
@@ -79,7 +79,7 @@ pub enum End<T> {
     Failed(String),
 }
 
-/// A process of the trial.
+/// A process of the exploration.
 pub struct Running<T> {
     process: usize,
     came_back: Arc<Mutex<Option<T>>>,

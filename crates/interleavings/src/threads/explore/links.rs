@@ -1,6 +1,6 @@
-//! The channels and flags of trials: the real ones, with a step in front of each use.
+//! The channels and flags of explorations: the real ones, with a step in front of each use.
 //!
-//! Outside of a trial they do what the real ones do, waiting included.
+//! Outside of an exploration they do what the real ones do, waiting included.
 
 #![cfg(feature = "scheduler")]
 #![allow(missing_docs)]
@@ -37,7 +37,7 @@ impl Drop for Link {
     }
 }
 
-/// A channel; in a trial it holds no more than is drawn there.
+/// A channel; in an exploration it holds no more than is drawn there.
 pub fn bounded<T>(most: usize) -> (Sender<T>, Receiver<T>) {
     let most = here().map_or(most, |here| most.min(here.room()));
     let (to, from) = crossbeam_channel::bounded(most);

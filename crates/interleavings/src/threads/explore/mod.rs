@@ -1,7 +1,7 @@
-//! Trials: the threads of a few processes, one step at a time, in an order that a seed
+//! Explorations: the threads of a few processes, one step at a time, in an order that a seed
 //! decides.
 //!
-//! Every thread of a trial is a real one, but only one of them goes at a time. Before
+//! Every thread of an exploration is a real one, but only one of them goes at a time. Before
 //! each step that another thread could notice (a channel is looked at, given something
 //! or let go, a flag is read or set, the loop sleeps or is woken, datagrams have left) it
 //! asks which of those that can go on goes on. A thread that waits cannot, until the
@@ -9,8 +9,8 @@
 //! passes a little with each step, and leaps to the next deadline when everybody waits,
 //! in some schedules sooner: then a timer is early, or a thread as slow as on a host
 //! that has no core for it. Nobody able to go on and nobody waiting for a time is a
-//! deadlock, and more steps than a trial may have are one that keeps busy; either ends
-//! the schedule with what each thread waits for. So does whatever a trial calls a fault.
+//! deadlock, and more steps than an exploration may have are one that keeps busy; either ends
+//! the schedule with what each thread waits for. So does whatever an exploration calls a fault.
 //!
 //! Orders are drawn in three ways: any thread at each step, with a preference to go on
 //! that is drawn as well; by priorities that change at a few places (Burckhardt et al.,
@@ -65,16 +65,16 @@ const DATAGRAMS: u64 = 0;
 /// The number of steps that a failed schedule shows.
 const SHOWN_STEPS: usize = 60;
 
-/// The process of the trial itself. Its timers ring last, when nobody else can go on:
+/// The process of the exploration itself. Its timers ring last, when nobody else can go on:
 /// what it waits for in vain has not come although everybody has had the time.
-const TRIAL: usize = 0;
+const EXPLORATION: usize = 0;
 
 /// It is nobody's turn: everybody is to end.
 const OVER: usize = usize::MAX;
 
-/// What one trial is like.
+/// What one exploration is like.
 #[derive(Debug, Clone, Copy)]
-pub struct Trial {
+pub struct Exploration {
     /// The test, for the command that repeats it.
     pub name: &'static str,
     /// The most steps of one schedule.
@@ -88,7 +88,7 @@ pub struct Went {
     pub steps: u64,
     /// Of all steps in their order, and who took them.
     pub hash: u64,
-    /// What it came across, of what the trial wants to have seen.
+    /// What it came across, of what the exploration wants to have seen.
     met: BTreeSet<&'static str>,
 }
 
@@ -116,7 +116,7 @@ struct Process {
 }
 
 struct State {
-    trial: Trial,
+    exploration: Exploration,
     tasks: Vec<Task>,
     processes: Vec<Process>,
     handles: Vec<JoinHandle<()>>,
@@ -141,7 +141,7 @@ pub(crate) struct World {
     turn: AtomicUsize,
 }
 
-/// The place of a thread in a trial.
+/// The place of a thread in an exploration.
 #[derive(Clone)]
 pub(crate) struct Here {
     world: Arc<World>,
@@ -155,7 +155,7 @@ thread_local! {
 /// A thread's end without an error, when its process has ended.
 struct Ended;
 
-/// This thread's place in a trial, if it is part of one.
+/// This thread's place in an exploration, if it is part of one.
 pub(crate) fn here() -> Option<Here> {
     // A thread that ends takes no more steps that anybody orders.
     if thread::panicking() {
@@ -217,7 +217,7 @@ impl World {
         if state.fault.is_some() || state.tasks.iter().all(|task| task.done) {
             return;
         }
-        if state.steps >= state.trial.steps_max {
+        if state.steps >= state.exploration.steps_max {
             let standing = state.standing();
             return self.fault(state, format!("it does not end:{standing}"));
         }

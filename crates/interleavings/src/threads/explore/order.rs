@@ -2,7 +2,7 @@
 
 #![cfg(feature = "scheduler")]
 
-use super::{State, TRIAL};
+use super::{EXPLORATION, State};
 
 /// How the next thread is chosen.
 pub(super) enum Order {
@@ -26,11 +26,11 @@ impl Order {
 }
 
 impl State {
-    /// Those whose time has come wait no more: of the trial itself, or of the others.
+    /// Those whose time has come wait no more: of the exploration itself, or of the others.
     fn ring_timers(&mut self, of_trial: bool) -> bool {
         let now_us = self.now_us;
         let mut rung = false;
-        for task in self.tasks.iter_mut().filter(|task| (task.process == TRIAL) == of_trial) {
+        for task in self.tasks.iter_mut().filter(|task| (task.process == EXPLORATION) == of_trial) {
             if task.waits.as_ref().is_some_and(|w| w.until.is_some_and(|until| until <= now_us)) {
                 (task.waits, rung) = (None, true);
             }
@@ -40,7 +40,7 @@ impl State {
 
     /// On to the next deadline, if there is one.
     fn leap(&mut self, of_trial: bool) -> bool {
-        let tasks = self.tasks.iter().filter(|task| of_trial || task.process != TRIAL);
+        let tasks = self.tasks.iter().filter(|task| of_trial || task.process != EXPLORATION);
         let Some(next) = tasks.filter_map(|task| task.waits.as_ref()?.until).min() else {
             return false;
         };

@@ -3,7 +3,7 @@
 #![cfg(feature = "scheduler")]
 
 use super::order::Order;
-use super::{State, Trial, Went, World};
+use super::{Exploration, State, Went, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,11 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// One schedule of the seed; an error says what went wrong, and how.
 pub fn run_seed(
-    trial: Trial,
+    exploration: Exploration,
     seed: u64,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<Went, String> {
-    let mut rng = fastrand::Rng::with_seed(xxh3_64_with_seed(trial.name.as_bytes(), seed));
+    let mut rng = fastrand::Rng::with_seed(xxh3_64_with_seed(exploration.name.as_bytes(), seed));
     let order = if rng.bool() {
         Order::Any { stays: [0, 128, 224, 250][rng.usize(..4)] }
     } else {
@@ -24,14 +24,14 @@ pub fn run_seed(
         let changes = (0..rng.usize(..6)).map(|_| rng.u64(..spread)).collect();
         Order::Priorities { of: Vec::new(), changes, lowest: 1 << 32 }
     };
-    let (result, _) = run(trial, order, rng, body);
+    let (result, _) = run(exploration, order, rng, body);
     result
 }
 
 /// All schedules with at most so many preemptions, or as many as `most`: how many there
 /// were, and the first that failed.
 pub fn run_all<B: FnOnce() + Send + 'static>(
-    trial: Trial,
+    exploration: Exploration,
     preemptions: u32,
     most: usize,
     body: impl Fn() -> B,
@@ -39,7 +39,7 @@ pub fn run_all<B: FnOnce() + Send + 'static>(
     let mut list = Vec::new();
     for done in 1.. {
         let order = Order::Listed { list, at: 0, preemptions };
-        let (result, order) = run(trial, order, fastrand::Rng::with_seed(0), body());
+        let (result, order) = run(exploration, order, fastrand::Rng::with_seed(0), body());
         let Order::Listed { list: mut next, .. } = order else { unreachable!() };
         if let Err(why) = result {
             let taken: Vec<String> = next.iter().map(|(which, _)| which.to_string()).collect();
@@ -69,13 +69,13 @@ fn number(name: &str) -> Option<u64> {
 
 /// Tries so many schedules, from seed 0 or `SCHEDULES_FROM` on; or the one that
 /// `SCHEDULE` names. Some of them must come to
-/// each of these: a trial that looks at nothing is no trial.
+/// each of these: an exploration that looks at nothing is no exploration.
 ///
 /// # Panics
 ///
 /// With the first that fails, and the command that repeats it.
 pub fn try_seeds<B: FnOnce() + Send + 'static>(
-    trial: Trial,
+    exploration: Exploration,
     schedules: u64,
     wanted: &[&'static str],
     body: impl Fn() -> B,
@@ -86,21 +86,21 @@ pub fn try_seeds<B: FnOnce() + Send + 'static>(
     let seeds = number("SCHEDULE").map_or(first..first + schedules, |seed| seed..seed + 1);
     let tried = seeds.end - seeds.start;
     for seed in seeds {
-        match run_seed(trial, seed, body()) {
+        match run_seed(exploration, seed, body()) {
             Ok(went) => {
                 steps += went.steps;
                 went.met.into_iter().for_each(|what| *met.entry(what).or_default() += 1);
             }
             Err(why) => panic!(
                 "{}: schedule {seed}: {why}\nagain: SCHEDULE={seed} cargo test --lib {}",
-                trial.name, trial.name
+                exploration.name, exploration.name
             ),
         }
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{}: {tried} schedules, {steps} steps, {:.0} schedules/s, met {met:?}",
-        trial.name,
+        exploration.name,
         tried as f64 / seconds
     );
     assert!(tried == 1 || met.values().all(|times| *times > 0), "not all was met: {met:?}");
@@ -108,14 +108,14 @@ pub fn try_seeds<B: FnOnce() + Send + 'static>(
 
 /// One schedule in this order.
 pub(super) fn run(
-    trial: Trial,
+    exploration: Exploration,
     order: Order,
     mut rng: fastrand::Rng,
     body: impl FnOnce() + Send + 'static,
 ) -> (Result<Went, String>, Order) {
     let listed = matches!(order, Order::Listed { .. });
     let state = State {
-        trial,
+        exploration,
         tasks: Vec::new(),
         processes: Vec::new(),
         handles: Vec::new(),
@@ -135,7 +135,7 @@ pub(super) fn run(
     world.begin_process("trial", body);
     loop {
         let Some(handle) = world.state().handles.pop() else { break };
-        handle.join().expect("a thread of a trial ends well, whatever happens in it");
+        handle.join().expect("a thread of an exploration ends well, whatever happens in it");
     }
     let mut state = world.state();
     let result = match state.fault.take() {

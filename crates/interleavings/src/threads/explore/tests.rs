@@ -8,7 +8,7 @@ use super::seeds::run;
 use super::*;
 use crate::threads;
 
-const TRIAL: Trial = Trial { name: "threads::tried", steps_max: 1_000 };
+const EXPLORATION: Exploration = Exploration { name: "threads::explore", steps_max: 1_000 };
 
 /// Reads, then writes: two threads lose a step unless they take turns.
 fn adds(flag: Arc<AtomicBool>, lost: Arc<AtomicBool>) {
@@ -37,10 +37,11 @@ fn two_that_meet() {
 
 #[test]
 fn a_meeting_takes_one_preemption() {
-    assert_eq!(run_all(TRIAL, 0, 1_000, || two_that_meet).1, Ok(()));
-    let (_, found) = run_all(TRIAL, 1, 1_000, || two_that_meet);
+    assert_eq!(run_all(EXPLORATION, 0, 1_000, || two_that_meet).1, Ok(()));
+    let (_, found) = run_all(EXPLORATION, 1, 1_000, || two_that_meet);
     assert!(found.unwrap_err().starts_with("they met"));
-    let seeds = (0..1_000).filter(|seed| run_seed(TRIAL, *seed, two_that_meet).is_err()).count();
+    let seeds =
+        (0..1_000).filter(|seed| run_seed(EXPLORATION, *seed, two_that_meet).is_err()).count();
     assert!((20..900).contains(&seeds), "{seeds}");
 }
 
@@ -60,7 +61,7 @@ fn waiting_for_each_other_is_a_deadlock_and_waiting_for_time_is_not() {
         drop(to_other);
     };
     let order = || Order::Any { stays: 0 };
-    let (found, _) = run(TRIAL, order(), fastrand::Rng::with_seed(1), body);
+    let (found, _) = run(EXPLORATION, order(), fastrand::Rng::with_seed(1), body);
     assert!(found.unwrap_err().starts_with("deadlock:\n  trial        recv"));
 }
 
@@ -71,7 +72,7 @@ fn a_thread_that_turns_for_ever_is_noticed() {
             threads::yield_now();
         }
     };
-    assert!(run_seed(TRIAL, 1, body).unwrap_err().starts_with("it does not end"));
+    assert!(run_seed(EXPLORATION, 1, body).unwrap_err().starts_with("it does not end"));
 }
 
 #[test]
@@ -92,6 +93,6 @@ fn a_process_ends_with_its_main_thread_and_with_its_first_failure() {
         require(fails.ends() == End::Failed("no luck".into()), || "no luck".into());
     };
     for seed in 0..200 {
-        run_seed(TRIAL, seed, body).unwrap();
+        run_seed(EXPLORATION, seed, body).unwrap();
     }
 }
