@@ -14,19 +14,15 @@ use std::path::{Path, PathBuf};
 /// Each module of the crate's root, and which others it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
-    // Streams of randomness: for whoever drives roles, never for the roles.
-    ("seed", &[]),
     ("quorum", &["types"]),
     ("table", &[]),
+    ("slot_set", &["types"]),
+    ("round_trip", &[]),
     ("values", &["types"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
     ("message", &["types", "quorum", "values"]),
-    // What roles are made of, and as pure as they are.
-    ("round_trip", &[]),
-    ("slot_set", &["types"]),
     ("runs", &["types", "values", "message"]),
-    // The state machine that the learner drives.
     ("chat", &["types", "table", "values"]),
     (
         "paxos",
@@ -34,29 +30,33 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "types",
             "quorum",
             "table",
+            "slot_set",
+            "round_trip",
             "values",
             "message",
-            "marker",
-            "round_trip",
-            "slot_set",
             "runs",
             "chat",
+            "marker",
         ],
     ),
-    ("storage", &["types", "quorum", "table", "values", "message", "paxos"]),
+    ("storage", &["types", "quorum", "table", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
+    // Streams of randomness: the programs draw them, and the roles are given numbers.
+    ("seed", &[]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
     (
         "runtime",
-        &["types", "seed", "quorum", "message", "marker", "paxos", "storage", "net", "config"],
+        &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config", "marker"],
     ),
 ];
 
-/// The roles, and the modules that only they are made of.
-const PROTOCOL: &[&str] = &["paxos", "chat", "runs", "round_trip", "slot_set"];
+/// The modules of the protocol: paxos, and what it consists of. (In `types` an address of a
+/// socket is a label.)
+const PROTOCOL: &[&str] =
+    &["quorum", "slot_set", "round_trip", "values", "message", "runs", "chat", "paxos"];
 
-/// Names that no module of the protocol contains.
+/// Names of which none may stand in the modules of the protocol.
 const PROTOCOL_NEVER_NAMES: &[&str] = &[
     "Instant",
     "SystemTime",
@@ -69,10 +69,10 @@ const PROTOCOL_NEVER_NAMES: &[&str] = &[
     "crossbeam_channel",
 ];
 
-/// Packages of ours that no module of the protocol names.
+/// Packages of ours that the protocol may not name.
 const PROTOCOL_NEVER_NEEDS: &[&str] = &["datagrams", "durable", "interleavings"];
 
-/// Modules of the standard library that no module of the protocol names.
+/// Modules of the standard library that the protocol may not name.
 const PROTOCOL_NEVER_USES: &[&str] = &["net", "thread", "fs", "process", "env"];
 
 #[test]

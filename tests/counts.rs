@@ -13,7 +13,7 @@
 use allocation_counter::{AllocationInfo, measure, opt_out};
 use datagrams::codec::{Opened, Sink};
 use datagrams::counters::Counters;
-use durable::beside::By;
+use durable::background::Executor;
 use durable::disk::{Disk, DiskFile};
 use interleavings::threads::Receiver;
 use multipaxos::message::{Answer, ClientMessage, Party};
@@ -28,8 +28,8 @@ use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, NoStorage, Outbox, Role, Settings, Storage};
 use multipaxos::runtime::post::{Router, channels};
 use multipaxos::storage::Durability;
+use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
-use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Time};
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ struct VoidFile {
 
 impl Disk for Void {
     type File = VoidFile;
-    const BESIDE: By = By::Asker;
+    const BACKGROUND: Executor = Executor::Caller;
 
     fn open(&self, _name: &str) -> io::Result<Option<VoidFile>> {
         Ok(None)
@@ -247,7 +247,7 @@ struct Replica {
     id: ReplicaId,
     router: Router,
     proposer: Station<Proposer, NoStorage>,
-    acceptor: Station<Acceptor, SegmentLog<Void>>,
+    acceptor: Station<Acceptor, AcceptorLog<Void>>,
     learner: Station<Learner, DecidedLog<Void>>,
     packer: Packer,
     decoder: Decoder,
@@ -273,7 +273,7 @@ impl Replica {
         let disk = Void(counts.clone());
         let place = Location { log_dir: &disk, name: "chat", data: disk.clone(), directory };
         let (decided, _) = DecidedLog::create(place, Durability::Sync).expect("a log");
-        let accepted = SegmentLog::create(disk.clone(), directory, Options::default());
+        let accepted = AcceptorLog::create(disk.clone(), directory.0, Options::default());
         let (links, inboxes) = channels();
         let state = acceptor::State::default();
         Replica {

@@ -8,9 +8,9 @@ use multipaxos::paxos::bootstrap;
 use multipaxos::paxos::learner::{self, Checkpoint};
 use multipaxos::paxos::{DecidedPages, Storage, acceptor};
 use multipaxos::storage::Durability;
+use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
-use multipaxos::storage::segment_log::{Options, SegmentLog};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use std::fs;
@@ -49,7 +49,7 @@ fn an_acceptors_log_is_opened_as_it_was_left_and_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 16 << 10, waits: true };
     let disk = || RealDisk::open(dir.path()).unwrap();
-    let mut log = SegmentLog::create(disk(), DIRECTORY, options).unwrap();
+    let mut log = AcceptorLog::create(disk(), DIRECTORY.0, options).unwrap();
     let mut state = acceptor::State::default();
     for slot in 0..600 {
         let mut records = vec![accept(slot)];
@@ -57,19 +57,19 @@ fn an_acceptors_log_is_opened_as_it_was_left_and_stays_bounded() {
             records.push(acceptor::Record::Trim(Slot(slot - 5)));
         }
         records.iter().for_each(|record| state.apply(record));
-        log.append(&mut records).and_then(|()| log.sync()).unwrap();
+        Storage::append(&mut log, &mut records).and_then(|()| log.sync()).unwrap();
         assert!(records.is_empty());
         let bytes = disk_bytes(dir.path());
         assert!(bytes <= 5 * options.segment_bytes, "{bytes} bytes on disk");
     }
     drop(log);
-    let (mut log, found) = SegmentLog::open(disk(), DIRECTORY, options).unwrap();
+    let (mut log, found) = AcceptorLog::open(disk(), DIRECTORY.0, options).unwrap();
     assert_eq!(found, state);
-    let mut records = vec![accept(600)];
-    state.apply(&records[0]);
-    log.append(&mut records).and_then(|()| log.sync()).unwrap();
+    let record = accept(600);
+    state.apply(&record);
+    log.append(&[record]).and_then(|()| log.sync()).unwrap();
     drop(log);
-    assert_eq!(SegmentLog::open(disk(), DIRECTORY, options).unwrap().1, state);
+    assert_eq!(AcceptorLog::open(disk(), DIRECTORY.0, options).unwrap().1, state);
 }
 
 #[test]
@@ -77,16 +77,16 @@ fn a_damaged_acceptors_log_says_which_file_and_where() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 16 << 10, waits: true };
     let disk = || RealDisk::open(dir.path()).unwrap();
-    let mut log = SegmentLog::create(disk(), DIRECTORY, options).unwrap();
+    let mut log = AcceptorLog::create(disk(), DIRECTORY.0, options).unwrap();
     for slot in 0..4 {
-        log.append(&mut vec![accept(slot)]).and_then(|()| log.sync()).unwrap();
+        log.append(&[accept(slot)]).and_then(|()| log.sync()).unwrap();
     }
     drop(log);
     let path = dir.path().join("acceptor-0000000000000000");
     let mut bytes = fs::read(&path).unwrap();
     bytes[2 * 512 + 60] ^= 4;
     fs::write(&path, bytes).unwrap();
-    let said = SegmentLog::open(disk(), DIRECTORY, options).unwrap_err().to_string();
+    let said = AcceptorLog::open(disk(), DIRECTORY.0, options).unwrap_err().to_string();
     let expected = format!(
         "{} is damaged at byte 1024: a record in the middle of the log fails its check: this \
          replica refuses to vote",

@@ -8,7 +8,7 @@
 //! after some burst, never a mixture, and has destroyed no frame that is whole and in its
 //! place; or it refuses with an error that names a file of the log. What it yielded is what it yields again, and a
 //! burst on top of it is kept. (A tail that has gone whole cannot be told from one that
-//! never was: `segment_log` says so. So any burst may be the last.) What a frame with a
+//! never was: `durable::segment_log` says so. So any burst may be the last.) What a frame with a
 //! forged check says is believed; there nothing but the absence of panics holds. And what
 //! lies in the spare is believed to be of an earlier segment: who gives it the newest one's
 //! contents has a log that opens, and refuses to after it has gone on.
