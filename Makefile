@@ -77,8 +77,8 @@ clippy:
 doc-check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --locked --no-deps
 
-test: ## run the tests (some start real clusters)
-	$(CARGO) test --workspace --locked
+test: ## run the tests (some start real clusters); what they print is in target/test.log
+	@CARGO='$(CARGO)' scripts/test.sh $(ARGS)
 
 update-scripts: ## write the golden scripts again, on purpose only (SCRIPT=word: only some)
 	$(CARGO) build --locked -p stage --bin play
