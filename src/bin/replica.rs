@@ -25,7 +25,7 @@ use std::str::FromStr;
         {command_name} --config_path configs/three.txt --replica_id 0\n  \
         {command_name} --config_path configs/three.txt --replica_id 1\n  \
         {command_name} --config_path configs/three.txt --replica_id 2",
-    example = "The first of the five in configs/config.txt, which loses a tenth of what it sends:\n  \
+    example = "The first of the five in configs/config.txt, losing a tenth of what it sends:\n  \
         {command_name} --replica_id 0 --msg_loss 10",
     error_code(0, "a signal ended it"),
     error_code(1, "it cannot go on: a port in use, a full disk"),
