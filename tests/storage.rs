@@ -57,7 +57,7 @@ fn an_acceptors_log_is_opened_as_it_was_left_and_stays_bounded() {
             records.push(acceptor::Record::Trim(Slot(slot - 5)));
         }
         records.iter().for_each(|record| state.apply(record));
-        Storage::append(&mut log, &mut records).and_then(|()| log.sync()).unwrap();
+        log.append(&mut records).and_then(|()| log.sync()).unwrap();
         assert!(records.is_empty());
         let bytes = disk_bytes(dir.path());
         assert!(bytes <= 5 * options.segment_bytes, "{bytes} bytes on disk");
@@ -67,7 +67,7 @@ fn an_acceptors_log_is_opened_as_it_was_left_and_stays_bounded() {
     assert_eq!(found, state);
     let record = accept(600);
     state.apply(&record);
-    log.append(&[record]).and_then(|()| log.sync()).unwrap();
+    log.append_burst(&[record]).and_then(|()| log.sync()).unwrap();
     drop(log);
     assert_eq!(AcceptorLog::open(disk(), DIRECTORY.0, options).unwrap().1, state);
 }
@@ -79,7 +79,7 @@ fn a_damaged_acceptors_log_says_which_file_and_where() {
     let disk = || RealDisk::open(dir.path()).unwrap();
     let mut log = AcceptorLog::create(disk(), DIRECTORY.0, options).unwrap();
     for slot in 0..4 {
-        log.append(&[accept(slot)]).and_then(|()| log.sync()).unwrap();
+        log.append_burst(&[accept(slot)]).and_then(|()| log.sync()).unwrap();
     }
     drop(log);
     let path = dir.path().join("acceptor-0000000000000000");

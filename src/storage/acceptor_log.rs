@@ -138,7 +138,7 @@ impl Records for AcceptorRecords {
 
 impl<D: Disk> Storage<Record> for AcceptorLog<D> {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
-        SegmentLog::append(self, records)?;
+        self.append_burst(records)?;
         records.clear();
         Ok(())
     }

@@ -111,8 +111,8 @@ impl Lives {
     fn commit_burst(&mut self, burst: Vec<Record>) -> bool {
         self.in_flight = burst;
         let log = self.log.as_mut().unwrap();
-        if log.append(&self.in_flight).and_then(|()| log.sync()).is_err() {
-            assert!(log.append(&[Record::Trim(Slot(0))]).is_err(), "a failed log fails on");
+        if log.append_burst(&self.in_flight).and_then(|()| log.sync()).is_err() {
+            assert!(log.append_burst(&[Record::Trim(Slot(0))]).is_err(), "a failed log fails on");
             assert!(log.sync().is_err(), "a failed log fails on");
             self.log = None;
             return false;
@@ -264,7 +264,7 @@ fn ten_lives(seed: u64) -> Result<(), String> {
             // Killed between the write and its sync.
             lives.in_flight = lives.next_burst();
             let log = lives.log.as_mut().unwrap();
-            let _ = log.append(&lives.in_flight);
+            let _ = log.append_burst(&lives.in_flight);
         }
         lives.log = None;
         if fate == 0 || lives.rng.bool() {
@@ -500,7 +500,7 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
         let values = values.into();
         let record = Record::Accept { ballot, first: Slot(ballot.0 % 9), values };
         state.apply(&record);
-        log.append(&[record]).unwrap();
+        log.append_burst(&[record]).unwrap();
         log.sync().unwrap();
         assert!(log.segments() <= 40, "{} segments", log.segments());
     }
@@ -667,7 +667,7 @@ fn replay_takes_the_highest_ballot_in_whatever_order() {
     for ballot in [3, 5, 4].map(Ballot) {
         let record =
             Record::Accept { ballot, first: Slot(0), values: (&value(Slot(50), ballot)).into() };
-        log.append(&[record]).unwrap();
+        log.append_burst(&[record]).unwrap();
         log.sync().unwrap();
     }
     let mut disk = disk;
@@ -749,7 +749,7 @@ fn a_burst_longer_than_a_segment_gets_one_of_its_own() {
     let long = Request::new(7, 1, 0, &"y".repeat(40_000)).commands;
     let record = Record::Accept { ballot: Ballot(9), first: Slot(0), values: long };
     let log = lives.log.as_mut().unwrap();
-    log.append(std::slice::from_ref(&record)).unwrap();
+    log.append_burst(std::slice::from_ref(&record)).unwrap();
     log.sync().unwrap();
     lives.acknowledged.apply(&record);
     for _ in 0..50 {

@@ -196,7 +196,7 @@ fn histories() -> &'static [History] {
                 let mut state = states[states.len() - 1].clone();
                 let records = burst(&mut rng, &state);
                 records.iter().for_each(|record| state.apply(record));
-                log.append(&records).and_then(|()| log.sync()).unwrap();
+                log.append_burst(&records).and_then(|()| log.sync()).unwrap();
                 states.push(state);
             }
             History { disk, states }
@@ -230,7 +230,7 @@ fn goes_on(mut disk: SimDisk, mut log: AcceptorLog<SimDisk>, mut state: State) {
     let ballot = Ballot(state.promised().unwrap_or_default().0.saturating_add(1));
     let record = Record::Promise(ballot);
     state.apply(&record);
-    log.append(&[record]).and_then(|()| log.sync()).unwrap();
+    log.append_burst(&[record]).and_then(|()| log.sync()).unwrap();
     drop(log);
     disk.crash_process();
     match open(&disk) {

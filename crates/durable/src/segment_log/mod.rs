@@ -413,7 +413,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         Ok(())
     }
 
-    fn append_burst(&mut self, records: &[R::Record]) -> io::Result<()> {
+    fn write_burst(&mut self, records: &[R::Record]) -> io::Result<()> {
         self.flush()?;
         let mut buffer = std::mem::take(&mut self.frame);
         self.encode(&mut buffer, records)?;
@@ -452,8 +452,8 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
     /// # Errors
     ///
     /// What the file system says, now or at any call before.
-    pub fn append(&mut self, records: &[R::Record]) -> io::Result<()> {
-        self.guarded(|log| log.append_burst(records))
+    pub fn append_burst(&mut self, records: &[R::Record]) -> io::Result<()> {
+        self.guarded(|log| log.write_burst(records))
     }
 
     /// Makes durable what was appended.
