@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh [OPTION...]
 #
-# OPTIONs go to `cargo test`. Every ten seconds it says what is being built or run. At the
+# OPTIONs go to `cargo test`, in place of `--workspace` (`-p stage`, `--test wire`). Every ten seconds it says what is being built or run. At the
 # end it prints every failure whole, and then a line such as
 #
 #   1234 passed, 0 failed, 3 skipped
@@ -18,7 +18,8 @@ mkdir -p "$target"
 : > "$log"
 began=$(date +%s)
 
-"${CARGO:-cargo}" test --workspace --locked --no-fail-fast "$@" > "$log" 2>&1 &
+[ $# -gt 0 ] || set -- --workspace
+"${CARGO:-cargo}" test --locked --no-fail-fast "$@" > "$log" 2>&1 &
 tests=$!
 # Ctrl-C in a shell reaches both; a kill of this script alone must reach the tests too.
 trap 'kill "$tests" 2> /dev/null; exit 130' INT TERM

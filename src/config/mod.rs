@@ -1,4 +1,4 @@
-//! Where the replicas are, and what every program's command line has in common.
+//! The cluster file: where the replicas are.
 //!
 //! *The cluster file* is what all programs agree on. It lists one `ip port` pair a
 //! line. The number of the line, from 0 and without comments and blank lines, is the
@@ -12,10 +12,7 @@
 //!
 //! *Errors are one line* and say where the fault is: `file:line: what is wrong` if a
 //! line is at fault, otherwise the option. They are for the user who typed the option,
-//! and every program ends with [`EXIT_USAGE`] on them.
-//!
-//! *The command line* is in [`command_line`]: [`parse_args`], values with a range
-//! ([`Bounded`], [`Percent`]), [`usage_error`] and logging. [`help`] prints `--help`.
+//! and every program ends with [`command_line::EXIT_USAGE`] on them.
 //!
 //! This module does not watch the file, and it does not try whether an address can be
 //! reached. Files may differ between hosts in the addresses (NAT, proxies), because
@@ -27,14 +24,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-
-pub mod command_line;
-pub mod help;
-
-pub use command_line::{
-    Bounded, EXIT_FAILED, EXIT_USAGE, LogLevel, Parsed, Percent, called, init_logging, one_line,
-    parse, parse_args, say, usage_error,
-};
 
 /// The most failures a cluster may tolerate: 2f+1 replicas fit [`REPLICAS_MAX`].
 pub const F_MAX: usize = (REPLICAS_MAX - 1) / 2;

@@ -8,7 +8,7 @@
 
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
-use crate::config::{Config, EXIT_FAILED};
+use crate::config::Config;
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{BoundSocket, Deliver, Network, NetworkConfig};
@@ -18,6 +18,7 @@ use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
+use command_line::EXIT_FAILED;
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! may not grow any more (RLIMIT_FSIZE) is an error of the write, and no signal that
 //! kills. A panic in any thread ends the process: half a replica is worse than none.
 
-use crate::config::{EXIT_FAILED, one_line, say};
 use crate::types::Time;
+use command_line::{EXIT_FAILED, one_line, say};
 use interleavings::threads;
 use log::LevelFilter;
 use std::io;

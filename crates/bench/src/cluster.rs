@@ -7,9 +7,10 @@
 use super::cores::Cores;
 use super::lines::{self, Told};
 use super::usage::{Usage, disk_kib};
+use command_line::Percent;
 use driver::folder::Folder;
 use driver::process::{Interrupts, Process, Start, ending};
-use multipaxos::config::{Percent, cause};
+use multipaxos::config::cause;
 use multipaxos::seed::derive_seed;
 use multipaxos::storage::Durability;
 use std::fs;

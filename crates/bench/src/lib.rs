@@ -29,9 +29,9 @@ mod sweep;
 mod usage;
 
 use cluster::{Cluster, LOOK, Made};
+use command_line::{Percent, say};
 use driver::Interrupts;
 use load::{Load, Shape};
-use multipaxos::config::{Percent, say};
 use multipaxos::storage::Durability;
 use std::path::PathBuf;
 use std::thread;

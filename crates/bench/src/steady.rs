@@ -5,8 +5,8 @@ use super::histogram::Histogram;
 use super::load::Load;
 use super::usage::Usage;
 use super::{Plan, Watch, us};
+use command_line::say;
 use driver::Interrupts;
-use multipaxos::config::say;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 

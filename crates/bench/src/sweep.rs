@@ -4,8 +4,9 @@
 use super::Plan;
 use super::plot::{self, Curve, Point};
 use super::steady::{HEADER, measure, row};
+use command_line::say;
 use driver::Interrupts;
-use multipaxos::config::{cause, say};
+use multipaxos::config::cause;
 use multipaxos::storage::Durability;
 use std::fs;
 use std::path::Path;

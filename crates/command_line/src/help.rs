@@ -9,7 +9,7 @@
 //! that has such a fault: it panics. So a test that asks a program for `--help` also
 //! checks that its examples parse.
 
-use super::command_line::{Parsed, parse, with_underscores};
+use crate::{Parsed, parse, with_underscores};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
 use std::ffi::OsString;
 
@@ -39,7 +39,7 @@ const TEXT_COLUMN_MAX: usize = 26;
 const CALLED: &str = "{command_name}";
 
 /// The text that `--help` prints, without a line feed at its end.
-pub(super) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
+pub(crate) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
     let mut text = format!("Usage: {}", program.called);
     for flag in info.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
         text += &format!(" {}", shown(flag));
@@ -120,7 +120,7 @@ fn name(flag: &FlagInfo<'_>) -> String {
 }
 
 /// An option with its metavariable: `--config_path FILE`.
-pub(super) fn shown(flag: &FlagInfo<'_>) -> String {
+pub(crate) fn shown(flag: &FlagInfo<'_>) -> String {
     match flag.kind {
         FlagInfoKind::Switch => with_underscores(flag.long),
         FlagInfoKind::Option { arg_name } => format!("{} {arg_name}", with_underscores(flag.long)),
@@ -147,7 +147,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 /// The options that the user may have meant by `wrong`, at most three of them: those of
 /// which it is a beginning or a part, otherwise those that are nearest in spelling.
-pub(super) fn nearest(wrong: &str, flags: &[FlagInfo<'_>]) -> Vec<String> {
+pub(crate) fn nearest(wrong: &str, flags: &[FlagInfo<'_>]) -> Vec<String> {
     let names: Vec<String> = flags.iter().filter(|flag| !flag.hidden).map(name).collect();
     let is_part = |name: &&String| {
         let begins = wrong.len() > 1 && name.starts_with(wrong);
@@ -189,7 +189,7 @@ fn distance(from: &str, to: &str) -> usize {
 }
 
 /// What is wrong with a program's own description of its command line.
-pub(super) fn faults<T: FromArgs + ArgsInfo>(program: Program<'_>) -> Vec<String> {
+pub(crate) fn faults<T: FromArgs + ArgsInfo>(program: Program<'_>) -> Vec<String> {
     let info = T::get_args_info();
     let mut faults = Vec::new();
     for flag in info.flags.iter().filter(|flag| !flag.hidden && flag.long != HELP) {

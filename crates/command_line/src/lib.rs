@@ -15,8 +15,10 @@
 //! Types with a range ([`Bounded`], [`Percent`]) say what they would have taken, so
 //! that `--clients 0` is answered by `--clients 0: not a whole number from 1 to 1000`.
 
-use super::help::{self, Group, Program};
+pub mod help;
+
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
+use help::{Group, Program};
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 use std::collections::BTreeMap;
@@ -236,7 +238,7 @@ fn with_dashes(name: &str) -> String {
 }
 
 /// The option's name as the help shows it; leading dashes stay dashes.
-pub(super) fn with_underscores(option: &str) -> String {
+pub(crate) fn with_underscores(option: &str) -> String {
     let name = option.trim_start_matches('-');
     let dashes = &option[..option.len() - name.len()];
     format!("{dashes}{}", name.replace('-', "_"))

@@ -7,7 +7,8 @@
 use super::folder::numbered;
 use super::read_log;
 use super::verdict::{ChatLog, compare, file_name};
-use multipaxos::config::{EXIT_FAILED, cause, one_line, say};
+use command_line::{EXIT_FAILED, one_line, say};
+use multipaxos::config::cause;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;

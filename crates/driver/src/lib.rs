@@ -32,8 +32,9 @@ pub mod verdict;
 
 pub use process::Interrupts;
 
+use command_line::{EXIT_FAILED, EXIT_USAGE, Percent, one_line, say};
 use folder::{Folder, PortFault, check_ports};
-use multipaxos::config::{Config, EXIT_FAILED, EXIT_USAGE, Percent, cause, one_line, say};
+use multipaxos::config::{Config, cause};
 use multipaxos::seed::derive_seed;
 use progress::Progress;
 use run::{Failure, Outcome};

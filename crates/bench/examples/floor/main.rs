@@ -53,9 +53,9 @@ mod replica;
 
 use argh::{ArgsInfo, FromArgs};
 use bench::cores::Cores;
+use command_line::{Bounded, EXIT_FAILED, parse_args, say};
 use driver::Interrupts;
 use duties::{ENTRY_BYTES, Line};
-use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say};
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::end_on_panic;

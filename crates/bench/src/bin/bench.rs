@@ -2,11 +2,10 @@
 
 use argh::{ArgsInfo, FromArgs};
 use bench::{Mode, Plan};
+use command_line::help::Group;
+use command_line::{Bounded, EXIT_FAILED, Percent, one_line, parse_args, say, usage_error};
 use driver::Interrupts;
-use multipaxos::config::help::Group;
-use multipaxos::config::{
-    Bounded, EXIT_FAILED, F_MAX, Percent, one_line, parse_args, say, usage_error,
-};
+use multipaxos::config::F_MAX;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::end_on_panic;
 use multipaxos::storage::Durability;

@@ -1,9 +1,10 @@
 //! Starts a cluster and its clients, makes a scenario's fault happen, judges the chat logs.
 
 use argh::{ArgsInfo, FromArgs};
+use command_line::help::Group;
+use command_line::{Bounded, Percent, called, parse_args, say, usage_error};
 use driver::{Interrupts, Plan, Scenario, TABLE};
-use multipaxos::config::help::Group;
-use multipaxos::config::{Bounded, Config, F_MAX, Percent, called, parse_args, say, usage_error};
+use multipaxos::config::{Config, F_MAX};
 use multipaxos::runtime::process::end_on_panic;
 use std::path::PathBuf;
 use std::process::exit;
@@ -130,13 +131,13 @@ fn main() {
         None => {
             let names: Vec<String> = TABLE.iter().map(|s| format!("\n  {}", s.name)).collect();
             say(format!("--test_type {name:?}: no such scenario; the eight are{}", names.concat()));
-            exit(multipaxos::config::EXIT_USAGE)
+            exit(command_line::EXIT_USAGE)
         }
     });
     let plan = plan(options, f);
     let interrupts = Interrupts::watch().unwrap_or_else(|error| {
         say(format!("cannot watch for signals: {error}"));
-        exit(multipaxos::config::EXIT_FAILED)
+        exit(command_line::EXIT_FAILED)
     });
     exit(match chosen {
         Some(scenario) => driver::run_one(&plan, scenario, &interrupts),

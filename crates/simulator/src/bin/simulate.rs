@@ -1,8 +1,8 @@
 //! Simulates whole clusters on virtual time, each from a seed.
 
 use argh::{ArgsInfo, FromArgs};
-use multipaxos::config::help::Group;
-use multipaxos::config::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
+use command_line::help::Group;
+use command_line::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
 use multipaxos::types::ReplicaId;
 use simulator::checker::Violation;
 use simulator::reach::{Reach, What};

@@ -1,7 +1,7 @@
 //! A small Paxos cluster at a prompt, moved step by step.
 
 use argh::{ArgsInfo, FromArgs};
-use multipaxos::config::{EXIT_FAILED, parse_args, say, usage_error};
+use command_line::{EXIT_FAILED, parse_args, say, usage_error};
 use stage::file::Script;
 use stage::play::session;
 use std::fs;
