@@ -87,7 +87,7 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
     case $modules in *storage* | *net*) ;; *) echo 'pub mod storage { pub mod memory; pub mod upkeep; }' ;; esac
     echo '#[cfg(test)] extern crate self as multipaxos;'
     for name in $mounted; do
-        file=tests/$name.rs
+        file=tests/parts/$name.rs
         [ -f "$file" ] || file=tests/$name/main.rs
         echo "#[cfg(test)] #[path = \"../$file\"] mod ${name}_test;"
     done

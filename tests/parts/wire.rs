@@ -2,7 +2,7 @@
 //!
 //! `tests/golden/<kind>.hex` holds one datagram of each kind, byte by byte as it
 //! travels, 32 bytes a line. A change of format shows up there, in the review.
-//! `UPDATE_GOLDEN=1 cargo test --test wire` writes them anew.
+//! `UPDATE_GOLDEN=1 cargo test --test parts wire::` writes them anew.
 
 use datagrams::codec::{BodyKind, Opened, Sink};
 use datagrams::counters::{Counters, Event};
@@ -306,7 +306,7 @@ fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message(
             hex(frame),
             hex(&golden_file(name)),
             "{name}: the format on the wire has changed. If that is meant, raise VERSION and \
-             write the files anew: UPDATE_GOLDEN=1 cargo test --test wire"
+             write the files anew: UPDATE_GOLDEN=1 cargo test --test parts wire::"
         );
     }
     let listed =
