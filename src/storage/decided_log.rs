@@ -1,38 +1,39 @@
 //! The learner's storage: the decided log, on disk alone.
 //!
-//! Four files. The *chat log*, which people read, is described in `chat_log`; the
-//! other three lie in the data directory:
+//! It has four files. The *chat log*, which people read, is described in `chat_log`; the
+//! other three are in the data directory:
 //!
 //! ```text
 //! learner<id>.txt  one line a slot; a slot that changed nothing is a NOP line
-//! journal          40 bytes a slot, so that slot k stands at byte 40 k
+//! journal          40 bytes a slot, so slot k begins at byte 40 k
 //! asides           the overflow: commands that were decided once more, so that their line
 //!                  is a NOP
 //! checkpoint       where a restart goes on: replaced whole
 //! ```
 //!
-//! An entry (`journal`) says where the slot's line ends, what it does not show of the command,
-//! and the running hash of the whole log. So every decided value can be made out again from the
-//! files, and checked: pages for peers are read from here, and nothing is kept in memory.
-//! What fails its check is not served: the peer asks another. Nothing in journal or overflow
-//! differs between replicas.
+//! A journal entry (`journal`) says where the slot's line ends, what the line does not show
+//! of the command, and the running hash of the whole log. So every decided value can be read
+//! back from the files and checked. Pages for peers are read from here, and nothing is kept
+//! in memory. A value that fails its check is not served, and the peer asks another replica.
+//! Journal and overflow are the same on all replicas.
 //!
-//! Between checkpoints the files are only written, never synced, and that when the
-//! thread has nothing else to do or a block is full: what is decided is safe in the
-//! acceptors (E4). Nor does an answer wait for its line to be put into words, which takes as
-//! long as applying it: that is done once the answer has left. A checkpoint syncs the
-//! three, and then replaces the checkpoint file; only then may acceptors forget. It does
-//! so in the background (`background`), which takes it for durable once the next one is
-//! made. (Under `--durability os` nothing waits for the disk before the log is closed,
-//! under `none` there are no checkpoints.) A restart
-//! goes on from the checkpoint: slots above it that are still whole are applied anew,
-//! what is torn is cut off, and a checkpoint is made of that. It looks at nothing
-//! further down than the last entries, so it takes the same time however long the
-//! log is.
+//! **Between checkpoints** the files are only written, never synced, because what is decided
+//! is safe in the acceptors. The thread writes when it has nothing else to do or a block is
+//! full. It formats a slot's line after the slot's answer has left, since that takes as long
+//! as applying it.
 //!
-//! A chat log that is missing, shorter than the checkpoint says or changed near its
-//! end is refused: the replica never begins again at slot 0. A change further up is
-//! found when somebody asks for it.
+//! **A checkpoint** syncs the three files and then replaces the checkpoint file. Only then
+//! may acceptors forget. That work runs in the background (`background`), and the learner
+//! counts it as durable once the next checkpoint is made. Under `--durability os` nothing
+//! waits for the disk before the log is closed; under `none` there are no checkpoints.
+//!
+//! **A restart** goes on from the checkpoint. It applies the slots above it that are still
+//! whole, cuts off what is torn, and makes a checkpoint of the result. It reads only the last
+//! entries below, so it takes the same time however long the log is.
+//!
+//! A chat log that is missing, shorter than the checkpoint says or changed near its end is
+//! refused: a replica never begins again at slot 0. A change further up is found when a peer
+//! asks for that slot.
 
 use super::Durability;
 use super::atomic_file::{self, Magic};
@@ -44,7 +45,7 @@ use super::journal::{ENTRY_BYTES, Entry, EntryKind, Mark, OVERFLOW_BYTES_MAX};
 use super::upkeep::Upkeep;
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Storage};
-use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot, SlotRange};
+use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot};
 use crate::values::{Builder, COMMAND_BYTES, ValueRef, Values};
 use std::io;
 use std::sync::Arc;
@@ -592,8 +593,7 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
 }
 
 impl<D: Disk> DecidedPages for DecidedLog<D> {
-    fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values> {
-        let SlotRange { start: first, end: upto } = slots;
+    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
         self.settle()?;
         let entries_max = (bytes / COMMAND_BYTES + 1).min(PAGE_ENTRIES_MAX as usize) as u64;
         let upto = upto.min(self.applied).min(first.plus(entries_max));

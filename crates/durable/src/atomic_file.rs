@@ -1,5 +1,5 @@
-//! Small files that are replaced whole: after a crash the old contents stand there or
-//! the new, never a mixture.
+//! Small files that are replaced whole: after a crash a file has the old contents or the
+//! new ones, never a mixture.
 //!
 //! ```text
 //!  0  magic  8  which kind of file, and the version of its format
@@ -7,7 +7,7 @@
 //! 16  contents
 //! ```
 //!
-//! Written under another name, synced, renamed, and the directory synced.
+//! A file is written under another name, synced and renamed; then the directory is synced.
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
@@ -19,7 +19,7 @@ const HEADER_BYTES: usize = 16;
 /// Which kind of file, and the version of its format.
 pub type Magic = [u8; 8];
 
-/// Under which name a file is written before it takes its own.
+/// The name under which a file is written before it takes its own.
 pub fn temporary(name: &str) -> String {
     format!("{name}.tmp")
 }

@@ -1,21 +1,21 @@
-//! What storage needs from a file system, and no more.
+//! What a log needs from a file system, and no more.
 //!
-//! Everything durable goes through [`Disk`], so that the same code runs on a real
-//! directory and on the simulated disk, where every single one of these calls can be
-//! the last before the power goes. What callers may build on:
+//! All durable state goes through [`Disk`], so the same code runs on a real directory and
+//! on the simulated disk, where every single call can be the last before the power fails.
+//! Callers may rely on this:
 //!
-//! - What was written is durable once [`DiskFile::sync`] has returned well, the
-//!   file's length included. Before that, any part of it may survive or not.
-//! - A name (made, renamed, removed) is durable once [`Disk::sync_dir`] has.
-//! - A rename replaces what had the name, at once: after a crash one or the other
-//!   stands there.
-//! - A sync that failed says nothing at all, and trying again says nothing either:
-//!   the system may have dropped the pages that it could not write (Rebello et al.,
-//!   *Can Applications Recover from fsync Failures?*, ATC '20). What must be relied on
-//!   afterwards has to be written again.
+//! - Written bytes are durable once [`DiskFile::sync`] has succeeded, and so is the file's
+//!   length. Before that, any part of them may survive or not.
+//! - A name (made, renamed, removed) is durable once [`Disk::sync_dir`] has succeeded.
+//! - A rename replaces the file that had the name, at once: after a crash one of the two
+//!   files has it.
+//! - A sync that failed says nothing at all, and a second try says nothing either: the
+//!   system may have dropped the pages that it could not write (Rebello et al., *Can
+//!   Applications Recover from fsync Failures?*, ATC '20). Bytes that must be relied on
+//!   afterwards have to be written again.
 //!
-//! [`RealDisk`] names the file in every error, and nothing else: what it means is for
-//! the caller to say.
+//! [`RealDisk`] names the file in every error. What the error means is for the caller to
+//! say.
 
 use super::background::Executor;
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -35,7 +35,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Runs disk work in the background.
     const BACKGROUND: Executor;
 
-    /// Opens a file for reading and writing; nothing if there is none of this name.
+    /// Opens a file for reading and writing; none if no file has this name.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ pub trait Disk: Send + Sync + 'static {
     /// What the file system says.
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
-    /// Gives a file another name, in place of what had it.
+    /// Gives a file another name. A file that had the name before is gone.
     ///
     /// # Errors
     ///

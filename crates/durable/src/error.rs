@@ -3,22 +3,22 @@
 use std::fmt;
 use std::io;
 
-/// Why a part of a data directory cannot be opened. In every case the replica must
-/// not vote: it may have forgotten what it promised.
+/// Why durable state cannot be opened. In every case its owner may have forgotten what it
+/// has told others, and must not go on.
 #[derive(Debug)]
 pub enum OpenError {
     /// The file system refuses.
     Io(io::Error),
     /// A file that must be there is not.
     Missing {
-        /// Which.
+        /// The file.
         file: String,
     },
-    /// What stands there is not what was written.
+    /// A file does not hold what was written.
     Damaged {
-        /// In which file.
+        /// The file.
         file: String,
-        /// From which byte on.
+        /// The first byte that is wrong.
         offset: u64,
         /// What is wrong.
         what: &'static str,

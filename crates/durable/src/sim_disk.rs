@@ -1,26 +1,26 @@
-//! A disk that can lose its power, in memory.
+//! A disk in memory that can lose its power.
 //!
-//! It knows what a real one under an operating system knows: what the page cache
-//! holds, which of that is durable, sector by sector, and which names are. So it can
-//! tell three ends of a process apart (D3):
+//! It knows what an operating system knows of a real disk: what the page cache holds,
+//! which sectors of that are durable, and which names are. So it can tell three ends of a
+//! process apart (D3):
 //!
 //! - [`SimDisk::crash_process`]: the page cache survives, locks and open files do not.
-//! - [`SimDisk::power_cut`]: of what was not synced, each sector is left as any of
-//!   the writes since made it or as it was, each length and each change of a name
-//!   happened or did not; all at random, or as [`Survival`] says.
-//! - a power cut in the middle of a call: [`SimDisk::cut_at`] names the call by its
-//!   number and, if it is a write, the byte at which it tears.
+//! - [`SimDisk::power_cut`]: each unsynced sector is left as it was or as any of the writes
+//!   since made it, and each unsynced length and change of a name happened or did not; all
+//!   at random, or as [`Survival`] says.
+//! - a power cut in the middle of a call: [`SimDisk::cut_at`] names the call by its number
+//!   and, if it is a write, the byte at which it tears.
 //!
-//! Beside that it fails on demand: a chosen call returns an error or finds no space,
-//! a chosen read fails, bits of durable data flip. After a failed sync every page of
-//! the file passes for clean, whether its data arrived or not: a later sync does
-//! nothing for it and returns well. Whoever believes that one is found out.
+//! It also fails on demand: a chosen call returns an error or finds no space, a chosen read
+//! fails, bits of durable data flip. After a failed sync every page of the file counts as
+//! clean, whether its data arrived or not. So a later sync does nothing for it and succeeds,
+//! and a caller that believes the later sync loses data in a test.
 //!
-//! Calls that change something are numbered from 0 over the whole disk, reads are
-//! numbered apart. All randomness comes from the generator that it is given.
+//! Calls that change something are numbered from 0 over the whole disk; reads are numbered
+//! apart. All randomness comes from the generator that the disk is given.
 //!
-//! What it leaves out: sectors that tear without a power cut, misdirected writes, a
-//! file system that loses data it reported durable.
+//! **Does not** simulate sectors that tear without a power cut, misdirected writes, or a
+//! file system that loses data that it reported durable.
 
 use crate::background::Executor;
 use crate::disk::{Disk, DiskFile};
@@ -31,10 +31,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// What a power cut leaves whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
-/// How many versions of one unsynced sector are told apart.
+/// The most versions of one unsynced sector that are kept.
 const VERSIONS_MAX: usize = 8;
 
-/// What is left of what was not synced.
+/// Which unsynced changes a power cut leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Survival {
     /// Nothing.

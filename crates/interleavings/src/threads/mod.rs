@@ -1,15 +1,14 @@
-//! What threads of a process have to do with each other: channels, flags, the time, and
-//! where a thread sleeps.
+//! How threads of a process meet: channels, flags, the time, and where a thread sleeps.
 //!
-//! The shells around the roles (the network loop, the role threads, the programs) take
-//! all of that from here and from nowhere else. In a program it is crossbeam's channels,
-//! the standard library's flags, clock and threads, and mio's epoll, by other names and
-//! nothing more. With the feature `scheduler` every one of these steps asks first whether
-//! its thread is part of an exploration; if it is, a scheduler decides which thread takes the next
-//! step, and when time passes (`explore`). So the wiring that is tried is the wiring that runs.
+//! The shells around the roles (the network loop, the role threads, the programs) take all
+//! of that from here and from nowhere else. In a program these are crossbeam's channels, the
+//! flags, clock and threads of the standard library, and mio's epoll, under other names.
+//! With the feature `scheduler`, each step first asks whether its thread is part of an
+//! exploration. If it is, a scheduler decides which thread takes the next step, and when
+//! time passes (`explore`). So tests explore the same wiring that programs run.
 //!
-//! **Does not** cover what threads share without waiting for it: counters, the bytes
-//! that are queued, which life of a replica is the current one.
+//! **Does not** cover what threads share without waiting for it: counters, the number of
+//! queued bytes, which life of a replica is the current one.
 
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 

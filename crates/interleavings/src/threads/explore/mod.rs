@@ -1,37 +1,39 @@
-//! Explorations: the threads of a few processes, one step at a time, in an order that a seed
-//! decides.
+//! Explorations: the threads of a few processes, one step at a time, in an order that a
+//! seed decides.
 //!
-//! Every thread of an exploration is a real one, but only one of them goes at a time. Before
-//! each step that another thread could notice (a channel is looked at, given something
-//! or let go, a flag is read or set, the loop sleeps or is woken, datagrams have left) it
-//! asks which of those that can go on goes on. A thread that waits cannot, until the
-//! channel that it waits for has been touched, or its time has come. Time is a number: it
-//! passes a little with each step, and leaps to the next deadline when everybody waits,
-//! in some schedules sooner: then a timer is early, or a thread as slow as on a host
-//! that has no core for it. Nobody able to go on and nobody waiting for a time is a
-//! deadlock, and more steps than an exploration may have are one that keeps busy; either ends
-//! the schedule with what each thread waits for. So does whatever an exploration calls a fault.
+//! The threads of an exploration are real ones, but only one of them runs at a time. A step
+//! is an action that another thread could notice: a thread looks at a channel, sends, drops
+//! an end of it, reads or sets a flag, sleeps, wakes the loop, has sent datagrams. Before
+//! each step the thread asks the scheduler which of the threads that can go on runs next. A
+//! thread that waits can go on only when its channel has been touched or its time has come.
 //!
-//! Orders are drawn in three ways: any thread at each step, with a preference to go on
-//! that is drawn as well; by priorities that change at a few places (Burckhardt et al.,
-//! *A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, ASPLOS '10);
-//! or all of them, one after the other, with at most so many preemptions (Musuvathi and
-//! Qadeer, *Iterative Context Bounding*, PLDI '07). Channels hold as few batches as is
-//! drawn, so that full ones are met.
+//! Time is a number. It passes a little with each step. When all threads wait, it leaps to
+//! the next deadline. In some schedules it leaps sooner; then a timer is early, or a thread
+//! is as slow as on a host that has no core for it.
 //!
-//! **Why not `loom` or `shuttle`.** Both were looked at (0.7.3; 0.9.9, as 0.9.10 asks for
-//! a part that is not published). In both a wait with a timeout never times out, and
-//! these threads live by timeouts; both know `std`'s channels and not crossbeam's, nor
-//! epoll; and they bring 20 and 35 crates. What `loom` alone can do, memory weaker than
-//! sequential consistency, matters to flags that are not `SeqCst`: here all are.
+//! A schedule fails if no thread can go on and none waits for a time (a deadlock), if it
+//! takes more steps than the exploration allows (threads keep each other busy), or if the
+//! exploration itself reports a fault. The failure shows what each thread waits for.
 //!
-//! Real sockets are used; that they are as repeatable as the rest rests on the kernel,
-//! which on loopback delivers a datagram within the call that sends it.
+//! Orders are drawn in three ways: any thread at each step, with a drawn preference to go on
+//! with the same one; by priorities that change at a few places (Burckhardt et al., *A
+//! Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, ASPLOS '10); or all
+//! of them, one after the other, with a bound on preemptions (Musuvathi and Qadeer,
+//! *Iterative Context Bounding*, PLDI '07). The capacity of channels is drawn too, so that
+//! threads meet full ones.
 //!
-//! **What it does not see.** Two threads at once inside a channel, a flag or mio: those
-//! are taken as correct. Steps that are none of the above (a counter, the bytes that are
-//! queued) go with the step before. That [`super::now`] differs between cores. What a
-//! real process leaves running while it exits.
+//! **Why not `loom` or `shuttle`.** In both (0.7.3; 0.9.9) a wait with a timeout never times
+//! out, and these threads depend on timeouts. Both know the channels of `std` but not those
+//! of crossbeam, and no epoll. They bring 20 and 35 crates. `loom` alone explores memory
+//! orders weaker than sequential consistency; all flags here are `SeqCst`.
+//!
+//! Sockets are real ones. Their part of a run is repeatable because the kernel delivers a
+//! datagram on loopback within the call that sends it.
+//!
+//! **Does not see** two threads at once inside a channel, a flag or mio: these count as
+//! correct. An action that is not a step (a counter, the number of queued bytes) happens
+//! together with the step before it. It does not see that [`super::now`] differs between
+//! cores, or what a real process leaves running while it exits.
 
 #![cfg(feature = "scheduler")]
 
