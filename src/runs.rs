@@ -17,7 +17,7 @@ use std::hash::{Hash, Hasher};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// Nothing is held there, or at a lower ballot.
-    News,
+    New,
     /// The same is held, at the same ballot.
     Same,
     /// Something else is held at the same ballot.
@@ -115,12 +115,12 @@ impl Runs {
     fn compare_beginning(&self, run: &Run) -> (Slot, Comparison) {
         let Some(held) = self.at(run.first) else {
             let next = self.runs.range(run.first..run.end()).next();
-            return (next.map_or(run.end(), |(first, _)| *first), Comparison::News);
+            return (next.map_or(run.end(), |(first, _)| *first), Comparison::New);
         };
         let part = run.within(held.slots());
         if held.ballot != run.ballot {
             let newer = held.ballot < run.ballot;
-            return (part.end(), if newer { Comparison::News } else { Comparison::Older });
+            return (part.end(), if newer { Comparison::New } else { Comparison::Older });
         }
         if held.values.slice(0..part.values.len()) == part.values {
             return (part.end(), Comparison::Same);
@@ -142,7 +142,7 @@ impl Runs {
         let mut conflict = Ok(());
         for (part, comparison) in self.compare(&run) {
             match comparison {
-                Comparison::News => {
+                Comparison::New => {
                     self.cut_out(part.slots());
                     self.put(part);
                 }
@@ -331,11 +331,11 @@ mod tests {
         assert_eq!(
             shown,
             [
-                (1, 1, Comparison::News),
+                (1, 1, Comparison::New),
                 (2, 1, Comparison::Same),
                 (3, 1, Comparison::Conflict),
                 (4, 1, Comparison::Older),
-                (5, 1, Comparison::News),
+                (5, 1, Comparison::New),
             ]
         );
     }
@@ -347,7 +347,7 @@ mod tests {
             runs.insert(run(slot, 1, &[1])).unwrap();
         }
         for (ballot, comparison) in
-            [(0, Comparison::Older), (1, Comparison::Same), (2, Comparison::News)]
+            [(0, Comparison::Older), (1, Comparison::Same), (2, Comparison::New)]
         {
             let asked = run(2, ballot, &[1, 1]);
             assert_eq!(runs.compare(&asked), [(asked, comparison)]);

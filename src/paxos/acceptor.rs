@@ -1,53 +1,50 @@
 //! The acceptor: promises and acceptances, the only state that safety rests on.
 //!
-//! It remembers the highest ballot that it promised and, for every slot above its
-//! trim mark, the value it accepted at the highest ballot. It refuses everything
-//! below its promise. Accepting is also promising, so the promise rises with it.
+//! An acceptor remembers the highest ballot that it promised and, for every slot above
+//! its trim mark, the value that it accepted at the highest ballot. It refuses every
+//! ballot below its promise. Accepting is also promising, so the promise rises with it.
 //! (Paxos Made Simple, §2.2 and §2.5; Paxos Made Moderately Complex, §2.2.)
 //!
-//! What it guarantees:
+//! Its guarantees:
 //!
-//! - The promise never goes down, and nothing that rests on a promise or an
-//!   acceptance leaves before that is durable (the outbox sees to it).
-//! - No ballot of this replica's own is promised anew in a second life of the process.
-//! - A vote names exact slots accepted at exactly its ballot; no prefix is implied.
-//! - The ballot is checked before the slot: a stale leader learns nothing else.
-//! - What it holds is bounded: it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
-//!   its trim mark, and new ones above [`ACCEPT_BYTES_MAX`], and trims what its own learner has durably applied. The mark
-//!   stands on every page of a promise, so that nobody takes "trimmed" for "empty".
+//! - The promise never goes down (I3), and no message that rests on a promise or an
+//!   acceptance leaves before that is durable (S1; the outbox sees to it).
+//! - In a second life of the process, it promises no ballot of this replica's own that
+//!   it promised before (S2).
+//! - A 2b message names exact slots accepted at exactly its ballot; it implies no prefix
+//!   (S3).
+//! - What it holds is bounded (L5): it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
+//!   its trim mark, and new values once it holds [`ACCEPT_BYTES_MAX`]. It forgets what its
+//!   own learner has durably applied. Each page of a promise carries the trim mark, so
+//!   that no proposer takes "forgotten" for "empty" (S5).
 //!
-//! [`State`] is what survives; replaying its records in any state that contains
-//! them is harmless, since acceptances replay highest ballot first.
+//! [`State`] is what survives a crash.
+//!
+//! [`ACCEPT_WINDOW_SLOTS`]: super::ACCEPT_WINDOW_SLOTS
+//! [`ACCEPT_BYTES_MAX`]: super::ACCEPT_BYTES_MAX
 
+use super::accepted_log::AcceptedLog;
 use super::aside::Aside;
-use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Membership, Notice, Outbox, Role, Settings};
-use super::{learner, proposer};
+use super::{Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::message::{
     Accept, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, ToAcceptor, ToLearner, ToProposer,
 };
-use crate::runs::{Comparison, Runs};
+use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
 
-/// What one entry of a promise's page takes on the wire beside its values: two
-/// varints and a length.
-const ACCEPTED_OVERHEAD_BYTES: usize = 25;
-
-/// What a page takes beside its entries.
-const PAGE_OVERHEAD_BYTES: usize = 64;
-
-/// What one range of a vote takes on the wire.
+/// What one range of slots takes on the wire.
 const RANGE_BYTES_MAX: usize = 20;
 
 /// What must survive a crash, one step at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Record {
-    /// Nothing below this ballot is accepted any more.
+    /// The acceptor accepts nothing below this ballot any more.
     Promise(Ballot),
-    /// These values were accepted in consecutive slots; promises `ballot` too, in
-    /// one record, so that no crash can part the two.
+    /// The acceptor accepted these values in consecutive slots. One record promises
+    /// `ballot` too, so that no crash can part the two.
     Accept {
-        /// At which ballot.
+        /// The ballot of the acceptances.
         ballot: Ballot,
         /// The slot of the first value.
         first: Slot,
@@ -59,11 +56,13 @@ pub enum Record {
 }
 
 /// An acceptor's memory.
+///
+/// Its records may be replayed in any state that contains them: the highest promise wins,
+/// and in each slot the acceptance at the highest ballot (D1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
     promised: Option<Ballot>,
-    trimmed: Slot,
-    accepted: Runs,
+    log: AcceptedLog,
 }
 
 impl State {
@@ -73,14 +72,9 @@ impl State {
             Record::Promise(ballot) => self.promised = self.promised.max(Some(*ballot)),
             Record::Accept { ballot, first, values } => {
                 self.promised = self.promised.max(Some(*ballot));
-                let run = Run { first: *first, ballot: *ballot, values: values.clone() };
-                // What is held at the same ballot is the same; if not, it was here first.
-                let _ = self.accepted.insert(run.within(SlotRange::onward(self.trimmed)));
+                self.log.accept(&Run { first: *first, ballot: *ballot, values: values.clone() });
             }
-            Record::Trim(slot) => {
-                self.trimmed = self.trimmed.max(*slot);
-                self.accepted.trim(self.trimmed);
-            }
+            Record::Trim(slot) => self.log.trim(*slot),
         }
     }
 
@@ -91,38 +85,69 @@ impl State {
 
     /// Slots below this are decided and forgotten.
     pub fn trimmed(&self) -> Slot {
-        self.trimmed
+        self.log.trimmed()
     }
 
-    /// What is accepted in `slot`, and at which ballot.
+    /// The value accepted in `slot`, and its ballot.
     pub fn accepted(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
-        self.accepted.get(slot)
+        self.log.get(slot)
     }
 
     /// What is accepted in `slots`, in order.
     pub fn range(&self, slots: SlotRange) -> impl Iterator<Item = Run> {
-        self.accepted.range(slots)
+        self.log.range(slots)
     }
 
     /// How many slots hold something.
     pub fn len(&self) -> usize {
-        self.accepted.len()
+        self.log.len()
     }
 
     /// Whether no slot holds anything.
     pub fn is_empty(&self) -> bool {
-        self.accepted.is_empty()
+        self.len() == 0
+    }
+}
+
+/// What was accepted in one burst of input. It leaves as few messages: one a ballot, or
+/// more if the ranges do not fit one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Burst(Vec<(Ballot, SlotRange)>);
+
+impl Burst {
+    /// Adds slots; neighbours become one range.
+    fn push(&mut self, ballot: Ballot, slots: SlotRange) {
+        match self.0.last_mut() {
+            Some((same, last)) if *same == ballot && last.end == slots.start => {
+                last.end = slots.end;
+            }
+            _ => self.0.push((ballot, slots)),
+        }
+    }
+
+    /// Takes everything, in lists of at most `ranges_max` ranges.
+    fn drain(&mut self, ranges_max: usize) -> impl Iterator<Item = (Ballot, SlotList)> {
+        let mut left = self.0.drain(..).peekable();
+        std::iter::from_fn(move || {
+            let (ballot, range) = left.next()?;
+            let mut ranges = vec![range];
+            while ranges.len() < ranges_max
+                && let Some((_, range)) = left.next_if(|(other, _)| *other == ballot)
+            {
+                ranges.push(range);
+            }
+            Some((ballot, ranges.into()))
+        })
     }
 }
 
 /// What an acceptor takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A message, and who sent it.
+    /// A message, and its sender.
     Peer(ReplicaId, ToAcceptor),
-    /// The learner of this replica has applied every slot below, and its checkpoint is
-    /// durable.
-    /// Cumulative, and repeated.
+    /// The learner of this replica has applied every slot below this one, and its
+    /// checkpoint is durable. Cumulative, and repeated.
     Applied(Slot),
 }
 
@@ -132,11 +157,11 @@ pub struct Acceptor {
     settings: Aside<Settings>,
     membership: Aside<Membership>,
     state: State,
-    /// What was promised before this life of the process. If that is a ballot of this
-    /// replica's own, it is used up.
+    /// The promise before this life of the process. If that is a ballot of this replica's
+    /// own, it is used up.
     promised_before: Option<Ballot>,
-    /// Votes of this burst, to leave as one message a ballot.
-    votes: Vec<(Ballot, SlotRange)>,
+    /// What was accepted and not yet sent to the ballot's owner.
+    burst: Burst,
     /// The promise has risen, or a reminder is due.
     announce: bool,
 }
@@ -145,13 +170,12 @@ impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a
     /// replica's first start.
     pub fn new(settings: Settings, membership: Membership, state: State) -> Self {
-        let promised_before = state.promised;
         Acceptor {
             settings: Aside(settings),
             membership: Aside(membership),
+            promised_before: state.promised,
             state,
-            promised_before,
-            votes: Vec::new(),
+            burst: Burst::default(),
             announce: true,
         }
     }
@@ -161,89 +185,55 @@ impl Acceptor {
         &self.state
     }
 
-    fn record(&mut self, record: Record, out: &mut Outbox<Record>) {
-        let before = self.state.promised;
-        self.state.apply(&record);
-        assert!(self.state.promised >= before, "a promise never goes down");
-        self.announce |= self.state.promised > before;
-        out.persist(record);
-    }
-
-    /// Says no to the owner of `ballot`, and which ballot stands in its way.
-    fn nack(&self, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
-        let nack = ToProposer::Nack { ballot, promised };
-        out.send(ballot.owner(self.settings.n), Message::Proposer(nack));
-    }
-
+    /// Phase 1b: promise the ballot, and report what was accepted below it.
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
-        match self.state.promised {
-            Some(promised) if ballot < promised => return self.nack(ballot, promised, out),
-            // A ballot may be used once the own promise has risen to it, in this life:
-            // what was proposed under it in an earlier one is forgotten.
-            Some(promised)
-                if self.promised_before == Some(ballot)
-                    && ballot.owner(self.settings.n) == self.settings.id =>
-            {
-                return self.nack(ballot, promised, out);
-            }
-            Some(promised) if ballot == promised => {}
-            _ => self.record(Record::Promise(ballot), out),
-        }
-        let page = self.page(ballot, first);
-        out.send(ballot.owner(self.settings.n), Message::Proposer(ToProposer::Promise(page)));
-    }
-
-    /// What is accepted from `first` on, as far as one message carries it.
-    fn page(&self, ballot: Ballot, first: Slot) -> Promise {
-        let start = first.max(self.state.trimmed);
-        let mut room = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
-        let mut accepted = Vec::new();
-        let (mut end, mut last) = (start, true);
-        for run in self.state.range(SlotRange::onward(start)) {
-            room = room.saturating_sub(ACCEPTED_OVERHEAD_BYTES);
-            // One value at least, however long it is.
-            let least = usize::from(accepted.is_empty());
-            let fitting = run.values.fitting(room).max(least);
-            let part = run.within(SlotRange::with_len(run.first, fitting as u64));
-            room = room.saturating_sub(part.values.bytes().len());
-            if fitting > 0 {
-                end = part.end();
-                let Run { first, ballot, values } = part;
-                accepted.push(Run { first, ballot, values });
-            }
-            if fitting < run.values.len() {
-                last = false;
-                break;
-            }
-        }
-        Promise {
-            ballot,
-            directory: self.membership.directory,
-            slots: SlotRange::new(first, end),
-            last,
-            trimmed: self.state.trimmed,
-            accepted,
-        }
-    }
-
-    fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
-        let Accept { ballot, first, values, decided } = accept;
         if let Some(promised) = self.state.promised
             && ballot < promised
         {
             return self.nack(ballot, promised, out);
         }
-        let window = SlotRange::with_len(self.state.trimmed, ACCEPT_WINDOW_SLOTS);
-        let run = Run { first, ballot, values }.within(window);
-        let full = self.state.accepted.bytes() >= ACCEPT_BYTES_MAX;
+        // S2: in an earlier life this replica may have proposed under this ballot, and has
+        // forgotten what.
+        let is_own = ballot.owner(self.settings.n) == self.settings.id;
+        if is_own && self.promised_before == Some(ballot) {
+            return self.nack(ballot, ballot, out);
+        }
+        // A prepare of the promised ballot asks for another page (S5).
+        if self.state.promised < Some(ballot) {
+            self.record(Record::Promise(ballot), out);
+        }
+        let page = self.state.log.promise_page(first, self.settings.payload_bytes);
+        let promise = Promise {
+            ballot,
+            directory: self.membership.directory,
+            slots: SlotRange::new(first, page.end),
+            last: page.last,
+            trimmed: self.state.trimmed(),
+            accepted: page.accepted,
+        };
+        self.reply(ballot, Message::Proposer(ToProposer::Promise(promise)), out);
+    }
+
+    /// Phase 2b: accept, unless a higher ballot was promised.
+    fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
+        let Accept { ballot, first, values, decided } = accept;
+        // S3: the ballot before the slot, so that a stale leader learns nothing else.
+        if let Some(promised) = self.state.promised
+            && ballot < promised
+        {
+            return self.nack(ballot, promised, out);
+        }
+        let full = self.state.log.is_full();
         let mut runs: Vec<Run> = Vec::with_capacity(1);
-        for (part, comparison) in self.state.accepted.compare(&run) {
+        for (part, comparison) in self.state.log.compare(&Run { first, ballot, values }) {
             match comparison {
-                Comparison::News if full => continue,
-                Comparison::News => {
+                // The leader will send them again, when the learner has made room.
+                Comparison::New if full => continue,
+                Comparison::New => {
                     let (first, values) = (part.first, part.values.clone());
                     self.record(Record::Accept { ballot, first, values }, out);
                 }
+                // The answer to an earlier copy may be lost, so this one is answered too.
                 Comparison::Same => {}
                 Comparison::Conflict => {
                     log::error!("two values for slot {} at ballot {ballot}: refused", part.first);
@@ -251,22 +241,29 @@ impl Acceptor {
                 }
                 Comparison::Older => unreachable!("the promise is as high as anything accepted"),
             }
-            self.vote(ballot, part.slots());
+            self.burst.push(ballot, part.slots());
             runs.push(part);
         }
         out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
     }
 
-    /// Gathers votes; neighbours become one range.
-    fn vote(&mut self, ballot: Ballot, slots: SlotRange) {
-        if let Some((held, range)) = self.votes.last_mut()
-            && *held == ballot
-            && range.end == slots.start
-        {
-            range.end = slots.end;
-        } else {
-            self.votes.push((ballot, slots));
-        }
+    /// Refuses `ballot`, and says which ballot is promised.
+    fn nack(&self, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
+        self.reply(ballot, Message::Proposer(ToProposer::Nack { ballot, promised }), out);
+    }
+
+    /// Answers the owner of `ballot`.
+    fn reply(&self, ballot: Ballot, message: Message, out: &mut Outbox<Record>) {
+        out.send(ballot.owner(self.settings.n), message);
+    }
+
+    /// Takes a step that must be durable before anything else leaves (S1).
+    fn record(&mut self, record: Record, out: &mut Outbox<Record>) {
+        let before = self.state.promised;
+        self.state.apply(&record);
+        assert!(self.state.promised >= before, "a promise never goes down");
+        self.announce |= self.state.promised > before;
+        out.persist(record);
     }
 }
 
@@ -275,21 +272,23 @@ impl Role for Acceptor {
     type Record = Record;
 
     fn handle(&mut self, _now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
+        let n = self.settings.n;
         match input {
-            // A directory that is not on the started list has no vote to give.
+            // S6: a directory that is not on the started list has no vote to give.
             Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
+            // Only its owner may use a ballot.
             Input::Peer(from, ToAcceptor::Prepare { ballot, first }) => {
-                if ballot.owner(self.settings.n) == from {
+                if ballot.owner(n) == from {
                     self.handle_prepare(ballot, first, out);
                 }
             }
             Input::Peer(from, ToAcceptor::Accept(accept)) => {
-                if accept.ballot.owner(self.settings.n) == from {
+                if accept.ballot.owner(n) == from {
                     self.handle_accept(accept, out);
                 }
             }
             Input::Applied(applied) => {
-                if applied > self.state.trimmed {
+                if applied > self.state.trimmed() {
                     self.record(Record::Trim(applied), out);
                 }
                 self.announce = true;
@@ -300,26 +299,17 @@ impl Role for Acceptor {
     fn handle_timeout(&mut self, _now: Time, _draw: u64, _out: &mut Outbox<Record>) {}
 
     fn flush(&mut self, _now: Time, out: &mut Outbox<Record>) {
-        let per_message =
+        let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
-        let mut votes = self.votes.drain(..).peekable();
-        while let Some((ballot, range)) = votes.next() {
-            let mut slots = vec![range];
-            while slots.len() < per_message
-                && let Some((_, range)) = votes.next_if(|(other, _)| *other == ballot)
-            {
-                slots.push(range);
-            }
-            let directory = self.membership.directory;
-            let slots = SlotList::from(slots);
+        let (n, directory) = (self.settings.n, self.membership.directory);
+        for (ballot, slots) in self.burst.drain(ranges_max) {
             let message = ToLearner::Accepted { ballot, directory, slots };
-            out.send(ballot.owner(self.settings.n), Message::Learner(message));
+            out.send(ballot.owner(n), Message::Learner(message));
         }
-        if self.announce {
-            self.announce = false;
-            if let Some(promised) = self.state.promised {
-                out.tell(Notice::Proposer(proposer::Input::Promised(promised)));
-            }
+        if std::mem::take(&mut self.announce)
+            && let Some(promised) = self.state.promised
+        {
+            out.tell(Notice::Proposer(proposer::Input::Promised(promised)));
         }
     }
 

@@ -35,6 +35,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod accepted_log;
 pub mod acceptor;
 mod aside;
 pub mod bootstrap;

@@ -93,7 +93,7 @@ impl Decisions {
             log::error!("from slot {slot} on a peer has decided otherwise: its page is refused");
             return None;
         }
-        let news = parts.iter().filter(|(_, how)| *how == Comparison::News);
+        let news = parts.iter().filter(|(_, how)| *how == Comparison::New);
         let new_bytes = news.map(|(part, _)| part.values.bytes().len()).sum();
         let slots = page.slots();
         let kept = self.fetched.insert(page);
