@@ -1,22 +1,19 @@
 //! Phase 1 of one ballot, from the own durable promise to a quorum of promises.
 //!
-//! The first to promise is the candidate's own acceptor. Only when that promise is
-//! durable does anything under the ballot leave this replica; so no
-//! ballot is ever used twice, and nobody counts a vote of their own that they have
-//! not given.
+//! The first acceptor to promise is the candidate's own. Only when that promise is
+//! durable does any message under the ballot leave this replica (S2). So no ballot is
+//! ever used twice, and no replica counts a promise of its own that it has not given.
 //!
-//! Promises come in pages. An acceptor counts once its pages cover everything from
-//! the candidate's first undecided slot without a gap; each page that arrives is
-//! answered by the request for the next, which is a prepare of the same ballot.
-//! Values are kept per slot at the highest ballot seen. (Paxos Made Simple, §2.2
-//! and §3.)
-//!
-//! Slots below the highest trim mark in the quorum are decided: the new leader
-//! proposes nothing there, its learner fetches them.
+//! Promises come in pages (S5). An acceptor counts once its pages cover everything from
+//! the candidate's first undecided slot without a gap. The candidate answers each new
+//! page with a request for the next one, which is a prepare of the same ballot. Slots
+//! below the highest trim mark in the quorum are decided: the new leader proposes
+//! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
+//! scout of Paxos Made Moderately Complex, §2.2.)
 
 use super::aside::{Aside, NotState};
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
-use crate::message::{Message, Promise, Run, ToAcceptor};
+use crate::message::{Message, Promise, ToAcceptor};
 use crate::quorum::quorum;
 use crate::runs::Runs;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
@@ -28,10 +25,27 @@ const PREPARE_RETRY_US: u64 = 40_000;
 /// How far one acceptor's pages reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Cursor {
-    /// Everything from the first slot asked for up to here is covered.
+    /// The pages cover every slot from the first undecided one up to this one.
     covered: Slot,
+    /// The last page has come: this acceptor has promised.
     done: bool,
+    /// The highest trim mark on any of its pages.
     trimmed: Slot,
+}
+
+impl Cursor {
+    /// Takes a page, unless it would leave a gap or nothing is missing. Returns whether the
+    /// page covers anything new.
+    fn take(&mut self, page: &Promise) -> Option<bool> {
+        if self.done || page.slots.start > self.covered {
+            return None;
+        }
+        let news = page.slots.end > self.covered || page.last;
+        self.covered = self.covered.max(page.slots.end);
+        self.done = page.last;
+        self.trimmed = self.trimmed.max(page.trimmed);
+        Some(news)
+    }
 }
 
 /// What a quorum's promises leave to the new leader.
@@ -39,8 +53,7 @@ struct Cursor {
 pub struct Phase1Outcome {
     /// The first slot of phase 2: everything below is decided.
     pub first: Slot,
-    /// What to propose from there on, without gaps: the value of the highest ballot
-    /// in the quorum, or a no-op where there was none.
+    /// What to propose from there on, without gaps.
     pub values: Values,
 }
 
@@ -49,7 +62,7 @@ pub struct Phase1Outcome {
 struct Timers {
     /// When prepares are sent again.
     resend_at: Time,
-    /// When this attempt has come to nothing: every new page moves it.
+    /// When this attempt has come to nothing: every new page moves it (L3).
     give_up_at: Time,
 }
 
@@ -60,18 +73,20 @@ impl NotState for Timers {}
 pub struct Phase1 {
     settings: Aside<Settings>,
     ballot: Ballot,
+    /// The first slot that is not applied here.
     first: Slot,
+    /// By replica id.
     cursors: Vec<Cursor>,
-    values: Runs,
-    /// How many acceptors must have told everything.
+    /// What acceptors report, each slot at the highest ballot.
+    reported: Runs,
+    /// How many acceptors must promise.
     promises: usize,
     own_promise_durable: bool,
     timers: Aside<Timers>,
 }
 
 impl Phase1 {
-    /// Asks the own acceptor to promise `ballot`; everything below
-    /// `first` is applied here.
+    /// Asks the own acceptor to promise `ballot`; everything below `first` is applied here.
     pub fn begin<R>(
         settings: Settings,
         ballot: Ballot,
@@ -82,8 +97,8 @@ impl Phase1 {
         Phase1::new(settings, ballot, first, quorum(settings.n), now, out)
     }
 
-    /// Asks the own acceptor to promise ballot 0, on a cluster that has just warmed up:
-    /// nothing can have been accepted below it, so nobody else has to promise it.
+    /// Asks the own acceptor to promise ballot 0, on a cluster that has just warmed up: no
+    /// acceptor can have accepted anything below it, so no other has to promise it.
     pub fn begin_first<R>(settings: Settings, now: Time, out: &mut Outbox<R>) -> Self {
         Phase1::new(settings, Ballot::ZERO, Slot::ZERO, 1, now, out)
     }
@@ -97,18 +112,16 @@ impl Phase1 {
         out: &mut Outbox<R>,
     ) -> Self {
         assert_eq!(ballot.owner(settings.n), settings.id, "a campaign uses an own ballot");
+        let give_up_at = now.plus_us(settings.election_max_us);
         let mut phase1 = Phase1 {
             settings: Aside(settings),
             ballot,
             first,
             cursors: vec![Cursor { covered: first, done: false, trimmed: Slot::ZERO }; settings.n],
-            values: Runs::default(),
+            reported: Runs::default(),
             promises,
             own_promise_durable: false,
-            timers: Aside(Timers {
-                resend_at: now,
-                give_up_at: now.plus_us(settings.election_max_us),
-            }),
+            timers: Aside(Timers { resend_at: now, give_up_at }),
         };
         phase1.handle_timeout(now, out);
         phase1
@@ -129,28 +142,28 @@ impl Phase1 {
         self.timers.resend_at.min(self.timers.give_up_at)
     }
 
-    /// Sends prepares again to whoever has not told everything.
+    /// Sends prepares again to every acceptor that has not promised (L4).
     pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) {
         if now < self.timers.resend_at {
             return;
         }
         self.timers.resend_at = now.plus_us(PREPARE_RETRY_US);
-        for id in replicas(self.settings.n) {
-            self.prepare(id, out);
-        }
+        replicas(self.settings.n).for_each(|id| self.send_prepare(id, out));
     }
 
-    fn prepare<R>(&self, to: ReplicaId, out: &mut Outbox<R>) {
+    /// Phase 1a: asks an acceptor for its promise, or for the next page of it.
+    fn send_prepare<R>(&self, to: ReplicaId, out: &mut Outbox<R>) {
         let cursor = self.cursors[to.index()];
-        let asked = to == self.settings.id || self.own_promise_durable && self.promises > 1;
-        if !cursor.done && asked {
+        // S2: before the own promise is durable, nothing under this ballot leaves.
+        let may_ask = to == self.settings.id || self.own_promise_durable && self.promises > 1;
+        if !cursor.done && may_ask {
             let prepare = ToAcceptor::Prepare { ballot: self.ballot, first: cursor.covered };
             out.send(to, Message::Acceptor(prepare));
         }
     }
 
-    /// Takes a page of `from`'s promise. The caller has checked that its directory
-    /// counts. Returns the outcome once a quorum has told everything.
+    /// Phase 1b: takes a page of `from`'s promise. The caller has checked that its
+    /// directory counts (S6). Returns the outcome once a quorum has promised.
     pub fn handle_promise<R>(
         &mut self,
         now: Time,
@@ -158,73 +171,75 @@ impl Phase1 {
         page: Promise,
         out: &mut Outbox<R>,
     ) -> Option<Phase1Outcome> {
+        // S3: nothing is counted across ballots. W4: a peer's page is checked first.
         if page.ballot != self.ballot || !is_well_formed(&page) {
             return None;
         }
-        let cursor = &mut self.cursors[from.index()];
-        if cursor.done || page.slots.start > cursor.covered {
-            return None;
-        }
-        let news = page.slots.end > cursor.covered || page.last;
+        let news = self.cursors[from.index()].take(&page)?;
         if news {
             self.timers.give_up_at = now.plus_us(self.settings.election_max_us);
         }
-        cursor.covered = cursor.covered.max(page.slots.end);
-        cursor.done = page.last;
-        cursor.trimmed = cursor.trimmed.max(page.trimmed);
-        for Run { first, ballot, values } in page.accepted {
-            let run = Run { first, ballot, values };
-            self.keep(run.within(SlotRange::onward(self.first)));
+        for run in page.accepted {
+            if let Err(slot) = self.reported.insert(run.within(SlotRange::onward(self.first))) {
+                log::error!("acceptors hold two values for slot {slot} at one ballot");
+            }
         }
         if from == self.settings.id && !self.own_promise_durable {
+            // S2: the own acceptor reports a promise once it is durable.
             self.own_promise_durable = true;
             self.timers.resend_at = now;
             self.handle_timeout(now, out);
         } else if news {
-            // A page that comes again asks for nothing: whoever sent the first copy has
-            // been asked on, and each copy answered would be one more for ever after.
-            self.prepare(from, out);
+            // A page that comes again asks for nothing: its first copy has asked for the
+            // next page, and from then on each copy answered would make one more.
+            self.send_prepare(from, out);
         }
         self.outcome()
     }
 
-    fn outcome(&mut self) -> Option<Phase1Outcome> {
-        let done = || self.cursors.iter().filter(|cursor| cursor.done);
-        // Peers may have promised the ballot to an earlier life of this process.
-        if !self.own_promise_durable || done().count() < self.promises {
+    /// The acceptors that have promised.
+    fn promised(&self) -> impl Iterator<Item = &Cursor> {
+        self.cursors.iter().filter(|cursor| cursor.done)
+    }
+
+    fn outcome(&self) -> Option<Phase1Outcome> {
+        // Peers may have promised the ballot to an earlier life of this process, so a quorum
+        // without the own promise is not enough (S2).
+        if !self.own_promise_durable || self.promised().count() < self.promises {
             return None;
         }
-        let marks = done().map(|cursor| cursor.trimmed);
-        let first = marks.max().unwrap_or_default().max(self.first);
+        // S5: what one of the quorum has forgotten is decided.
+        let trimmed = self.promised().map(|cursor| cursor.trimmed).max().unwrap_or_default();
+        let first = trimmed.max(self.first);
+        Some(Phase1Outcome { first, values: self.choose_values(first) })
+    }
+
+    /// S4: in every slot from the first undecided one, the new leader proposes the value of
+    /// the highest ballot that its quorum reports. Such a value may be chosen already. A
+    /// slot below the highest reported one without a value gets a no-op: nothing can have
+    /// been chosen there. (Paxos Made Simple, §2.2, P2c, and §3 on the gap.)
+    fn choose_values(&self, first: Slot) -> Values {
         let mut values = Builder::default();
-        // Who voted for a slot had trimmed less than a window below it, and of those one
-        // at least is in the quorum: nothing further up was chosen, whoever says so.
-        for run in self.values.range(SlotRange::with_len(first, ACCEPT_WINDOW_SLOTS)) {
+        // An acceptor that accepted in a slot had trimmed less than a window below it. If the
+        // slot was chosen, one of those acceptors is in the quorum. So nothing further up was
+        // chosen, whatever is reported there.
+        for run in self.reported.range(SlotRange::with_len(first, ACCEPT_WINDOW_SLOTS)) {
             let next = first.plus(values.len() as u64);
             (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
             values.extend(&run.values);
         }
-        Some(Phase1Outcome { first, values: values.take() })
-    }
-
-    /// What an acceptor holds counts unless another holds something at a higher ballot.
-    fn keep(&mut self, run: Run) {
-        if let Err(slot) = self.values.insert(run) {
-            log::error!("acceptors hold two values for slot {slot} at one ballot");
-        }
+        values.take()
     }
 }
 
-/// Whether a page says of itself what a page may say: its entries ascend within
-/// what it covers, and within the window of an acceptor.
+/// Whether a page says only what a page may say: its runs ascend within what it covers and
+/// within the window of an acceptor, at ballots up to its own.
 fn is_well_formed(page: &Promise) -> bool {
-    let end = |entry: &Run| entry.first.plus(entry.values.len() as u64);
-    let ascending = page.accepted.windows(2).all(|pair| end(&pair[0]) <= pair[1].first);
-    let window = page.trimmed.plus(ACCEPT_WINDOW_SLOTS);
-    let within = page.accepted.iter().all(|entry| {
-        entry.first >= page.slots.start.max(page.trimmed)
-            && end(entry) <= page.slots.end.min(window)
-            && entry.ballot <= page.ballot
+    let ascending = page.accepted.windows(2).all(|pair| pair[0].end() <= pair[1].first);
+    let window = SlotRange::with_len(page.trimmed, ACCEPT_WINDOW_SLOTS);
+    let allowed = window.intersect(page.slots);
+    let within = page.accepted.iter().all(|run| {
+        run.first >= allowed.start && run.end() <= allowed.end && run.ballot <= page.ballot
     });
     ascending && within && page.slots.end >= page.slots.start
 }
