@@ -1,23 +1,23 @@
-//! Election: whom this replica hears, whom it suspects, and when to try itself.
+//! Election: which leader this replica hears, when it suspects it, and when to try itself.
 //!
 //! Liveness only: nothing here can make two values chosen. Three ideas:
 //!
-//! - *Suspicion looks at heartbeats and at progress.* A replica suspects a leader it
-//!   has not heard serving for a drawn time, and it is *unsatisfied* when something
-//!   waits and its applied prefix has not moved for [`Election::stall_us`]. A leader
-//!   that lives but leaves a hole, or whose disk hangs, is replaced like a dead one.
-//! - *A campaign must have a chance.* Before a ballot is used, a quorum has to say
-//!   (pre-vote) that it misses a serving leader too; else a replica behind a partial
-//!   partition would climb ballots and depose a good leader when it heals.
+//! - *Suspicion looks at heartbeats and at progress (L1).* A replica suspects a leader that
+//!   it has not heard serving for a drawn time. It is *unsatisfied* when something waits and
+//!   its applied prefix has not moved for [`Election::stall_us`]. So a leader that lives but
+//!   leaves a hole, or whose disk hangs, is replaced like a dead one.
+//! - *A campaign must have a chance (L2).* Before a replica uses a ballot, a quorum has to
+//!   say (pre-vote) that it misses a serving leader too. Otherwise a replica behind a partial
+//!   partition would climb ballots, and depose a good leader when the partition heals.
 //!   (Ongaro's dissertation, §9.6; OmniPaxos, EuroSys '23, §2 on the three partial
 //!   partitions.)
-//! - *A leader knows that it is heard.* Heartbeats are numbered, and peers echo the
-//!   highest number they heard. A leader whose recent heartbeats a quorum does not
-//!   echo falls silent, so that its followers may elect another.
+//! - *A leader knows that it is heard (L2).* Heartbeats are numbered, and peers echo the
+//!   highest number that they heard. A leader whose recent heartbeats no quorum echoes falls
+//!   silent, so that its followers may elect another.
 //!
-//! Waits are drawn anew each time and double while nothing gets applied, so rivals
-//! settle. A process that was paused moves its timers by the length of the pause:
-//! it reads its mail before it suspects anyone.
+//! Each wait is drawn anew, and waits double while nothing gets applied, so that rivals
+//! settle (L3). A process that was paused moves its timers by the length of the pause: it
+//! reads its mail before it suspects a leader.
 
 use super::Settings;
 use crate::message::Heartbeat;
@@ -25,42 +25,54 @@ use crate::quorum::quorum;
 use crate::types::{Ballot, BootId, ReplicaId, Slot, Time};
 use std::collections::VecDeque;
 
-/// How often the wait may double while nothing gets applied.
+/// How often the wait may double while nothing gets applied (L3).
 const BACKOFF_DOUBLINGS_MAX: u32 = 4;
 
-/// How many of one's own heartbeats are remembered, to tell how old an echo is.
-const ROUNDS_KEPT: usize = 64;
+/// How many of its own heartbeats a replica remembers, to tell how old an echo is.
+pub const ROUNDS_KEPT: usize = 64;
 
 /// What is known of one peer.
 #[derive(Debug, Clone, Default)]
 struct Peer {
+    /// The life of the peer that was heard last, and its newest heartbeat's number.
     boot: BootId,
     round: u64,
-    /// When the newest of this replica's heartbeats that the peer has echoed left.
+    /// The newest of this replica's heartbeats that the peer has echoed left at this time.
     echoed: Option<Time>,
+    /// The highest promise that the peer has named.
     promised: Option<Ballot>,
+    /// Whether its directory is on the started list (S6).
     member: bool,
 }
 
-/// Who leads, as far as this replica can hear, and when it loses patience.
+/// The leader, as far as this replica can hear, and when this replica loses patience.
 #[derive(Debug, Clone)]
 pub struct Election {
     settings: Settings,
+    /// By replica id.
     peers: Vec<Peer>,
+    /// The number of the newest own heartbeat.
     round: u64,
     /// Own rounds and when they left, oldest first.
     sent: VecDeque<(u64, Time)>,
     next_heartbeat: Time,
     /// The highest ballot heard to lead, or led.
     leader: Option<Ballot>,
+    /// When a leader was heard serving last.
     heard_at: Option<Time>,
+    /// When the leader is suspected, unless it is heard before.
     suspect_at: Time,
-    /// After an attempt that came to nothing: no other before this.
+    /// After an attempt that came to nothing: no other attempt before this.
     quiet_until: Time,
+    /// When this replica, leading, last went above an acceptor's promise.
+    went_above_at: Option<Time>,
+    /// Every slot below this is applied here.
     applied: Slot,
-    /// Since when something has waited without the applied prefix moving.
+    /// Something has waited since then, and the applied prefix has not moved.
     pending_since: Option<Time>,
+    /// How often the wait is doubled.
     backoff: u32,
+    /// When the newest input or timer came.
     seen_at: Time,
 }
 
@@ -77,6 +89,7 @@ impl Election {
             heard_at: None,
             suspect_at: now,
             quiet_until: now,
+            went_above_at: None,
             applied: Slot::ZERO,
             pending_since: None,
             backoff: 0,
@@ -101,6 +114,7 @@ impl Election {
     pub fn observe(&mut self, now: Time) {
         let gap = now.since_us(self.seen_at);
         self.seen_at = now;
+        // Longer than a replica that runs ever goes without an input or a timer.
         let pause = self.settings.heartbeat_us.max(self.settings.election_min_us / 2);
         if gap > 2 * pause {
             let shift = gap - pause;
@@ -143,6 +157,7 @@ impl Election {
             .find(|(round, _)| *round == heartbeat.echo)
             .map(|(_, sent_at)| *sent_at);
         let peer = &mut self.peers[from.index()];
+        // Another life of the peer numbers its heartbeats anew.
         if peer.boot != heartbeat.boot {
             *peer = Peer { boot: heartbeat.boot, ..Peer::default() };
         }
@@ -153,6 +168,7 @@ impl Election {
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.member = member;
+        // A deposed leader that goes on serving is none.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
             self.leader = Some(heartbeat.ballot);
             self.heard_at = Some(now);
@@ -168,15 +184,15 @@ impl Election {
         self.restart_progress(now);
     }
 
-    /// Whoever leads from here on has the whole of [`Election::stall_us`] to show
-    /// progress.
+    /// A new leader has the whole of [`Election::stall_us`] to show progress.
     pub fn restart_progress(&mut self, now: Time) {
         if let Some(since) = &mut self.pending_since {
             *since = now;
         }
     }
 
-    /// How far the log is applied, and whether something waits.
+    /// How far the log is applied, and whether something waits (L1). Decisions above a hole
+    /// are no progress.
     pub fn handle_progress(&mut self, now: Time, applied: Slot, pending: bool) {
         if applied > self.applied {
             self.applied = applied;
@@ -200,16 +216,16 @@ impl Election {
         self.heard_at.is_some_and(|heard| now.since_us(heard) < self.settings.election_min_us)
     }
 
-    /// Whether it is time to ask for pre-votes: no serving leader was heard for the
-    /// drawn wait, or whoever serves gets nothing applied.
+    /// Whether it is time to ask for pre-votes: no serving leader was heard for the drawn
+    /// wait, or the one that is heard gets nothing applied.
     pub fn suspects(&self, now: Time) -> bool {
         now >= self.suspect_at
             || now >= self.quiet_until && self.is_unsatisfied(now.minus_us(self.turn_us()))
     }
 
-    /// How much longer than [`Election::stall_us`] this replica waits before it acts
-    /// on a lack of progress while heartbeats keep coming: each replica has its own
-    /// turn, so that they do not all try at once.
+    /// How much longer than [`Election::stall_us`] this replica waits before it acts on a
+    /// lack of progress while heartbeats keep coming. Each replica has a turn of its own, so
+    /// that they do not all try at once (L3).
     fn turn_us(&self) -> u64 {
         let span = self.settings.election_max_us - self.settings.election_min_us;
         span * u64::from(self.settings.id.0) / self.settings.n as u64
@@ -228,11 +244,23 @@ impl Election {
         1 + self.in_touch(now).count() >= quorum(self.settings.n)
     }
 
-    /// Whether a quorum is in touch and has promised nothing above `ballot`, as far
-    /// as is known; `own` is what this replica's acceptor has promised.
+    /// Whether a quorum is in touch and has promised nothing above `ballot`, as far as this
+    /// replica knows; `own` is what its own acceptor has promised.
     pub fn is_followed_by_quorum(&self, now: Time, ballot: Ballot, own: Option<Ballot>) -> bool {
         let peers = self.in_touch(now).filter(|peer| peer.promised <= Some(ballot)).count();
         peers + usize::from(own <= Some(ballot)) >= quorum(self.settings.n)
+    }
+
+    /// Whether a leader whose ballot a promise has overtaken may go above that promise: a
+    /// quorum still follows, and the leader has not done so lately. Takes note of it.
+    pub fn may_go_above(&mut self, now: Time, ballot: Ballot, own: Option<Ballot>) -> bool {
+        let lately = |at: Time| now.since_us(at) < self.settings.election_max_us;
+        let may =
+            self.is_followed_by_quorum(now, ballot, own) && !self.went_above_at.is_some_and(lately);
+        if may {
+            self.went_above_at = Some(now);
+        }
+        may
     }
 
     /// The highest ballot that any peer says it has promised.
@@ -271,258 +299,9 @@ impl Election {
         self.suspect_at
     }
 
-    /// A peer's acceptor has named its promise in a refusal.
+    /// A peer's acceptor has named its promise in a nack.
     pub fn note_promise(&mut self, peer: ReplicaId, promised: Ballot) {
         let known = &mut self.peers[peer.index()].promised;
         *known = (*known).max(Some(promised));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::Decided;
-    use crate::types::DirectoryId;
-
-    const MIN_US: u64 = 300_000;
-    const MAX_US: u64 = 600_000;
-    const STALL_US: u64 = MAX_US;
-    const R1: ReplicaId = ReplicaId(1);
-    const R2: ReplicaId = ReplicaId(2);
-
-    fn settings(id: u8) -> Settings {
-        Settings {
-            id: ReplicaId(id),
-            n: 3,
-            boot: BootId(1),
-            payload_bytes: 1_200,
-            heartbeat_us: 50_000,
-            election_min_us: MIN_US,
-            election_max_us: MAX_US,
-            checkpoint_slots: 8,
-            skip_slot: None,
-        }
-    }
-
-    fn election(id: u8) -> Election {
-        Election::new(settings(id), Time(0), 0)
-    }
-
-    fn heartbeat(boot: u64, round: u64) -> Heartbeat {
-        Heartbeat {
-            boot: BootId(boot),
-            round,
-            echo: 0,
-            directory: DirectoryId(1),
-            ballot: Ballot::ZERO,
-            leading: false,
-            promised: None,
-            applied: Slot::ZERO,
-            decided: Decided::default(),
-        }
-    }
-
-    fn serving(round: u64, ballot: u64) -> Heartbeat {
-        Heartbeat { ballot: Ballot(ballot), leading: true, ..heartbeat(5, round) }
-    }
-
-    fn echoing(round: u64, echo: u64) -> Heartbeat {
-        Heartbeat { echo, ..heartbeat(5, round) }
-    }
-
-    fn promising(round: u64, echo: u64, promised: u64) -> Heartbeat {
-        Heartbeat { promised: Some(Ballot(promised)), ..echoing(round, echo) }
-    }
-
-    #[test]
-    fn the_wait_is_drawn_from_the_shortest_to_the_longest() {
-        let span = MAX_US - MIN_US;
-        for (draw, wait_us) in [(0, MIN_US), (7, MIN_US + 7), (span, MAX_US), (span + 1, MIN_US)] {
-            let election = Election::new(settings(0), Time(1_000), draw);
-            assert_eq!(election.suspect_at(), Time(1_000 + wait_us), "draw {draw}");
-        }
-        let mut election = election(0);
-        assert!(!election.suspects(Time(MIN_US - 1)));
-        assert!(election.suspects(Time(MIN_US)));
-        election.handle_heartbeat(Time(200_000), 9, R1, &serving(1, 1), true);
-        assert_eq!(election.suspect_at(), Time(200_000 + MIN_US + 9), "drawn anew");
-    }
-
-    #[test]
-    fn the_wait_doubles_up_to_a_bound_until_something_is_applied() {
-        let mut election = election(0);
-        for doubled in [2, 4, 8, 16, 16, 16] {
-            election.back_off(Time(0), 0);
-            assert_eq!(election.suspect_at(), Time(doubled * MIN_US));
-        }
-        election.handle_progress(Time(0), Slot(0), false);
-        election.be_patient(Time(0), 0);
-        assert_eq!(election.suspect_at(), Time(16 * MIN_US), "nothing new was applied");
-        election.handle_progress(Time(0), Slot(1), false);
-        election.be_patient(Time(0), 0);
-        assert_eq!(election.suspect_at(), Time(MIN_US));
-    }
-
-    #[test]
-    fn a_pause_moves_every_timer_by_its_length() {
-        let pause_us = MIN_US / 2;
-        let started = || {
-            let mut election = election(0);
-            let round = election.begin_round(Time(0));
-            election.handle_heartbeat(Time(0), 0, R1, &serving(1, 1), true);
-            election.handle_heartbeat(Time(0), 0, R2, &echoing(1, round), true);
-            election.handle_progress(Time(0), Slot(0), true);
-            election
-        };
-        let mut awake = started();
-        awake.observe(Time(2 * pause_us));
-        assert_eq!(awake.suspect_at(), Time(MIN_US), "that was no pause");
-        let mut paused = started();
-        let gap = 10 * MAX_US;
-        paused.observe(Time(gap));
-        let shift = gap - pause_us;
-        assert_eq!(paused.suspect_at(), Time(shift + MIN_US));
-        assert!(paused.hears_leader(Time(shift + MIN_US - 1)));
-        assert!(!paused.hears_leader(Time(shift + MIN_US)));
-        assert!(paused.is_heard_by_quorum(Time(shift + MAX_US - 1)));
-        assert!(!paused.is_heard_by_quorum(Time(shift + MAX_US)));
-        assert!(!paused.is_unsatisfied(Time(shift + STALL_US - 1)));
-        assert!(paused.is_unsatisfied(Time(shift + STALL_US)));
-        // What was seen once is not a pause again.
-        paused.observe(Time(gap + pause_us));
-        assert_eq!(paused.suspect_at(), Time(shift + MIN_US));
-    }
-
-    #[test]
-    fn a_pause_moves_the_quiet_after_an_attempt_too() {
-        let mut election = election(0);
-        election.back_off(Time(0), 0);
-        election.handle_progress(Time(0), Slot(0), true);
-        let shift = 10 * MAX_US - MIN_US / 2;
-        election.observe(Time(10 * MAX_US));
-        // As soon as the quiet is over: it is unsatisfied for as long already.
-        assert!(!election.suspects(Time(shift + 2 * MIN_US - 1)));
-        assert!(election.suspects(Time(shift + 2 * MIN_US)));
-    }
-
-    #[test]
-    fn of_one_boot_only_newer_rounds_count_and_a_new_boot_begins_anew() {
-        let mut election = election(0);
-        let round = election.begin_round(Time(0));
-        let mut news = |heartbeat| election.handle_heartbeat(Time(0), 0, R1, &heartbeat, true);
-        assert!(news(Heartbeat { boot: BootId(5), ..promising(7, round, 4) }));
-        assert!(!news(heartbeat(5, 7)) && !news(heartbeat(5, 6)));
-        assert!(news(heartbeat(5, 8)));
-        assert!(news(heartbeat(6, 1)), "another life of it");
-        assert!(!news(heartbeat(6, 1)));
-        assert_eq!(election.echo_of(R1), 1);
-        assert_eq!(election.highest_promise(), None, "what the life before said is forgotten");
-        assert!(!election.is_heard_by_quorum(Time(0)));
-    }
-
-    #[test]
-    fn the_leader_is_the_highest_ballot_that_a_member_serves_under() {
-        let mut election = election(0);
-        assert_eq!(election.leader(), None);
-        election.handle_heartbeat(Time(0), 0, R1, &serving(1, 4), false);
-        assert_eq!(election.leader(), None, "no member");
-        election.handle_heartbeat(Time(0), 0, R1, &heartbeat(5, 2), true);
-        assert_eq!(election.leader(), None, "not serving");
-        election.handle_heartbeat(Time(0), 0, R1, &serving(3, 4), true);
-        assert_eq!(election.leader(), Some(Ballot(4)));
-        election.handle_heartbeat(Time(MIN_US), 0, R2, &serving(1, 2), true);
-        assert_eq!(election.leader(), Some(Ballot(4)));
-        assert!(!election.hears_leader(Time(MIN_US)), "a deposed leader is none");
-        election.handle_heartbeat(Time(MIN_US), 0, R1, &serving(4, 4), true);
-        assert!(election.hears_leader(Time(MIN_US)));
-        election.lead(Time(MIN_US), Ballot(6));
-        assert_eq!(election.leader(), Some(Ballot(6)));
-        election.lead(Time(MIN_US), Ballot(3));
-        assert_eq!(election.leader(), Some(Ballot(6)));
-    }
-
-    #[test]
-    fn each_replica_acts_on_a_lack_of_progress_in_its_own_turn() {
-        for (id, turn_us) in [(0, 0), (1, 100_000), (2, 200_000)] {
-            let mut election = election(id);
-            election.handle_progress(Time(50_000), Slot(0), true);
-            let due = 50_000 + STALL_US + turn_us;
-            election.handle_heartbeat(Time(due), 0, R1, &serving(1, 1), true);
-            assert!(!election.suspects(Time(due - 1)), "replica {id}");
-            assert!(election.suspects(Time(due)), "replica {id}");
-        }
-    }
-
-    #[test]
-    fn what_waits_waits_from_its_beginning_or_the_last_progress_on() {
-        let mut election = election(0);
-        election.handle_progress(Time(1), Slot(4), true);
-        election.handle_progress(Time(2), Slot(4), true);
-        election.handle_progress(Time(3), Slot(3), true);
-        assert!(!election.is_unsatisfied(Time(STALL_US)));
-        assert!(election.is_unsatisfied(Time(1 + STALL_US)));
-        election.handle_progress(Time(9), Slot(5), true);
-        assert!(!election.is_unsatisfied(Time(8 + STALL_US)));
-        assert!(election.is_unsatisfied(Time(9 + STALL_US)));
-        election.restart_progress(Time(20));
-        assert!(!election.is_unsatisfied(Time(19 + STALL_US)));
-        election.handle_progress(Time(30), Slot(5), false);
-        election.restart_progress(Time(40));
-        assert!(!election.is_unsatisfied(Time(10 * STALL_US)), "nothing waits");
-        election.handle_progress(Time(50), Slot(5), true);
-        election.lead(Time(60), Ballot(3));
-        assert!(!election.is_unsatisfied(Time(59 + STALL_US)), "a new leader has all of it");
-        assert!(election.is_unsatisfied(Time(60 + STALL_US)));
-    }
-
-    #[test]
-    fn a_peer_is_in_touch_while_it_echoes_what_was_sent_lately() {
-        let mut election = election(0);
-        let round = election.begin_round(Time(1_000));
-        let latest = election.begin_round(Time(2_000));
-        election.handle_heartbeat(Time(3_000), 0, R1, &echoing(1, latest), true);
-        // An older echo that comes later takes nothing back.
-        election.handle_heartbeat(Time(3_000), 0, R1, &echoing(2, round), true);
-        assert!(election.is_heard_by_quorum(Time(2_000 + MAX_US - 1)));
-        assert!(!election.is_heard_by_quorum(Time(2_000 + MAX_US)));
-        election.handle_heartbeat(Time(3_000), 0, R1, &echoing(3, latest), false);
-        assert!(!election.is_heard_by_quorum(Time(3_000)), "a stranger's ear is none");
-    }
-
-    #[test]
-    fn a_quorum_follows_if_it_is_in_touch_and_has_promised_nothing_higher() {
-        let mut election = election(0);
-        let round = election.begin_round(Time(0));
-        let follows = |election: &Election, own| {
-            election.is_followed_by_quorum(Time(0), Ballot(6), Some(Ballot(own)))
-        };
-        assert!(!follows(&election, 6), "alone");
-        election.handle_heartbeat(Time(0), 0, R1, &promising(1, round, 6), true);
-        assert!(follows(&election, 6));
-        assert!(!follows(&election, 7));
-        election.handle_heartbeat(Time(0), 0, R2, &promising(1, round, 7), true);
-        assert!(!follows(&election, 7));
-        assert_eq!(election.highest_promise(), Some(Ballot(7)));
-        election.note_promise(R1, Ballot(8));
-        election.note_promise(R1, Ballot(5));
-        assert_eq!(election.highest_promise(), Some(Ballot(8)), "no promise goes down");
-        assert!(!follows(&election, 6));
-    }
-
-    #[test]
-    fn rounds_of_heartbeats_are_numbered_and_only_the_last_are_remembered() {
-        let mut election = election(0);
-        assert!(election.heartbeat_due(Time(0)));
-        let first = election.begin_round(Time(0));
-        assert_eq!(election.next_heartbeat(), Time(50_000));
-        assert!(!election.heartbeat_due(Time(49_999)) && election.heartbeat_due(Time(50_000)));
-        let rounds: Vec<u64> = (1..ROUNDS_KEPT).map(|_| election.begin_round(Time(0))).collect();
-        assert_eq!(rounds, (first + 1..).take(ROUNDS_KEPT - 1).collect::<Vec<_>>());
-        let mut beyond = election.clone();
-        beyond.begin_round(Time(0));
-        for (mut election, remembered) in [(election, true), (beyond, false)] {
-            election.handle_heartbeat(Time(0), 0, R1, &echoing(1, first), true);
-            assert_eq!(election.is_heard_by_quorum(Time(0)), remembered);
-        }
     }
 }

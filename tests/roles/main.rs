@@ -4,6 +4,7 @@ mod acceptor;
 mod bootstrap;
 mod client;
 mod common;
+mod election;
 mod learner;
 mod phase2;
 mod proposer;

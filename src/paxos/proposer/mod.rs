@@ -10,35 +10,36 @@
 //!                                                                unheard, unsatisfied
 //! ```
 //!
-//! Ballot 0 belongs to replica 0 and needs nobody's promise but its own acceptor's,
-//! on a cluster that has just warmed up: nothing can have been accepted before it.
+//! Ballot 0 belongs to replica 0. On a cluster that has just warmed up it needs the
+//! promise of replica 0's own acceptor alone: nothing can have been accepted before it.
 //!
-//! [`Election`] knows whom to suspect and when, [`Phase1`] is phase 1,
-//! [`Phase2`] phase 2. A leader whose ballot was overtaken by an acceptor that no
-//! quorum follows goes above it at once; one that a quorum has left, or that a
-//! quorum does not hear, or that gets nothing applied, falls silent.
+//! [`Phase1`] is phase 1, [`Phase2`] is phase 2, and safety rests on these two and on the
+//! acceptor. The rest is liveness: [`Election`] knows which leader to suspect and when, and
+//! [`leadership`] moves from state to state. A leader whose ballot was overtaken by an
+//! acceptor that no quorum follows goes above it at once. A leader falls silent when a
+//! quorum has left it, when a quorum does not hear it, or when it gets nothing applied.
 
-use super::aside::{Aside, NotState};
+mod leadership;
+mod pre_vote;
+
+use pre_vote::PreVote;
+
+use super::aside::Aside;
 use super::election::Election;
-use super::phase1::{Phase1, Phase1Outcome};
+use super::phase1::Phase1;
 use super::phase2::Phase2;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
-use crate::marker::Leads;
-use crate::message::{Decided, Heartbeat, Message, Promise, Request, ToBootstrap, ToProposer};
-use crate::quorum::ReplicaSet;
+use crate::message::{Decided, Heartbeat, Message, Request, ToBootstrap, ToProposer};
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
-
-/// How long a pre-vote waits for answers before it is sent again.
-const PRE_VOTE_RETRY_US: u64 = 40_000;
 
 /// What a proposer takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A message, and who sent it.
+    /// A message, and its sender.
     Peer(ReplicaId, ToProposer),
     /// A peer's heartbeat.
     Heartbeat(ReplicaId, Heartbeat),
-    /// A client's request, and where it is to be answered.
+    /// A client's request, and where the client is to be answered.
     Client(Address, Request),
     /// The learner of this replica says that this request is its session's next.
     RequestIsNext {
@@ -55,37 +56,28 @@ pub enum Input {
         decided: Decided,
         /// Whether something waits that a serving leader would get applied.
         pending: bool,
-        /// Slots of the own phase 2 that too few acceptors can still vote for, unless they are
-        /// sent again.
+        /// Slots of the own phase 2 that a quorum can no longer accept, unless they are sent
+        /// again.
         lost: Vec<SlotRange>,
     },
-    /// What the acceptor of this replica has promised. Cumulative, and repeated.
+    /// What the acceptor of this replica has promised, durably. Cumulative, and repeated.
     Promised(Ballot),
 }
 
-/// When something is done without an input.
-#[derive(Debug, Clone, Copy)]
-struct Timers {
-    resend_at: Time,
-    give_up_at: Time,
-}
-
-impl NotState for Timers {}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct PreVote {
-    ballot: Ballot,
-    round: u64,
-    granted: ReplicaSet,
-    timers: Aside<Timers>,
-}
-
+/// What this replica does about leading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Following,
     PreVoting(PreVote),
     Campaigning(Box<Phase1>),
     Leading { phase2: Box<Phase2>, since: Aside<Time> },
+}
+
+/// One input or timer: when it comes, a random number, and what is to be sent.
+struct Step<'a> {
+    now: Time,
+    draw: u64,
+    out: &'a mut Outbox<Never>,
 }
 
 /// The proposer role.
@@ -97,20 +89,22 @@ pub struct Proposer {
     state: State,
     /// The highest ballot heard of, anywhere.
     seen: Ballot,
+    /// What the own acceptor has promised.
     promised: Option<Ballot>,
+    /// Every slot below this is applied here.
     applied: Slot,
+    /// Whether the learner holds something that a serving leader would get applied.
     pending: bool,
     pre_vote_round: u64,
-    /// When this replica, leading, last went above an acceptor's promise.
-    went_above_at: Aside<Option<Time>>,
     /// Whether ballot 0 may still be led.
     first_ballot: bool,
 }
 
 impl Proposer {
-    /// A proposer that follows; replica 0 of a fresh cluster will lead ballot 0 as
-    /// soon as its acceptor has promised it.
+    /// A proposer that follows. Replica 0 of a fresh cluster will lead ballot 0 as soon as
+    /// its acceptor has promised it.
     pub fn new(settings: Settings, membership: Membership, now: Time, draw: u64) -> Self {
+        // S2: only the process that created its directory and warmed up may lead ballot 0.
         let first_ballot =
             settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
         Proposer {
@@ -123,15 +117,25 @@ impl Proposer {
             applied: Slot::ZERO,
             pending: false,
             pre_vote_round: 0,
-            went_above_at: Aside(None),
             first_ballot,
         }
     }
 
     /// The ballot under which this replica leads, if it does.
     pub fn leading(&self) -> Option<Ballot> {
+        self.phase2().map(Phase2::ballot)
+    }
+
+    fn phase2(&self) -> Option<&Phase2> {
         match &self.state {
-            State::Leading { phase2, .. } => Some(phase2.ballot()),
+            State::Leading { phase2, .. } => Some(phase2),
+            _ => None,
+        }
+    }
+
+    fn phase2_mut(&mut self) -> Option<&mut Phase2> {
+        match &mut self.state {
+            State::Leading { phase2, .. } => Some(phase2),
             _ => None,
         }
     }
@@ -143,7 +147,7 @@ impl Proposer {
                 Some(ballot) => format!("follows ballot {ballot}"),
                 None => "follows nobody".into(),
             },
-            State::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot),
+            State::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot()),
             State::Campaigning(phase1) => format!("campaigns with ballot {}", phase1.ballot()),
             State::Leading { phase2, .. } => format!("leads with ballot {}", phase2.ballot()),
         }
@@ -153,7 +157,7 @@ impl Proposer {
         self.membership.is_voter(self.settings.id)
     }
 
-    /// Whether a vote of `from` counts; tells it if not.
+    /// S6: whether a vote of `from` counts. A replica whose vote does not is told so.
     fn counts(&self, from: ReplicaId, directory: DirectoryId, out: &mut Outbox<Never>) -> bool {
         let counts = self.membership.counts(from, directory);
         if !counts {
@@ -162,215 +166,9 @@ impl Proposer {
         counts
     }
 
-    // --- from state to state -------------------------------------------------
-
-    fn follow(&mut self, why: &str, out: &mut Outbox<Never>) {
-        let id = self.settings.id;
-        match std::mem::replace(&mut self.state, State::Following) {
-            State::Following => {}
-            State::PreVoting(vote) => {
-                log::debug!("replica {id}: drops pre-vote {}: {why}", vote.ballot)
-            }
-            State::Campaigning(phase1) => {
-                log::info!("replica {id}: gives up ballot {}: {why}", phase1.ballot());
-            }
-            State::Leading { phase2, .. } => {
-                log::info!("replica {id}: no longer leads with ballot {}: {why}", phase2.ballot());
-                for (origin, request) in phase2.into_requests() {
-                    out.tell(Notice::Learner(learner::Input::RequestNotProposed {
-                        origin,
-                        request,
-                        direct: false,
-                    }));
-                }
-            }
-        }
-    }
-
-    fn begin_pre_vote(&mut self, now: Time, out: &mut Outbox<Never>) {
-        self.pre_vote_round += 1;
-        let mut granted = ReplicaSet::EMPTY;
-        granted.insert(self.settings.id);
-        let vote = PreVote {
-            ballot: self.seen.next_owned(self.settings.id, self.settings.n),
-            round: self.pre_vote_round,
-            granted,
-            timers: Aside(Timers {
-                resend_at: now,
-                give_up_at: now.plus_us(self.settings.election_min_us),
-            }),
-        };
-        log::debug!("replica {}: asks for pre-votes for ballot {}", self.settings.id, vote.ballot);
-        self.state = State::PreVoting(vote);
-        self.continue_pre_vote(now, out);
-    }
-
-    /// Asks whoever has not granted yet, or campaigns once a quorum has.
-    fn continue_pre_vote(&mut self, now: Time, out: &mut Outbox<Never>) {
-        let peers = self.settings.peers();
-        let State::PreVoting(vote) = &mut self.state else { return };
-        if vote.granted.is_quorum(self.settings.n) {
-            let ballot = vote.ballot;
-            return self.begin_campaign(now, ballot, out);
-        }
-        if now >= vote.timers.resend_at {
-            vote.timers.resend_at = now.plus_us(PRE_VOTE_RETRY_US);
-            for peer in peers.filter(|peer| !vote.granted.contains(*peer)) {
-                let ask = ToProposer::PreVote { ballot: vote.ballot, round: vote.round };
-                out.send(peer, Message::Proposer(ask));
-            }
-        }
-    }
-
-    fn begin_campaign(&mut self, now: Time, ballot: Ballot, out: &mut Outbox<Never>) {
-        self.seen = self.seen.max(ballot);
-        let phase1 = Phase1::begin(*self.settings, ballot, self.applied, now, out);
-        log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
-        self.state = State::Campaigning(Box::new(phase1));
-    }
-
-    fn lead(&mut self, now: Time, ballot: Ballot, outcome: Phase1Outcome, out: &mut Outbox<Never>) {
-        let id = self.settings.id;
-        log::info!("replica {id}: {}", Leads(ballot));
-        let found = outcome.values.len();
-        if found > 0 {
-            log::info!(
-                "replica {id}: proposes slots {} and the {found} from there on again",
-                outcome.first
-            );
-        }
-        let phase2 = Phase2::begin(*self.settings, ballot, outcome, self.applied, now);
-        self.state = State::Leading { phase2: Box::new(phase2), since: Aside(now) };
-        self.election.lead(now, ballot);
-        out.tell(Notice::Learner(learner::Input::Leading(ballot)));
-        self.send_heartbeats(now, out);
-    }
-
-    // --- messages --------------------------------------------------------------
-
-    fn handle_heartbeat(
-        &mut self,
-        now: Time,
-        draw: u64,
-        from: ReplicaId,
-        heartbeat: &Heartbeat,
-        out: &mut Outbox<Never>,
-    ) {
-        let member = self.membership.counts(from, heartbeat.directory);
-        if !self.election.handle_heartbeat(now, draw, from, heartbeat, member) || !member {
-            return;
-        }
-        self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
-        if heartbeat.leading {
-            let deposed = match &self.state {
-                State::Following => false,
-                State::PreVoting(_) => !self.election.is_unsatisfied(now),
-                State::Campaigning(phase1) => phase1.ballot() < heartbeat.ballot,
-                State::Leading { phase2, .. } => phase2.ballot() < heartbeat.ballot,
-            };
-            if deposed {
-                self.follow("another leads", out);
-            }
-        }
-        self.go_above(now, out);
-    }
-
-    /// Some acceptor has promised more than this leader's ballot: while a quorum still
-    /// follows, go above it at once; otherwise give way. (Then a pre-vote tells whether
-    /// that acceptor follows a leader that this replica cannot hear.) Twice in a row is
-    /// a rival that does the same: give way to it.
-    fn go_above(&mut self, now: Time, out: &mut Outbox<Never>) {
-        let State::Leading { phase2, .. } = &self.state else { return };
-        let ballot = phase2.ballot();
-        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
-            return;
-        }
-        let lately = |at: Time| now.since_us(at) < self.settings.election_max_us;
-        if self.election.is_followed_by_quorum(now, ballot, self.promised)
-            && !self.went_above_at.is_some_and(lately)
-        {
-            *self.went_above_at = Some(now);
-            self.follow("an acceptor has promised a higher one", out);
-            let ballot = self.seen.next_owned(self.settings.id, self.settings.n);
-            self.begin_campaign(now, ballot, out);
-        } else {
-            self.follow("too many acceptors have promised a higher one", out);
-        }
-    }
-
-    fn handle_promise(
-        &mut self,
-        now: Time,
-        from: ReplicaId,
-        page: Promise,
-        out: &mut Outbox<Never>,
-    ) {
-        if !self.counts(from, page.directory, out) {
-            return;
-        }
-        let State::Campaigning(phase1) = &mut self.state else { return };
-        let ballot = phase1.ballot();
-        if let Some(outcome) = phase1.handle_promise(now, from, page, out) {
-            self.lead(now, ballot, outcome, out);
-        }
-    }
-
-    fn handle_nack(
-        &mut self,
-        now: Time,
-        draw: u64,
-        from: ReplicaId,
-        ballot: Ballot,
-        promised: Ballot,
-        out: &mut Outbox<Never>,
-    ) {
-        self.seen = self.seen.max(promised);
-        if from == self.settings.id {
-            self.promised = self.promised.max(Some(promised));
-        } else {
-            self.election.note_promise(from, promised);
-        }
-        match &self.state {
-            State::Campaigning(phase1) if phase1.ballot() == ballot => {
-                self.follow("refused", out);
-                self.election.back_off(now, draw);
-            }
-            State::Leading { .. } => self.go_above(now, out),
-            _ => {}
-        }
-    }
-
-    /// Would this replica help another to lead?
-    fn would_follow(&self, now: Time, ballot: Ballot) -> bool {
-        let serves = match &self.state {
-            State::Leading { .. } => true,
-            _ => self.election.hears_leader(now),
-        };
-        self.is_voter()
-            && self.promised < Some(ballot)
-            && (!serves || self.election.is_unsatisfied(now))
-    }
-
-    fn handle_pre_vote_reply(
-        &mut self,
-        now: Time,
-        from: ReplicaId,
-        granted: bool,
-        promised: Option<Ballot>,
-        out: &mut Outbox<Never>,
-    ) {
-        self.seen = self.seen.max(promised.unwrap_or_default());
-        let State::PreVoting(vote) = &mut self.state else { return };
-        if promised >= Some(vote.ballot) {
-            // It could not promise this one; ask everyone about a higher one.
-            self.begin_pre_vote(now, out);
-        } else if granted {
-            vote.granted.insert(from);
-            self.continue_pre_vote(now, out);
-        }
-    }
-
-    /// From a client, or through another replica (`direct` false).
+    /// A request from a client, or through another replica (`direct` false). Only a leader
+    /// proposes; what it cannot propose at once goes to the learner, which knows what the
+    /// log says.
     fn handle_request(
         &mut self,
         origin: Address,
@@ -379,96 +177,20 @@ impl Proposer {
         out: &mut Outbox<Never>,
     ) {
         let mut hold = |origin, request| {
-            out.tell(Notice::Learner(learner::Input::RequestNotProposed {
-                origin,
-                request,
-                direct,
-            }));
+            let held = learner::Input::RequestNotProposed { origin, request, direct };
+            out.tell(Notice::Learner(held));
         };
-        match &mut self.state {
-            State::Leading { phase2, .. } => phase2.admit(origin, request, false, hold),
-            _ => hold(origin, request),
+        match self.phase2_mut() {
+            Some(phase2) => phase2.admit(origin, request, false, hold),
+            None => hold(origin, request),
         }
     }
 
-    fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
-        let round = self.election.begin_round(now);
-        let (leading, decided) = match &self.state {
-            State::Leading { phase2, .. } => (Some(phase2.ballot()), phase2.decided()),
-            _ => (None, Decided::default()),
-        };
-        if let Some(ballot) = leading {
-            out.tell(Notice::Learner(learner::Input::Leading(ballot)));
-        }
-        for peer in self.settings.peers() {
-            let heartbeat = Heartbeat {
-                boot: self.settings.boot,
-                round,
-                echo: self.election.echo_of(peer),
-                directory: self.membership.directory,
-                ballot: leading.or(self.election.leader()).unwrap_or_default(),
-                leading: leading.is_some(),
-                promised: self.promised,
-                applied: self.applied,
-                decided,
-            };
-            out.send(peer, Message::Heartbeat(heartbeat));
-        }
-    }
-
-    // --- time --------------------------------------------------------------------
-
-    fn advance(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
-        match &mut self.state {
-            State::Following if self.first_ballot => {
-                self.first_ballot = false;
-                let phase1 = Phase1::begin_first(*self.settings, now, out);
-                self.state = State::Campaigning(Box::new(phase1));
-            }
-            State::Following => {
-                if self.is_voter() && self.election.suspects(now) {
-                    self.election.be_patient(now, draw);
-                    self.begin_pre_vote(now, out);
-                }
-            }
-            State::PreVoting(vote) => {
-                if now >= vote.timers.give_up_at {
-                    self.follow("no quorum would help", out);
-                    self.election.back_off(now, draw);
-                } else {
-                    self.continue_pre_vote(now, out);
-                }
-            }
-            State::Campaigning(phase1) => {
-                if phase1.is_hopeless(now) {
-                    self.follow("no quorum promised", out);
-                    self.election.back_off(now, draw);
-                } else {
-                    phase1.handle_timeout(now, out);
-                }
-            }
-            State::Leading { phase2, since } => {
-                let established = now.since_us(**since) >= self.settings.election_max_us;
-                if established && !self.election.is_heard_by_quorum(now) {
-                    self.follow("no quorum hears it", out);
-                    self.election.back_off(now, draw);
-                } else if self.election.is_unsatisfied(now) {
-                    self.follow("nothing gets applied", out);
-                    self.election.back_off(now, draw);
-                } else {
-                    phase2.handle_timeout(now, out);
-                }
-            }
-        }
-    }
-
-    /// What waits: at the learner, or in the own phase 2.
+    /// L1: something waits at the learner, or in the own phase 2.
     fn note_progress(&mut self, now: Time) {
-        let proposing = match &self.state {
-            State::Leading { phase2, .. } => phase2.is_pending(),
-            _ => false,
-        };
-        self.election.handle_progress(now, self.applied, self.pending || proposing);
+        let proposing = self.phase2().is_some_and(Phase2::is_pending);
+        let pending = self.pending || proposing;
+        self.election.handle_progress(now, self.applied, pending);
     }
 }
 
@@ -478,45 +200,41 @@ impl Role for Proposer {
 
     fn handle(&mut self, now: Time, draw: u64, input: Input, out: &mut Outbox<Never>) {
         self.election.observe(now);
+        let mut step = Step { now, draw, out };
         match input {
             Input::Peer(from, ToProposer::Promise(page)) => {
-                self.handle_promise(now, from, page, out);
+                self.handle_promise(from, page, &mut step);
             }
             Input::Peer(from, ToProposer::Nack { ballot, promised }) => {
-                self.handle_nack(now, draw, from, ballot, promised, out);
+                self.handle_nack(from, ballot, promised, &mut step);
             }
             Input::Peer(from, ToProposer::PreVote { ballot, round }) => {
-                let granted =
-                    ballot.owner(self.settings.n) == from && self.would_follow(now, ballot);
-                let directory = self.membership.directory;
-                let promised = self.promised;
-                let reply = ToProposer::PreVoteReply { round, granted, promised, directory };
-                out.send(from, Message::Proposer(reply));
+                self.handle_pre_vote(from, ballot, round, &mut step);
             }
             Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, directory }) => {
-                if round == self.pre_vote_round && self.counts(from, directory, out) {
-                    self.handle_pre_vote_reply(now, from, granted, promised, out);
+                // An answer to an earlier pre-vote says nothing about this one.
+                if round == self.pre_vote_round && self.counts(from, directory, step.out) {
+                    self.handle_pre_vote_reply(from, granted, promised, &mut step);
                 }
             }
             Input::Peer(_, ToProposer::Forward { origin, request }) => {
-                self.handle_request(origin, request, false, out);
+                self.handle_request(origin, request, false, step.out);
             }
-            Input::Heartbeat(from, heartbeat) => {
-                self.handle_heartbeat(now, draw, from, &heartbeat, out);
-            }
-            Input::Client(origin, request) => self.handle_request(origin, request, true, out),
+            Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, &mut step),
+            Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::RequestIsNext { origin, request } => {
-                if let State::Leading { phase2, .. } = &mut self.state {
+                if let Some(phase2) = self.phase2_mut() {
                     phase2.admit(origin, request, true, |_, _| {});
                 }
             }
             Input::Progress { applied, decided, pending, lost } => {
                 self.applied = self.applied.max(applied);
                 self.pending = pending;
-                if let State::Leading { phase2, .. } = &mut self.state {
+                if let Some(phase2) = self.phase2_mut() {
                     phase2.handle_progress(now, applied, decided);
+                    // S3: what another ballot's tally lacks says nothing about this one.
                     if decided.ballot == phase2.ballot() {
-                        phase2.handle_lost(now, &lost, out);
+                        phase2.handle_lost(now, &lost, step.out);
                     }
                 }
                 self.note_progress(now);
@@ -524,7 +242,7 @@ impl Role for Proposer {
             Input::Promised(ballot) => {
                 self.promised = self.promised.max(Some(ballot));
                 self.seen = self.seen.max(ballot);
-                self.go_above(now, out);
+                self.go_above(&mut step);
             }
         }
     }
@@ -532,14 +250,14 @@ impl Role for Proposer {
     fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
         self.election.observe(now);
         self.note_progress(now);
-        self.advance(now, draw, out);
+        self.advance(&mut Step { now, draw, out });
         if self.is_voter() && self.election.heartbeat_due(now) {
             self.send_heartbeats(now, out);
         }
     }
 
     fn flush(&mut self, now: Time, out: &mut Outbox<Never>) {
-        if let State::Leading { phase2, .. } = &mut self.state {
+        if let Some(phase2) = self.phase2_mut() {
             phase2.flush(now, out);
         }
     }
@@ -550,83 +268,11 @@ impl Role for Proposer {
         }
         let due = match &self.state {
             State::Following => Some(self.election.suspect_at()),
-            State::PreVoting(vote) => Some(vote.timers.resend_at.min(vote.timers.give_up_at)),
+            State::PreVoting(vote) => Some(vote.deadline()),
             State::Campaigning(phase1) => Some(phase1.deadline()),
             State::Leading { phase2, .. } => phase2.deadline(),
         };
         let heartbeat = self.election.next_heartbeat();
         Some(due.map_or(heartbeat, |due| due.min(heartbeat)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::paxos::{ClusterId, NoStorage};
-    use crate::types::BootId;
-    use std::hash::{DefaultHasher, Hash, Hasher};
-
-    /// Replica 0 of three, in each state.
-    fn states() -> [Proposer; 4] {
-        let settings = Settings {
-            id: ReplicaId(0),
-            n: 3,
-            boot: BootId(1),
-            payload_bytes: 1_200,
-            heartbeat_us: 50_000,
-            election_min_us: 300_000,
-            election_max_us: 600_000,
-            checkpoint_slots: 8,
-            skip_slot: None,
-        };
-        let members = vec![DirectoryId(100), DirectoryId(101), DirectoryId(102)];
-        let cluster = ClusterId(7);
-        let membership = Membership { cluster, directory: members[0], members, fresh: true };
-        let following = Proposer::new(settings, membership, Time(0), 0);
-        let mut out = Outbox::new();
-        let mut voting = following.clone();
-        voting.begin_pre_vote(Time(0), &mut out);
-        let mut campaigning = following.clone();
-        campaigning.begin_campaign(Time(0), Ballot(0), &mut out);
-        let mut leading = following.clone();
-        let outcome = Phase1Outcome { first: Slot(0), values: Default::default() };
-        leading.lead(Time(0), Ballot(0), outcome, &mut out);
-        out.commit(&mut NoStorage).expect("no storage never fails");
-        [following, voting, campaigning, leading]
-    }
-
-    fn hash(state: &State) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        state.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    #[test]
-    fn each_state_differs_from_the_others_whenever_it_began() {
-        let (first, second) = (states(), states());
-        for (at, one) in first.iter().enumerate() {
-            for (other_at, other) in second.iter().enumerate() {
-                let same = at == other_at;
-                assert_eq!(one.state == other.state, same, "{at} and {other_at}");
-                assert_eq!(hash(&one.state) == hash(&other.state), same, "{at} and {other_at}");
-            }
-        }
-        let [.., mut later] = second;
-        if let State::Leading { since, .. } = &mut later.state {
-            **since = Time(1);
-        }
-        assert!(first[3].state == later.state, "since when only tells the time");
-    }
-
-    #[test]
-    fn each_state_is_told_in_words() {
-        let words = states().map(|proposer| proposer.in_words());
-        let expected = [
-            "follows nobody",
-            "asks for pre-votes for ballot 3",
-            "campaigns with ballot 0",
-            "leads with ballot 0",
-        ];
-        assert_eq!(words, expected);
     }
 }

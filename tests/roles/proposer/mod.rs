@@ -5,6 +5,7 @@ mod campaigning;
 mod giving_way;
 mod leading;
 mod pre_votes;
+mod states;
 mod waiting;
 
 use crate::common::*;

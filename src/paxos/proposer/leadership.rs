@@ -1,0 +1,275 @@
+//! From state to state: suspecting a leader, asking for pre-votes, campaigning, leading,
+//! giving way. Liveness, but for one thing: a replica proposes only after phase 1 of its
+//! ballot.
+
+use super::{PreVote, Proposer, State, Step};
+use crate::marker::Leads;
+use crate::message::{Decided, Heartbeat, Message, Promise, ToProposer};
+use crate::paxos::aside::Aside;
+use crate::paxos::phase1::{Phase1, Phase1Outcome};
+use crate::paxos::phase2::Phase2;
+use crate::paxos::{Never, Notice, Outbox, learner};
+use crate::types::{Ballot, ReplicaId, Time};
+
+impl Proposer {
+    // --- the states ------------------------------------------------------------------
+
+    /// Gives up what it does about leading. A leader hands the requests that are not
+    /// applied to its learner, which passes them to the next leader.
+    fn follow(&mut self, why: &str, step: &mut Step<'_>) {
+        let id = self.settings.id;
+        match std::mem::replace(&mut self.state, State::Following) {
+            State::Following => {}
+            State::PreVoting(vote) => {
+                log::debug!("replica {id}: drops pre-vote {}: {why}", vote.ballot());
+            }
+            State::Campaigning(phase1) => {
+                log::info!("replica {id}: gives up ballot {}: {why}", phase1.ballot());
+            }
+            State::Leading { phase2, .. } => {
+                log::info!("replica {id}: no longer leads with ballot {}: {why}", phase2.ballot());
+                for (origin, request) in phase2.into_requests() {
+                    let direct = false;
+                    let held = learner::Input::RequestNotProposed { origin, request, direct };
+                    step.out.tell(Notice::Learner(held));
+                }
+            }
+        }
+    }
+
+    /// Follows, after an attempt that came to nothing; the next one waits longer (L3).
+    fn back_off(&mut self, why: &str, step: &mut Step<'_>) {
+        self.follow(why, step);
+        self.election.back_off(step.now, step.draw);
+    }
+
+    /// The smallest own ballot above everything seen.
+    fn next_ballot(&self) -> Ballot {
+        self.seen.next_owned(self.settings.id, self.settings.n)
+    }
+
+    fn begin_pre_vote(&mut self, step: &mut Step<'_>) {
+        self.pre_vote_round += 1;
+        let ballot = self.next_ballot();
+        log::debug!("replica {}: asks for pre-votes for ballot {ballot}", self.settings.id);
+        let vote = PreVote::new(&self.settings, ballot, self.pre_vote_round, step.now);
+        self.state = State::PreVoting(vote);
+        self.continue_pre_vote(step);
+    }
+
+    /// L2: campaigns once a quorum would help.
+    fn continue_pre_vote(&mut self, step: &mut Step<'_>) {
+        let State::PreVoting(vote) = &mut self.state else { return };
+        if vote.is_granted(self.settings.n) {
+            let ballot = vote.ballot();
+            return self.begin_campaign(ballot, step);
+        }
+        vote.ask(&self.settings, step.now, step.out);
+    }
+
+    fn begin_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
+        self.seen = self.seen.max(ballot);
+        let phase1 = Phase1::begin(*self.settings, ballot, self.applied, step.now, step.out);
+        log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
+        self.state = State::Campaigning(Box::new(phase1));
+    }
+
+    fn lead(&mut self, ballot: Ballot, outcome: Phase1Outcome, step: &mut Step<'_>) {
+        let id = self.settings.id;
+        log::info!("replica {id}: {}", Leads(ballot));
+        let found = outcome.values.len();
+        if found > 0 {
+            log::info!(
+                "replica {id}: proposes slots {} and the {found} from there on again",
+                outcome.first
+            );
+        }
+        let phase2 = Phase2::begin(*self.settings, ballot, outcome, self.applied, step.now);
+        self.state = State::Leading { phase2: Box::new(phase2), since: Aside(step.now) };
+        self.election.lead(step.now, ballot);
+        step.out.tell(Notice::Learner(learner::Input::Leading(ballot)));
+        self.send_heartbeats(step.now, step.out);
+    }
+
+    // --- messages --------------------------------------------------------------------
+
+    /// Phase 1b.
+    pub(super) fn handle_promise(&mut self, from: ReplicaId, page: Promise, step: &mut Step<'_>) {
+        if !self.counts(from, page.directory, step.out) {
+            return;
+        }
+        let State::Campaigning(phase1) = &mut self.state else { return };
+        let ballot = phase1.ballot();
+        if let Some(outcome) = phase1.handle_promise(step.now, from, page, step.out) {
+            self.lead(ballot, outcome, step);
+        }
+    }
+
+    /// An acceptor has promised a higher ballot than the one it was asked under.
+    pub(super) fn handle_nack(
+        &mut self,
+        from: ReplicaId,
+        ballot: Ballot,
+        promised: Ballot,
+        step: &mut Step<'_>,
+    ) {
+        self.seen = self.seen.max(promised);
+        if from == self.settings.id {
+            self.promised = self.promised.max(Some(promised));
+        } else {
+            self.election.note_promise(from, promised);
+        }
+        match &self.state {
+            State::Campaigning(phase1) if phase1.ballot() == ballot => {
+                self.back_off("refused", step);
+            }
+            State::Leading { .. } => self.go_above(step),
+            _ => {}
+        }
+    }
+
+    /// An acceptor has promised more than this leader's ballot. If a quorum still follows,
+    /// the leader goes above that promise at once (L2). Otherwise it gives way, and a
+    /// pre-vote tells whether that acceptor follows a leader that this replica cannot hear.
+    /// It also gives way the second time in a row: the other is a rival that does the same
+    /// (L3).
+    pub(super) fn go_above(&mut self, step: &mut Step<'_>) {
+        let Some(ballot) = self.leading() else { return };
+        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
+            return;
+        }
+        if self.election.may_go_above(step.now, ballot, self.promised) {
+            self.follow("an acceptor has promised a higher one", step);
+            self.begin_campaign(self.next_ballot(), step);
+        } else {
+            self.follow("too many acceptors have promised a higher one", step);
+        }
+    }
+
+    /// L2: a replica helps another to lead only if it misses a serving leader itself.
+    pub(super) fn handle_pre_vote(
+        &mut self,
+        from: ReplicaId,
+        ballot: Ballot,
+        round: u64,
+        step: &mut Step<'_>,
+    ) {
+        let serves = self.leading().is_some() || self.election.hears_leader(step.now);
+        let granted = ballot.owner(self.settings.n) == from
+            && self.is_voter()
+            && self.promised < Some(ballot)
+            && (!serves || self.election.is_unsatisfied(step.now));
+        let (promised, directory) = (self.promised, self.membership.directory);
+        let reply = ToProposer::PreVoteReply { round, granted, promised, directory };
+        step.out.send(from, Message::Proposer(reply));
+    }
+
+    pub(super) fn handle_pre_vote_reply(
+        &mut self,
+        from: ReplicaId,
+        granted: bool,
+        promised: Option<Ballot>,
+        step: &mut Step<'_>,
+    ) {
+        self.seen = self.seen.max(promised.unwrap_or_default());
+        let State::PreVoting(vote) = &mut self.state else { return };
+        if promised >= Some(vote.ballot()) {
+            // Its acceptor could not promise this ballot: ask everyone about a higher one.
+            self.begin_pre_vote(step);
+        } else if granted {
+            vote.grant(from);
+            self.continue_pre_vote(step);
+        }
+    }
+
+    pub(super) fn handle_heartbeat(
+        &mut self,
+        from: ReplicaId,
+        heartbeat: &Heartbeat,
+        step: &mut Step<'_>,
+    ) {
+        let member = self.membership.counts(from, heartbeat.directory);
+        let news = self.election.handle_heartbeat(step.now, step.draw, from, heartbeat, member);
+        if !news || !member {
+            return;
+        }
+        self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
+        if heartbeat.leading {
+            let gives_way = match &self.state {
+                State::Following => false,
+                State::PreVoting(_) => !self.election.is_unsatisfied(step.now),
+                State::Campaigning(phase1) => phase1.ballot() < heartbeat.ballot,
+                State::Leading { phase2, .. } => phase2.ballot() < heartbeat.ballot,
+            };
+            if gives_way {
+                self.follow("another leads", step);
+            }
+        }
+        self.go_above(step);
+    }
+
+    /// L4: every replica tells every peer what it has applied, what it has promised, and
+    /// which leader it follows.
+    pub(super) fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
+        let round = self.election.begin_round(now);
+        let leading = self.leading();
+        let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
+        if let Some(ballot) = leading {
+            out.tell(Notice::Learner(learner::Input::Leading(ballot)));
+        }
+        for peer in self.settings.peers() {
+            let heartbeat = Heartbeat {
+                boot: self.settings.boot,
+                round,
+                echo: self.election.echo_of(peer),
+                directory: self.membership.directory,
+                ballot: leading.or(self.election.leader()).unwrap_or_default(),
+                leading: leading.is_some(),
+                promised: self.promised,
+                applied: self.applied,
+                decided,
+            };
+            out.send(peer, Message::Heartbeat(heartbeat));
+        }
+    }
+
+    // --- time ------------------------------------------------------------------------
+
+    /// Does what the time asks for in this state.
+    pub(super) fn advance(&mut self, step: &mut Step<'_>) {
+        let now = step.now;
+        match &mut self.state {
+            State::Following if self.first_ballot => {
+                self.first_ballot = false;
+                let phase1 = Phase1::begin_first(*self.settings, now, step.out);
+                self.state = State::Campaigning(Box::new(phase1));
+            }
+            State::Following => {
+                if self.is_voter() && self.election.suspects(now) {
+                    self.election.be_patient(now, step.draw);
+                    self.begin_pre_vote(step);
+                }
+            }
+            State::PreVoting(vote) if vote.is_hopeless(now) => {
+                self.back_off("no quorum would help", step);
+            }
+            State::PreVoting(_) => self.continue_pre_vote(step),
+            State::Campaigning(phase1) if phase1.is_hopeless(now) => {
+                self.back_off("no quorum promised", step);
+            }
+            State::Campaigning(phase1) => phase1.handle_timeout(now, step.out),
+            State::Leading { phase2, since } => {
+                let established = now.since_us(**since) >= self.settings.election_max_us;
+                if established && !self.election.is_heard_by_quorum(now) {
+                    // L2: followers that do not hear this leader may elect another.
+                    self.back_off("no quorum hears it", step);
+                } else if self.election.is_unsatisfied(now) {
+                    // L1: so may those that hear it and get nothing applied.
+                    self.back_off("nothing gets applied", step);
+                } else {
+                    phase2.handle_timeout(now, step.out);
+                }
+            }
+        }
+    }
+}

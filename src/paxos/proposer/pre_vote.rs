@@ -1,0 +1,83 @@
+//! A pre-vote: would a quorum help this replica to lead? (Rule L2.)
+//!
+//! Nothing is promised, here or at the replicas that answer. The candidate only learns
+//! whether a quorum misses a serving leader too. (Ongaro's dissertation, §9.6.)
+
+use crate::message::{Message, ToProposer};
+use crate::paxos::aside::{Aside, NotState};
+use crate::paxos::{Never, Outbox, Settings};
+use crate::quorum::ReplicaSet;
+use crate::types::{Ballot, ReplicaId, Time};
+
+/// How long a pre-vote waits for answers before it is sent again.
+const PRE_VOTE_RETRY_US: u64 = 40_000;
+
+/// When something is done without an input.
+#[derive(Debug, Clone, Copy)]
+struct Timers {
+    /// When the replicas that have not granted are asked again.
+    resend_at: Time,
+    /// When this attempt has come to nothing.
+    give_up_at: Time,
+}
+
+impl NotState for Timers {}
+
+/// A pre-vote under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PreVote {
+    /// The ballot that this replica would campaign with.
+    ballot: Ballot,
+    /// Tells the answers apart from those to an earlier pre-vote.
+    round: u64,
+    /// The replicas that would help, this one included.
+    granted: ReplicaSet,
+    timers: Aside<Timers>,
+}
+
+impl PreVote {
+    /// Asks nobody yet.
+    pub(super) fn new(settings: &Settings, ballot: Ballot, round: u64, now: Time) -> Self {
+        let mut granted = ReplicaSet::EMPTY;
+        granted.insert(settings.id);
+        let give_up_at = now.plus_us(settings.election_min_us);
+        PreVote { ballot, round, granted, timers: Aside(Timers { resend_at: now, give_up_at }) }
+    }
+
+    /// The ballot that this replica would campaign with.
+    pub(super) fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// Whether a quorum of a cluster of `n` would help.
+    pub(super) fn is_granted(&self, n: usize) -> bool {
+        self.granted.is_quorum(n)
+    }
+
+    /// Whether a quorum has not answered for so long that it is better to begin again.
+    pub(super) fn is_hopeless(&self, now: Time) -> bool {
+        now >= self.timers.give_up_at
+    }
+
+    /// When replicas are asked again, or the pre-vote is given up.
+    pub(super) fn deadline(&self) -> Time {
+        self.timers.resend_at.min(self.timers.give_up_at)
+    }
+
+    /// `from` would help.
+    pub(super) fn grant(&mut self, from: ReplicaId) {
+        self.granted.insert(from);
+    }
+
+    /// Asks the replicas that have not granted, when it is time (L4).
+    pub(super) fn ask(&mut self, settings: &Settings, now: Time, out: &mut Outbox<Never>) {
+        if now < self.timers.resend_at {
+            return;
+        }
+        self.timers.resend_at = now.plus_us(PRE_VOTE_RETRY_US);
+        for peer in settings.peers().filter(|peer| !self.granted.contains(*peer)) {
+            let ask = ToProposer::PreVote { ballot: self.ballot, round: self.round };
+            out.send(peer, Message::Proposer(ask));
+        }
+    }
+}

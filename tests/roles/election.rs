@@ -1,0 +1,247 @@
+//! The election: which leader a replica hears, and when it loses patience.
+
+use crate::common::{R1, R2};
+use multipaxos::message::{Decided, Heartbeat};
+use multipaxos::paxos::Settings;
+use multipaxos::paxos::election::{Election, ROUNDS_KEPT};
+use multipaxos::types::{Ballot, BootId, DirectoryId, ReplicaId, Slot, Time};
+
+const MIN_US: u64 = 300_000;
+const MAX_US: u64 = 600_000;
+const STALL_US: u64 = MAX_US;
+
+fn settings(id: u8) -> Settings {
+    Settings {
+        id: ReplicaId(id),
+        n: 3,
+        boot: BootId(1),
+        payload_bytes: 1_200,
+        heartbeat_us: 50_000,
+        election_min_us: MIN_US,
+        election_max_us: MAX_US,
+        checkpoint_slots: 8,
+        skip_slot: None,
+    }
+}
+
+fn election(id: u8) -> Election {
+    Election::new(settings(id), Time(0), 0)
+}
+
+fn heartbeat(boot: u64, round: u64) -> Heartbeat {
+    Heartbeat {
+        boot: BootId(boot),
+        round,
+        echo: 0,
+        directory: DirectoryId(1),
+        ballot: Ballot::ZERO,
+        leading: false,
+        promised: None,
+        applied: Slot::ZERO,
+        decided: Decided::default(),
+    }
+}
+
+fn serving(round: u64, ballot: u64) -> Heartbeat {
+    Heartbeat { ballot: Ballot(ballot), leading: true, ..heartbeat(5, round) }
+}
+
+fn echoing(round: u64, echo: u64) -> Heartbeat {
+    Heartbeat { echo, ..heartbeat(5, round) }
+}
+
+fn promising(round: u64, echo: u64, promised: u64) -> Heartbeat {
+    Heartbeat { promised: Some(Ballot(promised)), ..echoing(round, echo) }
+}
+
+#[test]
+fn the_wait_is_drawn_from_the_shortest_to_the_longest() {
+    let span = MAX_US - MIN_US;
+    for (draw, wait_us) in [(0, MIN_US), (7, MIN_US + 7), (span, MAX_US), (span + 1, MIN_US)] {
+        let election = Election::new(settings(0), Time(1_000), draw);
+        assert_eq!(election.suspect_at(), Time(1_000 + wait_us), "draw {draw}");
+    }
+    let mut election = election(0);
+    assert!(!election.suspects(Time(MIN_US - 1)));
+    assert!(election.suspects(Time(MIN_US)));
+    election.handle_heartbeat(Time(200_000), 9, R1, &serving(1, 1), true);
+    assert_eq!(election.suspect_at(), Time(200_000 + MIN_US + 9), "drawn anew");
+}
+
+#[test]
+fn the_wait_doubles_up_to_a_bound_until_something_is_applied() {
+    let mut election = election(0);
+    for doubled in [2, 4, 8, 16, 16, 16] {
+        election.back_off(Time(0), 0);
+        assert_eq!(election.suspect_at(), Time(doubled * MIN_US));
+    }
+    election.handle_progress(Time(0), Slot(0), false);
+    election.be_patient(Time(0), 0);
+    assert_eq!(election.suspect_at(), Time(16 * MIN_US), "nothing new was applied");
+    election.handle_progress(Time(0), Slot(1), false);
+    election.be_patient(Time(0), 0);
+    assert_eq!(election.suspect_at(), Time(MIN_US));
+}
+
+#[test]
+fn a_pause_moves_every_timer_by_its_length() {
+    let pause_us = MIN_US / 2;
+    let started = || {
+        let mut election = election(0);
+        let round = election.begin_round(Time(0));
+        election.handle_heartbeat(Time(0), 0, R1, &serving(1, 1), true);
+        election.handle_heartbeat(Time(0), 0, R2, &echoing(1, round), true);
+        election.handle_progress(Time(0), Slot(0), true);
+        election
+    };
+    let mut awake = started();
+    awake.observe(Time(2 * pause_us));
+    assert_eq!(awake.suspect_at(), Time(MIN_US), "that was no pause");
+    let mut paused = started();
+    let gap = 10 * MAX_US;
+    paused.observe(Time(gap));
+    let shift = gap - pause_us;
+    assert_eq!(paused.suspect_at(), Time(shift + MIN_US));
+    assert!(paused.hears_leader(Time(shift + MIN_US - 1)));
+    assert!(!paused.hears_leader(Time(shift + MIN_US)));
+    assert!(paused.is_heard_by_quorum(Time(shift + MAX_US - 1)));
+    assert!(!paused.is_heard_by_quorum(Time(shift + MAX_US)));
+    assert!(!paused.is_unsatisfied(Time(shift + STALL_US - 1)));
+    assert!(paused.is_unsatisfied(Time(shift + STALL_US)));
+    // What was seen once is not a pause again.
+    paused.observe(Time(gap + pause_us));
+    assert_eq!(paused.suspect_at(), Time(shift + MIN_US));
+}
+
+#[test]
+fn a_pause_moves_the_quiet_after_an_attempt_too() {
+    let mut election = election(0);
+    election.back_off(Time(0), 0);
+    election.handle_progress(Time(0), Slot(0), true);
+    let shift = 10 * MAX_US - MIN_US / 2;
+    election.observe(Time(10 * MAX_US));
+    // As soon as the quiet is over: it is unsatisfied for as long already.
+    assert!(!election.suspects(Time(shift + 2 * MIN_US - 1)));
+    assert!(election.suspects(Time(shift + 2 * MIN_US)));
+}
+
+#[test]
+fn of_one_boot_only_newer_rounds_count_and_a_new_boot_begins_anew() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    let mut news = |heartbeat| election.handle_heartbeat(Time(0), 0, R1, &heartbeat, true);
+    assert!(news(Heartbeat { boot: BootId(5), ..promising(7, round, 4) }));
+    assert!(!news(heartbeat(5, 7)) && !news(heartbeat(5, 6)));
+    assert!(news(heartbeat(5, 8)));
+    assert!(news(heartbeat(6, 1)), "another life of it");
+    assert!(!news(heartbeat(6, 1)));
+    assert_eq!(election.echo_of(R1), 1);
+    assert_eq!(election.highest_promise(), None, "what the life before said is forgotten");
+    assert!(!election.is_heard_by_quorum(Time(0)));
+}
+
+#[test]
+fn the_leader_is_the_highest_ballot_that_a_member_serves_under() {
+    let mut election = election(0);
+    assert_eq!(election.leader(), None);
+    election.handle_heartbeat(Time(0), 0, R1, &serving(1, 4), false);
+    assert_eq!(election.leader(), None, "no member");
+    election.handle_heartbeat(Time(0), 0, R1, &heartbeat(5, 2), true);
+    assert_eq!(election.leader(), None, "not serving");
+    election.handle_heartbeat(Time(0), 0, R1, &serving(3, 4), true);
+    assert_eq!(election.leader(), Some(Ballot(4)));
+    election.handle_heartbeat(Time(MIN_US), 0, R2, &serving(1, 2), true);
+    assert_eq!(election.leader(), Some(Ballot(4)));
+    assert!(!election.hears_leader(Time(MIN_US)), "a deposed leader is none");
+    election.handle_heartbeat(Time(MIN_US), 0, R1, &serving(4, 4), true);
+    assert!(election.hears_leader(Time(MIN_US)));
+    election.lead(Time(MIN_US), Ballot(6));
+    assert_eq!(election.leader(), Some(Ballot(6)));
+    election.lead(Time(MIN_US), Ballot(3));
+    assert_eq!(election.leader(), Some(Ballot(6)));
+}
+
+#[test]
+fn each_replica_acts_on_a_lack_of_progress_in_its_own_turn() {
+    for (id, turn_us) in [(0, 0), (1, 100_000), (2, 200_000)] {
+        let mut election = election(id);
+        election.handle_progress(Time(50_000), Slot(0), true);
+        let due = 50_000 + STALL_US + turn_us;
+        election.handle_heartbeat(Time(due), 0, R1, &serving(1, 1), true);
+        assert!(!election.suspects(Time(due - 1)), "replica {id}");
+        assert!(election.suspects(Time(due)), "replica {id}");
+    }
+}
+
+#[test]
+fn what_waits_waits_from_its_beginning_or_the_last_progress_on() {
+    let mut election = election(0);
+    election.handle_progress(Time(1), Slot(4), true);
+    election.handle_progress(Time(2), Slot(4), true);
+    election.handle_progress(Time(3), Slot(3), true);
+    assert!(!election.is_unsatisfied(Time(STALL_US)));
+    assert!(election.is_unsatisfied(Time(1 + STALL_US)));
+    election.handle_progress(Time(9), Slot(5), true);
+    assert!(!election.is_unsatisfied(Time(8 + STALL_US)));
+    assert!(election.is_unsatisfied(Time(9 + STALL_US)));
+    election.restart_progress(Time(20));
+    assert!(!election.is_unsatisfied(Time(19 + STALL_US)));
+    election.handle_progress(Time(30), Slot(5), false);
+    election.restart_progress(Time(40));
+    assert!(!election.is_unsatisfied(Time(10 * STALL_US)), "nothing waits");
+    election.handle_progress(Time(50), Slot(5), true);
+    election.lead(Time(60), Ballot(3));
+    assert!(!election.is_unsatisfied(Time(59 + STALL_US)), "a new leader has all of it");
+    assert!(election.is_unsatisfied(Time(60 + STALL_US)));
+}
+
+#[test]
+fn a_peer_is_in_touch_while_it_echoes_what_was_sent_lately() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(1_000));
+    let latest = election.begin_round(Time(2_000));
+    election.handle_heartbeat(Time(3_000), 0, R1, &echoing(1, latest), true);
+    // An older echo that comes later takes nothing back.
+    election.handle_heartbeat(Time(3_000), 0, R1, &echoing(2, round), true);
+    assert!(election.is_heard_by_quorum(Time(2_000 + MAX_US - 1)));
+    assert!(!election.is_heard_by_quorum(Time(2_000 + MAX_US)));
+    election.handle_heartbeat(Time(3_000), 0, R1, &echoing(3, latest), false);
+    assert!(!election.is_heard_by_quorum(Time(3_000)), "a stranger's ear is none");
+}
+
+#[test]
+fn a_quorum_follows_if_it_is_in_touch_and_has_promised_nothing_higher() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    let follows = |election: &Election, own| {
+        election.is_followed_by_quorum(Time(0), Ballot(6), Some(Ballot(own)))
+    };
+    assert!(!follows(&election, 6), "alone");
+    election.handle_heartbeat(Time(0), 0, R1, &promising(1, round, 6), true);
+    assert!(follows(&election, 6));
+    assert!(!follows(&election, 7));
+    election.handle_heartbeat(Time(0), 0, R2, &promising(1, round, 7), true);
+    assert!(!follows(&election, 7));
+    assert_eq!(election.highest_promise(), Some(Ballot(7)));
+    election.note_promise(R1, Ballot(8));
+    election.note_promise(R1, Ballot(5));
+    assert_eq!(election.highest_promise(), Some(Ballot(8)), "no promise goes down");
+    assert!(!follows(&election, 6));
+}
+
+#[test]
+fn rounds_of_heartbeats_are_numbered_and_only_the_last_are_remembered() {
+    let mut election = election(0);
+    assert!(election.heartbeat_due(Time(0)));
+    let first = election.begin_round(Time(0));
+    assert_eq!(election.next_heartbeat(), Time(50_000));
+    assert!(!election.heartbeat_due(Time(49_999)) && election.heartbeat_due(Time(50_000)));
+    let rounds: Vec<u64> = (1..ROUNDS_KEPT).map(|_| election.begin_round(Time(0))).collect();
+    assert_eq!(rounds, (first + 1..).take(ROUNDS_KEPT - 1).collect::<Vec<_>>());
+    let mut beyond = election.clone();
+    beyond.begin_round(Time(0));
+    for (mut election, remembered) in [(election, true), (beyond, false)] {
+        election.handle_heartbeat(Time(0), 0, R1, &echoing(1, first), true);
+        assert_eq!(election.is_heard_by_quorum(Time(0)), remembered);
+    }
+}
