@@ -1,22 +1,22 @@
 //! How long an answer takes, and so how long to wait before asking again.
 //!
-//! TCP's estimate (Jacobson, *Congestion Avoidance and Control*, SIGCOMM '88; RFC
-//! 6298): a smoothed time, its mean deviation, and a wait of the one and `DEVIATIONS`
-//! times the other. What was asked twice says nothing about the time it takes, since it is
-//! not known which question was answered (Karn and Partridge, SIGCOMM '87); instead
-//! the wait doubles, and stays so until something is answered at first asking, or as
-//! fast as ever after the last. So a cluster that has become slow is not asked ever
-//! more.
+//! The estimate is TCP's (Jacobson, *Congestion Avoidance and Control*, SIGCOMM '88; RFC
+//! 6298): a smoothed time and its mean deviation. The wait is the one and `DEVIATIONS`
+//! times the other.
+//!
+//! A question that was asked twice says nothing about the time, since nobody knows which
+//! copy was answered (Karn and Partridge, SIGCOMM '87). Instead the wait doubles, until a
+//! question is answered at first asking, or as fast as ever after the last. So a cluster
+//! that has become slow is not asked ever more.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-/// How many mean deviations above the smoothed time an answer counts as late. TCP has
-/// four, since what it sends again in vain fills a queue that others share. Here it is a
-/// request that its session's number sets apart, or an accept that is held already; and
-/// while a lost datagram is waited for, all the lines in it stand still. With a tenth of
-/// all datagrams lost and 64 lines in flight, two keep a fifth more of the throughput than
-/// four; without loss 3 to 7 lines in a hundred are asked for again (synced 13 to 21), where
-/// four have 1 (synced 5 to 7), at the same throughput.
+/// How many mean deviations above the smoothed time an answer counts as late.
+///
+/// TCP takes four, since what it sends again in vain fills a queue that others share. Here
+/// a repeated request is told by its number, and a repeated accept is held already. But all
+/// the lines of a lost datagram wait until it is sent again. So two deviations, which cost a
+/// few repeats more, keep more of the throughput under loss.
 const DEVIATIONS: u64 = 2;
 
 /// An estimate that follows what is measured.
@@ -30,8 +30,8 @@ pub struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// Waits `first_us` as long as nothing is known, and never less than `min_us` or
-    /// more than `max_us`.
+    /// Waits `first_us` until the first answer, and never less than `min_us` or more than
+    /// `max_us`.
     pub fn new(first_us: u64, min_us: u64, max_us: u64) -> Self {
         RoundTrip { smoothed_us: None, deviation_us: 0, wait_us: first_us, min_us, max_us }
     }
@@ -41,12 +41,12 @@ impl RoundTrip {
         self.wait_us
     }
 
-    /// What an answer takes on average, if one has ever come.
+    /// The time that an answer takes on average, if one has ever come.
     pub fn smoothed_us(&self) -> Option<u64> {
         self.smoothed_us
     }
 
-    /// What was asked once was answered after so long.
+    /// A question that was asked once was answered after this time.
     pub fn answered(&mut self, took_us: u64) {
         match &mut self.smoothed_us {
             None => {
@@ -62,9 +62,9 @@ impl RoundTrip {
         self.wait_us = self.estimate_us();
     }
 
-    /// What was asked again was answered so long after it was last asked. If that is as
-    /// fast as ever, datagrams were lost, and that says nothing about the next; otherwise
-    /// the wait shrinks again, but by less than it has grown.
+    /// A question that was asked again was answered this time after it was last asked. If
+    /// that is as fast as ever, a datagram was lost, which says nothing about the next one.
+    /// Otherwise the wait shrinks, but by less than it has grown.
     pub fn recovered(&mut self, took_us: u64) {
         let estimate_us = self.estimate_us();
         let late = took_us > estimate_us;

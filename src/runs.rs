@@ -1,9 +1,9 @@
 //! What slots hold, a run of neighbours at a time.
 //!
-//! Values come in runs, all at one ballot; [`Runs`] keeps them as they came, so that
-//! the work is one a run and not one a slot. It means the same as a map from slots to
-//! ballots and values, in which a slot's entry gives way to one at a higher ballot
-//! only; how the runs are cut can be seen in nothing but the time it takes.
+//! Values come in runs, all at one ballot. [`Runs`] keeps them as they came, so that each
+//! run costs one step and not one step a slot. It means the same as a map from slots to
+//! ballots and values, in which only a higher ballot replaces a slot's entry (S4). How the
+//! runs are cut changes nothing but the time it takes.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -16,7 +16,7 @@ use std::hash::{Hash, Hasher};
 /// How a part of a run compares with what is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
-    /// Nothing is held there, or at a lower ballot.
+    /// Nothing is held there, or something at a lower ballot.
     New,
     /// The same is held, at the same ballot.
     Same,
@@ -26,12 +26,12 @@ pub enum Comparison {
     Older,
 }
 
-/// What slots hold, each at the highest ballot that it was put there at.
+/// What slots hold, each the value at the highest ballot that was put there.
 #[derive(Debug, Clone, Default)]
 pub struct Runs {
-    /// By their first slots; none overlaps another, and none is empty.
+    /// By their first slots. No run overlaps another, and none is empty.
     runs: BTreeMap<Slot, (Ballot, Values)>,
-    /// Of all their values.
+    /// How many bytes all their values take.
     bytes: usize,
 }
 
@@ -63,7 +63,7 @@ impl Runs {
             .filter(|run| !run.values.is_empty())
     }
 
-    /// Where each run begins, and at which ballot it is held.
+    /// The first slot and the ballot of each run.
     pub fn heads(&self) -> impl Iterator<Item = (Slot, Ballot)> {
         self.runs.iter().map(|(first, (ballot, _))| (*first, *ballot))
     }
@@ -88,7 +88,7 @@ impl Runs {
         self.runs.is_empty()
     }
 
-    /// The end of what is held, exclusive.
+    /// The slot after the last one that is held.
     pub fn end(&self) -> Option<Slot> {
         let (first, (_, values)) = self.runs.last_key_value()?;
         Some(first.plus(values.len() as u64))
@@ -129,8 +129,11 @@ impl Runs {
         (run.first.next(), if same { Comparison::Same } else { Comparison::Conflict })
     }
 
-    /// Puts a run where nothing is held, or at a lower ballot; says whether anything
-    /// else was held anywhere at the same ballot, which stays then.
+    /// Puts a run wherever nothing is held, or something at a lower ballot.
+    ///
+    /// # Errors
+    ///
+    /// The first slot that holds another value at the same ballot. That value stays.
     pub fn insert(&mut self, run: Run) -> Result<(), Slot> {
         if run.values.is_empty() {
             return Ok(());
@@ -153,7 +156,7 @@ impl Runs {
         conflict
     }
 
-    /// Nothing below `end` is held any more.
+    /// Forgets what is held below `end`.
     pub fn trim(&mut self, end: Slot) {
         while let Some(first) = self.runs.first_key_value().map(|(first, _)| *first)
             && first < end
@@ -163,7 +166,7 @@ impl Runs {
         }
     }
 
-    /// Nothing in these slots is held any more.
+    /// Forgets what is held in `slots`.
     fn cut_out(&mut self, slots: SlotRange) {
         let SlotRange { start, end } = slots;
         let from = self.start_of(start);
@@ -175,7 +178,7 @@ impl Runs {
         }
     }
 
-    /// Where nothing is held.
+    /// Puts a run where nothing is held.
     fn put(&mut self, run: Run) {
         if !run.values.is_empty() {
             self.bytes += run.values.bytes().len();
@@ -189,12 +192,13 @@ impl Runs {
         Some(Run { first, ballot, values })
     }
 
-    /// Where the last run at or below `slot` begins; `slot` itself if there is none.
+    /// The first slot of the last run that begins at or below `slot`; `slot` itself if there
+    /// is none.
     fn start_of(&self, slot: Slot) -> Slot {
         self.runs.range(..=slot).next_back().map_or(slot, |(first, _)| *first)
     }
 
-    /// Slot by slot: what it means, however it is cut.
+    /// Slot by slot, however the runs are cut.
     fn slots(&self) -> impl Iterator<Item = (Slot, Ballot, ValueRef<'_>)> {
         self.runs.iter().flat_map(|(first, (ballot, values))| {
             let slots = (first.0..).map(Slot);

@@ -1,11 +1,11 @@
-//! A set of slots, kept as ranges: votes name many neighbours at once.
+//! A set of slots, kept as ranges: an acceptor names many neighbours at once.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::types::{Slot, SlotRange};
 use std::collections::BTreeMap;
 
-/// See the module.
+/// A set of slots. Its size in memory is one entry a range.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SlotSet {
     /// First slot to end, exclusive; no two overlap or touch.
@@ -41,7 +41,8 @@ impl SlotSet {
         self.ranges.last_key_value().map_or(Slot::ZERO, |(_, end)| *end)
     }
 
-    /// The first slot at or above `slot` that is in the set; the last of all if none is.
+    /// The first slot at or above `slot` that is in the set; the highest slot number if
+    /// there is none.
     pub(crate) fn gap_end(&self, slot: Slot) -> Slot {
         if self.end_from(slot) > slot {
             return slot;
@@ -49,7 +50,7 @@ impl SlotSet {
         self.ranges.range(slot..).next().map_or(Slot(u64::MAX), |(first, _)| *first)
     }
 
-    /// Takes out everything below `end`.
+    /// Takes out every slot below `end`.
     pub(crate) fn trim(&mut self, end: Slot) {
         while let Some(entry) = self.ranges.first_entry()
             && *entry.key() < end

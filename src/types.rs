@@ -81,8 +81,8 @@ impl fmt::Display for Ballot {
 #[serde(try_from = "u64")]
 pub struct Slot(pub u64);
 
-/// No ballot or slot from the wire lies above this: whoever counts on from one is
-/// centuries from an overflow.
+/// No ballot or slot from the wire lies above this, so counting on from one takes
+/// centuries to overflow.
 pub const NUMBER_MAX: u64 = 1 << 62;
 
 impl TryFrom<u64> for Ballot {
@@ -210,7 +210,7 @@ impl Time {
     }
 }
 
-/// A client, as it stands in the chat log. Chosen by the user or drawn at random.
+/// A client, as the chat log names it. Chosen by the user or drawn at random.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -228,20 +228,20 @@ impl fmt::Display for ClientId {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct Session {
-    /// Whose session it is.
+    /// The client that opened it.
     pub client: ClientId,
     /// Drawn from the operating system's entropy when the session is opened.
     pub id: u64,
 }
 
 /// A data directory's identity, drawn when the directory is made. A replica whose
-/// disk was wiped has another one, and that is how it is told from its former self.
+/// disk was wiped has another one, which tells it from its former self (S6).
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct DirectoryId(pub u64);
 
-/// One life of a process, drawn when it begins.
+/// One life of a process; the id is drawn when it begins.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -258,7 +258,7 @@ impl ClusterId {
     pub const NONE: ClusterId = ClusterId(0);
 }
 
-/// Where a client's datagram came from, and so where its answer goes. To the
+/// The address that a client's datagram came from, and that its answer goes to. To the
 /// protocol it is an opaque label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address(pub SocketAddr);
@@ -290,7 +290,7 @@ pub struct Command {
     pub seq: u64,
     /// A decided slot at which the session was born; the same in all its commands.
     pub birth: Slot,
-    /// What is to stand in the chat log.
+    /// The text for the chat log.
     pub line: Line,
 }
 

@@ -3,21 +3,22 @@
 //! Every data directory has an id. A cluster *starts* once, with one list of
 //! directories, the *started record*; its hash is the cluster id that every later
 //! frame carries. Votes carry the voter's directory, and one that is not on the
-//! list never counts: a replica that lost its disk has forgotten promises, and its
+//! list never counts (S6): a replica that lost its disk has forgotten promises, and its
 //! vote could contradict them. (Michael et al., *Recovering Shared Objects Without
 //! Stable Storage*, DISC '17, §1; *Paxos Made Live*, §5.1.)
 //!
-//! Until started, each replica sends Ready to all others, with the directories it
-//! has heard. The list is drawn up by replica 0 alone, once every other replica
-//! says that it has heard of replica 0's present directory; the others start when a
-//! started peer shows them a list with their own directory on it. If any replica
-//! could draw up the list, then a disk that is wiped during warm-up could leave two
-//! lists, each with a quorum: A and C start with (a, b, c) and serve; C is wiped; B,
-//! who has not heard yet that the cluster started, hears C's new directory and
-//! starts with (a, b, c').
+//! Until it has started, each replica sends Ready to all others, with the directories that
+//! it has heard. Replica 0 alone draws up the list, once every other replica says that it
+//! has heard of replica 0's present directory. The others start when a started peer shows
+//! them a list with their own directory on it.
 //!
-//! A replica whose directory is not on the list says so, does not vote, and follows
-//! as a learner.
+//! If any replica could draw up the list, a disk that is wiped during warm-up could leave
+//! two lists, each with a quorum. A and C start with (a, b, c) and serve. C is wiped. B has
+//! not heard yet that the cluster started; it hears C's new directory and starts with
+//! (a, b, c').
+//!
+//! A replica whose directory is not on the list says so, does not vote, and follows as a
+//! learner.
 
 use super::{Membership, Notice, Outbox, Role, Settings};
 use crate::message::{Message, Ready, ToBootstrap};
@@ -25,7 +26,7 @@ use crate::quorum::ReplicaSet;
 use crate::types::{ClusterId, DirectoryId, ReplicaId, Time, replicas};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How often the replica says whom it still waits for.
+/// The time between two log lines that name the replicas still waited for.
 const REPORT_US: u64 = 2_000_000;
 
 /// What must survive a crash.
@@ -35,32 +36,38 @@ pub enum Record {
     Started(Vec<DirectoryId>),
 }
 
-/// What the replica role takes.
+/// What the bootstrap role takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A message, and who sent it.
+    /// A message, and its sender.
     Peer(ReplicaId, ToBootstrap),
 }
 
+/// How far this replica is.
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
+    /// It has no started record.
     WarmingUp,
-    /// The started record of an earlier life, about to be used.
+    /// It has the started record of an earlier life, and is about to start.
     Remembered(Vec<DirectoryId>),
+    /// It has started, with this record.
     Started(Vec<DirectoryId>),
 }
 
-/// The replica role.
+/// The bootstrap role.
 #[derive(Debug)]
 pub struct Bootstrap {
     settings: Settings,
+    /// This replica's own directory.
     directory: DirectoryId,
+    /// By replica id: the directories that were heard.
     known: Vec<Option<DirectoryId>>,
-    /// The newest round heard of each peer's present directory.
+    /// By replica id: the newest round heard from that directory.
     rounds: Vec<u64>,
-    /// Who says that it knows this replica's directory.
+    /// The replicas that say they know this replica's directory.
     hears_me: ReplicaSet,
     phase: Phase,
+    /// The number of the newest own Ready.
     round: u64,
     next_ready: Time,
     next_report: Time,
@@ -110,6 +117,7 @@ impl Bootstrap {
             return;
         }
         if self.is_started() {
+            // S6: a replica that serves still answers one that warms up.
             if !ready.started {
                 self.send_ready(from, out);
             }
@@ -119,16 +127,19 @@ impl Bootstrap {
             return;
         }
         if ready.started {
+            // The cluster has started, with this replica's directory or without it.
             if let Some(members) = ready.known.into_iter().collect() {
                 self.start(members, out);
             }
             return;
         }
         if self.known[from.index()] == Some(ready.directory) {
+            // A Ready that was overtaken says nothing new.
             if ready.round <= self.rounds[from.index()] {
                 return;
             }
         } else {
+            // Another directory: that replica's disk was wiped, and what it heard is gone.
             self.known[from.index()] = Some(ready.directory);
             self.hears_me = self.hears_me.without(from);
         }
@@ -139,7 +150,7 @@ impl Bootstrap {
         self.draw_up_list(out);
     }
 
-    /// Replica 0, and no other, starts the cluster.
+    /// Replica 0, and no other, starts the cluster: see the module.
     fn draw_up_list(&mut self, out: &mut Outbox<Record>) {
         if self.settings.id == ReplicaId(0)
             && self.hears_me.len() == self.settings.n
@@ -150,6 +161,7 @@ impl Bootstrap {
     }
 
     fn start(&mut self, members: Vec<DirectoryId>, out: &mut Outbox<Record>) {
+        // S2: only a process that has warmed up itself may lead ballot 0.
         let fresh = self.phase == Phase::WarmingUp;
         let membership = Membership {
             cluster: cluster_id(&members),
@@ -157,6 +169,7 @@ impl Bootstrap {
             members: members.clone(),
             fresh,
         };
+        // The record is durable before this replica's first vote (S1, S6).
         if fresh && membership.is_voter(self.settings.id) {
             out.persist(Record::Started(members.clone()));
         }
@@ -176,7 +189,7 @@ impl Bootstrap {
         out.send(to, Message::Bootstrap(ToBootstrap::Ready(ready)));
     }
 
-    /// Whom this replica waits for, in words.
+    /// The replicas that this one waits for, in words.
     fn report(&self) -> String {
         let missing: Vec<String> = replicas(self.settings.n)
             .filter(|id| self.known[id.index()].is_none())
