@@ -11,8 +11,8 @@
 //! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
 //! scout of Paxos Made Moderately Complex, §2.2.)
 
-use super::aside::{Aside, NotState};
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
+use super::aside::{Aside, NotState};
 use crate::message::{Message, Promise, ToAcceptor};
 use crate::quorum::quorum;
 use crate::runs::Runs;
@@ -94,24 +94,10 @@ impl Phase1 {
         now: Time,
         out: &mut Outbox<R>,
     ) -> Self {
-        Phase1::new(settings, ballot, first, quorum(settings.n), now, out)
-    }
-
-    /// Asks the own acceptor to promise ballot 0, on a cluster that has just warmed up: no
-    /// acceptor can have accepted anything below it, so no other has to promise it.
-    pub fn begin_first<R>(settings: Settings, now: Time, out: &mut Outbox<R>) -> Self {
-        Phase1::new(settings, Ballot::ZERO, Slot::ZERO, 1, now, out)
-    }
-
-    fn new<R>(
-        settings: Settings,
-        ballot: Ballot,
-        first: Slot,
-        promises: usize,
-        now: Time,
-        out: &mut Outbox<R>,
-    ) -> Self {
         assert_eq!(ballot.owner(settings.n), settings.id, "a campaign uses an own ballot");
+        // No acceptor can have accepted anything below ballot 0, so only the own promise is
+        // needed. (The proposer uses ballot 0 only in the life that warmed up: S2.)
+        let promises = if ballot == Ballot::ZERO { 1 } else { quorum(settings.n) };
         let give_up_at = now.plus_us(settings.election_max_us);
         let mut phase1 = Phase1 {
             settings: Aside(settings),

@@ -9,7 +9,7 @@ use crate::paxos::aside::Aside;
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
 use crate::paxos::phase2::Phase2;
 use crate::paxos::{Never, Notice, Outbox, learner};
-use crate::types::{Ballot, ReplicaId, Time};
+use crate::types::{Ballot, ReplicaId, Slot, Time};
 
 impl Proposer {
     // --- the states ------------------------------------------------------------------
@@ -241,7 +241,7 @@ impl Proposer {
         match &mut self.state {
             State::Following if self.first_ballot => {
                 self.first_ballot = false;
-                let phase1 = Phase1::begin_first(*self.settings, now, step.out);
+                let phase1 = Phase1::begin(*self.settings, Ballot::ZERO, Slot::ZERO, now, step.out);
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {
