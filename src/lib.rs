@@ -4,6 +4,7 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
+mod aside;
 pub mod chat;
 pub mod config;
 pub mod marker;
@@ -11,6 +12,8 @@ pub mod message;
 pub mod net;
 pub mod paxos;
 pub mod quorum;
+pub mod requesters;
+mod retransmitter;
 pub mod round_trip;
 pub mod runs;
 pub mod runtime;

@@ -24,8 +24,8 @@
 //! [`ACCEPT_BYTES_MAX`]: super::ACCEPT_BYTES_MAX
 
 use super::accepted_log::AcceptedLog;
-use super::aside::Aside;
 use super::{Membership, Notice, Outbox, Role, Settings, learner, proposer};
+use crate::aside::Aside;
 use crate::message::{
     Accept, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, ToAcceptor, ToLearner, ToProposer,
 };

@@ -20,6 +20,7 @@
 //! reads its mail before it suspects a leader.
 
 use super::Settings;
+use crate::aside::NotState;
 use crate::message::Heartbeat;
 use crate::quorum::quorum;
 use crate::types::{Ballot, BootId, ReplicaId, Slot, Time};
@@ -75,6 +76,8 @@ pub struct Election {
     /// When the newest input or timer came.
     seen_at: Time,
 }
+
+impl NotState for Election {}
 
 impl Election {
     /// Nobody heard yet; the first wait begins with the first input.

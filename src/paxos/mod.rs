@@ -37,7 +37,6 @@
 
 mod accepted_log;
 pub mod acceptor;
-mod aside;
 pub mod bootstrap;
 pub mod client;
 pub mod election;
@@ -47,13 +46,12 @@ pub mod phase1;
 pub mod phase2;
 pub mod proposer;
 mod request_queue;
-pub mod requesters;
-mod retransmitter;
 mod session_gate;
 mod window;
 
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
+use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, Message};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 
@@ -122,6 +120,10 @@ pub struct Membership {
     /// lead ballot 0 (S2).
     pub fresh: bool,
 }
+
+impl NotState for Settings {}
+
+impl NotState for Membership {}
 
 impl Membership {
     /// Whether `directory` may vote for replica `id`.

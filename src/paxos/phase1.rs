@@ -12,7 +12,7 @@
 //! scout of Paxos Made Moderately Complex, §2.2.)
 
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
-use super::aside::{Aside, NotState};
+use crate::aside::{Aside, NotState};
 use crate::message::{Message, Promise, ToAcceptor};
 use crate::quorum::quorum;
 use crate::runs::Runs;

@@ -10,15 +10,15 @@
 //! The [`SessionGate`] decides which commands are proposed (rule E2). The learner, not
 //! this side, counts the acceptors' answers (S3) and tells what is applied.
 
-use super::aside::{Aside, NotState};
 use super::phase1::Phase1Outcome;
 use super::request_queue::RequestQueue;
-use super::requesters::Requesters;
-use super::retransmitter::Backoff;
 use super::session_gate::{Admission, SessionGate};
 use super::window::{Proposal, Window};
 use super::{Notice, Outbox, Settings, learner};
+use crate::aside::{Aside, NotState};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
+use crate::requesters::Requesters;
+use crate::retransmitter::Backoff;
 use crate::round_trip::RoundTrip;
 use crate::types::{Address, Ballot, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};

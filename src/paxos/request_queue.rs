@@ -1,8 +1,8 @@
 //! Requests that a leader has admitted and that have no slot yet.
 
-use super::aside::Aside;
-use super::requesters::Requesters;
+use crate::aside::Aside;
 use crate::message::Request;
+use crate::requesters::Requesters;
 use crate::types::Address;
 use crate::values::{Builder, CommandRef, ValueRef, Values};
 use std::collections::VecDeque;

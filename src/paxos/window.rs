@@ -6,10 +6,10 @@
 //! again as one.
 
 use super::PROPOSE_WINDOW_SLOTS;
-use super::aside::Aside;
-use super::requesters::{Origin, Requesters};
-use super::retransmitter::{Backoff, Retransmitter};
+use crate::aside::Aside;
 use crate::message::{MESSAGE_SLOTS_MAX, Request};
+use crate::requesters::{Origin, Requesters};
+use crate::retransmitter::{Backoff, Retransmitter};
 use crate::types::{Address, Slot, SlotRange, Time};
 use crate::values::Values;
 use std::collections::VecDeque;

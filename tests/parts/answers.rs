@@ -5,8 +5,8 @@
 use multipaxos::message::Run;
 use multipaxos::message::{Answer, Request, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
-use multipaxos::paxos::requesters::Origin;
 use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
+use multipaxos::requesters::Origin;
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value,

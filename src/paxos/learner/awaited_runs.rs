@@ -1,7 +1,7 @@
 //! Runs that were proposed here, and the clients that wait for their commands.
 
 use crate::message::Run;
-use crate::paxos::requesters::{Origin, Requesters};
+use crate::requesters::{Origin, Requesters};
 use crate::types::{Address, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
 use std::collections::BTreeMap;

@@ -6,9 +6,9 @@
 
 use super::Outbox;
 use super::decisions::Decisions;
+use crate::aside::Aside;
 use crate::message::{Message, ToLearner};
 use crate::paxos::ANSWER_BYTES_MAX;
-use crate::paxos::aside::Aside;
 use crate::round_trip::RoundTrip;
 use crate::types::{ReplicaId, Slot, SlotRange, Time};
 

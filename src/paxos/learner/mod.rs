@@ -29,13 +29,13 @@ use decisions::Decisions;
 use execution::Execution;
 use pending_clients::{PendingClients, Route};
 
-use super::aside::Aside;
-use super::requesters::Requesters;
 use super::{Membership, Notice, Role, Settings, acceptor, outbox, proposer};
+use crate::aside::Aside;
 use crate::chat::Chat;
 use crate::message::{
     Answer, Decided, Heartbeat, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
 };
+use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
 

@@ -9,11 +9,11 @@
 
 use super::Outbox;
 use super::awaited_runs::{AwaitedRun, AwaitedRuns};
+use crate::aside::Aside;
 use crate::chat::{Applied, Status};
 use crate::message::{Answer, Message, Request, Run, ToProposer};
-use crate::paxos::aside::Aside;
-use crate::paxos::requesters::Requesters;
 use crate::paxos::{Notice, proposer};
+use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef};
 use std::collections::BTreeMap;

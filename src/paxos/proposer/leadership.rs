@@ -3,9 +3,9 @@
 //! ballot.
 
 use super::{PreVote, Proposer, State, Step};
+use crate::aside::Aside;
 use crate::marker::Leads;
 use crate::message::{Decided, Heartbeat, Message, Promise, ToProposer};
-use crate::paxos::aside::Aside;
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
 use crate::paxos::phase2::Phase2;
 use crate::paxos::{Never, Notice, Outbox, learner};

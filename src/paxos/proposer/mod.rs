@@ -24,11 +24,11 @@ mod pre_vote;
 
 use pre_vote::PreVote;
 
-use super::aside::Aside;
 use super::election::Election;
 use super::phase1::Phase1;
 use super::phase2::Phase2;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
+use crate::aside::Aside;
 use crate::message::{Decided, Heartbeat, Message, Request, ToBootstrap, ToProposer};
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 

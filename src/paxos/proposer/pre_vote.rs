@@ -3,8 +3,8 @@
 //! Nothing is promised, here or at the replicas that answer. The candidate only learns
 //! whether a quorum misses a serving leader too. (Ongaro's dissertation, §9.6.)
 
+use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToProposer};
-use crate::paxos::aside::{Aside, NotState};
 use crate::paxos::{Never, Outbox, Settings};
 use crate::quorum::ReplicaSet;
 use crate::types::{Ballot, ReplicaId, Time};

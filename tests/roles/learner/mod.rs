@@ -14,8 +14,8 @@ use multipaxos::message::{
 };
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
-use multipaxos::paxos::requesters::{Origin, Requesters};
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
+use multipaxos::requesters::{Origin, Requesters};
 use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::{COMMAND_BYTES, Values};
 

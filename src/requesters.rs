@@ -6,6 +6,8 @@
 //! hands unapplied requests to the next leader, and the learner, which answers, consume
 //! a run from its front.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use crate::types::{Address, Slot};
 use std::collections::VecDeque;
 
@@ -31,7 +33,7 @@ impl Requesters {
     }
 
     /// Another `count` values, asked for by `asked`.
-    pub(super) fn push(&mut self, count: usize, asked: (Address, Slot)) {
+    pub(crate) fn push(&mut self, count: usize, asked: (Address, Slot)) {
         match self.0.back_mut() {
             Some(last) if last.asked == Some(asked) => last.count += count,
             _ => self.0.push_back(Origin { count, asked: Some(asked) }),
@@ -39,7 +41,7 @@ impl Requesters {
     }
 
     /// Takes away the first `count` values. Says who asked for the last of these.
-    pub(super) fn take(&mut self, mut count: usize) -> Option<(Address, Slot)> {
+    pub(crate) fn take(&mut self, mut count: usize) -> Option<(Address, Slot)> {
         let mut asked = None;
         while let Some(origin) = self.0.front_mut()
             && count > 0
@@ -56,7 +58,7 @@ impl Requesters {
 
     /// Keeps the first `count` values, and returns the others.
     #[must_use]
-    pub(super) fn split_at(&mut self, count: usize) -> Requesters {
+    pub(crate) fn split_at(&mut self, count: usize) -> Requesters {
         let mut rest = self.clone();
         rest.take(count);
         let mut left = count;
@@ -69,7 +71,7 @@ impl Requesters {
     }
 
     /// The stretches, in the order of the values.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Origin> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Origin> {
         self.0.iter()
     }
 }

@@ -5,21 +5,23 @@
 //! and how often. The wait before the next time doubles, so that a cluster that has
 //! become slow is not asked ever more.
 
-use super::aside::Aside;
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use crate::aside::Aside;
 use crate::types::Time;
 
 /// How long to wait, the first time and at most.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     /// The wait after the first sending; each later one is twice as long.
-    pub(super) first_us: u64,
+    pub(crate) first_us: u64,
     /// The longest wait.
-    pub(super) max_us: u64,
+    pub(crate) max_us: u64,
 }
 
 /// How often something was sent, and when last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Retransmitter {
+pub(crate) struct Retransmitter {
     /// When it was sent last.
     sent_at: Aside<Time>,
     /// How often all of it was sent again.
@@ -30,33 +32,33 @@ pub(super) struct Retransmitter {
 
 impl Retransmitter {
     /// Of something that is sent `now` for the first time.
-    pub(super) fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time) -> Self {
         Retransmitter { sent_at: Aside(now), resent: 0, repeated: false }
     }
 
     /// Whether it has waited long enough to be sent again.
-    pub(super) fn is_due(&self, now: Time, backoff: Backoff) -> bool {
+    pub(crate) fn is_due(&self, now: Time, backoff: Backoff) -> bool {
         let doubled = backoff.first_us.saturating_mul(1 << self.resent.min(32));
         let wait_us = doubled.min(backoff.max_us);
         now.since_us(*self.sent_at) >= wait_us
     }
 
     /// All of it is sent again.
-    pub(super) fn send_again(&mut self, now: Time) {
+    pub(crate) fn send_again(&mut self, now: Time) {
         *self.sent_at = now;
         self.resent = self.resent.saturating_add(1);
         self.repeated = true;
     }
 
     /// A part of it is sent again.
-    pub(super) fn send_part_again(&mut self) {
+    pub(crate) fn send_part_again(&mut self) {
         self.repeated = true;
     }
 
     /// How long the effect took to show, if that tells how long it takes: when something
     /// was sent twice, nobody knows which sending had the effect (Karn and Partridge,
     /// *Improving Round-Trip Time Estimates*, SIGCOMM '87).
-    pub(super) fn took_us(&self, now: Time) -> Option<u64> {
+    pub(crate) fn took_us(&self, now: Time) -> Option<u64> {
         (!self.repeated).then(|| now.since_us(*self.sent_at))
     }
 }

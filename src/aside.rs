@@ -18,8 +18,8 @@
 //! votes is, so none can be left out of a comparison by mistake. When in doubt a field
 //! is state, and the worst consequence is a longer check.
 
-use super::election::Election;
-use super::{Membership, Settings};
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use crate::round_trip::RoundTrip;
 use crate::types::Time;
 use crate::values::Builder;
@@ -27,20 +27,17 @@ use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
 /// May be left out of comparisons, for one of the reasons that the module names.
-pub(super) trait NotState {}
+pub(crate) trait NotState {}
 
 impl NotState for Time {}
 impl NotState for Option<Time> {}
 impl NotState for RoundTrip {}
-impl NotState for Election {}
-impl NotState for Settings {}
-impl NotState for Membership {}
 /// It is empty between two inputs.
 impl NotState for Builder {}
 
 /// Equal to any other, with an empty hash.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Aside<T: NotState>(pub(super) T);
+pub(crate) struct Aside<T: NotState>(pub(crate) T);
 
 impl<T: NotState> Deref for Aside<T> {
     type Target = T;
