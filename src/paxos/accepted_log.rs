@@ -53,7 +53,7 @@ impl AcceptedLog {
         self.accepted.len()
     }
 
-    /// Whether it holds so many bytes that it accepts nothing new (rule L5).
+    /// Whether it holds its limit of bytes; then it accepts nothing new (rule L5).
     pub(super) fn is_full(&self) -> bool {
         self.accepted.bytes() >= ACCEPT_BYTES_MAX
     }

@@ -222,9 +222,9 @@ impl Phase2 {
         self.timers.resend_at = now.plus_us(first_us / 2);
     }
 
-    /// The learner's tally shows that accepts were lost: so many acceptors have accepted
-    /// slots above these, but not these, that the others are no quorum. They are sent
-    /// again at once.
+    /// The learner's tally shows that accepts of these slots were lost: acceptors that have
+    /// accepted higher slots passed over them, and the other acceptors are no quorum. The
+    /// accepts are sent again at once (L4).
     pub fn handle_lost<R>(&mut self, now: Time, lost: &[SlotRange], out: &mut Outbox<R>) {
         let answer_us = self.timers.trip.smoothed_us().unwrap_or(RESEND_US);
         let room = self.datagram_room();
