@@ -146,7 +146,15 @@ impl Proposer {
         }
     }
 
-    /// L2: a replica helps another to lead only if it misses a serving leader itself.
+    /// L2: whether this replica would help another to lead: only if it misses a serving
+    /// leader itself, or gets nothing applied (L1).
+    fn would_follow(&self, now: Time, ballot: Ballot) -> bool {
+        let serves = self.leading().is_some() || self.election.hears_leader(now);
+        self.is_voter()
+            && self.promised < Some(ballot)
+            && (!serves || self.election.is_unsatisfied(now))
+    }
+
     pub(super) fn handle_pre_vote(
         &mut self,
         from: ReplicaId,
@@ -154,11 +162,8 @@ impl Proposer {
         round: u64,
         step: &mut Step<'_>,
     ) {
-        let serves = self.leading().is_some() || self.election.hears_leader(step.now);
-        let granted = ballot.owner(self.settings.n) == from
-            && self.is_voter()
-            && self.promised < Some(ballot)
-            && (!serves || self.election.is_unsatisfied(step.now));
+        let is_owner = ballot.owner(self.settings.n) == from;
+        let granted = is_owner && self.would_follow(step.now, ballot);
         let (promised, directory) = (self.promised, self.membership.directory);
         let reply = ToProposer::PreVoteReply { round, granted, promised, directory };
         step.out.send(from, Message::Proposer(reply));
