@@ -18,11 +18,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("table", &[]),
     ("slot_set", &["types"]),
     ("round_trip", &[]),
+    ("retransmitter", &["types", "round_trip"]),
+    ("aside", &[]),
     ("values", &["types"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
     ("message", &["types", "quorum", "values"]),
     ("runs", &["types", "values", "message"]),
+    ("requesters", &["types"]),
     ("chat", &["types", "table", "values"]),
     (
         "paxos",
@@ -32,9 +35,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "table",
             "slot_set",
             "round_trip",
+            "retransmitter",
+            "aside",
             "values",
             "message",
             "runs",
+            "requesters",
             "chat",
             "marker",
         ],
@@ -53,8 +59,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The modules of the protocol: paxos, and what it consists of. (In `types` an address of a
 /// socket is a label.)
-const PROTOCOL: &[&str] =
-    &["quorum", "slot_set", "round_trip", "values", "message", "runs", "chat", "paxos"];
+const PROTOCOL: &[&str] = &[
+    "quorum",
+    "slot_set",
+    "round_trip",
+    "retransmitter",
+    "requesters",
+    "aside",
+    "values",
+    "message",
+    "runs",
+    "chat",
+    "paxos",
+];
 
 /// Names of which none may stand in the modules of the protocol.
 const PROTOCOL_NEVER_NAMES: &[&str] = &[

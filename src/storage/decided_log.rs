@@ -45,7 +45,7 @@ use super::journal::{ENTRY_BYTES, Entry, EntryKind, Mark, OVERFLOW_BYTES_MAX};
 use super::upkeep::Upkeep;
 use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Storage};
-use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot};
+use crate::types::{DirectoryId, LINE_BYTES_MAX, Slot, SlotRange};
 use crate::values::{Builder, COMMAND_BYTES, ValueRef, Values};
 use std::io;
 use std::sync::Arc;
@@ -593,7 +593,8 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
 }
 
 impl<D: Disk> DecidedPages for DecidedLog<D> {
-    fn decided(&mut self, first: Slot, upto: Slot, bytes: usize) -> io::Result<Values> {
+    fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values> {
+        let SlotRange { start: first, end: upto } = slots;
         self.settle()?;
         let entries_max = (bytes / COMMAND_BYTES + 1).min(PAGE_ENTRIES_MAX as usize) as u64;
         let upto = upto.min(self.applied).min(first.plus(entries_max));
