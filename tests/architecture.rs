@@ -18,8 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("table", &[]),
     ("slot_set", &["types"]),
     ("round_trip", &[]),
-    ("retransmitter", &["types", "round_trip"]),
-    ("aside", &[]),
+    ("retransmitter", &["types", "round_trip", "aside"]),
+    ("aside", &["types", "values", "round_trip"]),
     ("values", &["types"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
