@@ -3,8 +3,9 @@
 #
 #   scripts/test.sh [OPTION...]
 #
-# OPTIONs go to `cargo test`, in place of `--workspace` (`-p stage`, `--test wire`). Every ten seconds it says what is being built or run. At the
-# end it prints every failure whole, and then a line such as
+# OPTIONs go to `cargo test`, in place of `--workspace` (`-p stage`, `--test parts`). Every
+# ten seconds it says what is being built or run. At the end it prints every failure whole,
+# and then a line such as
 #
 #   1234 passed, 0 failed, 3 skipped
 #
