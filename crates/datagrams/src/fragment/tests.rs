@@ -1,8 +1,11 @@
 //! Fragments: cut, lost, repeated, mixed up, and whole again.
 
 use super::*;
+use crate::counters::{Counters, DropReason, Event};
 use crate::toy::End;
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 type Reassembler = super::Reassembler<End>;
 

@@ -16,30 +16,30 @@
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
+mod sender;
+mod socket;
+
+pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, pass_over};
+
 use crate::assert_datagram_max;
 use crate::batch::{Batch, Segments};
-use crate::codec::{BodyKind, Codec, Decode, Opened};
+use crate::codec::{Codec, Decode, Opened};
 use crate::counters::{Counters, Event};
-use crate::fragment::{
-    FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, PIECES_MAX, Reassembler,
-};
+use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
-use crate::offload::Offload;
 use crate::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
 use crate::wait::Patience;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use sender::LoopSender;
+use socket::canonical;
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-/// What the kernel is asked for, each way; it may give less.
-pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// The most datagrams taken from the socket before [`Deliver::end_of_burst`], give or
 /// take what came in one piece.
@@ -91,84 +91,6 @@ pub struct NetworkConfig<C> {
     pub loss: f64,
     /// For the draws of the loop's own datagrams.
     pub seed: u64,
-}
-
-/// A socket with an address, before a [`Network`] uses it.
-#[derive(Debug)]
-pub struct BoundSocket {
-    socket: UdpSocket,
-    offload: Offload,
-    address: SocketAddr,
-}
-
-impl BoundSocket {
-    /// Takes the UDP port at `address`; port 0 lets the system choose one.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be had; the text names the address.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let named = |cause: io::Error| {
-            io::Error::new(cause.kind(), format!("cannot bind UDP address {address}: {cause}"))
-        };
-        Self::open(address).map_err(named)
-    }
-
-    /// A socket for a client of these peers, at a port that the system chooses.
-    ///
-    /// # Errors
-    ///
-    /// If there is none to be had.
-    pub fn for_client(peers: &[SocketAddr]) -> io::Result<Self> {
-        Self::bind(client_address(peers))
-    }
-
-    fn open(address: SocketAddr) -> io::Result<Self> {
-        let socket = open_socket(address)?;
-        let address = socket.local_addr()?;
-        let offload = Offload::new(&socket);
-        Ok(BoundSocket { socket, offload, address })
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-/// A socket at `address` that never blocks, with large buffers.
-///
-/// # Errors
-///
-/// If the system does not give it.
-pub fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    // No SO_REUSEADDR: with UDP two processes could then share a port, unnoticed.
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
-    }
-    for asked in [
-        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES),
-        socket.set_send_buffer_size(SOCKET_BUFFER_BYTES),
-    ] {
-        asked.unwrap_or_else(|error| log::debug!("socket buffers stay as they are: {error}"));
-    }
-    let given = socket.recv_buffer_size()?;
-    if given < SOCKET_BUFFER_BYTES {
-        log::debug!("{given} bytes of receive buffer (more needs net.core.rmem_max)");
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(UdpSocket::from(socket))
-}
-
-/// Where a client of these peers opens its socket: at a port that the system chooses.
-pub fn client_address(peers: &[SocketAddr]) -> SocketAddr {
-    if peers.iter().all(SocketAddr::is_ipv4) {
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
-    } else {
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
-    }
 }
 
 /// Ends a [`Network::run`] from any thread.
@@ -446,136 +368,9 @@ impl<C: Codec> Network<C> {
     }
 }
 
-/// Counts an error of receiving that passes.
-///
-/// # Errors
-///
-/// Any other error: the caller must end.
-pub fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
-        // An ICMP message about a datagram that was sent earlier, or a short lack of
-        // memory: neither says anything about this socket.
-        io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::OutOfMemory => {
-            counters.count(Event::Refused);
-            Ok(())
-        }
-        kind => Err(io::Error::new(kind, format!("cannot receive datagrams: {error}"))),
-    }
-}
-
 /// The loop's time, in microseconds since it began.
 fn now(began: Instant) -> u64 {
     threads::now().duration_since(began).as_micros() as u64
-}
-
-/// Sends for the loop itself.
-#[derive(Debug)]
-struct LoopSender<C: Codec> {
-    shared: Arc<Shared<C>>,
-    gate: Gate,
-    /// Datagrams past the gate, on which the socket would have blocked.
-    backlog: VecDeque<Waiting<C::Endpoint>>,
-    frame: Vec<u8>,
-    /// Fragments to one destination, until [`LoopSender::flush_fragments`].
-    batch: Batch,
-}
-
-/// Datagrams that wait for the socket.
-#[derive(Debug)]
-struct Waiting<E> {
-    to: E,
-    bytes: Vec<u8>,
-    /// The bytes of each but the last.
-    size: usize,
-    exempt: bool,
-}
-
-impl<C: Codec> LoopSender<C> {
-    fn fragment(&mut self, to: C::Endpoint, cluster: u64, fragment: Fragment<'_>, exempt: bool) {
-        C::begin(&mut self.frame);
-        self.frame.reserve(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
-        fragment.write(&mut self.frame);
-        if self.seal(to, cluster, BodyKind::Fragment) {
-            let more = self.batch.push(&self.frame, self.shared.datagram_max);
-            if !more || !self.shared.offload.batches() {
-                self.flush_fragments(to, exempt);
-            }
-        }
-    }
-
-    /// Sends the fragments that are gathered; all of them are for `to`.
-    fn flush_fragments(&mut self, to: C::Endpoint, exempt: bool) {
-        if !self.batch.is_empty() {
-            let mut batch = std::mem::take(&mut self.batch);
-            self.transmit(to, batch.segments(C::pad), exempt);
-            batch.clear();
-            self.batch = batch;
-        }
-    }
-
-    fn missing(&mut self, to: C::Endpoint, cluster: u64, missing: &Missing) {
-        C::begin(&mut self.frame);
-        missing.write(&mut self.frame);
-        if self.seal(to, cluster, BodyKind::Missing) {
-            let frame = std::mem::take(&mut self.frame);
-            self.transmit(to, Segments::one(&frame), false);
-            self.frame = frame;
-        }
-    }
-
-    /// Completes the datagram; returns whether it passes the gate.
-    fn seal(&mut self, to: C::Endpoint, cluster: u64, kind: BodyKind) -> bool {
-        self.shared.codec.seal(to, cluster, kind, &mut self.frame);
-        let passes = self.gate.passes();
-        if !passes {
-            self.shared.counters.count(Event::LostByGate);
-        }
-        passes
-    }
-
-    fn transmit(&mut self, to: C::Endpoint, segments: Segments<'_>, exempt: bool) {
-        let blocked = match self.backlog.is_empty() {
-            true => self.shared.transmit(to, segments, exempt).blocked,
-            false => Some(0),
-        };
-        let Some(index) = blocked else { return };
-        let left = segments.after(index);
-        if self.backlog.len() == BACKLOG_MAX {
-            return self.shared.counters.add(Event::LostQueueFull, left.count() as u64);
-        }
-        let (bytes, size) = (left.bytes().to_vec(), left.size());
-        self.backlog.push_back(Waiting { to, bytes, size, exempt });
-    }
-
-    fn flush_backlog(&mut self) {
-        while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
-            let segments = Segments::cut(bytes, *size);
-            if let Some(index) = self.shared.transmit(*to, segments, *exempt).blocked {
-                // What was sent must not be sent again.
-                let gone = bytes.len() - segments.after(index).bytes().len();
-                bytes.drain(..gone);
-                return;
-            }
-            self.backlog.pop_front();
-        }
-    }
-}
-
-/// An IPv4 address in its own form, also if it came through an IPv6 socket: another
-/// process, with a socket of another family, may have to answer it.
-fn canonical(from: SocketAddr) -> SocketAddr {
-    match from {
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(ip) => SocketAddr::from((ip, v6.port())),
-            None => from,
-        },
-        SocketAddr::V4(_) => from,
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Real sockets on loopback: bursts, losses, ends.
 
+use super::sender::Waiting;
 use super::*;
 use crate::codec::Endpoint;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
 use crate::toy::{End, MESSAGES_A_DATAGRAM, Message, Outgoing, Toy};
 use crate::{DATAGRAM_BYTES_DEFAULT, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
+use std::net::Ipv4Addr;
 use std::thread;
 
 type Network = super::Network<Toy>;

@@ -1,0 +1,271 @@
+//! The receiver's side: joins fragments, and asks for those that are missing.
+
+use super::{
+    ASK_AFTER_US, ASKED_PIECES_MAX, ASKS_MAX, BYTES_MAX, Cut, FRAGMENT_HEADER_BYTES, Fragment,
+    LATE_MAX, LATE_US, Missing, SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX,
+};
+use crate::codec::Endpoint;
+use crate::counters::{Counters, DropReason, Event};
+use crate::{CLIENT_BODY_BYTES_MIN, HEADER_BYTES};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Identifies an unfinished message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key<E> {
+    pub(super) from: E,
+    boot: u64,
+    cluster: u64,
+    pub(super) cut: Cut,
+}
+
+/// The pieces of one unfinished message.
+#[derive(Debug)]
+pub(super) struct Set<E> {
+    pub(super) key: Key<E>,
+    pub(super) pieces: BTreeMap<u16, Vec<u8>>,
+    pub(super) bytes: usize,
+    /// When the last new piece came.
+    heard: u64,
+    /// Requests since then.
+    asks: u32,
+    /// When it is looked at next: its key among the timers.
+    pub(super) due: u64,
+    /// Bytes received less bytes asked with: what may still be sent to a client.
+    credit: usize,
+}
+
+impl<E> Set<E> {
+    /// The time after the last piece or request until the next request.
+    fn patience_us(&self) -> u64 {
+        ASK_AFTER_US << self.asks
+    }
+}
+
+/// Unfinished messages of one kind of sender, oldest first.
+#[derive(Debug)]
+pub(super) struct Shelf<E> {
+    pub(super) sets: BTreeMap<u64, Set<E>>,
+    pub(super) by_key: HashMap<Key<E>, u64>,
+    pub(super) by_sender: HashMap<E, Usage>,
+    pub(super) due: BTreeSet<(u64, u64)>,
+    pub(super) bytes: usize,
+    made: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) sets: usize,
+    pub(super) bytes: usize,
+}
+
+impl<E: Endpoint> Shelf<E> {
+    fn empty() -> Self {
+        Shelf {
+            sets: BTreeMap::new(),
+            by_key: HashMap::new(),
+            by_sender: HashMap::new(),
+            due: BTreeSet::new(),
+            bytes: 0,
+            made: 0,
+        }
+    }
+
+    fn open(&mut self, now: u64, key: Key<E>) -> u64 {
+        if let Some(&number) = self.by_key.get(&key) {
+            return number;
+        }
+        self.made += 1;
+        let due = now.saturating_add(ASK_AFTER_US);
+        self.by_key.insert(key, self.made);
+        self.by_sender.entry(key.from).or_default().sets += 1;
+        self.due.insert((due, self.made));
+        self.sets.insert(
+            self.made,
+            Set { key, pieces: BTreeMap::new(), bytes: 0, heard: now, asks: 0, due, credit: 0 },
+        );
+        self.made
+    }
+
+    fn take(&mut self, number: u64) -> Set<E> {
+        let set = self.sets.remove(&number).expect("only held sets are taken");
+        self.by_key.remove(&set.key);
+        self.due.remove(&(set.due, number));
+        self.bytes -= set.bytes;
+        let usage = self.by_sender.get_mut(&set.key.from).expect("it holds a set");
+        usage.sets -= 1;
+        usage.bytes -= set.bytes;
+        if usage.sets == 0 {
+            self.by_sender.remove(&set.key.from);
+        }
+        set
+    }
+
+    /// Drops the oldest others until all bounds hold; `newest` itself fits them.
+    fn evict(&mut self, newest: u64, counters: &Counters) {
+        let from = self.sets[&newest].key.from;
+        loop {
+            let usage = self.by_sender[&from];
+            let sender_full = usage.sets > SENDER_SETS_MAX || usage.bytes > SENDER_BYTES_MAX;
+            let full = self.sets.len() > SETS_MAX || self.bytes > BYTES_MAX;
+            let oldest = self
+                .sets
+                .iter()
+                .find(|&(&number, set)| number != newest && (set.key.from == from || !sender_full));
+            match oldest {
+                Some((&number, _)) if sender_full || full => {
+                    self.take(number);
+                    counters.count(Event::SetEvicted);
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The receiver's side: joins what was split.
+#[derive(Debug)]
+pub struct Reassembler<E> {
+    pub(super) peers: Shelf<E>,
+    pub(super) clients: Shelf<E>,
+    pub(super) late: VecDeque<(u64, Key<E>)>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl<E: Endpoint> Reassembler<E> {
+    /// With nothing unfinished.
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Reassembler {
+            peers: Shelf::empty(),
+            clients: Shelf::empty(),
+            late: VecDeque::new(),
+            counters,
+        }
+    }
+
+    /// Takes a fragment; yields the message's bytes if no other was missing.
+    pub fn insert(
+        &mut self,
+        now: u64,
+        from: E,
+        boot: u64,
+        cluster: u64,
+        fragment: Fragment<'_>,
+    ) -> Option<Vec<u8>> {
+        let key = Key { from, boot, cluster, cut: fragment.cut };
+        while self.late.front().is_some_and(|&(joined, _)| now.saturating_sub(joined) > LATE_US) {
+            self.late.pop_front();
+        }
+        if self.late.iter().any(|&(_, joined)| joined == key) {
+            self.counters.count(Event::FragmentLate);
+            return None;
+        }
+        let shelf = match from.peer() {
+            Some(_) => &mut self.peers,
+            None => &mut self.clients,
+        };
+        let number = shelf.open(now, key);
+        let set = shelf.sets.get_mut(&number).expect("just opened");
+        set.credit +=
+            HEADER_BYTES + CLIENT_BODY_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
+        if set.pieces.contains_key(&fragment.index) {
+            return None;
+        }
+        let bytes = fragment.bytes.len();
+        set.pieces.insert(fragment.index, fragment.bytes.to_vec());
+        set.heard = now;
+        set.asks = 0;
+        set.bytes += bytes;
+        let complete = set.pieces.len() == key.cut.pieces();
+        shelf.bytes += bytes;
+        shelf.by_sender.get_mut(&from).expect("it holds a set").bytes += bytes;
+        if !complete {
+            shelf.evict(number, &self.counters);
+            return None;
+        }
+        let set = shelf.take(number);
+        let mut message = Vec::with_capacity(set.bytes);
+        for piece in set.pieces.values() {
+            message.extend_from_slice(piece);
+        }
+        assert_eq!(message.len(), key.cut.total as usize, "each piece has the length of its place");
+        if xxh3_64(&message) != key.cut.digest {
+            self.counters.count(DropReason::Digest);
+            return None;
+        }
+        if self.late.len() == LATE_MAX {
+            self.late.pop_front();
+        }
+        self.late.push_back((now, key));
+        self.counters.count(Event::Joined);
+        Some(message)
+    }
+
+    /// When [`Reassembler::poll`] has something to do next.
+    pub fn deadline(&self) -> Option<u64> {
+        let first = |shelf: &Shelf<E>| shelf.due.first().map(|&(due, _)| due);
+        [first(&self.peers), first(&self.clients)].into_iter().flatten().min()
+    }
+
+    /// Hands a request to `ask` for each message of which no piece has come for long
+    /// enough. Gives up a message that was asked for often enough.
+    pub fn poll(&mut self, now: u64, mut ask: impl FnMut(E, u64, Missing)) {
+        for shelf in [&mut self.peers, &mut self.clients] {
+            while let Some(&(due, number)) = shelf.due.first() {
+                if due > now {
+                    break;
+                }
+                let set = shelf.sets.get_mut(&number).expect("timers are of held sets");
+                let quiet_until = set.heard.saturating_add(set.patience_us());
+                if quiet_until <= now {
+                    if set.asks == ASKS_MAX {
+                        shelf.take(number);
+                        self.counters.count(Event::SetGivenUp);
+                        continue;
+                    }
+                    if let Some(missing) = missing_of(set) {
+                        self.counters.count(Event::FragmentsAsked);
+                        ask(set.key.from, set.key.cluster, missing);
+                    }
+                    set.asks += 1;
+                    // What counts as quiet begins anew with each request.
+                    set.heard = now;
+                }
+                let next = set.heard.saturating_add(set.patience_us());
+                shelf.due.remove(&(due, number));
+                shelf.due.insert((next, number));
+                set.due = next;
+            }
+        }
+    }
+
+    /// Bytes held, of peers and of clients.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        (self.peers.bytes, self.clients.bytes)
+    }
+
+    /// Unfinished messages held, of peers and of clients.
+    pub fn held_sets(&self) -> (usize, usize) {
+        (self.peers.sets.len(), self.clients.sets.len())
+    }
+}
+
+/// A request for the first pieces that `set` misses, as many as it may name.
+fn missing_of<E: Endpoint>(set: &mut Set<E>) -> Option<Missing> {
+    let most = match set.key.from.peer() {
+        Some(_) => ASKED_PIECES_MAX,
+        None => {
+            let spare = set.credit.checked_sub(Missing::frame_bytes(1))?;
+            ASKED_PIECES_MAX.min(1 + spare / 2)
+        }
+    };
+    let cut = set.key.cut;
+    let indexes: Vec<u16> = (0..cut.pieces() as u16)
+        .filter(|index| !set.pieces.contains_key(index))
+        .take(most)
+        .collect();
+    assert!(!indexes.is_empty(), "an unfinished message misses something");
+    set.credit = set.credit.saturating_sub(Missing::frame_bytes(indexes.len()));
+    Some(Missing { cut, indexes })
+}
