@@ -39,10 +39,13 @@
 //! **Does not** tell a flipped bit in the very last frame from a torn write (it is cut),
 //! notice a log that was replaced whole by an older copy of itself, or repair damage.
 
+mod compact;
 mod frame;
+mod records;
 mod segment;
 
 pub use frame::{HEADER_BYTES, SECTOR_BYTES};
+pub use records::Records;
 pub use segment::is_log_file;
 
 use crate::disk::{Disk, DiskFile};
@@ -50,67 +53,7 @@ use crate::error::OpenError;
 use frame::{FrameAddress, FrameKind, frame_bytes};
 use segment::{Tip, damaged, head_at, name, number_of, read_segment, spare, walk};
 use std::collections::VecDeque;
-use std::fmt::Debug;
 use std::io;
-
-/// What a log consists of, and how it is written.
-///
-/// Each record ends at a position of the user's choosing, such as a slot. Once the summary
-/// says that everything below that position is obsolete, the log no longer needs the record.
-pub trait Records: Debug {
-    /// One record.
-    type Record: Debug;
-    /// What the records add up to, replayed in their order.
-    type State: Default;
-    /// The part of the state that is small and must never be lost: repeated in the head of
-    /// every segment, so that the records it came from may go.
-    type Summary: Debug + Clone + Default;
-
-    /// What the names of the log's files begin with.
-    const FILE_PREFIX: &'static str;
-
-    /// Appends a record's bytes.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be encoded.
-    fn write_record(record: &Self::Record, into: &mut Vec<u8>) -> io::Result<()>;
-
-    /// The record that `bytes` begin with, and the rest; none if it cannot be understood.
-    fn read_record(bytes: &[u8]) -> Option<(Self::Record, &[u8])>;
-
-    /// Appends the bytes of a head: the summary, and the oldest segment that counts.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be encoded.
-    fn write_head(summary: &Self::Summary, oldest: u64, into: &mut Vec<u8>) -> io::Result<()>;
-
-    /// Reads a head to the last byte; none if it cannot be understood.
-    fn read_head(bytes: &[u8]) -> Option<(Self::Summary, u64)>;
-
-    /// Adds a record to the state.
-    fn apply(state: &mut Self::State, record: &Self::Record);
-
-    /// Adds a head's summary to the state.
-    fn apply_summary(state: &mut Self::State, summary: &Self::Summary);
-
-    /// Adds a record to the summary.
-    fn summarise(summary: &mut Self::Summary, record: &Self::Record);
-
-    /// The summary of a state.
-    fn summary(state: &Self::State) -> Self::Summary;
-
-    /// Where the record ends; 0 if the summary has all of it.
-    fn end(record: &Self::Record) -> u64;
-
-    /// Records that end here or below are obsolete.
-    fn obsolete_to(summary: &Self::Summary) -> u64;
-
-    /// The records that lead to this state beside its summary, each with about how many
-    /// bytes it takes: what a log that is written anew consists of.
-    fn survivors(state: &Self::State) -> impl Iterator<Item = (Self::Record, usize)>;
-}
 
 /// How long a segment is, unless told otherwise.
 pub const SEGMENT_BYTES: u64 = 4 << 20;
@@ -344,50 +287,6 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
             }
         }
         Ok(())
-    }
-
-    /// Writes the records that still count anew, and drops all segments before.
-    fn compact(&mut self) -> io::Result<()> {
-        self.flush()?;
-        let mut state = R::State::default();
-        let mut chain = None;
-        for segment in &self.segments {
-            let (_, bytes) = read_segment::<R, D>(&self.disk, segment.number)?;
-            let walk = walk::<R>(&bytes, self.log, segment.number, chain, &mut state)
-                .map_err(|(_, _, what)| io::Error::other(what))?;
-            chain = Some(walk.tip);
-        }
-        let kept = self.segments.front().map_or(0, |segment| segment.number);
-        let first = self.newest().number + 1;
-        self.begin_segment(kept, 0)?;
-        let room = (self.options.segment_bytes / 4) as usize;
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        for (record, record_bytes) in R::survivors(&state) {
-            bytes += record_bytes;
-            records.push(record);
-            if bytes > room {
-                self.copy(&mut records, kept)?;
-                bytes = 0;
-            }
-        }
-        self.copy(&mut records, kept)?;
-        self.begin_segment(first, 0)?;
-        self.drop_below(first)?;
-        self.compact_at = COMPACT_SEGMENTS_MIN.max(2 * self.segments.len());
-        Ok(())
-    }
-
-    fn copy(&mut self, records: &mut Vec<R::Record>, kept: u64) -> io::Result<()> {
-        let mut buffer = Vec::new();
-        self.encode(&mut buffer, records)?;
-        let bytes = frame_bytes(buffer.len() - frame::HEADER_BYTES);
-        if self.tip.at + bytes as u64 > self.newest().length {
-            self.begin_segment(kept, bytes)?;
-        }
-        self.write(&mut buffer, records)?;
-        records.clear();
-        self.flush()
     }
 
     fn encode(&self, into: &mut Vec<u8>, records: &[R::Record]) -> io::Result<()> {

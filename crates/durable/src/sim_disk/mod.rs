@@ -22,8 +22,14 @@
 //! **Does not** simulate sectors that tear without a power cut, misdirected writes, or a
 //! file system that loses data that it reported durable.
 
+mod file;
+mod state;
+
+pub use file::SimFile;
+
 use crate::background::Executor;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
+use state::{Inode, NameChange, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -54,65 +60,11 @@ pub enum Fault {
     Full,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    cache: Vec<u8>,
-    durable: Vec<u8>,
-    /// What each unsynced sector was made since the last sync, oldest first.
-    dirty: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// The lengths since the last sync.
-    lengths: Vec<usize>,
-}
-
-#[derive(Debug, Clone)]
-enum NameChange {
-    Make(String, u64),
-    Rename(String, String),
-    Remove(String),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Folder {
-    cache: BTreeMap<String, u64>,
-    durable: BTreeMap<String, u64>,
-    /// Changes since the last sync.
-    pending: Vec<NameChange>,
-}
-
-#[derive(Debug, Clone)]
-struct State {
-    rng: fastrand::Rng,
-    inodes: BTreeMap<u64, Inode>,
-    next_inode: u64,
-    folders: BTreeMap<String, Folder>,
-    locks: BTreeSet<u64>,
-    /// Which life of the process handles must be of.
-    life: u64,
-    calls: u64,
-    reads: u64,
-    syncs: u64,
-    written: u64,
-    cut: Option<(u64, usize)>,
-    dark: bool,
-    faults: BTreeMap<u64, Fault>,
-    read_faults: BTreeSet<u64>,
-    capacity: Option<u64>,
-}
-
 /// A handle to one folder of the disk.
 #[derive(Debug, Clone)]
 pub struct SimDisk {
     shared: Arc<Mutex<State>>,
     folder: String,
-    life: u64,
-}
-
-/// An open file of it.
-#[derive(Debug)]
-pub struct SimFile {
-    shared: Arc<Mutex<State>>,
-    name: String,
-    inode: u64,
     life: u64,
 }
 
@@ -277,204 +229,6 @@ fn fault(fault: Fault) -> io::Error {
     }
 }
 
-/// Whether a call happens.
-enum CallOutcome {
-    Happens,
-    /// The power goes in the middle of it.
-    Tears(usize),
-    Fails(Fault),
-}
-
-impl State {
-    fn check(&self, life: u64) -> io::Result<()> {
-        if self.dark {
-            return Err(failed("the power is off"));
-        }
-        if life != self.life {
-            return Err(failed("a handle of an earlier life of the process"));
-        }
-        Ok(())
-    }
-
-    /// Counts a call that changes something, and returns what becomes of it.
-    fn next_call(&mut self, life: u64) -> io::Result<CallOutcome> {
-        self.check(life)?;
-        let call = self.calls;
-        self.calls += 1;
-        if let Some((at, tear)) = self.cut
-            && at == call
-        {
-            self.dark = true;
-            return Ok(CallOutcome::Tears(tear));
-        }
-        Ok(self.faults.get(&call).map_or(CallOutcome::Happens, |fault| CallOutcome::Fails(*fault)))
-    }
-
-    /// [`State::turn`] for calls that happen whole or not at all.
-    fn whole(&mut self, life: u64) -> io::Result<()> {
-        match self.next_call(life)? {
-            CallOutcome::Happens => Ok(()),
-            CallOutcome::Tears(_) => Err(failed("the power is off")),
-            CallOutcome::Fails(kind) => Err(fault(kind)),
-        }
-    }
-
-    fn used(&self) -> u64 {
-        let named: BTreeSet<u64> =
-            self.folders.values().flat_map(|folder| folder.cache.values().copied()).collect();
-        named.iter().filter_map(|inode| self.inodes.get(inode)).map(|f| f.cache.len() as u64).sum()
-    }
-
-    /// Whether the file may become so long.
-    fn has_room(&self, inode: u64, length: usize) -> bool {
-        let Some(capacity) = self.capacity else { return true };
-        let held = self.inodes.get(&inode).map_or(0, |file| file.cache.len());
-        length <= held || self.used() + (length - held) as u64 <= capacity
-    }
-
-    fn file(&mut self, inode: u64) -> &mut Inode {
-        self.inodes.entry(inode).or_default()
-    }
-
-    fn power_cut(&mut self, survival: Survival) {
-        let rng = &mut self.rng;
-        for file in self.inodes.values_mut() {
-            file.power_cut(survival, rng);
-        }
-        for folder in self.folders.values_mut() {
-            for change in std::mem::take(&mut folder.pending) {
-                let happened = match survival {
-                    Survival::Nothing => false,
-                    Survival::Everything => true,
-                    Survival::Random => rng.bool(),
-                };
-                if happened {
-                    change.apply(&mut folder.durable);
-                }
-            }
-            folder.cache = folder.durable.clone();
-        }
-        self.forget_nameless();
-        self.cut = None;
-        self.dark = false;
-        self.faults.clear();
-        self.read_faults.clear();
-    }
-
-    fn forget_nameless(&mut self) {
-        let folders = &self.folders;
-        self.inodes.retain(|inode, _| {
-            folders.values().any(|folder| {
-                folder.cache.values().chain(folder.durable.values()).any(|held| held == inode)
-            })
-        });
-    }
-}
-
-impl NameChange {
-    fn apply(&self, names: &mut BTreeMap<String, u64>) {
-        match self {
-            NameChange::Make(name, inode) => {
-                names.insert(name.clone(), *inode);
-            }
-            NameChange::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
-            }
-            NameChange::Remove(name) => {
-                names.remove(name);
-            }
-        }
-    }
-}
-
-impl Inode {
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let end = at + bytes.len();
-        if end > self.cache.len() {
-            self.cache.resize(end, 0);
-            self.lengths.push(end);
-        }
-        self.cache[at..end].copy_from_slice(bytes);
-        self.soil(at, end);
-    }
-
-    /// Notes what the sectors from `at` to `end` hold now.
-    fn soil(&mut self, at: usize, end: usize) {
-        for sector in at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
-            let from = sector * SECTOR_BYTES;
-            let to = (from + SECTOR_BYTES).min(self.cache.len());
-            let mut now = self.cache.get(from..to).unwrap_or_default().to_vec();
-            now.resize(SECTOR_BYTES, 0);
-            let versions = self.dirty.entry(sector).or_default();
-            if versions.len() == VERSIONS_MAX {
-                versions.remove(0);
-            }
-            versions.push(now);
-        }
-    }
-
-    fn set_length(&mut self, length: usize) {
-        let before = self.cache.len();
-        self.cache.resize(length, 0);
-        self.lengths.push(length);
-        self.soil(length.min(before), length.max(before));
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.cache.len(), 0);
-        for sector in std::mem::take(&mut self.dirty).into_keys() {
-            let from = (sector * SECTOR_BYTES).min(self.cache.len());
-            let to = (from + SECTOR_BYTES).min(self.cache.len());
-            self.durable[from..to].copy_from_slice(&self.cache[from..to]);
-        }
-        self.lengths.clear();
-    }
-
-    /// Each sector arrived or did not, and all pass for clean from here on; the cache
-    /// holds what was meant, or what the disk holds if the page was let go.
-    fn fail_sync(&mut self, rng: &mut fastrand::Rng) {
-        if rng.bool() {
-            self.durable.resize(self.cache.len(), 0);
-        }
-        self.lengths.clear();
-        for sector in std::mem::take(&mut self.dirty).into_keys() {
-            let from = sector * SECTOR_BYTES;
-            let to = (from + SECTOR_BYTES).min(self.cache.len()).min(self.durable.len());
-            if from >= to {
-                continue;
-            }
-            match rng.u8(..3) {
-                0 => self.durable[from..to].copy_from_slice(&self.cache[from..to]),
-                1 => self.cache[from..to].copy_from_slice(&self.durable[from..to]),
-                _ => {}
-            }
-        }
-    }
-
-    fn power_cut(&mut self, survival: Survival, rng: &mut fastrand::Rng) {
-        let chosen = |count: usize, rng: &mut fastrand::Rng| match survival {
-            Survival::Nothing => None,
-            Survival::Everything => count.checked_sub(1),
-            Survival::Random => rng.usize(..=count).checked_sub(1),
-        };
-        let lengths = std::mem::take(&mut self.lengths);
-        let length = chosen(lengths.len(), rng).map_or(self.durable.len(), |i| lengths[i]);
-        self.durable.resize(length, 0);
-        for (sector, versions) in std::mem::take(&mut self.dirty) {
-            let Some(version) = chosen(versions.len(), rng) else { continue };
-            let from = (sector * SECTOR_BYTES).min(length);
-            let to = (from + SECTOR_BYTES).min(length);
-            self.durable[from..to].copy_from_slice(&versions[version][..to - from]);
-        }
-        self.cache = self.durable.clone();
-    }
-}
-
 impl SimDisk {
     fn opened(&self, name: &str, inode: u64) -> SimFile {
         let name = self.describe(name);
@@ -560,133 +314,10 @@ impl Disk for SimDisk {
     }
 }
 
-impl SimFile {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.shared)
-    }
-
-    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        result.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.name)))
-    }
-
-    fn resize(&self, length: u64) -> io::Result<()> {
-        let mut state = self.state();
-        state.whole(self.life)?;
-        let length = length as usize;
-        if !state.has_room(self.inode, length) {
-            return Err(fault(Fault::Full));
-        }
-        state.file(self.inode).set_length(length);
-        Ok(())
-    }
-
-    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
-        let at = at as usize;
-        match state.next_call(self.life)? {
-            CallOutcome::Happens if !state.has_room(self.inode, at + bytes.len()) => {
-                Err(fault(Fault::Full))
-            }
-            CallOutcome::Happens => {
-                state.written += bytes.len() as u64;
-                state.file(self.inode).write(at, bytes);
-                Ok(())
-            }
-            CallOutcome::Tears(tear) => {
-                let done = &bytes[..tear.min(bytes.len())];
-                state.file(self.inode).write(at, done);
-                Err(failed("the power is off"))
-            }
-            CallOutcome::Fails(kind) => {
-                let done = state.rng.usize(..=bytes.len());
-                state.file(self.inode).write(at, &bytes[..done]);
-                Err(fault(kind))
-            }
-        }
-    }
-
-    fn sync_contents(&self) -> io::Result<()> {
-        let mut state = self.state();
-        let turn = state.next_call(self.life)?;
-        state.syncs += 1;
-        match turn {
-            CallOutcome::Happens => {
-                state.file(self.inode).sync();
-                Ok(())
-            }
-            CallOutcome::Tears(_) => Err(failed("the power is off")),
-            CallOutcome::Fails(kind) => {
-                let mut rng = state.rng.fork();
-                state.file(self.inode).fail_sync(&mut rng);
-                Err(fault(kind))
-            }
-        }
-    }
-
-    fn read(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let mut state = self.state();
-        state.check(self.life)?;
-        let read = state.reads;
-        state.reads += 1;
-        if state.read_faults.contains(&read) {
-            return Err(fault(Fault::Device));
-        }
-        let at = at as usize;
-        let held = state.inodes.get(&self.inode).and_then(|f| f.cache.get(at..at + bytes.len()));
-        let held = held.ok_or(io::ErrorKind::UnexpectedEof)?;
-        bytes.copy_from_slice(held);
-        Ok(())
-    }
-}
-
-impl DiskFile for SimFile {
-    fn length(&self) -> io::Result<u64> {
-        let state = self.state();
-        state.check(self.life)?;
-        Ok(state.inodes.get(&self.inode).map_or(0, |file| file.cache.len() as u64))
-    }
-
-    fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.told(self.read(at, bytes))
-    }
-
-    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.told(self.write(at, bytes))
-    }
-
-    fn set_length(&self, length: u64) -> io::Result<()> {
-        self.told(self.resize(length))
-    }
-
-    fn preallocate(&self, length: u64) -> io::Result<()> {
-        self.told(self.resize(length))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.told(self.sync_contents())
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        let mut state = self.state();
-        state.check(self.life)?;
-        Ok(state.locks.insert(self.inode))
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        // The lock goes with the file that holds it; nothing else is ever opened twice
-        // by its owner.
-        let mut state = lock(&self.shared);
-        if state.life == self.life {
-            state.locks.remove(&self.inode);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::DiskFile;
 
     fn disk(seed: u64) -> SimDisk {
         SimDisk::new(fastrand::Rng::with_seed(seed))
