@@ -3,8 +3,8 @@
 //!
 //! The kernel takes many datagrams to one destination at once and splits them as late as
 //! it can (GSO). In the other direction it hands over several datagrams from one sender in
-//! one piece (GRO). Both ways it wants *segments*: all of one length, but the last may be
-//! shorter. So a [`Batch`] pads its frames to the longest of them, except for the last; a
+//! one piece (GRO). Both ways it wants *segments*: all have one length, except that the last
+//! may be shorter. So a [`Batch`] pads its frames to the longest of them, except for the last; a
 //! frame alone is not padded.
 //!
 //! **Guarantees.** A batch holds no more than the kernel takes at once. Each of its frames
@@ -25,8 +25,8 @@ const BATCH_BYTES_MAX: usize = DATAGRAM_BYTES_MAX;
 /// destinations leave one by one.
 const BATCHES_MAX: usize = 8;
 
-/// Datagrams to one destination or from one sender, one after the other: all are as long
-/// as the first, but the last may be shorter.
+/// Datagrams to one destination or from one sender, one behind the other. All are as long as
+/// the first, except that the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segments<'a> {
     bytes: &'a [u8],
@@ -98,8 +98,9 @@ impl Batch {
         self.ends.clear();
     }
 
-    /// Pads all frames but the last to the longest. `pad` corrects the header of a frame
-    /// that had so many bytes before. The caller clears the batch next.
+    /// Pads all frames but the last to the length of the longest. `pad` gets a padded frame
+    /// and the bytes that it had before, and corrects its header. The caller clears the batch
+    /// next.
     ///
     /// # Panics
     ///
@@ -132,7 +133,7 @@ impl Batch {
 /// The batches of one call of an outlet, by destination. Buffers are kept for the next.
 #[derive(Debug)]
 pub(crate) struct Batches<E> {
-    /// Those in use first.
+    /// The batches in use come first.
     batches: Vec<(E, Batch)>,
     used: usize,
 }
@@ -167,7 +168,7 @@ impl<E: Copy + PartialEq> Batches<E> {
         Some(&mut self.batches[at].1)
     }
 
-    /// Hands over all that is gathered; none is begun afterwards.
+    /// Hands over all gathered datagrams. No batch is begun afterwards.
     pub(crate) fn finish(
         &mut self,
         pad: impl Fn(&mut [u8], usize),
@@ -189,7 +190,7 @@ mod tests {
     use crate::toy::{self, pad};
     use crate::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN};
 
-    /// A datagram with so many messages.
+    /// A datagram with this many messages.
     fn framed(messages: usize) -> Vec<u8> {
         toy::datagram(&vec![(7, 0); messages])
     }

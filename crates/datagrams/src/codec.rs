@@ -1,10 +1,10 @@
-//! What a program brings along: the form of its datagrams, and its messages.
+//! The part that a program supplies: the form of its datagrams, and its messages.
 //!
 //! A [`Codec`] makes a [`Pack`] for each sending thread and one [`Decode`] for the network
-//! thread. The header in front of every datagram is the codec's: who sends, to whom, the
-//! sender's boot id and cluster id, and which [`BodyKind`] follows. This package reads and
-//! writes the bodies of two kinds, a fragment and a request for fragments; the third, whole
-//! messages, is the codec's too.
+//! thread. The codec writes and reads the header in front of every datagram: sender, receiver,
+//! the sender's boot id and cluster id, and the [`BodyKind`] of what follows. This package
+//! reads and writes the bodies of two kinds, a fragment and a request for fragments. The
+//! codec reads and writes the third, whole messages.
 //!
 //! Boot ids and cluster ids are plain numbers here. A message that was split travels with
 //! the cluster id that its codec named, and fragments are joined only if both numbers are
@@ -45,20 +45,20 @@ pub enum Opened<'a, E> {
     Messages,
     /// A part of a message.
     Fragment {
-        /// Who sent it.
+        /// The sender.
         from: E,
-        /// In which life of the sender.
+        /// The sender's boot id.
         boot: u64,
         /// The cluster id that it travelled with.
         cluster: u64,
-        /// The part.
+        /// The piece of the message.
         fragment: Fragment<'a>,
     },
     /// A peer misses parts of a message that this process has sent.
     Missing {
-        /// Who sent it.
+        /// The sender.
         from: E,
-        /// What it misses.
+        /// The pieces that it misses.
         missing: Missing,
     },
 }
@@ -87,7 +87,7 @@ pub trait Decode<C: Codec>: Debug + Send {
     ///
     /// # Errors
     ///
-    /// Why it must be dropped; already counted.
+    /// The reason to drop it, already counted.
     fn open<'a>(
         &mut self,
         from: SocketAddr,
@@ -99,7 +99,7 @@ pub trait Decode<C: Codec>: Debug + Send {
     ///
     /// # Errors
     ///
-    /// Why it must be dropped; already counted.
+    /// The reason to drop it, already counted.
     fn open_joined(
         &mut self,
         from: C::Endpoint,
@@ -109,9 +109,9 @@ pub trait Decode<C: Codec>: Debug + Send {
     ) -> Result<(), DropReason>;
 }
 
-/// The form of a process's datagrams, and what it says with them.
+/// The form of a process's datagrams, and its messages.
 pub trait Codec: Debug + Clone + Send + Sync + 'static {
-    /// Who may send and receive.
+    /// A sender or receiver.
     type Endpoint: Endpoint;
     /// A message on its way out of this process.
     type Outgoing;
@@ -125,10 +125,10 @@ pub trait Codec: Debug + Clone + Send + Sync + 'static {
     /// How many peers there are, this process included if it is one.
     fn peers(&self) -> usize;
 
-    /// Packs for one thread, into datagrams of at most `datagram_max` bytes.
+    /// A packer for one thread, with datagrams of at most `datagram_max` bytes.
     fn packer(&self, datagram_max: usize) -> Self::Packer;
 
-    /// Decodes for this process.
+    /// The decoder of this process.
     fn decoder(&self, counters: Arc<Counters>) -> Self::Decoder;
 
     /// Empties `datagram` and leaves room for the header.

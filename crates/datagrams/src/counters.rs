@@ -7,9 +7,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What [`Counters`] count.
+/// Something that [`Counters`] count.
 pub trait Counted: Copy {
-    /// Its place among the numbers.
+    /// Its index among the numbers.
     fn index(self) -> usize;
 }
 
@@ -67,7 +67,7 @@ counted! {
     LostTooLong = "lost_too_long",
     /// The socket would not take it: lost.
     SendFailed = "send_failed",
-    /// The socket reported that nobody listens where an earlier datagram went.
+    /// The socket reported that an earlier datagram reached a port where nothing listens.
     Refused = "refused",
     /// A sender that had been taken for an earlier life was taken back.
     BootRevived = "boot_revived",
@@ -90,7 +90,7 @@ counted! {
 }
 
 counted! {
-    /// Why a datagram is dropped, or what was joined from fragments.
+    /// Why a datagram, or a message joined from fragments, is dropped.
     DropReason from Event::ALL.len();
     /// Shorter than a header, or the length does not fit.
     Length = "drop_length",
@@ -102,19 +102,19 @@ counted! {
     Check = "drop_check",
     /// An unknown kind of body, or one that this sender may not send.
     Kind = "drop_kind",
-    /// Padded with something else than zeros.
+    /// Padded with bytes that are not zero.
     Padding = "drop_padding",
     /// From a configuration with another number of peers.
     Size = "drop_n",
-    /// No such sender, or the receiver itself, or of the wrong sort.
+    /// The sender is unknown, is the receiver itself, or may not send to it.
     Sender = "drop_sender",
-    /// For somebody else.
+    /// Addressed to another process.
     Receiver = "drop_receiver",
-    /// From another cluster, or none where one is needed.
+    /// From another cluster, or without a cluster id where one is needed.
     Cluster = "drop_cluster",
     /// This process does not know its cluster yet.
     NotStarted = "drop_not_started",
-    /// Of an earlier life of its sender.
+    /// From an earlier life of its sender.
     Boot = "drop_boot",
     /// So small that an answer could be larger.
     Amplifies = "drop_amplifies",
@@ -147,12 +147,12 @@ impl Counters {
         Self::default()
     }
 
-    /// It happened.
+    /// Counts it once.
     pub fn count(&self, event: impl Counted) {
         self.add(event, 1);
     }
 
-    /// It happened `times` times.
+    /// Counts it `times` times.
     pub fn add(&self, event: impl Counted, times: u64) {
         self.counts[event.index()].fetch_add(times, Ordering::Relaxed);
     }

@@ -4,18 +4,18 @@
 //!  sending threads                                 network thread
 //!  Outlet::send                                    Network::run
 //!    [codec] messages -> datagrams                   [udp] receives everything
-//!    [loss]  one draw a datagram                     [codec] checks and decodes
-//!    [batch] one call a destination                  [fragment] joins, asks, resends
+//!    [loss]  one draw per datagram                   [codec] checks and decodes
+//!    [batch] one call per destination                [fragment] joins, asks, resends
 //!    sendmsg ----------------------> wire            Deliver::deliver
 //!      | would block, or too long
 //!      `------- bounded queue ---------------------> [loss], [batch], sendmsg
 //! ```
 //!
-//! - [`codec`]: what a program brings along: how its datagrams look, and its messages.
+//! - [`codec`]: the part that a program supplies: the form of its datagrams, and its messages.
 //! - [`fragment`]: one long message in many datagrams.
 //! - [`loss`]: the seeded gate that every datagram passes.
 //! - `batch`: datagrams to one destination that leave in one system call.
-//! - `offload`: what the kernel takes and gives in one call.
+//! - `offload`: many datagrams in one system call, where the kernel can do that.
 //! - [`outlet`]: how a thread sends.
 //! - [`udp`]: the socket and the loop.
 //! - `wakeup`: how a thread wakes the loop.
@@ -59,7 +59,8 @@ pub const MESSAGE_BYTES_MAX: usize = 68 << 10;
 pub const HEADER_BYTES: usize = 31;
 
 /// The least bytes of body, padding included, in a datagram from a client. An answer is
-/// never longer, so nobody can make a peer send more to a third party than they send.
+/// never longer, so a client that forges its address cannot make a peer send more to a third
+/// party than the client sends itself.
 pub const CLIENT_BODY_BYTES_MIN: usize = 56;
 
 /// Checks a bound that the command line has checked before.

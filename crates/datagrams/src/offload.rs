@@ -57,8 +57,8 @@ impl Offload {
         state.try_send(UdpSockRef::from(socket), &transmit)
     }
 
-    /// The kernel refused a batch. If the error says that batches cannot work, none is sent
-    /// any more.
+    /// Notes that the kernel refused a batch. If the error says that batches cannot work,
+    /// this process sends none any more.
     pub(crate) fn refused(&self, error: &io::Error) {
         use rustix::io::Errno;
         let never = [Errno::IO, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOPROTOOPT]
@@ -69,8 +69,8 @@ impl Offload {
         }
     }
 
-    /// Receives datagrams from one sender: who it is, how many bytes they have together,
-    /// and how many each but the last has.
+    /// Receives datagrams from one sender. Returns its address, the bytes of all datagrams
+    /// together, and the bytes of each but the last.
     pub(crate) fn receive(
         &self,
         socket: &UdpSocket,

@@ -4,8 +4,8 @@
 //! packs and sends by itself, several datagrams to one destination in one call (`batch`).
 //! It leaves two things to the loop: datagrams that the socket would have blocked on, and
 //! messages to be split, because the loop resends the fragments that a receiver asks for.
-//! The queue to the loop is bounded in number and bytes. If it is full the datagram is
-//! lost, and nobody waits.
+//! The queue to the loop is bounded in number and bytes. If it is full, the datagram is
+//! lost and the thread goes on.
 
 use crate::batch::{Batches, Segments};
 use crate::codec::{Codec, Endpoint, Pack, Sink};
@@ -25,7 +25,7 @@ pub const QUEUE_MAX: usize = 4_096;
 /// The most bytes of them.
 pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 
-/// What a thread leaves to the loop.
+/// Something that a thread leaves to the loop.
 #[derive(Debug)]
 pub(crate) struct Queued<E> {
     pub(crate) to: E,
@@ -37,13 +37,13 @@ pub(crate) struct Queued<E> {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    /// Sealed datagrams that have passed the gate; each but the last has so many bytes.
+    /// Sealed datagrams that have passed the gate. Each but the last has this many bytes.
     Datagrams(usize),
     /// An encoded message to be split, which travels with this cluster id.
     Message(u64),
 }
 
-/// What the loop and all outlets of a process have in common.
+/// The state that the loop and all outlets of a process share.
 #[derive(Debug)]
 pub(crate) struct Shared<C: Codec> {
     pub(crate) socket: UdpSocket,
@@ -60,12 +60,13 @@ pub(crate) struct Shared<C: Codec> {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// What became of datagrams that were sent.
+/// How far an attempt to send datagrams came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct SendOutcome {
-    /// So many went to the socket.
+    /// How many went to the socket.
     pub(crate) sent: usize,
-    /// The first on which the socket would have blocked. Those before it are sent or lost.
+    /// The index of the first on which the socket would have blocked. Those before it are
+    /// sent or lost.
     pub(crate) blocked: Option<usize>,
 }
 
@@ -231,8 +232,8 @@ impl<C: Codec> Outlet<C> {
         burst.sent
     }
 
-    /// Mutes the process except for this outlet: for a process that is to die after what
-    /// it sends next. A datagram that another thread is just handing to the socket may
+    /// Mutes the process except for this outlet, for a process that is to die after its next
+    /// datagrams. A datagram that another thread is just handing to the socket may
     /// still leave.
     pub fn mute_others(&mut self) {
         self.exempt = true;
@@ -240,7 +241,7 @@ impl<C: Codec> Outlet<C> {
     }
 }
 
-/// What one call of an outlet has sent.
+/// The datagrams that one call of an outlet has sent.
 struct SendBurst<'a, C: Codec> {
     shared: &'a Shared<C>,
     exempt: bool,

@@ -1,7 +1,7 @@
 //! A codec as small as can be, for the tests of this package.
 //!
-//! A message is a number and some filler. A header has the length of the body, who sends,
-//! and the kind of body; padding must be zeros, and a check covers it, as a codec's must.
+//! A message is a number and some filler. A header has the length of the body, the sender,
+//! and the kind of body. Padding must be zeros and a check covers it, as in every codec.
 
 use crate::codec::{BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink};
 use crate::counters::{Counters, DropReason};
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The bytes of a message without filler.
 pub(crate) const MESSAGE_BYTES: usize = 12;
 
-/// Who sends and receives.
+/// A sender or receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum End {
     Peer(u8),
@@ -223,6 +223,6 @@ impl Codec for Toy {
     }
 }
 
-// So many small messages fill a datagram.
-pub(crate) const MESSAGES_A_DATAGRAM: usize =
+/// How many messages without filler fill a datagram.
+pub(crate) const MESSAGES_PER_DATAGRAM: usize =
     (DATAGRAM_BYTES_DEFAULT - HEADER_BYTES) / MESSAGE_BYTES;

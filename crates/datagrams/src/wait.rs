@@ -2,10 +2,10 @@
 //!
 //! Waking a thread that sleeps on another core takes 30 µs and more, longer than most turns
 //! of a thread. So a thread that expects input soon polls for it, and yields its core to
-//! other threads between two polls. It expects what has happened before: it polls only
-//! after several short waits in a row, and the longer the more there were. After polling in
-//! vain it expects less. So an idle process sleeps, and a busy one hardly
-//! ever does, on a fast host and on a slow one alike.
+//! other threads between two polls. A thread learns from its last waits: it polls only after
+//! several short waits in a row, and longer after more of them. After a poll that found
+//! nothing it polls less. So an idle process sleeps, and a busy one hardly ever does, on a
+//! fast host and on a slow one alike.
 //!
 //! **Does not** read a clock, yield, or sleep: it tells the caller which of them to do.
 //! Times are microseconds since any fixed moment.
@@ -15,7 +15,7 @@ pub const POLL_STEP_US: u64 = 100;
 
 /// The longest that a thread polls before it sleeps. A wait is short if it takes no longer.
 /// A round of three processes takes 130 to 700 µs on two slow cores, and a thread must not
-/// fall asleep within one. Twice as long gains nothing more.
+/// fall asleep within a round. Twice the bound gains nothing more.
 pub const POLL_US_MAX: u64 = 1_200;
 
 /// A thread polls only after this many short waits in a row. A heartbeat causes fewer, so
@@ -25,8 +25,8 @@ const SHORT_WAITS_MIN: u32 = 3;
 /// More short waits in a row than this are not counted.
 const SHORT_WAITS_MAX: u32 = (POLL_US_MAX / POLL_STEP_US) as u32;
 
-/// After polling in vain, a thread keeps a quarter of its count of short waits. Polling in
-/// vain twice in a row brings the largest count below the least that makes it poll.
+/// After a poll that found nothing, a thread keeps a quarter of its count of short waits. Two
+/// such polls in a row bring even the largest count below [`SHORT_WAITS_MIN`].
 const VAIN_POLL_DIVISOR: u32 = 4;
 
 /// Tells one thread how to wait.
@@ -38,7 +38,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// No input is there at `now`. Says whether to yield and poll again, rather than sleep.
+    /// The caller found no input at `now`. Returns whether to yield and poll again, rather
+    /// than sleep.
     pub fn polls_again(&mut self, now: u64) -> bool {
         let since = *self.since.get_or_insert(now);
         if self.short_waits < SHORT_WAITS_MIN {
@@ -51,7 +52,7 @@ impl Patience {
         polls
     }
 
-    /// Input was there at `now`, at once or after a wait.
+    /// The caller found input at `now`, at once or after a wait.
     pub fn found(&mut self, now: u64) {
         let waited_us = self.since.take().map_or(0, |since| now.saturating_sub(since));
         let short = waited_us <= POLL_US_MAX;
@@ -68,7 +69,7 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// After so many short waits, the last of which ended at time 1,000.
+    /// After this many short waits, the last of which ended at time 1,000.
     fn after(short_waits: u32) -> Patience {
         let mut patience = Patience::default();
         for _ in 0..short_waits {

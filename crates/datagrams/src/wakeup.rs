@@ -1,7 +1,7 @@
 //! How a thread wakes the network loop: with a system call only if the loop sleeps.
 //!
 //! Waking a thread is expensive, so a thread that has left something to the loop makes the
-//! call only if the loop has said that it sleeps, and nobody has woken it since. The order
+//! call only if the loop has said that it sleeps and no thread has woken it since. The order
 //! of the steps matters:
 //!
 //! ```text
@@ -14,9 +14,9 @@
 //! it. If the look does, the loop's flag was set before it, and the other thread wakes the
 //! loop. A wake-up that comes before the sleep is as good: mio keeps it.
 //!
-//! **Guarantees.** The loop sees what was left to it before [`Wakeup::wake`], and that it
-//! was stopped, before it sleeps for good; or its sleep ends. `net/schedules.rs` explores
-//! the interleavings of the threads that meet here.
+//! **Guarantees.** A hand-over that was followed by [`Wakeup::wake`] never finds the loop
+//! asleep for good: the loop sees it before it sleeps, or its sleep ends. The same holds for
+//! a stop. `src/net/schedules.rs` explores the interleavings of the threads that meet here.
 
 use interleavings::threads::{self, AtomicBool};
 use mio::Waker;

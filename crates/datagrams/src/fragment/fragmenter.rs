@@ -1,4 +1,4 @@
-//! The sender's side: splits messages, and keeps what it split lately.
+//! The sender's side of fragments.
 
 use super::{Cut, FRAGMENT_HEADER_BYTES, Fragment, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, Missing};
 use crate::counters::{Counters, Event};
@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The sender's side: splits, and keeps what it split lately.
+/// Splits messages, and keeps those that it split lately.
 #[derive(Debug)]
 pub struct Fragmenter {
     piece: u16,
@@ -24,25 +24,31 @@ pub(super) struct Kept {
 }
 
 impl Fragmenter {
-    /// For datagrams of at most `datagram_max` bytes.
+    /// A fragmenter for datagrams of at most `datagram_max` bytes.
     ///
     /// # Panics
     ///
-    /// Outside of the bounds for that.
+    /// If `datagram_max` is out of bounds.
     pub fn new(datagram_max: usize, counters: Arc<Counters>) -> Self {
         assert_datagram_max(datagram_max);
         let piece = datagram_max - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
         Fragmenter { piece: piece as u16, kept: VecDeque::new(), kept_bytes: 0, counters }
     }
 
-    /// Splits `message`, hands each fragment to `send`, and keeps the message. Pieces that
-    /// a receiver asks for later travel with `cluster` too.
+    /// Splits `message`, hands each fragment to `send`, and keeps the message. Pieces that a
+    /// receiver asks for later travel with the same `cluster`.
     pub fn split(&mut self, cluster: u64, message: Vec<u8>, mut send: impl FnMut(Fragment<'_>)) {
         if message.len() > MESSAGE_BYTES_MAX {
             self.counters.count(Event::LostTooLong);
-            return log::error!("a message of {} bytes is too long to be sent", message.len());
+            return log::error!(
+                "cannot send a message of {} bytes: longer than {MESSAGE_BYTES_MAX}",
+                message.len()
+            );
         }
-        assert!(message.len() > usize::from(self.piece), "what fits one piece is not split");
+        assert!(
+            message.len() > usize::from(self.piece),
+            "a message that fits one piece is not split"
+        );
         let cut = Cut { digest: xxh3_64(&message), total: message.len() as u32, piece: self.piece };
         for index in 0..cut.pieces() as u16 {
             send(Fragment { cut, index, bytes: &message[cut.range(index)] });
@@ -69,8 +75,8 @@ impl Fragmenter {
         self.kept.iter().rposition(|kept| kept.cut == cut)
     }
 
-    /// Hands each fragment that a peer asked for to `send`, with the cluster id that it
-    /// travels with, if the message is still kept.
+    /// Hands each fragment that a peer asked for to `send`, with its cluster id. Does nothing
+    /// if the message is not kept any more.
     pub fn resend(&self, asked: &Missing, mut send: impl FnMut(u64, Fragment<'_>)) {
         let Some(at) = self.position(asked.cut) else {
             return self.counters.count(Event::FragmentForgotten);

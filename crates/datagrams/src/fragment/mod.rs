@@ -1,7 +1,7 @@
 //! A message longer than a datagram travels in fragments. (W2)
 //!
 //! A fragment names its message (by the digest of its bytes), the message's length, how it
-//! was cut, and which piece this is. So a receiver can begin with any piece. The digest is
+//! was cut, and the number of the piece. So a receiver can begin with any piece. The digest is
 //! the message's identity: a sender that sends the same message again completes what the
 //! receiver already has. A receiver that misses pieces asks for them some time after the
 //! last piece came, ever more rarely, and finally gives up. The sender keeps the messages
@@ -12,7 +12,7 @@
 //!    8  xxh3 of the message         8  xxh3 of the message
 //!    4  its length                  4  its length
 //!    2  bytes of each piece         2  bytes of each piece
-//!    2  which piece, from 0         2  which piece, ascending, once or more
+//!    2  number of the piece         2  number of a piece, ascending, once or more
 //!    …  the piece
 //! ```
 //!
@@ -36,7 +36,8 @@ use crate::{CLIENT_BODY_BYTES_MIN, DATAGRAM_BYTES_MIN, HEADER_BYTES, MESSAGE_BYT
 /// The bytes of a fragment's body before its piece.
 pub const FRAGMENT_HEADER_BYTES: usize = 16;
 
-/// The smallest piece, but for a message's last: what the smallest datagram holds.
+/// The bytes of the smallest piece, except for a message's last: the room in the smallest
+/// datagram.
 pub const PIECE_BYTES_MIN: usize = DATAGRAM_BYTES_MIN - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
 
 /// The most pieces of one message.
@@ -48,7 +49,7 @@ pub const ASKED_PIECES_MAX: usize = 64;
 /// The most split messages that a sender keeps in case it is asked.
 pub const KEPT_MESSAGES_MAX: usize = 256;
 
-/// The most bytes of them.
+/// The most bytes of the messages that a sender keeps.
 pub const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// The most unfinished messages of one sender.
@@ -57,10 +58,11 @@ pub const SENDER_SETS_MAX: usize = 64;
 /// The most bytes of one sender's unfinished messages.
 pub const SENDER_BYTES_MAX: usize = 4 << 20;
 
-/// The most unfinished messages of all peers; and of all clients, apart from them.
+/// The most unfinished messages of all peers together. All clients together may have as many
+/// again.
 pub const SETS_MAX: usize = 1_024;
 
-/// The most bytes of them, likewise.
+/// The most bytes of the unfinished messages of all peers, and of all clients likewise.
 pub const BYTES_MAX: usize = 32 << 20;
 
 /// A receiver asks for missing pieces this long after the last one came. Each request that
@@ -77,12 +79,12 @@ pub const LATE_US: u64 = 20_000;
 /// The most joined messages that are remembered for that.
 pub const LATE_MAX: usize = 256;
 
-/// How a message was cut: the same in all its fragments.
+/// How a message was cut. All its fragments say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cut {
     /// The digest of the message's bytes, and so its identity.
     pub digest: u64,
-    /// Its bytes.
+    /// The length of the message, in bytes.
     pub total: u32,
     /// The bytes of each piece but the last.
     pub piece: u16,
@@ -115,7 +117,7 @@ impl Cut {
             total: u32::from_le_bytes(*total),
             piece: u16::from_le_bytes(*piece),
         };
-        // What fits one piece is not split.
+        // A message that fits one piece is not split.
         let sound = usize::from(cut.piece) >= PIECE_BYTES_MIN
             && cut.total as usize <= MESSAGE_BYTES_MAX
             && cut.total > u32::from(cut.piece);
@@ -126,23 +128,23 @@ impl Cut {
 /// One piece of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragment<'a> {
-    /// Of which message.
+    /// The message that it belongs to.
     pub cut: Cut,
-    /// Which piece, from 0.
+    /// The number of the piece, from 0.
     pub index: u16,
-    /// The piece.
+    /// The bytes of the piece.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Fragment<'a> {
-    /// Appends it to a frame's body.
+    /// Appends itself to a frame's body.
     pub fn write(&self, body: &mut Vec<u8>) {
         self.cut.write(body);
         body.extend_from_slice(&self.index.to_le_bytes());
         body.extend_from_slice(self.bytes);
     }
 
-    /// A whole body, if it is one that does not contradict itself.
+    /// Reads a whole body; none if it contradicts itself.
     pub fn parse(body: &'a [u8]) -> Option<Self> {
         let (cut, rest) = Cut::parse(body)?;
         let (index, bytes) = rest.split_first_chunk::<2>()?;
@@ -152,12 +154,12 @@ impl<'a> Fragment<'a> {
     }
 }
 
-/// Which pieces of a message did not arrive.
+/// The pieces of a message that did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Of which message.
+    /// The message that it belongs to.
     pub cut: Cut,
-    /// Which pieces: at least one, at most [`ASKED_PIECES_MAX`], ascending.
+    /// The numbers of the pieces: at least one, at most [`ASKED_PIECES_MAX`], ascending.
     pub indexes: Vec<u16>,
 }
 
@@ -167,7 +169,7 @@ impl Missing {
         HEADER_BYTES + 14 + 2 * pieces
     }
 
-    /// Appends it to a frame's body.
+    /// Appends itself to a frame's body.
     pub fn write(&self, body: &mut Vec<u8>) {
         self.cut.write(body);
         for index in &self.indexes {
@@ -175,7 +177,7 @@ impl Missing {
         }
     }
 
-    /// A whole body, if it is one that does not contradict itself.
+    /// Reads a whole body; none if it contradicts itself.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let (cut, rest) = Cut::parse(body)?;
         let (pairs, odd) = rest.as_chunks::<2>();

@@ -1,4 +1,4 @@
-//! The receiver's side: joins fragments, and asks for those that are missing.
+//! The receiver's side of fragments.
 
 use super::{
     ASK_AFTER_US, ASKED_PIECES_MAX, ASKS_MAX, BYTES_MAX, Cut, FRAGMENT_HEADER_BYTES, Fragment,
@@ -28,24 +28,25 @@ pub(super) struct Set<E> {
     pub(super) bytes: usize,
     /// When the last new piece came.
     heard: u64,
-    /// Requests since then.
+    /// How many requests were sent since then.
     asks: u32,
-    /// When it is looked at next: its key among the timers.
+    /// When the reassembler looks at it next: its key among the timers.
     pub(super) due: u64,
-    /// Bytes received less bytes asked with: what may still be sent to a client.
+    /// Bytes received minus bytes of requests: how many bytes of requests may still be sent,
+    /// if the sender is a client.
     credit: usize,
 }
 
 impl<E> Set<E> {
-    /// The time after the last piece or request until the next request.
+    /// The time from the last piece or request to the next request.
     fn patience_us(&self) -> u64 {
         ASK_AFTER_US << self.asks
     }
 }
 
-/// Unfinished messages of one kind of sender, oldest first.
+/// The unfinished messages of all peers, or of all clients; oldest first.
 #[derive(Debug)]
-pub(super) struct Shelf<E> {
+pub(super) struct Unfinished<E> {
     pub(super) sets: BTreeMap<u64, Set<E>>,
     pub(super) by_key: HashMap<Key<E>, u64>,
     pub(super) by_sender: HashMap<E, Usage>,
@@ -60,9 +61,9 @@ pub(super) struct Usage {
     pub(super) bytes: usize,
 }
 
-impl<E: Endpoint> Shelf<E> {
+impl<E: Endpoint> Unfinished<E> {
     fn empty() -> Self {
-        Shelf {
+        Unfinished {
             sets: BTreeMap::new(),
             by_key: HashMap::new(),
             by_sender: HashMap::new(),
@@ -89,11 +90,11 @@ impl<E: Endpoint> Shelf<E> {
     }
 
     fn take(&mut self, number: u64) -> Set<E> {
-        let set = self.sets.remove(&number).expect("only held sets are taken");
+        let set = self.sets.remove(&number).expect("the set is there");
         self.by_key.remove(&set.key);
         self.due.remove(&(set.due, number));
         self.bytes -= set.bytes;
-        let usage = self.by_sender.get_mut(&set.key.from).expect("it holds a set");
+        let usage = self.by_sender.get_mut(&set.key.from).expect("the sender has a set");
         usage.sets -= 1;
         usage.bytes -= set.bytes;
         if usage.sets == 0 {
@@ -102,7 +103,8 @@ impl<E: Endpoint> Shelf<E> {
         set
     }
 
-    /// Drops the oldest others until all bounds hold; `newest` itself fits them.
+    /// Drops the oldest messages other than `newest` until all bounds hold. `newest` alone
+    /// never exceeds them.
     fn evict(&mut self, newest: u64, counters: &Counters) {
         let from = self.sets[&newest].key.from;
         loop {
@@ -124,27 +126,27 @@ impl<E: Endpoint> Shelf<E> {
     }
 }
 
-/// The receiver's side: joins what was split.
+/// Joins fragments to messages, and asks for those that are missing.
 #[derive(Debug)]
 pub struct Reassembler<E> {
-    pub(super) peers: Shelf<E>,
-    pub(super) clients: Shelf<E>,
+    pub(super) peers: Unfinished<E>,
+    pub(super) clients: Unfinished<E>,
     pub(super) late: VecDeque<(u64, Key<E>)>,
     pub(super) counters: Arc<Counters>,
 }
 
 impl<E: Endpoint> Reassembler<E> {
-    /// With nothing unfinished.
+    /// A reassembler without unfinished messages.
     pub fn new(counters: Arc<Counters>) -> Self {
         Reassembler {
-            peers: Shelf::empty(),
-            clients: Shelf::empty(),
+            peers: Unfinished::empty(),
+            clients: Unfinished::empty(),
             late: VecDeque::new(),
             counters,
         }
     }
 
-    /// Takes a fragment; yields the message's bytes if no other was missing.
+    /// Takes a fragment. Returns the message's bytes if this was the last piece missing.
     pub fn insert(
         &mut self,
         now: u64,
@@ -161,12 +163,12 @@ impl<E: Endpoint> Reassembler<E> {
             self.counters.count(Event::FragmentLate);
             return None;
         }
-        let shelf = match from.peer() {
+        let unfinished = match from.peer() {
             Some(_) => &mut self.peers,
             None => &mut self.clients,
         };
-        let number = shelf.open(now, key);
-        let set = shelf.sets.get_mut(&number).expect("just opened");
+        let number = unfinished.open(now, key);
+        let set = unfinished.sets.get_mut(&number).expect("just opened");
         set.credit +=
             HEADER_BYTES + CLIENT_BODY_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
         if set.pieces.contains_key(&fragment.index) {
@@ -178,18 +180,22 @@ impl<E: Endpoint> Reassembler<E> {
         set.asks = 0;
         set.bytes += bytes;
         let complete = set.pieces.len() == key.cut.pieces();
-        shelf.bytes += bytes;
-        shelf.by_sender.get_mut(&from).expect("it holds a set").bytes += bytes;
+        unfinished.bytes += bytes;
+        unfinished.by_sender.get_mut(&from).expect("the sender has a set").bytes += bytes;
         if !complete {
-            shelf.evict(number, &self.counters);
+            unfinished.evict(number, &self.counters);
             return None;
         }
-        let set = shelf.take(number);
+        let set = unfinished.take(number);
         let mut message = Vec::with_capacity(set.bytes);
         for piece in set.pieces.values() {
             message.extend_from_slice(piece);
         }
-        assert_eq!(message.len(), key.cut.total as usize, "each piece has the length of its place");
+        assert_eq!(
+            message.len(),
+            key.cut.total as usize,
+            "the pieces have the lengths that they must have"
+        );
         if xxh3_64(&message) != key.cut.digest {
             self.counters.count(DropReason::Digest);
             return None;
@@ -204,23 +210,23 @@ impl<E: Endpoint> Reassembler<E> {
 
     /// When [`Reassembler::poll`] has something to do next.
     pub fn deadline(&self) -> Option<u64> {
-        let first = |shelf: &Shelf<E>| shelf.due.first().map(|&(due, _)| due);
+        let first = |unfinished: &Unfinished<E>| unfinished.due.first().map(|&(due, _)| due);
         [first(&self.peers), first(&self.clients)].into_iter().flatten().min()
     }
 
-    /// Hands a request to `ask` for each message of which no piece has come for long
-    /// enough. Gives up a message that was asked for often enough.
+    /// Hands a request to `ask` for each message of which no piece has come for long enough.
+    /// Gives a message up after [`ASKS_MAX`] requests.
     pub fn poll(&mut self, now: u64, mut ask: impl FnMut(E, u64, Missing)) {
-        for shelf in [&mut self.peers, &mut self.clients] {
-            while let Some(&(due, number)) = shelf.due.first() {
+        for unfinished in [&mut self.peers, &mut self.clients] {
+            while let Some(&(due, number)) = unfinished.due.first() {
                 if due > now {
                     break;
                 }
-                let set = shelf.sets.get_mut(&number).expect("timers are of held sets");
+                let set = unfinished.sets.get_mut(&number).expect("every timer belongs to a set");
                 let quiet_until = set.heard.saturating_add(set.patience_us());
                 if quiet_until <= now {
                     if set.asks == ASKS_MAX {
-                        shelf.take(number);
+                        unfinished.take(number);
                         self.counters.count(Event::SetGivenUp);
                         continue;
                     }
@@ -229,12 +235,12 @@ impl<E: Endpoint> Reassembler<E> {
                         ask(set.key.from, set.key.cluster, missing);
                     }
                     set.asks += 1;
-                    // What counts as quiet begins anew with each request.
+                    // The quiet time begins anew with each request.
                     set.heard = now;
                 }
                 let next = set.heard.saturating_add(set.patience_us());
-                shelf.due.remove(&(due, number));
-                shelf.due.insert((next, number));
+                unfinished.due.remove(&(due, number));
+                unfinished.due.insert((next, number));
                 set.due = next;
             }
         }
@@ -251,7 +257,7 @@ impl<E: Endpoint> Reassembler<E> {
     }
 }
 
-/// A request for the first pieces that `set` misses, as many as it may name.
+/// A request for the first pieces that `set` misses, as many as one request may name.
 fn missing_of<E: Endpoint>(set: &mut Set<E>) -> Option<Missing> {
     let most = match set.key.from.peer() {
         Some(_) => ASKED_PIECES_MAX,

@@ -127,7 +127,7 @@ fn a_request_for_fragments_that_contradicts_itself_is_not_one() {
     assert_eq!(parse(&[]), None);
     assert_eq!(parse(&[3]), None);
     assert_eq!(parse(&[2, 0]), None);
-    assert_eq!(parse(&[1, 1]), None, "nobody is sent the same twice");
+    assert_eq!(parse(&[1, 1]), None, "a piece is named twice");
     let mut odd = Vec::new();
     Missing { cut, indexes: vec![0, 2] }.write(&mut odd);
     odd.push(0);
@@ -287,18 +287,18 @@ fn a_flood_from_ever_new_clients_stays_bounded_and_touches_no_peer() {
         let (sets, bytes) = (receiver.held_sets().1, receiver.held_bytes().1);
         assert!(sets <= SETS_MAX && bytes <= BYTES_MAX, "{sets} sets, {bytes} bytes");
     }
-    let shelf = &receiver.clients;
-    assert_eq!(shelf.by_key.len(), shelf.sets.len());
-    assert_eq!(shelf.due.len(), shelf.sets.len());
-    assert!(shelf.by_sender.len() <= shelf.sets.len());
-    assert_eq!(shelf.bytes, shelf.sets.values().map(|set| set.bytes).sum());
+    let unfinished = &receiver.clients;
+    assert_eq!(unfinished.by_key.len(), unfinished.sets.len());
+    assert_eq!(unfinished.due.len(), unfinished.sets.len());
+    assert!(unfinished.by_sender.len() <= unfinished.sets.len());
+    assert_eq!(unfinished.bytes, unfinished.sets.values().map(|set| set.bytes).sum());
     assert!(insert(&mut receiver, 2, peer(1), &kept[1]).is_some());
 }
 
 #[test]
 fn a_client_is_never_asked_with_more_than_it_sent() {
-    // The last piece alone, a byte long, of the longest message in the smallest
-    // pieces: the least that a client can pay.
+    // A client can send no less: the last piece alone, a byte long, of the longest message
+    // in the smallest pieces.
     let piece = PIECE_BYTES_MIN;
     let total = (PIECES_MAX - 1) * piece + 1;
     let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
@@ -325,7 +325,7 @@ fn a_client_is_asked_for_as_much_as_it_paid_for() {
         let mut receiver = reassembler();
         let last = pieces.last().expect("many");
         assert_eq!(last.2.len(), bytes);
-        // Whatever is sent pays, what has been here before as well.
+        // Every piece that the client sends gives it credit, also one that came before.
         for _ in 0..times {
             insert(&mut receiver, 0, client(1), last);
         }
@@ -365,7 +365,7 @@ fn a_sender_keeps_as_many_messages_as_it_may_and_then_forgets_the_oldest() {
     assert_kept(&sender, lengths.clone());
     split(&mut sender, &vec![1; 9_000]);
     assert_kept(&sender, lengths.clone().skip(1).chain([9_000]));
-    // One that is sent again is kept once, and is the youngest.
+    // A message that is sent again is kept once, as the youngest.
     split(&mut sender, &vec![1; 2_002]);
     let others = lengths.skip(1).filter(|&bytes| bytes != 2_002);
     assert_kept(&sender, others.chain([9_000, 2_002]));
@@ -383,7 +383,7 @@ fn a_sender_keeps_as_many_bytes_as_it_may_and_then_forgets_the_oldest() {
 
 const STRIDE: usize = 32_768;
 
-/// One of a message's two pieces and more, of `bytes` bytes: never all of them.
+/// Inserts one piece of `bytes` bytes of a message that has more pieces.
 fn unfinished(into: &mut Reassembler, from: End, digest: u64, index: u16, bytes: usize) {
     let cut = Cut { digest, total: u32::MAX, piece: STRIDE as u16 };
     let fragment = Fragment { cut, index, bytes: &vec![1; bytes] };
@@ -393,24 +393,25 @@ fn unfinished(into: &mut Reassembler, from: End, digest: u64, index: u16, bytes:
 fn assert_accounts(of: &Reassembler) {
     assert_eq!(of.held_sets(), (of.peers.sets.len(), of.clients.sets.len()));
     assert_eq!(of.held_bytes(), (of.peers.bytes, of.clients.bytes));
-    for shelf in [&of.peers, &of.clients] {
+    for unfinished in [&of.peers, &of.clients] {
         let mut usages: HashMap<End, (usize, usize)> = HashMap::new();
-        for set in shelf.sets.values() {
+        for set in unfinished.sets.values() {
             assert_eq!(set.bytes, set.pieces.values().map(Vec::len).sum());
             let usage = usages.entry(set.key.from).or_default();
             *usage = (usage.0 + 1, usage.1 + set.bytes);
         }
-        let counted = shelf.by_sender.iter().map(|(of, usage)| (*of, (usage.sets, usage.bytes)));
+        let counted =
+            unfinished.by_sender.iter().map(|(of, usage)| (*of, (usage.sets, usage.bytes)));
         assert_eq!(counted.collect::<HashMap<_, _>>(), usages);
-        assert_eq!(shelf.bytes, shelf.sets.values().map(|set| set.bytes).sum());
-        let keys = shelf.sets.iter().map(|(&number, set)| (set.key, number));
-        assert_eq!(shelf.by_key, keys.collect());
-        let due = shelf.sets.iter().map(|(&number, set)| (set.due, number));
-        assert_eq!(shelf.due, due.collect());
+        assert_eq!(unfinished.bytes, unfinished.sets.values().map(|set| set.bytes).sum());
+        let keys = unfinished.sets.iter().map(|(&number, set)| (set.key, number));
+        assert_eq!(unfinished.by_key, keys.collect());
+        let due = unfinished.sets.iter().map(|(&number, set)| (set.due, number));
+        assert_eq!(unfinished.due, due.collect());
     }
 }
 
-/// The unfinished messages, oldest first; what is counted of them is what there is.
+/// The unfinished messages, oldest first. Checks their counts as well.
 fn held(of: &Reassembler) -> Vec<(End, u64)> {
     assert_accounts(of);
     let sets = of.peers.sets.values().chain(of.clients.sets.values());
@@ -443,7 +444,7 @@ fn one_sender_too_many_bytes_of_which_are_unfinished_loses_its_own_oldest() {
         (0..pieces).for_each(|at| unfinished(&mut receiver, client(1), digest, at, STRIDE));
     }
     assert_eq!((held(&receiver).len(), evicted(&receiver)), (5, 0));
-    // Not the one that grows, though it is the oldest.
+    // The message that grows is not evicted, although it is the oldest.
     unfinished(&mut receiver, client(1), 0, pieces, 1);
     assert_eq!(held(&receiver), [(2, 0), (1, 0), (1, 2), (1, 3)].map(|(of, at)| (client(of), at)));
     assert_eq!(evicted(&receiver), 1);
@@ -513,7 +514,7 @@ fn nothing_is_asked_for_before_it_is_due() {
     insert(&mut receiver, 20, client(1), &pieces[0]);
     assert_eq!(receiver.deadline(), Some(10 + ASK_AFTER_US));
     receiver.poll(9 + ASK_AFTER_US, |_, _, _| panic!("it is too early"));
-    // A piece that came in between puts it off.
+    // A piece that came in between postpones the request.
     insert(&mut receiver, 30, peer(1), &pieces[1]);
     let asked = asked(&mut receiver, 40 + ASK_AFTER_US);
     let asked: Vec<_> = asked.into_iter().map(|(at, from, _)| (at, from)).collect();

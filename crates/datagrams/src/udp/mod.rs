@@ -41,15 +41,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The most datagrams taken from the socket before [`Deliver::end_of_burst`], give or
-/// take what came in one piece.
+/// The most datagrams taken from the socket before [`Deliver::end_of_burst`]. The last piece
+/// may bring a few more.
 pub const BURST_DATAGRAMS: usize = 64;
 
 /// Datagrams that came in one piece are handed on in parts of this many, so that a thread
 /// begins with the first part while the loop opens the next.
 const PART_DATAGRAMS: usize = 8;
 
-/// The most that is taken from the threads' queue before receiving goes on.
+/// The most entries taken from the threads' queue before receiving goes on.
 pub const BURST_QUEUED: usize = 64;
 
 /// The most batches of datagrams that wait for a socket that would block: the fragments of
@@ -62,34 +62,34 @@ const RECEIVE_BYTES: usize = 65_535;
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 
-/// Where arriving messages go: the routing of a process.
+/// Takes arriving messages: the routing of a process.
 pub trait Deliver<Incoming> {
     /// Takes a message. Called on the network thread; must not wait.
     fn deliver(&mut self, incoming: Incoming);
 
-    /// The burst is over, or long enough: what was gathered should be handed on.
+    /// The burst is over, or long enough: gathered messages should be handed on.
     fn end_of_burst(&mut self);
 
-    /// No datagram has come, and the thread polls again soon: a moment for work that has
-    /// time, and would cost a wake-up on another thread.
+    /// No datagram has come, and the thread polls again soon: the moment for work that can
+    /// wait, but would cost a wake-up on another thread.
     fn found_nothing(&mut self) {}
 
-    /// The thread is about to sleep until something comes.
+    /// The thread is about to sleep until a datagram, a hand-over or a deadline comes.
     fn sleeps(&mut self) {}
 }
 
-/// What a [`Network`] needs to know.
+/// The settings of a [`Network`].
 #[derive(Debug, Clone)]
 pub struct NetworkConfig<C> {
     /// The form of the process's datagrams.
     pub codec: C,
-    /// Where each peer is reached, by number.
+    /// The address of each peer, by its number.
     pub peers: Vec<SocketAddr>,
     /// The most bytes of a datagram, header included.
     pub datagram_max: usize,
     /// The probability with which a datagram is lost on purpose, at the sender.
     pub loss: f64,
-    /// For the draws of the loop's own datagrams.
+    /// Seeds the losses among the loop's own datagrams.
     pub seed: u64,
 }
 
@@ -132,7 +132,7 @@ pub struct Network<C: Codec> {
 }
 
 impl<C: Codec> Network<C> {
-    /// Puts a loop around `socket`.
+    /// A network with this socket. [`Network::run`] is its loop.
     ///
     /// # Errors
     ///
@@ -140,10 +140,10 @@ impl<C: Codec> Network<C> {
     ///
     /// # Panics
     ///
-    /// If the configuration contradicts itself: it has been checked.
+    /// If the configuration contradicts itself. The caller has checked it.
     pub fn new(socket: BoundSocket, config: NetworkConfig<C>) -> io::Result<Self> {
         let NetworkConfig { codec, peers, datagram_max, loss, seed } = config;
-        assert_eq!(peers.len(), codec.peers(), "one address a peer");
+        assert_eq!(peers.len(), codec.peers(), "one address for each peer");
         assert_datagram_max(datagram_max);
         let counters = Arc::new(Counters::new());
         let poll = Poll::new()?;
@@ -188,7 +188,7 @@ impl<C: Codec> Network<C> {
         })
     }
 
-    /// An outlet for one more thread, whose gate draws from `seed`.
+    /// An outlet for one more thread. Its gate draws from `seed`.
     pub fn outlet(&self, seed: u64) -> Outlet<C> {
         Outlet::new(self.shared.clone(), seed)
     }
@@ -290,9 +290,9 @@ impl<C: Codec> Network<C> {
         }
     }
 
-    /// Sends what the threads left to the loop, and returns how much that was. The loop
-    /// begins nothing new while datagrams wait for the socket: then the queue fills up, and
-    /// the threads lose what they would leave.
+    /// Sends what the threads left to the loop, and returns how many entries it took from the
+    /// queue. While datagrams wait for the socket it takes none. Then the queue fills up, and
+    /// what the threads leave to the loop is lost.
     fn send_queued(&mut self) -> usize {
         for taken in 0..BURST_QUEUED {
             if !self.sender.backlog.is_empty() {
@@ -354,9 +354,9 @@ impl<C: Codec> Network<C> {
         }
     }
 
-    /// Sets whether epoll also reports that the socket takes datagrams again. That is wanted
-    /// only while some wait: otherwise each datagram that leaves the kernel would wake the
-    /// loop.
+    /// Sets whether epoll also reports that the socket takes datagrams again. The loop wants
+    /// that only while datagrams wait: otherwise each datagram that leaves the kernel would
+    /// wake it.
     fn await_writable(&mut self, wanted: bool) -> io::Result<()> {
         if wanted != self.awaits_writable {
             let interest =

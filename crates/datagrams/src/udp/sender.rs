@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) struct LoopSender<C: Codec> {
     pub(super) shared: Arc<Shared<C>>,
     pub(super) gate: Gate,
-    /// Datagrams past the gate, on which the socket would have blocked.
+    /// Datagrams that have passed the gate, and on which the socket would have blocked.
     pub(super) backlog: VecDeque<Waiting<C::Endpoint>>,
     pub(super) frame: Vec<u8>,
     /// Fragments to one destination, until [`LoopSender::flush_fragments`].
@@ -28,7 +28,7 @@ pub(super) struct LoopSender<C: Codec> {
 pub(super) struct Waiting<E> {
     pub(super) to: E,
     pub(super) bytes: Vec<u8>,
-    /// The bytes of each but the last.
+    /// The bytes of each datagram but the last.
     pub(super) size: usize,
     pub(super) exempt: bool,
 }
@@ -100,7 +100,7 @@ impl<C: Codec> LoopSender<C> {
         while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
             let segments = Segments::cut(bytes, *size);
             if let Some(index) = self.shared.transmit(*to, segments, *exempt).blocked {
-                // What was sent must not be sent again.
+                // The datagrams before that one were sent, and must not be sent again.
                 let gone = bytes.len() - segments.after(index).bytes().len();
                 bytes.drain(..gone);
                 return;

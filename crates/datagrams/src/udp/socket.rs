@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// What the kernel is asked for, each way; it may give less.
+/// The buffer that a socket asks the kernel for, each way. The kernel may give less.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// A socket with an address, before a [`Network`] uses it.
@@ -22,7 +22,7 @@ impl BoundSocket {
     ///
     /// # Errors
     ///
-    /// If it cannot be had; the text names the address.
+    /// If the port cannot be had. The text names the address.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let named = |cause: io::Error| {
             io::Error::new(cause.kind(), format!("cannot bind UDP address {address}: {cause}"))
@@ -34,7 +34,7 @@ impl BoundSocket {
     ///
     /// # Errors
     ///
-    /// If there is none to be had.
+    /// If the system gives none.
     pub fn for_client(peers: &[SocketAddr]) -> io::Result<Self> {
         Self::bind(client_address(peers))
     }
@@ -46,7 +46,7 @@ impl BoundSocket {
         Ok(BoundSocket { socket, offload, address })
     }
 
-    /// Where it is.
+    /// The address of the socket.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -58,7 +58,7 @@ impl BoundSocket {
 ///
 /// If the system does not give it.
 pub fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    // No SO_REUSEADDR: with UDP two processes could then share a port, unnoticed.
+    // No SO_REUSEADDR: with it two UDP processes could share a port without noticing.
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
@@ -78,7 +78,8 @@ pub fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-/// Where a client of these peers opens its socket: at a port that the system chooses.
+/// The address at which a client of these peers opens its socket: any port, of the peers'
+/// address family.
 pub fn client_address(peers: &[SocketAddr]) -> SocketAddr {
     if peers.iter().all(SocketAddr::is_ipv4) {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))

@@ -4,7 +4,7 @@ use super::sender::Waiting;
 use super::*;
 use crate::codec::Endpoint;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
-use crate::toy::{End, MESSAGES_A_DATAGRAM, Message, Outgoing, Toy};
+use crate::toy::{End, MESSAGES_PER_DATAGRAM, Message, Outgoing, Toy};
 use crate::{DATAGRAM_BYTES_DEFAULT, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
 use std::net::Ipv4Addr;
@@ -15,14 +15,14 @@ type Config = NetworkConfig<Toy>;
 
 const GENEROUS: Duration = Duration::from_secs(30);
 
-/// The filler of a message that is nearly as long as may be.
+/// The filler of a message that is nearly as long as it may be.
 const LONG: usize = MESSAGE_BYTES_MAX - 4_096;
 
 struct Into(Sender<Message>);
 
 impl Deliver<Message> for Into {
     fn deliver(&mut self, incoming: Message) {
-        // The test may have seen enough.
+        // The test may have ended.
         let _ = self.0.send(incoming);
     }
 
@@ -43,11 +43,11 @@ fn loopback() -> BoundSocket {
     BoundSocket::bind("127.0.0.1:0".parse().expect("an address")).expect("a port")
 }
 
-/// Three peers, of which 0 and 1 are here and 2 is nowhere.
+/// Peers 0 and 1 of three. Nothing listens at the address of peer 2.
 fn pair(change: impl Fn(&mut Config)) -> [Network; 2] {
     let sockets = [loopback(), loopback()];
-    let nobody = loopback().address();
-    let peers = [sockets[0].address(), sockets[1].address(), nobody];
+    let nothing_there = loopback().address();
+    let peers = [sockets[0].address(), sockets[1].address(), nothing_there];
     let mut id = 0;
     sockets.map(|socket| {
         let mut config = config(id, &peers);
@@ -90,7 +90,7 @@ fn the_loop_ends_when_it_is_stopped_before_or_while_it_sleeps() {
 }
 
 #[test]
-fn a_message_to_nobody_hurts_nobody() {
+fn a_message_to_nothing_there_hurts_nothing_there() {
     let [zero, one] = pair(|_| {});
     let (mut from_zero, mut from_one) = (zero.outlet(1), one.outlet(1));
     let (sender, arrived) = crossbeam_channel::unbounded();
@@ -162,9 +162,9 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     zero.send_queued();
     assert_eq!(zero.sender.backlog.len(), 4);
     assert_eq!(zero.counters().of(Event::Split), 0);
-    // The socket is writable, and so the loop does not sleep.
-    let mut nobody = Into(crossbeam_channel::unbounded().0);
-    zero.wait(&mut Events::with_capacity(4), &mut nobody).expect("no error");
+    // The socket is writable, so the loop does not sleep.
+    let mut ignored = Into(crossbeam_channel::unbounded().0);
+    zero.wait(&mut Events::with_capacity(4), &mut ignored).expect("no error");
     zero.sender.flush_backlog();
     zero.send_queued();
     assert_eq!(zero.counters().of(Event::Split), 1);
@@ -178,7 +178,7 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
         let segments = Segments::cut(&buffer[..bytes], stride);
         cut.extend((0..segments.count()).map(|index| segments.get(index).to_vec()));
     }
-    // Behind them came the fragments.
+    // The fragments came after them.
     assert_eq!(cut[..2], [&last[..40], &last[40..]]);
 }
 
@@ -213,7 +213,7 @@ fn batches_to_several_destinations_do_not_mix() {
     let mut to_both = zero.outlet(1);
     to_both.send(MANY.flat_map(|number| [short(1, number), short(2, number)]));
     assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
-    // Nothing is left over for the next turn.
+    // The outlet keeps nothing for its next call.
     to_both.send([short(1, 7)]);
     assert_eq!(numbers(&mut one), [7]);
     outlet.send([short(0, 8)]);
@@ -227,7 +227,7 @@ fn a_turn_takes_one_system_call_a_batch() {
     let mut outlet = zero.outlet(1);
     let counters = zero.counters();
     let numbers = 100_000..105_000;
-    let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_A_DATAGRAM) as u64;
+    let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_PER_DATAGRAM) as u64;
     let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
     assert_eq!((sent.to_peers as u64, counters.of(Event::Sent)), (datagrams, datagrams));
     let calls = if zero.shared.offload.batches() { 2 } else { datagrams };
@@ -274,7 +274,7 @@ fn where_batches_are_refused_datagrams_leave_singly_from_then_on() {
 #[test]
 fn a_batch_that_the_kernel_refuses_is_sent_singly() {
     let [zero, one] = pair(|_| {});
-    // Together longer than the kernel takes.
+    // Together they are longer than the kernel takes.
     let bytes = vec![7; 2 * 40_000 + 5];
     let segments = Segments::cut(&bytes, 40_000);
     let outcome = zero.shared.transmit(End::Peer(1), segments, false);
@@ -304,7 +304,7 @@ fn batches_travel_over_ipv6_and_from_it_to_ipv4() {
     for to in ["[::1]:0", "127.0.0.1:0"] {
         let from = BoundSocket::bind("[::]:0".parse().expect("an address"));
         let to = BoundSocket::bind(to.parse().expect("an address"));
-        // A host without IPv6 has nothing to show here.
+        // This host has no IPv6.
         let (Ok(from), Ok(to)) = (from, to) else { continue };
         let peers = [from.address(), to.address()];
         let network = |socket, id| Network::new(socket, config(id, &peers)).expect("a network");
