@@ -24,7 +24,7 @@ use super::{BoundSocket, Deliver, Network, NetworkConfig, Outlet, StopHandle};
 use super::{DATAGRAM_BYTES_MIN, Incoming, Outgoing};
 use crate::message::{Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, ReplicaId};
-use datagrams::counters::{Counters, Event};
+use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads;
 use interleavings::threads::explore::{self, Exploration};
 use std::net::SocketAddr;
@@ -102,7 +102,7 @@ impl Loop {
 
     /// Nobody can go on: nothing may be left.
     fn has_sent(&self, messages: u64) {
-        let [handed, lost, split] = [Event::Handed, Event::LostQueueFull, Event::Split]
+        let [handed, lost, split] = [NetEvent::Handed, NetEvent::LostQueueFull, NetEvent::Split]
             .map(|event| self.counters.of(event));
         explore::require(handed + lost == messages && split == handed, || {
             format!("of {handed} messages {split} were sent, and the loop sleeps")
@@ -151,7 +151,7 @@ fn two_that_talk() {
     zero.is_given(2, 1);
     one.is_given(3, 0);
     let asked = |zero: &Loop, one: &Loop| {
-        zero.counters.of(Event::FragmentResent) + one.counters.of(Event::FragmentResent)
+        zero.counters.of(NetEvent::FragmentResent) + one.counters.of(NetEvent::FragmentResent)
     };
     for _ in 0..explore::draw(100) {
         explore::settle();

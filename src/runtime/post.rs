@@ -10,7 +10,7 @@ use crate::net::Outlet;
 use crate::net::{Incoming, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::types::ReplicaId;
-use datagrams::counters::{Counters, Event};
+use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads::{Receiver, Sender, bounded};
 use std::process;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Router {
 
 fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) {
     if !batch.is_empty() && to.try_send(std::mem::take(batch)).is_err() {
-        counters.count(Event::InboxFull);
+        counters.count(NetEvent::InboxFull);
     }
 }
 

@@ -52,7 +52,7 @@ use crate::storage::Durability;
 use crate::storage::acceptor_log::Options;
 use crate::storage::data_dir::Purpose;
 use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
-use datagrams::counters::{Counters, Event};
+use datagrams::counters::{Counters, NetEvent};
 use durable::background::Executor;
 use durable::disk::{Disk, DiskFile};
 use durable::sim_disk::{Fault, SimDisk, SimFile, Survival};
@@ -635,7 +635,7 @@ fn a_replica_ends() {
         _ => "a storage failed",
     };
     explore::met(state);
-    if replica.counters.of(Event::InboxFull) > 0 {
+    if replica.counters.of(NetEvent::InboxFull) > 0 {
         explore::met("a full inbox");
     }
     for client in &clients {

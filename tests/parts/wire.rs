@@ -5,7 +5,7 @@
 //! `UPDATE_GOLDEN=1 cargo test --test parts wire::` writes them anew.
 
 use datagrams::codec::{BodyKind, Opened, Sink};
-use datagrams::counters::{Counters, Event};
+use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use multipaxos::message::{
@@ -692,7 +692,7 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
             break;
         }
     }
-    assert!(counters[0].of(Event::Joined) >= MESSAGES / 50 || datagram_max > LINE_BYTES_MAX);
+    assert!(counters[0].of(NetEvent::Joined) >= MESSAGES / 50 || datagram_max > LINE_BYTES_MAX);
     for stop in stops {
         stop.stop();
     }

@@ -15,7 +15,7 @@
 //! answers are short.
 
 use datagrams::codec::{BodyKind, Opened, Sink};
-use datagrams::counters::{Counters, Event};
+use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter};
 use datagrams::loss::Gate;
 use datagrams::outlet::{attempt, on_wire};
@@ -175,8 +175,8 @@ impl SocketPool {
             }
             Ok(Opened::Fragment { .. }) => unreachable!("a client takes none"),
         }
-        sender.counters.count(Event::Received);
-        sender.counters.add(Event::Delivered, (into.len() - before) as u64);
+        sender.counters.count(NetEvent::Received);
+        sender.counters.add(NetEvent::Delivered, (into.len() - before) as u64);
         Ok(())
     }
 
@@ -212,14 +212,14 @@ struct PoolSender {
 impl PoolSender {
     fn transmit(&mut self, socket: &UdpSocket, to: Endpoint, frame: &[u8]) {
         if !self.gate.passes() {
-            return self.counters.count(Event::LostByGate);
+            return self.counters.count(NetEvent::LostByGate);
         }
         let to = match to {
             Endpoint::Replica(id) => self.peers[id.index()],
             Endpoint::Client(_) => unreachable!("a client calls replicas"),
         };
         let sent = attempt(&self.counters, || socket.send_to(frame, to));
-        let event = if sent.is_ok() { Event::Sent } else { Event::SendFailed };
+        let event = if sent.is_ok() { NetEvent::Sent } else { NetEvent::SendFailed };
         self.counters.count(event);
     }
 
@@ -397,8 +397,8 @@ mod tests {
         assert_eq!(replica.hear().1, long());
         assert!(answers.is_empty(), "who asks for pieces answers nothing");
         let counters = pool.counters();
-        assert_eq!(counters.of(Event::Split), 1);
-        assert!(counters.of(Event::LostByGate) > 0 && counters.of(Event::FragmentResent) > 0);
+        assert_eq!(counters.of(NetEvent::Split), 1);
+        assert!(counters.of(NetEvent::LostByGate) > 0 && counters.of(NetEvent::FragmentResent) > 0);
     }
 
     #[test]
@@ -408,7 +408,7 @@ mod tests {
         pool.send(0, call(ClientMessage::Hello));
         pool.send(1, call(long()));
         let counters = pool.counters();
-        assert_eq!(counters.of(Event::Sent), 0);
-        assert!(counters.of(Event::LostByGate) > 40, "{counters}");
+        assert_eq!(counters.of(NetEvent::Sent), 0);
+        assert!(counters.of(NetEvent::LostByGate) > 40, "{counters}");
     }
 }

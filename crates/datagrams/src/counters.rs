@@ -1,6 +1,6 @@
 //! How often each event happened.
 //!
-//! One number for each [`Event`] and each [`DropReason`], shared by all threads. Every
+//! One number for each [`NetEvent`] and each [`DropReason`], shared by all threads. Every
 //! dropped datagram is counted under its own reason. Counting never blocks and orders
 //! nothing: these numbers are for people and tests, and no decision depends on them.
 
@@ -44,7 +44,7 @@ macro_rules! counted {
 
 counted! {
     /// What happens to datagrams and messages.
-    Event from 0;
+    NetEvent from 0;
     /// A datagram came off the socket.
     Received = "received",
     /// A message was delivered inside the process.
@@ -91,7 +91,7 @@ counted! {
 
 counted! {
     /// Why a datagram, or a message joined from fragments, is dropped.
-    DropReason from Event::ALL.len();
+    DropReason from NetEvent::ALL.len();
     /// Shorter than a header, or the length does not fit.
     Length = "drop_length",
     /// Not of this program.
@@ -127,7 +127,7 @@ counted! {
 }
 
 /// How many numbers there are.
-const COUNTED: usize = Event::ALL.len() + DropReason::ALL.len();
+const COUNTED: usize = NetEvent::ALL.len() + DropReason::ALL.len();
 
 /// A number for each event and drop reason, shared by the threads of a process.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Counters {
 
     /// All of them at about one moment, with their names: events first.
     pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let events = Event::ALL.iter().map(|&event| (event.name(), self.of(event)));
+        let events = NetEvent::ALL.iter().map(|&event| (event.name(), self.of(event)));
         events.chain(DropReason::ALL.iter().map(|&reason| (reason.name(), self.of(reason))))
     }
 }
@@ -191,10 +191,10 @@ mod tests {
     fn every_event_has_a_number_of_its_own_and_a_zero_is_not_shown() {
         let counters = Counters::new();
         assert_eq!(counters.to_string(), "");
-        let events = Event::ALL.iter().map(|event| event.index());
+        let events = NetEvent::ALL.iter().map(|event| event.index());
         let indexes = events.chain(DropReason::ALL.iter().map(|reason| reason.index()));
         assert_eq!(indexes.collect::<Vec<_>>(), (0..COUNTED).collect::<Vec<_>>());
-        counters.count(Event::Received);
+        counters.count(NetEvent::Received);
         counters.add(DropReason::Check, 3);
         assert_eq!(counters.to_string(), "received=1 drop_check=3");
     }

@@ -9,7 +9,7 @@
 
 use crate::batch::{Batches, Segments};
 use crate::codec::{Codec, Endpoint, Pack, Sink};
-use crate::counters::{Counters, Event};
+use crate::counters::{Counters, NetEvent};
 use crate::loss::Gate;
 use crate::offload::Offload;
 use crate::wakeup::Wakeup;
@@ -81,7 +81,7 @@ impl<C: Codec> Shared<C> {
         let count = segments.count();
         let mut outcome = SendOutcome::default();
         if self.muted.load(Ordering::SeqCst) && !exempt {
-            self.counters.add(Event::Muted, count as u64);
+            self.counters.add(NetEvent::Muted, count as u64);
             return outcome;
         }
         let address = on_wire(to.address(&self.peers), self.ipv6);
@@ -99,7 +99,7 @@ impl<C: Codec> Shared<C> {
         } else {
             outcome = self.transmit_singly(address, segments);
         }
-        self.counters.add(Event::Sent, outcome.sent as u64);
+        self.counters.add(NetEvent::Sent, outcome.sent as u64);
         threads::has_sent();
         outcome
     }
@@ -114,7 +114,7 @@ impl<C: Codec> Shared<C> {
                     break;
                 }
                 Err(error) => {
-                    self.counters.count(Event::SendFailed);
+                    self.counters.count(NetEvent::SendFailed);
                     log::debug!("cannot send to {address}: {error}");
                 }
             }
@@ -132,9 +132,9 @@ impl<C: Codec> Shared<C> {
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > QUEUE_BYTES_MAX || self.queue.try_send(queued).is_err() {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return self.counters.add(Event::LostQueueFull, count);
+            return self.counters.add(NetEvent::LostQueueFull, count);
         }
-        self.counters.add(Event::Handed, count);
+        self.counters.add(NetEvent::Handed, count);
     }
 }
 
@@ -151,12 +151,12 @@ pub fn attempt<T>(counters: &Counters, mut send: impl FnMut() -> io::Result<T>) 
             // An ICMP message about an earlier datagram, perhaps to another destination.
             // This one was not sent; the socket reports the error once.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !refused => {
-                counters.count(Event::Refused);
+                counters.count(NetEvent::Refused);
                 refused = true;
             }
             said => {
                 if said.is_ok() {
-                    counters.count(Event::SendCalls);
+                    counters.count(NetEvent::SendCalls);
                 }
                 return said;
             }
@@ -283,7 +283,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
     fn datagram(&mut self, to: C::Endpoint, frame: &[u8]) {
         let shared = self.burst.shared;
         if !self.gate.passes() {
-            return shared.counters.count(Event::LostByGate);
+            return shared.counters.count(NetEvent::LostByGate);
         }
         let batch = match self.more && shared.offload.batches() {
             true => self.batches.begin(to),

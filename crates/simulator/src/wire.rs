@@ -6,7 +6,7 @@
 //! faster.
 
 use datagrams::codec::{BodyKind, Opened, Sink};
-use datagrams::counters::{Counters, Event};
+use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, Reassembler};
 use multipaxos::message::Party;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
@@ -145,7 +145,7 @@ impl Wire {
     }
 
     /// How often something happened in this life.
-    pub fn count(&self, event: Event) -> u64 {
+    pub fn count(&self, event: NetEvent) -> u64 {
         self.counters.of(event)
     }
 }

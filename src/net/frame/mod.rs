@@ -42,7 +42,7 @@ use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer}
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
 use crate::values::Builder;
 use datagrams::codec::{BodyKind, Opened};
-use datagrams::counters::{Counters, DropReason, Event};
+use datagrams::counters::{Counters, DropReason, NetEvent};
 use datagrams::fragment::{Fragment, Missing};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -284,7 +284,7 @@ impl Decoder {
             match self.boots[id.index()].judge(boot) {
                 BootStatus::Alive => {}
                 BootStatus::Retired => return Err(DropReason::Boot),
-                BootStatus::Revived => self.counters.count(Event::BootRevived),
+                BootStatus::Revived => self.counters.count(NetEvent::BootRevived),
             }
         }
 

@@ -1,7 +1,7 @@
 //! The sender's side of fragments.
 
 use super::{Cut, FRAGMENT_HEADER_BYTES, Fragment, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, Missing};
-use crate::counters::{Counters, Event};
+use crate::counters::{Counters, NetEvent};
 use crate::{HEADER_BYTES, MESSAGE_BYTES_MAX, assert_datagram_max};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Fragmenter {
     /// receiver asks for later travel with the same `cluster`.
     pub fn split(&mut self, cluster: u64, message: Vec<u8>, mut send: impl FnMut(Fragment<'_>)) {
         if message.len() > MESSAGE_BYTES_MAX {
-            self.counters.count(Event::LostTooLong);
+            self.counters.count(NetEvent::LostTooLong);
             return log::error!(
                 "cannot send a message of {} bytes: longer than {MESSAGE_BYTES_MAX}",
                 message.len()
@@ -53,7 +53,7 @@ impl Fragmenter {
         for index in 0..cut.pieces() as u16 {
             send(Fragment { cut, index, bytes: &message[cut.range(index)] });
         }
-        self.counters.count(Event::Split);
+        self.counters.count(NetEvent::Split);
         self.keep(Kept { cut, cluster, message });
     }
 
@@ -79,11 +79,11 @@ impl Fragmenter {
     /// if the message is not kept any more.
     pub fn resend(&self, asked: &Missing, mut send: impl FnMut(u64, Fragment<'_>)) {
         let Some(at) = self.position(asked.cut) else {
-            return self.counters.count(Event::FragmentForgotten);
+            return self.counters.count(NetEvent::FragmentForgotten);
         };
         let Kept { cut, cluster, message } = &self.kept[at];
         for &index in &asked.indexes {
-            self.counters.count(Event::FragmentResent);
+            self.counters.count(NetEvent::FragmentResent);
             send(*cluster, Fragment { cut: *cut, index, bytes: &message[cut.range(index)] });
         }
     }

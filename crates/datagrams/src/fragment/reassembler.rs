@@ -5,7 +5,7 @@ use super::{
     LATE_MAX, LATE_US, Missing, SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX,
 };
 use crate::codec::Endpoint;
-use crate::counters::{Counters, DropReason, Event};
+use crate::counters::{Counters, DropReason, NetEvent};
 use crate::{CLIENT_BODY_BYTES_MIN, HEADER_BYTES};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl<E: Endpoint> Unfinished<E> {
             match oldest {
                 Some((&number, _)) if sender_full || full => {
                     self.take(number);
-                    counters.count(Event::SetEvicted);
+                    counters.count(NetEvent::SetEvicted);
                 }
                 _ => return,
             }
@@ -160,7 +160,7 @@ impl<E: Endpoint> Reassembler<E> {
             self.late.pop_front();
         }
         if self.late.iter().any(|&(_, joined)| joined == key) {
-            self.counters.count(Event::FragmentLate);
+            self.counters.count(NetEvent::FragmentLate);
             return None;
         }
         let unfinished = match from.peer() {
@@ -204,7 +204,7 @@ impl<E: Endpoint> Reassembler<E> {
             self.late.pop_front();
         }
         self.late.push_back((now, key));
-        self.counters.count(Event::Joined);
+        self.counters.count(NetEvent::Joined);
         Some(message)
     }
 
@@ -227,11 +227,11 @@ impl<E: Endpoint> Reassembler<E> {
                 if quiet_until <= now {
                     if set.asks == ASKS_MAX {
                         unfinished.take(number);
-                        self.counters.count(Event::SetGivenUp);
+                        self.counters.count(NetEvent::SetGivenUp);
                         continue;
                     }
                     if let Some(missing) = missing_of(set) {
-                        self.counters.count(Event::FragmentsAsked);
+                        self.counters.count(NetEvent::FragmentsAsked);
                         ask(set.key.from, set.key.cluster, missing);
                     }
                     set.asks += 1;

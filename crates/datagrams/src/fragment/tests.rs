@@ -1,7 +1,7 @@
 //! Fragments: cut, lost, repeated, mixed up, and whole again.
 
 use super::*;
-use crate::counters::{Counters, DropReason, Event};
+use crate::counters::{Counters, DropReason, NetEvent};
 use crate::toy::End;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -164,7 +164,7 @@ fn what_is_missing_is_asked_for_singly_ever_more_rarely_and_then_given_up() {
         assert_eq!(missing.indexes, [2, 5]);
     }
     assert_eq!(receiver.held_sets(), (0, 0));
-    assert_eq!(receiver.counters.of(Event::SetGivenUp), 1);
+    assert_eq!(receiver.counters.of(NetEvent::SetGivenUp), 1);
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn what_was_asked_for_is_sent_again_while_it_is_kept() {
         split(&mut sender, &message(1_000 + seed, 2_000));
     }
     sender.resend(&missing, |_, _| panic!("it is not kept any more"));
-    assert_eq!(sender.counters.of(Event::FragmentForgotten), 1);
+    assert_eq!(sender.counters.of(NetEvent::FragmentForgotten), 1);
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_message_longer_than_any_may_be_is_not_split() {
     let mut sender = fragmenter();
     assert!(!split(&mut sender, &vec![7; MESSAGE_BYTES_MAX]).is_empty());
     assert!(split(&mut sender, &vec![7; MESSAGE_BYTES_MAX + 1]).is_empty());
-    assert_eq!(sender.counters.of(Event::LostTooLong), 1);
+    assert_eq!(sender.counters.of(NetEvent::LostTooLong), 1);
 }
 
 fn assert_kept(sender: &Fragmenter, lengths: impl IntoIterator<Item = usize>) {
@@ -419,7 +419,7 @@ fn held(of: &Reassembler) -> Vec<(End, u64)> {
 }
 
 fn evicted(of: &Reassembler) -> u64 {
-    of.counters.of(Event::SetEvicted)
+    of.counters.of(NetEvent::SetEvicted)
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn late_pieces_of_every_message_joined_are_known_as_such_up_to_a_bound() {
     for pieces in &sent {
         assert_eq!(insert(&mut receiver, LATE_US, peer(1), &pieces[0]), None);
     }
-    assert_eq!(receiver.counters.of(Event::FragmentLate), LATE_MAX as u64);
+    assert_eq!(receiver.counters.of(NetEvent::FragmentLate), LATE_MAX as u64);
     assert_eq!(held(&receiver), [(peer(1), sent[0][0].0.digest)], "forgotten first");
 }
 

@@ -24,7 +24,7 @@ pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, 
 use crate::assert_datagram_max;
 use crate::batch::{Batch, Segments};
 use crate::codec::{Codec, Decode, Opened};
-use crate::counters::{Counters, Event};
+use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
 use crate::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
@@ -258,10 +258,10 @@ impl<C: Codec> Network<C> {
         }
         self.buffer = buffer;
         if burst.taken > 0 {
-            self.shared.counters.add(Event::Received, burst.taken as u64);
+            self.shared.counters.add(NetEvent::Received, burst.taken as u64);
         }
         if delivered > 0 {
-            self.shared.counters.add(Event::Delivered, delivered);
+            self.shared.counters.add(NetEvent::Delivered, delivered);
             deliver.end_of_burst();
         }
         Ok(burst)

@@ -4,7 +4,7 @@
 use super::BACKLOG_MAX;
 use crate::batch::{Batch, Segments};
 use crate::codec::{BodyKind, Codec};
-use crate::counters::Event;
+use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
 use crate::outlet::Shared;
@@ -77,7 +77,7 @@ impl<C: Codec> LoopSender<C> {
         self.shared.codec.seal(to, cluster, kind, &mut self.frame);
         let passes = self.gate.passes();
         if !passes {
-            self.shared.counters.count(Event::LostByGate);
+            self.shared.counters.count(NetEvent::LostByGate);
         }
         passes
     }
@@ -90,7 +90,7 @@ impl<C: Codec> LoopSender<C> {
         let Some(index) = blocked else { return };
         let left = segments.after(index);
         if self.backlog.len() == BACKLOG_MAX {
-            return self.shared.counters.add(Event::LostQueueFull, left.count() as u64);
+            return self.shared.counters.add(NetEvent::LostQueueFull, left.count() as u64);
         }
         let (bytes, size) = (left.bytes().to_vec(), left.size());
         self.backlog.push_back(Waiting { to, bytes, size, exempt });

@@ -1,6 +1,6 @@
 //! The socket of a process: how it is opened, and which errors of it pass.
 
-use crate::counters::{Counters, Event};
+use crate::counters::{Counters, NetEvent};
 use crate::offload::Offload;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -103,7 +103,7 @@ pub fn pass_over(error: io::Error, counters: &Counters) -> io::Result<()> {
         | io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::OutOfMemory => {
-            counters.count(Event::Refused);
+            counters.count(NetEvent::Refused);
             Ok(())
         }
         kind => Err(io::Error::new(kind, format!("cannot receive datagrams: {error}"))),

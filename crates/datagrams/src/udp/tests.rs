@@ -115,9 +115,9 @@ fn everything_passes_the_gate() {
     let mut zero = zero;
     zero.send_queued();
     let counters = zero.counters();
-    assert_eq!(counters.of(Event::Sent), 0);
-    assert_eq!(counters.of(Event::Split), 1);
-    assert!(counters.of(Event::LostByGate) > 40, "{counters}");
+    assert_eq!(counters.of(NetEvent::Sent), 0);
+    assert_eq!(counters.of(NetEvent::Split), 1);
+    assert!(counters.of(NetEvent::LostByGate) > 40, "{counters}");
 }
 
 #[test]
@@ -128,11 +128,11 @@ fn once_the_others_are_muted_only_one_outlet_speaks() {
     speaks.mute_others();
     assert_eq!(silent.send([short(1, 1)]), Sent::default());
     zero.send_queued();
-    assert_eq!(zero.counters().of(Event::Sent), 0);
+    assert_eq!(zero.counters().of(NetEvent::Sent), 0);
     assert_eq!(speaks.send([short(1, 1), short(2, 1)]).to_peers, 2);
     speaks.send([long(1)]);
     zero.send_queued();
-    assert!(zero.counters().of(Event::Sent) > 40, "left to the loop, and exempt still");
+    assert!(zero.counters().of(NetEvent::Sent) > 40, "left to the loop, and exempt still");
 }
 
 #[test]
@@ -144,8 +144,8 @@ fn a_full_queue_is_a_lost_message_and_never_a_wait() {
         outlet.send([long(1)]);
     }
     let counters = zero.counters();
-    assert!(counters.of(Event::LostQueueFull) >= fits, "{counters}");
-    assert!(counters.of(Event::Handed) <= fits, "{counters}");
+    assert!(counters.of(NetEvent::LostQueueFull) >= fits, "{counters}");
+    assert!(counters.of(NetEvent::Handed) <= fits, "{counters}");
 }
 
 #[test]
@@ -161,13 +161,13 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     outlet.send([long(1)]);
     zero.send_queued();
     assert_eq!(zero.sender.backlog.len(), 4);
-    assert_eq!(zero.counters().of(Event::Split), 0);
+    assert_eq!(zero.counters().of(NetEvent::Split), 0);
     // The socket is writable, so the loop does not sleep.
     let mut ignored = Into(crossbeam_channel::unbounded().0);
     zero.wait(&mut Events::with_capacity(4), &mut ignored).expect("no error");
     zero.sender.flush_backlog();
     zero.send_queued();
-    assert_eq!(zero.counters().of(Event::Split), 1);
+    assert_eq!(zero.counters().of(NetEvent::Split), 1);
     let mut buffer = [0; 2_000];
     for byte in 0..3 {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
@@ -202,8 +202,8 @@ fn what_leaves_in_batches_arrives_as_if_it_had_left_singly() {
     assert!(sent.to_peers > 64 && sent.to_clients == 0, "{sent:?}");
     assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
     let datagrams = sent.to_peers as u64;
-    assert_eq!(zero.counters().of(Event::Sent), datagrams);
-    assert_eq!(one.counters().of(Event::Received), datagrams);
+    assert_eq!(zero.counters().of(NetEvent::Sent), datagrams);
+    assert_eq!(one.counters().of(NetEvent::Received), datagrams);
 }
 
 #[test]
@@ -229,9 +229,9 @@ fn a_turn_takes_one_system_call_a_batch() {
     let numbers = 100_000..105_000;
     let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_PER_DATAGRAM) as u64;
     let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
-    assert_eq!((sent.to_peers as u64, counters.of(Event::Sent)), (datagrams, datagrams));
+    assert_eq!((sent.to_peers as u64, counters.of(NetEvent::Sent)), (datagrams, datagrams));
     let calls = if zero.shared.offload.batches() { 2 } else { datagrams };
-    assert_eq!(counters.of(Event::SendCalls), calls);
+    assert_eq!(counters.of(NetEvent::SendCalls), calls);
 }
 
 #[test]
@@ -241,14 +241,14 @@ fn each_datagram_of_a_batch_meets_a_draw_of_its_own() {
         let mut outlet = zero.outlet(seed);
         let sent = outlet.send(MANY.map(|number| short(1, number)));
         let counters = zero.counters();
-        let (passed, lost) = (counters.of(Event::Sent), counters.of(Event::LostByGate));
+        let (passed, lost) = (counters.of(NetEvent::Sent), counters.of(NetEvent::LostByGate));
         let mut gate = Gate::new(0.3, seed);
         let drawn = (0..passed + lost).filter(|_| gate.passes()).count();
         assert!(lost > 0);
         assert_eq!((drawn as u64, sent.to_peers as u64), (passed, passed));
         let arrived = numbers(&mut one);
         assert!(arrived.is_sorted() && arrived.len() < MANY.count());
-        assert_eq!(one.counters().of(Event::Received), passed);
+        assert_eq!(one.counters().of(NetEvent::Received), passed);
     }
 }
 
@@ -264,11 +264,11 @@ fn where_batches_are_refused_datagrams_leave_singly_from_then_on() {
     let mut outlet = zero.outlet(1);
     let sent = outlet.send(MANY.map(|number| short(1, number)));
     assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
-    assert_eq!(one.counters().of(Event::Received), sent.to_peers as u64);
+    assert_eq!(one.counters().of(NetEvent::Received), sent.to_peers as u64);
     outlet.send([long(1)]);
     let mut zero = zero;
     zero.send_queued();
-    assert!(zero.counters().of(Event::Sent) > 40 + sent.to_peers as u64);
+    assert!(zero.counters().of(NetEvent::Sent) > 40 + sent.to_peers as u64);
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn every_datagram_of_a_muted_batch_is_counted() {
     let (mut speaks, mut silent) = (zero.outlet(1), zero.outlet(2));
     speaks.mute_others();
     assert_eq!(silent.send(MANY.map(|number| short(1, number))), Sent::default());
-    let muted = zero.counters().of(Event::Muted);
+    let muted = zero.counters().of(NetEvent::Muted);
     assert_eq!(numbers(&mut one), []);
     let sent = speaks.send(MANY.map(|number| short(1, number)));
     assert_eq!(sent.to_peers as u64, muted);
@@ -311,7 +311,7 @@ fn batches_travel_over_ipv6_and_from_it_to_ipv4() {
         let (zero, mut one) = (network(from, 0), network(to, 1));
         let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
         assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
-        assert_eq!(one.counters().of(Event::Received), sent.to_peers as u64);
+        assert_eq!(one.counters().of(NetEvent::Received), sent.to_peers as u64);
     }
 }
 

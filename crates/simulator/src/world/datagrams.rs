@@ -106,9 +106,9 @@ impl World {
     pub(super) fn note_wire(&mut self, id: ReplicaId) {
         if let Some(wire) = self.nodes[id.index()].wire.take() {
             for (event, what) in [
-                (::datagrams::counters::Event::Joined, What::FragmentsJoined),
-                (::datagrams::counters::Event::FragmentsAsked, What::FragmentsAsked),
-                (::datagrams::counters::Event::FragmentResent, What::FragmentsResent),
+                (::datagrams::counters::NetEvent::Joined, What::FragmentsJoined),
+                (::datagrams::counters::NetEvent::FragmentsAsked, What::FragmentsAsked),
+                (::datagrams::counters::NetEvent::FragmentResent, What::FragmentsResent),
             ] {
                 self.reach.add(what, wire.count(event));
             }
