@@ -1,16 +1,16 @@
-//! How an answer travels.
+//! The form in which an answer travels.
 //!
 //! Postcard writes a number in as few bytes as the number needs, a byte at a time, and reads
-//! it likewise. A burst answers hundreds of lines, each with five numbers, and the leader's
-//! clients wait for all of that. So a completion's numbers have a fixed length each, little
+//! it likewise. A burst answers hundreds of lines, each with five numbers, and clients wait
+//! while the leader encodes them. So a completion's numbers have a fixed length each, little
 //! endian, as in the lists of `values`:
 //!
 //! ```text
 //! client 8  session 8  seq 8  slot 8  client's seq 8
 //! ```
 //!
-//! That takes twice as many bytes (42 with the kind and the length, for 21), a quarter of the
-//! time to encode, and half the time to decode. All other answers are rare.
+//! With the kind and the length that takes 42 bytes where postcard takes about 21, but a
+//! quarter of the time to encode and half the time to decode. All other answers are rare.
 
 use crate::message::Answer;
 use crate::types::{Ballot, ClientId, Session, Slot};
@@ -29,7 +29,7 @@ pub(super) enum AnswerOnWire {
 /// How many numbers a completion has.
 const NUMBERS: usize = 5;
 
-/// How many bytes each of them takes.
+/// How many bytes each number takes.
 const NUMBER: usize = size_of::<u64>();
 
 /// The numbers of a completion, encoded.

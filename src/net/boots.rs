@@ -1,4 +1,4 @@
-//! Which life of each replica is the current one.
+//! Tells which life of each replica is the current one.
 //!
 //! Boot ids are random, so two of them do not tell which came first. The rule: a boot id
 //! that was never heard begins a new life and retires the one before, and a frame of a

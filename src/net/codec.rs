@@ -1,4 +1,4 @@
-//! Joins [`frame`] and [`pack`](super::pack) to the socket of the package `datagrams`.
+//! Joins [`frame`] and [`pack`](super::pack) to the package `datagrams`.
 
 use super::frame::{self, Decoder, Identity};
 use super::pack::Packer;

@@ -1,20 +1,20 @@
-//! What the datagrams of a cluster look like: messages into bytes, and back.
+//! The form of a cluster's datagrams: messages into bytes, and back.
 //!
 //! The package `datagrams` has the socket, the loop that receives, batches and fragments.
 //! This module is its [`Codec`](datagrams::codec::Codec):
 //!
 //! - [`frame`]: the header, every check on what arrives, the decoding of bodies.
 //! - [`answer`]: how an answer travels.
-//! - [`boots`]: which life of a replica is the current one.
+//! - [`boots`]: tells which life of a replica is the current one.
 //! - [`pack`]: many small messages in one datagram.
 //!
-//! **Guarantees.** A message that is delivered was sent, whole, to this process, by a
-//! process that knew this cluster (or says no more than warm-up and hello may). Nothing is
-//! delivered from a frame of which any part is wrong. Nothing that arrives can make this
-//! module panic, block, or take memory beyond bounds that have names.
+//! **Guarantees.** A message that is delivered was sent, whole, to this process. Its sender
+//! knew this cluster, unless the message belongs to warm-up or is a hello. A frame with any
+//! wrong part delivers nothing. Nothing that arrives can make this module panic, block, or
+//! take memory beyond bounds that have names.
 //!
-//! **Does not** keep out a forger: the check is against accidents, not against an adversary
-//! on the path.
+//! **Does not** keep out a forger: the check guards against accidents, not against an
+//! adversary on the path.
 
 pub mod answer;
 pub mod boots;
@@ -38,7 +38,7 @@ const _: () = assert!(MESSAGE_BYTES_MAX == LINE_BYTES_MAX + 4_096);
 /// The socket of a process of a cluster, and its loop.
 pub type Network = datagrams::udp::Network<Identity>;
 
-/// What a [`Network`] needs to know.
+/// The settings of a [`Network`].
 pub type NetworkConfig = datagrams::udp::NetworkConfig<Identity>;
 
 /// Ends a [`Network`]'s loop.
@@ -50,14 +50,14 @@ pub type Outlet = datagrams::outlet::Outlet<Identity>;
 /// Where a datagram goes to or came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// A replica, reached at its configured address whatever its datagrams say.
+    /// A replica. Its datagrams go to its configured address, wherever its own came from.
     Replica(ReplicaId),
     /// A client, reached where its datagram came from.
     Client(Address),
 }
 
 impl Endpoint {
-    /// As the header names it.
+    /// The party that the header names.
     pub fn party(self) -> Party {
         match self {
             Endpoint::Replica(id) => Party::Replica(id),
@@ -78,7 +78,7 @@ pub enum Outgoing {
     },
     /// From this replica to a client.
     Answers {
-        /// Where the client's datagram came from.
+        /// The source of the client's datagram.
         to: Address,
         /// The answers, in order.
         answers: Vec<Answer>,
@@ -104,7 +104,7 @@ pub enum Incoming {
     },
     /// From a client to this replica.
     Client {
-        /// Where its datagram came from, and so where the answer goes.
+        /// The source of its datagram. The answer goes there.
         from: Address,
         /// The message.
         message: ClientMessage,

@@ -1,12 +1,11 @@
 //! Many small messages in one datagram.
 //!
-//! A system call costs the same for 50 bytes as for 1,400, and so does a loss; what
-//! goes to one destination in one turn therefore shares datagrams. Messages keep
-//! their order for each destination, as far as they share a kind: warm-up travels
-//! apart from the rest (it alone goes without a cluster id), and a message that does
-//! not fit a datagram takes the way through fragments.
+//! A system call costs the same for 50 bytes as for 1,400, and so does a loss. So the
+//! messages of one turn to one destination share datagrams. They keep their order, with
+//! two exceptions: warm-up travels in datagrams of its own, because it alone goes without
+//! a cluster id, and a message that does not fit a datagram travels in fragments.
 //!
-//! Nothing stays here between turns: whoever adds also flushes.
+//! Nothing stays here between turns: a thread that adds messages also flushes.
 
 use super::answer;
 use super::frame::{self, HEADER_BYTES, Identity};
@@ -22,11 +21,11 @@ use std::collections::HashMap;
 /// The most buffers kept for the next turn.
 pub const SPARE_BUFFERS_MAX: usize = 64;
 
-/// The longest that a number is encoded.
+/// The most bytes that a number takes, encoded.
 const NUMBER_BYTES_MAX: usize = 10;
 
-/// The bytes of messages that fit a datagram of at most `datagram_max`: what a role
-/// may fill, so that nothing but a single long line is ever split.
+/// The bytes of messages that fit a datagram of at most `datagram_max` bytes. Roles send
+/// no more in one message, so only a single long line is ever split.
 pub const fn payload_bytes(datagram_max: usize) -> usize {
     datagram_max - HEADER_BYTES
 }
@@ -36,10 +35,10 @@ pub const fn payload_bytes(datagram_max: usize) -> usize {
 pub struct Packer {
     identity: Identity,
     datagram_max: usize,
-    /// In the order in which they were begun; an index into it below.
+    /// In the order in which they were begun. `by_destination` and `last` are indexes.
     frames: Vec<Frame>,
     by_destination: HashMap<(Endpoint, Bound), usize>,
-    /// Where the message before went: the next one mostly goes there too.
+    /// The destination of the last message: the next mostly goes there too.
     last: Option<((Endpoint, Bound), usize)>,
     spare: Vec<Vec<u8>>,
 }
@@ -60,11 +59,11 @@ struct Frame {
 }
 
 impl Packer {
-    /// For datagrams of at most `datagram_max` bytes from the process `identity`.
+    /// A packer for datagrams of at most `datagram_max` bytes from the process `identity`.
     ///
     /// # Panics
     ///
-    /// If that is outside of its bounds.
+    /// If `datagram_max` is out of bounds.
     pub fn new(identity: Identity, datagram_max: usize) -> Self {
         assert_datagram_max(datagram_max);
         Packer {
@@ -77,13 +76,13 @@ impl Packer {
         }
     }
 
-    /// Adds a message; datagrams that are full go to `sink`.
+    /// Adds a message. Datagrams that are full go to `sink`.
     ///
     /// # Panics
     ///
-    /// If it is to this replica itself or to one outside of the configuration, if
-    /// a replica calls or a client answers, or if the message needs a cluster id and
-    /// there is none yet: all of them errors of the caller.
+    /// If the caller has made an error: the message is for this replica itself or for one
+    /// outside of the configuration, a replica calls, a client answers, or the message
+    /// needs a cluster id and there is none yet.
     pub fn add(&mut self, outgoing: &Outgoing, sink: &mut impl Sink<Endpoint>) {
         let me = self.identity.me;
         match outgoing {
@@ -96,12 +95,12 @@ impl Packer {
                 self.push(Endpoint::Replica(*to), bound, [message], sink);
             }
             Outgoing::Answers { to, answers } => {
-                assert!(matches!(me, Party::Replica(_)), "a client answers nobody");
+                assert!(matches!(me, Party::Replica(_)), "only a replica answers");
                 let answers = answers.iter().map(answer::on_wire);
                 self.push(Endpoint::Client(*to), Bound::Cluster, answers, sink);
             }
             Outgoing::Call { to, message } => {
-                assert_eq!(me, Party::Client, "a replica is nobody's client");
+                assert_eq!(me, Party::Client, "only a client calls");
                 let bound = match message {
                     ClientMessage::Hello => Bound::Anywhere,
                     ClientMessage::Request(_) => Bound::Cluster,
@@ -111,7 +110,7 @@ impl Packer {
         }
     }
 
-    /// Hands all that is begun to `sink`.
+    /// Hands every datagram that is begun to `sink`.
     pub fn flush(&mut self, sink: &mut impl Sink<Endpoint>) {
         self.by_destination.clear();
         self.last = None;
@@ -151,13 +150,14 @@ impl Packer {
         }
     }
 
-    /// Adds a message to a frame, or to the next one to its destination.
+    /// Adds a message to a frame. If it does not fit, the frame leaves and the message begins
+    /// the next one; if it fits no frame, it goes to `sink` alone.
     fn put(&mut self, at: usize, message: &impl Serialize, sink: &mut impl Sink<Endpoint>) {
         let me = self.identity.me;
         let frame = &mut self.frames[at];
         let before = frame.bytes.len();
         postcard::serialize_with_flavor(message, Behind(&mut frame.bytes))
-            .expect("every message of ours can be encoded");
+            .expect("every message can be encoded");
         let after = frame.bytes.len();
         let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.messages + 1);
         if size <= self.datagram_max {
@@ -178,7 +178,7 @@ impl Packer {
     }
 }
 
-/// Puts what is encoded behind what is there.
+/// Appends encoded bytes to a buffer.
 struct Behind<'a>(&'a mut Vec<u8>);
 
 impl Flavor for Behind<'_> {
@@ -190,8 +190,8 @@ impl Flavor for Behind<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        // Numbers come one by one, in a few bytes each: to copy these by a call takes
-        // twice as long as all the rest.
+        // Postcard writes numbers one by one, in a few bytes each. Copying those with a
+        // call took twice as long as all the rest.
         match bytes.len() {
             0..=NUMBER_BYTES_MAX => bytes.iter().for_each(|byte| self.0.push(*byte)),
             _ => self.0.extend_from_slice(bytes),
@@ -207,9 +207,10 @@ impl Flavor for Behind<'_> {
 fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
     match bound {
         Bound::Anywhere => ClusterId::NONE,
-        Bound::Cluster => {
-            identity.cluster.known().expect("nothing else is sent before the cluster is known")
-        }
+        Bound::Cluster => identity
+            .cluster
+            .known()
+            .expect("only warm-up and hello are sent before the cluster is known"),
     }
 }
 
@@ -274,7 +275,7 @@ mod tests {
 
     const ZERO: Party = Party::Replica(ReplicaId(0));
 
-    /// What `me` makes of the datagrams that are for it.
+    /// The messages that `me` finds in the datagrams for it.
     fn opened(me: Party, taken: &Taken) -> Vec<Incoming> {
         let mut decoder = Decoder::new(identity(me), Arc::new(Counters::new()));
         let mut messages = Vec::new();

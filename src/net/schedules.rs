@@ -1,21 +1,21 @@
-//! The network loop's sleep, tried: whoever leaves something to the loop, or stops it,
-//! in every order that matters.
+//! Explores how the network loop sleeps while threads leave messages to it and stop it.
 //!
-//! It is [`Network::run`] itself, with its own queue, its own mio and a real socket;
-//! outlets give it messages that only the loop can send, and a handle stops it. Two
-//! things must hold. Once nobody can go on, nothing waits for the loop: it has sent all
-//! that was left to it. And once it is stopped it ends; if it did not, everybody would
-//! wait for ever, and the scheduler says so.
+//! The tests run [`Network::run`] itself, with its own queue, its own mio and a real socket.
+//! Outlets give it messages that only the loop can send, and a handle stops it. Two things
+//! must hold. Once no thread can go on, the loop has sent everything that was left to it.
+//! Once the loop is stopped, it ends; a loop that did not would leave all threads waiting for
+//! ever, and the scheduler reports that.
 //!
-//! The ways of one thread and one message, and those to stop the loop, are gone through
-//! one by one, with a bound on preemptions for more; three threads and two loops that talk
-//! to each other are tried by seed. `bugs/` has a patch for each mistake that the order of
-//! steps in `wakeup.rs` and `outlet.rs` is there to avoid, and one of these tests meets it.
+//! The interleavings of one thread that leaves one message, and those of a stop, are tried
+//! one by one. For more threads the number of preemptions has a bound. Three threads, and two
+//! loops that talk to each other, are tried by seed. `bugs/` has a patch for each mistake
+//! that the order of steps in `wakeup.rs` and `outlet.rs` avoids; one of these tests fails
+//! under each.
 //!
-//! Covered are `wakeup.rs`, the loop around it and `outlet.rs`; sleeps that a thread ends,
-//! or a datagram, or the time (pieces of a message are awaited). **Not** covered: a socket that
-//! would block (the kernel cannot be made to refuse on demand), and what is said in
-//! `threads/explore.rs`.
+//! The tests cover `wakeup.rs`, the loop around it and `outlet.rs`: sleeps that a thread, a
+//! datagram or the time ends (the loop waits for pieces of a message). They do **not** cover a
+//! socket that would block, because the kernel cannot be made to refuse on demand, nor what
+//! `explore` leaves out.
 
 #![cfg(test)]
 
@@ -30,10 +30,10 @@ use interleavings::threads::explore::{self, Exploration};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Takes what arrives.
-struct Nobody;
+/// Drops every message that arrives.
+struct Ignored;
 
-impl Deliver<Incoming> for Nobody {
+impl Deliver<Incoming> for Ignored {
     fn deliver(&mut self, _: Incoming) {}
 
     fn end_of_burst(&mut self) {}
@@ -43,7 +43,7 @@ fn address() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
 }
 
-/// A loop that runs, its ways in, and what it counts.
+/// A loop that runs, its outlets, and its counters.
 struct Loop {
     outlets: Vec<Outlet>,
     stop: StopHandle,
@@ -51,7 +51,7 @@ struct Loop {
     running: explore::Running<()>,
 }
 
-/// Two replicas that lose so much, neither of which runs yet.
+/// The networks of two replicas that lose this share of their datagrams. Neither runs yet.
 fn pair(loss: f64) -> [Network; 2] {
     let bind = || BoundSocket::bind(address()).expect("a port");
     let (sockets, mut id) = ([bind(), bind()], 0);
@@ -68,12 +68,12 @@ fn pair(loss: f64) -> [Network; 2] {
     })
 }
 
-/// Runs it, with so many ways in.
+/// Runs a network with this many outlets.
 fn begin(network: Network, outlets: u64) -> Loop {
     let outlets = (0..outlets).map(|seed| network.outlet(seed)).collect();
     let (stop, counters) = (network.stop_handle(), network.counters());
     let running = explore::process("loop", move || {
-        if let Err(error) = network.run(Nobody) {
+        if let Err(error) = network.run(Ignored) {
             threads::fails(&error.to_string());
         }
     });
@@ -88,7 +88,7 @@ fn long(to: u8, seq: u64) -> Outgoing {
 }
 
 impl Loop {
-    /// One thread an outlet leaves so many messages to the loop.
+    /// Each outlet, on a thread of its own, leaves this many messages to the loop.
     fn is_given(&mut self, messages: u64, to: u8) {
         for mut outlet in self.outlets.drain(..) {
             threads::spawn("outlet", move || {
@@ -100,7 +100,7 @@ impl Loop {
         }
     }
 
-    /// Nobody can go on: nothing may be left.
+    /// Requires, once no thread can go on, that nothing is left.
     fn has_sent(&self, messages: u64) {
         let [handed, lost, split] = [NetEvent::Handed, NetEvent::LostQueueFull, NetEvent::Split]
             .map(|event| self.counters.of(event));
@@ -112,14 +112,14 @@ impl Loop {
         }
     }
 
-    /// It ends, or this never does.
+    /// Waits for the end of the loop.
     fn ends(self) {
         let ended = self.running.ends();
         explore::require(ended == explore::End::Returned(()), || format!("{ended:?}"));
     }
 }
 
-/// So many threads leave so many messages each to the loop; then it is stopped.
+/// Each of these threads leaves this many messages to the loop. Then the loop is stopped.
 fn left_to_it(threads: u64, messages: u64) -> impl FnOnce() + Send + 'static {
     move || {
         let [zero, _one] = pair(0.0);
@@ -132,7 +132,7 @@ fn left_to_it(threads: u64, messages: u64) -> impl FnOnce() + Send + 'static {
     }
 }
 
-/// It is stopped at any moment, while something is left to it.
+/// The loop is stopped at any moment, while threads leave messages to it.
 fn stopped(threads: u64) -> impl FnOnce() + Send + 'static {
     move || {
         let [zero, _one] = pair(0.0);
@@ -143,8 +143,8 @@ fn stopped(threads: u64) -> impl FnOnce() + Send + 'static {
     }
 }
 
-/// Two loops that lose datagrams, and so wait for pieces and ask for them: what wakes
-/// them is each other, their threads, and the time.
+/// Two loops that lose datagrams, and therefore wait for pieces and ask for them. The other
+/// loop, their threads and the time wake them.
 fn two_that_talk() {
     let [zero, one] = pair(0.3);
     let (mut zero, mut one) = (begin(zero, 2), begin(one, 1));
@@ -176,7 +176,7 @@ const STOPPED: Exploration =
 const TALK: Exploration =
     Exploration { name: "net::schedules::two_loops_that_talk", steps_max: STEPS_MAX };
 
-/// More than all of them.
+/// More schedules than any exploration has.
 const ALL: usize = 1_000_000;
 
 /// As many preemptions as there are steps.
@@ -195,7 +195,7 @@ fn try_all<B: FnOnce() + Send + 'static>(
 
 #[test]
 fn ways_to_leave_one_message_to_the_loop() {
-    // All of them are 11,243; with five preemptions 3,085.
+    // There are 11,243 schedules, and 3,085 with at most five preemptions.
     let preemptions = if explore::count(0) > 0 { ANY } else { 5 };
     try_all(LEFT, preemptions, || left_to_it(1, 1));
 }

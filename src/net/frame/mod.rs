@@ -1,4 +1,4 @@
-//! The frame of every datagram: what it says, and every check that it must pass.
+//! The frame of every datagram: its fields, and every check that it must pass.
 //! (Rules W1, W3 and W4 of docs/protocol.md.)
 //!
 //! ```text
@@ -16,24 +16,26 @@
 //!      31      …  body, and behind it zeros: padding
 //! ```
 //!
-//! A body of messages is one postcard message after the other, to the last byte;
-//! which kind of message follows from who sends to whom. A frame of which anything
-//! fails is counted under its reason and dropped whole, before anything but a list
-//! of bounded size is allocated for it.
+//! A body of messages is one postcard message after the other, to the last byte. Sender
+//! and receiver determine the type of the messages: replica to replica, client to
+//! replica, or replica to client. A frame that fails any check is counted under its
+//! reason and dropped whole. Until then the decoder allocates no more than one list of
+//! bounded size.
 //!
 //! **Padding.** Frames that leave in one system call are equally long (`batch`), and a
-//! client's have a least size; so behind any body there may be zeros, and nothing but
+//! client's frames have a least size. So zeros may follow any body, and nothing but
 //! zeros. The check covers them.
 //!
 //! **Clusters.** Warm-up ([`Message::Bootstrap`]) and a client's hello always travel
-//! with cluster 0, alone in their frame, and only they may. Everything else carries
-//! the sender's cluster and is taken only by members of the same. A client learns
-//! its cluster from the first frame that holds a [`Answer::Welcome`].
+//! with cluster 0, alone in their frame, and nothing else may. Every other message carries
+//! the sender's cluster, and only members of the same cluster take it. A client learns
+//! its cluster from the first frame that holds an [`Answer::Welcome`].
 //!
 //! **Clients are strangers**, and a datagram's source address is easily forged. So
-//! a frame from a client is at least as large as any answer to it could be
-//! ([`CLIENT_MESSAGE_BYTES_MIN`] a message, padded), or it is dropped: nobody can
-//! use a replica to throw more at a third party than they throw themselves.
+//! a frame from a client must be at least as large as any answer to it could be
+//! ([`CLIENT_MESSAGE_BYTES_MIN`] per message, with padding); a smaller one is dropped. A
+//! forger therefore cannot make a replica send more to a third party than the forger
+//! sends itself.
 
 use super::answer::AnswerOnWire;
 use super::boots::{BootStatus, Boots};
@@ -48,10 +50,10 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What every datagram of this program begins with.
+/// The first bytes of every datagram of this program.
 pub const MAGIC: [u8; 4] = *b"mPxL";
 
-/// The version of the format; a receiver takes no other.
+/// The version of the format. A receiver takes no other.
 pub const VERSION: u8 = 1;
 
 pub use datagrams::HEADER_BYTES;
@@ -60,7 +62,7 @@ pub use datagrams::HEADER_BYTES;
 /// the longest [`Answer`], which a test shows.
 pub const CLIENT_MESSAGE_BYTES_MIN: usize = datagrams::CLIENT_BODY_BYTES_MIN;
 
-/// How a client calls itself in a header.
+/// The byte that names a client in a header.
 const CLIENT: u8 = 0xFF;
 
 const AT_BODY_LENGTH: usize = 25;
@@ -71,12 +73,12 @@ const AT_CHECK: usize = 27;
 pub struct ClusterCell(Arc<AtomicU64>);
 
 impl ClusterCell {
-    /// Not known yet.
+    /// A cell without a cluster id.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The cluster, if it is known.
+    /// The cluster id, if it is known.
     pub fn known(&self) -> Option<ClusterId> {
         match self.0.load(Ordering::Acquire) {
             0 => None,
@@ -84,12 +86,12 @@ impl ClusterCell {
         }
     }
 
-    /// From now on it is known.
+    /// Sets the cluster id.
     ///
     /// # Panics
     ///
-    /// If `cluster` is [`ClusterId::NONE`], or another one is known: a process never
-    /// changes sides.
+    /// If `cluster` is [`ClusterId::NONE`], or if another id is known: a process never
+    /// changes its cluster.
     pub fn set(&self, cluster: ClusterId) {
         assert_ne!(cluster, ClusterId::NONE, "the cluster id 0 means none");
         let before = self.0.compare_exchange(0, cluster.0, Ordering::AcqRel, Ordering::Acquire);
@@ -100,12 +102,12 @@ impl ClusterCell {
     }
 }
 
-/// Who this process is, as its frames say it.
+/// The process, as its frames name it.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// How many replicas the configuration has.
     pub n: usize,
-    /// Which of them this process is, or a client.
+    /// The replica that this process is, or a client.
     pub me: Party,
     /// This life of the process.
     pub boot: BootId,
@@ -154,7 +156,7 @@ pub fn seal(
     frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
 }
 
-/// Makes good the check of a frame that was sealed with `sealed` bytes and has been
+/// Corrects the check of a frame that was sealed with `sealed` bytes and has been
 /// lengthened with zeros since.
 pub fn pad(frame: &mut [u8], sealed: usize) {
     let check = u32::from_le_bytes([frame[27], frame[28], frame[29], frame[30]]);
@@ -163,7 +165,7 @@ pub fn pad(frame: &mut [u8], sealed: usize) {
     frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&longer.finalize().to_le_bytes());
 }
 
-/// The check that belongs into a frame of at least [`HEADER_BYTES`].
+/// The check of a frame of at least [`HEADER_BYTES`].
 pub fn check_of(frame: &[u8]) -> u32 {
     let mut check = crc32fast::Hasher::new();
     check.update(&frame[..AT_CHECK]);
@@ -178,22 +180,22 @@ fn party_byte(party: Party) -> u8 {
     }
 }
 
-/// Takes frames apart, for one process.
+/// Checks frames and decodes their messages, for one process.
 #[derive(Debug)]
 pub struct Decoder {
     identity: Identity,
     boots: Vec<Boots>,
     counters: Arc<Counters>,
-    /// Where the commands of a datagram are put together.
+    /// Gathers the commands of one datagram.
     commands: Builder,
 }
 
 impl Decoder {
-    /// For the process that `identity` names.
+    /// A decoder for the process that `identity` names.
     ///
     /// # Panics
     ///
-    /// If `identity` does not fit its own `n`, or that is above [`REPLICAS_MAX`].
+    /// If `identity.n` is 0 or above [`REPLICAS_MAX`], or `identity.me` is not below it.
     pub fn new(identity: Identity, counters: Arc<Counters>) -> Self {
         assert!((1..=REPLICAS_MAX).contains(&identity.n), "{} replicas", identity.n);
         if let Party::Replica(id) = identity.me {
@@ -203,12 +205,12 @@ impl Decoder {
         Decoder { boots, identity, counters, commands: Builder::default() }
     }
 
-    /// Tests a datagram that came from the address `from`, and appends its messages
-    /// to `into`: all of them or none.
+    /// Checks a datagram that came from the address `from`, and appends its messages to
+    /// `into`: all of them or none.
     ///
     /// # Errors
     ///
-    /// Why it must be dropped; already counted.
+    /// The reason to drop it, already counted.
     pub fn open<'a>(
         &mut self,
         from: Address,
@@ -228,7 +230,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// Why it must be dropped; already counted.
+    /// The reason to drop it, already counted.
     pub fn open_joined(
         &mut self,
         from: Endpoint,
@@ -237,7 +239,7 @@ impl Decoder {
         into: &mut Vec<Incoming>,
     ) -> Result<(), DropReason> {
         let before = into.len();
-        // A client has one line in flight: what does not fit a datagram is one command.
+        // A client has one line in flight, so a request that was split is one command.
         let opened = match self.decode(from, cluster, message, 1, into) {
             Ok(()) if into.len() == before + 1 => Ok(()),
             Ok(()) => Err(DropReason::Body),
@@ -297,7 +299,7 @@ impl Decoder {
             }
             Opened::Messages
         } else if frame[24] == BodyKind::Fragment as u8 {
-            // Answers are short, and so is a hello.
+            // Answers and hellos are never split: they are short.
             if self.identity.me == Party::Client || stranger && cluster == ClusterId::NONE {
                 return Err(DropReason::Kind);
             }
@@ -321,7 +323,8 @@ impl Decoder {
         Ok(opened)
     }
 
-    /// Whether the frame is from somebody to this process, and from whom.
+    /// The sender of a frame, if the frame is for this process and comes from a process
+    /// that may send to it.
     fn parties(&self, from: Address, frame: &[u8]) -> Result<Endpoint, DropReason> {
         let Identity { n, me, .. } = self.identity;
         if usize::from(frame[5]) != n {
@@ -339,8 +342,8 @@ impl Decoder {
         }
     }
 
-    /// Whether a frame of this cluster may be looked into at all; [`Decoder::decode`]
-    /// then allows without a cluster only what may travel so.
+    /// Refuses a frame with a cluster id that no body may have here. [`Decoder::decode`]
+    /// checks afterwards which messages may travel without a cluster.
     fn check_cluster(&self, from: Endpoint, cluster: ClusterId) -> Result<(), DropReason> {
         match (self.identity.me, self.identity.cluster.known(), cluster) {
             (Party::Client, _, ClusterId::NONE) => Err(DropReason::Cluster),
@@ -356,7 +359,7 @@ impl Decoder {
         }
     }
 
-    /// `answers_max`: how many a client may draw with it.
+    /// Decodes a body of messages. A client's may ask for `answers_max` answers at most.
     fn decode(
         &mut self,
         from: Endpoint,
@@ -408,7 +411,7 @@ impl Decoder {
     }
 }
 
-/// One message after the other, to the last byte.
+/// Decodes one message after the other, to the last byte, and hands each to `take`.
 fn each<'a, T: Deserialize<'a>>(
     mut body: &'a [u8],
     mut take: impl FnMut(T) -> Result<(), DropReason>,
@@ -422,7 +425,7 @@ fn each<'a, T: Deserialize<'a>>(
     Ok(())
 }
 
-/// [`ClientMessage`], in place.
+/// A [`ClientMessage`] that borrows from the datagram.
 #[derive(Deserialize)]
 enum ClientMessageRef<'a> {
     Hello,
@@ -436,9 +439,9 @@ struct RequestRef<'a> {
     after: Slot,
 }
 
-/// What clients share a datagram for: all its requests as one. `hello` is called for
-/// everything else, as long as all of it draws no more than `answers_max` answers: one each
-/// hello and command.
+/// Decodes a datagram of a client: joins all its requests to one, and calls `hello` for each
+/// hello. Each hello and each command asks for an answer. A datagram that asks for more than
+/// `answers_max` is refused.
 fn requests(
     body: &[u8],
     unknown: bool,
@@ -474,8 +477,8 @@ fn requests(
     }
 }
 
-/// Whether it asks for what a client may ask for. (Values are checked where they are
-/// decoded.)
+/// Whether a forwarded request is one that a client may send. (Values are checked where
+/// they are decoded.)
 fn is_well_formed(message: &Message) -> bool {
     match message {
         Message::Proposer(ToProposer::Forward { request, .. }) => request.is_well_formed(),

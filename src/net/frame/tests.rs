@@ -1,4 +1,4 @@
-//! Frames: what opens, and all that does not.
+//! Frames that open, and frames that are dropped.
 
 use super::super::answer::on_wire;
 use super::*;
@@ -190,7 +190,7 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
     ] {
         let answered = frame(replica(0), Party::Client, OURS, &[on_wire(&answer)]);
         assert!(answered.len() <= asked.len(), "{answer:?}: {} bytes", answered.len());
-        // In one frame, too, whatever the number.
+        // The same holds for any number of them in one frame.
         assert!(answered.len() - HEADER_BYTES <= CLIENT_MESSAGE_BYTES_MIN);
     }
 }
@@ -276,7 +276,7 @@ fn requests_that_share_a_datagram_become_one() {
     };
     assert_eq!(joined.after, Slot(9));
     assert_eq!(joined.iter().map(|command| command.seq).collect::<Vec<_>>(), [0, 1, 2]);
-    // It draws as many answers as it has commands, and must be as large.
+    // It asks for as many answers as it has commands, and must be as large as they are.
     let crowded = Request { commands: vec![Value::Noop; 3].into(), after: Slot::ZERO };
     let crowded = frame(Party::Client, replica(0), OURS, &[ClientMessage::Request(crowded)]);
     assert_eq!(receiver.open(address(), &crowded, &mut into), Err(DropReason::Body));
@@ -341,7 +341,7 @@ fn a_peer_may_only_forward_what_a_client_may_ask() {
     }
 }
 
-/// A frame with a part of a message, `padding` zeros behind it.
+/// A frame with a fragment, and `padding` zeros behind it.
 fn part(from: Party, to: Party, cluster: ClusterId, kind: BodyKind, padding: usize) -> Vec<u8> {
     use datagrams::fragment::{Cut, PIECE_BYTES_MIN};
     let total = PIECE_BYTES_MIN + 1;
@@ -365,10 +365,10 @@ fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
         let opened = receiver.open(address(), frame, &mut Vec::new());
         opened.map(|opened| matches!(opened, Opened::Fragment { .. }))
     };
-    // A peer's, warm-up too.
+    // A peer's fragment, of a warm-up message too.
     assert_eq!(opened(&part(replica(1), replica(0), OURS, kind, 0)), Ok(true));
     assert_eq!(opened(&part(replica(1), replica(0), none, kind, 0)), Ok(true));
-    // A client's, if it pays for being asked; but a hello is never long.
+    // A client's fragment, if it is as large as a request for more; but never of a hello.
     let bytes = part(client, replica(0), OURS, kind, 0).len();
     let padding = HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN - bytes;
     for more in [0, 1, 100] {
@@ -381,7 +381,7 @@ fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
         let unpaid = part(client, replica(0), OURS, kind, less);
         assert_eq!(opened(&unpaid), Err(DropReason::Amplifies));
     }
-    // No answer is long.
+    // A client takes no fragments: no answer is long.
     let mut asker = decoder(client, OURS);
     let answer = part(replica(1), client, OURS, kind, 100);
     assert_eq!(open(&mut asker, &answer), Err(DropReason::Kind));
