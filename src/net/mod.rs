@@ -22,6 +22,7 @@ mod codec;
 pub mod frame;
 pub mod pack;
 #[cfg(test)]
+#[path = "tests/schedules.rs"]
 mod schedules;
 
 use crate::message::{Answer, ClientMessage, Message, Party};

@@ -34,4 +34,5 @@ pub mod process;
 pub mod replica;
 pub mod role_thread;
 #[cfg(test)]
+#[path = "tests/schedules.rs"]
 mod schedules;

@@ -16,7 +16,7 @@
 //!
 //! **Guarantees.** A hand-over that was followed by [`Wakeup::wake`] never finds the loop
 //! asleep for good: the loop sees it before it sleeps, or its sleep ends. The same holds for
-//! a stop. `src/net/schedules.rs` explores the interleavings of the threads that meet here.
+//! a stop. `src/net/tests/schedules.rs` explores the interleavings of the threads that meet here.
 
 use interleavings::threads::{self, AtomicBool};
 use mio::Waker;
