@@ -35,7 +35,7 @@ slots)
     skip a_full_acceptor_takes_nothing_new two_rivals_that_campaign_at_once
     ;;
 paxos)
-    files='-f src/paxos/** -f src/chat/**'
+    files='-f src/paxos/** -f src/client.rs -f src/chat/**'
     modules=$base
     tests='paxos:: chat:: roles_test::'
     mounted='roles'

@@ -1,11 +1,12 @@
 //! A replicated chat log on Multi-Paxos: synchronous, thread-based, readable whole.
 //!
-//! The protocol is in [`paxos`], as pure roles that take time and randomness as
+//! The protocol is in [`paxos`] and [`client`], as pure roles that take time and randomness as
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map and the invariants.
 
 mod aside;
 pub mod chat;
+pub mod client;
 pub mod config;
 pub mod marker;
 pub mod message;

@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "marker",
         ],
     ),
+    ("client", &["types", "values", "message", "round_trip", "paxos"]),
     ("storage", &["types", "quorum", "table", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
     // Streams of randomness: the programs draw them, and the roles are given numbers.
@@ -53,7 +54,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["types"]),
     (
         "runtime",
-        &["types", "seed", "quorum", "message", "paxos", "storage", "net", "config", "marker"],
+        &[
+            "types", "seed", "quorum", "message", "paxos", "client", "storage", "net", "config",
+            "marker",
+        ],
     ),
 ];
 
@@ -71,6 +75,7 @@ const PROTOCOL: &[&str] = &[
     "runs",
     "chat",
     "paxos",
+    "client",
 ];
 
 /// Names of which none may stand in the modules of the protocol.

@@ -328,7 +328,7 @@ pub enum Answer {
 
 impl Request {
     /// A request for one line of a session that was born in slot 0. (Mostly for tests; a
-    /// client builds its requests in [`crate::paxos::client`].)
+    /// client builds its requests in [`crate::client`].)
     pub fn new(client: u64, session: u64, seq: u64, line: &str) -> Request {
         let command = Command {
             session: Session { client: ClientId(client), id: session },

@@ -24,7 +24,9 @@
 //! - [`proposer`] with [`election`]: when to campaign, phase 1, phase 2.
 //! - [`learner`]: decided slots, applied in order to the [`chat`](crate::chat).
 //! - [`bootstrap`]: directory ids, the started record, the replicas that may vote.
-//! - [`client`]: sessions, each with one line in flight.
+//!
+//! The other end, [`client`](crate::client), is a role as well: sessions, each with one line in
+//! flight.
 //!
 //! **Records before messages** (S1). A role hands what must survive a crash to
 //! [`Outbox::persist`], and messages to `send`, `answer` and `tell`. The only way to the
@@ -38,7 +40,6 @@
 mod accepted_log;
 pub mod acceptor;
 pub mod bootstrap;
-pub mod client;
 pub mod election;
 pub mod learner;
 mod outbox;

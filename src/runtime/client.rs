@@ -8,12 +8,12 @@
 
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
+use crate::client::{Client, Input, Outcome};
 use crate::config::Config;
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{BoundSocket, Deliver, Network, NetworkConfig};
 use crate::net::{Incoming, Outgoing};
-use crate::paxos::client::{Client, Input, Outcome};
 use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;

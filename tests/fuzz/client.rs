@@ -8,8 +8,8 @@
 use crate::draw::{self, Around};
 use crate::run::{Property, check};
 use fastrand::Rng;
+use multipaxos::client::{Client, Input, Outcome};
 use multipaxos::message::{Answer, ClientMessage};
-use multipaxos::paxos::client::{Client, Input, Outcome};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, Time};
 use proptest::collection::vec;

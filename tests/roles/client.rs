@@ -1,8 +1,8 @@
 //! The client role: one line in flight, until it is complete.
 
 use crate::common::*;
+use multipaxos::client::{ASK_ALL_US, Client, Input, Outcome, SESSION_IDLE_US};
 use multipaxos::message::{Answer, ClientMessage, Request};
-use multipaxos::paxos::client::{ASK_ALL_US, Client, Input, Outcome, SESSION_IDLE_US};
 use multipaxos::paxos::{Envelope, Role, Storage};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot};

@@ -18,9 +18,9 @@
 
 use super::lines::{Text, Told};
 use super::load::{Common, Shape, locked};
+use multipaxos::client::{Client, Input, Outcome};
 use multipaxos::message::Answer;
 use multipaxos::net::{Incoming, Outgoing};
-use multipaxos::paxos::client::{Client, Input, Outcome};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{Ballot, ClientId, Time};
 use std::collections::VecDeque;

@@ -2,7 +2,7 @@
 
 use super::wire::Wire;
 use fastrand::Rng;
-use multipaxos::paxos::client::{Client, Input, Outcome};
+use multipaxos::client::{Client, Input, Outcome};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{ClientId, Line, Session, Time};
 use std::io;

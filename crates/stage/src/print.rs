@@ -1,11 +1,11 @@
 //! Everything that happens, in lines that a person can follow.
 
+use multipaxos::client::Outcome;
 use multipaxos::message::{
     Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, ToAcceptor, ToBootstrap,
     ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
-use multipaxos::paxos::client::Outcome;
 use multipaxos::paxos::learner;
 use multipaxos::types::{Ballot, Command, DirectoryId, Slot, SlotRange, Value};
 use multipaxos::values::Values;

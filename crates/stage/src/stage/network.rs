@@ -4,8 +4,8 @@ use super::Stage;
 use super::clients::address_of;
 use crate::history::{Event, Loss, Party, Said};
 use crate::print;
+use multipaxos::client;
 use multipaxos::message::{Answer, ClientMessage, Message};
-use multipaxos::paxos::client;
 use multipaxos::types::{ReplicaId, Time};
 
 #[derive(Debug, Clone)]

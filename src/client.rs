@@ -16,8 +16,10 @@
 //! What happens to a line is an [`Outcome`], the client's record. It is shown before
 //! anything else is sent.
 
-use super::{Outbox, Role};
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 use crate::message::{Answer, ClientMessage, Request};
+use crate::paxos::{Outbox, Role};
 use crate::round_trip::RoundTrip;
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
