@@ -9,7 +9,7 @@ use crate::message::{Decided, Heartbeat, Message, Promise, ToProposer};
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
 use crate::paxos::phase2::Phase2;
 use crate::paxos::{Never, Notice, Outbox, learner};
-use crate::types::{Ballot, ReplicaId, Slot, Time};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 
 impl Proposer {
     // --- the states ------------------------------------------------------------------
@@ -77,12 +77,9 @@ impl Proposer {
     fn lead(&mut self, ballot: Ballot, outcome: Phase1Outcome, step: &mut Step<'_>) {
         let id = self.settings.id;
         log::info!("replica {id}: {}", Leads(ballot));
-        let found = outcome.values.len();
-        if found > 0 {
-            log::info!(
-                "replica {id}: proposes slots {} and the {found} from there on again",
-                outcome.first
-            );
+        let found = SlotRange::with_len(outcome.first, outcome.values.len() as u64);
+        if !found.is_empty() {
+            log::info!("replica {id}: proposes slots {found} again");
         }
         let phase2 = Phase2::begin(*self.settings, ballot, outcome, self.applied, step.now);
         self.state = State::Leading { phase2: Box::new(phase2), since: Aside(step.now) };
