@@ -22,6 +22,16 @@ impl SlotList {
         }
     }
 
+    /// The same ranges in order, in lists of at most `ranges_max`.
+    pub fn split(self, ranges_max: usize) -> impl Iterator<Item = SlotList> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let rest = left.split_off(left.len().min(ranges_max));
+            let list = std::mem::replace(&mut left, rest);
+            (!list.is_empty()).then_some(SlotList(list))
+        })
+    }
+
     /// How many ranges it has room for: a test checks that no datagram makes it reserve
     /// more than its bytes justify.
     pub fn capacity(&self) -> usize {
@@ -75,6 +85,16 @@ mod tests {
         }
         let ranges: Vec<String> = list.ranges().iter().map(SlotRange::to_string).collect();
         assert_eq!(ranges, ["3..6", "7..8", "6..7"]);
+    }
+
+    #[test]
+    fn a_long_list_is_split_into_lists_that_a_message_may_carry() {
+        let range = |slot: &u64| SlotRange::with_len(Slot(*slot), 1);
+        let list = |slots: &[u64]| SlotList(slots.iter().map(range).collect());
+        let split = |slots: &[u64]| list(slots).split(2).collect::<Vec<_>>();
+        assert_eq!(split(&[1, 3, 5, 7, 9]), [list(&[1, 3]), list(&[5, 7]), list(&[9])]);
+        assert_eq!(split(&[1, 3]), [list(&[1, 3])]);
+        assert_eq!(split(&[]), []);
     }
 
     #[test]

@@ -4,8 +4,7 @@
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS};
 use crate::message::Run;
 use crate::runs::{Comparison, Runs};
-use crate::types::{Ballot, Slot, SlotRange};
-use crate::values::ValueRef;
+use crate::types::{Slot, SlotRange};
 
 /// What one run of a promise's page takes on the wire beside its values: two varints and
 /// a length.
@@ -28,31 +27,13 @@ pub(super) struct Page {
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct AcceptedLog {
-    trimmed: Slot,
-    accepted: Runs,
+    /// Slots below this are decided and applied here, and forgotten.
+    pub(super) trimmed: Slot,
+    /// What the slots from there on hold.
+    pub(super) accepted: Runs,
 }
 
 impl AcceptedLog {
-    /// Slots below this are decided and applied here, and forgotten.
-    pub(super) fn trimmed(&self) -> Slot {
-        self.trimmed
-    }
-
-    /// The value accepted in `slot`, and its ballot.
-    pub(super) fn get(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
-        self.accepted.get(slot)
-    }
-
-    /// What is accepted in `slots`, in order.
-    pub(super) fn range(&self, slots: SlotRange) -> impl Iterator<Item = Run> {
-        self.accepted.range(slots)
-    }
-
-    /// How many slots hold something.
-    pub(super) fn len(&self) -> usize {
-        self.accepted.len()
-    }
-
     /// Whether it holds its limit of bytes; then it accepts nothing new (rule L5).
     pub(super) fn is_full(&self) -> bool {
         self.accepted.bytes() >= ACCEPT_BYTES_MAX
@@ -84,7 +65,7 @@ impl AcceptedLog {
         let start = first.max(self.trimmed);
         let mut room = payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
         let mut page = Page { end: start, last: true, accepted: Vec::new() };
-        for run in self.range(SlotRange::onward(start)) {
+        for run in self.accepted.range(SlotRange::onward(start)) {
             room = room.saturating_sub(RUN_OVERHEAD_BYTES);
             let least = usize::from(page.accepted.is_empty());
             let fitting = run.values.fitting(room).max(least);

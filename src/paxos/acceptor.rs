@@ -31,7 +31,7 @@ use crate::message::{
 };
 use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
-use crate::values::{ValueRef, Values};
+use crate::values::ValueRef;
 
 /// What one range of slots takes on the wire.
 const RANGE_BYTES_MAX: usize = 20;
@@ -41,16 +41,9 @@ const RANGE_BYTES_MAX: usize = 20;
 pub enum Record {
     /// The acceptor accepts nothing below this ballot any more.
     Promise(Ballot),
-    /// The acceptor accepted these values in consecutive slots. One record promises
-    /// `ballot` too, so that no crash can part the two.
-    Accept {
-        /// The ballot of the acceptances.
-        ballot: Ballot,
-        /// The slot of the first value.
-        first: Slot,
-        /// One value a slot.
-        values: Values,
-    },
+    /// The acceptor accepted these values. One record promises the run's ballot too, so
+    /// that no crash can part the two.
+    Accept(Run),
     /// Slots below this are decided and applied here, and forgotten.
     Trim(Slot),
 }
@@ -70,9 +63,9 @@ impl State {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Promise(ballot) => self.promised = self.promised.max(Some(*ballot)),
-            Record::Accept { ballot, first, values } => {
-                self.promised = self.promised.max(Some(*ballot));
-                self.log.accept(&Run { first: *first, ballot: *ballot, values: values.clone() });
+            Record::Accept(run) => {
+                self.promised = self.promised.max(Some(run.ballot));
+                self.log.accept(run);
             }
             Record::Trim(slot) => self.log.trim(*slot),
         }
@@ -85,59 +78,27 @@ impl State {
 
     /// Slots below this are decided and forgotten.
     pub fn trimmed(&self) -> Slot {
-        self.log.trimmed()
+        self.log.trimmed
     }
 
     /// The value accepted in `slot`, and its ballot.
     pub fn accepted(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
-        self.log.get(slot)
+        self.log.accepted.get(slot)
     }
 
     /// What is accepted in `slots`, in order.
     pub fn range(&self, slots: SlotRange) -> impl Iterator<Item = Run> {
-        self.log.range(slots)
+        self.log.accepted.range(slots)
     }
 
     /// How many slots hold something.
     pub fn len(&self) -> usize {
-        self.log.len()
+        self.log.accepted.len()
     }
 
     /// Whether no slot holds anything.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// What was accepted in one burst of input. It leaves as few messages: one a ballot, or
-/// more if the ranges do not fit one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Burst(Vec<(Ballot, SlotRange)>);
-
-impl Burst {
-    /// Adds slots; neighbours become one range.
-    fn push(&mut self, ballot: Ballot, slots: SlotRange) {
-        match self.0.last_mut() {
-            Some((same, last)) if *same == ballot && last.end == slots.start => {
-                last.end = slots.end;
-            }
-            _ => self.0.push((ballot, slots)),
-        }
-    }
-
-    /// Takes everything, in lists of at most `ranges_max` ranges.
-    fn drain(&mut self, ranges_max: usize) -> impl Iterator<Item = (Ballot, SlotList)> {
-        let mut left = self.0.drain(..).peekable();
-        std::iter::from_fn(move || {
-            let (ballot, range) = left.next()?;
-            let mut ranges = vec![range];
-            while ranges.len() < ranges_max
-                && let Some((_, range)) = left.next_if(|(other, _)| *other == ballot)
-            {
-                ranges.push(range);
-            }
-            Some((ballot, ranges.into()))
-        })
     }
 }
 
@@ -160,8 +121,8 @@ pub struct Acceptor {
     /// The promise before this life of the process. If that is a ballot of this replica's
     /// own, it is used up.
     promised_before: Option<Ballot>,
-    /// What was accepted and not yet sent to the ballot's owner.
-    burst: Burst,
+    /// What was accepted in this burst of inputs. It leaves in few messages.
+    burst: Vec<(Ballot, SlotList)>,
     /// The promise has risen, or a reminder is due.
     announce: bool,
 }
@@ -175,7 +136,7 @@ impl Acceptor {
             membership: Aside(membership),
             promised_before: state.promised,
             state,
-            burst: Burst::default(),
+            burst: Vec::new(),
             announce: true,
         }
     }
@@ -230,8 +191,7 @@ impl Acceptor {
                 // The leader will send them again, when the learner has made room.
                 Comparison::New if full => continue,
                 Comparison::New => {
-                    let (first, values) = (part.first, part.values.clone());
-                    self.record(Record::Accept { ballot, first, values }, out);
+                    self.record(Record::Accept(part.clone()), out);
                 }
                 // The answer to an earlier copy may be lost, so this one is answered too.
                 Comparison::Same => {}
@@ -241,7 +201,10 @@ impl Acceptor {
                 }
                 Comparison::Older => unreachable!("the promise is as high as anything accepted"),
             }
-            self.burst.push(ballot, part.slots());
+            match self.burst.last_mut() {
+                Some((same, slots)) if *same == ballot => slots.push(part.slots()),
+                _ => self.burst.push((ballot, vec![part.slots()].into())),
+            }
             runs.push(part);
         }
         out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
@@ -302,9 +265,11 @@ impl Role for Acceptor {
         let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
         let (n, directory) = (self.settings.n, self.membership.directory);
-        for (ballot, slots) in self.burst.drain(ranges_max) {
-            let message = ToLearner::Accepted { ballot, directory, slots };
-            out.send(ballot.owner(n), Message::Learner(message));
+        for (ballot, slots) in self.burst.drain(..) {
+            for slots in slots.split(ranges_max) {
+                let message = ToLearner::Accepted { ballot, directory, slots };
+                out.send(ballot.owner(n), Message::Learner(message));
+            }
         }
         if std::mem::take(&mut self.announce)
             && let Some(promised) = self.state.promised

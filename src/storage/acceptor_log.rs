@@ -10,6 +10,7 @@
 //! of one slot, the one at the higher ballot counts.
 
 use super::upkeep::Upkeep;
+use crate::message::Run;
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{Ballot, Slot, SlotRange};
@@ -62,7 +63,7 @@ impl Records for AcceptorRecords {
         let entry = match record {
             Record::Promise(ballot) => Entry::Promise(*ballot),
             Record::Trim(slot) => Entry::Trim(*slot),
-            Record::Accept { ballot, first, values } => {
+            Record::Accept(Run { ballot, first, values }) => {
                 Entry::Accept { ballot: *ballot, first: *first, values: values.clone() }
             }
         };
@@ -73,7 +74,9 @@ impl Records for AcceptorRecords {
         let (entry, rest) = postcard::take_from_bytes::<Entry>(bytes).ok()?;
         let record = match entry {
             Entry::Promise(ballot) => Record::Promise(ballot),
-            Entry::Accept { ballot, first, values } => Record::Accept { ballot, first, values },
+            Entry::Accept { ballot, first, values } => {
+                Record::Accept(Run { ballot, first, values })
+            }
             Entry::Trim(slot) => Record::Trim(slot),
         };
         Some((record, rest))
@@ -103,7 +106,7 @@ impl Records for AcceptorRecords {
     fn summarise(summary: &mut Summary, record: &Record) {
         match record {
             // Accepting is also promising.
-            Record::Promise(ballot) | Record::Accept { ballot, .. } => {
+            Record::Promise(ballot) | Record::Accept(Run { ballot, .. }) => {
                 summary.promised = summary.promised.max(Some(*ballot));
             }
             Record::Trim(slot) => summary.trimmed = summary.trimmed.max(*slot),
@@ -117,7 +120,7 @@ impl Records for AcceptorRecords {
     /// The slot after the last that was accepted.
     fn end(record: &Record) -> u64 {
         match record {
-            Record::Accept { first, values, .. } => first.plus(values.len() as u64).0,
+            Record::Accept(run) => run.end().0,
             Record::Promise(_) | Record::Trim(_) => 0,
         }
     }
@@ -129,9 +132,8 @@ impl Records for AcceptorRecords {
     fn survivors(state: &State) -> impl Iterator<Item = (Record, usize)> {
         let window = SlotRange::with_len(state.trimmed(), ACCEPT_WINDOW_SLOTS);
         state.range(window).map(|run| {
-            let (first, ballot, values) = (run.first, run.ballot, run.values);
-            let bytes = values.bytes().len();
-            (Record::Accept { ballot, first, values }, bytes)
+            let bytes = run.values.bytes().len();
+            (Record::Accept(run), bytes)
         })
     }
 }

@@ -5,7 +5,7 @@
 use super::acceptor_log::{AcceptorLog, Options, is_log_file};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use crate::message::Request;
+use crate::message::{Request, Run};
 use crate::paxos::acceptor::{Record, State};
 use crate::types::{Ballot, Slot, Value};
 use durable::segment_log::{HEADER_BYTES, SECTOR_BYTES};
@@ -42,7 +42,7 @@ fn accept(rng: &mut Rng, ballot: Ballot, trimmed: Slot) -> Record {
     let first = trimmed.plus(rng.u64(..30));
     let values: Vec<Value> =
         (0..rng.u64(1..4)).map(|step| value(first.plus(step), ballot)).collect();
-    Record::Accept { ballot, first, values: values.into() }
+    Record::Accept(Run { ballot, first, values: values.into() })
 }
 
 fn value(slot: Slot, ballot: Ballot) -> Value {
@@ -498,7 +498,7 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     for ballot in (0..4_000).map(Ballot) {
         let values: Vec<Value> = (0..4).map(|slot| value(Slot(slot), ballot)).collect();
         let values = values.into();
-        let record = Record::Accept { ballot, first: Slot(ballot.0 % 9), values };
+        let record = Record::Accept(Run { ballot, first: Slot(ballot.0 % 9), values });
         state.apply(&record);
         log.append_burst(&[record]).unwrap();
         log.sync().unwrap();
@@ -518,7 +518,7 @@ fn about_to_be_written_anew(times: u32) -> (Lives, Vec<Record>) {
     let values = |first: u64, ballot: u64, count: u64| -> Record {
         let slots = (first..first + count).map(Slot);
         let values: Vec<Value> = slots.map(|slot| value(slot, Ballot(ballot))).collect();
-        Record::Accept { ballot: Ballot(ballot), first: Slot(first), values: values.into() }
+        Record::Accept(Run { ballot: Ballot(ballot), first: Slot(first), values: values.into() })
     };
     for first in (0..120).step_by(6) {
         assert!(lives.commit_burst(vec![values(first, first % 4, 5)]));
@@ -562,7 +562,7 @@ fn the_more_a_log_holds_the_more_is_written_before_it_is_written_anew() {
     let accept = |first: u64, ballot: u64| -> Record {
         let values: Vec<Value> =
             (first..first + 5).map(|at| command(at, &"a line".repeat(7))).collect();
-        Record::Accept { ballot: Ballot(ballot), first: Slot(first), values: values.into() }
+        Record::Accept(Run { ballot: Ballot(ballot), first: Slot(first), values: values.into() })
     };
     let mut slots = 0;
     while lives.log.as_ref().unwrap().segments() < 60 {
@@ -588,7 +588,7 @@ fn what_was_accepted_slot_by_slot_is_written_anew_many_in_a_frame() {
     let mut lives = Lives::begin(7, SMALL);
     let accept = |slot: u64, ballot: u64| -> Vec<Record> {
         let values = vec![command(slot, "a line")].into();
-        vec![Record::Accept { ballot: Ballot(ballot), first: Slot(slot), values }]
+        vec![Record::Accept(Run { ballot: Ballot(ballot), first: Slot(slot), values })]
     };
     // No two are neighbours: a run each, and a sector.
     for slot in (0..600).step_by(2) {
@@ -615,7 +615,7 @@ fn a_segment_is_filled_to_the_last_sector() {
     let line = "x".repeat(SECTOR_BYTES - HEADER_BYTES - 60);
     let burst = |slot: u64| -> Vec<Record> {
         let values = vec![command(slot, &line)].into();
-        vec![Record::Accept { ballot: Ballot(1), first: Slot(slot), values }]
+        vec![Record::Accept(Run { ballot: Ballot(1), first: Slot(slot), values })]
     };
     let sectors = SMALL.segment_bytes / SECTOR_BYTES as u64;
     for slot in 0..3 * (sectors - 1) {
@@ -665,8 +665,11 @@ fn replay_takes_the_highest_ballot_in_whatever_order() {
     let disk = SimDisk::new(Rng::with_seed(1));
     let mut log = AcceptorLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
     for ballot in [3, 5, 4].map(Ballot) {
-        let record =
-            Record::Accept { ballot, first: Slot(0), values: (&value(Slot(50), ballot)).into() };
+        let record = Record::Accept(Run {
+            ballot,
+            first: Slot(0),
+            values: (&value(Slot(50), ballot)).into(),
+        });
         log.append_burst(&[record]).unwrap();
         log.sync().unwrap();
     }
@@ -747,7 +750,7 @@ fn a_full_disk_fails_the_burst_and_a_restart_with_space_goes_on() {
 fn a_burst_longer_than_a_segment_gets_one_of_its_own() {
     let mut lives = Lives::begin(11, SMALL);
     let long = Request::new(7, 1, 0, &"y".repeat(40_000)).commands;
-    let record = Record::Accept { ballot: Ballot(9), first: Slot(0), values: long };
+    let record = Record::Accept(Run { ballot: Ballot(9), first: Slot(0), values: long });
     let log = lives.log.as_mut().unwrap();
     log.append_burst(std::slice::from_ref(&record)).unwrap();
     log.sync().unwrap();

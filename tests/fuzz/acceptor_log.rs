@@ -19,7 +19,7 @@ use durable::disk::{Disk, DiskFile};
 use durable::error::OpenError;
 use durable::sim_disk::SimDisk;
 use fastrand::Rng;
-use multipaxos::message::Request;
+use multipaxos::message::{Request, Run};
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::types::{Ballot, Slot, Value};
@@ -177,7 +177,7 @@ fn burst(rng: &mut Rng, state: &State) -> Vec<Record> {
                 let values: Vec<Value> =
                     (first..first + rng.u64(1..4)).map(|slot| value(slot, ballot.0)).collect();
                 let (first, values) = (Slot(first), values.into());
-                records.push(Record::Accept { ballot, first, values });
+                records.push(Record::Accept(Run { ballot, first, values }));
             }
         }
     }

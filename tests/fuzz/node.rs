@@ -20,7 +20,7 @@
 
 use crate::draw;
 use multipaxos::chat::Chat;
-use multipaxos::message::{Answer, Message, Request, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Answer, Message, Request, Run, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
@@ -91,7 +91,7 @@ impl Storage<acceptor::Record> for Disk {
                     self.highest = self.highest.max(Some(ballot));
                 }
                 acceptor::Record::Trim(_) => {}
-                acceptor::Record::Accept { ballot, first, values } => {
+                acceptor::Record::Accept(Run { ballot, first, values }) => {
                     assert!(Some(ballot) >= self.highest, "accepted below the promise");
                     self.highest = Some(ballot);
                     self.promised.insert(ballot);

@@ -7,7 +7,9 @@
 
 use super::bounds::N;
 use super::seat::Event;
-use multipaxos::message::{Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{
+    Answer, Decided, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
+};
 use multipaxos::paxos::{Envelope, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, ReplicaId, Slot};
@@ -193,7 +195,9 @@ impl History {
 
     fn durable(&mut self, node: ReplicaId, life: u8, record: &acceptor::Record) {
         let ballot = match record {
-            acceptor::Record::Promise(ballot) | acceptor::Record::Accept { ballot, .. } => *ballot,
+            acceptor::Record::Promise(ballot) | acceptor::Record::Accept(Run { ballot, .. }) => {
+                *ballot
+            }
             acceptor::Record::Trim(_) => return self.trimmed = true,
         };
         let before = self.promised[node.index()];
@@ -204,7 +208,7 @@ impl History {
                 self.own_promises.insert(ballot, life);
             }
         }
-        if let acceptor::Record::Accept { first, values, .. } = record {
+        if let acceptor::Record::Accept(Run { first, values, .. }) = record {
             for (slot, value) in each(*first, values) {
                 let by = self.accepted.entry((slot, ballot, value)).or_default();
                 by.insert(node);

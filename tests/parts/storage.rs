@@ -3,7 +3,7 @@
 
 use durable::disk::{Disk, DiskFile, RealDisk};
 use multipaxos::chat::Chat;
-use multipaxos::message::Request;
+use multipaxos::message::{Request, Run};
 use multipaxos::paxos::bootstrap;
 use multipaxos::paxos::learner::{self, Checkpoint};
 use multipaxos::paxos::{DecidedPages, Storage, acceptor};
@@ -23,11 +23,11 @@ fn value(slot: u64) -> Value {
 }
 
 fn accept(slot: u64) -> acceptor::Record {
-    acceptor::Record::Accept {
+    acceptor::Record::Accept(Run {
         ballot: Ballot(3),
         first: Slot(slot),
         values: vec![value(slot)].into(),
-    }
+    })
 }
 
 fn purpose() -> Purpose {

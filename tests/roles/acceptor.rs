@@ -106,7 +106,7 @@ fn accepting_raises_the_promise_in_one_record() {
     let values = vec![value("a"), value("b")].into();
     assert_eq!(
         seat.storage.records,
-        [Record::Accept { ballot: Ballot(4), first: Slot(3), values }]
+        [Record::Accept(Run { ballot: Ballot(4), first: Slot(3), values })]
     );
     assert_eq!(seat.role.state().promised(), Some(Ballot(4)));
     assert_eq!(votes(&sent), [(R1, 4, 3, 2)]);
@@ -171,7 +171,7 @@ fn a_repeated_accept_is_answered_again_without_a_new_record() {
     let longer = seat.handle(accept(1, 1, &["b", "c"]));
     assert_eq!(votes(&longer), [(R1, 1, 1, 2)]);
     let values = vec![value("c")].into();
-    let record = Record::Accept { ballot: Ballot(1), first: Slot(2), values };
+    let record = Record::Accept(Run { ballot: Ballot(1), first: Slot(2), values });
     assert_eq!(seat.storage.records[1..], [record]);
 }
 
@@ -406,10 +406,12 @@ fn an_acceptor_has_nothing_to_wait_for() {
 
 #[test]
 fn replay_is_highest_ballot_wins_whatever_the_order() {
-    let accept = |ballot, first, lines: &[&str]| Record::Accept {
-        ballot: Ballot(ballot),
-        first: Slot(first),
-        values: lines.iter().map(|line| value(line)).collect(),
+    let accept = |ballot, first, lines: &[&str]| {
+        Record::Accept(Run {
+            ballot: Ballot(ballot),
+            first: Slot(first),
+            values: lines.iter().map(|line| value(line)).collect(),
+        })
     };
     let records = [
         accept(1, 0, &["a", "b", "c"]),

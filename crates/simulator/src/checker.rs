@@ -27,7 +27,7 @@
 
 use super::trace::TraceHash;
 use multipaxos::message::{
-    Accept, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
+    Accept, Answer, Decided, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
@@ -152,7 +152,7 @@ impl Checker {
         let before = self.promised[node.index()];
         let (ballot, slot) = match record {
             acceptor::Record::Promise(ballot) => (*ballot, Slot::ZERO),
-            acceptor::Record::Accept { ballot, first, .. } => (*ballot, *first),
+            acceptor::Record::Accept(Run { ballot, first, .. }) => (*ballot, *first),
             acceptor::Record::Trim(_) => return self.keeps_its_promise(node),
         };
         if before > Some(ballot) {
@@ -168,7 +168,7 @@ impl Checker {
             }
         }
         self.keeps_its_promise(node)?;
-        if let acceptor::Record::Accept { ballot, first, values } = record {
+        if let acceptor::Record::Accept(Run { ballot, first, values }) = record {
             for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
                 self.accept(node, slot, *ballot, value)?;
             }

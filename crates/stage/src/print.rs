@@ -2,8 +2,8 @@
 
 use multipaxos::client::Outcome;
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, ToAcceptor, ToBootstrap,
-    ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, Run, ToAcceptor,
+    ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::learner;
@@ -256,7 +256,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
 pub(crate) fn saved(record: &Record) -> String {
     match record {
         Record::Promise(ballot) => format!("saves promise {ballot}"),
-        Record::Accept { ballot, first, values } => {
+        Record::Accept(Run { ballot, first, values }) => {
             format!("saves at ballot {ballot}: {}", self::values(*first, values))
         }
         Record::Trim(slot) => format!("forgets acceptances below slot {slot}"),

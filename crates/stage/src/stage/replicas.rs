@@ -7,7 +7,7 @@ use super::{STEPS_MAX, Stage};
 use crate::history::{Event, Party, Said};
 use crate::node::Node;
 use crate::print;
-use multipaxos::message::{Answer, Message};
+use multipaxos::message::{Answer, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, Notice, acceptor, learner};
 use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId};
@@ -119,7 +119,7 @@ impl Stage {
                 acceptor::Record::Promise(ballot) => {
                     self.record(Event::Promised { replica: id, ballot: *ballot });
                 }
-                acceptor::Record::Accept { ballot, first, values } => {
+                acceptor::Record::Accept(Run { ballot, first, values }) => {
                     let (ballot, first, values) = (*ballot, *first, values.clone());
                     self.record(Event::Accepted { replica: id, ballot, first, values });
                 }
