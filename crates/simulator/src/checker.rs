@@ -1,29 +1,30 @@
 //! The invariants, checked after every event against a ghost history.
 //!
-//! The history is kept from what became durable and from what was sent, not from what
-//! the roles believe. It holds every acceptance of every acceptor at every ballot, so
-//! "chosen" here is the definition (a quorum accepted one value at one ballot), and
-//! not what some learner concluded.
+//! The history records what became durable and what was sent, not what the roles
+//! believe. It holds every acceptance of every acceptor at every ballot. So "chosen"
+//! here is the definition: a quorum accepted one value at one ballot. It is not what
+//! some learner concluded.
 //!
 //! | | invariant |
 //! |---|---|
-//! | I1 | at most one value is ever chosen per slot, and no higher ballot proposes another |
-//! | I2 | a slot and a ballot have one value |
-//! | I3 | no promise ever goes down, across restarts too |
-//! | I4 | applied logs are prefixes of one another, and hold what was chosen |
-//! | I5 | every completed line stands exactly once, each session's in order |
-//! | I6 | a line completed before another was sent stands above it |
-//! | I7 | nothing stands that no client sent |
-//! | I8 | what roles hold stays within its bounds |
-//! | S1 | no vote, promise or answer leaves before what it rests on is durable |
-//! | S2 | a ballot is used in one life of one process, after its owner's own durable promise |
-//! | S5 | a promise leaves out nothing that was accepted, and names no mark too high |
-//! | S7 | a decided mark covers only slots with a quorum at its ballot |
-//! | E2 | no session is called expired that is not |
-//! | E3 | a completion is true, and goes to whose command it was |
+//! | I1 | a slot has at most one chosen value, and no higher ballot proposes another value for it |
+//! | I2 | a slot has one value at each ballot |
+//! | I3 | an acceptor's promise never goes down, across restarts too |
+//! | I4 | applied logs are prefixes of one another, and hold only chosen values |
+//! | I5 | every completed line is in the log exactly once, and each session's lines are in order |
+//! | I6 | a line that was completed before another was sent has the lower slot |
+//! | I7 | the log holds only lines that some client sent |
+//! | I8 | the state of a role stays within its bounds |
+//! | S1 | a replica sends an acceptance, a promise or an answer only after the records behind it are durable |
+//! | S2 | only one life of one process uses a ballot, and only after the owner's own durable promise |
+//! | S5 | a promise reports everything accepted below its ballot, and no trim mark above the acceptor's own |
+//! | S7 | a decided mark covers only slots that a quorum accepted at its ballot |
+//! | E2 | a client is told that its session expired only if it did |
+//! | E3 | a completion is true, and goes to the client that sent the command |
 //!
-//! (I9, liveness, is the world's: it knows when faults have stopped. And a disk that was
-//! only killed or cut off is never refused, D2.) docs/protocol.md tells each.
+//! The world checks two more: liveness (I9), because it knows when faults have stopped, and
+//! D2: a disk whose process was only killed, or whose power was only cut, opens again.
+//! docs/protocol.md explains each rule.
 
 use super::trace::TraceHash;
 use multipaxos::message::{
@@ -39,9 +40,9 @@ use std::hash::Hasher;
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which, and how.
+    /// The rule's id, and how the run broke it.
     pub what: String,
-    /// The first slot concerned, if one is.
+    /// The first slot concerned, if the rule is about slots.
     pub slot: Option<Slot>,
 }
 
@@ -57,7 +58,7 @@ struct Acceptance {
     by: ReplicaSet,
 }
 
-/// A chosen value, and the ballot at which that was first so.
+/// A chosen value, and the ballot at which a quorum first accepted it.
 #[derive(Debug, Clone, Copy)]
 struct Chosen {
     value: u64,
@@ -69,7 +70,7 @@ struct Chosen {
 struct Applied {
     value: u64,
     client_seq: Option<u64>,
-    /// Whose, if it took effect.
+    /// The session and sequence number of the line, if the command took effect.
     line: Option<(Session, u64)>,
 }
 
@@ -78,7 +79,7 @@ struct Applied {
 struct Sent {
     line: Line,
     birth: Slot,
-    /// Every line completed before it was sent stands below this slot.
+    /// Every line that was completed before this one was sent has a slot below this.
     floor: Slot,
     complete: bool,
 }
@@ -91,9 +92,9 @@ pub struct Checker {
     chosen: BTreeMap<Slot, Chosen>,
     proposed: BTreeMap<(Slot, Ballot), u64>,
     acceptors: Vec<acceptor::State>,
-    /// Kept apart from the acceptors' own arithmetic.
+    /// Each acceptor's promise, computed without the acceptors' own code.
     promised: Vec<Option<Ballot>>,
-    /// In which life each ballot's owner promised it.
+    /// The life in which the owner of each ballot promised it.
     own_promises: BTreeMap<Ballot, u32>,
     marks: BTreeMap<(Ballot, Slot), Slot>,
     log: Vec<Applied>,
@@ -103,9 +104,9 @@ pub struct Checker {
     last_of_session: BTreeMap<Session, Slot>,
     session_window_slots: u64,
     completed_above: Slot,
-    /// What happened, for the reach counters: holes filled, duplicates suppressed.
+    /// No-ops applied: holes that a new leader filled. For the reach counters.
     pub noops: u64,
-    /// Commands that were chosen again and changed nothing.
+    /// Commands that were chosen a second time, and so changed nothing.
     pub duplicates: u64,
 }
 
@@ -116,7 +117,7 @@ fn fingerprint(value: ValueRef<'_>) -> u64 {
 }
 
 impl Checker {
-    /// An empty history of a cluster of `n`, whose sessions live this many slots.
+    /// An empty history of a cluster of `n` whose sessions expire after this many slots.
     pub fn new(n: usize, session_window_slots: u64) -> Self {
         Checker {
             n,
@@ -139,7 +140,7 @@ impl Checker {
         }
     }
 
-    /// How many slots some replica has applied.
+    /// The number of slots that at least one replica has applied.
     pub fn log_len(&self) -> u64 {
         self.log.len() as u64
     }
@@ -208,7 +209,7 @@ impl Checker {
                 return violation(slot, format!("I1: another value is chosen at ballot {ballot}"));
             }
             if first {
-                // Proposals above the ballot at which it was chosen hold nothing else.
+                // A proposal at a ballot above the one that chose the value must hold that value.
                 let above = self.proposed.range((slot, ballot)..=(slot, Ballot(u64::MAX)));
                 if let Some(((_, other), _)) = above.into_iter().find(|(_, v)| **v != value) {
                     return violation(
@@ -221,17 +222,17 @@ impl Checker {
         Ok(())
     }
 
-    /// What an acceptor's durable state should be.
+    /// The durable state that this acceptor must have.
     pub fn acceptor(&self, node: ReplicaId) -> &acceptor::State {
         &self.acceptors[node.index()]
     }
 
-    /// The highest ballot that anyone has durably promised.
+    /// The highest ballot that any acceptor has durably promised.
     pub fn highest_promise(&self) -> u64 {
         self.promised.iter().flatten().max().map_or(0, |ballot| ballot.0)
     }
 
-    /// An acceptor begins a life with this state.
+    /// An acceptor begins a life, and has recovered this state.
     pub fn recovered(&mut self, node: ReplicaId, state: &acceptor::State) -> Checked {
         let ghost = &self.acceptors[node.index()];
         if state.promised() < ghost.promised() {
@@ -243,14 +244,14 @@ impl Checker {
         if state != ghost {
             return violation(
                 state.trimmed(),
-                format!("S1: replica {node} came back without what was durable"),
+                format!("S1: replica {node} came back without a record that was durable"),
             );
         }
         Ok(())
     }
 
-    /// A replica has lost its disk: it begins anew under another directory, and what it
-    /// votes from here on must not count.
+    /// A replica has lost its disk. It begins anew under another directory identity, and
+    /// its acceptances must not count from here on.
     pub fn wiped(&mut self, node: ReplicaId) {
         self.acceptors[node.index()] = acceptor::State::default();
         self.promised[node.index()] = None;
@@ -283,12 +284,18 @@ impl Checker {
     ) -> Checked {
         let next = &mut self.applied[node.index()];
         if slot != *next {
-            return violation(slot, format!("I4: replica {node} applied it after slot {next}"));
+            return violation(
+                slot,
+                format!("I4: replica {node} applied this slot, but slot {next} was next"),
+            );
         }
         *next = slot.next();
         let fingerprint = fingerprint(value);
         if self.chosen.get(&slot).map(|chosen| chosen.value) != Some(fingerprint) {
-            return violation(slot, format!("I4: replica {node} applied what was not chosen"));
+            return violation(
+                slot,
+                format!("I4: replica {node} applied a value that was not chosen"),
+            );
         }
         let line = match (value, client_seq) {
             (ValueRef::Command(command), Some(_)) => Some((command.session, command.seq)),
@@ -297,7 +304,9 @@ impl Checker {
         let applied = Applied { value: fingerprint, client_seq, line };
         match self.log.get(slot.0 as usize) {
             Some(same) if *same == applied => Ok(()),
-            Some(_) => violation(slot, format!("I4: replica {node} applied it differently")),
+            Some(_) => {
+                violation(slot, format!("I4: replica {node} applied another value than the others"))
+            }
             None => self.first_applied(slot, value, applied),
         }
     }
@@ -320,7 +329,10 @@ impl Checker {
                     return violation(slot, "I7: no client sent this".into());
                 };
                 if sent.line.as_bytes() != command.line {
-                    return violation(slot, "I7: not what the client sent".into());
+                    return violation(
+                        slot,
+                        "I7: the log holds another line than the client sent".into(),
+                    );
                 }
                 if slot < sent.floor {
                     return violation(
@@ -351,7 +363,7 @@ impl Checker {
         });
     }
 
-    /// A client was told that its line stands in `slot`.
+    /// A client was told that its line is in `slot`.
     pub fn completed(
         &mut self,
         session: Session,
@@ -359,14 +371,14 @@ impl Checker {
         slot: Slot,
         client_seq: u64,
     ) -> Checked {
-        let stands = self.log.get(slot.0 as usize);
-        let right = stands.is_some_and(|applied| {
+        let entry = self.log.get(slot.0 as usize);
+        let right = entry.is_some_and(|applied| {
             applied.line == Some((session, seq)) && applied.client_seq == Some(client_seq)
         });
         if !right {
             return violation(
                 slot,
-                "I5: a line was called complete that does not stand there".into(),
+                "I5: a client was told that its line is here, but the slot holds another".into(),
             );
         }
         if let Some(sent) = self.sent.get_mut(&(session, seq)) {
@@ -376,9 +388,9 @@ impl Checker {
         Ok(())
     }
 
-    // --- what leaves ---------------------------------------------------------------
+    // --- what replicas send --------------------------------------------------------
 
-    /// A replica's message leaves it.
+    /// A replica sends a message.
     pub fn leaves(&mut self, node: ReplicaId, life: u32, message: &Message) -> Checked {
         match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
@@ -396,7 +408,7 @@ impl Checker {
                     if !held.is_some_and(|held| held.by.contains(node)) {
                         return violation(
                             slot,
-                            format!("S1: replica {node} votes before it is durable"),
+                            format!("S1: replica {node} reports an acceptance that is not durable"),
                         );
                     }
                 }
@@ -406,7 +418,9 @@ impl Checker {
                 if heartbeat.applied.0 > self.log.len() as u64 {
                     return violation(
                         heartbeat.applied,
-                        "I4: says it applied more than anyone".into(),
+                        format!(
+                            "I4: replica {node} says that it applied more slots than any replica has"
+                        ),
                     );
                 }
                 self.marks(node, heartbeat.decided)
@@ -415,24 +429,30 @@ impl Checker {
         }
     }
 
-    /// An answer leaves a replica, for the client with this id.
+    /// A replica sends an answer to the client with this id.
     pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
         let (session, slot) = match answer {
             Answer::Complete { session, seq, slot, client_seq } => {
-                let stands = self.log.get(slot.0 as usize);
-                let right = stands.is_some_and(|applied| {
+                let entry = self.log.get(slot.0 as usize);
+                let right = entry.is_some_and(|applied| {
                     applied.line == Some((*session, *seq))
                         && applied.client_seq == Some(*client_seq)
                 });
                 if !right {
-                    return violation(*slot, "E3: an untrue completion leaves".into());
+                    return violation(
+                        *slot,
+                        "E3: a replica sends a completion that is not true".into(),
+                    );
                 }
                 (session, *slot)
             }
             Answer::Expired { session, seq } => {
                 let end = Slot(self.log.len() as u64);
                 if !self.has_expired(*session, *seq, end) {
-                    return violation(end, "E2: a living session is called expired".into());
+                    return violation(
+                        end,
+                        "E2: a replica calls a session expired that is not".into(),
+                    );
                 }
                 (session, end)
             }
@@ -483,20 +503,24 @@ impl Checker {
                     format!("I2: two values proposed at ballot {}", accept.ballot),
                 );
             }
-            // What is chosen is all that a higher ballot may propose. (P2b)
+            // A ballot above the one that chose a value may propose nothing but that value. (P2b)
             let chosen = self.chosen.get(&slot);
             if chosen.is_some_and(|chosen| chosen.ballot < accept.ballot && chosen.value != value) {
                 return violation(
                     slot,
-                    format!("I1: ballot {} proposes against what is chosen", accept.ballot),
+                    format!(
+                        "I1: ballot {} proposes another value than the chosen one",
+                        accept.ballot
+                    ),
                 );
             }
         }
         Ok(())
     }
 
-    /// A page leaves with the burst that it was made in: the promise may have risen and
-    /// the mark moved since, within the burst, but nothing may have been left out.
+    /// Checks a page of a promise. It leaves at the end of the burst that made it, so the
+    /// promise may have risen and the trim mark moved since. But the page must not leave out
+    /// any acceptance.
     fn promises(&self, node: ReplicaId, page: &Promise) -> Checked {
         let ghost = &self.acceptors[node.index()];
         if ghost.promised() < Some(page.ballot) {
@@ -506,7 +530,10 @@ impl Checker {
             );
         }
         if page.trimmed > ghost.trimmed() {
-            return violation(page.slots.start, format!("S5: replica {node} sends a wrong mark"));
+            return violation(
+                page.slots.start,
+                format!("S5: replica {node} sends a trim mark above its own"),
+            );
         }
         let entries = page.accepted.iter().flat_map(|entry| {
             let slots = (entry.first.0..).map(Slot).zip(entry.values.iter());
@@ -519,7 +546,7 @@ impl Checker {
             if !true_ {
                 return violation(
                     slot,
-                    format!("S1: replica {node} reports what it never accepted durably"),
+                    format!("S1: replica {node} reports an acceptance that is not durable"),
                 );
             }
         }
@@ -535,7 +562,7 @@ impl Checker {
             if ballot < page.ballot && entry != Some((slot, ballot)) {
                 return violation(
                     slot,
-                    format!("S5: replica {node} leaves out what it accepted at {ballot}"),
+                    format!("S5: replica {node} leaves out an acceptance at ballot {ballot}"),
                 );
             }
         }
@@ -552,7 +579,10 @@ impl Checker {
             if !held.is_some_and(|held| held.by.is_quorum(self.n)) {
                 return violation(
                     *checked,
-                    format!("S7: replica {node} marks it decided at {}", mark.ballot),
+                    format!(
+                        "S7: replica {node} marks this slot decided at ballot {} without a quorum",
+                        mark.ballot
+                    ),
                 );
             }
             *checked = checked.next();
@@ -562,7 +592,7 @@ impl Checker {
 
     // --- bounds ----------------------------------------------------------------------
 
-    /// What a running replica holds.
+    /// The state of a running acceptor stays within its bounds.
     pub fn bounded(&self, node: ReplicaId, acceptor: &acceptor::Acceptor) -> Checked {
         let held = acceptor.state().len() as u64;
         if held > ACCEPT_WINDOW_SLOTS {
@@ -574,7 +604,7 @@ impl Checker {
         Ok(())
     }
 
-    /// How far each replica has applied.
+    /// The slot up to which this replica has applied.
     pub fn applied_by(&self, node: ReplicaId) -> Slot {
         self.applied[node.index()]
     }

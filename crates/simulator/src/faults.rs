@@ -1,36 +1,36 @@
-//! What goes wrong in a run: drawn once per seed, and again as time goes by.
+//! The faults of a run. Some are drawn once from the seed, others again as time goes by.
 //!
-//! Each seed switches every kind of fault on or off for itself and draws how bad it is
-//! (a *swarm*: rare combinations come up because most kinds are off in most runs).
-//! (Groce et al., *Swarm Testing*, ISSTA '12.) Network, crashes and workload draw from
-//! streams of their own, so a new kind of fault does not reshuffle the others.
+//! Each seed switches every kind of fault on or off, and draws how severe it is. Most kinds
+//! are off in most runs, so rare combinations come up: a *swarm*. (Groce et al., *Swarm
+//! Testing*, ISSTA '12.) Network, crashes and workload draw from streams of their own, so a
+//! new kind of fault does not change the draws of the others.
 
 use fastrand::Rng;
 use multipaxos::types::ReplicaId;
 
-/// The kinds of fault that can be switched off by hand.
+/// The kinds of fault that a user can switch off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switches {
-    /// Lost, repeated and late datagrams.
+    /// Datagrams are lost, repeated or late.
     pub network: bool,
-    /// Links that are cut for a while.
+    /// Links between replicas are cut for a while.
     pub partitions: bool,
-    /// Replicas that die and come back.
+    /// Replicas die and come back.
     pub crashes: bool,
-    /// Replicas that sleep, that are slow, and clocks that run apart.
+    /// Replicas sleep or are slow, and their clocks run apart.
     pub pauses: bool,
-    /// Syncs that fail or are interrupted.
+    /// Syncs fail or are interrupted.
     pub disk: bool,
-    /// Clients that die and return under the same id.
+    /// Clients die and return under the same id.
     pub clients: bool,
-    /// A slot that the first primary leaves out.
+    /// The initial primary skips a slot.
     pub skip_slot: bool,
-    /// Batches that a full inbox inside a replica loses.
+    /// A full inbox inside a replica drops its batches.
     pub inboxes: bool,
 }
 
 impl Switches {
-    /// Everything.
+    /// Every kind of fault.
     pub const ALL: Switches = Switches {
         network: true,
         partitions: true,
@@ -42,7 +42,7 @@ impl Switches {
         inboxes: true,
     };
 
-    /// Nothing.
+    /// No fault at all.
     pub const NONE: Switches = Switches {
         network: false,
         partitions: false,
@@ -55,7 +55,7 @@ impl Switches {
     };
 }
 
-/// How bad one run is. Probabilities are in parts per million.
+/// How severe the faults of one run are. Probabilities are in parts per million.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// A datagram is lost.
@@ -64,7 +64,7 @@ pub struct Profile {
     pub duplicate_ppm: u32,
     /// A datagram is late by up to [`Profile::late_us`].
     pub late_ppm: u32,
-    /// How late.
+    /// The longest delay of a late datagram, in microseconds.
     pub late_us: u64,
     /// A notice inside a replica is lost.
     pub inbox_ppm: u32,
@@ -72,21 +72,21 @@ pub struct Profile {
     pub stall_ppm: u32,
     /// A sync fails or is interrupted.
     pub sync_ppm: u32,
-    /// Between two crashes, in microseconds; 0: none.
+    /// The mean time between two crashes, in microseconds; 0: no crashes.
     pub crash_every_us: u64,
-    /// Between two pauses.
+    /// The mean time between two pauses, in microseconds; 0: none.
     pub pause_every_us: u64,
-    /// Between two partitions.
+    /// The mean time between two partitions, in microseconds; 0: none.
     pub partition_every_us: u64,
-    /// Between two deaths of a client.
+    /// The mean time between two deaths of a client, in microseconds; 0: none.
     pub client_every_us: u64,
-    /// When a replica loses its disk; 0: never.
+    /// The mean time until a replica loses its disk, in microseconds; 0: never.
     pub wipe_after_us: u64,
-    /// How far clocks run apart.
+    /// The largest difference between the rates of two clocks, in parts per million.
     pub clock_ppm: u64,
-    /// One peer is slower than the others by up to this.
+    /// One replica reacts later than the others by up to this, in microseconds.
     pub slow_us: u64,
-    /// The slot that replica 0 leaves out.
+    /// The slot that replica 0 skips.
     pub skip_slot: Option<u64>,
 }
 
@@ -110,11 +110,11 @@ impl Profile {
         skip_slot: None,
     };
 
-    /// Draws one run's faults.
+    /// Draws the faults of one run.
     pub fn draw(switches: Switches, rng: &mut Rng) -> Self {
         let mut profile = Profile::CALM;
-        // Every draw is made whatever the switches say, so that a switch changes nothing
-        // but what it names.
+        // Draw every value whatever the switches say. Then a switch changes only the fault
+        // that it names.
         let mut drawn = |on: bool, value: u64, chance: u8| {
             let hit = rng.u8(0..100) < chance;
             let value = if value == 0 { 0 } else { rng.u64(1..=value) };
@@ -173,7 +173,7 @@ pub enum Partition {
     Chained,
 }
 
-/// All of them.
+/// Every kind of partition.
 pub const PARTITIONS: [Partition; 7] = [
     Partition::Split,
     Partition::Isolate,
@@ -184,7 +184,7 @@ pub const PARTITIONS: [Partition; 7] = [
     Partition::Chained,
 ];
 
-/// Which links are cut: from one replica to another, one way.
+/// The links that are cut. Each link is cut in one direction.
 #[derive(Debug, Clone)]
 pub struct Links {
     n: usize,
@@ -192,33 +192,33 @@ pub struct Links {
 }
 
 impl Links {
-    /// All links up.
+    /// All links are up.
     pub fn new(n: usize) -> Self {
         Links { n, cut: vec![false; n * n] }
     }
 
-    /// Whether nothing gets from `from` to `to`.
+    /// Whether the link from `from` to `to` is cut.
     pub fn is_cut(&self, from: ReplicaId, to: ReplicaId) -> bool {
         self.cut[from.index() * self.n + to.index()]
     }
 
-    /// Cuts the link one way.
+    /// Cuts the link in one direction.
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cut[from * self.n + to] = true;
     }
 
-    /// Cuts the link both ways.
+    /// Cuts the link in both directions.
     pub fn cut_both(&mut self, one: usize, other: usize) {
         self.cut(one, other);
         self.cut(other, one);
     }
 
-    /// All links up again.
+    /// Mends all links.
     pub fn heal(&mut self) {
         self.cut.fill(false);
     }
 
-    /// Cuts links as `partition` says; `leader` is who leads now, if anyone.
+    /// Cuts links as `partition` says. `leader` is the present leader, if there is one.
     pub fn impose(&mut self, partition: Partition, leader: Option<ReplicaId>, rng: &mut Rng) {
         self.heal();
         let n = self.n;
@@ -267,7 +267,7 @@ impl Links {
                 }
             }
             Partition::Chained => {
-                // A chain in which the leader and another are the two ends.
+                // The leader and `other` are the two ends of the chain.
                 let mut chain: Vec<usize> =
                     (0..n).filter(|id| *id != leader && *id != other).collect();
                 rng.shuffle(&mut chain);

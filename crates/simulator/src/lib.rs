@@ -1,19 +1,18 @@
 //! A deterministic simulator of the whole cluster.
 //!
-//! The roles that run in replicas run here, in one thread, on virtual time, with
-//! everything random drawn from one seed: no copy, no stand-in. A seed always gives the
-//! same run, to the event, on any host.
+//! Here the roles of a real replica run in one thread, on virtual time. Everything random is
+//! drawn from one seed. The roles are the same code, not a copy. A seed gives the same run,
+//! event by event, on any host.
 //!
-//! - [`world`]: the run: events, replicas, clients, faults, phases.
-//! - [`node`] and [`store`]: one replica and what survives it; [`visitor`]: a client.
-//! - [`faults`]: what goes wrong, drawn per seed.
-//! - [`checker`]: the invariants, after every event, against a ghost history.
-//! - [`reach`]: what was met, so that a sweep cannot be proud of nothing.
-//! - [`queue`], [`trace`]: the event queue; the hash and the lines of a run.
+//! - [`world`]: the run: its events, replicas, clients and phases.
+//! - [`node`] and [`store`]: one replica, and its storage; [`visitor`]: a client.
+//! - [`faults`]: the faults that a seed draws.
+//! - [`checker`]: checks the invariants after every event, against a ghost history.
+//! - [`reach`]: counts the situations that a run met, so that a sweep can demand all of them.
+//! - [`queue`], [`trace`]: the event queue, and the hash of a run.
+//! - [`wire`]: the codec and the fragments, in some runs.
 //!
-//! - [`wire`]: real frames and fragments, in some runs.
-//!
-//! What it does not do: real threads and real sockets. Those have tests of their own.
+//! It has no real threads and no real sockets. Those have tests of their own.
 
 pub mod checker;
 pub mod faults;

@@ -1,12 +1,12 @@
-//! One simulated replica: the real roles, on virtual threads, over virtual disks.
+//! One simulated replica: the real roles, on virtual threads, on simulated storage.
 //!
-//! Each role is a [`Station`]: the role, its inbox, and when it next wants to be
-//! woken. A turn of a station is what `runtime::role_thread` does on a real thread:
-//! drain the inbox, let timers fire if they are due, flush, commit. What is sent comes
-//! back to the world, which decides what becomes of it.
+//! Each role is a [`Station`]: the role, its inbox, and the time at which it must be woken.
+//! A turn of a station does what `runtime::role_thread` does on a real thread. It drains the
+//! inbox, lets timers fire if they are due, flushes and commits. The world takes the envelopes
+//! and decides which of them are lost.
 //!
-//! A process has its own clock: it begins at 0 with each life and runs at the node's
-//! rate, so that clocks run apart.
+//! Each process has its own clock. It begins at 0 with each life and runs at a rate of its
+//! own, so that clocks run apart.
 
 use super::store::Store;
 use super::wire::Wire;
@@ -25,34 +25,34 @@ use multipaxos::types::{Address, ReplicaId, Time};
 use std::collections::VecDeque;
 use std::io;
 
-/// What one million parts of a clock's rate stand for.
+/// Clock rates are in parts per million.
 const PPM: u64 = 1_000_000;
 
 /// The virtual threads of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoleName {
-    /// Warm-up and membership.
+    /// Warm-up and the started record.
     Bootstrap,
     /// Promises and acceptances.
     Acceptor,
-    /// Who leads, and what is proposed.
+    /// Leader election and proposals.
     Proposer,
-    /// What is decided.
+    /// Decided slots and the chat log.
     Learner,
 }
 
-/// All of them, in the order in which they are numbered.
+/// All roles, in the order of their numbers.
 pub const ROLES: [RoleName; 4] =
     [RoleName::Bootstrap, RoleName::Acceptor, RoleName::Proposer, RoleName::Learner];
 
-/// What arrives at a node's socket.
+/// A message or a datagram that arrives at a replica's socket.
 #[derive(Debug, Clone)]
 pub enum Arrival {
     /// From another replica.
     Peer(ReplicaId, Message),
     /// From a client.
     Client(Address, ClientMessage),
-    /// A datagram, from wherever.
+    /// A datagram, still encoded.
     Frame(Address, Vec<u8>),
 }
 
@@ -61,9 +61,9 @@ pub enum Arrival {
 pub struct Station<R: Role> {
     role: R,
     inbox: Vec<R::Input>,
-    /// Whether an event that will run it is on its way.
+    /// Whether an event that runs this role is in the queue.
     pub woken: bool,
-    /// When the earliest timer event for it happens, in the world's time.
+    /// The time of the earliest timer event for this role, in the world's time.
     pub timer_at: Option<Time>,
 }
 
@@ -80,7 +80,7 @@ impl<R: Role> Station<R> {
     ) -> io::Result<Vec<Envelope>> {
         let mut out = Outbox::new();
         if self.inbox.is_empty() {
-            // It has slept since.
+            // The inbox is empty, so the role has slept.
             storage.rest()?;
         }
         for input in self.inbox.drain(..) {
@@ -161,17 +161,17 @@ impl Process {
         self.roles.is_some()
     }
 
-    /// This process's time.
+    /// The time on this process's clock.
     fn local(&self, now: Time) -> Time {
         Time(now.since_us(self.began) * self.rate_ppm / PPM)
     }
 
-    /// The world's time at which this process's clock shows `local`.
+    /// The world's time at which this process's clock will show `local`.
     fn global(&self, local: Time) -> Time {
         self.began.plus_us((local.0 * PPM).div_ceil(self.rate_ppm))
     }
 
-    /// Gives a role's inbox what has arrived at the socket; returns who got it.
+    /// Puts what arrived at the socket into inboxes. Returns the roles that received something.
     pub fn accept(&mut self, arrival: Arrival) -> [Option<RoleName>; 2] {
         let one = |role| [Some(role), None];
         let (from, message) = match arrival {
@@ -195,7 +195,7 @@ impl Process {
                 };
             }
         };
-        // As in a real replica, nothing else is heard before the cluster is known.
+        // As in a real replica, the other roles receive nothing before the cluster has started.
         let Some(roles) = &mut self.roles else { return [None, None] };
         match message {
             Message::Bootstrap(_) => unreachable!("handled above"),
@@ -219,7 +219,7 @@ impl Process {
         }
     }
 
-    /// Gives a role's inbox a notice of another role of this replica.
+    /// Puts a notice from another role of this replica into an inbox. Returns the receiver.
     pub fn notify(&mut self, notice: Notice) -> Option<RoleName> {
         let roles = self.roles.as_mut()?;
         Some(match notice {
@@ -259,28 +259,28 @@ impl Process {
         }
     }
 
-    /// When a role next wants to be woken, in the world's time.
+    /// The time at which a role must be woken, in the world's time.
     pub fn deadline(&mut self, role: RoleName) -> Option<Time> {
         let deadline = with_station!(self, role, |station| station.role.deadline()).flatten();
         deadline.map(|deadline| self.global(deadline))
     }
 
-    /// The two marks the world keeps on a role: whether it is woken, and its timer.
+    /// The world's two marks on a role: whether a turn is in the queue, and its timer.
     pub fn marks(&mut self, role: RoleName) -> Option<(&mut bool, &mut Option<Time>)> {
         with_station!(self, role, |station| (&mut station.woken, &mut station.timer_at))
     }
 
-    /// The ballot this process leads under.
+    /// The ballot at which this process leads, if it does.
     pub fn leading(&self) -> Option<multipaxos::types::Ballot> {
         self.roles.as_ref().and_then(|roles| roles.proposer.role.leading())
     }
 
-    /// The acceptor, once started.
+    /// The acceptor, once the cluster has started.
     pub fn acceptor(&self) -> Option<&Acceptor> {
         self.roles.as_ref().map(|roles| &roles.acceptor.role)
     }
 
-    /// The learner, once started.
+    /// The learner, once the cluster has started.
     pub fn learner(&self) -> Option<&Learner> {
         self.roles.as_ref().map(|roles| &roles.learner.role)
     }
@@ -291,24 +291,24 @@ impl Process {
 pub struct Node {
     /// Which replica.
     pub id: ReplicaId,
-    /// What its roles are built with; the boot id changes with each life.
+    /// The settings of its roles. The boot id changes with each life.
     pub settings: Settings,
-    /// What survives.
+    /// Its storage, which survives a life.
     pub store: Store,
-    /// Its present life, unless it is down.
+    /// Its present life, unless the replica is down.
     pub process: Option<Process>,
-    /// Counts lives; events of an earlier one are void.
+    /// Counts lives. The world drops events of an earlier life.
     pub life: u32,
-    /// It sleeps until then; what arrives meanwhile waits.
+    /// The replica sleeps until then. Arrivals wait in the backlog.
     pub paused_until: Option<Time>,
-    /// What has arrived while it slept.
+    /// Messages that arrived while the replica slept.
     pub backlog: VecDeque<Arrival>,
-    /// Its codec, in a run over the wire.
+    /// Its codec, in a run with real datagrams.
     pub wire: Option<Wire>,
-    /// Whether it belongs to a cluster that has started.
+    /// Whether it is a member of a cluster that has started.
     pub started: bool,
-    /// A bit of its disk has flipped.
+    /// Whether a bit of its disk has flipped.
     pub flipped: bool,
-    /// How much longer everything takes here, at most, in microseconds.
+    /// Every turn may come later by up to this, in microseconds.
     pub slow_us: u64,
 }

@@ -1,4 +1,4 @@
-//! The event queue: what happens next, in virtual time.
+//! The event queue in virtual time.
 //!
 //! Events at the same time happen in the order in which they were added, so that a
 //! run depends on nothing but its seed.
@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 #[derive(Debug)]
 pub struct Queue<E> {
     heap: BinaryHeap<Reverse<Key>>,
-    /// The events, by place; a place is used again.
+    /// The events. Each entry of the heap holds its event's index here; indices are reused.
     events: Vec<Option<E>>,
     free: Vec<u32>,
     added: u64,
@@ -55,17 +55,17 @@ impl<E> Queue<E> {
         event.map(|event| (at, event))
     }
 
-    /// When the next event happens.
+    /// The time of the next event.
     pub fn next_at(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse(key)| key.at)
     }
 
-    /// How many events wait.
+    /// The number of events in the queue.
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether none waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }

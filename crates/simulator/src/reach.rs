@@ -1,7 +1,7 @@
-//! Reach: what a run or a sweep has really met.
+//! Reach: counts the situations that a run or a sweep has met.
 //!
-//! A sweep that never met a trimmed promise has said nothing about trimmed promises.
-//! So everything worth meeting is counted, and a sweep can demand that nothing is zero.
+//! A sweep that never met a trimmed promise has said nothing about trimmed promises. So every
+//! situation that matters is counted, and a sweep can demand that no count is zero.
 
 use super::faults::Partition;
 use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
@@ -9,17 +9,17 @@ use std::fmt;
 
 macro_rules! reach {
     ($($(#[$doc:meta])* $what:ident = $name:literal,)*) => {
-        /// Something worth meeting.
+        /// A situation that a sweep should meet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum What {
             $($(#[$doc])* $what,)*
         }
 
         impl What {
-            /// All of it, in the order in which it is shown.
+            /// All situations, in the order in which a summary shows them.
             pub const ALL: &[What] = &[$(What::$what,)*];
 
-            /// As it is shown.
+            /// The name in a summary.
             pub fn name(self) -> &'static str {
                 match self { $(What::$what => $name,)* }
             }
@@ -28,15 +28,15 @@ macro_rules! reach {
 }
 
 reach! {
-    /// Another replica came to lead.
+    /// Another replica became leader.
     LeaderChange = "leader_changes",
     /// A pre-vote was granted.
     PreVoteGranted = "pre_votes_granted",
     /// A pre-vote was refused.
     PreVoteRefused = "pre_votes_refused",
-    /// An acceptor refused a ballot below its promise: rivals.
+    /// An acceptor refused a ballot below its promise.
     Nack = "nacks",
-    /// A promise named a trim mark above what it was asked for.
+    /// A promise named a trim mark above the first slot that was asked for.
     TrimmedPromise = "trimmed_promises",
     /// A promise took more than one page.
     PromisePage = "promise_pages",
@@ -50,7 +50,7 @@ reach! {
     Page = "pages",
     /// A request went through a replica that did not lead.
     Forward = "forwards",
-    /// A client was told that its session is gone.
+    /// A client was told that its session expired.
     SessionExpired = "sessions_expired",
     /// A message was joined from fragments.
     FragmentsJoined = "fragments_joined",
@@ -64,23 +64,23 @@ reach! {
     Restart = "restarts",
     /// A replica slept.
     Pause = "pauses",
-    /// The power was cut.
+    /// The power of a replica was cut.
     PowerCut = "power_cuts",
-    /// A disk reported an error, or was full.
+    /// A disk reported an error, or had no space.
     DiskTrouble = "disk_troubles",
-    /// A damaged disk was refused, or what it had lost was noticed.
+    /// A damaged disk was refused, or the replica noticed that its disk had lost records.
     Damage = "damage_noticed",
-    /// What was being synced when a process died turned out to be durable.
+    /// A process died during a sync, and the records of that sync turned out to be durable.
     InDoubt = "syncs_in_doubt",
     /// A sync failed or was interrupted.
     SyncFailed = "sync_failures",
     /// A replica lost its disk.
     Wipe = "disks_lost",
-    /// A full inbox inside a replica lost something.
+    /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.
     ClientDies = "clients_died",
-    /// A directory off the started list was refused.
+    /// The cluster refused a directory that the started record does not name.
     NotMember = "not_members",
     /// See [`Partition::Split`].
     Split = "partition_split",
@@ -113,7 +113,7 @@ impl What {
     }
 }
 
-/// How often everything was met.
+/// The count of every situation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
     counts: Vec<u64>,
@@ -126,34 +126,34 @@ impl Default for Reach {
 }
 
 impl Reach {
-    /// Once more.
+    /// Counts a situation once.
     pub fn count(&mut self, what: What) {
         self.add(what, 1);
     }
 
-    /// So many times more.
+    /// Counts a situation this many times.
     pub fn add(&mut self, what: What, times: u64) {
         self.counts[what as usize] += times;
     }
 
-    /// How often.
+    /// The count of a situation.
     pub fn of(&self, what: What) -> u64 {
         self.counts[what as usize]
     }
 
-    /// Takes another run's counts in.
+    /// Adds the counts of another run.
     pub fn merge(&mut self, other: &Reach) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
     }
 
-    /// What was never met.
+    /// The situations that were never met.
     pub fn missing(&self) -> Vec<What> {
         What::ALL.iter().copied().filter(|what| self.of(*what) == 0).collect()
     }
 
-    /// Counts what a message shows.
+    /// Counts the situation that a message shows.
     pub fn sees(&mut self, message: &Message) {
         match message {
             Message::Proposer(ToProposer::PreVoteReply { granted: true, .. }) => {

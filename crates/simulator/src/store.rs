@@ -1,13 +1,13 @@
-//! What survives of a simulated replica.
+//! The storage of a simulated replica: it survives the process.
 //!
-//! Two kinds. *Records* keeps records in memory and makes each sync all or nothing: it
-//! is fast, and most runs use it. *Sectors* is the real thing: the data directory, the
-//! acceptor's log and the decided log of `storage`, on a [`SimDisk`] that loses and
-//! tears what was not synced, runs full, and fails.
+//! There are two kinds. *Records* keeps records in memory and makes each sync all or nothing.
+//! It is fast, and most runs use it. *Sectors* is the real storage code: the data directory,
+//! the acceptor's log and the decided log. It runs on a [`SimDisk`] that loses and tears
+//! sectors that were not synced, that has no space left, and that fails.
 //!
-//! What became durable since the last look is kept for the checker, which has its own
-//! history of it. Of a burst that was being synced when the process died nobody can
-//! say whether it is durable; the next opening shows it ([`Store::in_doubt`]).
+//! The store also keeps the records that became durable, until the checker takes them into
+//! its history. If a process dies during a sync, nobody knows whether that burst is durable.
+//! The next opening shows it ([`Store::in_doubt`]).
 
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
@@ -24,24 +24,24 @@ use multipaxos::types::{DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use std::io;
 
-/// How long a simulated segment is: short, so that many are begun and dropped.
+/// The length of a simulated segment. It is short, so that the log begins and drops many.
 const SEGMENT_BYTES: u64 = 8 * 1024;
 
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Death {
-    /// Killed: what it wrote is in the page cache.
+    /// The process was killed. Its writes are still in the page cache.
     Killed,
-    /// The power was cut: sectors that were not synced survive at random.
+    /// The power was cut. Each sector that was not synced survives or is lost, at random.
     PowerCut,
 }
 
 /// Why a store could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Closed {
-    /// An I/O error or no space: it may work another time.
+    /// An I/O error, or no space. Another attempt may succeed.
     Trouble(String),
-    /// It is damaged, and says so.
+    /// The storage code found damage and refused to open.
     Refused(String),
 }
 
@@ -49,29 +49,29 @@ fn fail() -> io::Error {
     io::Error::other("injected")
 }
 
-/// All that survives of one replica, and the open files of its present life.
+/// The storage of one replica, and the open files of its present life.
 #[derive(Debug)]
 pub struct Store {
     /// The directory's identity.
     pub directory: DirectoryId,
-    /// The started record, as far as it is durable.
+    /// The started record, if it is durable.
     pub started: Option<Vec<DirectoryId>>,
-    /// What the acceptor finds at its start.
+    /// The acceptor's state at the start of a life.
     pub state: acceptor::State,
-    /// Where the learner goes on.
+    /// The checkpoint from which the learner goes on.
     pub checkpoint: Checkpoint,
-    /// The replica role's.
+    /// The storage of the bootstrap role.
     pub bootstrap: ReplicaStore,
-    /// The acceptor's.
+    /// The storage of the acceptor.
     pub acceptor: AcceptorStore,
-    /// The learner's.
+    /// The storage of the learner.
     pub learner: LearnerStore,
     session_window_slots: u64,
     sectors: Option<SimDisk>,
 }
 
 impl Store {
-    /// An empty directory, of a cluster whose sessions live this many slots.
+    /// An empty directory of a cluster whose sessions expire after this many slots.
     pub fn records(directory: DirectoryId, session_window_slots: u64) -> Self {
         let chat = Chat::with_session_window(session_window_slots);
         let checkpoint = Checkpoint { applied: Slot::ZERO, chat };
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// An empty disk. (Sessions live as long as they do in a real replica.)
+    /// An empty disk. Sessions expire after as many slots as in a real replica.
     pub fn sectors(directory: DirectoryId, rng: Rng) -> Self {
         let window = multipaxos::chat::SESSION_WINDOW_SLOTS;
         let mut store = Store::records(directory, window);
@@ -103,16 +103,16 @@ impl Store {
         store
     }
 
-    /// Whether this is the real storage on a simulated disk.
+    /// The simulated disk, if this store runs on one.
     pub fn disk(&self) -> Option<&SimDisk> {
         self.sectors.as_ref()
     }
 
-    /// Opens everything for a new life of the process.
+    /// Opens the store for a new life of the process.
     ///
     /// # Errors
     ///
-    /// When the disk has trouble, or is damaged.
+    /// [`Closed`] if the disk fails or is damaged.
     pub fn open(&mut self, id: ReplicaId, n: usize) -> Result<(), Closed> {
         let Some(disk) = &self.sectors else {
             let ReplicaStore::Records(started) = &self.bootstrap else { unreachable!("records") };
@@ -166,7 +166,8 @@ impl Store {
         Ok(())
     }
 
-    /// The process has ended: what was not synced is gone, or not.
+    /// The process has ended. A killed process loses nothing that it wrote; a power cut loses
+    /// sectors that were not synced, at random.
     pub fn crash(&mut self, death: Death) {
         self.acceptor.fault = None;
         self.acceptor.observed.clear();
@@ -184,12 +185,12 @@ impl Store {
         }
     }
 
-    /// The burst that was being synced when the process died, if it did in a sync.
+    /// Takes the burst that was being synced when the process died, if it died in a sync.
     pub fn in_doubt(&mut self) -> Vec<acceptor::Record> {
         std::mem::take(&mut self.acceptor.unsynced)
     }
 
-    /// One of the next calls fails: one that changes the disk, like this, or a read.
+    /// Makes one of the next calls fail: one that changes the disk, or a read.
     pub fn fail_soon(&mut self, fault: Fault, rng: &mut Rng) {
         let (soon, read) = (rng.u64(0..6), rng.u8(0..4) == 0);
         match &self.sectors {
@@ -199,7 +200,7 @@ impl Store {
         }
     }
 
-    /// Everything is gone; another directory begins.
+    /// Replaces the store by an empty one with another directory identity.
     pub fn wipe(&mut self, directory: DirectoryId, rng: Rng) {
         *self = match self.sectors {
             Some(_) => Store::sectors(directory, rng),
@@ -208,7 +209,7 @@ impl Store {
     }
 }
 
-/// The started record.
+/// The storage of the started record.
 #[derive(Debug)]
 pub enum ReplicaStore {
     /// In memory.
@@ -218,7 +219,7 @@ pub enum ReplicaStore {
 }
 
 impl ReplicaStore {
-    /// The started record, of records.
+    /// The started record, if it is kept as records.
     pub fn started(&self) -> Option<&Vec<DirectoryId>> {
         match self {
             ReplicaStore::Records(started) => started.as_ref(),
@@ -250,29 +251,29 @@ impl Storage<bootstrap::Record> for ReplicaStore {
 
 impl Upkeep for ReplicaStore {}
 
-/// What a sync of records will do, if not what it should.
+/// How the next sync of records fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncFault {
-    /// Fails; nothing has become durable.
+    /// The sync fails, and none of its records is durable.
     Lost,
-    /// Fails, or the process dies in it; everything has become durable.
+    /// The sync fails, or the process dies in it. All of its records are durable.
     Kept,
 }
 
-/// Promises and acceptances.
+/// The storage of promises and acceptances.
 #[derive(Debug, Default)]
 pub struct AcceptorStore {
     log: Option<Box<AcceptorLog<SimDisk>>>,
     synced: acceptor::State,
     unsynced: Vec<acceptor::Record>,
-    /// What has become durable since the checker looked.
+    /// The records that became durable since the checker last took them.
     pub observed: Vec<acceptor::Record>,
-    /// What the next sync does. (Of records; sectors fail by themselves.)
+    /// How the next sync of records fails. Sectors fail on their own.
     pub fault: Option<SyncFault>,
 }
 
 impl AcceptorStore {
-    /// What is durable, of records.
+    /// The durable state, if it is kept as records.
     pub fn durable(&self) -> &acceptor::State {
         &self.synced
     }
@@ -322,11 +323,11 @@ impl Storage<acceptor::Record> for AcceptorStore {
 
 impl Upkeep for AcceptorStore {}
 
-/// The decided log.
+/// The storage of the decided log.
 #[derive(Debug)]
 pub struct LearnerStore {
     kept: Kept,
-    /// What was recorded since the checker looked.
+    /// The records that were appended since the checker last took them.
     pub observed: Vec<learner::Record>,
 }
 
@@ -338,7 +339,7 @@ enum Kept {
 }
 
 impl LearnerStore {
-    /// Cuts the log back to the checkpoint, from where the learner goes on.
+    /// Cuts the log back to the durable checkpoint, from which the learner goes on.
     fn cut_back(&mut self) -> Checkpoint {
         match &mut self.kept {
             Kept::Records { values, newest, durable } => {

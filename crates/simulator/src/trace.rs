@@ -1,7 +1,7 @@
-//! What a run was: a hash of every event, and, on request, lines to read.
+//! The hash of a run, over every event.
 //!
-//! The hash is taken over numbers, never over their bytes in memory, so it is the same
-//! on every host.
+//! The hash is taken over numbers, not over their bytes in memory, so it is the same on
+//! every host.
 
 use std::hash::{Hash, Hasher};
 
@@ -16,7 +16,7 @@ impl Default for TraceHash {
 }
 
 impl TraceHash {
-    /// Takes one more thing in.
+    /// Adds one more thing to the hash.
     pub fn add(&mut self, thing: &impl Hash) {
         thing.hash(self);
     }

@@ -1,4 +1,4 @@
-//! A simulated client process: the client role, and what it says next.
+//! A simulated client process: the client role, and the lines that it sends.
 
 use super::wire::Wire;
 use fastrand::Rng;
@@ -7,31 +7,31 @@ use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{ClientId, Line, Session, Time};
 use std::io;
 
-/// The port of client 0; the others follow.
+/// The port of client 0. Client 1 has the next port, and so on.
 pub const ADDRESS_PORT: u16 = 1_000;
 
 /// A client through all its lives.
 #[derive(Debug)]
 pub struct Visitor {
     id: ClientId,
-    /// Counts lives; answers to an earlier one are void.
+    /// Counts lives. The world drops answers to an earlier life.
     pub life: u32,
     /// The role of this life.
     pub role: Client,
-    /// When its timer event happens.
+    /// The time of its timer event.
     pub timer_at: Option<Time>,
-    /// Between two lines, on average.
+    /// The mean time between two lines, in microseconds.
     pub every_us: u64,
-    /// Its codec, in a run over the wire.
+    /// Its codec, in a run with real datagrams.
     pub wire: Option<Wire>,
-    /// What is on its way.
+    /// The line that the client has sent and that is not complete yet.
     pub in_flight: Option<(Session, u64)>,
-    /// Its last line, after the faults stopped, has been sent.
+    /// Whether it has sent its last line, after the faults stopped.
     pub farewell: bool,
     said: u64,
 }
 
-/// Keeps what the client would show.
+/// Keeps the outcomes that a real client would print.
 #[derive(Debug, Default)]
 struct Shown(Vec<Outcome>);
 
@@ -62,7 +62,7 @@ impl Visitor {
         }
     }
 
-    /// It dies and returns under the same id.
+    /// The client dies and returns under the same id.
     pub fn begin_anew(&mut self, n: usize) {
         self.life += 1;
         self.role = Client::new(self.id, n, None);
@@ -70,7 +70,7 @@ impl Visitor {
         self.in_flight = None;
     }
 
-    /// Something that nobody has said before, and so many bytes more.
+    /// A line that no client has sent before, with this many bytes of padding.
     pub fn next_line(&mut self, padding: usize) -> Line {
         self.said += 1;
         let padding = "x".repeat(padding);

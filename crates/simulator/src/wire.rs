@@ -1,9 +1,8 @@
-//! The wire of a simulated process: real frames, packed, split, joined and checked.
+//! The wire of a simulated process: it encodes, splits, joins and checks real frames.
 //!
-//! Some runs send messages as the datagrams that they are on a socket, through the
-//! codec and the fragments of `net`, so that what is lost, repeated and reordered is
-//! the datagram and the fragment. The others hand messages over whole, which is much
-//! faster.
+//! In some runs messages travel as real datagrams, through the codec and the fragments of
+//! `net`. There the network loses, repeats and reorders datagrams. In the other runs the
+//! network carries whole messages, which is much faster.
 
 use datagrams::codec::{BodyKind, Opened, Sink};
 use datagrams::counters::{Counters, NetEvent};
@@ -15,10 +14,10 @@ use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::types::{Address, BootId, ClusterId, Time};
 use std::sync::Arc;
 
-/// Datagrams on their way out.
+/// Datagrams that one process sends.
 pub type Frames = Vec<(Endpoint, Vec<u8>)>;
 
-/// One life's codec.
+/// The codec of one life.
 #[derive(Debug)]
 pub struct Wire {
     identity: Identity,
@@ -27,7 +26,7 @@ pub struct Wire {
     fragmenter: Fragmenter,
     reassembler: Reassembler<Endpoint>,
     counters: Arc<Counters>,
-    /// When the timer event for missing fragments happens.
+    /// The time of the timer event for missing fragments.
     pub timer_at: Option<Time>,
 }
 
@@ -72,7 +71,7 @@ fn missing_frame(identity: &Identity, to: Endpoint, cluster: u64, missing: &Miss
 }
 
 impl Wire {
-    /// The codec of one life of `me`, with the smallest datagrams there may be.
+    /// The codec of one life of `me`. Its datagrams have the smallest length allowed.
     pub fn new(n: usize, me: Party, boot: BootId) -> Self {
         let identity = Identity { n, me, boot, cluster: ClusterCell::new() };
         let counters = Arc::new(Counters::new());
@@ -87,12 +86,12 @@ impl Wire {
         }
     }
 
-    /// The cluster is known from here on.
+    /// The cluster's id is known from here on.
     pub fn start(&self, cluster: ClusterId) {
         self.identity.cluster.set(cluster);
     }
 
-    /// Packs what one turn sends.
+    /// Packs the messages that one turn sends.
     pub fn send(&mut self, outgoing: &[Outgoing]) -> Frames {
         let mut frames = Vec::new();
         let mut sink = Gathered {
@@ -107,7 +106,7 @@ impl Wire {
         frames
     }
 
-    /// Takes a datagram; what it brings, and what is sent in answer at once.
+    /// Opens a datagram. Returns its messages, and the datagrams to send in answer at once.
     pub fn receive(&mut self, now: Time, from: Address, frame: &[u8]) -> (Vec<Incoming>, Frames) {
         let (mut incoming, mut frames) = (Vec::new(), Vec::new());
         match self.decoder.open(from, frame, &mut incoming) {
@@ -129,7 +128,7 @@ impl Wire {
         (incoming, frames)
     }
 
-    /// Asks for what is missing, if it is time.
+    /// Asks for missing fragments, if it is time.
     pub fn poll(&mut self, now: Time) -> Frames {
         let mut frames = Vec::new();
         let identity = &self.identity;
@@ -139,12 +138,12 @@ impl Wire {
         frames
     }
 
-    /// When [`Wire::poll`] is next worth calling.
+    /// The next time at which [`Wire::poll`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
         self.reassembler.deadline().map(Time)
     }
 
-    /// How often something happened in this life.
+    /// How often this event happened in this life.
     pub fn count(&self, event: NetEvent) -> u64 {
         self.counters.of(event)
     }

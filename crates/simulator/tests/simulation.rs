@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// How many seeds every test run sweeps: about a minute on two cores with assertions on.
+/// The seeds that every test run sweeps. They take about a minute on two cores, with assertions.
 const SEEDS: u64 = 10_000;
 
-/// How many seeds of each partial partition.
+/// The seeds for each kind of partial partition.
 const PARTITION_SEEDS: u64 = 500;
 
 /// The longest suspicion time of a simulated replica.
@@ -77,7 +77,7 @@ fn a_partial_partition_costs_one_election() {
     }
 }
 
-/// Of these seeds the power of each replica is cut at every call of its disk.
+/// For these seeds, the power of each replica is cut at every call of its disk.
 const POWER_CUT_SEEDS: [u64; 2] = [2, 3];
 
 #[test]
@@ -114,7 +114,7 @@ fn simulate(args: &[&str]) -> Output {
 
 #[test]
 fn help_names_the_values_of_options_and_ends_with_examples() {
-    // The program checks the rest itself, as every program does in a debug build.
+    // In a debug build, every program checks the rest of its help itself.
     let out = simulate(&["--help"]);
     let help = String::from_utf8_lossy(&out.stdout);
     assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(0), &b""[..]), "{help}");

@@ -92,7 +92,7 @@ struct Args {
     /// a single partition and no other fault: split, isolate, one_way, flap, quorum_loss,
     /// constrained or chained (default: faults of all kinds, drawn from the seed)
     #[argh(option, arg_name = "KIND")]
-    partition: Option<Kind>,
+    partition: Option<PartitionName>,
     /// repeat the run of each seed once for every call that its disks take, and cut the power
     /// of one replica at that call; no other crash or disk fault happens
     #[argh(switch)]
@@ -110,13 +110,13 @@ const GROUPS: &[Group] = &[
     ("Instead of these faults", "partition"),
 ];
 
-struct Kind(Partition);
+struct PartitionName(Partition);
 
-impl FromStr for Kind {
+impl FromStr for PartitionName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Kind(match text.to_ascii_lowercase().replace('-', "_").as_str() {
+        Ok(PartitionName(match text.to_ascii_lowercase().replace('-', "_").as_str() {
             "split" => Partition::Split,
             "isolate" => Partition::Isolate,
             "one_way" => Partition::OneWay,
@@ -161,8 +161,8 @@ fn run(seed: u64, options: Options) -> Report {
     report
 }
 
-/// From now on a panic ends the process, and prints the command that repeats the run. (A
-/// panic is an assertion that does not hold.)
+/// From now on a panic, which is a broken assertion, prints the command that repeats the run
+/// and ends the process.
 fn name_the_seed_on_panic(args: &Args) {
     let shape = shape(args);
     let report = std::panic::take_hook();
@@ -216,14 +216,14 @@ fn shape(args: &Args) -> String {
             command.push_str(&format!(" --{name}"));
         }
     }
-    if let Some(Kind(partition)) = &args.partition {
+    if let Some(PartitionName(partition)) = &args.partition {
         let name = simulator::reach::What::partition(*partition).name();
         command.push_str(&format!(" --partition {}", name.trim_start_matches("partition_")));
     }
     command
 }
 
-/// The options of a run with this cut, if there is such a call.
+/// The options of a run with this power cut. Refuses a call that the run does not have.
 fn one_power_cut(seed: u64, options: Options, cut: PowerCut) -> Options {
     let calls = run(seed, options.with_power_cut(None)).disk_calls;
     match calls.get(cut.replica.index()) {
@@ -308,13 +308,13 @@ fn main() {
     exit(if failed { EXIT_FAILED } else { 0 });
 }
 
-/// How many threads share this many runs.
+/// The number of threads that share this many runs.
 fn jobs(args: &Args, runs: u64) -> u64 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     args.jobs.as_ref().map_or(cores, |jobs| jobs.0).min(runs)
 }
 
-/// Does `runs` runs on several threads, and hands over each result as it comes.
+/// Does `runs` runs on several threads, and gives each report to `each` when it is there.
 fn run_all<T: Send>(args: &Args, runs: u64, run: impl Fn(u64) -> T + Sync, each: impl FnMut(T)) {
     let next = AtomicU64::new(0);
     thread::scope(|scope| {

@@ -1,10 +1,10 @@
-//! How things travel between the processes of a run: messages whole, or as the frames
-//! and fragments that they are on a real wire.
+//! How messages travel between the processes of a run: whole, or as real datagrams and
+//! fragments.
 
 use super::*;
 
 impl World {
-    /// Whether anything gets from one replica to another.
+    /// Whether messages from one replica reach another.
     pub(super) fn reaches(&self, from: ReplicaId, to: ReplicaId) -> bool {
         !self.links.is_cut(from, to) && !self.out[to.index()] && !self.out[from.index()]
     }
@@ -46,7 +46,7 @@ impl World {
         Ok(())
     }
 
-    /// Adds a timer event for fragments that are missing, unless there is one.
+    /// Adds a timer event for missing fragments, unless one is in the queue.
     pub(super) fn expect_fragments(&mut self, id: ReplicaId) {
         let node = &mut self.nodes[id.index()];
         let life = node.life;
@@ -80,7 +80,7 @@ impl World {
             return Ok(());
         }
         let Some(wire) = &mut visitor.wire else { return Ok(()) };
-        // A client does not look at addresses: identity travels in the frame.
+        // A client ignores the sender's address: the frame holds its identity.
         let (incoming, frames) = wire.receive(self.now, address_of_replica(ReplicaId(0)), bytes);
         self.send_calls(client, frames);
         for incoming in incoming {
@@ -102,7 +102,7 @@ impl World {
         }
     }
 
-    /// What a life's codec has met.
+    /// Counts the fragments that the codec of a life has met.
     pub(super) fn note_wire(&mut self, id: ReplicaId) {
         if let Some(wire) = self.nodes[id.index()].wire.take() {
             for (event, what) in [
@@ -155,7 +155,7 @@ impl World {
 
     // --- the network ---------------------------------------------------------------
 
-    /// Puts a datagram on its way, or loses it, or repeats it.
+    /// Sends a datagram: the network may lose it, repeat it or delay it.
     pub(super) fn send(&mut self, event: impl Fn() -> Event) {
         let rng = &mut self.streams.network;
         let mut copies = 1;

@@ -1,4 +1,4 @@
-//! The clients of a run: what they say, and what they are told.
+//! The clients of a run: the lines that they send, and the answers that they get.
 
 use super::*;
 
@@ -95,7 +95,7 @@ impl World {
         self.clients[client].wire = self.wired.then(|| Wire::new(n, Party::Client, boot));
     }
 
-    /// A client's process is started anew, under the same id.
+    /// Starts a client's process anew, under the same id.
     pub(super) fn begin_client(&mut self, client: usize) {
         let n = self.nodes.len();
         self.clients[client].begin_anew(n);

@@ -1,4 +1,4 @@
-//! The replicas of a run: their lives, their turns, and what leaves them.
+//! The replicas of a run: their lives, their turns, and the messages that they send.
 
 use super::*;
 
@@ -31,7 +31,7 @@ impl World {
         Ok(())
     }
 
-    /// Opens what survived; says whether a life can begin on it.
+    /// Opens a replica's storage. Returns whether a life can begin on it.
     pub(super) fn open_store(&mut self, id: ReplicaId) -> Result<bool, Violation> {
         let n = self.nodes.len();
         let node = &mut self.nodes[id.index()];
@@ -59,7 +59,7 @@ impl World {
         }
         let doubt = node.store.in_doubt();
         if self.wiped[id.index()] && node.store.started.is_none() {
-            // Not a member: it remembers nothing, and begins anew each time.
+            // It is not a member. It remembers nothing, and begins anew each time.
             self.checker.wiped(id);
             return Ok(true);
         }
@@ -72,8 +72,8 @@ impl World {
         }
         let node = &mut self.nodes[id.index()];
         if node.flipped && node.store.state != *self.checker.acceptor(id) {
-            // A bit of the last frame cannot be told from a torn write: that replica
-            // has lost its memory, as the limits say, and whoever runs it makes it begin anew.
+            // A flipped bit in the last frame looks like a torn write, so the replica opened without
+            // noticing the loss. README's limits say so: the operator must make it begin anew.
             self.reach.count(What::Damage);
             self.wipe(id);
             return self.open_store(id);
@@ -88,7 +88,7 @@ impl World {
         self.queue.add(self.now.plus_us(back), Event::Fault(Fault::Restart(id)));
     }
 
-    /// A replica loses its disk, and its vote.
+    /// A replica loses its disk, and so its right to accept.
     pub(super) fn wipe(&mut self, id: ReplicaId) {
         self.trace(|| format!("replica {id} loses its disk"));
         let directory = DirectoryId(self.streams.crashes.u64(1..));
@@ -159,7 +159,7 @@ impl World {
         Ok(())
     }
 
-    /// Makes sure that a role takes a turn, in a moment.
+    /// Adds an event that runs a role within `within_us`, unless one is in the queue.
     pub(super) fn wake_soon(&mut self, id: ReplicaId, role: RoleName, within_us: u64) {
         let rng = &mut self.streams.schedule;
         let mut wait = if within_us > 0 { rng.u64(0..=within_us) } else { 0 };
@@ -190,11 +190,11 @@ impl World {
         let Some(process) = &mut node.process else { return Ok(()) };
         let Some((woken, timer_at)) = process.marks(role) else { return Ok(()) };
         if timer && *timer_at != Some(self.now) {
-            // An earlier one has taken its place.
+            // An earlier timer event has replaced this one.
             return Ok(());
         }
         if let Some(until) = paused_until {
-            // After whatever has arrived meanwhile.
+            // Run after the arrivals of the pause.
             let at = until.plus_us(1);
             let event = if timer {
                 *timer_at = Some(at);
@@ -259,7 +259,7 @@ impl World {
         Ok(())
     }
 
-    /// Adds a timer event for a role's deadline, unless an earlier one is on its way.
+    /// Adds a timer event for a role's deadline, unless an earlier one is in the queue.
     pub(super) fn schedule(&mut self, id: ReplicaId, role: RoleName) {
         let node = &mut self.nodes[id.index()];
         let life = node.life;

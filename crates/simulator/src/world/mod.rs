@@ -1,14 +1,13 @@
 //! A whole cluster in one thread, on virtual time.
 //!
-//! The world owns the event queue, the network, the replicas and the clients. Each
-//! event is handled to its end, everything that leaves a role goes through the
-//! [`Checker`] and then into the network, and then the next event happens. All that is
-//! random is drawn from streams of one seed.
+//! The world owns the event queue, the network, the replicas and the clients. It handles one
+//! event at a time. Everything that a role sends goes through the [`Checker`] and then into
+//! the network. Everything random is drawn from streams of one seed.
 //!
-//! A run has two phases. In the first, faults strike as the [`Profile`] says. Then the
-//! faults stop on a quorum drawn at random; the others die, or are cut off, or are
-//! well. In the second, every line that a client has sent must be completed, and the
-//! quorum's logs must become equal, within [`LIVENESS_US`] of virtual time (I9).
+//! A run has two phases. In the first, faults happen as the [`Profile`] says. Then the faults
+//! stop for a quorum drawn at random; the other replicas die, are cut off, or work on. In the
+//! second phase every line that a client has sent must complete, and the logs of the quorum
+//! must become equal, within [`LIVENESS_US`] of virtual time (I9).
 
 mod datagrams;
 mod guests;
@@ -38,61 +37,61 @@ use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot,
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// How long the second phase may take, in virtual microseconds.
+/// The longest duration of the second phase, in virtual microseconds.
 pub const LIVENESS_US: u64 = 20_000_000;
 
-/// A datagram takes at least this long.
+/// The shortest travel time of a datagram.
 const LATENCY_MIN_US: u64 = 50;
 
-/// And up to so much more, unless it is late.
+/// A datagram that is not late takes up to this much longer.
 const LATENCY_SPAN_US: u64 = 450;
 
-/// A notice inside a replica takes up to this long.
+/// The longest travel time of a notice inside a replica.
 const NOTICE_US: u64 = 30;
 
-/// How long a role's thread may stall.
+/// The longest stall of a role's thread.
 const STALL_US: u64 = 20_000;
 
-/// How long a long line is: more than a small page carries.
+/// The length of a long line: a small page does not hold it.
 const LONG_LINE_BYTES: usize = 300;
 
-/// How long a long line is where messages travel as datagrams: several of the smallest.
+/// The length of a long line in a run with real datagrams: it needs several of the smallest.
 const FRAGMENTED_LINE_BYTES: usize = 3_000;
 
-/// How many arrivals a sleeping replica's socket holds.
+/// The number of arrivals that the socket of a sleeping replica holds.
 const BACKLOG_MAX: usize = 2_000;
 
-/// Where a write tears at most when the power is cut.
+/// A power cut tears a write at most this far from its beginning.
 const TEAR_BYTES_MAX: usize = 2_000;
 
-/// A run with more events than this for each virtual second spins.
+/// A run with more events than this in each virtual second has a role that spins.
 const EVENTS_PER_SECOND_MAX: u64 = 400_000;
 
-/// When the power of a replica is cut.
+/// A power cut of one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PowerCut {
-    /// Which replica's.
+    /// The replica.
     pub replica: ReplicaId,
-    /// In the middle of which call of its disk, counted as [`sim_disk::SimDisk::calls`] does.
+    /// The call of its disk during which the power is cut, as [`sim_disk::SimDisk::calls`] counts.
     pub call: u64,
 }
 
-/// What kind of run this is.
+/// The kind of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How many replicas; drawn among 3, 5 and 7 if not given.
+    /// The number of replicas. `None`: 3, 5 or 7, drawn from the seed.
     pub replicas: Option<usize>,
-    /// Which faults may strike.
+    /// The faults that may happen.
     pub switches: Switches,
     /// How long the first phase lasts, in virtual microseconds.
     pub safety_us: u64,
-    /// One partition for the whole first phase, and nothing else.
+    /// One partition for the whole first phase, and no other fault.
     pub partition: Option<Partition>,
-    /// How many runs of a hundred are on real storage, on simulated disks.
+    /// The percentage of runs with the real storage code on simulated disks.
     pub sectors_percent: u8,
-    /// How many runs of a hundred send real datagrams.
+    /// The percentage of runs with real datagrams.
     pub wire_percent: u8,
-    /// The power of one replica, cut at a call of its disk; then every run is on real storage.
+    /// The power cut of one replica. A run with a power cut uses the real storage code.
     pub power_cut: Option<PowerCut>,
     /// Print every event.
     pub trace: bool,
@@ -114,8 +113,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same on real storage, where nothing but this cut ends a replica or troubles its
-    /// disk.
+    /// The same options with the real storage code, and with this power cut as the only crash
+    /// and the only disk fault.
     #[must_use]
     pub fn with_power_cut(self, power_cut: Option<PowerCut>) -> Self {
         let switches = Switches { crashes: false, disk: false, ..self.switches };
@@ -128,25 +127,25 @@ impl Options {
 pub struct Report {
     /// Its seed.
     pub seed: u64,
-    /// How many replicas.
+    /// The number of replicas.
     pub n: usize,
-    /// How many events.
+    /// The number of events.
     pub events: u64,
-    /// How much virtual time, in microseconds.
+    /// The virtual time that passed, in microseconds.
     pub virtual_us: u64,
-    /// How many lines were completed.
+    /// The number of completed lines.
     pub lines: u64,
-    /// How often another replica came to lead.
+    /// How often another replica became leader.
     pub leader_changes: u64,
-    /// The highest ballot in use at the end.
+    /// The highest ballot promised at the end.
     pub ballot: u64,
-    /// What went wrong, if anything did.
+    /// The broken invariant, if there is one.
     pub violation: Option<Violation>,
     /// A hash over every event.
     pub hash: u64,
-    /// What happened.
+    /// The situations that the run met.
     pub reach: Reach,
-    /// How many calls the disk of each replica took until the faults stopped, on real storage.
+    /// The calls of each replica's disk until the faults stopped, with the real storage code.
     pub disk_calls: Vec<u64>,
     /// Under a fixed partition: the longest time in which no line was completed.
     pub gap_us: u64,
@@ -155,7 +154,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A power cut at each call that its disks took, in the order of replicas and calls.
+    /// The power cuts that cover every call of every disk, in the order of replicas and calls.
     pub fn power_cuts(&self) -> impl Iterator<Item = PowerCut> {
         self.disk_calls.iter().zip(0..).flat_map(|(calls, replica)| {
             (0..*calls).map(move |call| PowerCut { replica: ReplicaId(replica), call })
@@ -189,7 +188,7 @@ enum Fault {
     Wipe,
 }
 
-/// The streams that a run draws from.
+/// The random streams of a run.
 #[derive(Debug)]
 struct Streams {
     network: Rng,
@@ -200,7 +199,7 @@ struct Streams {
     schedule: Rng,
 }
 
-/// A run under way.
+/// A run in progress.
 #[derive(Debug)]
 pub struct World {
     seed: u64,
@@ -210,12 +209,12 @@ pub struct World {
     queue: Queue<Event>,
     nodes: Vec<Node>,
     links: Links,
-    /// Replicas that the second phase does without.
+    /// Replicas that are not needed in the second phase.
     out: Vec<bool>,
-    /// Replicas that have lost their disk, and their vote.
+    /// Replicas that have lost their disk, and so their right to accept.
     wiped: Vec<bool>,
     clients: Vec<Visitor>,
-    /// Whether messages travel as datagrams.
+    /// Whether messages travel as real datagrams.
     wired: bool,
     checker: Checker,
     reach: Reach,
@@ -228,7 +227,7 @@ pub struct World {
     streams: Streams,
     faults_on: bool,
     calm_since: Option<Time>,
-    /// The last completion, or the beginning of the fixed partition.
+    /// The time of the last completion, or of the beginning of the fixed partition.
     completed_at: Time,
     gap_us: u64,
     ballot_before: u64,
@@ -255,13 +254,13 @@ impl World {
         let small = setup.u8(0..3) == 0;
         // Some runs send real datagrams.
         let wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
-        // Hasty elections make leaders change all the time.
+        // Short election waits make leaders change all the time.
         let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
         let settings = Settings {
             id: ReplicaId(0),
             n,
             boot: BootId(0),
-            // Small payloads split what would rarely be split otherwise.
+            // Small payloads split messages that would rarely be split otherwise.
             payload_bytes: match (wired, small) {
                 (true, _) => payload_bytes(DATAGRAM_BYTES_MIN),
                 (false, true) => 120,
@@ -275,7 +274,7 @@ impl World {
         };
         let session_window_slots =
             if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
-        // Some runs are on real storage, on simulated disks.
+        // Some runs use the real storage code, on simulated disks.
         let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
         let session_window_slots =
             if sectors { SESSION_WINDOW_SLOTS } else { session_window_slots };
@@ -353,7 +352,7 @@ impl World {
         }
         let clients =
             if self.options.partition.is_some() { 2 } else { self.streams.workload.usize(1..=4) };
-        // Together about ten lines a second.
+        // All clients together send about ten lines a second.
         let every_us = 100_000 * clients as u64;
         for client in 0..clients {
             let n = self.nodes.len();
@@ -401,7 +400,7 @@ impl World {
 
     fn run_phases(&mut self) -> Step {
         if let Some(partition) = self.options.partition {
-            // A settled cluster first; then the partition, for as long as the rest lasts.
+            // The cluster first settles. The partition lasts for the rest of the phase.
             self.run_until(Time(1_500_000))?;
             let leader = self.leader;
             self.links.impose(partition, leader, &mut self.streams.network);
@@ -433,7 +432,10 @@ impl World {
             self.now = at;
             self.events += 1;
             if self.events > EVENTS_PER_SECOND_MAX * (1 + self.now.0 / 1_000_000) {
-                return Err(Violation { what: "I8: it spins".into(), slot: None });
+                return Err(Violation {
+                    what: "I8: a role spins: too many events".into(),
+                    slot: None,
+                });
             }
             self.hash.add(&at.0);
             self.step(event)?;
@@ -493,13 +495,13 @@ impl World {
     }
 }
 
-/// Where a client's process is answered; each life has an address of its own.
+/// The address of a client's process. Each life has an address of its own.
 fn address_of(client: usize, life: u32) -> Address {
     let ip = Ipv4Addr::from(0x0a00_0000 + life);
     Address(SocketAddr::new(IpAddr::V4(ip), ADDRESS_PORT + client as u16))
 }
 
-/// Where a replica's datagrams come from.
+/// The source address of a replica's datagrams.
 fn address_of_replica(id: ReplicaId) -> Address {
     Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 255, 0, id.0)), 1))
 }

@@ -1,4 +1,4 @@
-//! The faults of a run, as they strike, and the end of them.
+//! The faults of a run, and how they stop.
 
 use super::*;
 
@@ -12,7 +12,7 @@ impl World {
 
     pub(super) fn fault(&mut self, fault: Fault) -> Step {
         if !self.faults_on {
-            // What heals goes on; nothing new strikes.
+            // Replicas that sleep or are down still come back. No new fault begins.
             return match fault {
                 Fault::Resume(id) => self.resume(id),
                 Fault::Restart(id)
@@ -38,7 +38,7 @@ impl World {
                     let tear = self.streams.crashes.usize(..TEAR_BYTES_MAX);
                     let death = self.drawn_death();
                     match self.nodes[id.index()].store.disk() {
-                        // The power goes in the middle of some write.
+                        // The power is cut during one of the next writes.
                         Some(disk) if soon > 0 => disk.cut_at(disk.calls() + soon, tear),
                         _ => {
                             self.end_life(id, death);
@@ -103,7 +103,7 @@ impl World {
                 self.queue.add(self.now.plus_us(wait), Event::Fault(Fault::Flap(left - 1)));
             }
             Fault::Wipe => {
-                // Once a run, and only where a quorum of whole disks is left.
+                // A disk is lost once a run at most, and only while the others have all of theirs.
                 let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
                 let all = self.nodes.iter().all(|node| node.started && !node.flipped);
                 if n >= 3 && all {
@@ -125,8 +125,8 @@ impl World {
         Ok(())
     }
 
-    /// A bit of a dead replica's disk flips, now and then; of f replicas at most, those
-    /// that have lost their disk included.
+    /// Now and then flips a bit on the disk of a replica that died. At most f replicas have a
+    /// flipped bit or a lost disk.
     pub(super) fn flip(&mut self, id: ReplicaId) {
         let rng = &mut self.streams.disk;
         let hit = rng.u8(0..20) == 0;
@@ -163,7 +163,7 @@ impl World {
         Ok(())
     }
 
-    /// The second phase: a quorum is well, the rest may be anything.
+    /// Begins the second phase: a quorum is without faults, the others may be in any state.
     pub(super) fn stop_faults(&mut self) -> Step {
         let disks = self.nodes.iter().filter_map(|node| node.store.disk());
         self.disk_calls = disks.map(sim_disk::SimDisk::calls).collect();
@@ -173,9 +173,9 @@ impl World {
         let n = self.nodes.len();
         let mut ids: Vec<usize> = (0..n).collect();
         self.streams.crashes.shuffle(&mut ids);
-        // Whoever has lost its disk, or may have, is not of the quorum.
+        // A replica that has lost its disk, or may have, is in the quorum only if it must be.
         ids.sort_by_key(|index| self.wiped[*index] || self.nodes[*index].flipped);
-        // A cluster that has not started yet needs everyone.
+        // A cluster that has not started yet needs every replica.
         let strangers = |node: &&Node| !node.started && !self.wiped[node.id.index()];
         let well = if self.nodes.iter().any(|node| strangers(&node)) { n } else { quorum(n) };
         for (place, index) in ids.into_iter().enumerate() {
@@ -217,7 +217,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether every line is complete and the well replicas' logs are equal.
+    /// Whether every line is complete and the logs of the quorum are equal.
     pub(super) fn is_settled(&self) -> bool {
         let quiet = self.clients.iter().all(|visitor| visitor.farewell && !visitor.role.is_busy());
         let len = self.checker.log_len();
