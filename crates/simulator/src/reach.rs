@@ -8,20 +8,20 @@ use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use std::fmt;
 
 macro_rules! reach {
-    ($($(#[$doc:meta])* $what:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $situation:ident = $name:literal,)*) => {
         /// A situation that a sweep should meet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum What {
-            $($(#[$doc])* $what,)*
+        pub enum Situation {
+            $($(#[$doc])* $situation,)*
         }
 
-        impl What {
+        impl Situation {
             /// All situations, in the order in which a summary shows them.
-            pub const ALL: &[What] = &[$(What::$what,)*];
+            pub const ALL: &[Situation] = &[$(Situation::$situation,)*];
 
             /// The name in a summary.
             pub fn name(self) -> &'static str {
-                match self { $(What::$what => $name,)* }
+                match self { $(Situation::$situation => $name,)* }
             }
         }
     };
@@ -98,17 +98,17 @@ reach! {
     Chained = "partition_chained",
 }
 
-impl What {
+impl Situation {
     /// The counter of a partition.
-    pub fn partition(kind: Partition) -> What {
+    pub fn partition(kind: Partition) -> Situation {
         match kind {
-            Partition::Split => What::Split,
-            Partition::Isolate => What::Isolate,
-            Partition::OneWay => What::OneWay,
-            Partition::Flap => What::Flap,
-            Partition::Hub => What::Hub,
-            Partition::Constrained => What::Constrained,
-            Partition::Chained => What::Chained,
+            Partition::Split => Situation::Split,
+            Partition::Isolate => Situation::Isolate,
+            Partition::OneWay => Situation::OneWay,
+            Partition::Flap => Situation::Flap,
+            Partition::Hub => Situation::Hub,
+            Partition::Constrained => Situation::Constrained,
+            Partition::Chained => Situation::Chained,
         }
     }
 }
@@ -121,24 +121,24 @@ pub struct Reach {
 
 impl Default for Reach {
     fn default() -> Self {
-        Reach { counts: vec![0; What::ALL.len()] }
+        Reach { counts: vec![0; Situation::ALL.len()] }
     }
 }
 
 impl Reach {
     /// Counts a situation once.
-    pub fn count(&mut self, what: What) {
-        self.add(what, 1);
+    pub fn count(&mut self, situation: Situation) {
+        self.add(situation, 1);
     }
 
     /// Counts a situation this many times.
-    pub fn add(&mut self, what: What, times: u64) {
-        self.counts[what as usize] += times;
+    pub fn add(&mut self, situation: Situation, times: u64) {
+        self.counts[situation as usize] += times;
     }
 
     /// The count of a situation.
-    pub fn of(&self, what: What) -> u64 {
-        self.counts[what as usize]
+    pub fn of(&self, situation: Situation) -> u64 {
+        self.counts[situation as usize]
     }
 
     /// Adds the counts of another run.
@@ -149,31 +149,31 @@ impl Reach {
     }
 
     /// The situations that were never met.
-    pub fn missing(&self) -> Vec<What> {
-        What::ALL.iter().copied().filter(|what| self.of(*what) == 0).collect()
+    pub fn missing(&self) -> Vec<Situation> {
+        Situation::ALL.iter().copied().filter(|situation| self.of(*situation) == 0).collect()
     }
 
     /// Counts the situation that a message shows.
     pub fn sees(&mut self, message: &Message) {
         match message {
             Message::Proposer(ToProposer::PreVoteReply { granted: true, .. }) => {
-                self.count(What::PreVoteGranted);
+                self.count(Situation::PreVoteGranted);
             }
             Message::Proposer(ToProposer::PreVoteReply { granted: false, .. }) => {
-                self.count(What::PreVoteRefused);
+                self.count(Situation::PreVoteRefused);
             }
-            Message::Proposer(ToProposer::Nack { .. }) => self.count(What::Nack),
+            Message::Proposer(ToProposer::Nack { .. }) => self.count(Situation::Nack),
             Message::Proposer(ToProposer::Promise(page)) => {
                 if page.trimmed > page.slots.start {
-                    self.count(What::TrimmedPromise);
+                    self.count(Situation::TrimmedPromise);
                 }
                 if !page.last {
-                    self.count(What::PromisePage);
+                    self.count(Situation::PromisePage);
                 }
             }
-            Message::Proposer(ToProposer::Forward { .. }) => self.count(What::Forward),
-            Message::Learner(ToLearner::Fetch { .. }) => self.count(What::Fetch),
-            Message::Learner(ToLearner::Page { .. }) => self.count(What::Page),
+            Message::Proposer(ToProposer::Forward { .. }) => self.count(Situation::Forward),
+            Message::Learner(ToLearner::Fetch { .. }) => self.count(Situation::Fetch),
+            Message::Learner(ToLearner::Page { .. }) => self.count(Situation::Page),
             Message::Acceptor(ToAcceptor::Prepare { .. } | ToAcceptor::Accept(_))
             | Message::Proposer(ToProposer::PreVote { .. })
             | Message::Learner(ToLearner::Accepted { .. })
@@ -185,8 +185,8 @@ impl Reach {
 
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for what in What::ALL {
-            writeln!(f, "  {:<24}{:>14}", what.name(), self.of(*what))?;
+        for situation in Situation::ALL {
+            writeln!(f, "  {:<24}{:>14}", situation.name(), self.of(*situation))?;
         }
         Ok(())
     }

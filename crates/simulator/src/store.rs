@@ -61,7 +61,7 @@ pub struct Store {
     /// The checkpoint from which the learner goes on.
     pub checkpoint: Checkpoint,
     /// The storage of the bootstrap role.
-    pub bootstrap: ReplicaStore,
+    pub bootstrap: BootstrapStore,
     /// The storage of the acceptor.
     pub acceptor: AcceptorStore,
     /// The storage of the learner.
@@ -80,7 +80,7 @@ impl Store {
             started: None,
             state: acceptor::State::default(),
             checkpoint: checkpoint.clone(),
-            bootstrap: ReplicaStore::Records(None),
+            bootstrap: BootstrapStore::Records(None),
             acceptor: AcceptorStore::default(),
             learner: LearnerStore {
                 kept: Kept::Records {
@@ -115,7 +115,7 @@ impl Store {
     /// [`Closed`] if the disk fails or is damaged.
     pub fn open(&mut self, id: ReplicaId, n: usize) -> Result<(), Closed> {
         let Some(disk) = &self.sectors else {
-            let ReplicaStore::Records(started) = &self.bootstrap else { unreachable!("records") };
+            let BootstrapStore::Records(started) = &self.bootstrap else { unreachable!("records") };
             self.started.clone_from(started);
             self.state = self.acceptor.synced.clone();
             self.checkpoint = self.learner.cut_back();
@@ -160,7 +160,7 @@ impl Store {
             }
         }
         self.directory = directory;
-        self.bootstrap = ReplicaStore::Sectors(Box::new(dir));
+        self.bootstrap = BootstrapStore::Sectors(Box::new(dir));
         self.acceptor.log = Some(Box::new(log));
         self.learner.kept = Kept::Sectors(Box::new(decided));
         Ok(())
@@ -176,7 +176,7 @@ impl Store {
             self.acceptor.unsynced.clear();
             return;
         };
-        self.bootstrap = ReplicaStore::Records(None);
+        self.bootstrap = BootstrapStore::Records(None);
         self.acceptor.log = None;
         self.learner.kept = Kept::Nothing;
         match death {
@@ -211,45 +211,45 @@ impl Store {
 
 /// The storage of the started record.
 #[derive(Debug)]
-pub enum ReplicaStore {
+pub enum BootstrapStore {
     /// In memory.
     Records(Option<Vec<DirectoryId>>),
     /// On the disk.
     Sectors(Box<DataDir<SimDisk>>),
 }
 
-impl ReplicaStore {
+impl BootstrapStore {
     /// The started record, if it is kept as records.
     pub fn started(&self) -> Option<&Vec<DirectoryId>> {
         match self {
-            ReplicaStore::Records(started) => started.as_ref(),
-            ReplicaStore::Sectors(_) => None,
+            BootstrapStore::Records(started) => started.as_ref(),
+            BootstrapStore::Sectors(_) => None,
         }
     }
 }
 
-impl Storage<bootstrap::Record> for ReplicaStore {
+impl Storage<bootstrap::Record> for BootstrapStore {
     fn append(&mut self, records: &mut Vec<bootstrap::Record>) -> io::Result<()> {
         match self {
-            ReplicaStore::Records(started) => {
+            BootstrapStore::Records(started) => {
                 for bootstrap::Record::Started(members) in records.drain(..) {
                     *started = Some(members);
                 }
                 Ok(())
             }
-            ReplicaStore::Sectors(dir) => dir.append(records),
+            BootstrapStore::Sectors(dir) => dir.append(records),
         }
     }
 
     fn sync(&mut self) -> io::Result<()> {
         match self {
-            ReplicaStore::Records(_) => Ok(()),
-            ReplicaStore::Sectors(dir) => dir.sync(),
+            BootstrapStore::Records(_) => Ok(()),
+            BootstrapStore::Sectors(dir) => dir.sync(),
         }
     }
 }
 
-impl Upkeep for ReplicaStore {}
+impl Upkeep for BootstrapStore {}
 
 /// How the next sync of records fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

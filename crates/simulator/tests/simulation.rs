@@ -1,6 +1,6 @@
 //! Simulated clusters: a sweep of seeds, the partial partitions, and repeatability.
 
-use simulator::reach::{Reach, What};
+use simulator::reach::{Reach, Situation};
 use simulator::{Options, Partition, PowerCut, Report, run};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -90,7 +90,7 @@ fn the_power_may_go_at_any_call_of_any_disk() {
             let again = format!("repeat: simulate --seed {seed} --power_cut {replica}:{call}");
             let report = run(seed, Options::default().with_power_cut(Some(cut)));
             assert!(report.violation.is_none(), "{:?}; {again} --trace", report.violation);
-            assert_eq!(report.reach.of(What::PowerCut), 1, "{again}");
+            assert_eq!(report.reach.of(Situation::PowerCut), 1, "{again}");
             cuts += 1;
         }
         assert!(cuts > 300, "seed {seed} has {cuts} calls");

@@ -5,7 +5,7 @@ use command_line::help::Group;
 use command_line::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
 use multipaxos::types::ReplicaId;
 use simulator::checker::Violation;
-use simulator::reach::{Reach, What};
+use simulator::reach::{Reach, Situation};
 use simulator::{Options, Partition, PowerCut, Report, Switches};
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
@@ -217,7 +217,7 @@ fn shape(args: &Args) -> String {
         }
     }
     if let Some(PartitionName(partition)) = &args.partition {
-        let name = simulator::reach::What::partition(*partition).name();
+        let name = simulator::reach::Situation::partition(*partition).name();
         command.push_str(&format!(" --partition {}", name.trim_start_matches("partition_")));
     }
     command
@@ -349,7 +349,7 @@ fn cut_power(args: &Args, options: Options) -> bool {
         };
         let failed = total.failed;
         run_all(args, cuts.len() as u64, cut, |(cut, mut report)| {
-            if report.violation.is_none() && report.reach.of(What::PowerCut) != 1 {
+            if report.violation.is_none() && report.reach.of(Situation::PowerCut) != 1 {
                 let what = "the power was not cut once".into();
                 report.violation = Some(Violation { what, slot: None });
             }

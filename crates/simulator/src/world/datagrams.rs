@@ -106,9 +106,9 @@ impl World {
     pub(super) fn note_wire(&mut self, id: ReplicaId) {
         if let Some(wire) = self.nodes[id.index()].wire.take() {
             for (event, what) in [
-                (::datagrams::counters::NetEvent::Joined, What::FragmentsJoined),
-                (::datagrams::counters::NetEvent::FragmentsAsked, What::FragmentsAsked),
-                (::datagrams::counters::NetEvent::FragmentResent, What::FragmentsResent),
+                (::datagrams::counters::NetEvent::Joined, Situation::FragmentsJoined),
+                (::datagrams::counters::NetEvent::FragmentsAsked, Situation::FragmentsAsked),
+                (::datagrams::counters::NetEvent::FragmentResent, Situation::FragmentsResent),
             ] {
                 self.reach.add(what, wire.count(event));
             }
@@ -127,7 +127,7 @@ impl World {
         }
         let membership_counts = membership.is_voter(id);
         if !membership_counts {
-            self.reach.count(What::NotMember);
+            self.reach.count(Situation::NotMember);
         }
         process.start(membership, &mut node.store, self.now, &mut self.streams.roles);
         let applied = process.learner().map_or(Slot::ZERO, |learner| learner.applied());
@@ -146,7 +146,7 @@ impl World {
         if leads && self.leader != Some(id) {
             self.leader = Some(id);
             self.leader_changes += 1;
-            self.reach.count(What::LeaderChange);
+            self.reach.count(Situation::LeaderChange);
             self.trace(|| format!("replica {id} leads"));
         } else if !leads && self.leader == Some(id) {
             self.leader = None;

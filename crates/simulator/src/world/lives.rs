@@ -39,16 +39,16 @@ impl World {
             let flipped = node.flipped;
             let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
             node.store.crash(if dark { Death::PowerCut } else { Death::Killed });
-            self.reach.add(What::PowerCut, u64::from(dark));
+            self.reach.add(Situation::PowerCut, u64::from(dark));
             self.trace(|| format!("replica {id} does not open: {closed:?}"));
             return match closed {
                 Closed::Trouble(_) => {
-                    self.reach.count(What::DiskTrouble);
+                    self.reach.count(Situation::DiskTrouble);
                     self.restart_later(id);
                     Ok(false)
                 }
                 Closed::Refused(_) if flipped => {
-                    self.reach.count(What::Damage);
+                    self.reach.count(Situation::Damage);
                     self.out[id.index()] = true;
                     Ok(false)
                 }
@@ -65,7 +65,7 @@ impl World {
         }
         if node.store.state != *self.checker.acceptor(id) {
             let life = node.life;
-            self.reach.add(What::InDoubt, u64::from(!doubt.is_empty()));
+            self.reach.add(Situation::InDoubt, u64::from(!doubt.is_empty()));
             for record in doubt {
                 self.checker.durable(id, life, &record)?;
             }
@@ -74,7 +74,7 @@ impl World {
         if node.flipped && node.store.state != *self.checker.acceptor(id) {
             // A flipped bit in the last frame looks like a torn write, so the replica opened without
             // noticing the loss. README's limits say so: the operator must make it begin anew.
-            self.reach.count(What::Damage);
+            self.reach.count(Situation::Damage);
             self.wipe(id);
             return self.open_store(id);
         }
@@ -112,7 +112,7 @@ impl World {
             self.leader = None;
         }
         if death == Death::PowerCut {
-            self.reach.count(What::PowerCut);
+            self.reach.count(Situation::PowerCut);
         }
         self.trace(|| format!("replica {id} dies: {death:?}"));
     }
@@ -224,7 +224,7 @@ impl World {
                 Some(_) => {
                     let fault = if kept { sim_disk::Fault::Full } else { sim_disk::Fault::Device };
                     node.store.fail_soon(fault, &mut self.streams.disk);
-                    self.reach.count(What::DiskTrouble);
+                    self.reach.count(Situation::DiskTrouble);
                 }
             }
         }
@@ -245,7 +245,7 @@ impl World {
                 self.schedule(id, role);
             }
             Err(error) => {
-                self.reach.count(What::SyncFailed);
+                self.reach.count(Situation::SyncFailed);
                 self.trace(|| format!("replica {id}: {error}"));
                 let death = self.drawn_death();
                 self.end_life(id, death);
@@ -283,7 +283,7 @@ impl World {
                     if self.faults_on
                         && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
                     {
-                        self.reach.count(What::InboxFull);
+                        self.reach.count(Situation::InboxFull);
                         continue;
                     }
                     let roles = process.accept(Arrival::Peer(id, message));
@@ -329,7 +329,7 @@ impl World {
                     if self.faults_on
                         && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
                     {
-                        self.reach.count(What::InboxFull);
+                        self.reach.count(Situation::InboxFull);
                         continue;
                     }
                     let Some(process) = &mut self.nodes[id.index()].process else { return Ok(()) };

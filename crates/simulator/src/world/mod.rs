@@ -18,7 +18,7 @@ use super::checker::{Checker, Violation};
 use super::faults::{Links, PARTITIONS, Partition, Profile, Switches};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
 use super::queue::Queue;
-use super::reach::{Reach, What};
+use super::reach::{Reach, Situation};
 use super::store::{Closed, Death, Store, SyncFault};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
@@ -379,8 +379,8 @@ impl World {
         for index in 0..self.nodes.len() {
             self.note_wire(ReplicaId(index as u8));
         }
-        self.reach.add(What::HoleFilled, self.checker.noops);
-        self.reach.add(What::DuplicateSuppressed, self.checker.duplicates);
+        self.reach.add(Situation::HoleFilled, self.checker.noops);
+        self.reach.add(Situation::DuplicateSuppressed, self.checker.duplicates);
         Report {
             seed: self.seed,
             n: self.nodes.len(),
@@ -406,7 +406,7 @@ impl World {
             self.links.impose(partition, leader, &mut self.streams.network);
             self.completed_at = self.now;
             self.ballot_before = self.checker.highest_promise();
-            self.reach.count(What::partition(partition));
+            self.reach.count(Situation::partition(partition));
             self.trace(|| format!("partition {partition:?}, leader {leader:?}"));
         }
         self.run_until(Time(self.options.safety_us))?;
@@ -474,7 +474,7 @@ impl World {
         }
         self.trace(|| format!("client {client} <- {from}: {answer:?}"));
         if matches!(answer, Answer::Expired { .. }) {
-            self.reach.count(What::SessionExpired);
+            self.reach.count(Situation::SessionExpired);
         }
         self.turn_client(client, Some(client::Input::Answer(from, answer)))
     }

@@ -33,7 +33,7 @@ impl World {
                     _ => ReplicaId(self.streams.crashes.usize(..n) as u8),
                 };
                 if self.nodes[id.index()].process.is_some() {
-                    self.reach.count(What::Crash);
+                    self.reach.count(Situation::Crash);
                     let soon = self.streams.crashes.u64(0..12);
                     let tear = self.streams.crashes.usize(..TEAR_BYTES_MAX);
                     let death = self.drawn_death();
@@ -51,7 +51,7 @@ impl World {
             }
             Fault::Restart(id) => {
                 if self.nodes[id.index()].process.is_none() {
-                    self.reach.count(What::Restart);
+                    self.reach.count(Situation::Restart);
                     self.begin_life(id)?;
                 }
             }
@@ -63,7 +63,7 @@ impl World {
                 };
                 let node = &mut self.nodes[id.index()];
                 if node.process.is_some() && node.paused_until.is_none() {
-                    self.reach.count(What::Pause);
+                    self.reach.count(Situation::Pause);
                     let until = self.now.plus_us(self.streams.crashes.u64(10_000..3_000_000));
                     node.paused_until = Some(until);
                     self.queue.add(until, Event::Fault(Fault::Resume(id)));
@@ -75,7 +75,7 @@ impl World {
             Fault::Partition => {
                 let every = self.profile.partition_every_us;
                 let kind = PARTITIONS[self.streams.crashes.usize(..PARTITIONS.len())];
-                self.reach.count(What::partition(kind));
+                self.reach.count(Situation::partition(kind));
                 let leader = self.leader;
                 self.links.impose(kind, leader, &mut self.streams.crashes);
                 self.trace(|| format!("partition {kind:?}, leader {leader:?}"));
@@ -107,7 +107,7 @@ impl World {
                 let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
                 let all = self.nodes.iter().all(|node| node.started && !node.flipped);
                 if n >= 3 && all {
-                    self.reach.count(What::Wipe);
+                    self.reach.count(Situation::Wipe);
                     self.end_life(id, Death::Killed);
                     self.wipe(id);
                     self.restart_later(id);
@@ -116,7 +116,7 @@ impl World {
             Fault::ClientDies => {
                 let every = self.profile.client_every_us;
                 let client = self.streams.crashes.usize(..self.clients.len());
-                self.reach.count(What::ClientDies);
+                self.reach.count(Situation::ClientDies);
                 self.trace(|| format!("client {client} dies and returns"));
                 self.begin_client(client);
                 self.fault_later(every, Fault::ClientDies);
