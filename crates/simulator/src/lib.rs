@@ -9,6 +9,7 @@
 //! - [`faults`]: the faults that a seed draws.
 //! - [`checker`]: checks the invariants after every event, against a ghost history.
 //! - [`reach`]: counts the situations that a run met, so that a sweep can demand all of them.
+//! - [`report`]: the options of a run, and its report.
 //! - [`queue`], [`trace`]: the event queue, and the hash of a run.
 //! - [`wire`]: the codec and the fragments, in some runs.
 //!
@@ -19,6 +20,7 @@ pub mod faults;
 pub mod node;
 pub mod queue;
 pub mod reach;
+pub mod report;
 pub mod store;
 pub mod trace;
 pub mod visitor;
@@ -26,7 +28,8 @@ pub mod wire;
 pub mod world;
 
 pub use faults::{Partition, Switches};
-pub use world::{Options, PowerCut, Report, World};
+pub use report::{Options, PowerCut, Report};
+pub use world::World;
 
 /// Runs one seed.
 pub fn run(seed: u64, options: Options) -> Report {

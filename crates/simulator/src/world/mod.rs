@@ -12,13 +12,15 @@
 mod datagrams;
 mod guests;
 mod lives;
+mod setup;
 mod strikes;
 
 use super::checker::{Checker, Violation};
-use super::faults::{Links, PARTITIONS, Partition, Profile, Switches};
+use super::faults::{Links, PARTITIONS, Partition, Profile};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
 use super::queue::Queue;
 use super::reach::{Reach, Situation};
+use super::report::{Options, PowerCut, Report};
 use super::store::{Closed, Death, Store, SyncFault};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
@@ -66,101 +68,6 @@ const TEAR_BYTES_MAX: usize = 2_000;
 
 /// A run with more events than this in each virtual second has a role that spins.
 const EVENTS_PER_SECOND_MAX: u64 = 400_000;
-
-/// A power cut of one replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PowerCut {
-    /// The replica.
-    pub replica: ReplicaId,
-    /// The call of its disk during which the power is cut, as [`sim_disk::SimDisk::calls`] counts.
-    pub call: u64,
-}
-
-/// The kind of a run.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// The number of replicas. `None`: 3, 5 or 7, drawn from the seed.
-    pub replicas: Option<usize>,
-    /// The faults that may happen.
-    pub switches: Switches,
-    /// How long the first phase lasts, in virtual microseconds.
-    pub safety_us: u64,
-    /// One partition for the whole first phase, and no other fault.
-    pub partition: Option<Partition>,
-    /// The percentage of runs with the real storage code on simulated disks.
-    pub sectors_percent: u8,
-    /// The percentage of runs with real datagrams.
-    pub wire_percent: u8,
-    /// The power cut of one replica. A run with a power cut uses the real storage code.
-    pub power_cut: Option<PowerCut>,
-    /// Print every event.
-    pub trace: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            replicas: None,
-            switches: Switches::ALL,
-            safety_us: 8_000_000,
-            partition: None,
-            sectors_percent: 15,
-            wire_percent: 10,
-            power_cut: None,
-            trace: false,
-        }
-    }
-}
-
-impl Options {
-    /// The same options with the real storage code, and with this power cut as the only crash
-    /// and the only disk fault.
-    #[must_use]
-    pub fn with_power_cut(self, power_cut: Option<PowerCut>) -> Self {
-        let switches = Switches { crashes: false, disk: false, ..self.switches };
-        Options { switches, sectors_percent: 100, power_cut, ..self }
-    }
-}
-
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// Its seed.
-    pub seed: u64,
-    /// The number of replicas.
-    pub n: usize,
-    /// The number of events.
-    pub events: u64,
-    /// The virtual time that passed, in microseconds.
-    pub virtual_us: u64,
-    /// The number of completed lines.
-    pub lines: u64,
-    /// How often another replica became leader.
-    pub leader_changes: u64,
-    /// The highest ballot promised at the end.
-    pub ballot: u64,
-    /// The broken invariant, if there is one.
-    pub violation: Option<Violation>,
-    /// A hash over every event.
-    pub hash: u64,
-    /// The situations that the run met.
-    pub reach: Reach,
-    /// The calls of each replica's disk until the faults stopped, with the real storage code.
-    pub disk_calls: Vec<u64>,
-    /// Under a fixed partition: the longest time in which no line was completed.
-    pub gap_us: u64,
-    /// Under a fixed partition: how far ballots rose while it lasted.
-    pub ballot_rise: u64,
-}
-
-impl Report {
-    /// The power cuts that cover every call of every disk, in the order of replicas and calls.
-    pub fn power_cuts(&self) -> impl Iterator<Item = PowerCut> {
-        self.disk_calls.iter().zip(0..).flat_map(|(calls, replica)| {
-            (0..*calls).map(move |call| PowerCut { replica: ReplicaId(replica), call })
-        })
-    }
-}
 
 #[derive(Debug)]
 enum Event {
@@ -237,139 +144,6 @@ pub struct World {
 type Step = Result<(), Violation>;
 
 impl World {
-    /// Prepares the run of `seed`.
-    pub fn new(seed: u64, options: Options) -> Self {
-        let stream = |name: &str| Rng::with_seed(derive_seed(seed, name));
-        let mut setup = stream("setup");
-        let drawn = [3, 3, 3, 5, 5, 7][setup.usize(..6)];
-        let n = options.replicas.unwrap_or(drawn);
-        let mut profile = Profile::draw(options.switches, &mut setup);
-        let mut options = options;
-        if options.partition.is_some() {
-            profile = Profile::CALM;
-        } else {
-            let shortest = options.safety_us / 2;
-            options.safety_us = shortest + setup.u64(0..=shortest.max(1));
-        }
-        let small = setup.u8(0..3) == 0;
-        // Some runs send real datagrams.
-        let wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
-        // Short election waits make leaders change all the time.
-        let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
-        let settings = Settings {
-            id: ReplicaId(0),
-            n,
-            boot: BootId(0),
-            // Small payloads split messages that would rarely be split otherwise.
-            payload_bytes: match (wired, small) {
-                (true, _) => payload_bytes(DATAGRAM_BYTES_MIN),
-                (false, true) => 120,
-                (false, false) => 1_300,
-            },
-            heartbeat_us: if hasty { 4_000 } else { 50_000 },
-            election_min_us: if hasty { 12_000 } else { 300_000 },
-            election_max_us: if hasty { 40_000 } else { 600_000 },
-            checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
-            skip_slot: profile.skip_slot.map(Slot),
-        };
-        let session_window_slots =
-            if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
-        // Some runs use the real storage code, on simulated disks.
-        let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
-        let session_window_slots =
-            if sectors { SESSION_WINDOW_SLOTS } else { session_window_slots };
-        let slow = setup.usize(..n);
-        let nodes: Vec<Node> = (0..n)
-            .map(|index| {
-                let id = ReplicaId(index as u8);
-                Node {
-                    id,
-                    settings: Settings { id, ..settings },
-                    store: match sectors {
-                        true => {
-                            let rng = stream(&format!("disk {id}"));
-                            Store::sectors(DirectoryId(setup.u64(1..)), rng)
-                        }
-                        false => Store::records(DirectoryId(setup.u64(1..)), session_window_slots),
-                    },
-                    wire: None,
-                    started: false,
-                    flipped: false,
-                    process: None,
-                    life: 0,
-                    paused_until: None,
-                    backlog: VecDeque::new(),
-                    slow_us: if index == slow { profile.slow_us } else { 0 },
-                }
-            })
-            .collect();
-        if let Some(PowerCut { replica, call }) = options.power_cut {
-            let disk = nodes.get(replica.index()).and_then(|node| node.store.disk());
-            let disk = disk.expect("the power of a replica with a disk is cut");
-            disk.cut_at(call, stream(&format!("tear {call}")).usize(..TEAR_BYTES_MAX));
-        }
-        World {
-            seed,
-            options,
-            profile,
-            now: Time(0),
-            queue: Queue::default(),
-            nodes,
-            links: Links::new(n),
-            out: vec![false; n],
-            wiped: vec![false; n],
-            clients: Vec::new(),
-            wired,
-            checker: Checker::new(n, session_window_slots),
-            reach: Reach::default(),
-            disk_calls: Vec::new(),
-            hash: TraceHash::default(),
-            events: 0,
-            lines: 0,
-            leader_changes: 0,
-            leader: None,
-            streams: Streams {
-                network: stream("network"),
-                crashes: stream("crashes"),
-                disk: stream("disk"),
-                workload: stream("workload"),
-                roles: stream("roles"),
-                schedule: stream("schedule"),
-            },
-            faults_on: true,
-            calm_since: None,
-            completed_at: Time(0),
-            gap_us: 0,
-            ballot_before: 0,
-            ballot_rise: 0,
-        }
-    }
-
-    fn begin(&mut self) -> Step {
-        for index in 0..self.nodes.len() {
-            let id = ReplicaId(index as u8);
-            self.begin_life(id)?;
-        }
-        let clients =
-            if self.options.partition.is_some() { 2 } else { self.streams.workload.usize(1..=4) };
-        // All clients together send about ten lines a second.
-        let every_us = 100_000 * clients as u64;
-        for client in 0..clients {
-            let n = self.nodes.len();
-            self.clients.push(Visitor::new(ClientId(client as u64), n, every_us));
-            self.wire_client(client);
-            self.submit_later(client);
-        }
-        let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
-            self.profile;
-        self.fault_later(crash_every_us, Fault::Crash);
-        self.fault_later(pause_every_us, Fault::Pause);
-        self.fault_later(partition_every_us, Fault::Partition);
-        self.fault_later(client_every_us, Fault::ClientDies);
-        self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
-        Ok(())
-    }
-
     /// Runs to the end.
     pub fn run(mut self) -> Report {
         let violation = self.begin().and_then(|()| self.run_phases()).err();

@@ -1,153 +1,19 @@
 //! Simulates whole clusters on virtual time, each from a seed.
 
-use argh::{ArgsInfo, FromArgs};
-use command_line::help::Group;
-use command_line::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
-use multipaxos::types::ReplicaId;
+mod args;
+
+use args::{Args, Cut, GROUPS, command, shape};
+use command_line::{EXIT_FAILED, parse_args, say, usage_error};
 use simulator::checker::Violation;
 use simulator::reach::{Reach, Situation};
-use simulator::{Options, Partition, PowerCut, Report, Switches};
+use simulator::{Options, PowerCut, Report, Switches};
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::process::exit;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Simulates a whole cluster: the real roles in one thread, on virtual time, with faults and
-/// all else that is random drawn from a seed. After every event it checks the invariants. A
-/// seed always gives the same run, and prints the same line.
-#[derive(FromArgs, ArgsInfo)]
-#[argh(
-    example = "Ten thousand seeds, with every fault there is:\n  \
-        {command_name} --seeds 10000",
-    example = "The events of a single seed:\n  \
-        {command_name} --seed 7 --trace",
-    example = "Five replicas under one kind of partition:\n  \
-        {command_name} --seeds 1000 --replicas 5 --partition quorum_loss",
-    example = "The power cut at every call of every disk, for ten seeds:\n  \
-        {command_name} --power_cuts --seeds 10",
-    error_code(0, "every run is good"),
-    error_code(1, "a run failed; the command that repeats it is printed below it"),
-    error_code(64, "bad usage")
-)]
-struct Args {
-    /// the seed of the run, or the first seed of several (default 1)
-    #[argh(option, arg_name = "N", default = "Bounded(1)")]
-    seed: Bounded<0, { u64::MAX }>,
-    /// run this many seeds, from --seed on, and print a summary (default: run --seed alone)
-    #[argh(option, arg_name = "N")]
-    seeds: Option<Bounded<1, { u64::MAX }>>,
-    /// how many threads run seeds at once (default: one for each core)
-    #[argh(option, arg_name = "N")]
-    jobs: Option<Bounded<1, 1024>>,
-    /// print every event of the run
-    #[argh(switch)]
-    trace: bool,
-    /// with --seeds: also fail if the runs together never met one of the situations that the
-    /// summary counts
-    #[argh(switch)]
-    require_reach: bool,
-    /// how many replicas (default: 3, 5 or 7, drawn from the seed)
-    #[argh(option, arg_name = "N")]
-    replicas: Option<Bounded<1, 63>>,
-    /// the longest time with faults, in virtual seconds; afterwards every line must complete
-    /// (default 8)
-    #[argh(option, arg_name = "SECONDS", default = "Bounded(8)")]
-    secs: Bounded<1, 100_000>,
-    /// percent of runs in which replicas write through the real storage code to simulated
-    /// disks; the others only note what is durable (default 15)
-    #[argh(option, arg_name = "PERCENT", default = "Bounded(15)")]
-    sectors: Bounded<0, 100>,
-    /// percent of runs in which messages travel as real datagrams, encoded and cut into
-    /// fragments (default 10)
-    #[argh(option, arg_name = "PERCENT", default = "Bounded(10)")]
-    wire: Bounded<0, 100>,
-    /// no datagrams lost, repeated or late
-    #[argh(switch)]
-    no_network: bool,
-    /// no links cut between replicas
-    #[argh(switch)]
-    no_partitions: bool,
-    /// no replicas that crash and restart
-    #[argh(switch)]
-    no_crashes: bool,
-    /// no replicas that sleep or are slow, and no clocks that drift
-    #[argh(switch)]
-    no_pauses: bool,
-    /// no disk whose sync fails
-    #[argh(switch)]
-    no_disk: bool,
-    /// no clients that die and return under the same id
-    #[argh(switch)]
-    no_clients: bool,
-    /// no slot that the initial primary skips
-    #[argh(switch)]
-    no_skip_slot: bool,
-    /// no inbox that is full and drops messages
-    #[argh(switch)]
-    no_inboxes: bool,
-    /// a single partition and no other fault: split, isolate, one_way, flap, quorum_loss,
-    /// constrained or chained (default: faults of all kinds, drawn from the seed)
-    #[argh(option, arg_name = "KIND")]
-    partition: Option<PartitionName>,
-    /// repeat the run of each seed once for every call that its disks take, and cut the power
-    /// of one replica at that call; no other crash or disk fault happens
-    #[argh(switch)]
-    power_cuts: bool,
-    /// do only one of the runs of --power_cuts: the power of this replica is cut at this call
-    /// of its disk, as in 0:17 (default: all of them)
-    #[argh(option, arg_name = "REPLICA:CALL")]
-    power_cut: Option<Cut>,
-}
-
-const GROUPS: &[Group] = &[
-    ("Runs", "seed"),
-    ("The cluster", "replicas"),
-    ("Faults that can be left out", "no_network"),
-    ("Instead of these faults", "partition"),
-];
-
-struct PartitionName(Partition);
-
-impl FromStr for PartitionName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(PartitionName(match text.to_ascii_lowercase().replace('-', "_").as_str() {
-            "split" => Partition::Split,
-            "isolate" => Partition::Isolate,
-            "one_way" => Partition::OneWay,
-            "flap" => Partition::Flap,
-            "quorum_loss" => Partition::Hub,
-            "constrained" => Partition::Constrained,
-            "chained" => Partition::Chained,
-            _ => {
-                return Err(
-                    "not one of split, isolate, one_way, flap, quorum_loss, constrained, chained"
-                        .into(),
-                );
-            }
-        }))
-    }
-}
-
-struct Cut(PowerCut);
-
-impl FromStr for Cut {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let read = |text: &str| {
-            let (replica, call) = text.split_once(':')?;
-            let replica = ReplicaId(replica.parse().ok()?);
-            Some(Cut(PowerCut { replica, call: call.parse().ok()? }))
-        };
-        read(text).ok_or_else(|| "not a replica and a call of its disk, like 0:17".into())
-    }
-}
 
 thread_local! {
     /// The seed and the power cut that this thread runs.
@@ -180,47 +46,6 @@ fn name_the_seed_on_panic(args: &Args) {
         }
         exit(EXIT_FAILED)
     }));
-}
-
-/// The command that repeats a failing seed.
-fn command(args: &Args, seed: u64) -> String {
-    format!("simulate --seed {seed}{}", shape(args))
-}
-
-/// The options that change what a seed does.
-fn shape(args: &Args) -> String {
-    let mut command = String::new();
-    if let Some(replicas) = args.replicas {
-        command.push_str(&format!(" --replicas {}", replicas.0));
-    }
-    if args.secs.0 != 8 {
-        command.push_str(&format!(" --secs {}", args.secs.0));
-    }
-    if args.sectors.0 != 15 {
-        command.push_str(&format!(" --sectors {}", args.sectors.0));
-    }
-    if args.wire.0 != 10 {
-        command.push_str(&format!(" --wire {}", args.wire.0));
-    }
-    for (name, on) in [
-        ("no_network", args.no_network),
-        ("no_partitions", args.no_partitions),
-        ("no_crashes", args.no_crashes),
-        ("no_pauses", args.no_pauses),
-        ("no_disk", args.no_disk),
-        ("no_clients", args.no_clients),
-        ("no_skip_slot", args.no_skip_slot),
-        ("no_inboxes", args.no_inboxes),
-    ] {
-        if on {
-            command.push_str(&format!(" --{name}"));
-        }
-    }
-    if let Some(PartitionName(partition)) = &args.partition {
-        let name = simulator::reach::Situation::partition(*partition).name();
-        command.push_str(&format!(" --partition {}", name.trim_start_matches("partition_")));
-    }
-    command
 }
 
 /// The options of a run with this power cut. Refuses a call that the run does not have.

@@ -1,0 +1,209 @@
+//! Checks of the messages and answers that a replica sends.
+
+use super::{Checked, Checker, fingerprint, violation};
+use multipaxos::message::{
+    Accept, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
+};
+use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, SlotRange};
+
+impl Checker {
+    /// A replica sends a message.
+    pub fn leaves(&mut self, node: ReplicaId, life: u32, message: &Message) -> Checked {
+        match message {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
+                self.used_after_own_promise(node, life, *ballot, *first)
+            }
+            Message::Acceptor(ToAcceptor::Accept(accept)) => {
+                self.used_after_own_promise(node, life, accept.ballot, accept.first)?;
+                self.proposes(accept)?;
+                self.marks(node, accept.decided)
+            }
+            Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
+            Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
+                for slot in slots.ranges().iter().flat_map(|range| range.iter()) {
+                    let held = self.accepted.get(&(slot, *ballot));
+                    if !held.is_some_and(|held| held.by.contains(node)) {
+                        return violation(
+                            slot,
+                            format!("S1: replica {node} reports an acceptance that is not durable"),
+                        );
+                    }
+                }
+                Ok(())
+            }
+            Message::Heartbeat(heartbeat) => {
+                if heartbeat.applied.0 > self.log.len() as u64 {
+                    return violation(
+                        heartbeat.applied,
+                        format!(
+                            "I4: replica {node} says that it applied more slots than any replica has"
+                        ),
+                    );
+                }
+                self.marks(node, heartbeat.decided)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A replica sends an answer to the client with this id.
+    pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
+        let (session, slot) = match answer {
+            Answer::Complete { session, seq, slot, client_seq } => {
+                let entry = self.log.get(slot.0 as usize);
+                let right = entry.is_some_and(|applied| {
+                    applied.line == Some((*session, *seq))
+                        && applied.client_seq == Some(*client_seq)
+                });
+                if !right {
+                    return violation(
+                        *slot,
+                        "E3: a replica sends a completion that is not true".into(),
+                    );
+                }
+                (session, *slot)
+            }
+            Answer::Expired { session, seq } => {
+                let end = Slot(self.log.len() as u64);
+                if !self.has_expired(*session, *seq, end) {
+                    return violation(
+                        end,
+                        "E2: a replica calls a session expired that is not".into(),
+                    );
+                }
+                (session, end)
+            }
+            Answer::Welcome { .. } | Answer::Leader { .. } => return Ok(()),
+        };
+        if session.client == client {
+            Ok(())
+        } else {
+            violation(slot, format!("E3: client {client} is answered for {}", session.client))
+        }
+    }
+
+    fn has_expired(&self, session: Session, seq: u64, end: Slot) -> bool {
+        let window = self.session_window_slots;
+        match self.last_of_session.get(&session) {
+            Some(last) => end.since(*last) > window,
+            None => {
+                let sent = self.sent.get(&(session, seq));
+                sent.is_some_and(|sent| end.since(sent.birth) > window)
+            }
+        }
+    }
+
+    fn used_after_own_promise(
+        &self,
+        node: ReplicaId,
+        life: u32,
+        ballot: Ballot,
+        slot: Slot,
+    ) -> Checked {
+        if ballot.owner(self.n) == node && self.own_promises.get(&ballot) == Some(&life) {
+            Ok(())
+        } else {
+            violation(
+                slot,
+                format!("S2: replica {node} uses ballot {ballot} without its own durable promise"),
+            )
+        }
+    }
+
+    fn proposes(&mut self, accept: &Accept) -> Checked {
+        for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.iter()) {
+            let value = fingerprint(value);
+            let proposed = *self.proposed.entry((slot, accept.ballot)).or_insert(value);
+            if proposed != value {
+                return violation(
+                    slot,
+                    format!("I2: two values proposed at ballot {}", accept.ballot),
+                );
+            }
+            // A ballot above the one that chose a value may propose nothing but that value. (P2b)
+            let chosen = self.chosen.get(&slot);
+            if chosen.is_some_and(|chosen| chosen.ballot < accept.ballot && chosen.value != value) {
+                return violation(
+                    slot,
+                    format!(
+                        "I1: ballot {} proposes another value than the chosen one",
+                        accept.ballot
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a page of a promise. It leaves at the end of the burst that made it, so the
+    /// promise may have risen and the trim mark moved since. But the page must not leave out
+    /// any acceptance.
+    fn promises(&self, node: ReplicaId, page: &Promise) -> Checked {
+        let ghost = &self.acceptors[node.index()];
+        if ghost.promised() < Some(page.ballot) {
+            return violation(
+                page.slots.start,
+                format!("S1: replica {node} sends a promise that is not durable"),
+            );
+        }
+        if page.trimmed > ghost.trimmed() {
+            return violation(
+                page.slots.start,
+                format!("S5: replica {node} sends a trim mark above its own"),
+            );
+        }
+        let entries = page.accepted.iter().flat_map(|entry| {
+            let slots = (entry.first.0..).map(Slot).zip(entry.values.iter());
+            slots.map(|(slot, value)| (slot, entry.ballot, value))
+        });
+        for (slot, ballot, value) in entries.clone() {
+            let held = self.accepted.get(&(slot, ballot));
+            let true_ =
+                held.is_some_and(|held| held.by.contains(node) && held.value == fingerprint(value));
+            if !true_ {
+                return violation(
+                    slot,
+                    format!("S1: replica {node} reports an acceptance that is not durable"),
+                );
+            }
+        }
+        let start = page.slots.start.max(ghost.trimmed());
+        let end = if page.last { Slot(u64::MAX) } else { page.slots.end };
+        let mut told = entries.map(|(slot, ballot, _)| (slot, ballot)).peekable();
+        let held = ghost
+            .range(SlotRange::new(start, end))
+            .flat_map(|run| run.slots().iter().map(move |slot| (slot, run.ballot)));
+        for (slot, ballot) in held {
+            while told.next_if(|(other, _)| *other < slot).is_some() {}
+            let entry = told.next_if(|(other, _)| *other == slot);
+            if ballot < page.ballot && entry != Some((slot, ballot)) {
+                return violation(
+                    slot,
+                    format!("S5: replica {node} leaves out an acceptance at ballot {ballot}"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn marks(&mut self, node: ReplicaId, mark: Decided) -> Checked {
+        if mark.slots.is_empty() {
+            return Ok(());
+        }
+        let checked = self.marks.entry((mark.ballot, mark.slots.start)).or_insert(mark.slots.start);
+        while *checked < mark.slots.end {
+            let held = self.accepted.get(&(*checked, mark.ballot));
+            if !held.is_some_and(|held| held.by.is_quorum(self.n)) {
+                return violation(
+                    *checked,
+                    format!(
+                        "S7: replica {node} marks this slot decided at ballot {} without a quorum",
+                        mark.ballot
+                    ),
+                );
+            }
+            *checked = checked.next();
+        }
+        Ok(())
+    }
+}

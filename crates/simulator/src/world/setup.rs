@@ -1,0 +1,138 @@
+//! The beginning of a run: the seed decides its shape and its first events.
+
+use super::*;
+
+impl World {
+    /// Prepares the run of `seed`.
+    pub fn new(seed: u64, options: Options) -> Self {
+        let stream = |name: &str| Rng::with_seed(derive_seed(seed, name));
+        let mut setup = stream("setup");
+        let drawn = [3, 3, 3, 5, 5, 7][setup.usize(..6)];
+        let n = options.replicas.unwrap_or(drawn);
+        let mut profile = Profile::draw(options.switches, &mut setup);
+        let mut options = options;
+        if options.partition.is_some() {
+            profile = Profile::CALM;
+        } else {
+            let shortest = options.safety_us / 2;
+            options.safety_us = shortest + setup.u64(0..=shortest.max(1));
+        }
+        let small = setup.u8(0..3) == 0;
+        // Some runs send real datagrams.
+        let wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
+        // Short election waits make leaders change all the time.
+        let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
+        let settings = Settings {
+            id: ReplicaId(0),
+            n,
+            boot: BootId(0),
+            // Small payloads split messages that would rarely be split otherwise.
+            payload_bytes: match (wired, small) {
+                (true, _) => payload_bytes(DATAGRAM_BYTES_MIN),
+                (false, true) => 120,
+                (false, false) => 1_300,
+            },
+            heartbeat_us: if hasty { 4_000 } else { 50_000 },
+            election_min_us: if hasty { 12_000 } else { 300_000 },
+            election_max_us: if hasty { 40_000 } else { 600_000 },
+            checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
+            skip_slot: profile.skip_slot.map(Slot),
+        };
+        let session_window_slots =
+            if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
+        // Some runs use the real storage code, on simulated disks.
+        let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
+        let session_window_slots =
+            if sectors { SESSION_WINDOW_SLOTS } else { session_window_slots };
+        let slow = setup.usize(..n);
+        let nodes: Vec<Node> = (0..n)
+            .map(|index| {
+                let id = ReplicaId(index as u8);
+                Node {
+                    id,
+                    settings: Settings { id, ..settings },
+                    store: match sectors {
+                        true => {
+                            let rng = stream(&format!("disk {id}"));
+                            Store::sectors(DirectoryId(setup.u64(1..)), rng)
+                        }
+                        false => Store::records(DirectoryId(setup.u64(1..)), session_window_slots),
+                    },
+                    wire: None,
+                    started: false,
+                    flipped: false,
+                    process: None,
+                    life: 0,
+                    paused_until: None,
+                    backlog: VecDeque::new(),
+                    slow_us: if index == slow { profile.slow_us } else { 0 },
+                }
+            })
+            .collect();
+        if let Some(PowerCut { replica, call }) = options.power_cut {
+            let disk = nodes.get(replica.index()).and_then(|node| node.store.disk());
+            let disk = disk.expect("the power of a replica with a disk is cut");
+            disk.cut_at(call, stream(&format!("tear {call}")).usize(..TEAR_BYTES_MAX));
+        }
+        World {
+            seed,
+            options,
+            profile,
+            now: Time(0),
+            queue: Queue::default(),
+            nodes,
+            links: Links::new(n),
+            out: vec![false; n],
+            wiped: vec![false; n],
+            clients: Vec::new(),
+            wired,
+            checker: Checker::new(n, session_window_slots),
+            reach: Reach::default(),
+            disk_calls: Vec::new(),
+            hash: TraceHash::default(),
+            events: 0,
+            lines: 0,
+            leader_changes: 0,
+            leader: None,
+            streams: Streams {
+                network: stream("network"),
+                crashes: stream("crashes"),
+                disk: stream("disk"),
+                workload: stream("workload"),
+                roles: stream("roles"),
+                schedule: stream("schedule"),
+            },
+            faults_on: true,
+            calm_since: None,
+            completed_at: Time(0),
+            gap_us: 0,
+            ballot_before: 0,
+            ballot_rise: 0,
+        }
+    }
+
+    pub(super) fn begin(&mut self) -> Step {
+        for index in 0..self.nodes.len() {
+            let id = ReplicaId(index as u8);
+            self.begin_life(id)?;
+        }
+        let clients =
+            if self.options.partition.is_some() { 2 } else { self.streams.workload.usize(1..=4) };
+        // All clients together send about ten lines a second.
+        let every_us = 100_000 * clients as u64;
+        for client in 0..clients {
+            let n = self.nodes.len();
+            self.clients.push(Visitor::new(ClientId(client as u64), n, every_us));
+            self.wire_client(client);
+            self.submit_later(client);
+        }
+        let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
+            self.profile;
+        self.fault_later(crash_every_us, Fault::Crash);
+        self.fault_later(pause_every_us, Fault::Pause);
+        self.fault_later(partition_every_us, Fault::Partition);
+        self.fault_later(client_every_us, Fault::ClientDies);
+        self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
+        Ok(())
+    }
+}
