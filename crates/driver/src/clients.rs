@@ -1,13 +1,13 @@
-//! The clients of a scenario: one process each, and one thread each that feeds it.
+//! The clients of a scenario: a process for each, and a thread that feeds it.
 //!
-//! A client reads lines from its stdin and prints `<client id> <seq> <slot>` for each
-//! that is complete. The feeding thread writes one line, notes when, waits for the
-//! answer, notes when, pauses, and goes on; at the end it closes stdin. The times are
-//! taken outside the interval that they stand for (before the write, after the read),
-//! so the verdict's rule of real time only ever claims what must hold.
+//! A client reads lines from its stdin. For each completed line it prints
+//! `<client id> <seq> <slot>`. The feeding thread writes one line, waits for the answer,
+//! pauses, and goes on. At the end it closes stdin. The thread notes the time before it
+//! writes a line and after it reads the answer. So the noted interval always contains the
+//! real one, and the verdict's rule of real time claims only what must hold.
 //!
-//! The processes themselves are spawned and ended by the main thread; a feeding
-//! thread ends when its pipe closes, so killing the client ends it too.
+//! The main thread spawns and ends the processes. A feeding thread ends when its pipe closes,
+//! so killing the client ends the thread too.
 
 use super::verdict::{Completion, SentLine};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -15,28 +15,28 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
-/// What a feeding thread tells the main thread.
-pub(super) enum Event {
+/// A feeding thread reports this to the main thread.
+pub(super) enum ClientEvent {
     /// A line is about to be sent.
     Sent { client: usize, text: String, at: Duration },
     /// The line sent last by this client is complete.
     Completed { client: usize, completion: Completion },
-    /// Nothing more will come from this client, and all went well unless said.
+    /// The client has ended. `fault` says what went wrong, if anything did.
     Ended { client: usize, fault: Option<String> },
 }
 
-/// What a client is to send, and how.
+/// The lines for one client, and the pace at which it gets them.
 pub(super) struct Feed {
     pub(super) client: usize,
     pub(super) messages: u64,
     /// The longest pause between a completion and the next line.
     pub(super) pause: Duration,
-    /// Seeds the pauses.
+    /// The seed of the pauses.
     pub(super) seed: u64,
-    /// The beginning of the run, from which times count.
+    /// The beginning of the run. All times count from it.
     pub(super) origin: Instant,
-    pub(super) events: Sender<Event>,
-    /// Disconnected when the run is over early.
+    pub(super) events: Sender<ClientEvent>,
+    /// Disconnected when the run ends early.
     pub(super) stop: Receiver<()>,
 }
 
@@ -44,8 +44,8 @@ impl Feed {
     /// Feeds one client until all its lines are complete or something fails.
     pub(super) fn run(self, stdin: ChildStdin, stdout: ChildStdout) {
         let fault = self.feed(stdin, stdout).err();
-        // The main thread may be gone already: it then needs no news.
-        let _ = self.events.send(Event::Ended { client: self.client, fault });
+        // If the main thread is gone already, nobody needs the event.
+        let _ = self.events.send(ClientEvent::Ended { client: self.client, fault });
     }
 
     fn feed(&self, mut stdin: ChildStdin, stdout: ChildStdout) -> Result<(), String> {
@@ -57,7 +57,7 @@ impl Feed {
         for number in 0..self.messages {
             let text = format!("message {number} of client {client}");
             let line = format!("{text}\n");
-            let _ = self.events.send(Event::Sent { client, text, at: self.origin.elapsed() });
+            let _ = self.events.send(ClientEvent::Sent { client, text, at: self.origin.elapsed() });
             stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()).map_err(broken)?;
             answer.clear();
             if stdout.read_line(&mut answer).map_err(broken)? == 0 {
@@ -66,7 +66,7 @@ impl Feed {
             let at = self.origin.elapsed();
             let (seq, slot) = parse_answer(client, &answer)?;
             let completion = Completion { seq, slot, at };
-            let _ = self.events.send(Event::Completed { client, completion });
+            let _ = self.events.send(ClientEvent::Completed { client, completion });
             if number + 1 < self.messages && !self.pause.is_zero() {
                 let pause = Duration::from_micros(draws.u64(0..=self.pause.as_micros() as u64));
                 if self.stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
@@ -83,7 +83,7 @@ impl Feed {
     }
 }
 
-/// Reads `<client id> <seq> <slot>`; what stands behind it is for people.
+/// Reads `<client id> <seq> <slot>`. The rest of the line is for people.
 fn parse_answer(client: usize, line: &str) -> Result<(u64, u64), String> {
     let mut fields = line.split_whitespace().map(str::parse::<u64>);
     match (fields.next(), fields.next(), fields.next()) {
@@ -92,14 +92,14 @@ fn parse_answer(client: usize, line: &str) -> Result<(u64, u64), String> {
     }
 }
 
-/// What all clients saw, gathered on the main thread.
+/// The lines and completions of all clients, gathered on the main thread.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// Each client's lines, in the order sent.
+    /// Each client's lines, in the order in which it sent them.
     lines: Vec<Vec<SentLine>>,
-    /// How many lines are complete.
+    /// The number of complete lines.
     pub(super) completed: u64,
-    /// How many clients have ended well.
+    /// The number of clients that have ended without a fault.
     pub(super) ended: usize,
     /// The highest slot that any client was told.
     pub(super) slot_max: Option<u64>,
@@ -110,27 +110,27 @@ impl Seen {
         Seen { lines: vec![Vec::new(); clients], ..Seen::default() }
     }
 
-    /// Notes what a feeding thread tells; an error is what went wrong with its client.
-    pub(super) fn note(&mut self, event: Event) -> Result<(), (usize, String)> {
+    /// Notes an event. The error names the client that failed, and says how.
+    pub(super) fn note(&mut self, event: ClientEvent) -> Result<(), (usize, String)> {
         match event {
-            Event::Sent { client, text, at } => {
+            ClientEvent::Sent { client, text, at } => {
                 let line = SentLine { client: client as u64, text, sent: at, completed: None };
                 self.lines[client].push(line);
             }
-            Event::Completed { client, completion } => {
+            ClientEvent::Completed { client, completion } => {
                 if let Some(line) = self.lines[client].last_mut() {
                     line.completed = Some(completion);
                 }
                 self.completed += 1;
                 self.slot_max = self.slot_max.max(Some(completion.slot));
             }
-            Event::Ended { fault: None, .. } => self.ended += 1,
-            Event::Ended { client, fault: Some(fault) } => return Err((client, fault)),
+            ClientEvent::Ended { fault: None, .. } => self.ended += 1,
+            ClientEvent::Ended { client, fault: Some(fault) } => return Err((client, fault)),
         }
         Ok(())
     }
 
-    /// All lines, client by client.
+    /// All lines, ordered by client.
     pub(super) fn lines(&self) -> Vec<SentLine> {
         self.lines.iter().flatten().cloned().collect()
     }

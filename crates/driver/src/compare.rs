@@ -1,8 +1,8 @@
 //! `driver --compare DIR`: the verdict on the chat logs of a run made by hand.
 //!
-//! Reads `learner<id>.txt` of a folder and judges format, contiguity, numbering and
-//! agreement. A file that is missing between others, or of a cluster whose size was
-//! given, counts as an empty log: absence is never agreement.
+//! It reads `learner<id>.txt` of a folder and judges format, contiguity, numbering and
+//! agreement. A missing file counts as an empty log if a replica with a higher id has one, or
+//! if the size of the cluster is known. An absent log never counts as agreement.
 
 use super::folder::numbered;
 use super::read_log;
@@ -13,7 +13,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Judges the folder, prints the result, and says how to exit. `n` is the size of the
+/// Judges the folder, prints the result, and returns the exit code. `n` is the size of the
 /// cluster, if it is known.
 pub fn run(dir: &Path, n: Option<usize>) -> i32 {
     let shown = dir.display();
@@ -38,7 +38,7 @@ pub fn run(dir: &Path, n: Option<usize>) -> i32 {
         }
         Err(violation) => {
             let text = format!("FAIL  {shown}: {violation}");
-            // A closed stdout changes nothing about the verdict.
+            // A closed stdout does not change the verdict.
             let _ = writeln!(io::stdout(), "{text}");
             return EXIT_FAILED;
         }

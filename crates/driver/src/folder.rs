@@ -1,10 +1,9 @@
-//! A scenario's folder and ports: both must be ours before anything starts.
+//! A scenario's folder and ports: the driver checks both before it starts anything.
 //!
-//! Every scenario starts from nothing in `<log_dir>/<name in lower case with
-//! dashes>/`. "From nothing" means that what an earlier run left is removed, and what
-//! this project did not write is not: only names that it knows as its own are
-//! touched, and a data directory that holds anything else stays and is an error,
-//! since a replica would start from it.
+//! Every scenario starts in an empty folder `<log_dir>/<name in lower case with dashes>/`.
+//! The driver removes what an earlier run left there. It touches only names that belong to
+//! this project. If a data directory holds any other file, the driver leaves it and fails,
+//! because a replica would start from it.
 
 use super::verdict;
 use multipaxos::config::{Config, cause};
@@ -14,14 +13,14 @@ use std::io;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
-/// Where a scenario's files are.
+/// The folder that holds a scenario's files.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
-    /// Makes the folder if there is none, and makes sure that it takes files.
+    /// Makes the folder if there is none, and checks that files can be made in it.
     pub fn open(log_dir: &Path, name: &str) -> Result<Folder, String> {
         let path = log_dir.join(name);
         let fail =
@@ -47,7 +46,7 @@ impl Folder {
         self.path(&verdict::file_name(replica))
     }
 
-    /// Removes what an earlier run left here.
+    /// Removes the files that an earlier run left here.
     pub fn clear(&self) -> Result<(), String> {
         let fail =
             |path: &Path, e: io::Error| format!("cannot remove {}: {}", path.display(), cause(&e));
@@ -76,7 +75,7 @@ fn is_own_file(name: &str) -> bool {
         .any(|(before, after)| numbered(name, before, after).is_some())
 }
 
-/// The number between `before` and `after`, if the name is just that.
+/// The number between `before` and `after`, if `name` consists of these three.
 pub fn numbered(name: &str, before: &str, after: &str) -> Option<usize> {
     let digits = name.strip_prefix(before)?.strip_suffix(after)?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit());
@@ -84,7 +83,7 @@ pub fn numbered(name: &str, before: &str, after: &str) -> Option<usize> {
     if plain && canonical { digits.parse().ok() } else { None }
 }
 
-/// Removes a replica's data directory, unless it holds what is not ours.
+/// Removes a replica's data directory, unless it holds a file that is not ours.
 fn clear_data(path: &Path) -> Result<(), String> {
     let fail =
         |path: &Path, e: io::Error| format!("cannot remove {}: {}", path.display(), cause(&e));
@@ -104,16 +103,16 @@ fn clear_data(path: &Path) -> Result<(), String> {
     fs::remove_dir(path).map_err(|e| fail(path, e))
 }
 
-/// Why a configured address cannot be bound here.
+/// Why the driver cannot bind a configured address.
 #[derive(Debug)]
 pub enum PortFault {
-    /// It is bound by somebody else, or the like: the run fails.
+    /// The address is in use, or binding fails in another way. The run fails.
     Taken(String),
-    /// It is not of this host, where the driver starts all replicas.
+    /// The address belongs to another host. The driver starts all replicas on this one.
     Foreign(String),
 }
 
-/// Tries every replica's address, and lets go of it again.
+/// Binds every replica's address, and releases it again.
 pub fn check_ports(config: &Config, config_path: &Path) -> Result<(), PortFault> {
     for (id, replica) in config.replicas.iter().enumerate() {
         let Err(error) = UdpSocket::bind(replica.address) else {

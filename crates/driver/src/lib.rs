@@ -1,26 +1,26 @@
 //! The scenarios: real processes on this host, a fault, and the verdict.
 //!
-//! [`TABLE`] has all eight: how many clients send how much, and what goes wrong.
-//! [`run_all`] and [`run_one`] start 2f+1 replicas and the clients as processes, the
-//! same programs that a user starts, strike as the table says, and judge the chat
-//! logs on disk against what the clients saw. What the driver knows about a replica
-//! is what everybody can see: its exit, its stderr, its chat log.
+//! [`TABLE`] lists all eight: the number of clients, the number of their messages, and the
+//! fault. [`run_all`] and [`run_one`] start 2f+1 replicas and the clients as processes, from
+//! the same programs that a user starts. They make the fault happen, and compare the chat
+//! logs on disk with what the clients were told. The driver sees of a replica only what
+//! everybody can see: its exit, its stderr, its chat log.
 //!
 //! - `run`: one run, phase by phase
-//! - `process`: children, signals
-//! - `clients`: feeding clients, and what they saw
+//! - `process`: children and signals
+//! - `clients`: threads that feed clients, and what clients were told
 //! - `folder`: files and ports before a run
-//! - [`verdict`]: the rules, pure
+//! - [`verdict`]: the rules, without I/O
 //! - [`compare`]: the verdict on a run made by hand
-//! - `progress`: the line that moves on a terminal
+//! - `progress`: the progress line on a terminal
 //!
-//! One row a scenario goes to stdout. Below the row of a failed one stand why, and
-//! the command that repeats it. A failed scenario does not stop the rest; a signal
-//! and a closed stdout do, once every child has been ended.
+//! Each scenario prints one row to stdout. Below the row of a failed scenario the driver
+//! prints why it failed, and the command that repeats it. After a failed scenario the driver
+//! goes on with the next one. After a signal, or when stdout is closed, it ends every child
+//! and stops.
 //!
-//! The seed governs what the driver can govern: each process gets a seed of its own,
-//! derived from the driver's, the scenario and the process's name. Threads and the
-//! network of the host are not repeated with it.
+//! Each process gets a seed of its own, derived from the driver's seed, the scenario and the
+//! process's name. The seed does not repeat the host's threads and network.
 
 mod clients;
 pub mod compare;
@@ -43,20 +43,20 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What goes wrong in a scenario.
+/// The fault of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// This many replicas, from 0 on, are killed after warm-up, before any client
-    /// begins and so before anything is proposed.
+    /// The driver kills this many replicas, from 0 on, after warm-up and before any client
+    /// starts. So they die before anything is proposed.
     KillFirst(usize),
-    /// Replica 0 dies behind its first Accept, before it can learn the outcome.
+    /// Replica 0 aborts after its first Accept, before it can learn the outcome.
     AbortBehindAccept,
 }
 
 impl Fault {
-    /// How many replicas die of it.
+    /// The number of replicas that die of the fault.
     pub fn deaths(self) -> usize {
         match self {
             Fault::None => 0,
@@ -66,18 +66,18 @@ impl Fault {
     }
 }
 
-/// One scenario. Options may change its scale, never its fault.
+/// One scenario. Options may change its size, but not its fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
-    /// The name, as users write it, in upper case and with spaces.
+    /// The name as users write it, in upper case and with spaces.
     pub name: &'static str,
-    /// How many clients send at once.
+    /// The number of clients that send at the same time.
     pub clients: usize,
-    /// How many messages each of them sends, one after the other.
+    /// The number of messages that each client sends, one after the other.
     pub messages: u64,
-    /// The longest pause between two of them, in milliseconds.
+    /// The longest pause between two messages of a client, in milliseconds.
     pub pause_ms: u64,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -104,47 +104,46 @@ pub const TABLE: [Scenario; 8] = [
 ];
 
 impl Scenario {
-    /// The scenario of this name: case does not matter, and spaces, dashes and
-    /// underscores are alike.
+    /// The scenario with this name. Upper and lower case are the same, and so are spaces,
+    /// dashes and underscores.
     pub fn find(name: &str) -> Option<&'static Scenario> {
         let upper = name.to_uppercase().replace(['-', '_'], " ");
         let words: Vec<&str> = upper.split_whitespace().collect();
         TABLE.iter().find(|scenario| scenario.name == words.join(" "))
     }
 
-    /// Its folder below the log directory, and its name as an option's value: in lower
-    /// case, with dashes.
+    /// The name in lower case with dashes: for its folder, and as an option's value.
     pub fn dir(&self) -> String {
         self.name.to_lowercase().replace(' ', "-")
     }
 }
 
-/// What to run, and how: the driver's options, checked.
+/// The driver's options, checked.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How the driver was called, for the command that repeats a run.
+    /// The name with which the driver was called, for the command that repeats a run.
     pub called: String,
-    /// The cluster.
+    /// The configuration of the cluster.
     pub config: Config,
-    /// Its file, which the children read too.
+    /// The file of the configuration. The children read it too.
     pub config_path: PathBuf,
-    /// Each scenario has a folder below this one.
+    /// The folder that contains each scenario's folder.
     pub log_dir: PathBuf,
-    /// The slot in which the initial primary never proposes.
+    /// The slot that the initial primary skips.
     pub skip_slot: Option<u64>,
-    /// How much is lost at each sender.
+    /// The percentage of datagrams that each sender drops.
     pub msg_loss: Percent,
-    /// From which all other seeds are derived.
+    /// The seed from which all other seeds are derived.
     pub rand_seed: u64,
-    /// Instead of the scenario's number of clients.
+    /// Replaces the scenario's number of clients.
     pub clients: Option<usize>,
-    /// Instead of the scenario's number of messages a client.
+    /// Replaces the scenario's number of messages for each client.
     pub messages: Option<u64>,
-    /// Instead of the scenario's longest pause, in milliseconds.
+    /// Replaces the scenario's longest pause, in milliseconds.
     pub pause_ms: Option<u64>,
-    /// How long a scenario may take, all in all.
+    /// The longest time that a scenario may take from its start to its verdict.
     pub deadline: Duration,
-    /// Options that go to the replicas as they are: names without dashes, and values.
+    /// Options passed to the replicas unchanged: names without dashes, and values.
     pub replica_options: Vec<(String, String)>,
 }
 
@@ -161,7 +160,7 @@ impl Plan {
         self.pause_ms.unwrap_or(scenario.pause_ms)
     }
 
-    /// The options that replicas and clients have in common.
+    /// The options that replicas and clients share.
     fn common_args(&self, scenario: &Scenario, process: &str) -> Vec<String> {
         let seed = derive_seed(self.rand_seed, &format!("{}/{process}", scenario.dir()));
         let pairs = [
@@ -176,7 +175,7 @@ impl Plan {
         args
     }
 
-    /// A program that stands beside this one.
+    /// A program in the same folder as the driver.
     fn binary(&self, name: &str) -> Result<PathBuf, String> {
         let own = std::env::current_exe()
             .map_err(|e| format!("cannot find the folder of the driver: {}", cause(&e)))?;
@@ -212,7 +211,7 @@ impl Plan {
     }
 }
 
-/// A word as a shell takes it back.
+/// Quotes a word for a shell, if necessary.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -224,7 +223,7 @@ fn quoted(word: &str) -> String {
     format!("\"{word}\"")
 }
 
-/// Runs one scenario; the exit code.
+/// Runs one scenario and returns the exit code.
 pub fn run_one(plan: &Plan, scenario: &'static Scenario, interrupts: &Interrupts) -> i32 {
     let (deaths, f) = (scenario.fault.deaths(), plan.config.f);
     if deaths > f {
@@ -239,13 +238,13 @@ pub fn run_one(plan: &Plan, scenario: &'static Scenario, interrupts: &Interrupts
     run_scenarios(plan, &[scenario], interrupts)
 }
 
-/// Runs all eight in turn; the exit code.
+/// Runs all eight in turn and returns the exit code.
 pub fn run_all(plan: &Plan, interrupts: &Interrupts) -> i32 {
     run_scenarios(plan, &TABLE.iter().collect::<Vec<_>>(), interrupts)
 }
 
 fn run_scenarios(plan: &Plan, scenarios: &[&Scenario], interrupts: &Interrupts) -> i32 {
-    // What would fail for every scenario is said once, before anything is touched.
+    // Check first what would fail every scenario, so that the error is printed only once.
     let mut folders = Vec::new();
     for scenario in scenarios {
         match Folder::open(&plan.log_dir, &scenario.dir()) {
@@ -275,8 +274,7 @@ fn run_scenarios(plan: &Plan, scenarios: &[&Scenario], interrupts: &Interrupts) 
     process::allow_many_files();
     match run_rows(plan, scenarios, &folders, interrupts) {
         Ok(code) => code,
-        // Nobody reads the results any more. Every child has been ended before the
-        // row that could not be printed.
+        // Nobody reads the results any more. `run_rows` has ended every child.
         Err(_) => EXIT_FAILED,
     }
 }
@@ -346,7 +344,7 @@ fn indented(text: &str) -> String {
     lines.join("\n")
 }
 
-/// Reads a chat log; `None` if there is none.
+/// Reads a chat log. `None`: there is no such file.
 fn read_log(path: &Path) -> Result<Option<Vec<u8>>, String> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

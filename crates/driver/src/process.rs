@@ -1,17 +1,16 @@
-//! The driver's children: started, watched through their stderr, always ended.
+//! The driver's children: it starts them, watches their stderr, and always ends them.
 //!
-//! A [`Process`] is one child. Its stderr goes to a file from the first byte, so that
-//! nothing is lost when it dies, and the driver reads the same file to know how far it
-//! is ([`Tail`]): no pipe can fill up and stall a replica. Dropping a [`Process`]
-//! kills and reaps it, so a failure, a deadline, a signal or a panic in the driver
-//! leaves nothing behind; `--die_with_parent` covers a driver that is itself killed.
-//! Each child is the leader of its own process group: Ctrl-C reaches the driver alone,
-//! which then ends the children in its own order.
+//! A [`Process`] is one child. Its stderr goes to a file from the first byte, so nothing is
+//! lost when the child dies. The driver reads the same file ([`Tail`]), so no pipe can fill
+//! up and stall a replica. Dropping a [`Process`] kills and reaps it, so no child is left
+//! after a failure, a deadline, a signal or a panic of the driver. `--die_with_parent` ends
+//! the children of a driver that is itself killed. Each child leads its own process group:
+//! Ctrl-C reaches only the driver, which then ends the children in its own order.
 //!
-//! Children are spawned from the driver's main thread only. What a child asks the
-//! kernel for with `--die_with_parent` is bound to the thread that spawned it.
+//! Only the driver's main thread spawns children: the kernel binds `--die_with_parent` to the
+//! thread that spawned the child.
 //!
-//! [`Interrupts`] are the signals that end the driver, as a flag that its loops ask.
+//! [`Interrupts`] notes the signals that end the driver, for the driver's loops to read.
 
 use super::folder::Folder;
 use multipaxos::config::cause;
@@ -26,30 +25,30 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How a child is started.
+/// How to start a child.
 pub struct Start {
-    /// The program's file.
+    /// The path of the program.
     pub program: PathBuf,
     /// Its options.
     pub args: Vec<String>,
-    /// Whether the driver talks to it, over stdin and stdout.
+    /// Whether the driver writes to its stdin and reads its stdout.
     pub piped: bool,
-    /// Whether it is meant to abort; a core file would only be in the way.
+    /// Whether the child is meant to abort. Then it leaves no core file.
     pub aborts: bool,
 }
 
 /// One child of the driver.
 pub struct Process {
-    /// `replica 3`, `client 0`.
+    /// The name: `replica 3`, `client 0`.
     pub name: String,
     child: Child,
     status: Option<ExitStatus>,
-    /// What it has said on stderr.
+    /// Its stderr so far.
     pub tail: Tail,
 }
 
 impl Process {
-    /// Starts a child. `err` is the name of the file for its stderr.
+    /// Starts a child whose stderr goes to the file `err` in the folder.
     pub fn spawn(
         name: String,
         start: &Start,
@@ -66,8 +65,8 @@ impl Process {
         command.args(&start.args).stdin(pipe()).stdout(pipe()).stderr(write).process_group(0);
         let limit = getrlimit(Resource::Core);
         if start.aborts {
-            // The soft limit may always be lowered and raised again. To Linux, 1 byte
-            // means no dump even where a program takes them (core(5)); 0 does not.
+            // A process may always lower its soft limit and raise it again. For Linux, a limit of
+            // 1 byte means no core dump even where a program receives dumps (core(5)); 0 does not.
             let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), ..limit });
         }
         let spawned = command.spawn();
@@ -79,36 +78,36 @@ impl Process {
         Ok(Process { name, child, status: None, tail: Tail::new(read) })
     }
 
-    /// The pipes of a child that was started with them; only the first time.
+    /// The pipes of a child that was started with pipes. Only the first call returns them.
     pub fn pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         Some((self.child.stdin.take()?, self.child.stdout.take()?))
     }
 
-    /// Its process id, which is its own until it is reaped.
+    /// Its process id. Nobody else has this id before the child is reaped.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // An error means that it is no child of ours any more; it never is.
+            // An error would mean that it is not a child of ours, which cannot be.
             self.status = self.child.try_wait().ok().flatten();
         }
         self.status
     }
 
-    /// Asks it to end.
+    /// Asks the child to end, with SIGTERM.
     pub fn terminate(&mut self) {
         if self.ended().is_none()
             && let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
         {
-            // Not reaped yet, so the number is still its own.
+            // The child is not reaped yet, so the id still belongs to it.
             let _ = kill_process(pid, Signal::TERM);
         }
     }
 
-    /// Ends it with SIGKILL and waits until it is gone.
+    /// Kills the child with SIGKILL and waits until it is gone.
     pub fn kill(&mut self) -> Option<ExitStatus> {
         if self.ended().is_none() {
             let _ = self.child.kill();
@@ -117,7 +116,7 @@ impl Process {
         self.status
     }
 
-    /// What it said last, for people.
+    /// Its last line on stderr, for an error message.
     pub fn last_words(&mut self) -> String {
         self.tail.poll();
         if self.tail.last.is_empty() {
@@ -134,7 +133,7 @@ impl Drop for Process {
     }
 }
 
-/// How a process ended, in words.
+/// How a process ended, in words for an error message.
 pub fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -151,11 +150,11 @@ pub fn ending(status: ExitStatus) -> String {
 pub struct Tail {
     file: File,
     partial: Vec<u8>,
-    /// Whether the replica has warmed up.
+    /// Whether the replica has completed warm-up.
     pub warm: bool,
     /// The last ballot with which this replica said that it leads.
     pub ballot: Option<u64>,
-    /// The last line that says anything.
+    /// The last line that is not blank.
     pub last: String,
 }
 
@@ -164,9 +163,9 @@ impl Tail {
         Tail { file, partial: Vec::new(), warm: false, ballot: None, last: String::new() }
     }
 
-    /// Reads what was added since the last time.
+    /// Reads what was added since the last call.
     pub fn poll(&mut self) {
-        // An unreadable file shows as a child that never warms up.
+        // If the file cannot be read, the child never completes warm-up.
         let _ = self.file.read_to_end(&mut self.partial);
         while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
             let line: Vec<u8> = self.partial.drain(..=end).collect();
@@ -184,15 +183,15 @@ impl Tail {
     }
 }
 
-/// Lets this process open as many files as it ever may: each client takes three, and
-/// the usual limit is for about three hundred of them.
+/// Raises this process's limit of open files as far as allowed. Each client takes three
+/// files, and the usual limit is enough for about three hundred clients.
 pub fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
-    // If that fails, a run with too many clients says so itself.
+    // If this fails, a run with too many clients reports it.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// The signals that end the driver, noted and not acted upon here.
+/// Notes the signals that end the driver, and does not act on them.
 #[derive(Clone, Default)]
 pub struct Interrupts {
     noted: Arc<AtomicUsize>,
@@ -209,7 +208,7 @@ impl Interrupts {
         Ok(interrupts)
     }
 
-    /// The name of the signal that came, if one came.
+    /// The name of the signal that arrived, if one did.
     pub fn noted(&self) -> Option<&'static str> {
         match self.noted.load(Ordering::Relaxed) as i32 {
             0 => None,

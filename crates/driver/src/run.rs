@@ -1,20 +1,16 @@
 //! One run of one scenario, from an empty folder to the judged logs.
 //!
-//! The phases follow each other on the main thread: spawn the replicas, wait until
-//! every one has warmed up, strike, start the clients, wait until every line is
+//! The phases follow each other on the main thread: spawn the replicas, wait until every
+//! replica has warmed up, make the fault happen, start the clients, wait until every line is
 //! complete, wait until the live logs are equal and quiet, end the replicas, judge.
-//! All waiting is [`Run::tick`]: a few milliseconds, in which signals, the deadline,
-//! the children's stderr and ends, and what the clients saw are looked at. So nothing
-//! waits for ever and nothing is noticed late.
 //!
-//! A child that ends on its own is a failed run, with one exception: the replica that
-//! is told to abort behind its first Accept, once clients run. That the fault of a
-//! scenario did happen is checked here, because the logs of a run without its fault
-//! are just as clean.
+//! A child that ends on its own fails the run. There is one exception: the replica that is
+//! told to abort after its first Accept, once clients run. The run also checks that the
+//! scenario's fault did happen, because a run without its fault leaves the same clean logs.
 //!
 //! However a run ends, its children are gone when [`Run`] is dropped.
 
-use super::clients::{Event, Feed, Seen};
+use super::clients::{ClientEvent, Feed, Seen};
 use super::folder::{Folder, PortFault, check_ports};
 use super::process::{Interrupts, Process, Start, ending};
 use super::progress::Progress;
@@ -29,30 +25,30 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often everything is looked at.
+/// The time between two checks of everything that can happen.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Live logs are quiet when they stay as they are for three looks, this far apart.
+/// Live logs are quiet when they do not change for three looks, this far apart.
 const QUIET: Duration = Duration::from_millis(20);
 const QUIET_LOOKS: u32 = 3;
 
-/// After this many looks without a change (about a second), logs that differ in length
-/// are read, to see whether one can still catch up with the other.
+/// After this many looks without a change (about a second), the driver reads logs of
+/// different lengths, to see whether one can still catch up with the other.
 const STILL_LOOKS: u32 = 33;
 
-/// How long a replica may take to end when it is asked to.
+/// The time in which a replica must end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 
-/// What came of a run.
+/// The outcome of a run.
 pub(super) struct Outcome {
-    /// The replicas that died, by the driver's hand or at its order.
+    /// The replicas that died by the scenario's fault.
     pub(super) killed: Vec<usize>,
-    /// The highest ballot with which anybody led; `None` before warm-up is over.
+    /// The highest ballot with which any replica led; `None` before warm-up is over.
     pub(super) ballot: Option<u64>,
-    /// Lines completed, and lines that were to be.
+    /// The number of completed lines, and of all lines.
     pub(super) completed: u64,
     pub(super) total: u64,
     pub(super) elapsed: Duration,
@@ -62,13 +58,13 @@ pub(super) struct Outcome {
 /// Why a run failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The driver was told to end.
+    /// A signal told the driver to end.
     Interrupted(&'static str),
-    /// The time is up, and what is missing.
+    /// The deadline passed. The text says what was missing.
     Deadline(String),
-    /// Something else went wrong with a process, a file or a port.
+    /// A process, a file or a port failed.
     Broken(String),
-    /// The logs are not what they should be.
+    /// The chat logs break a rule.
     Violated(Violation),
 }
 
@@ -142,17 +138,17 @@ struct Run<'a> {
     /// Dropped to end pauses at once.
     stop: Option<Sender<()>>,
     stopped: Receiver<()>,
-    news: Sender<Event>,
-    events: Receiver<Event>,
+    news: Sender<ClientEvent>,
+    events: Receiver<ClientEvent>,
     seen: Seen,
-    /// How many lines there are to be completed.
+    /// The number of lines that must be completed.
     total: u64,
     phase: Phase,
 }
 
 struct Replica {
     process: Process,
-    /// Dead because the scenario wants it so.
+    /// Whether it died by the scenario's fault.
     killed: bool,
 }
 
@@ -160,7 +156,7 @@ struct Replica {
 enum Phase {
     WarmUp,
     Clients,
-    /// Everything is complete; replicas are asked to end.
+    /// Every line is complete, and the replicas are asked to end.
     Ending,
 }
 
@@ -182,7 +178,7 @@ impl Run<'_> {
         }
         self.check_fault()?;
         match self.settle() {
-            // What is missing or different then, the verdict finds in the files.
+            // After a deadline the verdict shows in the files what is missing or different.
             Ok(()) | Err(Failure::Deadline(_)) => {}
             Err(failure) => return Err(failure),
         }
@@ -219,12 +215,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether this replica is told to abort behind its first Accept.
+    /// Whether this replica is told to abort after its first Accept.
     fn aborts(&self, id: usize) -> bool {
         self.scenario.fault == Fault::AbortBehindAccept && id == 0
     }
 
-    /// Kills what the scenario wants dead before anything is proposed.
+    /// Kills the replicas that must die before anything is proposed.
     fn strike(&mut self) -> Result<(), Failure> {
         let Fault::KillFirst(count) = self.scenario.fault else {
             return Ok(());
@@ -259,7 +255,7 @@ impl Run<'_> {
             let process = Process::spawn(format!("client {client}"), &start, self.folder, &err);
             self.clients.push(process.map_err(Failure::Broken)?);
         }
-        // All processes first, so that their lines overlap as much as they can.
+        // Start all processes first, so that their lines overlap as much as possible.
         for (client, process) in self.clients.iter_mut().enumerate() {
             let feed = Feed {
                 client,
@@ -280,7 +276,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits a moment, and looks at everything that can happen meanwhile.
+    /// Waits for a moment, and then checks everything that can have happened.
     fn tick(&mut self) -> Result<(), Failure> {
         self.wait(TICK)?;
         for client in &mut self.clients {
@@ -300,7 +296,7 @@ impl Run<'_> {
         }
         let (scenario, total) = (self.scenario.name, self.total);
         let (completed, leader) = (self.seen.completed, self.leader());
-        // Short enough for eighty columns, since a line that wraps cannot be taken back.
+        // The line must fit into eighty columns: a line that wraps cannot be erased.
         self.progress.show(|| match leader {
             None => format!("{scenario}  warming up"),
             Some((id, ballot)) => {
@@ -310,7 +306,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits, and gathers what the clients saw; a signal ends the wait.
+    /// Waits, and notes the clients' events meanwhile. A signal ends the wait.
     fn wait(&mut self, time: Duration) -> Result<(), Failure> {
         let end = Instant::now() + time;
         loop {
@@ -324,7 +320,7 @@ impl Run<'_> {
         }
     }
 
-    fn note(&mut self, event: Event) -> Result<(), Failure> {
+    fn note(&mut self, event: ClientEvent) -> Result<(), Failure> {
         self.seen.note(event).map_err(|(client, fault)| {
             let words = self.clients.get_mut(client).map(Process::last_words);
             Failure::Broken(format!("{fault}; {}", words.unwrap_or_default()))
@@ -349,7 +345,7 @@ impl Run<'_> {
         Err(Failure::Broken(format!("replica {id} ended with {how}; {words}")))
     }
 
-    /// Why the deadline came before the end.
+    /// Says what was missing when the deadline passed.
     fn what_is_missing(&mut self) -> String {
         let limit = format!("the deadline of {} s passed", self.plan.deadline.as_secs());
         let cold = self.replicas.iter_mut().find(|replica| !replica.process.tail.warm);
@@ -371,7 +367,7 @@ impl Run<'_> {
         format!("{limit}: {lines}; {leader}")
     }
 
-    /// Who leads, as far as the replicas have said, and with which ballot.
+    /// The leader and its ballot, as far as the replicas have said.
     fn leader(&self) -> Option<(usize, u64)> {
         let warm = !self.replicas.is_empty() && self.phase != Phase::WarmUp;
         let said = self.replicas.iter().enumerate();
@@ -389,9 +385,9 @@ impl Run<'_> {
         Ok(ended && self.clients.iter_mut().all(|client| client.ended().is_some()))
     }
 
-    /// Makes sure that the scenario's fault did happen.
+    /// Checks that the scenario's fault did happen.
     fn check_fault(&mut self) -> Result<(), Failure> {
-        // It has died by now, but a dying process takes its time to be gone.
+        // The replica has aborted by now, but the kernel needs time to end the process.
         let end = Instant::now() + GRACE;
         while self.scenario.fault == Fault::AbortBehindAccept && !self.replicas[0].killed {
             if Instant::now() >= end {
@@ -404,9 +400,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until live logs are equally long, hold every completed line, and stay so;
-    /// or until they have long been still and contradict each other, which no waiting
-    /// mends.
+    /// Waits until the live logs have the same length, hold every completed line, and do not
+    /// change. Also returns when the logs have not changed for long and contradict each other,
+    /// because then waiting does not help.
     fn settle(&mut self) -> Result<(), Failure> {
         let live: Vec<PathBuf> = (0..self.replicas.len())
             .filter(|&id| !self.replicas[id].killed)
@@ -436,7 +432,7 @@ impl Run<'_> {
         }
     }
 
-    /// Ends every replica; whoever does not end well when asked has failed.
+    /// Ends every replica. A replica that does not end well when asked has failed.
     fn end_replicas(&mut self) -> Result<(), Failure> {
         self.phase = Phase::Ending;
         for replica in &mut self.replicas {
@@ -473,8 +469,8 @@ impl Run<'_> {
         self.replicas.iter().enumerate().map(read).collect()
     }
 
-    /// After a deadline: the logs may be of any length, but not contradict each other
-    /// or what the clients saw.
+    /// Judges the logs after a deadline. They may differ in length, but must not contradict
+    /// each other or what the clients were told.
     fn judge_what_stands(&mut self) -> Option<Violation> {
         if self.seen.completed == 0 {
             return None;
@@ -489,14 +485,14 @@ impl Run<'_> {
         verdict::judge(&logs, &self.seen.lines()).err()
     }
 
-    /// Ends the clients and their threads; a thread ends when its pipe closes.
+    /// Ends the clients and their threads. A thread ends when its pipe closes.
     fn stop_clients(&mut self) {
         self.stop = None;
         for client in &mut self.clients {
             client.kill();
         }
         for feed in self.feeds.drain(..) {
-            // A panic there has shown as a client that never ended.
+            // If the thread panicked, its client has already shown up as one that never ended.
             let _ = feed.join();
         }
     }

@@ -1,89 +1,88 @@
-//! The verdict: are these chat logs what these clients may expect?
+//! The verdict: do these chat logs agree with what the clients were told?
 //!
-//! Pure: bytes of files and what the clients saw go in, a [`Summary`] or the first
-//! [`Violation`] comes out. It knows nothing of the protocol, so it cannot share its
-//! mistakes. Four rules, in the order in which they are checked:
+//! The verdict is a pure function. It takes the bytes of the files and what the clients were
+//! told, and returns a [`Summary`] or the first [`Violation`]. It knows nothing of the
+//! protocol, so it cannot share the protocol's mistakes. It checks four rules, in this order:
 //!
-//! 1. *Agreement*: the logs of live replicas are identical to the byte, the log of a
-//!    killed replica is a prefix of them. It may end inside a line.
-//! 2. *Contiguity*: slots count from 0 without a gap, each line is well formed, and
-//!    each client's lines are numbered from 0.
-//! 3. *Exactly once, in order*: each completed line stands once, in the slot and with
-//!    the number that its client was told; nothing stands that was not sent; each
-//!    client's lines are in the order sent.
-//! 4. *Real time*: a line completed before another was sent stands above it.
+//! 1. *Agreement*: the logs of live replicas are identical to the byte. The log of a killed
+//!    replica is a prefix of them, and may end inside a line.
+//! 2. *Contiguity*: slots count from 0 without a gap, each line is well formed, and each
+//!    client's lines are numbered from 0.
+//! 3. *Exactly once, in order*: each completed line is in the log once, in the slot and with
+//!    the number that its client was told. The log holds only lines that were sent. Each
+//!    client's lines are in the order in which it sent them.
+//! 4. *Real time*: a line that was completed before another was sent has the lower slot.
 //!
-//! A log that is absent or empty where lines were completed is a violation and never
-//! agreement: a replica that wrote nothing agrees with every replica that wrote
-//! nothing.
+//! If lines were completed, a log that is absent or empty is a violation. It is never
+//! agreement: a replica that wrote nothing agrees with every replica that wrote nothing.
 //!
-//! Rule 4 is one sweep from the last slot to the first. For each line, all lines
-//! below it in the log must have been completed after it was sent, so it is enough
-//! to carry the earliest completion met so far. (Real-time order of a total order:
-//! Herlihy and Wing, *Linearizability*, 1990, for the one operation "append".)
+//! Rule 4 takes one sweep from the last slot to the first. No line in a higher slot may have
+//! been completed before this line was sent. So it is enough to carry the earliest completion
+//! met so far. (Real-time order of a total order: Herlihy and Wing, *Linearizability*, 1990,
+//! for the one operation "append".)
 //!
-//! [`compare`] judges a run made by hand, where nobody knows what was sent: format,
-//! contiguity, numbering and agreement. It cannot know who was killed either, so it
-//! lets a log fall short of the longest, and says so, as long as a majority of the
-//! replicas have the longest.
+//! [`compare`] judges a run made by hand, where the driver does not know what was sent. It
+//! checks format, contiguity, numbering and agreement. It does not know which replicas were
+//! killed either. So it accepts a log that is a prefix of the longest, and says so, if a
+//! majority of the replicas have the longest.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-/// One replica's chat log, as it stands on disk after the run.
+/// One replica's chat log on disk after the run.
 #[derive(Debug, Clone)]
 pub struct ChatLog {
     /// The replica's id.
     pub replica: usize,
     /// The file's content; `None` if there is no such file.
     pub bytes: Option<Vec<u8>>,
-    /// Whether the replica lived to the end of the run.
+    /// Whether the replica was alive until the run ended it.
     pub live: bool,
 }
 
-/// A line that a client sent. A client's lines are given in the order sent, and no
-/// two of them have the same text.
+/// A line that a client sent. The lines of a client are in the order in which it sent them,
+/// and no two of them have the same text.
 #[derive(Debug, Clone)]
 pub struct SentLine {
     /// The client's id.
     pub client: u64,
     /// The text, as sent.
     pub text: String,
-    /// When it was about to be sent, since the beginning of the run.
+    /// The time just before it was sent, since the beginning of the run.
     pub sent: Duration,
-    /// What its client was told, if it was told anything.
+    /// The completion that its client was told, if it was told any.
     pub completed: Option<Completion>,
 }
 
-/// What a client was told about a line.
+/// A completion, as the client was told.
 #[derive(Debug, Clone, Copy)]
 pub struct Completion {
     /// The line's number among the client's.
     pub seq: u64,
-    /// The slot it stands in.
+    /// The slot of the line.
     pub slot: u64,
-    /// When the client knew, since the beginning of the run.
+    /// The time at which the client knew, since the beginning of the run.
     pub at: Duration,
 }
 
-/// What a clean log holds.
+/// The contents of a clean log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
-    /// Chat lines.
+    /// The number of chat lines.
     pub lines: u64,
-    /// Slots that change nothing.
+    /// The number of slots that hold a no-op.
     pub noops: u64,
 }
 
-/// The first thing that is wrong: what, where, and up to two lines that show it.
+/// The first broken rule: which rule, where, and up to two lines that show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The first bad slot, if a slot is at fault.
+    /// The first bad slot, if the fault is in a slot.
     pub slot: Option<u64>,
     /// The rule that is broken, in a few words.
     pub what: String,
-    /// The lines that differ: where each stands, and the line.
+    /// The lines that differ, each with the place where it was found.
     pub shown: Vec<(String, String)>,
 }
 
@@ -147,7 +146,7 @@ pub fn judge(logs: &[ChatLog], sent: &[SentLine]) -> Result<Summary, Violation> 
     Ok(summary(&entries))
 }
 
-/// Where two logs part: the slot, and the two lines.
+/// The first slot in which two logs differ, with both lines.
 fn difference(a: usize, a_bytes: &[u8], b: usize, b_bytes: &[u8]) -> Violation {
     let (mut a_lines, mut b_lines) = (lines(a_bytes), lines(b_bytes));
     let mut slot = 0;
@@ -171,7 +170,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|&b| b == b'\n')
 }
 
-/// A line for people: without its line feed (and a lack of it said), not too long.
+/// A line for an error message: shortened, and without its line feed.
 fn shown(line: &[u8]) -> String {
     const CHARS_MAX: usize = 160;
     let (line, end) = match line.strip_suffix(b"\n") {
@@ -186,22 +185,22 @@ fn shown(line: &[u8]) -> String {
     short + end
 }
 
-/// A character as it may be printed on a terminal.
+/// A character that a terminal can print.
 fn visible(c: char) -> impl Iterator<Item = char> {
     let escaped = c.is_control().then(|| c.escape_default());
     let plain = (!c.is_control()).then_some(c);
     escaped.into_iter().flatten().chain(plain)
 }
 
-/// What a slot of the log holds.
+/// The entry of a slot.
 #[derive(Debug, PartialEq, Eq)]
 enum Entry {
     Noop,
     Line { client: u64, seq: u64, text: String },
 }
 
-/// Reads a log: every line well formed, slots from 0 without a gap, each client's
-/// lines numbered from 0.
+/// Reads a log. Every line must be well formed, slots count from 0 without a gap, and each
+/// client's lines are numbered from 0.
 fn parse_log(name: &str, bytes: &[u8]) -> Result<Vec<Entry>, Violation> {
     let mut next_seq: HashMap<u64, u64> = HashMap::new();
     let mut entries = Vec::new();
@@ -245,16 +244,16 @@ fn parse_line(line: &[u8]) -> Result<(u64, Entry), String> {
     Ok((slot, Entry::Line { client, seq, text }))
 }
 
-/// A number as the log writes it: digits, no sign, no leading zero.
+/// A number in the form that the log uses: digits, no sign, no leading zero.
 fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
     if digits && canonical { text.parse().ok() } else { None }
 }
 
-/// Takes the escapes out of a message: `\\`, `\n`, `\r`, and `\u{hex}` for every
-/// other control character. Anything that could have been written otherwise is an
-/// error, so that two logs which say the same are the same.
+/// Takes the escapes out of a message: `\\`, `\n`, `\r`, and `\u{hex}` for every other
+/// control character. Each message has exactly one escaped form, and any other form is an
+/// error. So two logs with the same messages have the same bytes.
 fn unescape(message: &str) -> Result<String, String> {
     let mut text = String::with_capacity(message.len());
     let mut rest = message.chars();
@@ -291,7 +290,7 @@ fn unescape(message: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// Rule 3: the log against what was sent and what the clients were told.
+/// Rule 3: compares the log with the lines that were sent and the completions.
 fn check_lines(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(), Violation> {
     let mut index: HashMap<(u64, &str), usize> = HashMap::new();
     for (at, line) in sent.iter().enumerate() {
@@ -353,7 +352,7 @@ fn index_of(entry: &Entry, index: &HashMap<(u64, &str), usize>) -> Option<usize>
     }
 }
 
-/// Rule 4, in one sweep from the end: of all slots at fault, the first is reported.
+/// Rule 4, in one sweep from the end. Reports the first slot at fault.
 fn check_real_time(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(), Violation> {
     let mut times: HashMap<(u64, &str), &SentLine> = HashMap::new();
     times.extend(sent.iter().map(|line| ((line.client, line.text.as_str()), line)));
@@ -387,7 +386,7 @@ fn check_real_time(name: &str, entries: &[Entry], sent: &[SentLine]) -> Result<(
         .show(place("completed", completed_at), write(below, &entries[below])))
 }
 
-/// An entry as it is shown to people.
+/// Writes an entry in the form of the log.
 fn write(slot: usize, entry: &Entry) -> String {
     match entry {
         Entry::Noop => format!("{slot} - - NOP"),
@@ -402,22 +401,22 @@ fn summary(entries: &[Entry]) -> Summary {
     Summary { lines: entries.len() as u64 - noops, noops }
 }
 
-/// What a comparison of logs found, when they agree.
+/// The result of a comparison of logs that agree.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// What the longest log holds.
+    /// The contents of the longest log.
     pub summary: Summary,
-    /// How many logs are as long as the longest, and so identical.
+    /// The number of logs that are identical to the longest.
     pub identical: usize,
-    /// The others: what they are short of, one line each.
+    /// For each of the others: how much it holds.
     pub short: Vec<String>,
 }
 
-/// Judges the logs of a run that nobody watched; one row a replica, absent files
-/// included. Whether a replica lived is not known and not asked.
+/// Judges the logs of a run that the driver did not watch. There is one log for each
+/// replica, absent files included. It does not ask which replicas were alive.
 pub fn compare(logs: &[ChatLog]) -> Result<Comparison, Violation> {
     let length = |log: &ChatLog| log.bytes.as_ref().map_or(0, Vec::len);
-    // Of several that are equally long the first, so that the report reads in order.
+    // Of several longest logs take the first, so that the report names them in order.
     let longest = logs.iter().rev().max_by_key(|log| length(log));
     let Some(longest) = longest.filter(|log| length(log) > 0) else {
         return Err(Violation::of_file("every chat log is empty"));
@@ -456,7 +455,7 @@ pub fn compare(logs: &[ChatLog]) -> Result<Comparison, Violation> {
     Ok(Comparison { summary: summary(&entries), identical, short })
 }
 
-/// How many whole lines a log holds.
+/// The number of whole lines in a log.
 pub fn complete_lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&b| b == b'\n').count()
 }

@@ -26,7 +26,7 @@ fn driver<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Said {
     }
 }
 
-/// Exit code 64, nothing on stdout, exactly this line on stderr.
+/// The driver exits with code 64, prints nothing on stdout and exactly this line on stderr.
 #[track_caller]
 fn refused<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>, line: &str) {
     let said = driver(args);
@@ -44,7 +44,7 @@ fn file(dir: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
-/// The options for a run that must be refused before it begins.
+/// The options of a run that the driver must refuse before it begins.
 fn with_config(config: &Path, f: &str) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     args.extend(["--f".into(), f.into(), "--config_path".into(), config.into()]);
@@ -114,7 +114,7 @@ fn a_scenario_that_kills_more_than_f_is_refused_by_name() {
     let needs = "--test_type \"PROPOSER 0 FAIL BEFORE PROPOSAL\": needs f = 1 or more";
     let line = format!("{needs}, {} lists 1 replica (f = 0)", one.display());
     refused(args, &line);
-    // Without --f, the file alone says how many may fail.
+    // Without --f, the driver counts f from the file.
     refused(&args[2..], &line);
 }
 
@@ -164,7 +164,7 @@ fn an_argument_that_is_not_utf_8_is_refused() {
 fn of_a_repeated_option_the_last_wins() {
     let args = ["--msg_loss", "never", "--msg-loss=200"];
     refused(args, "--msg_loss 200: not a percentage from 0 to 100");
-    // The bad first value does not matter, so the next thing at fault is the file.
+    // The first --f is overridden, so the driver complains about the file instead.
     let args = ["--f=x", "--config_path", "a", "--f", "1", "--config-path=no/such"];
     refused(args, "--config_path no/such: cannot read: No such file or directory");
 }
@@ -172,7 +172,7 @@ fn of_a_repeated_option_the_last_wins() {
 #[test]
 fn a_log_directory_that_cannot_be_written_is_refused() {
     let dir = folder();
-    // Below a regular file, because root may write anywhere else.
+    // The folder is below a regular file, because root may write anywhere else.
     let blocked = file(&dir, "file", "").join("logs");
     let config = file(&dir, "one", "127.0.0.1 1\n");
     let mut args: Vec<OsString> = ["--f", "0", "--log_dir"].map(OsString::from).into();
@@ -197,7 +197,7 @@ fn a_port_in_use_fails_the_run_and_is_named() {
 #[test]
 fn an_address_of_another_host_is_refused_with_its_line() {
     let dir = folder();
-    // From the block that is set aside for documentation (RFC 5737).
+    // The address is from the block reserved for documentation (RFC 5737).
     let config = file(&dir, "one", "# elsewhere\n192.0.2.1 7001\n");
     let mut args: Vec<OsString> = ["--f", "0", "--log_dir"].map(OsString::from).into();
     args.extend([dir.path().join("logs").into(), "--config_path".into(), config.clone().into()]);

@@ -1,5 +1,5 @@
-//! Real processes on loopback: the eight scenarios, as users start them. The chat logs are
-//! judged by code of the tests alone.
+//! The eight scenarios with real processes on loopback, started as a user starts them. Code
+//! of the tests alone judges the chat logs.
 
 #[path = "../../../tests/processes/built.rs"]
 mod built;
@@ -30,7 +30,7 @@ const SCENARIOS: [(&str, usize, usize, &[usize]); 8] = [
     ("stress-test-0", 5, 100, &[]),
 ];
 
-/// Runs a scenario, and judges what it leaves; the live log.
+/// Runs a scenario and judges its chat logs. Returns the log of the live replicas.
 #[track_caller]
 fn scenario(name: &str, options: &[&str]) -> Vec<Line> {
     let (_, clients, messages, dead) =
@@ -110,7 +110,7 @@ fn a_skipped_slot_is_a_nop_in_every_log_with_later_traffic_and_without() {
         let lines = scenario(name, &["--skip_slot", &slot.to_string()]);
         assert_eq!(lines.get(slot), Some(&None), "{name}: slot {slot}");
     }
-    // A slot above everything that is proposed stays open.
+    // A skipped slot above everything that is proposed stays open.
     let lines = scenario("single-client-single-req", &["--skip_slot", "1"]);
     assert_eq!(lines.len(), 1);
 }
@@ -128,7 +128,7 @@ fn a_run_that_loses_everything_ends_at_its_deadline_and_says_why() {
     assert!(said.contains("--msg_loss 100 drops every datagram"), "{said}");
 }
 
-/// The processes that have this configuration on their command line.
+/// The ids of the processes that have this configuration on their command line.
 fn processes_of(place: &Place) -> Vec<u32> {
     let config = place.dir.path().display().to_string();
     let mine = |pid: &u32| {

@@ -1,4 +1,4 @@
-//! For each rule of the verdict: a log that breaks exactly it, and is caught.
+//! For each rule of the verdict: a log that breaks only this rule is caught.
 
 use driver::verdict::{ChatLog, Completion, SentLine, Summary, compare, judge};
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn sent(client: u64, text: &str, from_ms: u64, done: Option<(u64, u64, u64)>) ->
     SentLine { client, text: text.into(), sent: Duration::from_millis(from_ms), completed }
 }
 
-/// What the clients saw when the log is [`CLEAN`].
+/// The lines and completions that belong to the log [`CLEAN`].
 fn clients() -> Vec<SentLine> {
     vec![
         sent(0, "a", 0, Some((0, 0, 10))),
@@ -176,7 +176,7 @@ fn a_sent_line_that_was_never_completed_may_stand_or_not() {
 
 #[test]
 fn a_clients_lines_out_of_order_are_a_violation() {
-    // Neither is completed, so only the order can be at fault.
+    // Neither line is complete, so only their order can be at fault.
     let sent = [sent(0, "a", 0, None), sent(0, "b", 1, None)];
     let said = violation(&all("0 0 0 b\n1 0 1 a\n"), &sent);
     assert!(said.starts_with("slot 1: a client's lines are not in the order sent"), "{said}");
@@ -196,14 +196,14 @@ fn a_line_elsewhere_than_its_client_was_told_is_a_violation() {
 
 #[test]
 fn a_line_completed_before_another_was_sent_stands_above_it() {
-    // In CLEAN, x stands in slot 2, above b in slot 3. Here b is done when x is sent.
+    // In CLEAN, x has slot 2 and b has slot 3. Here b is complete before x is sent.
     let mut sent = clients();
     sent[2].sent = Duration::from_millis(31);
     sent[2].completed = Some(Completion { seq: 0, slot: 2, at: Duration::from_millis(40) });
     let said = violation(&all(CLEAN), &sent);
     let expected = "slot 2: sent only after slot 3 was completed, and yet it is in a lower slot\n";
     assert!(said.starts_with(expected), "{said}");
-    // At the same instant they may have overlapped.
+    // If b completes at the instant at which x is sent, they may have overlapped.
     sent[2].sent = Duration::from_millis(30);
     assert!(judge(&all(CLEAN), &sent).is_ok());
 }

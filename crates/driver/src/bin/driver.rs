@@ -90,8 +90,8 @@ const GROUPS: &[Group] = &[
     ("Passed to every replica", "durability"),
 ];
 
-/// A replica's option. The driver checks the value too, so that the user is told once
-/// and not by every replica.
+/// A replica's option. The driver checks the value too, so that the user gets one error
+/// message instead of one from every replica.
 struct Durability(String);
 
 impl std::str::FromStr for Durability {
@@ -105,7 +105,7 @@ impl std::str::FromStr for Durability {
     }
 }
 
-/// One number, or two with a dash between them. The replicas check how they relate.
+/// One number, or two with a dash between them. The replicas check how the two relate.
 struct Span(String);
 
 impl std::str::FromStr for Span {
