@@ -16,7 +16,7 @@ use super::session_gate::{Admission, SessionGate};
 use super::window::{Proposal, Window};
 use super::{Notice, Outbox, Settings, learner};
 use crate::aside::{Aside, NotState};
-use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
+use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, ToAcceptor};
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
 use crate::round_trip::RoundTrip;
@@ -172,15 +172,12 @@ impl Phase2 {
         }
     }
 
-    /// The slot that `--skip_slot` leaves out: the initial primary's ballot alone.
-    fn hole(&self) -> Option<Slot> {
-        self.settings.skip_slot.filter(|_| self.ballot == Ballot::ZERO)
-    }
-
-    /// Gives the next slots to these values.
+    /// Gives the next slots to these values. The initial primary leaves out the slot that
+    /// `--skip_slot` names.
     fn propose(&mut self, values: Values, mut requesters: Requesters, now: Time) {
         let slots = self.window.next_slots(values.len());
-        let Some(hole) = self.hole().filter(|hole| slots.contains(*hole)) else {
+        let skips = |slot: &Slot| self.ballot == Ballot::ZERO && slots.contains(*slot);
+        let Some(hole) = self.settings.skip_slot.filter(skips) else {
             return self.window.propose(values, requesters, now);
         };
         log::warn!("replica {}: skips slot {hole}", self.settings.id);
@@ -250,15 +247,11 @@ impl Phase2 {
     /// Phase 2a: sends a proposal to every acceptor, and to the own learner, who counts
     /// the answers. What goes to peers is cut to fit datagrams.
     fn send<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
-        let Proposal { first, values, requesters, .. } = proposal;
-        out.tell(Notice::Learner(learner::Input::Proposed {
-            ballot: self.ballot,
-            from: self.first,
-            first: *first,
-            values: values.clone(),
-            requesters: requesters.clone(),
-        }));
-        out.send(self.settings.id, self.accept(*first, values.clone()));
+        let (first, values) = (proposal.first, &proposal.values);
+        let run = Run { first, ballot: self.ballot, values: values.clone() };
+        let (start, requesters) = (self.first, proposal.requesters.clone());
+        out.tell(Notice::Learner(learner::Input::Proposed { start, run, requesters }));
+        out.send(self.settings.id, self.accept(first, values.clone()));
         let mut sent = 0;
         while sent < values.len() {
             let rest = values.skip(sent);

@@ -11,7 +11,7 @@ use datagrams::codec::BodyKind;
 use datagrams::counters::Counters;
 use datagrams::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX};
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Party, Promise, Request, ToAcceptor, ToLearner, ToProposer,
+    Accept, Decided, Heartbeat, Party, Promise, Request, Run, ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::net::Endpoint;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
@@ -216,10 +216,8 @@ fn a_learner_keeps_a_bounded_part_of_what_comes_too_early() {
 fn a_learner_counts_votes_within_a_window() {
     let mut learner = learner();
     let proposed = learner::Input::Proposed {
-        ballot: Ballot(0),
-        from: Slot(0),
-        first: Slot(0),
-        values: request(0, 1).commands,
+        start: Slot(0),
+        run: Run { first: Slot(0), ballot: Ballot(0), values: request(0, 1).commands },
         requesters: Default::default(),
     };
     // Never two neighbours, and far beyond what is proposed.

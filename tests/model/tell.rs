@@ -53,8 +53,8 @@ fn input(input: &Input) -> String {
         Input::Learner(learner::Input::Peer(_, ToLearner::Page { first, values })) => {
             format!("decided: {}", slots(*first, values))
         }
-        Input::Learner(learner::Input::Proposed { ballot, first, values, .. }) => {
-            format!("proposed({ballot}) {}", slots(*first, values))
+        Input::Learner(learner::Input::Proposed { run, .. }) => {
+            format!("proposed({}) {}", run.ballot, slots(run.first, &run.values))
         }
         Input::Learner(learner::Input::OwnAccepted { runs, decided }) => {
             let run =

@@ -96,10 +96,8 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
     assert_eq!(learner.applied(), Slot(1));
     assert_eq!(answers(&out), [] as [&Answer; 0], "nobody is known to wait");
     let proposed = Input::Proposed {
-        ballot: Ballot::ZERO,
-        from: Slot(0),
-        first: Slot(0),
-        values: vec![value(0)].into(),
+        start: Slot(0),
+        run: Run { first: Slot(0), ballot: Ballot::ZERO, values: vec![value(0)].into() },
         requesters: [Origin { count: 1, asked: Some((client(), Slot(0))) }].into_iter().collect(),
     };
     let out = give(&mut learner, 1_200, Some(proposed));

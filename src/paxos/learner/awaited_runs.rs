@@ -3,14 +3,13 @@
 use crate::message::Run;
 use crate::requesters::{Origin, Requesters};
 use crate::types::{Address, Session, Slot};
-use crate::values::{CommandRef, ValueRef, Values};
+use crate::values::{CommandRef, ValueRef};
 use std::collections::BTreeMap;
 
 /// A run that was proposed here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct AwaitedRun {
-    first: Slot,
-    values: Values,
+    run: Run,
     /// The first slot that was not passed yet.
     next: Slot,
     /// The clients that asked for the values from `next` on.
@@ -20,17 +19,12 @@ pub(super) struct AwaitedRun {
 impl AwaitedRun {
     /// No slot of `run` is passed yet.
     pub(super) fn new(run: &Run, requesters: Requesters) -> Self {
-        let Run { first, values, .. } = run.clone();
-        AwaitedRun { first, values, next: first, requesters }
-    }
-
-    fn end(&self) -> Slot {
-        self.first.plus(self.values.len() as u64)
+        AwaitedRun { run: run.clone(), next: run.first, requesters }
     }
 
     /// Passes all slots below `end`, and shows the commands there whose clients are known.
     pub(super) fn pass_below(&mut self, end: Slot, mut each: impl FnMut(Address, CommandRef<'_>)) {
-        while self.next < end.min(self.end()) {
+        while self.next < end.min(self.run.end()) {
             if let Some((client, command)) = self.pass(self.next) {
                 each(client, command);
             }
@@ -43,16 +37,16 @@ impl AwaitedRun {
         let asked = self.requesters.take(slot.next().since(self.next) as usize);
         self.next = self.next.max(slot.next());
         let (origin, _) = asked?;
-        let command = self.values.get(slot.since(self.first) as usize).command()?;
+        let command = self.run.values.get(slot.since(self.run.first) as usize).command()?;
         Some((origin, command))
     }
 
     /// The sessions of the commands from the next slot on whose clients are known.
     pub(super) fn sessions(&self) -> Vec<Session> {
         let mut sessions = Vec::new();
-        let mut index = self.next.since(self.first) as usize;
+        let mut index = self.next.since(self.run.first) as usize;
         for Origin { count, asked } in self.requesters.iter() {
-            let commands = self.values.slice(index..index + count);
+            let commands = self.run.values.slice(index..index + count);
             index += count;
             if asked.is_some() {
                 let commands = commands.iter().filter_map(ValueRef::command);
@@ -71,16 +65,11 @@ impl AwaitedRuns {
     /// Whether a run at slot `first` is here: the proposer repeats its runs.
     pub(super) fn contains(&self, first: Slot) -> bool {
         let before = self.0.range(..=first).next_back();
-        before.is_some_and(|(_, run)| run.end() > first)
+        before.is_some_and(|(_, awaited)| awaited.run.end() > first)
     }
 
-    pub(super) fn insert(&mut self, run: AwaitedRun) {
-        self.0.insert(run.first, run);
-    }
-
-    /// Forgets all runs.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    pub(super) fn insert(&mut self, awaited: AwaitedRun) {
+        self.0.insert(awaited.run.first, awaited);
     }
 
     /// The client that asked for `command`, which was applied in `slot`, if this command
@@ -89,9 +78,9 @@ impl AwaitedRuns {
         while let Some(mut entry) = self.0.first_entry()
             && *entry.key() <= slot
         {
-            let run = entry.get_mut();
-            let end = run.end();
-            let proposed = if slot < end { run.pass(slot) } else { None };
+            let awaited = entry.get_mut();
+            let end = awaited.run.end();
+            let proposed = if slot < end { awaited.pass(slot) } else { None };
             // Another leader may have got another value chosen in this slot.
             let client = proposed.filter(|(_, proposed)| *proposed == command);
             let client = client.map(|(client, _)| client);

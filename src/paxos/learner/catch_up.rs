@@ -33,15 +33,6 @@ pub const FETCH_SLOTS_MAX: u64 = 1_024;
 /// A learner this many slots behind after an answer is far behind and asks again at once.
 const FAR_BEHIND_SLOTS: u64 = FETCH_SLOTS_MAX / 4;
 
-/// What the learner knows when it decides what to ask for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Known<'a> {
-    /// Every slot below this is applied here.
-    pub(super) applied: Slot,
-    /// What is decided here above `applied`.
-    pub(super) decisions: &'a Decisions,
-}
-
 /// A request for decided slots that a peer has not fully answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Fetch {
@@ -104,10 +95,10 @@ impl CatchUp {
     }
 
     /// When [`CatchUp::ask`] next has something to do, if slots are missing.
-    pub(super) fn deadline(&self, known: Known<'_>) -> Option<Time> {
+    pub(super) fn deadline(&self, decisions: &Decisions) -> Option<Time> {
         match (&self.fetch, *self.behind_since) {
             (Some(fetch), _) => Some(*fetch.deadline),
-            (None, Some(since)) => Some(since.plus_us(delay_us(known))),
+            (None, Some(since)) => Some(since.plus_us(delay_us(decisions))),
             (None, None) => None,
         }
     }
@@ -118,16 +109,16 @@ impl CatchUp {
         &mut self,
         now: Time,
         leader: Option<ReplicaId>,
-        known: Known<'_>,
+        decisions: &Decisions,
         out: &mut Outbox,
     ) {
-        if self.horizon(known) <= known.applied {
+        if self.horizon(decisions) <= decisions.applied() {
             *self.behind_since = None;
             self.fetch = None;
             return;
         }
         if self.behind_since.is_none() && self.fetch.is_none() {
-            self.source = self.first_source(leader, known);
+            self.source = self.first_source(leader, decisions);
         }
         let since = *self.behind_since.get_or_insert(now);
         let from = match &self.fetch {
@@ -139,21 +130,21 @@ impl CatchUp {
                 self.round_trip.missed();
                 self.source + 1
             }
-            None if now < since.plus_us(delay_us(known)) => return,
+            None if now < since.plus_us(delay_us(decisions)) => return,
             None => self.source,
         };
         self.fetch = None;
         *self.behind_since = Some(now);
-        let Some(peer) = self.peer_ahead(from, known) else { return };
+        let Some(peer) = self.peer_ahead(from, decisions) else { return };
         self.source = peer.index();
-        let end = self.applied_by(peer, known).min(known.applied.plus(FETCH_SLOTS_MAX));
-        let gaps = known.decisions.gaps(known.applied, end);
+        let end = self.applied_by(peer, decisions).min(decisions.applied().plus(FETCH_SLOTS_MAX));
+        let gaps = decisions.gaps(end);
         for slots in &gaps {
             out.send(peer, Message::Learner(ToLearner::Fetch { slots: *slots }));
         }
         let deadline = now.plus_us(self.round_trip.wait_us());
         self.fetch = Some(Fetch {
-            next: known.applied,
+            next: decisions.applied(),
             end: gaps.last().map_or(end, |gap| gap.end),
             // The peer bounds the answer to each gap by itself.
             room: gaps.len() * ANSWER_BYTES_MAX,
@@ -171,7 +162,7 @@ impl CatchUp {
         now: Time,
         slots: SlotRange,
         new_bytes: usize,
-        known: Known<'_>,
+        decisions: &Decisions,
         out: &mut Outbox,
     ) {
         let Some(fetch) = &mut self.fetch else { return };
@@ -185,7 +176,7 @@ impl CatchUp {
         let is_in_answer = fetch.room > 0 && slots.end <= fetch.end;
         if next < slots.start && is_in_answer {
             let skipped = SlotRange::new(next, slots.start);
-            let gaps = known.decisions.gaps(known.applied, slots.start).into_iter();
+            let gaps = decisions.gaps(slots.start).into_iter();
             for slots in gaps.map(|gap| gap.intersect(skipped)).filter(|gap| !gap.is_empty()) {
                 let peer = ReplicaId(self.source as u8);
                 out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
@@ -195,58 +186,56 @@ impl CatchUp {
 
     /// Ends the fetch if its answer may be complete. A learner that is still far behind
     /// asks again at once.
-    pub(super) fn end_answer(&mut self, known: Known<'_>) {
-        let is_complete = |fetch: &Fetch| known.applied >= fetch.end || fetch.room == 0;
+    pub(super) fn end_answer(&mut self, decisions: &Decisions) {
+        let is_complete = |fetch: &Fetch| decisions.applied() >= fetch.end || fetch.room == 0;
         if self.fetch.as_ref().is_some_and(is_complete) {
             self.fetch = None;
-            let is_far = self.horizon(known).since(known.applied) > FAR_BEHIND_SLOTS;
+            let is_far = self.horizon(decisions).since(decisions.applied()) > FAR_BEHIND_SLOTS;
             *self.behind_since = is_far.then_some(Time(0));
         }
     }
 
     /// The end of the slots that any replica is known to have decided.
-    fn horizon(&self, known: Known<'_>) -> Slot {
-        let mark = known.decisions.mark().slots;
+    fn horizon(&self, decisions: &Decisions) -> Slot {
+        let mark = decisions.mark().slots;
         let marked = if mark.is_empty() { Slot::ZERO } else { mark.end };
         self.peers_applied.iter().copied().max().unwrap_or_default().max(marked)
     }
 
     /// How far `peer` has applied its log, as far as this replica knows.
-    fn applied_by(&self, peer: ReplicaId, known: Known<'_>) -> Slot {
+    fn applied_by(&self, peer: ReplicaId, decisions: &Decisions) -> Slot {
         let applied = self.peers_applied[peer.index()];
-        let mark = known.decisions.mark();
+        let mark = decisions.mark();
         // A leader has applied what it calls decided, or soon will have.
         let leads = mark.ballot.owner(self.peers_applied.len()) == peer;
-        let is_covered = leads && mark.slots.start <= known.applied;
+        let is_covered = leads && mark.slots.start <= decisions.applied();
         if is_covered { applied.max(mark.slots.end) } else { applied }
     }
 
     /// The peer to ask first: one that does not lead, if it can help. The leader has other
     /// work.
-    fn first_source(&self, leader: Option<ReplicaId>, known: Known<'_>) -> usize {
+    fn first_source(&self, leader: Option<ReplicaId>, decisions: &Decisions) -> usize {
         let first = self.me.index() + 1;
-        match self.peer_ahead(first, known) {
-            Some(peer) if Some(peer) == leader => {
-                self.peer_ahead(peer.index() + 1, known).map_or(first, ReplicaId::index)
-            }
-            Some(peer) => peer.index(),
-            None => first,
+        let mut source = self.peer_ahead(first, decisions);
+        if source == leader {
+            source = source.and_then(|leader| self.peer_ahead(leader.index() + 1, decisions));
         }
+        source.map_or(first, ReplicaId::index)
     }
 
     /// The first peer, counted in a circle from index `from`, that has applied more than
     /// this replica.
-    fn peer_ahead(&self, from: usize, known: Known<'_>) -> Option<ReplicaId> {
+    fn peer_ahead(&self, from: usize, decisions: &Decisions) -> Option<ReplicaId> {
         let n = self.peers_applied.len();
         let circle = (0..n).map(|step| ReplicaId(((from + step) % n) as u8));
         circle
             .filter(|peer| *peer != self.me)
-            .find(|peer| self.applied_by(*peer, known) > known.applied)
+            .find(|peer| self.applied_by(*peer, decisions) > decisions.applied())
     }
 }
 
 /// How long a learner may be behind before it asks.
-fn delay_us(known: Known<'_>) -> u64 {
-    let is_marked = known.decisions.mark().slots.end > known.applied;
+fn delay_us(decisions: &Decisions) -> u64 {
+    let is_marked = decisions.mark().slots.end > decisions.applied();
     if is_marked { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
 }

@@ -23,20 +23,23 @@ const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
 /// Values above the applied prefix, and what says that they are decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Decisions {
+    /// Every slot below this is applied here.
+    applied: Slot,
     /// Values that were proposed or accepted here, each at the highest ballot known.
     accepted: Runs,
     /// Values from peers' decided logs. Their ballots mean nothing.
     fetched: Runs,
     /// The acceptances at this replica's own ballot.
-    tally: Tally,
+    pub(super) tally: Tally,
     /// The newest decided mark of another leader.
     mark: Decided,
 }
 
 impl Decisions {
-    /// Nothing is known, in a cluster of `n`.
-    pub(super) fn new(n: usize) -> Self {
+    /// Nothing is known from slot `applied` on, in a cluster of `n`.
+    pub(super) fn new(n: usize, applied: Slot) -> Self {
         Decisions {
+            applied,
             accepted: Runs::default(),
             fetched: Runs::default(),
             tally: Tally::new(Ballot::ZERO, n),
@@ -44,14 +47,9 @@ impl Decisions {
         }
     }
 
-    /// The acceptances at this replica's own ballot.
-    pub(super) fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// The same tally, to count with.
-    pub(super) fn tally_mut(&mut self) -> &mut Tally {
-        &mut self.tally
+    /// Every slot below this is applied here.
+    pub(super) fn applied(&self) -> Slot {
+        self.applied
     }
 
     /// The newest decided mark of another leader.
@@ -59,13 +57,17 @@ impl Decisions {
         self.mark
     }
 
-    /// Keeps values that were proposed or accepted here. Every slot below `applied` is
-    /// applied.
-    pub(super) fn keep_accepted(&mut self, run: &Run, applied: Slot) {
-        let run = run.within(SlotRange::with_len(applied, ACCEPT_WINDOW_SLOTS));
+    /// Keeps values that were proposed or accepted here.
+    pub(super) fn keep_accepted(&mut self, run: &Run) {
+        let run = run.within(self.window());
         let (ballot, kept) = (run.ballot, self.accepted.insert(run));
         // A leader proposes one value for a slot at its ballot (I2).
         assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {ballot}");
+    }
+
+    /// The slots whose values may be kept (L5).
+    fn window(&self) -> SlotRange {
+        SlotRange::with_len(self.applied, ACCEPT_WINDOW_SLOTS)
     }
 
     /// Keeps the decided mark of another leader.
@@ -81,9 +83,9 @@ impl Decisions {
     /// Keeps decided values that a peer has sent, and returns the slots of them that matter
     /// here, with how many bytes of the values are new. Nothing is kept and returned if too
     /// many fetched values wait above a gap already, or if the page contradicts a decision.
-    pub(super) fn keep_page(&mut self, page: &Run, applied: Slot) -> Option<(SlotRange, usize)> {
-        let page = page.within(SlotRange::with_len(applied, ACCEPT_WINDOW_SLOTS));
-        if page.first > applied && self.fetched.bytes() >= EARLY_BYTES_MAX {
+    pub(super) fn keep_page(&mut self, page: &Run) -> Option<(SlotRange, usize)> {
+        let page = page.within(self.window());
+        if page.first > self.applied && self.fetched.bytes() >= EARLY_BYTES_MAX {
             return None;
         }
         let parts = self.fetched.compare(&page);
@@ -109,12 +111,12 @@ impl Decisions {
         })
     }
 
-    /// The decided values from slot `applied` on, as far as they were kept as one run.
-    pub(super) fn next(&self, applied: Slot) -> Option<Run> {
-        if let Some(run) = self.fetched.at(applied) {
+    /// The decided values from `slot` on, as far as they were kept as one run.
+    pub(super) fn next(&self, slot: Slot) -> Option<Run> {
+        if let Some(run) = self.fetched.at(slot) {
             return Some(run);
         }
-        let decided = self.decided_part(&self.accepted.at(applied)?);
+        let decided = self.decided_part(&self.accepted.at(slot)?);
         (!decided.values.is_empty()).then_some(decided)
     }
 
@@ -137,11 +139,11 @@ impl Decisions {
         end
     }
 
-    /// The first ranges from `applied` on and below `end` in which slots are neither
+    /// The first ranges above the applied prefix and below `end` in which slots are neither
     /// decided here nor fetched.
-    pub(super) fn gaps(&self, applied: Slot, end: Slot) -> Vec<SlotRange> {
+    pub(super) fn gaps(&self, end: Slot) -> Vec<SlotRange> {
         let mut gaps: Vec<SlotRange> = Vec::new();
-        let mut at = applied;
+        let mut at = self.applied;
         while at < end && gaps.len() < GAPS_MAX {
             let present = self.present_end(at);
             if present > at {
@@ -181,6 +183,7 @@ impl Decisions {
 
     /// Forgets everything below `applied`: it is applied.
     pub(super) fn trim(&mut self, applied: Slot) {
+        self.applied = applied;
         self.accepted.trim(applied);
         self.fetched.trim(applied);
         self.tally.trim(applied);

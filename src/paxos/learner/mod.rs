@@ -24,7 +24,7 @@ mod tally;
 pub use catch_up::FETCH_SLOTS_MAX;
 pub use execution::{Checkpoint, Record};
 
-use catch_up::{CatchUp, Known};
+use catch_up::CatchUp;
 use decisions::Decisions;
 use execution::Execution;
 use pending_clients::{PendingClients, Route};
@@ -68,14 +68,10 @@ pub enum Input {
     /// The proposer of this replica leads and has proposed these values. It repeats this
     /// until they are applied.
     Proposed {
-        /// The leader's ballot.
-        ballot: Ballot,
-        /// The first slot of its phase 2.
-        from: Slot,
-        /// The slot of the first value.
-        first: Slot,
-        /// The proposed values, one a slot.
-        values: Values,
+        /// The first slot of the leader's phase 2.
+        start: Slot,
+        /// The proposed values, at the leader's ballot.
+        run: Run,
         /// The clients to answer, as far as the leader knows them.
         requesters: Requesters,
     },
@@ -122,7 +118,7 @@ impl Learner {
             settings: Aside(settings),
             membership: Aside(membership),
             leader: None,
-            decisions: Decisions::new(settings.n),
+            decisions: Decisions::new(settings.n, execution.applied()),
             catch_up: CatchUp::new(settings.id, settings.n),
             pending: PendingClients::default(),
             announce: true,
@@ -132,11 +128,6 @@ impl Learner {
             execution,
             next_tick: Aside(Time(0)),
         }
-    }
-
-    /// The settings that the learner was built with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
     }
 
     /// Every slot below this is applied.
@@ -170,7 +161,7 @@ impl Learner {
         slots: &SlotList,
         out: &mut Outbox,
     ) {
-        if !self.owns(ballot) || ballot < self.decisions.tally().ballot() {
+        if !self.owns(ballot) || ballot < self.decisions.tally.ballot() {
             return;
         }
         // An acceptor that lost its disk may have forgotten promises, so it never counts
@@ -180,12 +171,12 @@ impl Learner {
         }
         self.begin_tally(ballot);
         let applied = self.applied();
-        self.announce |= self.decisions.tally_mut().count(from, slots.ranges(), applied);
-        self.announce |= !self.decisions.tally().lost(self.settings.id).is_empty();
+        self.announce |= self.decisions.tally.count(from, slots.ranges(), applied);
+        self.announce |= !self.decisions.tally.lost(self.settings.id).is_empty();
     }
 
     fn begin_tally(&mut self, ballot: Ballot) {
-        if self.decisions.tally_mut().begin(ballot) {
+        if self.decisions.tally.begin(ballot) {
             self.pending.forget_awaited();
         }
     }
@@ -198,14 +189,14 @@ impl Learner {
         requesters: Requesters,
         out: &mut Outbox,
     ) {
-        if run.ballot < self.decisions.tally().ballot() {
+        if run.ballot < self.decisions.tally.ballot() {
             return;
         }
         self.begin_tally(run.ballot);
-        self.announce |= self.decisions.tally_mut().set_start(start);
+        self.announce |= self.decisions.tally.set_start(start);
         self.leader = self.leader.max(Some(run.ballot));
         self.pending.await_run(run, requesters, self.execution.state(), out);
-        self.decisions.keep_accepted(run, self.execution.applied());
+        self.decisions.keep_accepted(run);
     }
 
     /// Another leader says what it knows to be decided.
@@ -220,14 +211,10 @@ impl Learner {
     fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox) {
         // Decided values have no ballot: they stay, whatever was accepted where.
         let page = Run { first, ballot: Ballot::ZERO, values };
-        let Some((slots, new_bytes)) = self.decisions.keep_page(&page, self.applied()) else {
-            return;
-        };
-        let known = Known { applied: self.applied(), decisions: &self.decisions };
-        self.catch_up.take_page(now, slots, new_bytes, known, out);
+        let Some((slots, new_bytes)) = self.decisions.keep_page(&page) else { return };
+        self.catch_up.take_page(now, slots, new_bytes, &self.decisions, out);
         self.apply(now, out);
-        let known = Known { applied: self.applied(), decisions: &self.decisions };
-        self.catch_up.end_answer(known);
+        self.catch_up.end_answer(&self.decisions);
     }
 
     // --- applying and answering --------------------------------------------------
@@ -282,7 +269,7 @@ impl Learner {
         let (is_pending, remind) = (self.is_pending(), std::mem::take(&mut self.remind));
         if remind || self.route().leads() || is_pending != self.told_pending {
             self.told_pending = is_pending;
-            let tally = self.decisions.tally();
+            let tally = &self.decisions.tally;
             out.tell(Notice::Proposer(proposer::Input::Progress {
                 applied: self.applied(),
                 decided: tally.decided(),
@@ -333,13 +320,12 @@ impl Role for Learner {
                 let (log, route) = (self.execution.state(), self.route());
                 self.pending.hold(now, (origin, &request), direct, log, route, out);
             }
-            Input::Proposed { ballot, from, first, values, requesters } => {
-                self.handle_proposed(from, &Run { first, ballot, values }, requesters, out);
+            Input::Proposed { start, run, requesters } => {
+                self.handle_proposed(start, &run, requesters, out);
             }
             Input::Leading(ballot) => self.follow(now, ballot),
             Input::OwnAccepted { runs, decided } => {
-                let applied = self.applied();
-                runs.iter().for_each(|run| self.decisions.keep_accepted(run, applied));
+                runs.iter().for_each(|run| self.decisions.keep_accepted(run));
                 self.handle_mark(decided);
             }
         }
@@ -358,8 +344,7 @@ impl Role for Learner {
 
     fn flush(&mut self, now: Time, out: &mut Outbox) {
         let leader = self.route().leader.map(|(_, owner)| owner);
-        let known = Known { applied: self.applied(), decisions: &self.decisions };
-        self.catch_up.ask(now, leader, known, out);
+        self.catch_up.ask(now, leader, &self.decisions, out);
         if std::mem::take(&mut self.announce) {
             self.tell_others(out);
         }
@@ -372,8 +357,7 @@ impl Role for Learner {
     }
 
     fn deadline(&self) -> Option<Time> {
-        let known = Known { applied: self.applied(), decisions: &self.decisions };
-        let ask_at = self.catch_up.deadline(known);
-        Some(ask_at.map_or(*self.next_tick, |ask_at| ask_at.min(*self.next_tick)))
+        let ask_at = self.catch_up.deadline(&self.decisions);
+        ask_at.into_iter().chain([*self.next_tick]).min()
     }
 }

@@ -135,7 +135,7 @@ impl PendingClients {
     /// A new ballot is in use here. The clients of an earlier phase 2 are forgotten: the
     /// proposer has returned what it had proposed, as requests.
     pub(super) fn forget_awaited(&mut self) {
-        self.awaited.clear();
+        self.awaited = AwaitedRuns::default();
     }
 
     // --- answers -------------------------------------------------------------------

@@ -50,7 +50,7 @@ fn with_very_many_sessions_checkpoints_lie_further_apart_up_to_a_bound() {
 fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
     let mut seat = learner(3, R2);
     // Replica 2 of 3 makes its own two thirds of a step above the multiples of it.
-    let step = seat.role.settings().checkpoint_slots;
+    let step = settings(3, R2).checkpoint_slots;
     let first = 2 * step / 3;
     let told_at = |seat: &mut Subject, from: u64, upto: u64, told: u64| {
         seat.handle(page(R0, from, &noops((upto - from) as usize)));
@@ -71,7 +71,7 @@ fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_agai
 fn replicas_make_their_checkpoints_in_different_slots() {
     let made_at = |id| {
         let mut seat = learner(3, id);
-        let step = seat.role.settings().checkpoint_slots;
+        let step = settings(3, id).checkpoint_slots;
         (0..3 * step).for_each(|slot| drop(seat.handle(page(R0, slot, &noops(1)))));
         seat.storage.checkpoints
     };

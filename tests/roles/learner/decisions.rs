@@ -160,11 +160,10 @@ fn the_own_tally_is_told_as_one_stretch_from_the_start_of_the_reign() {
 #[test]
 fn slots_tallied_above_a_gap_are_told_at_once() {
     let mut seat = learner(3, R0);
-    let Input::Proposed { ballot, values, requesters, .. } = proposed(0, 5, &values(&["a"])) else {
+    let Input::Proposed { run, requesters, .. } = proposed(0, 5, &values(&["a"])) else {
         unreachable!("that is what it is")
     };
-    let (from, first) = (Slot(5), Slot(5));
-    seat.handle(Input::Proposed { ballot, from, first, values, requesters });
+    seat.handle(Input::Proposed { start: Slot(5), run, requesters });
     seat.handle(votes(R0, 0, 5, 1));
     assert_eq!(marks(&seat.handle(votes(R1, 0, 5, 1))), [decided(0, 5, 6)]);
     assert_eq!(seat.role.applied(), Slot(0));

@@ -49,13 +49,12 @@ fn an_answer_leaves_only_after_its_record() {
 #[test]
 fn a_waiting_client_is_answered_once_when_its_command_is_applied() {
     let mut seat = learner(3, R0);
-    let Input::Proposed { ballot, from, first, values, .. } = proposed(0, 0, &[command(1, 0, "a")])
-    else {
+    let Input::Proposed { start, run, .. } = proposed(0, 0, &[command(1, 0, "a")]) else {
         unreachable!("that is what it is")
     };
     let origin = Origin { count: 1, asked: Some((address(7), Slot(0))) };
     let requesters = [origin].into_iter().collect();
-    seat.handle(Input::Proposed { ballot, from, first, values, requesters });
+    seat.handle(Input::Proposed { start, run, requesters });
     seat.handle(votes(R0, 0, 0, 1));
     let sent = seat.handle(votes(R1, 0, 0, 1));
     let session = Request::new(1, 1, 0, "a").command().session;

@@ -37,8 +37,8 @@ fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
 /// The own proposer has proposed values from `first` on, in a phase 2 that began at 0.
 fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
     let requesters = Requesters::unknown(values.len());
-    let (ballot, first, values) = (Ballot(ballot), Slot(first), values.into());
-    Input::Proposed { ballot, from: Slot(0), first, values, requesters }
+    let run = Run { first: Slot(first), ballot: Ballot(ballot), values: values.into() };
+    Input::Proposed { start: Slot(0), run, requesters }
 }
 
 /// The own acceptor has accepted values from `first` on.
@@ -118,14 +118,9 @@ fn asked(first: u64, values: &[Value], origins: &[(usize, Option<u16>)]) -> Inpu
         let asked = port.map(|port| (address(port), Slot(0)));
         Origin { count: *count, asked }
     };
-    let (ballot, from, first, values) = (Ballot(0), Slot(0), Slot(first), values.into());
-    Input::Proposed {
-        ballot,
-        from,
-        first,
-        values,
-        requesters: origins.iter().map(origin).collect(),
-    }
+    let run = Run { first: Slot(first), ballot: Ballot(0), values: values.into() };
+    let requesters = origins.iter().map(origin).collect();
+    Input::Proposed { start: Slot(0), run, requesters }
 }
 
 /// The completions: the client's port, the session and the slot of its line.
