@@ -239,17 +239,14 @@ impl Role for Acceptor {
         match input {
             // S6: a directory that is not on the started list has no vote to give.
             Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
+            Input::Peer(from, ToAcceptor::Prepare { ballot, first }) if ballot.owner(n) == from => {
+                self.handle_prepare(ballot, first, out);
+            }
+            Input::Peer(from, ToAcceptor::Accept(accept)) if accept.ballot.owner(n) == from => {
+                self.handle_accept(accept, out);
+            }
             // Only its owner may use a ballot.
-            Input::Peer(from, ToAcceptor::Prepare { ballot, first }) => {
-                if ballot.owner(n) == from {
-                    self.handle_prepare(ballot, first, out);
-                }
-            }
-            Input::Peer(from, ToAcceptor::Accept(accept)) => {
-                if accept.ballot.owner(n) == from {
-                    self.handle_accept(accept, out);
-                }
-            }
+            Input::Peer(..) => {}
             Input::Applied(applied) => {
                 if applied > self.state.trimmed() {
                     self.record(Record::Trim(applied), out);

@@ -4,7 +4,7 @@
 //!
 //! - *Suspicion looks at heartbeats and at progress (L1).* A replica suspects a leader that
 //!   it has not heard serving for a drawn time. It is *unsatisfied* when something waits and
-//!   its applied prefix has not moved for [`Election::stall_us`]. So a leader that lives but
+//!   its applied prefix has not moved for the longest election wait. So a leader that lives but
 //!   leaves a hole, or whose disk hangs, is replaced like a dead one.
 //! - *A campaign must have a chance (L2).* Before a replica uses a ballot, a quorum has to
 //!   say (pre-vote) that it misses a serving leader too. Otherwise a replica behind a partial
@@ -102,11 +102,6 @@ impl Election {
         election
     }
 
-    /// How long the applied prefix may stand still while something waits.
-    pub fn stall_us(&self) -> u64 {
-        self.settings.election_max_us
-    }
-
     /// The highest ballot heard to lead, or led.
     pub fn leader(&self) -> Option<Ballot> {
         self.leader
@@ -154,11 +149,8 @@ impl Election {
         heartbeat: &Heartbeat,
         member: bool,
     ) -> bool {
-        let echoed = self
-            .sent
-            .iter()
-            .find(|(round, _)| *round == heartbeat.echo)
-            .map(|(_, sent_at)| *sent_at);
+        let own = self.sent.iter().find(|(round, _)| *round == heartbeat.echo);
+        let echoed = own.map(|(_, sent_at)| *sent_at);
         let peer = &mut self.peers[from.index()];
         // Another life of the peer numbers its heartbeats anew.
         if peer.boot != heartbeat.boot {
@@ -187,7 +179,7 @@ impl Election {
         self.restart_progress(now);
     }
 
-    /// A new leader has the whole of [`Election::stall_us`] to show progress.
+    /// A new leader has the whole of the longest election wait to show progress.
     pub fn restart_progress(&mut self, now: Time) {
         if let Some(since) = &mut self.pending_since {
             *since = now;
@@ -209,9 +201,9 @@ impl Election {
         }
     }
 
-    /// Whether something has waited for too long without progress.
+    /// Whether something has waited for the longest election wait without progress.
     pub fn is_unsatisfied(&self, now: Time) -> bool {
-        self.pending_since.is_some_and(|since| now.since_us(since) >= self.stall_us())
+        self.pending_since.is_some_and(|since| now.since_us(since) >= self.settings.election_max_us)
     }
 
     /// Whether a serving leader was heard within the shortest suspicion time.
@@ -226,7 +218,7 @@ impl Election {
             || now >= self.quiet_until && self.is_unsatisfied(now.minus_us(self.turn_us()))
     }
 
-    /// How much longer than [`Election::stall_us`] this replica waits before it acts on a
+    /// How much longer than the longest election wait this replica waits before it acts on a
     /// lack of progress while heartbeats keep coming. Each replica has a turn of its own, so
     /// that they do not all try at once (L3).
     fn turn_us(&self) -> u64 {
@@ -269,11 +261,6 @@ impl Election {
     /// The highest ballot that any peer says it has promised.
     pub fn highest_promise(&self) -> Option<Ballot> {
         self.peers.iter().filter_map(|peer| peer.promised).max()
-    }
-
-    /// Whether the next heartbeat is due.
-    pub fn heartbeat_due(&self, now: Time) -> bool {
-        now >= self.next_heartbeat
     }
 
     /// Begins the next round of heartbeats.

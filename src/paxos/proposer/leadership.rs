@@ -21,7 +21,7 @@ impl Proposer {
         match std::mem::replace(&mut self.state, State::Following) {
             State::Following => {}
             State::PreVoting(vote) => {
-                log::debug!("replica {id}: drops pre-vote {}: {why}", vote.ballot());
+                log::debug!("replica {id}: drops pre-vote {}: {why}", vote.ballot);
             }
             State::Campaigning(phase1) => {
                 log::info!("replica {id}: gives up ballot {}: {why}", phase1.ballot());
@@ -61,7 +61,7 @@ impl Proposer {
     fn continue_pre_vote(&mut self, step: &mut Step<'_>) {
         let State::PreVoting(vote) = &mut self.state else { return };
         if vote.is_granted(self.settings.n) {
-            let ballot = vote.ballot();
+            let ballot = vote.ballot;
             return self.begin_campaign(ballot, step);
         }
         vote.ask(&self.settings, step.now, step.out);
@@ -175,7 +175,7 @@ impl Proposer {
     ) {
         self.seen = self.seen.max(promised.unwrap_or_default());
         let State::PreVoting(vote) = &mut self.state else { return };
-        if promised >= Some(vote.ballot()) {
+        if promised >= Some(vote.ballot) {
             // Its acceptor could not promise this ballot: ask everyone about a higher one.
             self.begin_pre_vote(step);
         } else if granted {

@@ -147,7 +147,7 @@ impl Proposer {
                 Some(ballot) => format!("follows ballot {ballot}"),
                 None => "follows nobody".into(),
             },
-            State::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot()),
+            State::PreVoting(vote) => format!("asks for pre-votes for ballot {}", vote.ballot),
             State::Campaigning(phase1) => format!("campaigns with ballot {}", phase1.ballot()),
             State::Leading { phase2, .. } => format!("leads with ballot {}", phase2.ballot()),
         }
@@ -200,27 +200,25 @@ impl Role for Proposer {
 
     fn handle(&mut self, now: Time, draw: u64, input: Input, out: &mut Outbox<Never>) {
         self.election.observe(now);
-        let mut step = Step { now, draw, out };
+        let step = &mut Step { now, draw, out };
         match input {
-            Input::Peer(from, ToProposer::Promise(page)) => {
-                self.handle_promise(from, page, &mut step);
-            }
+            Input::Peer(from, ToProposer::Promise(page)) => self.handle_promise(from, page, step),
             Input::Peer(from, ToProposer::Nack { ballot, promised }) => {
-                self.handle_nack(from, ballot, promised, &mut step);
+                self.handle_nack(from, ballot, promised, step);
             }
             Input::Peer(from, ToProposer::PreVote { ballot, round }) => {
-                self.handle_pre_vote(from, ballot, round, &mut step);
+                self.handle_pre_vote(from, ballot, round, step);
             }
             Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, directory }) => {
                 // An answer to an earlier pre-vote says nothing about this one.
                 if round == self.pre_vote_round && self.counts(from, directory, step.out) {
-                    self.handle_pre_vote_reply(from, granted, promised, &mut step);
+                    self.handle_pre_vote_reply(from, granted, promised, step);
                 }
             }
             Input::Peer(_, ToProposer::Forward { origin, request }) => {
                 self.handle_request(origin, request, false, step.out);
             }
-            Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, &mut step),
+            Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::RequestIsNext { origin, request } => {
                 if let Some(phase2) = self.phase2_mut() {
@@ -242,7 +240,7 @@ impl Role for Proposer {
             Input::Promised(ballot) => {
                 self.promised = self.promised.max(Some(ballot));
                 self.seen = self.seen.max(ballot);
-                self.go_above(&mut step);
+                self.go_above(step);
             }
         }
     }
@@ -251,7 +249,7 @@ impl Role for Proposer {
         self.election.observe(now);
         self.note_progress(now);
         self.advance(&mut Step { now, draw, out });
-        if self.is_voter() && self.election.heartbeat_due(now) {
+        if self.is_voter() && now >= self.election.next_heartbeat() {
             self.send_heartbeats(now, out);
         }
     }
@@ -272,7 +270,6 @@ impl Role for Proposer {
             State::Campaigning(phase1) => Some(phase1.deadline()),
             State::Leading { phase2, .. } => phase2.deadline(),
         };
-        let heartbeat = self.election.next_heartbeat();
-        Some(due.map_or(heartbeat, |due| due.min(heartbeat)))
+        due.into_iter().chain([self.election.next_heartbeat()]).min()
     }
 }

@@ -27,7 +27,7 @@ impl NotState for Timers {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PreVote {
     /// The ballot that this replica would campaign with.
-    ballot: Ballot,
+    pub(super) ballot: Ballot,
     /// Tells the answers apart from those to an earlier pre-vote.
     round: u64,
     /// The replicas that would help, this one included.
@@ -42,11 +42,6 @@ impl PreVote {
         granted.insert(settings.id);
         let give_up_at = now.plus_us(settings.election_min_us);
         PreVote { ballot, round, granted, timers: Aside(Timers { resend_at: now, give_up_at }) }
-    }
-
-    /// The ballot that this replica would campaign with.
-    pub(super) fn ballot(&self) -> Ballot {
-        self.ballot
     }
 
     /// Whether a quorum of a cluster of `n` would help.
