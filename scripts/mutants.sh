@@ -4,8 +4,8 @@
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
-# GROUP is slots, paxos, storage, durable, datagrams or codec: some files, and the tests that should
-# notice a change there. SHARD is one part of many, as in 0/8. OPTIONs go to cargo-mutants.
+# GROUP is slots, paxos, storage, durable, datagrams, round_trip, table or codec: some files, and
+# the tests that should notice a change there. SHARD is one part of many, as in 0/8. OPTIONs go to cargo-mutants.
 # MUTANTS_LONG=1 also runs the tests of the group that take seconds, for the changes that
 # the others miss.
 #
@@ -21,16 +21,17 @@ cd "$(dirname "$0")/.."
 tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
-base='types quorum table values message slot_set round_trip runs chat marker paxos'
+base='types aside quorum values message slot_set runs requesters retransmitter chat marker client
+    paxos'
 all="$base seed storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }
 
 case $group in
 slots)
-    files='-f src/quorum.rs -f src/runs.rs -f src/slot_set.rs -f src/round_trip.rs'
+    files='-f src/quorum.rs -f src/runs.rs -f src/slot_set.rs'
     modules=$base
-    tests='paxos:: quorum:: runs:: slot_set:: round_trip:: roles_test::'
+    tests='paxos:: quorum:: runs:: slot_set:: roles_test::'
     mounted='roles'
     skip a_full_acceptor_takes_nothing_new two_rivals_that_campaign_at_once
     ;;
@@ -49,7 +50,7 @@ storage)
     skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
         killed_cut_off_and_failed a_flipped_bit
     ;;
-durable | datagrams)
+durable | datagrams | round_trip | table)
     # A package of its own, which is built and tested whole.
     files="-f crates/$group/src/**"
     modules=
@@ -57,16 +58,16 @@ durable | datagrams)
     mounted=
     ;;
 codec)
-    files='-f src/types.rs -f src/table.rs -f src/values.rs -f src/message/**
+    files='-f src/types.rs -f src/values.rs -f src/message/**
         -f src/net/frame/mod.rs -f src/net/pack.rs'
-    modules='types quorum values table message slot_set round_trip runs seed net'
-    tests='types:: table:: values:: message:: net::frame net::pack wire_test::'
+    modules='types aside quorum values message slot_set runs requesters seed net'
+    tests='types:: values:: message:: net::frame net::pack wire_test::'
     mounted='wire'
     skip a_flood_from bounded_in_bytes_and_number long_messages_of_many_senders \
         no_bytes_whatever on_real_sockets
     ;;
 *)
-    echo "scripts/mutants.sh: no group $group: slots, paxos, storage, durable, datagrams or codec" >&2
+    echo "scripts/mutants.sh: no group $group: slots, paxos, storage, durable, datagrams, round_trip, table or codec" >&2
     exit 2
     ;;
 esac

@@ -20,9 +20,9 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use crate::round_trip::RoundTrip;
 use crate::types::Time;
 use crate::values::Builder;
+use round_trip::RoundTrip;
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 

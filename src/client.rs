@@ -20,9 +20,9 @@
 
 use crate::message::{Answer, ClientMessage, Request};
 use crate::paxos::{Outbox, Role};
-use crate::round_trip::RoundTrip;
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
+use round_trip::RoundTrip;
 
 /// How long a client waits for the replica that it believes to lead, before it asks all.
 /// Also the wait for an answer before any has come.

@@ -15,26 +15,22 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("quorum", &["types"]),
-    ("table", &[]),
     ("slot_set", &["types"]),
-    ("round_trip", &[]),
-    ("retransmitter", &["types", "round_trip", "aside"]),
-    ("aside", &["types", "values", "round_trip"]),
+    ("retransmitter", &["types", "aside"]),
+    ("aside", &["types", "values"]),
     ("values", &["types"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
     ("message", &["types", "quorum", "values"]),
     ("runs", &["types", "values", "message"]),
     ("requesters", &["types"]),
-    ("chat", &["types", "table", "values"]),
+    ("chat", &["types", "values"]),
     (
         "paxos",
         &[
             "types",
             "quorum",
-            "table",
             "slot_set",
-            "round_trip",
             "retransmitter",
             "aside",
             "values",
@@ -45,8 +41,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "marker",
         ],
     ),
-    ("client", &["types", "values", "message", "round_trip", "paxos"]),
-    ("storage", &["types", "quorum", "table", "values", "message", "chat", "paxos"]),
+    ("client", &["types", "values", "message", "paxos"]),
+    ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
     // Streams of randomness: the programs draw them, and the roles are given numbers.
     ("seed", &[]),
@@ -66,7 +62,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const PROTOCOL: &[&str] = &[
     "quorum",
     "slot_set",
-    "round_trip",
     "retransmitter",
     "requesters",
     "aside",

@@ -7,11 +7,11 @@
 //! [`SessionTable::sweep`] removes once they have expired. A client's own entry stays for
 //! as long as the log, because its lines are numbered across all its sessions.
 
-use crate::table::Table;
 use crate::types::{ClientId, Session, Slot};
 use crate::values::ValueRef;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
+use table::Table;
 
 /// What the log knows of one session: enough to judge its next command, and to answer its
 /// last one again.

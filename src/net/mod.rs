@@ -5,7 +5,6 @@
 //!
 //! - [`frame`]: the header, every check on what arrives, the decoding of bodies.
 //! - [`answer`]: how an answer travels.
-//! - [`boots`]: tells which life of a replica is the current one.
 //! - [`pack`]: many small messages in one datagram.
 //!
 //! **Guarantees.** A message that is delivered was sent, whole, to this process. Its sender
@@ -17,7 +16,6 @@
 //! adversary on the path.
 
 pub mod answer;
-pub mod boots;
 mod codec;
 pub mod frame;
 pub mod pack;

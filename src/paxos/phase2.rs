@@ -19,9 +19,9 @@ use crate::aside::{Aside, NotState};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, ToAcceptor};
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
-use crate::round_trip::RoundTrip;
 use crate::types::{Address, Ballot, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
+use round_trip::RoundTrip;
 
 pub use super::request_queue::{QUEUE_BYTES_MAX, QUEUE_MAX};
 pub use super::window::IN_FLIGHT_BYTES_MAX;

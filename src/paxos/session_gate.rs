@@ -9,9 +9,9 @@
 //! [`chat`]: crate::chat
 
 use crate::chat::next_seq;
-use crate::table::Table;
 use crate::types::Session;
 use crate::values::CommandRef;
+use table::Table;
 
 /// How many sessions' next commands are remembered; the learner knows the rest.
 const SESSIONS_MAX: usize = 65_536;

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! - [`codec`]: the part that a program supplies: the form of its datagrams, and its messages.
+//! - [`boots`]: which life of a peer is the current one.
 //! - [`fragment`]: one long message in many datagrams.
 //! - [`loss`]: the seeded gate that every datagram passes.
 //! - `batch`: datagrams to one destination that leave in one system call.
@@ -30,6 +31,7 @@
 //! reordered. A sender that needs an answer asks again.
 
 mod batch;
+pub mod boots;
 pub mod codec;
 pub mod counters;
 pub mod fragment;

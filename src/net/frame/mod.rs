@@ -38,11 +38,11 @@
 //! sends itself.
 
 use super::answer::AnswerOnWire;
-use super::boots::{BootStatus, Boots};
 use super::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
 use crate::values::Builder;
+use datagrams::boots::{BootStatus, Boots};
 use datagrams::codec::{BodyKind, Opened};
 use datagrams::counters::{Counters, DropReason, NetEvent};
 use datagrams::fragment::{Fragment, Missing};
@@ -283,7 +283,7 @@ impl Decoder {
         self.check_cluster(from, cluster)?;
         let boot = BootId(u64_at(frame, 16));
         if let Endpoint::Replica(id) = from {
-            match self.boots[id.index()].judge(boot) {
+            match self.boots[id.index()].judge(boot.0) {
                 BootStatus::Alive => {}
                 BootStatus::Retired => return Err(DropReason::Boot),
                 BootStatus::Revived => self.counters.count(NetEvent::BootRevived),
@@ -318,7 +318,7 @@ impl Decoder {
             return Err(DropReason::Kind);
         };
         if let Endpoint::Replica(id) = from {
-            self.boots[id.index()].heard(boot);
+            self.boots[id.index()].heard(boot.0);
         }
         Ok(opened)
     }

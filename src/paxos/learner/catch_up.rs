@@ -9,8 +9,8 @@ use super::decisions::Decisions;
 use crate::aside::Aside;
 use crate::message::{Message, ToLearner};
 use crate::paxos::ANSWER_BYTES_MAX;
-use crate::round_trip::RoundTrip;
 use crate::types::{ReplicaId, Slot, SlotRange, Time};
+use round_trip::RoundTrip;
 
 /// How long a learner may be behind before it asks. Until then what it lacks is usually on
 /// its way.

@@ -1,20 +1,18 @@
-//! Tells which life of each replica is the current one.
+//! Tells which life of each peer is the current one.
 //!
 //! Boot ids are random, so two of them do not tell which came first. The rule: a boot id
 //! that was never heard begins a new life and retires the one before, and a frame of a
 //! retired life is dropped.
 //!
-//! That rule alone could silence a live replica for ever. The network may hold up a
+//! That rule alone could silence a live peer for ever. The network may hold up a
 //! datagram of an earlier life until after a restart; if this process has not heard that
 //! life before, the datagram would retire the living one. So a retired life that is heard
 //! [`REVIVAL_STREAK`] times in a row, without a frame of the current one in between, is
-//! taken back. Safety does not depend on any of this, since the protocol allows every
-//! repetition. It only keeps old messages from causing needless work.
+//! taken back. Nothing but needless work depends on this: every message may be repeated.
 
-use crate::types::BootId;
 use std::collections::VecDeque;
 
-/// The most retired lives of one replica that are remembered.
+/// The most retired lives of one peer that are remembered.
 pub const RETIRED_MAX: usize = 16;
 
 /// A retired life is taken back after this many of its frames in a row.
@@ -31,18 +29,18 @@ pub enum BootStatus {
     Revived,
 }
 
-/// The lives of one replica.
+/// The lives of one peer.
 #[derive(Debug, Clone, Default)]
 pub struct Boots {
-    current: Option<BootId>,
-    retired: VecDeque<BootId>,
-    streak: Option<(BootId, u32)>,
+    current: Option<u64>,
+    retired: VecDeque<u64>,
+    streak: Option<(u64, u32)>,
 }
 
 impl Boots {
     /// Judges a frame of this boot id. A new life begins only with [`Boots::heard`],
     /// when the whole frame has been found valid.
-    pub fn judge(&mut self, boot: BootId) -> BootStatus {
+    pub fn judge(&mut self, boot: u64) -> BootStatus {
         if !self.retired.contains(&boot) {
             return BootStatus::Alive;
         }
@@ -60,14 +58,14 @@ impl Boots {
     }
 
     /// Notes that a valid frame of this boot id, which is not retired, was taken.
-    pub fn heard(&mut self, boot: BootId) {
+    pub fn heard(&mut self, boot: u64) {
         self.streak = None;
         if self.current != Some(boot) {
             self.become_current(boot);
         }
     }
 
-    fn become_current(&mut self, boot: BootId) {
+    fn become_current(&mut self, boot: u64) {
         self.streak = None;
         if let Some(former) = self.current.replace(boot) {
             if self.retired.len() == RETIRED_MAX {
@@ -83,9 +81,9 @@ mod tests {
     use super::*;
 
     fn take(boots: &mut Boots, id: u64) -> BootStatus {
-        let status = boots.judge(BootId(id));
+        let status = boots.judge(id);
         if status == BootStatus::Alive {
-            boots.heard(BootId(id));
+            boots.heard(id);
         }
         status
     }
