@@ -8,8 +8,7 @@
 //!   people read.
 //! - [`data_dir`]: the data directory's identity, lock and started record.
 //! - [`upkeep`]: what a role's thread asks of its storage between two commits.
-//! - [`memory`]: records in memory, for tests and for replicas that keep no durable
-//!   state.
+//! - [`memory`]: storage that keeps nothing.
 //!
 //! A call that failed is never tried again and believed: whoever gets an error here
 //! ends the process, and the next one opens what is left.

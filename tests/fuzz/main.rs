@@ -40,6 +40,8 @@ mod finds;
 mod floods;
 mod frames;
 mod joining;
+#[path = "../roles/memory.rs"]
+mod memory;
 mod node;
 mod parts;
 mod roles;

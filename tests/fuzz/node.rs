@@ -19,6 +19,7 @@
 //! - a timer that has fired is not due any more.
 
 use crate::draw;
+use crate::memory::Memory;
 use multipaxos::chat::Chat;
 use multipaxos::message::{Answer, Message, Request, Run, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
@@ -29,7 +30,6 @@ use multipaxos::paxos::{
     Settings, Storage,
 };
 use multipaxos::quorum::quorum;
-use multipaxos::storage::memory::Memory;
 use multipaxos::types::{
     Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Session, Slot, SlotRange, Time,
     Value, replicas,

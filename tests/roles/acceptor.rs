@@ -4,7 +4,6 @@ use crate::common::*;
 use multipaxos::message::{Accept, Promise, Run, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, Role, learner, proposer};
-use multipaxos::storage::memory::Memory;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
 use std::ops::Range;
 

@@ -8,7 +8,6 @@ use multipaxos::paxos::{
     DecidedPages, Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
     proposer,
 };
-use multipaxos::storage::memory::Memory;
 use multipaxos::storage::upkeep::Upkeep;
 pub(crate) use multipaxos::types::replicas;
 use multipaxos::types::{
@@ -17,6 +16,11 @@ use multipaxos::types::{
 use multipaxos::values::Values;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+
+#[path = "memory.rs"]
+mod memory;
+
+pub(crate) use memory::Memory;
 
 pub(crate) const R0: ReplicaId = ReplicaId(0);
 pub(crate) const R1: ReplicaId = ReplicaId(1);
