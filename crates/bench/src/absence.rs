@@ -1,14 +1,14 @@
-//! Long absence and restart: what must not grow with time, measured.
+//! Long absence and restart: measures that nothing grows with time but the log.
 //!
-//! *Absence*: under steady load, the last replica is killed, stays away for a number
-//! of lines, and is started again. Memory of the others and the size of their data
-//! directories are sampled before, half-way and after: nothing but the log itself
-//! (chat log and journal) may grow. Then the time until the replica's log has reached
-//! the others' is taken, and what the foreground felt of it.
+//! *Absence*: under steady load, one replica is killed, misses a number of lines, and is
+//! started again. The bench samples the memory of the others and the size of their data
+//! directories before, half-way and after. Only the log itself (chat log and journal) may
+//! grow. Then the bench measures how long the replica's log takes to reach the others', and
+//! how throughput and latency suffer meanwhile.
 //!
-//! *Restart*: after some lines, and again after many, all replicas are killed and
-//! enough of them for a quorum are started again. The time until they are up, and
-//! until the first line completes, must not depend on the length of the log.
+//! *Restart*: after some lines, and again after many, the bench kills all replicas and starts
+//! a quorum of them again. It measures the time until they are up, and until the first line
+//! completes. Neither may depend on the length of the log.
 
 use super::cluster::Cluster;
 use super::load::{Load, Shape, Tally};
@@ -18,24 +18,24 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A replica has caught up when its log is as long as the leader's was so long ago.
+/// A replica has caught up when its log is as long as the leader's was this long ago.
 const LAG: Duration = Duration::from_millis(100);
 
-/// How long catching up may take under load; then the load stops.
+/// The longest time to catch up under load. After it the load stops.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Between two looks at a restarted replica's words: short, since the time until they
-/// come is what is measured.
+/// The time between two looks at a restarted replica's stderr. It is short, because the bench
+/// measures when the message comes.
 const SHARP_LOOK: Duration = Duration::from_micros(200);
 
-/// How long a restart may take.
+/// The longest time that a restart may take.
 const RESTART_MAX: Duration = Duration::from_secs(30);
 
 fn start(shape: &Shape, cluster: &Cluster) -> Result<Load, String> {
     Load::start(shape, &cluster.addresses).map_err(|e| format!("cannot start the load: {e}"))
 }
 
-/// The foreground in one phase, as a row.
+/// Adds a row with the throughput and latency of one phase.
 fn foreground(text: &mut String, phase: &str, elapsed: Duration, tally: &Tally) {
     let latency = &tally.latency;
     let _ = writeln!(
@@ -89,7 +89,7 @@ pub(super) fn absent(plan: &Plan, lines: u64, interrupts: &Interrupts) -> Result
     foreground(&mut text, "all there", began.elapsed(), &load.take());
     watch.cluster.kill(away);
     let began = Instant::now();
-    // What the kill itself does to memory is over soon.
+    // The kill itself changes the memory of the others for a moment.
     watch.pass_lines(lines / 20)?;
     sample(&mut sizes, "just gone", watch.cluster, others);
     watch.pass_lines(lines / 2 - lines / 20)?;
@@ -156,8 +156,7 @@ pub(super) fn restart(plan: &Plan, interrupts: &Interrupts) -> Result<String, St
         "lines", "log MiB", "killed", "all up ms", "first line ms"
     );
     for lines in stages.into_iter().filter(|lines| *lines > 0) {
-        // Every stage with clients of its own: a client that is told apart by its id
-        // begins at line 0.
+        // Each stage has clients of its own, because the lines of each client id begin at 0.
         let shape = Shape { first_client: told.len() as u64, ..plan.shape() };
         let load = start(&Shape { lines: Some(lines), ..shape.clone() }, &cluster)?;
         let mut watch = Watch { cluster: &mut cluster, load: &load };
@@ -200,7 +199,7 @@ pub(super) fn restart(plan: &Plan, interrupts: &Interrupts) -> Result<String, St
             up.as_secs_f64() * 1e3,
             first.as_secs_f64() * 1e3,
         );
-        // The rest follows; the next stage begins with all.
+        // Start the other replicas: the next stage begins with all.
         (quorum..n).try_for_each(|id| cluster.spawn(id))?;
     }
     cluster.settle()?;

@@ -1,8 +1,8 @@
 //! The cluster under load: replica processes on free ports of this host.
 //!
-//! Everything it writes is in one folder: given, or a temporary one below the current
-//! one that is removed when the cluster is dropped. Replicas are the driver's kind of
-//! children: dropped means killed, and they end when this process does.
+//! All its files are in one folder. The user names the folder, or it is a temporary one below
+//! the current folder, removed when the cluster is dropped. Replicas are the driver's
+//! [`Process`]: dropping one kills it, and they end when this process does.
 
 use super::cores::Cores;
 use super::lines::{self, Told};
@@ -20,25 +20,25 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at children, their words and files, and signals: no one event tells
-/// of all of these, and what is measured is measured elsewhere.
+/// The time between two looks at children, their stderr and files, and signals. No single event
+/// announces all of these. Latency is measured elsewhere.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
-/// How long replicas may take to warm up, and to end.
+/// The time in which replicas must warm up, and in which they must end.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Logs are quiet when they are equal and stay as they are for this long.
+/// Logs are quiet when they are equal and do not change for this long.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How long logs may stand still without being equal.
+/// The longest time that logs may be unequal without changing.
 const STILL: Duration = Duration::from_secs(20);
 
 /// The magic number of tmpfs (statfs(2)).
 const TMPFS: i128 = 0x0102_1994;
 
-/// What a cluster is made of.
+/// What a cluster consists of.
 #[derive(Debug, Clone)]
-pub(super) struct Made {
+pub(super) struct ClusterOptions {
     pub(super) f: usize,
     pub(super) durability: Durability,
     pub(super) loss: Percent,
@@ -49,25 +49,25 @@ pub(super) struct Made {
     pub(super) log_dir: Option<PathBuf>,
 }
 
-/// A folder of our own, removed in the end.
+/// A folder that is removed when this is dropped.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // What cannot be removed is in the way of nobody.
+        // A folder that cannot be removed does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
 pub(super) struct Cluster {
-    made: Made,
+    options: ClusterOptions,
     pub(super) addresses: Vec<SocketAddr>,
-    // Before the folder, so that all have ended when it is removed.
+    // This field comes before the folder, so that all replicas end before it is removed.
     replicas: Vec<Option<Process>>,
-    /// How often each was started again.
+    /// How often each replica was started again.
     lives: Vec<u32>,
     folder: Folder,
-    /// Shares for the replicas, in their order, and for this process.
+    /// Shares of the cores: one for each replica in order, and one for this process.
     cores: Option<Cores>,
     pub(super) on_tmpfs: bool,
     program: PathBuf,
@@ -77,8 +77,11 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Starts all replicas and waits until they have warmed up.
-    pub(super) fn start(made: Made, interrupts: Interrupts) -> Result<Cluster, String> {
-        let (below, temporary) = match &made.log_dir {
+    pub(super) fn start(
+        options: ClusterOptions,
+        interrupts: Interrupts,
+    ) -> Result<Cluster, String> {
+        let (below, temporary) = match &options.log_dir {
             Some(dir) => (dir.clone(), None),
             None => {
                 let own = PathBuf::from(format!("bench-{}.tmp", std::process::id()));
@@ -89,26 +92,27 @@ impl Cluster {
         };
         let folder = Folder::open(&below, "bench")?;
         folder.clear()?;
-        let n = 2 * made.f + 1;
+        let n = 2 * options.f + 1;
         let addresses = free_addresses(n).map_err(|e| format!("no free ports: {}", cause(&e)))?;
         let rows: Vec<String> =
             addresses.iter().map(|a| format!("{} {}\n", a.ip(), a.port())).collect();
         let config = folder.path("config.txt");
         let cannot = |e: io::Error| format!("cannot write {}: {}", config.display(), cause(&e));
         fs::write(&config, rows.concat()).map_err(cannot)?;
-        let own = std::env::current_exe().map_err(|e| format!("where is bench? {}", cause(&e)))?;
+        let own = std::env::current_exe()
+            .map_err(|e| format!("cannot find the path of bench: {}", cause(&e)))?;
         let program = own.with_file_name("replica");
         if !program.is_file() {
             let program = program.display();
             return Err(format!("{program} is missing: `cargo build` puts it beside bench"));
         }
         let on_tmpfs = rustix::fs::statfs(&below).is_ok_and(|fs| i128::from(fs.f_type) == TMPFS);
-        let cores = match made.unpinned {
+        let cores = match options.unpinned {
             true => None,
             false => Some(Cores::for_processes(n + 1).map_err(no_cores)?),
         };
         let mut cluster = Cluster {
-            made,
+            options,
             addresses,
             replicas: (0..n).map(|_| None).collect(),
             lives: vec![0; n],
@@ -135,23 +139,23 @@ impl Cluster {
         self.addresses.len()
     }
 
-    /// Starts a replica; again, if it has run before.
+    /// Starts a replica for the first time, or again.
     pub(super) fn spawn(&mut self, id: usize) -> Result<(), String> {
-        let seed = derive_seed(self.made.seed, &format!("replica {id}"));
+        let seed = derive_seed(self.options.seed, &format!("replica {id}"));
         let options = [
-            ("f", self.made.f.to_string()),
+            ("f", self.options.f.to_string()),
             ("config_path", self.folder.path("config.txt").display().to_string()),
             ("log_dir", self.folder.as_arg()),
             ("replica_id", id.to_string()),
-            ("msg_loss", self.made.loss.to_string()),
+            ("msg_loss", self.options.loss.to_string()),
             ("rand_seed", seed.to_string()),
-            ("durability", self.made.durability.to_string()),
-            ("datagram_max", self.made.datagram_max.to_string()),
+            ("durability", self.options.durability.to_string()),
+            ("datagram_max", self.options.datagram_max.to_string()),
         ];
         let mut args = vec!["--die_with_parent".to_owned()];
         args.extend(options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]));
         let start = Start { program: self.program.clone(), args, piped: false, aborts: false };
-        // A later life's words go to a file of their own.
+        // The stderr of a later life goes to a file of its own.
         let life = self.lives[id];
         self.lives[id] += 1;
         let err = match life {
@@ -182,7 +186,7 @@ impl Cluster {
         })
     }
 
-    /// Fails when a signal has come or a replica has ended by itself.
+    /// Fails if a signal has come, or if a replica has ended by itself.
     pub(super) fn look(&mut self) -> Result<(), String> {
         if let Some(signal) = self.interrupts.noted() {
             return Err(format!("interrupted by {signal}"));
@@ -196,12 +200,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// What the replica uses; nothing if it is down.
+    /// The resources that the replica has used; nothing if it is down.
     pub(super) fn usage(&self, id: usize) -> Usage {
         self.replicas[id].as_ref().map_or_else(Usage::default, |process| Usage::of(process.id()))
     }
 
-    /// Data directory in KiB: segments of the acceptor, and the rest.
+    /// The size of the data directory in KiB: the acceptor's segments, and all else.
     pub(super) fn disk_kib(&self, id: usize) -> (u64, u64) {
         disk_kib(Path::new(&self.folder.path(&format!("replica{id}"))))
     }
@@ -210,8 +214,8 @@ impl Cluster {
         fs::metadata(self.folder.chat_log(id)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Waits until all logs are equally long and quiet; how long the first such moment
-    /// took.
+    /// Waits until all logs are equally long and quiet. Returns the time until they first were
+    /// equal.
     pub(super) fn settle(&mut self) -> Result<Duration, String> {
         let began = Instant::now();
         let (mut last, mut changed_at) = (Vec::new(), began);
@@ -228,13 +232,15 @@ impl Cluster {
             }
             if still >= STILL {
                 let seconds = STILL.as_secs();
-                return Err(format!("the logs stand still for {seconds} s, of {last:?} bytes"));
+                return Err(format!(
+                    "the logs have not changed for {seconds} s, and have {last:?} bytes"
+                ));
             }
             thread::sleep(LOOK);
         }
     }
 
-    /// Ends the replicas and judges their logs. `told` has one row a client id.
+    /// Ends the replicas and judges their logs. `told` has one row for each client id.
     pub(super) fn end_and_judge(
         &mut self,
         size: usize,
@@ -253,7 +259,7 @@ impl Cluster {
                     return Err(format!("{}: {}; {words}", process.name, ending(status)));
                 }
                 None => {
-                    // They say whether it waits for the disk.
+                    // Its last words say whether the replica waits for the disk.
                     let words = process.last_words();
                     return Err(format!("{} does not end; {words}", process.name));
                 }

@@ -1,20 +1,20 @@
-//! Which process keeps to which cores.
+//! Assigns cores to processes.
 //!
-//! A cluster is meant for hosts of its own; on one host its processes are in each other's
-//! way. The kernel spreads threads that are all busy so that each core has equally many,
-//! whosever they are, and what a replica's threads hand each other then travels between
-//! cores. So each process gets a share of the cores, as if these were a host: with fewer
-//! cores than processes one core each, so that all cores have as much to do. The replica
-//! that leads does as much as two others. (ARCHITECTURE.md has what it gains.)
+//! The replicas of a cluster should run on hosts of their own. On one host the kernel spreads
+//! busy threads over all cores without regard to their process, so what the threads of a
+//! replica hand each other travels between cores. Therefore each process gets a share of the
+//! cores, as if the share were a host. If there are fewer cores than processes, each process
+//! gets one core, chosen so that all cores have the same load. The leader does as much work as
+//! two other replicas.
 //!
-//! A thread hands its cores down to the threads and processes that it starts. When
-//! [`Cores`] is dropped, the thread may use all of them again.
+//! A thread passes its cores on to the threads and processes that it starts. When [`Cores`] is
+//! dropped, the thread may use all cores again.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
 use std::ops::Range;
 
-/// The cores that this process may use, for so many processes.
+/// The cores that this process may use, divided among a number of processes.
 #[derive(Debug)]
 pub struct Cores {
     all: CpuSet,
@@ -23,23 +23,23 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// For `processes` that are started by this thread.
+    /// Divides the cores among `processes` that this thread will start.
     ///
     /// # Errors
     ///
     /// If the system does not say which cores there are.
     pub fn for_processes(processes: usize) -> io::Result<Cores> {
-        assert!(processes > 0, "somebody is to use them");
+        assert!(processes > 0, "there is a process to use them");
         let all = sched_getaffinity(None)?;
         let allowed = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).collect();
         Ok(Cores { all, allowed, processes })
     }
 
-    /// From now on this thread, and whom it starts, keeps to the share of process `at`.
+    /// From now on this thread, and everything it starts, keeps to the share of process `at`.
     ///
     /// # Errors
     ///
-    /// If the system refuses: the cores have been taken away.
+    /// If the system refuses, because cores have been taken away.
     pub fn keep_to(&self, at: usize) -> io::Result<()> {
         let mut set = CpuSet::new();
         for core in &self.allowed[share(self.allowed.len(), self.processes, at)] {
@@ -51,15 +51,15 @@ impl Cores {
 
 impl Drop for Cores {
     fn drop(&mut self) {
-        // Refused only if cores have been taken away, and then there are others.
+        // The system refuses only if cores have been taken away. The others stay in use.
         let _ = sched_setaffinity(None, &self.all);
     }
 }
 
-/// How many other processes do as much as the replica that leads, which is process 0.
+/// The leader, process 0, does as much work as this many other processes.
 const LEADER_WEIGHT: usize = 2;
 
-/// The share of process `at` of so many, in as many cores.
+/// The share of process `at` among `processes`.
 fn share(cores: usize, processes: usize, at: usize) -> Range<usize> {
     if cores >= processes {
         let each = cores / processes;
@@ -87,7 +87,7 @@ mod tests {
     fn with_fewer_cores_than_processes_each_has_one_and_who_leads_counts_as_two() {
         assert_eq!(shares(2, 4), [0..1, 1..2, 1..2, 1..2]);
         assert_eq!(shares(3, 4), [0..1, 2..3, 1..2, 2..3]);
-        // Five replicas and a client: 3 and 4. Seven: 4 and 5.
+        // With five replicas and a client, the cores have loads 3 and 4; with seven, 4 and 5.
         assert_eq!(shares(2, 6), [0..1, 1..2, 1..2, 1..2, 0..1, 1..2]);
         let on_first = |shares: Vec<Range<usize>>| shares.iter().filter(|at| at.start == 0).count();
         assert_eq!(on_first(shares(2, 8)), 3);

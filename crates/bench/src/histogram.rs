@@ -1,15 +1,15 @@
-//! Latencies, counted in buckets.
+//! A histogram of latencies.
 //!
-//! A bucket is a 64th of an octave wide, so what is read back is at most 1.6 % above
-//! what was recorded, however many values there are, in memory that never grows. The
-//! idea is that of Gil Tene's HdrHistogram.
+//! A bucket is a 64th of an octave wide. So a value that is read back is at most 1.6 % above
+//! the recorded value, and the memory does not grow with the number of values. The idea is
+//! Gil Tene's HdrHistogram.
 
-/// Buckets an octave, as a power of two.
+/// The number of buckets in an octave, as a power of two.
 const FINE_BITS: u32 = 6;
 const FINE: u64 = 1 << FINE_BITS;
 const BUCKETS: usize = ((64 - FINE_BITS as usize) + 1) << FINE_BITS;
 
-/// How often each latency occurred.
+/// The count of each latency.
 #[derive(Debug, Clone)]
 pub(super) struct Histogram {
     counts: Vec<u64>,
@@ -30,7 +30,7 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    /// The smallest value that is not below `share` of all; 0 if there are none.
+    /// The smallest value such that `share` of all values are not above it; 0 if there are none.
     pub(super) fn quantile(&self, share: f64) -> u64 {
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut below = 0;

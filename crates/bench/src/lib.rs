@@ -1,19 +1,19 @@
-//! Throughput, latency and CPU of a real cluster on this host, lines checked.
+//! Throughput, latency and CPU of a real cluster on this host. Every line is checked.
 //!
 //! ```text
-//! cluster   replica processes, their folder, what they use ([usage], [cores])
+//! cluster   replica processes, their folder, the resources they use ([usage], [cores])
 //! load      sessions over sockets, and the threads that drive them  ([histogram])
 //! sessions  the client role, many times
 //! socket_pool  many sockets of the load on one thread
-//! lines     what is written, and the judgement of the logs
+//! lines     the lines that are sent, and the check of the logs
 //! steady    one measurement under steady load
-//! sweep     many of them, drawn  ([plot])
+//! sweep     many measurements, drawn as a picture  ([plot])
 //! absence   a replica is away for many lines, and comes back; restarts
 //! ```
 //!
-//! Every figure is of lines that were applied, written to the chat log and answered;
-//! afterwards the logs are judged to the letter, and a bench that lost a line fails.
-//! Nothing here ends the process: the program does, with the exit code it is given.
+//! A line counts once it is applied, written to the chat log and answered. Afterwards the
+//! bench checks every byte of the logs, and fails if a line is lost. Nothing here ends the
+//! process: the program does, with the exit code that it gets.
 
 mod absence;
 mod cluster;
@@ -28,7 +28,7 @@ mod steady;
 mod sweep;
 mod usage;
 
-use cluster::{Cluster, LOOK, Made};
+use cluster::{Cluster, ClusterOptions, LOOK};
 use command_line::{Percent, say};
 use driver::Interrupts;
 use load::{Load, Shape};
@@ -37,58 +37,58 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long lines in flight may take when nothing more is submitted.
+/// The longest time in which lines in flight must complete once nothing more is submitted.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// What is run.
+/// The kind of a bench.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// A measurement under steady load.
     Steady,
     /// Measurements of one session and more, in memory and synced, drawn into a file.
     Plot(PathBuf),
-    /// One replica is away for this many lines and comes back.
+    /// One replica misses this many lines and comes back.
     Absent(u64),
     /// All replicas are killed after some lines, and again after many.
     Restart,
 }
 
-/// Everything a user may say about a bench.
+/// The user's options.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is run.
+    /// The kind of the bench.
     pub mode: Mode,
     /// Failures tolerated: there are 2f+1 replicas.
     pub f: usize,
-    /// Sessions, one line in flight each.
+    /// The number of sessions. Each has one line in flight.
     pub outstanding: usize,
-    /// Sockets that they share.
+    /// The number of sockets that the sessions share.
     pub connections: usize,
-    /// The bytes of a line.
+    /// The length of a line in bytes.
     pub size: usize,
-    /// Seconds under load before anything counts.
+    /// Seconds of load before the measurement begins.
     pub warm_s: f64,
-    /// Seconds that count.
+    /// Seconds of the measurement.
     pub secs: f64,
-    /// What replicas wait for before they acknowledge.
+    /// When a replica may send an acceptance.
     pub durability: Durability,
-    /// The share of datagrams dropped at each sender.
+    /// The percentage of datagrams that each sender drops.
     pub msg_loss: Percent,
     /// The longest datagram, in bytes.
     pub datagram_max: usize,
-    /// Seeds losses and timeouts.
+    /// The seed of losses and timeouts.
     pub rand_seed: u64,
-    /// Lines after which a client opens its next session.
+    /// The number of lines after which a client opens its next session.
     pub session_lines: Option<u64>,
-    /// Lines a second at fixed times, instead of as fast as answers come.
+    /// Lines a second, submitted at fixed times. `None`: as fast as answers come.
     pub rate: Option<u64>,
-    /// Stop after so many lines, instead of seconds.
+    /// Stops after this many lines instead of after the seconds.
     pub lines: Option<u64>,
-    /// Whether the system may move processes between all cores, instead of a share each.
+    /// Lets the system move processes between all cores, instead of giving each a share.
     pub unpinned: bool,
-    /// Where the replicas' files go; a temporary folder otherwise.
+    /// The folder for the replicas' files. `None`: a temporary folder.
     pub log_dir: Option<PathBuf>,
-    /// One JSON object instead of a table.
+    /// Prints one JSON object instead of a table.
     pub json: bool,
 }
 
@@ -109,7 +109,7 @@ impl Plan {
     }
 
     fn cluster(&self, interrupts: &Interrupts) -> Result<Cluster, String> {
-        let made = Made {
+        let options = ClusterOptions {
             f: self.f,
             durability: self.durability,
             loss: self.msg_loss,
@@ -118,7 +118,7 @@ impl Plan {
             unpinned: self.unpinned,
             log_dir: self.log_dir.clone(),
         };
-        let cluster = Cluster::start(made, interrupts.clone())?;
+        let cluster = Cluster::start(options, interrupts.clone())?;
         if cluster.on_tmpfs && self.durability == Durability::Sync {
             say("bench: the folder is on tmpfs, where sync waits for no disk");
         }
@@ -126,11 +126,11 @@ impl Plan {
     }
 }
 
-/// Runs a bench. The text for stdout, or what went wrong.
+/// Runs a bench. Returns the text for stdout.
 ///
 /// # Errors
 ///
-/// When the cluster fails, lines do not complete, or the logs are not clean.
+/// If the cluster fails, lines do not complete, or the logs are not clean.
 pub fn run(plan: &Plan, interrupts: &Interrupts) -> Result<String, String> {
     driver::process::allow_many_files();
     match &plan.mode {
@@ -141,7 +141,7 @@ pub fn run(plan: &Plan, interrupts: &Interrupts) -> Result<String, String> {
     }
 }
 
-/// Cluster and load, watched together.
+/// A cluster and its load, watched together.
 struct Watch<'a> {
     cluster: &'a mut Cluster,
     load: &'a Load,
@@ -153,7 +153,7 @@ impl Watch<'_> {
         self.load.fault().map_or(Ok(()), Err)
     }
 
-    /// Lets time pass until `done`, asked every few milliseconds.
+    /// Waits until `done`, which is asked every few milliseconds.
     fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) -> Result<(), String> {
         while !done(self) {
             self.look()?;
@@ -167,7 +167,7 @@ impl Watch<'_> {
         self.until(|_| Instant::now() >= until)
     }
 
-    /// Lets `lines` more lines complete; fails when none does for long.
+    /// Waits until `lines` more lines are complete. Fails when none completes for long.
     fn pass_lines(&mut self, lines: u64) -> Result<(), String> {
         let goal = self.load.completed() + lines;
         let mut last = (0, Instant::now());
@@ -183,7 +183,7 @@ impl Watch<'_> {
         if stuck { Err(format!("no line completed for {} s", DRAIN.as_secs())) } else { Ok(()) }
     }
 
-    /// Submits nothing more and waits for what is in flight.
+    /// Stops submitting, and waits for the lines in flight.
     fn drain(&mut self) -> Result<(), String> {
         self.load.stop();
         let began = Instant::now();
@@ -195,7 +195,7 @@ impl Watch<'_> {
     }
 }
 
-/// Microseconds with one decimal.
+/// Nanoseconds as microseconds, with one decimal.
 fn us(ns: u64) -> f64 {
     (ns as f64 / 100.0).round() / 10.0
 }

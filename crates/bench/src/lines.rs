@@ -1,37 +1,37 @@
-//! The lines that a bench writes, and the judgement of the logs they end up in.
+//! The lines that a bench sends, and the check of the logs.
 //!
-//! A session's k-th line is k in decimal, filled up to the size that was asked for
-//! ([`Text`]); so a log can be checked to the letter without keeping what was sent.
-//! Per session there is one count and one running hash of the slots that it was told
-//! ([`Told`]): enough to check every line of a log of any length.
+//! A session's k-th line is k in decimal, filled up to the requested size ([`Text`]). So a
+//! log can be checked to the byte although nothing that was sent is kept. For each session
+//! the bench keeps one count, and one running hash of the slots that the session was told
+//! ([`Told`]). These are enough to check every line of a log of any length.
 //!
-//! [`judge`] streams all logs at once, in memory that depends on nothing but the
-//! number of sessions: they must be the same to the byte, slots must count from 0
-//! without a gap, and each session's lines must be exactly those completed, each
-//! once, in order, in the slots that were told. (That lines completed before another
-//! was sent stand above it is checked while they complete.)
+//! [`judge`] reads all logs together, in memory that depends only on the number of sessions.
+//! The logs must be the same to the byte, and their slots must count from 0 without a gap. The
+//! lines of a session must be exactly the completed ones, each once, in order, in the slots
+//! that the session was told. (The load checks, as a line completes, that its slot is above
+//! that of every line completed before it was sent.)
 
 use multipaxos::types::Line;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// How much of each log is in memory.
+/// The bytes of each log that are in memory at a time.
 const CHUNK_BYTES: usize = 1 << 18;
 
-/// The digits of a line's number, as far as they fit.
+/// The digits of a line's number, if they fit.
 const DIGITS: usize = 20;
 
-/// How many lines are kept that were made lately.
+/// The number of recent lines that are kept.
 const LATELY: usize = 8;
 
 /// Makes lines of one size.
 #[derive(Debug, Clone)]
 pub(super) struct Text {
-    /// ASCII.
+    /// The text, in ASCII.
     text: Vec<u8>,
     digits: usize,
-    /// Lines that were made lately, by number: sessions are mostly at the same.
+    /// Recent lines by number: most sessions send a line with about the same number.
     lately: [Option<(u64, Line)>; LATELY],
 }
 
@@ -40,7 +40,7 @@ impl Text {
         Text { text: vec![b'x'; size], digits: size.min(DIGITS), lately: Default::default() }
     }
 
-    /// The `number`-th line. Numbers that are too long for the size lose their head.
+    /// The `number`-th line. If the number does not fit, its first digits are cut off.
     pub(super) fn line(&mut self, number: u64) -> Line {
         let place = number as usize % LATELY;
         match &self.lately[place] {
@@ -64,12 +64,12 @@ impl Text {
     }
 }
 
-/// What one session was told.
+/// What one session was told about its lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Told {
-    /// How many of its lines are complete.
+    /// The number of its completed lines.
     pub(super) lines: u64,
-    /// Made of all their slots, in order.
+    /// A hash of their slots, in order.
     pub(super) slots: u64,
 }
 
@@ -80,7 +80,7 @@ impl Told {
     }
 }
 
-/// What clean logs hold.
+/// The contents of clean logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Summary {
     pub(super) lines: u64,
@@ -88,7 +88,7 @@ pub(super) struct Summary {
     pub(super) bytes: u64,
 }
 
-/// Judges the logs; `told` has one row a client id, from 0.
+/// Judges the logs. `told` has one row for each client id, from 0.
 pub(super) fn judge(logs: &[PathBuf], size: usize, told: &[Told]) -> Result<Summary, String> {
     let unreadable = |path: &PathBuf, e: std::io::Error| format!("{}: {e}", path.display());
     let mut files = Vec::new();
@@ -131,10 +131,10 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(filled)
 }
 
-/// Reads one log, piece by piece.
+/// Reads one log in pieces.
 struct Reader {
     text: Text,
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line whose end has not been read yet.
     partial: Vec<u8>,
     slot: u64,
     found: Vec<Told>,
@@ -186,7 +186,7 @@ impl Reader {
             return Ok(());
         }
         let found = number(client).and_then(|client| self.found.get_mut(client as usize));
-        let Some(found) = found else { return wrong("of nobody who was there") };
+        let Some(found) = found else { return wrong("of a client that sent nothing") };
         if number(seq) != Some(found.lines) {
             return wrong(&format!("not line {} of its client", found.lines));
         }
@@ -205,10 +205,12 @@ impl Reader {
         for (client, (told, found)) in told.iter().zip(&self.found).enumerate() {
             if told.lines != found.lines {
                 let (told, found) = (told.lines, found.lines);
-                return Err(format!("client {client}: {told} lines completed, {found} stand"));
+                return Err(format!("client {client}: {told} lines completed, {found} in the log"));
             }
             if told != found {
-                return Err(format!("client {client}: a line stands in another slot than told"));
+                return Err(format!(
+                    "client {client}: a line has another slot than the client was told"
+                ));
             }
         }
         Ok(self.summary)
@@ -224,7 +226,7 @@ fn number(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Two clients, sizes 3: slots 0 1 2 (a NOP) 3.
+    /// A log of two clients with lines of 3 bytes in slots 0, 1 and 3, and a no-op in slot 2.
     fn log() -> (String, [Told; 2]) {
         let mut told = [Told::default(); 2];
         told[0].note(0);
@@ -235,7 +237,7 @@ mod tests {
 
     fn judged(text: &str, told: &[Told]) -> Result<Summary, String> {
         let mut reader = Reader::new(3, told.len());
-        // In pieces that no line fits.
+        // The pieces are shorter than any line.
         for piece in text.as_bytes().chunks(7) {
             reader.read(piece)?;
         }

@@ -1,13 +1,14 @@
 //! The load: sessions over sockets, and the threads that drive them.
 //!
-//! *One socket* ([`Alone`]): its network thread drives the sessions, since all answers come
-//! through it, many in one system call, and looks after their timers while it looks for
-//! answers. Before that one sleeps it wakes one more, which then does so two thousand times
-//! a second, and which submits lines that are due at fixed times. (It does not tick all the
-//! time: a timer of the system and two switches, of the core that a replica may need.)
+//! *One socket* ([`Alone`]): the network thread of the socket drives the sessions. It receives
+//! many answers in one system call, and while it polls for answers it also checks the
+//! sessions' timers. Before it sleeps, it wakes a second thread, which then checks the timers
+//! two thousand times a second. The second thread also submits the lines that are due at
+//! fixed times. It does not check timers all the time: each check costs a system timer and
+//! two context switches, on a core that a replica may need.
 //!
-//! *Many sockets* ([`Many`]): one thread does all of it, for all of them. What is in flight
-//! costs two system calls a line then, and hardly anything else.
+//! *Many sockets* ([`Many`]): one thread does all of this for all sockets. A line then costs two
+//! system calls, and little else.
 
 use super::histogram::Histogram;
 use super::lines::Told;
@@ -28,59 +29,59 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// The most between two looks at the sessions' timers.
+/// The longest time between two checks of the sessions' timers.
 const TIMERS: Duration = Duration::from_micros(500);
 
-/// The longest sleep of the thread that ticks, while the other looks after timers: it is to
-/// see that the load has ended.
+/// The longest sleep of the second thread while the network thread checks the timers. The
+/// second thread must still notice that the load has ended.
 const UNTICKED: Duration = Duration::from_millis(100);
 
-/// The pause after a look at the timers, for each session: a look takes a fiftieth of it.
+/// The pause after a check, for each session. The check itself takes a fiftieth of it.
 const LOOK_NS: u64 = 50;
 
-/// The shortest sleep of the thread that ticks, and the least between two looks at timers.
+/// The shortest sleep of the second thread, and the shortest time between two checks.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// What a load is made of.
+/// The options of a load.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) sessions: usize,
     pub(super) connections: usize,
-    /// The client id of the first session; the others count on from it.
+    /// The client id of the first session. The others have the ids after it.
     pub(super) first_client: u64,
     pub(super) size: usize,
     pub(super) loss: f64,
     /// The longest datagram, in bytes.
     pub(super) datagram_max: usize,
     pub(super) seed: u64,
-    /// Lines after which a client opens its next session.
+    /// The number of lines after which a client opens its next session.
     pub(super) session_lines: Option<u64>,
-    /// Lines a second, all in all, if they are due at fixed times.
+    /// Lines a second of all sessions together, if they are due at fixed times.
     pub(super) rate: Option<u64>,
-    /// How many lines are submitted at most.
+    /// The largest number of lines to submit.
     pub(super) lines: Option<u64>,
 }
 
-/// What happened since the last time somebody asked.
+/// What happened since the last call of [`Load::take`].
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Nanoseconds from the submission, or the time that it was due.
+    /// Nanoseconds from the time when a line was submitted, or was due, to its completion.
     pub(super) latency: Histogram,
     /// Lines that were sent more than once.
     pub(super) retried: u64,
 }
 
-/// What all threads of a load have in common.
+/// The state that all threads of a load share.
 #[derive(Debug)]
 pub(super) struct Common {
     began: Instant,
-    /// One above the highest slot of a line that is complete.
-    complete_upto: AtomicU64,
+    /// One above the highest slot of a completed line.
+    complete_below: AtomicU64,
     completed: AtomicU64,
     stopping: AtomicBool,
     ended: AtomicBool,
     fault: Mutex<Option<String>>,
-    /// Apart from the sessions, which a busy thread hardly ever lets go.
+    /// It has a lock of its own, because a busy thread hardly ever releases the sessions.
     pub(super) tally: Mutex<Tally>,
 }
 
@@ -88,7 +89,7 @@ impl Common {
     fn new() -> Common {
         Common {
             began: Instant::now(),
-            complete_upto: AtomicU64::new(0),
+            complete_below: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -106,14 +107,14 @@ impl Common {
         locked(&self.fault).get_or_insert(what);
     }
 
-    /// So many lines more are complete, all of them below `upto`.
-    pub(super) fn complete(&self, lines: u64, upto: u64) {
+    /// Notes that `lines` more lines are complete, all in slots below `below`.
+    pub(super) fn complete(&self, lines: u64, below: u64) {
         self.completed.fetch_add(lines, Ordering::Relaxed);
-        self.complete_upto.fetch_max(upto, Ordering::SeqCst);
+        self.complete_below.fetch_max(below, Ordering::SeqCst);
     }
 
-    pub(super) fn complete_upto(&self) -> u64 {
-        self.complete_upto.load(Ordering::SeqCst)
+    pub(super) fn complete_below(&self) -> u64 {
+        self.complete_below.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -137,7 +138,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts it against these replicas.
+    /// Starts a load against these replicas.
     pub(super) fn start(shape: &Shape, replicas: &[SocketAddr]) -> io::Result<Load> {
         let common = Arc::new(Common::new());
         let sessions = Sessions::new(shape, replicas.len(), common.clone(), entropy()?);
@@ -183,7 +184,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Lines completed so far.
+    /// The number of lines completed so far.
     pub(super) fn completed(&self) -> u64 {
         self.common.completed.load(Ordering::Relaxed)
     }
@@ -193,22 +194,23 @@ impl Load {
         std::mem::take(&mut locked(&self.common.tally))
     }
 
-    /// What went wrong, if anything did.
+    /// The fault that ended the load, if there is one.
     pub(super) fn fault(&self) -> Option<String> {
         locked(&self.common.fault).clone()
     }
 
-    /// No more lines are submitted.
+    /// Stops submitting lines.
     pub(super) fn stop(&self) {
         self.common.stopping.store(true, Ordering::SeqCst);
     }
 
-    /// Lines in flight. With a number of lines given, 0 means that all are complete.
+    /// The number of lines in flight. 0 means that all are
+    /// complete, if a number of lines was given.
     pub(super) fn in_flight(&self) -> usize {
         locked(&self.sessions).in_flight()
     }
 
-    /// What the sessions were told, in the order of their client ids.
+    /// What each session was told, in the order of client ids.
     pub(super) fn told(&self) -> Vec<Told> {
         locked(&self.sessions).told().collect()
     }
@@ -221,23 +223,23 @@ impl Drop for Load {
     }
 }
 
-/// The sessions of one socket, for one of their two threads.
+/// The sessions of one socket, as one of their two threads uses them.
 struct Alone {
     common: Arc<Common>,
     sessions: Arc<Mutex<Sessions>>,
     outlet: Outlet,
 }
 
-/// The sessions, and the time: in this order, so that it does not go back between two
-/// threads that use them one after the other.
+/// Locks the sessions, and then reads the time. In this order time does not go back between
+/// two threads that use the sessions one after the other.
 fn in_turn<'a>(sessions: &'a Mutex<Sessions>, common: &Common) -> (MutexGuard<'a, Sessions>, u64) {
     let sessions = locked(sessions);
     (sessions, common.now_ns())
 }
 
 impl Alone {
-    /// Timers, unless the other thread `looks` after them, and lines that are due at fixed
-    /// times.
+    /// Checks timers, unless the network thread does (`looks`), and submits the lines that are
+    /// due at fixed times.
     fn tick(mut self, looks: &AtomicBool) {
         let [timers_ns, unticked_ns] = [TIMERS, UNTICKED].map(|time| time.as_nanos() as u64);
         let mut timers_at = 0;
@@ -252,20 +254,20 @@ impl Alone {
             drop(sessions);
             let tick = if looks.load(Ordering::SeqCst) { now_ns + unticked_ns } else { timers_at };
             let next = due.map_or(tick, |due| due.min(tick));
-            // Never without a pause: the network thread wants the same lock. Woken early, it
-            // ticks early.
+            // Always pause, because the network thread needs the same lock. If this thread is
+            // woken early, it checks early.
             thread::park_timeout(Duration::from_nanos(next.saturating_sub(now_ns)).max(PAUSE));
         }
     }
 }
 
-/// From the network thread to the sessions.
+/// Hands answers from the network thread to the sessions.
 struct Answers {
     alone: Alone,
     batch: Vec<Incoming>,
-    /// When this thread next looks at timers, if it has nothing else to do.
+    /// The next time at which this thread checks timers, if it has nothing else to do.
     timers_at: u64,
-    /// Whether it does, or sleeps; and who does then.
+    /// Whether this thread checks the timers. If not, it sleeps and the other thread checks.
     looks: Arc<AtomicBool>,
     ticking: Thread,
 }
@@ -281,7 +283,7 @@ impl Deliver<Incoming> for Answers {
         outlet.send(sessions.handle(0, now_ns, &mut self.batch));
     }
 
-    /// A lost datagram is noticed when it is due, not at the next tick.
+    /// Checks timers here too, so that a lost datagram is noticed in time.
     fn found_nothing(&mut self) {
         let Alone { common, sessions, outlet } = &mut self.alone;
         if !self.looks.load(Ordering::Relaxed) {
@@ -293,7 +295,7 @@ impl Deliver<Incoming> for Answers {
         let (mut sessions, now_ns) = in_turn(sessions, common);
         outlet.send(sessions.turn(0, now_ns, true));
         let first = sessions.timer_ns(0, now_ns).unwrap_or(u64::MAX);
-        // Each look goes through the timers of all sessions.
+        // Each check visits the timers of all sessions.
         let [pause_ns, timers_ns] = [PAUSE, TIMERS].map(|time| time.as_nanos() as u64);
         let least_ns = pause_ns.max(LOOK_NS * sessions.in_group(0) as u64).min(timers_ns);
         self.timers_at = first.clamp(now_ns + least_ns, now_ns + timers_ns);

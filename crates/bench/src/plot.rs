@@ -1,28 +1,28 @@
 //! A plot of latency against throughput, as SVG.
 //!
-//! Both axes are logarithmic, between round numbers around what is shown. A curve is one
-//! way of measuring: its points stand from one session to many, the median drawn solid and
-//! the 99th percentile dashed above it. The picture brings its own background, so that it
-//! can be read on any page, and turns dark where the reader's other windows are.
+//! Both axes are logarithmic and end at round numbers around the data. A curve belongs to one
+//! durability. Its points go from one session to many: the median is a solid line, and the
+//! 99th percentile a dashed line above it. The picture has a background of its own, so that it
+//! can be read on any page, and it has dark colours for readers who prefer them.
 //!
-//! **Does not** measure, or write: a text is made of numbers.
+//! It neither measures nor writes files: it makes a text from numbers.
 
 use std::fmt::Write as _;
 
-/// The picture, in its own units.
+/// The size of the picture, in its own units.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 500.0;
 
-/// Where the axes end.
+/// The ends of the axes.
 const LEFT: f64 = 82.0;
 const RIGHT: f64 = WIDTH - 28.0;
 const TOP: f64 = 74.0;
 const BOTTOM: f64 = HEIGHT - 58.0;
 
-/// With more numbers than this on an axis, only powers of ten are left.
+/// If an axis would have more numbers than this, it shows only powers of ten.
 const TICKS_MAX: usize = 13;
 
-/// Colours are told apart by these classes, as many curves as there may be.
+/// The number of classes that give curves different colours, and so of curves.
 const CURVES_MAX: usize = 3;
 
 const STYLE: &str = "\
@@ -58,18 +58,18 @@ pub(super) struct Point {
     pub(super) p99_us: f64,
 }
 
-/// Measurements that belong together, by the number of sessions.
+/// The measurements of one curve, ordered by the number of sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Curve {
     pub(super) name: String,
     pub(super) points: Vec<Point>,
 }
 
-/// The picture.
+/// Draws the picture.
 ///
 /// # Panics
 ///
-/// If nothing is to be shown, too many curves are, or a number is not above 0.
+/// If there is nothing to show, if there are too many curves, or if a number is not above 0.
 pub(super) fn svg(title: &str, subtitle: &str, curves: &[Curve]) -> String {
     assert!(curves.len() <= CURVES_MAX, "{} curves", curves.len());
     let points = || curves.iter().flat_map(|curve| &curve.points);
@@ -134,7 +134,7 @@ fn write_curve(text: &mut String, number: usize, curve: &Curve, across: &Axis, u
     }
 }
 
-/// What a curve's line and dashes mean.
+/// The key: the meaning of a curve's solid and dashed lines.
 fn write_key(text: &mut String, number: usize, name: &str) {
     let y = TOP + 20.0 + 40.0 * number as f64;
     let x = LEFT + 16.0;
@@ -156,7 +156,7 @@ fn write_line(text: &mut String, class: &str, points: &[(f64, f64)]) {
     for (x, y) in points {
         let _ = write!(text, "{x:.1},{y:.1} ");
     }
-    // The fill is the style's to say, and a grid line has none.
+    // Only a style overrides the fill of the style sheet.
     let _ = writeln!(text, "\" style=\"fill: none\"/>");
 }
 
@@ -173,8 +173,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A logarithmic axis from `from` to `to` on the picture, which begins and ends with a
-/// round number.
+/// A logarithmic axis from `from` to `to` on the picture. Both ends are round numbers.
 #[derive(Debug)]
 struct Axis {
     from: f64,
@@ -197,15 +196,15 @@ impl Axis {
         Axis { from, to, ticks }
     }
 
-    /// Where `value` lies on the picture.
+    /// The place of `value` on the picture.
     fn at(&self, value: f64) -> f64 {
         let (first, last) = (self.ticks[0], self.ticks[self.ticks.len() - 1]);
         self.from + (value / first).ln() / (last / first).ln() * (self.to - self.from)
     }
 }
 
-/// The products of powers of ten and `digits` from the last that is not above `least` to
-/// the first above `most`.
+/// The products of powers of ten and `digits`, from the last one that is not above `least` to
+/// the first one above `most`.
 fn round_numbers(least: f64, most: f64, digits: &[f64]) -> Vec<f64> {
     let decades = (least.log10().floor() as i32 - 1)..=(most.log10().ceil() as i32 + 1);
     let all: Vec<f64> = decades

@@ -1,20 +1,18 @@
-//! The sessions of a load, one line in flight each.
+//! The sessions of a load. Each has one line in flight.
 //!
-//! A session is the client role itself, retries and all. Those that share a socket are a
-//! [`Group`]: a burst of answers that came to it is handled as one, and what it
-//! completes submits its next lines in the same datagrams. Beside that a group looks
-//! after timers, and after lines that are due at fixed times: an *open* load, where
-//! latency counts from when a line was due, so that a stall is not hidden.
+//! A session is the real client role, retries included. The sessions that share a socket form
+//! a [`Group`]. A group handles a burst of answers at once, and sends the next lines of all
+//! completed sessions in the same datagrams. A group also checks timers, and submits lines
+//! that are due at fixed times. That is an *open* load: latency counts from the time when a
+//! line was due, so that a stall is not hidden.
+//! A line must cost little here. So an answer finds its session by the client id, and a group
+//! tells all its sessions of a new leader once in a burst.
 //!
-//! What costs something a line is kept out: an answer finds its session by its client
-//! id, and news of a leader reach all sessions of a group once a burst.
+//! As a line completes, its slot must be above that of every line that was complete before
+//! it was sent, and its number must be its client's next. [`Told`] keeps what the logs are
+//! checked against afterwards.
 //!
-//! Checked here, as lines complete: that each stands above every line that was
-//! complete before it was sent, and is its client's next. What the logs must hold is
-//! left behind in [`Told`].
-//!
-//! **Does not** read the clock, or send: it is handed the time, and hands over what is to
-//! be sent.
+//! It neither reads the clock nor sends: the caller gives it the time and sends its messages.
 
 use super::lines::{Text, Told};
 use super::load::{Common, Shape, locked};
@@ -27,13 +25,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-/// How long after a timer was due others are expected to be.
+/// For this long after one timer was due, the group expects others to be due.
 const LATELY_NS: u64 = 20_000_000;
 
-/// When the timer of a session is due that has nothing in flight.
+/// The deadline of a session that has nothing in flight.
 const NEVER: Time = Time(u64::MAX);
 
-/// All groups of a load, and what they have in common: one thread uses it at a time.
+/// All groups of a load, and their shared state. One thread uses it at a time.
 #[derive(Debug)]
 pub(super) struct Sessions {
     groups: Vec<Group>,
@@ -41,7 +39,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Idle ones, one group a connection. `entropy` seeds the names of sessions.
+    /// Idle sessions, in one group for each connection. `entropy` seeds the names of sessions.
     pub(super) fn new(shape: &Shape, n: usize, common: Arc<Common>, entropy: u64) -> Sessions {
         let count = shape.connections.clamp(1, shape.sessions);
         let share = |all: u64, at: usize| {
@@ -51,11 +49,11 @@ impl Sessions {
         let mut first = shape.first_client;
         let group = |at| {
             let sessions = share(shape.sessions as u64, at);
-            let (from, upto) = (first, first + sessions);
-            first = upto;
+            let (from, end) = (first, first + sessions);
+            first = end;
             Group {
                 first_client: from,
-                sessions: (from..upto).map(|id| Session::new(ClientId(id), n)).collect(),
+                sessions: (from..end).map(|id| Session::new(ClientId(id), n)).collect(),
                 opening: Vec::new(),
                 idle: (0..sessions as usize).collect(),
                 leader: Ballot::ZERO,
@@ -87,27 +85,27 @@ impl Sessions {
         }
     }
 
-    /// How many groups there are.
+    /// The number of groups.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
     }
 
-    /// How many sessions a group has.
+    /// The number of sessions in a group.
     pub(super) fn in_group(&self, at: usize) -> usize {
         self.groups[at].sessions.len()
     }
 
-    /// Lines in flight.
+    /// The number of lines in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.groups.iter().map(|group| group.sessions.len() - group.idle.len()).sum()
     }
 
-    /// What the sessions were told, in the order of their client ids.
+    /// What each session was told, in the order of client ids.
     pub(super) fn told(&self) -> impl Iterator<Item = Told> {
         self.groups.iter().flat_map(|group| group.sessions.iter().map(|session| session.told))
     }
 
-    /// A burst of answers to one group; what it sends next.
+    /// Handles a burst of answers to one group. Returns the messages to send next.
     pub(super) fn handle(
         &mut self,
         at: usize,
@@ -119,7 +117,7 @@ impl Sessions {
         groups[at].finish(now_ns, desk)
     }
 
-    /// A group's timers, if it is time for them, and its new lines.
+    /// Handles a group's timers, if they are due, and submits its new lines.
     pub(super) fn turn(
         &mut self,
         at: usize,
@@ -133,16 +131,16 @@ impl Sessions {
         groups[at].finish(now_ns, desk)
     }
 
-    /// When a group's next line is due, if that is at a fixed time and a session is free.
-    /// Otherwise whatever is due goes out when an answer comes.
+    /// The time at which a group's next line is due, if it is due at a fixed time and a session is
+    /// free. Otherwise a line that is due goes out with the next answer.
     pub(super) fn due_ns(&self, at: usize) -> Option<u64> {
         let group = &self.groups[at];
         let pace = group.pace.as_ref().filter(|_| !group.idle.is_empty() && group.left > 0);
         pace.map(Pace::due_ns)
     }
 
-    /// When the first of a group's timers is due, as far as is known now; if any was
-    /// lately, since otherwise to look at that very time costs more than it gains.
+    /// The time of a group's first timer, as far as it is known, but only if a timer was due
+    /// recently. Otherwise checking at exactly that time costs more than it gains.
     pub(super) fn timer_ns(&self, at: usize, now_ns: u64) -> Option<u64> {
         let Group { none_due_before, retried_ns, .. } = &self.groups[at];
         retried_ns.filter(|retried_ns| now_ns - retried_ns < LATELY_NS)?;
@@ -150,7 +148,7 @@ impl Sessions {
     }
 }
 
-/// What all groups work with.
+/// The state that all groups share.
 #[derive(Debug)]
 struct Desk {
     common: Arc<Common>,
@@ -158,7 +156,7 @@ struct Desk {
     session_lines: Option<u64>,
     out: Outbox<Outcome>,
     shown: Shown,
-    /// What leaves in a turn: after the answers, and after the new lines.
+    /// The messages of a turn: first those after answers, then those with new lines.
     first: Vec<Envelope>,
     then: Vec<Envelope>,
     text: Text,
@@ -168,9 +166,9 @@ struct Desk {
 #[derive(Debug)]
 struct Session {
     client: Client,
-    /// When its line was sent, or was due.
+    /// The time at which its line was sent, or was due.
     since_ns: u64,
-    /// Every line complete when this one was sent stands below.
+    /// Every line that was complete when this one was sent has a slot below this.
     above: u64,
     told: Told,
 }
@@ -194,7 +192,7 @@ impl Pace {
     }
 }
 
-/// Where outcomes are collected: nothing to be kept, so nothing to fail.
+/// Collects outcomes in memory, which cannot fail.
 #[derive(Debug, Default)]
 struct Shown(VecDeque<Outcome>);
 
@@ -214,18 +212,18 @@ impl Storage<Outcome> for Shown {
 struct Group {
     first_client: u64,
     sessions: Vec<Session>,
-    /// Sessions that may wait for a welcome, which does not say whose it is.
+    /// Sessions that may wait for a welcome. A welcome does not name its session.
     opening: Vec<usize>,
     idle: Vec<usize>,
     leader: Ballot,
-    /// Lines that may still be submitted.
+    /// The number of lines that may still be submitted.
     left: u64,
     pace: Option<Pace>,
-    /// Before this the timer of a session is not due, one for each.
+    /// For each session, a time before which its timer is not due.
     due_from: Vec<Time>,
-    /// The first of these.
+    /// The earliest of these times.
     none_due_before: Time,
-    /// When one of its timers was last due.
+    /// The last time at which a timer was due.
     retried_ns: Option<u64>,
 }
 
@@ -268,15 +266,15 @@ impl Group {
         }
     }
 
-    /// The timer of this session may have come nearer.
+    /// The deadline of this session may have come nearer.
     fn note_deadline(&mut self, at: usize) {
         let deadline = self.sessions[at].client.deadline().unwrap_or(NEVER);
         self.due_from[at] = deadline;
         self.none_due_before = self.none_due_before.min(deadline);
     }
 
-    /// Looks at the sessions whose timers may be due, and at no others: thousands of sessions
-    /// are more than the caches of a core hold.
+    /// Visits only the sessions whose timers may be due. Thousands of sessions do not fit into
+    /// the caches of a core.
     fn look_at_timers(&mut self, now_ns: u64, desk: &mut Desk) {
         let now = Time(now_ns / 1_000);
         if now < self.none_due_before {
@@ -301,7 +299,7 @@ impl Group {
         }
     }
 
-    /// Takes in what was completed, and submits what comes next: all that is to be sent.
+    /// Notes what was completed, and submits the next lines. Returns all messages to send.
     fn finish<'a>(
         &mut self,
         now_ns: u64,
@@ -325,7 +323,7 @@ impl Group {
         let common = &desk.common;
         let mut tally = locked(&common.tally);
         let mut completed = 0;
-        let mut upto = 0;
+        let mut below = 0;
         while let Some(outcome) = desk.shown.0.pop_front() {
             match outcome {
                 Outcome::Complete { client, seq, slot, .. } => {
@@ -346,9 +344,9 @@ impl Group {
                         session.client = Client::new(client, desk.n, None);
                     }
                     completed += 1;
-                    upto = upto.max(slot.0 + 1);
+                    below = below.max(slot.0 + 1);
                 }
-                // It goes on trying; whoever waits for it has a deadline.
+                // The session goes on trying. The callers that wait for it have deadlines.
                 Outcome::Waiting { .. } => {}
                 Outcome::GaveUp { .. } => unreachable!("a load never gives up"),
                 Outcome::Expired { .. } => {
@@ -357,14 +355,14 @@ impl Group {
             }
         }
         drop(tally);
-        common.complete(completed, upto);
+        common.complete(completed, below);
     }
 
     fn submit_all(&mut self, now_ns: u64, desk: &mut Desk) {
         if self.idle.is_empty() || desk.common.is_stopping() {
             return;
         }
-        let above = desk.common.complete_upto();
+        let above = desk.common.complete_below();
         while self.left > 0 {
             let mut since_ns = now_ns;
             if let Some(pace) = &self.pace {

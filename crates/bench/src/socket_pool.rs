@@ -1,18 +1,18 @@
 //! Many sockets of one client process, on one thread.
 //!
-//! A [`Network`](datagrams::udp::Network) gives a socket a thread of its own, and receives
-//! and sends many datagrams at a time. Clients with a line each gain nothing from that: one
-//! datagram comes, one goes, and waking a thread in between costs more than both. So here
-//! one thread waits for all sockets in one epoll, takes a datagram from each socket that has
-//! some, and sends at once, with nothing but the system call. How it waits is described in
-//! [`datagrams::wait`].
+//! A [`Network`](datagrams::udp::Network) gives a socket its own thread, and receives and sends
+//! many datagrams at a time. That does not help clients with one line each: one datagram comes
+//! and one goes, and waking a thread costs more than both. So here one thread waits for all
+//! sockets in one epoll. It takes a datagram from each socket that has some, and sends at once
+//! with one system call. [`datagrams::wait`] describes how it waits.
 //!
-//! To the replicas it is one process with many addresses: one boot id, one cluster, one
-//! gate for all that it sends. Long messages are split and resent as everywhere.
+//! For the replicas the pool is one process with many addresses: it has one boot id and one
+//! cluster, and one loss gate for everything that it sends. Long messages are split and resent
+//! as everywhere.
 //!
-//! **Does not** queue: a datagram that a socket does not take at once is lost, and counted;
-//! the session that waits for an answer asks again. Nor does it join fragments, since
-//! answers are short.
+//! It has no queue. If a socket does not take a datagram at once, the datagram is counted as
+//! lost, and the session that waits for an answer asks again. It does not join fragments
+//! either, because answers are short.
 
 use datagrams::codec::{BodyKind, Opened, Sink};
 use datagrams::counters::{Counters, NetEvent};
@@ -37,10 +37,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The most sockets that one poll names.
+/// The largest number of sockets that one poll returns.
 const READY_MAX: usize = 1_024;
 
-/// Sockets, by number from 0, and what they have in common.
+/// Sockets, numbered from 0, and their shared state.
 #[derive(Debug)]
 pub(super) struct SocketPool {
     epoll: OwnedFd,
@@ -59,11 +59,11 @@ impl SocketPool {
     ///
     /// # Errors
     ///
-    /// If the system gives no epoll, or not so many sockets.
+    /// If the system refuses an epoll or a socket.
     ///
     /// # Panics
     ///
-    /// If the configuration contradicts itself, or is a replica's.
+    /// If the configuration contradicts itself, or is that of a replica.
     pub(super) fn new(sockets: usize, config: NetworkConfig) -> io::Result<Self> {
         let NetworkConfig { codec: identity, peers, datagram_max, loss, seed } = config;
         assert_eq!(peers.len(), identity.n, "one address a replica");
@@ -95,15 +95,14 @@ impl SocketPool {
         })
     }
 
-    /// The counters of all its sockets together.
+    /// The counters of all sockets together.
     #[cfg(test)]
     pub(super) fn counters(&self) -> Arc<Counters> {
         self.sender.counters.clone()
     }
 
-    /// Names the sockets that datagrams have come to, up to a bound at a time. If there
-    /// are none, it yields its core once, or sleeps until there are some or `most` has
-    /// passed.
+    /// Returns sockets that have received datagrams, up to a bound. If there are none, it yields
+    /// its core once, or sleeps until there are some or `most` has passed.
     ///
     /// # Errors
     ///
@@ -138,7 +137,7 @@ impl SocketPool {
         Ok(())
     }
 
-    /// Not with epoll itself, which counts time in milliseconds.
+    /// Sleeps with another call than epoll's own, which counts in milliseconds.
     fn sleep(&self, most: Duration) -> io::Result<()> {
         let most = Timespec::try_from(most).ok();
         match poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], most.as_ref()) {
@@ -151,13 +150,13 @@ impl SocketPool {
         self.began.elapsed().as_micros() as u64
     }
 
-    /// Takes one datagram from a socket, if there is one, and appends its messages to
-    /// `into`. If there are more, the next [`SocketPool::wait`] names the socket again; to
-    /// find out here would cost another call.
+    /// Takes one datagram from a socket, if there is one, and appends its messages to `into`. If
+    /// the socket has more, the next [`SocketPool::wait`] returns it again. To ask for more here
+    /// would cost another call.
     ///
     /// # Errors
     ///
-    /// If the socket fails in a way that will not pass.
+    /// If the socket fails for good.
     pub(super) fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
         let (sender, socket) = (&mut self.sender, &self.sockets[socket]);
         let (bytes, from) = match socket.recv_from(&mut self.buffer) {
@@ -180,11 +179,11 @@ impl SocketPool {
         Ok(())
     }
 
-    /// Sends all messages from a socket, in as few datagrams as they fit.
+    /// Sends all messages from a socket, in as few datagrams as possible.
     ///
     /// # Panics
     ///
-    /// See [`Packer::add`]: if a message is of the wrong sort.
+    /// If a message is of the wrong kind, see [`Packer::add`].
     pub(super) fn send(&mut self, socket: usize, outgoing: impl IntoIterator<Item = Outgoing>) {
         let mut sink = SocketSink {
             socket: &self.sockets[socket],
@@ -198,10 +197,10 @@ impl SocketPool {
     }
 }
 
-/// Sends through any of the sockets.
+/// The sender that all sockets share.
 #[derive(Debug)]
 struct PoolSender {
-    /// In the form that the sockets take.
+    /// The replicas' addresses, in the form that the sockets take.
     peers: Vec<SocketAddr>,
     identity: Identity,
     gate: Gate,
@@ -278,14 +277,14 @@ mod tests {
 
     impl Deliver<Incoming> for Into {
         fn deliver(&mut self, incoming: Incoming) {
-            // The test may have seen enough.
+            // If the test has ended, nobody needs the message.
             let _ = self.0.send(incoming);
         }
 
         fn end_of_burst(&mut self) {}
     }
 
-    /// A replica alone, and what clients tell it.
+    /// A replica's network alone, and the messages that clients send to it.
     struct Replica {
         address: SocketAddr,
         outlet: Outlet,
@@ -354,7 +353,7 @@ mod tests {
                 replica.hear().0
             })
             .collect();
-        // Nothing of the first, one of the second, two of the third, and so on.
+        // The first socket sends nothing, the second one message, the third two, and so on.
         for (socket, &to) in from.iter().enumerate() {
             for ballot in 0..socket as u64 {
                 let answer = Answer::Leader { ballot: Ballot(ballot) };
@@ -395,7 +394,7 @@ mod tests {
             }
         }
         assert_eq!(replica.hear().1, long());
-        assert!(answers.is_empty(), "who asks for pieces answers nothing");
+        assert!(answers.is_empty(), "a request for fragments is no answer");
         let counters = pool.counters();
         assert_eq!(counters.of(NetEvent::Split), 1);
         assert!(counters.of(NetEvent::LostByGate) > 0 && counters.of(NetEvent::FragmentResent) > 0);

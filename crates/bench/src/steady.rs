@@ -1,4 +1,4 @@
-//! One measurement under steady load, and how it is shown.
+//! One measurement under steady load, and its output.
 
 use super::cluster::Cluster;
 use super::histogram::Histogram;
@@ -10,7 +10,7 @@ use driver::Interrupts;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-/// What was measured.
+/// The figures of one measurement.
 pub(super) struct Figures {
     elapsed: Duration,
     lines: u64,
@@ -39,7 +39,7 @@ pub(super) fn run(plan: &Plan, interrupts: &Interrupts) -> Result<String, String
 pub(super) fn measure(plan: &Plan, interrupts: &Interrupts) -> Result<Figures, String> {
     let mut cluster = plan.cluster(interrupts)?;
     let n = cluster.n();
-    // So many lines and no more means all of them, from the first.
+    // If the user gives a number of lines, all of them count, from the first.
     let shape = super::load::Shape { lines: plan.lines, ..plan.shape() };
     let warm_s = if plan.lines.is_some() { 0.0 } else { plan.warm_s };
     let cannot = |e| format!("cannot start the load: {e}");
@@ -142,7 +142,7 @@ fn json(plan: &Plan, figures: &Figures) -> String {
     text
 }
 
-/// Above the columns of [`row`].
+/// The header of the columns of [`row`].
 pub(super) const HEADER: &str = "     N  durab.      ops/s     p50 µs     p99 µs   p99.9 µs     \
                                  max µs  CPU µs/op  client   switches/op  RSS MiB";
 

@@ -1,5 +1,5 @@
-//! Many measurements in a row, for a plot: one session, two, and so on, in memory and
-//! synced, each with a cluster of its own whose logs are judged.
+//! Many measurements for a plot: of one session, two, four and so on, in memory and synced. Each
+//! has a cluster of its own, and its logs are judged.
 
 use super::Plan;
 use super::plot::{self, Curve, Point};
@@ -12,16 +12,16 @@ use std::fs;
 use std::path::Path;
 use std::thread::available_parallelism;
 
-/// Each twice as many as the one before, from 1.
+/// The largest number of sessions. The numbers double from 1.
 const SESSIONS_MAX: usize = 1_024;
 
-/// The curves.
+/// The curves of the plot.
 const DURABILITIES: [(Durability, &str); 2] =
     [(Durability::None, "in memory"), (Durability::Sync, "synced")];
 
 /// Measures, and writes the picture to `file`.
 pub(super) fn run(plan: &Plan, file: &Path, interrupts: &Interrupts) -> Result<String, String> {
-    // Found out now, rather than after minutes.
+    // Check this now: the measurements take minutes.
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     if parent.is_some_and(|parent| !parent.is_dir()) || file.is_dir() {
         return Err(format!("cannot write {}: not a file in a folder", file.display()));
@@ -49,7 +49,7 @@ pub(super) fn run(plan: &Plan, file: &Path, interrupts: &Interrupts) -> Result<S
     let title = format!("Latency against throughput: {n} replicas, lines of {size} bytes");
     let cores = available_parallelism().map_or(1, usize::from);
     let subtitle = format!(
-        "A number at a point: so many lines in flight from one client. Replicas and client \
+        "The number at a point: lines in flight from one client. Replicas and client \
          share the {cores} cores of one host."
     );
     fs::write(file, plot::svg(&title, &subtitle, &curves))

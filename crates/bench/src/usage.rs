@@ -1,18 +1,18 @@
-//! What processes use, as the kernel counts it (`/proc`).
+//! The resources of a process, as the kernel counts them (`/proc`).
 
 use std::fs;
 use std::path::Path;
 
-/// Clock ticks a second, in which the kernel tells CPU time: fixed for user space on
-/// Linux.
+/// The kernel counts CPU time in ticks, of which a second has this many: on Linux the number
+/// is fixed for user space.
 const TICKS_PER_S: u64 = 100;
 
-/// What a process has used so far. A process that has gone has used nothing.
+/// The resources that a process has used. For a process that has ended, they are 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
-    /// User and system time.
+    /// User and system time together.
     pub(super) cpu_us: u64,
-    /// Context switches of all threads, wanted or not.
+    /// Context switches of all threads, voluntary or not.
     pub(super) switches: u64,
     pub(super) threads: u64,
     pub(super) rss_kib: u64,
@@ -22,7 +22,7 @@ impl Usage {
     pub(super) fn of(pid: u32) -> Usage {
         let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
         let stat = text("stat").unwrap_or_default();
-        // Behind the program's name, which may hold anything: field 3 and on.
+        // The fields from the third on follow the program's name, which may hold any character.
         let fields: Vec<&str> = match stat.rsplit_once(')') {
             Some((_, rest)) => rest.split_whitespace().collect(),
             None => Vec::new(),
@@ -49,8 +49,8 @@ fn value(status: &str, name: &str) -> u64 {
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Blocks of the files in a data directory, in KiB: the acceptor's segments, and all
-/// else (journal, overflow, checkpoint).
+/// The blocks of the files in a data directory, in KiB: those of the acceptor's segments, and
+/// those of all else (journal, overflow, checkpoint).
 pub(super) fn disk_kib(dir: &Path) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
     let (mut segments, mut rest) = (0, 0);

@@ -1,4 +1,4 @@
-//! The program `bench`: small runs of real clusters, and what it refuses.
+//! The program `bench`: small runs of real clusters, and the options that it refuses.
 
 #[path = "../../../tests/processes/built.rs"]
 mod built;
@@ -86,7 +86,7 @@ fn a_plot_that_cannot_be_written_is_refused_before_anything_is_measured() {
 
 #[test]
 fn help_names_the_values_of_options_and_ends_with_examples() {
-    // The program checks the rest itself, as every program does in a debug build.
+    // In a debug build, every program checks the rest of its help itself.
     let out = bench(Path::new("."), &["--help"]);
     let help = String::from_utf8_lossy(&out.stdout);
     assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(0), &b""[..]), "{help}");

@@ -1,20 +1,21 @@
-//! What the contract demands of every line, in the shortest form that does it.
+//! The work that the contract demands for every line, in its shortest form.
 //!
-//! With `--duties` the floor also does what no program that keeps the contract can leave
-//! out, whatever its protocol:
+//! With `--duties` the floor also does the work that every program must do that keeps the
+//! contract, whatever its protocol:
 //!
-//! - a check over every frame, made by its sender and gone through by its receiver;
-//! - of every line that comes in a datagram, that its length is as it says, and UTF-8;
-//! - a look-up a line in a table of sessions, and its number compared with the next: at the
-//!   leader before it gets a slot, and at every replica when it is applied;
-//! - the chat log's line: slot, client and number in decimal, characters to escape looked
-//!   for; the journal's entry, and a running hash over entry and line;
-//! - at the client, that an answer is to the line in flight;
-//! - if acceptors write, a check over what they write; and if they sync, a checkpoint every
-//!   so many slots: chat log and journal synced beside the learner, then a file with all
-//!   sessions put in the place of the one before.
+//! - the sender computes a check over every frame, and the receiver verifies it;
+//! - the receiver verifies that each line in a datagram has the length it claims, and is UTF-8;
+//! - the leader looks up a line's session and compares the line's number with the session's
+//!   next before it assigns a slot, and every replica does so again when it applies the line;
+//! - every replica writes the line to the chat log, with slot, client and number in decimal,
+//!   and looks for characters to escape; it writes an entry to the journal, and keeps a
+//!   running hash over both;
+//! - the client compares each answer with the line in flight;
+//! - if acceptors write, they add a check to each write. If they sync, every replica also makes
+//!   a checkpoint every few thousand slots: a thread syncs chat log and journal, and replaces
+//!   the file with all sessions.
 //!
-//! A line is laid out as [`Line`] says, since every one is as long: nothing is decoded.
+//! All lines have the same length, so [`Line`] finds its fields without decoding.
 
 use crossbeam_channel::{Sender, bounded};
 use foldhash::fast::FixedState;
@@ -28,9 +29,9 @@ use std::sync::Arc;
 use std::thread;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Where in a line, and so in its answer, its session's number stands, the port to which it
-/// is answered, and its own number in the session; and how long what is said is, which
-/// stands behind all that.
+/// The places of the fields in a line, and so in its answer: the session's number, the port that
+/// gets the answer, the line's number in the session, and the length of the text. The text
+/// follows them.
 const SESSION: Range<usize> = 0..8;
 pub(crate) const PORT: Range<usize> = 8..10;
 const SEQ: Range<usize> = 10..18;
@@ -39,29 +40,29 @@ const LENGTH: Range<usize> = COMMAND_BYTES - 4..COMMAND_BYTES;
 /// The bytes of an entry in the journal.
 pub(crate) const ENTRY_BYTES: usize = 40;
 
-/// Of these, how many the running hash goes over.
+/// The number of these bytes that the running hash covers.
 const HASHED_BYTES: usize = 32;
 
-/// How many lines' sessions are looked up at once.
+/// The number of lines whose sessions are looked up together.
 pub(crate) const LOOK_AHEAD: usize = 16;
 
-/// Where in a frame its check stands: behind its kind.
+/// The place of the check in a frame, after the kind.
 const CHECK: Range<usize> = 1..5;
 
-/// As a learner has them: a checkpoint every so many slots, and more with many sessions.
+/// The slots between two checkpoints, as in a learner. With many sessions there are more.
 const CHECKPOINT_SLOTS: u64 = 16_384;
 const CHECKPOINT_SESSIONS: u64 = 1_024;
 const CHECKPOINT_SESSIONS_SLOTS: u64 = 8_192;
 
-/// What one session takes in a checkpoint.
+/// The bytes of one session in a checkpoint.
 const SESSION_BYTES: u64 = 40;
 
-/// The first eight bytes.
+/// The number in the first eight bytes.
 pub(crate) fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(*bytes.first_chunk().expect("eight bytes"))
 }
 
-/// One line with what a command has beside it.
+/// One line, with the fields of its command.
 #[derive(Clone, Copy)]
 pub(crate) struct Line<'a>(pub(crate) &'a [u8]);
 
@@ -73,7 +74,7 @@ impl Line<'_> {
         line
     }
 
-    /// The same, as this session's `seq`th.
+    /// Writes the template as this session's `seq`-th line.
     pub(crate) fn write(lines: &mut Vec<u8>, template: &[u8], session: u64, port: u16, seq: u64) {
         lines.extend_from_slice(&session.to_le_bytes());
         lines.extend_from_slice(&port.to_le_bytes());
@@ -90,18 +91,18 @@ impl Line<'_> {
     }
 }
 
-/// Puts a check into a frame.
+/// Writes the check of a frame.
 pub(crate) fn seal(frame: &mut [u8]) {
     let check = crc32fast::hash(&frame[CHECK.end..]);
     frame[CHECK].copy_from_slice(&check.to_le_bytes());
 }
 
-/// The frame is as it was sent.
+/// The frame arrived as it was sent.
 pub(crate) fn check_frame(frame: &[u8]) {
     assert_eq!(frame[CHECK], crc32fast::hash(&frame[CHECK.end..]).to_le_bytes(), "a frame's check");
 }
 
-/// Each of these lines of `item` bytes is one.
+/// Every `item` bytes are a well-formed line.
 pub(crate) fn check_lines(lines: &[u8], item: usize) {
     for line in lines.chunks(item) {
         let said = u32::from_le_bytes(*line[LENGTH].first_chunk().expect("four bytes"));
@@ -111,12 +112,12 @@ pub(crate) fn check_lines(lines: &[u8], item: usize) {
     }
 }
 
-/// The sessions, and the number of each one's next line.
+/// The number of each session's next line.
 #[derive(Default)]
 pub(crate) struct Sessions(HashMap<u64, u64, FixedState>);
 
 impl Sessions {
-    /// The line is its session's next.
+    /// The line must be its session's next.
     pub(crate) fn take(&mut self, line: Line<'_>) {
         let next = self.0.entry(line.session()).or_default();
         assert_eq!(line.seq(), *next, "session {}", line.session());
@@ -124,7 +125,7 @@ impl Sessions {
     }
 }
 
-/// What a learner does with a line, once it is decided.
+/// What a learner does with a decided line.
 #[derive(Default)]
 pub(crate) struct Duties {
     sessions: Sessions,
@@ -132,7 +133,7 @@ pub(crate) struct Duties {
 }
 
 impl Duties {
-    /// Applies it, and adds it to chat log and journal.
+    /// Applies the line, and adds it to chat log and journal.
     pub(crate) fn apply(
         &mut self,
         slot: u64,
@@ -148,7 +149,7 @@ impl Duties {
         text.extend_from_slice(said);
         text.push(b'\n');
         journal.extend_from_slice(&[0; ENTRY_BYTES]);
-        let entry: &mut [u8; ENTRY_BYTES] = journal.last_chunk_mut().expect("so many were added");
+        let entry: &mut [u8; ENTRY_BYTES] = journal.last_chunk_mut().expect("an entry was added");
         entry[..8].copy_from_slice(&(text.len() as u64).to_le_bytes());
         entry[8..HASHED_BYTES].copy_from_slice(&line.0[..HASHED_BYTES - 8]);
         let hash = xxh3_64_with_seed(&entry[..HASHED_BYTES], self.hash);
@@ -156,7 +157,7 @@ impl Duties {
         entry[HASHED_BYTES..].copy_from_slice(&self.hash.to_le_bytes());
     }
 
-    /// Looks up the sessions of lines of `item` bytes that are about to be applied.
+    /// Looks up the sessions of lines of `item` bytes before they are applied.
     pub(crate) fn look_ahead(&self, lines: &[u8], item: usize) {
         let next = lines.chunks(item).filter_map(|line| self.sessions.0.get(&Line(line).session()));
         black_box(next.fold(0, |sum, next| sum ^ next));
@@ -168,7 +169,7 @@ impl Duties {
     }
 }
 
-/// Three numbers in decimal, a space behind each: made from the end.
+/// Writes three decimal numbers with a space after each, from the last digit to the first.
 fn write_numbers(text: &mut Vec<u8>, numbers: [u64; 3]) {
     let mut bytes = [b' '; 3 * 21];
     let mut first = bytes.len();
@@ -188,7 +189,7 @@ fn write_numbers(text: &mut Vec<u8>, numbers: [u64; 3]) {
     text.extend_from_slice(&bytes[first..]);
 }
 
-/// Makes checkpoints beside the learner, each replica's in other slots.
+/// Makes checkpoints in a thread of its own. Each replica makes them at other slots.
 pub(crate) struct Checkpoints {
     id: u64,
     last: u64,
@@ -196,14 +197,14 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Of replica `id`, whose chat log and journal these are.
+    /// Starts the thread for replica `id`, with its chat log and journal.
     pub(crate) fn start(
         dir: String,
         id: usize,
         text: Arc<File>,
         journal: Arc<File>,
     ) -> Checkpoints {
-        // One may wait while one is made: who is faster waits.
+        // There is room for no request: a learner that is faster than the disk must wait.
         let (to_thread, asked) = bounded::<u64>(0);
         let (new, named) = (format!("{dir}/new{id}"), format!("{dir}/checkpoint{id}"));
         thread::spawn(move || {
@@ -223,14 +224,14 @@ impl Checkpoints {
         Checkpoints { id: id as u64, last: 0, to_thread }
     }
 
-    /// Whether one is due, with so many lines applied.
+    /// Whether a checkpoint is due after `applied` lines.
     pub(crate) fn is_due(&self, duties: &Duties, applied: u64) -> bool {
         let step = duties.checkpoint_slots();
         let phase = step * self.id / 3;
         applied >= (self.last + step - phase) / step * step + phase
     }
 
-    /// Makes one, of files that are written; waits until the one before is made.
+    /// Requests a checkpoint of files that are written. Waits until the one before is made.
     pub(crate) fn make(&mut self, duties: &Duties, applied: u64) {
         self.last = applied;
         self.to_thread.send(duties.sessions.0.len() as u64).expect("its thread goes on");

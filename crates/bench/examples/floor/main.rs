@@ -1,51 +1,58 @@
-//! The floor: how fast the architecture is on this host when there is no protocol.
+//! The floor: the speed of the architecture on this host without a protocol.
 //!
-//! Three replica processes and a client process on loopback, as `bench --outstanding N`
-//! runs them with one socket, and the same way for each line; but bytes are only received,
-//! copied, handed over and sent. What `bench` does not reach of this is the cost of the
-//! protocol and its checks; what the floor does not reach needs another architecture.
-//! Compare on a host that does nothing else, runs of the two in turn.
+//! Three replica processes and a client process run on loopback. They pass each line through the
+//! same threads, channels and datagrams as in `bench --outstanding N` with one socket. But they
+//! only receive, copy, hand over and send bytes. The difference between the floor and `bench`
+//! is the cost of the protocol and its checks. To be faster than the floor, another
+//! architecture is needed. Compare the two on a host that does nothing else, in alternating
+//! runs.
 //!
-//! With `--each` every line in flight has a socket of its own, as with as many
-//! `--connections` of `bench`: one thread waits for all of them, and each answer and each
-//! line is a datagram.
+//! With `--each` every line in flight has a socket of its own, like `bench` with as many
+//! `--connections`. One thread waits for all sockets, and each answer and each line is a
+//! datagram.
 //!
 //! ```text
-//! client     network: answers come, each submits its session's next line; those of one
+//! client     network: each answer submits its session's next line; the lines of one
 //!              burst leave together
 //! leader     network  -> proposer: one run of a burst's lines
 //!              -> learner, -> acceptor, => both followers
-//!            acceptor: keeps it [append, sync] -> learner: a vote
-//!            network  -> learner: the followers' votes
-//!            learner: two votes of three: chat log and journal, => answers
-//! follower   network  -> acceptor: keeps it [append, sync] -> learner, => a vote
+//!            acceptor: keeps it [append, sync] -> learner: an acceptance
+//!            network  -> learner: the followers' acceptances
+//!            learner: two acceptances of three: chat log and journal, => answers
+//! follower   network  -> acceptor: keeps it [append, sync] -> learner, => an acceptance
 //!            learner: chat log and journal
 //! (-> a channel to another thread, => datagrams)
 //! ```
 //!
-//! With `--duties` it also does what the contract demands of every line, in the shortest
-//! form (`duties`): what `bench` does not reach of that is what is left to be saved.
+//! With `--duties` it also does the work that the contract demands for every line, in its
+//! shortest form (`duties`). What then remains between it and `bench` could still be saved.
 //!
-//! **In it.** A thread a role in the loop of `runtime::role_thread`: whole bursts, the yield
-//! of who is not waited for, and `wait`'s patience before it sleeps. `net`'s loop: bursts of 64
-//! datagrams, GRO, patience, epoll. Datagrams of 8,192 bytes at most, as many a call as the
-//! kernel takes (GSO), with room for `net`'s header and what a command has beside its
-//! line; votes of 50 bytes, answers of 25. A copy of a datagram's lines when it comes, of
-//! a burst's into a run, of a run into datagrams for each peer, of a line into the chat
-//! log, and 40 bytes of journal a line, written when 64 KiB of text are there or before the
-//! thread sleeps. Acceptors keep the last runs in memory; unless `--durability none`, each
-//! burst is also written in whole sectors to a file full of zeros, and under `sync` votes
-//! wait for its `fdatasync`.
+//! **It has**
 //!
-//! **Not in it.** Without `--duties`: checks, UTF-8, sessions, running hashes, checkpoints.
-//! Ever: decoding; ballots, slots, windows, votes by slot; elections, heartbeats, timers,
-//! retries, and the bench's thread for its sessions' timers; trimming; the copy from frames
-//! into batches; threads that would only sleep. A follower writes what it has accepted,
-//! decided or not.
+//! - a thread for each role with the loop of `runtime::role_thread`: whole bursts, a yield of
+//!   the roles that nobody waits for, and `wait`'s patience before a thread sleeps;
+//! - `net`'s loop: bursts of 64 datagrams, GRO, patience, epoll;
+//! - datagrams of at most 8,192 bytes, as many in a call as the kernel takes (GSO), with room
+//!   for `net`'s header and for the fields of a command; acceptances of 50 bytes, answers of 25;
+//! - a copy of a datagram's lines on arrival, of a burst's lines into a run, of a run into
+//!   datagrams for each peer, of a line into the chat log, and of 40 bytes into the journal
+//!   for each line. Chat log and journal are written when 64 KiB are there, or before the
+//!   thread sleeps;
+//! - acceptors that keep the last runs in memory. Unless `--durability none`, they also write
+//!   each burst in whole sectors to a file full of zeros. Under `sync` acceptances wait for its
+//!   `fdatasync`.
 //!
-//! Votes say how many lines an acceptor has, so the order of datagrams is of no concern.
-//! Nothing is sent twice: if a datagram is lost, the run fails; afterwards every replica
-//! must have written all lines. What they say is not looked at.
+//! **It has not**
+//!
+//! - without `--duties`: checks, UTF-8, sessions, running hashes, checkpoints;
+//! - at all: decoding; ballots, slots, windows, acceptances by slot; elections, heartbeats,
+//!   timers, retries, and the bench's thread for its sessions' timers; trimming; the copy from
+//!   frames into batches; threads that would only sleep. A follower writes what it has
+//!   accepted, whether it is decided or not.
+//!
+//! An acceptance says how many lines an acceptor has, so the order of datagrams does not matter.
+//! Nothing is sent twice: if a datagram is lost, the run fails. Afterwards every replica must
+//! have written all lines. Their contents are not checked.
 
 mod duties;
 mod port;
@@ -71,7 +78,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 const ANSWER_BYTES: usize = 25;
-/// Between two looks at what no event tells of: the time, signals, the replicas' files.
+/// The time between two looks at what no event announces: signals, and the replicas' files.
 const LOOK: Duration = Duration::from_millis(2);
 /// The first byte of a datagram.
 const REQUEST: u8 = 0;
@@ -79,16 +86,16 @@ const ACCEPT: u8 = 1;
 const VOTE: u8 = 2;
 const ANSWER: u8 = 3;
 
-/// The client: sessions of one line in flight each, on one socket or each on its own.
+/// The client: sessions with one line in flight each, on one socket or each on its own.
 struct Load {
     ports: Vec<Arc<Port>>,
     leader: SocketAddr,
     began: Instant,
     line: Vec<u8>,
-    /// How many lines each session has sent; and whether its answers are compared.
+    /// The number of lines that each session has sent, and whether answers are compared with it.
     seqs: Vec<u64>,
     duties: bool,
-    /// When each session's line was submitted, in nanoseconds.
+    /// The time at which each session submitted its line, in nanoseconds.
     since: Vec<u64>,
     buffer: Vec<u8>,
     latencies: Vec<u64>,
@@ -98,15 +105,15 @@ struct Load {
 }
 
 impl Load {
-    /// What an answer tells: whose line is complete.
+    /// The session whose line an answer completes.
     fn answered(&self, answer: &[u8]) -> usize {
         let session = Line(answer).session() as usize;
         let sent = !self.duties || Line(answer).seq() + 1 == self.seqs[session];
-        assert!(sent, "session {session} is answered for what it did not just send");
+        assert!(sent, "session {session} gets an answer to a line that it has not just sent");
         session
     }
 
-    /// These sessions are free: their lines of before count, and each submits its next.
+    /// These sessions are free: their lines count as complete, and each submits its next.
     fn turn(&mut self, free: &[usize]) {
         let (now, mut lines) = (self.began.elapsed().as_nanos() as u64, Vec::new());
         for session in free {
@@ -145,8 +152,8 @@ struct Options {
     /// a socket for each of them instead of one for all
     #[argh(switch)]
     each: bool,
-    /// also do what every line must have done to it: checks, sessions, words, hashes,
-    /// checkpoints
+    /// also do the work that the contract demands for every line: checks, sessions, chat log,
+    /// hashes, checkpoints
     #[argh(switch)]
     duties: bool,
     /// let the operating system move processes between all cores, as with bench
@@ -170,7 +177,7 @@ struct Options {
     durability: Durability,
 }
 
-/// The replicas and their folder; both go when this is dropped.
+/// The replicas and their folder. Dropping it ends the replicas and removes the folder.
 struct Floor {
     replicas: Vec<Child>,
     dir: String,
@@ -212,7 +219,7 @@ impl Floor {
         Ok(floor)
     }
 
-    /// Lets time pass until `done`, at most so many seconds; says whether it was.
+    /// Waits until `done`, for at most this many seconds. Returns whether it came true.
     fn until(&self, seconds: f64, done: impl Fn() -> bool) -> io::Result<bool> {
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         while !done() && Instant::now() < until {
@@ -229,7 +236,7 @@ impl Floor {
     }
 }
 
-/// User and system time, which the kernel counts in hundredths of a second.
+/// User and system time. The kernel counts them in hundredths of a second.
 fn cpu_us(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
@@ -257,7 +264,7 @@ fn measure(options: &Options) -> io::Result<String> {
         since: vec![0; n as usize],
         buffer: Vec::new(),
         latencies: Vec::new(),
-        // The lines of before, which nobody ever sent.
+        // Each session begins as if a line were complete that it never sent.
         submitted: n,
         completed: 0,
         stopping: false,

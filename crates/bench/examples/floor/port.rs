@@ -1,4 +1,4 @@
-//! A socket, and the loop of the thread that receives from it: as `net` has them.
+//! A socket, and the loop of the thread that receives from it, as in `net`.
 
 use crate::duties;
 use datagrams::udp::{BURST_DATAGRAMS, SOCKET_BUFFER_BYTES};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// A socket, and what the kernel does for it.
+/// A socket, and the kernel's help for it: GSO and GRO.
 pub(crate) struct Port {
     socket: UdpSocket,
     pub(crate) number: u16,
@@ -34,7 +34,7 @@ impl Port {
         Ok(Port { number: socket.local_addr()?.port(), socket, kernel, datagram_max, checks })
     }
 
-    /// Sends items of `item` bytes each in as few datagrams and calls as they fit.
+    /// Sends items of `item` bytes each, in as few datagrams and calls as possible.
     pub(crate) fn send(
         &self,
         to: SocketAddr,
@@ -67,7 +67,7 @@ impl Port {
         }
     }
 
-    /// The network thread. `deliver` gets each datagram, and nothing when a burst is over.
+    /// The network thread. `deliver` gets each datagram, and `None` at the end of a burst.
     pub(crate) fn receive(&self, mut deliver: impl FnMut(Option<&[u8]>)) {
         let mut poll = Poll::new().expect("there is epoll");
         let mut source =
@@ -101,14 +101,14 @@ impl Port {
             if drained && patience.polls_again(clock.now().0) {
                 thread::yield_now();
             } else if drained {
-                // Whatever ends it, the socket is looked at next.
+                // Whatever ended the wait, look at the socket next.
                 let _ = poll.poll(&mut events, None);
             }
         }
     }
 }
 
-/// The thread of many sockets, none of which ever has two datagrams: `deliver` gets each.
+/// The thread of many sockets, each with one datagram at most: `deliver` gets each datagram.
 pub(crate) fn receive_each(ports: &[Arc<Port>], mut deliver: impl FnMut(&[u8])) {
     let mut poll = Poll::new().expect("there is epoll");
     let mut sources = Vec::new();
@@ -122,7 +122,7 @@ pub(crate) fn receive_each(ports: &[Arc<Port>], mut deliver: impl FnMut(&[u8])) 
     let (mut events, mut buffer) = (Events::with_capacity(1_024), [0; DATAGRAM_BYTES_MIN]);
     let (clock, mut patience) = (Clock::start(), Patience::default());
     loop {
-        // Whatever ends it, the sockets that it names are looked at.
+        // Whatever ended the wait, look at the sockets that it names.
         let _ = poll.poll(&mut events, Some(Duration::ZERO));
         if events.is_empty() {
             if patience.polls_again(clock.now().0) {

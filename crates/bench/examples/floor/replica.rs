@@ -1,4 +1,4 @@
-//! A replica: the threads of the roles, and what each does with lines.
+//! A replica: the threads of its roles, and their work for each line.
 
 use crate::duties::{
     self, Checkpoints, Duties, ENTRY_BYTES, LOOK_AHEAD, Line, PORT, Sessions, number,
@@ -22,17 +22,17 @@ use std::thread;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const VOTE_BYTES: usize = 50 - HEADER_BYTES;
-/// Slot, client and number of a line in the chat log take about as much.
+/// The bytes that slot, client and number of a line take in the chat log, roughly.
 const NUMBERS_BYTES: usize = 16;
-/// As a role thread, a decided log and an acceptor's log have them.
+/// The same bounds as in a role thread, a decided log and an acceptor's log.
 const BURST_INPUTS_MAX: usize = 4_096;
 const BLOCK_BYTES: usize = 64 << 10;
 const SECTOR_BYTES: usize = 512;
-/// So many runs an acceptor keeps.
+/// The number of runs that an acceptor keeps.
 const KEPT_RUNS: usize = 1_024;
 
-/// What a role is asked to do.
-enum Turn<T> {
+/// One step of a role.
+enum Step<T> {
     Handle(T),
     /// The burst is over: commit, and send.
     Flush,
@@ -40,8 +40,8 @@ enum Turn<T> {
     Rest,
 }
 
-/// A role's thread. Who is not waited for lets others go first.
-fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)) {
+/// The thread of a role. A role that nobody waits for yields to the others.
+fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Step<T>)) {
     let (clock, mut patience) = (Clock::start(), Patience::default());
     loop {
         let mut next = match inbox.try_recv() {
@@ -50,7 +50,7 @@ fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)
                 continue;
             }
             Err(TryRecvError::Empty) => {
-                turn(Turn::Rest);
+                turn(Step::Rest);
                 inbox.recv().ok()
             }
             found => found.ok(),
@@ -62,10 +62,10 @@ fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Turn<T>)
         let mut taken = 0;
         while let Some(batch) = next {
             taken += batch.len();
-            batch.into_iter().for_each(|input| turn(Turn::Handle(input)));
+            batch.into_iter().for_each(|input| turn(Step::Handle(input)));
             next = if taken < BURST_INPUTS_MAX { inbox.try_recv().ok() } else { None };
         }
-        turn(Turn::Flush);
+        turn(Step::Flush);
     }
 }
 
@@ -75,25 +75,25 @@ fn hand_over<T>(to: &Sender<Vec<T>>, batch: &mut Vec<T>) {
     }
 }
 
-/// Lines with what a command has beside them, one behind the other.
+/// Lines with the fields of their commands, one after the other.
 type Lines = Arc<[u8]>;
 
 enum ToLearner {
     Lines(Lines),
-    /// This acceptor has so many lines.
+    /// An acceptor has this many lines.
     Vote(usize, u64),
 }
 
-/// A replica: what it was told, and its ways out. Replica 0 leads.
+/// A replica: its options and its ways out. Replica 0 leads.
 #[derive(Clone)]
 pub(crate) struct Replica {
     id: usize,
     durability: Durability,
     duties: bool,
     dir: String,
-    /// The bytes of a line and what it has beside.
+    /// The bytes of a line with the fields of its command.
     item: usize,
-    /// The replicas', then the client's.
+    /// The addresses of the replicas, then of the client.
     addresses: Vec<SocketAddr>,
     port: Arc<Port>,
     to_proposer: Sender<Vec<Lines>>,
@@ -102,7 +102,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// Runs one until stdin ends: its parent wants it so, or has gone.
+    /// Runs a replica until stdin ends: its parent has closed it, or has gone.
     pub(crate) fn run(args: &[String]) -> io::Result<()> {
         let (id, item) = (args[0].parse().expect("an id"), args[1].parse().expect("a number"));
         let durability = args[2].parse().expect("a durability");
@@ -157,13 +157,13 @@ impl Replica {
         let (mut run, mut buffer) = (Vec::new(), Vec::new());
         let mut sessions = Sessions::default();
         role(inbox, true, |turn| match turn {
-            Turn::Handle(lines) => {
+            Step::Handle(lines) => {
                 if self.duties {
                     lines.chunks(self.item).for_each(|line| sessions.take(Line(line)));
                 }
                 run.extend_from_slice(&lines);
             }
-            Turn::Flush => {
+            Step::Flush => {
                 let lines = Lines::from(run.as_slice());
                 hand_over(&self.to_acceptor, &mut vec![lines.clone()]);
                 hand_over(&self.to_learner, &mut vec![ToLearner::Lines(lines)]);
@@ -172,7 +172,7 @@ impl Replica {
                 }
                 run.clear();
             }
-            Turn::Rest => {}
+            Step::Rest => {}
         });
     }
 
@@ -180,7 +180,7 @@ impl Replica {
         let (mut kept, mut burst, mut buffer) = (VecDeque::new(), Vec::new(), Vec::new());
         let (mut frame, mut at, mut accepted, mut check) = (Vec::new(), 0, 0, 0);
         role(inbox, true, |turn| match turn {
-            Turn::Handle(lines) => {
+            Step::Handle(lines) => {
                 accepted += (lines.len() / self.item) as u64;
                 if self.durability != Durability::None {
                     frame.extend_from_slice(&lines);
@@ -191,7 +191,7 @@ impl Replica {
                 kept.push_back(lines);
                 kept.drain(..kept.len().saturating_sub(KEPT_RUNS));
             }
-            Turn::Flush => {
+            Step::Flush => {
                 frame.resize(frame.len().next_multiple_of(SECTOR_BYTES), 0);
                 if self.duties {
                     check = xxh3_64_with_seed(&frame, check);
@@ -213,7 +213,7 @@ impl Replica {
                     self.port.send(self.addresses[0], VOTE, VOTE_BYTES, &vote, &mut buffer);
                 }
             }
-            Turn::Rest => {}
+            Step::Rest => {}
         });
     }
 
@@ -226,12 +226,12 @@ impl Replica {
         let (mut runs, mut taken, mut done, mut known) = (VecDeque::<Lines>::new(), 0, 0, 0);
         let (mut votes, mut answers, mut buffer) = ([0; 3], Vec::new(), Vec::new());
         role(inbox, self.id == 0, |turn| match turn {
-            Turn::Handle(ToLearner::Lines(lines)) => {
+            Step::Handle(ToLearner::Lines(lines)) => {
                 known += (lines.len() / self.item) as u64;
                 runs.push_back(lines);
             }
-            Turn::Handle(ToLearner::Vote(from, lines)) => votes[from] = lines.max(votes[from]),
-            Turn::Flush => {
+            Step::Handle(ToLearner::Vote(from, lines)) => votes[from] = lines.max(votes[from]),
+            Step::Flush => {
                 let mut sorted = votes;
                 sorted.sort_unstable();
                 let decided = if self.id == 0 { sorted[1].min(known) } else { known };
@@ -274,7 +274,7 @@ impl Replica {
                 }
                 answers.clear();
             }
-            Turn::Rest => {
+            Step::Rest => {
                 text.write(text.added.len());
                 journal.write(journal.added.len());
             }
@@ -282,7 +282,7 @@ impl Replica {
     }
 }
 
-/// As many bytes as a line of the chat log and its entry take.
+/// Copies as many bytes as a line of the chat log and its journal entry take.
 fn copy(line: &[u8], text: &mut Vec<u8>, journal: &mut Vec<u8>) {
     text.extend_from_slice(&line[..NUMBERS_BYTES]);
     text.extend_from_slice(&line[COMMAND_BYTES..]);
@@ -292,7 +292,7 @@ fn copy(line: &[u8], text: &mut Vec<u8>, journal: &mut Vec<u8>) {
     journal.extend_from_slice(&entry);
 }
 
-/// A file, and what is about to be added to it.
+/// A file, and the bytes that will be added to it.
 struct Growing {
     file: Arc<File>,
     length: usize,
@@ -312,7 +312,7 @@ impl Growing {
         }
     }
 
-    /// Whole blocks of the file, as the replica's learner does.
+    /// Writes whole blocks of the file, as the replica's learner does.
     fn write_blocks(&mut self) {
         if self.added.len() >= BLOCK_BYTES {
             let end = (self.length + self.added.len()) / BLOCK_BYTES * BLOCK_BYTES;
@@ -321,7 +321,7 @@ impl Growing {
     }
 }
 
-/// Answers that go to one port in a row.
+/// Splits answers into rows that go to one port.
 fn rows(mut answers: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let first = &answers.get(..ANSWER_BYTES)?[PORT];

@@ -108,7 +108,7 @@ const GROUPS: &[Group] = &[
     ("Output", "json"),
 ];
 
-/// Seconds, fractions allowed.
+/// A number of seconds, which may have a fraction.
 struct Seconds(f64);
 
 impl FromStr for Seconds {
@@ -133,7 +133,7 @@ fn main() {
     // When this returns, the cluster has ended and its folder is gone.
     match bench::run(&plan, &interrupts) {
         Ok(text) => {
-            // A reader that has closed stdout does not want the text.
+            // If the reader has closed stdout, nobody wants the text.
             let _ = writeln!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
         }
         Err(what) => {
