@@ -1,17 +1,18 @@
 //! The acceptor's log on a disk that was damaged.
 //!
-//! A log of some tens of bursts in a few small segments, and a list of damages: bits
-//! flipped, sectors zeroed, swapped or overwritten, files cut, extended, renamed, removed,
-//! replaced by anything, and last frames whose check was made good over other records.
+//! The input is a log of some tens of bursts in a few small segments, and a list of damages.
+//! A damage flips bits; zeroes, swaps or overwrites sectors; cuts, extends, renames, removes or
+//! replaces a file; or changes the records of the last frame and gives it a right check.
 //!
-//! **What must hold.** Opening never panics. Either it yields what the log remembered
-//! after some burst, never a mixture, and has destroyed no frame that is whole and in its
-//! place; or it refuses with an error that names a file of the log. What it yielded is what it yields again, and a
-//! burst on top of it is kept. (A tail that has gone whole cannot be told from one that
-//! never was: `durable::segment_log` says so. So any burst may be the last.) What a frame with a
-//! forged check says is believed; there nothing but the absence of panics holds. And what
-//! lies in the spare is believed to be of an earlier segment: who gives it the newest one's
-//! contents has a log that opens, and refuses to after it has gone on.
+//! **What must hold.** Opening never panics. It may refuse with an error that names a file of
+//! the log. Otherwise it yields the state after some burst, never a mixture, and destroys no
+//! whole frame in its place. Opening again yields the same state, and a burst written on top
+//! is kept. (If a whole tail is gone, nobody can tell that it ever was:
+//! `durable::segment_log` says so. So any burst may be the last.)
+//!
+//! Opening believes a frame with a forged check; such a frame must only cause no panic. It
+//! also believes that the spare holds an earlier segment. If a damage puts the newest segment
+//! into the spare, the log opens, and later refuses to open after it has gone on.
 
 use crate::edit;
 use crate::run::{Property, check};
@@ -35,13 +36,13 @@ const SPARE: &str = "acceptor-spare";
 const SECTOR: usize = 512;
 const FRAME_HEADER: usize = 48;
 
-/// What becomes of a file; `dice` says where.
+/// The damage of a file. `dice` decides where.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Damage {
     Edit(u64),
     ZeroSectors(u64),
     SwapSectors(u64),
-    /// A sector of another file, or another place of this one.
+    /// Copies a sector of another file, or from another place of this one.
     CopySector(u64),
     Cut(u64),
     Extend(u64),
@@ -77,19 +78,19 @@ pub(crate) fn write(disk: &SimDisk, name: &str, bytes: &[u8]) {
     file.write_at(0, bytes).unwrap();
 }
 
-/// A stretch of whole sectors that begins within the file.
+/// A range of whole sectors that begins within the file.
 fn sectors(rng: &mut Rng, length: usize) -> std::ops::Range<usize> {
     let from = rng.usize(..length.max(1)) / SECTOR * SECTOR;
     from.min(length)..(from + rng.usize(1..4) * SECTOR).min(length)
 }
 
-/// Changes a file's bytes, given another's.
+/// Changes a file's bytes. It also gets the bytes of another file.
 type Change<'a> = &'a dyn Fn(&mut Rng, &mut Vec<u8>, &[u8]);
 
-/// `new_name` is what a file may be called in error.
+/// Damages a file. `new_name` makes the wrong name of a file that is renamed.
 pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> String) {
     let mut names = disk.list().unwrap();
-    // What is locked holds nothing.
+    // The lock file is empty.
     names.retain(|name| name != "lock");
     if names.is_empty() {
         return;
@@ -146,7 +147,7 @@ pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> S
     disk.sync_dir().unwrap();
 }
 
-/// A log as it was left, and all that it ever remembered.
+/// A log as it was left, and every state that it ever had.
 struct History {
     disk: SimDisk,
     states: Vec<State>,
@@ -224,7 +225,7 @@ fn killed(disk: &SimDisk, seed: u64) -> SimDisk {
     disk
 }
 
-/// What is open goes on: it remembers the same after a restart, and keeps a burst.
+/// An opened log goes on: after a restart it has the same state, and it keeps a burst.
 fn goes_on(mut disk: SimDisk, mut log: AcceptorLog<SimDisk>, mut state: State) {
     let has_spare = disk.list().unwrap().iter().any(|name| name == SPARE);
     let ballot = Ballot(state.promised().unwrap_or_default().0.saturating_add(1));
@@ -234,15 +235,15 @@ fn goes_on(mut disk: SimDisk, mut log: AcceptorLog<SimDisk>, mut state: State) {
     drop(log);
     disk.crash_process();
     match open(&disk) {
-        Ok((_, again)) => assert!(again == state, "it remembers something else"),
-        Err(error) => assert!(has_spare, "what was opened once opens again: {error}"),
+        Ok((_, again)) => assert!(again == state, "another state after a restart"),
+        Err(error) => assert!(has_spare, "a log that was opened opens again: {error}"),
     }
 }
 
-/// Of a frame: its file, where it stands there, its check.
+/// A frame: its file, its place in the file, and its check.
 type Frame = (String, usize, u64);
 
-/// Every frame that is whole and in a place where it may count.
+/// Every whole frame in a place where it may count.
 fn frames(disk: &SimDisk) -> BTreeSet<Frame> {
     let mut found = BTreeSet::new();
     for name in disk.list().unwrap() {
@@ -285,17 +286,17 @@ fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
             Ok((log, state)) => {
                 opened += 1;
                 let after = frames(&disk);
-                // What lies below the oldest segment that counts was to be dropped.
+                // Frames below the oldest segment that counts were to be dropped.
                 let counts = |frame: &&Frame| after.first().is_some_and(|oldest| *frame >= oldest);
                 let lost = before.difference(&after).find(counts);
                 assert_eq!(lost, None, "opening destroys a whole frame");
-                assert!(history.states.contains(&state), "it never remembered this: {state:?}");
+                assert!(history.states.contains(&state), "the log never had this state: {state:?}");
                 goes_on(disk, log, state);
             }
             Err(error) => {
                 refused += 1;
                 let said = error.to_string();
-                assert!(said.contains("acceptor-"), "no file is named: {said}");
+                assert!(said.contains("acceptor-"), "the error names no file: {said}");
             }
         }
         1
@@ -305,7 +306,7 @@ fn a_damaged_log_yields_what_it_remembered_once_or_refuses() {
     }
 }
 
-/// Where the last frame of the newest segment begins, and its segment.
+/// The file of the newest segment, and the place of its last frame.
 fn last_frame(disk: &SimDisk) -> (String, usize) {
     let mut names = disk.list().unwrap();
     names.retain(|name| name != SPARE);
@@ -320,7 +321,7 @@ fn last_frame(disk: &SimDisk) -> (String, usize) {
     (name, last)
 }
 
-/// Everything of a frame but its check may have been chosen by somebody.
+/// Makes a frame as an attacker could: any records, with a right check.
 fn forge(rng: &mut Rng, disk: &SimDisk) {
     let (name, at) = last_frame(disk);
     let mut bytes = read(disk, &name);
@@ -364,6 +365,6 @@ fn a_frame_with_a_forged_check_is_understood_or_refused() {
         1
     });
     if property.is_full() {
-        assert!(opened > 50, "{opened} were understood");
+        assert!(opened > 50, "only {opened} logs opened");
     }
 }

@@ -1,9 +1,9 @@
-//! The client's role, answered anything by anyone at any time.
+//! The client's role, which gets any answers from any replicas at any time.
 //!
-//! **What must hold.** No panic. A line that was submitted is complete, given up or expired
-//! once at most; it is complete only if an answer said so of its session and number; in a
-//! session numbers go up one by one; nobody outside of the cluster is called; and a timer
-//! that has fired is not due any more.
+//! **What must hold.** No panic. A submitted line completes, is given up or expires once at
+//! most. It completes only if an answer said so for its session and number. In a session
+//! numbers go up one by one. The client calls only replicas of the cluster. After a timer has
+//! fired it is not due any more.
 
 use crate::draw::{self, Around};
 use crate::run::{Property, check};
@@ -20,7 +20,7 @@ use std::io;
 enum Step {
     Submit(u64),
     Answer(u64),
-    /// As a replica would that has applied the line.
+    /// An answer as from a replica that has applied the line.
     Complete(u64),
     Wait(u64),
     End,
@@ -56,9 +56,9 @@ struct Play {
     client: Client,
     now: Time,
     out: Outbox<Outcome>,
-    /// What was asked last: session and number.
+    /// The session and number of the last request.
     asked: Option<(Session, u64)>,
-    /// Whether a line is open, and whether an answer to it has said that it is complete.
+    /// Whether a line is in flight, and whether an answer has said that it is complete.
     open: bool,
     answered: bool,
     completed: u64,
@@ -72,7 +72,7 @@ impl Play {
         let mut outcomes = Outcomes::default();
         for envelope in self.out.commit(&mut outcomes).expect("memory never fails") {
             let Envelope::Call { to, message } = envelope else { panic!("{envelope:?}") };
-            assert!(to.index() < self.n, "it calls replica {to} of {}", self.n);
+            assert!(to.index() < self.n, "the client calls replica {to} of {}", self.n);
             let ClientMessage::Request(request) = message else { continue };
             assert_eq!(request.commands.len(), 1, "one line is in flight");
             let command = request.command();
@@ -85,12 +85,12 @@ impl Play {
             self.asked = Some(next);
         }
         for outcome in outcomes.0 {
-            assert!(self.open, "{outcome:?} of no line");
+            assert!(self.open, "{outcome:?} without a line in flight");
             match outcome {
                 Outcome::Waiting { .. } => continue,
                 Outcome::Complete { client, .. } => {
                     assert_eq!(client, ClientId(1));
-                    assert!(self.answered, "complete, and nobody has said so");
+                    assert!(self.answered, "no answer said that the line is complete");
                     self.completed += 1;
                 }
                 Outcome::GaveUp { line } | Outcome::Expired { line } => {

@@ -1,9 +1,9 @@
 //! The cluster file: arbitrary bytes, and files that were changed.
 //!
-//! **What must hold.** No panic; a file that is refused is refused in one line that names
-//! it; one that is taken lists 2f+1 different addresses, and says the same when it is
-//! written again. (A name would be asked of a resolver: a file with one is read for a
-//! cluster of another size, which is noticed before.)
+//! **What must hold.** No panic. If a file is refused, the error is one line that names the
+//! file. If it is accepted, it lists 2f+1 different addresses, and says the same when it is
+//! written again. (A host name would go to a resolver. So a file with a name is read for a
+//! cluster of another size, which the code refuses before it asks the resolver.)
 
 use crate::edit::{self, edits};
 use crate::run::{Property, repeat};
@@ -53,7 +53,7 @@ fn drawn(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// Whether every host could be an address; a resolver is never asked then.
+/// Whether every host can be an address. Then no resolver is asked.
 fn has_only_addresses(bytes: &[u8]) -> bool {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     String::from_utf8_lossy(bytes).split('\n').all(|line| {

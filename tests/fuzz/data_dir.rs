@@ -1,9 +1,9 @@
 //! The data directory on a disk that was damaged.
 //!
-//! **What must hold.** Opening never panics. It says that the replica is the member it
-//! was, under the directory it had and of the cluster it was in; or that nothing is known
-//! of it any more, under a directory that was never used; or it refuses with an error that
-//! names the file. It never makes up a cluster.
+//! **What must hold.** Opening never panics. There are three right results. The replica is the
+//! member that it was, with the same directory identity in the same cluster. Or nothing is
+//! known any more, and the identity was never used before. Or opening refuses with an error
+//! that names the file. It never makes up a cluster.
 
 use crate::acceptor_log::{damage, damages, read, write};
 use crate::edit;
@@ -29,7 +29,7 @@ fn purpose(durability: Durability, drawn: DirectoryId) -> Purpose {
     Purpose { replica: ReplicaId(0), n: 3, durability, host_boot: "boot".into(), drawn }
 }
 
-/// A directory that was used; `started`: in a cluster.
+/// A used directory. `started`: it belongs to a cluster that has started.
 fn used(durability: Durability, started: bool) -> SimDisk {
     let mut disk = SimDisk::new(Rng::with_seed(1));
     let (mut held, found) = DataDir::open(disk.clone(), purpose(durability, FIRST)).unwrap();
@@ -51,7 +51,7 @@ fn new_name(rng: &mut Rng) -> String {
 
 fn names_a_file(refused: &Refused) {
     let said = refused.to_string();
-    assert!(said.contains("identity") || said.contains("lock"), "no file is named: {said}");
+    assert!(said.contains("identity") || said.contains("lock"), "the error names no file: {said}");
 }
 
 fn drawn() -> impl Strategy<Value = (Durability, bool)> {

@@ -1,12 +1,12 @@
 //! The decided log (chat log, journal, overflow, checkpoint) on a disk that was damaged.
 //!
-//! **What must hold.** Opening never panics. Either it goes on at or above the newest
-//! checkpoint, with exactly the state that these slots have, and serves nothing that was
-//! not written there, to whoever asks for whatever stretch; or it refuses with an error
-//! that names a file. A chat log that is open ends at a whole line.
+//! **What must hold.** Opening never panics. It may refuse with an error that names a file.
+//! Otherwise the log goes on at or above the newest checkpoint, with exactly the state of these
+//! slots. For any range that a peer may request, it serves only what was written there. An
+//! opened chat log ends with a whole line.
 //!
-//! A checkpoint whose check was forged is believed where it can be; there nothing but the
-//! absence of panics holds.
+//! Opening may believe a checkpoint with a forged check; such a checkpoint must only cause no
+//! panic.
 
 use crate::acceptor_log::{damage, damages, read, write};
 use crate::edit;
@@ -31,7 +31,7 @@ struct History {
     disk: SimDisk,
     checkpoint: Slot,
     values: Vec<Value>,
-    /// The state before each slot, and at the end.
+    /// The state before each slot, and after the last.
     chats: Vec<Chat>,
 }
 
@@ -45,7 +45,7 @@ fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> 
     DecidedLog::open(place, Durability::Sync)
 }
 
-/// A few sessions; some slots are no-ops, some repeat the one before.
+/// A command of a few sessions. Some slots are no-ops, some repeat the value before.
 fn value(rng: &mut Rng, seqs: &mut [u64; 3], before: Option<&Value>) -> Value {
     match (rng.u8(..8), before) {
         (0, Some(before)) => before.clone(),
@@ -83,7 +83,7 @@ fn histories() -> &'static [History] {
                 if rng.u8(..20) == 0 {
                     checkpoint = slot.next();
                     let chat = chat.clone();
-                    // Durable once the next one is made.
+                    // The checkpoint is durable once the next one is made.
                     let made = Record::Checkpoint(Checkpoint { applied: checkpoint, chat });
                     records.extend([made.clone(), made]);
                 }
@@ -110,7 +110,7 @@ fn killed(disk: &SimDisk) -> SimDisk {
 
 fn names_a_file(error: &OpenError) {
     let said = error.to_string();
-    assert!(said.contains("logs/") || said.contains("data/"), "no file is named: {said}");
+    assert!(said.contains("logs/") || said.contains("data/"), "the error names no file: {said}");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
         assert!(applied.0 <= history.values.len() as u64, "{applied} was never reached");
         assert_eq!(checkpoint.chat, history.chats[applied.0 as usize]);
         let text = read(&disk.folder("logs"), CHAT_LOG);
-        assert!(text.last().is_none_or(|byte| *byte == b'\n'), "half a line");
+        assert!(text.last().is_none_or(|byte| *byte == b'\n'), "the chat log ends inside a line");
         let mut rng = Rng::with_seed(dice);
         for _ in 0..8 {
             let first = Slot(rng.u64(..applied.0 + 2));
@@ -152,7 +152,7 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
         }
         drop(log);
         disk.crash_process();
-        let (_, again) = open(&disk).expect("what was opened once opens again");
+        let (_, again) = open(&disk).expect("a log that was opened opens again");
         assert_eq!(again, checkpoint);
         1
     });
@@ -160,7 +160,7 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
         assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
     }
     if property.is_full() {
-        assert!(withheld > 0, "no damage was ever met where somebody asked");
+        assert!(withheld > 0, "no request ever met a damage");
     }
 }
 

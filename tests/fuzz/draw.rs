@@ -1,4 +1,4 @@
-//! Well-formed messages, values and answers, drawn around where somebody stands.
+//! Draws well-formed messages, values and answers around the state of a role.
 
 use fastrand::Rng;
 use multipaxos::message::{
@@ -12,15 +12,15 @@ use multipaxos::types::{
 use multipaxos::values::Values;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where numbers are drawn around, and how honest their senders are.
+/// The numbers to draw around, and how honest the senders are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Around {
     pub(crate) n: usize,
     pub(crate) ballot: Ballot,
     pub(crate) slot: Slot,
-    /// One value a slot and ballot; otherwise any.
+    /// Whether a slot has only one value at each ballot.
     pub(crate) honest: bool,
-    /// Now and then the highest numbers that the wire lets through.
+    /// Whether to draw the highest numbers that the wire allows, now and then.
     pub(crate) brim: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn ballot(rng: &mut Rng, around: &Around) -> Ballot {
     Ballot(number(rng, around.ballot.0, around.brim))
 }
 
-/// One of the ballots of `owner`.
+/// A ballot that `owner` owns.
 pub(crate) fn ballot_of(rng: &mut Rng, around: &Around, owner: ReplicaId) -> Ballot {
     let n = around.n as u64;
     let ballot = ballot(rng, around).0.min(NUMBER_MAX - n);
@@ -129,12 +129,12 @@ pub(crate) fn mark(rng: &mut Rng, around: &Around) -> Decided {
     Decided { ballot, slots: SlotRange::new(slot(rng, around), slot(rng, around)) }
 }
 
-/// Mostly the sender's own.
+/// A directory identity: mostly the sender's own.
 fn directory_of(rng: &mut Rng, from: ReplicaId) -> DirectoryId {
     if rng.u8(..12) == 0 { DirectoryId(rng.u64(95..110)) } else { directory(from) }
 }
 
-/// A page of a promise that does not contradict itself, or now and then does.
+/// A page of a promise. Now and then it contradicts itself.
 pub(crate) fn promise(
     rng: &mut Rng,
     around: &Around,
@@ -214,7 +214,7 @@ pub(crate) fn ready(rng: &mut Rng, around: &Around, from: ReplicaId) -> Ready {
     Ready { directory, round: rng.u64(..40), known, started: rng.u8(..4) == 0 }
 }
 
-/// Any message, as if from `from`.
+/// Any message that `from` could send.
 pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Message {
     let (a, ballots) = (around, |rng: &mut Rng| match rng.bool() {
         true => ballot_of(rng, around, from),

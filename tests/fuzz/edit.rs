@@ -1,8 +1,8 @@
-//! What may become of bytes: of a datagram on its way, of a file on its disk.
+//! Changes of bytes: of a datagram in the network, or of a file on its disk.
 
 use fastrand::Rng;
 
-/// Numbers at which lengths and counts go wrong.
+/// Numbers at which computations with lengths and counts go wrong.
 const EDGES: [u64; 16] = [
     0,
     1,
@@ -26,7 +26,7 @@ pub(crate) fn edge(rng: &mut Rng) -> u64 {
     EDGES[rng.usize(..EDGES.len())]
 }
 
-/// Any bytes, fewer than `below`; zeros are common, as they are in what is real.
+/// Fewer than `below` random bytes. Zeros are common, as in real data.
 pub(crate) fn bytes(rng: &mut Rng, below: usize) -> Vec<u8> {
     let mut bytes = vec![0; rng.usize(..below)];
     match rng.u8(..4) {
@@ -37,7 +37,7 @@ pub(crate) fn bytes(rng: &mut Rng, below: usize) -> Vec<u8> {
     bytes
 }
 
-/// A stretch of `length` things, not empty if they are not.
+/// A range within `length` things. It is empty only if `length` is 0.
 fn stretch(rng: &mut Rng, length: usize, most: usize) -> std::ops::Range<usize> {
     if length == 0 {
         return 0..0;
@@ -46,7 +46,7 @@ fn stretch(rng: &mut Rng, length: usize, most: usize) -> std::ops::Range<usize> 
     from..(from + rng.usize(1..=most)).min(length)
 }
 
-/// One change. `other` is something of the same kind.
+/// Makes one change. `other` is another input of the same kind.
 pub(crate) fn edit(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
     let length = bytes.len();
     match rng.u8(..13) {
@@ -65,7 +65,7 @@ pub(crate) fn edit(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
             bytes.extend_from_slice(&more);
         }
         6 => {
-            // A splice: the beginning of one and the end of the other.
+            // A splice: the beginning of this input and the end of the other.
             bytes.truncate(rng.usize(..=length));
             bytes.extend_from_slice(&other[rng.usize(..=other.len())..]);
         }
@@ -76,7 +76,7 @@ pub(crate) fn edit(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
             bytes.splice(at..at, again);
         }
         9 => {
-            // A number of a fixed width: a length, a slot, a check.
+            // A number of fixed width: a length, a slot, a check.
             let number = edge(rng).to_le_bytes();
             let width = [2, 4, 8][rng.usize(..3)];
             if length >= width {
@@ -85,7 +85,7 @@ pub(crate) fn edit(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
             }
         }
         10 => {
-            // A number of postcard's, in place of a byte or of more.
+            // A number in postcard's encoding replaces one byte or more.
             let mut varint = Vec::new();
             let mut number = edge(rng);
             while number >= 0x80 {
@@ -105,7 +105,7 @@ pub(crate) fn edit(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// One change or a few.
+/// Makes one change or a few.
 pub(crate) fn edits(rng: &mut Rng, bytes: &mut Vec<u8>, other: &[u8]) {
     edit(rng, bytes, other);
     while rng.u8(..3) == 0 {

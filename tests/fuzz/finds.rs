@@ -1,4 +1,4 @@
-//! What was found so, each as a test with a name.
+//! Bugs that these tests have found. Each is a test with a name.
 
 use crate::acceptor_log::{read, write};
 use crate::draw::directory;
@@ -35,8 +35,8 @@ fn command(seq: u64, line: &str) -> Value {
     Value::Command(Request::new(7, 1, seq, line).command())
 }
 
-/// A leader counted on from the number of a command that an earlier leader had proposed,
-/// and that nobody but that one had looked at.
+/// A leader continued the numbers of a session from a command that an earlier leader had
+/// proposed, and that only that leader had checked.
 #[test]
 fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
     let values: Values = vec![command(u64::MAX, "x")].into();
@@ -48,8 +48,8 @@ fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
     assert!(!phase2.is_pending());
 }
 
-/// No-ops filled the gap between what two acceptors said, however wide it was: a page of
-/// one that speaks of far slots, and is not part of the quorum, filled the memory.
+/// No-ops filled the gap between the promises of two acceptors, however wide it was. So a page
+/// about far slots filled the memory, even from an acceptor outside the quorum.
 #[test]
 fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     let (ballot, far) = (Ballot(3), Slot(1 << 22));
@@ -75,7 +75,7 @@ fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
     let outcome = phase1.handle_promise(Time(1), R2, other, &mut out).expect("a quorum");
     assert_eq!(outcome.first, Slot(0));
     assert!(outcome.values.len() as u64 <= ACCEPT_WINDOW_SLOTS, "{} values", outcome.values.len());
-    // What the quorum itself holds is all there.
+    // The result holds everything that the quorum itself has accepted.
     let expected = [Value::Noop, Value::Noop, command(2, "x"), Value::Noop, Value::Noop];
     assert_eq!(outcome.values.slice(0..5).to_vec(), expected);
     assert_eq!(outcome.values.slice(5..6).to_vec(), [command(5, "x")]);
@@ -88,8 +88,8 @@ fn decoder() -> Decoder {
     Decoder::new(identity, Arc::new(Counters::new()))
 }
 
-/// A hello takes a byte. Sixty thousand of them in one datagram, which a stranger may send
-/// and which is dropped, were decoded first: thirteen megabytes for sixty kilobytes.
+/// A hello takes one byte. A stranger may send sixty thousand of them in one datagram. The
+/// replica decoded all before it dropped the datagram: thirteen megabytes for sixty kilobytes.
 #[test]
 fn a_strangers_datagram_full_of_hellos_is_dropped_before_they_are_listed() {
     let source = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)));
@@ -112,7 +112,7 @@ struct Decided50 {
     values: Vec<Value>,
 }
 
-/// Fifty slots: at every third a no-op, at every fifth what stands before it once more.
+/// Fifty slots: every third is a no-op, and every fifth repeats the value before it.
 fn decided() -> Decided50 {
     let disk = SimDisk::new(fastrand::Rng::with_seed(1));
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
@@ -133,7 +133,7 @@ fn decided() -> Decided50 {
         let mut records = vec![Record::Applied { first, values: (&value).into(), client_seqs }];
         if slot == 39 {
             let (applied, chat) = (Slot(40), chat.clone());
-            // Durable once the next one is made.
+            // The checkpoint is durable once the next one is made.
             let checkpoint = Record::Checkpoint(Checkpoint { applied, chat });
             records.extend([checkpoint.clone(), checkpoint]);
         }
@@ -152,9 +152,9 @@ fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), String> {
     DecidedLog::open(place, Durability::Sync).map_err(|error| error.to_string())
 }
 
-/// The hash of an entry does not say which slot it is of, and of a slot that changed
-/// nothing neither did anybody else: a part of the journal that was written in another's
-/// place told peers that a slot held a no-op.
+/// The hash of a journal entry does not cover its slot, and no other field did for a slot that
+/// changed nothing. So when a part of the journal was written in another place, the replica told
+/// peers that a slot held a no-op.
 #[test]
 fn entries_in_another_slots_place_are_not_served() {
     for shift in 1..16 {
@@ -188,7 +188,7 @@ fn forge(disk: &SimDisk, change: impl Fn(&mut Checkpoint)) {
     write(&data, CHECKPOINT, &[&head[..8], &check, &contents].concat());
 }
 
-/// The numbers in a checkpoint are as high as whoever forged its check wants them.
+/// If a checkpoint has a forged check, its numbers may have any value.
 #[test]
 fn the_highest_numbers_of_a_chat_are_counted_past() {
     let Value::Command(last) = command(u64::MAX, "x") else { panic!("a command") };
@@ -203,8 +203,8 @@ fn the_highest_numbers_of_a_chat_are_counted_past() {
     }
 }
 
-/// A checkpoint whose check is right and whose contents are not made the replica panic
-/// where it should have said which file is at fault.
+/// A checkpoint with a right check and wrong contents made the replica panic. It should have
+/// named the damaged file.
 #[test]
 fn a_checkpoint_that_the_slots_above_do_not_follow_from_is_refused_by_name() {
     let disk = decided().disk;

@@ -1,8 +1,8 @@
-//! So much of one thing, from one peer or from many clients, that some bound must hold.
+//! Floods: one peer or many clients send so much that a bound must hold.
 //!
-//! A role is given far more of one kind of message than it may keep, none of it wrong.
-//! **What must hold:** what it holds in the end, as the allocator counts it, is below the
-//! bound that it names for bytes, and what its tables take for as many entries as it names.
+//! A role gets far more messages of one kind than it may keep, and none of them is wrong.
+//! **What must hold:** the memory that it holds in the end, as the allocator counts it, is
+//! within the role's own bounds, for bytes and for table entries together.
 
 use crate::draw::directory;
 use crate::node::{membership, settings};
@@ -34,10 +34,10 @@ use std::sync::Arc;
 const R0: ReplicaId = ReplicaId(0);
 const R1: ReplicaId = ReplicaId(1);
 
-/// What any table takes for one entry, beside a line.
+/// The largest size of a table entry, without its line.
 const ENTRY_BYTES: usize = 512;
 
-/// How many clients may wait at a learner, and how many bytes of lines they may wait with.
+/// The number of clients that may wait at a learner, and the bytes of their lines together.
 const WAITING_MAX: usize = 65_536;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 
@@ -45,12 +45,12 @@ fn address(number: u64) -> Address {
     Address(SocketAddr::from((Ipv4Addr::LOCALHOST, number as u16)))
 }
 
-/// A request of a session of its own.
+/// A request with a session of its own.
 fn request(number: u64, bytes: usize) -> Request {
     Request::new(number, number, 0, &"x".repeat(bytes))
 }
 
-/// How many bytes a role holds more after all these inputs.
+/// The growth of a role's memory over all these inputs, in bytes.
 fn held<R: Role>(role: &mut R, inputs: impl Iterator<Item = R::Input>) -> usize
 where
     Volatile: Storage<R::Record>,
@@ -96,7 +96,7 @@ fn an_acceptor_holds_no_more_slots_than_its_window() {
     assert_within(held, 1 << 20, ACCEPT_WINDOW_SLOTS as usize / 2 * ENTRY_BYTES);
 }
 
-/// One that leads ballot 0, and whose acceptor answers nothing any more.
+/// A proposer that leads ballot 0. Its acceptor does not answer any more.
 fn leader() -> Proposer {
     let mut proposer = Proposer::new(settings(3, R0, 1), membership(3, R0, true), Time(0), 0);
     let mut out = Outbox::new();
@@ -129,8 +129,8 @@ fn a_leader_that_gets_nothing_decided_holds_a_bounded_queue() {
     assert_within(many, entries * 57, entries * ENTRY_BYTES);
 }
 
-/// With a short one that waits comes a long one that is refused: another of its session is
-/// on its way.
+/// A short command waits. A long command of the same session comes with it, and is refused
+/// because another command of its session is in flight.
 #[test]
 fn a_command_in_the_queue_keeps_nothing_else_alive() {
     let line = "x".repeat(LINE_BYTES_MAX - 200);
@@ -172,12 +172,12 @@ fn a_learner_lets_a_bounded_number_of_clients_wait() {
     assert_within(many, WAITING_MAX * 57, WAITING_MAX * ENTRY_BYTES);
 }
 
-/// (Found so: what waits was a window on all that had come with it, and kept that alive;
-/// a client could have a replica hold a whole datagram for each of its shortest commands.)
+/// (A find: a waiting command was a view of its whole datagram and kept it in memory. So a
+/// client could make a replica hold a datagram for each of its shortest commands.)
 #[test]
 fn a_command_that_waits_keeps_nothing_else_alive() {
     let held_for = |number: u64| {
-        // The first can never be served any more, and is answered at once.
+        // The first command can never be served any more, and gets its answer at once.
         let long = Request::new(number, number, 1, &"x".repeat(LINE_BYTES_MAX - 200));
         let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
         let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
@@ -220,7 +220,7 @@ fn a_learner_counts_votes_within_a_window() {
         run: Run { first: Slot(0), ballot: Ballot(0), values: request(0, 1).commands },
         requesters: Default::default(),
     };
-    // Never two neighbours, and far beyond what is proposed.
+    // No two of these slots are neighbours, and all are far above the proposed ones.
     let votes = |part: u64| {
         let slots = (0..1_000).map(|at| SlotRange::with_len(Slot(2 * (1_000 * part + at) + 1), 1));
         let (ballot, directory, slots) =

@@ -1,13 +1,13 @@
-//! Datagrams: arbitrary bytes, and valid frames that were changed.
+//! Datagrams: arbitrary bytes, and valid frames with changes.
 //!
-//! A changed frame is opened as it is (then its check is wrong, and nothing of it may
-//! come through), or with its check made good, so that what lies behind the check is
-//! reached; or with the whole header made good, so that the body is.
+//! A changed frame is opened in three ways. As it is, its check is wrong, and nothing of it may
+//! be accepted. With a right check, the code after the check is reached. With a right header,
+//! the code that decodes the body is reached.
 //!
-//! **What must hold.** No panic. A frame is taken whole or not at all; dropped, it is
-//! counted under one reason. What is taken can be encoded again, and opens to the same.
-//! And what opening it allocates, lists that grow included, stays below a bound that its
-//! bytes pay for: nobody takes memory on credit.
+//! **What must hold.** No panic. A frame is accepted whole or not at all. A dropped frame is
+//! counted under one reason. An accepted frame can be encoded again, and opens to the same
+//! messages. Opening allocates no more than a fixed number of bytes for each byte of the
+//! frame, growing lists included. So a sender pays for the memory that it takes.
 
 use crate::draw::{self, Around};
 use crate::edit::{self, edits};
@@ -30,19 +30,19 @@ const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
 const OURS: Party = Party::Replica(ReplicaId(0));
 const PEER: ReplicaId = ReplicaId(3);
 
-/// What a byte of a datagram may make its receiver allocate, in all lists together and
-/// with all that they were before they grew: an answer takes two bytes at least and about a
-/// hundred in memory, and a list that doubles is up to four times as long in total. (A
+/// The bytes that a byte of a datagram may make its receiver allocate, in all lists together,
+/// including their sizes before they grew. An answer takes two bytes at least, and about a
+/// hundred in memory. A list that doubles allocates up to four times its length in total. (A
 /// message between replicas takes three bytes at least.)
 const BYTES_PER_BYTE_MAX: u64 = 256;
 
-/// What it may in any case, the first entry of every list.
+/// The bytes that any datagram may make its receiver allocate: the first entry of each list.
 const BYTES_FIXED: u64 = 2_048;
 
-/// The same of a client's datagram, which pays for each answer that it may draw.
+/// The same for a datagram of a client, which pays for each answer that it may cause.
 const CLIENT_BYTES_PER_BYTE_MAX: u64 = 32;
 
-/// How many frames a part of the search begins with, and how many inputs it is.
+/// The frames with which a part of the search begins, and the inputs of that part.
 const CORPUS: usize = 256;
 const PART: u64 = 1 << 16;
 
@@ -58,7 +58,7 @@ fn identity(me: Party, boot: u64, started: bool) -> Identity {
     Identity { n: N, me, boot: BootId(boot), cluster }
 }
 
-/// Who receives: a replica or a client, which knows its cluster or does not yet.
+/// The receiver: a replica or a client, which knows its cluster or does not know it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Receiver {
     me: Party,
@@ -87,7 +87,7 @@ fn push(body: &mut Vec<u8>, message: &impl serde::Serialize) {
     *body = postcard::to_extend(message, before).expect("memory never fails");
 }
 
-/// A frame around a body, from the only party that may send it.
+/// A frame around a body, from a sender that may send it.
 fn sealed(from: Party, to: Party, kind: BodyKind, cluster: ClusterId, body: &Body) -> Vec<u8> {
     let mut bytes = Vec::new();
     frame::begin(&mut bytes);
@@ -155,7 +155,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
                 body.add(&ClientMessage::Hello);
                 return sealed(client, me, BodyKind::Messages, ClusterId::NONE, &body);
             }
-            // A client puts several commands into a datagram, not into a message.
+            // A client puts several commands into a datagram, but not into one message.
             body.messages = 3 * count;
             sealed(client, me, BodyKind::Messages, CLUSTER, &body)
         }
@@ -175,7 +175,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
     }
 }
 
-/// Frames to begin with, by receiver: replicas', clients'.
+/// The initial frames, for replicas and for clients.
 struct Corpus {
     part: u64,
     frames: [Vec<Vec<u8>>; 2],
@@ -186,7 +186,7 @@ impl Corpus {
         Corpus { part: u64::MAX, frames: Default::default() }
     }
 
-    /// The frames of this input's part of the search.
+    /// The frames for the part of the search that contains this input.
     fn at(&mut self, number: u64, property: Property) -> &mut Corpus {
         let part = number / PART;
         if self.part != part {
@@ -212,7 +212,7 @@ fn repair_check(bytes: &mut [u8]) {
     }
 }
 
-/// Makes good everything in the header that could keep somebody from looking further.
+/// Corrects every field of the header that would make the receiver stop early.
 fn repair_header(rng: &mut Rng, bytes: &mut Vec<u8>, receiver: Receiver) {
     if bytes.len() < HEADER_BYTES {
         bytes.resize(HEADER_BYTES, 0);
@@ -229,19 +229,19 @@ fn repair_header(rng: &mut Rng, bytes: &mut Vec<u8>, receiver: Receiver) {
     bytes[8..16].copy_from_slice(&cluster.0.to_le_bytes());
     bytes[24] = if rng.u8(..8) == 0 { rng.u8(1..4) } else { bytes[24].clamp(1, 3) };
     let body = bytes.len() - HEADER_BYTES;
-    // A client's may be padded.
+    // A client's frame may have padding.
     let padding = bytes.iter().rev().take(body).take_while(|byte| **byte == 0).count();
     let body = if rng.bool() { body } else { body - rng.usize(..=padding) };
     bytes[25..27].copy_from_slice(&(body as u16).to_le_bytes());
     repair_check(bytes);
 }
 
-/// How many frames were dropped, for whatever reason.
+/// The number of dropped frames, for any reason.
 fn drops(counters: &Counters) -> u64 {
     DropReason::ALL.iter().map(|reason| counters.of(*reason)).sum()
 }
 
-/// What was taken, encoded again, opens to the same.
+/// Encodes the accepted messages again, and asserts that they open to the same.
 fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
     let mut body = Body::default();
     for incoming in taken {
@@ -271,7 +271,7 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
     assert_eq!(reopened, taken);
 }
 
-/// Opens it; says whether it was taken.
+/// Opens a frame. Returns whether it was accepted.
 fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
     let mut decoder = receiver.decoder(counters);
     let mut taken = Vec::new();
@@ -292,11 +292,11 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
         bytes.len() >= HEADER_BYTES && bytes[27..31] == frame::check_of(bytes).to_le_bytes();
     match opened.expect("it was opened") {
         Ok(opened) => {
-            assert!(right, "taken with a wrong check");
-            assert_eq!(drops(counters), before, "taken and counted as dropped");
+            assert!(right, "a frame with a wrong check is accepted");
+            assert_eq!(drops(counters), before, "an accepted frame is counted as dropped");
             match opened {
                 Opened::Messages => {
-                    assert!(!taken.is_empty(), "a frame of no messages is taken");
+                    assert!(!taken.is_empty(), "a frame without messages is accepted");
                     assert_opens_again(receiver, bytes, &taken);
                 }
                 Opened::Fragment { fragment, .. } => {
@@ -315,8 +315,8 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
             true
         }
         Err(why) => {
-            assert!(taken.is_empty(), "dropped, and {taken:?} taken of it");
-            assert_eq!(drops(counters), before + 1, "dropped and not counted once: {why:?}");
+            assert!(taken.is_empty(), "a dropped frame yields {taken:?}");
+            assert_eq!(drops(counters), before + 1, "a dropped frame is not counted once: {why:?}");
             false
         }
     }
@@ -335,7 +335,7 @@ fn arbitrary_bytes_are_dropped() {
             repair_header(rng, &mut bytes, receiver);
         }
         let taken = open(receiver, &counters, &bytes);
-        assert!(!(raw && taken), "taken as it is");
+        assert!(!(raw && taken), "a changed frame with a wrong check is accepted");
     });
 }
 
@@ -381,7 +381,7 @@ fn a_changed_frame_is_taken_whole_or_not_at_all() {
     }
 }
 
-/// The longest lists that a datagram can hold, of the shortest messages.
+/// The longest lists that a datagram can hold: of the shortest messages.
 #[test]
 fn the_longest_datagrams_take_no_memory_on_credit() {
     let name = "frames::the_longest_datagrams_take_no_memory_on_credit";
@@ -453,7 +453,7 @@ fn joined_bytes_are_one_message_or_none() {
             match incoming {
                 Incoming::Peer { message, .. } => again.add(message),
                 Incoming::Client { message, .. } => again.add(message),
-                Incoming::Answer { .. } => panic!("a replica is answered nothing"),
+                Incoming::Answer { .. } => panic!("a replica got an answer"),
             }
             let mut reopened = Vec::new();
             let opened = decoder.open_joined(from, cluster, &again.bytes, &mut reopened);

@@ -1,12 +1,13 @@
-//! Fragments: any order, repeated, lost, late, and lies about other people's messages.
+//! Fragments: in any order, repeated, lost, late, and with lies about other senders' messages.
 //!
-//! A list of steps delivers pieces of a few messages from a few senders, some of them
-//! with another length, another cut or other bytes than their digest says, while time
-//! passes and missing ones are asked for.
+//! A list of steps delivers fragments of a few messages from a few senders. Some fragments have
+//! another length, cut or bytes than their digest says. Meanwhile time passes, and the receiver
+//! asks for missing fragments.
 //!
-//! **What must hold.** What is joined has the digest that it was announced with; the bytes
-//! held are no more than have arrived, and stay within their bounds; a client is asked
-//! with no more bytes than it has sent; a timer that has fired is not due any more.
+//! **What must hold.** A joined message has the digest that it was announced with. The bytes
+//! held are no more than have arrived, and stay within their bounds. The receiver sends a
+//! client no more bytes of requests than the client has sent. After a timer has fired it is not
+//! due any more.
 
 use crate::run::{Property, check};
 use datagrams::counters::Counters;
@@ -30,7 +31,7 @@ enum Step {
         index: u8,
         lie: u8,
     },
-    /// All pieces but the one of this index.
+    /// All fragments but the one with this index.
     AllBut {
         sender: u8,
         message: u8,
@@ -64,7 +65,7 @@ fn sender(number: u8) -> Endpoint {
     }
 }
 
-/// A few pieces long; its cut too follows from its number.
+/// A message of a few fragments. Its number decides the cut too.
 fn message(number: u8) -> (Cut, Vec<u8>) {
     let mut rng = Rng::with_seed(u64::from(number));
     let piece = PIECE_BYTES_MIN + usize::from(number);
@@ -82,7 +83,7 @@ struct Joiner {
     reassembler: Reassembler<Endpoint>,
     now: u64,
     arrived: usize,
-    /// Bytes sent by and asked of each client.
+    /// For each client, the bytes that it sent and the bytes that it was asked with.
     credit: BTreeMap<Endpoint, (usize, usize)>,
     inputs: u64,
     joined: u64,
@@ -92,7 +93,7 @@ impl Joiner {
     fn insert(&mut self, from: Endpoint, cut: Cut, index: u16, bytes: &[u8]) {
         let mut body = Vec::new();
         Fragment { cut, index, bytes }.write(&mut body);
-        // What contradicts itself does not get as far as this.
+        // A fragment that contradicts itself does not reach the reassembler.
         let Some(fragment) = Fragment::parse(&body) else { return };
         self.inputs += 1;
         self.arrived += bytes.len();
@@ -103,7 +104,10 @@ impl Joiner {
             self.joined += 1;
         }
         let (peers, clients) = self.reassembler.held_bytes();
-        assert!(peers + clients <= self.arrived, "{peers} and {clients} bytes out of nothing");
+        assert!(
+            peers + clients <= self.arrived,
+            "{peers} and {clients} bytes are held, more than arrived"
+        );
         assert!(peers.max(clients) <= BYTES_MAX);
         let (peers, clients) = self.reassembler.held_sets();
         assert!(peers.max(clients) <= SETS_MAX);
@@ -118,7 +122,10 @@ impl Joiner {
         });
         for (of, (sent, asked)) in &self.credit {
             let is_client = matches!(of, Endpoint::Client(_));
-            assert!(!is_client || asked <= sent, "{of:?} sent {sent}, was asked with {asked}");
+            assert!(
+                !is_client || asked <= sent,
+                "{of:?} sent {sent} bytes, and was asked with {asked}"
+            );
         }
         let due = self.reassembler.deadline();
         assert!(due.is_none_or(|due| due > self.now), "a timer at {due:?} spins");
@@ -164,7 +171,7 @@ fn what_is_joined_is_what_was_announced() {
         let (credit, now) = (BTreeMap::new(), 0);
         let mut joiner = Joiner { reassembler, now, arrived: 0, credit, inputs: 0, joined: 0 };
         steps.iter().for_each(|step| joiner.step(step));
-        // In the end everything is complete or given up.
+        // In the end every message is complete or given up.
         for _ in 0..200 {
             joiner.now += 1_000_000;
             joiner.poll();

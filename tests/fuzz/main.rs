@@ -1,33 +1,32 @@
-//! Inputs that nobody would make on purpose, by the thousand; by the hundred million
-//! with `make fuzz`.
+//! Random and malicious inputs: thousands in each test run, hundreds of millions with
+//! `make fuzz`.
 //!
-//! What is attacked, and what must hold, stands on top of each module:
+//! The head of each module says what it attacks and what must hold:
 //!
-//! - `frames`, `parts`, `joining`: whatever comes in a datagram;
-//! - `cluster_file`: what stands in the cluster file;
-//! - `acceptor_log`, `decided_log`, `data_dir`: what a disk may have become;
-//! - `roles`, `client`, `warm_up`: well-formed messages from wrong senders, in wrong
-//!   states, at any time;
-//! - `floods`: so much of one thing that some bound must hold;
-//! - `finds`: what was found so, each as a test with a name.
+//! - `frames`, `parts`, `joining`: the contents of a datagram;
+//! - `cluster_file`: the contents of the cluster file;
+//! - `acceptor_log`, `decided_log`, `data_dir`: damaged disks;
+//! - `roles`, `client`, `warm_up`: well-formed messages, from wrong senders, in wrong states,
+//!   at any time;
+//! - `floods`: so much of one kind that some bound must hold;
+//! - `finds`: the bugs that were found, each as a test with a name.
 //!
-//! **Two ways.** Where single inputs are small and tried by the million (a datagram, a
-//! list of values), a plain loop with its own mutator (`edit`) does it: a datagram is
-//! changed, opened and judged in two thirds of a microsecond, where a library for properties
-//! takes longer to draw it, and it needs no shrinking, for it is short. Where an input is a *list* (of steps, of
-//! damages, of fragments), `proptest` draws it, and takes away from a list that breaks
-//! something what is not needed for it. What each element of a list means is drawn from a
-//! number in it when its turn comes, so that it can refer to the state that the steps
-//! before have led to.
+//! **Two methods.** Where inputs are small and tried by the million (a datagram, a list of
+//! values), a plain loop with its own mutator (`edit`) is enough. It changes, opens and judges a
+//! datagram in two thirds of a microsecond; a library for properties takes longer to draw one.
+//! Such an input is short and needs no shrinking. Where an input is a *list* (of steps, of
+//! damages, of fragments), `proptest` draws it, and removes from a failing list the elements
+//! that the failure does not need. An element contains a number. When the element's turn
+//! comes, the number decides what it means, so that it can refer to the state at that time.
 //!
-//! **Not flaky.** Every input follows from a seed and a number, the seed is fixed, and a
-//! failure prints the command that repeats it. `FUZZ_CASES` says how many inputs the
-//! decoder is given, and other properties as many as take about as long; `FUZZ_SEED` names
-//! another seed; `FUZZ_CASE` one input alone of the plain loops.
+//! **Not flaky.** Every input follows from a seed and a number. The seed is fixed, and a
+//! failure prints the command that repeats it. `FUZZ_CASES` is the number of inputs for the
+//! decoder; other properties get as many inputs as take about the same time. `FUZZ_SEED`
+//! chooses another seed. `FUZZ_CASE` runs one input of a plain loop alone.
 //!
-//! What this does not do: measure which code was reached (no instrumented build), or learn
-//! from it. That the inputs get past the checks is asserted instead, by counting what was
-//! accepted.
+//! These tests do not measure which code they reach, and do not learn from it: that would need
+//! an instrumented build. Instead they count accepted inputs, and assert that enough of them
+//! get past the checks.
 
 mod acceptor_log;
 mod client;

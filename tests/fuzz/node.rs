@@ -1,22 +1,22 @@
-//! One replica of a cluster whose others are whatever the test makes them: acceptor,
-//! proposer and learner as they are, what they tell each other handed on (or lost, as a
-//! full inbox loses it), and every envelope looked at before it leaves.
+//! One replica of a cluster, among peers that the test plays. Acceptor, proposer and learner
+//! are the real roles. The node passes on what they tell each other, or loses it as a full
+//! inbox does, and checks every envelope before it leaves.
 //!
-//! **What is asserted of every turn,** whatever came in:
+//! **After every turn, whatever the input, the node asserts:**
 //!
-//! - the promise never goes down, not over a death of the process either, and nothing is
-//!   accepted below it;
-//! - no slot is ever accepted with two values at one ballot, and a vote or a page of a
-//!   promise names nothing that is not durably accepted so;
-//! - nothing is proposed, and nobody is asked, under a ballot that the own acceptor has not
-//!   durably promised in this life; it leads only after a quorum has promised just that
-//!   ballot, to the end; and each slot is proposed with one value a ballot;
-//! - slots are applied in order, each once, with the effect that the state machine gives
-//!   them; and what is applied never goes back;
-//! - a client is told of a completion only if it asked, and its command stands there;
-//! - what leaves for a peer can be decoded, and one request for decided slots draws no
-//!   more than its share;
-//! - a timer that has fired is not due any more.
+//! - the promise never goes down, not even when the process dies, and nothing is accepted
+//!   below it;
+//! - no slot is ever accepted with two values at one ballot, and an acceptance or a page of a
+//!   promise names only what is durably accepted;
+//! - the proposer proposes and asks for promises only at a ballot that its own acceptor has
+//!   durably promised in this life; it leads only after a quorum has promised exactly that
+//!   ballot, to the last page; and it proposes one value for each slot at a ballot;
+//! - slots are applied in order, each once, with the effect that the state machine gives them,
+//!   and the applied slot never goes back;
+//! - a client is told of a completion only if it asked, and its command is in that slot;
+//! - every message to a peer can be decoded, and one request for decided slots causes no
+//!   more pages than its share;
+//! - after a timer has fired it is not due any more.
 
 use crate::draw;
 use crate::memory::Memory;
@@ -38,13 +38,13 @@ use multipaxos::values::Values;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
-/// How many messages to peers are remembered, to be answered.
+/// The number of messages to peers that are kept, so that a test can answer them.
 const SENT_MAX: usize = 64;
 
-/// How many turns what one role tells another may lead to.
+/// The largest number of turns that one input may cause.
 const TURNS_MAX: usize = 1_000;
 
-/// How many timers fire in one wait; what is due then fires in the next.
+/// The number of timers that fire in one wait. The others fire in the next.
 const TIMERS_MAX: usize = 300;
 
 pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
@@ -66,14 +66,14 @@ pub(crate) fn membership(n: usize, id: ReplicaId, fresh: bool) -> Membership {
     Membership { cluster: ClusterId(7), directory: draw::directory(id), members, fresh }
 }
 
-/// An acceptor's disk, and all that was ever accepted on it.
+/// An acceptor's disk, and everything that it ever accepted.
 #[derive(Debug, Default)]
 struct Disk {
     memory: Memory,
     written: Vec<acceptor::Record>,
     accepted: BTreeMap<(Slot, Ballot), Value>,
     highest: Option<Ballot>,
-    /// What was promised in this life.
+    /// The ballots promised in this life.
     promised: BTreeSet<Ballot>,
 }
 
@@ -113,7 +113,7 @@ impl Storage<acceptor::Record> for Disk {
 #[derive(Debug, Default)]
 struct Log {
     values: Vec<Value>,
-    /// The state after them.
+    /// The state after these values.
     chat: Chat,
     checkpoint: Checkpoint,
 }
@@ -166,14 +166,14 @@ pub(crate) struct Node {
     pub(crate) me: ReplicaId,
     pub(crate) n: usize,
     pub(crate) now: Time,
-    /// To peers, the latest last.
+    /// Messages to peers, the latest last.
     pub(crate) sent: VecDeque<(ReplicaId, Message)>,
-    /// How many inputs the roles were given.
+    /// The number of inputs that the roles got.
     pub(crate) inputs: u64,
-    /// So many hand-overs between roles are still to be lost.
+    /// The number of messages between roles that are still to be lost.
     pub(crate) to_lose: u32,
-    /// Whether everything drawn leaves room above it: else it cannot be asked that what
-    /// leaves can be decoded.
+    /// Whether everything drawn stays away from the highest numbers. Only then must every message
+    /// of the node be decodable.
     pub(crate) encodes: bool,
     boot: u64,
     acceptor: Acceptor,
@@ -182,17 +182,17 @@ pub(crate) struct Node {
     disk: Disk,
     log: Log,
     inbox: VecDeque<Inner>,
-    /// What was proposed, by slot and own ballot.
+    /// The proposed values, by slot and own ballot.
     proposed: BTreeMap<(Slot, Ballot), Value>,
     promised: Option<Ballot>,
-    /// Who has promised what to the end, as far as was heard in this life.
+    /// The peers from which complete promises were heard in this life, by ballot.
     promises: BTreeMap<Ballot, BTreeSet<ReplicaId>>,
-    /// Who asked for which command.
+    /// The client that asked for each command.
     asked: BTreeSet<(Address, Session, u64)>,
 }
 
 impl Node {
-    /// One that has just warmed up.
+    /// A replica that has just warmed up.
     pub(crate) fn new(n: usize, me: ReplicaId) -> Node {
         let (settings, membership) = (settings(n, me, 1), membership(n, me, true));
         let mut node = Node {
@@ -219,7 +219,7 @@ impl Node {
         node
     }
 
-    /// The process dies and starts again with what is durable.
+    /// The process dies, and starts again from what is durable.
     pub(crate) fn restart(&mut self) {
         self.boot += 1;
         let settings = settings(self.n, self.me, self.boot);
@@ -242,7 +242,7 @@ impl Node {
         self.learner.applied()
     }
 
-    /// The ballot that others would speak of.
+    /// A ballot that peers are likely to name.
     pub(crate) fn ballot(&self) -> Ballot {
         self.acceptor.state().promised().unwrap_or_default()
     }
@@ -257,7 +257,7 @@ impl Node {
 
     // --- inputs ------------------------------------------------------------------
 
-    /// A message off the wire, routed as a replica does it.
+    /// A message from the network, routed as a replica routes it.
     pub(crate) fn hear(&mut self, from: ReplicaId, message: Message) {
         assert_ne!(from, self.me, "no frame says that it is from its receiver");
         match &message {
@@ -305,7 +305,7 @@ impl Node {
         self.run();
     }
 
-    /// Time passes, and timers fire when they are due.
+    /// Time passes. Timers fire when they are due.
     pub(crate) fn wait_us(&mut self, us: u64, draw: u64) {
         let end = self.now.plus_us(us);
         for _ in 0..TIMERS_MAX {
@@ -327,7 +327,7 @@ impl Node {
 
     // --- turns -------------------------------------------------------------------
 
-    /// Until no role has anything left for another.
+    /// Runs turns until no role has anything left for another.
     fn run(&mut self) {
         for _ in 0..TURNS_MAX {
             let Some(input) = self.inbox.pop_front() else { return };
@@ -338,7 +338,7 @@ impl Node {
                 Inner::Learner(input) => self.learner_turn(Some(input), false),
             }
         }
-        panic!("what roles tell each other has no end");
+        panic!("the roles send each other messages without end");
     }
 
     fn acceptor_turn(&mut self, input: acceptor::Input) {
@@ -348,7 +348,11 @@ impl Node {
         let envelopes = out.commit(&mut self.disk).expect("memory never fails");
         let promised = self.acceptor.state().promised();
         assert!(promised >= self.promised, "the promise went down");
-        assert_eq!(self.acceptor.state(), self.disk.memory.state(), "visible before durable");
+        assert_eq!(
+            self.acceptor.state(),
+            self.disk.memory.state(),
+            "the acceptor's state is not what is durable"
+        );
         self.promised = promised;
         self.dispatch(envelopes, 0);
     }
@@ -401,7 +405,7 @@ impl Node {
         self.dispatch(envelopes, usize::from(is_fetch));
     }
 
-    // --- what leaves -------------------------------------------------------------
+    // --- what the node sends -----------------------------------------------------
 
     fn dispatch(&mut self, envelopes: Vec<Envelope>, fetches: usize) {
         let mut page_bytes = 0;
@@ -425,7 +429,7 @@ impl Node {
                 Envelope::Answers { to, answers } => {
                     answers.iter().for_each(|answer| self.look_at_answer(to, answer));
                 }
-                Envelope::Call { .. } => panic!("a replica is nobody's client"),
+                Envelope::Call { .. } => panic!("a replica calls nobody"),
                 Envelope::Notice(notice) => self.hand_over(|node| {
                     node.inbox.push_back(match notice {
                         Notice::Acceptor(input) => Inner::Acceptor(input),
@@ -458,7 +462,7 @@ impl Node {
         match message {
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
                 let ballot = accept.ballot;
-                assert_eq!(ballot.owner(self.n), self.me, "a ballot of somebody else");
+                assert_eq!(ballot.owner(self.n), self.me, "a ballot of another replica");
                 assert!(
                     self.disk.promised.contains(&ballot),
                     "ballot {ballot} is used before the own promise is durable"
@@ -469,7 +473,7 @@ impl Node {
                 }
             }
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => {
-                assert_eq!(ballot.owner(self.n), self.me, "a ballot of somebody else");
+                assert_eq!(ballot.owner(self.n), self.me, "a ballot of another replica");
                 let promised = self.disk.promised.contains(ballot);
                 assert!(
                     to == self.me || promised,
@@ -477,7 +481,10 @@ impl Node {
                 );
             }
             Message::Proposer(ToProposer::Promise(page)) => {
-                assert!(Some(page.ballot) <= durable.promised(), "promised before durable");
+                assert!(
+                    Some(page.ballot) <= durable.promised(),
+                    "a promise leaves before it is durable"
+                );
                 let mut next = page.slots.start.max(page.trimmed);
                 for entry in &page.accepted {
                     assert!(entry.first >= next && entry.ballot <= page.ballot, "{page:?}");
@@ -486,22 +493,29 @@ impl Node {
                     let slots = (entry.first.0..).map(Slot);
                     for (slot, value) in slots.zip(entry.values.to_vec()) {
                         let held = self.disk.accepted.get(&(slot, entry.ballot));
-                        assert_eq!(held, Some(&value), "slot {slot} is made up");
+                        assert_eq!(
+                            held,
+                            Some(&value),
+                            "a promise reports slot {slot}, which was not accepted so"
+                        );
                     }
                 }
             }
             Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
-                assert_eq!(ballot.owner(self.n), to, "a vote goes to the ballot's owner");
+                assert_eq!(ballot.owner(self.n), to, "an acceptance goes to the ballot's owner");
                 for range in slots.ranges() {
                     for slot in range.iter() {
                         let held = self.disk.accepted.contains_key(&(slot, *ballot));
-                        assert!(held, "a vote for slot {slot} at {ballot} out of nothing");
+                        assert!(held, "the acceptance of slot {slot} at {ballot} is not durable");
                     }
                 }
             }
             Message::Learner(ToLearner::Page { first, values }) => {
                 let written = self.log.values.iter().skip(first.0 as usize).take(values.len());
-                assert!(values.to_vec().iter().eq(written), "a page of something else");
+                assert!(
+                    values.to_vec().iter().eq(written),
+                    "a page holds other values than the log"
+                );
             }
             _ => {}
         }
@@ -515,7 +529,7 @@ impl Node {
                 Value::Command(command) => command.session == *session && command.seq == *seq,
                 Value::Noop => false,
             };
-            assert!(held.is_some_and(is_it), "{answer:?}, but {held:?} stands there");
+            assert!(held.is_some_and(is_it), "{answer:?}, but the slot holds {held:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The bodies apart from their frames: lists of values, fragments, requests for them.
+//! Bodies without their frames: lists of values, fragments, requests for fragments.
 //!
-//! **What must hold.** No panic. What is taken says the same when it is written again; a
-//! list of values keeps its bytes, any part of it is a list, and what it takes in memory
-//! is paid for by its bytes.
+//! **What must hold.** No panic. An accepted body says the same when it is written again. A list
+//! of values keeps its bytes, and any part of it is a list. The memory that a list takes is
+//! bounded by a number of bytes for each of its own.
 
 use crate::draw::{self, Around};
 use crate::edit::{self, edits};
@@ -14,13 +14,13 @@ use multipaxos::net::MESSAGE_BYTES_MAX;
 use multipaxos::types::{Ballot, LINE_BYTES_MAX, Slot};
 use multipaxos::values::{COMMAND_BYTES, VALUES_MAX, ValueRef, Values};
 
-/// What a byte of a list may make its reader allocate: a value of one byte has a number of
-/// four beside it, once where the list is put together (and that list doubles), and twice
-/// where it is kept.
+/// The bytes that a byte of a list may make its reader allocate. A value of one byte has a
+/// number of four bytes with it: once where the list is built (and that list doubles), and
+/// twice where it is kept.
 const BYTES_PER_BYTE_MAX: u64 = 48;
 const BYTES_FIXED: u64 = 256;
 
-/// A command whose line is about as long as one may be.
+/// A command with a line of about the largest length.
 fn longest(rng: &mut Rng) -> Vec<u8> {
     let length = LINE_BYTES_MAX - 1 + rng.usize(..4);
     let mut bytes = vec![1];

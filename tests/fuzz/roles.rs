@@ -1,13 +1,12 @@
-//! Acceptor, proposer and learner of one replica, among peers that say anything.
+//! Acceptor, proposer and learner of one replica, among peers that send anything.
 //!
-//! A list of steps. In most a peer answers what this replica has sent it lately, as a peer
-//! would or nearly so; that is what leads to campaigns and leaders. In others a peer leads,
-//! or says anything at all; clients ask; time passes, a little or so much that the process
-//! must have been stopped; what one role tells another is lost; the process dies.
+//! The input is a list of steps. In most steps a peer answers a recent message of this replica,
+//! correctly or nearly so; only that leads to campaigns and leaders. In other steps a peer
+//! leads or sends anything at all; clients send requests; time passes, sometimes so much that
+//! the process must have been stopped; a message between two roles is lost; the process dies.
 //!
-//! What must hold stands in `node`. Peers are members of the cluster and are believed what
-//! they say; but nothing well-formed that they say may make a role panic, hang, or break
-//! what it has promised itself.
+//! `node` says what must hold. Peers are members, and a role believes what they say. But nothing
+//! well-formed may make a role panic, hang, or break its own promises.
 
 use crate::draw::{self, Around, ballot_of};
 use crate::node::Node;
@@ -22,17 +21,17 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A peer answers something that was sent to it.
+    /// A peer answers a message that it got.
     Reply(u64),
-    /// All peers answer the last thing that was sent to them.
+    /// All peers answer the last message that they got.
     ReplyAll(u64),
-    /// A peer leads: a heartbeat, and proposals.
+    /// A peer leads: it sends a heartbeat and proposals.
     Lead(u64),
-    /// A peer says anything.
+    /// A peer sends any message.
     Say(u64),
     Ask(u64),
     Wait(u64),
-    /// So long that the process must have been stopped; no timer fires meanwhile.
+    /// So much time passes that the process must have been stopped. No timer fires meanwhile.
     Pause(u64),
     Lose(u64),
     Restart,
@@ -89,7 +88,7 @@ impl Play {
         (!peers.is_empty()).then(|| peers[rng.usize(..peers.len())])
     }
 
-    /// What `from` could answer.
+    /// An answer that `from` could give.
     fn reply(&mut self, rng: &mut Rng, from: ReplicaId, message: &Message) -> Option<Message> {
         let around = self.around();
         self.rounds += 1;
@@ -242,7 +241,7 @@ impl Play {
     }
 }
 
-/// Plays it to the end.
+/// Runs all steps.
 fn play(world: World, steps: &[Step]) -> Play {
     let mut node = Node::new(world.n, world.me);
     node.encodes = !world.brim;
@@ -264,7 +263,7 @@ fn no_peer_makes_a_role_panic_or_break_its_word() {
         play.node.inputs
     });
     if property.is_full() {
-        assert!(led > 100, "it led in {led} cases alone");
+        assert!(led > 100, "it led in only {led} cases");
     }
     if property.is_full() {
         assert!(applied > 1_000, "{applied} slots were applied in all");

@@ -1,4 +1,4 @@
-//! How many inputs, from which seed, how fast, and how to repeat one.
+//! Runs a property: how many inputs, from which seed, and how to repeat one.
 
 use fastrand::Rng;
 use proptest::strategy::Strategy;
@@ -9,7 +9,7 @@ use std::sync::Once;
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Unless `FUZZ_SEED` names another.
+/// The seed, unless `FUZZ_SEED` gives another.
 const SEED: u64 = 1;
 
 fn number_from(variable: &str) -> Option<u64> {
@@ -22,8 +22,8 @@ fn seed() -> u64 {
     number_from("FUZZ_SEED").unwrap_or(SEED)
 }
 
-/// What a property is called, how many cases are enough for every day, and how many inputs
-/// of the decoder take as long as one case.
+/// A property: its name, the number of cases in a normal test run, and the number of the
+/// decoder's inputs that take as long as one case.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Property {
     pub(crate) name: &'static str,
@@ -36,7 +36,7 @@ impl Property {
         number_from("FUZZ_CASES").map_or(self.cases, |inputs| (inputs / self.cost).max(1))
     }
 
-    /// Whether so many cases are gone through that something can be said of all of them.
+    /// Whether there are enough cases to assert something about all of them together.
     pub(crate) fn is_full(self) -> bool {
         number_from("FUZZ_CASE").is_none() && self.cases() >= self.cases
     }
@@ -52,7 +52,7 @@ impl Property {
     }
 }
 
-/// Says how a case is repeated, if it panics.
+/// If a case panics, prints how to repeat it.
 struct Repeat {
     name: &'static str,
     case: u64,
@@ -69,7 +69,7 @@ impl Drop for Repeat {
     }
 }
 
-/// A plain loop: `case` is given its number and its own generator.
+/// A plain loop. `case` gets its number and its own generator.
 pub(crate) fn repeat(property: Property, mut case: impl FnMut(u64, &mut Rng)) {
     let mut once = |number: u64| {
         let _repeat = Repeat { name: property.name, case: number };
@@ -84,12 +84,12 @@ pub(crate) fn repeat(property: Property, mut case: impl FnMut(u64, &mut Rng)) {
 }
 
 thread_local! {
-    /// Where a panic of this thread is put instead of being printed.
+    /// The message of a panic of this thread, which is kept instead of being printed.
     static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While a list is made shorter it fails many times over: only the last is worth printing.
+/// A list that is being shortened fails many times. Only the last failure is printed.
 fn hush() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -101,8 +101,8 @@ fn hush() {
     });
 }
 
-/// Draws from `strategy`, and shortens what fails. `test` says how many inputs it gave to
-/// what it tests, and fails by a panic.
+/// Draws from `strategy`, and shortens what fails. `test` returns the number of inputs that it
+/// used, and fails by a panic.
 pub(crate) fn check<S: Strategy>(
     property: Property,
     strategy: S,

@@ -1,9 +1,9 @@
-//! The replica's role: warm-up and membership, among peers that say anything.
+//! The bootstrap role: warm-up and membership, among peers that send anything.
 //!
-//! **What must hold.** No panic. It starts once at most, with one directory a replica; what
-//! it starts with is on the disk before anybody is told, if it is a member and has not
-//! remembered it; it asks nobody outside of the cluster, nor itself; and a timer that has
-//! fired is not due any more.
+//! **What must hold.** No panic. The role starts the others once at most, with one directory for
+//! each replica. If it is a member and has not done so before, it stores the started record
+//! before it tells anybody. It asks only other replicas of the cluster. After a timer has
+//! fired it is not due any more.
 
 use crate::draw::{self, Around};
 use crate::node::settings;
@@ -19,9 +19,9 @@ use std::io;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A peer says anything.
+    /// A peer sends any message.
     Say(u64),
-    /// A peer says what it would if it had heard all.
+    /// A peer sends what it would send if it had heard from all.
     Ready(u64),
     Wait(u64),
 }

@@ -1,15 +1,15 @@
-//! Programs of the root package, for tests of other packages: cargo builds them for
-//! `cargo test` of everything, and not for a test of one package.
+//! Programs of the root package, for tests of other packages. Cargo builds them for a
+//! `cargo test` of everything, but not for a test of one package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What the programs of the root package are made of, from a package in `crates` on.
+/// The sources of the root package's programs, relative to a package in `crates`.
 const SOURCES: [&str; 3] = ["../../src", "../durable/src", "../interleavings/src"];
 
-/// Makes sure that the program `name` lies beside `own` and is as new as its sources, so
-/// that no test runs the program of yesterday.
+/// Makes sure that the program `name` is in the folder of `own` and is as new as its sources.
+/// So no test runs an old program.
 #[track_caller]
 pub(crate) fn assert_fresh_beside(own: &str, name: &str) {
     let program = Path::new(own).with_file_name(name);
@@ -30,7 +30,7 @@ pub(crate) fn assert_fresh_beside(own: &str, name: &str) {
     }
 }
 
-/// A source of the program `name` that is newer than this.
+/// A source of the program `name` that is newer than `built`.
 fn newer(folder: &Path, name: &str, built: SystemTime) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder of sources");
     entries.map(|entry| entry.expect("an entry").path()).find_map(|path| {

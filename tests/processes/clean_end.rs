@@ -1,10 +1,9 @@
-//! A clean end, and what it is worth once the host has started anew.
+//! A clean end, and its value after the host has started anew.
 //!
-//! No test restarts the host. Instead a data directory that its replica has left is
-//! opened here, by the library, as after a start of the host that never was: the
-//! replica finds this start noted when it comes back, takes its own for another one,
-//! and is a member only if the end before was noted as a clean one. What of the files
-//! a power cut would leave is tested on simulated disks (`src/storage`).
+//! No test restarts the host. Instead the test opens a replica's data directory with the
+//! library, as if after another start of the host. When the replica comes back, it finds that
+//! start noted, takes its own for yet another one, and is a member only if its end was noted as
+//! clean. Tests on simulated disks cover the files that a power cut leaves (`src/storage`).
 
 use crate::disk_trouble::{assert_says, limit_files, one_line};
 use crate::load::*;
@@ -29,7 +28,7 @@ fn after_a_reboot(place: &Place, id: usize) -> (DataDir<RealDisk>, Found) {
     DataDir::open(disk.expect("it is there"), purpose).expect("it is a data directory")
 }
 
-/// The host starts anew while no replica runs, and all of them are found to be members.
+/// The host starts anew while no replica runs. All replicas are still members.
 #[track_caller]
 fn reboot(place: &Place) {
     for id in 0..place.n() {
@@ -55,7 +54,7 @@ fn replicas_that_ended_cleanly_are_members_after_a_reboot() {
     let mut completed = Vec::new();
     for _ in 0..2 {
         completed.extend(load.more(200));
-        // They end in the midst of it.
+        // The signals come while lines are in flight.
         for (replica, signal) in cluster.drain(..).zip(["-TERM", "-INT", "-HUP"]) {
             ended_by(replica, signal);
         }
@@ -78,7 +77,7 @@ fn a_replica_that_was_killed_counts_as_wiped_after_a_reboot_whatever_was_before(
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"one\n")), [(7, 0, 0)]);
     cluster.remove(2).kill();
     assert_eq!(after_a_reboot(&place, 2).1, Found::Wiped(Why::HostRestarted));
-    // A clean end counts until the next start, and not for that one's end.
+    // A clean end counts only until the next start. The next end must be clean again.
     ended_by(cluster.remove(1), "-TERM");
     place.restarted(1, &OS).kill();
     assert_eq!(after_a_reboot(&place, 1).1, Found::Wiped(Why::HostRestarted));

@@ -1,4 +1,4 @@
-//! What the replica and the client answer to their command lines.
+//! The answers of replica and client to their command lines.
 
 use super::support::*;
 use std::process::{Command, Output, Stdio};
@@ -10,7 +10,7 @@ fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).stdin(Stdio::null()).output().expect("it starts")
 }
 
-/// Exit code 64, nothing on stdout, exactly this line on stderr.
+/// The program exits with code 64, prints nothing on stdout and exactly this line on stderr.
 #[track_caller]
 fn refused(program: &str, args: &[&str], line: &str) {
     let ran = run(program, args);
@@ -20,7 +20,7 @@ fn refused(program: &str, args: &[&str], line: &str) {
 
 #[test]
 fn help_names_every_option_with_its_value_and_ends_with_examples() {
-    // The programs that tests run also check their help themselves: see config::help.
+    // In a debug build, every program checks the rest of its help itself: see `command_line::help`.
     for (program, options) in [
         (
             REPLICA,

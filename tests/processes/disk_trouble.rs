@@ -1,14 +1,14 @@
-//! Real disks in trouble, under real processes: full, broken, read-only.
+//! Real processes on real disks that are full, broken or read-only.
 //!
-//! A replica whose disk fails it says in one line what happened, and ends with exit
-//! code 1. The others go on, and clients notice nothing but the delay. Once the disk is
-//! well again the replica is a member like before, and the chat logs are judged
-//! (`load`): nothing that was called complete is missing, nothing stands twice.
+//! A replica whose disk fails says in one line what happened, and exits with code 1. The
+//! others go on, and clients notice only a delay. Once the disk works again the replica is a
+//! member as before. Then `load` judges the chat logs: no completed line is missing, and no
+//! line is there twice.
 //!
-//! Some of the trouble anybody may make: a limit on the size of files, which the kernel
-//! checks at each write, and a file that answers writes with an I/O error. A disk of
-//! their own ([`SmallDisk`]) is mounted where the system lets these tests do so; where
-//! it does not, they say on stderr what was not tested.
+//! Some faults need no privileges: a limit on the size of files, which the kernel checks at each
+//! write, and a file that answers writes with an I/O error. For the others the test mounts a
+//! disk of its own ([`SmallDisk`]) if the system permits it. If it does not, the test says on
+//! stderr what was not tested.
 
 use crate::load::*;
 use crate::support::*;
@@ -20,10 +20,10 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Lines so long that a few hundred of them fill a segment.
+/// The length of a line: a few hundred of these lines fill a segment.
 const LONG: usize = 16_000;
 
-/// Waits for a replica's end by trouble with its disk; the line that says so.
+/// Waits until a replica ends because of its disk. Returns the line that says so.
 #[track_caller]
 pub(crate) fn one_line(replica: &mut Replica, code: i32) -> String {
     let (status, said) = replica.process.end();
@@ -39,7 +39,7 @@ pub(crate) fn assert_says(line: &str, words: &[&str]) {
     assert!(words.iter().all(|words| line.contains(words)), "{words:?} in {line:?}");
 }
 
-/// What the replica wrote before its end is what the others have, but for the last line,
+/// The others have everything that the replica wrote before its end, but for the last line,
 /// which may be torn.
 #[track_caller]
 fn assert_prefix(place: &Place, id: usize, of: usize) {
@@ -50,7 +50,7 @@ fn assert_prefix(place: &Place, id: usize, of: usize) {
     });
 }
 
-/// From here on, no file of the replica is written at or beyond that byte.
+/// From here on, no file of the replica can be written at or beyond this byte.
 pub(crate) fn limit_files(replica: &Replica, bytes: u64) {
     let pid = Pid::from_raw(replica.process.child.0.id() as i32).expect("a process id");
     let limit = Rlimit { current: Some(bytes), ..getrlimit(Resource::Fsize) };
@@ -59,7 +59,7 @@ pub(crate) fn limit_files(replica: &Replica, bytes: u64) {
 
 #[test]
 fn a_replica_that_may_write_nothing_more_ends_in_one_line_and_comes_back() {
-    // The leader, and a follower.
+    // The victims are the leader and a follower.
     for victim in [0, 2] {
         let place = Place::new(1);
         let mut cluster = place.cluster();
@@ -81,7 +81,7 @@ fn a_replica_that_may_write_nothing_more_ends_in_one_line_and_comes_back() {
 fn a_chat_log_that_may_not_grow_ends_the_leader_before_anybody_is_told() {
     let place = Place::new(1);
     let mut cluster = place.cluster();
-    // No segment of the acceptor's log is that long; the chat log soon is.
+    // No segment of the acceptor's log is this long, but the chat log soon is.
     let limit = SEGMENT_BYTES + LONG as u64 * 3 / 2;
     limit_files(&cluster[0], limit);
     let load = Load::of_lines(&place, &[], LONG);
@@ -102,16 +102,16 @@ fn a_chat_log_that_answers_with_an_io_error_ends_the_leader() {
     let place = Place::new(1);
     fs::create_dir(place.logs()).expect("a folder");
     let path = place.logs().join("learner0.txt");
-    // What stands at the beginning of a process's memory is no place to write to.
+    // A process cannot write to the beginning of its memory.
     symlink("/proc/self/mem", &path).expect("a link");
-    // Nothing waits for this disk: its first write is the first that fails.
+    // Nothing waits for this disk, so its first write is the first that fails.
     let lazy = ["--durability", "os"];
     let mut cluster = place.cluster_with(&lazy);
     let load = Load::begin(&place, &[]);
     let line = one_line(&mut cluster[0], 1);
     assert_says(&line, &["replica 0: learner: ", "learner0.txt: Input/output error"]);
     let mut completed = load.more(100);
-    // Another disk, with nothing of it lost: there was nothing.
+    // The new disk is empty, and nothing is lost, because nothing was written.
     fs::remove_file(&path).expect("the link");
     File::create(&path).expect("an empty file");
     cluster[0] = place.restarted(0, &lazy);
@@ -123,14 +123,14 @@ fn a_chat_log_that_answers_with_an_io_error_ends_the_leader() {
 #[test]
 fn a_replica_without_room_to_start_says_so_and_starts_once_there_is_some() {
     let place = Place::new(1);
-    // In units of 512 or 1,024 bytes: less than the first segment in both.
+    // The unit is 512 or 1,024 bytes: in both cases less than the first segment.
     let limited = ["sh", "-c", "ulimit -f 1000; exec \"$0\" \"$@\""];
     let mut first = place.replica_by(&limited, 2, &[]);
     assert_says(&one_line(&mut first, 1), &["replica2/acceptor-", "File too large"]);
     let mut cluster = place.cluster();
     let load = Load::begin(&place, &[]);
     let mut completed = load.more(50);
-    // A member that was killed, too.
+    // The same holds for a member that was killed.
     cluster.remove(2).kill();
     let mut again = place.replica_by(&limited, 2, &[]);
     assert_says(&one_line(&mut again, 1), &["replica2/acceptor-", "File too large"]);
@@ -141,27 +141,27 @@ fn a_replica_without_room_to_start_says_so_and_starts_once_there_is_some() {
     judge(&place, &completed);
 }
 
-// --- a disk of its own -----------------------------------------------------------
+// --- a mounted disk --------------------------------------------------------------
 
-/// A small file system in memory, in a mount namespace of its own, for one replica's
-/// log directory. Programs see it only if they are started [`by`](Self::by) it.
+/// A small file system in memory, in its own mount namespace, for the log directory of one
+/// replica. Only programs that are started with [`by`](Self::by) see it.
 struct SmallDisk {
-    /// The process that holds the namespace; it ends with its stdin.
+    /// The process that holds the namespace. It ends with its stdin.
     holder: Guard,
-    /// Where it is mounted.
+    /// The mount point.
     at: PathBuf,
-    /// What starts a program inside.
+    /// The command that starts a program inside.
     enter: Vec<String>,
 }
 
 impl SmallDisk {
-    /// Mounts it for replica 0 of a place. Nothing where the system does not allow
-    /// that, and then stderr says so.
+    /// Mounts a disk for replica 0 of a place. Returns `None` where the system does not permit it,
+    /// and says so on stderr.
     fn mount(place: &Place, bytes: u64) -> Option<SmallDisk> {
         let at = place.dir.path().join("small");
         fs::create_dir(&at).expect("a folder");
         let mut refusals = Vec::new();
-        // As root; or as whoever may be root in a namespace of users.
+        // Mount as root, or as a user who may be root in a user namespace.
         for (unshare, nsenter) in [
             (&["--mount"][..], &["--mount"][..]),
             (
@@ -181,7 +181,7 @@ impl SmallDisk {
         }
         let test = std::thread::current().name().unwrap_or_default().to_owned();
         let why = refusals.join("; ");
-        // Not by a macro: those the test harness keeps to itself.
+        // Not with a macro: the test harness captures what macros print.
         let _ = writeln!(io::stderr(), "{test}: NOT TESTED, no file system can be mounted: {why}");
         None
     }
@@ -214,7 +214,7 @@ impl SmallDisk {
         disk.run("true").map(|()| disk)
     }
 
-    /// Runs a shell's command inside; `$0` is where the disk is mounted.
+    /// Runs a shell command inside. `$0` is the mount point.
     fn run(&self, script: &str) -> Result<(), String> {
         let [program, args @ ..] = &self.enter[..] else { unreachable!("it is a command") };
         let mut command = Command::new(program);
@@ -223,15 +223,15 @@ impl SmallDisk {
         if ran.status.success() { Ok(()) } else { Err(text(&ran.stderr).trim().to_owned()) }
     }
 
-    /// Replica 0 with its log directory here.
+    /// Replica 0, with its log directory on this disk.
     fn replica(&self, place: &Place, options: &[&str]) -> Replica {
         let by: Vec<&str> = self.enter.iter().map(String::as_str).collect();
         let at = self.at.to_str().expect("UTF-8");
-        // The last of a repeated option wins.
+        // If an option is repeated, the last one counts.
         place.replica_by(&by, 0, &[&["--log_dir", at], options].concat())
     }
 
-    /// All replicas, warmed up, replica 0 on this disk.
+    /// All replicas, warmed up. Replica 0 is on this disk.
     fn cluster(&self, place: &Place) -> Vec<Replica> {
         let mut cluster = vec![self.replica(place, &[]), place.replica(1), place.replica(2)];
         for replica in &mut cluster {
@@ -246,8 +246,7 @@ impl SmallDisk {
         replica
     }
 
-    /// Nothing is opened for writing any more, made or renamed. What is open already
-    /// stays as it is.
+    /// From here on no file can be opened for writing, made or renamed. Open files stay writable.
     fn make_read_only(&self) {
         let covered = self.run("mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
         covered.expect("it is read-only");
@@ -257,13 +256,13 @@ impl SmallDisk {
         self.run("umount \"$0\"").expect("it is writable again");
     }
 
-    /// A file of this disk, as it is seen from outside.
+    /// A file of this disk, seen from outside.
     fn seen(&self, name: &str) -> PathBuf {
         let inside = self.at.strip_prefix("/").expect("it is absolute").join(name);
         PathBuf::from(format!("/proc/{}/root", self.holder.0.id())).join(inside)
     }
 
-    /// Takes all room that is left; the file that has it.
+    /// Fills the disk. Returns the file that takes the space.
     fn fill(&self) -> PathBuf {
         let path = self.seen("ballast");
         let mut ballast = File::create(&path).expect("there is room");
@@ -293,7 +292,7 @@ fn a_disk_that_is_full_ends_the_leader_and_is_good_again_once_there_is_room() {
     assert_says(&line, &["replica 0: ", "No space left on device"]);
     completed.extend(load.more(200));
     assert_prefix(&place, 0, 1);
-    // Nothing has changed: it says the same, and breaks nothing.
+    // Nothing has changed: the replica says the same, and does no damage.
     let line = one_line(&mut disk.replica(&place, &[]), 1);
     assert_says(&line, &["No space left on device"]);
     fs::remove_file(ballast).expect("there is room again");

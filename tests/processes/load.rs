@@ -1,8 +1,8 @@
-//! Clients that send without pause, and the judgement of what became of their lines.
+//! Clients that send without pause, and the judgement of the chat logs.
 //!
-//! Afterwards the chat logs must be equal, every line that was called complete must
-//! stand exactly once, where the client was told, in the order sent, and nothing may
-//! stand that was not sent.
+//! Afterwards the chat logs must be equal. Every completed line must be there exactly once, in the
+//! slot that its client was told, in the order sent. The logs must hold no line that was not
+//! sent.
 
 use crate::support::*;
 use std::collections::BTreeMap;
@@ -13,17 +13,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// How many clients send at once.
+/// The number of clients that send at the same time.
 const CLIENTS: u64 = 4;
 
-/// A completed line, as a client saw it.
+/// A completed line, as its client was told.
 pub(crate) struct Completed {
     pub(crate) client: u64,
     pub(crate) seq: u64,
     pub(crate) slot: usize,
 }
 
-/// Clients that send one line after the other until they are told to stop.
+/// Clients that send one line after the other until they are stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     completed: Receiver<Completed>,
@@ -35,7 +35,7 @@ impl Load {
         Load::of_lines(place, options, 0)
     }
 
-    /// The same with lines of at least that many bytes.
+    /// The same, with lines of at least this many bytes.
     pub(crate) fn of_lines(place: &Place, options: &[&str], bytes: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let (to, completed) = channel();
@@ -77,13 +77,13 @@ impl Load {
         self.completed.recv_timeout(3 * PATIENCE).expect("lines are completed again")
     }
 
-    /// Waits until `count` more lines are complete; all of them.
+    /// Waits until `count` more lines are complete, and returns them.
     #[track_caller]
     pub(crate) fn more(&self, count: usize) -> Vec<Completed> {
         (0..count).map(|_| self.next()).collect()
     }
 
-    /// Ends the clients; all lines that were completed meanwhile.
+    /// Ends the clients. Returns all lines that were completed meanwhile.
     #[track_caller]
     pub(crate) fn end(self) -> Vec<Completed> {
         self.stop.store(true, Ordering::Relaxed);
@@ -94,18 +94,18 @@ impl Load {
     }
 }
 
-/// What a client sends, of at least that many bytes.
+/// A client's line, of at least this many bytes.
 fn message(client: u64, seq: u64, bytes: usize) -> String {
     format!("{:.<bytes$}", format!("line {seq} of {client}"))
 }
 
-/// Judges the chat logs of a quiet cluster.
+/// Judges the chat logs of a cluster that is idle.
 #[track_caller]
 pub(crate) fn judge(place: &Place, completed: &[Completed]) {
     judge_lines(place, completed, 0);
 }
 
-/// The same for lines of at least that many bytes.
+/// The same, for lines of at least this many bytes.
 #[track_caller]
 pub(crate) fn judge_lines(place: &Place, completed: &[Completed], bytes: usize) {
     let last = completed.iter().map(|line| line.slot).max().expect("something was completed");

@@ -1,5 +1,5 @@
-//! Real processes on loopback: clusters made by hand from the programs that users start.
-//! The chat logs are judged by code of this folder alone.
+//! Real processes on loopback: clusters that the tests start from the users' programs. Only code
+//! of this folder judges the chat logs.
 
 mod clean_end;
 mod command_line;
@@ -25,7 +25,7 @@ fn a_piped_client_prints_a_completion_for_each_line_and_ends_well() {
     assert_eq!(text(&ran.stdout), "7 0 0\n7 1 1\n");
     let logs = place.logs_of(&[0, 1, 2], 2);
     assert!(logs.iter().all(|log| log == "0 7 0 hello\n1 7 1 world\n"), "{logs:?}");
-    // Again under the same id: the numbering goes on.
+    // A client with the same id continues the numbering.
     let ran = place.say(&["--client_id", "7"], b"again\n");
     assert_eq!(completions(&ran), [(7, 2, 2)]);
 }
@@ -77,7 +77,7 @@ fn an_unreachable_cluster_ends_a_client_with_the_line_named() {
 fn sigterm_and_sigint_end_a_replica_well() {
     let place = Place::new(1);
     let mut cluster = place.cluster();
-    // One that still warms up, too.
+    // A replica that still warms up ends well, too.
     let alone = Place::new(1);
     let mut waiting = alone.replica(2);
     waiting.process.wait_for("listens on");
@@ -122,7 +122,7 @@ fn threads_carry_their_roles_names() {
     let cluster = place.cluster();
     let tasks = format!("/proc/{}/task", cluster[0].process.child.0.id());
     let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).ok();
-    // A thread names itself when it first runs.
+    // A thread has its name only once it runs.
     until("each role's thread, and no other", || {
         let entries = fs::read_dir(&tasks).expect("the process is there").flatten();
         let mut names: Vec<String> =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// `make run LOG_DIR=folder`, or `make run-fresh`, with these options of the client.
+/// `make run LOG_DIR=folder` or `make run-fresh`, with these options for the client.
 fn script(fresh: bool, folder: &Path, options: &[&str]) -> Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_replica")).parent().expect("a folder");
     let mut command = Command::new("scripts/run.sh");
@@ -16,11 +16,11 @@ fn script(fresh: bool, folder: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// Runs it on this input until it ends.
+/// Runs the script on this input until it ends.
 fn say(mut script: Command, input: &str) -> Output {
     let mut child = script.spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A run that is refused does not read.
+    // A run that is refused does not read its input.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("it ends")
@@ -38,7 +38,7 @@ fn ports(folder: &Path) -> Vec<String> {
     config.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// A run whose first line is complete, and which goes on until its input is dropped.
+/// A run whose first line is complete. It goes on until its input is dropped.
 fn running(folder: &Path) -> (Child, impl BufRead) {
     let mut child = script(false, folder, &["--client_id", "7"]).spawn().expect("it starts");
     child.stdin.as_mut().expect("a pipe").write_all(b"first\n").expect("it reads");

@@ -1,4 +1,4 @@
-//! A place for a cluster on free ports, and chat logs read by code of the tests' own.
+//! A place for a cluster on free ports, and a parser of chat logs of the tests' own.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -8,11 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long anything may take before a test fails.
+/// The longest time that a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A cluster's configuration on ports that were free a moment ago, and a place for
-/// its logs.
+/// A configuration with ports that were free a moment ago, and a folder for logs.
 pub(crate) struct Place {
     pub(crate) dir: TempDir,
     pub(crate) f: usize,
@@ -38,7 +37,7 @@ impl Place {
         self.dir.path().join("logs")
     }
 
-    /// A program with the options that all of them have.
+    /// A program, with the options that all programs share.
     pub(crate) fn program(&self, path: &str) -> Command {
         let mut command = Command::new(path);
         command.arg("--config_path").arg(self.dir.path().join("config.txt"));
@@ -47,7 +46,7 @@ impl Place {
     }
 }
 
-/// Looks again and again until there is something to see.
+/// Polls until `look` returns something. Fails after [`PATIENCE`].
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -55,7 +54,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(Instant::now() < end, "in vain: {what}");
+        assert!(Instant::now() < end, "it never happened: {what}");
         thread::park_timeout(Duration::from_millis(5));
     }
 }
@@ -74,10 +73,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// One line of a chat log: client, number and message, or nothing for a NOP.
+/// One line of a chat log: client, number and message, or `None` for a no-op.
 pub(crate) type Line = Option<(u64, u64, String)>;
 
-/// Reads a chat log, and makes sure that its slots have no gap.
+/// Reads a chat log, and asserts that its slots have no gap.
 #[track_caller]
 pub(crate) fn parse(log: &str) -> Vec<Line> {
     assert!(log.is_empty() || log.ends_with('\n'), "a torn line at the end");

@@ -1,18 +1,17 @@
-//! Replicas that die and come back, one by one, many, and all at once.
+//! Replicas that die and come back: one by one, several, and all at once.
 //!
-//! Clients send without pause meanwhile, and the chat logs are judged afterwards
-//! (`load`).
+//! Clients send without pause meanwhile. Afterwards `load` judges the chat logs.
 
 use crate::load::*;
 use crate::support::*;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// How long the killing goes on, in seconds, unless this variable says otherwise.
+/// This variable overrides for how many seconds replicas are killed.
 const CHAOS_SECONDS: &str = "CHAOS_SECONDS";
 const CHAOS_SECONDS_DEFAULT: u64 = 20;
 
-/// How many of a hundred datagrams are lost meanwhile, likewise.
+/// This variable overrides the percentage of datagrams that are lost meanwhile.
 const CHAOS_LOSS: &str = "CHAOS_LOSS";
 const CHAOS_LOSS_DEFAULT: u64 = 10;
 
@@ -55,7 +54,7 @@ fn a_cluster_that_is_killed_all_at_once_goes_on_where_it_was() {
     for _ in 0..4 {
         completed.extend(load.more(100));
         cluster.drain(..).for_each(Replica::kill);
-        // One stays away: a quorum is enough to go on.
+        // One replica stays away: the other two are a quorum.
         cluster = (0..2).map(|id| place.restarted(id, &[])).collect();
         let back = Instant::now();
         completed.push(load.next());
@@ -74,7 +73,7 @@ fn a_replica_that_comes_back_votes() {
     cluster.pop().expect("replica 2").kill();
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"two\n")), [(7, 1, 1)]);
     let _back = place.restarted(2, &[]);
-    // Without its vote there is no quorum now.
+    // From here on a quorum needs replica 2's acceptances.
     cluster.pop().expect("replica 1").kill();
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"three\n")), [(7, 2, 2)]);
     let logs = place.logs_of(&[0, 2], 3);
@@ -94,11 +93,11 @@ fn a_replica_that_lost_its_disk_is_refused_a_vote_and_still_catches_up() {
     again.process.wait_for("does not vote");
     let logs = place.logs_of(&[0, 1, 2], 50);
     assert_eq!(logs[2], logs[0]);
-    // It follows what is decided from here on, too.
+    // It also learns what is decided from here on.
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"new\n")), [(7, 50, 50)]);
     let logs = place.logs_of(&[0, 1, 2], 51);
     assert_eq!((&logs[2], &logs[1]), (&logs[0], &logs[0]));
-    // Its vote is none: with another one gone there is no quorum left.
+    // Its acceptances do not count: with another replica gone, there is no quorum left.
     cluster.pop().expect("replica 1").kill();
     let ran = place.say(&["--timeout", "2"], b"without a quorum\n");
     assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(1), String::new()));
@@ -122,7 +121,7 @@ fn a_directory_of_somebody_else_or_in_use_is_refused_in_one_line() {
     let cluster = place.cluster();
     let data = place.logs().join("replica0");
     let data = data.to_str().expect("UTF-8");
-    // Replica 0 uses it.
+    // The directory is in use by replica 0.
     let other = Place::new(1);
     let mut busy = other.replica_with(0, &["--data_dir", data]);
     let (status, said) = busy.process.end();
@@ -142,7 +141,7 @@ fn a_chat_log_that_is_gone_is_never_begun_again_at_slot_0() {
     let lines: String = (0..20).map(|number| format!("line {number}\n")).collect();
     assert_eq!(place.say(&["--client_id", "7"], lines.as_bytes()).status.code(), Some(0));
     place.logs_of(&[2], 20);
-    // A clean end, and a restart: the log stands, and the checkpoint knows of it.
+    // After a clean end and a restart, the log is whole and the checkpoint covers it.
     let mut last = cluster.pop().expect("replica 2");
     last.process.signal("-TERM");
     assert_eq!(last.process.end().0.code(), Some(0));

@@ -17,7 +17,7 @@ impl Place {
         self.replica_by(&[], id, options)
     }
 
-    /// A replica that is started by another program, given with its arguments.
+    /// A replica that another program starts. That program gets the replica's command line.
     pub(crate) fn replica_by(&self, by: &[&str], id: usize, options: &[&str]) -> Replica {
         let mut replica = self.program(env!("CARGO_BIN_EXE_replica"));
         replica.arg("--log_dir").arg(self.logs()).args(["--replica_id", &id.to_string()]);
@@ -48,7 +48,7 @@ impl Place {
         replicas
     }
 
-    /// A replica that has been here before.
+    /// A replica that has run before.
     pub(crate) fn restarted(&self, id: usize, options: &[&str]) -> Replica {
         let mut replica = self.replica_with(id, options);
         replica.process.wait_for("warm-up complete");
@@ -73,7 +73,7 @@ impl Place {
         let err = drain(child.0.stderr.take().expect("a pipe"));
         let (stdout, stderr) = (out.join().expect("read"), err.join().expect("read"));
         let status = child.0.wait().expect("it ends");
-        // A client that gives up leaves input behind.
+        // A client that gives up does not read all its input.
         let _ = feeder.join().expect("the feeder ends");
         Output { status, stdout, stderr }
     }
@@ -82,7 +82,7 @@ impl Place {
         fs::read_to_string(self.logs().join(format!("learner{id}.txt"))).unwrap_or_default()
     }
 
-    /// Waits until the logs of these replicas have that many lines, and returns them.
+    /// Waits until the logs of these replicas have this many lines, and returns the logs.
     pub(crate) fn logs_of(&self, ids: &[usize], lines: usize) -> Vec<String> {
         until(&format!("{lines} lines in the logs of {ids:?}"), || {
             let logs: Vec<String> = ids.iter().map(|id| self.log(*id)).collect();
@@ -99,7 +99,7 @@ pub(crate) fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<
     })
 }
 
-/// A child whose stderr is read line by line.
+/// A child process. The test reads its stderr line by line.
 pub(crate) struct Process {
     pub(crate) child: Guard,
     pub(crate) lines: Receiver<String>,
@@ -118,7 +118,7 @@ impl Process {
         Process { child, lines, said: Vec::new() }
     }
 
-    /// Reads stderr up to a line with these words.
+    /// Reads stderr up to a line that contains these words.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, words: &str) {
         let end = Instant::now() + PATIENCE;
@@ -133,7 +133,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end; how, and all that it said.
+    /// Waits until the process ends. Returns its status and everything that it said.
     #[track_caller]
     pub(crate) fn end(&mut self) -> (ExitStatus, Vec<String>) {
         let status = until("the process ends", || self.child.0.try_wait().expect("a child"));
