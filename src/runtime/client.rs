@@ -1,10 +1,10 @@
-//! The line-oriented client: stdin to log, completions to stdout.
+//! The line-oriented client: sends each line of stdin to the log, and prints completions.
 //!
-//! Three threads: one reads stdin, one is the network loop, and the main thread runs
-//! the client role. The reader takes the next line only when the one before is
-//! complete (a credit comes back to it), so nothing is read ahead and a pipe is
-//! never drained into memory. What a line became is printed by the role's storage,
-//! before anything else is sent.
+//! Of its three threads one reads stdin, one runs the network loop, and the main thread
+//! runs the client role. The reader takes the next line only when the line before is
+//! complete (it then gets a credit back), so it reads nothing ahead and never drains a
+//! pipe into memory. The role's storage prints the outcome of each line before the role
+//! sends anything else.
 
 use super::process::{Clock, Ending, LOOK, entropy, fail};
 use super::role_thread::{Flow, RoleThread};
@@ -30,13 +30,13 @@ const SHUTDOWN: &[u8] = b"SHUTDOWN";
 /// How many batches of answers may wait for the client.
 const INBOX_BATCHES_MAX: usize = 64;
 
-/// How much of a line is shown when its fate is not known.
+/// How much of a line a message shows.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// What a user may say about a client.
+/// The options of a client.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// Who it is in the log.
+    /// The client's id in the log.
     pub id: ClientId,
     /// The cluster.
     pub config: Config,
@@ -48,14 +48,14 @@ pub struct ClientOptions {
     pub datagram_bytes: usize,
     /// How long one line may take.
     pub timeout_us: Option<u64>,
-    /// End when the parent process does.
+    /// Whether to end when the parent process does.
     pub die_with_parent: bool,
 }
 
 /// Runs a client on this process's stdin and stdout.
 ///
-/// Returns the exit code: 0 if every line is complete, 1 if one was refused or its
-/// fate is not known.
+/// Returns the exit code: 0 if every line is complete, 1 if a line was refused or may or may
+/// not be complete.
 ///
 /// # Errors
 ///
@@ -124,7 +124,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     );
     match ran {
         Ok(()) => {}
-        // Whoever read the completions has gone.
+        // The reader of the completions has gone.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
         Err(error) => {
             return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
@@ -142,12 +142,12 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     Ok(if failed { EXIT_FAILED } else { 0 })
 }
 
-/// One line on stderr; nobody there to read it is no reason to fail.
+/// Prints one line on stderr. A closed stderr is no reason to fail.
 fn eprint_line(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// From the network to the client role.
+/// Takes answers from the network to the client role.
 struct Answers {
     to: Sender<Vec<Input>>,
     batch: Vec<Input>,
@@ -163,13 +163,13 @@ impl Deliver<Incoming> for Answers {
 
     fn end_of_burst(&mut self) {
         if !self.batch.is_empty() {
-            // A full inbox loses answers; the client will ask again.
+            // A full inbox loses answers; the client asks again.
             let _ = self.to.try_send(std::mem::take(&mut self.batch));
         }
     }
 }
 
-/// From stdin to the client role, one line at a time.
+/// Takes lines from stdin to the client role, one at a time.
 struct Reader {
     to: Sender<Vec<Input>>,
     credits: Receiver<()>,
@@ -178,7 +178,7 @@ struct Reader {
     tell: fn(&str),
 }
 
-/// What stdin holds next.
+/// The next item on stdin.
 enum Next {
     Line(Line),
     Refused(&'static str),
@@ -210,7 +210,7 @@ impl Reader {
                     Ok(Next::Shutdown) => break 'credit,
                     Ok(Next::End) => {
                         if self.prompted {
-                            // The prompt still stands on a line of its own.
+                            // Ends the line on which the prompt is.
                             let _ = writeln!(io::stdout());
                         }
                         break 'credit;
@@ -267,25 +267,25 @@ fn skip_line(from: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-/// Whether somebody types, and wants to see where.
+/// Whether a user types at a terminal and wants a prompt.
 fn has_prompt() -> bool {
     let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     terminal && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// Where completions are shown.
+/// The client's output.
 #[derive(Debug)]
 pub(super) struct Screen<W> {
     pub(super) to: W,
-    /// Whether with the time that each took.
+    /// Whether to print how long each line took.
     pub(super) timing: bool,
-    /// Whether somebody types, and wants to see where.
+    /// Whether to print a prompt.
     pub(super) prompt: bool,
-    /// What goes beside them: one line on stderr.
+    /// Prints a line about anything but a completion, on stderr.
     pub(super) tell: fn(&str),
 }
 
-/// Shows what became of the lines; the client role's storage.
+/// The client role's storage: prints the outcome of each line.
 #[derive(Debug)]
 struct Terminal<W> {
     credit: Sender<()>,
@@ -295,7 +295,7 @@ struct Terminal<W> {
 }
 
 impl<W: Write> Terminal<W> {
-    /// The reader may take the next line.
+    /// Lets the reader take the next line.
     fn ready(&mut self) {
         if self.screen.prompt {
             let to = &mut self.screen.to;

@@ -1,9 +1,9 @@
-//! What a replica finds on its disk when it starts.
+//! Opens the durable state of a replica that starts.
 //!
 //! The data directory says whether this replica is new, was here before, or counts as
-//! wiped; the logs are begun or opened accordingly. All of it is done, and durable,
-//! before the first datagram leaves. Under `--durability none` the acceptor's state is
-//! kept in memory: what an earlier life remembered is still read.
+//! wiped. Accordingly its logs are begun or opened. All of that is durable before the
+//! first datagram leaves. Under `--durability none` the acceptor keeps its state in
+//! memory, but still reads what an earlier life has left on the disk.
 
 use super::process::entropy;
 use super::replica::ReplicaOptions;
@@ -21,25 +21,25 @@ use std::io;
 /// Why a replica could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The log directory cannot be made or written; what the operating system says.
+    /// The log directory cannot be made or written. The operating system's error.
     LogDir(io::Error),
-    /// The data directory cannot be made or written; what the operating system says.
+    /// The data directory cannot be made or written. The operating system's error.
     DataDir(io::Error),
-    /// The data directory is somebody else's.
+    /// The data directory belongs to another replica or cluster.
     Foreign(Refused),
-    /// What the data directory remembers cannot be used.
+    /// The state in the data directory cannot be used.
     Unusable(OpenError),
-    /// Anything else, a full disk too.
+    /// Anything else, such as a full disk.
     Other(io::Error),
 }
 
-/// Whether this directory is not for writing; whoever chose it must choose another.
+/// Whether the directory cannot be written, so that the user must choose another.
 fn is_unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// What keeps a directory from being made or opened: the choice of it is wrong, unless
-/// there is no room.
+/// The reason why a directory cannot be made or opened: the user chose it wrongly, unless
+/// the disk is full.
 fn unusable_as(error: io::Error, chosen: fn(io::Error) -> StartError) -> StartError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StartError::Other(error),
@@ -52,7 +52,7 @@ pub(super) struct Durable<D: Disk> {
     pub(super) dir: DataDir<D>,
     /// The started record, if there is one.
     pub(super) members: Option<Vec<DirectoryId>>,
-    /// The acceptor's log, unless its state is in memory alone.
+    /// The acceptor's log; none if its state is in memory alone.
     pub(super) log: Option<AcceptorLog<D>>,
     pub(super) state: acceptor::State,
     pub(super) chat_log: DecidedLog<D>,
@@ -82,8 +82,8 @@ impl Durable<RealDisk> {
 }
 
 impl<D: Disk> Durable<D> {
-    /// The same, on these disks: the chat log's, and as many handles to the other as it
-    /// takes.
+    /// The same on these disks: one for the chat log, and a function that opens the other as
+    /// often as needed.
     pub(super) fn open_on(
         purpose: Purpose,
         log_dir: &D,
@@ -112,7 +112,8 @@ impl<D: Disk> Durable<D> {
                 Durability::None => None,
                 _ => Some(AcceptorLog::create(data()?, directory.0, kept).map_err(other)?),
             };
-            // The data directory has just been written: it is the other one.
+            // The data directory was written just now, so it is the log directory that
+            // cannot be.
             let (chat_log, moved) =
                 DecidedLog::create(place, durability).map_err(|error| match error {
                     error if is_unwritable(&error) => StartError::LogDir(error),
@@ -143,7 +144,6 @@ impl<D: Disk> Durable<D> {
 
 fn tell_moved(id: ReplicaId, name: &str, moved: &str) {
     log::warn!(
-        "replica {id}: {name} is a chat that this replica does not remember: it keeps the file as \
-         {moved}"
+        "replica {id}: {name} holds a chat that this replica does not remember: renamed to {moved}"
     );
 }

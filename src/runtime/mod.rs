@@ -1,4 +1,4 @@
-//! Threads, clocks and signals: what makes processes of pure roles.
+//! Threads, clocks and signals: the parts that make pure roles into processes.
 //!
 //! A replica process:
 //!
@@ -9,23 +9,23 @@
 //!        |           |            |            |
 //!   [proposer]  [acceptor]   [learner]    [replica = main thread]
 //!        \___________|____________/            warm-up, signals
-//!          bounded channels of batches; each role sends its own
-//!          datagrams through the gate, what would block by the loop
+//!          bounded channels of batches; each role sends its own datagrams
+//!          through the gate, and leaves to the loop those that would block
 //! ```
 //!
-//! - [`role_thread`]: the one loop that runs any role: wait, drain a bounded burst,
-//!   commit, hand over.
-//! - [`post`]: where envelopes go: to a role of this process, or to the network.
+//! - [`role_thread`]: the loop that runs any role: wait, drain a bounded burst, commit,
+//!   hand over.
+//! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock, signals, the parent, and how a process ends.
-//! - [`durable`]: what a replica finds on its disk when it starts.
+//! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process.
 //!
-//! At a clean end the main thread stops the roles, and waits until what they have
-//! written is on the disk (see [`replica`]). Anything else that ends the process is to
-//! storage like a kill.
+//! At a clean end the main thread stops the roles, and waits until everything that they
+//! have written is on the disk (see [`replica`]). To storage, any other end of the process
+//! is like a kill.
 //!
-//! No thread ever waits to send into a role's channel: a full one is a lost message,
-//! counted, and asked for again by whoever misses it. So nothing can deadlock.
+//! No thread ever waits to send into a role's channel. A full channel loses the message
+//! and counts it, and the role that misses it asks again. So nothing can deadlock.
 
 pub mod client;
 pub mod durable;

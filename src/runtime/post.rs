@@ -1,8 +1,8 @@
-//! Where envelopes go: to a role of this process, or to the network.
+//! Delivers envelopes: to a role of this process, or to the network.
 //!
-//! A message to oneself takes the short way, by the same routing as one that has
-//! come from a peer. Inputs are gathered and handed over as one batch a role and
-//! turn; a channel that is full loses the batch, and that is counted.
+//! A message of a replica to itself does not touch the network, but its routing is that
+//! of a message from a peer. A thread gathers inputs and hands them over as one batch per
+//! role and turn. A full channel loses the batch and counts it.
 
 use crate::message::{ClientMessage, Message, ToAcceptor};
 use crate::net::Deliver;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// How many batches may wait for one role.
 pub const INBOX_BATCHES_MAX: usize = 1_024;
 
-/// The ways into the roles of one replica.
+/// The sending ends of the channels to the roles of one replica.
 #[derive(Debug, Clone)]
 pub struct Links {
     acceptor: Sender<Vec<acceptor::Input>>,
@@ -28,8 +28,8 @@ pub struct Links {
 }
 
 impl Links {
-    /// Wakes acceptor, proposer and learner, so that each asks whether it should go
-    /// on. Whose inbox is full is awake.
+    /// Wakes acceptor, proposer and learner, so that each asks whether it should go on. A
+    /// role whose inbox is full is awake already.
     pub fn wake(&self) {
         let _ = self.acceptor.try_send(Vec::new());
         let _ = self.proposer.try_send(Vec::new());
@@ -37,7 +37,7 @@ impl Links {
     }
 }
 
-/// The other ends.
+/// The receiving ends.
 #[derive(Debug)]
 pub struct Inboxes {
     /// The acceptor's.
@@ -46,7 +46,7 @@ pub struct Inboxes {
     pub proposer: Receiver<Vec<proposer::Input>>,
     /// The learner's.
     pub learner: Receiver<Vec<learner::Input>>,
-    /// The replica role's.
+    /// The bootstrap role's.
     pub bootstrap: Receiver<Vec<bootstrap::Input>>,
 }
 
@@ -65,7 +65,7 @@ pub fn channels() -> (Links, Inboxes) {
     (links, Inboxes { acceptor, proposer, learner, bootstrap })
 }
 
-/// Sorts inputs by role, and hands them over a batch at a time.
+/// Sorts inputs by role, and hands each role its batch.
 #[derive(Debug)]
 pub struct Router {
     links: Links,
@@ -77,7 +77,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router of one thread.
+    /// A router for one thread.
     pub fn new(links: Links, counters: Arc<Counters>) -> Self {
         Router {
             links,
@@ -89,7 +89,7 @@ impl Router {
         }
     }
 
-    /// A message of a replica, this one included.
+    /// Takes a message of a replica, this one included.
     pub fn message(&mut self, from: ReplicaId, message: Message) {
         match message {
             Message::Bootstrap(message) => {
@@ -105,7 +105,7 @@ impl Router {
         }
     }
 
-    /// Word from another role of this replica.
+    /// Takes a notice from another role of this replica.
     pub fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Acceptor(input) => self.acceptor.push(input),
@@ -115,7 +115,7 @@ impl Router {
         }
     }
 
-    /// Hands over what was gathered. Never waits: a full inbox loses the batch.
+    /// Hands over all gathered inputs. Never waits: a full inbox loses its batch.
     pub fn flush(&mut self) {
         hand_over(&mut self.acceptor, &self.links.acceptor, &self.counters);
         hand_over(&mut self.proposer, &self.links.proposer, &self.counters);
@@ -149,11 +149,11 @@ impl Deliver<Incoming> for Router {
     }
 }
 
-/// How often the accepts that are to leave before a crash are sent, until the loss
-/// gate lets one pass.
+/// How often the last accepts before a planned crash are sent, until the loss gate lets
+/// one pass.
 const CRASH_SENDS_MAX: usize = 1_000;
 
-/// One role thread's way out.
+/// Sends for one role thread.
 #[derive(Debug)]
 pub struct Post {
     /// Which replica this is.
@@ -162,11 +162,11 @@ pub struct Post {
     router: Router,
     /// To the network.
     outlet: Outlet,
-    /// Fault injection, for the proposer's thread: the process dies once so many
-    /// bursts with accepts have left, and before anyone can learn from it what became
-    /// of them.
+    /// Fault injection, for the proposer's thread: the process dies once this many bursts
+    /// with accepts have left. No other message leaves after them, so no process can learn
+    /// from this one whether they were chosen.
     crash_after_accepts: Option<u32>,
-    /// What a turn sends to others, together.
+    /// The messages of one turn to other processes, sent together.
     outgoing: Vec<Outgoing>,
 }
 
@@ -182,11 +182,10 @@ impl Post {
         Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new() }
     }
 
-    /// Sends everything on its way; gives back the membership when warm-up is over.
+    /// Delivers all envelopes. Returns the membership if warm-up is over.
     ///
-    /// The roles of this process come first: to hand over costs little, while a
-    /// datagram may wake its receiver on this core, and this thread goes on only after
-    /// it.
+    /// The roles of this process come first. A hand-over costs little, while a datagram may
+    /// wake its receiver on this core, and then this thread waits for its turn.
     pub fn dispatch(&mut self, envelopes: &mut Vec<Envelope>) -> Option<Membership> {
         let mut started = None;
         for envelope in envelopes.drain(..) {
@@ -237,7 +236,7 @@ impl Post {
         {
             sends += 1;
         }
-        log::warn!("replica {}: aborts now: its Accept has left (--crash_after_accepts)", self.me);
+        log::warn!("replica {}: aborts: its accepts have left (--crash_after_accepts)", self.me);
         process::abort();
     }
 }

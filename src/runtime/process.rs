@@ -1,9 +1,10 @@
-//! What a process has besides roles: a clock, entropy, signals, a parent, an end.
+//! Everything of a process beside its roles: clock, entropy, signals, parent, end.
 //!
-//! SIGINT, SIGTERM and SIGHUP set a flag that the main thread looks at several times
-//! a second; so does the death of the parent, for children of the driver. A file that
-//! may not grow any more (RLIMIT_FSIZE) is an error of the write, and no signal that
-//! kills. A panic in any thread ends the process: half a replica is worse than none.
+//! SIGINT, SIGTERM and SIGHUP set a flag. The main thread checks it several times a
+//! second, and checks at the same time whether the parent still lives, if the process is a
+//! child of the driver. A write to a file that may not grow any more (RLIMIT_FSIZE) returns
+//! an error instead of killing the process. A panic in any thread ends the process: half
+//! a replica is worse than none.
 
 use crate::types::Time;
 use command_line::{EXIT_FAILED, one_line, say};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the main thread looks after signals and the parent.
+/// The time between two checks of signals and parent by the main thread.
 pub const LOOK: Duration = Duration::from_millis(100);
 
 /// The process's time: microseconds since it began, never stepped.
@@ -27,18 +28,18 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Begins now.
+    /// A clock that begins now.
     pub fn start() -> Self {
         Clock { began: threads::now() }
     }
 
-    /// The time since.
+    /// The time since the clock began.
     pub fn now(&self) -> Time {
         let elapsed = threads::now().duration_since(self.began);
         Time(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// How long from now to `time`; nothing if it has passed.
+    /// The time from now to `time`; zero if that has passed.
     pub fn until(&self, time: Time) -> Duration {
         Duration::from_micros(time.since_us(self.now()))
     }
@@ -57,7 +58,7 @@ pub fn entropy() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes).max(1))
 }
 
-/// Why the process should end.
+/// Knows whether the process should end.
 #[derive(Debug, Clone)]
 pub struct Ending {
     signalled: Arc<AtomicBool>,
@@ -77,12 +78,12 @@ impl Ending {
         {
             signal_hook::flag::register(signal, Arc::clone(&signalled))?;
         }
-        // Nobody asks for this one: that it is caught is all.
+        // This flag is never read: a signal that is caught does not kill.
         signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
         Ok(Ending { signalled, parent: die_with_parent.then(parent_id) })
     }
 
-    /// Ends when this is set.
+    /// For a test: due once this is set.
     #[cfg(test)]
     pub(super) fn when(signalled: Arc<AtomicBool>) -> Self {
         Ending { signalled, parent: None }
@@ -104,8 +105,8 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Ends the process with one line on stderr: that of the first thread that fails. One
-/// full disk fails several at once.
+/// Ends the process with one line on stderr. Only the first thread that fails prints one,
+/// because a full disk fails several threads at once.
 pub fn fail(message: impl std::fmt::Display) -> ! {
     static FAILING: AtomicBool = AtomicBool::new(false);
     let text = message.to_string();
@@ -113,10 +114,10 @@ pub fn fail(message: impl std::fmt::Display) -> ! {
     while FAILING.swap(true, Ordering::SeqCst) {
         thread::park();
     }
-    // The operating system's words are enough; its number says no more.
+    // The number of the operating system's error says no more than its text.
     let line = one_line(text.split(" (os error ").next().unwrap_or_default());
     match log::max_level() {
-        // Who wants no log wants to know all the same why there is nobody left.
+        // A user who wants no log still wants to know why the process ended.
         LevelFilter::Off => say(line),
         _ => log::error!("{line}"),
     }

@@ -1,14 +1,15 @@
-//! One replica process: its threads, and how they are joined.
+//! One replica process: its threads, and how they work together.
 //!
-//! The main thread is the replica role's: it warms the cluster up, looks after
-//! signals, and tells the other threads whom the cluster consists of. They exist
-//! from the beginning and wait for that; until then the network passes on nothing
-//! but warm-up.
+//! The main thread runs the bootstrap role: it warms the cluster up, watches for signals,
+//! and tells the other threads which replicas are the cluster's members. The other threads
+//! exist from the beginning and wait for that. Until then the network passes on nothing but
+//! warm-up.
 //!
-//! **A clean end** (a signal, the parent's death): the role threads finish the burst
-//! that they are in, close their storage, so that all of it is on the disk, and say
-//! so; only then does the data directory note that it was left cleanly. Who takes too
-//! long is not waited for, and the end is not noted: it is then no better than a kill.
+//! **A clean end** (after a signal or the parent's death): each role thread finishes the
+//! burst that it is in, closes its storage, so that all of it is on the disk, and says so.
+//! Only then does the data directory note a clean end. The main thread waits for a bounded
+//! time; if a role thread takes longer, no clean end is noted, and the end is no better
+//! than a kill.
 
 use super::durable::{Durable, StartError};
 use super::post::{Inboxes, Links, Post, Router, channels};
@@ -41,24 +42,24 @@ use std::time::Duration;
 /// How many slots are applied between two checkpoints.
 const CHECKPOINT_SLOTS: u64 = 16_384;
 
-/// How long the role threads may take to close their storage. Less than the driver
-/// waits before it kills.
+/// How long the role threads may take to close their storage. The driver waits longer than
+/// this before it kills.
 pub(super) const CLOSING_MAX: Duration = Duration::from_secs(4);
 
-/// What a user may say about one replica.
+/// The options of one replica.
 #[derive(Debug, Clone)]
 pub struct ReplicaOptions {
-    /// Which line of the configuration this is.
+    /// The replica's id: its line in the configuration.
     pub id: ReplicaId,
     /// The cluster.
     pub config: Config,
-    /// Where the chat log goes.
+    /// The directory of the chat log.
     pub log_dir: PathBuf,
-    /// Where everything else durable goes.
+    /// The directory of everything else that is durable.
     pub data_dir: PathBuf,
-    /// What is waited for before anything is acknowledged.
+    /// When a record counts as durable, so that messages that depend on it may leave.
     pub durability: Durability,
-    /// The slot that replica 0 leaves out under ballot 0.
+    /// The slot in which replica 0 proposes nothing at ballot 0.
     pub skip_slot: Option<Slot>,
     /// The probability with which each datagram is dropped at the sender.
     pub loss: f64,
@@ -66,17 +67,17 @@ pub struct ReplicaOptions {
     pub seed: u64,
     /// The longest datagram.
     pub datagram_bytes: usize,
-    /// Between two heartbeats.
+    /// The time between two heartbeats.
     pub heartbeat_us: u64,
     /// The shortest and the longest wait before a leader is suspected.
     pub election_us: (u64, u64),
-    /// Die after so many accepts have left.
+    /// Fault injection: the process dies after this many bursts with accepts.
     pub crash_after_accepts: Option<u32>,
-    /// End when the parent process does.
+    /// Whether to end when the parent process does.
     pub die_with_parent: bool,
 }
 
-/// What every role thread of one replica is built with.
+/// The parts that all role threads of one replica are built from.
 struct Shared<'a> {
     settings: Settings,
     links: Links,
@@ -91,9 +92,9 @@ struct Shared<'a> {
 /// A role's thread, as the main thread sees it.
 struct Running {
     name: &'static str,
-    /// Begins the role. Dropped before that, there is nothing to run.
+    /// Begins the role. If this is dropped before, the role never begins.
     start: Sender<Membership>,
-    /// Hears once the role's storage is closed.
+    /// Receives once the role's storage is closed.
     closed: Receiver<()>,
 }
 
@@ -130,7 +131,7 @@ impl Shared<'_> {
         let (mut post, mut rng, clock) = (self.post(name), self.rng(name), self.clock);
         let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
         let run = move || {
-            // A role that never begins may still have inherited what is not on the disk.
+            // Its storage may hold what an earlier life wrote and never synced.
             let Ok(membership) = started.recv() else {
                 return storage.close();
             };
@@ -158,7 +159,7 @@ impl Shared<'_> {
 ///
 /// # Errors
 ///
-/// The name of one whose storage is not closed in time.
+/// The name of a thread whose storage is not closed in time.
 fn end(
     threads: impl IntoIterator<Item = Running>,
     stopping: &AtomicBool,
@@ -167,12 +168,13 @@ fn end(
     stopping.store(true, Ordering::SeqCst);
     let (starts, closed): (Vec<_>, Vec<_>) =
         threads.into_iter().map(|Running { name, start, closed }| (start, (name, closed))).unzip();
-    // Those that have not begun end when nobody can begin them.
+    // A thread whose role has not begun ends when its start channel is gone.
     drop(starts);
     wait_for_all(&closed, || links.wake(), CLOSING_MAX)
 }
 
-/// Waits until all of these have spoken, and wakes them again and again meanwhile.
+/// Waits until all of these threads have closed their storage, and wakes them repeatedly
+/// meanwhile.
 fn wait_for_all(
     closed: &[(&'static str, Receiver<()>)],
     wake: impl Fn(),
@@ -196,7 +198,7 @@ fn wait_for_all(
 ///
 /// # Errors
 ///
-/// When it cannot start: nothing is left running then.
+/// When it cannot start. Then nothing is left running.
 pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     let other = StartError::Other;
     let ending = Ending::watch(options.die_with_parent).map_err(other)?;
@@ -204,8 +206,8 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let boot = BootId(entropy().map_err(other)?);
     let identity = Identity { n, me: Party::Replica(id), boot, cluster: ClusterCell::new() };
-    // The port first: a second replica under the same id must not touch the first
-    // one's chat log.
+    // The port comes first: a second replica with the same id must not touch the chat log
+    // of the first.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;
     let durable = Durable::open(&options)?;
     if options.loss >= 1.0 && n > 1 {
@@ -237,7 +239,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
     start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
 }
 
-/// The same, with everything opened that it needs.
+/// The same, on a network and durable state that are open.
 pub(super) fn start<D>(
     options: &ReplicaOptions,
     settings: Settings,
@@ -304,13 +306,13 @@ where
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
             } else {
                 log::error!(
-                    "replica {id}: the cluster started without the state that this replica has: it \
-                     counts as wiped, does not vote, and only follows (a new cluster makes it a \
-                     member again)"
+                    "replica {id}: not a member of the running cluster, whose started record names \
+                     another data directory: it counts as wiped and only follows (only a new \
+                     cluster makes it a member again)"
                 );
             }
             for Running { start, .. } in &threads {
-                // A thread that is gone has ended the process already.
+                // A thread that has ended has ended the process as well.
                 let _ = start.send(membership.clone());
             }
         },
@@ -319,8 +321,7 @@ where
     match end(threads, &stopping, &links) {
         Ok(()) => thread.storage.end()?,
         Err(name) => log::warn!(
-            "replica {id}: ends although its {name} thread has not written everything within {} s: \
-             no clean end",
+            "replica {id}: no clean end: its {name} thread has not written everything within {} s",
             CLOSING_MAX.as_secs()
         ),
     }
@@ -335,7 +336,7 @@ mod tests {
     use std::cell::Cell;
 
     #[test]
-    fn who_does_not_come_back_is_named_and_not_waited_for() {
+    fn a_thread_that_does_not_close_in_time_is_named() {
         let (first, second) = (bounded(1), bounded::<()>(1));
         first.0.send(()).unwrap();
         let closed = [("first", first.1), ("second", second.1)];
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_misses_a_call_is_called_again() {
+    fn a_thread_that_misses_a_wake_up_is_woken_again() {
         let (closing, closed) = bounded(1);
         let calls = Cell::new(0);
         let wake = || {

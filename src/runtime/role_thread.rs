@@ -1,15 +1,15 @@
-//! The one loop that runs any role on a thread.
+//! The loop that runs any role on a thread.
 //!
-//! Wait for input or the role's deadline; drain what is there, up to a bound; let
-//! the role flush; commit (records first, one sync for the whole burst); hand the
-//! envelopes over; let the storage do what could wait for that. Handling many inputs
-//! before one commit is group commit, without
-//! any timer to make a batch. A role for which nobody waits lets others go first. A wait is
-//! spent polling or asleep, as [`datagrams::wait`] says.
+//! In each turn the thread waits for input or the role's deadline, lets the role handle the
+//! inputs that are there, up to a bound, and lets it flush. It commits (records first, one
+//! sync for the whole burst), hands the envelopes over, and lets the storage do the work that
+//! could wait until then. Handling many inputs before one commit is group commit, without a
+//! timer that makes a batch. A role that is not urgent lets other threads go first. The
+//! thread waits polling or asleep, as [`datagrams::wait`] says.
 //!
-//! Input comes before timers: a process that was stopped for a while reads what
-//! came meanwhile before it suspects anyone. Under a flood, timers are put off for
-//! a bounded number of bursts.
+//! Input comes before timers: a process that was stopped for a while reads what came
+//! meanwhile before it suspects a leader. A flood of input postpones timers by a bounded
+//! number of bursts.
 
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
@@ -19,18 +19,18 @@ use interleavings::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::io;
 use std::time::Duration;
 
-/// How many inputs a role handles before it commits, give or take a batch.
+/// A role commits once it has handled this many inputs; the last batch may exceed it.
 const BURST_INPUTS_MAX: usize = 4_096;
 
-/// How many bursts in a row may put off a timer that is due.
+/// How many bursts in a row may postpone a timer that is due.
 const TIMER_DELAY_BURSTS_MAX: u32 = 4;
 
 /// Whether a loop goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// On to the next burst.
+    /// It goes on to the next burst.
     Continue,
-    /// The thread is done.
+    /// It ends.
     Stop,
 }
 
@@ -47,18 +47,17 @@ pub struct RoleThread<R: Role, S> {
     pub clock: Clock,
     /// Its randomness.
     pub rng: fastrand::Rng,
-    /// The longest sleep, for a thread that looks after other things too.
+    /// The longest sleep, for a thread that has other things to check.
     pub sleep_max: Option<Duration>,
 }
 
 impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
-    /// Runs until `check` says stop, the role has nothing left to do, or nobody is
-    /// left who could send to it. `check` is asked once a turn; envelopes are given
-    /// to `dispatch` in order.
+    /// Runs until `check` says stop, the role is finished, or every sender to its inbox has
+    /// gone. Calls `check` once a turn, and gives envelopes to `dispatch` in order.
     ///
     /// # Errors
     ///
-    /// What the storage said. The process must end then.
+    /// The storage's error. The process must end then.
     pub fn run(
         &mut self,
         mut dispatch: impl FnMut(&mut Vec<Envelope>),
@@ -107,7 +106,8 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
         Ok(())
     }
 
-    /// The next batch, or what there is instead when the role's deadline has come.
+    /// Waits for the next batch. An error says that the role's deadline has come, or that
+    /// every sender has gone.
     fn wait(
         &mut self,
         patience: &mut Patience,

@@ -1,40 +1,40 @@
-//! Whole processes, tried: replicas and their clients, as they run, thread by thread.
+//! Explores the interleavings of whole processes: replicas and their clients.
 //!
-//! It is [`replica::start`] and [`client::run_on`] with all that they call: a replica's
-//! network loop, its three role threads, and the replica role on the main thread; a
-//! client's stdin, network and role thread; real sockets, but a disk in memory. Three
-//! explorations have a replica that is a cluster of its own, up to three clients that type
-//! lines into it, one who floods it with questions, and one who sends the signals. The
-//! fourth has three replicas, which find each other first, and two clients. Channels hold
-//! 1 to 64 batches, so full inboxes are met.
+//! The tests run [`replica::start`] and [`client::run_on`] with everything that those call: a
+//! replica's network loop, its three role threads, and the bootstrap role on the main thread;
+//! a client's stdin, network and role threads; real sockets, but a disk in memory. In three
+//! explorations one replica is a cluster of its own. Up to three clients type lines into it,
+//! another floods it with questions, and one thread sends the signals. The fourth has three
+//! replicas, which must find each other first, and two clients. Channels hold 1 to 64
+//! batches, so that inboxes become full.
 //!
-//! What is drawn: how much is typed and how it ends, when the signal comes (before
-//! anything began, between, in the middle of everything), and what goes wrong: nothing;
-//! a call of the disk fails, at any time, the end included; one takes seconds; whoever
-//! reads the completions has gone; a replica goes first, or was killed before.
+//! Each test draws how much the clients type and how that ends, when the signal comes (before
+//! anything has begun, between, or in the middle of everything), and the fault: none; a call
+//! of the disk fails, at any time, also at the end; a call takes seconds; the reader of the
+//! completions goes; a replica ends before the others, or was killed in an earlier life.
 //!
-//! What must hold:
+//! The tests require:
 //!
-//! - A replica ends, within `CLOSING_MAX` of the look that sees the signal; where nothing
-//!   is slow, within that look alone: nobody has to be woken twice.
-//! - If no call failed and none was slow it ends well, and then everything that it knew is
-//!   on the disk although nothing was ever synced: after a power cut, and a new start of
-//!   the host, it is a member still, whose log and checkpoint open. (So each storage was
-//!   closed, by whichever thread held it, begun or not.)
-//! - If a call failed the replica ends with that error, and no clean end is noted.
-//! - A client whose replica lives ends when its input does, with each line complete that
-//!   was not refused, in order. One that is told to end, or whose lines nobody takes or
-//!   nobody reads any more, ends as well.
-//! - Nobody waits for ever (the scheduler's own law), and no thread panics.
+//! - A replica ends within `CLOSING_MAX` of the check that sees the signal. If nothing is
+//!   slow, it ends by that check alone: no thread has to be woken twice.
+//! - If no call failed and none was slow, the replica ends well. Then everything that it knew
+//!   is on the disk, although nothing was ever synced: after a power cut and a new start of
+//!   the host it is still a member, and its log and checkpoint open. (So the thread that held
+//!   a storage closed it, whether its role had begun or not.)
+//! - If a call failed, the replica ends with that error, and no clean end is noted.
+//! - A client whose replica lives ends when its input does. Each line that was not refused is
+//!   complete, in order. A client also ends if it is told to, if no replica takes its lines,
+//!   and if the reader of its completions has gone.
+//! - No thread waits for ever (the scheduler checks that), and none panics.
 //!
-//! Each exploration names states that it must have come across (`ENDS`), so that one which
-//! looks at nothing is noticed; and `bugs/` has ten patches, with each of which one fails.
+//! Each exploration names the states that it must reach (`ENDS`), so that an exploration which
+//! checks nothing is noticed. `bugs/` has ten patches, and one exploration fails under each.
 //! `make schedules` tries more schedules.
 //!
-//! **Not** covered: `process::fail` when several threads fail at once, and what the system
-//! does with threads that a process leaves behind; signals themselves, and the parent's
-//! death: the flag that they set is set here. That things get done, where timers are early
-//! or one batch fills an inbox: then only the ends are looked at (`explore::is_fair`).
+//! **Not** covered: `process::fail` when several threads fail at once; what the system does
+//! with threads that a process leaves behind; real signals and the parent's death (the tests
+//! set the flag that those set). Nor do they require progress where timers are early or one
+//! batch fills an inbox: there they check the ends alone (`explore::is_fair`).
 
 #![cfg(test)]
 
@@ -64,15 +64,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Longer than anything here takes that ends.
+/// Everything here that ends takes less than this.
 const AGES_US: u64 = 120_000_000;
 
-/// What the steps themselves may take where no time leaps.
+/// The time that the steps alone may take.
 const STEPS_US: u64 = 30_000;
 
-// --- a disk that takes its time ----------------------------------------------------------
+// --- a slow disk -------------------------------------------------------------------------
 
-/// A disk in memory whose calls others can come between, and of which one may be slow.
+/// A disk in memory. Other threads may go on during each of its calls, and one call may be
+/// slow.
 #[derive(Debug, Clone)]
 struct TriedDisk {
     disk: SimDisk,
@@ -83,7 +84,7 @@ struct TriedDisk {
 struct Slow {
     at: Arc<AtomicU64>,
     us: u64,
-    /// Whether it was the main thread that had to wait.
+    /// Whether the main thread made the slow call.
     of_main: Arc<AtomicBool>,
 }
 
@@ -196,7 +197,7 @@ impl DiskFile for TriedFile {
 
 const SEGMENT_BYTES: u64 = 4_096;
 
-/// Opens the replica's disk, after a start of the host of this name.
+/// Opens the replica's disk. `host_boot` names the start of the host.
 fn open(
     disk: &TriedDisk,
     (id, n): (ReplicaId, usize),
@@ -214,12 +215,12 @@ fn open(
     Durable::open_on(purpose, &disk.folder("logs"), || Ok(disk.folder("data")), kept)
 }
 
-/// Where the replicas of a cluster are.
+/// The addresses of a cluster's replicas.
 #[derive(Debug, Clone)]
 struct Cluster(Vec<SocketAddr>);
 
 impl Cluster {
-    /// Of so many, and their sockets.
+    /// A cluster of `n` replicas, and their sockets.
     fn of(n: usize) -> (Cluster, Vec<BoundSocket>) {
         let bind = || BoundSocket::bind("127.0.0.1:0".parse().expect("an address"));
         let sockets: Vec<_> = (0..n).map(|_| bind().expect("a port")).collect();
@@ -236,7 +237,7 @@ impl Cluster {
 }
 
 struct Replica {
-    /// Which of how many.
+    /// The replica's id, and the number of replicas.
     place: (ReplicaId, usize),
     disk: TriedDisk,
     durability: Durability,
@@ -245,8 +246,7 @@ struct Replica {
     running: explore::Running<Result<(), String>>,
 }
 
-/// Starts a replica on a disk. `strike` says what is wrong with that, once it has been
-/// opened.
+/// Starts a replica on a disk. `strike` plans the disk's faults once it is open.
 fn begin_replica(
     id: u8,
     cluster: &Cluster,
@@ -317,16 +317,16 @@ fn begin_alone(
     (begin_replica(0, &cluster, socket, disk, durability, strike), cluster)
 }
 
-/// Lets so much time pass, also while everybody is busy.
+/// Lets this much time pass, even if no thread waits.
 fn pass(us: u64) {
     explore::process("time", move || explore::pause(us)).ends();
 }
 
-/// Says `signal` at some moment before so many microseconds are over, and when it was.
+/// Sets `signal` at a moment before `most_us` are over. The result holds that moment.
 fn signal_within(signal: &Arc<AtomicBool>, most_us: u64) -> Arc<AtomicU64> {
     let said_at = Arc::new(AtomicU64::new(u64::MAX));
     let (signal, said) = (Arc::clone(signal), Arc::clone(&said_at));
-    // Early ones are as likely as late ones.
+    // Early moments are as likely as late ones.
     let us = explore::draw(1 << (10 + explore::draw(11))).min(most_us);
     explore::process("signals", move || {
         explore::pause(us);
@@ -337,7 +337,7 @@ fn signal_within(signal: &Arc<AtomicBool>, most_us: u64) -> Arc<AtomicU64> {
 }
 
 impl Replica {
-    /// Its disk, as the next life finds it: `survives` says what of it.
+    /// Opens the disk as the next life finds it.
     fn left(&self, survives: Survival, host_boot: &str) -> Result<Durable<TriedDisk>, StartError> {
         let mut disk = self.disk.clone();
         disk.disk = disk.disk.fork(fastrand::Rng::with_seed(1));
@@ -349,18 +349,18 @@ impl Replica {
         open(&disk, self.place, self.durability, host_boot)
     }
 
-    /// Whether it belonged to a cluster when it ended.
+    /// Whether the replica belonged to a cluster when it ended.
     fn had_started(&self) -> bool {
         self.left(Survival::Everything, "first").is_ok_and(|durable| durable.members.is_some())
     }
 
-    /// Whether it belongs to a cluster still when the power was cut, nothing survived
-    /// that was not synced, and the host has started anew.
+    /// Whether the replica still belongs to a cluster after a power cut that nothing unsynced
+    /// survived, and a new start of the host.
     fn is_member_still(&self) -> bool {
         match self.left(Survival::Nothing, "second") {
             Ok(durable) => durable.members.is_some(),
             Err(error) => {
-                explore::require(false, || format!("what was left cannot be opened: {error:?}"));
+                explore::require(false, || format!("the disk cannot be opened: {error:?}"));
                 false
             }
         }
@@ -369,11 +369,11 @@ impl Replica {
 
 // --- clients -----------------------------------------------------------------------------
 
-/// What somebody types.
+/// A user's input.
 struct Typed {
     text: Vec<u8>,
     at: usize,
-    /// Whether they stay when they have typed it.
+    /// Whether the user stays after that, and types no more.
     stays: bool,
 }
 
@@ -391,7 +391,7 @@ impl BufRead for Typed {
         if self.at == self.text.len() && self.stays {
             explore::never();
         }
-        // A line at a time, as a terminal gives them.
+        // One line per call, as from a terminal.
         let rest = &self.text[self.at..];
         let line = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
         Ok(&rest[..line])
@@ -402,7 +402,7 @@ impl BufRead for Typed {
     }
 }
 
-/// What somebody reads, until they go.
+/// A client's output, until its reader goes.
 #[derive(Clone)]
 struct Shown {
     text: Arc<Mutex<Vec<u8>>>,
@@ -417,7 +417,7 @@ impl Write for Shown {
             }
             *left -= bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         }
-        self.text.lock().expect("nobody fails here").extend(bytes);
+        self.text.lock().expect("no thread panics").extend(bytes);
         Ok(bytes.len())
     }
 
@@ -429,8 +429,9 @@ impl Write for Shown {
 struct Client {
     signal: Arc<AtomicBool>,
     shown: Arc<Mutex<Vec<u8>>>,
-    /// How many lines it is to complete, and whether one is refused.
+    /// How many lines it has to complete.
     lines: u64,
+    /// Whether it has a line that is refused.
     refuses: bool,
     running: explore::Running<Result<i32, String>>,
 }
@@ -438,7 +439,7 @@ struct Client {
 #[derive(Debug, Clone, Copy, Default)]
 struct Habits {
     stays: bool,
-    /// Whoever reads goes after so many lines.
+    /// After how many lines the reader of the completions goes.
     reader_goes: Option<u64>,
     timeout_us: Option<u64>,
 }
@@ -482,13 +483,13 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
 impl Client {
     /// The numbers of the lines that are complete.
     fn complete(&self) -> Vec<u64> {
-        let shown = self.shown.lock().expect("nobody fails here");
+        let shown = self.shown.lock().expect("no thread panics");
         let text = String::from_utf8(shown.clone()).expect("text");
         let number = |line: &str| line.split(' ').nth(1)?.parse().ok();
         text.lines().map(|line| number(line).expect("client, number, slot")).collect()
     }
 
-    /// It ends well, with all that it was given.
+    /// Requires that the client ends well, with all its lines complete.
     fn ends_with_all(&self) {
         let ended = self.running.ends_within(AGES_US);
         let code = i32::from(self.refuses);
@@ -501,7 +502,7 @@ impl Client {
         });
     }
 
-    /// It ends, whatever it has come to.
+    /// Requires that the client ends, with any result.
     fn ends(&self) -> i32 {
         let ended = self.running.ends_within(AGES_US);
         explore::require(matches!(ended, Some(End::Returned(Ok(0 | 1)))), || {
@@ -516,7 +517,7 @@ impl Client {
     }
 }
 
-/// Asks so often and does not listen.
+/// A client that asks this often and never listens.
 fn flood(cluster: &Cluster, questions: u64) {
     let n = cluster.0.len();
     let socket = BoundSocket::for_client(&cluster.0).expect("a port");
@@ -539,10 +540,10 @@ fn flood(cluster: &Cluster, questions: u64) {
     });
 }
 
-// --- what is tried -----------------------------------------------------------------------
+// --- the explorations --------------------------------------------------------------------
 
-/// A life before the one that is tried, which ends with a kill and no more: what it wrote
-/// is there, and nothing of it is on the disk for certain.
+/// A life before the explored one. It ends with a kill: its writes are there, but none is
+/// durable for certain.
 fn an_earlier_life(disk: TriedDisk) -> TriedDisk {
     let (mut replica, cluster) = begin_alone(disk, Durability::Os, |_| {});
     let client = begin_client(9, &cluster, Habits::default());
@@ -609,9 +610,9 @@ fn a_replica_ends() {
             };
             let most_us = look_us + STEPS_US + slow_us;
             explore::require(!on_time || took_us <= most_us, || {
-                format!("the end took {took_us} µs, of {most_us}")
+                format!("the end took {took_us} µs, more than {most_us}")
             });
-            explore::require(!failed, || "it ends well, with a disk that failed".into());
+            explore::require(!failed, || "the replica ends well although its disk failed".into());
         }
         Some(End::Returned(Err(_)) | End::Failed(_)) => {
             explore::require(failed, || format!("the replica failed: {ended:?}"));
@@ -623,12 +624,12 @@ fn a_replica_ends() {
     if well && on_time {
         let kept = started && durability != Durability::None;
         explore::require(member == kept, || {
-            format!("a member: {started}, and afterwards: {member}")
+            format!("a member before the end: {started}, after it: {member}")
         });
     }
     let state = match &ended {
         Some(End::Returned(Ok(()))) if !started => "ended before it began",
-        Some(End::Returned(Ok(()))) if slow && started && !member => "somebody was left behind",
+        Some(End::Returned(Ok(()))) if slow && started && !member => "a thread was left behind",
         Some(End::Returned(Ok(()))) => "ended well",
         Some(End::Returned(Err(_))) => "the main thread's storage failed",
         _ if said_at.load(Ordering::SeqCst) <= ended_us => "a storage failed at the end",
@@ -647,14 +648,14 @@ fn a_replica_ends() {
 const ENDS: &[&str] = &[
     "ended before it began",
     "ended well",
-    "somebody was left behind",
+    "a thread was left behind",
     "the main thread's storage failed",
     "a storage failed",
     "a storage failed at the end",
     "a full inbox",
 ];
 
-/// Clients whose replica lives longer than they do.
+/// Clients whose replica outlives them.
 fn clients_end_with_their_input() {
     let (replica, cluster) = begin_alone(TriedDisk::new(1), Durability::None, |_| {});
     let clients: Vec<Client> = (0..1 + explore::draw(3))
@@ -669,7 +670,7 @@ fn clients_end_with_their_input() {
     explore::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
 }
 
-/// A client that something ends before its input does.
+/// A client that ends before its input does.
 fn a_client_is_ended() {
     let (replica, cluster) = begin_alone(TriedDisk::new(1), Durability::None, |_| {});
     let mut habits = Habits { stays: explore::draw(2) == 0, ..Habits::default() };
@@ -683,7 +684,7 @@ fn a_client_is_ended() {
     if why == 1 {
         signal_within(&replica.signal, 50_000);
     }
-    // Nothing else ends one who types no more and stays.
+    // Nothing else ends a client whose user stays without typing.
     if why == 2 || habits.stays {
         signal_within(&client.signal, u64::MAX);
     }
@@ -691,7 +692,7 @@ fn a_client_is_ended() {
     let all = client.complete().len() as u64 == client.lines;
     explore::met(match (why, code) {
         _ if all => "all complete",
-        (0, 0) => "whoever read has gone",
+        (0, 0) => "the reader has gone",
         (1, 1) if !client.signal.load(Ordering::SeqCst) => "gave up",
         (_, 1) => "interrupted",
         _ => "told to end between lines",
@@ -701,9 +702,9 @@ fn a_client_is_ended() {
     explore::require(ended == Some(End::Returned(Ok(()))), || format!("{ended:?}"));
 }
 
-/// Three replicas, which have to find each other first, and clients. Any of them may end,
-/// one while the clients are at work; the others go on, and all that end end well. Where
-/// the order is fair, all lines become complete.
+/// Three replicas, which must find each other first, and clients. One replica may end while
+/// the clients are at work. The others go on, and every replica ends well. Where the order is
+/// fair, all lines become complete.
 fn a_cluster_ends() {
     let (cluster, sockets) = Cluster::of(3);
     let replicas: Vec<Replica> = (0..)
@@ -728,7 +729,7 @@ fn a_cluster_ends() {
         });
         let (started, member) = (replica.had_started(), replica.is_member_still());
         explore::require(explore::hurries() || started == member, || {
-            format!("a member: {started}, and afterwards: {member}")
+            format!("a member before the end: {started}, after it: {member}")
         });
         if !started {
             explore::met("ended while it waited for the others");
@@ -742,13 +743,13 @@ fn a_cluster_ends() {
         end(replica);
         let mut others = replicas.iter().filter(|other| other.place != replica.place);
         if !others.any(Replica::had_started) {
-            // Nobody starts without the one that has gone.
+            // The others do not start without the replica that has gone.
             clients.iter().for_each(|client| client.signal.store(true, Ordering::SeqCst));
         }
     }
     for client in &clients {
         if !explore::is_fair() || client.signal.load(Ordering::SeqCst) {
-            // Nothing need get done then.
+            // No progress is required then.
             pass(100_000);
             client.signal.store(true, Ordering::SeqCst);
             client.ends();
@@ -799,7 +800,7 @@ fn clients_end_when_their_input_does() {
 
 #[test]
 fn a_client_ends_when_it_must() {
-    let wanted = ["whoever read has gone", "gave up", "interrupted", "all complete"];
+    let wanted = ["the reader has gone", "gave up", "interrupted", "all complete"];
     explore::try_seeds(ENDED, explore::count(400), &wanted, || a_client_is_ended);
 }
 
