@@ -2,7 +2,7 @@
 //! new ones, never a mixture.
 //!
 //! ```text
-//!  0  magic  8  which kind of file, and the version of its format
+//!  0  magic  8  the kind of file, and the version of its format
 //!  8  check  8  xxh3 of the contents, seeded with the magic, little endian
 //! 16  contents
 //! ```
@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const HEADER_BYTES: usize = 16;
 
-/// Which kind of file, and the version of its format.
+/// The kind of a file, and the version of its format.
 pub type Magic = [u8; 8];
 
 /// The name under which a file is written before it takes its own.
@@ -28,8 +28,7 @@ fn check(magic: Magic, contents: &[u8]) -> u64 {
     xxh3_64_with_seed(contents, u64::from_le_bytes(magic))
 }
 
-/// Puts `contents` in place of what stands under `name`. Durable once it returns, if
-/// `waits`.
+/// Replaces the contents of the file `name`. If `waits`, they are durable on return.
 pub fn replace<D: Disk>(
     disk: &D,
     name: &str,
@@ -50,7 +49,7 @@ pub fn replace<D: Disk>(
     if waits { disk.sync_dir() } else { Ok(()) }
 }
 
-/// What stands under `name`; nothing if there is no such file.
+/// The contents of the file `name`; none if there is no such file.
 pub fn read<D: Disk>(disk: &D, name: &str, magic: Magic) -> Result<Option<Vec<u8>>, OpenError> {
     let Some(file) = disk.open(name)? else { return Ok(None) };
     let damaged = |offset, what| OpenError::Damaged { file: disk.describe(name), offset, what };

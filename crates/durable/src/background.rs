@@ -1,13 +1,13 @@
-//! Work on the disk that its thread does not wait for, one piece at a time.
+//! Runs disk work in the background, one piece at a time.
 //!
-//! Syncing files that have grown by megabytes takes milliseconds, in which a thread that
-//! waited would answer nobody. So the thread hands the work over, and asks for its result
-//! when the next piece is due, long after. It learns of an error then. When a
-//! [`Background`] is dropped it waits for the work that was begun, so nothing of one life of
-//! a process touches files that the next has opened.
+//! Syncing files that have grown by megabytes takes milliseconds. A thread that waited for
+//! that would answer no client meanwhile. So the thread hands the work over, and asks for its
+//! result when the next piece is due, long after. It learns of an error then. When a
+//! [`Background`] is dropped, it waits for the work that was begun. So no work of one life of
+//! a process touches files that the next life has opened.
 //!
-//! On simulated disks, where a run must be the same each time, there is no thread: the work
-//! is done when its result is asked for, which is as late as a thread may be.
+//! On a simulated disk there is no second thread, because a run must be the same each time.
+//! There the work is done when its result is asked for, which is as late as a thread may be.
 
 use interleavings::threads::{self, Receiver, bounded};
 use std::fmt;
@@ -16,7 +16,7 @@ use std::io;
 /// A piece of work.
 type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
-/// Does the work.
+/// Which thread does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Executor {
     /// A thread of its own.
@@ -25,14 +25,14 @@ pub enum Executor {
     Caller,
 }
 
-/// At most one piece of work that is not known to be done.
+/// Holds at most one piece of work whose result is not known yet.
 pub struct Background {
     executor: Executor,
     begun: Option<Begun>,
 }
 
 enum Begun {
-    /// Sends the result.
+    /// Receives the result from the thread that does the work.
     Thread(Receiver<io::Result<()>>),
     Caller(Work),
 }
@@ -47,12 +47,12 @@ impl fmt::Debug for Background {
 }
 
 impl Background {
-    /// With no work begun.
+    /// A background without work.
     pub fn new(executor: Executor) -> Background {
         Background { executor, begun: None }
     }
 
-    /// Begins a piece, once the one before is done.
+    /// Begins a piece of work, once the piece before is done.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Background {
             Executor::Thread => {
                 let (done, ended) = bounded(1);
                 threads::spawn("checkpoint", move || {
-                    // Nobody receives it if the process ends meanwhile.
+                    // If the process ends meanwhile, no thread receives the result.
                     let _ = done.send(work());
                 })?;
                 Begun::Thread(ended)

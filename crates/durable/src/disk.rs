@@ -1,4 +1,4 @@
-//! What a log needs from a file system, and no more.
+//! The interface through which logs use a file system.
 //!
 //! All durable state goes through [`Disk`], so the same code runs on a real directory and
 //! on the simulated disk, where every single call can be the last before the power fails.
@@ -14,8 +14,7 @@
 //!   Applications Recover from fsync Failures?*, ATC '20). Bytes that must be relied on
 //!   afterwards have to be written again.
 //!
-//! [`RealDisk`] names the file in every error. What the error means is for the caller to
-//! say.
+//! [`RealDisk`] names the file in every error. The caller decides what the error means.
 
 use super::background::Executor;
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -42,8 +41,7 @@ pub trait Disk: Send + Sync + 'static {
     /// What the file system says.
     fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
 
-    /// Opens a file for reading and writing that is empty, whether there was one or
-    /// not.
+    /// Opens an empty file for reading and writing. A file that had the name is emptied.
     ///
     /// # Errors
     ///
@@ -95,7 +93,7 @@ pub trait DiskFile: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the file system says; `UnexpectedEof` if the file ends before that.
+    /// What the file system says; `UnexpectedEof` if the file ends too early.
     fn read_at(&self, at: u64, bytes: &mut [u8]) -> io::Result<()>;
 
     /// Writes `bytes` from offset `at` on; the file grows if need be.
@@ -112,8 +110,8 @@ pub trait DiskFile: Send + Sync + 'static {
     /// What the file system says.
     fn set_length(&self, length: u64) -> io::Result<()>;
 
-    /// Makes a new file `length` zeros long, in such a way that writes inside find
-    /// their place on the disk taken already.
+    /// Fills a new file with `length` zeros, so that its blocks on the disk are allocated
+    /// before the first write to them.
     ///
     /// # Errors
     ///
@@ -124,11 +122,11 @@ pub trait DiskFile: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When that is not certain. Never to be tried again and believed.
+    /// When that is not certain. A second try says nothing: its success must not be believed.
     fn sync(&self) -> io::Result<()>;
 
-    /// Locks the file against other processes for as long as it is open; false if
-    /// another one has it.
+    /// Locks the file against other processes for as long as it is open. False if another
+    /// process has locked it.
     ///
     /// # Errors
     ///
@@ -156,7 +154,8 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 }
 
 impl RealDisk {
-    /// The directory at `root`. It and what is missing above it is made, durably.
+    /// The directory at `root`. It is made, durably, if it is missing, and so are the
+    /// directories above it.
     ///
     /// # Errors
     ///
@@ -180,7 +179,7 @@ impl RealDisk {
     }
 }
 
-/// Makes `path` and what is missing above it; the name of each is synced.
+/// Makes the directory `path` and the missing directories above it, and syncs their names.
 fn make_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -230,7 +229,7 @@ impl Disk for RealDisk {
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| named(&self.root, &error))?;
-            // A name that is not UTF-8 is none of ours.
+            // No file of ours has a name that is not UTF-8.
             names.extend(entry.file_name().into_string());
         }
         names.sort();
@@ -269,10 +268,10 @@ impl DiskFile for RealFile {
         self.told(self.file.set_len(length))
     }
 
-    /// Blocks that were only reserved cost a write to the file system's own log when
-    /// they are first used, on every sync: so the zeros are really written.
+    /// When a block that was only reserved is first written, the next sync also writes to the
+    /// file system's own log. So this really writes the zeros.
     fn preallocate(&self, length: u64) -> io::Result<()> {
-        // In one piece, where the file system can; the zeros do without it too.
+        // Reserves all blocks at once. A file system that cannot do that still gets the zeros.
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
             Err(error) if error != rustix::io::Errno::OPNOTSUPP => {
                 return self.told(Err(error.into()));

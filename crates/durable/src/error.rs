@@ -1,4 +1,4 @@
-//! Why durable state cannot be used.
+//! The reasons why durable state cannot be used.
 
 use std::fmt;
 use std::io;
@@ -14,13 +14,13 @@ pub enum OpenError {
         /// The file.
         file: String,
     },
-    /// A file does not hold what was written.
+    /// A file does not hold the bytes that were written to it.
     Damaged {
         /// The file.
         file: String,
-        /// The first byte that is wrong.
+        /// The offset of the first wrong byte, or of the record that has it.
         offset: u64,
-        /// What is wrong.
+        /// The fault, in words.
         what: &'static str,
     },
 }

@@ -7,7 +7,7 @@
 //! - [`segment_log`]: a log of records in segments.
 //! - [`error`]: why something that was stored cannot be used.
 //!
-//! Nothing here knows what is stored.
+//! Nothing here knows the meaning of the bytes that are stored.
 
 pub mod atomic_file;
 pub mod background;

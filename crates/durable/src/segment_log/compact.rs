@@ -1,5 +1,5 @@
-//! A log that is written anew, because records replaced each other and dropping its oldest
-//! segments does not make it smaller.
+//! Writes a log anew. That is needed where records replace each other, and dropping the
+//! oldest segments does not make the log smaller.
 
 use super::segment::{read_segment, walk};
 use super::{COMPACT_SEGMENTS_MIN, Records, SegmentLog, frame, frame_bytes};

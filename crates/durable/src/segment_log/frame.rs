@@ -27,13 +27,13 @@ pub const SECTOR_BYTES: usize = 512;
 /// The bytes of a frame before its payload.
 pub const HEADER_BYTES: usize = 48;
 
-/// The longest payload. A burst is bounded by its inputs, far below.
+/// The longest payload. The inputs of a burst bound it far below that.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 
-/// What a frame holds.
+/// The kind of a frame's contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameKind {
-    /// What the log remembered when the segment began.
+    /// The summary of the log when the segment began.
     Head,
     /// The records of one burst.
     Burst,
@@ -82,7 +82,7 @@ pub(super) fn frame_bytes(payload_bytes: usize) -> usize {
     (HEADER_BYTES + payload_bytes).next_multiple_of(SECTOR_BYTES)
 }
 
-/// Begins a frame: the payload is to be appended to `frame`, then [`seal`]ed.
+/// Begins a frame. The caller appends the payload to `frame` and then calls [`seal`].
 pub(super) fn begin(frame: &mut Vec<u8>) {
     frame.clear();
     frame.resize(HEADER_BYTES, 0);

@@ -18,12 +18,12 @@
 //!   that still counts. It is durable, and its file's name too, before a burst follows.
 //!   Segments below the oldest are dropped after that; one of them is kept as the spare that
 //!   becomes the next segment.
-//! - *The last frame*, if it is incomplete or fails its check, was torn by a crash (D2):
-//!   it was never acknowledged, and is cut. A frame that fails anywhere else is
-//!   damage, and the log refuses to open: a valid frame of the same segment behind it
-//!   shows it, or the head of the next segment, which names the check of the frame
-//!   before. (Alagappan et al., *Protocol-Aware Recovery*, FAST '18, §3.3.) A segment
-//!   whose head was never finished is not one yet.
+//! - *A torn end*: a last frame that is incomplete or fails its check was torn by a crash
+//!   (D2). It was never acknowledged, and opening cuts it off. A frame that fails anywhere
+//!   else is damage, and the log refuses to open. It is not the last frame if a valid frame
+//!   of the same segment follows, or if the head of the next segment names another check
+//!   for the frame before. (Alagappan et al., *Protocol-Aware Recovery*, FAST '18, §3.3.) A
+//!   segment whose head was never finished does not count as a segment.
 //! - *Bytes behind the end* never come back: opening fills the rest of the newest segment
 //!   with zeros, and bytes of an earlier use carry another address.
 //! - *Opening* writes the last frame again and syncs every segment before it returns. A
@@ -55,19 +55,19 @@ use segment::{Tip, damaged, head_at, name, number_of, read_segment, spare, walk}
 use std::collections::VecDeque;
 use std::io;
 
-/// How long a segment is, unless told otherwise.
+/// The default length of a segment.
 pub const SEGMENT_BYTES: u64 = 4 << 20;
 
-/// How many segments there are before the log is ever written anew.
+/// The log is not written anew before it has this many segments.
 const COMPACT_SEGMENTS_MIN: usize = 32;
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// How long a segment is; a burst that is longer gets one of its own length.
+    /// The length of a segment. A longer burst gets a segment of its own length.
     pub segment_bytes: u64,
-    /// Whether a sync waits for the disk. Otherwise what is written survives a killed
-    /// process, and a power cut only once the log has been closed.
+    /// Whether a sync waits for the disk. If not, records survive a killed process, but a
+    /// power cut only once the log has been closed.
     pub waits: bool,
 }
 
@@ -91,7 +91,7 @@ pub struct SegmentLog<D: Disk, R: Records> {
     disk: D,
     log: u64,
     options: Options,
-    /// The segments that count, oldest first; the last is being written.
+    /// The segments that count, oldest first. The last one is being written.
     segments: VecDeque<Segment>,
     file: D::File,
     tip: Tip,
@@ -104,7 +104,7 @@ pub struct SegmentLog<D: Disk, R: Records> {
 }
 
 impl<D: Disk, R: Records> SegmentLog<D, R> {
-    /// Begins an empty log with this id, and removes what an earlier log has left.
+    /// Begins an empty log with this id, and removes the files of an earlier log.
     ///
     /// # Errors
     ///
@@ -136,12 +136,12 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         }
     }
 
-    /// Opens the log with this id, and returns what its records add up to. All of that is
-    /// durable then.
+    /// Opens the log with this id, and returns the state that its records add up to. On
+    /// return all of that is durable.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is not there, or is damaged anywhere but in the last frame.
+    /// When the log cannot be read, is not there, or is damaged before its last frame.
     pub fn open(disk: D, log: u64, options: Options) -> Result<(Self, R::State), OpenError> {
         let names = disk.list()?;
         let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of::<R>(name)).collect();
@@ -149,7 +149,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         let Some(&newest) = numbers.last() else { return Err(missing(0)) };
         let mut head = head_at::<R, D>(&disk, log, newest)?;
         if head.is_none() && numbers.len() > 1 {
-            // Never finished: the segment before is the newest still.
+            // Its head was never finished, so the segment before is still the newest.
             disk.remove(&name::<R>(newest))?;
             disk.sync_dir()?;
             numbers.pop();
@@ -190,7 +190,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         Ok((opened, state))
     }
 
-    /// How many segments count, the spare left out.
+    /// How many segments count. The spare does not.
     pub fn segments(&self) -> usize {
         self.segments.len()
     }
@@ -222,7 +222,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         Ok(())
     }
 
-    /// Begins the next segment, with room for a burst of so many bytes.
+    /// Begins the next segment, with room for a burst of `bytes` bytes.
     fn begin_segment(&mut self, oldest: u64, bytes: usize) -> io::Result<()> {
         self.flush()?;
         let number = self.segments.back().map_or(0, |segment| segment.number + 1);
@@ -244,7 +244,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         Ok(())
     }
 
-    /// The spare under the name of a new segment, or a new file.
+    /// The file of a new segment: the spare, renamed, or a new file.
     fn segment_file(&mut self, number: u64, length: u64) -> io::Result<D::File> {
         let name = name::<R>(number);
         if self.has_spare && length == self.options.segment_bytes {
@@ -294,7 +294,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         records.iter().try_for_each(|record| R::write_record(record, into))
     }
 
-    /// Writes a begun frame, for which there is room.
+    /// Writes a begun frame. The segment has room for it.
     fn write(&mut self, frame: &mut Vec<u8>, records: &[R::Record]) -> io::Result<()> {
         assert!(!self.unsynced, "at most one frame is unsynced at any time");
         let Tip { at, number, previous } = self.tip;
@@ -339,7 +339,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         if self.failed {
             return Err(io::Error::other("an earlier call to the log has failed"));
         }
-        // Stays so if the call does not come back.
+        // This stays set if the call fails or panics.
         self.failed = true;
         call(self)?;
         self.failed = false;
@@ -355,7 +355,7 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         self.guarded(|log| log.write_burst(records))
     }
 
-    /// Makes durable what was appended.
+    /// Makes all appended records durable.
     ///
     /// # Errors
     ///
@@ -364,8 +364,8 @@ impl<D: Disk, R: Records> SegmentLog<D, R> {
         self.guarded(Self::flush)
     }
 
-    /// Makes everything durable, also what no sync waited for: it may be in any segment,
-    /// written by this life or, if that was killed, by one before.
+    /// Makes everything durable, also records for which no sync waited. Those may be in any
+    /// segment, written in this life or in an earlier one that was killed.
     ///
     /// # Errors
     ///

@@ -1,22 +1,22 @@
-//! What a log consists of.
+//! The records of a log, as its user defines them.
 
 use std::fmt::Debug;
 use std::io;
 
-/// What a log consists of, and how it is written.
+/// The records of a log, how they are written, and the state that they add up to.
 ///
 /// Each record ends at a position of the user's choosing, such as a slot. Once the summary
 /// says that everything below that position is obsolete, the log no longer needs the record.
 pub trait Records: Debug {
     /// One record.
     type Record: Debug;
-    /// What the records add up to, replayed in their order.
+    /// The state that the records add up to, replayed in their order.
     type State: Default;
-    /// The part of the state that is small and must never be lost: repeated in the head of
-    /// every segment, so that the records it came from may go.
+    /// The part of the state that is small and must never be lost. The head of every segment
+    /// repeats it, so that the records that it came from may go.
     type Summary: Debug + Clone + Default;
 
-    /// What the names of the log's files begin with.
+    /// The beginning of the names of the log's files.
     const FILE_PREFIX: &'static str;
 
     /// Appends a record's bytes.
@@ -26,10 +26,10 @@ pub trait Records: Debug {
     /// If it cannot be encoded.
     fn write_record(record: &Self::Record, into: &mut Vec<u8>) -> io::Result<()>;
 
-    /// The record that `bytes` begin with, and the rest; none if it cannot be understood.
+    /// Reads one record. Returns it and the rest of `bytes`; none if it cannot be understood.
     fn read_record(bytes: &[u8]) -> Option<(Self::Record, &[u8])>;
 
-    /// Appends the bytes of a head: the summary, and the oldest segment that counts.
+    /// Appends the bytes of a head: the summary and the oldest segment that counts.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ pub trait Records: Debug {
     /// Records that end here or below are obsolete.
     fn obsolete_to(summary: &Self::Summary) -> u64;
 
-    /// The records that lead to this state beside its summary, each with about how many
-    /// bytes it takes: what a log that is written anew consists of.
+    /// The records that lead from the summary to this state, each with about how many bytes
+    /// it takes. A log that is written anew consists of these.
     fn survivors(state: &Self::State) -> impl Iterator<Item = (Self::Record, usize)>;
 }

@@ -1,4 +1,4 @@
-//! One segment of a log: its name, what is written into it, and how it is read back.
+//! One segment of a log: its name, its contents, and how it is read back.
 //!
 //! A segment's first frame is its *head*, all others are bursts of records. Reading goes
 //! from frame to frame as long as each one's address is the expected one, and then looks
@@ -31,7 +31,7 @@ pub(super) fn name<R: Records>(number: u64) -> String {
     format!("{}{number:016}", R::FILE_PREFIX)
 }
 
-/// The name of the segment that is kept for the next use.
+/// The name of the file that is kept for the next segment.
 pub(super) fn spare<R: Records>() -> String {
     format!("{}spare", R::FILE_PREFIX)
 }
@@ -118,9 +118,9 @@ pub(super) struct Walk {
     pub(super) end: u64,
 }
 
-/// Reads a segment, adds its records to `state`, and returns where it ends.
-/// `chain` is the end of the segment before, if that still counts. An error names
-/// segment, byte and what is wrong.
+/// Reads a segment, adds its records to `state`, and returns where it ends. `chain` is the
+/// end of the segment before, if that still counts. An error has the segment, the byte and
+/// the fault.
 pub(super) fn walk<R: Records>(
     bytes: &[u8],
     log: u64,

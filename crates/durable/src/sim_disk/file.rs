@@ -6,7 +6,7 @@ use crate::disk::DiskFile;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// An open file of it.
+/// An open file of a [`SimDisk`](super::SimDisk).
 #[derive(Debug)]
 pub struct SimFile {
     pub(super) shared: Arc<Mutex<State>>,
@@ -62,9 +62,9 @@ impl SimFile {
 
     fn sync_contents(&self) -> io::Result<()> {
         let mut state = self.state();
-        let turn = state.next_call(self.life)?;
+        let outcome = state.next_call(self.life)?;
         state.syncs += 1;
-        match turn {
+        match outcome {
             CallOutcome::Happens => {
                 state.file(self.inode).sync();
                 Ok(())
@@ -130,8 +130,7 @@ impl DiskFile for SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        // The lock goes with the file that holds it; nothing else is ever opened twice
-        // by its owner.
+        // Dropping the file releases its lock. A process never opens a locked file twice.
         let mut state = lock(&self.shared);
         if state.life == self.life {
             state.locks.remove(&self.inode);

@@ -1,13 +1,13 @@
 //! A disk in memory that can lose its power.
 //!
-//! It knows what an operating system knows of a real disk: what the page cache holds,
-//! which sectors of that are durable, and which names are. So it can tell three ends of a
-//! process apart (D3):
+//! It keeps what an operating system keeps about a real disk: the page cache, which of its
+//! sectors are durable, and which names are. So it can tell three ends of a process apart
+//! (D3):
 //!
 //! - [`SimDisk::crash_process`]: the page cache survives, locks and open files do not.
-//! - [`SimDisk::power_cut`]: each unsynced sector is left as it was or as any of the writes
-//!   since made it, and each unsynced length and change of a name happened or did not; all
-//!   at random, or as [`Survival`] says.
+//! - [`SimDisk::power_cut`]: each unsynced sector is left as it was at the last sync, or as
+//!   any write since then made it. Each unsynced length and change of a name happened or did
+//!   not. All of that is drawn at random, or decided by [`Survival`].
 //! - a power cut in the middle of a call: [`SimDisk::cut_at`] names the call by its number
 //!   and, if it is a write, the byte at which it tears.
 //!
@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What a power cut leaves whole or not at all.
+/// A power cut leaves each unit of this size whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
 /// The most versions of one unsynced sector that are kept.
@@ -45,9 +45,9 @@ const VERSIONS_MAX: usize = 8;
 pub enum Survival {
     /// Nothing.
     Nothing,
-    /// All of it, as it was last.
+    /// All of them, in their last form.
     Everything,
-    /// Each part or not, at random.
+    /// Each of them or not, at random.
     Random,
 }
 
@@ -96,7 +96,7 @@ impl SimDisk {
         SimDisk { shared: Arc::clone(&self.shared), folder: name.to_owned(), life: self.life }
     }
 
-    /// A copy that goes its own way from here, under a generator of its own.
+    /// An independent copy, with a generator of its own.
     pub fn fork(&self, rng: fastrand::Rng) -> SimDisk {
         let mut state = self.state().clone();
         state.rng = rng;
@@ -127,39 +127,39 @@ impl SimDisk {
         self.state().written
     }
 
-    /// How many bytes all files that have a name hold.
+    /// How many bytes all files with a name hold together.
     pub fn used(&self) -> u64 {
         self.state().used()
     }
 
-    /// The power goes at call number `call`, counted as [`SimDisk::calls`] does: only
-    /// the first `tear` bytes of it happen if it is a write, nothing of it otherwise;
-    /// every later call fails. What that leaves behind, [`SimDisk::power_cut`] says.
+    /// Plans a power cut at call number `call`, counted as [`SimDisk::calls`] does. If that
+    /// call is a write, only its first `tear` bytes happen; otherwise nothing of it does.
+    /// Every later call fails until [`SimDisk::power_cut`], which decides what survives.
     pub fn cut_at(&self, call: u64, tear: usize) {
         self.state().cut = Some((call, tear));
     }
 
-    /// Whether the call named to [`SimDisk::cut_at`] has come.
+    /// Whether the call at which the power goes has come.
     pub fn is_dark(&self) -> bool {
         self.state().dark
     }
 
-    /// Call number `call` fails.
+    /// Plans that call number `call` fails.
     pub fn fail_at(&self, call: u64, fault: Fault) {
         self.state().faults.insert(call, fault);
     }
 
-    /// Read number `read` fails.
+    /// Plans that read number `read` fails.
     pub fn fail_read_at(&self, read: u64) {
         self.state().read_faults.insert(read);
     }
 
-    /// From here on all files together hold at most so many bytes; nothing: no limit.
+    /// Sets how many bytes all files together may hold from here on. None means no limit.
     pub fn limit(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
     }
 
-    /// No call that was to fail fails any more, and nothing is full.
+    /// Cancels all planned faults and the limit.
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
@@ -168,7 +168,7 @@ impl SimDisk {
         state.capacity = None;
     }
 
-    /// The process was killed: locks and open files are gone, nothing else is.
+    /// Kills the process: its locks and open files are gone, and nothing else is.
     pub fn crash_process(&mut self) {
         let mut state = self.state();
         state.life += 1;
@@ -180,13 +180,13 @@ impl SimDisk {
         };
     }
 
-    /// The power was cut, and is back.
+    /// Cuts the power, and turns it on again.
     pub fn power_cut(&mut self, survival: Survival) {
         self.state().power_cut(survival);
         self.crash_process();
     }
 
-    /// The names and lengths of all files that would survive a power cut for certain.
+    /// The names and lengths of all files that are certain to survive a power cut.
     pub fn durable_files(&self) -> Vec<(String, usize)> {
         let state = self.state();
         let Some(folder) = state.folders.get(&self.folder) else { return Vec::new() };
@@ -201,7 +201,7 @@ impl SimDisk {
     /// If there is no such file, or it is not that long.
     pub fn flip_bit(&self, name: &str, byte: usize, bit: u32) {
         let mut state = self.state();
-        // A name may have gone from the cache and not yet from the disk.
+        // A name may be gone from the cache and still be on the disk.
         let folder = &state.folders[&self.folder];
         let held = folder.cache.get(name).or_else(|| folder.durable.get(name));
         let inode = *held.expect("there is such a file");
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_after_a_failed_one_returns_well_and_means_nothing() {
+    fn a_sync_after_a_failed_one_succeeds_and_means_nothing() {
         let mut lost = 0;
         for seed in 0..64 {
             let mut disk = disk(seed);

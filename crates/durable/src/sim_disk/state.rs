@@ -9,7 +9,7 @@ use std::io;
 pub(super) struct Inode {
     pub(super) cache: Vec<u8>,
     pub(super) durable: Vec<u8>,
-    /// What each unsynced sector was made since the last sync, oldest first.
+    /// The versions of each unsynced sector since the last sync, oldest first.
     dirty: BTreeMap<usize, Vec<Vec<u8>>>,
     /// The lengths since the last sync.
     lengths: Vec<usize>,
@@ -37,7 +37,7 @@ pub(super) struct State {
     pub(super) next_inode: u64,
     pub(super) folders: BTreeMap<String, Folder>,
     pub(super) locks: BTreeSet<u64>,
-    /// Which life of the process handles must be of.
+    /// The life of the process. Handles of an earlier life fail.
     pub(super) life: u64,
     pub(super) calls: u64,
     pub(super) reads: u64,
@@ -50,10 +50,10 @@ pub(super) struct State {
     pub(super) capacity: Option<u64>,
 }
 
-/// Whether a call happens.
+/// The result of a call that changes something.
 pub(super) enum CallOutcome {
     Happens,
-    /// The power goes in the middle of it.
+    /// The power goes in the middle of it. If it is a write, this many bytes of it happen.
     Tears(usize),
     Fails(Fault),
 }
@@ -69,7 +69,7 @@ impl State {
         Ok(())
     }
 
-    /// Counts a call that changes something, and returns what becomes of it.
+    /// Counts a call that changes something, and returns its result.
     pub(super) fn next_call(&mut self, life: u64) -> io::Result<CallOutcome> {
         self.check(life)?;
         let call = self.calls;
@@ -83,7 +83,7 @@ impl State {
         Ok(self.faults.get(&call).map_or(CallOutcome::Happens, |fault| CallOutcome::Fails(*fault)))
     }
 
-    /// [`State::turn`] for calls that happen whole or not at all.
+    /// [`State::next_call`] for calls that happen whole or not at all.
     pub(super) fn whole(&mut self, life: u64) -> io::Result<()> {
         match self.next_call(life)? {
             CallOutcome::Happens => Ok(()),
@@ -98,7 +98,7 @@ impl State {
         named.iter().filter_map(|inode| self.inodes.get(inode)).map(|f| f.cache.len() as u64).sum()
     }
 
-    /// Whether the file may become so long.
+    /// Whether the file may grow to this length.
     pub(super) fn has_room(&self, inode: u64, length: usize) -> bool {
         let Some(capacity) = self.capacity else { return true };
         let held = self.inodes.get(&inode).map_or(0, |file| file.cache.len());
@@ -176,7 +176,7 @@ impl Inode {
         self.soil(at, end);
     }
 
-    /// Notes what the sectors from `at` to `end` hold now.
+    /// Adds a version of each sector from `at` to `end`: its contents now.
     fn soil(&mut self, at: usize, end: usize) {
         for sector in at / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES) {
             let from = sector * SECTOR_BYTES;
@@ -208,8 +208,8 @@ impl Inode {
         self.lengths.clear();
     }
 
-    /// Each sector arrived or did not, and all pass for clean from here on; the cache
-    /// holds what was meant, or what the disk holds if the page was let go.
+    /// A sync that fails: each sector arrived on the disk or did not, and all count as clean
+    /// from here on. The cache keeps a page, or drops it and then holds what the disk holds.
     pub(super) fn fail_sync(&mut self, rng: &mut fastrand::Rng) {
         if rng.bool() {
             self.durable.resize(self.cache.len(), 0);
