@@ -1,13 +1,13 @@
 //! The acceptor's log: promises and acceptances that survive a power cut.
 //!
-//! [`durable::segment_log`] keeps it: its module says how, and what happens to a torn or
-//! damaged log. This module says what the log consists of. The head of each segment repeats
-//! the promise and the trim mark. A segment is dropped once all its acceptances are below
+//! [`durable::segment_log`] keeps the log, and says what happens to a torn or damaged one.
+//! This module defines its records. The head of each segment repeats the promise and the
+//! trim mark. A segment is dropped once all its acceptances are below
 //! the trim mark; an acceptor that accepts the same slots again and again, at rising
 //! ballots, has its log written anew.
 //!
-//! Replay: the promise is the highest of heads, promises and acceptances; of two acceptances
-//! of one slot, the one at the higher ballot counts.
+//! At replay the promise is the highest ballot among heads, promises and acceptances. Of two
+//! acceptances of one slot, the one at the higher ballot counts.
 
 use super::upkeep::Upkeep;
 use crate::message::Run;
@@ -32,7 +32,7 @@ enum Entry {
     Trim(Slot),
 }
 
-/// What the head of each segment repeats.
+/// The state that the head of each segment repeats.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Summary {
     promised: Option<Ballot>,

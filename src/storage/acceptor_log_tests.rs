@@ -1,4 +1,4 @@
-//! The acceptor's log on a disk that loses its power at every single call.
+//! The acceptor's log on a disk that loses its power at each of its calls.
 
 #![cfg(test)]
 
@@ -15,8 +15,8 @@ use fastrand::Rng;
 const DIRECTORY: u64 = 0x1d;
 const SMALL: Options = Options { segment_bytes: 8 << 10, waits: true };
 
-/// What an acceptor would remember next, drawn at random; the value of a slot at a
-/// ballot is always the same one.
+/// The next records of an acceptor, drawn at random. A slot has the same value at a ballot
+/// each time.
 fn burst(rng: &mut Rng, state: &State) -> Vec<Record> {
     let mut ballot = state.promised().unwrap_or_default();
     let mut records = Vec::new();
@@ -37,7 +37,7 @@ fn burst(rng: &mut Rng, state: &State) -> Vec<Record> {
     records
 }
 
-/// Some values of slots not far above `trimmed`.
+/// Acceptances of a few slots just above `trimmed`.
 fn accept(rng: &mut Rng, ballot: Ballot, trimmed: Slot) -> Record {
     let first = trimmed.plus(rng.u64(..30));
     let values: Vec<Value> =
@@ -62,16 +62,17 @@ fn apply(state: &mut State, records: &[Record]) {
     records.iter().for_each(|record| state.apply(record));
 }
 
-/// One life after another on one disk, and what must have survived.
+/// One life after another on one disk, and the state that must survive.
 struct Lives {
     disk: SimDisk,
     log: Option<AcceptorLog<SimDisk>>,
     rng: Rng,
-    /// Everything that somebody may have been told.
+    /// Everything that the acceptor may have acknowledged.
     acknowledged: State,
     /// The burst whose sync has not returned.
     in_flight: Vec<Record>,
-    /// How long a promise to somebody who never proposes still holds all others off.
+    /// For how many bursts the acceptor still accepts nothing, after a promise to a proposer
+    /// that sends no accepts.
     quiet: u32,
 }
 
@@ -102,7 +103,7 @@ impl Lives {
         burst(&mut self.rng, state)
     }
 
-    /// One burst; false if the disk failed, and the process ends with it.
+    /// Commits one burst. False if the disk failed, which ends the process.
     fn commit(&mut self) -> bool {
         let burst = self.next_burst();
         self.commit_burst(burst)
@@ -112,8 +113,11 @@ impl Lives {
         self.in_flight = burst;
         let log = self.log.as_mut().unwrap();
         if log.append_burst(&self.in_flight).and_then(|()| log.sync()).is_err() {
-            assert!(log.append_burst(&[Record::Trim(Slot(0))]).is_err(), "a failed log fails on");
-            assert!(log.sync().is_err(), "a failed log fails on");
+            assert!(
+                log.append_burst(&[Record::Trim(Slot(0))]).is_err(),
+                "a failed log keeps failing"
+            );
+            assert!(log.sync().is_err(), "a failed log keeps failing");
             self.log = None;
             return false;
         }
@@ -122,12 +126,12 @@ impl Lives {
         true
     }
 
-    /// Opens the log again; what it remembers must be everything acknowledged, with
-    /// or without the burst in flight, and nothing else.
+    /// Opens the log again. Requires that its state is everything acknowledged, with or
+    /// without the burst in flight, and nothing else.
     fn open(&mut self, options: Options) -> Result<(), String> {
         let mut opened = AcceptorLog::open(self.disk.clone(), DIRECTORY, options);
         while let Err(OpenError::Io(_)) = opened {
-            // A fault that was due has struck the opening: somebody starts it again.
+            // A planned fault has struck the opening. The process is started again.
             self.disk.crash_process();
             opened = AcceptorLog::open(self.disk.clone(), DIRECTORY, options);
         }
@@ -143,7 +147,7 @@ impl Lives {
         Ok(())
     }
 
-    /// The same lives on a copy of the disk, which goes its own way.
+    /// The same lives on a copy of the disk.
     fn fork(&mut self) -> Lives {
         Lives {
             disk: self.disk.fork(self.rng.fork()),
@@ -163,8 +167,8 @@ fn differs(found: &State, expected: &State) -> String {
     format!("remembers {}, acknowledged was {}", brief(found), brief(expected))
 }
 
-/// The power goes at call `call`, at byte `tear`; what is left in several ways is
-/// opened, used on, and cut again.
+/// Cuts the power at call `call`, at byte `tear`. Then opens what several kinds of survival
+/// leave, goes on with it, and cuts the power again.
 fn survives(seed: u64, commits: usize, call: u64, tear: usize) -> Result<bool, String> {
     let mut lives = Lives::begin(seed, SMALL);
     lives.disk.cut_at(call, tear);
@@ -211,7 +215,8 @@ fn a_power_cut_at_every_call_of_a_thousand_bursts_loses_nothing_acknowledged() {
 fn a_write_torn_at_every_byte_loses_nothing_acknowledged() {
     for seed in 0..4 {
         let first = Lives::begin(seed, SMALL).disk.calls();
-        // Every second call is a write, until a segment is full: these meet both.
+        // Until a segment is full, every second call is a write. These numbers meet both
+        // kinds of call.
         for call in (first + 10..first + 50).step_by(7) {
             for tear in 0..1_600 {
                 let survived = survives(seed, 60, call, tear);
@@ -244,13 +249,13 @@ fn the_power_may_go_while_the_log_is_being_opened() {
     }
 }
 
-/// Ten lives on one disk, each ended in its own way. Says what went wrong.
+/// Ten lives on one disk, which end in different ways. An error says what was lost.
 fn ten_lives(seed: u64) -> Result<(), String> {
     let mut lives = Lives::begin(seed, SMALL);
     for life in 0..10 {
-        let fate = lives.rng.u32(..4);
+        let ending = lives.rng.u32(..4);
         let soon = lives.disk.calls() + lives.rng.u64(..60);
-        match fate {
+        match ending {
             0 => lives.disk.cut_at(soon, lives.rng.usize(..1_500)),
             1 | 2 => lives.disk.fail_at(soon, Fault::Device),
             _ => {}
@@ -260,21 +265,22 @@ fn ten_lives(seed: u64) -> Result<(), String> {
                 break;
             }
         }
-        if fate == 3 && lives.log.is_some() {
-            // Killed between the write and its sync.
+        if ending == 3 && lives.log.is_some() {
+            // The process is killed between the write and its sync.
             lives.in_flight = lives.next_burst();
             let log = lives.log.as_mut().unwrap();
             let _ = log.append_burst(&lives.in_flight);
         }
         lives.log = None;
-        if fate == 0 || lives.rng.bool() {
+        if ending == 0 || lives.rng.bool() {
             lives.disk.power_cut(Survival::Random);
         } else {
             lives.disk.crash_process();
         }
         lives.open(SMALL).map_err(|error| format!("seed {seed}, life {life}: {error}"))?;
         if lives.rng.u32(..4) == 0 {
-            // Nothing that was said after opening may be lost either.
+            // An acceptor acknowledges its state as soon as the log is open, so all of it
+            // must be durable.
             lives.log = None;
             lives.disk.power_cut(Survival::Random);
             let again = lives.open(SMALL);
@@ -291,8 +297,8 @@ fn killed_cut_off_and_failed_processes_lose_nothing_acknowledged() {
     }
 }
 
-/// Flips bits all over the disk of a log that has run for a while. Says what went
-/// wrong.
+/// Flips bits all over the disk of a log that has run for a while. Returns how many were
+/// refused; an error says which bit went unnoticed.
 fn flipped_bits(seed: u64) -> Result<u32, String> {
     let mut lives = Lives::begin(seed, SMALL);
     let mut before = State::default();
@@ -324,7 +330,7 @@ fn flipped_bits(seed: u64) -> Result<u32, String> {
 #[test]
 fn a_flipped_bit_is_repaired_or_refused() {
     let refused: u32 = (0..60).map(|seed| flipped_bits(seed).unwrap()).sum();
-    assert!(refused > 200, "{refused} refusals: the bits fell beside the log");
+    assert!(refused > 200, "only {refused} refusals: most bits missed the log");
 }
 
 #[test]
@@ -335,10 +341,10 @@ fn a_killed_process_loses_nothing_even_without_waiting_for_the_disk() {
     for _ in 0..300 {
         assert!(lives.commit());
     }
-    assert_eq!(lives.disk.syncs(), syncs, "nothing waits for the disk");
+    assert_eq!(lives.disk.syncs(), syncs, "no call waits for the disk");
     lives.disk.crash_process();
     let before = lives.acknowledged.clone();
-    // The next life waits: all that it read is durable once it is open.
+    // The next life waits for the disk: once its log is open, the whole state is durable.
     lives.open(SMALL).unwrap();
     assert_eq!(lives.acknowledged, before);
     lives.disk.power_cut(Survival::Nothing);
@@ -358,7 +364,8 @@ fn a_power_cut_after_the_log_was_closed_loses_nothing_even_without_waiting_for_t
             }
             let before = lives.acknowledged.clone();
             if life < 2 {
-                // Killed: what it wrote is in the page cache, and the next life's to sync.
+                // The process is killed. Its writes are in the page cache, and the next life
+                // must sync them.
                 lives.disk.crash_process();
                 lives.open(lazy).unwrap();
                 assert_eq!(lives.acknowledged, before);
@@ -371,7 +378,7 @@ fn a_power_cut_after_the_log_was_closed_loses_nothing_even_without_waiting_for_t
         lives.disk.power_cut(Survival::Nothing);
         lives.open(lazy).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
-    assert!(lost > 20, "without that, {lost} of 40 lose something");
+    assert!(lost > 20, "only {lost} of 40 lose something without a clean end");
 }
 
 #[test]
@@ -386,7 +393,7 @@ fn a_log_whose_last_sync_fails_is_not_closed_well() {
         fork.disk.crash_process();
         fork.open(lazy).unwrap();
         fork.disk.fail_at(fork.disk.calls() + call, Fault::Device);
-        // Three segments and their names.
+        // The calls sync three segments, and then the names.
         assert!(fork.log.take().unwrap().close().is_err(), "call {call}");
     }
 }
@@ -444,14 +451,14 @@ fn a_segment_that_is_not_needed_any_more_is_the_next_ones_file() {
         (0..commits).for_each(|_| assert!(lives.commit()));
         let begun = newest(&lives) - at;
         let dropped = begun + segments - lives.log.as_ref().unwrap().segments() as u64;
-        // A burst is written and synced. Before a new segment's first, the spare takes its
-        // name, gets its head, is synced, and so is the name. A segment that is dropped
-        // becomes the spare, or is removed.
+        // Each burst takes a write and a sync. Each new segment takes four calls: the spare
+        // is renamed, its head is written, the file is synced, and so is the name. Each
+        // dropped segment takes one: it becomes the spare, or is removed.
         (lives.disk.calls() - calls - 2 * commits - 4 * begun - dropped, begun)
     };
     measured(300);
     let (more, begun) = measured(1_000);
-    assert!(begun > 20 && more < begun / 2, "{more} of {begun} are files of their own");
+    assert!(begun > 20 && more < begun / 2, "{more} of {begun} segments are new files");
 }
 
 #[test]
@@ -482,7 +489,8 @@ fn a_record_before_the_newest_segment_that_fails_its_check_is_named() {
     let file = lives.disk.open(&name).unwrap().unwrap();
     let mut bytes = vec![0; file.length().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();
-    // Its last record: what is left of the segment is whole, but the next does not follow.
+    // The flipped bit is in its last record. The rest of the segment is whole, but the next
+    // segment does not follow it.
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     file.write_at(end as u64, &[bytes[end] ^ 1]).unwrap();
     let said = AcceptorLog::open(lives.disk.clone(), DIRECTORY, SMALL).unwrap_err().to_string();
@@ -510,9 +518,9 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     assert_eq!(found, state);
 }
 
-/// A log that holds what nobody has touched for long, more than a segment of it, and then
-/// ballots that rise over one slot: it is about to be written anew, for the `times`th time.
-/// Also the burst that makes it so.
+/// A log that is about to be written anew for the `times`th time, and the burst that causes
+/// it. The log holds more than a segment of old acceptances, and then many acceptances of one
+/// slot at rising ballots.
 fn about_to_be_written_anew(times: u32) -> (Lives, Vec<Record>) {
     let mut lives = Lives::begin(12, SMALL);
     let values = |first: u64, ballot: u64, count: u64| -> Record {
@@ -547,7 +555,7 @@ fn a_log_written_anew_keeps_what_was_accepted_long_ago() {
         assert!(lives.acknowledged.len() > 90 && lives.acknowledged.trimmed() == Slot(8));
         assert!(lives.commit_burst(burst));
         let segments = lives.log.as_ref().unwrap().segments();
-        assert_eq!(segments, 6, "as many as what still counts takes");
+        assert_eq!(segments, 6, "as many as the records that still count need");
         for (name, length) in lives.disk.durable_files() {
             assert_eq!(length as u64, SMALL.segment_bytes, "{name} has grown");
         }
@@ -590,7 +598,7 @@ fn what_was_accepted_slot_by_slot_is_written_anew_many_in_a_frame() {
         let values = vec![command(slot, "a line")].into();
         vec![Record::Accept(Run { ballot: Ballot(ballot), first: Slot(slot), values })]
     };
-    // No two are neighbours: a run each, and a sector.
+    // No two slots are neighbours, so each takes a run and a sector of its own.
     for slot in (0..600).step_by(2) {
         assert!(lives.commit_burst(accept(slot, 0)));
     }
@@ -611,7 +619,7 @@ fn what_was_accepted_slot_by_slot_is_written_anew_many_in_a_frame() {
 #[test]
 fn a_segment_is_filled_to_the_last_sector() {
     let mut lives = Lives::begin(7, SMALL);
-    // One sector each, and hardly any room left in it.
+    // Each burst fills a sector almost completely.
     let line = "x".repeat(SECTOR_BYTES - HEADER_BYTES - 60);
     let burst = |slot: u64| -> Vec<Record> {
         let values = vec![command(slot, &line)].into();
@@ -620,7 +628,7 @@ fn a_segment_is_filled_to_the_last_sector() {
     let sectors = SMALL.segment_bytes / SECTOR_BYTES as u64;
     for slot in 0..3 * (sectors - 1) {
         assert!(lives.commit_burst(burst(slot)));
-        // Its first sector is the segment's head.
+        // The first sector of a segment is its head.
         let segments = slot / (sectors - 1) + 1;
         assert_eq!(lives.log.as_ref().unwrap().segments() as u64, segments, "burst {slot}");
     }
@@ -630,7 +638,7 @@ fn a_segment_is_filled_to_the_last_sector() {
 fn a_sync_that_failed_once_is_never_tried_again_and_believed() {
     let mut lives = Lives::begin(7, SMALL);
     assert!(lives.commit());
-    // The write, and then the sync.
+    // The first call is the write, the second the sync.
     lives.disk.fail_at(lives.disk.calls() + 1, Fault::Device);
     assert!(!lives.commit());
     lives.disk.crash_process();
@@ -646,10 +654,10 @@ fn the_power_may_go_while_the_log_is_written_anew() {
             lives.open(SMALL).unwrap();
             lives.disk.cut_at(lives.disk.calls() + call, 700);
             let done = lives.commit_burst(burst.clone());
-            assert!(!done || call > 10, "it is written anew");
+            assert!(!done || call > 10, "the log is written anew");
             lives.disk.power_cut(survival);
             lives.open(SMALL).unwrap_or_else(|error| panic!("call {call}: {error}"));
-            // What was to be dropped has been, but for one to be used again.
+            // All dropped segments are gone, except one that is kept as the spare.
             let files = lives.disk.list().unwrap().iter().filter(|name| is_log_file(name)).count();
             let segments = lives.log.as_ref().unwrap().segments();
             assert!(files <= segments + 1, "call {call}: {files} files, {segments} count");

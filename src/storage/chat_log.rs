@@ -1,16 +1,16 @@
 //! The chat log that people read, as text.
 //!
-//! One line a slot, from 0 without gaps:
+//! It has one line for each slot, from 0 without gaps:
 //!
 //! ```text
 //! <slot> <client id> <client seq> <message>
 //! <slot> - - NOP
 //! ```
 //!
-//! Nothing that differs between replicas stands in it, so the files of replicas that
-//! have applied the same slots are the same to the byte. Control characters of a
-//! message are escaped, and the backslash with them, so that one slot is one line, and
-//! the message can be read back from it.
+//! It has nothing that differs between replicas, so the files of replicas that have
+//! applied the same slots are the same to the byte. Control characters and backslashes
+//! in a message are escaped. So one slot is one line, and the message can be read back
+//! from it.
 
 use crate::types::{ClientId, Slot};
 use crate::values::ValueRef;
@@ -37,13 +37,13 @@ fn write_number(text: &mut Vec<u8>, number: u64) {
     text.push(b' ');
 }
 
-/// Whether a byte may belong to a character that is escaped: ASCII's control
-/// characters, the backslash, and what U+0080 to U+009F begin with.
+/// Whether a byte may belong to a character that is escaped: an ASCII control character,
+/// the backslash, or the first byte of U+0080 to U+009F.
 fn may_need_escape(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, 0x7F | 0xC2 | b'\\')
 }
 
-/// `line` is UTF-8.
+/// Appends a line, which is UTF-8, with its control characters escaped.
 fn write_escaped(text: &mut Vec<u8>, line: &[u8]) {
     if !line.iter().fold(false, |found, byte| found | may_need_escape(*byte)) {
         return text.extend_from_slice(line);
@@ -66,8 +66,8 @@ fn write_escaped(text: &mut Vec<u8>, line: &[u8]) {
     }
 }
 
-/// Client and message of a line that [`write_line`] wrote, the line feed included; nothing
-/// if it is of another slot, a NOP, or no such line at all.
+/// The client and the message of a line that [`write_line`] wrote, line feed included. None
+/// if it is a line of another slot, a NOP, or not such a line.
 pub fn read_line(line: &[u8], slot: Slot) -> Option<(ClientId, Cow<'_, [u8]>)> {
     let line = line.strip_suffix(b"\n")?;
     let (_, line) = split_number(line).filter(|(number, _)| *number == slot.0)?;
@@ -81,12 +81,12 @@ pub fn read_line(line: &[u8], slot: Slot) -> Option<(ClientId, Cow<'_, [u8]>)> {
     Some((ClientId(client), message))
 }
 
-/// Whether this is the line, the line feed included, of a slot that changed nothing.
+/// Whether this is the line, line feed included, of a slot that changed nothing.
 pub(super) fn is_nop_line(line: &[u8], slot: Slot) -> bool {
     split_number(line) == Some((slot.0, b"- - NOP\n"))
 }
 
-/// The number that a line begins with, and what stands behind the space after it.
+/// The number at the beginning of a line, and the text after the space that follows.
 fn split_number(line: &[u8]) -> Option<(u64, &[u8])> {
     let digits = line.iter().position(|byte| *byte == b' ')?;
     let (number, rest) = line.split_at(digits);
@@ -99,7 +99,7 @@ fn unescaped(message: &str) -> Option<String> {
     text.push_str(parts.next()?);
     while let Some(part) = parts.next() {
         let rest = match part.chars().next() {
-            // Nothing between two backslashes: they are one, and plain text follows.
+            // Two backslashes in a row are an escaped one. Plain text follows.
             None => {
                 text.push('\\');
                 parts.next()?

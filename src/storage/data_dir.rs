@@ -1,24 +1,25 @@
-//! The data directory: whose it is, which cluster it belongs to, how it was left.
+//! The data directory: its replica, its cluster, and how its last run ended.
 //!
-//! One small file, `identity`, replaced whole (`atomic_file`), says all of it; so
-//! nothing of it can be lost or brought back alone:
+//! One small file, `identity`, says all of that. It is replaced whole (`atomic_file`), so
+//! no part of it can be lost or come back alone:
 //!
 //! - the directory's random id, durable before the first datagram leaves;
 //! - the replica's id and how many replicas there are;
-//! - the *started record*: the directories that the cluster consists of;
-//! - the durability it last ran under, the host's boot id at that time, and, under
-//!   `os`, whether that run ended cleanly.
+//! - the *started record*: the directories of the cluster's members;
+//! - the durability of the last run, the host's boot id at that time, and, under `os`,
+//!   whether that run ended cleanly.
 //!
-//! A directory without that file is not made yet, whatever else lies in it. A file
-//! `lock` is locked for as long as the directory is in use.
+//! A directory without that file counts as empty, whatever else is in it. The file `lock`
+//! is locked for as long as a process uses the directory.
 //!
 //! A replica that may have forgotten what it promised must not vote under its old id
 //! (Michael et al., *Recovering Shared Objects Without Stable Storage*, DISC '17). So
-//! a directory that last ran under `none`, or under `os` and the host has started
-//! anew since without a clean end, gets a new id and counts as empty. (S6, S8)
+//! a directory gets a new id and counts as empty in two cases: its last run was under
+//! `none`, or its last run was under `os`, did not end cleanly, and the host has started
+//! anew since. (S6, S8)
 //!
-//! Directory and replica ids are no secret and no protection against intent: whoever
-//! copies a data directory back from an old backup deceives the cluster.
+//! **Does not** protect against intent: directory and replica ids are no secrets, and a
+//! data directory that a user restores from an old backup deceives the cluster.
 
 use super::Durability;
 use super::acceptor_log::is_log_file;
@@ -40,25 +41,25 @@ pub const LOCK: &str = "lock";
 
 const MAGIC: Magic = *b"mpxdir01";
 
-/// Where Linux says which start of the host this is.
+/// Linux has an id of the host's current start here.
 const HOST_BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What the directory is opened for.
+/// The replica and the run for which a directory is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
-    /// Which replica.
+    /// The replica's id.
     pub replica: ReplicaId,
-    /// Of how many.
+    /// The number of replicas in the cluster.
     pub n: usize,
-    /// What it will wait for.
+    /// The durability of this run.
     pub durability: Durability,
-    /// Which start of the host this is; empty if that is not known.
+    /// The id of the host's current start; empty if that is not known.
     pub host_boot: String,
-    /// Drawn at random: the id of the directory, if it has none.
+    /// A random id, for a directory that has none.
     pub drawn: DirectoryId,
 }
 
-/// Which start of the host this is; empty if it does not say.
+/// The id of the host's current start; empty if the host does not say.
 pub fn host_boot() -> String {
     std::fs::read_to_string(HOST_BOOT).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
@@ -74,27 +75,27 @@ struct Identity {
     clean: bool,
 }
 
-/// What was found.
+/// What a directory was found to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// It never belonged to a cluster: its logs are to be begun.
+    /// It never belonged to a cluster. Its logs must be begun.
     Fresh,
-    /// It belongs to the cluster of these directories, and remembers everything: its
-    /// logs are to be opened.
+    /// It belongs to the cluster of these directories, and has forgotten nothing. Its logs
+    /// must be opened.
     Member(Vec<DirectoryId>),
-    /// It did, but may have forgotten something: it counts as empty, under a new id,
-    /// and its logs are to be begun.
+    /// It belonged to a cluster, but may have forgotten something. It counts as empty, under
+    /// a new id, and its logs must be begun.
     Wiped(Why),
 }
 
 /// Why a directory counts as empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// It ran with acceptor state in memory alone.
+    /// Its last run kept the acceptor's state in memory alone.
     RanInMemory,
-    /// It ran without waiting for the disk, and the host has started anew since.
+    /// Its last run did not wait for the disk, and the host has started anew since.
     HostRestarted,
-    /// The file that says whose it is has gone.
+    /// Its identity file has gone.
     IdentityLost,
 }
 
@@ -122,9 +123,9 @@ pub enum Refused {
     Foreign {
         /// The file that says so.
         file: String,
-        /// Whose it is.
+        /// The replica to which it belongs.
         replica: ReplicaId,
-        /// Of how many.
+        /// The number of replicas in the cluster.
         n: u64,
     },
     /// It cannot be read or written, or is damaged.
@@ -167,7 +168,7 @@ pub struct DataDir<D: Disk> {
     unsaved: bool,
 }
 
-/// Whether a file of this name in a data directory was put there by storage.
+/// Whether storage gives this name to a file in a data directory.
 pub fn is_data_file(name: &str) -> bool {
     use super::decided_log::{CHECKPOINT, JOURNAL, OVERFLOW};
     let replaced = |file: &str| name == file || name == atomic_file::temporary(file);
@@ -178,12 +179,13 @@ pub fn is_data_file(name: &str) -> bool {
 }
 
 impl<D: Disk> DataDir<D> {
-    /// Locks the directory, makes it if it is not one yet, and says what it is. Who it
-    /// is and how it is going to be run is durable then.
+    /// Locks the directory, makes its identity if it has none, and says what it is. On return
+    /// its identity and the durability of this run are durable.
     ///
     /// # Errors
     ///
-    /// When another process uses it, it is somebody else's, or it cannot be read.
+    /// When another process uses it, when it belongs to another replica or cluster, or when
+    /// it cannot be read.
     pub fn open(disk: D, purpose: Purpose) -> Result<(Self, Found), Refused> {
         let lock = match disk.open(LOCK)? {
             Some(file) => file,
@@ -242,14 +244,14 @@ impl<D: Disk> DataDir<D> {
         self.identity.directory
     }
 
-    /// Notes that everything is on the disk and nothing more will be written: only
-    /// then is a run under `os` worth something after the host has started anew. What
-    /// ran under `sync` needs no such note, and under `none` there is nothing to keep.
-    /// It holds until the directory is opened again.
+    /// Notes a clean end: everything is on the disk, and nothing more will be written. After
+    /// a new start of the host, the state of a run under `os` counts only with that note. A
+    /// run under `sync` needs none, and a run under `none` keeps nothing. The note holds
+    /// until the directory is opened again.
     ///
     /// # Errors
     ///
-    /// When that is not certain.
+    /// When the note may not be durable.
     pub fn end(mut self) -> io::Result<()> {
         if self.identity.durability != Durability::Os {
             return Ok(());
@@ -336,7 +338,7 @@ mod tests {
         let (dir, found) = DataDir::open(disk.clone(), purpose(5)).unwrap();
         assert_eq!((dir.directory(), found), (DirectoryId(5), Found::Fresh));
         disk.power_cut(Survival::Nothing);
-        // Never started: the same id, and fresh still.
+        // It never started, so it keeps its id and is still fresh.
         let (mut dir, found) = DataDir::open(disk.clone(), purpose(6)).unwrap();
         assert_eq!((dir.directory(), found), (DirectoryId(5), Found::Fresh));
         start(&mut dir).unwrap();
@@ -407,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_forgotten_a_promise_counts_as_wiped() {
+    fn a_directory_that_may_have_forgotten_a_promise_counts_as_wiped() {
         use Durability::{None, Os, Sync};
         let anew = Some(Why::HostRestarted);
         for (ran, ended, rebooted, why) in [
@@ -452,7 +454,7 @@ mod tests {
         let (dir, found) = DataDir::open(disk.clone(), under_os("two")).unwrap();
         assert_eq!(found, Found::Member(members()));
         drop(dir);
-        // It is forgotten, durably, before anything is done with the directory.
+        // The note is removed, durably, before anything else happens to the directory.
         disk.power_cut(Survival::Nothing);
         let (_, found) = DataDir::open(disk.clone(), under_os("three")).unwrap();
         assert_eq!(found, Found::Wiped(Why::HostRestarted));

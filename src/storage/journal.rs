@@ -1,21 +1,21 @@
 //! One slot's entry in the journal of decided slots.
 //!
-//! It has what the slot's line in the chat log does not show, so that the two are the value
-//! that was decided. All in little endian:
+//! The entry has the parts of the decided value that the slot's line in the chat log does not
+//! show, so that both together are the value. Numbers are little endian:
 //!
 //! ```text
-//!  0  end      8  four times where the slot's line ends in the chat log, and the kind:
+//!  0  end      8  four times the end of the slot's line in the chat log, plus the kind:
 //!                 0 a Noop, 1 a command that took effect, 2 one that did not
 //!  8  session  8  \
-//! 16  seq      8   | of a command that took effect, whose client stands in its line;
+//! 16  seq      8   | of a command that took effect (its line shows the client);
 //! 24  birth    8  /  0 for a Noop
 //! 32  hash     8  xxh3 of the 32 bytes before, the line and the overflow (if any), seeded with
 //!                 the hash of the slot before: a running hash of the whole log
 //! ```
 //!
-//! The line of a command that did not take effect shows nothing of it. All of it stands
-//! in the overflow, encoded as in `values`, and its entry has where it begins (8) and ends
-//! (16), and 0 (24).
+//! The line of a command that did not take effect shows nothing of it. The overflow has the
+//! whole command, encoded as in `values`. Its entry says where in the overflow the command
+//! begins (at 8) and ends (at 16), and has 0 at 24.
 
 use super::chat_log::{is_nop_line, read_line};
 use crate::types::{LINE_BYTES_MAX, Session, Slot};
@@ -26,13 +26,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How long an entry is.
 pub(super) const ENTRY_BYTES: usize = 40;
 
-/// The most that one slot takes in the overflow.
+/// The most bytes that one slot takes in the overflow.
 pub(super) const OVERFLOW_BYTES_MAX: u64 = (COMMAND_BYTES + LINE_BYTES_MAX) as u64;
 
-/// Where its hash stands.
+/// Where the hash is in an entry.
 const AT_HASH: usize = 32;
 
-/// By how much the end is multiplied, to leave room for the kind.
+/// The end is multiplied by this, to leave room for the kind.
 const KINDS: u64 = 4;
 
 fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], overflow: &[u8]) -> u64 {
@@ -41,14 +41,14 @@ fn hash_of(entry: &[u8; ENTRY_BYTES], before: u64, line: &[u8], overflow: &[u8])
     if overflow.is_empty() { hash } else { xxh3_64_with_seed(overflow, hash) }
 }
 
-/// Where the log stands after a slot.
+/// The end of the chat log after a slot, and the running hash there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     pub(super) text_end: u64,
     pub(super) hash: u64,
 }
 
-/// What became of a slot, and what its line does not show of it.
+/// What a slot did, and the parts of its value that its line does not show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum EntryKind {
     Noop,
@@ -57,7 +57,7 @@ pub(super) enum EntryKind {
 }
 
 impl EntryKind {
-    /// Of a command that took effect.
+    /// The kind for a command that took effect.
     pub(super) fn applied(command: CommandRef<'_>) -> EntryKind {
         let CommandRef { session, seq, birth, .. } = command;
         EntryKind::Applied { session: session.id, seq, birth }
@@ -102,7 +102,7 @@ impl Entry {
         Some(Entry { kind, after: Mark { text_end: end / KINDS, hash } })
     }
 
-    /// Where what its line hides stands in the overflow.
+    /// The range in the overflow of a command that its line does not show.
     pub(super) fn overflow(&self) -> Range<u64> {
         match &self.kind {
             EntryKind::Repeated { overflow } => overflow.clone(),
@@ -117,7 +117,7 @@ impl Entry {
         hash_of(&bytes, before, line, overflow)
     }
 
-    /// Appends its bytes, with that hash in its place; returns the hash.
+    /// Appends the entry with its running hash, and returns the hash.
     pub(super) fn append_to(
         &self,
         journal: &mut Vec<u8>,
@@ -125,19 +125,19 @@ impl Entry {
         line: &[u8],
         overflow: &[u8],
     ) -> u64 {
-        // Written once, in its place: to copy what was just written, in larger parts than it
-        // was written in, would wait for it to arrive in memory.
+        // The entry is written directly into the journal. A copy of bytes that were written
+        // just now in smaller parts would wait until they have arrived in memory.
         journal.extend_from_slice(&[0; ENTRY_BYTES]);
-        let bytes = journal.last_chunk_mut().expect("so many were added");
+        let bytes = journal.last_chunk_mut().expect("an entry was added");
         self.write(bytes);
         let hash = hash_of(bytes, before, line, overflow);
         bytes[AT_HASH..].copy_from_slice(&hash.to_le_bytes());
         hash
     }
 
-    /// Adds the value to a page, out of the slot's line in the chat log and its overflow;
-    /// says whether it could be made out. The line must be this slot's: that alone tells
-    /// an entry that was written in another's place.
+    /// Makes the value out of the slot's line in the chat log and the overflow, and adds it to
+    /// a page. Returns whether it could. The line must be of this slot: only that shows that
+    /// the entry was written for another slot.
     pub(super) fn read_value(
         &self,
         slot: Slot,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_hash_covers_every_word_the_line_the_aside_and_what_was_before() {
+    fn the_running_hash_covers_every_word_the_line_the_overflow_and_the_hash_before() {
         let one = took_effect(5, 2, 4);
         let first = one.hash(1, b"line", b"");
         let others = [
@@ -202,7 +202,7 @@ mod tests {
         assert_ne!(one.hash(1, b"line", b"overflow"), first);
         let repeated = entry(EntryKind::Repeated { overflow: 2..5 });
         assert_ne!(repeated.hash(1, b"", b""), took_effect(2, 5, 0).hash(1, b"", b""));
-        // Where the hash itself will stand does not count.
+        // The field of the hash itself does not count.
         let hashed = Entry { after: Mark { text_end: 30, hash: 9 }, ..one };
         assert_eq!(hashed.hash(1, b"line", b""), first);
     }

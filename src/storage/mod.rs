@@ -1,4 +1,4 @@
-//! Where records go.
+//! Durable storage: the logs of acceptor and learner, and the data directory.
 //!
 //! Everything durable goes through [`durable::disk`], so that all of it runs on the
 //! simulated disk too.
@@ -10,8 +10,8 @@
 //! - [`upkeep`]: what a role's thread asks of its storage between two commits.
 //! - [`memory`]: storage that keeps nothing.
 //!
-//! A call that failed is never tried again and believed: whoever gets an error here
-//! ends the process, and the next one opens what is left.
+//! A caller never tries a failed call again and believes the second result. An error here
+//! ends the process, and the next process opens what is left on the disk.
 
 pub mod acceptor_log;
 mod acceptor_log_tests;
@@ -28,14 +28,15 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What is waited for before anything is acknowledged.
+/// When a record counts as durable, so that messages that depend on it may leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Durability {
-    /// The disk: survives a power cut.
+    /// Once it is on the disk: it survives a power cut.
     Sync,
-    /// The operating system: survives a killed process, but not a power cut.
+    /// Once the operating system has it: it survives a killed process, but perhaps not a
+    /// power cut.
     Os,
-    /// Nothing: acceptor state is in memory only, and ends with the process.
+    /// At once: the acceptor's state is in memory only, and ends with the process.
     None,
 }
 

@@ -1,7 +1,8 @@
-//! What a role's thread asks of its storage between two commits.
+//! The duties of a role's storage between two commits.
 //!
-//! The core knows [`Storage`](crate::paxos::Storage) alone: append and sync. A log may
-//! also postpone work that no sync waits for, and this is when it does that work.
+//! The core knows only [`Storage`](crate::paxos::Storage): append and sync. A log may
+//! postpone work that no sync waits for. The role's thread tells it here when to do that
+//! work.
 
 use crate::paxos::{DecidedPages, NoStorage};
 use std::io;
@@ -10,7 +11,7 @@ use std::io;
 /// keeps the defaults.
 pub trait Upkeep {
     /// Everything that waited for the last sync has left. The storage now does work that
-    /// need not be durable yet and that nobody waits for.
+    /// need not be durable yet and that no client waits for.
     ///
     /// # Errors
     ///
@@ -34,8 +35,8 @@ pub trait Upkeep {
         None
     }
 
-    /// Ends the use of this storage cleanly: afterwards everything that was appended is on
-    /// the disk, even if no sync waits for it.
+    /// Ends the use of this storage cleanly. Afterwards every record that was appended is on
+    /// the disk, even one that no sync waited for.
     ///
     /// # Errors
     ///
