@@ -1,4 +1,4 @@
-//! How threads of a process meet: channels, flags, the time, and where a thread sleeps.
+//! The means by which threads of a process meet: channels, flags, the time, and sleep.
 //!
 //! The shells around the roles (the network loop, the role threads, the programs) take all
 //! of that from here and from nowhere else. In a program these are crossbeam's channels, the
@@ -7,8 +7,8 @@
 //! exploration. If it is, a scheduler decides which thread takes the next step, and when
 //! time passes (`explore`). So tests explore the same wiring that programs run.
 //!
-//! **Does not** cover what threads share without waiting for it: counters, the number of
-//! queued bytes, which life of a replica is the current one.
+//! **Does not** cover state that threads share without waiting for it: counters, the number
+//! of queued bytes, the current life of each replica.
 
 pub use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
@@ -39,7 +39,7 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Starts a thread that nobody joins.
+/// Starts a detached thread.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> 
     thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
-/// Sleeps until something has come that `poll` is registered for, or `most` has passed.
+/// Sleeps until an event comes for which `poll` is registered, or `most` has passed.
 ///
 /// # Errors
 ///
@@ -79,7 +79,8 @@ pub fn wake(waker: &Waker) -> io::Result<()> {
     waker.wake()
 }
 
-/// Datagrams have left this thread: in an exploration, loops look whether they are for them.
+/// Notes that this thread has sent datagrams. In an exploration, the loops then check whether
+/// one has come for them.
 #[inline]
 pub fn has_sent() {
     #[cfg(feature = "scheduler")]
@@ -88,7 +89,8 @@ pub fn has_sent() {
     }
 }
 
-/// The process ends, for this reason: in an exploration, with what is part of it alone.
+/// Notes that the process ends, for this reason. In an exploration this ends the process's
+/// threads and no others.
 pub fn fails(why: &str) {
     let _ = why;
     #[cfg(feature = "scheduler")]

@@ -1,4 +1,4 @@
-//! What the threads of an exploration ask for that know of it: draws, the time, processes, faults.
+//! The functions for a test inside an exploration: draws, the time, processes, faults.
 
 #![cfg(feature = "scheduler")]
 
@@ -25,17 +25,16 @@ pub fn hurries() -> bool {
     placed().world.state().hurry > 0
 }
 
-/// Whether whoever can be reached is reached sooner or later: timers are not early, and
-/// inboxes are not always full because of who goes first. (With room for one batch, and
-/// threads that always go in the same order, a vote may find the same inbox full of the
-/// same other one each time it is sent.)
+/// Whether a message that is sent often enough arrives: timers are not early, and the order of
+/// the threads does not keep an inbox full. (With room for one batch, and threads that always
+/// go in the same order, a message may find the same inbox full each time it is sent.)
 pub fn is_fair() -> bool {
     let here = placed();
     let state = here.world.state();
     state.hurry == 0 && (state.room >= 16 || matches!(state.order, Order::Any { .. }))
 }
 
-/// Lets so much time pass.
+/// Waits until this much time has passed.
 pub fn pause(us: u64) {
     let here = placed();
     let until = here.world.state().now_us + us;
@@ -51,12 +50,12 @@ pub fn never() -> ! {
     }
 }
 
-/// Waits until nobody can go on before time passes.
+/// Waits until no other thread can go on before time passes.
 pub fn settle() {
     placed().block("settle", None, None, true);
 }
 
-/// This must be so; if not, the schedule has failed.
+/// Fails the schedule unless `holds`.
 pub fn require(holds: bool, otherwise: impl FnOnce() -> String) {
     if !holds {
         let here = placed();
@@ -65,7 +64,7 @@ pub fn require(holds: bool, otherwise: impl FnOnce() -> String) {
     }
 }
 
-/// The schedule has come to this.
+/// Notes that the schedule has reached this state.
 pub fn met(what: &'static str) {
     placed().world.state().met.insert(what);
 }
@@ -73,9 +72,9 @@ pub fn met(what: &'static str) {
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End<T> {
-    /// Its main thread came back with this.
+    /// Its main thread returned this.
     Returned(T),
-    /// One of its threads failed, and said this.
+    /// One of its threads failed, with this text.
     Failed(String),
 }
 
@@ -94,14 +93,14 @@ pub fn process<T: Send + 'static>(
     let result = Arc::clone(&came_back);
     let run = move || {
         let returned = main();
-        *result.lock().expect("nobody fails here") = Some(returned);
+        *result.lock().expect("no thread panics here") = Some(returned);
     };
     let process = placed().world.begin_process(name, run);
     Running { process, came_back }
 }
 
 impl<T> Running<T> {
-    /// Ends it where it stands.
+    /// Kills the process at this moment.
     pub fn kill(&self) {
         placed().world.state().end_process(self.process, Some("killed".into()));
     }
@@ -111,12 +110,12 @@ impl<T> Running<T> {
         placed().world.state().processes[self.process].ended_us
     }
 
-    /// How it ended. If it does not, that is a deadlock.
+    /// Waits for its end, and says how it ended. If it never ends, that is a deadlock.
     pub fn ends(&self) -> End<T> {
-        self.wait(None).expect("it is waited for")
+        self.wait(None).expect("the wait has no limit")
     }
 
-    /// How it ended; nothing if it has not in so much time.
+    /// How it ended; none if it has not ended within `most_us`.
     pub fn ends_within(&self, most_us: u64) -> Option<End<T>> {
         self.wait(Some(now_us() + most_us))
     }
@@ -131,8 +130,9 @@ impl<T> Running<T> {
                     return Some(match &process.failed {
                         Some(why) => End::Failed(why.clone()),
                         None => {
-                            let mut returned = self.came_back.lock().expect("nobody fails here");
-                            End::Returned(returned.take().expect("it is asked once"))
+                            let mut returned =
+                                self.came_back.lock().expect("no thread panics here");
+                            End::Returned(returned.take().expect("the result is taken once"))
                         }
                     });
                 }

@@ -1,6 +1,6 @@
-//! The channels and flags of explorations: the real ones, with a step in front of each use.
+//! The channels and flags of explorations: the real ones, with a step before each use.
 //!
-//! Outside of an exploration they do what the real ones do, waiting included.
+//! Outside of an exploration they behave like the real ones, and wait like them.
 
 #![cfg(feature = "scheduler")]
 #![allow(missing_docs)]
@@ -11,21 +11,21 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-/// A way into a channel.
+/// The sending end of a channel.
 #[derive(Debug)]
 pub struct Sender<T> {
     real: crossbeam_channel::Sender<T>,
     link: Link,
 }
 
-/// The way out of it.
+/// The receiving end of a channel.
 #[derive(Debug)]
 pub struct Receiver<T> {
     real: crossbeam_channel::Receiver<T>,
     link: Link,
 }
 
-/// Which channel; dropped behind the real end of it.
+/// The number of the channel. It is dropped after the real end of the channel.
 #[derive(Debug)]
 struct Link(u64);
 
@@ -37,7 +37,7 @@ impl Drop for Link {
     }
 }
 
-/// A channel; in an exploration it holds no more than is drawn there.
+/// A channel. In an exploration it holds no more than the exploration has drawn.
 pub fn bounded<T>(most: usize) -> (Sender<T>, Receiver<T>) {
     let most = here().map_or(most, |here| most.min(here.room()));
     let (to, from) = crossbeam_channel::bounded(most);
@@ -175,7 +175,7 @@ impl AtomicBool {
     }
 }
 
-/// Lets others go first.
+/// Lets other threads go first.
 pub fn yield_now() {
     match here() {
         Some(here) => here.yields(),

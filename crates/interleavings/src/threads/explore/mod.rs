@@ -61,20 +61,20 @@ pub use inside::{
 };
 pub use seeds::{count, run_all, run_seed, try_seeds};
 
-/// What a thread waits for that waits for datagrams.
+/// The number of the thing that a thread waits for when it waits for datagrams.
 const DATAGRAMS: u64 = 0;
 
 /// The number of steps that a failed schedule shows.
 const SHOWN_STEPS: usize = 60;
 
-/// The process of the exploration itself. Its timers ring last, when nobody else can go on:
-/// what it waits for in vain has not come although everybody has had the time.
+/// The process of the exploration itself. Its timers ring last, when no other thread can go
+/// on. So if it waits in vain, the other threads had all the time that they needed.
 const EXPLORATION: usize = 0;
 
-/// It is nobody's turn: everybody is to end.
+/// The turn when the exploration is over: every thread ends.
 const OVER: usize = usize::MAX;
 
-/// What one exploration is like.
+/// The name and the bound of an exploration.
 #[derive(Debug, Clone, Copy)]
 pub struct Exploration {
     /// The test, for the command that repeats it.
@@ -83,14 +83,14 @@ pub struct Exploration {
     pub steps_max: u64,
 }
 
-/// What a schedule that went well was like.
+/// The result of a schedule that went well.
 #[derive(Debug, Clone, Default)]
 pub struct Went {
     /// How many steps it took.
     pub steps: u64,
-    /// Of all steps in their order, and who took them.
+    /// A hash of all steps in their order, with the threads that took them.
     pub hash: u64,
-    /// What it came across, of what the exploration wants to have seen.
+    /// The states that it reached, of those that the exploration wants.
     met: BTreeSet<&'static str>,
 }
 
@@ -98,7 +98,7 @@ struct Waits {
     what: &'static str,
     on: Option<u64>,
     until: Option<u64>,
-    /// For a moment when nobody can go on.
+    /// Whether it waits for a moment when no other thread can go on.
     idle: bool,
 }
 
@@ -112,7 +112,7 @@ struct Task {
 
 struct Process {
     main: usize,
-    /// When it failed or its main thread was done.
+    /// When it failed or its main thread ended.
     ended_us: Option<u64>,
     failed: Option<String>,
 }
@@ -124,7 +124,7 @@ struct State {
     handles: Vec<JoinHandle<()>>,
     order: Order,
     rng: fastrand::Rng,
-    /// How much time a step takes.
+    /// The time that a step takes.
     pace_us: u64,
     /// In how many of 65,536 steps time leaps.
     hurry: u16,
@@ -159,7 +159,7 @@ struct Ended;
 
 /// This thread's place in an exploration, if it is part of one.
 pub(crate) fn here() -> Option<Here> {
-    // A thread that ends takes no more steps that anybody orders.
+    // The steps of a thread that panics are no longer scheduled.
     if thread::panicking() {
         return None;
     }
@@ -189,8 +189,8 @@ impl State {
         text
     }
 
-    /// What everybody does.
-    fn standing(&self) -> String {
+    /// The threads that have not ended, and what each waits for.
+    fn unfinished(&self) -> String {
         let mut text = String::new();
         for task in self.tasks.iter().filter(|task| !task.done) {
             let doing = task.waits.as_ref().map_or("goes", |waits| waits.what);
@@ -205,7 +205,7 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The schedule has failed; everybody ends.
+    /// The schedule has failed: ends all threads.
     fn fault(&self, state: &mut State, why: String) {
         if state.fault.is_none() {
             state.fault = Some(why);
@@ -214,18 +214,18 @@ impl World {
         state.tasks.iter().filter_map(|task| task.thread.as_ref()).for_each(Thread::unpark);
     }
 
-    /// Gives the turn to whoever is next.
+    /// Gives the turn to the next thread.
     fn pass_on(&self, state: &mut State, going: usize, yields: bool) {
         if state.fault.is_some() || state.tasks.iter().all(|task| task.done) {
             return;
         }
         if state.steps >= state.exploration.steps_max {
-            let standing = state.standing();
-            return self.fault(state, format!("it does not end:{standing}"));
+            let unfinished = state.unfinished();
+            return self.fault(state, format!("it does not end:{unfinished}"));
         }
         let Some(next) = state.choose(going, yields) else {
-            let standing = state.standing();
-            return self.fault(state, format!("deadlock:{standing}"));
+            let unfinished = state.unfinished();
+            return self.fault(state, format!("deadlock:{unfinished}"));
         };
         self.turn.store(next, Ordering::SeqCst);
         if next != going
@@ -305,7 +305,7 @@ impl Here {
         }
     }
 
-    /// A step is about to be taken; whose?
+    /// Before a step: lets the scheduler decide which thread takes the next one.
     fn step(&self, what: &'static str, yields: bool) {
         let mut state = self.world.state();
         state.note(self.task, what);
@@ -314,7 +314,7 @@ impl Here {
         self.wait_for_turn();
     }
 
-    /// About to do something that others can notice.
+    /// Before an action that other threads can notice.
     pub(crate) fn point(&self, what: &'static str) {
         self.step(what, false);
     }
@@ -323,7 +323,7 @@ impl Here {
         self.step("yields", true);
     }
 
-    /// Cannot go on until `on` is touched, or it is so late.
+    /// Waits until another thread touches `on`, or until the time `until`.
     fn block(&self, what: &'static str, on: Option<u64>, until: Option<u64>, idle: bool) {
         let mut state = self.world.state();
         state.tasks[self.task].waits = Some(Waits { what, on, until, idle });
@@ -332,7 +332,7 @@ impl Here {
         self.wait_for_turn();
     }
 
-    /// Whoever waits for `on` looks again.
+    /// Lets every thread that waits for `on` check again.
     fn touch(&self, on: u64) {
         for task in &mut self.world.state().tasks {
             if task.waits.as_ref().is_some_and(|waits| waits.on == Some(on)) {
@@ -345,8 +345,8 @@ impl Here {
         began() + Duration::from_micros(self.world.state().now_us)
     }
 
+    /// The time after `most`, rounded up: like the kernel, it never wakes a thread too early.
     fn late(&self, most: Duration) -> u64 {
-        // As the kernel does: not before the time has come.
         self.world.state().now_us + (most.as_nanos().div_ceil(1_000) as u64)
     }
 
@@ -409,7 +409,7 @@ impl State {
         }
         (process.ended_us, process.failed) = (Some(self.now_us), failed);
         for task in &mut self.tasks {
-            // Its threads end at their next step; whoever waits for that looks again.
+            // Its threads end at their next step. Threads that wait for its end check again.
             let awaits = task.waits.as_ref().is_some_and(|w| w.what == "end of a process");
             if task.process == number || awaits {
                 task.waits = None;
@@ -433,7 +433,7 @@ fn said(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-/// A number for a channel.
+/// A new number, for a channel.
 fn number_of_a_link() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(DATAGRAMS + 1);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! Who goes next, and when time passes.
+//! Decides which thread goes next, and when time passes.
 
 #![cfg(feature = "scheduler")]
 
@@ -6,12 +6,13 @@ use super::{EXPLORATION, State};
 
 /// How the next thread is chosen.
 pub(super) enum Order {
-    /// Any; whoever goes stays with a chance of `stays` in 256.
+    /// Any thread. The current one goes on with a chance of `stays` in 256.
     Any { stays: u8 },
-    /// By priority, the highest first; changed at these steps, the next one last.
+    /// The thread with the highest priority. At the steps in `changes` the current thread gets
+    /// the lowest one.
     Priorities { of: Vec<u64>, changes: Vec<u64>, lowest: u64 },
-    /// As in the list: which of how many. What is behind its end is the first each time,
-    /// and is added.
+    /// As in the list: each entry says which thread of how many. Behind its end the first
+    /// thread goes each time, and an entry for it is added.
     Listed { list: Vec<(u8, u8)>, at: usize, preemptions: u32 },
 }
 
@@ -26,11 +27,14 @@ impl Order {
 }
 
 impl State {
-    /// Those whose time has come wait no more: of the exploration itself, or of the others.
-    fn ring_timers(&mut self, of_trial: bool) -> bool {
+    /// Ends the waits whose time has come, either of the exploration's own threads or of all
+    /// others. Returns whether there were any.
+    fn ring_timers(&mut self, of_exploration: bool) -> bool {
         let now_us = self.now_us;
         let mut rung = false;
-        for task in self.tasks.iter_mut().filter(|task| (task.process == EXPLORATION) == of_trial) {
+        for task in
+            self.tasks.iter_mut().filter(|task| (task.process == EXPLORATION) == of_exploration)
+        {
             if task.waits.as_ref().is_some_and(|w| w.until.is_some_and(|until| until <= now_us)) {
                 (task.waits, rung) = (None, true);
             }
@@ -38,9 +42,9 @@ impl State {
         rung
     }
 
-    /// On to the next deadline, if there is one.
-    fn leap(&mut self, of_trial: bool) -> bool {
-        let tasks = self.tasks.iter().filter(|task| of_trial || task.process != EXPLORATION);
+    /// Lets time pass until the next deadline, if there is one.
+    fn leap(&mut self, of_exploration: bool) -> bool {
+        let tasks = self.tasks.iter().filter(|task| of_exploration || task.process != EXPLORATION);
         let Some(next) = tasks.filter_map(|task| task.waits.as_ref()?.until).min() else {
             return false;
         };
@@ -49,7 +53,8 @@ impl State {
         true
     }
 
-    /// Who goes next; nobody if nobody ever can. `going` goes, and yields if it `yields`.
+    /// The thread that goes next; none if no thread can ever go on. `going` is the thread that
+    /// has gone until now.
     pub(super) fn choose(&mut self, going: usize, yields: bool) -> Option<usize> {
         self.ring_timers(false);
         if self.hurry > 0 && self.rng.u16(..) < self.hurry {
@@ -57,7 +62,7 @@ impl State {
         }
         let mut ready = Vec::new();
         loop {
-            // Whoever goes is the first, so that the first choice is no preemption.
+            // The current thread is the first, so that the first choice is no preemption.
             let others = (0..self.tasks.len()).filter(|at| *at != going);
             for at in std::iter::once(going).chain(others) {
                 if !self.tasks[at].done && self.tasks[at].waits.is_none() {
@@ -103,7 +108,7 @@ impl State {
                         list.push((0, ready.len() as u8));
                     }
                     let (which, of) = list[*at];
-                    assert_eq!(of as usize, ready.len(), "the same choices lead to the same place");
+                    assert_eq!(of as usize, ready.len(), "the same choices lead to the same state");
                     *at += 1;
                     if !free && which > 0 {
                         *preemptions -= 1;

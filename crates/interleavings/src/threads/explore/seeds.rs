@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// One schedule of the seed; an error says what went wrong, and how.
+/// Runs the schedule of a seed. An error says what went wrong, and shows the last steps.
 pub fn run_seed(
     exploration: Exploration,
     seed: u64,
@@ -28,8 +28,8 @@ pub fn run_seed(
     result
 }
 
-/// All schedules with at most so many preemptions, or as many as `most`: how many there
-/// were, and the first that failed.
+/// Runs all schedules with at most this many preemptions, but no more than `most`. Returns how
+/// many there were, and the failure of the first that failed.
 pub fn run_all<B: FnOnce() + Send + 'static>(
     exploration: Exploration,
     preemptions: u32,
@@ -58,7 +58,7 @@ pub fn run_all<B: FnOnce() + Send + 'static>(
     unreachable!("it ends above")
 }
 
-/// How many schedules a test tries: what `SCHEDULES` says, or so many.
+/// How many schedules a test tries: the number in `SCHEDULES`, or else `usual`.
 pub fn count(usual: u64) -> u64 {
     number("SCHEDULES").unwrap_or(usual)
 }
@@ -67,13 +67,13 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Tries so many schedules, from seed 0 or `SCHEDULES_FROM` on; or the one that
-/// `SCHEDULE` names. Some of them must come to
-/// each of these: an exploration that looks at nothing is no exploration.
+/// Tries this many schedules, from seed 0 or `SCHEDULES_FROM` on, or the one that `SCHEDULE`
+/// names. Together they must reach each `wanted` state, so that an exploration that reaches
+/// nothing is noticed.
 ///
 /// # Panics
 ///
-/// With the first that fails, and the command that repeats it.
+/// If a schedule fails. The message has the command that repeats it.
 pub fn try_seeds<B: FnOnce() + Send + 'static>(
     exploration: Exploration,
     schedules: u64,
@@ -103,10 +103,13 @@ pub fn try_seeds<B: FnOnce() + Send + 'static>(
         exploration.name,
         tried as f64 / seconds
     );
-    assert!(tried == 1 || met.values().all(|times| *times > 0), "not all was met: {met:?}");
+    assert!(
+        tried == 1 || met.values().all(|times| *times > 0),
+        "a wanted state was never reached: {met:?}"
+    );
 }
 
-/// One schedule in this order.
+/// Runs one schedule in this order.
 pub(super) fn run(
     exploration: Exploration,
     order: Order,
@@ -132,7 +135,7 @@ pub(super) fn run(
         fault: None,
     };
     let world = Arc::new(World { state: Mutex::new(state), turn: AtomicUsize::new(0) });
-    world.begin_process("trial", body);
+    world.begin_process("exploration", body);
     loop {
         let Some(handle) = world.state().handles.pop() else { break };
         handle.join().expect("a thread of an exploration ends well, whatever happens in it");

@@ -10,7 +10,7 @@ use crate::threads;
 
 const EXPLORATION: Exploration = Exploration { name: "threads::explore", steps_max: 1_000 };
 
-/// Reads, then writes: two threads lose a step unless they take turns.
+/// Reads the flag, then writes it. Two threads meet here unless they take turns.
 fn adds(flag: Arc<AtomicBool>, lost: Arc<AtomicBool>) {
     if flag.load(Ordering::SeqCst) {
         lost.store(true, Ordering::SeqCst);
@@ -62,7 +62,7 @@ fn waiting_for_each_other_is_a_deadlock_and_waiting_for_time_is_not() {
     };
     let order = || Order::Any { stays: 0 };
     let (found, _) = run(EXPLORATION, order(), fastrand::Rng::with_seed(1), body);
-    assert!(found.unwrap_err().starts_with("deadlock:\n  trial        recv"));
+    assert!(found.unwrap_err().starts_with("deadlock:\n  exploration  recv"));
 }
 
 #[test]
