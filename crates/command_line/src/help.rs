@@ -1,13 +1,13 @@
-//! A program's help, and the option that a mistyped one was meant to be.
+//! A program's help, and the options that a mistyped one may stand for.
 //!
-//! argh knows every option of a program ([`ArgsInfo`]). This module prints that in the
-//! form that all programs share: names with underscores, a metavariable behind each
+//! argh knows every option of a program ([`ArgsInfo`]). This module prints them in the
+//! form that all programs share: names with underscores, a metavariable after each
 //! option that takes a value (`--f N`), options in groups, the default of each, and
 //! examples that can be copied into a shell.
 //!
-//! [`faults`] lists what a program's description lacks. A debug build prints no help
-//! that has such a fault: it panics. So a test that asks a program for `--help` also
-//! checks that its examples parse.
+//! [`faults`] lists the faults of a program's description. A debug build panics instead of
+//! printing a help with a fault. So a test that asks a program for `--help` also checks that
+//! its examples parse.
 
 use crate::{Parsed, parse, with_underscores};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgs, Optionality};
@@ -96,7 +96,7 @@ pub(crate) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
     text.trim_end().to_owned()
 }
 
-/// argh's own option, which is not on the command line that it gets to see.
+/// argh's own option. This module answers it before argh sees the command line.
 const HELP: &str = "--help";
 
 fn section(text: &mut String, heading: &str, items: &[&str], called: &str) {
@@ -127,7 +127,7 @@ pub(crate) fn shown(flag: &FlagInfo<'_>) -> String {
     }
 }
 
-/// The lines of a text, none longer than `width` unless a single word is. `(default 7)`
+/// The lines of a text, wrapped at `width`; a longer word has a line of its own. `(default 7)`
 /// counts as a word.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     const GLUE: char = '\u{a0}';
@@ -145,8 +145,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines.into_iter().map(|line| line.replace(GLUE, " ")).collect()
 }
 
-/// The options that the user may have meant by `wrong`, at most three of them: those of
-/// which it is a beginning or a part, otherwise those that are nearest in spelling.
+/// The options that the user may have meant by `wrong`, at most three: those that begin with
+/// it or contain it, otherwise those nearest in spelling.
 pub(crate) fn nearest(wrong: &str, flags: &[FlagInfo<'_>]) -> Vec<String> {
     let names: Vec<String> = flags.iter().filter(|flag| !flag.hidden).map(name).collect();
     let is_part = |name: &&String| {
@@ -167,8 +167,8 @@ pub(crate) fn nearest(wrong: &str, flags: &[FlagInfo<'_>]) -> Vec<String> {
     found.iter().take(3).map(|name| format!("--{name}")).collect()
 }
 
-/// How many letters must be added, removed, replaced, or exchanged with their neighbour
-/// to turn one word into the other.
+/// How many letters to add, remove, replace or exchange with their neighbour, to turn one
+/// word into the other.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     // rows[i][j] is the distance of the first i letters of `from` to the first j of `to`.
@@ -188,7 +188,7 @@ fn distance(from: &str, to: &str) -> usize {
     rows[from.len()][to.len()]
 }
 
-/// What is wrong with a program's own description of its command line.
+/// The faults of a program's own description of its command line.
 pub(crate) fn faults<T: FromArgs + ArgsInfo>(program: Program<'_>) -> Vec<String> {
     let info = T::get_args_info();
     let mut faults = Vec::new();
@@ -232,8 +232,7 @@ pub(crate) fn faults<T: FromArgs + ArgsInfo>(program: Program<'_>) -> Vec<String
     faults
 }
 
-/// The arguments of the program in a shell command, without a pipe, a redirection or a
-/// comment behind them.
+/// The arguments of the program in a shell command, up to a pipe, a redirection or a comment.
 fn words_behind_the_program(command: &str) -> Vec<OsString> {
     let (_, rest) = command.split_once(CALLED).unwrap_or_default();
     let mut words = Vec::new();
@@ -256,7 +255,7 @@ fn words_behind_the_program(command: &str) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    /// Does what tests need.
+    /// A program for tests.
     #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
     #[argh(
         example = "A third of everything is lost:\n  {command_name} --replica_id 0 --msg_loss 33",
@@ -275,7 +274,7 @@ mod tests {
         /// any name that is short enough for the first line (default none)
         #[argh(option, arg_name = "NAME")]
         name: Option<String>,
-        /// more of everything, and nobody knows why
+        /// whether to print more of everything
         #[argh(switch)]
         more_of_everything_at_once: bool,
         /// for tests
@@ -291,7 +290,7 @@ mod tests {
         let expected = "\
 Usage: bin/whole --replica_id N [OPTION]...
 
-Does what tests need.
+A program for tests.
 
 Options:
   --replica_id N      the replica, and a text that is long enough to take more
@@ -302,7 +301,7 @@ Faults:
   --name NAME         any name that is short enough for the first line
                       (default none)
   --more_of_everything_at_once
-                      more of everything, and nobody knows why
+                      whether to print more of everything
 
 Help:
   -h, --help          print this help
@@ -320,7 +319,7 @@ Exit codes:
         assert_eq!(faults::<Whole>(WHOLE), [""; 0]);
     }
 
-    /// Lacks what a description must have.
+    /// A description with every fault.
     #[derive(FromArgs, ArgsInfo, Debug)]
     #[expect(dead_code, reason = "it is only described")]
     #[argh(example = "{command_name} --some_name", example = "nothing to run")]
@@ -361,7 +360,7 @@ Exit codes:
             ("nmae", "--name"),
             ("x", ""),
             ("nothing_like_it", ""),
-            // Nobody is sent to an option that the help does not show.
+            // An option that the help does not show is never proposed.
             ("secret", ""),
         ] {
             assert_eq!(near(wrong), meant, "{wrong}");

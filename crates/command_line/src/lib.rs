@@ -1,19 +1,19 @@
 //! One way to read a command line, for all programs.
 //!
 //! argh declares the options and turns words into values. This module does the rest.
-//! Options may be written with underscores or dashes (`--config_path`,
-//! `--config-path`), with the value behind a space or behind `=`. Of a repeated option
-//! the last one wins. `--version` and `--help` are answered whatever else the line
+//! A user may write an option with underscores or dashes (`--config_path`,
+//! `--config-path`), and its value after a space or after `=`. If an option is repeated,
+//! the last one counts. `--version` and `--help` are answered whatever else the line
 //! holds. Every error becomes one line that names the option as the help shows it, and
-//! ends the program with [`EXIT_USAGE`]; an option that does not exist is answered with
-//! the one that was probably meant.
+//! ends the program with [`EXIT_USAGE`]. For an option that does not exist, the line also
+//! names the option that the user probably meant.
 //!
 //! [`parse`] is the pure part and ends nothing; [`parse_args`] prints and exits. A
 //! closed stdout or stderr is never a panic: the programs print with [`say`] or
 //! `writeln!`, not with `println!`.
 //!
-//! Types with a range ([`Bounded`], [`Percent`]) say what they would have taken, so
-//! that `--clients 0` is answered by `--clients 0: not a whole number from 1 to 1000`.
+//! Errors of types with a range ([`Bounded`], [`Percent`]) name the range. So the answer
+//! to `--clients 0` is `--clients 0: not a whole number from 1 to 1000`.
 
 pub mod help;
 
@@ -33,21 +33,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A run, a check or a cluster failed.
 pub const EXIT_FAILED: i32 = 1;
 
-/// Bad usage or configuration; one line on stderr says what.
+/// Bad usage or configuration. One line on stderr says what is wrong.
 pub const EXIT_USAGE: i32 = 64;
 
-/// What a command line asks for.
+/// The request of a command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed<T> {
-    /// To run with these options.
+    /// Run with these options.
     Run(T),
-    /// To print this on stdout and end well: help or version.
+    /// Print this on stdout and end well: help or version.
     Print(String),
-    /// Nothing that makes sense: print this line on stderr and end with [`EXIT_USAGE`].
+    /// Bad usage: print this line on stderr and end with [`EXIT_USAGE`].
     Refuse(String),
 }
 
-/// Reads this process's command line, or answers it and ends the process.
+/// Reads this process's command line. If that asks for help or the version, or has a fault,
+/// prints the answer and ends the process.
 ///
 /// `name` is the program's; `groups` are the headings of its help, in the order of the
 /// options.
@@ -95,7 +96,7 @@ pub fn parse<T: FromArgs + ArgsInfo>(
                 fault.get_or_insert(no_such_option(option, flags));
             }
             None => words.bare.push(word.to_owned()),
-            // Behind two dashes there are no more options, only words.
+            // All words after two dashes are no options.
             Some("") if takes_bare => {
                 words.bare.extend(args.by_ref().map(|arg| arg.to_string_lossy().into_owned()));
             }
@@ -115,7 +116,7 @@ pub fn parse<T: FromArgs + ArgsInfo>(
     finish(program, words, fault)
 }
 
-/// Takes one option, and its value from the words behind it if it has none of its own.
+/// Takes one option. Its value is behind `=`, or the next of the words.
 fn read_option(
     option: &str,
     value: Option<String>,
@@ -137,8 +138,8 @@ fn read_option(
                 (true, None) => None,
                 (true, Some(_)) => return Err(format!("--{shown}: takes no value")),
                 (false, Some(value)) => Some(value),
-                // The value is the next word, whatever that begins with, except for two
-                // dashes: those begin the next option, and this one lacks its value.
+                // The value is the next word, even one that begins with a dash. Two dashes
+                // begin the next option; then this option lacks its value.
                 (false, None) => {
                     let next = args.next_if(|next| !next.as_encoded_bytes().starts_with(b"--"));
                     let next = next.ok_or_else(|| format!("--{shown}: needs a value"))?;
@@ -152,7 +153,7 @@ fn read_option(
     Ok(())
 }
 
-/// The fault of a line with this option, which is given as the user wrote it.
+/// The error for an option that does not exist, as the user wrote it.
 fn no_such_option(option: &str, flags: &[FlagInfo<'_>]) -> String {
     let shown = with_underscores(option);
     let meant = help::nearest(shown.trim_start_matches('-'), flags);
@@ -164,7 +165,7 @@ fn no_such_option(option: &str, flags: &[FlagInfo<'_>]) -> String {
     format!("{shown}: no such option{meant} (see --help)")
 }
 
-/// A command line taken apart; names are written with dashes, as argh wants them.
+/// The parts of a command line. Names are written with dashes, as argh wants them.
 #[derive(Default)]
 struct Words {
     help: bool,
@@ -219,7 +220,7 @@ fn explain(message: &str) -> String {
     let message = message.trim_end();
     if let Some(rest) = message.strip_prefix("Error parsing option '")
         && let Some((name, rest)) = rest.split_once("' with value '")
-        // The value may hold anything, so the last part is looked for from the end.
+        // The value may hold any text, so this searches for the last part from the end.
         && let Some((value, what)) = rest.rsplit_once("': ")
     {
         let value = if value.is_empty() { "\"\"" } else { value };
@@ -244,7 +245,7 @@ pub(crate) fn with_underscores(option: &str) -> String {
     format!("{dashes}{}", name.replace('-', "_"))
 }
 
-/// Writes line feeds and other control characters out, so that a line stays one.
+/// Escapes line feeds and other control characters, so that the text stays one line.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -255,7 +256,7 @@ pub fn one_line(text: &str) -> String {
 
 /// Prints a line on stderr. A closed stderr is no reason to panic.
 pub fn say(line: impl fmt::Display) {
-    // One write a line, so that lines of several processes never mix.
+    // Each line is one write, so that lines of several processes never mix.
     let line = format!("{line}\n");
     let _ = io::stderr().write_all(line.as_bytes());
 }
@@ -266,7 +267,7 @@ pub fn usage_error(message: impl fmt::Display) -> ! {
     process::exit(EXIT_USAGE)
 }
 
-/// Sends the log to stderr, one write a record: `12:34:56.789 [INFO] message` (UTC).
+/// Sends the log to stderr, each record in one write: `12:34:56.789 [INFO] message` (UTC).
 ///
 /// Never in colour, so that a log reads the same in a file. A second call does
 /// nothing.
@@ -297,7 +298,7 @@ impl<W: Write> Write for Stamped<W> {
             write!(self.inner, "{:02}:{:02}:{:02}.{ms:03} ", s / 3600, s / 60 % 60, s % 60)?;
             self.line_starts = false;
         }
-        // Up to the end of this line at most; the caller comes back with the rest.
+        // Writes up to the end of this line at most. The caller comes back with the rest.
         let end = bytes.iter().position(|&b| b == b'\n').map_or(bytes.len(), |at| at + 1);
         self.inner.write_all(&bytes[..end])?;
         self.line_starts = bytes[..end].ends_with(b"\n");
@@ -331,7 +332,7 @@ impl<const MIN: u64, const MAX: u64> fmt::Display for Bounded<MIN, MAX> {
     }
 }
 
-/// How much is logged.
+/// The level up to which a program logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLevel(pub LevelFilter);
 
@@ -349,7 +350,7 @@ impl FromStr for LogLevel {
 pub struct Percent(pub f64);
 
 impl Percent {
-    /// Nothing at all.
+    /// 0 percent.
     pub const NONE: Percent = Percent(0.0);
 
     /// The share as a probability, 0 to 1.
@@ -362,7 +363,7 @@ impl FromStr for Percent {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Neither signs nor exponents nor "nan".
+        // Refuses signs, exponents and "nan".
         let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         match text.parse::<f64>() {
             Ok(percent) if plain && (0.0..=100.0).contains(&percent) => Ok(Percent(percent)),
@@ -468,7 +469,7 @@ mod tests {
             (&["--foo", "x"], "--foo: no such option (see --help)"),
             (&["--foo=x=y"], "--foo: no such option (see --help)"),
             (&["--foo\n=x"], "--foo\\n: no such option (see --help)"),
-            // It comes before what it makes of the rest of the line.
+            // This fault comes before those that the unknown option causes behind it.
             (&["--foo", "--msg_loss"], "--foo: no such option (see --help)"),
             (&["--no-such-thing", "x"], "--no_such_thing: no such option (see --help)"),
             (
@@ -531,7 +532,7 @@ mod tests {
         /// says more
         #[argh(switch)]
         loud: bool,
-        /// what is read
+        /// the files to read
         #[argh(positional, arg_name = "FILE")]
         files: Vec<String>,
     }
@@ -549,10 +550,10 @@ mod tests {
         assert_eq!(files(&["a", "-x"]), Parsed::Refuse(line.into()));
         let Parsed::Print(help) = files(&["--help"]) else { panic!("no help") };
         assert!(help.starts_with("Usage: bin/test [OPTION]... [FILE]...\n"), "{help}");
-        assert!(help.contains("\nArguments:\n  FILE        what is read\n"), "{help}");
+        assert!(help.contains("\nArguments:\n  FILE        the files to read\n"), "{help}");
     }
 
-    /// Its help has no example.
+    /// A program whose help has no example.
     #[derive(FromArgs, ArgsInfo, Debug)]
     struct Bare {}
 
