@@ -1,12 +1,13 @@
 //! Sends every line of stdin to the chat log.
 
 use argh::{ArgsInfo, FromArgs};
+use command_line::ending::{end_on_panic, fail};
 use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
 use log::LevelFilter;
 use multipaxos::config::{Config, F_MAX};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::client::{ClientOptions, run};
-use multipaxos::runtime::process::{end_on_panic, entropy, fail};
+use multipaxos::runtime::process::entropy;
 use multipaxos::types::ClientId;
 use std::path::PathBuf;
 use std::process::exit;

@@ -1,13 +1,13 @@
 //! Runs one replica of a cluster.
 
 use argh::{ArgsInfo, FromArgs};
+use command_line::ending::{end_on_panic, fail};
 use command_line::help::Group;
 use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
 use log::LevelFilter;
 use multipaxos::config::{Config, F_MAX, cause};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::durable::StartError;
-use multipaxos::runtime::process::{end_on_panic, fail};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
 use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};

@@ -6,7 +6,7 @@
 //! pipe into memory. The role's storage prints the outcome of each line before the role
 //! sends anything else.
 
-use super::process::{Clock, Ending, LOOK, entropy, fail};
+use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use crate::client::{Client, Input, Outcome};
 use crate::config::Config;
@@ -19,6 +19,7 @@ use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
 use command_line::EXIT_FAILED;
+use command_line::ending::{Ending, fail};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
 use std::sync::Arc;

@@ -16,7 +16,7 @@
 //! - [`role_thread`]: the loop that runs any role: wait, drain a bounded burst, commit,
 //!   hand over.
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
-//! - [`process`]: the clock, signals, the parent, and how a process ends.
+//! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process.
 //!

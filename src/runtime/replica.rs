@@ -13,7 +13,7 @@
 
 use super::durable::{Durable, StartError};
 use super::post::{Inboxes, Links, Post, Router, channels};
-use super::process::{Clock, Ending, LOOK, entropy, fail};
+use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use crate::config::Config;
 use crate::marker::WARM_UP_COMPLETE;
@@ -31,6 +31,7 @@ use crate::storage::Durability;
 use crate::storage::memory::Volatile;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ReplicaId, Slot};
+use command_line::ending::{Ending, fail};
 use durable::disk::Disk;
 use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use std::io;

@@ -15,6 +15,7 @@
 //! Errors of types with a range ([`Bounded`], [`Percent`]) name the range. So the answer
 //! to `--clients 0` is `--clients 0: not a whole number from 1 to 1000`.
 
+pub mod ending;
 pub mod help;
 
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};

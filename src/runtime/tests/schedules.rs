@@ -31,7 +31,7 @@
 //! checks nothing is noticed. `bugs/` has ten patches, and one exploration fails under each.
 //! `make schedules` tries more schedules.
 //!
-//! **Not** covered: `process::fail` when several threads fail at once; what the system does
+//! **Not** covered: `ending::fail` when several threads fail at once; what the system does
 //! with threads that a process leaves behind; real signals and the parent's death (the tests
 //! set the flag that those set). Nor do they require progress where timers are early or one
 //! batch fills an inbox: there they check the ends alone (`explore::is_fair`).
@@ -40,7 +40,7 @@
 
 use super::client::{self, ClientOptions, Screen};
 use super::durable::{Durable, StartError};
-use super::process::{Ending, LOOK};
+use super::process::LOOK;
 use super::replica::{self, CLOSING_MAX, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
 use crate::message::{ClientMessage, Party};
@@ -52,6 +52,7 @@ use crate::storage::Durability;
 use crate::storage::acceptor_log::Options;
 use crate::storage::data_dir::Purpose;
 use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
+use command_line::ending::Ending;
 use datagrams::counters::{Counters, NetEvent};
 use durable::background::Executor;
 use durable::disk::{Disk, DiskFile};

@@ -60,12 +60,12 @@ mod replica;
 
 use argh::{ArgsInfo, FromArgs};
 use bench::cores::Cores;
+use command_line::ending::end_on_panic;
 use command_line::{Bounded, EXIT_FAILED, parse_args, say};
 use driver::Interrupts;
 use duties::{ENTRY_BYTES, Line};
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
-use multipaxos::runtime::process::end_on_panic;
 use multipaxos::storage::Durability;
 use port::{Port, receive_each};
 use replica::Replica;

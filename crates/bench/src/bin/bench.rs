@@ -2,12 +2,12 @@
 
 use argh::{ArgsInfo, FromArgs};
 use bench::{Mode, Plan};
+use command_line::ending::end_on_panic;
 use command_line::help::Group;
 use command_line::{Bounded, EXIT_FAILED, Percent, one_line, parse_args, say, usage_error};
 use driver::Interrupts;
 use multipaxos::config::F_MAX;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
-use multipaxos::runtime::process::end_on_panic;
 use multipaxos::storage::Durability;
 use multipaxos::types::LINE_BYTES_MAX;
 use std::io::{self, Write};

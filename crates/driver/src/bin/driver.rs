@@ -1,11 +1,11 @@
 //! Starts a cluster and its clients, makes a scenario's fault happen, judges the chat logs.
 
 use argh::{ArgsInfo, FromArgs};
+use command_line::ending::end_on_panic;
 use command_line::help::Group;
 use command_line::{Bounded, Percent, called, parse_args, say, usage_error};
 use driver::{Interrupts, Plan, Scenario, TABLE};
 use multipaxos::config::{Config, F_MAX};
-use multipaxos::runtime::process::end_on_panic;
 use std::path::PathBuf;
 use std::process::exit;
 use std::time::Duration;
