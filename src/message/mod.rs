@@ -37,17 +37,17 @@
 //! what its receiver does about that. Decoding bounds every list: it never believes the
 //! length that a message claims (see [`bounded`]).
 
+pub mod bounded;
+mod client;
 mod run;
 mod slot_list;
 
+pub use client::{Answer, ClientMessage, Request};
 pub use run::Run;
 pub use slot_list::SlotList;
 
-use crate::types::{
-    Address, Ballot, BootId, ClientId, Command, DirectoryId, Line, ReplicaId, Session, Slot,
-    SlotRange,
-};
-use crate::values::{CommandRef, VALUES_MAX, ValueRef, Values};
+use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot, SlotRange};
+use crate::values::{VALUES_MAX, Values};
 use serde::{Deserialize, Serialize};
 
 /// The most slots that one message may name, in any of its lists.
@@ -269,107 +269,6 @@ pub struct Heartbeat {
     pub decided: Decided,
 }
 
-/// From a client to a replica.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ClientMessage {
-    /// Asks how far the log is, before the client opens a session.
-    Hello,
-    /// Asks to write lines.
-    Request(Request),
-}
-
-/// Commands, and what a replica must know to answer them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Request {
-    /// The commands, at least one. A client sends one command at a time; the decoder makes one
-    /// request of all the commands in a datagram.
-    pub commands: Values,
-    /// The client has seen completions of slots below this only. A replica that has not
-    /// applied all of these slots must not say that the session has expired (E2).
-    pub after: Slot,
-}
-
-/// From a replica to a client. (The codec decides how it travels: [`crate::net::answer`].)
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// The answer to a hello. The frame around it carries the cluster id.
-    Welcome {
-        /// Every slot below this is decided, so a session may be born here.
-        applied: Slot,
-        /// The highest ballot that the sender knows to have led.
-        ballot: Ballot,
-    },
-    /// The command is applied and its line is in the log. Any replica that applied it may
-    /// say so (E3).
-    Complete {
-        /// The command's session.
-        session: Session,
-        /// The command's number in the session, from 0.
-        seq: u64,
-        /// The slot that the command took effect in.
-        slot: Slot,
-        /// The line's number among all lines of the client, from 0, as the log shows it.
-        client_seq: u64,
-    },
-    /// The session is unknown and cannot be created any more. Nobody can tell whether the
-    /// command was ever applied (E2).
-    Expired {
-        /// The command's session.
-        session: Session,
-        /// The number of the command that cannot be served.
-        seq: u64,
-    },
-    /// The sender does not lead. As far as it knows, the owner of this ballot does.
-    Leader {
-        /// The ballot of the leader.
-        ballot: Ballot,
-    },
-}
-
-impl Request {
-    /// A request for one line of a session that was born in slot 0. (Mostly for tests; a
-    /// client builds its requests in [`crate::client`].)
-    pub fn new(client: u64, session: u64, seq: u64, line: &str) -> Request {
-        let command = Command {
-            session: Session { client: ClientId(client), id: session },
-            seq,
-            birth: Slot::ZERO,
-            line: Line::from(line),
-        };
-        Request::of(&command, Slot::ZERO)
-    }
-
-    /// A request for one command.
-    pub fn of(command: &Command, after: Slot) -> Request {
-        Request { commands: ValueRef::Command(command.into()).into(), after }
-    }
-
-    /// The first command, taken out of its batch.
-    ///
-    /// # Panics
-    ///
-    /// If there is none.
-    pub fn command(&self) -> Command {
-        self.iter().next().expect("a request is for something").to_command()
-    }
-
-    /// The commands, one after the other.
-    pub fn iter(&self) -> impl Iterator<Item = CommandRef<'_>> {
-        self.commands.iter().filter_map(ValueRef::command)
-    }
-
-    /// A request for the command at `index` alone.
-    pub fn only(&self, index: usize) -> Request {
-        Request { commands: self.commands.slice(index..index + 1), after: self.after }
-    }
-
-    /// Whether the request holds at least one command, and commands alone. The decoder
-    /// checks every request from the wire.
-    pub fn is_well_formed(&self) -> bool {
-        !self.commands.is_empty() && self.iter().count() == self.commands.len()
-    }
-}
-
 /// The other end of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
@@ -379,86 +278,10 @@ pub enum Party {
     Client,
 }
 
-/// How lists are decoded: a list grows with the bytes that are really there, never to the
-/// length that the message claims, and ends at a bound with a name (L5, W1).
-pub mod bounded {
-    use super::{MESSAGE_SLOTS_MAX, Run};
-    use crate::types::{DirectoryId, REPLICAS_MAX};
-    use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-    use std::fmt;
-    use std::marker::PhantomData;
-
-    /// At most one entry a replica.
-    pub fn replicas<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<Option<DirectoryId>>, D::Error> {
-        list(from, REPLICAS_MAX)
-    }
-
-    /// At most [`MESSAGE_SLOTS_MAX`] acceptances.
-    pub fn accepted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Run>, D::Error> {
-        list(from, MESSAGE_SLOTS_MAX)
-    }
-
-    /// At most `max` items.
-    pub(super) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        from: D,
-        max: usize,
-    ) -> Result<Vec<T>, D::Error> {
-        struct Bounded<T> {
-            max: usize,
-            item: PhantomData<T>,
-        }
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Bounded<T> {
-            type Value = Vec<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                write!(f, "at most {} items", self.max)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    if list.len() == self.max {
-                        return Err(A::Error::custom("too many items"));
-                    }
-                    list.push(item);
-                }
-                Ok(list)
-            }
-        }
-        from.deserialize_seq(Bounded { max, item: PhantomData })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::{REPLICAS_MAX, Value};
-
-    #[test]
-    fn a_request_is_taken_apart_into_its_commands() {
-        let lines = ["a", "b", "c", "d"];
-        let commands: Vec<Command> =
-            (0..).zip(lines).map(|(seq, line)| Request::new(1, 2, seq, line).command()).collect();
-        let values = commands.iter().cloned().map(Value::Command).collect();
-        let request = Request { commands: values, after: Slot(5) };
-        assert!(request.is_well_formed());
-        let taken: Vec<Command> = request.iter().map(CommandRef::to_command).collect();
-        assert_eq!(taken, commands);
-        for (index, command) in commands.iter().enumerate() {
-            assert_eq!(request.only(index), Request::of(command, Slot(5)));
-        }
-    }
-
-    #[test]
-    fn a_request_for_nothing_or_for_a_noop_is_not_well_formed() {
-        let command = Value::Command(Request::new(1, 2, 3, "hi").command());
-        for values in [vec![], vec![Value::Noop], vec![command, Value::Noop]] {
-            let request = Request { commands: values.into(), after: Slot::ZERO };
-            assert!(!request.is_well_formed(), "{request:?}");
-        }
-    }
 
     #[test]
     fn a_list_from_the_wire_ends_at_its_bound() {

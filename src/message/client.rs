@@ -1,0 +1,136 @@
+//! What clients and replicas say to each other.
+
+use crate::types::{Ballot, ClientId, Command, Line, Session, Slot};
+use crate::values::{CommandRef, ValueRef, Values};
+use serde::{Deserialize, Serialize};
+
+/// From a client to a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// Asks how far the log is, before the client opens a session.
+    Hello,
+    /// Asks to write lines.
+    Request(Request),
+}
+
+/// Commands, and what a replica must know to answer them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Request {
+    /// The commands, at least one. A client sends one command at a time; the decoder makes one
+    /// request of all the commands in a datagram.
+    pub commands: Values,
+    /// The client has seen completions of slots below this only. A replica that has not
+    /// applied all of these slots must not say that the session has expired (E2).
+    pub after: Slot,
+}
+
+/// From a replica to a client. (The codec decides how it travels: [`crate::net::answer`].)
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// The answer to a hello. The frame around it carries the cluster id.
+    Welcome {
+        /// Every slot below this is decided, so a session may be born here.
+        applied: Slot,
+        /// The highest ballot that the sender knows to have led.
+        ballot: Ballot,
+    },
+    /// The command is applied and its line is in the log. Any replica that applied it may
+    /// say so (E3).
+    Complete {
+        /// The command's session.
+        session: Session,
+        /// The command's number in the session, from 0.
+        seq: u64,
+        /// The slot that the command took effect in.
+        slot: Slot,
+        /// The line's number among all lines of the client, from 0, as the log shows it.
+        client_seq: u64,
+    },
+    /// The session is unknown and cannot be created any more. Nobody can tell whether the
+    /// command was ever applied (E2).
+    Expired {
+        /// The command's session.
+        session: Session,
+        /// The number of the command that cannot be served.
+        seq: u64,
+    },
+    /// The sender does not lead. As far as it knows, the owner of this ballot does.
+    Leader {
+        /// The ballot of the leader.
+        ballot: Ballot,
+    },
+}
+
+impl Request {
+    /// A request for one line of a session that was born in slot 0. (Mostly for tests; a
+    /// client builds its requests in [`crate::client`].)
+    pub fn new(client: u64, session: u64, seq: u64, line: &str) -> Request {
+        let command = Command {
+            session: Session { client: ClientId(client), id: session },
+            seq,
+            birth: Slot::ZERO,
+            line: Line::from(line),
+        };
+        Request::of(&command, Slot::ZERO)
+    }
+
+    /// A request for one command.
+    pub fn of(command: &Command, after: Slot) -> Request {
+        Request { commands: ValueRef::Command(command.into()).into(), after }
+    }
+
+    /// The first command, taken out of its batch.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn command(&self) -> Command {
+        self.iter().next().expect("a request is for something").to_command()
+    }
+
+    /// The commands, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = CommandRef<'_>> {
+        self.commands.iter().filter_map(ValueRef::command)
+    }
+
+    /// A request for the command at `index` alone.
+    pub fn only(&self, index: usize) -> Request {
+        Request { commands: self.commands.slice(index..index + 1), after: self.after }
+    }
+
+    /// Whether the request holds at least one command, and commands alone. The decoder
+    /// checks every request from the wire.
+    pub fn is_well_formed(&self) -> bool {
+        !self.commands.is_empty() && self.iter().count() == self.commands.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Value;
+
+    #[test]
+    fn a_request_is_taken_apart_into_its_commands() {
+        let lines = ["a", "b", "c", "d"];
+        let commands: Vec<Command> =
+            (0..).zip(lines).map(|(seq, line)| Request::new(1, 2, seq, line).command()).collect();
+        let values = commands.iter().cloned().map(Value::Command).collect();
+        let request = Request { commands: values, after: Slot(5) };
+        assert!(request.is_well_formed());
+        let taken: Vec<Command> = request.iter().map(CommandRef::to_command).collect();
+        assert_eq!(taken, commands);
+        for (index, command) in commands.iter().enumerate() {
+            assert_eq!(request.only(index), Request::of(command, Slot(5)));
+        }
+    }
+
+    #[test]
+    fn a_request_for_nothing_or_for_a_noop_is_not_well_formed() {
+        let command = Value::Command(Request::new(1, 2, 3, "hi").command());
+        for values in [vec![], vec![Value::Noop], vec![command, Value::Noop]] {
+            let request = Request { commands: values.into(), after: Slot::ZERO };
+            assert!(!request.is_well_formed(), "{request:?}");
+        }
+    }
+}
