@@ -3,7 +3,7 @@
 //! An acceptor remembers the highest ballot that it promised and, for every slot above
 //! its trim mark, the value that it accepted at the highest ballot. It refuses every
 //! ballot below its promise. Accepting is also promising, so the promise rises with it.
-//! (Paxos Made Simple, §2.2 and §2.5; Paxos Made Moderately Complex, §2.2.)
+//! (Paxos Made Simple, §2.2 and §2.5; Paxos Made Moderately Complex, §2.)
 //!
 //! Its guarantees:
 //!

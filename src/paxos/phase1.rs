@@ -9,7 +9,7 @@
 //! page with a request for the next one, which is a prepare of the same ballot. Slots
 //! below the highest trim mark in the quorum are decided: the new leader proposes
 //! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
-//! scout of Paxos Made Moderately Complex, §2.2.)
+//! scout of Paxos Made Moderately Complex.)
 
 use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
 use crate::aside::{Aside, NotState};

@@ -5,7 +5,7 @@
 //! [`RequestQueue`]. What was admitted in one burst of input leaves as one run of slots,
 //! cut to datagrams. What is not applied in time is sent again to every acceptor, at
 //! growing intervals. (Paxos Made Simple, §3; the commander of Paxos Made Moderately
-//! Complex, §2.2, for all slots of a ballot.)
+//! Complex, for all slots of a ballot.)
 //!
 //! The [`SessionGate`] decides which commands are proposed (rule E2). The learner, not
 //! this side, counts the acceptors' answers (S3) and tells what is applied.

@@ -2,7 +2,7 @@
 //!
 //! A learner that lags asks one peer at a time, for the gaps within a bounded number of
 //! slots. If the peer falls silent, the learner asks the next one. If pages of an answer
-//! are lost, it asks for them at once. (Paxos Made Live, §5.)
+//! are lost, it asks for them at once. (Paxos Made Live, §4.2.)
 
 use super::Outbox;
 use super::decisions::Decisions;

@@ -2,7 +2,7 @@
 //!
 //! Every run of slots that is applied becomes a record of the decided log. From time to
 //! time the state becomes a checkpoint, so that a restart need not go through the whole log
-//! and acceptors may forget what lies below. (Paxos Made Live, §5.)
+//! and acceptors may forget what lies below. (Paxos Made Live, §5.5.)
 
 use super::checkpoints::CheckpointPolicy;
 use crate::chat::{Applied, Chat};

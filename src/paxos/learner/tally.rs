@@ -1,8 +1,8 @@
 //! The tally of one leader: which slots a quorum has accepted at its ballot, and which of
 //! its accepts were lost.
 //!
-//! Only the owner of a ballot is sent the acceptances at it. (Paxos Made Moderately
-//! Complex, §2.2: the commander.)
+//! Only the owner of a ballot is sent the acceptances at it. (The commander of Paxos
+//! Made Moderately Complex.)
 
 use crate::message::Decided;
 use crate::paxos::ACCEPT_WINDOW_SLOTS;
