@@ -1,4 +1,4 @@
-//! What a script or a person may say. See [`crate::help`] and `tests/scripts/README.md`.
+//! The commands of scripts and of people. See [`crate::help`] and `tests/scripts/README.md`.
 
 use super::help;
 use super::history::Party;
@@ -12,33 +12,33 @@ use multipaxos::types::{Command, LINE_BYTES_MAX, Line, REPLICAS_MAX, ReplicaId, 
 use simulator::node::RoleName;
 use std::collections::BTreeMap;
 
-/// A client's id is part of its port here.
+/// Clients have smaller ids than this, because a client's port is computed from its id.
 const CLIENT_MAX: u64 = 60_000;
 
-/// Commands under way: no cluster at first.
+/// A running sequence of commands. At first there is no cluster.
 #[derive(Debug, Default)]
 pub struct Session {
     stage: Option<Stage>,
     asked: Asked,
 }
 
-/// What was asked for by hand: so that a request which says only its line is one that a
+/// The requests made by hand. They let a request that gives only its line be one that a
 /// client could send.
 #[derive(Debug, Default)]
 struct Asked {
-    /// The next number in each session of each client.
+    /// The next sequence number in each session of each client.
     next_seq: BTreeMap<(u64, u64), u64>,
-    /// Each client's session for requests that name none, and where it was born.
+    /// The session and birth that each client uses for requests that name no session.
     open: BTreeMap<u64, (u64, Slot)>,
 }
 
 impl Session {
-    /// Carries out one command and returns what it printed.
+    /// Carries out one command and returns the lines that it printed.
     ///
     /// # Errors
     ///
-    /// Says in a line what is wrong and what to do. The command may then have been
-    /// carried out in part.
+    /// A line that says what is wrong and what to do. The command may have been carried out in
+    /// part.
     pub fn run(&mut self, command: &str) -> Result<Vec<String>, String> {
         let Some(rest) = command.strip_prefix("quietly ") else {
             self.carry_out(command)?;
@@ -71,7 +71,7 @@ impl Session {
             return Err(no_such_command(verb));
         }
         self.obey(verb, rest).map_err(|why| match why.contains('`') {
-            // It says already what to do.
+            // The error already says what to do.
             true => format!("{verb}: {why}"),
             false => format!("{verb}: {why}; see `help {verb}`"),
         })
@@ -157,7 +157,7 @@ impl Session {
                 })
             }
             "wipe" => every(stage, &words, false, |stage, id, _| {
-                // Replicas that have all lost their disks are another cluster.
+                // If all replicas lose their disks, nothing is left of the cluster.
                 if stage.is_last_member(id) {
                     return Err("no disk of this cluster would be left, `cluster` begins a new \
                                 one"
@@ -277,9 +277,9 @@ fn request(stage: &mut Stage, asked: &mut Asked, words: &Words) -> Done {
 }
 
 impl Asked {
-    /// A session of `client` in which nothing is under way, its birth, and below which
-    /// slot the client has seen its lines complete. A client has one line in flight a
-    /// session: it opens another one if it does not want to wait.
+    /// A session of `client` without a command in flight, its birth, and the slot below which the
+    /// client has seen its lines complete. A client has one line in flight in a session: a client
+    /// that does not want to wait opens another session.
     fn open_session(&mut self, stage: &mut Stage, client: u64, to: ReplicaId) -> (u64, Slot, Slot) {
         if let Some((session, birth)) = self.open.get(&client) {
             let next = self.next_seq.get(&(client, *session)).copied().unwrap_or(0);
@@ -302,7 +302,7 @@ fn replica(stage: &Stage, number: u64) -> Result<ReplicaId, String> {
     })
 }
 
-/// The one replica that is named.
+/// The replica that the command names.
 fn one(stage: &Stage, words: &Words) -> Result<ReplicaId, String> {
     replica(stage, parse(words.word(0, "replica")?)?)
 }
@@ -317,8 +317,8 @@ fn role(words: &Words) -> Result<RoleName, String> {
     }
 }
 
-/// Does something to each replica that is named, and says that it is; to all of them, if
-/// none is.
+/// Calls `act` for each replica that the command names, or for all if it names none, and prints
+/// that it did.
 fn every(
     stage: &mut Stage,
     words: &Words,
@@ -339,8 +339,8 @@ fn every(
     ids.into_iter().try_for_each(|id| act(stage, id, named))
 }
 
-/// Does something to each message that is meant: by id, or all, by kind, sender and
-/// receiver, less those after `except`.
+/// Calls `act` for each message that the command selects: by id, or all, by kind, sender and
+/// receiver, but not for those after `except`.
 fn each(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, &str)) -> Done {
     words.only(usize::MAX, false, &["from", "to", "kind"])?;
     let mut named: Vec<&str> = words.plain.iter().map(String::as_str).collect();
@@ -397,7 +397,7 @@ fn pairs(n: usize) -> impl Iterator<Item = (ReplicaId, ReplicaId)> {
     ids().flat_map(move |from| ids().map(move |to| (from, to))).filter(|(from, to)| from != to)
 }
 
-/// `partition 0 1 | 1 2`: only replicas of one group hear each other.
+/// `partition 0 1 | 1 2`: only replicas of the same group hear each other.
 fn partition(stage: &mut Stage, text: &str) -> Done {
     if text.trim().is_empty() {
         return Err("which groups?".into());
@@ -414,7 +414,7 @@ fn partition(stage: &mut Stage, text: &str) -> Done {
     Ok(())
 }
 
-/// `cut 0->1`: one direction.
+/// `cut 0->1`: cuts one direction of a link.
 fn link(stage: &mut Stage, words: &Words, cut: bool) -> Done {
     words.only(usize::MAX, false, &[])?;
     words.word(0, "link")?;

@@ -1,41 +1,41 @@
-//! The format of a script, and how it is run and written again.
+//! The format of a script. Runs a script, and writes it again.
 //!
-//! A script is a header of `#` lines and then blocks: commands, a line `---`, what they
-//! printed, an empty line. Comments may stand between commands. Commands that have not
-//! been run yet may stand at the end without a `---`. When they are run, a block ends
-//! behind each command that prints something.
+//! A script is a header of `#` lines, followed by blocks. A block consists of commands, a line
+//! `---`, the lines that the commands printed, and an empty line. Comments may be between
+//! commands. Commands that have not been run yet may be at the end without a `---`. When they
+//! are run, a block ends after each command that prints something.
 
 use super::commands::Session;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many lines of output an error shows.
+/// The number of output lines that an error shows.
 const SHOWN_LINES: usize = 12;
 
 const SEPARATOR: &str = "---";
 
-/// A script as it stands in its file.
+/// The text of a script.
 #[derive(Debug)]
 pub struct Script {
-    /// Where it stands.
+    /// The path of its file.
     pub path: PathBuf,
-    /// All of it.
+    /// The whole text.
     pub text: String,
-    /// Each block's lines before the separator.
+    /// The lines of each block before the separator.
     blocks: Vec<Vec<Line>>,
-    /// Lines at the end that have not been run yet.
+    /// The lines at the end that have not been run yet.
     rest: Vec<Line>,
 }
 
 /// A command or a comment, and the number of its line.
 type Line = (usize, String);
 
-/// A script that cannot be run to its end.
+/// A command that cannot be carried out, so that the script ends there.
 #[derive(Debug)]
 pub struct Stuck {
     path: PathBuf,
-    /// What the script should be, as far as it came.
+    /// The script as it should be, up to that command.
     pub text: String,
     line: usize,
     why: String,
@@ -49,7 +49,7 @@ impl fmt::Display for Stuck {
 }
 
 impl Stuck {
-    /// With what was printed last.
+    /// The error with the last lines that were printed.
     pub fn with_context(&self) -> String {
         let lines: Vec<&str> = self.text.lines().collect();
         let last = lines.len().saturating_sub(SHOWN_LINES);
@@ -57,7 +57,7 @@ impl Stuck {
     }
 }
 
-/// Every script below `folder`, in order of their paths.
+/// Reads all scripts below `folder`, in the order of their paths.
 ///
 /// # Panics
 ///
@@ -79,13 +79,13 @@ pub fn all(folder: &Path) -> Vec<Script> {
     scripts
 }
 
-/// The command on a line of a script, if it holds one.
+/// The command on a line of a script, if the line has one.
 pub fn command_of(line: &str) -> Option<&str> {
     let command = line.trim();
     (!command.is_empty() && !command.starts_with('#')).then_some(command)
 }
 
-/// Writes a block behind those in `text`.
+/// Appends a block to `text`.
 pub fn write_block(text: &mut String, lines: &[&str], printed: &[String]) {
     if !text.is_empty() {
         text.push('\n');
@@ -100,17 +100,17 @@ pub fn write_block(text: &mut String, lines: &[&str], printed: &[String]) {
 }
 
 impl Script {
-    /// Reads a file.
+    /// Reads a script from a file.
     ///
     /// # Errors
     ///
-    /// Names the file that cannot be read, and says why.
+    /// A line that names the file, and says why it cannot be read.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
         Ok(Script::parse(path.to_owned(), text))
     }
 
-    /// Takes a text apart; `path` is what errors name it by.
+    /// Splits a text into blocks. Errors name it by `path`.
     pub fn parse(path: PathBuf, text: String) -> Self {
         let mut blocks = Vec::new();
         let mut block: Vec<Line> = Vec::new();
@@ -130,7 +130,7 @@ impl Script {
         Script { path, text, blocks, rest: block }
     }
 
-    /// The folder and the name.
+    /// The name of the script: its folder and its file.
     pub fn name(&self) -> String {
         let name = |path: Option<&std::ffi::OsStr>| {
             path.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
@@ -142,12 +142,12 @@ impl Script {
         )
     }
 
-    /// The comment at the top.
+    /// The comment at the top of the script.
     pub fn header(&self) -> Vec<&str> {
         self.text.lines().take_while(|line| line.starts_with('#')).collect()
     }
 
-    /// Commands and comments, with the numbers of their lines.
+    /// The commands and comments, with the numbers of their lines.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.blocks
             .iter()
@@ -156,12 +156,13 @@ impl Script {
             .map(|(number, line)| (*number, line.as_str()))
     }
 
-    /// What the file should be: its commands with what they print now.
+    /// Runs the script. Returns the text that the file should have: its commands with what they
+    /// print now.
     ///
     /// # Errors
     ///
-    /// At the first command that cannot be carried out: what follows was written for
-    /// what it should have done.
+    /// The first command that cannot be carried out. The commands after it expect its effect, so
+    /// they are not run.
     pub fn run(&self) -> Result<String, Stuck> {
         let mut run = Run { script: self, session: Session::default(), text: String::new() };
         for block in &self.blocks {
@@ -176,7 +177,7 @@ impl Script {
     }
 }
 
-/// A script under way.
+/// The state of a script that runs.
 struct Run<'a> {
     script: &'a Script,
     session: Session,
@@ -194,7 +195,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Runs commands until one prints something; returns how many lines that took.
+    /// Runs commands until one prints something. Returns the number of lines that it used.
     fn loose(&mut self, lines: &[Line]) -> Result<usize, Stuck> {
         for index in 0..lines.len() {
             let printed = self.command(lines, index, &[])?;
@@ -206,8 +207,8 @@ impl Run<'_> {
         Ok(lines.len())
     }
 
-    /// Runs the command on line `index` of a block that has printed this much, if one
-    /// stands there.
+    /// Runs the command on line `index` of a block that has printed this much, if the line has a
+    /// command.
     fn command(
         &mut self,
         block: &[Line],
@@ -231,12 +232,12 @@ impl Run<'_> {
     }
 }
 
-/// What differs, with a few lines around it.
+/// The lines that differ, with a few lines around them.
 pub fn difference(old: &str, new: &str) -> String {
     const AROUND: usize = 3;
     const SHOWN_MAX: usize = 60;
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    // The longest common subsequence, by the textbook: scripts are short.
+    // The longest common subsequence in the textbook's form: scripts are short.
     let mut common = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {

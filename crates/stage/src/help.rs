@@ -1,15 +1,15 @@
-//! What each command does, for people who type `help`.
+//! The help texts of the commands.
 
-/// A command, and what to say about it.
+/// The help text of a command.
 #[derive(Debug)]
 pub struct Help {
     /// Its first word.
     pub verb: &'static str,
-    /// How it is written; `|` stands between alternatives, `[]` around what may be left out.
+    /// Its syntax: `|` separates alternatives, `[]` marks optional parts.
     pub usage: &'static str,
-    /// What it does, in a line.
+    /// Its effect, in a line.
     pub what: &'static str,
-    /// More about it, a line each.
+    /// More lines about it.
     pub more: &'static [&'static str],
 }
 
@@ -31,7 +31,7 @@ const fn help(
     Help { verb, usage, what, more }
 }
 
-/// Every command that a script may hold.
+/// The commands that a script may contain.
 pub const SCRIPT: &[Group] = &[
     Group {
         title: "The cluster and what is asked of it",
@@ -210,7 +210,7 @@ pub const SCRIPT: &[Group] = &[
     },
 ];
 
-/// What only a person at a prompt needs.
+/// The commands that only a person at a prompt needs.
 pub const SESSION: Group = Group {
     title: "This session",
     commands: &[
@@ -239,24 +239,24 @@ fn all() -> impl Iterator<Item = &'static Group> {
     SCRIPT.iter().chain([&SESSION])
 }
 
-/// What there is to say about the command `verb`.
+/// The help text of the command `verb`.
 pub fn find(verb: &str) -> Option<&'static Help> {
     all().flat_map(|group| group.commands).find(|help| help.verb == verb)
 }
 
-/// Every command's first word.
+/// The first word of every command.
 pub fn verbs() -> impl Iterator<Item = &'static str> {
     all().flat_map(|group| group.commands).map(|help| help.verb)
 }
 
-/// The command that was probably meant by `verb`.
+/// The command whose name is nearest to `verb`, if one is near.
 pub fn nearest(verb: &str) -> Option<&'static str> {
     let limit = verb.chars().count().div_ceil(3);
     let near = verbs().map(|known| (distance(verb, known), known));
     near.filter(|(far, _)| *far <= limit).min().map(|(_, known)| known)
 }
 
-/// How many letters must change, come or go to make `b` of `a`.
+/// The number of letters that must change, come or go to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -284,7 +284,7 @@ pub fn overview() -> Vec<String> {
     lines
 }
 
-/// What fits the list: the rest is told by `help` of the one command.
+/// The part of the usage that fits into the list. `help COMMAND` prints all of it.
 fn short(usage: &str) -> &str {
     let cut = |at: &str| usage.split(at).next().unwrap_or(usage);
     match usage.len() < WIDTH {
@@ -293,7 +293,7 @@ fn short(usage: &str) -> &str {
     }
 }
 
-/// All about one command.
+/// The whole help text of one command.
 pub fn details(help: &Help) -> Vec<String> {
     let mut lines = vec![help.usage.to_owned(), format!("  {}", help.what)];
     lines.extend(help.more.iter().map(|line| format!("  {line}")));

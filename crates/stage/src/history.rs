@@ -1,8 +1,8 @@
-//! What has happened on the stage, kept so that [`crate::why`] can explain it.
+//! The history of a stage. [`crate::why`] explains a slot from it.
 //!
-//! Each entry is a plain fact, in the order in which things happened. A message is kept
-//! as what it says about slots and ballots ([`Said`]); messages that say nothing about
-//! them (warm-up, pre-votes, a client's hello) are left out.
+//! Each entry is one fact, and the entries are in the order in which things happened. A message
+//! is recorded by its contents about slots and ballots ([`Said`]). Messages about neither
+//! (warm-up, pre-votes, a client's hello) are not recorded.
 
 use multipaxos::message::{
     Accept, Answer, ClientMessage, Decided, Heartbeat, Message, ToAcceptor, ToLearner, ToProposer,
@@ -11,7 +11,7 @@ use multipaxos::types::{Ballot, Command, ReplicaId, Session, Slot, SlotRange, Va
 use multipaxos::values::Values;
 use std::fmt;
 
-/// Who can be at an end of a message.
+/// A sender or receiver of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
     /// A replica of the cluster.
@@ -29,154 +29,154 @@ impl fmt::Display for Party {
     }
 }
 
-/// All that has happened since the cluster warmed up.
+/// Everything that has happened since the cluster warmed up.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// How many replicas the cluster has.
+    /// The number of replicas.
     pub replicas: usize,
-    /// What happened, oldest first.
+    /// The entries, oldest first.
     pub entries: Vec<Entry>,
 }
 
-/// One thing that happened.
+/// An event, and its time.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// When, in milliseconds since the cluster warmed up.
+    /// Milliseconds since the cluster warmed up.
     pub ms: u64,
-    /// What.
-    pub event: Event,
+    /// The event.
+    pub event: StageEvent,
 }
 
-/// What can happen.
+/// A thing that can happen on a stage.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum StageEvent {
     /// A message leaves its sender.
     Sent {
-        /// Its id, as the stage prints it.
+        /// The message's id, as the stage prints it.
         id: String,
-        /// Who sends it.
+        /// The sender.
         from: Party,
-        /// Who is to get it.
+        /// The receiver.
         to: Party,
-        /// What it says.
+        /// The contents.
         said: Said,
     },
-    /// A message is held back until it is named.
+    /// A message is held back until a command names it.
     Held {
-        /// Which.
+        /// The message's id.
         id: String,
     },
-    /// A message arrives, and its receiver hears it.
+    /// A message arrives, and its receiver handles it.
     Arrived {
-        /// Which.
+        /// The message's id.
         id: String,
     },
     /// A message never arrives.
     Lost {
-        /// Which.
+        /// The message's id.
         id: String,
-        /// Why not.
+        /// Why it never arrives.
         loss: Loss,
     },
-    /// A replica sends a message to itself. It never meets the network.
+    /// A replica sends a message to itself, without the network.
     Told {
-        /// Which replica.
+        /// The replica.
         replica: ReplicaId,
-        /// What the message says.
+        /// The contents.
         said: Said,
     },
     /// A request made by hand arrives at once.
     Asked {
-        /// Where.
+        /// The replica that receives it.
         replica: ReplicaId,
-        /// For what.
+        /// The command that it asks for.
         command: Command,
     },
     /// An acceptor has made a promise durable.
     Promised {
-        /// Whose acceptor.
+        /// The acceptor's replica.
         replica: ReplicaId,
-        /// Nothing below this ballot is accepted there any more.
+        /// The promised ballot: the acceptor accepts nothing below it any more.
         ballot: Ballot,
     },
     /// An acceptor has made acceptances durable.
     Accepted {
-        /// Whose acceptor.
+        /// The acceptor's replica.
         replica: ReplicaId,
-        /// At which ballot.
+        /// The ballot of the acceptances.
         ballot: Ballot,
         /// The slot of the first value.
         first: Slot,
-        /// One value a slot.
+        /// The values, one for each slot.
         values: Values,
     },
     /// A learner has applied slots.
     Applied {
-        /// Whose learner.
+        /// The learner's replica.
         replica: ReplicaId,
         /// The slot of the first value.
         first: Slot,
-        /// One value a slot.
+        /// The values, one for each slot.
         values: Values,
-        /// Whether each one took effect; otherwise its slot is a NOP line.
+        /// For each value, whether it took effect. If not, its slot is a NOP line in the chat log.
         effects: Vec<bool>,
     },
-    /// A replica says to a client that its line is complete.
+    /// A replica tells a client that its line is complete.
     Answered {
-        /// Which replica.
+        /// The replica.
         replica: ReplicaId,
-        /// Which client.
+        /// The client.
         client: u64,
-        /// The message's id; none if the request was made by hand.
+        /// The message's id. `None`: the request was made by hand.
         id: Option<String>,
-        /// Where the line stands.
+        /// The slot of the line.
         slot: Slot,
     },
-    /// A replica leads from here on.
+    /// A replica becomes leader.
     Leads {
-        /// Which.
+        /// The replica.
         replica: ReplicaId,
-        /// At which ballot.
+        /// The ballot at which it leads.
         ballot: Ballot,
     },
-    /// A replica does not lead any more.
+    /// A replica is no longer leader.
     Resigned {
-        /// Which.
+        /// The replica.
         replica: ReplicaId,
     },
-    /// A process begins and knows its cluster.
+    /// A process has begun and knows its cluster.
     Began {
-        /// Which.
+        /// The replica.
         replica: ReplicaId,
-        /// Whether its votes count: not after it lost its disk.
+        /// Whether its acceptances count. They do not after it has lost its disk.
         votes: bool,
-        /// Its learner goes on from here: every slot below is applied.
+        /// The slot from which its learner goes on: it has applied every slot below.
         applied: Slot,
     },
     /// A process ends.
     Ended {
-        /// Which.
+        /// The replica.
         replica: ReplicaId,
-        /// Whether a failed sync ended it.
+        /// Whether it ended because a sync failed.
         cannot_sync: bool,
     },
     /// A replica loses its disk.
     Wiped {
-        /// Which.
+        /// The replica.
         replica: ReplicaId,
     },
-    /// A role takes no turn from here on.
+    /// A role stops taking turns.
     Stalled {
-        /// Whose.
+        /// The replica of the role.
         replica: ReplicaId,
-        /// Which.
+        /// The role's name.
         role: String,
     },
     /// A role takes turns again.
     Unstalled {
-        /// Whose.
+        /// The replica of the role.
         replica: ReplicaId,
-        /// Which.
+        /// The role's name.
         role: String,
     },
 }
@@ -184,26 +184,26 @@ pub enum Event {
 /// Why a message never arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Somebody dropped it.
+    /// A command dropped it.
     Dropped,
     /// The link was cut when it was sent.
     LinkIsCut,
-    /// Nobody heard it: the receiver was down, or did not know its cluster yet.
+    /// Its receiver was down, or did not know its cluster yet.
     NobodyHears,
-    /// A newer heartbeat took its place.
+    /// A newer heartbeat replaced it.
     Overtaken,
 }
 
-/// What a message says.
+/// The contents of a message about slots and ballots.
 #[derive(Debug, Clone)]
 pub enum Said {
-    /// A client asks for these commands; also when a replica forwards that.
+    /// A client asks for these commands, or a replica forwards the client's request.
     Request(Vec<Command>),
     /// Phase 1a.
     Prepare {
         /// The candidate's ballot.
         ballot: Ballot,
-        /// The first slot it asks about.
+        /// The first slot that the candidate asks about.
         first: Slot,
     },
     /// Phase 1b.
@@ -214,65 +214,65 @@ pub enum Said {
         ballot: Ballot,
         /// The slot of the first value.
         first: Slot,
-        /// One value a slot.
+        /// The values, one for each slot.
         values: Values,
-        /// What the leader says is decided.
+        /// The slots that the leader calls decided.
         decided: Mark,
     },
     /// Phase 2b.
     Accepted {
-        /// At which ballot.
+        /// The ballot of the acceptances.
         ballot: Ballot,
-        /// Which slots.
+        /// The slots of the acceptances.
         slots: Vec<SlotRange>,
     },
-    /// A refusal.
+    /// An acceptor refuses a ballot.
     Nack {
-        /// What is refused.
+        /// The refused ballot.
         ballot: Ballot,
-        /// What was promised instead.
+        /// The higher ballot that the acceptor has promised.
         promised: Ballot,
     },
     /// A heartbeat.
     Heartbeat {
-        /// What its sender says is decided.
+        /// The slots that its sender calls decided.
         decided: Mark,
     },
-    /// A part of a decided log.
+    /// A part of a peer's decided log.
     Page {
         /// The slot of the first value.
         first: Slot,
-        /// One value a slot.
+        /// The values, one for each slot.
         values: Values,
     },
-    /// A line is complete.
+    /// A client's line is complete.
     Complete {
-        /// Whose.
+        /// The session of the line.
         session: Session,
-        /// Where it stands.
+        /// The slot of the line.
         slot: Slot,
     },
 }
 
-/// What an acceptor reports with a promise: all that it accepted in some slots.
+/// An acceptor's report in a promise: everything that it accepted in some slots.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// What is promised.
+    /// The promised ballot.
     pub ballot: Ballot,
-    /// Which slots the report is about.
+    /// The slots that the report covers.
     pub slots: SlotRange,
-    /// Slots below are decided and forgotten.
+    /// The trim mark: all slots below are decided, and the acceptor has forgotten them.
     pub trimmed: Slot,
-    /// What was accepted in them, at the highest ballot.
+    /// The value accepted in each slot at the highest ballot.
     pub accepted: Vec<(Slot, Ballot, Value)>,
 }
 
 /// Slots that a leader calls decided at its ballot.
 #[derive(Debug, Clone)]
 pub struct Mark {
-    /// At which ballot.
+    /// The leader's ballot.
     pub ballot: Ballot,
-    /// Which slots.
+    /// The decided slots.
     pub slots: SlotRange,
 }
 
@@ -283,7 +283,7 @@ impl From<&Decided> for Mark {
 }
 
 impl Said {
-    /// What a message between replicas says about slots and ballots.
+    /// The contents of a message between replicas, if it is about slots and ballots.
     pub fn by_peer(message: &Message) -> Option<Said> {
         Some(match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
@@ -303,7 +303,7 @@ impl Said {
                     let slots = (run.first.0..).map(Slot);
                     slots.zip(run.values.to_vec()).map(|(slot, value)| (slot, run.ballot, value))
                 });
-                // The last page says as well that nothing was accepted above it.
+                // The last page also says that nothing was accepted above it.
                 let slots =
                     if page.last { SlotRange::onward(page.slots.start) } else { page.slots };
                 Said::Promise(Report {
@@ -336,7 +336,7 @@ impl Said {
         })
     }
 
-    /// What a client says about lines.
+    /// The contents of a client's message, if it is about lines.
     pub fn by_client(message: &ClientMessage) -> Option<Said> {
         match message {
             ClientMessage::Hello => None,
@@ -346,7 +346,7 @@ impl Said {
         }
     }
 
-    /// What a client is told about slots.
+    /// The contents of an answer to a client, if it is about slots.
     pub fn to_client(answer: &Answer) -> Option<Said> {
         match answer {
             Answer::Complete { session, slot, .. } => {
@@ -357,32 +357,32 @@ impl Said {
     }
 }
 
-/// The value that stands in `slot`, if `values` from `first` on reach it.
+/// The value for `slot` among `values`, whose first slot is `first`.
 pub fn value_in(slot: Slot, first: Slot, values: &Values) -> Option<Value> {
     let index = usize::try_from(slot.0.checked_sub(first.0)?).ok()?;
     (index < values.len()).then(|| values.get(index).to_value())
 }
 
 impl History {
-    /// Nothing has happened yet in a cluster of `replicas`.
+    /// An empty history of a cluster of `replicas`.
     pub fn new(replicas: usize) -> History {
         History { replicas, entries: Vec::new() }
     }
 
-    /// Keeps that something happened.
-    pub fn push(&mut self, ms: u64, event: Event) {
+    /// Adds an event.
+    pub fn push(&mut self, ms: u64, event: StageEvent) {
         self.entries.push(Entry { ms, event });
     }
 
-    /// What was on its way is gone, and its ids will be used again: warm-up is over.
+    /// Forgets the messages of warm-up: they are gone, and their ids will be used again.
     pub fn forget_messages(&mut self) {
         self.entries.retain(|entry| {
             !matches!(
                 entry.event,
-                Event::Sent { .. }
-                    | Event::Held { .. }
-                    | Event::Arrived { .. }
-                    | Event::Lost { .. }
+                StageEvent::Sent { .. }
+                    | StageEvent::Held { .. }
+                    | StageEvent::Arrived { .. }
+                    | StageEvent::Lost { .. }
             )
         });
     }

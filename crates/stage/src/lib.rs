@@ -1,13 +1,13 @@
-//! A small cluster of the real roles that moves only when it is told to.
+//! A small cluster of the real roles that moves only when a command tells it to.
 //!
-//! Golden scripts and the program `play` are two ways to tell it.
+//! Golden scripts and the program `play` are two sources of commands.
 //!
-//! - [`mod@file`]: the format of a script, and how it is run and written again.
-//! - [`play`]: a session at a prompt. [`help`]: what each command does, for people.
-//! - [`commands`]: what a script or a person may say. `words`: a command, cut into words.
-//! - `stage`: the cluster that hears it. `node`: one replica on the stage.
-//! - `print`: everything in words.
-//! - [`history`]: what has happened. [`mod@why`]: why a slot is what it is, told from that.
+//! - [`mod@file`]: the format of scripts; runs a script and writes it again.
+//! - [`play`]: a session at a prompt. [`help`]: the help texts of the commands.
+//! - [`commands`]: carries out commands. `words`: splits a command into words.
+//! - `stage`: the cluster. `node`: one replica of it.
+//! - `print`: describes messages, records and states in words.
+//! - [`history`]: everything that happened. [`mod@why`]: explains a slot from the history.
 
 pub mod commands;
 pub mod file;

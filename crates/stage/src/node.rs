@@ -1,7 +1,7 @@
-//! One replica on the stage: the real roles, each taking a turn when told to.
+//! One replica on the stage: the real roles. Each takes a turn only when it is told to.
 //!
-//! A turn is what a role's thread does: drain the inbox, look at the timers if time
-//! was moved, flush, commit. Nothing is drawn at random: each replica has one draw.
+//! A turn does what a role's thread does: it drains the inbox, lets timers fire if a command
+//! moved the time, flushes and commits. Nothing is random: all draws of a replica are the same.
 
 use multipaxos::message::{ClientMessage, Message};
 use multipaxos::paxos::acceptor::Acceptor;
@@ -18,7 +18,7 @@ use simulator::node::{ROLES, RoleName};
 use simulator::store::{Death, Store};
 use std::io;
 
-/// A role, its inbox, and when its timer last fired.
+/// A role, its inbox, and the time at which its timer last fired.
 #[derive(Debug)]
 struct Station<R: Role> {
     role: R,
@@ -54,7 +54,7 @@ impl<R: Role> Station<R> {
         Ok(envelopes)
     }
 
-    /// A timer fires at most once in a microsecond.
+    /// The time of the next timer. A timer fires at most once in a microsecond.
     fn deadline(&self) -> Option<Time> {
         let deadline = self.role.deadline()?;
         Some(self.fired_at.map_or(deadline, |fired| deadline.max(fired.plus_us(1))))
@@ -81,18 +81,18 @@ pub(crate) struct Life {
 pub(crate) struct Node {
     pub(crate) id: ReplicaId,
     pub(crate) settings: Settings,
-    /// What survives.
+    /// The storage, which survives a life.
     pub(crate) store: Store,
     pub(crate) life: Option<Life>,
-    /// Counts lives.
+    /// The number of lives so far.
     pub(crate) lives: u32,
-    /// How far its clock was put forward by hand.
+    /// How far a command has put its clock forward, in microseconds.
     pub(crate) ahead_us: u64,
-    /// What its roles draw.
+    /// The number that its roles get for every draw.
     pub(crate) draw: u64,
     /// Roles that take no turn.
     pub(crate) stalled: Vec<RoleName>,
-    /// The chat log, since the beginning.
+    /// The lines of the chat log since the beginning.
     pub(crate) chat_log: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ macro_rules! with_station {
 }
 
 impl Node {
-    /// Begins a life on what the store holds.
+    /// Begins a life from the storage.
     pub(crate) fn begin(&mut self, now: Time) {
         self.lives += 1;
         self.settings.boot.0 += 1;
@@ -125,13 +125,13 @@ impl Node {
         self.life = Some(Life { began: now, bootstrap: Station::new(role), roles: None });
     }
 
-    /// The process ends.
+    /// Ends the process.
     pub(crate) fn end(&mut self) {
         self.life = None;
         self.store.crash(Death::Killed);
     }
 
-    /// Warm-up is over: the other roles begin.
+    /// Warm-up is over: starts the other roles.
     pub(crate) fn start(&mut self, membership: Membership, now: Time) {
         let settings = self.settings;
         let local = self.local(now);
@@ -157,7 +157,7 @@ impl Node {
         Time(now.since_us(began) + self.ahead_us)
     }
 
-    /// Gives a message to whom it concerns; says whether anyone here listens.
+    /// Gives a message to its role. Returns whether a role received it.
     pub(crate) fn accept(&mut self, from: ReplicaId, message: Message) -> bool {
         let Some(life) = &mut self.life else { return false };
         let roles = match (message, &mut life.roles) {
@@ -165,7 +165,7 @@ impl Node {
                 life.bootstrap.inbox.push(bootstrap::Input::Peer(from, message));
                 return true;
             }
-            // Nothing else is heard before the cluster is known.
+            // The other roles receive nothing before the cluster has started.
             (_, None) => return false,
             (message, Some(roles)) => (message, roles),
         };
@@ -188,7 +188,7 @@ impl Node {
         true
     }
 
-    /// Gives a client's message to whom it concerns.
+    /// Gives a client's message to its role.
     pub(crate) fn accept_client(&mut self, from: Address, message: ClientMessage) -> bool {
         let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return false };
         match message {
@@ -200,7 +200,7 @@ impl Node {
         true
     }
 
-    /// Gives a role a notice of another role of this replica.
+    /// Gives a role a notice from another role of this replica.
     pub(crate) fn notify(&mut self, notice: Notice) {
         let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return };
         match notice {
@@ -211,7 +211,7 @@ impl Node {
         }
     }
 
-    /// The first role that has something in its inbox and may take a turn.
+    /// The first role that has an input and may take a turn.
     pub(crate) fn busy_role(&mut self) -> Option<RoleName> {
         let stalled = self.stalled.clone();
         let life = self.life.as_mut()?;
@@ -220,7 +220,7 @@ impl Node {
         })
     }
 
-    /// Empties a role's inbox; returns how much was in it.
+    /// Empties a role's inbox. Returns the number of inputs in it.
     pub(crate) fn lose_inbox(&mut self, role: RoleName) -> usize {
         let Some(life) = &mut self.life else { return 0 };
         with_station!(life, role, |station| station.inbox.drain(..).count()).unwrap_or(0)
@@ -253,7 +253,7 @@ impl Node {
         }
     }
 
-    /// When a role next wants to be woken, in the stage's time.
+    /// The time of a role's next timer, in the stage's time.
     pub(crate) fn deadline(&mut self, role: RoleName) -> Option<Time> {
         if self.stalled.contains(&role) {
             return None;

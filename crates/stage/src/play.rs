@@ -1,10 +1,10 @@
 //! The stage at a prompt: a person types commands and reads what happens.
 //!
-//! A session takes the commands of scripts, and a few of its own: `help`, `load`, `save`,
-//! `undo`, `quit`. A command that cannot be carried out changes nothing, says in a line
-//! what to do instead, and the session goes on: a person mends it. (A script that is run
-//! from a file ends there: what follows was written for what the command should have
-//! done. [`crate::file`])
+//! A session takes the commands of scripts, and a few of its own: `help`, `load`, `save`, `undo`,
+//! `quit`. If a command cannot be carried out, it changes nothing, and a line says what to do
+//! instead. Then the session goes on, because a person can correct the command. (A script that
+//! is run from a file ends there: its next commands expect the effect of this one. See
+//! [`crate::file`].)
 
 use crate::commands::Session;
 use crate::file::{Script, command_of, write_block};
@@ -13,24 +13,24 @@ use std::fs;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
-/// What a session at a terminal begins with.
+/// The first line of a session at a terminal.
 pub const GREETING: &str = "A small Paxos cluster that moves only when you say so. Begin with \
      `cluster`, then `request \"hi\"` and `deliver all`; `help` lists the commands.";
 
-/// What is printed before each command that is typed.
+/// Printed before each command that a person types.
 pub const PROMPT: &str = "> ";
 
-/// An error says what is wrong, and what to do.
+/// The error says what is wrong, and what to do.
 type Done = Result<(), String>;
 
-/// What came of a line.
+/// The reply to a line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It printed this.
+    /// The command printed these lines.
     Printed(Vec<String>),
-    /// It cannot be carried out, or not to its end.
+    /// The command cannot be carried out, or not to its end.
     Refused {
-        /// What it printed before.
+        /// The lines that it printed before.
         printed: Vec<String>,
         /// What is wrong, and what to do.
         why: String,
@@ -39,24 +39,24 @@ pub enum Reply {
     End,
 }
 
-/// A command or a comment of the session, and what it printed.
+/// A command or a comment of the session, and the lines that it printed.
 #[derive(Debug)]
 struct Step {
     line: String,
     printed: Vec<String>,
 }
 
-/// A session under way.
+/// A session at a prompt.
 #[derive(Debug, Default)]
 pub struct Player {
     session: Session,
     steps: Vec<Step>,
-    /// The file that this session has written.
+    /// The file that this session has saved.
     saved: Option<PathBuf>,
 }
 
 impl Player {
-    /// Takes a line that was typed.
+    /// Takes a line that a person typed.
     pub fn enter(&mut self, line: &str) -> Reply {
         let line = line.trim();
         let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -85,7 +85,7 @@ impl Player {
             Some(command) => match self.session.run(command) {
                 Ok(lines) => lines,
                 Err(why) => {
-                    // It may have been carried out in part.
+                    // The command may have been carried out in part.
                     self.replay();
                     return Err(why);
                 }
@@ -96,7 +96,7 @@ impl Player {
         Ok(())
     }
 
-    /// Everything is done again from the beginning: a stage draws nothing at random.
+    /// Runs all commands again from the beginning. Nothing is random, so the result is the same.
     fn replay(&mut self) {
         self.session = Session::default();
         for command in self.steps.iter().filter_map(|step| command_of(&step.line)) {
@@ -146,7 +146,7 @@ impl Player {
         Ok(())
     }
 
-    /// The session in the format of scripts: a block ends where something is printed.
+    /// The session as a script: a block ends after each command that printed something.
     pub fn as_script(&self) -> String {
         let mut text = String::new();
         let mut lines: Vec<&str> = Vec::new();
@@ -168,19 +168,19 @@ fn help(verb: &str, printed: &mut Vec<String>) -> Done {
     Ok(())
 }
 
-/// What to say of a command that does not exist.
+/// The error for a command that does not exist.
 pub(crate) fn no_such_command(verb: &str) -> String {
     let meant =
         help::nearest(verb).map_or(String::new(), |near| format!(" (did you mean {near}?)"));
     format!("{verb}: no such command{meant}; `help` lists them")
 }
 
-/// Carries out what is typed into `input` until that ends. `prompt` says whether a person
-/// reads `out`: then a greeting and prompts are printed.
+/// Carries out the commands in `input` to its end. `prompt` says whether a person reads `out`:
+/// then it also prints a greeting and prompts.
 ///
 /// # Errors
 ///
-/// When something cannot be read or printed.
+/// If reading or printing fails.
 pub fn session(
     input: impl BufRead,
     out: &mut impl Write,
@@ -208,7 +208,7 @@ pub fn session(
         ask(out)?;
     }
     if prompt {
-        // The line with the prompt ends.
+        // End the line that holds the prompt.
         writeln!(out)?;
     }
     Ok(())

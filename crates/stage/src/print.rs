@@ -1,4 +1,4 @@
-//! Everything that happens, in lines that a person can follow.
+//! Describes everything that happens, in lines that a person can follow.
 
 use multipaxos::client::Outcome;
 use multipaxos::message::{
@@ -11,13 +11,13 @@ use multipaxos::types::{Ballot, Command, DirectoryId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use simulator::node::RoleName;
 
-/// More values than this are counted, not listed.
+/// The largest number of values that are listed. More are counted.
 const LISTED_MAX: usize = 8;
 
-/// Longer lines are shortened.
+/// The largest number of characters of a line. Longer lines are shortened.
 const LINE_CHARS_MAX: usize = 24;
 
-/// A directory's name: `d2` is the first one of replica 2, `d2'` the next.
+/// The name of a directory identity: `d2` is the first of replica 2, `d2'` the next.
 pub(crate) fn directory(id: DirectoryId) -> String {
     let (generation, replica) = (id.0 / 100, id.0 % 100);
     format!("d{replica}{}", "'".repeat(generation as usize - 1))
@@ -32,7 +32,7 @@ pub(crate) fn line(line: &str) -> String {
     format!("{:?} ({} bytes)", format!("{start}…"), line.len())
 }
 
-/// What a slot holds.
+/// The value of a slot.
 pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Noop => "NOP".into(),
@@ -91,7 +91,7 @@ fn request(request: &Request) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// What a script calls a role.
+/// The name of a role in scripts.
 pub(crate) fn role(role: RoleName) -> &'static str {
     match role {
         RoleName::Bootstrap => "replica",
@@ -101,7 +101,7 @@ pub(crate) fn role(role: RoleName) -> &'static str {
     }
 }
 
-/// The letter that ids of this message begin with.
+/// The first letter of the ids of such messages.
 pub(crate) fn letter(message: &Message) -> char {
     match message {
         Message::Bootstrap(_) => 'b',
@@ -207,7 +207,7 @@ fn heartbeat(heartbeat: &Heartbeat) -> String {
     )
 }
 
-/// What a client says.
+/// A client's message.
 pub(crate) fn call(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Hello => "hello".into(),
@@ -215,7 +215,7 @@ pub(crate) fn call(message: &ClientMessage) -> String {
     }
 }
 
-/// What a client is told.
+/// An answer to a client.
 pub(crate) fn answer(answer: &Answer) -> String {
     match answer {
         Answer::Welcome { applied, ballot } => {
@@ -240,7 +240,7 @@ fn command(session: multipaxos::types::Session, seq: u64) -> Value {
     Value::Command(Command { session, seq, birth: Slot::ZERO, line: "".into() })
 }
 
-/// What a client shows.
+/// An outcome as a client shows it.
 pub(crate) fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Complete { seq, slot, .. } => format!("line {seq} is complete, in slot {slot}"),
@@ -252,7 +252,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
     }
 }
 
-/// What an acceptor has made durable.
+/// A record that an acceptor has made durable.
 pub(crate) fn saved(record: &Record) -> String {
     match record {
         Record::Promise(ballot) => format!("saves promise {ballot}"),
@@ -263,7 +263,7 @@ pub(crate) fn saved(record: &Record) -> String {
     }
 }
 
-/// What a learner has recorded.
+/// The records of a learner.
 pub(crate) fn learned(record: &learner::Record) -> Vec<String> {
     match record {
         learner::Record::Applied { .. } => applied(record)
@@ -281,7 +281,7 @@ pub(crate) fn learned(record: &learner::Record) -> Vec<String> {
     }
 }
 
-/// Slot by slot: what was applied, and its effect.
+/// The applied slots: the value of each, and its effect.
 fn applied(record: &learner::Record) -> impl Iterator<Item = (Slot, Value, Option<u64>)> {
     let (first, values, client_seqs) = match record {
         learner::Record::Applied { first, values, client_seqs } => {
@@ -293,7 +293,7 @@ fn applied(record: &learner::Record) -> impl Iterator<Item = (Slot, Value, Optio
     slots.zip(values).zip(client_seqs).map(|((slot, value), seq)| (slot, value, seq))
 }
 
-/// Lines of the chat log.
+/// The lines of the chat log.
 pub(crate) fn chat_lines(record: &learner::Record) -> impl Iterator<Item = String> {
     applied(record).map(|(slot, value, client_seq)| match (value, client_seq) {
         (Value::Command(command), Some(seq)) => {
@@ -303,7 +303,7 @@ pub(crate) fn chat_lines(record: &learner::Record) -> impl Iterator<Item = Strin
     })
 }
 
-/// What an acceptor remembers.
+/// The state of an acceptor.
 pub(crate) fn acceptor(state: &State) -> String {
     let held: Vec<String> = state
         .range(SlotRange::onward(Slot::ZERO))

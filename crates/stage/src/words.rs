@@ -1,24 +1,24 @@
-//! A command, cut into words, numbers and times.
+//! Splits a command into words, numbers and times.
 
 use std::ops::RangeInclusive;
 
-/// No number that a command holds is higher.
+/// The largest number in a command.
 pub(crate) const NUMBER_MAX: u64 = 1_000_000_000;
 
-/// The longest time that one command lets pass.
+/// The longest time that one command may let pass.
 const SPAN_MAX_US: u64 = 600_000_000;
 
 /// Why a command cannot be carried out.
 pub(crate) type Done = Result<(), String>;
 
-/// A command, cut into words.
+/// A command, split into words.
 #[derive(Debug)]
 pub(crate) struct Words {
-    /// As they stand.
+    /// The words without a name.
     pub(crate) plain: Vec<String>,
-    /// `name=value`.
+    /// The words of the form `name=value`.
     pub(crate) named: Vec<(String, String)>,
-    /// The line in quotes.
+    /// The text in quotes.
     pub(crate) quoted: Option<String>,
 }
 
@@ -43,14 +43,14 @@ impl Words {
         Ok(words)
     }
 
-    /// The number that goes by `name`.
+    /// The number with this name.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, String> {
         let found = self.named.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| parse(value)).transpose()
     }
 
-    /// At most `plain` words, a quoted line only where there is one to give, and of the
-    /// named ones only these.
+    /// Checks that the command has at most `plain` words, a quoted text only if `quoted`, and no
+    /// other names than these.
     pub(crate) fn only(&self, plain: usize, quoted: bool, names: &[&str]) -> Done {
         if let Some((name, _)) = self.named.iter().find(|(name, _)| !names.contains(&name.as_str()))
         {
@@ -69,12 +69,12 @@ impl Words {
         self.plain.iter().any(|plain| plain == word)
     }
 
-    /// The word at `index`.
+    /// The word at `index`. The error calls it `what`.
     pub(crate) fn word(&self, index: usize, what: &str) -> Result<&str, String> {
         self.plain.get(index).map(String::as_str).ok_or(format!("which {what}?"))
     }
 
-    /// The word that may stand at `index`, if any does.
+    /// Whether `word` is at `index`. Any other word there is an error.
     pub(crate) fn may_say(&self, index: usize, word: &str) -> Result<bool, String> {
         match self.plain.get(index) {
             None => Ok(false),
@@ -98,7 +98,7 @@ pub(crate) fn within(what: &str, number: u64, range: RangeInclusive<u64>) -> Res
     }
 }
 
-/// `50ms`, `2s`, in microseconds.
+/// Reads a time such as `50ms` or `2s`. Returns microseconds.
 pub(crate) fn span(text: &str) -> Result<u64, String> {
     let unit = |text: &str| match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(number), _) => Some((number.parse::<u64>().ok()?, 1_000)),

@@ -1,5 +1,5 @@
-//! `play` as people meet it: a process that reads a file, a pipe or a terminal; and the
-//! commands that its help and `tests/scripts/README.md` name.
+//! `play` as people use it: a process that reads a file, a pipe or a terminal. Also the commands
+//! that its help and `tests/scripts/README.md` name.
 
 use stage::commands::Session;
 use stage::file::{Script, all};
@@ -39,7 +39,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// What it printed, what it complained of, and its exit code.
+/// The process's stdout, stderr and exit code.
 fn parts(output: &Output) -> (String, String, Option<i32>) {
     (text(&output.stdout), text(&output.stderr), output.status.code())
 }
@@ -92,7 +92,7 @@ fn update_writes_a_new_script_and_leaves_one_that_cannot_be_run() {
         "# A header.\ncluster\ncrash 2\n---\n2 is down\n\nstate 2\n---\n\
          2 is down; on disk: promised nothing, nothing accepted\n"
     );
-    // The second time there is nothing to write, and the script prints itself.
+    // The second time nothing changes, and the script prints itself.
     let (_, err, code) = parts(&with_args(&["--update", file]));
     assert_eq!((err, code), (format!("{file}: unchanged\n"), Some(0)));
     assert_eq!(parts(&with_args(&[file])), (written, String::new(), Some(0)));
@@ -147,7 +147,7 @@ fn a_closed_pipe_ends_it_quietly() {
 
 // --- a session ------------------------------------------------------------------------------
 
-/// What a session prints, and what it complains of.
+/// A session's stdout and stderr.
 fn typed(input: &str, prompt: bool) -> (String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     session(input.as_bytes(), &mut out, &mut err, prompt).expect("it prints");
@@ -178,8 +178,8 @@ fn at_a_prompt_a_bad_command_says_what_to_do_changes_nothing_and_the_session_goe
     for line in &lines {
         assert!(line.contains('`') || line.contains("no/file"), "what to do instead? {line}");
     }
-    // Replica 0 did not go down with the command that named another in vain, and what was
-    // delivered after all of them is printed.
+    // `crash 0 9` names a replica that does not exist, so replica 0 stays up. `deliver a1` comes
+    // after all errors and prints as usual.
     assert!(out.contains("v1 1->0 accepted") && out.contains("0 leads with ballot 0"), "{out}");
     let none = typed("undo\nsave x\n", false).1;
     assert_eq!(none, "undo: there is nothing to undo\nsave: nothing has happened yet\n");
@@ -205,7 +205,7 @@ fn what_is_saved_is_a_script_that_prints_the_same() {
     for line in saved.lines().filter(|line| line.starts_with("Slot 0")) {
         assert!(out.contains(line), "{line}");
     }
-    // Another session does not write over it.
+    // Another session does not overwrite the file.
     let (_, err) = typed(&format!("cluster\nsave {name}\n"), false);
     assert_eq!(err, format!("save: {name} is there already; choose another name\n"));
     assert_eq!(fs::read_to_string(&file).expect("saved"), saved);
@@ -219,7 +219,7 @@ fn every_golden_script_that_is_loaded_and_saved_prints_the_same_lines() {
         else {
             panic!("{}: cannot be loaded", script.name())
         };
-        // The same lines, but for where blocks begin and end.
+        // The lines are the same. Only the ends of blocks may differ.
         let lines = |text: &str| -> Vec<String> {
             let lines = text.lines().filter(|line| !["", "---", "ok"].contains(line));
             let mut lines: Vec<String> = lines.map(str::to_owned).collect();
@@ -248,7 +248,7 @@ fn undo_takes_back_one_command_after_the_other() {
     assert_eq!(printed[0], "0 applies slot 0: \"hi\"");
 }
 
-// --- what can be said ------------------------------------------------------------------------
+// --- the list of commands ---------------------------------------------------------------------
 
 /// The first words of the commands that the list of `tests/scripts/README.md` names.
 fn listed() -> Vec<String> {
@@ -289,7 +289,7 @@ fn help_of_each_command_begins_with_how_it_is_written_and_a_session_takes_what_i
         let details = help::details(found);
         assert_eq!(details[0], found.usage);
         assert!(details.iter().all(|line| line.chars().count() <= 100), "{details:#?}");
-        // Known to the session, whatever else is wrong with it.
+        // The session knows the command, whatever else is wrong.
         let Err(why) = Session::default().run(verb) else { continue };
         assert!(!why.contains("no such command"), "{why}");
     }
@@ -301,7 +301,7 @@ fn help_of_each_command_begins_with_how_it_is_written_and_a_session_takes_what_i
     assert!(overview.iter().all(|line| line.chars().count() <= 100), "{overview:#?}");
 }
 
-/// Numbers that look random, the same each time.
+/// Numbers that look random, and are the same each time.
 struct Draw(u64);
 
 impl Draw {
@@ -338,7 +338,7 @@ fn whatever_is_typed_is_carried_out_or_refused_in_one_line() {
             let (n, m) = (draw.of(&numbers), draw.of(&numbers));
             let line = match draw.below(24) {
                 0..=4 => format!("request \"{n}\" client={m}"),
-                // The same request again and again: no client gives one number to two lines.
+                // Always the same request: a client never gives two lines the same number.
                 5 => format!("request \"x\" session=9 seq=0 to={m}"),
                 6 => format!("client {n}"),
                 7 => format!("submit {n} \"hello\""),

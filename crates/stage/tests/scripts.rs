@@ -1,9 +1,9 @@
 //! Golden scripts: small clusters of the real roles, moved step by step and printed.
 //!
-//! `tests/scripts/<topic>/<rule_in_words>` holds commands and, after each block of them,
-//! what they printed. `tests/scripts/README.md` tells the format. `SCRIPT=word` runs only
-//! scripts whose name contains it. These tests write nothing: `make update-scripts` does,
-//! after a change that is meant.
+//! `tests/scripts/<topic>/<rule_in_words>` contains commands, and after each block of commands the
+//! lines that they printed. `tests/scripts/README.md` describes the format. `SCRIPT=word` runs
+//! only scripts whose name contains the word. These tests write nothing. After an intended
+//! change, `make update-scripts` writes the scripts.
 
 use stage::file::{Script, all, difference};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -44,7 +44,7 @@ fn main() {
         usage_error("--update: which file? (play --update FILE)");
     }
     let fine = match files.is_empty() {
-        // Each of them is run, whatever came of those before.
+        // Run every file, even if an earlier one failed.
         false => files.iter().filter(|file| !run_file(file, update)).count() == 0,
         true if io::stdin().is_terminal() => {
             let prompt = io::stdout().is_terminal();
@@ -57,8 +57,7 @@ fn main() {
     exit(if fine { 0 } else { EXIT_FAILED })
 }
 
-/// A role that asserts something which is not so ends the process, as it would end a
-/// replica.
+/// From here on a broken assertion of a role ends the process, as it ends a real replica.
 fn end_on_assertion() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -67,7 +66,7 @@ fn end_on_assertion() {
     }));
 }
 
-/// Whoever has closed stdout wants no more.
+/// Ends the process if stdout is closed, because nobody reads it any more.
 fn end_if_closed(printed: io::Result<()>) {
     match printed {
         Ok(()) => {}
@@ -112,8 +111,8 @@ fn run_stdin() -> bool {
     run(&Script::parse("stdin".into(), text))
 }
 
-/// Prints what the script does. Says whether all of it could be carried out and no
-/// invariant was broken.
+/// Runs a script and prints it. Returns whether every command was carried out and no invariant
+/// was broken.
 fn run(script: &Script) -> bool {
     let (text, stuck) = match script.run() {
         Ok(text) => (text, None),

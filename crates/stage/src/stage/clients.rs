@@ -1,8 +1,8 @@
-//! Requests made by hand, and the real client role.
+//! Requests made by hand, and clients with the real client role.
 
 use super::network::Payload;
 use super::{CLIENT_PORT, Stage};
-use crate::history::{Event, Party};
+use crate::history::{Party, StageEvent};
 use crate::print;
 use multipaxos::client::{self, Client, Outcome};
 use multipaxos::message::{ClientMessage, Request};
@@ -16,16 +16,16 @@ pub(super) struct Visitor {
     pub(super) fired_at: Option<Time>,
 }
 
-/// What some replica has called complete of a session.
+/// The completions of a session that some replica has sent.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Completed {
-    /// How many lines.
+    /// The number of completed lines.
     pub(crate) lines: u64,
-    /// All of them stand below this slot.
+    /// All of them have slots below this.
     pub(crate) below: Slot,
 }
 
-/// Keeps what a client would show.
+/// Keeps the outcomes that a real client would print.
 #[derive(Debug, Default)]
 struct Shown(Vec<Outcome>);
 
@@ -41,7 +41,7 @@ impl Storage<Outcome> for Shown {
 }
 
 impl Stage {
-    /// A request made by hand, which arrives at once.
+    /// A request made by hand. It arrives at once.
     pub(crate) fn request(&mut self, to: ReplicaId, request: Request) {
         let command = request.command();
         let client = command.session.client.0;
@@ -49,14 +49,14 @@ impl Stage {
         self.checker.submitted(&command);
         let message = ClientMessage::Request(request);
         if self.node(to).accept_client(address_of(client), message) {
-            self.record(Event::Asked { replica: to, command });
+            self.record(StageEvent::Asked { replica: to, command });
             self.settle(to);
         } else {
             self.event(format!("nobody hears it at {to}"));
         }
     }
 
-    /// A client begins, or begins again.
+    /// Starts a client, or starts it again.
     pub(crate) fn add_client(&mut self, id: u64) {
         let role = Client::new(ClientId(id), self.setup.replicas, None);
         self.clients.insert(id, Visitor { role, fired_at: None });
@@ -75,7 +75,7 @@ impl Stage {
         Ok(())
     }
 
-    /// A number that no session of this client has had.
+    /// A session number that this client has not used yet.
     pub(crate) fn new_session(&mut self, client: u64) -> u64 {
         let sessions = self.sessions.entry(client).or_default();
         let session = sessions.last_key_value().map_or(1, |(last, _)| last + 1);
@@ -83,13 +83,13 @@ impl Stage {
         session
     }
 
-    /// What some replica has called complete of a session.
+    /// The completions of a session that some replica has sent.
     pub(crate) fn completed(&self, client: u64, session: u64) -> Completed {
         let sessions = self.sessions.get(&client);
         sessions.and_then(|sessions| sessions.get(&session)).copied().unwrap_or_default()
     }
 
-    /// Below which slot a replica has applied everything.
+    /// The slot below which a replica has applied everything.
     pub(crate) fn applied(&self, id: ReplicaId) -> Slot {
         self.nodes[id.index()].learner().map_or(Slot::ZERO, |learner| learner.applied())
     }

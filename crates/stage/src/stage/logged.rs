@@ -1,4 +1,4 @@
-//! What replicas say in their logs, kept for the stage that runs on the same thread.
+//! The log lines of replicas, kept for the stage that runs on the same thread.
 
 use log::{LevelFilter, Log, Metadata, Record as LogRecord};
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ thread_local! {
     static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps what is logged on each thread for the script that runs there.
+/// Keeps the log lines of each thread for the script that runs there.
 #[derive(Debug)]
 struct Capture;
 
@@ -24,13 +24,13 @@ impl Log for Capture {
 }
 
 pub(super) fn capture_logs() {
-    // Another thread may have been first.
+    // If another thread was first, the logger is set already.
     let _ = log::set_logger(&Capture);
     log::set_max_level(LevelFilter::Debug);
     take_logs();
 }
 
-/// Log lines since the last look, as short as the rest.
+/// Takes the log lines since the last call, shortened like the other lines.
 pub(super) fn take_logs() -> Vec<String> {
     let lines = LOGGED.with_borrow_mut(std::mem::take);
     let short = |line: String| match line.strip_prefix("replica ") {

@@ -1,10 +1,9 @@
-//! A cluster that moves only when it is told to.
+//! A cluster that moves only when a command tells it to.
 //!
-//! The roles are the real ones, over the simulator's durable state. Between replicas
-//! nothing arrives unless a command delivers it, and time stands still unless a command
-//! moves it. Inside a replica hand-overs happen at once, unless a role is stalled.
-//! Everything that happens passes the simulator's checker, too: a broken invariant is a
-//! line of the output.
+//! The roles are the real ones, on the simulator's storage. Between replicas a message arrives
+//! only if a command delivers it, and time passes only if a command lets it. Inside a replica
+//! messages between roles arrive at once, unless a role is stalled. The simulator's checker
+//! sees everything that happens, and a broken invariant is a line of the output.
 
 mod clients;
 mod logged;
@@ -12,7 +11,7 @@ mod network;
 mod replicas;
 mod time;
 
-use crate::history::{Event, History};
+use crate::history::{History, StageEvent};
 use crate::node::Node;
 use crate::print;
 use clients::{Completed, Visitor};
@@ -25,22 +24,22 @@ use simulator::checker::{Checker, Violation};
 use simulator::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long a datagram takes where a command lets time pass by itself.
+/// The travel time of a datagram while a command lets time pass.
 const LATENCY_US: u64 = 1_000;
 
-/// How long nothing must have happened before `stabilize` is content.
+/// For `stabilize` the cluster is quiet if nothing has happened for this long.
 const QUIET_US: u64 = 1_500_000;
 
-/// How long `stabilize` waits for that.
+/// The longest time that `stabilize` waits until the cluster is quiet.
 pub(crate) const STABILIZE_US: u64 = 20_000_000;
 
-/// A cluster that does so much at one moment spins, and is stopped.
+/// The largest number of steps at one moment. A cluster with more spins, and is stopped.
 const STEPS_MAX: u32 = 100_000;
 
-/// Client k is answered at this port and k more.
+/// The port of client 0. Client k has port k above it.
 const CLIENT_PORT: u16 = 1_000;
 
-/// How a cluster is set up.
+/// The options of a cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
     pub(crate) replicas: usize,
@@ -48,16 +47,16 @@ pub(crate) struct Setup {
     pub(crate) checkpoint_slots: u64,
     pub(crate) session_window_slots: u64,
     pub(crate) skip_slot: Option<Slot>,
-    /// Warm-up is left to the script.
+    /// Whether the script itself delivers the messages of warm-up.
     pub(crate) by_hand: bool,
 }
 
-/// How much of what happens is printed.
+/// The amount of output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loud {
-    /// Messages too.
+    /// Everything, messages included.
     All,
-    /// What replicas save, apply, say in their logs, and answer.
+    /// Everything but messages: saved and applied records, log lines, and answers.
     Events,
     /// Nothing but broken invariants.
     Nothing,
@@ -71,22 +70,22 @@ pub(crate) struct Stage {
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Vec<Pending>,
     now: Time,
-    /// What the printed time counts from.
+    /// The time from which printed times count.
     epoch: Time,
-    /// Whether lines carry the time.
+    /// Whether printed lines begin with the time.
     clocked: bool,
     latency_us: u64,
     lines: Vec<String>,
-    /// When something other than a heartbeat last happened.
+    /// The last time at which something other than a heartbeat happened.
     stirred_at: Time,
     clients: BTreeMap<u64, Visitor>,
-    /// Each client's sessions.
+    /// The sessions of each client.
     sessions: BTreeMap<u64, BTreeMap<u64, Completed>>,
     counters: BTreeMap<char, u32>,
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     generations: Vec<u64>,
     checker: Checker,
-    /// What happened, for `why`.
+    /// Everything that happened, for `why`.
     pub(crate) history: History,
 }
 
@@ -151,7 +150,7 @@ impl Stage {
         stage
     }
 
-    /// What was printed since the last look.
+    /// Takes the lines that were printed since the last call.
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }
@@ -163,8 +162,8 @@ impl Stage {
         self.lines.push(if self.clocked { format!("{ms:>5} ms  {line}") } else { line });
     }
 
-    /// Keeps what happened.
-    fn record(&mut self, event: Event) {
+    /// Adds an event to the history.
+    fn record(&mut self, event: StageEvent) {
         let ms = self.now.since_us(self.epoch) / 1_000;
         self.history.push(ms, event);
     }
@@ -190,7 +189,7 @@ impl Stage {
         }
     }
 
-    // --- what there is to see ------------------------------------------------------
+    // --- showing states --------------------------------------------------------------
 
     pub(crate) fn state(&self, id: ReplicaId) -> String {
         let node = &self.nodes[id.index()];
@@ -210,7 +209,7 @@ impl Stage {
         )
     }
 
-    /// Chat logs of the replicas that are up; equal ones together.
+    /// Prints the chat logs of the replicas that are up. Replicas with equal logs share one.
     pub(crate) fn show_logs(&mut self) {
         let mut groups: Vec<(Vec<ReplicaId>, Vec<String>)> = Vec::new();
         for node in self.nodes.iter().filter(|node| node.life.is_some()) {

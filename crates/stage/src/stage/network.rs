@@ -1,8 +1,8 @@
-//! What is on its way, and what becomes of it.
+//! The messages in the network: sent, held, delivered, duplicated or lost.
 
 use super::Stage;
 use super::clients::address_of;
-use crate::history::{Event, Loss, Party, Said};
+use crate::history::{Loss, Party, Said, StageEvent};
 use crate::print;
 use multipaxos::client;
 use multipaxos::message::{Answer, ClientMessage, Message};
@@ -16,7 +16,7 @@ pub(super) enum Payload {
 }
 
 impl Payload {
-    /// What it says about slots and ballots.
+    /// Its contents, if they are about slots and ballots.
     fn said(&self) -> Option<Said> {
         match self {
             Payload::Peer(message) => Said::by_peer(message),
@@ -34,7 +34,7 @@ impl Payload {
     }
 }
 
-/// A message on its way.
+/// A message in the network.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
     pub(crate) id: String,
@@ -42,7 +42,7 @@ pub(crate) struct Pending {
     pub(crate) to: Party,
     pub(super) payload: Payload,
     pub(super) sent_at: Time,
-    /// Arrives only when it is named.
+    /// Whether it arrives only if a command names it.
     pub(crate) held: bool,
 }
 
@@ -51,7 +51,7 @@ impl Pending {
         matches!(self.payload, Payload::Peer(Message::Heartbeat(_)))
     }
 
-    /// The first word of what it says.
+    /// The first word of its description.
     pub(crate) fn kind(&self) -> String {
         self.payload.text().split_whitespace().next().unwrap_or_default().replace(':', "")
     }
@@ -69,7 +69,7 @@ impl Stage {
         format!("{letter}{counter}")
     }
 
-    /// Sends a message; returns its id.
+    /// Sends a message. Returns its id.
     pub(super) fn send(&mut self, from: Party, to: Party, payload: Payload) -> String {
         let letter = match &payload {
             Payload::Peer(message) => print::letter(message),
@@ -82,17 +82,17 @@ impl Stage {
         };
         let id = self.next_id(letter);
         if let Some(said) = payload.said() {
-            self.record(Event::Sent { id: id.clone(), from, to, said });
+            self.record(StageEvent::Sent { id: id.clone(), from, to, said });
         }
         let pending = Pending { id, from, to, payload, sent_at: self.now, held: false };
         if pending.is_heartbeat() {
-            // Only the newest of two is of any use.
+            // An older heartbeat between the same replicas is of no use.
             let old = |other: &Pending| {
                 other.is_heartbeat() && !other.held && (other.from, other.to) == (from, to)
             };
             let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
             for id in overtaken.collect::<Vec<_>>() {
-                self.record(Event::Lost { id, loss: Loss::Overtaken });
+                self.record(StageEvent::Lost { id, loss: Loss::Overtaken });
             }
         } else {
             let lost = if cut { " (lost: the link is cut)" } else { "" };
@@ -100,14 +100,14 @@ impl Stage {
         }
         let id = pending.id.clone();
         if cut {
-            self.record(Event::Lost { id: id.clone(), loss: Loss::LinkIsCut });
+            self.record(StageEvent::Lost { id: id.clone(), loss: Loss::LinkIsCut });
         } else {
             self.network.push(pending);
         }
         id
     }
 
-    /// Sends again what is already on its way.
+    /// Puts a copy of a message into the network.
     pub(crate) fn duplicate(&mut self, id: &str) {
         let Some(original) = self.network.iter().find(|pending| pending.id == id).cloned() else {
             return;
@@ -116,27 +116,27 @@ impl Stage {
         let copy = Pending { id: self.next_id(letter), held: false, ..original };
         if let Some(said) = copy.payload.said() {
             let (id, from, to) = (copy.id.clone(), copy.from, copy.to);
-            self.record(Event::Sent { id, from, to, said });
+            self.record(StageEvent::Sent { id, from, to, said });
         }
         self.note_message(format!("{} (the same as {id})", copy.text()));
         self.network.push(copy);
     }
 
-    /// A message is held back until it is named.
+    /// Holds a message back until a command names it.
     pub(crate) fn hold(&mut self, id: &str) {
         for pending in self.network.iter_mut().filter(|pending| pending.id == id) {
             pending.held = true;
         }
-        self.record(Event::Held { id: id.to_owned() });
+        self.record(StageEvent::Held { id: id.to_owned() });
     }
 
-    /// A message is lost.
+    /// Loses a message.
     pub(crate) fn drop_message(&mut self, id: &str) {
         self.network.retain(|pending| pending.id != id);
-        self.record(Event::Lost { id: id.to_owned(), loss: Loss::Dropped });
+        self.record(StageEvent::Lost { id: id.to_owned(), loss: Loss::Dropped });
     }
 
-    /// A message arrives.
+    /// Delivers a message.
     pub(crate) fn deliver(&mut self, id: &str) {
         let Some(index) = self.network.iter().position(|pending| pending.id == id) else { return };
         let Pending { from, to, payload, .. } = self.network.remove(index);
@@ -152,9 +152,9 @@ impl Stage {
                     _ => unreachable!("no such message"),
                 };
                 if heard {
-                    self.record(Event::Arrived { id: id.to_owned() });
+                    self.record(StageEvent::Arrived { id: id.to_owned() });
                 } else {
-                    self.record(Event::Lost { id: id.to_owned(), loss: Loss::NobodyHears });
+                    self.record(StageEvent::Lost { id: id.to_owned(), loss: Loss::NobodyHears });
                     if !id.starts_with('h') {
                         self.note_message(format!("{id} is lost: nobody hears it at {to}"));
                     }
@@ -163,7 +163,7 @@ impl Stage {
             }
             (Party::Client(client), Payload::Answer(answer)) => {
                 let Party::Replica(from) = from else { unreachable!("clients do not answer") };
-                self.record(Event::Arrived { id: id.to_owned() });
+                self.record(StageEvent::Arrived { id: id.to_owned() });
                 if let Answer::Complete { session, seq, slot, client_seq } = answer {
                     let checked = self.checker.completed(session, seq, slot, client_seq);
                     self.check(checked);
@@ -174,7 +174,7 @@ impl Stage {
         }
     }
 
-    /// One direction of a link is cut, or whole again.
+    /// Cuts one direction of a link, or mends it.
     pub(crate) fn cut(&mut self, from: ReplicaId, to: ReplicaId, cut: bool) {
         if cut {
             self.cut.insert((from, to));

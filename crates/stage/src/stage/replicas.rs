@@ -4,7 +4,7 @@ use super::clients::client_of;
 use super::logged::take_logs;
 use super::network::Payload;
 use super::{STEPS_MAX, Stage};
-use crate::history::{Event, Party, Said};
+use crate::history::{Party, Said, StageEvent};
 use crate::node::Node;
 use crate::print;
 use multipaxos::message::{Answer, Message, Run};
@@ -36,22 +36,22 @@ impl Stage {
 
     pub(super) fn end_by(&mut self, id: ReplicaId, cannot_sync: bool) {
         self.node(id).end();
-        self.record(Event::Ended { replica: id, cannot_sync });
+        self.record(StageEvent::Ended { replica: id, cannot_sync });
         self.event(format!("{id} is down"));
     }
 
-    /// Whether its process runs.
+    /// Whether the replica's process runs.
     pub(crate) fn is_up(&self, id: ReplicaId) -> bool {
         self.nodes[id.index()].life.is_some()
     }
 
-    /// Whether only this replica's disk is still what the cluster began with.
+    /// Whether this replica has the only disk that is left of the cluster's first disks.
     pub(crate) fn is_last_member(&self, id: ReplicaId) -> bool {
         let first = |index: usize| self.generations[index] == 1;
         first(id.index()) && (0..self.nodes.len()).filter(|index| first(*index)).count() == 1
     }
 
-    /// The disk is lost; the process, if it ran, with it.
+    /// Replaces the disk by an empty one. A running process ends.
     pub(crate) fn wipe(&mut self, id: ReplicaId) {
         if self.is_up(id) {
             self.end(id);
@@ -62,7 +62,7 @@ impl Stage {
         self.nodes[id.index()].store = Store::records(directory, window);
         self.nodes[id.index()].chat_log.clear();
         self.checker.wiped(id);
-        self.record(Event::Wiped { replica: id });
+        self.record(StageEvent::Wiped { replica: id });
         self.event(format!("{id} has an empty disk, {}", print::directory(directory)));
     }
 
@@ -81,7 +81,7 @@ impl Stage {
         let recovered = self.checker.recovered(id, node.store.acceptor.durable());
         self.check(recovered);
         self.checker.restarted(id, applied);
-        self.record(Event::Began { replica: id, votes: voter, applied });
+        self.record(StageEvent::Began { replica: id, votes: voter, applied });
         let how = if fresh { "has warmed up" } else { "remembers its cluster" };
         let vote = if voter { "" } else { ", and has no vote in it" };
         self.event(format!("{id} {how}{vote}"));
@@ -90,7 +90,7 @@ impl Stage {
         }
     }
 
-    /// Hand-overs inside a replica, until nothing more happens there.
+    /// Runs turns until the roles of a replica have nothing left for each other.
     pub(crate) fn settle(&mut self, id: ReplicaId) {
         for _ in 0..STEPS_MAX {
             let Some(role) = self.node(id).busy_role() else { return };
@@ -99,12 +99,12 @@ impl Stage {
         panic!("replica {id} spins");
     }
 
-    /// A role looks at its timers.
+    /// Lets the timers of a role fire. Returns the messages that it sends to peers.
     pub(super) fn fire(&mut self, id: ReplicaId, role: RoleName) -> Vec<Message> {
         self.turn(id, role, true)
     }
 
-    /// One turn; returns what left for peers.
+    /// One turn of a role. Returns the messages that it sends to peers.
     pub(super) fn turn(&mut self, id: ReplicaId, role: RoleName, timers: bool) -> Vec<Message> {
         let now = self.now;
         let led = self.leading(id);
@@ -117,11 +117,11 @@ impl Stage {
             self.event(format!("{id} {}", print::saved(&record)));
             match &record {
                 acceptor::Record::Promise(ballot) => {
-                    self.record(Event::Promised { replica: id, ballot: *ballot });
+                    self.record(StageEvent::Promised { replica: id, ballot: *ballot });
                 }
                 acceptor::Record::Accept(Run { ballot, first, values }) => {
                     let (ballot, first, values) = (*ballot, *first, values.clone());
-                    self.record(Event::Accepted { replica: id, ballot, first, values });
+                    self.record(StageEvent::Accepted { replica: id, ballot, first, values });
                 }
                 acceptor::Record::Trim(_) => {}
             }
@@ -136,15 +136,15 @@ impl Stage {
             if let learner::Record::Applied { first, values, client_seqs } = &record {
                 let effects = client_seqs.iter().map(Option::is_some).collect();
                 let (first, values) = (*first, values.clone());
-                self.record(Event::Applied { replica: id, first, values, effects });
+                self.record(StageEvent::Applied { replica: id, first, values, effects });
             }
             let checked = self.checker.applied(id, &record);
             self.check(checked);
         }
         match self.leading(id) {
             leads if leads == led => {}
-            Some(ballot) => self.record(Event::Leads { replica: id, ballot }),
-            None => self.record(Event::Resigned { replica: id }),
+            Some(ballot) => self.record(StageEvent::Leads { replica: id, ballot }),
+            None => self.record(StageEvent::Resigned { replica: id }),
         }
         match turned {
             Ok(envelopes) => self.post(id, envelopes),
@@ -167,7 +167,7 @@ impl Stage {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
                     if let Some(said) = Said::by_peer(&message) {
-                        self.record(Event::Told { replica: id, said });
+                        self.record(StageEvent::Told { replica: id, said });
                     }
                     self.node(id).accept(id, message);
                 }
@@ -193,7 +193,8 @@ impl Stage {
         sent
     }
 
-    /// To a client on the stage; a hand-made request's answer is only shown.
+    /// Sends an answer to a client on the stage. The answer to a request made by hand is only
+    /// printed.
     pub(super) fn answer(&mut self, from: ReplicaId, client: u64, answer: Answer) {
         let told = match answer {
             Answer::Complete { session, seq, slot, .. } => {
@@ -208,12 +209,12 @@ impl Stage {
             let to = Party::Client(client);
             let id = Some(self.send(Party::Replica(from), to, Payload::Answer(answer)));
             if let Some(slot) = told {
-                self.record(Event::Answered { replica: from, client, id, slot });
+                self.record(StageEvent::Answered { replica: from, client, id, slot });
             }
             return;
         }
         if let Some(slot) = told {
-            self.record(Event::Answered { replica: from, client, id: None, slot });
+            self.record(StageEvent::Answered { replica: from, client, id: None, slot });
         }
         self.event(format!("{from} answers c{client}: {}", print::answer(&answer)));
         if let Answer::Complete { session, seq, slot, client_seq } = answer {
@@ -222,16 +223,16 @@ impl Stage {
         }
     }
 
-    /// A role takes no turn from here on.
+    /// Stops the turns of a role.
     pub(crate) fn stall(&mut self, id: ReplicaId, role: RoleName) {
         self.node(id).stalled.push(role);
-        self.record(Event::Stalled { replica: id, role: print::role(role).into() });
+        self.record(StageEvent::Stalled { replica: id, role: print::role(role).into() });
     }
 
-    /// A role takes turns again.
+    /// Lets a role take turns again.
     pub(crate) fn unstall(&mut self, id: ReplicaId, role: RoleName) {
         self.node(id).stalled.retain(|stalled| *stalled != role);
-        self.record(Event::Unstalled { replica: id, role: print::role(role).into() });
+        self.record(StageEvent::Unstalled { replica: id, role: print::role(role).into() });
         self.settle(id);
     }
 }

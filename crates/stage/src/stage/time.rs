@@ -1,4 +1,4 @@
-//! Time passes: by a command, or until nothing happens any more.
+//! Lets time pass: for a given time, or until the cluster is quiet.
 
 use super::{Loud, QUIET_US, STEPS_MAX, Stage};
 use crate::history::Party;
@@ -8,7 +8,7 @@ use multipaxos::types::{ReplicaId, Time};
 use simulator::node::{ROLES, RoleName};
 
 impl Stage {
-    /// The earliest timer at `upto` or before.
+    /// The earliest timer that fires at `upto` or before.
     pub(super) fn next_timer(&mut self, upto: Time) -> Option<(Time, Party, RoleName)> {
         let mut timers: Vec<(Time, Party, RoleName)> = Vec::new();
         for index in 0..self.nodes.len() {
@@ -31,7 +31,7 @@ impl Stage {
             .min_by_key(|(at, party, _)| (*at, *party))
     }
 
-    /// The first message that is due at `upto` or before.
+    /// The first message that arrives at `upto` or before.
     pub(super) fn next_arrival(&self, upto: Time) -> Option<(Time, String)> {
         let due = self.network.iter().filter(|pending| !pending.held);
         due.map(|pending| (pending.sent_at.plus_us(self.latency_us), pending.id.clone()))
@@ -49,7 +49,7 @@ impl Stage {
         }
     }
 
-    /// Time passes, timers fire; what they send waits to be delivered.
+    /// Lets time pass and timers fire. Messages wait in the network.
     pub(crate) fn tick(&mut self, us: u64) {
         let end = self.now.plus_us(us);
         self.clocked = true;
@@ -64,8 +64,8 @@ impl Stage {
         self.clocked = false;
     }
 
-    /// Time passes, timers fire, messages arrive; until nothing happens any more, if
-    /// that is asked for. Returns whether it became quiet.
+    /// Lets time pass, timers fire and messages arrive. With `until_quiet` it ends early once
+    /// nothing happens any more. Returns whether the cluster became quiet.
     pub(crate) fn pass(&mut self, us: u64, until_quiet: bool) -> bool {
         let end = self.now.plus_us(us);
         self.stirred_at = self.now;
@@ -97,7 +97,7 @@ impl Stage {
         quiet
     }
 
-    /// Messages arrive until none is on its way; no time passes.
+    /// Delivers messages until none is in the network. No time passes.
     pub(crate) fn settle_network(&mut self) {
         for _ in 0..STEPS_MAX {
             let next = self.network.iter().find(|pending| !pending.held);
@@ -107,8 +107,8 @@ impl Stage {
         panic!("the network never settles");
     }
 
-    /// Replica `id` loses patience, its clock put forward by hand, and is granted the
-    /// pre-votes it asks for: phase 1 begins.
+    /// Puts the clock of replica `id` forward until the replica loses patience, and grants its
+    /// pre-votes, so that it begins phase 1.
     pub(crate) fn campaign(&mut self, id: ReplicaId) -> Result<(), String> {
         let loud = std::mem::replace(&mut self.loud, Loud::Nothing);
         for _ in 0..10_000 {

@@ -1,67 +1,67 @@
-//! What a history says about one slot.
+//! The facts about one slot, taken from a history.
 
 use super::learned;
-use crate::history::{Entry, Event, History, Loss, Party, Said, value_in};
+use crate::history::{Entry, History, Loss, Party, Said, StageEvent, value_in};
 use crate::print;
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value, replicas};
 use std::collections::BTreeMap;
 
-/// A message, and what became of it.
+/// A message, and whether it arrived.
 #[derive(Debug)]
 pub(super) struct Sent<'a> {
     pub(super) id: &'a str,
-    /// The entry with which it left.
+    /// The index of the entry with which it was sent.
     pub(super) at: usize,
     pub(super) from: Party,
     pub(super) to: Party,
     pub(super) said: &'a Said,
-    pub(super) fate: Fate,
+    pub(super) delivery: Delivery,
 }
 
-/// What became of a message.
+/// Whether a message has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Delivery {
     OnItsWay,
     Held,
-    /// The entry with which it arrived.
+    /// The index of the entry with which it arrived.
     Arrived(usize),
     Lost(Loss),
 }
 
 impl Sent<'_> {
-    /// What became of it, in words; nothing if it arrived.
-    pub(super) fn fate_in_words(&self) -> Option<String> {
-        match self.fate {
-            Fate::Arrived(_) => None,
-            Fate::OnItsWay => Some("on the way".into()),
-            Fate::Held => Some("held".into()),
-            Fate::Lost(_) => self.loss_in_words(),
+    /// Says in words why it has not arrived. `None`: it arrived.
+    pub(super) fn delivery_in_words(&self) -> Option<String> {
+        match self.delivery {
+            Delivery::Arrived(_) => None,
+            Delivery::OnItsWay => Some("on the way".into()),
+            Delivery::Held => Some("held".into()),
+            Delivery::Lost(_) => self.loss_in_words(),
         }
     }
 
-    /// Why it never arrives, if that is so.
+    /// Says in words why it never arrives. `None`: it arrived, or may still arrive.
     pub(super) fn loss_in_words(&self) -> Option<String> {
-        match self.fate {
-            Fate::Arrived(_) | Fate::OnItsWay | Fate::Held => None,
-            Fate::Lost(Loss::Dropped) => Some("dropped".into()),
-            Fate::Lost(Loss::LinkIsCut) => Some("lost: the link is cut".into()),
-            Fate::Lost(Loss::NobodyHears) => {
+        match self.delivery {
+            Delivery::Arrived(_) | Delivery::OnItsWay | Delivery::Held => None,
+            Delivery::Lost(Loss::Dropped) => Some("dropped".into()),
+            Delivery::Lost(Loss::LinkIsCut) => Some("lost: the link is cut".into()),
+            Delivery::Lost(Loss::NobodyHears) => {
                 Some(format!("lost: nobody hears it at replica {}", self.to))
             }
-            Fate::Lost(Loss::Overtaken) => Some("overtaken by a newer one".into()),
+            Delivery::Lost(Loss::Overtaken) => Some("overtaken by a newer one".into()),
         }
     }
 
-    /// Its id, and what became of it if it did not arrive.
-    pub(super) fn with_fate(&self) -> String {
-        match self.fate_in_words() {
+    /// Its id. If it did not arrive, also why not.
+    pub(super) fn with_delivery(&self) -> String {
+        match self.delivery_in_words() {
             None => self.id.to_owned(),
-            Some(fate) => format!("{} ({fate})", self.id),
+            Some(delivery) => format!("{} ({delivery})", self.id),
         }
     }
 
-    /// Its id, and why it never arrives if that is so.
+    /// Its id. If it never arrives, also why not.
     pub(super) fn with_loss(&self) -> String {
         match self.loss_in_words() {
             None => self.id.to_owned(),
@@ -91,23 +91,23 @@ impl<'a> Past<'a> {
         let mut past = Past { history, messages: Vec::new(), by_id: BTreeMap::new() };
         for (at, entry) in history.entries.iter().enumerate() {
             match &entry.event {
-                Event::Sent { id, from, to, said } => {
+                StageEvent::Sent { id, from, to, said } => {
                     past.by_id.insert(id, past.messages.len());
-                    let (from, to, fate) = (*from, *to, Fate::OnItsWay);
-                    past.messages.push(Sent { id, at, from, to, said, fate });
+                    let (from, to, delivery) = (*from, *to, Delivery::OnItsWay);
+                    past.messages.push(Sent { id, at, from, to, said, delivery });
                 }
-                Event::Held { id } => past.befalls(id, Fate::Held),
-                Event::Arrived { id } => past.befalls(id, Fate::Arrived(at)),
-                Event::Lost { id, loss } => past.befalls(id, Fate::Lost(*loss)),
+                StageEvent::Held { id } => past.befalls(id, Delivery::Held),
+                StageEvent::Arrived { id } => past.befalls(id, Delivery::Arrived(at)),
+                StageEvent::Lost { id, loss } => past.befalls(id, Delivery::Lost(*loss)),
                 _ => {}
             }
         }
         past
     }
 
-    fn befalls(&mut self, id: &str, fate: Fate) {
+    fn befalls(&mut self, id: &str, delivery: Delivery) {
         if let Some(at) = self.by_id.get(id) {
-            self.messages[*at].fate = fate;
+            self.messages[*at].delivery = delivery;
         }
     }
 
@@ -115,12 +115,12 @@ impl<'a> Past<'a> {
         self.by_id.get(id).map(|at| &self.messages[*at])
     }
 
-    /// What happened before entry `end`, newest first.
+    /// The entries before entry `end`, newest first.
     pub(super) fn before(&self, end: usize) -> impl Iterator<Item = (usize, &'a Entry)> {
         self.history.entries[..end].iter().enumerate().rev()
     }
 
-    /// What happened from entry `start` on.
+    /// The entries from entry `start` on.
     pub(super) fn from(&self, start: usize) -> impl Iterator<Item = (usize, &'a Entry)> {
         self.history.entries.iter().enumerate().skip(start)
     }
@@ -141,11 +141,11 @@ impl<'a> Past<'a> {
         replicas(self.history.replicas)
     }
 
-    /// Whether `replica` has a vote at entry `at`: not after it lost its disk.
+    /// Whether acceptances of `replica` count at entry `at`. They do not after it lost its disk.
     pub(super) fn votes(&self, replica: ReplicaId, at: usize) -> bool {
         let found = self.before(at).find_map(|(_, entry)| match entry.event {
-            Event::Began { replica: whose, votes, .. } if whose == replica => Some(votes),
-            Event::Wiped { replica: whose } if whose == replica => Some(false),
+            StageEvent::Began { replica: whose, votes, .. } if whose == replica => Some(votes),
+            StageEvent::Wiped { replica: whose } if whose == replica => Some(false),
             _ => None,
         });
         found.unwrap_or(true)
@@ -154,8 +154,8 @@ impl<'a> Past<'a> {
     /// Whether `replica` runs and knows its cluster at the end of the history.
     pub(super) fn is_up(&self, replica: ReplicaId) -> bool {
         let found = self.before(self.end()).find_map(|(_, entry)| match entry.event {
-            Event::Began { replica: whose, .. } if whose == replica => Some(true),
-            Event::Ended { replica: whose, .. } if whose == replica => Some(false),
+            StageEvent::Began { replica: whose, .. } if whose == replica => Some(true),
+            StageEvent::Ended { replica: whose, .. } if whose == replica => Some(false),
             _ => None,
         });
         found.unwrap_or(false)
@@ -165,8 +165,11 @@ impl<'a> Past<'a> {
     pub(super) fn leads(&self, replica: ReplicaId) -> Option<Ballot> {
         self.before(self.end())
             .find_map(|(_, entry)| match entry.event {
-                Event::Leads { replica: whose, ballot } if whose == replica => Some(Some(ballot)),
-                Event::Resigned { replica: whose } | Event::Ended { replica: whose, .. }
+                StageEvent::Leads { replica: whose, ballot } if whose == replica => {
+                    Some(Some(ballot))
+                }
+                StageEvent::Resigned { replica: whose }
+                | StageEvent::Ended { replica: whose, .. }
                     if whose == replica =>
                 {
                     Some(None)
@@ -176,25 +179,25 @@ impl<'a> Past<'a> {
             .flatten()
     }
 
-    /// The highest ballot that `replica` has durably promised and not lost.
+    /// The highest ballot that `replica` has durably promised, if it has not lost its disk since.
     pub(super) fn promised(&self, replica: ReplicaId) -> Option<Ballot> {
         let mut highest = None;
         for (_, entry) in self.before(self.end()) {
             match entry.event {
-                Event::Promised { replica: whose, ballot }
-                | Event::Accepted { replica: whose, ballot, .. }
+                StageEvent::Promised { replica: whose, ballot }
+                | StageEvent::Accepted { replica: whose, ballot, .. }
                     if whose == replica =>
                 {
                     highest = highest.max(Some(ballot));
                 }
-                Event::Wiped { replica: whose } if whose == replica => break,
+                StageEvent::Wiped { replica: whose } if whose == replica => break,
                 _ => {}
             }
         }
         highest
     }
 
-    /// Below which slot `replica` has applied everything.
+    /// The slot below which `replica` has applied everything.
     pub(super) fn applied(&self, replica: ReplicaId) -> Slot {
         self.applied_by(replica, self.end())
     }
@@ -202,11 +205,13 @@ impl<'a> Past<'a> {
     /// The same, at entry `end`.
     pub(super) fn applied_by(&self, replica: ReplicaId, end: usize) -> Slot {
         let found = self.before(end).find_map(|(_, entry)| match &entry.event {
-            Event::Applied { replica: whose, first, values, .. } if *whose == replica => {
+            StageEvent::Applied { replica: whose, first, values, .. } if *whose == replica => {
                 Some(first.plus(values.len() as u64))
             }
-            Event::Began { replica: whose, applied, .. } if *whose == replica => Some(*applied),
-            Event::Wiped { replica: whose } if *whose == replica => Some(Slot::ZERO),
+            StageEvent::Began { replica: whose, applied, .. } if *whose == replica => {
+                Some(*applied)
+            }
+            StageEvent::Wiped { replica: whose } if *whose == replica => Some(Slot::ZERO),
             _ => None,
         });
         found.unwrap_or(Slot::ZERO)
@@ -218,7 +223,7 @@ impl<'a> Past<'a> {
 pub(super) struct Proposal {
     pub(super) leader: ReplicaId,
     pub(super) value: Value,
-    /// The entry with which it was proposed first.
+    /// The index of the entry with which it was first proposed.
     pub(super) at: usize,
 }
 
@@ -237,14 +242,14 @@ pub(super) struct Acceptance {
     pub(super) at: usize,
 }
 
-/// A quorum has accepted a value at one ballot.
+/// A value that a quorum has accepted at one ballot.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) ballot: Ballot,
     pub(super) value: Value,
-    /// Those who made it so.
+    /// The acceptors of the quorum.
     pub(super) by: Vec<ReplicaId>,
-    /// The entry with which it became so.
+    /// The index of the entry that completed the quorum.
     pub(super) at: usize,
 }
 
@@ -254,15 +259,15 @@ impl Chosen {
     }
 }
 
-/// What a history says about one slot.
+/// The facts about one slot.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) past: &'a Past<'a>,
     pub(super) slot: Slot,
     pub(super) proposals: BTreeMap<Ballot, Proposal>,
-    /// In order; of each acceptor one a ballot.
+    /// In order. Each acceptor has one acceptance at each ballot.
     pub(super) acceptances: Vec<Acceptance>,
-    /// In order, one a ballot.
+    /// In order, with one entry for each ballot.
     pub(super) chosen: Vec<Chosen>,
 }
 
@@ -272,15 +277,15 @@ impl<'a> Facts<'a> {
         let mut facts = Facts { past, slot, proposals, acceptances, chosen };
         for (at, entry) in past.from(0) {
             match &entry.event {
-                Event::Told { replica: leader, said }
-                | Event::Sent { from: Party::Replica(leader), said, .. } => {
+                StageEvent::Told { replica: leader, said }
+                | StageEvent::Sent { from: Party::Replica(leader), said, .. } => {
                     if let Some((ballot, value)) = proposed(slot, said) {
                         let leader = *leader;
                         let proposal = Proposal { leader, value, at };
                         facts.proposals.entry(ballot).or_insert(proposal);
                     }
                 }
-                Event::Accepted { replica, ballot, first, values } => {
+                StageEvent::Accepted { replica, ballot, first, values } => {
                     if let Some(value) = value_in(slot, *first, values) {
                         facts.accepts(Acceptance { replica: *replica, ballot: *ballot, value, at });
                     }
@@ -305,13 +310,13 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// When `replica` accepted something in the slot at `ballot`.
+    /// The index of the entry with which `replica` accepted a value in the slot at `ballot`.
     pub(super) fn accepted(&self, replica: ReplicaId, ballot: Ballot) -> Option<usize> {
         let mut all = self.acceptances.iter();
         all.find(|held| held.replica == replica && held.ballot == ballot).map(|held| held.at)
     }
 
-    /// Who accepted something in the slot at `ballot`.
+    /// The acceptors that accepted a value in the slot at `ballot`.
     pub(super) fn acceptors(&self, ballot: Ballot) -> Vec<ReplicaId> {
         let by = self.acceptances.iter().filter(|held| held.ballot == ballot);
         let mut by: Vec<ReplicaId> = by.map(|held| held.replica).collect();
@@ -319,7 +324,7 @@ impl<'a> Facts<'a> {
         by
     }
 
-    /// Who has applied the slot, and still has.
+    /// The replicas that have applied the slot and have not lost it.
     pub(super) fn applied_by(&self) -> Vec<ReplicaId> {
         self.past.replicas().filter(|id| self.past.applied(*id) > self.slot).collect()
     }
@@ -333,7 +338,7 @@ impl<'a> Facts<'a> {
     /// Whether `replica` runs and knows that the slot is decided.
     pub(super) fn knows(&self, replica: ReplicaId) -> bool {
         let past = self.past;
-        past.is_up(replica) && learned::way(past, replica, self.slot, past.end()).is_some()
+        past.is_up(replica) && learned::how_learned(past, replica, self.slot, past.end()).is_some()
     }
 
     /// The accepts of `ballot` for the slot that were sent to `replica`.
@@ -346,7 +351,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What an accept proposes in `slot`.
+/// The ballot and value that an accept proposes in `slot`.
 pub(super) fn proposed(slot: Slot, said: &Said) -> Option<(Ballot, Value)> {
     match said {
         Said::Accept { ballot, first, values, .. } => {
@@ -356,7 +361,7 @@ pub(super) fn proposed(slot: Slot, said: &Said) -> Option<(Ballot, Value)> {
     }
 }
 
-/// At which ballot a message says that its sender has accepted `slot`.
+/// The ballot at which a message says that its sender has accepted `slot`.
 pub(super) fn accepted_in(slot: Slot, said: &Said) -> Option<Ballot> {
     match said {
         Said::Accepted { ballot, slots } => {

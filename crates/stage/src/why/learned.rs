@@ -1,54 +1,55 @@
-//! Which message made a replica know that a slot is decided.
+//! How a replica learned that a slot is decided.
 //!
-//! A learner knows it in one of three ways: it counts the acceptances of a quorum at its
-//! own ballot; a leader says so, and this replica has accepted the slot at exactly that
-//! leader's ballot; or a peer sends the slot from its decided log.
+//! There are three ways. The learner counts a quorum's acceptances at its own ballot. Or a leader
+//! says that the slot is decided, and this replica has accepted it at exactly that leader's
+//! ballot. Or a peer sends the slot from its decided log.
 
 use super::facts::{Past, Sent, accepted_in, proposed};
-use crate::history::{Event, Said, value_in};
+use crate::history::{Said, StageEvent, value_in};
 use multipaxos::types::{Ballot, ReplicaId, Slot};
 use std::collections::BTreeMap;
 
-/// How a replica came to know that a slot is decided.
+/// The way in which a replica learned that a slot is decided.
 #[derive(Debug)]
-pub(super) enum Way<'a> {
-    /// It counted acceptances at a ballot of its own: with these, in this order.
+pub(super) enum Learned<'a> {
+    /// It counted these acceptances, in this order, at a ballot of its own.
     Counted { ballot: Ballot, votes: Vec<Vote<'a>> },
     /// A leader said so in this message.
     Told { ballot: Ballot, message: &'a Sent<'a> },
-    /// A peer sent it from its decided log in this message.
+    /// A peer sent the slot from its decided log in this message.
     Fetched { message: &'a Sent<'a> },
 }
 
-/// An acceptance as the owner of the ballot hears it.
+/// An acceptance that reaches the owner of its ballot.
 #[derive(Debug, Clone)]
 pub(super) struct Vote<'a> {
     pub(super) from: ReplicaId,
-    /// None of its own acceptor.
+    /// The message. `None`: the owner's own acceptor accepted.
     pub(super) message: Option<&'a Sent<'a>>,
 }
 
-/// How `replica` came to know before entry `end` that `slot` is decided, and with which
-/// entry, in the life that it leads there.
-pub(super) fn way<'a>(
+/// How `replica` had learned before entry `end` that `slot` is decided, and at which entry. Only
+/// the replica's life at entry `end` counts.
+pub(super) fn how_learned<'a>(
     past: &'a Past<'a>,
     replica: ReplicaId,
     slot: Slot,
     end: usize,
-) -> Option<(usize, Way<'a>)> {
+) -> Option<(usize, Learned<'a>)> {
     let began = past.before(end).find_map(|(at, entry)| match entry.event {
-        Event::Began { replica: whose, .. } if whose == replica => Some(at),
+        StageEvent::Began { replica: whose, .. } if whose == replica => Some(at),
         _ => None,
     });
     let accepted = accepted_at(past, replica, slot, end);
-    // At which ballots the learner knows the slot's value, and has seen it accepted here.
+    // The ballots at which the learner knows the slot's value and its own acceptor accepted it.
     let mut held: Vec<Ballot> = Vec::new();
     let mut marks: Vec<(Ballot, &Sent<'_>)> = Vec::new();
     let mut votes: BTreeMap<Ballot, Vec<Vote<'_>>> = BTreeMap::new();
     for (at, entry) in past.from(began.unwrap_or(0)).take_while(|(at, _)| *at < end) {
         let (said, message) = match &entry.event {
-            Event::Told { replica: whose, said } if *whose == replica => (said, None),
-            Event::Arrived { id } => match past.message(id).filter(|sent| sent.is_to(replica)) {
+            StageEvent::Told { replica: whose, said } if *whose == replica => (said, None),
+            StageEvent::Arrived { id } => match past.message(id).filter(|sent| sent.is_to(replica))
+            {
                 Some(sent) => (sent.said, Some(sent)),
                 None => continue,
             },
@@ -60,7 +61,7 @@ pub(super) fn way<'a>(
         if let (Said::Page { first, values }, Some(message)) = (said, message)
             && value_in(slot, *first, values).is_some()
         {
-            return Some((at, Way::Fetched { message }));
+            return Some((at, Learned::Fetched { message }));
         }
         if let (Some(mark), Some(message)) = (mark(slot, said), message) {
             marks.push((mark, message));
@@ -76,19 +77,19 @@ pub(super) fn way<'a>(
             }
         }
         if let Some((ballot, message)) = marks.iter().find(|(ballot, _)| held.contains(ballot)) {
-            return Some((at, Way::Told { ballot: *ballot, message }));
+            return Some((at, Learned::Told { ballot: *ballot, message }));
         }
         let quorum = votes.iter().find(|(ballot, votes)| {
             past.owner(**ballot) == replica && votes.len() >= past.quorum()
         });
         if let Some((ballot, votes)) = quorum {
-            return Some((at, Way::Counted { ballot: *ballot, votes: votes.clone() }));
+            return Some((at, Learned::Counted { ballot: *ballot, votes: votes.clone() }));
         }
     }
     None
 }
 
-/// At which ballots `replica` had accepted something in `slot` by entry `end`.
+/// The ballots at which `replica` had accepted a value in `slot` by entry `end`.
 pub(super) fn accepted_at(
     past: &Past<'_>,
     replica: ReplicaId,
@@ -98,19 +99,19 @@ pub(super) fn accepted_at(
     let mut ballots = Vec::new();
     for (_, entry) in past.before(end) {
         match &entry.event {
-            Event::Accepted { replica: whose, ballot, first, values }
+            StageEvent::Accepted { replica: whose, ballot, first, values }
                 if *whose == replica && value_in(slot, *first, values).is_some() =>
             {
                 ballots.push(*ballot);
             }
-            Event::Wiped { replica: whose } if *whose == replica => break,
+            StageEvent::Wiped { replica: whose } if *whose == replica => break,
             _ => {}
         }
     }
     ballots
 }
 
-/// At which ballot a message calls `slot` decided.
+/// The ballot at which a message calls `slot` decided.
 pub(super) fn mark(slot: Slot, said: &Said) -> Option<Ballot> {
     match said {
         Said::Accept { decided, .. } | Said::Heartbeat { decided } => {

@@ -1,16 +1,16 @@
-//! What is not so yet, and why not: acceptances that are missing, learners that do not
-//! know, messages that are on their way or were lost.
+//! What has not happened yet, and why: missing acceptances, learners that do not know the slot,
+//! messages in the network or lost.
 
-use super::facts::{Facts, Fate, Proposal, Sent, accepted_in};
+use super::facts::{Delivery, Facts, Proposal, Sent, accepted_in};
 use super::learned::{accepted_at, mark};
 use super::{capital, listed, replicas};
-use crate::history::{Event, Said, value_in};
+use crate::history::{Said, StageEvent, value_in};
 use multipaxos::types::{Ballot, ReplicaId};
 
-/// More messages than this are counted, not listed.
+/// The largest number of messages that are listed. More are counted.
 const LISTED_MAX: usize = 4;
 
-/// Tells what is missing before all replicas have applied the slot.
+/// Says what is missing until all replicas have applied the slot.
 pub(super) fn tell(facts: &Facts<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     match (facts.chosen.first(), facts.proposals.last_key_value()) {
@@ -58,12 +58,14 @@ fn not_proposed(facts: &Facts<'_>, lines: &mut Vec<String>) {
     campaigns(facts, Some(ballot), lines);
 }
 
-/// Who tries to lead above `ballot`, or at all.
+/// Adds who campaigns above `ballot`, or at all.
 fn campaigns(facts: &Facts<'_>, ballot: Option<Ballot>, lines: &mut Vec<String>) {
     let past = facts.past;
     let mut highest = None;
     for (_, entry) in past.from(0) {
-        let (Event::Told { said, .. } | Event::Sent { said, .. }) = &entry.event else { continue };
+        let (StageEvent::Told { said, .. } | StageEvent::Sent { said, .. }) = &entry.event else {
+            continue;
+        };
         if let Said::Prepare { ballot, .. } = said {
             highest = highest.max(Some(*ballot));
         }
@@ -91,8 +93,8 @@ fn campaigns(facts: &Facts<'_>, ballot: Option<Ballot>, lines: &mut Vec<String>)
         _ => false,
     };
     let messages: Vec<&Sent<'_>> = past.messages.iter().filter(of_phase_1).collect();
-    if let Some(fates) = fates(&messages) {
-        lines.push(format!("Of its messages and their answers {fates}."));
+    if let Some(deliveries) = deliveries(&messages) {
+        lines.push(format!("Of its messages and their answers {deliveries}."));
     }
 }
 
@@ -138,11 +140,11 @@ fn why_not_accepted(facts: &Facts<'_>, ballot: Ballot, replica: ReplicaId) -> St
         return "it lost its disk, and has no vote".into();
     }
     let accepts = facts.accepts_to(ballot, replica);
-    let arrived = accepts.iter().rev().find(|sent| matches!(sent.fate, Fate::Arrived(_)));
+    let arrived = accepts.iter().rev().find(|sent| matches!(sent.delivery, Delivery::Arrived(_)));
     let why = match arrived {
         Some(sent) => format!("{} {}", sent.id, why_no_effect(facts, ballot, replica)),
-        None => match fates(&accepts) {
-            Some(fates) => fates,
+        None => match deliveries(&accepts) {
+            Some(deliveries) => deliveries,
             None if past.owner(ballot) == replica => "its own acceptor has not saved it".into(),
             None => "nothing was sent to it".into(),
         },
@@ -157,21 +159,23 @@ fn why_not_accepted(facts: &Facts<'_>, ballot: Ballot, replica: ReplicaId) -> St
     }
 }
 
-/// What became of an accept that arrived and was not accepted.
+/// Why an accept had no effect although it arrived.
 fn why_no_effect(facts: &Facts<'_>, ballot: Ballot, replica: ReplicaId) -> String {
     let past = facts.past;
     for (_, entry) in past.before(past.end()) {
         match &entry.event {
-            Event::Ended { replica: whose, cannot_sync } if *whose == replica => {
+            StageEvent::Ended { replica: whose, cannot_sync } if *whose == replica => {
                 return match cannot_sync {
                     true => "arrived, and could not be synced".into(),
                     false => "arrived, and the process ended".into(),
                 };
             }
-            Event::Stalled { replica: whose, role } if *whose == replica && role == "acceptor" => {
+            StageEvent::Stalled { replica: whose, role }
+                if *whose == replica && role == "acceptor" =>
+            {
                 return "arrived, and waits: the acceptor is stalled".into();
             }
-            Event::Unstalled { replica: whose, role }
+            StageEvent::Unstalled { replica: whose, role }
                 if *whose == replica && role == "acceptor" =>
             {
                 break;
@@ -183,14 +187,14 @@ fn why_no_effect(facts: &Facts<'_>, ballot: Ballot, replica: ReplicaId) -> Strin
         sent.is_from(replica) && matches!(sent.said, Said::Nack { ballot: b, .. } if *b == ballot)
     });
     match refused {
-        Some(nack) => format!("was refused: {}", nack.with_fate()),
+        Some(nack) => format!("was refused: {}", nack.with_delivery()),
         None => "arrived, and was not accepted".into(),
     }
 }
 
 // --- chosen, and not known -----------------------------------------------------------------
 
-/// A quorum has accepted it, and the owner of the ballot has not counted so many.
+/// A quorum has accepted the value, but the owner of the ballot has not counted a quorum.
 fn not_counted(facts: &Facts<'_>, lines: &mut Vec<String>) {
     let past = facts.past;
     for chosen in &facts.chosen {
@@ -200,15 +204,16 @@ fn not_counted(facts: &Facts<'_>, lines: &mut Vec<String>) {
             .iter()
             .filter(|sent| accepted_in(facts.slot, sent.said) == Some(ballot))
             .collect();
-        let fates = fates(&votes).map_or(String::new(), |fates| format!(": {fates}"));
+        let deliveries =
+            deliveries(&votes).map_or(String::new(), |deliveries| format!(": {deliveries}"));
         if past.is_up(owner) {
             lines.push(format!(
                 "Replica {owner} counts the acceptances of ballot {ballot}, and has not heard of \
-                 a quorum{fates}."
+                 a quorum{deliveries}."
             ));
         } else {
             lines.push(format!(
-                "Replica {owner}, who counts the acceptances of ballot {ballot}, is down{fates}. \
+                "Replica {owner}, who counts the acceptances of ballot {ballot}, is down{deliveries}. \
                  The next leader hears of {} from any quorum, and proposes it again.",
                 chosen.text()
             ));
@@ -230,7 +235,7 @@ fn not_learned(facts: &Facts<'_>, lines: &mut Vec<String>) {
     if !applied.is_empty() {
         lines.push(format!("{} {} applied it.", capital(&replicas(&applied)), has(&applied)));
     }
-    // Of those who count it has been said already what they lack.
+    // The sentences about the owners of ballots already say what these replicas lack.
     let counts = |id: &ReplicaId| {
         !facts.is_known() && facts.chosen.iter().any(|chosen| past.owner(chosen.ballot) == *id)
     };
@@ -263,13 +268,13 @@ fn why_not_applied(facts: &Facts<'_>, replica: ReplicaId) -> String {
         is_pending(sent) && sent.is_to(replica) && (known || page)
     });
     let tells: Vec<&Sent<'_>> = tells.collect();
-    let told = fates(&tells).map(|fates| format!("{fates}, and says so"));
+    let told = deliveries(&tells).map(|deliveries| format!("{deliveries}, and says so"));
     let Some(ballot) = held.first() else {
         let accepts = facts.chosen.iter().flat_map(|chosen| {
             facts.accepts_to(chosen.ballot, replica).into_iter().filter(|sent| is_pending(sent))
         });
         let accepts: Vec<&Sent<'_>> = accepts.collect();
-        let hears = told.or(fates(&accepts)).unwrap_or_else(|| {
+        let hears = told.or(deliveries(&accepts)).unwrap_or_else(|| {
             "it fetches the slot from a peer once it hears that it is behind".into()
         });
         return format!("Replica {replica} has accepted nothing here; {hears}.");
@@ -291,24 +296,25 @@ fn why_not_applied(facts: &Facts<'_>, replica: ReplicaId) -> String {
 // --- words ---------------------------------------------------------------------------------
 
 fn is_pending(sent: &Sent<'_>) -> bool {
-    matches!(sent.fate, Fate::OnItsWay | Fate::Held)
+    matches!(sent.delivery, Delivery::OnItsWay | Delivery::Held)
 }
 
 fn has(ids: &[ReplicaId]) -> &'static str {
     if ids.len() == 1 { "has" } else { "have" }
 }
 
-/// `a1 and a3 were dropped, a5 is on the way`; nothing if all arrived.
-fn fates(messages: &[&Sent<'_>]) -> Option<String> {
+/// Says which messages did not arrive, as in `a1 and a3 were dropped, a5 is on the way`. `None`:
+/// all arrived.
+fn deliveries(messages: &[&Sent<'_>]) -> Option<String> {
     let mut groups: Vec<(String, bool, Vec<String>)> = Vec::new();
     for sent in messages {
-        let Some(fate) = sent.fate_in_words() else { continue };
-        match groups.iter_mut().find(|(other, ..)| *other == fate) {
+        let Some(delivery) = sent.delivery_in_words() else { continue };
+        match groups.iter_mut().find(|(other, ..)| *other == delivery) {
             Some((_, _, ids)) => ids.push(sent.id.to_owned()),
-            None => groups.push((fate, is_pending(sent), vec![sent.id.to_owned()])),
+            None => groups.push((delivery, is_pending(sent), vec![sent.id.to_owned()])),
         }
     }
-    let each = groups.iter().map(|(fate, pending, ids)| {
+    let each = groups.iter().map(|(delivery, pending, ids)| {
         let be = match (pending, ids.len()) {
             (true, 1) => "is",
             (true, _) => "are",
@@ -321,7 +327,7 @@ fn fates(messages: &[&Sent<'_>]) -> Option<String> {
             }
             ids => listed(ids),
         };
-        format!("{ids} {be} {fate}")
+        format!("{ids} {be} {delivery}")
     });
     let each: Vec<String> = each.collect();
     (!each.is_empty()).then(|| each.join(", "))

@@ -1,17 +1,16 @@
-//! Why a slot is what it is: a history, told in sentences.
+//! Explains a slot from the history, in sentences.
 //!
-//! [`why`] is a pure function. It reads what the stage recorded ([`History`]) and nothing
-//! else: no role is asked. So "chosen" is here what the papers say it is, a quorum that
-//! has accepted one value at one ballot, whether or not any replica knows of it yet.
+//! [`why`] is a pure function. It reads only what the stage recorded ([`History`]) and asks no
+//! role. So "chosen" has the meaning of the papers here: a quorum has accepted one value at one
+//! ballot, whether or not a replica knows it yet.
 //!
-//! The answer has three parts: a headline; the story of the slot, a sentence for each
-//! thing that happened; and what is not so yet, with the messages that are on their way
-//! or were lost.
+//! The answer has three parts: a headline; the story of the slot, with a sentence for each thing
+//! that happened; and what is still missing, with the messages in the network and the lost ones.
 //!
-//! - `facts`: what the history says about one slot.
-//! - `story`: those facts in sentences.
-//! - `learned`: which message made a replica know that a slot is decided.
-//! - `missing`: what is not so yet, and why not.
+//! - `facts`: the facts about one slot.
+//! - `story`: these facts in sentences.
+//! - `learned`: how a replica learned that a slot is decided.
+//! - `missing`: what has not happened yet, and why.
 
 mod facts;
 mod learned;
@@ -24,10 +23,10 @@ use crate::history::History;
 use facts::{Facts, Past};
 use multipaxos::types::{ReplicaId, Slot};
 
-/// The longest line.
+/// The largest length of a line.
 const COLUMNS: usize = 96;
 
-/// Tells why `slot` is what it is, at each replica.
+/// Explains `slot` at each replica.
 pub fn why(history: &History, slot: Slot) -> Vec<String> {
     let past = Past::new(history);
     let facts = Facts::new(&past, slot);
@@ -67,7 +66,7 @@ fn headline(facts: &Facts<'_>) -> String {
     }
 }
 
-/// The text behind `start`, cut between words into lines that a terminal shows whole.
+/// The text after `start`, broken between words into lines of a terminal's width.
 fn wrapped(start: &str, text: &str) -> Vec<String> {
     let indent = " ".repeat(start.len() + 2);
     let mut lines = Vec::new();
@@ -103,7 +102,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// With a capital letter, to begin a sentence.
+/// The text with a capital letter at its beginning.
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())

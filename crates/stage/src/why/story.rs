@@ -1,13 +1,13 @@
-//! What happened to a slot, a sentence for each thing, in the order of the history.
+//! The story of a slot: a sentence for each thing that happened, in the order of the history.
 
-use super::facts::{Facts, Fate, Proposal, Sent, accepted_in, proposed};
-use super::learned::{Vote, Way, way};
+use super::facts::{Delivery, Facts, Proposal, Sent, accepted_in, proposed};
+use super::learned::{Learned, Vote, how_learned};
 use super::{capital, listed, replicas};
-use crate::history::{Event, Party, Report, Said, value_in};
+use crate::history::{Party, Report, Said, StageEvent, value_in};
 use crate::print;
 use multipaxos::types::{Ballot, Command, ReplicaId, Value};
 
-/// A sentence, and when that happened.
+/// A sentence, and the time of what it tells.
 #[derive(Debug)]
 pub(super) struct Sentence {
     at: usize,
@@ -15,13 +15,13 @@ pub(super) struct Sentence {
     pub(super) text: String,
 }
 
-/// The story under way.
+/// The story so far.
 struct Story<'f, 'a> {
     facts: &'f Facts<'a>,
     sentences: Vec<Sentence>,
 }
 
-/// Tells what happened to the slot.
+/// Tells the story of the slot.
 pub(super) fn tell(facts: &Facts<'_>) -> Vec<Sentence> {
     let mut story = Story { facts, sentences: Vec::new() };
     for (ballot, proposal) in &facts.proposals {
@@ -30,7 +30,7 @@ pub(super) fn tell(facts: &Facts<'_>) -> Vec<Sentence> {
     story.tell_acceptances();
     story.tell_refusals();
     story.tell_learning();
-    // Of what happened at one moment, what was told first comes first.
+    // Sentences about the same entry stay in the order in which they were added.
     story.sentences.sort_by_key(|sentence| sentence.at);
     story.tell_deaths();
     story.sentences.sort_by_key(|sentence| sentence.at);
@@ -94,30 +94,30 @@ impl<'a> Story<'_, 'a> {
         self.say(proposal.at, text);
     }
 
-    /// `a1 to replica 1, a2 to replica 2 (dropped)`: the first to each peer.
+    /// The first accept to each peer, as in `a1 to replica 1, a2 to replica 2 (dropped)`.
     fn first_accepts(&self, ballot: Ballot) -> String {
         let first = |peer| self.facts.accepts_to(ballot, peer).into_iter().next();
         addressed(self.facts.past.replicas().filter_map(first))
     }
 
-    /// A client asked for it, and perhaps another replica passed that on.
+    /// Tells which client asked for the value, and whether another replica forwarded the request.
     fn tell_request(&mut self, proposal: &Proposal) {
         if let Value::Command(command) = &proposal.value {
             self.tell_how_it_came(command, proposal.leader, proposal.at);
         }
     }
 
-    /// How a request for `command` came to `replica` before entry `end`.
+    /// Tells how a request for `command` came to `replica` before entry `end`.
     fn tell_how_it_came(&mut self, command: &Command, replica: ReplicaId, end: usize) {
         let past = self.facts.past;
         let (client, value) = (command.session.client, print::line(&command.line));
         let found = past.before(end).find_map(|(at, entry)| match &entry.event {
-            Event::Asked { replica: whose, command: asked }
+            StageEvent::Asked { replica: whose, command: asked }
                 if *whose == replica && is_same(asked, command) =>
             {
                 Some((at, None))
             }
-            Event::Arrived { id } => {
+            StageEvent::Arrived { id } => {
                 let sent = past.message(id)?;
                 (sent.is_to(replica) && asks_for(sent.said, command)).then_some((at, Some(sent)))
             }
@@ -144,15 +144,15 @@ impl<'a> Story<'_, 'a> {
 
     // --- phase 1 -------------------------------------------------------------------
 
-    /// What acceptors had reported to the owner of `ballot` before entry `end`.
+    /// The reports that acceptors had sent to the owner of `ballot` before entry `end`.
     fn reports(&self, ballot: Ballot, end: usize) -> Vec<Told<'a>> {
         let past = self.facts.past;
         let owner = past.owner(ballot);
         let mut told: Vec<Told<'a>> = Vec::new();
         for (at, entry) in past.from(0).take_while(|(at, _)| *at < end) {
             let (at, from, message, said) = match &entry.event {
-                Event::Told { replica, said } if *replica == owner => (at, owner, None, said),
-                Event::Arrived { id } => match past.message(id) {
+                StageEvent::Told { replica, said } if *replica == owner => (at, owner, None, said),
+                StageEvent::Arrived { id } => match past.message(id) {
                     Some(Sent { at, id, from: Party::Replica(from), to, said, .. })
                         if *to == Party::Replica(owner) =>
                     {
@@ -181,7 +181,7 @@ impl<'a> Story<'_, 'a> {
         let prepares: Vec<&Sent<'_>> =
             past.messages.iter().filter(|sent| sent.is_from(owner) && asks(sent.said)).collect();
         let own = past.from(0).find_map(|(at, entry)| match &entry.event {
-            Event::Told { replica, said } if *replica == owner && asks(said) => Some(at),
+            StageEvent::Told { replica, said } if *replica == owner && asks(said) => Some(at),
             _ => None,
         });
         if let Some(at) = own {
@@ -266,17 +266,17 @@ impl<'a> Story<'_, 'a> {
         }
     }
 
-    /// The accept that arrived last at `replica` before entry `end`.
+    /// The last accept that arrived at `replica` before entry `end`.
     fn arrived_last(&self, ballot: Ballot, replica: ReplicaId, end: usize) -> Option<&'a str> {
-        let arrived = |sent: &Sent<'a>| match sent.fate {
-            Fate::Arrived(at) if at < end => Some((at, sent.id)),
+        let arrived = |sent: &Sent<'a>| match sent.delivery {
+            Delivery::Arrived(at) if at < end => Some((at, sent.id)),
             _ => None,
         };
         let accepts = self.facts.accepts_to(ballot, replica);
         accepts.into_iter().filter_map(arrived).max().map(|(_, id)| id)
     }
 
-    /// With which message `replica` said first that it had accepted the slot.
+    /// The first message in which `replica` said that it had accepted the slot.
     fn first_vote(&self, replica: ReplicaId, ballot: Ballot, start: usize) -> Option<&Sent<'a>> {
         let slot = self.facts.slot;
         self.facts.past.messages.iter().find(|sent| {
@@ -284,14 +284,14 @@ impl<'a> Story<'_, 'a> {
         })
     }
 
-    /// Acceptors that had promised more.
+    /// Tells which acceptors refused an accept, because they had promised a higher ballot.
     fn tell_refusals(&mut self) {
         let past = self.facts.past;
         let mut told: Vec<(Party, Ballot)> = Vec::new();
         for sent in &past.messages {
             let Said::Nack { ballot, promised } = sent.said else { continue };
             let came = past.before(sent.at).find_map(|(_, entry)| match &entry.event {
-                Event::Arrived { id } => past.message(id).filter(|came| came.to == sent.from),
+                StageEvent::Arrived { id } => past.message(id).filter(|came| came.to == sent.from),
                 _ => None,
             });
             let Some(came) = came else { continue };
@@ -317,14 +317,14 @@ impl<'a> Story<'_, 'a> {
         let mut answered: Vec<u64> = Vec::new();
         for (at, entry) in past.from(0) {
             match &entry.event {
-                Event::Applied { replica, first, values, effects } => {
+                StageEvent::Applied { replica, first, values, effects } => {
                     let Some(value) = value_in(slot, *first, values) else { continue };
                     let effect = effects[slot.since(*first) as usize];
                     let text = self.learning(*replica, &value, effect, at);
                     self.say(at, text);
                 }
-                // Any replica may answer, and again: once is enough here.
-                Event::Answered { replica, client, id, slot: told }
+                // Several replicas may answer, and repeat their answers. One sentence is enough.
+                StageEvent::Answered { replica, client, id, slot: told }
                     if *told == slot && !answered.contains(client) =>
                 {
                     answered.push(*client);
@@ -344,21 +344,21 @@ impl<'a> Story<'_, 'a> {
 
     fn learning(&self, replica: ReplicaId, value: &Value, effect: bool, at: usize) -> String {
         let (past, slot) = (self.facts.past, self.facts.slot);
-        let known = way(past, replica, slot, at);
+        let known = how_learned(past, replica, slot, at);
         let how = match &known {
-            Some((_, Way::Counted { ballot, votes })) => {
+            Some((_, Learned::Counted { ballot, votes })) => {
                 let mut from: Vec<ReplicaId> = votes.iter().map(|vote| vote.from).collect();
                 from.sort_unstable();
                 let by: Vec<String> = votes.iter().filter_map(Vote::id).collect();
                 let by = if by.is_empty() { String::new() } else { format!(" ({})", listed(&by)) };
                 format!("counts the acceptances of {} at ballot {ballot}{by}", replicas(&from))
             }
-            Some((_, Way::Told { ballot, message })) => format!(
+            Some((_, Learned::Told { ballot, message })) => format!(
                 "hears from replica {} that slot {slot} is decided at ballot {ballot}, at which it \
                  has accepted it ({})",
                 message.from, message.id
             ),
-            Some((_, Way::Fetched { message })) => format!(
+            Some((_, Learned::Fetched { message })) => format!(
                 "gets slot {slot} from the decided log of replica {} ({})",
                 message.from, message.id
             ),
@@ -366,7 +366,7 @@ impl<'a> Story<'_, 'a> {
         };
         let waits = known.as_ref().and_then(|(known, _)| {
             let next = past.applied_by(replica, *known);
-            let (later, _) = way(past, replica, next, at)?;
+            let (later, _) = how_learned(past, replica, next, at)?;
             (next < slot && later > *known).then_some(next)
         });
         let applies = match waits {
@@ -381,16 +381,16 @@ impl<'a> Story<'_, 'a> {
         format!("Replica {replica} {how}, and {applies}{effect}.")
     }
 
-    /// Why a command that is decided in the slot changes nothing there.
+    /// Why a command that is decided in the slot has no effect there.
     fn why_no_effect(&self, end: usize) -> String {
         let (past, slot) = (self.facts.past, self.facts.slot);
         let here = past.before(end + 1).find_map(|(_, entry)| match &entry.event {
-            Event::Applied { first, values, .. } => value_in(slot, *first, values),
+            StageEvent::Applied { first, values, .. } => value_in(slot, *first, values),
             _ => None,
         });
         let Some(Value::Command(command)) = here else { return "changes nothing".into() };
         let lower = past.from(0).find_map(|(_, entry)| match &entry.event {
-            Event::Applied { first, values, effects, .. } => {
+            StageEvent::Applied { first, values, effects, .. } => {
                 let slots = (first.0..).zip(values.to_vec()).zip(effects);
                 let mut same = slots.filter(|((other, value), effect)| {
                     let same = matches!(value, Value::Command(other) if is_same(other, &command));
@@ -406,7 +406,7 @@ impl<'a> Story<'_, 'a> {
         }
     }
 
-    // --- what happened to replicas meanwhile ----------------------------------------
+    // --- the lives of replicas -------------------------------------------------------
 
     fn tell_deaths(&mut self) {
         let Some(first) = self.sentences.first().map(|sentence| sentence.at) else { return };
@@ -417,13 +417,17 @@ impl<'a> Story<'_, 'a> {
         };
         for (at, entry) in self.facts.past.from(first).take_while(|(at, _)| *at < last) {
             let text = match &entry.event {
-                Event::Ended { replica, cannot_sync: false } => format!("Replica {replica} dies."),
-                Event::Ended { replica, cannot_sync: true } => {
+                StageEvent::Ended { replica, cannot_sync: false } => {
+                    format!("Replica {replica} dies.")
+                }
+                StageEvent::Ended { replica, cannot_sync: true } => {
                     format!("Replica {replica} cannot sync what it was sent, and ends.")
                 }
-                Event::Wiped { replica } => format!("Replica {replica} loses its disk."),
-                Event::Began { replica, votes: true, .. } => format!("Replica {replica} is back."),
-                Event::Began { replica, votes: false, .. } => {
+                StageEvent::Wiped { replica } => format!("Replica {replica} loses its disk."),
+                StageEvent::Began { replica, votes: true, .. } => {
+                    format!("Replica {replica} is back.")
+                }
+                StageEvent::Began { replica, votes: false, .. } => {
                     format!("Replica {replica} is back, without its disk, and so without a vote.")
                 }
                 _ => continue,
@@ -433,9 +437,9 @@ impl<'a> Story<'_, 'a> {
     }
 }
 
-/// What an acceptor told the owner of a ballot.
+/// An acceptor's report to the owner of a ballot.
 struct Told<'a> {
-    /// The entry with which it was sent.
+    /// The index of the entry with which it was sent.
     at: usize,
     from: ReplicaId,
     message: Option<&'a str>,
@@ -443,7 +447,7 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// What was accepted in the slot.
+    /// The values that the report names for the slot.
     fn accepted(&self, facts: &Facts<'_>) -> impl Iterator<Item = (Ballot, &'a Value)> {
         let slot = facts.slot;
         let here = self.report.accepted.iter().filter(move |(at, ..)| *at == slot);
@@ -461,8 +465,8 @@ impl Vote<'_> {
 fn addressed<'m, 'a: 'm>(messages: impl Iterator<Item = &'m Sent<'a>>) -> String {
     let each: Vec<String> = messages
         .map(|sent| {
-            let fate = sent.loss_in_words().map_or(String::new(), |loss| format!(" ({loss})"));
-            format!("{} to replica {}{fate}", sent.id, sent.to)
+            let delivery = sent.loss_in_words().map_or(String::new(), |loss| format!(" ({loss})"));
+            format!("{} to replica {}{delivery}", sent.id, sent.to)
         })
         .collect();
     each.join(", ")

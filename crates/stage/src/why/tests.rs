@@ -1,16 +1,16 @@
-//! What `why` says is so: compared with the roles themselves, in all golden scripts; and
-//! of histories made by hand.
+//! Compares what `why` says with the roles themselves, in all golden scripts. Also checks
+//! histories made by hand.
 
 use super::{COLUMNS, Facts, Past, why};
 use crate::commands::Session;
 use crate::file::{all, command_of};
-use crate::history::{Event, History, Mark, Party, Report, Said};
+use crate::history::{History, Mark, Party, Report, Said, StageEvent};
 use multipaxos::message::Request;
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value, replicas};
 use multipaxos::values::Values;
 use std::path::Path;
 
-/// How many slots of each script are looked at.
+/// The number of slots of each script that are checked.
 const SLOTS_MAX: u64 = 8;
 
 #[test]
@@ -35,7 +35,7 @@ fn in_every_script_why_agrees_with_the_roles_and_knows_how_each_slot_was_learned
                 }
                 assert!(facts.applied_by().is_empty() || !facts.chosen.is_empty(), "{context}");
                 for line in &lines {
-                    // It is said of a slot whose learning nothing explains.
+                    // `why` says this of a slot if nothing explains how the replica learned it.
                     assert!(!line.contains("knows that it is decided, and"), "{context}");
                     assert!(!line.trim().is_empty(), "an empty line would end a block: {context}");
                     assert!(line.chars().count() <= COLUMNS + 8, "{context}");
@@ -62,7 +62,7 @@ impl Made {
     fn new() -> Made {
         let mut history = History::new(5);
         for replica in replicas(5) {
-            history.push(0, Event::Began { replica, votes: true, applied: Slot::ZERO });
+            history.push(0, StageEvent::Began { replica, votes: true, applied: Slot::ZERO });
         }
         Made(history)
     }
@@ -78,23 +78,23 @@ impl Made {
 
     fn sends(mut self, id: &str, from: u8, to: u8, said: Said) -> Made {
         let (from, to) = (Party::Replica(ReplicaId(from)), Party::Replica(ReplicaId(to)));
-        self.0.push(0, Event::Sent { id: id.into(), from, to, said });
+        self.0.push(0, StageEvent::Sent { id: id.into(), from, to, said });
         self
     }
 
     fn arrives(mut self, id: &str) -> Made {
-        self.0.push(0, Event::Arrived { id: id.into() });
+        self.0.push(0, StageEvent::Arrived { id: id.into() });
         self
     }
 
     fn accepts(mut self, replica: u8, ballot: u64, line: &str) -> Made {
         let (replica, ballot, first) = (ReplicaId(replica), Ballot(ballot), Slot(3));
         let values = Values::from(&command(line));
-        self.0.push(0, Event::Accepted { replica, ballot, first, values });
+        self.0.push(0, StageEvent::Accepted { replica, ballot, first, values });
         self
     }
 
-    /// The answer in one line, however it was cut.
+    /// The answer as one line.
     fn told(&self) -> String {
         let lines = why(&self.0, Slot(3)).join(" ");
         lines.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -109,13 +109,13 @@ impl Made {
 fn chosen_means_a_quorum_at_one_ballot_and_nothing_is_counted_across_ballots() {
     let made = Made::new().accepts(0, 0, "x").accepts(1, 0, "x").accepts(2, 5, "x");
     assert!(!made.says("is chosen"), "{}", made.told());
-    // The same acceptor counts once.
+    // The same acceptor counts only once.
     let made = made.accepts(1, 0, "x");
     assert!(!made.says("is chosen"), "{}", made.told());
     let made = made.accepts(4, 0, "x");
     assert!(made.says("replicas 0, 1 and 4 have accepted it at ballot 0, and 3 of 5 are a quorum"));
     assert!(made.says("no replica knows it yet"), "{}", made.told());
-    // Of another slot nothing is said.
+    // The history says nothing about another slot.
     assert!(why(&made.0, Slot(2))[0].contains("Slot 2 is empty"));
 }
 
