@@ -38,7 +38,7 @@ fn command(seq: u64, line: &str) -> Value {
 /// A leader continued the numbers of a session from a command that an earlier leader had
 /// proposed, and that only that leader had checked.
 #[test]
-fn the_highest_number_of_a_command_does_not_stop_whoever_proposes_it_again() {
+fn the_highest_number_of_a_command_does_not_stop_the_leader_that_proposes_it_again() {
     let values: Values = vec![command(u64::MAX, "x")].into();
     let settings = settings(3, R0, 1);
     let outcome = Phase1Outcome { first: Slot(0), values };

@@ -1,4 +1,4 @@
-//! The acceptor: what it promises, accepts, remembers and says.
+//! The acceptor: its promises, acceptances, storage and messages.
 
 use crate::common::*;
 use multipaxos::message::{Accept, Promise, Run, ToAcceptor, ToLearner, ToProposer};
@@ -39,12 +39,12 @@ fn nack(ballot: u64, promised: u64) -> ToProposer {
     ToProposer::Nack { ballot: Ballot(ballot), promised: Ballot(promised) }
 }
 
-/// The slots of an entry of a page.
+/// The slots of an entry in a page.
 fn slots(entry: &Run) -> Range<u64> {
     entry.first.0..entry.first.0 + entry.values.len() as u64
 }
 
-/// The pages in the mail.
+/// The pages among the messages.
 fn pages(envelopes: &[Envelope]) -> Vec<Promise> {
     let pick = |(_, message)| match message {
         ToProposer::Promise(page) => Some(page),
@@ -53,7 +53,7 @@ fn pages(envelopes: &[Envelope]) -> Vec<Promise> {
     to_proposers(envelopes).into_iter().filter_map(pick).collect()
 }
 
-/// The one page in the mail.
+/// The only page among the messages.
 #[track_caller]
 fn page(envelopes: &[Envelope]) -> Promise {
     let mut pages = pages(envelopes);
@@ -61,12 +61,12 @@ fn page(envelopes: &[Envelope]) -> Promise {
     pages.remove(0)
 }
 
-/// The votes in the mail: to whom, at which ballot, from which slot on, how many.
+/// The acceptances among the messages: receiver, ballot, first slot and number of slots.
 fn votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64, u64)> {
     let mut found = Vec::new();
     for (to, message) in to_learners(envelopes) {
         let ToLearner::Accepted { ballot, directory: voter, slots } = message else {
-            panic!("an acceptor sends learners only votes: {message:?}")
+            panic!("an acceptor sends learners only acceptances: {message:?}")
         };
         assert_eq!(voter, directory(R2));
         found.extend(slots.ranges().iter().map(|range| (to, ballot.0, range.start.0, range.len())));
@@ -119,7 +119,7 @@ fn an_accept_below_the_promise_is_refused_though_nothing_was_accepted_at_it() {
     let mut seat = acceptor();
     seat.handle(accept(0, 0, &["old"]));
     seat.handle(prepare(4, 0));
-    // Above what was last accepted (0), below the promise (4).
+    // The ballot is above the last accepted one (0), but below the promise (4).
     let refused = seat.handle(accept(1, 0, &["between"]));
     assert_eq!(to_proposers(&refused), [(R1, nack(1, 4))]);
     assert_eq!(seat.role.state().accepted(Slot(0)), Some((Ballot(0), (&value("old")).into())));
@@ -166,7 +166,7 @@ fn a_repeated_accept_is_answered_again_without_a_new_record() {
     assert_eq!(votes(&again), [(R1, 1, 0, 2)]);
     assert_eq!(seat.storage.records.len(), 1);
     assert_eq!(seat.storage.memory.syncs(), syncs);
-    // Where it overlaps, only the rest is written.
+    // Only the part that is not accepted yet is written.
     let longer = seat.handle(accept(1, 1, &["b", "c"]));
     assert_eq!(votes(&longer), [(R1, 1, 1, 2)]);
     let values = vec![value("c")].into();
@@ -221,7 +221,7 @@ fn what_a_checkpoint_covers_is_trimmed() {
     assert_eq!((seat.role.state().trimmed(), seat.role.state().len()), (Slot(9), 11));
     assert_eq!(seat.role.state().promised(), Some(Ballot(1)), "the promise stays");
     assert_eq!(seat.storage.memory.state(), seat.role.state());
-    // Cumulative: an older one changes nothing.
+    // An older mark changes nothing.
     seat.handle(Input::Applied(Slot(3)));
     seat.handle(Input::Applied(Slot(9)));
     assert_eq!(seat.role.state().trimmed(), Slot(9));
@@ -318,16 +318,16 @@ fn votes_name_exact_ranges() {
 
 #[test]
 fn votes_of_many_ranges_share_datagrams_and_fit_them() {
-    // Small numbers are short on the wire, large ones are not.
+    // On the wire small numbers are short, and large ones are long.
     for (ballot, above) in [(1, 0), (1 + 3 * (1 << 60), 1 << 60)] {
         let mut seat = acceptor();
         seat.handle(Input::Applied(Slot(above)));
         let sent = seat.burst((0..930).map(|number| accept(ballot, above + 2 * number, &["x"])));
         assert_eq!(votes(&sent).len(), 930);
-        // 20 bytes each at most, and half a datagram.
+        // An entry has at most 20 bytes, and all together fill half a datagram.
         assert_eq!(to_learners(&sent).len(), 930 / 30);
         for (_, message) in to_learners(&sent) {
-            let bytes = postcard::to_stdvec(&message).expect("votes are encoded").len();
+            let bytes = postcard::to_stdvec(&message).expect("an acceptance is encoded").len();
             assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes");
         }
     }
@@ -350,7 +350,7 @@ fn what_was_accepted_is_shown_to_the_own_learner_only_when_durable() {
     let runs = vec![Run { first: Slot(4), ballot: Ballot(1), values }];
     let voted = learner::Input::OwnAccepted { runs, decided: nothing_decided(0) };
     assert_eq!(told_learner(&sent), [voted]);
-    assert_eq!(seat.storage.memory.state().len(), 2, "the mail leaves after the sync");
+    assert_eq!(seat.storage.memory.state().len(), 2, "messages leave after the sync");
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn the_proposer_hears_of_the_promise_again_and_again() {
     assert_eq!(told_proposer(&seat.handle(prepare(4, 0))), []);
     assert_eq!(told_proposer(&seat.handle(Input::Applied(Slot(0)))), promised);
     let mut again = remembering(seat.storage);
-    assert_eq!(told_proposer(&again.burst([])), promised, "first of all after a restart");
+    assert_eq!(told_proposer(&again.burst([])), promised, "its first message after a restart");
 }
 
 #[test]
@@ -390,9 +390,13 @@ fn the_proposer_hears_of_every_rise_of_the_promise() {
     for (ballot, input) in [(4, prepare(4, 0)), (7, prepare(7, 0)), (9, accept(9, 0, &["x"]))] {
         let promised = [proposer::Input::Promised(Ballot(ballot))];
         assert_eq!(told_proposer(&seat.handle(input.clone())), promised);
-        assert_eq!(told_proposer(&seat.handle(input)), [], "no rise");
+        assert_eq!(told_proposer(&seat.handle(input)), [], "the promise does not rise");
     }
-    assert_eq!(told_proposer(&seat.handle(accept(9, 1, &["y"]))), [], "a record and no rise");
+    assert_eq!(
+        told_proposer(&seat.handle(accept(9, 1, &["y"]))),
+        [],
+        "a record, and the promise does not rise"
+    );
 }
 
 #[test]
@@ -400,7 +404,10 @@ fn an_acceptor_has_nothing_to_wait_for() {
     let mut seat = acceptor();
     seat.burst([prepare(4, 0), accept(4, 0, &["x"])]);
     assert_eq!(seat.role.deadline(), None);
-    assert!(seat.role.is_urgent() && !seat.role.is_finished(), "others wait for it, always");
+    assert!(
+        seat.role.is_urgent() && !seat.role.is_finished(),
+        "other replicas always wait for an acceptor"
+    );
 }
 
 #[test]
@@ -443,11 +450,15 @@ fn replay_is_highest_ballot_wins_whatever_the_order() {
 fn an_own_ballot_of_an_earlier_life_is_not_promised_again() {
     let mut seat = acceptor();
     assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5));
-    assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5), "asked again for a page");
+    assert_eq!(
+        page(&seat.handle(prepare(5, 0))).ballot,
+        Ballot(5),
+        "a page that is asked for again"
+    );
     let mut again = remembering(seat.storage);
     assert_eq!(to_proposers(&again.handle(prepare(5, 0))), [(R2, nack(5, 5))]);
     assert_eq!(page(&again.handle(prepare(8, 0))).ballot, Ballot(8));
-    // For the ballot of another replica, the promise that was given is repeated.
+    // For the ballot of another replica, the acceptor repeats its promise.
     again.handle(prepare(9, 0));
     let mut again = remembering(again.storage);
     assert_eq!(page(&again.handle(prepare(9, 0))).ballot, Ballot(9));
@@ -462,7 +473,11 @@ fn a_full_acceptor_takes_nothing_new_until_its_learner_has_applied_some() {
         .take_while(|slot| !votes(&seat.handle(accept(1, *slot, &[&line]))).is_empty());
     let taken = taken.count() as u64;
     assert!((most - 2..=most).contains(&taken), "{taken} of {most}");
-    assert_eq!(votes(&seat.handle(accept(1, 0, &[&line]))), [(R1, 1, 0, 1)], "what it has it says");
+    assert_eq!(
+        votes(&seat.handle(accept(1, 0, &[&line]))),
+        [(R1, 1, 0, 1)],
+        "it reports what it has accepted"
+    );
     seat.handle(Input::Applied(Slot(1)));
     assert_eq!(votes(&seat.handle(accept(1, taken, &[&line]))), [(R1, 1, taken, 1)]);
 }

@@ -1,4 +1,4 @@
-//! The replica role: warm-up, and who belongs to the cluster.
+//! The bootstrap role: warm-up, and the members of the cluster.
 
 use crate::common::*;
 use multipaxos::message::{Ready, ToBootstrap};
@@ -8,7 +8,7 @@ use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{DirectoryId, ReplicaId, Time};
 use std::io;
 
-/// What a replica has written.
+/// The records that a replica has written.
 #[derive(Default)]
 struct Written(Vec<Record>);
 
@@ -36,7 +36,7 @@ fn ready(from: ReplicaId, round: u64, own: u64, known: &[u64]) -> Input {
     say(from, round, own, known, false)
 }
 
-/// 0 stands for a directory that is not known.
+/// A message about what its sender knows. 0 stands for an unknown directory.
 fn say(from: ReplicaId, round: u64, own: u64, known: &[u64], started: bool) -> Input {
     let directory = |id: &u64| (*id != 0).then_some(DirectoryId(*id));
     let known = known.iter().map(directory).collect();
@@ -68,7 +68,11 @@ fn replica_0_draws_up_the_list_once_all_have_heard_its_present_directory() {
     let mut seat = replica(3, R0, 10);
     assert_eq!(started(&seat.handle(ready(R1, 1, 11, &[10, 11, 0]))), []);
     assert_eq!(started(&seat.handle(ready(R2, 1, 12, &[0, 11, 12]))), [], "2 has not heard of 0");
-    assert_eq!(started(&seat.handle(ready(R2, 2, 12, &[9, 11, 12]))), [], "but of its former self");
+    assert_eq!(
+        started(&seat.handle(ready(R2, 2, 12, &[9, 11, 12]))),
+        [],
+        "2 has heard of the former directory of 0"
+    );
     let start = the_start(&seat.handle(ready(R2, 3, 12, &[10, 0, 12])));
     let members = ids(&[10, 11, 12]);
     assert_eq!(seat.storage.0, [Record::Started(members.clone())]);
@@ -112,7 +116,7 @@ fn a_started_list_with_a_hole_or_of_another_size_is_ignored() {
 }
 
 #[test]
-fn a_started_replica_answers_whoever_still_asks() {
+fn a_started_replica_answers_replicas_that_still_ask() {
     let mut seat = replica(3, R1, 11);
     seat.handle(say(R0, 1, 10, &[10, 11, 12], true));
     let sent = said(&seat.handle(ready(R2, 5, 12, &[10, 11, 12])));
@@ -121,7 +125,7 @@ fn a_started_replica_answers_whoever_still_asks() {
     let known: Vec<_> = ids(&[10, 11, 12]).into_iter().map(Some).collect();
     assert_eq!(answer.known, known);
     let sent = seat.handle(say(R2, 6, 12, &[10, 11, 12], true));
-    assert_eq!(said(&sent), [], "two that have started have nothing to say");
+    assert_eq!(said(&sent), [], "started replicas tell each other nothing");
     assert_eq!(seat.wait_us(10_000_000), []);
 }
 
@@ -139,7 +143,7 @@ fn until_started_ready_goes_to_all_others_at_every_heartbeat() {
 }
 
 #[test]
-fn what_is_said_in_its_own_name_or_by_nobody_of_the_cluster_is_ignored() {
+fn messages_in_its_own_name_or_from_outside_the_cluster_are_ignored() {
     let mut seat = replica(3, R1, 11);
     for from in [R1, ReplicaId(3)] {
         let told = seat.handle(say(from, 1, 10, &[10, 11, 12], true));
@@ -164,7 +168,7 @@ fn in_warm_up_it_wakes_when_something_is_due_and_does_not_spin() {
 fn an_older_round_is_dropped() {
     let mut seat = replica(3, R0, 10);
     seat.handle(ready(R1, 1, 11, &[10, 11, 0]));
-    // 2 was wiped; then a message of its new self, and then an old one of that self.
+    // Replica 2 is wiped. A message of its new life comes, and then an old one of that life.
     seat.handle(ready(R2, 5, 12, &[0, 0, 12]));
     assert_eq!(started(&seat.handle(ready(R2, 4, 12, &[10, 0, 12]))), []);
     the_start(&seat.handle(ready(R2, 6, 12, &[10, 0, 12])));
@@ -182,8 +186,8 @@ fn a_wiped_peer_has_to_hear_of_replica_0_again() {
 
 #[test]
 fn a_replica_that_is_wiped_in_warm_up_cannot_split_the_cluster() {
-    // The execution in the module's prose. A (0) and C (2) start with (a, b, c); C is
-    // wiped; B (1), who has not heard that the cluster started, hears C's new self.
+    // The execution in the module's prose: A (0) and C (2) start with (a, b, c). C is wiped. B (1)
+    // has not heard that the cluster started, and hears C's new life.
     let (a, b, c, c_new) = (10, 11, 12, 22);
     let mut first = replica(3, R0, a);
     first.handle(ready(R1, 1, b, &[a, b, c]));
@@ -198,7 +202,7 @@ fn a_replica_that_is_wiped_in_warm_up_cannot_split_the_cluster() {
         second.wait_us(1_000_000),
     ];
     assert!(between.iter().all(|sent| started(sent).is_empty()), "no second list: {between:?}");
-    // Then both hear of the list that there is.
+    // Then both hear of the started record.
     let known: Vec<u64> = list.members.iter().map(|id| id.0).collect();
     let joined = the_start(&second.handle(say(R0, 2, a, &known, true)));
     assert_eq!((joined.cluster, joined.is_voter(R1)), (list.cluster, true));
@@ -210,11 +214,15 @@ fn a_replica_that_is_wiped_in_warm_up_cannot_split_the_cluster() {
 fn a_wiped_replica_0_draws_up_no_second_list() {
     let mut seat = replica(3, R0, 20);
     seat.handle(ready(R2, 1, 12, &[20, 11, 12]));
-    // 1 has started with what 0 was.
+    // Replica 1 has started with the first directory of replica 0.
     let start = the_start(&seat.handle(say(R1, 3, 11, &[10, 11, 12], true)));
     assert!(!start.is_voter(R0));
     assert_eq!(seat.storage.0, []);
-    assert_eq!(started(&seat.handle(ready(R1, 9, 11, &[20, 11, 12]))), [], "and it stays so");
+    assert_eq!(
+        started(&seat.handle(ready(R1, 9, 11, &[20, 11, 12]))),
+        [],
+        "it does not start again"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The client role: one line in flight, until it is complete.
+//! The client role: it has one line in flight until that line is complete.
 
 use crate::common::*;
 use multipaxos::client::{ASK_ALL_US, Client, Input, Outcome, SESSION_IDLE_US};
@@ -46,7 +46,7 @@ fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
     Input::Answer(R0, Answer::Complete { session, seq, slot: Slot(slot), client_seq })
 }
 
-/// The requests that leave, and the replicas that they go to.
+/// The requests among the messages, and their receivers.
 fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
     let pick = |(to, message)| match message {
         ClientMessage::Request(request) => Some((to, request)),
@@ -84,7 +84,7 @@ fn a_session_is_born_where_the_welcome_says_and_numbers_its_lines_from_0() {
     let sent = requests(&seat.handle(submit("b", 78)));
     let [(_, request)] = sent.as_slice() else { panic!("{sent:?}") };
     assert_eq!((request.command().session.id, request.command().seq), (77, 1));
-    assert_eq!(request.after, Slot(13), "all that is complete stands below");
+    assert_eq!(request.after, Slot(13), "every completed line is below slot 13");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_line_is_asked_again_as_soon_as_answers_usually_come_and_of_all_only_later()
     let first: Vec<_> = asked.iter().take_while(|(at, _)| *at < ASK_ALL_US).collect();
     assert!(first.iter().all(|(_, to)| *to == R0), "{asked:?}");
     assert!((2_000..4_000).contains(&first[0].0), "{asked:?}");
-    assert!((3..8).contains(&first.len()), "less and less often: {asked:?}");
+    assert!((3..8).contains(&first.len()), "the waits grow: {asked:?}");
     let rest: Vec<_> = asked[first.len()..].iter().map(|(_, to)| *to).collect();
     assert_eq!(rest[..3], [R0, R1, R2]);
 }
@@ -180,7 +180,7 @@ fn a_hint_sends_the_line_to_that_leader_at_once_but_only_a_newer_one() {
     }
     seat.handle(complete(1, 0, 0, 0));
     let sent = requests(&seat.handle(submit("b", 2)));
-    assert_eq!(sent[0].0, R2, "and it is remembered");
+    assert_eq!(sent[0].0, R2, "the client remembers the leader");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn an_answer_to_another_session_or_number_is_ignored() {
     assert!(seat.role.is_busy());
     seat.handle(complete(1, 0, 6, 0));
     seat.handle(complete(1, 0, 6, 0));
-    assert_eq!(seat.storage.0.len(), 1, "the second answer is nothing");
+    assert_eq!(seat.storage.0.len(), 1, "the second answer changes nothing");
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn the_end_of_input_finishes_only_an_idle_client() {
     assert!(idle.role.is_finished());
 }
 
-/// The replicas that a client called, with a request or a hello.
+/// The replicas that a client called with a request or a hello.
 fn called(envelopes: &[Envelope]) -> Vec<ReplicaId> {
     calls(envelopes).into_iter().map(|(to, _)| to).collect()
 }
@@ -286,7 +286,7 @@ fn leader(from: ReplicaId, ballot: u64) -> Input {
     Input::Answer(from, Answer::Leader { ballot: Ballot(ballot) })
 }
 
-/// Replica 0 has died, and replica 1 completed line 0 when the client asked all.
+/// Replica 0 has died. The client has asked all replicas, and replica 1 has completed line 0.
 fn after_a_view_change() -> Subject {
     let mut seat = in_flight();
     let asked = called(&seat.wait_us(ASK_ALL_US));

@@ -1,4 +1,4 @@
-//! Builders, and a seat in which a role sits: inputs go in, envelopes come out.
+//! Builders, and a seat for a role: it gives inputs to the role and returns its messages.
 
 use multipaxos::message::{
     Answer, ClientMessage, Decided, Heartbeat, Message, Request, ToAcceptor, ToBootstrap,
@@ -45,12 +45,12 @@ pub(crate) fn settings(n: usize, id: ReplicaId) -> Settings {
     }
 }
 
-/// The directory that stands on the started record for `id`.
+/// The directory of `id` on the started record.
 pub(crate) fn directory(id: ReplicaId) -> DirectoryId {
     DirectoryId(100 + u64::from(id.0))
 }
 
-/// What `id` is told when a cluster of `n` has just warmed up.
+/// The membership of `id` in a cluster of `n` that has just warmed up.
 pub(crate) fn membership(n: usize, id: ReplicaId) -> Membership {
     Membership {
         cluster: ClusterId(7),
@@ -60,7 +60,7 @@ pub(crate) fn membership(n: usize, id: ReplicaId) -> Membership {
     }
 }
 
-/// What `id` is told when its disk was wiped after the cluster had started.
+/// The membership of `id` if its disk was wiped after the cluster had started.
 pub(crate) fn stranger(n: usize, id: ReplicaId) -> Membership {
     Membership { directory: DirectoryId(999), ..membership(n, id) }
 }
@@ -69,7 +69,7 @@ pub(crate) fn address(port: u16) -> Address {
     Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-/// Command 0 of a session that is named by its text.
+/// Command 0 of a session whose number follows from the text.
 pub(crate) fn value(line: &str) -> Value {
     let name = |name: u64, byte: u8| name.wrapping_mul(31).wrapping_add(byte.into());
     command(line.bytes().fold(1, name), 0, line)
@@ -120,12 +120,12 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> Seat<R, S> {
         Seat { role, storage, now: Time(0), draw: 0, out: Outbox::new() }
     }
 
-    /// One input, one commit.
+    /// Handles one input, and commits.
     pub(crate) fn handle(&mut self, input: R::Input) -> Vec<Envelope> {
         self.burst([input])
     }
 
-    /// Many inputs, one commit.
+    /// Handles many inputs, and commits once.
     pub(crate) fn burst(&mut self, inputs: impl IntoIterator<Item = R::Input>) -> Vec<Envelope> {
         self.try_burst(inputs).expect("the storage takes everything")
     }
@@ -145,13 +145,13 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> Seat<R, S> {
         Ok(envelopes)
     }
 
-    /// The deadline has passed, or something woke the role early.
+    /// Lets the role look at its timers. The deadline may have passed or not.
     pub(crate) fn wake(&mut self) -> Vec<Envelope> {
         self.role.handle_timeout(self.now, self.draw, &mut self.out);
         self.burst([])
     }
 
-    /// Lets time pass, with every timer firing when it is due.
+    /// Lets time pass. Every timer fires when it is due.
     pub(crate) fn wait_us(&mut self, us: u64) -> Vec<Envelope> {
         let end = self.now.plus_us(us);
         let mut envelopes = Vec::new();
@@ -166,7 +166,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> Seat<R, S> {
     }
 }
 
-// --- what is in the mail -----------------------------------------------------
+// --- messages ----------------------------------------------------------------
 
 fn peers(envelopes: &[Envelope]) -> impl Iterator<Item = (ReplicaId, &Message)> {
     envelopes.iter().filter_map(|envelope| match envelope {
@@ -272,9 +272,9 @@ pub(crate) fn started(envelopes: &[Envelope]) -> Vec<Membership> {
     notices(envelopes).filter_map(pick).collect()
 }
 
-// --- storage that can be looked into -----------------------------------------
+// --- storage that tests can inspect ------------------------------------------
 
-/// What a learner has recorded of one slot.
+/// A learner's record of one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Applied {
     pub(crate) value: Value,
@@ -335,7 +335,7 @@ impl DecidedPages for Log {
     }
 }
 
-/// Keeps every record beside an acceptor's memory.
+/// Keeps every record, and an acceptor's memory made from them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) memory: Memory,

@@ -1,4 +1,4 @@
-//! The election: which leader a replica hears, and when it loses patience.
+//! The election: the leader that a replica hears, and the end of its patience.
 
 use crate::common::{R1, R2};
 use multipaxos::message::{Decided, Heartbeat};
@@ -65,7 +65,7 @@ fn the_wait_is_drawn_from_the_shortest_to_the_longest() {
     assert!(!election.suspects(Time(MIN_US - 1)));
     assert!(election.suspects(Time(MIN_US)));
     election.handle_heartbeat(Time(200_000), 9, R1, &serving(1, 1), true);
-    assert_eq!(election.suspect_at(), Time(200_000 + MIN_US + 9), "drawn anew");
+    assert_eq!(election.suspect_at(), Time(200_000 + MIN_US + 9), "the wait is drawn anew");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_pause_moves_every_timer_by_its_length() {
     };
     let mut awake = started();
     awake.observe(Time(2 * pause_us));
-    assert_eq!(awake.suspect_at(), Time(MIN_US), "that was no pause");
+    assert_eq!(awake.suspect_at(), Time(MIN_US), "a gap of this length is no pause");
     let mut paused = started();
     let gap = 10 * MAX_US;
     paused.observe(Time(gap));
@@ -108,7 +108,7 @@ fn a_pause_moves_every_timer_by_its_length() {
     assert!(!paused.is_heard_by_quorum(Time(shift + MAX_US)));
     assert!(!paused.is_unsatisfied(Time(shift + STALL_US - 1)));
     assert!(paused.is_unsatisfied(Time(shift + STALL_US)));
-    // What was seen once is not a pause again.
+    // A pause counts only once.
     paused.observe(Time(gap + pause_us));
     assert_eq!(paused.suspect_at(), Time(shift + MIN_US));
 }
@@ -120,7 +120,7 @@ fn a_pause_moves_the_quiet_after_an_attempt_too() {
     election.handle_progress(Time(0), Slot(0), true);
     let shift = 10 * MAX_US - MIN_US / 2;
     election.observe(Time(10 * MAX_US));
-    // As soon as the quiet is over: it is unsatisfied for as long already.
+    // When the quiet time ends, the replica has been unsatisfied for long enough already.
     assert!(!election.suspects(Time(shift + 2 * MIN_US - 1)));
     assert!(election.suspects(Time(shift + 2 * MIN_US)));
 }
@@ -133,10 +133,10 @@ fn of_one_boot_only_newer_rounds_count_and_a_new_boot_begins_anew() {
     assert!(news(Heartbeat { boot: BootId(5), ..promising(7, round, 4) }));
     assert!(!news(heartbeat(5, 7)) && !news(heartbeat(5, 6)));
     assert!(news(heartbeat(5, 8)));
-    assert!(news(heartbeat(6, 1)), "another life of it");
+    assert!(news(heartbeat(6, 1)), "a heartbeat of another life is news");
     assert!(!news(heartbeat(6, 1)));
     assert_eq!(election.echo_of(R1), 1);
-    assert_eq!(election.highest_promise(), None, "what the life before said is forgotten");
+    assert_eq!(election.highest_promise(), None, "the promise of the earlier life is forgotten");
     assert!(!election.is_heard_by_quorum(Time(0)));
 }
 
@@ -145,14 +145,14 @@ fn the_leader_is_the_highest_ballot_that_a_member_serves_under() {
     let mut election = election(0);
     assert_eq!(election.leader(), None);
     election.handle_heartbeat(Time(0), 0, R1, &serving(1, 4), false);
-    assert_eq!(election.leader(), None, "no member");
+    assert_eq!(election.leader(), None, "a replica that is no member is no leader");
     election.handle_heartbeat(Time(0), 0, R1, &heartbeat(5, 2), true);
-    assert_eq!(election.leader(), None, "not serving");
+    assert_eq!(election.leader(), None, "a replica that does not serve is no leader");
     election.handle_heartbeat(Time(0), 0, R1, &serving(3, 4), true);
     assert_eq!(election.leader(), Some(Ballot(4)));
     election.handle_heartbeat(Time(MIN_US), 0, R2, &serving(1, 2), true);
     assert_eq!(election.leader(), Some(Ballot(4)));
-    assert!(!election.hears_leader(Time(MIN_US)), "a deposed leader is none");
+    assert!(!election.hears_leader(Time(MIN_US)), "a deposed leader is no leader");
     election.handle_heartbeat(Time(MIN_US), 0, R1, &serving(4, 4), true);
     assert!(election.hears_leader(Time(MIN_US)));
     election.lead(Time(MIN_US), Ballot(6));
@@ -191,7 +191,7 @@ fn what_waits_waits_from_its_beginning_or_the_last_progress_on() {
     assert!(!election.is_unsatisfied(Time(10 * STALL_US)), "nothing waits");
     election.handle_progress(Time(50), Slot(5), true);
     election.lead(Time(60), Ballot(3));
-    assert!(!election.is_unsatisfied(Time(59 + STALL_US)), "a new leader has all of it");
+    assert!(!election.is_unsatisfied(Time(59 + STALL_US)), "a new leader has the whole time");
     assert!(election.is_unsatisfied(Time(60 + STALL_US)));
 }
 
@@ -201,12 +201,12 @@ fn a_peer_is_in_touch_while_it_echoes_what_was_sent_lately() {
     let round = election.begin_round(Time(1_000));
     let latest = election.begin_round(Time(2_000));
     election.handle_heartbeat(Time(3_000), 0, R1, &echoing(1, latest), true);
-    // An older echo that comes later takes nothing back.
+    // An older echo that comes later does not lower the newer one.
     election.handle_heartbeat(Time(3_000), 0, R1, &echoing(2, round), true);
     assert!(election.is_heard_by_quorum(Time(2_000 + MAX_US - 1)));
     assert!(!election.is_heard_by_quorum(Time(2_000 + MAX_US)));
     election.handle_heartbeat(Time(3_000), 0, R1, &echoing(3, latest), false);
-    assert!(!election.is_heard_by_quorum(Time(3_000)), "a stranger's ear is none");
+    assert!(!election.is_heard_by_quorum(Time(3_000)), "the echo of a stranger does not count");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Phase 2 under one ballot: what is admitted, queued, proposed, and sent again.
+//! Phase 2 at one ballot: requests are admitted, queued, proposed and sent again.
 
 use crate::common::*;
 use multipaxos::message::{MESSAGE_SLOTS_MAX, Request, ToAcceptor};
@@ -8,7 +8,7 @@ use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, PROPOSE_WINDOW_SLOTS
 use multipaxos::types::{Address, Ballot, Slot, Time, Value};
 use multipaxos::values::COMMAND_BYTES;
 
-/// The wait before a proposal is sent again, before it is known what answers take.
+/// The wait before a proposal is sent again, while round trips are not measured yet.
 const RESEND_US: u64 = 40_000;
 
 /// Phase 2 and its time.
@@ -19,14 +19,14 @@ struct Subject {
 }
 
 impl Subject {
-    /// Takes a request; what the learner is to be asked about.
+    /// Admits a request. Returns the requests that the learner must be asked about.
     fn admit(&mut self, origin: Address, request: Request, confirmed: bool) -> Vec<Request> {
         let mut unsure = Vec::new();
         self.phase2.admit(origin, request, confirmed, |_, request| unsure.push(request));
         unsure
     }
 
-    /// Takes what the learner has confirmed.
+    /// Takes a request that the learner has confirmed.
     fn take(&mut self, request: Request) {
         assert_eq!(self.admit(address(1), request, true), []);
     }
@@ -53,7 +53,7 @@ impl Subject {
         self.phase2.handle_progress(self.now, Slot(upto), nothing_decided(0));
     }
 
-    /// What whoever leads next is asked for: from where, and which sessions.
+    /// The requests that are handed to the next leader: the client, and its sessions.
     fn left(&self) -> Vec<(Address, Vec<u64>)> {
         let sessions = |request: &Request| request.iter().map(|it| it.session.id).collect();
         let requests = self.phase2.clone().into_requests();
@@ -67,7 +67,7 @@ fn begin(settings: Settings, first: u64, values: &[Value], applied: u64) -> Subj
     Subject { phase2, now: Time(0) }
 }
 
-/// One that has nothing to propose again.
+/// A phase 2 that has nothing to propose again.
 fn fresh() -> Subject {
     begin(settings(3, R0), 0, &[], 0)
 }
@@ -76,18 +76,18 @@ fn one(session: u64, seq: u64) -> Request {
     Request::new(1, session, seq, "x")
 }
 
-/// The first command of each of these sessions, in one request.
+/// The first commands of these sessions, in one request.
 fn firsts(sessions: std::ops::Range<u64>, line: &str) -> Request {
     let values: Vec<Value> = sessions.map(|session| command(session, 0, line)).collect();
     Request { commands: values.into(), after: Slot(0) }
 }
 
-/// A line that makes a command so long.
+/// A line that makes its command this long.
 fn line_for(bytes: usize) -> String {
     "x".repeat(bytes - COMMAND_BYTES)
 }
 
-/// First slot and length of each run that the own acceptor is sent.
+/// The first slot and the length of each run that goes to the own acceptor.
 fn runs(envelopes: &[Envelope]) -> Vec<(u64, usize)> {
     let pick = |(to, message)| match message {
         ToAcceptor::Accept(accept) if to == R0 => Some((accept.first.0, accept.values.len())),
@@ -96,7 +96,7 @@ fn runs(envelopes: &[Envelope]) -> Vec<(u64, usize)> {
     to_acceptors(envelopes).into_iter().filter_map(pick).collect()
 }
 
-/// The slots that replica 1 is sent.
+/// The slots that go to replica 1.
 fn slots(envelopes: &[Envelope]) -> Vec<u64> {
     let pick = |(to, message)| match message {
         ToAcceptor::Accept(accept) if to == R1 => Some((accept.first, accept.values.len())),
@@ -106,33 +106,37 @@ fn slots(envelopes: &[Envelope]) -> Vec<u64> {
     each.flat_map(|(first, count)| first.0..first.0 + count as u64).collect()
 }
 
-// --- what is admitted --------------------------------------------------------------
+// --- admitting ---------------------------------------------------------------------
 
 #[test]
 fn the_learner_is_asked_about_what_is_not_known_to_be_next() {
     let mut seat = fresh();
-    assert_eq!(seat.admit(address(1), one(5, 0), false), [one(5, 0)], "never heard of");
+    assert_eq!(seat.admit(address(1), one(5, 0), false), [one(5, 0)], "the session is unknown");
     seat.take(one(5, 0));
-    assert_eq!(seat.admit(address(1), one(5, 0), false), [], "it is on its way");
-    assert_eq!(seat.admit(address(1), one(5, 1), false), [one(5, 1)], "not the one on its way");
+    assert_eq!(seat.admit(address(1), one(5, 0), false), [], "it is in flight");
+    assert_eq!(
+        seat.admit(address(1), one(5, 1), false),
+        [one(5, 1)],
+        "another command than the one in flight"
+    );
     seat.take(one(5, 1));
-    assert_eq!(seat.left(), [(address(1), vec![5])], "one at a time");
+    assert_eq!(seat.left(), [(address(1), vec![5])], "a session has one command at a time");
     assert_eq!(runs(&seat.flush()), [(0, 1)]);
     seat.apply(1);
-    assert_eq!(seat.admit(address(1), one(5, 2), false), [one(5, 2)], "1 is next");
+    assert_eq!(seat.admit(address(1), one(5, 2), false), [one(5, 2)], "command 1 is next");
     assert_eq!(seat.admit(address(1), one(5, 1), false), []);
     assert_eq!(runs(&seat.flush()), [(1, 1)]);
     seat.apply(2);
     seat.take(one(5, 7));
-    assert_eq!(runs(&seat.flush()), [(2, 1)], "the learner knows better");
+    assert_eq!(runs(&seat.flush()), [(2, 1)], "the learner has confirmed command 2");
 }
 
 #[test]
-fn whom_to_answer_for_what_an_earlier_leader_proposed_is_asked_once() {
+fn the_askers_of_an_earlier_leaders_proposals_are_asked_once() {
     let mut seat = begin(settings(3, R0), 0, &[command(5, 3, "x")], 0);
     seat.flush();
     assert_eq!(seat.admit(address(1), one(5, 3), false), [one(5, 3)]);
-    assert_eq!(seat.admit(address(1), one(5, 3), false), [], "now it is known");
+    assert_eq!(seat.admit(address(1), one(5, 3), false), [], "the session is known now");
     seat.apply(1);
     assert_eq!(seat.admit(address(1), one(5, 4), false), []);
     assert_eq!(runs(&seat.flush()), [(1, 1)]);
@@ -168,7 +172,7 @@ fn the_queue_is_bounded_in_number() {
     let mut seat = fresh();
     (0..QUEUE_MAX as u64 + 10).for_each(|session| seat.take(one(session, 0)));
     assert_eq!(seat.left().len(), QUEUE_MAX);
-    // What was dropped was not noted either: there is room for it later.
+    // A dropped request is not remembered either, so that it has room later.
     seat.flush();
     seat.take(one(QUEUE_MAX as u64, 0));
     assert_eq!(seat.left().concat_sessions().last(), Some(&(QUEUE_MAX as u64)));
@@ -181,7 +185,7 @@ fn the_queue_is_bounded_in_bytes() {
     let fit = (QUEUE_BYTES_MAX >> 16) as u64;
     (0..fit + 10).for_each(|session| seat.take(firsts(session..session + 1, &line)));
     assert_eq!(seat.left().len() as u64, fit);
-    // What gets a slot leaves room, as much as it takes.
+    // A command that gets a slot leaves its room in the queue.
     seat.flush();
     let proposed = (IN_FLIGHT_BYTES_MAX >> 16) as u64;
     (100..200 + fit).for_each(|id| seat.take(firsts(1_000 * id..1_000 * id + 1, &line)));
@@ -211,13 +215,13 @@ fn sessions_without_anything_on_its_way_are_forgotten_when_there_are_very_many()
         seat.flush();
         seat.apply(first + MESSAGE_SLOTS_MAX as u64);
     }
-    assert_eq!(seat.admit(address(1), one(7, 1), false), [], "so many are remembered");
+    assert_eq!(seat.admit(address(1), one(7, 1), false), [], "this many sessions are remembered");
     seat.take(one(many, 0));
     assert_eq!(seat.admit(address(1), one(8, 1), false), [one(8, 1)]);
-    assert_eq!(seat.admit(address(1), one(7, 1), false), [], "it is on its way");
+    assert_eq!(seat.admit(address(1), one(7, 1), false), [], "it is in flight");
 }
 
-// --- what is proposed --------------------------------------------------------------
+// --- proposing ---------------------------------------------------------------------
 
 #[test]
 fn no_run_is_longer_than_a_message_may_be() {
@@ -255,11 +259,15 @@ fn a_line_that_is_longer_than_the_room_that_is_left_has_its_turn() {
     let line = line_for(60_000);
     let fit = IN_FLIGHT_BYTES_MAX.div_ceil(60_000) as u64;
     seat.take(firsts(0..100, &line));
-    assert_eq!(slots(&seat.flush()), (0..fit).collect::<Vec<_>>(), "the last one exceeds it");
+    assert_eq!(
+        slots(&seat.flush()),
+        (0..fit).collect::<Vec<_>>(),
+        "the last run exceeds the bound"
+    );
 }
 
 #[test]
-fn who_asked_for_what_is_told_by_the_run() {
+fn a_run_tells_who_asked_for_each_command() {
     let mut seat = fresh();
     for (port, sessions) in [(1, 0..2), (1, 2..3), (2, 3..5), (1, 5..6)] {
         assert_eq!(seat.admit(address(port), firsts(sessions, "x"), true), []);
@@ -299,7 +307,7 @@ fn a_run_around_the_skipped_slot_keeps_who_asked_for_what() {
 }
 
 #[test]
-fn what_is_decided_below_the_reign_is_waited_for() {
+fn slots_decided_below_the_start_of_phase_2_are_waited_for() {
     let mut seat = begin(settings(3, R0), 5, &[], 3);
     assert!(seat.phase2.is_pending());
     seat.apply(5);
@@ -320,7 +328,7 @@ fn only_what_is_tallied_at_its_own_ballot_is_told_to_be_decided() {
     assert_eq!(seat.phase2.decided(), own);
 }
 
-// --- what is sent again --------------------------------------------------------------
+// --- sending again -------------------------------------------------------------------
 
 #[test]
 fn a_proposal_is_sent_again_when_it_has_waited_and_not_before() {
@@ -333,7 +341,7 @@ fn a_proposal_is_sent_again_when_it_has_waited_and_not_before() {
     seat.now = Time(10_000);
     seat.take(one(2, 0));
     seat.flush();
-    assert_eq!(seat.phase2.deadline(), Some(due), "the oldest is waited for");
+    assert_eq!(seat.phase2.deadline(), Some(due), "the timer belongs to the oldest proposal");
     assert_eq!(runs(&seat.time_out()), [], "woken early");
     assert_eq!(seat.phase2.deadline(), Some(due));
     seat.now = due;
@@ -360,7 +368,11 @@ fn the_wait_follows_what_it_takes_to_be_applied_unless_it_was_sent_again() {
     seat.apply(2);
     seat.take(one(3, 0));
     seat.flush();
-    assert_eq!(wait(&seat), 2 * 2_000, "as long as it took, and twice half of that");
+    assert_eq!(
+        wait(&seat),
+        2 * 2_000,
+        "the measured time, and twice its deviation, which is half of it"
+    );
 }
 
 #[test]
@@ -392,11 +404,11 @@ fn what_is_lost_again_is_sent_again_once_an_answer_could_have_come() {
     seat.flush();
     seat.now = Time(5_000);
     assert_eq!(slots(&seat.lose(4, 3)), [4, 5, 6]);
-    assert!(slots(&seat.lose(5, 1)).is_empty(), "on its way");
-    assert_eq!(slots(&seat.lose(7, 1)), [7], "not yet sent again");
+    assert!(slots(&seat.lose(5, 1)).is_empty(), "the proposal may still be in the network");
+    assert_eq!(slots(&seat.lose(7, 1)), [7], "slot 7 was not sent again yet");
     seat.now = Time(5_000 + RESEND_US - 1);
     assert!(slots(&seat.lose(4, 4)).is_empty());
     seat.now = Time(5_000 + RESEND_US);
     assert_eq!(slots(&seat.lose(4, 4)), [4, 5, 6, 7]);
-    assert_eq!(slots(&seat.lose(11, 5)), [11], "and nothing beyond what is proposed");
+    assert_eq!(slots(&seat.lose(11, 5)), [11], "slots above the proposed ones are not sent");
 }

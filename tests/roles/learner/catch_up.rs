@@ -1,4 +1,4 @@
-//! What is fetched from peers, and what is given to them.
+//! Fetching slots from peers, and serving them to peers.
 
 use super::*;
 
@@ -8,18 +8,26 @@ fn catching_up_asks_one_peer_at_a_time_and_the_next_when_it_is_silent() {
     for peer in [R1, R2, R3] {
         seat.handle(applied(peer, 1, 10));
     }
-    assert_eq!(fetches(&seat.wait_us(5_000)), [], "what it lacks may be on its way");
+    assert_eq!(fetches(&seat.wait_us(5_000)), [], "missing slots may still come");
     assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, 10)]);
     assert_eq!(fetches(&seat.wait_us(50_000)), []);
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, 10)]);
     assert_eq!(fetches(&seat.wait_us(60_000)), [(R3, 0, 10)]);
-    assert_eq!(fetches(&seat.wait_us(60_000)), [(R1, 0, 10)], "round and round");
-    // A part comes: that peer is alive, and is waited for.
+    assert_eq!(
+        fetches(&seat.wait_us(60_000)),
+        [(R1, 0, 10)],
+        "the learner asks one peer after the other"
+    );
+    // A part of the answer comes. So that peer is alive, and the learner waits for it.
     seat.wait_us(40_000);
     seat.handle(page(R1, 0, &noops(4)));
     assert_eq!(fetches(&seat.wait_us(50_000)), []);
-    assert_eq!(fetches(&seat.wait_us(20_000)), [(R1, 4, 10)], "only what is missing");
-    assert_eq!(fetches(&seat.wait_us(60_000)), [(R2, 4, 10)], "now it is silent");
+    assert_eq!(
+        fetches(&seat.wait_us(20_000)),
+        [(R1, 4, 10)],
+        "the learner asks only for missing slots"
+    );
+    assert_eq!(fetches(&seat.wait_us(60_000)), [(R2, 4, 10)], "that peer is silent now");
     seat.handle(page(R2, 4, &noops(6)));
     assert_eq!(fetches(&seat.wait_us(1_000_000)), []);
 }
@@ -47,7 +55,7 @@ fn several_gaps_are_asked_for_in_one_go() {
     }
     seat.handle(voted(0, 8, &noops(1), decided(0, 0, 9)));
     let gaps = [(R0, 0, 1), (R0, 2, 4), (R0, 5, 6), (R0, 7, 8)];
-    assert_eq!(fetches(&seat.wait_us(3_000)), gaps, "of the leader, which has said so");
+    assert_eq!(fetches(&seat.wait_us(3_000)), gaps, "the leader said that it has these slots");
 }
 
 #[test]
@@ -79,7 +87,7 @@ fn only_a_peer_that_has_more_is_asked_and_for_a_bounded_stretch() {
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
     let sent = seat.handle(page(R2, 0, &noops(FETCH_SLOTS_MAX as usize)));
     let next = (R2, FETCH_SLOTS_MAX, 2 * FETCH_SLOTS_MAX);
-    assert_eq!(fetches(&sent), [next], "far behind, it goes on at once");
+    assert_eq!(fetches(&sent), [next], "a learner that is far behind goes on at once");
 }
 
 #[test]
@@ -93,7 +101,7 @@ fn an_answer_that_ends_at_its_bound_in_bytes_is_followed_by_the_next_request_at_
     let pages = ANSWER_BYTES_MAX.div_ceil(bytes) as u64;
     for page_nr in 0..pages - 1 {
         let sent = seat.handle(page(R2, 8 * page_nr, &lines));
-        assert_eq!(fetches(&sent), [], "more of the answer is on its way");
+        assert_eq!(fetches(&sent), [], "the answer has not ended yet");
     }
     let sent = seat.handle(page(R2, 8 * (pages - 1), &lines));
     let next = 8 * pages;
@@ -177,16 +185,24 @@ fn the_leader_is_asked_only_if_nobody_else_has_more() {
         seat.handle(leads(leader, 1, ballot, nothing_decided(ballot)));
         seat.burst([applied(R1, 2, 10), applied(R2, 2, 10)]);
         assert_eq!(fetches(&seat.wait_us(10_000)), [(first, 0, 10)]);
-        assert_eq!(fetches(&seat.wait_us(60_000)), [(leader, 0, 10)], "then the leader too");
+        assert_eq!(
+            fetches(&seat.wait_us(60_000)),
+            [(leader, 0, 10)],
+            "after the others, the learner asks the leader"
+        );
     }
     let mut seat = learner(5, R2);
     seat.handle(leads(R3, 1, 3, nothing_decided(3)));
     seat.burst([applied(R0, 2, 10), applied(R3, 2, 10)]);
-    assert_eq!(fetches(&seat.wait_us(10_000)), [(R0, 0, 10)], "counted round");
+    assert_eq!(
+        fetches(&seat.wait_us(10_000)),
+        [(R0, 0, 10)],
+        "the next id after its own, counted modulo n"
+    );
     let mut seat = learner(3, R0);
     seat.handle(leads(R2, 1, 2, nothing_decided(2)));
     seat.handle(applied(R2, 2, 10));
-    assert_eq!(fetches(&seat.wait_us(10_000)), [(R2, 0, 10)], "nobody else has");
+    assert_eq!(fetches(&seat.wait_us(10_000)), [(R2, 0, 10)], "no other peer has these slots");
 }
 
 #[test]
@@ -199,8 +215,12 @@ fn slots_that_the_leader_calls_decided_are_asked_for_sooner() {
     seat.handle(leads(R1, 1, 1, decided(1, 0, 10)));
     seat.burst([]);
     assert_eq!(fetches(&seat.wait_us(1_999)), []);
-    assert_eq!(fetches(&seat.wait_us(1)), [(R1, 0, 10)], "the leader is there itself");
-    // A phase 2 that began above does not say that its leader has what is below.
+    assert_eq!(
+        fetches(&seat.wait_us(1)),
+        [(R1, 0, 10)],
+        "the leader itself has applied these slots"
+    );
+    // If a phase 2 began above a slot, its leader may not know that slot.
     let mut seat = learner(3, R0);
     seat.handle(leads(R1, 1, 1, decided(1, 5, 10)));
     seat.handle(applied(R2, 1, 7));
@@ -214,12 +234,16 @@ fn the_wait_for_a_peer_follows_what_its_answers_take() {
     seat.handle(applied(R2, 1, upto));
     assert_eq!(fetches(&seat.wait_us(10_000)).len(), 1);
     seat.now = seat.now.plus_us(1_000);
-    // A page that brings nothing new is no answer.
+    // A page without new slots does not count as an answer.
     assert_eq!(fetches(&seat.handle(page(R2, 0, &[]))), []);
     seat.now = seat.now.plus_us(3_000);
     seat.handle(page(R2, 0, &noops(8)));
     assert_eq!(fetches(&seat.wait_us(7_999)), []);
-    assert_eq!(fetches(&seat.wait_us(1)), [(R2, 8, 8 + FETCH_SLOTS_MAX)], "twice as long");
+    assert_eq!(
+        fetches(&seat.wait_us(1)),
+        [(R2, 8, 8 + FETCH_SLOTS_MAX)],
+        "the wait is twice the time that the answer took"
+    );
 }
 
 #[test]
@@ -244,7 +268,7 @@ fn each_gap_may_be_answered_up_to_the_bound_in_bytes() {
         assert_eq!(fetches(&seat.handle(page(R0, slot, &lines))), []);
     }
     assert_eq!(seat.role.applied(), Slot(12));
-    assert_eq!(fetches(&seat.wait_us(7_999)), [], "the rest is on its way");
+    assert_eq!(fetches(&seat.wait_us(7_999)), [], "the rest of the answer may still come");
     assert_eq!(fetches(&seat.wait_us(1)), [(R0, 12, 20)]);
 }
 
@@ -270,7 +294,7 @@ fn sixteen_gaps_are_asked_for_at_once() {
     let gaps: Vec<_> = (0..16).map(|gap| (R0, 2 * gap, 2 * gap + 1)).collect();
     seat.burst([]);
     assert_eq!(fetches(&seat.wait_us(2_000)), gaps);
-    // The answer is at its end with the last of them, and the next is asked for.
+    // The last of these messages ends the answer, and the learner asks for the next slots.
     for slot in (0..30).step_by(2) {
         assert_eq!(fetches(&seat.handle(page(R0, slot, &noops(1)))), []);
     }

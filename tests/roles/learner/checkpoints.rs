@@ -1,4 +1,4 @@
-//! When checkpoints are made, and what they let the acceptor forget.
+//! When the learner makes checkpoints, and what the acceptor may then forget.
 
 use super::*;
 
@@ -49,7 +49,7 @@ fn with_very_many_sessions_checkpoints_lie_further_apart_up_to_a_bound() {
 #[test]
 fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_again() {
     let mut seat = learner(3, R2);
-    // Replica 2 of 3 makes its own two thirds of a step above the multiples of it.
+    // Replica 2 of 3 makes its checkpoints two thirds of a step above multiples of the step.
     let step = settings(3, R2).checkpoint_slots;
     let first = 2 * step / 3;
     let told_at = |seat: &mut Subject, from: u64, upto: u64, told: u64| {
@@ -60,7 +60,7 @@ fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_agai
         }
     };
     told_at(&mut seat, 0, first - 1, 0);
-    // Made, but durable only once the next one is made.
+    // This checkpoint becomes durable only once the next one is made.
     told_at(&mut seat, first - 1, first, 0);
     told_at(&mut seat, first, first + step - 1, 0);
     told_at(&mut seat, first + step - 1, first + step, first);

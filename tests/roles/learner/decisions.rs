@@ -1,4 +1,4 @@
-//! What is decided: votes, marks and the leader that they count for.
+//! When a slot is decided: acceptances, marks, and the leader to whom they belong.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn a_quorum_of_votes_at_one_ballot_decides() {
     seat.handle(votes(R3, 0, 0, 1));
     assert_eq!(seat.role.applied(), Slot(0));
     seat.handle(votes(R2, 0, 0, 2));
-    assert_eq!(seat.storage.values(), values(&["a"]), "slot 1 has two of five");
+    assert_eq!(seat.storage.values(), values(&["a"]), "slot 1 has two acceptances of five");
     seat.handle(votes(R3, 0, 1, 1));
     assert_eq!(seat.storage.values(), values(&["a", "b"]));
 }
@@ -39,11 +39,11 @@ fn votes_are_not_tallied_across_ballots() {
     let mut seat = learner(3, R0);
     seat.handle(proposed(0, 0, &values(&["a"])));
     seat.handle(votes(R1, 0, 0, 1));
-    // The same value, proposed again two leaders later.
+    // The same value is proposed again, two leaders later.
     seat.handle(proposed(3, 0, &values(&["a"])));
     seat.handle(votes(R2, 3, 0, 1));
     assert_eq!(seat.role.applied(), Slot(0));
-    // One that is late, of the older ballot.
+    // An acceptance at the older ballot comes late.
     seat.handle(votes(R0, 0, 0, 1));
     seat.handle(votes(R2, 0, 0, 1));
     assert_eq!(seat.role.applied(), Slot(0));
@@ -58,7 +58,7 @@ fn votes_of_an_older_ballot_do_not_help_a_newer_one_whose_votes_come_first() {
     seat.handle(votes(R1, 0, 0, 1));
     seat.handle(votes(R2, 3, 0, 1));
     seat.handle(proposed(3, 0, &values(&["b"])));
-    assert_eq!(seat.role.applied(), Slot(0), "one vote at each ballot");
+    assert_eq!(seat.role.applied(), Slot(0), "one acceptance at each ballot is no quorum");
     seat.handle(votes(R1, 3, 0, 1));
     assert_eq!(seat.storage.values(), values(&["b"]));
 }
@@ -66,7 +66,7 @@ fn votes_of_an_older_ballot_do_not_help_a_newer_one_whose_votes_come_first() {
 #[test]
 fn a_quorum_does_not_decide_a_value_known_at_another_ballot() {
     let mut seat = learner(3, R0);
-    // Accepted here at ballot 1; what was proposed at ballot 3 has not been heard.
+    // The acceptor accepted at ballot 1. The learner has not heard the proposal at ballot 3.
     seat.handle(voted(1, 0, &values(&["old"]), nothing_decided(1)));
     seat.burst([votes(R1, 3, 0, 1), votes(R2, 3, 0, 1)]);
     assert_eq!(seat.role.applied(), Slot(0));
@@ -83,7 +83,7 @@ fn votes_for_a_ballot_of_another_replica_are_nothing() {
 }
 
 #[test]
-fn the_vote_of_a_foreign_directory_does_not_count_and_is_told_so() {
+fn the_acceptance_of_a_foreign_directory_does_not_count_and_the_sender_is_told_so() {
     let mut seat = learner(3, R0);
     seat.handle(proposed(0, 0, &values(&["a"])));
     seat.handle(votes(R0, 0, 0, 1));
@@ -112,7 +112,7 @@ fn a_mark_decides_only_what_was_accepted_here_at_exactly_its_ballot() {
     seat.handle(voted(1, 3, &values(&["d"]), nothing_decided(1)));
     seat.handle(leads(R1, 1, 1, decided(1, 0, 3)));
     assert_eq!(seat.role.applied(), Slot(0), "slot 0 is accepted at ballot 0");
-    // Everything else is fetched.
+    // The learner fetches all other slots.
     seat.handle(applied(R1, 2, 3));
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R1, 0, 1), (R1, 2, 3)]);
     seat.handle(page(R1, 0, &values(&["new"])));
@@ -122,7 +122,7 @@ fn a_mark_decides_only_what_was_accepted_here_at_exactly_its_ballot() {
 }
 
 #[test]
-fn a_mark_says_nothing_about_slots_before_the_reign() {
+fn a_mark_says_nothing_about_slots_before_phase_2_began() {
     let mut seat = learner(3, R2);
     seat.handle(voted(1, 0, &values(&["a", "b"]), nothing_decided(1)));
     seat.handle(leads(R1, 1, 1, decided(1, 1, 2)));
@@ -148,7 +148,7 @@ fn a_mark_of_an_older_leader_is_not_believed_for_newer_acceptances() {
 }
 
 #[test]
-fn the_own_tally_is_told_as_one_stretch_from_the_start_of_the_reign() {
+fn the_own_tally_is_told_as_one_range_from_the_start_of_phase_2() {
     let mut seat = learner(3, R0);
     seat.handle(proposed(0, 0, &values(&["a", "b", "c"])));
     seat.burst([votes(R0, 0, 0, 3), votes(R1, 0, 2, 1)]);
@@ -161,7 +161,7 @@ fn the_own_tally_is_told_as_one_stretch_from_the_start_of_the_reign() {
 fn slots_tallied_above_a_gap_are_told_at_once() {
     let mut seat = learner(3, R0);
     let Input::Proposed { run, requesters, .. } = proposed(0, 5, &values(&["a"])) else {
-        unreachable!("that is what it is")
+        unreachable!("`proposed` makes this input")
     };
     seat.handle(Input::Proposed { start: Slot(5), run, requesters });
     seat.handle(votes(R0, 0, 5, 1));
@@ -179,7 +179,7 @@ fn a_vote_that_changes_nothing_tells_the_proposer_nothing() {
 }
 
 #[test]
-fn a_reign_whose_slots_were_fetched_counts_on_from_there() {
+fn a_leader_whose_slots_were_fetched_counts_on_from_there() {
     let mut seat = learner(3, R0);
     seat.handle(proposed(0, 0, &values(&["a", "b", "c"])));
     seat.handle(page(R1, 0, &values(&["a", "b"])));
@@ -197,7 +197,7 @@ fn a_learner_that_only_fetches_has_tallied_nothing() {
 #[test]
 fn the_newest_and_longest_mark_counts() {
     let lines = ["a", "b", "c", "d", "e"];
-    // What comes late says less than what is known.
+    // A late message says less than the learner knows.
     let mut seat = learner(3, R2);
     for mark in [decided(1, 0, 5), decided(1, 0, 2), decided(1, 3, 5), nothing_decided(1)] {
         seat.handle(leads(R1, 1, 1, mark));
@@ -205,7 +205,7 @@ fn the_newest_and_longest_mark_counts() {
     seat.handle(leads(R0, 1, 0, decided(0, 0, 9)));
     seat.handle(voted(1, 0, &values(&lines), nothing_decided(1)));
     assert_eq!(seat.storage.values(), values(&lines));
-    // The mark of the next leader is news, however short, if it says anything.
+    // If the mark of the next leader is not empty, it is news, however short it is.
     let mut seat = learner(3, R2);
     seat.handle(leads(R1, 1, 1, decided(1, 0, 5)));
     seat.handle(leads(R0, 1, 3, nothing_decided(3)));
@@ -220,16 +220,20 @@ fn the_newest_and_longest_mark_counts() {
 fn a_mark_of_the_own_ballot_is_nothing() {
     let mut seat = learner(3, R0);
     seat.handle(voted(0, 0, &values(&["a"]), decided(0, 0, 1)));
-    assert_eq!(seat.role.applied(), Slot(0), "what it decides it tallies itself");
+    assert_eq!(
+        seat.role.applied(),
+        Slot(0),
+        "a leader counts the acceptances of its own ballot itself"
+    );
 }
 
 #[test]
 fn an_acceptance_that_no_leader_stands_behind_makes_nobody_pending() {
     let mut seat = learner(3, R2);
     seat.handle(voted(0, 0, &values(&["a"]), nothing_decided(0)));
-    assert!(pending(&mut seat), "whoever leads ballot 0 should get it applied");
+    assert!(pending(&mut seat), "the leader of ballot 0 should get it applied");
     seat.handle(leads(R1, 1, 1, nothing_decided(1)));
-    assert!(!pending(&mut seat), "the next leader did not find it");
+    assert!(!pending(&mut seat), "the next leader does not propose it again");
     seat.handle(voted(1, 0, &values(&["b"]), nothing_decided(1)));
     assert!(pending(&mut seat));
 }

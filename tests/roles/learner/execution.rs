@@ -1,4 +1,4 @@
-//! Slots are applied in order, and their clients answered.
+//! The learner applies slots in order, and answers their clients.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn slots_are_applied_in_order_and_without_gaps() {
     seat.handle(proposed(0, 0, &values(&["a", "b", "c"])));
     seat.burst([votes(R0, 0, 1, 2), votes(R1, 0, 1, 2)]);
     assert_eq!(seat.role.applied(), Slot(0));
-    assert!(pending(&mut seat), "decided above a gap is no progress");
+    assert!(pending(&mut seat), "a slot decided above a gap is no progress");
     seat.burst([votes(R0, 0, 0, 1), votes(R1, 0, 0, 1)]);
     assert_eq!(seat.storage.values(), values(&["a", "b", "c"]));
     assert!(!pending(&mut seat));
@@ -50,7 +50,7 @@ fn an_answer_leaves_only_after_its_record() {
 fn a_waiting_client_is_answered_once_when_its_command_is_applied() {
     let mut seat = learner(3, R0);
     let Input::Proposed { start, run, .. } = proposed(0, 0, &[command(1, 0, "a")]) else {
-        unreachable!("that is what it is")
+        unreachable!("`proposed` makes this input")
     };
     let origin = Origin { count: 1, asked: Some((address(7), Slot(0))) };
     let requesters = [origin].into_iter().collect();
@@ -73,7 +73,11 @@ fn a_request_just_below_the_next_is_answered_again() {
         let complete = Answer::Complete { session, seq: 1, slot: Slot(2), client_seq: 1 };
         assert_eq!(answers(&sent), [(address(1), complete)]);
     }
-    assert_eq!(answers(&seat.handle(held(1, 0, "a"))), [], "the client has gone on since");
+    assert_eq!(
+        answers(&seat.handle(held(1, 0, "a"))),
+        [],
+        "the client has sent a later command since"
+    );
     assert!(!pending(&mut seat));
 }
 
@@ -101,14 +105,14 @@ fn only_a_replica_that_is_far_enough_says_expired() {
     };
     let sent = seat.handle(ask(&request));
     let lagging = Answer::Leader { ballot: Ballot(1) };
-    assert_eq!(answers(&sent), [(address(1), lagging)], "it is behind, and knows");
-    assert_eq!(forwards(&sent), [(R1, 1)], "whoever leads can tell");
+    assert_eq!(answers(&sent), [(address(1), lagging)], "the replica lags, and says so");
+    assert_eq!(forwards(&sent), [(R1, 1)], "the leader can answer");
     assert!(!pending(&mut seat));
     seat.handle(page(R1, 5, &noops(1)));
     let session = request.command().session;
     let expired = Answer::Expired { session, seq: 1 };
     assert_eq!(answers(&seat.handle(ask(&request))), [(address(1), expired)]);
-    // Born where nobody here has been yet: behind too.
+    // The session was born in a slot above all that this replica knows, so it also lags.
     let unborn = Command { birth: Slot(9), ..Request::new(1, 2, 0, "first").command() };
     let unborn = Request::of(&unborn, Slot(0));
     assert_eq!(forwards(&seat.handle(ask(&unborn))), [(R1, 0)]);

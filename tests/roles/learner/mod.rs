@@ -34,7 +34,7 @@ fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
     Input::Peer(from, ToLearner::Accepted { ballot, directory, slots })
 }
 
-/// The own proposer has proposed values from `first` on, in a phase 2 that began at 0.
+/// The own proposer has proposed values from `first` on, in a phase 2 that began at slot 0.
 fn proposed(ballot: u64, first: u64, values: &[Value]) -> Input {
     let requesters = Requesters::unknown(values.len());
     let run = Run { first: Slot(first), ballot: Ballot(ballot), values: values.into() };
@@ -92,7 +92,7 @@ fn noops(count: usize) -> Vec<Value> {
     vec![Value::Noop; count]
 }
 
-/// Whether the learner last said that something waits.
+/// Whether the learner last said that something is pending.
 fn pending(seat: &mut Subject) -> bool {
     let told = told_proposer(&seat.wait_us(HEARTBEAT_US));
     let pick = |input: &proposer::Input| match input {
@@ -102,7 +102,7 @@ fn pending(seat: &mut Subject) -> bool {
     told.iter().filter_map(pick).next_back().expect("progress is told at every heartbeat")
 }
 
-/// What the proposer is told to be decided.
+/// The decided marks that the proposer is told.
 fn marks(envelopes: &[Envelope]) -> Vec<Decided> {
     let pick = |input: &proposer::Input| match input {
         proposer::Input::Progress { decided, .. } => Some(*decided),
@@ -111,8 +111,8 @@ fn marks(envelopes: &[Envelope]) -> Vec<Decided> {
     told_proposer(envelopes).iter().filter_map(pick).collect()
 }
 
-/// The own proposer has proposed values from `first` on; how many of them were asked for
-/// from which port.
+/// The own proposer has proposed values from `first` on. `origins` says how many of them each
+/// client's port asked for.
 fn asked(first: u64, values: &[Value], origins: &[(usize, Option<u16>)]) -> Input {
     let origin = |(count, port): &(usize, Option<u16>)| {
         let asked = port.map(|port| (address(port), Slot(0)));

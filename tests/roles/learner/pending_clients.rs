@@ -1,4 +1,4 @@
-//! Clients that wait for an answer, and requests that are kept for the leader.
+//! Clients that wait for an answer, and requests that the learner keeps for the leader.
 
 use super::*;
 
@@ -11,10 +11,13 @@ fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
     let hint = Answer::Leader { ballot: Ballot(0) };
     assert_eq!(answers(&sent), [(address(1), hint)]);
     let sent = seat.wait_us(400_000);
-    assert!((1..=3).contains(&forwards(&sent).len()), "again, and less and less often");
+    assert!(
+        (1..=3).contains(&forwards(&sent).len()),
+        "the request is sent again, in growing intervals"
+    );
     seat.handle(leads(R1, 1, 1, nothing_decided(1)));
     assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
-    // Applied by way of the next leader: the client is answered from here too.
+    // The slot is applied because of the next leader. This replica answers the client, too.
     let sent = seat.handle(page(R1, 0, &[command(1, 0, "a")]));
     let session = Request::new(1, 1, 0, "a").command().session;
     let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
@@ -143,7 +146,7 @@ fn a_pending_client_of_a_proposed_command_is_answered_once_but_not_for_an_earlie
             _ => None,
         })
         .collect();
-    assert_eq!(next, [0, 2], "who asked for the others is known");
+    assert_eq!(next, [0, 2], "the askers of the other slots are known");
     seat.handle(votes(R0, 0, 0, 4));
     let answered = completed(&seat.handle(votes(R1, 0, 0, 4)));
     assert_eq!(answered, [(1, 0, 0), (7, 1, 1), (1, 2, 2), (8, 3, 3)]);
@@ -193,7 +196,7 @@ fn a_held_request_is_passed_on_at_doubling_intervals_up_to_a_bound() {
     let begun = seat.now;
     let mut times = Vec::new();
     for round in 2..=80 {
-        // That the same one leads is no news.
+        // A heartbeat of the same leader is no news.
         seat.handle(leads(R0, round, 0, nothing_decided(0)));
         if !forwards(&seat.wait_us(HEARTBEAT_US)).is_empty() {
             times.push(seat.now.since_us(begun) / 1_000);
@@ -243,14 +246,14 @@ fn a_hint_is_given_once_if_anything_of_a_request_is_open() {
     let hint = (address(1), Answer::Leader { ballot: Ballot(0) });
     let sent = answers(&seat.handle(ask(&[(1, 1), (1, 0), (3, 0)])));
     assert_eq!(sent.iter().filter(|answer| **answer == hint).count(), 1, "{sent:?}");
-    assert_eq!(answers(&seat.handle(ask(&[(2, 0)]))), [], "that one is past");
+    assert_eq!(answers(&seat.handle(ask(&[(2, 0)]))), [], "that command was applied long ago");
 }
 
 #[test]
 fn the_bytes_of_waiting_clients_are_counted_as_they_come_and_go() {
     let mut seat = learner(3, R2);
     let line = "x".repeat(65_536);
-    // One session alone, however often it asks, takes its place once.
+    // However often one session asks, it takes its room only once.
     (0..300).for_each(|_| drop(seat.handle(held(1_000, 0, &line))));
     (0..400).for_each(|session| drop(seat.handle(held(session, 0, &line))));
     let mut held_here = std::collections::BTreeSet::new();
@@ -298,7 +301,7 @@ fn a_learner_is_urgent_if_somebody_waits_for_what_it_does() {
     assert!(seat.role.is_urgent(), "it has asked for what it lacks");
     let mut seat = learner(3, R0);
     seat.handle(Input::Leading(Ballot(0)));
-    assert!(seat.role.is_urgent(), "it leads");
+    assert!(seat.role.is_urgent(), "a leader is urgent");
 }
 
 #[test]

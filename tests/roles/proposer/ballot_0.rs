@@ -12,7 +12,7 @@ fn replica_0_leads_ballot_0_only_after_its_own_acceptors_promise() {
     assert!(prepares(&sent).iter().all(|(to, ..)| *to == R0), "only the own acceptor is asked");
     assert!(accepts_to(&sent, R0).is_empty() && proposed(&sent).is_empty());
     assert!(heartbeats(&sent).iter().all(|(_, heartbeat)| !heartbeat.leading));
-    // The promise of another acceptor does not count as its own.
+    // The promise of another acceptor does not replace the own one.
     seat.handle(promise(R1, 0, &[]));
     seat.handle(promise(R2, 0, &[]));
     let now = seat.handle(promise(R0, 0, &[]));
@@ -59,7 +59,7 @@ fn the_skipped_slot_is_left_out_under_ballot_0_and_only_there() {
     let sent = seat.burst((0..4).map(|session| request_is_next(session, 0, "x")));
     let slots: Vec<u64> = proposed(&sent).iter().map(|(slot, _)| *slot).collect();
     assert_eq!(slots, [0, 1, 3, 4]);
-    // Deposed, and elected again: the slot is an ordinary one now.
+    // After it was deposed and elected again, the slot is an ordinary one.
     seat.handle(serving(R1, 1, 1));
     let ballot = campaign(&mut seat, R1);
     assert!(ballot > Ballot(1));

@@ -1,4 +1,4 @@
-//! Phase 1: promises, and what they make of the log.
+//! Phase 1: promises, and the proposals that follow from them.
 
 use super::*;
 
@@ -22,15 +22,15 @@ fn promises_that_do_not_count_make_no_leader() {
     seat.handle(promise(R1, ballot.0, &[]));
     seat.handle(promise(R2, ballot.0, &[]));
     seat.handle(promise(R2, ballot.0, &[]));
-    assert_eq!(seat.role.leading(), None, "twice from one acceptor");
+    assert_eq!(seat.role.leading(), None, "two promises of one acceptor");
     seat.handle(promise(R3, 0, &[]));
-    assert_eq!(seat.role.leading(), None, "of an older ballot");
+    assert_eq!(seat.role.leading(), None, "a promise of an older ballot");
     let Input::Peer(from, ToProposer::Promise(page)) = promise(R3, ballot.0, &[]) else {
         unreachable!("a promise is a page")
     };
     let foreign = Promise { directory: DirectoryId(999), ..page };
     let sent = seat.handle(Input::Peer(from, ToProposer::Promise(foreign)));
-    assert_eq!(seat.role.leading(), None, "of a foreign directory");
+    assert_eq!(seat.role.leading(), None, "a promise of a foreign directory");
     let told = ToBootstrap::NotMember { directory: DirectoryId(999) };
     assert_eq!(to_replicas(&sent), [(R3, told)]);
     seat.handle(promise(R3, ballot.0, &[]));
@@ -39,8 +39,8 @@ fn promises_that_do_not_count_make_no_leader() {
 
 #[test]
 fn promises_of_peers_alone_do_not_make_a_leader() {
-    // They were given to an earlier life of this process, and come late: the next life has
-    // forgotten the ballot and campaigns with it again. Its own acceptor has not.
+    // The promises were given to an earlier life of this process, and come late. The next life has
+    // forgotten the ballot and campaigns with it again. Its own acceptor has not forgotten it.
     let mut seat = build(settings(3, R1), Membership { fresh: false, ..membership(3, R1) });
     let ballot = campaign(&mut seat, R0);
     let mut sent = seat.handle(promise(R0, ballot.0, &[]));
@@ -92,7 +92,11 @@ fn holes_become_noops_at_once_and_before_own_commands() {
     let held = promise(R2, 1, &[(1, 0, "b"), (4, 0, "e")]);
     let mut sent = succeed(&mut seat, R1, held);
     let filled = [Value::Noop, value("b"), Value::Noop, Value::Noop, value("e")];
-    assert_eq!(proposed(&sent), (0..).zip(filled).collect::<Vec<_>>(), "with no traffic at all");
+    assert_eq!(
+        proposed(&sent),
+        (0..).zip(filled).collect::<Vec<_>>(),
+        "holes are filled without any request"
+    );
     sent = seat.handle(request_is_next(1, 0, "mine"));
     assert_eq!(proposed(&sent), [(5, command(1, 0, "mine"))]);
 }
@@ -128,7 +132,7 @@ fn a_mark_on_any_page_of_a_promise_counts() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
     seat.handle(promise(R1, ballot.0, &[]));
-    // The acceptor trims between its pages: what stands on the first is not news.
+    // The acceptor trims between its pages. The mark on the first page is not news.
     seat.handle(page(R2, ballot.0, (0, false), 4, &[(4, 0, "a"), (5, 0, "b")]));
     seat.handle(page(R2, ballot.0, (6, true), 7, &[(8, 0, "c")]));
     assert_eq!(seat.role.leading(), Some(ballot));
@@ -179,7 +183,7 @@ fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
     seat.wait_us(ELECTION_MAX_US / 2);
-    // News: it has as long again from here on.
+    // A new page is news, so the proposer has the whole time again.
     seat.handle(promise(R1, ballot.0, &[]));
     let sent = seat.wait_us(ELECTION_MAX_US - 1);
     assert!(pre_votes(&sent).is_empty() && !prepares(&sent).is_empty());
@@ -197,7 +201,7 @@ fn a_promise_with_a_gap_in_its_pages_does_not_count() {
     seat.handle(page(R2, ballot.0, (5, true), 0, &[(5, 0, "f")]));
     assert_eq!(seat.role.leading(), None);
     let asked = prepares(&seat.wait_us(50_000));
-    assert!(asked.contains(&(R2, 1, 1)), "the missing stretch is asked for: {asked:?}");
+    assert!(asked.contains(&(R2, 1, 1)), "the missing slots are asked for: {asked:?}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_leader_follows_whoever_leads_at_a_higher_ballot_and_hands_its_requests_over
     assert_eq!(commands.sum::<u64>(), all, "what is proposed and what is queued");
     assert_eq!(held.last(), Some(&queued));
     assert_eq!(proposed(&seat.wait_us(250_000)), []);
-    // One that leads below is no reason to give way.
+    // A leader at a lower ballot is no reason to give way.
     let mut seat = proposer(3, R1);
     succeed(&mut seat, R1, promise(R2, 1, &[]));
     seat.handle(serving(R0, 1, 0));
@@ -77,7 +77,7 @@ fn a_leader_overtaken_by_one_acceptor_goes_above_it_at_once_if_a_quorum_follows(
     let nack = ToProposer::Nack { ballot: Ballot(0), promised: Ballot(8) };
     let sent = seat.handle(Input::Peer(R2, nack.clone()));
     assert_eq!(prepares(&sent), [(R0, 9, 0)], "no pre-vote, no wait");
-    // Without a quorum that follows, it gives way: a pre-vote settles it.
+    // Without a quorum that follows, the leader gives way: a pre-vote decides who leads.
     let mut alone = first_leader(3);
     let sent = alone.handle(Input::Peer(R2, nack));
     assert_eq!((prepares(&sent), alone.role.leading()), (vec![], None));

@@ -1,4 +1,4 @@
-//! Phase 2: what is proposed, and sent again.
+//! Phase 2 of a leader: it proposes, and sends again.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn only_a_sessions_next_command_is_proposed_and_only_once() {
             _ => false,
         })
     };
-    // A session that is not known: the learner is asked.
+    // The session is not known, so the learner is asked.
     let sent = seat.handle(request(0));
     assert!(held(&sent, 0) && proposed(&sent).is_empty());
     assert_eq!(proposed(&seat.handle(request_is_next(5, 0, "x"))).len(), 1);
@@ -34,14 +34,14 @@ fn only_a_sessions_next_command_is_proposed_and_only_once() {
         let sent = seat.handle(again);
         assert!(proposed(&sent).is_empty() && !held(&sent, 0));
     }
-    // The next but one is nothing for now.
+    // A command after the next one is dropped for now.
     let sent = seat.handle(request(1));
     assert!(held(&sent, 1) && proposed(&sent).is_empty());
-    // Applied: the next one may be proposed without asking.
+    // The first command is applied. The next may be proposed without asking.
     seat.handle(progress(1, false));
     assert_eq!(proposed(&seat.handle(request(1))), [(1, command(5, 1, "x"))]);
     let sent = seat.handle(request(0));
-    assert!(held(&sent, 0) && proposed(&sent).is_empty(), "an old one the learner answers");
+    assert!(held(&sent, 0) && proposed(&sent).is_empty(), "the learner answers an old command");
 }
 
 #[test]
@@ -116,5 +116,5 @@ fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
     assert_eq!(again, [4, 5, 9]);
     assert_eq!(accepts_to(&sent, R0), [], "the own acceptor loses nothing");
     let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));
-    assert_eq!(proposed(&sent), [], "it is on its way");
+    assert_eq!(proposed(&sent), [], "the proposal is in flight");
 }

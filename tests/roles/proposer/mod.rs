@@ -1,4 +1,4 @@
-//! The proposer with its election, phase 1 and phase 2: who leads, what is proposed.
+//! The proposer with its election, phase 1 and phase 2.
 
 mod ballot_0;
 mod campaigning;
@@ -45,12 +45,12 @@ fn crown(seat: &mut Subject) -> Vec<Envelope> {
     sent
 }
 
-/// One page that tells everything: slots, ballots and lines.
+/// A promise in one page: slots, ballots and lines.
 fn promise(from: ReplicaId, ballot: u64, accepted: &[(u64, u64, &str)]) -> Input {
     page(from, ballot, (0, true), 0, accepted)
 }
 
-/// A page from a slot on, the last one or not.
+/// A page from a slot on. It is the last one or not.
 fn page(
     from: ReplicaId,
     ballot: u64,
@@ -79,7 +79,7 @@ fn page(
     Input::Peer(from, ToProposer::Promise(page))
 }
 
-/// The ballot and the round of the pre-votes in the mail, and who was asked.
+/// The pre-votes among the messages: receiver, ballot and round.
 fn pre_votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, Ballot, u64)> {
     let pick = |(to, message)| match message {
         ToProposer::PreVote { ballot, round } => Some((to, ballot, round)),
@@ -123,13 +123,13 @@ fn accepts_to(envelopes: &[Envelope], replica: ReplicaId) -> Vec<Accept> {
     to_acceptors(envelopes).into_iter().filter_map(pick).collect()
 }
 
-/// What is proposed: slot and value, as replica 1 is told.
+/// The proposals that go to replica 1: slots and values.
 fn proposed(envelopes: &[Envelope]) -> Vec<(u64, Value)> {
     let slots = |accept: Accept| (accept.first.0..).zip(accept.values.to_vec());
     accepts_to(envelopes, R1).into_iter().flat_map(slots).collect()
 }
 
-/// Lets `seat` suspect, be granted pre-votes and campaign; its ballot.
+/// Lets `seat` suspect, get pre-votes and campaign. Returns its ballot.
 fn campaign(seat: &mut Subject, helper: ReplicaId) -> Ballot {
     for _ in 0..100 {
         let sent = seat.wait_us(HEARTBEAT_US);
@@ -141,8 +141,8 @@ fn campaign(seat: &mut Subject, helper: ReplicaId) -> Ballot {
     panic!("it never asks for pre-votes")
 }
 
-/// Lets `seat` lead after a campaign in which its own acceptor holds nothing and
-/// `helper` what is given.
+/// Lets `seat` lead after a campaign. Its own acceptor holds nothing, and `helper` is the other
+/// promise.
 fn succeed(seat: &mut Subject, me: ReplicaId, helper: Input) -> Vec<Envelope> {
     let ballot = campaign(seat, R0);
     seat.handle(promise(me, ballot.0, &[]));

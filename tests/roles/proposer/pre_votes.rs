@@ -1,4 +1,4 @@
-//! Pre-votes: who may campaign.
+//! Pre-votes: which replica may campaign.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn nobody_campaigns_without_a_quorum_of_pre_votes() {
     sent.extend(seat.handle(grant(R2, round)));
     sent.extend(seat.handle(reply(R0, round, false, None)));
     sent.extend(seat.handle(grant(R3, round - 1)));
-    assert_eq!(prepares(&sent), [], "itself and one other of five");
+    assert_eq!(prepares(&sent), [], "two pre-votes of five are no quorum");
     let foreign = ToProposer::PreVoteReply {
         round,
         granted: true,
@@ -23,7 +23,11 @@ fn nobody_campaigns_without_a_quorum_of_pre_votes() {
     let sent = seat.handle(Input::Peer(R3, foreign));
     assert_eq!(prepares(&sent), []);
     let told = ToBootstrap::NotMember { directory: DirectoryId(999) };
-    assert_eq!(to_replicas(&sent), [(R3, told)], "and it is told so");
+    assert_eq!(
+        to_replicas(&sent),
+        [(R3, told)],
+        "the foreign directory is told that it is no member"
+    );
     let sent = seat.handle(grant(R3, round));
     assert_eq!(prepares(&sent), [(R1, 1, 0)], "the own promise is asked for first");
 }
@@ -37,7 +41,11 @@ fn pre_votes_of_one_round_do_not_count_in_the_next() {
     while next == round {
         next = pre_votes(&seat.wait_us(HEARTBEAT_US)).pop().map_or(round, |(_, _, next)| next);
     }
-    assert_eq!(prepares(&seat.handle(grant(R3, next))), [], "one old and one new one");
+    assert_eq!(
+        prepares(&seat.handle(grant(R3, next))),
+        [],
+        "a pre-vote of an older round does not count"
+    );
     assert_eq!(prepares(&seat.handle(grant(R2, next))), [(R1, 1, 0)]);
 }
 
@@ -59,7 +67,7 @@ fn pre_votes_are_refused_while_a_serving_leader_is_heard() {
     seat.now = Time(ELECTION_MIN_US - 1);
     assert!(!grants(&mut seat, R1, 1));
     seat.now = Time(ELECTION_MIN_US);
-    assert!(grants(&mut seat, R1, 1), "it was not heard for long enough");
+    assert!(grants(&mut seat, R1, 1), "the leader was silent for long enough");
     assert!(!grants(&mut seat, R1, 3), "a ballot that is not the candidate's");
 }
 
@@ -111,7 +119,7 @@ fn a_stranger_neither_suspects_nor_sends_heartbeats() {
 }
 
 #[test]
-fn only_who_has_not_granted_is_asked_for_a_pre_vote_again() {
+fn only_replicas_that_have_not_granted_are_asked_for_a_pre_vote_again() {
     let mut seat = proposer(5, R1);
     let (_, _, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
     seat.handle(grant(R2, round));
@@ -121,13 +129,13 @@ fn only_who_has_not_granted_is_asked_for_a_pre_vote_again() {
 }
 
 #[test]
-fn who_hears_a_leader_asks_for_no_more_pre_votes_unless_nothing_gets_applied() {
+fn a_candidate_that_hears_a_leader_stops_asking_for_pre_votes_unless_nothing_gets_applied() {
     for stuck in [false, true] {
         let mut seat = proposer(3, R1);
         seat.handle(progress(0, stuck));
         let mut asked = Vec::new();
         for round in 1..=20 {
-            // A leader that is heard is suspected only if nothing gets applied.
+            // A replica suspects a leader that it hears only if nothing gets applied.
             if stuck {
                 seat.handle(serving(R0, round, 0));
             }

@@ -1,9 +1,9 @@
-//! The states of a proposer: how they compare, and what they say of themselves.
+//! The states of a proposer: how they compare, and how they are printed.
 
 use super::*;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Replica 1 in each state. It was built `us` before it does anything.
+/// Replica 1 in each state. It was built this many microseconds before it acts.
 fn states(us: u64) -> [Proposer; 4] {
     let waited = || {
         let mut seat = proposer(3, R1);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn whoever_was_paused_suspects_nobody_right_after_waking() {
+fn a_replica_that_was_paused_suspects_nobody_right_after_waking() {
     let mut seat = proposer(3, R2);
     for round in 1..10 {
         seat.handle(serving(R0, round, 0));
@@ -11,10 +11,10 @@ fn whoever_was_paused_suspects_nobody_right_after_waking() {
     }
     seat.now = seat.now.plus_us(60_000_000);
     assert_eq!(pre_votes(&seat.wake()), []);
-    assert!(!grants(&mut seat, R1, 1), "nor does it help others to suspect");
+    assert!(!grants(&mut seat, R1, 1), "it grants no pre-vote either");
     assert_eq!(pre_votes(&seat.wait_us(HEARTBEAT_US)), []);
     let sent = seat.wait_us(ELECTION_MAX_US);
-    assert!(!pre_votes(&sent).is_empty(), "but when nothing is heard then, it does");
+    assert!(!pre_votes(&sent).is_empty(), "if it hears nothing after the pause, it suspects");
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn waits_double_while_nothing_is_applied_and_are_short_again_after_progress() {
     assert!(after[7] < before[3], "{after:?} ms");
 }
 
-/// Two proposers and three acceptors, joined by a network in which everything takes
-/// a millisecond; replica 0 is dead. Returns when somebody has led for a second.
+/// Two proposers and three acceptors on a network in which everything takes a millisecond.
+/// Replica 0 is dead. Returns the time at which a replica has led for a second.
 fn rivals(seed: u64) -> Time {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut proposers = [proposer(3, R1), proposer(3, R2)];
@@ -114,7 +114,7 @@ fn rivals(seed: u64) -> Time {
 
 #[test]
 fn two_rivals_that_campaign_at_once_settle() {
-    // Both suspect in the same millisecond: the first draws are equal.
+    // Both suspect in the same millisecond, because their first draws are equal.
     let settled: Vec<Time> = (0..200).map(rivals).collect();
     let late: Vec<_> =
         settled.iter().enumerate().filter(|(_, at)| **at > Time(10_000_000)).collect();
