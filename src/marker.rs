@@ -1,10 +1,10 @@
 //! Markers: the parts of a replica's log that other programs act on.
 //!
-//! The driver knows a replica only from outside, so it follows the replica's stderr:
-//! it starts clients once every replica has said [`WARM_UP_COMPLETE`], and it learns
-//! from [`Leads`] which ballot leads. Both sides take the words from here. The writer
-//! logs a marker as the end of a line, `replica <id>: <marker>`; a line that only has
-//! the words somewhere inside is not taken for one.
+//! The driver knows a replica only from outside, so it reads the replica's stderr. It
+//! starts clients once every replica has logged [`WARM_UP_COMPLETE`], and it learns from
+//! [`Leads`] which ballot leads. Both sides take the words from here. The writer logs a
+//! marker as the end of a line, `replica <id>: <marker>`. A line that only has the words
+//! somewhere inside is no marker.
 
 use crate::types::Ballot;
 use std::fmt;
@@ -37,7 +37,7 @@ pub fn is_warm(line: &str) -> bool {
     marker(line) == Some(WARM_UP_COMPLETE)
 }
 
-/// What a line of a replica's log says behind `replica <id>: `.
+/// The text of a line of a replica's log after `replica <id>: `.
 fn marker(line: &str) -> Option<&str> {
     let (_, replica) = line.split_once("replica ")?;
     let (id, said) = replica.split_once(": ")?;

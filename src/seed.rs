@@ -1,9 +1,9 @@
-//! One seed, many independent streams.
+//! Derives many independent seeds from one.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The seed of the stream that `name` stands for: the same always, and unlike that of
-/// any other name, so that a new stream does not reshuffle the others.
+/// The seed of the stream called `name`. It is always the same, and differs from that of any
+/// other name. So a new stream does not change the draws of the others.
 pub fn derive_seed(seed: u64, name: &str) -> u64 {
     xxh3_64_with_seed(name.as_bytes(), seed)
 }

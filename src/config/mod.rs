@@ -1,22 +1,20 @@
 //! The cluster file: where the replicas are.
 //!
-//! *The cluster file* is what all programs agree on. It lists one `ip port` pair a
-//! line. The number of the line, from 0 and without comments and blank lines, is the
-//! replica's id. A host may be a name, an IPv4 or an IPv6 address (also in brackets).
-//! A cluster of 2f+1 replicas tolerates f failures: [`Config::load`] counts the lines,
-//! and compares them with `--f` if the user gave one. It refuses a file that could only
-//! lead to a cluster that waits for ever: an even number of replicas, one that does not
-//! fit `--f`, an address that is listed twice, port 0. It resolves names once; nothing
-//! later blocks on a resolver. A replica has one socket, so the whole cluster speaks
-//! one address family: IPv4 if every host has such an address, otherwise IPv6.
+//! All programs read the same *cluster file*. Each of its lines is an `ip port` pair. The
+//! number of the line, from 0 and without comments and blank lines, is the replica's id. A host may be a name, an IPv4 or an IPv6 address (also in brackets).
+//! A cluster of 2f+1 replicas tolerates f failures. [`Config::load`] counts the lines,
+//! and compares their number with `--f` if the user gave it. It refuses a file that makes
+//! a cluster wait for ever: an even number of replicas, a number that does not fit `--f`,
+//! an address that is listed twice, port 0. It resolves names once, so that nothing later
+//! blocks on a resolver. A replica has one socket, so the whole cluster uses one address
+//! family: IPv4 if every host has an IPv4 address, otherwise IPv6.
 //!
-//! *Errors are one line* and say where the fault is: `file:line: what is wrong` if a
-//! line is at fault, otherwise the option. They are for the user who typed the option,
-//! and every program ends with [`command_line::EXIT_USAGE`] on them.
+//! *Errors are one line.* The line names the place of the fault, as `file:line: fault` if
+//! a line of the file is wrong and as the option otherwise. It is for the user who typed
+//! the option, and every program ends with [`command_line::EXIT_USAGE`] after it.
 //!
-//! This module does not watch the file, and it does not try whether an address can be
-//! reached. Files may differ between hosts in the addresses (NAT, proxies), because
-//! identity travels in the frames.
+//! **Does not** watch the file, or test whether an address can be reached. The addresses in
+//! the files of two hosts may differ (NAT, proxies), because frames carry replica ids.
 
 use crate::types::REPLICAS_MAX;
 use std::fmt;
@@ -40,7 +38,7 @@ pub struct Config {
     pub replicas: Vec<ReplicaAddress>,
 }
 
-/// Where one replica is reached.
+/// The address of one replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaAddress {
     /// The host as the file has it, without brackets.
@@ -54,8 +52,8 @@ pub struct ReplicaAddress {
 }
 
 impl Config {
-    /// Reads the cluster file. The cluster tolerates `f` failures, or as many as the
-    /// number of its replicas allows where `f` is not given.
+    /// Reads the cluster file. Without `f`, the number of replicas decides how many failures
+    /// the cluster tolerates.
     pub fn load(path: &Path, f: Option<usize>) -> Result<Config, ConfigError> {
         let unreadable = |error: &io::Error| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -74,7 +72,7 @@ impl Config {
         Config::read(path, &bytes, f)
     }
 
-    /// Reads the file's content; `path` is only for the errors.
+    /// Reads the file's content. `path` is only for errors.
     fn read(path: &Path, bytes: &[u8], f: Option<usize>) -> Result<Config, ConfigError> {
         let fault =
             |line: usize, what: String| ConfigError::Line { path: path.to_owned(), line, what };
@@ -110,12 +108,12 @@ impl Config {
         };
         let Some(addresses) = of_family(false).or_else(|| of_family(true)) else {
             let one = |v6: bool| found.iter().position(|all| all.iter().all(|a| a.is_ipv6() == v6));
-            // A host without IPv4 and one without IPv6: neither family reaches both.
+            // One host has no IPv4 address, another has no IPv6 address.
             let (four, six) = (one(false).unwrap_or(0), one(true).unwrap_or(0));
             let (at, other, has, lacks) =
                 if four > six { (four, six, "IPv4", "IPv6") } else { (six, four, "IPv6", "IPv4") };
             let what = format!(
-                "{} has only {has} addresses, {} on line {} only {lacks}: one family must reach all",
+                "{} has only {has} addresses, {} on line {} only {lacks}: all hosts need one family",
                 rows[at].1, rows[other].1, rows[other].0
             );
             return Err(fault(rows[at].0, what));
@@ -137,7 +135,7 @@ impl Config {
     }
 }
 
-/// What a line of the file holds: nothing, or a host and a port.
+/// Reads a line of the file: a host and a port, or nothing.
 fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
     let text = line.split('#').next().unwrap_or_default();
     let mut fields = text.split_whitespace();
@@ -149,14 +147,14 @@ fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
         return Err(format!("expected \"ip port\", found {fields} field{}", plural(fields)));
     };
     let port = match port.parse::<u16>() {
-        Ok(0) => return Err("port 0 is no port to be reached at".into()),
+        Ok(0) => return Err("port 0 is not a port (1 to 65535)".into()),
         Ok(port) => port,
-        Err(_) => return Err(format!("{port:?} is no port (1 to 65535)")),
+        Err(_) => return Err(format!("{port:?} is not a port (1 to 65535)")),
     };
     let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         None => host,
         Some(Some(inner)) if inner.contains(':') => inner,
-        Some(_) => return Err(format!("{host:?} is no host name or address")),
+        Some(_) => return Err(format!("{host:?} is not a host name or address")),
     };
     Ok(Some((host.to_owned(), port)))
 }
@@ -179,7 +177,7 @@ fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// An operating system's error without its number, as the last part of a line.
+/// The text of an operating system's error without its number, as the end of a line.
 pub fn cause(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error ") {
@@ -191,11 +189,11 @@ pub fn cause(error: &io::Error) -> String {
 /// Why a cluster file cannot be used. Shown, each is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The file cannot be read at all.
+    /// The file cannot be read.
     Unreadable {
         /// The file, as given.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         cause: String,
     },
     /// One line is at fault.
@@ -204,28 +202,28 @@ pub enum ConfigError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The fault, in words.
         what: String,
     },
     /// The file does not list 2f+1 replicas for the f that the user gave.
     Count {
         /// The file, as given.
         path: PathBuf,
-        /// The failures to be tolerated.
+        /// The f that the user gave.
         f: usize,
         /// How many replicas the file lists.
         found: usize,
     },
-    /// The file lists a number of replicas that is 2f+1 for no f.
+    /// The number of replicas in the file is not 2f+1 for any f.
     NoCluster {
         /// The file, as given.
         path: PathBuf,
         /// How many replicas the file lists.
         found: usize,
     },
-    /// No cluster is that large.
+    /// A cluster for this f would have too many replicas.
     TooMany {
-        /// The failures to be tolerated.
+        /// The f that the user gave.
         f: usize,
     },
 }
@@ -334,9 +332,9 @@ mod tests {
             (b"1.1.1.1 1\n1.1.1.1 2\n", "--f 1 needs 3 replicas, c.txt lists 2"),
             (b"1.1.1.1 1\n\n1.1.1.1\n", "c.txt:3: expected \"ip port\", found 1 field"),
             (b"1.1.1.1 1 x\n", "c.txt:1: expected \"ip port\", found 3 fields"),
-            (b"#\n1.1.1.1 0\n", "c.txt:2: port 0 is no port to be reached at"),
-            (b"1.1.1.1 70000\n", "c.txt:1: \"70000\" is no port (1 to 65535)"),
-            (b"[1.1.1.1 7\n", "c.txt:1: \"[1.1.1.1\" is no host name or address"),
+            (b"#\n1.1.1.1 0\n", "c.txt:2: port 0 is not a port (1 to 65535)"),
+            (b"1.1.1.1 70000\n", "c.txt:1: \"70000\" is not a port (1 to 65535)"),
+            (b"[1.1.1.1 7\n", "c.txt:1: \"[1.1.1.1\" is not a host name or address"),
             (b"1.1.1.1 1\n\xff 2\n", "c.txt:2: not UTF-8"),
             (
                 b"1.1.1.1 1\n1.1.1.1 2\n# again\n1.1.1.1 1\n",
@@ -345,7 +343,7 @@ mod tests {
             (
                 b"1.1.1.1 1\n::1 2\n1.1.1.1 3\n",
                 "c.txt:2: ::1 has only IPv6 addresses, 1.1.1.1 on line 1 only IPv4: \
-                 one family must reach all",
+                 all hosts need one family",
             ),
         ];
         for (content, expected) in cases {

@@ -77,13 +77,13 @@ fn a_configuration_that_cannot_be_used_is_refused_with_the_place() {
 
     for (content, what) in [
         (&b"127.0.0.1 7001\n127.0.0.1\n"[..], "2: expected \"ip port\", found 1 field"),
-        (b"127.0.0.1 0\n", "1: port 0 is no port to be reached at"),
-        (b"\n127.0.0.1 seven\n", "2: \"seven\" is no port (1 to 65535)"),
+        (b"127.0.0.1 0\n", "1: port 0 is not a port (1 to 65535)"),
+        (b"\n127.0.0.1 seven\n", "2: \"seven\" is not a port (1 to 65535)"),
         (b"127.0.0.1 7001\n\xff\xfe 7002\n", "2: not UTF-8"),
         (
             b"127.0.0.1 7001\n::1 7001\n127.0.0.1 7001\n",
             "2: ::1 has only IPv6 addresses, 127.0.0.1 on line 1 only IPv4: \
-             one family must reach all",
+             all hosts need one family",
         ),
         (
             b"127.0.0.1 7001\n127.0.0.1 7002\n127.0.0.1 7001\n",
