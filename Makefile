@@ -1,7 +1,7 @@
-# The commands that people type. `make` alone prints them.
+# The project's commands. `make` alone prints them.
 #
-# ARGS are passed to the program behind a target. A target passes no option of its own
-# that ARGS could also give, unless its name says that option:
+# ARGS go to the program that a target runs. A target passes no option that ARGS could also
+# give, unless the target's name says that option:
 #   make test-scenario ARGS="--msg_loss 10 --rand_seed 7"
 
 CARGO   ?= cargo
@@ -62,7 +62,7 @@ run: build ## start three replicas and a client here, and type lines; the chat i
 run-fresh: build ## the same with a new chat; the old one moves to logs/run.1, .2, ...
 	@scripts/run.sh --fresh '$(BIN)' '$(LOG_DIR)' $(ARGS)
 
-play: ## move a small cluster step by step, at a prompt (FILE=script: print what a script does)
+play: ## move a small cluster step by step, at a prompt (FILE=script: run a script instead)
 	$(CARGO) build --locked -p stage --bin play
 	@$(DEV)/play $(ARGS) $(FILE)
 
@@ -77,10 +77,10 @@ clippy:
 doc-check:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --locked --no-deps
 
-test: ## run the tests (some start real clusters); what they print is in target/test.log
+test: ## run the tests (some start real clusters); their output is in target/test.log
 	@CARGO='$(CARGO)' scripts/test.sh $(ARGS)
 
-update-scripts: ## write the golden scripts again, on purpose only (SCRIPT=word: only some)
+update-scripts: ## write the golden scripts anew, on purpose only (SCRIPT=word: those with it in their path)
 	$(CARGO) build --locked -p stage --bin play
 	@$(DEV)/play --update $$(find tests/scripts -mindepth 2 -type f -path '*$(SCRIPT)*' | sort)
 
@@ -100,7 +100,7 @@ model-check-hour: ## check a larger cluster, 837,095,811 states: an hour on two 
 	MODEL_THREADS=$$(nproc) \
 		$(CARGO) test --locked --test model_check -- --ignored --nocapture --exact $(LARGEST_MODEL)
 
-fuzz: ## feed arbitrary input drawn from SEED=1: CASES=10000000 datagrams, and other input for as long
+fuzz: ## feed random input drawn from SEED=1: CASES=10000000 datagrams, and as much other input
 	FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) $(CARGO) test --release --locked --test fuzz -- --nocapture --test-threads 1
 
 power-cuts: build ## cut the power at every call of every disk of simulated clusters: SEED=1 SEEDS=1000
@@ -114,7 +114,7 @@ chaos: ## kill real replicas again and again for SECONDS=600, with LOSS=20 perce
 	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test processes \
 		-- --exact restart::a_minority_that_is_killed_again_and_again_loses_nothing --nocapture
 
-mutants: ## change the code at one place after the other, and see whether a test fails (docs/mutation.md)
+mutants: ## change the code in one place at a time, and see whether a test fails (docs/mutation.md)
 	@scripts/mutants.sh '$(GROUP)' '$(SHARD)' $(ARGS)
 
 bench: build ## measure lines a second and latency: NS="1 16 64 256" sessions, DURABILITIES="none sync"

@@ -1,17 +1,24 @@
 #!/bin/sh
-# Mutation testing: changes the code at one place after the other, and runs the tests to
-# see whether one of them fails.
+# Mutation testing: changes the code in one place at a time, and runs the tests to see
+# whether one of them fails.
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
+<<<<<<< HEAD
 # GROUP is slots, paxos, storage, durable, datagrams, round_trip, table or codec: some files, and
 # the tests that should notice a change there. SHARD is one part of many, as in 0/8. OPTIONs go to cargo-mutants.
 # MUTANTS_LONG=1 also runs the tests of the group that take seconds, for the changes that
 # the others miss.
+=======
+# GROUP is slots, paxos, storage, durable, datagrams or codec: some files, and the tests that
+# should notice a change there. SHARD is a part of the mutants, such as 0/8. OPTIONs go to cargo-mutants.
+# MUTANTS_LONG=1 also runs the tests of the group that take seconds, for the mutants that the
+# other tests miss.
+>>>>>>> c497f64 (scripts, Makefile, Cargo: plain words in comments and help)
 #
 # The script works in a copy of the tree, MUTANTS_TREE, and keeps it, so that a mutant
 # builds only what it changes. In the copy the library has only the modules that the group
-# needs, and the tests of tests/ are modules of it: one test binary is all that is built.
+# needs, and the tests of tests/ are modules of it. So only one test binary is built.
 set -eu
 
 group=$1
@@ -50,8 +57,13 @@ storage)
     skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
         killed_cut_off_and_failed a_flipped_bit
     ;;
+<<<<<<< HEAD
 durable | datagrams | round_trip | table)
     # A package of its own, which is built and tested whole.
+=======
+durable | datagrams)
+    # This group is a package, which is built and tested whole.
+>>>>>>> c497f64 (scripts, Makefile, Cargo: plain words in comments and help)
     files="-f crates/$group/src/**"
     modules=
     tests=
@@ -92,7 +104,8 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t 
         [ -f "$file" ] || file=tests/$name/main.rs
         echo "#[cfg(test)] #[path = \"../$file\"] mod ${name}_test;"
     done
-    # The tests of the roles name `common` by the root of their crate, here the library.
+    # The tests of the roles find `common` at the root of their crate, which is the library
+    # here.
     case $mounted in *roles*)
         echo '#[cfg(test)] #[path = "../tests/roles/common.rs"] mod common;'
         sed -i '/^mod common;$/d' "$tree/tests/roles/main.rs"
@@ -104,7 +117,7 @@ unset CARGO_TARGET_DIR
 export RUST_BACKTRACE=0
 out=${MUTANTS_OUT:-target/mutants}/$group-$(echo "$shard" | tr / -)
 mkdir -p "$out"
-# No word of these lists has a space in it. The shell must not expand their patterns.
+# No word of these lists has a space, and the shell must not expand their patterns.
 set -f
 # shellcheck disable=SC2086
 exec cargo mutants --dir "$tree" --in-place --shard "$shard" --output "$out" \

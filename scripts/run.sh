@@ -5,15 +5,15 @@
 #
 #   scripts/run.sh [--fresh] BIN_DIR LOG_DIR [CLIENT OPTION]...
 #
-# Everything stays in LOG_DIR: chat logs (learner<id>.txt), data directories
-# (replica<id>/), what the replicas say (replica<id>.err), the ports of this run
-# (cluster.txt). The next run there goes on with the same chat, since the replicas find
-# their state. With --fresh the folder is first renamed to LOG_DIR.1, .2, ….
+# LOG_DIR gets all files: chat logs (learner<id>.txt), data directories (replica<id>/),
+# the replicas' stderr (replica<id>.err), the ports of this run (cluster.txt). The next
+# run there goes on with the same chat, because the replicas find their state. With
+# --fresh the folder is first renamed to LOG_DIR.1, .2, ….
 #
-# The ports are those of configs/three.txt, or others where one of these is in use.
+# The ports are those of configs/three.txt, or three others if one of those is in use.
 # Two runs never share a port or a folder:
-#   - run.lock in LOG_DIR is locked as long as a run has the folder;
-#   - /tmp itself is locked from the look at the ports until the replicas have them.
+#   - a run locks run.lock in LOG_DIR for as long as it uses the folder;
+#   - a run locks /tmp from the time when it chooses ports until its replicas have them.
 set -u
 
 fresh=
@@ -32,7 +32,7 @@ pids=
 
 say() { printf '%s\n' "$*" >&2; }
 
-# The make command for this folder, or for one beside it.
+# The make command ($1) for a folder ($2).
 make_command() {
     if [ "$2" = logs/run ]; then echo "make $1"; else echo "make $1 LOG_DIR=$2"; fi
 }
@@ -83,26 +83,26 @@ count_lines() {
     most=0
     for log in "$log_dir"/learner[0-2].txt; do
         [ -f "$log" ] || continue
-        # A slot without a line is no line of the chat.
+        # A NOP is a slot without a line of the chat.
         lines=$(grep -cv '^[0-9]* - - NOP$' "$log")
         [ "$lines" -gt "$most" ] && most=$lines
     done
     echo "$most"
 }
 
-# Moves the folder out of the way, with all that is in it.
+# Renames the folder, so that a new chat can begin.
 put_aside() {
     number=1
     while [ -e "$log_dir.$number" ]; do number=$((number + 1)); done
     if ! mv "$log_dir" "$log_dir.$number"; then
-        say "$log_dir: cannot be renamed to $log_dir.$number"
+        say "$log_dir: cannot rename it to $log_dir.$number"
         exit 1
     fi
     say "the old chat ($(count "$1")) is now in $log_dir.$number;" \
         "'$(make_command run "$log_dir.$number")' goes on with it"
 }
 
-# Whether none of these UDP ports is in use on this host, at whatever address.
+# Whether none of these UDP ports is in use on this host, at any address.
 are_free() {
     for port; do
         hex=$(printf '%04X' "$port")
@@ -112,7 +112,8 @@ are_free() {
     done
 }
 
-# Sets the three ports: the own ones, or the first three in a row that are free.
+# Sets the three ports: those of configs/three.txt, or the first three in a row that are
+# free.
 choose_ports() {
     # shellcheck disable=SC2046
     set -- $(awk '!/^#/ && NF == 2 { print $2 }' "$own")
@@ -163,8 +164,8 @@ for id in 0 1 2; do
     pids="$pids $!"
 done
 
-# Waits until every replica has warmed up. A replica that ends instead is shown. One that
-# only takes long is left to the client, which says that it cannot reach them.
+# Waits until every replica has warmed up. If a replica ends instead, shows its last lines.
+# After warm_up_s_max seconds the client starts anyway: it says if no replica answers.
 tenths=$((warm_up_s_max * 10))
 while [ "$tenths" -gt 0 ]; do
     warm=0
@@ -184,7 +185,7 @@ while [ "$tenths" -gt 0 ]; do
 done
 exec 8<&-
 
-# Only for somebody who types.
+# These lines are only for a user at a terminal.
 if [ -t 0 ] && [ -t 1 ]; then
     say "three replicas run; their chat logs are $log_dir/learner<id>.txt"
     say "another client: $bin/client --config_path $config"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs all tests and says how they went in one line.
+# Runs all tests, and prints their results in one line.
 #
 #   scripts/test.sh [OPTION...]
 #
 # OPTIONs go to `cargo test`, in place of `--workspace` (`-p stage`, `--test parts`). Every
-# ten seconds it says what is being built or run. At the end it prints every failure whole,
-# and then a line such as
+# ten seconds it names the package or test that is being built or run. At the end it prints
+# every failure whole, and then a line such as
 #
 #   1234 passed, 0 failed, 3 skipped
 #
@@ -25,7 +25,7 @@ tests=$!
 # Ctrl-C in a shell reaches both; a kill of this script alone must reach the tests too.
 trap 'kill "$tests" 2> /dev/null; exit 130' INT TERM
 
-# What the last lines of the log are about: a package that is built, or a file of tests.
+# The package or file of tests that the last lines of the log name.
 current() {
     sed -n -e 's/^ *Compiling \([^ ]*\).*/building \1/p' \
         -e 's/^ *Running unittests .*deps\/\([a-z_]*\)-.*/testing \1/p' \
@@ -45,7 +45,7 @@ done
 status=0
 wait "$tests" || status=$?
 
-# What failed: errors of the compiler, and what a failed test has printed.
+# The failures: errors of the compiler, and the output of each failed test.
 awk '
     /^error(\[E[0-9]+\])?:/ && !/test failed|target failed|targets failed/ { error = 1 }
     error { print; if ($0 == "") error = 0; next }

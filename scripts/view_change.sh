@@ -12,7 +12,8 @@ cluster=(--config_path configs/three.txt)
 dir=$(mktemp -d)
 pids=()
 stop() {
-    # Waits until they are gone, so that their ports are free. (Bash would report each.)
+    # Waits until the replicas have ended, so that their ports are free. The redirection
+    # keeps bash from reporting each.
     { kill -9 "${pids[@]}"; wait "${pids[@]}"; } 2>/dev/null
     pids=()
 }
@@ -41,7 +42,8 @@ for run in $(seq "$runs"); do
     killed=${EPOCHREALTIME/./}
     kill -9 "${pids[0]}"
     wait "$client" "${pids[0]}" 2>/dev/null
-    # The longest silence is the view change: lines in flight may still complete before it.
+    # The longest gap between two lines is the view change. Lines in flight may still
+    # complete before it.
     awk -v killed="$killed" 'NR > 1 && $1 - last > gap { gap = $1 - last; end = $1 }
         { last = $1 } END { printf "%d ms\n", (end - killed) / 1000 }' "$dir/times" |
         tee -a "$dir.ms"
