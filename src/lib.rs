@@ -2,7 +2,7 @@
 //!
 //! The protocol is in [`paxos`] and [`client`], as pure roles that take time and randomness as
 //! arguments; everything else gives them a disk, a network and threads.
-//! ARCHITECTURE.md has the map and the invariants.
+//! ARCHITECTURE.md has the map, a reading order and the bounds.
 
 mod aside;
 pub mod chat;
