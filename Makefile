@@ -40,10 +40,10 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
-.PHONY: help build run run-fresh play check fmt-check clippy doc-check test update-scripts \
+.PHONY: help build run run-fresh play quick check fmt-check clippy doc-check test update-scripts \
         test-scenario compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
-        bench bench-floor bench-absence bench-restart bench-plot clean \
+        bench bench-floor bench-absence bench-restart bench-plot measure clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -65,6 +65,12 @@ run-fresh: build ## the same with a new chat; the old one moves to logs/run.1, .
 play: ## move a small cluster step by step, at a prompt (FILE=script: run a script instead)
 	$(CARGO) build --locked -p stage --bin play
 	@$(DEV)/play $(ARGS) $(FILE)
+
+quick: fmt-check ## under a minute once everything is built: format, lints of the core, its unit tests, scripts, documents
+	$(CARGO) clippy --locked -p multipaxos --lib --bins -- -D warnings
+	$(CARGO) test --locked -q -p multipaxos --lib -- paxos:: chat:: message:: values:: types:: quorum::
+	$(CARGO) test --locked -q -p multipaxos --test roles --test spec --test papers
+	$(CARGO) test --locked -q -p stage --test scripts
 
 check: fmt-check clippy doc-check test ## what CI runs: format, lints, documentation, tests
 
@@ -132,6 +138,10 @@ bench-restart: build ## measure how soon killed replicas serve again, after 1 % 
 
 bench-plot: build ## draw latency over throughput into PLOT=docs/bench.svg (two minutes)
 	$(BIN)/bench --plot '$(PLOT)' $(ARGS)
+
+measure: build ## measure docs/measurements.md anew, a quarter of an hour; QUICK=1: only its form; PEERS=file.json
+	$(CARGO) build --release --locked -p bench --examples
+	$(BIN)/examples/measure --bin '$(BIN)' $(if $(QUICK),--quick) $(if $(PEERS),--peers '$(PEERS)') $(ARGS)
 
 compare: build ## compare the chat logs in LOG_DIR=logs/run
 	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)
