@@ -43,6 +43,7 @@ LARGEST_MODEL := one_slot_four_ballots_and_a_death
 .PHONY: help build run run-fresh play quick check fmt-check clippy doc-check test update-scripts \
         test-scenario compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
+        bugs bugs-sample update-bugs \
         bench bench-floor bench-absence bench-restart bench-plot measure clean \
         $(SCENARIO_TARGETS)
 
@@ -72,7 +73,7 @@ quick: fmt-check ## under a minute once everything is built: format, lints of th
 	$(CARGO) test --locked -q -p multipaxos --test roles --test spec --test papers
 	$(CARGO) test --locked -q -p stage --test scripts
 
-check: fmt-check clippy doc-check test ## what CI runs: format, lints, documentation, tests
+check: fmt-check clippy doc-check test bugs-sample ## what CI runs: format, lints, documentation, tests, some planted bugs
 
 fmt-check:
 	$(CARGO) fmt --all --check
@@ -99,7 +100,7 @@ $(SCENARIO_TARGETS): test-scenario-%: build
 simulate: build ## simulate clusters on virtual time: SEEDS=1000 runs from SEED=1 on (SEEDS= for one run)
 	$(BIN)/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
-model-check: ## check every state that a small cluster can reach, and count them (BUG=Name: one planted bug)
+model-check: ## check every state that a small cluster can reach, and count them
 	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1 --skip $(LARGEST_MODEL)
 
 model-check-hour: ## check a larger cluster, 837,095,811 states: an hour on two cores, 11 GiB
@@ -119,6 +120,15 @@ schedules: ## run the threads in many orders: SCHEDULES=10000 for each test, fro
 chaos: ## kill real replicas again and again for SECONDS=600, with LOSS=20 percent of datagrams lost
 	CHAOS_SECONDS=$(SECONDS) CHAOS_LOSS=$(LOSS) $(CARGO) test --locked --test processes \
 		-- --exact restart::a_minority_that_is_killed_again_and_again_loses_nothing --nocapture
+
+bugs: ## plant each bug of bugs/ in a copy, and see that it is caught (BUG=name, ALL_CATCHERS=1)
+	@scripts/bugs.sh $(BUG)
+
+bugs-sample: ## as many of them as fit into two minutes, others each time
+	@scripts/bugs.sh --sample
+
+update-bugs: ## write the tables of docs/bugs.md again
+	UPDATE_BUGS=1 $(CARGO) test --locked --test bugs -- the_document_lists
 
 mutants: ## change the code in one place at a time, and see whether a test fails (docs/mutation.md)
 	@scripts/mutants.sh '$(GROUP)' '$(SHARD)' $(ARGS)

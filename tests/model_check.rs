@@ -228,6 +228,7 @@ const LOOKED_FOR: &[(&str, Bounds)] = &[
         Bounds { crashes: 1, mortals: &[0], offers: &[(0, "A"), (0, "B")], ..ONE_SLOT },
     ),
     ("answer-before-durable", Bounds { crashes: 1, ..ONE_SLOT }),
+    ("acceptance-apart", Bounds { crashes: 1, ..ONE_SLOT }),
     ("acceptance-does-not-promise", ONE_SLOT),
     ("accept-checks-last-accepted", ONE_SLOT),
     (

@@ -8,7 +8,7 @@ use std::env;
 use std::time::Instant;
 
 /// How many states, repeated ones counted, are looked at where a planted bug is looked for.
-const BUG_STATES_MAX: usize = 20_000_000;
+const BUG_STATES_MAX: usize = 4_000_000;
 
 /// Goes through all states within `bounds`: every law must hold in each, and what is
 /// expected must be met in some.
