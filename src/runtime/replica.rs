@@ -308,8 +308,8 @@ where
             } else {
                 log::error!(
                     "replica {id}: not a member of the running cluster, whose started record names \
-                     another data directory: it counts as wiped and only follows (only a new \
-                     cluster makes it a member again)"
+                     another data directory: it counts as wiped, does not vote, and only \
+                     follows (only a new cluster makes it a member again)"
                 );
             }
             for Running { start, .. } in &threads {
