@@ -1,5 +1,8 @@
 //! Runs one replica of a cluster.
 
+// The comments of the options are the text of the help, where `<N>` is no tag.
+#![allow(rustdoc::invalid_html_tags)]
+
 use argh::{ArgsInfo, FromArgs};
 use command_line::ending::{end_on_panic, fail};
 use command_line::help::Group;

@@ -1,13 +1,13 @@
 //! Phase 2 under one ballot, from the outcome of phase 1 until another replica leads.
 //!
 //! A leader gives consecutive slots to requests in the order in which they come, within
-//! a [`Window`] above what its learner has applied; further requests wait in a bounded
-//! [`RequestQueue`]. What was admitted in one burst of input leaves as one run of slots,
+//! a `Window` above what its learner has applied; further requests wait in a bounded
+//! `RequestQueue`. What was admitted in one burst of input leaves as one run of slots,
 //! cut to datagrams. What is not applied in time is sent again to every acceptor, at
 //! growing intervals. (Paxos Made Simple, §3; the commander of Paxos Made Moderately
 //! Complex, for all slots of a ballot.)
 //!
-//! The [`SessionGate`] decides which commands are proposed (rule E2). The learner, not
+//! The `SessionGate` decides which commands are proposed (rule E2). The learner, not
 //! this side, counts the acceptors' answers (S3) and tells what is applied.
 
 use super::phase1::Phase1Outcome;

@@ -5,7 +5,7 @@
 //! option that takes a value (`--f N`), options in groups, the default of each, and
 //! examples that can be copied into a shell.
 //!
-//! [`faults`] lists the faults of a program's description. A debug build panics instead of
+//! `faults` lists the faults of a program's description. A debug build panics instead of
 //! printing a help with a fault. So a test that asks a program for `--help` also checks that
 //! its examples parse.
 

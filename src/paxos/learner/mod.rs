@@ -2,12 +2,12 @@
 //!
 //! The role routes its inputs to four parts, each with its own state:
 //!
-//! - [`decisions`]: which slots are decided, by the acceptances of a quorum ([`tally`]), a
+//! - `decisions`: which slots are decided, by the acceptances of a quorum (`tally`), a
 //!   leader's decided mark, or a peer's decided log. (Paxos Made Simple, §2.3.)
-//! - [`catch_up`]: which peer to ask for decided slots that are missing here.
-//! - [`execution`]: decided slots change the [`Chat`], become records of the decided log,
-//!   and from time to time a checkpoint ([`checkpoints`]).
-//! - [`pending_clients`]: clients that wait here, and requests that are kept for the
+//! - `catch_up`: which peer to ask for decided slots that are missing here.
+//! - `execution`: decided slots change the [`Chat`], become records of the decided log,
+//!   and from time to time a checkpoint (`checkpoints`).
+//! - `pending_clients`: clients that wait here, and requests that are kept for the
 //!   replica that leads.
 //!
 //! An answer leaves after the commit of the slot that it rests on, because both go through

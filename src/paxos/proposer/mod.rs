@@ -15,7 +15,7 @@
 //!
 //! [`Phase1`] is phase 1, [`Phase2`] is phase 2, and safety rests on these two and on the
 //! acceptor. The rest is liveness: [`Election`] knows which leader to suspect and when, and
-//! [`leadership`] moves from state to state. A leader whose ballot was overtaken by an
+//! `leadership` moves from state to state. A leader whose ballot was overtaken by an
 //! acceptor that no quorum follows goes above it at once. A leader falls silent when a
 //! quorum has left it, when a quorum does not hear it, or when it gets nothing applied.
 

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 /// The buffer that a socket asks the kernel for, each way. The kernel may give less.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
-/// A socket with an address, before a [`Network`] uses it.
+/// A socket with an address, before a `Network` uses it.
 #[derive(Debug)]
 pub struct BoundSocket {
     pub(super) socket: UdpSocket,
