@@ -287,90 +287,73 @@ const LOOKED_FOR: &[(&str, Bounds)] = &[
 
 /// Replica 0 leads ballot 0, by its own acceptor's promise.
 const LEADS: &[&str] = &[
-    "proposer 0 loses patience and campaigns",
-    "acceptor 0 takes prepare(0) from slot 0 on",
-    "acceptor 0: synced",
-    "proposer 0 takes promise(0) from slot 0, all",
+    "replica 0 campaigns: it asks its own acceptor to promise ballot 0",
+    "replica 0's acceptor promises ballot 0 to its own proposer; it reports that it has accepted nothing",
+    "replica 0 receives its own acceptor's promise of ballot 0; from now on it leads ballot 0",
 ];
 
 /// It proposes two lines; replica 1 campaigns with pages of promises, then 0 once more.
 const HALF_AN_ELECTION: &[&str] = &[
-    "proposer 0 is offered A",
-    "proposer 0 is offered B",
-    "acceptor 1 takes accept(0) 0=A, sent by replica 0",
-    "acceptor 1: synced",
-    "acceptor 1 takes accept(0) 1=B, sent by replica 0",
-    "acceptor 1: synced",
-    "proposer 1 loses patience and campaigns",
-    "acceptor 1 takes prepare(1) from slot 0 on",
-    "acceptor 1: synced",
-    "proposer 1 takes promise(1) from slot 0, up to 1, accepted(0) 0=A",
-    "acceptor 2 takes prepare(1) from slot 0 on, sent by replica 1",
-    "acceptor 2: synced",
-    "proposer 1 takes promise(1) from slot 0, all, sent by replica 2",
-    "proposer 0 loses patience and campaigns",
-    "acceptor 0 takes prepare(3) from slot 0 on",
-    "acceptor 0: synced",
-    "proposer 0 takes promise(3) from slot 0, all",
-    "acceptor 2 takes prepare(3) from slot 0 on, sent by replica 0",
-    "acceptor 2: synced",
-    "proposer 0 takes promise(3) from slot 0, all, sent by replica 2",
+    r#"a client sends "A" to replica 0, which proposes it in slot 0 at ballot 0"#,
+    r#"a client sends "B" to replica 0, which proposes it in slot 1 at ballot 0"#,
+    r#"replica 1's acceptor accepts "A" in slot 0 at ballot 0"#,
+    r#"replica 1's acceptor accepts "B" in slot 1 at ballot 0"#,
+    "replica 1 campaigns: it asks its own acceptor to promise ballot 1",
+    r#"replica 1's acceptor promises ballot 1 to its own proposer; it reports that it has accepted "A" in slot 0 at ballot 0; slots from 1 on come in another page"#,
+    "replica 1 receives its own acceptor's promise of ballot 1, a first page; it asks replicas 0, 1 and 2 to promise ballot 1",
+    "replica 2's acceptor promises ballot 1 to replica 1; it reports that it has accepted nothing",
+    "replica 1 receives replica 2's promise of ballot 1",
+    "replica 0 campaigns: it asks its own acceptor to promise ballot 3",
+    "replica 0's acceptor promises ballot 3 to its own proposer; it reports that it has accepted nothing",
+    "replica 0 receives its own acceptor's promise of ballot 3; it asks replicas 1 and 2 to promise ballot 3",
+    "replica 2's acceptor promises ballot 3 to replica 0; it reports that it has accepted nothing",
+    "replica 0 receives replica 2's promise of ballot 3; from now on it leads ballot 3",
 ];
 
 /// It proposes a line, and replica 1 leads as well.
 const TWO_LEADERS: &[&str] = &[
-    "proposer 0 is offered A",
-    "learner 0 takes proposed(0) 0=A",
-    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
-    "acceptor 2: synced",
-    "proposer 1 loses patience and campaigns",
-    "acceptor 1 takes prepare(1) from slot 0 on",
-    "acceptor 1: synced",
-    "proposer 1 takes promise(1) from slot 0, all",
-    "acceptor 0 takes prepare(1) from slot 0 on, sent by replica 1",
-    "acceptor 0: synced",
-    "proposer 1 takes promise(1) from slot 0, all, sent by replica 0",
+    r#"a client sends "A" to replica 0, which proposes it in slot 0 at ballot 0"#,
+    r#"replica 0's learner hears that its proposer proposes "A" in slot 0 at ballot 0"#,
+    r#"replica 2's acceptor accepts "A" in slot 0 at ballot 0"#,
+    "replica 1 campaigns: it asks its own acceptor to promise ballot 1",
+    "replica 1's acceptor promises ballot 1 to its own proposer; it reports that it has accepted nothing",
+    "replica 1 receives its own acceptor's promise of ballot 1; it asks replicas 0 and 2 to promise ballot 1",
+    "replica 0's acceptor promises ballot 1 to replica 1; it reports that it has accepted nothing",
+    "replica 1 receives replica 0's promise of ballot 1; from now on it leads ballot 1",
 ];
 
 /// It has a line decided and applied.
 const ONE_APPLIED: &[&str] = &[
-    "proposer 0 is offered A",
-    "acceptor 0 takes accept(0) 0=A",
-    "acceptor 0: synced",
-    "acceptor 2 takes accept(0) 0=A, sent by replica 0",
-    "acceptor 2: synced",
-    "learner 0 takes proposed(0) 0=A",
-    "learner 0 takes votes(0) for slots 0..1",
-    "learner 0 takes votes(0) for slots 0..1, sent by replica 2",
-    "learner 0: synced",
-    "proposer 0 takes applied below slot 1, decided(0) 0..1",
+    r#"a client sends "A" to replica 0, which proposes it in slot 0 at ballot 0"#,
+    r#"replica 0's acceptor accepts "A" in slot 0 at ballot 0"#,
+    r#"replica 2's acceptor accepts "A" in slot 0 at ballot 0"#,
+    r#"replica 0's learner hears that its proposer proposes "A" in slot 0 at ballot 0"#,
+    "replica 0's learner counts its own acceptor's acceptance of slot 0 at ballot 0",
+    r#"replica 0's learner counts replica 2's acceptance of slot 0 at ballot 0; it applies "A" in slot 0; it tells the client that its line is in slot 0"#,
+    "replica 0's proposer hears from its learner that every slot below 1 is applied and that slot 0 is decided at ballot 0",
 ];
 
 /// It dies, and begins anew.
-const ANEW: &[&str] = &["replica 0 dies", "replica 0 begins anew"];
+const ANEW: &[&str] =
+    &["replica 0 dies", "replica 0 starts again; its disk holds the promise of ballot 0"];
 
 /// And a second one: its acceptor may forget the first.
 const TWO_APPLIED: &[&str] = &[
-    "proposer 0 is offered B",
-    "acceptor 0 takes accept(0) 1=B, decided(0) 0..1",
-    "acceptor 0: synced",
-    "acceptor 2 takes accept(0) 1=B, decided(0) 0..1, sent by replica 0",
-    "acceptor 2: synced",
-    "learner 0 takes proposed(0) 1=B",
-    "learner 0 takes votes(0) for slots 1..2",
-    "learner 0 takes votes(0) for slots 1..2, sent by replica 2",
+    r#"a client sends "B" to replica 0, which proposes it in slot 1 at ballot 0"#,
+    r#"replica 0's acceptor accepts "B" in slot 1 at ballot 0; it hears that slot 0 is decided at ballot 0"#,
+    r#"replica 2's acceptor accepts "B" in slot 1 at ballot 0; it hears that slot 0 is decided at ballot 0"#,
+    r#"replica 0's learner hears that its proposer proposes "B" in slot 1 at ballot 0"#,
+    "replica 0's learner counts its own acceptor's acceptance of slot 1 at ballot 0",
+    r#"replica 0's learner counts replica 2's acceptance of slot 1 at ballot 0; it applies "B" in slot 1; it tells the client that its line is in slot 1"#,
 ];
 
 /// Replica 1 leads as well, with the promise of replica 0's acceptor.
 const ANOTHER_LEADS: &[&str] = &[
-    "learner 0: synced",
-    "proposer 1 loses patience and campaigns",
-    "acceptor 1 takes prepare(1) from slot 0 on",
-    "acceptor 1: synced",
-    "proposer 1 takes promise(1) from slot 0, all",
-    "acceptor 0 takes prepare(1) from slot 0 on, sent by replica 1",
-    "acceptor 0: synced",
-    "proposer 1 takes promise(1) from slot 0, all, accepted(0) 0=A, accepted(0) 1=B, sent by replica 0",
+    "replica 1 campaigns: it asks its own acceptor to promise ballot 1",
+    "replica 1's acceptor promises ballot 1 to its own proposer; it reports that it has accepted nothing",
+    "replica 1 receives its own acceptor's promise of ballot 1; it asks replicas 0 and 2 to promise ballot 1",
+    r#"replica 0's acceptor promises ballot 1 to replica 1; it reports that it has accepted "A" in slot 0 at ballot 0 and "B" in slot 1 at ballot 0"#,
+    r#"replica 1 receives replica 0's promise of ballot 1; from now on it leads ballot 1; it proposes "A" in slot 0 and "B" in slot 1 at ballot 1"#,
 ];
 
 /// May be forgotten once a second checkpoint is made.

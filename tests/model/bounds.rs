@@ -39,8 +39,8 @@ pub(crate) struct Bounds {
     pub(crate) trims: bool,
     /// Whether learners fetch from one another.
     pub(crate) pages: bool,
-    /// The steps that the check begins with, in parts, as [`tell`](super::tell) tells them; it goes
-    /// on with everything that can happen.
+    /// What the check begins with, in parts, in the sentences of [`tell`](super::tell); it
+    /// goes on with everything that can happen.
     pub(crate) opening: &'static [&'static [&'static str]],
 }
 

@@ -22,7 +22,7 @@ use super::table::Table;
 use super::tell;
 use foldhash::fast::FixedState;
 use multipaxos::paxos::Envelope;
-use multipaxos::types::ReplicaId;
+use multipaxos::types::{Ballot, ReplicaId};
 use multipaxos::values::Values;
 use stateright::{Model, Property};
 use std::collections::HashMap;
@@ -88,6 +88,45 @@ pub(crate) enum Action {
     Begin(ReplicaId),
     /// Everything stops, and learners go on.
     Learn,
+}
+
+/// Something that has happened, as it is told: an action, and the end of the sync that it
+/// asked for unless a crash came first.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) action: Action,
+    /// The packet that a role takes.
+    pub(crate) packet: Option<Arc<Packet>>,
+    pub(crate) events: Vec<Event>,
+    /// What is sent, each with its number.
+    pub(crate) sent: Vec<(u32, Arc<Packet>)>,
+    /// The ballot that a proposer leads from now on.
+    pub(crate) leads: Option<Ballot>,
+    /// The role has written something without asking for a sync.
+    pub(crate) careless: bool,
+    /// The sync that the role asked for has not ended.
+    pub(crate) writing: bool,
+    /// It has ended, which was an action of its own.
+    synced: bool,
+    pub(crate) failed: bool,
+}
+
+impl Turn {
+    pub(crate) fn replica(&self) -> Option<ReplicaId> {
+        match self.action {
+            Action::Step(place, _) => Some(place.replica()),
+            Action::Die(replica, _) | Action::Begin(replica) => Some(replica),
+            Action::Learn => None,
+        }
+    }
+
+    pub(crate) fn sends(&self, packet: u32) -> bool {
+        self.sent.iter().any(|(sent, _)| *sent == packet)
+    }
+
+    pub(crate) fn takes(&self, packet: u32) -> bool {
+        matches!(self.action, Action::Step(_, Step::Take(taken)) if taken == packet)
+    }
 }
 
 /// What comes of a step at a seat.
@@ -417,6 +456,118 @@ impl Cluster {
         (state.lives, state.crashes, state.learning) = ([0; N], 0, true);
     }
 
+    // --- what is told -------------------------------------------------------------------
+
+    /// One turn: `actions` begins with what happens, and a sync that it asks for may end
+    /// right behind it.
+    fn turn(&self, state: &State, actions: &[Action]) -> Option<(Turn, State)> {
+        let action = *actions.first()?;
+        let mut after = self.next_state(state, action)?;
+        let mut outcomes = self.outcomes(state, action);
+        let synced = match (action, actions.get(1)) {
+            (Action::Step(place, _), Some(Action::Step(at, Step::Sync))) => {
+                place == *at && self.lock().at(&after, place).is_syncing()
+            }
+            _ => false,
+        };
+        if synced {
+            outcomes.extend(self.outcomes(&after, actions[1]));
+            after = self.next_state(&after, actions[1])?;
+        }
+        let tables = &*self.lock();
+        let sent = outcomes.iter().flat_map(|outcome| outcome.sent.iter());
+        let sent = sent.map(|packet| (*packet, tables.packets.get(*packet).clone())).collect();
+        let (mut packet, mut leads, mut careless, mut writing) = (None, None, false, false);
+        if let Action::Step(place, step) = action {
+            let (before, now) = (tables.at(state, place), tables.at(&after, place));
+            if let Step::Take(number) = step {
+                packet = Some(tables.packets.get(number).clone());
+            }
+            leads = now.leading().filter(|ballot| before.leading() != Some(*ballot));
+            (careless, writing) = (now.is_careless(), now.is_syncing());
+        }
+        let turn = Turn {
+            action,
+            packet,
+            events: outcomes.iter().flat_map(|outcome| outcome.events.clone()).collect(),
+            sent,
+            leads,
+            careless,
+            writing,
+            synced,
+            failed: outcomes.iter().any(|outcome| outcome.failed),
+        };
+        Some((turn, after))
+    }
+
+    /// What comes of an action at each seat that it concerns.
+    fn outcomes(&self, state: &State, action: Action) -> Vec<Arc<Outcome>> {
+        let tables = &mut *self.lock();
+        let mut outcome = |place, step| self.outcome(tables, place, state.seat(place), step);
+        match action {
+            Action::Step(place, step) => outcome(place, step).into_iter().collect(),
+            Action::Begin(id) => {
+                let synced = state.down.and_then(|down| down.synced).unwrap_or(false);
+                let places = Place::of(id).into_iter();
+                places.filter_map(|place| outcome(place, Step::Crash { synced })).collect()
+            }
+            Action::Die(..) | Action::Learn => Vec::new(),
+        }
+    }
+
+    /// What happens in the check's opening, and the state behind it. A sync there ends at
+    /// once, but for one that the last sentence asks for: the check begins while it is under
+    /// way.
+    fn opening(&self) -> (Vec<Action>, State) {
+        let (mut done, mut state) = (Vec::new(), self.first_state());
+        for told in self.bounds.opening.iter().copied().flatten() {
+            if let Some(place) = self.syncing(&state) {
+                let sync = Action::Step(place, Step::Sync);
+                done.push(sync);
+                state = self.next_state(&state, sync).expect("a sync can end");
+            }
+            let mut actions = Vec::new();
+            self.actions(&state, &mut actions);
+            let tells = |action: &Action| match *action {
+                Action::Step(place, _) => {
+                    self.turn(&state, &[*action, Action::Step(place, Step::Sync)])
+                }
+                _ => self.turn(&state, &[*action]),
+            };
+            let can = actions.iter().filter_map(tells);
+            let can = can.map(|(turn, _)| (turn.action, tell::turn(&self.bounds, &turn)));
+            let can: Vec<(Action, String)> = can.collect();
+            let chosen = can.iter().find(|(_, can)| can == told);
+            let (action, _) = chosen.unwrap_or_else(|| panic!("not {told:?}, but one of {can:#?}"));
+            done.push(*action);
+            state = self.next_state(&state, *action).expect("it can happen");
+        }
+        (done, state)
+    }
+
+    /// Where a sync is under way.
+    fn syncing(&self, state: &State) -> Option<Place> {
+        let tables = self.lock();
+        Place::all().find(|place| tables.at(state, *place).is_syncing())
+    }
+
+    /// All that happens in the opening and then by these actions, how many of the turns are
+    /// the opening, and the history at the end.
+    pub(crate) fn follow(&self, actions: &[Action]) -> (Vec<Turn>, usize, History) {
+        let opening = self.opening().0;
+        let all: Vec<Action> = opening.iter().chain(actions).copied().collect();
+        let (mut turns, mut given, mut at) = (Vec::new(), 0, 0);
+        let mut state = self.first_state();
+        while let Some((turn, after)) = self.turn(&state, &all[at..]) {
+            given += usize::from(at < opening.len());
+            at += if turn.synced { 2 } else { 1 };
+            turns.push(turn);
+            state = after;
+        }
+        let history = History::clone(self.lock().histories.get(state.history));
+        (turns, given, history)
+    }
+
     // --- what is found ------------------------------------------------------------------
 
     /// Each is told once, so that the first way there is the one that is shown.
@@ -459,16 +610,7 @@ impl Model for Cluster {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let mut state = self.first_state();
-        for told in self.bounds.opening.iter().copied().flatten() {
-            let mut actions = Vec::new();
-            self.actions(&state, &mut actions);
-            let can: Vec<String> = actions.iter().map(|at| self.format_action(at)).collect();
-            let chosen = can.iter().position(|can| can == told);
-            let chosen = chosen.unwrap_or_else(|| panic!("not {told:?}, but one of {can:#?}"));
-            state = self.next_state(&state, actions[chosen]).expect("it can happen");
-        }
-        vec![state]
+        vec![self.opening().1]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -505,25 +647,6 @@ impl Model for Cluster {
             Action::Learn => self.stop_all_but_learners(tables, &mut state),
         }
         Some(state)
-    }
-
-    fn format_action(&self, action: &Action) -> String {
-        let tables = self.lock();
-        match action {
-            Action::Step(place, step) => {
-                let step = step.map(|packet| &**tables.packets.get(packet));
-                tell::step(&self.bounds, *place, step)
-            }
-            Action::Die(replica, None) => format!("replica {replica} dies"),
-            Action::Die(replica, Some(false)) => {
-                format!("replica {replica} dies, and what it has just written is lost")
-            }
-            Action::Die(replica, Some(true)) => {
-                format!("replica {replica} dies, and what it has just written is durable")
-            }
-            Action::Begin(replica) => format!("replica {replica} begins anew"),
-            Action::Learn => "all stop but learners".into(),
-        }
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -12,12 +12,11 @@ use multipaxos::message::{
 };
 use multipaxos::paxos::{Envelope, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
-use multipaxos::types::{Ballot, ReplicaId, Slot};
+use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
 use multipaxos::values::{ValueRef, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An invariant. In docs/protocol.md these are I1 (twice), I2, I3, S1, S2, I4, E2, E3, S7 and
-/// I7; and W4: no assertion fails.
+/// An invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Law {
     Agreement,
@@ -74,6 +73,23 @@ impl Law {
         }
     }
 
+    /// Its id in docs/protocol.md.
+    pub(crate) fn rule(self) -> &'static str {
+        match self {
+            Law::Agreement | Law::ChosenStays => "I1",
+            Law::OneValueABallot => "I2",
+            Law::PromiseHolds => "I3",
+            Law::DurableFirst => "S1",
+            Law::OwnPromiseFirst => "S2",
+            Law::Prefix => "I4",
+            Law::AppliedOnce => "E2",
+            Law::TrueAnswers => "E3",
+            Law::TrueMarks => "S7",
+            Law::AskedFor => "I7",
+            Law::Assertions => "W4",
+        }
+    }
+
     fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -95,6 +111,14 @@ impl Laws {
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
+}
+
+/// A value that was chosen, at which ballot, and who accepted it there.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) ballot: Ballot,
+    pub(crate) value: Value,
+    pub(crate) by: ReplicaSet,
 }
 
 /// A value, encoded.
@@ -234,6 +258,19 @@ impl History {
         let from = (slot, Ballot::ZERO, Bytes::new());
         let here = self.accepted.range(from..).take_while(move |((at, ..), _)| *at == slot);
         here.filter(|(_, by)| by.is_quorum(N)).map(|((_, ballot, value), _)| (*ballot, value))
+    }
+
+    /// What was chosen in each slot.
+    pub(crate) fn all_chosen(&self) -> BTreeMap<Slot, Vec<Chosen>> {
+        let mut slots: BTreeMap<Slot, Vec<Chosen>> = BTreeMap::new();
+        for ((slot, ballot, value), by) in &self.accepted {
+            if by.is_quorum(N) {
+                let value = Values::read(value).expect("it was encoded").to_vec().swap_remove(0);
+                let chosen = Chosen { ballot: *ballot, value, by: *by };
+                slots.entry(*slot).or_default().push(chosen);
+            }
+        }
+        slots
     }
 
     fn proposed_at(&self, slot: Slot) -> impl Iterator<Item = (Ballot, &Bytes)> {

@@ -8,7 +8,8 @@
 //! - [`history`]: what has happened, and the laws that it must keep.
 //! - [`cluster`]: all of them together, as a `stateright` model.
 //! - [`table`]: parts of states, kept once.
-//! - [`report`] and [`tell`]: running a check, and saying what came of it.
+//! - [`report`]: running a check, and saying what came of it.
+//! - [`story`] and [`tell`]: an execution in English, and the sentences of one.
 
 pub(crate) mod bounds;
 pub(crate) mod cluster;
@@ -17,5 +18,6 @@ pub(crate) mod history;
 pub(crate) mod network;
 pub(crate) mod report;
 pub(crate) mod seat;
+pub(crate) mod story;
 pub(crate) mod table;
 pub(crate) mod tell;

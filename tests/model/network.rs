@@ -58,12 +58,15 @@ impl Place {
     pub(crate) fn index(self) -> usize {
         self.0.into()
     }
+
+    pub(crate) fn role(self) -> &'static str {
+        ["acceptor", "proposer", "learner"][self.index() % 3]
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = ["acceptor", "proposer", "learner"][self.index() % 3];
-        write!(f, "{role} {}", self.replica())
+        write!(f, "{} {}", self.role(), self.replica())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::bounds::Bounds;
 use super::cluster::Cluster;
 use super::history::{Law, Reach};
+use super::story;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use std::env;
 use std::time::Instant;
@@ -51,9 +52,8 @@ pub(crate) fn check(name: &str, bounds: &Bounds, expected: &'static [Reach]) {
         println!("  {} steps compared among equal roles", checker.model().compare_twins());
         return;
     }
-    if broken && let Some(Found { law, steps }) = nearest(bounds, &Law::ALL).found {
-        println!("the shortest way to where it is not so that {law}:");
-        steps.iter().for_each(|step| println!("  {step}"));
+    if broken && let Some(story) = nearest(bounds, &Law::ALL).found {
+        println!("{story}");
     }
     println!(
         "repeat: cargo test --test model_check -- --include-ignored --nocapture --exact {name}"
@@ -62,30 +62,22 @@ pub(crate) fn check(name: &str, bounds: &Bounds, expected: &'static [Reach]) {
 }
 
 /// Goes through states within `bounds`, nearest first, until one of the laws is broken: then
-/// it is an error that shows the shortest way there.
+/// it is an error that tells the shortest execution to there.
 pub(crate) fn search(name: &str, bounds: &Bounds, laws: &'static [Law]) -> Result<String, String> {
     let began = Instant::now();
     let Nearest { states, found } = nearest(bounds, laws);
     let seconds = began.elapsed().as_secs_f64();
-    let Some(Found { law, steps }) = found else {
-        return Ok(format!("{name}: every law holds in {states} states, {seconds:.1} s"));
-    };
-    let count = steps.len();
-    let mut told = format!("{name}: {states} states, {count} steps, {seconds:.1} s, not: {law}");
-    steps.iter().for_each(|step| told += &format!("\n    {step}"));
-    Err(told)
+    match found {
+        None => Ok(format!("{name}: every law holds in {states} states, {seconds:.1} s")),
+        Some(story) => Err(format!("{name}: found in {states} states, {seconds:.1} s\n{story}")),
+    }
 }
 
 /// A search for a broken law.
 struct Nearest {
     states: usize,
-    found: Option<Found>,
-}
-
-/// A broken law, and the shortest way there.
-struct Found {
-    law: &'static str,
-    steps: Vec<String>,
+    /// The shortest execution that breaks one, told.
+    found: Option<String>,
 }
 
 fn nearest(bounds: &Bounds, laws: &'static [Law]) -> Nearest {
@@ -97,10 +89,12 @@ fn nearest(bounds: &Bounds, laws: &'static [Law]) -> Nearest {
         .join();
     let states = checker.unique_state_count();
     let ways = checker.discoveries().into_iter();
-    let ways = ways.map(|(law, path)| (law, path.into_actions()));
-    let found = ways.min_by_key(|(law, actions)| (actions.len(), *law)).map(|(law, actions)| {
-        let told = |action| checker.model().format_action(action);
-        Found { law, steps: actions.iter().map(told).collect() }
+    let ways = ways.map(|(what, path)| (what, path.into_actions()));
+    let found = ways.min_by_key(|(what, actions)| (actions.len(), *what));
+    let found = found.map(|(what, actions)| {
+        let law = Law::ALL.into_iter().find(|law| law.what() == what).expect("a law was broken");
+        let (turns, given, history) = checker.model().follow(&actions);
+        story::tell(bounds, law, &turns, given, &history)
     });
     Nearest { states, found }
 }

@@ -1,102 +1,378 @@
-//! Steps, told so that people can follow them.
+//! Turns, told as sentences that a reader of *Paxos Made Simple* can follow.
+//!
+//! A sentence says who acts and what comes of it. It needs no other sentence, so that the
+//! openings of `tests/model_check.rs` can quote it; `story` puts sentences in a row.
 
 use super::bounds::Bounds;
+use super::cluster::{Action, Turn};
 use super::network::{Packet, Place};
-use super::seat::{Input, Step};
-use multipaxos::message::Run;
-use multipaxos::message::{Accept, Decided, Heartbeat, Promise, ToAcceptor, ToLearner, ToProposer};
-use multipaxos::paxos::{acceptor, learner, proposer};
-use multipaxos::types::{Slot, SlotRange, Value};
+use super::seat::{Event, Input, Step};
+use multipaxos::message::{
+    Accept, Answer, Decided, Heartbeat, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
+};
+use multipaxos::paxos::{Envelope, acceptor, learner, proposer};
+use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 
-pub(crate) fn step(bounds: &Bounds, place: Place, step: Step<&Packet>) -> String {
-    let replica = place.replica();
-    match step {
-        Step::Take(packet) if packet.is_inside() => {
-            format!("{place} takes {}", input(&packet.input))
+/// A turn, without a capital letter and without a full stop.
+pub(crate) fn turn(bounds: &Bounds, turn: &Turn) -> String {
+    let mut text = match turn.action {
+        Action::Die(replica, None) => format!("replica {replica} dies"),
+        Action::Die(replica, Some(false)) => {
+            format!("replica {replica} dies before its disk has what it just wrote: that is lost")
         }
-        Step::Take(packet) => {
-            format!("{place} takes {}, sent by replica {}", input(&packet.input), packet.from)
+        Action::Die(replica, Some(true)) => {
+            format!("replica {replica} dies; its disk has what it just wrote, but no answer left")
         }
-        Step::Offer(at) => format!("{place} is offered {}", bounds.offers[at].1),
-        Step::Sync => format!("{place}: synced"),
-        Step::Crash { .. } => format!("{place} begins anew"),
-        Step::Campaign => format!("{place} loses patience and campaigns"),
-        Step::Beat => format!("{place} sends heartbeats"),
-        Step::Serve { to, first } => {
-            format!("replica {to} asks replica {replica} for what was decided from slot {first} on")
+        Action::Begin(replica) => begin(replica, &turn.events),
+        Action::Learn => {
+            "from here on only the learners go on, with what is still on its way".to_owned()
         }
-    }
-}
-
-fn input(input: &Input) -> String {
-    match input {
-        Input::Acceptor(acceptor::Input::Peer(_, ToAcceptor::Prepare { ballot, first })) => {
-            format!("prepare({ballot}) from slot {first} on")
-        }
-        Input::Acceptor(acceptor::Input::Peer(_, ToAcceptor::Accept(accept))) => {
-            let Accept { ballot, first, values, decided } = accept;
-            format!("accept({ballot}) {}{}", slots(*first, values), mark(*decided))
-        }
-        Input::Acceptor(acceptor::Input::Applied(slot)) => format!("applied below slot {slot}"),
-        Input::Proposer(proposer::Input::Peer(_, ToProposer::Promise(page))) => promise(page),
-        Input::Proposer(proposer::Input::Progress { applied, decided, .. }) => {
-            format!("applied below slot {applied}{}", mark(*decided))
-        }
-        Input::Learner(learner::Input::Peer(_, ToLearner::Accepted { ballot, slots, .. })) => {
-            let range = |range: &SlotRange| format!(" {range}");
-            format!(
-                "votes({ballot}) for slots{}",
-                slots.ranges().iter().map(range).collect::<String>()
-            )
-        }
-        Input::Learner(learner::Input::Peer(_, ToLearner::Page { first, values })) => {
-            format!("decided: {}", slots(*first, values))
-        }
-        Input::Learner(learner::Input::Proposed { run, .. }) => {
-            format!("proposed({}) {}", run.ballot, slots(run.first, &run.values))
-        }
-        Input::Learner(learner::Input::OwnAccepted { runs, decided }) => {
-            let run =
-                |run: &Run| format!("accepted({}) {}", run.ballot, slots(run.first, &run.values));
-            let runs: Vec<String> = runs.iter().map(run).collect();
-            format!("{}{}", runs.join(", "), mark(*decided))
-        }
-        Input::Learner(learner::Input::Heartbeat(_, heartbeat)) => {
-            let Heartbeat { ballot, decided, .. } = heartbeat;
-            format!("heartbeat({ballot}){}", mark(*decided))
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn promise(page: &Promise) -> String {
-    let Promise { ballot, slots: SlotRange { start: first, end }, last, trimmed, accepted, .. } =
-        page;
-    let end = if *last { "all".into() } else { format!("up to {end}") };
-    let mut text = format!("promise({ballot}) from slot {first}, {end}");
-    if *trimmed > Slot::ZERO {
-        text += &format!(", trimmed below {trimmed}");
-    }
-    for entry in accepted {
-        text += &format!(", accepted({}) {}", entry.ballot, slots(entry.first, &entry.values));
+        Action::Step(place, step) => match &turn.packet {
+            Some(packet) => take(place, packet, turn),
+            None => other_step(bounds, place, step, turn),
+        },
+    };
+    if turn.failed {
+        text += "; an assertion of the role fails";
     }
     text
 }
 
-fn mark(decided: Decided) -> String {
-    let Decided { ballot, slots } = decided;
-    if slots.is_empty() { String::new() } else { format!(", decided({ballot}) {slots}") }
+fn begin(replica: ReplicaId, events: &[Event]) -> String {
+    let remembers = events.iter().find_map(|event| match event {
+        Event::Remembers(promised) => Some(*promised),
+        _ => None,
+    });
+    match remembers.flatten() {
+        Some(ballot) => {
+            format!("replica {replica} starts again; its disk holds the promise of ballot {ballot}")
+        }
+        None => format!("replica {replica} starts again; its disk holds no promise"),
+    }
 }
 
-/// `0=A 1=-`
-fn slots(first: Slot, values: &Values) -> String {
-    let text = |value: &Value| match value {
-        Value::Noop => "-".to_owned(),
-        Value::Command(command) => command.line.to_string(),
+// --- steps without a message --------------------------------------------------------------
+
+fn other_step(bounds: &Bounds, place: Place, step: Step<u32>, turn: &Turn) -> String {
+    let replica = place.replica();
+    match step {
+        Step::Offer(at) => {
+            let line = bounds.offers[at].1;
+            match proposals(turn).first() {
+                Some(Accept { ballot, first, .. }) => format!(
+                    "a client sends {line:?} to replica {replica}, which proposes it in slot \
+                     {first} at ballot {ballot}"
+                ),
+                None => format!("a client sends {line:?} to replica {replica}, which keeps it"),
+            }
+        }
+        Step::Campaign => match prepared(turn) {
+            Some((ballot, asked)) => format!(
+                "replica {replica} campaigns: it asks {} to promise ballot {ballot}",
+                acceptors(replica, &asked)
+            ),
+            None => format!("replica {replica} campaigns"),
+        },
+        Step::Beat => {
+            let said = turn.sent.iter().find_map(|(_, packet)| match &packet.input {
+                Input::Learner(learner::Input::Heartbeat(_, heartbeat)) => Some(heartbeat.decided),
+                _ => None,
+            });
+            let said = said.and_then(decided).map(|said| format!(" that say that {said}"));
+            format!("replica {replica} sends heartbeats{}", said.unwrap_or_default())
+        }
+        Step::Serve { to, first } => format!(
+            "replica {to} fetches from replica {replica} what is decided from slot {first} on"
+        ),
+        Step::Sync => format!("the disk of {} syncs what it holds", role(place)),
+        Step::Crash { .. } | Step::Take(_) => unreachable!("told elsewhere: {step:?}"),
+    }
+}
+
+// --- messages -----------------------------------------------------------------------------
+
+fn take(place: Place, packet: &Packet, turn: &Turn) -> String {
+    match &packet.input {
+        Input::Acceptor(input) => acceptor_takes(place, packet, input, turn),
+        Input::Proposer(input) => proposer_takes(place, packet, input, turn),
+        Input::Learner(input) => learner_takes(place, packet, input, turn),
+    }
+}
+
+fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: &Turn) -> String {
+    let actor = role(place);
+    match input {
+        acceptor::Input::Peer(_, ToAcceptor::Prepare { ballot, .. }) => {
+            let whom = match packet.is_inside() {
+                true => "its own proposer".to_owned(),
+                false => format!("replica {}", packet.from),
+            };
+            if turn.writing {
+                return format!("{actor} begins to write the promise of ballot {ballot}");
+            }
+            let pages = turn.events.iter().filter_map(|event| match event {
+                Event::Leaves(Envelope::Peer {
+                    message: Message::Proposer(ToProposer::Promise(page)),
+                    ..
+                }) => Some(report(page)),
+                _ => None,
+            });
+            let pages: Vec<String> = pages.collect();
+            if pages.is_empty() {
+                return format!("{actor} refuses ballot {ballot}{}", stands(turn));
+            }
+            let careless = if turn.careless { ", before its disk has that" } else { "" };
+            format!("{actor} promises ballot {ballot} to {whom}{careless}; {}", pages.join("; "))
+        }
+        acceptor::Input::Peer(_, ToAcceptor::Accept(accept)) => {
+            let Accept { ballot, first, values, decided: mark } = accept;
+            let what = format!("{} at ballot {ballot}", slots(*first, values));
+            let mark = decided(*mark).map(|mark| format!("; it hears that {mark}"));
+            let mark = mark.unwrap_or_default();
+            let durable = turn
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::Accepted(acceptor::Record::Accept(_))));
+            let answers = turn.events.iter().any(|event| match event {
+                Event::Leaves(Envelope::Peer { message, .. }) => {
+                    matches!(message, Message::Learner(ToLearner::Accepted { .. }))
+                }
+                _ => false,
+            });
+            match (turn.writing, durable, answers) {
+                (true, ..) => format!("{actor} begins to write that it accepts {what}{mark}"),
+                (_, true, _) => format!("{actor} accepts {what}{mark}"),
+                (_, false, true) => {
+                    format!("{actor} says that it accepts {what}, before its disk has that{mark}")
+                }
+                (_, false, false) => format!("{actor} refuses {what}{}{mark}", stands(turn)),
+            }
+        }
+        acceptor::Input::Applied(slot) => {
+            let trims = turn
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::Accepted(acceptor::Record::Trim(_))));
+            let applied = format!("its learner has applied every slot below {slot}");
+            match trims {
+                true => format!("{actor} forgets what it accepted below slot {slot}: {applied}"),
+                false => format!("{actor} hears that {applied}"),
+            }
+        }
+    }
+}
+
+fn proposer_takes(place: Place, packet: &Packet, input: &proposer::Input, turn: &Turn) -> String {
+    let replica = place.replica();
+    match input {
+        proposer::Input::Peer(_, ToProposer::Promise(page)) => {
+            let whose = match packet.is_inside() {
+                true => "its own acceptor's".to_owned(),
+                false => format!("replica {}'s", packet.from),
+            };
+            let ballot = page.ballot;
+            let mut text = format!("replica {replica} receives {whose} promise of ballot {ballot}");
+            if !page.last {
+                text += ", a first page";
+            }
+            if let Some((ballot, asked)) = prepared(turn) {
+                let asked = acceptors(replica, &asked);
+                text += &format!("; it asks {asked} to promise ballot {ballot}");
+            }
+            if let Some(ballot) = turn.leads {
+                text += &format!("; from now on it leads ballot {ballot}");
+            }
+            for Accept { ballot, first, values, .. } in proposals(turn) {
+                text += &format!("; it proposes {} at ballot {ballot}", slots(*first, values));
+            }
+            text
+        }
+        proposer::Input::Progress { applied, decided: mark, .. } => {
+            let mark = decided(*mark).map(|mark| format!(" and that {mark}"));
+            format!(
+                "replica {replica}'s proposer hears from its learner that every slot below \
+                 {applied} is applied{}",
+                mark.unwrap_or_default()
+            )
+        }
+        other => format!("replica {replica}'s proposer takes {other:?}"),
+    }
+}
+
+fn learner_takes(place: Place, packet: &Packet, input: &learner::Input, turn: &Turn) -> String {
+    let actor = role(place);
+    let mut text = match input {
+        learner::Input::Peer(_, ToLearner::Accepted { ballot, slots, .. }) => {
+            let whose = match packet.is_inside() {
+                true => "its own acceptor's".to_owned(),
+                false => format!("replica {}'s", packet.from),
+            };
+            let slots: Vec<String> = slots.ranges().iter().copied().map(range).collect();
+            format!("{actor} counts {whose} acceptance of {} at ballot {ballot}", list(&slots))
+        }
+        learner::Input::Peer(_, ToLearner::Page { first, values }) => {
+            format!("{actor} fetches {} from replica {}", slots(*first, values), packet.from)
+        }
+        learner::Input::Proposed { run, .. } => {
+            format!("{actor} hears that its proposer proposes {}", accepted(run))
+        }
+        learner::Input::OwnAccepted { runs, decided: mark } => {
+            let runs: Vec<String> = runs.iter().map(accepted).collect();
+            let mark = decided(*mark).map(|mark| format!(", and that {mark}"));
+            let what = if runs.is_empty() { "nothing".to_owned() } else { list(&runs) };
+            format!(
+                "{actor} hears that its acceptor has accepted {what}{}",
+                mark.unwrap_or_default()
+            )
+        }
+        learner::Input::Heartbeat(_, Heartbeat { decided: mark, .. }) => {
+            let said = decided(*mark).unwrap_or_else(|| "nothing is decided".to_owned());
+            format!("{actor} hears from replica {} that {said}", packet.from)
+        }
+        other => format!("{actor} takes {other:?}"),
     };
+    for event in &turn.events {
+        match event {
+            Event::Applied(learner::Record::Applied { first, values, client_seqs }) => {
+                text += &format!("; it applies {}", slots(*first, values));
+                if !values_are_noops(values) && client_seqs.iter().all(Option::is_none) {
+                    text += ", which changes nothing any more";
+                }
+            }
+            Event::Leaves(Envelope::Answers { answers, .. }) => {
+                for answer in answers {
+                    if let Answer::Complete { slot, .. } = answer {
+                        text += &format!("; it tells the client that its line is in slot {slot}");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if turn.writing {
+        text += "; it begins to write that";
+    }
+    text
+}
+
+// --- parts of sentences -------------------------------------------------------------------
+
+fn role(place: Place) -> String {
+    let (role, replica) = (place.role(), place.replica());
+    format!("replica {replica}'s {role}")
+}
+
+/// What the acceptor that refuses has promised.
+fn stands(turn: &Turn) -> String {
+    let promised = turn.events.iter().rev().find_map(|event| match event {
+        Event::Stands(promised) => *promised,
+        _ => None,
+    });
+    promised.map(|ballot| format!(": it has promised ballot {ballot}")).unwrap_or_default()
+}
+
+/// What a promise says beside its ballot.
+fn report(page: &Promise) -> String {
+    let Promise { slots: SlotRange { end, .. }, last, trimmed, accepted: runs, .. } = page;
+    let mut said = Vec::new();
+    if *trimmed > Slot::ZERO {
+        said.push(format!("it has forgotten the slots below {trimmed}"));
+    }
+    let runs: Vec<String> = runs.iter().map(accepted).collect();
+    said.push(match runs.is_empty() {
+        true => "it has accepted nothing".to_owned(),
+        false => format!("it has accepted {}", list(&runs)),
+    });
+    let more = match last {
+        true => String::new(),
+        false => format!("; slots from {end} on come in another page"),
+    };
+    format!("it reports that {}{more}", list(&said))
+}
+
+fn accepted(run: &Run) -> String {
+    format!("{} at ballot {}", slots(run.first, &run.values), run.ballot)
+}
+
+fn decided(mark: Decided) -> Option<String> {
+    let Decided { ballot, slots } = mark;
+    let be = if slots.len() == 1 { "is" } else { "are" };
+    (!slots.is_empty()).then(|| format!("{} {be} decided at ballot {ballot}", range(slots)))
+}
+
+fn range(slots: SlotRange) -> String {
+    match slots.len() {
+        1 => format!("slot {}", slots.start),
+        _ => format!("slots {} up to {}", slots.start, slots.end),
+    }
+}
+
+/// The ballot whose promise is asked for, and of which replicas' acceptors.
+fn prepared(turn: &Turn) -> Option<(Ballot, Vec<ReplicaId>)> {
+    let asked = turn.sent.iter().filter_map(|(_, packet)| match &packet.input {
+        Input::Acceptor(acceptor::Input::Peer(_, ToAcceptor::Prepare { ballot, .. })) => {
+            Some((*ballot, packet.to.replica()))
+        }
+        _ => None,
+    });
+    let asked: Vec<(Ballot, ReplicaId)> = asked.collect();
+    let (ballot, _) = asked.first()?;
+    Some((*ballot, asked.iter().map(|(_, replica)| *replica).collect()))
+}
+
+/// What is proposed, once each, whomever it is sent to.
+fn proposals(turn: &Turn) -> Vec<&Accept> {
+    let mut proposals: Vec<&Accept> = Vec::new();
+    for (_, packet) in &turn.sent {
+        if let Input::Acceptor(acceptor::Input::Peer(_, ToAcceptor::Accept(accept))) = &packet.input
+            && !proposals.contains(&accept)
+        {
+            proposals.push(accept);
+        }
+    }
+    proposals
+}
+
+/// Acceptors, as replica `by` would name them.
+fn acceptors(by: ReplicaId, ids: &[ReplicaId]) -> String {
+    if ids == [by] { "its own acceptor".to_owned() } else { replicas(ids) }
+}
+
+/// `replica 1`, `replicas 0 and 2`
+pub(crate) fn replicas(ids: &[ReplicaId]) -> String {
+    let mut ids: Vec<ReplicaId> = ids.to_vec();
+    ids.sort_unstable();
+    ids.dedup();
+    let numbers: Vec<String> = ids.iter().map(ReplicaId::to_string).collect();
+    let noun = if numbers.len() == 1 { "replica" } else { "replicas" };
+    format!("{noun} {}", list(&numbers))
+}
+
+/// `a, b and c`
+pub(crate) fn list(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+fn values_are_noops(values: &Values) -> bool {
+    values.to_vec().iter().all(|value| *value == Value::Noop)
+}
+
+pub(crate) fn value(value: &Value) -> String {
+    match value {
+        Value::Noop => "a no-op".to_owned(),
+        Value::Command(command) => format!("{:?}", command.line.to_string()),
+    }
+}
+
+/// `"A" in slot 0 and a no-op in slot 1`
+fn slots(first: Slot, values: &Values) -> String {
     let slots = (first.0..).zip(values.to_vec());
     let slots: Vec<String> =
-        slots.map(|(slot, value)| format!("{slot}={}", text(&value))).collect();
-    slots.join(" ")
+        slots.map(|(slot, held)| format!("{} in slot {slot}", value(&held))).collect();
+    list(&slots)
 }
