@@ -40,7 +40,7 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
-.PHONY: help build run run-fresh play quick check fmt-check clippy doc-check test update-scripts \
+.PHONY: help build run run-fresh play break quick check fmt-check clippy doc-check test update-scripts \
         test-scenario compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bugs bugs-sample update-bugs \
@@ -66,6 +66,9 @@ run-fresh: build ## the same with a new chat; the old one moves to logs/run.1, .
 play: ## move a small cluster step by step, at a prompt (FILE=script: run a script instead)
 	$(CARGO) build --locked -p stage --bin play
 	@$(DEV)/play $(ARGS) $(FILE)
+
+break: ## plant a mistake and tell the shortest execution that it breaks: BUG=name (alone: the list)
+	@scripts/break.sh $(BUG)
 
 quick: fmt-check ## under a minute once everything is built: format, lints of the core, its unit tests, scripts, documents
 	$(CARGO) clippy --locked -p multipaxos --lib --bins -- -D warnings

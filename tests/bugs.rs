@@ -295,3 +295,51 @@ fn the_document_names_tests_that_are_there() {
     assert!(lost.is_empty(), "{DOCUMENT} names what is not there: {lost:?}");
     assert!(named >= 20, "only {named} names: is the document read as it is written?");
 }
+
+// --- make break -----------------------------------------------------------------------
+
+/// What `scripts/break.sh` prints and how it ends.
+fn make_break(args: &[&str]) -> (String, String, Option<i32>) {
+    let ended = Command::new("scripts/break.sh")
+        .args(args)
+        .current_dir(root())
+        .output()
+        .expect("bash is there");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (text(ended.stdout), text(ended.stderr), ended.status.code())
+}
+
+#[test]
+fn make_break_lists_every_bug_and_what_shows_it() {
+    let (listed, complaints, code) = make_break(&[]);
+    assert_eq!((complaints.as_str(), code), ("", Some(0)));
+    let by_model = listed
+        .split_once("The protocol (the model check")
+        .and_then(|(_, rest)| rest.split_once("\n\n"))
+        .map(|(group, _)| group)
+        .expect("the first group is what the model check tells");
+    for bug in bugs() {
+        let row = format!("  {:<36} {}\n", bug.slug, bug.title);
+        assert_eq!(listed.matches(&row).count(), 1, "{row}in:\n{listed}");
+        let has_model = bug.catchers.iter().any(|catcher| catcher.starts_with("model "));
+        assert_eq!(by_model.contains(row.trim_end()), has_model, "{}", bug.slug);
+        if !has_model && bug.file.contains("paxos/") {
+            let shown_by = format!("{row}{:38}   shown by {}\n", "", bug.catchers[0]);
+            assert!(listed.contains(&shown_by), "{shown_by}in:\n{listed}");
+        }
+    }
+}
+
+#[test]
+fn make_break_answers_an_unknown_name_with_the_nearest() {
+    for (wrong, meant) in [
+        ("first-value-win", "first-value-wins"),
+        ("FIRST_VALUE_WINS", "first-value-wins"),
+        ("noop", "chosen-noop-is-nothing"),
+        ("50-sync-skiped", "sync-skipped"),
+    ] {
+        let (printed, complaint, code) = make_break(&[wrong]);
+        assert_eq!((printed.as_str(), code), ("", Some(64)), "{wrong}");
+        assert_eq!(complaint, format!("no bug is called {wrong}: did you mean {meant}?\n"));
+    }
+}

@@ -13,6 +13,7 @@ use multipaxos::message::{
 use multipaxos::paxos::{Envelope, acceptor, learner, proposer};
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
+use std::collections::BTreeMap;
 
 /// A turn, without a capital letter and without a full stop.
 pub(crate) fn turn(bounds: &Bounds, turn: &Turn) -> String {
@@ -59,10 +60,11 @@ fn other_step(bounds: &Bounds, place: Place, step: Step<u32>, turn: &Turn) -> St
     match step {
         Step::Offer(at) => {
             let line = bounds.offers[at].1;
-            match proposals(turn).first() {
-                Some(Accept { ballot, first, .. }) => format!(
+            let proposed = proposals(turn).into_iter().next();
+            match proposed.and_then(|(ballot, slots)| Some((ballot, slots.into_keys().next()?))) {
+                Some((ballot, slot)) => format!(
                     "a client sends {line:?} to replica {replica}, which proposes it in slot \
-                     {first} at ballot {ballot}"
+                     {slot} at ballot {ballot}"
                 ),
                 None => format!("a client sends {line:?} to replica {replica}, which keeps it"),
             }
@@ -183,8 +185,8 @@ fn proposer_takes(place: Place, packet: &Packet, input: &proposer::Input, turn: 
             if let Some(ballot) = turn.leads {
                 text += &format!("; from now on it leads ballot {ballot}");
             }
-            for Accept { ballot, first, values, .. } in proposals(turn) {
-                text += &format!("; it proposes {} at ballot {ballot}", slots(*first, values));
+            for (ballot, slots) in proposals(turn) {
+                text += &format!("; it proposes {} at ballot {ballot}", in_slots(slots));
             }
             text
         }
@@ -321,14 +323,14 @@ fn prepared(turn: &Turn) -> Option<(Ballot, Vec<ReplicaId>)> {
     Some((*ballot, asked.iter().map(|(_, replica)| *replica).collect()))
 }
 
-/// What is proposed, once each, whomever it is sent to.
-fn proposals(turn: &Turn) -> Vec<&Accept> {
-    let mut proposals: Vec<&Accept> = Vec::new();
+/// What is proposed at each ballot, once each, whomever it is sent to.
+fn proposals(turn: &Turn) -> BTreeMap<Ballot, BTreeMap<Slot, Value>> {
+    let mut proposals: BTreeMap<Ballot, BTreeMap<Slot, Value>> = BTreeMap::new();
     for (_, packet) in &turn.sent {
         if let Input::Acceptor(acceptor::Input::Peer(_, ToAcceptor::Accept(accept))) = &packet.input
-            && !proposals.contains(&accept)
         {
-            proposals.push(accept);
+            let slots = (accept.first.0..).map(Slot).zip(accept.values.to_vec());
+            proposals.entry(accept.ballot).or_default().extend(slots);
         }
     }
     proposals
@@ -369,10 +371,12 @@ pub(crate) fn value(value: &Value) -> String {
     }
 }
 
-/// `"A" in slot 0 and a no-op in slot 1`
 fn slots(first: Slot, values: &Values) -> String {
-    let slots = (first.0..).zip(values.to_vec());
-    let slots: Vec<String> =
-        slots.map(|(slot, held)| format!("{} in slot {slot}", value(&held))).collect();
-    list(&slots)
+    in_slots((first.0..).map(Slot).zip(values.to_vec()))
+}
+
+/// `"A" in slot 0 and a no-op in slot 1`
+fn in_slots(slots: impl IntoIterator<Item = (Slot, Value)>) -> String {
+    let slots = slots.into_iter().map(|(slot, held)| format!("{} in slot {slot}", value(&held)));
+    list(&slots.collect::<Vec<String>>())
 }
