@@ -202,7 +202,12 @@ tell_execution() {
     echo 'The shortest execution that it breaks, in a cluster of three that has just started. Ballots'
     echo '0 and 3 belong to replica 0, ballots 1 and 4 to replica 1, and ballot 2 to replica 2.'
     echo
-    printf '%s\n' "$output" | message | sed "/^$slug: found in /d" | wrap
+    printf '%s\n' "$output" | awk -v slug="$slug" '
+        /^note: run with `RUST_BACKTRACE/ { on = 0 }
+        on && /^$/ && ended { on = 0 }
+        on { print }
+        on && /^This breaks / { ended = 1 }
+        index($0, slug ": found in ") == 1 { on = 1 }' | wrap
 }
 
 # A bug outside the model: shows what its first catcher prints, if that takes seconds.

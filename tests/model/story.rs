@@ -10,7 +10,7 @@ use multipaxos::message::{ToAcceptor, ToProposer};
 use multipaxos::paxos::{acceptor, learner, proposer};
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The whole story; the first `given` turns are the opening of the search.
 pub(crate) fn tell(
@@ -118,9 +118,15 @@ fn ending(law: Law, turns: &[Turn], history: &History) -> Vec<String> {
             for (replica, log) in &logs {
                 lines.push(format!("The log of replica {replica} holds {}.", entries(log)));
             }
-            for (slot, values) in &chosen {
-                let chosen: Vec<String> = values.iter().map(one_chosen).collect();
-                lines.push(format!("Slot {slot}: chosen is {}.", tell::list(&chosen)));
+            let applied: BTreeSet<Slot> =
+                logs.values().flat_map(|log| log.keys().copied()).collect();
+            for slot in applied {
+                let chosen = chosen.get(&slot).map_or(&[][..], Vec::as_slice);
+                let told: Vec<String> = chosen.iter().map(one_chosen).collect();
+                lines.push(match chosen {
+                    [] => format!("Slot {slot}: no quorum has accepted a value at one ballot."),
+                    _ => format!("Slot {slot}: chosen is {}.", tell::list(&told)),
+                });
             }
         }
         Law::AppliedOnce => {

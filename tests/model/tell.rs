@@ -124,7 +124,7 @@ fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: 
             if pages.is_empty() {
                 return format!("{actor} refuses ballot {ballot}{}", stands(turn));
             }
-            let careless = if turn.careless { ", before its disk has that" } else { "" };
+            let careless = if turn.careless { ", but its disk does not hold that" } else { "" };
             format!("{actor} promises ballot {ballot} to {whom}{careless}; {}", pages.join("; "))
         }
         acceptor::Input::Peer(_, ToAcceptor::Accept(accept)) => {
@@ -146,7 +146,9 @@ fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: 
                 (true, ..) => format!("{actor} begins to write that it accepts {what}{mark}"),
                 (_, true, _) => format!("{actor} accepts {what}{mark}"),
                 (_, false, true) => {
-                    format!("{actor} says that it accepts {what}, before its disk has that{mark}")
+                    format!(
+                        "{actor} says that it accepts {what}, but its disk does not hold that{mark}"
+                    )
                 }
                 (_, false, false) => format!("{actor} refuses {what}{}{mark}", stands(turn)),
             }
