@@ -88,11 +88,12 @@ fn nearest(bounds: &Bounds, laws: &'static [Law]) -> Nearest {
         .spawn_bfs()
         .join();
     let states = checker.unique_state_count();
+    let law = |what| Law::ALL.into_iter().find(|law| law.what() == what).expect("a law was broken");
     let ways = checker.discoveries().into_iter();
-    let ways = ways.map(|(what, path)| (what, path.into_actions()));
-    let found = ways.min_by_key(|(what, actions)| (actions.len(), *what));
-    let found = found.map(|(what, actions)| {
-        let law = Law::ALL.into_iter().find(|law| law.what() == what).expect("a law was broken");
+    let ways = ways.map(|(what, path)| (law(what), path.into_actions()));
+    // Where one execution breaks several, the first in their order says most.
+    let found = ways.min_by_key(|(law, actions)| (actions.len(), *law as usize));
+    let found = found.map(|(law, actions)| {
         let (turns, given, history) = checker.model().follow(&actions);
         story::tell(bounds, law, &turns, given, &history)
     });

@@ -135,7 +135,9 @@ fn ending(law: Law, turns: &[Turn], history: &History) -> Vec<String> {
             }
         }
         Law::TrueAnswers => {
-            lines.push("The last step tells a client what no log holds.".to_owned());
+            lines.push(
+                "No replica's durable log holds the line that the last step answers.".to_owned(),
+            );
         }
         _ => {}
     }
