@@ -53,7 +53,7 @@ pub(crate) fn check(name: &str, bounds: &Bounds, expected: &'static [Reach]) {
         return;
     }
     if broken && let Some(story) = nearest(bounds, &Law::ALL).found {
-        println!("{story}");
+        println!("the shortest execution that breaks a law:\n{story}");
     }
     println!(
         "repeat: cargo test --test model_check -- --include-ignored --nocapture --exact {name}"
