@@ -1,9 +1,9 @@
-//! A disk of the model: what was written, what is synced, and when a sync was asked for.
+//! A disk of the model: it knows what was written, what is synced, and whether a sync runs.
 //!
-//! It is a [`Storage`] like any other, and `Outbox::commit` uses it as it uses a real one.
-//! A sync only takes note that it was asked for; whoever runs the role lets it happen in
-//! a step of its own, and keeps back until then what `commit` yielded. What was written
-//! and not synced is lost in a crash.
+//! It is a [`Storage`] like any other, and `Outbox::commit` uses it like a real one. A sync only
+//! notes that it was asked for. The seat lets the sync end in a step of its own, and holds back
+//! what `commit` returned until then. Records that were written and not synced are lost in a
+//! crash.
 
 use multipaxos::paxos::{DecidedPages, Storage, acceptor, learner};
 use multipaxos::types::{Slot, SlotRange};
@@ -12,13 +12,13 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::io;
 
-/// What is made of records that are synced.
+/// The state that synced records make.
 pub(crate) trait Kept: Clone + Eq + Hash + Debug {
     type Record: Clone + Eq + Hash + Debug;
 
     fn keep(&mut self, record: &Self::Record);
 
-    /// The process has died: what its next life finds.
+    /// The process has died: keeps only what its next life finds.
     fn cut_back(&mut self) {}
 
     fn decided(&self, first: Slot, upto: Slot) -> Values {
@@ -68,7 +68,7 @@ impl Kept for DecidedLog {
 pub(crate) struct Disk<K: Kept> {
     pub(crate) kept: K,
     pub(crate) written: Vec<K::Record>,
-    /// A sync was asked for, and has not ended.
+    /// Whether a sync was asked for and has not ended.
     pub(crate) syncing: bool,
 }
 
@@ -77,7 +77,7 @@ impl<K: Kept> Disk<K> {
         Disk { kept, written: Vec::new(), syncing: false }
     }
 
-    /// The sync ends, and everything written is durable.
+    /// The sync ends, and everything written is durable. Returns the records.
     pub(crate) fn end_sync(&mut self) -> Vec<K::Record> {
         self.syncing = false;
         let records = std::mem::take(&mut self.written);
@@ -85,8 +85,8 @@ impl<K: Kept> Disk<K> {
         records
     }
 
-    /// The process dies. Of a sync that is under way nobody can say what it has done:
-    /// `synced` decides.
+    /// The process dies. `synced` says whether a sync that was running had made its records
+    /// durable.
     pub(crate) fn crash(&mut self, synced: bool) -> Vec<K::Record> {
         let records = if synced { self.end_sync() } else { Vec::new() };
         self.written.clear();

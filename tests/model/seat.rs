@@ -1,17 +1,17 @@
-//! A role where it sits: the real one, with its disk, a step at a time.
+//! A seat: a real role with its disk, which takes one step at a time.
 //!
-//! A turn is what a role's thread does with one input: handle, flush, commit. If the
-//! role recorded something, the turn ends with a sync under way, and what it sends is
-//! held; that the sync ends is a step of its own, and a crash may come first.
+//! A turn does what a role's thread does with one input: handle, flush, commit. If the role
+//! recorded something, the turn ends with a running sync, and the seat holds what the role
+//! sends. The end of the sync is a step of its own, and a crash may come first.
 //!
-//! **Time.** Acceptors and learners are always told the same time: none of their timers
-//! ever fires. A proposer's clock stands still, but in two steps: there it goes from one
-//! of the proposer's deadlines to the next until the proposer does what the step is for
-//! (campaign, or send heartbeats). So timers fire at any moment, and in any order with
-//! those of others, and no state depends on what the clock shows.
+//! **Time.** Acceptors and learners always get the same time, so none of their timers ever fires.
+//! A proposer's clock moves only in two steps. There it goes from one of the proposer's deadlines
+//! to the next until the proposer does what the step is for: it campaigns, or it sends
+//! heartbeats. So timers fire at any moment and in any order with those of other replicas, and
+//! no state depends on what the clock shows.
 //!
-//! **Pre-votes** are always granted. They change nothing at those asked, so safety must
-//! not rest on them; that way every replica may campaign whenever it likes.
+//! **Pre-votes** are always granted. They change nothing at the replicas that grant them, so
+//! safety must not depend on them. So every replica may campaign whenever it likes.
 
 use super::bounds::{Bounds, N, client, directory, membership};
 use super::disk::{DecidedLog, Disk, Kept};
@@ -23,7 +23,7 @@ use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, Role};
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use std::hash::{Hash, Hasher};
 
-/// How many deadlines a proposer is given to do what it is expected to.
+/// The largest number of deadlines that a proposer may use for such a step.
 const DEADLINES_MAX: usize = 2_000;
 
 /// An input of some role.
@@ -34,16 +34,16 @@ pub(crate) enum Input {
     Learner(learner::Input),
 }
 
-/// What a seat may be told to do; inputs as they are, or by a number.
+/// A step of a seat. Inputs are either themselves or their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step<I> {
     Take(I),
-    /// A client's line, by its place in [`Bounds::offers`], of which the learner says
-    /// that it is its session's next.
+    /// A client's line, by its index in [`Bounds::offers`]. The learner has confirmed that it is
+    /// its session's next.
     Offer(usize),
-    /// The sync that is under way ends, or one that nobody waited for.
+    /// The running sync ends, or a sync that nobody waited for.
     Sync,
-    /// The process dies and begins anew; `synced`: what became of a sync under way.
+    /// The process dies and begins anew. `synced`: whether a running sync had ended on the disk.
     Crash {
         synced: bool,
     },
@@ -51,7 +51,7 @@ pub(crate) enum Step<I> {
     Campaign,
     /// Time passes until the leader sends heartbeats.
     Beat,
-    /// A peer asks for what was decided from here on.
+    /// A peer asks for the decided slots from here on.
     Serve {
         to: ReplicaId,
         first: Slot,
@@ -59,7 +59,7 @@ pub(crate) enum Step<I> {
 }
 
 impl<I> Step<I> {
-    /// The same, with an input looked up.
+    /// The same step, with the input looked up.
     pub(crate) fn map<J>(self, look_up: impl FnOnce(I) -> J) -> Step<J> {
         match self {
             Step::Take(input) => Step::Take(look_up(input)),
@@ -73,16 +73,16 @@ impl<I> Step<I> {
     }
 }
 
-/// What comes of a step, beside the seat as it is then.
+/// What happens in a step, apart from the seat's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// An acceptor's record is durable.
     Accepted(acceptor::Record),
     /// A learner's record is durable.
     Applied(learner::Record),
-    /// This leaves the role.
+    /// The role sends this envelope.
     Leaves(Envelope),
-    /// The acceptor, nothing being under way, holds this promise.
+    /// The acceptor holds this promise, and no sync is running.
     Stands(Option<Ballot>),
     /// A new life begins, and the acceptor finds this promise on its disk.
     Remembers(Option<Ballot>),
@@ -95,7 +95,7 @@ pub(crate) enum Event {
 pub(crate) struct Desk<R, K: Kept> {
     pub(crate) role: R,
     pub(crate) disk: Disk<K>,
-    /// What leaves when the sync has ended.
+    /// The envelopes that leave when the sync has ended.
     held: Vec<Envelope>,
 }
 
@@ -104,11 +104,11 @@ pub(crate) struct Desk<R, K: Kept> {
 pub(crate) struct Lectern {
     pub(crate) role: Proposer,
     clock: Clock,
-    /// The ballot that it last asked its own acceptor to promise.
+    /// The ballot at which it last asked its own acceptor for a promise.
     pub(crate) ballot: Option<Ballot>,
 }
 
-/// No part of the state.
+/// A time that is no part of the state.
 #[derive(Debug, Clone, Copy)]
 struct Clock(Time);
 
@@ -145,7 +145,7 @@ impl Seat {
         ]
     }
 
-    /// Whether a sync is under way and what rests on it held.
+    /// Whether a sync is running and the envelopes of its turn are held.
     pub(crate) fn is_syncing(&self) -> bool {
         match self {
             Seat::Acceptor(desk) => desk.disk.syncing,
@@ -154,7 +154,7 @@ impl Seat {
         }
     }
 
-    /// Whether something is written, not synced, and nothing held.
+    /// Whether something is written and not synced, and nothing is held for it.
     pub(crate) fn is_careless(&self) -> bool {
         match self {
             Seat::Acceptor(desk) => !desk.disk.syncing && !desk.disk.written.is_empty(),
@@ -163,7 +163,7 @@ impl Seat {
         }
     }
 
-    /// The ballot under which a proposer leads.
+    /// The ballot at which a proposer leads.
     pub(crate) fn leading(&self) -> Option<Ballot> {
         match self {
             Seat::Proposer(lectern) => lectern.role.leading(),
@@ -171,7 +171,7 @@ impl Seat {
         }
     }
 
-    /// How far a learner has applied.
+    /// The slot below which a learner has applied everything.
     pub(crate) fn applied(&self) -> Option<Slot> {
         match self {
             Seat::Learner(desk) => Some(desk.role.applied()),
@@ -179,7 +179,7 @@ impl Seat {
         }
     }
 
-    /// The ballot that a proposer last asked its own acceptor to promise.
+    /// The ballot at which a proposer last asked its own acceptor for a promise.
     pub(crate) fn ballot(&self) -> Option<Ballot> {
         match self {
             Seat::Proposer(lectern) => lectern.ballot,
@@ -187,7 +187,7 @@ impl Seat {
         }
     }
 
-    /// The seat after a step, and what comes of it; nothing if the step cannot be taken.
+    /// The seat after a step, and the events of the step. `None`: the step is not possible.
     pub(crate) fn step(
         &self,
         bounds: &Bounds,
@@ -208,19 +208,19 @@ impl Seat {
 impl<R: Role, K: Kept<Record = R::Record>> Desk<R, K> {
     fn new(role: R, disk: Disk<K>) -> Self {
         let mut desk = Desk { role, disk, held: Vec::new() };
-        // It has nothing to say yet.
+        // The role has nothing to send yet.
         desk.end_turn(Outbox::new(), &mut Vec::new());
         desk
     }
 
-    /// One input, one commit.
+    /// Handles one input, and commits.
     fn take(&mut self, input: R::Input, events: &mut Vec<Event>) {
         let mut out = Outbox::new();
         self.role.handle(Time(0), 0, input, &mut out);
         self.end_turn(out, events);
     }
 
-    /// What is sent is held if a sync was asked for.
+    /// Ends a turn. What the role sends is held if a sync was asked for.
     fn end_turn(&mut self, mut out: Outbox<R::Record>, events: &mut Vec<Event>) {
         self.role.flush(Time(0), &mut out);
         self.held = out.commit(&mut self.disk).expect("this disk does not fail");
@@ -234,8 +234,8 @@ impl<R: Role, K: Kept<Record = R::Record>> Desk<R, K> {
         events.extend(self.held.drain(..).map(Event::Leaves));
     }
 
-    /// A new life: what was held is gone. It begins with a turn without input, in which
-    /// the role says how far it is.
+    /// Begins a new life. What was held is gone. The life begins with a turn without input, in
+    /// which the role says how far it has applied.
     fn begin(&mut self, role: R, events: &mut Vec<Event>) {
         self.role = role;
         self.end_turn(Outbox::new(), events);
@@ -267,7 +267,7 @@ impl Desk<Acceptor, acceptor::State> {
             }
             step => unreachable!("no step of an acceptor: {step:?}"),
         }
-        // Between two turns the acceptor holds what is on its disk.
+        // Between two turns the acceptor's state is what is on its disk.
         if !self.disk.syncing {
             events.push(Event::Stands(self.role.state().promised()));
         }
@@ -328,7 +328,7 @@ impl Lectern {
                 Vec::new()
             }
             Step::Campaign => self.campaign(id)?,
-            // No part of the state changes, and no time is to pass.
+            // The step changes no part of the state, and no time may pass.
             Step::Beat => self.clone().beat()?,
             step => unreachable!("no step of a proposer: {step:?}"),
         };
@@ -355,8 +355,8 @@ impl Lectern {
         Some(self.turn(|role, out| role.handle_timeout(now, 0, out)))
     }
 
-    /// Its patience runs out, and whoever it asks for a pre-vote grants it. Everything
-    /// that it sends until it asks for its own promise is lost.
+    /// The proposer's patience runs out, and the peers that it asks grant their pre-votes.
+    /// Everything that it sends before it asks for its own promise is lost.
     fn campaign(&mut self, id: ReplicaId) -> Option<Vec<Envelope>> {
         for _ in 0..DEADLINES_MAX {
             let mut sent = self.wait()?;
@@ -375,8 +375,8 @@ impl Lectern {
         None
     }
 
-    /// The leader sends heartbeats, as long as it leads. Everything else that it sends
-    /// until then is lost.
+    /// The leader sends heartbeats, if it leads. Everything else that it sends until then is
+    /// lost.
     fn beat(&mut self) -> Option<Vec<Envelope>> {
         for _ in 0..DEADLINES_MAX {
             self.role.leading()?;

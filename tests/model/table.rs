@@ -1,22 +1,22 @@
-//! Things that are kept once and go by a number.
+//! A table keeps each part once, and gives it a number.
 //!
-//! A state of the cluster consists of few kinds of parts (an acceptor, a proposer, what
-//! has happened) in very many combinations. Each part is kept once, and a state holds
-//! their numbers. Equal parts have one number and different ones different numbers, by
-//! comparison and not by a hash alone.
+//! A state of the cluster consists of few kinds of parts (an acceptor, a proposer, a history) in
+//! very many combinations. The table keeps each part once, and a state holds the parts' numbers.
+//! Equal parts have one number, and different parts have different numbers. The table compares
+//! the parts themselves, not only their hashes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// How many twins of a part are kept.
+/// The number of twins of a part that are kept.
 const TWINS_MAX: usize = 4;
 
 pub(crate) struct Table<T> {
     parts: Vec<Arc<T>>,
     numbers: HashMap<Arc<T>, u32>,
-    /// Parts that were met later and are equal to one: they may differ in what a
-    /// comparison leaves out.
+    /// For each part, equal parts that came later. They may differ in what a comparison leaves
+    /// out.
     twins: Vec<Vec<Arc<T>>>,
 }
 
@@ -25,7 +25,7 @@ impl<T: Hash + Eq> Table<T> {
         Table { parts: Vec::new(), numbers: HashMap::new(), twins: Vec::new() }
     }
 
-    /// The number of a part, a new one if no equal part was met.
+    /// The number of a part. It is a new one if no equal part was seen.
     pub(crate) fn number(&mut self, part: T) -> u32 {
         if let Some(number) = self.numbers.get(&part) {
             let twins = &mut self.twins[*number as usize];
