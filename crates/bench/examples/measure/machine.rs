@@ -13,6 +13,7 @@ pub(crate) struct Machine {
     pub(crate) commit: String,
     /// The load average of the last minute before anything was measured.
     pub(crate) load: f64,
+    programs: String,
     virtual_machine: bool,
     memory_gib: f64,
     kernel: String,
@@ -53,6 +54,7 @@ impl Machine {
         let changes = !output("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
         let commit = output("git", &["rev-parse", "--short", "HEAD"]);
         Ok(Machine {
+            programs: bin.display().to_string(),
             processor: field("model name").unwrap_or("an unknown processor").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             virtual_machine: field("flags")
@@ -89,7 +91,10 @@ impl Machine {
     /// The table of all of it. (Asked at the end: it says what other guests took meanwhile.)
     pub(crate) fn shown(&self) -> String {
         let rows = [
-            ("build", format!("`{}`, {}, release profile", self.commit, self.compiler)),
+            (
+                "build",
+                format!("`{}`, {}, programs of `{}`", self.commit, self.compiler, self.programs),
+            ),
             ("begun", self.date.clone()),
             (
                 "machine",
