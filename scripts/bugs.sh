@@ -4,7 +4,7 @@
 #
 #   scripts/bugs.sh [NAME...]        these, or all: each with its first catcher
 #   scripts/bugs.sh --sample         as many as fit into SECONDS_MAX=120, others each time
-#   scripts/bugs.sh --show NAME      what its catcher prints with the bug and without
+#   scripts/bugs.sh --show NAME      what its catcher prints with the bug
 #   scripts/bugs.sh --search NAME    a seed of the simulator that catches it: SEEDS=40000
 #   scripts/bugs.sh --refresh [NAME...]   writes the patches anew, where lines around what
 #                                    they change have changed or moved; builds nothing
@@ -41,7 +41,12 @@ catcher_seconds_max=${CATCHER_SECONDS_MAX:-600}
 copy_tree() {
     local name list=$dir/list
     mkdir -p "$tree"
-    git ls-files -z --cached --others --exclude-standard > "$list" || die "needs git, and its repository"
+    if git rev-parse --show-toplevel > /dev/null 2>&1; then
+        git ls-files -z --cached --others --exclude-standard > "$list"
+    else
+        # Not a checkout, but the files of one.
+        find . \( -name target -o -name logs \) -prune -o -type f -printf '%P\0' > "$list"
+    fi
     local -A wanted=()
     while IFS= read -r -d '' name; do
         [ -f "$name" ] || continue
@@ -293,7 +298,7 @@ run_bugs() {
 run_sample() {
     local patches missed=0 tried=0 began patch from limit=${SECONDS_MAX:-120}
     mapfile -t patches < <(chosen_patches | sort -u)
-    from=$(printf '%s %s' "$(git rev-parse HEAD)" "$(date +%F)" | cksum | cut -d ' ' -f 1)
+    from=$(printf '%s %s' "$(git rev-parse HEAD 2> /dev/null)" "$(date +%F)" | cksum | cut -d ' ' -f 1)
     from=$((from % ${#patches[@]}))
     is_clean "$(wanted_catchers "${patches[$from]}")"
     began=$SECONDS
@@ -371,14 +376,25 @@ refresh_patches() {
     return $stale
 }
 
-mkdir -p "$dir"
-: > "$log"
-copy_tree
-case ${1:-} in
---sample) run_sample ;;
---show) shift && show_bug "$@" ;;
---search) shift && search_seed "$@" ;;
---refresh) shift && refresh_patches "$@" ;;
--*) die "no such option: $1" ;;
-*) run_bugs "$@" ;;
-esac
+main() {
+    mkdir -p "$dir"
+    # One run at a time: another one would change the copy.
+    exec 9> "$dir/lock"
+    if command -v flock > /dev/null && ! flock -n 9; then
+        echo "scripts/bugs.sh: waits for another run, which uses $dir" >&2
+        flock 9
+    fi
+    : > "$log"
+    copy_tree
+    case ${1:-} in
+    --sample) run_sample ;;
+    --show) shift && show_bug "$@" ;;
+    --search) shift && search_seed "$@" ;;
+    --refresh) shift && refresh_patches "$@" ;;
+    -*) die "no such option: $1" ;;
+    *) run_bugs "$@" ;;
+    esac
+}
+
+# One line, so that the shell has read everything before a long run begins.
+main "$@"; exit
