@@ -1,4 +1,4 @@
-//! What the host and the build are, for the head of the document.
+//! The host and the build, as the head of the document names them.
 
 use crate::table::three_digits;
 use std::fs;
@@ -162,7 +162,7 @@ fn proc_file(name: &str) -> String {
     fs::read_to_string(Path::new("/proc").join(name)).unwrap_or_default()
 }
 
-/// What a program prints, on one line; empty if there is no such program.
+/// The output of a program on one line. It is empty if there is no such program.
 fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output();
     output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())

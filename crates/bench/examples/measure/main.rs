@@ -80,7 +80,7 @@ fn main() {
 /// Measures, and writes the document. Its name, or what went wrong.
 fn measure(options: &Options) -> Result<String, String> {
     let machine = Machine::look(&options.bin)?;
-    // What could only fail after a quarter of an hour is asked first.
+    // These conditions are checked first: otherwise they fail after a quarter of an hour.
     let peers = options.peers.as_deref().map(|file| Peers::read(file, &machine)).transpose()?;
     let readme = read(Path::new("README.md"))?;
     with_figures(&readme, "").ok_or("README.md has no place for the figures")?;

@@ -1,6 +1,6 @@
 //! Figures of other systems, from a file that `make measure PEERS=FILE` names.
 //!
-//! Whoever measures others beside this project writes them down as JSON:
+//! A file of figures of other programs is JSON:
 //!
 //! ```text
 //! {
