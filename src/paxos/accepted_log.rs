@@ -1,4 +1,4 @@
-//! What an acceptor remembers of phase 2: for every slot above its trim mark, the value
+//! What an acceptor remembers of phase 2: for every slot from its trim mark on, the value
 //! that it accepted there at the highest ballot.
 
 use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS};
@@ -6,11 +6,11 @@ use crate::message::Run;
 use crate::runs::{Comparison, Runs};
 use crate::types::{Slot, SlotRange};
 
-/// What one run of a promise's page takes on the wire beside its values: two varints and
-/// a length.
+/// How many bytes one run of a promise's page takes on the wire beside its values: two
+/// varints and a length.
 const RUN_OVERHEAD_BYTES: usize = 25;
 
-/// What a page takes beside its runs.
+/// How many bytes a page takes beside its runs.
 const PAGE_OVERHEAD_BYTES: usize = 64;
 
 /// A part of the log, as one phase 1b message carries it.
@@ -29,12 +29,12 @@ pub(super) struct Page {
 pub(super) struct AcceptedLog {
     /// Slots below this are decided and applied here, and forgotten.
     pub(super) trimmed: Slot,
-    /// What the slots from there on hold.
+    /// What the slots from `trimmed` on hold.
     pub(super) accepted: Runs,
 }
 
 impl AcceptedLog {
-    /// Whether it holds its limit of bytes; then it accepts nothing new (rule L5).
+    /// Whether it holds as many bytes as it may. Then it accepts nothing new (rule L5).
     pub(super) fn is_full(&self) -> bool {
         self.accepted.bytes() >= ACCEPT_BYTES_MAX
     }

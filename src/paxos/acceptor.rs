@@ -1,16 +1,15 @@
 //! The acceptor: promises and acceptances, the only state that safety rests on.
 //!
-//! An acceptor remembers the highest ballot that it promised and, for every slot above
-//! its trim mark, the value that it accepted at the highest ballot. It refuses every
-//! ballot below its promise. Accepting is also promising, so the promise rises with it.
+//! An acceptor remembers the highest ballot that it promised and, for every slot from
+//! its trim mark on, the value that it accepted at the highest ballot. It refuses every
+//! ballot below its promise. To accept at a ballot is also to promise that ballot.
 //! (Paxos Made Simple, §2.2 and §2.5; Paxos Made Moderately Complex, §2.)
 //!
 //! Its guarantees:
 //!
 //! - The promise never goes down (I3), and no message that rests on a promise or an
 //!   acceptance leaves before that is durable (S1; the outbox sees to it).
-//! - In a second life of the process, it promises no ballot of this replica's own that
-//!   it promised before (S2).
+//! - It promises a ballot of this replica's own in one life of the process only (S2).
 //! - A 2b message names exact slots accepted at exactly its ballot; it implies no prefix
 //!   (S3).
 //! - What it holds is bounded (L5): it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
@@ -33,16 +32,16 @@ use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::ValueRef;
 
-/// What one range of slots takes on the wire.
+/// How many bytes one range of slots takes on the wire at most.
 const RANGE_BYTES_MAX: usize = 20;
 
-/// What must survive a crash, one step at a time.
+/// A change of what must survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Record {
     /// The acceptor accepts nothing below this ballot any more.
     Promise(Ballot),
-    /// The acceptor accepted these values. One record promises the run's ballot too, so
-    /// that no crash can part the two.
+    /// The acceptor accepted these values, and promised the run's ballot. One record says
+    /// both, so that no crash can part the two.
     Accept(Run),
     /// Slots below this are decided and applied here, and forgotten.
     Trim(Slot),
@@ -50,8 +49,8 @@ pub enum Record {
 
 /// An acceptor's memory.
 ///
-/// Its records may be replayed in any state that contains them: the highest promise wins,
-/// and in each slot the acceptance at the highest ballot (D1).
+/// Records may be replayed in any order and more than once: the highest promise wins, and
+/// in each slot the acceptance at the highest ballot (D1).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
     promised: Option<Ballot>,
@@ -59,7 +58,7 @@ pub struct State {
 }
 
 impl State {
-    /// Takes one record; also how a log of them is replayed.
+    /// Takes one record, new or replayed from storage.
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Promise(ballot) => self.promised = self.promised.max(Some(*ballot)),
@@ -123,7 +122,7 @@ pub struct Acceptor {
     promised_before: Option<Ballot>,
     /// What was accepted in this burst of inputs. It leaves in few messages.
     burst: Vec<(Ballot, SlotList)>,
-    /// The promise has risen, or a reminder is due.
+    /// Whether the proposer is due to hear the promise: it has risen, or a reminder is due.
     announce: bool,
 }
 
@@ -146,7 +145,7 @@ impl Acceptor {
         &self.state
     }
 
-    /// Phase 1b: promise the ballot, and report what was accepted below it.
+    /// Phase 1b: promise the ballot, and report what was accepted from slot `first` on.
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
         if let Some(promised) = self.state.promised
             && ballot < promised
@@ -178,7 +177,7 @@ impl Acceptor {
     /// Phase 2b: accept, unless a higher ballot was promised.
     fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
         let Accept { ballot, first, values, decided } = accept;
-        // S3: the ballot before the slot, so that a stale leader learns nothing else.
+        // S3: compare the ballot before the slot, so that a stale leader learns nothing else.
         if let Some(promised) = self.state.promised
             && ballot < promised
         {
@@ -188,7 +187,7 @@ impl Acceptor {
         let mut runs: Vec<Run> = Vec::with_capacity(1);
         for (part, comparison) in self.state.log.compare(&Run { first, ballot, values }) {
             match comparison {
-                // The leader will send them again, when the learner has made room.
+                // The leader will send them again. A checkpoint of the learner makes room.
                 Comparison::New if full => continue,
                 Comparison::New => {
                     self.record(Record::Accept(part.clone()), out);
@@ -220,7 +219,7 @@ impl Acceptor {
         out.send(ballot.owner(self.settings.n), message);
     }
 
-    /// Takes a step that must be durable before anything else leaves (S1).
+    /// Makes a change that must be durable before anything else leaves (S1).
     fn record(&mut self, record: Record, out: &mut Outbox<Record>) {
         let before = self.state.promised;
         self.state.apply(&record);
@@ -237,7 +236,7 @@ impl Role for Acceptor {
     fn handle(&mut self, _now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         let n = self.settings.n;
         match input {
-            // S6: a directory that is not on the started list has no vote to give.
+            // S6: a directory that is not on the started record has no vote to give.
             Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
             Input::Peer(from, ToAcceptor::Prepare { ballot, first }) if ballot.owner(n) == from => {
                 self.handle_prepare(ballot, first, out);

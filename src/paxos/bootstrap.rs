@@ -36,7 +36,7 @@ pub enum Record {
     Started(Vec<DirectoryId>),
 }
 
-/// What the bootstrap role takes.
+/// What the bootstrap role is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// A message, and its sender.
@@ -62,7 +62,7 @@ pub struct Bootstrap {
     directory: DirectoryId,
     /// By replica id: the directories that were heard.
     known: Vec<Option<DirectoryId>>,
-    /// By replica id: the newest round heard from that directory.
+    /// By replica id: the newest round heard from the directory in `known`.
     rounds: Vec<u64>,
     /// The replicas that say they know this replica's directory.
     hears_me: ReplicaSet,

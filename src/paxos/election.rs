@@ -1,11 +1,11 @@
-//! Election: which leader this replica hears, when it suspects it, and when to try itself.
+//! Election: which leader this replica hears, and when to suspect it and campaign.
 //!
 //! Liveness only: nothing here can make two values chosen. Three ideas:
 //!
-//! - *Suspicion looks at heartbeats and at progress (L1).* A replica suspects a leader that
-//!   it has not heard serving for a drawn time. It is *unsatisfied* when something waits and
-//!   its applied prefix has not moved for the longest election wait. So a leader that lives but
-//!   leaves a hole, or whose disk hangs, is replaced like a dead one.
+//! - *Suspicion looks at heartbeats and at progress (L1).* A replica suspects the leader when
+//!   it has heard no serving leader for a drawn time. It is *unsatisfied* when something
+//!   waits and its applied prefix has not moved for the longest election wait. So a leader
+//!   that lives but leaves a hole, or whose disk hangs, is replaced like a dead one.
 //! - *A campaign must have a chance (L2).* Before a replica uses a ballot, a quorum has to
 //!   say (pre-vote) that it misses a serving leader too. Otherwise a replica behind a partial
 //!   partition would climb ballots, and depose a good leader when the partition heals.
@@ -16,8 +16,8 @@
 //!   silent, so that its followers may elect another.
 //!
 //! Each wait is drawn anew, and waits double while nothing gets applied, so that rivals
-//! settle (L3). A process that was paused moves its timers by the length of the pause: it
-//! reads its mail before it suspects a leader.
+//! settle (L3). A process that was paused moves the times kept here by the length of the
+//! pause: it reads its mail before it suspects a leader.
 
 use super::Settings;
 use crate::aside::NotState;
@@ -42,7 +42,7 @@ struct Peer {
     echoed: Option<Time>,
     /// The highest promise that the peer has named.
     promised: Option<Ballot>,
-    /// Whether its directory is on the started list (S6).
+    /// Whether its directory is on the started record (S6).
     member: bool,
 }
 
@@ -59,11 +59,12 @@ pub struct Election {
     next_heartbeat: Time,
     /// The highest ballot heard to lead, or led.
     leader: Option<Ballot>,
-    /// When a leader was heard serving last.
+    /// When a serving leader was last heard.
     heard_at: Option<Time>,
     /// When the leader is suspected, unless it is heard before.
     suspect_at: Time,
-    /// After an attempt that came to nothing: no other attempt before this.
+    /// After an attempt that came to nothing: before this, a lack of progress alone leads to
+    /// no other attempt.
     quiet_until: Time,
     /// When this replica, leading, last went above an acceptor's promise.
     went_above_at: Option<Time>,
@@ -107,12 +108,12 @@ impl Election {
         self.leader
     }
 
-    /// Must be called first with every input: notices that the process was paused,
-    /// and moves every timer by that long.
+    /// Must be called first with every input. If the process was paused, moves by that long
+    /// the times by which this replica judges leaders and peers.
     pub fn observe(&mut self, now: Time) {
         let gap = now.since_us(self.seen_at);
         self.seen_at = now;
-        // Longer than a replica that runs ever goes without an input or a timer.
+        // A replica that runs never goes longer without an input or a timer.
         let pause = self.settings.heartbeat_us.max(self.settings.election_min_us / 2);
         if gap > 2 * pause {
             let shift = gap - pause;
@@ -163,7 +164,7 @@ impl Election {
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.member = member;
-        // A deposed leader that goes on serving is none.
+        // A leader of a lower ballot was deposed and does not count, though it still serves.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
             self.leader = Some(heartbeat.ballot);
             self.heard_at = Some(now);
@@ -172,14 +173,14 @@ impl Election {
         true
     }
 
-    /// This replica leads.
+    /// Notes that this replica leads with `ballot`.
     pub fn lead(&mut self, now: Time, ballot: Ballot) {
         self.leader = self.leader.max(Some(ballot));
         self.next_heartbeat = now;
         self.restart_progress(now);
     }
 
-    /// A new leader has the whole of the longest election wait to show progress.
+    /// A replica that begins to lead has the longest election wait to show progress.
     pub fn restart_progress(&mut self, now: Time) {
         if let Some(since) = &mut self.pending_since {
             *since = now;

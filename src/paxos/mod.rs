@@ -29,8 +29,8 @@
 //! flight.
 //!
 //! **Records before messages** (S1). A role hands what must survive a crash to
-//! [`Outbox::persist`], and messages to `send`, `answer` and `tell`. The only way to the
-//! messages is [`Outbox::commit`], which appends and syncs the records first.
+//! [`Outbox::persist`], and messages to `send`, `answer`, `call` and `tell`. Only
+//! [`Outbox::commit`] gives the messages out, after it has appended and synced the records.
 //!
 //! **Every hand-over may be lost**, also inside a replica, where a full queue drops it (L5).
 //! So every notice is cumulative, or its receiver asks for it again.
@@ -56,11 +56,11 @@ use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, Message};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 
-/// An acceptor accepts slots up to this many above its trim mark (S4).
+/// An acceptor accepts in this many slots, from its trim mark on (S4).
 pub const ACCEPT_WINDOW_SLOTS: u64 = 131_072;
 
 /// An acceptor that holds this many bytes of values, give or take a message, accepts nothing
-/// new until it may forget what its learner has saved (L6).
+/// new until its learner has saved more, so that it may forget some of them (L6).
 pub const ACCEPT_BYTES_MAX: usize = 64 << 20;
 
 /// A leader proposes in slots up to this many above those that it has applied. Well below
@@ -72,7 +72,7 @@ pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;
 const _: () = assert!(2 * (ACCEPT_WINDOW_SLOTS / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT_WINDOW_SLOTS);
 
 /// One request for decided slots is answered with this many bytes of values, give or take a
-/// page. A peer that lags can take in that much without losing the rest.
+/// page. A peer that lags can take in that much at once without losing any of it.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a replica is told when it is built. It never changes afterwards.

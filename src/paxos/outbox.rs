@@ -1,4 +1,4 @@
-//! What a role wants done, and the one way in which it gets done.
+//! The records and messages of a role, and the one way in which they leave it.
 //!
 //! A role hands what must survive a crash to [`Outbox::persist`], and everything that it
 //! sends to the other methods of [`Outbox`]. Only [`Outbox::commit`] gives out what was

@@ -1,12 +1,12 @@
 //! Phase 1 of one ballot, from the own durable promise to a quorum of promises.
 //!
-//! The first acceptor to promise is the candidate's own. Only when that promise is
-//! durable does any message under the ballot leave this replica (S2). So no ballot is
-//! ever used twice, and no replica counts a promise of its own that it has not given.
+//! The first acceptor to promise is the candidate's own. No message under the ballot
+//! leaves this replica before that promise is durable (S2). So no ballot is ever used
+//! twice, and no replica counts a promise of its own that it has not given.
 //!
 //! Promises come in pages (S5). An acceptor counts once its pages cover everything from
-//! the candidate's first undecided slot without a gap. The candidate answers each new
-//! page with a request for the next one, which is a prepare of the same ballot. Slots
+//! the first slot that the candidate has not applied, without a gap. The candidate answers
+//! each new page with a request for the next, a prepare of the same ballot. Slots
 //! below the highest trim mark in the quorum are decided: the new leader proposes
 //! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
 //! scout of Paxos Made Moderately Complex.)
@@ -25,7 +25,7 @@ const PREPARE_RETRY_US: u64 = 40_000;
 /// How far one acceptor's pages reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Cursor {
-    /// The pages cover every slot from the first undecided one up to this one.
+    /// The pages cover every slot from the campaign's first up to this one.
     covered: Slot,
     /// The last page has come: this acceptor has promised.
     done: bool,
@@ -34,8 +34,8 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Takes a page, unless it would leave a gap or nothing is missing. Returns whether the
-    /// page covers anything new.
+    /// Takes a page and returns whether it covers anything new. Returns nothing if the page
+    /// would leave a gap, or if no page is missing.
     fn take(&mut self, page: &Promise) -> Option<bool> {
         if self.done || page.slots.start > self.covered {
             return None;
@@ -118,7 +118,7 @@ impl Phase1 {
         self.ballot
     }
 
-    /// Whether nothing new has come for so long that it is better to begin again.
+    /// Whether nothing new has come for the longest election wait.
     pub fn is_hopeless(&self, now: Time) -> bool {
         now >= self.timers.give_up_at
     }
@@ -176,8 +176,8 @@ impl Phase1 {
             self.timers.resend_at = now;
             self.handle_timeout(now, out);
         } else if news {
-            // A page that comes again asks for nothing: its first copy has asked for the
-            // next page, and from then on each copy answered would make one more.
+            // A page that comes again is not answered: its first copy was. Otherwise each
+            // page after it would come twice as well.
             self.send_prepare(from, out);
         }
         self.outcome()
@@ -200,15 +200,15 @@ impl Phase1 {
         Some(Phase1Outcome { first, values: self.choose_values(first) })
     }
 
-    /// S4: in every slot from the first undecided one, the new leader proposes the value of
-    /// the highest ballot that its quorum reports. Such a value may be chosen already. A
-    /// slot below the highest reported one without a value gets a no-op: nothing can have
-    /// been chosen there. (Paxos Made Simple, §2.2, P2c, and §3 on the gap.)
+    /// S4: in every slot from `first` on, the new leader proposes the value of the highest
+    /// ballot that its quorum reports. Such a value may be chosen already. A slot without a
+    /// value, below the highest reported one, gets a no-op: nothing can have been chosen
+    /// there. (Paxos Made Simple, §2.2, P2c, and §3 on the gap.)
     fn choose_values(&self, first: Slot) -> Values {
         let mut values = Builder::default();
-        // An acceptor that accepted in a slot had trimmed less than a window below it. If the
-        // slot was chosen, one of those acceptors is in the quorum. So nothing further up was
-        // chosen, whatever is reported there.
+        // Nothing is chosen above this window, whatever is reported there. If a slot there
+        // were chosen, an acceptor of this quorum would have accepted it, within a window of
+        // its own trim mark. But no trim mark of this quorum is above `first`.
         for run in self.reported.range(SlotRange::with_len(first, ACCEPT_WINDOW_SLOTS)) {
             let next = first.plus(values.len() as u64);
             (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));

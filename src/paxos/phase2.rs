@@ -7,8 +7,8 @@
 //! growing intervals. (Paxos Made Simple, §3; the commander of Paxos Made Moderately
 //! Complex, for all slots of a ballot.)
 //!
-//! The `SessionGate` decides which commands are proposed (rule E2). The learner, not
-//! this side, counts the acceptors' answers (S3) and tells what is applied.
+//! The `SessionGate` decides which commands are proposed (rule E2). The learner counts the
+//! acceptors' answers (S3) and tells this role what is applied.
 
 use super::phase1::Phase1Outcome;
 use super::request_queue::RequestQueue;
@@ -33,10 +33,10 @@ const RESEND_US: u64 = 40_000;
 /// The shortest such wait: more than one burst takes on the way there and back.
 const RESEND_MIN_US: u64 = 200;
 
-/// How often that wait doubles.
+/// How often that wait doubles at most.
 const RESEND_DOUBLINGS_MAX: u32 = 4;
 
-/// What an accept takes on the wire beside its values.
+/// How many bytes an accept takes on the wire beside its values.
 const ACCEPT_OVERHEAD_BYTES: usize = 56;
 
 /// When something is done without an input.
@@ -124,9 +124,9 @@ impl Phase2 {
 
     /// Takes a request. `confirmed`: the learner says that it is its session's next.
     ///
-    /// Each of its commands is queued, dropped since it is on its way already or the queue
-    /// is full, or handed to `unsure` if only the learner can tell whether it may be
-    /// proposed. The client of a dropped command will ask again.
+    /// Each of its commands is queued, dropped, or handed to `unsure`. A command is dropped
+    /// if it is on its way already, or if the queue is full; its client will ask again.
+    /// `unsure` gets a command if only the learner can tell whether it may be proposed.
     pub fn admit(
         &mut self,
         origin: Address,
@@ -172,7 +172,7 @@ impl Phase2 {
         }
     }
 
-    /// Gives the next slots to these values. The initial primary leaves out the slot that
+    /// Gives the next slots to these values. Under ballot 0 it leaves out the slot that
     /// `--skip_slot` names.
     fn propose(&mut self, values: Values, mut requesters: Requesters, now: Time) {
         let slots = self.window.next_slots(values.len());
@@ -244,8 +244,8 @@ impl Phase2 {
         self.settings.payload_bytes.saturating_sub(ACCEPT_OVERHEAD_BYTES)
     }
 
-    /// Phase 2a: sends a proposal to every acceptor, and to the own learner, who counts
-    /// the answers. What goes to peers is cut to fit datagrams.
+    /// Phase 2a: sends a proposal to every acceptor, and to the own learner, which counts
+    /// the answers. The copies for peers are cut to fit datagrams.
     fn send<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
         let (first, values) = (proposal.first, &proposal.values);
         let run = Run { first, ballot: self.ballot, values: values.clone() };

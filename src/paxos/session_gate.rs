@@ -3,8 +3,8 @@
 //! The log alone knows which command is a session's next (rule E2, [`chat`]). A leader
 //! proposes ahead of the log, so it keeps a guess: what the learner confirmed, moved on
 //! by what the leader saw applied. A wrong guess costs a NOP line and never a doubled
-//! one, since the state machine has the last word. About everything else the leader asks
-//! the learner, who answers the client or confirms the command.
+//! one, since the state machine has the last word. If the guess does not settle a command,
+//! the leader asks the learner, which answers the client or confirms the command.
 //!
 //! [`chat`]: crate::chat
 

@@ -25,7 +25,7 @@ const RESEND_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Proposal {
     /// The slot of the first value.
     pub(super) first: Slot,
-    /// One value a slot.
+    /// One value for each slot.
     pub(super) values: Values,
     /// Who asked for the values.
     pub(super) requesters: Requesters,
@@ -46,8 +46,8 @@ impl Proposal {
         done
     }
 
-    /// A part of it is lost: whether to send the part again, which is noted. What was sent
-    /// again less than `answer_us` ago may still be on its way.
+    /// A part of it is lost. Returns whether to send that part again, and notes it. A part
+    /// that was sent again less than `answer_us` ago may still be on its way.
     pub(super) fn resend_lost(&mut self, part: SlotRange, now: Time, answer_us: u64) -> bool {
         let on_its_way = part.start < self.lost_end && now < self.lost_at.plus_us(answer_us);
         if !on_its_way {
@@ -140,8 +140,8 @@ impl Window {
         self.sent = self.proposals.len();
     }
 
-    /// What was sent and has waited too long, by its place; it counts as sent again. In
-    /// one turn only as much as [`RESEND_BYTES_MAX`], but one proposal at least.
+    /// The places of the proposals that were sent and have waited too long. They count as
+    /// sent again. Together they hold at most [`RESEND_BYTES_MAX`], unless a single one does.
     pub(super) fn take_due(&mut self, now: Time, backoff: Backoff) -> Vec<usize> {
         let mut room = RESEND_BYTES_MAX;
         let mut due = Vec::new();

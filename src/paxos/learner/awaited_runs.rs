@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct AwaitedRun {
     run: Run,
-    /// The first slot that was not passed yet.
+    /// The slots below this one are passed: they are applied, and their clients forgotten.
     next: Slot,
     /// The clients that asked for the values from `next` on.
     requesters: Requesters,

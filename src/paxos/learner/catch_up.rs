@@ -21,7 +21,7 @@ const FETCH_DELAY_US: u64 = 10_000;
 const FETCH_LOST_DELAY_US: u64 = 2_000;
 
 /// How long to wait for a peer's answer before any has come. Afterwards the wait follows
-/// what answers take.
+/// the time that answers take.
 const FETCH_RETRY_US: u64 = 60_000;
 
 /// The shortest wait for a peer's answer.
@@ -40,7 +40,7 @@ struct Fetch {
     next: Slot,
     /// The end of the slots that were asked for.
     end: Slot,
-    /// How many bytes of values the peer may still send: it bounds its answer alike.
+    /// How many bytes of values the peer may still send, by the bound on its answers.
     room: usize,
     /// Whether a page of the answer has come.
     heard: bool,

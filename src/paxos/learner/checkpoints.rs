@@ -46,9 +46,9 @@ impl CheckpointPolicy {
         self.bytes += bytes;
     }
 
-    /// If a checkpoint is due, now that every slot below `applied` is applied and the state
-    /// holds this many `sessions`: counts anew from here, for the caller makes it, and
-    /// returns the end of the checkpoint before.
+    /// Every slot below `applied` is applied, and the state holds this many `sessions`. If a
+    /// checkpoint is due, the caller makes it: then this counts anew, and returns the end of
+    /// the checkpoint before.
     pub(super) fn take_due(&mut self, applied: Slot, sessions: usize) -> Option<Slot> {
         if applied < self.next(sessions) && self.bytes < CHECKPOINT_BYTES {
             return None;
@@ -57,8 +57,8 @@ impl CheckpointPolicy {
         Some(std::mem::replace(&mut self.newest, applied))
     }
 
-    /// The first slot above the newest checkpoint at which this replica makes one, of those
-    /// that lie a fixed distance apart.
+    /// The slot of the next checkpoint. This replica makes them a fixed distance apart, in
+    /// slots of its own.
     fn next(&self, sessions: usize) -> Slot {
         let by_sessions = sessions as u64 / SESSIONS * SLOTS_PER_SESSIONS;
         let distance = self.slots_min.max(by_sessions.min(SLOTS_MAX));

@@ -80,9 +80,10 @@ impl Decisions {
         }
     }
 
-    /// Keeps decided values that a peer has sent, and returns the slots of them that matter
-    /// here, with how many bytes of the values are new. Nothing is kept and returned if too
-    /// many fetched values wait above a gap already, or if the page contradicts a decision.
+    /// Keeps decided values that a peer has sent. Returns their slots, as far as they are not
+    /// applied here, and how many bytes of the values are new. Returns and keeps nothing if
+    /// too many fetched values wait above a gap already, or if the page contradicts a
+    /// decision.
     pub(super) fn keep_page(&mut self, page: &Run) -> Option<(SlotRange, usize)> {
         let page = page.within(self.window());
         if page.first > self.applied && self.fetched.bytes() >= EARLY_BYTES_MAX {
@@ -92,7 +93,7 @@ impl Decisions {
         let conflicts = parts.iter().any(|(_, how)| *how == Comparison::Conflict);
         if conflicts || self.contradicts(&page) {
             let slot = page.first;
-            log::error!("from slot {slot} on a peer has decided otherwise: its page is refused");
+            log::error!("page from slot {slot} on: refused: other values are decided here");
             return None;
         }
         let news = parts.iter().filter(|(_, how)| *how == Comparison::New);
@@ -125,9 +126,9 @@ impl Decisions {
         run.within(SlotRange::new(run.first, self.decided_end(run.first, run.ballot)))
     }
 
-    /// How far values are decided that were accepted from slot `first` on at `ballot`. A
-    /// quorum or a mark decides them only if it is of exactly that ballot (S7): at another
-    /// ballot the slot may hold another value.
+    /// The end of the decided slots from `first` on, if their values here were accepted at
+    /// `ballot`. A quorum or a mark decides them only if it is of exactly that ballot (S7):
+    /// at another ballot the slot may hold another value.
     fn decided_end(&self, first: Slot, ballot: Ballot) -> Slot {
         let mut end = first;
         if ballot == self.tally.ballot() {
@@ -173,7 +174,8 @@ impl Decisions {
 
     /// Whether a value waits here that a serving leader would get applied (L1): it is
     /// decided above a gap, or was accepted at the ballot of the newest `leader` or above.
-    /// What was accepted below and never decided, no leader needs to propose.
+    /// No leader needs to propose a value that was accepted at a lower ballot and never
+    /// decided.
     pub(super) fn has_open(&self, leader: Ballot) -> bool {
         let is_open = |(first, ballot): (Slot, Ballot)| {
             ballot >= leader || self.decided_end(first, ballot) > first

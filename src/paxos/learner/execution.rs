@@ -20,7 +20,7 @@ pub enum Record {
     Applied {
         /// The slot of the first value.
         first: Slot,
-        /// The decided values, one a slot.
+        /// The decided values, one for each slot.
         values: Values,
         /// For each slot, the number of its line among its client's lines, from 0. A slot
         /// without a number changed nothing: it is a NOP line.
@@ -79,9 +79,9 @@ impl Execution {
         self.chat.applied(self.applied)
     }
 
-    /// Applies a decided run that begins with the next slot, and returns its record. Shows
-    /// every command to `each` right after its slot: the state then, the slot, the command,
-    /// and the number of its line if it took effect.
+    /// Applies a decided run that begins with the next slot, and returns its record. As soon
+    /// as a command's slot is applied, `each` gets the state, the slot, the command, and the
+    /// number of its line if it took effect.
     pub(super) fn apply(
         &mut self,
         run: Run,

@@ -39,7 +39,7 @@ use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
 
-/// What this role wants done.
+/// The outbox of a learner.
 type Outbox = outbox::Outbox<Record>;
 
 /// How many bytes of a page's datagram are not values.
@@ -209,7 +209,7 @@ impl Learner {
 
     /// A peer sends a part of its decided log.
     fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox) {
-        // Decided values have no ballot: they stay, whatever was accepted where.
+        // Decided values have no ballot: no acceptance takes their place.
         let page = Run { first, ballot: Ballot::ZERO, values };
         let Some((slots, new_bytes)) = self.decisions.keep_page(&page) else { return };
         self.catch_up.take_page(now, slots, new_bytes, &self.decisions, out);
@@ -350,8 +350,8 @@ impl Role for Learner {
         }
     }
 
-    /// A follower that holds no request applies what others have long been told of, so its
-    /// thread lets others go first.
+    /// A follower that holds no request and fetches nothing only applies lines of which
+    /// their clients know already. So its thread lets others go first.
     fn is_urgent(&self) -> bool {
         self.route().leads() || !self.pending.is_idle() || self.catch_up.is_fetching()
     }

@@ -28,7 +28,7 @@ const FORWARD_RETRY_MAX_US: u64 = 1_000_000;
 /// How long a request stays after its client was last heard.
 const WAITING_US: u64 = 10_000_000;
 
-/// How many clients may wait at one replica. More are dropped, and ask again.
+/// How many clients may wait at one replica. Requests of others are dropped; they ask again.
 const WAITING_MAX: usize = 65_536;
 
 /// How many bytes of pending lines one replica keeps.
@@ -124,8 +124,8 @@ impl PendingClients {
         // A quorum's acceptances, and the values from the own acceptor, were here before
         // the proposal.
         run.pass_below(log.end, |client, command| answer_if_complete(client, command, log, out));
-        // Clients of the run are answered as such, so their pending requests go. The client
-        // of a command that an earlier leader proposed is not known here: its request stays.
+        // The run knows which clients to answer, so their pending requests go. It does not
+        // know the client of a command that an earlier leader proposed: that request stays.
         if !self.requests.is_empty() {
             run.sessions().into_iter().for_each(|session| self.remove(session));
         }
@@ -142,8 +142,8 @@ impl PendingClients {
 
     /// The command in `slot` was applied; `client_seq` is the number of its line if it took
     /// effect. Answers the clients that wait for it. (E3: only applied commands are
-    /// answered, and only after their record is committed.) Says whether a pending request
-    /// became the next of its session, so that it is due now.
+    /// answered, and only after their record is committed.) Returns whether a pending
+    /// request became the next of its session, so that it is due now.
     pub(super) fn answer(
         &mut self,
         now: Time,
@@ -193,9 +193,9 @@ impl PendingClients {
 
     // --- requests that could not be proposed here -------------------------------------
 
-    /// The proposer could not propose the commands of a request at once. `asked` is where
-    /// its client is answered, and the request. `direct`: it came from the client itself,
-    /// not through another replica.
+    /// The proposer could not propose the commands of a request at once. `asked` is the
+    /// address of its client, and the request. `direct`: the request came from the client
+    /// itself, not through another replica.
     pub(super) fn hold(
         &mut self,
         now: Time,
@@ -210,7 +210,7 @@ impl PendingClients {
             let alone = &request.only(index);
             is_open |= self.hold_one(now, (origin, alone), direct, log, route, out);
         }
-        // The client had better ask the leader.
+        // From now on the client had better ask the leader itself.
         if is_open
             && direct
             && !route.leads()
@@ -220,7 +220,8 @@ impl PendingClients {
         }
     }
 
-    /// Holds a request for one command. Says whether the command's fate is open.
+    /// Holds a request for one command, unless it can be answered. Returns whether the
+    /// command's fate is open.
     fn hold_one(
         &mut self,
         now: Time,
@@ -245,10 +246,10 @@ impl PendingClients {
                 out.answer(origin, Answer::Expired { session, seq });
                 return false;
             }
-            // This log is not far enough, or the client talks nonsense. The request is kept
-            // for the first case: the leader may have died before it could tell what it had
-            // decided. It makes nobody suspect the leader before it is its session's next
-            // (L1).
+            // This log is not far enough, or the client talks nonsense. In the first case the
+            // request must be kept: the leader may have died before it could tell what it had
+            // decided. Until the request is its session's next, it makes nobody suspect the
+            // leader (L1).
             Status::Expired | Status::Ahead => direct && !route.leads(),
             // A request that another replica forwarded to this one, which does not lead,
             // would go round in circles.

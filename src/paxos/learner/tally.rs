@@ -36,9 +36,9 @@ impl Tally {
         self.ballot
     }
 
-    /// This replica now uses `ballot`, or an acceptor has answered to it. Says whether the
-    /// ballot is new; then the count begins anew, because acceptances are never counted
-    /// across ballots (S3).
+    /// This replica now uses `ballot`, or an acceptor has answered to it. Returns whether
+    /// the ballot is new. If so, the count begins anew, because acceptances are never
+    /// counted across ballots (S3).
     pub(super) fn begin(&mut self, ballot: Ballot) -> bool {
         let is_new = ballot > self.ballot;
         if is_new {
@@ -47,7 +47,7 @@ impl Tally {
         is_new
     }
 
-    /// The proposer says that its phase 2 begins at `start`. Says whether more slots are
+    /// The proposer says that its phase 2 begins at `start`. Returns whether more slots are
     /// decided now.
     pub(super) fn set_start(&mut self, start: Slot) -> bool {
         if self.start.is_none() {
@@ -56,12 +56,12 @@ impl Tally {
         self.advance()
     }
 
-    /// Counts what one acceptor has accepted at this ballot: once a slot, however often it
-    /// says so. Every slot below `applied` is applied here. Says whether more slots are
-    /// decided now.
+    /// Counts what one acceptor has accepted at this ballot: each slot once, however often
+    /// the acceptor names it. Every slot below `applied` is applied here. Returns whether
+    /// more slots are decided now.
     pub(super) fn count(&mut self, from: ReplicaId, slots: &[SlotRange], applied: Slot) -> bool {
         let start = self.start.map_or(applied, |_| self.end);
-        // An acceptor accepts nothing above its window, so no honest one names such slots.
+        // An acceptor accepts nothing above its window, so it names no slot there.
         let window = SlotRange::new(start, start.max(applied).plus(ACCEPT_WINDOW_SLOTS));
         let accepted = &mut self.accepted[from.index()];
         slots.iter().for_each(|range| accepted.insert(range.intersect(window)));
@@ -125,8 +125,8 @@ impl Tally {
     /// Forgets acceptances that have done their work: every slot below `applied` is applied.
     pub(super) fn trim(&mut self, applied: Slot) {
         if self.start.is_some() && applied > self.end {
-            // These slots were fetched from a peer. The mark must not cover them, since
-            // nobody counted them here; so it goes on above.
+            // These slots were fetched from a peer and not counted here. The mark must not
+            // cover them, so it begins anew above them.
             (self.start, self.end) = (Some(applied), applied);
         }
         let counted = self.end.min(applied);
@@ -176,10 +176,10 @@ mod tests {
         // Of four, a quorum is three, and two are none.
         assert_eq!(lost(&tally(&[all, all, behind, behind]), 0), [(2, 5)]);
         assert_eq!(lost(&tally(&[all, all, all, behind]), 0), []);
-        // The own acceptor is told without the network: it only has not got to it yet.
+        // The own acceptor gets its accepts without the network: it is only late.
         assert_eq!(lost(&tally(&[behind, all, behind]), 0), []);
         assert_eq!(lost(&tally(&[all, behind, behind]), 0), [(2, 5)]);
-        // Nor is anything that the leader does not know to have proposed.
+        // Before the proposer has said where its phase 2 begins, no slot is lost.
         let mut early = tally(&[all, behind, behind]);
         early.start = None;
         assert_eq!(lost(&early, 0), []);

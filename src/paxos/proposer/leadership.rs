@@ -1,6 +1,6 @@
-//! From state to state: suspecting a leader, asking for pre-votes, campaigning, leading,
-//! giving way. Liveness, but for one thing: a replica proposes only after phase 1 of its
-//! ballot.
+//! How a proposer moves from state to state: it suspects a leader, asks for pre-votes,
+//! campaigns, leads, gives way. One rule here is for safety: a replica proposes only after
+//! phase 1 of its ballot. The rest is liveness.
 
 use super::{PreVote, Proposer, State, Step};
 use crate::aside::Aside;
@@ -14,8 +14,8 @@ use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 impl Proposer {
     // --- the states ------------------------------------------------------------------
 
-    /// Gives up what it does about leading. A leader hands the requests that are not
-    /// applied to its learner, which passes them to the next leader.
+    /// Stops leading, or trying to. A leader hands the requests that are not applied to its
+    /// learner, which passes them to the next leader.
     fn follow(&mut self, why: &str, step: &mut Step<'_>) {
         let id = self.settings.id;
         match std::mem::replace(&mut self.state, State::Following) {
@@ -102,7 +102,7 @@ impl Proposer {
         }
     }
 
-    /// An acceptor has promised a higher ballot than the one it was asked under.
+    /// The acceptor of `from` refuses `ballot`, because of what it has promised.
     pub(super) fn handle_nack(
         &mut self,
         from: ReplicaId,
@@ -117,17 +117,19 @@ impl Proposer {
             self.election.note_promise(from, promised);
         }
         match &self.state {
+            // L3: one refusal is enough. A rival has the higher ballot, and may finish first.
             State::Campaigning(phase1) if phase1.ballot() == ballot => {
-                self.back_off("refused", step);
+                let why = format!("replica {from} has promised ballot {promised}");
+                self.back_off(&why, step);
             }
             State::Leading { .. } => self.go_above(step),
             _ => {}
         }
     }
 
-    /// An acceptor has promised more than this leader's ballot. If a quorum still follows,
-    /// the leader goes above that promise at once (L2). Otherwise it gives way, and a
-    /// pre-vote tells whether that acceptor follows a leader that this replica cannot hear.
+    /// Acts if an acceptor has promised more than this leader's ballot. If a quorum still
+    /// follows, the leader goes above that promise at once (L2). Otherwise it gives way, and
+    /// a pre-vote tells whether that acceptor follows a leader that this replica cannot hear.
     /// It also gives way the second time in a row: the other is a rival that does the same
     /// (L3).
     pub(super) fn go_above(&mut self, step: &mut Step<'_>) {

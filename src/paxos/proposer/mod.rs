@@ -15,9 +15,10 @@
 //!
 //! [`Phase1`] is phase 1, [`Phase2`] is phase 2, and safety rests on these two and on the
 //! acceptor. The rest is liveness: [`Election`] knows which leader to suspect and when, and
-//! `leadership` moves from state to state. A leader whose ballot was overtaken by an
-//! acceptor that no quorum follows goes above it at once. A leader falls silent when a
-//! quorum has left it, when a quorum does not hear it, or when it gets nothing applied.
+//! `leadership` moves from state to state. If an acceptor has promised a higher ballot and
+//! a quorum still follows the leader, the leader goes above that promise at once. A leader
+//! falls silent when no quorum follows it, when no quorum hears it, or when it gets nothing
+//! applied.
 
 mod leadership;
 mod pre_vote;
@@ -96,7 +97,7 @@ pub struct Proposer {
     /// Whether the learner holds something that a serving leader would get applied.
     pending: bool,
     pre_vote_round: u64,
-    /// Whether ballot 0 may still be led.
+    /// Whether this replica may still campaign with ballot 0.
     first_ballot: bool,
 }
 

@@ -49,7 +49,7 @@ impl PreVote {
         self.granted.is_quorum(n)
     }
 
-    /// Whether a quorum has not answered for so long that it is better to begin again.
+    /// Whether no quorum has granted it within the shortest election wait.
     pub(super) fn is_hopeless(&self, now: Time) -> bool {
         now >= self.timers.give_up_at
     }
