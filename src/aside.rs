@@ -1,7 +1,7 @@
 //! What a role holds that is not its state.
 //!
-//! Two roles are equal, and have one hash, if they answer every input alike but for the
-//! time at which they do it. The model checker (`tests/model_check.rs`) visits every
+//! Two roles are equal, and have one hash, if they answer every input in the same way, at
+//! whatever time. The model checker (`tests/model_check.rs`) visits every
 //! state that roles can reach, and it knows by this comparison where it has been. If
 //! timers took part in it, each state would be endlessly many.
 //!

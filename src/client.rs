@@ -3,9 +3,9 @@
 //! A client sends a line to the replica that it believes to lead. If no answer comes in the
 //! time that answers take, a datagram was lost, and the client asks again (L4). If none
 //! comes for [`ASK_ALL_US`], it asks all replicas, because any replica that applied the line
-//! may answer (E3). From then on it asks the replica that did answer first, until it hears of
-//! a new leader. Commands are numbered within their session, so however often a client sends
-//! one, it takes effect once (E2).
+//! may answer (E3). From then on it sends its lines to the replica that answered, until it
+//! hears of a new leader. Commands are numbered within their session, so however often a
+//! client sends one, it takes effect once (E2).
 //!
 //! Before its first line a client asks how far the log is (hello). The answer is the birth
 //! of its session, by which the log knows that an expired session must not be created again.
@@ -13,8 +13,8 @@
 //! [`SESSION_IDLE_US`] opens a new session for its next line: nothing is in flight then, and
 //! a session costs nothing.
 //!
-//! What happens to a line is an [`Outcome`], the client's record. It is shown before
-//! anything else is sent.
+//! An [`Outcome`] says what happened to a line. It is the client's record, so it is shown
+//! before anything else is sent.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -293,7 +293,7 @@ impl Client {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
                     }
-                    // Of a message that was sent twice nobody knows which one was answered.
+                    // If a message was sent twice, nobody knows which copy was answered.
                     match self.again {
                         false => self.trip.answered(now.since_us(self.sent_at)),
                         true => self.trip.recovered(now.since_us(self.sent_at)),

@@ -40,7 +40,7 @@ impl Requesters {
         }
     }
 
-    /// Takes away the first `count` values. Says who asked for the last of these.
+    /// Takes away the first `count` values. Returns who asked for the last of these.
     pub(crate) fn take(&mut self, mut count: usize) -> Option<(Address, Slot)> {
         let mut asked = None;
         while let Some(origin) = self.0.front_mut()

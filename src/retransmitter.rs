@@ -1,9 +1,8 @@
-//! When something that was sent, and has shown no effect, is sent again (rule L4).
+//! When to send something again that has shown no effect (rule L4).
 //!
-//! One [`Retransmitter`] belongs to one thing that waits: a proposal that is not
-//! applied, a request that is held for a leader. It knows when the thing was sent last
-//! and how often. The wait before the next time doubles, so that a cluster that has
-//! become slow is not asked ever more.
+//! One [`Retransmitter`] belongs to one proposal that is not applied. It knows when the
+//! proposal was sent last and how often. The wait before the next time doubles, so that a
+//! cluster that has become slow does not get ever more to do.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -55,9 +54,9 @@ impl Retransmitter {
         self.repeated = true;
     }
 
-    /// How long the effect took to show, if that tells how long it takes: when something
-    /// was sent twice, nobody knows which sending had the effect (Karn and Partridge,
-    /// *Improving Round-Trip Time Estimates*, SIGCOMM '87).
+    /// How long the effect took to show. Unknown if something was sent twice: nobody can tell
+    /// which copy had the effect (Karn and Partridge, *Improving Round-Trip Time Estimates*,
+    /// SIGCOMM '87).
     pub(crate) fn took_us(&self, now: Time) -> Option<u64> {
         (!self.repeated).then(|| now.since_us(*self.sent_at))
     }

@@ -1,7 +1,7 @@
 //! What slots hold, a run of neighbours at a time.
 //!
-//! Values come in runs, all at one ballot. [`Runs`] keeps them as they came, so that each
-//! run costs one step and not one step a slot. It means the same as a map from slots to
+//! Values come in runs, each at one ballot. [`Runs`] keeps them as they came, so that a run
+//! costs one step, however many slots it has. It means the same as a map from slots to
 //! ballots and values, in which only a higher ballot replaces a slot's entry (S4). How the
 //! runs are cut changes nothing but the time it takes.
 
@@ -111,7 +111,8 @@ impl Runs {
         parts
     }
 
-    /// How the beginning of `run` compares, and how far at least.
+    /// How the beginning of `run` compares, and the end of that beginning. The slots behind it
+    /// may compare in the same way.
     fn compare_beginning(&self, run: &Run) -> (Slot, Comparison) {
         let Some(held) = self.at(run.first) else {
             let next = self.runs.range(run.first..run.end()).next();

@@ -5,7 +5,7 @@
 use crate::types::{Slot, SlotRange};
 use std::collections::BTreeMap;
 
-/// A set of slots. Its size in memory is one entry a range.
+/// A set of slots. It takes memory for each range, not for each slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SlotSet {
     /// First slot to end, exclusive; no two overlap or touch.
@@ -19,7 +19,7 @@ impl SlotSet {
             return;
         }
         let SlotRange { mut start, mut end } = range;
-        // A range that overlaps the new one, or touches it, melts into it.
+        // A range that overlaps the new one, or touches it, becomes a part of it.
         while let Some((&held_start, &held_end)) = self.ranges.range(..=end).next_back()
             && held_end >= start
         {

@@ -20,7 +20,7 @@ pub const LINE_BYTES_MAX: usize = 65_536;
 pub struct ReplicaId(pub u8);
 
 impl ReplicaId {
-    /// The id as an index into a table with one row a replica.
+    /// The id as an index into a table with one row for each replica.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -49,7 +49,7 @@ impl fmt::Display for ReplicaId {
 pub struct Ballot(pub u64);
 
 impl Ballot {
-    /// The ballot of the initial primary, replica 0.
+    /// The lowest ballot. It belongs to replica 0, the initial primary.
     pub const ZERO: Ballot = Ballot(0);
 
     /// The one replica that may use this ballot in a cluster of `n`.
@@ -288,7 +288,7 @@ pub struct Command {
     pub session: Session,
     /// Its number in the session, from 0.
     pub seq: u64,
-    /// A decided slot at which the session was born; the same in all its commands.
+    /// Every slot below was decided when the session was opened. The same in all its commands.
     pub birth: Slot,
     /// The text for the chat log.
     pub line: Line,
@@ -298,7 +298,7 @@ pub struct Command {
 /// of these. (Where many are handled they are `values::Values`, in encoded form.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Fills a slot in which nothing may have been chosen, and changes nothing.
+    /// Fills a slot in which nothing can have been chosen, and changes nothing.
     Noop,
     /// A client's command.
     Command(Command),

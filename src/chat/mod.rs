@@ -30,8 +30,8 @@ pub const SESSION_WINDOW_SLOTS: u64 = 1 << 22;
 /// nothing: the slots of a session alone decide whether it has expired.
 const SWEEP_SLOTS: u64 = 1 << 16;
 
-/// How many values' clients are looked up together, before the values are applied. With
-/// thousands of clients, waiting for memory in these look-ups takes most of the time.
+/// The clients of this many values are looked up together, before the values are applied.
+/// With thousands of clients, waiting for memory in these look-ups takes most of the time.
 const LOOK_AHEAD: usize = 16;
 
 /// What a command means to the log.
@@ -56,8 +56,8 @@ pub enum Status {
 }
 
 /// The number of the command that is next in its session after command `seq`. The log and a
-/// leader's guess of it count alike (E2). Only a forged value has a number so high that it
-/// cannot grow.
+/// leader's guess both count with this (E2). Only a forged command has the highest number,
+/// which cannot grow.
 pub(crate) fn next_seq(seq: u64) -> u64 {
     seq.saturating_add(1)
 }
@@ -135,9 +135,9 @@ impl Chat {
         })
     }
 
-    /// Applies `values`, which were decided in consecutive slots from `first` on, and shows
-    /// every command to `each` right after its slot: the state then, the slot, the command,
-    /// and what [`Chat::apply`] returned. Returns the latter for all slots.
+    /// Applies `values`, which were decided in consecutive slots from `first` on. As soon as
+    /// a command's slot is applied, `each` gets the state, the slot, the command, and what
+    /// [`Chat::apply`] returned. Returns the latter for all slots.
     pub fn apply_all(
         &mut self,
         first: Slot,

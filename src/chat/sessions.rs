@@ -33,12 +33,12 @@ impl SessionState {
     }
 }
 
-/// A client, with the state of the session that its last line came by.
+/// A client, with the state of its newest session: the one of its last line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Account {
     /// How many lines of the client are in the log, at least 1.
     lines: u64,
-    /// The id of the session that the last of them came by.
+    /// The id of the newest session.
     session: u64,
     /// That session's [`SessionState::next`].
     next: u64,
@@ -58,7 +58,7 @@ impl Account {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct SessionTable {
     clients: Table<ClientId, Account>,
-    /// Sessions by which their client's last line did not come.
+    /// Sessions that are not the newest of their clients.
     others: Table<Session, SessionState>,
 }
 
@@ -71,10 +71,9 @@ impl SessionTable {
         }
     }
 
-    /// Asks `next` what the number of the session's next command becomes in `slot`, given
-    /// what is known of the session. If `next` returns a number, a command of the session
-    /// takes effect in `slot`, and the result is the number of its line among the client's
-    /// lines. Otherwise nothing changes.
+    /// Gives `next` what is known of the session. If `next` returns a number, a command of the
+    /// session takes effect in `slot`, and that is the number of the command after it. The
+    /// result is the number of the line among the client's lines. Otherwise nothing changes.
     pub(super) fn advance(
         &mut self,
         session: Session,

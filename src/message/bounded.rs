@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// At most one entry a replica.
+/// At most one entry for each replica.
 pub fn replicas<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Option<DirectoryId>>, D::Error> {
     list(from, REPLICAS_MAX)
 }

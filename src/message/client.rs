@@ -19,8 +19,8 @@ pub struct Request {
     /// The commands, at least one. A client sends one command at a time; the decoder makes one
     /// request of all the commands in a datagram.
     pub commands: Values,
-    /// The client has seen completions of slots below this only. A replica that has not
-    /// applied all of these slots must not say that the session has expired (E2).
+    /// Every line that the client knows to be complete is in a slot below this. A replica that
+    /// has not applied so far must not say that the session has expired (E2).
     pub after: Slot,
 }
 

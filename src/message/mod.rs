@@ -10,7 +10,7 @@
 //!   |            |---------------------------------->|------------------->| acceptor:
 //!   |            |             Accepted(b, s)        |                    | durable, then
 //!   |            |<----------------------------------|--------------------| answered
-//!   |  Complete  | learner: quorum, applied, written |                    |
+//!   |  Complete  | learner: quorum, applied          |                    |
 //!   |<-----------|                                   |                    |
 //!   |            | next Accept or Heartbeat: decided(b, …s) ------------->| applied
 //! ```
@@ -122,7 +122,7 @@ pub struct Accept {
     pub ballot: Ballot,
     /// The slot of the first value.
     pub first: Slot,
-    /// One value a slot, from `first` on.
+    /// One value for each slot, from `first` on.
     pub values: Values,
     /// What the leader knows to be decided: mostly earlier slots.
     pub decided: Decided,
@@ -146,12 +146,13 @@ pub struct Decided {
 pub enum ToProposer {
     /// A page of phase 1b.
     Promise(Promise),
-    /// Acceptor → owner of `ballot`: a higher ballot is promised here. Lost ones come again
-    /// when the owner asks again.
+    /// Acceptor → owner of `ballot`: the ballot is refused. If this is lost, the owner asks
+    /// again and gets another one.
     Nack {
         /// The ballot that was refused.
         ballot: Ballot,
-        /// The ballot that the acceptor has promised, above `ballot`.
+        /// The ballot that the acceptor has promised. It is above `ballot`, unless the owner
+        /// used up `ballot` in an earlier life (S2): then it is `ballot` itself.
         promised: Ballot,
     },
     /// Candidate → every peer: would you promise `ballot`? The question changes nothing at
@@ -163,11 +164,12 @@ pub enum ToProposer {
         /// repeats it.
         round: u64,
     },
-    /// The answer to a pre-vote. The candidate counts each peer once a round.
+    /// The answer to a pre-vote. The candidate counts each peer once in each round.
     PreVoteReply {
         /// The round of the question.
         round: u64,
-        /// Whether the sender would promise the ballot and misses a serving leader.
+        /// Whether the sender would promise the ballot, and misses a serving leader or gets
+        /// nothing applied.
         granted: bool,
         /// The ballot that the sender's acceptor has promised, if any: the candidate must go
         /// above it.
@@ -190,7 +192,7 @@ pub enum ToProposer {
 ///
 /// Acceptor → owner of `ballot`, sent only once the promise is durable (S1), and only while
 /// the acceptor's promise is exactly this ballot. The proposer counts an acceptor once: when
-/// its pages cover every slot from the candidate's first undecided one on, without a gap
+/// its pages cover every slot from the first that the candidate asked for, without a gap
 /// (S5).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
@@ -238,12 +240,12 @@ pub enum ToLearner {
     Page {
         /// The slot of the first value.
         first: Slot,
-        /// One decided value a slot, from `first` on.
+        /// One decided value for each slot, from `first` on.
         values: Values,
     },
 }
 
-/// Every replica → every peer, several times in the shortest election wait. A lost one is
+/// Every member → every peer, several times in the shortest election wait. A lost one is
 /// made good by the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -265,7 +267,7 @@ pub struct Heartbeat {
     pub promised: Option<Ballot>,
     /// The sender has applied every slot below this.
     pub applied: Slot,
-    /// What the sender's own tally knows to be decided. Only a leader has one that grows.
+    /// What the sender knows to be decided by its own tally. Empty if it does not lead.
     pub decided: Decided,
 }
 

@@ -12,7 +12,7 @@ pub struct Run {
     pub first: Slot,
     /// The ballot at which all of them are held.
     pub ballot: Ballot,
-    /// One value a slot, from `first` on.
+    /// One value for each slot, from `first` on.
     pub values: Values,
 }
 

@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 pub struct SlotList(Vec<SlotRange>);
 
 impl SlotList {
-    /// Adds a range. It melts into the last one if it begins where that one ends.
+    /// Adds a range, or lengthens the last one if the new one begins where that one ends.
     pub fn push(&mut self, range: SlotRange) {
         match self.0.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
@@ -50,7 +50,7 @@ impl From<Vec<SlotRange>> for SlotList {
     }
 }
 
-/// As it travels: a hash of messages is one of what is sent.
+/// Hashes each range as it travels: its start and its length.
 impl Hash for SlotList {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_usize(self.0.len());

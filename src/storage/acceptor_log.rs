@@ -2,9 +2,9 @@
 //!
 //! [`durable::segment_log`] keeps the log, and says what happens to a torn or damaged one.
 //! This module defines its records. The head of each segment repeats the promise and the
-//! trim mark. A segment is dropped once all its acceptances are below
-//! the trim mark; an acceptor that accepts the same slots again and again, at rising
-//! ballots, has its log written anew.
+//! trim mark. A segment is dropped once all its acceptances are below the trim mark. If an
+//! acceptor accepts the same slots again and again at rising ballots, its log is written
+//! anew.
 //!
 //! At replay the promise is the highest ballot among heads, promises and acceptances. Of two
 //! acceptances of one slot, the one at the higher ballot counts.

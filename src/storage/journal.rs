@@ -136,8 +136,7 @@ impl Entry {
     }
 
     /// Makes the value out of the slot's line in the chat log and the overflow, and adds it to
-    /// a page. Returns whether it could. The line must be of this slot: only that shows that
-    /// the entry was written for another slot.
+    /// a page. Returns whether it could. An entry does not name its slot, so the line must.
     pub(super) fn read_value(
         &self,
         slot: Slot,

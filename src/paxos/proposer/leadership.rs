@@ -212,8 +212,8 @@ impl Proposer {
         self.go_above(step);
     }
 
-    /// L4: every replica tells every peer what it has applied, what it has promised, and
-    /// which leader it follows.
+    /// L4: a member tells every peer what it has applied, what it has promised, and which
+    /// leader it follows.
     pub(super) fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
         let round = self.election.begin_round(now);
         let leading = self.leading();

@@ -1,7 +1,7 @@
 //! The work that the contract demands for every line, in its shortest form.
 //!
-//! With `--duties` the floor also does the work that every program must do that keeps the
-//! contract, whatever its protocol:
+//! With `--duties` the floor also does the work that the contract demands of a program with
+//! any protocol:
 //!
 //! - the sender computes a check over every frame, and the receiver verifies it;
 //! - the receiver verifies that each line in a datagram has the length it claims, and is UTF-8;
@@ -13,7 +13,7 @@
 //! - the client compares each answer with the line in flight;
 //! - if acceptors write, they add a check to each write. If they sync, every replica also makes
 //!   a checkpoint every few thousand slots: a thread syncs chat log and journal, and replaces
-//!   the file with all sessions.
+//!   the file that holds all sessions.
 //!
 //! All lines have the same length, so [`Line`] finds its fields without decoding.
 
@@ -29,9 +29,9 @@ use std::sync::Arc;
 use std::thread;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The places of the fields in a line, and so in its answer: the session's number, the port that
+/// The places of the fields in a line and in its answer: the session's number, the port that
 /// gets the answer, the line's number in the session, and the length of the text. The text
-/// follows them.
+/// comes last.
 const SESSION: Range<usize> = 0..8;
 pub(crate) const PORT: Range<usize> = 8..10;
 const SEQ: Range<usize> = 10..18;
@@ -49,7 +49,8 @@ pub(crate) const LOOK_AHEAD: usize = 16;
 /// The place of the check in a frame, after the kind.
 const CHECK: Range<usize> = 1..5;
 
-/// The slots between two checkpoints, as in a learner. With many sessions there are more.
+/// The slots between two checkpoints: as in a learner, but without its upper bound when there
+/// are many sessions.
 const CHECKPOINT_SLOTS: u64 = 16_384;
 const CHECKPOINT_SESSIONS: u64 = 1_024;
 const CHECKPOINT_SESSIONS_SLOTS: u64 = 8_192;
@@ -97,12 +98,12 @@ pub(crate) fn seal(frame: &mut [u8]) {
     frame[CHECK].copy_from_slice(&check.to_le_bytes());
 }
 
-/// The frame arrived as it was sent.
+/// Asserts that the frame arrived as it was sent.
 pub(crate) fn check_frame(frame: &[u8]) {
     assert_eq!(frame[CHECK], crc32fast::hash(&frame[CHECK.end..]).to_le_bytes(), "a frame's check");
 }
 
-/// Every `item` bytes are a well-formed line.
+/// Asserts that every `item` bytes are a well-formed line.
 pub(crate) fn check_lines(lines: &[u8], item: usize) {
     for line in lines.chunks(item) {
         let said = u32::from_le_bytes(*line[LENGTH].first_chunk().expect("four bytes"));
@@ -117,7 +118,7 @@ pub(crate) fn check_lines(lines: &[u8], item: usize) {
 pub(crate) struct Sessions(HashMap<u64, u64, FixedState>);
 
 impl Sessions {
-    /// The line must be its session's next.
+    /// Asserts that the line is its session's next, and counts it.
     pub(crate) fn take(&mut self, line: Line<'_>) {
         let next = self.0.entry(line.session()).or_default();
         assert_eq!(line.seq(), *next, "session {}", line.session());
@@ -125,7 +126,7 @@ impl Sessions {
     }
 }
 
-/// What a learner does with a decided line.
+/// The state of a learner that applies decided lines.
 #[derive(Default)]
 pub(crate) struct Duties {
     sessions: Sessions,
@@ -204,7 +205,7 @@ impl Checkpoints {
         text: Arc<File>,
         journal: Arc<File>,
     ) -> Checkpoints {
-        // There is room for no request: a learner that is faster than the disk must wait.
+        // The channel holds no request: a learner that is faster than the disk must wait.
         let (to_thread, asked) = bounded::<u64>(0);
         let (new, named) = (format!("{dir}/new{id}"), format!("{dir}/checkpoint{id}"));
         thread::spawn(move || {
@@ -231,7 +232,8 @@ impl Checkpoints {
         applied >= (self.last + step - phase) / step * step + phase
     }
 
-    /// Requests a checkpoint of files that are written. Waits until the one before is made.
+    /// Requests a checkpoint. The files are written already. Waits until the checkpoint before
+    /// is made.
     pub(crate) fn make(&mut self, duties: &Duties, applied: u64) {
         self.last = applied;
         self.to_thread.send(duties.sessions.0.len() as u64).expect("its thread goes on");

@@ -12,7 +12,7 @@ use std::time::Instant;
 /// Where a reader's programs are, as scripts are told.
 pub(crate) const BIN: &str = "target/release";
 
-/// What one run of `bench` or of its floor measured.
+/// The figures of one run of `bench` or of its floor.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Sample {
     #[serde(rename = "ops_per_s")]
@@ -108,8 +108,8 @@ impl Runner {
         serde_json::from_str(&text).map_err(|e| format!("{command}: what it printed: {e}"))
     }
 
-    /// What a command prints. One that fails is run once more: the floor, for one, gives up
-    /// when a datagram is lost.
+    /// Runs a command and returns its output. If the command fails, it is run once more: the
+    /// floor, for one, gives up when a datagram is lost.
     pub(crate) fn text(&mut self, command: &str) -> Result<String, String> {
         say(format!("{:>5.0} s  {command}", self.began.elapsed().as_secs_f64()));
         self.once(command).or_else(|what| {

@@ -1,4 +1,4 @@
-//! What is measured, section by section.
+//! The sections of docs/measurements.md: each runs its commands and writes its tables.
 
 use crate::run::{BIN, Runner, Sample, Series, ratio, spread};
 use crate::table::{Table, count, rate, three_digits, time, two_decimals, wrapped};
