@@ -3,7 +3,7 @@
 //! A leader proposes in consecutive slots, at most [`PROPOSE_WINDOW_SLOTS`] and
 //! [`IN_FLIGHT_BYTES_MAX`] above what its learner has applied (rule L5). Values that
 //! were proposed together stay together: one [`Proposal`] is sent, waits and is sent
-//! again as one.
+//! again as one, unless a part of it is known to be lost.
 
 use super::PROPOSE_WINDOW_SLOTS;
 use crate::aside::Aside;
