@@ -24,7 +24,7 @@ pub(super) struct Page {
     pub(super) accepted: Vec<Run>,
 }
 
-/// See the module.
+/// The accepted values by slot, and the trim mark.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct AcceptedLog {
     /// Slots below this are decided and applied here, and forgotten.

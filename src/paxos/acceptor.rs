@@ -12,7 +12,7 @@
 //! - It promises a ballot of this replica's own in one life of the process only (S2).
 //! - A 2b message names exact slots accepted at exactly its ballot; it implies no prefix
 //!   (S3).
-//! - What it holds is bounded (L5): it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
+//! - Its memory is bounded (L5): it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
 //!   its trim mark, and new values once it holds [`ACCEPT_BYTES_MAX`]. It forgets what its
 //!   own learner has durably applied. Each page of a promise carries the trim mark, so
 //!   that no proposer takes "forgotten" for "empty" (S5).

@@ -194,7 +194,7 @@ impl Phase1 {
         if !self.own_promise_durable || self.promised().count() < self.promises {
             return None;
         }
-        // S5: what one of the quorum has forgotten is decided.
+        // S5: slots that one of the quorum has forgotten are decided.
         let trimmed = self.promised().map(|cursor| cursor.trimmed).max().unwrap_or_default();
         let first = trimmed.max(self.first);
         Some(Phase1Outcome { first, values: self.choose_values(first) })

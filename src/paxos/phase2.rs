@@ -3,7 +3,7 @@
 //! A leader gives consecutive slots to requests in the order in which they come, within
 //! a `Window` above what its learner has applied; further requests wait in a bounded
 //! `RequestQueue`. What was admitted in one burst of input leaves as one run of slots,
-//! cut to datagrams. What is not applied in time is sent again to every acceptor, at
+//! cut to datagrams. A run that is not applied in time is sent again to every acceptor, at
 //! growing intervals. (Paxos Made Simple, §3; the commander of Paxos Made Moderately
 //! Complex, for all slots of a ballot.)
 //!
@@ -152,7 +152,7 @@ impl Phase2 {
         self.gate.trim();
     }
 
-    /// What was admitted and is not applied, for the next leader.
+    /// The requests that were admitted and are not applied, for the next leader.
     pub fn into_requests(self) -> impl Iterator<Item = (Address, Request)> {
         self.window.into_requests().chain(self.queue.into_requests())
     }

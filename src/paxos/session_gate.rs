@@ -41,7 +41,7 @@ pub(super) enum Admission {
     AskLearner,
 }
 
-/// See the module.
+/// What a leader knows of each session: see the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct SessionGate {
     sessions: Table<Session, Known>,

@@ -20,7 +20,7 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
 /// How many bytes of values are sent again in one turn.
 const RESEND_BYTES_MAX: usize = 64 * 1024;
 
-/// A run that was proposed, less what of it is applied.
+/// A proposed run, without the slots of it that are applied.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Proposal {
     /// The slot of the first value.
@@ -59,7 +59,7 @@ impl Proposal {
     }
 }
 
-/// See the module.
+/// The proposals that are not applied, and the next slot: see the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Window {
     /// The slot that the next value gets.

@@ -20,7 +20,7 @@ const GAPS_MAX: usize = 16;
 /// How many bytes of fetched values may wait above a gap.
 const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
 
-/// Values above the applied prefix, and what says that they are decided.
+/// Values above the applied prefix, and the evidence that they are decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Decisions {
     /// Every slot below this is applied here.
