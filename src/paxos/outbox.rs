@@ -51,6 +51,11 @@ impl<R> Outbox<R> {
         self.records.push(record);
     }
 
+    /// What is to be made durable by the next commit.
+    pub fn records(&self) -> &[R] {
+        &self.records
+    }
+
     /// Sends a message to a replica, possibly to this one.
     pub fn send(&mut self, to: ReplicaId, message: Message) {
         self.envelopes.push(Envelope::Peer { to, message });

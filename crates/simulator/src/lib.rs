@@ -7,6 +7,9 @@
 //! - [`world`]: the run: its events, replicas, clients and phases.
 //! - [`node`] and [`store`]: one replica, and its storage; [`visitor`]: a client.
 //! - [`faults`]: the faults that a seed draws.
+//! - [`environment`]: where the cluster runs: its paths, disks, processors and clients.
+//! - [`path`], [`terrain`]: what becomes of a datagram on its way there.
+//! - [`cost`]: what a run may cost there.
 //! - [`checker`]: checks the invariants after every event, against a ghost history.
 //! - [`reach`]: counts the situations that a run met, so that a sweep can demand all of them.
 //! - [`report`]: the options of a run, and its report.
@@ -16,17 +19,22 @@
 //! It has no real threads and no real sockets. Those have tests of their own.
 
 pub mod checker;
+pub mod cost;
+pub mod environment;
 pub mod faults;
 pub mod node;
+pub mod path;
 pub mod queue;
 pub mod reach;
 pub mod report;
 pub mod store;
+pub mod terrain;
 pub mod trace;
 pub mod visitor;
 pub mod wire;
 pub mod world;
 
+pub use environment::Place;
 pub use faults::{Partition, Switches};
 pub use report::{Options, PowerCut, Report};
 pub use world::World;

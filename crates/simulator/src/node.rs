@@ -2,12 +2,14 @@
 //!
 //! Each role is a [`Station`]: the role, its inbox, and the time at which it must be woken.
 //! A turn of a station does what `runtime::role_thread` does on a real thread. It drains the
-//! inbox, lets timers fire if they are due, flushes and commits. The world takes the envelopes
-//! and decides which of them are lost.
+//! inbox, lets timers fire if they are due, flushes and commits. The turn has two halves, since
+//! the time between them is what the work and the sync take. The world takes the envelopes and
+//! decides which of them are lost.
 //!
 //! Each process has its own clock. It begins at 0 with each life and runs at a rate of its
 //! own, so that clocks run apart.
 
+use super::environment::Quota;
 use super::store::Store;
 use super::wire::Wire;
 use fastrand::Rng;
@@ -17,8 +19,8 @@ use multipaxos::paxos::bootstrap::Bootstrap;
 use multipaxos::paxos::learner::Learner;
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{
-    Envelope, Membership, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor, bootstrap,
-    learner, proposer,
+    Envelope, Membership, Never, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor,
+    bootstrap, learner, proposer,
 };
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, ReplicaId, Time};
@@ -61,38 +63,104 @@ pub enum Arrival {
 pub struct Station<R: Role> {
     role: R,
     inbox: Vec<R::Input>,
+    /// What the present turn leaves to be committed.
+    out: Outbox<R::Record>,
+    marks: Marks,
+}
+
+/// The world's marks on a role.
+#[derive(Debug, Default)]
+pub struct Marks {
     /// Whether an event that runs this role is in the queue.
     pub woken: bool,
     /// The time of the earliest timer event for this role, in the world's time.
     pub timer_at: Option<Time>,
+    /// Whether a turn of the role is under way: it is computed and not committed.
+    pub busy: bool,
+    /// Whether the role was to run while it was busy.
+    pub again: bool,
 }
 
-impl<R: Role> Station<R> {
+/// What a turn of a role costs, before it is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// How many inputs it took.
+    pub inputs: usize,
+    /// How many records wait for a sync.
+    pub records: usize,
+    /// The bytes of the values in them.
+    pub record_bytes: u64,
+}
+
+/// What a record makes the disk write, beside a few bytes for its frame.
+pub trait Written {
+    /// How many bytes of values it holds.
+    fn bytes(&self) -> usize;
+}
+
+impl Written for acceptor::Record {
+    fn bytes(&self) -> usize {
+        match self {
+            acceptor::Record::Accept(run) => run.values.bytes().len(),
+            acceptor::Record::Promise(_) | acceptor::Record::Trim(_) => 0,
+        }
+    }
+}
+
+impl Written for bootstrap::Record {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Written for learner::Record {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Written for Never {
+    fn bytes(&self) -> usize {
+        match *self {}
+    }
+}
+
+impl<R: Role<Record: Written>> Station<R> {
     fn new(role: R) -> Self {
-        Station { role, inbox: Vec::new(), woken: false, timer_at: None }
+        Station { role, inbox: Vec::new(), out: Outbox::new(), marks: Marks::default() }
     }
 
-    fn turn(
+    /// The first half of a turn: the role handles everything that waits for it.
+    fn compute(
         &mut self,
         now: Time,
         draws: &mut Rng,
-        storage: &mut (impl Storage<R::Record> + Upkeep),
-    ) -> io::Result<Vec<Envelope>> {
-        let mut out = Outbox::new();
+        storage: &mut impl Upkeep,
+    ) -> io::Result<Work> {
+        let (out, inputs) = (&mut self.out, self.inbox.len());
         if self.inbox.is_empty() {
             // The inbox is empty, so the role has slept.
             storage.rest()?;
         }
         for input in self.inbox.drain(..) {
-            self.role.handle(now, draws.u64(..), input, &mut out);
+            self.role.handle(now, draws.u64(..), input, out);
         }
         if self.role.deadline().is_some_and(|deadline| deadline <= now) {
-            self.role.handle_timeout(now, draws.u64(..), &mut out);
+            self.role.handle_timeout(now, draws.u64(..), out);
         }
-        self.role.flush(now, &mut out);
-        let mut envelopes = out.commit(storage)?;
+        self.role.flush(now, out);
+        let record_bytes = out.records().iter().map(Written::bytes).sum::<usize>() as u64;
+        Ok(Work { inputs, records: out.records().len(), record_bytes })
+    }
+
+    /// The second half: what it wants is durable, and leaves.
+    fn commit(
+        &mut self,
+        storage: &mut (impl Storage<R::Record> + Upkeep),
+    ) -> io::Result<Vec<Envelope>> {
+        let mut envelopes = self.out.commit(storage)?;
         if let Some(log) = storage.decided_pages() {
-            out.read_pages(log, &mut envelopes)?;
+            self.out.read_pages(log, &mut envelopes)?;
         }
         Ok(envelopes)
     }
@@ -106,6 +174,16 @@ pub struct Process {
     settings: Settings,
     bootstrap: Station<Bootstrap>,
     roles: Option<Roles>,
+    cpu: CpuUse,
+}
+
+/// How much of its quota a process has used.
+#[derive(Debug, Default)]
+struct CpuUse {
+    /// The number of the period.
+    period: u64,
+    /// What it has run in that period.
+    used_us: u64,
 }
 
 #[derive(Debug)]
@@ -135,7 +213,14 @@ impl Process {
             Some(members) => Bootstrap::restart(settings, store.directory, members.clone()),
             None => Bootstrap::new(settings, store.directory, Time(0)),
         };
-        Process { began: now, rate_ppm, settings, bootstrap: Station::new(role), roles: None }
+        Process {
+            began: now,
+            rate_ppm,
+            settings,
+            bootstrap: Station::new(role),
+            roles: None,
+            cpu: CpuUse::default(),
+        }
     }
 
     /// Warm-up is over: the other roles begin.
@@ -239,22 +324,39 @@ impl Process {
         })
     }
 
-    /// One turn of a role. An error ends the process.
-    pub fn turn(
+    /// The first half of a role's turn: it handles what waits for it. An error ends the
+    /// process.
+    pub fn compute(
         &mut self,
         role: RoleName,
         now: Time,
         draws: &mut Rng,
         store: &mut Store,
-    ) -> io::Result<Vec<Envelope>> {
+    ) -> io::Result<Work> {
         let now = self.local(now);
         match (role, &mut self.roles) {
-            (RoleName::Bootstrap, _) => self.bootstrap.turn(now, draws, &mut store.bootstrap),
+            (RoleName::Bootstrap, _) => self.bootstrap.compute(now, draws, &mut store.bootstrap),
             (RoleName::Acceptor, Some(roles)) => {
-                roles.acceptor.turn(now, draws, &mut store.acceptor)
+                roles.acceptor.compute(now, draws, &mut store.acceptor)
             }
-            (RoleName::Proposer, Some(roles)) => roles.proposer.turn(now, draws, &mut NoStorage),
-            (RoleName::Learner, Some(roles)) => roles.learner.turn(now, draws, &mut store.learner),
+            (RoleName::Proposer, Some(roles)) => roles.proposer.compute(now, draws, &mut NoStorage),
+            (RoleName::Learner, Some(roles)) => {
+                // Nobody waits for the records of a learner.
+                let work = roles.learner.compute(now, draws, &mut store.learner)?;
+                Ok(Work { records: 0, ..work })
+            }
+            (_, None) => Ok(Work { inputs: 0, records: 0, record_bytes: 0 }),
+        }
+    }
+
+    /// The second half: its records become durable, and its messages leave. An error ends the
+    /// process.
+    pub fn commit(&mut self, role: RoleName, store: &mut Store) -> io::Result<Vec<Envelope>> {
+        match (role, &mut self.roles) {
+            (RoleName::Bootstrap, _) => self.bootstrap.commit(&mut store.bootstrap),
+            (RoleName::Acceptor, Some(roles)) => roles.acceptor.commit(&mut store.acceptor),
+            (RoleName::Proposer, Some(roles)) => roles.proposer.commit(&mut NoStorage),
+            (RoleName::Learner, Some(roles)) => roles.learner.commit(&mut store.learner),
             (_, None) => Ok(Vec::new()),
         }
     }
@@ -265,9 +367,31 @@ impl Process {
         deadline.map(|deadline| self.global(deadline))
     }
 
-    /// The world's two marks on a role: whether a turn is in the queue, and its timer.
-    pub fn marks(&mut self, role: RoleName) -> Option<(&mut bool, &mut Option<Time>)> {
-        with_station!(self, role, |station| (&mut station.woken, &mut station.timer_at))
+    /// The world's marks on a role.
+    pub fn marks(&mut self, role: RoleName) -> Option<&mut Marks> {
+        with_station!(self, role, |station| &mut station.marks)
+    }
+
+    /// When this process has run for `cpu_us` more, if it begins `now` and may use no more
+    /// than `quota`.
+    pub fn run(&mut self, now: Time, cpu_us: u64, quota: Option<Quota>) -> Time {
+        let Some(Quota { period_us, share_us }) = quota else { return now.plus_us(cpu_us) };
+        let (mut at, mut left) = (now, cpu_us);
+        loop {
+            let period = at.0 / period_us;
+            if period > self.cpu.period {
+                self.cpu = CpuUse { period, used_us: 0 };
+            }
+            // Another role of this process may have run into a later period already.
+            at = at.max(Time(self.cpu.period * period_us));
+            let room = share_us - self.cpu.used_us.min(share_us);
+            if left <= room {
+                self.cpu.used_us += left;
+                return at.plus_us(left);
+            }
+            left -= room;
+            self.cpu = CpuUse { period: self.cpu.period + 1, used_us: 0 };
+        }
     }
 
     /// The ballot at which this process leads, if it does.

@@ -3,7 +3,9 @@
 //! A sweep that never met a trimmed promise has said nothing about trimmed promises. So every
 //! situation that matters is counted, and a sweep can demand that no count is zero.
 
+use super::environment::Place;
 use super::faults::Partition;
+use super::path::Passage;
 use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use std::fmt;
 
@@ -82,6 +84,12 @@ reach! {
     ClientDies = "clients_died",
     /// The cluster refused a directory that the started record does not name.
     NotMember = "not_members",
+    /// A packet found a full queue.
+    QueueFull = "queues_full",
+    /// A packet was longer than its path carries, and vanished.
+    Vanished = "packets_vanished",
+    /// A packet was longer than its path carries, and the sender was told.
+    Refused = "packets_refused",
     /// See [`Partition::Split`].
     Split = "partition_split",
     /// See [`Partition::Isolate`].
@@ -98,7 +106,34 @@ reach! {
     Chained = "partition_chained",
 }
 
+/// What only paths with numbers can do to a packet.
+const BY_PATHS: [Situation; 3] = [Situation::QueueFull, Situation::Vanished, Situation::Refused];
+
+/// What only the gentle world does: its disks, inboxes and small numbers.
+const GENTLE: [Situation; 10] = [
+    Situation::TrimmedPromise,
+    Situation::SessionExpired,
+    Situation::PowerCut,
+    Situation::DiskTrouble,
+    Situation::Damage,
+    Situation::InDoubt,
+    Situation::SyncFailed,
+    Situation::Wipe,
+    Situation::InboxFull,
+    Situation::NotMember,
+];
+
 impl Situation {
+    /// Whether runs in such a place can meet it.
+    fn is_met_in(self, place: Option<Place>) -> bool {
+        match place {
+            None => !BY_PATHS.contains(&self),
+            Some(Place::Any) => !GENTLE.contains(&self),
+            // What one place cannot do, another can.
+            Some(_) => !GENTLE.contains(&self) && !BY_PATHS.contains(&self),
+        }
+    }
+
     /// The counter of a partition.
     pub fn partition(kind: Partition) -> Situation {
         match kind {
@@ -148,9 +183,20 @@ impl Reach {
         }
     }
 
-    /// The situations that were never met.
-    pub fn missing(&self) -> Vec<Situation> {
-        Situation::ALL.iter().copied().filter(|situation| self.of(*situation) == 0).collect()
+    /// The situations that were never met, of those that runs in such a place can meet.
+    pub fn missing(&self, place: Option<Place>) -> Vec<Situation> {
+        let possible = Situation::ALL.iter().copied().filter(|it| it.is_met_in(place));
+        possible.filter(|situation| self.of(*situation) == 0).collect()
+    }
+
+    /// Counts what became of a packet.
+    pub fn passes(&mut self, passage: Passage) {
+        match passage {
+            Passage::Arrives(..) | Passage::Lost => {}
+            Passage::Overflows => self.count(Situation::QueueFull),
+            Passage::Vanishes => self.count(Situation::Vanished),
+            Passage::IsRefused => self.count(Situation::Refused),
+        }
     }
 
     /// Counts the situation that a message shows.

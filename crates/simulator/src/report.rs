@@ -1,6 +1,8 @@
 //! The options of a run, and its report.
 
 use crate::checker::Violation;
+use crate::cost::Cost;
+use crate::environment::Place;
 use crate::faults::{Partition, Switches};
 use crate::reach::Reach;
 use multipaxos::types::ReplicaId;
@@ -19,6 +21,8 @@ pub struct PowerCut {
 pub struct Options {
     /// The number of replicas. `None`: 3, 5 or 7, drawn from the seed.
     pub replicas: Option<usize>,
+    /// Where the cluster runs. `None`: in the gentle world.
+    pub place: Option<Place>,
     /// The faults that may happen.
     pub switches: Switches,
     /// How long the first phase lasts, in virtual microseconds.
@@ -39,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             replicas: None,
+            place: None,
             switches: Switches::ALL,
             safety_us: 8_000_000,
             partition: None,
@@ -65,6 +70,8 @@ impl Options {
 pub struct Report {
     /// Its seed.
     pub seed: u64,
+    /// Where it took place. `None`: in the gentle world.
+    pub place: Option<Place>,
     /// The number of replicas.
     pub n: usize,
     /// The number of events.
@@ -89,6 +96,10 @@ pub struct Report {
     pub gap_us: u64,
     /// Under a fixed partition: how far ballots rose while it lasted.
     pub ballot_rise: u64,
+    /// What the run has cost, with real datagrams.
+    pub cost: Cost,
+    /// What was sent for each byte that had to be sent, with real datagrams.
+    pub bytes_factor: f64,
 }
 
 impl Report {

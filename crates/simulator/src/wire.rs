@@ -10,7 +10,7 @@ use datagrams::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Fragmenter, Missing, 
 use multipaxos::message::Party;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::net::pack::Packer;
-use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
+use multipaxos::net::{Endpoint, Incoming, Outgoing};
 use multipaxos::types::{Address, BootId, ClusterId, Time};
 use std::sync::Arc;
 
@@ -71,14 +71,14 @@ fn missing_frame(identity: &Identity, to: Endpoint, cluster: u64, missing: &Miss
 }
 
 impl Wire {
-    /// The codec of one life of `me`. Its datagrams have the smallest length allowed.
-    pub fn new(n: usize, me: Party, boot: BootId) -> Self {
+    /// The codec of one life of `me`, with datagrams of at most `datagram_max` bytes.
+    pub fn new(n: usize, me: Party, boot: BootId, datagram_max: usize) -> Self {
         let identity = Identity { n, me, boot, cluster: ClusterCell::new() };
         let counters = Arc::new(Counters::new());
         Wire {
-            packer: Packer::new(identity.clone(), DATAGRAM_BYTES_MIN),
+            packer: Packer::new(identity.clone(), datagram_max),
             decoder: Decoder::new(identity.clone(), Arc::clone(&counters)),
-            fragmenter: Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::clone(&counters)),
+            fragmenter: Fragmenter::new(datagram_max, Arc::clone(&counters)),
             reassembler: Reassembler::new(Arc::clone(&counters)),
             identity,
             counters,

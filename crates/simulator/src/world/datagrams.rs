@@ -14,14 +14,20 @@ impl World {
         for (to, bytes) in frames {
             match to {
                 Endpoint::Replica(to) if self.reaches(id, to) => {
-                    self.send(|| Event::Arrive {
+                    let path = (Host::Replica(id), Host::Replica(to));
+                    self.send(path, bytes.len(), || Event::Arrive {
                         to,
                         arrival: Arrival::Frame(from, bytes.clone()),
                     });
                 }
                 Endpoint::Client(to) if !self.out[id.index()] => {
                     let (client, life) = who(to);
-                    self.send(|| Event::Frame { client, life, bytes: bytes.clone() });
+                    let path = (Host::Replica(id), Host::Client(client));
+                    self.send(path, bytes.len(), || Event::Frame {
+                        client,
+                        life,
+                        bytes: bytes.clone(),
+                    });
                 }
                 Endpoint::Replica(_) | Endpoint::Client(_) => {}
             }
@@ -97,7 +103,11 @@ impl World {
             if let Endpoint::Replica(to) = to
                 && !self.out[to.index()]
             {
-                self.send(|| Event::Arrive { to, arrival: Arrival::Frame(from, bytes.clone()) });
+                let path = (Host::Client(client), Host::Replica(to));
+                self.send(path, bytes.len(), || Event::Arrive {
+                    to,
+                    arrival: Arrival::Frame(from, bytes.clone()),
+                });
             }
         }
     }
@@ -155,8 +165,21 @@ impl World {
 
     // --- the network ---------------------------------------------------------------
 
-    /// Sends a datagram: the network may lose it, repeat it or delay it.
-    pub(super) fn send(&mut self, event: impl Fn() -> Event) {
+    /// Sends a datagram of so many bytes on a path.
+    fn send(&mut self, path: (Host, Host), bytes: usize, event: impl Fn() -> Event) {
+        self.cost.sent_bytes += (bytes + IP_UDP_BYTES) as u64;
+        let Some(terrain) = &mut self.terrain else { return self.send_whole(event) };
+        let passage = terrain.send(self.now, path, bytes, &mut self.streams.network);
+        self.reach.passes(passage);
+        if let Passage::Arrives(first, again) = passage {
+            for at in [Some(first), again].into_iter().flatten() {
+                self.queue.add(at, event());
+            }
+        }
+    }
+
+    /// Sends a message whole: the network may lose it, repeat it or delay it.
+    pub(super) fn send_whole(&mut self, event: impl Fn() -> Event) {
         let rng = &mut self.streams.network;
         let mut copies = 1;
         if self.faults_on {

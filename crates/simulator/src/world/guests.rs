@@ -22,12 +22,21 @@ impl World {
         }
         let session = self.streams.workload.u64(1..);
         let long = self.streams.workload.u8(0..20) == 0;
-        let line = visitor.next_line(match (long, self.wired) {
-            (false, _) => 0,
-            (true, false) => LONG_LINE_BYTES,
-            (true, true) => FRAGMENTED_LINE_BYTES,
+        let padding = match (&self.environment, long, self.wired) {
+            (Some(environment), ..) => {
+                let (least, most) = environment.workload.line_bytes;
+                self.streams.workload.usize(least..=most)
+            }
+            (None, false, _) => 0,
+            (None, true, false) => LONG_LINE_BYTES,
+            (None, true, true) => FRAGMENTED_LINE_BYTES,
+        };
+        let line = visitor.next_line(padding);
+        self.cost.submits(line.len(), self.nodes.len());
+        self.trace(|| match line.len() {
+            ..=80 => format!("client {client} submits {line:?}"),
+            bytes => format!("client {client} submits a line of {bytes} bytes"),
         });
-        self.trace(|| format!("client {client} submits {line:?}"));
         self.turn_client(client, Some(client::Input::Submit { line, session }))?;
         self.submit_later(client);
         Ok(())
@@ -46,6 +55,9 @@ impl World {
                     };
                     self.trace(|| format!("client {client}: complete in slot {slot}"));
                     self.checker.completed(session, command, slot, seq)?;
+                    if let Some(since) = self.waiting_since.take() {
+                        self.cost.first_us = Some(now.since_us(since));
+                    }
                     if self.options.partition.is_some() && self.faults_on {
                         self.gap_us = self.gap_us.max(now.since_us(self.completed_at));
                         self.completed_at = now;
@@ -72,7 +84,7 @@ impl World {
                 let frames = wire.send(&[Outgoing::Call { to, message }]);
                 self.send_calls(client, frames);
             } else if !self.out[to.index()] {
-                self.send(|| Event::Arrive {
+                self.send_whole(|| Event::Arrive {
                     to,
                     arrival: Arrival::Client(address, message.clone()),
                 });
@@ -92,7 +104,9 @@ impl World {
     pub(super) fn wire_client(&mut self, client: usize) {
         let boot = BootId(self.streams.workload.u64(1..));
         let n = self.nodes.len();
-        self.clients[client].wire = self.wired.then(|| Wire::new(n, Party::Client, boot));
+        let datagram_max = self.datagram_max;
+        self.clients[client].wire =
+            self.wired.then(|| Wire::new(n, Party::Client, boot, datagram_max));
     }
 
     /// Starts a client's process anew, under the same id.

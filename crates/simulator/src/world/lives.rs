@@ -1,6 +1,8 @@
 //! The replicas of a run: their lives, their turns, and the messages that they send.
 
 use super::*;
+use multipaxos::message::ToAcceptor;
+use std::io;
 
 impl World {
     pub(super) fn begin_life(&mut self, id: ReplicaId) -> Step {
@@ -18,7 +20,7 @@ impl World {
         }
         self.note_wire(id);
         let node = &mut self.nodes[id.index()];
-        node.wire = self.wired.then(|| Wire::new(n, Party::Replica(id), boot));
+        node.wire = self.wired.then(|| Wire::new(n, Party::Replica(id), boot, self.datagram_max));
         node.life += 1;
         node.paused_until = None;
         node.backlog.clear();
@@ -175,8 +177,8 @@ impl World {
         }
         let life = node.life;
         let Some(process) = &mut node.process else { return };
-        let Some((woken, _)) = process.marks(role) else { return };
-        if !std::mem::replace(woken, true) {
+        let Some(marks) = process.marks(role) else { return };
+        if !std::mem::replace(&mut marks.woken, true) {
             self.queue.add(self.now.plus_us(wait), Event::Wake { node: id, life, role });
         }
     }
@@ -188,8 +190,8 @@ impl World {
         }
         let paused_until = node.paused_until;
         let Some(process) = &mut node.process else { return Ok(()) };
-        let Some((woken, timer_at)) = process.marks(role) else { return Ok(()) };
-        if timer && *timer_at != Some(self.now) {
+        let Some(marks) = process.marks(role) else { return Ok(()) };
+        if timer && marks.timer_at != Some(self.now) {
             // An earlier timer event has replaced this one.
             return Ok(());
         }
@@ -197,7 +199,7 @@ impl World {
             // Run after the arrivals of the pause.
             let at = until.plus_us(1);
             let event = if timer {
-                *timer_at = Some(at);
+                marks.timer_at = Some(at);
                 Event::Timer { node: id, life, role }
             } else {
                 Event::Wake { node: id, life, role }
@@ -206,9 +208,13 @@ impl World {
             return Ok(());
         }
         if timer {
-            *timer_at = None;
+            marks.timer_at = None;
         } else {
-            *woken = false;
+            marks.woken = false;
+        }
+        if marks.busy {
+            marks.again = true;
+            return Ok(());
         }
         if self.faults_on
             && self.profile.sync_ppm > 0
@@ -228,7 +234,43 @@ impl World {
                 }
             }
         }
-        let turned = process.turn(role, self.now, &mut self.streams.roles, &mut node.store);
+        let computed = process.compute(role, self.now, &mut self.streams.roles, &mut node.store);
+        if let (Ok(work), Some(environment)) = (&computed, &self.environment) {
+            let done_at = environment.done_at(process, self.now, *work, &mut self.streams.disk);
+            if let Some(marks) = process.marks(role) {
+                marks.busy = true;
+            }
+            self.queue.add(done_at, Event::Commit { node: id, life, role });
+            return Ok(());
+        }
+        self.commit(id, role, computed.map(|_| ()))
+    }
+
+    /// The end of a turn that takes time.
+    pub(super) fn end_turn(&mut self, id: ReplicaId, life: u32, role: RoleName) -> Step {
+        let node = &mut self.nodes[id.index()];
+        if node.life != life {
+            return Ok(());
+        }
+        let Some(process) = &mut node.process else { return Ok(()) };
+        if let Some(until) = node.paused_until {
+            let at = until.plus_us(1);
+            self.queue.add(at, Event::Commit { node: id, life, role });
+            return Ok(());
+        }
+        let Some(marks) = process.marks(role) else { return Ok(()) };
+        marks.busy = false;
+        if std::mem::take(&mut marks.again) {
+            self.wake_soon(id, role, 0);
+        }
+        self.commit(id, role, Ok(()))
+    }
+
+    /// Commits a turn that is computed, unless that has failed.
+    fn commit(&mut self, id: ReplicaId, role: RoleName, computed: io::Result<()>) -> Step {
+        let node = &mut self.nodes[id.index()];
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let turned = computed.and_then(|()| process.commit(role, &mut node.store));
         node.store.acceptor.fault = None;
         let node_life = node.life;
         for record in std::mem::take(&mut self.nodes[id.index()].store.acceptor.observed) {
@@ -266,9 +308,9 @@ impl World {
         let Some(process) = &mut node.process else { return };
         let Some(deadline) = process.deadline(role) else { return };
         let at = deadline.max(self.now.plus_us(1));
-        let Some((_, timer_at)) = process.marks(role) else { return };
-        if timer_at.is_none_or(|timer| timer > at) {
-            *timer_at = Some(at);
+        let Some(marks) = process.marks(role) else { return };
+        if marks.timer_at.is_none_or(|timer| timer > at) {
+            marks.timer_at = Some(at);
             self.queue.add(at, Event::Timer { node: id, life, role });
         }
     }
@@ -294,11 +336,14 @@ impl World {
                 Envelope::Peer { to, message } => {
                     self.checker.leaves(id, life, &message)?;
                     self.reach.sees(&message);
+                    if let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = &message {
+                        self.cost.campaigns_with(*ballot);
+                    }
                     self.hash.add(&message);
                     if self.wired {
                         outgoing.push(Outgoing::Peer { to, message });
                     } else if self.reaches(id, to) {
-                        self.send(|| Event::Arrive {
+                        self.send_whole(|| Event::Arrive {
                             to,
                             arrival: Arrival::Peer(id, message.clone()),
                         });
@@ -315,7 +360,7 @@ impl World {
                     } else if !self.out[id.index()] {
                         for answer in answers {
                             let answer = || answer.clone();
-                            self.send(|| Event::Answer {
+                            self.send_whole(|| Event::Answer {
                                 client,
                                 life,
                                 from: id,

@@ -4,10 +4,14 @@
 //! event at a time. Everything that a role sends goes through the [`Checker`] and then into
 //! the network. Everything random is drawn from streams of one seed.
 //!
+//! A run takes place in a gentle world, with latencies below a millisecond, or in an
+//! [`Environment`] with numbers of its own.
+//!
 //! A run has two phases. In the first, faults happen as the [`Profile`] says. Then the faults
 //! stop for a quorum drawn at random; the other replicas die, are cut off, or work on. In the
 //! second phase every line that a client has sent must complete, and the logs of the quorum
-//! must become equal, within [`LIVENESS_US`] of virtual time (I9).
+//! must become equal, within [`LIVENESS_US`] of virtual time (I9). In an environment, the
+//! bounds follow its numbers (`cost`).
 
 mod datagrams;
 mod guests;
@@ -16,12 +20,16 @@ mod setup;
 mod strikes;
 
 use super::checker::{Checker, Violation};
+use super::cost::{self, Bounds, Cost};
+use super::environment::Environment;
 use super::faults::{Links, PARTITIONS, Partition, Profile};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
+use super::path::{IP_UDP_BYTES, Passage};
 use super::queue::Queue;
 use super::reach::{Reach, Situation};
 use super::report::{Options, PowerCut, Report};
 use super::store::{Closed, Death, Store, SyncFault};
+use super::terrain::{Host, Terrain};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
 use super::wire::{Frames, Wire};
@@ -74,6 +82,7 @@ enum Event {
     Arrive { to: ReplicaId, arrival: Arrival },
     Wake { node: ReplicaId, life: u32, role: RoleName },
     Timer { node: ReplicaId, life: u32, role: RoleName },
+    Commit { node: ReplicaId, life: u32, role: RoleName },
     Answer { client: usize, life: u32, from: ReplicaId, answer: Answer },
     Frame { client: usize, life: u32, bytes: Vec<u8> },
     Missing { node: ReplicaId, life: u32 },
@@ -123,6 +132,11 @@ pub struct World {
     clients: Vec<Visitor>,
     /// Whether messages travel as real datagrams.
     wired: bool,
+    datagram_max: usize,
+    /// Where the cluster runs, and its paths, if that is not the gentle world.
+    environment: Option<Environment>,
+    terrain: Option<Terrain>,
+    cost: Cost,
     checker: Checker,
     reach: Reach,
     disk_calls: Vec<u64>,
@@ -133,7 +147,8 @@ pub struct World {
     leader: Option<ReplicaId>,
     streams: Streams,
     faults_on: bool,
-    calm_since: Option<Time>,
+    /// When faults stopped, as long as a line that was in flight then is not complete.
+    waiting_since: Option<Time>,
     /// The time of the last completion, or of the beginning of the fixed partition.
     completed_at: Time,
     gap_us: u64,
@@ -157,6 +172,7 @@ impl World {
         self.reach.add(Situation::DuplicateSuppressed, self.checker.duplicates);
         Report {
             seed: self.seed,
+            place: self.options.place,
             n: self.nodes.len(),
             events: self.events,
             virtual_us: self.now.0,
@@ -169,6 +185,8 @@ impl World {
             disk_calls: self.disk_calls,
             gap_us: self.gap_us,
             ballot_rise: self.ballot_rise,
+            bytes_factor: self.cost.bytes_factor(&self.nodes[0].settings, self.now),
+            cost: self.cost,
         }
     }
 
@@ -189,13 +207,37 @@ impl World {
             self.ballot_rise = self.checker.highest_promise() - self.ballot_before;
         }
         self.stop_faults()?;
-        let deadline = self.now.plus_us(LIVENESS_US);
+        let settings = self.nodes[0].settings;
+        let bounds = self.environment.as_ref().map(|it| Bounds::of(it, &settings));
+        let began = self.now;
+        let waits_us = bounds.map_or(LIVENESS_US, |bounds| bounds.last_us);
+        let deadline = began.plus_us(waits_us);
         while !self.is_settled() {
             if self.now >= deadline || self.queue.is_empty() {
-                return Err(self.stuck());
+                return Err(self.stuck(waits_us));
             }
             let until = self.now.plus_us(100_000);
             self.run_until(until)?;
+        }
+        let Some(bounds) = bounds else { return Ok(()) };
+        self.cost.last_us = self.now.since_us(began);
+        match self.cost.broken(bounds, &settings, self.now) {
+            Some(what) => Err(Violation { what, slot: None }),
+            None => self.check_rest(settings),
+        }
+    }
+
+    /// I10: what is sent when nobody waits for anything.
+    fn check_rest(&mut self, settings: Settings) -> Step {
+        let queues_us = self.environment.as_ref().map_or(0, Environment::round_trip_us);
+        self.run_until(self.now.plus_us(1_000_000 + queues_us))?;
+        let before = self.cost.sent_bytes;
+        self.run_until(self.now.plus_us(1_000_000))?;
+        let sent = self.cost.sent_bytes - before;
+        let heartbeats = cost::heartbeat_bytes(&settings, 1_000_000);
+        if sent > cost::IDLE_FACTOR * heartbeats {
+            let what = format!("I10: {sent} bytes sent in a second in which nobody waits");
+            return Err(Violation { what, slot: None });
         }
         Ok(())
     }
@@ -223,6 +265,7 @@ impl World {
             Event::Arrive { to, arrival } => self.arrive(to, arrival),
             Event::Wake { node, life, role } => self.wake(node, life, role, false),
             Event::Timer { node, life, role } => self.wake(node, life, role, true),
+            Event::Commit { node, life, role } => self.end_turn(node, life, role),
             Event::Answer { client, life, from, answer } => {
                 self.answered(client, life, from, answer)
             }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// The heartbeats and election waits of an environment: the defaults of a replica.
+const HEARTBEAT_US: u64 = 50_000;
+const ELECTION_US: (u64, u64) = (300_000, 600_000);
+
 impl World {
     /// Prepares the run of `seed`.
     pub fn new(seed: u64, options: Options) -> Self {
@@ -19,10 +23,10 @@ impl World {
         }
         let small = setup.u8(0..3) == 0;
         // Some runs send real datagrams.
-        let wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
+        let mut wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
         // Short election waits make leaders change all the time.
         let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
-        let settings = Settings {
+        let mut settings = Settings {
             id: ReplicaId(0),
             n,
             boot: BootId(0),
@@ -38,6 +42,23 @@ impl World {
             checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
             skip_slot: profile.skip_slot.map(Slot),
         };
+        let environment = options.place.map(|place| {
+            let mut draws = stream("environment");
+            let environment = Environment::draw(place, &mut draws);
+            profile = Profile::draw_among_numbers(options.switches, &mut draws);
+            options.safety_us = environment.safety_us(options.safety_us);
+            options.sectors_percent = 0;
+            wired = true;
+            settings = Settings {
+                payload_bytes: payload_bytes(environment.datagram_max),
+                heartbeat_us: HEARTBEAT_US,
+                election_min_us: ELECTION_US.0,
+                election_max_us: ELECTION_US.1,
+                skip_slot: profile.skip_slot.map(Slot),
+                ..settings
+            };
+            environment
+        });
         let session_window_slots =
             if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
         // Some runs use the real storage code, on simulated disks.
@@ -86,6 +107,10 @@ impl World {
             wiped: vec![false; n],
             clients: Vec::new(),
             wired,
+            datagram_max: environment.as_ref().map_or(DATAGRAM_BYTES_MIN, |it| it.datagram_max),
+            terrain: environment.clone().map(|it| Terrain::new(seed, it)),
+            environment,
+            cost: Cost::new(),
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
             disk_calls: Vec::new(),
@@ -103,7 +128,7 @@ impl World {
                 schedule: stream("schedule"),
             },
             faults_on: true,
-            calm_since: None,
+            waiting_since: None,
             completed_at: Time(0),
             gap_us: 0,
             ballot_before: 0,
@@ -116,10 +141,17 @@ impl World {
             let id = ReplicaId(index as u8);
             self.begin_life(id)?;
         }
-        let clients =
-            if self.options.partition.is_some() { 2 } else { self.streams.workload.usize(1..=4) };
-        // All clients together send about ten lines a second.
-        let every_us = 100_000 * clients as u64;
+        let (clients, every_us) = match &self.environment {
+            Some(environment) => (environment.workload.clients, environment.workload.pause_us),
+            None => {
+                let clients = match self.options.partition {
+                    Some(_) => 2,
+                    None => self.streams.workload.usize(1..=4),
+                };
+                // All clients together send about ten lines a second.
+                (clients, 100_000 * clients as u64)
+            }
+        };
         for client in 0..clients {
             let n = self.nodes.len();
             self.clients.push(Visitor::new(ClientId(client as u64), n, every_us));

@@ -24,6 +24,7 @@ impl World {
             };
         }
         self.hash.add(&fault);
+        self.cost.causes += 1;
         let n = self.nodes.len();
         match fault {
             Fault::Crash => {
@@ -168,7 +169,8 @@ impl World {
         let disks = self.nodes.iter().filter_map(|node| node.store.disk());
         self.disk_calls = disks.map(sim_disk::SimDisk::calls).collect();
         self.faults_on = false;
-        self.calm_since = Some(self.now);
+        let waits = self.clients.iter().any(|visitor| visitor.role.is_busy());
+        self.waiting_since = waits.then_some(self.now);
         self.links.heal();
         let n = self.nodes.len();
         let mut ids: Vec<usize> = (0..n).collect();
@@ -185,10 +187,12 @@ impl World {
                     0 => {
                         self.end_life(id, Death::Killed);
                         self.out[index] = true;
+                        self.cost.causes += 1;
                         continue;
                     }
                     1 => {
                         self.out[index] = true;
+                        self.cost.causes += 1;
                         continue;
                     }
                     _ if self.nodes[index].flipped => {
@@ -228,7 +232,7 @@ impl World {
             })
     }
 
-    pub(super) fn stuck(&self) -> Violation {
+    pub(super) fn stuck(&self, waited_us: u64) -> Violation {
         let busy: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.clients[*client].role.is_busy()).collect();
         let applied: Vec<String> = self
@@ -240,10 +244,10 @@ impl World {
                 None => "down".into(),
             })
             .collect();
-        let waited = LIVENESS_US / 1_000_000;
+        let waited = waited_us as f64 / 1e6;
         Violation {
             what: format!(
-                "I9: not settled {waited} s after the faults stopped: clients {busy:?} wait, \
+                "I9: not settled {waited:.0} s after the faults stopped: clients {busy:?} wait, \
                  replicas have applied {applied:?} of {}",
                 self.checker.log_len()
             ),

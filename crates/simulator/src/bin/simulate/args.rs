@@ -4,7 +4,7 @@ use argh::{ArgsInfo, FromArgs};
 use command_line::Bounded;
 use command_line::help::Group;
 use multipaxos::types::ReplicaId;
-use simulator::{Partition, PowerCut};
+use simulator::{Partition, Place, PowerCut};
 use std::str::FromStr;
 
 /// Simulates a whole cluster: the real roles in one thread, on virtual time, with faults and
@@ -18,6 +18,8 @@ use std::str::FromStr;
         {command_name} --seed 7 --trace",
     example = "Five replicas under one kind of partition:\n  \
         {command_name} --seeds 1000 --replicas 5 --partition quorum_loss",
+    example = "A hundred seeds where packets take 100 to 350 ms:\n  \
+        {command_name} --world globe --seeds 100",
     example = "The power cut at every call of every disk, for ten seeds:\n  \
         {command_name} --power_cuts --seeds 10",
     error_code(0, "every run is good"),
@@ -44,6 +46,10 @@ pub(crate) struct Args {
     /// how many replicas (default: 3, 5 or 7, drawn from the seed)
     #[argh(option, arg_name = "N")]
     pub(crate) replicas: Option<Bounded<1, 63>>,
+    /// where the cluster runs: gentle, lan, wan, globe, satellite, dsl, modem, wifi, jitter,
+    /// tunnel, sdcard, slow_disk, quota, crowd, or any for a mixture (default: gentle)
+    #[argh(option, arg_name = "PLACE", default = "PlaceName(None)")]
+    pub(crate) world: PlaceName,
     /// the longest time with faults, in virtual seconds; afterwards every line must complete
     /// (default 8)
     #[argh(option, arg_name = "SECONDS", default = "Bounded(8)")]
@@ -125,6 +131,26 @@ impl FromStr for PartitionName {
     }
 }
 
+pub(crate) struct PlaceName(pub(crate) Option<Place>);
+
+impl FromStr for PlaceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.to_ascii_lowercase().replace('-', "_");
+        if name == "gentle" {
+            return Ok(PlaceName(None));
+        }
+        match Place::ALL.iter().find(|place| place.name() == name) {
+            Some(place) => Ok(PlaceName(Some(*place))),
+            None => {
+                let names: Vec<&str> = Place::ALL.iter().map(|place| place.name()).collect();
+                Err(format!("not one of gentle, {}", names.join(", ")))
+            }
+        }
+    }
+}
+
 pub(crate) struct Cut(pub(crate) PowerCut);
 
 impl FromStr for Cut {
@@ -150,6 +176,9 @@ pub(crate) fn shape(args: &Args) -> String {
     let mut command = String::new();
     if let Some(replicas) = args.replicas {
         command.push_str(&format!(" --replicas {}", replicas.0));
+    }
+    if let Some(place) = args.world.0 {
+        command.push_str(&format!(" --world {place}"));
     }
     if args.secs.0 != 8 {
         command.push_str(&format!(" --secs {}", args.secs.0));

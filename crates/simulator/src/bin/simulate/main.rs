@@ -69,15 +69,23 @@ fn line(report: &Report) -> String {
             None => format!("FAIL: {}", violation.what),
         },
     };
+    let Report { seed, n, events, lines, leader_changes, ballot, hash, cost, .. } = report;
+    let measured = match report.place {
+        None => String::new(),
+        Some(_) => {
+            let next = cost.first_us.map_or("-".into(), |us| format!("{:.1}", us as f64 / 1e6));
+            format!(
+                " campaigns {} causes {} next_s {next} last_s {:.1} sent_per_byte {:.1}",
+                cost.campaigns(),
+                cost.causes,
+                cost.last_us as f64 / 1e6,
+                report.bytes_factor
+            )
+        }
+    };
     format!(
-        "seed {} replicas {} events {} lines {} leader_changes {} ballot {} hash {:016x} {verdict}",
-        report.seed,
-        report.n,
-        report.events,
-        report.lines,
-        report.leader_changes,
-        report.ballot,
-        report.hash
+        "seed {seed} replicas {n} events {events} lines {lines} leader_changes {leader_changes} \
+         ballot {ballot}{measured} hash {hash:016x} {verdict}"
     )
 }
 
@@ -91,6 +99,7 @@ fn main() {
     let args: Args = parse_args("simulate", GROUPS);
     let options = Options {
         replicas: args.replicas.map(|replicas| replicas.0 as usize),
+        place: args.world.0,
         switches: Switches {
             network: !args.no_network,
             partitions: !args.no_partitions,
@@ -108,6 +117,12 @@ fn main() {
         power_cut: None,
         trace: args.trace,
     };
+    if args.world.0.is_some() {
+        let one_at_most = [args.partition.is_some(), args.power_cuts, args.power_cut.is_some()];
+        if one_at_most.contains(&true) {
+            usage_error("--world: goes with neither --partition nor power cuts");
+        }
+    }
     if args.partition.is_some() && (args.power_cuts || args.power_cut.is_some()) {
         usage_error("--power_cuts: a run with --partition has no disks");
     }
@@ -254,7 +269,7 @@ fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
         ));
     }
     print(total.reach.to_string().trim_end());
-    let missing = total.reach.missing();
+    let missing = total.reach.missing(args.world.0);
     if args.require_reach && !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|what| what.name()).collect();
         say(format!("never met: {}", names.join(", ")));

@@ -1,0 +1,135 @@
+//! What a run costs, and what it may cost: the measure of liveness (rule I10).
+//!
+//! "Every line completes in the end" is true of a cluster that needs an hour for what its
+//! paths carry in a second. So in an environment that is described by numbers, the rule has
+//! numbers too. With
+//!
+//! - `R`: the longest round trip, full queues included,
+//! - `S`: the longest sync,
+//! - `E`: the longest election wait, as configured,
+//! - `T`: the time in which a host sends everything that is in flight to all its peers,
+//!
+//! a run must keep these bounds once its faults have stopped:
+//!
+//! - the next line completes within [`Bounds::first_us`], `WAITS · (E + 2 R + 3 S) + 2 T`,
+//! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
+//!   `2 · first + 4 T`,
+//! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
+//! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
+//! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send.
+
+use crate::environment::Environment;
+use multipaxos::paxos::Settings;
+use multipaxos::types::{Ballot, Time};
+use std::collections::BTreeSet;
+
+/// How many times a view change may take the time of its steps: a lost step is done again
+/// after about as long.
+const WAITS: u64 = 3;
+
+/// The most campaigns a cause.
+pub const CAMPAIGNS_MAX: u64 = 2;
+
+/// What is sent when nobody waits, as a multiple of the heartbeats alone.
+pub const IDLE_FACTOR: u64 = 2;
+
+/// What is sent for each byte that must be sent: each line once from its client to the leader,
+/// and once from the leader to each other replica.
+pub const BYTES_FACTOR: u64 = 4;
+
+/// What a heartbeat takes on the wire, with all headers, at most.
+const HEARTBEAT_BYTES: u64 = 120;
+
+/// What a line costs at least for each replica, however short: messages and their headers.
+const LINE_BYTES: u64 = 200;
+
+/// How long a run may take for what, once faults have stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Until the next line is complete, if any was in flight.
+    pub first_us: u64,
+    /// Until every line is complete and every log is equal.
+    pub last_us: u64,
+}
+
+impl Bounds {
+    /// The bounds in this environment.
+    pub fn of(environment: &Environment, settings: &Settings) -> Self {
+        let (round_trip, sync) = (environment.round_trip_us(), environment.sync_us());
+        let in_flight = environment.workload.in_flight_bytes();
+        let moving = environment.moves_us(in_flight, settings.n as u64);
+        let step = settings.election_max_us + 2 * round_trip + 3 * sync;
+        let first_us = WAITS * step + 2 * moving;
+        Bounds { first_us, last_us: 2 * first_us + 4 * moving }
+    }
+}
+
+/// What a run has cost so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// The bytes of all datagrams, headers of IP and UDP included.
+    pub sent_bytes: u64,
+    /// The bytes that must be sent for the lines that clients submitted.
+    pub needed_bytes: u64,
+    /// The start of the cluster, and every fault: what may make replicas campaign.
+    pub causes: u64,
+    /// The ballots with which replicas asked others for promises.
+    ballots: BTreeSet<Ballot>,
+    /// From the end of the faults to the next completed line.
+    pub first_us: Option<u64>,
+    /// From the end of the faults until everything was settled.
+    pub last_us: u64,
+}
+
+impl Cost {
+    /// A cluster starts, which is a cause to campaign.
+    pub fn new() -> Self {
+        Cost { causes: 1, ..Cost::default() }
+    }
+
+    /// A client submits a line of this many bytes to a cluster of `n`.
+    pub fn submits(&mut self, bytes: usize, n: usize) {
+        self.needed_bytes += (bytes as u64 + LINE_BYTES) * n as u64;
+    }
+
+    /// A replica asks others for promises with this ballot.
+    pub fn campaigns_with(&mut self, ballot: Ballot) {
+        self.ballots.insert(ballot);
+    }
+
+    /// How many campaigns there were.
+    pub fn campaigns(&self) -> u64 {
+        self.ballots.len() as u64
+    }
+
+    /// What was sent for each byte that had to be sent, without the heartbeats of this time.
+    pub fn bytes_factor(&self, settings: &Settings, lasted: Time) -> f64 {
+        let sent = self.sent_bytes.saturating_sub(heartbeat_bytes(settings, lasted.0));
+        sent as f64 / self.needed_bytes.max(1) as f64
+    }
+
+    /// Which bound is broken at the end of a run that lasted so long, if one is.
+    pub fn broken(&self, bounds: Bounds, settings: &Settings, lasted: Time) -> Option<String> {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let late = self.first_us.filter(|us| *us > bounds.first_us);
+        if let Some(us) = late {
+            let (took, bound) = (seconds(us), seconds(bounds.first_us));
+            return Some(format!("I10: the next line took {took:.1} s, bound {bound:.1} s"));
+        }
+        if self.campaigns() > CAMPAIGNS_MAX * self.causes {
+            let (campaigns, causes) = (self.campaigns(), self.causes);
+            return Some(format!("I10: {campaigns} campaigns for {causes} causes"));
+        }
+        let factor = self.bytes_factor(settings, lasted);
+        if factor > BYTES_FACTOR as f64 {
+            return Some(format!("I10: {factor:.1} bytes sent for each that had to be sent"));
+        }
+        None
+    }
+}
+
+/// What the heartbeats of all replicas take in this time.
+pub fn heartbeat_bytes(settings: &Settings, us: u64) -> u64 {
+    let pairs = (settings.n * (settings.n - 1)) as u64;
+    pairs * (us / settings.heartbeat_us + 1) * HEARTBEAT_BYTES
+}

@@ -1,0 +1,60 @@
+//! Simulated clusters in the world as it is: a few seeds of each place.
+//!
+//! A place whose bound is not 0 shows what is not mended yet. The bound may only go down.
+
+use simulator::{Options, Place, run};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// A place, how many of its first seeds run, and how many of them may fail.
+type Row = (Place, u64, usize);
+
+const ROWS: &[Row] = &[
+    (Place::Lan, 10, 0),
+    (Place::Wan, 10, 0),
+    (Place::Globe, 10, 10),
+    (Place::Satellite, 5, 5),
+    (Place::Dsl, 5, 5),
+    (Place::Modem, 5, 2),
+    (Place::Wifi, 10, 0),
+    (Place::Jitter, 5, 5),
+    (Place::Tunnel, 5, 5),
+    (Place::SdCard, 2, 2),
+    (Place::SlowDisk, 5, 5),
+    (Place::Quota, 5, 0),
+    (Place::Crowd, 2, 2),
+];
+
+#[test]
+fn every_place_keeps_the_measure_of_liveness_in_all_seeds_but_those_that_are_known() {
+    let runs: Vec<(Place, u64)> =
+        ROWS.iter().flat_map(|(place, seeds, _)| (1..=*seeds).map(|seed| (*place, seed))).collect();
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
+            scope.spawn(|| {
+                while let Some((place, seed)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let options = Options { place: Some(*place), ..Options::default() };
+                    if let Some(violation) = run(*seed, options).violation {
+                        failed.lock().expect("no thread panics").push((*place, *seed, violation));
+                    }
+                }
+            });
+        }
+    });
+    let mut failed = failed.into_inner().expect("no thread panics");
+    failed.sort_by_key(|(place, seed, _)| (place.name(), *seed));
+    for (place, _, bound) in ROWS {
+        let of_place: Vec<_> = failed.iter().filter(|(of, ..)| of == place).collect();
+        let lines: Vec<String> = of_place
+            .iter()
+            .map(|(_, seed, violation)| {
+                let what = &violation.what;
+                format!("{what} — repeat: simulate --world {place} --seed {seed} --trace")
+            })
+            .collect();
+        println!("{place}: {} of at most {bound} failed", lines.len());
+        assert!(lines.len() <= *bound, "{place}\n{}", lines.join("\n"));
+    }
+}
