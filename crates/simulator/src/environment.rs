@@ -147,6 +147,11 @@ pub struct Environment {
     pub workload: Workload,
     /// The longest datagram that processes send.
     pub datagram_max: usize,
+    /// The time between two heartbeats, and the shortest and longest election wait, as someone
+    /// who knows the place configures them.
+    pub heartbeat_us: u64,
+    /// See [`Environment::heartbeat_us`].
+    pub election_us: (u64, u64),
 }
 
 /// Within which limits a path is drawn.
@@ -237,6 +242,8 @@ impl Environment {
             disk: DiskSpeed { sync: Delay::Between(200, 5_000), bytes_per_s: 200_000_000 },
             workload: Workload { clients: 16, pause_us: 100_000, line_bytes: (0, 1_200) },
             datagram_max: 1_400,
+            heartbeat_us: 50_000,
+            election_us: (300_000, 600_000),
         }
     }
 
@@ -287,6 +294,9 @@ impl Environment {
                 it.to_clients.mtu = (576, 576);
                 it.uplink = Some(Rate { bits_per_s: 56_000, queue_bytes: 8_000 });
                 it.workload = Workload { clients: 1, pause_us: 2_000_000, line_bytes: (0, 200) };
+                // The heartbeats of seven replicas would fill the line.
+                it.heartbeat_us *= 5;
+                it.election_us = (5 * it.election_us.0, 5 * it.election_us.1);
             }
             Place::Wifi => {
                 it.between.latency_us = (1_000, 10_000);

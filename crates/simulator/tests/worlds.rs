@@ -16,7 +16,7 @@ const ROWS: &[Row] = &[
     (Place::Globe, 10, 10),
     (Place::Satellite, 5, 5),
     (Place::Dsl, 5, 5),
-    (Place::Modem, 5, 2),
+    (Place::Modem, 5, 1),
     (Place::Wifi, 10, 0),
     (Place::Jitter, 5, 5),
     (Place::Tunnel, 5, 5),

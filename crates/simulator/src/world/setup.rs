@@ -2,10 +2,6 @@
 
 use super::*;
 
-/// The heartbeats and election waits of an environment: the defaults of a replica.
-const HEARTBEAT_US: u64 = 50_000;
-const ELECTION_US: (u64, u64) = (300_000, 600_000);
-
 impl World {
     /// Prepares the run of `seed`.
     pub fn new(seed: u64, options: Options) -> Self {
@@ -51,9 +47,9 @@ impl World {
             wired = true;
             settings = Settings {
                 payload_bytes: payload_bytes(environment.datagram_max),
-                heartbeat_us: HEARTBEAT_US,
-                election_min_us: ELECTION_US.0,
-                election_max_us: ELECTION_US.1,
+                heartbeat_us: environment.heartbeat_us,
+                election_min_us: environment.election_us.0,
+                election_max_us: environment.election_us.1,
                 skip_slot: profile.skip_slot.map(Slot),
                 ..settings
             };
