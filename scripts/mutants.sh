@@ -4,17 +4,10 @@
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
-<<<<<<< HEAD
-# GROUP is slots, paxos, storage, durable, datagrams, round_trip, table or codec: some files, and
-# the tests that should notice a change there. SHARD is one part of many, as in 0/8. OPTIONs go to cargo-mutants.
-# MUTANTS_LONG=1 also runs the tests of the group that take seconds, for the changes that
-# the others miss.
-=======
-# GROUP is slots, paxos, storage, durable, datagrams or codec: some files, and the tests that
-# should notice a change there. SHARD is a part of the mutants, such as 0/8. OPTIONs go to cargo-mutants.
-# MUTANTS_LONG=1 also runs the tests of the group that take seconds, for the mutants that the
-# other tests miss.
->>>>>>> c497f64 (scripts, Makefile, Cargo: plain words in comments and help)
+# GROUP is slots, paxos, storage, durable, datagrams, round_trip, table or codec: some files,
+# and the tests that should notice a change there. SHARD is a part of the mutants, such as
+# 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1 also runs the tests of the group that take
+# seconds, for the mutants that the other tests miss.
 #
 # The script works in a copy of the tree, MUTANTS_TREE, and keeps it, so that a mutant
 # builds only what it changes. In the copy the library has only the modules that the group
@@ -57,13 +50,8 @@ storage)
     skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
         killed_cut_off_and_failed a_flipped_bit
     ;;
-<<<<<<< HEAD
 durable | datagrams | round_trip | table)
-    # A package of its own, which is built and tested whole.
-=======
-durable | datagrams)
     # This group is a package, which is built and tested whole.
->>>>>>> c497f64 (scripts, Makefile, Cargo: plain words in comments and help)
     files="-f crates/$group/src/**"
     modules=
     tests=
