@@ -59,7 +59,7 @@ durable | datagrams | round_trip | table)
     ;;
 codec)
     files='-f src/types.rs -f src/values/** -f src/message/**
-        -f src/net/frame/mod.rs -f src/net/pack.rs'
+        -f src/net/frame/** -f src/net/pack.rs'
     modules='types aside quorum values message slot_set runs requesters seed net'
     tests='types:: values:: message:: net::frame net::pack wire_test::'
     mounted='wire'

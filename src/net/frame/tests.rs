@@ -1,11 +1,18 @@
 //! Frames that open, and frames that are dropped.
 
-use super::super::answer::on_wire;
+use super::header::{AT_BODY_LENGTH, AT_CHECK, CLIENT, party_byte};
 use super::*;
-use crate::message::{Request, ToAcceptor, ToBootstrap};
-use crate::types::{Ballot, ClientId, DirectoryId, Session, Slot};
+use crate::message::{
+    Answer, ClientMessage, Message, Request, ToAcceptor, ToBootstrap, ToProposer,
+};
+use crate::net::answer::on_wire;
+use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
+use crate::types::{Address, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
 use crate::types::{LINE_BYTES_MAX, Value};
 use crate::values::COMMAND_BYTES;
+use datagrams::codec::{BodyKind, Opened};
+use datagrams::counters::{Counters, DropReason};
+use datagrams::fragment::{Fragment, Missing};
 use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -1,0 +1,335 @@
+//! What arrives: every check that a frame must pass, and the messages in its body.
+//!
+//! Length, magic, version and the CRC come first: no other field is read before these are
+//! right. The first check that fails gives the reason under which the frame is counted. A
+//! body is handed on once all of it is decoded, or not at all. Until then the decoder
+//! allocates no more than one list of bounded size.
+
+use super::Identity;
+use super::header::{
+    AT_BODY_LENGTH, AT_CHECK, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION,
+    check_of, party_byte,
+};
+use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
+use crate::net::answer::AnswerOnWire;
+use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
+use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
+use crate::values::Builder;
+use datagrams::boots::{BootStatus, Boots};
+use datagrams::codec::{BodyKind, Opened};
+use datagrams::counters::{Counters, DropReason, NetEvent};
+use datagrams::fragment::{Fragment, Missing};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Checks frames and decodes their messages, for one process.
+#[derive(Debug)]
+pub struct Decoder {
+    pub(super) identity: Identity,
+    boots: Vec<Boots>,
+    pub(super) counters: Arc<Counters>,
+    /// Gathers the commands of one datagram.
+    commands: Builder,
+}
+
+impl Decoder {
+    /// A decoder for the process that `identity` names.
+    ///
+    /// # Panics
+    ///
+    /// If `identity.n` is 0 or above [`REPLICAS_MAX`], or `identity.me` is not below it.
+    pub fn new(identity: Identity, counters: Arc<Counters>) -> Self {
+        assert!((1..=REPLICAS_MAX).contains(&identity.n), "{} replicas", identity.n);
+        if let Party::Replica(id) = identity.me {
+            assert!(id.index() < identity.n, "replica {id} of {}", identity.n);
+        }
+        let boots = vec![Boots::default(); identity.n];
+        Decoder { boots, identity, counters, commands: Builder::default() }
+    }
+
+    /// Checks a datagram that came from the address `from`, and appends its messages to
+    /// `into`: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// The reason to drop it, already counted.
+    pub fn open<'a>(
+        &mut self,
+        from: Address,
+        frame: &'a [u8],
+        into: &mut Vec<Incoming>,
+    ) -> Result<Opened<'a, Endpoint>, DropReason> {
+        let before = into.len();
+        let opened = self.try_open(from, frame, into);
+        if let Err(why) = opened {
+            into.truncate(before);
+            self.counters.count(why);
+        }
+        opened
+    }
+
+    /// Takes bytes that were joined from fragments as one message.
+    ///
+    /// # Errors
+    ///
+    /// The reason to drop it, already counted.
+    pub fn open_joined(
+        &mut self,
+        from: Endpoint,
+        cluster: ClusterId,
+        message: &[u8],
+        into: &mut Vec<Incoming>,
+    ) -> Result<(), DropReason> {
+        let before = into.len();
+        // A client has one line in flight, so a request that was split is one command.
+        let opened = match self.decode(from, cluster, message, 1, into) {
+            Ok(()) if into.len() == before + 1 => Ok(()),
+            Ok(()) => Err(DropReason::Body),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = opened {
+            into.truncate(before);
+            self.counters.count(why);
+        }
+        opened
+    }
+
+    fn try_open<'a>(
+        &mut self,
+        from: Address,
+        frame: &'a [u8],
+        into: &mut Vec<Incoming>,
+    ) -> Result<Opened<'a, Endpoint>, DropReason> {
+        if !(HEADER_BYTES..=DATAGRAM_BYTES_MAX).contains(&frame.len()) {
+            return Err(DropReason::Length);
+        }
+        if frame[..4] != MAGIC {
+            return Err(DropReason::Magic);
+        }
+        if frame[4] != VERSION {
+            return Err(DropReason::Version);
+        }
+        if frame[AT_CHECK..HEADER_BYTES] != check_of(frame).to_le_bytes() {
+            return Err(DropReason::Check);
+        }
+        let from = self.parties(from, frame)?;
+        let body_bytes = u16::from_le_bytes([frame[AT_BODY_LENGTH], frame[AT_BODY_LENGTH + 1]]);
+        let (body, padding) = frame[HEADER_BYTES..]
+            .split_at_checked(usize::from(body_bytes))
+            .ok_or(DropReason::Length)?;
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(DropReason::Padding);
+        }
+        let stranger = matches!(from, Endpoint::Client(_));
+        let cluster = ClusterId(u64_at(frame, 8));
+        self.check_cluster(from, cluster)?;
+        let boot = BootId(u64_at(frame, 16));
+        if let Endpoint::Replica(id) = from {
+            match self.boots[id.index()].judge(boot.0) {
+                BootStatus::Alive => {}
+                BootStatus::Retired => return Err(DropReason::Boot),
+                BootStatus::Revived => self.counters.count(NetEvent::BootRevived),
+            }
+        }
+
+        let opened = if frame[24] == BodyKind::Messages as u8 {
+            let before = into.len();
+            let answers_max = (frame.len() - HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
+            self.decode(from, cluster, body, answers_max, into)?;
+            if into.len() == before {
+                return Err(DropReason::Body);
+            }
+            Opened::Messages
+        } else if frame[24] == BodyKind::Fragment as u8 {
+            // Answers and hellos are never split: they are short.
+            if self.identity.me == Party::Client || stranger && cluster == ClusterId::NONE {
+                return Err(DropReason::Kind);
+            }
+            if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
+                return Err(DropReason::Amplifies);
+            }
+            let fragment = Fragment::parse(body).ok_or(DropReason::Fragment)?;
+            Opened::Fragment { from, boot: boot.0, cluster: cluster.0, fragment }
+        } else if frame[24] == BodyKind::Missing as u8 {
+            if stranger {
+                return Err(DropReason::Kind);
+            }
+            let missing = Missing::parse(body).ok_or(DropReason::Fragment)?;
+            Opened::Missing { from, missing }
+        } else {
+            return Err(DropReason::Kind);
+        };
+        if let Endpoint::Replica(id) = from {
+            self.boots[id.index()].heard(boot.0);
+        }
+        Ok(opened)
+    }
+
+    /// The sender of a frame, if the frame is for this process and comes from a process
+    /// that may send to it.
+    fn parties(&self, from: Address, frame: &[u8]) -> Result<Endpoint, DropReason> {
+        let Identity { n, me, .. } = self.identity;
+        if usize::from(frame[5]) != n {
+            return Err(DropReason::Size);
+        }
+        if frame[7] != party_byte(me) {
+            return Err(DropReason::Receiver);
+        }
+        match (frame[6], me) {
+            (CLIENT, Party::Replica(_)) => Ok(Endpoint::Client(from)),
+            (id, _) if usize::from(id) < n && frame[6] != party_byte(me) => {
+                Ok(Endpoint::Replica(ReplicaId(id)))
+            }
+            _ => Err(DropReason::Sender),
+        }
+    }
+
+    /// Refuses a frame with a cluster id that no body may have here. [`Decoder::decode`]
+    /// checks afterwards which messages may travel without a cluster.
+    fn check_cluster(&self, from: Endpoint, cluster: ClusterId) -> Result<(), DropReason> {
+        match (self.identity.me, self.identity.cluster.known(), cluster) {
+            (Party::Client, _, ClusterId::NONE) => Err(DropReason::Cluster),
+            (Party::Client, None, _) => Ok(()),
+            (Party::Replica(_), None, ClusterId::NONE) => match from {
+                Endpoint::Replica(_) => Ok(()),
+                Endpoint::Client(_) => Err(DropReason::NotStarted),
+            },
+            (Party::Replica(_), None, _) => Err(DropReason::NotStarted),
+            (Party::Replica(_), Some(_), ClusterId::NONE) => Ok(()),
+            (_, Some(known), cluster) if known == cluster => Ok(()),
+            (_, Some(_), _) => Err(DropReason::Cluster),
+        }
+    }
+
+    /// Decodes a body of messages. A client's may ask for `answers_max` answers at most.
+    fn decode(
+        &mut self,
+        from: Endpoint,
+        cluster: ClusterId,
+        body: &[u8],
+        answers_max: usize,
+        into: &mut Vec<Incoming>,
+    ) -> Result<(), DropReason> {
+        let unknown = cluster == ClusterId::NONE;
+        match (self.identity.me, from) {
+            (Party::Replica(_), Endpoint::Replica(from)) => each(body, |message: Message| {
+                if unknown && !matches!(message, Message::Bootstrap(_)) {
+                    return Err(DropReason::Cluster);
+                }
+                if !is_well_formed(&message) {
+                    return Err(DropReason::Body);
+                }
+                into.push(Incoming::Peer { from, message });
+                Ok(())
+            }),
+            (Party::Replica(_), Endpoint::Client(from)) => {
+                let requests = requests(body, unknown, answers_max, &mut self.commands, || {
+                    into.push(Incoming::Client { from, message: ClientMessage::Hello });
+                })?;
+                if let Some(request) = requests {
+                    let message = ClientMessage::Request(request);
+                    into.push(Incoming::Client { from, message });
+                }
+                Ok(())
+            }
+            (Party::Client, Endpoint::Replica(from)) => {
+                let mut welcome = false;
+                each(body, |answer: AnswerOnWire| {
+                    let answer = Answer::try_from(answer).map_err(|_| DropReason::Body)?;
+                    welcome |= matches!(answer, Answer::Welcome { .. });
+                    into.push(Incoming::Answer { from, answer });
+                    Ok(())
+                })?;
+                if self.identity.cluster.known().is_none() {
+                    if !welcome {
+                        return Err(DropReason::NotStarted);
+                    }
+                    self.identity.cluster.set(cluster);
+                }
+                Ok(())
+            }
+            (Party::Client, Endpoint::Client(_)) => Err(DropReason::Sender),
+        }
+    }
+}
+
+/// Decodes one message after the other, to the last byte, and hands each to `take`.
+fn each<'a, T: Deserialize<'a>>(
+    mut body: &'a [u8],
+    mut take: impl FnMut(T) -> Result<(), DropReason>,
+) -> Result<(), DropReason> {
+    while !body.is_empty() {
+        let (message, rest) = postcard::take_from_bytes(body).map_err(|_| DropReason::Body)?;
+        assert!(rest.len() < body.len(), "every message takes a byte at least");
+        take(message)?;
+        body = rest;
+    }
+    Ok(())
+}
+
+/// A [`ClientMessage`] that borrows from the datagram.
+#[derive(Deserialize)]
+enum ClientMessageRef<'a> {
+    Hello,
+    #[serde(borrow)]
+    Request(RequestRef<'a>),
+}
+
+#[derive(Deserialize)]
+struct RequestRef<'a> {
+    commands: &'a [u8],
+    after: Slot,
+}
+
+/// Decodes a datagram of a client: joins all its requests to one, and calls `hello` for each
+/// hello. Each hello and each command asks for an answer. A datagram that asks for more than
+/// `answers_max` is refused.
+fn requests(
+    body: &[u8],
+    unknown: bool,
+    answers_max: usize,
+    commands: &mut Builder,
+    mut hello: impl FnMut(),
+) -> Result<Option<Request>, DropReason> {
+    commands.clear();
+    let (mut latest, mut hellos) = (Slot::ZERO, 0);
+    each(body, |message| {
+        match message {
+            ClientMessageRef::Hello if hellos == answers_max => return Err(DropReason::Amplifies),
+            ClientMessageRef::Hello => {
+                hellos += 1;
+                hello();
+            }
+            ClientMessageRef::Request(_) if unknown => return Err(DropReason::Cluster),
+            ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
+                commands.read(encoded).map_err(|_| DropReason::Body)?;
+                latest = latest.max(after);
+            }
+        }
+        Ok(())
+    })?;
+    if commands.is_empty() {
+        return Ok(None);
+    }
+    let request = Request { commands: commands.take(), after: latest };
+    match request.is_well_formed() {
+        false => Err(DropReason::Body),
+        true if hellos + request.commands.len() > answers_max => Err(DropReason::Amplifies),
+        true => Ok(Some(request)),
+    }
+}
+
+/// Whether a forwarded request is one that a client may send. (Values are checked where
+/// they are decoded.)
+fn is_well_formed(message: &Message) -> bool {
+    match message {
+        Message::Proposer(ToProposer::Forward { request, .. }) => request.is_well_formed(),
+        _ => true,
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}
