@@ -29,14 +29,15 @@ pub const QUEUE_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Queued<E> {
     pub(crate) to: E,
-    pub(crate) what: What,
+    pub(crate) kind: QueuedKind,
     pub(crate) bytes: Vec<u8>,
     /// Whether it is sent although the process is muted.
     pub(crate) exempt: bool,
 }
 
+/// What the bytes of a [`Queued`] are.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum QueuedKind {
     /// Sealed datagrams that have passed the gate. Each but the last has this many bytes.
     Datagrams(usize),
     /// An encoded message to be split, which travels with this cluster id.
@@ -125,9 +126,9 @@ impl<C: Codec> Shared<C> {
     /// Leaves it to the loop. The caller wakes the loop when it has sent everything.
     fn hand_over(&self, queued: Queued<C::Endpoint>) {
         let bytes = queued.bytes.len();
-        let count = match queued.what {
-            What::Datagrams(size) => Segments::cut(&queued.bytes, size).count() as u64,
-            What::Message(_) => 1,
+        let count = match queued.kind {
+            QueuedKind::Datagrams(size) => Segments::cut(&queued.bytes, size).count() as u64,
+            QueuedKind::Message(_) => 1,
         };
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > QUEUE_BYTES_MAX || self.queue.try_send(queued).is_err() {
@@ -259,13 +260,13 @@ impl<C: Codec> SendBurst<'_, C> {
         }
         if let Some(index) = blocked {
             let left = segments.after(index);
-            self.hand_over(to, What::Datagrams(left.size()), left.bytes());
+            self.hand_over(to, QueuedKind::Datagrams(left.size()), left.bytes());
         }
     }
 
-    fn hand_over(&mut self, to: C::Endpoint, what: What, bytes: &[u8]) {
+    fn hand_over(&mut self, to: C::Endpoint, kind: QueuedKind, bytes: &[u8]) {
         let (bytes, exempt) = (bytes.to_vec(), self.exempt);
-        self.shared.hand_over(Queued { to, what, bytes, exempt });
+        self.shared.hand_over(Queued { to, kind, bytes, exempt });
         self.handed = true;
     }
 }
@@ -301,7 +302,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
     }
 
     fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
-        self.burst.hand_over(to, What::Message(cluster), message);
+        self.burst.hand_over(to, QueuedKind::Message(cluster), message);
     }
 }
 

@@ -27,7 +27,7 @@ use crate::codec::{Codec, Decode, Opened};
 use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
-use crate::outlet::{Outlet, QUEUE_MAX, Queued, Shared, What};
+use crate::outlet::{Outlet, QUEUE_MAX, Queued, QueuedKind, Shared};
 use crate::wait::Patience;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
@@ -299,13 +299,13 @@ impl<C: Codec> Network<C> {
                 return taken;
             }
             let Ok(queued) = self.queue.try_recv() else { return taken };
-            let Queued { to, what, bytes, exempt } = queued;
+            let Queued { to, kind, bytes, exempt } = queued;
             self.shared.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-            match what {
-                What::Datagrams(size) => {
+            match kind {
+                QueuedKind::Datagrams(size) => {
                     self.sender.transmit(to, Segments::cut(&bytes, size), exempt)
                 }
-                What::Message(cluster) => {
+                QueuedKind::Message(cluster) => {
                     let sender = &mut self.sender;
                     self.fragmenter.split(cluster, bytes, |fragment| {
                         sender.fragment(to, cluster, fragment, exempt);
