@@ -85,12 +85,12 @@ pub enum Found {
     Member(Vec<DirectoryId>),
     /// It belonged to a cluster, but may have forgotten something. It counts as empty, under
     /// a new id, and its logs must be begun.
-    Wiped(Why),
+    Wiped(WipeReason),
 }
 
 /// Why a directory counts as empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum WipeReason {
     /// Its last run kept the acceptor's state in memory alone.
     RanInMemory,
     /// Its last run did not wait for the disk, and the host has started anew since.
@@ -99,14 +99,14 @@ pub enum Why {
     IdentityLost,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for WipeReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Why::RanInMemory => "it last ran under --durability none",
-            Why::HostRestarted => {
+            WipeReason::RanInMemory => "it last ran under --durability none",
+            WipeReason::HostRestarted => {
                 "it last ran under --durability os, and the host has started anew since"
             }
-            Why::IdentityLost => "its identity file has gone",
+            WipeReason::IdentityLost => "its identity file has gone",
         })
     }
 }
@@ -215,7 +215,7 @@ impl<D: Disk> DataDir<D> {
         };
         let (identity, found) = match held {
             None if disk.list()?.iter().any(|name| is_log_file(name)) => {
-                (fresh, Found::Wiped(Why::IdentityLost))
+                (fresh, Found::Wiped(WipeReason::IdentityLost))
             }
             None => (fresh, Found::Fresh),
             Some(held) if held.replica != purpose.replica || held.n != fresh.n => {
@@ -225,7 +225,7 @@ impl<D: Disk> DataDir<D> {
             Some(Identity { members: None, directory, .. }) => {
                 (Identity { directory, ..fresh }, Found::Fresh)
             }
-            Some(held) => match why_wiped(&held, &purpose.host_boot) {
+            Some(held) => match wipe_reason(&held, &purpose.host_boot) {
                 Some(why) => (fresh, Found::Wiped(why)),
                 None => {
                     let found = Found::Member(held.members.clone().unwrap_or_default());
@@ -272,13 +272,13 @@ impl<D: Disk> DataDir<D> {
 }
 
 /// Why a directory that belonged to a cluster may have forgotten something.
-fn why_wiped(held: &Identity, host_boot: &str) -> Option<Why> {
+fn wipe_reason(held: &Identity, host_boot: &str) -> Option<WipeReason> {
     let same_boot = !host_boot.is_empty() && host_boot == held.host_boot;
     match held.durability {
         Durability::Sync => None,
         Durability::Os if held.clean || same_boot => None,
-        Durability::Os => Some(Why::HostRestarted),
-        Durability::None => Some(Why::RanInMemory),
+        Durability::Os => Some(WipeReason::HostRestarted),
+        Durability::None => Some(WipeReason::RanInMemory),
     }
 }
 
@@ -411,14 +411,14 @@ mod tests {
     #[test]
     fn a_directory_that_may_have_forgotten_a_promise_counts_as_wiped() {
         use Durability::{None, Os, Sync};
-        let anew = Some(Why::HostRestarted);
+        let anew = Some(WipeReason::HostRestarted);
         for (ran, ended, rebooted, why) in [
             (Sync, false, true, Option::None),
             (Os, false, false, Option::None),
             (Os, false, true, anew),
             (Os, true, true, Option::None),
-            (None, false, false, Some(Why::RanInMemory)),
-            (None, true, true, Some(Why::RanInMemory)),
+            (None, false, false, Some(WipeReason::RanInMemory)),
+            (None, true, true, Some(WipeReason::RanInMemory)),
         ] {
             let disk = disk(1);
             let first = Purpose { durability: ran, ..purpose(5) };
@@ -457,7 +457,7 @@ mod tests {
         // The note is removed, durably, before anything else happens to the directory.
         disk.power_cut(Survival::Nothing);
         let (_, found) = DataDir::open(disk.clone(), under_os("three")).unwrap();
-        assert_eq!(found, Found::Wiped(Why::HostRestarted));
+        assert_eq!(found, Found::Wiped(WipeReason::HostRestarted));
     }
 
     #[test]
@@ -486,7 +486,10 @@ mod tests {
         disk.power_cut(Survival::Everything);
         disk.remove(IDENTITY).unwrap();
         let (dir, found) = DataDir::open(disk.clone(), purpose(6)).unwrap();
-        assert_eq!((dir.directory(), found), (DirectoryId(6), Found::Wiped(Why::IdentityLost)));
+        assert_eq!(
+            (dir.directory(), found),
+            (DirectoryId(6), Found::Wiped(WipeReason::IdentityLost))
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::load::*;
 use crate::support::*;
 use durable::disk::RealDisk;
 use multipaxos::storage::Durability;
-use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Why};
+use multipaxos::storage::data_dir::{DataDir, Found, Purpose, WipeReason};
 use multipaxos::types::{DirectoryId, ReplicaId};
 
 const OS: [&str; 2] = ["--durability", "os"];
@@ -76,11 +76,11 @@ fn a_replica_that_was_killed_counts_as_wiped_after_a_reboot_whatever_was_before(
     let mut cluster = place.cluster_with(&OS);
     assert_eq!(completions(&place.say(&["--client_id", "7"], b"one\n")), [(7, 0, 0)]);
     cluster.remove(2).kill();
-    assert_eq!(after_a_reboot(&place, 2).1, Found::Wiped(Why::HostRestarted));
+    assert_eq!(after_a_reboot(&place, 2).1, Found::Wiped(WipeReason::HostRestarted));
     // A clean end counts only until the next start. The next end must be clean again.
     ended_by(cluster.remove(1), "-TERM");
     place.restarted(1, &OS).kill();
-    assert_eq!(after_a_reboot(&place, 1).1, Found::Wiped(Why::HostRestarted));
+    assert_eq!(after_a_reboot(&place, 1).1, Found::Wiped(WipeReason::HostRestarted));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn an_end_that_cannot_be_noted_is_no_clean_one() {
     limit_files(&cluster[2], 0);
     cluster[2].process.signal("-TERM");
     assert_says(&one_line(&mut cluster[2], 1), &["replica2/identity", "File too large"]);
-    assert_eq!(after_a_reboot(&place, 2).1, Found::Wiped(Why::HostRestarted));
+    assert_eq!(after_a_reboot(&place, 2).1, Found::Wiped(WipeReason::HostRestarted));
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn a_clean_end_of_a_replica_that_ran_in_memory_is_worth_nothing() {
     for replica in place.cluster_with(&["--durability", "none"]) {
         ended_by(replica, "-TERM");
     }
-    assert_eq!(after_a_reboot(&place, 0).1, Found::Wiped(Why::RanInMemory));
+    assert_eq!(after_a_reboot(&place, 0).1, Found::Wiped(WipeReason::RanInMemory));
 }
