@@ -16,8 +16,8 @@
 
 use super::bounds::{Bounds, N, replicas};
 use super::history::{History, Law, Laws, Reach, Reached};
-use super::network::{PLACES, Packet, Place, Sent, Way, plain, way};
-use super::seat::{Event, Seat, Step};
+use super::network::{Delivery, Packet, ROLES, RoleId, Sent, delivery, plain};
+use super::seat::{Seat, Step, StepEffect};
 use super::table::Table;
 use super::tell;
 use foldhash::fast::FixedState;
@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// The whole cluster at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
-    seats: [u32; PLACES],
+    seats: [u32; ROLES],
     sent: Sent,
     history: u32,
     lives: [u8; N],
@@ -62,8 +62,8 @@ impl State {
         (seats, sent, history, lives, crashes, down, learning)
     }
 
-    fn seat(&self, place: Place) -> u32 {
-        self.seats[place.index()]
+    fn seat(&self, role: RoleId) -> u32 {
+        self.seats[role.index()]
     }
 }
 
@@ -83,7 +83,7 @@ impl Hash for State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// A role takes a step; packets go by their numbers.
-    Step(Place, Step<u32>),
+    Step(RoleId, Step<u32>),
     Die(ReplicaId, Option<bool>),
     Begin(ReplicaId),
     /// Everything stops, and learners go on.
@@ -97,7 +97,7 @@ pub(crate) struct Turn {
     pub(crate) action: Action,
     /// The packet that a role takes.
     pub(crate) packet: Option<Arc<Packet>>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) effects: Vec<StepEffect>,
     /// What is sent, each with its number.
     pub(crate) sent: Vec<(u32, Arc<Packet>)>,
     /// The ballot that a proposer leads from now on.
@@ -114,7 +114,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn replica(&self) -> Option<ReplicaId> {
         match self.action {
-            Action::Step(place, _) => Some(place.replica()),
+            Action::Step(role, _) => Some(role.replica()),
             Action::Die(replica, _) | Action::Begin(replica) => Some(replica),
             Action::Learn => None,
         }
@@ -136,17 +136,17 @@ struct Outcome {
     number: u32,
     seat: u32,
     sent: Vec<u32>,
-    events: Vec<Event>,
+    effects: Vec<StepEffect>,
     /// An assertion of the role has failed.
     failed: bool,
 }
 
 /// What comes of a step of a seat in a state, if it can be taken.
-type Outcomes = HashMap<(Place, u32, Step<u32>), Option<Arc<Outcome>>, FixedState>;
+type Outcomes = HashMap<(RoleId, u32, Step<u32>), Option<Arc<Outcome>>, FixedState>;
 
 /// Everything that was met so far.
 struct Tables {
-    /// One table a place.
+    /// One table for each role of each replica.
     seats: Vec<Table<Seat>>,
     packets: Table<Packet>,
     histories: Table<History>,
@@ -180,7 +180,7 @@ impl Cluster {
     ) -> Cluster {
         let known = bounds.offers.iter().map(|(_, line)| bounds.request(line).commands).collect();
         let tables = Tables {
-            seats: Place::all().map(|_| Table::new()).collect(),
+            seats: RoleId::all().map(|_| Table::new()).collect(),
             packets: Table::new(),
             histories: Table::new(),
             said: Vec::new(),
@@ -213,10 +213,10 @@ impl Cluster {
     /// All have just warmed up.
     fn first_state(&self) -> State {
         let tables = &mut *self.lock();
-        let mut seats = [0; PLACES];
+        let mut seats = [0; ROLES];
         for id in replicas() {
-            for (place, seat) in Place::of(id).into_iter().zip(Seat::first(&self.bounds, id)) {
-                seats[place.index()] = tables.seats[place.index()].number(seat);
+            for (role, seat) in RoleId::of(id).into_iter().zip(Seat::first(&self.bounds, id)) {
+                seats[role.index()] = tables.seats[role.index()].number(seat);
             }
         }
         let history = tables.add_history(History::new(self.judged));
@@ -239,27 +239,27 @@ impl Cluster {
     fn outcome(
         &self,
         tables: &mut Tables,
-        place: Place,
+        role: RoleId,
         seat: u32,
         step: Step<u32>,
     ) -> Option<Arc<Outcome>> {
-        if let Some(outcome) = tables.outcomes.get(&(place, seat, step)) {
+        if let Some(outcome) = tables.outcomes.get(&(role, seat, step)) {
             return outcome.clone();
         }
-        let before = tables.seats[place.index()].get(seat).clone();
-        let outcome = self.play(tables, place, &before, step).map(Arc::new);
-        tables.outcomes.insert((place, seat, step), outcome.clone());
+        let before = tables.seats[role.index()].get(seat).clone();
+        let outcome = self.play(tables, role, &before, step).map(Arc::new);
+        tables.outcomes.insert((role, seat, step), outcome.clone());
         outcome
     }
 
     fn play(
         &self,
         tables: &mut Tables,
-        place: Place,
+        role: RoleId,
         before: &Seat,
         step: Step<u32>,
     ) -> Option<Outcome> {
-        let id = place.replica();
+        let id = role.replica();
         let step = step.map(|packet| tables.packets.get(packet).clone());
         let input = match &step {
             Step::Take(packet) => Step::Take(&packet.input),
@@ -269,34 +269,34 @@ impl Cluster {
         tables.outcomes_made += 1;
         let number = tables.outcomes_made;
         let Ok(played) = played else {
-            let seat = tables.seats[place.index()].number(before.clone());
-            return Some(Outcome { number, seat, sent: vec![], events: vec![], failed: true });
+            let seat = tables.seats[role.index()].number(before.clone());
+            return Some(Outcome { number, seat, sent: vec![], effects: vec![], failed: true });
         };
-        let (after, mut events) = played?;
+        let (after, mut effects) = played?;
         if after.ballot().is_some_and(|ballot| !self.bounds.ballots.contains(&ballot.0)) {
             return None;
         }
         let mut sent = Vec::new();
-        for event in &mut events {
-            let Event::Leaves(envelope) = event else { continue };
+        for effect in &mut effects {
+            let StepEffect::Leaves(envelope) = effect else { continue };
             *envelope = plain(envelope.clone());
-            match way(&self.bounds, id, envelope) {
-                Way::Goes(packet) => sent.push(tables.packets.number(packet)),
-                Way::Lost => {}
-                Way::Outside => return None,
+            match delivery(&self.bounds, id, envelope) {
+                Delivery::Goes(packet) => sent.push(tables.packets.number(packet)),
+                Delivery::Lost => {}
+                Delivery::Outside => return None,
             }
         }
         // No law is about what roles of one replica tell each other.
-        events.retain(|event| !matches!(event, Event::Leaves(Envelope::Notice(_))));
-        let seat = tables.seats[place.index()].number(after);
-        Some(Outcome { number, seat, sent, events, failed: false })
+        effects.retain(|effect| !matches!(effect, StepEffect::Leaves(Envelope::Notice(_))));
+        let seat = tables.seats[role.index()].number(after);
+        Some(Outcome { number, seat, sent, effects, failed: false })
     }
 
-    fn apply(&self, tables: &mut Tables, state: &mut State, place: Place, outcome: &Outcome) {
-        let replica = place.replica();
-        state.seats[place.index()] = outcome.seat;
+    fn apply(&self, tables: &mut Tables, state: &mut State, role: RoleId, outcome: &Outcome) {
+        let replica = role.replica();
+        state.seats[role.index()] = outcome.seat;
         outcome.sent.iter().for_each(|packet| state.sent.insert(*packet));
-        if outcome.events.is_empty() && !outcome.failed {
+        if outcome.effects.is_empty() && !outcome.failed {
             return;
         }
         let life = state.lives[replica.index()];
@@ -305,8 +305,8 @@ impl Cluster {
             Some(history) => *history,
             None => {
                 let mut history = History::clone(tables.histories.get(state.history));
-                for event in &outcome.events {
-                    history.observe(replica, life, event, &self.known);
+                for effect in &outcome.effects {
+                    history.observe(replica, life, effect, &self.known);
                 }
                 if outcome.failed {
                     history.fails();
@@ -320,9 +320,9 @@ impl Cluster {
     }
 
     /// Whether a step would change anything.
-    fn matters(&self, state: &State, place: Place, outcome: &Outcome) -> bool {
+    fn matters(&self, state: &State, role: RoleId, outcome: &Outcome) -> bool {
         outcome.failed
-            || outcome.seat != state.seat(place)
+            || outcome.seat != state.seat(role)
             || outcome.sent.iter().any(|packet| !state.sent.contains(*packet))
     }
 
@@ -336,17 +336,17 @@ impl Cluster {
         let tables = &mut *self.lock();
         let met: Vec<_> = tables.outcomes.iter().map(|(key, met)| (*key, met.clone())).collect();
         let mut compared = 0;
-        for ((place, seat, step), met) in met {
-            for twin in tables.seats[place.index()].twins(seat).to_vec() {
-                let other = self.play(tables, place, &twin, step);
+        for ((role, seat, step), met) in met {
+            for twin in tables.seats[role.index()].twins(seat).to_vec() {
+                let other = self.play(tables, role, &twin, step);
                 let same = match (&met, &other) {
                     (None, None) => true,
                     (Some(a), Some(b)) => {
-                        (a.seat, &a.sent, &a.events) == (b.seat, &b.sent, &b.events)
+                        (a.seat, &a.sent, &a.effects) == (b.seat, &b.sent, &b.effects)
                     }
                     _ => false,
                 };
-                assert!(same, "{place}: equal roles differ at {step:?}:\n{met:?}\n{other:?}");
+                assert!(same, "{role}: equal roles differ at {step:?}:\n{met:?}\n{other:?}");
                 compared += 1;
             }
         }
@@ -356,10 +356,10 @@ impl Cluster {
     // --- what can happen --------------------------------------------------------------
 
     fn propose_steps(&self, tables: &mut Tables, state: &State, actions: &mut Vec<Action>) {
-        let mut propose = |tables: &mut Tables, place: Place, step| {
-            let outcome = self.outcome(tables, place, state.seat(place), step);
-            if outcome.is_some_and(|outcome| self.matters(state, place, &outcome)) {
-                actions.push(Action::Step(place, step));
+        let mut propose = |tables: &mut Tables, role: RoleId, step| {
+            let outcome = self.outcome(tables, role, state.seat(role), step);
+            if outcome.is_some_and(|outcome| self.matters(state, role, &outcome)) {
+                actions.push(Action::Step(role, step));
             }
         };
         let bounds = &self.bounds;
@@ -374,30 +374,30 @@ impl Cluster {
         }
         let asks = |id: &ReplicaId| bounds.pages && (state.learning || heard(*id));
         for to in replicas().filter(asks) {
-            let first = tables.at(state, Place::learner(to)).applied().unwrap_or_default();
+            let first = tables.at(state, RoleId::learner(to)).applied().unwrap_or_default();
             for peer in replicas().filter(|peer| *peer != to) {
-                propose(tables, Place::learner(peer), Step::Serve { to, first });
+                propose(tables, RoleId::learner(peer), Step::Serve { to, first });
             }
         }
         if state.learning {
             return;
         }
         for id in replicas() {
-            let place = Place::proposer(id);
-            propose(tables, place, Step::Campaign);
-            if let Some(ballot) = tables.at(state, place).leading() {
+            let role = RoleId::proposer(id);
+            propose(tables, role, Step::Campaign);
+            if let Some(ballot) = tables.at(state, role).leading() {
                 for (at, (whose, _)) in bounds.offers.iter().enumerate() {
                     if *whose == ballot.0 {
-                        propose(tables, place, Step::Offer(at));
+                        propose(tables, role, Step::Offer(at));
                     }
                 }
                 if bounds.heartbeats {
-                    propose(tables, place, Step::Beat);
+                    propose(tables, role, Step::Beat);
                 }
             }
-            for place in Place::of(id) {
-                if tables.at(state, place).is_careless() {
-                    propose(tables, place, Step::Sync);
+            for role in RoleId::of(id) {
+                if tables.at(state, role).is_careless() {
+                    propose(tables, role, Step::Sync);
                 }
             }
         }
@@ -433,9 +433,9 @@ impl Cluster {
             }
         }
         // What becomes durable by dying does so in the old life.
-        for place in Place::of(id) {
-            let outcome = self.outcome(tables, place, state.seat(place), Step::Crash { synced })?;
-            self.apply(tables, state, place, &outcome);
+        for role in RoleId::of(id) {
+            let outcome = self.outcome(tables, role, state.seat(role), Step::Crash { synced })?;
+            self.apply(tables, state, role, &outcome);
         }
         state.lives[id.index()] += 1;
         Some(())
@@ -447,8 +447,8 @@ impl Cluster {
                 state.sent.remove(packet);
             }
         }
-        for place in Place::all().filter(|place| !place.is_learner()) {
-            state.seats[place.index()] = 0;
+        for role in RoleId::all().filter(|role| !role.is_learner()) {
+            state.seats[role.index()] = 0;
         }
         let history = tables.histories.get(state.history).for_learners();
         let history = tables.add_history(history);
@@ -465,8 +465,8 @@ impl Cluster {
         let mut after = self.next_state(state, action)?;
         let mut outcomes = self.outcomes(state, action);
         let synced = match (action, actions.get(1)) {
-            (Action::Step(place, _), Some(Action::Step(at, Step::Sync))) => {
-                place == *at && self.lock().at(&after, place).is_syncing()
+            (Action::Step(role, _), Some(Action::Step(at, Step::Sync))) => {
+                role == *at && self.lock().at(&after, role).is_syncing()
             }
             _ => false,
         };
@@ -478,8 +478,8 @@ impl Cluster {
         let sent = outcomes.iter().flat_map(|outcome| outcome.sent.iter());
         let sent = sent.map(|packet| (*packet, tables.packets.get(*packet).clone())).collect();
         let (mut packet, mut leads, mut careless, mut writing) = (None, None, false, false);
-        if let Action::Step(place, step) = action {
-            let (before, now) = (tables.at(state, place), tables.at(&after, place));
+        if let Action::Step(role, step) = action {
+            let (before, now) = (tables.at(state, role), tables.at(&after, role));
             if let Step::Take(number) = step {
                 packet = Some(tables.packets.get(number).clone());
             }
@@ -489,7 +489,7 @@ impl Cluster {
         let turn = Turn {
             action,
             packet,
-            events: outcomes.iter().flat_map(|outcome| outcome.events.clone()).collect(),
+            effects: outcomes.iter().flat_map(|outcome| outcome.effects.clone()).collect(),
             sent,
             leads,
             careless,
@@ -503,13 +503,13 @@ impl Cluster {
     /// What comes of an action at each seat that it concerns.
     fn outcomes(&self, state: &State, action: Action) -> Vec<Arc<Outcome>> {
         let tables = &mut *self.lock();
-        let mut outcome = |place, step| self.outcome(tables, place, state.seat(place), step);
+        let mut outcome = |role, step| self.outcome(tables, role, state.seat(role), step);
         match action {
-            Action::Step(place, step) => outcome(place, step).into_iter().collect(),
+            Action::Step(role, step) => outcome(role, step).into_iter().collect(),
             Action::Begin(id) => {
                 let synced = state.down.and_then(|down| down.synced).unwrap_or(false);
-                let places = Place::of(id).into_iter();
-                places.filter_map(|place| outcome(place, Step::Crash { synced })).collect()
+                let roles = RoleId::of(id).into_iter();
+                roles.filter_map(|role| outcome(role, Step::Crash { synced })).collect()
             }
             Action::Die(..) | Action::Learn => Vec::new(),
         }
@@ -521,16 +521,16 @@ impl Cluster {
     fn opening(&self) -> (Vec<Action>, State) {
         let (mut done, mut state) = (Vec::new(), self.first_state());
         for told in self.bounds.opening.iter().copied().flatten() {
-            if let Some(place) = self.syncing(&state) {
-                let sync = Action::Step(place, Step::Sync);
+            if let Some(role) = self.syncing(&state) {
+                let sync = Action::Step(role, Step::Sync);
                 done.push(sync);
                 state = self.next_state(&state, sync).expect("a sync can end");
             }
             let mut actions = Vec::new();
             self.actions(&state, &mut actions);
             let tells = |action: &Action| match *action {
-                Action::Step(place, _) => {
-                    self.turn(&state, &[*action, Action::Step(place, Step::Sync)])
+                Action::Step(role, _) => {
+                    self.turn(&state, &[*action, Action::Step(role, Step::Sync)])
                 }
                 _ => self.turn(&state, &[*action]),
             };
@@ -546,9 +546,9 @@ impl Cluster {
     }
 
     /// Where a sync is under way.
-    fn syncing(&self, state: &State) -> Option<Place> {
+    fn syncing(&self, state: &State) -> Option<RoleId> {
         let tables = self.lock();
-        Place::all().find(|place| tables.at(state, *place).is_syncing())
+        RoleId::all().find(|role| tables.at(state, *role).is_syncing())
     }
 
     /// All that happens in the opening and then by these actions, how many of the turns are
@@ -586,8 +586,8 @@ impl Cluster {
 }
 
 impl Tables {
-    fn at(&self, state: &State, place: Place) -> &Arc<Seat> {
-        self.seats[place.index()].get(state.seat(place))
+    fn at(&self, state: &State, role: RoleId) -> &Arc<Seat> {
+        self.seats[role.index()].get(state.seat(role))
     }
 
     fn add_history(&mut self, history: History) -> u32 {
@@ -621,11 +621,11 @@ impl Model for Cluster {
             return actions.push(Action::Begin(down.replica));
         }
         let tables = &mut *self.lock();
-        match Place::all().find(|place| tables.at(state, *place).is_syncing()) {
-            Some(place) => {
-                actions.push(Action::Step(place, Step::Sync));
+        match RoleId::all().find(|role| tables.at(state, *role).is_syncing()) {
+            Some(role) => {
+                actions.push(Action::Step(role, Step::Sync));
                 let synced = [Some(false), Some(true)];
-                self.propose_deaths(state, place.replica(), &synced, actions);
+                self.propose_deaths(state, role.replica(), &synced, actions);
             }
             None => self.propose_steps(tables, state, actions),
         }
@@ -635,9 +635,9 @@ impl Model for Cluster {
         let tables = &mut *self.lock();
         let mut state = last.clone();
         match action {
-            Action::Step(place, step) => {
-                let outcome = self.outcome(tables, place, state.seat(place), step)?;
-                self.apply(tables, &mut state, place, &outcome);
+            Action::Step(role, step) => {
+                let outcome = self.outcome(tables, role, state.seat(role), step)?;
+                self.apply(tables, &mut state, role, &outcome);
             }
             Action::Die(replica, synced) => {
                 state.down = Some(Down { replica, synced });

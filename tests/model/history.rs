@@ -6,7 +6,7 @@
 //! one where an invariant could tell them apart.
 
 use super::bounds::N;
-use super::seat::Event;
+use super::seat::StepEffect;
 use multipaxos::message::{
     Answer, Decided, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
 };
@@ -197,21 +197,27 @@ impl History {
 
     /// Takes what came of a step of replica `node` in its life `life`. `known`: what
     /// clients have asked for.
-    pub(crate) fn observe(&mut self, node: ReplicaId, life: u8, event: &Event, known: &[Values]) {
-        match event {
-            Event::Accepted(record) => self.durable(node, life, record),
-            Event::Applied(record) => self.applies(node, record),
-            Event::Leaves(Envelope::Peer { to, message }) => {
+    pub(crate) fn observe(
+        &mut self,
+        node: ReplicaId,
+        life: u8,
+        effect: &StepEffect,
+        known: &[Values],
+    ) {
+        match effect {
+            StepEffect::Accepted(record) => self.durable(node, life, record),
+            StepEffect::Applied(record) => self.applies(node, record),
+            StepEffect::Leaves(Envelope::Peer { to, message }) => {
                 self.leaves(node, life, *to, message, known);
             }
-            Event::Leaves(Envelope::Answers { answers, .. }) => {
+            StepEffect::Leaves(Envelope::Answers { answers, .. }) => {
                 answers.iter().for_each(|answer| self.answers(answer));
             }
-            Event::Leaves(_) => {}
-            Event::Stands(promised) | Event::Remembers(promised) => {
+            StepEffect::Leaves(_) => {}
+            StepEffect::Stands(promised) | StepEffect::Remembers(promised) => {
                 self.ensure(*promised >= self.promised[node.index()], Law::PromiseHolds);
             }
-            Event::GoesOn(applied) => self.applied[node.index()] = *applied,
+            StepEffect::GoesOn(applied) => self.applied[node.index()] = *applied,
         }
     }
 

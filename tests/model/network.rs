@@ -19,32 +19,32 @@ use multipaxos::paxos::{Envelope, Notice, acceptor, learner, proposer};
 use multipaxos::types::{ReplicaId, Slot};
 use std::fmt;
 
-/// A role of a replica.
+/// Which role of which replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place(u8);
+pub(crate) struct RoleId(u8);
 
 /// How many there are.
-pub(crate) const PLACES: usize = 3 * N;
+pub(crate) const ROLES: usize = 3 * N;
 
-impl Place {
-    pub(crate) fn acceptor(id: ReplicaId) -> Place {
-        Place(3 * id.0)
+impl RoleId {
+    pub(crate) fn acceptor(id: ReplicaId) -> RoleId {
+        RoleId(3 * id.0)
     }
 
-    pub(crate) fn proposer(id: ReplicaId) -> Place {
-        Place(3 * id.0 + 1)
+    pub(crate) fn proposer(id: ReplicaId) -> RoleId {
+        RoleId(3 * id.0 + 1)
     }
 
-    pub(crate) fn learner(id: ReplicaId) -> Place {
-        Place(3 * id.0 + 2)
+    pub(crate) fn learner(id: ReplicaId) -> RoleId {
+        RoleId(3 * id.0 + 2)
     }
 
-    pub(crate) fn all() -> impl Iterator<Item = Place> {
-        (0..PLACES as u8).map(Place)
+    pub(crate) fn all() -> impl Iterator<Item = RoleId> {
+        (0..ROLES as u8).map(RoleId)
     }
 
-    pub(crate) fn of(id: ReplicaId) -> [Place; 3] {
-        [Place::acceptor(id), Place::proposer(id), Place::learner(id)]
+    pub(crate) fn of(id: ReplicaId) -> [RoleId; 3] {
+        [RoleId::acceptor(id), RoleId::proposer(id), RoleId::learner(id)]
     }
 
     pub(crate) fn replica(self) -> ReplicaId {
@@ -59,14 +59,14 @@ impl Place {
         self.0.into()
     }
 
-    pub(crate) fn role(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         ["acceptor", "proposer", "learner"][self.index() % 3]
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RoleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.role(), self.replica())
+        write!(f, "{} {}", self.name(), self.replica())
     }
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Packet {
     pub(crate) from: ReplicaId,
-    pub(crate) to: Place,
+    pub(crate) to: RoleId,
     pub(crate) input: Input,
 }
 
@@ -86,7 +86,7 @@ impl Packet {
 }
 
 /// What becomes of something that was sent.
-pub(crate) enum Way {
+pub(crate) enum Delivery {
     Goes(Packet),
     /// It is left out.
     Lost,
@@ -111,45 +111,45 @@ pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
 }
 
 /// What becomes of what a role sends.
-pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way {
-    let goes = |to, input| Way::Goes(Packet { from, to, input });
+pub(crate) fn delivery(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Delivery {
+    let goes = |to, input| Delivery::Goes(Packet { from, to, input });
     match envelope {
         Envelope::Peer { to, message } => match message {
             Message::Acceptor(ToAcceptor::Accept(accept)) if is_outside(bounds, accept) => {
-                Way::Outside
+                Delivery::Outside
             }
             Message::Acceptor(message) => {
                 let input = acceptor::Input::Peer(from, message.clone());
-                goes(Place::acceptor(*to), Input::Acceptor(input))
+                goes(RoleId::acceptor(*to), Input::Acceptor(input))
             }
             Message::Proposer(message @ ToProposer::Promise(_)) => {
                 let input = proposer::Input::Peer(from, message.clone());
-                goes(Place::proposer(*to), Input::Proposer(input))
+                goes(RoleId::proposer(*to), Input::Proposer(input))
             }
             Message::Learner(message) => {
                 let input = learner::Input::Peer(from, message.clone());
-                goes(Place::learner(*to), Input::Learner(input))
+                goes(RoleId::learner(*to), Input::Learner(input))
             }
-            Message::Heartbeat(heartbeat) if says_nothing(heartbeat.decided) => Way::Lost,
+            Message::Heartbeat(heartbeat) if says_nothing(heartbeat.decided) => Delivery::Lost,
             Message::Heartbeat(heartbeat) => goes(
-                Place::learner(*to),
+                RoleId::learner(*to),
                 Input::Learner(learner::Input::Heartbeat(from, *heartbeat)),
             ),
-            Message::Proposer(_) | Message::Bootstrap(_) => Way::Lost,
+            Message::Proposer(_) | Message::Bootstrap(_) => Delivery::Lost,
         },
         Envelope::Notice(Notice::Acceptor(acceptor::Input::Applied(slot))) => {
             if *slot == Slot::ZERO {
-                return Way::Lost;
+                return Delivery::Lost;
             }
-            goes(Place::acceptor(from), Input::Acceptor(acceptor::Input::Applied(*slot)))
+            goes(RoleId::acceptor(from), Input::Acceptor(acceptor::Input::Applied(*slot)))
         }
         Envelope::Notice(Notice::Proposer(input)) => match input {
             proposer::Input::Progress { applied, decided, .. }
                 if bounds.progress && (*applied > Slot::ZERO || !says_nothing(*decided)) =>
             {
-                goes(Place::proposer(from), Input::Proposer(input.clone()))
+                goes(RoleId::proposer(from), Input::Proposer(input.clone()))
             }
-            _ => Way::Lost,
+            _ => Delivery::Lost,
         },
         Envelope::Notice(Notice::Learner(input)) => {
             let counts = match input {
@@ -158,11 +158,11 @@ pub(crate) fn way(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) -> Way 
                 _ => false,
             };
             if !counts {
-                return Way::Lost;
+                return Delivery::Lost;
             }
-            goes(Place::learner(from), Input::Learner(input.clone()))
+            goes(RoleId::learner(from), Input::Learner(input.clone()))
         }
-        Envelope::Notice(_) | Envelope::Answers { .. } | Envelope::Call { .. } => Way::Lost,
+        Envelope::Notice(_) | Envelope::Answers { .. } | Envelope::Call { .. } => Delivery::Lost,
     }
 }
 

@@ -73,9 +73,9 @@ impl<I> Step<I> {
     }
 }
 
-/// What happens in a step, apart from the seat's new state.
+/// What a step does, apart from the seat's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum StepEffect {
     /// An acceptor's record is durable.
     Accepted(acceptor::Record),
     /// A learner's record is durable.
@@ -187,21 +187,21 @@ impl Seat {
         }
     }
 
-    /// The seat after a step, and the events of the step. `None`: the step is not possible.
+    /// The seat after a step, and the effects of the step. `None`: the step is not possible.
     pub(crate) fn step(
         &self,
         bounds: &Bounds,
         id: ReplicaId,
         step: Step<&Input>,
-    ) -> Option<(Seat, Vec<Event>)> {
+    ) -> Option<(Seat, Vec<StepEffect>)> {
         let mut seat = self.clone();
-        let mut events = Vec::new();
+        let mut effects = Vec::new();
         match &mut seat {
-            Seat::Acceptor(desk) => desk.step(bounds, id, step, &mut events),
-            Seat::Proposer(lectern) => lectern.step(bounds, id, step, &mut events)?,
-            Seat::Learner(desk) => desk.step(bounds, id, step, &mut events),
+            Seat::Acceptor(desk) => desk.step(bounds, id, step, &mut effects),
+            Seat::Proposer(lectern) => lectern.step(bounds, id, step, &mut effects)?,
+            Seat::Learner(desk) => desk.step(bounds, id, step, &mut effects),
         }
-        Some((seat, events))
+        Some((seat, effects))
     }
 }
 
@@ -214,31 +214,31 @@ impl<R: Role, K: Kept<Record = R::Record>> Desk<R, K> {
     }
 
     /// Handles one input, and commits.
-    fn take(&mut self, input: R::Input, events: &mut Vec<Event>) {
+    fn take(&mut self, input: R::Input, effects: &mut Vec<StepEffect>) {
         let mut out = Outbox::new();
         self.role.handle(Time(0), 0, input, &mut out);
-        self.end_turn(out, events);
+        self.end_turn(out, effects);
     }
 
     /// Ends a turn. What the role sends is held if a sync was asked for.
-    fn end_turn(&mut self, mut out: Outbox<R::Record>, events: &mut Vec<Event>) {
+    fn end_turn(&mut self, mut out: Outbox<R::Record>, effects: &mut Vec<StepEffect>) {
         self.role.flush(Time(0), &mut out);
         self.held = out.commit(&mut self.disk).expect("this disk does not fail");
         out.read_pages(&mut self.disk, &mut self.held).expect("this disk does not fail");
         if !self.disk.syncing {
-            self.release(events);
+            self.release(effects);
         }
     }
 
-    fn release(&mut self, events: &mut Vec<Event>) {
-        events.extend(self.held.drain(..).map(Event::Leaves));
+    fn release(&mut self, effects: &mut Vec<StepEffect>) {
+        effects.extend(self.held.drain(..).map(StepEffect::Leaves));
     }
 
     /// Begins a new life. What was held is gone. The life begins with a turn without input, in
     /// which the role says how far it has applied.
-    fn begin(&mut self, role: R, events: &mut Vec<Event>) {
+    fn begin(&mut self, role: R, effects: &mut Vec<StepEffect>) {
         self.role = role;
-        self.end_turn(Outbox::new(), events);
+        self.end_turn(Outbox::new(), effects);
     }
 }
 
@@ -248,28 +248,28 @@ impl Desk<Acceptor, acceptor::State> {
         bounds: &Bounds,
         id: ReplicaId,
         step: Step<&Input>,
-        events: &mut Vec<Event>,
+        effects: &mut Vec<StepEffect>,
     ) {
         match step {
-            Step::Take(Input::Acceptor(input)) => self.take(input.clone(), events),
+            Step::Take(Input::Acceptor(input)) => self.take(input.clone(), effects),
             Step::Sync => {
-                events.extend(self.disk.end_sync().into_iter().map(Event::Accepted));
-                self.release(events);
+                effects.extend(self.disk.end_sync().into_iter().map(StepEffect::Accepted));
+                self.release(effects);
             }
             Step::Crash { synced } => {
-                events.extend(self.disk.crash(synced).into_iter().map(Event::Accepted));
+                effects.extend(self.disk.crash(synced).into_iter().map(StepEffect::Accepted));
                 let state = self.disk.kept.clone();
-                events.push(Event::Remembers(state.promised()));
+                effects.push(StepEffect::Remembers(state.promised()));
                 self.begin(
                     Acceptor::new(bounds.settings(id), membership(id, false), state),
-                    events,
+                    effects,
                 );
             }
             step => unreachable!("no step of an acceptor: {step:?}"),
         }
         // Between two turns the acceptor's state is what is on its disk.
         if !self.disk.syncing {
-            events.push(Event::Stands(self.role.state().promised()));
+            effects.push(StepEffect::Stands(self.role.state().promised()));
         }
     }
 }
@@ -280,24 +280,24 @@ impl Desk<Learner, DecidedLog> {
         bounds: &Bounds,
         id: ReplicaId,
         step: Step<&Input>,
-        events: &mut Vec<Event>,
+        effects: &mut Vec<StepEffect>,
     ) {
         match step {
-            Step::Take(Input::Learner(input)) => self.take(input.clone(), events),
+            Step::Take(Input::Learner(input)) => self.take(input.clone(), effects),
             Step::Serve { to, first } => {
                 let fetch = ToLearner::Fetch { slots: SlotRange::new(first, Slot(bounds.slots)) };
-                self.take(learner::Input::Peer(to, fetch), events);
+                self.take(learner::Input::Peer(to, fetch), effects);
             }
             Step::Sync => {
-                events.extend(self.disk.end_sync().into_iter().map(Event::Applied));
-                self.release(events);
+                effects.extend(self.disk.end_sync().into_iter().map(StepEffect::Applied));
+                self.release(effects);
             }
             Step::Crash { synced } => {
-                events.extend(self.disk.crash(synced).into_iter().map(Event::Applied));
+                effects.extend(self.disk.crash(synced).into_iter().map(StepEffect::Applied));
                 let checkpoint = self.disk.kept.checkpoint.clone();
-                events.push(Event::GoesOn(checkpoint.applied));
+                effects.push(StepEffect::GoesOn(checkpoint.applied));
                 let role = Learner::new(bounds.settings(id), membership(id, false), checkpoint);
-                self.begin(role, events);
+                self.begin(role, effects);
             }
             step => unreachable!("no step of a learner: {step:?}"),
         }
@@ -315,7 +315,7 @@ impl Lectern {
         bounds: &Bounds,
         id: ReplicaId,
         step: Step<&Input>,
-        events: &mut Vec<Event>,
+        effects: &mut Vec<StepEffect>,
     ) -> Option<()> {
         let sent = match step {
             Step::Take(Input::Proposer(input)) => self.take(input.clone()),
@@ -332,7 +332,7 @@ impl Lectern {
             Step::Beat => self.clone().beat()?,
             step => unreachable!("no step of a proposer: {step:?}"),
         };
-        events.extend(sent.into_iter().map(Event::Leaves));
+        effects.extend(sent.into_iter().map(StepEffect::Leaves));
         Some(())
     }
 

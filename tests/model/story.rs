@@ -4,7 +4,7 @@ use super::bounds::{Bounds, replicas};
 use super::cluster::{Action, Cluster, Turn};
 use super::history::{Chosen, History, Law};
 use super::network::Packet;
-use super::seat::{Event, Input, Step};
+use super::seat::{Input, Step, StepEffect};
 use super::tell;
 use multipaxos::message::{ToAcceptor, ToProposer};
 use multipaxos::paxos::{acceptor, learner, proposer};
@@ -163,10 +163,10 @@ type Logs = BTreeMap<ReplicaId, BTreeMap<Slot, (Value, bool)>>;
 fn logs(turns: &[Turn]) -> Logs {
     let mut logs = Logs::new();
     for turn in turns {
-        for event in &turn.events {
-            match (event, turn.replica()) {
+        for effect in &turn.effects {
+            match (effect, turn.replica()) {
                 (
-                    Event::Applied(learner::Record::Applied { first, values, client_seqs }),
+                    StepEffect::Applied(learner::Record::Applied { first, values, client_seqs }),
                     Some(replica),
                 ) => {
                     let log = logs.entry(replica).or_default();
@@ -174,7 +174,7 @@ fn logs(turns: &[Turn]) -> Logs {
                     let took_effect = client_seqs.iter().map(Option::is_some);
                     log.extend(slots.zip(values.to_vec().into_iter().zip(took_effect)));
                 }
-                (Event::GoesOn(applied), Some(replica)) => {
+                (StepEffect::GoesOn(applied), Some(replica)) => {
                     logs.entry(replica).or_default().retain(|slot, _| slot < applied);
                 }
                 _ => {}

@@ -5,8 +5,8 @@
 
 use super::bounds::Bounds;
 use super::cluster::{Action, Turn};
-use super::network::{Packet, Place};
-use super::seat::{Event, Input, Step};
+use super::network::{Packet, RoleId};
+use super::seat::{Input, Step, StepEffect};
 use multipaxos::message::{
     Accept, Answer, Decided, Heartbeat, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
 };
@@ -25,13 +25,13 @@ pub(crate) fn turn(bounds: &Bounds, turn: &Turn) -> String {
         Action::Die(replica, Some(true)) => {
             format!("replica {replica} dies; its disk has what it just wrote, but no answer left")
         }
-        Action::Begin(replica) => begin(replica, &turn.events),
+        Action::Begin(replica) => begin(replica, &turn.effects),
         Action::Learn => {
             "from here on only the learners go on, with what is still on its way".to_owned()
         }
-        Action::Step(place, step) => match &turn.packet {
-            Some(packet) => take(place, packet, turn),
-            None => other_step(bounds, place, step, turn),
+        Action::Step(role, step) => match &turn.packet {
+            Some(packet) => take(role, packet, turn),
+            None => other_step(bounds, role, step, turn),
         },
     };
     if turn.failed {
@@ -40,9 +40,9 @@ pub(crate) fn turn(bounds: &Bounds, turn: &Turn) -> String {
     text
 }
 
-fn begin(replica: ReplicaId, events: &[Event]) -> String {
-    let remembers = events.iter().find_map(|event| match event {
-        Event::Remembers(promised) => Some(*promised),
+fn begin(replica: ReplicaId, effects: &[StepEffect]) -> String {
+    let remembers = effects.iter().find_map(|effect| match effect {
+        StepEffect::Remembers(promised) => Some(*promised),
         _ => None,
     });
     match remembers.flatten() {
@@ -55,8 +55,8 @@ fn begin(replica: ReplicaId, events: &[Event]) -> String {
 
 // --- steps without a message --------------------------------------------------------------
 
-fn other_step(bounds: &Bounds, place: Place, step: Step<u32>, turn: &Turn) -> String {
-    let replica = place.replica();
+fn other_step(bounds: &Bounds, role: RoleId, step: Step<u32>, turn: &Turn) -> String {
+    let replica = role.replica();
     match step {
         Step::Offer(at) => {
             let line = bounds.offers[at].1;
@@ -87,23 +87,23 @@ fn other_step(bounds: &Bounds, place: Place, step: Step<u32>, turn: &Turn) -> St
         Step::Serve { to, first } => format!(
             "replica {to} fetches from replica {replica} what is decided from slot {first} on"
         ),
-        Step::Sync => format!("the disk of {} syncs what it holds", role(place)),
+        Step::Sync => format!("the disk of {} syncs what it holds", name_of(role)),
         Step::Crash { .. } | Step::Take(_) => unreachable!("told elsewhere: {step:?}"),
     }
 }
 
 // --- messages -----------------------------------------------------------------------------
 
-fn take(place: Place, packet: &Packet, turn: &Turn) -> String {
+fn take(role: RoleId, packet: &Packet, turn: &Turn) -> String {
     match &packet.input {
-        Input::Acceptor(input) => acceptor_takes(place, packet, input, turn),
-        Input::Proposer(input) => proposer_takes(place, packet, input, turn),
-        Input::Learner(input) => learner_takes(place, packet, input, turn),
+        Input::Acceptor(input) => acceptor_takes(role, packet, input, turn),
+        Input::Proposer(input) => proposer_takes(role, packet, input, turn),
+        Input::Learner(input) => learner_takes(role, packet, input, turn),
     }
 }
 
-fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: &Turn) -> String {
-    let actor = role(place);
+fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: &Turn) -> String {
+    let actor = name_of(role);
     match input {
         acceptor::Input::Peer(_, ToAcceptor::Prepare { ballot, .. }) => {
             let whom = match packet.is_inside() {
@@ -113,8 +113,8 @@ fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: 
             if turn.writing {
                 return format!("{actor} begins to write the promise of ballot {ballot}");
             }
-            let pages = turn.events.iter().filter_map(|event| match event {
-                Event::Leaves(Envelope::Peer {
+            let pages = turn.effects.iter().filter_map(|effect| match effect {
+                StepEffect::Leaves(Envelope::Peer {
                     message: Message::Proposer(ToProposer::Promise(page)),
                     ..
                 }) => Some(report(page)),
@@ -133,11 +133,11 @@ fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: 
             let mark = decided(*mark).map(|mark| format!("; it hears that {mark}"));
             let mark = mark.unwrap_or_default();
             let durable = turn
-                .events
+                .effects
                 .iter()
-                .any(|event| matches!(event, Event::Accepted(acceptor::Record::Accept(_))));
-            let answers = turn.events.iter().any(|event| match event {
-                Event::Leaves(Envelope::Peer { message, .. }) => {
+                .any(|effect| matches!(effect, StepEffect::Accepted(acceptor::Record::Accept(_))));
+            let answers = turn.effects.iter().any(|effect| match effect {
+                StepEffect::Leaves(Envelope::Peer { message, .. }) => {
                     matches!(message, Message::Learner(ToLearner::Accepted { .. }))
                 }
                 _ => false,
@@ -155,9 +155,9 @@ fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: 
         }
         acceptor::Input::Applied(slot) => {
             let trims = turn
-                .events
+                .effects
                 .iter()
-                .any(|event| matches!(event, Event::Accepted(acceptor::Record::Trim(_))));
+                .any(|effect| matches!(effect, StepEffect::Accepted(acceptor::Record::Trim(_))));
             let applied = format!("its learner has applied every slot below {slot}");
             match trims {
                 true => format!("{actor} forgets what it accepted below slot {slot}: {applied}"),
@@ -167,8 +167,8 @@ fn acceptor_takes(place: Place, packet: &Packet, input: &acceptor::Input, turn: 
     }
 }
 
-fn proposer_takes(place: Place, packet: &Packet, input: &proposer::Input, turn: &Turn) -> String {
-    let replica = place.replica();
+fn proposer_takes(role: RoleId, packet: &Packet, input: &proposer::Input, turn: &Turn) -> String {
+    let replica = role.replica();
     match input {
         proposer::Input::Peer(_, ToProposer::Promise(page)) => {
             let whose = match packet.is_inside() {
@@ -204,8 +204,8 @@ fn proposer_takes(place: Place, packet: &Packet, input: &proposer::Input, turn: 
     }
 }
 
-fn learner_takes(place: Place, packet: &Packet, input: &learner::Input, turn: &Turn) -> String {
-    let actor = role(place);
+fn learner_takes(role: RoleId, packet: &Packet, input: &learner::Input, turn: &Turn) -> String {
+    let actor = name_of(role);
     let mut text = match input {
         learner::Input::Peer(_, ToLearner::Accepted { ballot, slots, .. }) => {
             let whose = match packet.is_inside() {
@@ -236,15 +236,15 @@ fn learner_takes(place: Place, packet: &Packet, input: &learner::Input, turn: &T
         }
         other => format!("{actor} takes {other:?}"),
     };
-    for event in &turn.events {
-        match event {
-            Event::Applied(learner::Record::Applied { first, values, client_seqs }) => {
+    for effect in &turn.effects {
+        match effect {
+            StepEffect::Applied(learner::Record::Applied { first, values, client_seqs }) => {
                 text += &format!("; it applies {}", slots(*first, values));
                 if !values_are_noops(values) && client_seqs.iter().all(Option::is_none) {
                     text += ", which changes nothing any more";
                 }
             }
-            Event::Leaves(Envelope::Answers { answers, .. }) => {
+            StepEffect::Leaves(Envelope::Answers { answers, .. }) => {
                 for answer in answers {
                     if let Answer::Complete { slot, .. } = answer {
                         text += &format!("; it tells the client that its line is in slot {slot}");
@@ -262,15 +262,15 @@ fn learner_takes(place: Place, packet: &Packet, input: &learner::Input, turn: &T
 
 // --- parts of sentences -------------------------------------------------------------------
 
-fn role(place: Place) -> String {
-    let (role, replica) = (place.role(), place.replica());
-    format!("replica {replica}'s {role}")
+fn name_of(role: RoleId) -> String {
+    let (name, replica) = (role.name(), role.replica());
+    format!("replica {replica}'s {name}")
 }
 
 /// What the acceptor that refuses has promised.
 fn stands(turn: &Turn) -> String {
-    let promised = turn.events.iter().rev().find_map(|event| match event {
-        Event::Stands(promised) => *promised,
+    let promised = turn.effects.iter().rev().find_map(|effect| match effect {
+        StepEffect::Stands(promised) => *promised,
         _ => None,
     });
     promised.map(|ballot| format!(": it has promised ballot {ballot}")).unwrap_or_default()
