@@ -173,6 +173,7 @@ pub(super) fn restart(plan: &Plan, interrupts: &Interrupts) -> Result<String, St
             if began.elapsed() > RESTART_MAX {
                 return Err("the replicas do not come back".into());
             }
+            // No event says that several stderrs have a line. This pause bounds the error of `up`.
             thread::sleep(SHARP_LOOK);
         }
         let up = began.elapsed();
@@ -185,6 +186,7 @@ pub(super) fn restart(plan: &Plan, interrupts: &Interrupts) -> Result<String, St
             if began.elapsed() > RESTART_MAX {
                 return Err("no line completes after the restart".into());
             }
+            // The load counts without waking anybody. This pause bounds the error of `first`.
             thread::sleep(SHARP_LOOK);
         }
         let first = began.elapsed();

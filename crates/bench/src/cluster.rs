@@ -130,6 +130,7 @@ impl Cluster {
             if began.elapsed() > GRACE {
                 return Err("the replicas do not warm up".into());
             }
+            // No single event announces a line on a stderr, a child's end and a signal.
             thread::sleep(LOOK);
         }
         Ok(cluster)
@@ -236,6 +237,7 @@ impl Cluster {
                     "the logs have not changed for {seconds} s, and have {last:?} bytes"
                 ));
             }
+            // A file that grows wakes nobody. QUIET is twenty such pauses.
             thread::sleep(LOOK);
         }
     }
@@ -250,6 +252,7 @@ impl Cluster {
         let began = Instant::now();
         for process in self.replicas.iter_mut().flatten() {
             while process.ended().is_none() && began.elapsed() < GRACE {
+                // The standard library cannot wait for a child with a time limit.
                 thread::sleep(LOOK);
             }
             match process.ended() {

@@ -157,6 +157,7 @@ impl Watch<'_> {
     fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) -> Result<(), String> {
         while !done(self) {
             self.look()?;
+            // The load counts without waking anybody: a wake-up would slow what is measured.
             thread::sleep(LOOK);
         }
         self.look()

@@ -226,6 +226,7 @@ impl Floor {
             if let Some(signal) = self.interrupts.noted() {
                 return Err(io::Error::other(format!("interrupted by {signal}")));
             }
+            // A file that grows wakes nobody, and a signal is only noted.
             thread::sleep(LOOK);
         }
         Ok(done())
