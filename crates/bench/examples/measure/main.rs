@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! run       the commands, as a reader would type them, and the figures that they print
-//! sections  what is measured, section by section
+//! sections  what is measured, in its order
+//! speed     the sections of steady load
+//! outages   the sections of clusters that come back, and the scenarios
+//! measured  what was measured, as the document says it
 //! table     medians, ranges, and how they are shown
 //! machine   what the host and the build are
 //! peers     figures of other systems, from a file
@@ -17,18 +20,21 @@
 //! each as a process of its own.
 
 mod machine;
+mod measured;
+mod outages;
 mod peers;
 mod run;
 mod sections;
+mod speed;
 mod table;
 
 use argh::{ArgsInfo, FromArgs};
 use command_line::{EXIT_FAILED, parse_args, say};
 use machine::Machine;
+use measured::Measured;
 use multipaxos::config::cause;
 use peers::Peers;
 use run::Runner;
-use sections::Measured;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
