@@ -1,35 +1,20 @@
 //! The commands of scripts and of people. See [`crate::help`] and `tests/scripts/README.md`.
 
 use super::help;
-use super::history::Party;
 use super::play::no_such_command;
+use super::requests::{Asked, CLIENT_MAX, request, the_line};
 use super::stage::{Loud, STABILIZE_US, Setup, Stage};
+use super::targets::{each, every, one, replica, role};
 use super::why::why;
 use super::words::{Done, NUMBER_MAX, Words, parse, span, within};
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
-use multipaxos::message::Request;
-use multipaxos::types::{Command, LINE_BYTES_MAX, Line, REPLICAS_MAX, ReplicaId, Slot, replicas};
-use simulator::node::RoleName;
-use std::collections::BTreeMap;
-
-/// Clients have smaller ids than this, because a client's port is computed from its id.
-const CLIENT_MAX: u64 = 60_000;
+use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot, replicas};
 
 /// A running sequence of commands. At first there is no cluster.
 #[derive(Debug, Default)]
 pub struct Session {
     stage: Option<Stage>,
     asked: Asked,
-}
-
-/// The requests made by hand. They let a request that gives only its line be one that a
-/// client could send.
-#[derive(Debug, Default)]
-struct Asked {
-    /// The next sequence number in each session of each client.
-    next_seq: BTreeMap<(u64, u64), u64>,
-    /// The session and birth that each client uses for requests that name no session.
-    open: BTreeMap<u64, (u64, Slot)>,
 }
 
 impl Session {
@@ -245,138 +230,6 @@ fn cluster(words: &Words) -> Result<Stage, String> {
         by_hand: words.may_say(0, "by-hand")?,
     };
     Ok(Stage::new(setup))
-}
-
-fn the_line(words: &Words) -> Result<Line, String> {
-    let line = words.quoted.as_deref().ok_or("which line? It stands in quotes")?;
-    match line.len() <= LINE_BYTES_MAX {
-        true => Ok(line.into()),
-        false => Err(format!("the line is longer than {LINE_BYTES_MAX} bytes")),
-    }
-}
-
-fn request(stage: &mut Stage, asked: &mut Asked, words: &Words) -> Done {
-    words.only(0, true, &["client", "session", "seq", "to", "birth", "after"])?;
-    let line = the_line(words)?;
-    let client = within("client", words.number("client")?.unwrap_or(1), 0..=CLIENT_MAX)?;
-    let to = replica(stage, words.number("to")?.unwrap_or(0))?;
-    let (session, seq) = (words.number("session")?, words.number("seq")?);
-    let (session, birth, after) = match (session, seq) {
-        (None, None) => asked.open_session(stage, client, to),
-        (session, _) => (session.unwrap_or(1), Slot::ZERO, Slot::ZERO),
-    };
-    let next = asked.next_seq.entry((client, session)).or_default();
-    let seq = seq.unwrap_or(*next);
-    let request = Request::new(client, session, seq, &line);
-    let birth = words.number("birth")?.map_or(birth, Slot);
-    let after = words.number("after")?.map_or(after, Slot);
-    let request = Request::of(&Command { birth, ..request.command() }, after);
-    *next = (*next).max(seq + 1);
-    stage.request(to, request);
-    Ok(())
-}
-
-impl Asked {
-    /// A session of `client` without a command in flight, its birth, and the slot below which the
-    /// client has seen its lines complete. A client has one line in flight in a session: a client
-    /// that does not want to wait opens another session.
-    fn open_session(&mut self, stage: &mut Stage, client: u64, to: ReplicaId) -> (u64, Slot, Slot) {
-        if let Some((session, birth)) = self.open.get(&client) {
-            let next = self.next_seq.get(&(client, *session)).copied().unwrap_or(0);
-            let completed = stage.completed(client, *session);
-            if completed.lines >= next {
-                return (*session, *birth, completed.below);
-            }
-        }
-        let (session, birth) = (stage.new_session(client), stage.applied(to));
-        self.open.insert(client, (session, birth));
-        (session, birth, birth)
-    }
-}
-
-fn replica(stage: &Stage, number: u64) -> Result<ReplicaId, String> {
-    let n = stage.setup.replicas;
-    let known = number < n as u64;
-    known.then_some(ReplicaId(number as u8)).ok_or_else(|| {
-        format!("there is no replica {number}; they are numbered from 0 to {}", n - 1)
-    })
-}
-
-/// The replica that the command names.
-fn one(stage: &Stage, words: &Words) -> Result<ReplicaId, String> {
-    replica(stage, parse(words.word(0, "replica")?)?)
-}
-
-fn role(words: &Words) -> Result<RoleName, String> {
-    match words.word(1, "role")? {
-        "replica" => Ok(RoleName::Bootstrap),
-        "acceptor" => Ok(RoleName::Acceptor),
-        "proposer" => Ok(RoleName::Proposer),
-        "learner" => Ok(RoleName::Learner),
-        other => Err(format!("{other} is none of replica, acceptor, proposer and learner")),
-    }
-}
-
-/// Calls `act` for each replica that the command names, or for all if it names none, and prints
-/// that it did.
-fn every(
-    stage: &mut Stage,
-    words: &Words,
-    may_be_kept: bool,
-    mut act: impl FnMut(&mut Stage, ReplicaId, bool) -> Done,
-) -> Done {
-    words.only(usize::MAX, false, &[])?;
-    let mut ids = Vec::new();
-    for word in &words.plain {
-        if word != "all" && !(may_be_kept && word == "kept") {
-            ids.push(replica(stage, parse(word)?)?);
-        }
-    }
-    let named = !ids.is_empty();
-    if !named {
-        ids = replicas(stage.setup.replicas).collect();
-    }
-    ids.into_iter().try_for_each(|id| act(stage, id, named))
-}
-
-/// Calls `act` for each message that the command selects: by id, or all, by kind, sender and
-/// receiver, but not for those after `except`.
-fn each(stage: &mut Stage, words: &Words, mut act: impl FnMut(&mut Stage, &str)) -> Done {
-    words.only(usize::MAX, false, &["from", "to", "kind"])?;
-    let mut named: Vec<&str> = words.plain.iter().map(String::as_str).collect();
-    let mut excepted = Vec::new();
-    if let Some(at) = named.iter().position(|word| *word == "except") {
-        excepted = named.split_off(at);
-    }
-    let option = |name: &str| words.named.iter().find(|(known, _)| known == name);
-    let chosen = |name: &str, is: String| option(name).is_none_or(|(_, wanted)| *wanted == is);
-    let by_id: Vec<&str> = named.iter().copied().filter(|word| *word != "all").collect();
-    for id in by_id.iter().chain(excepted.iter().skip(1)) {
-        if !stage.network.iter().any(|pending| pending.id == **id) {
-            return Err(format!("no message {id} is on its way, `messages` lists those that are"));
-        }
-    }
-    let short = |party: &Party| party.to_string();
-    let ids: Vec<String> = if by_id.is_empty() {
-        if words.named.is_empty() && !named.contains(&"all") {
-            return Err("which messages? By their ids, or all".into());
-        }
-        let meant = stage.network.iter().filter(|pending| {
-            !pending.held
-                && chosen("from", short(&pending.from))
-                && chosen("to", short(&pending.to))
-                && chosen("kind", pending.kind())
-                && !excepted.contains(&pending.id.as_str())
-        });
-        meant.map(|pending| pending.id.clone()).collect()
-    } else {
-        by_id.into_iter().map(String::from).collect()
-    };
-    if ids.is_empty() && !named.contains(&"all") {
-        return Err("no such message is on its way, `messages` lists those that are".into());
-    }
-    ids.iter().for_each(|id| act(stage, id));
-    Ok(())
 }
 
 fn pass(stage: &mut Stage, us: u64, until_quiet: bool, verbose: bool) -> Done {

@@ -4,7 +4,8 @@
 //!
 //! - [`mod@file`]: the format of scripts; runs a script and writes it again.
 //! - [`play`]: a session at a prompt. [`help`]: the help texts of the commands.
-//! - [`commands`]: carries out commands. `words`: splits a command into words.
+//! - [`commands`]: carries out commands. `words`: splits a command into words. `targets`: the
+//!   replicas and messages that a command names. `requests`: requests made by hand.
 //! - `stage`: the cluster. `node`: one replica of it.
 //! - `print`: describes messages, records and states in words.
 //! - [`history`]: everything that happened. [`mod@why`]: explains a slot from the history.
@@ -16,6 +17,8 @@ pub mod history;
 mod node;
 pub mod play;
 mod print;
+mod requests;
 mod stage;
+mod targets;
 pub mod why;
 mod words;
