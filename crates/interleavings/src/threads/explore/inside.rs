@@ -2,8 +2,8 @@
 
 #![cfg(feature = "scheduler")]
 
+use super::here::{Here, here, leave};
 use super::order::Order;
-use super::{Here, here, leave};
 use std::sync::{Arc, Mutex};
 
 fn placed() -> Here {

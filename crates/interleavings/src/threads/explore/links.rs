@@ -5,7 +5,8 @@
 #![cfg(feature = "scheduler")]
 #![allow(missing_docs)]
 
-use super::{Here, here, number_of_a_link};
+use super::here::{Here, here};
+use super::number_of_a_link;
 use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 use std::sync::atomic::Ordering;
 use std::thread;

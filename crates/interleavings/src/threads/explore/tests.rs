@@ -7,6 +7,7 @@ use super::order::Order;
 use super::seeds::run;
 use super::*;
 use crate::threads;
+use std::time::Duration;
 
 const EXPLORATION: Exploration = Exploration { name: "threads::explore", steps_max: 1_000 };
 
