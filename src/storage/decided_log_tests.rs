@@ -624,7 +624,7 @@ fn contents(disk: &SimDisk) -> [Vec<u8>; 3] {
     files(disk).map(|(folder, name)| read(&folder, name))
 }
 
-/// A log of so many slots with a checkpoint at its end, each client's lines this text.
+/// A log of this many slots with a checkpoint at its end, each client's lines this text.
 fn checkpointed(durability: Durability, slots: u64, text: &str) -> Lives {
     let mut lives = Lives::begin_under(9, durability);
     let mut records = Vec::new();

@@ -93,7 +93,7 @@ impl Values {
         Iter { bytes: self.bytes(), left: self.len() }
     }
 
-    /// Those within `range`.
+    /// The values within `range`.
     ///
     /// # Panics
     ///
@@ -105,7 +105,7 @@ impl Values {
         Values { batch: batch.clone(), from: start, to: end }
     }
 
-    /// Those behind the first `count`.
+    /// The values behind the first `count`.
     pub fn skip(&self, count: usize) -> Values {
         self.slice(count..self.len())
     }

@@ -8,8 +8,8 @@ use crate::storage::disk::DiskFile;
 use std::io;
 use std::sync::Arc;
 
-/// As long as the thread does not sleep, a file is written in blocks of so many bytes, each
-/// from a multiple of that on; what is no block yet gathers. The page cache takes a block
+/// While the thread does not sleep, a file is written in whole blocks of this many bytes; a
+/// part of a block waits in memory. The page cache takes a block
 /// as one piece where it can: 1.2 µs a page in place of 2.1 for as many bytes from anywhere
 /// (ext4 of Linux 6.18), 1.4 and 1.7 in blocks of a half and a quarter of the size.
 const BLOCK_BYTES: u64 = 64 << 10;
@@ -66,7 +66,7 @@ impl<F: DiskFile> GrowingFile<F> {
         Ok(())
     }
 
-    /// The file, if it holds what may not be durable; whoever asks makes it so.
+    /// The file, if it may hold bytes that are not durable. The caller syncs it.
     pub(super) fn unsynced(&mut self) -> Option<Arc<F>> {
         std::mem::take(&mut self.dirty).then(|| Arc::clone(&self.file))
     }

@@ -4,8 +4,8 @@
 //! other three are in the data directory:
 //!
 //! ```text
-//! learner<id>.txt  one line a slot; a slot that changed nothing is a NOP line
-//! journal          40 bytes a slot, so slot k begins at byte 40 k
+//! learner<id>.txt  one line for each slot; a slot that changed nothing is a NOP line
+//! journal          40 bytes for each slot, so slot k begins at byte 40 k
 //! asides           the overflow: commands that were decided once more, so that their line
 //!                  is a NOP
 //! checkpoint       where a restart goes on: replaced whole
@@ -205,8 +205,8 @@ impl<D: Disk> Storage<Record> for DecidedLog<D> {
         self.guarded(|log| log.append_burst(records))
     }
 
-    /// Everything is durable up to the last checkpoint but one, when `append` returns;
-    /// the rest is safe in the acceptors.
+    /// Does nothing. When `append` returns, everything up to the last checkpoint but one is
+    /// durable; the acceptors hold the rest.
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -23,11 +23,11 @@ use std::sync::Arc;
 /// How many slots below the checkpoint are checked when the log is opened.
 const VERIFIED_SLOTS: u64 = 16;
 
-/// How many slots above its checkpoint a log is taken on when it is opened; there are
-/// never more between two checkpoints.
+/// The most slots above its checkpoint that an opened log takes on. Between two checkpoints
+/// there are never more.
 const ROLLED_SLOTS_MAX: u64 = ACCEPT_WINDOW_SLOTS;
 
-/// How many bytes of them are read at a time, give or take a slot.
+/// How many bytes of these slots are read at a time, give or take a slot.
 const ROLLED_BYTES: usize = 1 << 20;
 
 /// Where a decided log is kept.
@@ -44,7 +44,7 @@ pub struct Location<'a, D> {
 }
 
 impl<D: Disk> DecidedLog<D> {
-    /// Begins an empty log. A chat log that already stands there belongs to a cluster
+    /// Begins an empty log. A chat log that is there already belongs to a cluster
     /// that this replica does not remember: it is moved aside, to the first free of
     /// `<name>.1`, `<name>.2`, …, and its new name is returned.
     ///

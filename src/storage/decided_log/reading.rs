@@ -88,7 +88,7 @@ impl<D: Disk> DecidedLog<D> {
     }
 }
 
-/// Consecutive entries, and where the log stood before them.
+/// Consecutive entries, and the mark before them.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub(super) before: Mark,
