@@ -11,7 +11,7 @@
 //! A change that saves something ends below it, and is asked to lower it.
 
 use allocation_counter::{AllocationInfo, measure, opt_out};
-use datagrams::codec::{Opened, Sink};
+use datagrams::codec::{Body, Sink};
 use datagrams::counters::Counters;
 use durable::background::Executor;
 use durable::disk::{Disk, DiskFile};
@@ -193,6 +193,10 @@ impl Sink<Endpoint> for Wire {
     fn oversize(&mut self, _to: Endpoint, _cluster: u64, _message: &[u8]) {
         unreachable!("no line is that long");
     }
+
+    fn length(&self, _: Endpoint) -> usize {
+        DATAGRAM_BYTES_DEFAULT
+    }
 }
 
 fn client_address(number: usize) -> Address {
@@ -300,7 +304,7 @@ impl Replica {
                 inbox: inboxes.learner,
                 out: Outbox::new(),
             },
-            packer: Packer::new(identity(Party::Replica(id)), DATAGRAM_BYTES_DEFAULT),
+            packer: Packer::new(identity(Party::Replica(id))),
             decoder: Decoder::new(identity(Party::Replica(id)), Arc::new(Counters::new())),
             incoming: Vec::new(),
         }
@@ -314,7 +318,7 @@ impl Replica {
         let opening = measure(|| {
             for (from, frame) in &arrived {
                 let opened = self.decoder.open(*from, frame, &mut self.incoming);
-                assert_eq!(opened, Ok(Opened::Messages));
+                assert_eq!(opened.map(|opened| opened.body), Ok(Body::Messages));
                 self.incoming.drain(..).for_each(|incoming| self.router.deliver(incoming));
             }
             self.router.end_of_burst();
@@ -404,7 +408,7 @@ impl Caller {
             sessions: (first..first + sessions as u64).map(client).collect(),
             complete: Complete::default(),
             out: Outbox::new(),
-            packer: Packer::new(identity(Party::Client), DATAGRAM_BYTES_DEFAULT),
+            packer: Packer::new(identity(Party::Client)),
             decoder: Decoder::new(identity(Party::Client), Arc::new(Counters::new())),
             incoming: Vec::new(),
         }
@@ -427,7 +431,7 @@ impl Caller {
         let info = measure(|| {
             let opened =
                 self.decoder.open(replica_address(ReplicaId(0)), frame, &mut self.incoming);
-            assert_eq!(opened, Ok(Opened::Messages));
+            assert_eq!(opened.map(|opened| opened.body), Ok(Body::Messages));
             for incoming in self.incoming.drain(..) {
                 let Incoming::Answer { from, answer } = incoming else {
                     panic!("not an answer: {incoming:?}")

@@ -180,10 +180,11 @@ fn every_make_target_that_is_named_exists() {
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
-/// The options of a program: the fields behind `#[argh(option`, without those that its help
-/// hides.
+/// The options of a program: the fields behind `#[argh(option` and `#[argh(switch`, without
+/// those that its help hides.
 fn options_of(program: &str) -> BTreeSet<String> {
     let source = fs::read_to_string(root().join(program)).expect("a program");
+    let source = source.replace("#[argh(switch", "#[argh(option");
     let attributes = source.split("#[argh(option").skip(1);
     let shown =
         attributes.filter(|rest| !rest.split(")]").next().expect("its end").contains("hidden"));

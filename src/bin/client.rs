@@ -48,9 +48,13 @@ struct Options {
     /// seeds the losses and the timeouts (default 591)
     #[argh(option, arg_name = "N", default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
-    /// the longest datagram to send (default 1400)
+    /// the longest datagram to send; a path that carries less is found out (default 1400)
     #[argh(option, arg_name = "BYTES", default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
+    /// send and receive one datagram a system call, where the kernel or the network card says
+    /// that it has sent several and has not
+    #[argh(switch)]
+    no_offload: bool,
     /// what goes to stderr: off, error, warn, info, debug or trace (default warn)
     #[argh(option, arg_name = "LEVEL", default = "LogLevel(LevelFilter::Warn)")]
     log_level: LogLevel,
@@ -75,6 +79,7 @@ fn main() {
         loss: options.msg_loss.probability(),
         seed: options.rand_seed.0,
         datagram_bytes: options.datagram_max.0 as usize,
+        offload: !options.no_offload,
         timeout_us: options.timeout.map(|seconds| seconds.0 * 1_000_000),
         die_with_parent: options.die_with_parent,
     });

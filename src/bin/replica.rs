@@ -75,9 +75,13 @@ struct Options {
     /// milliseconds; each wait is drawn between the two bounds (default 300-600)
     #[argh(option, arg_name = "MIN-MAX", default = "ElectionMs(300, 600)")]
     election_ms: ElectionMs,
-    /// the longest datagram to send (default 1400)
+    /// the longest datagram to send; a path that carries less is found out (default 1400)
     #[argh(option, arg_name = "BYTES", default = "Bounded(DATAGRAM_BYTES_DEFAULT as u64)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
+    /// send and receive one datagram a system call, where the kernel or the network card says
+    /// that it has sent several and has not
+    #[argh(switch)]
+    no_offload: bool,
     /// what goes to stderr: off, error, warn, info, debug or trace (default info)
     #[argh(option, arg_name = "LEVEL", default = "LogLevel(LevelFilter::Info)")]
     log_level: LogLevel,
@@ -146,6 +150,7 @@ fn main() {
         loss: options.msg_loss.probability(),
         seed: options.rand_seed.0,
         datagram_bytes: options.datagram_max.0 as usize,
+        offload: !options.no_offload,
         heartbeat_us: options.heartbeat_ms.0 * 1_000,
         election_us: (election.0 * 1_000, election.1 * 1_000),
         crash_after_accepts: options.crash_after_accepts.map(|accepts| accepts.0 as u32),

@@ -3,7 +3,7 @@
 use super::frame::{self, Decoder, Identity};
 use super::pack::Packer;
 use super::{Endpoint, Incoming, Outgoing};
-use crate::types::{Address, ClusterId};
+use crate::types::{Address, ClusterId, ReplicaId};
 use datagrams::codec::{self, BodyKind, Codec, Opened, Sink};
 use datagrams::counters::{Counters, DropReason};
 use std::net::SocketAddr;
@@ -15,6 +15,10 @@ impl codec::Endpoint for Endpoint {
             Endpoint::Replica(id) => Some(id.index()),
             Endpoint::Client(_) => None,
         }
+    }
+
+    fn of_peer(peer: usize) -> Self {
+        Endpoint::Replica(ReplicaId(peer as u8))
     }
 
     fn address(self, peers: &[SocketAddr]) -> SocketAddr {
@@ -36,8 +40,12 @@ impl Codec for Identity {
         self.n
     }
 
-    fn packer(&self, datagram_max: usize) -> Packer {
-        Packer::new(self.clone(), datagram_max)
+    fn cluster(&self) -> Option<u64> {
+        self.cluster.known().map(|cluster| cluster.0)
+    }
+
+    fn packer(&self) -> Packer {
+        Packer::new(self.clone())
     }
 
     fn decoder(&self, counters: Arc<Counters>) -> Decoder {

@@ -12,7 +12,6 @@ use super::frame::{self, HEADER_BYTES, Identity};
 use super::{Endpoint, Outgoing};
 use crate::message::{ClientMessage, Message, Party};
 use crate::types::ClusterId;
-use datagrams::assert_datagram_max;
 use datagrams::codec::{BodyKind, Sink};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -34,7 +33,6 @@ pub const fn payload_bytes(datagram_max: usize) -> usize {
 #[derive(Debug)]
 pub struct Packer {
     identity: Identity,
-    datagram_max: usize,
     /// In the order in which they were begun. `by_destination` and `last` are indexes.
     frames: Vec<Frame>,
     by_destination: HashMap<(Endpoint, Bound), usize>,
@@ -59,16 +57,10 @@ struct Frame {
 }
 
 impl Packer {
-    /// A packer for datagrams of at most `datagram_max` bytes from the process `identity`.
-    ///
-    /// # Panics
-    ///
-    /// If `datagram_max` is out of bounds.
-    pub fn new(identity: Identity, datagram_max: usize) -> Self {
-        assert_datagram_max(datagram_max);
+    /// A packer for the process `identity`.
+    pub fn new(identity: Identity) -> Self {
         Packer {
             identity,
-            datagram_max,
             frames: Vec::new(),
             by_destination: HashMap::new(),
             last: None,
@@ -145,14 +137,21 @@ impl Packer {
             }),
         };
         self.last = Some(((to, bound), at));
+        let most = sink.length(to);
         for message in messages {
-            self.put(at, &message, sink);
+            self.put(at, &message, most, sink);
         }
     }
 
-    /// Adds a message to a frame. If it does not fit, the frame leaves and the message begins
-    /// the next one; if it fits no frame, it goes to `sink` alone.
-    fn put(&mut self, at: usize, message: &impl Serialize, sink: &mut impl Sink<Endpoint>) {
+    /// Adds a message to a frame of at most `most` bytes. If it does not fit, the frame leaves
+    /// and the message begins the next one; if it fits no frame, it goes to `sink` alone.
+    fn put(
+        &mut self,
+        at: usize,
+        message: &impl Serialize,
+        most: usize,
+        sink: &mut impl Sink<Endpoint>,
+    ) {
         let me = self.identity.me;
         let frame = &mut self.frames[at];
         let before = frame.bytes.len();
@@ -160,9 +159,9 @@ impl Packer {
             .expect("every message can be encoded");
         let after = frame.bytes.len();
         let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.messages + 1);
-        if size <= self.datagram_max {
+        if size <= most {
             frame.messages += 1;
-        } else if frame::sealed_bytes(me, after - before, 1) > self.datagram_max {
+        } else if frame::sealed_bytes(me, after - before, 1) > most {
             let cluster = cluster_of(&self.identity, frame.bound);
             sink.oversize(frame.to, cluster.0, &frame.bytes[before..]);
             frame.bytes.truncate(before);
@@ -224,11 +223,11 @@ fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>)
 #[cfg(test)]
 mod tests {
     use super::super::frame::{ClusterCell, Decoder};
-    use super::super::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Incoming};
+    use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
     use super::*;
     use crate::message::{Answer, Request, ToAcceptor, ToBootstrap};
     use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot};
-    use datagrams::codec::Opened;
+    use datagrams::codec::Body;
     use datagrams::counters::{Counters, DropReason};
     use std::net::{Ipv4Addr, SocketAddr};
     use std::sync::Arc;
@@ -237,6 +236,8 @@ mod tests {
     struct Taken {
         datagrams: Vec<(Endpoint, Vec<u8>)>,
         oversize: Vec<(Endpoint, u64, Vec<u8>)>,
+        /// The most bytes of a datagram, if it is not the default.
+        length: Option<usize>,
     }
 
     impl Sink<Endpoint> for Taken {
@@ -246,6 +247,10 @@ mod tests {
 
         fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
             self.oversize.push((to, cluster, message.to_vec()));
+        }
+
+        fn length(&self, _: Endpoint) -> usize {
+            self.length.unwrap_or(DATAGRAM_BYTES_DEFAULT)
         }
     }
 
@@ -260,7 +265,7 @@ mod tests {
     }
 
     fn packed(me: Party, outgoing: &[Outgoing]) -> Taken {
-        let mut packer = Packer::new(identity(me), DATAGRAM_BYTES_DEFAULT);
+        let mut packer = Packer::new(identity(me));
         let mut taken = Taken::default();
         outgoing.iter().for_each(|outgoing| packer.add(outgoing, &mut taken));
         packer.flush(&mut taken);
@@ -282,7 +287,7 @@ mod tests {
         for (to, frame) in &taken.datagrams {
             if to.party() == me {
                 let opened = decoder.open(address(9), frame, &mut messages);
-                assert_eq!(opened, Ok::<_, DropReason>(Opened::Messages));
+                assert_eq!(opened.map(|opened| opened.body), Ok::<_, DropReason>(Body::Messages));
             }
         }
         messages
@@ -411,7 +416,7 @@ mod tests {
 
     #[test]
     fn as_many_buffers_as_a_turn_took_are_kept_for_the_next_up_to_a_bound() {
-        let mut packer = Packer::new(identity(ZERO), DATAGRAM_BYTES_DEFAULT);
+        let mut packer = Packer::new(identity(ZERO));
         let most = SPARE_BUFFERS_MAX;
         for (destinations, kept) in [(1, 1), (9, 9), (2, 9), (most + 1, most), (5, most)] {
             let mut taken = Taken::default();
@@ -425,11 +430,15 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_as_long_as_they_may_be_configured_and_no_longer() {
-        let made = |datagram_max: usize| {
-            std::panic::catch_unwind(|| Packer::new(identity(ZERO), datagram_max)).is_ok()
-        };
-        assert!(made(DATAGRAM_BYTES_MIN) && made(DATAGRAM_BYTES_MAX));
-        assert!(!made(DATAGRAM_BYTES_MIN - 1) && !made(DATAGRAM_BYTES_MAX + 1));
+    fn datagrams_are_as_long_as_the_path_carries_when_they_are_packed() {
+        let mut packer = Packer::new(identity(ZERO));
+        let mut taken = Taken::default();
+        for length in [600, 1_400, 9_000, 600] {
+            taken.length = Some(length);
+            (0..5_000).for_each(|ballot| packer.add(&prepare(1, ballot), &mut taken));
+            packer.flush(&mut taken);
+            let longest = taken.datagrams.drain(..).map(|(_, frame)| frame.len()).max();
+            assert!(longest.is_some_and(|longest| longest <= length && longest + 20 > length));
+        }
     }
 }

@@ -47,6 +47,8 @@ pub struct ClientOptions {
     pub seed: u64,
     /// The longest datagram.
     pub datagram_bytes: usize,
+    /// Whether the kernel may be given several datagrams in one call.
+    pub offload: bool,
     /// How long one line may take.
     pub timeout_us: Option<u64>,
     /// Whether to end when the parent process does.
@@ -86,6 +88,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
             codec: identity,
             peers: addresses,
             datagram_max: options.datagram_bytes,
+            offload: options.offload,
             loss: options.loss,
             seed: derive_seed(options.seed, "network"),
         },

@@ -68,6 +68,8 @@ pub struct ReplicaOptions {
     pub seed: u64,
     /// The longest datagram.
     pub datagram_bytes: usize,
+    /// Whether the kernel may be given several datagrams in one call.
+    pub offload: bool,
     /// The time between two heartbeats.
     pub heartbeat_us: u64,
     /// The shortest and the longest wait before a leader is suspected.
@@ -221,6 +223,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
             codec: identity.clone(),
             peers: addresses,
             datagram_max: options.datagram_bytes,
+            offload: options.offload,
             loss: options.loss,
             seed: derive_seed(options.seed, "network"),
         },

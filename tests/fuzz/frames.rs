@@ -13,7 +13,7 @@ use crate::draw::{self, Around};
 use crate::edit::{self, edits};
 use crate::run::{Property, repeat};
 use allocation_counter::measure;
-use datagrams::codec::{BodyKind, Opened};
+use datagrams::codec::{Body as Opened, BodyKind, parse_probe, probe_body};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
 use fastrand::Rng;
@@ -127,7 +127,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
         }
         return sealed(peer, me, BodyKind::Messages, CLUSTER, &body);
     }
-    match rng.u8(..12) {
+    match rng.u8(..13) {
         0 => {
             let cut = cut(rng);
             let index = rng.usize(..cut.pieces());
@@ -146,7 +146,19 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             Missing { cut, indexes }.write(&mut body.bytes);
             sealed(peer, me, BodyKind::Missing, CLUSTER, &body)
         }
-        2..5 => {
+        2 => {
+            body.bytes.extend_from_slice(&probe_body(rng.u32(..)));
+            body.messages = 1;
+            let from = if rng.bool() { peer } else { client };
+            let answers = from == peer && rng.bool();
+            let kind = if answers { BodyKind::ProbeAnswer } else { BodyKind::Probe };
+            let mut frame = sealed(from, me, kind, CLUSTER, &body);
+            let bytes = frame.len();
+            frame.resize(bytes + rng.usize(..1_400), 0);
+            frame::pad(&mut frame, bytes);
+            frame
+        }
+        3..6 => {
             for _ in 0..count {
                 body.add(&ClientMessage::Request(draw::request(rng, &around)));
             }
@@ -159,7 +171,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             body.messages = 3 * count;
             sealed(client, me, BodyKind::Messages, CLUSTER, &body)
         }
-        5 => {
+        6 => {
             let ready = draw::ready(rng, &around, PEER);
             let ready = multipaxos::message::ToBootstrap::Ready(ready);
             body.add(&multipaxos::message::Message::Bootstrap(ready));
@@ -227,7 +239,7 @@ fn repair_header(rng: &mut Rng, bytes: &mut Vec<u8>, receiver: Receiver) {
     bytes[7] = if receiver.me == OURS { 0 } else { 0xFF };
     let cluster = if rng.u8(..16) == 0 { ClusterId::NONE } else { CLUSTER };
     bytes[8..16].copy_from_slice(&cluster.0.to_le_bytes());
-    bytes[24] = if rng.u8(..8) == 0 { rng.u8(1..4) } else { bytes[24].clamp(1, 3) };
+    bytes[24] = if rng.u8(..8) == 0 { rng.u8(1..6) } else { bytes[24].clamp(1, 5) };
     let body = bytes.len() - HEADER_BYTES;
     // A client's frame may have padding.
     let padding = bytes.iter().rev().take(body).take_while(|byte| **byte == 0).count();
@@ -267,7 +279,7 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
     let again = sealed(from, receiver.me, BodyKind::Messages, cluster, &body);
     let mut reopened = Vec::new();
     let opened = receiver.decoder(&Arc::default()).open(source(), &again, &mut reopened);
-    assert_eq!(opened, Ok(Opened::Messages));
+    assert_eq!(opened.map(|opened| opened.body), Ok(Opened::Messages));
     assert_eq!(reopened, taken);
 }
 
@@ -294,18 +306,21 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
         Ok(opened) => {
             assert!(right, "a frame with a wrong check is accepted");
             assert_eq!(drops(counters), before, "an accepted frame is counted as dropped");
-            match opened {
+            match opened.body {
                 Opened::Messages => {
                     assert!(!taken.is_empty(), "a frame without messages is accepted");
                     assert_opens_again(receiver, bytes, &taken);
                 }
-                Opened::Fragment { fragment, .. } => {
+                Opened::Fragment(fragment) => {
                     let mut body = Vec::new();
                     fragment.write(&mut body);
                     assert_eq!(Fragment::parse(&body), Some(fragment));
                     assert_eq!(body, bytes[HEADER_BYTES..HEADER_BYTES + body.len()]);
                 }
-                Opened::Missing { missing, .. } => {
+                Opened::Probe(id) | Opened::ProbeAnswer(id) => {
+                    assert_eq!(parse_probe(&bytes[HEADER_BYTES..HEADER_BYTES + 4]), Some(id));
+                }
+                Opened::Missing(missing) => {
                     let mut body = Vec::new();
                     missing.write(&mut body);
                     assert_eq!(Missing::parse(&body).as_ref(), Some(&missing));

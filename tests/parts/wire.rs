@@ -4,7 +4,7 @@
 //! travels, 32 bytes a line. A change of format shows up there, in the review.
 //! `UPDATE_GOLDEN=1 cargo test --test parts wire::` writes them anew.
 
-use datagrams::codec::{BodyKind, Opened, Sink};
+use datagrams::codec::{Body, BodyKind, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
@@ -197,6 +197,10 @@ impl Sink<Endpoint> for Collect {
     fn oversize(&mut self, _: Endpoint, _: u64, message: &[u8]) {
         panic!("{} bytes fit no datagram", message.len());
     }
+
+    fn length(&self, _: Endpoint) -> usize {
+        DATAGRAM_BYTES_DEFAULT
+    }
 }
 
 /// Who sends `outgoing`, and who takes it.
@@ -209,7 +213,7 @@ fn parties(outgoing: &Outgoing) -> (Party, Party) {
 }
 
 fn datagram(outgoing: &Outgoing) -> Vec<u8> {
-    let mut packer = Packer::new(identity(parties(outgoing).0), DATAGRAM_BYTES_DEFAULT);
+    let mut packer = Packer::new(identity(parties(outgoing).0));
     let mut sink = Collect::default();
     packer.add(outgoing, &mut sink);
     packer.flush(&mut sink);
@@ -240,15 +244,29 @@ fn part_frame(kind: BodyKind, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     frame
 }
 
+/// A datagram of the peer, opened.
+fn from_peer(body: Body<'_>) -> Opened<'_, Endpoint> {
+    let (from, boot) = (Endpoint::Replica(ReplicaId(3)), identity(PEER).boot.0);
+    Opened { from, boot, cluster: CLUSTER.0, body }
+}
+
 /// A datagram of the smallest allowed size, so that the file stays small.
 fn golden_fragment() -> Vec<u8> {
     let mut last = Vec::new();
-    let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
+    let mut fragmenter = Fragmenter::new(Arc::new(Counters::new()));
     let message: Vec<u8> = (0..1_200).map(|i| (i % 251) as u8).collect();
-    fragmenter.split(CLUSTER.0, message, |fragment| {
+    fragmenter.split(DATAGRAM_BYTES_MIN, CLUSTER.0, message, |fragment| {
         last = part_frame(BodyKind::Fragment, |body| fragment.write(body));
     });
     last
+}
+
+fn golden_probe() -> Vec<u8> {
+    part_frame(BodyKind::Probe, |body| body.extend_from_slice(&probe_body(0x0102_0304)))
+}
+
+fn golden_probe_answer() -> Vec<u8> {
+    part_frame(BodyKind::ProbeAnswer, |body| body.extend_from_slice(&probe_body(0x0102_0304)))
 }
 
 fn golden_missing() -> Vec<u8> {
@@ -265,6 +283,8 @@ fn every_datagram() -> Vec<(&'static str, Party, Vec<u8>)> {
         .collect();
     all.push(("fragment", ME, golden_fragment()));
     all.push(("missing", ME, golden_missing()));
+    all.push(("probe", ME, golden_probe()));
+    all.push(("probe_answer", ME, golden_probe_answer()));
     all
 }
 
@@ -318,26 +338,33 @@ fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message(
         let mut messages = Vec::new();
         let frame = golden_file(name);
         let opened = decoder(parties(&outgoing).1).open(client_address(), &frame, &mut messages);
-        assert_eq!(opened, Ok(Opened::Messages), "{name}");
+        assert_eq!(opened.map(|opened| opened.body), Ok(Body::Messages), "{name}");
         assert_eq!(messages, [incoming(&outgoing)], "{name}");
     }
     let (fragment, missing) = (golden_file("fragment"), golden_file("missing"));
     assert_eq!(
         decoder(ME).open(client_address(), &fragment, &mut Vec::new()),
-        Ok(Opened::Fragment {
-            from: Endpoint::Replica(ReplicaId(3)),
-            boot: identity(PEER).boot.0,
-            cluster: CLUSTER.0,
-            fragment: Fragment::parse(&fragment[HEADER_BYTES..]).expect("a fragment"),
-        })
+        Ok(from_peer(Body::Fragment(
+            Fragment::parse(&fragment[HEADER_BYTES..]).expect("a fragment")
+        )))
     );
     assert_eq!(
         decoder(ME).open(client_address(), &missing, &mut Vec::new()),
-        Ok(Opened::Missing {
-            from: Endpoint::Replica(ReplicaId(3)),
-            missing: Missing::parse(&missing[HEADER_BYTES..]).expect("a request for fragments"),
-        })
+        Ok(from_peer(Body::Missing(
+            Missing::parse(&missing[HEADER_BYTES..]).expect("a request for fragments")
+        )))
     );
+}
+
+#[test]
+fn a_probe_and_its_answer_open_to_their_number() {
+    for (name, body) in
+        [("probe", Body::Probe(0x0102_0304)), ("probe_answer", Body::ProbeAnswer(0x0102_0304))]
+    {
+        let frame = golden_file(name);
+        let opened = decoder(ME).open(client_address(), &frame, &mut Vec::new());
+        assert_eq!(opened, Ok(from_peer(body)));
+    }
 }
 
 #[test]
@@ -395,7 +422,7 @@ fn open_hostile(
             let reserved = items_reserved(incoming);
             assert!(reserved <= 4.max(2 * frame.len()), "{reserved} items reserved");
         }
-        if let Ok(Opened::Fragment { from, boot, cluster, fragment }) = opened {
+        if let Ok(Opened { from, boot, cluster, body: Body::Fragment(fragment) }) = opened {
             let before = reassembler.held_bytes();
             reassembler.insert(0, from, boot, cluster, fragment);
             let after = reassembler.held_bytes();
@@ -514,8 +541,7 @@ fn long_messages_arrive(seed: u64, loss: f64) {
         flying: BTreeSet::new(),
         sent: 0,
     };
-    let mut fragmenters: Vec<_> =
-        senders.map(|_| Fragmenter::new(DATAGRAM_BYTES_DEFAULT, counters())).into();
+    let mut fragmenters: Vec<_> = senders.map(|_| Fragmenter::new(counters())).into();
     let mut openers: Vec<_> = senders.map(decoder).into();
     let (mut receiver, mut reassembler) = (decoder(ME), Reassembler::<Endpoint>::new(counters()));
     let mut wanted: Vec<(usize, Vec<u8>, Incoming)> = Vec::new();
@@ -547,13 +573,18 @@ fn long_messages_arrive(seed: u64, loss: f64) {
             resend_at = now + 1_000_000;
             for (sender, message, _) in &wanted {
                 let identity = identity(senders[*sender]);
-                fragmenters[*sender].split(CLUSTER.0, message.clone(), |fragment| {
-                    let mut frame = Vec::new();
-                    frame::begin(&mut frame);
-                    fragment.write(&mut frame);
-                    frame::seal(&identity, ME, CLUSTER, BodyKind::Fragment, 1, &mut frame);
-                    wire.send(now, 0, frame);
-                });
+                fragmenters[*sender].split(
+                    DATAGRAM_BYTES_DEFAULT,
+                    CLUSTER.0,
+                    message.clone(),
+                    |fragment| {
+                        let mut frame = Vec::new();
+                        frame::begin(&mut frame);
+                        fragment.write(&mut frame);
+                        frame::seal(&identity, ME, CLUSTER, BodyKind::Fragment, 1, &mut frame);
+                        wire.send(now, 0, frame);
+                    },
+                );
             }
         }
         let next =
@@ -578,11 +609,10 @@ fn long_messages_arrive(seed: u64, loss: f64) {
         while wire.flying.first().is_some_and(|flying| flying.0 <= now) {
             let (_, _, to, frame) = wire.flying.pop_first().expect("just seen");
             let decoder = if to == 0 { &mut receiver } else { &mut openers[to - 1] };
-            match decoder
-                .open(client_address(), &frame, &mut Vec::new())
-                .expect("nothing harmed it")
-            {
-                Opened::Fragment { from, boot, cluster, fragment } => {
+            let opened = decoder.open(client_address(), &frame, &mut Vec::new());
+            let Opened { from, boot, cluster, body } = opened.expect("nothing harmed it");
+            match body {
+                Body::Fragment(fragment) => {
                     let joined = reassembler.insert(now, from, boot, cluster, fragment);
                     if let Some(message) = joined {
                         receiver
@@ -590,24 +620,28 @@ fn long_messages_arrive(seed: u64, loss: f64) {
                             .expect("it is what was sent");
                     }
                 }
-                Opened::Missing { missing, .. } => {
+                Body::Missing(missing) => {
                     let identity = identity(senders[to - 1]);
-                    fragmenters[to - 1].resend(&missing, |cluster, fragment| {
-                        let mut frame = Vec::new();
-                        frame::begin(&mut frame);
-                        fragment.write(&mut frame);
-                        frame::seal(
-                            &identity,
-                            ME,
-                            ClusterId(cluster),
-                            BodyKind::Fragment,
-                            1,
-                            &mut frame,
-                        );
-                        wire.send(now, 0, frame);
-                    });
+                    fragmenters[to - 1].resend(
+                        DATAGRAM_BYTES_DEFAULT,
+                        &missing,
+                        |cluster, fragment| {
+                            let mut frame = Vec::new();
+                            frame::begin(&mut frame);
+                            fragment.write(&mut frame);
+                            frame::seal(
+                                &identity,
+                                ME,
+                                ClusterId(cluster),
+                                BodyKind::Fragment,
+                                1,
+                                &mut frame,
+                            );
+                            wire.send(now, 0, frame);
+                        },
+                    );
                 }
-                Opened::Messages => panic!("nobody sent messages"),
+                other => panic!("nobody sent that: {other:?}"),
             }
         }
         for arrived in arrived.drain(..) {
@@ -651,8 +685,12 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
         let peers = addresses.to_vec();
         let seed = 591 + u64::from(id);
         id += 1;
-        Network::new(socket, NetworkConfig { codec: identity, peers, datagram_max, loss, seed })
-            .expect("a network")
+        let offload = true;
+        Network::new(
+            socket,
+            NetworkConfig { codec: identity, peers, datagram_max, offload, loss, seed },
+        )
+        .expect("a network")
     });
     let (to_test, arrived) = crossbeam_channel::unbounded();
     let mut outlet = sender.outlet(7);

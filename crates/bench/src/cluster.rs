@@ -44,6 +44,8 @@ pub(super) struct ClusterOptions {
     pub(super) loss: Percent,
     /// The longest datagram, in bytes.
     pub(super) datagram_max: usize,
+    /// Whether the kernel may be given several datagrams in one call.
+    pub(super) offload: bool,
     pub(super) seed: u64,
     pub(super) unpinned: bool,
     pub(super) log_dir: Option<PathBuf>,
@@ -154,6 +156,9 @@ impl Cluster {
             ("datagram_max", self.options.datagram_max.to_string()),
         ];
         let mut args = vec!["--die_with_parent".to_owned()];
+        if !self.options.offload {
+            args.push("--no_offload".to_owned());
+        }
         args.extend(options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]));
         let start = Start { program: self.program.clone(), args, piped: false, aborts: false };
         // The stderr of a later life goes to a file of its own.

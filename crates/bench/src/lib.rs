@@ -76,6 +76,8 @@ pub struct Plan {
     pub msg_loss: Percent,
     /// The longest datagram, in bytes.
     pub datagram_max: usize,
+    /// Whether the kernel may be given several datagrams in one call.
+    pub offload: bool,
     /// The seed of losses and timeouts.
     pub rand_seed: u64,
     /// The number of lines after which a client opens its next session.
@@ -101,6 +103,7 @@ impl Plan {
             size: self.size,
             loss: self.msg_loss.probability(),
             datagram_max: self.datagram_max,
+            offload: self.offload,
             seed: self.rand_seed,
             session_lines: self.session_lines,
             rate: self.rate,
@@ -114,6 +117,7 @@ impl Plan {
             durability: self.durability,
             loss: self.msg_loss,
             datagram_max: self.datagram_max,
+            offload: self.offload,
             seed: self.rand_seed,
             unpinned: self.unpinned,
             log_dir: self.log_dir.clone(),

@@ -53,6 +53,8 @@ pub(super) struct Shape {
     pub(super) loss: f64,
     /// The longest datagram, in bytes.
     pub(super) datagram_max: usize,
+    /// Whether the kernel may be given several datagrams in one call.
+    pub(super) offload: bool,
     pub(super) seed: u64,
     /// The number of lines after which a client opens its next session.
     pub(super) session_lines: Option<u64>,
@@ -150,6 +152,7 @@ impl Load {
             codec: Identity { n: replicas.len(), me: Party::Client, boot, cluster },
             peers: replicas.to_vec(),
             datagram_max: shape.datagram_max,
+            offload: shape.offload,
             loss: shape.loss,
             seed: derive_seed(shape.seed, "network"),
         };

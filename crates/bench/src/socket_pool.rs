@@ -12,9 +12,10 @@
 //!
 //! It has no queue. If a socket does not take a datagram at once, the datagram is counted as
 //! lost, and the session that waits for an answer asks again. It does not join fragments
-//! either, because answers are short.
+//! either, because answers are short, and it takes the loopback for a path that carries
+//! everything.
 
-use datagrams::codec::{BodyKind, Opened, Sink};
+use datagrams::codec::{Body, BodyKind, Opened, Sink};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter};
 use datagrams::loss::Gate;
@@ -65,7 +66,7 @@ impl SocketPool {
     ///
     /// If the configuration contradicts itself, or is that of a replica.
     pub(super) fn new(sockets: usize, config: NetworkConfig) -> io::Result<Self> {
-        let NetworkConfig { codec: identity, peers, datagram_max, loss, seed } = config;
+        let NetworkConfig { codec: identity, peers, datagram_max, loss, seed, .. } = config;
         assert_eq!(peers.len(), identity.n, "one address a replica");
         assert_eq!(identity.me, Party::Client, "a replica has one address");
         let counters = Arc::new(Counters::new());
@@ -82,11 +83,12 @@ impl SocketPool {
             patience: Patience::default(),
             began: Instant::now(),
             decoder: Decoder::new(identity.clone(), counters.clone()),
-            packer: Packer::new(identity.clone(), datagram_max),
-            fragmenter: Fragmenter::new(datagram_max, counters.clone()),
+            packer: Packer::new(identity.clone()),
+            fragmenter: Fragmenter::new(counters.clone()),
             sender: PoolSender {
                 peers: peers.iter().map(|peer| on_wire(*peer, address.is_ipv6())).collect(),
                 identity,
+                datagram_max,
                 gate: Gate::new(loss, seed),
                 counters,
                 frame: Vec::new(),
@@ -166,13 +168,13 @@ impl SocketPool {
         let before = into.len();
         match self.decoder.open(Address(from), &self.buffer[..bytes], into) {
             Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
-            Ok(Opened::Messages) => {}
-            Ok(Opened::Missing { from, missing }) => {
-                self.fragmenter.resend(&missing, |cluster, fragment| {
+            Ok(Opened { body: Body::Messages, .. }) => {}
+            Ok(Opened { from, body: Body::Missing(missing), .. }) => {
+                self.fragmenter.resend(sender.datagram_max, &missing, |cluster, fragment| {
                     sender.fragment(socket, from, cluster, fragment);
                 });
             }
-            Ok(Opened::Fragment { .. }) => unreachable!("a client takes none"),
+            Ok(other) => unreachable!("a client that probes nobody takes no such thing: {other:?}"),
         }
         sender.counters.count(NetEvent::Received);
         sender.counters.add(NetEvent::Delivered, (into.len() - before) as u64);
@@ -203,6 +205,7 @@ struct PoolSender {
     /// The replicas' addresses, in the form that the sockets take.
     peers: Vec<SocketAddr>,
     identity: Identity,
+    datagram_max: usize,
     gate: Gate,
     counters: Arc<Counters>,
     frame: Vec<u8>,
@@ -253,9 +256,13 @@ impl Sink<Endpoint> for SocketSink<'_> {
 
     fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
         let (sender, socket) = (&mut *self.sender, self.socket);
-        self.fragmenter.split(cluster, message.to_vec(), |fragment| {
+        self.fragmenter.split(sender.datagram_max, cluster, message.to_vec(), |fragment| {
             sender.fragment(socket, to, cluster, fragment);
         });
+    }
+
+    fn length(&self, _: Endpoint) -> usize {
+        self.sender.datagram_max
     }
 }
 
@@ -326,6 +333,7 @@ mod tests {
             codec: Identity { n: 1, me, boot: BootId(5), cluster },
             peers: vec![replica],
             datagram_max: DATAGRAM_BYTES_DEFAULT,
+            offload: true,
             loss,
             seed: 591,
         }

@@ -2,9 +2,9 @@
 //!
 //! A [`Codec`] makes a [`Pack`] for each sending thread and one [`Decode`] for the network
 //! thread. The codec writes and reads the header in front of every datagram: sender, receiver,
-//! the sender's boot id and cluster id, and the [`BodyKind`] of what follows. This package
-//! reads and writes the bodies of two kinds, a fragment and a request for fragments. The
-//! codec reads and writes the third, whole messages.
+//! the sender's boot id and cluster id, and the [`BodyKind`] of what follows. The codec reads
+//! and writes the bodies of one kind, whole messages. This package reads and writes those of
+//! all others.
 //!
 //! Boot ids and cluster ids are plain numbers here. A message that was split travels with
 //! the cluster id that its codec named, and fragments are joined only if both numbers are
@@ -22,6 +22,9 @@ pub trait Endpoint: Debug + Copy + Eq + Hash + Send + 'static {
     /// The peer's number; none for a client.
     fn peer(self) -> Option<usize>;
 
+    /// The peer with this number.
+    fn of_peer(peer: usize) -> Self;
+
     /// Where it is reached, given the address of each peer.
     fn address(self, peers: &[SocketAddr]) -> SocketAddr;
 }
@@ -36,31 +39,48 @@ pub enum BodyKind {
     Fragment = 2,
     /// A list of fragments that the sender misses.
     Missing = 3,
+    /// A number, which the receiver sends back (see [`crate::path::length`]).
+    Probe = 4,
+    /// The number of a probe that has come.
+    ProbeAnswer = 5,
+}
+
+/// The body of a probe or of an answer to one.
+pub fn probe_body(id: u32) -> [u8; 4] {
+    id.to_le_bytes()
+}
+
+/// The number in the body of a probe or of an answer to one; none if it is anything else.
+pub fn parse_probe(body: &[u8]) -> Option<u32> {
+    body.try_into().map(u32::from_le_bytes).ok()
 }
 
 /// A datagram that passed every check.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Opened<'a, E> {
-    /// Its messages were appended to the caller's list.
+pub struct Opened<'a, E> {
+    /// The sender.
+    pub from: E,
+    /// The sender's boot id.
+    pub boot: u64,
+    /// The cluster id that it travelled with.
+    pub cluster: u64,
+    /// What it carried.
+    pub body: Body<'a>,
+}
+
+/// What a datagram carried.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// Messages, which were appended to the caller's list.
     Messages,
     /// A part of a message.
-    Fragment {
-        /// The sender.
-        from: E,
-        /// The sender's boot id.
-        boot: u64,
-        /// The cluster id that it travelled with.
-        cluster: u64,
-        /// The piece of the message.
-        fragment: Fragment<'a>,
-    },
-    /// A peer misses parts of a message that this process has sent.
-    Missing {
-        /// The sender.
-        from: E,
-        /// The pieces that it misses.
-        missing: Missing,
-    },
+    Fragment(Fragment<'a>),
+    /// The pieces that a peer misses of a message that this process has sent.
+    Missing(Missing),
+    /// The number of a probe, which is to be sent back.
+    Probe(u32),
+    /// The number of a probe that this process has sent.
+    ProbeAnswer(u32),
 }
 
 /// Where packed datagrams go.
@@ -70,6 +90,9 @@ pub trait Sink<E> {
 
     /// An encoded message that fits no datagram, and the cluster id it must travel with.
     fn oversize(&mut self, to: E, cluster: u64, message: &[u8]);
+
+    /// The most bytes of a datagram to `to` at present.
+    fn length(&self, to: E) -> usize;
 }
 
 /// Packs the messages of one thread into datagrams.
@@ -125,8 +148,11 @@ pub trait Codec: Debug + Clone + Send + Sync + 'static {
     /// How many peers there are, this process included if it is one.
     fn peers(&self) -> usize;
 
-    /// A packer for one thread, with datagrams of at most `datagram_max` bytes.
-    fn packer(&self, datagram_max: usize) -> Self::Packer;
+    /// The cluster id, once it is known. Nothing but messages is sent before.
+    fn cluster(&self) -> Option<u64>;
+
+    /// A packer for one thread.
+    fn packer(&self) -> Self::Packer;
 
     /// The decoder of this process.
     fn decoder(&self, counters: Arc<Counters>) -> Self::Decoder;

@@ -18,6 +18,7 @@
 //! - `batch`: datagrams to one destination that leave in one system call.
 //! - `offload`: many datagrams in one system call, where the kernel can do that.
 //! - [`outlet`]: how a thread sends.
+//! - [`path`]: how long a datagram to each peer may be.
 //! - [`udp`]: the socket and the loop.
 //! - `wakeup`: how a thread wakes the loop.
 //! - [`wait`]: how long a thread polls before it sleeps.
@@ -38,14 +39,15 @@ pub mod fragment;
 pub mod loss;
 mod offload;
 pub mod outlet;
+pub mod path;
 #[cfg(test)]
 mod toy;
 pub mod udp;
 pub mod wait;
 mod wakeup;
 
-/// The most bytes of one datagram unless told otherwise, header included: any path
-/// carries them.
+/// The most bytes of one datagram unless told otherwise, header included: most paths carry
+/// them, and the others are found out.
 pub const DATAGRAM_BYTES_DEFAULT: usize = 1_400;
 
 /// The least that may be configured.

@@ -12,8 +12,12 @@ use crate::codec::{Codec, Endpoint, Pack, Sink};
 use crate::counters::{Counters, NetEvent};
 use crate::loss::Gate;
 use crate::offload::Offload;
+use crate::path::length::Use;
+use crate::path::shared::SharedPaths;
+use crate::path::{PATH_BYTES_MIN, first_bytes};
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Sender};
+use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -53,6 +57,7 @@ pub(crate) struct Shared<C: Codec> {
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) codec: C,
     pub(crate) datagram_max: usize,
+    pub(crate) paths: SharedPaths,
     pub(crate) loss: f64,
     pub(crate) queue: Sender<Queued<C::Endpoint>>,
     pub(crate) queued_bytes: AtomicUsize,
@@ -72,6 +77,30 @@ pub(crate) struct SendOutcome {
 }
 
 impl<C: Codec> Shared<C> {
+    /// The most bytes of a datagram to `to` at present. Answers to clients are short; several
+    /// of them in one datagram are no longer than nearly every path carries.
+    pub(crate) fn length(&self, to: C::Endpoint) -> usize {
+        let address = to.address(&self.peers);
+        match to.peer() {
+            Some(peer) => self.paths.length(peer),
+            // Nobody tests the paths to clients. The loopback's is known.
+            None if address.ip().is_loopback() => self.datagram_max,
+            None => first_bytes(address).min(self.datagram_max),
+        }
+    }
+
+    /// Notes what was sent, so that the loop tests whether such datagrams arrive.
+    fn note_use(&self, to: C::Endpoint, segments: Segments<'_>) {
+        let long = segments.size() > PATH_BYTES_MIN;
+        let batch = segments.count() > 1 && self.offload.takes();
+        if (long || batch)
+            && let Some(peer) = to.peer()
+            && self.paths.note(peer, Use { long, batch })
+        {
+            self.wakeup.wake();
+        }
+    }
+
     /// Tries once to send datagrams that have passed the gate.
     pub(crate) fn transmit(
         &self,
@@ -86,6 +115,7 @@ impl<C: Codec> Shared<C> {
             return outcome;
         }
         let address = on_wire(to.address(&self.peers), self.ipv6);
+        self.note_use(to, segments);
         if count > 1 && self.offload.batches() {
             match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
                 Ok(()) => outcome.sent = count,
@@ -94,18 +124,36 @@ impl<C: Codec> Shared<C> {
                 }
                 Err(error) => {
                     self.offload.refused(&error);
-                    outcome = self.transmit_singly(address, segments);
+                    outcome = self.transmit_singly(to, address, segments);
                 }
             }
         } else {
-            outcome = self.transmit_singly(address, segments);
+            outcome = self.transmit_singly(to, address, segments);
         }
         self.counters.add(NetEvent::Sent, outcome.sent as u64);
         threads::has_sent();
         outcome
     }
 
-    fn transmit_singly(&self, address: SocketAddr, segments: Segments<'_>) -> SendOutcome {
+    /// Sends the same datagram so often in one call, believing whatever the kernel says: a
+    /// test of batches.
+    pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) {
+        let address = on_wire(to.address(&self.peers), self.ipv6);
+        let (bytes, size) = (datagram.repeat(times), datagram.len());
+        let segments = Segments::cut(&bytes, size);
+        match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
+            Ok(()) => self.counters.add(NetEvent::Sent, times as u64),
+            Err(error) => self.offload.refused(&error),
+        }
+        threads::has_sent();
+    }
+
+    fn transmit_singly(
+        &self,
+        to: C::Endpoint,
+        address: SocketAddr,
+        segments: Segments<'_>,
+    ) -> SendOutcome {
         let mut outcome = SendOutcome::default();
         for index in 0..segments.count() {
             match attempt(&self.counters, || self.socket.send_to(segments.get(index), address)) {
@@ -116,7 +164,13 @@ impl<C: Codec> Shared<C> {
                 }
                 Err(error) => {
                     self.counters.count(NetEvent::SendFailed);
-                    log::debug!("cannot send to {address}: {error}");
+                    let too_long = Some(Errno::MSGSIZE.raw_os_error());
+                    match to.peer() {
+                        Some(peer) if error.raw_os_error() == too_long => {
+                            self.paths.refused(peer, segments.get(index).len());
+                        }
+                        _ => log::debug!("cannot send to {address}: {error}"),
+                    }
                 }
             }
         }
@@ -195,7 +249,7 @@ pub struct Outlet<C: Codec> {
 impl<C: Codec> Outlet<C> {
     pub(crate) fn new(shared: Arc<Shared<C>>, seed: u64) -> Self {
         Outlet {
-            packer: shared.codec.packer(shared.datagram_max),
+            packer: shared.codec.packer(),
             batches: Batches::default(),
             gate: Gate::new(shared.loss, seed),
             exempt: false,
@@ -303,6 +357,10 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
 
     fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
         self.burst.hand_over(to, QueuedKind::Message(cluster), message);
+    }
+
+    fn length(&self, to: C::Endpoint) -> usize {
+        self.burst.shared.length(to)
     }
 }
 

@@ -3,10 +3,11 @@
 //! A message is a number and some filler. A header has the length of the body, the sender,
 //! and the kind of body. Padding must be zeros and a check covers it, as in every codec.
 
-use crate::codec::{BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink};
+use crate::HEADER_BYTES;
+use crate::codec::{Body, BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink, parse_probe};
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
-use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES};
+use crate::path::PATH_BYTES_IPV4;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,6 +28,10 @@ impl Endpoint for End {
             End::Peer(id) => Some(usize::from(id)),
             End::Client(_) => None,
         }
+    }
+
+    fn of_peer(peer: usize) -> Self {
+        End::Peer(peer as u8)
     }
 
     fn address(self, peers: &[SocketAddr]) -> SocketAddr {
@@ -113,7 +118,6 @@ pub(crate) fn messages(datagram: &[u8]) -> Vec<Message> {
 #[derive(Debug)]
 pub(crate) struct ToyPacker {
     me: u8,
-    datagram_max: usize,
     begun: Vec<(End, Vec<u8>)>,
 }
 
@@ -122,12 +126,13 @@ impl Pack<Toy> for ToyPacker {
         let Outgoing { to, message } = *outgoing;
         let mut bytes = Vec::new();
         write(message, &mut bytes);
-        if HEADER_BYTES + bytes.len() > self.datagram_max {
+        let most = sink.length(to);
+        if HEADER_BYTES + bytes.len() > most {
             return sink.oversize(to, 1, &bytes);
         }
         let begun = self.begun.iter_mut().find(|(other, _)| *other == to);
         match begun {
-            Some((_, datagram)) if datagram.len() + bytes.len() <= self.datagram_max => {
+            Some((_, datagram)) if datagram.len() + bytes.len() <= most => {
                 datagram.extend_from_slice(&bytes);
             }
             Some((_, datagram)) => {
@@ -164,18 +169,17 @@ impl Decode<Toy> for ToyDecoder {
     ) -> Result<Opened<'a, End>, DropReason> {
         let (from, kind, body) = opened(datagram);
         let from = End::Peer(from);
-        match kind {
-            1 => into.extend(read(body).ok_or(DropReason::Body)?),
-            2 => {
-                let fragment = Fragment::parse(body).ok_or(DropReason::Fragment)?;
-                return Ok(Opened::Fragment { from, boot: 1, cluster: 1, fragment });
+        let body = match kind {
+            1 => {
+                into.extend(read(body).ok_or(DropReason::Body)?);
+                Body::Messages
             }
-            _ => {
-                let missing = Missing::parse(body).ok_or(DropReason::Fragment)?;
-                return Ok(Opened::Missing { from, missing });
-            }
-        }
-        Ok(Opened::Messages)
+            2 => Body::Fragment(Fragment::parse(body).ok_or(DropReason::Fragment)?),
+            3 => Body::Missing(Missing::parse(body).ok_or(DropReason::Fragment)?),
+            4 => Body::Probe(parse_probe(body).ok_or(DropReason::Body)?),
+            _ => Body::ProbeAnswer(parse_probe(body).ok_or(DropReason::Body)?),
+        };
+        Ok(Opened { from, boot: 1, cluster: 1, body })
     }
 
     fn open_joined(
@@ -201,8 +205,12 @@ impl Codec for Toy {
         self.n
     }
 
-    fn packer(&self, datagram_max: usize) -> ToyPacker {
-        ToyPacker { me: self.me, datagram_max, begun: Vec::new() }
+    fn cluster(&self) -> Option<u64> {
+        Some(1)
+    }
+
+    fn packer(&self) -> ToyPacker {
+        ToyPacker { me: self.me, begun: Vec::new() }
     }
 
     fn decoder(&self, _: Arc<Counters>) -> ToyDecoder {
@@ -223,6 +231,5 @@ impl Codec for Toy {
     }
 }
 
-/// How many messages without filler fill a datagram.
-pub(crate) const MESSAGES_PER_DATAGRAM: usize =
-    (DATAGRAM_BYTES_DEFAULT - HEADER_BYTES) / MESSAGE_BYTES;
+/// How many messages without filler fill a datagram on a path about which nothing is known.
+pub(crate) const MESSAGES_PER_DATAGRAM: usize = (PATH_BYTES_IPV4 - HEADER_BYTES) / MESSAGE_BYTES;

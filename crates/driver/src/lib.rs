@@ -143,6 +143,8 @@ pub struct Plan {
     pub pause_ms: Option<u64>,
     /// The longest time that a scenario may take from its start to its verdict.
     pub deadline: Duration,
+    /// Whether all processes are told to send and receive one datagram a system call.
+    pub no_offload: bool,
     /// Options passed to the replicas unchanged: names without dashes, and values.
     pub replica_options: Vec<(String, String)>,
 }
@@ -172,6 +174,9 @@ impl Plan {
         let mut args: Vec<String> =
             pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         args.push("--die_with_parent".into());
+        if self.no_offload {
+            args.push("--no_offload".into());
+        }
         args
     }
 
@@ -206,6 +211,9 @@ impl Plan {
         let mut command = quoted(&self.called);
         for (name, value) in pairs {
             command += &format!(" --{name} {}", quoted(&value));
+        }
+        if self.no_offload {
+            command += " --no_offload";
         }
         command
     }

@@ -16,7 +16,7 @@ use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
 use crate::values::Builder;
 use datagrams::boots::{BootStatus, Boots};
-use datagrams::codec::{BodyKind, Opened};
+use datagrams::codec::{Body, BodyKind, Opened, parse_probe};
 use datagrams::counters::{Counters, DropReason, NetEvent};
 use datagrams::fragment::{Fragment, Missing};
 use serde::Deserialize;
@@ -132,14 +132,14 @@ impl Decoder {
             }
         }
 
-        let opened = if frame[24] == BodyKind::Messages as u8 {
+        let body = if frame[24] == BodyKind::Messages as u8 {
             let before = into.len();
             let answers_max = (frame.len() - HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
             self.decode(from, cluster, body, answers_max, into)?;
             if into.len() == before {
                 return Err(DropReason::Body);
             }
-            Opened::Messages
+            Body::Messages
         } else if frame[24] == BodyKind::Fragment as u8 {
             // Answers and hellos are never split: they are short.
             if self.identity.me == Party::Client || stranger && cluster == ClusterId::NONE {
@@ -148,21 +148,33 @@ impl Decoder {
             if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
                 return Err(DropReason::Amplifies);
             }
-            let fragment = Fragment::parse(body).ok_or(DropReason::Fragment)?;
-            Opened::Fragment { from, boot: boot.0, cluster: cluster.0, fragment }
+            Body::Fragment(Fragment::parse(body).ok_or(DropReason::Fragment)?)
         } else if frame[24] == BodyKind::Missing as u8 {
             if stranger {
                 return Err(DropReason::Kind);
             }
-            let missing = Missing::parse(body).ok_or(DropReason::Fragment)?;
-            Opened::Missing { from, missing }
+            Body::Missing(Missing::parse(body).ok_or(DropReason::Fragment)?)
+        } else if frame[24] == BodyKind::Probe as u8 {
+            // A client learns its cluster first; a replica probes nobody but replicas.
+            if self.identity.me == Party::Client || cluster == ClusterId::NONE {
+                return Err(DropReason::Kind);
+            }
+            if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
+                return Err(DropReason::Amplifies);
+            }
+            Body::Probe(parse_probe(body).ok_or(DropReason::Body)?)
+        } else if frame[24] == BodyKind::ProbeAnswer as u8 {
+            if stranger || cluster == ClusterId::NONE {
+                return Err(DropReason::Kind);
+            }
+            Body::ProbeAnswer(parse_probe(body).ok_or(DropReason::Body)?)
         } else {
             return Err(DropReason::Kind);
         };
         if let Endpoint::Replica(id) = from {
             self.boots[id.index()].heard(boot.0);
         }
-        Ok(opened)
+        Ok(Opened { from, boot: boot.0, cluster: cluster.0, body })
     }
 
     /// The sender of a frame, if the frame is for this process and comes from a process

@@ -10,7 +10,7 @@
 //!       7      1  receiver: likewise
 //!       8      8  cluster id, 0 for "not known yet"
 //!      16      8  boot id of the sender
-//!      24      1  kind of body: messages, a fragment, missing fragments
+//!      24      1  kind of body: messages, a fragment, missing fragments, a probe, its answer
 //!      25      2  bytes of body
 //!      27      4  CRC-32 of everything before and after this field
 //!      31      …  body, and behind it zeros: padding

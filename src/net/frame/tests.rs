@@ -10,7 +10,7 @@ use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
 use crate::types::{LINE_BYTES_MAX, Value};
 use crate::values::COMMAND_BYTES;
-use datagrams::codec::{BodyKind, Opened};
+use datagrams::codec::{Body, BodyKind};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Fragment, Missing};
 use serde::Serialize;
@@ -370,7 +370,7 @@ fn parts_of_messages_are_taken_only_from_whoever_may_send_long_ones() {
     let mut receiver = decoder(replica(0), OURS);
     let mut opened = |frame: &[u8]| {
         let opened = receiver.open(address(), frame, &mut Vec::new());
-        opened.map(|opened| matches!(opened, Opened::Fragment { .. }))
+        opened.map(|opened| matches!(opened.body, Body::Fragment(_)))
     };
     // A peer's fragment, of a warm-up message too.
     assert_eq!(opened(&part(replica(1), replica(0), OURS, kind, 0)), Ok(true));
@@ -416,4 +416,49 @@ fn a_process_belongs_to_one_cluster_for_good() {
         assert_eq!(cell.clone().known(), Some(OURS));
     }
     cell.set(ClusterId(0xC2));
+}
+
+#[test]
+fn probes_are_taken_from_whoever_knows_the_cluster_and_answers_from_replicas() {
+    let made = |from: Party, to: Party, cluster: ClusterId, kind: BodyKind, bytes: usize| {
+        let mut frame = Vec::new();
+        begin(&mut frame);
+        frame.extend_from_slice(&vec![7; bytes]);
+        seal(&identity(replica(1), OURS), to, cluster, kind, 1, &mut frame);
+        resealed(frame, |frame| frame[6] = party_byte(from))
+    };
+    let (probe, answer, client) = (BodyKind::Probe, BodyKind::ProbeAnswer, Party::Client);
+    let mut receiver = decoder(replica(0), OURS);
+    let mut opened = |frame: &[u8]| {
+        let opened = receiver.open(address(), frame, &mut Vec::new());
+        opened.map(|opened| match opened.body {
+            Body::Probe(id) => Body::Probe(id),
+            Body::ProbeAnswer(id) => Body::ProbeAnswer(id),
+            other => panic!("{other:?}"),
+        })
+    };
+    let id = 0x0707_0707;
+    assert_eq!(opened(&made(replica(1), replica(0), OURS, probe, 4)), Ok(Body::Probe(id)));
+    assert_eq!(opened(&made(replica(1), replica(0), OURS, answer, 4)), Ok(Body::ProbeAnswer(id)));
+    for bytes in [0, 3, 5] {
+        let frame = made(replica(1), replica(0), OURS, probe, bytes);
+        assert_eq!(opened(&frame), Err(DropReason::Body), "{bytes} bytes are no number");
+    }
+    let none = ClusterId::NONE;
+    assert_eq!(opened(&made(replica(1), replica(0), none, probe, 4)), Err(DropReason::Kind));
+    assert_eq!(opened(&made(client, replica(0), OURS, answer, 4)), Err(DropReason::Kind));
+    // A client's probe must be as large as any that asks for an answer.
+    let small = made(client, replica(0), OURS, probe, 4);
+    assert_eq!(opened(&small), Err(DropReason::Amplifies));
+    let mut large = small.clone();
+    large.resize(HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN, 0);
+    assert_eq!(opened(&resealed(large, |_| {})), Ok(Body::Probe(id)));
+    // Nobody probes a client.
+    let mut caller = decoder(client, OURS);
+    let frame = made(replica(1), client, OURS, probe, 4);
+    let opened = caller.open(address(), &frame, &mut Vec::new());
+    assert_eq!(opened.err(), Some(DropReason::Kind));
+    let frame = made(replica(1), client, OURS, answer, 4);
+    let opened = caller.open(address(), &frame, &mut Vec::new());
+    assert_eq!(opened.map(|opened| opened.body), Ok(Body::ProbeAnswer(id)));
 }

@@ -62,8 +62,9 @@ fn pair(loss: f64) -> [Network; 2] {
         let me = Party::Replica(ReplicaId(id));
         id += 1;
         let identity = Identity { n: 2, me, boot: BootId(5), cluster };
-        let (peers, datagram_max, seed) = (peers.clone(), DATAGRAM_BYTES_MIN, 1);
-        Network::new(socket, NetworkConfig { codec: identity, peers, datagram_max, loss, seed })
+        let (peers, datagram_max, offload, seed) = (peers.clone(), DATAGRAM_BYTES_MIN, true, 1);
+        let codec = identity;
+        Network::new(socket, NetworkConfig { codec, peers, datagram_max, offload, loss, seed })
             .expect("a network")
     })
 }

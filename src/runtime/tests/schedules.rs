@@ -265,6 +265,7 @@ fn begin_replica(
         codec: identity,
         peers,
         datagram_max: DATAGRAM_BYTES_DEFAULT,
+        offload: true,
         loss: 0.0,
         seed: 1,
     };
@@ -280,6 +281,7 @@ fn begin_replica(
         loss: 0.0,
         seed: 1,
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
+        offload: true,
         heartbeat_us: 50_000,
         election_us: (300_000, 600_000),
         crash_after_accepts: None,
@@ -467,6 +469,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
         loss: if explore::draw(3) == 0 { 0.3 } else { 0.0 },
         seed: number,
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
+        offload: true,
         timeout_us: habits.timeout_us,
         die_with_parent: false,
     };
@@ -528,6 +531,7 @@ fn flood(cluster: &Cluster, questions: u64) {
         codec: identity,
         peers,
         datagram_max: DATAGRAM_BYTES_DEFAULT,
+        offload: true,
         loss: 0.0,
         seed: 1,
     };

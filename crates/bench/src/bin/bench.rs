@@ -45,6 +45,9 @@ struct Options {
     /// the longest datagram to send (default 8192, which the loopback carries)
     #[argh(option, arg_name = "BYTES", default = "Bounded(8192)")]
     datagram_max: Bounded<{ DATAGRAM_BYTES_MIN as u64 }, { DATAGRAM_BYTES_MAX as u64 }>,
+    /// send and receive one datagram a system call, in all processes
+    #[argh(switch)]
+    no_offload: bool,
     /// seeds the losses and the timeouts (default 591)
     #[argh(option, arg_name = "N", default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
@@ -191,6 +194,7 @@ fn plan(options: Options) -> Plan {
         durability,
         msg_loss: options.msg_loss,
         datagram_max: options.datagram_max.0 as usize,
+        offload: !options.no_offload,
         rand_seed: options.rand_seed.0,
         rate: options.rate.map(|rate| rate.0),
         session_lines: options.session_lines.map(|lines| lines.0),

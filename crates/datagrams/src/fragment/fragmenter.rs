@@ -1,8 +1,11 @@
 //! The sender's side of fragments.
 
-use super::{Cut, FRAGMENT_HEADER_BYTES, Fragment, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, Missing};
+use super::{
+    Cut, FRAGMENT_HEADER_BYTES, Fragment, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, Missing,
+    PIECE_BYTES_MIN,
+};
 use crate::counters::{Counters, NetEvent};
-use crate::{HEADER_BYTES, MESSAGE_BYTES_MAX, assert_datagram_max};
+use crate::{HEADER_BYTES, MESSAGE_BYTES_MAX};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,7 +13,6 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Splits messages, and keeps those that it split lately.
 #[derive(Debug)]
 pub struct Fragmenter {
-    piece: u16,
     pub(super) kept: VecDeque<Kept>,
     pub(super) kept_bytes: usize,
     pub(super) counters: Arc<Counters>,
@@ -24,20 +26,27 @@ pub(super) struct Kept {
 }
 
 impl Fragmenter {
-    /// A fragmenter for datagrams of at most `datagram_max` bytes.
+    /// A fragmenter that keeps nothing yet.
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Fragmenter { kept: VecDeque::new(), kept_bytes: 0, counters }
+    }
+
+    /// Splits `message` into datagrams of at most `datagram` bytes, hands each fragment to
+    /// `send`, and keeps the message. Pieces that a receiver asks for later travel with the
+    /// same `cluster`. A message that would fit one such datagram is split in two: the path
+    /// may carry more than when it was packed.
     ///
     /// # Panics
     ///
-    /// If `datagram_max` is out of bounds.
-    pub fn new(datagram_max: usize, counters: Arc<Counters>) -> Self {
-        assert_datagram_max(datagram_max);
-        let piece = datagram_max - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
-        Fragmenter { piece: piece as u16, kept: VecDeque::new(), kept_bytes: 0, counters }
-    }
-
-    /// Splits `message`, hands each fragment to `send`, and keeps the message. Pieces that a
-    /// receiver asks for later travel with the same `cluster`.
-    pub fn split(&mut self, cluster: u64, message: Vec<u8>, mut send: impl FnMut(Fragment<'_>)) {
+    /// If `datagram` is below [`PATH_BYTES_MIN`](crate::path::PATH_BYTES_MIN), or the message
+    /// is shorter than two of the smallest pieces.
+    pub fn split(
+        &mut self,
+        datagram: usize,
+        cluster: u64,
+        message: Vec<u8>,
+        mut send: impl FnMut(Fragment<'_>),
+    ) {
         if message.len() > MESSAGE_BYTES_MAX {
             self.counters.count(NetEvent::LostTooLong);
             return log::error!(
@@ -45,11 +54,12 @@ impl Fragmenter {
                 message.len()
             );
         }
-        assert!(
-            message.len() > usize::from(self.piece),
-            "a message that fits one piece is not split"
-        );
-        let cut = Cut { digest: xxh3_64(&message), total: message.len() as u32, piece: self.piece };
+        let most = piece_bytes(datagram);
+        let piece = if message.len() > most { most } else { message.len().div_ceil(2) };
+        let piece = piece.max(PIECE_BYTES_MIN);
+        assert!(message.len() > piece, "a message that fits one piece is not split");
+        let (digest, total) = (xxh3_64(&message), message.len() as u32);
+        let cut = Cut { digest, total, piece: piece as u16 };
         for index in 0..cut.pieces() as u16 {
             send(Fragment { cut, index, bytes: &message[cut.range(index)] });
         }
@@ -75,16 +85,32 @@ impl Fragmenter {
         self.kept.iter().rposition(|kept| kept.cut == cut)
     }
 
-    /// Hands each fragment that a peer asked for to `send`, with its cluster id. Does nothing
-    /// if the message is not kept any more.
-    pub fn resend(&self, asked: &Missing, mut send: impl FnMut(u64, Fragment<'_>)) {
+    /// Hands each fragment that a peer asked for to `send`, with its cluster id. If its
+    /// pieces are too long for datagrams of `datagram` bytes by now, the whole message is cut
+    /// anew. Does nothing if the message is not kept any more, or not in that cut.
+    pub fn resend(
+        &mut self,
+        datagram: usize,
+        asked: &Missing,
+        mut send: impl FnMut(u64, Fragment<'_>),
+    ) {
         let Some(at) = self.position(asked.cut) else {
             return self.counters.count(NetEvent::FragmentForgotten);
         };
+        if usize::from(asked.cut.piece) > piece_bytes(datagram) {
+            let Kept { cluster, message, .. } = self.kept.remove(at).expect("just found");
+            self.kept_bytes -= message.len();
+            return self.split(datagram, cluster, message, |fragment| send(cluster, fragment));
+        }
         let Kept { cut, cluster, message } = &self.kept[at];
         for &index in &asked.indexes {
             self.counters.count(NetEvent::FragmentResent);
             send(*cluster, Fragment { cut: *cut, index, bytes: &message[cut.range(index)] });
         }
     }
+}
+
+/// The bytes of a piece that fills a datagram of `datagram` bytes.
+fn piece_bytes(datagram: usize) -> usize {
+    datagram - HEADER_BYTES - FRAGMENT_HEADER_BYTES
 }

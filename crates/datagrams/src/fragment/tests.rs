@@ -29,7 +29,7 @@ fn message(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 fn fragmenter() -> Fragmenter {
-    Fragmenter::new(DATAGRAM, Arc::new(Counters::new()))
+    Fragmenter::new(Arc::new(Counters::new()))
 }
 
 fn reassembler() -> Reassembler {
@@ -37,8 +37,12 @@ fn reassembler() -> Reassembler {
 }
 
 fn split(fragmenter: &mut Fragmenter, message: &[u8]) -> Vec<Piece> {
+    split_for(DATAGRAM, fragmenter, message)
+}
+
+fn split_for(datagram: usize, fragmenter: &mut Fragmenter, message: &[u8]) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    fragmenter.split(CLUSTER, message.to_vec(), |fragment| {
+    fragmenter.split(datagram, CLUSTER, message.to_vec(), |fragment| {
         pieces.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
     });
     pieces
@@ -76,11 +80,11 @@ fn fragments_in_any_order_and_repeated_join_to_what_was_split() {
 
 #[test]
 fn every_fragment_fits_its_datagram_and_survives_its_own_encoding() {
-    for datagram in [DATAGRAM_BYTES_MIN, 1_400, 9_000, crate::DATAGRAM_BYTES_MAX] {
-        let mut fragmenter = Fragmenter::new(datagram, Arc::new(Counters::new()));
+    for datagram in [PATH_BYTES_MIN, 1_400, 9_000, crate::DATAGRAM_BYTES_MAX] {
+        let mut fragmenter = fragmenter();
         let sent = message(2, MESSAGE_BYTES_MAX);
         let mut joined = Vec::new();
-        fragmenter.split(CLUSTER, sent.clone(), |fragment| {
+        fragmenter.split(datagram, CLUSTER, sent.clone(), |fragment| {
             let mut body = Vec::new();
             fragment.write(&mut body);
             assert!(HEADER_BYTES + body.len() <= datagram);
@@ -174,7 +178,7 @@ fn what_was_asked_for_is_sent_again_while_it_is_kept() {
     let pieces = split(&mut sender, &sent);
     let missing = Missing { cut: pieces[0].0, indexes: vec![1, 3] };
     let mut again = Vec::new();
-    sender.resend(&missing, |cluster, fragment| {
+    sender.resend(DATAGRAM, &missing, |cluster, fragment| {
         assert_eq!(cluster, CLUSTER);
         again.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
     });
@@ -182,7 +186,7 @@ fn what_was_asked_for_is_sent_again_while_it_is_kept() {
     for seed in 0..KEPT_MESSAGES_MAX as u64 {
         split(&mut sender, &message(1_000 + seed, 2_000));
     }
-    sender.resend(&missing, |_, _| panic!("it is not kept any more"));
+    sender.resend(DATAGRAM, &missing, |_, _| panic!("it is not kept any more"));
     assert_eq!(sender.counters.of(NetEvent::FragmentForgotten), 1);
 }
 
@@ -301,8 +305,7 @@ fn a_client_is_never_asked_with_more_than_it_sent() {
     // in the smallest pieces.
     let piece = PIECE_BYTES_MIN;
     let total = (PIECES_MAX - 1) * piece + 1;
-    let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
-    let pieces = split(&mut fragmenter, &message(13, total));
+    let pieces = split_for(PATH_BYTES_MIN, &mut fragmenter(), &message(13, total));
     let last = pieces.last().expect("many");
     assert_eq!(last.2.len(), 1);
     let mut receiver = reassembler();
@@ -320,8 +323,7 @@ fn a_client_is_never_asked_with_more_than_it_sent() {
 fn a_client_is_asked_for_as_much_as_it_paid_for() {
     for (bytes, times) in [(1, 1), (40, 1), (41, 1), (42, 1), (43, 1), (300, 1), (1, 2)] {
         let total = (PIECES_MAX - 1) * PIECE_BYTES_MIN + bytes;
-        let mut fragmenter = Fragmenter::new(DATAGRAM_BYTES_MIN, Arc::new(Counters::new()));
-        let pieces = split(&mut fragmenter, &message(13, total));
+        let pieces = split_for(PATH_BYTES_MIN, &mut fragmenter(), &message(13, total));
         let mut receiver = reassembler();
         let last = pieces.last().expect("many");
         assert_eq!(last.2.len(), bytes);
@@ -349,6 +351,34 @@ fn a_message_longer_than_any_may_be_is_not_split() {
     assert!(!split(&mut sender, &vec![7; MESSAGE_BYTES_MAX]).is_empty());
     assert!(split(&mut sender, &vec![7; MESSAGE_BYTES_MAX + 1]).is_empty());
     assert_eq!(sender.counters.of(NetEvent::LostTooLong), 1);
+}
+
+#[test]
+fn a_message_is_cut_anew_when_its_pieces_are_too_long_for_the_path() {
+    let (mut sender, sent) = (fragmenter(), message(6, 5_000));
+    let pieces = split(&mut sender, &sent);
+    let missing = Missing { cut: pieces[0].0, indexes: vec![2] };
+    let (mut receiver, mut joined) = (reassembler(), Vec::new());
+    let datagram = 900;
+    sender.resend(datagram, &missing, |cluster, fragment| {
+        assert!(HEADER_BYTES + FRAGMENT_HEADER_BYTES + fragment.bytes.len() <= datagram);
+        joined.extend(receiver.insert(0, peer(1), BOOT, cluster, fragment));
+    });
+    assert_eq!(joined, [sent]);
+    sender.resend(datagram, &missing, |_, _| panic!("only once"));
+    assert_eq!((sender.kept.len(), sender.kept_bytes), (1, 5_000));
+}
+
+#[test]
+fn a_message_that_would_fit_by_now_is_split_in_two() {
+    for (datagram, bytes) in [(1_400, 1_300), (65_507, 5_001), (1_400, PIECE_BYTES_MIN + 1)] {
+        let sent = message(8, bytes);
+        let pieces = split_for(datagram, &mut fragmenter(), &sent);
+        let mut receiver = reassembler();
+        let joined: Vec<_> =
+            pieces.iter().filter_map(|piece| insert(&mut receiver, 0, peer(1), piece)).collect();
+        assert_eq!((pieces.len(), joined), (2, vec![sent]));
+    }
 }
 
 fn assert_kept(sender: &Fragmenter, lengths: impl IntoIterator<Item = usize>) {

@@ -16,6 +16,7 @@
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
+mod paths;
 mod sender;
 mod socket;
 
@@ -23,15 +24,17 @@ pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, 
 
 use crate::assert_datagram_max;
 use crate::batch::{Batch, Segments};
-use crate::codec::{Codec, Decode, Opened};
+use crate::codec::{Body, Codec, Decode, Opened};
 use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
+use crate::offload::Offload;
 use crate::outlet::{Outlet, QUEUE_MAX, Queued, QueuedKind, Shared};
 use crate::wait::Patience;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
 use mio::{Events, Interest, Poll, Token};
+use paths::LoopPaths;
 use sender::LoopSender;
 use socket::canonical;
 use std::collections::VecDeque;
@@ -85,8 +88,10 @@ pub struct NetworkConfig<C> {
     pub codec: C,
     /// The address of each peer, by its number.
     pub peers: Vec<SocketAddr>,
-    /// The most bytes of a datagram, header included.
+    /// The most bytes of a datagram, header included. A path may carry less.
     pub datagram_max: usize,
+    /// Whether the kernel may be given several datagrams in one call, and give several.
+    pub offload: bool,
     /// The probability with which a datagram is lost on purpose, at the sender.
     pub loss: f64,
     /// Seeds the losses among the loop's own datagrams.
@@ -123,6 +128,7 @@ pub struct Network<C: Codec> {
     decoder: C::Decoder,
     fragmenter: Fragmenter,
     reassembler: Reassembler<C::Endpoint>,
+    paths: LoopPaths,
     sender: LoopSender<C>,
     awaits_writable: bool,
     patience: Patience,
@@ -142,7 +148,7 @@ impl<C: Codec> Network<C> {
     ///
     /// If the configuration contradicts itself. The caller has checked it.
     pub fn new(socket: BoundSocket, config: NetworkConfig<C>) -> io::Result<Self> {
-        let NetworkConfig { codec, peers, datagram_max, loss, seed } = config;
+        let NetworkConfig { codec, peers, datagram_max, offload, loss, seed } = config;
         assert_eq!(peers.len(), codec.peers(), "one address for each peer");
         assert_datagram_max(datagram_max);
         let counters = Arc::new(Counters::new());
@@ -151,13 +157,16 @@ impl<C: Codec> Network<C> {
         poll.registry().register(&mut source, SOCKET, Interest::READABLE)?;
         let (to_loop, queue) = threads::bounded(QUEUE_MAX);
         let decoder = codec.decoder(counters.clone());
+        let paths = LoopPaths::new(&peers, datagram_max);
+        let offload = if offload { Offload::new } else { Offload::none }(&socket.socket);
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
-            offload: socket.offload,
+            offload,
             peers,
             codec,
             datagram_max,
+            paths: paths.shared(),
             loss,
             queue: to_loop,
             queued_bytes: AtomicUsize::new(0),
@@ -178,8 +187,9 @@ impl<C: Codec> Network<C> {
             poll,
             queue,
             decoder,
-            fragmenter: Fragmenter::new(datagram_max, counters.clone()),
+            fragmenter: Fragmenter::new(counters.clone()),
             reassembler: Reassembler::new(counters),
+            paths,
             awaits_writable: false,
             patience: Patience::default(),
             began: threads::now(),
@@ -221,6 +231,7 @@ impl<C: Codec> Network<C> {
             self.sender.flush_backlog();
             let sent = self.send_queued();
             self.ask_for_fragments();
+            self.poll_paths(now(self.began));
             if taken + sent > 0 {
                 self.patience.found(now(self.began));
             }
@@ -271,8 +282,17 @@ impl<C: Codec> Network<C> {
     fn open(&mut self, from: SocketAddr, datagram: &[u8]) {
         match self.decoder.open(from, datagram, &mut self.messages) {
             Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
-            Ok(Opened::Messages) => {}
-            Ok(Opened::Fragment { from, boot, cluster, fragment }) => {
+            Ok(opened) => self.take(opened),
+        }
+    }
+
+    /// Takes a datagram that was opened.
+    fn take(&mut self, opened: Opened<'_, C::Endpoint>) {
+        let Opened { from, boot, cluster, body } = opened;
+        self.paths.heard(from);
+        match body {
+            Body::Messages => {}
+            Body::Fragment(fragment) => {
                 let now = now(self.began);
                 let joined = self.reassembler.insert(now, from, boot, cluster, fragment);
                 if let Some(message) = joined {
@@ -280,13 +300,16 @@ impl<C: Codec> Network<C> {
                     let _ = self.decoder.open_joined(from, cluster, &message, &mut self.messages);
                 }
             }
-            Ok(Opened::Missing { from, missing }) => {
+            Body::Missing(missing) => {
                 let sender = &mut self.sender;
-                self.fragmenter.resend(&missing, |cluster, fragment| {
+                let length = self.shared.length(from);
+                self.fragmenter.resend(length, &missing, |cluster, fragment| {
                     sender.fragment(from, cluster, fragment, false);
                 });
                 sender.flush_fragments(from, false);
             }
+            Body::Probe(id) => self.sender.probe_answer(from, cluster, id),
+            Body::ProbeAnswer(id) => self.paths.answered(now(self.began), from, id),
         }
     }
 
@@ -307,7 +330,8 @@ impl<C: Codec> Network<C> {
                 }
                 QueuedKind::Message(cluster) => {
                     let sender = &mut self.sender;
-                    self.fragmenter.split(cluster, bytes, |fragment| {
+                    let length = self.shared.length(to);
+                    self.fragmenter.split(length, cluster, bytes, |fragment| {
                         sender.fragment(to, cluster, fragment, exempt);
                     });
                     sender.flush_fragments(to, exempt);
@@ -340,12 +364,13 @@ impl<C: Codec> Network<C> {
         }
         deliver.sleeps();
         self.await_writable(!self.sender.backlog.is_empty())?;
-        let deadline = self.reassembler.deadline();
+        let deadlines = [self.reassembler.deadline(), self.paths.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         let now = now(self.began);
         let timeout = deadline.map(|due| Duration::from_micros(due.saturating_sub(now)));
         let Network { shared, sender, queue, poll, .. } = self;
         let slept = shared.wakeup.sleep(
-            || sender.backlog.is_empty() && !queue.is_empty(),
+            || shared.paths.has_news() || sender.backlog.is_empty() && !queue.is_empty(),
             || threads::sleep(poll, events, timeout),
         );
         match slept {

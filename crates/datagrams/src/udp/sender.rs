@@ -1,13 +1,14 @@
-//! Sending for the loop itself: fragments, requests for them, and what waits for a socket
-//! that would block.
+//! Sending for the loop itself: fragments, requests for them, probes, and what waits for a
+//! socket that would block.
 
 use super::BACKLOG_MAX;
 use crate::batch::{Batch, Segments};
-use crate::codec::{BodyKind, Codec};
+use crate::codec::{BodyKind, Codec, probe_body};
 use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
 use crate::outlet::Shared;
+use crate::path::length::Probe;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -66,6 +67,43 @@ impl<C: Codec> LoopSender<C> {
         C::begin(&mut self.frame);
         missing.write(&mut self.frame);
         if self.seal(to, cluster, BodyKind::Missing) {
+            let frame = std::mem::take(&mut self.frame);
+            self.transmit(to, Segments::one(&frame), false);
+            self.frame = frame;
+        }
+    }
+
+    /// Sends a probe: alone, or twice in one batch.
+    pub(super) fn probe(&mut self, to: C::Endpoint, cluster: u64, probe: Probe) {
+        let mut passed = 0;
+        for _ in 0..if probe.batch { 2 } else { 1 } {
+            C::begin(&mut self.frame);
+            self.frame.extend_from_slice(&probe_body(probe.id));
+            if self.seal(to, cluster, BodyKind::Probe) {
+                passed += 1;
+            }
+        }
+        let sealed = self.frame.len();
+        if let Some(bytes) = probe.bytes
+            && bytes > sealed
+        {
+            self.frame.resize(bytes, 0);
+            C::pad(&mut self.frame, sealed);
+        }
+        let frame = std::mem::take(&mut self.frame);
+        match passed {
+            0 => {}
+            // If the gate lost one of the two, a batch of one must do.
+            _ if probe.batch => self.shared.transmit_batch(to, &frame, passed),
+            _ => self.transmit(to, Segments::one(&frame), false),
+        }
+        self.frame = frame;
+    }
+
+    pub(super) fn probe_answer(&mut self, to: C::Endpoint, cluster: u64, id: u32) {
+        C::begin(&mut self.frame);
+        self.frame.extend_from_slice(&probe_body(id));
+        if self.seal(to, cluster, BodyKind::ProbeAnswer) {
             let frame = std::mem::take(&mut self.frame);
             self.transmit(to, Segments::one(&frame), false);
             self.frame = frame;

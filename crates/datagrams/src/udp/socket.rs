@@ -1,7 +1,6 @@
 //! The socket of a process: how it is opened, and which errors of it pass.
 
 use crate::counters::{Counters, NetEvent};
-use crate::offload::Offload;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -13,7 +12,6 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct BoundSocket {
     pub(super) socket: UdpSocket,
-    pub(super) offload: Offload,
     pub(super) address: SocketAddr,
 }
 
@@ -42,8 +40,7 @@ impl BoundSocket {
     fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = open_socket(address)?;
         let address = socket.local_addr()?;
-        let offload = Offload::new(&socket);
-        Ok(BoundSocket { socket, offload, address })
+        Ok(BoundSocket { socket, address })
     }
 
     /// The address of the socket.

@@ -4,6 +4,7 @@ use super::sender::Waiting;
 use super::*;
 use crate::codec::Endpoint;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
+use crate::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
 use crate::toy::{End, MESSAGES_PER_DATAGRAM, Message, Outgoing, Toy};
 use crate::{DATAGRAM_BYTES_DEFAULT, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
@@ -34,6 +35,7 @@ fn config(me: u8, peers: &[SocketAddr]) -> Config {
         codec: Toy { n: peers.len(), me },
         peers: peers.to_vec(),
         datagram_max: DATAGRAM_BYTES_DEFAULT,
+        offload: true,
         loss: 0.0,
         seed: 1,
     }
@@ -226,7 +228,7 @@ fn a_turn_takes_one_system_call_a_batch() {
     let [zero, _one] = pair(|_| {});
     let mut outlet = zero.outlet(1);
     let counters = zero.counters();
-    let numbers = 100_000..105_000;
+    let numbers = 100_000..104_000;
     let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_PER_DATAGRAM) as u64;
     let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
     assert_eq!((sent.to_peers as u64, counters.of(NetEvent::Sent)), (datagrams, datagrams));
@@ -355,4 +357,56 @@ fn an_ipv6_socket_hears_ipv4_under_its_own_name() {
     assert_eq!(canonical(mapped).to_string(), "10.0.0.1:7");
     let v6: SocketAddr = "[::1]:7".parse().expect("an address");
     assert_eq!(canonical(v6), v6);
+}
+
+#[test]
+fn a_running_loop_finds_out_what_the_path_carries_and_then_rests() {
+    let most = 9_000;
+    let [zero, one] = pair(|config| config.datagram_max = most);
+    let shared = zero.shared.clone();
+    let mut outlet = zero.outlet(1);
+    let stops = [zero.stop_handle(), one.stop_handle()];
+    let (sender, arrived) = crossbeam_channel::unbounded();
+    let running = [zero, one].map(|network| {
+        let deliver = Into(sender.clone());
+        thread::spawn(move || network.run(deliver))
+    });
+    assert_eq!(shared.paths.length(1), PATH_BYTES_IPV4);
+    let end = Instant::now() + GENEROUS;
+    for number in 0.. {
+        if shared.paths.length(1) == most {
+            break;
+        }
+        assert!(Instant::now() < end, "{} bytes", shared.paths.length(1));
+        outlet.send([long_numbered(1, number)]);
+        arrived.recv_timeout(GENEROUS).expect("it arrives");
+    }
+    assert_eq!(shared.paths.length(0), PATH_BYTES_IPV4, "unused");
+    assert!(shared.offload.batches() == shared.offload.takes(), "batches arrive here");
+    stops.iter().for_each(StopHandle::stop);
+    for thread in running {
+        thread.join().expect("no panic").expect("no error");
+    }
+}
+
+#[test]
+fn a_datagram_longer_than_the_kernel_takes_is_not_sent_again() {
+    let [mut zero, _one] = pair(|_| {});
+    // No socket takes it.
+    let bytes = vec![7; 65_536];
+    zero.shared.transmit(End::Peer(1), Segments::one(&bytes), false);
+    assert_eq!(zero.counters().of(NetEvent::SendFailed), 1);
+    zero.poll_paths(0);
+    assert_eq!(zero.shared.paths.length(1), PATH_BYTES_IPV4, "that length was not in use");
+    zero.shared.paths.refused(1, 1_000);
+    zero.poll_paths(0);
+    assert_eq!(zero.shared.paths.length(1), PATH_BYTES_MIN);
+}
+
+#[test]
+fn without_offload_there_is_one_datagram_a_call() {
+    let [zero, mut one] = pair(|config| config.offload = false);
+    let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
+    assert_eq!(zero.counters().of(NetEvent::SendCalls), sent.to_peers as u64);
+    assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
 }

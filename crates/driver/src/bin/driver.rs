@@ -70,6 +70,9 @@ struct Options {
     /// seeds the losses, the pauses and the timeouts of all processes (default 591)
     #[argh(option, arg_name = "N", default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
+    /// all processes send and receive one datagram a system call
+    #[argh(switch)]
+    no_offload: bool,
     /// when a replica may send a vote: sync, once it is on the disk; os, once the operating
     /// system has it; none, at once (default sync)
     #[argh(option, arg_name = "MODE")]
@@ -165,6 +168,7 @@ fn plan(options: Options, f: Option<usize>) -> Plan {
         messages: options.messages.map(|messages| messages.0),
         pause_ms: options.pause_ms.map(|pause| pause.0),
         deadline: Duration::from_secs(options.deadline_s.0),
+        no_offload: options.no_offload,
         replica_options: passed.into_iter().filter_map(given).collect(),
     }
 }

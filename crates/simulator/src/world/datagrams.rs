@@ -52,7 +52,7 @@ impl World {
         Ok(())
     }
 
-    /// Adds a timer event for missing fragments, unless one is in the queue.
+    /// Adds a timer event for missing fragments and probes, unless one is in the queue.
     pub(super) fn expect_fragments(&mut self, id: ReplicaId) {
         let node = &mut self.nodes[id.index()];
         let life = node.life;
@@ -94,7 +94,48 @@ impl World {
                 self.answered(client, life, from, answer)?;
             }
         }
+        self.expect_client_wire(client);
         Ok(())
+    }
+
+    /// Adds a timer event for a client's probes, unless one is in the queue.
+    pub(super) fn expect_client_wire(&mut self, client: usize) {
+        let visitor = &mut self.clients[client];
+        let life = visitor.life;
+        let Some(wire) = &mut visitor.wire else { return };
+        if let Some(deadline) = wire.deadline()
+            && wire.timer_at.is_none_or(|at| at > deadline)
+        {
+            let at = deadline.max(self.now.plus_us(1));
+            wire.timer_at = Some(at);
+            self.queue.add(at, Event::ClientWire { client, life });
+        }
+    }
+
+    pub(super) fn poll_client_wire(&mut self, client: usize, life: u32) -> Step {
+        let visitor = &mut self.clients[client];
+        if visitor.life == life
+            && let Some(wire) = &mut visitor.wire
+            && wire.timer_at == Some(self.now)
+        {
+            wire.timer_at = None;
+            let frames = wire.poll(self.now);
+            self.send_calls(client, frames);
+            self.expect_client_wire(client);
+        }
+        Ok(())
+    }
+
+    /// The sender's own system refuses a datagram that is too long.
+    fn refuse(&mut self, (from, to): (Host, Host), bytes: usize) {
+        let (Host::Replica(to), now) = (to, self.now) else { return };
+        let wire = match from {
+            Host::Replica(from) => &mut self.nodes[from.index()].wire,
+            Host::Client(client) => &mut self.clients[client].wire,
+        };
+        if let Some(wire) = wire {
+            wire.refused(now, to, bytes);
+        }
     }
 
     pub(super) fn send_calls(&mut self, client: usize, frames: Frames) {
@@ -171,6 +212,9 @@ impl World {
         let Some(terrain) = &mut self.terrain else { return self.send_whole(event) };
         let passage = terrain.send(self.now, path, bytes, &mut self.streams.network);
         self.reach.passes(passage);
+        if passage == Passage::IsRefused {
+            self.refuse(path, bytes);
+        }
         if let Passage::Arrives(first, again) = passage {
             for at in [Some(first), again].into_iter().flatten() {
                 self.queue.add(at, event());

@@ -83,6 +83,7 @@ impl World {
             if let Some(wire) = &mut self.clients[client].wire {
                 let frames = wire.send(&[Outgoing::Call { to, message }]);
                 self.send_calls(client, frames);
+                self.expect_client_wire(client);
             } else if !self.out[to.index()] {
                 self.send_whole(|| Event::Arrive {
                     to,

@@ -390,6 +390,7 @@ impl World {
         {
             let frames = wire.send(&outgoing);
             self.send_frames(id, frames);
+            self.expect_fragments(id);
         }
         Ok(())
     }

@@ -86,6 +86,7 @@ enum Event {
     Answer { client: usize, life: u32, from: ReplicaId, answer: Answer },
     Frame { client: usize, life: u32, bytes: Vec<u8> },
     Missing { node: ReplicaId, life: u32 },
+    ClientWire { client: usize, life: u32 },
     ClientTimer { client: usize, life: u32 },
     Submit { client: usize, life: u32 },
     Fault(Fault),
@@ -271,6 +272,7 @@ impl World {
             }
             Event::Frame { client, life, bytes } => self.frame_to_client(client, life, &bytes),
             Event::Missing { node, life } => self.ask_for_fragments(node, life),
+            Event::ClientWire { client, life } => self.poll_client_wire(client, life),
             Event::ClientTimer { client, life } => {
                 if self.clients[client].life == life
                     && self.clients[client].timer_at == Some(self.now)

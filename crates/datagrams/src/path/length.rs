@@ -1,0 +1,449 @@
+//! How long a datagram to one peer may be. (W5; RFC 8899)
+//!
+//! A path drops a packet that is longer than it carries, mostly without a word. So a
+//! process asks the path. It sends a long *probe*, which the peer answers, and uses the
+//! probe's length once the answer has come. Each path begins with a length that nearly every
+//! path carries ([`first_bytes`](super::first_bytes)), or with the configured bound if that
+//! is less. Long datagrams drive the search: confirm the present length, then try the bound,
+//! then halve the gap until it is at most [`STEP_BYTES`].
+//!
+//! **Evidence.** One attempt sends up to three probes: a long one, a *batch*, and a short
+//! one last. A long probe counts as lost on account of its length only if the short one
+//! behind it is answered. If no probe is answered, the peer or the path is down, and the
+//! attempt says nothing. A length fails after [`TRIES_MAX`] such losses in a row, so that a
+//! path which loses a third of everything is not taken for a narrow one. The kernel may also
+//! refuse a length (`EMSGSIZE`), which fails at once.
+//!
+//! **Narrower paths.** While long datagrams are sent, the length in use is confirmed every
+//! [`CONFIRM_US`]. If it fails, the path falls back to the length that it began with and
+//! from there to [`PATH_BYTES_MIN`]; meanwhile the search goes on below the length that
+//! failed. Longer ones are tried again [`RETRY_MIN_US`] later, then ever more rarely.
+//!
+//! **Batches.** A kernel or a network card can say that it has sent a batch and send
+//! nothing. So an attempt also sends two short probes in one batch, while batches are in use.
+//! If they fail as a long probe fails, batches are not believed any more, and datagrams leave
+//! one by one. They are tried again after [`BATCHES_RETRY_US`].
+//!
+//! **Guarantees.** The length in use is at least [`PATH_BYTES_MIN`] and at most the bound.
+//! Without use there are no probes: one length is tested for each long datagram at most, and
+//! after [`SILENT_MAX`] attempts without an answer there are none until the peer is heard.
+//!
+//! **Does not** read a clock or touch a socket. Times are microseconds since any fixed
+//! moment.
+
+use super::PATH_BYTES_MIN;
+use std::collections::VecDeque;
+
+/// The search ends when the longest length that arrived and the shortest that failed are
+/// no further apart.
+pub const STEP_BYTES: usize = 16;
+
+/// A length fails, and so do batches, after this many probes in a row were lost whose short
+/// companions arrived.
+pub const TRIES_MAX: u32 = 8;
+
+/// What is in use is confirmed this long after it was confirmed last.
+pub const CONFIRM_US: u64 = 1_000_000;
+
+/// Longer datagrams are tried again this long after a length has failed; after the next
+/// failure it takes twice as long, and so on.
+pub const RETRY_MIN_US: u64 = 5_000_000;
+
+/// The longest time until longer datagrams are tried again.
+pub const RETRY_MAX_US: u64 = 320_000_000;
+
+/// Batches are tried again this long after they have failed.
+pub const BATCHES_RETRY_US: u64 = 60_000_000;
+
+/// An attempt without any answer is over after this time; a second one after twice the time,
+/// and so on.
+pub const PATIENCE_US: u64 = 250_000;
+
+/// The longest wait for an answer.
+pub const PATIENCE_MAX_US: u64 = 8_000_000;
+
+/// After this many attempts without any answer there are no more until the peer is heard.
+pub const SILENT_MAX: u32 = 3;
+
+/// A long probe may arrive this much later than the short one that was sent after it.
+pub const MARGIN_US: u64 = 5_000;
+
+/// The attempts that are remembered after their end, because an answer may be late.
+const ENDED_MAX: usize = 4;
+
+/// A probe to be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// Its number, which the answer repeats.
+    pub id: u32,
+    /// The bytes of the whole datagram; none if it is as short as it can be.
+    pub bytes: Option<usize>,
+    /// Whether it leaves twice, in one batch.
+    pub batch: bool,
+}
+
+/// What a probe tests. The number of a probe is that of its attempt times [`KINDS`], and one
+/// of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Short = 0,
+    Long = 1,
+    Batch = 2,
+}
+
+const KINDS: u32 = 4;
+
+/// The use of something that an attempt tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Use {
+    /// A datagram longer than [`PATH_BYTES_MIN`].
+    pub long: bool,
+    /// Several datagrams that might leave in one batch.
+    pub batch: bool,
+}
+
+/// What became of one thing that an attempt tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Test {
+    /// It is not part of the attempt.
+    Absent,
+    Sent,
+    Answered,
+}
+
+#[derive(Debug, Clone)]
+struct Attempt {
+    number: u32,
+    /// The length that the long probe tests.
+    bytes: usize,
+    long: Test,
+    batch: Test,
+    sent_at: u64,
+    short_at: Option<u64>,
+    /// When it ends if nothing is answered.
+    until: u64,
+}
+
+impl Attempt {
+    fn ends_at(&self) -> u64 {
+        match self.short_at {
+            Some(at) => at + MARGIN_US + at.saturating_sub(self.sent_at) / 4,
+            None => self.until,
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.long == Test::Sent || self.batch == Test::Sent
+    }
+
+    fn answered(&self) -> bool {
+        let any = |test| test == Test::Answered;
+        self.short_at.is_some() || any(self.long) || any(self.batch)
+    }
+}
+
+/// The length of datagrams to one peer, and whether batches to it arrive.
+#[derive(Debug, Clone)]
+pub struct PathLength {
+    /// The configured bound.
+    most: usize,
+    /// The length with which the path begins.
+    first: usize,
+    /// The length in use.
+    length: usize,
+    /// Whether a probe of that length has been answered since it came into use.
+    proven: bool,
+    /// The shortest length that is known to fail; one more than the bound if none is.
+    failed: usize,
+    /// When it failed.
+    failed_at: u64,
+    /// How long after that longer datagrams are tried again.
+    retry_us: u64,
+    /// When the length in use was confirmed last.
+    confirmed_at: u64,
+    /// Long probes of the present candidate that were lost in a row.
+    lost: u32,
+    /// Whether batches are believed to arrive.
+    batches: bool,
+    batches_failed_at: u64,
+    batches_confirmed_at: Option<u64>,
+    batches_lost: u32,
+    /// What was used since it was tested last.
+    used: Use,
+    attempt: Option<Attempt>,
+    /// Attempts that have ended, the latest last.
+    ended: VecDeque<Attempt>,
+    attempts: u32,
+    /// Attempts in a row without any answer.
+    silent: u32,
+    /// Whether the peer must be heard before the next attempt.
+    rests: bool,
+    /// How long the first attempt of a row waits for an answer.
+    patience_us: u64,
+}
+
+impl PathLength {
+    /// A path that begins with datagrams of `first` bytes and never gets longer ones than
+    /// `most`.
+    ///
+    /// # Panics
+    ///
+    /// If one of them is below [`PATH_BYTES_MIN`].
+    pub fn new(first: usize, most: usize) -> Self {
+        assert!(first >= PATH_BYTES_MIN && most >= PATH_BYTES_MIN, "{first} and {most} bytes");
+        let first = first.min(most);
+        PathLength {
+            most,
+            first,
+            length: first,
+            proven: first == PATH_BYTES_MIN,
+            failed: most + 1,
+            failed_at: 0,
+            retry_us: RETRY_MIN_US,
+            confirmed_at: 0,
+            lost: 0,
+            batches: true,
+            batches_failed_at: 0,
+            batches_confirmed_at: None,
+            batches_lost: 0,
+            used: Use::default(),
+            attempt: None,
+            ended: VecDeque::new(),
+            attempts: 0,
+            silent: 0,
+            rests: false,
+            patience_us: PATIENCE_US,
+        }
+    }
+
+    /// The most bytes of a datagram to the peer at present.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Whether several datagrams may leave in one batch.
+    pub fn batches(&self) -> bool {
+        self.batches
+    }
+
+    /// Notes what was sent to the peer.
+    pub fn used(&mut self, what: Use) {
+        self.used.long |= what.long;
+        self.used.batch |= what.batch;
+    }
+
+    /// A datagram of the peer has come. Returns whether that ends a rest.
+    pub fn heard(&mut self) -> bool {
+        std::mem::take(&mut self.rests)
+    }
+
+    /// The kernel has refused a datagram of this many bytes as too long.
+    pub fn refused(&mut self, now: u64, bytes: usize) {
+        if (PATH_BYTES_MIN + 1..self.failed).contains(&bytes) {
+            self.fail(now, bytes);
+        }
+        if let Some(attempt) = &mut self.attempt
+            && attempt.long == Test::Sent
+            && attempt.bytes >= bytes
+        {
+            attempt.long = Test::Absent;
+        }
+    }
+
+    /// The answer to a probe has come.
+    pub fn answered(&mut self, now: u64, id: u32) {
+        let (number, kind) = (id / KINDS, id % KINDS);
+        self.rests = false;
+        let PathLength { attempt, ended, .. } = self;
+        let Some(attempt) = attempt.iter_mut().chain(ended).find(|of| of.number == number) else {
+            return;
+        };
+        // An answer that is later than the attempt waited shows how long to wait.
+        let took = now.saturating_sub(attempt.sent_at);
+        self.patience_us = self.patience_us.max(2 * took).min(PATIENCE_MAX_US);
+        self.silent = 0;
+        if kind == Kind::Short as u32 {
+            attempt.short_at.get_or_insert(now);
+        } else if kind == Kind::Long as u32 && attempt.long == Test::Sent {
+            attempt.long = Test::Answered;
+            let bytes = attempt.bytes;
+            self.arrived(now, bytes);
+        } else if kind == Kind::Batch as u32 && attempt.batch == Test::Sent {
+            attempt.batch = Test::Answered;
+            self.batches = true;
+            self.batches_lost = 0;
+            self.batches_confirmed_at = Some(now);
+            self.used.batch = false;
+        }
+    }
+
+    /// When [`PathLength::poll`] has something to do next.
+    pub fn deadline(&self) -> Option<u64> {
+        match &self.attempt {
+            Some(attempt) if attempt.waits() => Some(attempt.ends_at()),
+            Some(_) => Some(0),
+            None if self.rests => None,
+            None => self.wants(),
+        }
+    }
+
+    /// Ends an attempt whose time is over, and begins the next one if there is something to
+    /// test.
+    pub fn poll(&mut self, now: u64, mut send: impl FnMut(Probe)) {
+        if let Some(attempt) = &self.attempt {
+            if attempt.waits() && now < attempt.ends_at() {
+                return;
+            }
+            self.end_attempt(now);
+        }
+        if self.rests || self.wants().is_none_or(|at| at > now) {
+            return;
+        }
+        if self.failed <= self.most && now >= self.retry_at() {
+            self.failed = self.most + 1;
+            self.retry_us = (2 * self.retry_us).min(RETRY_MAX_US);
+        }
+        let candidate = self.candidate();
+        let bytes = candidate.unwrap_or(self.length);
+        let test = |tested| if tested { Test::Sent } else { Test::Absent };
+        self.attempts = self.attempts.wrapping_add(1) % (u32::MAX / KINDS);
+        let patience = self.patience_us << self.silent.min(SILENT_MAX);
+        let attempt = Attempt {
+            number: self.attempts,
+            bytes,
+            long: test(self.wants_length().is_some_and(|at| at <= now)),
+            batch: test(self.wants_batch().is_some_and(|at| at <= now)),
+            sent_at: now,
+            short_at: None,
+            until: now + patience.min(PATIENCE_MAX_US),
+        };
+        let probe = |kind: Kind, bytes| Probe {
+            id: attempt.number * KINDS + kind as u32,
+            bytes,
+            batch: kind == Kind::Batch,
+        };
+        // The short probe leaves last: when its answer comes, the others had their time.
+        if attempt.long == Test::Sent {
+            send(probe(Kind::Long, Some(bytes)));
+        }
+        if attempt.batch == Test::Sent {
+            send(probe(Kind::Batch, None));
+        }
+        send(probe(Kind::Short, None));
+        self.attempt = Some(attempt);
+    }
+
+    fn end_attempt(&mut self, now: u64) {
+        let Some(attempt) = self.attempt.take() else { return };
+        if attempt.short_at.is_some() && attempt.long == Test::Sent {
+            self.lost += 1;
+            if self.lost >= TRIES_MAX {
+                self.fail(now, attempt.bytes);
+            }
+        }
+        if attempt.short_at.is_some() && attempt.batch == Test::Sent {
+            self.batches_lost += 1;
+            if self.batches_lost >= TRIES_MAX {
+                self.batches_lost = 0;
+                self.batches = false;
+                self.batches_failed_at = now;
+            }
+        }
+        if !attempt.answered() && attempt.waits() {
+            self.silent += 1;
+            if self.silent >= SILENT_MAX {
+                self.silent = SILENT_MAX;
+                self.rests = true;
+                self.used = Use::default();
+            }
+        }
+        if self.ended.len() == ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(attempt);
+    }
+
+    /// A datagram of this many bytes has arrived.
+    fn arrived(&mut self, now: u64, bytes: usize) {
+        if bytes < self.length {
+            return;
+        }
+        if bytes >= self.failed {
+            self.failed = self.most + 1;
+        }
+        if bytes == self.most {
+            self.retry_us = RETRY_MIN_US;
+        }
+        self.length = bytes;
+        self.proven = true;
+        self.confirmed_at = now;
+        self.lost = 0;
+        self.used.long = false;
+    }
+
+    /// Datagrams of this many bytes do not arrive.
+    fn fail(&mut self, now: u64, bytes: usize) {
+        self.failed = bytes;
+        self.failed_at = now;
+        self.lost = 0;
+        self.used.long = false;
+        if bytes <= self.length {
+            self.length = if bytes > self.first { self.first } else { PATH_BYTES_MIN };
+            self.proven = self.length == PATH_BYTES_MIN;
+        }
+    }
+
+    /// The length to try, if the search is not over.
+    fn candidate(&self) -> Option<usize> {
+        if !self.proven {
+            Some(self.length)
+        } else if self.failed > self.most {
+            (self.length < self.most).then_some(self.most)
+        } else {
+            let gap = self.failed - self.length;
+            (gap > STEP_BYTES).then_some(self.length + gap / 2)
+        }
+    }
+
+    /// When longer datagrams are tried again after a failure.
+    fn retry_at(&self) -> u64 {
+        self.failed_at.saturating_add(self.retry_us)
+    }
+
+    /// Since when the length should be tested.
+    fn wants_length(&self) -> Option<u64> {
+        if !self.used.long || self.most == PATH_BYTES_MIN {
+            return None;
+        }
+        if self.candidate().is_some() {
+            return Some(0);
+        }
+        let confirm = self.confirmed_at.saturating_add(CONFIRM_US);
+        let retry = self.retry_at();
+        match (self.length > PATH_BYTES_MIN, self.failed <= self.most) {
+            (true, true) => Some(confirm.min(retry)),
+            (true, false) => Some(confirm),
+            (false, true) => Some(retry),
+            (false, false) => None,
+        }
+    }
+
+    /// Since when batches should be tested.
+    fn wants_batch(&self) -> Option<u64> {
+        match (self.used.batch, self.batches, self.batches_confirmed_at) {
+            (false, ..) => None,
+            (true, false, _) => Some(self.batches_failed_at.saturating_add(BATCHES_RETRY_US)),
+            (true, true, None) => Some(0),
+            (true, true, Some(at)) => Some(at.saturating_add(CONFIRM_US)),
+        }
+    }
+
+    /// Since when something should be tested.
+    fn wants(&self) -> Option<u64> {
+        self.wants_length().into_iter().chain(self.wants_batch()).min()
+    }
+}
+
+#[cfg(test)]
+#[path = "length_tests.rs"]
+mod tests;

@@ -1,0 +1,29 @@
+//! What a process finds out about the way to each of its peers.
+//!
+//! - [`length`]: how long a datagram may be, and whether the kernel really sends batches.
+//! - `shared`: what the loop and the sending threads share of that.
+
+pub mod length;
+pub(crate) mod shared;
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The bytes of a datagram that every path carries: a packet of 576 bytes, which every IPv4
+/// host takes, less the headers of IPv4 and UDP.
+pub const PATH_BYTES_MIN: usize = 548;
+
+/// The bytes with which a path over IPv4 begins: a packet of 1,280 bytes, which nearly every
+/// path carries, less the headers of IPv4 and UDP.
+pub const PATH_BYTES_IPV4: usize = 1_252;
+
+/// The bytes with which a path over IPv6 begins, whose headers are longer.
+pub const PATH_BYTES_IPV6: usize = 1_232;
+
+/// The bytes with which a path to `address` begins.
+pub fn first_bytes(address: SocketAddr) -> usize {
+    match address.ip() {
+        IpAddr::V4(_) => PATH_BYTES_IPV4,
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => PATH_BYTES_IPV4,
+        IpAddr::V6(_) => PATH_BYTES_IPV6,
+    }
+}
