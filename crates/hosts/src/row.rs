@@ -1,0 +1,728 @@
+//! A row: a world, what is done in it, what must hold, and what is known to happen today.
+//!
+//! [`run`] lays the world, starts the replicas, does the [`Act`] and returns what was [`Seen`].
+//! [`Row::broken`] compares that with what must hold. Two things are apart from the table:
+//!
+//! - *Safety* is checked after every row, whatever the row is expected to do: the verdict of
+//!   the driver where the logs have become equal, and otherwise that each log is a prefix of
+//!   the longest. A breach fails the row today and for ever.
+//! - [`Today`] is a ratchet. A row that is known to fail may fail. If it holds, the run fails
+//!   until somebody moves it to [`Today::Holds`], where it must stay.
+
+use crate::load::{Clients, Load, Sending, for_the_verdict};
+use crate::process::{Replica, Said, chat_log, until};
+use crate::world::{Laid, World};
+use command_line::EXIT_USAGE;
+use driver::verdict::{ChatLog, complete_lines, judge};
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The longest that replicas may take to hear of each other.
+const WARM_UP_MAX: Duration = Duration::from_secs(20);
+
+/// Clients may complete this long what they have in flight when they are stopped.
+const STOPPING_MAX: Duration = Duration::from_secs(2);
+
+/// The longest wait for equal chat logs.
+const SETTLING_MAX: Duration = Duration::from_secs(3);
+
+/// When nobody waits for anything, so long passes before the silence is measured, and for so
+/// long it is.
+const CALMING: Duration = Duration::from_secs(1);
+
+/// A line of no more bytes is short: it fits any datagram.
+const SHORT_BYTES: usize = 200;
+
+/// What is done in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Clients send their lines. What is not complete in time never is.
+    Send {
+        /// Who sends.
+        groups: &'static [Clients],
+        /// The time.
+        limit: Duration,
+    },
+    /// Clients send without end for a time.
+    Fill {
+        /// Who sends.
+        clients: Clients,
+        /// The time.
+        window: Duration,
+    },
+    /// While clients send without end, the leader is killed.
+    KillLeader {
+        /// Who sends.
+        clients: Clients,
+        /// How long the others are watched after that.
+        watch: Duration,
+    },
+    /// A replica is killed, misses lines, and comes back while others are sent.
+    CatchUp {
+        /// Who writes the lines that it misses.
+        writers: Clients,
+        /// So many bytes of them.
+        missing_bytes: u64,
+        /// Who sends meanwhile.
+        meanwhile: Clients,
+        /// The longest that it may take.
+        limit: Duration,
+    },
+}
+
+/// What must hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Must {
+    /// Every line is complete so long after the first was sent.
+    CompleteWithin(Duration),
+    /// No short line takes longer.
+    ShortLinesWithin(Duration),
+    /// No more changes of leader, the first included.
+    LeadersAtMost(usize),
+    /// Once the leader is dead, no more campaigns.
+    CampaignsAtMost(usize),
+    /// From the death of the leader on, lines are never further apart.
+    SilenceWithin(Duration),
+    /// So many lines are complete in time.
+    Lines(usize),
+    /// Half of the lines take no longer.
+    MedianWithin(Duration),
+    /// 99 of 100 lines take no longer.
+    P99Within(Duration),
+    /// A replica that was away fetches so many bytes a second.
+    FetchesPerSecond(u64),
+    /// When nobody waits for anything, no more bytes a second are sent.
+    QuietBelow(u64),
+    /// Each replica warns once with these words.
+    WarnsOnce(&'static str),
+}
+
+/// What a row is known to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Today {
+    /// Everything that must hold does.
+    Holds,
+    /// It fails each time, as told.
+    Fails(&'static str),
+    /// It fails now and then, as told. It is measured, and decides nothing.
+    Wavers(&'static str),
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its name, in lower case with dashes.
+    pub name: &'static str,
+    /// The world.
+    pub world: World,
+    /// What is done.
+    pub act: Act,
+    /// What must hold.
+    pub must: &'static [Must],
+    /// Whether the replicas may refuse their options instead.
+    pub may_be_refused: bool,
+    /// Whether it takes both cores, so that no other row may run beside it.
+    pub alone: bool,
+    /// Whether it is quick enough to run with every change.
+    pub quick: bool,
+    /// What it is known to do.
+    pub today: Today,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Why no line could be sent, if that is so.
+    pub never_began: Option<String>,
+    /// The replicas refused their options.
+    pub refused: bool,
+    /// Lines sent and complete.
+    pub lines: (usize, usize),
+    /// From the first line to the end of the last, or of waiting for it.
+    pub took: Duration,
+    /// How long the complete lines took, in order.
+    pub latencies: Vec<Duration>,
+    /// The longest that a short line took, or has waited in vain.
+    pub slowest_short: Duration,
+    /// How often a replica began to lead.
+    pub leaders: usize,
+    /// How often a replica began phase 1; after the death of the leader, if that was killed.
+    pub campaigns: usize,
+    /// The longest time without a completed line after the death of the leader.
+    pub silence: Option<Duration>,
+    /// Bytes a second that a replica fetched which had been away, and the seconds.
+    pub fetched: Option<(u64, Duration)>,
+    /// Bytes and packets that left the replicas' hosts, and those that the buckets dropped.
+    pub sent: (u64, u64, u64),
+    /// Bytes a second when nobody waited for anything.
+    pub idle_bytes_per_s: Option<u64>,
+    /// What each replica warned of.
+    pub warnings: Vec<Vec<String>>,
+    /// Whether the chat logs of the living became equal.
+    pub settled: bool,
+    /// A guarantee that was broken.
+    pub unsafe_because: Option<String>,
+}
+
+impl Row {
+    /// What of the things that must hold does not, in words.
+    pub fn broken(&self, seen: &Seen) -> Vec<String> {
+        if seen.refused {
+            let why = (!self.may_be_refused).then(|| "the options were refused".to_owned());
+            return why.into_iter().collect();
+        }
+        if let Some(why) = &seen.never_began {
+            return vec![why.clone()];
+        }
+        let mut broken: Vec<String> =
+            self.must.iter().filter_map(|must| must.broken(seen)).collect();
+        if self.must.is_empty() {
+            broken.push("nothing is asked of this row".into());
+        }
+        broken
+    }
+}
+
+impl Must {
+    /// What is wrong, if it does not hold.
+    fn broken(&self, seen: &Seen) -> Option<String> {
+        let over = |what: &str, is: Option<Duration>, most: Duration| match is {
+            Some(is) if is <= most => None,
+            Some(is) => Some(format!("{what} {}, not {}", shown(is), shown(most))),
+            None => Some(format!("{what}: no line is complete")),
+        };
+        match *self {
+            Must::CompleteWithin(most) => {
+                let (sent, complete) = seen.lines;
+                let all = complete == sent && sent > 0 && seen.took <= most;
+                (!all).then(|| {
+                    let took = shown(seen.took);
+                    format!("{complete} of {sent} lines in {took}, not all in {}", shown(most))
+                })
+            }
+            Must::ShortLinesWithin(most) => over("a short line", Some(seen.slowest_short), most),
+            Must::LeadersAtMost(most) => {
+                (seen.leaders > most).then(|| format!("{} leaders, not {most}", seen.leaders))
+            }
+            Must::CampaignsAtMost(most) => {
+                (seen.campaigns > most).then(|| format!("{} campaigns, not {most}", seen.campaigns))
+            }
+            Must::SilenceWithin(most) => over("silence", seen.silence, most),
+            Must::Lines(least) => {
+                (seen.lines.1 < least).then(|| format!("{} lines, not {least}", seen.lines.1))
+            }
+            Must::MedianWithin(most) => over("half take", seen.percentile(50), most),
+            Must::P99Within(most) => over("99 % take", seen.percentile(99), most),
+            Must::FetchesPerSecond(least) => {
+                let fetched = seen.fetched.map_or(0, |(rate, _)| rate);
+                (fetched < least).then(|| format!("fetches {fetched} bytes/s, not {least}"))
+            }
+            Must::QuietBelow(most) => match seen.idle_bytes_per_s {
+                Some(rate) if rate <= most => None,
+                Some(rate) => Some(format!("{rate} bytes/s when idle, not {most}")),
+                None => Some("never idle".into()),
+            },
+            Must::WarnsOnce(words) => {
+                let count = |of: &Vec<String>| of.iter().filter(|w| w.contains(words)).count();
+                let counts: Vec<usize> = seen.warnings.iter().map(count).collect();
+                let once = !counts.is_empty() && counts.iter().all(|count| *count == 1);
+                (!once).then(|| format!("{counts:?} warnings of {words:?}, not one each"))
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// The longest of the quickest so many percent of the complete lines.
+    fn percentile(&self, percent: usize) -> Option<Duration> {
+        let last = self.latencies.len().checked_sub(1)?;
+        self.latencies.get(last * percent / 100).copied()
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.refused {
+            return write!(out, "options refused");
+        }
+        if let Some(why) = &self.never_began {
+            return write!(out, "{why}");
+        }
+        let (sent, complete) = self.lines;
+        write!(out, "{complete}/{sent} lines in {}", shown(self.took))?;
+        if let (Some(half), Some(p99)) = (self.percentile(50), self.percentile(99)) {
+            write!(out, ", p50 {} p99 {}", shown(half), shown(p99))?;
+        }
+        write!(out, ", {} leaders, {} campaigns", self.leaders, self.campaigns)?;
+        if let Some(silence) = self.silence {
+            write!(out, ", silence {}", shown(silence))?;
+        }
+        if let Some((rate, took)) = self.fetched {
+            write!(out, ", fetched {:.2} MB/s in {}", rate as f64 / 1e6, shown(took))?;
+        }
+        let (bytes, packets, dropped) = self.sent;
+        write!(out, ", sent {:.2} MB {packets} packets", bytes as f64 / 1e6)?;
+        if dropped > 0 {
+            write!(out, " {dropped} dropped")?;
+        }
+        if let Some(rate) = self.idle_bytes_per_s {
+            write!(out, ", idle {rate} B/s")?;
+        }
+        let warnings: usize = self.warnings.iter().map(Vec::len).sum();
+        if warnings > 0 {
+            write!(out, ", {warnings} warnings")?;
+        }
+        if !self.settled {
+            write!(out, ", logs differ")?;
+        }
+        Ok(())
+    }
+}
+
+/// A time in three digits or so.
+fn shown(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1e3;
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.2} ms"),
+        ms if ms < 1_000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.2} s", ms / 1e3),
+    }
+}
+
+/// A cluster in its world.
+struct Cluster<'a> {
+    bin: &'a Path,
+    logs: &'a Path,
+    world: &'a World,
+    /// Dropped before the world that they live in.
+    replicas: Vec<Replica>,
+    laid: Laid,
+    /// What replicas said that are not there any more.
+    said_before: Vec<Vec<Said>>,
+}
+
+/// Runs one row, with all its files in `folder`, which is new. An error is one of the harness,
+/// not of the cluster. The calling thread may do nothing else afterwards: it has moved to
+/// another network.
+pub fn run(row: &Row, bin: &Path, folder: &Path, seed: u64) -> Result<Seen, String> {
+    let logs = folder.join("logs");
+    fs::create_dir_all(&logs)
+        .map_err(|error| format!("cannot make {}: {error}", logs.display()))?;
+    let laid = Laid::lay(&row.world, folder, seed)?;
+    let mut cluster = Cluster {
+        bin,
+        logs: &logs,
+        world: &row.world,
+        replicas: Vec::new(),
+        laid,
+        said_before: Vec::new(),
+    };
+    for id in 0..row.world.replicas {
+        cluster.start(id)?;
+    }
+    let mut seen = Seen::default();
+    if !cluster.warms_up(&mut seen) {
+        return Ok(seen);
+    }
+    let sent_before = cluster.laid.sent()?;
+    let mut sendings = Vec::new();
+    match row.act {
+        Act::Send { groups, limit } => {
+            let load = cluster.load(groups, 0)?;
+            load.wait(load.began + limit);
+            seen.measure(&load, groups);
+            if seen.lines.0 == seen.lines.1 && asks_for_quiet(row) {
+                seen.idle_bytes_per_s = Some(cluster.idle_bytes_per_s()?);
+            }
+            sendings.extend(load.sendings());
+        }
+        Act::Fill { clients, window } => {
+            let load = cluster.load(&[clients], 0)?;
+            load.wait(load.began + window);
+            seen.measure(&load, &[]);
+            load.stop(Instant::now() + STOPPING_MAX);
+            sendings.extend(load.sendings());
+        }
+        Act::KillLeader { clients, watch } => {
+            sendings = cluster.kill_leader(clients, watch, &mut seen)?;
+        }
+        Act::CatchUp { writers, missing_bytes, meanwhile, limit } => {
+            let groups = (writers, meanwhile);
+            sendings = cluster.catch_up(groups, missing_bytes, limit, &mut seen)?;
+        }
+    }
+    let (sent, dropped) = (cluster.laid.sent()?, cluster.laid.dropped()?);
+    let bytes = sent.bytes - sent_before.bytes;
+    seen.sent = (bytes, sent.packets - sent_before.packets, dropped);
+    cluster.count(&mut seen);
+    cluster.judge(&sendings, &mut seen);
+    Ok(seen)
+}
+
+fn asks_for_quiet(row: &Row) -> bool {
+    row.must.iter().any(|must| matches!(must, Must::QuietBelow(_)))
+}
+
+impl Seen {
+    /// Takes down how the lines went. `groups`: who had so many lines to send, if anybody.
+    fn measure(&mut self, load: &Load, groups: &[Clients]) {
+        let now = Instant::now();
+        let sendings = load.sendings();
+        let complete = sendings.iter().filter(|line| line.completed.is_some()).count();
+        let planned: u64 =
+            groups.iter().map(|group| group.count as u64 * group.lines.unwrap_or(0)).sum();
+        self.lines = (sendings.len().max(planned as usize), complete);
+        let last = sendings.iter().filter_map(|line| line.completed).map(|(.., at)| at).max();
+        let end = if self.lines.0 == complete { last.unwrap_or(now) } else { now };
+        self.took = end - load.began;
+        let took = |line: &Sending| line.completed.map(|(.., at)| at - line.sent);
+        self.latencies = sendings.iter().filter_map(took).collect();
+        self.latencies.sort();
+        let short = sendings.iter().filter(|line| line.bytes <= SHORT_BYTES);
+        let waited = |line: &Sending| took(line).unwrap_or(now - line.sent);
+        self.slowest_short = short.map(waited).max().unwrap_or_default();
+    }
+}
+
+impl Cluster<'_> {
+    fn start(&mut self, id: usize) -> Result<(), String> {
+        let replica = Replica::start(self.bin, self.world, &self.laid, self.logs, id)?;
+        if let Some(old) = self.replicas.iter_mut().find(|old| old.id == id) {
+            self.said_before.push(old.said());
+            *old = replica;
+        } else {
+            self.replicas.push(replica);
+        }
+        Ok(())
+    }
+
+    fn load(&self, groups: &[Clients], first_id: u64) -> Result<Load, String> {
+        Load::start(self.bin, self.world, &self.laid, groups, first_id)
+    }
+
+    /// Waits until all replicas take part. Otherwise notes why they do not.
+    fn warms_up(&mut self, seen: &mut Seen) -> bool {
+        let end = Instant::now() + WARM_UP_MAX;
+        let ended = until(end, || {
+            let ended = self.replicas.iter_mut().find_map(|replica| {
+                let code = replica.ended()?.code();
+                Some((replica.id, code))
+            });
+            let warm = || self.replicas.iter().all(Replica::is_warm).then_some(None);
+            ended.map(Some).or_else(warm)
+        });
+        match ended {
+            Some(None) => return true,
+            Some(Some((_, Some(EXIT_USAGE)))) => seen.refused = true,
+            Some(Some((id, code))) => {
+                seen.never_began = Some(format!("replica {id} ended with {code:?}"));
+            }
+            None => seen.never_began = Some(format!("no warm-up in {}", shown(WARM_UP_MAX))),
+        }
+        false
+    }
+
+    /// The replica that was the last to say that it leads.
+    fn leader(&self) -> Option<usize> {
+        let leads = |replica: &Replica| {
+            let at = replica.said().iter().filter(|said| said.leads()).map(|said| said.at).max();
+            Some((at?, replica.id))
+        };
+        self.replicas.iter().filter_map(leads).max().map(|(_, id)| id)
+    }
+
+    fn kill_leader(
+        &mut self,
+        clients: Clients,
+        watch: Duration,
+        seen: &mut Seen,
+    ) -> Result<Vec<Sending>, String> {
+        let load = self.load(&[clients], 0)?;
+        // Everybody has a line in flight once each has completed one.
+        let flowing = |load: &Load| (load.complete() >= clients.count).then_some(());
+        if until(load.began + watch, || flowing(&load)).is_none() {
+            seen.measure(&load, &[]);
+            seen.never_began = Some(format!("{} lines before the leader dies", seen.lines.1));
+            return Ok(load.sendings());
+        }
+        let Some(leader) = self.leader() else {
+            seen.never_began = Some("nobody leads".into());
+            return Ok(load.sendings());
+        };
+        let campaigns_before = self.campaigns();
+        self.replicas.iter_mut().filter(|replica| replica.id == leader).for_each(Replica::kill);
+        let died = Instant::now();
+        load.wait(died + watch);
+        let end = Instant::now();
+        seen.measure(&load, &[]);
+        let mut marks = vec![died, end];
+        let completed = load.sendings().into_iter().filter_map(|line| line.completed);
+        marks.extend(completed.map(|(.., at)| at).filter(|at| *at > died));
+        marks.sort();
+        seen.silence = marks.windows(2).map(|pair| pair[1] - pair[0]).max();
+        seen.campaigns = self.campaigns() - campaigns_before;
+        load.stop(Instant::now() + STOPPING_MAX);
+        Ok(load.sendings())
+    }
+
+    fn catch_up(
+        &mut self,
+        (writers, meanwhile): (Clients, Clients),
+        missing_bytes: u64,
+        limit: Duration,
+        seen: &mut Seen,
+    ) -> Result<Vec<Sending>, String> {
+        let away = self.world.replicas - 1;
+        self.replicas[away].kill();
+        let load = self.load(&[writers], 0)?;
+        let length = |id| fs::metadata(chat_log(self.logs, id)).map_or(0, |log| log.len());
+        let written = until(load.began + limit, || (length(0) >= missing_bytes).then_some(()));
+        load.stop(Instant::now() + STOPPING_MAX);
+        let mut sendings = load.sendings();
+        drop(load);
+        if written.is_none() {
+            seen.never_began = Some(format!("{} bytes to miss in {}", length(0), shown(limit)));
+            return Ok(sendings);
+        }
+        let load = self.load(&[meanwhile], writers.count as u64)?;
+        let (had, target) = (length(away), length(0));
+        let began = Instant::now();
+        self.start(away)?;
+        let whole = until(began + limit, || (length(away) >= target).then_some(()));
+        let took = began.elapsed();
+        let fetched = length(away).min(target) - had;
+        seen.fetched = Some(((fetched as f64 / took.as_secs_f64()) as u64, took));
+        seen.measure(&load, &[]);
+        if whole.is_none() {
+            seen.settled = false;
+        }
+        load.stop(Instant::now() + STOPPING_MAX);
+        sendings.extend(load.sendings());
+        Ok(sendings)
+    }
+
+    /// What leaves the replicas' hosts a second when nobody waits for anything.
+    fn idle_bytes_per_s(&self) -> Result<u64, String> {
+        thread::park_timeout(CALMING);
+        let (before, began) = (self.laid.sent()?, Instant::now());
+        until(began + CALMING, || None::<()>);
+        let bytes = self.laid.sent()?.bytes - before.bytes;
+        Ok((bytes as f64 / began.elapsed().as_secs_f64()) as u64)
+    }
+
+    fn all_said(&self) -> Vec<Vec<Said>> {
+        let mut said: Vec<Vec<Said>> = self.replicas.iter().map(Replica::said).collect();
+        said.extend(self.said_before.clone());
+        said
+    }
+
+    fn campaigns(&self) -> usize {
+        self.all_said().iter().flatten().filter(|said| said.campaigns()).count()
+    }
+
+    /// Counts what the replicas said.
+    fn count(&self, seen: &mut Seen) {
+        let said = self.all_said();
+        seen.leaders = said.iter().flatten().filter(|said| said.leads()).count();
+        if seen.silence.is_none() {
+            seen.campaigns = self.campaigns();
+        }
+        let warnings = |said: &Vec<Said>| {
+            let warns = said.iter().map(|said| &said.line).filter(|line| line.contains("[WARN]"));
+            warns.cloned().collect()
+        };
+        seen.warnings = said.iter().map(warnings).collect();
+    }
+
+    /// Whether the logs of the living have one length. (That takes no reading.)
+    fn as_long(&mut self) -> bool {
+        let logs = self.logs;
+        let length = |id| fs::metadata(chat_log(logs, id)).map_or(0, |log| log.len());
+        let live = self
+            .replicas
+            .iter_mut()
+            .filter_map(|replica| replica.ended().is_none().then_some(length(replica.id)));
+        let lengths: Vec<u64> = live.collect();
+        lengths.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    fn chat_logs(&mut self) -> Vec<ChatLog> {
+        let logs = self.logs;
+        let read = |replica: &mut Replica| ChatLog {
+            replica: replica.id,
+            bytes: fs::read(chat_log(logs, replica.id)).ok(),
+            live: replica.ended().is_none(),
+        };
+        self.replicas.iter_mut().map(read).collect()
+    }
+
+    /// Waits for equal logs and judges them; then ends the replicas.
+    fn judge(&mut self, sendings: &[Sending], seen: &mut Seen) {
+        let slots = sendings.iter().filter_map(|line| line.completed).map(|(_, slot, _)| slot + 1);
+        let told = slots.max().unwrap_or(0);
+        let began = sendings.iter().map(|line| line.sent).min();
+        let settled = until(Instant::now() + SETTLING_MAX, || {
+            if !self.as_long() {
+                return None;
+            }
+            let logs = self.chat_logs();
+            settled(&logs, told).then_some(logs)
+        });
+        seen.settled = settled.is_some();
+        seen.unsafe_because = match settled.zip(began) {
+            Some((logs, began)) => {
+                judge(&logs, &for_the_verdict(sendings, began)).err().map(|why| why.to_string())
+            }
+            None => {
+                self.replicas.iter_mut().for_each(Replica::end);
+                not_prefixes(&self.chat_logs())
+            }
+        };
+        self.replicas.iter_mut().for_each(Replica::end);
+    }
+}
+
+/// Whether the logs of the living are equal and have as many lines as the clients were told of.
+fn settled(logs: &[ChatLog], told: u64) -> bool {
+    let mut live = logs.iter().filter(|log| log.live);
+    let Some(first) = live.next() else { return false };
+    let bytes = first.bytes.as_deref().unwrap_or_default();
+    live.all(|log| log.bytes.as_deref().unwrap_or_default() == bytes)
+        && complete_lines(bytes) as u64 >= told
+}
+
+/// Two logs of which neither is a prefix of the other, if there are.
+fn not_prefixes(logs: &[ChatLog]) -> Option<String> {
+    let bytes = |log: &ChatLog| log.bytes.clone().unwrap_or_default();
+    let longest = logs.iter().max_by_key(|log| bytes(log).len())?;
+    let other = logs.iter().find(|log| !bytes(longest).starts_with(&bytes(log)))?;
+    Some(format!("the chat logs of replicas {} and {} differ", longest.replica, other.replica))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn row(must: &'static [Must]) -> Row {
+        let act = Act::Send { groups: &[], limit: ms(1) };
+        let (world, today) = (World::PLAIN, Today::Holds);
+        Row {
+            name: "test",
+            world,
+            act,
+            must,
+            may_be_refused: false,
+            alone: false,
+            quick: false,
+            today,
+        }
+    }
+
+    /// Nine lines of ten in a second, each of the first ten milliseconds.
+    fn seen() -> Seen {
+        Seen {
+            lines: (10, 9),
+            took: ms(1_000),
+            latencies: (1..10).map(ms).collect(),
+            slowest_short: ms(500),
+            leaders: 2,
+            campaigns: 3,
+            silence: Some(ms(700)),
+            fetched: Some((1_000, ms(10))),
+            idle_bytes_per_s: Some(400),
+            warnings: vec![vec!["the disk is slow".into()], Vec::new()],
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn each_bound_is_broken_just_beyond_itself() {
+        type Pair = (Must, Must);
+        let pairs: [Pair; 9] = [
+            (Must::ShortLinesWithin(ms(500)), Must::ShortLinesWithin(ms(499))),
+            (Must::LeadersAtMost(2), Must::LeadersAtMost(1)),
+            (Must::CampaignsAtMost(3), Must::CampaignsAtMost(2)),
+            (Must::SilenceWithin(ms(700)), Must::SilenceWithin(ms(699))),
+            (Must::Lines(9), Must::Lines(10)),
+            (Must::MedianWithin(ms(5)), Must::MedianWithin(ms(4))),
+            (Must::P99Within(ms(8)), Must::P99Within(ms(7))),
+            (Must::FetchesPerSecond(1_000), Must::FetchesPerSecond(1_001)),
+            (Must::QuietBelow(400), Must::QuietBelow(399)),
+        ];
+        for (holds, breaks) in pairs {
+            assert_eq!(holds.broken(&seen()), None, "{holds:?}");
+            assert!(breaks.broken(&seen()).is_some(), "{breaks:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_complete_in_time_only_if_all_are() {
+        let within = |most, seen: &Seen| Must::CompleteWithin(ms(most)).broken(seen).is_none();
+        let all = Seen { lines: (10, 10), ..seen() };
+        assert!(within(1_000, &all));
+        assert!(!within(999, &all));
+        assert!(!within(9_999, &seen()));
+        assert!(!within(9_999, &Seen::default()), "no line at all");
+    }
+
+    #[test]
+    fn each_replica_warns_once() {
+        let warns = Must::WarnsOnce("disk");
+        let with = |warnings: &[&[&str]]| {
+            let own = |of: &&[&str]| of.iter().map(|&line| line.into()).collect();
+            Seen { warnings: warnings.iter().map(own).collect(), ..Seen::default() }
+        };
+        assert_eq!(warns.broken(&with(&[&["a disk"][..], &["other", "disk"]])), None);
+        for wrong in [&[][..], &[&["a disk"][..], &[]], &[&["disk", "disk"][..]]] {
+            assert!(warns.broken(&with(wrong)).is_some(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_does_not_hold() {
+        for must in [
+            Must::SilenceWithin(ms(1)),
+            Must::MedianWithin(ms(1)),
+            Must::P99Within(ms(1)),
+            Must::FetchesPerSecond(1),
+            Must::QuietBelow(1),
+            Must::WarnsOnce("disk"),
+            Must::Lines(1),
+        ] {
+            assert!(must.broken(&Seen::default()).is_some(), "{must:?}");
+        }
+        assert!(!row(&[]).broken(&seen()).is_empty(), "a row that asks for nothing");
+    }
+
+    #[test]
+    fn a_refusal_is_right_only_where_the_row_says_so() {
+        let refused = Seen { refused: true, ..Seen::default() };
+        let strict = row(&[Must::LeadersAtMost(1)]);
+        assert_eq!(strict.broken(&refused).len(), 1);
+        let lenient = Row { may_be_refused: true, ..strict };
+        assert!(lenient.broken(&refused).is_empty());
+        assert!(!lenient.broken(&seen()).is_empty());
+    }
+
+    #[test]
+    fn logs_are_settled_when_the_living_agree_on_all_that_was_told() {
+        let log = |replica, text: &str, live| ChatLog {
+            replica,
+            bytes: Some(text.as_bytes().to_vec()),
+            live,
+        };
+        let (two, one) = ("0 1 0 a\n1 1 1 b\n", "0 1 0 a\n");
+        assert!(settled(&[log(0, two, true), log(1, two, true), log(2, one, false)], 2));
+        assert!(!settled(&[log(0, two, true), log(1, one, true)], 1));
+        assert!(!settled(&[log(0, one, true), log(1, one, true)], 2));
+        assert_eq!(not_prefixes(&[log(0, one, true), log(1, two, true)]), None);
+        assert!(not_prefixes(&[log(0, two, true), log(1, "1", true)]).is_some());
+    }
+}

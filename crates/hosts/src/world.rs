@@ -1,0 +1,355 @@
+//! A world: what lies between the processes of a cluster, and under them.
+//!
+//! A [`World`] is a row of constants. [`Laid`] is a world that exists: namespaces, links, queues
+//! and relays, all of which go when it is dropped. There are two grounds.
+//!
+//! - [`Ground::OneHost`]: one namespace, in which everything talks over its loopback.
+//! - [`Ground::Hosts`]: a namespace for each replica and one for all clients, each with an
+//!   interface `eth0`. A pair of virtual interfaces joins it to a bridge in a namespace that
+//!   is the switch.
+//!
+//!   ```text
+//!   replica 0        replica 1        replica 2        clients
+//!   eth0 10.77.0.1   eth0 10.77.0.2   eth0 10.77.0.3   eth0 10.77.0.50
+//!     |                |                |                |
+//!    port0            port1            port2            port3      the switch:
+//!     `----------------+-------+--------+----------------'         a bridge,
+//!                              |                                   with the relays
+//!                          10.77.0.100                             at its address
+//!   ```
+//!
+//! A [`Bucket`] limits what leaves the loopback, or `eth0` of each replica: the kernel's token
+//! bucket (tbf) with a queue that drops what does not fit. The clients' interface has none.
+//! A [`Path`] puts a relay on each direction between two replicas. Clients are near: they
+//! talk to replicas without a relay.
+
+use crate::namespace::{Namespace, Sent};
+use crate::relay::{Path, Relay};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path as FilePath, PathBuf};
+
+/// The port of each replica is this and its id.
+const REPLICA_PORT: u16 = 7_000;
+
+/// The port of a relay is this, ten times the sender's id, and the receiver's.
+const RELAY_PORT: u16 = 8_000;
+
+/// The last byte of addresses in 10.77.0.0/24.
+const CLIENTS_AT: u8 = 50;
+const SWITCH_AT: u8 = 100;
+
+/// A token bucket holds what its rate gives in this time, but no less than two packets.
+const BUCKET_MS: u64 = 10;
+const BUCKET_BYTES_MIN: u64 = 3_000;
+
+/// A limited rate, in front of which packets wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// Kilobits a second.
+    pub kbit: u64,
+    /// A packet that would wait longer is dropped.
+    pub queue_ms: u64,
+}
+
+impl Bucket {
+    /// What passes in a second.
+    pub const fn bytes_per_s(self) -> u64 {
+        self.kbit * 125
+    }
+}
+
+/// The longest packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mtu {
+    /// 1,500 bytes everywhere.
+    Usual,
+    /// Every interface takes so many, which the kernel knows, and no host puts fragments
+    /// together again.
+    WithoutFragments(u16),
+    /// The switch takes so many and drops what is longer, in silence. (The kernel lets a batch
+    /// through where it drops one.)
+    OfTheSwitch(u16),
+}
+
+/// Where the processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// On the loopback of one host.
+    OneHost,
+    /// Each replica on a host of its own, and all clients on another.
+    Hosts(Mtu),
+}
+
+/// What the system does to a replica's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// Nothing.
+    Honest,
+    /// Each sync of a file takes so many milliseconds longer.
+    SlowSyncs(u64),
+    /// The call that sends a batch of datagrams says so, and sends nothing.
+    LyingBatches,
+}
+
+impl System {
+    /// What strace has to put in place of calls, if it is needed.
+    pub fn injection(self) -> Option<String> {
+        match self {
+            System::Honest => None,
+            System::SlowSyncs(ms) => Some(format!("fdatasync:delay_enter={}", ms * 1_000)),
+            // As if one datagram of the usual length had left.
+            System::LyingBatches => Some("sendmsg:retval=1400".into()),
+        }
+    }
+}
+
+/// How much processor time a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// So many milliseconds ...
+    pub ms: u64,
+    /// ... in each period of so many.
+    pub of_ms: u64,
+}
+
+/// What lies between the processes and under them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct World {
+    /// How many replicas the cluster has.
+    pub replicas: usize,
+    /// Where the processes run.
+    pub ground: Ground,
+    /// The rate of each interface.
+    pub bucket: Option<Bucket>,
+    /// The way between two replicas.
+    pub path: Option<Path>,
+    /// How many of a hundred datagrams each process drops.
+    pub loss_percent: u8,
+    /// What the replicas' systems do.
+    pub system: System,
+    /// The processor time of each replica.
+    pub quota: Option<Quota>,
+    /// Options of all replicas.
+    pub options: &'static [&'static str],
+}
+
+impl World {
+    /// Three replicas on one host, where nothing is slow.
+    pub const PLAIN: World = World {
+        replicas: 3,
+        ground: Ground::OneHost,
+        bucket: None,
+        path: None,
+        loss_percent: 0,
+        system: System::Honest,
+        quota: None,
+        options: &[],
+    };
+
+    /// The same on hosts of their own.
+    pub const HOSTS: World = World { ground: Ground::Hosts(Mtu::Usual), ..World::PLAIN };
+
+    /// Failures that the cluster tolerates.
+    pub fn f(&self) -> usize {
+        self.replicas / 2
+    }
+}
+
+/// A world that exists.
+pub struct Laid {
+    world: World,
+    /// The replicas' hosts; with [`Ground::OneHost`] a single one.
+    hosts: Vec<Namespace>,
+    clients: Option<Namespace>,
+    /// Held for its bridge, and for the relays' addresses.
+    switch: Option<Namespace>,
+    /// Dropped before the namespaces.
+    relays: Vec<Relay>,
+    folder: PathBuf,
+}
+
+impl Laid {
+    /// Makes the world. Configurations go to files in `folder`.
+    pub fn lay(world: &World, folder: &FilePath, seed: u64) -> Result<Laid, String> {
+        let mut laid = Laid {
+            world: *world,
+            hosts: Vec::new(),
+            clients: None,
+            switch: None,
+            relays: Vec::new(),
+            folder: folder.to_owned(),
+        };
+        match world.ground {
+            Ground::OneHost => laid.hosts.push(Namespace::new()?),
+            Ground::Hosts(mtu) => laid.wire(mtu)?,
+        }
+        if let Some(bucket) = world.bucket {
+            for host in &laid.hosts {
+                shape(host, laid.interface(), bucket)?;
+            }
+        }
+        if let Some(path) = world.path {
+            laid.relays(path, seed)?;
+        }
+        for id in 0..world.replicas {
+            laid.write_config(Some(id))?;
+        }
+        laid.write_config(None)?;
+        Ok(laid)
+    }
+
+    /// Moves the calling thread to where this replica runs.
+    pub fn enter_replica(&self, id: usize) -> Result<(), String> {
+        self.host(id).enter()
+    }
+
+    /// Moves the calling thread to where the clients run.
+    pub fn enter_clients(&self) -> Result<(), String> {
+        self.clients.as_ref().unwrap_or(&self.hosts[0]).enter()
+    }
+
+    /// The configuration of a replica, or of the clients.
+    pub fn config(&self, replica: Option<usize>) -> PathBuf {
+        self.folder.join(match replica {
+            Some(id) => format!("replica{id}.txt"),
+            None => "clients.txt".into(),
+        })
+    }
+
+    /// What the replicas' hosts have sent so far. On one host that is everything, the clients'
+    /// share included, and with relays each datagram between replicas twice.
+    pub fn sent(&self) -> Result<Sent, String> {
+        self.hosts.iter().try_fold(Sent::default(), |sum, host| {
+            let sent = host.sent(self.interface())?;
+            Ok(Sent { bytes: sum.bytes + sent.bytes, packets: sum.packets + sent.packets })
+        })
+    }
+
+    /// How many packets the buckets have dropped so far.
+    pub fn dropped(&self) -> Result<u64, String> {
+        if self.world.bucket.is_none() {
+            return Ok(0);
+        }
+        self.hosts.iter().try_fold(0, |sum, host| Ok(sum + host.dropped(self.interface())?))
+    }
+
+    fn interface(&self) -> &'static str {
+        match self.world.ground {
+            Ground::OneHost => "lo",
+            Ground::Hosts(_) => "eth0",
+        }
+    }
+
+    fn host(&self, id: usize) -> &Namespace {
+        match self.world.ground {
+            Ground::OneHost => &self.hosts[0],
+            Ground::Hosts(_) => &self.hosts[id],
+        }
+    }
+
+    /// Joins the hosts to a switch.
+    fn wire(&mut self, mtu: Mtu) -> Result<(), String> {
+        let switch = Namespace::new()?;
+        switch.run("ip", &["link", "add", "switch", "type", "bridge"])?;
+        let at = |last: u8| format!("10.77.0.{last}/24");
+        switch.run("ip", &["addr", "add", &at(SWITCH_AT), "dev", "switch"])?;
+        switch.run("ip", &["link", "set", "switch", "up"])?;
+        for number in 0..=self.world.replicas {
+            let host = Namespace::new()?;
+            let port = format!("port{number}");
+            let pid = host.pid().to_string();
+            let pair =
+                ["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &pid];
+            switch.run("ip", &pair)?;
+            match mtu {
+                Mtu::Usual => {}
+                Mtu::WithoutFragments(bytes) => {
+                    host.run("ip", &["link", "set", "eth0", "mtu", &bytes.to_string()])?;
+                    switch.run("ip", &["link", "set", &port, "mtu", &bytes.to_string()])?;
+                    // The upper bound may not be below the lower one.
+                    host.set("ipv4/ipfrag_low_thresh", "0")?;
+                    host.set("ipv4/ipfrag_high_thresh", "0")?;
+                }
+                Mtu::OfTheSwitch(bytes) => {
+                    switch.run("ip", &["link", "set", &port, "mtu", &bytes.to_string()])?;
+                }
+            }
+            switch.run("ip", &["link", "set", &port, "master", "switch", "up"])?;
+            let last = if number < self.world.replicas { number as u8 + 1 } else { CLIENTS_AT };
+            host.run("ip", &["addr", "add", &at(last), "dev", "eth0"])?;
+            host.run("ip", &["link", "set", "eth0", "up"])?;
+            if number < self.world.replicas {
+                self.hosts.push(host);
+            } else {
+                self.clients = Some(host);
+            }
+        }
+        self.switch = Some(switch);
+        Ok(())
+    }
+
+    fn relays(&mut self, path: Path, seed: u64) -> Result<(), String> {
+        self.switch.as_ref().unwrap_or(&self.hosts[0]).enter()?;
+        for (from, to) in self.directions() {
+            let at = self.relay_address(from, to);
+            let relay = UdpSocket::bind(at)
+                .and_then(|socket| {
+                    let seed = seed + (from * self.world.replicas + to) as u64;
+                    Relay::start(socket, self.replica_address(to), path, seed)
+                })
+                .map_err(|error| format!("cannot start a relay at {at}: {error}"))?;
+            self.relays.push(relay);
+        }
+        Ok(())
+    }
+
+    /// Each replica and each other one.
+    fn directions(&self) -> Vec<(usize, usize)> {
+        let ids = 0..self.world.replicas;
+        let all = ids.clone().flat_map(|from| ids.clone().map(move |to| (from, to)));
+        all.filter(|(from, to)| from != to).collect()
+    }
+
+    fn replica_address(&self, id: usize) -> SocketAddr {
+        let address = match self.world.ground {
+            Ground::OneHost => Ipv4Addr::LOCALHOST,
+            Ground::Hosts(_) => Ipv4Addr::new(10, 77, 0, id as u8 + 1),
+        };
+        (address, REPLICA_PORT + id as u16).into()
+    }
+
+    fn relay_address(&self, from: usize, to: usize) -> SocketAddr {
+        let address = match self.world.ground {
+            Ground::OneHost => Ipv4Addr::LOCALHOST,
+            Ground::Hosts(_) => Ipv4Addr::new(10, 77, 0, SWITCH_AT),
+        };
+        (address, RELAY_PORT + 10 * from as u16 + to as u16).into()
+    }
+
+    fn write_config(&self, of: Option<usize>) -> Result<(), String> {
+        let line = |id: usize| {
+            let address = match of {
+                Some(from) if from != id && self.world.path.is_some() => {
+                    self.relay_address(from, id)
+                }
+                _ => self.replica_address(id),
+            };
+            format!("{} {}\n", address.ip(), address.port())
+        };
+        let text: String = (0..self.world.replicas).map(line).collect();
+        let path = self.config(of);
+        fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+}
+
+/// Limits what leaves an interface.
+fn shape(host: &Namespace, interface: &str, bucket: Bucket) -> Result<(), String> {
+    let burst = (bucket.bytes_per_s() * BUCKET_MS / 1_000).max(BUCKET_BYTES_MIN);
+    let burst = burst.to_string();
+    let rate = format!("{}kbit", bucket.kbit);
+    let latency = format!("{}ms", bucket.queue_ms);
+    let args = ["qdisc", "add", "dev", interface, "root", "tbf", "rate", &rate, "burst"];
+    let args = [&args[..], &[&burst, "latency", &latency]].concat();
+    host.run("tc", &args).map(drop)
+}
