@@ -10,7 +10,7 @@ use driver::verdict::{Completion, SentLine};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -57,6 +57,7 @@ pub struct Sending {
 /// Clients at work. Dropping it kills them.
 pub struct Load {
     sendings: Arc<Mutex<Vec<Sending>>>,
+    complete: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     clients: Vec<Child>,
     threads: Vec<JoinHandle<()>>,
@@ -76,6 +77,7 @@ impl Load {
         laid.enter_clients()?;
         let mut load = Load {
             sendings: Arc::default(),
+            complete: Arc::default(),
             stop: Arc::default(),
             clients: Vec::new(),
             threads: Vec::new(),
@@ -95,7 +97,8 @@ impl Load {
             load.clients.push(child);
             if let Some((stdin, stdout)) = pipes {
                 let (sendings, stop) = (Arc::clone(&load.sendings), Arc::clone(&load.stop));
-                let feed = move || feed(id, group, stdin, stdout, &sendings, &stop);
+                let complete = Arc::clone(&load.complete);
+                let feed = move || feed(id, group, (stdin, stdout), &sendings, &complete, &stop);
                 load.threads.push(thread::spawn(feed));
             }
         }
@@ -109,8 +112,7 @@ impl Load {
 
     /// How many lines are complete.
     pub fn complete(&self) -> usize {
-        let sendings = self.sendings.lock().unwrap_or_else(PoisonError::into_inner);
-        sendings.iter().filter(|line| line.completed.is_some()).count()
+        self.complete.load(Ordering::Relaxed)
     }
 
     /// Waits until every client has sent all its lines, or until `end`. Returns whether they
@@ -145,9 +147,9 @@ impl Drop for Load {
 fn feed(
     id: u64,
     group: Clients,
-    mut stdin: ChildStdin,
-    stdout: ChildStdout,
+    (mut stdin, stdout): (ChildStdin, ChildStdout),
     sendings: &Mutex<Vec<Sending>>,
+    complete: &AtomicUsize,
     stop: &AtomicBool,
 ) {
     let mut printed = BufReader::new(stdout).lines();
@@ -176,6 +178,7 @@ fn feed(
         if let [_, number, slot] = fields[..] {
             let mut sendings = sendings.lock().unwrap_or_else(PoisonError::into_inner);
             sendings[at].completed = Some((number, slot, now));
+            complete.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

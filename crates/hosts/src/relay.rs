@@ -53,22 +53,29 @@ impl Path {
 
 /// One direction of a path. Dropping it ends its thread; what is on the way is lost.
 pub struct Relay {
+    is_bad: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Relay {
-    /// Relays from `socket` to `to`. The socket keeps the namespace in which it was opened.
+    /// Relays from `socket` to `to`, at once until [`worsen`](Self::worsen). The socket keeps the namespace in which it was opened.
     pub fn start(socket: UdpSocket, to: SocketAddr, path: Path, seed: u64) -> io::Result<Relay> {
         socket.set_nonblocking(true)?;
         // Without the right to go beyond the system's limit, take what it gives.
         let _ = set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES);
+        let is_bad = Arc::new(AtomicBool::new(false));
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let flags = (Arc::clone(&is_bad), Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("relay".into())
-            .spawn(move || carry(&socket, to, &mut Fate::new(path, seed), &stopped))?;
-        Ok(Relay { stop, thread: Some(thread) })
+            .spawn(move || carry(&socket, to, &mut Fate::new(path, seed), &flags.0, &flags.1))?;
+        Ok(Relay { is_bad, stop, thread: Some(thread) })
+    }
+
+    /// From now on datagrams are delayed and lost as the path says.
+    pub fn worsen(&self) {
+        self.is_bad.store(true, Ordering::Relaxed);
     }
 }
 
@@ -110,7 +117,13 @@ impl Fate {
     }
 }
 
-fn carry(socket: &UdpSocket, to: SocketAddr, fate: &mut Fate, stop: &AtomicBool) {
+fn carry(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    fate: &mut Fate,
+    is_bad: &AtomicBool,
+    stop: &AtomicBool,
+) {
     // The count keeps those that are due at the same time in their order.
     let mut under_way: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>> = BinaryHeap::new();
     let mut count = 0;
@@ -131,7 +144,10 @@ fn carry(socket: &UdpSocket, to: SocketAddr, fate: &mut Fate, stop: &AtomicBool)
         let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout));
         // An error is the answer to an earlier datagram (nobody listens): go on.
         while let Ok((bytes, _)) = socket.recv_from(&mut buffer) {
-            if let Some(due) = fate.arrival(Instant::now()) {
+            let now = Instant::now();
+            let arrival =
+                if is_bad.load(Ordering::Relaxed) { fate.arrival(now) } else { Some(now) };
+            if let Some(due) = arrival {
                 under_way.push(Reverse((due, count, buffer[..bytes].to_vec())));
                 count += 1;
             }
@@ -183,7 +199,8 @@ mod tests {
         let (from, through, to) = (open(), open(), open());
         let address = through.local_addr().expect("it is bound");
         let target = to.local_addr().expect("it is bound");
-        let _relay = Relay::start(through, target, Path::constant(30), 1).expect("it starts");
+        let relay = Relay::start(through, target, Path::constant(30), 1).expect("it starts");
+        relay.worsen();
         let begin = Instant::now();
         for length in [1_usize, 9_000, 60_000] {
             from.send_to(&vec![length as u8; length], address).expect("it leaves");

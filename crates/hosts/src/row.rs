@@ -60,7 +60,8 @@ pub enum Act {
         /// How long the others are watched after that.
         watch: Duration,
     },
-    /// A replica is killed, misses lines, and comes back while others are sent.
+    /// A replica is killed, misses lines, and comes back while others are sent. Until then the
+    /// world is good.
     CatchUp {
         /// Who writes the lines that it misses.
         writers: Clients,
@@ -71,6 +72,23 @@ pub enum Act {
         /// The longest that it may take.
         limit: Duration,
     },
+    /// A replica is killed, misses lines and comes back, and at once another follower dies. So
+    /// the next line needs its vote. Until it comes back the world is good.
+    Return {
+        /// Who writes all the time.
+        clients: Clients,
+        /// So many lines are missed.
+        missing_lines: usize,
+        /// How long it may take to write them, and how long the two that are left are watched.
+        limits: (Duration, Duration),
+    },
+}
+
+impl Act {
+    /// Whether the world turns bad only within the act.
+    fn begins_well(&self) -> bool {
+        matches!(self, Act::CatchUp { .. } | Act::Return { .. })
+    }
 }
 
 /// What must hold.
@@ -82,9 +100,9 @@ pub enum Must {
     ShortLinesWithin(Duration),
     /// No more changes of leader, the first included.
     LeadersAtMost(usize),
-    /// Once the leader is dead, no more campaigns.
+    /// Once a replica is dead, no more campaigns.
     CampaignsAtMost(usize),
-    /// From the death of the leader on, lines are never further apart.
+    /// From the death of the replica on, lines are never further apart.
     SilenceWithin(Duration),
     /// So many lines are complete in time.
     Lines(usize),
@@ -149,9 +167,9 @@ pub struct Seen {
     pub slowest_short: Duration,
     /// How often a replica began to lead.
     pub leaders: usize,
-    /// How often a replica began phase 1; after the death of the leader, if that was killed.
+    /// How often a replica began phase 1; after the death of another, if that was killed.
     pub campaigns: usize,
-    /// The longest time without a completed line after the death of the leader.
+    /// The longest time without a completed line after the death of a replica.
     pub silence: Option<Duration>,
     /// Bytes a second that a replica fetched which had been away, and the seconds.
     pub fetched: Option<(u64, Duration)>,
@@ -320,6 +338,9 @@ pub fn run(row: &Row, bin: &Path, folder: &Path, seed: u64) -> Result<Seen, Stri
         laid,
         said_before: Vec::new(),
     };
+    if !row.act.begins_well() {
+        cluster.laid.worsen()?;
+    }
     for id in 0..row.world.replicas {
         cluster.start(id)?;
     }
@@ -352,6 +373,9 @@ pub fn run(row: &Row, bin: &Path, folder: &Path, seed: u64) -> Result<Seen, Stri
         Act::CatchUp { writers, missing_bytes, meanwhile, limit } => {
             let groups = (writers, meanwhile);
             sendings = cluster.catch_up(groups, missing_bytes, limit, &mut seen)?;
+        }
+        Act::Return { clients, missing_lines, limits } => {
+            sendings = cluster.come_back(clients, missing_lines, limits, &mut seen)?;
         }
     }
     let (sent, dropped) = (cluster.laid.sent()?, cluster.laid.dropped()?);
@@ -452,12 +476,18 @@ impl Cluster<'_> {
             seen.never_began = Some("nobody leads".into());
             return Ok(load.sendings());
         };
+        self.kill_and_watch(leader, &load, watch, seen);
+        Ok(load.sendings())
+    }
+
+    /// Kills a replica while clients send, and takes down what follows.
+    fn kill_and_watch(&mut self, id: usize, load: &Load, watch: Duration, seen: &mut Seen) {
         let campaigns_before = self.campaigns();
-        self.replicas.iter_mut().filter(|replica| replica.id == leader).for_each(Replica::kill);
+        self.replicas[id].kill();
         let died = Instant::now();
         load.wait(died + watch);
         let end = Instant::now();
-        seen.measure(&load, &[]);
+        seen.measure(load, &[]);
         let mut marks = vec![died, end];
         let completed = load.sendings().into_iter().filter_map(|line| line.completed);
         marks.extend(completed.map(|(.., at)| at).filter(|at| *at > died));
@@ -465,6 +495,32 @@ impl Cluster<'_> {
         seen.silence = marks.windows(2).map(|pair| pair[1] - pair[0]).max();
         seen.campaigns = self.campaigns() - campaigns_before;
         load.stop(Instant::now() + STOPPING_MAX);
+    }
+
+    fn come_back(
+        &mut self,
+        clients: Clients,
+        missing_lines: usize,
+        (writing_max, watch): (Duration, Duration),
+        seen: &mut Seen,
+    ) -> Result<Vec<Sending>, String> {
+        let (follower, away) = (self.world.replicas - 2, self.world.replicas - 1);
+        self.replicas[away].kill();
+        let load = self.load(&[clients], 0)?;
+        let written = || (load.complete() >= missing_lines).then_some(());
+        if until(load.began + writing_max, written).is_none() {
+            seen.measure(&load, &[]);
+            seen.never_began = Some(format!("{} lines to miss in time", seen.lines.1));
+            return Ok(load.sendings());
+        }
+        self.laid.worsen()?;
+        self.start(away)?;
+        let warm = || self.replicas[away].is_warm().then_some(());
+        if until(Instant::now() + WARM_UP_MAX, warm).is_none() {
+            seen.never_began = Some("the replica does not take part again".into());
+            return Ok(load.sendings());
+        }
+        self.kill_and_watch(follower, &load, watch, seen);
         Ok(load.sendings())
     }
 
@@ -488,17 +544,15 @@ impl Cluster<'_> {
             return Ok(sendings);
         }
         let load = self.load(&[meanwhile], writers.count as u64)?;
+        self.laid.worsen()?;
         let (had, target) = (length(away), length(0));
         let began = Instant::now();
         self.start(away)?;
-        let whole = until(began + limit, || (length(away) >= target).then_some(()));
+        until(began + limit, || (length(away) >= target).then_some(()));
         let took = began.elapsed();
         let fetched = length(away).min(target) - had;
         seen.fetched = Some(((fetched as f64 / took.as_secs_f64()) as u64, took));
         seen.measure(&load, &[]);
-        if whole.is_none() {
-            seen.settled = false;
-        }
         load.stop(Instant::now() + STOPPING_MAX);
         sendings.extend(load.sendings());
         Ok(sendings)

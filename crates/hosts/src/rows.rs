@@ -7,7 +7,7 @@
 use crate::load::Clients;
 use crate::relay::Path;
 use crate::row::{Act, Must, Row, Today};
-use crate::world::{Bucket, Ground, Mtu, Quota, System, World};
+use crate::world::{Bucket, ClientsAt, Ground, Mtu, Quota, System, World};
 use std::time::Duration;
 
 const fn ms(ms: u64) -> Duration {
@@ -67,6 +67,20 @@ const LENGTH_FOUND: Duration = ms(10_000);
 /// A client that goes on with short lines meanwhile: 20 of them in five seconds.
 const SHORT_MEANWHILE: Clients = Clients { count: 1, bytes: 100, lines: Some(20), every: ms(250) };
 
+/// A line of each length that a path may take otherwise.
+const LONGER_AND_LONGER: &[Clients] = &[
+    Clients::sending(1, 1_200, 1),
+    Clients::sending(1, 3_000, 1),
+    Clients::sending(1, LONG, 1),
+    SHORT_MEANWHILE,
+];
+
+const LENGTH_IS_FOUND: &[Must] = &[
+    Must::CompleteWithin(LENGTH_FOUND),
+    Must::ShortLinesWithin(SHORT_WITHIN),
+    Must::LeadersAtMost(2),
+];
+
 /// Two election waits and two round trips, and the time after which a client asks all replicas.
 const NEXT_LINE_NEAR: Duration = ms(2 * ELECTION_MS + 2 * 50 + 200);
 
@@ -97,12 +111,11 @@ const SHORT_LINE_ON_THE_WIRE: u64 = 300;
 
 const QUOTA: Quota = Quota { ms: 20, of_ms: 100 };
 
-/// Replicas that never look for input, but sleep, have a median of 0.5 and 1.4 ms under the
-/// quota, and 99 % in 40 and 1.4 ms at 1,000 and 300 lines a second. 1.2 times as long is right; the
-/// bounds leave room for a host that does something else beside.
+/// A build whose threads never look for input, but sleep, had a median of 0.7 to 1.1 ms under the
+/// quota, and 99 % in 5 to 18 ms, at 1,000 and at 300 lines a second. 1.2 times as long is right;
+/// the bounds leave room for a host that does something else beside.
 const QUOTA_MEDIAN: Duration = ms(3);
-const QUOTA_P99_BUSY: Duration = ms(60);
-const QUOTA_P99: Duration = ms(20);
+const QUOTA_P99: Duration = ms(25);
 
 const fn paced(lines_per_s: u64, seconds: u64) -> Clients {
     let count = 10;
@@ -128,6 +141,20 @@ const BASE: Row = Row {
 const fn narrow_hosts(kbit: u64) -> World {
     World { bucket: Some(Bucket { kbit, queue_ms: 50 }), ..World::HOSTS }
 }
+
+const fn without_fragments(mtu: u16) -> World {
+    World { ground: Ground::Hosts(Mtu::WithoutFragments(mtu)), ..World::PLAIN }
+}
+
+const fn switched(mtu: u16) -> World {
+    World { ground: Ground::Hosts(Mtu::OfTheSwitch(mtu)), ..World::PLAIN }
+}
+
+/// An acceptor holds so many slots above its trim mark (`ACCEPT_WINDOW_SLOTS`).
+const ACCEPT_WINDOW: usize = 131_072;
+
+/// A replica that returns votes at once: an accept that it missed is sent again soon.
+const VOTES_WITHIN: Duration = ms(1_000);
 
 /// All rows.
 pub const TABLE: &[Row] = &[
@@ -230,36 +257,38 @@ pub const TABLE: &[Row] = &[
         ..BASE
     },
     Row {
-        name: "mtu-1300-without-fragments",
-        world: World { ground: Ground::Hosts(Mtu::WithoutFragments(1_300)), ..World::PLAIN },
+        name: "mtu-1300-between-replicas",
+        world: World { clients: ClientsAt::OwnSwitch, ..without_fragments(1_300) },
         act: Act::Send {
             groups: &[Clients::sending(1, 5_000, 1), SHORT_MEANWHILE],
             limit: ms(12_000),
         },
-        must: &[
-            Must::CompleteWithin(LENGTH_FOUND),
-            Must::ShortLinesWithin(SHORT_WITHIN),
-            Must::LeadersAtMost(2),
-        ],
+        must: LENGTH_IS_FOUND,
         ..BASE
     },
     Row {
-        name: "mtu-1000-of-the-switch",
-        world: World { ground: Ground::Hosts(Mtu::OfTheSwitch(1_000)), ..World::PLAIN },
+        name: "mtu-1300-to-clients-too",
+        world: without_fragments(1_300),
         act: Act::Send {
-            groups: &[
-                Clients::sending(1, 1_200, 1),
-                Clients::sending(1, 3_000, 1),
-                Clients::sending(1, LONG, 1),
-                SHORT_MEANWHILE,
-            ],
+            groups: &[Clients::sending(1, 5_000, 1), SHORT_MEANWHILE],
             limit: ms(12_000),
         },
-        must: &[
-            Must::CompleteWithin(LENGTH_FOUND),
-            Must::ShortLinesWithin(SHORT_WITHIN),
-            Must::LeadersAtMost(2),
-        ],
+        must: LENGTH_IS_FOUND,
+        ..BASE
+    },
+    Row {
+        name: "mtu-1000-of-the-switch-between-replicas",
+        world: World { clients: ClientsAt::OwnSwitch, ..switched(1_000) },
+        // Nothing else is under way: the kernel would let a batch through.
+        act: Act::Send { groups: &[Clients::sending(1, 1_200, 3)], limit: ms(12_000) },
+        must: LENGTH_IS_FOUND,
+        ..BASE
+    },
+    Row {
+        name: "mtu-1000-of-the-switch-to-clients-too",
+        world: switched(1_000),
+        act: Act::Send { groups: LONGER_AND_LONGER, limit: ms(12_000) },
+        must: LENGTH_IS_FOUND,
         ..BASE
     },
     Row {
@@ -340,10 +369,22 @@ pub const TABLE: &[Row] = &[
         ..BASE
     },
     Row {
+        name: "another-dies-when-one-returns-131072-lines-behind",
+        world: World { path: Some(Path::constant(50)), ..World::PLAIN },
+        act: Act::Return {
+            clients: Clients::without_end(64, 20),
+            missing_lines: ACCEPT_WINDOW + ACCEPT_WINDOW / 8,
+            limits: (ms(40_000), ms(6_000)),
+        },
+        must: &[Must::SilenceWithin(VOTES_WITHIN), Must::LeadersAtMost(1)],
+        alone: true,
+        ..BASE
+    },
+    Row {
         name: "quota-of-a-fifth-1000-lines-a-second",
         world: World { quota: Some(QUOTA), ..World::PLAIN },
         act: Act::Send { groups: &[paced(1_000, 6)], limit: ms(15_000) },
-        must: &[Must::MedianWithin(QUOTA_MEDIAN), Must::P99Within(QUOTA_P99_BUSY)],
+        must: &[Must::MedianWithin(QUOTA_MEDIAN), Must::P99Within(QUOTA_P99)],
         alone: true,
         ..BASE
     },

@@ -18,10 +18,16 @@
 //!                          10.77.0.100                             at its address
 //!   ```
 //!
+//! With [`ClientsAt::OwnSwitch`] a second bridge joins the clients to each replica, and only what
+//! replicas send each other crosses the first.
+//!
 //! A [`Bucket`] limits what leaves the loopback, or `eth0` of each replica: the kernel's token
 //! bucket (tbf) with a queue that drops what does not fit. The clients' interface has none.
 //! A [`Path`] puts a relay on each direction between two replicas. Clients are near: they
 //! talk to replicas without a relay.
+//!
+//! A world is good until [`Laid::worsen`]: nothing is limited and nothing delayed. So a test can
+//! first write in little time what is to be fetched later.
 
 use crate::namespace::{Namespace, Sent};
 use crate::relay::{Path, Relay};
@@ -81,6 +87,15 @@ pub enum Ground {
     Hosts(Mtu),
 }
 
+/// How clients reach the replicas, if those are on hosts of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientsAt {
+    /// By the switch that joins the replicas.
+    SameSwitch,
+    /// By a switch of their own, which is as it should be.
+    OwnSwitch,
+}
+
 /// What the system does to a replica's calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
@@ -120,6 +135,8 @@ pub struct World {
     pub replicas: usize,
     /// Where the processes run.
     pub ground: Ground,
+    /// How clients reach the replicas.
+    pub clients: ClientsAt,
     /// The rate of each interface.
     pub bucket: Option<Bucket>,
     /// The way between two replicas.
@@ -139,6 +156,7 @@ impl World {
     pub const PLAIN: World = World {
         replicas: 3,
         ground: Ground::OneHost,
+        clients: ClientsAt::SameSwitch,
         bucket: None,
         path: None,
         loss_percent: 0,
@@ -161,7 +179,7 @@ pub struct Laid {
     world: World,
     /// The replicas' hosts; with [`Ground::OneHost`] a single one.
     hosts: Vec<Namespace>,
-    clients: Option<Namespace>,
+    client_host: Option<Namespace>,
     /// Held for its bridge, and for the relays' addresses.
     switch: Option<Namespace>,
     /// Dropped before the namespaces.
@@ -170,12 +188,12 @@ pub struct Laid {
 }
 
 impl Laid {
-    /// Makes the world. Configurations go to files in `folder`.
+    /// Makes the world, as yet without limits and delays. Configurations go to files in `folder`.
     pub fn lay(world: &World, folder: &FilePath, seed: u64) -> Result<Laid, String> {
         let mut laid = Laid {
             world: *world,
             hosts: Vec::new(),
-            clients: None,
+            client_host: None,
             switch: None,
             relays: Vec::new(),
             folder: folder.to_owned(),
@@ -183,11 +201,6 @@ impl Laid {
         match world.ground {
             Ground::OneHost => laid.hosts.push(Namespace::new()?),
             Ground::Hosts(mtu) => laid.wire(mtu)?,
-        }
-        if let Some(bucket) = world.bucket {
-            for host in &laid.hosts {
-                shape(host, laid.interface(), bucket)?;
-            }
         }
         if let Some(path) = world.path {
             laid.relays(path, seed)?;
@@ -199,6 +212,13 @@ impl Laid {
         Ok(laid)
     }
 
+    /// From now on the buckets limit what leaves, and the paths take their time.
+    pub fn worsen(&self) -> Result<(), String> {
+        self.relays.iter().for_each(Relay::worsen);
+        let Some(bucket) = self.world.bucket else { return Ok(()) };
+        self.hosts.iter().try_for_each(|host| shape(host, self.interface(), bucket))
+    }
+
     /// Moves the calling thread to where this replica runs.
     pub fn enter_replica(&self, id: usize) -> Result<(), String> {
         self.host(id).enter()
@@ -206,7 +226,7 @@ impl Laid {
 
     /// Moves the calling thread to where the clients run.
     pub fn enter_clients(&self) -> Result<(), String> {
-        self.clients.as_ref().unwrap_or(&self.hosts[0]).enter()
+        self.client_host.as_ref().unwrap_or(&self.hosts[0]).enter()
     }
 
     /// The configuration of a replica, or of the clients.
@@ -282,10 +302,40 @@ impl Laid {
             if number < self.world.replicas {
                 self.hosts.push(host);
             } else {
-                self.clients = Some(host);
+                self.client_host = Some(host);
             }
         }
+        if self.world.clients == ClientsAt::OwnSwitch {
+            self.wire_clients_apart(&switch)?;
+        }
         self.switch = Some(switch);
+        Ok(())
+    }
+
+    /// Joins the clients to each replica by a second switch. Addresses stay as they are.
+    fn wire_clients_apart(&self, switch: &Namespace) -> Result<(), String> {
+        switch.run("ip", &["link", "add", "apart", "type", "bridge"])?;
+        switch.run("ip", &["link", "set", "apart", "up"])?;
+        for (number, host) in (0..).zip(self.hosts.iter().chain(&self.client_host)) {
+            let port = format!("apart{number}");
+            let pid = host.pid().to_string();
+            let pair =
+                ["link", "add", &port, "type", "veth", "peer", "name", "eth1", "netns", &pid];
+            switch.run("ip", &pair)?;
+            switch.run("ip", &["link", "set", &port, "master", "apart", "up"])?;
+            host.run("ip", &["link", "set", "eth1", "up"])?;
+            let own = if number < self.world.replicas { number as u8 + 1 } else { CLIENTS_AT };
+            let others: Vec<u8> = if number < self.world.replicas {
+                vec![CLIENTS_AT]
+            } else {
+                (1..=self.world.replicas as u8).collect()
+            };
+            for other in others {
+                // A route to one address goes before that of the network.
+                let (to, from) = (format!("10.77.0.{other}/32"), format!("10.77.0.{own}"));
+                host.run("ip", &["route", "add", &to, "dev", "eth1", "src", &from])?;
+            }
+        }
         Ok(())
     }
 
