@@ -213,4 +213,18 @@ mod tests {
             assert!(begin.elapsed() >= Duration::from_millis(30));
         }
     }
+
+    #[test]
+    fn a_path_is_good_until_it_is_worsened() {
+        let open = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let (from, through, to) = (open(), open(), open());
+        let address = through.local_addr().expect("it is bound");
+        let target = to.local_addr().expect("it is bound");
+        let path = Path { lost_percent: 100, ..Path::constant(60_000) };
+        let _relay = Relay::start(through, target, path, 1).expect("it starts");
+        from.send_to(&[7], address).expect("it leaves");
+        to.set_read_timeout(Some(Duration::from_secs(20))).expect("it is set");
+        let mut buffer = [0; 9];
+        assert_eq!((to.recv(&mut buffer).expect("it arrives"), buffer[0]), (1, 7));
+    }
 }
