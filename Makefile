@@ -41,7 +41,7 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
 .PHONY: help build run run-fresh play break quick check fmt-check clippy doc-check test update-scripts \
-        test-scenario compare simulate \
+        test-scenario test-hosts compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bugs bugs-sample update-bugs \
         bench bench-floor bench-absence bench-restart bench-plot measure clean \
@@ -102,6 +102,11 @@ $(SCENARIO_TARGETS): test-scenario-%: build
 
 simulate: build ## simulate clusters on virtual time: SEEDS=1000 runs from SEED=1 on (SEEDS= for one run)
 	$(BIN)/simulate --seed $(SEED) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+test-hosts: ## run real clusters in bad networks, as root: four minutes (ARGS="--times 3 mtu": such rows)
+	$(CARGO) build --release --locked --bin replica --bin client
+	$(CARGO) build --locked -p hosts
+	@$(DEV)/hosts --bin '$(BIN)' --log_dir '$(or $(CARGO_TARGET_DIR),target)/hosts' $(ARGS)
 
 model-check: ## check every state that a small cluster can reach, and count them
 	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1 --skip $(LARGEST_MODEL)

@@ -102,7 +102,8 @@ pub enum Must {
     LeadersAtMost(usize),
     /// Once a replica is dead, no more campaigns.
     CampaignsAtMost(usize),
-    /// From the death of the replica on, lines are never further apart.
+    /// From the death of the replica on, completed lines are never further apart. Only those count
+    /// that were sent after it.
     SilenceWithin(Duration),
     /// So many lines are complete in time.
     Lines(usize),
@@ -169,7 +170,8 @@ pub struct Seen {
     pub leaders: usize,
     /// How often a replica began phase 1; after the death of another, if that was killed.
     pub campaigns: usize,
-    /// The longest time without a completed line after the death of a replica.
+    /// After the death of a replica, the longest time in which no line is completed that was sent
+    /// after it.
     pub silence: Option<Duration>,
     /// Bytes a second that a replica fetched which had been away, and the seconds.
     pub fetched: Option<(u64, Duration)>,
@@ -488,9 +490,11 @@ impl Cluster<'_> {
         load.wait(died + watch);
         let end = Instant::now();
         seen.measure(load, &[]);
-        let mut marks = vec![died, end];
-        let completed = load.sendings().into_iter().filter_map(|line| line.completed);
-        marks.extend(completed.map(|(.., at)| at).filter(|at| *at > died));
+        // A line sent before may have been decided before, and only its answer be late.
+        let after = load.sendings().into_iter().filter(|line| line.sent > died);
+        let completed = after.filter_map(|line| line.completed).map(|(.., at)| at);
+        let mut marks: Vec<Instant> = completed.filter(|at| *at <= end).collect();
+        marks.extend([died, end]);
         marks.sort();
         seen.silence = marks.windows(2).map(|pair| pair[1] - pair[0]).max();
         seen.campaigns = self.campaigns() - campaigns_before;

@@ -176,7 +176,7 @@ fn turn(row: &Row, plan: &Plan, tools: Tools) -> Verdict {
 
 fn print(row: &Row, verdict: &Verdict, began: Instant, lines: &[String]) {
     let took = began.elapsed().as_secs_f64();
-    let mut text = format!("{:37} {:16} {took:5.1} s", row.name, verdict.word());
+    let mut text = format!("{:36}  {:15}  {took:5.1} s", row.name, verdict.word());
     for line in lines {
         text += &format!("\n    {}", line.replace('\n', "\n    "));
     }

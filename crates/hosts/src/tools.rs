@@ -79,6 +79,7 @@ mod tests {
         assert_eq!(without(Tools { tbf: false, ..all }, "goodput"), Some("tbf"));
         assert_eq!(without(Tools { switch: false, ..all }, "mtu"), Some("bridge"));
         assert_eq!(without(Tools { quotas: false, ..all }, "quota"), Some("cgroup"));
+        assert_eq!(without(Tools { switch: false, ..all }, "switch"), Some("bridge"));
         assert_eq!(without(Tools { quotas: false, ..all }, "mtu"), None);
     }
 }
