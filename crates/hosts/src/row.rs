@@ -113,6 +113,9 @@ pub enum Must {
     P99Within(Duration),
     /// A replica that was away fetches so many bytes a second.
     FetchesPerSecond(u64),
+    /// The replicas' hosts send no more bytes, in percent of what has to go to the followers: each
+    /// completed line once to each.
+    SentPercent(u64),
     /// When nobody waits for anything, no more bytes a second are sent.
     QuietBelow(u64),
     /// Each replica warns once with these words.
@@ -175,6 +178,8 @@ pub struct Seen {
     pub silence: Option<Duration>,
     /// Bytes a second that a replica fetched which had been away, and the seconds.
     pub fetched: Option<(u64, Duration)>,
+    /// Bytes of all complete lines, once for each follower.
+    pub useful_bytes: u64,
     /// Bytes and packets that left the replicas' hosts, and those that the buckets dropped.
     pub sent: (u64, u64, u64),
     /// Bytes a second when nobody waited for anything.
@@ -240,6 +245,11 @@ impl Must {
                 let fetched = seen.fetched.map_or(0, |(rate, _)| rate);
                 (fetched < least).then(|| format!("fetches {fetched} bytes/s, not {least}"))
             }
+            Must::SentPercent(most) => match seen.sent_percent() {
+                Some(percent) if percent <= most => None,
+                Some(percent) => Some(format!("sent {percent} % of what must be, not {most}")),
+                None => Some("sent for no line".into()),
+            },
             Must::QuietBelow(most) => match seen.idle_bytes_per_s {
                 Some(rate) if rate <= most => None,
                 Some(rate) => Some(format!("{rate} bytes/s when idle, not {most}")),
@@ -256,6 +266,11 @@ impl Must {
 }
 
 impl Seen {
+    /// Bytes sent, in percent of those of the complete lines, once for each follower.
+    fn sent_percent(&self) -> Option<u64> {
+        (self.sent.0 * 100).checked_div(self.useful_bytes)
+    }
+
     /// The longest of the quickest so many percent of the complete lines.
     fn percentile(&self, percent: usize) -> Option<Duration> {
         let last = self.latencies.len().checked_sub(1)?;
@@ -287,6 +302,9 @@ impl fmt::Display for Seen {
         write!(out, ", sent {:.2} MB {packets} packets", bytes as f64 / 1e6)?;
         if dropped > 0 {
             write!(out, " {dropped} dropped")?;
+        }
+        if let Some(percent) = self.sent_percent() {
+            write!(out, " ({percent} %)")?;
         }
         if let Some(rate) = self.idle_bytes_per_s {
             write!(out, ", idle {rate} B/s")?;
@@ -382,6 +400,9 @@ pub fn run(row: &Row, bin: &Path, folder: &Path, seed: u64) -> Result<Seen, Stri
     }
     let (sent, dropped) = (cluster.laid.sent()?, cluster.laid.dropped()?);
     let bytes = sent.bytes - sent_before.bytes;
+    let complete = sendings.iter().filter(|line| line.completed.is_some());
+    let lines_bytes: usize = complete.map(|line| line.bytes).sum();
+    seen.useful_bytes = (lines_bytes * (row.world.replicas - 1)) as u64;
     seen.sent = (bytes, sent.packets - sent_before.packets, dropped);
     cluster.count(&mut seen);
     cluster.judge(&sendings, &mut seen);
@@ -694,6 +715,8 @@ mod tests {
             campaigns: 3,
             silence: Some(ms(700)),
             fetched: Some((1_000, ms(10))),
+            sent: (1_500, 3, 0),
+            useful_bytes: 1_000,
             idle_bytes_per_s: Some(400),
             warnings: vec![vec!["the disk is slow".into()], Vec::new()],
             ..Seen::default()
@@ -703,7 +726,7 @@ mod tests {
     #[test]
     fn each_bound_is_broken_just_beyond_itself() {
         type Pair = (Must, Must);
-        let pairs: [Pair; 9] = [
+        let pairs: [Pair; 10] = [
             (Must::ShortLinesWithin(ms(500)), Must::ShortLinesWithin(ms(499))),
             (Must::LeadersAtMost(2), Must::LeadersAtMost(1)),
             (Must::CampaignsAtMost(3), Must::CampaignsAtMost(2)),
@@ -712,6 +735,7 @@ mod tests {
             (Must::MedianWithin(ms(5)), Must::MedianWithin(ms(4))),
             (Must::P99Within(ms(8)), Must::P99Within(ms(7))),
             (Must::FetchesPerSecond(1_000), Must::FetchesPerSecond(1_001)),
+            (Must::SentPercent(150), Must::SentPercent(149)),
             (Must::QuietBelow(400), Must::QuietBelow(399)),
         ];
         for (holds, breaks) in pairs {
@@ -750,6 +774,7 @@ mod tests {
             Must::MedianWithin(ms(1)),
             Must::P99Within(ms(1)),
             Must::FetchesPerSecond(1),
+            Must::SentPercent(1),
             Must::QuietBelow(1),
             Must::WarnsOnce("disk"),
             Must::Lines(1),

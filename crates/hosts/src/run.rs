@@ -17,6 +17,9 @@ use std::time::Instant;
 /// So many rows run side by side.
 const SIDE_BY_SIDE: usize = 2;
 
+/// What to do about a row that holds and was known to fail.
+const HOLDS_NOW: &str = "it was known to fail: move it to Today::Holds in crates/hosts/src/rows.rs";
+
 /// How to run rows.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -29,6 +32,9 @@ pub struct Plan {
     /// Seeds the relays.
     pub seed: u64,
 }
+
+/// A row, and which time it is, from 1.
+type Turn<'a> = (&'a Row, u64);
 
 /// How a row compares with what the table says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +93,8 @@ pub fn run_table(rows: &[&Row], plan: &Plan) -> Result<bool, String> {
     let _lock = lock(plan)?;
     quota::sweep();
     let tools = Tools::find();
-    let turns: Vec<&Row> = (0..plan.times).flat_map(|_| rows.iter().copied()).collect();
-    let (alone, beside): (Vec<&Row>, Vec<&Row>) = turns.into_iter().partition(|row| row.alone);
+    let turns = (1..=plan.times).flat_map(|time| rows.iter().map(move |row| (*row, time)));
+    let (alone, beside): (Vec<Turn>, Vec<Turn>) = turns.partition(|(row, _)| row.alone);
     let began = Instant::now();
     let mut verdicts = side_by_side(&beside, SIDE_BY_SIDE, plan, tools);
     verdicts.extend(side_by_side(&alone, 1, plan, tools));
@@ -119,12 +125,12 @@ fn lock(plan: &Plan) -> Result<File, String> {
 }
 
 /// Runs rows, so many at a time.
-fn side_by_side(rows: &[&Row], width: usize, plan: &Plan, tools: Tools) -> Vec<Verdict> {
+fn side_by_side(turns: &[Turn], width: usize, plan: &Plan, tools: Tools) -> Vec<Verdict> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut verdicts = Vec::new();
-        while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-            verdicts.push(turn(row, plan, tools));
+        while let Some(turn) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
+            verdicts.push(take(turn, plan, tools));
         }
         verdicts
     };
@@ -138,14 +144,14 @@ fn side_by_side(rows: &[&Row], width: usize, plan: &Plan, tools: Tools) -> Vec<V
 }
 
 /// Runs a row once and prints its line.
-fn turn(row: &Row, plan: &Plan, tools: Tools) -> Verdict {
+fn take((row, time): &Turn, plan: &Plan, tools: Tools) -> Verdict {
     let began = Instant::now();
-    if let Some(missing) = tools.missing(row) {
+    if let Some(missing) = tools.missing(&row.world) {
         let verdict = Verdict::Skipped(missing);
         print(row, &verdict, began, &[]);
         return verdict;
     }
-    let folder = plan.log_dir.join(row.name);
+    let folder = plan.log_dir.join(folder_name(row.name, *time));
     let _ = fs::remove_dir_all(&folder);
     // The row moves its thread to other networks, and the kernel binds its processes to the
     // thread.
@@ -163,15 +169,18 @@ fn turn(row: &Row, plan: &Plan, tools: Tools) -> Verdict {
     };
     match verdict {
         Verdict::HoldsNow => {
-            lines.push(
-                "it was known to fail: move it to Today::Holds in crates/hosts/src/rows.rs".into(),
-            );
+            lines.push(HOLDS_NOW.into());
         }
         Verdict::Fails => lines.push(format!("files: {}", folder.display())),
         _ => {}
     }
     print(row, &verdict, began, &lines);
     verdict
+}
+
+/// Each time has a folder of its own, as two may run side by side.
+fn folder_name(row: &str, time: u64) -> String {
+    if time == 1 { row.to_owned() } else { format!("{row}.{time}") }
 }
 
 fn print(row: &Row, verdict: &Verdict, began: Instant, lines: &[String]) {
@@ -189,6 +198,14 @@ mod tests {
     use super::*;
     use crate::row::Must;
     use crate::rows::TABLE;
+
+    #[test]
+    fn no_two_turns_share_a_folder() {
+        let turns = (1..4).flat_map(|time| TABLE.iter().map(move |row| (row.name, time)));
+        let mut names: Vec<String> = turns.map(|(row, time)| folder_name(row, time)).collect();
+        names.sort();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
 
     #[test]
     fn a_row_that_holds_against_what_is_known_fails_the_run() {

@@ -45,6 +45,10 @@ const RELAY_PORT: u16 = 8_000;
 const CLIENTS_AT: u8 = 50;
 const SWITCH_AT: u8 = 100;
 
+/// How many bytes of fragments the kernel keeps until they can be put together.
+pub(crate) const FRAGMENTS_LEAST: &str = "ipv4/ipfrag_low_thresh";
+const FRAGMENTS_MOST: &str = "ipv4/ipfrag_high_thresh";
+
 /// A token bucket holds what its rate gives in this time, but no less than two packets.
 const BUCKET_MS: u64 = 10;
 const BUCKET_BYTES_MIN: u64 = 3_000;
@@ -288,8 +292,8 @@ impl Laid {
                     host.run("ip", &["link", "set", "eth0", "mtu", &bytes.to_string()])?;
                     switch.run("ip", &["link", "set", &port, "mtu", &bytes.to_string()])?;
                     // The upper bound may not be below the lower one.
-                    host.set("ipv4/ipfrag_low_thresh", "0")?;
-                    host.set("ipv4/ipfrag_high_thresh", "0")?;
+                    host.set(FRAGMENTS_LEAST, "0")?;
+                    host.set(FRAGMENTS_MOST, "0")?;
                 }
                 Mtu::OfTheSwitch(bytes) => {
                     switch.run("ip", &["link", "set", &port, "mtu", &bytes.to_string()])?;

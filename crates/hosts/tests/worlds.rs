@@ -6,6 +6,7 @@
 
 use hosts::namespace::Namespace;
 use hosts::relay::Path;
+use hosts::tools::Tools;
 use hosts::world::{Bucket, ClientsAt, Ground, Laid, Mtu, World};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a test on a thread of its own, which it may move from network to network.
 fn in_world(world: World, test: impl FnOnce(&Laid) + Send) {
-    if Namespace::new().is_err() {
-        eprintln!("not tested: no network namespaces");
+    if let Some(missing) = Tools::find().missing(&world) {
+        eprintln!("not tested: no {missing}");
         return;
     }
     let folder = TempDir::new().expect("a folder");
@@ -140,7 +141,7 @@ fn replicas_send_by_the_relays_and_clients_do_not() {
 #[test]
 fn a_world_is_gone_when_it_is_dropped() {
     let Ok(namespace) = Namespace::new() else {
-        return eprintln!("not tested: no network namespaces");
+        return eprintln!("not tested: no namespaces");
     };
     let holder = format!("/proc/{}", namespace.pid());
     assert!(fs::exists(&holder).expect("proc is there"));
