@@ -1,7 +1,7 @@
 //! Processor time for a process, by a control group of the kernel, of either version.
 //!
-//! A group is a folder that nothing removes by itself. Its name holds the id of the process that made
-//! it, so [`sweep`] finds those of runs that were killed.
+//! A group is a folder that stays when its processes have ended. [`sweep`] removes those of this
+//! run and of runs that were killed. It finds them by the prefix of their names.
 
 use crate::world::Quota;
 use std::fs;

@@ -6,9 +6,8 @@
 //! peer by what stands in the frame, so it does not matter that the relay's address is the
 //! source.
 //!
-//! The relay is in user space. It stamps a datagram when it reads it, and a busy host may delay it
-//! further, so a delay is never shorter than drawn. It has no bandwidth: for that there is the kernel's
-//! token bucket on the interfaces in front of it.
+//! The relay is in user space, so a busy host may delay a datagram for longer than drawn, and
+//! never for less. A relay limits no rate: the kernel's token bucket on an interface does.
 
 use fastrand::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -59,7 +58,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Relays from `socket` to `to`, at once until [`worsen`](Self::worsen). The socket keeps the namespace in which it was opened.
+    /// Relays from `socket` to `to`: without delay and loss until [`worsen`](Self::worsen). The
+    /// socket stays in the namespace in which it was opened.
     pub fn start(socket: UdpSocket, to: SocketAddr, path: Path, seed: u64) -> io::Result<Relay> {
         socket.set_nonblocking(true)?;
         // Without the right to go beyond the system's limit, take what it gives.

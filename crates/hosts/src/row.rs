@@ -36,6 +36,9 @@ const CALMING: Duration = Duration::from_secs(1);
 /// A line of no more bytes is short: it fits any datagram.
 const SHORT_BYTES: usize = 200;
 
+/// Of fewer bytes in complete lines, heartbeats are most of what is sent.
+const TELLING_BYTES: u64 = 1_000_000;
+
 /// What is done in a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -303,7 +306,9 @@ impl fmt::Display for Seen {
         if dropped > 0 {
             write!(out, " {dropped} dropped")?;
         }
-        if let Some(percent) = self.sent_percent() {
+        if let Some(percent) = self.sent_percent()
+            && self.useful_bytes >= TELLING_BYTES
+        {
             write!(out, " ({percent} %)")?;
         }
         if let Some(rate) = self.idle_bytes_per_s {

@@ -1,7 +1,7 @@
 //! What a world needs of the host, and whether the host has it.
 //!
-//! Each need is tried once, in a namespace of its own. A row whose world needs what is missing is skipped
-//! with one word; whatever else goes wrong in a row is an error.
+//! Each need is tried once, in a namespace of its own. A row whose world needs something that is
+//! missing is skipped, and one word says what. Whatever else goes wrong in a row is an error.
 
 use crate::namespace::Namespace;
 use crate::quota;
