@@ -25,7 +25,7 @@ use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{Checkpoint, Learner};
 use multipaxos::paxos::proposer::Proposer;
-use multipaxos::paxos::{Envelope, Membership, NoStorage, Outbox, Role, Settings, Storage};
+use multipaxos::paxos::{Envelope, Limits, Membership, NoStorage, Outbox, Role, Settings, Storage};
 use multipaxos::runtime::post::{Router, channels};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
@@ -270,6 +270,7 @@ impl Replica {
             election_max_us: 600_000,
             checkpoint_slots: 32_768,
             skip_slot: None,
+            limits: Limits::DEFAULT,
         };
         let directory = DIRECTORIES[id.index()];
         let membership =

@@ -1,7 +1,7 @@
 //! What an acceptor remembers of phase 2: for every slot from its trim mark on, the value
 //! that it accepted there at the highest ballot.
 
-use super::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS};
+use super::Limits;
 use crate::message::Run;
 use crate::runs::{Comparison, Runs};
 use crate::types::{Slot, SlotRange};
@@ -35,14 +35,14 @@ pub(super) struct AcceptedLog {
 
 impl AcceptedLog {
     /// Whether it holds as many bytes as it may. Then it accepts nothing new (rule L5).
-    pub(super) fn is_full(&self) -> bool {
-        self.accepted.bytes() >= ACCEPT_BYTES_MAX
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+        self.accepted.bytes() >= limits.accept_bytes
     }
 
     /// How the parts of `run` compare with what is held. Slots that are trimmed, or that
     /// lie beyond the window above the trim mark, are left out (S4, L5).
-    pub(super) fn compare(&self, run: &Run) -> Vec<(Run, Comparison)> {
-        let window = SlotRange::with_len(self.trimmed, ACCEPT_WINDOW_SLOTS);
+    pub(super) fn compare(&self, run: &Run, limits: &Limits) -> Vec<(Run, Comparison)> {
+        let window = SlotRange::with_len(self.trimmed, limits.accept_slots);
         self.accepted.compare(&run.within(window))
     }
 

@@ -183,9 +183,10 @@ impl Acceptor {
         {
             return self.nack(ballot, promised, out);
         }
-        let full = self.state.log.is_full();
+        let limits = self.settings.limits;
+        let full = self.state.log.is_full(&limits);
         let mut runs: Vec<Run> = Vec::with_capacity(1);
-        for (part, comparison) in self.state.log.compare(&Run { first, ballot, values }) {
+        for (part, comparison) in self.state.log.compare(&Run { first, ballot, values }, &limits) {
             match comparison {
                 // The leader will send them again. A checkpoint of the learner makes room.
                 Comparison::New if full => continue,

@@ -42,6 +42,7 @@ pub mod acceptor;
 pub mod bootstrap;
 pub mod election;
 pub mod learner;
+mod limits;
 mod outbox;
 pub mod phase1;
 pub mod phase2;
@@ -50,6 +51,7 @@ mod request_queue;
 mod session_gate;
 mod window;
 
+pub use limits::Limits;
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
 use crate::aside::NotState;
@@ -98,6 +100,8 @@ pub struct Settings {
     pub checkpoint_slots: u64,
     /// A slot that replica 0 leaves out under ballot 0, if any: fault injection.
     pub skip_slot: Option<Slot>,
+    /// Bounds, the same at every replica of the cluster.
+    pub limits: Limits,
 }
 
 impl Settings {

@@ -81,7 +81,7 @@ impl Phase2 {
             ballot,
             first,
             decided: Decided::default(),
-            window: Window::new(first, applied),
+            window: Window::new(settings.limits, first, applied),
             queue: RequestQueue::default(),
             gate: SessionGate::default(),
             timers: Aside(Timers {

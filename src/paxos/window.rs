@@ -1,11 +1,11 @@
 //! What a leader has proposed and not yet seen applied.
 //!
-//! A leader proposes in consecutive slots, at most [`PROPOSE_WINDOW_SLOTS`] and
-//! [`IN_FLIGHT_BYTES_MAX`] above what its learner has applied (rule L5). Values that
-//! were proposed together stay together: one [`Proposal`] is sent, waits and is sent
-//! again as one, unless a part of it is known to be lost.
+//! A leader proposes in consecutive slots, within bounds of slots and bytes above what its
+//! learner has applied (rule L5; [`Limits`]). Values that were proposed together stay
+//! together: one [`Proposal`] is sent, waits and is sent again as one, unless a part of it is
+//! known to be lost.
 
-use super::PROPOSE_WINDOW_SLOTS;
+use super::Limits;
 use crate::aside::Aside;
 use crate::message::{MESSAGE_SLOTS_MAX, Request};
 use crate::requesters::{Origin, Requesters};
@@ -62,6 +62,7 @@ impl Proposal {
 /// The proposals that are not applied, and the next slot: see the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Window {
+    limits: Aside<Limits>,
     /// The slot that the next value gets.
     next: Slot,
     /// Every slot below this is applied here.
@@ -76,8 +77,9 @@ pub(super) struct Window {
 
 impl Window {
     /// Nothing is proposed; `first` is the first slot to be used.
-    pub(super) fn new(first: Slot, applied: Slot) -> Self {
-        Window { next: first, applied, proposals: VecDeque::new(), bytes: 0, sent: 0 }
+    pub(super) fn new(limits: Limits, first: Slot, applied: Slot) -> Self {
+        let limits = Aside(limits);
+        Window { limits, next: first, applied, proposals: VecDeque::new(), bytes: 0, sent: 0 }
     }
 
     /// Every slot below this is applied here.
@@ -102,8 +104,9 @@ impl Window {
 
     /// How many values may be proposed in one run now, and how many bytes of them.
     pub(super) fn room(&self) -> (usize, usize) {
-        let slots = PROPOSE_WINDOW_SLOTS.saturating_sub(self.next.since(self.applied)) as usize;
-        let bytes = IN_FLIGHT_BYTES_MAX.saturating_sub(self.bytes);
+        let slots =
+            self.limits.propose_slots.saturating_sub(self.next.since(self.applied)) as usize;
+        let bytes = self.limits.in_flight_bytes.saturating_sub(self.bytes);
         (slots.min(MESSAGE_SLOTS_MAX), bytes)
     }
 

@@ -25,7 +25,7 @@ use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::{Membership, NoStorage, Role, Settings, Storage};
+use crate::paxos::{Limits, Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
 use crate::storage::Durability;
 use crate::storage::memory::Volatile;
@@ -239,6 +239,7 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         election_max_us: options.election_us.1,
         checkpoint_slots: CHECKPOINT_SLOTS,
         skip_slot: options.skip_slot,
+        limits: Limits::DEFAULT,
     };
     start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
 }

@@ -26,7 +26,7 @@ use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{
-    ANSWER_BYTES_MAX, DecidedPages, Envelope, Membership, NoStorage, Notice, Outbox, Role,
+    ANSWER_BYTES_MAX, DecidedPages, Envelope, Limits, Membership, NoStorage, Notice, Outbox, Role,
     Settings, Storage,
 };
 use multipaxos::quorum::quorum;
@@ -58,6 +58,7 @@ pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
         election_max_us: 600_000,
         checkpoint_slots: 8,
         skip_slot: None,
+        limits: Limits::DEFAULT,
     }
 }
 

@@ -6,7 +6,7 @@
 //! a role does with what it is told.
 
 use multipaxos::message::Request;
-use multipaxos::paxos::{Membership, Settings};
+use multipaxos::paxos::{Limits, Membership, Settings};
 use multipaxos::types::{self, Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -74,6 +74,7 @@ impl Bounds {
             election_max_us: 600_000,
             checkpoint_slots: if self.trims { 1 } else { 1_000 },
             skip_slot: self.skip_slot.map(Slot),
+            limits: Limits::DEFAULT,
         }
     }
 

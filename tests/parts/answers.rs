@@ -5,7 +5,7 @@
 use multipaxos::message::Run;
 use multipaxos::message::{Answer, Request, ToLearner};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
-use multipaxos::paxos::{Envelope, Membership, Notice, Outbox, Role, Settings, proposer};
+use multipaxos::paxos::{Envelope, Limits, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::requesters::Origin;
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
@@ -25,6 +25,7 @@ fn learner(id: u8) -> Learner {
         election_max_us: 600_000,
         checkpoint_slots: 4_096,
         skip_slot: None,
+        limits: Limits::DEFAULT,
     };
     let membership = Membership {
         cluster: ClusterId(1),

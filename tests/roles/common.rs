@@ -5,8 +5,8 @@ use multipaxos::message::{
     ToLearner, ToProposer,
 };
 use multipaxos::paxos::{
-    DecidedPages, Envelope, Membership, Notice, Outbox, Role, Settings, Storage, acceptor, learner,
-    proposer,
+    DecidedPages, Envelope, Limits, Membership, Notice, Outbox, Role, Settings, Storage, acceptor,
+    learner, proposer,
 };
 use multipaxos::storage::upkeep::Upkeep;
 pub(crate) use multipaxos::types::replicas;
@@ -42,6 +42,7 @@ pub(crate) fn settings(n: usize, id: ReplicaId) -> Settings {
         election_max_us: ELECTION_MAX_US,
         checkpoint_slots: 8,
         skip_slot: None,
+        limits: Limits::DEFAULT,
     }
 }
 

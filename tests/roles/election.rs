@@ -2,8 +2,8 @@
 
 use crate::common::{R1, R2};
 use multipaxos::message::{Decided, Heartbeat};
-use multipaxos::paxos::Settings;
 use multipaxos::paxos::election::{Election, ROUNDS_KEPT};
+use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{Ballot, BootId, DirectoryId, ReplicaId, Slot, Time};
 
 const MIN_US: u64 = 300_000;
@@ -21,6 +21,7 @@ fn settings(id: u8) -> Settings {
         election_max_us: MAX_US,
         checkpoint_slots: 8,
         skip_slot: None,
+        limits: Limits::DEFAULT,
     }
 }
 

@@ -4,18 +4,24 @@
 //! far apart. A checkpoint stores every session, so they must not lie close together
 //! either.
 
-use crate::paxos::{ACCEPT_WINDOW_SLOTS, Settings};
+use crate::paxos::Settings;
 use crate::types::{ReplicaId, Slot};
 
 /// How many bytes of values are applied at most between two checkpoints, give or take a
-/// run. Acceptors keep them that long.
+/// run. Acceptors keep them that long. (Less, where acceptors may hold less.)
 const CHECKPOINT_BYTES: usize = 8 << 20;
 
+/// Such a part of the bytes that an acceptor may hold is applied between two checkpoints.
+const BYTES_SHARE: usize = 8;
+
+/// Such a part of its slots lies between two checkpoints that lie far apart.
+const SLOTS_SHARE: u64 = 4;
+
 /// To keep the cost of checkpoints per line constant, their distance grows by
-/// [`SLOTS_PER_SESSIONS`] slots for every this many sessions, up to [`SLOTS_MAX`].
+/// [`SLOTS_PER_SESSIONS`] slots for every this many sessions, up to a share
+/// of what an acceptor may hold.
 const SESSIONS: u64 = 1_024;
 const SLOTS_PER_SESSIONS: u64 = 8_192;
-const SLOTS_MAX: u64 = ACCEPT_WINDOW_SLOTS / 4;
 
 /// Decides after which slots a learner saves its state.
 ///
@@ -27,6 +33,10 @@ pub(super) struct CheckpointPolicy {
     n: usize,
     /// The least number of slots between two checkpoints, unless bytes make one due.
     slots_min: u64,
+    /// The most that thousands of sessions make of it.
+    slots_max: u64,
+    /// So many bytes of values make one due.
+    bytes_max: usize,
     /// The newest checkpoint: it covers every slot below.
     newest: Slot,
     /// How many bytes of values were applied since.
@@ -37,8 +47,16 @@ impl CheckpointPolicy {
     /// The policy of a learner that goes on from a checkpoint which covers every slot below
     /// `newest`.
     pub(super) fn new(settings: &Settings, newest: Slot) -> Self {
-        let Settings { id, n, checkpoint_slots, .. } = *settings;
-        CheckpointPolicy { replica: id, n, slots_min: checkpoint_slots, newest, bytes: 0 }
+        let Settings { id, n, checkpoint_slots, limits, .. } = *settings;
+        CheckpointPolicy {
+            replica: id,
+            n,
+            slots_min: checkpoint_slots,
+            slots_max: limits.accept_slots / SLOTS_SHARE,
+            bytes_max: CHECKPOINT_BYTES.min(limits.accept_bytes / BYTES_SHARE),
+            newest,
+            bytes: 0,
+        }
     }
 
     /// Notes that `bytes` more bytes of values were applied.
@@ -50,7 +68,7 @@ impl CheckpointPolicy {
     /// checkpoint is due, the caller makes it: then this counts anew, and returns the end of
     /// the checkpoint before.
     pub(super) fn take_due(&mut self, applied: Slot, sessions: usize) -> Option<Slot> {
-        if applied < self.next(sessions) && self.bytes < CHECKPOINT_BYTES {
+        if applied < self.next(sessions) && self.bytes < self.bytes_max {
             return None;
         }
         self.bytes = 0;
@@ -61,7 +79,7 @@ impl CheckpointPolicy {
     /// slots of its own.
     fn next(&self, sessions: usize) -> Slot {
         let by_sessions = sessions as u64 / SESSIONS * SLOTS_PER_SESSIONS;
-        let distance = self.slots_min.max(by_sessions.min(SLOTS_MAX));
+        let distance = self.slots_min.max(by_sessions.min(self.slots_max));
         let phase = distance * self.replica.index() as u64 / self.n as u64;
         let passed = (self.newest.0 + distance - phase) / distance;
         Slot(passed * distance + phase)

@@ -10,9 +10,9 @@
 
 use super::tally::Tally;
 use crate::message::{Decided, Run};
-use crate::paxos::{ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX};
+use crate::paxos::{ANSWER_BYTES_MAX, Settings};
 use crate::runs::{Comparison, Runs};
-use crate::types::{Ballot, Slot, SlotRange};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
 
 /// How many ranges of missing slots are named at a time.
 const GAPS_MAX: usize = 16;
@@ -23,6 +23,8 @@ const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
 /// Values above the applied prefix, and the evidence that they are decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Decisions {
+    /// In so many slots above the applied ones, values and acceptances are kept (L5).
+    window_slots: u64,
     /// Every slot below this is applied here.
     applied: Slot,
     /// Values that were proposed or accepted here, each at the highest ballot known.
@@ -36,13 +38,14 @@ pub(super) struct Decisions {
 }
 
 impl Decisions {
-    /// Nothing is known from slot `applied` on, in a cluster of `n`.
-    pub(super) fn new(n: usize, applied: Slot) -> Self {
+    /// Nothing is known from slot `applied` on.
+    pub(super) fn new(settings: &Settings, applied: Slot) -> Self {
         Decisions {
+            window_slots: settings.limits.accept_slots,
             applied,
             accepted: Runs::default(),
             fetched: Runs::default(),
-            tally: Tally::new(Ballot::ZERO, n),
+            tally: Tally::new(Ballot::ZERO, settings.n),
             mark: Decided::default(),
         }
     }
@@ -67,7 +70,13 @@ impl Decisions {
 
     /// The slots whose values may be kept (L5).
     fn window(&self) -> SlotRange {
-        SlotRange::with_len(self.applied, ACCEPT_WINDOW_SLOTS)
+        SlotRange::with_len(self.applied, self.window_slots)
+    }
+
+    /// Counts what an acceptor has accepted at this replica's own ballot. Returns whether more
+    /// slots are decided now.
+    pub(super) fn count(&mut self, from: ReplicaId, slots: &[SlotRange]) -> bool {
+        self.tally.count(from, slots, self.applied, self.window_slots)
     }
 
     /// Keeps the decided mark of another leader.

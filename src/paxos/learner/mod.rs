@@ -118,7 +118,7 @@ impl Learner {
             settings: Aside(settings),
             membership: Aside(membership),
             leader: None,
-            decisions: Decisions::new(settings.n, execution.applied()),
+            decisions: Decisions::new(&settings, execution.applied()),
             catch_up: CatchUp::new(settings.id, settings.n),
             pending: PendingClients::default(),
             announce: true,
@@ -170,8 +170,7 @@ impl Learner {
             return out.send(from, Message::Bootstrap(ToBootstrap::NotMember { directory }));
         }
         self.begin_tally(ballot);
-        let applied = self.applied();
-        self.announce |= self.decisions.tally.count(from, slots.ranges(), applied);
+        self.announce |= self.decisions.count(from, slots.ranges());
         self.announce |= !self.decisions.tally.lost(self.settings.id).is_empty();
     }
 

@@ -5,7 +5,6 @@
 //! Made Moderately Complex.)
 
 use crate::message::Decided;
-use crate::paxos::ACCEPT_WINDOW_SLOTS;
 use crate::quorum::quorum;
 use crate::slot_set::SlotSet;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
@@ -59,10 +58,16 @@ impl Tally {
     /// Counts what one acceptor has accepted at this ballot: each slot once, however often
     /// the acceptor names it. Every slot below `applied` is applied here. Returns whether
     /// more slots are decided now.
-    pub(super) fn count(&mut self, from: ReplicaId, slots: &[SlotRange], applied: Slot) -> bool {
+    pub(super) fn count(
+        &mut self,
+        from: ReplicaId,
+        slots: &[SlotRange],
+        applied: Slot,
+        window_slots: u64,
+    ) -> bool {
         let start = self.start.map_or(applied, |_| self.end);
-        // An acceptor accepts nothing above its window, so it names no slot there.
-        let window = SlotRange::new(start, start.max(applied).plus(ACCEPT_WINDOW_SLOTS));
+        // What lies further up is asked for again by the leader, once more is applied.
+        let window = SlotRange::new(start, start.max(applied).plus(window_slots));
         let accepted = &mut self.accepted[from.index()];
         slots.iter().for_each(|range| accepted.insert(range.intersect(window)));
         self.advance()

@@ -297,6 +297,7 @@ fn begin_replica(
         election_max_us: options.election_us.1,
         checkpoint_slots: 4,
         skip_slot: None,
+        limits: paxos::Limits::DEFAULT,
     };
     let durable = open(&disk, (id, n), durability, "first").expect("a disk that is well");
     strike(&disk.disk);

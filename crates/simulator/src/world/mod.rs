@@ -40,7 +40,7 @@ use multipaxos::client::{self, Outcome};
 use multipaxos::message::{Answer, ClientMessage, Message, Party};
 use multipaxos::net::pack::payload_bytes;
 use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
-use multipaxos::paxos::{Envelope, Notice, Settings};
+use multipaxos::paxos::{Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
 use multipaxos::seed::derive_seed;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};

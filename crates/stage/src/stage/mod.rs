@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::print;
 use clients::{Completed, Visitor};
 use logged::capture_logs;
-use multipaxos::paxos::Settings;
+use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{BootId, ReplicaId, Slot, Time};
 use network::Pending;
 use replicas::directory_id;
@@ -103,6 +103,7 @@ impl Stage {
             election_max_us: 600_000,
             checkpoint_slots: setup.checkpoint_slots,
             skip_slot: setup.skip_slot,
+            limits: Limits::DEFAULT,
         };
         let node = |index: usize| Node {
             id: ReplicaId(index as u8),
