@@ -7,7 +7,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use crate::message::Run;
+use crate::message::{Run, Spans};
 use crate::types::{Ballot, Slot, SlotRange};
 use crate::values::{ValueRef, Values};
 use std::collections::BTreeMap;
@@ -31,6 +31,8 @@ pub enum Comparison {
 pub struct Runs {
     /// By their first slots. No run overlaps another, and none is empty.
     runs: BTreeMap<Slot, (Ballot, Values)>,
+    /// How many slots hold something.
+    slots: usize,
     /// How many bytes all their values take.
     bytes: usize,
 }
@@ -68,6 +70,17 @@ impl Runs {
         self.runs.iter().map(|(first, (ballot, _))| (*first, *ballot))
     }
 
+    /// In which of `slots` something is held, and at which ballots.
+    pub fn spans(&self, slots: SlotRange) -> Spans {
+        let mut spans = Spans::default();
+        let start = self.start_of(slots.start);
+        for (first, (ballot, values)) in self.runs.range(start..slots.end.max(start)) {
+            let held = SlotRange::with_len(*first, values.len() as u64);
+            spans.push(held.intersect(slots), *ballot);
+        }
+        spans
+    }
+
     /// Everything, in order.
     pub fn iter(&self) -> impl Iterator<Item = Run> {
         self.range(SlotRange::onward(Slot::ZERO))
@@ -75,7 +88,7 @@ impl Runs {
 
     /// How many slots hold something.
     pub fn len(&self) -> usize {
-        self.runs.values().map(|(_, values)| values.len()).sum()
+        self.slots
     }
 
     /// How many bytes their values take.
@@ -182,6 +195,7 @@ impl Runs {
     /// Puts a run where nothing is held.
     fn put(&mut self, run: Run) {
         if !run.values.is_empty() {
+            self.slots += run.values.len();
             self.bytes += run.values.bytes().len();
             self.runs.insert(run.first, (run.ballot, run.values));
         }
@@ -189,6 +203,7 @@ impl Runs {
 
     fn take(&mut self, first: Slot) -> Option<Run> {
         let (ballot, values) = self.runs.remove(&first)?;
+        self.slots -= values.len();
         self.bytes -= values.bytes().len();
         Some(Run { first, ballot, values })
     }
@@ -226,7 +241,7 @@ impl Hash for Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Request;
+    use crate::message::{Request, Span};
     use crate::types::Value;
 
     fn value(number: u64) -> Value {
@@ -296,6 +311,10 @@ mod tests {
                 let slots = SlotRange::new(start, end);
                 let ranged: usize = runs.range(slots).map(|run| run.values.len()).sum();
                 assert_eq!(ranged, model.range(start..end.max(start)).count(), "seed {seed}");
+                let spans = runs.spans(slots);
+                let each = |span: Span| span.slots.iter().map(move |slot| (slot, span.ballot));
+                let held = model.range(start..end.max(start)).map(|(slot, (at, _))| (*slot, *at));
+                assert!(spans.iter().flat_map(each).eq(held), "seed {seed}");
             }
         }
     }

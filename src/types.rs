@@ -177,7 +177,7 @@ impl SlotRange {
     }
 
     /// The slots, in order.
-    pub fn iter(self) -> impl Iterator<Item = Slot> {
+    pub fn iter(self) -> impl Iterator<Item = Slot> + Clone {
         (self.start.0..self.end.0).map(Slot)
     }
 }

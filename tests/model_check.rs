@@ -53,6 +53,7 @@ fn one_slot_three_ballots() {
             Reach::Decided(1),
             Reach::Decided(3),
             Reach::ProposedAgain,
+            Reach::ValuesFetched,
             Reach::Displaced,
             Reach::Applied,
         ],
@@ -69,6 +70,7 @@ fn one_slot_two_ballots_two_deaths() {
             Reach::Decided(0),
             Reach::Decided(1),
             Reach::ProposedAgain,
+            Reach::ValuesFetched,
             Reach::Displaced,
             Reach::Applied,
             Reach::LedAfterCrash,
@@ -88,6 +90,7 @@ fn two_slots_with_a_hole_and_a_death() {
             Reach::Decided(0),
             Reach::Decided(1),
             Reach::ProposedAgain,
+            Reach::ValuesFetched,
             Reach::HoleFilled,
             Reach::LedAfterCrash,
             Reach::DiedUnsent,
@@ -100,7 +103,14 @@ fn what_is_applied_is_forgotten() {
     check(
         "what_is_applied_is_forgotten",
         &FORGETTING,
-        &[Reach::Decided(0), Reach::Decided(1), Reach::Applied, Reach::Trimmed],
+        &[
+            Reach::Decided(0),
+            Reach::Decided(1),
+            Reach::Applied,
+            Reach::Trimmed,
+            Reach::ValuesFetched,
+            Reach::ValuesForgotten,
+        ],
     );
 }
 
@@ -248,13 +258,15 @@ const LOOKED_FOR: &[(&str, Bounds)] = &[
             slots: 2,
             single: true,
             ballots: &[0, 1, 3, 4],
-            offers: &[(0, "A"), (0, "B"), (3, "C")],
+            offers: &[(0, "A"), (3, "B"), (4, "C")],
             opening: &[LEADS, HALF_AN_ELECTION],
             ..ONE_SLOT
         },
     ),
     ("tally-across-ballots", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
     ("first-value-wins", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("own-value-at-any-ballot", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("values-not-waited-for", ONE_SLOT),
     ("own-command-first", ONE_SLOT),
     ("command-executed-twice", Bounds { slots: 2, learners: &[0], offers: &[(0, "A")], ..HEARD }),
     (
@@ -292,22 +304,26 @@ const LEADS: &[&str] = &[
     "replica 0 receives its own acceptor's promise of ballot 0; from now on it leads ballot 0",
 ];
 
-/// It proposes two lines; replica 1 campaigns with pages of promises, then 0 once more.
+/// It proposes a line, which replica 2 accepts as well. Replica 1 campaigns, has the promise of
+/// replica 2 and lacks the value. Replica 0 leads once more, and another line is chosen.
 const HALF_AN_ELECTION: &[&str] = &[
     r#"a client sends "A" to replica 0, which proposes it in slot 0 at ballot 0"#,
-    r#"a client sends "B" to replica 0, which proposes it in slot 1 at ballot 0"#,
-    r#"replica 1's acceptor accepts "A" in slot 0 at ballot 0"#,
-    r#"replica 1's acceptor accepts "B" in slot 1 at ballot 0"#,
+    r#"replica 0's acceptor accepts "A" in slot 0 at ballot 0"#,
+    r#"replica 2's acceptor accepts "A" in slot 0 at ballot 0"#,
     "replica 1 campaigns: it asks its own acceptor to promise ballot 1",
-    r#"replica 1's acceptor promises ballot 1 to its own proposer; it reports that it has accepted "A" in slot 0 at ballot 0; slots from 1 on come in another page"#,
-    "replica 1 receives its own acceptor's promise of ballot 1, a first page; it asks replicas 0, 1 and 2 to promise ballot 1",
-    "replica 2's acceptor promises ballot 1 to replica 1; it reports that it has accepted nothing",
-    "replica 1 receives replica 2's promise of ballot 1",
+    "replica 1's acceptor promises ballot 1 to its own proposer; it reports that it has accepted nothing",
+    "replica 1 receives its own acceptor's promise of ballot 1; it asks replicas 0 and 2 to promise ballot 1",
+    "replica 2's acceptor promises ballot 1 to replica 1; it reports that it has accepted a value in slot 0 at ballot 0",
+    "replica 1 receives replica 2's promise of ballot 1; it asks replica 2 for a value in slot 0 at ballot 0",
     "replica 0 campaigns: it asks its own acceptor to promise ballot 3",
-    "replica 0's acceptor promises ballot 3 to its own proposer; it reports that it has accepted nothing",
+    r#"replica 0's acceptor promises ballot 3 to its own proposer; it reports that it has accepted "A" in slot 0 at ballot 0"#,
     "replica 0 receives its own acceptor's promise of ballot 3; it asks replicas 1 and 2 to promise ballot 3",
-    "replica 2's acceptor promises ballot 3 to replica 0; it reports that it has accepted nothing",
-    "replica 0 receives replica 2's promise of ballot 3; from now on it leads ballot 3",
+    "replica 2's acceptor promises ballot 3 to replica 0; it reports that it has accepted a value in slot 0 at ballot 0",
+    r#"replica 0 receives replica 2's promise of ballot 3; from now on it leads ballot 3; it proposes "A" in slot 0 at ballot 3"#,
+    r#"replica 1's acceptor accepts "A" in slot 0 at ballot 3"#,
+    r#"a client sends "B" to replica 0, which proposes it in slot 1 at ballot 3"#,
+    r#"replica 0's acceptor accepts "B" in slot 1 at ballot 3"#,
+    r#"replica 2's acceptor accepts "B" in slot 1 at ballot 3"#,
 ];
 
 /// It proposes a line, and replica 1 leads as well.
@@ -352,8 +368,10 @@ const ANOTHER_LEADS: &[&str] = &[
     "replica 1 campaigns: it asks its own acceptor to promise ballot 1",
     "replica 1's acceptor promises ballot 1 to its own proposer; it reports that it has accepted nothing",
     "replica 1 receives its own acceptor's promise of ballot 1; it asks replicas 0 and 2 to promise ballot 1",
-    r#"replica 0's acceptor promises ballot 1 to replica 1; it reports that it has accepted "A" in slot 0 at ballot 0 and "B" in slot 1 at ballot 0"#,
-    r#"replica 1 receives replica 0's promise of ballot 1; from now on it leads ballot 1; it proposes "A" in slot 0 and "B" in slot 1 at ballot 1"#,
+    "replica 0's acceptor promises ballot 1 to replica 1; it reports that it has accepted values in slots 0 up to 2 at ballot 0",
+    "replica 1 receives replica 0's promise of ballot 1; it asks replica 0 for values in slots 0 up to 2 at ballot 0",
+    r#"replica 0's acceptor sends replica 1 "A" in slot 0 at ballot 0 and "B" in slot 1 at ballot 0"#,
+    r#"replica 1 receives "A" in slot 0 at ballot 0 and "B" in slot 1 at ballot 0 from replica 0; from now on it leads ballot 1; it proposes "A" in slot 0 and "B" in slot 1 at ballot 1"#,
 ];
 
 /// May be forgotten once a second checkpoint is made.

@@ -26,9 +26,12 @@
 //!   | own acceptor: promise b' durable                   |
 //!   | Prepare(b', first)                                 |
 //!   |--------------------------------------------------->| acceptor: promise durable
-//!   |        Promise(b', page of what it accepted, mark) |
+//!   |    Promise(b', slots and ballots it accepted, mark)|
 //!   |<---------------------------------------------------|
-//!   | Prepare(b', first of the next page) …              |
+//!   | FetchAccepted(b', slots whose values it lacks)     |
+//!   |--------------------------------------------------->|
+//!   |                         AcceptedValues(b', values) |
+//!   |<---------------------------------------------------|
 //!   | Accept(b', slot, value of the highest ballot / Noop) …
 //! ```
 //!
@@ -41,10 +44,12 @@ pub mod bounded;
 mod client;
 mod run;
 mod slot_list;
+mod spans;
 
 pub use client::{Answer, ClientMessage, Request};
 pub use run::Run;
 pub use slot_list::SlotList;
+pub use spans::{Span, Spans};
 
 use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot, SlotRange};
 use crate::values::{VALUES_MAX, Values};
@@ -102,16 +107,26 @@ pub struct Ready {
 /// What an acceptor is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToAcceptor {
-    /// Phase 1a, and the request for each page of the answer (S5). A candidate sends it to
-    /// every acceptor, again until the page has come; an acceptor answers each one.
+    /// Phase 1a, and the request for pages of the answer that were lost (S5). A candidate
+    /// sends it to every acceptor, again until all pages have come; an acceptor answers each
+    /// one.
     Prepare {
         /// The candidate's ballot.
         ballot: Ballot,
-        /// The first slot of the page that the candidate wants.
+        /// The first slot of the first page that the candidate wants.
         first: Slot,
     },
     /// Phase 2a: accept these values in consecutive slots.
     Accept(Accept),
+    /// Candidate → an acceptor that has promised `ballot`: send the values that it accepted in
+    /// these slots at these ballots. Nobody else's would do (S4). The candidate asks again, or
+    /// asks another acceptor that reported them, until the values have come.
+    FetchAccepted {
+        /// The candidate's ballot.
+        ballot: Ballot,
+        /// The values that are wanted, by slot and ballot.
+        wanted: Spans,
+    },
 }
 
 /// Phase 2a: leader → every acceptor. The leader sends it again until it has applied the
@@ -146,6 +161,8 @@ pub struct Decided {
 pub enum ToProposer {
     /// A page of phase 1b.
     Promise(Promise),
+    /// In answer to [`ToAcceptor::FetchAccepted`].
+    AcceptedValues(AcceptedValues),
     /// Acceptor → owner of `ballot`: the ballot is refused. If this is lost, the owner asks
     /// again and gets another one.
     Nack {
@@ -187,8 +204,9 @@ pub enum ToProposer {
     },
 }
 
-/// Phase 1b: this acceptor accepts nothing below `ballot` any more. One page of what it
-/// has accepted.
+/// Phase 1b: this acceptor accepts nothing below `ballot` any more. One page of the slots in
+/// which it has accepted values, and at which ballots. The values themselves stay where they
+/// are: the candidate has most of them.
 ///
 /// Acceptor → owner of `ballot`, sent only once the promise is durable (S1), and only while
 /// the acceptor's promise is exactly this ballot. The proposer counts an acceptor once: when
@@ -200,17 +218,36 @@ pub struct Promise {
     pub ballot: Ballot,
     /// The acceptor's directory. A promise counts only if the started record holds it.
     pub directory: DirectoryId,
-    /// The slots that this page covers. A covered slot without a value in `accepted` holds
-    /// none.
+    /// The slots that this page covers. A covered slot that is not in `accepted` holds no
+    /// value.
     pub slots: SlotRange,
     /// Whether this is the last page: no slot above it holds a value.
     pub last: bool,
     /// The acceptor's trim mark: every slot below is decided and forgotten here. A leader
     /// never proposes there, and fetches these slots from a learner.
     pub trimmed: Slot,
-    /// The accepted values of the covered slots, in the order of the slots.
+    /// Which of the covered slots hold values, and at which ballots.
+    pub accepted: Spans,
+}
+
+/// Values that an acceptor accepted, for the candidate at `ballot` that lacks them. A part of
+/// an answer.
+///
+/// Acceptor → owner of `ballot`, only while the acceptor's promise is exactly this ballot. A
+/// value whose slot and ballot are not the ones that the candidate wants changes nothing; nor
+/// does a repeated one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AcceptedValues {
+    /// The candidate's ballot.
+    pub ballot: Ballot,
+    /// The acceptor's trim mark. Below it the acceptor has no values any more, and the
+    /// candidate needs none: those slots are decided.
+    pub trimmed: Slot,
+    /// Values, in the order of their slots.
     #[serde(deserialize_with = "bounded::accepted")]
     pub accepted: Vec<Run>,
+    /// Whether this is the last part of the answer.
+    pub last: bool,
 }
 
 /// What a learner is told.
@@ -301,20 +338,30 @@ mod tests {
             postcard::from_bytes::<ToLearner>(&bytes).is_ok_and(|read| read == votes)
         };
         assert!(votes(0) && votes(MESSAGE_SLOTS_MAX) && !votes(MESSAGE_SLOTS_MAX + 1));
-        let promise = |items: usize| {
+        let values = |items: usize| {
             let values = Values::from(&Value::Noop);
-            let accepted = Run { first: Slot(1), ballot: Ballot(2), values };
+            let run = Run { first: Slot(1), ballot: Ballot(2), values };
+            let (ballot, trimmed, last) = (Ballot(3), Slot::ZERO, true);
+            let values = AcceptedValues { ballot, trimmed, accepted: vec![run; items], last };
+            let bytes = postcard::to_stdvec(&values).expect("encodes");
+            postcard::from_bytes::<AcceptedValues>(&bytes).is_ok_and(|read| read == values)
+        };
+        assert!(values(0) && values(MESSAGE_SLOTS_MAX) && !values(MESSAGE_SLOTS_MAX + 1));
+        let promise = |items: u64| {
+            let slots = |at| SlotRange::with_len(Slot(2 * at), 1);
+            let spans = (0..items).map(|at| Span { slots: slots(at), ballot: Ballot(2) });
             let promise = Promise {
                 ballot: Ballot(3),
                 directory: DirectoryId(4),
                 slots: SlotRange::with_len(Slot(1), 1),
                 last: true,
                 trimmed: Slot::ZERO,
-                accepted: vec![accepted; items],
+                accepted: spans.collect(),
             };
             let bytes = postcard::to_stdvec(&promise).expect("encodes");
             postcard::from_bytes::<Promise>(&bytes).is_ok_and(|read| read == promise)
         };
-        assert!(promise(0) && promise(MESSAGE_SLOTS_MAX) && !promise(MESSAGE_SLOTS_MAX + 1));
+        let most = MESSAGE_SLOTS_MAX as u64;
+        assert!(promise(0) && promise(most) && !promise(most + 1));
     }
 }

@@ -5,7 +5,7 @@ use crate::values::Values;
 use serde::{Deserialize, Serialize};
 
 /// Consecutive slots that hold values at one ballot: what an acceptor accepted, as it
-/// keeps it and as it reports it in phase 1b.
+/// keeps it and as it sends it to a candidate that lacks it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Run {
     /// The slot of the first value.

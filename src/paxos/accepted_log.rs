@@ -2,26 +2,32 @@
 //! that it accepted there at the highest ballot.
 
 use super::Limits;
-use crate::message::Run;
+use crate::message::{Run, Spans};
 use crate::runs::{Comparison, Runs};
 use crate::types::{Slot, SlotRange};
 
-/// How many bytes one run of a promise's page takes on the wire beside its values: two
-/// varints and a length.
+/// How many bytes a run takes on the wire beside its values: two varints and a length.
 const RUN_OVERHEAD_BYTES: usize = 25;
 
-/// How many bytes a page takes beside its runs.
+/// How many bytes a message of phase 1 takes beside its spans or runs.
 const PAGE_OVERHEAD_BYTES: usize = 64;
 
-/// A part of the log, as one phase 1b message carries it.
+/// How many pages answer one prepare. A candidate that needs more asks again.
+const PROMISE_PAGES_MAX: usize = 64;
+
+/// How many bytes of values answer one request for values, give or take a message. All that
+/// a leader had in flight is a few such answers.
+const VALUES_BYTES_MAX: usize = 512 * 1024;
+
+/// A part of what the log holds, as one phase 1b message says it.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// The end of the slots that the page covers.
-    pub(super) end: Slot,
-    /// Whether no slot from `end` on holds anything.
+    /// The slots that the page covers.
+    pub(super) slots: SlotRange,
+    /// Whether no slot above them holds anything.
     pub(super) last: bool,
-    /// What the covered slots hold.
-    pub(super) accepted: Vec<Run>,
+    /// Which of them hold values, and at which ballots.
+    pub(super) accepted: Spans,
 }
 
 /// The accepted values by slot, and the trim mark.
@@ -34,16 +40,29 @@ pub(super) struct AcceptedLog {
 }
 
 impl AcceptedLog {
-    /// Whether it holds as many bytes as it may. Then it accepts nothing new (rule L5).
-    pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.accepted.bytes() >= limits.accept_bytes
+    /// How the parts of `run` compare with what is held. Slots that are trimmed are left out.
+    pub(super) fn compare(&self, run: &Run) -> Vec<(Run, Comparison)> {
+        self.accepted.compare(&run.within(SlotRange::onward(self.trimmed)))
     }
 
-    /// How the parts of `run` compare with what is held. Slots that are trimmed, or that
-    /// lie beyond the window above the trim mark, are left out (S4, L5).
-    pub(super) fn compare(&self, run: &Run, limits: &Limits) -> Vec<(Run, Comparison)> {
-        let window = SlotRange::with_len(self.trimmed, limits.accept_slots);
-        self.accepted.compare(&run.within(window))
+    /// The beginning of a run that compares as new, as far as there is room for it (L5).
+    ///
+    /// What lies below the highest slot that is held has twice the room of what lies above. A
+    /// leader that has to fill a hole gets nothing applied before it has, and nothing is
+    /// forgotten before something is applied. So a hole must not wait for room.
+    pub(super) fn admit(&self, run: &Run, limits: &Limits) -> Run {
+        let held = self.accepted.len() as u64;
+        let room = |share: u64| {
+            let is_full = self.accepted.bytes() as u64 >= share * limits.accept_bytes as u64;
+            if is_full { 0 } else { (share * limits.accept_slots).saturating_sub(held) }
+        };
+        let end = self.accepted.end().unwrap_or_default();
+        let below = end.since(run.first).min(run.values.len() as u64);
+        let admitted = match room(2) {
+            room if room < below => room,
+            _ => below + room(1).saturating_sub(below),
+        };
+        run.within(SlotRange::with_len(run.first, admitted))
     }
 
     /// Accepts `run`. A slot that holds a value at the same ballot or at a higher one keeps
@@ -59,27 +78,55 @@ impl AcceptedLog {
         self.accepted.trim(self.trimmed);
     }
 
-    /// The page that begins at slot `first` and fits a message of `payload_bytes`. It
-    /// carries one value at least, however long that is.
-    pub(super) fn promise_page(&self, first: Slot, payload_bytes: usize) -> Page {
+    /// What is held from slot `first` on, in pages that fit messages of `payload_bytes`. A
+    /// page begins where the one before it ends.
+    pub(super) fn promise_pages(
+        &self,
+        first: Slot,
+        payload_bytes: usize,
+        limits: &Limits,
+    ) -> Vec<Page> {
         let start = first.max(self.trimmed);
-        let mut room = payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
-        let mut page = Page { end: start, last: true, accepted: Vec::new() };
-        for run in self.accepted.range(SlotRange::onward(start)) {
-            room = room.saturating_sub(RUN_OVERHEAD_BYTES);
-            let least = usize::from(page.accepted.is_empty());
-            let fitting = run.values.fitting(room).max(least);
-            let part = run.within(SlotRange::with_len(run.first, fitting as u64));
-            room = room.saturating_sub(part.values.bytes().len());
-            if fitting > 0 {
-                page.end = part.end();
-                page.accepted.push(part);
-            }
-            if fitting < run.values.len() {
-                page.last = false;
-                break;
+        let spans = self.accepted.spans(SlotRange::onward(start));
+        let room = payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
+        let (mut pages, mut from) = (Vec::new(), first);
+        for accepted in spans.pages(room, limits.promise_spans).take(PROMISE_PAGES_MAX) {
+            let slots = SlotRange::new(from, accepted.end());
+            from = slots.end;
+            pages.push(Page { slots, last: slots.end == spans.end(), accepted });
+        }
+        if pages.is_empty() {
+            let slots = SlotRange::new(first, start);
+            pages.push(Page { slots, last: true, accepted: Spans::default() });
+        }
+        pages
+    }
+
+    /// Those of the `wanted` values that are held, in parts that fit messages of
+    /// `payload_bytes`: one part at least, possibly without a value. A value that is longer
+    /// than such a message is a part of its own.
+    pub(super) fn values(&self, wanted: &Spans, payload_bytes: usize) -> Vec<Vec<Run>> {
+        let room_max = payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
+        let (mut parts, mut room, mut left) = (vec![Vec::new()], room_max, VALUES_BYTES_MAX);
+        let held = wanted.iter().flat_map(|span| {
+            self.accepted.range(span.slots).filter(move |run| run.ballot == span.ballot)
+        });
+        for mut run in held {
+            while !run.values.is_empty() && left > 0 {
+                let is_first = parts.last().is_some_and(Vec::is_empty);
+                let fitting = run.values.fitting(room.saturating_sub(RUN_OVERHEAD_BYTES));
+                if fitting == 0 && !is_first {
+                    parts.push(Vec::new());
+                    room = room_max;
+                    continue;
+                }
+                let part = run.within(SlotRange::with_len(run.first, fitting.max(1) as u64));
+                run = run.within(SlotRange::onward(part.end()));
+                let bytes = RUN_OVERHEAD_BYTES + part.values.bytes().len();
+                (room, left) = (room.saturating_sub(bytes), left.saturating_sub(bytes));
+                parts.last_mut().expect("there is one").push(part);
             }
         }
-        page
+        parts
     }
 }

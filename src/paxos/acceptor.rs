@@ -12,21 +12,18 @@
 //! - It promises a ballot of this replica's own in one life of the process only (S2).
 //! - A 2b message names exact slots accepted at exactly its ballot; it implies no prefix
 //!   (S3).
-//! - Its memory is bounded (L5): it refuses slots [`ACCEPT_WINDOW_SLOTS`] or more above
-//!   its trim mark, and new values once it holds [`ACCEPT_BYTES_MAX`]. It forgets what its
-//!   own learner has durably applied. Each page of a promise carries the trim mark, so
-//!   that no proposer takes "forgotten" for "empty" (S5).
+//! - Its memory is bounded in slots and bytes (L5; [`Limits`](super::Limits)), wherever
+//!   the slots lie. It forgets what its own learner has durably applied. Each page of a
+//!   promise carries the trim mark, so that no proposer takes "forgotten" for "empty" (S5).
 //!
 //! [`State`] is what survives a crash.
-//!
-//! [`ACCEPT_WINDOW_SLOTS`]: super::ACCEPT_WINDOW_SLOTS
-//! [`ACCEPT_BYTES_MAX`]: super::ACCEPT_BYTES_MAX
 
 use super::accepted_log::AcceptedLog;
 use super::{Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::Aside;
 use crate::message::{
-    Accept, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, ToAcceptor, ToLearner, ToProposer,
+    Accept, AcceptedValues, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans, ToAcceptor,
+    ToLearner, ToProposer,
 };
 use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
@@ -158,20 +155,45 @@ impl Acceptor {
         if is_own && self.promised_before == Some(ballot) {
             return self.nack(ballot, ballot, out);
         }
-        // A prepare of the promised ballot asks for another page (S5).
+        // A prepare of the promised ballot asks for pages that were lost (S5).
         if self.state.promised < Some(ballot) {
             self.record(Record::Promise(ballot), out);
         }
-        let page = self.state.log.promise_page(first, self.settings.payload_bytes);
-        let promise = Promise {
-            ballot,
-            directory: self.membership.directory,
-            slots: SlotRange::new(first, page.end),
-            last: page.last,
-            trimmed: self.state.trimmed(),
-            accepted: page.accepted,
-        };
-        self.reply(ballot, Message::Proposer(ToProposer::Promise(promise)), out);
+        if is_own {
+            // The own candidate gets the values as well: to hand them over copies nothing.
+            let accepted = self.state.range(SlotRange::onward(first)).collect();
+            let trimmed = self.state.trimmed();
+            let promise = proposer::Input::OwnPromise { ballot, first, trimmed, accepted };
+            return out.tell(Notice::Proposer(promise));
+        }
+        let Settings { payload_bytes, limits, .. } = *self.settings;
+        for page in self.state.log.promise_pages(first, payload_bytes, &limits) {
+            let promise = Promise {
+                ballot,
+                directory: self.membership.directory,
+                slots: page.slots,
+                last: page.last,
+                trimmed: self.state.trimmed(),
+                accepted: page.accepted,
+            };
+            self.reply(ballot, Message::Proposer(ToProposer::Promise(promise)), out);
+        }
+    }
+
+    /// Sends values that the candidate at `ballot` lacks. While the promise is exactly that
+    /// ballot, nothing that was reported under it changes, but that it may be trimmed (S5).
+    fn handle_fetch(&self, ballot: Ballot, wanted: &Spans, out: &mut Outbox<Record>) {
+        match self.state.promised {
+            Some(promised) if ballot < promised => return self.nack(ballot, promised, out),
+            promised if promised != Some(ballot) => return,
+            _ => {}
+        }
+        let mut parts = self.state.log.values(wanted, self.settings.payload_bytes).into_iter();
+        while let Some(accepted) = parts.next() {
+            let (trimmed, last) = (self.state.trimmed(), parts.len() == 0);
+            let values = AcceptedValues { ballot, trimmed, accepted, last };
+            self.reply(ballot, Message::Proposer(ToProposer::AcceptedValues(values)), out);
+        }
     }
 
     /// Phase 2b: accept, unless a higher ballot was promised.
@@ -184,13 +206,15 @@ impl Acceptor {
             return self.nack(ballot, promised, out);
         }
         let limits = self.settings.limits;
-        let full = self.state.log.is_full(&limits);
         let mut runs: Vec<Run> = Vec::with_capacity(1);
-        for (part, comparison) in self.state.log.compare(&Run { first, ballot, values }, &limits) {
+        for (mut part, comparison) in self.state.log.compare(&Run { first, ballot, values }) {
             match comparison {
-                // The leader will send them again. A checkpoint of the learner makes room.
-                Comparison::New if full => continue,
                 Comparison::New => {
+                    // The leader sends the rest again, when the learner may have made room.
+                    part = self.state.log.admit(&part, &limits);
+                    if part.values.is_empty() {
+                        continue;
+                    }
                     self.record(Record::Accept(part.clone()), out);
                 }
                 // The answer to an earlier copy may be lost, so this one is answered too.
@@ -244,6 +268,11 @@ impl Role for Acceptor {
             }
             Input::Peer(from, ToAcceptor::Accept(accept)) if accept.ballot.owner(n) == from => {
                 self.handle_accept(accept, out);
+            }
+            Input::Peer(from, ToAcceptor::FetchAccepted { ballot, wanted })
+                if ballot.owner(n) == from =>
+            {
+                self.handle_fetch(ballot, &wanted, out);
             }
             // Only its owner may use a ballot.
             Input::Peer(..) => {}

@@ -47,6 +47,7 @@ mod outbox;
 pub mod phase1;
 pub mod phase2;
 pub mod proposer;
+mod recovery;
 mod request_queue;
 mod session_gate;
 mod window;
@@ -58,20 +59,21 @@ use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, Message};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 
-/// An acceptor accepts in this many slots, from its trim mark on (S4).
-pub const ACCEPT_WINDOW_SLOTS: u64 = 131_072;
+/// An acceptor that holds values in this many slots accepts none above them, until its learner
+/// has saved more, so that it may forget some of them (L6). Below the highest slot that it
+/// holds it accepts up to twice as many: a leader may need them before it can go on.
+pub const ACCEPT_SLOTS_MAX: u64 = 131_072;
 
-/// An acceptor that holds this many bytes of values, give or take a message, accepts nothing
-/// new until its learner has saved more, so that it may forget some of them (L6).
+/// The same for the bytes of values that an acceptor holds, give or take a message.
 pub const ACCEPT_BYTES_MAX: usize = 64 << 20;
 
-/// A leader proposes in slots up to this many above those that it has applied. Well below
-/// [`ACCEPT_WINDOW_SLOTS`], so that a follower that lags a little still accepts.
+/// A leader proposes in slots up to this many above those that it has applied. So all slots
+/// further below an accepted one are decided, and a new leader fills no more holes (S4).
 pub const PROPOSE_WINDOW_SLOTS: u64 = 16_384;
 
 // An acceptor holds every slot above the checkpoint before the newest, and two checkpoints
-// lie at most a quarter of the window apart.
-const _: () = assert!(2 * (ACCEPT_WINDOW_SLOTS / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT_WINDOW_SLOTS);
+// lie at most a quarter of what it may hold apart.
+const _: () = assert!(2 * (ACCEPT_SLOTS_MAX / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT_SLOTS_MAX);
 
 /// One request for decided slots is answered with this many bytes of values, give or take a
 /// page. A peer that lags can take in that much at once without losing any of it.
@@ -96,7 +98,7 @@ pub struct Settings {
     /// The longest such time. A replica draws each wait between the two (L3).
     pub election_max_us: u64,
     /// The least number of slots between two checkpoints, unless bytes make one due. Well
-    /// below [`ACCEPT_WINDOW_SLOTS`], since acceptors forget only what a checkpoint covers.
+    /// below [`ACCEPT_SLOTS_MAX`], since acceptors forget only what a checkpoint covers.
     pub checkpoint_slots: u64,
     /// A slot that replica 0 leaves out under ballot 0, if any: fault injection.
     pub skip_slot: Option<Slot>,

@@ -1,60 +1,61 @@
-//! Phase 1 of one ballot, from the own durable promise to a quorum of promises.
+//! Phase 1 of one ballot, from the own durable promise to the values that are proposed again.
 //!
 //! The first acceptor to promise is the candidate's own. No message under the ballot
 //! leaves this replica before that promise is durable (S2). So no ballot is ever used
 //! twice, and no replica counts a promise of its own that it has not given.
 //!
-//! Promises come in pages (S5). An acceptor counts once its pages cover everything from
-//! the first slot that the candidate has not applied, without a gap. The candidate answers
-//! each new page with a request for the next, a prepare of the same ballot. Slots
-//! below the highest trim mark in the quorum are decided: the new leader proposes
+//! A promise says in which slots its acceptor holds values and at which ballots, in pages
+//! (S5). An acceptor counts once its pages cover everything from the first slot that the
+//! candidate has not applied, without a gap. Once a quorum counts, the candidate knows which
+//! values to propose again, and fetches those that its own acceptor lacks ([`Recovery`]).
+//! Slots below the highest trim mark in the quorum are decided: the new leader proposes
 //! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
 //! scout of Paxos Made Moderately Complex.)
 
-use super::{ACCEPT_WINDOW_SLOTS, Outbox, Settings};
+use super::recovery::Recovery;
+use super::{Outbox, Settings};
 use crate::aside::{Aside, NotState};
-use crate::message::{Message, Promise, ToAcceptor};
+use crate::message::{AcceptedValues, Message, Promise, Run, Spans, ToAcceptor};
 use crate::quorum::quorum;
 use crate::runs::Runs;
+use crate::slot_set::SlotSet;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
-use crate::values::{Builder, ValueRef, Values};
+
+pub use super::recovery::Phase1Outcome;
 
 /// How long a prepare waits for its answer before it is sent again.
 const PREPARE_RETRY_US: u64 = 40_000;
 
-/// How far one acceptor's pages reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Cursor {
-    /// The pages cover every slot from the campaign's first up to this one.
-    covered: Slot,
-    /// The last page has come: this acceptor has promised.
-    done: bool,
+/// What one acceptor has said of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Report {
+    /// The slots that its pages cover.
+    covered: SlotSet,
+    /// The end of its last page, if that has come.
+    end: Option<Slot>,
     /// The highest trim mark on any of its pages.
     trimmed: Slot,
+    /// The slots in which it holds values, and at which ballots.
+    accepted: Spans,
 }
 
-impl Cursor {
-    /// Takes a page and returns whether it covers anything new. Returns nothing if the page
-    /// would leave a gap, or if no page is missing.
-    fn take(&mut self, page: &Promise) -> Option<bool> {
-        if self.done || page.slots.start > self.covered {
-            return None;
+impl Report {
+    /// Takes a page and returns whether it covers anything new.
+    fn take(&mut self, page: &Promise) -> bool {
+        let before = self.clone();
+        self.covered.insert(page.slots);
+        if page.last {
+            self.end = self.end.max(Some(page.slots.end));
         }
-        let news = page.slots.end > self.covered || page.last;
-        self.covered = self.covered.max(page.slots.end);
-        self.done = page.last;
         self.trimmed = self.trimmed.max(page.trimmed);
-        Some(news)
+        self.accepted = self.accepted.highest(&page.accepted);
+        *self != before
     }
-}
 
-/// What a quorum's promises leave to the new leader.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Phase1Outcome {
-    /// The first slot of phase 2: everything below is decided.
-    pub first: Slot,
-    /// What to propose from there on, without gaps.
-    pub values: Values,
+    /// Whether its pages cover everything from `first` on: then the acceptor has promised.
+    fn is_whole(&self, first: Slot) -> bool {
+        self.end.is_some_and(|end| self.covered.end_from(first) >= end)
+    }
 }
 
 /// When something is done without an input.
@@ -76,12 +77,14 @@ pub struct Phase1 {
     /// The first slot that is not applied here.
     first: Slot,
     /// By replica id.
-    cursors: Vec<Cursor>,
-    /// What acceptors report, each slot at the highest ballot.
-    reported: Runs,
+    reports: Vec<Report>,
     /// How many acceptors must promise.
     promises: usize,
     own_promise_durable: bool,
+    /// What the own acceptor holds, until a quorum has promised.
+    own: Runs,
+    /// What is done once a quorum has promised.
+    recovery: Option<Recovery>,
     timers: Aside<Timers>,
 }
 
@@ -103,10 +106,11 @@ impl Phase1 {
             settings: Aside(settings),
             ballot,
             first,
-            cursors: vec![Cursor { covered: first, done: false, trimmed: Slot::ZERO }; settings.n],
-            reported: Runs::default(),
+            reports: vec![Report::default(); settings.n],
             promises,
             own_promise_durable: false,
+            own: Runs::default(),
+            recovery: None,
             timers: Aside(Timers { resend_at: now, give_up_at }),
         };
         phase1.handle_timeout(now, out);
@@ -128,104 +132,145 @@ impl Phase1 {
         self.timers.resend_at.min(self.timers.give_up_at)
     }
 
-    /// Sends prepares again to every acceptor that has not promised (L4).
+    /// Asks again for promises and values that have not come (L4).
     pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) {
         if now < self.timers.resend_at {
             return;
         }
         self.timers.resend_at = now.plus_us(PREPARE_RETRY_US);
         replicas(self.settings.n).for_each(|id| self.send_prepare(id, out));
+        if let Some(recovery) = &mut self.recovery {
+            recovery.retry();
+            self.fetch_values(out);
+        }
     }
 
-    /// Phase 1a: asks an acceptor for its promise, or for the next page of it.
+    /// Something new has come.
+    fn note_news(&mut self, now: Time) {
+        self.timers.give_up_at = now.plus_us(self.settings.election_max_us);
+    }
+
+    /// Phase 1a: asks an acceptor for its promise, or for the pages of it that were lost.
     fn send_prepare<R>(&self, to: ReplicaId, out: &mut Outbox<R>) {
-        let cursor = self.cursors[to.index()];
+        let report = &self.reports[to.index()];
         // S2: before the own promise is durable, nothing under this ballot leaves.
         let may_ask = to == self.settings.id || self.own_promise_durable && self.promises > 1;
-        if !cursor.done && may_ask {
-            let prepare = ToAcceptor::Prepare { ballot: self.ballot, first: cursor.covered };
+        if !report.is_whole(self.first) && may_ask {
+            let first = report.covered.end_from(self.first);
+            let prepare = ToAcceptor::Prepare { ballot: self.ballot, first };
             out.send(to, Message::Acceptor(prepare));
         }
     }
 
+    /// Phase 1b of the own acceptor: its promise is durable. Returns the outcome once a quorum
+    /// has promised and no value is lacking.
+    pub fn handle_own_promise<R>(
+        &mut self,
+        now: Time,
+        trimmed: Slot,
+        accepted: Vec<Run>,
+        out: &mut Outbox<R>,
+    ) -> Option<Phase1Outcome> {
+        if std::mem::replace(&mut self.own_promise_durable, true) {
+            return None;
+        }
+        let slots = SlotRange::onward(self.first);
+        for run in accepted {
+            let kept = self.own.insert(run.within(slots));
+            assert!(kept.is_ok(), "an acceptor holds one value in slot {kept:?}");
+        }
+        self.reports[self.settings.id.index()] = Report {
+            covered: SlotSet::default(),
+            end: Some(self.first),
+            trimmed,
+            accepted: self.own.spans(slots),
+        };
+        self.note_news(now);
+        self.timers.resend_at = now;
+        self.handle_timeout(now, out);
+        self.go_on(out)
+    }
+
     /// Phase 1b: takes a page of `from`'s promise. The caller has checked that its
-    /// directory counts (S6). Returns the outcome once a quorum has promised.
+    /// directory counts (S6). Returns the outcome once a quorum has promised and no value is
+    /// lacking.
     pub fn handle_promise<R>(
         &mut self,
         now: Time,
         from: ReplicaId,
-        page: Promise,
+        page: &Promise,
         out: &mut Outbox<R>,
     ) -> Option<Phase1Outcome> {
+        let report = &mut self.reports[from.index()];
         // S3: nothing is counted across ballots. W4: a peer's page is checked first.
-        if page.ballot != self.ballot || !is_well_formed(&page) {
+        let counts = page.ballot == self.ballot && is_well_formed(page);
+        // L5: an acceptor holds no more slots than this, so it sends no more spans.
+        let spans = (report.accepted.len() + page.accepted.len()) as u64;
+        let is_bounded = spans <= 2 * self.settings.limits.accept_slots;
+        if !counts || !is_bounded || report.is_whole(self.first) || !report.take(page) {
             return None;
         }
-        let news = self.cursors[from.index()].take(&page)?;
-        if news {
-            self.timers.give_up_at = now.plus_us(self.settings.election_max_us);
-        }
-        for run in page.accepted {
-            if let Err(slot) = self.reported.insert(run.within(SlotRange::onward(self.first))) {
-                log::error!("acceptors hold two values for slot {slot} at one ballot");
-            }
-        }
-        if from == self.settings.id && !self.own_promise_durable {
-            // S2: the own acceptor reports a promise once it is durable.
-            self.own_promise_durable = true;
-            self.timers.resend_at = now;
-            self.handle_timeout(now, out);
-        } else if news {
-            // A page that comes again is not answered: its first copy was. Otherwise each
-            // page after it would come twice as well.
-            self.send_prepare(from, out);
-        }
-        self.outcome()
+        self.note_news(now);
+        self.go_on(out)
     }
 
-    /// The acceptors that have promised.
-    fn promised(&self) -> impl Iterator<Item = &Cursor> {
-        self.cursors.iter().filter(|cursor| cursor.done)
+    /// Takes values that an acceptor was asked for. Returns the outcome once none is lacking.
+    pub fn handle_values<R>(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        values: AcceptedValues,
+        out: &mut Outbox<R>,
+    ) -> Option<Phase1Outcome> {
+        let recovery = self.recovery.as_mut()?;
+        if values.ballot != self.ballot || !recovery.handle_values(&self.settings, from, values) {
+            return None;
+        }
+        self.note_news(now);
+        self.go_on(out)
     }
 
-    fn outcome(&self) -> Option<Phase1Outcome> {
+    /// Once a quorum has promised: asks for values that are lacking, or returns the outcome.
+    fn go_on<R>(&mut self, out: &mut Outbox<R>) -> Option<Phase1Outcome> {
+        if self.recovery.is_none() {
+            self.recovery = Some(self.recover()?);
+        }
+        self.fetch_values(out);
+        self.recovery.as_ref()?.outcome()
+    }
+
+    /// What a quorum has promised, if one has.
+    fn recover(&mut self) -> Option<Recovery> {
+        let first = self.first;
+        let promised = || self.reports.iter().filter(|report| report.is_whole(first));
         // Peers may have promised the ballot to an earlier life of this process, so a quorum
         // without the own promise is not enough (S2).
-        if !self.own_promise_durable || self.promised().count() < self.promises {
+        if !self.own_promise_durable || promised().count() < self.promises {
             return None;
         }
         // S5: slots that one of the quorum has forgotten are decided.
-        let trimmed = self.promised().map(|cursor| cursor.trimmed).max().unwrap_or_default();
-        let first = trimmed.max(self.first);
-        Some(Phase1Outcome { first, values: self.choose_values(first) })
+        let trimmed = promised().map(|report| report.trimmed).max().unwrap_or_default();
+        let none = Spans::default();
+        let reported = promised().fold(none, |spans, report| spans.highest(&report.accepted));
+        let own = std::mem::take(&mut self.own);
+        Some(Recovery::new(&self.settings, trimmed.max(first), &reported, own))
     }
 
-    /// S4: in every slot from `first` on, the new leader proposes the value of the highest
-    /// ballot that its quorum reports. Such a value may be chosen already. A slot without a
-    /// value, below the highest reported one, gets a no-op: nothing can have been chosen
-    /// there. (Paxos Made Simple, §2.2, P2c, and §3 on the gap.)
-    fn choose_values(&self, first: Slot) -> Values {
-        let mut values = Builder::default();
-        // Nothing is chosen above this window, whatever is reported there. If a slot there
-        // were chosen, an acceptor of this quorum would have accepted it, within a window of
-        // its own trim mark. But no trim mark of this quorum is above `first`.
-        for run in self.reported.range(SlotRange::with_len(first, ACCEPT_WINDOW_SLOTS)) {
-            let next = first.plus(values.len() as u64);
-            (0..run.first.since(next)).for_each(|_| values.push(ValueRef::Noop));
-            values.extend(&run.values);
+    fn fetch_values<R>(&mut self, out: &mut Outbox<R>) {
+        if let Some(recovery) = &mut self.recovery {
+            let reported: Vec<&Spans> = self.reports.iter().map(|it| &it.accepted).collect();
+            recovery.ask(&self.settings, self.ballot, &reported, out);
         }
-        values.take()
     }
 }
 
-/// Whether a page says only what a page may say: its runs ascend within what it covers and
-/// within the window of an acceptor, at ballots up to its own.
+/// Whether a page says only what a page may say: that values are held above the trim mark, in
+/// slots that it covers, at ballots below its own.
 fn is_well_formed(page: &Promise) -> bool {
-    let ascending = page.accepted.windows(2).all(|pair| pair[0].end() <= pair[1].first);
-    let window = SlotRange::with_len(page.trimmed, ACCEPT_WINDOW_SLOTS);
-    let allowed = window.intersect(page.slots);
-    let within = page.accepted.iter().all(|run| {
-        run.first >= allowed.start && run.end() <= allowed.end && run.ballot <= page.ballot
+    let allowed = page.slots.intersect(SlotRange::onward(page.trimmed));
+    let within = page.accepted.iter().all(|span| {
+        let SlotRange { start, end } = span.slots;
+        start >= allowed.start && end <= allowed.end && span.ballot < page.ballot
     });
-    ascending && within && page.slots.end >= page.slots.start
+    within && page.slots.end >= page.slots.start
 }

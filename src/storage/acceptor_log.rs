@@ -11,8 +11,8 @@
 
 use super::upkeep::Upkeep;
 use crate::message::Run;
+use crate::paxos::Storage;
 use crate::paxos::acceptor::{Record, State};
-use crate::paxos::{ACCEPT_WINDOW_SLOTS, Storage};
 use crate::types::{Ballot, Slot, SlotRange};
 use crate::values::Values;
 use durable::disk::Disk;
@@ -130,8 +130,7 @@ impl Records for AcceptorRecords {
     }
 
     fn survivors(state: &State) -> impl Iterator<Item = (Record, usize)> {
-        let window = SlotRange::with_len(state.trimmed(), ACCEPT_WINDOW_SLOTS);
-        state.range(window).map(|run| {
+        state.range(SlotRange::onward(state.trimmed())).map(|run| {
             let bytes = run.values.bytes().len();
             (Record::Accept(run), bytes)
         })

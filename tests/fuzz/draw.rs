@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, Run, ToAcceptor,
-    ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, Run,
+    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
@@ -148,13 +148,15 @@ pub(crate) fn promise(
         _ => Slot::ZERO,
     };
     let mut upto = first.max(trimmed);
-    let mut accepted = Vec::new();
+    let mut accepted = Spans::default();
     for _ in 0..rng.usize(..4) {
-        let first = upto.plus(rng.u64(..4));
-        let ballot = Ballot(rng.u64(..=asked.0));
-        let values = values(rng, around, first, ballot);
-        upto = first.plus(values.len() as u64);
-        accepted.push(Run { first, ballot, values });
+        let count = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(1..4) };
+        let slots = SlotRange::with_len(upto.plus(rng.u64(..4)), count);
+        if slots.end.0 > NUMBER_MAX {
+            break;
+        }
+        upto = slots.end;
+        accepted.push(slots, Ballot(rng.u64(..=asked.0)));
     }
     if rng.u8(..20) == 0 {
         upto = slot(rng, around);
@@ -165,8 +167,29 @@ pub(crate) fn promise(
         slots: SlotRange::new(first, Slot(upto.0.min(NUMBER_MAX))),
         last: rng.u8(..4) > 0,
         trimmed,
-        accepted: accepted.into_iter().filter(|entry| entry.first.0 <= NUMBER_MAX).collect(),
+        accepted,
     }
+}
+
+/// An answer to a candidate that asked for these values. It leaves some out, and now and then
+/// it holds others.
+pub(crate) fn accepted_values(
+    rng: &mut Rng,
+    around: &Around,
+    ballot: Ballot,
+    wanted: &Spans,
+) -> AcceptedValues {
+    let mut accepted = Vec::new();
+    for span in wanted.iter() {
+        let first = span.slots.start.plus(if rng.u8(..8) == 0 { 1 } else { 0 });
+        let at = if rng.u8(..8) == 0 { Ballot(rng.u64(..=ballot.0)) } else { span.ballot };
+        let values = values(rng, around, first, at);
+        if rng.u8(..8) > 0 {
+            accepted.push(Run { first, ballot: at, values });
+        }
+    }
+    let trimmed = if rng.u8(..8) == 0 { slot(rng, around) } else { Slot::ZERO };
+    AcceptedValues { ballot, trimmed, accepted, last: rng.u8(..4) > 0 }
 }
 
 fn ranges(rng: &mut Rng, around: &Around) -> Vec<SlotRange> {
@@ -220,7 +243,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         true => ballot_of(rng, around, from),
         false => ballot(rng, around),
     });
-    match rng.u8(..14) {
+    match rng.u8(..16) {
         0 => Message::Bootstrap(ToBootstrap::Ready(ready(rng, a, from))),
         1 => Message::Bootstrap(ToBootstrap::NotMember { directory: directory_of(rng, from) }),
         2 => {
@@ -255,6 +278,16 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             Message::Proposer(ToProposer::Forward { origin, request })
         }
         10 => {
+            let (ballot, first) = (ballots(rng), slot(rng, a));
+            let wanted = promise(rng, a, from, ballot, first).accepted;
+            Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted })
+        }
+        11 => {
+            let (ballot, first) = (ballot(rng, a), slot(rng, a));
+            let wanted = promise(rng, a, from, ballot, first).accepted;
+            Message::Proposer(ToProposer::AcceptedValues(accepted_values(rng, a, ballot, &wanted)))
+        }
+        12 => {
             let (ballot, directory) = (ballot(rng, a), directory_of(rng, from));
             Message::Learner(ToLearner::Accepted {
                 ballot,
@@ -262,11 +295,11 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
                 slots: ranges(rng, a).into(),
             })
         }
-        11 => {
+        13 => {
             let slots = SlotRange::new(slot(rng, a), slot(rng, a));
             Message::Learner(ToLearner::Fetch { slots })
         }
-        12 => {
+        14 => {
             let first = slot(rng, a);
             let values = values(rng, a, first, Ballot::ZERO);
             Message::Learner(ToLearner::Page { first, values })

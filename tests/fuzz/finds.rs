@@ -8,13 +8,13 @@ use datagrams::codec::BodyKind;
 use datagrams::counters::{Counters, DropReason};
 use durable::sim_disk::SimDisk;
 use multipaxos::chat::Chat;
-use multipaxos::message::{Decided, Party, Promise, Request, Run};
+use multipaxos::message::{AcceptedValues, Decided, Party, Promise, Request, Run, Span};
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::phase1::Phase1;
 use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::Phase2;
-use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, DecidedPages, Outbox, Storage};
+use multipaxos::paxos::{DecidedPages, Outbox, PROPOSE_WINDOW_SLOTS, Storage};
 use multipaxos::storage::Durability;
 use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Location};
 use multipaxos::storage::upkeep::Upkeep;
@@ -51,30 +51,29 @@ fn the_highest_number_of_a_command_does_not_stop_the_leader_that_proposes_it_aga
 /// No-ops filled the gap between the promises of two acceptors, however wide it was. So a page
 /// about far slots filled the memory, even from an acceptor outside the quorum.
 #[test]
-fn a_mandate_is_no_longer_than_the_window_of_an_acceptor() {
+fn what_is_proposed_again_is_bounded_by_what_is_held_and_by_the_window_of_a_leader() {
     let (ballot, far) = (Ballot(3), Slot(1 << 22));
     let mut out: Outbox<()> = Outbox::new();
     let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut out);
-    let page = |from: ReplicaId, trimmed: Slot, last: bool, accepted: Vec<Run>| Promise {
-        ballot,
-        directory: directory(from),
-        slots: SlotRange::new(Slot(0), accepted.last().map_or(trimmed, |entry| entry.first.next())),
-        last,
-        trimmed,
-        accepted,
+    let page = |from: ReplicaId, trimmed: Slot, last: bool, held: SlotRange| {
+        let (directory, slots) = (directory(from), SlotRange::new(Slot(0), held.end));
+        let accepted = [Span { slots: held, ballot: Ballot(1) }].into_iter().collect();
+        Promise { ballot, directory, slots, last, trimmed, accepted }
     };
-    let held = |slot: Slot| {
-        let values = vec![command(slot.0, "x")].into();
-        vec![Run { first: slot, ballot: Ballot(1), values }]
+    let run = |slot: u64| {
+        let values = vec![command(slot, "x")].into();
+        Run { first: Slot(slot), ballot: Ballot(1), values }
     };
-    let own = page(R0, Slot(0), true, held(Slot(2)));
-    assert_eq!(phase1.handle_promise(Time(1), R0, own, &mut out), None);
-    let strange = page(R1, far, false, held(far));
-    assert_eq!(phase1.handle_promise(Time(1), R1, strange, &mut out), None);
-    let other = page(R2, Slot(0), true, held(Slot(5)));
-    let outcome = phase1.handle_promise(Time(1), R2, other, &mut out).expect("a quorum");
+    assert_eq!(phase1.handle_own_promise(Time(1), Slot(0), vec![run(2)], &mut out), None);
+    let strange = page(R1, far, false, SlotRange::with_len(far, 1));
+    assert_eq!(phase1.handle_promise(Time(1), R1, &strange, &mut out), None);
+    let other = page(R2, Slot(0), true, SlotRange::with_len(Slot(5), 1 << 60));
+    assert_eq!(phase1.handle_promise(Time(1), R2, &other, &mut out), None);
+    let accepted = (5..2 * PROPOSE_WINDOW_SLOTS + 9).map(run).collect();
+    let values = AcceptedValues { ballot, trimmed: Slot(0), accepted, last: true };
+    let outcome = phase1.handle_values(Time(1), R2, values, &mut out).expect("a quorum");
     assert_eq!(outcome.first, Slot(0));
-    assert!(outcome.values.len() as u64 <= ACCEPT_WINDOW_SLOTS, "{} values", outcome.values.len());
+    assert_eq!(outcome.values.len() as u64, 2 * PROPOSE_WINDOW_SLOTS, "slot 0 is the hole");
     // The result holds everything that the quorum itself has accepted.
     let expected = [Value::Noop, Value::Noop, command(2, "x"), Value::Noop, Value::Noop];
     assert_eq!(outcome.values.slice(0..5).to_vec(), expected);

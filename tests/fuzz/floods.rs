@@ -11,16 +11,18 @@ use datagrams::codec::BodyKind;
 use datagrams::counters::Counters;
 use datagrams::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX};
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Party, Promise, Request, Run, ToAcceptor, ToLearner, ToProposer,
+    Accept, AcceptedValues, Decided, Heartbeat, Party, Promise, Request, Run, Span, ToAcceptor,
+    ToLearner, ToProposer,
 };
 use multipaxos::net::Endpoint;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
+use multipaxos::paxos::phase1::Phase1;
 use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{
-    ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, ANSWER_BYTES_MAX, Outbox, PROPOSE_WINDOW_SLOTS, Role,
+    ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, ANSWER_BYTES_MAX, Outbox, PROPOSE_WINDOW_SLOTS, Role,
     Storage,
 };
 use multipaxos::storage::memory::Volatile;
@@ -81,19 +83,91 @@ fn accept(slot: u64, values: Values) -> acceptor::Input {
 
 #[test]
 fn an_acceptor_holds_no_more_bytes_than_it_says() {
-    let mut acceptor = acceptor();
-    let inputs = (0..1_500).map(|slot| accept(slot, request(slot, LINE_BYTES_MAX).commands));
-    let held = held(&mut acceptor, inputs);
-    assert_within(held, ACCEPT_BYTES_MAX, ACCEPT_BYTES_MAX + 2 * LINE_BYTES_MAX + (1 << 20));
+    let long = |slot| accept(slot, request(slot, LINE_BYTES_MAX).commands);
+    let up = held(&mut acceptor(), (0..1_500).map(long));
+    assert_within(up, ACCEPT_BYTES_MAX, ACCEPT_BYTES_MAX + 2 * LINE_BYTES_MAX + (1 << 20));
+    let most = 2 * ACCEPT_BYTES_MAX;
+    let down = held(&mut acceptor(), (0..3_000).rev().map(long));
+    assert_within(down, most, most + 2 * LINE_BYTES_MAX + (1 << 20));
 }
 
 #[test]
-fn an_acceptor_holds_no_more_slots_than_its_window() {
+fn an_acceptor_holds_no_more_slots_than_it_says() {
+    let most = ACCEPT_SLOTS_MAX as usize;
+    let short = |slot: u64| accept(2 * slot, request(slot, 0).commands);
     let mut acceptor = acceptor();
-    let inputs = (0..80_000).map(|slot| accept(2 * slot, request(slot, 0).commands));
-    let held = held(&mut acceptor, inputs);
-    assert_eq!(acceptor.state().len() as u64, ACCEPT_WINDOW_SLOTS / 2);
-    assert_within(held, 1 << 20, ACCEPT_WINDOW_SLOTS as usize / 2 * ENTRY_BYTES);
+    let up = held(&mut acceptor, (1_000_000..1_140_000).map(short));
+    assert_eq!(acceptor.state().len(), most);
+    assert_within(up, 1 << 20, most * ENTRY_BYTES);
+    let down = held(&mut acceptor, (860_000..1_000_000).rev().map(short));
+    assert_eq!(acceptor.state().len(), 2 * most);
+    assert_within(down, 1 << 20, most * ENTRY_BYTES);
+}
+
+#[test]
+fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
+    let ballot = Ballot(3);
+    let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut nowhere());
+    phase1.handle_own_promise(Time(0), Slot(0), Vec::new(), &mut nowhere());
+    let page = |part: u64| {
+        let first = 4_000 * part;
+        let span = |at: u64| Span {
+            slots: SlotRange::with_len(Slot(first + 2 * at), 1),
+            ballot: Ballot(0),
+        };
+        Promise {
+            ballot,
+            directory: directory(R1),
+            slots: SlotRange::with_len(Slot(first), 4_000),
+            last: false,
+            trimmed: Slot(0),
+            accepted: (0..2_000).map(span).collect(),
+        }
+    };
+    let info = measure(|| {
+        for part in 0..200 {
+            phase1.handle_promise(Time(1), R1, &page(part), &mut nowhere());
+        }
+    });
+    let most = 2 * ACCEPT_SLOTS_MAX as usize * size_of::<Span>();
+    assert_within(usize::try_from(info.bytes_current).unwrap_or(0), most / 2, 2 * most + (1 << 16));
+}
+
+#[test]
+fn a_candidate_holds_no_more_bytes_of_values_than_acceptors_may_hold() {
+    let ballot = Ballot(3);
+    let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut nowhere());
+    phase1.handle_own_promise(Time(0), Slot(0), Vec::new(), &mut nowhere());
+    let slots = SlotRange::with_len(Slot(0), 1 << 40);
+    let promise = Promise {
+        ballot,
+        directory: directory(R1),
+        slots,
+        last: true,
+        trimmed: Slot(0),
+        accepted: [Span { slots, ballot: Ballot(1) }].into_iter().collect(),
+    };
+    phase1.handle_promise(Time(1), R1, &promise, &mut nowhere());
+    let values = |slot: u64| {
+        let values = request(slot, LINE_BYTES_MAX).commands;
+        let accepted = vec![Run { first: Slot(slot), ballot: Ballot(1), values }];
+        AcceptedValues { ballot, trimmed: Slot(0), accepted, last: false }
+    };
+    let info = measure(|| {
+        for slot in 0..7_000 {
+            phase1.handle_values(Time(1), R1, values(slot), &mut nowhere());
+        }
+    });
+    let most = 3 * 2 * ACCEPT_BYTES_MAX;
+    assert_within(
+        usize::try_from(info.bytes_current).unwrap_or(0),
+        most / 2,
+        most + 2 * LINE_BYTES_MAX + (1 << 21),
+    );
+}
+
+fn nowhere() -> Outbox<()> {
+    Outbox::new()
 }
 
 /// A proposer that leads ballot 0. Its acceptor does not answer any more.
@@ -101,15 +175,8 @@ fn leader() -> Proposer {
     let mut proposer = Proposer::new(settings(3, R0, 1), membership(3, R0, true), Time(0), 0);
     let mut out = Outbox::new();
     proposer.handle_timeout(Time(0), 0, &mut out);
-    let promise = Promise {
-        ballot: Ballot(0),
-        directory: directory(R0),
-        slots: SlotRange::default(),
-        last: true,
-        trimmed: Slot(0),
-        accepted: Vec::new(),
-    };
-    let input = proposer::Input::Peer(R0, ToProposer::Promise(promise));
+    let (ballot, accepted) = (Ballot(0), Vec::new());
+    let input = proposer::Input::OwnPromise { ballot, first: Slot(0), trimmed: Slot(0), accepted };
     proposer.handle(Time(0), 0, input, &mut out);
     assert_eq!(proposer.leading(), Some(Ballot(0)));
     proposer
@@ -228,7 +295,7 @@ fn a_learner_counts_votes_within_a_window() {
         learner::Input::Peer(R1, ToLearner::Accepted { ballot, directory, slots })
     };
     let held = held(&mut learner, [proposed].into_iter().chain((0..100).map(votes)));
-    assert_within(held, 1 << 18, ACCEPT_WINDOW_SLOTS as usize / 2 * 64);
+    assert_within(held, 1 << 18, ACCEPT_SLOTS_MAX as usize / 2 * 64);
 }
 
 #[test]

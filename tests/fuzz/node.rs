@@ -487,18 +487,27 @@ impl Node {
                     "a promise leaves before it is durable"
                 );
                 let mut next = page.slots.start.max(page.trimmed);
-                for entry in &page.accepted {
-                    assert!(entry.first >= next && entry.ballot <= page.ballot, "{page:?}");
-                    next = entry.first.plus(entry.values.len() as u64);
+                for span in page.accepted.iter() {
+                    assert!(span.slots.start >= next && span.ballot <= page.ballot, "{page:?}");
+                    next = span.slots.end;
                     assert!(next <= page.slots.end, "{page:?}");
-                    let slots = (entry.first.0..).map(Slot);
-                    for (slot, value) in slots.zip(entry.values.to_vec()) {
-                        let held = self.disk.accepted.get(&(slot, entry.ballot));
-                        assert_eq!(
-                            held,
-                            Some(&value),
-                            "a promise reports slot {slot}, which was not accepted so"
-                        );
+                    for slot in span.slots.iter() {
+                        let held = self.disk.accepted.contains_key(&(slot, span.ballot));
+                        assert!(held, "a promise reports slot {slot}, which was not accepted so");
+                    }
+                }
+            }
+            Message::Acceptor(ToAcceptor::FetchAccepted { ballot, .. }) => {
+                assert_eq!(ballot.owner(self.n), self.me, "a ballot of another replica");
+                assert_ne!(to, self.me, "the own acceptor has handed its values over");
+                assert!(self.disk.promised.contains(ballot), "no durable promise of {ballot}");
+            }
+            Message::Proposer(ToProposer::AcceptedValues(sent)) => {
+                assert!(Some(sent.ballot) <= durable.promised(), "not promised: {sent:?}");
+                for run in &sent.accepted {
+                    for (slot, value) in (run.first.0..).map(Slot).zip(run.values.to_vec()) {
+                        let held = self.disk.accepted.get(&(slot, run.ballot));
+                        assert_eq!(held, Some(&value), "slot {slot} was not accepted so");
                     }
                 }
             }

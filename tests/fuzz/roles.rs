@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::run::{Property, check};
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Message, Promise, ToAcceptor, ToLearner, ToProposer,
+    Accept, Decided, Heartbeat, Message, Promise, Spans, ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange};
 use proptest::collection::vec;
@@ -105,13 +105,17 @@ impl Play {
                     slots: SlotRange::with_len(*first, 0),
                     last: true,
                     trimmed: Slot::ZERO,
-                    accepted: Vec::new(),
+                    accepted: Spans::default(),
                 })),
                 _ => {
                     let page = draw::promise(rng, &around, from, *ballot, *first);
                     Message::Proposer(ToProposer::Promise(page))
                 }
             },
+            Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
+                let values = draw::accepted_values(rng, &around, *ballot, wanted);
+                Message::Proposer(ToProposer::AcceptedValues(values))
+            }
             Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, .. })) => {
                 let count = values.len() as u64;
                 let range = match rng.u8(..8) {

@@ -8,9 +8,9 @@
 use super::bounds::N;
 use super::seat::StepEffect;
 use multipaxos::message::{
-    Answer, Decided, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
+    Answer, Decided, Message, Promise, Run, Span, ToAcceptor, ToLearner, ToProposer,
 };
-use multipaxos::paxos::{Envelope, acceptor, learner};
+use multipaxos::paxos::{Envelope, Notice, acceptor, learner, proposer};
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
 use multipaxos::values::{ValueRef, Values};
@@ -156,6 +156,10 @@ pub(crate) struct History {
     log: Vec<Line>,
     applied: [Slot; N],
     trimmed: bool,
+    /// Whether a candidate was sent values that it lacked, and whether one was told that they
+    /// are forgotten.
+    fetched: bool,
+    forgotten: bool,
 }
 
 fn each(first: Slot, values: &Values) -> impl Iterator<Item = (Slot, Bytes)> {
@@ -175,6 +179,8 @@ impl History {
             log: Vec::new(),
             applied: [Slot::ZERO; N],
             trimmed: false,
+            fetched: false,
+            forgotten: false,
         }
     }
 
@@ -212,6 +218,12 @@ impl History {
             }
             StepEffect::Leaves(Envelope::Answers { answers, .. }) => {
                 answers.iter().for_each(|answer| self.answers(answer));
+            }
+            StepEffect::Leaves(Envelope::Notice(Notice::Proposer(
+                proposer::Input::OwnPromise { ballot, accepted, .. },
+            ))) => {
+                self.ensure(self.promised[node.index()] >= Some(*ballot), Law::DurableFirst);
+                self.hands_over(node, accepted);
             }
             StepEffect::Leaves(_) => {}
             StepEffect::Stands(promised) | StepEffect::Remembers(promised) => {
@@ -337,16 +349,19 @@ impl History {
                 self.marks(accept.decided);
             }
             Message::Heartbeat(heartbeat) => self.marks(heartbeat.decided),
+            Message::Acceptor(ToAcceptor::FetchAccepted { ballot, .. }) => {
+                let promised = self.own_promises.get(ballot) == Some(&life);
+                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
+            }
             Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
+            Message::Proposer(ToProposer::AcceptedValues(values)) => {
+                let none = values.accepted.is_empty();
+                self.fetched |= !none;
+                self.forgotten |= none && values.trimmed > Slot::ZERO;
+                self.hands_over(node, &values.accepted);
+            }
             Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
-                let voted = |slot| {
-                    let from = (Slot(slot), *ballot, Bytes::new());
-                    let here = self.accepted.range(from..);
-                    here.take_while(|((at, accepted_at, _), _)| {
-                        (at.0, accepted_at) == (slot, ballot)
-                    })
-                    .any(|(_, by)| by.contains(node))
-                };
+                let voted = |slot| self.has_accepted(node, Slot(slot), *ballot);
                 let mut slots = slots.ranges().iter().flat_map(|range| range.start.0..range.end.0);
                 let durable = slots.all(voted);
                 self.ensure(durable, Law::DurableFirst);
@@ -364,11 +379,28 @@ impl History {
     }
 
     fn promises(&mut self, node: ReplicaId, page: &Promise) {
-        let mut entries = page.accepted.iter().flat_map(|entry| {
-            each(entry.first, &entry.values).map(|(slot, value)| (slot, entry.ballot, value))
+        let held =
+            |span: Span| span.slots.iter().all(|slot| self.has_accepted(node, slot, span.ballot));
+        let durable =
+            self.promised[node.index()] >= Some(page.ballot) && page.accepted.iter().all(held);
+        self.ensure(durable, Law::DurableFirst);
+    }
+
+    /// Whether an acceptance is durable, whatever its value.
+    fn has_accepted(&self, node: ReplicaId, slot: Slot, ballot: Ballot) -> bool {
+        let from = (slot, ballot, Bytes::new());
+        let here = self.accepted.range(from..);
+        here.take_while(|((at, accepted_at, _), _)| (*at, *accepted_at) == (slot, ballot))
+            .any(|(_, by)| by.contains(node))
+    }
+
+    /// An acceptor sends values that it has accepted.
+    fn hands_over(&mut self, node: ReplicaId, runs: &[Run]) {
+        let mut entries = runs.iter().flat_map(|run| {
+            each(run.first, &run.values).map(|(slot, value)| (slot, run.ballot, value))
         });
-        let durable = self.promised[node.index()] >= Some(page.ballot)
-            && entries.all(|(slot, ballot, value)| self.is_durable(node, slot, ballot, &value));
+        let durable =
+            entries.all(|(slot, ballot, value)| self.is_durable(node, slot, ballot, &value));
         self.ensure(durable, Law::DurableFirst);
     }
 
@@ -418,6 +450,8 @@ impl History {
         met(self.applied.iter().all(|applied| *applied > Slot::ZERO), Reach::AppliedByAll);
         met(self.own_promises.values().any(|life| *life > 0), Reach::LedAfterCrash);
         met(self.trimmed, Reach::Trimmed);
+        met(self.fetched, Reach::ValuesFetched);
+        met(self.forgotten, Reach::ValuesForgotten);
         reached
     }
 }
@@ -440,6 +474,10 @@ pub(crate) enum Reach {
     /// A ballot was used in a second life.
     LedAfterCrash,
     Trimmed,
+    /// A candidate was sent values that its own acceptor lacked.
+    ValuesFetched,
+    /// It was told that they are decided and forgotten.
+    ValuesForgotten,
     /// A process died with records written and not synced.
     DiedUnsynced,
     /// A process died with records synced, and what rests on them held.
@@ -447,7 +485,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    pub(crate) const ALL: [Reach; 15] = [
+    pub(crate) const ALL: [Reach; 17] = [
         Reach::Decided(0),
         Reach::Decided(1),
         Reach::Decided(2),
@@ -461,6 +499,8 @@ impl Reach {
         Reach::AppliedByAll,
         Reach::LedAfterCrash,
         Reach::Trimmed,
+        Reach::ValuesFetched,
+        Reach::ValuesForgotten,
         Reach::DiedUnsynced,
         Reach::DiedUnsent,
     ];
@@ -480,6 +520,8 @@ impl Reach {
             Reach::AppliedByAll => "all replicas apply something",
             Reach::LedAfterCrash => "a ballot is used after a crash",
             Reach::Trimmed => "an acceptor forgets what was applied",
+            Reach::ValuesFetched => "a candidate fetches a value that it lacks",
+            Reach::ValuesForgotten => "a candidate asks for a value that is decided and forgotten",
             Reach::DiedUnsynced => "a process dies between writing and syncing",
             Reach::DiedUnsent => "a process dies between syncing and sending",
         }

@@ -122,7 +122,9 @@ pub(crate) fn delivery(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) ->
                 let input = acceptor::Input::Peer(from, message.clone());
                 goes(RoleId::acceptor(*to), Input::Acceptor(input))
             }
-            Message::Proposer(message @ ToProposer::Promise(_)) => {
+            Message::Proposer(
+                message @ (ToProposer::Promise(_) | ToProposer::AcceptedValues(_)),
+            ) => {
                 let input = proposer::Input::Peer(from, message.clone());
                 goes(RoleId::proposer(*to), Input::Proposer(input))
             }
@@ -147,6 +149,9 @@ pub(crate) fn delivery(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) ->
             proposer::Input::Progress { applied, decided, .. }
                 if bounds.progress && (*applied > Slot::ZERO || !says_nothing(*decided)) =>
             {
+                goes(RoleId::proposer(from), Input::Proposer(input.clone()))
+            }
+            proposer::Input::OwnPromise { .. } => {
                 goes(RoleId::proposer(from), Input::Proposer(input.clone()))
             }
             _ => Delivery::Lost,

@@ -6,7 +6,7 @@ use super::history::{Chosen, History, Law};
 use super::network::Packet;
 use super::seat::{Input, Step, StepEffect};
 use super::tell;
-use multipaxos::message::{ToAcceptor, ToProposer};
+use multipaxos::message::ToProposer;
 use multipaxos::paxos::{acceptor, learner, proposer};
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
@@ -99,10 +99,11 @@ fn losses(turns: &[Turn], at: usize) -> String {
 /// Whether the network loses something that acceptors or a candidate would act on.
 fn matters(packet: &Packet) -> bool {
     match &packet.input {
-        Input::Acceptor(acceptor::Input::Peer(_, message)) => {
-            matches!(message, ToAcceptor::Prepare { .. } | ToAcceptor::Accept(_))
+        Input::Acceptor(acceptor::Input::Peer(..)) => true,
+        Input::Proposer(proposer::Input::Peer(_, message)) => {
+            matches!(message, ToProposer::Promise(_) | ToProposer::AcceptedValues(_))
         }
-        Input::Proposer(proposer::Input::Peer(_, ToProposer::Promise(_))) => true,
+        Input::Proposer(proposer::Input::OwnPromise { .. }) => true,
         _ => false,
     }
 }
@@ -221,8 +222,10 @@ fn an_execution_reads_as_numbered_sentences() {
             "replica 1 receives replica 2's promise of ballot 1; from now on it leads ballot 1",
             r#"a client sends "B" to replica 1, which proposes it in slot 0 at ballot 1"#,
             r#"replica 1's acceptor accepts "B" in slot 0 at ballot 1"#,
-            r#"replica 1's acceptor promises ballot 3 to replica 0; it reports that it has accepted "B" in slot 0 at ballot 1"#,
-            r#"replica 0 receives replica 1's promise of ballot 3; from now on it leads ballot 3; it proposes "B" in slot 0 at ballot 3"#,
+            "replica 1's acceptor promises ballot 3 to replica 0; it reports that it has accepted a value in slot 0 at ballot 1",
+            "replica 0 receives replica 1's promise of ballot 3; it asks replica 1 for a value in slot 0 at ballot 1",
+            r#"replica 1's acceptor sends replica 0 "B" in slot 0 at ballot 1"#,
+            r#"replica 0 receives "B" in slot 0 at ballot 1 from replica 1; from now on it leads ballot 3; it proposes "B" in slot 0 at ballot 3"#,
         ]],
         ..Bounds::least()
     };
@@ -245,8 +248,10 @@ fn an_execution_reads_as_numbered_sentences() {
  13. Replica 1 receives replica 2's promise of ballot 1; from now on it leads ballot 1.
  14. A client sends "B" to replica 1, which proposes it in slot 0 at ballot 1. The network loses what it sends to replicas 0 and 2.
  15. Replica 1's acceptor accepts "B" in slot 0 at ballot 1.
- 16. Replica 1's acceptor promises ballot 3 to replica 0 (the message of step 8); it reports that it has accepted "B" in slot 0 at ballot 1.
- 17. Replica 0 receives replica 1's promise of ballot 3; from now on it leads ballot 3; it proposes "B" in slot 0 at ballot 3. The network loses what it sends to replicas 1 and 2.
+ 16. Replica 1's acceptor promises ballot 3 to replica 0 (the message of step 8); it reports that it has accepted a value in slot 0 at ballot 1.
+ 17. Replica 0 receives replica 1's promise of ballot 3; it asks replica 1 for a value in slot 0 at ballot 1.
+ 18. Replica 1's acceptor sends replica 0 "B" in slot 0 at ballot 1.
+ 19. Replica 0 receives "B" in slot 0 at ballot 1 from replica 1; from now on it leads ballot 3; it proposes "B" in slot 0 at ballot 3. The network loses what it sends to replicas 1 and 2.
 
 This breaks I1: at most one value is chosen for a slot."#;
     assert_eq!(told, expected.trim_start_matches('\n'));

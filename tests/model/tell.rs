@@ -8,9 +8,10 @@ use super::cluster::{Action, Turn};
 use super::network::{Packet, RoleId};
 use super::seat::{Input, Step, StepEffect};
 use multipaxos::message::{
-    Accept, Answer, Decided, Heartbeat, Message, Promise, Run, ToAcceptor, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Decided, Heartbeat, Message, Promise, Run, Span, Spans,
+    ToAcceptor, ToLearner, ToProposer,
 };
-use multipaxos::paxos::{Envelope, acceptor, learner, proposer};
+use multipaxos::paxos::{Envelope, Notice, acceptor, learner, proposer};
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use std::collections::BTreeMap;
@@ -118,6 +119,9 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
                     message: Message::Proposer(ToProposer::Promise(page)),
                     ..
                 }) => Some(report(page)),
+                StepEffect::Leaves(Envelope::Notice(Notice::Proposer(
+                    proposer::Input::OwnPromise { trimmed, accepted, .. },
+                ))) => Some(own_report(*trimmed, accepted)),
                 _ => None,
             });
             let pages: Vec<String> = pages.collect();
@@ -126,6 +130,20 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
             }
             let careless = if turn.careless { ", but its disk does not hold that" } else { "" };
             format!("{actor} promises ballot {ballot} to {whom}{careless}; {}", pages.join("; "))
+        }
+        acceptor::Input::Peer(_, ToAcceptor::FetchAccepted { ballot, .. }) => {
+            let sent = turn.effects.iter().filter_map(|event| match event {
+                StepEffect::Leaves(Envelope::Peer {
+                    message: Message::Proposer(ToProposer::AcceptedValues(values)),
+                    ..
+                }) => Some(handed_over(values)),
+                _ => None,
+            });
+            let sent: Vec<String> = sent.collect();
+            match sent.is_empty() {
+                true => format!("{actor} refuses ballot {ballot}{}", stands(turn)),
+                false => format!("{actor} sends replica {} {}", packet.from, list(&sent)),
+            }
         }
         acceptor::Input::Peer(_, ToAcceptor::Accept(accept)) => {
             let Accept { ballot, first, values, decided: mark } = accept;
@@ -170,27 +188,19 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
 fn proposer_takes(role: RoleId, packet: &Packet, input: &proposer::Input, turn: &Turn) -> String {
     let replica = role.replica();
     match input {
+        proposer::Input::OwnPromise { ballot, .. } => {
+            let what = format!("its own acceptor's promise of ballot {ballot}");
+            received(replica, what, turn)
+        }
         proposer::Input::Peer(_, ToProposer::Promise(page)) => {
-            let whose = match packet.is_inside() {
-                true => "its own acceptor's".to_owned(),
-                false => format!("replica {}'s", packet.from),
-            };
-            let ballot = page.ballot;
-            let mut text = format!("replica {replica} receives {whose} promise of ballot {ballot}");
+            let mut what = format!("replica {}'s promise of ballot {}", packet.from, page.ballot);
             if !page.last {
-                text += ", a first page";
+                what += ", a first page";
             }
-            if let Some((ballot, asked)) = prepared(turn) {
-                let asked = acceptors(replica, &asked);
-                text += &format!("; it asks {asked} to promise ballot {ballot}");
-            }
-            if let Some(ballot) = turn.leads {
-                text += &format!("; from now on it leads ballot {ballot}");
-            }
-            for (ballot, slots) in proposals(turn) {
-                text += &format!("; it proposes {} at ballot {ballot}", in_slots(slots));
-            }
-            text
+            received(replica, what, turn)
+        }
+        proposer::Input::Peer(_, ToProposer::AcceptedValues(values)) => {
+            received(replica, format!("{} from replica {}", handed_over(values), packet.from), turn)
         }
         proposer::Input::Progress { applied, decided: mark, .. } => {
             let mark = decided(*mark).map(|mark| format!(" and that {mark}"));
@@ -202,6 +212,30 @@ fn proposer_takes(role: RoleId, packet: &Packet, input: &proposer::Input, turn: 
         }
         other => format!("replica {replica}'s proposer takes {other:?}"),
     }
+}
+
+/// What a candidate does when it receives `what`.
+fn received(replica: ReplicaId, what: String, turn: &Turn) -> String {
+    let mut text = format!("replica {replica} receives {what}");
+    if let Some((ballot, asked)) = prepared(turn) {
+        let asked = acceptors(replica, &asked);
+        text += &format!("; it asks {asked} to promise ballot {ballot}");
+    }
+    for (_, packet) in &turn.sent {
+        if let Input::Acceptor(acceptor::Input::Peer(_, ToAcceptor::FetchAccepted { wanted, .. })) =
+            &packet.input
+        {
+            let (whom, wanted) = (packet.to.replica(), in_spans(wanted));
+            text += &format!("; it asks replica {whom} for {wanted}");
+        }
+    }
+    if let Some(ballot) = turn.leads {
+        text += &format!("; from now on it leads ballot {ballot}");
+    }
+    for (ballot, slots) in proposals(turn) {
+        text += &format!("; it proposes {} at ballot {ballot}", in_slots(slots));
+    }
+    text
 }
 
 fn learner_takes(role: RoleId, packet: &Packet, input: &learner::Input, turn: &Turn) -> String {
@@ -278,21 +312,46 @@ fn stands(turn: &Turn) -> String {
 
 /// What a promise says beside its ballot.
 fn report(page: &Promise) -> String {
-    let Promise { slots: SlotRange { end, .. }, last, trimmed, accepted: runs, .. } = page;
-    let mut said = Vec::new();
-    if *trimmed > Slot::ZERO {
-        said.push(format!("it has forgotten the slots below {trimmed}"));
-    }
-    let runs: Vec<String> = runs.iter().map(accepted).collect();
-    said.push(match runs.is_empty() {
-        true => "it has accepted nothing".to_owned(),
-        false => format!("it has accepted {}", list(&runs)),
-    });
+    let Promise { slots: SlotRange { end, .. }, last, trimmed, accepted: spans, .. } = page;
     let more = match last {
         true => String::new(),
         false => format!("; slots from {end} on come in another page"),
     };
-    format!("it reports that {}{more}", list(&said))
+    let accepted = (!spans.is_empty()).then(|| in_spans(spans));
+    format!("{}{more}", reported(*trimmed, accepted))
+}
+
+/// The same of the own acceptor, whose proposer gets the values as well.
+fn own_report(trimmed: Slot, runs: &[Run]) -> String {
+    let runs: Vec<String> = runs.iter().map(accepted).collect();
+    reported(trimmed, (!runs.is_empty()).then(|| list(&runs)))
+}
+
+fn reported(trimmed: Slot, accepted: Option<String>) -> String {
+    let mut said = Vec::new();
+    if trimmed > Slot::ZERO {
+        said.push(format!("it has forgotten the slots below {trimmed}"));
+    }
+    said.push(format!("it has accepted {}", accepted.as_deref().unwrap_or("nothing")));
+    format!("it reports that {}", list(&said))
+}
+
+/// `a value in slot 0 at ballot 1`
+fn in_spans(spans: &Spans) -> String {
+    let each = spans.iter().map(|Span { slots, ballot }| {
+        let what = if slots.len() == 1 { "a value" } else { "values" };
+        format!("{what} in {} at ballot {ballot}", range(slots))
+    });
+    list(&each.collect::<Vec<_>>())
+}
+
+/// What an acceptor sends to a candidate that lacks it.
+fn handed_over(values: &AcceptedValues) -> String {
+    let runs: Vec<String> = values.accepted.iter().map(accepted).collect();
+    match runs.is_empty() {
+        true => format!("no value, for it has forgotten the slots below {}", values.trimmed),
+        false => list(&runs),
+    }
 }
 
 fn accepted(run: &Run) -> String {

@@ -9,8 +9,8 @@ use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use multipaxos::message::{
-    Accept, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise, Ready, Request,
-    Run, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise,
+    Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -66,6 +66,15 @@ fn decided() -> Decided {
     Decided { ballot: Ballot(8), slots: SlotRange::new(Slot(900), Slot(1_040)) }
 }
 
+/// Two spans from `slot` on.
+fn spans(slot: Slot) -> Spans {
+    let span = |first: u64, len, ballot| Span {
+        slots: SlotRange::with_len(slot.plus(first), len),
+        ballot: Ballot(ballot),
+    };
+    [span(0, 1, 3), span(5, 300, 5)].into_iter().collect()
+}
+
 /// One message of every kind, under the name of its golden file.
 fn every_message() -> Vec<(&'static str, Outgoing)> {
     let (ballot, slot) = (Ballot(8), Slot(1_042));
@@ -100,7 +109,20 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 slots: SlotRange::new(slot, Slot(1_050)),
                 last: true,
                 trimmed: Slot(900),
+                accepted: spans(slot),
+            }))),
+        ),
+        (
+            "fetch_accepted",
+            peer(acceptor(ToAcceptor::FetchAccepted { ballot, wanted: spans(slot) })),
+        ),
+        (
+            "accepted_values",
+            peer(proposer(ToProposer::AcceptedValues(AcceptedValues {
+                ballot,
+                trimmed: Slot(900),
                 accepted: vec![Run { first: slot, ballot: Ballot(3), values: request().commands }],
+                last: true,
             }))),
         ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
@@ -163,7 +185,9 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Bootstrap(ToBootstrap::NotMember { .. }) => "not_member",
             Message::Acceptor(ToAcceptor::Prepare { .. }) => "prepare",
             Message::Acceptor(ToAcceptor::Accept(_)) => "accept",
+            Message::Acceptor(ToAcceptor::FetchAccepted { .. }) => "fetch_accepted",
             Message::Proposer(ToProposer::Promise(_)) => "promise",
+            Message::Proposer(ToProposer::AcceptedValues(_)) => "accepted_values",
             Message::Proposer(ToProposer::Nack { .. }) => "nack",
             Message::Proposer(ToProposer::PreVote { .. }) => "pre_vote",
             Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
@@ -396,7 +420,9 @@ fn items_reserved(incoming: &Incoming) -> usize {
     match message {
         Message::Bootstrap(ToBootstrap::Ready(ready)) => ready.known.capacity(),
         Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.len(),
+        Message::Acceptor(ToAcceptor::FetchAccepted { wanted, .. }) => wanted.capacity(),
         Message::Proposer(ToProposer::Promise(promise)) => promise.accepted.capacity(),
+        Message::Proposer(ToProposer::AcceptedValues(values)) => values.accepted.capacity(),
         Message::Learner(ToLearner::Accepted { slots, .. }) => slots.capacity(),
         Message::Learner(ToLearner::Page { values, .. }) => values.len(),
         _ => 0,

@@ -1,10 +1,10 @@
 //! The acceptor: its promises, acceptances, storage and messages.
 
 use crate::common::*;
-use multipaxos::message::{Accept, Promise, Run, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Accept, Promise, Run, Span, Spans, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
-use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_WINDOW_SLOTS, Envelope, Role, learner, proposer};
-use multipaxos::types::{Ballot, ReplicaId, Slot, Value};
+use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer};
+use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value};
 use std::ops::Range;
 
 type Subject = Seat<Acceptor, Disk>;
@@ -39,9 +39,44 @@ fn nack(ballot: u64, promised: u64) -> ToProposer {
     ToProposer::Nack { ballot: Ballot(ballot), promised: Ballot(promised) }
 }
 
-/// The slots of an entry in a page.
-fn slots(entry: &Run) -> Range<u64> {
-    entry.first.0..entry.first.0 + entry.values.len() as u64
+/// The slots of a span.
+fn slots(span: Span) -> Range<u64> {
+    span.slots.start.0..span.slots.end.0
+}
+
+/// The promise of an own ballot, and what it reports.
+#[track_caller]
+fn own_promise(envelopes: &[Envelope]) -> (u64, Vec<Run>) {
+    let own = told_proposer(envelopes).into_iter().find_map(|input| match input {
+        proposer::Input::OwnPromise { ballot, accepted, .. } => Some((ballot.0, accepted)),
+        _ => None,
+    });
+    own.unwrap_or_else(|| panic!("no promise of an own ballot: {envelopes:?}"))
+}
+
+/// Asks for the values that were accepted in these slots at this ballot. Returns the parts of
+/// the answer: each with its slots and lines, and whether it is the last one.
+fn fetch(
+    seat: &mut Subject,
+    ballot: u64,
+    wanted: &[(u64, u64, u64)],
+) -> Vec<(Vec<(u64, Value)>, bool)> {
+    let span = |&(first, len, ballot): &(u64, u64, u64)| Span {
+        slots: SlotRange::with_len(Slot(first), len),
+        ballot: Ballot(ballot),
+    };
+    let (ballot, wanted) = (Ballot(ballot), wanted.iter().map(span).collect());
+    let input = Input::Peer(ballot.owner(3), ToAcceptor::FetchAccepted { ballot, wanted });
+    let part = |(to, message)| match message {
+        ToProposer::AcceptedValues(part) => {
+            assert_eq!((to, part.ballot), (ballot.owner(3), ballot));
+            let runs = part.accepted.iter();
+            let held = runs.flat_map(|run| (run.first.0..).zip(run.values.to_vec())).collect();
+            Some((held, part.last))
+        }
+        _ => None,
+    };
+    to_proposers(&seat.handle(input)).into_iter().filter_map(part).collect()
 }
 
 /// The pages among the messages.
@@ -91,7 +126,7 @@ fn the_ballot_is_checked_before_the_slot() {
     let mut seat = acceptor();
     seat.handle(accept(4, 0, &["kept"]));
     seat.handle(Input::Applied(Slot(8)));
-    for first in [0, 8, 8 + ACCEPT_WINDOW_SLOTS] {
+    for first in [0, 8, 8 + ACCEPT_SLOTS_MAX] {
         let refused = seat.handle(accept(3, first, &["late"]));
         assert_eq!(to_proposers(&refused), [(R0, nack(3, 4))], "slot {first}");
         assert_eq!(told_learner(&refused), [], "slot {first}");
@@ -140,10 +175,9 @@ fn an_acceptance_outlives_a_crash_once_the_vote_was_sent() {
     assert_eq!(votes(&seat.handle(accept(1, 0, &["kept"]))), [(R1, 1, 0, 1)]);
     let mut again = remembering(seat.storage);
     let page = page(&again.handle(prepare(3, 0)));
-    assert_eq!(
-        (page.accepted[0].ballot, page.accepted[0].values.to_vec()),
-        (Ballot(1), vec![value("kept")])
-    );
+    let held = Span { slots: SlotRange::with_len(Slot(0), 1), ballot: Ballot(1) };
+    assert_eq!(page.accepted.iter().collect::<Vec<_>>(), [held]);
+    assert_eq!(fetch(&mut again, 3, &[(0, 1, 1)]), [(vec![(0, value("kept"))], true)]);
 }
 
 #[test]
@@ -201,14 +235,37 @@ fn a_higher_ballot_replaces_what_was_accepted() {
 }
 
 #[test]
-fn slots_beyond_the_window_are_refused() {
+fn a_slot_is_accepted_however_far_it_lies_above_the_trim_mark() {
     let mut seat = acceptor();
-    let last = ACCEPT_WINDOW_SLOTS - 1;
-    let sent = seat.handle(accept(1, last, &["inside", "outside"]));
-    assert_eq!(votes(&sent), [(R1, 1, last, 1)]);
-    assert_eq!(seat.role.state().accepted(Slot(last + 1)), None);
-    seat.handle(Input::Applied(Slot(8)));
-    assert_eq!(votes(&seat.handle(accept(1, last + 1, &["now"]))), [(R1, 1, last + 1, 1)]);
+    let far = 10 * ACCEPT_SLOTS_MAX;
+    assert_eq!(votes(&seat.handle(accept(1, far, &["far"]))), [(R1, 1, far, 1)]);
+    assert_eq!(votes(&seat.handle(accept(1, 0, &["near"]))), [(R1, 1, 0, 1)]);
+    let page = page(&seat.handle(prepare(3, 0)));
+    assert_eq!(page.accepted.iter().flat_map(slots).collect::<Vec<_>>(), [0, far]);
+}
+
+#[test]
+fn slots_above_those_of_a_full_acceptor_are_refused_and_slots_below_are_not() {
+    let mut seat = acceptor();
+    let (first, most) = (1_000_000, ACCEPT_SLOTS_MAX);
+    let noops = |first, count| accept_values(1, first, vec![Value::Noop; count as usize]);
+    for part in 0..most / 8_192 {
+        seat.handle(noops(first + 8_192 * part, 8_192));
+    }
+    assert_eq!(seat.role.state().len() as u64, most);
+    assert_eq!(votes(&seat.handle(noops(first + most, 1))), []);
+    // A hole below is filled all the same, with as many slots again.
+    let hole = first - most - 2;
+    for part in 0..most / 8_192 - 1 {
+        let sent = seat.handle(noops(hole + 8_192 * part, 8_192));
+        assert_eq!(votes(&sent), [(R1, 1, hole + 8_192 * part, 8_192)]);
+    }
+    let rest = hole + most - 8_192;
+    assert_eq!(votes(&seat.handle(noops(rest, 8_194))), [(R1, 1, rest, 8_192)]);
+    assert_eq!(seat.role.state().len() as u64, 2 * most);
+    // It forgets, and has room again.
+    seat.handle(Input::Applied(Slot(first + 8)));
+    assert_eq!(votes(&seat.handle(noops(first + most, 9))), [(R1, 1, first + most, 8)]);
 }
 
 #[test]
@@ -240,64 +297,96 @@ fn trimmed_slots_are_neither_accepted_nor_claimed_empty() {
     assert_eq!(votes(&sent), [(R0, 3, 8, 1)], "slots 6 and 7 are trimmed");
     let page = page(&seat.handle(prepare(4, 0)));
     assert_eq!((page.slots.start, page.trimmed), (Slot(0), Slot(8)));
-    assert_eq!(page.accepted[0].first, Slot(8));
+    assert_eq!(page.accepted.iter().flat_map(slots).collect::<Vec<_>>(), [8, 9, 10, 11]);
     assert!(page.last);
 }
 
 #[test]
 fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
     let mut seat = acceptor();
-    let lines: Vec<String> = (0..100).map(|slot| format!("{slot:0>90}")).collect();
-    for (slot, line) in lines.iter().enumerate() {
-        // Every seventh slot stays empty.
-        if slot % 7 != 0 {
-            seat.handle(accept(1, slot as u64, &[line]));
-        }
+    for slot in (0..4_000).filter(|slot| slot % 3 != 0) {
+        seat.handle(accept_values(1, slot, vec![Value::Noop]));
     }
     seat.handle(Input::Applied(Slot(8)));
-    let mut found = Vec::new();
-    let mut next = Slot(3);
-    loop {
-        let page = page(&seat.handle(prepare(4, next.0)));
+    let (mut found, mut next, mut rounds) = (Vec::new(), Slot(3), 0);
+    let mut all = pages(&seat.handle(prepare(7, 3)));
+    assert!((4..20).contains(&all.len()), "{} pages", all.len());
+    while !all.is_empty() {
+        let page = all.remove(0);
+        rounds += 1;
         assert_eq!((page.slots.start, page.trimmed), (next, Slot(8)), "the mark is on every page");
         let message = multipaxos::message::Message::Proposer(ToProposer::Promise(page.clone()));
         let bytes = postcard::to_stdvec(&message).expect("a page is encoded").len();
         assert!(bytes <= settings(3, R2).payload_bytes, "{bytes} bytes from {next} on");
-        assert!(page.accepted.iter().all(|entry| !entry.values.is_empty()), "{page:?}");
         found.extend(page.accepted.iter().flat_map(slots));
-        if page.last {
-            break;
+        assert_eq!(page.last, all.is_empty());
+        if rounds == 2 {
+            // The rest is lost, and asked for again.
+            all = pages(&seat.handle(prepare(7, page.slots.end.0)));
         }
-        assert!(page.slots.end > next, "a page that is not the last covers something");
         next = page.slots.end;
     }
-    let expected: Vec<u64> = (8..100).filter(|slot| slot % 7 != 0).collect();
+    let expected: Vec<u64> = (8..4_000).filter(|slot| slot % 3 != 0).collect();
     assert_eq!(found, expected);
 }
 
 #[test]
-fn a_line_longer_than_a_datagram_has_a_page_of_its_own() {
+fn values_come_in_parts_that_fit_the_datagram_and_a_longer_line_alone() {
     let mut seat = acceptor();
-    let long = "x".repeat(5_000);
-    seat.handle(accept(1, 0, &["a", &long, "b"]));
-    let mut told = Vec::new();
-    for first in 0..3 {
-        let page = page(&seat.handle(prepare(3, first)));
-        assert_eq!(page.last, first == 2);
-        told.push(page.accepted.iter().flat_map(slots).collect::<Vec<_>>());
+    let (long, short) = ("x".repeat(5_000), "y".repeat(500));
+    seat.handle(accept(1, 0, &["a", &long, "b", "c"]));
+    seat.handle(accept(1, 4, &[short.as_str(); 5]));
+    seat.handle(prepare(3, 0));
+    let parts = fetch(&mut seat, 3, &[(0, 3, 1), (4, 5, 1)]);
+    let slots: Vec<Vec<u64>> =
+        parts.iter().map(|(held, _)| held.iter().map(|(slot, _)| *slot).collect()).collect();
+    assert_eq!(slots, [vec![0], vec![1], vec![2, 4], vec![5, 6], vec![7, 8]]);
+    let last: Vec<bool> = parts.iter().map(|(_, last)| *last).collect();
+    assert_eq!(last, [false, false, false, false, true]);
+    assert_eq!(parts[1].0, [(1, value(&long))]);
+}
+
+#[test]
+fn one_answer_with_values_is_bounded() {
+    let mut seat = acceptor();
+    let line = "x".repeat(1_000);
+    for part in 0..100 {
+        seat.handle(accept(1, 20 * part, &[line.as_str(); 20]));
     }
-    assert_eq!(told, [[0], [1], [2]]);
+    seat.handle(prepare(3, 0));
+    let parts = fetch(&mut seat, 3, &[(0, 2_000, 1)]);
+    let sent: u64 = parts.iter().map(|(held, _)| held.len() as u64).sum();
+    assert!((450..530).contains(&sent), "{sent} lines of a thousand bytes");
+    assert_eq!(parts.iter().filter(|(_, last)| *last).count(), 1);
+}
+
+#[test]
+fn only_values_at_the_ballots_that_are_named_are_sent_and_only_under_the_promised_ballot() {
+    let mut seat = acceptor();
+    seat.handle(accept(1, 0, &["a", "b"]));
+    seat.handle(accept(3, 1, &["c"]));
+    let nobody = [(vec![], true)];
+    assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), [], "ballot 4 is not promised");
+    seat.handle(prepare(4, 0));
+    assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), [(vec![(0, value("a"))], true)]);
+    assert_eq!(fetch(&mut seat, 4, &[(0, 1, 0), (1, 1, 3)]), [(vec![(1, value("c"))], true)]);
+    assert_eq!(fetch(&mut seat, 4, &[(5, 1, 1)]), nobody);
+    seat.handle(Input::Applied(Slot(2)));
+    assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), nobody, "they are forgotten");
+    seat.handle(prepare(6, 0));
+    assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), []);
+    let wanted = Spans::default();
+    let late = ToAcceptor::FetchAccepted { ballot: Ballot(4), wanted };
+    assert_eq!(to_proposers(&seat.handle(Input::Peer(R1, late))), [(R1, nack(4, 6))]);
 }
 
 #[test]
 fn a_page_of_an_older_ballot_is_never_sent_after_a_higher_promise() {
     let mut seat = acceptor();
-    let long = "x".repeat(1_000);
-    seat.handle(accept(0, 0, &[&long, &long, &long]));
-    let first = page(&seat.handle(prepare(1, 0)));
-    assert!(!first.last);
+    seat.handle(accept(0, 0, &["a"]));
+    assert!(page(&seat.handle(prepare(1, 0))).last);
     seat.handle(prepare(3, 0));
-    let asked_on = seat.handle(prepare(1, first.slots.end.0));
+    let asked_on = seat.handle(prepare(1, 0));
     assert_eq!(pages(&asked_on), []);
     assert_eq!(to_proposers(&asked_on), [(R1, nack(1, 3))]);
 }
@@ -449,15 +538,15 @@ fn replay_is_highest_ballot_wins_whatever_the_order() {
 #[test]
 fn an_own_ballot_of_an_earlier_life_is_not_promised_again() {
     let mut seat = acceptor();
-    assert_eq!(page(&seat.handle(prepare(5, 0))).ballot, Ballot(5));
-    assert_eq!(
-        page(&seat.handle(prepare(5, 0))).ballot,
-        Ballot(5),
-        "a page that is asked for again"
-    );
+    seat.handle(accept(1, 0, &["a"]));
+    let promise = own_promise(&seat.handle(prepare(5, 0)));
+    let held = Run { first: Slot(0), ballot: Ballot(1), values: vec![value("a")].into() };
+    assert_eq!(promise, (5, vec![held]), "its own candidate gets the values as well");
+    assert_eq!(own_promise(&seat.handle(prepare(5, 0))), promise, "asked for again");
+    assert_eq!(own_promise(&seat.handle(prepare(5, 1))), (5, vec![]), "from slot 1 on");
     let mut again = remembering(seat.storage);
     assert_eq!(to_proposers(&again.handle(prepare(5, 0))), [(R2, nack(5, 5))]);
-    assert_eq!(page(&again.handle(prepare(8, 0))).ballot, Ballot(8));
+    assert_eq!(own_promise(&again.handle(prepare(8, 0))).0, 8);
     // For the ballot of another replica, the acceptor repeats its promise.
     again.handle(prepare(9, 0));
     let mut again = remembering(again.storage);
@@ -478,6 +567,8 @@ fn a_full_acceptor_takes_nothing_new_until_its_learner_has_applied_some() {
         [(R1, 1, 0, 1)],
         "it reports what it has accepted"
     );
+    // What is held below may be replaced, for the next leader proposes it again.
+    assert_eq!(votes(&seat.handle(accept(3, 0, &[&line]))), [(R0, 3, 0, 1)]);
     seat.handle(Input::Applied(Slot(1)));
-    assert_eq!(votes(&seat.handle(accept(1, taken, &[&line]))), [(R1, 1, taken, 1)]);
+    assert_eq!(votes(&seat.handle(accept(3, taken, &[&line]))), [(R0, 3, taken, 1)]);
 }

@@ -6,7 +6,7 @@
 use super::environment::Place;
 use super::faults::Partition;
 use super::path::Passage;
-use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{Message, ToLearner, ToProposer};
 use std::fmt;
 
 macro_rules! reach {
@@ -42,6 +42,10 @@ reach! {
     TrimmedPromise = "trimmed_promises",
     /// A promise took more than one page.
     PromisePage = "promise_pages",
+    /// A candidate was sent values that its own acceptor lacked.
+    ValuesFetched = "values_fetched",
+    /// Another answer to a candidate followed, or no such value was left.
+    ValuesLeftOut = "values_left_out",
     /// A no-op was decided.
     HoleFilled = "holes_filled",
     /// A command was chosen again and changed nothing.
@@ -217,10 +221,14 @@ impl Reach {
                     self.count(Situation::PromisePage);
                 }
             }
+            Message::Proposer(ToProposer::AcceptedValues(values)) => {
+                let none = values.accepted.is_empty();
+                self.count(if none { Situation::ValuesLeftOut } else { Situation::ValuesFetched });
+            }
             Message::Proposer(ToProposer::Forward { .. }) => self.count(Situation::Forward),
             Message::Learner(ToLearner::Fetch { .. }) => self.count(Situation::Fetch),
             Message::Learner(ToLearner::Page { .. }) => self.count(Situation::Page),
-            Message::Acceptor(ToAcceptor::Prepare { .. } | ToAcceptor::Accept(_))
+            Message::Acceptor(_)
             | Message::Proposer(ToProposer::PreVote { .. })
             | Message::Learner(ToLearner::Accepted { .. })
             | Message::Bootstrap(_)

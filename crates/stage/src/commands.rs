@@ -8,6 +8,7 @@ use super::targets::{each, every, one, replica, role};
 use super::why::why;
 use super::words::{Done, NUMBER_MAX, Words, parse, span, within};
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
+use multipaxos::paxos::ACCEPT_SLOTS_MAX;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot, replicas};
 
 /// A running sequence of commands. At first there is no cluster.
@@ -216,7 +217,7 @@ impl Session {
 }
 
 fn cluster(words: &Words) -> Result<Stage, String> {
-    words.only(1, false, &["replicas", "payload", "checkpoint", "window", "skip_slot"])?;
+    words.only(1, false, &["replicas", "payload", "checkpoint", "window", "held", "skip_slot"])?;
     let number = |name: &str, otherwise: u64, range| match words.number(name)? {
         None => Ok(otherwise),
         Some(number) => within(name, number, range),
@@ -226,6 +227,7 @@ fn cluster(words: &Words) -> Result<Stage, String> {
         payload_bytes: number("payload", 1_300, 64..=65_536)? as usize,
         checkpoint_slots: number("checkpoint", 4_096, 1..=32_768)?,
         session_window_slots: number("window", SESSION_WINDOW_SLOTS, 1..=NUMBER_MAX)?,
+        held_slots: number("held", ACCEPT_SLOTS_MAX, 1..=ACCEPT_SLOTS_MAX)?,
         skip_slot: words.number("skip_slot")?.map(Slot),
         by_hand: words.may_say(0, "by-hand")?,
     };

@@ -38,13 +38,14 @@ pub const SCRIPT: &[Group] = &[
         commands: &[
             help(
                 "cluster",
-                "cluster [replicas=3] [skip_slot=1] [payload=1300] [checkpoint=4096] [window=8192] [by-hand]",
+                "cluster [replicas=3] [skip_slot=1] [payload=1300] [checkpoint=4096] [window=8192] [held=9] [by-hand]",
                 "build a cluster; replica 0 leads ballot 0",
                 &[
                     "skip_slot=N  replica 0 leaves out slot N at ballot 0",
                     "payload=N    bytes that fit a message: longer lists are cut into pages",
                     "checkpoint=N slots between two checkpoints; acceptors forget what is below",
                     "window=N     slots that a client's session lives",
+                    "held=N       slots in which an acceptor holds values, before it must forget some",
                     "by-hand      nothing has begun yet: `begin 0 1 2` starts warm-up",
                     "A second `cluster` takes the place of the first.",
                 ],
@@ -82,8 +83,9 @@ pub const SCRIPT: &[Group] = &[
                 "list what is on its way",
                 &[
                     "Ids begin with a letter for the kind: a accept, v accepted, p prepare,",
-                    "m promise, n nack, e pre-vote, f forward, g fetch and page, b warm-up,",
-                    "h heartbeat, r and c from and to clients.",
+                    "m promise, w fetch-accepted and accepted-values, n nack, e pre-vote,",
+                    "f forward, g fetch and page, b warm-up, h heartbeat, r and c from and to",
+                    "clients.",
                 ],
             ),
             help(

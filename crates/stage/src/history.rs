@@ -5,8 +5,10 @@
 //! (warm-up, pre-votes, a client's hello) are not recorded.
 
 use multipaxos::message::{
-    Accept, Answer, ClientMessage, Decided, Heartbeat, Message, ToAcceptor, ToLearner, ToProposer,
+    Accept, Answer, ClientMessage, Decided, Heartbeat, Message, Spans, ToAcceptor, ToLearner,
+    ToProposer,
 };
+use multipaxos::paxos::{Notice, proposer};
 use multipaxos::types::{Ballot, Command, ReplicaId, Session, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use std::fmt;
@@ -208,6 +210,18 @@ pub enum Said {
     },
     /// Phase 1b.
     Promise(Report),
+    /// A candidate asks for values that its own acceptor lacks.
+    FetchAccepted {
+        /// The candidate's ballot.
+        ballot: Ballot,
+        /// The slots of the values, and the ballots at which they were accepted.
+        wanted: Spans,
+    },
+    /// An acceptor sends such values.
+    AcceptedValues {
+        /// The candidate's ballot.
+        ballot: Ballot,
+    },
     /// Phase 2a.
     Accept {
         /// The leader's ballot.
@@ -263,8 +277,8 @@ pub struct Report {
     pub slots: SlotRange,
     /// The trim mark: all slots below are decided, and the acceptor has forgotten them.
     pub trimmed: Slot,
-    /// The value accepted in each slot at the highest ballot.
-    pub accepted: Vec<(Slot, Ballot, Value)>,
+    /// In which slots a value is accepted, and at which ballot.
+    pub accepted: Spans,
 }
 
 /// Slots that a leader calls decided at its ballot.
@@ -283,11 +297,34 @@ impl From<&Decided> for Mark {
 }
 
 impl Said {
+    /// The promise in a notice of the own acceptor.
+    pub(crate) fn by_own_acceptor(notice: &Notice) -> Option<Said> {
+        let Notice::Proposer(proposer::Input::OwnPromise { ballot, first, trimmed, accepted }) =
+            notice
+        else {
+            return None;
+        };
+        let mut spans = Spans::default();
+        accepted.iter().for_each(|run| spans.push(run.slots(), run.ballot));
+        Some(Said::Promise(Report {
+            ballot: *ballot,
+            slots: SlotRange::onward(*first),
+            trimmed: *trimmed,
+            accepted: spans,
+        }))
+    }
+
     /// The contents of a message between replicas, if it is about slots and ballots.
     pub fn by_peer(message: &Message) -> Option<Said> {
         Some(match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
                 Said::Prepare { ballot: *ballot, first: *first }
+            }
+            Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
+                Said::FetchAccepted { ballot: *ballot, wanted: wanted.clone() }
+            }
+            Message::Proposer(ToProposer::AcceptedValues(values)) => {
+                Said::AcceptedValues { ballot: values.ballot }
             }
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
                 let Accept { ballot, first, values, decided } = accept;
@@ -299,10 +336,6 @@ impl Said {
                 }
             }
             Message::Proposer(ToProposer::Promise(page)) => {
-                let entries = page.accepted.iter().flat_map(|run| {
-                    let slots = (run.first.0..).map(Slot);
-                    slots.zip(run.values.to_vec()).map(|(slot, value)| (slot, run.ballot, value))
-                });
                 // The last page also says that nothing was accepted above it.
                 let slots =
                     if page.last { SlotRange::onward(page.slots.start) } else { page.slots };
@@ -310,7 +343,7 @@ impl Said {
                     ballot: page.ballot,
                     slots,
                     trimmed: page.trimmed,
-                    accepted: entries.collect(),
+                    accepted: page.accepted.clone(),
                 })
             }
             Message::Proposer(ToProposer::Nack { ballot, promised }) => {

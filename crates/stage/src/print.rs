@@ -2,7 +2,7 @@
 
 use multipaxos::client::Outcome;
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, Run, ToAcceptor,
+    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, Run, Spans, ToAcceptor,
     ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
@@ -108,6 +108,8 @@ pub(crate) fn letter(message: &Message) -> char {
         Message::Acceptor(ToAcceptor::Prepare { .. }) => 'p',
         Message::Acceptor(ToAcceptor::Accept(_)) => 'a',
         Message::Proposer(ToProposer::Promise(_)) => 'm',
+        Message::Acceptor(ToAcceptor::FetchAccepted { .. })
+        | Message::Proposer(ToProposer::AcceptedValues(_)) => 'w',
         Message::Proposer(ToProposer::Nack { .. }) => 'n',
         Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
         Message::Proposer(ToProposer::Forward { .. }) => 'f',
@@ -126,6 +128,9 @@ pub(crate) fn message(message: &Message) -> String {
         }
         Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
             format!("prepare ballot {ballot} from slot {first}")
+        }
+        Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
+            format!("fetch-accepted ballot {ballot}: {}", spans(wanted))
         }
         Message::Acceptor(ToAcceptor::Accept(accept)) => format!(
             "accept ballot {}: {}{}",
@@ -162,25 +167,29 @@ fn proposer(message: &ToProposer) -> String {
     match message {
         ToProposer::Promise(page) => {
             let mut text = format!("promise ballot {} from slot {}", page.ballot, page.slots.start);
-            let held: Vec<String> = page
-                .accepted
-                .iter()
-                .flat_map(|entry| {
-                    (entry.first.0..)
-                        .zip(entry.values.to_vec())
-                        .map(|(slot, held)| format!("{slot}:{}@{}", value(&held), entry.ballot))
-                })
-                .collect();
-            match held.len() {
-                0 => text.push_str(": nothing accepted"),
-                more if more > LISTED_MAX => text.push_str(&format!(": {more} values")),
-                _ => text.push_str(&format!(": {}", held.join(" "))),
+            match page.accepted.is_empty() {
+                true => text.push_str(": nothing accepted"),
+                false => text.push_str(&format!(": {}", spans(&page.accepted))),
             }
             if page.trimmed > Slot::ZERO {
                 text.push_str(&format!(", trimmed below {}", page.trimmed));
             }
             if !page.last {
                 text.push_str(&format!(", more from {}", page.slots.end));
+            }
+            text
+        }
+        ToProposer::AcceptedValues(sent) => {
+            let held: Vec<String> = { sent.accepted.iter() }
+                .map(|run| format!("{} at {}", values(run.first, &run.values), run.ballot))
+                .collect();
+            let held = if held.is_empty() { "none".into() } else { held.join(", ") };
+            let mut text = format!("accepted-values ballot {}: {held}", sent.ballot);
+            if sent.trimmed > Slot::ZERO {
+                text.push_str(&format!(", trimmed below {}", sent.trimmed));
+            }
+            if !sent.last {
+                text.push_str(", more to come");
             }
             text
         }
@@ -194,6 +203,12 @@ fn proposer(message: &ToProposer) -> String {
         }
         ToProposer::Forward { request, .. } => format!("forward {}", self::request(request)),
     }
+}
+
+/// `slot 2 at 0, slots 3-5 at 1`.
+fn spans(spans: &Spans) -> String {
+    let each = spans.iter().map(|span| format!("{} at {}", between(span.slots), span.ballot));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn heartbeat(heartbeat: &Heartbeat) -> String {

@@ -13,7 +13,7 @@ use datagrams::codec::BodyKind;
 pub const MAGIC: [u8; 4] = *b"mPxL";
 
 /// The version of the format. A receiver takes no other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 pub use datagrams::HEADER_BYTES;
 

@@ -5,7 +5,7 @@
 use super::{PreVote, Proposer, State, Step};
 use crate::aside::Aside;
 use crate::marker::Leads;
-use crate::message::{Decided, Heartbeat, Message, Promise, ToProposer};
+use crate::message::{AcceptedValues, Decided, Heartbeat, Message, Promise, Run, ToProposer};
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
 use crate::paxos::phase2::Phase2;
 use crate::paxos::{Never, Notice, Outbox, learner};
@@ -97,7 +97,39 @@ impl Proposer {
         }
         let State::Campaigning(phase1) = &mut self.state else { return };
         let ballot = phase1.ballot();
-        if let Some(outcome) = phase1.handle_promise(step.now, from, page, step.out) {
+        if let Some(outcome) = phase1.handle_promise(step.now, from, &page, step.out) {
+            self.lead(ballot, outcome, step);
+        }
+    }
+
+    /// Phase 1b of the own acceptor.
+    pub(super) fn handle_own_promise(
+        &mut self,
+        promised: Ballot,
+        trimmed: Slot,
+        accepted: Vec<Run>,
+        step: &mut Step<'_>,
+    ) {
+        let State::Campaigning(phase1) = &mut self.state else { return };
+        let ballot = phase1.ballot();
+        if ballot == promised
+            && let Some(outcome) = phase1.handle_own_promise(step.now, trimmed, accepted, step.out)
+        {
+            self.lead(ballot, outcome, step);
+        }
+    }
+
+    /// Values that a promise has named. They need no directory: a slot and a ballot have one
+    /// value, whoever sends it (I2).
+    pub(super) fn handle_values(
+        &mut self,
+        from: ReplicaId,
+        values: AcceptedValues,
+        step: &mut Step<'_>,
+    ) {
+        let State::Campaigning(phase1) = &mut self.state else { return };
+        let ballot = phase1.ballot();
+        if let Some(outcome) = phase1.handle_values(step.now, from, values, step.out) {
             self.lead(ballot, outcome, step);
         }
     }

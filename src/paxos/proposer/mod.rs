@@ -30,7 +30,7 @@ use super::phase1::Phase1;
 use super::phase2::Phase2;
 use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::aside::Aside;
-use crate::message::{Decided, Heartbeat, Message, Request, ToBootstrap, ToProposer};
+use crate::message::{Decided, Heartbeat, Message, Request, Run, ToBootstrap, ToProposer};
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 
 /// What a proposer takes.
@@ -63,6 +63,18 @@ pub enum Input {
     },
     /// What the acceptor of this replica has promised, durably. Cumulative, and repeated.
     Promised(Ballot),
+    /// Phase 1b of the own acceptor: it has promised `ballot`, durably. Told again for each
+    /// prepare.
+    OwnPromise {
+        /// The promised ballot.
+        ballot: Ballot,
+        /// The prepare's first slot.
+        first: Slot,
+        /// The acceptor's trim mark.
+        trimmed: Slot,
+        /// Everything that it has accepted from the first slot on.
+        accepted: Vec<Run>,
+    },
 }
 
 /// What this replica does about leading.
@@ -204,6 +216,9 @@ impl Role for Proposer {
         let step = &mut Step { now, draw, out };
         match input {
             Input::Peer(from, ToProposer::Promise(page)) => self.handle_promise(from, page, step),
+            Input::Peer(from, ToProposer::AcceptedValues(values)) => {
+                self.handle_values(from, values, step);
+            }
             Input::Peer(from, ToProposer::Nack { ballot, promised }) => {
                 self.handle_nack(from, ballot, promised, step);
             }
@@ -237,6 +252,9 @@ impl Role for Proposer {
                     }
                 }
                 self.note_progress(now);
+            }
+            Input::OwnPromise { ballot, first: _, trimmed, accepted } => {
+                self.handle_own_promise(ballot, trimmed, accepted, step);
             }
             Input::Promised(ballot) => {
                 self.promised = self.promised.max(Some(ballot));

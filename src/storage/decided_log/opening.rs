@@ -9,7 +9,6 @@ use super::checkpoint_file::{CHECKPOINT, Saved};
 use super::growing_file::GrowingFile;
 use super::reading::PAGE_ENTRIES_MAX;
 use super::{DecidedLog, JOURNAL, OVERFLOW};
-use crate::paxos::ACCEPT_WINDOW_SLOTS;
 use crate::paxos::learner::Checkpoint;
 use crate::storage::Durability;
 use crate::storage::background::Background;
@@ -25,7 +24,7 @@ const VERIFIED_SLOTS: u64 = 16;
 
 /// The most slots above its checkpoint that an opened log takes on. Between two checkpoints
 /// there are never more.
-const ROLLED_SLOTS_MAX: u64 = ACCEPT_WINDOW_SLOTS;
+const ROLLED_SLOTS_MAX: u64 = 131_072;
 
 /// How many bytes of these slots are read at a time, give or take a slot.
 const ROLLED_BYTES: usize = 1 << 20;

@@ -7,7 +7,7 @@ use crate::model::network::{Delivery, Packet, RoleId, delivery, plain};
 use crate::model::seat::{Seat, Step, StepEffect};
 use crate::model::table::Table;
 use foldhash::fast::FixedState;
-use multipaxos::paxos::Envelope;
+use multipaxos::paxos::{Envelope, Notice, proposer};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -93,8 +93,13 @@ impl Cluster {
                 Delivery::Outside => return None,
             }
         }
-        // No law is about what roles of one replica tell each other.
-        effects.retain(|effect| !matches!(effect, StepEffect::Leaves(Envelope::Notice(_))));
+        // No law is about what roles of one replica tell each other, but for a promise.
+        effects.retain(|effect| match effect {
+            StepEffect::Leaves(Envelope::Notice(notice)) => {
+                matches!(notice, Notice::Proposer(proposer::Input::OwnPromise { .. }))
+            }
+            _ => true,
+        });
         let seat = tables.seats[role.index()].number(after);
         Some(Outcome { number, seat, sent, effects, failed: false })
     }

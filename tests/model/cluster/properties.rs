@@ -62,4 +62,6 @@ pub(super) const REACHES: [Condition; Reach::ALL.len()] = [
     meets::<12>,
     meets::<13>,
     meets::<14>,
+    meets::<15>,
+    meets::<16>,
 ];

@@ -19,7 +19,7 @@ fn promises_that_do_not_count_make_no_leader() {
     let (_, ballot, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
     seat.handle(grant(R0, round));
     seat.handle(grant(R2, round));
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     seat.handle(promise(R2, ballot.0, &[]));
     seat.handle(promise(R2, ballot.0, &[]));
     assert_eq!(seat.role.leading(), None, "two promises of one acceptor");
@@ -46,7 +46,7 @@ fn promises_of_peers_alone_do_not_make_a_leader() {
     let mut sent = seat.handle(promise(R0, ballot.0, &[]));
     sent.extend(seat.handle(promise(R2, ballot.0, &[])));
     assert_eq!((seat.role.leading(), prepares(&sent)), (None, vec![]));
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     assert_eq!(seat.role.leading(), Some(ballot));
 }
 
@@ -55,7 +55,7 @@ fn promises_of_one_campaign_do_not_count_in_the_next() {
     let mut seat = proposer(5, R1);
     let (_, first, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
     seat.burst([grant(R0, round), grant(R2, round)]);
-    seat.burst([promise(R1, first.0, &[]), promise(R2, first.0, &[])]);
+    seat.burst([own_promise(first.0, &[]), promise(R2, first.0, &[])]);
     let nack = ToProposer::Nack { ballot: first, promised: Ballot(8) };
     seat.handle(Input::Peer(R3, nack));
     let mut sent = Vec::new();
@@ -65,7 +65,7 @@ fn promises_of_one_campaign_do_not_count_in_the_next() {
     let (_, second, round) = pre_votes(&sent)[0];
     assert!(second > Ballot(8));
     seat.burst([grant(R0, round), grant(R2, round)]);
-    seat.burst([promise(R1, second.0, &[]), promise(R0, first.0, &[]), promise(R3, second.0, &[])]);
+    seat.burst([own_promise(second.0, &[]), promise(R0, first.0, &[]), promise(R3, second.0, &[])]);
     assert_eq!(seat.role.leading(), None, "two of five at the new ballot");
     seat.handle(promise(R0, second.0, &[]));
     assert_eq!(seat.role.leading(), Some(second));
@@ -79,8 +79,8 @@ fn the_value_of_the_highest_ballot_is_proposed_again_not_the_first_seen() {
         let ballot = campaign(&mut seat, R0);
         let (old, new) = ([(0, 0, "old"), (1, 5, "new")], [(0, 6, "new"), (1, 3, "old")]);
         let (own, other) = if swapped { (new, old) } else { (old, new) };
-        seat.handle(promise(R1, ballot.0, &own));
-        let sent = seat.handle(promise(R2, ballot.0, &other));
+        seat.handle(own_promise(ballot.0, &own));
+        let sent = report(&mut seat, R2, ballot.0, &other);
         assert_eq!(proposed(&sent), [(0, value("new")), (1, value("new"))]);
         assert!(accepts_to(&sent, R2).iter().all(|accept| accept.ballot == ballot));
     }
@@ -89,8 +89,7 @@ fn the_value_of_the_highest_ballot_is_proposed_again_not_the_first_seen() {
 #[test]
 fn holes_become_noops_at_once_and_before_own_commands() {
     let mut seat = proposer(3, R1);
-    let held = promise(R2, 1, &[(1, 0, "b"), (4, 0, "e")]);
-    let mut sent = succeed(&mut seat, R1, held);
+    let mut sent = succeed(&mut seat, R2, &[(1, 0, "b"), (4, 0, "e")]);
     let filled = [Value::Noop, value("b"), Value::Noop, Value::Noop, value("e")];
     assert_eq!(
         proposed(&sent),
@@ -105,11 +104,12 @@ fn holes_become_noops_at_once_and_before_own_commands() {
 fn a_noop_that_was_accepted_is_kept() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    let mut held = promise(R2, ballot.0, &[(0, 0, "x")]);
-    if let Input::Peer(_, ToProposer::Promise(page)) = &mut held {
-        page.accepted[0].values = (&Value::Noop).into();
+    seat.handle(own_promise(ballot.0, &[]));
+    seat.handle(promise(R2, ballot.0, &[(0, 0, "x")]));
+    let mut held = values(R2, ballot.0, &[(0, 0, "x")]);
+    if let Input::Peer(_, ToProposer::AcceptedValues(values)) = &mut held {
+        values.accepted[0].values = (&Value::Noop).into();
     }
-    seat.handle(promise(R1, ballot.0, &[]));
     seat.handle(held);
     let sent = seat.handle(request_is_next(1, 0, "mine"));
     assert_eq!(proposed(&sent), [(1, command(1, 0, "mine"))]);
@@ -119,8 +119,10 @@ fn a_noop_that_was_accepted_is_kept() {
 fn nothing_is_proposed_below_the_highest_trim_mark_of_the_quorum() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    seat.handle(promise(R1, ballot.0, &[(3, 0, "stale"), (9, 0, "own")]));
+    seat.handle(own_promise(ballot.0, &[(3, 0, "stale"), (9, 0, "own")]));
     let mut sent = seat.handle(page(R2, ballot.0, (0, true), 8, &[(10, 0, "other")]));
+    assert_eq!(wanted(&sent), [(R2, 10, 0)]);
+    sent.extend(seat.handle(values(R2, ballot.0, &[(10, 0, "other")])));
     sent.extend(seat.handle(request_is_next(1, 0, "mine")));
     let expected = [(8, Value::Noop), (9, value("own")), (10, value("other"))];
     assert_eq!(proposed(&sent)[..3], expected);
@@ -131,10 +133,11 @@ fn nothing_is_proposed_below_the_highest_trim_mark_of_the_quorum() {
 fn a_mark_on_any_page_of_a_promise_counts() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     // The acceptor trims between its pages. The mark on the first page is not news.
     seat.handle(page(R2, ballot.0, (0, false), 4, &[(4, 0, "a"), (5, 0, "b")]));
     seat.handle(page(R2, ballot.0, (6, true), 7, &[(8, 0, "c")]));
+    seat.handle(values(R2, ballot.0, &[(8, 0, "c")]));
     assert_eq!(seat.role.leading(), Some(ballot));
     let sent = in_touch(&mut seat, HEARTBEAT_US, &[R2]);
     let slots: BTreeSet<u64> = proposed(&sent).iter().map(|(slot, _)| *slot).collect();
@@ -142,26 +145,110 @@ fn a_mark_on_any_page_of_a_promise_counts() {
 }
 
 #[test]
-fn each_page_is_answered_by_the_request_for_the_next() {
+fn pages_count_in_any_order_and_lost_ones_are_asked_for_when_it_is_time() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    let sent = seat.handle(promise(R1, ballot.0, &[]));
+    let sent = seat.handle(own_promise(ballot.0, &[]));
     assert_eq!(prepares(&sent), [(R0, 1, 0), (R2, 1, 0)]);
-    let sent = seat.handle(page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]));
-    assert_eq!(prepares(&sent), [(R2, 1, 2)]);
-    assert_eq!(seat.role.leading(), None);
-    let sent = seat.handle(page(R2, ballot.0, (2, true), 0, &[(2, 0, "c")]));
-    assert_eq!(proposed(&sent), [(0, value("a")), (1, value("b")), (2, value("c"))]);
+    let [first, second, third] = [
+        page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]),
+        page(R2, ballot.0, (2, false), 0, &[(2, 0, "c")]),
+        page(R2, ballot.0, (3, true), 0, &[(3, 0, "d")]),
+    ];
+    for early in [third, first.clone(), first] {
+        assert_eq!(seat.handle(early), [], "the second is on its way");
+    }
+    let asked = prepares(&seat.wait_us(40_000));
+    assert_eq!(asked, [(R0, 1, 0), (R2, 1, 2)], "from the gap on");
+    let sent = seat.handle(second);
+    assert_eq!(wanted(&sent), [0, 1, 2, 3].map(|slot| (R2, slot, 0)));
 }
 
 #[test]
-fn a_page_that_comes_again_is_not_answered() {
+fn only_values_that_the_own_acceptor_lacks_at_the_highest_ballot_are_asked_for() {
+    let mut seat = proposer(3, R1);
+    seat.handle(Input::Promised(Ballot(6)));
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(own_promise(ballot.0, &[(0, 0, "a"), (1, 0, "old"), (3, 5, "d")]));
+    let held = [(0, 0, "a"), (1, 3, "b"), (2, 0, "c"), (3, 3, "old")];
+    let sent = seat.handle(promise(R2, ballot.0, &held));
+    assert_eq!(wanted(&sent), [(R2, 1, 3), (R2, 2, 0)]);
+    assert_eq!(seat.role.leading(), None, "before the values are here");
+    // Of slot 1 comes a value at another ballot. The other one fits.
+    let sent = seat.handle(values(R2, ballot.0, &[(1, 2, "other"), (2, 0, "c")]));
+    assert_eq!((seat.role.leading(), wanted(&sent)), (None, vec![(R2, 1, 3)]));
+    let sent = seat.handle(values(R2, ballot.0, &[(1, 3, "b")]));
+    let expected = [(0, value("a")), (1, value("b")), (2, value("c")), (3, value("d"))];
+    assert_eq!(proposed(&sent), expected);
+}
+
+#[test]
+fn values_of_another_campaign_and_values_that_nobody_wants_change_nothing() {
+    let mut seat = proposer(3, R1);
+    assert_eq!(campaign(&mut seat, R0), Ballot(1));
+    seat.handle(values(R2, 1, &[(0, 0, "x")]));
+    seat.handle(own_promise(1, &[]));
+    seat.handle(values(R2, 1, &[(0, 0, "x")]));
+    seat.handle(promise(R2, 1, &[(1, 0, "b")]));
+    assert_eq!(seat.handle(values(R2, 4, &[(1, 0, "other")])), []);
+    assert_eq!(seat.handle(values(R2, 1, &[(0, 0, "x")])), []);
+    assert_eq!(seat.role.leading(), None);
+    let sent = seat.handle(values(R0, 1, &[(1, 0, "b")]));
+    assert_eq!(proposed(&sent), [(0, Value::Noop), (1, value("b"))], "whoever sends it");
+}
+
+#[test]
+fn what_an_answer_leaves_out_is_asked_for_at_once_and_after_silence_others_are_asked() {
+    let mut seat = proposer(5, R1);
+    let (_, ballot, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
+    seat.burst([grant(R0, round), grant(R2, round)]);
+    let held = [(0, 0, "a"), (1, 0, "b"), (2, 0, "c"), (3, 0, "d")];
+    seat.handle(own_promise(ballot.0, &[]));
+    seat.handle(promise(R2, ballot.0, &held));
+    let sent = seat.handle(promise(R3, ballot.0, &held[2..]));
+    assert_eq!(wanted(&sent), [0, 1, 2, 3].map(|slot| (R2, slot, 0)));
+    assert_eq!(seat.handle(part(R2, ballot.0, &held[..1], false)), [], "more is to come");
+    let sent = seat.handle(part(R2, ballot.0, &held[1..2], true));
+    assert_eq!(wanted(&sent), [(R2, 2, 0), (R2, 3, 0)]);
+    // It has sent something since the last time; then it falls silent.
+    assert_eq!(wanted(&seat.wait_us(40_000)), []);
+    assert_eq!(wanted(&seat.wait_us(40_000)), [(R3, 2, 0), (R3, 3, 0)]);
+    seat.handle(values(R3, ballot.0, &held[2..]));
+    assert_eq!(seat.role.leading(), Some(ballot));
+}
+
+#[test]
+fn different_acceptors_are_asked_for_different_values() {
+    let mut seat = proposer(5, R1);
+    let (_, ballot, round) = pre_votes(&seat.wait_us(ELECTION_MIN_US))[0];
+    seat.burst([grant(R0, round), grant(R2, round)]);
+    seat.handle(own_promise(ballot.0, &[]));
+    seat.handle(promise(R2, ballot.0, &[(0, 0, "a"), (1, 0, "b")]));
+    let sent = seat.handle(promise(R3, ballot.0, &[(1, 0, "b"), (2, 0, "c")]));
+    assert_eq!(wanted(&sent), [(R2, 0, 0), (R2, 1, 0), (R3, 2, 0)]);
+}
+
+#[test]
+fn a_value_that_is_forgotten_meanwhile_is_decided_and_not_needed() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    seat.handle(promise(R1, ballot.0, &[]));
-    let first = page(R2, ballot.0, (0, false), 0, &[(0, 0, "a"), (1, 0, "b")]);
-    assert_eq!(prepares(&seat.handle(first.clone())), [(R2, 1, 2)]);
-    assert_eq!(prepares(&seat.handle(first)), []);
+    seat.handle(own_promise(ballot.0, &[]));
+    seat.handle(promise(R2, ballot.0, &[(0, 0, "a"), (1, 0, "b"), (2, 0, "c")]));
+    let mut answer = values(R2, ballot.0, &[(2, 0, "c")]);
+    if let Input::Peer(_, ToProposer::AcceptedValues(values)) = &mut answer {
+        values.trimmed = Slot(2);
+    }
+    assert_eq!(proposed(&seat.handle(answer)), [(2, value("c"))]);
+}
+
+#[test]
+fn what_is_reported_far_above_a_hole_was_never_chosen() {
+    let mut seat = proposer(3, R1);
+    let last = 1 + 2 * PROPOSE_WINDOW_SLOTS - 1;
+    let held = [(0, 0, "a"), (last, 0, "b"), (last + 1, 0, "c")];
+    let sent = succeed(&mut seat, R2, &held);
+    let slots: Vec<u64> = proposed(&sent).iter().map(|(slot, _)| *slot).collect();
+    assert_eq!(slots, (0..=last).collect::<Vec<_>>(), "slot 1 is the hole");
 }
 
 #[test]
@@ -170,7 +257,7 @@ fn prepares_are_sent_again_when_they_are_due_and_not_before() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
     let asked = [(R0, ballot.0, 0), (R2, ballot.0, 0)];
-    assert_eq!(prepares(&seat.handle(promise(R1, ballot.0, &[]))), asked);
+    assert_eq!(prepares(&seat.handle(own_promise(ballot.0, &[]))), asked);
     let own_promise_at = seat.now;
     seat.now = own_promise_at.plus_us(PREPARE_RETRY_US - 1);
     assert_eq!(prepares(&seat.wake()), [], "woken early");
@@ -184,7 +271,7 @@ fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
     let ballot = campaign(&mut seat, R0);
     seat.wait_us(ELECTION_MAX_US / 2);
     // A new page is news, so the proposer has the whole time again.
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     let sent = seat.wait_us(ELECTION_MAX_US - 1);
     assert!(pre_votes(&sent).is_empty() && !prepares(&sent).is_empty());
     assert_eq!(prepares(&seat.wait_us(1)), []);
@@ -196,7 +283,7 @@ fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
 fn a_promise_with_a_gap_in_its_pages_does_not_count() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     seat.handle(page(R2, ballot.0, (0, false), 0, &[(0, 0, "a")]));
     seat.handle(page(R2, ballot.0, (5, true), 0, &[(5, 0, "f")]));
     assert_eq!(seat.role.leading(), None);
@@ -212,30 +299,22 @@ fn a_page_that_contradicts_itself_is_ignored() {
         slots: SlotRange::with_len(Slot(0), 1),
         last: true,
         trimmed: Slot(0),
-        accepted: vec![Run { first: Slot(0), ballot: Ballot(0), values: (&value("x")).into() }],
-    };
-    let entry = |slot: u64, ballot: u64| {
-        vec![Run { first: Slot(slot), ballot: Ballot(ballot), values: (&value("x")).into() }]
+        accepted: spans(&[(0, 0, "x")]),
     };
     let bad = [
-        Promise { accepted: entry(1, 0), ..good.clone() },
-        Promise { accepted: entry(0, 2), ..good.clone() },
+        Promise { accepted: spans(&[(1, 0, "x")]), ..good.clone() },
+        Promise { accepted: spans(&[(0, 1, "x")]), ..good.clone() },
         Promise { trimmed: Slot(1), ..good.clone() },
-        Promise { accepted: [entry(0, 0), entry(0, 0)].concat(), ..good.clone() },
-        Promise {
-            accepted: entry(1 << 40, 0),
-            slots: SlotRange::new(Slot(0), Slot(1 << 41)),
-            ..good.clone()
-        },
     ];
     let mut seat = proposer(3, R1);
     assert_eq!(campaign(&mut seat, R0), Ballot(1));
-    seat.handle(promise(R1, 1, &[]));
+    seat.handle(own_promise(1, &[]));
     for page in bad {
         seat.handle(Input::Peer(R2, ToProposer::Promise(page.clone())));
         assert_eq!(seat.role.leading(), None, "{page:?}");
     }
     seat.handle(Input::Peer(R2, ToProposer::Promise(good)));
+    seat.handle(values(R2, 1, &[(0, 0, "x")]));
     assert_eq!(seat.role.leading(), Some(Ballot(1)));
 }
 
@@ -243,7 +322,7 @@ fn a_page_that_contradicts_itself_is_ignored() {
 fn a_refused_campaign_ends_and_the_next_is_above_what_refused_it() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     let nack = ToProposer::Nack { ballot, promised: Ballot(9) };
     seat.handle(Input::Peer(R2, nack));
     seat.handle(promise(R0, ballot.0, &[]));
@@ -256,7 +335,7 @@ fn a_late_refusal_of_an_earlier_ballot_ends_no_campaign() {
     let mut seat = proposer(3, R1);
     seat.handle(Input::Promised(Ballot(2)));
     assert_eq!(campaign(&mut seat, R0), Ballot(4));
-    seat.handle(promise(R1, 4, &[]));
+    seat.handle(own_promise(4, &[]));
     let late = ToProposer::Nack { ballot: Ballot(1), promised: Ballot(2) };
     seat.handle(Input::Peer(R2, late));
     seat.handle(promise(R2, 4, &[]));
@@ -268,7 +347,7 @@ fn a_campaign_ends_when_a_leader_above_it_is_heard_and_not_for_one_below() {
     for (leader, ballot, goes_on) in [(R0, 0, true), (R2, 2, false)] {
         let mut seat = proposer(3, R1);
         assert_eq!(campaign(&mut seat, R0), Ballot(1));
-        seat.handle(promise(R1, 1, &[]));
+        seat.handle(own_promise(1, &[]));
         seat.handle(serving(leader, 1, ballot));
         seat.handle(promise(R0, 1, &[]));
         assert_eq!(seat.role.leading().is_some(), goes_on);

@@ -65,7 +65,7 @@ fn a_leader_follows_whoever_leads_at_a_higher_ballot_and_hands_its_requests_over
     assert_eq!(proposed(&seat.wait_us(250_000)), []);
     // A leader at a lower ballot is no reason to give way.
     let mut seat = proposer(3, R1);
-    succeed(&mut seat, R1, promise(R2, 1, &[]));
+    succeed(&mut seat, R2, &[]);
     seat.handle(serving(R0, 1, 0));
     assert_eq!(seat.role.leading(), Some(Ballot(1)));
 }
@@ -94,7 +94,7 @@ fn a_leader_overtaken_twice_in_a_row_gives_way_to_its_rival() {
         };
         let overtaken_at = seat.now;
         assert_eq!(prepares(&seat.handle(nack(0, 2))), [(R0, 3, 0)]);
-        seat.handle(promise(R0, 3, &[]));
+        seat.handle(own_promise(3, &[]));
         seat.handle(promise(R1, 3, &[]));
         assert_eq!(seat.role.leading(), Some(Ballot(3)));
         in_touch(&mut seat, later_us - 100_000, &[R1]);

@@ -10,7 +10,8 @@ mod waiting;
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, Heartbeat, Message, Promise, Request, Run, ToAcceptor, ToBootstrap, ToProposer,
+    Accept, AcceptedValues, Heartbeat, Message, Promise, Request, Run, Span, Spans, ToAcceptor,
+    ToBootstrap, ToProposer,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::proposer::{Input, Proposer};
@@ -40,14 +41,37 @@ fn first_leader(n: usize) -> Subject {
 /// Gives a fresh replica 0 the promise of its own acceptor.
 fn crown(seat: &mut Subject) -> Vec<Envelope> {
     let mut sent = seat.wake();
-    sent.extend(seat.handle(promise(R0, 0, &[])));
+    sent.extend(seat.handle(own_promise(0, &[])));
     assert_eq!(seat.role.leading(), Some(Ballot(0)));
     sent
 }
 
-/// A promise in one page: slots, ballots and lines.
-fn promise(from: ReplicaId, ballot: u64, accepted: &[(u64, u64, &str)]) -> Input {
-    page(from, ballot, (0, true), 0, accepted)
+/// Slots, the ballots at which they hold values, and the lines.
+type Held<'a> = &'a [(u64, u64, &'a str)];
+
+fn runs(held: Held<'_>) -> Vec<Run> {
+    let run = |&(slot, ballot, line): &(u64, u64, &str)| Run {
+        first: Slot(slot),
+        ballot: Ballot(ballot),
+        values: (&value(line)).into(),
+    };
+    held.iter().map(run).collect()
+}
+
+fn spans(held: Held<'_>) -> Spans {
+    let spans = runs(held).into_iter();
+    spans.map(|run| Span { slots: run.slots(), ballot: run.ballot }).collect()
+}
+
+/// The promise of the own acceptor.
+fn own_promise(ballot: u64, held: Held<'_>) -> Input {
+    let (ballot, accepted) = (Ballot(ballot), runs(held));
+    Input::OwnPromise { ballot, first: Slot::ZERO, trimmed: Slot::ZERO, accepted }
+}
+
+/// A promise in one page.
+fn promise(from: ReplicaId, ballot: u64, held: Held<'_>) -> Input {
+    page(from, ballot, (0, true), 0, held)
 }
 
 /// A page from a slot on. It is the last one or not.
@@ -56,27 +80,55 @@ fn page(
     ballot: u64,
     (first, last): (u64, bool),
     trimmed: u64,
-    accepted: &[(u64, u64, &str)],
+    held: Held<'_>,
 ) -> Input {
-    let entry = |&(slot, ballot, line): &(u64, u64, &str)| Run {
-        first: Slot(slot),
-        ballot: Ballot(ballot),
-        values: (&value(line)).into(),
-    };
-    let accepted: Vec<Run> = accepted.iter().map(entry).collect();
+    let accepted = spans(held);
     let start = Slot(first.max(trimmed));
     let page = Promise {
         ballot: Ballot(ballot),
         directory: directory(from),
-        slots: SlotRange::new(
-            Slot(first),
-            accepted.last().map_or(start, |entry| entry.first.next()),
-        ),
+        slots: SlotRange::new(Slot(first), start.max(accepted.end())),
         last,
         trimmed: Slot(trimmed),
         accepted,
     };
     Input::Peer(from, ToProposer::Promise(page))
+}
+
+/// The values that acceptors are asked for: acceptor, slot and ballot.
+fn wanted(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
+    let each = |(to, message)| match message {
+        ToAcceptor::FetchAccepted { wanted, .. } => wanted
+            .iter()
+            .flat_map(|span| span.slots.iter().map(move |slot| (to, slot.0, span.ballot.0)))
+            .collect(),
+        _ => Vec::new(),
+    };
+    to_acceptors(envelopes).into_iter().flat_map(each).collect()
+}
+
+/// All of an answer to the request for values.
+fn values(from: ReplicaId, ballot: u64, held: Held<'_>) -> Input {
+    part(from, ballot, held, true)
+}
+
+/// A part of one.
+fn part(from: ReplicaId, ballot: u64, held: Held<'_>, last: bool) -> Input {
+    let (ballot, accepted) = (Ballot(ballot), runs(held));
+    let values = AcceptedValues { ballot, trimmed: Slot::ZERO, accepted, last };
+    Input::Peer(from, ToProposer::AcceptedValues(values))
+}
+
+/// Lets `seat` have a promise, and then the values that it asks for because of it.
+fn report(seat: &mut Subject, from: ReplicaId, ballot: u64, held: Held<'_>) -> Vec<Envelope> {
+    let mut sent = seat.handle(promise(from, ballot, held));
+    let lacking = wanted(&sent);
+    let is_asked = |(slot, at, _): &&(u64, u64, &str)| lacking.contains(&(from, *slot, *at));
+    let asked: Vec<(u64, u64, &str)> = held.iter().filter(is_asked).copied().collect();
+    if !asked.is_empty() {
+        sent.extend(seat.handle(values(from, ballot, &asked)));
+    }
+    sent
 }
 
 /// The pre-votes among the messages: receiver, ballot and round.
@@ -141,12 +193,12 @@ fn campaign(seat: &mut Subject, helper: ReplicaId) -> Ballot {
     panic!("it never asks for pre-votes")
 }
 
-/// Lets `seat` lead after a campaign. Its own acceptor holds nothing, and `helper` is the other
-/// promise.
-fn succeed(seat: &mut Subject, me: ReplicaId, helper: Input) -> Vec<Envelope> {
+/// Lets `seat` lead after a campaign. Its own acceptor holds nothing; `helper` promises too, and
+/// holds this.
+fn succeed(seat: &mut Subject, helper: ReplicaId, held: Held<'_>) -> Vec<Envelope> {
     let ballot = campaign(seat, R0);
-    seat.handle(promise(me, ballot.0, &[]));
-    let sent = seat.handle(helper);
+    seat.handle(own_promise(ballot.0, &[]));
+    let sent = report(seat, helper, ballot.0, held);
     assert_eq!(seat.role.leading(), Some(ballot));
     sent
 }

@@ -30,7 +30,7 @@ mod sent;
 
 use super::trace::TraceHash;
 use multipaxos::message::Run;
-use multipaxos::paxos::{ACCEPT_WINDOW_SLOTS, acceptor, learner};
+use multipaxos::paxos::{Limits, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, Command, Line, ReplicaId, Session, Slot};
 use multipaxos::values::ValueRef;
@@ -391,9 +391,14 @@ impl Checker {
     // --- bounds ----------------------------------------------------------------------
 
     /// The state of a running acceptor stays within its bounds.
-    pub fn bounded(&self, node: ReplicaId, acceptor: &acceptor::Acceptor) -> Checked {
+    pub fn bounded(
+        &self,
+        node: ReplicaId,
+        acceptor: &acceptor::Acceptor,
+        limits: &Limits,
+    ) -> Checked {
         let held = acceptor.state().len() as u64;
-        if held > ACCEPT_WINDOW_SLOTS {
+        if held > 2 * limits.accept_slots {
             return violation(
                 Slot::ZERO,
                 format!("I8: the acceptor of replica {node} holds {held} slots"),

@@ -2,7 +2,7 @@
 
 use super::{Checked, Checker, fingerprint, violation};
 use multipaxos::message::{
-    Accept, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, SlotRange};
 
@@ -18,7 +18,11 @@ impl Checker {
                 self.proposes(accept)?;
                 self.marks(node, accept.decided)
             }
+            Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
+                self.used_after_own_promise(node, life, *ballot, wanted.end())
+            }
             Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
+            Message::Proposer(ToProposer::AcceptedValues(values)) => self.hands_over(node, values),
             Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
                 for slot in slots.ranges().iter().flat_map(|range| range.iter()) {
                     let held = self.accepted.get(&(slot, *ballot));
@@ -152,15 +156,13 @@ impl Checker {
                 format!("S5: replica {node} sends a trim mark above its own"),
             );
         }
-        let entries = page.accepted.iter().flat_map(|entry| {
-            let slots = (entry.first.0..).map(Slot).zip(entry.values.iter());
-            slots.map(|(slot, value)| (slot, entry.ballot, value))
-        });
-        for (slot, ballot, value) in entries.clone() {
+        let entries = page
+            .accepted
+            .iter()
+            .flat_map(|span| span.slots.iter().map(move |slot| (slot, span.ballot)));
+        for (slot, ballot) in entries.clone() {
             let held = self.accepted.get(&(slot, ballot));
-            let true_ =
-                held.is_some_and(|held| held.by.contains(node) && held.value == fingerprint(value));
-            if !true_ {
+            if !held.is_some_and(|held| held.by.contains(node)) {
                 return violation(
                     slot,
                     format!("S1: replica {node} reports an acceptance that is not durable"),
@@ -169,7 +171,7 @@ impl Checker {
         }
         let start = page.slots.start.max(ghost.trimmed());
         let end = if page.last { Slot(u64::MAX) } else { page.slots.end };
-        let mut told = entries.map(|(slot, ballot, _)| (slot, ballot)).peekable();
+        let mut told = entries.peekable();
         let held = ghost
             .range(SlotRange::new(start, end))
             .flat_map(|run| run.slots().iter().map(move |slot| (slot, run.ballot)));
@@ -181,6 +183,28 @@ impl Checker {
                     slot,
                     format!("S5: replica {node} leaves out an acceptance at ballot {ballot}"),
                 );
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks values that a candidate has asked for: this acceptor holds each of them at the
+    /// ballot that goes with it, durably.
+    fn hands_over(&self, node: ReplicaId, values: &AcceptedValues) -> Checked {
+        for run in &values.accepted {
+            for (slot, value) in (run.first.0..).map(Slot).zip(run.values.iter()) {
+                let held = self.accepted.get(&(slot, run.ballot));
+                let is_true = held
+                    .is_some_and(|held| held.by.contains(node) && held.value == fingerprint(value));
+                if !is_true {
+                    return violation(
+                        slot,
+                        format!(
+                            "S4: replica {node} sends a value that it does not hold at ballot {}",
+                            run.ballot
+                        ),
+                    );
+                }
             }
         }
         Ok(())

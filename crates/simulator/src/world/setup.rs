@@ -37,7 +37,10 @@ impl World {
             election_max_us: if hasty { 40_000 } else { 600_000 },
             checkpoint_slots: if setup.bool() { setup.u64(1..=20) } else { 4_096 },
             skip_slot: profile.skip_slot.map(Slot),
-            limits: Limits::DEFAULT,
+            limits: match small {
+                true => Limits { promise_spans: 2, ..Limits::DEFAULT },
+                false => Limits::DEFAULT,
+            },
         };
         let environment = options.place.map(|place| {
             let mut draws = stream("environment");

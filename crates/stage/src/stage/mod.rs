@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) payload_bytes: usize,
     pub(crate) checkpoint_slots: u64,
     pub(crate) session_window_slots: u64,
+    /// How many slots an acceptor may hold.
+    pub(crate) held_slots: u64,
     pub(crate) skip_slot: Option<Slot>,
     /// Whether the script itself delivers the messages of warm-up.
     pub(crate) by_hand: bool,
@@ -103,7 +105,7 @@ impl Stage {
             election_max_us: 600_000,
             checkpoint_slots: setup.checkpoint_slots,
             skip_slot: setup.skip_slot,
-            limits: Limits::DEFAULT,
+            limits: Limits { accept_slots: setup.held_slots, ..Limits::DEFAULT },
         };
         let node = |index: usize| Node {
             id: ReplicaId(index as u8),

@@ -186,7 +186,12 @@ impl Stage {
                     }
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership),
-                Envelope::Notice(notice) => self.node(id).notify(notice),
+                Envelope::Notice(notice) => {
+                    if let Some(said) = Said::by_own_acceptor(&notice) {
+                        self.record(StageEvent::Told { replica: id, said });
+                    }
+                    self.node(id).notify(notice);
+                }
                 Envelope::Call { .. } => unreachable!("replicas do not call"),
             }
         }

@@ -87,7 +87,9 @@ fn campaigns(facts: &Facts<'_>, ballot: Option<Ballot>, lines: &mut Vec<String>)
         past.quorum()
     ));
     let of_phase_1 = |sent: &&Sent<'_>| match sent.said {
-        Said::Prepare { ballot, .. } => *ballot == highest,
+        Said::Prepare { ballot, .. }
+        | Said::FetchAccepted { ballot, .. }
+        | Said::AcceptedValues { ballot } => *ballot == highest,
         Said::Promise(report) => report.ballot == highest,
         Said::Nack { ballot, .. } => *ballot == highest,
         _ => false,

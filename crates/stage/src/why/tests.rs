@@ -5,7 +5,7 @@ use super::{COLUMNS, Facts, Past, why};
 use crate::commands::Session;
 use crate::file::{all, command_of};
 use crate::history::{History, Mark, Party, Report, Said, StageEvent};
-use multipaxos::message::Request;
+use multipaxos::message::{Request, Span};
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value, replicas};
 use multipaxos::values::Values;
 use std::path::Path;
@@ -138,17 +138,18 @@ fn two_chosen_values_are_called_what_they_are() {
 
 #[test]
 fn a_leader_that_proposes_something_else_than_was_reported_stands_out() {
-    let report = |accepted| {
+    let report = |accepted: &[Span]| {
         Said::Promise(Report {
             ballot: Ballot(6),
             slots: SlotRange::onward(Slot::ZERO),
             trimmed: Slot::ZERO,
-            accepted,
+            accepted: accepted.iter().copied().collect(),
         })
     };
     let made = Made::new()
-        .sends("m1", 2, 1, report(vec![(Slot(3), Ballot(0), command("x"))]))
-        .sends("m2", 3, 1, report(vec![]))
+        .accepts(2, 0, "x")
+        .sends("m1", 2, 1, report(&[Span { slots: range(3, 4), ballot: Ballot(0) }]))
+        .sends("m2", 3, 1, report(&[]))
         .arrives("m1")
         .arrives("m2")
         .sends("a1", 1, 2, Made::accept(6, "y"));

@@ -159,14 +159,10 @@ impl<'a> Story<'_, 'a> {
         }
         for told in reports {
             let Told { at, from, message, report } = told;
-            let held: Vec<String> = told
-                .accepted(self.facts)
-                .map(|(ballot, value)| {
+            let what = match told.accepted(self.facts) {
+                Some((ballot, value)) => {
                     format!("{} accepted at ballot {ballot}", print::value(value))
-                })
-                .collect();
-            let what = match held.first() {
-                Some(held) => held.clone(),
+                }
                 None if report.trimmed > slot => {
                     format!("that everything below slot {} is decided", report.trimmed)
                 }
@@ -178,6 +174,27 @@ impl<'a> Story<'_, 'a> {
             };
             let own = if *from == owner { " itself" } else { "" };
             self.say(*at, format!("Replica {from} promises ballot {ballot}{own} {what}"));
+        }
+        self.tell_fetches(ballot);
+    }
+
+    /// Tells from whom the owner of `ballot` fetched a value that its own acceptor lacked.
+    fn tell_fetches(&mut self, ballot: Ballot) {
+        let (past, slot) = (self.facts.past, self.facts.slot);
+        for sent in &past.messages {
+            let Said::FetchAccepted { ballot: at, wanted } = sent.said else { continue };
+            let named = wanted.iter().find(|span| span.slots.contains(slot));
+            if let Some(span) = named.filter(|_| *at == ballot) {
+                let owner = past.owner(ballot);
+                let text = format!(
+                    "Replica {owner} has not accepted this itself at ballot {}, and asks replica {} \
+                     for the value: {}.",
+                    span.ballot,
+                    sent.to,
+                    sent.with_loss()
+                );
+                self.say(sent.at, text);
+            }
         }
     }
 }
@@ -192,11 +209,11 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// The values that the report names for the slot.
-    fn accepted(&self, facts: &Facts<'_>) -> impl Iterator<Item = (Ballot, &'a Value)> {
-        let slot = facts.slot;
-        let here = self.report.accepted.iter().filter(move |(at, ..)| *at == slot);
-        here.map(|(_, ballot, value)| (*ballot, value))
+    /// The value that the report names for the slot, by its ballot.
+    fn accepted<'f>(&self, facts: &'f Facts<'_>) -> Option<(Ballot, &'f Value)> {
+        let named = self.report.accepted.iter().find(|span| span.slots.contains(facts.slot))?;
+        let held = facts.acceptances.iter().find(|held| held.ballot == named.ballot)?;
+        Some((named.ballot, &held.value))
     }
 }
 

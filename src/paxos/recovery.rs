@@ -1,0 +1,202 @@
+//! What a new leader has to propose again, and where its values come from (S4).
+//!
+//! When a quorum has promised, the candidate knows for each slot the highest ballot at which
+//! any of them accepted a value there. The slot and that ballot name one value (I2), and
+//! only this value may be proposed again. The candidate takes it from its own acceptor if
+//! that accepted it at exactly that ballot. Other values it fetches, from any acceptor that
+//! has reported exactly that ballot for the slot.
+//!
+//! Each acceptor is asked for a bounded number of slots at a time, and different acceptors
+//! for different slots. What an answer leaves out is asked for again: at once if the answer
+//! brought anything, otherwise with the next prepares, and then of another acceptor first.
+//!
+//! A slot below an acceptor's trim mark is decided. The candidate proposes nothing there, so
+//! it no longer needs the value.
+
+use super::{Outbox, Settings};
+use crate::message::{AcceptedValues, MESSAGE_SLOTS_MAX, Message, Spans, ToAcceptor};
+use crate::quorum::ReplicaSet;
+use crate::runs::Runs;
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
+use crate::values::{Builder, ValueRef, Values};
+
+/// For how many slots one acceptor is asked at a time. (What it sends is bounded in bytes,
+/// too.)
+const WANTED_SLOTS_MAX: u64 = 4_096;
+
+/// What a request for values takes on the wire beside its spans.
+const FETCH_OVERHEAD_BYTES: usize = 24;
+
+/// What a quorum's promises leave to the new leader.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Phase1Outcome {
+    /// The first slot of phase 2: everything below is decided.
+    pub first: Slot,
+    /// What to propose from there on, without gaps.
+    pub values: Values,
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Recovery {
+    /// The first slot that is not known to be decided.
+    first: Slot,
+    /// In which slots a value is proposed again, and at which ballot it was accepted.
+    wanted: Spans,
+    /// Those of them whose values are not here.
+    lacking: Spans,
+    /// Values at the wanted ballots. What the own acceptor holds at lower ones is in the way
+    /// of nothing.
+    values: Runs,
+    /// What each acceptor was asked for and has not answered, by replica id.
+    asked: Vec<Spans>,
+    /// Who has sent values since the last retry.
+    heard: ReplicaSet,
+    /// The replica that is asked first.
+    turn: usize,
+}
+
+impl Recovery {
+    /// `reported`: what a quorum's promises say of the slots from `first` on, each at the
+    /// highest ballot. `own`: what the own acceptor holds.
+    pub(super) fn new(settings: &Settings, first: Slot, reported: &Spans, own: Runs) -> Self {
+        // A leader proposes within its window above what its learner has applied. So below a
+        // slot that was chosen, nothing is missing but within the window. What lies further
+        // above the lowest hole was not chosen and never will be. (The window is doubled, so
+        // that nothing hangs on its last slot.)
+        let hole = reported.hole_from(first);
+        let reach = hole.plus(2 * settings.limits.propose_slots);
+        let wanted = reported.within(SlotRange::new(first, reach));
+        let held = wanted.agreeing(&own.spans(SlotRange::onward(first)));
+        let lacking = wanted.without(&held);
+        Recovery {
+            first,
+            wanted,
+            lacking,
+            values: own,
+            asked: vec![Spans::default(); settings.n],
+            heard: ReplicaSet::EMPTY,
+            turn: 0,
+        }
+    }
+
+    /// Every slot below `first` is decided.
+    pub(super) fn advance(&mut self, first: Slot) {
+        if first > self.first {
+            self.first = first;
+            self.wanted = self.wanted.within(SlotRange::onward(first));
+            self.lacking = self.lacking.within(SlotRange::onward(first));
+        }
+    }
+
+    /// Asks acceptors that wait for no answer for values that nobody was asked for.
+    /// `reported`: what each acceptor has reported, by replica id.
+    pub(super) fn ask<R>(
+        &mut self,
+        settings: &Settings,
+        ballot: Ballot,
+        reported: &[&Spans],
+        out: &mut Outbox<R>,
+    ) {
+        let mut open = self.asked.iter().fold(self.lacking.clone(), |open, it| open.without(it));
+        let n = settings.n;
+        for peer in (0..n).map(|step| (self.turn + step) % n) {
+            let is_free = peer != settings.id.index() && self.asked[peer].is_empty();
+            if open.is_empty() || !is_free {
+                continue;
+            }
+            let held = open.agreeing(reported[peer]);
+            let Some(wanted) = first_part(&held, settings.payload_bytes) else { continue };
+            open = open.without(&wanted);
+            self.asked[peer] = wanted.clone();
+            let fetch = ToAcceptor::FetchAccepted { ballot, wanted };
+            out.send(ReplicaId(peer as u8), Message::Acceptor(fetch));
+        }
+    }
+
+    /// Takes values from an acceptor. Returns whether any of them was lacking, or the first
+    /// undecided slot has moved.
+    pub(super) fn handle_values(
+        &mut self,
+        settings: &Settings,
+        from: ReplicaId,
+        values: AcceptedValues,
+    ) -> bool {
+        // L5: honest acceptors hold no more together.
+        let n = settings.n as u64;
+        let is_full = self.values.len() as u64 >= n * 2 * settings.limits.accept_slots
+            || self.values.bytes() as u64 >= n * 2 * settings.limits.accept_bytes as u64;
+        if is_full {
+            return false;
+        }
+        let before = self.first;
+        self.advance(values.trimmed);
+        let mut is_news = self.first > before;
+        for run in values.accepted {
+            let mut sent = Spans::default();
+            sent.push(run.slots(), run.ballot);
+            // S4: at another ballot the slot may hold another value.
+            let taken = self.lacking.agreeing(&sent);
+            for span in taken.iter() {
+                let kept = self.values.insert(run.within(span.slots));
+                assert!(kept.is_ok(), "slot {kept:?} has two values at ballot {}", span.ballot);
+            }
+            is_news |= !taken.is_empty();
+            self.lacking = self.lacking.without(&taken);
+            self.asked[from.index()] = self.asked[from.index()].without(&taken);
+        }
+        if is_news {
+            self.heard.insert(from);
+            if values.last {
+                // What the answer left out is asked for again.
+                self.asked[from.index()] = Spans::default();
+            }
+        }
+        is_news
+    }
+
+    /// Acceptors that were asked some time ago and have sent nothing since may be asked again,
+    /// others first (L4).
+    pub(super) fn retry(&mut self) {
+        let heard = std::mem::take(&mut self.heard);
+        for (peer, asked) in self.asked.iter_mut().enumerate() {
+            if !asked.is_empty() && !heard.contains(ReplicaId(peer as u8)) {
+                *asked = Spans::default();
+                self.turn = peer + 1;
+            }
+        }
+    }
+
+    /// Once no value is lacking: in every slot from the first one on, the value of the highest
+    /// ballot that the quorum reported. Such a value may be chosen already. A slot below
+    /// the highest reported one without a value gets a no-op: nothing can have been chosen
+    /// there. (Paxos Made Simple, §2.2, P2c, and §3 on the gap.)
+    pub(super) fn outcome(&self) -> Option<Phase1Outcome> {
+        if !self.lacking.is_empty() {
+            return None;
+        }
+        let mut values = Builder::default();
+        for span in self.wanted.iter() {
+            let next = self.first.plus(values.len() as u64);
+            (0..span.slots.start.since(next)).for_each(|_| values.push(ValueRef::Noop));
+            for run in self.values.range(span.slots) {
+                assert_eq!(run.ballot, span.ballot, "slot {}: not the value to propose", run.first);
+                values.extend(&run.values);
+            }
+        }
+        Some(Phase1Outcome { first: self.first, values: values.take() })
+    }
+}
+
+/// The beginning of `held`, as far as one request names it; nothing if `held` is empty.
+fn first_part(held: &Spans, payload_bytes: usize) -> Option<Spans> {
+    let room = payload_bytes.saturating_sub(FETCH_OVERHEAD_BYTES);
+    let mut wanted = Spans::default();
+    let mut left = WANTED_SLOTS_MAX;
+    for span in held.pages(room, MESSAGE_SLOTS_MAX).next()?.iter() {
+        let slots = SlotRange::with_len(span.slots.start, span.slots.len().min(left));
+        left -= slots.len();
+        wanted.push(slots, span.ballot);
+    }
+    Some(wanted)
+}
