@@ -78,15 +78,20 @@ pub(crate) struct Batch {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
+    /// The bytes of the longest.
+    longest: usize,
 }
 
 impl Batch {
-    /// Adds a sealed frame of a process whose frames have at most `datagram_max` bytes.
-    /// Says whether another one fits.
-    pub(crate) fn push(&mut self, frame: &[u8], datagram_max: usize) -> bool {
+    /// Adds a sealed frame; those to its destination have at most `most` bytes at present. Says
+    /// whether another one fits.
+    pub(crate) fn push(&mut self, frame: &[u8], most: usize) -> bool {
         self.bytes.extend_from_slice(frame);
         self.ends.push(self.bytes.len());
-        self.ends.len() < SEGMENTS_MAX.min(BATCH_BYTES_MAX / datagram_max)
+        self.longest = self.longest.max(frame.len());
+        // All are padded to the longest.
+        let longest = self.longest.max(most);
+        self.ends.len() < SEGMENTS_MAX && (self.ends.len() + 1) * longest <= BATCH_BYTES_MAX
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -96,6 +101,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.longest = 0;
     }
 
     /// Pads all frames but the last to the length of the longest. `pad` gets a padded frame

@@ -346,7 +346,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         };
         match batch {
             Some(batch) => {
-                if !batch.push(frame, shared.datagram_max) {
+                if !batch.push(frame, shared.length(to)) {
                     self.burst.transmit(to, batch.segments(C::pad));
                     batch.clear();
                 }

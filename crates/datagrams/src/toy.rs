@@ -57,6 +57,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Toy {
     pub(crate) n: usize,
     pub(crate) me: u8,
+    pub(crate) cluster: Option<u64>,
 }
 
 fn write((number, filler): Message, into: &mut Vec<u8>) {
@@ -206,7 +207,7 @@ impl Codec for Toy {
     }
 
     fn cluster(&self) -> Option<u64> {
-        Some(1)
+        self.cluster
     }
 
     fn packer(&self) -> ToyPacker {

@@ -4,8 +4,8 @@
 //! process asks the path. It sends a long *probe*, which the peer answers, and uses the
 //! probe's length once the answer has come. Each path begins with a length that nearly every
 //! path carries ([`first_bytes`](super::first_bytes)), or with the configured bound if that
-//! is less. Long datagrams drive the search: confirm the present length, then try the bound,
-//! then halve the gap until it is at most [`STEP_BYTES`].
+//! is less. Long datagrams drive the search: try the bound, in turn with the present length as
+//! long as that is not confirmed, then halve the gap until it is at most [`STEP_BYTES`].
 //!
 //! **Evidence.** One attempt sends up to three probes: a long one, a *batch*, and a short
 //! one last. A long probe counts as lost on account of its length only if the short one
@@ -338,7 +338,7 @@ impl PathLength {
         if attempt.short_at.is_some() && attempt.long == Test::Sent {
             self.lost += 1;
             if self.lost >= TRIES_MAX {
-                self.fail(now, attempt.bytes);
+                self.fail(now, if self.proven { attempt.bytes } else { self.length });
             }
         }
         if attempt.short_at.is_some() && attempt.batch == Test::Sent {
@@ -396,7 +396,9 @@ impl PathLength {
     /// The length to try, if the search is not over.
     fn candidate(&self) -> Option<usize> {
         if !self.proven {
-            Some(self.length)
+            // Mostly the path carries all that may be sent, and one answer is enough.
+            let all = self.failed > self.most && self.lost.is_multiple_of(2);
+            Some(if all { self.most } else { self.length })
         } else if self.failed > self.most {
             (self.length < self.most).then_some(self.most)
         } else {

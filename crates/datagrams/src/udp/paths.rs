@@ -60,6 +60,8 @@ impl<C: Codec> Network<C> {
         }
         let shared = self.shared.clone();
         let Some(cluster) = shared.codec.cluster() else {
+            // What is sent once it is known is news again.
+            (0..self.paths.lengths.len()).for_each(|peer| shared.paths.forget(peer));
             self.paths.due = None;
             return;
         };

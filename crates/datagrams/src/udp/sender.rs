@@ -46,7 +46,7 @@ impl<C: Codec> LoopSender<C> {
         self.frame.reserve(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
         fragment.write(&mut self.frame);
         if self.seal(to, cluster, BodyKind::Fragment) {
-            let more = self.batch.push(&self.frame, self.shared.datagram_max);
+            let more = self.batch.push(&self.frame, self.shared.length(to));
             if !more || !self.shared.offload.batches() {
                 self.flush_fragments(to, exempt);
             }

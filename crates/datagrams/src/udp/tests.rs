@@ -4,6 +4,7 @@ use super::sender::Waiting;
 use super::*;
 use crate::codec::Endpoint;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
+use crate::path::length::Use;
 use crate::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
 use crate::toy::{End, MESSAGES_PER_DATAGRAM, Message, Outgoing, Toy};
 use crate::{DATAGRAM_BYTES_DEFAULT, MESSAGE_BYTES_MAX};
@@ -32,7 +33,7 @@ impl Deliver<Message> for Into {
 
 fn config(me: u8, peers: &[SocketAddr]) -> Config {
     NetworkConfig {
-        codec: Toy { n: peers.len(), me },
+        codec: Toy { n: peers.len(), me, cluster: Some(1) },
         peers: peers.to_vec(),
         datagram_max: DATAGRAM_BYTES_DEFAULT,
         offload: true,
@@ -228,7 +229,7 @@ fn a_turn_takes_one_system_call_a_batch() {
     let [zero, _one] = pair(|_| {});
     let mut outlet = zero.outlet(1);
     let counters = zero.counters();
-    let numbers = 100_000..104_000;
+    let numbers = 100_000..105_000;
     let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_PER_DATAGRAM) as u64;
     let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
     assert_eq!((sent.to_peers as u64, counters.of(NetEvent::Sent)), (datagrams, datagrams));
@@ -409,4 +410,15 @@ fn without_offload_there_is_one_datagram_a_call() {
     let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
     assert_eq!(zero.counters().of(NetEvent::SendCalls), sent.to_peers as u64);
     assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_sent_before_the_cluster_was_known_does_not_keep_the_search_from_beginning() {
+    let [mut zero, _one] = pair(|config| config.codec.cluster = None);
+    zero.shared.paths.note(1, Use { long: true, batch: true });
+    zero.poll_paths(0);
+    assert_eq!(zero.paths.deadline(), None);
+    assert_eq!(zero.counters().of(NetEvent::Sent), 0);
+    assert!(!zero.shared.paths.has_news(), "the loop sleeps");
+    assert!(zero.shared.paths.note(1, Use { long: true, batch: false }), "it is news again");
 }
