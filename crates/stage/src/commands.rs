@@ -169,6 +169,13 @@ impl Session {
                 }
                 Ok(())
             }
+            "latency" => latency(stage, &words),
+            "disk" => {
+                words.only(2, false, &[])?;
+                let (id, us) = (one(stage, &words)?, span(words.word(1, "time")?)?);
+                stage.nodes[id.index()].sync_us = us;
+                Ok(())
+            }
             "draw" => {
                 words.only(2, false, &[])?;
                 let id = one(stage, &words)?;
@@ -274,11 +281,35 @@ fn link(stage: &mut Stage, words: &Words, cut: bool) -> Done {
     words.only(usize::MAX, false, &[])?;
     words.word(0, "link")?;
     for word in &words.plain {
-        let Some((from, to)) = word.split_once("->") else {
-            return Err(format!("{word} is not a link such as 0->1"));
-        };
-        let (from, to) = (replica(stage, parse(from)?)?, replica(stage, parse(to)?)?);
+        let (from, to) = direction(stage, word)?;
         stage.cut(from, to, cut);
     }
     Ok(())
+}
+
+/// `latency 350ms` or `latency 0->1 0ms-1s`: how long messages between replicas travel.
+fn latency(stage: &mut Stage, words: &Words) -> Done {
+    words.only(usize::MAX, false, &[])?;
+    let (time, links) = words.plain.split_last().ok_or("which time?")?;
+    let (shortest, longest) = time.split_once('-').unwrap_or((time, time));
+    let spread = (span(shortest)?, span(longest)?);
+    if spread.0 > spread.1 {
+        return Err(format!("{time}: the shorter time comes first"));
+    }
+    if links.is_empty() {
+        pairs(stage.setup.replicas).for_each(|(from, to)| stage.set_latency(from, to, spread));
+    }
+    for link in links {
+        let (from, to) = direction(stage, link)?;
+        stage.set_latency(from, to, spread);
+    }
+    Ok(())
+}
+
+/// A direction of a link: `0->1`.
+fn direction(stage: &Stage, word: &str) -> Result<(ReplicaId, ReplicaId), String> {
+    let Some((from, to)) = word.split_once("->") else {
+        return Err(format!("{word} is not a link such as 0->1"));
+    };
+    Ok((replica(stage, parse(from)?)?, replica(stage, parse(to)?)?))
 }

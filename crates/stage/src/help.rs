@@ -182,6 +182,13 @@ pub const SCRIPT: &[Group] = &[
             ),
             help("cut", "cut 0->1", "lose what is sent from 0 to 1 from then on", &[]),
             help("join", "join 0->1", "make that direction whole again", &[]),
+            help(
+                "latency",
+                "latency 350ms | 0->1 60ms | 0ms-1s",
+                "how long messages between replicas travel from then on, in place of 1 ms",
+                &["A span of times is passed through to and fro, so that messages overtake."],
+            ),
+            help("disk", "disk 0 700ms", "how long the acceptor's disk takes for a sync", &[]),
             help("heal", "heal", "make all links whole again", &[]),
             help(
                 "stall",

@@ -76,6 +76,14 @@ pub(crate) struct Life {
     roles: Option<Roles>,
 }
 
+/// A sync under way: the role takes no turn until its end, and then its messages leave.
+#[derive(Debug)]
+pub(crate) struct Syncing {
+    pub(crate) ends_at: Time,
+    pub(crate) records: Vec<acceptor::Record>,
+    pub(crate) envelopes: Vec<Envelope>,
+}
+
 /// A replica through all its lives.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -90,6 +98,10 @@ pub(crate) struct Node {
     pub(crate) ahead_us: u64,
     /// The number that its roles get for every draw.
     pub(crate) draw: u64,
+    /// How long the acceptor's disk takes for a sync, in microseconds.
+    pub(crate) sync_us: u64,
+    /// The acceptor's sync that is under way.
+    pub(crate) syncing: Option<Syncing>,
     /// Roles that take no turn.
     pub(crate) stalled: Vec<RoleName>,
     /// The lines of the chat log since the beginning.
@@ -128,6 +140,7 @@ impl Node {
     /// Ends the process.
     pub(crate) fn end(&mut self) {
         self.life = None;
+        self.syncing = None;
         self.store.crash(Death::Killed);
     }
 
@@ -214,8 +227,10 @@ impl Node {
     /// The first role that has an input and may take a turn.
     pub(crate) fn busy_role(&mut self) -> Option<RoleName> {
         let stalled = self.stalled.clone();
+        let syncing = self.syncing.as_ref().map(|_| RoleName::Acceptor);
         let life = self.life.as_mut()?;
-        ROLES.into_iter().filter(|role| !stalled.contains(role)).find(|role| {
+        let rests = |role: &RoleName| stalled.contains(role) || syncing == Some(*role);
+        ROLES.into_iter().filter(|role| !rests(role)).find(|role| {
             with_station!(life, *role, |station| !station.inbox.is_empty()).unwrap_or(false)
         })
     }
@@ -257,6 +272,11 @@ impl Node {
     pub(crate) fn deadline(&mut self, role: RoleName) -> Option<Time> {
         if self.stalled.contains(&role) {
             return None;
+        }
+        if role == RoleName::Acceptor
+            && let Some(syncing) = &self.syncing
+        {
+            return Some(syncing.ends_at);
         }
         let ahead_us = self.ahead_us;
         let life = self.life.as_mut()?;

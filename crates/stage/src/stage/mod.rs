@@ -18,13 +18,13 @@ use clients::{Completed, Visitor};
 use logged::capture_logs;
 use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{BootId, ReplicaId, Slot, Time};
-use network::Pending;
+use network::{Latency, Pending};
 use replicas::directory_id;
 use simulator::checker::{Checker, Violation};
 use simulator::store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The travel time of a datagram while a command lets time pass.
+/// The travel time of a datagram while a command lets time pass, unless a command sets another.
 const LATENCY_US: u64 = 1_000;
 
 /// For `stabilize` the cluster is quiet if nothing has happened for this long.
@@ -77,6 +77,8 @@ pub(crate) struct Stage {
     /// Whether printed lines begin with the time.
     clocked: bool,
     latency_us: u64,
+    /// The directions of links that take another time.
+    latencies: BTreeMap<(ReplicaId, ReplicaId), Latency>,
     lines: Vec<String>,
     /// The last time at which something other than a heartbeat happened.
     stirred_at: Time,
@@ -115,6 +117,8 @@ impl Stage {
             lives: 0,
             ahead_us: 0,
             draw: 300_000 / n as u64 * index as u64,
+            sync_us: 0,
+            syncing: None,
             stalled: Vec::new(),
             chat_log: Vec::new(),
         };
@@ -127,6 +131,7 @@ impl Stage {
             epoch: Time(0),
             clocked: false,
             latency_us: 0,
+            latencies: BTreeMap::new(),
             lines: Vec::new(),
             stirred_at: Time(0),
             clients: BTreeMap::new(),

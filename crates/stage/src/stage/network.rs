@@ -8,6 +8,9 @@ use multipaxos::client;
 use multipaxos::message::{Answer, ClientMessage, Message};
 use multipaxos::types::{ReplicaId, Time};
 
+/// The fractional part of the golden ratio, in units of 2⁻⁶⁴.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+
 #[derive(Debug, Clone)]
 pub(super) enum Payload {
     Peer(Message),
@@ -41,9 +44,31 @@ pub(crate) struct Pending {
     pub(crate) from: Party,
     pub(crate) to: Party,
     pub(super) payload: Payload,
-    pub(super) sent_at: Time,
+    /// When it arrives if a command lets time pass.
+    pub(super) arrives_at: Time,
     /// Whether it arrives only if a command names it.
     pub(crate) held: bool,
+}
+
+/// How long messages travel on one direction of a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Latency {
+    /// The shortest and the longest time, in microseconds.
+    span: (u64, u64),
+    /// How many messages have been sent.
+    drawn: u64,
+}
+
+impl Latency {
+    /// The time of the next message. The times are spread evenly over the span, in an order
+    /// that jumps to and fro and is always the same: message k is at the fractional part of k
+    /// times the golden ratio.
+    fn next_us(&mut self) -> u64 {
+        let (min, max) = self.span;
+        self.drawn = self.drawn.wrapping_add(1);
+        let part = self.drawn.wrapping_mul(GOLDEN_RATIO) >> 32;
+        min + ((max - min) * part >> 32)
+    }
 }
 
 impl Pending {
@@ -84,11 +109,14 @@ impl Stage {
         if let Some(said) = payload.said() {
             self.record(StageEvent::Sent { id: id.clone(), from, to, said });
         }
-        let pending = Pending { id, from, to, payload, sent_at: self.now, held: false };
+        let (now, arrives_at) = (self.now, self.now.plus_us(self.travels_us(from, to)));
+        let pending = Pending { id, from, to, payload, arrives_at, held: false };
         if pending.is_heartbeat() {
-            // An older heartbeat between the same replicas is of no use.
+            // An older heartbeat between the same replicas that only waits for a command is of
+            // no use.
             let old = |other: &Pending| {
-                other.is_heartbeat() && !other.held && (other.from, other.to) == (from, to)
+                let overdue = other.arrives_at <= now && !other.held;
+                other.is_heartbeat() && overdue && (other.from, other.to) == (from, to)
             };
             let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
             for id in overtaken.collect::<Vec<_>>() {
@@ -172,6 +200,21 @@ impl Stage {
             }
             _ => unreachable!("no such message"),
         }
+    }
+
+    /// How long the next message between the two travels.
+    fn travels_us(&mut self, from: Party, to: Party) -> u64 {
+        match (from, to) {
+            (Party::Replica(from), Party::Replica(to)) => {
+                self.latencies.get_mut(&(from, to)).map_or(self.latency_us, Latency::next_us)
+            }
+            _ => self.latency_us,
+        }
+    }
+
+    /// Sets how long what is sent from `from` to `to` travels from now on.
+    pub(crate) fn set_latency(&mut self, from: ReplicaId, to: ReplicaId, span: (u64, u64)) {
+        self.latencies.insert((from, to), Latency { span, drawn: 0 });
     }
 
     /// Cuts one direction of a link, or mends it.

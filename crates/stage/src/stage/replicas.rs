@@ -5,7 +5,7 @@ use super::logged::take_logs;
 use super::network::Payload;
 use super::{STEPS_MAX, Stage};
 use crate::history::{Party, Said, StageEvent};
-use crate::node::Node;
+use crate::node::{Node, Syncing};
 use crate::print;
 use multipaxos::message::{Answer, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
@@ -35,6 +35,10 @@ impl Stage {
     }
 
     pub(super) fn end_by(&mut self, id: ReplicaId, cannot_sync: bool) {
+        // A process that ends during a sync leaves on the disk what it had written.
+        if let Some(Syncing { records, .. }) = self.node(id).syncing.take() {
+            self.note_saved(id, records);
+        }
         self.node(id).end();
         self.record(StageEvent::Ended { replica: id, cannot_sync });
         self.event(format!("{id} is down"));
@@ -107,26 +111,26 @@ impl Stage {
     /// One turn of a role. Returns the messages that it sends to peers.
     pub(super) fn turn(&mut self, id: ReplicaId, role: RoleName, timers: bool) -> Vec<Message> {
         let now = self.now;
+        if role == RoleName::Acceptor
+            && let Some(Syncing { records, envelopes, .. }) = self.node(id).syncing.take()
+        {
+            self.note_saved(id, records);
+            return self.post(id, envelopes);
+        }
         let led = self.leading(id);
         let turned = self.node(id).turn(role, now, timers);
         for line in take_logs() {
             self.event(line);
         }
-        let lives = self.nodes[id.index()].lives;
-        for record in std::mem::take(&mut self.node(id).store.acceptor.observed) {
-            self.event(format!("{id} {}", print::saved(&record)));
-            match &record {
-                acceptor::Record::Promise(ballot) => {
-                    self.record(StageEvent::Promised { replica: id, ballot: *ballot });
-                }
-                acceptor::Record::Accept(Run { ballot, first, values }) => {
-                    let (ballot, first, values) = (*ballot, *first, values.clone());
-                    self.record(StageEvent::Accepted { replica: id, ballot, first, values });
-                }
-                acceptor::Record::Trim(_) => {}
+        let records = std::mem::take(&mut self.node(id).store.acceptor.observed);
+        let sync_us = self.nodes[id.index()].sync_us;
+        match turned {
+            Ok(envelopes) if sync_us > 0 && !records.is_empty() => {
+                let ends_at = now.plus_us(sync_us);
+                self.node(id).syncing = Some(Syncing { ends_at, records, envelopes });
+                return Vec::new();
             }
-            let checked = self.checker.durable(id, lives, &record);
-            self.check(checked);
+            _ => self.note_saved(id, records),
         }
         for record in std::mem::take(&mut self.node(id).store.learner.observed) {
             for event in print::learned(&record) {
@@ -153,6 +157,26 @@ impl Stage {
                 self.end_by(id, true);
                 Vec::new()
             }
+        }
+    }
+
+    /// The acceptor's records are durable.
+    fn note_saved(&mut self, id: ReplicaId, records: Vec<acceptor::Record>) {
+        let lives = self.nodes[id.index()].lives;
+        for record in records {
+            self.event(format!("{id} {}", print::saved(&record)));
+            match &record {
+                acceptor::Record::Promise(ballot) => {
+                    self.record(StageEvent::Promised { replica: id, ballot: *ballot });
+                }
+                acceptor::Record::Accept(Run { ballot, first, values }) => {
+                    let (ballot, first, values) = (*ballot, *first, values.clone());
+                    self.record(StageEvent::Accepted { replica: id, ballot, first, values });
+                }
+                acceptor::Record::Trim(_) => {}
+            }
+            let checked = self.checker.durable(id, lives, &record);
+            self.check(checked);
         }
     }
 

@@ -34,7 +34,7 @@ impl Stage {
     /// The first message that arrives at `upto` or before.
     pub(super) fn next_arrival(&self, upto: Time) -> Option<(Time, String)> {
         let due = self.network.iter().filter(|pending| !pending.held);
-        due.map(|pending| (pending.sent_at.plus_us(self.latency_us), pending.id.clone()))
+        due.map(|pending| (pending.arrives_at, pending.id.clone()))
             .filter(|(at, _)| *at <= upto)
             .min_by_key(|(at, _)| *at)
     }
