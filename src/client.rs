@@ -254,7 +254,7 @@ impl Client {
     fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
         if std::mem::replace(&mut self.again, true) {
             // One message may be lost. After two, answers probably take longer now.
-            self.trip.missed();
+            self.trip.missed(RETRY_MAX_US);
         }
         self.sent_at = now;
         let wait_us = self.trip.wait_us();

@@ -19,6 +19,9 @@
 /// few repeats more, keep more of the throughput under loss.
 const DEVIATIONS: u64 = 2;
 
+/// How many mean deviations above the smoothed time hardly any answer takes (RFC 6298, §2.3).
+const DEVIATIONS_AT_MOST: u64 = 4;
+
 /// An estimate that follows what is measured.
 #[derive(Debug, Clone)]
 pub struct RoundTrip {
@@ -44,6 +47,14 @@ impl RoundTrip {
     /// The time that an answer takes on average, if one has ever come.
     pub fn smoothed_us(&self) -> Option<u64> {
         self.smoothed_us
+    }
+
+    /// The time that hardly any answer exceeds, if one has ever come. For waits at whose end
+    /// something is given up.
+    pub fn longest_us(&self) -> Option<u64> {
+        let smoothed_us = self.smoothed_us?;
+        let longest_us = smoothed_us.saturating_add(DEVIATIONS_AT_MOST * self.deviation_us);
+        Some(longest_us.min(self.max_us))
     }
 
     /// A question that was asked once was answered after this time.
@@ -76,9 +87,10 @@ impl RoundTrip {
         (smoothed_us + DEVIATIONS * self.deviation_us).clamp(self.min_us, self.max_us)
     }
 
-    /// No answer came in time.
-    pub fn missed(&mut self) {
-        self.wait_us = (2 * self.wait_us).min(self.max_us);
+    /// No answer came in time. The wait doubles, but not beyond `bound_us`.
+    pub fn missed(&mut self, bound_us: u64) {
+        let bound_us = bound_us.min(self.max_us).max(self.wait_us);
+        self.wait_us = (2 * self.wait_us).min(bound_us);
     }
 }
 
@@ -86,8 +98,10 @@ impl RoundTrip {
 mod tests {
     use super::*;
 
+    const MAX_US: u64 = 1_000_000;
+
     fn estimate() -> RoundTrip {
-        RoundTrip::new(100_000, 1_000, 1_000_000)
+        RoundTrip::new(100_000, 1_000, MAX_US)
     }
 
     #[test]
@@ -104,6 +118,30 @@ mod tests {
     }
 
     #[test]
+    fn hardly_any_answer_takes_longer_than_the_longest() {
+        let mut trip = estimate();
+        assert_eq!(trip.longest_us(), None);
+        trip.answered(8_000);
+        assert_eq!(trip.longest_us(), Some(24_000), "half of the first answer is its deviation");
+        (0..200).for_each(|round| trip.answered(if round % 2 == 0 { 5_000 } else { 15_000 }));
+        let longest_us = trip.longest_us().expect("measured");
+        assert!((25_000..35_000).contains(&longest_us), "{longest_us}");
+        trip.answered(u64::from(u32::MAX));
+        assert_eq!(trip.longest_us(), Some(MAX_US), "never above its bound");
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_what_its_owner_allows() {
+        let mut trip = estimate();
+        (0..5).for_each(|_| trip.missed(300_000));
+        assert_eq!(trip.wait_us(), 300_000);
+        trip.missed(50_000);
+        assert_eq!(trip.wait_us(), 300_000, "a miss never shortens the wait");
+        (0..5).for_each(|_| trip.missed(u64::MAX));
+        assert_eq!(trip.wait_us(), MAX_US);
+    }
+
+    #[test]
     fn answers_that_vary_are_waited_for_longer() {
         let mut trip = estimate();
         (0..200).for_each(|round| trip.answered(if round % 2 == 0 { 5_000 } else { 15_000 }));
@@ -115,15 +153,15 @@ mod tests {
         let mut trip = estimate();
         (0..100).for_each(|_| trip.answered(8_000));
         let settled = trip.wait_us();
-        trip.missed();
-        trip.missed();
+        trip.missed(MAX_US);
+        trip.missed(MAX_US);
         assert_eq!(trip.wait_us(), 4 * settled);
-        (0..20).for_each(|_| trip.missed());
+        (0..20).for_each(|_| trip.missed(MAX_US));
         assert_eq!(trip.wait_us(), 1_000_000);
         trip.answered(8_000);
         assert!(trip.wait_us() < 2 * settled);
-        trip.missed();
-        (0..3).for_each(|_| trip.missed());
+        trip.missed(MAX_US);
+        (0..3).for_each(|_| trip.missed(MAX_US));
         trip.recovered(20 * settled);
         assert!(trip.wait_us() >= 3 * settled, "that was the answer to the first, and is late");
         trip.recovered(settled / 2);
@@ -135,7 +173,7 @@ mod tests {
         let mut trip = estimate();
         (0..100).for_each(|_| trip.answered(8_000));
         let settled = trip.wait_us();
-        (0..5).for_each(|_| trip.missed());
+        (0..5).for_each(|_| trip.missed(MAX_US));
         trip.recovered(settled + 1);
         assert_eq!(trip.wait_us(), 8 * settled);
         let mut soon = trip.clone();

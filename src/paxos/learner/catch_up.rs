@@ -127,7 +127,7 @@ impl CatchUp {
             Some(fetch) if fetch.heard => self.source,
             // The peer fell silent.
             Some(_) => {
-                self.round_trip.missed();
+                self.round_trip.missed(FETCH_RETRY_US);
                 self.source + 1
             }
             None if now < since.plus_us(delay_us(decisions)) => return,
