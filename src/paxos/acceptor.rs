@@ -20,7 +20,7 @@
 
 use super::accepted_log::AcceptedLog;
 use super::{Membership, Notice, Outbox, Role, Settings, learner, proposer};
-use crate::aside::Aside;
+use crate::aside::{Aside, NotState};
 use crate::message::{
     Accept, AcceptedValues, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans, ToAcceptor,
     ToLearner, ToProposer,
@@ -121,7 +121,19 @@ pub struct Acceptor {
     burst: Vec<(Ballot, SlotList)>,
     /// Whether the proposer is due to hear the promise: it has risen, or a reminder is due.
     announce: bool,
+    saving: Aside<Saving>,
 }
+
+/// What the proposer learns about this replica's disk.
+#[derive(Debug, Clone, Copy, Default)]
+struct Saving {
+    /// Whether this burst has a record, so that its messages leave behind a sync.
+    has_record: bool,
+    /// When the last burst was handed to the disk of which the proposer is told.
+    told_at: Option<Time>,
+}
+
+impl NotState for Saving {}
 
 impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a
@@ -134,6 +146,7 @@ impl Acceptor {
             state,
             burst: Vec::new(),
             announce: true,
+            saving: Aside(Saving::default()),
         }
     }
 
@@ -250,6 +263,7 @@ impl Acceptor {
         self.state.apply(&record);
         assert!(self.state.promised >= before, "a promise never goes down");
         self.announce |= self.state.promised > before;
+        self.saving.has_record = true;
         out.persist(record);
     }
 }
@@ -287,7 +301,7 @@ impl Role for Acceptor {
 
     fn handle_timeout(&mut self, _now: Time, _draw: u64, _out: &mut Outbox<Record>) {}
 
-    fn flush(&mut self, _now: Time, out: &mut Outbox<Record>) {
+    fn flush(&mut self, now: Time, out: &mut Outbox<Record>) {
         let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
         let (n, directory) = (self.settings.n, self.membership.directory);
@@ -301,6 +315,11 @@ impl Role for Acceptor {
             && let Some(promised) = self.state.promised
         {
             out.tell(Notice::Proposer(proposer::Input::Promised(promised)));
+        }
+        let is_new = |told: Time| now.since_us(told) >= self.settings.heartbeat_us;
+        if std::mem::take(&mut self.saving.has_record) && self.saving.told_at.is_none_or(is_new) {
+            self.saving.told_at = Some(now);
+            out.tell(Notice::Proposer(proposer::Input::Saved { since: now }));
         }
     }
 

@@ -20,6 +20,7 @@
 //! pause: it reads its mail before it suspects a leader.
 
 use super::Settings;
+use super::pace::{Pace, WAIT_MAX_US};
 use crate::aside::NotState;
 use crate::message::Heartbeat;
 use crate::quorum::quorum;
@@ -29,8 +30,13 @@ use std::collections::VecDeque;
 /// How often the wait may double while nothing gets applied (L3).
 const BACKOFF_DOUBLINGS_MAX: u32 = 4;
 
-/// How many of its own heartbeats a replica remembers, to tell how old an echo is.
-pub const ROUNDS_KEPT: usize = 64;
+/// For how long a replica remembers its own heartbeats, to tell how old an echo is: as long
+/// as any wait may become, in microseconds.
+const ROUNDS_KEPT_US: u64 = WAIT_MAX_US;
+
+/// How many of its own heartbeats a replica remembers. If it sends more in that time it
+/// remembers only some of them, evenly spread.
+const ROUNDS_KEPT: usize = 4_096;
 
 /// What is known of one peer.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +44,10 @@ struct Peer {
     /// The life of the peer that was heard last, and its newest heartbeat's number.
     boot: BootId,
     round: u64,
+    /// When that heartbeat came.
+    heard_at: Time,
+    /// The newest own round that the peer has echoed.
+    echo: u64,
     /// The newest of this replica's heartbeats that the peer has echoed left at this time.
     echoed: Option<Time>,
     /// The highest promise that the peer has named.
@@ -56,6 +66,8 @@ pub struct Election {
     round: u64,
     /// Own rounds and when they left, oldest first.
     sent: VecDeque<(u64, Time)>,
+    /// What is measured of the world.
+    pace: Pace,
     next_heartbeat: Time,
     /// The highest ballot heard to lead, or led.
     leader: Option<Ballot>,
@@ -88,6 +100,7 @@ impl Election {
             peers: vec![Peer::default(); settings.n],
             round: 0,
             sent: VecDeque::new(),
+            pace: Pace::new(settings),
             next_heartbeat: now,
             leader: None,
             heard_at: None,
@@ -122,6 +135,7 @@ impl Election {
             later(&mut self.quiet_until);
             self.heard_at.iter_mut().for_each(later);
             self.pending_since.iter_mut().for_each(later);
+            self.sent.iter_mut().map(|(_, at)| at).for_each(later);
             self.peers.iter_mut().filter_map(|peer| peer.echoed.as_mut()).for_each(later);
         }
     }
@@ -150,8 +164,7 @@ impl Election {
         heartbeat: &Heartbeat,
         member: bool,
     ) -> bool {
-        let own = self.sent.iter().find(|(round, _)| *round == heartbeat.echo);
-        let echoed = own.map(|(_, sent_at)| *sent_at);
+        let echoed = self.sent_at(heartbeat.echo);
         let peer = &mut self.peers[from.index()];
         // Another life of the peer numbers its heartbeats anew.
         if peer.boot != heartbeat.boot {
@@ -161,16 +174,52 @@ impl Election {
             return false;
         }
         peer.round = heartbeat.round;
+        peer.heard_at = now;
+        // A round that comes again says only that nothing newer was heard.
+        let is_new_echo = heartbeat.echo > peer.echo;
+        peer.echo = peer.echo.max(heartbeat.echo);
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.member = member;
+        self.pace.heard_sync(from, heartbeat.sync_us);
+        if is_new_echo && let Some(sent_at) = echoed {
+            let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us);
+            self.pace.answered(from, took_us);
+        }
         // A leader of a lower ballot was deposed and does not count, though it still serves.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
             self.leader = Some(heartbeat.ballot);
             self.heard_at = Some(now);
             self.be_patient(now, draw);
         }
+        self.update_pace(now);
         true
+    }
+
+    /// When an own round left. Of a round that is not remembered: when the one before it did
+    /// that is.
+    fn sent_at(&self, round: u64) -> Option<Time> {
+        let above = self.sent.partition_point(|(sent, _)| *sent <= round);
+        let is_own = round <= self.round;
+        let (_, at) = self.sent.get(above.checked_sub(1)?).filter(|_| is_own)?;
+        Some(*at)
+    }
+
+    /// What the acceptor handed to its disk at `since` is durable now.
+    pub fn note_saved(&mut self, now: Time, since: Time) {
+        self.pace.saved(now.since_us(since));
+        self.update_pace(now);
+    }
+
+    fn update_pace(&mut self, now: Time) {
+        let leader = self.leader.map(|ballot| ballot.owner(self.settings.n));
+        self.pace.update(leader.filter(|leader| *leader != self.settings.id));
+        self.pace.report(now);
+    }
+
+    /// What is measured of the world.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Notes that this replica leads with `ballot`.
@@ -267,6 +316,14 @@ impl Election {
     /// Begins the next round of heartbeats.
     pub fn begin_round(&mut self, now: Time) -> u64 {
         self.round += 1;
+        // The newest round takes the place of the one before it, if that one is so close to
+        // its own predecessor that all together would not reach back for as long as they must.
+        let mut newest = self.sent.iter().rev().map(|(_, at)| *at);
+        if let (Some(last), Some(before)) = (newest.next(), newest.next())
+            && last.since_us(before) < ROUNDS_KEPT_US / ROUNDS_KEPT as u64
+        {
+            self.sent.pop_back();
+        }
         self.sent.push_back((self.round, now));
         if self.sent.len() > ROUNDS_KEPT {
             self.sent.pop_front();
@@ -278,6 +335,11 @@ impl Election {
     /// The highest round heard from `peer`, to be echoed to it.
     pub fn echo_of(&self, peer: ReplicaId) -> u64 {
         self.peers[peer.index()].round
+    }
+
+    /// How long ago that round came.
+    pub fn held_us(&self, now: Time, peer: ReplicaId) -> u64 {
+        now.since_us(self.peers[peer.index()].heard_at)
     }
 
     /// When the next heartbeat is due.

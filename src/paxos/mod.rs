@@ -44,6 +44,7 @@ pub mod election;
 pub mod learner;
 mod limits;
 mod outbox;
+pub mod pace;
 pub mod phase1;
 pub mod phase2;
 pub mod proposer;

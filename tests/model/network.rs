@@ -99,7 +99,15 @@ pub(crate) enum Delivery {
 pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
     match &mut envelope {
         Envelope::Peer { message: Message::Heartbeat(heartbeat), .. } => {
-            *heartbeat = Heartbeat { round: 0, echo: 0, promised: None, ..*heartbeat };
+            *heartbeat = Heartbeat {
+                round: 0,
+                echo: 0,
+                held_us: 0,
+                sync_us: 0,
+                campaign: None,
+                promised: None,
+                ..*heartbeat
+            };
         }
         Envelope::Notice(Notice::Proposer(proposer::Input::Progress { pending, lost, .. })) => {
             *pending = false;

@@ -4,7 +4,7 @@ use crate::common::*;
 use multipaxos::message::{Accept, Promise, Run, Span, Spans, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer};
-use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value};
+use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Time, Value};
 use std::ops::Range;
 
 type Subject = Seat<Acceptor, Disk>;
@@ -33,6 +33,15 @@ fn accept_values(ballot: u64, first: u64, values: Vec<Value>) -> Input {
     let (ballot, first) = (Ballot(ballot), Slot(first));
     let accept = Accept { ballot, first, values, decided: nothing_decided(0) };
     Input::Peer(ballot.owner(3), ToAcceptor::Accept(accept))
+}
+
+/// The promises that the proposer of this replica hears of.
+fn promised(envelopes: &[Envelope]) -> Vec<Ballot> {
+    let pick = |input| match input {
+        proposer::Input::Promised(ballot) => Some(ballot),
+        _ => None,
+    };
+    told_proposer(envelopes).into_iter().filter_map(pick).collect()
 }
 
 fn nack(ballot: u64, promised: u64) -> ToProposer {
@@ -144,7 +153,7 @@ fn accepting_raises_the_promise_in_one_record() {
     );
     assert_eq!(seat.role.state().promised(), Some(Ballot(4)));
     assert_eq!(votes(&sent), [(R1, 4, 3, 2)]);
-    assert_eq!(told_proposer(&sent), [proposer::Input::Promised(Ballot(4))]);
+    assert_eq!(promised(&sent), [Ballot(4)]);
     let refused = seat.handle(prepare(3, 0));
     assert_eq!(to_proposers(&refused), [(R0, nack(3, 4))]);
 }
@@ -465,27 +474,41 @@ fn a_ballot_is_heeded_only_from_its_owner() {
 #[test]
 fn the_proposer_hears_of_the_promise_again_and_again() {
     let mut seat = acceptor();
-    let promised = [proposer::Input::Promised(Ballot(4))];
-    assert_eq!(told_proposer(&seat.handle(prepare(4, 0))), promised);
-    assert_eq!(told_proposer(&seat.handle(prepare(4, 0))), []);
-    assert_eq!(told_proposer(&seat.handle(Input::Applied(Slot(0)))), promised);
+    assert_eq!(promised(&seat.handle(prepare(4, 0))), [Ballot(4)]);
+    assert_eq!(promised(&seat.handle(prepare(4, 0))), []);
+    assert_eq!(promised(&seat.handle(Input::Applied(Slot(0)))), [Ballot(4)]);
     let mut again = remembering(seat.storage);
-    assert_eq!(told_proposer(&again.burst([])), promised, "its first message after a restart");
+    assert_eq!(promised(&again.burst([])), [Ballot(4)], "its first message after a restart");
 }
 
 #[test]
 fn the_proposer_hears_of_every_rise_of_the_promise() {
     let mut seat = acceptor();
     for (ballot, input) in [(4, prepare(4, 0)), (7, prepare(7, 0)), (9, accept(9, 0, &["x"]))] {
-        let promised = [proposer::Input::Promised(Ballot(ballot))];
-        assert_eq!(told_proposer(&seat.handle(input.clone())), promised);
-        assert_eq!(told_proposer(&seat.handle(input)), [], "the promise does not rise");
+        assert_eq!(promised(&seat.handle(input.clone())), [Ballot(ballot)]);
+        assert_eq!(promised(&seat.handle(input)), [], "the promise does not rise");
     }
     assert_eq!(
-        told_proposer(&seat.handle(accept(9, 1, &["y"]))),
+        promised(&seat.handle(accept(9, 1, &["y"]))),
         [],
         "a record, and the promise does not rise"
     );
+}
+
+#[test]
+fn the_proposer_hears_once_in_a_while_when_a_burst_was_handed_to_the_disk() {
+    let mut seat = acceptor();
+    let saved = |sent: Vec<Envelope>| {
+        let told = told_proposer(&sent).into_iter();
+        told.filter(|input| matches!(input, proposer::Input::Saved { .. })).collect::<Vec<_>>()
+    };
+    assert_eq!(saved(seat.burst([])), [], "nothing is saved");
+    let bursts = [(7, true), (6 + HEARTBEAT_US, false), (7 + HEARTBEAT_US, true)];
+    for (slot, (at_us, is_told)) in (0..).zip(bursts) {
+        seat.now = Time(at_us);
+        let expected = is_told.then_some(proposer::Input::Saved { since: seat.now });
+        assert_eq!(saved(seat.handle(accept(4, slot, &["x"]))), Vec::from_iter(expected));
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::common::{R1, R2};
 use multipaxos::message::{Decided, Heartbeat};
-use multipaxos::paxos::election::{Election, ROUNDS_KEPT};
+use multipaxos::paxos::election::Election;
+use multipaxos::paxos::pace::WAIT_MAX_US;
 use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{Ballot, BootId, DirectoryId, ReplicaId, Slot, Time};
 
@@ -34,9 +35,12 @@ fn heartbeat(boot: u64, round: u64) -> Heartbeat {
         boot: BootId(boot),
         round,
         echo: 0,
+        held_us: 0,
+        sync_us: 0,
         directory: DirectoryId(1),
         ballot: Ballot::ZERO,
         leading: false,
+        campaign: None,
         promised: None,
         applied: Slot::ZERO,
         decided: Decided::default(),
@@ -231,17 +235,68 @@ fn a_quorum_follows_if_it_is_in_touch_and_has_promised_nothing_higher() {
 }
 
 #[test]
-fn rounds_of_heartbeats_are_numbered_and_only_the_last_are_remembered() {
-    let mut election = election(0);
-    assert_eq!(election.next_heartbeat(), Time(0));
-    let first = election.begin_round(Time(0));
-    assert_eq!(election.next_heartbeat(), Time(50_000));
-    let rounds: Vec<u64> = (1..ROUNDS_KEPT).map(|_| election.begin_round(Time(0))).collect();
-    assert_eq!(rounds, (first + 1..).take(ROUNDS_KEPT - 1).collect::<Vec<_>>());
-    let mut beyond = election.clone();
-    beyond.begin_round(Time(0));
-    for (mut election, remembered) in [(election, true), (beyond, false)] {
-        election.handle_heartbeat(Time(0), 0, R1, &echoing(1, first), true);
-        assert_eq!(election.is_heard_by_quorum(Time(0)), remembered);
+fn rounds_of_heartbeats_are_numbered_and_remembered_for_as_long_as_a_wait_may_be() {
+    for every_us in [1_000, 50_000] {
+        let mut election = election(0);
+        assert_eq!(election.next_heartbeat(), Time(0));
+        let first = election.begin_round(Time(0));
+        assert_eq!(election.next_heartbeat(), Time(50_000));
+        let mut round = first;
+        let rounds = WAIT_MAX_US / every_us;
+        for number in 1..=rounds {
+            round = election.begin_round(Time(number * every_us));
+            assert_eq!(round, first + number);
+        }
+        let (now, half) = (Time(WAIT_MAX_US), rounds / 2);
+        // The newest one exactly, the others a little too old.
+        for (echo, left_us) in [(round, WAIT_MAX_US), (first + half, half * every_us)] {
+            let mut election = election.clone();
+            election.handle_heartbeat(now, 0, R1, &echoing(1, echo), true);
+            let answer_us = election.pace().answer_us(R1);
+            let took_us = WAIT_MAX_US - left_us;
+            // The first answer counts three times: itself and its deviation.
+            assert!(
+                (3 * took_us..=3 * (took_us + 3_000)).contains(&answer_us)
+                    || answer_us == WAIT_MAX_US,
+                "{answer_us} for {took_us}, every {every_us}"
+            );
+        }
     }
+}
+
+#[test]
+fn an_echo_of_a_round_that_was_never_sent_says_nothing() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    election.handle_heartbeat(Time(10), 0, R1, &echoing(1, round + 1), true);
+    election.handle_heartbeat(Time(10), 0, R2, &echoing(1, 0), true);
+    assert!(!election.is_heard_by_quorum(Time(10)));
+    assert_eq!(election.pace().answer_us(R1) + election.pace().answer_us(R2), 0);
+}
+
+#[test]
+fn the_round_trip_is_what_an_echo_takes_less_the_time_for_which_it_was_held() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    let held = Heartbeat { held_us: 40_000, ..echoing(1, round) };
+    election.handle_heartbeat(Time(60_000), 0, R1, &held, true);
+    assert_eq!(election.pace().answer_us(R1), 60_000, "20 ms, and twice that for its deviation");
+    let again = Heartbeat { round: 2, held_us: 90_000, ..held };
+    election.handle_heartbeat(Time(160_000), 0, R1, &again, true);
+    assert_eq!(election.pace().answer_us(R1), 60_000, "the same echo measures nothing new");
+    assert_eq!(election.held_us(Time(161_000), R1), 1_000);
+    let nonsense = Heartbeat { round: 3, held_us: u64::MAX, sync_us: u64::MAX, ..held };
+    election.begin_round(Time(161_000));
+    election.handle_heartbeat(Time(162_000), 0, R1, &Heartbeat { echo: 2, ..nonsense }, true);
+    assert_eq!(election.pace().answer_us(R1), 67_500, "it was held for longer than it took");
+}
+
+#[test]
+fn a_pause_is_no_round_trip() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    election.observe(Time(100_000));
+    election.observe(Time(60_000_000));
+    election.handle_heartbeat(Time(60_000_000), 0, R1, &echoing(1, round), true);
+    assert!(election.pace().answer_us(R1) <= 3 * (100_000 + MIN_US / 2));
 }

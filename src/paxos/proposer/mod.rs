@@ -75,6 +75,12 @@ pub enum Input {
         /// Everything that it has accepted from the first slot on.
         accepted: Vec<Run>,
     },
+    /// What the acceptor of this replica handed to its disk at `since` is durable now: this
+    /// leaves behind the sync. Once in a while.
+    Saved {
+        /// On this process's clock, as all times.
+        since: Time,
+    },
 }
 
 /// What this replica does about leading.
@@ -261,6 +267,7 @@ impl Role for Proposer {
                 self.seen = self.seen.max(ballot);
                 self.go_above(step);
             }
+            Input::Saved { since } => self.election.note_saved(now, since),
         }
     }
 
