@@ -20,7 +20,7 @@
 //! pause: it reads its mail before it suspects a leader.
 
 use super::Settings;
-use super::pace::{Pace, WAIT_MAX_US};
+use super::pace::{Pace, WAIT_MAX_US, Waits};
 use crate::aside::NotState;
 use crate::message::Heartbeat;
 use crate::quorum::quorum;
@@ -29,6 +29,9 @@ use std::collections::VecDeque;
 
 /// How often the wait may double while nothing gets applied (L3).
 const BACKOFF_DOUBLINGS_MAX: u32 = 4;
+
+/// How long a leader is given until a quorum has answered for the first time, in microseconds.
+const FIRST_ECHO_US: u64 = 3_000_000;
 
 /// For how long a replica remembers its own heartbeats, to tell how old an echo is: as long
 /// as any wait may become, in microseconds.
@@ -73,8 +76,10 @@ pub struct Election {
     leader: Option<Ballot>,
     /// When a serving leader was last heard.
     heard_at: Option<Time>,
-    /// When the leader is suspected, unless it is heard before.
-    suspect_at: Time,
+    /// When the wait began after which the leader is suspected, unless it is heard before; and
+    /// what was drawn for it. How long it is follows what is measured until then.
+    patient_since: Time,
+    draw: u64,
     /// After an attempt that came to nothing: before this, a lack of progress alone leads to
     /// no other attempt.
     quiet_until: Time,
@@ -86,6 +91,8 @@ pub struct Election {
     pending_since: Option<Time>,
     /// How often the wait is doubled.
     backoff: u32,
+    /// How many leaders have begun since then.
+    barren_reigns: u32,
     /// When the newest input or timer came.
     seen_at: Time,
 }
@@ -95,7 +102,7 @@ impl NotState for Election {}
 impl Election {
     /// Nobody heard yet; the first wait begins with the first input.
     pub fn new(settings: Settings, now: Time, draw: u64) -> Self {
-        let mut election = Election {
+        Election {
             settings,
             peers: vec![Peer::default(); settings.n],
             round: 0,
@@ -104,16 +111,16 @@ impl Election {
             next_heartbeat: now,
             leader: None,
             heard_at: None,
-            suspect_at: now,
+            patient_since: now,
+            draw,
             quiet_until: now,
             went_above_at: None,
             applied: Slot::ZERO,
             pending_since: None,
             backoff: 0,
+            barren_reigns: 0,
             seen_at: now,
-        };
-        election.be_patient(now, draw);
-        election
+        }
     }
 
     /// The highest ballot heard to lead, or led.
@@ -131,7 +138,7 @@ impl Election {
         if gap > 2 * pause {
             let shift = gap - pause;
             let later = |time: &mut Time| *time = time.plus_us(shift);
-            later(&mut self.suspect_at);
+            later(&mut self.patient_since);
             later(&mut self.quiet_until);
             self.heard_at.iter_mut().for_each(later);
             self.pending_since.iter_mut().for_each(later);
@@ -142,16 +149,24 @@ impl Election {
 
     /// Begins a new wait before the leader is suspected.
     pub fn be_patient(&mut self, now: Time, draw: u64) {
-        let (min, max) = (self.settings.election_min_us, self.settings.election_max_us);
-        let wait = min + draw % (max - min + 1);
-        self.suspect_at = now.plus_us(wait << self.backoff);
+        (self.patient_since, self.draw) = (now, draw);
+    }
+
+    /// The wait before the leader is suspected.
+    fn suspect_us(&self) -> u64 {
+        let Waits { election_min_us: min, election_max_us: max, .. } = self.pace.waits();
+        let wait_us = min + self.draw % (max - min + 1);
+        // All rivals double alike or not at all, else their waits would end up equal.
+        let bound_us = (self.settings.election_max_us << self.backoff).max(WAIT_MAX_US);
+        let fits = |doublings: &u32| max << *doublings <= bound_us;
+        wait_us << (0..=self.backoff).rev().find(fits).unwrap_or(0)
     }
 
     /// An attempt came to nothing: the next wait is twice as long, up to a bound.
     pub fn back_off(&mut self, now: Time, draw: u64) {
         self.backoff = (self.backoff + 1).min(BACKOFF_DOUBLINGS_MAX);
         self.be_patient(now, draw);
-        self.quiet_until = self.suspect_at;
+        self.quiet_until = self.suspect_at();
     }
 
     /// Takes a peer's heartbeat. Returns whether it is news: an older round of the
@@ -188,7 +203,7 @@ impl Election {
         }
         // A leader of a lower ballot was deposed and does not count, though it still serves.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
-            self.leader = Some(heartbeat.ballot);
+            self.follow(now, heartbeat.ballot);
             self.heard_at = Some(now);
             self.be_patient(now, draw);
         }
@@ -224,15 +239,19 @@ impl Election {
 
     /// Notes that this replica leads with `ballot`.
     pub fn lead(&mut self, now: Time, ballot: Ballot) {
-        self.leader = self.leader.max(Some(ballot));
         self.next_heartbeat = now;
-        self.restart_progress(now);
+        self.follow(now, ballot);
     }
 
-    /// A replica that begins to lead has the longest election wait to show progress.
-    pub fn restart_progress(&mut self, now: Time) {
+    /// A replica leads with `ballot`. If that is news it has the whole wait to show progress.
+    fn follow(&mut self, now: Time, ballot: Ballot) {
+        if self.leader >= Some(ballot) {
+            return;
+        }
+        self.leader = Some(ballot);
         if let Some(since) = &mut self.pending_since {
             *since = now;
+            self.barren_reigns = self.barren_reigns.saturating_add(1);
         }
     }
 
@@ -242,6 +261,7 @@ impl Election {
         if applied > self.applied {
             self.applied = applied;
             self.backoff = 0;
+            self.barren_reigns = 0;
             self.pending_since = None;
         }
         if !pending {
@@ -253,18 +273,26 @@ impl Election {
 
     /// Whether something has waited for the longest election wait without progress.
     pub fn is_unsatisfied(&self, now: Time) -> bool {
-        self.pending_since.is_some_and(|since| now.since_us(since) >= self.settings.election_max_us)
+        self.pending_since.is_some_and(|since| now.since_us(since) >= self.stall_us())
+    }
+
+    /// How long something may wait without progress. Twice as long after each reign that has
+    /// brought none: perhaps the next one only needs more time than the last.
+    fn stall_us(&self) -> u64 {
+        let stall_us = self.pace.waits().stall_us;
+        let doublings = self.barren_reigns.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
+        (stall_us << doublings).min(WAIT_MAX_US).max(stall_us)
     }
 
     /// Whether a serving leader was heard within the shortest suspicion time.
     pub fn hears_leader(&self, now: Time) -> bool {
-        self.heard_at.is_some_and(|heard| now.since_us(heard) < self.settings.election_min_us)
+        self.heard_at.is_some_and(|heard| now.since_us(heard) < self.pace.waits().election_min_us)
     }
 
     /// Whether it is time to ask for pre-votes: no serving leader was heard for the drawn
     /// wait, or the one that is heard gets nothing applied.
     pub fn suspects(&self, now: Time) -> bool {
-        now >= self.suspect_at
+        now >= self.suspect_at()
             || now >= self.quiet_until && self.is_unsatisfied(now.minus_us(self.turn_us()))
     }
 
@@ -272,16 +300,28 @@ impl Election {
     /// lack of progress while heartbeats keep coming. Each replica has a turn of its own, so
     /// that they do not all try at once (L3).
     fn turn_us(&self) -> u64 {
-        let span = self.settings.election_max_us - self.settings.election_min_us;
+        let Waits { election_min_us, election_max_us, .. } = self.pace.waits();
+        let span = election_max_us - election_min_us;
         span * u64::from(self.settings.id.0) / self.settings.n as u64
     }
 
-    /// The members that have lately echoed this replica's heartbeats.
+    /// The members that have lately echoed this replica's heartbeats. An echo is as old as the
+    /// way there and back is long, so each member has a longer time if that is long.
     fn in_touch(&self, now: Time) -> impl Iterator<Item = &Peer> {
-        let within_us = self.settings.election_max_us;
-        self.peers.iter().filter(move |peer| {
+        let is_in_touch = move |(id, peer): &(ReplicaId, &Peer)| {
+            let within_us = self.settings.election_max_us.max(2 * self.pace.answer_us(*id));
             peer.member && peer.echoed.is_some_and(|at| now.since_us(at) < within_us)
-        })
+        };
+        (0..).map(ReplicaId).zip(&self.peers).filter(is_in_touch).map(|(_, peer)| peer)
+    }
+
+    /// Whether a leader that has led since `since` must have been heard by now: for that long
+    /// it is given the benefit of the doubt. Before a quorum has ever answered, nobody knows
+    /// how long the way to it is.
+    pub fn is_established(&self, now: Time, since: Time) -> bool {
+        let wait_us = self.pace.waits().election_max_us;
+        let first_us = if self.pace.knows_quorum() { 0 } else { FIRST_ECHO_US };
+        now.since_us(since) >= wait_us.max(first_us)
     }
 
     /// Whether a quorum, this replica included, echoes recent heartbeats.
@@ -299,7 +339,7 @@ impl Election {
     /// Whether a leader whose ballot a promise has overtaken may go above that promise: a
     /// quorum still follows, and the leader has not done so lately. Takes note of it.
     pub fn may_go_above(&mut self, now: Time, ballot: Ballot, own: Option<Ballot>) -> bool {
-        let lately = |at: Time| now.since_us(at) < self.settings.election_max_us;
+        let lately = |at: Time| now.since_us(at) < self.pace.waits().election_max_us;
         let may =
             self.is_followed_by_quorum(now, ballot, own) && !self.went_above_at.is_some_and(lately);
         if may {
@@ -349,7 +389,7 @@ impl Election {
 
     /// When the leader is suspected, if nothing is heard until then.
     pub fn suspect_at(&self) -> Time {
-        self.suspect_at
+        self.patient_since.plus_us(self.suspect_us())
     }
 
     /// A peer's acceptor has named its promise in a nack.

@@ -12,6 +12,7 @@
 //! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
 //! scout of Paxos Made Moderately Complex.)
 
+use super::pace::{WAIT_MAX_US, Waits};
 use super::recovery::Recovery;
 use super::{Outbox, Settings};
 use crate::aside::{Aside, NotState};
@@ -23,7 +24,8 @@ use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
 
 pub use super::recovery::Phase1Outcome;
 
-/// How long a prepare waits for its answer before it is sent again.
+/// How long a prepare waits for its answer before it is sent again. Longer where answers and
+/// syncs take longer.
 const PREPARE_RETRY_US: u64 = 40_000;
 
 /// What one acceptor has said of itself.
@@ -63,8 +65,9 @@ impl Report {
 struct Timers {
     /// When prepares are sent again.
     resend_at: Time,
-    /// When this attempt has come to nothing: every new page moves it (L3).
-    give_up_at: Time,
+    /// When the campaign began, the own promise became durable, or the last new page came.
+    progress_at: Time,
+    waits: Waits,
 }
 
 impl NotState for Timers {}
@@ -94,6 +97,7 @@ impl Phase1 {
         settings: Settings,
         ballot: Ballot,
         first: Slot,
+        waits: Waits,
         now: Time,
         out: &mut Outbox<R>,
     ) -> Self {
@@ -101,7 +105,6 @@ impl Phase1 {
         // No acceptor can have accepted anything below ballot 0, so only the own promise is
         // needed. (The proposer uses ballot 0 only in the life that warmed up: S2.)
         let promises = if ballot == Ballot::ZERO { 1 } else { quorum(settings.n) };
-        let give_up_at = now.plus_us(settings.election_max_us);
         let mut phase1 = Phase1 {
             settings: Aside(settings),
             ballot,
@@ -111,7 +114,7 @@ impl Phase1 {
             own_promise_durable: false,
             own: Runs::default(),
             recovery: None,
-            timers: Aside(Timers { resend_at: now, give_up_at }),
+            timers: Aside(Timers { resend_at: now, progress_at: now, waits }),
         };
         phase1.handle_timeout(now, out);
         phase1
@@ -122,14 +125,52 @@ impl Phase1 {
         self.ballot
     }
 
-    /// Whether nothing new has come for the longest election wait.
+    /// More has been measured.
+    pub fn set_waits(&mut self, waits: Waits) {
+        self.timers.waits = waits;
+    }
+
+    /// Whether a message of this campaign has left. None has before the own promise is durable.
+    pub fn has_left(&self) -> bool {
+        self.own_promise_durable
+    }
+
+    /// Until when a campaign that hears nothing new still moves: for so long it counts as
+    /// hopeful here and at the replicas that hear of it (L2, L3).
+    fn moves_until(&self) -> Time {
+        let Timers { progress_at, waits, .. } = *self.timers;
+        let measured_us = match self.own_promise_durable {
+            false => waits.own_save_fails_us,
+            true => waits.saves_fail_us,
+        };
+        progress_at.plus_us(self.settings.election_max_us.max(measured_us))
+    }
+
+    /// Whether the campaign moves.
+    pub fn is_moving(&self, now: Time) -> bool {
+        now < self.moves_until()
+    }
+
+    /// When the campaign is given up: when it moves no more. But while the own disk is silent
+    /// nobody knows of it, so waiting for the disk harms nobody, and spares a ballot.
+    fn give_up_at(&self) -> Time {
+        let progress_at = self.timers.progress_at;
+        let moves_until = self.moves_until();
+        if self.own_promise_durable {
+            moves_until
+        } else {
+            moves_until.max(progress_at.plus_us(WAIT_MAX_US))
+        }
+    }
+
+    /// Whether it is better to begin again.
     pub fn is_hopeless(&self, now: Time) -> bool {
-        now >= self.timers.give_up_at
+        now >= self.give_up_at()
     }
 
     /// When a prepare is next sent again, or the campaign given up.
     pub fn deadline(&self) -> Time {
-        self.timers.resend_at.min(self.timers.give_up_at)
+        self.timers.resend_at.min(self.give_up_at())
     }
 
     /// Asks again for promises and values that have not come (L4).
@@ -137,7 +178,9 @@ impl Phase1 {
         if now < self.timers.resend_at {
             return;
         }
-        self.timers.resend_at = now.plus_us(PREPARE_RETRY_US);
+        let Waits { own_save_us, save_us, .. } = self.timers.waits;
+        let answer_us = if self.own_promise_durable { save_us } else { own_save_us };
+        self.timers.resend_at = now.plus_us(PREPARE_RETRY_US.max(answer_us));
         replicas(self.settings.n).for_each(|id| self.send_prepare(id, out));
         if let Some(recovery) = &mut self.recovery {
             recovery.retry();
@@ -147,7 +190,7 @@ impl Phase1 {
 
     /// Something new has come.
     fn note_news(&mut self, now: Time) {
-        self.timers.give_up_at = now.plus_us(self.settings.election_max_us);
+        self.timers.progress_at = now;
     }
 
     /// Phase 1a: asks an acceptor for its promise, or for the pages of it that were lost.

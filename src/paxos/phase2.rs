@@ -10,6 +10,7 @@
 //! The `SessionGate` decides which commands are proposed (rule E2). The learner counts the
 //! acceptors' answers (S3) and tells this role what is applied.
 
+use super::pace::{WAIT_MAX_US, Waits};
 use super::phase1::Phase1Outcome;
 use super::request_queue::RequestQueue;
 use super::session_gate::{Admission, SessionGate};
@@ -30,7 +31,7 @@ pub use super::window::IN_FLIGHT_BYTES_MAX;
 /// is applied. From then on the wait follows how long that takes.
 const RESEND_US: u64 = 40_000;
 
-/// The shortest such wait: more than one burst takes on the way there and back.
+/// The shortest such wait, but never less than the mean round trip: more than one burst takes on the way there and back.
 const RESEND_MIN_US: u64 = 200;
 
 /// How often that wait doubles at most.
@@ -46,6 +47,8 @@ struct Timers {
     trip: RoundTrip,
     /// When proposals that wait are looked at next.
     resend_at: Time,
+    /// The mean time in which a quorum answers.
+    answers_us: u64,
 }
 
 impl NotState for Timers {}
@@ -73,9 +76,11 @@ impl Phase2 {
         ballot: Ballot,
         outcome: Phase1Outcome,
         applied: Slot,
+        waits: Waits,
         now: Time,
     ) -> Self {
         let Phase1Outcome { first, values } = outcome;
+        let first_us = RESEND_US.max(waits.save_us);
         let mut phase2 = Phase2 {
             settings: Aside(settings),
             ballot,
@@ -85,8 +90,9 @@ impl Phase2 {
             queue: RequestQueue::default(),
             gate: SessionGate::default(),
             timers: Aside(Timers {
-                trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
-                resend_at: now.plus_us(RESEND_US),
+                trip: RoundTrip::new(first_us, RESEND_MIN_US, WAIT_MAX_US),
+                resend_at: now.plus_us(first_us),
+                answers_us: waits.trip_us,
             }),
         };
         values.iter().filter_map(ValueRef::command).for_each(|it| phase2.gate.propose_again(it));
@@ -97,6 +103,18 @@ impl Phase2 {
             rest = rest.skip(count);
         }
         phase2
+    }
+
+    /// More has been measured.
+    pub fn set_waits(&mut self, waits: Waits) {
+        self.timers.answers_us = waits.trip_us;
+    }
+
+    /// How long a proposal waits before it is sent again for the first time. What is sent
+    /// again says nothing about how long it takes, so where the way has become longer than
+    /// that wait, only the heartbeats tell.
+    fn resend_us(&self) -> u64 {
+        self.timers.trip.wait_us().max(self.timers.answers_us)
     }
 
     /// The ballot of this phase 2.
@@ -198,7 +216,7 @@ impl Phase2 {
         }
         if self.window.is_silent() {
             // Nothing older is in flight, so nothing older is due.
-            self.timers.resend_at = now.plus_us(self.timers.trip.wait_us());
+            self.timers.resend_at = now.plus_us(self.resend_us());
         }
         for proposal in self.window.unsent() {
             self.send(proposal, out);
@@ -211,8 +229,9 @@ impl Phase2 {
         if now < self.timers.resend_at || self.window.is_empty() {
             return;
         }
-        let first_us = self.timers.trip.wait_us();
-        let backoff = Backoff { first_us, max_us: first_us << RESEND_DOUBLINGS_MAX };
+        let first_us = self.resend_us();
+        let max_us = (first_us << RESEND_DOUBLINGS_MAX).min(WAIT_MAX_US).max(first_us);
+        let backoff = Backoff { first_us, max_us };
         for place in self.window.take_due(now, backoff) {
             self.send(self.window.at(place), out);
         }

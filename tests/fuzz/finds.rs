@@ -11,6 +11,7 @@ use multipaxos::chat::Chat;
 use multipaxos::message::{AcceptedValues, Decided, Party, Promise, Request, Run, Span};
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::paxos::learner::{Checkpoint, Record};
+use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1;
 use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::Phase2;
@@ -42,7 +43,8 @@ fn the_highest_number_of_a_command_does_not_stop_the_leader_that_proposes_it_aga
     let values: Values = vec![command(u64::MAX, "x")].into();
     let settings = settings(3, R0, 1);
     let outcome = Phase1Outcome { first: Slot(0), values };
-    let mut phase2 = Phase2::begin(settings, Ballot(3), outcome, Slot(0), Time(0));
+    let mut phase2 =
+        Phase2::begin(settings, Ballot(3), outcome, Slot(0), Waits::default(), Time(0));
     assert!(phase2.is_pending());
     phase2.handle_progress(Time(1), Slot(1), Decided::default());
     assert!(!phase2.is_pending());
@@ -54,7 +56,8 @@ fn the_highest_number_of_a_command_does_not_stop_the_leader_that_proposes_it_aga
 fn what_is_proposed_again_is_bounded_by_what_is_held_and_by_the_window_of_a_leader() {
     let (ballot, far) = (Ballot(3), Slot(1 << 22));
     let mut out: Outbox<()> = Outbox::new();
-    let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut out);
+    let mut phase1 =
+        Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Waits::default(), Time(0), &mut out);
     let page = |from: ReplicaId, trimmed: Slot, last: bool, held: SlotRange| {
         let (directory, slots) = (directory(from), SlotRange::new(Slot(0), held.end));
         let accepted = [Span { slots: held, ballot: Ballot(1) }].into_iter().collect();

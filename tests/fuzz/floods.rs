@@ -18,6 +18,7 @@ use multipaxos::net::Endpoint;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
+use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1;
 use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::proposer::{self, Proposer};
@@ -107,7 +108,14 @@ fn an_acceptor_holds_no_more_slots_than_it_says() {
 #[test]
 fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
     let ballot = Ballot(3);
-    let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut nowhere());
+    let mut phase1 = Phase1::begin(
+        settings(3, R0, 1),
+        ballot,
+        Slot(0),
+        Waits::default(),
+        Time(0),
+        &mut nowhere(),
+    );
     phase1.handle_own_promise(Time(0), Slot(0), Vec::new(), &mut nowhere());
     let page = |part: u64| {
         let first = 4_000 * part;
@@ -136,7 +144,14 @@ fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
 #[test]
 fn a_candidate_holds_no_more_bytes_of_values_than_acceptors_may_hold() {
     let ballot = Ballot(3);
-    let mut phase1 = Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Time(0), &mut nowhere());
+    let mut phase1 = Phase1::begin(
+        settings(3, R0, 1),
+        ballot,
+        Slot(0),
+        Waits::default(),
+        Time(0),
+        &mut nowhere(),
+    );
     phase1.handle_own_promise(Time(0), Slot(0), Vec::new(), &mut nowhere());
     let slots = SlotRange::with_len(Slot(0), 1 << 40);
     let promise = Promise {

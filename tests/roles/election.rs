@@ -170,9 +170,10 @@ fn the_leader_is_the_highest_ballot_that_a_member_serves_under() {
 fn each_replica_acts_on_a_lack_of_progress_in_its_own_turn() {
     for (id, turn_us) in [(0, 0), (1, 100_000), (2, 200_000)] {
         let mut election = election(id);
+        election.handle_heartbeat(Time(0), 0, R1, &serving(1, 1), true);
         election.handle_progress(Time(50_000), Slot(0), true);
         let due = 50_000 + STALL_US + turn_us;
-        election.handle_heartbeat(Time(due), 0, R1, &serving(1, 1), true);
+        election.handle_heartbeat(Time(due), 0, R1, &serving(2, 1), true);
         assert!(!election.suspects(Time(due - 1)), "replica {id}");
         assert!(election.suspects(Time(due)), "replica {id}");
     }
@@ -189,10 +190,7 @@ fn what_waits_waits_from_its_beginning_or_the_last_progress_on() {
     election.handle_progress(Time(9), Slot(5), true);
     assert!(!election.is_unsatisfied(Time(8 + STALL_US)));
     assert!(election.is_unsatisfied(Time(9 + STALL_US)));
-    election.restart_progress(Time(20));
-    assert!(!election.is_unsatisfied(Time(19 + STALL_US)));
     election.handle_progress(Time(30), Slot(5), false);
-    election.restart_progress(Time(40));
     assert!(!election.is_unsatisfied(Time(10 * STALL_US)), "nothing waits");
     election.handle_progress(Time(50), Slot(5), true);
     election.lead(Time(60), Ballot(3));
@@ -299,4 +297,71 @@ fn a_pause_is_no_round_trip() {
     election.observe(Time(60_000_000));
     election.handle_heartbeat(Time(60_000_000), 0, R1, &echoing(1, round), true);
     assert!(election.pace().answer_us(R1) <= 3 * (100_000 + MIN_US / 2));
+}
+
+/// An election whose peers have answered so often in this time that it hardly varies.
+fn measured(answer_us: u64) -> (Election, Time) {
+    let mut election = election(0);
+    let mut now = Time(0);
+    for round in 1..100 {
+        let sent = election.begin_round(now);
+        now = now.plus_us(answer_us);
+        for peer in [R1, R2] {
+            election.handle_heartbeat(now, 0, peer, &echoing(round, sent), true);
+        }
+    }
+    (election, now)
+}
+
+#[test]
+fn suspicion_follows_what_is_measured_while_it_waits() {
+    let (mut election, now) = measured(700_000);
+    election.handle_heartbeat(now, 0, R1, &serving(100, 1), true);
+    assert_eq!(election.suspect_at(), now.plus_us(1_400_000));
+    assert!(election.hears_leader(now.plus_us(1_399_999)));
+    election.be_patient(now, 1_400_000);
+    assert_eq!(election.suspect_at(), now.plus_us(2_800_000), "the spread follows too");
+    for round in 101..200 {
+        let echo = election.begin_round(now);
+        for peer in [R1, R2] {
+            let fast = Heartbeat { held_us: 700_000, ..echoing(round, echo) };
+            election.handle_heartbeat(now.plus_us(700_000), 0, peer, &fast, true);
+        }
+    }
+    assert!(election.suspect_at() <= now.plus_us(MAX_US), "and it shrinks while it waits");
+}
+
+#[test]
+fn waits_do_not_double_beyond_the_bound() {
+    let (mut election, now) = measured(700_000);
+    let waits = [2, 2, 2, 2].map(|_| {
+        election.back_off(now, 0);
+        election.suspect_at().since_us(now)
+    });
+    assert_eq!(waits, [2_800_000; 4], "twice 2.8 s fits 10 s, four times does not");
+}
+
+#[test]
+fn an_echo_may_be_as_old_as_two_round_trips() {
+    let (election, now) = measured(700_000);
+    // The newest echo left 700 ms ago.
+    assert!(election.is_heard_by_quorum(now.plus_us(699_999)));
+    assert!(!election.is_heard_by_quorum(now.plus_us(700_000)));
+}
+
+#[test]
+fn each_reign_that_brings_no_progress_doubles_the_time_that_the_next_one_has() {
+    let mut election = election(0);
+    let mut now = Time(0);
+    election.handle_progress(now, Slot(0), true);
+    for (ballot, doubled) in [(0, 1), (1, 2), (2, 4), (3, 8), (4, 16), (5, 16)] {
+        election.handle_heartbeat(now, 0, R1, &serving(ballot + 1, ballot), true);
+        let stall_us = (doubled * STALL_US).min(WAIT_MAX_US);
+        assert!(!election.is_unsatisfied(now.plus_us(stall_us - 1)), "ballot {ballot}");
+        now = now.plus_us(stall_us);
+        assert!(election.is_unsatisfied(now), "ballot {ballot}");
+    }
+    election.handle_progress(now, Slot(1), false);
+    election.handle_progress(now, Slot(1), true);
+    assert!(election.is_unsatisfied(now.plus_us(STALL_US)), "progress ends that");
 }

@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use multipaxos::message::{MESSAGE_SLOTS_MAX, Request, ToAcceptor};
+use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, Phase2, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, PROPOSE_WINDOW_SLOTS, Settings};
@@ -63,7 +64,8 @@ impl Subject {
 
 fn begin(settings: Settings, first: u64, values: &[Value], applied: u64) -> Subject {
     let outcome = Phase1Outcome { first: Slot(first), values: values.into() };
-    let phase2 = Phase2::begin(settings, Ballot(0), outcome, Slot(applied), Time(0));
+    let phase2 =
+        Phase2::begin(settings, Ballot(0), outcome, Slot(applied), Waits::default(), Time(0));
     Subject { phase2, now: Time(0) }
 }
 

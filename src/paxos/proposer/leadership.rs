@@ -6,6 +6,7 @@ use super::{PreVote, Proposer, State, Step};
 use crate::aside::Aside;
 use crate::marker::Leads;
 use crate::message::{AcceptedValues, Decided, Heartbeat, Message, Promise, Run, ToProposer};
+use crate::paxos::pace::Waits;
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
 use crate::paxos::phase2::Phase2;
 use crate::paxos::{Never, Notice, Outbox, learner};
@@ -43,6 +44,11 @@ impl Proposer {
         self.election.back_off(step.now, step.draw);
     }
 
+    /// How long to wait, by what is measured.
+    fn waits(&self) -> Waits {
+        self.election.pace().waits()
+    }
+
     /// The smallest own ballot above everything seen.
     fn next_ballot(&self) -> Ballot {
         self.seen.next_owned(self.settings.id, self.settings.n)
@@ -52,7 +58,8 @@ impl Proposer {
         self.pre_vote_round += 1;
         let ballot = self.next_ballot();
         log::debug!("replica {}: asks for pre-votes for ballot {ballot}", self.settings.id);
-        let vote = PreVote::new(&self.settings, ballot, self.pre_vote_round, step.now);
+        let vote =
+            PreVote::new(&self.settings, ballot, self.pre_vote_round, self.waits(), step.now);
         self.state = State::PreVoting(vote);
         self.continue_pre_vote(step);
     }
@@ -69,7 +76,8 @@ impl Proposer {
 
     fn begin_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
         self.seen = self.seen.max(ballot);
-        let phase1 = Phase1::begin(*self.settings, ballot, self.applied, step.now, step.out);
+        let (first, waits) = (self.applied, self.waits());
+        let phase1 = Phase1::begin(*self.settings, ballot, first, waits, step.now, step.out);
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.state = State::Campaigning(Box::new(phase1));
     }
@@ -81,7 +89,8 @@ impl Proposer {
         if !found.is_empty() {
             log::info!("replica {id}: proposes slots {found} again");
         }
-        let phase2 = Phase2::begin(*self.settings, ballot, outcome, self.applied, step.now);
+        let (applied, waits) = (self.applied, self.waits());
+        let phase2 = Phase2::begin(*self.settings, ballot, outcome, applied, waits, step.now);
         self.state = State::Leading { phase2: Box::new(phase2), since: Aside(step.now) };
         self.election.lead(step.now, ballot);
         step.out.tell(Notice::Learner(learner::Input::Leading(ballot)));
@@ -276,11 +285,18 @@ impl Proposer {
 
     /// Does what the time asks for in this state.
     pub(super) fn advance(&mut self, step: &mut Step<'_>) {
-        let now = step.now;
+        let (now, waits) = (step.now, self.waits());
+        match &mut self.state {
+            State::Following => {}
+            State::PreVoting(vote) => vote.set_waits(waits),
+            State::Campaigning(phase1) => phase1.set_waits(waits),
+            State::Leading { phase2, .. } => phase2.set_waits(waits),
+        }
         match &mut self.state {
             State::Following if self.first_ballot => {
                 self.first_ballot = false;
-                let phase1 = Phase1::begin(*self.settings, Ballot::ZERO, Slot::ZERO, now, step.out);
+                let phase1 =
+                    Phase1::begin(*self.settings, Ballot::ZERO, Slot::ZERO, waits, now, step.out);
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {
@@ -289,7 +305,7 @@ impl Proposer {
                     self.begin_pre_vote(step);
                 }
             }
-            State::PreVoting(vote) if vote.is_hopeless(now) => {
+            State::PreVoting(vote) if vote.is_hopeless(&self.settings, now) => {
                 self.back_off("no quorum would help", step);
             }
             State::PreVoting(_) => self.continue_pre_vote(step),
@@ -298,8 +314,8 @@ impl Proposer {
             }
             State::Campaigning(phase1) => phase1.handle_timeout(now, step.out),
             State::Leading { phase2, since } => {
-                let established = now.since_us(**since) >= self.settings.election_max_us;
-                if established && !self.election.is_heard_by_quorum(now) {
+                let is_established = self.election.is_established(now, **since);
+                if is_established && !self.election.is_heard_by_quorum(now) {
                     // L2: followers that do not hear this leader may elect another.
                     self.back_off("no quorum hears it", step);
                 } else if self.election.is_unsatisfied(now) {

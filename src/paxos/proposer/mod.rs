@@ -292,7 +292,7 @@ impl Role for Proposer {
         }
         let due = match &self.state {
             State::Following => Some(self.election.suspect_at()),
-            State::PreVoting(vote) => Some(vote.deadline()),
+            State::PreVoting(vote) => Some(vote.deadline(&self.settings)),
             State::Campaigning(phase1) => Some(phase1.deadline()),
             State::Leading { phase2, .. } => phase2.deadline(),
         };

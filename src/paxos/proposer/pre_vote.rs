@@ -5,20 +5,22 @@
 
 use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToProposer};
+use crate::paxos::pace::Waits;
 use crate::paxos::{Never, Outbox, Settings};
 use crate::quorum::ReplicaSet;
 use crate::types::{Ballot, ReplicaId, Time};
 
-/// How long a pre-vote waits for answers before it is sent again.
+/// How long a pre-vote waits for answers before it is sent again. Longer where answers take
+/// longer.
 const PRE_VOTE_RETRY_US: u64 = 40_000;
 
 /// When something is done without an input.
 #[derive(Debug, Clone, Copy)]
 struct Timers {
+    began_at: Time,
     /// When the replicas that have not granted are asked again.
     resend_at: Time,
-    /// When this attempt has come to nothing.
-    give_up_at: Time,
+    waits: Waits,
 }
 
 impl NotState for Timers {}
@@ -37,11 +39,22 @@ pub(super) struct PreVote {
 
 impl PreVote {
     /// Asks nobody yet.
-    pub(super) fn new(settings: &Settings, ballot: Ballot, round: u64, now: Time) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        ballot: Ballot,
+        round: u64,
+        waits: Waits,
+        now: Time,
+    ) -> Self {
         let mut granted = ReplicaSet::EMPTY;
         granted.insert(settings.id);
-        let give_up_at = now.plus_us(settings.election_min_us);
-        PreVote { ballot, round, granted, timers: Aside(Timers { resend_at: now, give_up_at }) }
+        let timers = Timers { began_at: now, resend_at: now, waits };
+        PreVote { ballot, round, granted, timers: Aside(timers) }
+    }
+
+    /// More has been measured.
+    pub(super) fn set_waits(&mut self, waits: Waits) {
+        self.timers.waits = waits;
     }
 
     /// Whether a quorum of a cluster of `n` would help.
@@ -49,14 +62,20 @@ impl PreVote {
         self.granted.is_quorum(n)
     }
 
-    /// Whether no quorum has granted it within the shortest election wait.
-    pub(super) fn is_hopeless(&self, now: Time) -> bool {
-        now >= self.timers.give_up_at
+    /// When no quorum has granted it for so long that the attempt has come to nothing.
+    fn give_up_at(&self, settings: &Settings) -> Time {
+        let patience_us = settings.election_min_us.max(self.timers.waits.answers_fail_us);
+        self.timers.began_at.plus_us(patience_us)
+    }
+
+    /// Whether the attempt has come to nothing.
+    pub(super) fn is_hopeless(&self, settings: &Settings, now: Time) -> bool {
+        now >= self.give_up_at(settings)
     }
 
     /// When replicas are asked again, or the pre-vote is given up.
-    pub(super) fn deadline(&self) -> Time {
-        self.timers.resend_at.min(self.timers.give_up_at)
+    pub(super) fn deadline(&self, settings: &Settings) -> Time {
+        self.timers.resend_at.min(self.give_up_at(settings))
     }
 
     /// `from` would help.
@@ -69,7 +88,7 @@ impl PreVote {
         if now < self.timers.resend_at {
             return;
         }
-        self.timers.resend_at = now.plus_us(PRE_VOTE_RETRY_US);
+        self.timers.resend_at = now.plus_us(PRE_VOTE_RETRY_US.max(self.timers.waits.answer_us));
         for peer in settings.peers().filter(|peer| !self.granted.contains(*peer)) {
             let ask = ToProposer::PreVote { ballot: self.ballot, round: self.round };
             out.send(peer, Message::Proposer(ask));

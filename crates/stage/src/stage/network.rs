@@ -115,7 +115,7 @@ impl Stage {
             // An older heartbeat between the same replicas that only waits for a command is of
             // no use.
             let old = |other: &Pending| {
-                let overdue = other.arrives_at <= now && !other.held;
+                let overdue = other.arrives_at < now && !other.held;
                 other.is_heartbeat() && overdue && (other.from, other.to) == (from, to)
             };
             let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
