@@ -19,6 +19,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::message::{Answer, ClientMessage, Request};
+use crate::paxos::pace::WAIT_MAX_US;
 use crate::paxos::{Outbox, Role};
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
@@ -31,7 +32,7 @@ pub const ASK_ALL_US: u64 = 100_000;
 /// The shortest wait for an answer. On one host an answer takes less.
 const RETRY_MIN_US: u64 = 120;
 
-/// The longest wait for an answer.
+/// The longest wait for an answer, unless answers are known to take longer.
 const RETRY_MAX_US: u64 = 1_000_000;
 
 /// How long a client may be quiet and still use its session.
@@ -136,6 +137,9 @@ pub struct Client {
     /// When the line, or the hello for it, was last sent.
     sent_at: Time,
     retry_at: Time,
+    /// When it was first sent, and which replica was asked as the owner of which ballot.
+    asked_at: Time,
+    led: Option<(Ballot, ReplicaId)>,
     /// How long an answer takes.
     trip: RoundTrip,
     /// Whether the message that is on its way was sent more than once.
@@ -162,7 +166,9 @@ impl Client {
             submitted_at: Time(0),
             sent_at: Time(0),
             retry_at: Time(0),
-            trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, RETRY_MAX_US),
+            asked_at: Time(0),
+            led: None,
+            trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, WAIT_MAX_US),
             again: false,
             asked_all: false,
             report_at: Time(0),
@@ -231,9 +237,15 @@ impl Client {
 
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
         (self.again, self.asked_all) = (false, false);
-        self.sent_at = now;
-        self.retry_at = now.plus_us(self.trip.wait_us().min(ASK_ALL_US));
+        (self.asked_at, self.sent_at) = (now, now);
+        self.led = Some((self.leader, self.whom()));
+        self.retry_at = now.plus_us(self.trip.wait_us().min(self.patience_us(ASK_ALL_US)));
         self.call(self.whom(), out);
+    }
+
+    /// This time, or what answers take if that is longer.
+    fn patience_us(&self, us: u64) -> u64 {
+        us.max(self.trip.longest_us().unwrap_or(0))
     }
 
     /// The replica to ask first.
@@ -254,7 +266,7 @@ impl Client {
     fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
         if std::mem::replace(&mut self.again, true) {
             // One message may be lost. After two, answers probably take longer now.
-            self.trip.missed(RETRY_MAX_US);
+            self.trip.missed(self.patience_us(RETRY_MAX_US));
         }
         self.sent_at = now;
         let wait_us = self.trip.wait_us();
@@ -293,9 +305,14 @@ impl Client {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
                     }
-                    // If a message was sent twice, nobody knows which copy was answered.
+                    // If a message was sent twice, nobody knows which copy was answered. But if
+                    // the leader that was asked first answers later than a client ever waits for
+                    // it, its answers take that long: else no line would be sent once only.
+                    let asked_us = now.since_us(self.asked_at);
+                    let is_slow = self.led == Some((self.leader, from)) && asked_us >= ASK_ALL_US;
                     match self.again {
                         false => self.trip.answered(now.since_us(self.sent_at)),
+                        true if is_slow => self.trip.answered(asked_us),
                         true => self.trip.recovered(now.since_us(self.sent_at)),
                     }
                     self.phase = Phase::Idle;

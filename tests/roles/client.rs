@@ -119,6 +119,42 @@ fn a_line_is_asked_again_as_soon_as_answers_usually_come_and_of_all_only_later()
 }
 
 #[test]
+fn where_answers_take_long_a_line_is_asked_once() {
+    let mut seat = in_flight();
+    let mut asked = Vec::new();
+    for seq in 0..6 {
+        let sent = seat.wait_us(1_400_000);
+        asked.push(requests(&sent).len());
+        seat.handle(complete_by(R0, seq));
+        seat.handle(submit("next", 9));
+    }
+    assert!(asked[0] >= 3, "nobody knew: {asked:?}");
+    assert_eq!(asked[1..], [0; 5]);
+    // The leader dies, and all replicas are asked a little later than it usually answers.
+    let sent = requests(&seat.wait_us(2 * 1_400_000));
+    assert_eq!(sent[..3].iter().map(|(to, _)| *to).collect::<Vec<_>>(), [R0, R1, R2]);
+}
+
+#[test]
+fn an_outage_says_nothing_about_how_long_answers_take() {
+    for news in [Some(leader(R1, 1)), None] {
+        let mut seat = in_flight();
+        (0..20).for_each(|seq| {
+            seat.wait_us(2_000);
+            seat.handle(complete_by(R0, seq));
+            seat.handle(submit("next", 9));
+        });
+        seat.wait_us(1_400_000);
+        let has_news = news.is_some();
+        news.into_iter().for_each(|news| drop(seat.handle(news)));
+        seat.handle(complete_by(R1, 20));
+        seat.handle(submit("next", 9));
+        let sent = called(&seat.wait_us(ASK_ALL_US));
+        assert!(!sent.is_empty(), "a new leader is known: {has_news}");
+    }
+}
+
+#[test]
 fn a_line_without_an_answer_goes_to_all_replicas_less_and_less_often() {
     let mut seat = in_flight();
     let mut times = Vec::new();
