@@ -76,6 +76,10 @@ pub struct Election {
     leader: Option<Ballot>,
     /// When a serving leader was last heard.
     heard_at: Option<Time>,
+    /// The newest campaign that was heard to move, and when.
+    campaign: Option<(Ballot, Time)>,
+    /// This replica has granted a pre-vote, and waits until then for the campaign.
+    calm_until: Time,
     /// When the wait began after which the leader is suspected, unless it is heard before; and
     /// what was drawn for it. How long it is follows what is measured until then.
     patient_since: Time,
@@ -111,6 +115,8 @@ impl Election {
             next_heartbeat: now,
             leader: None,
             heard_at: None,
+            campaign: None,
+            calm_until: now,
             patient_since: now,
             draw,
             quiet_until: now,
@@ -138,7 +144,9 @@ impl Election {
         if gap > 2 * pause {
             let shift = gap - pause;
             let later = |time: &mut Time| *time = time.plus_us(shift);
+            later(&mut self.calm_until);
             later(&mut self.patient_since);
+            self.campaign.iter_mut().map(|(_, at)| at).for_each(later);
             later(&mut self.quiet_until);
             self.heard_at.iter_mut().for_each(later);
             self.pending_since.iter_mut().for_each(later);
@@ -289,11 +297,40 @@ impl Election {
         self.heard_at.is_some_and(|heard| now.since_us(heard) < self.pace.waits().election_min_us)
     }
 
-    /// Whether it is time to ask for pre-votes: no serving leader was heard for the drawn
-    /// wait, or the one that is heard gets nothing applied.
+    /// A campaign moves. The candidate has asked a quorum, so for now it is as good as a leader
+    /// (L2).
+    pub fn hear_campaign(&mut self, now: Time, draw: u64, ballot: Ballot) {
+        self.campaign = Some((ballot, now));
+        self.be_patient(now, draw);
+    }
+
+    /// Whether a campaign was heard to move within the shortest suspicion time, of another
+    /// replica than `asker`: a candidate that asks again has given its campaign up.
+    pub fn hears_campaign(&self, now: Time, asker: ReplicaId) -> bool {
+        let lately = |at: Time| now.since_us(at) < self.pace.waits().election_min_us;
+        let counts =
+            |ballot: Ballot| Some(ballot) > self.leader && ballot.owner(self.settings.n) != asker;
+        self.campaign.is_some_and(|(ballot, at)| counts(ballot) && lately(at))
+    }
+
+    /// This replica has granted a pre-vote. Two round trips later it hears the campaign, if
+    /// there is one.
+    pub fn calm(&mut self, now: Time) {
+        self.calm_until = now.plus_us(2 * self.pace.waits().answer_us);
+    }
+
+    /// The peers should hear at once what this replica does.
+    pub fn send_heartbeat_soon(&mut self, now: Time) {
+        self.next_heartbeat = now;
+    }
+
+    /// Whether it is time to ask for pre-votes: neither a serving leader nor a campaign was
+    /// heard for the drawn wait, or the leader that is heard gets nothing applied.
     pub fn suspects(&self, now: Time) -> bool {
-        now >= self.suspect_at()
-            || now >= self.quiet_until && self.is_unsatisfied(now.minus_us(self.turn_us()))
+        let is_stalled = now >= self.quiet_until
+            && self.is_unsatisfied(now.minus_us(self.turn_us()))
+            && !self.hears_campaign(now, self.settings.id);
+        now >= self.suspect_at() || is_stalled
     }
 
     /// How much longer than the longest election wait this replica waits before it acts on a
@@ -389,7 +426,7 @@ impl Election {
 
     /// When the leader is suspected, if nothing is heard until then.
     pub fn suspect_at(&self) -> Time {
-        self.patient_since.plus_us(self.suspect_us())
+        self.patient_since.plus_us(self.suspect_us()).max(self.calm_until)
     }
 
     /// A peer's acceptor has named its promise in a nack.

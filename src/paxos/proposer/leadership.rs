@@ -80,6 +80,7 @@ impl Proposer {
         let phase1 = Phase1::begin(*self.settings, ballot, first, waits, step.now, step.out);
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.state = State::Campaigning(Box::new(phase1));
+        self.election.send_heartbeat_soon(step.now);
     }
 
     fn lead(&mut self, ballot: Ballot, outcome: Phase1Outcome, step: &mut Step<'_>) {
@@ -186,13 +187,24 @@ impl Proposer {
         }
     }
 
-    /// L2: whether this replica would help another to lead: only if it misses a serving
-    /// leader itself, or gets nothing applied (L1).
-    fn would_follow(&self, now: Time, ballot: Ballot) -> bool {
+    /// The ballot with which this replica campaigns, as long as its campaign moves.
+    fn moving_campaign(&self, now: Time) -> Option<Ballot> {
+        match &self.state {
+            State::Campaigning(phase1) if phase1.is_moving(now) => Some(phase1.ballot()),
+            _ => None,
+        }
+    }
+
+    /// L2: whether this replica would help `candidate` to lead: only if it misses a serving
+    /// leader itself, or gets nothing applied (L1), and if no other campaign moves.
+    fn would_follow(&self, now: Time, candidate: ReplicaId, ballot: Ballot) -> bool {
         let serves = self.leading().is_some() || self.election.hears_leader(now);
+        let campaigns = self.moving_campaign(now).is_some();
         self.is_voter()
             && self.promised < Some(ballot)
             && (!serves || self.election.is_unsatisfied(now))
+            && !campaigns
+            && !self.election.hears_campaign(now, candidate)
     }
 
     pub(super) fn handle_pre_vote(
@@ -203,10 +215,34 @@ impl Proposer {
         step: &mut Step<'_>,
     ) {
         let is_owner = ballot.owner(self.settings.n) == from;
-        let granted = is_owner && self.would_follow(step.now, ballot);
+        let granted = is_owner && self.would_follow(step.now, from, ballot);
         let (promised, directory) = (self.promised, self.membership.directory);
         let reply = ToProposer::PreVoteReply { round, granted, promised, directory };
         step.out.send(from, Message::Proposer(reply));
+        if granted {
+            self.election.calm(step.now);
+            // L3: of two that ask at once, the one with the lower ballot would be overtaken.
+            if matches!(&self.state, State::PreVoting(vote) if vote.ballot < ballot) {
+                self.follow("a rival has a higher one", step);
+            }
+        }
+    }
+
+    /// A campaign of another replica moves (L2). It counts unless this replica's own acceptor
+    /// would refuse it, or a leader has come after it.
+    pub(super) fn hear_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
+        if Some(ballot) < self.promised || Some(ballot) <= self.election.leader() {
+            return;
+        }
+        self.election.hear_campaign(step.now, step.draw, ballot);
+        let gives_way = match &self.state {
+            State::PreVoting(_) => true,
+            State::Campaigning(phase1) => !phase1.has_left() && phase1.ballot() < ballot,
+            State::Following | State::Leading { .. } => false,
+        };
+        if gives_way {
+            self.follow("another campaigns", step);
+        }
     }
 
     pub(super) fn handle_pre_vote_reply(
@@ -239,11 +275,18 @@ impl Proposer {
             return;
         }
         self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
+        if let Some(ballot) = heartbeat.campaign.filter(|it| it.owner(self.settings.n) == from) {
+            self.hear_campaign(ballot, step);
+        }
         if heartbeat.leading {
+            let is_satisfied = !self.election.is_unsatisfied(step.now);
             let gives_way = match &self.state {
                 State::Following => false,
-                State::PreVoting(_) => !self.election.is_unsatisfied(step.now),
-                State::Campaigning(phase1) => phase1.ballot() < heartbeat.ballot,
+                State::PreVoting(_) => is_satisfied,
+                // Of a campaign that has not left nobody knows, so no leader needs to fear it.
+                State::Campaigning(phase1) => {
+                    phase1.ballot() < heartbeat.ballot || !phase1.has_left() && is_satisfied
+                }
                 State::Leading { phase2, .. } => phase2.ballot() < heartbeat.ballot,
             };
             if gives_way {
@@ -257,7 +300,7 @@ impl Proposer {
     /// leader it follows.
     pub(super) fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
         let round = self.election.begin_round(now);
-        let leading = self.leading();
+        let (leading, campaign) = (self.leading(), self.moving_campaign(now));
         let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
         if let Some(ballot) = leading {
             out.tell(Notice::Learner(learner::Input::Leading(ballot)));
@@ -272,7 +315,7 @@ impl Proposer {
                 directory: self.membership.directory,
                 ballot: leading.or(self.election.leader()).unwrap_or_default(),
                 leading: leading.is_some(),
-                campaign: None,
+                campaign,
                 promised: self.promised,
                 applied: self.applied,
                 decided,

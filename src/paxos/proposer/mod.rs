@@ -176,6 +176,11 @@ impl Proposer {
         self.membership.is_voter(self.settings.id)
     }
 
+    /// Whether this replica owns `ballot`.
+    fn owns(&self, ballot: Ballot) -> bool {
+        ballot.owner(self.settings.n) == self.settings.id
+    }
+
     /// S6: whether a vote of `from` counts. A replica whose vote does not is told so.
     fn counts(&self, from: ReplicaId, directory: DirectoryId, out: &mut Outbox<Never>) -> bool {
         let counts = self.membership.counts(from, directory);
@@ -263,6 +268,11 @@ impl Role for Proposer {
                 self.handle_own_promise(ballot, trimmed, accepted, step);
             }
             Input::Promised(ballot) => {
+                // What a restarted acceptor remembers says nothing of a campaign.
+                let is_new = self.promised.is_some() || self.membership.fresh;
+                if is_new && self.promised < Some(ballot) && !self.owns(ballot) {
+                    self.hear_campaign(ballot, step);
+                }
                 self.promised = self.promised.max(Some(ballot));
                 self.seen = self.seen.max(ballot);
                 self.go_above(step);

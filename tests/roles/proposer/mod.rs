@@ -4,6 +4,7 @@ mod ballot_0;
 mod campaigning;
 mod giving_way;
 mod leading;
+mod live_campaigns;
 mod pre_votes;
 mod states;
 mod waiting;
