@@ -42,6 +42,11 @@ impl Retransmitter {
         now.since_us(*self.sent_at) >= wait_us
     }
 
+    /// Whether all of it was sent less than `us` ago.
+    pub(crate) fn sent_within(&self, now: Time, us: u64) -> bool {
+        now.since_us(*self.sent_at) < us
+    }
+
     /// All of it is sent again.
     pub(crate) fn send_again(&mut self, now: Time) {
         *self.sent_at = now;

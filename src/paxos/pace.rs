@@ -30,6 +30,10 @@ pub const WAIT_MAX_US: u64 = 10_000_000;
 /// in a row may be lost.
 const PATIENCE: u64 = 4;
 
+/// Each later sync takes one part in so many off the longest one. A disk that has stalled once
+/// is likely to do so again, and a mean forgets that too soon.
+const PEAK_SYNCS: u64 = 64;
+
 /// How long the first sync of a disk may take before anybody loses patience with it.
 const FIRST_SYNC_US: u64 = 1_000_000;
 
@@ -82,6 +86,8 @@ pub struct Pace {
     peers: Vec<Peer>,
     /// The own disk.
     sync: RoundTrip,
+    /// The longest of its latest syncs.
+    sync_peak_us: u64,
     waits: Waits,
     /// Since when a configured wait has been too short, until the user hears of it.
     too_short_since: Option<Time>,
@@ -109,6 +115,7 @@ impl Pace {
             settings,
             peers: vec![peer; settings.n],
             sync: estimate(),
+            sync_peak_us: 0,
             waits: Waits::default(),
             too_short_since: None,
             has_warned: false,
@@ -124,7 +131,11 @@ impl Pace {
 
     /// What a sync of the own disk takes at most, for the peers; 0 if none is measured.
     pub fn sync_us(&self) -> u64 {
-        self.sync.longest_us().unwrap_or(0)
+        self.own_sync_us().unwrap_or(0)
+    }
+
+    fn own_sync_us(&self) -> Option<u64> {
+        Some(self.sync.longest_us()?.max(self.sync_peak_us))
     }
 
     /// In this time an answer of `peer` comes; 0 if none has come.
@@ -150,7 +161,10 @@ impl Pace {
 
     /// A sync of the own disk took this long.
     pub fn saved(&mut self, took_us: u64) {
-        self.sync.answered(took_us.min(WAIT_MAX_US));
+        let took_us = took_us.min(WAIT_MAX_US);
+        self.sync.answered(took_us);
+        let faded_us = self.sync_peak_us - self.sync_peak_us / PEAK_SYNCS;
+        self.sync_peak_us = faded_us.max(took_us);
     }
 
     /// Works the waits out anew. `leader` is the replica that leads, as far as is known.
@@ -165,7 +179,7 @@ impl Pace {
         let answers = measured(RoundTrip::longest_us);
         let slowest_us = answers.iter().copied().max().unwrap_or(0);
         let answer_us = shortest(answers, helpers);
-        let own = self.sync.longest_us();
+        let own = self.own_sync_us();
         let syncs: Vec<u64> =
             self.peers.iter().map(|peer| peer.sync_us).filter(|us| *us > 0).chain(own).collect();
         let slowest_sync_us = syncs.iter().copied().max().unwrap_or(0);
@@ -303,6 +317,17 @@ mod tests {
         assert_eq!(waits.saves_fail_us, WAIT_MAX_US);
         let two = measured(3, &[], &[(0, 5), (1, 3_000), (2, 3_000)]);
         assert_eq!(two.save_us, 3_000 * MS);
+    }
+
+    #[test]
+    fn a_disk_that_has_stalled_is_waited_for_a_while() {
+        let mut pace = pace(3);
+        (0..100).for_each(|_| pace.saved(5 * MS));
+        pace.saved(3_000 * MS);
+        (0..20).for_each(|_| pace.saved(5 * MS));
+        assert!(pace.sync_us() > 2_000 * MS, "{}: the mean has forgotten it", pace.sync_us());
+        (0..2_000).for_each(|_| pace.saved(5 * MS));
+        assert!(pace.sync_us() < 6 * MS, "{}", pace.sync_us());
     }
 
     #[test]

@@ -47,8 +47,7 @@ struct Timers {
     trip: RoundTrip,
     /// When proposals that wait are looked at next.
     resend_at: Time,
-    /// The mean time in which a quorum answers.
-    answers_us: u64,
+    waits: Waits,
 }
 
 impl NotState for Timers {}
@@ -90,9 +89,9 @@ impl Phase2 {
             queue: RequestQueue::default(),
             gate: SessionGate::default(),
             timers: Aside(Timers {
-                trip: RoundTrip::new(first_us, RESEND_MIN_US, WAIT_MAX_US),
+                trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
                 resend_at: now.plus_us(first_us),
-                answers_us: waits.trip_us,
+                waits,
             }),
         };
         values.iter().filter_map(ValueRef::command).for_each(|it| phase2.gate.propose_again(it));
@@ -107,14 +106,18 @@ impl Phase2 {
 
     /// More has been measured.
     pub fn set_waits(&mut self, waits: Waits) {
-        self.timers.answers_us = waits.trip_us;
+        self.timers.waits = waits;
     }
 
-    /// How long a proposal waits before it is sent again for the first time. What is sent
-    /// again says nothing about how long it takes, so where the way has become longer than
-    /// that wait, only the heartbeats tell.
+    /// How long a proposal waits before it is sent again for the first time.
+    ///
+    /// A proposal is applied only behind those before it, so where much is lost the time that
+    /// it takes says little about the way. And what is sent again says nothing at all. So
+    /// that time counts only up to [`RESEND_US`]. Where the way and the disks take longer,
+    /// what the heartbeats measure counts alone.
     fn resend_us(&self) -> u64 {
-        self.timers.trip.wait_us().max(self.timers.answers_us)
+        let Waits { trip_us, save_us, .. } = self.timers.waits;
+        if save_us > RESEND_US { save_us } else { self.timers.trip.wait_us().max(trip_us) }
     }
 
     /// The ballot of this phase 2.
@@ -242,7 +245,12 @@ impl Phase2 {
     /// accepted higher slots passed over them, and the other acceptors are no quorum. The
     /// accepts are sent again at once (L4).
     pub fn handle_lost<R>(&mut self, now: Time, lost: &[SlotRange], out: &mut Outbox<R>) {
-        let answer_us = self.timers.trip.smoothed_us().unwrap_or(RESEND_US);
+        let resend_us = self.resend_us();
+        let answer_us = self.timers.trip.smoothed_us().map_or(resend_us, |us| us.min(resend_us));
+        // Where answers vary much, messages overtake one another, and a slot that is passed
+        // over is not lost before the time in which hardly any answer is late.
+        let overtakes_us = self.timers.waits.answer_us;
+        let overtakes_us = if overtakes_us > RESEND_US { overtakes_us } else { 0 };
         let room = self.datagram_room();
         for range in lost {
             let mut left = *range;
@@ -250,7 +258,7 @@ impl Phase2 {
                 && let Some((proposal, part)) = self.window.part(left, room)
             {
                 let slots = SlotRange::with_len(left.start, part.len() as u64);
-                if proposal.resend_lost(slots, now, answer_us) {
+                if proposal.resend_lost(slots, now, answer_us, overtakes_us) {
                     self.send_to_peers(slots.start, &part, out);
                 }
                 left.start = slots.end;

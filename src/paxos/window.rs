@@ -47,9 +47,17 @@ impl Proposal {
     }
 
     /// A part of it is lost. Returns whether to send that part again, and notes it. A part
-    /// that was sent again less than `answer_us` ago may still be on its way.
-    pub(super) fn resend_lost(&mut self, part: SlotRange, now: Time, answer_us: u64) -> bool {
-        let on_its_way = part.start < self.lost_end && now < self.lost_at.plus_us(answer_us);
+    /// that was sent again less than `answer_us` ago may still be on its way, and so may one
+    /// that was sent first less than `overtakes_us` ago.
+    pub(super) fn resend_lost(
+        &mut self,
+        part: SlotRange,
+        now: Time,
+        answer_us: u64,
+        overtakes_us: u64,
+    ) -> bool {
+        let again = part.start < self.lost_end && now < self.lost_at.plus_us(answer_us);
+        let on_its_way = again || self.waits.sent_within(now, overtakes_us);
         if !on_its_way {
             self.waits.send_part_again();
             self.lost_end = part.end;

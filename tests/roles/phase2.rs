@@ -414,3 +414,66 @@ fn what_is_lost_again_is_sent_again_once_an_answer_could_have_come() {
     assert_eq!(slots(&seat.lose(4, 4)), [4, 5, 6, 7]);
     assert_eq!(slots(&seat.lose(11, 5)), [11], "slots above the proposed ones are not sent");
 }
+
+// --- a slow world ------------------------------------------------------------------
+
+/// A quorum answers in 700 ms, and its disks take as long again.
+const SLOW: Waits = Waits {
+    trip_us: 600_000,
+    answer_us: 700_000,
+    save_us: 1_400_000,
+    answers_fail_us: 0,
+    saves_fail_us: 0,
+    own_save_fails_us: 0,
+    own_save_us: 0,
+    election_min_us: 0,
+    election_max_us: 0,
+    stall_us: 0,
+};
+
+#[test]
+fn where_a_quorum_takes_long_a_proposal_is_sent_again_only_after_that() {
+    let outcome = || Phase1Outcome { first: Slot(0), values: Default::default() };
+    let mut known = Subject {
+        phase2: Phase2::begin(settings(3, R0), Ballot(0), outcome(), Slot(0), SLOW, Time(0)),
+        now: Time(0),
+    };
+    let mut heard_later = fresh();
+    heard_later.phase2.set_waits(SLOW);
+    for (seat, name) in [(&mut known, "known"), (&mut heard_later, "heard later")] {
+        seat.take(one(5, 0));
+        assert_eq!(slots(&seat.flush()), [0]);
+        let first = loop {
+            seat.now = seat.phase2.deadline().expect("a proposal waits");
+            if !seat.time_out().is_empty() {
+                break seat.now.0;
+            }
+        };
+        assert!((SLOW.save_us..2 * SLOW.save_us).contains(&first), "{name}: {first}");
+        // However long it took to be applied: that is no measure of the way.
+        seat.now = Time(60_000_000);
+        seat.apply(1);
+        seat.take(one(6, 0));
+        seat.flush();
+        seat.now = seat.now.plus_us(2 * SLOW.save_us);
+        assert_eq!(slots(&seat.time_out()), [1], "{name}");
+    }
+}
+
+#[test]
+fn what_is_passed_over_is_not_lost_while_a_message_may_have_been_overtaken() {
+    let mut seat = fresh();
+    seat.take(one(5, 0));
+    seat.flush();
+    assert_eq!(slots(&seat.lose(0, 1)), [0], "messages that take the same time do not overtake");
+    let mut seat = fresh();
+    seat.phase2.set_waits(SLOW);
+    seat.take(one(5, 0));
+    seat.flush();
+    seat.now = Time(SLOW.answer_us - 1);
+    assert_eq!(slots(&seat.lose(0, 1)), []);
+    seat.now = Time(SLOW.answer_us);
+    assert_eq!(slots(&seat.lose(0, 1)), [0]);
+    seat.now = Time(SLOW.answer_us + SLOW.save_us - 1);
+    assert_eq!(slots(&seat.lose(0, 1)), [], "it may still be on its way");
+}

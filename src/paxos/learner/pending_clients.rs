@@ -9,17 +9,18 @@
 
 use super::Outbox;
 use super::awaited_runs::{AwaitedRun, AwaitedRuns};
-use crate::aside::Aside;
+use crate::aside::{Aside, NotState};
 use crate::chat::{Applied, Status};
 use crate::message::{Answer, Message, Request, Run, ToProposer};
 use crate::paxos::{Notice, proposer};
 use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef};
+use round_trip::RoundTrip;
 use std::collections::BTreeMap;
 
-/// The first wait before a pending request is passed on again. Each wait is twice the one
-/// before.
+/// The first wait before a pending request is passed on again, unless requests take longer to
+/// be applied. Each wait is twice the one before.
 const FORWARD_RETRY_US: u64 = 100_000;
 
 /// The longest wait before a pending request is passed on again.
@@ -72,17 +73,41 @@ struct PendingRequest {
     seq: u64,
     /// A request for this command alone.
     request: Request,
-    /// How long the request waits before it is passed on once more.
-    retry_us: u64,
+    /// When this replica began to hold the request.
+    held_at: Aside<Time>,
     /// When the client last sent the request to this replica.
     heard_at: Aside<Time>,
-    retry_at: Aside<Time>,
+    retry: Aside<Retry>,
 }
+
+/// When a request is passed on once more, and how long it will have waited then.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Time,
+    wait_us: u64,
+}
+
+impl NotState for Retry {}
 
 impl PendingRequest {
     /// Whether the command would take effect.
     fn is_next(&self, log: Applied<'_>) -> bool {
         self.request.iter().any(|command| log.status(command) == Status::Next)
+    }
+}
+
+/// How long a request is held until it is applied.
+#[derive(Debug, Clone)]
+struct Held {
+    trip: RoundTrip,
+}
+
+impl NotState for Held {}
+
+impl Default for Held {
+    fn default() -> Self {
+        let (first_us, max_us) = (FORWARD_RETRY_US, FORWARD_RETRY_MAX_US);
+        Held { trip: RoundTrip::new(first_us, first_us, max_us) }
     }
 }
 
@@ -95,6 +120,7 @@ pub(super) struct PendingClients {
     requests: BTreeMap<Session, PendingRequest>,
     /// How many bytes the lines of the requests take.
     bytes: usize,
+    held: Aside<Held>,
 }
 
 impl PendingClients {
@@ -178,12 +204,13 @@ impl PendingClients {
         let awaited = CommandRef { seq: pending.seq, ..command };
         match log.status(awaited) {
             Status::Complete { slot, client_seq } => {
+                self.held.trip.answered(now.since_us(*pending.held_at));
                 out.answer(pending.origin, complete(awaited, slot, client_seq));
                 self.remove(session);
             }
             Status::Past | Status::Expired => self.remove(session),
             Status::Next => {
-                *pending.retry_at = now;
+                pending.retry.at = now;
                 return true;
             }
             Status::Ahead => {}
@@ -265,6 +292,11 @@ impl PendingClients {
     /// Keeps a request for `command`, in place of an earlier one of its session.
     fn insert(&mut self, now: Time, origin: Address, command: CommandRef<'_>, after: Slot) {
         let CommandRef { session, seq, line, .. } = command;
+        // The client has asked again: the request is passed on as rarely as before.
+        let before = self.requests.get(&session).filter(|pending| pending.seq == seq);
+        let new = (now, self.retry_us());
+        let (held_at, wait_us) =
+            before.map_or(new, |before| (*before.held_at, before.retry.wait_us));
         self.remove(session);
         let bytes = self.bytes + line.len();
         if self.requests.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
@@ -274,10 +306,15 @@ impl PendingClients {
         // A copy: the request may wait long, and must not keep alive the whole batch that
         // it came with.
         let request = Request { commands: ValueRef::Command(command).into(), after };
-        let retry_us = FORWARD_RETRY_US;
-        let (heard_at, retry_at) = (Aside(now), Aside(now.plus_us(retry_us)));
-        let pending = PendingRequest { origin, seq, request, retry_us, heard_at, retry_at };
+        let retry = Aside(Retry { at: now.plus_us(wait_us), wait_us });
+        let (held_at, heard_at) = (Aside(held_at), Aside(now));
+        let pending = PendingRequest { origin, seq, request, held_at, heard_at, retry };
         self.requests.insert(session, pending);
+    }
+
+    /// The first wait before a request is passed on again.
+    fn retry_us(&self) -> u64 {
+        self.held.trip.wait_us()
     }
 
     fn remove(&mut self, session: Session) {
@@ -289,15 +326,15 @@ impl PendingClients {
 
     /// Another replica leads: every pending request is due.
     pub(super) fn retry_all(&mut self, now: Time) {
+        let wait_us = self.retry_us();
         for pending in self.requests.values_mut() {
-            *pending.retry_at = now;
-            pending.retry_us = FORWARD_RETRY_US;
+            *pending.retry = Retry { at: now, wait_us };
         }
     }
 
     /// Passes on the requests that are due, and forgets those whose clients have gone.
     pub(super) fn retry(&mut self, now: Time, log: Applied<'_>, route: Route, out: &mut Outbox) {
-        let due = self.requests.iter().filter(|(_, pending)| *pending.retry_at <= now);
+        let due = self.requests.iter().filter(|(_, pending)| pending.retry.at <= now);
         let due: Vec<Session> = due.map(|(session, _)| *session).take(FORWARD_BURST_MAX).collect();
         for session in due {
             let Some(pending) = self.requests.get_mut(&session) else { continue };
@@ -305,8 +342,8 @@ impl PendingClients {
                 self.remove(session);
                 continue;
             }
-            pending.retry_us = (2 * pending.retry_us).min(FORWARD_RETRY_MAX_US);
-            *pending.retry_at = now.plus_us(pending.retry_us);
+            let wait_us = (2 * pending.retry.wait_us).min(FORWARD_RETRY_MAX_US);
+            *pending.retry = Retry { at: now.plus_us(wait_us), wait_us };
             // A leader that proposed a command before it is next would waste a slot. Another
             // leader may know more than this log.
             if !route.leads() || pending.is_next(log) {
