@@ -36,3 +36,4 @@ pub mod role_thread;
 #[cfg(test)]
 #[path = "tests/schedules.rs"]
 mod schedules;
+mod slow_disk;

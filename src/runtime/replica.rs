@@ -15,6 +15,7 @@ use super::durable::{Durable, StartError};
 use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
+use super::slow_disk::Watched;
 use crate::config::Config;
 use crate::marker::WARM_UP_COMPLETE;
 use crate::message::Party;
@@ -271,7 +272,11 @@ where
     let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
     let build = move |membership, _, _| Acceptor::new(settings, membership, state);
     let acceptor = match log {
-        Some(log) => shared.spawn("acceptor", acceptor, log, build)?,
+        Some(log) => {
+            let folder = options.data_dir.display().to_string();
+            let watched = Watched::new(log, shared.clock, settings, folder);
+            shared.spawn("acceptor", acceptor, watched, build)?
+        }
         None => shared.spawn("acceptor", acceptor, Volatile, build)?,
     };
     let threads = [
