@@ -296,19 +296,19 @@ pub struct Heartbeat {
     pub echo: u64,
     /// How long the sender had held that round when it sent this, in microseconds. The receiver
     /// takes it off the time that the echo took, and has the round trip.
-    pub held_us: u64,
-    /// How long a sync of the sender's disk takes, in microseconds, hardly ever longer. 0 if it
-    /// has not measured any.
-    pub sync_us: u64,
+    pub held_us: u32,
+    /// How long a sync of the sender's disk takes, hardly ever longer, in milliseconds, rounded
+    /// up. 0 if it has not measured any.
+    pub sync_ms: u16,
     /// The sender's directory. Only members count as being in touch.
     pub directory: DirectoryId,
-    /// The ballot under which the sender leads or follows.
+    /// The ballot under which the sender leads, campaigns or follows.
     pub ballot: Ballot,
     /// Whether the sender leads at `ballot` and serves.
     pub leading: bool,
-    /// The ballot with which the sender campaigns, if it does and its campaign makes progress.
-    /// It counts like a serving leader, for as long as it moves (L2).
-    pub campaign: Option<Ballot>,
+    /// Whether the sender campaigns with `ballot`, and its campaign moves: for so long it
+    /// counts like a serving leader (L2).
+    pub campaigning: bool,
     /// The ballot that the sender's acceptor has promised, if any.
     pub promised: Option<Ballot>,
     /// The sender has applied every slot below this.

@@ -204,9 +204,9 @@ impl Election {
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.member = member;
-        self.pace.heard_sync(from, heartbeat.sync_us);
+        self.pace.heard_sync(from, heartbeat.sync_ms);
         if is_new_echo && let Some(sent_at) = echoed {
-            let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us);
+            let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
             self.pace.answered(from, took_us);
         }
         // A leader of a lower ballot was deposed and does not count, though it still serves.
@@ -415,8 +415,8 @@ impl Election {
     }
 
     /// How long ago that round came.
-    pub fn held_us(&self, now: Time, peer: ReplicaId) -> u64 {
-        now.since_us(self.peers[peer.index()].heard_at)
+    pub fn held_us(&self, now: Time, peer: ReplicaId) -> u32 {
+        u32::try_from(now.since_us(self.peers[peer.index()].heard_at)).unwrap_or(u32::MAX)
     }
 
     /// When the next heartbeat is due.

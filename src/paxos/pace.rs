@@ -129,9 +129,11 @@ impl Pace {
         self.waits
     }
 
-    /// What a sync of the own disk takes at most, for the peers; 0 if none is measured.
-    pub fn sync_us(&self) -> u64 {
-        self.own_sync_us().unwrap_or(0)
+    /// What a sync of the own disk takes at most, for the peers: in milliseconds, rounded up; 0
+    /// if none is measured.
+    pub fn sync_ms(&self) -> u16 {
+        let ms = self.own_sync_us().map_or(0, |us| us.div_ceil(1_000).max(1));
+        u16::try_from(ms).unwrap_or(u16::MAX)
     }
 
     fn own_sync_us(&self) -> Option<u64> {
@@ -155,8 +157,8 @@ impl Pace {
     }
 
     /// A peer says what a sync of its disk takes.
-    pub fn heard_sync(&mut self, peer: ReplicaId, sync_us: u64) {
-        self.peers[peer.index()].sync_us = sync_us.min(WAIT_MAX_US);
+    pub fn heard_sync(&mut self, peer: ReplicaId, sync_ms: u16) {
+        self.peers[peer.index()].sync_us = (1_000 * u64::from(sync_ms)).min(WAIT_MAX_US);
     }
 
     /// A sync of the own disk took this long.
@@ -259,7 +261,7 @@ mod tests {
         for (replica, ms) in syncs_ms {
             match replica {
                 0 => (0..100).for_each(|_| pace.saved(ms * MS)),
-                _ => pace.heard_sync(ReplicaId(*replica), ms * MS),
+                _ => pace.heard_sync(ReplicaId(*replica), *ms as u16),
             }
         }
         pace.update(None);
@@ -325,9 +327,13 @@ mod tests {
         (0..100).for_each(|_| pace.saved(5 * MS));
         pace.saved(3_000 * MS);
         (0..20).for_each(|_| pace.saved(5 * MS));
-        assert!(pace.sync_us() > 2_000 * MS, "{}: the mean has forgotten it", pace.sync_us());
+        assert!(pace.sync_ms() > 2_000, "{}: the mean has forgotten it", pace.sync_ms());
         (0..2_000).for_each(|_| pace.saved(5 * MS));
-        assert!(pace.sync_us() < 6 * MS, "{}", pace.sync_us());
+        assert_eq!(pace.sync_ms(), 5);
+        let mut fast = Pace::new(pace.settings);
+        assert_eq!(fast.sync_ms(), 0, "nothing is measured");
+        fast.saved(0);
+        assert_eq!(fast.sync_ms(), 1);
     }
 
     #[test]

@@ -103,8 +103,8 @@ pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
                 round: 0,
                 echo: 0,
                 held_us: 0,
-                sync_us: 0,
-                campaign: None,
+                sync_ms: 0,
+                campaigning: false,
                 promised: None,
                 ..*heartbeat
             };

@@ -36,11 +36,11 @@ fn heartbeat(boot: u64, round: u64) -> Heartbeat {
         round,
         echo: 0,
         held_us: 0,
-        sync_us: 0,
+        sync_ms: 0,
         directory: DirectoryId(1),
         ballot: Ballot::ZERO,
         leading: false,
-        campaign: None,
+        campaigning: false,
         promised: None,
         applied: Slot::ZERO,
         decided: Decided::default(),
@@ -283,7 +283,7 @@ fn the_round_trip_is_what_an_echo_takes_less_the_time_for_which_it_was_held() {
     election.handle_heartbeat(Time(160_000), 0, R1, &again, true);
     assert_eq!(election.pace().answer_us(R1), 60_000, "the same echo measures nothing new");
     assert_eq!(election.held_us(Time(161_000), R1), 1_000);
-    let nonsense = Heartbeat { round: 3, held_us: u64::MAX, sync_us: u64::MAX, ..held };
+    let nonsense = Heartbeat { round: 3, held_us: u32::MAX, sync_ms: u16::MAX, ..held };
     election.begin_round(Time(161_000));
     election.handle_heartbeat(Time(162_000), 0, R1, &Heartbeat { echo: 2, ..nonsense }, true);
     assert_eq!(election.pace().answer_us(R1), 67_500, "it was held for longer than it took");

@@ -275,8 +275,8 @@ impl Proposer {
             return;
         }
         self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
-        if let Some(ballot) = heartbeat.campaign.filter(|it| it.owner(self.settings.n) == from) {
-            self.hear_campaign(ballot, step);
+        if heartbeat.campaigning && heartbeat.ballot.owner(self.settings.n) == from {
+            self.hear_campaign(heartbeat.ballot, step);
         }
         if heartbeat.leading {
             let is_satisfied = !self.election.is_unsatisfied(step.now);
@@ -311,11 +311,11 @@ impl Proposer {
                 round,
                 echo: self.election.echo_of(peer),
                 held_us: self.election.held_us(now, peer),
-                sync_us: self.election.pace().sync_us(),
+                sync_ms: self.election.pace().sync_ms(),
                 directory: self.membership.directory,
-                ballot: leading.or(self.election.leader()).unwrap_or_default(),
+                ballot: leading.or(campaign).or(self.election.leader()).unwrap_or_default(),
                 leading: leading.is_some(),
-                campaign,
+                campaigning: campaign.is_some(),
                 promised: self.promised,
                 applied: self.applied,
                 decided,

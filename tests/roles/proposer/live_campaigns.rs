@@ -8,13 +8,14 @@ const FIRST_SYNC_US: u64 = 1_000_000;
 
 /// A heartbeat of a candidate whose campaign moves.
 fn campaigning(from: ReplicaId, round: u64, ballot: u64) -> Input {
-    let campaign = Some(Ballot(ballot));
-    Input::Heartbeat(from, Heartbeat { campaign, ..heartbeat(from, round) })
+    let ballot = Ballot(ballot);
+    Input::Heartbeat(from, Heartbeat { ballot, campaigning: true, ..heartbeat(from, round) })
 }
 
 /// The ballot with which the last heartbeat among these messages says that its sender campaigns.
 fn said(sent: &[Envelope]) -> Option<Ballot> {
-    heartbeats(sent).last().expect("a heartbeat").1.campaign
+    let (_, heartbeat) = heartbeats(sent).pop().expect("a heartbeat");
+    heartbeat.campaigning.then_some(heartbeat.ballot)
 }
 
 /// A replica 1 that has just begun to campaign. Its own acceptor has not promised yet.
