@@ -100,6 +100,7 @@ impl<S: Upkeep> Upkeep for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paxos::Limits;
     use crate::types::{BootId, ReplicaId};
 
     #[test]
@@ -113,6 +114,7 @@ mod tests {
             election_min_us: 300_000,
             election_max_us: 600_000,
             checkpoint_slots: 8,
+            limits: Limits::DEFAULT,
             skip_slot: None,
         };
         let mut speed =

@@ -115,7 +115,7 @@ fn a_leader_that_has_just_begun_need_not_have_been_heard_yet() {
             let echo = Heartbeat { echo: first.round, ..heartbeat(R1, 1) };
             seat.handle(Input::Heartbeat(R1, echo));
             seat.now = Time(ELECTION_MAX_US);
-            seat.handle(promise(R0, 0, &[]));
+            seat.handle(own_promise(0, &[]));
         } else {
             crown(&mut seat);
         }

@@ -30,7 +30,7 @@ fn a_candidate_says_at_once_that_it_campaigns_and_refuses_pre_votes_while_it_mov
     let (mut seat, ballot) = candidate();
     assert_eq!(said(&seat.wait_us(0)), Some(ballot), "rivals hear of it before they ask");
     assert!(!grants(&mut seat, R2, 2), "a higher ballot would throw its work away");
-    seat.handle(promise(R1, ballot.0, &[]));
+    seat.handle(own_promise(ballot.0, &[]));
     // Each page is progress, and gives it the whole wait anew.
     for slot in 0..5 {
         seat.wait_us(ELECTION_MAX_US - HEARTBEAT_US);
@@ -53,13 +53,13 @@ fn a_candidate_waits_long_for_its_own_disk_but_holds_up_nobody_for_so_long() {
     assert_eq!(said(&sent), None, "it moves no more");
     assert!(grants(&mut seat, R2, 2));
     seat.wait_us(WAIT_MAX_US - 2 * FIRST_SYNC_US);
-    let asked = prepares(&seat.handle(promise(R1, ballot.0, &[])));
+    let asked = prepares(&seat.handle(own_promise(ballot.0, &[])));
     assert_eq!(asked, [(R0, ballot.0, 0), (R2, ballot.0, 0)], "and its campaign goes on");
     assert_eq!(said(&seat.wait_us(HEARTBEAT_US)), Some(ballot));
     let (mut hung, ballot) = candidate();
     hung.now = begun.plus_us(WAIT_MAX_US);
     hung.wait_us(HEARTBEAT_US);
-    assert_eq!(prepares(&hung.handle(promise(R1, ballot.0, &[]))), [], "given up");
+    assert_eq!(prepares(&hung.handle(own_promise(ballot.0, &[]))), [], "given up");
 }
 
 #[test]
@@ -157,11 +157,11 @@ fn a_campaign_of_which_nobody_knows_gives_way_to_a_leader_and_to_a_higher_campai
     {
         let (mut seat, ballot) = candidate();
         seat.handle(input.clone());
-        let asked = prepares(&seat.handle(promise(R1, ballot.0, &[])));
+        let asked = prepares(&seat.handle(own_promise(ballot.0, &[])));
         assert_eq!(asked.is_empty(), gives_way, "{input:?}");
         // Once its prepares have left, only a higher leader stops it.
         let (mut seat, ballot) = candidate();
-        seat.handle(promise(R1, ballot.0, &[]));
+        seat.handle(own_promise(ballot.0, &[]));
         seat.handle(input);
         seat.handle(promise(R2, ballot.0, &[]));
         assert_eq!(seat.role.leading(), Some(ballot));
