@@ -90,7 +90,7 @@ fn a_frame_for_somebody_else_or_from_nowhere_is_dropped_under_its_own_reason() {
         assert_eq!(receiver.counters.of(why), before + 1);
     };
     drops(&|frame| frame[0] ^= 1, DropReason::Magic);
-    drops(&|frame| frame[4] = 2, DropReason::Version);
+    drops(&|frame| frame[4] += 1, DropReason::Version);
     drops(&|frame| frame[5] = 5, DropReason::Size);
     drops(&|frame| frame[6] = 3, DropReason::Sender);
     drops(&|frame| frame[6] = 0, DropReason::Sender);
