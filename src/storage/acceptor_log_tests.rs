@@ -6,6 +6,7 @@ use super::acceptor_log::{AcceptorLog, Options, is_log_file};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use crate::message::{Request, Run};
+use crate::paxos::ACCEPT_SLOTS_MAX;
 use crate::paxos::acceptor::{Record, State};
 use crate::types::{Ballot, Slot, Value};
 use durable::segment_log::{HEADER_BYTES, SECTOR_BYTES};
@@ -516,6 +517,30 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     disk.power_cut(Survival::Nothing);
     let (_, found) = AcceptorLog::open(disk, DIRECTORY, SMALL).unwrap();
     assert_eq!(found, state);
+}
+
+#[test]
+fn a_slot_far_above_the_trim_mark_is_kept_when_the_log_is_written_anew() {
+    let mut lives = Lives::begin(3, SMALL);
+    let accept = |slot: u64, ballot: u64| {
+        let (first, ballot) = (Slot(slot), Ballot(ballot));
+        Record::Accept(Run { ballot, first, values: vec![value(first, ballot)].into() })
+    };
+    let far = 10 * ACCEPT_SLOTS_MAX;
+    assert!(lives.commit_burst(vec![accept(far, 0)]));
+    let segments = |lives: &Lives| lives.log.as_ref().unwrap().segments();
+    let mut times = 0;
+    for ballot in 1..4_000 {
+        let before = segments(&lives);
+        assert!(lives.commit_burst(vec![accept(9, ballot)]));
+        times += u32::from(segments(&lives) < before);
+    }
+    assert!(times > 1, "written anew {times} times");
+    lives.disk.power_cut(Survival::Nothing);
+    lives.open(SMALL).unwrap();
+    assert!(lives.acknowledged.accepted(Slot(far)).is_some());
+    assert!(lives.commit_burst(vec![Record::Trim(Slot(far + 1))]));
+    assert!(lives.acknowledged.is_empty());
 }
 
 /// A log that is about to be written anew for the `times`th time, and the burst that causes
