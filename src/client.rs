@@ -9,6 +9,9 @@
 //!
 //! Before its first line a client asks how far the log is (hello). The answer is the birth
 //! of its session, by which the log knows that an expired session must not be created again.
+//! The replica that answers may itself be far behind, and then the session is born too
+//! early to be created. A replica that can tell that the line was not applied, and never
+//! will be, says so, and the client opens another session for the line at once.
 //! A session lives for a number of slots, not for a time. So a client that was quiet for
 //! [`SESSION_IDLE_US`] opens a new session for its next line: nothing is in flight then, and
 //! a session costs nothing.
@@ -37,6 +40,11 @@ const RETRY_MAX_US: u64 = 1_000_000;
 
 /// How long a client may be quiet and still use its session.
 pub const SESSION_IDLE_US: u64 = 1_000_000;
+
+/// What is added to the id of a session for the id of the next one for the same line. It is
+/// odd and large, so the ids for a line repeat after 2⁶⁴ sessions only, and none is near
+/// another. They are as unlikely to be used by anybody else as the first one.
+const NEXT_SESSION: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How long a line is in flight before the user hears of it, and between two such reports.
 const PATIENCE_US: u64 = 3_000_000;
@@ -290,7 +298,9 @@ impl Client {
                 self.follow(ballot);
                 if let Phase::Opening { line, session } = &self.phase {
                     let session = Session { client: self.id, id: *session };
-                    let open = Open { session, birth: applied, next: 0, used_at: now };
+                    // What this client has seen completed is decided as well.
+                    let birth = applied.max(self.after);
+                    let open = Open { session, birth, next: 0, used_at: now };
                     let line = line.clone();
                     self.open = Some(open);
                     self.request(now, open, line, out);
@@ -328,6 +338,20 @@ impl Client {
             Answer::Expired { session, seq } => {
                 if self.awaits(session, seq) {
                     self.fail(|line| Outcome::Expired { line }, out);
+                }
+            }
+            Answer::BornTooEarly { session, seq } => {
+                if self.awaits(session, seq)
+                    && let Some(line) = self.line()
+                {
+                    // E2: the line may go by another session, because by this one it is not
+                    // applied and never will be. A late answer names the session that it is
+                    // about, so it cannot be taken for one about the new session.
+                    let session = session.id.wrapping_add(NEXT_SESSION);
+                    self.open = None;
+                    self.deputy = Some(from);
+                    self.phase = Phase::Opening { line, session };
+                    self.send_first(now, out);
                 }
             }
             Answer::Leader { ballot } => {

@@ -12,6 +12,11 @@
 //! within that many slots of its birth. So an expired session never comes back to life:
 //! its birth lies too far behind.
 //!
+//! A session may also be born so far behind that it never begins to live. Its client may
+//! then send the line by another session, if it is certain that the line was not applied.
+//! A log that holds no line of this client at or above the birth says so
+//! ([`Status::BornTooEarly`]): a session's lines all lie at or above its birth.
+//!
 //! A client's lines are numbered for as long as the log, across all its sessions.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -51,8 +56,12 @@ pub enum Status {
     /// Its number is above the session's next, or its session is born above the slots that
     /// are applied here.
     Ahead,
-    /// Its session no longer exists and can never be created again.
+    /// Its session no longer exists and can never be created again. Whether it ever existed,
+    /// the log cannot tell.
     Expired,
+    /// It is in no slot and never will be: its session never existed, and is born too far
+    /// below to be created.
+    BornTooEarly,
 }
 
 /// The number of the command that is next in its session after command `seq`. The log and a
@@ -63,6 +72,7 @@ pub(crate) fn next_seq(seq: u64) -> u64 {
 }
 
 /// Rule E2: what `command` means in slot `at`, given what the log knows of its session.
+/// (A session born too early is called expired here: it changes nothing either.)
 fn judge(
     session: Option<SessionState>,
     command: CommandRef<'_>,
@@ -167,7 +177,21 @@ impl Chat {
     /// What `command` would mean if it were decided in slot `at`, the first one that is not
     /// applied.
     pub fn status(&self, command: CommandRef<'_>, at: Slot) -> Status {
-        judge(self.sessions.get(command.session), command, at, self.window_slots)
+        let session = self.sessions.get(command.session);
+        match judge(session, command, at, self.window_slots) {
+            Status::Expired if session.is_none() && self.is_born_too_early(command, at) => {
+                Status::BornTooEarly
+            }
+            status => status,
+        }
+    }
+
+    /// Whether the session of `command`, of which nothing is known, never existed before slot
+    /// `at` and cannot be created from there on.
+    fn is_born_too_early(&self, command: CommandRef<'_>, at: Slot) -> bool {
+        let newest = self.sessions.newest_line(command.session.client);
+        // A sweep removes sessions, but never the slot of a client's newest line.
+        at.since(command.birth) > self.window_slots && newest < Some(command.birth)
     }
 
     /// How many sessions the chat holds in memory.
@@ -237,6 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn a_session_born_too_early_is_told_from_one_that_has_expired() {
+        let mut chat = Chat::with_session_window(10);
+        // Of client 7 nothing stands at or above slot 5; session 1 lived, and ended.
+        assert_eq!(chat.apply(Slot(4), (&value(1, 0, 0)).into()), Some(0));
+        let status = |chat: &Chat, session, birth, at| {
+            chat.status((&command(session, 0, birth)).into(), Slot(at))
+        };
+        assert_eq!(status(&chat, 2, 5, 15), Status::Next);
+        assert_eq!(status(&chat, 2, 5, 16), Status::BornTooEarly);
+        assert_eq!(status(&chat, 2, 4, 16), Status::Expired, "a line of the client stands there");
+        assert_eq!(status(&chat, 1, 5, 16), Status::Expired, "this session has lived");
+        assert_eq!(chat.apply(Slot(16), (&value(2, 0, 5)).into()), None, "and never does");
+        let unknown = command(2, 1, 5);
+        assert_eq!(chat.status((&unknown).into(), Slot(15)), Status::Expired, "0 may still come");
+        let mut stranger = command(3, 0, 0);
+        stranger.session.client = ClientId(8);
+        assert_eq!(chat.status((&stranger).into(), Slot(11)), Status::BornTooEarly);
+    }
+
+    #[test]
     fn a_session_born_above_what_is_decided_here_is_ahead_of_this_log() {
         let chat = Chat::default();
         assert_eq!(chat.status((&command(1, 0, 5)).into(), Slot(4)), Status::Ahead);
@@ -247,7 +291,7 @@ mod tests {
     fn a_session_may_be_created_within_its_window_of_slots_and_no_later() {
         let chat = Chat::with_session_window(10);
         assert_eq!(chat.status((&command(1, 0, 3)).into(), Slot(13)), Status::Next);
-        assert_eq!(chat.status((&command(1, 0, 3)).into(), Slot(14)), Status::Expired);
+        assert_eq!(chat.status((&command(1, 0, 3)).into(), Slot(14)), Status::BornTooEarly);
     }
 
     #[test]
@@ -275,13 +319,14 @@ mod tests {
     struct Told {
         sessions: BTreeMap<Session, SessionState>,
         lines: BTreeMap<ClientId, u64>,
+        newest: BTreeMap<ClientId, Slot>,
     }
 
     #[test]
     fn clients_with_one_session_and_with_many_are_judged_as_if_each_session_were_kept_alone() {
         let (window, mut rng) = (40, fastrand::Rng::with_seed(7));
         let (mut chat, mut told) = (Chat::with_session_window(window), Told::default());
-        let (mut applied, mut came_back) = (0, 0);
+        let (mut applied, mut came_back, mut too_early) = (0, 0, 0);
         for slot in (0..100_000).map(Slot) {
             let client = ClientId(rng.u64(..4));
             let session = Session { client, id: rng.u64(..1 + client.0 + slot.0 / 400 % 4) };
@@ -291,13 +336,25 @@ mod tests {
             let birth = Slot(slot.0.saturating_sub(rng.u64(..2 * window)));
             let command = Command { session, seq, birth, line: Line::from("x") };
             let expected = judge(held, (&command).into(), slot, window);
-            assert_eq!(chat.status((&command).into(), slot), expected, "slot {slot}");
+            let has_line = told.newest.get(&client).is_some_and(|newest| *newest >= birth);
+            let is_late = slot.since(birth) > window && !has_line;
+            match chat.status((&command).into(), slot) {
+                Status::BornTooEarly => {
+                    assert!(is_late && expected == Status::Expired, "slot {slot}");
+                    too_early += 1;
+                }
+                status => {
+                    assert_eq!(status, expected, "slot {slot}");
+                    assert!(!is_late || held.is_some(), "slot {slot}");
+                }
+            }
             let client_seq = chat.apply(slot, (&Value::Command(command)).into());
             assert_eq!(client_seq.is_some(), expected == Status::Next, "slot {slot}");
             if let Some(client_seq) = client_seq {
                 let lines = told.lines.entry(client).or_default();
                 assert_eq!(client_seq, *lines, "slot {slot}");
                 *lines += 1;
+                told.newest.insert(client, slot);
                 came_back +=
                     u64::from(held.is_some_and(|held| held.last_client_seq + 1 < *lines - 1));
                 applied += 1;
@@ -306,6 +363,7 @@ mod tests {
                 told.sessions.insert(session, now);
             }
         }
+        assert!(too_early > 0, "none was born too early");
         assert!(applied > 10_000 && came_back > 1_000, "{applied} applied, {came_back} came back");
         let saved = postcard::to_stdvec(&chat).expect("encodes");
         assert_eq!(postcard::from_bytes(&saved), Ok(chat));

@@ -71,6 +71,11 @@ impl SessionTable {
         }
     }
 
+    /// The slot of the client's newest line, whichever session it came by.
+    pub(super) fn newest_line(&self, client: ClientId) -> Option<Slot> {
+        self.clients.get(&client).map(|account| account.last_slot)
+    }
+
     /// Gives `next` what is known of the session. If `next` returns a number, a command of the
     /// session takes effect in `slot`, and that is the number of the command after it. The
     /// result is the number of the line among the client's lines. Otherwise nothing changes.

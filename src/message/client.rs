@@ -27,9 +27,11 @@ pub struct Request {
 /// From a replica to a client. (The codec decides how it travels: [`crate::net::answer`].)
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// The answer to a hello. The frame around it carries the cluster id.
+    /// The answer to a hello, of a replica that leads or has lately heard a quorum. The frame
+    /// around it carries the cluster id.
     Welcome {
-        /// Every slot below this is decided, so a session may be born here.
+        /// Every slot below this is decided, so a session may be born here. It is the
+        /// highest such slot that the sender knows of.
         applied: Slot,
         /// The highest ballot that the sender knows to have led.
         ballot: Ballot,
@@ -52,6 +54,14 @@ pub enum Answer {
         /// The command's session.
         session: Session,
         /// The number of the command that cannot be served.
+        seq: u64,
+    },
+    /// The command is in no slot and never will be: its session was born too far below the
+    /// sender's log to be created (E2). The client may send the line by another session.
+    BornTooEarly {
+        /// The command's session.
+        session: Session,
+        /// The command's number in the session.
         seq: u64,
     },
     /// The sender does not lead. As far as it knows, the owner of this ballot does.

@@ -24,6 +24,7 @@ pub(super) enum AnswerOnWire {
     Complete(Completion),
     Expired { session: Session, seq: u64 },
     Leader { ballot: Ballot },
+    BornTooEarly { session: Session, seq: u64 },
 }
 
 /// How many numbers a completion has.
@@ -65,6 +66,7 @@ impl From<&Answer> for AnswerOnWire {
             }
             Answer::Expired { session, seq } => AnswerOnWire::Expired { session, seq },
             Answer::Leader { ballot } => AnswerOnWire::Leader { ballot },
+            Answer::BornTooEarly { session, seq } => AnswerOnWire::BornTooEarly { session, seq },
         }
     }
 }
@@ -83,6 +85,7 @@ impl TryFrom<AnswerOnWire> for Answer {
             }
             AnswerOnWire::Expired { session, seq } => Answer::Expired { session, seq },
             AnswerOnWire::Leader { ballot } => Answer::Leader { ballot },
+            AnswerOnWire::BornTooEarly { session, seq } => Answer::BornTooEarly { session, seq },
         })
     }
 }

@@ -317,9 +317,10 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..8) {
+    match rng.u8(..9) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
+        8 => Answer::BornTooEarly { session, seq },
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));

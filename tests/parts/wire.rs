@@ -177,6 +177,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ),
         ("expired", answer(Answer::Expired { session: session(), seq: 41 })),
         ("leader", answer(Answer::Leader { ballot })),
+        ("born_too_early", answer(Answer::BornTooEarly { session: session(), seq: 41 })),
     ]
 }
 
@@ -205,6 +206,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Complete { .. } => "complete",
             Answer::Expired { .. } => "expired",
             Answer::Leader { .. } => "leader",
+            Answer::BornTooEarly { .. } => "born_too_early",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",

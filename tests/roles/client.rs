@@ -263,6 +263,39 @@ fn an_expired_session_ends_the_client_with_the_line_named() {
 }
 
 #[test]
+fn a_line_whose_session_was_born_too_early_goes_by_another_session() {
+    let mut seat = in_flight();
+    let too_early = |from, id| {
+        let session = Session { client: ME, id };
+        Input::Answer(from, Answer::BornTooEarly { session, seq: 0 })
+    };
+    assert_eq!(seat.handle(too_early(R2, 9)), [], "that is not the session");
+    assert_eq!(hellos(&seat.handle(too_early(R2, 1))), [R2], "the replica that knew better");
+    assert!(seat.role.is_opening());
+    let sent = requests(&seat.handle(welcome(R2, 70, 0)));
+    let [(_, request)] = sent.as_slice() else { panic!("{sent:?}") };
+    let (session, birth) = (request.command().session, request.command().birth);
+    assert_ne!(session.id, 1, "a late answer must not be taken for one about this session");
+    assert_eq!((request.command().seq, birth, &*request.command().line), (0, Slot(70), "a"));
+    seat.burst([too_early(R0, 1), complete(1, 0, 3, 0)]);
+    assert_eq!(seat.storage.0, [], "late answers change nothing");
+    seat.handle(complete(session.id, 0, 71, 0));
+    let complete = Outcome::Complete { client: ME, seq: 0, slot: Slot(71), took_us: 0 };
+    assert_eq!(seat.storage.0, [complete]);
+    assert_eq!(requests(&seat.handle(submit("b", 2)))[0].1.command().seq, 1, "it goes on");
+}
+
+#[test]
+fn a_session_is_born_above_all_that_the_client_has_seen_completed() {
+    let mut seat = in_flight();
+    seat.handle(complete(1, 0, 40, 0));
+    seat.now = seat.now.plus_us(SESSION_IDLE_US);
+    seat.handle(submit("b", 2));
+    let sent = requests(&seat.handle(welcome(R2, 7, 0)));
+    assert_eq!(sent[0].1.command().birth, Slot(41), "the replica that answers lags");
+}
+
+#[test]
 fn a_timeout_ends_the_client_with_the_line_named_in_either_phase() {
     for opened in [false, true] {
         let mut seat = client(Some(2_000_000));

@@ -236,10 +236,16 @@ impl Group {
                 unreachable!("a client's socket opens only answers: {incoming:?}")
             };
             match answer {
-                Answer::Complete { session, .. } | Answer::Expired { session, .. } => {
+                Answer::Complete { session, .. }
+                | Answer::Expired { session, .. }
+                | Answer::BornTooEarly { session, .. } => {
                     let at = session.client.0.wrapping_sub(self.first_client) as usize;
-                    if let Some(session) = self.sessions.get_mut(at) {
-                        session.client.handle(now, 0, Input::Answer(from, answer), &mut desk.out);
+                    let Some(session) = self.sessions.get_mut(at) else { continue };
+                    let was_opening = session.client.is_opening();
+                    session.client.handle(now, 0, Input::Answer(from, answer), &mut desk.out);
+                    if session.client.is_opening() && !was_opening {
+                        self.opening.push(at);
+                        self.note_deadline(at);
                     }
                 }
                 Answer::Welcome { .. } => {

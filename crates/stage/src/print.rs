@@ -247,6 +247,10 @@ pub(crate) fn answer(answer: &Answer) -> String {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };
             format!("expired {}", self::session(&command))
         }
+        Answer::BornTooEarly { session, seq } => {
+            let Value::Command(command) = command(*session, *seq) else { unreachable!() };
+            format!("born too early, and never applied: {}", self::session(&command))
+        }
         Answer::Leader { ballot } => format!("ask the owner of ballot {ballot}"),
     }
 }

@@ -193,6 +193,7 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
         Answer::Welcome { applied: slot, ballot },
         Answer::Complete { session, seq, slot, client_seq: u64::MAX },
         Answer::Expired { session, seq },
+        Answer::BornTooEarly { session, seq },
         Answer::Leader { ballot },
     ] {
         let answered = frame(replica(0), Party::Client, OURS, &[on_wire(&answer)]);

@@ -6,6 +6,7 @@
 
 use super::Outbox;
 use super::decisions::Decisions;
+use super::peers::Peers;
 use crate::aside::Aside;
 use crate::message::{Message, ToLearner};
 use crate::paxos::ANSWER_BYTES_MAX;
@@ -49,12 +50,10 @@ struct Fetch {
     deadline: Aside<Time>,
 }
 
-/// What peers have applied, and what this learner asks of them.
+/// What this learner asks of its peers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CatchUp {
     me: ReplicaId,
-    /// How far each replica has applied its log, by id, as its heartbeats say.
-    peers_applied: Vec<Slot>,
     /// The peer that was asked last.
     source: usize,
     fetch: Option<Fetch>,
@@ -65,23 +64,16 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Replica `me` of a cluster of `n` has heard of nobody.
-    pub(super) fn new(me: ReplicaId, n: usize) -> Self {
+    /// Replica `me` has asked nobody.
+    pub(super) fn new(me: ReplicaId) -> Self {
         let round_trip = RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_US);
         CatchUp {
             me,
-            peers_applied: vec![Slot::ZERO; n],
             source: me.index() + 1,
             fetch: None,
             behind_since: Aside(None),
             round_trip: Aside(round_trip),
         }
-    }
-
-    /// A peer says that it has applied every slot below `applied`.
-    pub(super) fn peer_applied(&mut self, peer: ReplicaId, applied: Slot) {
-        let known = &mut self.peers_applied[peer.index()];
-        *known = applied.max(*known);
     }
 
     /// Slots were applied here: this replica is not stuck.
@@ -110,15 +102,16 @@ impl CatchUp {
         now: Time,
         leader: Option<ReplicaId>,
         decisions: &Decisions,
+        peers: &Peers,
         out: &mut Outbox,
     ) {
-        if self.horizon(decisions) <= decisions.applied() {
+        if horizon(decisions, peers) <= decisions.applied() {
             *self.behind_since = None;
             self.fetch = None;
             return;
         }
         if self.behind_since.is_none() && self.fetch.is_none() {
-            self.source = self.first_source(leader, decisions);
+            self.source = self.first_source(leader, decisions, peers);
         }
         let since = *self.behind_since.get_or_insert(now);
         let from = match &self.fetch {
@@ -135,9 +128,9 @@ impl CatchUp {
         };
         self.fetch = None;
         *self.behind_since = Some(now);
-        let Some(peer) = self.peer_ahead(from, decisions) else { return };
+        let Some(peer) = self.peer_ahead(from, decisions, peers) else { return };
         self.source = peer.index();
-        let end = self.applied_by(peer, decisions).min(decisions.applied().plus(FETCH_SLOTS_MAX));
+        let end = applied_by(peer, decisions, peers).min(decisions.applied().plus(FETCH_SLOTS_MAX));
         let gaps = decisions.gaps(end);
         for slots in &gaps {
             out.send(peer, Message::Learner(ToLearner::Fetch { slots: *slots }));
@@ -186,52 +179,55 @@ impl CatchUp {
 
     /// Ends the fetch if its answer may be complete. A learner that is still far behind
     /// asks again at once.
-    pub(super) fn end_answer(&mut self, decisions: &Decisions) {
+    pub(super) fn end_answer(&mut self, decisions: &Decisions, peers: &Peers) {
         let is_complete = |fetch: &Fetch| decisions.applied() >= fetch.end || fetch.room == 0;
         if self.fetch.as_ref().is_some_and(is_complete) {
             self.fetch = None;
-            let is_far = self.horizon(decisions).since(decisions.applied()) > FAR_BEHIND_SLOTS;
+            let is_far = horizon(decisions, peers).since(decisions.applied()) > FAR_BEHIND_SLOTS;
             *self.behind_since = is_far.then_some(Time(0));
         }
     }
 
-    /// The end of the slots that any replica is known to have decided.
-    fn horizon(&self, decisions: &Decisions) -> Slot {
-        let mark = decisions.mark().slots;
-        let marked = if mark.is_empty() { Slot::ZERO } else { mark.end };
-        self.peers_applied.iter().copied().max().unwrap_or_default().max(marked)
-    }
-
-    /// How far `peer` has applied its log, as far as this replica knows.
-    fn applied_by(&self, peer: ReplicaId, decisions: &Decisions) -> Slot {
-        let applied = self.peers_applied[peer.index()];
-        let mark = decisions.mark();
-        // A leader has applied what it calls decided, or soon will have.
-        let leads = mark.ballot.owner(self.peers_applied.len()) == peer;
-        let is_covered = leads && mark.slots.start <= decisions.applied();
-        if is_covered { applied.max(mark.slots.end) } else { applied }
-    }
-
     /// The peer to ask first: one that does not lead, if it can help. The leader has other
     /// work.
-    fn first_source(&self, leader: Option<ReplicaId>, decisions: &Decisions) -> usize {
+    fn first_source(
+        &self,
+        leader: Option<ReplicaId>,
+        decisions: &Decisions,
+        peers: &Peers,
+    ) -> usize {
         let first = self.me.index() + 1;
-        let mut source = self.peer_ahead(first, decisions);
+        let mut source = self.peer_ahead(first, decisions, peers);
         if source == leader {
-            source = source.and_then(|leader| self.peer_ahead(leader.index() + 1, decisions));
+            let next = |leader: ReplicaId| self.peer_ahead(leader.index() + 1, decisions, peers);
+            source = source.and_then(next);
         }
         source.map_or(first, ReplicaId::index)
     }
 
     /// The first peer, counted in a circle from index `from`, that has applied more than
     /// this replica.
-    fn peer_ahead(&self, from: usize, decisions: &Decisions) -> Option<ReplicaId> {
-        let n = self.peers_applied.len();
+    fn peer_ahead(&self, from: usize, decisions: &Decisions, peers: &Peers) -> Option<ReplicaId> {
+        let n = peers.len();
         let circle = (0..n).map(|step| ReplicaId(((from + step) % n) as u8));
         circle
             .filter(|peer| *peer != self.me)
-            .find(|peer| self.applied_by(*peer, decisions) > decisions.applied())
+            .find(|peer| applied_by(*peer, decisions, peers) > decisions.applied())
     }
+}
+
+/// The end of the slots that any replica is known to have decided.
+fn horizon(decisions: &Decisions, peers: &Peers) -> Slot {
+    peers.furthest().max(decisions.marked())
+}
+
+/// How far `peer` has applied its log, as far as this replica knows.
+fn applied_by(peer: ReplicaId, decisions: &Decisions, peers: &Peers) -> Slot {
+    let (applied, mark) = (peers.applied_by(peer), decisions.mark());
+    // A leader has applied what it calls decided, or soon will have.
+    let leads = mark.ballot.owner(peers.len()) == peer;
+    let is_covered = leads && mark.slots.start <= decisions.applied();
+    if is_covered { applied.max(mark.slots.end) } else { applied }
 }
 
 /// How long a learner may be behind before it asks.

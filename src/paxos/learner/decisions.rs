@@ -60,6 +60,12 @@ impl Decisions {
         self.mark
     }
 
+    /// The end of the slots that another leader calls decided. What is below its phase 2 is
+    /// decided as well.
+    pub(super) fn marked(&self) -> Slot {
+        if self.mark.slots.is_empty() { Slot::ZERO } else { self.mark.slots.end }
+    }
+
     /// Keeps values that were proposed or accepted here.
     pub(super) fn keep_accepted(&mut self, run: &Run) {
         let run = run.within(self.window());

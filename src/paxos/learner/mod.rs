@@ -4,6 +4,7 @@
 //!
 //! - `decisions`: which slots are decided, by the acceptances of a quorum (`tally`), a
 //!   leader's decided mark, or a peer's decided log. (Paxos Made Simple, §2.3.)
+//! - `peers`: how far each of the others has applied its log.
 //! - `catch_up`: which peer to ask for decided slots that are missing here.
 //! - `execution`: decided slots change the [`Chat`], become records of the decided log,
 //!   and from time to time a checkpoint (`checkpoints`).
@@ -18,6 +19,7 @@ mod catch_up;
 mod checkpoints;
 mod decisions;
 mod execution;
+mod peers;
 mod pending_clients;
 mod tally;
 
@@ -27,6 +29,7 @@ pub use execution::{Checkpoint, Record};
 use catch_up::CatchUp;
 use decisions::Decisions;
 use execution::Execution;
+use peers::Peers;
 use pending_clients::{PendingClients, Route};
 
 use super::{Membership, Notice, Role, Settings, acceptor, outbox, proposer};
@@ -94,6 +97,7 @@ pub struct Learner {
     /// The highest ballot that is known to lead.
     leader: Option<Ballot>,
     decisions: Decisions,
+    peers: Peers,
     catch_up: CatchUp,
     execution: Execution,
     pending: PendingClients,
@@ -114,12 +118,14 @@ impl Learner {
     /// first start that is the empty one.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
         let execution = Execution::new(&settings, checkpoint);
+        let warmed_up = membership.fresh && membership.is_voter(settings.id);
         Learner {
             settings: Aside(settings),
             membership: Aside(membership),
             leader: None,
             decisions: Decisions::new(&settings, execution.applied()),
-            catch_up: CatchUp::new(settings.id, settings.n),
+            peers: Peers::new(settings.id, settings.n, warmed_up),
+            catch_up: CatchUp::new(settings.id),
             pending: PendingClients::default(),
             announce: true,
             remind: true,
@@ -213,7 +219,7 @@ impl Learner {
         let Some((slots, new_bytes)) = self.decisions.keep_page(&page) else { return };
         self.catch_up.take_page(now, slots, new_bytes, &self.decisions, out);
         self.apply(now, out);
-        self.catch_up.end_answer(&self.decisions);
+        self.catch_up.end_answer(&self.decisions, &self.peers);
     }
 
     // --- applying and answering --------------------------------------------------
@@ -242,6 +248,16 @@ impl Learner {
         out.persist(record);
         if is_due {
             *self.next_tick = now;
+        }
+    }
+
+    /// A client is about to open a session: it may be born where this replica knows the
+    /// decided slots to end (E2). Without an answer the client asks the other replicas.
+    fn handle_hello(&mut self, now: Time, origin: Address, out: &mut Outbox) {
+        if self.peers.is_in_touch(now, self.settings.election_max_us) {
+            let known = self.decisions.marked().max(self.peers.furthest());
+            let (applied, ballot) = (known.max(self.applied()), self.leader.unwrap_or_default());
+            out.answer(origin, Answer::Welcome { applied, ballot });
         }
     }
 
@@ -305,16 +321,13 @@ impl Role for Learner {
                 self.handle_page(now, first, values, out);
             }
             Input::Heartbeat(from, heartbeat) => {
-                self.catch_up.peer_applied(from, heartbeat.applied);
+                self.peers.handle_heartbeat(now, from, heartbeat.applied);
                 if heartbeat.leading {
                     self.follow(now, heartbeat.ballot);
                     self.handle_mark(heartbeat.decided);
                 }
             }
-            Input::Hello(origin) => {
-                let ballot = self.leader.unwrap_or_default();
-                out.answer(origin, Answer::Welcome { applied: self.applied(), ballot });
-            }
+            Input::Hello(origin) => self.handle_hello(now, origin, out),
             Input::RequestNotProposed { origin, request, direct } => {
                 let (log, route) = (self.execution.state(), self.route());
                 self.pending.hold(now, (origin, &request), direct, log, route, out);
@@ -322,7 +335,10 @@ impl Role for Learner {
             Input::Proposed { start, run, requesters } => {
                 self.handle_proposed(start, &run, requesters, out);
             }
-            Input::Leading(ballot) => self.follow(now, ballot),
+            Input::Leading(ballot) => {
+                self.peers.handle_leading(now);
+                self.follow(now, ballot);
+            }
             Input::OwnAccepted { runs, decided } => {
                 runs.iter().for_each(|run| self.decisions.keep_accepted(run));
                 self.handle_mark(decided);
@@ -343,7 +359,7 @@ impl Role for Learner {
 
     fn flush(&mut self, now: Time, out: &mut Outbox) {
         let leader = self.route().leader.map(|(_, owner)| owner);
-        self.catch_up.ask(now, leader, &self.decisions, out);
+        self.catch_up.ask(now, leader, &self.decisions, &self.peers, out);
         if std::mem::take(&mut self.announce) {
             self.tell_others(out);
         }

@@ -208,7 +208,7 @@ impl PendingClients {
                 out.answer(pending.origin, complete(awaited, slot, client_seq));
                 self.remove(session);
             }
-            Status::Past | Status::Expired => self.remove(session),
+            Status::Past | Status::Expired | Status::BornTooEarly => self.remove(session),
             Status::Next => {
                 pending.retry.at = now;
                 return true;
@@ -268,6 +268,10 @@ impl PendingClients {
             }
             // The client itself has seen the answer to a later command.
             Status::Past => return false,
+            Status::BornTooEarly => {
+                out.answer(origin, Answer::BornTooEarly { session, seq });
+                return false;
+            }
             // This log has every slot that the client has seen, so the session is gone.
             Status::Expired if log.end >= request.after => {
                 out.answer(origin, Answer::Expired { session, seq });

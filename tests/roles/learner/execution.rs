@@ -81,13 +81,73 @@ fn a_request_just_below_the_next_is_answered_again() {
     assert!(!pending(&mut seat));
 }
 
+/// What a learner answers to a hello.
+fn welcome(seat: &mut Subject) -> Option<(Slot, Ballot)> {
+    let sent = answers(&seat.handle(Input::Hello(address(9))));
+    sent.into_iter().next().map(|(_, answer)| match answer {
+        Answer::Welcome { applied, ballot } => (applied, ballot),
+        other => panic!("a hello is answered with a welcome, not {other:?}"),
+    })
+}
+
 #[test]
-fn a_hello_is_answered_with_what_is_applied_and_who_leads() {
+fn a_hello_is_answered_with_the_furthest_that_is_known_to_be_decided() {
     let mut seat = learner(3, R2);
     seat.handle(page(R0, 0, &noops(3)));
     seat.handle(leads(R1, 1, 4, nothing_decided(4)));
-    let welcome = Answer::Welcome { applied: Slot(3), ballot: Ballot(4) };
-    assert_eq!(answers(&seat.handle(Input::Hello(address(9)))), [(address(9), welcome)]);
+    assert_eq!(welcome(&mut seat), Some((Slot(3), Ballot(4))), "its own log");
+    seat.handle(applied(R0, 1, 9));
+    assert_eq!(welcome(&mut seat), Some((Slot(9), Ballot(4))), "what a peer has applied");
+    seat.handle(leads(R1, 2, 4, decided(4, 5, 12)));
+    assert_eq!(welcome(&mut seat), Some((Slot(12), Ballot(4))), "what the leader calls decided");
+}
+
+#[test]
+fn a_hello_is_answered_only_by_a_replica_that_leads_or_hears_a_quorum() {
+    let lately_us = settings(5, R2).election_max_us;
+    let begin = |fresh| {
+        let membership = Membership { fresh, ..membership(5, R2) };
+        Seat::new(Learner::new(settings(5, R2), membership, Checkpoint::default()), Log::default())
+    };
+    let mut seat = begin(true);
+    assert_eq!(welcome(&mut seat), Some((Slot(0), Ballot(0))), "it has just warmed up");
+    seat.handle(applied(R0, 1, 9));
+    assert_eq!(welcome(&mut seat), None, "and hears too few");
+    let mut seat = begin(false);
+    assert_eq!(welcome(&mut seat), None, "it has just come back");
+    seat.handle(applied(R0, 1, 9));
+    assert_eq!(welcome(&mut seat), None, "two of five");
+    seat.now = seat.now.plus_us(lately_us);
+    seat.handle(applied(R3, 1, 7));
+    assert_eq!(welcome(&mut seat), Some((Slot(9), Ballot(0))), "three of five");
+    seat.now = seat.now.plus_us(1);
+    assert_eq!(welcome(&mut seat), None, "replica 0 has fallen silent");
+    seat.handle(Input::Leading(Ballot(2)));
+    assert_eq!(welcome(&mut seat), Some((Slot(9), Ballot(2))), "it leads");
+    seat.now = seat.now.plus_us(lately_us + 1);
+    assert_eq!(welcome(&mut seat), None, "it has stepped down");
+    let mut seat = learner(1, R0);
+    assert_eq!(welcome(&mut seat), Some((Slot(0), Ballot(0))), "alone it is a quorum");
+}
+
+#[test]
+fn a_session_that_was_born_too_early_is_told_so() {
+    let mut seat = learner(3, R2);
+    let window = SESSION_WINDOW_SLOTS;
+    let mut first = 0;
+    while first <= window {
+        seat.handle(page(R0, first, &noops(8_192)));
+        first += 8_192;
+    }
+    assert!(seat.role.applied() > Slot(window));
+    let ask = Input::RequestNotProposed {
+        origin: address(1),
+        request: Request::new(1, 1, 0, "first"),
+        direct: true,
+    };
+    let session = Request::new(1, 1, 0, "first").command().session;
+    let too_early = Answer::BornTooEarly { session, seq: 0 };
+    assert_eq!(answers(&seat.handle(ask)), [(address(1), too_early)]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use multipaxos::message::{
 };
 use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
-use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, acceptor, proposer};
+use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, Membership, acceptor, proposer};
 use multipaxos::requesters::{Origin, Requesters};
 use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::{COMMAND_BYTES, Values};

@@ -19,7 +19,7 @@
 //! | S2 | only one life of one process uses a ballot, and only after the owner's own durable promise |
 //! | S5 | a promise reports everything accepted below its ballot, and no trim mark above the acceptor's own |
 //! | S7 | a decided mark covers only slots that a quorum accepted at its ballot |
-//! | E2 | a client is told that its session expired only if it did |
+//! | E2 | a client is told that its session expired, or never lived, only if that is true; a session is born where everything below is chosen |
 //! | E3 | a completion is true, and goes to the client that sent the command |
 //!
 //! The world checks two more: liveness (I9), because it knows when faults have stopped, and
@@ -32,9 +32,9 @@ use super::trace::TraceHash;
 use multipaxos::message::Run;
 use multipaxos::paxos::{Limits, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
-use multipaxos::types::{Ballot, Command, Line, ReplicaId, Session, Slot};
+use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
 use multipaxos::values::ValueRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
 /// A broken invariant.
@@ -102,6 +102,9 @@ pub struct Checker {
     sent: BTreeMap<(Session, u64), Sent>,
     next_of_session: BTreeMap<Session, u64>,
     last_of_session: BTreeMap<Session, Slot>,
+    last_of_client: BTreeMap<ClientId, Slot>,
+    /// Sessions that a client was told never lived and never will.
+    born_too_early: BTreeSet<Session>,
     session_window_slots: u64,
     completed_above: Slot,
     /// No-ops applied: holes that a new leader filled. For the reach counters.
@@ -133,6 +136,8 @@ impl Checker {
             sent: BTreeMap::new(),
             next_of_session: BTreeMap::new(),
             last_of_session: BTreeMap::new(),
+            last_of_client: BTreeMap::new(),
+            born_too_early: BTreeSet::new(),
             session_window_slots,
             completed_above: Slot::ZERO,
             noops: 0,
@@ -324,7 +329,11 @@ impl Checker {
                     );
                 }
                 *next += 1;
+                if self.born_too_early.contains(&session) {
+                    return violation(slot, format!("E2: {session:?} was called born too early"));
+                }
                 self.last_of_session.insert(session, slot);
+                self.last_of_client.insert(session.client, slot);
                 let Some(sent) = self.sent.get(&(session, seq)) else {
                     return violation(slot, "I7: no client sent this".into());
                 };

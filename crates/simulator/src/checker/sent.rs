@@ -75,9 +75,35 @@ impl Checker {
                         "E2: a replica calls a session expired that is not".into(),
                     );
                 }
+                if self.never_was(*session) {
+                    return violation(
+                        end,
+                        "E2: a replica calls a session expired that never was".into(),
+                    );
+                }
                 (session, end)
             }
-            Answer::Welcome { .. } | Answer::Leader { .. } => return Ok(()),
+            Answer::BornTooEarly { session, seq } => {
+                let end = Slot(self.log.len() as u64);
+                let has_lived = self.last_of_session.contains_key(session);
+                if has_lived || !self.has_expired(*session, *seq, end) {
+                    return violation(
+                        end,
+                        "E2: a replica calls a session born too early that has lived, or may"
+                            .into(),
+                    );
+                }
+                self.born_too_early.insert(*session);
+                (session, end)
+            }
+            Answer::Welcome { applied, .. } => {
+                let end = Slot(self.log.len() as u64);
+                return match (end.0..applied.0).map(Slot).find(|s| !self.chosen.contains_key(s)) {
+                    Some(open) => violation(open, "E2: a session is to be born above it".into()),
+                    None => Ok(()),
+                };
+            }
+            Answer::Leader { .. } => return Ok(()),
         };
         if session.client == client {
             Ok(())
@@ -95,6 +121,14 @@ impl Checker {
                 sent.is_some_and(|sent| end.since(sent.birth) > window)
             }
         }
+    }
+
+    /// Whether no line of a session was ever applied, and a replica can tell: no line of the
+    /// client stands at or above the birth.
+    fn never_was(&self, session: Session) -> bool {
+        let birth = self.sent.get(&(session, 0)).map(|sent| sent.birth);
+        let newest = self.last_of_client.get(&session.client);
+        !self.last_of_session.contains_key(&session) && newest.copied() < birth
     }
 
     fn used_after_own_promise(

@@ -1,0 +1,78 @@
+//! What a learner knows of the other replicas: how far each has applied its log, and when it
+//! was last heard.
+//!
+//! A session must be born near the end of the log (rule E2), and a replica's own log may be
+//! far behind. So a replica answers a hello by the furthest that it has heard of, and only
+//! while it leads or hears a quorum: one that has just come back, or is cut off, leaves the
+//! hello to others.
+
+use crate::aside::Aside;
+use crate::quorum::quorum;
+use crate::types::{ReplicaId, Slot, Time};
+
+/// What is known of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Peer {
+    /// It has applied every slot below this.
+    applied: Slot,
+    /// When its last heartbeat came, in this life.
+    heard_at: Aside<Option<Time>>,
+}
+
+/// What is known of all replicas, by id. What this replica knows of itself is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Peers {
+    me: ReplicaId,
+    peers: Vec<Peer>,
+    /// Whether this process has warmed up with the others.
+    warmed_up: bool,
+    /// When the proposer of this replica last said that it leads.
+    led_at: Aside<Option<Time>>,
+}
+
+impl Peers {
+    /// Replica `me` of a cluster of `n` has heard no heartbeat. `warmed_up`: it has just begun,
+    /// together with the others.
+    pub(super) fn new(me: ReplicaId, n: usize, warmed_up: bool) -> Self {
+        let peers = vec![Peer { applied: Slot::ZERO, heard_at: Aside(None) }; n];
+        Peers { me, peers, warmed_up, led_at: Aside(None) }
+    }
+
+    /// A peer's heartbeat says that the peer has applied every slot below `applied`.
+    pub(super) fn handle_heartbeat(&mut self, now: Time, from: ReplicaId, applied: Slot) {
+        let peer = &mut self.peers[from.index()];
+        peer.applied = peer.applied.max(applied);
+        *peer.heard_at = Some(now);
+    }
+
+    /// The proposer of this replica says that it leads. It repeats this with every heartbeat.
+    pub(super) fn handle_leading(&mut self, now: Time) {
+        *self.led_at = Some(now);
+    }
+
+    /// How many replicas the cluster has.
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How far `peer` has applied its log, as far as its heartbeats say.
+    pub(super) fn applied_by(&self, peer: ReplicaId) -> Slot {
+        self.peers[peer.index()].applied
+    }
+
+    /// The furthest that any peer has applied its log.
+    pub(super) fn furthest(&self) -> Slot {
+        self.peers.iter().map(|peer| peer.applied).max().unwrap_or_default()
+    }
+
+    /// Whether this replica has led, or heard a quorum, within the last `lately_us`. Right
+    /// after warm-up it has, although no heartbeat has come yet.
+    pub(super) fn is_in_touch(&self, now: Time, lately_us: u64) -> bool {
+        let is_late = |at: Option<Time>| at.is_none_or(|at| now.since_us(at) > lately_us);
+        let me = self.me.index();
+        let heard = self.peers.iter().enumerate();
+        let heard = heard.filter(|(index, peer)| *index == me || !is_late(*peer.heard_at));
+        let begins = self.warmed_up && self.peers.iter().all(|peer| peer.heard_at.is_none());
+        begins || !is_late(*self.led_at) || heard.count() >= quorum(self.peers.len())
+    }
+}
