@@ -58,6 +58,8 @@ reach! {
     Forward = "forwards",
     /// A client was told that its session expired.
     SessionExpired = "sessions_expired",
+    /// A client was told that its session was born too early, and opened another one.
+    SessionBornTooEarly = "sessions_born_too_early",
     /// A message was joined from fragments.
     FragmentsJoined = "fragments_joined",
     /// Missing fragments were asked for.

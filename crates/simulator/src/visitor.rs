@@ -10,9 +10,13 @@ use std::io;
 /// The port of client 0. Client 1 has the next port, and so on.
 pub const ADDRESS_PORT: u16 = 1_000;
 
+/// How far apart the ids of a client's lives are. More than there are clients.
+const IDS: u64 = 1_000;
+
 /// A client through all its lives.
 #[derive(Debug)]
 pub struct Visitor {
+    /// Its id in its first life.
     id: ClientId,
     /// Counts lives. The world drops answers to an earlier life.
     pub life: u32,
@@ -62,12 +66,18 @@ impl Visitor {
         }
     }
 
-    /// The client dies and returns under the same id.
+    /// The client dies and returns.
     pub fn begin_anew(&mut self, n: usize) {
         self.life += 1;
-        self.role = Client::new(self.id, n, None);
+        self.role = Client::new(self.id_in(self.life), n, None);
         self.timer_at = None;
         self.in_flight = None;
+    }
+
+    /// Its id in a life. Two lives in a row have the same one, and the next two another, so
+    /// that the log knows one half of the clients that begin anew and not the other half.
+    pub fn id_in(&self, life: u32) -> ClientId {
+        ClientId(self.id.0 + IDS * u64::from(life / 2))
     }
 
     /// A line that no client has sent before, with this many bytes of padding.

@@ -352,7 +352,7 @@ impl World {
                 Envelope::Answers { to, answers } => {
                     let (client, life) = who(to);
                     for answer in &answers {
-                        self.checker.answers(ClientId(client as u64), answer)?;
+                        self.checker.answers(self.clients[client].id_in(life), answer)?;
                         self.hash.add(answer);
                     }
                     if self.wired {

@@ -292,8 +292,10 @@ impl World {
             return Ok(());
         }
         self.trace(|| format!("client {client} <- {from}: {answer:?}"));
-        if matches!(answer, Answer::Expired { .. }) {
-            self.reach.count(Situation::SessionExpired);
+        match answer {
+            Answer::Expired { .. } => self.reach.count(Situation::SessionExpired),
+            Answer::BornTooEarly { .. } => self.reach.count(Situation::SessionBornTooEarly),
+            _ => {}
         }
         self.turn_client(client, Some(client::Input::Answer(from, answer)))
     }

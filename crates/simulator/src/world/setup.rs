@@ -60,7 +60,7 @@ impl World {
             environment
         });
         let session_window_slots =
-            if setup.u8(0..10) == 0 { setup.u64(5..60) } else { SESSION_WINDOW_SLOTS };
+            if setup.u8(0..10) == 0 { setup.u64(1..20) } else { SESSION_WINDOW_SLOTS };
         // Some runs use the real storage code, on simulated disks.
         let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
         let session_window_slots =
