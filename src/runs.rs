@@ -81,6 +81,12 @@ impl Runs {
         spans
     }
 
+    /// The first slot and the ballot of each run that begins in `slots`.
+    pub fn heads_in(&self, slots: SlotRange) -> impl Iterator<Item = (Slot, Ballot)> {
+        let runs = self.runs.range(slots.start..slots.end.max(slots.start));
+        runs.map(|(first, (ballot, _))| (*first, *ballot))
+    }
+
     /// Everything, in order.
     pub fn iter(&self) -> impl Iterator<Item = Run> {
         self.range(SlotRange::onward(Slot::ZERO))

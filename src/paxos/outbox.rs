@@ -7,13 +7,22 @@
 //! commit.
 //!
 //! Peers' requests for decided slots need no record, only a look into storage.
-//! [`Outbox::read_pages`] answers them after the commit.
+//! [`Outbox::read_pages`] answers them after the commit, a bounded number of bytes in each
+//! turn. What is beyond is dropped, like all that finds a full queue (rule L5), and the peer
+//! asks again for less.
 
 use super::{ANSWER_BYTES_MAX, Envelope, Notice};
 use crate::message::{Answer, ClientMessage, Message, ToLearner};
 use crate::types::{Address, ReplicaId, SlotRange};
 use crate::values::Values;
 use std::io;
+
+/// How many requests for decided slots one turn answers.
+const PAGE_REQUESTS_MAX: usize = 256;
+
+/// How many bytes of values one turn reads for peers, give or take an answer. Clients wait
+/// meanwhile, and other peers that lag come in later turns.
+const TURN_PAGES_BYTES_MAX: usize = 1 << 20;
 
 /// The records and envelopes of one burst of inputs.
 #[derive(Debug)]
@@ -82,7 +91,9 @@ impl<R> Outbox<R> {
     /// Sends `to` the decided values of these slots, as far as storage holds them, in pages
     /// of at most `page_bytes` (at least one value each).
     pub fn send_decided(&mut self, to: ReplicaId, slots: SlotRange, page_bytes: usize) {
-        self.page_requests.push(PageRequest { to, slots, page_bytes });
+        if self.page_requests.len() < PAGE_REQUESTS_MAX {
+            self.page_requests.push(PageRequest { to, slots, page_bytes });
+        }
     }
 
     /// Appends the records, syncs once, and only then yields the envelopes (S1).
@@ -119,7 +130,8 @@ impl<R> Outbox<R> {
     }
 
     /// After a commit: answers the peers that asked for decided slots, with at most
-    /// [`ANSWER_BYTES_MAX`] bytes of values for each request, give or take a page.
+    /// [`ANSWER_BYTES_MAX`] bytes of values for each request, give or take a page. After
+    /// [`TURN_PAGES_BYTES_MAX`] bytes the other requests are dropped.
     ///
     /// # Errors
     ///
@@ -129,7 +141,11 @@ impl<R> Outbox<R> {
         log: &mut (impl DecidedPages + ?Sized),
         envelopes: &mut Vec<Envelope>,
     ) -> io::Result<()> {
+        let mut turn = TURN_PAGES_BYTES_MAX;
         for PageRequest { to, mut slots, page_bytes } in self.page_requests.drain(..) {
+            if turn == 0 {
+                break;
+            }
             let mut room = ANSWER_BYTES_MAX;
             while !slots.is_empty() && room > 0 {
                 let values = log.decided(slots, page_bytes)?;
@@ -137,6 +153,7 @@ impl<R> Outbox<R> {
                     break;
                 }
                 room = room.saturating_sub(values.bytes().len());
+                turn = turn.saturating_sub(values.bytes().len());
                 let first = slots.start;
                 slots.start = first.plus(values.len() as u64);
                 let message = Message::Learner(ToLearner::Page { first, values });
@@ -259,5 +276,25 @@ mod tests {
         assert_eq!(pages(3, 1_000), (most, 3 + 2 * most as u64));
         assert_eq!(pages(3, 8), (3, 8));
         assert_eq!(pages(8, 8), (0, 8));
+    }
+
+    #[test]
+    fn a_turn_reads_a_bounded_number_of_bytes_for_peers_however_many_ask() {
+        let line = "x".repeat(1_000);
+        let value = Value::Command(Request::new(1, 1, 0, &line).command());
+        let value_bytes = ValueRef::from(&value).encoded_bytes();
+        let mut log = Endless { value, asked: Vec::new() };
+        let (mut out, mut sent) = (Outbox::<Never>::new(), Vec::new());
+        for _ in 0..10_000 {
+            out.send_decided(ReplicaId(1), SlotRange::new(Slot(0), Slot(1_000)), 1_200);
+        }
+        assert_eq!(out.page_requests.len(), PAGE_REQUESTS_MAX);
+        out.read_pages(&mut log, &mut sent).expect("this log never fails");
+        let read = 2 * value_bytes * log.asked.len();
+        let answer = ANSWER_BYTES_MAX + 2 * value_bytes;
+        assert!(read >= TURN_PAGES_BYTES_MAX && read < TURN_PAGES_BYTES_MAX + answer, "{read}");
+        sent.clear();
+        out.read_pages(&mut log, &mut sent).expect("this log never fails");
+        assert_eq!(sent, [], "the other requests are dropped");
     }
 }

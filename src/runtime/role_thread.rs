@@ -95,11 +95,16 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
             }
             self.role.flush(now, &mut out);
             out.commit_into(&mut self.storage, &mut envelopes)?;
-            if let Some(log) = self.storage.decided_pages() {
-                out.read_pages(log, &mut envelopes)?;
-            }
             if !envelopes.is_empty() {
                 dispatch(&mut envelopes);
+            }
+            // Peers that lag come after the clients.
+            if let Some(log) = self.storage.decided_pages() {
+                envelopes.clear();
+                out.read_pages(log, &mut envelopes)?;
+                if !envelopes.is_empty() {
+                    dispatch(&mut envelopes);
+                }
             }
             self.storage.settle()?;
         }

@@ -1,17 +1,29 @@
 //! Catching up: asking peers for decided slots that are missing here (rule L4).
 //!
-//! A learner that lags asks one peer at a time, for the gaps within a bounded number of
-//! slots. If the peer falls silent, the learner asks the next one. If pages of an answer
-//! are lost, it asks for them at once. (Paxos Made Live, §4.2.)
+//! A learner that lags has several fetches on their way, for ranges of slots that do not
+//! overlap, from all peers that have applied them; from the leader only if no other peer
+//! answers, because the leader has other work. How much it asks of each peer at a time is
+//! the peer's [`FetchWindow`]. It asks for the lowest missing slots first.
+//!
+//! A fetch ends when its slots have come. It also ends when the learner knows that no more
+//! will come of it: at a page that passes over others, when pages of later fetches of the
+//! same peer have come, at the bound of an answer, or when the answer is late. What is
+//! missing then is asked for at once; on a path on which pages overtake each other, when it
+//! is later than such pages were before. A peer that answers nothing is passed over for the
+//! others.
+//!
+//! What waits above a gap is bounded: fetches are for [`AHEAD_SLOTS`] slots above the applied
+//! prefix, and what is here and what is on its way stay within [`EARLY_BYTES_MAX`] bytes.
+//! (Paxos Made Live, §4.2.)
 
 use super::Outbox;
-use super::decisions::Decisions;
+use super::decisions::{Decisions, EARLY_BYTES_MAX};
+use super::fetch_window::{FETCH_BYTES, FetchWindow};
 use super::peers::Peers;
-use crate::aside::Aside;
+use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToLearner};
 use crate::paxos::ANSWER_BYTES_MAX;
-use crate::types::{ReplicaId, Slot, SlotRange, Time};
-use round_trip::RoundTrip;
+use crate::types::{ReplicaId, Slot, SlotRange, Time, replicas};
 
 /// How long a learner may be behind before it asks. Until then what it lacks is usually on
 /// its way.
@@ -21,58 +33,101 @@ const FETCH_DELAY_US: u64 = 10_000;
 /// it was lost.
 const FETCH_LOST_DELAY_US: u64 = 2_000;
 
-/// How long to wait for a peer's answer before any has come. Afterwards the wait follows
-/// the time that answers take.
-const FETCH_RETRY_US: u64 = 60_000;
-
-/// The shortest wait for a peer's answer.
-const FETCH_RETRY_MIN_US: u64 = 1_000;
-
-/// How many slots a learner asks for at once. (An answer is bounded in bytes, too.)
+/// How many slots a fetch is for. (An answer is bounded in bytes, too.)
 pub const FETCH_SLOTS_MAX: u64 = 1_024;
+
+/// How many fetches are on their way.
+pub const FETCHES_MAX: usize = 128;
+
+/// How far above the applied prefix slots are fetched, if the window of slots that may be
+/// kept is not smaller.
+pub const AHEAD_SLOTS: u64 = 32_768;
+
+/// This many pages may come before those of what the same peer was asked for earlier. Then
+/// what has not come is lost, or was overtaken on its way.
+const REORDERED_PAGES_MAX: u8 = 3;
 
 /// A learner this many slots behind after an answer is far behind and asks again at once.
 const FAR_BEHIND_SLOTS: u64 = FETCH_SLOTS_MAX / 4;
 
-/// A request for decided slots that a peer has not fully answered.
+/// A request for decided slots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Fetch {
-    /// The end of the pages that have come. Pages come in order, so a gap below was lost.
-    next: Slot,
-    /// The end of the slots that were asked for.
-    end: Slot,
-    /// How many bytes of values the peer may still send, by the bound on its answers.
+    peer: ReplicaId,
+    /// The slots that have not come. Pages come in order, so what is below has come or is
+    /// lost.
+    slots: SlotRange,
+    /// How many bytes of values the peer may still send: it bounds its answer alike.
     room: usize,
+    /// How many pages have come of what the peer was asked for later.
+    passed: u8,
     /// Whether a page of the answer has come.
     heard: bool,
+    /// Whether the slots were lost before.
+    again: bool,
     asked_at: Aside<Time>,
-    /// When the learner gives up on the answer, or on the rest of it.
-    deadline: Aside<Time>,
+    /// Since when pages have come that ought to have come later.
+    passed_at: Aside<Option<Time>>,
+}
+
+/// How many bytes a slot holds on average, as far as pages have shown.
+#[derive(Debug, Clone, Copy, Default)]
+struct SlotBytes(Option<u64>);
+
+impl NotState for SlotBytes {}
+
+impl SlotBytes {
+    /// Pages have come with this many bytes for this many slots.
+    fn observe(&mut self, bytes: usize, slots: usize) {
+        if let Some(bytes) = (bytes as u64).checked_div(slots as u64) {
+            self.0 = Some(self.0.map_or(bytes, |average| (7 * average + bytes) / 8).max(1));
+        }
+    }
+
+    /// How many slots the next fetch is for.
+    fn slots(self) -> u64 {
+        self.0.map_or(FETCH_SLOTS_MAX, |bytes| (FETCH_BYTES / bytes).clamp(1, FETCH_SLOTS_MAX))
+    }
+
+    /// How many bytes this many slots probably hold.
+    fn of(self, slots: u64) -> u64 {
+        slots * self.0.unwrap_or(ANSWER_BYTES_MAX as u64 / FETCH_SLOTS_MAX)
+    }
 }
 
 /// What this learner asks of its peers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CatchUp {
     me: ReplicaId,
-    /// The peer that was asked last.
+    /// In the order in which they were asked for. Their slots do not overlap.
+    fetches: Vec<Fetch>,
+    /// Every slot below this is applied or was asked for.
+    asked: Slot,
+    /// Slots below this were lost on the way, as far as they are still missing.
+    lost: Slot,
+    /// Whether the learner goes on without a delay as long as it is far behind.
+    goes_on: bool,
+    /// The replica from which on peers are looked for, in a circle.
     source: usize,
-    fetch: Option<Fetch>,
+    windows: Vec<Aside<FetchWindow>>,
+    slot_bytes: Aside<SlotBytes>,
     /// Since when slots are missing that others have decided.
     behind_since: Aside<Option<Time>>,
-    /// From asking to the first page of the answer.
-    round_trip: Aside<RoundTrip>,
 }
 
 impl CatchUp {
-    /// Replica `me` has asked nobody.
-    pub(super) fn new(me: ReplicaId) -> Self {
-        let round_trip = RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_US);
+    /// Replica `me` of a cluster of `n` has asked nobody.
+    pub(super) fn new(me: ReplicaId, n: usize) -> Self {
         CatchUp {
             me,
+            fetches: Vec::new(),
+            asked: Slot::ZERO,
+            lost: Slot::ZERO,
+            goes_on: false,
             source: me.index() + 1,
-            fetch: None,
+            windows: vec![Aside(FetchWindow::default()); n],
+            slot_bytes: Aside(SlotBytes::default()),
             behind_since: Aside(None),
-            round_trip: Aside(round_trip),
         }
     }
 
@@ -83,20 +138,26 @@ impl CatchUp {
 
     /// Whether a peer was asked and has not fully answered.
     pub(super) fn is_fetching(&self) -> bool {
-        self.fetch.is_some()
+        !self.fetches.is_empty()
     }
 
     /// When [`CatchUp::ask`] next has something to do, if slots are missing.
     pub(super) fn deadline(&self, decisions: &Decisions) -> Option<Time> {
-        match (&self.fetch, *self.behind_since) {
-            (Some(fetch), _) => Some(*fetch.deadline),
-            (None, Some(since)) => Some(since.plus_us(delay_us(decisions))),
-            (None, None) => None,
-        }
+        let late = self.fetches.iter().map(|fetch| self.late_at(fetch));
+        let asks = self.behind_since.map(|since| since.plus_us(delay_us(decisions)));
+        // A learner that goes on does so when a page comes, or is late.
+        let asks = asks.filter(|_| !self.goes_on || self.fetches.is_empty());
+        late.chain(asks).min()
     }
 
-    /// Asks a peer for missing slots, once they have been missing for a while. `leader` is
-    /// the replica that leads, as far as this one has heard.
+    fn late_at(&self, fetch: &Fetch) -> Time {
+        let window = &self.windows[fetch.peer.index()];
+        let late_at = window.late_at(*fetch.asked_at);
+        fetch.passed_at.map_or(late_at, |passed_at| late_at.min(window.lost_at(passed_at)))
+    }
+
+    /// Asks peers for missing slots, once they have been missing for a while. `leader` is the
+    /// replica that leads, as far as this one has heard.
     pub(super) fn ask(
         &mut self,
         now: Time,
@@ -105,114 +166,217 @@ impl CatchUp {
         peers: &Peers,
         out: &mut Outbox,
     ) {
-        if horizon(decisions, peers) <= decisions.applied() {
+        let (applied, horizon) = (decisions.applied(), horizon(decisions, peers));
+        self.asked = self.asked.max(applied);
+        if horizon <= applied {
+            self.fetches.clear();
+            (self.asked, self.goes_on) = (applied, false);
             *self.behind_since = None;
-            self.fetch = None;
             return;
         }
-        if self.behind_since.is_none() && self.fetch.is_none() {
-            self.source = self.first_source(leader, decisions, peers);
-        }
+        self.give_up(now, decisions);
+        self.goes_on &= horizon.since(applied) > FAR_BEHIND_SLOTS;
         let since = *self.behind_since.get_or_insert(now);
-        let from = match &self.fetch {
-            Some(fetch) if now < *fetch.deadline => return,
-            // A part of its answer was lost: this peer serves, so it is asked again.
-            Some(fetch) if fetch.heard => self.source,
-            // The peer fell silent.
-            Some(_) => {
-                self.round_trip.missed(FETCH_RETRY_US);
-                self.source + 1
-            }
-            None if now < since.plus_us(delay_us(decisions)) => return,
-            None => self.source,
-        };
-        self.fetch = None;
-        *self.behind_since = Some(now);
-        let Some(peer) = self.peer_ahead(from, decisions, peers) else { return };
-        self.source = peer.index();
-        let end = applied_by(peer, decisions, peers).min(decisions.applied().plus(FETCH_SLOTS_MAX));
-        let gaps = decisions.gaps(end);
-        for slots in &gaps {
-            out.send(peer, Message::Learner(ToLearner::Fetch { slots: *slots }));
+        let waited = now >= since.plus_us(delay_us(decisions));
+        if waited {
+            *self.behind_since = Some(now);
         }
-        let deadline = now.plus_us(self.round_trip.wait_us());
-        self.fetch = Some(Fetch {
-            next: decisions.applied(),
-            end: gaps.last().map_or(end, |gap| gap.end),
-            // The peer bounds the answer to each gap by itself.
-            room: gaps.len() * ANSWER_BYTES_MAX,
-            heard: false,
-            asked_at: Aside(now),
-            deadline: Aside(deadline),
-        });
+        let ahead = applied.plus(AHEAD_SLOTS).min(decisions.window().end);
+        let end = if waited || self.goes_on { horizon.min(ahead) } else { self.asked };
+        if !waited && !self.goes_on && self.asked == applied {
+            return;
+        }
+        let (mut at, mut is_full) = (applied, false);
+        while self.fetches.len() < FETCHES_MAX
+            && let Some(gap) = self.next_gap(at, end, decisions)
+        {
+            if gap.start >= self.lost && self.holds_enough(decisions) {
+                break;
+            }
+            let Some(asked) = self.ask_for(now, gap, leader, decisions, peers, out) else {
+                is_full = true;
+                break;
+            };
+            at = asked;
+        }
+        self.windows.iter_mut().for_each(|window| window.set_full(is_full));
     }
 
-    /// A page for `slots` has come, with `new_bytes` bytes of values that were not here
-    /// before. Pages come in order as long as none is lost, so this asks at once for the
-    /// pages that this one has skipped.
-    pub(super) fn take_page(
+    /// Whether what waits above a gap, and what is on its way, leave no room for more.
+    fn holds_enough(&self, decisions: &Decisions) -> bool {
+        let on_their_way: u64 = self.fetches.iter().map(|fetch| self.bytes_of(fetch)).sum();
+        let held = decisions.fetched_bytes() as u64 + on_their_way;
+        on_their_way > 0 && held + FETCH_BYTES > EARLY_BYTES_MAX as u64
+    }
+
+    /// Asks for the beginning of `gap`. Returns the end of what was asked for, or nothing if
+    /// no window has room.
+    fn ask_for(
         &mut self,
         now: Time,
-        slots: SlotRange,
-        new_bytes: usize,
-        decisions: &Decisions,
-        out: &mut Outbox,
-    ) {
-        let Some(fetch) = &mut self.fetch else { return };
-        if new_bytes > 0 && !std::mem::replace(&mut fetch.heard, true) {
-            self.round_trip.answered(now.since_us(*fetch.asked_at));
-        }
-        fetch.room = fetch.room.saturating_sub(new_bytes);
-        *fetch.deadline = now.plus_us(self.round_trip.wait_us());
-        let next = fetch.next;
-        fetch.next = next.max(slots.end).min(fetch.end);
-        let is_in_answer = fetch.room > 0 && slots.end <= fetch.end;
-        if next < slots.start && is_in_answer {
-            let skipped = SlotRange::new(next, slots.start);
-            let gaps = decisions.gaps(slots.start).into_iter();
-            for slots in gaps.map(|gap| gap.intersect(skipped)).filter(|gap| !gap.is_empty()) {
-                let peer = ReplicaId(self.source as u8);
-                out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
-            }
-        }
-    }
-
-    /// Ends the fetch if its answer may be complete. A learner that is still far behind
-    /// asks again at once.
-    pub(super) fn end_answer(&mut self, decisions: &Decisions, peers: &Peers) {
-        let is_complete = |fetch: &Fetch| decisions.applied() >= fetch.end || fetch.room == 0;
-        if self.fetch.as_ref().is_some_and(is_complete) {
-            self.fetch = None;
-            let is_far = horizon(decisions, peers).since(decisions.applied()) > FAR_BEHIND_SLOTS;
-            *self.behind_since = is_far.then_some(Time(0));
-        }
-    }
-
-    /// The peer to ask first: one that does not lead, if it can help. The leader has other
-    /// work.
-    fn first_source(
-        &self,
+        gap: SlotRange,
         leader: Option<ReplicaId>,
         decisions: &Decisions,
         peers: &Peers,
-    ) -> usize {
-        let first = self.me.index() + 1;
-        let mut source = self.peer_ahead(first, decisions, peers);
-        if source == leader {
-            let next = |leader: ReplicaId| self.peer_ahead(leader.index() + 1, decisions, peers);
-            source = source.and_then(next);
-        }
-        source.map_or(first, ReplicaId::index)
+        out: &mut Outbox,
+    ) -> Option<Slot> {
+        let again = gap.start < self.lost;
+        let end = if again { gap.end.min(self.lost) } else { gap.end };
+        let end = end.min(gap.start.plus(self.slot_bytes.slots()));
+        let slots = SlotRange::new(gap.start, end);
+        let peer = self.choose(slots, again, leader, decisions, peers)?;
+        let slots = SlotRange::new(gap.start, end.min(applied_by(peer, decisions, peers)));
+        out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
+        self.asked = self.asked.max(slots.end);
+        let (room, passed, heard) = (ANSWER_BYTES_MAX, 0, false);
+        let (asked_at, passed_at) = (Aside(now), Aside(None));
+        self.fetches.push(Fetch { peer, slots, room, passed, heard, again, asked_at, passed_at });
+        Some(slots.end)
     }
 
-    /// The first peer, counted in a circle from index `from`, that has applied more than
-    /// this replica.
-    fn peer_ahead(&self, from: usize, decisions: &Decisions, peers: &Peers) -> Option<ReplicaId> {
+    /// A peer has sent a page. `again`: everything in it was here before.
+    pub(super) fn heard(&mut self, now: Time, from: ReplicaId, again: bool) {
+        let window = &mut self.windows[from.index()];
+        window.heard(now);
+        if again {
+            window.came_again(now);
+        }
+    }
+
+    /// A page of `from` for `slots` has come, with `new_bytes` bytes of values that were not
+    /// here before.
+    pub(super) fn take_page(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        slots: SlotRange,
+        new_bytes: usize,
+    ) {
+        let is_answer =
+            |fetch: &Fetch| fetch.peer == from && !fetch.slots.intersect(slots).is_empty();
+        let Some(index) = self.fetches.iter().position(is_answer) else { return };
+        let is_full = self.fetches.len() >= FETCHES_MAX;
+        let (fetch, window) = (&mut self.fetches[index], &mut self.windows[from.index()]);
+        if new_bytes > 0 {
+            let asked_at = *fetch.asked_at;
+            if let Some(passed_at) = *fetch.passed_at {
+                window.was_overtaken(now, passed_at);
+            } else if fetch.again && window.is_too_soon(now, asked_at) {
+                // That is the page that was taken for lost.
+                window.was_overtaken(now, asked_at);
+            } else if !std::mem::replace(&mut fetch.heard, true) {
+                window.answered(now, asked_at, fetch.again);
+            }
+            window.arrived(new_bytes as u64);
+            self.slot_bytes.observe(new_bytes, slots.len() as usize);
+            self.goes_on = true;
+        }
+        let skipped = SlotRange::new(fetch.slots.start, slots.start.min(fetch.slots.end));
+        let passed_at = Aside(fetch.passed_at.or(Some(now)));
+        let skipped = Fetch { slots: skipped, passed_at, ..fetch.clone() };
+        fetch.slots = SlotRange::new(slots.end.max(fetch.slots.start), fetch.slots.end);
+        fetch.room = fetch.room.saturating_sub(new_bytes);
+        // A peer answers in order, so soon after this nothing comes of what it was asked for
+        // before.
+        for earlier in self.fetches[..index].iter_mut().filter(|fetch| fetch.peer == from) {
+            earlier.passed = earlier.passed.saturating_add(1);
+            if earlier.passed >= REORDERED_PAGES_MAX {
+                earlier.passed_at.get_or_insert(now);
+            }
+        }
+        if !skipped.slots.is_empty() {
+            match is_full {
+                true => self.lost = self.lost.max(skipped.slots.end),
+                false => self.fetches.insert(index, skipped),
+            }
+        }
+        self.fetches.retain(|fetch| !fetch.slots.is_empty() && fetch.room > 0);
+    }
+
+    /// Ends the fetches of which nothing is missing any more, and those whose answers are
+    /// late.
+    fn give_up(&mut self, now: Time, decisions: &Decisions) {
+        for mut fetch in std::mem::take(&mut self.fetches) {
+            fetch.slots =
+                SlotRange::new(decisions.applied().max(fetch.slots.start), fetch.slots.end);
+            let missing = decisions.next_gap(fetch.slots.start, fetch.slots.end);
+            if missing.is_none() {
+                continue;
+            }
+            if now < self.late_at(&fetch) {
+                self.fetches.push(fetch);
+                continue;
+            }
+            let is_passed = fetch.passed_at.is_some();
+            self.lost = self.lost.max(fetch.slots.end);
+            let window = &mut self.windows[fetch.peer.index()];
+            if is_passed {
+                window.lost(now, *fetch.asked_at);
+            } else if fetch.heard || window.heard_since(*fetch.asked_at) {
+                window.is_late(now, *fetch.asked_at);
+            } else {
+                window.fell_silent(now, *fetch.asked_at);
+                self.source = fetch.peer.index() + 1;
+            }
+        }
+    }
+
+    /// The first slots from `at` on and below `end` that are missing and not on their way.
+    fn next_gap(&self, mut at: Slot, end: Slot, decisions: &Decisions) -> Option<SlotRange> {
+        loop {
+            let gap = decisions.next_gap(at, end)?;
+            let before = |fetch: &&Fetch| fetch.slots.end > gap.start;
+            let next = self.fetches.iter().filter(before).min_by_key(|fetch| fetch.slots.start);
+            match next {
+                Some(fetch) if fetch.slots.start <= gap.start => at = fetch.slots.end,
+                Some(fetch) => {
+                    return Some(SlotRange::new(gap.start, gap.end.min(fetch.slots.start)));
+                }
+                None => return Some(gap),
+            }
+        }
+    }
+
+    /// The peer to ask for `slots`: one that answers before one that is silent, and another
+    /// before the leader. Of several it is the one with the least on its way, if its window has
+    /// room. Slots that were lost hold up all above them, so they may go beyond the
+    /// window: up to twice of it.
+    fn choose(
+        &self,
+        slots: SlotRange,
+        again: bool,
+        leader: Option<ReplicaId>,
+        decisions: &Decisions,
+        peers: &Peers,
+    ) -> Option<ReplicaId> {
         let n = peers.len();
-        let circle = (0..n).map(|step| ReplicaId(((from + step) % n) as u8));
-        circle
-            .filter(|peer| *peer != self.me)
-            .find(|peer| applied_by(*peer, decisions, peers) > decisions.applied())
+        let has = |peer: &ReplicaId| {
+            *peer != self.me && applied_by(*peer, decisions, peers) > slots.start
+        };
+        let class = |peer: ReplicaId| match self.windows[peer.index()].is_silent() {
+            false => 1 + u8::from(Some(peer) == leader),
+            true => 3,
+        };
+        let best = replicas(n).filter(has).map(class).min()?;
+        let share = if again { 2 } else { 1 };
+        let bytes = self.slot_bytes.of(slots.len()) / share;
+        let has_room = |peer: &ReplicaId| {
+            let in_flight = self.in_flight(*peer).div_ceil(share);
+            self.windows[peer.index()].has_room(in_flight, bytes)
+        };
+        let distance = |peer: ReplicaId| (peer.index() + n - self.source % n) % n;
+        let ready = replicas(n).filter(has).filter(|peer| class(*peer) == best).filter(has_room);
+        ready.min_by_key(|peer| (self.in_flight(*peer), distance(*peer)))
+    }
+
+    /// How many bytes are probably on their way from `peer`.
+    fn in_flight(&self, peer: ReplicaId) -> u64 {
+        let asked = self.fetches.iter().filter(|fetch| fetch.peer == peer);
+        asked.map(|fetch| self.bytes_of(fetch)).sum()
+    }
+
+    fn bytes_of(&self, fetch: &Fetch) -> u64 {
+        self.slot_bytes.of(fetch.slots.len()).min(fetch.room as u64)
     }
 }
 

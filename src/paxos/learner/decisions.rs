@@ -8,17 +8,16 @@
 //!    mark), and the value at exactly that ballot was accepted here.
 //! 3. A peer's decided log holds the slot.
 
+use super::fetch_window::WINDOW_BYTES_MAX;
 use super::tally::Tally;
 use crate::message::{Decided, Run};
-use crate::paxos::{ANSWER_BYTES_MAX, Settings};
+use crate::paxos::Settings;
 use crate::runs::{Comparison, Runs};
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
 
-/// How many ranges of missing slots are named at a time.
-const GAPS_MAX: usize = 16;
-
-/// How many bytes of fetched values may wait above a gap.
-const EARLY_BYTES_MAX: usize = 2 * ANSWER_BYTES_MAX;
+/// How many bytes of fetched values may wait above a gap: the window of a peer, and as much
+/// again while what was lost is on its way for the second time.
+pub(super) const EARLY_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX as usize;
 
 /// Values above the applied prefix, and the evidence that they are decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,7 +74,7 @@ impl Decisions {
     }
 
     /// The slots whose values may be kept (L5).
-    fn window(&self) -> SlotRange {
+    pub(super) fn window(&self) -> SlotRange {
         SlotRange::with_len(self.applied, self.window_slots)
     }
 
@@ -155,27 +154,30 @@ impl Decisions {
         end
     }
 
-    /// The first ranges above the applied prefix and below `end` in which slots are neither
-    /// decided here nor fetched.
-    pub(super) fn gaps(&self, end: Slot) -> Vec<SlotRange> {
-        let mut gaps: Vec<SlotRange> = Vec::new();
-        let mut at = self.applied;
-        while at < end && gaps.len() < GAPS_MAX {
+    /// How many bytes of fetched values wait above a gap.
+    pub(super) fn fetched_bytes(&self) -> usize {
+        self.fetched.bytes()
+    }
+
+    /// The first slots from `at` on and below `end` that are neither decided here nor fetched.
+    pub(super) fn next_gap(&self, mut at: Slot, end: Slot) -> Option<SlotRange> {
+        while at < end {
             let present = self.present_end(at);
-            if present > at {
-                at = present;
-                continue;
+            if present == at {
+                return Some(SlotRange::new(at, self.next_present(at, end)));
             }
-            let decided = |(first, ballot): (Slot, Ballot)| {
-                (first > at && self.decided_end(first, ballot) > first).then_some(first)
-            };
-            let accepted = self.accepted.heads().find_map(decided);
-            let fetched = self.fetched.heads().map(|(first, _)| first).find(|first| *first > at);
-            let gap_end = accepted.into_iter().chain(fetched).chain([end]).min().unwrap_or(end);
-            gaps.push(SlotRange::new(at, gap_end));
-            at = gap_end;
+            at = present;
         }
-        gaps
+        None
+    }
+
+    /// The first slot above `at` that is decided here or fetched, and `end` if none is below it.
+    fn next_present(&self, at: Slot, end: Slot) -> Slot {
+        let above = SlotRange::new(at.next(), end);
+        let is_decided = |head: &(Slot, Ballot)| self.decided_end(head.0, head.1) > head.0;
+        let accepted = self.accepted.heads_in(above).find(is_decided);
+        let heads = accepted.into_iter().chain(self.fetched.heads_in(above).next());
+        heads.map(|(first, _)| first).min().unwrap_or(end)
     }
 
     /// How far slots are decided here or fetched, from `slot` on.

@@ -5,7 +5,8 @@
 //! - `decisions`: which slots are decided, by the acceptances of a quorum (`tally`), a
 //!   leader's decided mark, or a peer's decided log. (Paxos Made Simple, §2.3.)
 //! - `peers`: how far each of the others has applied its log.
-//! - `catch_up`: which peer to ask for decided slots that are missing here.
+//! - `catch_up`: which peer to ask for decided slots that are missing here, and how much of
+//!   each at a time (`fetch_window`).
 //! - `execution`: decided slots change the [`Chat`], become records of the decided log,
 //!   and from time to time a checkpoint (`checkpoints`).
 //! - `pending_clients`: clients that wait here, and requests that are kept for the
@@ -19,11 +20,12 @@ mod catch_up;
 mod checkpoints;
 mod decisions;
 mod execution;
+mod fetch_window;
 mod peers;
 mod pending_clients;
 mod tally;
 
-pub use catch_up::FETCH_SLOTS_MAX;
+pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX};
 pub use execution::{Checkpoint, Record};
 
 use catch_up::CatchUp;
@@ -125,7 +127,7 @@ impl Learner {
             leader: None,
             decisions: Decisions::new(&settings, execution.applied()),
             peers: Peers::new(settings.id, settings.n, warmed_up),
-            catch_up: CatchUp::new(settings.id),
+            catch_up: CatchUp::new(settings.id, settings.n),
             pending: PendingClients::default(),
             announce: true,
             remind: true,
@@ -213,13 +215,17 @@ impl Learner {
     }
 
     /// A peer sends a part of its decided log.
-    fn handle_page(&mut self, now: Time, first: Slot, values: Values, out: &mut Outbox) {
+    fn handle_page(&mut self, now: Time, from: ReplicaId, first: Slot, values: Values) {
         // Decided values have no ballot: no acceptance takes their place.
         let page = Run { first, ballot: Ballot::ZERO, values };
-        let Some((slots, new_bytes)) = self.decisions.keep_page(&page) else { return };
-        self.catch_up.take_page(now, slots, new_bytes, &self.decisions, out);
-        self.apply(now, out);
-        self.catch_up.end_answer(&self.decisions, &self.peers);
+        let kept = self.decisions.keep_page(&page);
+        if !page.values.is_empty() {
+            let again = kept.is_some_and(|(_, new_bytes)| new_bytes == 0);
+            self.catch_up.heard(now, from, again);
+        }
+        if let Some((slots, new_bytes)) = kept {
+            self.catch_up.take_page(now, from, slots, new_bytes);
+        }
     }
 
     // --- applying and answering --------------------------------------------------
@@ -317,8 +323,8 @@ impl Role for Learner {
                 let page_bytes = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
                 out.send_decided(from, slots, page_bytes);
             }
-            Input::Peer(_, ToLearner::Page { first, values }) => {
-                self.handle_page(now, first, values, out);
+            Input::Peer(from, ToLearner::Page { first, values }) => {
+                self.handle_page(now, from, first, values);
             }
             Input::Heartbeat(from, heartbeat) => {
                 self.peers.handle_heartbeat(now, from, heartbeat.applied);

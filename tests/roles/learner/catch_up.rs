@@ -1,9 +1,11 @@
 //! Fetching slots from peers, and serving them to peers.
 
 use super::*;
+use multipaxos::types::Time;
+use std::collections::VecDeque;
 
 #[test]
-fn catching_up_asks_one_peer_at_a_time_and_the_next_when_it_is_silent() {
+fn a_peer_that_is_silent_is_passed_over_for_the_others() {
     let mut seat = learner(5, R0);
     for peer in [R1, R2, R3] {
         seat.handle(applied(peer, 1, 10));
@@ -19,15 +21,11 @@ fn catching_up_asks_one_peer_at_a_time_and_the_next_when_it_is_silent() {
         "the learner asks one peer after the other"
     );
     // A part of the answer comes. So that peer is alive, and the learner waits for it.
-    seat.wait_us(40_000);
+    seat.wait_us(100_000);
     seat.handle(page(R1, 0, &noops(4)));
-    assert_eq!(fetches(&seat.wait_us(50_000)), []);
-    assert_eq!(
-        fetches(&seat.wait_us(20_000)),
-        [(R1, 4, 10)],
-        "the learner asks only for missing slots"
-    );
-    assert_eq!(fetches(&seat.wait_us(60_000)), [(R2, 4, 10)], "that peer is silent now");
+    let mut next = || (0..).find_map(|_| fetches(&seat.wait_us(1_000)).first().copied());
+    assert_eq!(next(), Some((R1, 4, 10)), "the learner asks only for missing slots");
+    assert_eq!(next(), Some((R2, 4, 10)), "that peer is silent now");
     seat.handle(page(R2, 4, &noops(6)));
     assert_eq!(fetches(&seat.wait_us(1_000_000)), []);
 }
@@ -80,32 +78,122 @@ fn votes_that_pass_over_a_slot_say_that_it_was_lost() {
 }
 
 #[test]
-fn only_a_peer_that_has_more_is_asked_and_for_a_bounded_stretch() {
+fn only_a_peer_that_has_more_is_asked_and_for_bounded_stretches() {
     let mut seat = learner(3, R0);
     seat.handle(applied(R1, 1, 0));
-    seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
+    seat.handle(applied(R2, 1, 3 * FETCH_SLOTS_MAX + 5));
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
     let sent = seat.handle(page(R2, 0, &noops(FETCH_SLOTS_MAX as usize)));
-    let next = (R2, FETCH_SLOTS_MAX, 2 * FETCH_SLOTS_MAX);
-    assert_eq!(fetches(&sent), [next], "a learner that is far behind goes on at once");
+    let next = |from: u64| (R2, from * FETCH_SLOTS_MAX, (from + 1) * FETCH_SLOTS_MAX);
+    let last = (R2, 3 * FETCH_SLOTS_MAX, 3 * FETCH_SLOTS_MAX + 5);
+    assert_eq!(fetches(&sent), [next(1), next(2), last], "a learner far behind goes on at once");
+}
+
+/// A line that takes this many bytes in a page.
+fn line_of(bytes: usize) -> Vec<Value> {
+    values(&["x".repeat(bytes - COMMAND_BYTES).as_str()])
+}
+
+/// How many bytes of lines of this size were asked for.
+fn asked_bytes(sent: &[Envelope], bytes: u64) -> u64 {
+    fetches(sent).iter().map(|(_, first, end)| (end - first) * bytes).sum()
 }
 
 #[test]
 fn an_answer_that_ends_at_its_bound_in_bytes_is_followed_by_the_next_request_at_once() {
     let mut seat = learner(3, R0);
-    seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
+    seat.handle(applied(R2, 1, FETCH_SLOTS_MAX));
     assert_eq!(fetches(&seat.wait_us(20_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
-    let long = "x".repeat(1_000);
-    let lines = values(&[long.as_str(); 8]);
-    let bytes = Values::from(lines.as_slice()).bytes().len();
-    let pages = ANSWER_BYTES_MAX.div_ceil(bytes) as u64;
-    for page_nr in 0..pages - 1 {
-        let sent = seat.handle(page(R2, 8 * page_nr, &lines));
-        assert_eq!(fetches(&sent), [], "the answer has not ended yet");
+    let line = line_of(1_024);
+    for slot in 0..63 {
+        assert_eq!(fetches(&seat.handle(page(R2, slot, &line))), [], "it has not ended yet");
     }
-    let sent = seat.handle(page(R2, 8 * (pages - 1), &lines));
-    let next = 8 * pages;
-    assert_eq!(fetches(&sent), [(R2, next, next + FETCH_SLOTS_MAX)]);
+    let sent = seat.handle(page(R2, 63, &line));
+    let next: Vec<_> = (4..8).map(|part| (R2, 16 * part, 16 * (part + 1))).collect();
+    assert_eq!(fetches(&sent)[..4], next, "of what a slot holds the learner knows now");
+    assert_eq!(asked_bytes(&sent, 1_024), ANSWER_BYTES_MAX as u64, "a window of them");
+}
+
+#[test]
+fn what_is_on_its_way_doubles_with_each_round_trip_and_is_bounded() {
+    let mut seat = learner(3, R0);
+    seat.handle(applied(R2, 1, 1_000_000));
+    let line = line_of(1_024);
+    let mut open = fetches(&seat.wait_us(20_000));
+    let mut rounds = Vec::new();
+    for _ in 0..9 {
+        seat.now = seat.now.plus_us(100_000);
+        let asked = std::mem::take(&mut open);
+        let mut came = 0;
+        for (peer, first, end) in asked {
+            // A page for each slot, up to the bound of an answer.
+            for slot in (first..end).take(ANSWER_BYTES_MAX / 1_024) {
+                open.extend(fetches(&seat.handle(page(peer, slot, &line))));
+                came += 1_024;
+            }
+        }
+        rounds.push(came >> 10);
+    }
+    assert_eq!(rounds, [64, 128, 256, 512, 1_024, 1_024, 1_024, 1_024, 1_024]);
+    assert!(open.len() <= FETCHES_MAX);
+}
+
+#[test]
+fn several_peers_are_asked_at_a_time_and_the_leader_only_without_them() {
+    let mut seat = learner(5, R0);
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    seat.burst([R1, R2, R3].map(|peer| applied(peer, 2, 50_000)));
+    let part = |peer, part: u64| (peer, part * FETCH_SLOTS_MAX, (part + 1) * FETCH_SLOTS_MAX);
+    assert_eq!(fetches(&seat.wait_us(10_000)), [part(R2, 0), part(R3, 1)]);
+    // Both are silent: the leader is asked for what they were asked for, and then for more.
+    assert_eq!(fetches(&seat.wait_us(60_000))[..2], [part(R1, 0), part(R1, 1)]);
+    assert!(fetches(&seat.wait_us(50_000)).is_empty());
+}
+
+#[test]
+fn of_peers_that_are_all_silent_each_has_its_turn() {
+    let mut seat = learner(3, R0);
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    seat.burst([applied(R1, 2, 10), applied(R2, 2, 10)]);
+    let mut next = || (0..).find_map(|_| fetches(&seat.wait_us(1_000)).first().copied());
+    let asked: Vec<_> = (0..6).filter_map(|_| next()).map(|(peer, ..)| peer).collect();
+    assert_eq!(asked, [R2, R1, R2, R1, R2, R1], "the other may have died, and the leader lives");
+}
+
+#[test]
+fn what_was_asked_for_before_three_pages_of_later_answers_is_lost() {
+    let mut seat = learner(3, R0);
+    seat.handle(applied(R2, 1, 4 * FETCH_SLOTS_MAX));
+    seat.wait_us(10_000);
+    let whole = noops(FETCH_SLOTS_MAX as usize);
+    let sent = fetches(&seat.handle(page(R2, 0, &whole)));
+    assert_eq!(sent.len(), 3);
+    let last = sent[2].1;
+    assert_eq!(fetches(&seat.handle(page(R2, last, &noops(1)))), [], "it may be overtaken");
+    assert_eq!(fetches(&seat.handle(page(R2, last + 1, &noops(1)))), []);
+    assert_eq!(fetches(&seat.handle(page(R2, last + 2, &noops(1)))), sent[..2], "at once");
+    assert_eq!(fetches(&seat.handle(page(R2, sent[0].1, &whole))), []);
+    seat.handle(page(R2, sent[1].1, &whole));
+    assert_eq!(fetches(&seat.handle(page(R2, last + 3, &whole[3..]))), []);
+    assert_eq!(seat.role.applied(), Slot(4 * FETCH_SLOTS_MAX));
+}
+
+#[test]
+fn slots_are_fetched_no_further_ahead_than_a_bound() {
+    let mut seat = learner(3, R0);
+    seat.handle(applied(R2, 1, 1_000_000));
+    seat.wait_us(10_000);
+    // The first slot is missing, and all others are here.
+    let mut open = fetches(&seat.handle(page(R2, 1, &noops(FETCH_SLOTS_MAX as usize - 1))));
+    let mut highest = 0;
+    while let Some((peer, first, end)) = open.pop() {
+        highest = highest.max(end);
+        if first > 0 {
+            open.extend(fetches(&seat.handle(page(peer, first, &noops((end - first) as usize)))));
+        }
+    }
+    assert_eq!(highest, AHEAD_SLOTS);
+    assert_eq!(seat.role.applied(), Slot::ZERO);
 }
 
 #[test]
@@ -166,16 +254,34 @@ fn early_pages_are_kept_within_the_window() {
 #[test]
 fn early_pages_are_kept_to_a_bound_in_bytes_and_the_next_slot_is_always_taken() {
     let mut seat = learner(3, R2);
-    let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
-    let lines = values(&[long.as_str()]);
-    for slot in (1..40).rev() {
-        seat.handle(page(R0, slot, &lines));
+    let line = line_of(8 * 1_024);
+    for slot in (1..400).rev() {
+        seat.handle(page(R0, slot, &line));
     }
-    seat.handle(page(R0, 0, &lines));
+    seat.handle(page(R0, 0, &line));
     assert_eq!(seat.role.applied(), Slot(1));
-    let fit = 2 * ANSWER_BYTES_MAX as u64 / (8 * 1_024);
-    (1..40 - fit).for_each(|slot| drop(seat.handle(page(R0, slot, &lines))));
-    assert_eq!(seat.role.applied(), Slot(40), "{fit} were kept");
+    let fit = (2 << 20) / (8 * 1_024);
+    (1..400 - fit).for_each(|slot| drop(seat.handle(page(R0, slot, &line))));
+    assert_eq!(seat.role.applied(), Slot(400), "{fit} were kept");
+}
+
+#[test]
+fn no_more_is_asked_for_than_may_wait_above_a_gap() {
+    let mut seat = learner(3, R2);
+    let line = line_of(8 * 1_024);
+    seat.handle(applied(R0, 1, 100_000));
+    seat.wait_us(10_000);
+    let (mut open, mut here) = (vec![(R0, 0, FETCH_SLOTS_MAX)], 0);
+    while !open.is_empty() {
+        let (peer, first, end) = open.remove(0);
+        for slot in (first..end).filter(|slot| *slot > 0).take(ANSWER_BYTES_MAX / (8 * 1_024)) {
+            open.extend(fetches(&seat.handle(page(peer, slot, &line))));
+            here += 1;
+        }
+        assert!(here < 300, "{here} lines of 8 KiB wait above slot 0");
+    }
+    assert!(here > 200, "{here}");
+    assert_eq!(seat.role.applied(), Slot::ZERO);
 }
 
 #[test]
@@ -230,8 +336,7 @@ fn slots_that_the_leader_calls_decided_are_asked_for_sooner() {
 #[test]
 fn the_wait_for_a_peer_follows_what_its_answers_take() {
     let mut seat = learner(3, R0);
-    let upto = 10 * FETCH_SLOTS_MAX;
-    seat.handle(applied(R2, 1, upto));
+    seat.handle(applied(R2, 1, FETCH_SLOTS_MAX));
     assert_eq!(fetches(&seat.wait_us(10_000)).len(), 1);
     seat.now = seat.now.plus_us(1_000);
     // A page without new slots does not count as an answer.
@@ -241,67 +346,94 @@ fn the_wait_for_a_peer_follows_what_its_answers_take() {
     assert_eq!(fetches(&seat.wait_us(7_999)), []);
     assert_eq!(
         fetches(&seat.wait_us(1)),
-        [(R2, 8, 8 + FETCH_SLOTS_MAX)],
+        [(R2, 8, FETCH_SLOTS_MAX)],
         "the wait is twice the time that the answer took"
     );
 }
 
 #[test]
+fn a_round_trip_longer_than_the_first_wait_is_waited_for() {
+    let mut seat = learner(2, R0);
+    seat.handle(applied(R1, 1, 100_000));
+    let (mut asked, began) = (0, seat.now);
+    // Each answer takes a second. What it answers has been asked for several times.
+    let mut under_way = VecDeque::new();
+    while seat.role.applied() < Slot(100_000) {
+        let sent = fetches(&seat.wait_us(1_000));
+        asked += sent.len();
+        under_way.extend(sent.into_iter().map(|fetch| (seat.now, fetch)));
+        while under_way.front().is_some_and(|(at, _)| seat.now.since_us(*at) >= 1_000_000) {
+            let Some((_, (peer, first, end))) = under_way.pop_front() else { break };
+            let sent = fetches(&seat.handle(page(peer, first, &noops((end - first) as usize))));
+            asked += sent.len();
+            under_way.extend(sent.into_iter().map(|fetch| (seat.now, fetch)));
+        }
+    }
+    assert!(asked < 105, "{asked} fetches for 98 stretches");
+    assert!(seat.now.since_us(began) < 9_000_000, "some round trips");
+}
+
+#[test]
 fn a_peer_that_has_answered_is_asked_for_the_rest_too() {
     let mut seat = learner(3, R0);
-    seat.burst([applied(R1, 1, 10_000), applied(R2, 1, 10_000)]);
-    assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, FETCH_SLOTS_MAX)]);
-    assert_eq!(fetches(&seat.wait_us(60_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
-    let sent = seat.handle(page(R2, 0, &noops(FETCH_SLOTS_MAX as usize)));
-    assert_eq!(fetches(&sent), [(R2, FETCH_SLOTS_MAX, 2 * FETCH_SLOTS_MAX)]);
+    let part = |peer, part: u64| (peer, part * FETCH_SLOTS_MAX, (part + 1) * FETCH_SLOTS_MAX);
+    seat.burst([applied(R1, 1, 4_096), applied(R2, 1, 4_096)]);
+    assert_eq!(fetches(&seat.wait_us(10_000)), [part(R1, 0), part(R2, 1)]);
+    let noops = noops(FETCH_SLOTS_MAX as usize);
+    seat.now = seat.now.plus_us(40_000);
+    assert_eq!(
+        fetches(&seat.handle(page(R2, FETCH_SLOTS_MAX, &noops))),
+        [part(R2, 2), part(R1, 3)]
+    );
+    assert_eq!(fetches(&seat.wait_us(20_000)), [part(R2, 0)], "replica 1 is silent");
 }
 
 #[test]
 fn each_gap_may_be_answered_up_to_the_bound_in_bytes() {
     let mut seat = learner(3, R2);
-    let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
-    let lines = values(&[long.as_str()]);
+    let line = line_of(8 * 1_024);
     seat.handle(voted(0, 8, &noops(2), decided(0, 0, 20)));
     assert_eq!(fetches(&seat.wait_us(2_000)), [(R0, 0, 8), (R0, 10, 20)]);
     seat.now = seat.now.plus_us(4_000);
     for slot in (0..8).chain(10..12) {
-        assert_eq!(fetches(&seat.handle(page(R0, slot, &lines))), []);
+        assert_eq!(fetches(&seat.handle(page(R0, slot, &line))), []);
     }
     assert_eq!(seat.role.applied(), Slot(12));
-    assert_eq!(fetches(&seat.wait_us(7_999)), [], "the rest of the answer may still come");
-    assert_eq!(fetches(&seat.wait_us(1)), [(R0, 12, 20)]);
+    assert_eq!(fetches(&seat.wait_us(6_999)), [], "the rest of the answer may still come");
+    let rest = [(R0, 12, 14), (R0, 14, 16), (R0, 16, 18), (R0, 18, 20)];
+    assert_eq!(fetches(&seat.wait_us(1)), rest);
 }
 
 #[test]
 fn a_page_left_out_at_the_end_of_an_answer_is_asked_for_once() {
     let mut seat = learner(3, R0);
-    let long = "x".repeat(8 * 1_024 - COMMAND_BYTES);
-    let lines = values(&[long.as_str()]);
-    seat.handle(applied(R2, 1, 10 * FETCH_SLOTS_MAX));
+    let line = line_of(8 * 1_024);
+    seat.handle(applied(R2, 1, FETCH_SLOTS_MAX));
     assert_eq!(fetches(&seat.wait_us(10_000)), [(R2, 0, FETCH_SLOTS_MAX)]);
-    (0..7).for_each(|slot| drop(seat.handle(page(R2, slot, &lines))));
-    let sent = seat.handle(page(R2, 8, &lines));
-    assert_eq!(fetches(&sent), [(R2, 7, 8), (R2, 9, 7 + FETCH_SLOTS_MAX)]);
+    (0..7).for_each(|slot| drop(seat.handle(page(R2, slot, &line))));
+    let sent = seat.handle(page(R2, 8, &line));
+    assert_eq!(fetches(&sent)[..3], [(R2, 7, 8), (R2, 9, 11), (R2, 11, 13)]);
+    assert_eq!(fetches(&seat.handle(page(R2, 7, &line))).iter().filter(|f| f.1 < 9).count(), 0);
 }
 
 #[test]
-fn sixteen_gaps_are_asked_for_at_once() {
+fn all_gaps_are_asked_for_at_once_up_to_a_bound() {
     let mut seat = learner(3, R2);
-    for slot in (1..60).step_by(2) {
+    let gaps = FETCHES_MAX as u64 + 30;
+    for slot in (1..2 * gaps).step_by(2) {
         seat.handle(voted(0, slot, &noops(1), nothing_decided(0)));
     }
-    seat.handle(leads(R0, 1, 0, decided(0, 0, 60)));
-    let gaps: Vec<_> = (0..16).map(|gap| (R0, 2 * gap, 2 * gap + 1)).collect();
+    seat.handle(leads(R0, 1, 0, decided(0, 0, 2 * gaps)));
+    let all: Vec<_> = (0..gaps).map(|gap| (R0, 2 * gap, 2 * gap + 1)).collect();
     seat.burst([]);
-    assert_eq!(fetches(&seat.wait_us(2_000)), gaps);
-    // The last of these messages ends the answer, and the learner asks for the next slots.
-    for slot in (0..30).step_by(2) {
-        assert_eq!(fetches(&seat.handle(page(R0, slot, &noops(1)))), []);
+    assert_eq!(fetches(&seat.wait_us(2_000)), all[..FETCHES_MAX]);
+    seat.now = seat.now.plus_us(2_000);
+    let mut next = Vec::new();
+    for slot in (0..20).step_by(2) {
+        next.extend(fetches(&seat.handle(page(R0, slot, &noops(1)))));
     }
-    seat.handle(page(R0, 30, &noops(1)));
-    assert_eq!(seat.role.applied(), Slot(32));
-    let next: Vec<_> = (16..30).map(|gap| (R0, 2 * gap, 2 * gap + 1)).collect();
-    assert_eq!(fetches(&seat.wait_us(2_000)), next);
+    assert_eq!(seat.role.applied(), Slot(20));
+    assert_eq!(next, all[FETCHES_MAX..FETCHES_MAX + 10]);
 }
 
 #[test]
@@ -332,5 +464,96 @@ fn a_learner_far_behind_asks_on_at_once_and_one_nearby_waits() {
         seat.handle(applied(R2, 2, 10 + ahead));
         let sent = seat.handle(page(R2, 0, &noops(10)));
         assert_eq!(!fetches(&sent).is_empty(), at_once, "{ahead} slots behind");
+    }
+}
+
+/// A path from a peer that has everything: requests arrive after half a round trip, pages
+/// leave one behind the other, and those that find the queue full are lost.
+struct Path {
+    half_trip_us: u64,
+    bytes_per_s: u64,
+    queue_bytes: u64,
+    /// When the line is free again.
+    free_at: Time,
+    /// The pages that are on their way: when each arrives, its slot.
+    pages: VecDeque<(Time, u64)>,
+    /// How long each page has waited for the line.
+    waited_us: Vec<u64>,
+    lost: u64,
+}
+
+impl Path {
+    fn new(half_trip_us: u64, bytes_per_s: u64, queue_bytes: u64) -> Self {
+        Path {
+            half_trip_us,
+            bytes_per_s,
+            queue_bytes,
+            free_at: Time(0),
+            pages: VecDeque::new(),
+            waited_us: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// The peer is asked at `now`, and answers with a line of `bytes` in each page.
+    fn ask(&mut self, now: Time, first: u64, end: u64, bytes: u64) {
+        let at = now.plus_us(self.half_trip_us);
+        for slot in (first..end).take(ANSWER_BYTES_MAX.div_ceil(bytes as usize)) {
+            let waits_us = self.free_at.since_us(at);
+            if waits_us * self.bytes_per_s / 1_000_000 > self.queue_bytes {
+                self.lost += 1;
+                continue;
+            }
+            self.waited_us.push(waits_us);
+            self.free_at = self.free_at.max(at).plus_us(bytes * 1_000_000 / self.bytes_per_s);
+            self.pages.push_back((self.free_at.plus_us(self.half_trip_us), slot));
+        }
+    }
+
+    /// How long a page waited in the second half of a run, on average.
+    fn waits_us(&self) -> u64 {
+        let settled = &self.waited_us[self.waited_us.len() / 2..];
+        settled.iter().sum::<u64>() / settled.len() as u64
+    }
+
+    /// Lets a learner catch up for so many seconds, and returns how many bytes it applied.
+    fn run(&mut self, secs: u64, bytes: u64) -> u64 {
+        let mut seat = learner(2, R0);
+        let line = line_of(bytes as usize);
+        seat.handle(applied(R1, 1, u64::from(u32::MAX)));
+        let end = seat.now.plus_us(secs * 1_000_000);
+        while seat.now < end {
+            let mut sent = seat.wait_us(500);
+            while self.pages.front().is_some_and(|(at, _)| *at <= seat.now)
+                && let Some((_, slot)) = self.pages.pop_front()
+            {
+                sent.extend(seat.handle(page(R1, slot, &line)));
+            }
+            for (_, first, end) in fetches(&sent) {
+                self.ask(seat.now, first, end, bytes);
+            }
+        }
+        seat.role.applied().0 * bytes
+    }
+}
+
+#[test]
+fn catching_up_takes_most_of_a_long_path_and_leaves_its_queue_short() {
+    for (half_trip_us, bytes_per_s, queue_bytes, share) in [
+        // 100 Mbit/s with 100 and with 50 ms, 10 Mbit/s with 20 ms, 1 Mbit/s with 50 ms.
+        (50_000, 12_500_000, 1_250_000, 60),
+        (25_000, 12_500_000, 625_000, 80),
+        (10_000, 1_250_000, 62_500, 60),
+        (25_000, 125_000, 62_500, 60),
+    ] {
+        let mut path = Path::new(half_trip_us, bytes_per_s, queue_bytes);
+        let applied = path.run(10, 1_300);
+        let (most, waits_us) = (10 * bytes_per_s, path.waits_us());
+        println!("{applied} of {most} bytes, {waits_us} us in the queue, {} lost", path.lost);
+        assert!(applied >= most * share / 100, "{applied} of {most} bytes in ten seconds");
+        if bytes_per_s > 10_000_000 {
+            assert!(waits_us < 25_000, "others wait {waits_us} us behind these pages");
+            assert_eq!(path.lost, 0);
+        }
     }
 }

@@ -13,11 +13,11 @@ use multipaxos::message::{
     Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::learner::Checkpoint;
-use multipaxos::paxos::learner::{FETCH_SLOTS_MAX, Input, Learner};
+use multipaxos::paxos::learner::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, Input, Learner};
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, Membership, acceptor, proposer};
 use multipaxos::requesters::{Origin, Requesters};
 use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
-use multipaxos::values::{COMMAND_BYTES, Values};
+use multipaxos::values::COMMAND_BYTES;
 
 type Subject = Seat<Learner, Log>;
 

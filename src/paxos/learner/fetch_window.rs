@@ -1,0 +1,302 @@
+//! How much a learner asks of one peer at a time.
+//!
+//! Decided slots are fetched beside the traffic of clients, which goes first. So the window
+//! is small at first, grows by what arrives, and shrinks at the first sign that the path has
+//! no room: an answer that is late because packets queue up, a lost page, silence. It is the
+//! rule of TCP (Jacobson, *Congestion Avoidance and Control*, SIGCOMM '88) with that of
+//! LEDBAT (RFC 6817): who waits for nothing gives way before a queue is full.
+//!
+//! It says only when something is asked for, never what, so it is no state of the learner.
+
+use crate::aside::NotState;
+use crate::paxos::ANSWER_BYTES_MAX;
+use crate::types::Time;
+use round_trip::RoundTrip;
+
+/// How long to wait for a peer's answer before any has come. Afterwards the wait follows
+/// what answers take.
+const FETCH_RETRY_US: u64 = 60_000;
+
+/// The shortest wait for a peer's answer.
+const FETCH_RETRY_MIN_US: u64 = 1_000;
+
+/// The longest wait for a peer's answer.
+const FETCH_RETRY_MAX_US: u64 = 4_000_000;
+
+/// The window before any answer has come: a whole answer. Losses do not make it smaller,
+/// because a path may lose much that has room for more; only a queue does.
+const WINDOW_BYTES_FIRST: u64 = ANSWER_BYTES_MAX as u64;
+
+/// The largest window. With it a round trip of 100 ms carries 10 MB a second.
+pub(super) const WINDOW_BYTES_MAX: u64 = 1 << 20;
+
+/// What a fetch asks for, once it is known how much a slot holds. An answer is one burst on
+/// the way, and small bursts leave room between them.
+pub(super) const FETCH_BYTES: u64 = 16 * 1024;
+
+/// How much longer than the fastest an answer may take before it counts as waiting in a
+/// queue: this, and an eighth of the fastest.
+const QUEUE_US: u64 = 15_000;
+
+/// How long a page that was passed over is waited for once pages are known to overtake each
+/// other: at least this.
+const OVERTAKEN_US: u64 = 1_000;
+
+/// The window of one peer, and how long its answers take.
+#[derive(Debug, Clone)]
+pub(super) struct FetchWindow {
+    /// How many bytes may be on their way from this peer.
+    window: u64,
+    /// Below this the window doubles with each round trip, and above it grows by a fetch.
+    threshold: u64,
+    round_trip: RoundTrip,
+    /// The fastest answer since the peer was last silent.
+    least_us: Option<u64>,
+    /// How much later a page may come than one that has overtaken it.
+    overtaken_us: u64,
+    /// When a page last came twice.
+    came_again_at: Time,
+    /// When the peer last sent anything.
+    heard_at: Option<Time>,
+    /// Since when it has left questions unanswered, if it did so with the last one.
+    silent_since: Option<Time>,
+    /// Whether more would have been asked for if the window had been larger.
+    full: bool,
+    /// When the window last shrank. What was asked before says nothing new.
+    shrank_at: Time,
+}
+
+impl NotState for FetchWindow {}
+
+impl Default for FetchWindow {
+    fn default() -> Self {
+        FetchWindow {
+            window: WINDOW_BYTES_FIRST,
+            threshold: WINDOW_BYTES_MAX,
+            round_trip: RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_MAX_US),
+            least_us: None,
+            overtaken_us: 0,
+            came_again_at: Time(0),
+            heard_at: None,
+            silent_since: None,
+            full: false,
+            shrank_at: Time(0),
+        }
+    }
+}
+
+impl FetchWindow {
+    /// Whether the peer left the last question unanswered.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent_since.is_some()
+    }
+
+    /// Whether the peer has sent anything since `at`.
+    pub(super) fn heard_since(&self, at: Time) -> bool {
+        self.heard_at.is_some_and(|heard_at| heard_at >= at)
+    }
+
+    /// Whether `bytes` more may be asked for while `in_flight` are on their way. A silent
+    /// peer is asked for one thing at a time.
+    pub(super) fn has_room(&self, in_flight: u64, bytes: u64) -> bool {
+        in_flight == 0 || !self.is_silent() && in_flight + bytes <= self.window
+    }
+
+    /// When an answer counts as late that was asked for at `asked_at`. Answers queue up behind
+    /// one another, so as long as something arrives the rest is waited for.
+    pub(super) fn late_at(&self, asked_at: Time) -> Time {
+        let from = self.heard_at.map_or(asked_at, |heard_at| heard_at.max(asked_at));
+        // If answers always take the same, the estimate leaves nothing for the next one.
+        let least_us = self.round_trip.smoothed_us().map_or(0, |us| us + us / 4);
+        from.plus_us(self.round_trip.wait_us().max(least_us))
+    }
+
+    /// When pages count as lost that were passed over at `passed_at`.
+    pub(super) fn lost_at(&self, passed_at: Time) -> Time {
+        passed_at.plus_us(self.overtaken_us.min(self.round_trip.wait_us()))
+    }
+
+    /// A page has come that was passed over at `passed_at`: it was overtaken on its way.
+    pub(super) fn was_overtaken(&mut self, now: Time, passed_at: Time) {
+        // The next one may be a little later.
+        self.overtaken_us = self.overtaken_us.max(2 * now.since_us(passed_at));
+    }
+
+    /// A page has come once more: probably it was taken for lost and was overtaken. Says so at
+    /// most once in a round trip.
+    pub(super) fn came_again(&mut self, now: Time) {
+        let round_trip_us = self.round_trip.smoothed_us().unwrap_or(FETCH_RETRY_US);
+        if now.since_us(self.came_again_at) >= round_trip_us {
+            self.came_again_at = now;
+            self.overtaken_us = (2 * self.overtaken_us).clamp(OVERTAKEN_US, FETCH_RETRY_MAX_US);
+        }
+    }
+
+    /// Whether no answer comes so soon after `asked_at`.
+    pub(super) fn is_too_soon(&self, now: Time, asked_at: Time) -> bool {
+        self.least_us.is_some_and(|least_us| 2 * now.since_us(asked_at) < least_us)
+    }
+
+    /// The beginning of an answer has come; `again`: the slots were asked for before.
+    pub(super) fn answered(&mut self, now: Time, asked_at: Time, again: bool) {
+        let took_us = now.since_us(asked_at);
+        // Of slots that were asked for twice nobody knows which question was answered. Before
+        // any answer is measured, the first question says how long one takes at most.
+        if again {
+            // That page had been lost.
+            self.overtaken_us -= self.overtaken_us / 4;
+            return match (self.round_trip.smoothed_us(), self.silent_since) {
+                (None, Some(since)) => self.round_trip.answered(now.since_us(since)),
+                _ => self.round_trip.recovered(took_us),
+            };
+        }
+        self.round_trip.answered(took_us);
+        let least_us = self.least_us.map_or(took_us, |least_us| least_us.min(took_us));
+        self.least_us = Some(least_us);
+        if took_us > least_us + least_us / 8 + QUEUE_US {
+            self.shrink(now, asked_at, (self.window - self.window / 8).max(FETCH_BYTES));
+        }
+    }
+
+    /// Whether more would have been asked for just now if the window were larger. Only then
+    /// does it grow.
+    pub(super) fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// The peer has sent a page. What it was asked for may come next.
+    pub(super) fn heard(&mut self, now: Time) {
+        self.heard_at = Some(now);
+    }
+
+    /// So many bytes have come that were not here before.
+    pub(super) fn arrived(&mut self, new_bytes: u64) {
+        self.silent_since = None;
+        if self.full {
+            let is_slow_start = self.window < self.threshold;
+            let slowly = |bytes: u64| bytes * FETCH_BYTES / self.window;
+            let more = if is_slow_start { new_bytes } else { slowly(new_bytes) };
+            self.window = (self.window + more).min(WINDOW_BYTES_MAX);
+        }
+    }
+
+    /// A part of what was asked for at `asked_at` was lost on the way.
+    pub(super) fn lost(&mut self, now: Time, asked_at: Time) {
+        let least = self.window.min(WINDOW_BYTES_FIRST);
+        self.shrink(now, asked_at, (self.window / 2).max(least));
+    }
+
+    /// A part of what was asked for at `asked_at` is late. It is lost, or answers take longer
+    /// now.
+    pub(super) fn is_late(&mut self, now: Time, asked_at: Time) {
+        if asked_at >= self.shrank_at {
+            self.round_trip.missed(FETCH_RETRY_MAX_US);
+        }
+        self.lost(now, asked_at);
+    }
+
+    /// Nothing came of what was asked for at `asked_at`.
+    pub(super) fn fell_silent(&mut self, now: Time, asked_at: Time) {
+        self.is_late(now, asked_at);
+        self.silent_since = self.silent_since.or(Some(asked_at));
+        self.least_us = None;
+        self.window = self.window.min(WINDOW_BYTES_FIRST);
+        if self.round_trip.smoothed_us().is_none() {
+            // Nothing has shown yet how much the path carries.
+            self.threshold = WINDOW_BYTES_MAX;
+        }
+    }
+
+    /// At most once for all that was on its way.
+    fn shrink(&mut self, now: Time, asked_at: Time, window: u64) {
+        if asked_at >= self.shrank_at {
+            self.window = window;
+            self.threshold = self.window;
+            self.shrank_at = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What fits into the window now.
+    fn room_of(window: &FetchWindow) -> u64 {
+        (1..).take_while(|bytes| window.has_room(1, *bytes)).last().unwrap_or(0) + 1
+    }
+
+    /// A full window of answers that take `took_us`.
+    fn round(window: &mut FetchWindow, now: &mut Time, took_us: u64) {
+        let asked_at = *now;
+        window.set_full(true);
+        *now = now.plus_us(took_us);
+        let (mut left, mut first) = (room_of(window), true);
+        while left > 0 {
+            let bytes = left.min(FETCH_BYTES);
+            if std::mem::take(&mut first) {
+                window.answered(*now, asked_at, false);
+            }
+            window.heard(*now);
+            window.arrived(bytes);
+            left -= bytes;
+        }
+    }
+
+    #[test]
+    fn the_window_doubles_with_each_round_trip_up_to_its_bound() {
+        let (mut window, mut now) = (FetchWindow::default(), Time(5));
+        for doubled in [64, 128, 256, 512, 1_024, 1_024] {
+            assert_eq!(room_of(&window), doubled << 10);
+            round(&mut window, &mut now, 100_000);
+        }
+    }
+
+    #[test]
+    fn a_loss_halves_the_window_once_for_all_that_was_on_its_way() {
+        let (mut window, mut now) = (FetchWindow::default(), Time(5));
+        (0..3).for_each(|_| round(&mut window, &mut now, 100_000));
+        let asked_at = now;
+        now = now.plus_us(100_000);
+        (0..5).for_each(|_| window.lost(now, asked_at));
+        assert_eq!(room_of(&window), 256 << 10);
+        round(&mut window, &mut now, 100_000);
+        let grown = room_of(&window);
+        assert!((270 << 10..=(273 << 10)).contains(&grown), "about a fetch more: {grown}");
+        for _ in 0..9 {
+            now = now.plus_us(1);
+            window.lost(now, now);
+        }
+        assert_eq!(room_of(&window), WINDOW_BYTES_FIRST);
+    }
+
+    #[test]
+    fn answers_that_wait_in_a_queue_shrink_the_window_and_steady_ones_do_not() {
+        let (mut window, mut now) = (FetchWindow::default(), Time(5));
+        (0..3).for_each(|_| round(&mut window, &mut now, 100_000));
+        let (before, asked_at) = (room_of(&window), now);
+        now = now.plus_us(100_000 + 100_000 / 8 + QUEUE_US);
+        window.answered(now, asked_at, false);
+        assert_eq!(room_of(&window), before);
+        window.answered(now.plus_us(1), asked_at, false);
+        assert_eq!(room_of(&window), before - before / 8);
+        window.answered(now.plus_us(1), asked_at, false);
+        assert_eq!(room_of(&window), before - before / 8, "once for all that was on its way");
+    }
+
+    #[test]
+    fn a_silent_peer_is_asked_for_one_thing_until_something_comes() {
+        let mut window = FetchWindow::default();
+        assert!(window.has_room(0, 1 << 30) && window.has_room(1, 1_000));
+        window.fell_silent(Time(60_000), Time(0));
+        assert!(window.is_silent() && window.has_room(0, 1_000) && !window.has_room(1, 1));
+        assert_eq!(window.late_at(Time(60_000)), Time(180_000), "the wait has doubled");
+        window.fell_silent(Time(60_000), Time(1_000));
+        assert_eq!(window.late_at(Time(60_000)), Time(180_000), "once for all that was asked");
+        window.heard(Time(70_000));
+        assert!(window.is_silent(), "nothing new has come");
+        window.arrived(10);
+        assert!(!window.is_silent() && window.has_room(1, 1_000));
+        assert!(window.heard_since(Time(70_000)) && !window.heard_since(Time(70_001)));
+    }
+}
