@@ -179,7 +179,6 @@ pub const TABLE: &[Row] = &[
             Must::LeadersAtMost(1),
             Must::WarnsOnce(DISK_WARNING),
         ],
-        today: Today::Fails("0 of 8 lines, 3 campaigns given up, no warning"),
         ..BASE
     },
     Row {
@@ -191,7 +190,6 @@ pub const TABLE: &[Row] = &[
             Must::LeadersAtMost(1),
             Must::WarnsOnce(DISK_WARNING),
         ],
-        today: Today::Fails("0 of 8 lines, 11 campaigns given up, no warning"),
         ..BASE
     },
     Row {
@@ -199,9 +197,6 @@ pub const TABLE: &[Row] = &[
         world: World { path: Some(Path::constant(250)), ..World::PLAIN },
         act: Act::Send { groups: &[Clients::sending(1, 20, LINES)], limit: lines_over(250) },
         must: &[Must::CompleteWithin(lines_over(250)), Must::LeadersAtMost(1)],
-        today: Today::Wavers(
-            "3 of 5 runs hold, with lines of 501 ms; in the others 5 and 3 of 6 lines, one leader",
-        ),
         ..BASE
     },
     Row {
@@ -210,7 +205,6 @@ pub const TABLE: &[Row] = &[
         act: Act::Send { groups: &[Clients::sending(1, 20, LINES)], limit: lines_over(350) },
         must: &[Must::CompleteWithin(lines_over(350)), Must::LeadersAtMost(1)],
         quick: true,
-        today: Today::Fails("1 of 6 lines in 9.6 s, one leader"),
         ..BASE
     },
     Row {
@@ -221,7 +215,6 @@ pub const TABLE: &[Row] = &[
         },
         act: Act::Send { groups: &[Clients::sending(1, 20, LINES)], limit: lines_over(1_000) },
         must: &[Must::CompleteWithin(lines_over(1_000)), Must::LeadersAtMost(1)],
-        today: Today::Fails("all lines in 5 to 17 s, 3 to 5 leaders"),
         ..BASE
     },
     Row {
@@ -248,7 +241,6 @@ pub const TABLE: &[Row] = &[
         },
         must: &[Must::CompleteWithin(ms(12_000)), Must::LeadersAtMost(1)],
         may_be_refused: true,
-        today: Today::Fails("all lines, 9 to 11 leaders, 10 MB sent for ten lines"),
         ..BASE
     },
     Row {
