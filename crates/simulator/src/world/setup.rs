@@ -63,8 +63,11 @@ impl World {
             if setup.u8(0..10) == 0 { setup.u64(1..20) } else { SESSION_WINDOW_SLOTS };
         // Some runs use the real storage code, on simulated disks.
         let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
-        let session_window_slots =
-            if sectors { SESSION_WINDOW_SLOTS } else { session_window_slots };
+        let session_window_slots = if sectors || environment.is_some() {
+            SESSION_WINDOW_SLOTS
+        } else {
+            session_window_slots
+        };
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
