@@ -13,16 +13,16 @@ type Row = (Place, u64, usize);
 const ROWS: &[Row] = &[
     (Place::Lan, 10, 0),
     (Place::Wan, 10, 0),
-    (Place::Globe, 10, 10),
+    (Place::Globe, 10, 1),
     (Place::Satellite, 5, 5),
     (Place::Dsl, 5, 2),
     (Place::Modem, 5, 1),
     (Place::Wifi, 10, 0),
-    (Place::Jitter, 5, 5),
-    (Place::Tunnel, 5, 0),
-    (Place::SdCard, 2, 2),
-    (Place::SlowDisk, 5, 5),
-    (Place::Quota, 5, 0),
+    (Place::Jitter, 10, 3),
+    (Place::Tunnel, 10, 0),
+    (Place::SdCard, 4, 0),
+    (Place::SlowDisk, 10, 1),
+    (Place::Quota, 10, 0),
     (Place::Crowd, 2, 2),
 ];
 
