@@ -131,7 +131,7 @@ impl<R> Outbox<R> {
 
     /// After a commit: answers the peers that asked for decided slots, with at most
     /// [`ANSWER_BYTES_MAX`] bytes of values for each request, give or take a page. After
-    /// [`TURN_PAGES_BYTES_MAX`] bytes the other requests are dropped.
+    /// `TURN_PAGES_BYTES_MAX` bytes the other requests are dropped.
     ///
     /// # Errors
     ///

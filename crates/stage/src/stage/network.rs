@@ -67,7 +67,7 @@ impl Latency {
         let (min, max) = self.span;
         self.drawn = self.drawn.wrapping_add(1);
         let part = self.drawn.wrapping_mul(GOLDEN_RATIO) >> 32;
-        min + ((max - min) * part >> 32)
+        min + (((max - min) * part) >> 32)
     }
 }
 
