@@ -7,7 +7,7 @@
 //! A promise says in which slots its acceptor holds values and at which ballots, in pages
 //! (S5). An acceptor counts once its pages cover everything from the first slot that the
 //! candidate has not applied, without a gap. Once a quorum counts, the candidate knows which
-//! values to propose again, and fetches those that its own acceptor lacks ([`Recovery`]).
+//! values to propose again, and fetches those that its own acceptor lacks (`recovery`).
 //! Slots below the highest trim mark in the quorum are decided: the new leader proposes
 //! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
 //! scout of Paxos Made Moderately Complex.)
