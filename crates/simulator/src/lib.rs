@@ -5,7 +5,7 @@
 //! event by event, on any host.
 //!
 //! - [`world`]: the run: its events, replicas, clients and phases.
-//! - [`node`] and [`store`]: one replica, and its storage; [`visitor`]: a client.
+//! - [`node`], [`station`] and [`store`]: one replica, its roles, and its storage; [`visitor`]: a client.
 //! - [`faults`]: the faults that a seed draws.
 //! - [`environment`]: where the cluster runs: its paths, disks, processors and clients.
 //! - [`path`], [`terrain`]: what becomes of a datagram on its way there.
@@ -24,9 +24,11 @@ pub mod environment;
 pub mod faults;
 pub mod node;
 pub mod path;
+mod places;
 pub mod queue;
 pub mod reach;
 pub mod report;
+pub mod station;
 pub mod store;
 pub mod terrain;
 pub mod trace;

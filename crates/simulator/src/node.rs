@@ -1,15 +1,13 @@
 //! One simulated replica: the real roles, on virtual threads, on simulated storage.
 //!
 //! Each role is a [`Station`]: the role, its inbox, and the time at which it must be woken.
-//! A turn of a station does what `runtime::role_thread` does on a real thread. It drains the
-//! inbox, lets timers fire if they are due, flushes and commits. The turn has two halves, since
-//! the time between them is what the work and the sync take. The world takes the envelopes and
-//! decides which of them are lost.
+//! The world takes the envelopes of its turns and decides which of them are lost.
 //!
 //! Each process has its own clock. It begins at 0 with each life and runs at a rate of its
 //! own, so that clocks run apart.
 
 use super::environment::Quota;
+use super::station::{Marks, Station, Work};
 use super::store::Store;
 use super::wire::Wire;
 use fastrand::Rng;
@@ -19,10 +17,8 @@ use multipaxos::paxos::bootstrap::Bootstrap;
 use multipaxos::paxos::learner::Learner;
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{
-    Envelope, Membership, Never, NoStorage, Notice, Outbox, Role, Settings, Storage, acceptor,
-    bootstrap, learner, proposer,
+    Envelope, Membership, NoStorage, Notice, Role, Settings, acceptor, bootstrap, learner, proposer,
 };
-use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Address, ReplicaId, Time};
 use std::collections::VecDeque;
 use std::io;
@@ -56,114 +52,6 @@ pub enum Arrival {
     Client(Address, ClientMessage),
     /// A datagram, still encoded.
     Frame(Address, Vec<u8>),
-}
-
-/// A role on its virtual thread.
-#[derive(Debug)]
-pub struct Station<R: Role> {
-    role: R,
-    inbox: Vec<R::Input>,
-    /// What the present turn leaves to be committed.
-    out: Outbox<R::Record>,
-    marks: Marks,
-}
-
-/// The world's marks on a role.
-#[derive(Debug, Default)]
-pub struct Marks {
-    /// Whether an event that runs this role is in the queue.
-    pub woken: bool,
-    /// The time of the earliest timer event for this role, in the world's time.
-    pub timer_at: Option<Time>,
-    /// Whether a turn of the role is under way: it is computed and not committed.
-    pub busy: bool,
-    /// Whether the role was to run while it was busy.
-    pub again: bool,
-}
-
-/// What a turn of a role costs, before it is committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Work {
-    /// How many inputs it took.
-    pub inputs: usize,
-    /// How many records wait for a sync.
-    pub records: usize,
-    /// The bytes of the values in them.
-    pub record_bytes: u64,
-}
-
-/// What a record makes the disk write, beside a few bytes for its frame.
-pub trait Written {
-    /// How many bytes of values it holds.
-    fn bytes(&self) -> usize;
-}
-
-impl Written for acceptor::Record {
-    fn bytes(&self) -> usize {
-        match self {
-            acceptor::Record::Accept(run) => run.values.bytes().len(),
-            acceptor::Record::Promise(_) | acceptor::Record::Trim(_) => 0,
-        }
-    }
-}
-
-impl Written for bootstrap::Record {
-    fn bytes(&self) -> usize {
-        0
-    }
-}
-
-impl Written for learner::Record {
-    fn bytes(&self) -> usize {
-        0
-    }
-}
-
-impl Written for Never {
-    fn bytes(&self) -> usize {
-        match *self {}
-    }
-}
-
-impl<R: Role<Record: Written>> Station<R> {
-    fn new(role: R) -> Self {
-        Station { role, inbox: Vec::new(), out: Outbox::new(), marks: Marks::default() }
-    }
-
-    /// The first half of a turn: the role handles everything that waits for it.
-    fn compute(
-        &mut self,
-        now: Time,
-        draws: &mut Rng,
-        storage: &mut impl Upkeep,
-    ) -> io::Result<Work> {
-        let (out, inputs) = (&mut self.out, self.inbox.len());
-        if self.inbox.is_empty() {
-            // The inbox is empty, so the role has slept.
-            storage.rest()?;
-        }
-        for input in self.inbox.drain(..) {
-            self.role.handle(now, draws.u64(..), input, out);
-        }
-        if self.role.deadline().is_some_and(|deadline| deadline <= now) {
-            self.role.handle_timeout(now, draws.u64(..), out);
-        }
-        self.role.flush(now, out);
-        let record_bytes = out.records().iter().map(Written::bytes).sum::<usize>() as u64;
-        Ok(Work { inputs, records: out.records().len(), record_bytes })
-    }
-
-    /// The second half: what it wants is durable, and leaves.
-    fn commit(
-        &mut self,
-        storage: &mut (impl Storage<R::Record> + Upkeep),
-    ) -> io::Result<Vec<Envelope>> {
-        let mut envelopes = self.out.commit(storage)?;
-        if let Some(log) = storage.decided_pages() {
-            self.out.read_pages(log, &mut envelopes)?;
-        }
-        Ok(envelopes)
-    }
 }
 
 /// One life of a replica.
