@@ -21,25 +21,17 @@
 
 use super::Settings;
 use super::pace::{Pace, WAIT_MAX_US, Waits};
+use super::rounds::Rounds;
 use crate::aside::NotState;
 use crate::message::Heartbeat;
 use crate::quorum::quorum;
 use crate::types::{Ballot, BootId, ReplicaId, Slot, Time};
-use std::collections::VecDeque;
 
 /// How often the wait may double while nothing gets applied (L3).
 const BACKOFF_DOUBLINGS_MAX: u32 = 4;
 
 /// How long a leader is given until a quorum has answered for the first time, in microseconds.
 const FIRST_ECHO_US: u64 = 3_000_000;
-
-/// For how long a replica remembers its own heartbeats, to tell how old an echo is: as long
-/// as any wait may become, in microseconds.
-const ROUNDS_KEPT_US: u64 = WAIT_MAX_US;
-
-/// How many of its own heartbeats a replica remembers. If it sends more in that time it
-/// remembers only some of them, evenly spread.
-const ROUNDS_KEPT: usize = 4_096;
 
 /// What is known of one peer.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +43,7 @@ struct Peer {
     heard_at: Time,
     /// The newest own round that the peer has echoed.
     echo: u64,
-    /// The newest of this replica's heartbeats that the peer has echoed left at this time.
+    /// When the newest heartbeat left that the peer has echoed.
     echoed: Option<Time>,
     /// The highest promise that the peer has named.
     promised: Option<Ballot>,
@@ -65,10 +57,8 @@ pub struct Election {
     settings: Settings,
     /// By replica id.
     peers: Vec<Peer>,
-    /// The number of the newest own heartbeat.
-    round: u64,
-    /// Own rounds and when they left, oldest first.
-    sent: VecDeque<(u64, Time)>,
+    /// The own heartbeats.
+    rounds: Rounds,
     /// What is measured of the world.
     pace: Pace,
     next_heartbeat: Time,
@@ -80,12 +70,10 @@ pub struct Election {
     campaign: Option<(Ballot, Time)>,
     /// This replica has granted a pre-vote, and waits until then for the campaign.
     calm_until: Time,
-    /// When the wait began after which the leader is suspected, unless it is heard before; and
-    /// what was drawn for it. How long it is follows what is measured until then.
+    /// When the wait for a sign of the leader began, and what was drawn for its length.
     patient_since: Time,
     draw: u64,
-    /// After an attempt that came to nothing: before this, a lack of progress alone leads to
-    /// no other attempt.
+    /// After a vain attempt: until then, a lack of progress alone leads to no other.
     quiet_until: Time,
     /// When this replica, leading, last went above an acceptor's promise.
     went_above_at: Option<Time>,
@@ -96,7 +84,7 @@ pub struct Election {
     /// How often the wait is doubled.
     backoff: u32,
     /// How many leaders have begun since then.
-    barren_reigns: u32,
+    leaders_since: u32,
     /// When the newest input or timer came.
     seen_at: Time,
 }
@@ -109,8 +97,7 @@ impl Election {
         Election {
             settings,
             peers: vec![Peer::default(); settings.n],
-            round: 0,
-            sent: VecDeque::new(),
+            rounds: Rounds::default(),
             pace: Pace::new(settings),
             next_heartbeat: now,
             leader: None,
@@ -124,7 +111,7 @@ impl Election {
             applied: Slot::ZERO,
             pending_since: None,
             backoff: 0,
-            barren_reigns: 0,
+            leaders_since: 0,
             seen_at: now,
         }
     }
@@ -134,23 +121,21 @@ impl Election {
         self.leader
     }
 
-    /// Must be called first with every input. If the process was paused, moves by that long
-    /// the times by which this replica judges leaders and peers.
+    /// Comes first with every input. After a pause, moves the times by which others are judged.
     pub fn observe(&mut self, now: Time) {
         let gap = now.since_us(self.seen_at);
         self.seen_at = now;
         // A replica that runs never goes longer without an input or a timer.
         let pause = self.settings.heartbeat_us.max(self.settings.election_min_us / 2);
         if gap > 2 * pause {
-            let shift = gap - pause;
-            let later = |time: &mut Time| *time = time.plus_us(shift);
+            let later = |time: &mut Time| *time = time.plus_us(gap - pause);
             later(&mut self.calm_until);
             later(&mut self.patient_since);
             self.campaign.iter_mut().map(|(_, at)| at).for_each(later);
             later(&mut self.quiet_until);
             self.heard_at.iter_mut().for_each(later);
             self.pending_since.iter_mut().for_each(later);
-            self.sent.iter_mut().map(|(_, at)| at).for_each(later);
+            self.rounds.shift(gap - pause);
             self.peers.iter_mut().filter_map(|peer| peer.echoed.as_mut()).for_each(later);
         }
     }
@@ -187,7 +172,7 @@ impl Election {
         heartbeat: &Heartbeat,
         member: bool,
     ) -> bool {
-        let echoed = self.sent_at(heartbeat.echo);
+        let echoed = self.rounds.sent_at(heartbeat.echo);
         let peer = &mut self.peers[from.index()];
         // Another life of the peer numbers its heartbeats anew.
         if peer.boot != heartbeat.boot {
@@ -217,15 +202,6 @@ impl Election {
         }
         self.update_pace(now);
         true
-    }
-
-    /// When an own round left. Of a round that is not remembered: when the one before it did
-    /// that is.
-    fn sent_at(&self, round: u64) -> Option<Time> {
-        let above = self.sent.partition_point(|(sent, _)| *sent <= round);
-        let is_own = round <= self.round;
-        let (_, at) = self.sent.get(above.checked_sub(1)?).filter(|_| is_own)?;
-        Some(*at)
     }
 
     /// What the acceptor handed to its disk at `since` is durable now.
@@ -259,7 +235,7 @@ impl Election {
         self.leader = Some(ballot);
         if let Some(since) = &mut self.pending_since {
             *since = now;
-            self.barren_reigns = self.barren_reigns.saturating_add(1);
+            self.leaders_since = self.leaders_since.saturating_add(1);
         }
     }
 
@@ -269,7 +245,7 @@ impl Election {
         if applied > self.applied {
             self.applied = applied;
             self.backoff = 0;
-            self.barren_reigns = 0;
+            self.leaders_since = 0;
             self.pending_since = None;
         }
         if !pending {
@@ -279,16 +255,16 @@ impl Election {
         }
     }
 
-    /// Whether something has waited for the longest election wait without progress.
+    /// Whether something has waited too long without progress.
     pub fn is_unsatisfied(&self, now: Time) -> bool {
         self.pending_since.is_some_and(|since| now.since_us(since) >= self.stall_us())
     }
 
-    /// How long something may wait without progress. Twice as long after each reign that has
-    /// brought none: perhaps the next one only needs more time than the last.
+    /// How long something may wait without progress: twice as long after each leader that
+    /// brought none, since the next one may only need more time.
     fn stall_us(&self) -> u64 {
         let stall_us = self.pace.waits().stall_us;
-        let doublings = self.barren_reigns.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
+        let doublings = self.leaders_since.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
         (stall_us << doublings).min(WAIT_MAX_US).max(stall_us)
     }
 
@@ -392,21 +368,8 @@ impl Election {
 
     /// Begins the next round of heartbeats.
     pub fn begin_round(&mut self, now: Time) -> u64 {
-        self.round += 1;
-        // The newest round takes the place of the one before it, if that one is so close to
-        // its own predecessor that all together would not reach back for as long as they must.
-        let mut newest = self.sent.iter().rev().map(|(_, at)| *at);
-        if let (Some(last), Some(before)) = (newest.next(), newest.next())
-            && last.since_us(before) < ROUNDS_KEPT_US / ROUNDS_KEPT as u64
-        {
-            self.sent.pop_back();
-        }
-        self.sent.push_back((self.round, now));
-        if self.sent.len() > ROUNDS_KEPT {
-            self.sent.pop_front();
-        }
         self.next_heartbeat = now.plus_us(self.settings.heartbeat_us);
-        self.round
+        self.rounds.begin(now)
     }
 
     /// The highest round heard from `peer`, to be echoed to it.

@@ -50,6 +50,7 @@ pub mod phase2;
 pub mod proposer;
 mod recovery;
 mod request_queue;
+mod rounds;
 mod session_gate;
 mod window;
 

@@ -54,8 +54,7 @@ const FAR_BEHIND_SLOTS: u64 = FETCH_SLOTS_MAX / 4;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Fetch {
     peer: ReplicaId,
-    /// The slots that have not come. Pages come in order, so what is below has come or is
-    /// lost.
+    /// The slots that have not come. What is below has come or is lost.
     slots: SlotRange,
     /// How many bytes of values the peer may still send: it bounds its answer alike.
     room: usize,
