@@ -40,4 +40,5 @@ pub mod row;
 pub mod rows;
 pub mod run;
 pub mod tools;
+pub mod trial;
 pub mod world;

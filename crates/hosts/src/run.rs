@@ -4,8 +4,9 @@
 //! both cores run after them, one by one. A row prints one line when it has ended.
 
 use crate::quota;
-use crate::row::{self, Row, Seen, Today};
+use crate::row::{Row, Seen, Today};
 use crate::tools::Tools;
+use crate::trial;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -155,8 +156,9 @@ fn take((row, time): &Turn, plan: &Plan, tools: Tools) -> Verdict {
     let _ = fs::remove_dir_all(&folder);
     // The row moves its thread to other networks, and the kernel binds its processes to the
     // thread.
-    let ran =
-        thread::scope(|scope| scope.spawn(|| row::run(row, &plan.bin, &folder, plan.seed)).join());
+    let ran = thread::scope(|scope| {
+        scope.spawn(|| trial::run(row, &plan.bin, &folder, plan.seed)).join()
+    });
     let ran = ran.unwrap_or_else(|_| Err("the harness panicked".into()));
     let (verdict, mut lines) = match &ran {
         Ok(seen) => {
