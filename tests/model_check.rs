@@ -126,7 +126,7 @@ fn followers_decide_by_what_the_leader_says() {
 // --- large ones, by `make model-check` -------------------------------------------------
 
 #[test]
-#[ignore = "large"]
+#[ignore = "millions of states: make model-check goes through them"]
 fn one_slot_three_ballots_and_a_death() {
     let bounds = Bounds { ballots: &[0, 1, 3], crashes: 1, ..ONE_SLOT };
     check(
@@ -147,7 +147,7 @@ fn one_slot_three_ballots_and_a_death() {
 }
 
 #[test]
-#[ignore = "large"]
+#[ignore = "millions of states: make model-check goes through them"]
 fn one_slot_three_ballots_and_two_deaths() {
     let bounds = Bounds { ballots: &[0, 1, 3], crashes: 2, ..ONE_SLOT };
     check(
@@ -165,7 +165,7 @@ fn one_slot_three_ballots_and_two_deaths() {
 }
 
 #[test]
-#[ignore = "large"]
+#[ignore = "millions of states: make model-check goes through them"]
 fn one_slot_four_ballots() {
     let bounds = Bounds { ballots: &[0, 1, 2, 3], ..ONE_SLOT };
     check(
@@ -176,7 +176,7 @@ fn one_slot_four_ballots() {
 }
 
 #[test]
-#[ignore = "large"]
+#[ignore = "millions of states: make model-check goes through them"]
 fn two_slots_with_a_hole_and_two_deaths() {
     let bounds = Bounds { crashes: 2, ..A_HOLE };
     check(
@@ -187,7 +187,7 @@ fn two_slots_with_a_hole_and_two_deaths() {
 }
 
 #[test]
-#[ignore = "large"]
+#[ignore = "millions of states: make model-check goes through them"]
 fn two_slots_with_a_hole_and_three_ballots() {
     let bounds = Bounds { ballots: &[0, 1, 3], offers: &[(0, "A"), (3, "C")], ..A_HOLE };
     check(

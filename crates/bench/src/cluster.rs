@@ -36,7 +36,7 @@ const STILL: Duration = Duration::from_secs(20);
 /// The magic number of tmpfs (statfs(2)).
 const TMPFS: i128 = 0x0102_1994;
 
-/// What a cluster consists of.
+/// The parts of a cluster.
 #[derive(Debug, Clone)]
 pub(super) struct ClusterOptions {
     pub(super) f: usize,

@@ -64,7 +64,7 @@ impl Text {
     }
 }
 
-/// What one session was told about its lines.
+/// The answers to one session's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Told {
     /// The number of its completed lines.

@@ -64,7 +64,7 @@ pub(super) struct Shape {
     pub(super) lines: Option<u64>,
 }
 
-/// What happened since the last call of [`Load::take`].
+/// The events since the last call of [`Load::take`].
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Nanoseconds from the time when a line was submitted, or was due, to its completion.
@@ -192,7 +192,7 @@ impl Load {
         self.common.completed.load(Ordering::Relaxed)
     }
 
-    /// What happened since the last call.
+    /// The events since the last call.
     pub(super) fn take(&self) -> Tally {
         std::mem::take(&mut locked(&self.common.tally))
     }
@@ -213,7 +213,7 @@ impl Load {
         locked(&self.sessions).in_flight()
     }
 
-    /// What each session was told, in the order of client ids.
+    /// The answers to each session, in the order of client ids.
     pub(super) fn told(&self) -> Vec<Told> {
         locked(&self.sessions).told().collect()
     }

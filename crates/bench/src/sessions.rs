@@ -100,7 +100,7 @@ impl Sessions {
         self.groups.iter().map(|group| group.sessions.len() - group.idle.len()).sum()
     }
 
-    /// What each session was told, in the order of client ids.
+    /// The answers to each session, in the order of client ids.
     pub(super) fn told(&self) -> impl Iterator<Item = Told> {
         self.groups.iter().flat_map(|group| group.sessions.iter().map(|session| session.told))
     }

@@ -1,4 +1,4 @@
-//! What was measured, as the document and README say it.
+//! The figures, as the document and README print them.
 
 use crate::table::wrapped;
 use std::fmt::Write as _;

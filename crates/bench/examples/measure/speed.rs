@@ -1,7 +1,7 @@
 //! The sections of steady load: throughput, latency, CPU time and memory. Each runs its
 //! commands and writes its tables.
 //!
-//! What is compared runs in turn, in rounds ([`Runner::rounds`]).
+//! The programs that are compared take turns, in rounds ([`Runner::rounds`]).
 
 use crate::measured::{Measured, indented};
 use crate::run::{Runner, Sample, Series, ratio, spread};

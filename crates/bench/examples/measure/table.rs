@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(spread.shown(three_digits), "2.00 (1.00–3.00)");
         assert_eq!(Spread::of([5.0]).shown(three_digits), "5.00");
         assert_eq!(Spread::of([1.0, 2.0]).middle, 1.5);
-        // What looks alike is no range.
+        // Two figures that print alike are no range.
         assert_eq!(Spread::of([1.001, 1.002]).shown(two_decimals), "1.00");
     }
 
