@@ -68,7 +68,8 @@ fn main() {
     init_logging(options.log_level.0);
     end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
-    let config = Config::load(&options.config_path, f).unwrap_or_else(|error| usage_error(error));
+    let config = Config::load(&options.config_path, f, None);
+    let config = config.unwrap_or_else(|error| usage_error(error));
     let id = match options.client_id {
         Some(id) => id.0,
         None => entropy().unwrap_or_else(|error| fail(error)),

@@ -123,11 +123,22 @@ fn main() {
     init_logging(options.log_level.0);
     end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
-    let config = Config::load(&options.config_path, f).unwrap_or_else(|error| usage_error(error));
     let id = options.replica_id.0 as u8;
+    let config = Config::load(&options.config_path, f, Some(usize::from(id)));
+    let config = config.unwrap_or_else(|error| usage_error(error));
     if usize::from(id) >= config.n() {
         let (file, last) = (options.config_path.display(), config.n() - 1);
         usage_error(format!("--replica_id {id}: {file} lists the ids 0 to {last}"));
+    }
+    for loopback in config.loopbacks_among_others() {
+        log::warn!(
+            "{}:{}: {} is the loopback address {}, which other hosts do not reach: list an \
+             address of the host's network, or 0.0.0.0 as a replica's own line",
+            options.config_path.display(),
+            loopback.line,
+            loopback.host,
+            loopback.address.ip()
+        );
     }
     let election = options.election_ms;
     if election.0 < 2 * options.heartbeat_ms.0 {

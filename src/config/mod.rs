@@ -1,13 +1,15 @@
 //! The cluster file: where the replicas are.
 //!
 //! All programs read the same *cluster file*. Each of its lines is an `ip port` pair. The
-//! number of the line, from 0 and without comments and blank lines, is the replica's id. A host may be a name, an IPv4 or an IPv6 address (also in brackets).
+//! number of the line, from 0 and without comments and blank lines, is the replica's id. A
+//! host may be a name, an IPv4 or an IPv6 address (also in brackets).
 //! A cluster of 2f+1 replicas tolerates f failures. [`Config::load`] counts the lines,
 //! and compares their number with `--f` if the user gave it. It refuses a file that makes
 //! a cluster wait for ever: an even number of replicas, a number that does not fit `--f`,
-//! an address that is listed twice, port 0. It resolves names once, so that nothing later
-//! blocks on a resolver. A replica has one socket, so the whole cluster uses one address
-//! family: IPv4 if every host has an IPv4 address, otherwise IPv6.
+//! an address that is listed twice or that no replica can be reached at, port 0. (A
+//! replica's own line may say 0.0.0.0 or ::, every interface.) A replica has one socket, so
+//! the whole cluster uses one address family: IPv4 if every host has an IPv4 address,
+//! otherwise IPv6.
 //!
 //! *Errors are one line.* The line names the place of the fault, as `file:line: fault` if
 //! a line of the file is wrong and as the option otherwise. It is for the user who typed
@@ -20,7 +22,7 @@ use crate::types::REPLICAS_MAX;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 /// The most failures a cluster may tolerate: 2f+1 replicas fit [`REPLICAS_MAX`].
@@ -52,9 +54,9 @@ pub struct ReplicaAddress {
 }
 
 impl Config {
-    /// Reads the cluster file. Without `f`, the number of replicas decides how many failures
-    /// the cluster tolerates.
-    pub fn load(path: &Path, f: Option<usize>) -> Result<Config, ConfigError> {
+    /// Reads the cluster file, for the replica in line `own` or for a client. Without `f`, the
+    /// number of replicas decides how many failures the cluster tolerates.
+    pub fn load(path: &Path, f: Option<usize>, own: Option<usize>) -> Result<Config, ConfigError> {
         let unreadable = |error: &io::Error| ConfigError::Unreadable {
             path: path.to_owned(),
             cause: cause(error),
@@ -69,11 +71,16 @@ impl Config {
                 cause: format!("larger than {FILE_BYTES_MAX} bytes"),
             });
         }
-        Config::read(path, &bytes, f)
+        Config::read(path, &bytes, f, own)
     }
 
     /// Reads the file's content. `path` is only for errors.
-    fn read(path: &Path, bytes: &[u8], f: Option<usize>) -> Result<Config, ConfigError> {
+    fn read(
+        path: &Path,
+        bytes: &[u8],
+        f: Option<usize>,
+        own: Option<usize>,
+    ) -> Result<Config, ConfigError> {
         let fault =
             |line: usize, what: String| ConfigError::Line { path: path.to_owned(), line, what };
         if let Some(f) = f.filter(|f| *f > F_MAX) {
@@ -99,8 +106,10 @@ impl Config {
             None => return Err(ConfigError::NoCluster { path: path.to_owned(), found }),
         };
         let mut found = Vec::with_capacity(rows.len());
-        for (line, host, port) in &rows {
-            found.push(resolve(host, *port).map_err(|what| fault(*line, what))?);
+        for (id, (line, host, port)) in rows.iter().enumerate() {
+            let addresses = resolve(host, *port).map_err(|what| fault(*line, what))?;
+            let whose = if own == Some(id) { Line::Own } else { Line::Others };
+            found.push(usable(host, addresses, whose).map_err(|what| fault(*line, what))?);
         }
         let of_family = |v6: bool| -> Option<Vec<SocketAddr>> {
             let first = |all: &Vec<SocketAddr>| all.iter().find(|a| a.is_ipv6() == v6).copied();
@@ -127,6 +136,20 @@ impl Config {
             replicas.push(ReplicaAddress { host, port, line, address });
         }
         Ok(Config { f, replicas })
+    }
+
+    /// The loopback addresses in a file that has others as well, a line each. Other hosts do not
+    /// reach them.
+    pub fn loopbacks_among_others(&self) -> Vec<&ReplicaAddress> {
+        let local = |replica: &&ReplicaAddress| replica.address.ip().to_canonical().is_loopback();
+        match self
+            .replicas
+            .iter()
+            .all(|replica| local(&replica) || replica.address.ip().is_unspecified())
+        {
+            true => Vec::new(),
+            false => self.replicas.iter().filter(local).collect(),
+        }
     }
 
     /// How many replicas there are: 2f+1.
@@ -157,6 +180,47 @@ fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
         Some(_) => return Err(format!("{host:?} is not a host name or address")),
     };
     Ok(Some((host.to_owned(), port)))
+}
+
+/// Whose line an address stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// That of the replica which reads the file: it binds the address.
+    Own,
+    /// Another's: datagrams go there.
+    Others,
+}
+
+/// Refuses addresses that nobody can be reached at. Every interface, as the own line, is an
+/// address of either family.
+fn usable(host: &str, found: Vec<SocketAddr>, whose: Line) -> Result<Vec<SocketAddr>, String> {
+    for address in &found {
+        let unzoned = |v6: &SocketAddrV6| v6.ip().is_unicast_link_local() && v6.scope_id() == 0;
+        if matches!(address, SocketAddr::V6(v6) if unzoned(v6)) {
+            return Err(format!(
+                "{host} is a link-local address: it needs its %zone, the interface, as in \
+                 {host}%eth0"
+            ));
+        }
+        let kind = match address.ip().to_canonical() {
+            IpAddr::V4(ip) if ip.is_broadcast() => "broadcast",
+            ip if ip.is_multicast() => "multicast",
+            _ => continue,
+        };
+        return Err(format!("{host} is a {kind} address: a line has the address of one replica"));
+    }
+    let every = |address: &&SocketAddr| address.ip().to_canonical().is_unspecified();
+    match (found.iter().find(every), whose) {
+        (None, _) => Ok(found),
+        (Some(_), Line::Others) => Err(format!(
+            "{host} is every interface, which only a replica's own line may say: others need an \
+             address to reach it at"
+        )),
+        (Some(every), Line::Own) => {
+            let both: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            Ok(both.map(|ip| SocketAddr::new(ip, every.port())).to_vec())
+        }
+    }
 }
 
 /// Every address of a host, in the resolver's order.
@@ -277,7 +341,81 @@ mod tests {
     }
 
     fn read_any(content: &[u8], f: Option<usize>) -> Result<Config, String> {
-        Config::read(Path::new("c.txt"), content, f).map_err(|e| e.to_string())
+        Config::read(Path::new("c.txt"), content, f, None).map_err(|e| e.to_string())
+    }
+
+    fn read_own(content: &str, own: usize) -> Result<Config, String> {
+        let path = Path::new("c.txt");
+        Config::read(path, content.as_bytes(), None, Some(own)).map_err(|e| e.to_string())
+    }
+
+    fn addresses(config: &Config) -> Vec<String> {
+        config.replicas.iter().map(|replica| replica.address.to_string()).collect()
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_be_reached_at_is_refused() {
+        let every = "is every interface, which only a replica's own line may say: others need an \
+                     address to reach it at";
+        let one = "address: a line has the address of one replica";
+        for (host, what) in [
+            ("0.0.0.0", every.to_owned()),
+            ("::", every.to_owned()),
+            ("255.255.255.255", format!("is a broadcast {one}")),
+            ("224.0.0.1", format!("is a multicast {one}")),
+            ("::ffff:224.0.0.1", format!("is a multicast {one}")),
+            ("ff02::1%1", format!("is a multicast {one}")),
+        ] {
+            // In another's line, and for a client in any.
+            let file = format!("{host} 7001\n");
+            assert_eq!(read_any(file.as_bytes(), None), Err(format!("c.txt:1: {host} {what}")));
+            let own = read_own(&file, 0);
+            let error = format!("c.txt:1: {host} {what}");
+            assert_eq!(own.err(), (what != every).then_some(error), "{host}");
+        }
+    }
+
+    #[test]
+    fn every_interface_as_the_own_line_is_bound_in_the_family_of_the_others() {
+        let own_last = |others: &str, own: &str| {
+            read_own(&format!("{others} 1\n{others} 2\n{own} 3\n"), 2).map(|c| addresses(&c))
+        };
+        for own in ["0.0.0.0", "::"] {
+            let config = own_last("10.0.0.1", own).unwrap();
+            assert_eq!(config, ["10.0.0.1:1", "10.0.0.1:2", "0.0.0.0:3"]);
+            let config = own_last("fd00::1", own).unwrap();
+            assert_eq!(config, ["[fd00::1]:1", "[fd00::1]:2", "[::]:3"]);
+        }
+        assert!(read_own("0.0.0.0 1\n10.0.0.1 2\n10.0.0.1 3\n", 1).is_err(), "another's line");
+    }
+
+    #[test]
+    fn a_link_local_address_needs_its_zone() {
+        let line = "c.txt:1: fe80::1 is a link-local address: it needs its %zone, the interface, \
+                    as in fe80::1%eth0";
+        assert_eq!(read_any(b"fe80::1 7001\n", None).unwrap_err(), line);
+        assert_eq!(read_own("fe80::1 7001\n", 0).unwrap_err(), line);
+        // Every host numbers its loopback interface 1.
+        for zone in ["lo", "1"] {
+            let config = read_any(format!("fe80::1%{zone} 7001\n").as_bytes(), None).unwrap();
+            assert_eq!(addresses(&config), ["[fe80::1%1]:7001"]);
+        }
+    }
+
+    #[test]
+    fn a_loopback_address_among_others_is_noticed() {
+        for (file, noticed) in [
+            ("127.0.1.1 1\n10.0.0.2 2\n127.0.0.1 3\n", vec![1, 3]),
+            ("127.0.1.1 1\n127.0.0.1 2\n127.0.0.1 3\n", vec![]),
+            ("0.0.0.0 1\n127.0.0.1 2\n127.0.0.1 3\n", vec![]),
+            ("0.0.0.0 1\n127.0.0.1 2\n10.0.0.2 3\n", vec![2]),
+            ("fd00::1 1\nfd00::2 2\n::1 3\n", vec![3]),
+        ] {
+            let config = read_own(file, 0).unwrap();
+            let lines: Vec<usize> =
+                config.loopbacks_among_others().iter().map(|replica| replica.line).collect();
+            assert_eq!(lines, noticed, "{file}");
+        }
     }
 
     #[test]
@@ -350,7 +488,7 @@ mod tests {
             assert_eq!(read(content, 1).unwrap_err(), *expected);
         }
         assert_eq!(read(b"", 32).unwrap_err(), "--f 32: at most 31 (63 replicas)");
-        let missing = Config::load(Path::new("no/such"), None).unwrap_err().to_string();
+        let missing = Config::load(Path::new("no/such"), None, None).unwrap_err().to_string();
         assert_eq!(missing, "--config_path no/such: cannot read: No such file or directory");
     }
 }

@@ -87,7 +87,7 @@ fn a_cluster_file_is_understood_or_refused_in_one_line() {
             (true, _) => Some(rows.saturating_sub(1) / 2),
         };
         fs::write(&path, &bytes).unwrap();
-        match Config::load(&path, f) {
+        match Config::load(&path, f, None) {
             Err(error) => {
                 let said = error.to_string();
                 assert!(!said.contains('\n'), "{said:?}");
@@ -102,7 +102,7 @@ fn a_cluster_file_is_understood_or_refused_in_one_line() {
                 assert!(config.replicas.iter().all(|replica| replica.port != 0));
                 let rows = config.replicas.iter().map(|r| format!("{} {}\n", r.host, r.port));
                 fs::write(&path, rows.collect::<String>()).unwrap();
-                let again = Config::load(&path, f).unwrap();
+                let again = Config::load(&path, f, None).unwrap();
                 let key = |config: &Config| {
                     let each = config.replicas.iter();
                     each.map(|r| (r.host.clone(), r.port, r.address)).collect::<Vec<_>>()

@@ -6,6 +6,7 @@ mod command_line;
 mod disk_trouble;
 mod load;
 mod make_run;
+mod names;
 mod place;
 mod restart;
 mod support;

@@ -149,7 +149,8 @@ fn main() {
 }
 
 fn plan(options: Options, f: Option<usize>) -> Plan {
-    let config = Config::load(&options.config_path, f).unwrap_or_else(|e| usage_error(e));
+    let config = Config::load(&options.config_path, f, None);
+    let config = config.unwrap_or_else(|error| usage_error(error));
     let passed = [
         ("durability", options.durability.map(|durability| durability.0)),
         ("heartbeat_ms", options.heartbeat_ms.map(|ms| ms.to_string())),
