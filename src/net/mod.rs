@@ -30,6 +30,7 @@ pub use datagrams::{
     DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MESSAGE_BYTES_MAX,
 };
 use frame::Identity;
+use std::fmt;
 
 // The longest line, and ample room for the message around it.
 const _: () = assert!(MESSAGE_BYTES_MAX == LINE_BYTES_MAX + 4_096);
@@ -61,6 +62,15 @@ impl Endpoint {
         match self {
             Endpoint::Replica(id) => Party::Replica(id),
             Endpoint::Client(_) => Party::Client,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Replica(id) => write!(f, "replica {id}"),
+            Endpoint::Client(Address(address)) => write!(f, "the client at {address}"),
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::support::*;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 impl Place {
     /// A cluster file beside the usual one, with these lines; returns its path.
@@ -18,6 +19,16 @@ impl Place {
         let text = fs::read_to_string(self.dir.path().join("config.txt")).expect("it is there");
         text.lines().map(str::to_owned).collect()
     }
+}
+
+/// Whether this host lets a test give a process a network of its own; says so if not.
+fn has_namespaces() -> bool {
+    let able = Command::new("unshare").args(["-n", "true"]).output();
+    let able = able.is_ok_and(|ran| ran.status.success());
+    if !able {
+        eprintln!("skipped in part: no rights for a network namespace");
+    }
+    able
 }
 
 /// The port of a line.
@@ -75,4 +86,30 @@ fn a_loopback_address_among_others_is_warned_of() {
         ended.process.end()
     };
     assert!(!said.iter().any(|line| line.contains("WARN")), "{said:#?}");
+}
+
+#[test]
+fn sends_that_fail_are_said_with_their_cause_once() {
+    let place = Place::new(1);
+    let mut lines = place.lines();
+    lines[2] = "192.0.2.7 7000".into();
+    let file = place.file("far.txt", &lines);
+    let options = ["--config_path", &file];
+    let mut replica = place.replica_with(0, &options);
+    // From a loopback address there is no way to another host.
+    replica.process.wait_for("sends to replica 2 (192.0.2.7:7000) fail: invalid argument");
+    replica.process.wait_for("still waiting for replicas 1, 2");
+    replica.process.signal("-TERM");
+    let (status, said) = replica.process.end();
+    let lines = said.iter().filter(|line| line.contains("fail:")).count();
+    assert_eq!((status.code(), lines), (Some(0), 1), "dozens fail a second: {said:#?}");
+    if has_namespaces() {
+        let mut lines = place.lines();
+        lines[0] = format!("0.0.0.0 {}", port(&lines[0]));
+        lines[2] = "192.0.2.7 7000".into();
+        let file = place.file("unplugged.txt", &lines);
+        let mut replica = place.replica_by(&["unshare", "-n"], 0, &["--config_path", &file]);
+        let line = "sends to replica 2 (192.0.2.7:7000) fail: network is unreachable";
+        replica.process.wait_for(line);
+    }
 }

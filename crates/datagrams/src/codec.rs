@@ -12,13 +12,13 @@
 
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Where a datagram goes to or came from: a peer, or a client.
-pub trait Endpoint: Debug + Copy + Eq + Hash + Send + 'static {
+/// Where a datagram goes to or came from: a peer, or a client. Shown, it is as a log names it.
+pub trait Endpoint: Debug + Display + Copy + Eq + Hash + Send + 'static {
     /// The peer's number; none for a client.
     fn peer(self) -> Option<usize>;
 

@@ -1,8 +1,10 @@
 //! Many datagrams a system call, as far as the kernel can (GSO and GRO).
 //!
 //! Sending: one call takes segments to one destination. Only a try shows whether the
-//! kernel and the device behind it take them; after the first refusal this process sends
-//! datagrams one by one. Where a batch is taken and nothing arrives, the paths notice that
+//! kernel and the device behind it take them. A refusal counts where the same datagrams pass
+//! one by one: then those to that destination leave so, and after [`RETRY_AFTER`] chances for a
+//! batch there is another try. (A route that refuses everything says nothing of batches, and one
+//! peer's nothing of another's.) Where a batch is taken and nothing arrives, the paths notice that
 //! (see [`crate::path::length`]), and datagrams leave one by one as well. Receiving: one call
 //! yields several datagrams from one sender. A host that has neither is no error, and both
 //! can be switched off.
@@ -17,30 +19,39 @@ use rustix::net::sockopt::{
 };
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// After a refusal so many batches leave one by one before the next is tried. A network card
+/// that takes none costs a call in so many; a route that has changed is used again soon.
+const RETRY_AFTER: u32 = 1_024;
 
 /// What the kernel does for one socket.
 #[derive(Debug)]
 pub(crate) struct Offload {
     state: Option<UdpSocketState>,
-    /// Whether the kernel takes batches, as far as it has said.
-    takes: AtomicBool,
+    /// Whether the kernel has batches at all.
+    pub(crate) takes: bool,
+    /// By peer, and last for all clients: how many batches still leave one by one, because the
+    /// kernel refused one.
+    refused: Vec<AtomicU32>,
     /// Whether the batches that it takes arrive, as far as that is known.
     trusted: AtomicBool,
 }
 
 impl Offload {
-    /// Finds out what the kernel does for `socket`, which is bound, and prepares it.
-    pub(crate) fn new(socket: &UdpSocket) -> Self {
+    /// Finds out what the kernel does for `socket`, which is bound, and prepares it for this
+    /// many peers.
+    pub(crate) fn new(socket: &UdpSocket, peers: usize) -> Self {
         let state = UdpSocketState::new(UdpSockRef::from(socket))
             .inspect_err(|error| log::debug!("the kernel takes one datagram a call: {error}"))
             .ok();
         let takes = state.as_ref().is_some_and(|state| state.max_gso_segments() > 1);
-        Offload { state, takes: AtomicBool::new(takes), trusted: AtomicBool::new(true) }
+        let refused = (0..=peers).map(|_| AtomicU32::new(0)).collect();
+        Offload { state, takes, refused, trusted: AtomicBool::new(true) }
     }
 
     /// One datagram a call, for `socket`, which is bound.
-    pub(crate) fn none(socket: &UdpSocket) -> Self {
+    pub(crate) fn none(socket: &UdpSocket, _peers: usize) -> Self {
         let whole = match socket.local_addr() {
             Ok(address) if address.is_ipv6() => {
                 set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)
@@ -48,17 +59,35 @@ impl Offload {
             _ => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE),
         };
         whole.unwrap_or_else(|error| log::debug!("datagrams may be cut on their way: {error}"));
-        Offload { state: None, takes: AtomicBool::new(false), trusted: AtomicBool::new(true) }
+        let (takes, refused) = (false, Vec::new());
+        Offload { state: None, takes, refused, trusted: AtomicBool::new(true) }
     }
 
-    /// Whether several datagrams may be sent at once.
-    pub(crate) fn batches(&self) -> bool {
-        self.takes() && self.trusted.load(Ordering::Relaxed)
+    /// Whether several datagrams may be sent at once to this peer, or to a client. Each question
+    /// counts as a chance for a batch.
+    pub(crate) fn batches(&self, peer: Option<usize>) -> bool {
+        if !self.takes || !self.trusted.load(Ordering::Relaxed) {
+            return false;
+        }
+        let refused = self.refused_of(peer);
+        match refused.load(Ordering::Relaxed) {
+            0 => true,
+            // Threads may count one chance for two: nothing depends on the number.
+            left => {
+                refused.store(left - 1, Ordering::Relaxed);
+                false
+            }
+        }
     }
 
-    /// Whether the kernel takes several datagrams at once, whatever becomes of them.
-    pub(crate) fn takes(&self) -> bool {
-        self.takes.load(Ordering::Relaxed)
+    /// Whether the kernel takes several datagrams at once to this peer, whatever becomes of them.
+    pub(crate) fn takes(&self, peer: Option<usize>) -> bool {
+        self.takes && self.refused_of(peer).load(Ordering::Relaxed) == 0
+    }
+
+    fn refused_of(&self, peer: Option<usize>) -> &AtomicU32 {
+        let clients = self.refused.len() - 1;
+        &self.refused[peer.map_or(clients, |peer| peer.min(clients))]
     }
 
     /// Notes whether the batches that the kernel takes arrive.
@@ -94,15 +123,16 @@ impl Offload {
         state.try_send(UdpSockRef::from(socket), &transmit)
     }
 
-    /// Notes that the kernel refused a batch. If the error says that batches cannot work,
-    /// this process sends none any more.
-    pub(crate) fn refused(&self, error: &io::Error) {
+    /// Notes that the kernel refused a batch to this peer, or to a client, whose datagrams passed
+    /// one by one. If the error says that batches do not work there, there are none for a while.
+    pub(crate) fn refused(&self, peer: Option<usize>, error: &io::Error) {
         use rustix::io::Errno;
-        let never = [Errno::IO, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOPROTOOPT]
+        let not_there = [Errno::IO, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOPROTOOPT]
             .iter()
             .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-        if never && self.takes.swap(false, Ordering::Relaxed) {
-            log::debug!("datagrams are sent one by one from now on: {error}");
+        if not_there && self.takes {
+            self.refused_of(peer).store(RETRY_AFTER, Ordering::Relaxed);
+            log::debug!("datagrams to peer {peer:?} are sent one by one for a while: {error}");
         }
     }
 
@@ -135,12 +165,12 @@ mod tests {
     fn the_kernel_may_not_cut_a_datagram() {
         for prepare in [Offload::new, Offload::none] {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-            prepare(&socket);
+            prepare(&socket, 3);
             let way = ip_mtu_discover(&socket).expect("it may be asked");
             assert_eq!(way, Ipv4PathMtuDiscovery::PROBE);
             // A host may have no IPv6.
             let Ok(socket) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) else { continue };
-            prepare(&socket);
+            prepare(&socket, 3);
             let way = ipv6_mtu_discover(&socket).expect("it may be asked");
             assert_eq!(way, Ipv6PathMtuDiscovery::PROBE);
         }
@@ -150,8 +180,9 @@ mod tests {
     fn a_host_without_any_of_it_receives_one_by_one_and_sends_no_batches() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let to = socket.local_addr().expect("an address");
-        let offload = Offload::none(&socket);
-        assert!(!offload.batches());
+        let offload = Offload::none(&socket, 3);
+        assert!(!offload.batches(Some(0)) && !offload.batches(None));
+        assert!(!offload.takes(Some(0)) && !offload.takes(None));
         let refused = offload.send(&socket, to, Segments::cut(&[1, 2, 3], 1));
         assert_eq!(refused.expect_err("not a batch").kind(), io::ErrorKind::Unsupported);
         let mut buffer = [0; 9];
@@ -160,5 +191,28 @@ mod tests {
             let (from, bytes, stride) = offload.receive(&socket, &mut buffer).expect("it came");
             assert_eq!((from, &buffer[..bytes], stride), (to, sent, sent.len()));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_of_one_peer_and_does_not_last() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let offload = Offload { takes: true, ..Offload::new(&socket, 2) };
+        let all = [Some(0), Some(1), None];
+        assert!(all.iter().all(|peer| offload.batches(*peer)));
+        let invalid = io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error());
+        for refused in all {
+            offload.refused(refused, &invalid);
+            for peer in all {
+                assert_eq!(offload.takes(peer), peer != refused);
+                assert_eq!(offload.batches(peer), peer != refused);
+            }
+            let asked = (1..RETRY_AFTER).filter(|_| offload.batches(refused)).count();
+            assert_eq!(asked, 0);
+            assert!(offload.batches(refused), "it is tried again");
+        }
+        // A full queue, for example, says nothing of batches.
+        let other = io::Error::from_raw_os_error(rustix::io::Errno::NOBUFS.raw_os_error());
+        offload.refused(Some(0), &other);
+        assert!(offload.batches(Some(0)));
     }
 }

@@ -18,10 +18,12 @@ use crate::path::{PATH_BYTES_MIN, first_bytes};
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Sender};
 use rustix::io::Errno;
+use seldom::Seldom;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// The most batches of datagrams and messages that wait for the loop.
 pub const QUEUE_MAX: usize = 4_096;
@@ -53,6 +55,9 @@ pub(crate) enum QueuedKind {
 pub(crate) struct Shared<C: Codec> {
     pub(crate) socket: UdpSocket,
     pub(crate) offload: Offload,
+    /// By peer: when the user was told that sends to it fail.
+    pub(crate) failing: Vec<Mutex<Seldom>>,
+    pub(crate) began: Instant,
     pub(crate) ipv6: bool,
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) codec: C,
@@ -92,7 +97,7 @@ impl<C: Codec> Shared<C> {
     /// Notes what was sent, so that the loop tests whether such datagrams arrive.
     fn note_use(&self, to: C::Endpoint, segments: Segments<'_>) {
         let long = segments.size() > PATH_BYTES_MIN;
-        let batch = segments.count() > 1 && self.offload.takes();
+        let batch = segments.count() > 1 && self.offload.takes(to.peer());
         if (long || batch)
             && let Some(peer) = to.peer()
             && self.paths.note(peer, Use { long, batch })
@@ -116,15 +121,18 @@ impl<C: Codec> Shared<C> {
         }
         let address = on_wire(to.address(&self.peers), self.ipv6);
         self.note_use(to, segments);
-        if count > 1 && self.offload.batches() {
+        if count > 1 && self.offload.batches(to.peer()) {
             match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
                 Ok(()) => outcome.sent = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     outcome.blocked = Some(0)
                 }
                 Err(error) => {
-                    self.offload.refused(&error);
                     outcome = self.transmit_singly(to, address, segments);
+                    // Where nothing passes, the error says nothing of batches.
+                    if outcome.sent > 0 {
+                        self.offload.refused(to.peer(), &error);
+                    }
                 }
             }
         } else {
@@ -143,7 +151,7 @@ impl<C: Codec> Shared<C> {
         let segments = Segments::cut(&bytes, size);
         match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
             Ok(()) => self.counters.add(NetEvent::Sent, times as u64),
-            Err(error) => self.offload.refused(&error),
+            Err(_) => self.counters.count(NetEvent::SendFailed),
         }
         threads::has_sent();
     }
@@ -169,12 +177,25 @@ impl<C: Codec> Shared<C> {
                         Some(peer) if error.raw_os_error() == too_long => {
                             self.paths.refused(peer, segments.get(index).len());
                         }
-                        _ => log::debug!("cannot send to {address}: {error}"),
+                        _ => self.tell_failing(to, &error),
                     }
                 }
             }
         }
         outcome
+    }
+
+    /// Tells the user that sends to a peer fail: at once, and then once a minute.
+    fn tell_failing(&self, to: C::Endpoint, error: &io::Error) {
+        let address = to.address(&self.peers);
+        let Some(peer) = to.peer() else {
+            return log::debug!("cannot send to {to}: {error}");
+        };
+        let now_us = threads::now().duration_since(self.began).as_micros() as u64;
+        let said = self.failing[peer].lock().expect("no thread panics with it").happened(now_us);
+        if let Some(repeats) = said {
+            log::warn!("sends to {to} ({address}) fail: {}{repeats}", cause(error));
+        }
     }
 
     /// Leaves it to the loop. The caller wakes the loop when it has sent everything.
@@ -217,6 +238,14 @@ pub fn attempt<T>(counters: &Counters, mut send: impl FnMut() -> io::Result<T>) 
             }
         }
     }
+}
+
+/// The text of an operating system's error without its number, as a part of a line.
+fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// The address in the form that the socket's family takes.
@@ -340,7 +369,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         if !self.gate.passes() {
             return shared.counters.count(NetEvent::LostByGate);
         }
-        let batch = match self.more && shared.offload.batches() {
+        let batch = match self.more && shared.offload.batches(to.peer()) {
             true => self.batches.begin(to),
             false => self.batches.begun(to),
         };

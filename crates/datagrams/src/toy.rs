@@ -8,6 +8,7 @@ use crate::codec::{Body, BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink, 
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
 use crate::path::PATH_BYTES_IPV4;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,6 +21,15 @@ pub(crate) const MESSAGE_BYTES: usize = 12;
 pub(crate) enum End {
     Peer(u8),
     Client(SocketAddr),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Peer(id) => write!(f, "peer {id}"),
+            End::Client(address) => write!(f, "the client at {address}"),
+        }
+    }
 }
 
 impl Endpoint for End {

@@ -40,8 +40,8 @@ use socket::canonical;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The most datagrams taken from the socket before [`Deliver::end_of_burst`]. The last piece
@@ -158,11 +158,14 @@ impl<C: Codec> Network<C> {
         let (to_loop, queue) = threads::bounded(QUEUE_MAX);
         let decoder = codec.decoder(counters.clone());
         let paths = LoopPaths::new(&peers, datagram_max);
-        let offload = if offload { Offload::new } else { Offload::none }(&socket.socket);
+        let prepare = if offload { Offload::new } else { Offload::none };
+        let offload = prepare(&socket.socket, peers.len());
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
             offload,
+            failing: peers.iter().map(|_| Mutex::default()).collect(),
+            began: threads::now(),
             peers,
             codec,
             datagram_max,

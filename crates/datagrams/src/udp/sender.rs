@@ -3,7 +3,7 @@
 
 use super::BACKLOG_MAX;
 use crate::batch::{Batch, Segments};
-use crate::codec::{BodyKind, Codec, probe_body};
+use crate::codec::{BodyKind, Codec, Endpoint, probe_body};
 use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
@@ -47,7 +47,7 @@ impl<C: Codec> LoopSender<C> {
         fragment.write(&mut self.frame);
         if self.seal(to, cluster, BodyKind::Fragment) {
             let more = self.batch.push(&self.frame, self.shared.length(to));
-            if !more || !self.shared.offload.batches() {
+            if !more || !self.shared.offload.batches(to.peer()) {
                 self.flush_fragments(to, exempt);
             }
         }

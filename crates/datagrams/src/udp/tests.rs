@@ -233,7 +233,7 @@ fn a_turn_takes_one_system_call_a_batch() {
     let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_PER_DATAGRAM) as u64;
     let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
     assert_eq!((sent.to_peers as u64, counters.of(NetEvent::Sent)), (datagrams, datagrams));
-    let calls = if zero.shared.offload.batches() { 2 } else { datagrams };
+    let calls = if zero.shared.offload.batches(Some(1)) { 2 } else { datagrams };
     assert_eq!(counters.of(NetEvent::SendCalls), calls);
 }
 
@@ -256,14 +256,11 @@ fn each_datagram_of_a_batch_meets_a_draw_of_its_own() {
 }
 
 #[test]
-fn where_batches_are_refused_datagrams_leave_singly_from_then_on() {
+fn where_batches_are_refused_datagrams_leave_singly() {
     let [zero, mut one] = pair(|_| {});
     let offload = &zero.shared.offload;
-    let before = offload.batches();
-    offload.refused(&rustix::io::Errno::NETUNREACH.into());
-    assert_eq!(offload.batches(), before, "that says nothing of batches");
-    offload.refused(&rustix::io::Errno::IO.into());
-    assert!(!offload.batches());
+    offload.refused(Some(1), &rustix::io::Errno::IO.into());
+    assert!(!offload.batches(Some(1)));
     let mut outlet = zero.outlet(1);
     let sent = outlet.send(MANY.map(|number| short(1, number)));
     assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
@@ -286,6 +283,31 @@ fn a_batch_that_the_kernel_refuses_is_sent_singly() {
     for expected in [40_000, 40_000, 5] {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
         assert_eq!(bytes, expected);
+    }
+}
+
+#[test]
+fn a_route_that_refuses_everything_says_nothing_of_batches() {
+    // From a loopback address the kernel has no way there: EINVAL, as from a blackhole route.
+    let nowhere: SocketAddr = "192.0.2.1:9".parse().expect("an address");
+    let sockets = [loopback(), loopback()];
+    let peers = [sockets[0].address(), sockets[1].address(), nowhere];
+    let [zero, one] = sockets;
+    let zero = Network::new(zero, config(0, &peers)).expect("a network");
+    let mut one = Network::new(one, config(1, &peers)).expect("a network");
+    let (mut outlet, counters) = (zero.outlet(1), zero.counters());
+    for _ in 0..3 {
+        let lost = outlet.send(MANY.map(|number| short(2, number)));
+        assert_eq!(lost.to_peers, 0, "nothing passes");
+        let before = counters.of(NetEvent::SendCalls);
+        let datagrams = outlet.send(MANY.map(|number| short(1, number))).to_peers as u64;
+        assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
+        let calls = counters.of(NetEvent::SendCalls) - before;
+        let few = if zero.shared.offload.takes { datagrams / 10 } else { datagrams };
+        assert!(datagrams > 10 && calls <= few, "{calls} calls for {datagrams} datagrams");
+        for peer in [Some(1), Some(2), None] {
+            assert_eq!(zero.shared.offload.takes(peer), zero.shared.offload.takes);
+        }
     }
 }
 
@@ -383,7 +405,10 @@ fn a_running_loop_finds_out_what_the_path_carries_and_then_rests() {
         arrived.recv_timeout(GENEROUS).expect("it arrives");
     }
     assert_eq!(shared.paths.length(0), PATH_BYTES_IPV4, "unused");
-    assert!(shared.offload.batches() == shared.offload.takes(), "batches arrive here");
+    assert!(
+        shared.offload.batches(Some(1)) == shared.offload.takes(Some(1)),
+        "batches arrive here"
+    );
     stops.iter().for_each(StopHandle::stop);
     for thread in running {
         thread.join().expect("no panic").expect("no error");
