@@ -29,7 +29,8 @@ const SAYS: [&str; 6] = [
 const SHOWN_ERRORS: [&str; 3] = ["ConfigError", "OpenError", "Refused"];
 
 /// Functions that put a line together for one of [`SAYS`]: the file, and how the text begins.
-const ELSEWHERE: [(&str, &str); 1] = [("src/runtime/slow_disk.rs", "Some(format!(")];
+const ELSEWHERE: [(&str, &str); 2] =
+    [("src/runtime/slow_disk.rs", "Some(format!("), ("src/net/frame/notices.rs", "=> format!(")];
 
 /// Usage errors that say themselves what to do are not repeated in the paper.
 const OPTIONS: &str = "crates/command_line/src/";

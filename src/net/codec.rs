@@ -85,6 +85,10 @@ impl codec::Decode<Identity> for Decoder {
         Decoder::open(self, Address(from), datagram, into)
     }
 
+    fn refusal(&self, from: SocketAddr, datagram: &[u8], why: DropReason) -> Option<Endpoint> {
+        Decoder::refusal(self, Address(from), datagram, why)
+    }
+
     fn open_joined(
         &mut self,
         from: Endpoint,

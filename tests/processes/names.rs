@@ -3,8 +3,10 @@
 
 use super::support::*;
 use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 impl Place {
     /// A cluster file beside the usual one, with these lines; returns its path.
@@ -112,4 +114,92 @@ fn sends_that_fail_are_said_with_their_cause_once() {
         let line = "sends to replica 2 (192.0.2.7:7000) fail: network is unreachable";
         replica.process.wait_for(line);
     }
+}
+
+/// Passes datagrams on to `to`, as ones of the next version. Returns the line under which it is
+/// reached. (Its thread ends with the test's process.)
+fn next_version(to: &str) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let line = format!("127.0.0.1 {}", socket.local_addr().expect("it is bound").port());
+    let to: SocketAddr = to.replace(' ', ":").parse().expect("an address");
+    thread::spawn(move || {
+        let mut datagram = [0; 65_536];
+        while let Ok((bytes, _)) = socket.recv_from(&mut datagram) {
+            datagram[4] += 1;
+            let _ = socket.send_to(&datagram[..bytes], to);
+        }
+    });
+    line
+}
+
+#[test]
+fn replicas_of_two_versions_say_so_at_both() {
+    let place = Place::new(1);
+    let (mut zero, mut one) = (place.lines(), place.lines());
+    // Each hears the other as if that were of the next version.
+    zero[1] = next_version(&zero[1]);
+    one[0] = next_version(&one[0]);
+    let at = [&one[0], &zero[1]].map(|line| line.replace(' ', ":"));
+    let files = [place.file("zero.txt", &zero), place.file("one.txt", &one)];
+    let mut cluster: Vec<Replica> =
+        (0..2).map(|id| place.replica_with(id, &["--config_path", &files[id]])).collect();
+    for (id, other, at) in [(0, 1, &at[0]), (1, 0, &at[1])] {
+        cluster[id].process.wait_for(&format!(
+            "replica {id}: replica {other} at {at} speaks version 3, this is version 2: run the \
+             same build everywhere"
+        ));
+    }
+}
+
+#[test]
+fn a_cluster_of_another_size_is_heard_by_replicas_and_clients() {
+    let place = Place::new(2);
+    let lines = place.lines();
+    let all = lines.iter().map(|line| line.replace(' ', ":")).collect::<Vec<_>>();
+    let three = place.file("three.txt", &lines[..3]);
+    let options = ["--config_path", &three, "--f", "1"];
+    let (mut of_three, mut of_five) = (place.replica_with(0, &options), place.replica(1));
+    let told = "give all hosts and clients the same list";
+    let line = format!("replica 0: hears a cluster of 5 at {}, configured for 3: {told}", all[1]);
+    of_three.process.wait_for(&line);
+    let line = format!("replica 1: hears a cluster of 3 at {}, configured for 5: {told}", all[0]);
+    of_five.process.wait_for(&line);
+    // A client is told, too.
+    let lone = place.file("lone.txt", &lines[1..2]);
+    for (file, f, n) in [(&three, "1", 3), (&lone, "0", 1)] {
+        let args = ["--config_path", file, "--f", f, "--timeout", "1"];
+        let ran = place.say(&args, b"into the void\n");
+        let line = format!("client: hears a cluster of 5 at {}, configured for {n}", all[1]);
+        let err = text(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{err}");
+        // The only replica of a list that is asked by its right number.
+        assert_eq!(err.matches(&line).count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn lines_in_another_order_are_noticed_where_datagrams_miss_their_replica() {
+    let place = Place::new(1);
+    let lines = place.lines();
+    let mut swapped = lines.clone();
+    swapped.swap(0, 1);
+    let file = place.file("swapped.txt", &swapped);
+    let mut cluster =
+        [place.replica(0), place.replica(1), place.replica_with(2, &["--config_path", &file])];
+    let at = lines[2].replace(' ', ":");
+    let order = "the configurations list the replicas in another order";
+    for (id, taken) in [(0, 1), (1, 0)] {
+        let line =
+            format!("replica {id}: replica 2 at {at} takes this for replica {taken}: {order}");
+        cluster[id].process.wait_for(&line);
+    }
+    // A client whose every line is another's is told what is at the first.
+    let mut rotated = lines.clone();
+    rotated.rotate_left(1);
+    let file = place.file("rotated.txt", &rotated);
+    let ran = place.say(&["--config_path", &file, "--timeout", "1"], b"hello\n");
+    let at = rotated[0].replace(' ', ":");
+    let line = format!("client: replica 1 is at {at}, where another is expected: {order}");
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(text(&ran.stderr).matches(&line).count(), 1, "{}", text(&ran.stderr));
 }

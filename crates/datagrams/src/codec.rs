@@ -118,6 +118,17 @@ pub trait Decode<C: Codec>: Debug + Send {
         into: &mut Vec<C::Incoming>,
     ) -> Result<Opened<'a, C::Endpoint>, DropReason>;
 
+    /// Who is to be told, by a datagram without a body, that `datagram` was dropped. It may be
+    /// no shorter than that.
+    fn refusal(
+        &self,
+        _from: SocketAddr,
+        _datagram: &[u8],
+        _why: DropReason,
+    ) -> Option<C::Endpoint> {
+        None
+    }
+
     /// Takes bytes that were joined from fragments as one message.
     ///
     /// # Errors

@@ -108,7 +108,7 @@ counted! {
     Size = "drop_n",
     /// The sender is unknown, is the receiver itself, or may not send to it.
     Sender = "drop_sender",
-    /// Addressed to another process.
+    /// Addressed to another process, or the word of a peer that it was.
     Receiver = "drop_receiver",
     /// From another cluster, or without a cluster id where one is needed.
     Cluster = "drop_cluster",

@@ -10,6 +10,7 @@ use super::header::{
     AT_BODY_LENGTH, AT_CHECK, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION,
     check_of, party_byte,
 };
+use super::notices::Notices;
 use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
 use crate::net::answer::AnswerOnWire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
@@ -30,6 +31,7 @@ pub struct Decoder {
     pub(super) counters: Arc<Counters>,
     /// Gathers the commands of one datagram.
     commands: Builder,
+    notices: Notices,
 }
 
 impl Decoder {
@@ -44,7 +46,8 @@ impl Decoder {
             assert!(id.index() < identity.n, "replica {id} of {}", identity.n);
         }
         let boots = vec![Boots::default(); identity.n];
-        Decoder { boots, identity, counters, commands: Builder::default() }
+        let notices = Notices::new(identity.me, identity.n);
+        Decoder { boots, identity, counters, commands: Builder::default(), notices }
     }
 
     /// Checks a datagram that came from the address `from`, and appends its messages to
@@ -64,8 +67,19 @@ impl Decoder {
         if let Err(why) = opened {
             into.truncate(before);
             self.counters.count(why);
+            self.notices.dropped(from.0, frame, why);
         }
         opened
+    }
+
+    /// The client that is to be told, by a bare header, that its frame was dropped: it has
+    /// another version or number of replicas, or takes this replica for another.
+    pub fn refusal(&self, from: Address, frame: &[u8], why: DropReason) -> Option<Endpoint> {
+        let by_configuration =
+            matches!(why, DropReason::Version | DropReason::Size | DropReason::Receiver);
+        let is_client = frame.len() >= HEADER_BYTES && frame[6] == CLIENT;
+        let replies = by_configuration && is_client && self.identity.me != Party::Client;
+        replies.then_some(Endpoint::Client(from))
     }
 
     /// Takes bytes that were joined from fragments as one message.
@@ -122,6 +136,10 @@ impl Decoder {
         }
         let stranger = matches!(from, Endpoint::Client(_));
         let cluster = ClusterId(u64_at(frame, 8));
+        // A bare header, to a client: it has asked another replica than it meant.
+        if self.identity.me == Party::Client && cluster == ClusterId::NONE && body.is_empty() {
+            return Err(DropReason::Receiver);
+        }
         self.check_cluster(from, cluster)?;
         let boot = BootId(u64_at(frame, 16));
         if let Endpoint::Replica(id) = from {

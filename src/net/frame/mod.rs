@@ -36,6 +36,11 @@
 //! forger therefore cannot make a replica send more to a third party than the forger
 //! sends itself.
 //!
+//! **Refusals.** A client whose frame has another version, another n or another receiver would
+//! wait for ever without a word. The replica answers it with a bare header, which is no longer
+//! than any frame, and whose fields tell the client what does not fit. Replicas tell their
+//! users what does not fit of each other's frames (`notices`).
+//!
 //! The parts: the fields (`header`), and what checks and decodes a frame ([`Decoder`]).
 //!
 //! [`Answer::Welcome`]: crate::message::Answer::Welcome
@@ -43,6 +48,7 @@
 
 mod decoder;
 mod header;
+mod notices;
 
 pub use decoder::Decoder;
 pub use header::{

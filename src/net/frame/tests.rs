@@ -107,6 +107,43 @@ fn a_frame_for_somebody_else_or_from_nowhere_is_dropped_under_its_own_reason() {
 }
 
 #[test]
+fn a_client_that_does_not_fit_is_told_by_a_bare_header_and_nobody_else_is() {
+    let hello = frame(Party::Client, replica(0), ClusterId::NONE, &[ClientMessage::Hello]);
+    let mut bare = Vec::new();
+    begin(&mut bare);
+    let cluster = ClusterId::NONE;
+    seal(&identity(replica(0), OURS), Party::Client, cluster, BodyKind::Messages, 1, &mut bare);
+    let mut receiver = decoder(replica(0), OURS);
+    let changes: [(usize, u8, DropReason); 3] =
+        [(4, 9, DropReason::Version), (5, 5, DropReason::Size), (7, 2, DropReason::Receiver)];
+    for (at, to, why) in changes {
+        let misfit = resealed(hello.clone(), |frame| frame[at] = to);
+        assert_eq!(open(&mut receiver, &misfit), Err(why));
+        let told = receiver.refusal(address(), &misfit, why);
+        assert_eq!(told, Some(Endpoint::Client(address())));
+        assert!(bare.len() <= misfit.len(), "no longer than the question");
+        // A replica's frame is not answered, nor is any that a client gets: two that do not fit
+        // would answer each other for ever.
+        let peers = resealed(misfit.clone(), |frame| frame[6] = 1);
+        assert_eq!(receiver.refusal(address(), &peers, why), None);
+        let asker = decoder(Party::Client, cluster);
+        assert_eq!(asker.refusal(address(), &misfit, why), None);
+        // What the client gets is dropped under the reason that it tells its user.
+        let answer = match why {
+            DropReason::Receiver => bare.clone(),
+            _ => resealed(bare.clone(), |frame| frame[at] = to),
+        };
+        for known in [cluster, OURS] {
+            assert_eq!(open(&mut decoder(Party::Client, known), &answer), Err(why));
+        }
+    }
+    for why in [DropReason::Check, DropReason::Amplifies, DropReason::NotStarted] {
+        assert_eq!(receiver.refusal(address(), &hello, why), None);
+    }
+    assert_eq!(receiver.refusal(address(), &hello[..7], DropReason::Version), None);
+}
+
+#[test]
 fn one_bad_message_drops_the_whole_frame() {
     let mut receiver = decoder(replica(0), OURS);
     let frame = frame(replica(1), replica(0), OURS, &[prepare(), prepare()]);

@@ -284,7 +284,12 @@ impl<C: Codec> Network<C> {
     /// Opens one datagram. Its messages are in `self.messages` afterwards.
     fn open(&mut self, from: SocketAddr, datagram: &[u8]) {
         match self.decoder.open(from, datagram, &mut self.messages) {
-            Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
+            Err(why) => {
+                log::trace!("datagram from {from} dropped: {}", why.name());
+                if let Some(to) = self.decoder.refusal(from, datagram, why) {
+                    self.sender.refusal(to);
+                }
+            }
             Ok(opened) => self.take(opened),
         }
     }

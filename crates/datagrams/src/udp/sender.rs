@@ -110,6 +110,16 @@ impl<C: Codec> LoopSender<C> {
         }
     }
 
+    /// Sends a header without a body, which says that a datagram was dropped.
+    pub(super) fn refusal(&mut self, to: C::Endpoint) {
+        C::begin(&mut self.frame);
+        if self.seal(to, 0, BodyKind::Messages) {
+            let frame = std::mem::take(&mut self.frame);
+            self.transmit(to, Segments::one(&frame), false);
+            self.frame = frame;
+        }
+    }
+
     /// Completes the datagram; returns whether it passes the gate.
     fn seal(&mut self, to: C::Endpoint, cluster: u64, kind: BodyKind) -> bool {
         self.shared.codec.seal(to, cluster, kind, &mut self.frame);
