@@ -148,6 +148,28 @@ pub struct RealFile {
     file: File,
 }
 
+/// An error of a file system that lacks a call which durable state needs, as network and
+/// shared folders may. Its kind is `Unsupported`, whatever the file system calls it.
+fn lacking(path: &Path, what: &str, error: &io::Error) -> io::Error {
+    use rustix::io::Errno;
+    let says_so = [Errno::INVAL, Errno::OPNOTSUPP, Errno::NOSYS, Errno::NOLCK, Errno::BADF];
+    if !Errno::from_io_error(error).is_some_and(|code| says_so.contains(&code)) {
+        return named(path, error);
+    }
+    let (path, error) = (path.display(), error.to_string());
+    let error = error.split(" (os error ").next().unwrap_or_default();
+    let said = format!(
+        "{path}: its file system cannot {what} ({error}), as some network and shared folders \
+         cannot: use a folder on a local disk"
+    );
+    io::Error::new(io::ErrorKind::Unsupported, said)
+}
+
+/// Makes the names in a directory durable.
+fn sync_names(path: &Path, dir: &File) -> io::Result<()> {
+    dir.sync_all().map_err(|error| lacking(path, "sync a folder", &error))
+}
+
 /// The same error, with the file that it is about.
 fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -195,7 +217,8 @@ fn make_directory(path: &Path) -> io::Result<()> {
         }
         _ => {}
     }
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|error| named(parent, &error))
+    let dir = File::open(parent).map_err(|error| named(parent, &error))?;
+    sync_names(parent, &dir)
 }
 
 impl Disk for RealDisk {
@@ -237,7 +260,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        self.dir.sync_all().map_err(|error| named(&self.root, &error))
+        sync_names(&self.root, &self.dir)
     }
 
     fn describe(&self, name: &str) -> String {
@@ -271,9 +294,11 @@ impl DiskFile for RealFile {
     /// When a block that was only reserved is first written, the next sync also writes to the
     /// file system's own log. So this really writes the zeros.
     fn preallocate(&self, length: u64) -> io::Result<()> {
-        // Reserves all blocks at once. A file system that cannot do that still gets the zeros.
+        use rustix::io::Errno;
+        // Reserves all blocks at once. A file system that cannot do that, whatever it calls
+        // it, still gets the zeros.
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
-            Err(error) if error != rustix::io::Errno::OPNOTSUPP => {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
                 return self.told(Err(error.into()));
             }
             _ => {}
@@ -296,7 +321,7 @@ impl DiskFile for RealFile {
         match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => self.told(Err(error.into())),
+            Err(error) => Err(lacking(&self.path, "lock a file", &error.into())),
         }
     }
 }
