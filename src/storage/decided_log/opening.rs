@@ -55,8 +55,13 @@ impl<D: Disk> DecidedLog<D> {
         durability: Durability,
     ) -> io::Result<(Self, Option<String>)> {
         let Location { log_dir, name, data, directory } = location;
+        // Nobody moves or empties a file that another process writes.
+        let held = log_dir.open(name)?;
+        held.as_ref().map_or(Ok(()), |file| lock(log_dir, name, file))?;
         let moved = move_aside(log_dir, name)?;
+        drop(held);
         let text = log_dir.create(name)?;
+        lock(log_dir, name, &text)?;
         let (journal, overflow) = (data.create(JOURNAL)?, data.create(OVERFLOW)?);
         let mut log = DecidedLog {
             data: Arc::new(data),
@@ -130,6 +135,7 @@ impl<D: Disk> DecidedLog<D> {
             background: Background::new(D::BACKGROUND),
             failed: false,
         };
+        lock(log_dir, name, &*log.text.file)?;
         // Nothing is cut off a file before it is known to be ours.
         log.verify_end(mark)?;
         log.roll_forward(&mut checkpoint)?;
@@ -198,6 +204,16 @@ impl<D: Disk> DecidedLog<D> {
         checkpoint.applied = self.applied;
         Ok(())
     }
+}
+
+/// Locks the chat log, for as long as it is open.
+fn lock<D: Disk>(log_dir: &D, name: &str, file: &D::File) -> io::Result<()> {
+    if file.try_lock()? {
+        return Ok(());
+    }
+    let file = log_dir.describe(name);
+    let said = format!("{file}: in use by another process: each cluster needs its own --log_dir");
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, said))
 }
 
 /// Gives an old chat log another name; an empty one is not worth keeping.
