@@ -29,8 +29,13 @@ const SAYS: [&str; 6] = [
 const SHOWN_ERRORS: [&str; 3] = ["ConfigError", "OpenError", "Refused"];
 
 /// Functions that put a line together for one of [`SAYS`]: the file, and how the text begins.
-const ELSEWHERE: [(&str, &str); 2] =
-    [("src/runtime/slow_disk.rs", "Some(format!("), ("src/net/frame/notices.rs", "=> format!(")];
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("src/runtime/slow_disk.rs", "Some(format!("),
+    ("src/net/frame/notices.rs", "=> format!("),
+    ("src/runtime/durable.rs", "StartError::Durability(format!("),
+    ("src/storage/decided_log/opening.rs", "let said = format!("),
+    ("crates/durable/src/disk.rs", "let said = format!("),
+];
 
 /// Usage errors that say themselves what to do are not repeated in the paper.
 const OPTIONS: &str = "crates/command_line/src/";

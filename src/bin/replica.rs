@@ -174,6 +174,7 @@ fn main() {
         Err(StartError::Foreign(refused)) => {
             usage_error(format!("--data_dir {data_dir_named}: {refused}"))
         }
+        Err(StartError::Durability(why)) => usage_error(format!("--durability os: {why}")),
         Err(StartError::Unusable(error)) => fail(error),
         Err(StartError::Other(error)) => fail(error),
     }

@@ -44,6 +44,12 @@ const MAGIC: Magic = *b"mpxdir01";
 /// Linux has an id of the host's current start here.
 const HOST_BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
+/// And here, for how many seconds the host has been up.
+const HOST_UPTIME: &str = "/proc/uptime";
+
+/// While a replica runs under `os`, it notes this often how long the host has been up.
+const UPTIME_NOTED_S: u64 = 10;
+
 /// The replica and the run for which a directory is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purpose {
@@ -53,15 +59,56 @@ pub struct Purpose {
     pub n: usize,
     /// The durability of this run.
     pub durability: Durability,
-    /// The id of the host's current start; empty if that is not known.
-    pub host_boot: String,
+    /// The host's current start, if the host says which it is.
+    pub host_boot: Option<HostBoot>,
     /// A random id, for a directory that has none.
     pub drawn: DirectoryId,
 }
 
-/// The id of the host's current start; empty if the host does not say.
-pub fn host_boot() -> String {
-    std::fs::read_to_string(HOST_BOOT).map(|text| text.trim().to_owned()).unwrap_or_default()
+/// A start of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostBoot {
+    /// An id that each start has alone. Some containers show the same id for ever.
+    pub id: String,
+    /// For how many seconds the host has been up. So a start is known for another one even
+    /// where the id stays the same.
+    pub up_s: u64,
+}
+
+impl HostBoot {
+    /// The present start of this host.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not say; the error names the file.
+    pub fn present() -> io::Result<HostBoot> {
+        let id = read_first_word(HOST_BOOT)?;
+        // Some containers show zeros.
+        if !id.contains(|c: char| c.is_ascii_hexdigit() && c != '0') {
+            return Err(io::Error::other(format!("{HOST_BOOT}: holds no id, but {id:?}")));
+        }
+        let up = read_first_word(HOST_UPTIME)?;
+        let up_s = up.split('.').next().and_then(|seconds| seconds.parse().ok());
+        let no_time = || io::Error::other(format!("{HOST_UPTIME}: holds no time, but {up:?}"));
+        Ok(HostBoot { id, up_s: up_s.ok_or_else(no_time)? })
+    }
+
+    /// What the identity file holds of it.
+    fn noted(start: Option<&HostBoot>) -> String {
+        start.map_or_else(String::new, |HostBoot { id, up_s }| format!("{id} {up_s}"))
+    }
+
+    fn read(noted: &str) -> HostBoot {
+        // Earlier builds noted only the id.
+        let (id, up_s) = noted.split_once(' ').unwrap_or((noted, "0"));
+        HostBoot { id: id.into(), up_s: up_s.parse().unwrap_or(0) }
+    }
+}
+
+fn read_first_word(file: &str) -> io::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +174,11 @@ pub enum Refused {
         replica: ReplicaId,
         /// The number of replicas in the cluster.
         n: u64,
+        /// The replica that wanted to use it, and the number of replicas in its cluster.
+        wanted: (ReplicaId, u64),
     },
+    /// `os` is wanted, but the host's boot id does not change when the host starts anew.
+    ConstantBootId,
     /// It cannot be read or written, or is damaged.
     Unusable(OpenError),
 }
@@ -136,9 +187,23 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::InUse { file } => write!(f, "{file}: in use by another process"),
-            Refused::Foreign { file, replica, n } => {
-                write!(f, "{file}: belongs to replica {replica} of a cluster of {n}")
+            Refused::Foreign { file, replica, n, wanted: (other, other_n) } => {
+                write!(f, "{file}: belongs to replica {replica} of a cluster of {n}, ")?;
+                if n == other_n {
+                    write!(f, "not to replica {other}: use another --replica_id or --data_dir")
+                } else {
+                    write!(
+                        f,
+                        "and the configuration lists {other_n}: use the --config_path of that \
+                         cluster, or another --log_dir for a new one"
+                    )
+                }
             }
+            Refused::ConstantBootId => write!(
+                f,
+                "{HOST_BOOT} is the same after a new start of the host, so a power cut cannot be \
+                 told from a kill: use --durability sync"
+            ),
             Refused::Unusable(error) => write!(f, "{error}"),
         }
     }
@@ -166,6 +231,10 @@ pub struct DataDir<D: Disk> {
     _lock: D::File,
     identity: Identity,
     unsaved: bool,
+    /// The durability of this run.
+    durability: Durability,
+    /// Says for how long the host has been up.
+    uptime_s: Option<fn() -> u64>,
 }
 
 /// Whether storage gives this name to a file in a data directory.
@@ -180,7 +249,8 @@ pub fn is_data_file(name: &str) -> bool {
 
 impl<D: Disk> DataDir<D> {
     /// Locks the directory, makes its identity if it has none, and says what it is. On return
-    /// its identity and the durability of this run are durable.
+    /// its identity is durable. Once its logs are open, the caller says so by
+    /// [`opened`](Self::opened).
     ///
     /// # Errors
     ///
@@ -210,9 +280,17 @@ impl<D: Disk> DataDir<D> {
             n: purpose.n as u64,
             members: None,
             durability: purpose.durability,
-            host_boot: purpose.host_boot.clone(),
+            host_boot: HostBoot::noted(purpose.host_boot.as_ref()),
             clean: false,
         };
+        if let (Durability::Os, Some(held), Some(now)) =
+            (purpose.durability, &held, &purpose.host_boot)
+        {
+            let noted = HostBoot::read(&held.host_boot);
+            if noted.id == now.id && now.up_s < noted.up_s {
+                return Err(Refused::ConstantBootId);
+            }
+        }
         let (identity, found) = match held {
             None if disk.list()?.iter().any(|name| is_log_file(name)) => {
                 (fresh, Found::Wiped(WipeReason::IdentityLost))
@@ -220,23 +298,45 @@ impl<D: Disk> DataDir<D> {
             None => (fresh, Found::Fresh),
             Some(held) if held.replica != purpose.replica || held.n != fresh.n => {
                 let Identity { replica, n, .. } = held;
-                return Err(Refused::Foreign { file, replica, n });
+                let wanted = (purpose.replica, fresh.n);
+                return Err(Refused::Foreign { file, replica, n, wanted });
             }
             Some(Identity { members: None, directory, .. }) => {
                 (Identity { directory, ..fresh }, Found::Fresh)
             }
-            Some(held) => match wipe_reason(&held, &purpose.host_boot) {
+            Some(held) => match wipe_reason(&held, purpose.host_boot.as_ref()) {
                 Some(why) => (fresh, Found::Wiped(why)),
                 None => {
                     let found = Found::Member(held.members.clone().unwrap_or_default());
+                    let durability = until_opened(&held, purpose.durability);
                     let Identity { directory, members, .. } = held;
-                    (Identity { directory, members, ..fresh }, found)
+                    (Identity { directory, members, durability, ..fresh }, found)
                 }
             },
         };
-        let mut opened = DataDir { disk, _lock: lock, identity, unsaved: true };
+        let Purpose { durability, .. } = purpose;
+        let mut opened =
+            DataDir { disk, _lock: lock, identity, unsaved: true, durability, uptime_s: None };
         opened.save()?;
         Ok((opened, found))
+    }
+
+    /// The logs are open, and as durable as this run's durability promises: notes that
+    /// durability, durably.
+    ///
+    /// # Errors
+    ///
+    /// When the note may not be durable.
+    pub fn opened(&mut self) -> io::Result<()> {
+        self.unsaved |= self.identity.durability != self.durability;
+        self.identity.durability = self.durability;
+        self.save()
+    }
+
+    /// From now on, a run under `os` notes from time to time for how long the host has been
+    /// up. So a later start of the host is known even where the boot id stays the same.
+    pub fn note_uptime(&mut self, uptime_s: fn() -> u64) {
+        self.uptime_s = Some(uptime_s);
     }
 
     /// The directory's id.
@@ -271,9 +371,19 @@ impl<D: Disk> DataDir<D> {
     }
 }
 
+/// The durability to note until the logs are open. What a killed run under `os` wrote is
+/// durable only then: a power cut before must count as one under `os`.
+fn until_opened(held: &Identity, wanted: Durability) -> Durability {
+    match (held.durability, wanted) {
+        (Durability::Os, Durability::Sync) if !held.clean => Durability::Os,
+        _ => wanted,
+    }
+}
+
 /// Why a directory that belonged to a cluster may have forgotten something.
-fn wipe_reason(held: &Identity, host_boot: &str) -> Option<WipeReason> {
-    let same_boot = !host_boot.is_empty() && host_boot == held.host_boot;
+fn wipe_reason(held: &Identity, host_boot: Option<&HostBoot>) -> Option<WipeReason> {
+    let noted = HostBoot::read(&held.host_boot);
+    let same_boot = host_boot.is_some_and(|now| now.id == noted.id && now.up_s >= noted.up_s);
     match held.durability {
         Durability::Sync => None,
         Durability::Os if held.clean || same_boot => None,
@@ -301,7 +411,21 @@ impl<D: Disk> Storage<Record> for DataDir<D> {
     }
 }
 
-impl<D: Disk> Upkeep for DataDir<D> {}
+impl<D: Disk> Upkeep for DataDir<D> {
+    fn rest(&mut self) -> io::Result<()> {
+        let (Durability::Os, Some(uptime_s)) = (self.durability, self.uptime_s) else {
+            return Ok(());
+        };
+        let noted = HostBoot::read(&self.identity.host_boot);
+        let up_s = uptime_s();
+        if up_s >= noted.up_s + UPTIME_NOTED_S {
+            self.identity.host_boot = HostBoot::noted(Some(&HostBoot { up_s, ..noted }));
+            self.unsaved = true;
+            self.save()?;
+        }
+        Ok(())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -313,12 +437,16 @@ mod tests {
         SimDisk::new(Rng::with_seed(seed))
     }
 
+    fn boot(id: &str, up_s: u64) -> Option<HostBoot> {
+        Some(HostBoot { id: id.into(), up_s })
+    }
+
     fn purpose(drawn: u64) -> Purpose {
         Purpose {
             replica: ReplicaId(1),
             n: 3,
             durability: Durability::Sync,
-            host_boot: "boot".into(),
+            host_boot: boot("boot", 5),
             drawn: DirectoryId(drawn),
         }
     }
@@ -399,11 +527,21 @@ mod tests {
     fn another_replicas_or_another_clusters_directory_is_refused() {
         let disk = disk(1);
         drop(DataDir::open(disk.clone(), purpose(5)).unwrap());
-        let others =
-            [Purpose { replica: ReplicaId(2), ..purpose(6) }, Purpose { n: 5, ..purpose(6) }];
-        for other in others {
+        let others = [
+            (
+                Purpose { replica: ReplicaId(2), ..purpose(6) },
+                "not to replica 2: use another --replica_id or --data_dir",
+            ),
+            (
+                Purpose { n: 5, ..purpose(6) },
+                "and the configuration lists 5: use the --config_path of that cluster, or another \
+                 --log_dir for a new one",
+            ),
+        ];
+        for (other, remedy) in others {
             let said = DataDir::open(disk.clone(), other).unwrap_err().to_string();
-            assert_eq!(said, "identity: belongs to replica 1 of a cluster of 3");
+            let belongs = "identity: belongs to replica 1 of a cluster of 3, ";
+            assert_eq!(said, format!("{belongs}{remedy}"));
         }
         assert!(DataDir::open(disk.clone(), purpose(6)).is_ok());
     }
@@ -429,8 +567,8 @@ mod tests {
             } else {
                 drop(dir)
             }
-            let boot = if rebooted { "another" } else { "boot" };
-            let second = Purpose { host_boot: boot.into(), ..purpose(6) };
+            let now = if rebooted { "another" } else { "boot" };
+            let second = Purpose { host_boot: boot(now, 5), ..purpose(6) };
             let (dir, found) = DataDir::open(disk.clone(), second).unwrap();
             let expected = why.map_or(Found::Member(members()), Found::Wiped);
             assert_eq!(found, expected, "{ran:?} ended {ended} rebooted {rebooted}");
@@ -440,11 +578,54 @@ mod tests {
     }
 
     #[test]
+    fn a_host_whose_boot_id_stays_the_same_is_found_out_by_its_uptime() {
+        let under =
+            |durability, up_s| Purpose { durability, host_boot: boot("boot", up_s), ..purpose(6) };
+        let disk = disk(1);
+        let (mut dir, _) = DataDir::open(disk.clone(), under(Durability::Os, 20)).unwrap();
+        start(&mut dir).unwrap();
+        dir.note_uptime(|| 29);
+        dir.rest().unwrap();
+        drop(dir);
+        // It was noted at second 20 only, so a second start at second 21 looks like the first.
+        let (mut dir, found) = DataDir::open(disk.clone(), under(Durability::Os, 21)).unwrap();
+        assert_eq!(found, Found::Member(members()));
+        dir.note_uptime(|| 31);
+        dir.rest().unwrap();
+        drop(dir);
+        let refused = DataDir::open(disk.clone(), under(Durability::Os, 30));
+        assert!(matches!(refused, Err(Refused::ConstantBootId)), "{refused:?}");
+        let (dir, found) = DataDir::open(disk.clone(), under(Durability::Sync, 30)).unwrap();
+        assert_eq!(found, Found::Wiped(WipeReason::HostRestarted));
+        drop(dir);
+    }
+
+    #[test]
+    fn what_a_killed_run_under_os_wrote_is_worth_no_more_until_the_logs_are_open() {
+        for (is_opened, expected) in
+            [(false, Found::Wiped(WipeReason::HostRestarted)), (true, Found::Member(members()))]
+        {
+            let mut disk = disk(1);
+            let os = Purpose { durability: Durability::Os, ..purpose(5) };
+            let (mut dir, _) = DataDir::open(disk.clone(), os).unwrap();
+            start(&mut dir).unwrap();
+            disk.crash_process();
+            let (mut dir, _) = DataDir::open(disk.clone(), purpose(6)).unwrap();
+            if is_opened {
+                dir.opened().unwrap();
+            }
+            disk.power_cut(Survival::Nothing);
+            let again = Purpose { host_boot: boot("another", 5), ..purpose(7) };
+            assert_eq!(DataDir::open(disk.clone(), again).unwrap().1, expected);
+        }
+    }
+
+    #[test]
     fn a_clean_end_counts_once() {
         let mut disk = disk(1);
         let under_os = |boot: &str| Purpose {
             durability: Durability::Os,
-            host_boot: boot.into(),
+            host_boot: super::tests::boot(boot, 5),
             ..purpose(5)
         };
         let (mut dir, _) = DataDir::open(disk.clone(), under_os("one")).unwrap();

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use multipaxos::paxos::{Storage, bootstrap};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
-use multipaxos::storage::data_dir::{DataDir, Found, IDENTITY, Purpose, Refused};
+use multipaxos::storage::data_dir::{DataDir, Found, HostBoot, IDENTITY, Purpose, Refused};
 use multipaxos::types::{DirectoryId, ReplicaId};
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -26,7 +26,8 @@ fn members() -> Vec<DirectoryId> {
 }
 
 fn purpose(durability: Durability, drawn: DirectoryId) -> Purpose {
-    Purpose { replica: ReplicaId(0), n: 3, durability, host_boot: "boot".into(), drawn }
+    let host_boot = Some(HostBoot { id: "boot".into(), up_s: 5 });
+    Purpose { replica: ReplicaId(0), n: 3, durability, host_boot, drawn }
 }
 
 /// A used directory. `started`: it belongs to a cluster that has started.

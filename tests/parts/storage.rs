@@ -9,7 +9,7 @@ use multipaxos::paxos::learner::{self, Checkpoint};
 use multipaxos::paxos::{DecidedPages, Storage, acceptor};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
-use multipaxos::storage::data_dir::{DataDir, Found, Purpose, Refused, host_boot, is_data_file};
+use multipaxos::storage::data_dir::{DataDir, Found, HostBoot, Purpose, Refused, is_data_file};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Value};
@@ -35,7 +35,7 @@ fn purpose() -> Purpose {
         replica: ReplicaId(0),
         n: 3,
         durability: Durability::Sync,
-        host_boot: "boot".into(),
+        host_boot: Some(HostBoot { id: "boot".into(), up_s: 5 }),
         drawn: DIRECTORY,
     }
 }
@@ -179,11 +179,11 @@ fn files_that_storage_puts_into_a_data_directory_are_known_from_all_others() {
 
 #[test]
 fn this_start_of_the_host_has_a_name_that_stays() {
-    let name = host_boot();
+    let name = HostBoot::present().unwrap().id;
     // As Linux writes it: a UUID.
     assert_eq!(name.len(), 36, "{name}");
     assert!(name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()), "{name}");
-    assert_eq!(host_boot(), name);
+    assert_eq!(HostBoot::present().unwrap().id, name);
 }
 
 #[test]

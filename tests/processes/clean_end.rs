@@ -10,7 +10,7 @@ use crate::load::*;
 use crate::support::*;
 use durable::disk::RealDisk;
 use multipaxos::storage::Durability;
-use multipaxos::storage::data_dir::{DataDir, Found, Purpose, WipeReason};
+use multipaxos::storage::data_dir::{DataDir, Found, HostBoot, Purpose, WipeReason};
 use multipaxos::types::{DirectoryId, ReplicaId};
 
 const OS: [&str; 2] = ["--durability", "os"];
@@ -22,7 +22,7 @@ fn after_a_reboot(place: &Place, id: usize) -> (DataDir<RealDisk>, Found) {
         replica: ReplicaId(id as u8),
         n: place.n(),
         durability: Durability::Os,
-        host_boot: "another start of this host".into(),
+        host_boot: Some(HostBoot { id: "another-start-of-this-host".into(), up_s: 5 }),
         drawn: DirectoryId(591),
     };
     DataDir::open(disk.expect("it is there"), purpose).expect("it is a data directory")

@@ -7,6 +7,7 @@ mod disk_trouble;
 mod load;
 mod make_run;
 mod names;
+mod odd_hosts;
 mod place;
 mod restart;
 mod support;

@@ -131,7 +131,17 @@ fn a_directory_of_somebody_else_or_in_use_is_refused_in_one_line() {
     let mut foreign = other.replica_with(1, &["--data_dir", data]);
     let (status, said) = foreign.process.end();
     assert_eq!((status.code(), said.len()), (Some(64), 1), "{said:?}");
-    assert!(said[0].contains("replica 0"), "{said:?}");
+    assert!(
+        said[0].contains("belongs to replica 0 of a cluster of 3, not to replica 1"),
+        "{said:?}"
+    );
+    // As after the tutorial's three, with the default configuration.
+    let five = Place::new(2);
+    let mut foreign = five.replica_with(0, &["--data_dir", data]);
+    let (status, said) = foreign.process.end();
+    assert_eq!((status.code(), said.len()), (Some(64), 1), "{said:?}");
+    let remedy = "the configuration lists 5: use the --config_path of that cluster";
+    assert!(said[0].contains(remedy), "{said:?}");
 }
 
 #[test]

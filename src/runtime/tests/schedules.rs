@@ -50,7 +50,7 @@ use crate::net::{DATAGRAM_BYTES_DEFAULT, Outgoing, pack};
 use crate::paxos;
 use crate::storage::Durability;
 use crate::storage::acceptor_log::Options;
-use crate::storage::data_dir::Purpose;
+use crate::storage::data_dir::{HostBoot, Purpose};
 use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
 use command_line::ending::Ending;
 use datagrams::counters::{Counters, NetEvent};
@@ -209,7 +209,7 @@ fn open(
         replica: id,
         n,
         durability,
-        host_boot: host_boot.into(),
+        host_boot: Some(HostBoot { id: host_boot.into(), up_s: 5 }),
         drawn: DirectoryId(7 + u64::from(id.0)),
     };
     let kept = Options { segment_bytes: SEGMENT_BYTES, waits: false };

@@ -133,13 +133,14 @@ impl Store {
             replica: id,
             n,
             durability: Durability::Sync,
-            host_boot: String::new(),
+            host_boot: None,
             drawn: self.directory,
         };
-        let (dir, found) = DataDir::open(data.clone(), purpose).map_err(|error| match error {
-            multipaxos::storage::data_dir::Refused::Unusable(error) => refused(error),
-            other => Closed::Refused(other.to_string()),
-        })?;
+        let (mut dir, found) =
+            DataDir::open(data.clone(), purpose).map_err(|error| match error {
+                multipaxos::storage::data_dir::Refused::Unusable(error) => refused(error),
+                other => Closed::Refused(other.to_string()),
+            })?;
         let directory = dir.directory();
         let place =
             Location { log_dir: &log_dir, name: "learner.txt", data: data.clone(), directory };
@@ -151,6 +152,7 @@ impl Store {
                     AcceptorLog::open(data.clone(), directory.0, options).map_err(refused)?;
                 let (held, checkpoint) =
                     DecidedLog::open(place, Durability::Sync).map_err(refused)?;
+                dir.opened().map_err(trouble)?;
                 (log, decided) = (opened, held);
                 (self.started, self.state, self.checkpoint) = (Some(members), state, checkpoint);
             }
