@@ -297,11 +297,9 @@ impl DiskFile for RealFile {
         use rustix::io::Errno;
         // Reserves all blocks at once. A file system that cannot do that, whatever it calls
         // it, still gets the zeros.
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length) {
-            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
-                return self.told(Err(error.into()));
-            }
-            _ => {}
+        let reserved = rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, length);
+        if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) = reserved {
+            return self.told(Err(error.into()));
         }
         let zeros = vec![0; ZEROS_BYTES];
         let mut at = 0;
