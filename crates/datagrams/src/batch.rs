@@ -35,6 +35,7 @@ pub(crate) struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     /// A datagram alone.
+    #[cfg(test)]
     pub(crate) fn one(datagram: &'a [u8]) -> Self {
         Segments::cut(datagram, datagram.len())
     }
@@ -64,6 +65,11 @@ impl<'a> Segments<'a> {
     pub(crate) fn get(self, index: usize) -> &'a [u8] {
         let first = index * self.size;
         &self.bytes[first..(first + self.size).min(self.bytes.len())]
+    }
+
+    /// The first `count` of them.
+    pub(crate) fn first(self, count: usize) -> Self {
+        Segments::cut(&self.bytes[..(count * self.size).min(self.bytes.len())], self.size)
     }
 
     /// Those from `index` on; there must be one.
@@ -104,14 +110,14 @@ impl Batch {
         self.longest = 0;
     }
 
-    /// Pads all frames but the last to the length of the longest. `pad` gets a padded frame
-    /// and the bytes that it had before, and corrects its header. The caller clears the batch
-    /// next.
+    /// Pads all frames but the last to the length of the longest, and returns them all, and
+    /// that length. `pad` gets a padded frame and the bytes that it had before, and corrects
+    /// its header. The caller clears the batch next.
     ///
     /// # Panics
     ///
     /// If it is empty.
-    pub(crate) fn segments(&mut self, pad: impl Fn(&mut [u8], usize)) -> Segments<'_> {
+    pub(crate) fn padded(&mut self, pad: impl Fn(&mut [u8], usize)) -> (&mut [u8], usize) {
         let range = |ends: &[usize], at: usize| match at {
             0 => 0..ends[0],
             _ => ends[at - 1]..ends[at],
@@ -132,7 +138,13 @@ impl Batch {
                 pad(frame, sealed);
             }
         }
-        Segments::cut(&self.bytes, size)
+        (&mut self.bytes, size)
+    }
+
+    #[cfg(test)]
+    fn segments(&mut self, pad: impl Fn(&mut [u8], usize)) -> Segments<'_> {
+        let (bytes, size) = self.padded(pad);
+        Segments::cut(bytes, size)
     }
 }
 
@@ -178,11 +190,12 @@ impl<E: Copy + PartialEq> Batches<E> {
     pub(crate) fn finish(
         &mut self,
         pad: impl Fn(&mut [u8], usize),
-        mut send: impl FnMut(E, Segments<'_>),
+        mut send: impl FnMut(E, &mut [u8], usize),
     ) {
         for (to, batch) in &mut self.batches[..self.used] {
             if !batch.is_empty() {
-                send(*to, batch.segments(&pad));
+                let (bytes, size) = batch.padded(&pad);
+                send(*to, bytes, size);
                 batch.clear();
             }
         }
@@ -292,7 +305,9 @@ mod tests {
             assert!(batches.begin(200).is_none());
             batches.begun(1).expect("it was begun").clear();
             let mut handed = Vec::new();
-            batches.finish(pad, |to, segments| handed.push((to, opened(segments))));
+            batches.finish(pad, |to, bytes, size| {
+                handed.push((to, opened(Segments::cut(bytes, size))));
+            });
             let expected: Vec<_> = (0..BATCHES_MAX)
                 .filter(|&id| id != 1)
                 .map(|id| (id as u8, vec![1 + id; 2]))

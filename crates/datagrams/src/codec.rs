@@ -12,6 +12,7 @@
 
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
+use crate::path::receipt::Stamp;
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -43,6 +44,8 @@ pub enum BodyKind {
     Probe = 4,
     /// The number of a probe that has come.
     ProbeAnswer = 5,
+    /// Nothing: the header says what has arrived.
+    Nothing = 6,
 }
 
 /// The body of a probe or of an answer to one.
@@ -64,6 +67,8 @@ pub struct Opened<'a, E> {
     pub boot: u64,
     /// The cluster id that it travelled with.
     pub cluster: u64,
+    /// What it says about the path.
+    pub stamp: Stamp,
     /// What it carried.
     pub body: Body<'a>,
 }
@@ -81,12 +86,14 @@ pub enum Body<'a> {
     Probe(u32),
     /// The number of a probe that this process has sent.
     ProbeAnswer(u32),
+    /// Nothing but the header.
+    Nothing,
 }
 
 /// Where packed datagrams go.
 pub trait Sink<E> {
-    /// A whole datagram.
-    fn datagram(&mut self, to: E, datagram: &[u8]);
+    /// A whole datagram. One that is not urgent can wait for room on the path.
+    fn datagram(&mut self, to: E, datagram: &mut [u8], urgent: bool);
 
     /// An encoded message that fits no datagram, and the cluster id it must travel with.
     fn oversize(&mut self, to: E, cluster: u64, message: &[u8]);
@@ -178,4 +185,10 @@ pub trait Codec: Debug + Clone + Send + Sync + 'static {
     /// Corrects the header of a datagram that was sealed with `sealed` bytes and has been
     /// lengthened with zeros since.
     fn pad(datagram: &mut [u8], sealed: usize);
+
+    /// Writes what a sealed datagram says about the path, and corrects its header.
+    fn stamp(datagram: &mut [u8], stamp: Stamp);
+
+    /// A number for this life of the process, which no other life is likely to have.
+    fn life(&self) -> u64;
 }

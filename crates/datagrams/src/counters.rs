@@ -63,6 +63,12 @@ counted! {
     Handed = "handed_to_loop",
     /// The loop's queue was full: lost.
     LostQueueFull = "lost_queue_full",
+    /// There was no room on the path: it waits.
+    HeldBack = "held_back",
+    /// The same datagram waits already: not needed.
+    HeldAlready = "held_already",
+    /// It waited for room for too long: lost.
+    LostOld = "lost_old",
     /// The message is longer than any receiver would take: lost.
     LostTooLong = "lost_too_long",
     /// The socket would not take it: lost.
@@ -75,6 +81,8 @@ counted! {
     Split = "split",
     /// A message was joined.
     Joined = "joined",
+    /// A message that had been joined was being sent again: delivered again.
+    JoinedAgain = "joined_again",
     /// A fragment of a message that had just been joined came late or again.
     FragmentLate = "fragment_late",
     /// Missing fragments were asked for.

@@ -7,8 +7,8 @@
 //!    [loss]  one draw per datagram                   [codec] checks and decodes
 //!    [batch] one call per destination                [fragment] joins, asks, resends
 //!    sendmsg ----------------------> wire            Deliver::deliver
-//!      | would block, or too long
-//!      `------- bounded queue ---------------------> [loss], [batch], sendmsg
+//!      | would block, no room, or too long
+//!      `------- bounded queue ---------------------> [loss], [path], [batch], sendmsg
 //! ```
 //!
 //! - [`codec`]: the part that a program supplies: the form of its datagrams, and its messages.
@@ -18,7 +18,7 @@
 //! - `batch`: datagrams to one destination that leave in one system call.
 //! - `offload`: many datagrams in one system call, where the kernel can do that.
 //! - [`outlet`]: how a thread sends.
-//! - [`path`]: how long a datagram to each peer may be.
+//! - [`path`]: how long a datagram to each peer may be, and how much may be under way.
 //! - [`udp`]: the socket and the loop.
 //! - `wakeup`: how a thread wakes the loop.
 //! - [`wait`]: how long a thread polls before it sleeps.
@@ -60,7 +60,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const MESSAGE_BYTES_MAX: usize = 68 << 10;
 
 /// The bytes that a codec's header takes before the body of each datagram.
-pub const HEADER_BYTES: usize = 31;
+pub const HEADER_BYTES: usize = 45;
 
 /// The least bytes of body, padding included, in a datagram from a client. An answer is
 /// never longer, so a client that forges its address cannot make a peer send more to a third

@@ -2,8 +2,9 @@
 //!
 //! Handing every datagram to the network thread would cost a wake-up each. So a thread
 //! packs and sends by itself, several datagrams to one destination in one call (`batch`).
-//! It leaves two things to the loop: datagrams that the socket would have blocked on, and
-//! messages to be split, because the loop resends the fragments that a receiver asks for.
+//! It leaves three things to the loop: datagrams that the socket would have blocked on, those
+//! for which the path has no room, and messages to be split, because the loop resends the
+//! fragments that a receiver asks for.
 //! The queue to the loop is bounded in number and bytes. If it is full, the datagram is
 //! lost and the thread goes on.
 
@@ -37,8 +38,7 @@ pub(crate) struct Queued<E> {
     pub(crate) to: E,
     pub(crate) kind: QueuedKind,
     pub(crate) bytes: Vec<u8>,
-    /// Whether it is sent although the process is muted.
-    pub(crate) exempt: bool,
+    pub(crate) priority: Priority,
 }
 
 /// What the bytes of a [`Queued`] are.
@@ -57,11 +57,11 @@ pub(crate) struct Shared<C: Codec> {
     pub(crate) offload: Offload,
     /// By peer: when the user was told that sends to it fail.
     pub(crate) failing: Vec<Mutex<Seldom>>,
-    pub(crate) began: Instant,
     pub(crate) ipv6: bool,
     pub(crate) peers: Vec<SocketAddr>,
     pub(crate) codec: C,
     pub(crate) datagram_max: usize,
+    pub(crate) began: Instant,
     pub(crate) paths: SharedPaths,
     pub(crate) loss: f64,
     pub(crate) queue: Sender<Queued<C::Endpoint>>,
@@ -76,9 +76,26 @@ pub(crate) struct Shared<C: Codec> {
 pub(crate) struct SendOutcome {
     /// How many went to the socket.
     pub(crate) sent: usize,
-    /// The index of the first on which the socket would have blocked. Those before it are
-    /// sent or lost.
-    pub(crate) blocked: Option<usize>,
+    /// The index of the first that neither was sent nor is lost, and why.
+    pub(crate) left: Option<(usize, Left)>,
+}
+
+/// Why datagrams are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The socket would have blocked.
+    Blocked,
+    /// There is no room on the path.
+    NoRoom,
+}
+
+/// Which datagrams leave at once, whatever the path takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Priority {
+    /// They wait for no room.
+    pub(crate) urgent: bool,
+    /// They are sent although the process is muted.
+    pub(crate) exempt: bool,
 }
 
 impl<C: Codec> Shared<C> {
@@ -106,29 +123,75 @@ impl<C: Codec> Shared<C> {
         }
     }
 
-    /// Tries once to send datagrams that have passed the gate.
+    /// The time, in microseconds since the network began.
+    pub(crate) fn now(&self) -> u64 {
+        threads::now().duration_since(self.began).as_micros() as u64
+    }
+
+    /// Tries once to send datagrams that have passed the gate. Each but the last has `size`
+    /// bytes. Those for which there is no room on the path are left.
     pub(crate) fn transmit(
         &self,
         to: C::Endpoint,
-        segments: Segments<'_>,
-        exempt: bool,
+        datagrams: &mut [u8],
+        size: usize,
+        priority: Priority,
     ) -> SendOutcome {
+        let count = Segments::cut(datagrams, size).count();
+        if self.muted.load(Ordering::SeqCst) && !priority.exempt {
+            self.counters.add(NetEvent::Muted, count as u64);
+            return SendOutcome::default();
+        }
+        let admitted = self.stamp(to, datagrams, size, priority);
+        let held = (admitted < count).then_some((admitted, Left::NoRoom));
+        if admitted == 0 && count > 0 && held.is_some() {
+            return SendOutcome { sent: 0, left: held };
+        }
+        let outcome = self.send(to, Segments::cut(datagrams, size).first(admitted));
+        SendOutcome { sent: outcome.sent, left: outcome.left.or(held) }
+    }
+
+    /// Stamps as many datagrams as may leave now, and returns how many those are.
+    fn stamp(
+        &self,
+        to: C::Endpoint,
+        datagrams: &mut [u8],
+        size: usize,
+        priority: Priority,
+    ) -> usize {
+        let size = size.clamp(1, datagrams.len().max(1));
+        let Some(peer) = to.peer() else { return datagrams.len().div_ceil(size).max(1) };
+        let at_once = priority.urgent || priority.exempt;
+        if !at_once && self.paths.waits(peer) {
+            return 0;
+        }
+        let now = self.now();
+        let mut traffic = self.paths.traffic(peer);
+        let mut admitted = 0;
+        for datagram in datagrams.chunks_mut(size) {
+            if !at_once && !traffic.flow.admits(now, datagram.len()) {
+                break;
+            }
+            C::stamp(datagram, traffic.stamp(now, datagram.len()));
+            admitted += 1;
+        }
+        admitted
+    }
+
+    /// Tries once to send datagrams that are stamped.
+    pub(crate) fn send(&self, to: C::Endpoint, segments: Segments<'_>) -> SendOutcome {
         let count = segments.count();
         let mut outcome = SendOutcome::default();
-        if self.muted.load(Ordering::SeqCst) && !exempt {
-            self.counters.add(NetEvent::Muted, count as u64);
-            return outcome;
-        }
         let address = on_wire(to.address(&self.peers), self.ipv6);
         self.note_use(to, segments);
         if count > 1 && self.offload.batches(to.peer()) {
             match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
                 Ok(()) => outcome.sent = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    outcome.blocked = Some(0)
+                    outcome.left = Some((0, Left::Blocked));
                 }
                 Err(error) => {
-                    outcome = self.transmit_singly(to, address, segments);
+                    outcome = self.send_singly(to, address, segments);
                     // Where nothing passes, the error says nothing of batches.
                     if outcome.sent > 0 {
                         self.offload.refused(to.peer(), &error);
@@ -136,7 +199,7 @@ impl<C: Codec> Shared<C> {
                 }
             }
         } else {
-            outcome = self.transmit_singly(to, address, segments);
+            outcome = self.send_singly(to, address, segments);
         }
         self.counters.add(NetEvent::Sent, outcome.sent as u64);
         threads::has_sent();
@@ -147,7 +210,8 @@ impl<C: Codec> Shared<C> {
     /// test of batches.
     pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) {
         let address = on_wire(to.address(&self.peers), self.ipv6);
-        let (bytes, size) = (datagram.repeat(times), datagram.len());
+        let (mut bytes, size) = (datagram.repeat(times), datagram.len());
+        self.stamp(to, &mut bytes, size, Priority { urgent: true, exempt: false });
         let segments = Segments::cut(&bytes, size);
         match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
             Ok(()) => self.counters.add(NetEvent::Sent, times as u64),
@@ -156,7 +220,7 @@ impl<C: Codec> Shared<C> {
         threads::has_sent();
     }
 
-    fn transmit_singly(
+    fn send_singly(
         &self,
         to: C::Endpoint,
         address: SocketAddr,
@@ -167,7 +231,7 @@ impl<C: Codec> Shared<C> {
             match attempt(&self.counters, || self.socket.send_to(segments.get(index), address)) {
                 Ok(_) => outcome.sent += 1,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    outcome.blocked = Some(index);
+                    outcome.left = Some((index, Left::Blocked));
                     break;
                 }
                 Err(error) => {
@@ -191,7 +255,7 @@ impl<C: Codec> Shared<C> {
         let Some(peer) = to.peer() else {
             return log::debug!("cannot send to {to}: {error}");
         };
-        let now_us = threads::now().duration_since(self.began).as_micros() as u64;
+        let now_us = self.now();
         let said = self.failing[peer].lock().expect("no thread panics with it").happened(now_us);
         if let Some(repeats) = said {
             log::warn!("sends to {to} ({address}) fail: {}{repeats}", cause(error));
@@ -270,7 +334,8 @@ pub struct Sent {
 pub struct Outlet<C: Codec> {
     shared: Arc<Shared<C>>,
     packer: C::Packer,
-    batches: Batches<C::Endpoint>,
+    /// By destination and urgency.
+    batches: Batches<(C::Endpoint, bool)>,
     gate: Gate,
     exempt: bool,
 }
@@ -309,7 +374,9 @@ impl<C: Codec> Outlet<C> {
         sink.more = false;
         self.packer.flush(&mut sink);
         let OutletSink { mut burst, batches, .. } = sink;
-        batches.finish(C::pad, |to, segments| burst.transmit(to, segments));
+        batches.finish(C::pad, |(to, urgent), bytes, size| {
+            burst.transmit(to, bytes, size, urgent);
+        });
         if burst.handed {
             self.shared.wakeup.wake();
         }
@@ -335,21 +402,22 @@ struct SendBurst<'a, C: Codec> {
 
 impl<C: Codec> SendBurst<'_, C> {
     /// Sends datagrams that have passed the gate, or leaves them to the loop.
-    fn transmit(&mut self, to: C::Endpoint, segments: Segments<'_>) {
-        let SendOutcome { sent, blocked } = self.shared.transmit(to, segments, self.exempt);
+    fn transmit(&mut self, to: C::Endpoint, bytes: &mut [u8], size: usize, urgent: bool) {
+        let priority = Priority { urgent, exempt: self.exempt };
+        let SendOutcome { sent, left } = self.shared.transmit(to, bytes, size, priority);
         match to.peer() {
             Some(_) => self.sent.to_peers += sent,
             None => self.sent.to_clients += sent,
         }
-        if let Some(index) = blocked {
-            let left = segments.after(index);
-            self.hand_over(to, QueuedKind::Datagrams(left.size()), left.bytes());
+        if let Some((index, _)) = left {
+            let left = Segments::cut(bytes, size).after(index);
+            self.hand_over(to, QueuedKind::Datagrams(left.size()), left.bytes(), urgent);
         }
     }
 
-    fn hand_over(&mut self, to: C::Endpoint, kind: QueuedKind, bytes: &[u8]) {
-        let (bytes, exempt) = (bytes.to_vec(), self.exempt);
-        self.shared.hand_over(Queued { to, kind, bytes, exempt });
+    fn hand_over(&mut self, to: C::Endpoint, kind: QueuedKind, bytes: &[u8], urgent: bool) {
+        let priority = Priority { urgent, exempt: self.exempt };
+        self.shared.hand_over(Queued { to, kind, bytes: bytes.to_vec(), priority });
         self.handed = true;
     }
 }
@@ -358,34 +426,35 @@ impl<C: Codec> SendBurst<'_, C> {
 struct OutletSink<'a, C: Codec> {
     burst: SendBurst<'a, C>,
     gate: &'a mut Gate,
-    batches: &'a mut Batches<C::Endpoint>,
+    batches: &'a mut Batches<(C::Endpoint, bool)>,
     /// Whether another datagram to the same destination follows, because this one was full.
     more: bool,
 }
 
 impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
-    fn datagram(&mut self, to: C::Endpoint, frame: &[u8]) {
+    fn datagram(&mut self, to: C::Endpoint, frame: &mut [u8], urgent: bool) {
         let shared = self.burst.shared;
         if !self.gate.passes() {
             return shared.counters.count(NetEvent::LostByGate);
         }
         let batch = match self.more && shared.offload.batches(to.peer()) {
-            true => self.batches.begin(to),
-            false => self.batches.begun(to),
+            true => self.batches.begin((to, urgent)),
+            false => self.batches.begun((to, urgent)),
         };
         match batch {
             Some(batch) => {
                 if !batch.push(frame, shared.length(to)) {
-                    self.burst.transmit(to, batch.segments(C::pad));
+                    let (bytes, size) = batch.padded(C::pad);
+                    self.burst.transmit(to, bytes, size, urgent);
                     batch.clear();
                 }
             }
-            None => self.burst.transmit(to, Segments::one(frame)),
+            None => self.burst.transmit(to, frame, frame.len(), urgent),
         }
     }
 
     fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
-        self.burst.hand_over(to, QueuedKind::Message(cluster), message);
+        self.burst.hand_over(to, QueuedKind::Message(cluster), message, false);
     }
 
     fn length(&self, to: C::Endpoint) -> usize {

@@ -8,6 +8,7 @@ use crate::codec::{Body, BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink, 
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
 use crate::path::PATH_BYTES_IPV4;
+use crate::path::receipt::{STAMP_BYTES, Stamp};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub(crate) struct Toy {
     pub(crate) n: usize,
     pub(crate) me: u8,
     pub(crate) cluster: Option<u64>,
+    /// Whether its messages wait for no room.
+    pub(crate) urgent: bool,
 }
 
 fn write((number, filler): Message, into: &mut Vec<u8>) {
@@ -100,6 +103,12 @@ fn check(datagram: &mut [u8]) {
     datagram[..8].copy_from_slice(&check.to_le_bytes());
 }
 
+const AT_STAMP: usize = HEADER_BYTES - STAMP_BYTES;
+
+fn stamp_of(datagram: &[u8]) -> Stamp {
+    Stamp::from_bytes(datagram[AT_STAMP..].first_chunk().expect("a header"))
+}
+
 /// See [`Codec::pad`].
 pub(crate) fn pad(datagram: &mut [u8], sealed: usize) {
     assert!(datagram[sealed..].iter().all(|&byte| byte == 0), "padded with zeros");
@@ -129,6 +138,7 @@ pub(crate) fn messages(datagram: &[u8]) -> Vec<Message> {
 #[derive(Debug)]
 pub(crate) struct ToyPacker {
     me: u8,
+    urgent: bool,
     begun: Vec<(End, Vec<u8>)>,
 }
 
@@ -148,7 +158,7 @@ impl Pack<Toy> for ToyPacker {
             }
             Some((_, datagram)) => {
                 seal(self.me, BodyKind::Messages, datagram);
-                sink.datagram(to, datagram);
+                sink.datagram(to, datagram, self.urgent);
                 datagram.truncate(HEADER_BYTES);
                 datagram.extend_from_slice(&bytes);
             }
@@ -163,7 +173,7 @@ impl Pack<Toy> for ToyPacker {
     fn flush(&mut self, sink: &mut impl Sink<End>) {
         for (to, mut datagram) in self.begun.drain(..) {
             seal(self.me, BodyKind::Messages, &mut datagram);
-            sink.datagram(to, &datagram);
+            sink.datagram(to, &mut datagram, self.urgent);
         }
     }
 }
@@ -188,9 +198,10 @@ impl Decode<Toy> for ToyDecoder {
             2 => Body::Fragment(Fragment::parse(body).ok_or(DropReason::Fragment)?),
             3 => Body::Missing(Missing::parse(body).ok_or(DropReason::Fragment)?),
             4 => Body::Probe(parse_probe(body).ok_or(DropReason::Body)?),
+            6 => Body::Nothing,
             _ => Body::ProbeAnswer(parse_probe(body).ok_or(DropReason::Body)?),
         };
-        Ok(Opened { from, boot: 1, cluster: 1, body })
+        Ok(Opened { from, boot: 1, cluster: 1, stamp: stamp_of(datagram), body })
     }
 
     fn open_joined(
@@ -221,7 +232,7 @@ impl Codec for Toy {
     }
 
     fn packer(&self) -> ToyPacker {
-        ToyPacker { me: self.me, begun: Vec::new() }
+        ToyPacker { me: self.me, urgent: self.urgent, begun: Vec::new() }
     }
 
     fn decoder(&self, _: Arc<Counters>) -> ToyDecoder {
@@ -239,6 +250,15 @@ impl Codec for Toy {
 
     fn pad(datagram: &mut [u8], sealed: usize) {
         pad(datagram, sealed);
+    }
+
+    fn stamp(datagram: &mut [u8], stamp: Stamp) {
+        datagram[AT_STAMP..HEADER_BYTES].copy_from_slice(&stamp.to_bytes());
+        check(datagram);
+    }
+
+    fn life(&self) -> u64 {
+        7
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sender's side of fragments.
 
 use super::{
-    Cut, FRAGMENT_HEADER_BYTES, Fragment, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, Missing,
+    Cut, FRAGMENT_HEADER_BYTES, Fragment, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, LOST_US, Missing,
     PIECE_BYTES_MIN,
 };
 use crate::counters::{Counters, NetEvent};
@@ -23,6 +23,8 @@ pub(super) struct Kept {
     pub(super) cut: Cut,
     cluster: u64,
     pub(super) message: Vec<u8>,
+    /// The peers to which all of it was sent, and when.
+    sent: Vec<(usize, u64)>,
 }
 
 impl Fragmenter {
@@ -64,14 +66,48 @@ impl Fragmenter {
             send(Fragment { cut, index, bytes: &message[cut.range(index)] });
         }
         self.counters.count(NetEvent::Split);
-        self.keep(Kept { cut, cluster, message });
+        self.keep(Kept { cut, cluster, message, sent: Vec::new() });
     }
 
-    fn keep(&mut self, kept: Kept) {
+    /// The message that was split last was sent to this peer.
+    pub fn note_sent(&mut self, now: u64, peer: usize) {
+        if let Some(kept) = self.kept.back_mut() {
+            kept.sent.retain(|(to, _)| *to != peer);
+            kept.sent.push((peer, now));
+        }
+    }
+
+    /// The path to a peer carries no more than `datagram` bytes. Of what was sent there lately
+    /// in longer pieces it may have dropped all, and then nobody asks. So it is cut anew, and
+    /// each fragment goes to `send`, with its cluster id.
+    pub fn send_narrowed(
+        &mut self,
+        now: u64,
+        peer: usize,
+        datagram: usize,
+        mut send: impl FnMut(u64, Fragment<'_>),
+    ) {
+        let most = piece_bytes(datagram);
+        let lately = |(to, at): &(usize, u64)| *to == peer && now.saturating_sub(*at) < LOST_US;
+        let mut again = Vec::new();
+        for kept in &mut self.kept {
+            if usize::from(kept.cut.piece) > most && kept.sent.iter().any(lately) {
+                kept.sent.retain(|(to, _)| *to != peer);
+                again.push((kept.cluster, kept.message.clone()));
+            }
+        }
+        for (cluster, message) in again {
+            self.split(datagram, cluster, message, |fragment| send(cluster, fragment));
+            self.note_sent(now, peer);
+        }
+    }
+
+    fn keep(&mut self, mut kept: Kept) {
         if let Some(at) = self.position(kept.cut) {
             // The same message to another peer, or sent again: it is the youngest now.
             let former = self.kept.remove(at).expect("just found");
             self.kept_bytes -= former.message.len();
+            kept.sent = former.sent;
         }
         self.kept_bytes += kept.message.len();
         self.kept.push_back(kept);
@@ -102,7 +138,7 @@ impl Fragmenter {
             self.kept_bytes -= message.len();
             return self.split(datagram, cluster, message, |fragment| send(cluster, fragment));
         }
-        let Kept { cut, cluster, message } = &self.kept[at];
+        let Kept { cut, cluster, message, .. } = &self.kept[at];
         for &index in &asked.indexes {
             self.counters.count(NetEvent::FragmentResent);
             send(*cluster, Fragment { cut: *cut, index, bytes: &message[cut.range(index)] });

@@ -3,8 +3,8 @@
 //! A fragment names its message (by the digest of its bytes), the message's length, how it
 //! was cut, and the number of the piece. So a receiver can begin with any piece. The digest is
 //! the message's identity: a sender that sends the same message again completes what the
-//! receiver already has. A receiver that misses pieces asks for them some time after the
-//! last piece came, ever more rarely, and finally gives up. The sender keeps the messages
+//! receiver already has, or has it delivered again. A receiver that misses pieces asks for them
+//! some time after the last piece came, ever more rarely, and finally gives up. The sender keeps the messages
 //! that it has split lately, so that it can answer.
 //!
 //! ```text
@@ -53,6 +53,10 @@ pub const KEPT_MESSAGES_MAX: usize = 256;
 /// The most bytes of the messages that a sender keeps.
 pub const KEPT_BYTES_MAX: usize = 8 << 20;
 
+/// What was sent in the last so many microseconds is sent again if the path turns out to be too
+/// narrow for it.
+pub const LOST_US: u64 = 5_000_000;
+
 /// The most unfinished messages of one sender.
 pub const SENDER_SETS_MAX: usize = 64;
 
@@ -70,15 +74,29 @@ pub const BYTES_MAX: usize = 32 << 20;
 /// brings nothing doubles the time.
 pub const ASK_AFTER_US: u64 = 3_000;
 
+/// No request waits for longer.
+pub const ASK_WITHIN_US: u64 = 2_000_000;
+
+/// Where pieces come at a pace, a receiver waits for twice the longest time between two of
+/// them, and takes no longer time than this into account.
+pub const GAP_MAX_US: u64 = 500_000;
+
 /// A receiver gives a message up after this many requests that brought nothing.
-pub const ASKS_MAX: u32 = 8;
+pub const ASKS_MAX: u32 = 10;
 
-/// For this long after a message was joined, further pieces of it count as repeated. Later
-/// pieces count as the message being sent again, and are joined and delivered again.
-pub const LATE_US: u64 = 20_000;
+/// A piece of a joined message that comes within this time after the piece before counts as
+/// late or repeated. One that comes after a longer silence means that the message is being
+/// sent again: it is delivered again at once.
+pub const LATE_US: u64 = 50_000;
 
-/// The most joined messages that are remembered for that.
-pub const LATE_MAX: usize = 256;
+/// A joined message is kept for this time, to know its late pieces and to deliver it again.
+pub const JOINED_US: u64 = 2_000_000;
+
+/// The most joined messages that are kept.
+pub const JOINED_MAX: usize = 256;
+
+/// The most bytes of them.
+pub const JOINED_BYTES_MAX: usize = 4 << 20;
 
 /// How a message was cut. All its fragments say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

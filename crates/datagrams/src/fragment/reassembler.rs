@@ -1,8 +1,9 @@
 //! The receiver's side of fragments.
 
 use super::{
-    ASK_AFTER_US, ASKED_PIECES_MAX, ASKS_MAX, BYTES_MAX, Cut, FRAGMENT_HEADER_BYTES, Fragment,
-    LATE_MAX, LATE_US, Missing, SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX,
+    ASK_AFTER_US, ASK_WITHIN_US, ASKED_PIECES_MAX, ASKS_MAX, BYTES_MAX, Cut, FRAGMENT_HEADER_BYTES,
+    Fragment, GAP_MAX_US, JOINED_BYTES_MAX, JOINED_MAX, JOINED_US, LATE_US, Missing,
+    SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX,
 };
 use crate::codec::Endpoint;
 use crate::counters::{Counters, DropReason, NetEvent};
@@ -28,6 +29,8 @@ pub(super) struct Set<E> {
     pub(super) bytes: usize,
     /// When the last new piece came.
     heard: u64,
+    /// The longest time between two new pieces so far, up to [`GAP_MAX_US`].
+    gap: u64,
     /// How many requests were sent since then.
     asks: u32,
     /// When the reassembler looks at it next: its key among the timers.
@@ -38,9 +41,10 @@ pub(super) struct Set<E> {
 }
 
 impl<E> Set<E> {
-    /// The time from the last piece or request to the next request.
+    /// The time from the last piece or request to the next request. Pieces that come at a
+    /// pace are on their way.
     fn patience_us(&self) -> u64 {
-        ASK_AFTER_US << self.asks
+        (ASK_AFTER_US.max(2 * self.gap) << self.asks).min(ASK_WITHIN_US)
     }
 }
 
@@ -84,7 +88,16 @@ impl<E: Endpoint> Unfinished<E> {
         self.due.insert((due, self.made));
         self.sets.insert(
             self.made,
-            Set { key, pieces: BTreeMap::new(), bytes: 0, heard: now, asks: 0, due, credit: 0 },
+            Set {
+                key,
+                pieces: BTreeMap::new(),
+                bytes: 0,
+                heard: now,
+                gap: 0,
+                asks: 0,
+                due,
+                credit: 0,
+            },
         );
         self.made
     }
@@ -126,12 +139,24 @@ impl<E: Endpoint> Unfinished<E> {
     }
 }
 
+/// A message that was joined.
+#[derive(Debug)]
+pub(super) struct Joined<E> {
+    pub(super) key: Key<E>,
+    joined_at: u64,
+    /// When a piece of it came last.
+    heard_at: u64,
+    message: Vec<u8>,
+}
+
 /// Joins fragments to messages, and asks for those that are missing.
 #[derive(Debug)]
 pub struct Reassembler<E> {
     pub(super) peers: Unfinished<E>,
     pub(super) clients: Unfinished<E>,
-    pub(super) late: VecDeque<(u64, Key<E>)>,
+    /// Messages that were joined lately, the oldest first.
+    pub(super) joined: VecDeque<Joined<E>>,
+    joined_bytes: usize,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -141,7 +166,8 @@ impl<E: Endpoint> Reassembler<E> {
         Reassembler {
             peers: Unfinished::empty(),
             clients: Unfinished::empty(),
-            late: VecDeque::new(),
+            joined: VecDeque::new(),
+            joined_bytes: 0,
             counters,
         }
     }
@@ -156,12 +182,17 @@ impl<E: Endpoint> Reassembler<E> {
         fragment: Fragment<'_>,
     ) -> Option<Vec<u8>> {
         let key = Key { from, boot, cluster, cut: fragment.cut };
-        while self.late.front().is_some_and(|&(joined, _)| now.saturating_sub(joined) > LATE_US) {
-            self.late.pop_front();
+        while let Some(oldest) = self.joined.front()
+            && now.saturating_sub(oldest.joined_at) > JOINED_US
+        {
+            self.forget_oldest();
         }
-        if self.late.iter().any(|&(_, joined)| joined == key) {
-            self.counters.count(NetEvent::FragmentLate);
-            return None;
+        if let Some(joined) = self.joined.iter_mut().find(|joined| joined.key == key) {
+            let late = now.saturating_sub(joined.heard_at) <= LATE_US;
+            joined.heard_at = now;
+            let event = if late { NetEvent::FragmentLate } else { NetEvent::JoinedAgain };
+            self.counters.count(event);
+            return (!late).then(|| joined.message.clone());
         }
         let unfinished = match from.peer() {
             Some(_) => &mut self.peers,
@@ -176,6 +207,7 @@ impl<E: Endpoint> Reassembler<E> {
         }
         let bytes = fragment.bytes.len();
         set.pieces.insert(fragment.index, fragment.bytes.to_vec());
+        set.gap = set.gap.max(now.saturating_sub(set.heard).min(GAP_MAX_US));
         set.heard = now;
         set.asks = 0;
         set.bytes += bytes;
@@ -200,12 +232,20 @@ impl<E: Endpoint> Reassembler<E> {
             self.counters.count(DropReason::Digest);
             return None;
         }
-        if self.late.len() == LATE_MAX {
-            self.late.pop_front();
+        self.joined_bytes += message.len();
+        let (joined_at, heard_at) = (now, now);
+        self.joined.push_back(Joined { key, joined_at, heard_at, message: message.clone() });
+        while self.joined.len() > JOINED_MAX || self.joined_bytes > JOINED_BYTES_MAX {
+            self.forget_oldest();
         }
-        self.late.push_back((now, key));
         self.counters.count(NetEvent::Joined);
         Some(message)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.joined.pop_front() {
+            self.joined_bytes -= oldest.message.len();
+        }
     }
 
     /// When [`Reassembler::poll`] has something to do next.

@@ -96,6 +96,33 @@ fn every_fragment_fits_its_datagram_and_survives_its_own_encoding() {
 }
 
 #[test]
+fn what_a_narrow_path_has_dropped_is_cut_anew_and_sent_again_to_that_peer() {
+    let mut fragmenter = fragmenter();
+    let (sent, other, old) = (message(3, 9_000), message(4, 9_000), message(5, 9_000));
+    for (at, message, peers) in
+        [(0, &old, &[1][..]), (LOST_US, &sent, &[1, 2]), (LOST_US, &other, &[2])]
+    {
+        for peer in peers {
+            fragmenter.split(1_400, CLUSTER, message.clone(), |_| {});
+            fragmenter.note_sent(at, *peer);
+        }
+    }
+    let mut again = |now, peer, datagram| {
+        let mut pieces = Vec::new();
+        fragmenter.send_narrowed(now, peer, datagram, |cluster, fragment| {
+            assert_eq!(cluster, CLUSTER);
+            assert!(HEADER_BYTES + FRAGMENT_HEADER_BYTES + fragment.bytes.len() <= datagram);
+            pieces.extend_from_slice(fragment.bytes);
+        });
+        pieces
+    };
+    assert_eq!(again(LOST_US + 1, 1, PATH_BYTES_MIN), sent, "the other one left too long ago");
+    assert_eq!(again(LOST_US + 1, 1, PATH_BYTES_MIN), [], "once");
+    assert_eq!(again(LOST_US + 1, 2, 1_400), [], "the pieces are short enough");
+    assert_eq!(again(LOST_US + 1, 2, PATH_BYTES_MIN).len(), sent.len() + other.len());
+}
+
+#[test]
 fn a_fragment_that_contradicts_itself_is_not_one() {
     let whole = Cut { digest: 1, total: 3_000, piece: 1_000 };
     let body = |cut: Cut, index: u16, bytes: usize| {
@@ -228,7 +255,38 @@ fn a_piece_that_comes_late_opens_nothing_but_a_message_sent_again_is_heard_again
     assert_eq!(join(&mut receiver, 0), 1);
     assert_eq!(insert(&mut receiver, LATE_US, peer(1), &pieces[0]), None);
     assert_eq!(receiver.held_sets(), (0, 0));
-    assert_eq!(join(&mut receiver, LATE_US + 1), 1);
+    // Whoever sends it again has been silent before.
+    assert_eq!(join(&mut receiver, 2 * LATE_US), 0);
+    assert_eq!(join(&mut receiver, 3 * LATE_US + 1), 1);
+    assert_eq!(receiver.counters.of(NetEvent::JoinedAgain), 1);
+    assert_eq!(join(&mut receiver, JOINED_US + 1), 1);
+    assert_eq!(receiver.counters.of(NetEvent::Joined), 2, "it had been forgotten");
+}
+
+#[test]
+fn the_bytes_of_joined_messages_that_are_kept_are_bounded() {
+    let (mut sender, mut receiver) = (fragmenter(), reassembler());
+    for seed in 0..200 {
+        let pieces = split(&mut sender, &message(seed, 65_000));
+        let joined = pieces.iter().filter_map(|piece| insert(&mut receiver, 0, peer(1), piece));
+        assert_eq!(joined.count(), 1);
+        assert!(receiver.joined.len() * 65_000 <= JOINED_BYTES_MAX);
+    }
+}
+
+#[test]
+fn pieces_that_come_at_a_pace_are_not_asked_for() {
+    let pieces = split(&mut fragmenter(), &message(4, 10_000));
+    let (mut receiver, mut joined) = (reassembler(), None);
+    let mut asked_at = Vec::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        let now = at as u64 * 20_000;
+        asked_at.extend(asked(&mut receiver, now).into_iter().map(|(at, ..)| at));
+        joined = insert(&mut receiver, now, peer(1), piece);
+    }
+    assert!(joined.is_some());
+    // Until the pace is known.
+    assert!(asked_at.iter().all(|at| *at < 20_000), "{asked_at:?}");
 }
 
 #[test]
@@ -523,16 +581,17 @@ fn a_message_that_was_joined_leaves_the_others_of_its_sender_as_they_were() {
 fn late_pieces_of_every_message_joined_are_known_as_such_up_to_a_bound() {
     let mut sender = fragmenter();
     let mut receiver = reassembler();
-    let sent: Vec<_> = (0..=LATE_MAX).map(|at| split(&mut sender, &vec![1; 2_000 + at])).collect();
+    let sent: Vec<_> =
+        (0..=JOINED_MAX).map(|at| split(&mut sender, &vec![1; 2_000 + at])).collect();
     for pieces in &sent {
         assert_eq!(insert(&mut receiver, 0, peer(1), &pieces[0]), None);
         assert!(insert(&mut receiver, 0, peer(1), &pieces[1]).is_some());
     }
-    assert_eq!(receiver.late.len(), LATE_MAX);
+    assert_eq!(receiver.joined.len(), JOINED_MAX);
     for pieces in &sent {
         assert_eq!(insert(&mut receiver, LATE_US, peer(1), &pieces[0]), None);
     }
-    assert_eq!(receiver.counters.of(NetEvent::FragmentLate), LATE_MAX as u64);
+    assert_eq!(receiver.counters.of(NetEvent::FragmentLate), JOINED_MAX as u64);
     assert_eq!(held(&receiver), [(peer(1), sent[0][0].0.digest)], "forgotten first");
 }
 

@@ -1,10 +1,16 @@
 //! What a process finds out about the way to each of its peers.
 //!
+//! - [`flow`]: how much may be under way, and how fast.
+//! - [`receipt`]: what has arrived from the peer, and how both sides say so.
+//! - [`queue`]: what waits for room.
 //! - [`length`]: how long a datagram may be, and whether the kernel really sends batches.
-//! - `shared`: what the loop and the sending threads share of that.
+//! - [`shared`]: what the loop and the sending threads share of that.
 
+pub mod flow;
 pub mod length;
-pub(crate) mod shared;
+pub mod queue;
+pub mod receipt;
+pub mod shared;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -4,9 +4,15 @@
 //! the present length before they pack, and note what they sent, so that the loop knows what
 //! to test. None of that orders anything: a note that is lost is made again by the next
 //! datagram of its kind.
+//!
+//! What is under way on a path, and what has arrived from the peer, is behind a lock, which
+//! each holder keeps for some dozen instructions.
 
+use super::flow::Flow;
 use super::length::Use;
+use super::receipt::{Receipt, Stamp};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const LONG: u8 = 1;
 const BATCH: u8 = 2;
@@ -25,15 +31,49 @@ struct SharedPath {
     used: AtomicU8,
     /// The shortest datagram that the kernel refused as too long since the loop looked.
     refused: AtomicUsize,
+    /// Whether datagrams wait for room at the loop. What is not urgent must not overtake them.
+    waits: AtomicBool,
+    traffic: Mutex<Traffic>,
+}
+
+/// What travels on a path, in both directions.
+#[derive(Debug)]
+pub struct Traffic {
+    /// To the peer.
+    pub flow: Flow,
+    /// From the peer.
+    pub receipt: Receipt,
+}
+
+impl Traffic {
+    /// A path on which nothing has travelled. See [`Flow::new`].
+    pub fn new(start: u32) -> Self {
+        Traffic { flow: Flow::new(start), receipt: Receipt::default() }
+    }
+
+    /// The stamp of a datagram of this many bytes that leaves now.
+    pub fn stamp(&mut self, now: u64, bytes: usize) -> Stamp {
+        let mut stamp = self.flow.send(now, bytes);
+        self.receipt.tell(now, &mut stamp);
+        stamp
+    }
+
+    /// A datagram of the peer's life `boot` has come.
+    pub fn received(&mut self, now: u64, boot: u64, stamp: Stamp, bytes: usize) {
+        self.receipt.received(now, boot, stamp, bytes);
+        self.flow.heard(now, boot, stamp);
+    }
 }
 
 impl SharedPaths {
-    /// Paths that begin with these lengths.
-    pub(crate) fn new(lengths: impl Iterator<Item = usize>) -> Self {
+    /// Paths that begin with these lengths, and with this number in their first stamp.
+    pub(crate) fn new(lengths: impl Iterator<Item = usize>, start: u32) -> Self {
         let path = |length| SharedPath {
             length: AtomicUsize::new(length),
             used: AtomicU8::new(0),
             refused: AtomicUsize::new(usize::MAX),
+            waits: AtomicBool::new(false),
+            traffic: Mutex::new(Traffic::new(start)),
         };
         SharedPaths { paths: lengths.map(path).collect(), news: AtomicBool::new(false) }
     }
@@ -45,6 +85,21 @@ impl SharedPaths {
 
     pub(crate) fn set_length(&self, peer: usize, length: usize) {
         self.paths[peer].length.store(length, Ordering::Relaxed);
+    }
+
+    /// What travels between this process and `peer`.
+    pub(crate) fn traffic(&self, peer: usize) -> MutexGuard<'_, Traffic> {
+        // A thread that panics ends the process.
+        self.paths[peer].traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether datagrams to `peer` wait for room.
+    pub(crate) fn waits(&self, peer: usize) -> bool {
+        self.paths[peer].waits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_waits(&self, peer: usize, waits: bool) {
+        self.paths[peer].waits.store(waits, Ordering::Relaxed);
     }
 
     /// Notes what was sent to `peer`. Returns whether that is news to the loop.

@@ -23,8 +23,8 @@ mod socket;
 pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, pass_over};
 
 use crate::assert_datagram_max;
-use crate::batch::{Batch, Segments};
-use crate::codec::{Body, Codec, Decode, Opened};
+use crate::batch::Segments;
+use crate::codec::{Body, Codec, Decode, Endpoint as _, Opened};
 use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
@@ -37,7 +37,6 @@ use mio::{Events, Interest, Poll, Token};
 use paths::LoopPaths;
 use sender::LoopSender;
 use socket::canonical;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -128,7 +127,7 @@ pub struct Network<C: Codec> {
     decoder: C::Decoder,
     fragmenter: Fragmenter,
     reassembler: Reassembler<C::Endpoint>,
-    paths: LoopPaths,
+    paths: LoopPaths<C::Endpoint>,
     sender: LoopSender<C>,
     awaits_writable: bool,
     patience: Patience,
@@ -160,16 +159,17 @@ impl<C: Codec> Network<C> {
         let paths = LoopPaths::new(&peers, datagram_max);
         let prepare = if offload { Offload::new } else { Offload::none };
         let offload = prepare(&socket.socket, peers.len());
+        let life = codec.life() as u32;
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
             offload,
             failing: peers.iter().map(|_| Mutex::default()).collect(),
-            began: threads::now(),
             peers,
             codec,
             datagram_max,
-            paths: paths.shared(),
+            paths: paths.shared(life),
+            began: threads::now(),
             loss,
             queue: to_loop,
             queued_bytes: AtomicUsize::new(0),
@@ -178,13 +178,8 @@ impl<C: Codec> Network<C> {
             counters: counters.clone(),
         });
         Ok(Network {
-            sender: LoopSender {
-                shared: shared.clone(),
-                gate: Gate::new(loss, seed),
-                backlog: VecDeque::new(),
-                frame: Vec::new(),
-                batch: Batch::default(),
-            },
+            sender: LoopSender::new(shared.clone(), Gate::new(loss, seed)),
+            began: shared.began,
             shared,
             socket: source,
             poll,
@@ -195,7 +190,6 @@ impl<C: Codec> Network<C> {
             paths,
             awaits_writable: false,
             patience: Patience::default(),
-            began: threads::now(),
             buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             messages: Vec::new(),
         })
@@ -232,9 +226,12 @@ impl<C: Codec> Network<C> {
         while !self.shared.wakeup.is_stopped() {
             let Burst { taken, drained } = self.receive(&mut deliver)?;
             self.sender.flush_backlog();
+            let now_us = now(self.began);
+            self.sender.flush_queues(now_us);
             let sent = self.send_queued();
             self.ask_for_fragments();
-            self.poll_paths(now(self.began));
+            self.poll_paths(now_us);
+            self.give_word(now_us);
             if taken + sent > 0 {
                 self.patience.found(now(self.began));
             }
@@ -254,8 +251,9 @@ impl<C: Codec> Network<C> {
             match self.shared.offload.receive(&self.shared.socket, &mut buffer) {
                 Ok((from, bytes, stride)) => {
                     let segments = Segments::cut(&buffer[..bytes], stride);
+                    let now = now(self.began);
                     for index in 0..segments.count() {
-                        self.open(canonical(from), segments.get(index));
+                        self.open(now, canonical(from), segments.get(index));
                         delivered += self.messages.len() as u64;
                         self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
                         if (index + 1).is_multiple_of(PART_DATAGRAMS) {
@@ -282,7 +280,7 @@ impl<C: Codec> Network<C> {
     }
 
     /// Opens one datagram. Its messages are in `self.messages` afterwards.
-    fn open(&mut self, from: SocketAddr, datagram: &[u8]) {
+    fn open(&mut self, now: u64, from: SocketAddr, datagram: &[u8]) {
         match self.decoder.open(from, datagram, &mut self.messages) {
             Err(why) => {
                 log::trace!("datagram from {from} dropped: {}", why.name());
@@ -290,18 +288,20 @@ impl<C: Codec> Network<C> {
                     self.sender.refusal(to);
                 }
             }
-            Ok(opened) => self.take(opened),
+            Ok(opened) => {
+                let (paths, bytes) = (&self.shared.paths, datagram.len());
+                self.paths.received(now, paths, &opened, bytes);
+                self.take(now, opened);
+            }
         }
     }
 
     /// Takes a datagram that was opened.
-    fn take(&mut self, opened: Opened<'_, C::Endpoint>) {
-        let Opened { from, boot, cluster, body } = opened;
-        self.paths.heard(from);
+    fn take(&mut self, now: u64, opened: Opened<'_, C::Endpoint>) {
+        let Opened { from, boot, cluster, body, .. } = opened;
         match body {
-            Body::Messages => {}
+            Body::Messages | Body::Nothing => {}
             Body::Fragment(fragment) => {
-                let now = now(self.began);
                 let joined = self.reassembler.insert(now, from, boot, cluster, fragment);
                 if let Some(message) = joined {
                     // If it is not a message, the decoder has counted why.
@@ -317,7 +317,7 @@ impl<C: Codec> Network<C> {
                 sender.flush_fragments(from, false);
             }
             Body::Probe(id) => self.sender.probe_answer(from, cluster, id),
-            Body::ProbeAnswer(id) => self.paths.answered(now(self.began), from, id),
+            Body::ProbeAnswer(id) => self.paths.answered(now, from, id),
         }
     }
 
@@ -330,19 +330,22 @@ impl<C: Codec> Network<C> {
                 return taken;
             }
             let Ok(queued) = self.queue.try_recv() else { return taken };
-            let Queued { to, kind, bytes, exempt } = queued;
+            let Queued { to, kind, mut bytes, priority } = queued;
             self.shared.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
             match kind {
                 QueuedKind::Datagrams(size) => {
-                    self.sender.transmit(to, Segments::cut(&bytes, size), exempt)
+                    self.sender.transmit(to, &mut bytes, size, priority);
                 }
                 QueuedKind::Message(cluster) => {
                     let sender = &mut self.sender;
                     let length = self.shared.length(to);
                     self.fragmenter.split(length, cluster, bytes, |fragment| {
-                        sender.fragment(to, cluster, fragment, exempt);
+                        sender.fragment(to, cluster, fragment, priority.exempt);
                     });
-                    sender.flush_fragments(to, exempt);
+                    if let Some(peer) = to.peer() {
+                        self.fragmenter.note_sent(now(self.began), peer);
+                    }
+                    sender.flush_fragments(to, priority.exempt);
                 }
             }
         }
@@ -372,9 +375,14 @@ impl<C: Codec> Network<C> {
         }
         deliver.sleeps();
         self.await_writable(!self.sender.backlog.is_empty())?;
-        let deadlines = [self.reassembler.deadline(), self.paths.deadline()];
-        let deadline = deadlines.into_iter().flatten().min();
         let now = now(self.began);
+        let deadlines = [
+            self.reassembler.deadline(),
+            self.paths.deadline(),
+            self.paths.word_deadline(),
+            self.sender.deadline(),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map(|due| Duration::from_micros(due.saturating_sub(now)));
         let Network { shared, sender, queue, poll, .. } = self;
         let slept = shared.wakeup.sleep(

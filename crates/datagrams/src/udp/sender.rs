@@ -1,5 +1,5 @@
-//! Sending for the loop itself: fragments, requests for them, probes, and what waits for a
-//! socket that would block.
+//! Sending for the loop itself: fragments, requests for them, probes, what waits for room on
+//! a path, and what waits for a socket that would block.
 
 use super::BACKLOG_MAX;
 use crate::batch::{Batch, Segments};
@@ -7,21 +7,29 @@ use crate::codec::{BodyKind, Codec, Endpoint, probe_body};
 use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
-use crate::outlet::Shared;
+use crate::outlet::{Left, Priority, Shared};
 use crate::path::length::Probe;
+use crate::path::queue::{BulkQueue, Pushed};
+use crate::path::receipt::Stamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What nothing waits behind: it is short, or has waited already.
+pub(super) const URGENT: Priority = Priority { urgent: true, exempt: false };
 
 /// Sends for the loop itself.
 #[derive(Debug)]
 pub(super) struct LoopSender<C: Codec> {
     pub(super) shared: Arc<Shared<C>>,
     pub(super) gate: Gate,
-    /// Datagrams that have passed the gate, and on which the socket would have blocked.
+    /// Datagrams on which the socket would have blocked.
     pub(super) backlog: VecDeque<Waiting<C::Endpoint>>,
-    pub(super) frame: Vec<u8>,
-    /// Fragments to one destination, until [`LoopSender::flush_fragments`].
-    pub(super) batch: Batch,
+    /// Datagrams that wait for room, by peer.
+    queues: Vec<BulkQueue>,
+    frame: Vec<u8>,
+    /// Datagrams to one destination, until they leave together.
+    batch: Batch,
 }
 
 /// Datagrams that wait for the socket.
@@ -35,6 +43,12 @@ pub(super) struct Waiting<E> {
 }
 
 impl<C: Codec> LoopSender<C> {
+    pub(super) fn new(shared: Arc<Shared<C>>, gate: Gate) -> Self {
+        let queues = shared.peers.iter().map(|_| BulkQueue::default()).collect();
+        let (backlog, frame, batch) = (VecDeque::new(), Vec::new(), Batch::default());
+        LoopSender { shared, gate, backlog, queues, frame, batch }
+    }
+
     pub(super) fn fragment(
         &mut self,
         to: C::Endpoint,
@@ -55,9 +69,14 @@ impl<C: Codec> LoopSender<C> {
 
     /// Sends the fragments that are gathered; all of them are for `to`.
     pub(super) fn flush_fragments(&mut self, to: C::Endpoint, exempt: bool) {
+        self.flush_batch(to, Priority { urgent: false, exempt });
+    }
+
+    fn flush_batch(&mut self, to: C::Endpoint, priority: Priority) {
         if !self.batch.is_empty() {
             let mut batch = std::mem::take(&mut self.batch);
-            self.transmit(to, batch.segments(C::pad), exempt);
+            let (bytes, size) = batch.padded(C::pad);
+            self.transmit(to, bytes, size, priority);
             batch.clear();
             self.batch = batch;
         }
@@ -66,11 +85,7 @@ impl<C: Codec> LoopSender<C> {
     pub(super) fn missing(&mut self, to: C::Endpoint, cluster: u64, missing: &Missing) {
         C::begin(&mut self.frame);
         missing.write(&mut self.frame);
-        if self.seal(to, cluster, BodyKind::Missing) {
-            let frame = std::mem::take(&mut self.frame);
-            self.transmit(to, Segments::one(&frame), false);
-            self.frame = frame;
-        }
+        self.send_short(to, cluster, BodyKind::Missing);
     }
 
     /// Sends a probe: alone, or twice in one batch.
@@ -90,12 +105,13 @@ impl<C: Codec> LoopSender<C> {
             self.frame.resize(bytes, 0);
             C::pad(&mut self.frame, sealed);
         }
-        let frame = std::mem::take(&mut self.frame);
+        let mut frame = std::mem::take(&mut self.frame);
+        let size = frame.len();
         match passed {
             0 => {}
             // If the gate lost one of the two, a batch of one must do.
             _ if probe.batch => self.shared.transmit_batch(to, &frame, passed),
-            _ => self.transmit(to, Segments::one(&frame), false),
+            _ => self.transmit(to, &mut frame, size, URGENT),
         }
         self.frame = frame;
     }
@@ -103,9 +119,29 @@ impl<C: Codec> LoopSender<C> {
     pub(super) fn probe_answer(&mut self, to: C::Endpoint, cluster: u64, id: u32) {
         C::begin(&mut self.frame);
         self.frame.extend_from_slice(&probe_body(id));
-        if self.seal(to, cluster, BodyKind::ProbeAnswer) {
-            let frame = std::mem::take(&mut self.frame);
-            self.transmit(to, Segments::one(&frame), false);
+        self.send_short(to, cluster, BodyKind::ProbeAnswer);
+    }
+
+    /// Sends a header alone. Its stamp to a peer says what has arrived from there; one to a
+    /// client is `stamp`.
+    pub(super) fn word(&mut self, to: C::Endpoint, cluster: u64, stamp: Stamp) {
+        C::begin(&mut self.frame);
+        self.shared.codec.seal(to, cluster, BodyKind::Nothing, &mut self.frame);
+        if !self.gate.passes() {
+            return self.shared.counters.count(NetEvent::LostByGate);
+        }
+        let mut frame = std::mem::take(&mut self.frame);
+        C::stamp(&mut frame, stamp);
+        let size = frame.len();
+        self.transmit(to, &mut frame, size, URGENT);
+        self.frame = frame;
+    }
+
+    fn send_short(&mut self, to: C::Endpoint, cluster: u64, kind: BodyKind) {
+        if self.seal(to, cluster, kind) {
+            let mut frame = std::mem::take(&mut self.frame);
+            let size = frame.len();
+            self.transmit(to, &mut frame, size, URGENT);
             self.frame = frame;
         }
     }
@@ -114,8 +150,9 @@ impl<C: Codec> LoopSender<C> {
     pub(super) fn refusal(&mut self, to: C::Endpoint) {
         C::begin(&mut self.frame);
         if self.seal(to, 0, BodyKind::Messages) {
-            let frame = std::mem::take(&mut self.frame);
-            self.transmit(to, Segments::one(&frame), false);
+            let mut frame = std::mem::take(&mut self.frame);
+            let size = frame.len();
+            self.transmit(to, &mut frame, size, URGENT);
             self.frame = frame;
         }
     }
@@ -130,26 +167,128 @@ impl<C: Codec> LoopSender<C> {
         passes
     }
 
-    pub(super) fn transmit(&mut self, to: C::Endpoint, segments: Segments<'_>, exempt: bool) {
-        let blocked = match self.backlog.is_empty() {
-            true => self.shared.transmit(to, segments, exempt).blocked,
-            false => Some(0),
+    /// Sends datagrams, of which each but the last has `size` bytes. What cannot leave now
+    /// waits. What can wait is queued first, where the same datagram may be already.
+    pub(super) fn transmit(
+        &mut self,
+        to: C::Endpoint,
+        datagrams: &mut [u8],
+        size: usize,
+        priority: Priority,
+    ) {
+        if let Some(peer) = to.peer()
+            && !priority.urgent
+            && !priority.exempt
+        {
+            self.wait_for_room(peer, Segments::cut(datagrams, size));
+            return self.flush_queues(self.shared.now());
+        }
+        let left = match self.backlog.is_empty() {
+            true => self.shared.transmit(to, datagrams, size, priority).left,
+            false => Some((0, Left::Blocked)),
         };
-        let Some(index) = blocked else { return };
-        let left = segments.after(index);
+        let Some((index, why)) = left else { return };
+        let left = Segments::cut(datagrams, size).after(index);
+        assert!(why == Left::Blocked, "what is urgent waits for no room");
         if self.backlog.len() == BACKLOG_MAX {
             return self.shared.counters.add(NetEvent::LostQueueFull, left.count() as u64);
         }
-        let (bytes, size) = (left.bytes().to_vec(), left.size());
+        let (bytes, size, exempt) = (left.bytes().to_vec(), left.size(), priority.exempt);
         self.backlog.push_back(Waiting { to, bytes, size, exempt });
+    }
+
+    fn wait_for_room(&mut self, peer: usize, datagrams: Segments<'_>) {
+        let now = self.shared.now();
+        let traffic = self.shared.paths.traffic(peer);
+        self.queues[peer].settle(now, &traffic.flow);
+        for index in 0..datagrams.count() {
+            let event = match self.queues[peer].push(now, datagrams.get(index), &traffic.flow) {
+                Pushed::Waits => NetEvent::HeldBack,
+                Pushed::Known => NetEvent::HeldAlready,
+                Pushed::Full => NetEvent::LostQueueFull,
+            };
+            self.shared.counters.count(event);
+        }
+        drop(traffic);
+        self.shared.paths.set_waits(peer, true);
+    }
+
+    /// The path to `peer` carries no more than `length` bytes.
+    pub(super) fn narrow(&mut self, peer: usize, length: usize) {
+        self.shared.paths.traffic(peer).flow.forget();
+        let dropped = self.queues[peer].narrow(length);
+        self.shared.counters.add(NetEvent::LostOld, dropped as u64);
+    }
+
+    /// Sends what has waited for room, as far as there is some.
+    pub(super) fn flush_queues(&mut self, now: u64) {
+        for peer in 0..self.queues.len() {
+            if self.queues[peer].is_empty() || !self.backlog.is_empty() {
+                continue;
+            }
+            let dropped = self.queues[peer].drop_old(now);
+            self.shared.counters.add(NetEvent::LostOld, dropped as u64);
+            while self.flush_queue(peer, now) {}
+            self.shared.paths.set_waits(peer, !self.queues[peer].is_empty());
+        }
+    }
+
+    /// Sends one batch of what waits for `peer`, and returns whether there may be another.
+    fn flush_queue(&mut self, peer: usize, now: u64) -> bool {
+        let LoopSender { shared, queues, batch, .. } = self;
+        let mut traffic = shared.paths.traffic(peer);
+        traffic.flow.poll(now);
+        queues[peer].settle(now, &traffic.flow);
+        let (mut size, mut more) = (usize::MAX, true);
+        // All have the length of the first, but for a shorter last one: nothing is padded, so
+        // that the stamps say how much leaves.
+        while more
+            && let Some(bytes) = queues[peer].next_bytes()
+            && (bytes <= size || batch.is_empty())
+            && traffic.flow.admits(now, bytes)
+            && let Some((mut datagram, digest)) = queues[peer].pop()
+        {
+            C::stamp(&mut datagram, traffic.stamp(now, bytes));
+            queues[peer].leaves(now, traffic.flow.sent(), digest);
+            more = batch.push(&datagram, bytes)
+                && shared.offload.batches(Some(peer))
+                && (size == usize::MAX || bytes == size);
+            size = bytes;
+        }
+        drop(traffic);
+        if batch.is_empty() {
+            return false;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let (bytes, size) = batch.padded(C::pad);
+        let to = C::Endpoint::of_peer(peer);
+        if self.shared.muted.load(Ordering::SeqCst) {
+            self.shared.counters.count(NetEvent::Muted);
+        } else if let Some((index, _)) = self.shared.send(to, Segments::cut(bytes, size)).left {
+            let left = Segments::cut(bytes, size).after(index);
+            let (bytes, size) = (left.bytes().to_vec(), left.size());
+            self.backlog.push_back(Waiting { to, bytes, size, exempt: false });
+        }
+        batch.clear();
+        self.batch = batch;
+        self.backlog.is_empty()
+    }
+
+    /// When there may be room for what waits, if nothing is heard before.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let next = |(peer, queue): (usize, &BulkQueue)| {
+            Some(self.shared.paths.traffic(peer).flow.deadline(queue.next_bytes()?))
+        };
+        self.queues.iter().enumerate().filter_map(next).min()
     }
 
     pub(super) fn flush_backlog(&mut self) {
         while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
-            let segments = Segments::cut(bytes, *size);
-            if let Some(index) = self.shared.transmit(*to, segments, *exempt).blocked {
+            let priority = Priority { urgent: true, exempt: *exempt };
+            let outcome = self.shared.transmit(*to, bytes, *size, priority);
+            if let Some((index, _)) = outcome.left {
                 // The datagrams before that one were sent, and must not be sent again.
-                let gone = bytes.len() - segments.after(index).bytes().len();
+                let gone = bytes.len() - Segments::cut(bytes, *size).after(index).bytes().len();
                 bytes.drain(..gone);
                 return;
             }

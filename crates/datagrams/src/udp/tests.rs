@@ -1,13 +1,17 @@
 //! Real sockets on loopback: bursts, losses, ends.
 
-use super::sender::Waiting;
+use super::paths::{CLIENT_IDLE_US, CLIENT_RECEIPTS_MAX};
+use super::sender::{URGENT, Waiting};
 use super::*;
 use crate::codec::Endpoint;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
+use crate::path::flow::WINDOW_FIRST;
 use crate::path::length::Use;
+use crate::path::receipt::{STAMP_BYTES, Stamp};
+use crate::path::shared::SharedPaths;
 use crate::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
 use crate::toy::{End, MESSAGES_PER_DATAGRAM, Message, Outgoing, Toy};
-use crate::{DATAGRAM_BYTES_DEFAULT, MESSAGE_BYTES_MAX};
+use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
 use std::net::Ipv4Addr;
 use std::thread;
@@ -33,7 +37,7 @@ impl Deliver<Message> for Into {
 
 fn config(me: u8, peers: &[SocketAddr]) -> Config {
     NetworkConfig {
-        codec: Toy { n: peers.len(), me, cluster: Some(1) },
+        codec: Toy { n: peers.len(), me, cluster: Some(1), urgent: true },
         peers: peers.to_vec(),
         datagram_max: DATAGRAM_BYTES_DEFAULT,
         offload: true,
@@ -154,13 +158,13 @@ fn a_full_queue_is_a_lost_message_and_never_a_wait() {
 #[test]
 fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     let [mut zero, one] = pair(|_| {});
-    let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 40]);
+    let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 60]);
     for byte in 0..3 {
         let (to, bytes) = (End::Peer(1), waiting(byte));
-        zero.sender.backlog.push_back(Waiting { to, bytes, size: 40, exempt: false });
+        zero.sender.backlog.push_back(Waiting { to, bytes, size: 60, exempt: false });
     }
-    let last = [waiting(3), waiting(4)[..9].to_vec()].concat();
-    zero.sender.transmit(End::Peer(1), Segments::cut(&last, 40), false);
+    let mut last = [waiting(3), waiting(4)[..50].to_vec()].concat();
+    zero.sender.transmit(End::Peer(1), &mut last, 60, URGENT);
     outlet.send([long(1)]);
     zero.send_queued();
     assert_eq!(zero.sender.backlog.len(), 4);
@@ -174,7 +178,7 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     let mut buffer = [0; 2_000];
     for byte in 0..3 {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
-        assert_eq!(buffer[..bytes], waiting(byte));
+        assert_eq!(unstamped(&buffer[..bytes]), unstamped(&waiting(byte)));
     }
     let mut cut = Vec::new();
     while let Ok((_, bytes, stride)) = one.shared.offload.receive(&one.shared.socket, &mut buffer) {
@@ -182,7 +186,13 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
         cut.extend((0..segments.count()).map(|index| segments.get(index).to_vec()));
     }
     // The fragments came after them.
-    assert_eq!(cut[..2], [&last[..40], &last[40..]]);
+    let expected = [&last[..60], &last[60..]].map(unstamped);
+    assert_eq!([&cut[0], &cut[1]].map(|datagram| unstamped(datagram)), expected);
+}
+
+/// What a datagram has beside its check and its stamp.
+fn unstamped(datagram: &[u8]) -> (&[u8], &[u8]) {
+    (&datagram[8..HEADER_BYTES - STAMP_BYTES], &datagram[HEADER_BYTES..])
 }
 
 /// Takes all that has arrived, and returns the messages' numbers.
@@ -268,19 +278,19 @@ fn where_batches_are_refused_datagrams_leave_singly() {
     outlet.send([long(1)]);
     let mut zero = zero;
     zero.send_queued();
-    assert!(zero.counters().of(NetEvent::Sent) > 40 + sent.to_peers as u64);
+    let [left, waits] = [NetEvent::Sent, NetEvent::HeldBack].map(|it| zero.counters().of(it));
+    assert!(left + waits > 40 + sent.to_peers as u64);
 }
 
 #[test]
 fn a_batch_that_the_kernel_refuses_is_sent_singly() {
     let [zero, one] = pair(|_| {});
     // Together they are longer than the kernel takes.
-    let bytes = vec![7; 2 * 40_000 + 5];
-    let segments = Segments::cut(&bytes, 40_000);
-    let outcome = zero.shared.transmit(End::Peer(1), segments, false);
-    assert_eq!(outcome, SendOutcome { sent: 3, blocked: None });
+    let mut bytes = vec![7; 2 * 40_000 + 50];
+    let outcome = zero.shared.transmit(End::Peer(1), &mut bytes, 40_000, URGENT);
+    assert_eq!(outcome, SendOutcome { sent: 3, left: None });
     let mut buffer = vec![0; 65_535];
-    for expected in [40_000, 40_000, 5] {
+    for expected in [40_000, 40_000, 50] {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
         assert_eq!(bytes, expected);
     }
@@ -419,8 +429,8 @@ fn a_running_loop_finds_out_what_the_path_carries_and_then_rests() {
 fn a_datagram_longer_than_the_kernel_takes_is_not_sent_again() {
     let [mut zero, _one] = pair(|_| {});
     // No socket takes it.
-    let bytes = vec![7; 65_536];
-    zero.shared.transmit(End::Peer(1), Segments::one(&bytes), false);
+    let mut bytes = vec![7; 65_536];
+    zero.shared.transmit(End::Peer(1), &mut bytes, 65_536, URGENT);
     assert_eq!(zero.counters().of(NetEvent::SendFailed), 1);
     zero.poll_paths(0);
     assert_eq!(zero.shared.paths.length(1), PATH_BYTES_IPV4, "that length was not in use");
@@ -446,4 +456,47 @@ fn what_was_sent_before_the_cluster_was_known_does_not_keep_the_search_from_begi
     assert_eq!(zero.counters().of(NetEvent::Sent), 0);
     assert!(!zero.shared.paths.has_news(), "the loop sleeps");
     assert!(zero.shared.paths.note(1, Use { long: true, batch: false }), "it is news again");
+}
+
+#[test]
+fn what_has_no_room_waits_and_leaves_when_word_of_the_rest_has_come() {
+    let [mut zero, mut one] = pair(|config| config.codec.urgent = false);
+    let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
+    assert!(sent.to_peers as u32 <= WINDOW_FIRST / PATH_BYTES_IPV4 as u32);
+    let mut arrived = Vec::new();
+    for _ in 0..1_000 {
+        arrived.extend(numbers(&mut one));
+        one.give_word(u64::MAX);
+        numbers(&mut zero);
+        zero.send_queued();
+        zero.sender.flush_queues(zero.shared.now());
+        if arrived.len() == MANY.count() {
+            break;
+        }
+    }
+    assert_eq!(arrived, MANY.collect::<Vec<_>>(), "nothing overtakes");
+    assert!(!zero.shared.paths.waits(1));
+    assert!(zero.shared.paths.traffic(1).flow.window() > WINDOW_FIRST);
+    assert!(zero.counters().of(NetEvent::HeldBack) > 100);
+}
+
+#[test]
+fn a_client_that_asks_is_told_what_has_arrived() {
+    let peers = [loopback().address()];
+    let (mut paths, shared) = (LoopPaths::new(&peers, 1_400), SharedPaths::new([].into_iter(), 0));
+    let client = |port| End::Client(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let mut hears = |now, port, asks| {
+        let stamp = Stamp { offset: 100, asks, ..Stamp::default() };
+        let opened =
+            Opened { from: client(port), boot: 1, cluster: 1, stamp, body: Body::Messages };
+        paths.received(now, &shared, &opened, 50);
+        (paths.word_deadline().is_some(), paths.clients())
+    };
+    assert_eq!(hears(0, 1, false), (false, 0), "nobody asks");
+    assert_eq!(hears(0, 1, true), (true, 1));
+    for port in 2..3_000 {
+        hears(1, port, true);
+    }
+    assert_eq!(hears(1, 5_000, true).1, CLIENT_RECEIPTS_MAX);
+    assert_eq!(hears(2 * CLIENT_IDLE_US, 5_000, true).1, 1, "idle ones make room");
 }

@@ -1,0 +1,434 @@
+//! How much may be under way to one peer, and how fast. (W6)
+//!
+//! Every datagram to a peer says how many bytes were sent to it before, and repeats what has
+//! arrived from it: the end of the highest datagram, how many bytes arrived in all, and for
+//! how long that has been known. Two numbers are enough for the sender to know what has
+//! arrived and what is lost, without a ledger of packets, and the third gives exact round
+//! trips.
+//!
+//! **The window.** At most so many bytes are under way at once. It doubles in each round trip
+//! at first. Later it grows by a sixteenth in each, as long as it is used up. It shrinks for
+//! one of three reasons:
+//!
+//! - all round trips of a *round* were longer than the shortest one known by
+//!   [`QUEUE_US`]: a queue has formed on the way. The window becomes what the path has
+//!   carried in that time, and the queue remains short.
+//! - a round trip shows some queue and an eighth was lost: the queue is full. Likewise.
+//! - most was lost, of [`LOSS_BYTES_MIN`] bytes at least: of fewer most are lost by chance.
+//!
+//! If round trips stay long for [`LEAST_ROUNDS`] rounds of the least window, which fills no
+//! queue, then the way has become longer: the shortest one is forgotten, and the window doubles
+//! again.
+//!
+//! A loss alone shrinks nothing: a path that loses a third of everything and has no queue
+//! carries the rest at any speed. Loss is the only sign for RFC 9002's window, which would
+//! collapse there. Its round-trip times and its timer for silence are used here.
+//!
+//! **Silence.** If those who were asked give no word for some round trips, what is under way
+//! counts as lost, and the window halves.
+//!
+//! **Pacing.** Where the round trip takes at least [`PACED_US`], a window's worth leaves spread
+//! over the round trip, not in one burst.
+//!
+//! **Guarantees.** The window is between [`WINDOW_MIN`] and [`WINDOW_MAX`]. What is urgent is
+//! never held back, but counts.
+//!
+//! **Does not** read a clock, keep datagrams, or send anything again. Times are microseconds
+//! since any fixed moment.
+
+use super::receipt::{ASKED_US, HELD_UNIT_US, Stamp, is_before};
+use std::collections::VecDeque;
+
+/// The bytes that may be under way at first: ten datagrams, as RFC 9002 has it.
+pub const WINDOW_FIRST: u32 = 14_000;
+
+/// The least.
+pub const WINDOW_MIN: u32 = 2_800;
+
+/// The most.
+pub const WINDOW_MAX: u32 = 16 << 20;
+
+/// A round trip that is longer than the shortest by this shows a queue that is too long.
+pub const QUEUE_US: u64 = 15_000;
+
+/// A round lasts at least this long, so that a thread that waits for a core is not taken for
+/// a queue.
+pub const ROUND_US: u64 = 25_000;
+
+/// The shortest round trip is forgotten after this time, in case the path has changed.
+pub const SHORTEST_US: u64 = 60_000_000;
+
+/// The least bytes of a round in which losses say something.
+pub const LOSS_BYTES_MIN: u32 = 28_000;
+
+/// After so many rounds of the least window, long round trips show a longer way, and no queue.
+pub const LEAST_ROUNDS: u32 = 4;
+
+/// From this round trip on, what leaves is spread over it.
+pub const PACED_US: u64 = 2_000;
+
+/// The bytes that may leave in one burst in spite of that.
+pub const BURST_BYTES: u64 = 14_000;
+
+/// Nothing counts as silence before this time.
+pub const SILENCE_MIN_US: u64 = 200_000;
+
+/// The longest wait for word before the next datagrams are tried.
+pub const SILENCE_MAX_US: u64 = 2_000_000;
+
+/// The moments of sending that are remembered, to measure round trips.
+const MARKS_MAX: usize = 128;
+
+/// Datagrams that left within this time, or a 64th of the round trip, share a mark.
+const MARK_US: u64 = 200;
+
+/// The measurements of a round.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    /// It is over when this has arrived.
+    ends: u32,
+    began_at: u64,
+    arrived: u32,
+    lost: u32,
+    /// The shortest round trip in it.
+    shortest_us: u64,
+    samples: u32,
+    /// Whether half of the window was in use.
+    full: bool,
+}
+
+/// When datagrams left.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// Where the first of them began.
+    start: u32,
+    /// Where the last of them ended.
+    end: u32,
+    /// When the first of them left.
+    at: u64,
+}
+
+/// What is under way to one peer.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// The offset with which this life began.
+    start: u32,
+    /// The offset of the next datagram.
+    sent: u32,
+    /// Up to here nothing is under way any more.
+    settled: u32,
+    /// The life of the peer that said so last.
+    boot: Option<u64>,
+    /// Bytes that did not arrive, as that life has said last.
+    lost: u32,
+    window: u32,
+    /// Whether the window still doubles.
+    slow_start: bool,
+    round: Round,
+    marks: VecDeque<Mark>,
+    /// The shortest round trip since a moment, and the shortest one before.
+    shortest: (u64, u64),
+    shortest_at: u64,
+    /// How many rounds in a row had the least window, and long round trips all the same.
+    least_rounds: u32,
+    /// The smoothed round trip and its deviation.
+    round_trip: Option<(u64, u64)>,
+    /// When the first datagram left that has asked for word since there was some.
+    asked_at: Option<u64>,
+    silences: u32,
+    /// Bytes that may leave at `paced_at`.
+    credit: u64,
+    /// Whether the credit has been used up.
+    waits: bool,
+    paced_at: u64,
+}
+
+impl Flow {
+    /// A flow whose first datagram has this offset: any number will do.
+    pub fn new(start: u32) -> Self {
+        let round = Round {
+            ends: start,
+            began_at: 0,
+            arrived: 0,
+            lost: 0,
+            shortest_us: u64::MAX,
+            samples: 0,
+            full: false,
+        };
+        Flow {
+            start,
+            sent: start,
+            settled: start,
+            boot: None,
+            lost: 0,
+            window: WINDOW_FIRST,
+            slow_start: true,
+            round,
+            marks: VecDeque::new(),
+            shortest: (u64::MAX, u64::MAX),
+            shortest_at: 0,
+            least_rounds: 0,
+            round_trip: None,
+            asked_at: None,
+            silences: 0,
+            credit: BURST_BYTES,
+            waits: false,
+            paced_at: 0,
+        }
+    }
+
+    /// The bytes under way.
+    pub fn under_way(&self) -> u32 {
+        self.sent.wrapping_sub(self.settled)
+    }
+
+    /// Up to here nothing is under way any more: it has arrived, or is lost.
+    pub fn settled(&self) -> u32 {
+        self.settled
+    }
+
+    /// The offset of the next datagram.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// The most bytes that may be under way.
+    pub fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// The smoothed round trip, once it is known.
+    pub fn round_trip_us(&self) -> Option<u64> {
+        self.round_trip.map(|(smoothed, _)| smoothed)
+    }
+
+    /// How many bytes leave within this time at most, at the present window; none as long as no
+    /// round trip is known.
+    pub fn takes_within(&self, us: u64) -> usize {
+        self.round_trip
+            .map_or(0, |(smoothed, _)| (u64::from(self.window) * us / smoothed.max(1)) as usize)
+    }
+
+    fn shortest_us(&self) -> u64 {
+        self.shortest.0.min(self.shortest.1)
+    }
+
+    /// The bytes that a second takes, if they are to be spread.
+    fn pace(&self) -> Option<u64> {
+        let (smoothed, _) = self.round_trip?;
+        let gain = if self.slow_start { 20 } else { 12 };
+        (self.shortest_us() >= PACED_US)
+            .then(|| u64::from(self.window) * gain / 10 * 1_000_000 / smoothed.max(1))
+    }
+
+    /// Whether a datagram of this many bytes may leave now. Where nothing is under way, any may.
+    pub fn admits(&mut self, now: u64, bytes: usize) -> bool {
+        if !self.has_room(bytes) {
+            self.round.full = true;
+            self.asked_at.get_or_insert(now);
+            return false;
+        }
+        let Some(pace) = self.pace() else { return true };
+        let burst = BURST_BYTES.max(pace / 100);
+        let earned = now.saturating_sub(self.paced_at) * pace / 1_000_000;
+        // A moment in which nothing is earned counts with the next.
+        if earned > 0 {
+            self.credit = (self.credit + earned).min(burst);
+            self.paced_at = now;
+        }
+        self.credit >= self.wanted(bytes)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let under_way = self.under_way();
+        under_way == 0 || under_way as usize + bytes <= self.window as usize
+    }
+
+    /// The credit for which a datagram waits. A part of a burst is worth a wake-up, a single
+    /// datagram is not.
+    fn wanted(&self, bytes: usize) -> u64 {
+        let bytes = (bytes as u64).min(BURST_BYTES);
+        if self.waits { bytes.max(BURST_BYTES / 4) } else { bytes }
+    }
+
+    /// Notes a datagram of this many bytes that leaves now, and returns its stamp, without
+    /// word of what has arrived.
+    pub fn send(&mut self, now: u64, bytes: usize) -> Stamp {
+        let offset = self.sent;
+        self.sent = self.sent.wrapping_add(bytes as u32);
+        self.credit = self.credit.saturating_sub(bytes as u64);
+        self.waits = self.credit < BURST_BYTES / 8;
+        let near = MARK_US.max(self.round_trip_us().unwrap_or(0) / 64);
+        match self.marks.back_mut() {
+            Some(mark) if now.saturating_sub(mark.at) <= near => mark.end = self.sent,
+            _ => {
+                if self.marks.len() == MARKS_MAX {
+                    self.marks.pop_front();
+                }
+                self.marks.push_back(Mark { start: offset, end: self.sent, at: now });
+            }
+        }
+        let full = self.under_way() > self.window / 2;
+        if full {
+            self.round.full = true;
+            self.asked_at.get_or_insert(now);
+        }
+        Stamp { offset, asks: full, ..Stamp::default() }
+    }
+
+    /// Takes what the life `boot` of the peer says has arrived.
+    pub fn heard(&mut self, now: u64, boot: u64, stamp: Stamp) {
+        let Stamp { reached, taken, held, .. } = stamp;
+        // An earlier life of this process may have sent what it speaks of.
+        if reached.wrapping_sub(self.start) > self.sent.wrapping_sub(self.start) {
+            return;
+        }
+        let missing = reached.wrapping_sub(taken);
+        if self.boot != Some(boot) {
+            (self.boot, self.lost) = (Some(boot), missing);
+        }
+        // Late datagrams may reduce what was counted as lost.
+        let lost = missing.wrapping_sub(self.lost) as i32;
+        self.lost = missing;
+        self.round.lost = self.round.lost.saturating_add_signed(lost);
+        if !is_before(self.settled, reached) {
+            return;
+        }
+        let passed = reached.wrapping_sub(self.settled);
+        let arrived = (i64::from(passed) - i64::from(lost)).clamp(0, i64::from(passed)) as u32;
+        self.settled = reached;
+        self.asked_at = (self.under_way() > self.window / 2).then_some(now);
+        self.silences = 0;
+        self.round.arrived = self.round.arrived.saturating_add(arrived);
+        self.measure(now, u64::from(held) * HELD_UNIT_US);
+        if self.slow_start && self.round.full {
+            self.window = (self.window + arrived).min(WINDOW_MAX);
+        }
+        if !is_before(reached, self.round.ends) && now >= self.round.began_at + ROUND_US {
+            self.end_round(now);
+        }
+    }
+
+    /// Takes the round trip of the datagram that was reached.
+    fn measure(&mut self, now: u64, held_us: u64) {
+        while self.marks.front().is_some_and(|mark| is_before(mark.end, self.settled)) {
+            self.marks.pop_front();
+        }
+        let Some(&Mark { start, at, .. }) = self.marks.front() else { return };
+        // It left too long ago: its mark is gone.
+        if !is_before(start, self.settled) {
+            return;
+        }
+        let took = now.saturating_sub(at).saturating_sub(held_us).max(1);
+        if now >= self.shortest_at + SHORTEST_US {
+            self.shortest = (u64::MAX, self.shortest.0);
+            self.shortest_at = now;
+        }
+        self.shortest.0 = self.shortest.0.min(took);
+        self.round.shortest_us = self.round.shortest_us.min(took);
+        self.round.samples += 1;
+        self.round_trip = Some(match self.round_trip {
+            None => (took, took / 2),
+            Some((smoothed, deviation)) => {
+                ((7 * smoothed + took) / 8, (3 * deviation + smoothed.abs_diff(took)) / 4)
+            }
+        });
+    }
+
+    fn end_round(&mut self, now: u64) {
+        let Round { arrived, lost, shortest_us, samples, full, began_at, .. } = self.round;
+        let shortest = self.shortest_us();
+        let queue_us = if samples > 0 { shortest_us - shortest.min(shortest_us) } else { 0 };
+        let too_long = QUEUE_US.max(shortest / 8);
+        let eighth = u64::from(lost) * 8 > u64::from(arrived) + u64::from(lost);
+        let at_least = full && queue_us > too_long && self.window <= WINDOW_MIN;
+        self.least_rounds = if at_least { self.least_rounds + 1 } else { 0 };
+        if self.least_rounds >= LEAST_ROUNDS {
+            self.least_rounds = 0;
+            self.shortest = (shortest_us, u64::MAX);
+            self.shortest_at = now;
+            self.slow_start = true;
+        } else if !full {
+            // A window that nobody uses up causes no queue.
+        } else if queue_us > too_long || queue_us > too_long / 3 && eighth && lost > WINDOW_MIN {
+            let took = now.saturating_sub(began_at).max(1);
+            let carried = u64::from(arrived) * (shortest + too_long * 2 / 3) / took;
+            self.shrink_to(carried.min(u64::from(WINDOW_MAX)) as u32);
+        } else if lost > arrived && lost.saturating_add(arrived) >= LOSS_BYTES_MIN {
+            self.shrink_to(0);
+        } else if !self.slow_start {
+            self.window = (self.window + self.window / 16 + WINDOW_MIN / 2).min(WINDOW_MAX);
+        }
+        self.round = Round {
+            ends: self.sent,
+            began_at: now,
+            arrived: 0,
+            lost: 0,
+            shortest_us: u64::MAX,
+            samples: 0,
+            full: self.under_way() > self.window / 2,
+        };
+    }
+
+    /// Shrinks the window towards `to`, by a half at most and a sixteenth at least.
+    fn shrink_to(&mut self, to: u32) {
+        let least = (self.window / 2).max(WINDOW_MIN);
+        let most = (self.window - self.window / 16).max(WINDOW_MIN);
+        self.window = to.clamp(least.min(most), most);
+        self.slow_start = false;
+    }
+
+    /// When there was no word for too long.
+    fn silent_at(&self) -> Option<u64> {
+        self.asked_at.map(|at| at.saturating_add(self.patience_us()))
+    }
+
+    /// How long to wait for word.
+    pub fn patience_us(&self) -> u64 {
+        let (smoothed, deviation) = self.round_trip.unwrap_or((SILENCE_MIN_US, 0));
+        let patience = SILENCE_MIN_US.max(2 * smoothed + 4 * deviation + 4 * ASKED_US);
+        (patience << self.silences.min(5)).min(SILENCE_MAX_US.max(patience))
+    }
+
+    /// When a datagram of this many bytes may leave that waits now, if nothing is heard before:
+    /// then [`Flow::poll`] comes first.
+    pub fn deadline(&self, bytes: usize) -> u64 {
+        match self.pace() {
+            Some(pace) if self.has_room(bytes) => {
+                let wanted = self.wanted(bytes).saturating_sub(self.credit);
+                self.paced_at + (wanted * 1_000_000).div_ceil(pace.max(1))
+            }
+            _ => self.silent_at().unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The path has dropped what was too long for it: nothing counts as under way, and no
+    /// silence as a sign of a queue.
+    pub fn forget(&mut self) {
+        self.settled = self.sent;
+        self.asked_at = None;
+        self.silences = 0;
+        self.marks.clear();
+        self.round.ends = self.sent;
+        self.window = self.window.max(WINDOW_FIRST);
+    }
+
+    /// Gives up what is under way if there was no word for long.
+    pub fn poll(&mut self, now: u64) {
+        if self.silent_at().is_some_and(|at| at <= now) {
+            self.settled = self.sent;
+            self.asked_at = None;
+            self.silences += 1;
+            self.marks.clear();
+            // That is no queue: the window may double again.
+            let slow_start = self.slow_start;
+            self.shrink_to(0);
+            self.slow_start = slow_start;
+            self.round.ends = self.sent;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

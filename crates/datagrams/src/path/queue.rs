@@ -1,0 +1,259 @@
+//! What waits for room on the way to one peer. (W6)
+//!
+//! Only what can wait comes here: accepts, pages of a decided log, fragments. A datagram that
+//! waits already, or is under way, is not queued again, so a sender that repeats itself adds
+//! nothing. A datagram that has waited for [`AGE_MAX_US`] is dropped: whoever needs it has asked for it
+//! anew, or needs it no more.
+//!
+//! **Guarantees.** Bounded in bytes. What leaves does so in its order.
+//!
+//! **Does not** decide when anything leaves ([`Flow`](super::flow::Flow) does), or read a
+//! clock.
+
+use super::flow::Flow;
+use super::receipt::is_before;
+use crate::HEADER_BYTES;
+use std::collections::{HashSet, VecDeque};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The most bytes that wait for one peer.
+pub const QUEUE_BYTES_MAX: usize = 4 << 20;
+
+/// So many bytes may wait on any path: the longest message eight times.
+pub const QUEUE_BYTES_MIN: usize = 512 << 10;
+
+/// Above that no more may wait than the path takes in this time. What is admitted leaves soon
+/// and whole; of what is not, somebody will ask again. If more waited than leaves in time,
+/// nothing would ever leave whole.
+pub const QUEUE_US_MAX: u64 = 2_000_000;
+
+/// The longest time that a datagram waits.
+pub const AGE_MAX_US: u64 = 5_000_000;
+
+/// Datagrams that wait for one peer.
+#[derive(Debug, Default)]
+pub struct BulkQueue {
+    waiting: VecDeque<Waiting>,
+    /// The digests of what waits and what is under way: of the bodies, since every datagram
+    /// has a header of its own.
+    digests: HashSet<u64>,
+    bytes: usize,
+    /// What has left and may still be under way, the oldest first.
+    left: VecDeque<HasLeft>,
+}
+
+/// The most datagrams under way that are remembered.
+pub const LEFT_MAX: usize = 16_384;
+
+#[derive(Debug)]
+struct Waiting {
+    datagram: Vec<u8>,
+    digest: u64,
+    since: u64,
+}
+
+/// A datagram that has left.
+#[derive(Debug, Clone, Copy)]
+struct HasLeft {
+    /// Where it ended in the flow.
+    end: u32,
+    digest: u64,
+    at: u64,
+}
+
+/// What became of a datagram that was to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It waits.
+    Waits,
+    /// The same datagram waits already, or is under way.
+    Known,
+    /// There is no room.
+    Full,
+}
+
+impl BulkQueue {
+    /// Adds a sealed datagram that is to leave in `flow`.
+    pub fn push(&mut self, now: u64, datagram: &[u8], flow: &Flow) -> Pushed {
+        let digest = xxh3_64(&datagram[HEADER_BYTES.min(datagram.len())..]);
+        if self.digests.contains(&digest) {
+            return Pushed::Known;
+        }
+        let most = flow.takes_within(QUEUE_US_MAX).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX);
+        if self.bytes + datagram.len() > most {
+            return Pushed::Full;
+        }
+        self.digests.insert(digest);
+        self.bytes += datagram.len();
+        self.waiting.push_back(Waiting { datagram: datagram.to_vec(), digest, since: now });
+        Pushed::Waits
+    }
+
+    /// Drops what has waited for too long, and returns how many datagrams that were.
+    pub fn drop_old(&mut self, now: u64) -> usize {
+        let mut dropped = 0;
+        while self.waiting.front().is_some_and(|it| now.saturating_sub(it.since) > AGE_MAX_US) {
+            if let Some((_, digest)) = self.pop() {
+                self.digests.remove(&digest);
+            }
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// The path carries datagrams of up to `length` bytes only. Drops longer ones, and returns how
+    /// many they were. What has left may be lost with them, so it may be queued again.
+    pub fn narrow(&mut self, length: usize) -> usize {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| waiting.datagram.len() <= length);
+        self.bytes = self.waiting.iter().map(|waiting| waiting.datagram.len()).sum();
+        self.digests = self.waiting.iter().map(|waiting| waiting.digest).collect();
+        self.left.clear();
+        before - self.waiting.len()
+    }
+
+    /// The bytes of the next datagram.
+    pub fn next_bytes(&self) -> Option<usize> {
+        self.waiting.front().map(|it| it.datagram.len())
+    }
+
+    /// The next datagram, and its digest: for [`BulkQueue::leaves`].
+    pub fn pop(&mut self) -> Option<(Vec<u8>, u64)> {
+        let Waiting { datagram, digest, .. } = self.waiting.pop_front()?;
+        self.bytes -= datagram.len();
+        Some((datagram, digest))
+    }
+
+    /// A datagram leaves now, and ends at `end` in the flow.
+    pub fn leaves(&mut self, now: u64, end: u32, digest: u64) {
+        if self.left.len() == LEFT_MAX
+            && let Some(oldest) = self.left.pop_front()
+        {
+            self.digests.remove(&oldest.digest);
+        }
+        self.left.push_back(HasLeft { end, digest, at: now });
+    }
+
+    /// Nothing is under way any more that `flow` has settled, or that left so long ago that
+    /// there should have been word.
+    pub fn settle(&mut self, now: u64, flow: &Flow) {
+        let since = now.saturating_sub(flow.patience_us());
+        while let Some(&HasLeft { end, digest, at }) = self.left.front()
+            && (!is_before(flow.settled(), end) || at < since)
+        {
+            self.left.pop_front();
+            self.digests.remove(&digest);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::receipt::Stamp;
+
+    fn datagram(body: u8) -> Vec<u8> {
+        let mut datagram = vec![0; HEADER_BYTES];
+        datagram.extend([body; 100]);
+        datagram
+    }
+
+    #[test]
+    fn what_waits_already_is_not_queued_again_whatever_its_header_says() {
+        let mut queue = BulkQueue::default();
+        assert_eq!(queue.push(0, &datagram(1), &Flow::new(0)), Pushed::Waits);
+        let mut again = datagram(1);
+        again[20] = 7;
+        assert_eq!(queue.push(0, &again, &Flow::new(0)), Pushed::Known);
+        assert_eq!(queue.push(0, &datagram(2), &Flow::new(0)), Pushed::Waits);
+        assert_eq!(queue.next_bytes(), Some(HEADER_BYTES + 100));
+        let mut flow = Flow::new(u32::MAX - 200);
+        let next = |queue: &mut BulkQueue, flow: &mut Flow| {
+            let (datagram, digest) = queue.pop().expect("one waits");
+            flow.send(0, datagram.len());
+            queue.leaves(0, flow.sent(), digest);
+            datagram
+        };
+        let arrived = |flow: &mut Flow| {
+            let (reached, taken) = (flow.sent(), flow.sent());
+            flow.heard(1, 1, Stamp { reached, taken, ..Stamp::default() });
+        };
+        assert_eq!(next(&mut queue, &mut flow), datagram(1));
+        queue.settle(0, &flow);
+        assert_eq!(queue.push(0, &again, &Flow::new(0)), Pushed::Known, "it is under way");
+        arrived(&mut flow);
+        queue.settle(0, &flow);
+        assert_eq!(
+            queue.push(0, &again, &Flow::new(0)),
+            Pushed::Waits,
+            "it has arrived or is lost"
+        );
+        assert_eq!(next(&mut queue, &mut flow), datagram(2));
+        assert_eq!(next(&mut queue, &mut flow), again);
+        queue.settle(flow.patience_us(), &flow);
+        assert_eq!(queue.push(0, &again, &Flow::new(0)), Pushed::Known, "it may be under way");
+        queue.settle(flow.patience_us() + 1, &flow);
+        assert_eq!(
+            queue.push(0, &again, &Flow::new(0)),
+            Pushed::Waits,
+            "there should have been word"
+        );
+        assert_eq!(next(&mut queue, &mut flow), again);
+        arrived(&mut flow);
+        queue.settle(0, &flow);
+        assert!(queue.is_empty() && queue.bytes() == 0 && queue.digests.is_empty());
+    }
+
+    #[test]
+    fn what_has_waited_for_too_long_is_dropped() {
+        let mut queue = BulkQueue::default();
+        for (at, body) in [(0, 1), (10, 2), (20, 3)] {
+            queue.push(at, &datagram(body), &Flow::new(0));
+        }
+        assert_eq!(queue.drop_old(AGE_MAX_US), 0);
+        assert_eq!(queue.drop_old(AGE_MAX_US + 11), 2);
+        assert_eq!(queue.pop().map(|(datagram, _)| datagram), Some(datagram(3)));
+    }
+
+    #[test]
+    fn what_turns_out_to_be_too_long_for_the_path_is_dropped() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        let long = [datagram(1), vec![7; 50]].concat();
+        for datagram in [datagram(1), long.clone(), datagram(2)] {
+            queue.push(0, &datagram, &flow);
+        }
+        assert_eq!(queue.narrow(datagram(0).len()), 1);
+        assert_eq!(queue.bytes(), 2 * datagram(0).len());
+        assert_eq!(queue.push(0, &long, &flow), Pushed::Waits, "it is not known any more");
+        assert_eq!(queue.push(0, &datagram(2), &flow), Pushed::Known);
+    }
+
+    #[test]
+    fn the_bytes_that_wait_are_bounded() {
+        let mut queue = BulkQueue::default();
+        let mut bytes = vec![0; 60_000];
+        let mut full = false;
+        for number in 0..100_u32 {
+            bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&number.to_le_bytes());
+            full |= queue.push(0, &bytes, &Flow::new(0)) == Pushed::Full;
+            assert!(queue.bytes() <= QUEUE_BYTES_MIN, "how fast the path is is not known");
+        }
+        assert!(full);
+        let mut flow = Flow::new(0);
+        flow.send(0, 100);
+        flow.heard(1_000, 1, Stamp { reached: 100, taken: 100, ..Stamp::default() });
+        bytes[0] = 1;
+        bytes[HEADER_BYTES] = 255;
+        assert_eq!(queue.push(0, &bytes, &flow), Pushed::Waits, "14,000 bytes a millisecond");
+    }
+}
