@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("message", &["types", "quorum", "values"]),
     ("runs", &["types", "values", "message"]),
     ("requesters", &["types"]),
+    ("long_line", &[]),
     ("chat", &["types", "values"]),
     (
         "paxos",
@@ -39,9 +40,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "requesters",
             "chat",
             "marker",
+            "long_line",
         ],
     ),
-    ("client", &["types", "values", "message", "paxos"]),
+    ("client", &["types", "values", "message", "paxos", "long_line"]),
     ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
     // Streams of randomness: the programs draw them, and the roles are given numbers.
@@ -64,6 +66,7 @@ const PROTOCOL: &[&str] = &[
     "slot_set",
     "retransmitter",
     "requesters",
+    "long_line",
     "aside",
     "values",
     "message",

@@ -11,6 +11,29 @@ pub enum ClientMessage {
     Hello,
     /// Asks to write lines.
     Request(Request),
+    /// Asks what became of a request.
+    Inquiry(Inquiry),
+}
+
+/// Names a command without its line. The answer is that to a request for the command: what
+/// became of it or, while that is open, who leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// The command's session.
+    pub session: Session,
+    /// Where the session was born.
+    pub birth: Slot,
+    /// The command's number in the session.
+    pub seq: u64,
+    /// As in a request.
+    pub after: Slot,
+}
+
+impl Inquiry {
+    /// The command, with an empty line.
+    pub fn command(&self) -> CommandRef<'static> {
+        CommandRef { session: self.session, seq: self.seq, birth: self.birth, line: &[] }
+    }
 }
 
 /// Commands, and what a replica must know to answer them.
@@ -64,7 +87,7 @@ pub enum Answer {
         /// The command's number in the session.
         seq: u64,
     },
-    /// The sender does not lead. As far as it knows, the owner of this ballot does.
+    /// As far as the sender knows, the owner of this ballot leads.
     Leader {
         /// The ballot of the leader.
         ballot: Ballot,

@@ -46,7 +46,7 @@ mod run;
 mod slot_list;
 mod spans;
 
-pub use client::{Answer, ClientMessage, Request};
+pub use client::{Answer, ClientMessage, Inquiry, Request};
 pub use run::Run;
 pub use slot_list::SlotList;
 pub use spans::{Span, Spans};

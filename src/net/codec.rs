@@ -6,6 +6,7 @@ use super::{Endpoint, Incoming, Outgoing};
 use crate::types::{Address, ClusterId, ReplicaId};
 use datagrams::codec::{self, BodyKind, Codec, Opened, Sink};
 use datagrams::counters::{Counters, DropReason};
+use datagrams::path::receipt::Stamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -62,6 +63,14 @@ impl Codec for Identity {
 
     fn pad(datagram: &mut [u8], sealed: usize) {
         frame::pad(datagram, sealed);
+    }
+
+    fn stamp(datagram: &mut [u8], stamp: Stamp) {
+        frame::stamp(datagram, stamp);
+    }
+
+    fn life(&self) -> u64 {
+        self.boot.0
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! A system call costs the same for 50 bytes as for 1,400, and so does a loss. So the
 //! messages of one turn to one destination share datagrams. They keep their order, with
-//! two exceptions: warm-up travels in datagrams of its own, because it alone goes without
-//! a cluster id, and a message that does not fit a datagram travels in fragments.
+//! three exceptions. Warm-up travels in datagrams of its own, because it alone goes without
+//! a cluster id. A message that does not fit a datagram travels in fragments. And values
+//! travel apart from votes and heartbeats, which are urgent: on a path that is full, values
+//! wait and the others do not. (W6)
 //!
 //! Nothing stays here between turns: a thread that adds messages also flushes.
 
 use super::answer;
 use super::frame::{self, HEADER_BYTES, Identity};
 use super::{Endpoint, Outgoing};
-use crate::message::{ClientMessage, Message, Party};
+use crate::message::{ClientMessage, Message, Party, ToAcceptor, ToLearner, ToProposer};
 use crate::types::ClusterId;
 use datagrams::codec::{BodyKind, Sink};
 use postcard::ser_flavors::Flavor;
@@ -35,9 +37,9 @@ pub struct Packer {
     identity: Identity,
     /// In the order in which they were begun. `by_destination` and `last` are indexes.
     frames: Vec<Frame>,
-    by_destination: HashMap<(Endpoint, Bound), usize>,
-    /// The destination of the last message: the next mostly goes there too.
-    last: Option<((Endpoint, Bound), usize)>,
+    by_destination: HashMap<Place, usize>,
+    /// The place of the last message: the next mostly goes there too.
+    last: Option<(Place, usize)>,
     spare: Vec<Vec<u8>>,
 }
 
@@ -48,10 +50,17 @@ enum Bound {
     Anywhere,
 }
 
-#[derive(Debug)]
-struct Frame {
+/// Messages of one place may share a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
     to: Endpoint,
     bound: Bound,
+    urgent: bool,
+}
+
+#[derive(Debug)]
+struct Frame {
+    place: Place,
     messages: usize,
     bytes: Vec<u8>,
 }
@@ -84,20 +93,23 @@ impl Packer {
                     Message::Bootstrap(_) => Bound::Anywhere,
                     _ => Bound::Cluster,
                 };
-                self.push(Endpoint::Replica(*to), bound, [message], sink);
+                let (to, urgent) = (Endpoint::Replica(*to), is_urgent(message));
+                self.push(Place { to, bound, urgent }, [message], sink);
             }
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "only a replica answers");
                 let answers = answers.iter().map(answer::on_wire);
-                self.push(Endpoint::Client(*to), Bound::Cluster, answers, sink);
+                let (to, bound) = (Endpoint::Client(*to), Bound::Cluster);
+                self.push(Place { to, bound, urgent: true }, answers, sink);
             }
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "only a client calls");
                 let bound = match message {
                     ClientMessage::Hello => Bound::Anywhere,
-                    ClientMessage::Request(_) => Bound::Cluster,
+                    ClientMessage::Request(_) | ClientMessage::Inquiry(_) => Bound::Cluster,
                 };
-                self.push(Endpoint::Replica(*to), bound, [message], sink);
+                let to = Endpoint::Replica(*to);
+                self.push(Place { to, bound, urgent: true }, [message], sink);
             }
         }
     }
@@ -118,25 +130,25 @@ impl Packer {
 
     fn push(
         &mut self,
-        to: Endpoint,
-        bound: Bound,
+        place: Place,
         messages: impl IntoIterator<Item = impl Serialize>,
         sink: &mut impl Sink<Endpoint>,
     ) {
+        let to = place.to;
         if let Endpoint::Replica(id) = to {
             assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
             assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
         }
         let at = match self.last {
-            Some((last, at)) if last == (to, bound) => at,
-            _ => *self.by_destination.entry((to, bound)).or_insert_with(|| {
+            Some((last, at)) if last == place => at,
+            _ => *self.by_destination.entry(place).or_insert_with(|| {
                 let mut bytes = self.spare.pop().unwrap_or_default();
                 frame::begin(&mut bytes);
-                self.frames.push(Frame { to, bound, messages: 0, bytes });
+                self.frames.push(Frame { place, messages: 0, bytes });
                 self.frames.len() - 1
             }),
         };
-        self.last = Some(((to, bound), at));
+        self.last = Some((place, at));
         let most = sink.length(to);
         for message in messages {
             self.put(at, &message, most, sink);
@@ -162,8 +174,8 @@ impl Packer {
         if size <= most {
             frame.messages += 1;
         } else if frame::sealed_bytes(me, after - before, 1) > most {
-            let cluster = cluster_of(&self.identity, frame.bound);
-            sink.oversize(frame.to, cluster.0, &frame.bytes[before..]);
+            let cluster = cluster_of(&self.identity, frame.place.bound);
+            sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..]);
             frame.bytes.truncate(before);
         } else {
             let mut next = self.spare.pop().unwrap_or_default();
@@ -203,6 +215,17 @@ impl Flavor for Behind<'_> {
     }
 }
 
+/// Whether a message is short and others wait for it. The rest are values, which may be long,
+/// and which their sender sends again.
+fn is_urgent(message: &Message) -> bool {
+    !matches!(
+        message,
+        Message::Acceptor(ToAcceptor::Accept(_))
+            | Message::Learner(ToLearner::Page { .. })
+            | Message::Proposer(ToProposer::Forward { .. } | ToProposer::AcceptedValues(_))
+    )
+}
+
 fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
     match bound {
         Bound::Anywhere => ClusterId::NONE,
@@ -214,10 +237,11 @@ fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
 }
 
 fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>) {
-    let cluster = cluster_of(identity, frame.bound);
-    let to = frame.to.party();
-    frame::seal(identity, to, cluster, BodyKind::Messages, frame.messages, &mut frame.bytes);
-    sink.datagram(frame.to, &frame.bytes);
+    let Place { to, bound, urgent } = frame.place;
+    let cluster = cluster_of(identity, bound);
+    let (kind, messages) = (BodyKind::Messages, frame.messages);
+    frame::seal(identity, to.party(), cluster, kind, messages, &mut frame.bytes);
+    sink.datagram(to, &mut frame.bytes, urgent);
 }
 
 #[cfg(test)]
@@ -241,7 +265,7 @@ mod tests {
     }
 
     impl Sink<Endpoint> for Taken {
-        fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
+        fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: bool) {
             self.datagrams.push((to, frame.to_vec()));
         }
 

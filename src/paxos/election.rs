@@ -81,6 +81,8 @@ pub struct Election {
     applied: Slot,
     /// Something has waited since then, and the applied prefix has not moved.
     pending_since: Option<Time>,
+    /// How long slow paths need for the longest line that has waited since then.
+    pending_us: u64,
     /// How often the wait is doubled.
     backoff: u32,
     /// How many leaders have begun since then.
@@ -110,6 +112,7 @@ impl Election {
             went_above_at: None,
             applied: Slot::ZERO,
             pending_since: None,
+            pending_us: 0,
             backoff: 0,
             leaders_since: 0,
             seen_at: now,
@@ -239,19 +242,22 @@ impl Election {
         }
     }
 
-    /// How far the log is applied, and whether something waits (L1). Decisions above a hole
+    /// How far the log is applied, and whether something waits (L1): if so, how long slow paths
+    /// need for the longest line of it. Decisions above a hole
     /// are no progress.
-    pub fn handle_progress(&mut self, now: Time, applied: Slot, pending: bool) {
+    pub fn handle_progress(&mut self, now: Time, applied: Slot, pending: Option<u64>) {
         if applied > self.applied {
             self.applied = applied;
             self.backoff = 0;
             self.leaders_since = 0;
             self.pending_since = None;
         }
-        if !pending {
-            self.pending_since = None;
-        } else if self.pending_since.is_none() {
-            self.pending_since = Some(now);
+        match pending {
+            None => self.pending_since = None,
+            Some(us) if self.pending_since.is_none() => {
+                (self.pending_since, self.pending_us) = (Some(now), us);
+            }
+            Some(us) => self.pending_us = self.pending_us.max(us),
         }
     }
 
@@ -263,7 +269,7 @@ impl Election {
     /// How long something may wait without progress: twice as long after each leader that
     /// brought none, since the next one may only need more time.
     fn stall_us(&self) -> u64 {
-        let stall_us = self.pace.waits().stall_us;
+        let stall_us = self.pace.waits().stall_us + self.pending_us;
         let doublings = self.leaders_since.saturating_sub(1).min(BACKOFF_DOUBLINGS_MAX);
         (stall_us << doublings).min(WAIT_MAX_US).max(stall_us)
     }

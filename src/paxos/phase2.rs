@@ -47,6 +47,8 @@ struct Timers {
     trip: RoundTrip,
     /// When proposals that wait are looked at next.
     resend_at: Time,
+    /// When a quorum last accepted more, or something was applied.
+    progress_at: Time,
     waits: Waits,
 }
 
@@ -91,6 +93,7 @@ impl Phase2 {
             timers: Aside(Timers {
                 trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
                 resend_at: now.plus_us(first_us),
+                progress_at: now,
                 waits,
             }),
         };
@@ -130,12 +133,13 @@ impl Phase2 {
         self.decided
     }
 
-    /// Whether something waits to be applied: a proposal, a queued request, or slots that
+    /// If something waits to be applied, how long slow paths need for the longest line of it: a proposal, a queued request, or slots that
     /// were decided below the first one and have to be fetched. (If no replica is left that
     /// could send those, only another phase 1 can find them: S5.)
-    pub fn is_pending(&self) -> bool {
+    pub fn pending_us(&self) -> Option<u64> {
         let lacks_decided = self.window.applied() < self.first;
-        !self.window.is_empty() || !self.queue.is_empty() || lacks_decided
+        let waits = !self.window.is_empty() || !self.queue.is_empty() || lacks_decided;
+        waits.then(|| self.window.commit_us())
     }
 
     /// When something is next sent again.
@@ -181,8 +185,12 @@ impl Phase2 {
     /// The learner has applied every slot below `applied`. Cumulative.
     pub fn handle_progress(&mut self, now: Time, applied: Slot, decided: Decided) {
         // S7: a mark says what this leader tallied itself, at exactly its ballot.
+        let before = (self.window.applied(), self.decided.slots.end);
         if decided.ballot == self.ballot {
             self.decided = decided;
+        }
+        if applied > before.0 || self.decided.slots.end > before.1 {
+            self.timers.progress_at = now;
         }
         self.window.advance(applied);
         while let Some((done, took_us)) = self.window.take_applied(now) {
@@ -196,17 +204,17 @@ impl Phase2 {
     /// Gives the next slots to these values. Under ballot 0 it leaves out the slot that
     /// `--skip_slot` names.
     fn propose(&mut self, values: Values, mut requesters: Requesters, now: Time) {
-        let slots = self.window.next_slots(values.len());
+        let (slots, n) = (self.window.next_slots(values.len()), self.settings.n);
         let skips = |slot: &Slot| self.ballot == Ballot::ZERO && slots.contains(*slot);
         let Some(hole) = self.settings.skip_slot.filter(skips) else {
-            return self.window.propose(values, requesters, now);
+            return self.window.propose(values, requesters, n, now);
         };
         log::warn!("replica {}: skips slot {hole}", self.settings.id);
         let before = hole.since(slots.start) as usize;
         let behind = requesters.split_at(before);
-        self.window.propose(values.slice(0..before), requesters, now);
+        self.window.propose(values.slice(0..before), requesters, n, now);
         self.window.skip_slot();
-        self.window.propose(values.skip(before), behind, now);
+        self.window.propose(values.skip(before), behind, n, now);
     }
 
     /// Gives slots to what is queued, and sends everything that was not sent yet.
@@ -227,15 +235,21 @@ impl Phase2 {
         self.window.note_sent();
     }
 
-    /// Sends again what has waited too long (L4).
+    /// Sends again what has waited too long (L4). As long as acceptors answer, they show what
+    /// is lost; the rest is under way. So it waits for their silence, as TCP does (RFC 6298, §5).
     pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) {
         if now < self.timers.resend_at || self.window.is_empty() {
             return;
         }
         let first_us = self.resend_us();
+        let silent_at = self.timers.progress_at.plus_us(first_us);
+        if now < silent_at {
+            self.timers.resend_at = silent_at;
+            return;
+        }
         let max_us = (first_us << RESEND_DOUBLINGS_MAX).min(WAIT_MAX_US).max(first_us);
         let backoff = Backoff { first_us, max_us };
-        for place in self.window.take_due(now, backoff) {
+        for place in self.window.take_due(now, backoff, self.settings.n) {
             self.send(self.window.at(place), out);
         }
         self.timers.resend_at = now.plus_us(first_us / 2);
@@ -295,7 +309,11 @@ impl Phase2 {
     }
 
     fn accept(&self, first: Slot, values: Values) -> Message {
-        let (ballot, decided) = (self.ballot, self.decided);
+        // A long line that is sent again must be the same to the byte, so that its pieces
+        // complete those that have arrived (L8). Heartbeats tell what is decided.
+        let is_long = values.bytes().len() > self.datagram_room();
+        let decided = if is_long { Decided::default() } else { self.decided };
+        let ballot = self.ballot;
         Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Limits;
 use crate::aside::Aside;
+use crate::long_line::commit_us;
 use crate::message::{MESSAGE_SLOTS_MAX, Request};
 use crate::requesters::{Origin, Requesters};
 use crate::retransmitter::{Backoff, Retransmitter};
@@ -79,6 +80,8 @@ pub(super) struct Window {
     proposals: VecDeque<Proposal>,
     /// How many bytes of values the proposals hold.
     bytes: usize,
+    /// The time that slow paths need for the longest line since the window was empty (L8).
+    commit_us: u64,
     /// How many of the proposals were sent.
     sent: usize,
 }
@@ -87,7 +90,15 @@ impl Window {
     /// Nothing is proposed; `first` is the first slot to be used.
     pub(super) fn new(limits: Limits, first: Slot, applied: Slot) -> Self {
         let limits = Aside(limits);
-        Window { limits, next: first, applied, proposals: VecDeque::new(), bytes: 0, sent: 0 }
+        Window {
+            limits,
+            next: first,
+            applied,
+            proposals: VecDeque::new(),
+            bytes: 0,
+            commit_us: 0,
+            sent: 0,
+        }
     }
 
     /// Every slot below this is applied here.
@@ -105,6 +116,12 @@ impl Window {
         self.proposals.is_empty()
     }
 
+    /// The time that slow paths need for the longest line that is proposed and not applied, or
+    /// for a longer one before it.
+    pub(super) fn commit_us(&self) -> u64 {
+        if self.proposals.is_empty() { 0 } else { self.commit_us }
+    }
+
     /// Whether nothing that waits to be applied was sent.
     pub(super) fn is_silent(&self) -> bool {
         self.sent == 0
@@ -119,13 +136,14 @@ impl Window {
     }
 
     /// Gives the next slots to these values.
-    pub(super) fn propose(&mut self, values: Values, requesters: Requesters, now: Time) {
+    pub(super) fn propose(&mut self, values: Values, requesters: Requesters, n: usize, now: Time) {
         if values.is_empty() {
             return;
         }
         let first = self.next;
         self.next = first.plus(values.len() as u64);
         self.bytes += values.bytes().len();
+        self.commit_us = self.commit_us().max(commit_us(values.longest(), n));
         self.proposals.push_back(Proposal {
             first,
             values,
@@ -153,14 +171,16 @@ impl Window {
 
     /// The places of the proposals that were sent and have waited too long. They count as
     /// sent again. Together they hold at most [`RESEND_BYTES_MAX`], unless a single one does.
-    pub(super) fn take_due(&mut self, now: Time, backoff: Backoff) -> Vec<usize> {
+    /// A long line has the time that slow paths need for it among `n` replicas (L8).
+    pub(super) fn take_due(&mut self, now: Time, backoff: Backoff, n: usize) -> Vec<usize> {
         let mut room = RESEND_BYTES_MAX;
         let mut due = Vec::new();
         for (place, proposal) in self.proposals.range_mut(..self.sent).enumerate() {
-            if !proposal.waits.is_due(now, backoff) {
+            let bytes = proposal.values.bytes().len();
+            let is_due = |after| proposal.waits.is_due(now.minus_us(after), backoff);
+            if !is_due(0) || !is_due(commit_us(proposal.values.longest(), n)) {
                 continue;
             }
-            let bytes = proposal.values.bytes().len();
             if !due.is_empty() && bytes > room {
                 break;
             }

@@ -137,6 +137,9 @@ impl Deliver<Incoming> for Router {
             Incoming::Client { from, message: ClientMessage::Hello } => {
                 self.learner.push(learner::Input::Hello(from));
             }
+            Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
+                self.learner.push(learner::Input::Inquiry(from, inquiry));
+            }
             Incoming::Client { from, message: ClientMessage::Request(request) } => {
                 self.proposer.push(proposer::Input::Client(from, request));
             }

@@ -77,6 +77,13 @@ impl Values {
         &batch.0[batch.start(*from as usize)..batch.start(*to as usize)]
     }
 
+    /// The bytes of the longest value.
+    pub fn longest(&self) -> usize {
+        let Values { batch, from, to } = self;
+        let bytes = |at: u32| batch.end(at as usize) - batch.start(at as usize);
+        (*from..*to).map(bytes).max().unwrap_or(0)
+    }
+
     /// The value at `index`.
     ///
     /// # Panics

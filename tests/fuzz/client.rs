@@ -94,7 +94,7 @@ impl Play {
                     self.completed += 1;
                 }
                 Outcome::GaveUp { line } | Outcome::Expired { line } => {
-                    assert_eq!(&*line, "line");
+                    assert!(line.starts_with("line"));
                     assert!(self.client.has_failed());
                 }
             }
@@ -110,7 +110,9 @@ impl Play {
                     return;
                 }
                 (self.open, self.answered) = (true, false);
-                let input = Input::Submit { line: "line".into(), session: self.inputs };
+                // Some are long: about those the client asks without sending them.
+                let line = "line".repeat(if dice % 4 == 0 { 2_000 } else { 1 });
+                let input = Input::Submit { line: line.into(), session: self.inputs };
                 self.client.handle(self.now, dice, input, &mut self.out);
             }
             Step::Answer(dice) | Step::Complete(dice) => {

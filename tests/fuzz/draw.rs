@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Decided, Heartbeat, Message, Promise, Ready, Request, Run,
-    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Decided, Heartbeat, Inquiry, Message, Promise, Ready, Request,
+    Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
@@ -122,6 +122,11 @@ pub(crate) fn address(rng: &mut Rng) -> Address {
 pub(crate) fn request(rng: &mut Rng, around: &Around) -> Request {
     let commands = (0..rng.usize(1..4)).map(|_| Value::Command(command(rng))).collect();
     Request { commands, after: slot(rng, around) }
+}
+
+pub(crate) fn inquiry(rng: &mut Rng, around: &Around) -> Inquiry {
+    let Command { session, seq, birth, .. } = command(rng);
+    Inquiry { session, birth, seq, after: slot(rng, around) }
 }
 
 pub(crate) fn mark(rng: &mut Rng, around: &Around) -> Decided {

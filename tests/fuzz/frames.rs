@@ -127,7 +127,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
         }
         return sealed(peer, me, BodyKind::Messages, CLUSTER, &body);
     }
-    match rng.u8(..13) {
+    match rng.u8(..14) {
         0 => {
             let cut = cut(rng);
             let index = rng.usize(..cut.pieces());
@@ -158,9 +158,15 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             frame::pad(&mut frame, bytes);
             frame
         }
-        3..6 => {
+        3 => sealed(peer, me, BodyKind::Nothing, CLUSTER, &body),
+        4..7 => {
             for _ in 0..count {
                 body.add(&ClientMessage::Request(draw::request(rng, &around)));
+            }
+            if rng.u8(..4) == 0 {
+                body = Body::default();
+                body.add(&ClientMessage::Inquiry(draw::inquiry(rng, &around)));
+                return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
             }
             if rng.u8(..4) == 0 {
                 body = Body::default();
@@ -171,7 +177,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             body.messages = 3 * count;
             sealed(client, me, BodyKind::Messages, CLUSTER, &body)
         }
-        6 => {
+        7 => {
             let ready = draw::ready(rng, &around, PEER);
             let ready = multipaxos::message::ToBootstrap::Ready(ready);
             body.add(&multipaxos::message::Message::Bootstrap(ready));
@@ -239,7 +245,7 @@ fn repair_header(rng: &mut Rng, bytes: &mut Vec<u8>, receiver: Receiver) {
     bytes[7] = if receiver.me == OURS { 0 } else { 0xFF };
     let cluster = if rng.u8(..16) == 0 { ClusterId::NONE } else { CLUSTER };
     bytes[8..16].copy_from_slice(&cluster.0.to_le_bytes());
-    bytes[24] = if rng.u8(..8) == 0 { rng.u8(1..6) } else { bytes[24].clamp(1, 5) };
+    bytes[24] = if rng.u8(..8) == 0 { rng.u8(1..7) } else { bytes[24].clamp(1, 6) };
     let body = bytes.len() - HEADER_BYTES;
     // A client's frame may have padding.
     let padding = bytes.iter().rev().take(body).take_while(|byte| **byte == 0).count();
@@ -262,6 +268,9 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
             Incoming::Answer { answer, .. } => body.add(&on_wire(answer)),
             Incoming::Client { message: ClientMessage::Hello, .. } => {
                 body.add(&ClientMessage::Hello);
+            }
+            Incoming::Client { message: ClientMessage::Inquiry(inquiry), .. } => {
+                body.add(&ClientMessage::Inquiry(*inquiry));
             }
             Incoming::Client { message: ClientMessage::Request(request), .. } => {
                 for index in 0..request.commands.len() {
@@ -320,6 +329,7 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
                 Opened::Probe(id) | Opened::ProbeAnswer(id) => {
                     assert_eq!(parse_probe(&bytes[HEADER_BYTES..HEADER_BYTES + 4]), Some(id));
                 }
+                Opened::Nothing => {}
                 Opened::Missing(missing) => {
                     let mut body = Vec::new();
                     missing.write(&mut body);

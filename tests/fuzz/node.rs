@@ -21,7 +21,9 @@
 use crate::draw;
 use crate::memory::Memory;
 use multipaxos::chat::Chat;
-use multipaxos::message::{Answer, Message, Request, Run, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{
+    Answer, Inquiry, Message, Request, Run, ToAcceptor, ToLearner, ToProposer,
+};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
@@ -303,6 +305,12 @@ impl Node {
 
     pub(crate) fn greet(&mut self, origin: Address) {
         self.inbox.push_back(Inner::Learner(learner::Input::Hello(origin)));
+        self.run();
+    }
+
+    pub(crate) fn inquire(&mut self, origin: Address, inquiry: Inquiry) {
+        self.asked.insert((origin, inquiry.session, inquiry.seq));
+        self.inbox.push_back(Inner::Learner(learner::Input::Inquiry(origin, inquiry)));
         self.run();
     }
 

@@ -228,6 +228,7 @@ impl Play {
                 let origin = draw::address(rng);
                 match rng.u8(..8) {
                     0 => self.node.greet(origin),
+                    1 => self.node.inquire(origin, draw::inquiry(rng, &around)),
                     _ => self.node.ask(origin, draw::request(rng, &around)),
                 }
             }

@@ -110,7 +110,7 @@ pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
             };
         }
         Envelope::Notice(Notice::Proposer(proposer::Input::Progress { pending, lost, .. })) => {
-            *pending = false;
+            *pending = None;
             lost.clear();
         }
         _ => {}

@@ -119,7 +119,7 @@ fn a_line_ahead_of_this_log_is_held_and_served_once_it_is_next() {
     give(&mut learner, 2_000, Some(Input::Leading(Ballot(1))));
     let out = give(&mut learner, 500_000, None);
     let told = to_proposer(&out);
-    let calm = matches!(told[..], [proposer::Input::Progress { pending: false, .. }]);
+    let calm = matches!(told[..], [proposer::Input::Progress { pending: None, .. }]);
     assert!(calm, "not the next one yet, and so nothing that waits: {told:?}");
 
     let page = ToLearner::Page { first: Slot(0), values: vec![value(0)].into() };

@@ -8,9 +8,10 @@ use datagrams::codec::{Body, BodyKind, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
+use datagrams::path::receipt::Stamp;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heartbeat, Message, Party, Promise,
-    Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heartbeat, Inquiry, Message, Party,
+    Promise, Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -170,6 +171,15 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ),
         ("hello", call(ClientMessage::Hello)),
         ("request", call(ClientMessage::Request(request()))),
+        (
+            "inquiry",
+            call(ClientMessage::Inquiry(Inquiry {
+                session: session(),
+                birth: slot,
+                seq: 41,
+                after: slot,
+            })),
+        ),
         ("welcome", answer(Answer::Welcome { applied: slot, ballot })),
         (
             "complete",
@@ -211,6 +221,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",
             ClientMessage::Request(_) => "request",
+            ClientMessage::Inquiry(_) => "inquiry",
         },
     }
 }
@@ -219,7 +230,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
 struct Collect(Vec<Vec<u8>>);
 
 impl Sink<Endpoint> for Collect {
-    fn datagram(&mut self, _: Endpoint, frame: &[u8]) {
+    fn datagram(&mut self, _: Endpoint, frame: &mut [u8], _: bool) {
         self.0.push(frame.to_vec());
     }
 
@@ -276,7 +287,7 @@ fn part_frame(kind: BodyKind, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 /// A datagram of the peer, opened.
 fn from_peer(body: Body<'_>) -> Opened<'_, Endpoint> {
     let (from, boot) = (Endpoint::Replica(ReplicaId(3)), identity(PEER).boot.0);
-    Opened { from, boot, cluster: CLUSTER.0, body }
+    Opened { from, boot, cluster: CLUSTER.0, stamp: Stamp::default(), body }
 }
 
 /// A datagram of the smallest allowed size, so that the file stays small.
@@ -290,12 +301,22 @@ fn golden_fragment() -> Vec<u8> {
     last
 }
 
+/// Every field another number.
+const STAMP: Stamp =
+    Stamp { offset: 0x0102_0304, reached: 70_000, taken: 69_000, held: 7, asks: true };
+
 fn golden_probe() -> Vec<u8> {
     part_frame(BodyKind::Probe, |body| body.extend_from_slice(&probe_body(0x0102_0304)))
 }
 
 fn golden_probe_answer() -> Vec<u8> {
     part_frame(BodyKind::ProbeAnswer, |body| body.extend_from_slice(&probe_body(0x0102_0304)))
+}
+
+fn golden_nothing() -> Vec<u8> {
+    let mut frame = part_frame(BodyKind::Nothing, |_| {});
+    frame::stamp(&mut frame, STAMP);
+    frame
 }
 
 fn golden_missing() -> Vec<u8> {
@@ -314,6 +335,7 @@ fn every_datagram() -> Vec<(&'static str, Party, Vec<u8>)> {
     all.push(("missing", ME, golden_missing()));
     all.push(("probe", ME, golden_probe()));
     all.push(("probe_answer", ME, golden_probe_answer()));
+    all.push(("nothing", ME, golden_nothing()));
     all
 }
 
@@ -397,6 +419,13 @@ fn a_probe_and_its_answer_open_to_their_number() {
 }
 
 #[test]
+fn a_stamp_opens_to_what_was_written() {
+    let frame = golden_file("nothing");
+    let opened = decoder(ME).open(client_address(), &frame, &mut Vec::new());
+    assert_eq!(opened, Ok(Opened { stamp: STAMP, ..from_peer(Body::Nothing) }));
+}
+
+#[test]
 fn any_single_flipped_bit_and_any_cut_drops_a_datagram() {
     for (name, me, frame) in every_datagram() {
         let mut decoder = decoder(me);
@@ -453,7 +482,7 @@ fn open_hostile(
             let reserved = items_reserved(incoming);
             assert!(reserved <= 4.max(2 * frame.len()), "{reserved} items reserved");
         }
-        if let Ok(Opened { from, boot, cluster, body: Body::Fragment(fragment) }) = opened {
+        if let Ok(Opened { from, boot, cluster, body: Body::Fragment(fragment), .. }) = opened {
             let before = reassembler.held_bytes();
             reassembler.insert(0, from, boot, cluster, fragment);
             let after = reassembler.held_bytes();
@@ -486,11 +515,11 @@ fn no_bytes_whatever_make_the_decoder_panic_or_take_memory_on_credit() {
             // A few bytes changed anywhere.
             2 => (0..draws.usize(1..6)).for_each(|_| frame[draws.usize(..whole)] = draws.u8(..)),
             // A few bytes of the body changed.
-            3 => (0..draws.usize(1..4))
+            3 if whole > HEADER_BYTES => (0..draws.usize(1..4))
                 .for_each(|_| frame[draws.usize(HEADER_BYTES..whole)] = draws.u8(..)),
             // A length that claims the earth, somewhere in the body.
             4 => {
-                let at = draws.usize(HEADER_BYTES..whole);
+                let at = draws.usize(HEADER_BYTES..=whole);
                 let huge = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
                 let used = draws.usize(1..=10);
                 frame.splice(at..at, huge[10 - used..].iter().copied());
@@ -641,7 +670,7 @@ fn long_messages_arrive(seed: u64, loss: f64) {
             let (_, _, to, frame) = wire.flying.pop_first().expect("just seen");
             let decoder = if to == 0 { &mut receiver } else { &mut openers[to - 1] };
             let opened = decoder.open(client_address(), &frame, &mut Vec::new());
-            let Opened { from, boot, cluster, body } = opened.expect("nothing harmed it");
+            let Opened { from, boot, cluster, body, .. } = opened.expect("nothing harmed it");
             match body {
                 Body::Fragment(fragment) => {
                     let joined = reassembler.insert(now, from, boot, cluster, fragment);

@@ -50,7 +50,7 @@ fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
 fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
     let pick = |(to, message)| match message {
         ClientMessage::Request(request) => Some((to, request)),
-        ClientMessage::Hello => None,
+        ClientMessage::Hello | ClientMessage::Inquiry(_) => None,
     };
     calls(envelopes).into_iter().filter_map(pick).collect()
 }
@@ -390,4 +390,51 @@ fn a_new_leader_is_asked_at_once() {
     assert_eq!(called(&seat.handle(leader(R1, 2))), [R2]);
     seat.handle(complete_by(R2, 1));
     assert_eq!(called(&seat.handle(submit("x", 1))), [R2]);
+}
+
+// --- long lines ----------------------------------------------------------------------
+
+/// Who was sent the whole line, and who was only asked about it.
+fn copies_and_inquiries(envelopes: &[Envelope]) -> (Vec<ReplicaId>, Vec<ReplicaId>) {
+    let is_copy =
+        |(_, message): &(ReplicaId, ClientMessage)| matches!(message, ClientMessage::Request(_));
+    let (copies, rest): (Vec<_>, Vec<_>) = calls(envelopes).into_iter().partition(is_copy);
+    let to = |calls: Vec<(ReplicaId, ClientMessage)>| calls.into_iter().map(|(to, _)| to).collect();
+    (to(copies), to(rest))
+}
+
+/// A client whose first line is long.
+fn long_in_flight() -> Subject {
+    let mut seat = client(None);
+    seat.handle(submit(&"x".repeat(60_000), 1));
+    let sent = seat.handle(welcome(R0, 0, 0));
+    assert_eq!(copies_and_inquiries(&sent), (vec![R0], vec![]));
+    seat
+}
+
+#[test]
+fn the_fate_of_a_long_line_is_asked_for_without_sending_it_again() {
+    let mut seat = long_in_flight();
+    let (copies, asked) = copies_and_inquiries(&seat.wait_us(2_500_000));
+    assert_eq!(copies, []);
+    for replica in [R0, R1, R2] {
+        assert!(asked.contains(&replica), "{asked:?}");
+    }
+    seat.handle(complete_by(R2, 0));
+    assert!(!seat.role.is_busy());
+}
+
+#[test]
+fn a_long_line_is_sent_again_to_one_replica_after_the_other_and_ever_more_rarely() {
+    let mut seat = long_in_flight();
+    let (copies, _) = copies_and_inquiries(&seat.wait_us(40_000_000));
+    assert_eq!(copies, [R0, R1, R2, R0], "after 3, 6, 10 and 10 seconds");
+}
+
+#[test]
+fn a_long_line_goes_to_a_new_leader_at_once_and_that_copy_has_its_time() {
+    let mut seat = long_in_flight();
+    seat.wait_us(2_500_000);
+    assert_eq!(copies_and_inquiries(&seat.handle(leader(R1, 1))), (vec![R1], vec![]));
+    assert_eq!(copies_and_inquiries(&seat.wait_us(2_500_000)).0, []);
 }

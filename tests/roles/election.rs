@@ -80,10 +80,10 @@ fn the_wait_doubles_up_to_a_bound_until_something_is_applied() {
         election.back_off(Time(0), 0);
         assert_eq!(election.suspect_at(), Time(doubled * MIN_US));
     }
-    election.handle_progress(Time(0), Slot(0), false);
+    election.handle_progress(Time(0), Slot(0), None);
     election.be_patient(Time(0), 0);
     assert_eq!(election.suspect_at(), Time(16 * MIN_US), "nothing new was applied");
-    election.handle_progress(Time(0), Slot(1), false);
+    election.handle_progress(Time(0), Slot(1), None);
     election.be_patient(Time(0), 0);
     assert_eq!(election.suspect_at(), Time(MIN_US));
 }
@@ -96,7 +96,7 @@ fn a_pause_moves_every_timer_by_its_length() {
         let round = election.begin_round(Time(0));
         election.handle_heartbeat(Time(0), 0, R1, &serving(1, 1), true);
         election.handle_heartbeat(Time(0), 0, R2, &echoing(1, round), true);
-        election.handle_progress(Time(0), Slot(0), true);
+        election.handle_progress(Time(0), Slot(0), Some(0));
         election
     };
     let mut awake = started();
@@ -122,7 +122,7 @@ fn a_pause_moves_every_timer_by_its_length() {
 fn a_pause_moves_the_quiet_after_an_attempt_too() {
     let mut election = election(0);
     election.back_off(Time(0), 0);
-    election.handle_progress(Time(0), Slot(0), true);
+    election.handle_progress(Time(0), Slot(0), Some(0));
     let shift = 10 * MAX_US - MIN_US / 2;
     election.observe(Time(10 * MAX_US));
     // When the quiet time ends, the replica has been unsatisfied for long enough already.
@@ -171,7 +171,7 @@ fn each_replica_acts_on_a_lack_of_progress_in_its_own_turn() {
     for (id, turn_us) in [(0, 0), (1, 100_000), (2, 200_000)] {
         let mut election = election(id);
         election.handle_heartbeat(Time(0), 0, R1, &serving(1, 1), true);
-        election.handle_progress(Time(50_000), Slot(0), true);
+        election.handle_progress(Time(50_000), Slot(0), Some(0));
         let due = 50_000 + STALL_US + turn_us;
         election.handle_heartbeat(Time(due), 0, R1, &serving(2, 1), true);
         assert!(!election.suspects(Time(due - 1)), "replica {id}");
@@ -182,17 +182,17 @@ fn each_replica_acts_on_a_lack_of_progress_in_its_own_turn() {
 #[test]
 fn what_waits_waits_from_its_beginning_or_the_last_progress_on() {
     let mut election = election(0);
-    election.handle_progress(Time(1), Slot(4), true);
-    election.handle_progress(Time(2), Slot(4), true);
-    election.handle_progress(Time(3), Slot(3), true);
+    election.handle_progress(Time(1), Slot(4), Some(0));
+    election.handle_progress(Time(2), Slot(4), Some(0));
+    election.handle_progress(Time(3), Slot(3), Some(0));
     assert!(!election.is_unsatisfied(Time(STALL_US)));
     assert!(election.is_unsatisfied(Time(1 + STALL_US)));
-    election.handle_progress(Time(9), Slot(5), true);
+    election.handle_progress(Time(9), Slot(5), Some(0));
     assert!(!election.is_unsatisfied(Time(8 + STALL_US)));
     assert!(election.is_unsatisfied(Time(9 + STALL_US)));
-    election.handle_progress(Time(30), Slot(5), false);
+    election.handle_progress(Time(30), Slot(5), None);
     assert!(!election.is_unsatisfied(Time(10 * STALL_US)), "nothing waits");
-    election.handle_progress(Time(50), Slot(5), true);
+    election.handle_progress(Time(50), Slot(5), Some(0));
     election.lead(Time(60), Ballot(3));
     assert!(!election.is_unsatisfied(Time(59 + STALL_US)), "a new leader has the whole time");
     assert!(election.is_unsatisfied(Time(60 + STALL_US)));
@@ -353,7 +353,7 @@ fn an_echo_may_be_as_old_as_two_round_trips() {
 fn each_reign_that_brings_no_progress_doubles_the_time_that_the_next_one_has() {
     let mut election = election(0);
     let mut now = Time(0);
-    election.handle_progress(now, Slot(0), true);
+    election.handle_progress(now, Slot(0), Some(0));
     for (ballot, doubled) in [(0, 1), (1, 2), (2, 4), (3, 8), (4, 16), (5, 16)] {
         election.handle_heartbeat(now, 0, R1, &serving(ballot + 1, ballot), true);
         let stall_us = (doubled * STALL_US).min(WAIT_MAX_US);
@@ -361,7 +361,18 @@ fn each_reign_that_brings_no_progress_doubles_the_time_that_the_next_one_has() {
         now = now.plus_us(stall_us);
         assert!(election.is_unsatisfied(now), "ballot {ballot}");
     }
-    election.handle_progress(now, Slot(1), false);
-    election.handle_progress(now, Slot(1), true);
+    election.handle_progress(now, Slot(1), None);
+    election.handle_progress(now, Slot(1), Some(0));
     assert!(election.is_unsatisfied(now.plus_us(STALL_US)), "progress ends that");
+}
+
+#[test]
+fn a_long_line_has_the_time_that_slow_paths_need_for_it() {
+    let mut election = election(0);
+    election.handle_progress(Time(0), Slot(0), Some(3_000_000));
+    election.handle_progress(Time(1_000), Slot(0), Some(0));
+    assert!(!election.is_unsatisfied(Time(STALL_US + 3_000_000 - 1)));
+    assert!(election.is_unsatisfied(Time(STALL_US + 3_000_000)));
+    election.handle_progress(Time(5_000_000), Slot(1), Some(0));
+    assert!(election.is_unsatisfied(Time(5_000_000 + STALL_US)), "the next one is short");
 }

@@ -1,6 +1,7 @@
 //! Phase 2 at one ballot: requests are admitted, queued, proposed and sent again.
 
 use crate::common::*;
+use multipaxos::long_line::commit_us;
 use multipaxos::message::{MESSAGE_SLOTS_MAX, Request, ToAcceptor};
 use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1Outcome;
@@ -286,7 +287,7 @@ fn a_run_tells_who_asked_for_each_command() {
     for applied in 0..=6 {
         seat.apply(applied as u64);
         assert_eq!(seat.left(), expect(applied));
-        assert_eq!(seat.phase2.is_pending(), applied < 6);
+        assert_eq!(seat.phase2.pending_us().is_some(), applied < 6);
     }
 }
 
@@ -311,11 +312,11 @@ fn a_run_around_the_skipped_slot_keeps_who_asked_for_what() {
 #[test]
 fn slots_decided_below_the_start_of_phase_2_are_waited_for() {
     let mut seat = begin(settings(3, R0), 5, &[], 3);
-    assert!(seat.phase2.is_pending());
+    assert!(seat.phase2.pending_us().is_some());
     seat.apply(5);
-    assert!(!seat.phase2.is_pending());
+    assert!(seat.phase2.pending_us().is_none());
     seat.apply(6);
-    assert!(!seat.phase2.is_pending());
+    assert!(seat.phase2.pending_us().is_none());
     assert_eq!(seat.phase2.deadline(), None);
 }
 
@@ -387,7 +388,9 @@ fn what_is_sent_again_in_one_turn_is_bounded_in_bytes_but_one_run_always_goes() 
     }
     seat.take(firsts(10..14, &line));
     seat.flush();
+    // Long lines have more time.
     seat.now = seat.phase2.deadline().expect("something is proposed");
+    seat.now = seat.now.plus_us(commit_us(1 << 15, 3));
     let mut sent = Vec::new();
     while sent.len() < 4 {
         sent.push(runs(&seat.time_out()));
@@ -476,4 +479,41 @@ fn what_is_passed_over_is_not_lost_while_a_message_may_have_been_overtaken() {
     assert_eq!(slots(&seat.lose(0, 1)), [0]);
     seat.now = Time(SLOW.answer_us + SLOW.save_us - 1);
     assert_eq!(slots(&seat.lose(0, 1)), [], "it may still be on its way");
+}
+
+// --- what is under way -------------------------------------------------------------------
+
+#[test]
+fn as_long_as_acceptors_answer_nothing_is_sent_again_by_time() {
+    let mut seat = fresh();
+    seat.take(firsts(0..20, "x"));
+    seat.flush();
+    for slot in 1..10 {
+        seat.now = seat.now.plus_us(RESEND_US - 1);
+        assert_eq!(runs(&seat.time_out()), []);
+        seat.apply(slot);
+    }
+    seat.now = seat.now.plus_us(RESEND_US);
+    assert_eq!(runs(&seat.time_out()), [(9, 11)]);
+}
+
+#[test]
+fn an_accept_of_a_long_line_is_the_same_to_the_byte_whenever_it_is_sent() {
+    let mut seat = fresh();
+    seat.take(firsts(0..1, "short"));
+    seat.take(firsts(1..2, &line_for(60_000)));
+    let accept_of = |slot: u64, envelopes: &[Envelope]| {
+        let pick = |(to, message)| match message {
+            ToAcceptor::Accept(accept) if to == R1 && accept.first == Slot(slot) => Some(accept),
+            _ => None,
+        };
+        to_acceptors(envelopes).into_iter().find_map(pick)
+    };
+    let first = accept_of(1, &seat.flush()).expect("the long line is proposed");
+    seat.phase2.handle_progress(seat.now, Slot(1), decided(0, 0, 1));
+    seat.now = seat.now.plus_us(10_000_000);
+    assert_eq!(accept_of(1, &seat.time_out()), Some(first));
+    seat.take(firsts(2..3, "short"));
+    let next = accept_of(2, &seat.flush()).expect("it is proposed");
+    assert_eq!(next.decided, decided(0, 0, 1), "a short one says what is decided");
 }

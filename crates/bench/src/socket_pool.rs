@@ -250,7 +250,7 @@ struct SocketSink<'a> {
 }
 
 impl Sink<Endpoint> for SocketSink<'_> {
-    fn datagram(&mut self, to: Endpoint, frame: &[u8]) {
+    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: bool) {
         self.sender.transmit(self.socket, to, frame);
     }
 

@@ -161,6 +161,10 @@ impl Process {
                         roles.learner.inbox.push(learner::Input::Hello(from));
                         one(RoleName::Learner)
                     }
+                    ClientMessage::Inquiry(inquiry) => {
+                        roles.learner.inbox.push(learner::Input::Inquiry(from, inquiry));
+                        one(RoleName::Learner)
+                    }
                     ClientMessage::Request(request) => {
                         roles.proposer.inbox.push(proposer::Input::Client(from, request));
                         one(RoleName::Proposer)

@@ -57,7 +57,7 @@ pub const SCRIPT: &[Group] = &[
                 &[
                     "Its answer is printed, and not sent. Without seq= and session= it is one that",
                     "client could send: the next of its session, or, while that one's last line is",
-                    "not complete, the first of another one.",
+                    "not complete, the first of another one. 5000*\"x\" is a long line.",
                 ],
             ),
             help(

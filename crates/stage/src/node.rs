@@ -206,6 +206,9 @@ impl Node {
         let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return false };
         match message {
             ClientMessage::Hello => roles.learner.inbox.push(learner::Input::Hello(from)),
+            ClientMessage::Inquiry(inquiry) => {
+                roles.learner.inbox.push(learner::Input::Inquiry(from, inquiry));
+            }
             ClientMessage::Request(request) => {
                 roles.proposer.inbox.push(proposer::Input::Client(from, request));
             }

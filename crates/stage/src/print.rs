@@ -226,6 +226,12 @@ fn heartbeat(heartbeat: &Heartbeat) -> String {
 pub(crate) fn call(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Hello => "hello".into(),
+        ClientMessage::Inquiry(inquiry) => {
+            let Value::Command(command) = command(inquiry.session, inquiry.seq) else {
+                unreachable!()
+            };
+            format!("inquiry about {}", session(&command))
+        }
         ClientMessage::Request(request) => format!("request {}", self::request(request)),
     }
 }

@@ -1,5 +1,6 @@
 //! Splits a command into words, numbers and times.
 
+use multipaxos::types::LINE_BYTES_MAX;
 use std::ops::RangeInclusive;
 
 /// The largest number in a command.
@@ -22,14 +23,29 @@ pub(crate) struct Words {
     pub(crate) quoted: Option<String>,
 }
 
+/// What follows an opening quote, and how often the text in it is meant: `5000*"x"` is long.
+fn quote(text: &str) -> Result<Option<(usize, &str)>, String> {
+    if let Some(after) = text.strip_prefix('"') {
+        return Ok(Some((1, after)));
+    }
+    let Some((times, after)) = text.split_once("*\"") else { return Ok(None) };
+    if times.is_empty() || !times.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match times.parse() {
+        Ok(times) if times <= LINE_BYTES_MAX => Ok(Some((times, after))),
+        _ => Err(format!("{times} times is too often: a line has at most {LINE_BYTES_MAX} bytes")),
+    }
+}
+
 impl Words {
     pub(crate) fn cut(text: &str) -> Result<Words, String> {
         let mut words = Words { plain: Vec::new(), named: Vec::new(), quoted: None };
         let mut rest = text.trim();
         while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix('"') {
+            if let Some((times, after)) = quote(rest)? {
                 let (inside, after) = after.split_once('"').ok_or("a quote is not closed")?;
-                words.quoted = Some(inside.to_string());
+                words.quoted = Some(inside.repeat(times));
                 rest = after.trim_start();
                 continue;
             }

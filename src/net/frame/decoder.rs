@@ -7,11 +7,11 @@
 
 use super::Identity;
 use super::header::{
-    AT_BODY_LENGTH, AT_CHECK, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION,
-    check_of, party_byte,
+    AT_BODY_LENGTH, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, check_of,
+    party_byte, read_check, stamp_of,
 };
 use super::notices::Notices;
-use crate::message::{Answer, ClientMessage, Message, Party, Request, ToProposer};
+use crate::message::{Answer, ClientMessage, Inquiry, Message, Party, Request, ToProposer};
 use crate::net::answer::AnswerOnWire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
@@ -123,7 +123,7 @@ impl Decoder {
         if frame[4] != VERSION {
             return Err(DropReason::Version);
         }
-        if frame[AT_CHECK..HEADER_BYTES] != check_of(frame).to_le_bytes() {
+        if read_check(frame) != check_of(frame) {
             return Err(DropReason::Check);
         }
         let from = self.parties(from, frame)?;
@@ -186,13 +186,21 @@ impl Decoder {
                 return Err(DropReason::Kind);
             }
             Body::ProbeAnswer(parse_probe(body).ok_or(DropReason::Body)?)
+        } else if frame[24] == BodyKind::Nothing as u8 {
+            if stranger {
+                return Err(DropReason::Kind);
+            }
+            if !body.is_empty() {
+                return Err(DropReason::Body);
+            }
+            Body::Nothing
         } else {
             return Err(DropReason::Kind);
         };
         if let Endpoint::Replica(id) = from {
             self.boots[id.index()].heard(boot.0);
         }
-        Ok(Opened { from, boot: boot.0, cluster: cluster.0, body })
+        Ok(Opened { from, boot: boot.0, cluster: cluster.0, stamp: stamp_of(frame), body })
     }
 
     /// The sender of a frame, if the frame is for this process and comes from a process
@@ -253,9 +261,10 @@ impl Decoder {
                 Ok(())
             }),
             (Party::Replica(_), Endpoint::Client(from)) => {
-                let requests = requests(body, unknown, answers_max, &mut self.commands, || {
-                    into.push(Incoming::Client { from, message: ClientMessage::Hello });
-                })?;
+                let requests =
+                    requests(body, unknown, answers_max, &mut self.commands, |message| {
+                        into.push(Incoming::Client { from, message });
+                    })?;
                 if let Some(request) = requests {
                     let message = ClientMessage::Request(request);
                     into.push(Incoming::Client { from, message });
@@ -303,6 +312,7 @@ enum ClientMessageRef<'a> {
     Hello,
     #[serde(borrow)]
     Request(RequestRef<'a>),
+    Inquiry(Inquiry),
 }
 
 #[derive(Deserialize)]
@@ -311,26 +321,30 @@ struct RequestRef<'a> {
     after: Slot,
 }
 
-/// Decodes a datagram of a client: joins all its requests to one, and calls `hello` for each
-/// hello. Each hello and each command asks for an answer. A datagram that asks for more than
+/// Decodes a datagram of a client: joins all its requests to one, and hands what is short to
+/// `take`. Each message and each command asks for an answer. A datagram that asks for more than
 /// `answers_max` is refused.
 fn requests(
     body: &[u8],
     unknown: bool,
     answers_max: usize,
     commands: &mut Builder,
-    mut hello: impl FnMut(),
+    mut take: impl FnMut(ClientMessage),
 ) -> Result<Option<Request>, DropReason> {
     commands.clear();
-    let (mut latest, mut hellos) = (Slot::ZERO, 0);
+    let (mut latest, mut short) = (Slot::ZERO, 0);
+    let mut take = |message| {
+        short += 1;
+        let fits = short <= answers_max;
+        fits.then(|| take(message)).ok_or(DropReason::Amplifies)
+    };
     each(body, |message| {
         match message {
-            ClientMessageRef::Hello if hellos == answers_max => return Err(DropReason::Amplifies),
-            ClientMessageRef::Hello => {
-                hellos += 1;
-                hello();
+            ClientMessageRef::Hello => take(ClientMessage::Hello)?,
+            ClientMessageRef::Request(_) | ClientMessageRef::Inquiry(_) if unknown => {
+                return Err(DropReason::Cluster);
             }
-            ClientMessageRef::Request(_) if unknown => return Err(DropReason::Cluster),
+            ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(inquiry))?,
             ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
                 commands.read(encoded).map_err(|_| DropReason::Body)?;
                 latest = latest.max(after);
@@ -344,7 +358,7 @@ fn requests(
     let request = Request { commands: commands.take(), after: latest };
     match request.is_well_formed() {
         false => Err(DropReason::Body),
-        true if hellos + request.commands.len() > answers_max => Err(DropReason::Amplifies),
+        true if short + request.commands.len() > answers_max => Err(DropReason::Amplifies),
         true => Ok(Some(request)),
     }
 }

@@ -1,13 +1,17 @@
 //! The fields of a frame, and what writes them.
 //!
 //! [`begin`] leaves room for the header. The caller appends the body, and [`seal`] fills the
-//! header in. Where a frame is lengthened after that, [`pad`] corrects its check.
+//! header in. Where a frame is lengthened after that, [`pad`] corrects its check. The last
+//! thing before a frame leaves is its stamp ([`stamp`]), which has a check of its own: the
+//! field holds the two, one xored with the other, so that neither is computed over all of it
+//! again.
 
 use super::Identity;
 use crate::message::Party;
 use crate::net::DATAGRAM_BYTES_MAX;
 use crate::types::ClusterId;
 use datagrams::codec::BodyKind;
+use datagrams::path::receipt::{STAMP_BYTES, Stamp};
 
 /// The first bytes of every datagram of this program.
 pub const MAGIC: [u8; 4] = *b"mPxL";
@@ -26,6 +30,9 @@ pub(super) const CLIENT: u8 = 0xFF;
 
 pub(super) const AT_BODY_LENGTH: usize = 25;
 pub(super) const AT_CHECK: usize = 27;
+pub(super) const AT_STAMP: usize = AT_CHECK + 4;
+
+const _: () = assert!(AT_STAMP + STAMP_BYTES == HEADER_BYTES);
 
 /// Empties `frame` and leaves room for the header.
 pub fn begin(frame: &mut Vec<u8>) {
@@ -65,16 +72,31 @@ pub fn seal(
     frame[24] = kind as u8;
     frame[AT_BODY_LENGTH..AT_CHECK].copy_from_slice(&(body as u16).to_le_bytes());
     let check = check_of(frame);
-    frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
+    write_check(frame, check);
 }
 
 /// Corrects the check of a frame that was sealed with `sealed` bytes and has been
 /// lengthened with zeros since.
 pub fn pad(frame: &mut [u8], sealed: usize) {
-    let check = u32::from_le_bytes([frame[27], frame[28], frame[29], frame[30]]);
-    let mut longer = crc32fast::Hasher::new_with_initial(check);
+    let stamp = stamp_check(frame);
+    let mut longer = crc32fast::Hasher::new_with_initial(read_check(frame) ^ stamp);
     longer.update(&frame[sealed..]);
-    frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&longer.finalize().to_le_bytes());
+    write_check(frame, longer.finalize() ^ stamp);
+}
+
+/// Writes what a sealed frame says about the path, and corrects its check.
+pub fn stamp(frame: &mut [u8], stamp: Stamp) {
+    let before = read_check(frame) ^ stamp_check(frame);
+    frame[AT_STAMP..HEADER_BYTES].copy_from_slice(&stamp.to_bytes());
+    let check = before ^ stamp_check(frame);
+    write_check(frame, check);
+}
+
+/// What a frame of at least [`HEADER_BYTES`] says about the path.
+pub(super) fn stamp_of(frame: &[u8]) -> Stamp {
+    let mut bytes = [0; STAMP_BYTES];
+    bytes.copy_from_slice(&frame[AT_STAMP..HEADER_BYTES]);
+    Stamp::from_bytes(&bytes)
 }
 
 /// The check of a frame of at least [`HEADER_BYTES`].
@@ -82,7 +104,20 @@ pub fn check_of(frame: &[u8]) -> u32 {
     let mut check = crc32fast::Hasher::new();
     check.update(&frame[..AT_CHECK]);
     check.update(&frame[HEADER_BYTES..]);
-    check.finalize()
+    check.finalize() ^ stamp_check(frame)
+}
+
+fn stamp_check(frame: &[u8]) -> u32 {
+    crc32fast::hash(&frame[AT_STAMP..HEADER_BYTES])
+}
+
+/// The check that a frame claims.
+pub(super) fn read_check(frame: &[u8]) -> u32 {
+    u32::from_le_bytes([0, 1, 2, 3].map(|byte| frame[AT_CHECK + byte]))
+}
+
+fn write_check(frame: &mut [u8], check: u32) {
+    frame[AT_CHECK..AT_STAMP].copy_from_slice(&check.to_le_bytes());
 }
 
 pub(super) fn party_byte(party: Party) -> u8 {

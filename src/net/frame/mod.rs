@@ -10,10 +10,17 @@
 //!       7      1  receiver: likewise
 //!       8      8  cluster id, 0 for "not known yet"
 //!      16      8  boot id of the sender
-//!      24      1  kind of body: messages, a fragment, missing fragments, a probe, its answer
+//!      24      1  kind of body: messages, a fragment, missing fragments, a probe, its answer,
+//!                 nothing
 //!      25      2  bytes of body
-//!      27      4  CRC-32 of everything before and after this field
-//!      31      …  body, and behind it zeros: padding
+//!      27      4  CRC-32 of the other fields and of all behind the header, xored with
+//!                 that of the last five fields
+//!      31      4  bytes sent to the receiver before, in this life of the sender
+//!      35      4  where the highest datagram of the receiver ended that has arrived
+//!      39      4  how many bytes of the receiver have arrived up to there
+//!      43      2  for how long that has been known, in units of 32 µs; the highest bit: the
+//!                 sender waits for such word
+//!      45      …  body, and behind it zeros: padding
 //! ```
 //!
 //! A body of messages is one postcard message after the other, to the last byte. Sender
@@ -53,7 +60,7 @@ mod notices;
 pub use decoder::Decoder;
 pub use header::{
     CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, begin, check_of, pad, seal,
-    sealed_bytes,
+    sealed_bytes, stamp,
 };
 
 use crate::message::Party;

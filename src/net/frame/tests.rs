@@ -1,18 +1,19 @@
 //! Frames that open, and frames that are dropped.
 
-use super::header::{AT_BODY_LENGTH, AT_CHECK, CLIENT, party_byte};
+use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
 use crate::message::{
-    Answer, ClientMessage, Message, Request, ToAcceptor, ToBootstrap, ToProposer,
+    Answer, ClientMessage, Inquiry, Message, Request, ToAcceptor, ToBootstrap, ToProposer,
 };
 use crate::net::answer::on_wire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
-use crate::types::{LINE_BYTES_MAX, Value};
+use crate::types::{Command, LINE_BYTES_MAX, Value};
 use crate::values::COMMAND_BYTES;
 use datagrams::codec::{Body, BodyKind};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Fragment, Missing};
+use datagrams::path::receipt::Stamp;
 use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -68,7 +69,7 @@ fn warm_up() -> Message {
 fn resealed(mut frame: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     change(&mut frame);
     let check = check_of(&frame);
-    frame[AT_CHECK..HEADER_BYTES].copy_from_slice(&check.to_le_bytes());
+    frame[AT_CHECK..AT_STAMP].copy_from_slice(&check.to_le_bytes());
     frame
 }
 
@@ -267,7 +268,7 @@ fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
             let mut padded = sealed.clone();
             padded.resize(sealed.len() + padding, 0);
             pad(&mut padded, sealed.len());
-            assert_eq!(padded[AT_CHECK..HEADER_BYTES], check_of(&padded).to_le_bytes());
+            assert_eq!(padded[AT_CHECK..AT_STAMP], check_of(&padded).to_le_bytes());
             assert_eq!(open(&mut receiver, &padded), Ok(1));
             // The check covers it.
             padded.push(0);
@@ -350,10 +351,13 @@ fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
         ClientMessage::Request(Request { commands, after: Slot::ZERO })
     };
     let hello = || ClientMessage::Hello;
+    let Command { session, seq, birth, .. } = Request::new(1, 2, 3, "x").command();
+    let inquiry = || ClientMessage::Inquiry(Inquiry { session, birth, seq, after: Slot(9) });
     for (messages, taken) in [
         (vec![hello(), hello(), hello(), hello()], 4),
         (vec![hello(), request(0), request(1), request(2)], 2),
         (vec![request(0), hello(), request(1), hello()], 3),
+        (vec![inquiry(), hello(), request(1), inquiry()], 4),
         (vec![request(0), request(1), request(2), request(3)], 1),
         (vec![hello(), joined([0, 1, 2])], 2),
     ] {
@@ -499,4 +503,29 @@ fn probes_are_taken_from_whoever_knows_the_cluster_and_answers_from_replicas() {
     let frame = made(replica(1), client, OURS, answer, 4);
     let opened = caller.open(address(), &frame, &mut Vec::new());
     assert_eq!(opened.map(|opened| opened.body), Ok(Body::ProbeAnswer(id)));
+}
+
+#[test]
+fn a_stamp_changes_nothing_but_itself_and_may_come_before_or_after_padding() {
+    let given = Stamp { offset: 1, reached: 2, taken: 3, held: 4, asks: true };
+    let sealed = part(replica(1), replica(0), OURS, BodyKind::Fragment, 0);
+    let mut receiver = decoder(replica(0), OURS);
+    let mut opened = |frame: &[u8]| {
+        let opened = receiver.open(address(), frame, &mut Vec::new()).expect("a frame");
+        (opened.stamp, opened.boot)
+    };
+    assert_eq!(opened(&sealed), (Stamp::default(), 7));
+    let lengthen = |frame: &mut Vec<u8>| {
+        let bytes = frame.len();
+        frame.resize(bytes + 77, 0);
+        pad(frame, bytes);
+    };
+    let (mut before, mut after) = (sealed.clone(), sealed);
+    lengthen(&mut before);
+    stamp(&mut before, Stamp { offset: 99, ..given });
+    stamp(&mut before, given);
+    stamp(&mut after, given);
+    lengthen(&mut after);
+    assert_eq!(before, after);
+    assert_eq!(opened(&before), (given, 7));
 }

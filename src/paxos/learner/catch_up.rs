@@ -19,14 +19,15 @@
 use super::Outbox;
 use super::decisions::{Decisions, EARLY_BYTES_MAX};
 use super::fetch_window::{FETCH_BYTES, FetchWindow};
+use super::lag::Lag;
 use super::peers::Peers;
 use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToLearner};
 use crate::paxos::ANSWER_BYTES_MAX;
 use crate::types::{ReplicaId, Slot, SlotRange, Time, replicas};
 
-/// How long a learner may be behind before it asks. Until then what it lacks is usually on
-/// its way.
+/// How long a learner may be behind before it asks, unless accepts are known to come later.
+/// Until then what it lacks is usually on its way.
 const FETCH_DELAY_US: u64 = 10_000;
 
 /// The same delay if the leader has said that the next slot is decided. Then the accept for
@@ -112,6 +113,7 @@ pub(super) struct CatchUp {
     slot_bytes: Aside<SlotBytes>,
     /// Since when slots are missing that others have decided.
     behind_since: Aside<Option<Time>>,
+    lag: Aside<Lag>,
 }
 
 impl CatchUp {
@@ -127,12 +129,20 @@ impl CatchUp {
             windows: vec![Aside(FetchWindow::default()); n],
             slot_bytes: Aside(SlotBytes::default()),
             behind_since: Aside(None),
+            lag: Aside(Lag::default()),
         }
     }
 
     /// Slots were applied here: this replica is not stuck.
-    pub(super) fn progressed(&mut self) {
-        *self.behind_since = None;
+    pub(super) fn progressed(&mut self, now: Time) {
+        if let Some(since) = self.behind_since.take() {
+            self.lag.note_progress(now, since);
+        }
+    }
+
+    /// The own acceptor has accepted these slots.
+    pub(super) fn note_accepted(&mut self, now: Time, slots: SlotRange) {
+        self.lag.note_accepted(now, slots);
     }
 
     /// Whether a peer was asked and has not fully answered.
@@ -143,7 +153,7 @@ impl CatchUp {
     /// When [`CatchUp::ask`] next has something to do, if slots are missing.
     pub(super) fn deadline(&self, decisions: &Decisions) -> Option<Time> {
         let late = self.fetches.iter().map(|fetch| self.late_at(fetch));
-        let asks = self.behind_since.map(|since| since.plus_us(delay_us(decisions)));
+        let asks = self.behind_since.map(|since| since.plus_us(self.delay_us(decisions)));
         // A learner that goes on does so when a page comes, or is late.
         let asks = asks.filter(|_| !self.goes_on || self.fetches.is_empty());
         late.chain(asks).min()
@@ -176,7 +186,7 @@ impl CatchUp {
         self.give_up(now, decisions);
         self.goes_on &= horizon.since(applied) > FAR_BEHIND_SLOTS;
         let since = *self.behind_since.get_or_insert(now);
-        let waited = now >= since.plus_us(delay_us(decisions));
+        let waited = now >= since.plus_us(self.delay_us(decisions));
         if waited {
             *self.behind_since = Some(now);
         }
@@ -196,6 +206,7 @@ impl CatchUp {
                 is_full = true;
                 break;
             };
+            self.lag.asks(SlotRange::new(gap.start, asked), since);
             at = asked;
         }
         self.windows.iter_mut().for_each(|window| window.set_full(is_full));
@@ -290,6 +301,13 @@ impl CatchUp {
             }
         }
         self.fetches.retain(|fetch| !fetch.slots.is_empty() && fetch.room > 0);
+    }
+
+    /// How long this learner may be behind before it asks.
+    fn delay_us(&self, decisions: &Decisions) -> u64 {
+        let is_marked = decisions.mark().slots.end > decisions.applied();
+        let least_us = if is_marked { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US };
+        least_us.max(self.lag.wait_us())
     }
 
     /// Ends the fetches of which nothing is missing any more, and those whose answers are
@@ -391,10 +409,4 @@ fn applied_by(peer: ReplicaId, decisions: &Decisions, peers: &Peers) -> Slot {
     let leads = mark.ballot.owner(peers.len()) == peer;
     let is_covered = leads && mark.slots.start <= decisions.applied();
     if is_covered { applied.max(mark.slots.end) } else { applied }
-}
-
-/// How long a learner may be behind before it asks.
-fn delay_us(decisions: &Decisions) -> u64 {
-    let is_marked = decisions.mark().slots.end > decisions.applied();
-    if is_marked { FETCH_LOST_DELAY_US } else { FETCH_DELAY_US }
 }

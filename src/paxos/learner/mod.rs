@@ -6,11 +6,11 @@
 //!   leader's decided mark, or a peer's decided log. (Paxos Made Simple, §2.3.)
 //! - `peers`: how far each of the others has applied its log.
 //! - `catch_up`: which peer to ask for decided slots that are missing here, and how much of
-//!   each at a time (`fetch_window`).
+//!   each at a time (`fetch_window`), and how soon (`lag`).
 //! - `execution`: decided slots change the [`Chat`], become records of the decided log,
 //!   and from time to time a checkpoint (`checkpoints`).
 //! - `pending_clients`: clients that wait here, and requests that are kept for the
-//!   replica that leads.
+//!   replica that leads; `fate` is what the log says of each.
 //!
 //! An answer leaves after the commit of the slot that it rests on, because both go through
 //! one outbox. Every table is bounded.
@@ -20,7 +20,9 @@ mod catch_up;
 mod checkpoints;
 mod decisions;
 mod execution;
+mod fate;
 mod fetch_window;
+mod lag;
 mod peers;
 mod pending_clients;
 mod tally;
@@ -38,7 +40,7 @@ use super::{Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::Aside;
 use crate::chat::Chat;
 use crate::message::{
-    Answer, Decided, Heartbeat, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
+    Answer, Decided, Heartbeat, Inquiry, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
 };
 use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
@@ -60,6 +62,8 @@ pub enum Input {
     Heartbeat(ReplicaId, Heartbeat),
     /// A client asks how far the log is.
     Hello(Address),
+    /// A client asks what became of a request.
+    Inquiry(Address, Inquiry),
     /// The proposer of this replica could not propose a request at once: answer it, keep
     /// it, or pass it on.
     RequestNotProposed {
@@ -155,7 +159,7 @@ impl Learner {
 
     fn route(&self) -> Route {
         let leader = self.leader.map(|ballot| (ballot, ballot.owner(self.settings.n)));
-        Route { me: self.settings.id, leader }
+        Route { me: self.settings.id, n: self.settings.n, leader }
     }
 
     // --- deciding ----------------------------------------------------------------
@@ -238,7 +242,7 @@ impl Learner {
         }
         if self.applied() > before {
             self.announce = true;
-            self.catch_up.progressed();
+            self.catch_up.progressed(now);
             self.decisions.trim(self.applied());
         }
         if let Some(checkpoint) = self.execution.take_checkpoint() {
@@ -278,23 +282,24 @@ impl Learner {
 
     // --- what the other roles are told -------------------------------------------
 
-    /// Whether something waits that a serving leader would have got applied (L1).
-    fn is_pending(&self) -> bool {
-        self.decisions.has_open(self.leader.unwrap_or_default())
-            || self.pending.has_next(self.execution.state())
+    /// If something waits that a serving leader would have got applied (L1): how long slow
+    /// paths need for the longest line of it.
+    fn pending_us(&self) -> Option<u64> {
+        let open = self.decisions.has_open(self.leader.unwrap_or_default()).then_some(0);
+        open.max(self.pending.next_commit_us(self.execution.state(), self.settings.n))
     }
 
     /// Tells the proposer and the acceptor how far this replica is. A follower tells them
     /// no more than they need at once: each notice costs them a burst.
     fn tell_others(&mut self, out: &mut Outbox) {
-        let (is_pending, remind) = (self.is_pending(), std::mem::take(&mut self.remind));
-        if remind || self.route().leads() || is_pending != self.told_pending {
-            self.told_pending = is_pending;
+        let (pending, remind) = (self.pending_us(), std::mem::take(&mut self.remind));
+        if remind || self.route().leads() || pending.is_some() != self.told_pending {
+            self.told_pending = pending.is_some();
             let tally = &self.decisions.tally;
             out.tell(Notice::Proposer(proposer::Input::Progress {
                 applied: self.applied(),
                 decided: tally.decided(),
-                pending: is_pending,
+                pending,
                 lost: tally.lost(self.settings.id),
             }));
         }
@@ -334,6 +339,10 @@ impl Role for Learner {
                 }
             }
             Input::Hello(origin) => self.handle_hello(now, origin, out),
+            Input::Inquiry(origin, inquiry) => {
+                let (log, route) = (self.execution.state(), self.route());
+                self.pending.handle_inquiry(now, origin, inquiry, log, route, out);
+            }
             Input::RequestNotProposed { origin, request, direct } => {
                 let (log, route) = (self.execution.state(), self.route());
                 self.pending.hold(now, (origin, &request), direct, log, route, out);
@@ -346,7 +355,10 @@ impl Role for Learner {
                 self.follow(now, ballot);
             }
             Input::OwnAccepted { runs, decided } => {
-                runs.iter().for_each(|run| self.decisions.keep_accepted(run));
+                for run in &runs {
+                    self.decisions.keep_accepted(run);
+                    self.catch_up.note_accepted(now, run.slots());
+                }
                 self.handle_mark(decided);
             }
         }

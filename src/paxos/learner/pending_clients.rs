@@ -5,13 +5,16 @@
 //! not be proposed here at once. Then the learner keeps it ([`PendingRequest`], at most one
 //! for each session) and passes it to the proposer that leads, here or on another replica:
 //! again whenever another replica leads, and at growing intervals, until the command is
-//! applied or its client has gone (L4). Every table has a bound (L5).
+//! applied or its client has gone (L4). A long line is passed on only after the copy before
+//! has had its time (L8). Every table has a bound (L5).
 
 use super::Outbox;
 use super::awaited_runs::{AwaitedRun, AwaitedRuns};
+use super::fate::{Fate, complete, fate};
 use crate::aside::{Aside, NotState};
 use crate::chat::{Applied, Status};
-use crate::message::{Answer, Message, Request, Run, ToProposer};
+use crate::long_line::{commit_us, is_long};
+use crate::message::{Answer, Inquiry, Message, Request, Run, ToProposer};
 use crate::paxos::{Notice, proposer};
 use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
@@ -43,6 +46,8 @@ const FORWARD_BURST_MAX: usize = 256;
 pub(super) struct Route {
     /// This replica.
     pub(super) me: ReplicaId,
+    /// How many replicas there are.
+    pub(super) n: usize,
     /// The ballot of the leader, and its owner.
     pub(super) leader: Option<(Ballot, ReplicaId)>,
 }
@@ -90,6 +95,11 @@ struct Retry {
 impl NotState for Retry {}
 
 impl PendingRequest {
+    /// The time that slow paths need for the line, among `n` replicas.
+    fn commit_us(&self, n: usize) -> u64 {
+        self.request.iter().map(|command| commit_us(command.line.len(), n)).sum()
+    }
+
     /// Whether the command would take effect.
     fn is_next(&self, log: Applied<'_>) -> bool {
         self.request.iter().any(|command| log.status(command) == Status::Next)
@@ -129,9 +139,11 @@ impl PendingClients {
         self.requests.is_empty()
     }
 
-    /// Whether some pending request would take effect now.
-    pub(super) fn has_next(&self, log: Applied<'_>) -> bool {
-        self.requests.values().any(|pending| pending.is_next(log))
+    /// If some pending request would take effect now: how long slow paths need for the longest
+    /// of them, among `n` replicas.
+    pub(super) fn next_commit_us(&self, log: Applied<'_>, n: usize) -> Option<u64> {
+        let next = self.requests.values().filter(|pending| pending.is_next(log));
+        next.map(|pending| pending.commit_us(n)).max()
     }
 
     /// A run was proposed here. Its clients are answered when its slots are applied, or now
@@ -259,45 +271,74 @@ impl PendingClients {
         out: &mut Outbox,
     ) -> bool {
         let Some(command) = request.iter().next() else { return false };
-        let CommandRef { session, seq, .. } = command;
-        let passes_on = match log.status(command) {
-            // The client has lost the first answer (E2).
-            Status::Complete { slot, client_seq } => {
-                out.answer(origin, complete(command, slot, client_seq));
+        let is_next = match fate(command, request.after, log) {
+            Fate::Open { is_next } => is_next,
+            Fate::Known(answer) => {
+                answer.into_iter().for_each(|answer| out.answer(origin, answer));
                 return false;
             }
-            // The client itself has seen the answer to a later command.
-            Status::Past => return false,
-            Status::BornTooEarly => {
-                out.answer(origin, Answer::BornTooEarly { session, seq });
-                return false;
-            }
-            // This log has every slot that the client has seen, so the session is gone.
-            Status::Expired if log.end >= request.after => {
-                out.answer(origin, Answer::Expired { session, seq });
-                return false;
-            }
+        };
+        let passes_on = match is_next {
             // This log is not far enough, or the client talks nonsense. In the first case the
             // request must be kept: the leader may have died before it could tell what it had
             // decided. Until the request is its session's next, it makes nobody suspect the
             // leader (L1).
-            Status::Expired | Status::Ahead => direct && !route.leads(),
+            false => direct && !route.leads(),
             // A request that another replica forwarded to this one, which does not lead,
             // would go round in circles.
-            Status::Next => direct || route.leads(),
+            true => direct || route.leads(),
         };
-        self.insert(now, origin, command, request.after);
-        if passes_on {
+        let is_under_way = self.is_under_way(now, command);
+        self.insert(now, origin, command, request.after, route.n);
+        if passes_on && !is_under_way {
             route.pass_on(origin, request.clone(), out);
         }
         true
     }
 
+    /// Whether a copy of this long line was passed on and may still be on its way (L8).
+    fn is_under_way(&self, now: Time, command: CommandRef<'_>) -> bool {
+        let before = self.requests.get(&command.session);
+        is_long(command.line.len())
+            && before.is_some_and(|it| it.seq == command.seq && now < it.retry.at)
+    }
+
+    /// A client asks what became of a command, without its line.
+    pub(super) fn handle_inquiry(
+        &mut self,
+        now: Time,
+        origin: Address,
+        inquiry: Inquiry,
+        log: Applied<'_>,
+        route: Route,
+        out: &mut Outbox,
+    ) {
+        let answer = match fate(inquiry.command(), inquiry.after, log) {
+            Fate::Known(answer) => answer,
+            Fate::Open { .. } => {
+                let pending = self.requests.get_mut(&inquiry.session);
+                if let Some(pending) = pending.filter(|pending| pending.seq == inquiry.seq) {
+                    *pending.heard_at = now;
+                }
+                route.leader.map(|(ballot, _)| Answer::Leader { ballot })
+            }
+        };
+        answer.into_iter().for_each(|answer| out.answer(origin, answer));
+    }
+
     /// Keeps a request for `command`, in place of an earlier one of its session.
-    fn insert(&mut self, now: Time, origin: Address, command: CommandRef<'_>, after: Slot) {
+    fn insert(
+        &mut self,
+        now: Time,
+        origin: Address,
+        command: CommandRef<'_>,
+        after: Slot,
+        n: usize,
+    ) {
         let CommandRef { session, seq, line, .. } = command;
         // The client has asked again: the request is passed on as rarely as before.
         let before = self.requests.get(&session).filter(|pending| pending.seq == seq);
+        let before_at = before.map(|before| before.retry.at);
         let new = (now, self.retry_us());
         let (held_at, wait_us) =
             before.map_or(new, |before| (*before.held_at, before.retry.wait_us));
@@ -310,7 +351,11 @@ impl PendingClients {
         // A copy: the request may wait long, and must not keep alive the whole batch that
         // it came with.
         let request = Request { commands: ValueRef::Command(command).into(), after };
-        let retry = Aside(Retry { at: now.plus_us(wait_us), wait_us });
+        let at = match before_at {
+            Some(at) if is_long(line.len()) => at,
+            _ => now.plus_us(wait_us + commit_us(line.len(), n)),
+        };
+        let retry = Aside(Retry { at, wait_us });
         let (held_at, heard_at) = (Aside(held_at), Aside(now));
         let pending = PendingRequest { origin, seq, request, held_at, heard_at, retry };
         self.requests.insert(session, pending);
@@ -347,7 +392,8 @@ impl PendingClients {
                 continue;
             }
             let wait_us = (2 * pending.retry.wait_us).min(FORWARD_RETRY_MAX_US);
-            *pending.retry = Retry { at: now.plus_us(wait_us), wait_us };
+            *pending.retry =
+                Retry { at: now.plus_us(wait_us + pending.commit_us(route.n)), wait_us };
             // A leader that proposed a command before it is next would waste a slot. Another
             // leader may know more than this log.
             if !route.leads() || pending.is_next(log) {
@@ -355,11 +401,6 @@ impl PendingClients {
             }
         }
     }
-}
-
-fn complete(command: CommandRef<'_>, slot: Slot, client_seq: u64) -> Answer {
-    let CommandRef { session, seq, .. } = command;
-    Answer::Complete { session, seq, slot, client_seq }
 }
 
 /// Answers a client whose command was applied, if the session still remembers it.

@@ -55,8 +55,9 @@ pub enum Input {
         applied: Slot,
         /// What this replica has tallied in its own phase 2.
         decided: Decided,
-        /// Whether something waits that a serving leader would get applied.
-        pending: bool,
+        /// If something waits that a serving leader would get applied: how many microseconds
+        /// slow paths need for the longest line of it (L8).
+        pending: Option<u64>,
         /// Slots of the own phase 2 that a quorum can no longer accept, unless they are sent
         /// again.
         lost: Vec<SlotRange>,
@@ -112,8 +113,8 @@ pub struct Proposer {
     promised: Option<Ballot>,
     /// Every slot below this is applied here.
     applied: Slot,
-    /// Whether the learner holds something that a serving leader would get applied.
-    pending: bool,
+    /// What the learner holds that a serving leader would get applied, as it has told.
+    pending: Option<u64>,
     pre_vote_round: u64,
     /// Whether this replica may still campaign with ballot 0.
     first_ballot: bool,
@@ -134,7 +135,7 @@ impl Proposer {
             seen: Ballot::ZERO,
             promised: None,
             applied: Slot::ZERO,
-            pending: false,
+            pending: None,
             pre_vote_round: 0,
             first_ballot,
         }
@@ -212,8 +213,7 @@ impl Proposer {
 
     /// L1: something waits at the learner, or in the own phase 2.
     fn note_progress(&mut self, now: Time) {
-        let proposing = self.phase2().is_some_and(Phase2::is_pending);
-        let pending = self.pending || proposing;
+        let pending = self.pending.max(self.phase2().and_then(Phase2::pending_us));
         self.election.handle_progress(now, self.applied, pending);
     }
 }

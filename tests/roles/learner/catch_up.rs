@@ -557,3 +557,22 @@ fn catching_up_takes_most_of_a_long_path_and_leaves_its_queue_short() {
         }
     }
 }
+
+// --- accepts that come late ------------------------------------------------------------
+
+#[test]
+fn an_accept_that_comes_late_is_waited_for_the_next_time() {
+    let mut seat = learner(3, R2);
+    let mut late = |slot: u64| {
+        seat.handle(applied(R0, slot + 1, slot + 1));
+        let asked = fetches(&seat.wait_us(60_000)).len();
+        seat.handle(voted(0, slot, &noops(1), decided(0, slot, slot + 1)));
+        assert_eq!(seat.role.applied(), Slot(slot + 1));
+        asked
+    };
+    assert!(late(0) > 0, "nobody knew");
+    assert_eq!([1, 2, 3].map(&mut late), [0; 3]);
+    // One that does not come at all is asked for in the end.
+    seat.handle(applied(R0, 9, 5));
+    assert!(!fetches(&seat.wait_us(100_000)).is_empty());
+}

@@ -96,7 +96,7 @@ fn noops(count: usize) -> Vec<Value> {
 fn pending(seat: &mut Subject) -> bool {
     let told = told_proposer(&seat.wait_us(HEARTBEAT_US));
     let pick = |input: &proposer::Input| match input {
-        proposer::Input::Progress { pending, .. } => Some(*pending),
+        proposer::Input::Progress { pending, .. } => Some(pending.is_some()),
         _ => None,
     };
     told.iter().filter_map(pick).next_back().expect("progress is told at every heartbeat")

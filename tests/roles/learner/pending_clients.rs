@@ -1,6 +1,7 @@
 //! Clients that wait for an answer, and requests that the learner keeps for the leader.
 
 use super::*;
+use multipaxos::message::Inquiry;
 
 #[test]
 fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
@@ -311,7 +312,7 @@ fn a_learner_tells_at_once_that_something_waits_and_only_a_leaders_how_far_it_is
     assert_eq!(told_proposer(&seat.handle(page(R0, 0, &noops(2)))), []);
     let sent = seat.burst([voted(0, 3, &noops(1), nothing_decided(0)), page(R0, 2, &noops(1))]);
     let waits = |input: &proposer::Input| match input {
-        proposer::Input::Progress { pending, .. } => *pending,
+        proposer::Input::Progress { pending, .. } => pending.is_some(),
         _ => false,
     };
     assert!(told_proposer(&sent).iter().any(waits));
@@ -319,4 +320,55 @@ fn a_learner_tells_at_once_that_something_waits_and_only_a_leaders_how_far_it_is
     seat.handle(Input::Leading(Ballot(0)));
     seat.wait_us(1_000);
     assert_eq!(marks(&seat.handle(page(R1, 0, &noops(2)))).len(), 1);
+}
+
+// --- long lines ----------------------------------------------------------------------
+
+fn inquiry(session: u64, seq: u64) -> Input {
+    let Command { session, seq, birth, .. } = Request::new(1, session, seq, "").command();
+    Input::Inquiry(address(1), Inquiry { session, birth, seq, after: Slot(0) })
+}
+
+#[test]
+fn an_inquiry_is_answered_like_the_request_that_it_names() {
+    let mut seat = learner(3, R2);
+    assert_eq!(answers(&seat.handle(inquiry(1, 0))), [], "nobody leads, as far as is known");
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let hint = Answer::Leader { ballot: Ballot(0) };
+    let sent = seat.handle(inquiry(1, 0));
+    assert_eq!((answers(&sent), forwards(&sent)), (vec![(address(1), hint)], vec![]));
+    assert!(!pending(&mut seat), "there is no line that anybody could wait for");
+    seat.handle(page(R0, 0, &[command(1, 0, "a"), command(1, 1, "b")]));
+    let session = Request::new(1, 1, 0, "").command().session;
+    let complete = Answer::Complete { session, seq: 1, slot: Slot(1), client_seq: 1 };
+    assert_eq!(answers(&seat.handle(inquiry(1, 1))), [(address(1), complete)]);
+    assert_eq!(answers(&seat.handle(inquiry(1, 0))), [], "its client has seen the answer");
+}
+
+#[test]
+fn an_inquiry_keeps_the_request_of_its_client_alive() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    seat.handle(held(1, 0, "a"));
+    for _ in 0..4 {
+        seat.wait_us(6_000_000);
+        seat.handle(inquiry(1, 0));
+    }
+    assert!(pending(&mut seat));
+}
+
+#[test]
+fn a_long_line_is_passed_on_again_only_when_a_slow_path_would_have_carried_it() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    let long = "x".repeat(60_000);
+    assert_eq!(forwards(&seat.handle(held(1, 0, &long))).len(), 1);
+    for _ in 0..4 {
+        assert_eq!(forwards(&seat.wait_us(500_000)), []);
+        assert_eq!(forwards(&seat.handle(held(1, 0, &long))), [], "its client asks again");
+    }
+    assert_eq!(forwards(&seat.wait_us(1_200_000)).len(), 1);
+    // Another leader has no copy.
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
 }

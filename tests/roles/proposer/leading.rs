@@ -109,7 +109,7 @@ fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
     seat.burst((0..12).map(|session| request_is_next(session, 0, &line)));
     let report = |lost| {
         let decided = decided(0, 0, 4);
-        Input::Progress { applied: Slot(4), decided, pending: true, lost }
+        Input::Progress { applied: Slot(4), decided, pending: Some(0), lost }
     };
     let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));
     let again: Vec<u64> = proposed(&sent).into_iter().map(|(slot, _)| slot).collect();

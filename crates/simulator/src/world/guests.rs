@@ -81,7 +81,7 @@ impl World {
             }
             self.hash.add(&message);
             if let Some(wire) = &mut self.clients[client].wire {
-                let frames = wire.send(&[Outgoing::Call { to, message }]);
+                let frames = wire.send(now, &[Outgoing::Call { to, message }]);
                 self.send_calls(client, frames);
                 self.expect_client_wire(client);
             } else if !self.out[to.index()] {

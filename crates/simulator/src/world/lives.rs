@@ -388,7 +388,7 @@ impl World {
         if let Some(wire) = &mut self.nodes[id.index()].wire
             && !outgoing.is_empty()
         {
-            let frames = wire.send(&outgoing);
+            let frames = wire.send(self.now, &outgoing);
             self.send_frames(id, frames);
             self.expect_fragments(id);
         }

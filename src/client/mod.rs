@@ -3,7 +3,7 @@
 //! A client sends a line to the replica that it believes to lead. If no answer comes in the
 //! time that answers take, a datagram was lost, and the client asks again (L4). If none
 //! comes for [`ASK_ALL_US`], it asks all replicas, because any replica that applied the line
-//! may answer (E3). From then on it sends its lines to the replica that answered, until it
+//! may answer (E3). About a long line it asks without sending it (L8, `copies`). From then on it sends its lines to the replica that answered, until it
 //! hears of a new leader. Commands are numbered within their session, so however often a
 //! client sends one, it takes effect once (E2).
 //!
@@ -21,6 +21,17 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod copies;
+mod outcome;
+mod session;
+
+pub use outcome::{Input, Outcome};
+pub use session::SESSION_IDLE_US;
+
+use copies::Copies;
+use session::{NEXT_SESSION, Open};
+
+use crate::long_line::is_long;
 use crate::message::{Answer, ClientMessage, Request};
 use crate::paxos::pace::WAIT_MAX_US;
 use crate::paxos::{Outbox, Role};
@@ -28,8 +39,8 @@ use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, repli
 use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
 
-/// How long a client waits for the replica that it believes to lead, before it asks all.
-/// Also the wait for an answer before any has come.
+/// How long a client waits for the replica that it believes to lead, before it asks all, unless
+/// answers are known to take longer. Also the wait for an answer before any has come.
 pub const ASK_ALL_US: u64 = 100_000;
 
 /// The shortest wait for an answer. On one host an answer takes less.
@@ -38,66 +49,8 @@ const RETRY_MIN_US: u64 = 120;
 /// The longest wait for an answer, unless answers are known to take longer.
 const RETRY_MAX_US: u64 = 1_000_000;
 
-/// How long a client may be quiet and still use its session.
-pub const SESSION_IDLE_US: u64 = 1_000_000;
-
-/// What is added to the id of a session for the id of the next one for the same line. It is
-/// odd and large, so the ids for a line repeat after 2⁶⁴ sessions only, and none is near
-/// another. They are as unlikely to be used by anybody else as the first one.
-const NEXT_SESSION: u64 = 0x9e37_79b9_7f4a_7c15;
-
 /// How long a line is in flight before the user hears of it, and between two such reports.
 const PATIENCE_US: u64 = 3_000_000;
-
-/// What becomes of a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in the log.
-    Complete {
-        /// The client that submitted it.
-        client: ClientId,
-        /// Its number among the client's lines in the log, from 0.
-        seq: u64,
-        /// The slot that holds it.
-        slot: Slot,
-        /// From the submission to the first answer, in microseconds.
-        took_us: u64,
-    },
-    /// No answer yet; the client keeps trying.
-    Waiting {
-        /// The time since the submission, in microseconds.
-        waited_us: u64,
-    },
-    /// The time that the user allows is over. Nobody knows whether the line is in the log.
-    /// The client is finished.
-    GaveUp {
-        /// The line.
-        line: Line,
-    },
-    /// The session has expired. Nobody knows whether the line is in the log. The client is
-    /// finished.
-    Expired {
-        /// The line.
-        line: Line,
-    },
-}
-
-/// What a client is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// To write a line. No other line may be in flight.
-    Submit {
-        /// The line.
-        line: Line,
-        /// The id of a new session, in case the client must open one. From the operating
-        /// system's entropy.
-        session: u64,
-    },
-    /// No more lines will come.
-    End,
-    /// A replica answers.
-    Answer(ReplicaId, Answer),
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -109,15 +62,6 @@ enum Phase {
     },
     InFlight,
     Failed,
-}
-
-/// An open session.
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    session: Session,
-    birth: Slot,
-    next: u64,
-    used_at: Time,
 }
 
 /// The client role.
@@ -154,6 +98,8 @@ pub struct Client {
     again: bool,
     /// Whether it was sent to all replicas.
     asked_all: bool,
+    /// If the line is long: when it is sent again as a whole.
+    copies: Option<Copies>,
     report_at: Time,
 }
 
@@ -179,6 +125,7 @@ impl Client {
             trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, WAIT_MAX_US),
             again: false,
             asked_all: false,
+            copies: None,
             report_at: Time(0),
         }
     }
@@ -215,7 +162,7 @@ impl Client {
         }
         self.submitted_at = now;
         self.report_at = now.plus_us(PATIENCE_US);
-        self.open = self.open.filter(|open| now.since_us(open.used_at) < SESSION_IDLE_US);
+        self.open = self.open.filter(|open| open.is_usable(now));
         match self.open {
             Some(open) => self.request(now, open, line, out),
             None => {
@@ -247,8 +194,28 @@ impl Client {
         (self.again, self.asked_all) = (false, false);
         (self.asked_at, self.sent_at) = (now, now);
         self.led = Some((self.leader, self.whom()));
-        self.retry_at = now.plus_us(self.trip.wait_us().min(self.patience_us(ASK_ALL_US)));
+        let answer_us = self.patience_us(ASK_ALL_US);
+        let wait_us = self.trip.wait_us();
+        // To ask all costs more than to ask one, so it waits until hardly any answer is late.
+        self.retry_at = now.plus_us(if wait_us < ASK_ALL_US { wait_us } else { answer_us });
+        self.send_copy(now, out);
+    }
+
+    /// Sends the message of this phase to the replica that is asked first.
+    fn send_copy(&mut self, now: Time, out: &mut Outbox<Outcome>) {
+        let in_flight = matches!(self.phase, Phase::InFlight);
+        let line = self.request.iter().next().filter(|_| in_flight).map(|it| it.line.len());
+        let answer_us = self.patience_us(ASK_ALL_US);
+        let copies = |bytes| Copies::new(now, bytes, self.n, answer_us);
+        self.copies = line.filter(|bytes| is_long(*bytes)).map(copies);
         self.call(self.whom(), out);
+    }
+
+    /// Asks what became of the line in flight, without sending it.
+    fn inquire(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
+        if let Some(open) = self.open {
+            out.call(to, ClientMessage::Inquiry(open.inquiry(self.request.after)));
+        }
     }
 
     /// This time, or what answers take if that is longer.
@@ -279,11 +246,17 @@ impl Client {
         self.sent_at = now;
         let wait_us = self.trip.wait_us();
         self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
-        if now.since_us(self.submitted_at) < ASK_ALL_US {
-            return self.call(self.whom(), out);
+        self.asked_all = now.since_us(self.submitted_at) >= self.patience_us(ASK_ALL_US);
+        let (whom, n) = (self.whom(), self.n);
+        let copy_to = self.copies.as_mut().and_then(|copies| copies.take_due(now, whom, n));
+        let asked = |replica: &ReplicaId| self.asked_all || *replica == whom;
+        for replica in replicas(n).filter(asked) {
+            if self.copies.is_none() || copy_to == Some(replica) {
+                self.call(replica, out);
+            } else {
+                self.inquire(replica, out);
+            }
         }
-        self.asked_all = true;
-        replicas(self.n).for_each(|replica| self.call(replica, out));
     }
 
     fn handle_answer(
@@ -295,8 +268,12 @@ impl Client {
     ) {
         match answer {
             Answer::Welcome { applied, ballot } => {
-                self.follow(ballot);
+                let news = self.follow(ballot);
                 if let Phase::Opening { line, session } = &self.phase {
+                    if self.asked_all && !news && from != self.leader.owner(self.n) {
+                        // The leader did not answer in time, and this replica did.
+                        self.deputy = Some(from);
+                    }
                     let session = Session { client: self.id, id: *session };
                     // What this client has seen completed is decided as well.
                     let birth = applied.max(self.after);
@@ -357,7 +334,7 @@ impl Client {
             Answer::Leader { ballot } => {
                 if self.follow(ballot) {
                     self.again = true;
-                    self.call(self.whom(), out);
+                    self.send_copy(now, out);
                 } else if ballot == self.leader {
                     self.deputy = None;
                 }

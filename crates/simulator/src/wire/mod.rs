@@ -1,0 +1,236 @@
+//! The wire of a simulated process: it encodes, splits, joins and checks real frames.
+//!
+//! In some runs messages travel as real datagrams, through the codec and the fragments of
+//! `net`, as long as each path carries and as many as it takes. There the network loses,
+//! repeats and reorders datagrams. In the other runs the network carries whole messages, which
+//! is much faster.
+
+mod paths;
+
+use datagrams::codec::{Body, BodyKind, Endpoint as _, Opened, Sink, probe_body};
+use datagrams::counters::{Counters, NetEvent};
+use datagrams::fragment::{Fragmenter, Reassembler};
+use multipaxos::message::Party;
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
+use multipaxos::net::pack::Packer;
+use multipaxos::net::{Endpoint, Incoming, Outgoing};
+use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Time};
+use paths::Paths;
+use std::sync::Arc;
+
+/// Datagrams that one process sends.
+pub type Frames = Vec<(Endpoint, Vec<u8>)>;
+
+/// The codec of one life.
+#[derive(Debug)]
+pub struct Wire {
+    identity: Identity,
+    packer: Packer,
+    decoder: Decoder,
+    fragmenter: Fragmenter,
+    reassembler: Reassembler<Endpoint>,
+    paths: Paths,
+    counters: Arc<Counters>,
+    /// The time of the timer event of [`Wire::poll`].
+    pub timer_at: Option<Time>,
+}
+
+struct Gathered<'a> {
+    now: u64,
+    identity: &'a Identity,
+    fragmenter: &'a mut Fragmenter,
+    paths: &'a mut Paths,
+    frames: &'a mut Frames,
+}
+
+impl Sink<Endpoint> for Gathered<'_> {
+    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], urgent: bool) {
+        self.paths.leave(self.now, to, frame.to_vec(), urgent, self.frames);
+    }
+
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
+        let length = self.length(to);
+        let Gathered { now, identity, fragmenter, paths, frames } = self;
+        fragmenter.split(length, cluster, message.to_vec(), |fragment| {
+            let cluster = ClusterId(cluster);
+            let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
+                fragment.write(body);
+            });
+            paths.leave(*now, to, frame, false, frames);
+        });
+        if let Some(peer) = to.peer() {
+            fragmenter.note_sent(*now, peer);
+        }
+    }
+
+    fn length(&self, to: Endpoint) -> usize {
+        self.paths.length(to)
+    }
+}
+
+/// A frame of any kind but messages.
+fn sealed_frame(
+    identity: &Identity,
+    to: Endpoint,
+    cluster: ClusterId,
+    kind: BodyKind,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame::begin(&mut frame);
+    write(&mut frame);
+    frame::seal(identity, to.party(), cluster, kind, 1, &mut frame);
+    frame
+}
+
+impl Wire {
+    /// The codec of one life of `me`, with datagrams of at most `datagram_max` bytes.
+    pub fn new(n: usize, me: Party, boot: BootId, datagram_max: usize) -> Self {
+        let identity = Identity { n, me, boot, cluster: ClusterCell::new() };
+        let counters = Arc::new(Counters::new());
+        Wire {
+            packer: Packer::new(identity.clone()),
+            decoder: Decoder::new(identity.clone(), Arc::clone(&counters)),
+            fragmenter: Fragmenter::new(Arc::clone(&counters)),
+            reassembler: Reassembler::new(Arc::clone(&counters)),
+            paths: Paths::new(n, boot.0, datagram_max),
+            identity,
+            counters,
+            timer_at: None,
+        }
+    }
+
+    /// The cluster's id is known from here on.
+    pub fn start(&self, cluster: ClusterId) {
+        self.identity.cluster.set(cluster);
+    }
+
+    /// Packs the messages that one turn sends. Some may wait for room.
+    pub fn send(&mut self, now: Time, outgoing: &[Outgoing]) -> Frames {
+        let mut frames = Vec::new();
+        let mut sink = Gathered {
+            now: now.0,
+            identity: &self.identity,
+            fragmenter: &mut self.fragmenter,
+            paths: &mut self.paths,
+            frames: &mut frames,
+        };
+        for message in outgoing {
+            self.packer.add(message, &mut sink);
+        }
+        self.packer.flush(&mut sink);
+        frames
+    }
+
+    /// The system has refused a datagram as too long.
+    pub fn refused(&mut self, now: Time, to: ReplicaId, bytes: usize) {
+        self.paths.lengths[to.index()].refused(now.0, bytes);
+    }
+
+    /// Opens a datagram. Returns its messages, and the datagrams to send at once.
+    pub fn receive(&mut self, now: Time, from: Address, frame: &[u8]) -> (Vec<Incoming>, Frames) {
+        let (mut incoming, mut frames) = (Vec::new(), Vec::new());
+        let Ok(opened) = self.decoder.open(from, frame, &mut incoming) else {
+            return (incoming, frames);
+        };
+        self.paths.received(now.0, &opened, frame.len());
+        let Opened { from, boot, cluster, body, .. } = opened;
+        match body {
+            Body::Messages | Body::Nothing => {}
+            Body::Fragment(fragment) => {
+                if let Some(joined) = self.reassembler.insert(now.0, from, boot, cluster, fragment)
+                {
+                    let _ =
+                        self.decoder.open_joined(from, ClusterId(cluster), &joined, &mut incoming);
+                }
+            }
+            Body::Missing(missing) => {
+                let Wire { identity, fragmenter, paths, .. } = self;
+                let length = paths.length(from);
+                fragmenter.resend(length, &missing, |cluster, fragment| {
+                    let cluster = ClusterId(cluster);
+                    let frame = sealed_frame(identity, from, cluster, BodyKind::Fragment, |body| {
+                        fragment.write(body);
+                    });
+                    paths.leave(now.0, from, frame, false, &mut frames);
+                });
+            }
+            Body::Probe(id) => {
+                let cluster = ClusterId(cluster);
+                let answer =
+                    sealed_frame(&self.identity, from, cluster, BodyKind::ProbeAnswer, |body| {
+                        body.extend_from_slice(&probe_body(id));
+                    });
+                self.paths.leave(now.0, from, answer, true, &mut frames);
+            }
+            Body::ProbeAnswer(id) => {
+                if let Some(peer) = from.peer() {
+                    self.paths.lengths[peer].answered(now.0, id);
+                }
+            }
+        }
+        self.paths.flush(now.0, &mut frames);
+        (incoming, frames)
+    }
+
+    /// Asks for missing fragments, probes paths, tells what has arrived, and sends what has
+    /// waited, if it is time.
+    pub fn poll(&mut self, now: Time) -> Frames {
+        let mut frames = Vec::new();
+        let Wire { identity, paths, reassembler, .. } = self;
+        reassembler.poll(now.0, |to, cluster, missing| {
+            let cluster = ClusterId(cluster);
+            let frame = sealed_frame(identity, to, cluster, BodyKind::Missing, |body| {
+                missing.write(body);
+            });
+            paths.leave(now.0, to, frame, true, &mut frames);
+        });
+        if let Some(cluster) = identity.cluster.known() {
+            self.probe(now.0, cluster, &mut frames);
+            self.paths.give_word(now.0, &self.identity, cluster, &mut frames);
+        }
+        self.paths.flush(now.0, &mut frames);
+        frames
+    }
+
+    fn probe(&mut self, now: u64, cluster: ClusterId, frames: &mut Frames) {
+        for peer in 0..self.identity.n {
+            let (to, mut probes) = (Endpoint::of_peer(peer), Vec::new());
+            let before = self.paths.lengths[peer].length();
+            self.paths.lengths[peer].poll(now, |probe| probes.push(probe));
+            let length = self.paths.lengths[peer].length();
+            if length < before {
+                let Wire { identity, fragmenter, paths, .. } = self;
+                paths.narrow(peer, length);
+                fragmenter.send_narrowed(now, peer, length, |cluster, fragment| {
+                    let cluster = ClusterId(cluster);
+                    let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
+                        fragment.write(body);
+                    });
+                    paths.leave(now, to, frame, false, frames);
+                });
+            }
+            for probe in probes {
+                let mut frame =
+                    sealed_frame(&self.identity, to, cluster, BodyKind::Probe, |body| {
+                        body.extend_from_slice(&probe_body(probe.id));
+                    });
+                let sealed = frame.len();
+                frame.resize(probe.bytes.unwrap_or(sealed).max(sealed), 0);
+                frame::pad(&mut frame, sealed);
+                self.paths.leave(now, to, frame, true, frames);
+            }
+        }
+    }
+
+    /// The next time at which [`Wire::poll`] has something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        let paths = self.identity.cluster.known().and_then(|_| self.paths.deadline());
+        paths.into_iter().chain(self.reassembler.deadline()).min().map(Time)
+    }
+
+    /// How often this event happened in this life.
+    pub fn count(&self, event: NetEvent) -> u64 {
+        self.counters.of(event)
+    }
+}

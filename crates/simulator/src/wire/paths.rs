@@ -1,0 +1,148 @@
+//! The paths of a simulated process: what they carry, what is under way, what waits.
+//!
+//! The same parts as the network loop's, without sockets: how long datagrams may be, how many
+//! bytes may be under way, and the queue of what can wait.
+
+use super::{Frames, sealed_frame};
+use datagrams::codec::{BodyKind, Endpoint as _, Opened};
+use datagrams::path::length::{PathLength, Use};
+use datagrams::path::queue::BulkQueue;
+use datagrams::path::receipt::{Receipt, Stamp};
+use datagrams::path::shared::Traffic;
+use datagrams::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
+use multipaxos::net::Endpoint;
+use multipaxos::net::frame::{self, Identity};
+use multipaxos::types::ClusterId;
+use std::collections::BTreeMap;
+
+/// The paths from one process to all others.
+#[derive(Debug)]
+pub(super) struct Paths {
+    /// To the replicas, by id.
+    pub(super) lengths: Vec<PathLength>,
+    traffic: Vec<Traffic>,
+    queues: Vec<BulkQueue>,
+    /// What has arrived from clients that asked.
+    clients: BTreeMap<Endpoint, Receipt>,
+    /// The most bytes of a datagram to a client.
+    client_bytes: usize,
+}
+
+impl Paths {
+    pub(super) fn new(n: usize, life: u64, datagram_max: usize) -> Self {
+        Paths {
+            lengths: vec![PathLength::new(PATH_BYTES_IPV4, datagram_max); n],
+            traffic: (0..n).map(|_| Traffic::new(life as u32)).collect(),
+            queues: (0..n).map(|_| BulkQueue::default()).collect(),
+            clients: BTreeMap::new(),
+            client_bytes: PATH_BYTES_IPV4.min(datagram_max),
+        }
+    }
+
+    /// The most bytes of a datagram to `to` at present.
+    pub(super) fn length(&self, to: Endpoint) -> usize {
+        to.peer().map_or(self.client_bytes, |peer| self.lengths[peer].length())
+    }
+
+    /// Sends a frame, or lets it wait for room.
+    pub(super) fn leave(
+        &mut self,
+        now: u64,
+        to: Endpoint,
+        mut frame: Vec<u8>,
+        urgent: bool,
+        frames: &mut Frames,
+    ) {
+        if let Some(peer) = to.peer() {
+            let long = frame.len() > PATH_BYTES_MIN;
+            self.lengths[peer].used(Use { long, batch: false });
+            let queue = &mut self.queues[peer];
+            let traffic = &mut self.traffic[peer];
+            if !urgent {
+                queue.settle(now, &traffic.flow);
+                queue.push(now, &frame, &traffic.flow);
+                return self.flush(now, frames);
+            }
+            let stamp = traffic.stamp(now, frame.len());
+            frame::stamp(&mut frame, stamp);
+        }
+        frames.push((to, frame));
+    }
+
+    /// Sends what has waited, as far as there is room.
+    pub(super) fn flush(&mut self, now: u64, frames: &mut Frames) {
+        for (peer, queue) in self.queues.iter_mut().enumerate() {
+            if queue.is_empty() {
+                continue;
+            }
+            let traffic = &mut self.traffic[peer];
+            queue.drop_old(now);
+            traffic.flow.poll(now);
+            while let Some(bytes) = queue.next_bytes()
+                && traffic.flow.admits(now, bytes)
+                && let Some((mut frame, digest)) = queue.pop()
+            {
+                let stamp = traffic.stamp(now, frame.len());
+                frame::stamp(&mut frame, stamp);
+                queue.leaves(now, traffic.flow.sent(), digest);
+                frames.push((Endpoint::of_peer(peer), frame));
+            }
+        }
+    }
+
+    /// The path to `peer` carries no more than `length` bytes.
+    pub(super) fn narrow(&mut self, peer: usize, length: usize) {
+        self.traffic[peer].flow.forget();
+        self.queues[peer].narrow(length);
+    }
+
+    /// Takes note of a datagram of this many bytes.
+    pub(super) fn received(&mut self, now: u64, opened: &Opened<'_, Endpoint>, bytes: usize) {
+        let Opened { from, boot, stamp, .. } = *opened;
+        match from.peer() {
+            Some(peer) => {
+                self.lengths[peer].heard();
+                self.traffic[peer].received(now, boot, stamp, bytes);
+            }
+            None if stamp.asks || self.clients.contains_key(&from) => {
+                self.clients.entry(from).or_default().received(now, boot, stamp, bytes);
+            }
+            None => {}
+        }
+    }
+
+    /// Tells those who ask what has arrived from them.
+    pub(super) fn give_word(
+        &mut self,
+        now: u64,
+        identity: &Identity,
+        cluster: ClusterId,
+        frames: &mut Frames,
+    ) {
+        let is_due = |receipt: &Receipt| receipt.due().is_some_and(|due| due <= now);
+        let word = |to| sealed_frame(identity, to, cluster, BodyKind::Nothing, |_| {});
+        for (peer, traffic) in self.traffic.iter_mut().enumerate() {
+            if is_due(&traffic.receipt) {
+                let mut frame = word(Endpoint::of_peer(peer));
+                let stamp = traffic.stamp(now, frame.len());
+                frame::stamp(&mut frame, stamp);
+                frames.push((Endpoint::of_peer(peer), frame));
+            }
+        }
+        for (client, receipt) in self.clients.iter_mut().filter(|(_, receipt)| is_due(receipt)) {
+            let (mut frame, mut stamp) = (word(*client), Stamp::default());
+            receipt.tell(now, &mut stamp);
+            frame::stamp(&mut frame, stamp);
+            frames.push((*client, frame));
+        }
+    }
+
+    /// When any of that has something to do next.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let waiting = self.queues.iter().zip(&self.traffic);
+        let room = waiting.filter_map(|(queue, it)| Some(it.flow.deadline(queue.next_bytes()?)));
+        let receipts = self.traffic.iter().map(|traffic| &traffic.receipt);
+        let words = receipts.chain(self.clients.values()).filter_map(Receipt::due);
+        room.chain(words).chain(self.lengths.iter().filter_map(PathLength::deadline)).min()
+    }
+}

@@ -1,0 +1,60 @@
+//! When the whole of a long line is sent again, and to whom. (L8)
+//!
+//! A copy is given the time in which a slow path carries it, and carries it on from the leader
+//! to its followers. The next one goes to the same replica, and those after it to one replica
+//! after the other: the client may be cut off from the leader alone. Each copy is given twice
+//! the time of the one before.
+
+use crate::long_line::commit_us;
+use crate::paxos::pace::WAIT_MAX_US;
+use crate::types::{ReplicaId, Time};
+
+/// The copies of one line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Copies {
+    sent_at: Time,
+    wait_us: u64,
+    again: u64,
+}
+
+impl Copies {
+    /// The first copy leaves now, in a cluster of `n` whose answers take up to `answer_us`. The
+    /// line has this many bytes.
+    pub(super) fn new(now: Time, bytes: usize, n: usize, answer_us: u64) -> Self {
+        let wait_us = answer_us + commit_us(bytes, n);
+        Copies { sent_at: now, wait_us, again: 0 }
+    }
+
+    /// Which replica gets a copy now, if one is due. `first` is the replica that is asked first,
+    /// of `n`.
+    pub(super) fn take_due(&mut self, now: Time, first: ReplicaId, n: usize) -> Option<ReplicaId> {
+        if now < self.sent_at.plus_us(self.wait_us) {
+            return None;
+        }
+        let to = (first.index() as u64 + self.again) % n as u64;
+        self.sent_at = now;
+        self.wait_us = (2 * self.wait_us).min(WAIT_MAX_US);
+        self.again += 1;
+        Some(ReplicaId(to as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_copy_has_twice_the_time_and_goes_to_the_next_replica_after_the_second() {
+        let first = ReplicaId(2);
+        let mut copies = Copies::new(Time(0), 10_000, 3, 100_000);
+        let mut sent = Vec::new();
+        for ms in 0..10_000 {
+            sent.extend(copies.take_due(Time(1_000 * ms), first, 3).map(|to| (ms, to.0)));
+        }
+        assert_eq!(sent, [(600, 2), (1_800, 0), (4_200, 1), (9_000, 2)]);
+        (0..100).for_each(|_| {
+            copies.take_due(Time(u64::MAX / 2), first, 3);
+        });
+        assert!(copies.wait_us <= WAIT_MAX_US);
+    }
+}

@@ -1,0 +1,54 @@
+//! What a client is told, and what it tells its user.
+
+use crate::message::Answer;
+use crate::types::{ClientId, Line, ReplicaId, Slot};
+
+/// What becomes of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the log.
+    Complete {
+        /// The client that submitted it.
+        client: ClientId,
+        /// Its number among the client's lines in the log, from 0.
+        seq: u64,
+        /// The slot that holds it.
+        slot: Slot,
+        /// From the submission to the first answer, in microseconds.
+        took_us: u64,
+    },
+    /// No answer yet; the client keeps trying.
+    Waiting {
+        /// The time since the submission, in microseconds.
+        waited_us: u64,
+    },
+    /// The time that the user allows is over. Nobody knows whether the line is in the log.
+    /// The client is finished.
+    GaveUp {
+        /// The line.
+        line: Line,
+    },
+    /// The session has expired. Nobody knows whether the line is in the log. The client is
+    /// finished.
+    Expired {
+        /// The line.
+        line: Line,
+    },
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// To write a line. No other line may be in flight.
+    Submit {
+        /// The line.
+        line: Line,
+        /// The id of a new session, in case the client must open one. From the operating
+        /// system's entropy.
+        session: u64,
+    },
+    /// No more lines will come.
+    End,
+    /// A replica answers.
+    Answer(ReplicaId, Answer),
+}
