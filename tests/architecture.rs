@@ -43,7 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "long_line",
         ],
     ),
-    ("client", &["types", "values", "message", "paxos", "long_line"]),
+    ("client", &["types", "quorum", "values", "message", "paxos", "long_line"]),
     ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
     // Streams of randomness: the programs draw them, and the roles are given numbers.

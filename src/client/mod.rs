@@ -22,6 +22,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod copies;
+mod elsewhere;
 mod outcome;
 mod session;
 
@@ -29,12 +30,13 @@ pub use outcome::{Input, Outcome};
 pub use session::SESSION_IDLE_US;
 
 use copies::Copies;
-use session::{NEXT_SESSION, Open};
+use session::{NEXT_SESSION, Open, Phase};
 
 use crate::long_line::is_long;
 use crate::message::{Answer, ClientMessage, Request};
 use crate::paxos::pace::WAIT_MAX_US;
 use crate::paxos::{Outbox, Role};
+use crate::quorum::ReplicaSet;
 use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
@@ -51,18 +53,6 @@ const RETRY_MAX_US: u64 = 1_000_000;
 
 /// How long a line is in flight before the user hears of it, and between two such reports.
 const PATIENCE_US: u64 = 3_000_000;
-
-#[derive(Debug)]
-enum Phase {
-    Idle,
-    /// Waits for a welcome, to open a session for `line`.
-    Opening {
-        line: Line,
-        session: u64,
-    },
-    InFlight,
-    Failed,
-}
 
 /// The client role.
 #[derive(Debug)]
@@ -101,6 +91,8 @@ pub struct Client {
     /// If the line is long: when it is sent again as a whole.
     copies: Option<Copies>,
     report_at: Time,
+    /// The replicas that said, since the line was submitted, that they belong to another cluster.
+    elsewhere: ReplicaSet,
 }
 
 impl Client {
@@ -127,6 +119,7 @@ impl Client {
             asked_all: false,
             copies: None,
             report_at: Time(0),
+            elsewhere: ReplicaSet::EMPTY,
         }
     }
 
@@ -162,6 +155,7 @@ impl Client {
         }
         self.submitted_at = now;
         self.report_at = now.plus_us(PATIENCE_US);
+        self.elsewhere = ReplicaSet::EMPTY;
         self.open = self.open.filter(|open| open.is_usable(now));
         match self.open {
             Some(open) => self.request(now, open, line, out),
@@ -363,6 +357,7 @@ impl Role for Client {
             Input::Submit { line, session } => self.submit(now, line, session, out),
             Input::End => self.ended = true,
             Input::Answer(from, answer) => self.handle_answer(now, from, answer, out),
+            Input::OtherCluster(from) => self.handle_other_cluster(from, out),
         }
     }
 
@@ -377,6 +372,7 @@ impl Role for Client {
         if now >= self.report_at {
             self.report_at = now.plus_us(PATIENCE_US);
             out.persist(Outcome::Waiting { waited_us });
+            self.ask_who_is_there(out);
         }
         if now >= self.retry_at {
             self.send_again(now, draw, out);

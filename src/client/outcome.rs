@@ -28,6 +28,16 @@ pub enum Outcome {
         /// The line.
         line: Line,
     },
+    /// Most replicas belong to another cluster now: the client's own was begun anew, or its
+    /// addresses are another's. The client is finished.
+    OtherCluster {
+        /// The line.
+        line: Line,
+        /// A replica of the other cluster.
+        from: ReplicaId,
+        /// Whether the line may have been written by the former cluster.
+        sent: bool,
+    },
     /// The session has expired. Nobody knows whether the line is in the log. The client is
     /// finished.
     Expired {
@@ -51,4 +61,6 @@ pub enum Input {
     End,
     /// A replica answers.
     Answer(ReplicaId, Answer),
+    /// A replica says that it belongs to another cluster than the client.
+    OtherCluster(ReplicaId),
 }

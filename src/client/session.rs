@@ -1,7 +1,7 @@
 //! The session by which a client sends its lines.
 
 use crate::message::Inquiry;
-use crate::types::{Session, Slot, Time};
+use crate::types::{Line, Session, Slot, Time};
 
 /// How long a client may be quiet and still use its session.
 pub const SESSION_IDLE_US: u64 = 1_000_000;
@@ -32,4 +32,17 @@ impl Open {
     pub(super) fn inquiry(&self, after: Slot) -> Inquiry {
         Inquiry { session: self.session, birth: self.birth, seq: self.next, after }
     }
+}
+
+/// How far a client is with its line.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Idle,
+    /// Waits for a welcome, to open a session for `line`.
+    Opening {
+        line: Line,
+        session: u64,
+    },
+    InFlight,
+    Failed,
 }

@@ -125,4 +125,9 @@ pub enum Incoming {
         /// The answer.
         answer: Answer,
     },
+    /// A replica of another cluster than this client's has answered a hello of the client.
+    OtherCluster {
+        /// The sender.
+        from: ReplicaId,
+    },
 }

@@ -22,6 +22,7 @@ use command_line::EXIT_FAILED;
 use command_line::ending::{Ending, fail};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -78,7 +79,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     screen: Screen<W>,
 ) -> io::Result<i32> {
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
-    let n = addresses.len();
+    let (n, peers) = (addresses.len(), addresses.clone());
     let identity =
         Identity { n, me: Party::Client, boot: BootId(entropy()?), cluster: ClusterCell::new() };
     let socket = BoundSocket::for_client(&addresses)?;
@@ -106,7 +107,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let Screen { prompt: prompted, tell, .. } = screen;
     let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted, tell };
     threads::spawn("stdin", move || reader.run(input()))?;
-    let mut terminal = Terminal { credit, n, loss: options.loss, screen };
+    let mut terminal = Terminal { credit, peers, loss: options.loss, screen };
     terminal.ready();
     let mut thread = RoleThread {
         role: Client::new(options.id, n, options.timeout_us),
@@ -161,6 +162,7 @@ impl Deliver<Incoming> for Answers {
     fn deliver(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Answer { from, answer } => self.batch.push(Input::Answer(from, answer)),
+            Incoming::OtherCluster { from } => self.batch.push(Input::OtherCluster(from)),
             other => unreachable!("a client's socket opens only answers: {other:?}"),
         }
     }
@@ -293,7 +295,8 @@ pub(super) struct Screen<W> {
 #[derive(Debug)]
 struct Terminal<W> {
     credit: Sender<()>,
-    n: usize,
+    /// The replicas' addresses.
+    peers: Vec<SocketAddr>,
     loss: f64,
     screen: Screen<W>,
 }
@@ -325,7 +328,7 @@ impl<W: Write> Terminal<W> {
             Outcome::Waiting { waited_us } => {
                 let seconds = waited_us / 1_000_000;
                 let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
-                let n = self.n;
+                let n = self.peers.len();
                 (self.screen.tell)(&format!(
                     "no completion from any of {n} replicas for {seconds} s{why}: still trying"
                 ));
@@ -334,6 +337,18 @@ impl<W: Write> Terminal<W> {
                 "no completion in time: it is not known whether this line is complete: {}",
                 shorten(&line)
             )),
+            Outcome::OtherCluster { line, from, sent } => {
+                let at = self.peers[from.index()];
+                let fate = match sent {
+                    true => "it is not known whether the former one completed this line",
+                    false => "this line was not sent",
+                };
+                (self.screen.tell)(&format!(
+                    "another cluster answers at {at}, in place of the one that this client began \
+                     with: {fate}: {}",
+                    shorten(&line)
+                ))
+            }
             Outcome::Expired { line } => (self.screen.tell)(&format!(
                 "the session has expired: it is not known whether this line is complete: {}",
                 shorten(&line)

@@ -143,7 +143,9 @@ impl Deliver<Incoming> for Router {
             Incoming::Client { from, message: ClientMessage::Request(request) } => {
                 self.proposer.push(proposer::Input::Client(from, request));
             }
-            Incoming::Answer { .. } => unreachable!("a replica's socket opens no answers"),
+            Incoming::Answer { .. } | Incoming::OtherCluster { .. } => {
+                unreachable!("a replica's socket opens no answers")
+            }
         }
     }
 

@@ -93,7 +93,9 @@ impl Play {
                     assert!(self.answered, "no answer said that the line is complete");
                     self.completed += 1;
                 }
-                Outcome::GaveUp { line } | Outcome::Expired { line } => {
+                Outcome::GaveUp { line }
+                | Outcome::Expired { line }
+                | Outcome::OtherCluster { line, .. } => {
                     assert!(line.starts_with("line"));
                     assert!(self.client.has_failed());
                 }

@@ -3,9 +3,10 @@
 
 use super::support::*;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 impl Place {
@@ -202,4 +203,34 @@ fn lines_in_another_order_are_noticed_where_datagrams_miss_their_replica() {
     let line = format!("client: replica 1 is at {at}, where another is expected: {order}");
     assert_eq!(ran.status.code(), Some(1));
     assert_eq!(text(&ran.stderr).matches(&line).count(), 1, "{}", text(&ran.stderr));
+}
+
+#[test]
+fn a_client_whose_cluster_is_begun_anew_says_so_and_ends() {
+    let place = Place::new(1);
+    let cluster = place.cluster();
+    let mut command = place.client(&["--client_id", "7", "--timeout", "60"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = Guard(command.spawn().expect("the client starts"));
+    let mut stdin = client.0.stdin.take().expect("a pipe");
+    let mut stdout = BufReader::new(client.0.stdout.take().expect("a pipe"));
+    let err = drain(client.0.stderr.take().expect("a pipe"));
+    writeln!(stdin, "one").expect("the client reads");
+    let mut answer = String::new();
+    stdout.read_line(&mut answer).expect("the client answers");
+    assert_eq!(answer, "7 0 0\n");
+    cluster.into_iter().for_each(Replica::kill);
+    fs::remove_dir_all(place.logs()).expect("the files go");
+    writeln!(stdin, "two").expect("the client reads");
+    let _cluster = place.cluster();
+    let status = until("the client ends", || client.0.try_wait().expect("a child"));
+    let err = text(&err.join().expect("read"));
+    assert_eq!(status.code(), Some(1), "{err}");
+    let at = place.lines().iter().map(|line| line.replace(' ', ":")).collect::<Vec<_>>();
+    let said = err.lines().find_map(|line| line.strip_prefix("another cluster answers at "));
+    let said = said.unwrap_or_else(|| panic!("{err}"));
+    assert!(at.iter().any(|at| said.starts_with(at)) && said.ends_with(": \"two\""), "{err}");
+    for id in 0..3 {
+        assert_eq!(place.log(id), "", "nothing of it is in the other cluster");
+    }
 }

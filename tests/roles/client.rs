@@ -438,3 +438,45 @@ fn a_long_line_goes_to_a_new_leader_at_once_and_that_copy_has_its_time() {
     assert_eq!(copies_and_inquiries(&seat.handle(leader(R1, 1))), (vec![R1], vec![]));
     assert_eq!(copies_and_inquiries(&seat.wait_us(2_500_000)).0, []);
 }
+
+// --- another cluster --------------------------------------------------------------------
+
+#[test]
+fn a_client_whose_cluster_has_gone_ends_when_most_replicas_belong_to_another() {
+    let mut seat = in_flight();
+    assert_eq!(hellos(&seat.wait_us(2_900_000)), []);
+    // With the first report to the user it asks who is there.
+    let mut asked = hellos(&seat.wait_us(200_000));
+    asked.sort();
+    assert_eq!(asked, [R0, R1, R2]);
+    for _ in 0..3 {
+        seat.handle(Input::OtherCluster(R1));
+        assert!(seat.role.is_busy(), "one stranger proves nothing");
+    }
+    seat.handle(Input::OtherCluster(R2));
+    let expected = Outcome::OtherCluster { line: Line::from("a"), from: R2, sent: true };
+    assert_eq!(seat.storage.0.last(), Some(&expected));
+    assert!(seat.role.has_failed() && seat.role.is_finished());
+    assert_eq!(calls(&seat.wait_us(10_000_000)), []);
+}
+
+#[test]
+fn a_line_that_waited_for_a_session_was_not_sent_to_a_cluster_that_has_gone() {
+    let mut seat = client(None);
+    seat.handle(submit("a", 1));
+    seat.handle(Input::OtherCluster(R0));
+    seat.handle(Input::OtherCluster(R2));
+    let expected = Outcome::OtherCluster { line: Line::from("a"), from: R2, sent: false };
+    assert_eq!(seat.storage.0, [expected]);
+}
+
+#[test]
+fn strangers_are_counted_anew_for_each_line() {
+    let mut seat = in_flight();
+    seat.handle(Input::OtherCluster(R0));
+    seat.handle(complete(1, 0, 0, 0));
+    seat.handle(Input::OtherCluster(R1));
+    seat.handle(submit("b", 2));
+    seat.handle(Input::OtherCluster(R2));
+    assert!(seat.role.is_busy() && !seat.role.has_failed());
+}

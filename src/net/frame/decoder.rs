@@ -72,16 +72,6 @@ impl Decoder {
         opened
     }
 
-    /// The client that is to be told, by a bare header, that its frame was dropped: it has
-    /// another version or number of replicas, or takes this replica for another.
-    pub fn refusal(&self, from: Address, frame: &[u8], why: DropReason) -> Option<Endpoint> {
-        let by_configuration =
-            matches!(why, DropReason::Version | DropReason::Size | DropReason::Receiver);
-        let is_client = frame.len() >= HEADER_BYTES && frame[6] == CLIENT;
-        let replies = by_configuration && is_client && self.identity.me != Party::Client;
-        replies.then_some(Endpoint::Client(from))
-    }
-
     /// Takes bytes that were joined from fragments as one message.
     ///
     /// # Errors
@@ -140,8 +130,16 @@ impl Decoder {
         if self.identity.me == Party::Client && cluster == ClusterId::NONE && body.is_empty() {
             return Err(DropReason::Receiver);
         }
-        self.check_cluster(from, cluster)?;
         let boot = BootId(u64_at(frame, 16));
+        if let Err(why) = self.check_cluster(from, cluster) {
+            let Endpoint::Replica(id) = from else { return Err(why) };
+            if !welcomes_elsewhere(&self.identity, cluster, frame, body) {
+                return Err(why);
+            }
+            into.push(Incoming::OtherCluster { from: id });
+            let (boot, cluster, stamp) = (boot.0, cluster.0, stamp_of(frame));
+            return Ok(Opened { from, boot, cluster, stamp, body: Body::Messages });
+        }
         if let Endpoint::Replica(id) = from {
             match self.boots[id.index()].judge(boot.0) {
                 BootStatus::Alive => {}
@@ -290,6 +288,21 @@ impl Decoder {
             (Party::Client, Endpoint::Client(_)) => Err(DropReason::Sender),
         }
     }
+}
+
+/// Whether a frame welcomes this client to another cluster than its own: the cluster that it
+/// belonged to has gone, and another runs in its place.
+fn welcomes_elsewhere(me: &Identity, cluster: ClusterId, frame: &[u8], body: &[u8]) -> bool {
+    if me.me != Party::Client || cluster == ClusterId::NONE || frame[24] != BodyKind::Messages as u8
+    {
+        return false;
+    }
+    let mut welcome = false;
+    let decoded = each(body, |answer: AnswerOnWire| {
+        welcome |= matches!(Answer::try_from(answer), Ok(Answer::Welcome { .. }));
+        Ok(())
+    });
+    decoded.is_ok() && welcome
 }
 
 /// Decodes one message after the other, to the last byte, and hands each to `take`.

@@ -8,9 +8,11 @@
 //! The first eight bytes of a frame have their places in every version, so that a process of
 //! another version can be named too.
 
-use super::header::{CLIENT, VERSION};
+use super::Decoder;
+use super::header::{CLIENT, HEADER_BYTES, VERSION};
 use crate::message::Party;
-use crate::types::REPLICAS_MAX;
+use crate::net::Endpoint;
+use crate::types::{Address, REPLICAS_MAX};
 use datagrams::counters::DropReason;
 use interleavings::threads;
 use seldom::Seldom;
@@ -91,6 +93,18 @@ impl Notices {
             Party::Replica(id) => format!("replica {id}"),
             Party::Client => "client".into(),
         }
+    }
+}
+
+impl Decoder {
+    /// The client that is to be told, by a bare header, that its frame was dropped: it has
+    /// another version or number of replicas, or takes this replica for another.
+    pub fn refusal(&self, from: Address, frame: &[u8], why: DropReason) -> Option<Endpoint> {
+        let by_configuration =
+            matches!(why, DropReason::Version | DropReason::Size | DropReason::Receiver);
+        let is_client = frame.len() >= HEADER_BYTES && frame[6] == CLIENT;
+        let replies = by_configuration && is_client && self.identity.me != Party::Client;
+        replies.then_some(Endpoint::Client(from))
     }
 }
 

@@ -205,7 +205,15 @@ fn a_client_joins_the_cluster_of_its_first_welcome_and_hears_no_other() {
     assert_eq!(open(&mut receiver, &to_client(OURS, welcome())), Ok(1));
     assert_eq!(receiver.identity.cluster.known(), Some(OURS));
     assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Ok(1));
-    assert_eq!(open(&mut receiver, &to_client(other, welcome())), Err(DropReason::Cluster));
+    // It is told of another cluster that welcomes it, and takes nothing else from there.
+    assert_eq!(open(&mut receiver, &to_client(other, leader())), Err(DropReason::Cluster));
+    let mut into = Vec::new();
+    let elsewhere = to_client(other, welcome());
+    let opened = receiver.open(address(), &elsewhere, &mut into);
+    assert_eq!(opened.map(|opened| opened.body), Ok(Body::Messages));
+    assert_eq!(into, [Incoming::OtherCluster { from: ReplicaId(2) }]);
+    assert_eq!(receiver.identity.cluster.known(), Some(OURS));
+    assert_eq!(open(&mut receiver, &to_client(OURS, leader())), Ok(1), "its own cluster lives");
 }
 
 #[test]

@@ -44,7 +44,9 @@ impl World {
                 match incoming {
                     Incoming::Peer { from, message } => Arrival::Peer(from, message),
                     Incoming::Client { from, message } => Arrival::Client(from, message),
-                    Incoming::Answer { .. } => unreachable!("a replica opens no answers"),
+                    Incoming::Answer { .. } | Incoming::OtherCluster { .. } => {
+                        unreachable!("a replica opens no answers")
+                    }
                 },
             )?;
         }

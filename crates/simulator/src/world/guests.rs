@@ -64,6 +64,7 @@ impl World {
                     }
                 }
                 Outcome::Expired { .. } | Outcome::GaveUp { .. } => self.begin_client(client),
+                Outcome::OtherCluster { .. } => unreachable!("the world has one cluster"),
                 Outcome::Waiting { .. } => {}
             }
         }
