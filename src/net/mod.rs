@@ -44,6 +44,9 @@ pub type NetworkConfig = datagrams::udp::NetworkConfig<Identity>;
 /// Ends a [`Network`]'s loop.
 pub type StopHandle = datagrams::udp::StopHandle<Identity>;
 
+/// The addresses of a [`Network`]'s peers.
+pub type PeerBook = datagrams::udp::PeerBook<Identity>;
+
 /// Sends for one thread.
 pub type Outlet = datagrams::outlet::Outlet<Identity>;
 

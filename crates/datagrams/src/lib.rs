@@ -19,6 +19,7 @@
 //! - `offload`: many datagrams in one system call, where the kernel can do that.
 //! - [`outlet`]: how a thread sends.
 //! - [`path`]: how long a datagram to each peer may be, and how much may be under way.
+//! - [`peers`]: where each peer is reached.
 //! - [`udp`]: the socket and the loop.
 //! - `wakeup`: how a thread wakes the loop.
 //! - [`wait`]: how long a thread polls before it sleeps.
@@ -40,6 +41,7 @@ pub mod loss;
 mod offload;
 pub mod outlet;
 pub mod path;
+pub mod peers;
 #[cfg(test)]
 mod toy;
 pub mod udp;

@@ -16,6 +16,7 @@ use crate::offload::Offload;
 use crate::path::length::Use;
 use crate::path::shared::SharedPaths;
 use crate::path::{PATH_BYTES_MIN, first_bytes};
+use crate::peers::Peers;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Sender};
 use rustix::io::Errno;
@@ -58,7 +59,7 @@ pub(crate) struct Shared<C: Codec> {
     /// By peer: when the user was told that sends to it fail.
     pub(crate) failing: Vec<Mutex<Seldom>>,
     pub(crate) ipv6: bool,
-    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) peers: Peers,
     pub(crate) codec: C,
     pub(crate) datagram_max: usize,
     pub(crate) began: Instant,
@@ -99,10 +100,15 @@ pub(crate) struct Priority {
 }
 
 impl<C: Codec> Shared<C> {
+    /// Where `to` is reached at present.
+    pub(crate) fn address(&self, to: C::Endpoint) -> SocketAddr {
+        self.peers.with(|peers| to.address(peers))
+    }
+
     /// The most bytes of a datagram to `to` at present. Answers to clients are short; several
     /// of them in one datagram are no longer than nearly every path carries.
     pub(crate) fn length(&self, to: C::Endpoint) -> usize {
-        let address = to.address(&self.peers);
+        let address = self.address(to);
         match to.peer() {
             Some(peer) => self.paths.length(peer),
             // Nobody tests the paths to clients. The loopback's is known.
@@ -141,6 +147,9 @@ impl<C: Codec> Shared<C> {
         if self.muted.load(Ordering::SeqCst) && !priority.exempt {
             self.counters.add(NetEvent::Muted, count as u64);
             return SendOutcome::default();
+        }
+        if let Some(peer) = to.peer() {
+            self.peers.note_sent(peer);
         }
         let admitted = self.stamp(to, datagrams, size, priority);
         let held = (admitted < count).then_some((admitted, Left::NoRoom));
@@ -182,7 +191,13 @@ impl<C: Codec> Shared<C> {
     pub(crate) fn send(&self, to: C::Endpoint, segments: Segments<'_>) -> SendOutcome {
         let count = segments.count();
         let mut outcome = SendOutcome::default();
-        let address = on_wire(to.address(&self.peers), self.ipv6);
+        let address = self.address(to);
+        if address.port() == 0 {
+            // Its name has no address yet.
+            self.counters.add(NetEvent::SendFailed, count as u64);
+            return outcome;
+        }
+        let address = on_wire(address, self.ipv6);
         self.note_use(to, segments);
         if count > 1 && self.offload.batches(to.peer()) {
             match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
@@ -209,7 +224,7 @@ impl<C: Codec> Shared<C> {
     /// Sends the same datagram so often in one call, believing whatever the kernel says: a
     /// test of batches.
     pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) {
-        let address = on_wire(to.address(&self.peers), self.ipv6);
+        let address = on_wire(self.address(to), self.ipv6);
         let (mut bytes, size) = (datagram.repeat(times), datagram.len());
         self.stamp(to, &mut bytes, size, Priority { urgent: true, exempt: false });
         let segments = Segments::cut(&bytes, size);
@@ -251,7 +266,7 @@ impl<C: Codec> Shared<C> {
 
     /// Tells the user that sends to a peer fail: at once, and then once a minute.
     fn tell_failing(&self, to: C::Endpoint, error: &io::Error) {
-        let address = to.address(&self.peers);
+        let address = self.address(to);
         let Some(peer) = to.peer() else {
             return log::debug!("cannot send to {to}: {error}");
         };

@@ -120,6 +120,11 @@ impl SharedPaths {
         self.news.store(true, Ordering::Relaxed);
     }
 
+    /// A peer has moved: the loop should look.
+    pub(crate) fn note_move(&self) {
+        self.news.store(true, Ordering::Relaxed);
+    }
+
     /// What was sent to `peer` since [`SharedPaths::forget`].
     pub(crate) fn used(&self, peer: usize) -> Use {
         let flags = self.paths[peer].used.load(Ordering::Relaxed);

@@ -24,12 +24,13 @@ pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, 
 
 use crate::assert_datagram_max;
 use crate::batch::Segments;
-use crate::codec::{Body, Codec, Decode, Endpoint as _, Opened};
+use crate::codec::{Body, Codec, Decode, Endpoint, Opened};
 use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
 use crate::offload::Offload;
 use crate::outlet::{Outlet, QUEUE_MAX, Queued, QueuedKind, Shared};
+use crate::peers::{Contact, Peers};
 use crate::wait::Patience;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
@@ -85,7 +86,8 @@ pub trait Deliver<Incoming> {
 pub struct NetworkConfig<C> {
     /// The form of the process's datagrams.
     pub codec: C,
-    /// The address of each peer, by its number.
+    /// The address of each peer, by its number; [`UNKNOWN`](crate::peers::UNKNOWN) if it is to
+    /// be told later.
     pub peers: Vec<SocketAddr>,
     /// The most bytes of a datagram, header included. A path may carry less.
     pub datagram_max: usize,
@@ -105,6 +107,30 @@ impl<C: Codec> StopHandle<C> {
     /// Makes [`Network::run`] return soon. Datagrams that still wait to be sent are lost.
     pub fn stop(&self) {
         self.0.wakeup.stop();
+    }
+}
+
+/// The addresses of a network's peers, for whoever finds out where they are.
+#[derive(Debug, Clone)]
+pub struct PeerBook<C: Codec>(Arc<Shared<C>>);
+
+impl<C: Codec> PeerBook<C> {
+    /// Where this peer is reached.
+    pub fn address(&self, peer: usize) -> SocketAddr {
+        self.0.peers.with(|all| all[peer])
+    }
+
+    /// What has passed between this process and the peer since this was asked last.
+    pub fn take_contact(&self, peer: usize) -> Contact {
+        self.0.peers.take_contact(peer)
+    }
+
+    /// From now on datagrams to this peer go to `address`. What its path carries is found out
+    /// anew.
+    pub fn move_to(&self, peer: usize, address: SocketAddr) {
+        self.0.peers.move_to(peer, address);
+        self.0.paths.note_move();
+        self.0.wakeup.wake();
     }
 }
 
@@ -165,7 +191,7 @@ impl<C: Codec> Network<C> {
             socket: socket.socket,
             offload,
             failing: peers.iter().map(|_| Mutex::default()).collect(),
-            peers,
+            peers: Peers::new(peers),
             codec,
             datagram_max,
             paths: paths.shared(life),
@@ -203,6 +229,11 @@ impl<C: Codec> Network<C> {
     /// A handle that ends the loop.
     pub fn stop_handle(&self) -> StopHandle<C> {
         StopHandle(self.shared.clone())
+    }
+
+    /// The addresses of its peers.
+    pub fn peer_book(&self) -> PeerBook<C> {
+        PeerBook(self.shared.clone())
     }
 
     /// The counters of this process's network.
@@ -289,6 +320,9 @@ impl<C: Codec> Network<C> {
                 }
             }
             Ok(opened) => {
+                if let Some(peer) = opened.from.peer() {
+                    self.shared.peers.note_heard(peer, from);
+                }
                 let (paths, bytes) = (&self.shared.paths, datagram.len());
                 self.paths.received(now, paths, &opened, bytes);
                 self.take(now, opened);

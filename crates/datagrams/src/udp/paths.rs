@@ -192,6 +192,10 @@ impl<C: Codec> Network<C> {
         let sender = &mut self.sender;
         let mut due = None;
         for (peer, path) in self.paths.lengths.iter_mut().enumerate() {
+            if shared.peers.take_moved(peer) {
+                let address = shared.peers.with(|all| all[peer]);
+                *path = PathLength::new(first_bytes(address), shared.datagram_max);
+            }
             if let Some(bytes) = shared.paths.take_refused(peer) {
                 path.refused(now, bytes);
             }

@@ -44,7 +44,8 @@ pub(super) struct Waiting<E> {
 
 impl<C: Codec> LoopSender<C> {
     pub(super) fn new(shared: Arc<Shared<C>>, gate: Gate) -> Self {
-        let queues = shared.peers.iter().map(|_| BulkQueue::default()).collect();
+        let peers = shared.codec.peers();
+        let queues = (0..peers).map(|_| BulkQueue::default()).collect();
         let (backlog, frame, batch) = (VecDeque::new(), Vec::new(), Batch::default());
         LoopSender { shared, gate, backlog, queues, frame, batch }
     }

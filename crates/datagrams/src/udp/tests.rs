@@ -10,6 +10,7 @@ use crate::path::length::Use;
 use crate::path::receipt::{STAMP_BYTES, Stamp};
 use crate::path::shared::SharedPaths;
 use crate::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
+use crate::peers::UNKNOWN;
 use crate::toy::{End, MESSAGES_PER_DATAGRAM, Message, Outgoing, Toy};
 use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
@@ -348,6 +349,43 @@ fn batches_travel_over_ipv6_and_from_it_to_ipv4() {
         assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
         assert_eq!(one.counters().of(NetEvent::Received), sent.to_peers as u64);
     }
+}
+
+#[test]
+fn a_peer_that_has_moved_is_reached_where_it_is_now() {
+    let [mut zero, mut one] = pair(|_| {});
+    let (mut outlet, book) = (zero.outlet(1), zero.peer_book());
+    let nothing_there = book.address(2);
+    assert_eq!(outlet.send([short(1, 1)]).to_peers, 1);
+    assert_eq!(numbers(&mut one), [1]);
+    let expected = Contact { sent: true, heard: false, elsewhere: None };
+    assert_eq!((book.take_contact(1), book.take_contact(2)), (expected, Contact::default()));
+    // Peer 1 answers from another address than the one that is known.
+    book.move_to(1, nothing_there);
+    outlet.send([short(1, 2)]);
+    assert_eq!(numbers(&mut one), []);
+    one.outlet(1).send([short(0, 3)]);
+    assert_eq!(numbers(&mut zero), [3]);
+    let elsewhere = Some(one.shared.socket.local_addr().expect("it is bound"));
+    assert_eq!(book.take_contact(1), Contact { sent: true, heard: false, elsewhere });
+    book.move_to(1, elsewhere.expect("it was heard"));
+    outlet.send([short(1, 4)]);
+    assert_eq!(numbers(&mut one), [4]);
+    // The new path is not the old one.
+    zero.shared.paths.refused(1, 1_000);
+    zero.poll_paths(0);
+    assert_eq!(zero.shared.paths.length(1), PATH_BYTES_MIN);
+    book.move_to(1, book.address(1));
+    zero.poll_paths(0);
+    assert_eq!(zero.shared.paths.length(1), PATH_BYTES_IPV4);
+}
+
+#[test]
+fn nothing_is_sent_to_a_peer_whose_address_is_not_known() {
+    let [zero, _one] = pair(|config| config.peers[2] = UNKNOWN);
+    let sent = zero.outlet(1).send([short(2, 1)]);
+    assert_eq!((sent, zero.counters().of(NetEvent::SendFailed)), (Sent::default(), 1));
+    assert!(zero.peer_book().take_contact(2).sent, "it was wanted");
 }
 
 #[test]
