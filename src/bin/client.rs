@@ -1,16 +1,18 @@
 //! Sends every line of stdin to the chat log.
 
 use argh::{ArgsInfo, FromArgs};
-use command_line::ending::{end_on_panic, fail};
+use command_line::ending::{Ending, end_on_panic, fail};
 use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
 use log::LevelFilter;
-use multipaxos::config::{Config, F_MAX};
+use multipaxos::config::{ClusterFile, F_MAX};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::client::{ClientOptions, run};
+use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
 use multipaxos::types::ClientId;
 use std::path::PathBuf;
 use std::process::exit;
+use std::time::Duration;
 
 /// Sends every line of stdin to the chat log, one at a time. For each line that is complete
 /// it prints the client's id, the number of the line among this client's, from 0, and the
@@ -68,8 +70,20 @@ fn main() {
     init_logging(options.log_level.0);
     end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
-    let config = Config::load(&options.config_path, f, None);
-    let config = config.unwrap_or_else(|error| usage_error(error));
+    let file = ClusterFile::read(&options.config_path, f, None);
+    let file = file.unwrap_or_else(|error| usage_error(error));
+    let ending = Ending::watch(options.die_with_parent).unwrap_or_else(|error| fail(error));
+    let timeout = options.timeout.map(|seconds| Duration::from_secs(seconds.0));
+    let config = match first_addresses(&file, &ending, timeout) {
+        Ok(config) => config,
+        Err(NoAddresses::Ends) => exit(0),
+        Err(NoAddresses::Config(error)) => usage_error(error),
+        Err(NoAddresses::TimedOut) => {
+            let file = options.config_path.display();
+            fail(format!("no name of {file} was resolved in time"))
+        }
+        Err(NoAddresses::Other(error)) => fail(error),
+    };
     let id = match options.client_id {
         Some(id) => id.0,
         None => entropy().unwrap_or_else(|error| fail(error)),
@@ -77,6 +91,7 @@ fn main() {
     let ran = run(ClientOptions {
         id: ClientId(id),
         config,
+        names: Some(file),
         loss: options.msg_loss.probability(),
         seed: options.rand_seed.0,
         datagram_bytes: options.datagram_max.0 as usize,

@@ -4,13 +4,14 @@
 #![allow(rustdoc::invalid_html_tags)]
 
 use argh::{ArgsInfo, FromArgs};
-use command_line::ending::{end_on_panic, fail};
+use command_line::ending::{Ending, end_on_panic, fail};
 use command_line::help::Group;
 use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
 use log::LevelFilter;
-use multipaxos::config::{Config, F_MAX, cause};
+use multipaxos::config::{ClusterFile, F_MAX, cause};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::durable::StartError;
+use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
 use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
@@ -124,12 +125,26 @@ fn main() {
     end_on_panic();
     let f = options.f.map(|f| f.0 as usize);
     let id = options.replica_id.0 as u8;
-    let config = Config::load(&options.config_path, f, Some(usize::from(id)));
-    let config = config.unwrap_or_else(|error| usage_error(error));
-    if usize::from(id) >= config.n() {
-        let (file, last) = (options.config_path.display(), config.n() - 1);
+    let file = ClusterFile::read(&options.config_path, f, Some(usize::from(id)));
+    let file = file.unwrap_or_else(|error| usage_error(error));
+    if usize::from(id) >= file.hosts().len() {
+        let (file, last) = (options.config_path.display(), file.hosts().len() - 1);
         usage_error(format!("--replica_id {id}: {file} lists the ids 0 to {last}"));
     }
+    let election = options.election_ms;
+    if election.0 < 2 * options.heartbeat_ms.0 {
+        let (election, heartbeat) = (election.0, options.heartbeat_ms.0);
+        usage_error(format!(
+            "--election_ms {election}: shorter than two heartbeats (--heartbeat_ms {heartbeat})"
+        ));
+    }
+    let ending = Ending::watch(options.die_with_parent).unwrap_or_else(|error| fail(error));
+    let config = match first_addresses(&file, &ending, None) {
+        Ok(config) => config,
+        Err(NoAddresses::Ends | NoAddresses::TimedOut) => exit(0),
+        Err(NoAddresses::Config(error)) => usage_error(error),
+        Err(NoAddresses::Other(error)) => fail(error),
+    };
     for loopback in config.loopbacks_among_others() {
         log::warn!(
             "{}:{}: {} is the loopback address {}, which other hosts do not reach: list an \
@@ -140,13 +155,6 @@ fn main() {
             loopback.address.ip()
         );
     }
-    let election = options.election_ms;
-    if election.0 < 2 * options.heartbeat_ms.0 {
-        let (election, heartbeat) = (election.0, options.heartbeat_ms.0);
-        usage_error(format!(
-            "--election_ms {election}: shorter than two heartbeats (--heartbeat_ms {heartbeat})"
-        ));
-    }
     let data_option = if options.data_dir.is_some() { "--data_dir" } else { "--log_dir" };
     let own = || options.log_dir.join(format!("replica{id}"));
     let data_dir = options.data_dir.unwrap_or_else(own);
@@ -154,6 +162,7 @@ fn main() {
     let ran = run(ReplicaOptions {
         id: ReplicaId(id),
         config,
+        names: Some(file),
         log_dir: options.log_dir,
         data_dir,
         durability: options.durability,

@@ -3,7 +3,7 @@
 //! All programs read the same *cluster file*. Each of its lines is an `ip port` pair. The
 //! number of the line, from 0 and without comments and blank lines, is the replica's id. A
 //! host may be a name, an IPv4 or an IPv6 address (also in brackets).
-//! A cluster of 2f+1 replicas tolerates f failures. [`Config::load`] counts the lines,
+//! A cluster of 2f+1 replicas tolerates f failures. [`ClusterFile::read`] counts the lines,
 //! and compares their number with `--f` if the user gave it. It refuses a file that makes
 //! a cluster wait for ever: an even number of replicas, a number that does not fit `--f`,
 //! an address that is listed twice or that no replica can be reached at, port 0. (A
@@ -15,15 +15,25 @@
 //! a line of the file is wrong and as the option otherwise. It is for the user who typed
 //! the option, and every program ends with [`command_line::EXIT_USAGE`] after it.
 //!
+//! *Names* are for the programs to resolve ([`Host::look_up`] blocks), since a resolver may be
+//! slow, or not up yet. A cluster whose names are partly unknown is a [`Config`], too.
+//!
 //! **Does not** watch the file, or test whether an address can be reached. The addresses in
 //! the files of two hosts may differ (NAT, proxies), because frames carry replica ids.
 
+mod hosts;
+
+pub use datagrams::peers::UNKNOWN;
+pub use hosts::Host;
+
 use crate::types::REPLICAS_MAX;
+use hosts::Whose;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The most failures a cluster may tolerate: 2f+1 replicas fit [`REPLICAS_MAX`].
 pub const F_MAX: usize = (REPLICAS_MAX - 1) / 2;
@@ -49,14 +59,24 @@ pub struct ReplicaAddress {
     pub port: u16,
     /// The line of the file, from 1.
     pub line: usize,
-    /// The address to which the host resolved when the file was read.
+    /// The address to which the host resolved, or [`UNKNOWN`].
     pub address: SocketAddr,
 }
 
-impl Config {
+/// A cluster file that was read. Its names are not resolved yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterFile {
+    path: PathBuf,
+    f: usize,
+    /// The replica that reads it; none for a client.
+    own: Option<usize>,
+    hosts: Vec<Host>,
+}
+
+impl ClusterFile {
     /// Reads the cluster file, for the replica in line `own` or for a client. Without `f`, the
     /// number of replicas decides how many failures the cluster tolerates.
-    pub fn load(path: &Path, f: Option<usize>, own: Option<usize>) -> Result<Config, ConfigError> {
+    pub fn read(path: &Path, f: Option<usize>, own: Option<usize>) -> Result<Self, ConfigError> {
         let unreadable = |error: &io::Error| ConfigError::Unreadable {
             path: path.to_owned(),
             cause: cause(error),
@@ -71,22 +91,22 @@ impl Config {
                 cause: format!("larger than {FILE_BYTES_MAX} bytes"),
             });
         }
-        Config::read(path, &bytes, f, own)
+        ClusterFile::parse(path, &bytes, f, own)
     }
 
     /// Reads the file's content. `path` is only for errors.
-    fn read(
+    fn parse(
         path: &Path,
         bytes: &[u8],
         f: Option<usize>,
         own: Option<usize>,
-    ) -> Result<Config, ConfigError> {
+    ) -> Result<Self, ConfigError> {
         let fault =
             |line: usize, what: String| ConfigError::Line { path: path.to_owned(), line, what };
         if let Some(f) = f.filter(|f| *f > F_MAX) {
             return Err(ConfigError::TooMany { f });
         }
-        let mut rows: Vec<(usize, String, u16)> = Vec::new();
+        let mut hosts = Vec::new();
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         for (index, bytes) in bytes.split(|&b| b == b'\n').enumerate() {
             let line = index + 1;
@@ -94,9 +114,9 @@ impl Config {
                 return Err(fault(line, "not UTF-8".into()));
             };
             let row = parse_row(text).map_err(|what| fault(line, what))?;
-            rows.extend(row.map(|(host, port)| (line, host, port)));
+            hosts.extend(row.map(|(name, port)| Host { line, name, port }));
         }
-        let found = rows.len();
+        let found = hosts.len();
         let f = match f {
             Some(f) if found != 2 * f + 1 => {
                 return Err(ConfigError::Count { path: path.to_owned(), f, found });
@@ -105,37 +125,117 @@ impl Config {
             None if found % 2 == 1 && found <= REPLICAS_MAX => found / 2,
             None => return Err(ConfigError::NoCluster { path: path.to_owned(), found }),
         };
-        let mut found = Vec::with_capacity(rows.len());
-        for (id, (line, host, port)) in rows.iter().enumerate() {
-            let addresses = resolve(host, *port).map_err(|what| fault(*line, what))?;
-            let whose = if own == Some(id) { Line::Own } else { Line::Others };
-            found.push(usable(host, addresses, whose).map_err(|what| fault(*line, what))?);
+        Ok(ClusterFile { path: path.to_owned(), f, own, hosts })
+    }
+
+    /// The hosts, by replica id.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Where a line about this replica's host is: `file:line`.
+    pub fn place(&self, replica: usize) -> String {
+        format!("{}:{}", self.path.display(), self.hosts[replica].line)
+    }
+
+    /// A hash of all lines, without comments and blanks: equal at hosts that list the same.
+    pub fn digest(&self) -> u64 {
+        let lines: String =
+            self.hosts.iter().map(|host| format!("{} {}\n", host.name, host.port)).collect();
+        xxh3_64(lines.as_bytes())
+    }
+
+    /// Whether these addresses suffice to begin: a replica needs its own, a client any one.
+    pub fn suffices(&self, found: &[Option<Vec<SocketAddr>>]) -> bool {
+        match self.own {
+            Some(own) => found.get(own).is_some_and(Option::is_some),
+            None => found.iter().any(Option::is_some),
         }
-        let of_family = |v6: bool| -> Option<Vec<SocketAddr>> {
-            let first = |all: &Vec<SocketAddr>| all.iter().find(|a| a.is_ipv6() == v6).copied();
-            found.iter().map(first).collect()
+    }
+
+    /// The cluster, with its names resolved now.
+    fn resolved(&self) -> Result<Config, ConfigError> {
+        let look_up = |host: &Host| {
+            let unknown = |cause| ConfigError::Line {
+                path: self.path.clone(),
+                line: host.line,
+                what: format!("cannot resolve {:?}: {cause}", host.name),
+            };
+            host.look_up().map(Some).map_err(unknown)
         };
-        let Some(addresses) = of_family(false).or_else(|| of_family(true)) else {
-            let one = |v6: bool| found.iter().position(|all| all.iter().all(|a| a.is_ipv6() == v6));
-            // One host has no IPv4 address, another has no IPv6 address.
-            let (four, six) = (one(false).unwrap_or(0), one(true).unwrap_or(0));
-            let (at, other, has, lacks) =
-                if four > six { (four, six, "IPv4", "IPv6") } else { (six, four, "IPv6", "IPv4") };
-            let what = format!(
-                "{} has only {has} addresses, {} on line {} only {lacks}: all hosts need one family",
-                rows[at].1, rows[other].1, rows[other].0
-            );
-            return Err(fault(rows[at].0, what));
+        let found: Vec<_> = self.hosts.iter().map(look_up).collect::<Result<_, _>>()?;
+        self.config(&found)
+    }
+
+    /// The cluster, with the addresses that were found for each host. A host without any is
+    /// [`UNKNOWN`].
+    pub fn config(&self, found: &[Option<Vec<SocketAddr>>]) -> Result<Config, ConfigError> {
+        let fault = |replica: usize, what: String| ConfigError::Line {
+            path: self.path.clone(),
+            line: self.hosts[replica].line,
+            what,
         };
-        let mut replicas: Vec<ReplicaAddress> = Vec::with_capacity(rows.len());
-        for ((line, host, port), address) in rows.into_iter().zip(addresses) {
-            if let Some(same) = replicas.iter().find(|r| r.address == address) {
+        let mut usable = Vec::with_capacity(found.len());
+        for (id, (host, found)) in self.hosts.iter().zip(found).enumerate() {
+            let whose = if self.own == Some(id) { Whose::Own } else { Whose::Others };
+            let of_host = found.clone().map(|found| host.usable(found, whose)).transpose();
+            usable.push(of_host.map_err(|what| fault(id, what))?);
+        }
+        let addresses =
+            of_one_family(&self.hosts, &usable).map_err(|(id, what)| fault(id, what))?;
+        let mut replicas: Vec<ReplicaAddress> = Vec::with_capacity(self.hosts.len());
+        for (id, (Host { line, name, port }, address)) in
+            self.hosts.iter().zip(addresses).enumerate()
+        {
+            let mut known = replicas.iter().filter(|replica| replica.address != UNKNOWN);
+            if let Some(same) = known.find(|replica| replica.address == address) {
                 let what = format!("{address} is on line {} already", same.line);
-                return Err(fault(line, what));
+                return Err(fault(id, what));
             }
+            let (host, port, line) = (name.clone(), *port, *line);
             replicas.push(ReplicaAddress { host, port, line, address });
         }
-        Ok(Config { f, replicas })
+        Ok(Config { f: self.f, replicas })
+    }
+}
+
+/// An address for each host, all of one family: IPv4 if every host has such an address,
+/// otherwise IPv6.
+fn of_one_family(
+    hosts: &[Host],
+    usable: &[Option<Vec<SocketAddr>>],
+) -> Result<Vec<SocketAddr>, (usize, String)> {
+    let of_family = |v6: bool| -> Option<Vec<SocketAddr>> {
+        let first = |all: &Option<Vec<SocketAddr>>| match all {
+            None => Some(UNKNOWN),
+            Some(all) => all.iter().find(|address| address.is_ipv6() == v6).copied(),
+        };
+        usable.iter().map(first).collect()
+    };
+    if let Some(addresses) = of_family(false).or_else(|| of_family(true)) {
+        return Ok(addresses);
+    }
+    let one = |v6: bool| {
+        let only = |all: &Vec<SocketAddr>| all.iter().all(|address| address.is_ipv6() == v6);
+        usable.iter().position(|all| all.as_ref().is_some_and(only))
+    };
+    // One host has no IPv4 address, another has no IPv6 address.
+    let (four, six) = (one(false).unwrap_or(0), one(true).unwrap_or(0));
+    let (at, other, has, lacks) =
+        if four > six { (four, six, "IPv4", "IPv6") } else { (six, four, "IPv6", "IPv4") };
+    Err((
+        at,
+        format!(
+            "{} has only {has} addresses, {} on line {} only {lacks}: all hosts need one family",
+            hosts[at].name, hosts[other].name, hosts[other].line
+        ),
+    ))
+}
+
+impl Config {
+    /// Reads the cluster file and resolves its names once. An unknown name is an error.
+    pub fn load(path: &Path, f: Option<usize>, own: Option<usize>) -> Result<Config, ConfigError> {
+        ClusterFile::read(path, f, own)?.resolved()
     }
 
     /// The loopback addresses in a file that has others as well, a line each. Other hosts do not
@@ -150,6 +250,11 @@ impl Config {
             true => Vec::new(),
             false => self.replicas.iter().filter(local).collect(),
         }
+    }
+
+    /// Whether the addresses that are known are of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.address.is_ipv6())
     }
 
     /// How many replicas there are: 2f+1.
@@ -174,67 +279,16 @@ fn parse_row(line: &str) -> Result<Option<(String, u16)>, String> {
         Ok(port) => port,
         Err(_) => return Err(format!("{port:?} is not a port (1 to 65535)")),
     };
-    let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+    let inner = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         None => host,
         Some(Some(inner)) if inner.contains(':') => inner,
-        Some(_) => return Err(format!("{host:?} is not a host name or address")),
+        Some(_) => "",
     };
+    if !hosts::may_be_a_host(inner) {
+        return Err(format!("{host:?} is not a host name or address"));
+    }
+    let host = inner;
     Ok(Some((host.to_owned(), port)))
-}
-
-/// Whose line an address stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    /// That of the replica which reads the file: it binds the address.
-    Own,
-    /// Another's: datagrams go there.
-    Others,
-}
-
-/// Refuses addresses that nobody can be reached at. Every interface, as the own line, is an
-/// address of either family.
-fn usable(host: &str, found: Vec<SocketAddr>, whose: Line) -> Result<Vec<SocketAddr>, String> {
-    for address in &found {
-        let unzoned = |v6: &SocketAddrV6| v6.ip().is_unicast_link_local() && v6.scope_id() == 0;
-        if matches!(address, SocketAddr::V6(v6) if unzoned(v6)) {
-            return Err(format!(
-                "{host} is a link-local address: it needs its %zone, the interface, as in \
-                 {host}%eth0"
-            ));
-        }
-        let kind = match address.ip().to_canonical() {
-            IpAddr::V4(ip) if ip.is_broadcast() => "broadcast",
-            ip if ip.is_multicast() => "multicast",
-            _ => continue,
-        };
-        return Err(format!("{host} is a {kind} address: a line has the address of one replica"));
-    }
-    let every = |address: &&SocketAddr| address.ip().to_canonical().is_unspecified();
-    match (found.iter().find(every), whose) {
-        (None, _) => Ok(found),
-        (Some(_), Line::Others) => Err(format!(
-            "{host} is every interface, which only a replica's own line may say: others need an \
-             address to reach it at"
-        )),
-        (Some(every), Line::Own) => {
-            let both: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-            Ok(both.map(|ip| SocketAddr::new(ip, every.port())).to_vec())
-        }
-    }
-}
-
-/// Every address of a host, in the resolver's order.
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    match (host, port).to_socket_addrs() {
-        Ok(all) => {
-            let all: Vec<SocketAddr> = all.collect();
-            if all.is_empty() { Err(format!("{host:?} has no address")) } else { Ok(all) }
-        }
-        Err(error) => Err(format!("cannot resolve {host:?}: {}", cause(&error))),
-    }
 }
 
 fn plural(count: usize) -> &'static str {
@@ -341,12 +395,14 @@ mod tests {
     }
 
     fn read_any(content: &[u8], f: Option<usize>) -> Result<Config, String> {
-        Config::read(Path::new("c.txt"), content, f, None).map_err(|e| e.to_string())
+        let file = ClusterFile::parse(Path::new("c.txt"), content, f, None);
+        file.and_then(|file| file.resolved()).map_err(|e| e.to_string())
     }
 
     fn read_own(content: &str, own: usize) -> Result<Config, String> {
         let path = Path::new("c.txt");
-        Config::read(path, content.as_bytes(), None, Some(own)).map_err(|e| e.to_string())
+        let file = ClusterFile::parse(path, content.as_bytes(), None, Some(own));
+        file.and_then(|file| file.resolved()).map_err(|e| e.to_string())
     }
 
     fn addresses(config: &Config) -> Vec<String> {

@@ -6,14 +6,15 @@
 //! pipe into memory. The role's storage prints the outcome of each line before the role
 //! sends anything else.
 
+use super::names;
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use crate::client::{Client, Input, Outcome};
-use crate::config::Config;
+use crate::config::{ClusterFile, Config};
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{BoundSocket, Deliver, Network, NetworkConfig};
-use crate::net::{Incoming, Outgoing};
+use crate::net::{Incoming, Outgoing, PeerBook};
 use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;
@@ -22,7 +23,6 @@ use command_line::EXIT_FAILED;
 use command_line::ending::{Ending, fail};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use std::io::{self, BufRead, IsTerminal, Read as _, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -42,6 +42,8 @@ pub struct ClientOptions {
     pub id: ClientId,
     /// The cluster.
     pub config: Config,
+    /// The cluster file, for names that must be resolved again.
+    pub names: Option<ClusterFile>,
     /// The probability with which each datagram is dropped at the sender.
     pub loss: f64,
     /// Seeds losses and timeouts.
@@ -79,7 +81,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     screen: Screen<W>,
 ) -> io::Result<i32> {
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
-    let (n, peers) = (addresses.len(), addresses.clone());
+    let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
     let identity =
         Identity { n, me: Party::Client, boot: BootId(entropy()?), cluster: ClusterCell::new() };
     let socket = BoundSocket::for_client(&addresses)?;
@@ -94,6 +96,11 @@ pub(super) fn run_on<I: BufRead, W: Write>(
             seed: derive_seed(options.seed, "network"),
         },
     )?;
+    let peers = network.peer_book();
+    let _names = match options.names {
+        Some(file) => names::watch(file, None, ipv6, peers.clone())?,
+        None => None,
+    };
     let mut outlet = network.outlet(derive_seed(options.seed, "client"));
     let (to_client, inbox) = bounded(INBOX_BATCHES_MAX);
     let answers = Answers { to: to_client.clone(), batch: Vec::new() };
@@ -107,7 +114,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let Screen { prompt: prompted, tell, .. } = screen;
     let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted, tell };
     threads::spawn("stdin", move || reader.run(input()))?;
-    let mut terminal = Terminal { credit, peers, loss: options.loss, screen };
+    let mut terminal = Terminal { credit, n, peers, loss: options.loss, screen };
     terminal.ready();
     let mut thread = RoleThread {
         role: Client::new(options.id, n, options.timeout_us),
@@ -295,8 +302,9 @@ pub(super) struct Screen<W> {
 #[derive(Debug)]
 struct Terminal<W> {
     credit: Sender<()>,
-    /// The replicas' addresses.
-    peers: Vec<SocketAddr>,
+    n: usize,
+    /// Where the replicas are.
+    peers: PeerBook,
     loss: f64,
     screen: Screen<W>,
 }
@@ -328,7 +336,7 @@ impl<W: Write> Terminal<W> {
             Outcome::Waiting { waited_us } => {
                 let seconds = waited_us / 1_000_000;
                 let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
-                let n = self.peers.len();
+                let n = self.n;
                 (self.screen.tell)(&format!(
                     "no completion from any of {n} replicas for {seconds} s{why}: still trying"
                 ));
@@ -338,7 +346,7 @@ impl<W: Write> Terminal<W> {
                 shorten(&line)
             )),
             Outcome::OtherCluster { line, from, sent } => {
-                let at = self.peers[from.index()];
+                let at = self.peers.address(from.index());
                 let fate = match sent {
                     true => "it is not known whether the former one completed this line",
                     false => "this line was not sent",

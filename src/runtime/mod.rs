@@ -18,6 +18,7 @@
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
+//! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process.
 //!
 //! At a clean end the main thread stops the roles, and waits until everything that they
@@ -29,6 +30,7 @@
 
 pub mod client;
 pub mod durable;
+pub mod names;
 pub mod post;
 pub mod process;
 pub mod replica;

@@ -12,11 +12,12 @@
 //! than a kill.
 
 use super::durable::{Durable, StartError};
+use super::names;
 use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::slow_disk::Watched;
-use crate::config::Config;
+use crate::config::{ClusterFile, Config};
 use crate::marker::WARM_UP_COMPLETE;
 use crate::message::Party;
 use crate::net;
@@ -55,6 +56,8 @@ pub struct ReplicaOptions {
     pub id: ReplicaId,
     /// The cluster.
     pub config: Config,
+    /// The cluster file, for names that must be resolved again.
+    pub names: Option<ClusterFile>,
     /// The directory of the chat log.
     pub log_dir: PathBuf,
     /// The directory of everything else that is durable.
@@ -230,6 +233,13 @@ pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
         },
     )
     .map_err(other)?;
+    let _names = match options.names.clone() {
+        Some(file) => {
+            let (ipv6, peers) = (options.config.is_ipv6(), network.peer_book());
+            names::watch(file, Some(id.index()), ipv6, peers).map_err(other)?
+        }
+        None => None,
+    };
     let settings = Settings {
         id,
         n,

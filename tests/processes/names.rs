@@ -5,7 +5,7 @@ use super::support::*;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -233,4 +233,173 @@ fn a_client_whose_cluster_is_begun_anew_says_so_and_ends() {
     for id in 0..3 {
         assert_eq!(place.log(id), "", "nothing of it is in the other cluster");
     }
+}
+
+/// Names of a test's own: a file of hosts that every process of [`Named`] sees as `/etc/hosts`.
+struct Named {
+    place: Place,
+    /// The file, as the tests write it.
+    hosts: PathBuf,
+    /// The cluster file with names.
+    config: String,
+    ports: Vec<String>,
+}
+
+impl Named {
+    /// Names `mpx0.invalid` and so on, with the ports of a place; none has an address. Nothing if
+    /// this host does not let a test do that, which it says.
+    fn new(f: usize) -> Option<Named> {
+        let able = Command::new("unshare").args(["-m", "true"]).output();
+        if !able.is_ok_and(|ran| ran.status.success()) {
+            eprintln!("skipped: no rights for a mount namespace");
+            return None;
+        }
+        let place = Place::new(f);
+        let ports: Vec<String> = place.lines().iter().map(|line| port(line).to_owned()).collect();
+        let lines: Vec<String> =
+            ports.iter().enumerate().map(|(id, port)| format!("mpx{id}.invalid {port}")).collect();
+        let config = place.file("names.txt", &lines);
+        let hosts = place.dir.path().join("hosts");
+        fs::write(&hosts, "").expect("a file of hosts");
+        // No other resolver is asked.
+        fs::write(place.dir.path().join("nsswitch"), "hosts: files\n").expect("a file");
+        Some(Named { place, hosts, config, ports })
+    }
+
+    /// From now on the names have these addresses.
+    fn set(&self, addresses: &[(usize, &str)]) {
+        let line = |(id, address): &(usize, &str)| format!("{address} mpx{id}.invalid\n");
+        fs::write(&self.hosts, addresses.iter().map(line).collect::<String>()).expect("written");
+    }
+
+    /// The file of hosts of another host.
+    fn elsewhere(&self, addresses: &[(usize, &str)]) -> PathBuf {
+        let line = |(id, address): &(usize, &str)| format!("{address} mpx{id}.invalid\n");
+        let path = self.place.dir.path().join("other_hosts");
+        fs::write(&path, addresses.iter().map(line).collect::<String>()).expect("written");
+        path
+    }
+
+    fn replica(&self, id: usize) -> Replica {
+        self.replica_on(&self.hosts, id)
+    }
+
+    fn replica_on(&self, hosts: &Path, id: usize) -> Replica {
+        let script = self.script(hosts);
+        let by = ["unshare", "-m", "sh", "-c", &script, "sh"];
+        self.place.replica_by(&by, id, &["--config_path", &self.config])
+    }
+
+    /// Mounts the files and runs the rest of the command line.
+    fn script(&self, hosts: &Path) -> String {
+        let nsswitch = self.place.dir.path().join("nsswitch");
+        format!(
+            "mount --bind {} /etc/hosts && mount --bind {} /etc/nsswitch.conf && exec \"$@\"",
+            hosts.display(),
+            nsswitch.display()
+        )
+    }
+
+    fn client(&self, args: &[&str]) -> Command {
+        let client = self.place.client(args);
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &self.script(&self.hosts), "sh"]);
+        command.arg(client.get_program()).args(client.get_args());
+        command.args(["--config_path", &self.config]);
+        command
+    }
+}
+
+#[test]
+fn a_replica_that_returns_under_another_address_of_its_name_is_reached_there() {
+    let Some(named) = Named::new(1) else { return };
+    named.set(&[(0, "127.0.0.1"), (1, "127.0.0.2"), (2, "127.0.0.3")]);
+    let mut cluster: Vec<Replica> = (0..3).map(|id| named.replica(id)).collect();
+    for replica in &mut cluster {
+        replica.process.wait_for("warm-up complete");
+    }
+    let mut command = named.client(&["--client_id", "7", "--log_level", "info"]);
+    command.args(["--timeout", "60"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = Guard(command.spawn().expect("the client starts"));
+    let mut stdin = client.0.stdin.take().expect("a pipe");
+    let mut stdout = BufReader::new(client.0.stdout.take().expect("a pipe"));
+    let err = drain(client.0.stderr.take().expect("a pipe"));
+    let mut complete = |line: &str| {
+        writeln!(stdin, "{line}").expect("the client reads");
+        let mut answer = String::new();
+        stdout.read_line(&mut answer).expect("the client answers");
+        assert!(answer.starts_with("7 "), "{answer:?}");
+    };
+    complete("one");
+    // Two of the three return elsewhere, one after the other, and the third dies.
+    let ports = &named.ports;
+    for (id, address) in [(2, "127.0.0.4"), (1, "127.0.0.5")] {
+        cluster.remove(id).kill();
+        match id {
+            2 => named.set(&[(0, "127.0.0.1"), (1, "127.0.0.2"), (2, address)]),
+            _ => named.set(&[(0, "127.0.0.1"), (1, address), (2, "127.0.0.4")]),
+        }
+        let mut moved = named.replica(id);
+        moved.process.wait_for(&format!("listens on {address}:{}", ports[id]));
+        moved.process.wait_for("warm-up complete");
+        cluster.insert(id, moved);
+        let line = format!("replica {id} (mpx{id}.invalid) is at {address}:{} now", ports[id]);
+        cluster[0].process.wait_for(&line);
+    }
+    cluster.remove(0).kill();
+    complete("two");
+    drop(stdin);
+    assert_eq!(client.0.wait().expect("it ends").code(), Some(0));
+    let err = text(&err.join().expect("read"));
+    assert!(err.contains("is at 127.0.0."), "the client found one, too: {err}");
+}
+
+#[test]
+fn a_resolver_that_is_not_up_yet_is_asked_again() {
+    let Some(named) = Named::new(1) else { return };
+    let line = |id: usize| format!("{}:{}: cannot resolve mpx{id}.invalid: ", named.config, id + 1);
+    let mut cluster: Vec<Replica> = (0..2).map(|id| named.replica(id)).collect();
+    let mut ended = named.replica(2);
+    for replica in cluster.iter_mut().chain([&mut ended]) {
+        (0..3).for_each(|id| replica.process.wait_for(&line(id)));
+    }
+    ended.process.signal("-TERM");
+    assert_eq!(ended.process.end().0.code(), Some(0), "{:?}", ended.process.said);
+    // A client waits as well, as long as the user allows.
+    let mut client = named.client(&["--timeout", "1"]);
+    let ran = client.stdin(Stdio::null()).output().expect("it runs");
+    let err = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{err}");
+    assert!(err.contains(&format!("no name of {} was resolved in time", named.config)), "{err}");
+    // Two names become known, and the replicas begin without the third.
+    named.set(&[(0, "127.0.0.1"), (1, "127.0.0.2")]);
+    for replica in &mut cluster {
+        replica.process.wait_for("still waiting for replica 2");
+    }
+    named.set(&[(0, "127.0.0.1"), (1, "127.0.0.2"), (2, "127.0.0.3")]);
+    cluster.push(named.replica(2));
+    for replica in &mut cluster {
+        replica.process.wait_for("warm-up complete");
+        let said = &replica.process.said;
+        let unknown = said.iter().filter(|said| said.contains("cannot resolve mpx0")).count();
+        assert!(unknown <= 1, "once a minute: {said:#?}");
+    }
+}
+
+#[test]
+fn two_hosts_that_take_names_in_different_families_are_told() {
+    let Some(named) = Named::new(1) else { return };
+    named.set(&[(0, "127.0.0.1"), (1, "127.0.0.1"), (1, "::1"), (2, "127.0.0.1")]);
+    let other = named.elsewhere(&[(0, "::1"), (1, "::1"), (2, "::1")]);
+    let mut four = named.replica(0);
+    let mut six = named.replica_on(&other, 1);
+    four.process.wait_for("listens on 127.0.0.1:");
+    six.process.wait_for("listens on [::1]:");
+    let ports = &named.ports;
+    four.process.wait_for(&format!(
+        "{}:2: replica 1 is silent at 127.0.0.1:{}; mpx1.invalid is also [::1]:{}, of a family that \
+         this process does not use",
+        named.config, ports[1], ports[1]
+    ));
 }

@@ -272,6 +272,7 @@ fn begin_replica(
     let network = Network::new(socket, network).expect("a network");
     let counters = network.counters();
     let options = ReplicaOptions {
+        names: None,
         id,
         config,
         log_dir: PathBuf::new(),
@@ -467,6 +468,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
     let options = ClientOptions {
         id: ClientId(number),
         config: cluster.config(),
+        names: None,
         loss: if explore::draw(3) == 0 { 0.3 } else { 0.0 },
         seed: number,
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
