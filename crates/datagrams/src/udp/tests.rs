@@ -366,9 +366,10 @@ fn a_peer_that_has_moved_is_reached_where_it_is_now() {
     assert_eq!(numbers(&mut one), []);
     one.outlet(1).send([short(0, 3)]);
     assert_eq!(numbers(&mut zero), [3]);
-    let elsewhere = Some(one.shared.socket.local_addr().expect("it is bound"));
-    assert_eq!(book.take_contact(1), Contact { sent: true, heard: false, elsewhere });
-    book.move_to(1, elsewhere.expect("it was heard"));
+    let there = one.shared.socket.local_addr().expect("it is bound");
+    let expected = Contact { sent: true, heard: false, elsewhere: Some(there) };
+    assert_eq!(book.take_contact(1), expected);
+    book.move_to(1, there);
     outlet.send([short(1, 4)]);
     assert_eq!(numbers(&mut one), [4]);
     // The new path is not the old one.
