@@ -179,6 +179,7 @@ impl Sink<Endpoint> for Wire {
                         _ => "replica to replica",
                     }
                 }
+                Endpoint::Stray(..) => panic!("there are no strays"),
                 Endpoint::Client(address) => {
                     self.to_clients.push((address, frame.to_vec()));
                     "replica to client"
@@ -357,6 +358,7 @@ fn dispatch(
             Envelope::Peer { to, message } if to == me => router.message(to, message),
             Envelope::Peer { to, message } => outgoing.push(Outgoing::Peer { to, message }),
             Envelope::Answers { to, answers } => outgoing.push(Outgoing::Answers { to, answers }),
+            Envelope::Back { .. } => panic!("there are no strays"),
             Envelope::Call { to, message } => outgoing.push(Outgoing::Call { to, message }),
             Envelope::Notice(notice) => router.notice(notice),
         }

@@ -7,9 +7,15 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// At most one entry for each replica.
-pub fn replicas<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Option<DirectoryId>>, D::Error> {
-    list(from, REPLICAS_MAX)
+/// Nothing, or at most one entry for each replica.
+pub fn replicas<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<DirectoryId>>, D::Error> {
+    struct Bounded(Vec<DirectoryId>);
+    impl<'de> Deserialize<'de> for Bounded {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            list(from, REPLICAS_MAX).map(Bounded)
+        }
+    }
+    Ok(Option::<Bounded>::deserialize(from)?.map(|Bounded(list)| list))
 }
 
 /// At most [`MESSAGE_SLOTS_MAX`] acceptances.

@@ -51,7 +51,7 @@ pub use run::Run;
 pub use slot_list::SlotList;
 pub use spans::{Span, Spans};
 
-use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot, SlotRange};
+use crate::types::{Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange};
 use crate::values::{VALUES_MAX, Values};
 use serde::{Deserialize, Serialize};
 
@@ -77,31 +77,43 @@ pub enum Message {
 /// Warm-up and membership (S6). Only these messages travel without a cluster id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ToBootstrap {
-    /// "I am here." A replica sends it to all peers until the cluster has started, and
-    /// afterwards to every peer that still sends it. A repeated one changes nothing.
+    /// "I am here." A replica sends it to all peers until the cluster has started, and to every
+    /// peer whose own did not answer it or who warms up. A repeated one changes nothing.
     Ready(Ready),
-    /// "Your vote does not count: its directory is not in the started record." The receiver
-    /// logs it.
+    /// "This directory is not in the started record: its votes do not count." The answer to a
+    /// vote, and to a Ready that came once the cluster had started. The receiver logs it.
     NotMember {
-        /// The directory that the refused vote carried.
+        /// The directory that the refused message carried.
         directory: DirectoryId,
     },
 }
 
-/// What a replica knows of its cluster's directories.
+/// What a replica says of itself and of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ready {
     /// The sender's own directory.
     pub directory: DirectoryId,
-    /// The number of this message among the Ready messages of the sender's boot. The
-    /// receiver drops one that is older than the newest it knows.
+    /// The sender's life. Rounds begin anew with each life.
+    pub boot: BootId,
+    /// The number of this message in the sender's life. The receiver drops one that is not
+    /// newer than the newest it knows of that life.
     pub round: u64,
-    /// The directory of each replica, by id: as far as the sender has heard of it or, once
-    /// `started`, the started record, which never changes again.
+    /// What the sender heard last in the receiver's name. Only a message that answers the
+    /// receiver's present life counts: any other may be left over from a former cluster.
+    pub answers: Option<Heard>,
+    /// The started record, once the sender has it: the directory of each replica, by id. It
+    /// never changes again.
     #[serde(deserialize_with = "bounded::replicas")]
-    pub known: Vec<Option<DirectoryId>>,
-    /// Whether `known` is the started record.
-    pub started: bool,
+    pub started: Option<Vec<DirectoryId>>,
+}
+
+/// One life of a replica, and the number of a message of that life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Heard {
+    /// The life.
+    pub boot: BootId,
+    /// The number.
+    pub round: u64,
 }
 
 /// What an acceptor is asked to do.
@@ -317,6 +329,13 @@ pub struct Heartbeat {
     pub decided: Decided,
 }
 
+/// Why a datagram in a replica's name was refused, if the operator should hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It is of this other cluster.
+    Cluster(ClusterId),
+}
+
 /// The other end of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Party {
@@ -334,8 +353,9 @@ mod tests {
     #[test]
     fn a_list_from_the_wire_ends_at_its_bound() {
         let list = |items: usize| {
-            let known = vec![Some(DirectoryId(7)); items];
-            let ready = Ready { directory: DirectoryId(7), round: 1, known, started: true };
+            let started = Some(vec![DirectoryId(7); items]);
+            let (directory, boot) = (DirectoryId(7), BootId(3));
+            let ready = Ready { directory, boot, round: 1, answers: None, started };
             let bytes = postcard::to_stdvec(&ready).expect("encodes");
             postcard::from_bytes::<Ready>(&bytes).is_ok_and(|read| read == ready)
         };

@@ -14,7 +14,7 @@ impl codec::Endpoint for Endpoint {
     fn peer(self) -> Option<usize> {
         match self {
             Endpoint::Replica(id) => Some(id.index()),
-            Endpoint::Client(_) => None,
+            Endpoint::Stray(..) | Endpoint::Client(_) => None,
         }
     }
 
@@ -25,7 +25,7 @@ impl codec::Endpoint for Endpoint {
     fn address(self, peers: &[SocketAddr]) -> SocketAddr {
         match self {
             Endpoint::Replica(id) => peers[id.index()],
-            Endpoint::Client(address) => address.0,
+            Endpoint::Stray(_, address) | Endpoint::Client(address) => address.0,
         }
     }
 }

@@ -23,7 +23,7 @@ pub mod pack;
 #[path = "tests/schedules.rs"]
 mod schedules;
 
-use crate::message::{Answer, ClientMessage, Message, Party};
+use crate::message::{Answer, ClientMessage, Message, Party, Refusal, ToBootstrap};
 use crate::types::{Address, LINE_BYTES_MAX, ReplicaId};
 pub use datagrams::udp::{BoundSocket, Deliver};
 pub use datagrams::{
@@ -55,6 +55,8 @@ pub type Outlet = datagrams::outlet::Outlet<Identity>;
 pub enum Endpoint {
     /// A replica. Its datagrams go to its configured address, wherever its own came from.
     Replica(ReplicaId),
+    /// Whoever sent a datagram in this replica's name from this address.
+    Stray(ReplicaId, Address),
     /// A client, reached where its datagram came from.
     Client(Address),
 }
@@ -63,7 +65,7 @@ impl Endpoint {
     /// The party that the header names.
     pub fn party(self) -> Party {
         match self {
-            Endpoint::Replica(id) => Party::Replica(id),
+            Endpoint::Replica(id) | Endpoint::Stray(id, _) => Party::Replica(id),
             Endpoint::Client(_) => Party::Client,
         }
     }
@@ -73,6 +75,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Replica(id) => write!(f, "replica {id}"),
+            Endpoint::Stray(id, Address(address)) => write!(f, "replica {id} at {address}"),
             Endpoint::Client(Address(address)) => write!(f, "the client at {address}"),
         }
     }
@@ -87,6 +90,15 @@ pub enum Outgoing {
         to: ReplicaId,
         /// The message.
         message: Message,
+    },
+    /// From this replica to the sender of a datagram in a replica's name, where that came from.
+    Back {
+        /// The replica that the datagram named.
+        to: ReplicaId,
+        /// Where it came from.
+        at: Address,
+        /// The message.
+        message: ToBootstrap,
     },
     /// From this replica to a client.
     Answers {
@@ -107,12 +119,30 @@ pub enum Outgoing {
 /// A message that has arrived, checked and whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// From another replica to this one.
+    /// From another replica to this one: any message but those of warm-up.
     Peer {
         /// The sender.
         from: ReplicaId,
         /// The message.
         message: Message,
+    },
+    /// From another replica to this one: warm-up.
+    WarmUp {
+        /// The sender.
+        from: ReplicaId,
+        /// The source of its datagram.
+        at: Address,
+        /// The message.
+        message: ToBootstrap,
+    },
+    /// A datagram in another replica's name was refused, and the operator should hear of it.
+    Refused {
+        /// The sender that it names.
+        from: ReplicaId,
+        /// Its source.
+        at: Address,
+        /// The reason.
+        why: Refusal,
     },
     /// From a client to this replica.
     Client {

@@ -96,6 +96,12 @@ impl Packer {
                 let (to, urgent) = (Endpoint::Replica(*to), is_urgent(message));
                 self.push(Place { to, bound, urgent }, [message], sink);
             }
+            Outgoing::Back { to, at, message } => {
+                assert!(matches!(me, Party::Replica(_)), "a client has no peers");
+                let message = Message::Bootstrap(message.clone());
+                let (to, bound) = (Endpoint::Stray(*to, *at), Bound::Anywhere);
+                self.push(Place { to, bound, urgent: true }, [message], sink);
+            }
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "only a replica answers");
                 let answers = answers.iter().map(answer::on_wire);
@@ -135,7 +141,7 @@ impl Packer {
         sink: &mut impl Sink<Endpoint>,
     ) {
         let to = place.to;
-        if let Endpoint::Replica(id) = to {
+        if let Endpoint::Replica(id) | Endpoint::Stray(id, _) = to {
             assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
             assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
         }

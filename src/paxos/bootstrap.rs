@@ -7,23 +7,29 @@
 //! vote could contradict them. (Michael et al., *Recovering Shared Objects Without
 //! Stable Storage*, DISC '17, §1; *Paxos Made Live*, §5.1.)
 //!
-//! Until it has started, each replica sends Ready to all others, with the directories that
-//! it has heard. Replica 0 alone draws up the list, once every other replica says that it
-//! has heard of replica 0's present directory. The others start when a started peer shows
+//! Until it has started, each replica sends Ready to all others, and each Ready says which
+//! Ready of its receiver it answers. Replica 0 alone draws up the list, once every other
+//! replica has answered replica 0's present life. The others start when a started peer shows
 //! them a list with their own directory on it.
+//!
+//! Nothing else shapes or ends a warm-up but an answer to this life of the process. A datagram
+//! of a former cluster may come late, or one of its processes may be forgotten and still run.
+//! It could name directories that exist no more, or a list that lacks this directory.
 //!
 //! If any replica could draw up the list, a disk that is wiped during warm-up could leave
 //! two lists, each with a quorum. A and C start with (a, b, c) and serve. C is wiped. B has
 //! not heard yet that the cluster started; it hears C's new directory and starts with
 //! (a, b, c').
 //!
-//! A replica whose directory is not on the list says so, does not vote, and follows as a
-//! learner.
+//! A replica that a quorum shows a list without its directory says so, does not vote, and
+//! follows as a learner. Fewer than a quorum may be all that is left of a former cluster, whose
+//! other replicas begin anew: they wait, and say for whom.
 
+use super::strangers::Strangers;
 use super::{Membership, Notice, Outbox, Role, Settings};
-use crate::message::{Message, Ready, ToBootstrap};
-use crate::quorum::ReplicaSet;
-use crate::types::{ClusterId, DirectoryId, ReplicaId, Time, replicas};
+use crate::message::{Heard, Message, Ready, Refusal, ToBootstrap};
+use crate::quorum::quorum;
+use crate::types::{Address, ClusterId, DirectoryId, ReplicaId, Time};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The time between two log lines that name the replicas still waited for.
@@ -39,8 +45,17 @@ pub enum Record {
 /// What the bootstrap role is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A message, and its sender.
-    Peer(ReplicaId, ToBootstrap),
+    /// A message, its sender, and where its datagram came from.
+    Peer(ReplicaId, Address, ToBootstrap),
+    /// A datagram in a replica's name was refused.
+    Refused {
+        /// The replica that it names.
+        from: ReplicaId,
+        /// Where it came from.
+        at: Address,
+        /// The reason.
+        why: Refusal,
+    },
 }
 
 /// How far this replica is.
@@ -54,18 +69,35 @@ enum Phase {
     Started(Vec<DirectoryId>),
 }
 
+/// What was heard of one peer.
+#[derive(Debug, Clone, Default)]
+struct Peer {
+    /// Its newest Ready, of whatever life. The next own Ready answers it.
+    heard: Option<Heard>,
+    /// What it said in answer to this life.
+    answered: Option<Answered>,
+}
+
+/// What a peer said of itself, in answer to this life of the process.
+#[derive(Debug, Clone)]
+struct Answered {
+    /// The own Ready that it answered.
+    round: u64,
+    /// Its directory.
+    directory: DirectoryId,
+    /// Its started record.
+    started: Option<Vec<DirectoryId>>,
+}
+
 /// The bootstrap role.
 #[derive(Debug)]
 pub struct Bootstrap {
     settings: Settings,
     /// This replica's own directory.
     directory: DirectoryId,
-    /// By replica id: the directories that were heard.
-    known: Vec<Option<DirectoryId>>,
-    /// By replica id: the newest round heard from the directory in `known`.
-    rounds: Vec<u64>,
-    /// The replicas that say they know this replica's directory.
-    hears_me: ReplicaSet,
+    /// By replica id.
+    peers: Vec<Peer>,
+    strangers: Strangers,
     phase: Phase,
     /// The number of the newest own Ready.
     round: u64,
@@ -83,16 +115,11 @@ pub fn cluster_id(members: &[DirectoryId]) -> ClusterId {
 impl Bootstrap {
     /// A replica with a new directory, about to warm up.
     pub fn new(settings: Settings, directory: DirectoryId, now: Time) -> Self {
-        let mut known = vec![None; settings.n];
-        known[settings.id.index()] = Some(directory);
-        let mut hears_me = ReplicaSet::EMPTY;
-        hears_me.insert(settings.id);
         Bootstrap {
             settings,
             directory,
-            known,
-            rounds: vec![0; settings.n],
-            hears_me,
+            peers: vec![Peer::default(); settings.n],
+            strangers: Strangers::new(settings.id, settings.n),
             phase: Phase::WarmingUp,
             round: 0,
             next_ready: now,
@@ -112,51 +139,86 @@ impl Bootstrap {
         matches!(self.phase, Phase::Started(_))
     }
 
-    fn handle_ready(&mut self, from: ReplicaId, ready: Ready, out: &mut Outbox<Record>) {
-        if from == self.settings.id || from.index() >= self.settings.n {
+    fn handle_ready(
+        &mut self,
+        now: Time,
+        (from, at): (ReplicaId, Address),
+        ready: Ready,
+        out: &mut Outbox<Record>,
+    ) {
+        let Ready { directory, boot, round, answers, started } = ready;
+        let peer = &mut self.peers[from.index()];
+        if peer.heard.is_some_and(|heard| heard.boot == boot && heard.round >= round) {
+            // It was overtaken, or comes again.
             return;
         }
-        if self.is_started() {
-            // S6: a replica that serves still answers one that warms up.
-            if !ready.started {
-                self.send_ready(from, out);
-            }
-            return;
-        }
-        if ready.known.len() != self.settings.n {
-            return;
-        }
-        if ready.started {
-            // The cluster has started, with this replica's directory or without it.
-            if let Some(members) = ready.known.into_iter().collect() {
-                self.start(members, out);
-            }
-            return;
-        }
-        if self.known[from.index()] == Some(ready.directory) {
-            // A Ready that was overtaken says nothing new.
-            if ready.round <= self.rounds[from.index()] {
+        peer.heard = Some(Heard { boot, round });
+        match &self.phase {
+            Phase::WarmingUp => {}
+            Phase::Remembered(_) => return,
+            Phase::Started(members) => {
+                // S6: a replica that serves still answers one that warms up.
+                if started.is_none() {
+                    let is_member = members[from.index()] == directory;
+                    self.send_ready(from, out);
+                    if !is_member {
+                        self.strangers.warms_up(now, (from, at), directory, out);
+                    }
+                }
                 return;
             }
-        } else {
-            // Another directory: that replica's disk was wiped, and what it heard is gone.
-            self.known[from.index()] = Some(ready.directory);
-            self.hears_me = self.hears_me.without(from);
         }
-        self.rounds[from.index()] = ready.round;
-        if ready.known[self.settings.id.index()] == Some(self.directory) {
-            self.hears_me.insert(from);
+        if started.as_ref().is_some_and(|members| members.len() != self.settings.n) {
+            return;
         }
-        self.draw_up_list(out);
+        // A list with this directory on it can be of no other cluster.
+        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.directory;
+        if let Some(members) = started.as_ref().filter(|members| is_on(members)) {
+            return self.start(members.clone(), out);
+        }
+        // S6: what answers no Ready of this life may be of a former cluster.
+        let answered = answers.filter(|heard| heard.boot == self.settings.boot);
+        let Some(Heard { round, .. }) = answered else { return self.send_ready(from, out) };
+        let known = &mut self.peers[from.index()].answered;
+        let is_overtaken = known.as_ref().is_some_and(|known| match known.directory == directory {
+            true => round < known.round,
+            // That replica's disk was wiped, unless this is its former life's last word.
+            false => round <= known.round,
+        });
+        if !is_overtaken {
+            *known = Some(Answered { round, directory, started });
+            self.draw_up_list(out);
+            self.join_without_vote(out);
+        }
+    }
+
+    /// The peers' answers to this life, by replica id; none for this replica.
+    fn answers(&self) -> impl Iterator<Item = (ReplicaId, Option<&Answered>)> {
+        self.settings.peers().map(|id| (id, self.peers[id.index()].answered.as_ref()))
     }
 
     /// Replica 0, and no other, starts the cluster: see the module.
     fn draw_up_list(&mut self, out: &mut Outbox<Record>) {
-        if self.settings.id == ReplicaId(0)
-            && self.hears_me.len() == self.settings.n
-            && let Some(members) = self.known.iter().copied().collect()
-        {
-            self.start(members, out);
+        if self.settings.id != ReplicaId(0) || self.phase != Phase::WarmingUp {
+            return;
+        }
+        let fresh = |answered: &Answered| answered.started.is_none().then_some(answered.directory);
+        let others: Option<Vec<_>> =
+            self.answers().map(|(_, answered)| answered.and_then(fresh)).collect();
+        if let Some(others) = others {
+            self.start([vec![self.directory], others].concat(), out);
+        }
+    }
+
+    /// S6: a quorum has started, and this replica's directory is not on its list.
+    fn join_without_vote(&mut self, out: &mut Outbox<Record>) {
+        let shown: Vec<_> =
+            self.answers().filter_map(|(_, answered)| answered?.started.as_ref()).collect();
+        let by_quorum = |members: &&Vec<DirectoryId>| {
+            shown.iter().filter(|other| *other == members).count() >= quorum(self.settings.n)
+        };
+        if let Some(members) = shown.iter().copied().find(by_quorum) {
+            self.start(members.clone(), out);
         }
     }
 
@@ -179,28 +241,43 @@ impl Bootstrap {
 
     fn send_ready(&mut self, to: ReplicaId, out: &mut Outbox<Record>) {
         self.round += 1;
-        let (known, started) = match &self.phase {
-            Phase::WarmingUp => (self.known.clone(), false),
-            Phase::Started(members) | Phase::Remembered(members) => {
-                (members.iter().copied().map(Some).collect(), true)
-            }
+        let started = match &self.phase {
+            Phase::WarmingUp => None,
+            Phase::Started(members) | Phase::Remembered(members) => Some(members.clone()),
         };
-        let ready = Ready { directory: self.directory, round: self.round, known, started };
+        let ready = Ready {
+            directory: self.directory,
+            boot: self.settings.boot,
+            round: self.round,
+            answers: self.peers[to.index()].heard,
+            started,
+        };
         out.send(to, Message::Bootstrap(ToBootstrap::Ready(ready)));
     }
 
     /// The replicas that this one waits for, in words.
     fn report(&self) -> String {
-        let missing: Vec<String> = replicas(self.settings.n)
-            .filter(|id| self.known[id.index()].is_none())
-            .map(|id| id.to_string())
-            .collect();
-        match missing.as_slice() {
-            [] if self.settings.id == ReplicaId(0) => "everyone to hear of this replica".into(),
+        let silent = self.answers().filter(|(_, answered)| answered.is_none());
+        let silent: Vec<String> = silent.map(|(id, _)| id.to_string()).collect();
+        let started = self
+            .answers()
+            .filter(|(_, answered)| answered.is_some_and(|answered| answered.started.is_some()));
+        let started: Vec<String> = started.map(|(id, _)| id.to_string()).collect();
+        let waited = match silent.as_slice() {
+            [] if !started.is_empty() => "the others to begin anew".into(),
             [] => "replica 0 to start the cluster".into(),
             [one] => format!("replica {one}"),
             many => format!("replicas {}", many.join(", ")),
+        };
+        if started.is_empty() {
+            return waited;
         }
+        format!(
+            "{waited}; replica {} belongs to a cluster that has started without this data \
+             directory. If a quorum of it is left, this replica will follow it without a vote; \
+             if not, stop that replica too and let it begin with an empty directory",
+            started.join(" and ")
+        )
     }
 }
 
@@ -208,15 +285,27 @@ impl Role for Bootstrap {
     type Input = Input;
     type Record = Record;
 
-    fn handle(&mut self, _now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
+    fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
+        let of_peer = |from: ReplicaId| from != self.settings.id && from.index() < self.settings.n;
         match input {
-            Input::Peer(from, ToBootstrap::Ready(ready)) => self.handle_ready(from, ready, out),
-            Input::Peer(from, ToBootstrap::NotMember { directory }) => {
-                if directory == self.directory {
-                    log::warn!(
-                        "replica {}: replica {from} says that this directory is not a member",
-                        self.settings.id
-                    );
+            Input::Peer(from, ..) | Input::Refused { from, .. } if !of_peer(from) => {}
+            Input::Peer(from, at, ToBootstrap::Ready(ready)) => {
+                self.handle_ready(now, (from, at), ready, out);
+            }
+            Input::Peer(from, at, ToBootstrap::NotMember { directory }) => {
+                // Who follows without a vote knows it.
+                let knows = |members: &Vec<_>| members[self.settings.id.index()] != directory;
+                let is_news = match &self.phase {
+                    Phase::WarmingUp => true,
+                    Phase::Started(members) | Phase::Remembered(members) => !knows(members),
+                };
+                if directory == self.directory && is_news {
+                    self.strangers.is_no_member(now, (from, at));
+                }
+            }
+            Input::Refused { from, at, why } => {
+                if let Phase::Started(members) = &self.phase {
+                    self.strangers.refused(now, (from, at), why, cluster_id(members));
                 }
             }
         }

@@ -52,13 +52,14 @@ mod recovery;
 mod request_queue;
 mod rounds;
 mod session_gate;
+mod strangers;
 mod window;
 
 pub use limits::Limits;
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
 use crate::aside::NotState;
-use crate::message::{Answer, ClientMessage, Message};
+use crate::message::{Answer, ClientMessage, Message, ToBootstrap};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 
 /// An acceptor that holds values in this many slots accepts none above them, until its learner
@@ -187,6 +188,16 @@ pub enum Envelope {
         to: ReplicaId,
         /// The message, for the role that it names.
         message: Message,
+    },
+    /// To the sender of a datagram in a replica's name, where that came from. The replica itself
+    /// may be elsewhere.
+    Back {
+        /// The replica that the datagram named.
+        to: ReplicaId,
+        /// Where it came from.
+        at: Address,
+        /// The message.
+        message: ToBootstrap,
     },
     /// To a client: consecutive answers.
     Answers {

@@ -12,7 +12,7 @@
 //! asks again for less.
 
 use super::{ANSWER_BYTES_MAX, Envelope, Notice};
-use crate::message::{Answer, ClientMessage, Message, ToLearner};
+use crate::message::{Answer, ClientMessage, Message, ToBootstrap, ToLearner};
 use crate::types::{Address, ReplicaId, SlotRange};
 use crate::values::Values;
 use std::io;
@@ -68,6 +68,12 @@ impl<R> Outbox<R> {
     /// Sends a message to a replica, possibly to this one.
     pub fn send(&mut self, to: ReplicaId, message: Message) {
         self.envelopes.push(Envelope::Peer { to, message });
+    }
+
+    /// Sends a message to whoever sent a datagram from `at` in the name of `to`. It must be
+    /// shorter than that datagram (W3).
+    pub fn send_back(&mut self, to: ReplicaId, at: Address, message: ToBootstrap) {
+        self.envelopes.push(Envelope::Back { to, at, message });
     }
 
     /// Answers a client. Consecutive answers to one client leave as one list.

@@ -92,9 +92,7 @@ impl Router {
     /// Takes a message of a replica, this one included.
     pub fn message(&mut self, from: ReplicaId, message: Message) {
         match message {
-            Message::Bootstrap(message) => {
-                self.bootstrap.push(bootstrap::Input::Peer(from, message))
-            }
+            Message::Bootstrap(_) => unreachable!("warm-up comes from others, with its source"),
             Message::Acceptor(message) => self.acceptor.push(acceptor::Input::Peer(from, message)),
             Message::Proposer(message) => self.proposer.push(proposer::Input::Peer(from, message)),
             Message::Learner(message) => self.learner.push(learner::Input::Peer(from, message)),
@@ -134,6 +132,12 @@ impl Deliver<Incoming> for Router {
     fn deliver(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Peer { from, message } => self.message(from, message),
+            Incoming::WarmUp { from, at, message } => {
+                self.bootstrap.push(bootstrap::Input::Peer(from, at, message));
+            }
+            Incoming::Refused { from, at, why } => {
+                self.bootstrap.push(bootstrap::Input::Refused { from, at, why });
+            }
             Incoming::Client { from, message: ClientMessage::Hello } => {
                 self.learner.push(learner::Input::Hello(from));
             }
@@ -208,6 +212,7 @@ impl Post {
                     continue;
                 }
                 Envelope::Peer { to, message } => Outgoing::Peer { to, message },
+                Envelope::Back { to, at, message } => Outgoing::Back { to, at, message },
                 Envelope::Answers { to, answers } => Outgoing::Answers { to, answers },
                 Envelope::Call { to, message } => Outgoing::Call { to, message },
             };

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Decided, Heartbeat, Inquiry, Message, Promise, Ready, Request,
-    Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, Message, Promise, Ready,
+    Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
@@ -236,13 +236,16 @@ pub(crate) fn heartbeat(rng: &mut Rng, around: &Around, from: ReplicaId) -> Hear
 
 pub(crate) fn ready(rng: &mut Rng, around: &Around, from: ReplicaId) -> Ready {
     let count = if rng.u8(..8) == 0 { rng.usize(..64) } else { around.n };
-    let known = (0..count as u8).map(|id| {
-        let id = ReplicaId(id);
-        (rng.u8(..8) > 0).then(|| directory_of(rng, id))
-    });
-    let known = known.collect();
+    let members: Vec<_> = (0..count as u8).map(|id| directory_of(rng, ReplicaId(id))).collect();
+    let heard = |rng: &mut Rng| Heard { boot: BootId(rng.u64(..4)), round: rng.u64(..40) };
     let directory = directory_of(rng, from);
-    Ready { directory, round: rng.u64(..40), known, started: rng.u8(..4) == 0 }
+    Ready {
+        directory,
+        boot: BootId(rng.u64(..4)),
+        round: rng.u64(..40),
+        answers: rng.bool().then(|| heard(rng)),
+        started: (rng.u8(..4) == 0).then_some(members),
+    }
 }
 
 /// Any message that `from` could send.

@@ -438,6 +438,7 @@ impl Node {
                 Envelope::Answers { to, answers } => {
                     answers.iter().for_each(|answer| self.look_at_answer(to, answer));
                 }
+                Envelope::Back { .. } => panic!("only the bootstrap answers strays"),
                 Envelope::Call { .. } => panic!("a replica calls nobody"),
                 Envelope::Notice(notice) => self.hand_over(|node| {
                     node.inbox.push_back(match notice {

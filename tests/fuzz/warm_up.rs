@@ -9,13 +9,17 @@ use crate::draw::{self, Around};
 use crate::node::settings;
 use crate::run::{Property, check};
 use fastrand::Rng;
-use multipaxos::message::{Message, Ready, ToBootstrap};
+use multipaxos::message::{Heard, Message, Ready, Refusal, ToBootstrap};
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Notice, Outbox, Role, Storage};
-use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot, Time};
+use multipaxos::types::{Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The life under test, as `settings` makes it.
+const BOOT: BootId = BootId(1);
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -72,16 +76,22 @@ impl Play {
                 let message = match step {
                     Step::Ready(_) => ToBootstrap::Ready(Ready {
                         directory: draw::directory(from),
+                        boot: BootId(rng.u64(..2)),
                         round: rng.u64(..99),
-                        known: (0..self.n as u8)
-                            .map(|id| Some(draw::directory(ReplicaId(id))))
-                            .collect(),
-                        started: rng.u8(..9) == 0,
+                        answers: Some(Heard { boot: BOOT, round: rng.u64(..99) }),
+                        started: (rng.u8(..9) == 0).then(|| {
+                            (0..self.n as u8).map(|id| draw::directory(ReplicaId(id))).collect()
+                        }),
                     }),
                     _ if rng.bool() => ToBootstrap::NotMember { directory: draw::directory(from) },
                     _ => ToBootstrap::Ready(draw::ready(rng, &around, from)),
                 };
-                self.role.handle(self.now, dice, Input::Peer(from, message), &mut self.out);
+                let at = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+                let input = match rng.u8(..8) {
+                    0 => Input::Refused { from, at, why: Refusal::Cluster(ClusterId(dice)) },
+                    _ => Input::Peer(from, at, message),
+                };
+                self.role.handle(self.now, dice, input, &mut self.out);
             }
         }
         self.role.flush(self.now, &mut self.out);
@@ -96,7 +106,8 @@ impl Play {
                     let must = membership.is_voter(self.me) && !self.remembers;
                     assert_eq!(is_kept, must, "{:?}", self.records.0);
                 }
-                Envelope::Peer { to, message: Message::Bootstrap(_) } => {
+                Envelope::Peer { to, message: Message::Bootstrap(_) }
+                | Envelope::Back { to, .. } => {
                     assert!(to != self.me && to.index() < self.n, "to replica {to}");
                 }
                 other => panic!("{other:?}"),

@@ -175,7 +175,10 @@ pub(crate) fn delivery(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) ->
             }
             goes(RoleId::learner(from), Input::Learner(input.clone()))
         }
-        Envelope::Notice(_) | Envelope::Answers { .. } | Envelope::Call { .. } => Delivery::Lost,
+        Envelope::Notice(_)
+        | Envelope::Answers { .. }
+        | Envelope::Back { .. }
+        | Envelope::Call { .. } => Delivery::Lost,
     }
 }
 

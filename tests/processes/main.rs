@@ -10,6 +10,7 @@ mod names;
 mod odd_hosts;
 mod place;
 mod restart;
+mod strangers;
 mod support;
 
 use std::fs;

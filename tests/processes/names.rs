@@ -11,14 +11,14 @@ use std::thread;
 
 impl Place {
     /// A cluster file beside the usual one, with these lines; returns its path.
-    fn file(&self, name: &str, lines: &[String]) -> String {
+    pub(crate) fn file(&self, name: &str, lines: &[String]) -> String {
         let path: PathBuf = self.dir.path().join(name);
         fs::write(&path, lines.join("\n") + "\n").expect("a configuration");
         path.to_str().expect("UTF-8").to_owned()
     }
 
     /// The lines of the usual cluster file.
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("config.txt")).expect("it is there");
         text.lines().map(str::to_owned).collect()
     }

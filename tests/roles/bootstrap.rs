@@ -1,11 +1,11 @@
 //! The bootstrap role: warm-up, and the members of the cluster.
 
 use crate::common::*;
-use multipaxos::message::{Ready, ToBootstrap};
+use multipaxos::message::{Heard, Ready, Refusal, ToBootstrap};
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
-use multipaxos::paxos::{Envelope, Membership, Role, Storage};
+use multipaxos::paxos::{Envelope, Membership, Role, Settings, Storage};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{DirectoryId, ReplicaId, Time};
+use multipaxos::types::{BootId, ClusterId, DirectoryId, ReplicaId, Time};
 use std::io;
 
 /// The records that a replica has written.
@@ -27,21 +27,48 @@ impl Storage<Record> for Written {
 
 type Subject = Seat<Bootstrap, Written>;
 
+/// The life of the replica under test is the first above this number.
+const LIFE: u64 = 7_000;
+
 fn replica(n: usize, id: ReplicaId, own: u64) -> Subject {
-    let role = Bootstrap::new(settings(n, id), DirectoryId(own), Time(0));
+    let settings = Settings { boot: BootId(LIFE + 1), ..settings(n, id) };
+    let role = Bootstrap::new(settings, DirectoryId(own), Time(0));
     Seat::new(role, Written::default())
 }
 
-fn ready(from: ReplicaId, round: u64, own: u64, known: &[u64]) -> Input {
-    say(from, round, own, known, false)
+/// What a peer says of itself before it has started, in answer to the Ready `answers` of this
+/// life. 0 answers nothing.
+fn ready(from: ReplicaId, round: u64, own: u64, answers: u64) -> Input {
+    say(from, round, own, answers, None)
 }
 
-/// A message about what its sender knows. 0 stands for an unknown directory.
-fn say(from: ReplicaId, round: u64, own: u64, known: &[u64], started: bool) -> Input {
-    let directory = |id: &u64| (*id != 0).then_some(DirectoryId(*id));
-    let known = known.iter().map(directory).collect();
-    let ready = Ready { directory: DirectoryId(own), round, known, started };
-    Input::Peer(from, ToBootstrap::Ready(ready))
+/// The same of a peer that has started with these directories.
+fn begun(from: ReplicaId, round: u64, own: u64, answers: u64, members: &[u64]) -> Input {
+    say(from, round, own, answers, Some(members))
+}
+
+fn say(from: ReplicaId, round: u64, own: u64, answers: u64, members: Option<&[u64]>) -> Input {
+    let answers = (answers > 0).then_some((answers, 1));
+    say_in(from, (own, round), own, answers, members)
+}
+
+/// The same with the life in which it says so, and the life that it answers, by the place
+/// among the replica's lives.
+fn say_in(
+    from: ReplicaId,
+    (boot, round): (u64, u64),
+    own: u64,
+    answers: Option<(u64, u64)>,
+    members: Option<&[u64]>,
+) -> Input {
+    let ready = Ready {
+        directory: DirectoryId(own),
+        boot: BootId(boot),
+        round,
+        answers: answers.map(|(round, life)| Heard { boot: BootId(LIFE + life), round }),
+        started: members.map(ids),
+    };
+    Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(ready))
 }
 
 fn said(envelopes: &[Envelope]) -> Vec<(ReplicaId, Ready)> {
@@ -64,16 +91,13 @@ fn the_start(envelopes: &[Envelope]) -> Membership {
 }
 
 #[test]
-fn replica_0_draws_up_the_list_once_all_have_heard_its_present_directory() {
+fn replica_0_draws_up_the_list_once_all_have_answered_its_present_life() {
     let mut seat = replica(3, R0, 10);
-    assert_eq!(started(&seat.handle(ready(R1, 1, 11, &[10, 11, 0]))), []);
-    assert_eq!(started(&seat.handle(ready(R2, 1, 12, &[0, 11, 12]))), [], "2 has not heard of 0");
-    assert_eq!(
-        started(&seat.handle(ready(R2, 2, 12, &[9, 11, 12]))),
-        [],
-        "2 has heard of the former directory of 0"
-    );
-    let start = the_start(&seat.handle(ready(R2, 3, 12, &[10, 0, 12])));
+    assert_eq!(started(&seat.handle(ready(R1, 1, 11, 1))), []);
+    assert_eq!(started(&seat.handle(ready(R2, 1, 12, 0))), [], "2 has not heard of 0");
+    let former = say_in(R2, (12, 2), 12, Some((9, 0)), None);
+    assert_eq!(started(&seat.handle(former)), [], "2 has heard of a former life of 0");
+    let start = the_start(&seat.handle(ready(R2, 3, 12, 1)));
     let members = ids(&[10, 11, 12]);
     assert_eq!(seat.storage.0, [Record::Started(members.clone())]);
     let cluster = cluster_id(&members);
@@ -84,59 +108,142 @@ fn replica_0_draws_up_the_list_once_all_have_heard_its_present_directory() {
 #[test]
 fn no_other_replica_draws_up_a_list() {
     let mut seat = replica(3, R1, 11);
-    let sent = seat.burst([ready(R0, 1, 10, &[10, 11, 12]), ready(R2, 1, 12, &[10, 11, 12])]);
+    let sent = seat.burst([ready(R0, 1, 10, 1), ready(R2, 1, 12, 1)]);
     assert_eq!(started(&sent), []);
     assert_eq!(started(&seat.wait_us(10_000_000)), []);
 }
 
 #[test]
 fn the_others_start_from_a_started_peers_list() {
-    let mut seat = replica(3, R1, 11);
-    let start = the_start(&seat.handle(say(R2, 7, 12, &[10, 11, 12], true)));
-    assert_eq!(start.members, ids(&[10, 11, 12]));
-    assert!(start.is_voter(R1));
-    assert_eq!(seat.storage.0, [Record::Started(ids(&[10, 11, 12]))]);
+    // A list with this directory on it can be of no other cluster, whatever it answers.
+    for answers in [0, 1] {
+        let mut seat = replica(3, R1, 11);
+        let start = the_start(&seat.handle(begun(R2, 7, 12, answers, &[10, 11, 12])));
+        assert_eq!(start.members, ids(&[10, 11, 12]));
+        assert!(start.is_voter(R1));
+        assert_eq!(seat.storage.0, [Record::Started(ids(&[10, 11, 12]))]);
+    }
 }
 
 #[test]
-fn a_directory_off_the_list_starts_as_no_voter_and_keeps_no_record() {
-    let mut seat = replica(3, R1, 99);
-    let start = the_start(&seat.handle(say(R0, 7, 10, &[10, 11, 12], true)));
+fn a_directory_off_the_list_of_a_quorum_starts_as_no_voter_and_keeps_no_record() {
+    let mut seat = replica(5, R1, 99);
+    let list = [10, 11, 12, 13, 14];
+    assert_eq!(started(&seat.handle(begun(R0, 7, 10, 1, &list))), []);
+    assert_eq!(started(&seat.handle(begun(R0, 8, 10, 2, &list))), [], "the same again");
+    assert_eq!(started(&seat.handle(begun(R2, 7, 12, 1, &list))), []);
+    let other = [10, 11, 12, 13, 24];
+    assert_eq!(
+        started(&seat.handle(begun(ReplicaId(4), 7, 24, 1, &other))),
+        [],
+        "of another cluster"
+    );
+    let start = the_start(&seat.handle(begun(R3, 7, 13, 1, &list)));
     assert!(!start.is_voter(R1));
-    assert_eq!(start.cluster, cluster_id(&ids(&[10, 11, 12])));
+    assert_eq!(start.cluster, cluster_id(&ids(&list)));
     assert_eq!(seat.storage.0, []);
 }
 
 #[test]
-fn a_started_list_with_a_hole_or_of_another_size_is_ignored() {
+fn a_list_that_answers_another_life_wipes_nobody() {
+    let mut seat = replica(3, R1, 99);
+    let list = Some(&[10, 11, 12][..]);
+    for answers in [None, Some((1, 0)), Some((5, 2))] {
+        let sent = seat.burst([
+            say_in(R0, (10, seat.now.0 + 1), 10, answers, list),
+            say_in(R2, (12, seat.now.0 + 1), 12, answers, list),
+        ]);
+        assert_eq!(started(&sent), [], "{answers:?}");
+        // Both are asked at once, so that they can answer this life.
+        let asked = said(&sent);
+        assert_eq!(asked.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [R0, R2]);
+        let heard = Some(Heard { boot: BootId(10), round: seat.now.0 + 1 });
+        assert_eq!(asked[0].1.answers, heard);
+        seat.now = seat.now.plus_us(1);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_former_cluster_is_waited_for_until_it_begins_anew() {
+    let mut seat = replica(3, R0, 10);
+    seat.handle(ready(R1, 1, 11, 1));
+    assert_eq!(started(&seat.handle(begun(R2, 1, 2, 1, &[0, 1, 2]))), []);
+    assert_eq!(started(&seat.wait_us(60_000_000)), []);
+    let start = the_start(&seat.handle(ready(R2, 1, 12, 2)));
+    assert_eq!((start.members.clone(), start.is_voter(R0)), (ids(&[10, 11, 12]), true));
+}
+
+#[test]
+fn a_started_list_of_another_size_is_ignored() {
     let mut seat = replica(3, R1, 11);
-    for known in [&[10, 11, 0][..], &[10, 11], &[10, 11, 12, 13]] {
-        assert_eq!(started(&seat.handle(say(R0, 7, 10, known, true))), [], "{known:?}");
+    for members in [&[10, 11][..], &[10, 11, 12, 13], &[]] {
+        let sent = seat.handle(begun(R0, members.len() as u64 + 1, 10, 1, members));
+        assert_eq!(started(&sent), [], "{members:?}");
     }
 }
 
 #[test]
 fn a_started_replica_answers_replicas_that_still_ask() {
     let mut seat = replica(3, R1, 11);
-    seat.handle(say(R0, 1, 10, &[10, 11, 12], true));
-    let sent = said(&seat.handle(ready(R2, 5, 12, &[10, 11, 12])));
+    seat.handle(begun(R0, 1, 10, 1, &[10, 11, 12]));
+    let sent = seat.handle(ready(R2, 5, 12, 0));
+    assert_eq!(sent.len(), 1, "a member is no stray: {sent:?}");
+    let sent = said(&sent);
     let [(to, answer)] = sent.as_slice() else { panic!("{sent:?}") };
-    assert_eq!((*to, answer.started, answer.directory), (R2, true, DirectoryId(11)));
-    let known: Vec<_> = ids(&[10, 11, 12]).into_iter().map(Some).collect();
-    assert_eq!(answer.known, known);
-    let sent = seat.handle(say(R2, 6, 12, &[10, 11, 12], true));
+    assert_eq!((*to, answer.directory), (R2, DirectoryId(11)));
+    assert_eq!(answer.answers, Some(Heard { boot: BootId(12), round: 5 }));
+    assert_eq!(answer.started, Some(ids(&[10, 11, 12])));
+    let sent = seat.handle(begun(R2, 6, 12, 1, &[10, 11, 12]));
     assert_eq!(said(&sent), [], "started replicas tell each other nothing");
     assert_eq!(seat.wait_us(10_000_000), []);
 }
 
 #[test]
+fn a_stray_process_is_told_so_where_it_is() {
+    let mut seat = replica(3, R1, 11);
+    seat.handle(begun(R0, 1, 10, 1, &[10, 11, 12]));
+    let sent = seat.handle(ready(R2, 5, 99, 0));
+    assert_eq!(said(&sent).len(), 1, "if that is replica 2, it hears of the list");
+    let back = Envelope::Back {
+        to: R2,
+        at: address(2),
+        message: ToBootstrap::NotMember { directory: DirectoryId(99) },
+    };
+    assert_eq!(sent[1..], [back]);
+    // It changes nothing there: it waits for a quorum's answer.
+    let mut stray = replica(3, R2, 99);
+    let told = ToBootstrap::NotMember { directory: DirectoryId(99) };
+    let sent = stray.handle(Input::Peer(R1, address(1), told));
+    assert_eq!((sent, stray.role.is_started()), (vec![], false));
+}
+
+#[test]
+fn a_refused_datagram_changes_nothing() {
+    for begins in [false, true] {
+        let mut seat = replica(3, R1, 11);
+        if begins {
+            seat.handle(begun(R0, 1, 10, 1, &[10, 11, 12]));
+        }
+        for from in [R0, R1, R2, ReplicaId(3)] {
+            let (at, why) = (address(9), Refusal::Cluster(ClusterId(5)));
+            for _ in 0..10 {
+                assert_eq!(seat.handle(Input::Refused { from, at, why }), []);
+            }
+            seat.now = seat.now.plus_us(2_000_000);
+        }
+        assert_eq!(seat.role.is_started(), begins);
+    }
+}
+
+#[test]
 fn until_started_ready_goes_to_all_others_at_every_heartbeat() {
     let mut seat = replica(3, R2, 12);
-    seat.handle(ready(R0, 1, 10, &[10, 0, 0]));
+    seat.handle(ready(R0, 1, 10, 1));
     let first = said(&seat.wake());
     assert_eq!(first.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [R0, R1]);
-    let known = vec![Some(DirectoryId(10)), None, Some(DirectoryId(12))];
-    assert!(first.iter().all(|(_, ready)| ready.known == known && !ready.started));
+    assert_eq!(first[0].1.answers, Some(Heard { boot: BootId(10), round: 1 }));
+    assert_eq!(first[1].1.answers, None);
+    assert!(first.iter().all(|(_, ready)| ready.started.is_none()));
     let next = said(&seat.wait_us(HEARTBEAT_US));
     assert_eq!(next.len(), 2);
     assert!(next[0].1.round > first[0].1.round);
@@ -146,10 +253,10 @@ fn until_started_ready_goes_to_all_others_at_every_heartbeat() {
 fn messages_in_its_own_name_or_from_outside_the_cluster_are_ignored() {
     let mut seat = replica(3, R1, 11);
     for from in [R1, ReplicaId(3)] {
-        let told = seat.handle(say(from, 1, 10, &[10, 11, 12], true));
+        let told = seat.handle(begun(from, 1, 10, 1, &[10, 11, 12]));
         assert_eq!(started(&told), [], "replica {from}");
     }
-    the_start(&seat.handle(say(R0, 1, 10, &[10, 11, 12], true)));
+    the_start(&seat.handle(begun(R0, 1, 10, 1, &[10, 11, 12])));
 }
 
 #[test]
@@ -165,22 +272,55 @@ fn in_warm_up_it_wakes_when_something_is_due_and_does_not_spin() {
 }
 
 #[test]
-fn an_older_round_is_dropped() {
-    let mut seat = replica(3, R0, 10);
-    seat.handle(ready(R1, 1, 11, &[10, 11, 0]));
-    // Replica 2 is wiped. A message of its new life comes, and then an old one of that life.
-    seat.handle(ready(R2, 5, 12, &[0, 0, 12]));
-    assert_eq!(started(&seat.handle(ready(R2, 4, 12, &[10, 0, 12]))), []);
-    the_start(&seat.handle(ready(R2, 6, 12, &[10, 0, 12])));
+fn two_replicas_that_hear_each_other_do_not_answer_for_ever() {
+    let (mut one, mut two) = (replica(3, R1, 11), replica(3, R2, 12));
+    let mut sent = said(&one.wake());
+    for round in 0.. {
+        let to = |id: ReplicaId| move |(to, ready)| (to == id).then_some(ready);
+        let back: Vec<_> = sent
+            .into_iter()
+            .filter_map(to(R2))
+            .flat_map(|ready| said(&two.handle(peer(R1, ready))))
+            .collect();
+        if back.is_empty() {
+            assert!(round <= 2, "{round} answers to one message");
+            return;
+        }
+        let heard = back.into_iter().filter_map(to(R1));
+        sent = heard.flat_map(|ready| said(&one.handle(peer(R2, ready)))).collect();
+    }
+}
+
+fn peer(from: ReplicaId, ready: Ready) -> Input {
+    Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(ready))
 }
 
 #[test]
-fn a_wiped_peer_has_to_hear_of_replica_0_again() {
+fn an_older_round_is_dropped() {
     let mut seat = replica(3, R0, 10);
-    seat.handle(ready(R1, 9, 11, &[10, 11, 0]));
-    seat.handle(ready(R1, 1, 21, &[0, 21, 0]));
-    assert_eq!(started(&seat.handle(ready(R2, 1, 12, &[10, 11, 12]))), []);
-    let start = the_start(&seat.handle(ready(R1, 2, 21, &[10, 21, 0])));
+    seat.handle(ready(R1, 1, 11, 1));
+    seat.handle(ready(R2, 5, 12, 0));
+    assert_eq!(started(&seat.handle(ready(R2, 4, 12, 1))), []);
+    the_start(&seat.handle(ready(R2, 6, 12, 1)));
+}
+
+#[test]
+fn the_last_word_of_a_former_directory_does_not_count() {
+    let mut seat = replica(3, R0, 10);
+    // Replica 2 is wiped; then its former life's last messages come.
+    seat.handle(ready(R2, 1, 22, 9));
+    seat.handle(ready(R2, 8, 12, 8));
+    seat.handle(ready(R2, 9, 12, 9));
+    let start = the_start(&seat.handle(ready(R1, 1, 11, 1)));
+    assert_eq!(start.members, ids(&[10, 11, 22]));
+}
+
+#[test]
+fn a_wiped_peer_is_known_by_its_new_directory() {
+    let mut seat = replica(3, R0, 10);
+    seat.handle(ready(R1, 9, 11, 3));
+    seat.handle(ready(R1, 1, 21, 4));
+    let start = the_start(&seat.handle(ready(R2, 1, 12, 1)));
     assert_eq!(start.members, ids(&[10, 21, 12]));
 }
 
@@ -190,39 +330,37 @@ fn a_replica_that_is_wiped_in_warm_up_cannot_split_the_cluster() {
     // has not heard that the cluster started, and hears C's new life.
     let (a, b, c, c_new) = (10, 11, 12, 22);
     let mut first = replica(3, R0, a);
-    first.handle(ready(R1, 1, b, &[a, b, c]));
-    let list = the_start(&first.handle(ready(R2, 1, c, &[a, b, c])));
+    first.handle(ready(R1, 1, b, 1));
+    let list = the_start(&first.handle(ready(R2, 1, c, 1)));
     let mut second = replica(3, R1, b);
     let mut third = replica(3, R2, c_new);
     let between = [
-        second.handle(ready(R2, 1, c_new, &[a, b, c_new])),
-        third.handle(ready(R1, 1, b, &[a, b, c_new])),
-        second.handle(ready(R2, 2, c_new, &[a, b, c_new])),
+        second.handle(ready(R2, 1, c_new, 1)),
+        third.handle(ready(R1, 1, b, 1)),
+        second.handle(ready(R2, 2, c_new, 2)),
         third.wait_us(1_000_000),
         second.wait_us(1_000_000),
     ];
     assert!(between.iter().all(|sent| started(sent).is_empty()), "no second list: {between:?}");
     // Then both hear of the started record.
     let known: Vec<u64> = list.members.iter().map(|id| id.0).collect();
-    let joined = the_start(&second.handle(say(R0, 2, a, &known, true)));
+    let joined = the_start(&second.handle(begun(R0, 2, a, 2, &known)));
     assert_eq!((joined.cluster, joined.is_voter(R1)), (list.cluster, true));
-    let refused = the_start(&third.handle(say(R1, 2, b, &known, true)));
+    third.handle(begun(R0, 2, a, 2, &known));
+    let refused = the_start(&third.handle(begun(R1, 2, b, 2, &known)));
     assert_eq!((refused.cluster, refused.is_voter(R2)), (list.cluster, false));
 }
 
 #[test]
 fn a_wiped_replica_0_draws_up_no_second_list() {
     let mut seat = replica(3, R0, 20);
-    seat.handle(ready(R2, 1, 12, &[20, 11, 12]));
-    // Replica 1 has started with the first directory of replica 0.
-    let start = the_start(&seat.handle(say(R1, 3, 11, &[10, 11, 12], true)));
+    seat.handle(ready(R2, 1, 12, 1));
+    // Replica 1 has started with the first directory of replica 0; replica 2 soon has.
+    assert_eq!(started(&seat.handle(begun(R1, 3, 11, 2, &[10, 11, 12]))), []);
+    let start = the_start(&seat.handle(begun(R2, 3, 12, 2, &[10, 11, 12])));
     assert!(!start.is_voter(R0));
     assert_eq!(seat.storage.0, []);
-    assert_eq!(
-        started(&seat.handle(ready(R1, 9, 11, &[20, 11, 12]))),
-        [],
-        "it does not start again"
-    );
+    assert_eq!(started(&seat.handle(ready(R1, 9, 11, 3))), [], "it does not start again");
 }
 
 #[test]

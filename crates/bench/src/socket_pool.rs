@@ -218,7 +218,9 @@ impl PoolSender {
         }
         let to = match to {
             Endpoint::Replica(id) => self.peers[id.index()],
-            Endpoint::Client(_) => unreachable!("a client calls replicas"),
+            Endpoint::Stray(..) | Endpoint::Client(_) => {
+                unreachable!("a client calls replicas")
+            }
         };
         let sent = attempt(&self.counters, || socket.send_to(frame, to));
         let event = if sent.is_ok() { NetEvent::Sent } else { NetEvent::SendFailed };

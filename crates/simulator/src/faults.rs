@@ -27,6 +27,8 @@ pub struct Switches {
     pub skip_slot: bool,
     /// A full inbox inside a replica drops its batches.
     pub inboxes: bool,
+    /// Processes and datagrams of a former cluster, and stray ones.
+    pub strangers: bool,
 }
 
 impl Switches {
@@ -40,6 +42,7 @@ impl Switches {
         clients: true,
         skip_slot: true,
         inboxes: true,
+        strangers: true,
     };
 
     /// No fault at all.
@@ -52,6 +55,7 @@ impl Switches {
         clients: false,
         skip_slot: false,
         inboxes: false,
+        strangers: false,
     };
 }
 

@@ -11,7 +11,7 @@ use super::station::{Marks, Station, Work};
 use super::store::Store;
 use super::wire::Wire;
 use fastrand::Rng;
-use multipaxos::message::{ClientMessage, Message};
+use multipaxos::message::{ClientMessage, Message, Refusal, ToBootstrap};
 use multipaxos::paxos::acceptor::Acceptor;
 use multipaxos::paxos::bootstrap::Bootstrap;
 use multipaxos::paxos::learner::Learner;
@@ -46,8 +46,12 @@ pub const ROLES: [RoleName; 4] =
 /// A message or a datagram that arrives at a replica's socket.
 #[derive(Debug, Clone)]
 pub enum Arrival {
-    /// From another replica.
+    /// From another replica: any message but those of warm-up.
     Peer(ReplicaId, Message),
+    /// From another replica, and from this address: warm-up.
+    WarmUp(ReplicaId, Address, ToBootstrap),
+    /// A datagram in this replica's name, from this address, was refused.
+    Refused(ReplicaId, Address, Refusal),
     /// From a client.
     Client(Address, ClientMessage),
     /// A datagram, still encoded.
@@ -148,8 +152,12 @@ impl Process {
     pub fn accept(&mut self, arrival: Arrival) -> [Option<RoleName>; 2] {
         let one = |role| [Some(role), None];
         let (from, message) = match arrival {
-            Arrival::Peer(from, Message::Bootstrap(message)) => {
-                self.bootstrap.inbox.push(bootstrap::Input::Peer(from, message));
+            Arrival::WarmUp(from, at, message) => {
+                self.bootstrap.inbox.push(bootstrap::Input::Peer(from, at, message));
+                return one(RoleName::Bootstrap);
+            }
+            Arrival::Refused(from, at, why) => {
+                self.bootstrap.inbox.push(bootstrap::Input::Refused { from, at, why });
                 return one(RoleName::Bootstrap);
             }
             Arrival::Peer(from, message) => (from, message),

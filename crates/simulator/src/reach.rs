@@ -90,6 +90,12 @@ reach! {
     ClientDies = "clients_died",
     /// The cluster refused a directory that the started record does not name.
     NotMember = "not_members",
+    /// A warm-up message of a former cluster was on its way.
+    StaleWarmUp = "stale_warm_up",
+    /// A replica that had run on with the files of a former cluster began anew.
+    Leftover = "leftovers_removed",
+    /// A stray process was told that it is no member.
+    StrayTold = "strays_told",
     /// A packet found a full queue.
     QueueFull = "queues_full",
     /// A packet was longer than its path carries, and vanished.
@@ -116,7 +122,7 @@ reach! {
 const BY_PATHS: [Situation; 3] = [Situation::QueueFull, Situation::Vanished, Situation::Refused];
 
 /// What only the gentle world does: its disks, inboxes and small numbers.
-const GENTLE: [Situation; 10] = [
+const GENTLE: [Situation; 13] = [
     Situation::TrimmedPromise,
     Situation::SessionExpired,
     Situation::PowerCut,
@@ -127,6 +133,9 @@ const GENTLE: [Situation; 10] = [
     Situation::Wipe,
     Situation::InboxFull,
     Situation::NotMember,
+    Situation::StaleWarmUp,
+    Situation::Leftover,
+    Situation::StrayTold,
 ];
 
 impl Situation {

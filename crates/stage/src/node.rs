@@ -17,6 +17,7 @@ use multipaxos::types::{Address, ReplicaId, Time};
 use simulator::node::{ROLES, RoleName};
 use simulator::store::{Death, Store};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// A role, its inbox, and the time at which its timer last fired.
 #[derive(Debug)]
@@ -175,7 +176,7 @@ impl Node {
         let Some(life) = &mut self.life else { return false };
         let roles = match (message, &mut life.roles) {
             (Message::Bootstrap(message), _) => {
-                life.bootstrap.inbox.push(bootstrap::Input::Peer(from, message));
+                life.bootstrap.inbox.push(bootstrap::Input::Peer(from, address_of(from), message));
                 return true;
             }
             // The other roles receive nothing before the cluster has started.
@@ -298,4 +299,9 @@ impl Node {
     pub(crate) fn learner(&self) -> Option<&Learner> {
         Some(&self.life.as_ref()?.roles.as_ref()?.learner.role)
     }
+}
+
+/// Where the datagrams of a replica come from.
+pub(crate) fn address_of(id: ReplicaId) -> Address {
+    Address(SocketAddr::from((Ipv4Addr::new(10, 0, 0, id.0), 7_000)))
 }

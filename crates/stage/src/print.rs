@@ -2,8 +2,8 @@
 
 use multipaxos::client::Outcome;
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Ready, Request, Run, Spans, ToAcceptor,
-    ToBootstrap, ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, Heard, Heartbeat, Message, Ready, Request, Run, Spans,
+    ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::learner;
@@ -154,13 +154,18 @@ pub(crate) fn message(message: &Message) -> String {
 }
 
 fn ready(ready: &Ready) -> String {
-    let known: Vec<String> =
-        ready.known.iter().map(|known| known.map_or("-".into(), directory)).collect();
-    let known = known.join(" ");
-    match ready.started {
-        false => format!("ready {}, has heard of {known}", directory(ready.directory)),
-        true => format!("ready {}, started with {known}", directory(ready.directory)),
+    let mut text = format!("ready {}", directory(ready.directory));
+    if let Some(members) = &ready.started {
+        let members: Vec<String> = members.iter().copied().map(directory).collect();
+        text.push_str(&format!(", started with {}", members.join(" ")));
     }
+    match ready.answers {
+        Some(Heard { boot, round }) => {
+            text.push_str(&format!(", answers ready {round} of life {}", boot.0));
+        }
+        None => text.push_str(", answers nobody"),
+    }
+    text
 }
 
 fn proposer(message: &ToProposer) -> String {

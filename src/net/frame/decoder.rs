@@ -11,7 +11,9 @@ use super::header::{
     party_byte, read_check, stamp_of,
 };
 use super::notices::Notices;
-use crate::message::{Answer, ClientMessage, Inquiry, Message, Party, Request, ToProposer};
+use crate::message::{
+    Answer, ClientMessage, Inquiry, Message, Party, Refusal, Request, ToProposer,
+};
 use crate::net::answer::AnswerOnWire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
@@ -21,6 +23,7 @@ use datagrams::codec::{Body, BodyKind, Opened, parse_probe};
 use datagrams::counters::{Counters, DropReason, NetEvent};
 use datagrams::fragment::{Fragment, Missing};
 use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Checks frames and decodes their messages, for one process.
@@ -29,6 +32,8 @@ pub struct Decoder {
     pub(super) identity: Identity,
     boots: Vec<Boots>,
     pub(super) counters: Arc<Counters>,
+    /// Where the datagram that was opened last came from.
+    source: Address,
     /// Gathers the commands of one datagram.
     commands: Builder,
     notices: Notices,
@@ -47,11 +52,14 @@ impl Decoder {
         }
         let boots = vec![Boots::default(); identity.n];
         let notices = Notices::new(identity.me, identity.n);
-        Decoder { boots, identity, counters, commands: Builder::default(), notices }
+        let source = Address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let commands = Builder::default();
+        Decoder { boots, identity, counters, source, commands, notices }
     }
 
     /// Checks a datagram that came from the address `from`, and appends its messages to
-    /// `into`: all of them or none.
+    /// `into`: all of them or none. If it is dropped for a reason that the operator should
+    /// hear of, that is appended.
     ///
     /// # Errors
     ///
@@ -63,11 +71,13 @@ impl Decoder {
         into: &mut Vec<Incoming>,
     ) -> Result<Opened<'a, Endpoint>, DropReason> {
         let before = into.len();
+        self.source = from;
         let opened = self.try_open(from, frame, into);
         if let Err(why) = opened {
             into.truncate(before);
             self.counters.count(why);
             self.notices.dropped(from.0, frame, why);
+            into.extend(self.foreign(from, frame, why));
         }
         opened
     }
@@ -140,7 +150,10 @@ impl Decoder {
             let (boot, cluster, stamp) = (boot.0, cluster.0, stamp_of(frame));
             return Ok(Opened { from, boot, cluster, stamp, body: Body::Messages });
         }
-        if let Endpoint::Replica(id) = from {
+        // Warm-up proves nothing of its sender, so it begins and ends no life.
+        if let Endpoint::Replica(id) = from
+            && cluster != ClusterId::NONE
+        {
             match self.boots[id.index()].judge(boot.0) {
                 BootStatus::Alive => {}
                 BootStatus::Retired => return Err(DropReason::Boot),
@@ -195,10 +208,28 @@ impl Decoder {
         } else {
             return Err(DropReason::Kind);
         };
-        if let Endpoint::Replica(id) = from {
+        if let Endpoint::Replica(id) = from
+            && cluster != ClusterId::NONE
+        {
             self.boots[id.index()].heard(boot.0);
         }
         Ok(Opened { from, boot: boot.0, cluster: cluster.0, stamp: stamp_of(frame), body })
+    }
+
+    /// What the operator should hear of a frame that was dropped, if anything.
+    fn foreign(&self, at: Address, frame: &[u8], why: DropReason) -> Option<Incoming> {
+        let cluster = match why {
+            DropReason::Cluster => ClusterId(u64_at(frame, 8)),
+            _ => return None,
+        };
+        match self.parties(at, frame) {
+            Ok(Endpoint::Replica(from))
+                if self.identity.me != Party::Client && cluster != ClusterId::NONE =>
+            {
+                Some(Incoming::Refused { from, at, why: Refusal::Cluster(cluster) })
+            }
+            _ => None,
+        }
     }
 
     /// The sender of a frame, if the frame is for this process and comes from a process
@@ -227,7 +258,7 @@ impl Decoder {
             (Party::Client, _, ClusterId::NONE) => Err(DropReason::Cluster),
             (Party::Client, None, _) => Ok(()),
             (Party::Replica(_), None, ClusterId::NONE) => match from {
-                Endpoint::Replica(_) => Ok(()),
+                Endpoint::Replica(_) | Endpoint::Stray(..) => Ok(()),
                 Endpoint::Client(_) => Err(DropReason::NotStarted),
             },
             (Party::Replica(_), None, _) => Err(DropReason::NotStarted),
@@ -246,16 +277,19 @@ impl Decoder {
         answers_max: usize,
         into: &mut Vec<Incoming>,
     ) -> Result<(), DropReason> {
-        let unknown = cluster == ClusterId::NONE;
+        let (unknown, source) = (cluster == ClusterId::NONE, self.source);
         match (self.identity.me, from) {
             (Party::Replica(_), Endpoint::Replica(from)) => each(body, |message: Message| {
-                if unknown && !matches!(message, Message::Bootstrap(_)) {
-                    return Err(DropReason::Cluster);
-                }
-                if !is_well_formed(&message) {
-                    return Err(DropReason::Body);
-                }
-                into.push(Incoming::Peer { from, message });
+                let incoming = match message {
+                    Message::Bootstrap(message) if unknown => {
+                        Incoming::WarmUp { from, at: source, message }
+                    }
+                    Message::Bootstrap(_) => return Err(DropReason::Kind),
+                    _ if unknown => return Err(DropReason::Cluster),
+                    message if !is_well_formed(&message) => return Err(DropReason::Body),
+                    message => Incoming::Peer { from, message },
+                };
+                into.push(incoming);
                 Ok(())
             }),
             (Party::Replica(_), Endpoint::Client(from)) => {
@@ -285,7 +319,9 @@ impl Decoder {
                 }
                 Ok(())
             }
-            (Party::Client, Endpoint::Client(_)) => Err(DropReason::Sender),
+            (_, Endpoint::Stray(..)) | (Party::Client, Endpoint::Client(_)) => {
+                Err(DropReason::Sender)
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
 use crate::message::{
-    Answer, ClientMessage, Inquiry, Message, Request, ToAcceptor, ToBootstrap, ToProposer,
+    Answer, ClientMessage, Inquiry, Message, Refusal, Request, ToAcceptor, ToBootstrap, ToProposer,
 };
 use crate::net::answer::on_wire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
@@ -76,7 +76,8 @@ fn resealed(mut frame: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 fn open(decoder: &mut Decoder, frame: &[u8]) -> Result<usize, DropReason> {
     let mut messages = Vec::new();
     let opened = decoder.open(address(), frame, &mut messages).map(|_| messages.len());
-    assert!(opened.is_ok() || messages.is_empty(), "nothing of a dropped frame stays");
+    let told = |incoming: &Incoming| matches!(incoming, Incoming::Refused { .. });
+    assert!(opened.is_ok() || messages.iter().all(told), "nothing of a dropped frame stays");
     opened
 }
 
@@ -142,6 +143,60 @@ fn a_client_that_does_not_fit_is_told_by_a_bare_header_and_nobody_else_is() {
         assert_eq!(receiver.refusal(address(), &hello, why), None);
     }
     assert_eq!(receiver.refusal(address(), &hello[..7], DropReason::Version), None);
+}
+
+#[test]
+fn a_frame_of_another_cluster_is_told_with_its_source() {
+    let from_other = |from, to| frame(from, to, ClusterId(0xC2), &[prepare()]);
+    let told = |me, known, frame: &[u8]| {
+        let mut taken = Vec::new();
+        let opened = decoder(me, known).open(address(), frame, &mut taken);
+        assert!(opened.is_err());
+        taken
+    };
+    let why = Refusal::Cluster(ClusterId(0xC2));
+    let refused = Incoming::Refused { from: ReplicaId(1), at: address(), why };
+    let frame = from_other(replica(1), replica(0));
+    assert_eq!(told(replica(0), OURS, &frame), [refused]);
+    // A replica that has no cluster yet cannot tell, and damage says nothing.
+    assert_eq!(told(replica(0), ClusterId::NONE, &frame), []);
+    let damaged = resealed(frame, |frame| frame[HEADER_BYTES] = 77);
+    assert_eq!(told(replica(0), ClusterId(0xC2), &damaged), []);
+    let client = super::tests::frame(
+        Party::Client,
+        replica(0),
+        ClusterId(0xC2),
+        &[const { ClientMessage::Hello }],
+    );
+    assert_eq!(told(replica(0), OURS, &client), [], "a client");
+}
+
+#[test]
+fn warm_up_comes_with_its_source_and_nowhere_but_without_a_cluster() {
+    let mut taken = Vec::new();
+    let ready = frame(replica(1), replica(0), ClusterId::NONE, &[warm_up()]);
+    let mut receiver = decoder(replica(0), OURS);
+    receiver.open(address(), &ready, &mut taken).expect("a good frame");
+    let Message::Bootstrap(message) = warm_up() else { unreachable!() };
+    assert_eq!(taken, [Incoming::WarmUp { from: ReplicaId(1), at: address(), message }]);
+    let bound = frame(replica(1), replica(0), OURS, &[warm_up()]);
+    assert_eq!(open(&mut receiver, &bound), Err(DropReason::Kind));
+}
+
+#[test]
+fn a_process_that_shows_no_cluster_ends_no_life() {
+    let mut receiver = decoder(replica(0), OURS);
+    let of = |boot| Identity { boot: BootId(boot), ..identity(replica(1), OURS) };
+    let member = frame_as(&of(1), replica(0), OURS, &[prepare()]);
+    let stray = frame_as(&of(2), replica(0), ClusterId::NONE, &[warm_up()]);
+    for _ in 0..20 {
+        assert_eq!(open(&mut receiver, &member), Ok(1));
+        assert_eq!(open(&mut receiver, &stray), Ok(1));
+    }
+    // Two lives that show the cluster take turns only if one has ended.
+    let again = frame_as(&of(3), replica(0), OURS, &[prepare()]);
+    assert_eq!(open(&mut receiver, &again), Ok(1));
+    assert_eq!(open(&mut receiver, &member), Err(DropReason::Boot));
 }
 
 #[test]

@@ -58,8 +58,10 @@ impl<E: Endpoint> LoopPaths<E> {
         opened: &Opened<'_, E>,
         bytes: usize,
     ) {
-        let Opened { from, boot, stamp, .. } = *opened;
+        let Opened { from, boot, cluster, stamp, .. } = *opened;
         let receipt_due = match from.peer() {
+            // Anybody may have sent it: it says nothing of the path.
+            Some(_) if cluster == 0 => return self.heard(from),
             Some(peer) => {
                 self.heard(from);
                 let mut traffic = paths.traffic(peer);

@@ -98,8 +98,11 @@ impl Paths {
 
     /// Takes note of a datagram of this many bytes.
     pub(super) fn received(&mut self, now: u64, opened: &Opened<'_, Endpoint>, bytes: usize) {
-        let Opened { from, boot, stamp, .. } = *opened;
+        let Opened { from, boot, cluster, stamp, .. } = *opened;
         match from.peer() {
+            Some(peer) if cluster == 0 => {
+                self.lengths[peer].heard();
+            }
             Some(peer) => {
                 self.lengths[peer].heard();
                 self.traffic[peer].received(now, boot, stamp, bytes);

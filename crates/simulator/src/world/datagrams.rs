@@ -29,6 +29,7 @@ impl World {
                         bytes: bytes.clone(),
                     });
                 }
+                Endpoint::Stray(to, at) => self.send_back(id, to, at, bytes),
                 Endpoint::Replica(_) | Endpoint::Client(_) => {}
             }
         }
@@ -43,6 +44,8 @@ impl World {
                 id,
                 match incoming {
                     Incoming::Peer { from, message } => Arrival::Peer(from, message),
+                    Incoming::WarmUp { from, at, message } => Arrival::WarmUp(from, at, message),
+                    Incoming::Refused { from, at, why } => Arrival::Refused(from, at, why),
                     Incoming::Client { from, message } => Arrival::Client(from, message),
                     Incoming::Answer { .. } | Incoming::OtherCluster { .. } => {
                         unreachable!("a replica opens no answers")

@@ -141,6 +141,12 @@ impl World {
                 Arrival::Peer(from, message) => {
                     self.trace(|| format!("{from} -> {to}: {message:?}"))
                 }
+                Arrival::WarmUp(from, at, message) => {
+                    self.trace(|| format!("{from} ({}) -> {to}: {message:?}", at.0));
+                }
+                Arrival::Refused(from, at, why) => {
+                    self.trace(|| format!("{from} ({}) -> {to}: refused, {why:?}", at.0));
+                }
                 Arrival::Client(from, message) => {
                     self.trace(|| format!("{} -> {to}: {message:?}", from.0));
                 }
@@ -343,10 +349,15 @@ impl World {
                     if self.wired {
                         outgoing.push(Outgoing::Peer { to, message });
                     } else if self.reaches(id, to) {
-                        self.send_whole(|| Event::Arrive {
-                            to,
-                            arrival: Arrival::Peer(id, message.clone()),
-                        });
+                        self.send_whole(|| Event::Arrive { to, arrival: arrival(id, &message) });
+                    }
+                }
+                Envelope::Back { to, at, message } => {
+                    if self.wired {
+                        outgoing.push(Outgoing::Back { to, at, message });
+                    } else if self.reaches(id, to) {
+                        let message = Message::Bootstrap(message);
+                        self.send_whole(|| Event::Arrive { to, arrival: arrival(id, &message) });
                     }
                 }
                 Envelope::Answers { to, answers } => {
@@ -393,5 +404,13 @@ impl World {
             self.expect_fragments(id);
         }
         Ok(())
+    }
+}
+
+/// A message of a replica, as it arrives whole.
+fn arrival(from: ReplicaId, message: &Message) -> Arrival {
+    match message.clone() {
+        Message::Bootstrap(message) => Arrival::WarmUp(from, address_of_replica(from), message),
+        message => Arrival::Peer(from, message),
     }
 }

@@ -17,6 +17,7 @@ mod datagrams;
 mod guests;
 mod lives;
 mod setup;
+mod strangers;
 mod strikes;
 
 use super::checker::{Checker, Violation};
@@ -46,6 +47,7 @@ use multipaxos::seed::derive_seed;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use strangers::{Strangers, Stray};
 
 /// The longest duration of the second phase, in virtual microseconds.
 pub const LIVENESS_US: u64 = 20_000_000;
@@ -90,6 +92,18 @@ enum Event {
     ClientTimer { client: usize, life: u32 },
     Submit { client: usize, life: u32 },
     Fault(Fault),
+    Stranger(Stranger),
+}
+
+/// Something happens that is not of the run's cluster.
+#[derive(Debug)]
+enum Stranger {
+    /// The files of a former cluster are removed, and their replica begins anew.
+    Removed(ReplicaId),
+    /// A stray process sends what is due.
+    Timer(usize),
+    /// A datagram from this address arrives at a stray process.
+    Frame(usize, Address, Vec<u8>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,6 +128,7 @@ struct Streams {
     workload: Rng,
     roles: Rng,
     schedule: Rng,
+    strangers: Rng,
 }
 
 /// A run in progress.
@@ -126,6 +141,9 @@ pub struct World {
     queue: Queue<Event>,
     nodes: Vec<Node>,
     links: Links,
+    /// What is not of the cluster, as drawn, and the processes among it.
+    strangers: Strangers,
+    strays: Vec<Stray>,
     /// Replicas that are not needed in the second phase.
     out: Vec<bool>,
     /// Replicas that have lost their disk, and so their right to accept.
@@ -284,6 +302,7 @@ impl World {
             }
             Event::Submit { client, life } => self.submit(client, life),
             Event::Fault(fault) => self.fault(fault),
+            Event::Stranger(stranger) => self.stranger(stranger),
         }
     }
 

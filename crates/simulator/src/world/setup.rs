@@ -18,8 +18,16 @@ impl World {
             options.safety_us = shortest + setup.u64(0..=shortest.max(1));
         }
         let small = setup.u8(0..3) == 0;
+        // Strangers need real datagrams, and are told from replicas by their files alone.
+        let is_gentle =
+            options.partition.is_none() && options.place.is_none() && options.power_cut.is_none();
+        let strangers = match options.switches.strangers && is_gentle {
+            true => Strangers::draw(n, &mut stream("strangers")),
+            false => Strangers::default(),
+        };
         // Some runs send real datagrams.
-        let mut wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none();
+        let mut wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none()
+            || strangers.any();
         // Short election waits make leaders change all the time.
         let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
         let mut settings = Settings {
@@ -62,7 +70,9 @@ impl World {
         let session_window_slots =
             if setup.u8(0..10) == 0 { setup.u64(1..20) } else { SESSION_WINDOW_SLOTS };
         // Some runs use the real storage code, on simulated disks.
-        let sectors = setup.u8(0..100) < options.sectors_percent && options.partition.is_none();
+        let sectors = setup.u8(0..100) < options.sectors_percent
+            && options.partition.is_none()
+            && strangers.leftovers == 0;
         let session_window_slots = if sectors || environment.is_some() {
             SESSION_WINDOW_SLOTS
         } else {
@@ -106,6 +116,8 @@ impl World {
             queue: Queue::default(),
             nodes,
             links: Links::new(n),
+            strangers,
+            strays: Vec::new(),
             out: vec![false; n],
             wiped: vec![false; n],
             clients: Vec::new(),
@@ -129,6 +141,7 @@ impl World {
                 workload: stream("workload"),
                 roles: stream("roles"),
                 schedule: stream("schedule"),
+                strangers: stream("their doings"),
             },
             faults_on: true,
             waiting_since: None,
@@ -140,6 +153,7 @@ impl World {
     }
 
     pub(super) fn begin(&mut self) -> Step {
+        self.begin_strangers();
         for index in 0..self.nodes.len() {
             let id = ReplicaId(index as u8);
             self.begin_life(id)?;

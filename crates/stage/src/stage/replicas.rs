@@ -201,6 +201,10 @@ impl Stage {
                     sent.push(message.clone());
                     self.send(Party::Replica(id), Party::Replica(to), Payload::Peer(message));
                 }
+                Envelope::Back { to, message, .. } => {
+                    let message = Payload::Peer(Message::Bootstrap(message));
+                    self.send(Party::Replica(id), Party::Replica(to), message);
+                }
                 Envelope::Answers { to, answers } => {
                     let client = client_of(to);
                     for answer in answers {

@@ -86,6 +86,9 @@ pub(crate) struct Args {
     /// no inbox that is full and drops messages
     #[argh(switch)]
     pub(crate) no_inboxes: bool,
+    /// no process or datagram that is not of the cluster
+    #[argh(switch)]
+    pub(crate) no_strangers: bool,
     /// a single partition and no other fault: split, isolate, one_way, flap, quorum_loss,
     /// constrained or chained (default: faults of all kinds, drawn from the seed)
     #[argh(option, arg_name = "KIND")]
@@ -198,6 +201,7 @@ pub(crate) fn shape(args: &Args) -> String {
         ("no_clients", args.no_clients),
         ("no_skip_slot", args.no_skip_slot),
         ("no_inboxes", args.no_inboxes),
+        ("no_strangers", args.no_strangers),
     ] {
         if on {
             command.push_str(&format!(" --{name}"));

@@ -109,6 +109,7 @@ fn main() {
             clients: !args.no_clients,
             skip_slot: !args.no_skip_slot,
             inboxes: !args.no_inboxes,
+            strangers: !args.no_strangers,
         },
         safety_us: args.secs.0 * 1_000_000,
         partition: args.partition.as_ref().map(|kind| kind.0),
