@@ -105,6 +105,9 @@ pub struct Ready {
     /// never changes again.
     #[serde(deserialize_with = "bounded::replicas")]
     pub started: Option<Vec<DirectoryId>>,
+    /// A hash of the replicas that the sender's configuration lists, in their order; 0 if it does
+    /// not say. It is for people: addresses may differ between hosts (NAT, proxies).
+    pub list: u64,
 }
 
 /// One life of a replica, and the number of a message of that life.
@@ -355,7 +358,7 @@ mod tests {
         let list = |items: usize| {
             let started = Some(vec![DirectoryId(7); items]);
             let (directory, boot) = (DirectoryId(7), BootId(3));
-            let ready = Ready { directory, boot, round: 1, answers: None, started };
+            let ready = Ready { directory, boot, round: 1, answers: None, started, list: 0 };
             let bytes = postcard::to_stdvec(&ready).expect("encodes");
             postcard::from_bytes::<Ready>(&bytes).is_ok_and(|read| read == ready)
         };

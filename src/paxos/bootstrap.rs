@@ -74,6 +74,8 @@ enum Phase {
 struct Peer {
     /// Its newest Ready, of whatever life. The next own Ready answers it.
     heard: Option<Heard>,
+    /// The hash of its configuration's list; 0 if it does not say.
+    list: u64,
     /// What it said in answer to this life.
     answered: Option<Answered>,
 }
@@ -95,6 +97,8 @@ pub struct Bootstrap {
     settings: Settings,
     /// This replica's own directory.
     directory: DirectoryId,
+    /// The hash of the own configuration's list; 0 if the role was not told.
+    list: u64,
     /// By replica id.
     peers: Vec<Peer>,
     strangers: Strangers,
@@ -118,6 +122,7 @@ impl Bootstrap {
         Bootstrap {
             settings,
             directory,
+            list: 0,
             peers: vec![Peer::default(); settings.n],
             strangers: Strangers::new(settings.id, settings.n),
             phase: Phase::WarmingUp,
@@ -134,6 +139,12 @@ impl Bootstrap {
         bootstrap
     }
 
+    /// The same, with the hash of the replicas that its configuration lists.
+    #[must_use]
+    pub fn listing(self, list: u64) -> Self {
+        Bootstrap { list, ..self }
+    }
+
     /// Whether warm-up is over.
     pub fn is_started(&self) -> bool {
         matches!(self.phase, Phase::Started(_))
@@ -146,13 +157,14 @@ impl Bootstrap {
         ready: Ready,
         out: &mut Outbox<Record>,
     ) {
-        let Ready { directory, boot, round, answers, started } = ready;
+        let Ready { directory, boot, round, answers, started, list } = ready;
         let peer = &mut self.peers[from.index()];
         if peer.heard.is_some_and(|heard| heard.boot == boot && heard.round >= round) {
             // It was overtaken, or comes again.
             return;
         }
         peer.heard = Some(Heard { boot, round });
+        peer.list = list;
         match &self.phase {
             Phase::WarmingUp => {}
             Phase::Remembered(_) => return,
@@ -251,12 +263,29 @@ impl Bootstrap {
             round: self.round,
             answers: self.peers[to.index()].heard,
             started,
+            list: self.list,
         };
         out.send(to, Message::Bootstrap(ToBootstrap::Ready(ready)));
     }
 
-    /// The replicas that this one waits for, in words.
-    fn report(&self) -> String {
+    /// The replicas that this one waits for, in words; and which configurations differ, since it
+    /// may wait for that reason.
+    pub fn report(&self) -> String {
+        let differs = |peer: &Peer| self.list != 0 && peer.list != 0 && peer.list != self.list;
+        let peers = self.settings.peers().filter(|id| differs(&self.peers[id.index()]));
+        let differing: Vec<String> = peers.map(|id| id.to_string()).collect();
+        match differing.as_slice() {
+            [] => self.waited_for(),
+            differing => format!(
+                "{}; the configuration of replica {} lists other addresses or another order than \
+                 this one's",
+                self.waited_for(),
+                differing.join(" and ")
+            ),
+        }
+    }
+
+    fn waited_for(&self) -> String {
         let silent = self.answers().filter(|(_, answered)| answered.is_none());
         let silent: Vec<String> = silent.map(|(id, _)| id.to_string()).collect();
         let started = self

@@ -303,7 +303,8 @@ where
         role: match members {
             Some(members) => Bootstrap::restart(settings, dir.directory(), members),
             None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
-        },
+        }
+        .listing(options.names.as_ref().map_or(0, ClusterFile::digest)),
         storage: dir,
         inbox: bootstrap,
         clock: shared.clock,

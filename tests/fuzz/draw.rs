@@ -245,6 +245,7 @@ pub(crate) fn ready(rng: &mut Rng, around: &Around, from: ReplicaId) -> Ready {
         round: rng.u64(..40),
         answers: rng.bool().then(|| heard(rng)),
         started: (rng.u8(..4) == 0).then_some(members),
+        list: rng.u64(..3),
     }
 }
 

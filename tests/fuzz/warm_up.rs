@@ -82,6 +82,7 @@ impl Play {
                         started: (rng.u8(..9) == 0).then(|| {
                             (0..self.n as u8).map(|id| draw::directory(ReplicaId(id))).collect()
                         }),
+                        list: rng.u64(..3),
                     }),
                     _ if rng.bool() => ToBootstrap::NotMember { directory: draw::directory(from) },
                     _ => ToBootstrap::Ready(draw::ready(rng, &around, from)),

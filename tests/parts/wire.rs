@@ -95,6 +95,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 round: 3,
                 answers: Some(Heard { boot: BootId(0xB2), round: 4 }),
                 started: Some((0..5).map(|id| DirectoryId(0xD0 + id)).collect()),
+                list: 0xABCD,
             }))),
         ),
         ("not_member", peer(replica(ToBootstrap::NotMember { directory }))),

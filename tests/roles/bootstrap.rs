@@ -67,6 +67,7 @@ fn say_in(
         round,
         answers: answers.map(|(round, life)| Heard { boot: BootId(LIFE + life), round }),
         started: members.map(ids),
+        list: 0,
     };
     Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(ready))
 }
@@ -376,4 +377,30 @@ fn the_cluster_id_depends_on_every_directory_and_their_order() {
     for other in [[1, 2, 4], [2, 1, 3], [9, 2, 3]] {
         assert_ne!(cluster_id(&ids(&other)), id, "{other:?}");
     }
+}
+
+#[test]
+fn a_replica_that_waits_says_whose_configuration_lists_others() {
+    let settings = Settings { boot: BootId(LIFE + 1), ..settings(3, R2) };
+    let role = Bootstrap::new(settings, DirectoryId(30), Time(0)).listing(5);
+    let mut seat = Subject::new(role, Written::default());
+    let sent = said(&seat.wait_us(100_000));
+    assert!(!sent.is_empty() && sent.iter().all(|(_, ready)| ready.list == 5));
+    let listed = |from: ReplicaId, round: u64, list: u64| match ready(from, round, 10, 0) {
+        Input::Peer(from, at, ToBootstrap::Ready(ready)) => {
+            Input::Peer(from, at, ToBootstrap::Ready(Ready { list, ..ready }))
+        }
+        other => panic!("{other:?}"),
+    };
+    // The same list, and one that is not told.
+    seat.handle(listed(R0, 1, 5));
+    seat.handle(listed(R1, 1, 0));
+    assert_eq!(seat.role.report(), "replicas 0, 1");
+    seat.handle(listed(R1, 2, 6));
+    let differs = "lists other addresses or another order than this one's";
+    let expected = format!("replicas 0, 1; the configuration of replica 1 {differs}");
+    assert_eq!(seat.role.report(), expected);
+    // Put right, and started again.
+    seat.handle(listed(R1, 3, 5));
+    assert_eq!(seat.role.report(), "replicas 0, 1");
 }
