@@ -66,6 +66,31 @@ fn a_cluster_that_is_killed_all_at_once_goes_on_where_it_was() {
 }
 
 #[test]
+fn replicas_that_restart_at_once_have_one_leader_mostly_by_the_first_campaign() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let mut alone = 0;
+    for restart in 0..5 {
+        cluster.drain(..).for_each(Replica::kill);
+        cluster = (0..place.n()).map(|id| place.replica(id)).collect();
+        // The line goes through whoever leads; then it leads for good.
+        let ran = place.say(&["--client_id", "7"], b"again\n");
+        assert_eq!(completions(&ran).len(), 1, "{}", text(&ran.stderr));
+        let mut said = Vec::new();
+        for replica in &mut cluster {
+            replica.process.signal("-TERM");
+            said.extend(replica.process.end().1);
+        }
+        let count = |words: &str| said.iter().filter(|line| line.contains(words)).count();
+        let (campaigns, leaders) = (count(": campaigns with ballot"), count(": leads with ballot"));
+        // The host may stall a process, so that another replaces it; rivals climb further.
+        assert!(leaders <= 2 && campaigns <= 3, "restart {restart}: {said:#?}");
+        alone += usize::from(campaigns == 1);
+    }
+    assert!(alone >= 3, "{alone} of 5 restarts had a single campaign");
+}
+
+#[test]
 fn a_replica_that_comes_back_votes() {
     let place = Place::new(1);
     let mut cluster = place.cluster();

@@ -52,9 +52,11 @@ fn a_stray_process_costs_the_cluster_nothing_and_both_sides_say_so() {
 #[test]
 fn a_cluster_begun_anew_waits_for_a_forgotten_replica_of_the_former_one() {
     let place = Place::new(1);
-    let mut forgotten = place.cluster().pop().expect("replica 2");
+    let mut former = place.cluster();
     let ran = place.say(&["--client_id", "7"], b"of the former cluster\n");
-    assert_eq!(ran.status.code(), Some(1), "the others are dropped, and so killed");
+    assert_eq!(completions(&ran), [(7, 0, 0)]);
+    let mut forgotten = former.pop().expect("replica 2");
+    former.into_iter().for_each(Replica::kill);
     for id in [0, 1] {
         place.begin_anew(id);
     }
