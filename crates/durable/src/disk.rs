@@ -20,11 +20,29 @@ use super::background::Executor;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// How many zeros are written at a time into a new file.
 const ZEROS_BYTES: usize = 1 << 20;
+
+/// Tells a file from every other that is there at the same time, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// The device.
+    pub device: u64,
+    /// The file's number on it.
+    pub inode: u64,
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The file.
+    pub id: FileId,
+    /// Its length.
+    pub length: u64,
+}
 
 /// One directory of a file system.
 pub trait Disk: Send + Sync + 'static {
@@ -62,6 +80,13 @@ pub trait Disk: Send + Sync + 'static {
     /// What the file system says.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// What this name leads to now; none if no file has it. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn look(&self, name: &str) -> io::Result<Option<Seen>>;
+
     /// The names of all files, ascending.
     ///
     /// # Errors
@@ -82,6 +107,13 @@ pub trait Disk: Send + Sync + 'static {
 
 /// An open file. Offsets and lengths are in bytes.
 pub trait DiskFile: Send + Sync + 'static {
+    /// Which file it is.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    fn id(&self) -> io::Result<FileId>;
+
     /// How long it is.
     ///
     /// # Errors
@@ -247,6 +279,15 @@ impl Disk for RealDisk {
         fs::remove_file(&path).map_err(|error| named(&path, &error))
     }
 
+    fn look(&self, name: &str) -> io::Result<Option<Seen>> {
+        let path = self.path(name);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some(Seen { id: file_id(&meta), length: meta.len() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(named(&path, &error)),
+        }
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let entries = fs::read_dir(&self.root).map_err(|error| named(&self.root, &error))?;
         let mut names = Vec::new();
@@ -274,7 +315,15 @@ impl RealFile {
     }
 }
 
+fn file_id(meta: &fs::Metadata) -> FileId {
+    FileId { device: meta.dev(), inode: meta.ino() }
+}
+
 impl DiskFile for RealFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.told(self.file.metadata()).map(|meta| file_id(&meta))
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.told(self.file.metadata()).map(|meta| meta.len())
     }

@@ -2,7 +2,7 @@
 
 use super::state::{CallOutcome, State};
 use super::{Fault, failed, fault, lock};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, FileId};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -95,6 +95,11 @@ impl SimFile {
 }
 
 impl DiskFile for SimFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.state().check(self.life)?;
+        Ok(FileId { device: 0, inode: self.inode })
+    }
+
     fn length(&self) -> io::Result<u64> {
         let state = self.state();
         state.check(self.life)?;

@@ -28,7 +28,7 @@ mod state;
 pub use file::SimFile;
 
 use crate::background::Executor;
-use crate::disk::Disk;
+use crate::disk::{Disk, FileId, Seen};
 use state::{Inode, NameChange, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -288,6 +288,15 @@ impl Disk for SimDisk {
         }
         self.change(&mut state, NameChange::Remove(name.to_owned()));
         Ok(())
+    }
+
+    fn look(&self, name: &str) -> io::Result<Option<Seen>> {
+        let state = self.state();
+        state.check(self.life)?;
+        Ok(self.inode(&state, name).map(|inode| Seen {
+            id: FileId { device: 0, inode },
+            length: state.inodes.get(&inode).map_or(0, |file| file.cache.len() as u64),
+        }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
