@@ -29,11 +29,12 @@ const SAYS: [&str; 6] = [
 const SHOWN_ERRORS: [&str; 3] = ["ConfigError", "OpenError", "Refused"];
 
 /// Functions that put a line together for one of [`SAYS`]: the file, and how the text begins.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("src/runtime/slow_disk.rs", "Some(format!("),
     ("src/net/frame/notices.rs", "=> format!("),
     ("src/runtime/durable.rs", "StartError::Durability(format!("),
-    ("src/storage/decided_log/opening.rs", "let said = format!("),
+    ("src/storage/decided_log/chat_file.rs", "let said = format!("),
+    ("src/storage/decided_log/mending.rs", "Err(io::Error::other(format!("),
     ("crates/durable/src/disk.rs", "let said = format!("),
 ];
 

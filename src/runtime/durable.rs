@@ -13,7 +13,7 @@ use crate::storage::Durability;
 use crate::storage::acceptor_log::{AcceptorLog, Options};
 use crate::storage::data_dir::{DataDir, Found, HostBoot, Purpose, Refused};
 use crate::storage::decided_log::{DecidedLog, Location};
-use crate::types::{DirectoryId, ReplicaId};
+use crate::types::DirectoryId;
 use durable::disk::{Disk, RealDisk};
 use durable::error::OpenError;
 use std::io;
@@ -67,8 +67,11 @@ impl Durable<RealDisk> {
     pub(super) fn open(options: &ReplicaOptions) -> Result<Self, StartError> {
         let other = StartError::Other;
         let ReplicaOptions { id, durability, .. } = *options;
-        let log_dir = RealDisk::open(&options.log_dir)
-            .map_err(|error| unusable_as(error, StartError::LogDir))?;
+        let log_dir = || {
+            RealDisk::open(&options.log_dir).map_err(|error| unusable_as(error, StartError::LogDir))
+        };
+        // A wrong option for it is the first to be said.
+        drop(log_dir()?);
         let data = || {
             RealDisk::open(&options.data_dir)
                 .map_err(|error| unusable_as(error, StartError::DataDir))
@@ -90,23 +93,23 @@ impl Durable<RealDisk> {
             host_boot,
             drawn: DirectoryId(entropy().map_err(other)?),
         };
-        let mut durable = Durable::open_on(purpose, &log_dir, data, Options::default())?;
+        let mut durable = Durable::open_on(purpose, log_dir, data, Options::default())?;
         durable.dir.note_uptime(|| HostBoot::present().map_or(0, |boot| boot.up_s));
         Ok(durable)
     }
 }
 
 impl<D: Disk> Durable<D> {
-    /// The same on these disks: one for the chat log, and a function that opens the other as
-    /// often as needed.
+    /// The same on these disks, of which functions open the log directory and, as often as
+    /// needed, the data directory.
     pub(super) fn open_on(
         purpose: Purpose,
-        log_dir: &D,
+        log_dir: impl FnOnce() -> Result<D, StartError>,
         data: impl Fn() -> Result<D, StartError>,
         kept: Options,
     ) -> Result<Self, StartError> {
         let other = StartError::Other;
-        let Purpose { replica: id, durability, .. } = purpose;
+        let Purpose { replica: id, durability, n, .. } = purpose;
         let (mut dir, found) =
             DataDir::open(data()?, purpose).map_err(|refused| match refused {
                 Refused::Unusable(OpenError::Io(error)) if is_unwritable(&error) => {
@@ -120,7 +123,8 @@ impl<D: Disk> Durable<D> {
         let kept = Options { waits: durability == Durability::Sync, ..kept };
         let name = format!("learner{id}.txt");
         let directory = dir.directory();
-        let place = Location { log_dir, name: &name, data: data()?, directory };
+        let (log_dir, data_dir, others) = (log_dir()?, data()?, n > 1);
+        let place = Location { log_dir, name: &name, data: data_dir, directory, others };
         if let Found::Wiped(why) = found {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }
@@ -131,14 +135,10 @@ impl<D: Disk> Durable<D> {
             };
             // The data directory was written just now, so it is the log directory that
             // cannot be.
-            let (chat_log, moved) =
-                DecidedLog::create(place, durability).map_err(|error| match error {
-                    error if is_unwritable(&error) => StartError::LogDir(error),
-                    error => StartError::Other(error),
-                })?;
-            if let Some(moved) = moved {
-                tell_moved(id, &name, &moved);
-            }
+            let chat_log = DecidedLog::create(place, durability).map_err(|error| match error {
+                error if is_unwritable(&error) => StartError::LogDir(error),
+                error => StartError::Other(error),
+            })?;
             let (state, checkpoint) = Default::default();
             return Ok(Durable { dir, members: None, log, state, chat_log, checkpoint });
         };
@@ -160,12 +160,6 @@ impl<D: Disk> Durable<D> {
     }
 }
 
-fn tell_moved(id: ReplicaId, name: &str, moved: &str) {
-    log::warn!(
-        "replica {id}: {name} holds a chat that this replica does not remember: renamed to {moved}"
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,7 +167,7 @@ mod tests {
     use crate::message::Run;
     use crate::paxos::acceptor::Record;
     use crate::paxos::{Storage, bootstrap};
-    use crate::types::{Ballot, Slot};
+    use crate::types::{Ballot, ReplicaId, Slot};
     use durable::sim_disk::{SimDisk, Survival};
     use fastrand::Rng;
 
@@ -191,7 +185,7 @@ mod tests {
             host_boot: Some(HostBoot { id: boot.into(), up_s: 5 }),
             drawn: DirectoryId(5),
         };
-        Durable::open_on(purpose, &disk.folder("logs"), || Ok(disk.folder("data")), KEPT)
+        Durable::open_on(purpose, || Ok(disk.folder("logs")), || Ok(disk.folder("data")), KEPT)
     }
 
     /// A member that was killed under `os`, and what its acceptor had told others.

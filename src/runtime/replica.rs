@@ -30,6 +30,7 @@ use crate::paxos::proposer::Proposer;
 use crate::paxos::{Limits, Membership, NoStorage, Role, Settings, Storage};
 use crate::seed::derive_seed;
 use crate::storage::Durability;
+use crate::storage::decided_log::{DecidedLog, is_lost};
 use crate::storage::memory::Volatile;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ReplicaId, Slot};
@@ -120,13 +121,15 @@ impl Shared<'_> {
     }
 
     /// Starts a thread that waits for the membership, runs a role until the process is
-    /// about to end, and closes its storage.
+    /// about to end, and closes its storage. After an error of the storage, `again` says with
+    /// which role and storage the thread goes on, or that it cannot.
     fn spawn<R, S>(
         &self,
         name: &'static str,
         inbox: Receiver<Vec<R::Input>>,
         storage: S,
         build: impl FnOnce(Membership, Clock, u64) -> R + Send + 'static,
+        mut again: impl FnMut(S, io::Error, &Membership) -> io::Result<(S, R)> + Send + 'static,
     ) -> io::Result<Running>
     where
         R: Role,
@@ -142,15 +145,22 @@ impl Shared<'_> {
             let Ok(membership) = started.recv() else {
                 return storage.close();
             };
-            let role = build(membership, clock, rng.u64(..));
+            let mut storage = storage;
+            storage.joined(membership.is_voter(id))?;
+            let role = build(membership.clone(), clock, rng.u64(..));
             let mut thread = RoleThread { role, storage, inbox, clock, rng, sleep_max: None };
-            thread.run(
-                |envelopes| {
-                    post.dispatch(envelopes);
-                },
-                |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
-            )?;
-            thread.storage.close()
+            loop {
+                let ran = thread.run(
+                    |envelopes| {
+                        post.dispatch(envelopes);
+                    },
+                    |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
+                );
+                let Err(error) = ran else { return thread.storage.close() };
+                let RoleThread { storage, inbox, clock, rng, sleep_max, .. } = thread;
+                let (storage, role) = again(storage, error, &membership)?;
+                thread = RoleThread { role, storage, inbox, clock, rng, sleep_max };
+            }
         };
         threads::spawn(name, move || {
             if let Err(error) = run() {
@@ -160,6 +170,27 @@ impl Shared<'_> {
         })?;
         Ok(Running { name, start, closed })
     }
+}
+
+/// What a thread does after an error of its storage, unless it knows better: it ends.
+fn never<S, R>(_storage: S, error: io::Error, _membership: &Membership) -> io::Result<(S, R)> {
+    Err(error)
+}
+
+/// After its chat log was cut, the learner goes on where the lines end that are left, as one
+/// that has come back. The other roles do not notice more than that it is behind.
+fn mended<D: Disk>(
+    settings: Settings,
+    log: DecidedLog<D>,
+    error: io::Error,
+    membership: &Membership,
+) -> io::Result<(DecidedLog<D>, Learner)> {
+    if !is_lost(&error) {
+        return Err(error);
+    }
+    let (log, checkpoint) = log.reopen().map_err(|error| io::Error::other(error.to_string()))?;
+    let membership = Membership { fresh: false, ..membership.clone() };
+    Ok((log, Learner::new(settings, membership, checkpoint)))
 }
 
 /// Ends the role threads, each after the burst that it is in.
@@ -285,18 +316,26 @@ where
         Some(log) => {
             let folder = options.data_dir.display().to_string();
             let watched = Watched::new(log, shared.clock, settings, folder);
-            shared.spawn("acceptor", acceptor, watched, build)?
+            shared.spawn("acceptor", acceptor, watched, build, never)?
         }
-        None => shared.spawn("acceptor", acceptor, Volatile, build)?,
+        None => shared.spawn("acceptor", acceptor, Volatile, build, never)?,
     };
     let threads = [
         acceptor,
-        shared.spawn("proposer", proposer, NoStorage, move |membership, clock, draw| {
-            Proposer::new(settings, membership, clock.now(), draw)
-        })?,
-        shared.spawn("learner", learner, chat_log, move |membership, _, _| {
-            Learner::new(settings, membership, checkpoint)
-        })?,
+        shared.spawn(
+            "proposer",
+            proposer,
+            NoStorage,
+            move |membership, clock, draw| Proposer::new(settings, membership, clock.now(), draw),
+            never,
+        )?,
+        shared.spawn(
+            "learner",
+            learner,
+            chat_log,
+            move |membership, _, _| Learner::new(settings, membership, checkpoint),
+            move |log: DecidedLog<D>, error, membership| mended(settings, log, error, membership),
+        )?,
     ];
     let mut post = shared.post("replica");
     let mut thread = RoleThread {

@@ -4,7 +4,7 @@
 
 use super::Durability;
 use super::chat_log::write_line;
-use super::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Location, OVERFLOW};
+use super::decided_log::{CHECKPOINT, DecidedLog, JOURNAL, Location, OVERFLOW, is_lost};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::upkeep::Upkeep;
@@ -24,8 +24,8 @@ fn place(disk: &SimDisk) -> (SimDisk, SimDisk) {
 
 fn create(disk: &SimDisk, durability: Durability) -> DecidedLog<SimDisk> {
     let (log_dir, data) = place(disk);
-    let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
-    DecidedLog::create(place, durability).unwrap().0
+    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others: true };
+    DecidedLog::create(place, durability).unwrap()
 }
 
 fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
@@ -37,7 +37,7 @@ fn open_under(
     durability: Durability,
 ) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
     let (log_dir, data) = place(disk);
-    let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
+    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others: true };
     DecidedLog::open(place, durability)
 }
 
@@ -483,52 +483,257 @@ fn a_log_goes_on_where_it_was_however_many_pages_stand_above_its_checkpoint() {
     }
 }
 
-#[test]
-fn a_chat_log_that_is_missing_short_or_another_is_refused() {
-    let mut lives = Lives::begin(6);
+/// What a log says when it is opened after a change of its files.
+fn changed(lives: &Lives, others: bool, change: &dyn Fn(&SimDisk, &SimDisk)) -> String {
+    let disk = lives.disk.fork(Rng::with_seed(1));
+    let (log_dir, data) = place(&disk);
+    change(&log_dir, &data);
+    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others };
+    match DecidedLog::open(place, Durability::Sync) {
+        Ok((_, checkpoint)) => format!("opened at {}", checkpoint.applied),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A log of more than forty slots below its checkpoint, whose process was killed.
+fn killed(seed: u64) -> Lives {
+    let mut lives = Lives::begin(seed);
     while lives.durable.applied < Slot(40) {
         assert!(lives.commit());
     }
     lives.disk.crash_process();
-    let said = |change: &dyn Fn(&SimDisk, &SimDisk)| {
-        let disk = lives.disk.fork(Rng::with_seed(1));
-        change(&disk.folder("logs"), &disk.folder("data"));
-        match open(&disk) {
-            Ok((_, checkpoint)) => format!("opened at {}", checkpoint.applied),
-            Err(error) => error.to_string(),
-        }
-    };
-    let missing = said(&|logs, _| logs.remove(CHAT_LOG).unwrap());
-    assert!(missing.starts_with("logs/learner0.txt is missing"), "{missing}");
-    let empty = said(&|logs, _| drop(logs.create(CHAT_LOG).unwrap()));
-    assert!(empty.contains("it ends below the newest checkpoint"), "{empty}");
-    let other = said(&|logs, _| {
+    lives
+}
+
+#[test]
+fn a_file_that_is_missing_short_or_another_is_refused() {
+    let lives = killed(6);
+    let other = changed(&lives, true, &|logs, _| {
         let file = logs.open(CHAT_LOG).unwrap().unwrap();
         let length = file.length().unwrap();
         file.write_at(0, &vec![b'x'; length as usize]).unwrap();
     });
     assert!(other.contains("its last lines are not those of the journal"), "{other}");
     for name in [JOURNAL, OVERFLOW, CHECKPOINT] {
-        let missing = said(&|_, data| data.remove(name).unwrap());
+        let missing = changed(&lives, true, &|_, data| data.remove(name).unwrap());
         assert!(missing.contains("is missing"), "{name}: {missing}");
+    }
+    // Nobody else has the lines of a cluster of one.
+    let missing = changed(&lives, false, &|logs, _| logs.remove(CHAT_LOG).unwrap());
+    assert!(missing.starts_with("logs/learner0.txt is missing"), "{missing}");
+    let empty = changed(&lives, false, &|logs, _| drop(logs.create(CHAT_LOG).unwrap()));
+    assert!(empty.contains("it ends below the newest checkpoint"), "{empty}");
+}
+
+/// Applies what the others send, from where the log is up to `end`.
+fn fetch(log: &mut DecidedLog<SimDisk>, checkpoint: &mut Checkpoint, end: Slot) {
+    while checkpoint.applied < end {
+        let slot = checkpoint.applied;
+        let value = value(slot);
+        let client_seq = checkpoint.chat.apply(slot, (&value).into());
+        let mut records = vec![applied(slot, &value, client_seq)];
+        checkpoint.applied = slot.next();
+        if slot.0.is_multiple_of(16) {
+            records.push(Record::Checkpoint(checkpoint.clone()));
+        }
+        log.append(&mut records).unwrap();
+        log.rest().unwrap();
     }
 }
 
 #[test]
-fn an_older_chat_log_is_moved_aside_and_kept() {
-    let disk = SimDisk::new(Rng::with_seed(1));
-    let (log_dir, data) = place(&disk);
-    let make = || {
-        let data = data.clone();
-        let place = Location { log_dir: &log_dir, name: CHAT_LOG, data, directory: DirectoryId(1) };
-        DecidedLog::create(place, Durability::Sync).unwrap().1
+fn lines_that_were_cut_are_taken_from_a_copy_or_fetched_again() {
+    let lives = killed(6);
+    let whole = read(&lives.disk.folder("logs"), CHAT_LOG);
+    let end = lives.applied;
+    let copy = |logs: &SimDisk, name: &str, length: usize| {
+        logs.create(name).unwrap().write_at(0, &whole[..length]).unwrap();
     };
-    assert_eq!(make(), None);
-    let old = log_dir.create(CHAT_LOG).unwrap();
-    old.write_at(0, b"0 1 0 old\n").unwrap();
-    assert_eq!(make().as_deref(), Some("logs/learner0.txt.1"));
-    assert_eq!(read(&log_dir, "learner0.txt.1"), b"0 1 0 old\n");
-    assert_eq!(make(), None, "an empty file is not worth keeping");
+    let half = history().begins[20];
+    for (name, left) in [
+        // Deleted, cut, or a part of it left.
+        (None, 0),
+        (Some(CHAT_LOG), 0),
+        (Some(CHAT_LOG), 20),
+        (Some("learner0.txt.1"), end.0),
+        (Some("learner0.txt.1"), 20),
+        (Some("learner1.txt"), end.0),
+        // Not a chat log, so nobody looks into it.
+        (Some("notes.txt"), 0),
+    ] {
+        let mut disk = lives.disk.fork(Rng::with_seed(1));
+        let logs = disk.folder("logs");
+        logs.remove(CHAT_LOG).unwrap();
+        if let Some(name) = name {
+            copy(
+                &logs,
+                name,
+                if name == "notes.txt" { half } else { history().begins[left as usize] },
+            );
+        }
+        let (mut log, mut checkpoint) = open(&disk).unwrap();
+        assert_eq!((log.applied(), checkpoint.applied), (Slot(left), Slot(left)), "{name:?}");
+        assert_eq!(checkpoint.chat, *chat_at(Slot(left)));
+        // Killed while it fetches: it goes on with what it has.
+        let some = Slot(left.max(25));
+        fetch(&mut log, &mut checkpoint, some);
+        drop(log);
+        disk.crash_process();
+        let (mut log, mut checkpoint) = open(&disk).unwrap();
+        assert_eq!(checkpoint.applied, some, "{name:?}");
+        fetch(&mut log, &mut checkpoint, end.plus(50));
+        let logs = disk.folder("logs");
+        assert!(read(&logs, CHAT_LOG) == history().text[..history().begins[end.0 as usize + 50]]);
+        disk.power_cut(Survival::Nothing);
+        let (log, checkpoint) = open(&disk).unwrap();
+        assert!(log.applied() >= lives.durable.applied);
+        assert_eq!(checkpoint.chat, *chat_at(log.applied()));
+    }
+}
+
+#[test]
+fn lines_that_are_fetched_must_be_those_that_were_written() {
+    let lives = killed(6);
+    lives.disk.folder("logs").remove(CHAT_LOG).unwrap();
+    let (mut log, checkpoint) = open(&lives.disk).unwrap();
+    assert_eq!(checkpoint.applied, Slot::ZERO);
+    let mut records =
+        (0..lives.applied.0).map(|slot| applied(Slot(slot), &Value::Noop, None)).collect();
+    let said = log.append(&mut records).and_then(|()| log.rest()).unwrap_err().to_string();
+    assert!(said.contains("are not those that this replica wrote"), "{said}");
+}
+
+#[test]
+fn a_chat_log_that_is_renamed_replaced_or_deleted_while_it_is_written_is_whole_again() {
+    type Change<'a> = (&'a str, &'a dyn Fn(&SimDisk));
+    let changes: [Change<'_>; 4] = [
+        ("deleted", &|logs| logs.remove(CHAT_LOG).unwrap()),
+        ("renamed", &|logs| logs.rename(CHAT_LOG, "learner0.txt.1").unwrap()),
+        ("rotated", &|logs| {
+            logs.rename(CHAT_LOG, "learner0.txt.1").unwrap();
+            logs.create(CHAT_LOG).unwrap();
+        }),
+        ("replaced", &|logs| {
+            logs.remove(CHAT_LOG).unwrap();
+            logs.create(CHAT_LOG).unwrap().write_at(0, b"mine").unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let mut lives = Lives::begin(6);
+        for _ in 0..3 {
+            for _ in 0..20 {
+                assert!(lives.commit());
+            }
+            change(&lives.disk.folder("logs"));
+            lives.log.as_mut().unwrap().rest().unwrap();
+            lives.check().unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+        assert!(lives.commit());
+        lives.disk.power_cut(Survival::Nothing);
+        lives.open().unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}
+
+#[test]
+fn a_chat_log_that_is_cut_while_it_is_written_is_opened_again() {
+    for (left, copied) in [(0, false), (0, true), (7, false)] {
+        for rests in [false, true] {
+            let mut lives = Lives::begin(6);
+            while lives.durable.applied < Slot(40) {
+                assert!(lives.commit());
+            }
+            let (end, logs) = (lives.applied, lives.disk.folder("logs"));
+            let text = read(&logs, CHAT_LOG);
+            if copied {
+                logs.create("learner0.txt.1").unwrap().write_at(0, &text).unwrap();
+            }
+            let file = logs.open(CHAT_LOG).unwrap().unwrap();
+            file.set_length(history().begins[left as usize] as u64).unwrap();
+            std::mem::forget(file);
+            let mut log = lives.log.take().unwrap();
+            let error = if rests {
+                log.rest().unwrap_err()
+            } else {
+                let (value, mut chat) = (value(end), chat_at(end).clone());
+                let client_seq = chat.apply(end, (&value).into());
+                log.append(&mut vec![applied(end, &value, client_seq)]).unwrap();
+                log.rest().unwrap_err()
+            };
+            assert!(is_lost(&error), "{error}");
+            let (mut log, mut checkpoint) = log.reopen().unwrap();
+            let expected = if copied { end } else { Slot(left) };
+            assert_eq!(checkpoint.applied, expected);
+            assert_eq!(checkpoint.chat, *chat_at(expected));
+            fetch(&mut log, &mut checkpoint, end.plus(30));
+            assert!(
+                read(&logs, CHAT_LOG) == history().text[..history().begins[end.0 as usize + 30]]
+            );
+        }
+    }
+}
+
+#[test]
+fn an_earlier_chat_stays_as_far_as_the_clusters_log_is_the_same() {
+    let whole = &history().text[..history().begins[60]];
+    for (held, differs_at) in [
+        // The beginning of the cluster's log, torn or not; all of it; and more.
+        (whole[..history().begins[30]].to_vec(), None),
+        (whole[..history().begins[30] + 3].to_vec(), None),
+        (whole.to_vec(), None),
+        (history().text[..history().begins[90]].to_vec(), None),
+        // Another chat: from the beginning, and from slot 30 on.
+        (b"0 1 0 old\n".to_vec(), Some(0)),
+        ([&whole[..history().begins[30]], b"30 1 99 old\n31"].concat(), Some(30)),
+    ] {
+        let disk = SimDisk::new(Rng::with_seed(1));
+        let logs = disk.folder("logs");
+        logs.create(CHAT_LOG).unwrap().write_at(0, &held).unwrap();
+        let inode = logs.look(CHAT_LOG).unwrap().unwrap().id;
+        for _ in 0..5 {
+            // A replica without a vote begins at slot 0 each time.
+            let mut log = create(&disk, Durability::Sync);
+            log.joined(false).unwrap();
+            fetch(&mut log, &mut Checkpoint::default(), Slot(60));
+            drop(log);
+        }
+        let names = logs.list().unwrap();
+        match differs_at {
+            None => {
+                assert_eq!(names, [CHAT_LOG], "nothing was moved");
+                assert_eq!(logs.look(CHAT_LOG).unwrap().unwrap().id, inode, "the same file");
+                assert!(read(&logs, CHAT_LOG) == whole.to_vec().max(held));
+            }
+            Some(_) => {
+                assert_eq!(names, [CHAT_LOG, "learner0.txt.1"], "one copy");
+                assert!(read(&logs, "learner0.txt.1") == held && read(&logs, CHAT_LOG) == whole);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_cluster_moves_an_earlier_chat_aside_at_once() {
+    for power_cut in [false, true] {
+        let mut disk = SimDisk::new(Rng::with_seed(1));
+        let logs = disk.folder("logs");
+        let old = logs.create(CHAT_LOG).unwrap();
+        old.write_at(0, &history().text[..history().begins[30]]).unwrap();
+        old.sync().unwrap();
+        logs.sync_dir().unwrap();
+        drop(old);
+        let mut log = create(&disk, Durability::Sync);
+        if !power_cut {
+            log.joined(true).unwrap();
+        }
+        drop(log);
+        // Its membership is durable before it learns of it, so the log may be opened next.
+        disk.power_cut(Survival::Nothing);
+        let (log, _) = open(&disk).unwrap();
+        let logs = disk.folder("logs");
+        assert_eq!(log.applied(), Slot::ZERO);
+        assert_eq!(read(&logs, CHAT_LOG), b"");
+        assert!(read(&logs, "learner0.txt.1") == history().text[..history().begins[30]]);
+    }
 }
 
 #[test]

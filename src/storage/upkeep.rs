@@ -30,6 +30,16 @@ pub trait Upkeep {
         Ok(())
     }
 
+    /// Warm-up is over. `is_member` says whether this replica belongs to the cluster. If not,
+    /// it lost its state, and only follows.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; the process must end.
+    fn joined(&mut self, _is_member: bool) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The log of decided values, if peers can be served from this storage.
     fn decided_pages(&mut self) -> Option<&mut dyn DecidedPages> {
         None

@@ -118,8 +118,8 @@ struct Decided50 {
 fn decided() -> Decided50 {
     let disk = SimDisk::new(fastrand::Rng::with_seed(1));
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
-    let place = Location { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
-    let (mut log, _) = DecidedLog::create(place, Durability::Sync).unwrap();
+    let place = Location { log_dir, name: "chat", data, directory: DirectoryId(1), others: true };
+    let mut log = DecidedLog::create(place, Durability::Sync).unwrap();
     let (mut chat, mut values, mut seq) = (Chat::default(), Vec::<Value>::new(), 0);
     for slot in 0..50 {
         let value = match (slot % 3, slot % 5) {
@@ -150,7 +150,7 @@ fn decided() -> Decided50 {
 
 fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), String> {
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
-    let place = Location { log_dir: &log_dir, name: "chat", data, directory: DirectoryId(1) };
+    let place = Location { log_dir, name: "chat", data, directory: DirectoryId(1), others: true };
     DecidedLog::open(place, Durability::Sync).map_err(|error| error.to_string())
 }
 

@@ -98,12 +98,16 @@ fn a_damaged_acceptors_log_says_which_file_and_where() {
 #[test]
 fn a_decided_log_is_opened_as_it_was_left() {
     let dir = tempfile::tempdir().unwrap();
-    let log_dir = RealDisk::open(&dir.path().join("logs")).unwrap();
+    let log_dir = || RealDisk::open(&dir.path().join("logs")).unwrap();
     let data = || RealDisk::open(&dir.path().join("logs/replica0")).unwrap();
-    let place =
-        || Location { log_dir: &log_dir, name: "learner0.txt", data: data(), directory: DIRECTORY };
-    let (mut log, moved) = DecidedLog::create(place(), Durability::Sync).unwrap();
-    assert_eq!(moved, None);
+    let place = || Location {
+        log_dir: log_dir(),
+        name: "learner0.txt",
+        data: data(),
+        directory: DIRECTORY,
+        others: false,
+    };
+    let mut log = DecidedLog::create(place(), Durability::Sync).unwrap();
     let mut chat = Chat::default();
     for slot in 0..300 {
         let client_seq = chat.apply(Slot(slot), (&value(slot)).into());

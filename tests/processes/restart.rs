@@ -168,24 +168,3 @@ fn a_directory_of_somebody_else_or_in_use_is_refused_in_one_line() {
     let remedy = "the configuration lists 5: use the --config_path of that cluster";
     assert!(said[0].contains(remedy), "{said:?}");
 }
-
-#[test]
-fn a_chat_log_that_is_gone_is_never_begun_again_at_slot_0() {
-    let place = Place::new(1);
-    let mut cluster = place.cluster();
-    let lines: String = (0..20).map(|number| format!("line {number}\n")).collect();
-    assert_eq!(place.say(&["--client_id", "7"], lines.as_bytes()).status.code(), Some(0));
-    place.logs_of(&[2], 20);
-    // After a clean end and a restart, the log is whole and the checkpoint covers it.
-    let mut last = cluster.pop().expect("replica 2");
-    last.process.signal("-TERM");
-    assert_eq!(last.process.end().0.code(), Some(0));
-    let mut last = place.restarted(2, &[]);
-    last.process.signal("-TERM");
-    assert_eq!(last.process.end().0.code(), Some(0));
-    fs::remove_file(place.logs().join("learner2.txt")).expect("it is deleted");
-    let mut again = place.replica(2);
-    let (status, said) = again.process.end();
-    assert_eq!(status.code(), Some(1), "{said:?}");
-    assert!(said.iter().any(|line| line.contains("learner2.txt")), "{said:?}");
-}

@@ -55,7 +55,7 @@ use crate::types::{BootId, ClientId, DirectoryId, ReplicaId};
 use command_line::ending::Ending;
 use datagrams::counters::{Counters, NetEvent};
 use durable::background::Executor;
-use durable::disk::{Disk, DiskFile};
+use durable::disk::{Disk, DiskFile, FileId, Seen};
 use durable::sim_disk::{Fault, SimDisk, SimFile, Survival};
 use interleavings::threads::explore::{self, End, Exploration};
 use std::io::{self, BufRead, Read, Write};
@@ -146,6 +146,10 @@ impl Disk for TriedDisk {
         self.disk.remove(name)
     }
 
+    fn look(&self, name: &str) -> io::Result<Option<Seen>> {
+        self.disk.look(name)
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         self.disk.list()
     }
@@ -161,6 +165,10 @@ impl Disk for TriedDisk {
 }
 
 impl DiskFile for TriedFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.file.id()
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }
@@ -213,7 +221,7 @@ fn open(
         drawn: DirectoryId(7 + u64::from(id.0)),
     };
     let kept = Options { segment_bytes: SEGMENT_BYTES, waits: false };
-    Durable::open_on(purpose, &disk.folder("logs"), || Ok(disk.folder("data")), kept)
+    Durable::open_on(purpose, || Ok(disk.folder("logs")), || Ok(disk.folder("data")), kept)
 }
 
 /// The addresses of a cluster's replicas.

@@ -49,13 +49,22 @@ impl<F: DiskFile> GrowingFile<F> {
 
     /// Writes what fills blocks once as much has gathered as one holds, and keeps the rest.
     pub(super) fn write_blocks(&mut self) -> io::Result<()> {
-        if self.added.len() as u64 >= BLOCK_BYTES {
-            self.write_to(self.end() / BLOCK_BYTES * BLOCK_BYTES)?;
-        }
-        Ok(())
+        self.block_end().map_or(Ok(()), |end| self.write_to(end))
     }
 
-    fn write_to(&mut self, end: u64) -> io::Result<()> {
+    /// Where the last block ends that is full, once as much has gathered as one holds.
+    pub(super) fn block_end(&self) -> Option<u64> {
+        let is_much = self.added.len() as u64 >= BLOCK_BYTES;
+        is_much.then(|| self.end() / BLOCK_BYTES * BLOCK_BYTES)
+    }
+
+    /// Goes on in another file, which holds the same.
+    pub(super) fn replace(&mut self, file: F) {
+        self.file = Arc::new(file);
+        self.dirty = true;
+    }
+
+    pub(super) fn write_to(&mut self, end: u64) -> io::Result<()> {
         if end > self.length {
             let count = (end - self.length) as usize;
             self.file.write_at(self.length, &self.added[..count])?;

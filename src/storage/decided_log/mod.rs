@@ -31,18 +31,22 @@
 //! whole, cuts off what is torn, and makes a checkpoint of the result. It reads only the last
 //! entries below, so it takes the same time however long the log is.
 //!
-//! A chat log that is missing, shorter than the checkpoint says or changed near its end is
-//! refused: a replica never begins again at slot 0. A change further up is found when a peer
-//! asks for that slot.
+//! **A chat log that was moved, deleted or cut** is noticed at the next write or the next start,
+//! and mended (`chat_file`, `mending`). One that is changed near its end is refused. A change
+//! further up is found when a peer asks for that slot.
 //!
 //! Appending is here, and so is the making of a checkpoint. `opening` begins and opens a log,
-//! `reading` reads values back, `checkpoint_file` and `growing_file` are the files.
+//! `mending` opens one whose chat log is not whole, `reading` reads values back, and
+//! `checkpoint_file`, `chat_file` and `growing_file` are the files.
 
+mod chat_file;
 mod checkpoint_file;
 mod growing_file;
+mod mending;
 mod opening;
 mod reading;
 
+pub use chat_file::is_lost;
 pub use checkpoint_file::CHECKPOINT;
 pub use opening::Location;
 
@@ -56,8 +60,10 @@ use crate::paxos::learner::{Checkpoint, Record};
 use crate::paxos::{DecidedPages, Storage};
 use crate::types::{DirectoryId, Slot};
 use crate::values::{ValueRef, Values};
+use chat_file::ChatFile;
 use checkpoint_file::Saved;
 use growing_file::GrowingFile;
+use mending::Goal;
 use std::io;
 use std::sync::Arc;
 
@@ -72,15 +78,19 @@ pub struct DecidedLog<D: Disk> {
     data: Arc<D>,
     directory: DirectoryId,
     durability: Durability,
-    text: GrowingFile<D::File>,
-    /// The chat log's name in messages.
-    text_name: String,
+    text: ChatFile<D>,
+    /// Whether other replicas have what is lost here.
+    others: bool,
     journal: GrowingFile<D::File>,
     overflow: GrowingFile<D::File>,
     applied: Slot,
     hash: u64,
     /// Appended, and not made into text yet.
     pending: Vec<Pending>,
+    /// The newest checkpoint covers every slot below.
+    saved: Slot,
+    /// How far the log went before its chat log was cut, while slots below that are missing.
+    goal: Option<Goal>,
     /// Makes a checkpoint durable.
     background: Background,
     failed: bool,
@@ -102,8 +112,9 @@ impl<D: Disk> DecidedLog<D> {
 
     fn apply(&mut self, slot: Slot, value: ValueRef<'_>, client_seq: Option<u64>) {
         assert!(slot == self.applied, "slots are applied in order, without gaps");
-        let (line, overflow) = (self.text.added.len(), self.overflow.added.len());
-        write_line(&mut self.text.added, slot, value, client_seq);
+        let added = &mut self.text.grown.added;
+        let (line, overflow) = (added.len(), self.overflow.added.len());
+        write_line(added, slot, value, client_seq);
         let kind = match (value, client_seq) {
             (ValueRef::Noop, _) => EntryKind::Noop,
             (ValueRef::Command(command), Some(_)) => EntryKind::applied(command),
@@ -114,10 +125,15 @@ impl<D: Disk> DecidedLog<D> {
             }
         };
         let after = Mark { text_end: self.text.end(), hash: 0 };
-        let (line, overflow) = (&self.text.added[line..], &self.overflow.added[overflow..]);
+        let (line, overflow) = (&self.text.grown.added[line..], &self.overflow.added[overflow..]);
         let entry = Entry { kind, after };
         self.hash = entry.append_to(&mut self.journal.added, self.hash, line, overflow);
         self.applied = slot.next();
+        if let Some(goal) = &mut self.goal
+            && goal.applied == self.applied
+        {
+            goal.found = Some(self.hash);
+        }
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -136,12 +152,17 @@ impl<D: Disk> DecidedLog<D> {
         let waits = self.durability == Durability::Sync;
         let mut files = Vec::new();
         if waits {
-            files.extend([self.text.unsynced(), self.journal.unsynced(), self.overflow.unsynced()]);
+            files.extend([
+                self.text.grown.unsynced(),
+                self.journal.unsynced(),
+                self.overflow.unsynced(),
+            ]);
         }
-        let mark = Mark { text_end: self.text.length, hash: self.hash };
+        let mark = Mark { text_end: self.text.length(), hash: self.hash };
         let (directory, overflow_end) = (self.directory, self.overflow.length);
         let saved = Saved { directory, mark, overflow_end, checkpoint };
         let data = Arc::clone(&self.data);
+        self.saved = self.applied;
         move || {
             files.into_iter().flatten().try_for_each(|file| file.sync())?;
             saved.write(&*data, waits)
@@ -158,7 +179,8 @@ impl<D: Disk> DecidedLog<D> {
                 Record::Checkpoint(checkpoint) => {
                     self.enter()?;
                     self.write()?;
-                    if self.durability != Durability::None {
+                    // While the log is mended, the checkpoint that is there is the better one.
+                    if self.durability != Durability::None && self.saved <= self.applied {
                         let work = self.saving(checkpoint);
                         self.background.begin(work)?;
                     }
@@ -178,6 +200,7 @@ impl<D: Disk> DecidedLog<D> {
             }
         }
         self.pending = pending;
+        self.note_mended()?;
         self.text.write_blocks()?;
         self.journal.write_blocks()?;
         self.overflow.write_blocks()
@@ -220,8 +243,18 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
     fn rest(&mut self) -> io::Result<()> {
         self.guarded(|log| {
             log.enter()?;
+            // A write looks first.
+            if log.text.grown.added.is_empty() {
+                log.text.look()?;
+            }
             log.write()
         })
+    }
+
+    fn joined(&mut self, is_member: bool) -> io::Result<()> {
+        self.guarded(
+            |log| if is_member && log.applied == Slot::ZERO { log.text.part() } else { Ok(()) },
+        )
     }
 
     fn decided_pages(&mut self) -> Option<&mut dyn DecidedPages> {
@@ -229,12 +262,19 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
     }
 
     fn close(mut self) -> io::Result<()> {
-        self.rest()?;
+        match self.rest() {
+            Err(error) if is_lost(&error) => {
+                log::warn!("{error}: it is mended at the next start");
+                self.journal.write()?;
+                self.overflow.write()?;
+            }
+            rested => rested?,
+        }
         self.background.finish()?;
         if self.durability == Durability::None {
             return Ok(());
         }
-        self.text.file.sync()?;
+        self.text.grown.file.sync()?;
         self.journal.file.sync()?;
         self.overflow.file.sync()?;
         let gone = || io::Error::other(format!("{} has gone", self.data.describe(CHECKPOINT)));

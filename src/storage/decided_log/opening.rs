@@ -5,8 +5,10 @@
 //! checkpoint of the result. It cuts nothing before the check below the checkpoint shows that
 //! the files are those of this directory.
 
+use super::chat_file::{ChatFile, opened};
 use super::checkpoint_file::{CHECKPOINT, Saved};
 use super::growing_file::GrowingFile;
+use super::mending::Goal;
 use super::reading::PAGE_ENTRIES_MAX;
 use super::{DecidedLog, JOURNAL, OVERFLOW};
 use crate::paxos::learner::Checkpoint;
@@ -33,76 +35,75 @@ const ROLLED_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Location<'a, D> {
     /// The directory of the chat log.
-    pub log_dir: &'a D,
+    pub log_dir: D,
     /// The chat log's name there.
     pub name: &'a str,
     /// The data directory.
     pub data: D,
     /// Its id.
     pub directory: DirectoryId,
+    /// Whether other replicas have what is lost here.
+    pub others: bool,
 }
 
 impl<D: Disk> DecidedLog<D> {
-    /// Begins an empty log. A chat log that is there already belongs to a cluster
-    /// that this replica does not remember: it is moved aside, to the first free of
-    /// `<name>.1`, `<name>.2`, …, and its new name is returned.
+    /// Begins an empty log. A chat log that is there already belongs to a cluster that this
+    /// replica does not remember, or to one of which it lost the rest. It stays until the first
+    /// line that differs from it, or until [`joined`](crate::storage::upkeep::Upkeep::joined)
+    /// says that this is a new cluster.
     ///
     /// # Errors
     ///
     /// What the file system says.
-    pub fn create(
-        location: Location<'_, D>,
-        durability: Durability,
-    ) -> io::Result<(Self, Option<String>)> {
-        let Location { log_dir, name, data, directory } = location;
-        // Nobody moves or empties a file that another process writes.
-        let held = log_dir.open(name)?;
-        held.as_ref().map_or(Ok(()), |file| lock(log_dir, name, file))?;
-        let moved = move_aside(log_dir, name)?;
-        drop(held);
-        let text = log_dir.create(name)?;
-        lock(log_dir, name, &text)?;
+    pub fn create(location: Location<'_, D>, durability: Durability) -> io::Result<Self> {
+        let Location { log_dir, name, data, directory, others } = location;
+        let text = opened(&log_dir, name)?;
+        let former = text.length()?;
         let (journal, overflow) = (data.create(JOURNAL)?, data.create(OVERFLOW)?);
         let mut log = DecidedLog {
             data: Arc::new(data),
             directory,
             durability,
-            text: GrowingFile::new(text, 0),
-            text_name: log_dir.describe(name),
+            text: ChatFile::new(log_dir, name, text, 0, former)?,
+            others,
             journal: GrowingFile::new(journal, 0),
             overflow: GrowingFile::new(overflow, 0),
             applied: Slot::ZERO,
             hash: 0,
             pending: Vec::new(),
+            saved: Slot::ZERO,
+            goal: None,
             background: Background::new(D::BACKGROUND),
             failed: false,
         };
         if durability == Durability::Sync {
             // Emptied files must not get their old length back.
-            log.text.file.sync()?;
+            log.text.grown.file.sync()?;
             log.journal.file.sync()?;
             log.overflow.file.sync()?;
         }
         if durability != Durability::None {
             // The chat log has its name for good.
-            log_dir.sync_dir()?;
+            log.text.place().0.sync_dir()?;
             log.saving(Checkpoint::default())()?;
         }
-        Ok((log, moved))
+        Ok(log)
     }
 
     /// Opens the log of this directory. It goes on after the last slot that is whole,
-    /// at or above its newest checkpoint; the state there is returned, and durable.
+    /// at or above its newest checkpoint; the state there is returned, and durable. If the chat
+    /// log was deleted or cut, it goes on where the lines end that are found, and the state
+    /// there is returned.
     ///
     /// # Errors
     ///
-    /// When a file is missing, shorter than the checkpoint says, or not what was
-    /// written.
+    /// When another file is missing or shorter than the checkpoint says, when a file is not
+    /// what was written, or when lines are lost that no other replica has.
     pub fn open(
         location: Location<'_, D>,
         durability: Durability,
     ) -> Result<(Self, Checkpoint), OpenError> {
-        let Location { log_dir, name, data, directory } = location;
+        let Location { log_dir, name, data, directory, others } = location;
         let Saved { mark, overflow_end, mut checkpoint, .. } = Saved::read(&data)?
             .filter(|saved| saved.directory == directory)
             .ok_or_else(|| OpenError::Damaged {
@@ -110,40 +111,62 @@ impl<D: Disk> DecidedLog<D> {
                 offset: 0,
                 what: "not a checkpoint of this data directory",
             })?;
-        let file = |disk: &D, name: &str, length: u64| {
-            let described = disk.describe(name);
+        let short = |file: String, found: u64| {
+            let what = "it ends below the newest checkpoint";
+            OpenError::Damaged { file, offset: found, what }
+        };
+        let file = |name: &str, length: u64| {
+            let described = data.describe(name);
             let file =
-                disk.open(name)?.ok_or_else(|| OpenError::Missing { file: described.clone() })?;
+                data.open(name)?.ok_or_else(|| OpenError::Missing { file: described.clone() })?;
             let found = file.length()?;
             if found < length {
-                let what = "it ends below the newest checkpoint";
-                return Err(OpenError::Damaged { file: described, offset: found, what });
+                return Err(short(described, found));
             }
             Ok(GrowingFile::reopened(file, length))
         };
+        let journal = file(JOURNAL, checkpoint.applied.0.saturating_mul(ENTRY_BYTES as u64))?;
+        let overflow = file(OVERFLOW, overflow_end)?;
+        let (described, is_missing) = (log_dir.describe(name), log_dir.look(name)?.is_none());
+        let text = opened(&log_dir, name)?;
+        let length = text.length()?;
         let mut log = DecidedLog {
-            text: file(log_dir, name, mark.text_end)?,
-            text_name: log_dir.describe(name),
-            journal: file(&data, JOURNAL, checkpoint.applied.0.saturating_mul(ENTRY_BYTES as u64))?,
-            overflow: file(&data, OVERFLOW, overflow_end)?,
+            text: ChatFile::new(log_dir, name, text, mark.text_end, 0)?,
+            others,
+            journal,
+            overflow,
             data: Arc::new(data),
             directory,
             durability,
             applied: checkpoint.applied,
             hash: mark.hash,
             pending: Vec::new(),
+            saved: checkpoint.applied,
+            goal: None,
             background: Background::new(D::BACKGROUND),
             failed: false,
         };
-        lock(log_dir, name, &*log.text.file)?;
+        if is_missing || length < mark.text_end {
+            let lacks = match is_missing {
+                true => OpenError::Missing { file: described },
+                false => short(described, length),
+            };
+            return log.mend(Goal::new(checkpoint.applied, mark), lacks);
+        }
         // Nothing is cut off a file before it is known to be ours.
         log.verify_end(mark)?;
-        log.roll_forward(&mut checkpoint)?;
-        for file in [&log.text, &log.journal, &log.overflow] {
-            if file.file.length()? > file.length {
-                file.file.set_length(file.length)?;
-            }
+        if log.journal.file.length()? == 0 && length > 0 {
+            // A replica that was killed when warm-up was over, beside an earlier chat.
+            log.text.expect(length);
+            log.text.part()?;
         }
+        let length = log.text.grown.file.length()?;
+        let written = Slot(log.journal.file.length()? / ENTRY_BYTES as u64);
+        let end = written.min(log.applied.plus(ROLLED_SLOTS_MAX));
+        log.text.read_to(length);
+        log.roll_forward(&mut checkpoint, end)?;
+        log.text.read_to(0);
+        log.cut_tails()?;
         // An earlier life may have left what only the page cache holds.
         if durability != Durability::None {
             log.saving(checkpoint.clone())()?;
@@ -155,7 +178,7 @@ impl<D: Disk> DecidedLog<D> {
     fn verify_end(&self, mark: Mark) -> Result<(), OpenError> {
         let first = Slot(self.applied.0.saturating_sub(VERIFIED_SLOTS));
         let damaged = |slot: Slot| OpenError::Damaged {
-            file: self.text_name.clone(),
+            file: self.text.described(),
             offset: 0,
             what: if slot == self.applied {
                 "it does not end as its checkpoint says"
@@ -178,10 +201,12 @@ impl<D: Disk> DecidedLog<D> {
     /// Takes on what was written after the checkpoint, as far as it is whole. It is
     /// written again, in its place: after a sync that failed, what the page cache
     /// holds need not be on the disk, and no later sync would bring it there.
-    fn roll_forward(&mut self, checkpoint: &mut Checkpoint) -> Result<(), OpenError> {
-        let reach = (self.text.file.length()?, self.overflow.file.length()?);
-        let written = Slot(self.journal.file.length()? / ENTRY_BYTES as u64);
-        let end = written.min(self.applied.plus(ROLLED_SLOTS_MAX));
+    pub(super) fn roll_forward(
+        &mut self,
+        checkpoint: &mut Checkpoint,
+        end: Slot,
+    ) -> Result<(), OpenError> {
+        let reach = (self.text.grown.file.length()?, self.overflow.file.length()?);
         while self.applied < end {
             let first = self.applied;
             let entries = self.entries(first, end.min(first.plus(PAGE_ENTRIES_MAX)), reach)?;
@@ -204,30 +229,4 @@ impl<D: Disk> DecidedLog<D> {
         checkpoint.applied = self.applied;
         Ok(())
     }
-}
-
-/// Locks the chat log, for as long as it is open.
-fn lock<D: Disk>(log_dir: &D, name: &str, file: &D::File) -> io::Result<()> {
-    if file.try_lock()? {
-        return Ok(());
-    }
-    let file = log_dir.describe(name);
-    let said = format!("{file}: in use by another process: each cluster needs its own --log_dir");
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, said))
-}
-
-/// Gives an old chat log another name; an empty one is not worth keeping.
-fn move_aside<D: Disk>(disk: &D, name: &str) -> io::Result<Option<String>> {
-    match disk.open(name)? {
-        Some(file) if file.length()? > 0 => {}
-        _ => return Ok(None),
-    }
-    for number in 1u32.. {
-        let aside = format!("{name}.{number}");
-        if disk.open(&aside)?.is_none() {
-            disk.rename(name, &aside)?;
-            return Ok(Some(disk.describe(&aside)));
-        }
-    }
-    unreachable!("some number is free")
 }

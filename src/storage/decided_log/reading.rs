@@ -6,7 +6,7 @@
 
 use super::DecidedLog;
 use crate::paxos::DecidedPages;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::journal::{ENTRY_BYTES, Entry, Mark, OVERFLOW_BYTES_MAX};
 use crate::storage::upkeep::Upkeep;
 use crate::types::{LINE_BYTES_MAX, Slot, SlotRange};
@@ -22,7 +22,7 @@ const TEXT_LINE_BYTES_MAX: u64 = 6 * LINE_BYTES_MAX as u64 + 64;
 impl<D: Disk> DecidedLog<D> {
     /// How far chat log and overflow go.
     pub(super) fn reach(&self) -> (u64, u64) {
-        (self.text.length, self.overflow.length)
+        (self.text.length(), self.overflow.length)
     }
 
     /// The entries of these slots, as far as they can be right. `reach` says how far
@@ -61,12 +61,24 @@ impl<D: Disk> DecidedLog<D> {
         entries: &Entries,
         count: usize,
     ) -> io::Result<Values> {
+        self.values_in(&self.text.grown.file, first, entries, count)
+    }
+
+    /// The same, with the lines of another file.
+    pub(super) fn values_in(
+        &self,
+        lines: &D::File,
+        first: Slot,
+        entries: &Entries,
+        count: usize,
+    ) -> io::Result<Values> {
         let list = &entries.list[..count];
         let mut before = entries.before;
         let Some(end) = list.last().map(|entry| entry.after) else {
             return Ok(Values::default());
         };
-        let text = self.text.read(before.text_end, end.text_end)?;
+        let mut text = vec![0; (end.text_end - before.text_end) as usize];
+        lines.read_at(before.text_end, &mut text)?;
         let mut text = text.as_slice();
         let mut values = Builder::default();
         for (slot, entry) in (first.0..).map(Slot).zip(list) {
@@ -121,7 +133,7 @@ impl<D: Disk> DecidedPages for DecidedLog<D> {
         let entries = self.entries(first, upto, self.reach())?;
         let values = self.values(first, &entries, entries.fitting(bytes))?;
         if values.is_empty() {
-            let name = &self.text_name;
+            let name = self.text.described();
             log::error!("{name} or its journal is damaged at slot {first}: not served to peers");
             return Ok(values);
         }

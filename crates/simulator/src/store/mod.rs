@@ -143,7 +143,7 @@ impl Store {
             })?;
         let directory = dir.directory();
         let place =
-            Location { log_dir: &log_dir, name: "learner.txt", data: data.clone(), directory };
+            Location { log_dir, name: "learner.txt", data: data.clone(), directory, others: n > 1 };
         let options = acceptor_log::Options { segment_bytes: SEGMENT_BYTES, waits: true };
         let (log, decided);
         match found {
@@ -158,7 +158,7 @@ impl Store {
             }
             Found::Fresh | Found::Wiped(_) => {
                 log = AcceptorLog::create(data.clone(), directory.0, options).map_err(trouble)?;
-                decided = DecidedLog::create(place, Durability::Sync).map_err(trouble)?.0;
+                decided = DecidedLog::create(place, Durability::Sync).map_err(trouble)?;
                 (self.started, self.state) = (None, acceptor::State::default());
                 self.checkpoint = Checkpoint::default();
             }
