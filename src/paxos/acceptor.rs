@@ -92,6 +92,11 @@ impl State {
         self.log.accepted.len()
     }
 
+    /// How many bytes of values it holds.
+    pub fn bytes(&self) -> usize {
+        self.log.accepted.bytes()
+    }
+
     /// Whether no slot holds anything.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

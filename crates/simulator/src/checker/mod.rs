@@ -97,6 +97,8 @@ pub struct Checker {
     /// The life in which the owner of each ballot promised it.
     own_promises: BTreeMap<Ballot, u32>,
     marks: BTreeMap<(Ballot, Slot), Slot>,
+    /// The most bytes of values that any acceptor has taken at once.
+    longest_run_bytes: usize,
     log: Vec<Applied>,
     applied: Vec<Slot>,
     sent: BTreeMap<(Session, u64), Sent>,
@@ -131,6 +133,7 @@ impl Checker {
             promised: vec![None; n],
             own_promises: BTreeMap::new(),
             marks: BTreeMap::new(),
+            longest_run_bytes: 0,
             log: Vec::new(),
             applied: vec![Slot::ZERO; n],
             sent: BTreeMap::new(),
@@ -175,6 +178,7 @@ impl Checker {
         }
         self.keeps_its_promise(node)?;
         if let acceptor::Record::Accept(Run { ballot, first, values }) = record {
+            self.longest_run_bytes = self.longest_run_bytes.max(values.bytes().len());
             for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
                 self.accept(node, slot, *ballot, value)?;
             }
@@ -399,21 +403,22 @@ impl Checker {
 
     // --- bounds ----------------------------------------------------------------------
 
-    /// The state of a running acceptor stays within its bounds.
+    /// The state of a running acceptor stays within its bounds. An acceptor that has room for
+    /// one byte takes a whole run, so it may hold one run more.
     pub fn bounded(
         &self,
         node: ReplicaId,
-        acceptor: &acceptor::Acceptor,
+        acceptor: &acceptor::State,
         limits: &Limits,
     ) -> Checked {
-        let held = acceptor.state().len() as u64;
-        if held > 2 * limits.accept_slots {
-            return violation(
-                Slot::ZERO,
-                format!("I8: the acceptor of replica {node} holds {held} slots"),
-            );
+        let (slots, bytes) = (acceptor.len() as u64, acceptor.bytes());
+        let is_bounded = slots <= 2 * limits.accept_slots
+            && bytes <= 2 * limits.accept_bytes + self.longest_run_bytes;
+        if is_bounded {
+            return Ok(());
         }
-        Ok(())
+        let what = format!("I8: replica {node}'s acceptor holds {slots} slots with {bytes} bytes");
+        violation(acceptor.trimmed(), what)
     }
 
     /// The slot up to which this replica has applied.

@@ -288,6 +288,9 @@ impl World {
         }
         match turned {
             Ok(envelopes) => {
+                if role == RoleName::Acceptor {
+                    self.check_bounds(id)?;
+                }
                 self.post(id, envelopes)?;
                 self.note_leader(id);
                 self.schedule(id, role);
@@ -305,6 +308,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// I8: what an acceptor holds after a turn.
+    fn check_bounds(&self, id: ReplicaId) -> Step {
+        let node = &self.nodes[id.index()];
+        let acceptor = node.process.as_ref().and_then(Process::acceptor);
+        acceptor.map_or(Ok(()), |acceptor| {
+            self.checker.bounded(id, acceptor.state(), &node.settings.limits)
+        })
     }
 
     /// Adds a timer event for a role's deadline, unless an earlier one is in the queue.
