@@ -13,11 +13,11 @@ const RUN_OVERHEAD_BYTES: usize = 25;
 const PAGE_OVERHEAD_BYTES: usize = 64;
 
 /// How many pages answer one prepare. A candidate that needs more asks again.
-const PROMISE_PAGES_MAX: usize = 64;
+pub(super) const PROMISE_PAGES_MAX: usize = 64;
 
 /// How many bytes of values answer one request for values, give or take a message. All that
 /// a leader had in flight is a few such answers.
-const VALUES_BYTES_MAX: usize = 512 * 1024;
+pub(super) const VALUES_BYTES_MAX: usize = 512 * 1024;
 
 /// A part of what the log holds, as one phase 1b message says it.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl AcceptedLog {
         let spans = self.accepted.spans(SlotRange::onward(start));
         let room = payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
         let (mut pages, mut from) = (Vec::new(), first);
-        for accepted in spans.pages(room, limits.promise_spans).take(PROMISE_PAGES_MAX) {
+        for accepted in spans.pages(room, limits.promise_spans).take(limits.promise_pages) {
             let slots = SlotRange::new(from, accepted.end());
             from = slots.end;
             pages.push(Page { slots, last: slots.end == spans.end(), accepted });
@@ -105,9 +105,14 @@ impl AcceptedLog {
     /// Those of the `wanted` values that are held, in parts that fit messages of
     /// `payload_bytes`: one part at least, possibly without a value. A value that is longer
     /// than such a message is a part of its own.
-    pub(super) fn values(&self, wanted: &Spans, payload_bytes: usize) -> Vec<Vec<Run>> {
+    pub(super) fn values(
+        &self,
+        wanted: &Spans,
+        payload_bytes: usize,
+        limits: &Limits,
+    ) -> Vec<Vec<Run>> {
         let room_max = payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
-        let (mut parts, mut room, mut left) = (vec![Vec::new()], room_max, VALUES_BYTES_MAX);
+        let (mut parts, mut room, mut left) = (vec![Vec::new()], room_max, limits.values_bytes);
         let held = wanted.iter().flat_map(|span| {
             self.accepted.range(span.slots).filter(move |run| run.ballot == span.ballot)
         });

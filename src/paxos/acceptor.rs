@@ -19,7 +19,7 @@
 //! [`State`] is what survives a crash.
 
 use super::accepted_log::AcceptedLog;
-use super::{Membership, Notice, Outbox, Role, Settings, learner, proposer};
+use super::{Bound, Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::{Aside, NotState};
 use crate::message::{
     Accept, AcceptedValues, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans, ToAcceptor,
@@ -160,6 +160,17 @@ impl Acceptor {
         &self.state
     }
 
+    /// Tells which bounds its state has come up to.
+    pub fn reached(&self, tell: &mut dyn FnMut(Bound)) {
+        let limits = &self.settings.limits;
+        if self.state.len() as u64 >= limits.accept_slots {
+            tell(Bound::AcceptSlots);
+        }
+        if self.state.bytes() >= limits.accept_bytes {
+            tell(Bound::AcceptBytes);
+        }
+    }
+
     /// Phase 1b: promise the ballot, and report what was accepted from slot `first` on.
     fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
         if let Some(promised) = self.state.promised
@@ -206,7 +217,8 @@ impl Acceptor {
             promised if promised != Some(ballot) => return,
             _ => {}
         }
-        let mut parts = self.state.log.values(wanted, self.settings.payload_bytes).into_iter();
+        let Settings { payload_bytes, limits, .. } = *self.settings;
+        let mut parts = self.state.log.values(wanted, payload_bytes, &limits).into_iter();
         while let Some(accepted) = parts.next() {
             let (trimmed, last) = (self.state.trimmed(), parts.len() == 0);
             let values = AcceptedValues { ballot, trimmed, accepted, last };

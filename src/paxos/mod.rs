@@ -55,7 +55,7 @@ mod session_gate;
 mod strangers;
 mod window;
 
-pub use limits::Limits;
+pub use limits::{Bound, Limits};
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
 use crate::aside::NotState;

@@ -15,7 +15,7 @@ use super::phase1::Phase1Outcome;
 use super::request_queue::RequestQueue;
 use super::session_gate::{Admission, SessionGate};
 use super::window::{Proposal, Window};
-use super::{Notice, Outbox, Settings, learner};
+use super::{Bound, Notice, Outbox, Settings, learner};
 use crate::aside::{Aside, NotState};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, ToAcceptor};
 use crate::requesters::Requesters;
@@ -88,7 +88,7 @@ impl Phase2 {
             first,
             decided: Decided::default(),
             window: Window::new(settings.limits, first, applied),
-            queue: RequestQueue::default(),
+            queue: RequestQueue::new(settings.limits),
             gate: SessionGate::default(),
             timers: Aside(Timers {
                 trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
@@ -140,6 +140,20 @@ impl Phase2 {
         let lacks_decided = self.window.applied() < self.first;
         let waits = !self.window.is_empty() || !self.queue.is_empty() || lacks_decided;
         waits.then(|| self.window.commit_us())
+    }
+
+    /// Tells which bounds what it holds has come up to.
+    pub(super) fn reached(&self, tell: &mut dyn FnMut(Bound)) {
+        let (slots, bytes) = self.window.room();
+        for (bound, is_reached) in [
+            (Bound::ProposeSlots, slots == 0),
+            (Bound::InFlightBytes, bytes == 0),
+            (Bound::Queue, self.queue.is_full()),
+        ] {
+            if is_reached {
+                tell(bound);
+            }
+        }
     }
 
     /// When something is next sent again.

@@ -22,7 +22,7 @@ use crate::values::{Builder, ValueRef, Values};
 
 /// For how many slots one acceptor is asked at a time. (What it sends is bounded in bytes,
 /// too.)
-const WANTED_SLOTS_MAX: u64 = 4_096;
+pub(super) const WANTED_SLOTS_MAX: u64 = 4_096;
 
 /// What a request for values takes on the wire beside its spans.
 const FETCH_OVERHEAD_BYTES: usize = 24;
@@ -106,7 +106,7 @@ impl Recovery {
                 continue;
             }
             let held = open.agreeing(reported[peer]);
-            let Some(wanted) = first_part(&held, settings.payload_bytes) else { continue };
+            let Some(wanted) = first_part(&held, settings) else { continue };
             open = open.without(&wanted);
             self.asked[peer] = wanted.clone();
             let fetch = ToAcceptor::FetchAccepted { ballot, wanted };
@@ -189,10 +189,10 @@ impl Recovery {
 }
 
 /// The beginning of `held`, as far as one request names it; nothing if `held` is empty.
-fn first_part(held: &Spans, payload_bytes: usize) -> Option<Spans> {
-    let room = payload_bytes.saturating_sub(FETCH_OVERHEAD_BYTES);
+fn first_part(held: &Spans, settings: &Settings) -> Option<Spans> {
+    let room = settings.payload_bytes.saturating_sub(FETCH_OVERHEAD_BYTES);
     let mut wanted = Spans::default();
-    let mut left = WANTED_SLOTS_MAX;
+    let mut left = settings.limits.wanted_slots;
     for span in held.pages(room, MESSAGE_SLOTS_MAX).next()?.iter() {
         let slots = SlotRange::with_len(span.slots.start, span.slots.len().min(left));
         left -= slots.len();

@@ -1,5 +1,6 @@
 //! Requests that a leader has admitted and that have no slot yet.
 
+use super::Limits;
 use crate::aside::Aside;
 use crate::message::Request;
 use crate::requesters::Requesters;
@@ -15,8 +16,9 @@ pub const QUEUE_MAX: usize = 16_384;
 pub const QUEUE_BYTES_MAX: usize = 8 << 20;
 
 /// Requests in the order in which they came, within two bounds (rule L5).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RequestQueue {
+    limits: Aside<Limits>,
     /// Each with the address at which its client is to be answered.
     requests: VecDeque<(Address, Request)>,
     /// How many commands are queued or have a place reserved, and their bytes.
@@ -27,6 +29,20 @@ pub(super) struct RequestQueue {
 }
 
 impl RequestQueue {
+    /// Nothing waits.
+    pub(super) fn new(limits: Limits) -> Self {
+        let (limits, builder) = (Aside(limits), Aside(Builder::default()));
+        RequestQueue { limits, requests: VecDeque::new(), commands: 0, bytes: 0, builder }
+    }
+
+    /// Whether no place can be reserved for a command that is as long as those that wait, on
+    /// average.
+    pub(super) fn is_full(&self) -> bool {
+        let average = self.bytes / self.commands.max(1);
+        self.commands >= self.limits.queue_commands
+            || self.bytes + average > self.limits.queue_bytes
+    }
+
     /// Whether no request waits.
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
@@ -35,7 +51,7 @@ impl RequestQueue {
     /// Whether a place can be reserved for `command`.
     pub(super) fn has_room(&self, command: CommandRef<'_>) -> bool {
         let bytes = self.bytes + ValueRef::Command(command).encoded_bytes();
-        self.commands < QUEUE_MAX && bytes <= QUEUE_BYTES_MAX
+        self.commands < self.limits.queue_commands && bytes <= self.limits.queue_bytes
     }
 
     /// Reserves a place for a command that will be pushed.

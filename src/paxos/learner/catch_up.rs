@@ -13,17 +13,17 @@
 //! others.
 //!
 //! What waits above a gap is bounded: fetches are for [`AHEAD_SLOTS`] slots above the applied
-//! prefix, and what is here and what is on its way stay within [`EARLY_BYTES_MAX`] bytes.
+//! prefix, and what is here and what is on its way stay within [`EARLY_BYTES_MAX`](super::EARLY_BYTES_MAX) bytes.
 //! (Paxos Made Live, §4.2.)
 
 use super::Outbox;
-use super::decisions::{Decisions, EARLY_BYTES_MAX};
+use super::decisions::Decisions;
 use super::fetch_window::{FETCH_BYTES, FetchWindow};
 use super::lag::Lag;
 use super::peers::Peers;
 use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToLearner};
-use crate::paxos::ANSWER_BYTES_MAX;
+use crate::paxos::{ANSWER_BYTES_MAX, Bound, Limits, Settings};
 use crate::types::{ReplicaId, Slot, SlotRange, Time, replicas};
 
 /// How long a learner may be behind before it asks, unless accepts are known to come later.
@@ -84,9 +84,9 @@ impl SlotBytes {
         }
     }
 
-    /// How many slots the next fetch is for.
-    fn slots(self) -> u64 {
-        self.0.map_or(FETCH_SLOTS_MAX, |bytes| (FETCH_BYTES / bytes).clamp(1, FETCH_SLOTS_MAX))
+    /// How many slots the next fetch is for, of so many at most.
+    fn slots(self, most: u64) -> u64 {
+        self.0.map_or(most, |bytes| (FETCH_BYTES / bytes).clamp(1, most))
     }
 
     /// How many bytes this many slots probably hold.
@@ -99,6 +99,7 @@ impl SlotBytes {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CatchUp {
     me: ReplicaId,
+    limits: Aside<Limits>,
     /// In the order in which they were asked for. Their slots do not overlap.
     fetches: Vec<Fetch>,
     /// Every slot below this is applied or was asked for.
@@ -117,10 +118,12 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Replica `me` of a cluster of `n` has asked nobody.
-    pub(super) fn new(me: ReplicaId, n: usize) -> Self {
+    /// Nobody was asked.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let Settings { id: me, n, limits, .. } = *settings;
         CatchUp {
             me,
+            limits: Aside(limits),
             fetches: Vec::new(),
             asked: Slot::ZERO,
             lost: Slot::ZERO,
@@ -148,6 +151,21 @@ impl CatchUp {
     /// Whether a peer was asked and has not fully answered.
     pub(super) fn is_fetching(&self) -> bool {
         !self.fetches.is_empty()
+    }
+
+    /// Tells which bounds what it has asked for has come up to.
+    pub(super) fn reached(&self, decisions: &Decisions, tell: &mut dyn FnMut(Bound)) {
+        let applied = decisions.applied();
+        let ahead = applied.plus(self.limits.ahead_slots).min(decisions.window().end);
+        for (bound, is_reached) in [
+            (Bound::Fetches, self.fetches.len() >= self.limits.fetches),
+            (Bound::AheadSlots, self.asked >= ahead),
+            (Bound::EarlyBytes, self.holds_enough(decisions)),
+        ] {
+            if is_reached {
+                tell(bound);
+            }
+        }
     }
 
     /// When [`CatchUp::ask`] next has something to do, if slots are missing.
@@ -190,13 +208,13 @@ impl CatchUp {
         if waited {
             *self.behind_since = Some(now);
         }
-        let ahead = applied.plus(AHEAD_SLOTS).min(decisions.window().end);
+        let ahead = applied.plus(self.limits.ahead_slots).min(decisions.window().end);
         let end = if waited || self.goes_on { horizon.min(ahead) } else { self.asked };
         if !waited && !self.goes_on && self.asked == applied {
             return;
         }
         let (mut at, mut is_full) = (applied, false);
-        while self.fetches.len() < FETCHES_MAX
+        while self.fetches.len() < self.limits.fetches
             && let Some(gap) = self.next_gap(at, end, decisions)
         {
             if gap.start >= self.lost && self.holds_enough(decisions) {
@@ -216,7 +234,7 @@ impl CatchUp {
     fn holds_enough(&self, decisions: &Decisions) -> bool {
         let on_their_way: u64 = self.fetches.iter().map(|fetch| self.bytes_of(fetch)).sum();
         let held = decisions.fetched_bytes() as u64 + on_their_way;
-        on_their_way > 0 && held + FETCH_BYTES > EARLY_BYTES_MAX as u64
+        on_their_way > 0 && held + FETCH_BYTES > self.limits.early_bytes as u64
     }
 
     /// Asks for the beginning of `gap`. Returns the end of what was asked for, or nothing if
@@ -232,7 +250,7 @@ impl CatchUp {
     ) -> Option<Slot> {
         let again = gap.start < self.lost;
         let end = if again { gap.end.min(self.lost) } else { gap.end };
-        let end = end.min(gap.start.plus(self.slot_bytes.slots()));
+        let end = end.min(gap.start.plus(self.slot_bytes.slots(self.limits.fetch_slots)));
         let slots = SlotRange::new(gap.start, end);
         let peer = self.choose(slots, again, leader, decisions, peers)?;
         let slots = SlotRange::new(gap.start, end.min(applied_by(peer, decisions, peers)));
@@ -265,7 +283,7 @@ impl CatchUp {
         let is_answer =
             |fetch: &Fetch| fetch.peer == from && !fetch.slots.intersect(slots).is_empty();
         let Some(index) = self.fetches.iter().position(is_answer) else { return };
-        let is_full = self.fetches.len() >= FETCHES_MAX;
+        let is_full = self.fetches.len() >= self.limits.fetches;
         let (fetch, window) = (&mut self.fetches[index], &mut self.windows[from.index()]);
         if new_bytes > 0 {
             let asked_at = *fetch.asked_at;

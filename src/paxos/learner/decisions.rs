@@ -17,13 +17,15 @@ use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
 
 /// How many bytes of fetched values may wait above a gap: the window of a peer, and as much
 /// again while what was lost is on its way for the second time.
-pub(super) const EARLY_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX as usize;
+pub const EARLY_BYTES_MAX: usize = 2 * WINDOW_BYTES_MAX as usize;
 
 /// Values above the applied prefix, and the evidence that they are decided.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Decisions {
     /// In so many slots above the applied ones, values and acceptances are kept (L5).
     window_slots: u64,
+    /// See [`EARLY_BYTES_MAX`].
+    early_bytes: usize,
     /// Every slot below this is applied here.
     applied: Slot,
     /// Values that were proposed or accepted here, each at the highest ballot known.
@@ -41,6 +43,7 @@ impl Decisions {
     pub(super) fn new(settings: &Settings, applied: Slot) -> Self {
         Decisions {
             window_slots: settings.limits.accept_slots,
+            early_bytes: settings.limits.early_bytes,
             applied,
             accepted: Runs::default(),
             fetched: Runs::default(),
@@ -100,7 +103,7 @@ impl Decisions {
     /// decision.
     pub(super) fn keep_page(&mut self, page: &Run) -> Option<(SlotRange, usize)> {
         let page = page.within(self.window());
-        if page.first > self.applied && self.fetched.bytes() >= EARLY_BYTES_MAX {
+        if page.first > self.applied && self.fetched.bytes() >= self.early_bytes {
             return None;
         }
         let parts = self.fetched.compare(&page);

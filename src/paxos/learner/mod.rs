@@ -28,7 +28,9 @@ mod pending_clients;
 mod tally;
 
 pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX};
+pub use decisions::EARLY_BYTES_MAX;
 pub use execution::{Checkpoint, Record};
+pub use pending_clients::{WAITING_BYTES_MAX, WAITING_MAX};
 
 use catch_up::CatchUp;
 use decisions::Decisions;
@@ -36,7 +38,7 @@ use execution::Execution;
 use peers::Peers;
 use pending_clients::{PendingClients, Route};
 
-use super::{Membership, Notice, Role, Settings, acceptor, outbox, proposer};
+use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::Aside;
 use crate::chat::Chat;
 use crate::message::{
@@ -131,8 +133,8 @@ impl Learner {
             leader: None,
             decisions: Decisions::new(&settings, execution.applied()),
             peers: Peers::new(settings.id, settings.n, warmed_up),
-            catch_up: CatchUp::new(settings.id, settings.n),
-            pending: PendingClients::default(),
+            catch_up: CatchUp::new(&settings),
+            pending: PendingClients::new(settings.limits),
             announce: true,
             remind: true,
             told_pending: false,
@@ -145,6 +147,14 @@ impl Learner {
     /// Every slot below this is applied.
     pub fn applied(&self) -> Slot {
         self.execution.applied()
+    }
+
+    /// Tells which bounds its state has come up to.
+    pub fn reached(&self, tell: &mut dyn FnMut(Bound)) {
+        self.catch_up.reached(&self.decisions, tell);
+        if self.pending.is_full() {
+            tell(Bound::Waiting);
+        }
     }
 
     /// The state that all replicas share.
@@ -323,7 +333,7 @@ impl Role for Learner {
             }
             Input::Peer(from, ToLearner::Fetch { slots }) => {
                 // Storage holds every applied slot, and is read after the commit.
-                let limit = self.applied().min(slots.start.plus(FETCH_SLOTS_MAX));
+                let limit = self.applied().min(slots.start.plus(self.settings.limits.fetch_slots));
                 let slots = SlotRange::new(slots.start, slots.end.min(limit));
                 let page_bytes = self.settings.payload_bytes.saturating_sub(PAGE_OVERHEAD_BYTES);
                 out.send_decided(from, slots, page_bytes);

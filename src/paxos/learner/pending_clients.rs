@@ -15,7 +15,7 @@ use crate::aside::{Aside, NotState};
 use crate::chat::{Applied, Status};
 use crate::long_line::{commit_us, is_long};
 use crate::message::{Answer, Inquiry, Message, Request, Run, ToProposer};
-use crate::paxos::{Notice, proposer};
+use crate::paxos::{Limits, Notice, proposer};
 use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef};
@@ -33,10 +33,10 @@ const FORWARD_RETRY_MAX_US: u64 = 1_000_000;
 const WAITING_US: u64 = 10_000_000;
 
 /// How many clients may wait at one replica. Requests of others are dropped; they ask again.
-const WAITING_MAX: usize = 65_536;
+pub const WAITING_MAX: usize = 65_536;
 
 /// How many bytes of pending lines one replica keeps.
-const WAITING_BYTES_MAX: usize = 16 << 20;
+pub const WAITING_BYTES_MAX: usize = 16 << 20;
 
 /// How many pending requests are passed on in one turn.
 const FORWARD_BURST_MAX: usize = 256;
@@ -122,8 +122,9 @@ impl Default for Held {
 }
 
 /// The clients that wait for an answer from this replica.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PendingClients {
+    limits: Aside<Limits>,
     /// Runs that were proposed here.
     awaited: AwaitedRuns,
     /// One request for each session at most.
@@ -134,6 +135,22 @@ pub(super) struct PendingClients {
 }
 
 impl PendingClients {
+    /// Nothing is pending.
+    pub(super) fn new(limits: Limits) -> Self {
+        PendingClients {
+            limits: Aside(limits),
+            awaited: AwaitedRuns::default(),
+            requests: BTreeMap::new(),
+            bytes: 0,
+            held: Aside(Held::default()),
+        }
+    }
+
+    /// Whether another request would find no place.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.len() >= self.limits.waiting
+    }
+
     /// Whether no request is pending.
     pub(super) fn is_idle(&self) -> bool {
         self.requests.is_empty()
@@ -344,7 +361,7 @@ impl PendingClients {
             before.map_or(new, |before| (*before.held_at, before.retry.wait_us));
         self.remove(session);
         let bytes = self.bytes + line.len();
-        if self.requests.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
+        if self.requests.len() >= self.limits.waiting || bytes > self.limits.waiting_bytes {
             return;
         }
         self.bytes = bytes;

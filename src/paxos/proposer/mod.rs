@@ -28,7 +28,7 @@ use pre_vote::PreVote;
 use super::election::Election;
 use super::phase1::Phase1;
 use super::phase2::Phase2;
-use super::{Membership, Never, Notice, Outbox, Role, Settings, learner};
+use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::aside::Aside;
 use crate::message::{Decided, Heartbeat, Message, Request, Run, ToBootstrap, ToProposer};
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
@@ -144,6 +144,13 @@ impl Proposer {
     /// The ballot under which this replica leads, if it does.
     pub fn leading(&self) -> Option<Ballot> {
         self.phase2().map(Phase2::ballot)
+    }
+
+    /// Tells which bounds what it holds has come up to.
+    pub fn reached(&self, tell: &mut dyn FnMut(Bound)) {
+        if let Some(phase2) = self.phase2() {
+            phase2.reached(tell);
+        }
     }
 
     fn phase2(&self) -> Option<&Phase2> {
