@@ -8,18 +8,21 @@
 //! - `S`: the longest sync,
 //! - `E`: the longest election wait, as configured,
 //! - `T`: the time in which a host sends everything that is in flight to all its peers,
+//! - `B`: how many slots a replica is behind when the faults stop, and `A`: how many it may
+//!   fetch ahead,
+//! - `W`: in how many windows or queues of a leader the lines of all clients fit,
 //!
 //! a run must keep these bounds once its faults have stopped:
 //!
 //! - the next line completes within [`Bounds::first_us`], `WAITS · (E + 2 R + 3 S) + 2 T`,
 //! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
-//!   `2 · first + 4 T`,
+//!   `2 · first + 4 T + (B / A) · R + (W - 1) · (R + S)`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
 //! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
 //! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send.
 
 use crate::environment::Environment;
-use multipaxos::paxos::Settings;
+use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{Ballot, Time};
 use std::collections::BTreeSet;
 
@@ -34,7 +37,8 @@ pub const CAMPAIGNS_MAX: u64 = 2;
 pub const IDLE_FACTOR: u64 = 2;
 
 /// What is sent for each byte that must be sent: each line once from its client to the leader,
-/// and once from the leader to each other replica.
+/// and once from the leader to each other replica. While a line waits for another window, its
+/// client asks again, so each further window allows one more.
 pub const BYTES_FACTOR: u64 = 4;
 
 /// What a heartbeat takes on the wire, with all headers, at most.
@@ -50,17 +54,39 @@ pub struct Bounds {
     pub first_us: u64,
     /// Until every line is complete and every log is equal.
     pub last_us: u64,
+    /// What may be sent for each byte that must be sent.
+    pub bytes_factor: u64,
+}
+
+/// In how many windows or queues of a leader the lines of all clients fit.
+fn windows(environment: &Environment, limits: &Limits) -> u64 {
+    let workload = environment.workload;
+    let slots = limits.propose_slots.min(limits.queue_commands as u64);
+    let bytes = limits.in_flight_bytes.min(limits.queue_bytes) as u64;
+    let windows = (workload.clients as u64).div_ceil(slots);
+    windows.max(workload.in_flight_bytes().div_ceil(bytes))
 }
 
 impl Bounds {
-    /// The bounds in this environment.
-    pub fn of(environment: &Environment, settings: &Settings) -> Self {
+    /// The bounds in this environment, for a cluster in which some replica is so many slots
+    /// `behind`.
+    pub fn of(environment: &Environment, settings: &Settings, behind: u64) -> Self {
         let (round_trip, sync) = (environment.round_trip_us(), environment.sync_us());
         let in_flight = environment.workload.in_flight_bytes();
         let moving = environment.moves_us(in_flight, settings.n as u64);
         let step = settings.election_max_us + 2 * round_trip + 3 * sync;
         let first_us = WAITS * step + 2 * moving;
-        Bounds { first_us, last_us: 2 * first_us + 4 * moving }
+        let limits = &settings.limits;
+        let ahead = limits.ahead_slots.min(limits.accept_slots);
+        let ahead = ahead.min(limits.fetches as u64 * limits.fetch_slots);
+        let catching_up = behind / ahead * round_trip;
+        let windows = windows(environment, limits);
+        let in_turn = (windows - 1) * (round_trip + sync);
+        Bounds {
+            first_us,
+            last_us: 2 * first_us + 4 * moving + catching_up + in_turn,
+            bytes_factor: BYTES_FACTOR + windows - 1,
+        }
     }
 }
 
@@ -121,7 +147,7 @@ impl Cost {
             return Some(format!("I10: {campaigns} campaigns for {causes} causes"));
         }
         let factor = self.bytes_factor(settings, lasted);
-        if factor > BYTES_FACTOR as f64 {
+        if factor > bounds.bytes_factor as f64 {
             return Some(format!("I10: {factor:.1} bytes sent for each that had to be sent"));
         }
         None

@@ -9,6 +9,7 @@
 //! - [`faults`]: the faults that a seed draws.
 //! - [`environment`]: where the cluster runs: its paths, disks, processors and clients.
 //! - [`path`], [`terrain`]: what becomes of a datagram on its way there.
+//! - [`bounds`]: bounds of the roles that are as small as the clients there allow.
 //! - [`cost`]: what a run may cost there.
 //! - [`checker`]: checks the invariants after every event, against a ghost history.
 //! - [`reach`]: counts the situations that a run met, so that a sweep can demand all of them.
@@ -18,6 +19,7 @@
 //!
 //! It has no real threads and no real sockets. Those have tests of their own.
 
+pub mod bounds;
 pub mod checker;
 pub mod cost;
 pub mod environment;

@@ -17,7 +17,8 @@ use multipaxos::paxos::bootstrap::Bootstrap;
 use multipaxos::paxos::learner::Learner;
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{
-    Envelope, Membership, NoStorage, Notice, Role, Settings, acceptor, bootstrap, learner, proposer,
+    Bound, Envelope, Membership, NoStorage, Notice, Role, Settings, acceptor, bootstrap, learner,
+    proposer,
 };
 use multipaxos::types::{Address, ReplicaId, Time};
 use std::collections::VecDeque;
@@ -291,6 +292,16 @@ impl Process {
             }
             left -= room;
             self.cpu = CpuUse { period: self.cpu.period + 1, used_us: 0 };
+        }
+    }
+
+    /// Tells which bounds the state of a role has come up to.
+    pub fn reached(&self, role: RoleName, tell: &mut dyn FnMut(Bound)) {
+        match (role, &self.roles) {
+            (RoleName::Acceptor, Some(roles)) => roles.acceptor.role.reached(tell),
+            (RoleName::Proposer, Some(roles)) => roles.proposer.role.reached(tell),
+            (RoleName::Learner, Some(roles)) => roles.learner.role.reached(tell),
+            (RoleName::Bootstrap, _) | (_, None) => {}
         }
     }
 

@@ -7,6 +7,7 @@ use super::environment::Place;
 use super::faults::Partition;
 use super::path::Passage;
 use multipaxos::message::{Message, ToLearner, ToProposer};
+use multipaxos::paxos::Bound;
 use std::fmt;
 
 macro_rules! reach {
@@ -96,6 +97,24 @@ reach! {
     Leftover = "leftovers_removed",
     /// A stray process was told that it is no member.
     StrayTold = "strays_told",
+    /// An acceptor held as many slots as it may hold above its highest one.
+    AcceptSlots = "bound_accept_slots",
+    /// An acceptor held as many bytes.
+    AcceptBytes = "bound_accept_bytes",
+    /// A leader had proposed as many slots as it may propose ahead.
+    ProposeSlots = "bound_propose_slots",
+    /// A leader had as many bytes in flight as it may have.
+    InFlightBytes = "bound_in_flight_bytes",
+    /// A leader's queue of requests was full.
+    RequestsQueued = "bound_requests_queued",
+    /// A learner had as many fetches on their way as it may have.
+    Fetches = "bound_fetches",
+    /// A learner had asked for slots as far ahead as it may.
+    AheadSlots = "bound_ahead_slots",
+    /// A learner had no room for more bytes above a gap.
+    EarlyBytes = "bound_early_bytes",
+    /// A learner kept as many requests as it may.
+    RequestsWaiting = "bound_requests_waiting",
     /// A packet found a full queue.
     QueueFull = "queues_full",
     /// A packet was longer than its path carries, and vanished.
@@ -121,9 +140,21 @@ reach! {
 /// What only paths with numbers can do to a packet.
 const BY_PATHS: [Situation; 3] = [Situation::QueueFull, Situation::Vanished, Situation::Refused];
 
+/// What only small bounds do. The gentle world has large ones.
+pub const BY_BOUNDS: [Situation; 9] = [
+    Situation::AcceptSlots,
+    Situation::AcceptBytes,
+    Situation::ProposeSlots,
+    Situation::InFlightBytes,
+    Situation::RequestsQueued,
+    Situation::Fetches,
+    Situation::AheadSlots,
+    Situation::EarlyBytes,
+    Situation::RequestsWaiting,
+];
+
 /// What only the gentle world does: its disks, inboxes and small numbers.
-const GENTLE: [Situation; 13] = [
-    Situation::TrimmedPromise,
+const GENTLE: [Situation; 12] = [
     Situation::SessionExpired,
     Situation::PowerCut,
     Situation::DiskTrouble,
@@ -142,10 +173,27 @@ impl Situation {
     /// Whether runs in such a place can meet it.
     fn is_met_in(self, place: Option<Place>) -> bool {
         match place {
-            None => !BY_PATHS.contains(&self),
+            None => !BY_PATHS.contains(&self) && !BY_BOUNDS.contains(&self),
             Some(Place::Any) => !GENTLE.contains(&self),
             // What one place cannot do, another can.
-            Some(_) => !GENTLE.contains(&self) && !BY_PATHS.contains(&self),
+            Some(_) => {
+                !GENTLE.contains(&self) && !BY_PATHS.contains(&self) && !BY_BOUNDS.contains(&self)
+            }
+        }
+    }
+
+    /// The counter of a bound.
+    pub fn bound(bound: Bound) -> Situation {
+        match bound {
+            Bound::AcceptSlots => Situation::AcceptSlots,
+            Bound::AcceptBytes => Situation::AcceptBytes,
+            Bound::ProposeSlots => Situation::ProposeSlots,
+            Bound::InFlightBytes => Situation::InFlightBytes,
+            Bound::Queue => Situation::RequestsQueued,
+            Bound::Fetches => Situation::Fetches,
+            Bound::AheadSlots => Situation::AheadSlots,
+            Bound::EarlyBytes => Situation::EarlyBytes,
+            Bound::Waiting => Situation::RequestsWaiting,
         }
     }
 

@@ -405,12 +405,7 @@ impl Checker {
 
     /// The state of a running acceptor stays within its bounds. An acceptor that has room for
     /// one byte takes a whole run, so it may hold one run more.
-    pub fn bounded(
-        &self,
-        node: ReplicaId,
-        acceptor: &acceptor::State,
-        limits: &Limits,
-    ) -> Checked {
+    pub fn bounded(&self, node: ReplicaId, acceptor: &acceptor::State, limits: &Limits) -> Checked {
         let (slots, bytes) = (acceptor.len() as u64, acceptor.bytes());
         let is_bounded = slots <= 2 * limits.accept_slots
             && bytes <= 2 * limits.accept_bytes + self.longest_run_bytes;

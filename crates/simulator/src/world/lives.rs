@@ -288,9 +288,7 @@ impl World {
         }
         match turned {
             Ok(envelopes) => {
-                if role == RoleName::Acceptor {
-                    self.check_bounds(id)?;
-                }
+                self.check_bounds(id, role)?;
                 self.post(id, envelopes)?;
                 self.note_leader(id);
                 self.schedule(id, role);
@@ -310,13 +308,17 @@ impl World {
         Ok(())
     }
 
-    /// I8: what an acceptor holds after a turn.
-    fn check_bounds(&self, id: ReplicaId) -> Step {
+    /// Counts the bounds that a role has come up to in its turn. None may be passed (I8).
+    fn check_bounds(&mut self, id: ReplicaId, role: RoleName) -> Step {
         let node = &self.nodes[id.index()];
-        let acceptor = node.process.as_ref().and_then(Process::acceptor);
-        acceptor.map_or(Ok(()), |acceptor| {
-            self.checker.bounded(id, acceptor.state(), &node.settings.limits)
-        })
+        let Some(process) = &node.process else { return Ok(()) };
+        process.reached(role, &mut |bound| self.reach.count(Situation::bound(bound)));
+        match process.acceptor() {
+            Some(acceptor) if role == RoleName::Acceptor => {
+                self.checker.bounded(id, acceptor.state(), &node.settings.limits)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds a timer event for a role's deadline, unless an earlier one is in the queue.

@@ -227,7 +227,8 @@ impl World {
         }
         self.stop_faults()?;
         let settings = self.nodes[0].settings;
-        let bounds = self.environment.as_ref().map(|it| Bounds::of(it, &settings));
+        let behind = self.farthest_behind();
+        let bounds = self.environment.as_ref().map(|it| Bounds::of(it, &settings, behind));
         let began = self.now;
         let waits_us = bounds.map_or(LIVENESS_US, |bounds| bounds.last_us);
         let deadline = began.plus_us(waits_us);

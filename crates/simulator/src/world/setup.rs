@@ -1,6 +1,7 @@
 //! The beginning of a run: the seed decides its shape and its first events.
 
 use super::*;
+use crate::bounds::Bounds;
 
 impl World {
     /// Prepares the run of `seed`.
@@ -50,6 +51,7 @@ impl World {
                 false => Limits::DEFAULT,
             },
         };
+        let mut session_window_slots = SESSION_WINDOW_SLOTS;
         let environment = options.place.map(|place| {
             let mut draws = stream("environment");
             let environment = Environment::draw(place, &mut draws);
@@ -65,19 +67,26 @@ impl World {
                 skip_slot: profile.skip_slot.map(Slot),
                 ..settings
             };
+            // Half of the runs come up to bounds that others are far from.
+            let mut draws = stream("bounds");
+            if draws.bool() {
+                let Settings { limits, checkpoint_slots, .. } = settings;
+                let bounds = Bounds { limits, checkpoint_slots, session_window_slots };
+                let bounds = bounds.draw(environment.workload, &mut draws);
+                settings.limits = bounds.limits;
+                settings.checkpoint_slots = bounds.checkpoint_slots;
+                session_window_slots = bounds.session_window_slots;
+            }
             environment
         });
-        let session_window_slots =
-            if setup.u8(0..10) == 0 { setup.u64(1..20) } else { SESSION_WINDOW_SLOTS };
+        let short_window = (setup.u8(0..10) == 0).then(|| setup.u64(1..20));
         // Some runs use the real storage code, on simulated disks.
         let sectors = setup.u8(0..100) < options.sectors_percent
             && options.partition.is_none()
             && strangers.leftovers == 0;
-        let session_window_slots = if sectors || environment.is_some() {
-            SESSION_WINDOW_SLOTS
-        } else {
-            session_window_slots
-        };
+        if let Some(slots) = short_window.filter(|_| !sectors && environment.is_none()) {
+            session_window_slots = slots;
+        }
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
@@ -154,6 +163,11 @@ impl World {
 
     pub(super) fn begin(&mut self) -> Step {
         self.begin_strangers();
+        let Settings { limits, checkpoint_slots, .. } = self.nodes[0].settings;
+        self.trace(|| match limits == Limits::DEFAULT {
+            true => format!("checkpoints every {checkpoint_slots} slots"),
+            false => format!("checkpoints every {checkpoint_slots} slots, {limits:?}"),
+        });
         for index in 0..self.nodes.len() {
             let id = ReplicaId(index as u8);
             self.begin_life(id)?;

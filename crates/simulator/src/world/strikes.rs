@@ -1,6 +1,7 @@
 //! The faults of a run, and how they stop.
 
 use super::*;
+use multipaxos::paxos::learner::Learner;
 
 impl World {
     pub(super) fn fault_later(&mut self, every_us: u64, fault: Fault) {
@@ -230,6 +231,17 @@ impl World {
                 let learner = node.process.as_ref().and_then(|process| process.learner());
                 learner.is_some_and(|learner| learner.applied().0 == len)
             })
+    }
+
+    /// How many slots the last of the replicas that are needed has not applied.
+    pub(super) fn farthest_behind(&self) -> u64 {
+        let needed = self.nodes.iter().filter(|node| !self.out[node.id.index()]);
+        let applied = needed.map(|node| {
+            // A replica that has just come back goes on from its checkpoint.
+            let learner = node.process.as_ref().and_then(Process::learner);
+            learner.map_or(node.store.checkpoint.applied, Learner::applied).0
+        });
+        self.checker.log_len() - applied.min().unwrap_or_default()
     }
 
     pub(super) fn stuck(&self, waited_us: u64) -> Violation {
