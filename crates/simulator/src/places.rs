@@ -54,6 +54,8 @@ places! {
     Quota = "quota",
     /// Hundreds of clients with long lines in flight.
     Crowd = "crowd",
+    /// Thousands of clients in a data centre, with short lines: thousands of lines a second.
+    City = "city",
     /// Paths of one place, disks and processors of another, clients of a third.
     Any = "any",
 }
@@ -168,6 +170,13 @@ impl Environment {
                 it.workload = Workload { clients: 64, pause_us: 200_000, line_bytes: (0, 100) };
             }
             Place::Any => return Environment::draw_any(rng),
+            Place::City => {
+                it.uplink = Some(Rate { bits_per_s: WIDE, queue_bytes: 4_000_000 });
+                // Requests come several in a datagram, and each is handled in well below 1 µs.
+                it.processor.input_ns = 500;
+                let clients = rng.usize(1_000..=4_000);
+                it.workload = Workload { clients, pause_us: 1_000_000, line_bytes: (0, 100) };
+            }
             Place::Crowd => {
                 let loss = [Loss::Never, Loss::Independent(300_000)][rng.usize(..2)];
                 it.between.loss = loss;

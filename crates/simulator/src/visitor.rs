@@ -13,11 +13,16 @@ pub const ADDRESS_PORT: u16 = 1_000;
 /// How far apart the ids of a client's lives are. More than there are clients.
 const IDS: u64 = 1_000;
 
+/// The same where there are thousands of clients.
+const MANY_IDS: u64 = 1_000_000;
+
 /// A client through all its lives.
 #[derive(Debug)]
 pub struct Visitor {
     /// Its id in its first life.
     id: ClientId,
+    /// How far apart the ids of its lives are.
+    ids: u64,
     /// Counts lives. The world drops answers to an earlier life.
     pub life: u32,
     /// The role of this life.
@@ -51,10 +56,11 @@ impl Storage<Outcome> for Shown {
 }
 
 impl Visitor {
-    /// A client of a cluster of `n`.
-    pub fn new(id: ClientId, n: usize, every_us: u64) -> Self {
+    /// One of so many `clients` of a cluster of `n`.
+    pub fn new(id: ClientId, clients: usize, n: usize, every_us: u64) -> Self {
         Visitor {
             id,
+            ids: if (clients as u64) < IDS { IDS } else { MANY_IDS },
             life: 1,
             role: Client::new(id, n, None),
             timer_at: None,
@@ -77,7 +83,7 @@ impl Visitor {
     /// Its id in a life. Two lives in a row have the same one, and the next two another, so
     /// that the log knows one half of the clients that begin anew and not the other half.
     pub fn id_in(&self, life: u32) -> ClientId {
-        ClientId(self.id.0 + IDS * u64::from(life / 2))
+        ClientId(self.id.0 + self.ids * u64::from(life / 2))
     }
 
     /// A line that no client has sent before, with this many bytes of padding.

@@ -25,6 +25,7 @@ const ROWS: &[Row] = &[
     (Place::SlowDisk, 10, 1),
     (Place::Quota, 10, 0),
     (Place::Crowd, 2, 2),
+    (Place::City, 2, 0),
 ];
 
 #[test]

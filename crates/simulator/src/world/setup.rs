@@ -185,7 +185,7 @@ impl World {
         };
         for client in 0..clients {
             let n = self.nodes.len();
-            self.clients.push(Visitor::new(ClientId(client as u64), n, every_us));
+            self.clients.push(Visitor::new(ClientId(client as u64), clients, n, every_us));
             self.wire_client(client);
             self.submit_later(client);
         }
