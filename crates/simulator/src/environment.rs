@@ -13,7 +13,7 @@ use crate::path::{Delay, Loss, PathProfile, Rate, TooLong};
 pub use crate::places::Place;
 use crate::station::Work;
 use fastrand::Rng;
-use multipaxos::types::Time;
+use multipaxos::types::{ReplicaId, Time};
 
 /// The packets of Ethernet.
 pub(super) const ETHERNET: usize = 1_500;
@@ -48,6 +48,27 @@ pub struct DiskSpeed {
     pub sync: Delay,
     /// What it writes in a second.
     pub bytes_per_s: u64,
+    /// When it does nothing at all, if it ever does.
+    pub stalls: Option<Stalls>,
+}
+
+/// A disk does nothing for a while, again and again. A sync that begins then waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stalls {
+    /// From the beginning of one stall to the next.
+    pub every_us: u64,
+    /// How long one lasts.
+    pub lasts_us: u64,
+}
+
+impl Stalls {
+    /// When a sync can begin at replica `id`, if it could `now`. Each disk stalls at times of
+    /// its own.
+    fn begins_at(self, now: Time, id: ReplicaId) -> Time {
+        let phase_us = (id.index() as u64 + 1) * self.every_us * 3 / 8;
+        let since_us = (now.0 + self.every_us - phase_us % self.every_us) % self.every_us;
+        now.plus_us(self.lasts_us.saturating_sub(since_us))
+    }
 }
 
 /// What the clients do.
@@ -215,12 +236,13 @@ impl Environment {
             return computed;
         }
         let written_us = work.record_bytes * 1_000_000 / self.disk.bytes_per_s;
-        computed.plus_us(self.disk.sync.draw(rng) + written_us)
+        let began = self.disk.stalls.map_or(computed, |it| it.begins_at(computed, process.id()));
+        began.plus_us(self.disk.sync.draw(rng) + written_us)
     }
 
     /// The longest sync.
     pub fn sync_us(&self) -> u64 {
-        self.disk.sync.longest()
+        self.disk.sync.longest() + self.disk.stalls.map_or(0, |stalls| stalls.lasts_us)
     }
 }
 
@@ -241,6 +263,18 @@ mod tests {
                 assert!(path.latency.longest() <= it.between.longest_us(), "{place}");
             }
         }
+    }
+
+    #[test]
+    fn a_sync_that_begins_in_a_stall_waits_for_its_end() {
+        let stalls = Stalls { every_us: 8_000, lasts_us: 1_000 };
+        // The disk of replica 0 stalls from 3 ms to 4 ms, from 11 ms to 12 ms, and so on.
+        for (now, begins_at) in [(0, 0), (2_999, 2_999), (3_000, 4_000), (3_400, 4_000)] {
+            assert_eq!(stalls.begins_at(Time(now), ReplicaId(0)), Time(begins_at));
+            assert_eq!(stalls.begins_at(Time(now + 8_000), ReplicaId(0)), Time(begins_at + 8_000));
+        }
+        assert_eq!(stalls.begins_at(Time(3_400), ReplicaId(1)), Time(3_400));
+        assert_eq!(stalls.begins_at(Time(6_000), ReplicaId(1)), Time(7_000));
     }
 
     #[test]

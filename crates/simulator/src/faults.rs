@@ -158,19 +158,23 @@ impl Profile {
 
 impl Profile {
     /// Draws the faults of a run in an environment, which has losses and delays of its own:
-    /// replicas that die or sleep, and links that are cut.
+    /// replicas that die or sleep, disks that fail or are lost, and links that are cut.
     pub fn draw_among_numbers(switches: Switches, rng: &mut Rng) -> Self {
         let mut drawn = |on: bool, chance: u8| {
             let (hit, value) = (rng.u8(0..100) < chance, rng.u64(3_000_000..=20_000_000));
             if on && hit { value } else { 0 }
         };
-        Profile {
+        let mut profile = Profile {
             crash_every_us: drawn(switches.crashes, 70),
             pause_every_us: drawn(switches.pauses, 20),
             partition_every_us: drawn(switches.partitions, 20),
             client_every_us: drawn(switches.clients, 10),
             ..Profile::CALM
-        }
+        };
+        profile.wipe_after_us = drawn(switches.disk, 10);
+        let (hit, sync_ppm) = (rng.u8(0..100) < 20, rng.u32(1..=2_000));
+        profile.sync_ppm = if switches.disk && hit { sync_ppm } else { 0 };
+        profile
     }
 }
 

@@ -134,6 +134,11 @@ impl Process {
         });
     }
 
+    /// Which replica this is a life of.
+    pub fn id(&self) -> ReplicaId {
+        self.settings.id
+    }
+
     /// Whether warm-up is over.
     pub fn is_started(&self) -> bool {
         self.roles.is_some()

@@ -1,7 +1,7 @@
 //! The places that have names, and the one that mixes them.
 
 use crate::environment::{
-    DiskSpeed, Environment, PathLimits, Processor, Quota, Variation, WIDE, Workload,
+    DiskSpeed, Environment, PathLimits, Processor, Quota, Stalls, Variation, WIDE, Workload,
 };
 use crate::path::{Delay, Loss, Rate, TooLong};
 use fastrand::Rng;
@@ -50,6 +50,8 @@ places! {
     SdCard = "sdcard",
     /// Every sync takes 0.7 s.
     SlowDisk = "slow_disk",
+    /// Disks on a network: each does nothing for 0.2 to 3 s, again and again.
+    Nas = "nas",
     /// Each process may use a fifth of a core, and the clients send hundreds of lines a second.
     Quota = "quota",
     /// Hundreds of clients with long lines in flight.
@@ -74,7 +76,11 @@ impl Environment {
             to_clients: PathLimits::NEAR,
             uplink: Some(Rate { bits_per_s: 1_000_000_000, queue_bytes: 500_000 }),
             processor: Processor { turn_us: 5, input_ns: 1_000, quota: None },
-            disk: DiskSpeed { sync: Delay::Between(200, 5_000), bytes_per_s: 200_000_000 },
+            disk: DiskSpeed {
+                sync: Delay::Between(200, 5_000),
+                bytes_per_s: 200_000_000,
+                stalls: None,
+            },
             workload: Workload { clients: 16, pause_us: 100_000, line_bytes: (0, 1_200) },
             datagram_max: 1_400,
             heartbeat_us: 50_000,
@@ -161,6 +167,13 @@ impl Environment {
                 it.disk.bytes_per_s = 5_000_000;
             }
             Place::SlowDisk => it.disk.sync = Delay::Constant(700_000),
+            Place::Nas => {
+                let lasts_us = rng.u64(200_000..=3_000_000);
+                let every_us = lasts_us * rng.u64(5..=20);
+                it.disk.sync = Delay::Between(1_000, 20_000);
+                it.disk.bytes_per_s = 50_000_000;
+                it.disk.stalls = Some(Stalls { every_us, lasts_us });
+            }
             Place::Quota => {
                 it.processor = Processor {
                     turn_us: 10,

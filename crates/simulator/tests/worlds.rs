@@ -23,6 +23,7 @@ const ROWS: &[Row] = &[
     (Place::Tunnel, 10, 0),
     (Place::SdCard, 4, 0),
     (Place::SlowDisk, 10, 1),
+    (Place::Nas, 5, 0),
     (Place::Quota, 10, 0),
     (Place::Crowd, 2, 2),
     (Place::City, 2, 0),

@@ -57,7 +57,6 @@ impl World {
             let environment = Environment::draw(place, &mut draws);
             profile = Profile::draw_among_numbers(options.switches, &mut draws);
             options.safety_us = environment.safety_us(options.safety_us);
-            options.sectors_percent = 0;
             wired = true;
             settings = Settings {
                 payload_bytes: payload_bytes(environment.datagram_max),
@@ -84,7 +83,10 @@ impl World {
         let sectors = setup.u8(0..100) < options.sectors_percent
             && options.partition.is_none()
             && strangers.leftovers == 0;
-        if let Some(slots) = short_window.filter(|_| !sectors && environment.is_none()) {
+        if sectors {
+            // The real storage code knows the real window only.
+            session_window_slots = SESSION_WINDOW_SLOTS;
+        } else if let Some(slots) = short_window.filter(|_| environment.is_none()) {
             session_window_slots = slots;
         }
         let slow = setup.usize(..n);

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "N")]
     pub(crate) replicas: Option<Bounded<1, 63>>,
     /// where the cluster runs: gentle, lan, wan, globe, satellite, dsl, modem, wifi, jitter,
-    /// tunnel, sdcard, slow_disk, quota, crowd, city, or any for a mixture (default: gentle)
+    /// tunnel, sdcard, slow_disk, nas, quota, crowd, city, or any for a mixture (default: gentle)
     #[argh(option, arg_name = "PLACE", default = "PlaceName(None)")]
     pub(crate) world: PlaceName,
     /// the longest time with faults, in virtual seconds; afterwards every line must complete
