@@ -51,11 +51,11 @@ mod tests {
     #[test]
     fn what_one_side_writes_the_other_reads() {
         for ballot in [Ballot(0), Ballot(17), Ballot(u64::MAX)] {
-            let line = format!("12:00:00.000 [INFO] replica 1: {}", Leads(ballot));
+            let line = format!("2026-11-28T12:00:00.000Z [INFO] replica 1: {}", Leads(ballot));
             assert_eq!(Leads::read(&line), Some(Leads(ballot)));
             assert!(!is_warm(&line));
         }
-        let line = format!("12:00:00.000 [INFO] replica 62: {WARM_UP_COMPLETE}");
+        let line = format!("2026-11-28T12:00:00.000Z [INFO] replica 62: {WARM_UP_COMPLETE}");
         assert!(is_warm(&line));
         assert_eq!(Leads::read(&line), None);
     }

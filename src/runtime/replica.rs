@@ -232,13 +232,20 @@ fn wait_for_all(
     Ok(())
 }
 
+/// The seed of one replica's draws. Users give the same seed to all replicas of a cluster, or
+/// none, and yet each replica must draw other losses and timeouts than its peers.
+fn own_seed(seed: u64, id: ReplicaId) -> u64 {
+    derive_seed(seed, &format!("replica {id}"))
+}
+
 /// Runs one replica until a signal ends it.
 ///
 /// # Errors
 ///
 /// When it cannot start. Then nothing is left running.
-pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
+pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
     let other = StartError::Other;
+    options.seed = own_seed(options.seed, options.id);
     let ending = Ending::watch(options.die_with_parent).map_err(other)?;
     let (id, n) = (options.id, options.config.n());
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
@@ -394,6 +401,23 @@ where
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn replicas_with_one_seed_draw_apart() {
+        let draws = |seed, id| {
+            let mut rng = fastrand::Rng::with_seed(own_seed(seed, ReplicaId(id)));
+            (0..1_000).map(|_| rng.f64()).collect::<Vec<f64>>()
+        };
+        assert_eq!(draws(591, 1), draws(591, 1));
+        let correlation = |a: &[f64], b: &[f64]| {
+            let product = |(a, b): (&f64, &f64)| (a - 0.5) * (b - 0.5);
+            a.iter().zip(b).map(product).sum::<f64>() / a.len() as f64 * 12.0
+        };
+        for (a, b) in [((591, 0), (591, 1)), ((591, 1), (591, 2)), ((591, 0), (592, 0))] {
+            let found = correlation(&draws(a.0, a.1), &draws(b.0, b.1));
+            assert!(found.abs() < 0.15, "{a:?} and {b:?}: {found}");
+        }
+    }
 
     #[test]
     fn a_thread_that_does_not_close_in_time_is_named() {

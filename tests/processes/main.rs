@@ -9,6 +9,7 @@ mod load;
 mod make_run;
 mod names;
 mod odd_hosts;
+mod odd_shells;
 mod place;
 mod restart;
 mod strangers;

@@ -141,9 +141,25 @@ impl Process {
         (status, self.said.clone())
     }
 
+    /// Sends a signal that ends it. Whoever runs the tests may ignore some, and then so do their
+    /// children: these are sent a SIGTERM.
     pub(crate) fn signal(&self, signal: &str) {
-        signal_to(self.child.0.id(), signal);
+        let number = match signal {
+            "-HUP" => 1,
+            "-INT" => 2,
+            _ => 0,
+        };
+        let ignored = number > 0 && ignores(std::process::id(), number);
+        signal_to(self.child.0.id(), if ignored { "-TERM" } else { signal });
     }
+}
+
+/// Whether a process ignores a signal.
+pub(crate) fn ignores(pid: u32, signal: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+    let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask");
+    mask >> (signal - 1) & 1 == 1
 }
 
 pub(crate) fn signal_to(pid: u32, signal: &str) {

@@ -17,6 +17,8 @@
 
 pub mod ending;
 pub mod help;
+mod stamp;
+mod stderr;
 
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
 use help::{Group, Program};
@@ -25,11 +27,11 @@ use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, LineWriter, Write};
+use std::io::{self, Write};
 use std::iter::Peekable;
 use std::process;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A run, a check or a cluster failed.
 pub const EXIT_FAILED: i32 = 1;
@@ -255,11 +257,11 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Prints a line on stderr. A closed stderr is no reason to panic.
+/// Prints a line on stderr. A closed stderr is no reason to panic, and a full one holds the
+/// caller up for a tenth of a second at most.
 pub fn say(line: impl fmt::Display) {
     // Each line is one write, so that lines of several processes never mix.
-    let line = format!("{line}\n");
-    let _ = io::stderr().write_all(line.as_bytes());
+    stderr::put(format!("{line}\n").as_bytes(), stderr::LAST_WORDS_MAX);
 }
 
 /// Ends the process for bad usage or configuration, with one line on stderr.
@@ -268,10 +270,11 @@ pub fn usage_error(message: impl fmt::Display) -> ! {
     process::exit(EXIT_USAGE)
 }
 
-/// Sends the log to stderr, each record in one write: `12:34:56.789 [INFO] message` (UTC).
+/// Sends the log to stderr, each record in one write:
+/// `2026-11-28T12:34:56.789Z [INFO] message`.
 ///
-/// Never in colour, so that a log reads the same in a file. A second call does
-/// nothing.
+/// Never in colour, so that a log reads the same in a file. A line for which stderr has no
+/// room is dropped and counted. A second call does nothing.
 pub fn init_logging(level: LevelFilter) {
     let mut config = ConfigBuilder::new();
     config
@@ -280,34 +283,33 @@ pub fn init_logging(level: LevelFilter) {
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off);
-    let stderr = Stamped { inner: LineWriter::new(io::stderr()), line_starts: true };
-    let _ = WriteLogger::init(level, config.build(), stderr);
+    let _ = WriteLogger::init(level, config.build(), Stamped::default());
 }
 
-/// Writes the time of day before every line. (simplelog's own clock has no fractions of
-/// a second, unless the caller depends on the crate `time` as well.)
-struct Stamped<W> {
-    inner: W,
-    line_starts: bool,
+/// Gathers a line, and writes it with the time before it. (simplelog's own clock has no
+/// fractions of a second, unless the caller depends on the crate `time` as well.)
+#[derive(Default)]
+struct Stamped {
+    line: Vec<u8>,
 }
 
-impl<W: Write> Write for Stamped<W> {
+impl Write for Stamped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.line_starts && !bytes.is_empty() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let (s, ms) = (now.as_secs() % 86_400, now.subsec_millis());
-            write!(self.inner, "{:02}:{:02}:{:02}.{ms:03} ", s / 3600, s / 60 % 60, s % 60)?;
-            self.line_starts = false;
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if self.line.is_empty() {
+                write!(self.line, "{} ", stamp::now())?;
+            }
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                stderr::put(&self.line, Duration::ZERO);
+                self.line.clear();
+            }
         }
-        // Writes up to the end of this line at most. The caller comes back with the rest.
-        let end = bytes.iter().position(|&b| b == b'\n').map_or(bytes.len(), |at| at + 1);
-        self.inner.write_all(&bytes[..end])?;
-        self.line_starts = bytes[..end].ends_with(b"\n");
-        Ok(end)
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        Ok(())
     }
 }
 

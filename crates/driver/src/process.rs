@@ -235,8 +235,11 @@ mod tests {
             tail.poll();
             (tail.warm, tail.ballot, tail.last.clone())
         };
-        assert_eq!(says("12:00:00.000 [INFO] replica 1: warm-up"), (false, None, "".into()));
-        let first = "12:00:00.000 [INFO] replica 1: warm-up complete";
+        assert_eq!(
+            says("2026-11-28T12:00:00.000Z [INFO] replica 1: warm-up"),
+            (false, None, "".into())
+        );
+        let first = "2026-11-28T12:00:00.000Z [INFO] replica 1: warm-up complete";
         assert_eq!(says(" complete\n\n"), (true, None, first.into()));
         assert_eq!(says("replica 1: leads with ballot 11\n").1, Some(11));
         let again = "replica 1: no longer leads with ballot 16";
