@@ -22,9 +22,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod copies;
-mod elsewhere;
 mod outcome;
 mod session;
+mod who_is_there;
 
 pub use outcome::{Input, Outcome};
 pub use session::SESSION_IDLE_US;
@@ -91,6 +91,8 @@ pub struct Client {
     /// If the line is long: when it is sent again as a whole.
     copies: Option<Copies>,
     report_at: Time,
+    /// The replicas that have answered since all were asked for the next report, if they were.
+    answering: Option<ReplicaSet>,
     /// The replicas that said, since the line was submitted, that they belong to another cluster.
     elsewhere: ReplicaSet,
 }
@@ -119,6 +121,7 @@ impl Client {
             asked_all: false,
             copies: None,
             report_at: Time(0),
+            answering: None,
             elsewhere: ReplicaSet::EMPTY,
         }
     }
@@ -155,6 +158,7 @@ impl Client {
         }
         self.submitted_at = now;
         self.report_at = now.plus_us(PATIENCE_US);
+        self.answering = None;
         self.elsewhere = ReplicaSet::EMPTY;
         self.open = self.open.filter(|open| open.is_usable(now));
         match self.open {
@@ -356,7 +360,10 @@ impl Role for Client {
         match input {
             Input::Submit { line, session } => self.submit(now, line, session, out),
             Input::End => self.ended = true,
-            Input::Answer(from, answer) => self.handle_answer(now, from, answer, out),
+            Input::Answer(from, answer) => {
+                self.answering.as_mut().map(|answering| answering.insert(from));
+                self.handle_answer(now, from, answer, out);
+            }
             Input::OtherCluster(from) => self.handle_other_cluster(from, out),
         }
     }
@@ -370,9 +377,7 @@ impl Role for Client {
             return self.fail(|line| Outcome::GaveUp { line }, out);
         }
         if now >= self.report_at {
-            self.report_at = now.plus_us(PATIENCE_US);
-            out.persist(Outcome::Waiting { waited_us });
-            self.ask_who_is_there(out);
+            self.report(now, waited_us, out);
         }
         if now >= self.retry_at {
             self.send_again(now, draw, out);

@@ -17,10 +17,12 @@ pub enum Outcome {
         /// From the submission to the first answer, in microseconds.
         took_us: u64,
     },
-    /// No answer yet; the client keeps trying.
+    /// Not complete yet; the client keeps trying.
     Waiting {
         /// The time since the submission, in microseconds.
         waited_us: u64,
+        /// How many replicas have answered anything when they were asked just now.
+        answering: usize,
     },
     /// The time that the user allows is over. Nobody knows whether the line is in the log.
     /// The client is finished.

@@ -19,10 +19,11 @@ use crate::paxos::{Envelope, Storage};
 use crate::seed::derive_seed;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
-use command_line::EXIT_FAILED;
 use command_line::ending::{Ending, fail};
+use command_line::standard::{self, Output, cut_from};
+use command_line::{EXIT_FAILED, say};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
-use std::io::{self, BufRead, IsTerminal, Read as _, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -68,16 +69,21 @@ pub struct ClientOptions {
 /// When it cannot start.
 pub fn run(options: ClientOptions) -> io::Result<i32> {
     let ending = Ending::watch(options.die_with_parent)?;
-    let timing = io::stdout().is_terminal();
-    let screen = Screen { to: io::stdout(), timing, prompt: has_prompt(), tell: eprint_line };
-    run_on(options, &ending, || io::stdin().lock(), screen)
+    let (timing, prompt) = (io::stdout().is_terminal(), has_prompt());
+    let to = Output::new(io::stdout(), ending.clone());
+    let screen = Screen { to, timing, prompt, tell: |line| say(line) };
+    let input = || Source {
+        from: BufReader::new(standard::Input(io::stdin())),
+        line_max: cut_from(io::stdin()),
+    };
+    run_on(options, &ending, input, screen)
 }
 
 /// The same, on this input and output.
 pub(super) fn run_on<I: BufRead, W: Write>(
     options: ClientOptions,
     ending: &Ending,
-    input: impl FnOnce() -> I + Send + 'static,
+    input: impl FnOnce() -> Source<I> + Send + 'static,
     screen: Screen<W>,
 ) -> io::Result<i32> {
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
@@ -136,8 +142,8 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     );
     match ran {
         Ok(()) => {}
-        // The reader of the completions has gone.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
+        // The reader of the completions has gone, and was not told of this one.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(EXIT_FAILED),
         Err(error) => {
             return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
         }
@@ -152,11 +158,6 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let failed =
         interrupted.is_some() || thread.role.has_failed() || refused.load(Ordering::SeqCst);
     Ok(if failed { EXIT_FAILED } else { 0 })
-}
-
-/// Prints one line on stderr. A closed stderr is no reason to fail.
-fn eprint_line(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Takes answers from the network to the client role.
@@ -199,8 +200,16 @@ enum Next {
     End,
 }
 
+/// What is typed or piped in.
+#[derive(Debug)]
+pub(super) struct Source<I> {
+    pub(super) from: I,
+    /// The length from which on the terminal cuts a line.
+    pub(super) line_max: Option<usize>,
+}
+
 impl Reader {
-    fn run(self, mut input: impl BufRead) {
+    fn run(self, mut input: Source<impl BufRead>) {
         let mut number = 0u64;
         'credit: while self.credits.recv().is_ok() {
             loop {
@@ -237,7 +246,8 @@ impl Reader {
 }
 
 /// Reads up to the next line feed, never more than the longest line into memory.
-fn read_line(from: &mut impl BufRead) -> io::Result<Next> {
+fn read_line(input: &mut Source<impl BufRead>) -> io::Result<Next> {
+    let Source { from, line_max } = input;
     let mut bytes = Vec::new();
     let limit = LINE_BYTES_MAX as u64 + 1;
     from.by_ref().take(limit).read_until(b'\n', &mut bytes)?;
@@ -250,6 +260,9 @@ fn read_line(from: &mut impl BufRead) -> io::Result<Next> {
     if bytes.len() > LINE_BYTES_MAX {
         skip_line(from)?;
         return Ok(Next::Refused("longer than 65536 bytes"));
+    }
+    if line_max.is_some_and(|max| bytes.len() >= max) {
+        return Ok(Next::Refused("the terminal cuts lines after 4095 bytes, a pipe does not"));
     }
     if bytes == SHUTDOWN {
         return Ok(Next::Shutdown);
@@ -314,7 +327,7 @@ impl<W: Write> Terminal<W> {
     fn ready(&mut self) {
         if self.screen.prompt {
             let to = &mut self.screen.to;
-            let _ = write!(to, "> ").and_then(|()| to.flush());
+            let _ = to.write_all(b"> ").and_then(|()| to.flush());
         }
         // There is one credit, and the reader has used it up.
         let _ = self.credit.try_send(());
@@ -324,21 +337,22 @@ impl<W: Write> Terminal<W> {
         match outcome {
             Outcome::Complete { client, seq, slot, took_us } => {
                 let Screen { to, timing, .. } = &mut self.screen;
-                if *timing {
-                    let ms = took_us as f64 / 1_000.0;
-                    writeln!(to, "{client} {seq} {slot}   {ms:.2} ms")?;
-                } else {
-                    writeln!(to, "{client} {seq} {slot}")?;
-                }
+                let line = match *timing {
+                    true => format!("{client} {seq} {slot}   {:.2} ms\n", took_us as f64 / 1_000.0),
+                    false => format!("{client} {seq} {slot}\n"),
+                };
+                to.write_all(line.as_bytes())?;
                 to.flush()?;
                 self.ready();
             }
-            Outcome::Waiting { waited_us } => {
+            Outcome::Waiting { waited_us, answering } => {
                 let seconds = waited_us / 1_000_000;
                 let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
                 let n = self.n;
+                let quorum = n / 2 + 1;
                 (self.screen.tell)(&format!(
-                    "no completion from any of {n} replicas for {seconds} s{why}: still trying"
+                    "no completion for {seconds} s{why}: {answering} of {n} replicas answer, and a \
+                     quorum of {quorum} is needed: still trying"
                 ));
             }
             Outcome::GaveUp { line } => (self.screen.tell)(&format!(
@@ -390,7 +404,11 @@ mod tests {
     use super::*;
 
     fn lines(input: &[u8]) -> Vec<String> {
-        let mut from = io::BufReader::with_capacity(7, input);
+        typed(input, None)
+    }
+
+    fn typed(input: &[u8], line_max: Option<usize>) -> Vec<String> {
+        let mut from = Source { from: BufReader::with_capacity(7, input), line_max };
         let mut found = Vec::new();
         loop {
             match read_line(&mut from).unwrap() {
@@ -409,6 +427,16 @@ mod tests {
     #[test]
     fn shutdown_ends_the_input_only_as_a_whole_line() {
         assert_eq!(lines(b"SHUTDOWN!\nSHUTDOWN\nmore\n"), ["SHUTDOWN!"]);
+    }
+
+    #[test]
+    fn a_line_that_a_terminal_may_have_cut_is_refused() {
+        let line = |length| [&vec![b'x'; length][..], b"\n"].concat();
+        let input = [line(4_094), line(4_095), line(3)].concat();
+        let found = typed(&input, Some(4_095));
+        assert_eq!((found.len(), found[0].len(), found[2].as_str()), (3, 4_094, "xxx"));
+        assert_eq!(found[1], "<the terminal cuts lines after 4095 bytes, a pipe does not>");
+        assert_eq!(typed(&input, None)[1].len(), 4_095);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod make_run;
 mod names;
 mod odd_hosts;
 mod odd_shells;
+mod odd_streams;
 mod place;
 mod restart;
 mod strangers;

@@ -108,7 +108,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Process {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Process::spawn_on(command, Stdio::null(), Stdio::null())
+    }
+
+    pub(crate) fn spawn_on(command: &mut Command, stdin: Stdio, stdout: Stdio) -> Process {
+        let command = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = Guard(command.spawn().expect("the program starts"));
         let stderr = child.0.stderr.take().expect("a pipe");
         let (to, lines) = channel();

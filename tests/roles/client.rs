@@ -321,11 +321,29 @@ fn a_user_that_waits_long_is_told_now_and_then() {
         .0
         .iter()
         .map(|outcome| match outcome {
-            Outcome::Waiting { waited_us } => waited_us / 1_000_000,
+            Outcome::Waiting { waited_us, answering: 0 } => waited_us / 1_000_000,
             other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(told, [3, 6, 9]);
+}
+
+#[test]
+fn a_user_that_waits_is_told_how_many_replicas_answer() {
+    let mut seat = in_flight();
+    seat.handle(Input::Answer(R0, Answer::Leader { ballot: Ballot(3) }));
+    let asked = hellos(&seat.wait_us(3_050_000));
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    for _ in 0..2 {
+        seat.handle(Input::Answer(R2, Answer::Leader { ballot: Ballot(3) }));
+    }
+    seat.wait_us(100_000);
+    // An answer from before says nothing about now, and one replica counts once.
+    let told = seat.storage.0.last();
+    assert!(matches!(told, Some(Outcome::Waiting { answering: 1, .. })), "{told:?}");
+    seat.wait_us(3_200_000);
+    let told = seat.storage.0.last();
+    assert!(matches!(told, Some(Outcome::Waiting { answering: 0, .. })), "{told:?}");
 }
 
 #[test]

@@ -18,6 +18,7 @@
 pub mod ending;
 pub mod help;
 mod stamp;
+pub mod standard;
 mod stderr;
 
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};

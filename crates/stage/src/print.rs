@@ -274,7 +274,7 @@ fn command(session: multipaxos::types::Session, seq: u64) -> Value {
 pub(crate) fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Complete { seq, slot, .. } => format!("line {seq} is complete, in slot {slot}"),
-        Outcome::Waiting { waited_us } => format!("has waited for {} ms", waited_us / 1_000),
+        Outcome::Waiting { waited_us, .. } => format!("has waited for {} ms", waited_us / 1_000),
         Outcome::GaveUp { line } => format!("gives up {}", self::line(line)),
         Outcome::OtherCluster { line, .. } => {
             format!("hears another cluster; what became of {} is not known", self::line(line))

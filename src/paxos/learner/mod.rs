@@ -272,12 +272,16 @@ impl Learner {
     }
 
     /// A client is about to open a session: it may be born where this replica knows the
-    /// decided slots to end (E2). Without an answer the client asks the other replicas.
+    /// decided slots to end (E2). A replica that hears no quorum does not know that. It answers
+    /// whom it follows, so that the client knows that it lives, and asks the other replicas.
     fn handle_hello(&mut self, now: Time, origin: Address, out: &mut Outbox) {
+        let ballot = self.leader.unwrap_or_default();
         if self.peers.is_in_touch(now, self.settings.election_max_us) {
             let known = self.decisions.marked().max(self.peers.furthest());
-            let (applied, ballot) = (known.max(self.applied()), self.leader.unwrap_or_default());
+            let applied = known.max(self.applied());
             out.answer(origin, Answer::Welcome { applied, ballot });
+        } else {
+            out.answer(origin, Answer::Leader { ballot });
         }
     }
 

@@ -38,7 +38,7 @@
 
 #![cfg(test)]
 
-use super::client::{self, ClientOptions, Screen};
+use super::client::{self, ClientOptions, Screen, Source};
 use super::durable::{Durable, StartError};
 use super::process::LOOK;
 use super::replica::{self, CLOSING_MAX, ReplicaOptions};
@@ -488,7 +488,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
     let ending = Ending::when(Arc::clone(&signal));
     let to = Shown { text: Arc::clone(&shown), lines_left: habits.reader_goes };
     let screen = Screen { to, timing: false, prompt: false, tell: |_| {} };
-    let typed = move || Typed { text, at: 0, stays: habits.stays };
+    let typed = move || Source { from: Typed { text, at: 0, stays: habits.stays }, line_max: None };
     let running = explore::process("client", move || {
         client::run_on(options, &ending, typed, screen).map_err(|error| error.to_string())
     });
@@ -708,7 +708,7 @@ fn a_client_is_ended() {
     let all = client.complete().len() as u64 == client.lines;
     explore::met(match (why, code) {
         _ if all => "all complete",
-        (0, 0) => "the reader has gone",
+        (0, 1) if !client.signal.load(Ordering::SeqCst) => "the reader has gone",
         (1, 1) if !client.signal.load(Ordering::SeqCst) => "gave up",
         (_, 1) => "interrupted",
         _ => "told to end between lines",

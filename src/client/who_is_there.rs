@@ -1,0 +1,39 @@
+//! A client that has waited long asks who is there.
+//!
+//! It says hello to all replicas and tells its user how many answer. Replicas of a cluster that
+//! was begun anew drop its requests, because those name the former cluster, but they answer a
+//! hello; when most replicas belong to another cluster, the client ends.
+
+use super::{ASK_ALL_US, Client, Outcome, PATIENCE_US, Phase};
+use crate::message::ClientMessage;
+use crate::paxos::Outbox;
+use crate::quorum::ReplicaSet;
+use crate::types::{ReplicaId, Time, replicas};
+
+impl Client {
+    /// Asks all replicas whether they are there, and a little later tells the user how many are.
+    pub(super) fn report(&mut self, now: Time, waited_us: u64, out: &mut Outbox<Outcome>) {
+        match self.answering.take() {
+            None => {
+                self.answering = Some(ReplicaSet::EMPTY);
+                self.report_at = now.plus_us(self.patience_us(ASK_ALL_US));
+                // A replica may hold a request without a word, and one of another cluster drops
+                // it. Both answer a hello.
+                replicas(self.n).for_each(|replica| out.call(replica, ClientMessage::Hello));
+            }
+            Some(answering) => {
+                self.report_at = now.plus_us(PATIENCE_US);
+                out.persist(Outcome::Waiting { waited_us, answering: answering.len() });
+            }
+        }
+    }
+
+    /// A cluster has a quorum. So while most replicas belong to another one, this client's own
+    /// cluster cannot answer, and a few strangers prove nothing.
+    pub(super) fn handle_other_cluster(&mut self, from: ReplicaId, out: &mut Outbox<Outcome>) {
+        if self.is_busy() && self.elsewhere.insert(from) && self.elsewhere.is_quorum(self.n) {
+            let sent = matches!(self.phase, Phase::InFlight);
+            self.fail(|line| Outcome::OtherCluster { line, from, sent }, out);
+        }
+    }
+}
