@@ -3,28 +3,50 @@
 //! It reads `learner<id>.txt` of a folder and judges format, contiguity, numbering and
 //! agreement. A missing file counts as an empty log if a replica with a higher id has one, or
 //! if the size of the cluster is known. An absent log never counts as agreement.
+//!
+//! Replicas may run meanwhile. Then their logs differ in length for some milliseconds after each
+//! line, so this waits up to [`WAIT_MAX`] for those that lag. A replica that runs holds a lock
+//! on its chat log. The lock is looked up and not tried, because a replica that starts must not
+//! find its log locked.
 
 use super::folder::numbered;
 use super::read_log;
-use super::verdict::{ChatLog, compare, file_name};
+use super::verdict::{ChatLog, Comparison, Violation, compare, file_name};
 use command_line::{EXIT_FAILED, one_line, say};
 use multipaxos::config::cause;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long to wait for replicas that run and lag.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long to wait between two looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Judges the folder, prints the result, and returns the exit code. `n` is the size of the
 /// cluster, if it is known.
 pub fn run(dir: &Path, n: Option<usize>) -> i32 {
     let shown = dir.display();
-    let logs = match read(dir, n) {
-        Ok(logs) => logs,
-        Err(what) => {
-            say(one_line(&format!("--compare {shown}: {what}")));
-            return EXIT_FAILED;
+    let end = Instant::now() + WAIT_MAX;
+    let (logs, found) = loop {
+        let logs = match read(dir, n) {
+            Ok(logs) => logs,
+            Err(what) => {
+                say(one_line(&format!("--compare {shown}: {what}")));
+                return EXIT_FAILED;
+            }
+        };
+        let found = compare(&logs);
+        if Instant::now() >= end || !may_change(dir, &logs, &found) {
+            break (logs, found);
         }
+        thread::sleep(LOOK);
     };
-    let text = match compare(&logs) {
+    let text = match found {
         Ok(found) => {
             let (all, identical, summary) = (logs.len(), found.identical, found.summary);
             let mut text = format!(
@@ -47,6 +69,30 @@ pub fn run(dir: &Path, n: Option<usize>) -> i32 {
     0
 }
 
+/// Whether a replica runs whose log would have to grow for a better verdict.
+fn may_change(dir: &Path, logs: &[ChatLog], found: &Result<Comparison, Violation>) -> bool {
+    let lags = |log: &&ChatLog| match found {
+        Ok(found) => found.short.iter().any(|short| short.replica == log.replica),
+        Err(_) => true,
+    };
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    logs.iter().filter(lags).any(|log| is_locked(&dir.join(file_name(log.replica)), &locks))
+}
+
+/// Whether a file is among these locks, as `/proc/locks` shows them:
+/// `3: FLOCK  ADVISORY  WRITE 8012 fe:01:1573 0 EOF`. The device is not compared, since some
+/// file systems show another one there.
+fn is_locked(file: &Path, locks: &str) -> bool {
+    let Ok(metadata) = fs::metadata(file) else { return false };
+    let inode = metadata.ino().to_string();
+    let names_it = |lock: &str| {
+        let mut words = lock.split_whitespace();
+        words.nth(1) == Some("FLOCK")
+            && words.nth(3).and_then(|file| file.rsplit(':').next()) == Some(&inode)
+    };
+    locks.lines().any(names_it)
+}
+
 fn read(dir: &Path, n: Option<usize>) -> Result<Vec<ChatLog>, String> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(dir).map_err(|e| format!("cannot read: {}", cause(&e)))? {
@@ -67,4 +113,25 @@ fn read(dir: &Path, n: Option<usize>) -> Result<Vec<ChatLog>, String> {
             Ok(ChatLog { replica, bytes, live: true })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_found_by_the_inode_of_its_file() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let inode = fs::metadata(&file).expect("it is there").ino();
+        let lock = |kind: &str, inode: u64| {
+            format!(
+                "1: POSIX  ADVISORY  READ 1 00:1d:7 0 EOF\n2: {kind}  ADVISORY  WRITE 812 fe:01:{inode} 0 EOF\n"
+            )
+        };
+        assert!(is_locked(&file, &lock("FLOCK", inode)));
+        assert!(!is_locked(&file, &lock("POSIX", inode)));
+        assert!(!is_locked(&file, &lock("FLOCK", inode + 1)));
+        assert!(!is_locked(&file, ""));
+        assert!(!is_locked(Path::new("/nowhere"), &lock("FLOCK", inode)));
+    }
 }

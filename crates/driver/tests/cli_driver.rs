@@ -1,10 +1,13 @@
 //! The driver's command line: bad input gives one line and the contract's exit code.
 
+use rustix::fs::{FlockOperation, flock};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 struct Said {
@@ -264,14 +267,17 @@ fn compare_says_what_it_found_in_a_run_made_by_hand() {
         said.out,
         format!(
             "PASS  {shown}: 2 of 3 chat logs identical, 2 lines, 1 NOPs\n  \
-             learner2.txt holds 1 of 3 slots, a prefix\n"
+             learner2.txt is 2 lines behind\n"
         )
     );
 
-    // A cluster of five, of which only three have a log, and only two a whole one.
+    // A cluster of five or seven, of which only three have a log.
     let said = compare(&["--f", "2"]);
+    assert_eq!(said.code, Some(0));
+    assert!(said.out.ends_with("\n  learner4.txt is absent\n"), "{}", said.out);
+    let said = compare(&["--f", "3"]);
     assert_eq!(said.code, Some(1));
-    assert!(said.out.contains("only 2 of 5 logs reach slot 2: no majority"), "{}", said.out);
+    assert!(said.out.contains("only 3 of 7 chat logs are there: no majority"), "{}", said.out);
 
     file(&dir, "learner1.txt", log.replace("world", "word"));
     let said = compare(&[]);
@@ -283,6 +289,37 @@ fn compare_says_what_it_found_in_a_run_made_by_hand() {
              learner0.txt | 2 7 1 world\n  learner1.txt | 2 7 1 word\n"
         )
     );
+}
+
+#[test]
+fn compare_waits_for_a_replica_that_runs_and_for_no_other() {
+    let dir = folder();
+    for id in 0..3 {
+        file(&dir, &format!("learner{id}.txt"), "0 7 0 hello\n");
+    }
+    let program = env!("CARGO_BIN_EXE_driver");
+    let begin = || {
+        let mut command = Command::new(program);
+        command.arg("--compare").arg(dir.path()).stdout(Stdio::piped()).spawn().expect("it starts")
+    };
+    // The replica of this log runs, and is about to write the line that the others have.
+    let late = OpenOptions::new().append(true).open(dir.path().join("learner1.txt"));
+    let mut late = late.expect("it is there");
+    flock(&late, FlockOperation::LockExclusive).expect("nobody else has it");
+    for id in [0, 2] {
+        file(&dir, &format!("learner{id}.txt"), "0 7 0 hello\n1 7 1 world\n");
+    }
+    let child = begin();
+    late.write_all(b"1 7 1 world\n").expect("it is written");
+    let said = child.wait_with_output().expect("it ends").stdout;
+    assert!(String::from_utf8_lossy(&said).contains("3 of 3 chat logs identical"), "{said:?}");
+    // A replica that was killed writes nothing more.
+    file(&dir, "learner2.txt", "0 7 0 hello\n");
+    let began = Instant::now();
+    let said = begin().wait_with_output().expect("it ends").stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("PASS") && said.contains("learner2.txt is 1 line behind"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(2), "it waited for nobody");
 }
 
 #[test]

@@ -209,21 +209,28 @@ fn a_line_completed_before_another_was_sent_stands_above_it() {
 }
 
 #[test]
-fn a_comparison_lets_a_minority_fall_short_and_says_so() {
+fn a_comparison_lets_logs_fall_short_and_says_so() {
     let logs = [log(0, CLEAN), log(1, CLEAN), log(2, "0 0 0 a\n1 -")];
     let found = compare(&logs).unwrap();
     assert_eq!((found.summary, found.identical), (Summary { lines: 3, noops: 1 }, 2));
-    assert_eq!(found.short, ["learner2.txt ends inside slot 1: 1 of 4 slots, a prefix"]);
+    let said = |logs: &[ChatLog]| {
+        let short = compare(logs).unwrap().short;
+        short.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&logs), ["learner2.txt is 3 lines behind, and ends inside a line"]);
     let logs = [log(0, CLEAN), log(1, CLEAN), absent(2)];
-    assert_eq!(compare(&logs).unwrap().short, ["learner2.txt is absent"]);
+    assert_eq!(said(&logs), ["learner2.txt is absent"]);
+    // All were killed, and the last line is nowhere but at the leader.
+    let (last, _) = CLEAN.trim_end().rsplit_once('\n').unwrap();
+    let logs = [log(0, CLEAN), log(1, &format!("{last}\n")), log(2, "")];
+    let expected = ["learner1.txt is 1 line behind", "learner2.txt is 4 lines behind"];
+    assert_eq!(said(&logs), expected);
 }
 
 #[test]
-fn a_comparison_without_a_majority_is_no_agreement() {
-    let said = compare(&[log(0, CLEAN), log(1, ""), absent(2)]).unwrap_err().to_string();
-    let expected = "only 1 of 3 logs reaches slot 3: no majority \
-                    (learner1.txt holds 0 of 4 slots, a prefix; learner2.txt is absent)";
-    assert_eq!(said, expected);
+fn logs_that_are_absent_are_no_agreement() {
+    let said = compare(&[log(0, CLEAN), absent(1), absent(2)]).unwrap_err().to_string();
+    assert_eq!(said, "only 1 of 3 chat logs are there: no majority");
     let said = compare(&all("")).unwrap_err().to_string();
     assert_eq!(said, "every chat log is empty");
 }

@@ -23,8 +23,9 @@
 //!
 //! [`compare`] judges a run made by hand, where the driver does not know what was sent. It
 //! checks format, contiguity, numbering and agreement. It does not know which replicas were
-//! killed either. So it accepts a log that is a prefix of the longest, and says so, if a
-//! majority of the replicas have the longest.
+//! killed either, and a kill may take the last lines from a log until its replica runs again.
+//! So it accepts a log that is a prefix of the longest, and says so. It needs a majority of the
+//! logs, since absent ones agree with nothing.
 
 mod log;
 
@@ -277,8 +278,29 @@ pub struct Comparison {
     pub summary: Summary,
     /// The number of logs that are identical to the longest.
     pub identical: usize,
-    /// For each of the others: how much it holds.
-    pub short: Vec<String>,
+    /// The others.
+    pub short: Vec<Short>,
+}
+
+/// A log that is a prefix of the longest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Short {
+    /// The replica's id.
+    pub replica: usize,
+    /// How many lines of the longest it lacks. None if it is absent.
+    pub behind: Option<usize>,
+    /// Whether its last line is cut.
+    pub torn: bool,
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = file_name(self.replica);
+        let Some(behind) = self.behind else { return write!(out, "{name} is absent") };
+        let lines = if behind == 1 { "line" } else { "lines" };
+        let torn = if self.torn { ", and ends inside a line" } else { "" };
+        write!(out, "{name} is {behind} {lines} behind{torn}")
+    }
 }
 
 /// Judges the logs of a run that the driver did not watch. There is one log for each
@@ -298,28 +320,18 @@ pub fn compare(logs: &[ChatLog]) -> Result<Comparison, Violation> {
             return Err(difference(longest.replica, bytes, log.replica, other));
         }
         if other.len() < bytes.len() {
-            let name = file_name(log.replica);
-            let (have, all) = (complete_lines(other), complete_lines(bytes));
-            short.push(match &log.bytes {
-                None => format!("{name} is absent"),
-                Some(_) if !other.is_empty() && !other.ends_with(b"\n") => {
-                    format!("{name} ends inside slot {have}: {have} of {all} slots, a prefix")
-                }
-                Some(_) => format!("{name} holds {have} of {all} slots, a prefix"),
-            });
+            let lacks = complete_lines(bytes) - complete_lines(other);
+            let behind = log.bytes.is_some().then_some(lacks);
+            let torn = !other.is_empty() && !other.ends_with(b"\n");
+            short.push(Short { replica: log.replica, behind, torn });
         }
     }
     let entries = parse_log(&file_name(longest.replica), bytes)?;
-    let identical = logs.len() - short.len();
-    if identical * 2 <= logs.len() {
-        let what = format!(
-            "only {identical} of {} logs reach{} slot {}: no majority ({})",
-            logs.len(),
-            if identical == 1 { "es" } else { "" },
-            entries.len().saturating_sub(1),
-            short.join("; ")
-        );
+    let there = logs.iter().filter(|log| log.bytes.is_some()).count();
+    if there * 2 <= logs.len() {
+        let what = format!("only {there} of {} chat logs are there: no majority", logs.len());
         return Err(Violation::of_file(what));
     }
+    let identical = logs.len() - short.len();
     Ok(Comparison { summary: summary(&entries), identical, short })
 }
