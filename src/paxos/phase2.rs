@@ -37,6 +37,11 @@ const RESEND_MIN_US: u64 = 200;
 /// How often that wait doubles at most.
 const RESEND_DOUBLINGS_MAX: u32 = 4;
 
+/// How long a leader waits for a request whose accept tells what is decided, before a heartbeat
+/// tells it. Where requests come one after the other none is sent for this. Where a round trip
+/// takes longer it waits as long as that, since there a few milliseconds help nobody.
+const TELL_US: u64 = 2_000;
+
 /// How many bytes an accept takes on the wire beside its values.
 const ACCEPT_OVERHEAD_BYTES: usize = 56;
 
@@ -49,6 +54,9 @@ struct Timers {
     resend_at: Time,
     /// When a quorum last accepted more, or something was applied.
     progress_at: Time,
+    /// How far the peers were told what is decided, and when they are told more at the latest.
+    told: Slot,
+    tell_at: Option<Time>,
     waits: Waits,
 }
 
@@ -94,6 +102,8 @@ impl Phase2 {
                 trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
                 resend_at: now.plus_us(first_us),
                 progress_at: now,
+                told: Slot::ZERO,
+                tell_at: None,
                 waits,
             }),
         };
@@ -158,7 +168,18 @@ impl Phase2 {
 
     /// When something is next sent again.
     pub fn deadline(&self) -> Option<Time> {
-        (!self.window.is_empty()).then_some(self.timers.resend_at)
+        let resend_at = (!self.window.is_empty()).then_some(self.timers.resend_at);
+        resend_at.into_iter().chain(self.timers.tell_at).min()
+    }
+
+    /// Whether the peers should be told now what is decided, although nothing is proposed.
+    pub fn is_telling(&self, now: Time) -> bool {
+        self.timers.tell_at.is_some_and(|at| now >= at)
+    }
+
+    /// A message to all peers leaves that tells them what is decided.
+    pub fn note_told(&mut self) {
+        (self.timers.told, self.timers.tell_at) = (self.decided.slots.end, None);
     }
 
     /// Takes a request. `confirmed`: the learner says that it is its session's next.
@@ -202,6 +223,9 @@ impl Phase2 {
         let before = (self.window.applied(), self.decided.slots.end);
         if decided.ballot == self.ballot {
             self.decided = decided;
+            if decided.slots.end > self.timers.told && self.timers.tell_at.is_none() {
+                self.timers.tell_at = Some(now.plus_us(self.timers.waits.trip_us.max(TELL_US)));
+            }
         }
         if applied > before.0 || self.decided.slots.end > before.1 {
             self.timers.progress_at = now;
@@ -243,8 +267,14 @@ impl Phase2 {
             // Nothing older is in flight, so nothing older is due.
             self.timers.resend_at = now.plus_us(self.resend_us());
         }
+        let mut is_telling = false;
         for proposal in self.window.unsent() {
             self.send(proposal, out);
+            // The accept of a long line says nothing of what is decided.
+            is_telling |= proposal.values.longest() <= self.datagram_room();
+        }
+        if is_telling {
+            self.note_told();
         }
         self.window.note_sent();
     }

@@ -5,7 +5,8 @@
 //! exist from the beginning and wait for that. Until then the network passes on nothing but
 //! warm-up.
 //!
-//! **A clean end** (after a signal or the parent's death): each role thread finishes the
+//! **A clean end** (after a signal or the parent's death): the replica goes on for a moment, in
+//! which those that end with it hear what is decided. Then each role thread finishes the
 //! burst that it is in, closes its storage, so that all of it is on the disk, and says so.
 //! Only then does the data directory note a clean end. The main thread waits for a bounded
 //! time; if a role thread takes longer, no clean end is noted, and the end is no better
@@ -49,6 +50,10 @@ const CHECKPOINT_SLOTS: u64 = 16_384;
 /// How long the role threads may take to close their storage. The driver waits longer than
 /// this before it kills.
 pub(super) const CLOSING_MAX: Duration = Duration::from_secs(4);
+
+/// How long a replica goes on once it has to end. What is decided reaches the others within
+/// this time, so that the chat logs of replicas that end together are equal.
+const FAREWELL: Duration = Duration::from_millis(20);
 
 /// The options of one replica.
 #[derive(Debug, Clone)]
@@ -357,6 +362,7 @@ where
         rng: shared.rng("replica"),
         sleep_max: Some(LOOK),
     };
+    let (_nobody, never) = bounded::<()>(1);
     let counters = network.counters();
     let Shared { links, stopping, .. } = shared;
     let router = Router::new(links.clone(), network.counters());
@@ -385,6 +391,8 @@ where
         },
         |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
     )?;
+    // Peers that end at the same time hear what is decided here, and this replica hears them.
+    let _ = never.recv_timeout(FAREWELL);
     match end(threads, &stopping, &links) {
         Ok(()) => thread.storage.end()?,
         Err(name) => log::warn!(

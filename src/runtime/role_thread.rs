@@ -14,6 +14,7 @@
 use super::process::Clock;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::storage::upkeep::Upkeep;
+use crate::types::Time;
 use datagrams::wait::Patience;
 use interleavings::threads::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::io;
@@ -24,6 +25,10 @@ const BURST_INPUTS_MAX: usize = 4_096;
 
 /// How many bursts in a row may postpone a timer that is due.
 const TIMER_DELAY_BURSTS_MAX: u32 = 4;
+
+/// While its thread does not sleep, a storage writes this often what it has gathered. Whoever
+/// follows a chat log sees a line about that long after its client knows of it.
+const REST_US: u64 = 4_000;
 
 /// Whether a loop goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +71,9 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
         let (mut out, mut envelopes) = (Outbox::new(), Vec::new());
         let mut patience = Patience::default();
         let mut delayed = 0;
+        let mut rested = self.clock.now();
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
-            let mut next = match self.wait(&mut patience)? {
+            let mut next = match self.wait(&mut patience, &mut rested)? {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -107,6 +113,16 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
                 }
             }
             self.storage.settle()?;
+            self.rest_if_due(now, &mut rested)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the storage write what it has gathered, if it has not for [`REST_US`].
+    fn rest_if_due(&mut self, now: Time, rested: &mut Time) -> io::Result<()> {
+        if now.since_us(*rested) >= REST_US {
+            *rested = now;
+            self.storage.rest()?;
         }
         Ok(())
     }
@@ -116,6 +132,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
     fn wait(
         &mut self,
         patience: &mut Patience,
+        rested: &mut Time,
     ) -> io::Result<Result<Vec<R::Input>, RecvTimeoutError>> {
         let deadline = self.role.deadline();
         let found = loop {
@@ -129,6 +146,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
                 break Err(RecvTimeoutError::Timeout);
             }
             if patience.polls_again(now.0) {
+                self.rest_if_due(now, rested)?;
                 threads::yield_now();
                 continue;
             }
@@ -144,5 +162,86 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
             Err(_) => patience.ended(),
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paxos::Never;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
+
+    /// A role that answers each input with another, so that its thread never sleeps.
+    struct Busy {
+        again: threads::Sender<Vec<u64>>,
+    }
+
+    impl Role for Busy {
+        type Input = u64;
+        type Record = Never;
+
+        fn handle(&mut self, _now: Time, _draw: u64, input: u64, _out: &mut Outbox<Never>) {
+            self.again.try_send(vec![input + 1]).expect("one input is on its way");
+        }
+
+        fn handle_timeout(&mut self, _now: Time, _draw: u64, _out: &mut Outbox<Never>) {}
+
+        fn flush(&mut self, _now: Time, _out: &mut Outbox<Never>) {}
+
+        fn deadline(&self) -> Option<Time> {
+            None
+        }
+    }
+
+    /// Counts how often it may write what it has gathered.
+    struct Resting(Arc<AtomicU64>);
+
+    impl Storage<Never> for Resting {
+        fn append(&mut self, _records: &mut Vec<Never>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Upkeep for Resting {
+        fn rest(&mut self) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_thread_that_never_sleeps_lets_its_storage_write_every_few_milliseconds() {
+        let (again, inbox) = threads::bounded(4);
+        again.send(vec![0]).expect("there is room");
+        let rests = Arc::new(AtomicU64::new(0));
+        let mut thread = RoleThread {
+            role: Busy { again },
+            storage: Resting(Arc::clone(&rests)),
+            inbox,
+            clock: Clock::start(),
+            rng: fastrand::Rng::with_seed(1),
+            sleep_max: None,
+        };
+        let (began, mut turns) = (Instant::now(), 0u64);
+        let look = |_: &Busy| {
+            turns += 1;
+            let enough = rests.load(Ordering::Relaxed) >= 3;
+            if enough || began.elapsed() > Duration::from_secs(10) {
+                Flow::Stop
+            } else {
+                Flow::Continue
+            }
+        };
+        thread.run(|_| {}, look).expect("nothing fails");
+        let rests = rests.load(Ordering::Relaxed);
+        assert_eq!(rests, 3, "in {turns} turns");
+        // No more often than that, since each is a system call.
+        assert!(began.elapsed() >= Duration::from_micros(3 * REST_US), "{:?}", began.elapsed());
     }
 }

@@ -20,8 +20,8 @@ pub trait Upkeep {
         Ok(())
     }
 
-    /// The role has no input, and its thread is about to sleep. The storage now writes what
-    /// it has only gathered.
+    /// The role has no input, and its thread is about to sleep, or it has not slept for some
+    /// milliseconds. The storage now writes what it has only gathered.
     ///
     /// # Errors
     ///

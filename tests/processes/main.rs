@@ -5,6 +5,7 @@ mod chat_log;
 mod clean_end;
 mod command_line;
 mod disk_trouble;
+mod follow;
 mod load;
 mod make_run;
 mod names;

@@ -302,6 +302,9 @@ impl Proposer {
         let round = self.election.begin_round(now);
         let (leading, campaign) = (self.leading(), self.moving_campaign(now));
         let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
+        if let Some(phase2) = self.phase2_mut() {
+            phase2.note_told();
+        }
         if let Some(ballot) = leading {
             out.tell(Notice::Learner(learner::Input::Leading(ballot)));
         }

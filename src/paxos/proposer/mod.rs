@@ -292,7 +292,8 @@ impl Role for Proposer {
         self.election.observe(now);
         self.note_progress(now);
         self.advance(&mut Step { now, draw, out });
-        if self.is_voter() && now >= self.election.next_heartbeat() {
+        let is_telling = self.phase2().is_some_and(|phase2| phase2.is_telling(now));
+        if self.is_voter() && (is_telling || now >= self.election.next_heartbeat()) {
             self.send_heartbeats(now, out);
         }
     }

@@ -1,7 +1,7 @@
 //! A file that only grows: chat log, journal and overflow.
 //!
 //! What is appended gathers in memory until its owner asks for a write. A busy owner writes
-//! whole blocks, an idle one all that has gathered. Nothing here syncs: whoever makes a
+//! whole blocks, an idle one all that has gathered, and so does a busy one now and then. Nothing here syncs: whoever makes a
 //! checkpoint takes the file with [`GrowingFile::unsynced`] and syncs it elsewhere.
 
 use crate::storage::disk::DiskFile;

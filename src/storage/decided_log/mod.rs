@@ -18,8 +18,8 @@
 //! Journal and overflow are the same on all replicas.
 //!
 //! **Between checkpoints** the files are only written, never synced, because what is decided
-//! is safe in the acceptors. The thread writes when it has nothing else to do or a block is
-//! full. It formats a slot's line after the slot's answer has left, since that takes as long
+//! is safe in the acceptors. The thread writes when it has nothing else to do, when a block is
+//! full, and every few milliseconds. It formats a slot's line after the slot's answer has left, since that takes as long
 //! as applying it.
 //!
 //! **A checkpoint** syncs the three files and then replaces the checkpoint file. Only then
