@@ -212,7 +212,7 @@ impl Client {
     /// Asks what became of the line in flight, without sending it.
     fn inquire(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
         if let Some(open) = self.open {
-            out.call(to, ClientMessage::Inquiry(open.inquiry(self.request.after)));
+            out.call(to, ClientMessage::Inquiry(Box::new(open.inquiry(self.request.after))));
         }
     }
 

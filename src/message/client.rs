@@ -12,7 +12,7 @@ pub enum ClientMessage {
     /// Asks to write lines.
     Request(Request),
     /// Asks what became of a request.
-    Inquiry(Inquiry),
+    Inquiry(Box<Inquiry>),
 }
 
 /// Names a command without its line. The answer is that to a request for the command: what

@@ -79,7 +79,7 @@ pub enum Message {
 pub enum ToBootstrap {
     /// "I am here." A replica sends it to all peers until the cluster has started, and to every
     /// peer whose own did not answer it or who warms up. A repeated one changes nothing.
-    Ready(Ready),
+    Ready(Box<Ready>),
     /// "This directory is not in the started record: its votes do not count." The answer to a
     /// vote, and to a Ready that came once the cluster had started. The receiver logs it.
     NotMember {

@@ -265,7 +265,7 @@ impl Bootstrap {
             started,
             list: self.list,
         };
-        out.send(to, Message::Bootstrap(ToBootstrap::Ready(ready)));
+        out.send(to, Message::Bootstrap(ToBootstrap::Ready(Box::new(ready))));
     }
 
     /// The replicas that this one waits for, in words; and which configurations differ, since it
@@ -319,7 +319,7 @@ impl Role for Bootstrap {
         match input {
             Input::Peer(from, ..) | Input::Refused { from, .. } if !of_peer(from) => {}
             Input::Peer(from, at, ToBootstrap::Ready(ready)) => {
-                self.handle_ready(now, (from, at), ready, out);
+                self.handle_ready(now, (from, at), *ready, out);
             }
             Input::Peer(from, at, ToBootstrap::NotMember { directory }) => {
                 // Who follows without a vote knows it.

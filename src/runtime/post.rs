@@ -142,7 +142,7 @@ impl Deliver<Incoming> for Router {
                 self.learner.push(learner::Input::Hello(from));
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
-                self.learner.push(learner::Input::Inquiry(from, inquiry));
+                self.learner.push(learner::Input::Inquiry(from, *inquiry));
             }
             Incoming::Client { from, message: ClientMessage::Request(request) } => {
                 self.proposer.push(proposer::Input::Client(from, request));

@@ -256,7 +256,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         false => ballot(rng, around),
     });
     match rng.u8(..16) {
-        0 => Message::Bootstrap(ToBootstrap::Ready(ready(rng, a, from))),
+        0 => Message::Bootstrap(ToBootstrap::Ready(Box::new(ready(rng, a, from)))),
         1 => Message::Bootstrap(ToBootstrap::NotMember { directory: directory_of(rng, from) }),
         2 => {
             let (ballot, first) = (ballots(rng), slot(rng, a));

@@ -165,7 +165,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             }
             if rng.u8(..4) == 0 {
                 body = Body::default();
-                body.add(&ClientMessage::Inquiry(draw::inquiry(rng, &around)));
+                body.add(&ClientMessage::Inquiry(Box::new(draw::inquiry(rng, &around))));
                 return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
             }
             if rng.u8(..4) == 0 {
@@ -179,7 +179,7 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
         }
         7 => {
             let ready = draw::ready(rng, &around, PEER);
-            let ready = multipaxos::message::ToBootstrap::Ready(ready);
+            let ready = multipaxos::message::ToBootstrap::Ready(Box::new(ready));
             body.add(&Message::Bootstrap(ready));
             sealed(peer, me, BodyKind::Messages, ClusterId::NONE, &body)
         }
@@ -274,7 +274,7 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
                 body.add(&ClientMessage::Hello);
             }
             Incoming::Client { message: ClientMessage::Inquiry(inquiry), .. } => {
-                body.add(&ClientMessage::Inquiry(*inquiry));
+                body.add(&ClientMessage::Inquiry(inquiry.clone()));
             }
             Incoming::Client { message: ClientMessage::Request(request), .. } => {
                 for index in 0..request.commands.len() {

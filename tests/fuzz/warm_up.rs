@@ -74,7 +74,7 @@ impl Play {
                 let rng = &mut Rng::with_seed(dice);
                 let from = ReplicaId(rng.u8(..self.n as u8));
                 let message = match step {
-                    Step::Ready(_) => ToBootstrap::Ready(Ready {
+                    Step::Ready(_) => ToBootstrap::Ready(Box::new(Ready {
                         directory: draw::directory(from),
                         boot: BootId(rng.u64(..2)),
                         round: rng.u64(..99),
@@ -83,9 +83,9 @@ impl Play {
                             (0..self.n as u8).map(|id| draw::directory(ReplicaId(id))).collect()
                         }),
                         list: rng.u64(..3),
-                    }),
+                    })),
                     _ if rng.bool() => ToBootstrap::NotMember { directory: draw::directory(from) },
-                    _ => ToBootstrap::Ready(draw::ready(rng, &around, from)),
+                    _ => ToBootstrap::Ready(Box::new(draw::ready(rng, &around, from))),
                 };
                 let at = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
                 let input = match rng.u8(..8) {

@@ -89,14 +89,14 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     vec![
         (
             "ready",
-            peer(replica(ToBootstrap::Ready(Ready {
+            peer(replica(ToBootstrap::Ready(Box::new(Ready {
                 directory,
                 boot: BootId(0xB1),
                 round: 3,
                 answers: Some(Heard { boot: BootId(0xB2), round: 4 }),
                 started: Some((0..5).map(|id| DirectoryId(0xD0 + id)).collect()),
                 list: 0xABCD,
-            }))),
+            })))),
         ),
         ("not_member", peer(replica(ToBootstrap::NotMember { directory }))),
         ("prepare", peer(acceptor(ToAcceptor::Prepare { ballot, first: slot }))),
@@ -180,12 +180,12 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ("request", call(ClientMessage::Request(request()))),
         (
             "inquiry",
-            call(ClientMessage::Inquiry(Inquiry {
+            call(ClientMessage::Inquiry(Box::new(Inquiry {
                 session: session(),
                 birth: slot,
                 seq: 41,
                 after: slot,
-            })),
+            }))),
         ),
         ("welcome", answer(Answer::Welcome { applied: slot, ballot })),
         (

@@ -69,12 +69,12 @@ fn say_in(
         started: members.map(ids),
         list: 0,
     };
-    Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(ready))
+    Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(Box::new(ready)))
 }
 
 fn said(envelopes: &[Envelope]) -> Vec<(ReplicaId, Ready)> {
     let pick = |(to, message)| match message {
-        ToBootstrap::Ready(ready) => Some((to, ready)),
+        ToBootstrap::Ready(ready) => Some((to, *ready)),
         ToBootstrap::NotMember { .. } => None,
     };
     to_replicas(envelopes).into_iter().filter_map(pick).collect()
@@ -293,7 +293,7 @@ fn two_replicas_that_hear_each_other_do_not_answer_for_ever() {
 }
 
 fn peer(from: ReplicaId, ready: Ready) -> Input {
-    Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(ready))
+    Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(Box::new(ready)))
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_replica_that_waits_says_whose_configuration_lists_others() {
     assert!(!sent.is_empty() && sent.iter().all(|(_, ready)| ready.list == 5));
     let listed = |from: ReplicaId, round: u64, list: u64| match ready(from, round, 10, 0) {
         Input::Peer(from, at, ToBootstrap::Ready(ready)) => {
-            Input::Peer(from, at, ToBootstrap::Ready(Ready { list, ..ready }))
+            Input::Peer(from, at, ToBootstrap::Ready(Box::new(Ready { list, ..*ready })))
         }
         other => panic!("{other:?}"),
     };

@@ -176,7 +176,7 @@ impl Process {
                         one(RoleName::Learner)
                     }
                     ClientMessage::Inquiry(inquiry) => {
-                        roles.learner.inbox.push(learner::Input::Inquiry(from, inquiry));
+                        roles.learner.inbox.push(learner::Input::Inquiry(from, *inquiry));
                         one(RoleName::Learner)
                     }
                     ClientMessage::Request(request) => {

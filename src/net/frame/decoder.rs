@@ -393,7 +393,7 @@ fn requests(
             ClientMessageRef::Request(_) | ClientMessageRef::Inquiry(_) if unknown => {
                 return Err(DropReason::Cluster);
             }
-            ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(inquiry))?,
+            ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(Box::new(inquiry)))?,
             ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
                 commands.read(encoded).map_err(|_| DropReason::Body)?;
                 latest = latest.max(after);

@@ -415,7 +415,10 @@ fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
     };
     let hello = || ClientMessage::Hello;
     let Command { session, seq, birth, .. } = Request::new(1, 2, 3, "x").command();
-    let inquiry = || ClientMessage::Inquiry(Inquiry { session, birth, seq, after: Slot(9) });
+    let inquiry = || {
+        let inquiry = Inquiry { session, birth, seq, after: Slot(9) };
+        ClientMessage::Inquiry(Box::new(inquiry))
+    };
     for (messages, taken) in [
         (vec![hello(), hello(), hello(), hello()], 4),
         (vec![hello(), request(0), request(1), request(2)], 2),

@@ -133,7 +133,7 @@ impl World {
                 let latest = if rng.bool() { SOON_US } else { LEFT_US_MAX };
                 let at = Time(rng.u64(..latest));
                 let to = ReplicaId(to as u8);
-                let message = Message::Bootstrap(ToBootstrap::Ready(ready));
+                let message = Message::Bootstrap(ToBootstrap::Ready(Box::new(ready)));
                 for (_, bytes) in wire.send(self.now, &[Outgoing::Peer { to, message }]) {
                     let arrival = Arrival::Frame(address_of_replica(from), bytes);
                     self.queue.add(at, Event::Arrive { to, arrival });
