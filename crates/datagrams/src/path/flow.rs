@@ -402,8 +402,8 @@ impl Flow {
         }
     }
 
-    /// The path has dropped what was too long for it: nothing counts as under way, and no
-    /// silence as a sign of a queue.
+    /// What was under way is gone: the path was too narrow for it, or the peer has begun another
+    /// life. No silence counts as a sign of a queue.
     pub fn forget(&mut self) {
         self.settled = self.sent;
         self.asked_at = None;

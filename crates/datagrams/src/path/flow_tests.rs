@@ -1,6 +1,7 @@
 //! A simulated path: a line with a drop-tail queue, a latency, and losses at random.
 
 use super::super::receipt::{HELD_MAX, Receipt, STAMP_BYTES};
+use super::super::shared::Traffic;
 use super::*;
 
 const DATAGRAM: usize = 1_400;
@@ -155,6 +156,26 @@ fn a_way_that_becomes_longer_is_no_queue() {
     world.run(2_000_000, true);
     let (used, wasted) = world.shares(5);
     assert!(used > 0.8 && wasted < 0.01, "{used} of the line, {wasted} wasted");
+}
+
+#[test]
+fn a_peer_that_begins_another_life_is_sent_to_at_once() {
+    let mut traffic = Traffic::new(7);
+    let heard = |traffic: &mut Traffic, now, boot| {
+        traffic.received(now, boot, Stamp::default(), 100);
+        traffic.take_reborn()
+    };
+    assert!(!heard(&mut traffic, 0, 1), "it was not known before");
+    for now in 1..100 {
+        traffic.flow.poll(now * 1_000_000);
+        while traffic.flow.admits(now * 1_000_000, DATAGRAM) {
+            traffic.flow.send(now * 1_000_000, DATAGRAM);
+        }
+    }
+    assert!(!heard(&mut traffic, 100_000_000, 1), "it lives");
+    assert!(heard(&mut traffic, 100_000_000, 2));
+    assert!(traffic.flow.admits(100_000_000, DATAGRAM));
+    assert_eq!((traffic.flow.under_way(), traffic.flow.window()), (0, WINDOW_FIRST));
 }
 
 #[test]

@@ -112,6 +112,11 @@ impl Receipt {
         }
     }
 
+    /// Whether something has arrived, of another life of the peer than this.
+    pub fn is_of_another_life(&self, boot: u64) -> bool {
+        self.boot.is_some_and(|known| known != boot)
+    }
+
     fn note(&mut self, offset: u32) {
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();

@@ -43,12 +43,14 @@ pub struct Traffic {
     pub flow: Flow,
     /// From the peer.
     pub receipt: Receipt,
+    /// Whether the peer has begun another life since [`Traffic::take_reborn`].
+    reborn: bool,
 }
 
 impl Traffic {
     /// A path on which nothing has travelled. See [`Flow::new`].
     pub fn new(start: u32) -> Self {
-        Traffic { flow: Flow::new(start), receipt: Receipt::default() }
+        Traffic { flow: Flow::new(start), receipt: Receipt::default(), reborn: false }
     }
 
     /// The stamp of a datagram of this many bytes that leaves now.
@@ -60,8 +62,17 @@ impl Traffic {
 
     /// A datagram of the peer's life `boot` has come.
     pub fn received(&mut self, now: u64, boot: u64, stamp: Stamp, bytes: usize) {
+        if self.receipt.is_of_another_life(boot) {
+            self.flow.forget();
+            self.reborn = true;
+        }
         self.receipt.received(now, boot, stamp, bytes);
         self.flow.heard(now, boot, stamp);
+    }
+
+    /// Whether the peer has begun another life. What waits was meant for the one before.
+    pub fn take_reborn(&mut self) -> bool {
+        std::mem::take(&mut self.reborn)
     }
 }
 

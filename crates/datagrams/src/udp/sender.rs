@@ -238,6 +238,9 @@ impl<C: Codec> LoopSender<C> {
     fn flush_queue(&mut self, peer: usize, now: u64) -> bool {
         let LoopSender { shared, queues, batch, .. } = self;
         let mut traffic = shared.paths.traffic(peer);
+        if traffic.take_reborn() {
+            shared.counters.add(NetEvent::LostOld, queues[peer].narrow(0) as u64);
+        }
         traffic.flow.poll(now);
         queues[peer].settle(now, &traffic.flow);
         let (mut size, mut more) = (usize::MAX, true);

@@ -76,6 +76,9 @@ impl Paths {
                 continue;
             }
             let traffic = &mut self.traffic[peer];
+            if traffic.take_reborn() {
+                queue.narrow(0);
+            }
             queue.drop_old(now);
             traffic.flow.poll(now);
             while let Some(bytes) = queue.next_bytes()
