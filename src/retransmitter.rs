@@ -47,6 +47,11 @@ impl Retransmitter {
         now.since_us(*self.sent_at) < us
     }
 
+    /// Whether all of it was sent again less than `us` ago.
+    pub(crate) fn sent_again_within(&self, now: Time, us: u64) -> bool {
+        self.resent > 0 && self.sent_within(now, us)
+    }
+
     /// All of it is sent again.
     pub(crate) fn send_again(&mut self, now: Time) {
         *self.sent_at = now;

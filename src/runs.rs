@@ -73,12 +73,21 @@ impl Runs {
     /// In which of `slots` something is held, and at which ballots.
     pub fn spans(&self, slots: SlotRange) -> Spans {
         let mut spans = Spans::default();
-        let start = self.start_of(slots.start);
-        for (first, (ballot, values)) in self.runs.range(start..slots.end.max(start)) {
-            let held = SlotRange::with_len(*first, values.len() as u64);
-            spans.push(held.intersect(slots), *ballot);
-        }
+        self.ranges_in(slots).for_each(|(held, ballot)| spans.push(held, ballot));
         spans
+    }
+
+    /// The slots of each run, as far as they are among `slots`, and its ballot. The first may
+    /// have none.
+    pub fn ranges_in(
+        &self,
+        slots: SlotRange,
+    ) -> impl DoubleEndedIterator<Item = (SlotRange, Ballot)> {
+        let start = self.start_of(slots.start);
+        self.runs.range(start..slots.end.max(start)).map(move |(first, (ballot, values))| {
+            let held = SlotRange::with_len(*first, values.len() as u64);
+            (held.intersect(slots), *ballot)
+        })
     }
 
     /// The first slot and the ballot of each run that begins in `slots`.

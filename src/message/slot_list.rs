@@ -17,8 +17,19 @@ impl SlotList {
     /// Adds a range, or lengthens the last one if the new one begins where that one ends.
     pub fn push(&mut self, range: SlotRange) {
         match self.0.last_mut() {
+            _ if range.is_empty() => {}
             Some(last) if last.end == range.start => last.end = range.end,
             _ => self.0.push(range),
+        }
+    }
+
+    /// Puts a range before the others, or lengthens the first one if it begins where the new
+    /// one ends.
+    pub fn put_before(&mut self, range: SlotRange) {
+        match self.0.first_mut() {
+            _ if range.is_empty() => {}
+            Some(first) if first.start == range.end => first.start = range.start,
+            _ => self.0.insert(0, range),
         }
     }
 
@@ -85,6 +96,16 @@ mod tests {
         }
         let ranges: Vec<String> = list.ranges().iter().map(SlotRange::to_string).collect();
         assert_eq!(ranges, ["3..6", "7..8", "6..7"]);
+    }
+
+    #[test]
+    fn a_range_that_ends_where_the_first_one_begins_melts_into_it() {
+        let mut list = SlotList::default();
+        for (start, len) in [(7, 2), (5, 2), (4, 0), (1, 3)] {
+            list.put_before(SlotRange::with_len(Slot(start), len));
+        }
+        let ranges: Vec<String> = list.ranges().iter().map(SlotRange::to_string).collect();
+        assert_eq!(ranges, ["1..4", "5..9"]);
     }
 
     #[test]

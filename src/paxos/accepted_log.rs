@@ -2,9 +2,9 @@
 //! that it accepted there at the highest ballot.
 
 use super::Limits;
-use crate::message::{Run, Spans};
+use crate::message::{Run, SlotList, Spans};
 use crate::runs::{Comparison, Runs};
-use crate::types::{Slot, SlotRange};
+use crate::types::{Ballot, Slot, SlotRange};
 
 /// How many bytes a run takes on the wire beside its values: two varints and a length.
 const RUN_OVERHEAD_BYTES: usize = 25;
@@ -14,6 +14,9 @@ const PAGE_OVERHEAD_BYTES: usize = 64;
 
 /// How many pages answer one prepare. A candidate that needs more asks again.
 pub(super) const PROMISE_PAGES_MAX: usize = 64;
+
+/// Of how many runs a vote repeats that they are held.
+const REPEATED_RUNS_MAX: usize = 32;
 
 /// How many bytes of values answer one request for values, give or take a message. All that
 /// a leader had in flight is a few such answers.
@@ -70,6 +73,23 @@ impl AcceptedLog {
     pub(super) fn accept(&mut self, run: &Run) {
         // At one ballot a slot has one value (I2). If it had two, the first one would stay.
         let _ = self.accepted.insert(run.within(SlotRange::onward(self.trimmed)));
+    }
+
+    /// Adds to `slots` which slots below them and from `from` on are held at exactly `ballot` as
+    /// well: as far as `ranges_max` ranges name all, and as the last few runs tell.
+    pub(super) fn held_at(
+        &self,
+        ballot: Ballot,
+        from: Slot,
+        mut slots: SlotList,
+        ranges_max: usize,
+    ) -> SlotList {
+        let ranges = slots.ranges();
+        let start = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+        let runs_max = ranges_max.saturating_sub(ranges.len()).min(REPEATED_RUNS_MAX);
+        let below = self.accepted.ranges_in(SlotRange::new(from, start)).rev().take(runs_max);
+        below.filter(|(_, at)| *at == ballot).for_each(|(held, _)| slots.put_before(held));
+        slots
     }
 
     /// Forgets every slot below `end`.

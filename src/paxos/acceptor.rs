@@ -123,10 +123,19 @@ pub struct Acceptor {
     /// own, it is used up.
     promised_before: Option<Ballot>,
     /// What was accepted in this burst of inputs. It leaves in few messages.
-    burst: Vec<(Ballot, SlotList)>,
+    burst: Vec<Vote>,
     /// Whether the proposer is due to hear the promise: it has risen, or a reminder is due.
     announce: bool,
     saving: Aside<Saving>,
+}
+
+/// What a burst of inputs has accepted at one ballot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Vote {
+    ballot: Ballot,
+    slots: SlotList,
+    /// The leader has said that it knows every slot below this to be decided.
+    decided: Option<Slot>,
 }
 
 /// What the proposer learns about this replica's disk.
@@ -255,9 +264,16 @@ impl Acceptor {
                 }
                 Comparison::Older => unreachable!("the promise is as high as anything accepted"),
             }
+            let known = Some(decided).filter(|it| it.ballot == ballot).map(|it| it.slots.end);
             match self.burst.last_mut() {
-                Some((same, slots)) if *same == ballot => slots.push(part.slots()),
-                _ => self.burst.push((ballot, vec![part.slots()].into())),
+                Some(vote) if vote.ballot == ballot => {
+                    vote.slots.push(part.slots());
+                    vote.decided = vote.decided.max(known);
+                }
+                _ => {
+                    let slots = vec![part.slots()].into();
+                    self.burst.push(Vote { ballot, slots, decided: known });
+                }
             }
             runs.push(part);
         }
@@ -322,7 +338,11 @@ impl Role for Acceptor {
         let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
         let (n, directory) = (self.settings.n, self.membership.directory);
-        for (ballot, slots) in self.burst.drain(..) {
+        for Vote { ballot, mut slots, decided } in self.burst.drain(..) {
+            // A vote may be lost. So the next one repeats what the leader may lack (L4).
+            if let Some(decided) = decided {
+                slots = self.state.log.held_at(ballot, decided, slots, ranges_max);
+            }
             for slots in slots.split(ranges_max) {
                 let message = ToLearner::Accepted { ballot, directory, slots };
                 out.send(ballot.owner(n), Message::Learner(message));

@@ -145,6 +145,11 @@ impl Pace {
         self.peers[peer.index()].trip.longest_us().unwrap_or(0)
     }
 
+    /// In this time `peer` answers an accept; 0 if nothing is measured of it.
+    pub fn accept_us(&self, peer: ReplicaId) -> u64 {
+        self.answer_us(peer) + self.peers[peer.index()].sync_us
+    }
+
     /// Whether so many peers have been measured that they and this replica are a quorum.
     pub fn knows_quorum(&self) -> bool {
         let measured = self.peers.iter().filter(|peer| peer.trip.smoothed_us().is_some());

@@ -12,6 +12,7 @@
 
 use super::pace::{WAIT_MAX_US, Waits};
 use super::phase1::Phase1Outcome;
+use super::proposer::Lost;
 use super::request_queue::RequestQueue;
 use super::session_gate::{Admission, SessionGate};
 use super::window::{Proposal, Window};
@@ -20,7 +21,7 @@ use crate::aside::{Aside, NotState};
 use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, ToAcceptor};
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
-use crate::types::{Address, Ballot, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{ValueRef, Values};
 use round_trip::RoundTrip;
 
@@ -94,7 +95,7 @@ impl Phase2 {
             settings: Aside(settings),
             ballot,
             first,
-            decided: Decided::default(),
+            decided: Decided { ballot, slots: SlotRange::new(first, first) },
             window: Window::new(settings.limits, first, applied),
             queue: RequestQueue::new(settings.limits),
             gate: SessionGate::default(),
@@ -269,7 +270,7 @@ impl Phase2 {
         }
         let mut is_telling = false;
         for proposal in self.window.unsent() {
-            self.send(proposal, out);
+            self.send(proposal, self.decided, out);
             // The accept of a long line says nothing of what is decided.
             is_telling |= proposal.values.longest() <= self.datagram_room();
         }
@@ -294,32 +295,39 @@ impl Phase2 {
         let max_us = (first_us << RESEND_DOUBLINGS_MAX).min(WAIT_MAX_US).max(first_us);
         let backoff = Backoff { first_us, max_us };
         for place in self.window.take_due(now, backoff, self.settings.n) {
-            self.send(self.window.at(place), out);
+            self.send(self.window.at(place), Decided::default(), out);
         }
         self.timers.resend_at = now.plus_us(first_us / 2);
     }
 
-    /// The learner's tally shows that accepts of these slots were lost: acceptors that have
-    /// accepted higher slots passed over them, and the other acceptors are no quorum. The
-    /// accepts are sent again at once (L4).
-    pub fn handle_lost<R>(&mut self, now: Time, lost: &[SlotRange], out: &mut Outbox<R>) {
-        let resend_us = self.resend_us();
-        let answer_us = self.timers.trip.smoothed_us().map_or(resend_us, |us| us.min(resend_us));
-        // Where answers vary much, messages overtake one another, and a slot that is passed
-        // over is not lost before the time in which hardly any answer is late.
-        let overtakes_us = self.timers.waits.answer_us;
-        let overtakes_us = if overtakes_us > RESEND_US { overtakes_us } else { 0 };
+    /// The learner's tally shows that accepts of these slots were lost on the way to some
+    /// acceptors, which have accepted higher ones. Each is sent what it lacks, at once, and once
+    /// more when it would have answered that: `answer_us` says how long it takes (L4).
+    pub fn handle_lost<R>(
+        &mut self,
+        now: Time,
+        lost: &[Lost],
+        answer_us: impl Fn(ReplicaId) -> u64,
+        out: &mut Outbox<R>,
+    ) {
         let room = self.datagram_room();
-        for range in lost {
-            let mut left = *range;
-            while !left.is_empty()
-                && let Some((proposal, part)) = self.window.part(left, room)
-            {
-                let slots = SlotRange::with_len(left.start, part.len() as u64);
-                if proposal.resend_lost(slots, now, answer_us, overtakes_us) {
-                    self.send_to_peers(slots.start, &part, out);
+        for peer in self.settings.peers() {
+            let answer_us = answer_us(peer).max(RESEND_MIN_US);
+            // Where answers vary much, messages overtake one another, and a slot that is passed
+            // over is not lost before the time in which hardly any answer is late.
+            let overtakes_us = if answer_us > RESEND_US { answer_us } else { 0 };
+            for Lost { slots, .. } in lost.iter().filter(|lost| lost.by.contains(peer)) {
+                let mut left = *slots;
+                while !left.is_empty()
+                    && let Some((proposal, part)) = self.window.part(left, room)
+                {
+                    let slots = SlotRange::with_len(left.start, part.len() as u64);
+                    if proposal.resend_lost(slots, peer, now, answer_us, overtakes_us) {
+                        let again = self.accept(slots.start, part, Decided::default());
+                        out.send(peer, again);
+                    }
+                    left.start = slots.end;
                 }
-                left.start = slots.end;
             }
         }
     }
@@ -331,32 +339,30 @@ impl Phase2 {
 
     /// Phase 2a: sends a proposal to every acceptor, and to the own learner, which counts
     /// the answers. The copies for peers are cut to fit datagrams.
-    fn send<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
+    fn send<R>(&self, proposal: &Proposal, decided: Decided, out: &mut Outbox<R>) {
         let (first, values) = (proposal.first, &proposal.values);
         let run = Run { first, ballot: self.ballot, values: values.clone() };
         let (start, requesters) = (self.first, proposal.requesters.clone());
         out.tell(Notice::Learner(learner::Input::Proposed { start, run, requesters }));
-        out.send(self.settings.id, self.accept(first, values.clone()));
+        out.send(self.settings.id, self.accept(first, values.clone(), decided));
         let mut sent = 0;
         while sent < values.len() {
             let rest = values.skip(sent);
             let part = rest.slice(0..rest.fitting(self.datagram_room()).max(1));
-            self.send_to_peers(first.plus(sent as u64), &part, out);
+            for peer in self.settings.peers() {
+                out.send(peer, self.accept(first.plus(sent as u64), part.clone(), decided));
+            }
             sent += part.len();
         }
     }
 
-    fn send_to_peers<R>(&self, first: Slot, values: &Values, out: &mut Outbox<R>) {
-        for peer in self.settings.peers() {
-            out.send(peer, self.accept(first, values.clone()));
-        }
-    }
-
-    fn accept(&self, first: Slot, values: Values) -> Message {
-        // A long line that is sent again must be the same to the byte, so that its pieces
-        // complete those that have arrived (L8). Heartbeats tell what is decided.
+    /// What is sent again carries no decided mark: so it is the same to the byte as any other
+    /// copy, and a network layer that still holds one need not send both. Heartbeats tell what
+    /// is decided. For a long line that is true of the first copy as well, since its pieces
+    /// complete those that have arrived (L8).
+    fn accept(&self, first: Slot, values: Values, decided: Decided) -> Message {
         let is_long = values.bytes().len() > self.datagram_room();
-        let decided = if is_long { Decided::default() } else { self.decided };
+        let decided = if is_long { Decided::default() } else { decided };
         let ballot = self.ballot;
         Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
     }

@@ -6,12 +6,12 @@
 //! known to be lost.
 
 use super::Limits;
-use crate::aside::Aside;
+use crate::aside::{Aside, NotState};
 use crate::long_line::commit_us;
 use crate::message::{MESSAGE_SLOTS_MAX, Request};
 use crate::requesters::{Origin, Requesters};
 use crate::retransmitter::{Backoff, Retransmitter};
-use crate::types::{Address, Slot, SlotRange, Time};
+use crate::types::{Address, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
 use std::collections::VecDeque;
 
@@ -31,9 +31,23 @@ pub(super) struct Proposal {
     /// Who asked for the values.
     pub(super) requesters: Requesters,
     waits: Retransmitter,
-    /// The end of the last part that was sent again because it was lost, and when.
-    lost_end: Slot,
-    lost_at: Aside<Time>,
+    again: Aside<SentAgain>,
+}
+
+/// What was sent again to each peer because it was lost, by replica id: the end of the
+/// highest part, and when that was. Empty as long as nothing was.
+#[derive(Debug, Clone, Default)]
+struct SentAgain(Vec<(Slot, Time)>);
+
+impl NotState for SentAgain {}
+
+impl SentAgain {
+    fn of(&mut self, peer: ReplicaId) -> &mut (Slot, Time) {
+        if self.0.len() <= peer.index() {
+            self.0.resize(peer.index() + 1, (Slot::ZERO, Time(0)));
+        }
+        &mut self.0[peer.index()]
+    }
 }
 
 impl Proposal {
@@ -47,22 +61,24 @@ impl Proposal {
         done
     }
 
-    /// A part of it is lost. Returns whether to send that part again, and notes it. A part
-    /// that was sent again less than `answer_us` ago may still be on its way, and so may one
-    /// that was sent first less than `overtakes_us` ago.
+    /// A part of it is lost on the way to `peer`. Returns whether to send that part again, and
+    /// notes it. What was sent there again less than `answer_us` ago may still be on its way,
+    /// and so may what was sent first less than `overtakes_us` ago.
     pub(super) fn resend_lost(
         &mut self,
         part: SlotRange,
+        peer: ReplicaId,
         now: Time,
         answer_us: u64,
         overtakes_us: u64,
     ) -> bool {
-        let again = part.start < self.lost_end && now < self.lost_at.plus_us(answer_us);
+        let (end, at) = self.again.of(peer);
+        let again = part.start < *end && now < at.plus_us(answer_us)
+            || self.waits.sent_again_within(now, answer_us);
         let on_its_way = again || self.waits.sent_within(now, overtakes_us);
         if !on_its_way {
             self.waits.send_part_again();
-            self.lost_end = part.end;
-            *self.lost_at = now;
+            (*end, *at) = (part.end, now);
         }
         !on_its_way
     }
@@ -149,8 +165,7 @@ impl Window {
             values,
             requesters,
             waits: Retransmitter::new(now),
-            lost_end: Slot::ZERO,
-            lost_at: Aside(Time(0)),
+            again: Aside(SentAgain::default()),
         });
     }
 

@@ -1,7 +1,9 @@
 //! The acceptor: its promises, acceptances, storage and messages.
 
 use crate::common::*;
-use multipaxos::message::{Accept, Promise, Run, Span, Spans, ToAcceptor, ToLearner, ToProposer};
+use multipaxos::message::{
+    Accept, Decided, Promise, Run, Span, Spans, ToAcceptor, ToLearner, ToProposer,
+};
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer};
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Time, Value};
@@ -412,6 +414,38 @@ fn votes_name_exact_ranges() {
     ]);
     let expected = [(R1, 1, 0, 3), (R1, 1, 7, 1), (R0, 3, 8, 1), (R0, 3, 4, 1)];
     assert_eq!(votes(&sent), expected, "neighbours are one range, and no gap is covered");
+}
+
+#[test]
+fn a_vote_repeats_what_the_leader_does_not_know_to_be_decided() {
+    let mut seat = acceptor();
+    let marked = |first, mark: Decided| {
+        let values = vec![value("x")].into();
+        let accept = Accept { ballot: Ballot(1), first: Slot(first), values, decided: mark };
+        Input::Peer(R1, ToAcceptor::Accept(accept))
+    };
+    seat.handle(accept(0, 4, &["older"]));
+    seat.burst([0, 1, 3, 6].map(|first| marked(first, decided(1, 0, 0))));
+    let sent = seat.handle(marked(8, decided(1, 0, 1)));
+    let expected = [(R1, 1, 1, 1), (R1, 1, 3, 1), (R1, 1, 6, 1), (R1, 1, 8, 1)];
+    assert_eq!(votes(&sent), expected, "at exactly its ballot, from the end of the mark on");
+    assert_eq!(votes(&seat.handle(marked(7, decided(1, 0, 6)))), [(R1, 1, 6, 2)]);
+    let none = votes(&seat.handle(marked(9, Decided::default())));
+    assert_eq!(none, [(R1, 1, 9, 1)], "nothing is said about this ballot");
+}
+
+#[test]
+fn what_a_vote_repeats_makes_no_further_datagram() {
+    let mut seat = acceptor();
+    seat.burst((0..500).map(|number| accept(1, 2 * number, &["x"])));
+    let values = vec![value("x")].into();
+    let (ballot, first) = (Ballot(1), Slot(2_000));
+    let accept = Accept { ballot, first, values, decided: decided(1, 0, 0) };
+    let sent = seat.handle(Input::Peer(R1, ToAcceptor::Accept(accept)));
+    assert_eq!(to_learners(&sent).len(), 1);
+    let named = votes(&sent);
+    assert!((20..50).contains(&named.len()), "{} ranges", named.len());
+    assert_eq!(named[named.len() - 2..], [(R1, 1, 998, 1), (R1, 1, 2_000, 1)], "the last ones");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use multipaxos::paxos::{
     DecidedPages, Envelope, Limits, Membership, Notice, Outbox, Role, Settings, Storage, acceptor,
     learner, proposer,
 };
+use multipaxos::quorum::ReplicaSet;
 use multipaxos::storage::upkeep::Upkeep;
 pub(crate) use multipaxos::types::replicas;
 use multipaxos::types::{
@@ -90,6 +91,15 @@ pub(crate) fn decided(ballot: u64, start: u64, end: u64) -> Decided {
 
 pub(crate) fn range(start: u64, len: u64) -> SlotRange {
     SlotRange::with_len(Slot(start), len)
+}
+
+/// These peers have passed over these slots.
+pub(crate) fn lost(slots: SlotRange, peers: &[ReplicaId]) -> proposer::Lost {
+    let mut by = ReplicaSet::EMPTY;
+    peers.iter().for_each(|peer| {
+        by.insert(*peer);
+    });
+    proposer::Lost { slots, by }
 }
 
 /// A heartbeat of a member that follows ballot 0.

@@ -2,12 +2,12 @@
 
 use crate::common::*;
 use multipaxos::long_line::commit_us;
-use multipaxos::message::{MESSAGE_SLOTS_MAX, Request, ToAcceptor};
+use multipaxos::message::{Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, Phase2, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, PROPOSE_WINDOW_SLOTS, Settings};
-use multipaxos::types::{Address, Ballot, Slot, Time, Value};
+use multipaxos::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time, Value};
 use multipaxos::values::COMMAND_BYTES;
 
 /// The wait before a proposal is sent again, while round trips are not measured yet.
@@ -45,9 +45,20 @@ impl Subject {
         out.commit(&mut NoStorage).expect("no storage never fails")
     }
 
+    /// Both peers have passed over these slots.
     fn lose(&mut self, first: u64, count: u64) -> Vec<Envelope> {
-        let mut out: Outbox<Never> = Outbox::new();
-        self.phase2.handle_lost(self.now, &[range(first, count)], &mut out);
+        self.lose_to(&[R1, R2], range(first, count), |_| RESEND_US)
+    }
+
+    /// These peers have passed over these slots, and would answer in that time.
+    fn lose_to(
+        &mut self,
+        peers: &[ReplicaId],
+        slots: SlotRange,
+        answer_us: impl Fn(ReplicaId) -> u64,
+    ) -> Vec<Envelope> {
+        let (mut out, lost): (Outbox<Never>, _) = (Outbox::new(), lost(slots, peers));
+        self.phase2.handle_lost(self.now, &[lost], answer_us, &mut out);
         out.commit(&mut NoStorage).expect("no storage never fails")
     }
 
@@ -470,15 +481,65 @@ fn what_is_passed_over_is_not_lost_while_a_message_may_have_been_overtaken() {
     seat.flush();
     assert_eq!(slots(&seat.lose(0, 1)), [0], "messages that take the same time do not overtake");
     let mut seat = fresh();
-    seat.phase2.set_waits(SLOW);
     seat.take(one(5, 0));
     seat.flush();
-    seat.now = Time(SLOW.answer_us - 1);
-    assert_eq!(slots(&seat.lose(0, 1)), []);
-    seat.now = Time(SLOW.answer_us);
-    assert_eq!(slots(&seat.lose(0, 1)), [0]);
-    seat.now = Time(SLOW.answer_us + SLOW.save_us - 1);
-    assert_eq!(slots(&seat.lose(0, 1)), [], "it may still be on its way");
+    let mut lose = |at| {
+        seat.now = Time(at);
+        slots(&seat.lose_to(&[R1], range(0, 1), |_| SLOW.answer_us))
+    };
+    assert!(lose(SLOW.answer_us - 1).is_empty());
+    assert_eq!(lose(SLOW.answer_us), [0]);
+    assert!(lose(2 * SLOW.answer_us - 1).is_empty(), "it may still be on its way");
+    assert_eq!(lose(2 * SLOW.answer_us), [0]);
+}
+
+#[test]
+fn each_peer_is_sent_what_it_lacks_at_its_own_pace() {
+    let mut seat = fresh();
+    seat.take(one(5, 0));
+    seat.flush();
+    let answer_us = |peer| if peer == R1 { 1_000 } else { 30_000 };
+    let mut asked = |at, peers: &[ReplicaId]| {
+        seat.now = Time(at);
+        let sent = seat.lose_to(peers, range(0, 1), answer_us);
+        let to = |it: &Envelope| match it {
+            Envelope::Peer { to, .. } => Some(*to),
+            _ => None,
+        };
+        sent.iter().filter_map(to).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(5_000, &[R1]), [R1], "replica 2 does not lack it");
+    assert_eq!(asked(5_500, &[R1, R2]), [R2]);
+    assert_eq!(asked(6_000, &[R1, R2]), [R1]);
+    assert_eq!(asked(35_499, &[R1, R2]), [R1]);
+    assert_eq!(asked(35_500, &[R2]), [R2]);
+    // All of it was sent again to everybody.
+    seat.now = Time(60_000);
+    assert_eq!(slots(&seat.time_out()), [0]);
+    assert!(slots(&seat.lose_to(&[R1, R2], range(0, 1), answer_us)).is_empty());
+    seat.now = Time(61_000);
+    assert_eq!(slots(&seat.lose_to(&[R1, R2], range(0, 1), answer_us)), [0]);
+}
+
+#[test]
+fn all_copies_but_the_first_are_the_same_to_the_byte() {
+    let mut seat = fresh();
+    seat.take(firsts(0..2, "hi"));
+    let marks = |sent: &[Envelope]| -> Vec<Decided> {
+        let mark = |it: &Envelope| match it {
+            Envelope::Peer { message: Message::Acceptor(ToAcceptor::Accept(accept)), .. } => {
+                Some(accept.decided)
+            }
+            _ => None,
+        };
+        sent.iter().filter_map(mark).collect()
+    };
+    seat.phase2.handle_progress(seat.now, Slot(0), decided(0, 0, 0));
+    assert_eq!(marks(&seat.flush()).len(), 3);
+    seat.phase2.handle_progress(seat.now, Slot(1), decided(0, 0, 1));
+    assert_eq!(marks(&seat.lose(1, 1)), [Decided::default(); 2]);
+    seat.now = Time(60_000);
+    assert_eq!(marks(&seat.time_out()), [Decided::default(); 3]);
 }
 
 // --- what is under way -------------------------------------------------------------------

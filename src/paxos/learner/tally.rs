@@ -5,12 +5,16 @@
 //! Made Moderately Complex.)
 
 use crate::message::Decided;
-use crate::quorum::quorum;
+use crate::paxos::proposer::Lost;
+use crate::quorum::{ReplicaSet, quorum};
 use crate::slot_set::SlotSet;
-use crate::types::{Ballot, ReplicaId, Slot, SlotRange};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange, replicas};
 
 /// How many ranges of lost slots are named at a time.
-const LOST_RANGES_MAX: usize = 16;
+const LOST_RANGES_MAX: usize = 64;
+
+/// At how many places the search for them looks.
+const LOST_LOOKS_MAX: usize = 4 * LOST_RANGES_MAX;
 
 /// Acceptances at one ballot, which this replica owns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,23 +109,36 @@ impl Tally {
         Decided { ballot: self.ballot, slots }
     }
 
-    /// The first ranges of slots that get no quorum unless their accepts are sent again.
+    /// The first ranges of undecided slots that peers have passed over, and which peers.
     ///
     /// A peer passes over a slot if it accepts a higher one and not this one. Datagrams
-    /// mostly arrive in order, so the accept for that slot was lost on the way to it. A
-    /// range is named if the replicas that did not pass over it are too few for a quorum.
-    /// This replica, `me`, never counts as passing over a slot.
-    pub(super) fn lost(&self, me: ReplicaId) -> Vec<SlotRange> {
-        let mut lost = Vec::new();
-        let (n, mut at) = (self.accepted.len(), self.end);
-        while self.start.is_some() && lost.len() < LOST_RANGES_MAX {
-            // The own acceptor gets its accepts without the network.
-            let passed_over = self.accepted.iter().enumerate().filter(|(id, accepted)| {
-                *id != me.index() && accepted.end() > at && accepted.end_from(at) == at
-            });
-            let until = passed_over.clone().map(|(_, accepted)| accepted.gap_end(at)).min();
-            let Some(until) = until.filter(|_| n - passed_over.count() < quorum(n)) else { break };
-            lost.push(SlotRange::new(at, until));
+    /// mostly arrive in order, so the accept for that slot was lost on the way to it. Other
+    /// acceptors may be a quorum without it, but they may also be slower than another accept
+    /// is, and the peer needs the value in any case. This replica, `me`, never counts as
+    /// passing over a slot: its own acceptor gets its accepts without the network.
+    pub(super) fn lost(&self, me: ReplicaId) -> Vec<Lost> {
+        let (mut lost, mut at) = (Vec::new(), self.end);
+        for _ in 0..LOST_LOOKS_MAX {
+            let (mut by, mut until) = (ReplicaSet::EMPTY, None);
+            for (id, accepted) in replicas(self.accepted.len()).zip(&self.accepted) {
+                if accepted.end() <= at {
+                    continue;
+                }
+                let accepted_end = accepted.end_from(at);
+                let passes_over = accepted_end == at;
+                if passes_over && id != me {
+                    by.insert(id);
+                }
+                let change = if passes_over { accepted.gap_end(at) } else { accepted_end };
+                until = Some(until.map_or(change, |until: Slot| until.min(change)));
+            }
+            let Some(until) = until.filter(|_| self.start.is_some()) else { break };
+            if !by.is_empty() {
+                lost.push(Lost { slots: SlotRange::new(at, until), by });
+            }
+            if lost.len() == LOST_RANGES_MAX {
+                break;
+            }
             at = self.quorum_end(until);
         }
         lost
@@ -157,9 +174,10 @@ mod tests {
         tally
     }
 
-    fn lost(tally: &Tally, me: u8) -> Vec<(u64, u64)> {
+    fn lost(tally: &Tally, me: u8) -> Vec<(u64, u64, Vec<u8>)> {
+        let by = |by: ReplicaSet| replicas(63).filter(move |id| by.contains(*id)).map(|id| id.0);
         let lost = tally.lost(ReplicaId(me));
-        lost.iter().map(|range| (range.start.0, range.end.0)).collect()
+        lost.iter().map(|it| (it.slots.start.0, it.slots.end.0, by(it.by).collect())).collect()
     }
 
     #[test]
@@ -173,17 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_lost_if_the_acceptors_that_have_not_passed_over_it_are_no_quorum() {
+    fn an_undecided_slot_is_lost_on_the_way_to_the_peers_that_pass_over_it() {
         let (all, behind): (&[_], &[_]) = (&[(0, 9)], &[(0, 2), (5, 9)]);
-        // Of five, three have passed over 2..5; two of them may have it on its way.
-        assert_eq!(lost(&tally(&[all, all, behind, behind, behind]), 0), [(2, 5)]);
-        assert_eq!(lost(&tally(&[all, all, &[(0, 2)], behind, behind]), 0), []);
-        // Of four, a quorum is three, and two are none.
-        assert_eq!(lost(&tally(&[all, all, behind, behind]), 0), [(2, 5)]);
-        assert_eq!(lost(&tally(&[all, all, all, behind]), 0), []);
+        let expected = vec![(2, 5, vec![2, 3, 4])];
+        assert_eq!(lost(&tally(&[all, all, behind, behind, behind]), 0), expected);
+        // Two have not come so far, and may never.
+        let slow: &[_] = &[(0, 2)];
+        assert_eq!(lost(&tally(&[all, slow, behind, slow, behind]), 0), [(2, 5, vec![2, 4])]);
+        // A quorum has accepted all.
+        assert_eq!(lost(&tally(&[all, all, all, behind, behind]), 0), []);
         // The own acceptor gets its accepts without the network: it is only late.
-        assert_eq!(lost(&tally(&[behind, all, behind]), 0), []);
-        assert_eq!(lost(&tally(&[all, behind, behind]), 0), [(2, 5)]);
+        assert_eq!(lost(&tally(&[behind, all, &[(0, 2)]]), 0), []);
+        assert_eq!(lost(&tally(&[all, behind, &[(0, 2)]]), 0), [(2, 5, vec![1])]);
         // Before the proposer has said where its phase 2 begins, no slot is lost.
         let mut early = tally(&[all, behind, behind]);
         early.start = None;
@@ -191,14 +210,19 @@ mod tests {
     }
 
     #[test]
-    fn several_stretches_may_be_lost_each_as_far_as_all_have_passed_over_it() {
+    fn several_stretches_may_be_lost_each_to_peers_of_its_own() {
         let all: &[_] = &[(0, 99)];
         let accepted: [&[(u64, u64)]; 3] =
             [all, &[(0, 2), (5, 7), (9, 12)], &[(0, 2), (4, 7), (8, 9)]];
-        assert_eq!(lost(&tally(&accepted), 0), [(2, 4), (7, 8)]);
-        let holes: Vec<(u64, u64)> = (0..40).map(|slot| (2 * slot + 1, 2 * slot + 2)).collect();
+        let expected = vec![
+            (2, 4, vec![1, 2]),
+            (7, 8, vec![1, 2]),
+            // Both have the rest on its way, or have come no further.
+        ];
+        assert_eq!(lost(&tally(&accepted), 0), expected);
+        let holes: Vec<(u64, u64)> = (0..99).map(|slot| (2 * slot + 1, 2 * slot + 2)).collect();
         let many = lost(&tally(&[all, &holes, &holes]), 0);
-        let expected: Vec<(u64, u64)> = (0..16).map(|slot| (2 * slot, 2 * slot + 1)).collect();
-        assert_eq!(many, expected, "sixteen ranges at a time");
+        let first: Vec<_> = (0..64).map(|slot| (2 * slot, 2 * slot + 1, vec![1, 2])).collect();
+        assert_eq!(many, first, "so many ranges at a time");
     }
 }

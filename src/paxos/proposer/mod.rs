@@ -31,6 +31,7 @@ use super::phase2::Phase2;
 use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, learner};
 use crate::aside::Aside;
 use crate::message::{Decided, Heartbeat, Message, Request, Run, ToBootstrap, ToProposer};
+use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 
 /// What a proposer takes.
@@ -58,9 +59,8 @@ pub enum Input {
         /// If something waits that a serving leader would get applied: how many microseconds
         /// slow paths need for the longest line of it (L8).
         pending: Option<u64>,
-        /// Slots of the own phase 2 that a quorum can no longer accept, unless they are sent
-        /// again.
-        lost: Vec<SlotRange>,
+        /// Undecided slots of the own phase 2 whose accepts were lost on the way to peers.
+        lost: Vec<Lost>,
     },
     /// What the acceptor of this replica has promised, durably. Cumulative, and repeated.
     Promised(Ballot),
@@ -82,6 +82,15 @@ pub enum Input {
         /// On this process's clock, as all times.
         since: Time,
     },
+}
+
+/// Slots that some peers have passed over: they have accepted higher ones and not these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lost {
+    /// The slots.
+    pub slots: SlotRange,
+    /// The peers.
+    pub by: ReplicaSet,
 }
 
 /// What this replica does about leading.
@@ -262,11 +271,12 @@ impl Role for Proposer {
             Input::Progress { applied, decided, pending, lost } => {
                 self.applied = self.applied.max(applied);
                 self.pending = pending;
-                if let Some(phase2) = self.phase2_mut() {
+                if let State::Leading { phase2, .. } = &mut self.state {
                     phase2.handle_progress(now, applied, decided);
                     // S3: what another ballot's tally lacks says nothing about this one.
                     if decided.ballot == phase2.ballot() {
-                        phase2.handle_lost(now, &lost, step.out);
+                        let pace = self.election.pace();
+                        phase2.handle_lost(now, &lost, |peer| pace.accept_us(peer), step.out);
                     }
                 }
                 self.note_progress(now);

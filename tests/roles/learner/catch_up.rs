@@ -68,11 +68,14 @@ fn votes_that_pass_over_a_slot_say_that_it_was_lost() {
     };
     seat.handle(proposed(0, 0, &noops(9)));
     seat.handle(votes(R0, 0, 0, 9));
-    assert_eq!(lost(&seat.handle(votes(R1, 0, 3, 2))), [], "replica 2 may still vote");
-    assert_eq!(lost(&seat.handle(votes(R2, 0, 4, 2))), [range(0, 3)], "slot 3 has a quorum");
+    let by = |first, count, peers: &[_]| crate::common::lost(range(first, count), peers);
+    assert_eq!(lost(&seat.handle(votes(R1, 0, 3, 2))), [by(0, 3, &[R1])]);
+    let both = [by(0, 3, &[R1, R2])];
+    assert_eq!(lost(&seat.handle(votes(R2, 0, 4, 2))), both, "slot 3 has a quorum");
     seat.handle(votes(R2, 0, 0, 3));
     assert_eq!(seat.role.applied(), Slot(6));
-    assert_eq!(lost(&seat.handle(votes(R2, 0, 8, 1))), [], "replica 1 has not passed over 6");
+    let one = [by(6, 2, &[R2])];
+    assert_eq!(lost(&seat.handle(votes(R2, 0, 8, 1))), one, "replica 1 has not passed over 6");
     seat.handle(votes(R1, 0, 6, 2));
     assert_eq!(seat.role.applied(), Slot(9));
 }

@@ -111,10 +111,12 @@ fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
         let decided = decided(0, 0, 4);
         Input::Progress { applied: Slot(4), decided, pending: Some(0), lost }
     };
-    let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));
+    let sent =
+        seat.handle(report(vec![lost(range(4, 2), &[R1, R2]), lost(range(9, 1), &[R1, R2])]));
     let again: Vec<u64> = proposed(&sent).into_iter().map(|(slot, _)| slot).collect();
     assert_eq!(again, [4, 5, 9]);
     assert_eq!(accepts_to(&sent, R0), [], "the own acceptor loses nothing");
-    let sent = seat.handle(report(vec![range(4, 2), range(9, 1)]));
+    let sent =
+        seat.handle(report(vec![lost(range(4, 2), &[R1, R2]), lost(range(9, 1), &[R1, R2])]));
     assert_eq!(proposed(&sent), [], "the proposal is in flight");
 }
