@@ -140,15 +140,13 @@ impl FetchWindow {
     /// The beginning of an answer has come; `again`: the slots were asked for before.
     pub(super) fn answered(&mut self, now: Time, asked_at: Time, again: bool) {
         let took_us = now.since_us(asked_at);
-        // Of slots that were asked for twice nobody knows which question was answered. Before
-        // any answer is measured, the first question says how long one takes at most.
+        // Of slots that were asked for twice nobody knows which question was answered: the first
+        // one may lie before a long silence. The wait has doubled meanwhile, and stays so until
+        // slots are asked for once.
         if again {
             // That page had been lost.
             self.overtaken_us -= self.overtaken_us / 4;
-            return match (self.round_trip.smoothed_us(), self.silent_since) {
-                (None, Some(since)) => self.round_trip.answered(now.since_us(since)),
-                _ => self.round_trip.recovered(took_us),
-            };
+            return self.round_trip.recovered(took_us);
         }
         self.round_trip.answered(took_us);
         let least_us = self.least_us.map_or(took_us, |least_us| least_us.min(took_us));
@@ -298,5 +296,20 @@ mod tests {
         window.arrived(10);
         assert!(!window.is_silent() && window.has_room(1, 1_000));
         assert!(window.heard_since(Time(70_000)) && !window.heard_since(Time(70_001)));
+    }
+
+    #[test]
+    fn an_answer_after_a_long_silence_did_not_take_that_long() {
+        let mut window = FetchWindow::default();
+        let mut now = Time(0);
+        while now < Time(10_000_000) {
+            window.fell_silent(window.late_at(now), now);
+            now = window.late_at(now);
+        }
+        assert_eq!(window.round_trip.wait_us(), FETCH_RETRY_MAX_US);
+        window.answered(now.plus_us(5_000), now, true);
+        window.arrived(10);
+        window.answered(now.plus_us(10_000), now.plus_us(5_000), false);
+        assert!(window.round_trip.wait_us() < 20_000, "{}", window.round_trip.wait_us());
     }
 }
