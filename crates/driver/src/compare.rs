@@ -5,7 +5,7 @@
 //! if the size of the cluster is known. An absent log never counts as agreement.
 //!
 //! Replicas may run meanwhile. Then their logs differ in length for some milliseconds after each
-//! line, so this waits up to [`WAIT_MAX`] for those that lag. A replica that runs holds a lock
+//! line, so this waits up to `WAIT_MAX` for those that lag. A replica that runs holds a lock
 //! on its chat log. The lock is looked up and not tried, because a replica that starts must not
 //! find its log locked.
 

@@ -7,7 +7,7 @@
 //!
 //! **Guarantees.** Bounded in bytes. What leaves does so in its order.
 //!
-//! **Does not** decide when anything leaves ([`Flow`](super::flow::Flow) does), or read a
+//! **Does not** decide when anything leaves ([`Flow`] does), or read a
 //! clock.
 
 use super::flow::Flow;
