@@ -19,7 +19,7 @@ const ROWS: &[Row] = &[
     (Place::Dsl, 5, 0),
     (Place::Modem, 5, 0),
     (Place::Wifi, 40, 0),
-    (Place::Jitter, 10, 2),
+    (Place::Jitter, 10, 3),
     (Place::Tunnel, 10, 0),
     (Place::SdCard, 4, 0),
     (Place::SlowDisk, 10, 0),
