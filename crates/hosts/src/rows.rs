@@ -430,7 +430,9 @@ pub const TABLE: &[Row] = &[
         act: Act::KillLeader { clients: Clients::without_end(300, 1_200), watch: ms(6_000) },
         must: &[Must::SilenceWithin(NEXT_LINE_LOSSY), Must::CampaignsAtMost(2)],
         alone: true,
-        today: Today::Fails("no line in 6 s, 5 to 7 campaigns"),
+        today: Today::Wavers(
+            "silence of 1.1 s and one campaign in one run, 4.2 s and four in another; 2.2 to 5 s before",
+        ),
         ..BASE
     },
     Row {
