@@ -17,7 +17,8 @@ fn text(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{s:02}.{:03}Z", ms % 1_000)
 }
 
-/// Year, month and day, both from 1, so many days after 1 January 1970.
+/// The date that comes this many days after 1 January 1970: year, month and day. Months and days
+/// count from 1.
 fn date(days: u64) -> (u64, u64, u64) {
     // The calendar repeats every 400 years, and a year that begins in March has its leap day
     // at the end. Day 0 of that count is 1 March of year 0.

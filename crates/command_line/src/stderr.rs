@@ -66,7 +66,7 @@ enum Way {
 struct Outlet<F> {
     to: F,
     way: Way,
-    /// What is left of a line that was taken in part.
+    /// The reader took a part of a line; this is the rest.
     rest: Vec<u8>,
     /// How many lines were dropped since one was taken.
     dropped: u64,
@@ -115,7 +115,7 @@ impl<F: AsFd> Outlet<F> {
     }
 
     /// Writes as many bytes as there is room for until `end`, and returns how many that were.
-    /// What no reader will ever get counts as written.
+    /// A line that no reader can get any more counts as written.
     fn push(&self, bytes: &[u8], end: Instant) -> usize {
         let mut taken = 0;
         while taken < bytes.len() {

@@ -125,8 +125,8 @@ pub trait Decode<C: Codec>: Debug + Send {
         into: &mut Vec<C::Incoming>,
     ) -> Result<Opened<'a, C::Endpoint>, DropReason>;
 
-    /// Who is to be told, by a datagram without a body, that `datagram` was dropped. It may be
-    /// no shorter than that.
+    /// The process that should hear that `datagram` was dropped, if any. It gets a datagram without
+    /// a body, which is never longer than `datagram`.
     fn refusal(
         &self,
         _from: SocketAddr,

@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 /// How long to wait for replicas that run and lag.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// How long to wait between two looks.
+/// How long to wait between two looks. The replicas are other processes, and nothing tells this
+/// one that a file has grown.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Judges the folder, prints the result, and returns the exit code. `n` is the size of the

@@ -53,8 +53,8 @@ pub const KEPT_MESSAGES_MAX: usize = 256;
 /// The most bytes of the messages that a sender keeps.
 pub const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// What was sent in the last so many microseconds is sent again if the path turns out to be too
-/// narrow for it.
+/// A path may turn out to be too narrow for what was sent. What left within this many
+/// microseconds before is sent again.
 pub const LOST_US: u64 = 5_000_000;
 
 /// The most unfinished messages of one sender.
