@@ -17,6 +17,7 @@
 //! - [`rows`]: the table.
 //! - [`tools`]: what a world needs of this host.
 //! - [`run`]: runs the table, two rows at a time.
+//! - [`figures`]: what is measured, as a table for docs/measurements.md.
 //!
 //! **What a run leaves behind**, however it ends: nothing but files below its `--log_dir`. A
 //! namespace is held by a process, and so are its interfaces. Every process ends with the one
@@ -31,6 +32,7 @@
 //! fail only now and then are measured and decide nothing ([`row::Today::Wavers`]). A run that
 //! can be repeated is one of the simulator.
 
+pub mod figures;
 pub mod load;
 pub mod namespace;
 pub mod process;

@@ -50,7 +50,9 @@ pub enum Act {
         missing_bytes: u64,
         /// Who sends meanwhile.
         meanwhile: Clients,
-        /// The longest that it may take.
+        /// So long these send before the replica comes back, in the bad world.
+        alone: Duration,
+        /// The longest that writing and fetching may take, each.
         limit: Duration,
     },
     /// A replica is killed, misses lines and comes back, and at once another follower dies. So
@@ -159,6 +161,9 @@ pub struct Seen {
     pub silence: Option<Duration>,
     /// Bytes a second that a replica fetched which had been away, and the seconds.
     pub fetched: Option<(u64, Duration)>,
+    /// How long lines took before it came back, in order. (Then `latencies` are of those sent
+    /// after that.)
+    pub latencies_alone: Vec<Duration>,
     /// Bytes of all complete lines, once for each follower.
     pub useful_bytes: u64,
     /// Bytes and packets that left the replicas' hosts, and those that the buckets dropped.
@@ -252,11 +257,15 @@ impl Seen {
         (self.sent.0 * 100).checked_div(self.useful_bytes)
     }
 
-    /// The longest of the quickest so many percent of the complete lines.
     fn percentile(&self, percent: usize) -> Option<Duration> {
-        let last = self.latencies.len().checked_sub(1)?;
-        self.latencies.get(last * percent / 100).copied()
+        percentile(&self.latencies, percent)
     }
+}
+
+/// The longest of the quickest so many percent of times that are in order.
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
+    let last = times.len().checked_sub(1)?;
+    times.get(last * percent / 100).copied()
 }
 
 impl fmt::Display for Seen {

@@ -102,7 +102,7 @@ const GOODPUT_WINDOW: Duration = ms(10_000);
 
 /// So many lines of a length can pass the leader's bucket in the window: each goes to two
 /// followers.
-const fn possible(kbit: u64, bytes: u64) -> u64 {
+pub(crate) const fn possible(kbit: u64, bytes: u64) -> u64 {
     kbit * 125 * GOODPUT_WINDOW.as_millis() as u64 / 1_000 / (2 * bytes)
 }
 
@@ -114,8 +114,8 @@ const fn goodput(kbit: u64, bytes: u64) -> usize {
 const SHORT_LINE_BYTES: usize = 200;
 const SHORT_LINE_ON_THE_WIRE: u64 = 300;
 
-const KIB: usize = 1_024;
-const KIB_ON_THE_WIRE: u64 = 1_120;
+pub(crate) const KIB: usize = 1_024;
+pub(crate) const KIB_ON_THE_WIRE: u64 = 1_120;
 
 /// Where nothing was lost, 136 % were sent of what must be: with headers, votes, answers to clients
 /// and heartbeats. A tenth more may be waste.
@@ -328,6 +328,7 @@ pub const TABLE: &[Row] = &[
             writers: Clients::without_end(16, 30_000),
             missing_bytes: 8_000_000,
             meanwhile: Clients::without_end(4, 5_000),
+            alone: Duration::ZERO,
             limit: ms(20_000),
         },
         must: &[Must::FetchesPerSecond(DISTANT.bytes_per_s() / 2), Must::LeadersAtMost(1)],

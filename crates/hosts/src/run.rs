@@ -116,7 +116,7 @@ pub fn run_table(rows: &[&Row], plan: &Plan) -> Result<bool, String> {
 }
 
 /// One run at a time in a folder.
-fn lock(plan: &Plan) -> Result<File, String> {
+pub(crate) fn lock(plan: &Plan) -> Result<File, String> {
     let path = plan.log_dir.join("lock");
     let file =
         File::create(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;

@@ -90,9 +90,9 @@ pub fn run(row: &Row, bin: &Path, folder: &Path, seed: u64) -> Result<Seen, Stri
         Act::KillLeader { clients, watch } => {
             sendings = cluster.kill_leader(clients, watch, &mut seen)?;
         }
-        Act::CatchUp { writers, missing_bytes, meanwhile, limit } => {
+        Act::CatchUp { writers, missing_bytes, meanwhile, alone, limit } => {
             let groups = (writers, meanwhile);
-            sendings = cluster.catch_up(groups, missing_bytes, limit, &mut seen)?;
+            sendings = cluster.catch_up(groups, missing_bytes, (alone, limit), &mut seen)?;
         }
         Act::Return { clients, missing_lines, limits } => {
             sendings = cluster.come_back(clients, missing_lines, limits, &mut seen)?;
@@ -125,13 +125,23 @@ impl Seen {
         let last = sendings.iter().filter_map(|line| line.completed).map(|(.., at)| at).max();
         let end = if self.lines.0 == complete { last.unwrap_or(now) } else { now };
         self.took = end - load.began;
-        let took = |line: &Sending| line.completed.map(|(.., at)| at - line.sent);
-        self.latencies = sendings.iter().filter_map(took).collect();
-        self.latencies.sort();
+        self.latencies = latencies(&sendings);
         let short = sendings.iter().filter(|line| line.bytes <= SHORT_BYTES);
         let waited = |line: &Sending| took(line).unwrap_or(now - line.sent);
         self.slowest_short = short.map(waited).max().unwrap_or_default();
     }
+}
+
+/// How long a line took, once it is complete.
+fn took(line: &Sending) -> Option<Duration> {
+    line.completed.map(|(.., at)| at - line.sent)
+}
+
+/// How long the complete ones took, in order.
+fn latencies(sendings: &[Sending]) -> Vec<Duration> {
+    let mut latencies: Vec<Duration> = sendings.iter().filter_map(took).collect();
+    latencies.sort();
+    latencies
 }
 
 impl Cluster<'_> {
@@ -253,7 +263,7 @@ impl Cluster<'_> {
         &mut self,
         (writers, meanwhile): (Clients, Clients),
         missing_bytes: u64,
-        limit: Duration,
+        (alone, limit): (Duration, Duration),
         seen: &mut Seen,
     ) -> Result<Vec<Sending>, String> {
         let away = self.world.replicas - 1;
@@ -268,8 +278,9 @@ impl Cluster<'_> {
             seen.never_began = Some(format!("{} bytes to miss in {}", length(0), shown(limit)));
             return Ok(sendings);
         }
-        let load = self.load(&[meanwhile], writers.count as u64)?;
         self.laid.worsen()?;
+        let load = self.load(&[meanwhile], writers.count as u64)?;
+        load.wait(load.began + alone);
         let (had, target) = (length(away), length(0));
         let began = Instant::now();
         self.start(away)?;
@@ -278,6 +289,9 @@ impl Cluster<'_> {
         let fetched = length(away).min(target) - had;
         seen.fetched = Some(((fetched as f64 / took.as_secs_f64()) as u64, took));
         seen.measure(&load, &[]);
+        let (before, after): (Vec<Sending>, _) =
+            load.sendings().into_iter().partition(|line| line.sent < began);
+        (seen.latencies_alone, seen.latencies) = (latencies(&before), latencies(&after));
         load.stop(Instant::now() + STOPPING_MAX);
         sendings.extend(load.sendings());
         Ok(sendings)

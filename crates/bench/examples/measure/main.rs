@@ -49,8 +49,8 @@ const FIGURES_END: &str = "<!-- end of the figures -->\n";
 const BUSY: f64 = 0.5;
 
 /// Measures everything that docs/measurements.md says, and writes that page and the figures
-/// in README.md. It takes a quarter of an hour on a host that does nothing else. Nothing is
-/// written before all of it is measured.
+/// in README.md. It takes 25 minutes on a host that does nothing else, and root for its bad
+/// networks. Nothing is written before all of it is measured.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(
     example = "{command_name} --quick",
@@ -70,6 +70,9 @@ struct Options {
     /// the folder of the built programs (default target/release)
     #[argh(option, arg_name = "DIR", default = "PathBuf::from(run::BIN)")]
     bin: PathBuf,
+    /// the program hosts, which needs root (default target/debug/hosts)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"target/debug/hosts\")")]
+    hosts: PathBuf,
 }
 
 fn main() {
@@ -86,7 +89,7 @@ fn main() {
 /// Measures, and writes the document. Its name, or what went wrong.
 fn measure(options: &Options) -> Result<String, String> {
     let machine = Machine::look(&options.bin)?;
-    // These conditions are checked first: otherwise they fail after a quarter of an hour.
+    // These conditions are checked first: otherwise they fail after 25 minutes.
     let peers = options.peers.as_deref().map(|file| Peers::read(file, &machine)).transpose()?;
     let readme = read(Path::new("README.md"))?;
     with_figures(&readme, "").ok_or("README.md has no place for the figures")?;
@@ -100,7 +103,7 @@ fn measure(options: &Options) -> Result<String, String> {
     } else {
         ("docs/measurements.md", "docs/bench.svg")
     };
-    let mut runner = Runner::new(&options.bin);
+    let mut runner = Runner::new(&options.bin, &options.hosts);
     let drawn = beside(plot);
     let mut measured = sections::measure(&mut runner, options.quick, &drawn)?;
     measured.sections = measured.sections.replace(&drawn, plot);
@@ -122,8 +125,7 @@ fn document_text(quick: bool, machine: &Machine, block: &str, measured: &Measure
         let _ = write!(text, "{}\n\n", wrapped(prose));
     };
     say("*For whoever wants figures: what one build does on one host. Ten minutes.* \
-         `make measure` writes this page whole, in one run of a quarter of an hour; nobody edits \
-         it. [tried.md](tried.md) says what was tried to make the figures better.");
+         `make measure` writes this page whole, in one run of 25 minutes; nobody edits it. [tried.md](tried.md) says what was tried to make the figures better.");
     if quick {
         say("**A quick run, which shows the form of this page. Its figures mean nothing.**");
     }

@@ -87,6 +87,25 @@ pub(crate) fn restart(
     Ok(())
 }
 
+/// The figures of bad networks, which `hosts` measures in namespaces of its own.
+pub(crate) fn bad_networks(runner: &mut Runner, measured: &mut Measured) -> Result<(), String> {
+    let command = "hosts --figures";
+    let table = runner.text(command)?;
+    measured.section(
+        "Bad networks",
+        "Clusters with default options, each replica on a host of its own where a rate is named: \
+         the kernel's token buckets limit what leaves it, a relay delays what replicas send each \
+         other. When a leader dies, 1,000 clients have a line of 1,200 bytes in flight each; what \
+         counts is the longest time without a completed line that was sent afterwards. Other \
+         lines have 1 KiB. Of 100 % of a path, each line goes to both followers; of bytes sent, \
+         100 % are the lines alone, once to each follower, without headers, votes and answers. \
+         The goals are those that this project set itself.",
+        command,
+        &table,
+    );
+    Ok(())
+}
+
 pub(crate) fn scenarios(
     runner: &mut Runner,
     quick: bool,

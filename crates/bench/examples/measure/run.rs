@@ -74,12 +74,14 @@ pub(crate) fn ratio(ours: &[Sample], theirs: &[Sample], of: fn(&Sample) -> f64) 
 #[derive(Debug)]
 pub(crate) struct Runner {
     bin: PathBuf,
+    hosts: PathBuf,
     began: Instant,
 }
 
 impl Runner {
-    pub(crate) fn new(bin: &Path) -> Runner {
-        Runner { bin: bin.to_owned(), began: Instant::now() }
+    /// With the folder of the programs, and the program `hosts`, which users do not have.
+    pub(crate) fn new(bin: &Path, hosts: &Path) -> Runner {
+        Runner { bin: bin.to_owned(), hosts: hosts.to_owned(), began: Instant::now() }
     }
 
     /// Each command in turn, as often as there are rounds.
@@ -123,6 +125,7 @@ impl Runner {
         let program = words.next().unwrap_or("");
         let path = match program {
             "floor" => self.bin.join("examples/floor"),
+            "hosts" => self.hosts.clone(),
             script if script.starts_with("scripts/") => script.into(),
             program => self.bin.join(program),
         };
@@ -177,8 +180,9 @@ mod tests {
     #[test]
     fn a_command_that_fails_twice_is_named_with_its_last_word() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error =
-            Runner::new(folder.path()).text("bench --outstanding 1").expect_err("no such program");
+        let error = Runner::new(folder.path(), folder.path())
+            .text("bench --outstanding 1")
+            .expect_err("no such program");
         assert!(error.contains("bench --outstanding 1: cannot start"), "{error}");
     }
 }

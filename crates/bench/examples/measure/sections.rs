@@ -62,6 +62,10 @@ pub(crate) fn measure(runner: &mut Runner, quick: bool, plot: &str) -> Result<Me
     outages::view_change(runner, scale, &mut measured)?;
     outages::absence(runner, scale, &mut measured)?;
     outages::restart(runner, scale, &mut measured)?;
+    // It takes five minutes, and a quick run has two.
+    if !quick {
+        outages::bad_networks(runner, &mut measured)?;
+    }
     outages::scenarios(runner, quick, &mut measured)?;
     assert!(measured.figures.len() <= 10, "README has room for ten figures");
     Ok(measured)

@@ -2,6 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 use command_line::{Bounded, EXIT_FAILED, parse_args, usage_error};
+use hosts::figures;
 use hosts::rows::TABLE;
 use hosts::run::{Plan, run_table};
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ struct Options {
     /// run only the quickest rows
     #[argh(switch)]
     quick: bool,
+    /// measure the figures of docs/measurements.md instead, and print their table
+    #[argh(switch)]
+    figures: bool,
     /// only the rows with one of these words in their names
     #[argh(positional, arg_name = "WORD")]
     words: Vec<String>,
@@ -62,7 +66,15 @@ fn main() {
         times: options.times.0,
         seed: options.rand_seed.0,
     };
-    match run_table(&rows, &plan) {
+    let ran = if options.figures {
+        figures::measure(&plan).map(|table| {
+            print!("{table}");
+            true
+        })
+    } else {
+        run_table(&rows, &plan)
+    };
+    match ran {
         Ok(true) => {}
         Ok(false) => exit(EXIT_FAILED),
         Err(error) => {
