@@ -19,6 +19,10 @@
 //! settle (L3). A process that was paused moves the times kept here by the length of the
 //! pause: it reads its mail before it suspects a leader.
 
+mod presence;
+
+use presence::Presence;
+
 use super::Settings;
 use super::pace::{Pace, WAIT_MAX_US, Waits};
 use super::rounds::Rounds;
@@ -61,6 +65,8 @@ pub struct Election {
     rounds: Rounds,
     /// What is measured of the world.
     pace: Pace,
+    /// What the user was told of the others.
+    presence: Presence,
     next_heartbeat: Time,
     /// The highest ballot heard to lead, or led.
     leader: Option<Ballot>,
@@ -101,6 +107,7 @@ impl Election {
             peers: vec![Peer::default(); settings.n],
             rounds: Rounds::default(),
             pace: Pace::new(settings),
+            presence: Presence::new(settings.n, now),
             next_heartbeat: now,
             leader: None,
             heard_at: None,
@@ -139,6 +146,7 @@ impl Election {
             self.heard_at.iter_mut().for_each(later);
             self.pending_since.iter_mut().for_each(later);
             self.rounds.shift(gap - pause);
+            self.presence.shift(gap - pause);
             self.peers.iter_mut().filter_map(|peer| peer.echoed.as_mut()).for_each(later);
         }
     }
@@ -192,6 +200,10 @@ impl Election {
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.member = member;
+        if member {
+            let back = self.presence.heard(now, from);
+            self.tell(back);
+        }
         self.pace.heard_sync(from, heartbeat.sync_ms);
         if is_new_echo && let Some(sent_at) = echoed {
             let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
@@ -200,6 +212,8 @@ impl Election {
         // A leader of a lower ballot was deposed and does not count, though it still serves.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
             self.follow(now, heartbeat.ballot);
+            let follows = self.presence.follows(heartbeat.ballot);
+            self.tell(follows);
             self.heard_at = Some(now);
             self.be_patient(now, draw);
         }
@@ -228,6 +242,7 @@ impl Election {
     pub fn lead(&mut self, now: Time, ballot: Ballot) {
         self.next_heartbeat = now;
         self.follow(now, ballot);
+        self.presence.leads(ballot);
     }
 
     /// A replica leads with `ballot`. If that is news it has the whole wait to show progress.
@@ -324,14 +339,22 @@ impl Election {
         span * u64::from(self.settings.id.0) / self.settings.n as u64
     }
 
-    /// The members that have lately echoed this replica's heartbeats. An echo is as old as the
-    /// way there and back is long, so each member has a longer time if that is long.
+    /// How old the newest echo of a member in touch may be. It is as old as the way there and
+    /// back is long, so each member has a longer time if that is long.
+    fn touch_us(&self, id: ReplicaId) -> u64 {
+        self.settings.election_max_us.max(2 * self.pace.answer_us(id))
+    }
+
+    /// Whether this peer is a member that has lately echoed this replica's heartbeats.
+    fn is_in_touch(&self, now: Time, id: ReplicaId) -> bool {
+        let Peer { member, echoed, .. } = self.peers[id.index()];
+        member && echoed.is_some_and(|at| now.since_us(at) < self.touch_us(id))
+    }
+
+    /// The members in touch.
     fn in_touch(&self, now: Time) -> impl Iterator<Item = &Peer> {
-        let is_in_touch = move |(id, peer): &(ReplicaId, &Peer)| {
-            let within_us = self.settings.election_max_us.max(2 * self.pace.answer_us(*id));
-            peer.member && peer.echoed.is_some_and(|at| now.since_us(at) < within_us)
-        };
-        (0..).map(ReplicaId).zip(&self.peers).filter(is_in_touch).map(|(_, peer)| peer)
+        let in_touch = self.settings.peers().filter(move |id| self.is_in_touch(now, *id));
+        in_touch.map(|id| &self.peers[id.index()])
     }
 
     /// Whether a leader that has led since `since` must have been heard by now: for that long

@@ -36,3 +36,38 @@ fn replicas_that_end_together_leave_equal_chat_logs() {
         assert!(logs[1] == logs[0] && logs[2] == logs[0], "{logs:#?}");
     }
 }
+
+#[test]
+fn replicas_say_whom_they_follow_who_is_silent_and_who_is_back() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    for replica in &mut cluster[1..] {
+        replica.process.wait_for(&format!("replica {}: follows replica 0 (ballot 0)", replica.id));
+    }
+    cluster.remove(0).kill();
+    // One of the two leads and names the dead one; the other names whom it follows.
+    let said = |replica: &mut Replica, words: &str| {
+        replica.process.said.extend(replica.process.lines.try_iter());
+        replica.process.said.iter().any(|line| line.contains(words))
+    };
+    let leader = until("a leader", || {
+        (0..2).find(|index| said(&mut cluster[*index], ": leads with ballot"))
+    });
+    let id = cluster[leader].id;
+    let silent = format!("replica {id}: replica 0, the leader, has been silent for");
+    cluster[leader].process.wait_for(&silent);
+    cluster[1 - leader].process.wait_for(&format!(": follows replica {id} (ballot "));
+    let mut back = place.restarted(0, &[]);
+    back.process.wait_for(&format!("replica 0: follows replica {id} (ballot "));
+    cluster[leader].process.wait_for(&format!("replica {id}: replica 0 is back after "));
+    // A follower that dies is named by the leader.
+    cluster.remove(1 - leader).kill();
+    cluster[0].process.wait_for(&format!("replica {id}: replica {} has been silent for", 3 - id));
+    for line in &cluster[0].process.said {
+        // Such as 2026-11-28T12:00:00.000Z.
+        let time = line.split(' ').next().expect("a first word");
+        let shape: String =
+            time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
+    }
+}

@@ -4,6 +4,9 @@
 //! everything else. A [`Seldom`] belongs to one kind of fault. Its owner asks it each time the
 //! fault happens whether to write the line now, and puts the [`Repeats`] at the end of it.
 //!
+//! What lasts for a while, such as the silence of a peer, is a [`Spell`]: its beginning is said as
+//! seldom, and its end if its beginning was.
+//!
 //! **Does not** read a clock or write anything. Times are microseconds since any fixed moment.
 
 use std::fmt;
@@ -39,6 +42,41 @@ impl Seldom {
         }
         self.next_us = Some(now_us.saturating_add(AGAIN_US));
         Some(Repeats(std::mem::take(&mut self.unsaid)))
+    }
+}
+
+/// A state that begins and ends, and may do so often. Within a minute, the last word about it
+/// is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Spell {
+    lasts: bool,
+    /// Whether the user was told that it lasts.
+    is_said: bool,
+    /// How often it has begun since a beginning was said.
+    begun: u64,
+    /// When a beginning may be said again; none if it was never said.
+    next_us: Option<u64>,
+}
+
+impl Spell {
+    /// It has begun, or lasts. Returns something if that is to be said now.
+    pub fn lasts(&mut self, now_us: u64) -> Option<Repeats> {
+        if !self.lasts {
+            self.lasts = true;
+            self.begun += 1;
+        }
+        if self.is_said || self.next_us.is_some_and(|next| now_us < next) {
+            return None;
+        }
+        self.is_said = true;
+        self.next_us = Some(now_us.saturating_add(AGAIN_US));
+        Some(Repeats(std::mem::take(&mut self.begun) - 1))
+    }
+
+    /// It does not last any more, or never did. Returns whether that is to be said.
+    pub fn ends(&mut self) -> bool {
+        self.lasts = false;
+        std::mem::take(&mut self.is_said)
     }
 }
 
@@ -79,5 +117,39 @@ mod tests {
         assert_eq!(fault.happened(6 * AGAIN_US - 1), None);
         assert_eq!(fault.happened(u64::MAX), Some(Repeats(1)));
         assert_eq!(fault.happened(u64::MAX), Some(Repeats(0)), "time has an end");
+    }
+
+    #[test]
+    fn a_spell_that_is_rare_is_said_with_its_end() {
+        let mut silence = Spell::default();
+        assert!(!silence.ends(), "it has never begun");
+        for at in [3, AGAIN_US + 3, 7 * AGAIN_US] {
+            assert_eq!(silence.lasts(at), Some(Repeats(0)));
+            assert_eq!(silence.lasts(at + AGAIN_US), None, "it lasts still");
+            assert!(silence.ends());
+            assert!(!silence.ends(), "once");
+        }
+    }
+
+    #[test]
+    fn a_spell_that_flaps_is_said_once_a_minute_and_in_the_end_what_lasts() {
+        let mut silence = Spell::default();
+        let mut said = Vec::new();
+        for second in 0..130 {
+            // Each second it begins and ends; in the last ten seconds it lasts.
+            let now_us = second * 1_000_000;
+            said.extend(silence.lasts(now_us).map(|repeats| (second, repeats.to_string())));
+            if second < 120 && silence.ends() {
+                said.push((second, "over".to_owned()));
+            }
+        }
+        let counted = " (60 times since the last such line)";
+        let expected = [(0, ""), (0, "over"), (60, counted), (60, "over"), (120, counted)]
+            .map(|(at, text)| (at, text.to_owned()));
+        assert_eq!(said, expected);
+        let mut late = Spell::default();
+        assert!(late.lasts(0).is_some() && late.ends());
+        assert_eq!((late.lasts(5), late.lasts(AGAIN_US - 1)), (None, None));
+        assert_eq!(late.lasts(AGAIN_US), Some(Repeats(0)), "it lasts, and nobody was told");
     }
 }

@@ -299,6 +299,14 @@ impl Proposer {
     /// L4: a member tells every peer what it has applied, what it has promised, and which
     /// leader it follows.
     pub(super) fn send_heartbeats(&mut self, now: Time, out: &mut Outbox<Never>) {
+        let wants_votes = match &self.state {
+            State::Following => false,
+            State::PreVoting(_) | State::Campaigning(_) => true,
+            State::Leading { since, .. } => self.election.is_established(now, **since),
+        };
+        if wants_votes {
+            self.election.report_silence(now);
+        }
         let round = self.election.begin_round(now);
         let (leading, campaign) = (self.leading(), self.moving_campaign(now));
         let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
@@ -347,6 +355,7 @@ impl Proposer {
             }
             State::Following => {
                 if self.is_voter() && self.election.suspects(now) {
+                    self.election.report_suspicion(now);
                     self.election.be_patient(now, step.draw);
                     self.begin_pre_vote(step);
                 }
