@@ -29,7 +29,8 @@ const SAYS: [&str; 6] = [
 const SHOWN_ERRORS: [&str; 3] = ["ConfigError", "OpenError", "Refused"];
 
 /// Functions that put a line together for one of [`SAYS`]: the file, and how the text begins.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("src/runtime/full_socket.rs", "Some(format!("),
     ("src/runtime/slow_disk.rs", "Some(format!("),
     ("src/net/frame/notices.rs", "=> format!("),
     ("src/runtime/durable.rs", "StartError::Durability(format!("),

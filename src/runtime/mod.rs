@@ -30,6 +30,7 @@
 
 pub mod client;
 pub mod durable;
+mod full_socket;
 pub mod names;
 pub mod post;
 pub mod process;

@@ -13,6 +13,7 @@
 //! than a kill.
 
 use super::durable::{Durable, StartError};
+use super::full_socket::FullSocket;
 use super::names;
 use super::post::{Inboxes, Links, Post, Router, channels};
 use super::process::{Clock, LOOK, entropy};
@@ -364,7 +365,8 @@ where
     };
     let (_nobody, never) = bounded::<()>(1);
     let counters = network.counters();
-    let Shared { links, stopping, .. } = shared;
+    let mut socket = FullSocket::new(id, network.room());
+    let Shared { links, stopping, clock, .. } = shared;
     let router = Router::new(links.clone(), network.counters());
     threads::spawn("network", move || {
         if let Err(error) = network.run(router) {
@@ -389,7 +391,10 @@ where
                 let _ = start.send(membership.clone());
             }
         },
-        |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
+        |_| {
+            socket.look(clock.now());
+            if ending.is_due() { Flow::Stop } else { Flow::Continue }
+        },
     )?;
     // Peers that end at the same time hear what is decided here, and this replica hears them.
     let _ = never.recv_timeout(FAREWELL);

@@ -8,6 +8,7 @@ use crate::disk_trouble::{assert_says, one_line};
 use crate::support::*;
 use std::fs;
 use std::io::{self, Write};
+use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 
 /// These words and a program behind them, if the system permits to run it so. Otherwise says on
@@ -137,4 +138,31 @@ fn a_file_system_that_lacks_a_call_is_named_with_its_folder_or_does_without() {
         // Strace, when it is killed, lets its child go on.
         place.replica_by(&by, 0, &["--die_with_parent"]).process.wait_for("listens on");
     }
+}
+
+#[test]
+fn a_receive_buffer_that_the_host_keeps_small_is_said_once_it_was_full() {
+    // The first option that a replica sets is the size of that buffer.
+    let inject = "inject=setsockopt:error=EPERM:when=1";
+    let by = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", inject];
+    let Some(by) = permitted(&[&by]) else { return };
+    let place = Place::new(0);
+    // Strace, when it is killed, lets its child go on.
+    let mut replica = place.replica_by(&by, 0, &["--die_with_parent"]);
+    replica.process.wait_for("warm-up complete");
+    let said = |replica: &mut Replica| {
+        replica.process.said.extend(replica.process.lines.try_iter());
+        let said = &replica.process.said;
+        said.iter().find(|line| line.contains("receive buffer")).cloned()
+    };
+    assert_eq!(said(&mut replica), None, "a small buffer alone costs nothing");
+    let config = fs::read_to_string(place.dir.path().join("config.txt")).expect("it is there");
+    let to = config.trim().replace(' ', ":");
+    let from = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let line = until("datagrams are dropped", || {
+        (0..200).for_each(|_| drop(from.send_to(&[0; 60_000], &to)));
+        said(&mut replica)
+    });
+    let words = ["[WARN] replica 0: the kernel has dropped ", "net.core.rmem_max=4194304"];
+    assert_says(&line, &words);
 }

@@ -17,9 +17,11 @@
 //! what it has delivered.
 
 mod paths;
+mod room;
 mod sender;
 mod socket;
 
+pub use room::Room;
 pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, pass_over};
 
 use crate::assert_datagram_max;
@@ -234,6 +236,11 @@ impl<C: Codec> Network<C> {
     /// The addresses of its peers.
     pub fn peer_book(&self) -> PeerBook<C> {
         PeerBook(self.shared.clone())
+    }
+
+    /// The room of its socket, if the kernel says.
+    pub fn room(&self) -> Option<Room> {
+        Room::of(&self.shared.socket).ok()
     }
 
     /// The counters of this process's network.

@@ -66,10 +66,6 @@ pub fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     ] {
         asked.unwrap_or_else(|error| log::debug!("socket buffers stay as they are: {error}"));
     }
-    let given = socket.recv_buffer_size()?;
-    if given < SOCKET_BUFFER_BYTES {
-        log::debug!("{given} bytes of receive buffer (more needs net.core.rmem_max)");
-    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(UdpSocket::from(socket))
