@@ -195,6 +195,12 @@ impl Runs {
         }
     }
 
+    /// Takes out the highest run that begins above `slot`.
+    pub fn pop_above(&mut self, slot: Slot) -> Option<Run> {
+        let (last, _) = self.runs.last_key_value().filter(|(first, _)| **first > slot)?;
+        self.take(*last)
+    }
+
     /// Forgets what is held in `slots`.
     fn cut_out(&mut self, slots: SlotRange) {
         let SlotRange { start, end } = slots;

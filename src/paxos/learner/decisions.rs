@@ -99,12 +99,13 @@ impl Decisions {
 
     /// Keeps decided values that a peer has sent. Returns their slots, as far as they are not
     /// applied here, and how many bytes of the values are new. Returns and keeps nothing if
-    /// too many fetched values wait above a gap already, or if the page contradicts a
+    /// too many fetched values wait below them already, or if the page contradicts a
     /// decision.
     pub(super) fn keep_page(&mut self, page: &Run) -> Option<(SlotRange, usize)> {
         let page = page.within(self.window());
-        if page.first > self.applied && self.fetched.bytes() >= self.early_bytes {
-            return None;
+        // L5: slots are applied in order, so the lowest stay, and the highest are fetched again.
+        while page.first > self.applied && self.fetched.bytes() >= self.early_bytes {
+            self.fetched.pop_above(page.first)?;
         }
         let parts = self.fetched.compare(&page);
         let conflicts = parts.iter().any(|(_, how)| *how == Comparison::Conflict);

@@ -46,6 +46,25 @@ fn a_part_that_is_left_out_of_an_answer_is_asked_for_at_once() {
 }
 
 #[test]
+fn what_waits_above_a_gap_gives_way_to_what_is_lower() {
+    let mut settings = settings(3, R0);
+    // Room for two lines.
+    settings.limits.early_bytes = 2 * (COMMAND_BYTES + 100);
+    let learner = Learner::new(settings, membership(3, R0), Checkpoint::default());
+    let mut seat: Subject = Seat::new(learner, Log::default());
+    let line = [value(&"x".repeat(100))];
+    seat.handle(applied(R2, 1, 40));
+    seat.wait_us(20_000);
+    for slot in [30, 20, 10, 1, 2] {
+        seat.handle(page(R2, slot, &line));
+    }
+    seat.handle(page(R2, 0, &line));
+    assert_eq!(seat.role.applied(), Slot(3), "slots 1 and 2 took the places of 10 to 30");
+    let gaps: Vec<_> = fetches(&seat.wait_us(1_000_000));
+    assert!(gaps.iter().any(|(_, first, end)| (*first..*end).contains(&10)), "{gaps:?}");
+}
+
+#[test]
 fn several_gaps_are_asked_for_in_one_go() {
     let mut seat = learner(3, R2);
     for first in [1, 4, 6] {
@@ -262,10 +281,10 @@ fn early_pages_are_kept_to_a_bound_in_bytes_and_the_next_slot_is_always_taken() 
         seat.handle(page(R0, slot, &line));
     }
     seat.handle(page(R0, 0, &line));
-    assert_eq!(seat.role.applied(), Slot(1));
     let fit = (2 << 20) / (8 * 1_024);
-    (1..400 - fit).for_each(|slot| drop(seat.handle(page(R0, slot, &line))));
-    assert_eq!(seat.role.applied(), Slot(400), "{fit} were kept");
+    assert_eq!(seat.role.applied(), Slot(1 + fit), "the lowest were kept");
+    (1 + fit..400).for_each(|slot| drop(seat.handle(page(R0, slot, &line))));
+    assert_eq!(seat.role.applied(), Slot(400));
 }
 
 #[test]
