@@ -72,9 +72,11 @@ impl SessionGate {
                     false => Admission::AskLearner,
                 }
             }
-            // E2: a session has at most one command in flight.
-            Some(Known::InFlight { .. }) if confirmed => Admission::Drop,
-            Some(Known::InFlight { .. }) => Admission::AskLearner,
+            Some(Known::InFlight { .. }) if !confirmed => Admission::AskLearner,
+            // E2: a session has at most one command in flight. If the learner confirms a later
+            // one, that one is applied, and the news of it comes behind. If it confirms an
+            // earlier one, its word is old.
+            Some(Known::InFlight { seq, .. }) if *seq > command.seq => Admission::Drop,
             // If the learner confirms another number than is expected here, the learner is
             // right: it has looked at the log, and nothing of the session is on its way.
             Some(Known::Expects(next)) if !confirmed && command.seq != *next => {

@@ -133,10 +133,10 @@ fn the_learner_is_asked_about_what_is_not_known_to_be_next() {
         [one(5, 1)],
         "another command than the one in flight"
     );
-    seat.take(one(5, 1));
     assert_eq!(seat.left(), [(address(1), vec![5])], "a session has one command at a time");
     assert_eq!(runs(&seat.flush()), [(0, 1)]);
     seat.apply(1);
+    seat.take(one(5, 1));
     assert_eq!(seat.admit(address(1), one(5, 2), false), [one(5, 2)], "command 1 is next");
     assert_eq!(seat.admit(address(1), one(5, 1), false), []);
     assert_eq!(runs(&seat.flush()), [(1, 1)]);

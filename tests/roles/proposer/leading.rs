@@ -45,6 +45,20 @@ fn only_a_sessions_next_command_is_proposed_and_only_once() {
 }
 
 #[test]
+fn what_the_learner_confirms_is_proposed_before_its_news_of_the_command_before() {
+    let mut seat = first_leader(3);
+    seat.handle(request_is_next(5, 0, "x"));
+    // The learner has applied command 0. It passes on what waited for that, and tells how far
+    // it is behind that.
+    assert_eq!(proposed(&seat.handle(request_is_next(5, 1, "y"))), [(1, command(5, 1, "y"))]);
+    assert_eq!(proposed(&seat.handle(request_is_next(5, 0, "x"))), [], "an old word");
+    seat.handle(progress(1, false));
+    assert_eq!(proposed(&seat.handle(request_is_next(5, 1, "y"))), [], "it is on its way");
+    seat.handle(progress(2, false));
+    assert_eq!(proposed(&seat.handle(request_is_next(5, 2, "z"))), [(2, command(5, 2, "z"))]);
+}
+
+#[test]
 fn accepts_are_sent_again_at_growing_intervals_until_they_are_applied() {
     let mut seat = first_leader(3);
     let start = seat.now;
