@@ -223,7 +223,8 @@ impl fmt::Display for ClientId {
 }
 
 /// One session of a client: commands of a session are numbered from 0 and applied
-/// in that order, each once. A client that is started again opens another session.
+/// in that order, each once. A client that is started again opens another session, and nothing
+/// orders a line that it left in flight among those of the new session.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]

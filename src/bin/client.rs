@@ -37,7 +37,8 @@ struct Options {
     #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
     config_path: PathBuf,
     /// the id of this client in the chat log; a client that comes back with its id goes on
-    /// numbering where it stopped (default: drawn at random)
+    /// numbering where it stopped, and a line that it left in flight may come later (default:
+    /// drawn at random)
     #[argh(option, arg_name = "N")]
     client_id: Option<Bounded<0, { u64::MAX }>>,
     /// how long a line may take before the client gives up (default: it never does)

@@ -17,7 +17,9 @@
 //! A log that holds no line of this client at or above the birth says so
 //! ([`Status::BornTooEarly`]): a session's lines all lie at or above its birth.
 //!
-//! A client's lines are numbered for as long as the log, across all its sessions.
+//! A client's lines are numbered for as long as the log, across all its sessions, in the order in
+//! which they take effect. Nothing orders the lines of two sessions: a line that an ended process
+//! left in flight may come below those of the next process with its client id.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -14,7 +14,8 @@
 //! will be, says so, and the client opens another session for the line at once.
 //! A session lives for a number of slots, not for a time. So a client that was quiet for
 //! [`SESSION_IDLE_US`] opens a new session for its next line: nothing is in flight then, and
-//! a session costs nothing.
+//! a session costs nothing. So all lines of one process are in the log in the order sent. Of a line
+//! that an earlier process with the same client id left in flight, this one knows nothing.
 //!
 //! An [`Outcome`] says what happened to a line. It is the client's record, so it is shown
 //! before anything else is sent.

@@ -10,7 +10,7 @@
 //!    client's lines are numbered from 0.
 //! 3. *Exactly once, in order*: each completed line is in the log once, in the slot and with
 //!    the number that its client was told. The log holds only lines that were sent. Each
-//!    client's lines are in the order in which it sent them.
+//!    client's lines are in the order in which it sent them. (Each client is one process.)
 //! 4. *Real time*: a line that was completed before another was sent has the lower slot.
 //!
 //! If lines were completed, a log that is absent or empty is a violation. It is never
