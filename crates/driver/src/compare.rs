@@ -4,10 +4,10 @@
 //! agreement. A missing file counts as an empty log if a replica with a higher id has one, or
 //! if the size of the cluster is known. An absent log never counts as agreement.
 //!
-//! Replicas may run meanwhile. Then their logs differ in length for some milliseconds after each
-//! line, so this waits up to `WAIT_MAX` for those that lag. A replica that runs holds a lock
-//! on its chat log. The lock is looked up and not tried, because a replica that starts must not
-//! find its log locked.
+//! Replicas may run meanwhile. Then their logs get a line only some milliseconds after its client
+//! was told, and not all at once. So this waits, up to `WAIT_MAX`, for those that lag, and until
+//! nothing has been written for `QUIET`. A replica that runs holds a lock on its chat log. The lock
+//! is looked up and not tried, because a replica that starts must not find its log locked.
 
 use super::folder::numbered;
 use super::read_log;
@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for replicas that run and lag.
 const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How long no chat log of a replica that runs must have grown.
+const QUIET: Duration = Duration::from_millis(60);
 
 /// How long to wait between two looks. The replicas are other processes, and nothing tells this
 /// one that a file has grown.
@@ -42,10 +45,14 @@ pub fn run(dir: &Path, n: Option<usize>) -> i32 {
             }
         };
         let found = compare(&logs);
-        if Instant::now() >= end || !may_change(dir, &logs, &found) {
+        if may_change(dir, &logs, &found) {
+            thread::sleep(LOOK);
+        } else if !grows(dir, &logs, end) {
             break (logs, found);
         }
-        thread::sleep(LOOK);
+        if Instant::now() >= end {
+            break (logs, found);
+        }
     };
     let text = match found {
         Ok(found) => {
@@ -72,12 +79,34 @@ pub fn run(dir: &Path, n: Option<usize>) -> i32 {
 
 /// Whether a replica runs whose log would have to grow for a better verdict.
 fn may_change(dir: &Path, logs: &[ChatLog], found: &Result<Comparison, Violation>) -> bool {
-    let lags = |log: &&ChatLog| match found {
+    let lags = |log: &ChatLog| match found {
         Ok(found) => found.short.iter().any(|short| short.replica == log.replica),
         Err(_) => true,
     };
+    running(dir, logs).any(lags)
+}
+
+/// Whether a log of a replica that runs grows within [`QUIET`], beyond what was read of it.
+fn grows(dir: &Path, logs: &[ChatLog], end: Instant) -> bool {
+    let running: Vec<&ChatLog> = running(dir, logs).collect();
+    let has_grown = |log: &&ChatLog| {
+        let length = fs::metadata(dir.join(file_name(log.replica))).map_or(0, |file| file.len());
+        length != log.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)
+    };
+    let quiet_at = end.min(Instant::now() + QUIET);
+    while !running.is_empty() && Instant::now() < quiet_at {
+        thread::sleep(LOOK);
+        if running.iter().any(has_grown) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The logs of replicas that run.
+fn running<'a>(dir: &Path, logs: &'a [ChatLog]) -> impl Iterator<Item = &'a ChatLog> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    logs.iter().filter(lags).any(|log| is_locked(&dir.join(file_name(log.replica)), &locks))
+    logs.iter().filter(move |log| is_locked(&dir.join(file_name(log.replica)), &locks))
 }
 
 /// Whether a file is among these locks, as `/proc/locks` shows them:
@@ -119,6 +148,7 @@ fn read(dir: &Path, n: Option<usize>) -> Result<Vec<ChatLog>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{FlockOperation, flock};
 
     #[test]
     fn a_lock_is_found_by_the_inode_of_its_file() {
@@ -134,5 +164,23 @@ mod tests {
         assert!(!is_locked(&file, &lock("FLOCK", inode + 1)));
         assert!(!is_locked(&file, ""));
         assert!(!is_locked(Path::new("/nowhere"), &lock("FLOCK", inode)));
+    }
+
+    #[test]
+    fn a_log_grows_if_its_replica_runs_and_it_is_longer_than_what_was_read() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join(file_name(0));
+        fs::write(&path, "0 7 0 hello\n1 7 1 world\n").expect("a log");
+        let read = |text: &str| [ChatLog { replica: 0, bytes: Some(text.into()), live: true }];
+        let (before, all) = (read("0 7 0 hello\n"), read("0 7 0 hello\n1 7 1 world\n"));
+        let end = Instant::now() + 10 * QUIET;
+        assert!(!grows(dir.path(), &before, end), "its replica does not run");
+        let file = fs::File::open(&path).expect("it is there");
+        flock(&file, FlockOperation::LockExclusive).expect("nobody else has it");
+        assert!(grows(dir.path(), &before, end));
+        let began = Instant::now();
+        assert!(!grows(dir.path(), &all, end));
+        assert!(began.elapsed() >= QUIET, "{:?}", began.elapsed());
+        assert!(!grows(dir.path(), &before, Instant::now()), "there is no time left");
     }
 }
