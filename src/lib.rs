@@ -18,7 +18,6 @@ pub mod requesters;
 mod retransmitter;
 pub mod runs;
 pub mod runtime;
-pub mod seed;
 mod slot_set;
 pub mod storage;
 pub mod types;

@@ -46,16 +46,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["types", "quorum", "values", "message", "paxos", "long_line"]),
     ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
-    // Streams of randomness: the programs draw them, and the roles are given numbers.
-    ("seed", &[]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
     (
         "runtime",
-        &[
-            "types", "seed", "quorum", "message", "paxos", "client", "storage", "net", "config",
-            "marker",
-        ],
+        &["types", "quorum", "message", "paxos", "client", "storage", "net", "config", "marker"],
     ),
 ];
 
@@ -90,7 +85,7 @@ const PROTOCOL_NEVER_NAMES: &[&str] = &[
 ];
 
 /// Packages of ours that the protocol may not name.
-const PROTOCOL_NEVER_NEEDS: &[&str] = &["datagrams", "durable", "interleavings"];
+const PROTOCOL_NEVER_NEEDS: &[&str] = &["datagrams", "durable", "interleavings", "seeds"];
 
 /// Modules of the standard library that the protocol may not name.
 const PROTOCOL_NEVER_USES: &[&str] = &["net", "thread", "fs", "process", "env"];

@@ -7,8 +7,8 @@
 use crate::environment::Environment;
 use crate::path::{IP_UDP_BYTES, Passage, Path, Pipe};
 use fastrand::Rng;
-use multipaxos::seed::derive_seed;
 use multipaxos::types::{ReplicaId, Time};
+use seeds::derive_seed;
 use std::collections::BTreeMap;
 
 /// The host of one process.

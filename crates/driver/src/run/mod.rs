@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::verdict::{self, ChatLog, Summary, Violation};
 use crate::{Fault, Plan, Scenario};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use multipaxos::seed::derive_seed;
+use seeds::derive_seed;
 use std::fmt;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
