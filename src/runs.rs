@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn runs_are_a_map_of_slots_however_they_come_and_are_cut() {
         for seed in 0..400 {
-            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut rng = seeds::stream(seed, "draws");
             let (mut runs, mut model) = (Runs::default(), Model::default());
             for _ in 0..20 {
                 if rng.u8(..8) == 0 {

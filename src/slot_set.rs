@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn ranges_are_a_set_of_slots_however_they_come() {
         for seed in 0..500 {
-            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut rng = seeds::stream(seed, "draws");
             let (mut set, mut model) = (SlotSet::default(), BTreeSet::new());
             for _ in 0..12 {
                 let (start, end) = (rng.u64(..30), rng.u64(..30));

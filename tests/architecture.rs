@@ -153,6 +153,29 @@ fn the_scan_finds_what_it_looks_for() {
     assert_eq!(found, ["std::fs", "std::net", "std::thread", "HashMap", "durable"]);
 }
 
+/// Seeds that users and sweeps take lie beside each other, and generators that begin with such
+/// numbers are tied. A single number in a test has no neighbour.
+#[test]
+fn a_seed_is_hashed_before_it_reaches_a_generator() {
+    let mut files = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "crates", "tests"].iter().for_each(|folder| collect(&root.join(folder), &mut files));
+    assert!(files.len() > 150, "only {} files", files.len());
+    // Written so that this line is none of them.
+    let call = concat!("Rng::with_", "seed(");
+    let mut found = Vec::new();
+    for path in files.iter().filter(|path| !path.starts_with(root.join("crates/seeds"))) {
+        let text = fs::read_to_string(path).expect("UTF-8");
+        for (number, line) in text.lines().enumerate() {
+            let begins = line.split(call).skip(1);
+            if begins.map(str::chars).any(|mut seed| !seed.next().is_some_and(|c| c.is_numeric())) {
+                found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "take seeds::stream: {found:#?}");
+}
+
 #[test]
 fn every_source_is_scanned() {
     let modules: Vec<String> = sources().iter().map(Source::module).collect();

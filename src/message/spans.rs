@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn spans_are_a_map_of_slots_to_ballots() {
         for seed in 0..2_000 {
-            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut rng = seeds::stream(seed, "draws");
             let (one, other) = (draw(&mut rng), draw(&mut rng));
             let (a, b) = (model(&one), model(&other));
             let slots = SlotRange::new(Slot(rng.u64(..20)), Slot(rng.u64(..20)));
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn pages_hold_everything_and_no_more_bytes_than_they_may() {
         for seed in 0..500 {
-            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut rng = seeds::stream(seed, "draws");
             let mut spans = Spans::default();
             for _ in 0..rng.usize(..40) {
                 let far = 1 << rng.u32(..30);

@@ -22,7 +22,7 @@ use command_line::ending::{Ending, fail};
 use command_line::standard::{self, Output, cut_from};
 use command_line::{EXIT_FAILED, say};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
-use seeds::derive_seed;
+use seeds::{derive_seed, stream};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -127,7 +127,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
         storage: terminal,
         inbox,
         clock: Clock::start(),
-        rng: fastrand::Rng::with_seed(derive_seed(options.seed, "client draws")),
+        rng: stream(options.seed, "client draws"),
         sleep_max: Some(LOOK),
     };
     let ran = thread.run(

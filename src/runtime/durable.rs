@@ -169,7 +169,7 @@ mod tests {
     use crate::paxos::{Storage, bootstrap};
     use crate::types::{Ballot, ReplicaId, Slot};
     use durable::sim_disk::{SimDisk, Survival};
-    use fastrand::Rng;
+    use seeds::stream;
 
     const KEPT: Options = Options { segment_bytes: 4_096, waits: false };
 
@@ -190,7 +190,7 @@ mod tests {
 
     /// A member that was killed under `os`, and what its acceptor had told others.
     fn killed_under_os(seed: u64) -> (SimDisk, acceptor::State) {
-        let mut disk = SimDisk::new(Rng::with_seed(seed));
+        let mut disk = SimDisk::new(stream(seed, "disk"));
         let mut durable = open(&disk, Durability::Os, "first").unwrap();
         let members = [4, 5, 6].map(DirectoryId).to_vec();
         durable.dir.append(&mut vec![bootstrap::Record::Started(members)]).unwrap();

@@ -38,7 +38,7 @@ use crate::types::{BootId, ReplicaId, Slot};
 use command_line::ending::{Ending, fail};
 use durable::disk::Disk;
 use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
-use seeds::derive_seed;
+use seeds::{derive_seed, stream};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl Shared<'_> {
     }
 
     fn rng(&self, name: &str) -> fastrand::Rng {
-        fastrand::Rng::with_seed(derive_seed(self.seed, &format!("{name} draws")))
+        stream(self.seed, &format!("{name} draws"))
     }
 
     /// Starts a thread that waits for the membership, runs a role until the process is
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn replicas_with_one_seed_draw_apart() {
         let draws = |seed, id| {
-            let mut rng = fastrand::Rng::with_seed(own_seed(seed, ReplicaId(id)));
+            let mut rng = stream(own_seed(seed, ReplicaId(id)), "draws");
             (0..1_000).map(|_| rng.f64()).collect::<Vec<f64>>()
         };
         assert_eq!(draws(591, 1), draws(591, 1));

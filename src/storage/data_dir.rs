@@ -431,10 +431,10 @@ impl<D: Disk> Upkeep for DataDir<D> {
 mod tests {
     use super::*;
     use durable::sim_disk::{Fault, SimDisk, Survival};
-    use fastrand::Rng;
+    use seeds::stream;
 
     fn disk(seed: u64) -> SimDisk {
-        SimDisk::new(Rng::with_seed(seed))
+        SimDisk::new(stream(seed, "disk"))
     }
 
     fn boot(id: &str, up_s: u64) -> Option<HostBoot> {

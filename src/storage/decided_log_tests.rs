@@ -14,6 +14,7 @@ use crate::paxos::{DecidedPages, Storage};
 use crate::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
+use seeds::stream;
 use std::sync::OnceLock;
 
 const CHAT_LOG: &str = "learner0.txt";
@@ -114,13 +115,13 @@ impl Lives {
     }
 
     fn begin_under(seed: u64, durability: Durability) -> Lives {
-        let disk = SimDisk::new(Rng::with_seed(seed ^ 0xd15c));
+        let disk = SimDisk::new(stream(seed, "disk"));
         let log = create(&disk, durability);
         Lives {
             disk,
             durability,
             log: Some(log),
-            rng: Rng::with_seed(seed),
+            rng: stream(seed, "lives"),
             chat: Chat::default(),
             applied: Slot::ZERO,
             newest: Checkpoint::default(),
@@ -255,7 +256,7 @@ fn survives(seed: u64, commits: usize, call: u64, tear: usize) -> Result<bool, S
 fn a_power_cut_at_every_call_leaves_the_newest_checkpoint_and_the_log_below_it() {
     let (seed, commits) = (4, 330);
     let first = Lives::begin(seed).disk.calls();
-    let mut tears = Rng::with_seed(seed);
+    let mut tears = stream(seed, "tears");
     let mut calls = 0;
     for call in first.. {
         let tear = tears.usize(..600);

@@ -26,6 +26,7 @@ use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::types::{Ballot, Slot, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use seeds::stream;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_64;
@@ -96,7 +97,7 @@ pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> S
         return;
     }
     let change = |dice: u64, what: Change<'_>| {
-        let mut rng = Rng::with_seed(dice);
+        let mut rng = stream(dice, "dice");
         let (name, other) = (&names[rng.usize(..names.len())], &names[rng.usize(..names.len())]);
         let (mut bytes, other) = (read(disk, name), read(disk, other));
         what(&mut rng, &mut bytes, &other);
@@ -129,7 +130,7 @@ pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> S
         }),
         Damage::Replace(dice) => change(dice, &|rng, bytes, _| *bytes = edit::bytes(rng, 20_000)),
         Damage::Rename(dice) => {
-            let mut rng = Rng::with_seed(dice);
+            let mut rng = stream(dice, "dice");
             let from = &names[rng.usize(..names.len())];
             let to = match rng.bool() {
                 true => names[rng.usize(..names.len())].clone(),
@@ -140,7 +141,7 @@ pub(crate) fn damage(disk: &SimDisk, damage: Damage, new_name: fn(&mut Rng) -> S
             }
         }
         Damage::Remove(dice) => {
-            let mut rng = Rng::with_seed(dice);
+            let mut rng = stream(dice, "dice");
             disk.remove(&names[rng.usize(..names.len())]).unwrap();
         }
     }
@@ -189,7 +190,7 @@ fn histories() -> &'static [History] {
     static HISTORIES: OnceLock<Vec<History>> = OnceLock::new();
     HISTORIES.get_or_init(|| {
         let one = |seed: u64| {
-            let mut rng = Rng::with_seed(seed);
+            let mut rng = stream(seed, "history");
             let disk = SimDisk::new(rng.fork());
             let mut log = AcceptorLog::create(disk.clone(), DIRECTORY, OPTIONS).unwrap();
             let mut states = vec![State::default()];
@@ -220,7 +221,7 @@ fn new_name(rng: &mut Rng) -> String {
 }
 
 fn killed(disk: &SimDisk, seed: u64) -> SimDisk {
-    let mut disk = disk.fork(Rng::with_seed(seed));
+    let mut disk = disk.fork(stream(seed, "killed"));
     disk.crash_process();
     disk
 }
@@ -354,7 +355,7 @@ fn a_frame_with_a_forged_check_is_understood_or_refused() {
     let property = Property { name, cases: 2_000, cost: 50 };
     check(property, cases, |(at, dice)| {
         let disk = killed(&histories[at].disk, 1);
-        forge(&mut Rng::with_seed(dice), &disk);
+        forge(&mut stream(dice, "dice"), &disk);
         match open(&disk) {
             Ok((log, state)) => {
                 opened += 1;

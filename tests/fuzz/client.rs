@@ -7,13 +7,13 @@
 
 use crate::draw::{self, Around};
 use crate::run::{Property, check};
-use fastrand::Rng;
 use multipaxos::client::{Client, Input, Outcome};
 use multipaxos::message::{Answer, ClientMessage};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use seeds::stream;
 use std::io;
 
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +118,7 @@ impl Play {
                 self.client.handle(self.now, dice, input, &mut self.out);
             }
             Step::Answer(dice) | Step::Complete(dice) => {
-                let rng = &mut Rng::with_seed(dice);
+                let rng = &mut stream(dice, "dice");
                 let around = Around {
                     n: self.n,
                     ballot: Ballot(rng.u64(..9)),

@@ -16,6 +16,7 @@ use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::storage::data_dir::{DataDir, Found, HostBoot, IDENTITY, Purpose, Refused};
 use multipaxos::types::{DirectoryId, ReplicaId};
 use proptest::prelude::*;
+use seeds::stream;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const FIRST: DirectoryId = DirectoryId(77);
@@ -99,7 +100,7 @@ fn an_identity_with_a_forged_check_is_understood_or_refused() {
     let property = Property { name, cases: 3_000, cost: 20 };
     check(property, any::<u64>(), |dice| {
         let disk = used(Durability::Sync, true);
-        let mut rng = Rng::with_seed(dice);
+        let mut rng = stream(dice, "dice");
         let mut bytes = read(&disk, IDENTITY);
         let mut contents = bytes.split_off(16);
         edit::edits(&mut rng, &mut contents, &bytes);

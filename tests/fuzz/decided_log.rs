@@ -23,6 +23,7 @@ use multipaxos::storage::decided_log::{CHECKPOINT, DecidedLog, Location};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use proptest::prelude::*;
+use seeds::stream;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -68,7 +69,7 @@ fn histories() -> &'static [History] {
     static HISTORIES: OnceLock<Vec<History>> = OnceLock::new();
     HISTORIES.get_or_init(|| {
         let one = |seed: u64| {
-            let mut rng = Rng::with_seed(seed);
+            let mut rng = stream(seed, "history");
             let disk = SimDisk::new(rng.fork());
             let (log_dir, data) = place(&disk);
             let directory = DirectoryId(1);
@@ -151,7 +152,7 @@ fn a_damaged_log_goes_on_with_what_was_written_or_refuses() {
         assert_eq!(checkpoint.chat, history.chats[applied.0 as usize]);
         let text = read(&disk.folder("logs"), CHAT_LOG);
         assert!(text.last().is_none_or(|byte| *byte == b'\n'), "the chat log ends inside a line");
-        let mut rng = Rng::with_seed(dice);
+        let mut rng = stream(dice, "dice");
         for _ in 0..8 {
             let first = Slot(rng.u64(..applied.0 + 2));
             let page = log
@@ -185,7 +186,7 @@ fn a_checkpoint_with_a_forged_check_is_understood_or_refused() {
     check(property, cases, |(at, dice)| {
         let disk = killed(&histories[at].disk);
         let data = disk.folder("data");
-        let mut rng = Rng::with_seed(dice);
+        let mut rng = stream(dice, "dice");
         let mut bytes = read(&data, CHECKPOINT);
         let mut contents = bytes.split_off(16);
         edit::edits(&mut rng, &mut contents, &bytes);

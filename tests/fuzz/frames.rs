@@ -22,6 +22,7 @@ use multipaxos::net::answer::on_wire;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, HEADER_BYTES, Identity};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Session};
+use seeds::stream;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -209,7 +210,7 @@ impl Corpus {
         let part = number / PART;
         if self.part != part {
             self.part = part;
-            let mut rng = Rng::with_seed(part ^ (property.cost << 32));
+            let mut rng = stream(part ^ (property.cost << 32), "corpus");
             for (frames, me) in self.frames.iter_mut().zip([OURS, Party::Client]) {
                 *frames = (0..CORPUS).map(|_| valid(&mut rng, me)).collect();
             }

@@ -12,12 +12,12 @@
 use crate::run::{Property, check};
 use datagrams::counters::Counters;
 use datagrams::fragment::{BYTES_MAX, Cut, Fragment, PIECE_BYTES_MIN, Reassembler, SETS_MAX};
-use fastrand::Rng;
 use multipaxos::net::Endpoint;
 use multipaxos::net::frame::{CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES};
 use multipaxos::types::{Address, ReplicaId};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use seeds::stream;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ fn sender(number: u8) -> Endpoint {
 
 /// A message of a few fragments. Its number decides the cut too.
 fn message(number: u8) -> (Cut, Vec<u8>) {
-    let mut rng = Rng::with_seed(u64::from(number));
+    let mut rng = stream(u64::from(number), "message");
     let piece = PIECE_BYTES_MIN + usize::from(number);
     let mut bytes = vec![0; piece * (2 + usize::from(number)) + 7 * usize::from(number % 3)];
     rng.fill(&mut bytes);

@@ -3,11 +3,11 @@
 use fastrand::Rng;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
+use seeds::{derive_seed, stream};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::time::Instant;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The seed, unless `FUZZ_SEED` gives another.
 const SEED: u64 = 1;
@@ -48,7 +48,7 @@ impl Property {
     }
 
     fn generator(self, case: u64) -> Rng {
-        Rng::with_seed(xxh3_64_with_seed(self.name.as_bytes(), seed()).wrapping_add(case))
+        stream(derive_seed(seed(), self.name).wrapping_add(case), "case")
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn check<S: Strategy>(
     let seed = seed();
     let config = Config {
         cases,
-        rng_seed: RngSeed::Fixed(xxh3_64_with_seed(property.name.as_bytes(), seed)),
+        rng_seed: RngSeed::Fixed(derive_seed(seed, property.name)),
         failure_persistence: None,
         max_shrink_iters: 4_000,
         ..Config::default()

@@ -8,13 +8,13 @@
 use crate::draw::{self, Around};
 use crate::node::settings;
 use crate::run::{Property, check};
-use fastrand::Rng;
 use multipaxos::message::{Heard, Message, Ready, Refusal, ToBootstrap};
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Notice, Outbox, Role, Storage};
 use multipaxos::types::{Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use seeds::stream;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -71,7 +71,7 @@ impl Play {
                 }
             }
             Step::Say(dice) | Step::Ready(dice) => {
-                let rng = &mut Rng::with_seed(dice);
+                let rng = &mut stream(dice, "dice");
                 let from = ReplicaId(rng.u8(..self.n as u8));
                 let message = match step {
                     Step::Ready(_) => ToBootstrap::Ready(Box::new(Ready {

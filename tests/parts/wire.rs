@@ -25,6 +25,7 @@ use multipaxos::types::{
     ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
+use seeds::stream;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -512,7 +513,7 @@ fn open_hostile(
 fn no_bytes_whatever_make_the_decoder_panic_or_take_memory_on_credit() {
     const ROUNDS: usize = 300_000;
     const SEED: u64 = 591;
-    let mut draws = fastrand::Rng::with_seed(SEED);
+    let mut draws = stream(SEED, "bytes");
     let golden = every_datagram();
     let mut openers = [decoder(ME), decoder(Party::Client)];
     let mut reassembler = Reassembler::new(Arc::new(Counters::new()));
@@ -613,7 +614,7 @@ fn long_messages_arrive(seed: u64, loss: f64) {
     let counters = || Arc::new(Counters::new());
     let mut wire = Wire {
         gate: Gate::new(loss, seed),
-        draws: fastrand::Rng::with_seed(seed ^ 1),
+        draws: stream(seed, "delays"),
         flying: BTreeSet::new(),
         sent: 0,
     };

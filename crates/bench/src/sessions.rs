@@ -21,6 +21,7 @@ use multipaxos::message::Answer;
 use multipaxos::net::{Incoming, Outgoing};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{Ballot, ClientId, Time};
+use seeds::stream;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Sessions {
                 first: Vec::new(),
                 then: Vec::new(),
                 text: Text::new(shape.size),
-                rng: fastrand::Rng::with_seed(entropy),
+                rng: stream(entropy, "sessions"),
             },
         }
     }

@@ -5,6 +5,8 @@
 //! owns a gate with a seed of its own, so a thread's draws depend on that seed and on how
 //! many datagrams it has sent, and on nothing else.
 
+use seeds::stream;
+
 /// Decides for each datagram whether the network loses it.
 #[derive(Debug, Clone)]
 pub struct Gate {
@@ -20,7 +22,7 @@ impl Gate {
     /// Outside 0 to 1: the command line has been checked.
     pub fn new(loss: f64, seed: u64) -> Self {
         assert!((0.0..=1.0).contains(&loss), "a loss with probability {loss}");
-        Gate { loss, draws: fastrand::Rng::with_seed(seed) }
+        Gate { loss, draws: stream(seed, "losses") }
     }
 
     /// Whether the next datagram passes. One draw a call.

@@ -11,6 +11,7 @@
 
 use super::verdict::{Completion, SentLine};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use seeds::stream;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ impl Feed {
         let client = self.client;
         let broken = |e: io::Error| format!("the pipe to client {client} broke: {e}");
         let mut stdout = BufReader::new(stdout);
-        let mut draws = fastrand::Rng::with_seed(self.seed);
+        let mut draws = stream(self.seed, "pauses");
         let mut answer = String::new();
         for number in 0..self.messages {
             let text = format!("message {number} of client {client}");

@@ -12,6 +12,7 @@
 use fastrand::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use seeds::stream;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
@@ -98,7 +99,7 @@ struct Fate {
 
 impl Fate {
     fn new(path: Path, seed: u64) -> Fate {
-        Fate { path, rng: Rng::with_seed(seed), last: None }
+        Fate { path, rng: stream(seed, "relay"), last: None }
     }
 
     /// When a datagram that is sent at `now` arrives; `None` if it is lost.

@@ -103,6 +103,7 @@ const SMALL_PERCENT: u8 = 50;
 mod tests {
     use super::*;
     use crate::environment::{Environment, Place};
+    use seeds::stream;
 
     const LARGE: Bounds =
         Bounds { limits: Limits::DEFAULT, checkpoint_slots: 4_096, session_window_slots: 1 << 22 };
@@ -112,7 +113,7 @@ mod tests {
         let mut small = [false; 5];
         for place in Place::ALL {
             for seed in 0..200 {
-                let mut rng = Rng::with_seed(seed);
+                let mut rng = stream(seed, "bounds");
                 let workload = Environment::draw(*place, &mut rng).workload;
                 let Bounds { limits, checkpoint_slots, session_window_slots } =
                     LARGE.draw(workload, &mut rng);

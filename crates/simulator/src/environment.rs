@@ -249,12 +249,13 @@ impl Environment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seeds::stream;
 
     #[test]
     fn every_place_draws_an_environment_within_what_the_simulator_can_do() {
         for place in Place::ALL {
             for seed in 0..50 {
-                let mut rng = Rng::with_seed(seed);
+                let mut rng = stream(seed, "environment");
                 let it = Environment::draw(*place, &mut rng);
                 assert!(it.workload.clients >= 1, "{place}");
                 assert!(it.sync_us() <= 5_000_000, "{place}");
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn a_drawn_combination_asks_for_no_more_than_its_paths_carry_in_a_second() {
         for seed in 0..500 {
-            let it = Environment::draw(Place::Any, &mut Rng::with_seed(seed));
+            let it = Environment::draw(Place::Any, &mut stream(seed, "environment"));
             let in_flight = it.workload.in_flight_bytes();
             assert!(in_flight <= it.bits_per_s() / 8 || it.workload.clients == 1, "{seed}");
         }

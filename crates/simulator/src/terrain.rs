@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::path::{IP_UDP_BYTES, Passage, Path, Pipe};
 use fastrand::Rng;
 use multipaxos::types::{ReplicaId, Time};
-use seeds::derive_seed;
+use seeds::stream;
 use std::collections::BTreeMap;
 
 /// The host of one process.
@@ -60,7 +60,7 @@ impl Terrain {
             if !limits.asymmetric {
                 name = (from.min(to), from.max(to));
             }
-            let mut rng = Rng::with_seed(derive_seed(seed, &format!("path {name:?}")));
+            let mut rng = stream(seed, &format!("path {name:?}"));
             Path::new(limits.draw(&mut rng))
         });
         path.send(left, bytes, rng)

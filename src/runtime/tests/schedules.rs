@@ -58,6 +58,7 @@ use durable::background::Executor;
 use durable::disk::{Disk, DiskFile, FileId, Seen};
 use durable::sim_disk::{Fault, SimDisk, SimFile, Survival};
 use interleavings::threads::explore::{self, End, Exploration};
+use seeds::stream;
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -97,7 +98,7 @@ struct TriedFile {
 
 impl TriedDisk {
     fn new(seed: u64) -> Self {
-        let disk = SimDisk::new(fastrand::Rng::with_seed(seed));
+        let disk = SimDisk::new(stream(seed, "disk"));
         TriedDisk {
             disk,
             slow: Slow { at: Arc::new(AtomicU64::new(u64::MAX)), us: 0, of_main: Arc::default() },

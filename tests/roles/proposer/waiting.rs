@@ -53,7 +53,7 @@ fn waits_double_while_nothing_is_applied_and_are_short_again_after_progress() {
 /// Two proposers and three acceptors on a network in which everything takes a millisecond.
 /// Replica 0 is dead. Returns the time at which a replica has led for a second.
 fn rivals(seed: u64) -> Time {
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut rng = seeds::stream(seed, "rivals");
     let mut proposers = [proposer(3, R1), proposer(3, R2)];
     let mut acceptors = [R1, R2].map(|id| {
         Seat::new(

@@ -3,6 +3,7 @@
 use super::*;
 use crate::counters::{Counters, DropReason, NetEvent};
 use crate::toy::End;
+use seeds::stream;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ fn client(port: u16) -> End {
 }
 
 fn message(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut draws = fastrand::Rng::with_seed(seed);
+    let mut draws = stream(seed, "message");
     (0..bytes).map(|_| draws.u8(..)).collect()
 }
 

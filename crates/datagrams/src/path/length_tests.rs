@@ -1,6 +1,7 @@
 //! A simulated path: it carries datagrams up to a length, and loses some of the others.
 
 use super::*;
+use seeds::stream;
 
 const FIRST: usize = 1_252;
 const MOST: usize = 1_400;
@@ -123,7 +124,7 @@ fn while_the_length_is_found_no_longer_datagram_is_in_use_than_the_first() {
 fn a_path_that_loses_a_third_is_not_taken_for_a_narrow_one() {
     for seed in 0..200 {
         let mut world = World::new(65_507);
-        (world.loss, world.rng) = (0.3, fastrand::Rng::with_seed(seed));
+        (world.loss, world.rng) = (0.3, stream(seed, "losses"));
         world.run(20_000_000, Use { long: true, batch: true });
         assert!(world.path.length() >= FIRST, "seed {seed}");
         assert!(world.path.batches(), "seed {seed}");

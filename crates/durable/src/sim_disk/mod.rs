@@ -327,9 +327,10 @@ impl Disk for SimDisk {
 mod tests {
     use super::*;
     use crate::disk::DiskFile;
+    use seeds::stream;
 
     fn disk(seed: u64) -> SimDisk {
-        SimDisk::new(fastrand::Rng::with_seed(seed))
+        SimDisk::new(stream(seed, "disk"))
     }
 
     fn contents(disk: &SimDisk, name: &str) -> Option<Vec<u8>> {

@@ -94,7 +94,7 @@ impl World {
     pub(super) fn wipe(&mut self, id: ReplicaId) {
         self.trace(|| format!("replica {id} loses its disk"));
         let directory = DirectoryId(self.streams.crashes.u64(1..));
-        let rng = Rng::with_seed(self.streams.crashes.u64(..));
+        let rng = self.streams.crashes.fork();
         let node = &mut self.nodes[id.index()];
         node.store.wipe(directory, rng);
         node.started = false;

@@ -44,7 +44,6 @@ use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::{Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};
-use seeds::derive_seed;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use strangers::{Strangers, Stray};

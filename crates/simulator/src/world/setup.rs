@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::bounds::Bounds;
+use seeds::stream;
 
 impl World {
     /// Prepares the run of `seed`.
     pub fn new(seed: u64, options: Options) -> Self {
-        let stream = |name: &str| Rng::with_seed(derive_seed(seed, name));
+        let stream = |name: &str| stream(seed, name);
         let mut setup = stream("setup");
         let drawn = [3, 3, 3, 5, 5, 7][setup.usize(..6)];
         let n = options.replicas.unwrap_or(drawn);

@@ -179,7 +179,7 @@ impl World {
         self.end_life(id, Death::Killed);
         let rng = &mut self.streams.strangers;
         let directory = DirectoryId(rng.u64(1..));
-        let disk = Rng::with_seed(rng.u64(..));
+        let disk = rng.fork();
         let node = &mut self.nodes[id.index()];
         node.store.wipe(directory, disk);
         node.started = false;

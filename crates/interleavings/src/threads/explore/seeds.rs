@@ -4,11 +4,11 @@
 
 use super::order::Order;
 use super::{Exploration, State, Went, World};
+use seeds::stream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Runs the schedule of a seed. An error says what went wrong, and shows the last steps.
 pub fn run_seed(
@@ -16,7 +16,7 @@ pub fn run_seed(
     seed: u64,
     body: impl FnOnce() + Send + 'static,
 ) -> Result<Went, String> {
-    let mut rng = fastrand::Rng::with_seed(xxh3_64_with_seed(exploration.name.as_bytes(), seed));
+    let mut rng = stream(seed, exploration.name);
     let order = if rng.bool() {
         Order::Any { stays: [0, 128, 224, 250][rng.usize(..4)] }
     } else {
