@@ -23,6 +23,9 @@ pub struct Bounds {
 /// other slots. So an acceptor holds some distances between checkpoints.
 const CHECKPOINTS_HELD: u64 = 4;
 
+/// A replica that fetches a slot in a round trip does not catch up with clients that write more.
+const FETCHED_SLOTS_MIN: u64 = 16;
+
 impl Bounds {
     /// Makes some of these bounds small for clients that do this.
     #[must_use]
@@ -67,6 +70,7 @@ impl Bounds {
         if let Some(fetches) = some(1, 8) {
             limits.fetches = fetches as usize;
         }
+        limits.fetches = limits.fetches.max((FETCHED_SLOTS_MIN / limits.fetch_slots) as usize);
         if let Some(slots) = some(2 * clients, 16 * clients) {
             limits.ahead_slots = slots;
         }
