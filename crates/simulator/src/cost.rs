@@ -37,7 +37,8 @@ pub const CAMPAIGNS_MAX: u64 = 2;
 pub const IDLE_FACTOR: u64 = 2;
 
 /// What is sent for each byte that must be sent: each line once from its client to the leader,
-/// and once from the leader to each other replica. While a line waits for another window, its
+/// once from the leader to each other replica, and once more to a replica that loses it in a
+/// restart. While a line waits for another window, its
 /// client asks again, so each further window allows one more.
 pub const BYTES_FACTOR: u64 = 4;
 
@@ -118,6 +119,11 @@ impl Cost {
         self.needed_bytes += (bytes as u64 + LINE_BYTES) * n as u64;
     }
 
+    /// A replica has lost a line of this many bytes in a restart: it must be sent there again.
+    pub fn loses(&mut self, bytes: usize) {
+        self.needed_bytes += bytes as u64 + LINE_BYTES;
+    }
+
     /// A replica asks others for promises with this ballot.
     pub fn campaigns_with(&mut self, ballot: Ballot) {
         self.ballots.insert(ballot);
@@ -158,4 +164,18 @@ impl Cost {
 pub fn heartbeat_bytes(settings: &Settings, us: u64) -> u64 {
     let pairs = (settings.n * (settings.n - 1)) as u64;
     pairs * (us / settings.heartbeat_us + 1) * HEARTBEAT_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_needed_at_each_replica_and_once_more_where_a_restart_has_lost_it() {
+        let mut cost = Cost::new();
+        cost.submits(600, 3);
+        assert_eq!(cost.needed_bytes, 3 * (600 + LINE_BYTES));
+        cost.loses(600);
+        assert_eq!(cost.needed_bytes, 4 * (600 + LINE_BYTES));
+    }
 }

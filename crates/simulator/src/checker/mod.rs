@@ -72,6 +72,8 @@ struct Applied {
     client_seq: Option<u64>,
     /// The session and sequence number of the line, if the command took effect.
     line: Option<(Session, u64)>,
+    /// How many bytes the line has.
+    bytes: usize,
 }
 
 /// A line that some client has sent.
@@ -272,6 +274,13 @@ impl Checker {
         self.applied[node.index()] = applied;
     }
 
+    /// How many bytes each line has that this learner had applied, and has lost if it begins a
+    /// life at `applied`.
+    pub fn lost(&self, node: ReplicaId, applied: Slot) -> impl Iterator<Item = usize> + use<'_> {
+        let before = self.applied[node.index()].max(applied);
+        self.log[applied.0 as usize..before.0 as usize].iter().map(|applied| applied.bytes)
+    }
+
     /// A learner has applied some slots.
     pub fn applied(&mut self, node: ReplicaId, record: &learner::Record) -> Checked {
         let learner::Record::Applied { first, values, client_seqs } = record else {
@@ -310,7 +319,8 @@ impl Checker {
             (ValueRef::Command(command), Some(_)) => Some((command.session, command.seq)),
             _ => None,
         };
-        let applied = Applied { value: fingerprint, client_seq, line };
+        let bytes = value.command().map_or(0, |command| command.line.len());
+        let applied = Applied { value: fingerprint, client_seq, line, bytes };
         match self.log.get(slot.0 as usize) {
             Some(same) if *same == applied => Ok(()),
             Some(_) => {

@@ -188,6 +188,7 @@ impl World {
         process.start(membership, &mut node.store, self.now, &mut self.streams.roles);
         let applied = process.learner().map_or(Slot::ZERO, |learner| learner.applied());
         node.started |= membership_counts;
+        self.checker.lost(id, applied).for_each(|bytes| self.cost.loses(bytes));
         self.checker.restarted(id, applied);
         self.trace(|| format!("replica {id} starts, applied {applied}"));
         for role in ROLES {
