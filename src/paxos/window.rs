@@ -34,19 +34,33 @@ pub(super) struct Proposal {
     again: Aside<SentAgain>,
 }
 
-/// What was sent again to each peer because it was lost, by replica id: the end of the
-/// highest part, and when that was. Empty as long as nothing was.
+/// What was sent again because it was lost: the parts that may still be on their way, to whom,
+/// and when each left. Empty as long as nothing was.
 #[derive(Debug, Clone, Default)]
-struct SentAgain(Vec<(Slot, Time)>);
+struct SentAgain(Vec<(ReplicaId, SlotRange, Time)>);
 
 impl NotState for SentAgain {}
 
 impl SentAgain {
-    fn of(&mut self, peer: ReplicaId) -> &mut (Slot, Time) {
-        if self.0.len() <= peer.index() {
-            self.0.resize(peer.index() + 1, (Slot::ZERO, Time(0)));
+    /// Whether every slot of `part` was sent again to `peer` less than `answer_us` ago. Forgets
+    /// what was sent to it before.
+    fn has(&mut self, peer: ReplicaId, part: SlotRange, now: Time, answer_us: u64) -> bool {
+        self.0.retain(|(to, _, at)| *to != peer || now < at.plus_us(answer_us));
+        let mut left = part;
+        while !left.is_empty()
+            && let Some((_, sent, _)) =
+                self.0.iter().find(|(to, sent, _)| *to == peer && sent.contains(left.start))
+        {
+            left.start = sent.end.min(left.end);
         }
-        &mut self.0[peer.index()]
+        left.is_empty()
+    }
+
+    /// `part` is sent again to `peer`.
+    fn note(&mut self, peer: ReplicaId, part: SlotRange, now: Time) {
+        let is_within = |sent: SlotRange| part.intersect(sent) == sent;
+        self.0.retain(|(to, sent, _)| *to != peer || !is_within(*sent));
+        self.0.push((peer, part, now));
     }
 }
 
@@ -72,13 +86,12 @@ impl Proposal {
         answer_us: u64,
         overtakes_us: u64,
     ) -> bool {
-        let (end, at) = self.again.of(peer);
-        let again = part.start < *end && now < at.plus_us(answer_us)
+        let again = self.again.has(peer, part, now, answer_us)
             || self.waits.sent_again_within(now, answer_us);
         let on_its_way = again || self.waits.sent_within(now, overtakes_us);
         if !on_its_way {
             self.waits.send_part_again();
-            (*end, *at) = (part.end, now);
+            self.again.note(peer, part, now);
         }
         !on_its_way
     }
