@@ -413,6 +413,12 @@ impl Flow {
         self.window = self.window.max(WINDOW_FIRST);
     }
 
+    /// The peer is reached in another way now, of which nothing is known.
+    pub fn begin_anew(&mut self) {
+        let Flow { start, sent, boot, lost, .. } = *self;
+        *self = Flow { start, boot, lost, ..Flow::new(sent) };
+    }
+
     /// Gives up what is under way if there was no word for long.
     pub fn poll(&mut self, now: u64) {
         if self.silent_at().is_some_and(|at| at <= now) {

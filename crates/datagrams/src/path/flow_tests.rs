@@ -179,6 +179,18 @@ fn a_peer_that_begins_another_life_is_sent_to_at_once() {
 }
 
 #[test]
+fn nothing_is_known_of_the_path_to_a_peer_that_has_moved() {
+    let mut world = World::new(1_000_000_000, 100, 50_000);
+    world.run(5_000_000, true);
+    assert!(world.flow.window() > WINDOW_FIRST && world.flow.round_trip_us().is_some());
+    world.flow.begin_anew();
+    assert_eq!((world.flow.under_way(), world.flow.window()), (0, WINDOW_FIRST));
+    assert_eq!(world.flow.round_trip_us(), None);
+    world.run(5_000_000, true);
+    assert!(world.flow.window() > WINDOW_FIRST, "what has arrived is understood as before");
+}
+
+#[test]
 fn the_first_seconds_waste_little() {
     let mut world = World::new(10_000_000, 100, 50_000);
     world.run(1_000_000, false);

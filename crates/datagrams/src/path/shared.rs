@@ -43,7 +43,7 @@ pub struct Traffic {
     pub flow: Flow,
     /// From the peer.
     pub receipt: Receipt,
-    /// Whether the peer has begun another life since [`Traffic::take_reborn`].
+    /// Whether the peer has begun another life or has moved since [`Traffic::take_reborn`].
     reborn: bool,
 }
 
@@ -70,7 +70,15 @@ impl Traffic {
         self.flow.heard(now, boot, stamp);
     }
 
-    /// Whether the peer has begun another life. What waits was meant for the one before.
+    /// The peer has another address, and so another path. What is under way to the former one
+    /// does not arrive.
+    pub fn moved(&mut self) {
+        self.flow.begin_anew();
+        self.reborn = true;
+    }
+
+    /// Whether the peer has begun another life, or has moved. What waits was meant for the one
+    /// before, and may be too much for the path.
     pub fn take_reborn(&mut self) -> bool {
         std::mem::take(&mut self.reborn)
     }

@@ -197,6 +197,7 @@ impl<C: Codec> Network<C> {
             if shared.peers.take_moved(peer) {
                 let address = shared.peers.with(|all| all[peer]);
                 *path = PathLength::new(first_bytes(address), shared.datagram_max);
+                shared.paths.traffic(peer).moved();
             }
             if let Some(bytes) = shared.paths.take_refused(peer) {
                 path.refused(now, bytes);

@@ -376,9 +376,13 @@ fn a_peer_that_has_moved_is_reached_where_it_is_now() {
     zero.shared.paths.refused(1, 1_000);
     zero.poll_paths(0);
     assert_eq!(zero.shared.paths.length(1), PATH_BYTES_MIN);
+    zero.shared.paths.traffic(1).flow.send(0, 10 * WINDOW_FIRST as usize);
     book.move_to(1, book.address(1));
     zero.poll_paths(0);
     assert_eq!(zero.shared.paths.length(1), PATH_BYTES_IPV4);
+    let mut traffic = zero.shared.paths.traffic(1);
+    assert_eq!(traffic.flow.under_way(), 0, "what is under way goes elsewhere");
+    assert!(traffic.take_reborn(), "so does what waits");
 }
 
 #[test]
