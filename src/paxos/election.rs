@@ -24,7 +24,7 @@ mod presence;
 use presence::Presence;
 
 use super::Settings;
-use super::pace::{Pace, WAIT_MAX_US, Waits};
+use super::pace::{Pace, Trip, WAIT_MAX_US, Waits};
 use super::rounds::Rounds;
 use crate::aside::NotState;
 use crate::message::Heartbeat;
@@ -189,13 +189,19 @@ impl Election {
         if peer.boot != heartbeat.boot {
             *peer = Peer { boot: heartbeat.boot, ..Peer::default() };
         }
+        // An echo that comes again says only that nothing newer was heard. But of a heartbeat that
+        // was overtaken on its way, the time that it took is one that messages take there.
+        if (heartbeat.echo > peer.echo || heartbeat.round < peer.round)
+            && let Some(sent_at) = echoed
+        {
+            let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
+            self.pace.answered(from, took_us);
+        }
         if heartbeat.round <= peer.round {
             return false;
         }
         peer.round = heartbeat.round;
         peer.heard_at = now;
-        // A round that comes again says only that nothing newer was heard.
-        let is_new_echo = heartbeat.echo > peer.echo;
         peer.echo = peer.echo.max(heartbeat.echo);
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
@@ -205,10 +211,6 @@ impl Election {
             self.tell(back);
         }
         self.pace.heard_sync(from, heartbeat.sync_ms);
-        if is_new_echo && let Some(sent_at) = echoed {
-            let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
-            self.pace.answered(from, took_us);
-        }
         // A leader of a lower ballot was deposed and does not count, though it still serves.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
             self.follow(now, heartbeat.ballot);
@@ -231,6 +233,11 @@ impl Election {
         let leader = self.leader.map(|ballot| ballot.owner(self.settings.n));
         self.pace.update(leader.filter(|leader| *leader != self.settings.id));
         self.pace.report(now);
+    }
+
+    /// How long the answers of `peer` take, if that is news.
+    pub fn take_trip(&mut self, peer: ReplicaId) -> Option<Trip> {
+        self.pace.take_news(peer)
     }
 
     /// What is measured of the world.

@@ -17,7 +17,7 @@
 //! down; patience with an attempt is timed by the slowest.
 
 use super::Settings;
-use crate::aside::NotState;
+use crate::aside::{Aside, NotState};
 use crate::quorum::quorum;
 use crate::types::{ReplicaId, Time};
 use round_trip::RoundTrip;
@@ -40,6 +40,10 @@ const FIRST_SYNC_US: u64 = 1_000_000;
 /// For how long a configured wait has to be too short before the user hears of it: one late
 /// answer is nothing to report.
 const WARN_AFTER_US: u64 = 1_000_000;
+
+/// What a peer's answers take is told again when it has changed by more than this, in
+/// microseconds, and by more than a quarter.
+const TOLD_US: u64 = 2_000;
 
 /// The waits of the moment, in microseconds. The default is that of a replica that has
 /// measured nothing.
@@ -70,6 +74,43 @@ pub struct Waits {
 
 impl NotState for Waits {}
 
+/// How long the answers of a peer take. A measurement, so any two are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Trip(Aside<Times>);
+
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    mean_us: u64,
+    longest_us: u64,
+}
+
+impl NotState for Times {}
+impl NotState for Trip {}
+
+impl Trip {
+    /// The mean time, and the one that hardly any answer exceeds, in microseconds.
+    pub fn new(mean_us: u64, longest_us: u64) -> Self {
+        Trip(Aside(Times { mean_us, longest_us: longest_us.max(mean_us) }))
+    }
+
+    /// Hardly any answer takes longer, in microseconds.
+    pub fn longest_us(self) -> u64 {
+        self.0.longest_us
+    }
+
+    /// By how much an answer may come later than the mean one without being lost.
+    pub fn varies_us(self) -> u64 {
+        self.0.longest_us - self.0.mean_us
+    }
+
+    /// Whether this differs so much from `other` that waits should follow.
+    fn differs(self, other: Trip) -> bool {
+        let differ = |a: u64, b: u64| a.abs_diff(b) > (b / 4).max(TOLD_US);
+        let (Times { mean_us, longest_us }, other) = (*self.0, *other.0);
+        differ(mean_us, other.mean_us) || differ(longest_us, other.longest_us)
+    }
+}
+
 /// What is measured of one peer.
 #[derive(Debug, Clone)]
 struct Peer {
@@ -89,6 +130,8 @@ pub struct Pace {
     /// The longest of its latest syncs.
     sync_peak_us: u64,
     waits: Waits,
+    /// What was last told of each peer's answers.
+    told: Vec<Option<Trip>>,
     /// Since when a configured wait has been too short, until the user hears of it.
     too_short_since: Option<Time>,
     has_warned: bool,
@@ -117,6 +160,7 @@ impl Pace {
             sync: estimate(),
             sync_peak_us: 0,
             waits: Waits::default(),
+            told: vec![None; settings.n],
             too_short_since: None,
             has_warned: false,
         };
@@ -154,6 +198,18 @@ impl Pace {
     pub fn knows_quorum(&self) -> bool {
         let measured = self.peers.iter().filter(|peer| peer.trip.smoothed_us().is_some());
         1 + measured.count() >= quorum(self.settings.n)
+    }
+
+    /// How long the answers of `peer` take, if that is news since it was last asked here.
+    pub fn take_news(&mut self, peer: ReplicaId) -> Option<Trip> {
+        let trip = &self.peers[peer.index()].trip;
+        let trip = Trip::new(trip.smoothed_us()?, trip.longest_us()?);
+        let told = &mut self.told[peer.index()];
+        if told.is_some_and(|told| !trip.differs(told)) {
+            return None;
+        }
+        *told = Some(trip);
+        Some(trip)
     }
 
     /// A peer has answered a heartbeat after this time.

@@ -3,7 +3,7 @@
 use crate::common::{R1, R2};
 use multipaxos::message::{Decided, Heartbeat};
 use multipaxos::paxos::election::Election;
-use multipaxos::paxos::pace::WAIT_MAX_US;
+use multipaxos::paxos::pace::{Trip, WAIT_MAX_US};
 use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{Ballot, BootId, DirectoryId, ReplicaId, Slot, Time};
 
@@ -375,4 +375,34 @@ fn a_long_line_has_the_time_that_slow_paths_need_for_it() {
     assert!(election.is_unsatisfied(Time(STALL_US + 3_000_000)));
     election.handle_progress(Time(5_000_000), Slot(1), Some(0));
     assert!(election.is_unsatisfied(Time(5_000_000 + STALL_US)), "the next one is short");
+}
+
+#[test]
+fn a_heartbeat_that_was_overtaken_tells_how_long_messages_may_take() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    let first = echoing(1, round);
+    let second = Heartbeat { round: first.round + 1, ..first };
+    election.handle_heartbeat(Time(20_000), 0, R1, &second, true);
+    assert_eq!(election.pace().answer_us(R1), 60_000);
+    assert!(!election.handle_heartbeat(Time(100_000), 0, R1, &first, true), "it is no news");
+    assert!(election.pace().answer_us(R1) > 100_000, "{}", election.pace().answer_us(R1));
+}
+
+#[test]
+fn what_answers_take_is_told_when_it_has_changed() {
+    let mut election = election(0);
+    assert_eq!(election.take_trip(R1), None, "nothing is measured");
+    let mut after = |now: u64, took_us: u64, round: u64| {
+        let own = election.begin_round(Time(now));
+        let heartbeat = echoing(round, own);
+        election.handle_heartbeat(Time(now + took_us), 0, R1, &heartbeat, true);
+        election.take_trip(R1).map(Trip::longest_us)
+    };
+    assert_eq!(after(0, 20_000, 1), Some(60_000));
+    let mut told =
+        (2..100).filter_map(|round| after(round * 50_000, 20_000, round)).collect::<Vec<_>>();
+    assert!(told.is_sorted_by(|a, b| a > b) && told.len() < 12, "{told:?}");
+    assert!(told.pop().is_some_and(|us| us < 25_000), "the deviation has gone");
+    assert!(after(5_000_000, 200_000, 100).is_some_and(|us| us > 200_000));
 }

@@ -23,6 +23,7 @@ use super::lag::Lag;
 use super::peers::Peers;
 use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToLearner};
+use crate::paxos::pace::Trip;
 use crate::paxos::{ANSWER_BYTES_MAX, Bound, Limits, Settings};
 use crate::types::{ReplicaId, Slot, SlotRange, Time, replicas};
 
@@ -146,6 +147,11 @@ impl CatchUp {
     /// The own acceptor has accepted these slots.
     pub(super) fn note_accepted(&mut self, now: Time, slots: SlotRange) {
         self.lag.note_accepted(now, slots);
+    }
+
+    /// The proposer of this replica has measured what the answers of `peer` take.
+    pub(super) fn note_trip(&mut self, peer: ReplicaId, trip: Trip) {
+        self.windows[peer.index()].note_trip(trip);
     }
 
     /// Whether a peer was asked and has not fully answered.

@@ -10,12 +10,17 @@
 
 use crate::aside::NotState;
 use crate::paxos::ANSWER_BYTES_MAX;
+use crate::paxos::pace::Trip;
 use crate::types::Time;
 use round_trip::RoundTrip;
 
-/// How long to wait for a peer's answer before any has come. Afterwards the wait follows
-/// what answers take.
+/// How long to wait for a peer's answer before any has come, if it is known that its answers to
+/// heartbeats take less. Afterwards the wait follows what answers take.
 const FETCH_RETRY_US: u64 = 60_000;
+
+/// How long to wait for a peer's answer if nothing at all is known of the way to it (RFC 6298,
+/// §2.1). The first echo of a heartbeat shortens it.
+const FETCH_FIRST_US: u64 = 1_000_000;
 
 /// The shortest wait for a peer's answer.
 const FETCH_RETRY_MIN_US: u64 = 1_000;
@@ -52,6 +57,8 @@ pub(super) struct FetchWindow {
     round_trip: RoundTrip,
     /// The fastest answer since the peer was last silent.
     least_us: Option<u64>,
+    /// What the peer's answers to heartbeats take, as far as the proposer has measured.
+    trip: Option<Trip>,
     /// How much later a page may come than one that has overtaken it.
     overtaken_us: u64,
     /// When a page last came twice.
@@ -75,6 +82,7 @@ impl Default for FetchWindow {
             threshold: WINDOW_BYTES_MAX,
             round_trip: RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_MAX_US),
             least_us: None,
+            trip: None,
             overtaken_us: 0,
             came_again_at: Time(0),
             heard_at: None,
@@ -86,6 +94,11 @@ impl Default for FetchWindow {
 }
 
 impl FetchWindow {
+    /// The proposer has measured what the peer's answers take.
+    pub(super) fn note_trip(&mut self, trip: Trip) {
+        self.trip = Some(trip);
+    }
+
     /// Whether the peer left the last question unanswered.
     pub(super) fn is_silent(&self) -> bool {
         self.silent_since.is_some()
@@ -106,14 +119,26 @@ impl FetchWindow {
     /// one another, so as long as something arrives the rest is waited for.
     pub(super) fn late_at(&self, asked_at: Time) -> Time {
         let from = self.heard_at.map_or(asked_at, |heard_at| heard_at.max(asked_at));
+        from.plus_us(self.wait_us())
+    }
+
+    /// How long an answer is waited for.
+    fn wait_us(&self) -> u64 {
         // If answers always take the same, the estimate leaves nothing for the next one.
-        let least_us = self.round_trip.smoothed_us().map_or(0, |us| us + us / 4);
-        from.plus_us(self.round_trip.wait_us().max(least_us))
+        let answered_us = self.round_trip.smoothed_us().map(|us| us + us / 4);
+        let trip_us = self.trip.map(|trip| trip.longest_us().min(FETCH_RETRY_MAX_US));
+        let least_us = answered_us.max(trip_us).unwrap_or(FETCH_FIRST_US);
+        self.round_trip.wait_us().max(least_us)
+    }
+
+    /// How much later a page may come than one that has overtaken it.
+    fn overtaken_us(&self) -> u64 {
+        self.overtaken_us.max(self.trip.map_or(0, Trip::varies_us))
     }
 
     /// When pages count as lost that were passed over at `passed_at`.
     pub(super) fn lost_at(&self, passed_at: Time) -> Time {
-        passed_at.plus_us(self.overtaken_us.min(self.round_trip.wait_us()))
+        passed_at.plus_us(self.overtaken_us().min(self.wait_us()))
     }
 
     /// A page has come that was passed over at `passed_at`: it was overtaken on its way.
@@ -285,6 +310,7 @@ mod tests {
     #[test]
     fn a_silent_peer_is_asked_for_one_thing_until_something_comes() {
         let mut window = FetchWindow::default();
+        window.note_trip(Trip::new(1_000, 2_000));
         assert!(window.has_room(0, 1 << 30) && window.has_room(1, 1_000));
         window.fell_silent(Time(60_000), Time(0));
         assert!(window.is_silent() && window.has_room(0, 1_000) && !window.has_room(1, 1));

@@ -38,6 +38,7 @@ use execution::Execution;
 use peers::Peers;
 use pending_clients::{PendingClients, Route};
 
+use super::pace::Trip;
 use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::Aside;
 use crate::chat::Chat;
@@ -88,6 +89,9 @@ pub enum Input {
     },
     /// The proposer of this replica leads. Repeated.
     Leading(Ballot),
+    /// The proposer of this replica has measured how long the answers of a peer take. Told again
+    /// whenever that changes; without it, waits are longer.
+    Trip(ReplicaId, Trip),
     /// The acceptor of this replica has durably accepted these values.
     OwnAccepted {
         /// The accepted values, each run at its ballot.
@@ -368,6 +372,7 @@ impl Role for Learner {
                 self.peers.handle_leading(now);
                 self.follow(now, ballot);
             }
+            Input::Trip(peer, trip) => self.catch_up.note_trip(peer, trip),
             Input::OwnAccepted { runs, decided } => {
                 for run in &runs {
                     self.decisions.keep_accepted(run);

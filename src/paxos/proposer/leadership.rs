@@ -271,6 +271,9 @@ impl Proposer {
     ) {
         let member = self.membership.counts(from, heartbeat.directory);
         let news = self.election.handle_heartbeat(step.now, step.draw, from, heartbeat, member);
+        if let Some(trip) = self.election.take_trip(from) {
+            step.out.tell(Notice::Learner(learner::Input::Trip(from, trip)));
+        }
         if !news || !member {
             return;
         }

@@ -1,12 +1,21 @@
 //! Fetching slots from peers, and serving them to peers.
 
 use super::*;
+use multipaxos::paxos::pace::Trip;
 use multipaxos::types::Time;
 use std::collections::VecDeque;
+
+/// The proposer has measured that the answers of these peers take a millisecond.
+fn near(seat: &mut Subject, peers: &[ReplicaId]) {
+    for peer in peers {
+        seat.handle(Input::Trip(*peer, Trip::new(1_000, 2_000)));
+    }
+}
 
 #[test]
 fn a_peer_that_is_silent_is_passed_over_for_the_others() {
     let mut seat = learner(5, R0);
+    near(&mut seat, &[R1, R2, R3]);
     for peer in [R1, R2, R3] {
         seat.handle(applied(peer, 1, 10));
     }
@@ -163,6 +172,7 @@ fn what_is_on_its_way_doubles_with_each_round_trip_and_is_bounded() {
 #[test]
 fn several_peers_are_asked_at_a_time_and_the_leader_only_without_them() {
     let mut seat = learner(5, R0);
+    near(&mut seat, &[R1, R2, R3]);
     seat.handle(leads(R1, 1, 1, nothing_decided(1)));
     seat.burst([R1, R2, R3].map(|peer| applied(peer, 2, 50_000)));
     let part = |peer, part: u64| (peer, part * FETCH_SLOTS_MAX, (part + 1) * FETCH_SLOTS_MAX);
@@ -310,6 +320,7 @@ fn no_more_is_asked_for_than_may_wait_above_a_gap() {
 fn the_leader_is_asked_only_if_nobody_else_has_more() {
     for (leader, ballot, first) in [(R1, 1, R2), (R2, 2, R1)] {
         let mut seat = learner(3, R0);
+        near(&mut seat, &[R1, R2]);
         seat.handle(leads(leader, 1, ballot, nothing_decided(ballot)));
         seat.burst([applied(R1, 2, 10), applied(R2, 2, 10)]);
         assert_eq!(fetches(&seat.wait_us(10_000)), [(first, 0, 10)]);
@@ -376,6 +387,7 @@ fn the_wait_for_a_peer_follows_what_its_answers_take() {
 #[test]
 fn a_round_trip_longer_than_the_first_wait_is_waited_for() {
     let mut seat = learner(2, R0);
+    near(&mut seat, &[R1]);
     seat.handle(applied(R1, 1, 100_000));
     let (mut asked, began) = (0, seat.now);
     // Each answer takes a second. What it answers has been asked for several times.
@@ -398,6 +410,7 @@ fn a_round_trip_longer_than_the_first_wait_is_waited_for() {
 #[test]
 fn a_peer_that_has_answered_is_asked_for_the_rest_too() {
     let mut seat = learner(3, R0);
+    near(&mut seat, &[R1, R2]);
     let part = |peer, part: u64| (peer, part * FETCH_SLOTS_MAX, (part + 1) * FETCH_SLOTS_MAX);
     seat.burst([applied(R1, 1, 4_096), applied(R2, 1, 4_096)]);
     assert_eq!(fetches(&seat.wait_us(10_000)), [part(R1, 0), part(R2, 1)]);
@@ -597,4 +610,34 @@ fn an_accept_that_comes_late_is_waited_for_the_next_time() {
     // One that does not come at all is asked for in the end.
     seat.handle(applied(R0, 9, 5));
     assert!(!fetches(&seat.wait_us(100_000)).is_empty());
+}
+
+#[test]
+fn an_unknown_way_is_given_a_second_and_a_known_one_what_it_takes() {
+    let mut seat = learner(3, R0);
+    seat.burst([applied(R1, 1, 10), applied(R2, 1, 10)]);
+    assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, 10)]);
+    assert_eq!(fetches(&seat.wait_us(999_999)), []);
+    assert_eq!(fetches(&seat.wait_us(1)), [(R2, 0, 10)], "nothing is known of replica 1");
+    seat.handle(Input::Trip(R2, Trip::new(250_000, 300_000)));
+    assert_eq!(fetches(&seat.wait_us(299_999)), []);
+    assert_eq!(fetches(&seat.wait_us(1)), [(R1, 0, 10)], "replica 2 would have answered");
+}
+
+#[test]
+fn where_answers_vary_a_page_that_is_passed_over_is_waited_for() {
+    for (longest_us, waits_us) in [(10_000, 0), (60_000, 50_000)] {
+        let mut seat = learner(2, R0);
+        seat.handle(Input::Trip(R1, Trip::new(10_000, longest_us)));
+        seat.handle(applied(R1, 1, 10));
+        assert_eq!(fetches(&seat.wait_us(10_000)), [(R1, 0, 10)]);
+        seat.now = seat.now.plus_us(10_000);
+        let mut asked = fetches(&seat.handle(page(R1, 4, &noops(6))));
+        if waits_us > 0 {
+            assert_eq!(asked, []);
+            assert_eq!(fetches(&seat.wait_us(waits_us - 1)), []);
+            asked = fetches(&seat.wait_us(1));
+        }
+        assert_eq!(asked, [(R1, 0, 4)], "a page may come {waits_us} us late");
+    }
 }
