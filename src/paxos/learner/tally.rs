@@ -8,7 +8,7 @@ use crate::message::Decided;
 use crate::paxos::proposer::Lost;
 use crate::quorum::{ReplicaSet, quorum};
 use crate::slot_set::SlotSet;
-use crate::types::{Ballot, ReplicaId, Slot, SlotRange, replicas};
+use crate::types::{Ballot, REPLICAS_MAX, ReplicaId, Slot, SlotRange, replicas};
 
 /// How many ranges of lost slots are named at a time.
 const LOST_RANGES_MAX: usize = 64;
@@ -88,13 +88,14 @@ impl Tally {
 
     /// The first slot at or above `slot` that no quorum has accepted.
     pub(super) fn quorum_end(&self, slot: Slot) -> Slot {
-        let mut end = slot;
+        let (mut ends, n) = ([Slot::ZERO; REPLICAS_MAX], self.accepted.len());
+        let (ends, mut end) = (&mut ends[..n], slot);
         loop {
-            let mut ends: Vec<Slot> = self.accepted.iter().map(|set| set.end_from(end)).collect();
+            ends.iter_mut().zip(&self.accepted).for_each(|(it, set)| *it = set.end_from(end));
             ends.sort_unstable();
             // A quorum of acceptors has accepted everything below the end of its slowest
             // member. Above it, another quorum may go on.
-            let next = ends[ends.len() - quorum(ends.len())];
+            let next = ends[n - quorum(n)];
             if next == end {
                 return end;
             }
