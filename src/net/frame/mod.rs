@@ -13,8 +13,8 @@
 //!      24      1  kind of body: messages, a fragment, missing fragments, a probe, its answer,
 //!                 nothing
 //!      25      2  bytes of body
-//!      27      4  CRC-32 of the other fields and of all behind the header, xored with
-//!                 that of the last five fields
+//!      27      4  CRC-32 of all behind the header, which begins with a hash of the fields
+//!                 above, xored with a hash of the fields below
 //!      31      4  bytes sent to the receiver before, in this life of the sender
 //!      35      4  where the highest datagram of the receiver ended that has arrived
 //!      39      4  how many bytes of the receiver have arrived up to there

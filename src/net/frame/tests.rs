@@ -320,6 +320,23 @@ fn a_client_frame_that_is_not_padded_is_dropped() {
 }
 
 #[test]
+fn one_bit_of_a_header_that_turns_over_is_noticed_and_so_are_two() {
+    let mut sealed = frame(replica(1), replica(0), OURS, &[prepare()]);
+    stamp(&mut sealed, Stamp { offset: 1, reached: 70_000, taken: 3, held: 4, asks: true });
+    let (mut receiver, bits) = (decoder(replica(0), OURS), 8 * HEADER_BYTES);
+    assert_eq!(open(&mut receiver, &sealed), Ok(1));
+    // A second bit behind the header is none: the first one turns over alone.
+    for (first, second) in (0..bits).flat_map(|first| (first + 1..=bits).map(move |it| (first, it)))
+    {
+        let mut damaged = sealed.clone();
+        for bit in [first, second].into_iter().filter(|bit| *bit < bits) {
+            damaged[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(open(&mut receiver, &damaged).is_err(), "bits {first} and {second}");
+    }
+}
+
+#[test]
 fn any_frame_may_be_padded_with_zeros_up_to_the_longest_datagram() {
     let peers = frame(replica(1), replica(0), OURS, &[prepare()]);
     let clients = frame(Party::Client, replica(0), OURS, &[const { ClientMessage::Hello }]);
