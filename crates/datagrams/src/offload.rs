@@ -6,8 +6,8 @@
 //! batch there is another try. (A route that refuses everything says nothing of batches, and one
 //! peer's nothing of another's.) Where a batch is taken and nothing arrives, the paths notice that
 //! (see [`crate::path::length`]), and datagrams leave one by one as well. Receiving: one call
-//! yields several datagrams from one sender. A host that has neither is no error, and both
-//! can be switched off.
+//! yields several pieces, each of several datagrams from one sender, and tells when there are no
+//! more. A host that has neither is no error, and both can be switched off.
 //!
 //! **Fragments of IP.** The kernel is told never to cut a datagram: the paths find out how
 //! long a datagram may be.
@@ -136,22 +136,51 @@ impl Offload {
         }
     }
 
-    /// Receives datagrams from one sender. Returns its address, the bytes of all datagrams
-    /// together, and the bytes of each but the last.
-    pub(crate) fn receive(
-        &self,
-        socket: &UdpSocket,
-        buffer: &mut [u8],
-    ) -> io::Result<(SocketAddr, usize, usize)> {
+    /// Receives up to [`PIECES_MAX`] pieces.
+    pub(crate) fn receive(&self, socket: &UdpSocket, into: &mut Pieces) -> io::Result<Received> {
+        let Pieces { buffers, metas } = into;
         let Some(state) = &self.state else {
-            let (bytes, from) = socket.recv_from(buffer)?;
-            return Ok((from, bytes, bytes));
+            let (bytes, from) = socket.recv_from(&mut buffers[0])?;
+            (metas[0].addr, metas[0].len, metas[0].stride) = (from, bytes, bytes);
+            return Ok(Received { pieces: 1, drained: false });
         };
-        let mut meta = [RecvMeta::default()];
-        let mut buffers = [IoSliceMut::new(buffer)];
-        state.recv(UdpSockRef::from(socket), &mut buffers, &mut meta)?;
-        let [meta] = meta;
-        Ok((meta.addr, meta.len, meta.stride))
+        let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+        let pieces = state.recv(UdpSockRef::from(socket), &mut slices, metas)?;
+        Ok(Received { pieces, drained: pieces < PIECES_MAX })
+    }
+}
+
+/// The most pieces that come in one call. A round of a small cluster brings a process two or
+/// three at a time.
+const PIECES_MAX: usize = 4;
+
+/// What one call brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) pieces: usize,
+    /// Whether the kernel looked for one more and found none, or an error. The next call says
+    /// which.
+    pub(crate) drained: bool,
+}
+
+/// The pieces of a call: each holds datagrams from one sender.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    buffers: [Box<[u8]>; PIECES_MAX],
+    metas: [RecvMeta; PIECES_MAX],
+}
+
+impl Pieces {
+    /// Room for as many bytes in each.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let buffers = [(); PIECES_MAX].map(|()| vec![0; bytes].into_boxed_slice());
+        Pieces { buffers, metas: [RecvMeta::default(); PIECES_MAX] }
+    }
+
+    /// The sender and the datagrams of a piece.
+    pub(crate) fn get(&self, piece: usize) -> (SocketAddr, Segments<'_>) {
+        let RecvMeta { addr, len, stride, .. } = self.metas[piece];
+        (addr, Segments::cut(&self.buffers[piece][..len], stride))
     }
 }
 
@@ -185,11 +214,38 @@ mod tests {
         assert!(!offload.takes(Some(0)) && !offload.takes(None));
         let refused = offload.send(&socket, to, Segments::cut(&[1, 2, 3], 1));
         assert_eq!(refused.expect_err("not a batch").kind(), io::ErrorKind::Unsupported);
-        let mut buffer = [0; 9];
+        let mut pieces = Pieces::new(9);
         for sent in [&[1][..], &[2, 3]] {
             socket.send_to(sent, to).expect("it fits");
-            let (from, bytes, stride) = offload.receive(&socket, &mut buffer).expect("it came");
-            assert_eq!((from, &buffer[..bytes], stride), (to, sent, sent.len()));
+            let received = offload.receive(&socket, &mut pieces).expect("it came");
+            assert_eq!(received, Received { pieces: 1, drained: false });
+            assert_eq!(pieces.get(0), (to, Segments::one(sent)));
+        }
+    }
+
+    #[test]
+    fn a_call_brings_several_pieces_and_tells_when_there_are_no_more() {
+        let [socket, first, second] =
+            [(); 3].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+        socket.set_nonblocking(true).expect("it can be set");
+        let offload = Offload::new(&socket, 3);
+        if offload.state.is_none() {
+            return; // A host without any of it: see the test above.
+        }
+        let mut pieces = Pieces::new(99);
+        let nothing = offload.receive(&socket, &mut pieces).expect_err("nothing was sent");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        let to = socket.local_addr().expect("an address");
+        let sender = |number: u8| if number.is_multiple_of(2) { &first } else { &second };
+        for count in 1..=PIECES_MAX as u8 {
+            (0..count).for_each(|it| assert_eq!(sender(it).send_to(&[it], to).expect("sent"), 1));
+            let received = offload.receive(&socket, &mut pieces).expect("they came");
+            let drained = usize::from(count) < PIECES_MAX;
+            assert_eq!(received, Received { pieces: count.into(), drained });
+            for it in 0..count {
+                let from = sender(it).local_addr().expect("an address");
+                assert_eq!(pieces.get(it.into()), (from, Segments::one(&[it])));
+            }
         }
     }
 

@@ -25,12 +25,11 @@ pub use room::Room;
 pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, pass_over};
 
 use crate::assert_datagram_max;
-use crate::batch::Segments;
 use crate::codec::{Body, Codec, Decode, Endpoint, Opened};
 use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
-use crate::offload::Offload;
+use crate::offload::{Offload, Pieces};
 use crate::outlet::{Outlet, QUEUE_MAX, Queued, QueuedKind, Shared};
 use crate::peers::{Contact, Peers};
 use crate::wait::Patience;
@@ -141,8 +140,10 @@ impl<C: Codec> PeerBook<C> {
 struct Burst {
     /// How many datagrams came.
     taken: usize,
-    /// Whether the socket is empty. Only then does epoll report the next datagram.
+    /// Whether the socket is empty, as far as that is known.
     drained: bool,
+    /// When the last of them came, or none did.
+    at: u64,
 }
 
 /// The network of one process.
@@ -160,7 +161,6 @@ pub struct Network<C: Codec> {
     awaits_writable: bool,
     patience: Patience,
     began: Instant,
-    buffer: Box<[u8]>,
     messages: Vec<C::Incoming>,
 }
 
@@ -218,7 +218,6 @@ impl<C: Codec> Network<C> {
             paths,
             awaits_writable: false,
             patience: Patience::default(),
-            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
             messages: Vec::new(),
         })
     }
@@ -260,61 +259,70 @@ impl<C: Codec> Network<C> {
     ///
     /// If the socket or epoll fails in a way that will not pass: the process must end.
     pub fn run(mut self, mut deliver: impl Deliver<C::Incoming>) -> io::Result<()> {
-        let mut events = Events::with_capacity(4);
+        let (mut events, mut pieces) = (Events::with_capacity(4), Pieces::new(RECEIVE_BYTES));
         while !self.shared.wakeup.is_stopped() {
-            let Burst { taken, drained } = self.receive(&mut deliver)?;
+            let Burst { taken, drained, at } = self.receive(&mut pieces, &mut deliver)?;
             self.sender.flush_backlog();
-            let now_us = now(self.began);
-            self.sender.flush_queues(now_us);
+            self.sender.flush_queues(at);
             let sent = self.send_queued();
             self.ask_for_fragments();
-            self.poll_paths(now_us);
-            self.give_word(now_us);
+            self.poll_paths(at);
+            self.give_word(at);
             if taken + sent > 0 {
-                self.patience.found(now(self.began));
+                self.patience.found(at);
             }
-            if drained {
-                self.wait(&mut events, &mut deliver)?;
+            if drained && self.patience.polls_again(at) {
+                deliver.found_nothing();
+                threads::yield_now();
+            } else if taken == 0 {
+                // Only after a call that has found nothing does epoll report the next datagram.
+                self.sleep(at, &mut events, &mut deliver)?;
             }
         }
         Ok(())
     }
 
-    fn receive(&mut self, deliver: &mut impl Deliver<C::Incoming>) -> io::Result<Burst> {
-        let mut burst = Burst { taken: 0, drained: false };
-        let mut delivered = 0;
-        // Taken out, so that `self` can be borrowed while datagrams in it are opened.
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while burst.taken < BURST_DATAGRAMS && !burst.drained {
-            match self.shared.offload.receive(&self.shared.socket, &mut buffer) {
-                Ok((from, bytes, stride)) => {
-                    let segments = Segments::cut(&buffer[..bytes], stride);
-                    let now = now(self.began);
-                    for index in 0..segments.count() {
-                        self.open(now, canonical(from), segments.get(index));
-                        delivered += self.messages.len() as u64;
-                        self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
-                        if (index + 1).is_multiple_of(PART_DATAGRAMS) {
-                            deliver.end_of_burst();
-                        }
-                    }
-                    burst.taken += segments.count();
+    fn receive(
+        &mut self,
+        pieces: &mut Pieces,
+        deliver: &mut impl Deliver<C::Incoming>,
+    ) -> io::Result<Burst> {
+        let (mut taken, mut delivered, mut drained, mut at) = (0, 0, false, None);
+        while taken < BURST_DATAGRAMS && !drained {
+            let came = match self.shared.offload.receive(&self.shared.socket, pieces) {
+                Ok(came) => came,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drained = true;
+                    break;
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => burst.drained = true,
-                    _ => pass_over(error, &self.shared.counters)?,
-                },
+                Err(error) => {
+                    pass_over(error, &self.shared.counters)?;
+                    continue;
+                }
+            };
+            drained = came.drained;
+            let now = *at.insert(now(self.began));
+            for piece in 0..came.pieces {
+                let (from, segments) = pieces.get(piece);
+                for index in 0..segments.count() {
+                    self.open(now, canonical(from), segments.get(index));
+                    delivered += self.messages.len() as u64;
+                    self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
+                    if (index + 1).is_multiple_of(PART_DATAGRAMS) {
+                        deliver.end_of_burst();
+                    }
+                }
+                taken += segments.count();
             }
         }
-        self.buffer = buffer;
-        if burst.taken > 0 {
-            self.shared.counters.add(NetEvent::Received, burst.taken as u64);
+        if taken > 0 {
+            self.shared.counters.add(NetEvent::Received, taken as u64);
         }
         if delivered > 0 {
             self.shared.counters.add(NetEvent::Delivered, delivered);
             deliver.end_of_burst();
         }
-        Ok(burst)
+        Ok(Burst { taken, drained, at: at.unwrap_or_else(|| now(self.began)) })
     }
 
     /// Opens one datagram. Its messages are in `self.messages` afterwards.
@@ -402,21 +410,15 @@ impl<C: Codec> Network<C> {
         }
     }
 
-    /// The socket is empty: yields before the next poll, or sleeps until there is something
-    /// to do.
-    fn wait(
+    /// Sleeps until there is something to do.
+    fn sleep(
         &mut self,
+        now: u64,
         events: &mut Events,
         deliver: &mut impl Deliver<C::Incoming>,
     ) -> io::Result<()> {
-        if self.patience.polls_again(now(self.began)) {
-            deliver.found_nothing();
-            threads::yield_now();
-            return Ok(());
-        }
         deliver.sleeps();
         self.await_writable(!self.sender.backlog.is_empty())?;
-        let now = now(self.began);
         let deadlines = [
             self.reassembler.deadline(),
             self.paths.deadline(),

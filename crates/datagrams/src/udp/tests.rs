@@ -172,7 +172,7 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     assert_eq!(zero.counters().of(NetEvent::Split), 0);
     // The socket is writable, so the loop does not sleep.
     let mut ignored = Into(crossbeam_channel::unbounded().0);
-    zero.wait(&mut Events::with_capacity(4), &mut ignored).expect("no error");
+    zero.sleep(0, &mut Events::with_capacity(4), &mut ignored).expect("no error");
     zero.sender.flush_backlog();
     zero.send_queued();
     assert_eq!(zero.counters().of(NetEvent::Split), 1);
@@ -181,10 +181,11 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
         assert_eq!(unstamped(&buffer[..bytes]), unstamped(&waiting(byte)));
     }
-    let mut cut = Vec::new();
-    while let Ok((_, bytes, stride)) = one.shared.offload.receive(&one.shared.socket, &mut buffer) {
-        let segments = Segments::cut(&buffer[..bytes], stride);
-        cut.extend((0..segments.count()).map(|index| segments.get(index).to_vec()));
+    let (mut cut, mut pieces) = (Vec::new(), Pieces::new(2_000));
+    while let Ok(came) = one.shared.offload.receive(&one.shared.socket, &mut pieces) {
+        for segments in (0..came.pieces).map(|piece| pieces.get(piece).1) {
+            cut.extend((0..segments.count()).map(|index| segments.get(index).to_vec()));
+        }
     }
     // The fragments came after them.
     let expected = [&last[..60], &last[60..]].map(unstamped);
@@ -200,7 +201,8 @@ fn unstamped(datagram: &[u8]) -> (&[u8], &[u8]) {
 fn numbers(network: &mut Network) -> Vec<u64> {
     let (sender, arrived) = crossbeam_channel::unbounded();
     let mut deliver = Into(sender);
-    while !network.receive(&mut deliver).expect("no error").drained {}
+    let mut pieces = Pieces::new(RECEIVE_BYTES);
+    while !network.receive(&mut pieces, &mut deliver).expect("no error").drained {}
     drop(deliver);
     arrived.into_iter().map(|(number, _)| number).collect()
 }
