@@ -40,7 +40,7 @@ pub struct Runs {
 impl Runs {
     /// The run that holds `slot`, from there on.
     pub fn at(&self, slot: Slot) -> Option<Run> {
-        let (first, (ballot, values)) = self.runs.range(..=slot).next_back()?;
+        let (first, (ballot, values)) = self.last_from(slot)?;
         let start = slot.since(*first) as usize;
         let held = start < values.len();
         held.then(|| Run { first: slot, ballot: *ballot, values: values.skip(start) })
@@ -48,7 +48,7 @@ impl Runs {
 
     /// What `slot` holds, and at which ballot.
     pub fn get(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
-        let (first, (ballot, values)) = self.runs.range(..=slot).next_back()?;
+        let (first, (ballot, values)) = self.last_from(slot)?;
         let index = slot.since(*first) as usize;
         (index < values.len()).then(|| (*ballot, values.get(index)))
     }
@@ -122,9 +122,17 @@ impl Runs {
         Some(first.plus(values.len() as u64))
     }
 
+    /// Whether nothing is held in `slot` or above it.
+    fn is_above_all(&self, slot: Slot) -> bool {
+        self.end().is_none_or(|end| end <= slot)
+    }
+
     /// Cuts `run` where its comparison changes, and says how each part compares.
     pub fn compare(&self, run: &Run) -> Vec<(Run, Comparison)> {
         let (mut at, end) = (run.first, run.end());
+        if at < end && self.is_above_all(at) {
+            return vec![(run.clone(), Comparison::New)];
+        }
         let mut parts: Vec<(Run, Comparison)> = Vec::with_capacity(1);
         while at < end {
             let (next, comparison) = self.compare_beginning(&run.within(SlotRange::new(at, end)));
@@ -167,7 +175,7 @@ impl Runs {
         if run.values.is_empty() {
             return Ok(());
         }
-        if self.end().is_none_or(|end| end <= run.first) {
+        if self.is_above_all(run.first) {
             self.put(run);
             return Ok(());
         }
@@ -232,7 +240,14 @@ impl Runs {
     /// The first slot of the last run that begins at or below `slot`; `slot` itself if there
     /// is none.
     fn start_of(&self, slot: Slot) -> Slot {
-        self.runs.range(..=slot).next_back().map_or(slot, |(first, _)| *first)
+        self.last_from(slot).map_or(slot, |(first, _)| *first)
+    }
+
+    /// The last run that begins at or below `slot`: mostly the last of all, which is found
+    /// without a comparison.
+    fn last_from(&self, slot: Slot) -> Option<(&Slot, &(Ballot, Values))> {
+        let last = self.runs.last_key_value()?;
+        if *last.0 <= slot { Some(last) } else { self.runs.range(..=slot).next_back() }
     }
 
     /// Slot by slot, however the runs are cut.

@@ -86,6 +86,9 @@ impl AcceptedLog {
     ) -> SlotList {
         let ranges = slots.ranges();
         let start = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+        if start <= from {
+            return slots;
+        }
         let runs_max = ranges_max.saturating_sub(ranges.len()).min(REPEATED_RUNS_MAX);
         let below = self.accepted.ranges_in(SlotRange::new(from, start)).rev().take(runs_max);
         below.filter(|(_, at)| *at == ballot).for_each(|(held, _)| slots.put_before(held));
