@@ -15,6 +15,7 @@ use super::{Endpoint, Outgoing};
 use crate::message::{ClientMessage, Message, Party, ToAcceptor, ToLearner, ToProposer};
 use crate::types::ClusterId;
 use datagrams::codec::{BodyKind, Sink};
+use foldhash::fast::RandomState;
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -37,7 +38,7 @@ pub struct Packer {
     identity: Identity,
     /// In the order in which they were begun. `by_destination` and `last` are indexes.
     frames: Vec<Frame>,
-    by_destination: HashMap<Place, usize>,
+    by_destination: HashMap<Place, usize, RandomState>,
     /// The place of the last message: the next mostly goes there too.
     last: Option<(Place, usize)>,
     spare: Vec<Vec<u8>>,
@@ -71,7 +72,7 @@ impl Packer {
         Packer {
             identity,
             frames: Vec::new(),
-            by_destination: HashMap::new(),
+            by_destination: HashMap::default(),
             last: None,
             spare: Vec::new(),
         }

@@ -7,6 +7,7 @@ use crate::path::first_bytes;
 use crate::path::length::PathLength;
 use crate::path::receipt::{Receipt, Stamp};
 use crate::path::shared::SharedPaths;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -25,7 +26,7 @@ pub(super) struct LoopPaths<E> {
     /// Which peers have asked for word.
     asking: Vec<bool>,
     /// What has arrived from clients that have asked for word.
-    clients: HashMap<E, Receipt>,
+    clients: HashMap<E, Receipt, RandomState>,
     /// Which of them wait for it.
     asking_clients: Vec<E>,
     /// When word must be given.
@@ -39,7 +40,7 @@ impl<E: Endpoint> LoopPaths<E> {
             lengths: peers.iter().map(path).collect(),
             due: None,
             asking: vec![false; peers.len()],
-            clients: HashMap::new(),
+            clients: HashMap::default(),
             asking_clients: Vec::new(),
             word_due: None,
         }
