@@ -78,19 +78,23 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
+            let mut now = self.clock.now();
+            if next.is_some() {
+                patience.found(now.0);
+            }
             if !self.role.is_urgent() {
                 threads::yield_now();
+                now = self.clock.now();
             }
             let mut taken = 0;
             while let Some(batch) = next {
-                let now = self.clock.now();
                 taken += batch.len();
                 for input in batch {
                     self.role.handle(now, self.rng.u64(..), input, &mut out);
                 }
                 next = if taken < BURST_INPUTS_MAX { self.inbox.try_recv().ok() } else { None };
+                now = self.clock.now();
             }
-            let now = self.clock.now();
             if self.role.deadline().is_some_and(|deadline| deadline <= now) {
                 if self.inbox.is_empty() || delayed >= TIMER_DELAY_BURSTS_MAX {
                     delayed = 0;
@@ -157,9 +161,8 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
                 None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
         };
-        match found {
-            Ok(_) => patience.found(self.clock.now().0),
-            Err(_) => patience.ended(),
+        if found.is_err() {
+            patience.ended();
         }
         Ok(found)
     }
