@@ -197,7 +197,7 @@ impl Learner {
         }
         self.begin_tally(ballot);
         self.announce |= self.decisions.count(from, slots.ranges());
-        self.announce |= !self.decisions.tally.lost(self.settings.id).is_empty();
+        self.announce = self.announce || !self.decisions.tally.lost(self.settings.id).is_empty();
     }
 
     fn begin_tally(&mut self, ballot: Ballot) {

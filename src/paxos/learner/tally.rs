@@ -88,6 +88,9 @@ impl Tally {
 
     /// The first slot at or above `slot` that no quorum has accepted.
     pub(super) fn quorum_end(&self, slot: Slot) -> Slot {
+        if slot < self.end && self.start.is_some_and(|start| start <= slot) {
+            return self.end;
+        }
         let (mut ends, n) = ([Slot::ZERO; REPLICAS_MAX], self.accepted.len());
         let (ends, mut end) = (&mut ends[..n], slot);
         loop {
