@@ -26,8 +26,9 @@ const BURST_INPUTS_MAX: usize = 4_096;
 /// How many bursts in a row may postpone a timer that is due.
 const TIMER_DELAY_BURSTS_MAX: u32 = 4;
 
-/// While its thread does not sleep, a storage writes this often what it has gathered. Whoever
-/// follows a chat log sees a line about that long after its client knows of it.
+/// While its thread does not sleep, a storage writes this often what it has gathered, unless it
+/// writes more often anyway. Whoever follows a chat log sees a line at most twice that long after
+/// its client knows of it.
 const REST_US: u64 = 4_000;
 
 /// Whether a loop goes on.
@@ -122,11 +123,11 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
         Ok(())
     }
 
-    /// Lets the storage write what it has gathered, if it has not for [`REST_US`].
+    /// Lets the storage write what it has gathered, if it was not asked for [`REST_US`].
     fn rest_if_due(&mut self, now: Time, rested: &mut Time) -> io::Result<()> {
         if now.since_us(*rested) >= REST_US {
             *rested = now;
-            self.storage.rest()?;
+            self.storage.rest_if_old()?;
         }
         Ok(())
     }

@@ -784,7 +784,7 @@ fn what_has_gathered_is_read_back_and_written_before_a_checkpoint() {
 }
 
 #[test]
-fn as_long_as_nothing_rests_files_grow_by_whole_blocks() {
+fn as_long_as_nothing_rests_files_grow_by_whole_blocks_and_parts_of_them_do_not_grow_old() {
     const BLOCK: u64 = 64 << 10;
     let mut lives = Lives::begin(7);
     let lengths = |disk: &SimDisk| contents(disk).map(|bytes| bytes.len() as u64);
@@ -818,6 +818,12 @@ fn as_long_as_nothing_rests_files_grow_by_whole_blocks() {
     let (text, end) = append_upto(&mut lives, 4_000);
     assert_eq!(text, end / BLOCK * BLOCK);
     assert!(text > whole[0]);
+    // Blocks were written since the log was asked last, so what is left is young. The next time it
+    // is not.
+    for (asked, written) in [text, end, end].into_iter().enumerate() {
+        lives.log.as_mut().unwrap().rest_if_old().unwrap();
+        assert_eq!(lengths(&lives.disk)[0], written, "asked {asked} times before");
+    }
 }
 
 /// The files that a log consists of, but for its checkpoint.

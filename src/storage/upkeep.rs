@@ -20,14 +20,25 @@ pub trait Upkeep {
         Ok(())
     }
 
-    /// The role has no input, and its thread is about to sleep, or it has not slept for some
-    /// milliseconds. The storage now writes what it has only gathered.
+    /// The role has no input, and its thread is about to sleep. The storage now writes what it
+    /// has only gathered.
     ///
     /// # Errors
     ///
     /// If it cannot be written; the process must end.
     fn rest(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// The thread has not slept for some milliseconds, and this is asked every so often. The
+    /// storage now writes what it has gathered, unless it has written since it was asked last:
+    /// then what is left is young.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; the process must end.
+    fn rest_if_old(&mut self) -> io::Result<()> {
+        self.rest()
     }
 
     /// Warm-up is over. `is_member` says whether this replica belongs to the cluster. If not,

@@ -116,12 +116,8 @@ fn stamp_check(frame: &[u8]) -> u32 {
 }
 
 /// Odd numbers without a pattern: the primes of xxHash.
-const FACTORS: [u128; 4] = [
-    0x9E37_79B1_85EB_CA87,
-    0xC2B2_AE3D_27D4_EB4F,
-    0x1656_67B1_9E37_79F9,
-    0x85EB_CA77_C2B2_AE63,
-];
+const FACTORS: [u128; 4] =
+    [0x9E37_79B1_85EB_CA87, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0x85EB_CA77_C2B2_AE63];
 
 /// A hash of a few words: both halves of each product, one xored with the other.
 fn fold(words: &[u64]) -> u32 {

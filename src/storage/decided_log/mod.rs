@@ -93,6 +93,8 @@ pub struct DecidedLog<D: Disk> {
     goal: Option<Goal>,
     /// Makes a checkpoint durable.
     background: Background,
+    /// Whether blocks of the chat log were written since [`Upkeep::rest_if_old`] asked last.
+    has_written: bool,
     failed: bool,
 }
 
@@ -201,7 +203,9 @@ impl<D: Disk> DecidedLog<D> {
         }
         self.pending = pending;
         self.note_mended()?;
+        let before = self.text.length();
         self.text.write_blocks()?;
+        self.has_written |= self.text.length() > before;
         self.journal.write_blocks()?;
         self.overflow.write_blocks()
     }
@@ -249,6 +253,11 @@ impl<D: Disk> Upkeep for DecidedLog<D> {
             }
             log.write()
         })
+    }
+
+    fn rest_if_old(&mut self) -> io::Result<()> {
+        // A part of a block that is written makes the rest of that block slow (`growing_file`).
+        if std::mem::take(&mut self.has_written) { Ok(()) } else { self.rest() }
     }
 
     fn joined(&mut self, is_member: bool) -> io::Result<()> {

@@ -74,6 +74,7 @@ impl<D: Disk> DecidedLog<D> {
             saved: Slot::ZERO,
             goal: None,
             background: Background::new(D::BACKGROUND),
+            has_written: false,
             failed: false,
         };
         if durability == Durability::Sync {
@@ -144,6 +145,7 @@ impl<D: Disk> DecidedLog<D> {
             saved: checkpoint.applied,
             goal: None,
             background: Background::new(D::BACKGROUND),
+            has_written: false,
             failed: false,
         };
         if is_missing || length < mark.text_end {
