@@ -108,12 +108,14 @@ impl<C: Codec> Shared<C> {
     /// The most bytes of a datagram to `to` at present. Answers to clients are short; several
     /// of them in one datagram are no longer than nearly every path carries.
     pub(crate) fn length(&self, to: C::Endpoint) -> usize {
+        if let Some(peer) = to.peer() {
+            return self.paths.length(peer);
+        }
+        // Nobody tests the paths to clients. The loopback's is known.
         let address = self.address(to);
-        match to.peer() {
-            Some(peer) => self.paths.length(peer),
-            // Nobody tests the paths to clients. The loopback's is known.
-            None if address.ip().is_loopback() => self.datagram_max,
-            None => first_bytes(address).min(self.datagram_max),
+        match address.ip().is_loopback() {
+            true => self.datagram_max,
+            false => first_bytes(address).min(self.datagram_max),
         }
     }
 
