@@ -14,7 +14,7 @@
 
 use crate::message::Answer;
 use crate::types::{Ballot, ClientId, Session, Slot};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_bytes::ByteArray;
 
 /// An [`Answer`] as it travels.
@@ -54,12 +54,15 @@ impl Completion {
 
 /// The form in which the codec writes `answer`.
 pub fn on_wire(answer: &Answer) -> impl Serialize {
-    AnswerOnWire::from(answer)
+    OnWire(answer)
 }
 
-impl From<&Answer> for AnswerOnWire {
-    fn from(answer: &Answer) -> AnswerOnWire {
-        match *answer {
+/// An answer that is written as its [`AnswerOnWire`].
+struct OnWire<'a>(&'a Answer);
+
+impl Serialize for OnWire<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let on_wire = match *self.0 {
             Answer::Welcome { applied, ballot } => AnswerOnWire::Welcome { applied, ballot },
             Answer::Complete { session: Session { client, id }, seq, slot, client_seq } => {
                 AnswerOnWire::Complete(Completion::of([client.0, id, seq, slot.0, client_seq]))
@@ -67,7 +70,8 @@ impl From<&Answer> for AnswerOnWire {
             Answer::Expired { session, seq } => AnswerOnWire::Expired { session, seq },
             Answer::Leader { ballot } => AnswerOnWire::Leader { ballot },
             Answer::BornTooEarly { session, seq } => AnswerOnWire::BornTooEarly { session, seq },
-        }
+        };
+        on_wire.serialize(serializer)
     }
 }
 
