@@ -4,6 +4,7 @@
 //! never changes, unless its only holder writes another value of the same length over it.
 
 use super::encoding::{COMMAND_BYTES, NOOP, ValueRef, head_of};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The bytes of a number in a batch.
@@ -33,6 +34,13 @@ impl Batch {
     /// The end of the value at `index`.
     pub(super) fn end(&self, index: usize) -> usize {
         self.number(self.values_end() + NUMBER * index)
+    }
+
+    /// The ends of the values in `range`, in order.
+    pub(super) fn ends(&self, range: Range<usize>) -> impl Iterator<Item = usize> {
+        let [start, end] = [range.start, range.end].map(|at| self.values_end() + NUMBER * at);
+        let numbers = self.0[start..end].chunks_exact(NUMBER);
+        numbers.map(|bytes| bytes.iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte)))
     }
 
     /// Where the value at `index` begins, or where the last one ends.

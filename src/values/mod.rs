@@ -79,9 +79,10 @@ impl Values {
 
     /// The bytes of the longest value.
     pub fn longest(&self) -> usize {
-        let Values { batch, from, to } = self;
-        let bytes = |at: u32| batch.end(at as usize) - batch.start(at as usize);
-        (*from..*to).map(bytes).max().unwrap_or(0)
+        let (batch, range) = (&self.batch, self.from as usize..self.to as usize);
+        let mut start = batch.start(range.start);
+        let lengths = batch.ends(range).map(|end| end - std::mem::replace(&mut start, end));
+        lengths.max().unwrap_or(0)
     }
 
     /// The value at `index`.
