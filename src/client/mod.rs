@@ -25,6 +25,7 @@
 mod copies;
 mod outcome;
 mod session;
+mod trial;
 mod who_is_there;
 
 pub use outcome::{Input, Outcome};
@@ -32,6 +33,7 @@ pub use session::SESSION_IDLE_US;
 
 use copies::Copies;
 use session::{NEXT_SESSION, Open, Phase};
+use trial::Trial;
 
 use crate::long_line::is_long;
 use crate::message::{Answer, ClientMessage, Request};
@@ -80,11 +82,10 @@ pub struct Client {
     /// When the line, or the hello for it, was last sent.
     sent_at: Time,
     retry_at: Time,
-    /// When it was first sent, and which replica was asked as the owner of which ballot.
-    asked_at: Time,
-    led: Option<(Ballot, ReplicaId)>,
     /// How long an answer takes.
     trip: RoundTrip,
+    /// Whether it takes longer than that.
+    trial: Trial,
     /// Whether the message that is on its way was sent more than once.
     again: bool,
     /// Whether it was sent to all replicas.
@@ -115,9 +116,8 @@ impl Client {
             submitted_at: Time(0),
             sent_at: Time(0),
             retry_at: Time(0),
-            asked_at: Time(0),
-            led: None,
             trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, WAIT_MAX_US),
+            trial: Trial::default(),
             again: false,
             asked_all: false,
             copies: None,
@@ -178,6 +178,9 @@ impl Client {
         self.request.after = self.after;
         self.phase = Phase::InFlight;
         self.send_first(now, out);
+        if let Some(wait_us) = self.trial.begin() {
+            self.retry_at = self.retry_at.max(now.plus_us(wait_us));
+        }
     }
 
     /// Sends the message of this phase.
@@ -191,8 +194,8 @@ impl Client {
 
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
         (self.again, self.asked_all) = (false, false);
-        (self.asked_at, self.sent_at) = (now, now);
-        self.led = Some((self.leader, self.whom()));
+        self.sent_at = now;
+        self.trial.asked(now, self.leader, self.whom());
         let answer_us = self.patience_us(ASK_ALL_US);
         let wait_us = self.trip.wait_us();
         // To ask all costs more than to ask one, so it waits until hardly any answer is late.
@@ -291,16 +294,12 @@ impl Client {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
                     }
-                    // If a message was sent twice, nobody knows which copy was answered. But if
-                    // the leader that was asked first answers later than a client ever waits for
-                    // it, its answers take that long: else no line would be sent once only.
-                    let asked_us = now.since_us(self.asked_at);
-                    let is_slow = self.led == Some((self.leader, from)) && asked_us >= ASK_ALL_US;
+                    // If a message was sent twice, nobody knows which copy was answered.
                     match self.again {
                         false => self.trip.answered(now.since_us(self.sent_at)),
-                        true if is_slow => self.trip.answered(asked_us),
                         true => self.trip.recovered(now.since_us(self.sent_at)),
                     }
+                    self.trial.end(now, self.again, self.leader, from);
                     self.phase = Phase::Idle;
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {

@@ -5,7 +5,7 @@ use multipaxos::client::{ASK_ALL_US, Client, Input, Outcome, SESSION_IDLE_US};
 use multipaxos::message::{Answer, ClientMessage, Request};
 use multipaxos::paxos::{Envelope, Role, Storage};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot};
+use multipaxos::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
 use std::io;
 
 #[derive(Default)]
@@ -133,6 +133,43 @@ fn where_answers_take_long_a_line_is_asked_once() {
     // The leader dies, and all replicas are asked a little later than it usually answers.
     let sent = requests(&seat.wait_us(2 * 1_400_000));
     assert_eq!(sent[..3].iter().map(|(to, _)| *to).collect::<Vec<_>>(), [R0, R1, R2]);
+}
+
+/// Forty percent of all datagrams are lost. A line is decided some milliseconds after a copy of it
+/// has reached the leader, and each copy that comes then is answered at once.
+#[test]
+fn lost_datagrams_are_not_taken_for_slow_answers() {
+    for seed in 0..20 {
+        let mut rng = seeds::stream(seed, "losses");
+        let mut seat = in_flight();
+        seat.handle(complete_by(R0, 0));
+        let begun = seat.now;
+        for seq in 1..=200 {
+            let mut copies = seat.handle(submit("next", 9));
+            let mut decided: Option<Time> = None;
+            let mut answers: Vec<Time> = Vec::new();
+            loop {
+                for (to, _) in requests(&copies) {
+                    if to != R0 || rng.f64() < 0.4 {
+                        continue;
+                    }
+                    let retries = (0..).take_while(|_| rng.f64() < 0.6).count() as u64;
+                    let at = seat.now.plus_us(300 + 5_000 * retries);
+                    let at = (*decided.get_or_insert(at)).max(seat.now.plus_us(300));
+                    if rng.f64() >= 0.4 {
+                        answers.push(at);
+                    }
+                }
+                if answers.iter().any(|at| *at <= seat.now) {
+                    seat.handle(complete_by(R0, seq));
+                    break;
+                }
+                copies = seat.wait_us(100);
+            }
+        }
+        let mean_us = seat.now.since_us(begun) / 200;
+        assert!(mean_us < 300_000, "seed {seed}: {} ms", mean_us / 1_000);
+    }
 }
 
 #[test]
