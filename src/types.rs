@@ -305,6 +305,24 @@ pub enum Value {
     Command(Command),
 }
 
+/// The chat log with which a cluster began, if it did not begin empty: its lines fill the
+/// first slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// Every slot below this is filled with one of its lines.
+    pub end: Slot,
+    /// Its length.
+    pub bytes: u64,
+    /// A hash of its bytes.
+    pub hash: u64,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a chat log of {} lines (hash {:x})", self.end, self.hash)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

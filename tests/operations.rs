@@ -26,10 +26,11 @@ const SAYS: [&str; 6] = [
 ];
 
 /// Errors that such a line shows.
-const SHOWN_ERRORS: [&str; 3] = ["ConfigError", "OpenError", "Refused"];
+const SHOWN_ERRORS: [&str; 4] = ["ConfigError", "OpenError", "Refused", "BadLine"];
 
 /// Functions that put a line together for one of [`SAYS`]: the file, and how the text begins.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("src/runtime/durable.rs", "StartError::Beginning(format!("),
     ("src/runtime/full_socket.rs", "Some(format!("),
     ("src/runtime/slow_disk.rs", "Some(format!("),
     ("src/net/frame/notices.rs", "=> format!("),

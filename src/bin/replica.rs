@@ -53,6 +53,10 @@ struct Options {
     /// the log directory)
     #[argh(option, arg_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// begin a new cluster with the lines of this chat log, which is what is left of a former
+    /// one; all replicas must be given the same file, and empty folders
+    #[argh(option, arg_name = "FILE")]
+    begin_from: Option<PathBuf>,
     /// when the replica may send a vote: sync, once it is on the disk; os, once the operating
     /// system has it, so that a power cut may lose it; none, at once, so that a replica that
     /// restarts counts as wiped (default sync)
@@ -165,6 +169,7 @@ fn main() {
         names: Some(file),
         log_dir: options.log_dir,
         data_dir,
+        begin_from: options.begin_from,
         durability: options.durability,
         skip_slot: options.skip_slot.map(|slot| Slot(slot.0)),
         loss: options.msg_loss.probability(),
@@ -184,6 +189,7 @@ fn main() {
             usage_error(format!("--data_dir {data_dir_named}: {refused}"))
         }
         Err(StartError::Durability(why)) => usage_error(format!("--durability os: {why}")),
+        Err(StartError::Beginning(said)) => usage_error(said),
         Err(StartError::Unusable(error)) => fail(error),
         Err(StartError::Other(error)) => fail(error),
     }

@@ -51,7 +51,9 @@ pub use run::Run;
 pub use slot_list::SlotList;
 pub use spans::{Span, Spans};
 
-use crate::types::{Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange};
+use crate::types::{
+    Address, Ballot, BootId, ClusterId, DirectoryId, Origin, ReplicaId, Slot, SlotRange,
+};
 use crate::values::{VALUES_MAX, Values};
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +110,9 @@ pub struct Ready {
     /// A hash of the replicas that the sender's configuration lists, in their order; 0 if it does
     /// not say. It is for people: addresses may differ between hosts (NAT, proxies).
     pub list: u64,
+    /// The chat log with which the sender's cluster begins. A cluster has only members that
+    /// begin with the same one.
+    pub origin: Option<Origin>,
 }
 
 /// One life of a replica, and the number of a message of that life.
@@ -358,7 +363,8 @@ mod tests {
         let list = |items: usize| {
             let started = Some(vec![DirectoryId(7); items]);
             let (directory, boot) = (DirectoryId(7), BootId(3));
-            let ready = Ready { directory, boot, round: 1, answers: None, started, list: 0 };
+            let ready =
+                Ready { directory, boot, round: 1, answers: None, started, list: 0, origin: None };
             let bytes = postcard::to_stdvec(&ready).expect("encodes");
             postcard::from_bytes::<Ready>(&bytes).is_ok_and(|read| read == ready)
         };

@@ -21,6 +21,9 @@
 //! not heard yet that the cluster started; it hears C's new directory and starts with
 //! (a, b, c').
 //!
+//! A cluster may begin with the lines of a chat log (S10). Then only replicas that begin with the
+//! same one start together.
+//!
 //! A replica that a quorum shows a list without its directory says so, does not vote, and
 //! follows as a learner. Fewer than a quorum may be all that is left of a former cluster, whose
 //! other replicas begin anew: they wait, and say for whom.
@@ -29,7 +32,7 @@ use super::strangers::Strangers;
 use super::{Membership, Notice, Outbox, Role, Settings};
 use crate::message::{Heard, Message, Ready, Refusal, ToBootstrap};
 use crate::quorum::quorum;
-use crate::types::{Address, ClusterId, DirectoryId, ReplicaId, Time};
+use crate::types::{Address, ClusterId, DirectoryId, Origin, ReplicaId, Time};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The time between two log lines that name the replicas still waited for.
@@ -76,6 +79,8 @@ struct Peer {
     heard: Option<Heard>,
     /// The hash of its configuration's list; 0 if it does not say.
     list: u64,
+    /// The chat log with which it begins, if it was heard.
+    origin: Option<Origin>,
     /// What it said in answer to this life.
     answered: Option<Answered>,
 }
@@ -89,6 +94,8 @@ struct Answered {
     directory: DirectoryId,
     /// Its started record.
     started: Option<Vec<DirectoryId>>,
+    /// The chat log with which its cluster begins.
+    origin: Option<Origin>,
 }
 
 /// The bootstrap role.
@@ -99,6 +106,8 @@ pub struct Bootstrap {
     directory: DirectoryId,
     /// The hash of the own configuration's list; 0 if the role was not told.
     list: u64,
+    /// The chat log with which this replica begins; none if it begins empty.
+    origin: Option<Origin>,
     /// By replica id.
     peers: Vec<Peer>,
     strangers: Strangers,
@@ -123,6 +132,7 @@ impl Bootstrap {
             settings,
             directory,
             list: 0,
+            origin: None,
             peers: vec![Peer::default(); settings.n],
             strangers: Strangers::new(settings.id, settings.n),
             phase: Phase::WarmingUp,
@@ -145,6 +155,12 @@ impl Bootstrap {
         Bootstrap { list, ..self }
     }
 
+    /// The same, with a log that was begun with this chat log.
+    #[must_use]
+    pub fn beginning_with(self, origin: Option<Origin>) -> Self {
+        Bootstrap { origin, ..self }
+    }
+
     /// Whether warm-up is over.
     pub fn is_started(&self) -> bool {
         matches!(self.phase, Phase::Started(_))
@@ -157,14 +173,14 @@ impl Bootstrap {
         ready: Ready,
         out: &mut Outbox<Record>,
     ) {
-        let Ready { directory, boot, round, answers, started, list } = ready;
+        let Ready { directory, boot, round, answers, started, list, origin } = ready;
         let peer = &mut self.peers[from.index()];
         if peer.heard.is_some_and(|heard| heard.boot == boot && heard.round >= round) {
             // It was overtaken, or comes again.
             return;
         }
         peer.heard = Some(Heard { boot, round });
-        peer.list = list;
+        (peer.list, peer.origin) = (list, origin);
         match &self.phase {
             Phase::WarmingUp => {}
             Phase::Remembered(_) => return,
@@ -185,7 +201,9 @@ impl Bootstrap {
         }
         // A list with this directory on it can be of no other cluster.
         let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.directory;
-        if let Some(members) = started.as_ref().filter(|members| is_on(members)) {
+        if let Some(members) = started.as_ref().filter(|members| is_on(members))
+            && origin == self.origin
+        {
             return self.start(members.clone(), out);
         }
         // S6: what answers no Ready of this life may be of a former cluster.
@@ -198,7 +216,7 @@ impl Bootstrap {
             false => round <= known.round,
         });
         if !is_overtaken {
-            *known = Some(Answered { round, directory, started });
+            *known = Some(Answered { round, directory, started, origin });
             self.draw_up_list(out);
             self.join_without_vote(out);
         }
@@ -214,7 +232,11 @@ impl Bootstrap {
         if self.settings.id != ReplicaId(0) || self.phase != Phase::WarmingUp {
             return;
         }
-        let fresh = |answered: &Answered| answered.started.is_none().then_some(answered.directory);
+        // S10: a cluster has one beginning.
+        let fresh = |answered: &Answered| {
+            let is_fresh = answered.started.is_none() && answered.origin == self.origin;
+            is_fresh.then_some(answered.directory)
+        };
         let others: Option<Vec<_>> =
             self.answers().map(|(_, answered)| answered.and_then(fresh)).collect();
         if let Some(others) = others {
@@ -224,8 +246,15 @@ impl Bootstrap {
 
     /// S6: a quorum has started, and this replica's directory is not on its list.
     fn join_without_vote(&mut self, out: &mut Outbox<Record>) {
-        let shown: Vec<_> =
-            self.answers().filter_map(|(_, answered)| answered?.started.as_ref()).collect();
+        // S10: who begins with a chat log holds it already, and follows no cluster without it. Who
+        // begins empty fetches it.
+        let begins_as =
+            |answered: &&Answered| self.origin.is_none() || answered.origin == self.origin;
+        let shown: Vec<_> = self
+            .answers()
+            .filter_map(|(_, answered)| answered.filter(begins_as)?.started.as_ref())
+            .filter(|members| members[self.settings.id.index()] != self.directory)
+            .collect();
         let by_quorum = |members: &&Vec<DirectoryId>| {
             shown.iter().filter(|other| *other == members).count() >= quorum(self.settings.n)
         };
@@ -235,8 +264,10 @@ impl Bootstrap {
     }
 
     fn start(&mut self, members: Vec<DirectoryId>, out: &mut Outbox<Record>) {
-        // S2: only a process that has warmed up itself may lead ballot 0.
-        let fresh = self.phase == Phase::WarmingUp;
+        let is_new = self.phase == Phase::WarmingUp;
+        // S2: only a process that has warmed up itself may lead ballot 0. S10: what is decided at
+        // the beginning, acceptors tell in phase 1 alone.
+        let fresh = is_new && self.origin.is_none();
         let membership = Membership {
             cluster: cluster_id(&members),
             directory: self.directory,
@@ -244,7 +275,7 @@ impl Bootstrap {
             fresh,
         };
         // The record is durable before this replica's first vote (S1, S6).
-        if fresh && membership.is_voter(self.settings.id) {
+        if is_new && membership.is_voter(self.settings.id) {
             out.persist(Record::Started(members.clone()));
         }
         self.phase = Phase::Started(members);
@@ -264,23 +295,54 @@ impl Bootstrap {
             answers: self.peers[to.index()].heard,
             started,
             list: self.list,
+            origin: self.origin,
         };
         out.send(to, Message::Bootstrap(ToBootstrap::Ready(Box::new(ready))));
     }
 
-    /// The replicas that this one waits for, in words; and which configurations differ, since it
-    /// may wait for that reason.
+    /// The replicas that this one waits for, in words; and what it has heard of them for which it
+    /// may wait: a configuration that lists others, and another beginning.
     pub fn report(&self) -> String {
+        let mut report = self.waited_for();
         let differs = |peer: &Peer| self.list != 0 && peer.list != 0 && peer.list != self.list;
         let peers = self.settings.peers().filter(|id| differs(&self.peers[id.index()]));
         let differing: Vec<String> = peers.map(|id| id.to_string()).collect();
-        match differing.as_slice() {
-            [] => self.waited_for(),
-            differing => format!(
-                "{}; the configuration of replica {} lists other addresses or another order than \
+        if !differing.is_empty() {
+            report += &format!(
+                "; the configuration of replica {} lists other addresses or another order than \
                  this one's",
-                self.waited_for(),
                 differing.join(" and ")
+            );
+        }
+        report + &self.beginnings()
+    }
+
+    /// Which replicas begin with what, if not all with the same.
+    fn beginnings(&self) -> String {
+        let words = |origin: Option<Origin>| {
+            origin.map_or("no chat log".to_owned(), |origin| origin.to_string())
+        };
+        // One that begins empty may follow a cluster without a vote, whatever that began with.
+        let is_followed = |peer: &Peer| {
+            let started = |answered: &Answered| answered.started.is_some();
+            self.origin.is_none() && peer.answered.as_ref().is_some_and(started)
+        };
+        let differs =
+            |peer: &&Peer| peer.heard.is_some() && peer.origin != self.origin && !is_followed(peer);
+        let said: Vec<String> = self
+            .settings
+            .peers()
+            .filter_map(|id| {
+                let peer = Some(&self.peers[id.index()]).filter(differs)?;
+                Some(format!("replica {id} begins with {}", words(peer.origin)))
+            })
+            .collect();
+        match said.as_slice() {
+            [] => String::new(),
+            said => format!(
+                "; {}, this one with {}: give all the same --begin_from, or none",
+                said.join(", "),
+                words(self.origin)
             ),
         }
     }
@@ -300,6 +362,17 @@ impl Bootstrap {
         };
         if started.is_empty() {
             return waited;
+        }
+        let mut answers = self.answers().filter_map(|(_, answered)| answered);
+        let is_other = |answered: &Answered| {
+            answered.started.is_some() && self.origin.is_some() && answered.origin != self.origin
+        };
+        if answers.any(is_other) {
+            return format!(
+                "{waited}; replica {} belongs to a cluster that has started without this data \
+                 directory. Two clusters cannot go on: end all replicas of one of them",
+                started.join(" and ")
+            );
         }
         format!(
             "{waited}; replica {} belongs to a cluster that has started without this data \

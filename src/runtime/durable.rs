@@ -4,19 +4,31 @@
 //! wiped. Accordingly its logs are begun or opened. All of that is durable before the
 //! first datagram leaves. Under `--durability none` the acceptor keeps its state in
 //! memory, but still reads what an earlier life has left on the disk.
+//!
+//! **A chat log to begin with** (`--begin_from`, S10). Logs that are begun with it are made anew at
+//! each start until the replica is a member, whatever a power cut has left of them. They are
+//! durable before its first datagram, and the data directory notes what they began with together
+//! with the started record. So no member has half of it.
 
 use super::process::entropy;
 use super::replica::ReplicaOptions;
-use crate::paxos::acceptor;
+use crate::config::cause;
+use crate::paxos::Storage;
+use crate::paxos::acceptor::{self, Record};
 use crate::paxos::learner::Checkpoint;
 use crate::storage::Durability;
 use crate::storage::acceptor_log::{AcceptorLog, Options};
+use crate::storage::beginning::{self, Unfit};
 use crate::storage::data_dir::{DataDir, Found, HostBoot, Purpose, Refused};
 use crate::storage::decided_log::{DecidedLog, Location};
-use crate::types::DirectoryId;
+use crate::types::{DirectoryId, Origin};
 use durable::disk::{Disk, RealDisk};
 use durable::error::OpenError;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
+
+/// How much of a chat log to begin with is read at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// Why a replica could not start.
 #[derive(Debug)]
@@ -29,6 +41,8 @@ pub enum StartError {
     Foreign(Refused),
     /// `--durability os` promises nothing on this host. The reason.
     Durability(String),
+    /// `--begin_from` cannot be followed. The reason, with the file's name.
+    Beginning(String),
     /// The state in the data directory cannot be used.
     Unusable(OpenError),
     /// Anything else, such as a full disk.
@@ -93,7 +107,11 @@ impl Durable<RealDisk> {
             host_boot,
             drawn: DirectoryId(entropy().map_err(other)?),
         };
-        let mut durable = Durable::open_on(purpose, log_dir, data, Options::default())?;
+        let file = options.begin_from.as_ref().map(|path| Beginning {
+            name: path.display().to_string(),
+            open: Box::new(move || File::open(path)),
+        });
+        let mut durable = Durable::open_on(purpose, log_dir, data, Options::default(), file)?;
         durable.dir.note_uptime(|| HostBoot::present().map_or(0, |boot| boot.up_s));
         Ok(durable)
     }
@@ -107,6 +125,7 @@ impl<D: Disk> Durable<D> {
         log_dir: impl FnOnce() -> Result<D, StartError>,
         data: impl Fn() -> Result<D, StartError>,
         kept: Options,
+        file: Option<Beginning<'_>>,
     ) -> Result<Self, StartError> {
         let other = StartError::Other;
         let Purpose { replica: id, durability, n, .. } = purpose;
@@ -129,19 +148,42 @@ impl<D: Disk> Durable<D> {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }
         let Found::Member(members) = found else {
-            let log = match durability {
+            let origin = file.as_ref().map(Beginning::read).transpose()?;
+            let mut log = match durability {
                 Durability::None => None,
                 _ => Some(AcceptorLog::create(data()?, directory.0, kept).map_err(other)?),
             };
             // The data directory was written just now, so it is the log directory that
             // cannot be.
-            let chat_log = DecidedLog::create(place, durability).map_err(|error| match error {
-                error if is_unwritable(&error) => StartError::LogDir(error),
-                error => StartError::Other(error),
-            })?;
-            let (state, checkpoint) = Default::default();
+            let mut chat_log =
+                DecidedLog::create(place, durability).map_err(|error| match error {
+                    error if is_unwritable(&error) => StartError::LogDir(error),
+                    error => StartError::Other(error),
+                })?;
+            let (mut state, mut checkpoint) = (acceptor::State::default(), Checkpoint::default());
+            if let (Some(file), Some(origin)) = (file, origin) {
+                checkpoint = file.take_on(origin, &mut chat_log)?;
+                let trim = Record::Trim(origin.end);
+                state.apply(&trim);
+                if let Some(log) = &mut log {
+                    log.append(&mut vec![trim]).map_err(other)?;
+                    Storage::sync(log).map_err(other)?;
+                }
+                // The started record is noted together with it.
+                dir.begins_with(origin);
+                log::warn!(
+                    "replica {id}: begins a new cluster with the {} lines of {}, and waits for the \
+                     others to begin with the same: no replica of the former cluster may run",
+                    origin.end,
+                    file.name
+                );
+            }
             return Ok(Durable { dir, members: None, log, state, chat_log, checkpoint });
         };
+        if let Some(file) = file {
+            file.compare(dir.origin())?;
+            log::info!("replica {id}: its cluster was begun with {}: it goes on", file.name);
+        }
         let unusable = StartError::Unusable;
         let (log, state) = AcceptorLog::open(data()?, directory.0, kept).map_err(unusable)?;
         let log = (durability != Durability::None).then_some(log);
@@ -160,18 +202,97 @@ impl<D: Disk> Durable<D> {
     }
 }
 
+/// The chat log with which a new cluster is to begin.
+pub(super) struct Beginning<'a> {
+    /// The file's name in messages.
+    pub(super) name: String,
+    /// Opens it.
+    pub(super) open: Box<dyn Fn() -> io::Result<File> + 'a>,
+}
+
+impl Beginning<'_> {
+    fn unfit(&self, unfit: Unfit) -> StartError {
+        let name = &self.name;
+        StartError::Beginning(match unfit {
+            Unfit::Unreadable(error) => format!("--begin_from {name}: {}", cause(&error)),
+            Unfit::Empty => {
+                format!("--begin_from {name}: is empty: there is nothing to begin with")
+            }
+            Unfit::Line(number, what) => format!("{name}:{number}: {what}"),
+        })
+    }
+
+    fn opened(&self) -> Result<BufReader<File>, StartError> {
+        let opened = (self.open)().map_err(|error| self.unfit(Unfit::Unreadable(error)))?;
+        Ok(BufReader::with_capacity(READ_BYTES, opened))
+    }
+
+    /// Reads it to its end, before anything is written.
+    fn read(&self) -> Result<Origin, StartError> {
+        beginning::read(self.opened()?, |_| Ok(())).map_err(|unfit| self.unfit(unfit))
+    }
+
+    /// Begins an empty log with it. Returns the state after its lines, which are durable.
+    fn take_on<D: Disk>(
+        &self,
+        origin: Origin,
+        log: &mut DecidedLog<D>,
+    ) -> Result<Checkpoint, StartError> {
+        let mut state = Checkpoint::default();
+        let read = beginning::read(self.opened()?, |values| log.take_on(values, &mut state));
+        let read = read.map_err(|unfit| self.unfit(unfit))?;
+        if read != origin {
+            let name = &self.name;
+            let said = format!("--begin_from {name}: was changed while it was read: use a copy");
+            return Err(StartError::Beginning(said));
+        }
+        assert!(log.text_bytes() == origin.bytes, "the same lines to the byte");
+        log.taken_on(&state).map_err(StartError::Other)?;
+        Ok(state)
+    }
+
+    /// Whether the cluster of a member began with this file.
+    fn compare(&self, origin: Option<Origin>) -> Result<(), StartError> {
+        let is_it = match origin {
+            Some(origin) => beginning::is_of(self.opened()?, origin)
+                .map_err(|error| self.unfit(Unfit::Unreadable(error)))?,
+            None => false,
+        };
+        let name = &self.name;
+        match is_it {
+            true => Ok(()),
+            false => Err(StartError::Beginning(format!(
+                "--begin_from {name}: the data directory belongs to a cluster that did not begin \
+                 with this file: leave --begin_from out to go on with that cluster, or name an \
+                 empty --data_dir to begin another"
+            ))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::message::Request;
     use crate::message::Run;
-    use crate::paxos::acceptor::Record;
-    use crate::paxos::{Storage, bootstrap};
+    use crate::paxos::bootstrap;
     use crate::types::{Ballot, ReplicaId, Slot};
+    use durable::disk::DiskFile;
     use durable::sim_disk::{SimDisk, Survival};
     use seeds::stream;
+    use std::io::Write;
 
     const KEPT: Options = Options { segment_bytes: 4_096, waits: false };
+
+    fn purpose(boot: &str) -> Purpose {
+        Purpose {
+            replica: ReplicaId(1),
+            n: 3,
+            durability: Durability::Sync,
+            host_boot: Some(HostBoot { id: boot.into(), up_s: 5 }),
+            drawn: DirectoryId(5),
+        }
+    }
 
     fn open(
         disk: &SimDisk,
@@ -185,7 +306,13 @@ mod tests {
             host_boot: Some(HostBoot { id: boot.into(), up_s: 5 }),
             drawn: DirectoryId(5),
         };
-        Durable::open_on(purpose, || Ok(disk.folder("logs")), || Ok(disk.folder("data")), KEPT)
+        Durable::open_on(
+            purpose,
+            || Ok(disk.folder("logs")),
+            || Ok(disk.folder("data")),
+            KEPT,
+            None,
+        )
     }
 
     /// A member that was killed under `os`, and what its acceptor had told others.
@@ -234,5 +361,123 @@ mod tests {
             }
         }
         assert!(members >= 12 && wiped > 100, "{members} members, {wiped} wiped");
+    }
+
+    /// What a file of the log directory holds.
+    fn held(disk: &SimDisk, name: &str) -> Option<String> {
+        let file = disk.folder("logs").open(name).unwrap()?;
+        let mut bytes = vec![0; file.length().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        Some(String::from_utf8(bytes).unwrap())
+    }
+
+    /// Lines of a former cluster, and the file that has them.
+    fn left_over() -> (String, tempfile::NamedTempFile) {
+        let line = |slot: u64| match slot % 7 {
+            3 => format!("{slot} - - NOP\n"),
+            _ => format!("{slot} {} {} {}\n", 10 + slot, 0, "x".repeat(slot as usize % 90)),
+        };
+        let lines: String = (0..120).map(line).collect();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+        (lines, file)
+    }
+
+    fn begin(
+        disk: &SimDisk,
+        file: &tempfile::NamedTempFile,
+        boot: &str,
+    ) -> Result<Durable<SimDisk>, StartError> {
+        let open = Box::new(|| File::open(file.path()));
+        let file = Beginning { name: "left.txt".into(), open };
+        let (logs, data) = (|| Ok(disk.folder("logs")), || Ok(disk.folder("data")));
+        Durable::open_on(purpose(boot), logs, data, KEPT, Some(file))
+    }
+
+    #[test]
+    fn a_power_cut_at_any_call_of_a_beginning_leaves_all_of_it_or_a_replica_that_never_started() {
+        let (lines, file) = left_over();
+        let longer = format!("{lines}120 7 0 of the former cluster\n");
+        let other = lines.replacen("xx", "yy", 1);
+        let earlier = [None, Some(&lines), Some(&longer), Some(&other)];
+        let ids = [4, 5, 6].map(DirectoryId).to_vec();
+        let (mut members, mut fresh) = (0, 0);
+        for (seed, earlier) in (0..8).zip(earlier.iter().cycle()) {
+            for call in 0.. {
+                let mut disk = SimDisk::new(stream(seed, "disk"));
+                if let Some(earlier) = earlier {
+                    let logs = disk.folder("logs");
+                    let log = logs.create("learner1.txt").unwrap();
+                    log.write_at(0, earlier.as_bytes()).unwrap();
+                    log.sync().unwrap();
+                    logs.sync_dir().unwrap();
+                }
+                disk.cut_at(disk.calls() + call, (seed * 97) as usize);
+                let mut started = false;
+                if let Ok(mut begun) = begin(&disk, &file, "first") {
+                    let record = bootstrap::Record::Started(ids.clone());
+                    started =
+                        begun.dir.append(&mut vec![record]).is_ok() && begun.dir.sync().is_ok();
+                }
+                let is_over = !disk.is_dark();
+                disk.power_cut(Survival::Random);
+                // The same unit starts again, or one without the option does.
+                let again = match call % 2 {
+                    0 => begin(&disk, &file, "second"),
+                    _ => open(&disk, Durability::Sync, "second"),
+                };
+                let again = again.unwrap_or_else(|error| panic!("call {call}: {error:?}"));
+                let is_member = again.members.is_some();
+                assert!(is_member || !started, "seed {seed}, call {call}: it has forgotten");
+                let found = (again.checkpoint.applied, again.state.trimmed());
+                if is_member || call % 2 == 0 {
+                    assert_eq!(found, (Slot(120), Slot(120)), "seed {seed}, call {call}");
+                    assert_eq!(again.dir.origin().map(|origin| origin.end), Some(Slot(120)));
+                    assert!(held(&disk, "learner1.txt").as_ref() == Some(&lines), "call {call}");
+                    // What was torn may have been moved aside before it.
+                    let is_kept = |earlier: &String| {
+                        let names = ["learner1.txt", "learner1.txt.1", "learner1.txt.2"];
+                        names.iter().any(|name| held(&disk, name).as_ref() == Some(earlier))
+                    };
+                    assert!(earlier.is_none_or(is_kept), "seed {seed}, call {call}");
+                } else {
+                    assert_eq!(found, (Slot::ZERO, Slot::ZERO), "seed {seed}, call {call}");
+                    assert_eq!(again.dir.origin(), None);
+                }
+                members += usize::from(is_member);
+                fresh += usize::from(!is_member);
+                drop(again);
+                if is_over {
+                    assert!(is_member);
+                    break;
+                }
+            }
+        }
+        assert!(members >= 8 && fresh > 100, "{members} members, {fresh} never started");
+    }
+
+    #[test]
+    fn a_member_begins_with_nothing_but_the_file_with_which_it_began() {
+        let (lines, mut file) = left_over();
+        let disk = SimDisk::new(stream(1, "disk"));
+        let start = |mut durable: Durable<SimDisk>| {
+            let members = [4, 5, 6].map(DirectoryId).to_vec();
+            durable.dir.append(&mut vec![bootstrap::Record::Started(members)]).unwrap();
+            durable.dir.sync().unwrap();
+        };
+        start(begin(&disk, &file, "first").unwrap());
+        file.write_all(b"120 7 0 it grows").unwrap();
+        let again = begin(&disk, &file, "first").unwrap();
+        assert_eq!(again.checkpoint.applied, Slot(120));
+        drop(again);
+        let mut changed = tempfile::NamedTempFile::new().unwrap();
+        changed.write_all(lines.replacen('x', "y", 1).as_bytes()).unwrap();
+        let refused = begin(&disk, &changed, "first").err();
+        assert!(matches!(refused, Some(StartError::Beginning(_))), "{refused:?}");
+        // One that began empty.
+        let disk = SimDisk::new(stream(1, "disk"));
+        start(open(&disk, Durability::Sync, "first").unwrap());
+        let refused = begin(&disk, &changed, "first").err();
+        assert!(matches!(refused, Some(StartError::Beginning(_))), "{refused:?}");
     }
 }

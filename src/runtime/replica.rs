@@ -69,6 +69,8 @@ pub struct ReplicaOptions {
     pub log_dir: PathBuf,
     /// The directory of everything else that is durable.
     pub data_dir: PathBuf,
+    /// The chat log with which a new cluster begins.
+    pub begin_from: Option<PathBuf>,
     /// When a record counts as durable, so that messages that depend on it may leave.
     pub durability: Durability,
     /// The slot in which replica 0 proposes nothing at ballot 0.
@@ -356,6 +358,7 @@ where
             Some(members) => Bootstrap::restart(settings, dir.directory(), members),
             None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
         }
+        .beginning_with(dir.origin())
         .listing(options.names.as_ref().map_or(0, ClusterFile::digest)),
         storage: dir,
         inbox: bootstrap,
@@ -383,7 +386,8 @@ where
                 log::error!(
                     "replica {id}: not a member of the running cluster, whose started record names \
                      another data directory: it counts as wiped, does not vote, and only \
-                     follows (only a new cluster makes it a member again)"
+                     follows (once no quorum of members is left: end all replicas, and begin a new \
+                     cluster from one complete chat log by --begin_from)"
                 );
             }
             for Running { start, .. } in &threads {

@@ -5,7 +5,8 @@
 //!
 //! - the directory's random id, durable before the first datagram leaves;
 //! - the replica's id and how many replicas there are;
-//! - the *started record*: the directories of the cluster's members;
+//! - the *started record*: the directories of the cluster's members, and the chat log with
+//!   which the cluster began, if it did not begin empty;
 //! - the durability of the last run, the host's boot id at that time, and, under `os`,
 //!   whether that run ended cleanly.
 //!
@@ -29,7 +30,7 @@ use super::error::OpenError;
 use super::upkeep::Upkeep;
 use crate::paxos::Storage;
 use crate::paxos::bootstrap::Record;
-use crate::types::{DirectoryId, ReplicaId};
+use crate::types::{DirectoryId, Origin, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -120,6 +121,7 @@ struct Identity {
     durability: Durability,
     host_boot: String,
     clean: bool,
+    origin: Option<Origin>,
 }
 
 /// What a directory was found to be.
@@ -282,6 +284,7 @@ impl<D: Disk> DataDir<D> {
             durability: purpose.durability,
             host_boot: HostBoot::noted(purpose.host_boot.as_ref()),
             clean: false,
+            origin: None,
         };
         if let (Durability::Os, Some(held), Some(now)) =
             (purpose.durability, &held, &purpose.host_boot)
@@ -309,8 +312,8 @@ impl<D: Disk> DataDir<D> {
                 None => {
                     let found = Found::Member(held.members.clone().unwrap_or_default());
                     let durability = until_opened(&held, purpose.durability);
-                    let Identity { directory, members, .. } = held;
-                    (Identity { directory, members, durability, ..fresh }, found)
+                    let Identity { directory, members, origin, .. } = held;
+                    (Identity { directory, members, origin, durability, ..fresh }, found)
                 }
             },
         };
@@ -337,6 +340,18 @@ impl<D: Disk> DataDir<D> {
     /// up. So a later start of the host is known even where the boot id stays the same.
     pub fn note_uptime(&mut self, uptime_s: fn() -> u64) {
         self.uptime_s = Some(uptime_s);
+    }
+
+    /// The logs were begun with the lines of this chat log. Is noted together with the started
+    /// record, and only then counts.
+    pub fn begins_with(&mut self, origin: Origin) {
+        assert!(self.identity.members.is_none(), "a member has begun already");
+        self.identity.origin = Some(origin);
+    }
+
+    /// The chat log with which its logs were begun, if they were not begun empty.
+    pub fn origin(&self) -> Option<Origin> {
+        self.identity.origin
     }
 
     /// The directory's id.
@@ -393,8 +408,12 @@ fn wipe_reason(held: &Identity, host_boot: Option<&HostBoot>) -> Option<WipeReas
 }
 
 fn read_identity(bytes: &[u8]) -> Option<Identity> {
-    let (identity, rest) = postcard::take_from_bytes::<Identity>(bytes).ok()?;
-    rest.is_empty().then_some(identity)
+    let read = |bytes: &[u8]| {
+        let (identity, rest) = postcard::take_from_bytes::<Identity>(bytes).ok()?;
+        rest.is_empty().then_some(identity)
+    };
+    // Earlier builds noted no origin, which comes last.
+    read(bytes).or_else(|| read(&[bytes, &[0]].concat()))
 }
 
 impl<D: Disk> Storage<Record> for DataDir<D> {
@@ -430,6 +449,7 @@ impl<D: Disk> Upkeep for DataDir<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Slot;
     use durable::sim_disk::{Fault, SimDisk, Survival};
     use seeds::stream;
 
@@ -682,5 +702,26 @@ mod tests {
         drop(dir);
         let (dir, found) = DataDir::open(disk.clone(), purpose(6)).unwrap();
         assert_eq!((dir.directory(), found), (DirectoryId(5), Found::Fresh));
+    }
+
+    #[test]
+    fn the_origin_comes_with_the_started_record_and_earlier_builds_had_none() {
+        let disk = disk(1);
+        let origin = Origin { end: Slot(3), bytes: 30, hash: 7 };
+        let (mut dir, _) = DataDir::open(disk.clone(), purpose(5)).unwrap();
+        dir.begins_with(origin);
+        drop(dir);
+        let (mut dir, _) = DataDir::open(disk.clone(), purpose(5)).unwrap();
+        assert_eq!(dir.origin(), None, "it never started");
+        dir.begins_with(origin);
+        start(&mut dir).unwrap();
+        drop(dir);
+        let (dir, found) = DataDir::open(disk.clone(), purpose(5)).unwrap();
+        assert_eq!((dir.origin(), found), (Some(origin), Found::Member(members())));
+        let earlier = Identity { origin: None, ..dir.identity.clone() };
+        let bytes = postcard::to_stdvec(&earlier).unwrap();
+        assert_eq!(read_identity(&bytes[..bytes.len() - 1]), Some(earlier.clone()));
+        assert_eq!(read_identity(&bytes), Some(earlier));
+        assert_eq!(read_identity(&bytes[..bytes.len() - 2]), None);
     }
 }

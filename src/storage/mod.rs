@@ -6,6 +6,7 @@
 //! - [`acceptor_log`]: the acceptor's log.
 //! - [`decided_log`]: the learner's decided log, with the chat log ([`chat_log`]) that
 //!   people read.
+//! - [`beginning`]: the chat log with which a cluster may begin.
 //! - [`data_dir`]: the data directory's identity, lock and started record.
 //! - [`upkeep`]: what a role's thread asks of its storage between two commits.
 //! - [`memory`]: storage that keeps nothing.
@@ -15,6 +16,7 @@
 
 pub mod acceptor_log;
 mod acceptor_log_tests;
+pub mod beginning;
 pub mod chat_log;
 pub mod data_dir;
 pub mod decided_log;

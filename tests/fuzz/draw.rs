@@ -6,8 +6,8 @@ use multipaxos::message::{
     Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::types::{
-    Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, ReplicaId, Session, Slot,
-    SlotRange, Value,
+    Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin, ReplicaId,
+    Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use seeds::stream;
@@ -247,7 +247,13 @@ pub(crate) fn ready(rng: &mut Rng, around: &Around, from: ReplicaId) -> Ready {
         answers: rng.bool().then(|| heard(rng)),
         started: (rng.u8(..4) == 0).then_some(members),
         list: rng.u64(..3),
+        origin: origin(rng),
     }
+}
+
+/// Seldom a chat log with which a cluster begins.
+pub(crate) fn origin(rng: &mut Rng) -> Option<Origin> {
+    (rng.u8(..8) == 0).then(|| Origin { end: Slot(rng.u64(1..3)), bytes: 9, hash: 7 })
 }
 
 /// Any message that `from` could send.

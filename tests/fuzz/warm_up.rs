@@ -83,6 +83,7 @@ impl Play {
                             (0..self.n as u8).map(|id| draw::directory(ReplicaId(id))).collect()
                         }),
                         list: rng.u64(..3),
+                        origin: draw::origin(rng),
                     })),
                     _ if rng.bool() => ToBootstrap::NotMember { directory: draw::directory(from) },
                     _ => ToBootstrap::Ready(Box::new(draw::ready(rng, &around, from))),

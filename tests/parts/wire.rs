@@ -22,7 +22,7 @@ use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX, Line,
-    ReplicaId, Session, Slot, SlotRange, Value,
+    Origin, ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use seeds::stream;
@@ -97,6 +97,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 answers: Some(Heard { boot: BootId(0xB2), round: 4 }),
                 started: Some((0..5).map(|id| DirectoryId(0xD0 + id)).collect()),
                 list: 0xABCD,
+                origin: Some(Origin { end: Slot(700), bytes: 9_000, hash: 0xF1 }),
             })))),
         ),
         ("not_member", peer(replica(ToBootstrap::NotMember { directory }))),

@@ -5,7 +5,7 @@ use multipaxos::message::{Heard, Ready, Refusal, ToBootstrap};
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Membership, Role, Settings, Storage};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{BootId, ClusterId, DirectoryId, ReplicaId, Time};
+use multipaxos::types::{BootId, ClusterId, DirectoryId, Origin, ReplicaId, Slot, Time};
 use std::io;
 
 /// The records that a replica has written.
@@ -68,6 +68,7 @@ fn say_in(
         answers: answers.map(|(round, life)| Heard { boot: BootId(LIFE + life), round }),
         started: members.map(ids),
         list: 0,
+        origin: None,
     };
     Input::Peer(from, address(from.0.into()), ToBootstrap::Ready(Box::new(ready)))
 }
@@ -403,4 +404,104 @@ fn a_replica_that_waits_says_whose_configuration_lists_others() {
     // Put right, and started again.
     seat.handle(listed(R1, 3, 5));
     assert_eq!(seat.role.report(), "replicas 0, 1");
+}
+
+/// A chat log to begin with.
+fn origin(hash: u64) -> Option<Origin> {
+    Some(Origin { end: Slot(700), bytes: 9_000, hash })
+}
+
+fn beginning(n: usize, id: ReplicaId, own: u64, origin: Option<Origin>) -> Subject {
+    let settings = Settings { boot: BootId(LIFE + 1), ..settings(n, id) };
+    let role = Bootstrap::new(settings, DirectoryId(own), Time(0)).beginning_with(origin);
+    Seat::new(role, Written::default())
+}
+
+/// The same of a peer that begins with this chat log.
+fn with(origin: Option<Origin>, input: Input) -> Input {
+    match input {
+        Input::Peer(from, at, ToBootstrap::Ready(ready)) => {
+            Input::Peer(from, at, ToBootstrap::Ready(Box::new(Ready { origin, ..*ready })))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn replica_0_starts_a_cluster_only_of_replicas_that_begin_with_the_same() {
+    for (own, other) in [(origin(1), None), (origin(1), origin(2)), (None, origin(1))] {
+        let mut seat = beginning(3, R0, 10, own);
+        seat.handle(with(own, ready(R1, 1, 11, 1)));
+        assert_eq!(
+            started(&seat.handle(with(other, ready(R2, 1, 12, 1)))),
+            [],
+            "{own:?} {other:?}"
+        );
+        assert!(said(&seat.wait_us(100_000)).iter().all(|(_, ready)| ready.origin == own));
+        // It is started again with the same, in the same directory.
+        let start = the_start(&seat.handle(with(own, ready(R2, 2, 12, 2))));
+        assert_eq!(start.members, ids(&[10, 11, 12]));
+        assert_eq!(start.fresh, own.is_none(), "what is decided, phase 1 tells");
+        assert_eq!(seat.storage.0.len(), 1);
+    }
+}
+
+#[test]
+fn a_list_with_the_own_directory_starts_no_replica_that_begins_with_something_else() {
+    for (own, other) in [(origin(1), None), (origin(1), origin(2)), (None, origin(1))] {
+        let mut seat = beginning(3, R2, 12, own);
+        seat.wake();
+        for from in [R0, R1] {
+            let shown = begun(from, 1, 10 + u64::from(from.0), 1, &[10, 11, 12]);
+            assert_eq!(started(&seat.handle(with(other, shown))), [], "{own:?} {other:?}");
+        }
+        assert_eq!(seat.storage.0, []);
+        let shown = begun(R0, 2, 10, 2, &[10, 11, 12]);
+        let start = the_start(&seat.handle(with(own, shown)));
+        assert!(start.is_voter(R2) && start.fresh == own.is_none());
+    }
+}
+
+#[test]
+fn a_wiped_replica_that_begins_with_a_chat_log_follows_no_cluster_that_did_not() {
+    for (own, other, follows) in [
+        (None, None, true),
+        (None, origin(1), true),
+        (origin(1), origin(1), true),
+        (origin(1), origin(2), false),
+        (origin(1), None, false),
+    ] {
+        let mut seat = beginning(3, R2, 99, own);
+        seat.wake();
+        seat.handle(with(other, begun(R0, 1, 10, 1, &[10, 11, 12])));
+        let sent = seat.handle(with(other, begun(R1, 1, 11, 1, &[10, 11, 12])));
+        assert_eq!(started(&sent).len(), usize::from(follows), "{own:?} {other:?}");
+        assert_eq!(seat.storage.0, [], "a replica without a vote notes nothing");
+        assert_eq!(seat.role.report().contains("Two clusters cannot go on"), !follows);
+    }
+}
+
+#[test]
+fn a_replica_that_waits_says_who_begins_with_what() {
+    let mut seat = beginning(3, R2, 30, origin(0xF1));
+    seat.wake();
+    seat.handle(with(origin(0xF1), ready(R0, 1, 10, 0)));
+    assert_eq!(seat.role.report(), "replicas 0, 1");
+    seat.handle(with(None, ready(R1, 1, 11, 0)));
+    let remedy = "this one with a chat log of 700 lines (hash f1): give all the same \
+                  --begin_from, or none";
+    let one = format!("replicas 0, 1; replica 1 begins with no chat log, {remedy}");
+    assert_eq!(seat.role.report(), one);
+    seat.handle(with(origin(0xF2), ready(R0, 2, 10, 0)));
+    let both = format!(
+        "replicas 0, 1; replica 0 begins with a chat log of 700 lines (hash f2), replica 1 begins \
+         with no chat log, {remedy}"
+    );
+    assert_eq!(seat.role.report(), both);
+    let mut empty = beginning(3, R2, 30, None);
+    empty.handle(with(origin(0xF2), ready(R0, 1, 10, 0)));
+    assert!(empty.role.report().ends_with(
+        "replica 0 begins with a chat log of 700 lines (hash f2), this one with no chat log: give \
+         all the same --begin_from, or none"
+    ));
 }

@@ -222,7 +222,7 @@ fn open(
         drawn: DirectoryId(7 + u64::from(id.0)),
     };
     let kept = Options { segment_bytes: SEGMENT_BYTES, waits: false };
-    Durable::open_on(purpose, || Ok(disk.folder("logs")), || Ok(disk.folder("data")), kept)
+    Durable::open_on(purpose, || Ok(disk.folder("logs")), || Ok(disk.folder("data")), kept, None)
 }
 
 /// The addresses of a cluster's replicas.
@@ -286,6 +286,7 @@ fn begin_replica(
         config,
         log_dir: PathBuf::new(),
         data_dir: PathBuf::new(),
+        begin_from: None,
         durability,
         skip_slot: None,
         loss: 0.0,

@@ -18,6 +18,7 @@ use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::error::OpenError;
 use crate::storage::journal::{ENTRY_BYTES, EntryKind, Mark};
 use crate::types::{DirectoryId, Slot};
+use crate::values::Values;
 use std::io;
 use std::sync::Arc;
 
@@ -89,6 +90,42 @@ impl<D: Disk> DecidedLog<D> {
             log.saving(Checkpoint::default())()?;
         }
         Ok(log)
+    }
+
+    /// Takes on the values of the next slots, with which a new cluster begins. `state` is the one
+    /// before, and then the one after them.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn take_on(&mut self, values: &Values, state: &mut Checkpoint) -> io::Result<()> {
+        for value in values.iter() {
+            let client_seq = state.chat.apply(self.applied, value);
+            assert!(client_seq.is_some() == value.command().is_some(), "every line takes effect");
+            self.apply(self.applied, value, client_seq);
+            state.applied = self.applied;
+        }
+        self.write()
+    }
+
+    /// The log has all values with which the cluster begins: they are durable on return. What an
+    /// earlier chat holds behind them gets another name.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn taken_on(&mut self, state: &Checkpoint) -> io::Result<()> {
+        self.text.look()?;
+        self.text.part()?;
+        if self.durability == Durability::None {
+            return Ok(());
+        }
+        self.saving(state.clone())()
+    }
+
+    /// How long the chat log is.
+    pub fn text_bytes(&self) -> u64 {
+        self.text.length()
     }
 
     /// Opens the log of this directory. It goes on after the last slot that is whole,

@@ -128,6 +128,7 @@ impl World {
                         .then(|| Heard { boot: BootId(rng.u64(1..)), round: rng.u64(1..100) }),
                     started: rng.bool().then(|| former.to_vec()),
                     list: 0,
+                    origin: None,
                 };
                 // Half of them come before the cluster can have started.
                 let latest = if rng.bool() { SOON_US } else { LEFT_US_MAX };
