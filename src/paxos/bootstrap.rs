@@ -21,7 +21,7 @@
 //! not heard yet that the cluster started; it hears C's new directory and starts with
 //! (a, b, c').
 //!
-//! A cluster may begin with the lines of a chat log (S10). Then only replicas that begin with the
+//! A cluster may begin with the lines of a chat log (S9). Then only replicas that begin with the
 //! same one start together.
 //!
 //! A replica that a quorum shows a list without its directory says so, does not vote, and
@@ -232,7 +232,7 @@ impl Bootstrap {
         if self.settings.id != ReplicaId(0) || self.phase != Phase::WarmingUp {
             return;
         }
-        // S10: a cluster has one beginning.
+        // S9: a cluster has one beginning.
         let fresh = |answered: &Answered| {
             let is_fresh = answered.started.is_none() && answered.origin == self.origin;
             is_fresh.then_some(answered.directory)
@@ -246,7 +246,7 @@ impl Bootstrap {
 
     /// S6: a quorum has started, and this replica's directory is not on its list.
     fn join_without_vote(&mut self, out: &mut Outbox<Record>) {
-        // S10: who begins with a chat log holds it already, and follows no cluster without it. Who
+        // S9: who begins with a chat log holds it already, and follows no cluster without it. Who
         // begins empty fetches it.
         let begins_as =
             |answered: &&Answered| self.origin.is_none() || answered.origin == self.origin;
@@ -265,7 +265,7 @@ impl Bootstrap {
 
     fn start(&mut self, members: Vec<DirectoryId>, out: &mut Outbox<Record>) {
         let is_new = self.phase == Phase::WarmingUp;
-        // S2: only a process that has warmed up itself may lead ballot 0. S10: what is decided at
+        // S2: only a process that has warmed up itself may lead ballot 0. S9: what is decided at
         // the beginning, acceptors tell in phase 1 alone.
         let fresh = is_new && self.origin.is_none();
         let membership = Membership {

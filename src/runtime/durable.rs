@@ -5,7 +5,7 @@
 //! first datagram leaves. Under `--durability none` the acceptor keeps its state in
 //! memory, but still reads what an earlier life has left on the disk.
 //!
-//! **A chat log to begin with** (`--begin_from`, S10). Logs that are begun with it are made anew at
+//! **A chat log to begin with** (`--begin_from`, S9). Logs that are begun with it are made anew at
 //! each start until the replica is a member, whatever a power cut has left of them. They are
 //! durable before its first datagram, and the data directory notes what they began with together
 //! with the started record. So no member has half of it.
