@@ -70,6 +70,8 @@ pub struct Election {
     next_heartbeat: Time,
     /// The highest ballot heard to lead, or led.
     leader: Option<Ballot>,
+    /// How far that leader has applied, as it has told.
+    led: Option<Slot>,
     /// When a serving leader was last heard.
     heard_at: Option<Time>,
     /// The newest campaign that was heard to move, and when.
@@ -110,6 +112,7 @@ impl Election {
             presence: Presence::new(settings.n, now),
             next_heartbeat: now,
             leader: None,
+            led: None,
             heard_at: None,
             campaign: None,
             calm_until: now,
@@ -216,6 +219,7 @@ impl Election {
             self.follow(now, heartbeat.ballot);
             let follows = self.presence.follows(heartbeat.ballot);
             self.tell(follows);
+            self.note_led(now, heartbeat.applied);
             self.heard_at = Some(now);
             self.be_patient(now, draw);
         }
@@ -257,10 +261,21 @@ impl Election {
         if self.leader >= Some(ballot) {
             return;
         }
-        self.leader = Some(ballot);
+        (self.leader, self.led) = (Some(ballot), None);
         if let Some(since) = &mut self.pending_since {
             *since = now;
             self.leaders_since = self.leaders_since.saturating_add(1);
+        }
+    }
+
+    /// The serving leader says how far it has applied. If that moves, it gets things done, and
+    /// what this replica lacks itself it may fetch: another leader would not bring it.
+    fn note_led(&mut self, now: Time, applied: Slot) {
+        let moves = self.led.is_some_and(|before| applied > before);
+        self.led = self.led.max(Some(applied));
+        if moves {
+            self.leaders_since = 0;
+            self.pending_since.iter_mut().for_each(|since| *since = now);
         }
     }
 

@@ -342,6 +342,31 @@ fn waits_do_not_double_beyond_the_bound() {
 }
 
 #[test]
+fn what_waits_here_is_not_held_against_a_leader_whose_log_moves() {
+    let mut election = election(0);
+    let hear = |election: &mut Election, at, round, ballot, applied| {
+        let heartbeat = Heartbeat { applied: Slot(applied), ..serving(round, ballot) };
+        election.handle_heartbeat(Time(at), 0, R1, &heartbeat, true);
+    };
+    election.handle_progress(Time(0), Slot(3), Some(0));
+    hear(&mut election, 10, 1, 1, 5);
+    assert!(election.is_unsatisfied(Time(10 + STALL_US)), "nobody knows yet whether it moves");
+    hear(&mut election, 400_000, 2, 1, 6);
+    assert!(!election.is_unsatisfied(Time(400_000 + STALL_US - 1)));
+    assert!(election.is_unsatisfied(Time(400_000 + STALL_US)));
+    hear(&mut election, 500_000, 3, 1, 6);
+    assert!(election.is_unsatisfied(Time(400_000 + STALL_US)), "it stands still");
+    // Another leader has the whole time, and its log may be shorter.
+    hear(&mut election, 600_000, 4, 4, 2);
+    hear(&mut election, 700_000, 5, 4, 3);
+    assert!(!election.is_unsatisfied(Time(700_000 + STALL_US - 1)));
+    assert!(election.is_unsatisfied(Time(700_000 + STALL_US)));
+    // One that was deposed says nothing.
+    hear(&mut election, 800_000, 6, 1, 9);
+    assert!(election.is_unsatisfied(Time(700_000 + STALL_US)));
+}
+
+#[test]
 fn an_echo_may_be_as_old_as_two_round_trips() {
     let (election, now) = measured(700_000);
     // The newest echo left 700 ms ago.
