@@ -10,7 +10,6 @@ use multipaxos::types::{
     Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
-use seeds::stream;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The numbers to draw around, and how honest the senders are.
@@ -105,7 +104,7 @@ pub(crate) fn values(rng: &mut Rng, around: &Around, first: Slot, ballot: Ballot
     let one = |slot: u64| match around.honest {
         true => {
             let seed = slot.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ ballot.0.rotate_left(32);
-            value(&mut stream(seed, "value"))
+            value(&mut Rng::with_seed(seed))
         }
         false => value(rng),
     };

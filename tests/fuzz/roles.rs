@@ -18,7 +18,6 @@ use multipaxos::message::{
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use seeds::stream;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -190,7 +189,7 @@ impl Play {
     fn step(&mut self, step: Step) {
         match step {
             Step::Reply(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 let sent = self.node.sent.len();
                 if sent > 0 {
                     let at = sent - 1 - rng.usize(..sent.min(8));
@@ -201,7 +200,7 @@ impl Play {
                 }
             }
             Step::ReplyAll(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 let sent: Vec<_> = self.node.sent.iter().rev().take(12).cloned().collect();
                 for (to, message) in sent.into_iter().rev() {
                     if let Some(reply) = self.reply(rng, to, &message) {
@@ -210,13 +209,13 @@ impl Play {
                 }
             }
             Step::Lead(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 if let Some(from) = self.peer(rng) {
                     self.lead(rng, from);
                 }
             }
             Step::Say(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 let around = self.around();
                 if let Some(from) = self.peer(rng) {
                     let message = draw::message(rng, &around, from);
@@ -224,7 +223,7 @@ impl Play {
                 }
             }
             Step::Ask(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 let around = self.around();
                 let origin = draw::address(rng);
                 match rng.u8(..8) {
@@ -234,12 +233,12 @@ impl Play {
                 }
             }
             Step::Wait(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 let most = [1_000, 60_000, 400_000, 1_500_000][rng.usize(..4)];
                 self.node.wait_us(rng.u64(1..most), rng.u64(..));
             }
             Step::Pause(dice) => {
-                let rng = &mut stream(dice, "dice");
+                let rng = &mut Rng::with_seed(dice);
                 let most = [10_000_000, 1 << 40, 1 << 50][rng.usize(..3)];
                 self.node.now = self.node.now.plus_us(rng.u64(..most));
             }
