@@ -73,7 +73,7 @@ pub enum Message {
     Learner(ToLearner),
     /// For the proposer, which watches the leader, and the learner, which notes how far each
     /// peer has applied its log.
-    Heartbeat(Heartbeat),
+    Heartbeat(Box<Heartbeat>),
 }
 
 /// Warm-up and membership (S6). Only these messages travel without a cluster id.
@@ -88,6 +88,43 @@ pub enum ToBootstrap {
         /// The directory that the refused message carried.
         directory: DirectoryId,
     },
+    /// "I remember that your directory held more than this life of it began with: it has lost
+    /// its state, and its votes do not count" (S10). The answer to each heartbeat and to each
+    /// prepare of that life. The receiver stops voting if it is that life.
+    Forgotten {
+        /// The refused life.
+        boot: BootId,
+        /// How many records its directory is known to have written.
+        known: u64,
+    },
+    /// "I am told that this directory has lost its state: I stop." To all peers, several times.
+    /// The receiver logs it.
+    LostState(LostState),
+}
+
+/// A replica's last word, when it has learned that its directory has lost its state (S10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LostState {
+    /// The replica that remembers more.
+    pub by: ReplicaId,
+    /// How many records it remembers,
+    pub known: u64,
+    /// and with how many the sender's life began.
+    pub begun: u64,
+}
+
+/// Whose word a vote is. It never changes in a life of the process.
+///
+/// A vote counts only if the directory is on the started record (S6), and if the receiver does not
+/// remember more of that directory than this life began with (S10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Voter {
+    /// The sender's data directory.
+    pub directory: DirectoryId,
+    /// The sender's life.
+    pub boot: BootId,
+    /// How many records its acceptor had written, durably, when this life began.
+    pub begun: u64,
 }
 
 /// What a replica says of itself and of its cluster.
@@ -135,6 +172,9 @@ pub enum ToAcceptor {
         ballot: Ballot,
         /// The first slot of the first page that the candidate wants.
         first: Slot,
+        /// The candidate, which counts its own promise. An acceptor that remembers more of it
+        /// does not answer (S10).
+        voter: Voter,
     },
     /// Phase 2a: accept these values in consecutive slots.
     Accept(Accept),
@@ -211,8 +251,8 @@ pub enum ToProposer {
         /// The ballot that the sender's acceptor has promised, if any: the candidate must go
         /// above it.
         promised: Option<Ballot>,
-        /// The sender's directory. A vote counts only if the started record holds it.
-        directory: DirectoryId,
+        /// The sender.
+        voter: Voter,
     },
     /// A client's request that reached a replica which does not lead. That replica sends it
     /// again until the commands are applied.
@@ -236,8 +276,8 @@ pub enum ToProposer {
 pub struct Promise {
     /// The promised ballot.
     pub ballot: Ballot,
-    /// The acceptor's directory. A promise counts only if the started record holds it.
-    pub directory: DirectoryId,
+    /// The acceptor.
+    pub voter: Voter,
     /// The slots that this page covers. A covered slot that is not in `accepted` holds no
     /// value.
     pub slots: SlotRange,
@@ -280,9 +320,8 @@ pub enum ToLearner {
     Accepted {
         /// The ballot at which all the slots were accepted.
         ballot: Ballot,
-        /// The acceptor's directory. An acceptance counts only if the started record holds
-        /// it.
-        directory: DirectoryId,
+        /// The acceptor.
+        voter: Voter,
         /// Exactly the accepted slots. They say nothing about any other slot.
         slots: SlotList,
     },
@@ -306,8 +345,11 @@ pub enum ToLearner {
 /// made good by the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// The sender's life. Rounds begin anew with each life.
-    pub boot: BootId,
+    /// The sender. Only members count as being in touch. Rounds begin anew with each life.
+    pub voter: Voter,
+    /// How many records the sender's acceptor has written, durably. The receiver remembers it
+    /// (S10).
+    pub written: u64,
     /// The number of this heartbeat in the sender's life. The receiver drops one that is
     /// older than the newest it knows.
     pub round: u64,
@@ -320,8 +362,6 @@ pub struct Heartbeat {
     /// How long a sync of the sender's disk takes, hardly ever longer, in milliseconds, rounded
     /// up. 0 if it has not measured any.
     pub sync_ms: u16,
-    /// The sender's directory. Only members count as being in touch.
-    pub directory: DirectoryId,
     /// The ballot under which the sender leads, campaigns or follows.
     pub ballot: Ballot,
     /// Whether the sender leads at `ballot` and serves.
@@ -371,7 +411,7 @@ mod tests {
         assert!(list(0) && list(REPLICAS_MAX) && !list(REPLICAS_MAX + 1));
         let votes = |items: usize| {
             let slots = vec![SlotRange::with_len(Slot(1), 2); items].into();
-            let votes = ToLearner::Accepted { ballot: Ballot(3), directory: DirectoryId(4), slots };
+            let votes = ToLearner::Accepted { ballot: Ballot(3), voter: Voter::default(), slots };
             let bytes = postcard::to_stdvec(&votes).expect("encodes");
             postcard::from_bytes::<ToLearner>(&bytes).is_ok_and(|read| read == votes)
         };
@@ -390,7 +430,7 @@ mod tests {
             let spans = (0..items).map(|at| Span { slots: slots(at), ballot: Ballot(2) });
             let promise = Promise {
                 ballot: Ballot(3),
-                directory: DirectoryId(4),
+                voter: Voter::default(),
                 slots: SlotRange::with_len(Slot(1), 1),
                 last: true,
                 trimmed: Slot::ZERO,

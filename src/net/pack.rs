@@ -256,7 +256,7 @@ mod tests {
     use super::super::frame::{ClusterCell, Decoder};
     use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
     use super::*;
-    use crate::message::{Answer, Request, ToAcceptor, ToBootstrap};
+    use crate::message::{Answer, Request, ToAcceptor, ToBootstrap, Voter};
     use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot};
     use datagrams::codec::Body;
     use datagrams::counters::{Counters, DropReason};
@@ -305,7 +305,8 @@ mod tests {
     }
 
     fn prepare(to: u8, ballot: u64) -> Outgoing {
-        let message = ToAcceptor::Prepare { ballot: Ballot(ballot), first: Slot::ZERO };
+        let voter = Voter::default();
+        let message = ToAcceptor::Prepare { ballot: Ballot(ballot), first: Slot::ZERO, voter };
         Outgoing::Peer { to: ReplicaId(to), message: Message::Acceptor(message) }
     }
 

@@ -19,11 +19,12 @@
 //! [`State`] is what survives a crash.
 
 use super::accepted_log::AcceptedLog;
+use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::{Aside, NotState};
 use crate::message::{
     Accept, AcceptedValues, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans, ToAcceptor,
-    ToLearner, ToProposer,
+    ToBootstrap, ToLearner, ToProposer, Voter,
 };
 use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
@@ -31,6 +32,10 @@ use crate::values::ValueRef;
 
 /// How many bytes one range of slots takes on the wire at most.
 const RANGE_BYTES_MAX: usize = 20;
+
+/// What was heard of other members is stored after this time, in microseconds, if no record has
+/// to be stored before: so it costs a sync of its own only where nobody waits for one.
+const REMEMBER_US: u64 = 10_000_000;
 
 /// A change of what must survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,6 +47,21 @@ pub enum Record {
     Accept(Run),
     /// Slots below this are decided and applied here, and forgotten.
     Trim(Slot),
+    /// An acceptance that was written before and is written anew.
+    Held(Run),
+    /// What is known of a member (S10).
+    Remember(ReplicaId, Memory),
+}
+
+impl Record {
+    /// Whether others count it as written (S10): whether a message may rest on it that it has not
+    /// been counted for before.
+    pub fn counts(&self) -> bool {
+        match self {
+            Record::Promise(_) | Record::Accept(_) | Record::Trim(_) => true,
+            Record::Held(_) | Record::Remember(..) => false,
+        }
+    }
 }
 
 /// An acceptor's memory.
@@ -52,19 +72,44 @@ pub enum Record {
 pub struct State {
     promised: Option<Ballot>,
     log: AcceptedLog,
+    /// How many records this adds up from.
+    written: Aside<Written>,
+    /// By replica id, as far as anything was remembered.
+    memories: Aside<Vec<Memory>>,
 }
 
 impl State {
     /// Takes one record, new or replayed from storage.
     pub fn apply(&mut self, record: &Record) {
+        self.written.records += u64::from(record.counts());
         match record {
             Record::Promise(ballot) => self.promised = self.promised.max(Some(*ballot)),
-            Record::Accept(run) => {
+            Record::Accept(run) | Record::Held(run) => {
                 self.promised = self.promised.max(Some(run.ballot));
                 self.log.accept(run);
             }
             Record::Trim(slot) => self.log.trim(*slot),
+            Record::Remember(of, memory) => {
+                let memories = &mut *self.memories;
+                memories.resize(memories.len().max(of.index() + 1), Memory::default());
+                memories[of.index()] = *memory;
+            }
         }
+    }
+
+    /// How many records it has written; after a replay at least as many as it ever said.
+    pub fn written(&self) -> u64 {
+        self.written.records
+    }
+
+    /// This many records were written up to here, though not all of them are kept.
+    pub fn set_written(&mut self, written: u64) {
+        self.written.records = written;
+    }
+
+    /// What it remembers of the members, by replica id, as far as anything.
+    pub fn memories(&self) -> &[Memory] {
+        &self.memories
     }
 
     /// The highest ballot promised.
@@ -111,6 +156,9 @@ pub enum Input {
     /// The learner of this replica has applied every slot below this one, and its
     /// checkpoint is durable. Cumulative, and repeated.
     Applied(Slot),
+    /// The proposer of this replica has heard this of a member. Told again while it is not
+    /// stored.
+    Heard(ReplicaId, Memory),
 }
 
 /// The acceptor role.
@@ -119,6 +167,10 @@ pub struct Acceptor {
     settings: Aside<Settings>,
     membership: Aside<Membership>,
     state: State,
+    /// Who may ask for a promise.
+    standing: Standing,
+    /// What is to be remembered, and is not stored yet.
+    unsaved: Aside<Unsaved>,
     /// The promise before this life of the process. If that is a ballot of this replica's
     /// own, it is used up.
     promised_before: Option<Ballot>,
@@ -149,13 +201,25 @@ struct Saving {
 
 impl NotState for Saving {}
 
+/// What was heard of members and is not stored, and since when something is not. It is stored
+/// with the next record, which is synced anyway, or by itself if none comes for a while.
+#[derive(Debug, Clone, Default)]
+struct Unsaved {
+    memories: Vec<(ReplicaId, Memory)>,
+    since: Option<Time>,
+}
+
+impl NotState for Unsaved {}
+
 impl Acceptor {
     /// An acceptor that remembers `state`, as storage gave it back: empty on a
     /// replica's first start.
     pub fn new(settings: Settings, membership: Membership, state: State) -> Self {
         Acceptor {
             settings: Aside(settings),
+            standing: membership.standing(),
             membership: Aside(membership),
+            unsaved: Aside(Unsaved::default()),
             promised_before: state.promised,
             state,
             burst: Vec::new(),
@@ -208,7 +272,7 @@ impl Acceptor {
         for page in self.state.log.promise_pages(first, payload_bytes, &limits) {
             let promise = Promise {
                 ballot,
-                directory: self.membership.directory,
+                voter: self.membership.voter,
                 slots: page.slots,
                 last: page.last,
                 trimmed: self.state.trimmed(),
@@ -290,6 +354,21 @@ impl Acceptor {
         out.send(ballot.owner(self.settings.n), message);
     }
 
+    /// When what was heard is stored by itself, if no record comes before.
+    fn save_at(&self) -> Option<Time> {
+        self.unsaved.since.map(|since| since.plus_us(REMEMBER_US))
+    }
+
+    /// Stores what was heard of the members (S10).
+    fn remember(&mut self, out: &mut Outbox<Record>) {
+        let Unsaved { memories, .. } = std::mem::take(&mut *self.unsaved);
+        for (of, memory) in memories {
+            let record = Record::Remember(of, memory);
+            self.state.apply(&record);
+            out.persist(record);
+        }
+    }
+
     /// Makes a change that must be durable before anything else leaves (S1).
     fn record(&mut self, record: Record, out: &mut Outbox<Record>) {
         let before = self.state.promised;
@@ -305,13 +384,20 @@ impl Role for Acceptor {
     type Input = Input;
     type Record = Record;
 
-    fn handle(&mut self, _now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
+    fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
         let n = self.settings.n;
         match input {
             // S6: a directory that is not on the started record has no vote to give.
             Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
-            Input::Peer(from, ToAcceptor::Prepare { ballot, first }) if ballot.owner(n) == from => {
-                self.handle_prepare(ballot, first, out);
+            Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter })
+                if ballot.owner(n) == from =>
+            {
+                match self.standing.judge(from, voter) {
+                    Verdict::Counts => self.handle_prepare(ballot, first, out),
+                    // S10: the candidate counts its own promise, and does not know what it has
+                    // forgotten.
+                    verdict => refuse(from, voter, verdict, out),
+                }
             }
             Input::Peer(from, ToAcceptor::Accept(accept)) if accept.ballot.owner(n) == from => {
                 self.handle_accept(accept, out);
@@ -329,29 +415,44 @@ impl Role for Acceptor {
                 }
                 self.announce = true;
             }
+            Input::Heard(of, memory) => {
+                self.standing.note(of, memory);
+                let unsaved = &mut self.unsaved;
+                unsaved.memories.retain(|(other, _)| *other != of);
+                unsaved.memories.push((of, memory));
+                unsaved.since.get_or_insert(now);
+            }
         }
     }
 
-    fn handle_timeout(&mut self, _now: Time, _draw: u64, _out: &mut Outbox<Record>) {}
+    fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
+        if self.save_at().is_some_and(|at| at <= now) {
+            self.remember(out);
+        }
+    }
 
     fn flush(&mut self, now: Time, out: &mut Outbox<Record>) {
         let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
-        let (n, directory) = (self.settings.n, self.membership.directory);
+        let (n, voter) = (self.settings.n, self.membership.voter);
         for Vote { ballot, mut slots, decided } in self.burst.drain(..) {
             // A vote may be lost. So the next one repeats what the leader may lack (L4).
             if let Some(decided) = decided {
                 slots = self.state.log.held_at(ballot, decided, slots, ranges_max);
             }
             for slots in slots.split(ranges_max) {
-                let message = ToLearner::Accepted { ballot, directory, slots };
+                let message = ToLearner::Accepted { ballot, voter, slots };
                 out.send(ballot.owner(n), Message::Learner(message));
             }
         }
         if std::mem::take(&mut self.announce)
             && let Some(promised) = self.state.promised
         {
-            out.tell(Notice::Proposer(proposer::Input::Promised(promised)));
+            let written = self.state.written();
+            out.tell(Notice::Proposer(proposer::Input::Promised { ballot: promised, written }));
+        }
+        if self.saving.has_record {
+            self.remember(out);
         }
         let is_new = |told: Time| now.since_us(told) >= self.settings.heartbeat_us;
         if std::mem::take(&mut self.saving.has_record) && self.saving.told_at.is_none_or(is_new) {
@@ -361,6 +462,16 @@ impl Role for Acceptor {
     }
 
     fn deadline(&self) -> Option<Time> {
-        None
+        self.save_at()
     }
+}
+
+/// Tells replica `to` why its word does not count, unless it does (S6, S10).
+pub(super) fn refuse<R>(to: ReplicaId, voter: Voter, verdict: Verdict, out: &mut Outbox<R>) {
+    let told = match verdict {
+        Verdict::Counts => return,
+        Verdict::NotMember => ToBootstrap::NotMember { directory: voter.directory },
+        Verdict::Forgotten { known } => ToBootstrap::Forgotten { boot: voter.boot, known },
+    };
+    out.send(to, Message::Bootstrap(told));
 }

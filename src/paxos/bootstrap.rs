@@ -28,15 +28,19 @@
 //! follows as a learner. Fewer than a quorum may be all that is left of a former cluster, whose
 //! other replicas begin anew: they wait, and say for whom.
 
+use super::standing::Memory;
 use super::strangers::Strangers;
-use super::{Membership, Notice, Outbox, Role, Settings};
-use crate::message::{Heard, Message, Ready, Refusal, ToBootstrap};
+use super::{Membership, Notice, Outbox, Role, Settings, acceptor};
+use crate::message::{Heard, LostState, Message, Ready, Refusal, ToBootstrap, Voter};
 use crate::quorum::quorum;
-use crate::types::{Address, ClusterId, DirectoryId, Origin, ReplicaId, Time};
+use crate::types::{Address, BootId, ClusterId, DirectoryId, Origin, ReplicaId, Time};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The time between two log lines that name the replicas still waited for.
 const REPORT_US: u64 = 2_000_000;
+
+/// For how long a replica that has lost its state says so before it ends.
+const LAST_WORD_US: u64 = 500_000;
 
 /// What must survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +74,9 @@ enum Phase {
     Remembered(Vec<DirectoryId>),
     /// It has started, with this record.
     Started(Vec<DirectoryId>),
+    /// A member has said that this directory has lost its state (S10). The replica says so to all
+    /// others until then, and ends.
+    Ending { said: LostState, until: Time },
 }
 
 /// What was heard of one peer.
@@ -102,8 +109,10 @@ struct Answered {
 #[derive(Debug)]
 pub struct Bootstrap {
     settings: Settings,
-    /// This replica's own directory.
-    directory: DirectoryId,
+    /// This replica's own directory and life.
+    voter: Voter,
+    /// What its acceptor remembers of the members.
+    memories: Vec<Memory>,
     /// The hash of the own configuration's list; 0 if the role was not told.
     list: u64,
     /// The chat log with which this replica begins; none if it begins empty.
@@ -130,7 +139,8 @@ impl Bootstrap {
     pub fn new(settings: Settings, directory: DirectoryId, now: Time) -> Self {
         Bootstrap {
             settings,
-            directory,
+            voter: Voter { directory, boot: settings.boot, begun: 0 },
+            memories: Vec::new(),
             list: 0,
             origin: None,
             peers: vec![Peer::default(); settings.n],
@@ -142,10 +152,18 @@ impl Bootstrap {
         }
     }
 
-    /// A replica that remembers its started record: it needs nobody to start again.
-    pub fn restart(settings: Settings, directory: DirectoryId, members: Vec<DirectoryId>) -> Self {
+    /// A replica that remembers its started record: it needs nobody to start again. Its acceptor
+    /// remembers `state`.
+    pub fn restart(
+        settings: Settings,
+        directory: DirectoryId,
+        members: Vec<DirectoryId>,
+        state: &acceptor::State,
+    ) -> Self {
         let mut bootstrap = Bootstrap::new(settings, directory, Time(0));
         bootstrap.phase = Phase::Remembered(members);
+        bootstrap.voter.begun = state.written();
+        bootstrap.memories = state.memories().to_vec();
         bootstrap
     }
 
@@ -183,7 +201,7 @@ impl Bootstrap {
         (peer.list, peer.origin) = (list, origin);
         match &self.phase {
             Phase::WarmingUp => {}
-            Phase::Remembered(_) => return,
+            Phase::Remembered(_) | Phase::Ending { .. } => return,
             Phase::Started(members) => {
                 // S6: a replica that serves still answers one that warms up.
                 if started.is_none() {
@@ -200,7 +218,7 @@ impl Bootstrap {
             return;
         }
         // A list with this directory on it can be of no other cluster.
-        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.directory;
+        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.voter.directory;
         if let Some(members) = started.as_ref().filter(|members| is_on(members))
             && origin == self.origin
         {
@@ -240,7 +258,7 @@ impl Bootstrap {
         let others: Option<Vec<_>> =
             self.answers().map(|(_, answered)| answered.and_then(fresh)).collect();
         if let Some(others) = others {
-            self.start([vec![self.directory], others].concat(), out);
+            self.start([vec![self.voter.directory], others].concat(), out);
         }
     }
 
@@ -253,7 +271,7 @@ impl Bootstrap {
         let shown: Vec<_> = self
             .answers()
             .filter_map(|(_, answered)| answered.filter(begins_as)?.started.as_ref())
-            .filter(|members| members[self.settings.id.index()] != self.directory)
+            .filter(|members| members[self.settings.id.index()] != self.voter.directory)
             .collect();
         let by_quorum = |members: &&Vec<DirectoryId>| {
             shown.iter().filter(|other| *other == members).count() >= quorum(self.settings.n)
@@ -270,8 +288,9 @@ impl Bootstrap {
         let fresh = is_new && self.origin.is_none();
         let membership = Membership {
             cluster: cluster_id(&members),
-            directory: self.directory,
+            voter: self.voter,
             members: members.clone(),
+            memories: self.memories.clone(),
             fresh,
         };
         // The record is durable before this replica's first vote (S1, S6).
@@ -282,14 +301,47 @@ impl Bootstrap {
         out.tell(Notice::Start(membership));
     }
 
+    /// S10: replica `from` remembers more of this directory than this life began with. So this
+    /// replica has forgotten promises and acceptances, and whatever it says may be wrong.
+    fn handle_forgotten(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        boot: BootId,
+        known: u64,
+        out: &mut Outbox<Record>,
+    ) {
+        let begun = self.voter.begun;
+        // Other words were meant for another life, or were never said.
+        if !self.is_started() || boot != self.voter.boot || known <= begun {
+            return;
+        }
+        let said = LostState { by: from, known, begun };
+        self.phase = Phase::Ending { said, until: now.plus_us(LAST_WORD_US) };
+        self.say_last_word(now, said, out);
+        out.tell(Notice::LostState(said));
+    }
+
+    fn say_last_word(&mut self, now: Time, said: LostState, out: &mut Outbox<Record>) {
+        self.next_ready = now.plus_us(self.settings.heartbeat_us);
+        for peer in self.settings.peers() {
+            out.send(peer, Message::Bootstrap(ToBootstrap::LostState(said)));
+        }
+    }
+
+    /// Whether the last word has been said often enough.
+    pub fn has_said_all(&self, now: Time) -> bool {
+        matches!(self.phase, Phase::Ending { until, .. } if until <= now)
+    }
+
     fn send_ready(&mut self, to: ReplicaId, out: &mut Outbox<Record>) {
         self.round += 1;
         let started = match &self.phase {
-            Phase::WarmingUp => None,
+            Phase::WarmingUp | Phase::Ending { .. } => None,
             Phase::Started(members) | Phase::Remembered(members) => Some(members.clone()),
         };
         let ready = Ready {
-            directory: self.directory,
+            directory: self.voter.directory,
             boot: self.settings.boot,
             round: self.round,
             answers: self.peers[to.index()].heard,
@@ -399,10 +451,19 @@ impl Role for Bootstrap {
                 let knows = |members: &Vec<_>| members[self.settings.id.index()] != directory;
                 let is_news = match &self.phase {
                     Phase::WarmingUp => true,
+                    Phase::Ending { .. } => false,
                     Phase::Started(members) | Phase::Remembered(members) => !knows(members),
                 };
-                if directory == self.directory && is_news {
+                if directory == self.voter.directory && is_news {
                     self.strangers.is_no_member(now, (from, at));
+                }
+            }
+            Input::Peer(from, _, ToBootstrap::Forgotten { boot, known }) => {
+                self.handle_forgotten(now, from, boot, known, out);
+            }
+            Input::Peer(from, at, ToBootstrap::LostState(said)) => {
+                if self.is_started() {
+                    self.strangers.lost_state(now, (from, at), said);
                 }
             }
             Input::Refused { from, at, why } => {
@@ -416,6 +477,9 @@ impl Role for Bootstrap {
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox<Record>) {
         if self.is_started() {
             return;
+        }
+        if let Phase::Ending { said, .. } = self.phase {
+            return self.say_last_word(now, said, out);
         }
         if let Phase::Remembered(members) = &self.phase {
             let members = members.clone();
@@ -442,6 +506,10 @@ impl Role for Bootstrap {
     fn flush(&mut self, _now: Time, _out: &mut Outbox<Record>) {}
 
     fn deadline(&self) -> Option<Time> {
-        (!self.is_started()).then(|| self.next_ready.min(self.next_report))
+        match self.phase {
+            Phase::Started(_) => None,
+            Phase::Ending { .. } => Some(self.next_ready),
+            _ => Some(self.next_ready.min(self.next_report)),
+        }
     }
 }

@@ -189,8 +189,9 @@ impl Election {
         let echoed = self.rounds.sent_at(heartbeat.echo);
         let peer = &mut self.peers[from.index()];
         // Another life of the peer numbers its heartbeats anew.
-        if peer.boot != heartbeat.boot {
-            *peer = Peer { boot: heartbeat.boot, ..Peer::default() };
+        let boot = heartbeat.voter.boot;
+        if peer.boot != boot {
+            *peer = Peer { boot, ..Peer::default() };
         }
         // An echo that comes again says only that nothing newer was heard. But of a heartbeat that
         // was overtaken on its way, the time that it took is one that messages take there.

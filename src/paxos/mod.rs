@@ -24,6 +24,7 @@
 //! - [`proposer`] with [`election`]: when to campaign, phase 1, phase 2.
 //! - [`learner`]: decided slots, applied in order to the [`chat`](crate::chat).
 //! - [`bootstrap`]: directory ids, the started record, the replicas that may vote.
+//! - [`standing`]: what is remembered of the others, and whose votes count.
 //!
 //! The other end, [`client`](crate::client), is a role as well: sessions, each with one line in
 //! flight.
@@ -52,6 +53,7 @@ mod recovery;
 mod request_queue;
 mod rounds;
 mod session_gate;
+pub mod standing;
 mod strangers;
 mod window;
 
@@ -59,8 +61,9 @@ pub use limits::{Bound, Limits};
 pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
 use crate::aside::NotState;
-use crate::message::{Answer, ClientMessage, Message, ToBootstrap};
+use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
+use standing::{Memory, Standing};
 
 /// An acceptor that holds values in this many slots accepts none above them, until its learner
 /// has saved more, so that it may forget some of them (L6). Below the highest slot that it
@@ -122,10 +125,12 @@ impl Settings {
 pub struct Membership {
     /// The hash of the started record.
     pub cluster: ClusterId,
-    /// This replica's directory.
-    pub directory: DirectoryId,
+    /// This replica's directory, its life, and with how much that began.
+    pub voter: Voter,
     /// The started record: the directory of each replica, by id.
     pub members: Vec<DirectoryId>,
+    /// What this replica's acceptor remembered of the members when this life began (S10).
+    pub memories: Vec<Memory>,
     /// Whether this process made its directory and warmed up with it. Only then may replica 0
     /// lead ballot 0 (S2).
     pub fresh: bool,
@@ -136,14 +141,14 @@ impl NotState for Settings {}
 impl NotState for Membership {}
 
 impl Membership {
-    /// Whether `directory` may vote for replica `id`.
-    pub fn counts(&self, id: ReplicaId, directory: DirectoryId) -> bool {
-        self.members.get(id.index()) == Some(&directory)
+    /// Whether this replica's directory is on the started record.
+    pub fn is_voter(&self, id: ReplicaId) -> bool {
+        self.members.get(id.index()) == Some(&self.voter.directory)
     }
 
-    /// Whether this replica's own votes count.
-    pub fn is_voter(&self, id: ReplicaId) -> bool {
-        self.counts(id, self.directory)
+    /// Whose votes count, as far as is known when this life begins.
+    pub fn standing(&self) -> Standing {
+        Standing::new(&self.members, &self.memories)
     }
 }
 
@@ -229,6 +234,9 @@ pub enum Notice {
     Learner(learner::Input),
     /// Warm-up is over, or this replica is no member: build the other roles.
     Start(Membership),
+    /// This replica's directory has lost its state (S10): end the other roles at once, and the
+    /// process when the bootstrap role has said so to the others.
+    LostState(LostState),
 }
 
 #[cfg(test)]

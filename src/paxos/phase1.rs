@@ -16,7 +16,7 @@ use super::pace::{WAIT_MAX_US, Waits};
 use super::recovery::Recovery;
 use super::{Outbox, Settings};
 use crate::aside::{Aside, NotState};
-use crate::message::{AcceptedValues, Message, Promise, Run, Spans, ToAcceptor};
+use crate::message::{AcceptedValues, Message, Promise, Run, Spans, ToAcceptor, Voter};
 use crate::quorum::quorum;
 use crate::runs::Runs;
 use crate::slot_set::SlotSet;
@@ -76,6 +76,8 @@ impl NotState for Timers {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Phase1 {
     settings: Aside<Settings>,
+    /// Whose campaign it is.
+    voter: Voter,
     ballot: Ballot,
     /// The first slot that is not applied here.
     first: Slot,
@@ -95,6 +97,7 @@ impl Phase1 {
     /// Asks the own acceptor to promise `ballot`; everything below `first` is applied here.
     pub fn begin<R>(
         settings: Settings,
+        voter: Voter,
         ballot: Ballot,
         first: Slot,
         waits: Waits,
@@ -107,6 +110,7 @@ impl Phase1 {
         let promises = if ballot == Ballot::ZERO { 1 } else { quorum(settings.n) };
         let mut phase1 = Phase1 {
             settings: Aside(settings),
+            voter,
             ballot,
             first,
             reports: vec![Report::default(); settings.n],
@@ -200,7 +204,7 @@ impl Phase1 {
         let may_ask = to == self.settings.id || self.own_promise_durable && self.promises > 1;
         if !report.is_whole(self.first) && may_ask {
             let first = report.covered.end_from(self.first);
-            let prepare = ToAcceptor::Prepare { ballot: self.ballot, first };
+            let prepare = ToAcceptor::Prepare { ballot: self.ballot, first, voter: self.voter };
             out.send(to, Message::Acceptor(prepare));
         }
     }

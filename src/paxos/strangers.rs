@@ -11,7 +11,7 @@
 
 use super::Outbox;
 use super::bootstrap::Record;
-use crate::message::{Refusal, ToBootstrap};
+use crate::message::{LostState, Refusal, ToBootstrap};
 use crate::types::{Address, ClusterId, DirectoryId, ReplicaId, Time};
 use seldom::Seldom;
 
@@ -29,6 +29,7 @@ struct Named {
     foreign_said: Seldom,
     warms_up_said: Seldom,
     not_member_said: Seldom,
+    lost_state_said: Seldom,
 }
 
 /// A cluster other than this one.
@@ -82,6 +83,25 @@ impl Strangers {
                 "replica {id}: replica {from} at {} belongs to a cluster whose replica {id} has \
                  another data directory: if that replica has not lost its disk, stop this process \
                  or correct its --replica_id and --config_path{repeats}",
+                at.0
+            );
+        }
+    }
+
+    /// `from` has been told that its directory has lost its state (S10), and stops.
+    pub(super) fn lost_state(
+        &mut self,
+        now: Time,
+        (from, at): (ReplicaId, Address),
+        said: LostState,
+    ) {
+        let LostState { by, known, begun } = said;
+        if let Some(repeats) = self.named[from.index()].lost_state_said.happened(now.0) {
+            log::error!(
+                "replica {}: replica {from} at {} has lost its state and stops: replica {by} knows \
+                 of {known} records of its data directory, which held {begun} when it started. An \
+                 older copy was put back there, or a copy runs beside the original{repeats}",
+                self.id,
                 at.0
             );
         }

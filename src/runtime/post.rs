@@ -4,7 +4,7 @@
 //! of a message from a peer. A thread gathers inputs and hands them over as one batch per
 //! role and turn. A full channel loses the batch and counts it.
 
-use crate::message::{ClientMessage, Message, ToAcceptor};
+use crate::message::{ClientMessage, LostState, Message, ToAcceptor};
 use crate::net::Deliver;
 use crate::net::Outlet;
 use crate::net::{Incoming, Outgoing};
@@ -97,7 +97,7 @@ impl Router {
             Message::Proposer(message) => self.proposer.push(proposer::Input::Peer(from, message)),
             Message::Learner(message) => self.learner.push(learner::Input::Peer(from, message)),
             Message::Heartbeat(heartbeat) => {
-                self.proposer.push(proposer::Input::Heartbeat(from, heartbeat));
+                self.proposer.push(proposer::Input::Heartbeat(from, heartbeat.clone()));
                 self.learner.push(learner::Input::Heartbeat(from, heartbeat));
             }
         }
@@ -109,7 +109,9 @@ impl Router {
             Notice::Acceptor(input) => self.acceptor.push(input),
             Notice::Proposer(input) => self.proposer.push(input),
             Notice::Learner(input) => self.learner.push(input),
-            Notice::Start(_) => unreachable!("the main thread takes it before it is routed"),
+            Notice::Start(_) | Notice::LostState(_) => {
+                unreachable!("the main thread takes it before it is routed")
+            }
         }
     }
 
@@ -162,6 +164,15 @@ impl Deliver<Incoming> for Router {
 /// one pass.
 const CRASH_SENDS_MAX: usize = 1_000;
 
+/// What the bootstrap role tells the main thread.
+#[derive(Debug)]
+pub enum Turn {
+    /// The other roles begin.
+    Start(Membership),
+    /// The other roles end: the data directory has lost its state.
+    LostState(LostState),
+}
+
 /// Sends for one role thread.
 #[derive(Debug)]
 pub struct Post {
@@ -191,12 +202,12 @@ impl Post {
         Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new() }
     }
 
-    /// Delivers all envelopes. Returns the membership if warm-up is over.
+    /// Delivers all envelopes. Returns what is for the main thread.
     ///
     /// The roles of this process come first. A hand-over costs little, while a datagram may
     /// wake its receiver on this core, and then this thread waits for its turn.
-    pub fn dispatch(&mut self, envelopes: &mut Vec<Envelope>) -> Option<Membership> {
-        let mut started = None;
+    pub fn dispatch(&mut self, envelopes: &mut Vec<Envelope>) -> Option<Turn> {
+        let mut turn = None;
         for envelope in envelopes.drain(..) {
             let outgoing = match envelope {
                 Envelope::Peer { to, message } if to == self.me => {
@@ -204,7 +215,11 @@ impl Post {
                     continue;
                 }
                 Envelope::Notice(Notice::Start(membership)) => {
-                    started = Some(membership);
+                    turn = Some(Turn::Start(membership));
+                    continue;
+                }
+                Envelope::Notice(Notice::LostState(said)) => {
+                    turn = Some(Turn::LostState(said));
                     continue;
                 }
                 Envelope::Notice(notice) => {
@@ -221,7 +236,7 @@ impl Post {
         self.crash_if_planned();
         self.router.flush();
         self.outlet.send(self.outgoing.drain(..));
-        started
+        turn
     }
 
     fn crash_if_planned(&mut self) {

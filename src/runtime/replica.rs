@@ -15,13 +15,13 @@
 use super::durable::{Durable, StartError};
 use super::full_socket::FullSocket;
 use super::names;
-use super::post::{Inboxes, Links, Post, Router, channels};
+use super::post::{Inboxes, Links, Post, Router, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::slow_disk::Watched;
 use crate::config::{ClusterFile, Config};
 use crate::marker::WARM_UP_COMPLETE;
-use crate::message::Party;
+use crate::message::{LostState, Party};
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{BoundSocket, Network};
@@ -326,6 +326,10 @@ where
         stopping: Arc::default(),
     };
     let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
+    let bootstrap_role = match members {
+        Some(members) => Bootstrap::restart(settings, dir.directory(), members, &state),
+        None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
+    };
     let build = move |membership, _, _| Acceptor::new(settings, membership, state);
     let acceptor = match log {
         Some(log) => {
@@ -354,12 +358,9 @@ where
     ];
     let mut post = shared.post("replica");
     let mut thread = RoleThread {
-        role: match members {
-            Some(members) => Bootstrap::restart(settings, dir.directory(), members),
-            None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
-        }
-        .beginning_with(dir.origin())
-        .listing(options.names.as_ref().map_or(0, ClusterFile::digest)),
+        role: bootstrap_role
+            .beginning_with(dir.origin())
+            .listing(options.names.as_ref().map_or(0, ClusterFile::digest)),
         storage: dir,
         inbox: bootstrap,
         clock: shared.clock,
@@ -376,9 +377,19 @@ where
             fail(format!("replica {id}: network: {error}"));
         }
     })?;
+    let mut lost = None;
     thread.run(
         |envelopes| {
-            let Some(membership) = post.dispatch(envelopes) else { return };
+            let membership = match post.dispatch(envelopes) {
+                None => return,
+                Some(Turn::Start(membership)) => membership,
+                Some(Turn::LostState(said)) => {
+                    stopping.store(true, Ordering::SeqCst);
+                    links.wake();
+                    lost = Some(said);
+                    return;
+                }
+            };
             cluster.set(membership.cluster);
             if membership.is_voter(id) {
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
@@ -395,11 +406,15 @@ where
                 let _ = start.send(membership.clone());
             }
         },
-        |_| {
+        |role| {
             socket.look(clock.now());
-            if ending.is_due() { Flow::Stop } else { Flow::Continue }
+            let is_over = ending.is_due() || role.has_said_all(clock.now());
+            if is_over { Flow::Stop } else { Flow::Continue }
         },
     )?;
+    if let Some(said) = lost {
+        return Err(io::Error::other(in_words(id, options, said)));
+    }
     // Peers that end at the same time hear what is decided here, and this replica hears them.
     let _ = never.recv_timeout(FAREWELL);
     match end(threads, &stopping, &links) {
@@ -412,6 +427,18 @@ where
     log::info!("replica {id}: ends");
     log::debug!("replica {id}: {counters}");
     Ok(())
+}
+
+/// What the operator is told of a directory that has lost its state (S10).
+fn in_words(id: ReplicaId, options: &ReplicaOptions, said: LostState) -> String {
+    let LostState { by, known, begun } = said;
+    format!(
+        "replica {id}: {}: has lost its state: it held {begun} records when this process started, \
+         and replica {by} knows of {known}. If an older copy was put back, put the newest files \
+         back; if there are none, remove the directory, and the replica follows without a vote. \
+         If this is a copy beside the original, stop it",
+        options.data_dir.display()
+    )
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use super::upkeep::Upkeep;
 use crate::message::Run;
 use crate::paxos::Storage;
 use crate::paxos::acceptor::{Record, State};
-use crate::types::{Ballot, Slot, SlotRange};
+use crate::paxos::standing::Memory;
+use crate::types::{Ballot, REPLICAS_MAX, ReplicaId, Slot, SlotRange};
 use crate::values::Values;
 use durable::disk::Disk;
 use durable::segment_log::{self, Records, SegmentLog};
@@ -30,13 +31,19 @@ enum Entry {
     Promise(Ballot),
     Accept { ballot: Ballot, first: Slot, values: Values },
     Trim(Slot),
+    Held { ballot: Ballot, first: Slot, values: Values },
+    Remember(ReplicaId, Memory),
 }
 
 /// The state that the head of each segment repeats.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Summary {
     promised: Option<Ballot>,
     trimmed: Slot,
+    /// How many records were written.
+    written: u64,
+    /// What is remembered of members, by replica id.
+    memories: Vec<Memory>,
 }
 
 /// The records of an acceptor, in postcard.
@@ -66,6 +73,10 @@ impl Records for AcceptorRecords {
             Record::Accept(Run { ballot, first, values }) => {
                 Entry::Accept { ballot: *ballot, first: *first, values: values.clone() }
             }
+            Record::Held(Run { ballot, first, values }) => {
+                Entry::Held { ballot: *ballot, first: *first, values: values.clone() }
+            }
+            Record::Remember(of, memory) => Entry::Remember(*of, *memory),
         };
         encode(&entry, into)
     }
@@ -78,18 +89,26 @@ impl Records for AcceptorRecords {
                 Record::Accept(Run { ballot, first, values })
             }
             Entry::Trim(slot) => Record::Trim(slot),
+            Entry::Held { ballot, first, values } => Record::Held(Run { ballot, first, values }),
+            Entry::Remember(of, memory) if of.index() < REPLICAS_MAX => {
+                Record::Remember(of, memory)
+            }
+            Entry::Remember(..) => return None,
         };
         Some((record, rest))
     }
 
     fn write_head(summary: &Summary, oldest: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        encode(&(summary.promised, summary.trimmed, oldest), into)
+        let Summary { promised, trimmed, written, memories } = summary;
+        encode(&(promised, trimmed, written, memories, oldest), into)
     }
 
     fn read_head(bytes: &[u8]) -> Option<(Summary, u64)> {
         let (head, rest) = postcard::take_from_bytes(bytes).ok()?;
-        let (promised, trimmed, oldest) = head;
-        rest.is_empty().then_some((Summary { promised, trimmed }, oldest))
+        let (promised, trimmed, written, memories, oldest) = head;
+        let summary = Summary { promised, trimmed, written, memories };
+        let is_whole = rest.is_empty() && summary.memories.len() <= REPLICAS_MAX;
+        is_whole.then_some((summary, oldest))
     }
 
     fn apply(state: &mut State, record: &Record) {
@@ -101,12 +120,24 @@ impl Records for AcceptorRecords {
             state.apply(&Record::Promise(ballot));
         }
         state.apply(&Record::Trim(summary.trimmed));
+        for (of, memory) in (0..).map(ReplicaId).zip(&summary.memories) {
+            state.apply(&Record::Remember(of, *memory));
+        }
+        state.set_written(summary.written);
     }
 
     fn summarise(summary: &mut Summary, record: &Record) {
+        summary.written += u64::from(record.counts());
         match record {
+            Record::Remember(of, memory) => {
+                let memories = &mut summary.memories;
+                memories.resize(memories.len().max(of.index() + 1), Memory::default());
+                memories[of.index()] = *memory;
+            }
             // Accepting is also promising.
-            Record::Promise(ballot) | Record::Accept(Run { ballot, .. }) => {
+            Record::Promise(ballot)
+            | Record::Accept(Run { ballot, .. })
+            | Record::Held(Run { ballot, .. }) => {
                 summary.promised = summary.promised.max(Some(*ballot));
             }
             Record::Trim(slot) => summary.trimmed = summary.trimmed.max(*slot),
@@ -114,14 +145,19 @@ impl Records for AcceptorRecords {
     }
 
     fn summary(state: &State) -> Summary {
-        Summary { promised: state.promised(), trimmed: state.trimmed() }
+        Summary {
+            promised: state.promised(),
+            trimmed: state.trimmed(),
+            written: state.written(),
+            memories: state.memories().to_vec(),
+        }
     }
 
     /// The slot after the last that was accepted.
     fn end(record: &Record) -> u64 {
         match record {
-            Record::Accept(run) => run.end().0,
-            Record::Promise(_) | Record::Trim(_) => 0,
+            Record::Accept(run) | Record::Held(run) => run.end().0,
+            Record::Promise(_) | Record::Trim(_) | Record::Remember(..) => 0,
         }
     }
 
@@ -132,7 +168,7 @@ impl Records for AcceptorRecords {
     fn survivors(state: &State) -> impl Iterator<Item = (Record, usize)> {
         state.range(SlotRange::onward(state.trimmed())).map(|run| {
             let bytes = run.values.bytes().len();
-            (Record::Accept(run), bytes)
+            (Record::Held(run), bytes)
         })
     }
 }
@@ -158,14 +194,17 @@ impl<D: Disk> Upkeep for AcceptorLog<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::BootId;
 
     #[test]
     fn a_head_is_read_to_the_last_byte() {
         let mut bytes = Vec::new();
-        let summary = Summary { promised: None, trimmed: Slot(7) };
+        let memories = vec![Memory { boot: BootId(3), written: 4 }];
+        let summary = Summary { promised: None, trimmed: Slot(7), written: 5, memories };
         AcceptorRecords::write_head(&summary, 8, &mut bytes).unwrap();
         let (found, oldest) = AcceptorRecords::read_head(&bytes).unwrap();
         assert_eq!((found.promised, found.trimmed, oldest), (None, Slot(7), 8));
+        assert_eq!((found.written, found.memories), (5, summary.memories));
         assert!(AcceptorRecords::read_head(&bytes[..2]).is_none(), "half of one");
         bytes.push(0);
         assert!(AcceptorRecords::read_head(&bytes).is_none(), "and something behind it");

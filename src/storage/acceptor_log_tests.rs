@@ -8,7 +8,8 @@ use super::error::OpenError;
 use crate::message::{Request, Run};
 use crate::paxos::ACCEPT_SLOTS_MAX;
 use crate::paxos::acceptor::{Record, State};
-use crate::types::{Ballot, Slot, Value};
+use crate::paxos::standing::Memory;
+use crate::types::{Ballot, BootId, ReplicaId, Slot, Value};
 use durable::segment_log::{HEADER_BYTES, SECTOR_BYTES};
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
@@ -517,6 +518,38 @@ fn the_disk_stays_bounded_while_ballots_rise_and_nothing_is_trimmed() {
     disk.power_cut(Survival::Nothing);
     let (_, found) = AcceptorLog::open(disk, DIRECTORY, SMALL).unwrap();
     assert_eq!(found, state);
+}
+
+#[test]
+fn what_was_written_and_remembered_survives_every_end_and_a_log_written_anew() {
+    let mut disk = SimDisk::new(Rng::with_seed(1));
+    let mut log = AcceptorLog::create(disk.clone(), DIRECTORY, SMALL).unwrap();
+    let mut state = State::default();
+    let mut anew = 0;
+    for ballot in (0..2_000).map(Ballot) {
+        let accepted = accept(&mut Rng::with_seed(ballot.0), ballot, Slot(0));
+        let memory = Memory { boot: BootId(ballot.0 / 500), written: 3 * ballot.0 };
+        let remembered = Record::Remember(ReplicaId(ballot.0 as u8 % 3), memory);
+        let records = [Record::Promise(ballot), accepted, remembered];
+        apply(&mut state, &records);
+        let before = log.segments();
+        log.append_burst(&records).unwrap();
+        log.sync().unwrap();
+        anew += u32::from(log.segments() < before);
+        if ballot.0 % 97 == 0 {
+            drop(log);
+            match ballot.0 % 2 {
+                0 => disk.crash_process(),
+                _ => disk.power_cut(Survival::Random),
+            }
+            let found;
+            (log, found) = AcceptorLog::open(disk.clone(), DIRECTORY, SMALL).unwrap();
+            assert_eq!(found.written(), 2 * (ballot.0 + 1), "what is remembered does not count");
+            assert_eq!(found.memories(), state.memories());
+            assert_eq!(found, state);
+        }
+    }
+    assert!(anew > 1, "written anew {anew} times");
 }
 
 #[test]

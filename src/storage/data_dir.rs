@@ -19,8 +19,8 @@
 //! `none`, or its last run was under `os`, did not end cleanly, and the host has started
 //! anew since. (S6, S8)
 //!
-//! **Does not** protect against intent: directory and replica ids are no secrets, and a
-//! data directory that a user restores from an old backup deceives the cluster.
+//! **Does not** notice that it was put back from an older copy: the other replicas do (S10). Nor
+//! does it protect against intent: directory and replica ids are no secrets.
 
 use super::Durability;
 use super::acceptor_log::is_log_file;

@@ -2,8 +2,8 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, Message, Promise, Ready,
-    Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, LostState, Message,
+    Promise, Ready, Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin, ReplicaId,
@@ -139,6 +139,12 @@ fn directory_of(rng: &mut Rng, from: ReplicaId) -> DirectoryId {
     if rng.u8(..12) == 0 { DirectoryId(rng.u64(95..110)) } else { directory(from) }
 }
 
+/// Mostly the sender's own directory, in one of a few lives.
+pub(crate) fn voter(rng: &mut Rng, from: ReplicaId) -> Voter {
+    let begun = if rng.u8(..20) == 0 { rng.u64(..20) } else { 10 };
+    Voter { directory: directory_of(rng, from), boot: BootId(rng.u64(1..3)), begun }
+}
+
 /// A page of a promise. Now and then it contradicts itself.
 pub(crate) fn promise(
     rng: &mut Rng,
@@ -168,7 +174,7 @@ pub(crate) fn promise(
     }
     Promise {
         ballot: asked,
-        directory: directory_of(rng, from),
+        voter: voter(rng, from),
         slots: SlotRange::new(first, Slot(upto.0.min(NUMBER_MAX))),
         last: rng.u8(..4) > 0,
         trimmed,
@@ -219,12 +225,12 @@ pub(crate) fn heartbeat(rng: &mut Rng, around: &Around, from: ReplicaId) -> Hear
         decided.ballot = ballot;
     }
     Heartbeat {
-        boot: BootId(rng.u64(1..3)),
+        voter: voter(rng, from),
+        written: rng.u64(..12),
         round: if rng.u8(..20) == 0 { rng.u64(..) } else { rng.u64(..200) },
         echo: rng.u64(..40),
         held_us: if rng.u8(..20) == 0 { rng.u32(..) } else { rng.u32(..200_000) },
         sync_ms: if rng.u8(..20) == 0 { rng.u16(..) } else { rng.u16(..20) },
-        directory: directory_of(rng, from),
         ballot,
         leading,
         campaigning: rng.bool(),
@@ -263,10 +269,14 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
     });
     match rng.u8(..16) {
         0 => Message::Bootstrap(ToBootstrap::Ready(Box::new(ready(rng, a, from)))),
-        1 => Message::Bootstrap(ToBootstrap::NotMember { directory: directory_of(rng, from) }),
+        1 => Message::Bootstrap(match rng.u8(..3) {
+            0 => ToBootstrap::NotMember { directory: directory_of(rng, from) },
+            1 => ToBootstrap::Forgotten { boot: BootId(rng.u64(..3)), known: rng.u64(..20) },
+            _ => ToBootstrap::LostState(LostState { by: from, known: rng.u64(..), begun: 3 }),
+        }),
         2 => {
             let (ballot, first) = (ballots(rng), slot(rng, a));
-            Message::Acceptor(ToAcceptor::Prepare { ballot, first })
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first, voter: voter(rng, from) })
         }
         3 | 4 => {
             let (ballot, first) = (ballots(rng), slot(rng, a));
@@ -289,7 +299,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             round: rng.u64(..20),
             granted: rng.bool(),
             promised: maybe_ballot(rng, a),
-            directory: directory_of(rng, from),
+            voter: voter(rng, from),
         }),
         9 => {
             let (origin, request) = (address(rng), request(rng, a));
@@ -306,12 +316,8 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             Message::Proposer(ToProposer::AcceptedValues(accepted_values(rng, a, ballot, &wanted)))
         }
         12 => {
-            let (ballot, directory) = (ballot(rng, a), directory_of(rng, from));
-            Message::Learner(ToLearner::Accepted {
-                ballot,
-                directory,
-                slots: ranges(rng, a).into(),
-            })
+            let (ballot, voter) = (ballot(rng, a), voter(rng, from));
+            Message::Learner(ToLearner::Accepted { ballot, voter, slots: ranges(rng, a).into() })
         }
         13 => {
             let slots = SlotRange::new(slot(rng, a), slot(rng, a));
@@ -322,7 +328,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             let values = values(rng, a, first, Ballot::ZERO);
             Message::Learner(ToLearner::Page { first, values })
         }
-        _ => Message::Heartbeat(heartbeat(rng, a, from)),
+        _ => Message::Heartbeat(Box::new(heartbeat(rng, a, from))),
     }
 }
 

@@ -1,8 +1,7 @@
 //! Bugs that these tests have found. Each is a test with a name.
 
 use crate::acceptor_log::{read, write};
-use crate::draw::directory;
-use crate::node::settings;
+use crate::node::{settings, voter};
 use allocation_counter::measure;
 use datagrams::codec::BodyKind;
 use datagrams::counters::{Counters, DropReason};
@@ -56,12 +55,19 @@ fn the_highest_number_of_a_command_does_not_stop_the_leader_that_proposes_it_aga
 fn what_is_proposed_again_is_bounded_by_what_is_held_and_by_the_window_of_a_leader() {
     let (ballot, far) = (Ballot(3), Slot(1 << 22));
     let mut out: Outbox<()> = Outbox::new();
-    let mut phase1 =
-        Phase1::begin(settings(3, R0, 1), ballot, Slot(0), Waits::default(), Time(0), &mut out);
+    let mut phase1 = Phase1::begin(
+        settings(3, R0, 1),
+        voter(R0),
+        ballot,
+        Slot(0),
+        Waits::default(),
+        Time(0),
+        &mut out,
+    );
     let page = |from: ReplicaId, trimmed: Slot, last: bool, held: SlotRange| {
-        let (directory, slots) = (directory(from), SlotRange::new(Slot(0), held.end));
+        let (voter, slots) = (voter(from), SlotRange::new(Slot(0), held.end));
         let accepted = [Span { slots: held, ballot: Ballot(1) }].into_iter().collect();
-        Promise { ballot, directory, slots, last, trimmed, accepted }
+        Promise { ballot, voter, slots, last, trimmed, accepted }
     };
     let run = |slot: u64| {
         let values = vec![command(slot, "x")].into();

@@ -4,8 +4,7 @@
 //! **What must hold:** the memory that it holds in the end, as the allocator counts it, is
 //! within the role's own bounds, for bytes and for table entries together.
 
-use crate::draw::directory;
-use crate::node::{membership, settings};
+use crate::node::{membership, settings, voter};
 use allocation_counter::measure;
 use datagrams::codec::BodyKind;
 use datagrams::counters::Counters;
@@ -110,6 +109,7 @@ fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
     let ballot = Ballot(3);
     let mut phase1 = Phase1::begin(
         settings(3, R0, 1),
+        voter(R0),
         ballot,
         Slot(0),
         Waits::default(),
@@ -125,7 +125,7 @@ fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
         };
         Promise {
             ballot,
-            directory: directory(R1),
+            voter: voter(R1),
             slots: SlotRange::with_len(Slot(first), 4_000),
             last: false,
             trimmed: Slot(0),
@@ -146,6 +146,7 @@ fn a_candidate_holds_no_more_bytes_of_values_than_acceptors_may_hold() {
     let ballot = Ballot(3);
     let mut phase1 = Phase1::begin(
         settings(3, R0, 1),
+        voter(R0),
         ballot,
         Slot(0),
         Waits::default(),
@@ -156,7 +157,7 @@ fn a_candidate_holds_no_more_bytes_of_values_than_acceptors_may_hold() {
     let slots = SlotRange::with_len(Slot(0), 1 << 40);
     let promise = Promise {
         ballot,
-        directory: directory(R1),
+        voter: voter(R1),
         slots,
         last: true,
         trimmed: Slot(0),
@@ -274,12 +275,12 @@ fn a_command_that_waits_keeps_nothing_else_alive() {
 fn a_learner_keeps_a_bounded_part_of_what_comes_too_early() {
     let mut learner = learner();
     let heartbeat = Heartbeat {
-        boot: BootId(1),
+        voter: voter(R1),
+        written: 0,
         round: 1,
         echo: 0,
         held_us: 0,
         sync_ms: 0,
-        directory: directory(R1),
         ballot: Ballot(1),
         leading: true,
         campaigning: false,
@@ -291,7 +292,7 @@ fn a_learner_keeps_a_bounded_part_of_what_comes_too_early() {
         let (first, values) = (Slot(2 * number + 1), request(number, LINE_BYTES_MAX).commands);
         learner::Input::Peer(R1, ToLearner::Page { first, values })
     };
-    let heartbeat = learner::Input::Heartbeat(R1, heartbeat);
+    let heartbeat = learner::Input::Heartbeat(R1, Box::new(heartbeat));
     let held = held(&mut learner, [heartbeat].into_iter().chain((0..2_000).map(page)));
     assert_eq!(learner.applied(), Slot(0));
     assert_within(held, ANSWER_BYTES_MAX, (2 << 20) + 2 * LINE_BYTES_MAX);
@@ -308,9 +309,8 @@ fn a_learner_counts_votes_within_a_window() {
     // No two of these slots are neighbours, and all are far above the proposed ones.
     let votes = |part: u64| {
         let slots = (0..1_000).map(|at| SlotRange::with_len(Slot(2 * (1_000 * part + at) + 1), 1));
-        let (ballot, directory, slots) =
-            (Ballot(0), directory(R1), slots.collect::<Vec<_>>().into());
-        learner::Input::Peer(R1, ToLearner::Accepted { ballot, directory, slots })
+        let (ballot, voter, slots) = (Ballot(0), voter(R1), slots.collect::<Vec<_>>().into());
+        learner::Input::Peer(R1, ToLearner::Accepted { ballot, voter, slots })
     };
     let held = held(&mut learner, [proposed].into_iter().chain((0..100).map(votes)));
     assert_within(held, 1 << 18, ACCEPT_SLOTS_MAX as usize / 2 * 64);

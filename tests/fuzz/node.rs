@@ -22,7 +22,7 @@ use crate::draw;
 use crate::memory::Memory;
 use multipaxos::chat::Chat;
 use multipaxos::message::{
-    Answer, Inquiry, Message, Request, Run, ToAcceptor, ToLearner, ToProposer,
+    Answer, Inquiry, Message, Request, Run, ToAcceptor, ToLearner, ToProposer, Voter,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
@@ -64,9 +64,14 @@ pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
     }
 }
 
+/// A replica in its first life.
+pub(crate) fn voter(id: ReplicaId) -> Voter {
+    Voter { directory: draw::directory(id), boot: BootId(1), begun: 0 }
+}
+
 pub(crate) fn membership(n: usize, id: ReplicaId, fresh: bool) -> Membership {
     let members = (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
-    Membership { cluster: ClusterId(7), directory: draw::directory(id), members, fresh }
+    Membership { cluster: ClusterId(7), voter: voter(id), members, memories: Vec::new(), fresh }
 }
 
 /// An acceptor's disk, and everything that it ever accepted.
@@ -93,8 +98,9 @@ impl Storage<acceptor::Record> for Disk {
                     self.promised.insert(ballot);
                     self.highest = self.highest.max(Some(ballot));
                 }
-                acceptor::Record::Trim(_) => {}
-                acceptor::Record::Accept(Run { ballot, first, values }) => {
+                acceptor::Record::Trim(_) | acceptor::Record::Remember(..) => {}
+                acceptor::Record::Accept(Run { ballot, first, values })
+                | acceptor::Record::Held(Run { ballot, first, values }) => {
                     assert!(Some(ballot) >= self.highest, "accepted below the promise");
                     self.highest = Some(ballot);
                     self.promised.insert(ballot);
@@ -265,7 +271,7 @@ impl Node {
         assert_ne!(from, self.me, "no frame says that it is from its receiver");
         match &message {
             Message::Proposer(ToProposer::Promise(page))
-                if page.last && page.directory == draw::directory(from) =>
+                if page.last && page.voter.directory == draw::directory(from) =>
             {
                 self.promises.entry(page.ballot).or_default().insert(from);
             }
@@ -285,7 +291,7 @@ impl Node {
             Message::Proposer(message) => Inner::Proposer(proposer::Input::Peer(from, message)),
             Message::Learner(message) => Inner::Learner(learner::Input::Peer(from, message)),
             Message::Heartbeat(heartbeat) => {
-                let input = proposer::Input::Heartbeat(from, heartbeat);
+                let input = proposer::Input::Heartbeat(from, heartbeat.clone());
                 self.inbox.push_back(Inner::Proposer(input));
                 Inner::Learner(learner::Input::Heartbeat(from, heartbeat))
             }
@@ -445,7 +451,7 @@ impl Node {
                         Notice::Acceptor(input) => Inner::Acceptor(input),
                         Notice::Proposer(input) => Inner::Proposer(input),
                         Notice::Learner(input) => Inner::Learner(input),
-                        Notice::Start(_) => panic!("it has started"),
+                        Notice::Start(_) | Notice::LostState(_) => panic!("it has started"),
                     });
                 }),
             }

@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::run::{Property, check};
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Message, Promise, Spans, ToAcceptor, ToLearner, ToProposer,
+    Accept, Decided, Heartbeat, Message, Promise, Spans, ToAcceptor, ToLearner, ToProposer, Voter,
 };
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange};
 use proptest::collection::vec;
@@ -92,16 +92,16 @@ impl Play {
     fn reply(&mut self, rng: &mut Rng, from: ReplicaId, message: &Message) -> Option<Message> {
         let around = self.around();
         self.rounds += 1;
-        let directory = draw::directory(from);
+        let voter = Voter { directory: draw::directory(from), boot: BootId(9), begun: 0 };
         Some(match message {
-            Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => match rng.u8(..12) {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first, .. }) => match rng.u8(..12) {
                 0 => {
                     let promised = draw::ballot(rng, &around);
                     Message::Proposer(ToProposer::Nack { ballot: *ballot, promised })
                 }
                 1..6 => Message::Proposer(ToProposer::Promise(Promise {
                     ballot: *ballot,
-                    directory,
+                    voter,
                     slots: SlotRange::with_len(*first, 0),
                     last: true,
                     trimmed: Slot::ZERO,
@@ -123,14 +123,14 @@ impl Play {
                     _ => SlotRange::with_len(*first, count),
                 };
                 let slots = vec![range].into();
-                Message::Learner(ToLearner::Accepted { ballot: *ballot, directory, slots })
+                Message::Learner(ToLearner::Accepted { ballot: *ballot, voter, slots })
             }
             Message::Proposer(ToProposer::PreVote { ballot, round }) => {
                 Message::Proposer(ToProposer::PreVoteReply {
                     round: *round,
                     granted: rng.u8(..6) > 0,
                     promised: (rng.u8(..8) == 0).then_some(*ballot),
-                    directory,
+                    voter,
                 })
             }
             Message::Learner(ToLearner::Fetch { slots: SlotRange { start: first, end } }) => {
@@ -140,20 +140,20 @@ impl Play {
                 let values = values.slice(0..count);
                 Message::Learner(ToLearner::Page { first, values })
             }
-            Message::Heartbeat(heard) => Message::Heartbeat(Heartbeat {
-                boot: BootId(9),
+            Message::Heartbeat(heard) => Message::Heartbeat(Box::new(Heartbeat {
+                voter,
+                written: 0,
                 round: self.rounds,
                 echo: heard.round,
                 held_us: 0,
                 sync_ms: 0,
-                directory,
                 ballot: heard.ballot,
                 leading: false,
                 campaigning: false,
                 promised: heard.promised,
                 applied: Slot(around.slot.0.saturating_sub(rng.u64(..4))),
                 decided: Decided::default(),
-            }),
+            })),
             _ => return None,
         })
     }
@@ -171,13 +171,13 @@ impl Play {
             },
         };
         let mut heartbeat = draw::heartbeat(rng, &around, from);
-        heartbeat.boot = BootId(9);
+        heartbeat.voter.boot = BootId(9);
         heartbeat.round = self.rounds;
         (heartbeat.ballot, heartbeat.leading, heartbeat.decided) = (ballot, true, decided);
         if rng.bool() {
             heartbeat.applied = slot.plus(rng.u64(..4));
         }
-        self.node.hear(from, Message::Heartbeat(heartbeat));
+        self.node.hear(from, Message::Heartbeat(Box::new(heartbeat)));
         for _ in 0..rng.u8(..3) {
             let first = slot.plus(rng.u64(..4));
             let values = draw::values(rng, &around, first, ballot);

@@ -53,6 +53,8 @@ struct Play {
     out: Outbox<Record>,
     records: Records,
     started: bool,
+    /// Whether it has learned that it lost its state.
+    lost: bool,
     inputs: u64,
 }
 
@@ -108,6 +110,9 @@ impl Play {
                     let must = membership.is_voter(self.me) && !self.remembers;
                     assert_eq!(is_kept, must, "{:?}", self.records.0);
                 }
+                Envelope::Notice(Notice::LostState(said)) => {
+                    assert!(said.known > said.begun && !std::mem::replace(&mut self.lost, true));
+                }
                 Envelope::Peer { to, message: Message::Bootstrap(_) }
                 | Envelope::Back { to, .. } => {
                     assert!(to != self.me && to.index() < self.n, "to replica {to}");
@@ -115,7 +120,7 @@ impl Play {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(self.started, self.role.is_started());
+        assert_eq!(self.started && !self.lost, self.role.is_started());
     }
 }
 
@@ -137,13 +142,23 @@ fn a_replica_starts_once_whatever_it_hears() {
         let members: Vec<DirectoryId> =
             (0..n as u8).map(|id| draw::directory(ReplicaId(id))).collect();
         let role = match remembers {
-            true => Bootstrap::restart(settings, own, members),
+            true => Bootstrap::restart(settings, own, members, &Default::default()),
             false => Bootstrap::new(settings, own, Time(0)),
         };
         let (now, out, records) = (Time(0), Outbox::new(), Records::default());
         let (started_here, inputs) = (false, 0);
-        let mut play =
-            Play { n, me, remembers, role, now, out, records, started: started_here, inputs };
+        let mut play = Play {
+            n,
+            me,
+            remembers,
+            role,
+            now,
+            out,
+            records,
+            started: started_here,
+            lost: false,
+            inputs,
+        };
         steps.iter().for_each(|step| play.step(*step));
         started += u64::from(play.started);
         play.inputs

@@ -5,7 +5,7 @@
 //! lost, a timer that does not fire is one that has not fired yet; no bound changes what
 //! a role does with what it is told.
 
-use multipaxos::message::Request;
+use multipaxos::message::{Request, Voter};
 use multipaxos::paxos::{Limits, Membership, Settings};
 use multipaxos::types::{self, Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -97,8 +97,9 @@ pub(crate) fn directory(id: ReplicaId) -> DirectoryId {
 pub(crate) fn membership(id: ReplicaId, fresh: bool) -> Membership {
     Membership {
         cluster: ClusterId(7),
-        directory: directory(id),
+        voter: Voter { directory: directory(id), boot: BootId(1), begun: 0 },
         members: replicas().map(directory).collect(),
+        memories: Vec::new(),
         fresh,
     }
 }

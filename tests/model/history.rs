@@ -241,6 +241,8 @@ impl History {
                 *ballot
             }
             acceptor::Record::Trim(_) => return self.trimmed = true,
+            // Others are remembered by what heartbeats say, which are left out here.
+            acceptor::Record::Remember(..) | acceptor::Record::Held(_) => return,
         };
         let before = self.promised[node.index()];
         self.ensure(before <= Some(ballot), Law::PromiseHolds);

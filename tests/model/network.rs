@@ -99,14 +99,14 @@ pub(crate) enum Delivery {
 pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
     match &mut envelope {
         Envelope::Peer { message: Message::Heartbeat(heartbeat), .. } => {
-            *heartbeat = Heartbeat {
+            **heartbeat = Heartbeat {
                 round: 0,
                 echo: 0,
                 held_us: 0,
                 sync_ms: 0,
                 campaigning: false,
                 promised: None,
-                ..*heartbeat
+                ..**heartbeat
             };
         }
         Envelope::Notice(Notice::Proposer(proposer::Input::Progress { pending, lost, .. })) => {
@@ -143,7 +143,7 @@ pub(crate) fn delivery(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) ->
             Message::Heartbeat(heartbeat) if says_nothing(heartbeat.decided) => Delivery::Lost,
             Message::Heartbeat(heartbeat) => goes(
                 RoleId::learner(*to),
-                Input::Learner(learner::Input::Heartbeat(from, *heartbeat)),
+                Input::Learner(learner::Input::Heartbeat(from, heartbeat.clone())),
             ),
             Message::Proposer(_) | Message::Bootstrap(_) => Delivery::Lost,
         },

@@ -13,7 +13,7 @@
 //! **Pre-votes** are always granted. They change nothing at the replicas that grant them, so
 //! safety must not depend on them. So every replica may campaign whenever it likes.
 
-use super::bounds::{Bounds, N, client, directory, membership};
+use super::bounds::{Bounds, N, client, membership};
 use super::disk::{DecidedLog, Disk, Kept};
 use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
@@ -368,8 +368,8 @@ impl Lectern {
             let mut sent = self.wait()?;
             if let Some(round) = sent.iter().find_map(pre_vote) {
                 let peer = ReplicaId((id.0 + 1) % N as u8);
-                let (granted, directory) = (true, directory(peer));
-                let reply = ToProposer::PreVoteReply { round, granted, promised: None, directory };
+                let (granted, voter) = (true, membership(peer, false).voter);
+                let reply = ToProposer::PreVoteReply { round, granted, promised: None, voter };
                 sent = self.take(proposer::Input::Peer(peer, reply));
             }
             let asked = sent.iter().find_map(prepare).filter(|ballot| self.ballot != Some(*ballot));

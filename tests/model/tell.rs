@@ -171,6 +171,7 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
                 (_, false, false) => format!("{actor} refuses {what}{}{mark}", stands(turn)),
             }
         }
+        acceptor::Input::Heard(..) => unreachable!("left out, as heartbeats are"),
         acceptor::Input::Applied(slot) => {
             let trims = turn
                 .effects
@@ -264,7 +265,8 @@ fn learner_takes(role: RoleId, packet: &Packet, input: &learner::Input, turn: &T
                 mark.unwrap_or_default()
             )
         }
-        learner::Input::Heartbeat(_, Heartbeat { decided: mark, .. }) => {
+        learner::Input::Heartbeat(_, heartbeat) => {
+            let Heartbeat { decided: mark, .. } = &**heartbeat;
             let said = decided(*mark).unwrap_or_else(|| "nothing is decided".to_owned());
             format!("{actor} hears from replica {} that {said}", packet.from)
         }

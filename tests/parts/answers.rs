@@ -3,7 +3,7 @@
 //! a wait for its own retry.
 
 use multipaxos::message::Run;
-use multipaxos::message::{Answer, Request, ToLearner};
+use multipaxos::message::{Answer, Request, ToLearner, Voter};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
 use multipaxos::paxos::{Envelope, Limits, Membership, Notice, Outbox, Role, Settings, proposer};
 use multipaxos::requesters::Origin;
@@ -29,11 +29,16 @@ fn learner(id: u8) -> Learner {
     };
     let membership = Membership {
         cluster: ClusterId(1),
-        directory: DIRECTORIES[usize::from(id)],
+        voter: voter(id),
         members: DIRECTORIES.to_vec(),
+        memories: Vec::new(),
         fresh: true,
     };
     Learner::new(settings, membership, Checkpoint::default())
+}
+
+fn voter(id: u8) -> Voter {
+    Voter { directory: DIRECTORIES[usize::from(id)], boot: BootId(1), begun: 0 }
 }
 
 fn client() -> Address {
@@ -84,7 +89,7 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
     for voter in [0, 1] {
         let votes = ToLearner::Accepted {
             ballot: Ballot::ZERO,
-            directory: DIRECTORIES[usize::from(voter)],
+            voter: self::voter(voter),
             slots: vec![SlotRange::with_len(Slot(0), 1)].into(),
         };
         give(&mut learner, 1_000, Some(Input::Peer(ReplicaId(voter), votes)));

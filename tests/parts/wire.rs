@@ -10,9 +10,9 @@ use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heard, Heartbeat, Inquiry, Message,
-    Party, Promise, Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer,
+    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heard, Heartbeat, Inquiry, LostState,
+    Message, Party, Promise, Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner,
+    ToProposer, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -82,6 +82,7 @@ fn spans(slot: Slot) -> Spans {
 fn every_message() -> Vec<(&'static str, Outgoing)> {
     let (ballot, slot) = (Ballot(8), Slot(1_042));
     let directory = DirectoryId(0xD1);
+    let voter = Voter { directory, boot: BootId(0xB007_0001), begun: 5_000 };
     let (acceptor, proposer) = (Message::Acceptor, Message::Proposer);
     let (learner, replica) = (Message::Learner, Message::Bootstrap);
     let peer = |message| Outgoing::Peer { to: ReplicaId(0), message };
@@ -101,7 +102,16 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             })))),
         ),
         ("not_member", peer(replica(ToBootstrap::NotMember { directory }))),
-        ("prepare", peer(acceptor(ToAcceptor::Prepare { ballot, first: slot }))),
+        ("forgotten", peer(replica(ToBootstrap::Forgotten { boot: BootId(0xB1), known: 7_000 }))),
+        (
+            "lost_state",
+            peer(replica(ToBootstrap::LostState(LostState {
+                by: ReplicaId(2),
+                known: 7_000,
+                begun: 5_000,
+            }))),
+        ),
+        ("prepare", peer(acceptor(ToAcceptor::Prepare { ballot, first: slot, voter }))),
         (
             "accept",
             peer(acceptor(ToAcceptor::Accept(Accept {
@@ -115,7 +125,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             "promise",
             peer(proposer(ToProposer::Promise(Promise {
                 ballot,
-                directory,
+                voter,
                 slots: SlotRange::new(slot, Slot(1_050)),
                 last: true,
                 trimmed: Slot(900),
@@ -143,7 +153,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 round: 2,
                 granted: true,
                 promised: Some(Ballot(5)),
-                directory,
+                voter,
             })),
         ),
         (
@@ -154,7 +164,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             "accepted",
             peer(learner(ToLearner::Accepted {
                 ballot,
-                directory,
+                voter,
                 slots: vec![SlotRange::with_len(slot, 300), SlotRange::with_len(Slot(1_400), 1)]
                     .into(),
             })),
@@ -163,20 +173,20 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ("page", peer(learner(ToLearner::Page { first: slot, values: values() }))),
         (
             "heartbeat",
-            peer(Message::Heartbeat(Heartbeat {
-                boot: BootId(0xB007_0001),
+            peer(Message::Heartbeat(Box::new(Heartbeat {
+                voter,
+                written: 5_123,
                 round: 77,
                 echo: 76,
                 held_us: 12_345,
                 sync_ms: 678,
-                directory,
                 ballot,
                 leading: true,
                 campaigning: true,
                 promised: Some(ballot),
                 applied: Slot(1_040),
                 decided: decided(),
-            })),
+            }))),
         ),
         ("hello", call(ClientMessage::Hello)),
         ("request", call(ClientMessage::Request(request()))),
@@ -207,6 +217,8 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
         Outgoing::Peer { message, .. } => match message {
             Message::Bootstrap(ToBootstrap::Ready(_)) => "ready",
             Message::Bootstrap(ToBootstrap::NotMember { .. }) => "not_member",
+            Message::Bootstrap(ToBootstrap::Forgotten { .. }) => "forgotten",
+            Message::Bootstrap(ToBootstrap::LostState(_)) => "lost_state",
             Message::Acceptor(ToAcceptor::Prepare { .. }) => "prepare",
             Message::Acceptor(ToAcceptor::Accept(_)) => "accept",
             Message::Acceptor(ToAcceptor::FetchAccepted { .. }) => "fetch_accepted",

@@ -14,6 +14,7 @@ mod odd_hosts;
 mod odd_shells;
 mod odd_streams;
 mod place;
+mod put_back;
 mod restart;
 mod strangers;
 mod support;

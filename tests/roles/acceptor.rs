@@ -2,11 +2,14 @@
 
 use crate::common::*;
 use multipaxos::message::{
-    Accept, Decided, Promise, Run, Span, Spans, ToAcceptor, ToLearner, ToProposer,
+    Accept, Decided, Promise, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Voter,
 };
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
-use multipaxos::paxos::{ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer};
-use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Time, Value};
+use multipaxos::paxos::{
+    ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer, standing,
+};
+use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange, Time, Value};
 use std::ops::Range;
 
 type Subject = Seat<Acceptor, Disk>;
@@ -23,7 +26,8 @@ fn remembering(disk: Disk) -> Subject {
 
 fn prepare(ballot: u64, first: u64) -> Input {
     let ballot = Ballot(ballot);
-    Input::Peer(ballot.owner(3), ToAcceptor::Prepare { ballot, first: Slot(first) })
+    let (from, first) = (ballot.owner(3), Slot(first));
+    Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter: voter(from) })
 }
 
 fn accept(ballot: u64, first: u64, lines: &[&str]) -> Input {
@@ -40,7 +44,7 @@ fn accept_values(ballot: u64, first: u64, values: Vec<Value>) -> Input {
 /// The promises that the proposer of this replica hears of.
 fn promised(envelopes: &[Envelope]) -> Vec<Ballot> {
     let pick = |input| match input {
-        proposer::Input::Promised(ballot) => Some(ballot),
+        proposer::Input::Promised { ballot, .. } => Some(ballot),
         _ => None,
     };
     told_proposer(envelopes).into_iter().filter_map(pick).collect()
@@ -111,10 +115,10 @@ fn page(envelopes: &[Envelope]) -> Promise {
 fn votes(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64, u64)> {
     let mut found = Vec::new();
     for (to, message) in to_learners(envelopes) {
-        let ToLearner::Accepted { ballot, directory: voter, slots } = message else {
+        let ToLearner::Accepted { ballot, voter: by, slots } = message else {
             panic!("an acceptor sends learners only acceptances: {message:?}")
         };
-        assert_eq!(voter, directory(R2));
+        assert_eq!(by, voter(R2));
         found.extend(slots.ranges().iter().map(|range| (to, ballot.0, range.start.0, range.len())));
     }
     found
@@ -494,11 +498,55 @@ fn a_replica_that_is_no_member_gives_no_votes() {
     assert_eq!(seat.storage.state(), &State::default());
 }
 
+/// What is known of replica 0: its first life has written five records.
+fn heard_of_0() -> Input {
+    Input::Heard(R0, standing::Memory { boot: voter(R0).boot, written: 5 })
+}
+
+#[test]
+fn a_candidate_of_which_more_is_remembered_is_not_promised_anything() {
+    let mut seat = acceptor();
+    seat.handle(heard_of_0());
+    let asks =
+        |voter| Input::Peer(R0, ToAcceptor::Prepare { ballot: Ballot(3), first: Slot(0), voter });
+    let boot = BootId(99);
+    let sent = seat.handle(asks(Voter { boot, begun: 4, ..voter(R0) }));
+    assert_eq!(to_replicas(&sent), [(R0, ToBootstrap::Forgotten { boot, known: 5 })]);
+    assert_eq!((sent.len(), seat.role.state().promised()), (1, None));
+    // The life that is known, and one that begins with all of it, are answered.
+    assert_eq!(pages(&seat.handle(asks(voter(R0)))).len(), 1);
+    assert_eq!(pages(&seat.handle(asks(Voter { boot, begun: 5, ..voter(R0) }))).len(), 1);
+}
+
+#[test]
+fn what_is_remembered_is_stored_with_the_next_record_or_by_itself_when_idle() {
+    let memory = standing::Memory { boot: voter(R0).boot, written: 5 };
+    let mut seat = acceptor();
+    seat.handle(heard_of_0());
+    assert_eq!(seat.storage.records, [], "nothing is written for it");
+    let promised = seat.handle(prepare(4, 0));
+    let remembered = Record::Remember(R0, memory);
+    assert_eq!(seat.storage.records, [Record::Promise(Ballot(4)), remembered.clone()]);
+    let said = told_proposer(&promised).into_iter().find_map(|input| match input {
+        proposer::Input::Promised { written, .. } => Some(written),
+        _ => None,
+    });
+    assert_eq!(said, Some(1), "it does not count as written");
+    // An idle replica stores it in the end.
+    let mut idle = acceptor();
+    idle.handle(heard_of_0());
+    idle.wait_us(9_999_999);
+    assert_eq!(idle.storage.records, []);
+    idle.wait_us(1);
+    assert_eq!(idle.storage.records, [remembered]);
+    assert_eq!(idle.storage.memory.state().memories(), [memory]);
+}
+
 #[test]
 fn a_ballot_is_heeded_only_from_its_owner() {
     let mut seat = acceptor();
     let ballot = Ballot(4);
-    let prepare = ToAcceptor::Prepare { ballot, first: Slot(0) };
+    let prepare = ToAcceptor::Prepare { ballot, first: Slot(0), voter: voter(ballot.owner(3)) };
     let values = vec![value("x")].into();
     let accept = Accept { ballot, first: Slot(0), values, decided: nothing_decided(0) };
     let sent = seat.burst([Input::Peer(R0, prepare), Input::Peer(R2, ToAcceptor::Accept(accept))]);

@@ -1,9 +1,10 @@
 //! The bootstrap role: warm-up, and the members of the cluster.
 
 use crate::common::*;
-use multipaxos::message::{Heard, Ready, Refusal, ToBootstrap};
+use multipaxos::message::{Heard, LostState, Ready, Refusal, ToBootstrap, Voter};
+use multipaxos::paxos::acceptor::State;
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
-use multipaxos::paxos::{Envelope, Membership, Role, Settings, Storage};
+use multipaxos::paxos::{Envelope, Membership, Notice, Role, Settings, Storage};
 use multipaxos::storage::upkeep::Upkeep;
 use multipaxos::types::{BootId, ClusterId, DirectoryId, Origin, ReplicaId, Slot, Time};
 use std::io;
@@ -76,7 +77,7 @@ fn say_in(
 fn said(envelopes: &[Envelope]) -> Vec<(ReplicaId, Ready)> {
     let pick = |(to, message)| match message {
         ToBootstrap::Ready(ready) => Some((to, *ready)),
-        ToBootstrap::NotMember { .. } => None,
+        _ => None,
     };
     to_replicas(envelopes).into_iter().filter_map(pick).collect()
 }
@@ -103,7 +104,9 @@ fn replica_0_draws_up_the_list_once_all_have_answered_its_present_life() {
     let members = ids(&[10, 11, 12]);
     assert_eq!(seat.storage.0, [Record::Started(members.clone())]);
     let cluster = cluster_id(&members);
-    assert_eq!(start, Membership { cluster, directory: DirectoryId(10), members, fresh: true });
+    let voter = Voter { directory: DirectoryId(10), ..start.voter };
+    let memories = Vec::new();
+    assert_eq!(start, Membership { cluster, voter, members, memories, fresh: true });
     assert!(start.is_voter(R0) && !start.is_voter(R1));
 }
 
@@ -217,6 +220,33 @@ fn a_stray_process_is_told_so_where_it_is() {
     let told = ToBootstrap::NotMember { directory: DirectoryId(99) };
     let sent = stray.handle(Input::Peer(R1, address(1), told));
     assert_eq!((sent, stray.role.is_started()), (vec![], false));
+}
+
+#[test]
+fn a_replica_that_is_told_that_it_lost_its_state_says_so_to_all_and_stops() {
+    let settings = Settings { boot: BootId(LIFE + 1), ..settings(3, R1) };
+    let mut state = State::default();
+    state.set_written(5);
+    let role = Bootstrap::restart(settings, DirectoryId(11), ids(&[10, 11, 12]), &state);
+    let mut seat = Seat::new(role, Written::default());
+    let start = the_start(&seat.wake());
+    assert_eq!((start.voter.begun, start.is_voter(R1)), (5, true));
+    let told = |life: u64, known| {
+        Input::Peer(R2, address(2), ToBootstrap::Forgotten { boot: BootId(LIFE + life), known })
+    };
+    // Another life was meant, or nothing is lost.
+    assert_eq!((seat.handle(told(0, 9)), seat.handle(told(1, 5))), (vec![], vec![]));
+    let said = LostState { by: R2, known: 9, begun: 5 };
+    let word = ToBootstrap::LostState(said);
+    let mut sent = seat.handle(told(1, 9));
+    assert_eq!(sent.pop(), Some(Envelope::Notice(Notice::LostState(said))));
+    assert_eq!(to_replicas(&sent), [(R0, word.clone()), (R2, word.clone())]);
+    assert!(!seat.role.has_said_all(seat.now) && !seat.role.is_started());
+    assert_eq!(seat.handle(told(1, 9)), [], "once");
+    let again = seat.wait_us(500_000);
+    assert_eq!(to_replicas(&again).len(), 2 * 10, "every 50 ms: a word may be lost");
+    assert!(to_replicas(&again).iter().all(|(_, other)| *other == word));
+    assert!(seat.role.has_said_all(seat.now));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use multipaxos::message::{
     Answer, ClientMessage, Decided, Heartbeat, Message, Request, ToAcceptor, ToBootstrap,
-    ToLearner, ToProposer,
+    ToLearner, ToProposer, Voter,
 };
 use multipaxos::paxos::{
     DecidedPages, Envelope, Limits, Membership, Notice, Outbox, Role, Settings, Storage, acceptor,
@@ -52,19 +52,30 @@ pub(crate) fn directory(id: ReplicaId) -> DirectoryId {
     DirectoryId(100 + u64::from(id.0))
 }
 
+/// The first life of `id`.
+pub(crate) fn voter(id: ReplicaId) -> Voter {
+    Voter { directory: directory(id), boot: BootId(1 + u64::from(id.0)), begun: 0 }
+}
+
+/// The same on a directory that is not on the started record.
+pub(crate) fn foreign(id: ReplicaId) -> Voter {
+    Voter { directory: DirectoryId(999), ..voter(id) }
+}
+
 /// The membership of `id` in a cluster of `n` that has just warmed up.
 pub(crate) fn membership(n: usize, id: ReplicaId) -> Membership {
     Membership {
         cluster: ClusterId(7),
-        directory: directory(id),
+        voter: voter(id),
         members: replicas(n).map(directory).collect(),
+        memories: Vec::new(),
         fresh: true,
     }
 }
 
 /// The membership of `id` if its disk was wiped after the cluster had started.
 pub(crate) fn stranger(n: usize, id: ReplicaId) -> Membership {
-    Membership { directory: DirectoryId(999), ..membership(n, id) }
+    Membership { voter: foreign(id), ..membership(n, id) }
 }
 
 pub(crate) fn address(port: u16) -> Address {
@@ -105,12 +116,12 @@ pub(crate) fn lost(slots: SlotRange, peers: &[ReplicaId]) -> proposer::Lost {
 /// A heartbeat of a member that follows ballot 0.
 pub(crate) fn heartbeat(from: ReplicaId, round: u64) -> Heartbeat {
     Heartbeat {
-        boot: BootId(1 + u64::from(from.0)),
+        voter: voter(from),
+        written: 0,
         round,
         echo: 0,
         held_us: 0,
         sync_ms: 0,
-        directory: directory(from),
         ballot: Ballot::ZERO,
         leading: false,
         campaigning: false,
@@ -223,7 +234,7 @@ pub(crate) fn to_replicas(envelopes: &[Envelope]) -> Vec<(ReplicaId, ToBootstrap
 
 pub(crate) fn heartbeats(envelopes: &[Envelope]) -> Vec<(ReplicaId, Heartbeat)> {
     let pick = |(to, message): (ReplicaId, &Message)| match message {
-        Message::Heartbeat(heartbeat) => Some((to, *heartbeat)),
+        Message::Heartbeat(heartbeat) => Some((to, **heartbeat)),
         _ => None,
     };
     peers(envelopes).filter_map(pick).collect()

@@ -1,7 +1,7 @@
 //! The election: the leader that a replica hears, and the end of its patience.
 
 use crate::common::{R1, R2};
-use multipaxos::message::{Decided, Heartbeat};
+use multipaxos::message::{Decided, Heartbeat, Voter};
 use multipaxos::paxos::election::Election;
 use multipaxos::paxos::pace::{Trip, WAIT_MAX_US};
 use multipaxos::paxos::{Limits, Settings};
@@ -32,12 +32,12 @@ fn election(id: u8) -> Election {
 
 fn heartbeat(boot: u64, round: u64) -> Heartbeat {
     Heartbeat {
-        boot: BootId(boot),
+        voter: Voter { directory: DirectoryId(1), boot: BootId(boot), begun: 0 },
+        written: 0,
         round,
         echo: 0,
         held_us: 0,
         sync_ms: 0,
-        directory: DirectoryId(1),
         ballot: Ballot::ZERO,
         leading: false,
         campaigning: false,
@@ -135,7 +135,7 @@ fn of_one_boot_only_newer_rounds_count_and_a_new_boot_begins_anew() {
     let mut election = election(0);
     let round = election.begin_round(Time(0));
     let mut news = |heartbeat| election.handle_heartbeat(Time(0), 0, R1, &heartbeat, true);
-    assert!(news(Heartbeat { boot: BootId(5), ..promising(7, round, 4) }));
+    assert!(news(Heartbeat { voter: heartbeat(5, 1).voter, ..promising(7, round, 4) }));
     assert!(!news(heartbeat(5, 7)) && !news(heartbeat(5, 6)));
     assert!(news(heartbeat(5, 8)));
     assert!(news(heartbeat(6, 1)), "a heartbeat of another life is news");

@@ -86,6 +86,9 @@ pub struct Profile {
     pub client_every_us: u64,
     /// The mean time until a replica loses its disk, in microseconds; 0: never.
     pub wipe_after_us: u64,
+    /// The mean time until a replica's disk is copied, in microseconds; 0: never. The copy is put
+    /// back later.
+    pub copy_after_us: u64,
     /// The largest difference between the rates of two clocks, in parts per million.
     pub clock_ppm: u64,
     /// One replica reacts later than the others by up to this, in microseconds.
@@ -109,6 +112,7 @@ impl Profile {
         partition_every_us: 0,
         client_every_us: 0,
         wipe_after_us: 0,
+        copy_after_us: 0,
         clock_ppm: 0,
         slow_us: 0,
         skip_slot: None,
@@ -142,6 +146,7 @@ impl Profile {
             0 => None,
             slot => Some(slot - 1),
         };
+        profile.copy_after_us = drawn(switches.disk, 4_000_000, 15);
         for every in [
             &mut profile.crash_every_us,
             &mut profile.pause_every_us,

@@ -103,7 +103,9 @@ impl Process {
     /// Begins a life on what `store` holds.
     pub fn begin(settings: Settings, store: &Store, rate_ppm: u64, now: Time) -> Self {
         let role = match &store.started {
-            Some(members) => Bootstrap::restart(settings, store.directory, members.clone()),
+            Some(members) => {
+                Bootstrap::restart(settings, store.directory, members.clone(), &store.state)
+            }
             None => Bootstrap::new(settings, store.directory, Time(0)),
         };
         Process {
@@ -203,7 +205,7 @@ impl Process {
                 one(RoleName::Learner)
             }
             Message::Heartbeat(heartbeat) => {
-                roles.proposer.inbox.push(proposer::Input::Heartbeat(from, heartbeat));
+                roles.proposer.inbox.push(proposer::Input::Heartbeat(from, heartbeat.clone()));
                 roles.learner.inbox.push(learner::Input::Heartbeat(from, heartbeat));
                 [Some(RoleName::Proposer), Some(RoleName::Learner)]
             }
@@ -226,7 +228,7 @@ impl Process {
                 roles.learner.inbox.push(input);
                 RoleName::Learner
             }
-            Notice::Start(_) => unreachable!("the world takes it"),
+            Notice::Start(_) | Notice::LostState(_) => unreachable!("the world takes it"),
         })
     }
 

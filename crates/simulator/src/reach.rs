@@ -85,6 +85,10 @@ reach! {
     SyncFailed = "sync_failures",
     /// A replica lost its disk.
     Wipe = "disks_lost",
+    /// An older copy of a replica's disk was put back.
+    PutBack = "copies_put_back",
+    /// A replica learned from another one that it had lost its state.
+    StateLost = "states_lost_noticed",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.
@@ -154,9 +158,11 @@ pub const BY_BOUNDS: [Situation; 9] = [
 ];
 
 /// What only the gentle world does: its inboxes, flipped bits, strangers, and sessions that expire.
-const GENTLE: [Situation; 6] = [
+const GENTLE: [Situation; 8] = [
     Situation::SessionExpired,
     Situation::Damage,
+    Situation::PutBack,
+    Situation::StateLost,
     Situation::InboxFull,
     Situation::StaleWarmUp,
     Situation::Leftover,

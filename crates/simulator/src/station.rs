@@ -53,8 +53,10 @@ pub trait Written {
 impl Written for acceptor::Record {
     fn bytes(&self) -> usize {
         match self {
-            acceptor::Record::Accept(run) => run.values.bytes().len(),
-            acceptor::Record::Promise(_) | acceptor::Record::Trim(_) => 0,
+            acceptor::Record::Accept(run) | acceptor::Record::Held(run) => run.values.bytes().len(),
+            acceptor::Record::Promise(_)
+            | acceptor::Record::Trim(_)
+            | acceptor::Record::Remember(..) => 0,
         }
     }
 }

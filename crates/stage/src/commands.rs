@@ -152,6 +152,14 @@ impl Session {
                 stage.wipe(id);
                 Ok(())
             }),
+            "copy" => every(stage, &words, true, |stage, id, _| {
+                stage.copy(id);
+                Ok(())
+            }),
+            "put-back" => every(stage, &words, true, |stage, id, _| match stage.put_back(id) {
+                true => Ok(()),
+                false => Err(format!("there is no copy of that disk, `copy {id}` makes one")),
+            }),
             "fail-sync" => {
                 let kept = words.has("kept");
                 every(stage, &words, true, |stage, id, _| {

@@ -168,6 +168,13 @@ pub const SCRIPT: &[Group] = &[
                 "lose disks; such a replica has no vote any more",
                 &["`restart` begins it again, on an empty disk."],
             ),
+            help("copy", "copy 0 1", "copy disks as they are", &[]),
+            help(
+                "put-back",
+                "put-back 0 1",
+                "put such a copy in the disk's place; the process ends",
+                &["What the replica wrote since is forgotten, and the others remember it."],
+            ),
             help(
                 "fail-sync",
                 "fail-sync 0 [kept]",

@@ -317,7 +317,7 @@ impl Said {
     /// The contents of a message between replicas, if it is about slots and ballots.
     pub fn by_peer(message: &Message) -> Option<Said> {
         Some(match message {
-            Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first, .. }) => {
                 Said::Prepare { ballot: *ballot, first: *first }
             }
             Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
@@ -358,7 +358,8 @@ impl Said {
             Message::Learner(ToLearner::Page { first, values }) => {
                 Said::Page { first: *first, values: values.clone() }
             }
-            Message::Heartbeat(Heartbeat { decided, .. }) => {
+            Message::Heartbeat(heartbeat) => {
+                let Heartbeat { decided, .. } = &**heartbeat;
                 Said::Heartbeat { decided: decided.into() }
             }
             Message::Bootstrap(_)

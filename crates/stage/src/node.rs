@@ -132,7 +132,9 @@ impl Node {
         let (settings, directory) = (self.settings, self.store.directory);
         self.store.open(self.id, settings.n).expect("records always open");
         let role = match &self.store.started {
-            Some(members) => Bootstrap::restart(settings, directory, members.clone()),
+            Some(members) => {
+                Bootstrap::restart(settings, directory, members.clone(), &self.store.state)
+            }
             None => Bootstrap::new(settings, directory, Time(0)),
         };
         self.life = Some(Life { began: now, bootstrap: Station::new(role), roles: None });
@@ -195,7 +197,7 @@ impl Node {
                 roles.learner.inbox.push(learner::Input::Peer(from, message));
             }
             (Message::Heartbeat(heartbeat), roles) => {
-                roles.proposer.inbox.push(proposer::Input::Heartbeat(from, heartbeat));
+                roles.proposer.inbox.push(proposer::Input::Heartbeat(from, heartbeat.clone()));
                 roles.learner.inbox.push(learner::Input::Heartbeat(from, heartbeat));
             }
         }
@@ -224,7 +226,7 @@ impl Node {
             Notice::Acceptor(input) => roles.acceptor.inbox.push(input),
             Notice::Proposer(input) => roles.proposer.inbox.push(input),
             Notice::Learner(input) => roles.learner.inbox.push(input),
-            Notice::Start(_) => unreachable!("the stage takes it"),
+            Notice::Start(_) | Notice::LostState(_) => unreachable!("the stage takes it"),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use multipaxos::client::Outcome;
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heard, Heartbeat, Message, Ready, Request, Run, Spans,
-    ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request, Run,
+    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::learner;
@@ -126,7 +126,13 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Bootstrap(ToBootstrap::NotMember { directory }) => {
             format!("not a member: {}", self::directory(*directory))
         }
-        Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
+        Message::Bootstrap(ToBootstrap::Forgotten { boot, known }) => {
+            format!("forgotten: life {} began with less than the {known} records known", boot.0)
+        }
+        Message::Bootstrap(ToBootstrap::LostState(LostState { by, known, begun })) => {
+            format!("has lost its state: began with {begun} records, {by} knows of {known}")
+        }
+        Message::Acceptor(ToAcceptor::Prepare { ballot, first, .. }) => {
             format!("prepare ballot {ballot} from slot {first}")
         }
         Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
@@ -289,10 +295,14 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
 pub(crate) fn saved(record: &Record) -> String {
     match record {
         Record::Promise(ballot) => format!("saves promise {ballot}"),
-        Record::Accept(Run { ballot, first, values }) => {
+        Record::Accept(Run { ballot, first, values })
+        | Record::Held(Run { ballot, first, values }) => {
             format!("saves at ballot {ballot}: {}", self::values(*first, values))
         }
         Record::Trim(slot) => format!("forgets acceptances below slot {slot}"),
+        Record::Remember(of, memory) => {
+            format!("remembers that {of} has written {} records", memory.written)
+        }
     }
 }
 

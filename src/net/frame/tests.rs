@@ -4,6 +4,7 @@ use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
 use crate::message::{
     Answer, ClientMessage, Inquiry, Message, Refusal, Request, ToAcceptor, ToBootstrap, ToProposer,
+    Voter,
 };
 use crate::net::answer::on_wire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
@@ -59,7 +60,11 @@ fn frame<T: Serialize>(from: Party, to: Party, cluster: ClusterId, messages: &[T
 }
 
 fn prepare() -> Message {
-    Message::Acceptor(ToAcceptor::Prepare { ballot: Ballot(4), first: Slot(9) })
+    Message::Acceptor(ToAcceptor::Prepare {
+        ballot: Ballot(4),
+        first: Slot(9),
+        voter: Voter::default(),
+    })
 }
 
 fn warm_up() -> Message {

@@ -39,14 +39,15 @@ use peers::Peers;
 use pending_clients::{PendingClients, Route};
 
 use super::pace::Trip;
+use super::standing::{Memory, Standing, Verdict};
 use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::Aside;
 use crate::chat::Chat;
 use crate::message::{
-    Answer, Decided, Heartbeat, Inquiry, Message, Request, Run, SlotList, ToBootstrap, ToLearner,
+    Answer, Decided, Heartbeat, Inquiry, Request, Run, SlotList, ToLearner, Voter,
 };
 use crate::requesters::Requesters;
-use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
 
 /// The outbox of a learner.
@@ -62,7 +63,7 @@ pub enum Input {
     Peer(ReplicaId, ToLearner),
     /// A peer's heartbeat: how far it has applied its log and, if it leads, what it knows
     /// to be decided.
-    Heartbeat(ReplicaId, Heartbeat),
+    Heartbeat(ReplicaId, Box<Heartbeat>),
     /// A client asks how far the log is.
     Hello(Address),
     /// A client asks what became of a request.
@@ -105,7 +106,8 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Learner {
     settings: Aside<Settings>,
-    membership: Aside<Membership>,
+    /// Whose votes count (S6, S10).
+    standing: Standing,
     /// The highest ballot that is known to lead.
     leader: Option<Ballot>,
     decisions: Decisions,
@@ -133,7 +135,7 @@ impl Learner {
         let warmed_up = membership.fresh && membership.is_voter(settings.id);
         Learner {
             settings: Aside(settings),
-            membership: Aside(membership),
+            standing: membership.standing(),
             leader: None,
             decisions: Decisions::new(&settings, execution.applied()),
             peers: Peers::new(settings.id, settings.n, warmed_up),
@@ -161,6 +163,11 @@ impl Learner {
         }
     }
 
+    /// What is remembered of a member.
+    pub fn memory(&self, of: ReplicaId) -> Memory {
+        self.standing.memory(of)
+    }
+
     /// The state that all replicas share.
     pub fn chat(&self) -> &Chat {
         self.execution.chat()
@@ -183,17 +190,18 @@ impl Learner {
         &mut self,
         from: ReplicaId,
         ballot: Ballot,
-        directory: DirectoryId,
+        voter: Voter,
         slots: &SlotList,
         out: &mut Outbox,
     ) {
         if !self.owns(ballot) || ballot < self.decisions.tally.ballot() {
             return;
         }
-        // An acceptor that lost its disk may have forgotten promises, so it never counts
-        // (S6). It learns why.
-        if !self.membership.counts(from, directory) {
-            return out.send(from, Message::Bootstrap(ToBootstrap::NotMember { directory }));
+        // An acceptor that lost its disk or was put back may have forgotten promises, so it
+        // never counts (S6, S10). It learns why.
+        let verdict = self.standing.judge(from, voter);
+        if verdict != Verdict::Counts {
+            return acceptor::refuse(from, voter, verdict, out);
         }
         self.begin_tally(ballot);
         self.announce |= self.decisions.count(from, slots.ranges());
@@ -336,8 +344,8 @@ impl Role for Learner {
 
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox) {
         match input {
-            Input::Peer(from, ToLearner::Accepted { ballot, directory, slots }) => {
-                self.handle_accepted(from, ballot, directory, &slots, out);
+            Input::Peer(from, ToLearner::Accepted { ballot, voter, slots }) => {
+                self.handle_accepted(from, ballot, voter, &slots, out);
             }
             Input::Peer(from, ToLearner::Fetch { slots }) => {
                 // Storage holds every applied slot, and is read after the commit.
@@ -350,6 +358,12 @@ impl Role for Learner {
                 self.handle_page(now, from, first, values);
             }
             Input::Heartbeat(from, heartbeat) => {
+                match self.standing.judge(from, heartbeat.voter) {
+                    Verdict::Counts => self.standing.note_written(from, heartbeat.written),
+                    Verdict::NotMember => {}
+                    // S10: its log may be another one.
+                    Verdict::Forgotten { .. } => return,
+                }
                 self.peers.handle_heartbeat(now, from, heartbeat.applied);
                 if heartbeat.leading {
                     self.follow(now, heartbeat.ballot);

@@ -9,7 +9,8 @@ use crate::message::{AcceptedValues, Decided, Heartbeat, Message, Promise, Run, 
 use crate::paxos::pace::Waits;
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
 use crate::paxos::phase2::Phase2;
-use crate::paxos::{Never, Notice, Outbox, learner};
+use crate::paxos::standing::Verdict;
+use crate::paxos::{Never, Notice, Outbox, acceptor, learner};
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 
 impl Proposer {
@@ -76,8 +77,8 @@ impl Proposer {
 
     fn begin_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
         self.seen = self.seen.max(ballot);
-        let (first, waits) = (self.applied, self.waits());
-        let phase1 = Phase1::begin(*self.settings, ballot, first, waits, step.now, step.out);
+        let (voter, first, waits) = (self.membership.voter, self.applied, self.waits());
+        let phase1 = Phase1::begin(*self.settings, voter, ballot, first, waits, step.now, step.out);
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.state = State::Campaigning(Box::new(phase1));
         self.election.send_heartbeat_soon(step.now);
@@ -102,7 +103,7 @@ impl Proposer {
 
     /// Phase 1b.
     pub(super) fn handle_promise(&mut self, from: ReplicaId, page: Promise, step: &mut Step<'_>) {
-        if !self.counts(from, page.directory, step.out) {
+        if !self.counts(from, page.voter, step.out) {
             return;
         }
         let State::Campaigning(phase1) = &mut self.state else { return };
@@ -216,8 +217,8 @@ impl Proposer {
     ) {
         let is_owner = ballot.owner(self.settings.n) == from;
         let granted = is_owner && self.would_follow(step.now, from, ballot);
-        let (promised, directory) = (self.promised, self.membership.directory);
-        let reply = ToProposer::PreVoteReply { round, granted, promised, directory };
+        let (promised, voter) = (self.promised, self.membership.voter);
+        let reply = ToProposer::PreVoteReply { round, granted, promised, voter };
         step.out.send(from, Message::Proposer(reply));
         if granted {
             self.election.calm(step.now);
@@ -269,7 +270,17 @@ impl Proposer {
         heartbeat: &Heartbeat,
         step: &mut Step<'_>,
     ) {
-        let member = self.membership.counts(from, heartbeat.directory);
+        let voter = heartbeat.voter;
+        let member = match self.standing.judge(from, voter) {
+            Verdict::Counts => true,
+            Verdict::NotMember => false,
+            verdict @ Verdict::Forgotten { .. } => {
+                return acceptor::refuse(from, voter, verdict, step.out);
+            }
+        };
+        if member {
+            self.standing.note_written(from, heartbeat.written);
+        }
         let news = self.election.handle_heartbeat(step.now, step.draw, from, heartbeat, member);
         if let Some(trip) = self.election.take_trip(from) {
             step.out.tell(Notice::Learner(learner::Input::Trip(from, trip)));
@@ -311,6 +322,7 @@ impl Proposer {
             self.election.report_silence(now);
         }
         let round = self.election.begin_round(now);
+        self.store_memories(out);
         let (leading, campaign) = (self.leading(), self.moving_campaign(now));
         let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
         if let Some(phase2) = self.phase2_mut() {
@@ -321,12 +333,12 @@ impl Proposer {
         }
         for peer in self.settings.peers() {
             let heartbeat = Heartbeat {
-                boot: self.settings.boot,
+                voter: self.membership.voter,
+                written: self.written.records,
                 round,
                 echo: self.election.echo_of(peer),
                 held_us: self.election.held_us(now, peer),
                 sync_ms: self.election.pace().sync_ms(),
-                directory: self.membership.directory,
                 ballot: leading.or(campaign).or(self.election.leader()).unwrap_or_default(),
                 leading: leading.is_some(),
                 campaigning: campaign.is_some(),
@@ -334,7 +346,7 @@ impl Proposer {
                 applied: self.applied,
                 decided,
             };
-            out.send(peer, Message::Heartbeat(heartbeat));
+            out.send(peer, Message::Heartbeat(Box::new(heartbeat)));
         }
     }
 
@@ -352,8 +364,9 @@ impl Proposer {
         match &mut self.state {
             State::Following if self.first_ballot => {
                 self.first_ballot = false;
+                let (voter, first) = (self.membership.voter, Slot::ZERO);
                 let phase1 =
-                    Phase1::begin(*self.settings, Ballot::ZERO, Slot::ZERO, waits, now, step.out);
+                    Phase1::begin(*self.settings, voter, Ballot::ZERO, first, waits, now, step.out);
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {

@@ -28,11 +28,12 @@ use pre_vote::PreVote;
 use super::election::Election;
 use super::phase1::Phase1;
 use super::phase2::Phase2;
-use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, learner};
+use super::standing::{Memory, Standing, Verdict, Written};
+use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, learner};
 use crate::aside::Aside;
-use crate::message::{Decided, Heartbeat, Message, Request, Run, ToBootstrap, ToProposer};
+use crate::message::{Decided, Heartbeat, Request, Run, ToProposer, Voter};
 use crate::quorum::ReplicaSet;
-use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 
 /// What a proposer takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,7 +41,7 @@ pub enum Input {
     /// A message, and its sender.
     Peer(ReplicaId, ToProposer),
     /// A peer's heartbeat.
-    Heartbeat(ReplicaId, Heartbeat),
+    Heartbeat(ReplicaId, Box<Heartbeat>),
     /// A client's request, and where the client is to be answered.
     Client(Address, Request),
     /// The learner of this replica says that this request is its session's next.
@@ -63,7 +64,12 @@ pub enum Input {
         lost: Vec<Lost>,
     },
     /// What the acceptor of this replica has promised, durably. Cumulative, and repeated.
-    Promised(Ballot),
+    Promised {
+        /// The promised ballot.
+        ballot: Ballot,
+        /// How many records the acceptor has written, durably.
+        written: u64,
+    },
     /// Phase 1b of the own acceptor: it has promised `ballot`, durably. Told again for each
     /// prepare.
     OwnPromise {
@@ -120,6 +126,12 @@ pub struct Proposer {
     seen: Ballot,
     /// What the own acceptor has promised.
     promised: Option<Ballot>,
+    /// Whose votes count (S6, S10).
+    standing: Standing,
+    /// How many records the own acceptor has written.
+    written: Aside<Written>,
+    /// By replica id, what the own acceptor was last told of it.
+    stored: Aside<Vec<Memory>>,
     /// Every slot below this is applied here.
     applied: Slot,
     /// What the learner holds that a serving leader would get applied, as it has told.
@@ -138,6 +150,9 @@ impl Proposer {
             settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
         Proposer {
             settings: Aside(settings),
+            standing: membership.standing(),
+            written: Aside(Written { records: membership.voter.begun }),
+            stored: Aside(membership.memories.clone()),
             membership: Aside(membership),
             election: Aside(Election::new(settings, now, draw)),
             state: State::Following,
@@ -198,13 +213,24 @@ impl Proposer {
         ballot.owner(self.settings.n) == self.settings.id
     }
 
-    /// S6: whether a vote of `from` counts. A replica whose vote does not is told so.
-    fn counts(&self, from: ReplicaId, directory: DirectoryId, out: &mut Outbox<Never>) -> bool {
-        let counts = self.membership.counts(from, directory);
-        if !counts {
-            out.send(from, Message::Bootstrap(ToBootstrap::NotMember { directory }));
+    /// Whether a vote of `from` counts (S6, S10). A replica whose vote does not is told so.
+    fn counts(&mut self, from: ReplicaId, voter: Voter, out: &mut Outbox<Never>) -> bool {
+        let verdict = self.standing.judge(from, voter);
+        acceptor::refuse(from, voter, verdict, out);
+        verdict == Verdict::Counts
+    }
+
+    /// S10: the own acceptor stores what is new of the members.
+    fn store_memories(&mut self, out: &mut Outbox<Never>) {
+        for of in self.settings.peers() {
+            let memory = self.standing.memory(of);
+            let stored = &mut *self.stored;
+            stored.resize(self.settings.n, Memory::default());
+            if stored[of.index()] != memory {
+                stored[of.index()] = memory;
+                out.tell(Notice::Acceptor(acceptor::Input::Heard(of, memory)));
+            }
         }
-        counts
     }
 
     /// A request from a client, or through another replica (`direct` false). Only a leader
@@ -252,9 +278,9 @@ impl Role for Proposer {
             Input::Peer(from, ToProposer::PreVote { ballot, round }) => {
                 self.handle_pre_vote(from, ballot, round, step);
             }
-            Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, directory }) => {
+            Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, voter }) => {
                 // An answer to an earlier pre-vote says nothing about this one.
-                if round == self.pre_vote_round && self.counts(from, directory, step.out) {
+                if round == self.pre_vote_round && self.counts(from, voter, step.out) {
                     self.handle_pre_vote_reply(from, granted, promised, step);
                 }
             }
@@ -284,7 +310,8 @@ impl Role for Proposer {
             Input::OwnPromise { ballot, first: _, trimmed, accepted } => {
                 self.handle_own_promise(ballot, trimmed, accepted, step);
             }
-            Input::Promised(ballot) => {
+            Input::Promised { ballot, written } => {
+                self.written.records = self.written.records.max(written);
                 // What a restarted acceptor remembers says nothing of a campaign.
                 let is_new = self.promised.is_some() || self.membership.fresh;
                 if is_new && self.promised < Some(ballot) && !self.owns(ballot) {

@@ -87,12 +87,12 @@ fn the_acceptance_of_a_foreign_directory_does_not_count_and_the_sender_is_told_s
     let mut seat = learner(3, R0);
     seat.handle(proposed(0, 0, &values(&["a"])));
     seat.handle(votes(R0, 0, 0, 1));
-    let directory = DirectoryId(999);
+    let voter = foreign(R1);
     let slots = vec![range(0, 1)].into();
-    let foreign = ToLearner::Accepted { ballot: Ballot(0), directory, slots };
+    let foreign = ToLearner::Accepted { ballot: Ballot(0), voter, slots };
     let sent = seat.handle(Input::Peer(R1, foreign));
     assert_eq!(seat.role.applied(), Slot(0));
-    assert_eq!(to_replicas(&sent), [(R1, ToBootstrap::NotMember { directory })]);
+    assert_eq!(to_replicas(&sent), [(R1, ToBootstrap::NotMember { directory: voter.directory })]);
 }
 
 #[test]

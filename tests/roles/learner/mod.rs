@@ -16,7 +16,7 @@ use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, Input, Learner};
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, Membership, acceptor, proposer};
 use multipaxos::requesters::{Origin, Requesters};
-use multipaxos::types::{Address, Ballot, Command, DirectoryId, ReplicaId, Slot, SlotRange, Value};
+use multipaxos::types::{Address, Ballot, Command, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::COMMAND_BYTES;
 
 type Subject = Seat<Learner, Log>;
@@ -29,9 +29,8 @@ fn learner(n: usize, id: ReplicaId) -> Subject {
 }
 
 fn votes(from: ReplicaId, ballot: u64, first: u64, count: u64) -> Input {
-    let (ballot, directory, slots) =
-        (Ballot(ballot), directory(from), vec![range(first, count)].into());
-    Input::Peer(from, ToLearner::Accepted { ballot, directory, slots })
+    let (ballot, voter, slots) = (Ballot(ballot), voter(from), vec![range(first, count)].into());
+    Input::Peer(from, ToLearner::Accepted { ballot, voter, slots })
 }
 
 /// The own proposer has proposed values from `first` on, in a phase 2 that began at slot 0.
@@ -54,13 +53,16 @@ fn page(from: ReplicaId, first: u64, values: &[Value]) -> Input {
 /// A peer has applied every slot below `applied`.
 fn applied(from: ReplicaId, round: u64, applied: u64) -> Input {
     let applied = Slot(applied);
-    Input::Heartbeat(from, Heartbeat { applied, ..heartbeat(from, round) })
+    Input::Heartbeat(from, Box::new(Heartbeat { applied, ..heartbeat(from, round) }))
 }
 
 fn leads(from: ReplicaId, round: u64, ballot: u64, decided: Decided) -> Input {
     let ballot = Ballot(ballot);
     let leading = true;
-    Input::Heartbeat(from, Heartbeat { ballot, leading, decided, ..heartbeat(from, round) })
+    Input::Heartbeat(
+        from,
+        Box::new(Heartbeat { ballot, leading, decided, ..heartbeat(from, round) }),
+    )
 }
 
 fn held(session: u64, seq: u64, line: &str) -> Input {

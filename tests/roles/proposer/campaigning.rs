@@ -28,7 +28,7 @@ fn promises_that_do_not_count_make_no_leader() {
     let Input::Peer(from, ToProposer::Promise(page)) = promise(R3, ballot.0, &[]) else {
         unreachable!("a promise is a page")
     };
-    let foreign = Promise { directory: DirectoryId(999), ..page };
+    let foreign = Promise { voter: foreign(R2), ..page };
     let sent = seat.handle(Input::Peer(from, ToProposer::Promise(foreign)));
     assert_eq!(seat.role.leading(), None, "a promise of a foreign directory");
     let told = ToBootstrap::NotMember { directory: DirectoryId(999) };
@@ -75,7 +75,7 @@ fn promises_of_one_campaign_do_not_count_in_the_next() {
 fn the_value_of_the_highest_ballot_is_proposed_again_not_the_first_seen() {
     for swapped in [false, true] {
         let mut seat = proposer(3, R1);
-        seat.handle(Input::Promised(Ballot(6)));
+        seat.handle(Input::Promised { ballot: Ballot(6), written: 0 });
         let ballot = campaign(&mut seat, R0);
         let (old, new) = ([(0, 0, "old"), (1, 5, "new")], [(0, 6, "new"), (1, 3, "old")]);
         let (own, other) = if swapped { (new, old) } else { (old, new) };
@@ -167,7 +167,7 @@ fn pages_count_in_any_order_and_lost_ones_are_asked_for_when_it_is_time() {
 #[test]
 fn only_values_that_the_own_acceptor_lacks_at_the_highest_ballot_are_asked_for() {
     let mut seat = proposer(3, R1);
-    seat.handle(Input::Promised(Ballot(6)));
+    seat.handle(Input::Promised { ballot: Ballot(6), written: 0 });
     let ballot = campaign(&mut seat, R0);
     seat.handle(own_promise(ballot.0, &[(0, 0, "a"), (1, 0, "old"), (3, 5, "d")]));
     let held = [(0, 0, "a"), (1, 3, "b"), (2, 0, "c"), (3, 3, "old")];
@@ -275,7 +275,7 @@ fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
     let sent = seat.wait_us(ELECTION_MAX_US - 1);
     assert!(pre_votes(&sent).is_empty() && !prepares(&sent).is_empty());
     assert_eq!(prepares(&seat.wait_us(1)), []);
-    seat.handle(Input::Promised(ballot));
+    seat.handle(Input::Promised { ballot: ballot, written: 0 });
     assert!(campaign(&mut seat, R0) > ballot);
 }
 
@@ -295,7 +295,7 @@ fn a_promise_with_a_gap_in_its_pages_does_not_count() {
 fn a_page_that_contradicts_itself_is_ignored() {
     let good = Promise {
         ballot: Ballot(1),
-        directory: directory(R2),
+        voter: voter(R2),
         slots: SlotRange::with_len(Slot(0), 1),
         last: true,
         trimmed: Slot(0),
@@ -333,7 +333,7 @@ fn a_refused_campaign_ends_and_the_next_is_above_what_refused_it() {
 #[test]
 fn a_late_refusal_of_an_earlier_ballot_ends_no_campaign() {
     let mut seat = proposer(3, R1);
-    seat.handle(Input::Promised(Ballot(2)));
+    seat.handle(Input::Promised { ballot: Ballot(2), written: 0 });
     assert_eq!(campaign(&mut seat, R0), Ballot(4));
     seat.handle(own_promise(4, &[]));
     let late = ToProposer::Nack { ballot: Ballot(1), promised: Ballot(2) };
@@ -357,9 +357,8 @@ fn a_campaign_ends_when_a_leader_above_it_is_heard_and_not_for_one_below() {
 #[test]
 fn the_leader_of_a_foreign_directory_deposes_nobody() {
     let mut seat = first_leader(3);
-    let directory = DirectoryId(999);
     let Input::Heartbeat(from, heartbeat) = serving(R2, 1, 2) else { unreachable!("it is one") };
-    seat.handle(Input::Heartbeat(from, Heartbeat { directory, ..heartbeat }));
+    seat.handle(Input::Heartbeat(from, Box::new(Heartbeat { voter: foreign(from), ..*heartbeat })));
     assert_eq!(seat.role.leading(), Some(Ballot(0)));
     seat.handle(serving(R2, 2, 2));
     assert_eq!(seat.role.leading(), None);
@@ -368,7 +367,7 @@ fn the_leader_of_a_foreign_directory_deposes_nobody() {
 #[test]
 fn an_older_round_of_a_leaders_heartbeats_deposes_nobody() {
     let mut seat = first_leader(3);
-    seat.handle(Input::Heartbeat(R2, heartbeat(R2, 5)));
+    seat.handle(Input::Heartbeat(R2, heartbeat(R2, 5).into()));
     seat.handle(serving(R2, 5, 2));
     assert_eq!(seat.role.leading(), Some(Ballot(0)));
 }

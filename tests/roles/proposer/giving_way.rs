@@ -19,7 +19,7 @@ fn heartbeats_that_echo_nothing_recent_keep_no_leader() {
     for round in 1..40 {
         seat.wait_us(HEARTBEAT_US);
         let stale = Heartbeat { echo: 1, ..heartbeat(R1, round) };
-        seat.handle(Input::Heartbeat(R1, stale));
+        seat.handle(Input::Heartbeat(R1, Box::new(stale)));
     }
     assert_eq!(seat.role.leading(), None);
 }
@@ -113,7 +113,7 @@ fn a_leader_that_has_just_begun_need_not_have_been_heard_yet() {
             let (_, first) = heartbeats(&seat.wake())[0];
             seat.now = Time(HEARTBEAT_US);
             let echo = Heartbeat { echo: first.round, ..heartbeat(R1, 1) };
-            seat.handle(Input::Heartbeat(R1, echo));
+            seat.handle(Input::Heartbeat(R1, Box::new(echo)));
             seat.now = Time(ELECTION_MAX_US);
             seat.handle(own_promise(0, &[]));
         } else {
@@ -130,9 +130,9 @@ fn a_leader_that_has_just_begun_need_not_have_been_heard_yet() {
 fn a_leader_that_a_quorum_has_left_gives_way() {
     let mut seat = first_leader(3);
     in_touch(&mut seat, 100_000, &[R1, R2]);
-    seat.handle(Input::Promised(Ballot(8)));
+    seat.handle(Input::Promised { ballot: Ballot(8), written: 0 });
     let promised = Some(Ballot(8));
-    seat.handle(Input::Heartbeat(R2, Heartbeat { promised, ..heartbeat(R2, 100) }));
+    seat.handle(Input::Heartbeat(R2, Box::new(Heartbeat { promised, ..heartbeat(R2, 100) })));
     assert_eq!(seat.role.leading(), None);
 }
 

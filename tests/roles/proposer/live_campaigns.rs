@@ -9,7 +9,10 @@ const FIRST_SYNC_US: u64 = 1_000_000;
 /// A heartbeat of a candidate whose campaign moves.
 fn campaigning(from: ReplicaId, round: u64, ballot: u64) -> Input {
     let ballot = Ballot(ballot);
-    Input::Heartbeat(from, Heartbeat { ballot, campaigning: true, ..heartbeat(from, round) })
+    Input::Heartbeat(
+        from,
+        Box::new(Heartbeat { ballot, campaigning: true, ..heartbeat(from, round) }),
+    )
 }
 
 /// The ballot with which the last heartbeat among these messages says that its sender campaigns.
@@ -88,7 +91,7 @@ fn a_candidate_that_asks_again_has_given_its_campaign_up() {
 #[test]
 fn a_campaign_calms_nobody_whose_acceptor_would_refuse_it_nor_after_a_leader_has_come() {
     let mut seat = proposer(3, R2);
-    seat.handle(Input::Promised(Ballot(6)));
+    seat.handle(Input::Promised { ballot: Ballot(6), written: 0 });
     seat.now = Time(ELECTION_MIN_US);
     seat.handle(campaigning(R1, 1, 4));
     assert!(grants(&mut seat, R0, 9), "ballot 6 is promised");
@@ -107,12 +110,12 @@ fn promising_calms_but_not_what_is_remembered_from_an_earlier_life() {
     for (fresh, calms) in [(true, true), (false, false)] {
         let membership = Membership { fresh, ..membership(3, R2) };
         let mut seat = build(settings(3, R2), membership);
-        seat.handle(Input::Promised(Ballot(1)));
+        seat.handle(Input::Promised { ballot: Ballot(1), written: 0 });
         assert_eq!(!grants(&mut seat, R0, 3), calms, "fresh: {fresh}");
         seat.now = Time(ELECTION_MIN_US);
-        seat.handle(Input::Promised(Ballot(1)));
+        seat.handle(Input::Promised { ballot: Ballot(1), written: 0 });
         assert!(grants(&mut seat, R0, 3), "the same promise again says nothing new");
-        seat.handle(Input::Promised(Ballot(4)));
+        seat.handle(Input::Promised { ballot: Ballot(4), written: 0 });
         assert!(!grants(&mut seat, R0, 6), "another promise does");
     }
 }
@@ -137,7 +140,7 @@ fn a_replica_that_granted_a_pre_vote_waits_two_round_trips_for_the_campaign() {
         seat.now = Time(40_000);
         let echo = Heartbeat { echo: mine.round, ..heartbeat(R0, 1) };
         // A round trip of 40 ms, and twice that for its deviation.
-        seat.handle(Input::Heartbeat(R0, echo));
+        seat.handle(Input::Heartbeat(R0, Box::new(echo)));
         seat.now = Time(ELECTION_MIN_US - 1_000);
         assert_eq!(granted, granted && grants(&mut seat, R1, 1));
         let asked_at = loop {

@@ -87,7 +87,7 @@ fn page(
     let start = Slot(first.max(trimmed));
     let page = Promise {
         ballot: Ballot(ballot),
-        directory: directory(from),
+        voter: voter(from),
         slots: SlotRange::new(Slot(first), start.max(accepted.end())),
         last,
         trimmed: Slot(trimmed),
@@ -146,8 +146,8 @@ fn grant(from: ReplicaId, round: u64) -> Input {
 }
 
 fn reply(from: ReplicaId, round: u64, granted: bool, promised: Option<u64>) -> Input {
-    let (promised, directory) = (promised.map(Ballot), directory(from));
-    Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, directory })
+    let (promised, voter) = (promised.map(Ballot), voter(from));
+    Input::Peer(from, ToProposer::PreVoteReply { round, granted, promised, voter })
 }
 
 /// Whether `seat` grants a pre-vote that `from` asks for.
@@ -162,7 +162,7 @@ fn grants(seat: &mut Subject, from: ReplicaId, ballot: u64) -> bool {
 
 fn prepares(envelopes: &[Envelope]) -> Vec<(ReplicaId, u64, u64)> {
     let pick = |(to, message)| match message {
-        ToAcceptor::Prepare { ballot, first } => Some((to, ballot.0, first.0)),
+        ToAcceptor::Prepare { ballot, first, .. } => Some((to, ballot.0, first.0)),
         _ => None,
     };
     to_acceptors(envelopes).into_iter().filter_map(pick).collect()
@@ -216,7 +216,7 @@ fn progress(applied: u64, pending: bool) -> Input {
 
 fn serving(from: ReplicaId, round: u64, ballot: u64) -> Input {
     let ballot = Ballot(ballot);
-    Input::Heartbeat(from, Heartbeat { ballot, leading: true, ..heartbeat(from, round) })
+    Input::Heartbeat(from, Box::new(Heartbeat { ballot, leading: true, ..heartbeat(from, round) }))
 }
 
 /// Lets time pass in which `peers` echo every heartbeat.
@@ -228,7 +228,7 @@ fn in_touch(seat: &mut Subject, us: u64, peers: &[ReplicaId]) -> Vec<Envelope> {
         for (to, mine) in heartbeats(&sent) {
             if peers.contains(&to) {
                 let echo = Heartbeat { echo: mine.round, ..heartbeat(to, mine.round) };
-                all.extend(seat.handle(Input::Heartbeat(to, echo)));
+                all.extend(seat.handle(Input::Heartbeat(to, Box::new(echo))));
             }
         }
         all.extend(sent);

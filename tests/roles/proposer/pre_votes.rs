@@ -14,12 +14,8 @@ fn nobody_campaigns_without_a_quorum_of_pre_votes() {
     sent.extend(seat.handle(reply(R0, round, false, None)));
     sent.extend(seat.handle(grant(R3, round - 1)));
     assert_eq!(prepares(&sent), [], "two pre-votes of five are no quorum");
-    let foreign = ToProposer::PreVoteReply {
-        round,
-        granted: true,
-        promised: None,
-        directory: DirectoryId(999),
-    };
+    let foreign =
+        ToProposer::PreVoteReply { round, granted: true, promised: None, voter: foreign(R1) };
     let sent = seat.handle(Input::Peer(R3, foreign));
     assert_eq!(prepares(&sent), []);
     let told = ToBootstrap::NotMember { directory: DirectoryId(999) };
@@ -102,7 +98,7 @@ fn a_serving_leader_grants_a_pre_vote_only_when_nothing_gets_applied() {
 #[test]
 fn pre_votes_are_refused_at_or_below_the_own_promise_and_by_strangers() {
     let mut seat = proposer(3, R2);
-    seat.handle(Input::Promised(Ballot(4)));
+    seat.handle(Input::Promised { ballot: Ballot(4), written: 0 });
     assert!(!grants(&mut seat, R1, 4));
     assert!(!grants(&mut seat, R1, 1));
     assert!(grants(&mut seat, R1, 7));

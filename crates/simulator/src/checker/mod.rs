@@ -164,7 +164,10 @@ impl Checker {
         let (ballot, slot) = match record {
             acceptor::Record::Promise(ballot) => (*ballot, Slot::ZERO),
             acceptor::Record::Accept(Run { ballot, first, .. }) => (*ballot, *first),
-            acceptor::Record::Trim(_) => return self.keeps_its_promise(node),
+            acceptor::Record::Trim(_) | acceptor::Record::Remember(..) => {
+                return self.keeps_its_promise(node);
+            }
+            acceptor::Record::Held(_) => unreachable!("only a log that is written anew has it"),
         };
         if before > Some(ballot) {
             return violation(
@@ -267,6 +270,13 @@ impl Checker {
         self.acceptors[node.index()] = acceptor::State::default();
         self.promised[node.index()] = None;
         self.applied[node.index()] = Slot::ZERO;
+    }
+
+    /// An older copy of a replica's disk was put back, with this acceptor's state. What was
+    /// accepted stays accepted; whether the replica still knows it is for the others to judge.
+    pub fn put_back(&mut self, node: ReplicaId, state: &acceptor::State) {
+        self.acceptors[node.index()] = state.clone();
+        self.promised[node.index()] = state.promised();
     }
 
     /// A learner begins a life at its checkpoint.

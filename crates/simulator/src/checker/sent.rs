@@ -10,7 +10,7 @@ impl Checker {
     /// A replica sends a message.
     pub fn leaves(&mut self, node: ReplicaId, life: u32, message: &Message) -> Checked {
         match message {
-            Message::Acceptor(ToAcceptor::Prepare { ballot, first }) => {
+            Message::Acceptor(ToAcceptor::Prepare { ballot, first, .. }) => {
                 self.used_after_own_promise(node, life, *ballot, *first)
             }
             Message::Acceptor(ToAcceptor::Accept(accept)) => {

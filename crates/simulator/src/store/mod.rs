@@ -204,6 +204,22 @@ impl Store {
         }
     }
 
+    /// A copy of what it holds, made while the process runs, of a store that keeps records.
+    pub fn copied(&self) -> Option<Store> {
+        let BootstrapStore::Records(started) = &self.bootstrap else { return None };
+        Some(Store {
+            directory: self.directory,
+            started: started.clone(),
+            state: self.acceptor.synced.clone(),
+            checkpoint: self.checkpoint.clone(),
+            bootstrap: BootstrapStore::Records(started.clone()),
+            acceptor: AcceptorStore { synced: self.acceptor.synced.clone(), ..Default::default() },
+            learner: self.learner.copied()?,
+            session_window_slots: self.session_window_slots,
+            sectors: None,
+        })
+    }
+
     /// Replaces the store by an empty one with another directory identity.
     pub fn wipe(&mut self, directory: DirectoryId, rng: Rng) {
         *self = match self.sectors {

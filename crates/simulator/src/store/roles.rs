@@ -143,6 +143,17 @@ pub(super) enum Kept {
 }
 
 impl LearnerStore {
+    /// A copy of it, if it keeps records.
+    pub(super) fn copied(&self) -> Option<LearnerStore> {
+        let Kept::Records { values, newest, durable } = &self.kept else { return None };
+        let kept = Kept::Records {
+            values: values.clone(),
+            newest: newest.clone(),
+            durable: durable.clone(),
+        };
+        Some(LearnerStore { kept, observed: Vec::new() })
+    }
+
     /// Cuts the log back to the durable checkpoint, from which the learner goes on.
     pub(super) fn cut_back(&mut self) -> Checkpoint {
         match &mut self.kept {

@@ -337,7 +337,7 @@ impl World {
 
     pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Step {
         let life = self.nodes[id.index()].life;
-        let mut outgoing = Vec::new();
+        let (mut outgoing, mut has_lost_state) = (Vec::new(), false);
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
@@ -395,6 +395,7 @@ impl World {
                     }
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership)?,
+                Envelope::Notice(Notice::LostState(_)) => has_lost_state = true,
                 Envelope::Notice(notice) => {
                     if self.faults_on
                         && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
@@ -416,6 +417,23 @@ impl World {
             let frames = wire.send(self.now, &outgoing);
             self.send_frames(id, frames);
             self.expect_fragments(id);
+        }
+        if has_lost_state { self.gives_up(id) } else { Ok(()) }
+    }
+
+    /// S10: a replica has learned that it has lost its state. Its operator removes what is left.
+    fn gives_up(&mut self, id: ReplicaId) -> Step {
+        if !self.nodes[id.index()].flipped {
+            let what = format!("S10: replica {id} gives up, and has lost nothing");
+            return Err(Violation { what, slot: None });
+        }
+        self.reach.count(Situation::StateLost);
+        self.end_life(id, Death::Killed);
+        self.wipe(id);
+        if self.faults_on {
+            self.restart_later(id);
+        } else if !self.out[id.index()] {
+            self.begin_life(id)?;
         }
         Ok(())
     }

@@ -116,6 +116,10 @@ enum Fault {
     Flap(u32),
     ClientDies,
     Wipe,
+    /// A replica's disk is copied.
+    Copy,
+    /// The copy is put back.
+    PutBack,
 }
 
 /// The random streams of a run.
@@ -147,6 +151,8 @@ pub struct World {
     out: Vec<bool>,
     /// Replicas that have lost their disk, and so their right to accept.
     wiped: Vec<bool>,
+    /// The copy of a replica's disk.
+    copy: Option<(ReplicaId, Store)>,
     clients: Vec<Visitor>,
     /// Whether messages travel as real datagrams.
     wired: bool,

@@ -132,6 +132,7 @@ impl World {
             strays: Vec::new(),
             out: vec![false; n],
             wiped: vec![false; n],
+            copy: None,
             clients: Vec::new(),
             wired,
             datagram_max: environment.as_ref().map_or(DATAGRAM_BYTES_MIN, |it| it.datagram_max),
@@ -199,6 +200,7 @@ impl World {
         self.fault_later(partition_every_us, Fault::Partition);
         self.fault_later(client_every_us, Fault::ClientDies);
         self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
+        self.fault_later(self.profile.copy_after_us, Fault::Copy);
         Ok(())
     }
 }

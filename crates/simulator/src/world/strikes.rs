@@ -3,6 +3,9 @@
 use super::*;
 use multipaxos::paxos::learner::Learner;
 
+/// How old a copy of a disk is when it is put back, in microseconds, or a part of it.
+const COPY_OLD_US: u64 = 1_000_000;
+
 impl World {
     pub(super) fn fault_later(&mut self, every_us: u64, fault: Fault) {
         if every_us > 0 {
@@ -115,6 +118,13 @@ impl World {
                     self.restart_later(id);
                 }
             }
+            Fault::Copy => {
+                let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
+                let copy = self.nodes[id.index()].store.copied();
+                self.copy = copy.map(|copy| (id, copy));
+                self.fault_later(COPY_OLD_US, Fault::PutBack);
+            }
+            Fault::PutBack => self.put_back(),
             Fault::ClientDies => {
                 let every = self.profile.client_every_us;
                 let client = self.streams.crashes.usize(..self.clients.len());
@@ -125,6 +135,37 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// An older copy of a disk is put back, if every other replica is certain to remember more of
+    /// it: what is remembered in memory alone may die with it. It is lost state, so it happens once
+    /// a run at most, and only while the others have all of theirs.
+    fn put_back(&mut self) {
+        let Some((id, copy)) = self.copy.take() else { return };
+        let all = self.nodes.iter().all(|node| node.started && !node.flipped);
+        let node = &self.nodes[id.index()];
+        if self.nodes.len() < 3 || !all || node.store.directory != copy.directory {
+            return;
+        }
+        let written = copy.acceptor.durable().written();
+        let knows_more = |node: &Node| {
+            let stored = node.store.acceptor.durable().memories().get(id.index());
+            let learner = node.process.as_ref().and_then(Process::learner);
+            stored.is_some_and(|memory| memory.written > written)
+                && learner.is_none_or(|learner| learner.memory(id).written > written)
+        };
+        let mut others = self.nodes.iter().filter(|node| node.id != id);
+        if !others.all(knows_more) || self.wiped.contains(&true) {
+            self.copy = Some((id, copy));
+            return self.fault_later(COPY_OLD_US, Fault::PutBack);
+        }
+        self.reach.count(Situation::PutBack);
+        self.end_life(id, Death::Killed);
+        self.trace(|| format!("replica {id}: an older copy of its disk is put back"));
+        self.checker.put_back(id, copy.acceptor.durable());
+        let node = &mut self.nodes[id.index()];
+        (node.store, node.flipped) = (copy, true);
+        self.restart_later(id);
     }
 
     /// Now and then flips a bit on the disk of a replica that died. At most f replicas have a

@@ -88,6 +88,8 @@ pub(crate) struct Stage {
     counters: BTreeMap<char, u32>,
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     generations: Vec<u64>,
+    /// By replica, a copy of its disk, if one was made.
+    copies: Vec<Option<Store>>,
     checker: Checker,
     /// Everything that happened, for `why`.
     pub(crate) history: History,
@@ -139,6 +141,7 @@ impl Stage {
             counters: BTreeMap::new(),
             cut: BTreeSet::new(),
             generations: vec![1; n],
+            copies: (0..n).map(|_| None).collect(),
             checker: Checker::new(n, setup.session_window_slots),
             history: History::new(n),
         };

@@ -7,7 +7,7 @@ use super::{STEPS_MAX, Stage};
 use crate::history::{Party, Said, StageEvent};
 use crate::node::{Node, Syncing};
 use crate::print;
-use multipaxos::message::{Answer, Message, Run};
+use multipaxos::message::{Answer, LostState, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Membership, Notice, acceptor, learner};
 use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId};
@@ -68,6 +68,27 @@ impl Stage {
         self.checker.wiped(id);
         self.record(StageEvent::Wiped { replica: id });
         self.event(format!("{id} has an empty disk, {}", print::directory(directory)));
+    }
+
+    /// Copies the disk as it is.
+    pub(crate) fn copy(&mut self, id: ReplicaId) {
+        self.copies[id.index()] = self.nodes[id.index()].store.copied();
+        self.event(format!("the disk of {id} is copied"));
+    }
+
+    /// Puts the copy back in the disk's place. A running process ends. Returns whether there was
+    /// a copy.
+    pub(crate) fn put_back(&mut self, id: ReplicaId) -> bool {
+        let Some(copy) = self.copies[id.index()].as_ref().and_then(Store::copied) else {
+            return false;
+        };
+        if self.is_up(id) {
+            self.end(id);
+        }
+        self.checker.put_back(id, copy.acceptor.durable());
+        self.nodes[id.index()].store = copy;
+        self.event(format!("the copy of {id}'s disk is put back"));
+        true
     }
 
     pub(crate) fn fail_sync(&mut self, id: ReplicaId, kept: bool) {
@@ -164,7 +185,10 @@ impl Stage {
     fn note_saved(&mut self, id: ReplicaId, records: Vec<acceptor::Record>) {
         let lives = self.nodes[id.index()].lives;
         for record in records {
-            self.event(format!("{id} {}", print::saved(&record)));
+            // What is remembered of the others is seen when it matters.
+            if !matches!(record, acceptor::Record::Remember(..)) {
+                self.event(format!("{id} {}", print::saved(&record)));
+            }
             match &record {
                 acceptor::Record::Promise(ballot) => {
                     self.record(StageEvent::Promised { replica: id, ballot: *ballot });
@@ -173,7 +197,9 @@ impl Stage {
                     let (ballot, first, values) = (*ballot, *first, values.clone());
                     self.record(StageEvent::Accepted { replica: id, ballot, first, values });
                 }
-                acceptor::Record::Trim(_) => {}
+                acceptor::Record::Trim(_)
+                | acceptor::Record::Held(_)
+                | acceptor::Record::Remember(..) => {}
             }
             let checked = self.checker.durable(id, lives, &record);
             self.check(checked);
@@ -186,7 +212,7 @@ impl Stage {
 
     pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Vec<Message> {
         let lives = self.nodes[id.index()].lives;
-        let mut sent = Vec::new();
+        let (mut sent, mut lost) = (Vec::new(), None);
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
@@ -214,6 +240,7 @@ impl Stage {
                     }
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership),
+                Envelope::Notice(Notice::LostState(said)) => lost = Some(said),
                 Envelope::Notice(notice) => {
                     if let Some(said) = Said::by_own_acceptor(&notice) {
                         self.record(StageEvent::Told { replica: id, said });
@@ -222,6 +249,13 @@ impl Stage {
                 }
                 Envelope::Call { .. } => unreachable!("replicas do not call"),
             }
+        }
+        if let Some(LostState { by, known, begun }) = lost {
+            self.event(format!(
+                "{id} learns that it has lost its state: it began with {begun} records, and {by} \
+                 knows of {known}"
+            ));
+            self.end(id);
         }
         sent
     }

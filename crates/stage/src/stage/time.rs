@@ -2,7 +2,7 @@
 
 use super::{Loud, QUIET_US, STEPS_MAX, Stage};
 use crate::history::Party;
-use multipaxos::message::{Message, ToProposer};
+use multipaxos::message::{Message, ToProposer, Voter};
 use multipaxos::paxos::Role;
 use multipaxos::types::{ReplicaId, Time};
 use simulator::node::{ROLES, RoleName};
@@ -133,12 +133,11 @@ impl Stage {
             let members = members.ok_or_else(|| format!("replica {id} has not started"))?;
             for (peer, directory) in (0..).map(ReplicaId).zip(members) {
                 if peer != id {
-                    let reply = ToProposer::PreVoteReply {
-                        round,
-                        granted: true,
-                        promised: None,
-                        directory,
-                    };
+                    let node = &self.nodes[peer.index()];
+                    let (boot, begun) = (node.settings.boot, node.store.state.written());
+                    let voter = Voter { directory, boot, begun };
+                    let reply =
+                        ToProposer::PreVoteReply { round, granted: true, promised: None, voter };
                     self.node(id).accept(peer, Message::Proposer(reply));
                 }
             }

@@ -1,0 +1,142 @@
+//! What a replica remembers of the others, and whose vote counts (S6, S10).
+//!
+//! A directory that is not on the started record has no vote. Nor has one that was put back from
+//! an older copy: it has forgotten promises and acceptances, and does not know it. The others do.
+//! An acceptor counts the records that it has written. The count is durable before it is said,
+//! so the next life of that directory begins with at least as many. If a life begins with fewer
+//! than anyone remembers, the directory has lost its state.
+//!
+//! Lives are told apart by their boot ids, and have no order but that of the counts. A message of
+//! an earlier life may come late. It looks like one of a directory that was put back, and counts
+//! as little; the difference is that nobody is there any more to be told so.
+//!
+//! **Does not** notice what nobody remembers: what a directory wrote in the last moments before
+//! its end may have been said to nobody.
+
+use crate::aside::NotState;
+use crate::message::Voter;
+use crate::types::{BootId, DirectoryId, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+/// What is remembered of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// The life that counts.
+    pub boot: BootId,
+    /// How many records its acceptor has written at least.
+    pub written: u64,
+}
+
+/// How many records an acceptor has written. It rises with every record, so as state it would make
+/// each state another one; but nothing that is promised, accepted or proposed depends on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Written {
+    pub(crate) records: u64,
+}
+
+impl NotState for Written {}
+/// What is stored, for the next life. In this one a [`Standing`] judges.
+impl NotState for Vec<Memory> {}
+
+/// What a replica makes of a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts.
+    Counts,
+    /// The directory is not on the started record.
+    NotMember,
+    /// The directory is known to have held this many records, and the voter's life began with
+    /// fewer.
+    Forgotten {
+        /// That number.
+        known: u64,
+    },
+}
+
+/// The members, and what is remembered of each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Standing {
+    /// By replica id.
+    members: Vec<DirectoryId>,
+    /// By replica id.
+    memories: Vec<Memory>,
+}
+
+impl Standing {
+    /// Of these `members`, of which this is remembered: by replica id both, and nothing of
+    /// members that `memories` does not reach.
+    pub fn new(members: &[DirectoryId], memories: &[Memory]) -> Self {
+        let mut memories = memories.to_vec();
+        memories.resize(members.len(), Memory::default());
+        Standing { members: members.to_vec(), memories }
+    }
+
+    /// Judges a vote of replica `from`. A life that begins with all that is remembered takes the
+    /// place of the one before it.
+    pub fn judge(&mut self, from: ReplicaId, voter: Voter) -> Verdict {
+        if self.members.get(from.index()) != Some(&voter.directory) {
+            return Verdict::NotMember;
+        }
+        let memory = &mut self.memories[from.index()];
+        if memory.boot != voter.boot {
+            if voter.begun < memory.written {
+                return Verdict::Forgotten { known: memory.written };
+            }
+            *memory = Memory { boot: voter.boot, written: voter.begun };
+        }
+        Verdict::Counts
+    }
+
+    /// The life of replica `from` that counts has written this many records.
+    pub fn note_written(&mut self, from: ReplicaId, written: u64) {
+        let memory = &mut self.memories[from.index()];
+        memory.written = memory.written.max(written);
+    }
+
+    /// What is remembered of a member.
+    pub fn memory(&self, of: ReplicaId) -> Memory {
+        self.memories[of.index()]
+    }
+
+    /// Another role of this replica remembers this.
+    pub fn note(&mut self, of: ReplicaId, memory: Memory) {
+        if let Some(known) = self.memories.get_mut(of.index())
+            && known.written <= memory.written
+        {
+            *known = memory;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_begins_with_less_than_is_remembered_does_not_count() {
+        let (of, directory) = (ReplicaId(1), DirectoryId(11));
+        let members = [DirectoryId(10), directory];
+        let life = |boot, begun| Voter { directory, boot: BootId(boot), begun };
+        let mut standing = Standing::new(&members, &[]);
+        assert_eq!(standing.judge(of, life(1, 0)), Verdict::Counts);
+        standing.note_written(of, 7);
+        standing.note_written(of, 5);
+        // The next life begins with at least as much, and takes the place of the first.
+        assert_eq!(standing.judge(of, life(2, 7)), Verdict::Counts);
+        assert_eq!(standing.memory(of), Memory { boot: BootId(2), written: 7 });
+        assert_eq!(standing.judge(of, life(1, 0)), Verdict::Forgotten { known: 7 }, "late");
+        standing.note_written(of, 20);
+        for begun in [0, 7, 19] {
+            assert_eq!(standing.judge(of, life(3, begun)), Verdict::Forgotten { known: 20 });
+        }
+        assert_eq!(standing.judge(of, life(2, 7)), Verdict::Counts, "still the one that counts");
+        // What was stored says the same in the own next life, and lags behind what was heard.
+        let mut again = Standing::new(&members, &[Memory::default(), standing.memory(of)]);
+        assert_eq!(again.judge(of, life(3, 19)), Verdict::Forgotten { known: 20 });
+        again.note(of, Memory { boot: BootId(1), written: 19 });
+        assert_eq!(again.judge(of, life(2, 7)), Verdict::Counts);
+        let stranger = Voter { directory: DirectoryId(99), ..life(2, 7) };
+        assert_eq!(again.judge(of, stranger), Verdict::NotMember);
+        assert_eq!(again.judge(ReplicaId(2), life(2, 7)), Verdict::NotMember);
+    }
+}

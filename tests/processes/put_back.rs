@@ -1,0 +1,161 @@
+//! Data directories that are put back from an older copy. The replica has forgotten what it
+//! promised and accepted since, and does not know it; the others do.
+
+use crate::support::*;
+use std::process::Command;
+
+/// What an operator's backup holds of a replica.
+struct Backup {
+    id: usize,
+}
+
+impl Place {
+    fn files(&self, id: usize) -> [String; 2] {
+        let file = |name: String| self.logs().join(name).to_str().expect("UTF-8").to_owned();
+        [file(format!("replica{id}")), file(format!("learner{id}.txt"))]
+    }
+
+    /// Copies all that a replica keeps, while it runs.
+    fn backup(&self, id: usize) -> Backup {
+        for file in self.files(id) {
+            run(Command::new("cp").args(["-a", &file, &format!("{file}.backup")]));
+        }
+        Backup { id }
+    }
+
+    /// Puts the copy in the place of what the replica keeps. Nothing runs on it.
+    fn put_back(&self, backup: &Backup) {
+        for file in self.files(backup.id) {
+            run(Command::new("rm").args(["-r", &file]));
+            run(Command::new("cp").args(["-a", &format!("{file}.backup"), &file]));
+        }
+    }
+
+    /// Sends lines, by a few clients in turn: the others hear meanwhile what each one has written.
+    #[track_caller]
+    fn send(&self, what: &str, lines: usize) {
+        let (each, mut sent) = (10, 0);
+        while sent < lines {
+            let input: String = (sent..sent + each).map(|at| format!("{what} {at}\n")).collect();
+            let ran = self.say(&["--client_id", "7"], input.as_bytes());
+            assert_eq!(completions(&ran).len(), each, "{}", text(&ran.stderr));
+            sent += each;
+        }
+    }
+
+    /// How many such lines the log of a replica has.
+    fn count(&self, id: usize, what: &str) -> usize {
+        self.log(id).lines().filter(|line| line.contains(what)).count()
+    }
+
+    /// Waits until the log of a replica has all such lines.
+    #[track_caller]
+    fn has_all(&self, id: usize, what: &str, lines: usize) {
+        until(&format!("{lines} lines {what:?} at replica {id}"), || {
+            (self.count(id, what) == lines).then_some(())
+        });
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    assert!(command.status().expect("it runs").success(), "{command:?}");
+}
+
+/// The replica says what has happened and ends, and another one says it too.
+#[track_caller]
+fn assert_noticed(lost: &mut Replica, other: &mut Replica) {
+    let id = lost.id;
+    let (status, said) = lost.process.end();
+    assert_eq!(status.code(), Some(1), "{said:#?}");
+    let last = said.last().expect("a line");
+    let expected = format!("replica{id}: has lost its state: it held ");
+    assert!(last.contains(&expected) && last.contains("put the newest files back"), "{last}");
+    other.process.wait_for(&format!("replica {}: replica {id} at ", other.id));
+    other.process.wait_for(" has lost its state and stops: replica ");
+}
+
+#[test]
+fn a_member_put_back_from_an_older_copy_is_told_so_and_no_line_is_lost() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    place.send("early", 10);
+    place.logs_of(&[0, 1, 2], 10);
+    let backup = place.backup(2);
+    place.send("late", 100);
+    cluster.pop().expect("replica 2").kill();
+    place.put_back(&backup);
+    let mut lost = place.replica(2);
+    assert_noticed(&mut lost, &mut cluster[0]);
+    // It and one other are no quorum.
+    cluster.pop().expect("replica 1").kill();
+    let mut lost = place.replica(2);
+    let ran = place.say(&["--client_id", "8", "--timeout", "1"], b"never\n");
+    assert_eq!((ran.status.code(), completions(&ran).len()), (Some(1), 0));
+    assert_noticed(&mut lost, &mut cluster[0]);
+    // The two that remember everything are.
+    let _one = place.restarted(1, &[]);
+    place.send("more", 10);
+    for id in [0, 1] {
+        place.has_all(id, "late", 100);
+        place.has_all(id, "more", 10);
+    }
+}
+
+#[test]
+fn what_a_member_remembers_of_the_others_survives_its_own_end() {
+    let place = Place::new(1);
+    let cluster = place.cluster();
+    place.send("early", 10);
+    place.logs_of(&[0, 1, 2], 10);
+    let backup = place.backup(2);
+    place.send("late", 100);
+    cluster.into_iter().for_each(Replica::kill);
+    place.put_back(&backup);
+    let mut one = place.restarted(1, &[]);
+    let mut lost = place.replica(2);
+    assert_noticed(&mut lost, &mut one);
+    let _zero = place.restarted(0, &[]);
+    place.has_all(1, "late", 100);
+}
+
+#[test]
+fn two_members_put_back_are_stopped_by_the_third_that_remembers_them() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    place.send("early", 10);
+    place.logs_of(&[0, 1, 2], 10);
+    let backups = [place.backup(0), place.backup(1)];
+    place.send("late", 100);
+    let mut third = cluster.pop().expect("replica 2");
+    place.has_all(2, "late", 100);
+    cluster.into_iter().for_each(Replica::kill);
+    backups.iter().for_each(|backup| place.put_back(backup));
+    let mut lost = [place.replica(0), place.replica(1)];
+    for replica in &mut lost {
+        assert_noticed(replica, &mut third);
+    }
+    assert_eq!(place.count(2, "late"), 100);
+}
+
+#[test]
+fn two_members_put_back_while_the_third_is_down_are_stopped_when_it_is_back() {
+    let place = Place::new(1);
+    let cluster = place.cluster();
+    place.send("early", 10);
+    place.logs_of(&[0, 1, 2], 10);
+    let backups = [place.backup(0), place.backup(1)];
+    place.send("late", 100);
+    place.has_all(2, "late", 100);
+    cluster.into_iter().for_each(Replica::kill);
+    backups.iter().for_each(|backup| place.put_back(backup));
+    // Nobody alive remembers.
+    let mut lost = [place.restarted(0, &[]), place.restarted(1, &[])];
+    place.send("other", 10);
+    let mut third = place.replica(2);
+    for replica in &mut lost {
+        assert_noticed(replica, &mut third);
+    }
+    // Who remembers has kept the lines.
+    assert_eq!([place.count(2, "late"), place.count(2, "other")], [100, 0]);
+}
