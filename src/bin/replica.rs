@@ -54,7 +54,8 @@ struct Options {
     #[argh(option, arg_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// begin a new cluster with the lines of this chat log, which is what is left of a former
-    /// one; all replicas must be given the same file, and empty folders
+    /// one; all replicas must be given the same file, and empty folders (default: a new cluster
+    /// begins empty)
     #[argh(option, arg_name = "FILE")]
     begin_from: Option<PathBuf>,
     /// when the replica may send a vote: sync, once it is on the disk; os, once the operating
