@@ -59,12 +59,10 @@ fn frame<T: Serialize>(from: Party, to: Party, cluster: ClusterId, messages: &[T
     frame_as(&identity(from, cluster), to, cluster, messages)
 }
 
+/// Its last byte is not zero, as that of padding is.
 fn prepare() -> Message {
-    Message::Acceptor(ToAcceptor::Prepare {
-        ballot: Ballot(4),
-        first: Slot(9),
-        voter: Voter::default(),
-    })
+    let voter = Voter { begun: 5, ..Voter::default() };
+    Message::Acceptor(ToAcceptor::Prepare { ballot: Ballot(4), first: Slot(9), voter })
 }
 
 fn warm_up() -> Message {
