@@ -28,6 +28,11 @@ const FETCH_RETRY_MIN_US: u64 = 1_000;
 /// The longest wait for a peer's answer.
 const FETCH_RETRY_MAX_US: u64 = 4_000_000;
 
+/// After losses a wait is at most so many times what answers are known to take, or so long. What is
+/// asked for again costs little, and a single lost slot holds up all above it.
+const LOSSES_MAX: u64 = 8;
+const LOSSES_MAX_US: u64 = 250_000;
+
 /// The window before any answer has come: a whole answer. Losses do not make it smaller,
 /// because a path may lose much that has room for more; only a queue does.
 const WINDOW_BYTES_FIRST: u64 = ANSWER_BYTES_MAX as u64;
@@ -213,9 +218,18 @@ impl FetchWindow {
     /// now.
     pub(super) fn is_late(&mut self, now: Time, asked_at: Time) {
         if asked_at >= self.shrank_at {
-            self.round_trip.missed(FETCH_RETRY_MAX_US);
+            self.round_trip.missed(self.missed_max_us());
         }
         self.lost(now, asked_at);
+    }
+
+    /// How long a wait may become because nothing comes.
+    fn missed_max_us(&self) -> u64 {
+        let answered_us = self.round_trip.longest_us();
+        let known_us = answered_us.max(self.trip.map(Trip::longest_us));
+        known_us.map_or(FETCH_RETRY_MAX_US, |us| {
+            (LOSSES_MAX * us).clamp(LOSSES_MAX_US, FETCH_RETRY_MAX_US)
+        })
     }
 
     /// Nothing came of what was asked for at `asked_at`.
@@ -273,6 +287,24 @@ mod tests {
             assert_eq!(room_of(&window), doubled << 10);
             round(&mut window, &mut now, 100_000);
         }
+    }
+
+    #[test]
+    fn losses_alone_lengthen_no_wait_beyond_a_bound_that_follows_the_answers() {
+        let miss = |window: &mut FetchWindow| {
+            for round in 1..20 {
+                window.is_late(Time(round * 10_000_000), Time(round * 10_000_000 - 1));
+            }
+            window.wait_us()
+        };
+        let mut unknown = FetchWindow::default();
+        assert_eq!(miss(&mut unknown), FETCH_RETRY_MAX_US, "nothing is known of this path");
+        let mut near = FetchWindow::default();
+        near.note_trip(Trip::new(200, 500));
+        assert_eq!(miss(&mut near), LOSSES_MAX_US);
+        let mut far = FetchWindow::default();
+        far.note_trip(Trip::new(100_000, 150_000));
+        assert_eq!(miss(&mut far), LOSSES_MAX * 150_000);
     }
 
     #[test]
