@@ -275,7 +275,7 @@ fn a_campaign_that_hears_nothing_new_is_given_up_and_another_begun_above_it() {
     let sent = seat.wait_us(ELECTION_MAX_US - 1);
     assert!(pre_votes(&sent).is_empty() && !prepares(&sent).is_empty());
     assert_eq!(prepares(&seat.wait_us(1)), []);
-    seat.handle(Input::Promised { ballot: ballot, written: 0 });
+    seat.handle(Input::Promised { ballot, written: 0 });
     assert!(campaign(&mut seat, R0) > ballot);
 }
 
