@@ -4,8 +4,8 @@
 #
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
-# GROUP is slots, paxos, storage, durable, datagrams, round_trip, table or codec: some files,
-# and the tests that should notice a change there. SHARD is a part of the mutants, such as
+# GROUP is slots, paxos, client, storage, durable, datagrams, round_trip, seldom, table or
+# codec: some files, and the tests that should notice a change there. SHARD is a part of the mutants, such as
 # 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1 also runs the tests of the group that take
 # seconds, for the mutants that the other tests miss.
 #
@@ -21,8 +21,8 @@ cd "$(dirname "$0")/.."
 tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
-base='types aside quorum values message slot_set runs requesters retransmitter chat marker client
-    paxos'
+base='types aside quorum values message slot_set runs requesters retransmitter long_line chat marker
+    client paxos'
 all="$base seed storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }
@@ -36,11 +36,17 @@ slots)
     skip a_full_acceptor_takes_nothing_new two_rivals_that_campaign_at_once
     ;;
 paxos)
-    files='-f src/paxos/** -f src/client.rs -f src/chat/**'
+    files='-f src/paxos/** -f src/chat/** -f src/requesters.rs -f src/retransmitter.rs'
     modules=$base
-    tests='paxos:: chat:: roles_test::'
+    tests='paxos:: chat:: requesters:: retransmitter:: roles_test::'
     mounted='roles'
     skip a_full_acceptor_takes_nothing_new
+    ;;
+client)
+    files='-f src/client/** -f src/long_line.rs'
+    modules=$base
+    tests='client:: long_line:: roles_test::client'
+    mounted='roles'
     ;;
 storage)
     files='-f src/storage/**'
@@ -50,7 +56,7 @@ storage)
     skip torn_at_every_byte left_and_stays_bounded a_power_cut_at_every_call \
         killed_cut_off_and_failed a_flipped_bit
     ;;
-durable | datagrams | round_trip | table)
+durable | datagrams | round_trip | seldom | table)
     # This group is a package, which is built and tested whole.
     files="-f crates/$group/src/**"
     modules=
@@ -67,7 +73,7 @@ codec)
         no_bytes_whatever on_real_sockets
     ;;
 *)
-    echo "scripts/mutants.sh: no group $group: slots, paxos, storage, durable, datagrams, round_trip, table or codec" >&2
+    echo "scripts/mutants.sh: no group $group: slots, paxos, client, storage, durable, datagrams, round_trip, seldom, table or codec" >&2
     exit 2
     ;;
 esac

@@ -65,3 +65,68 @@ impl Lag {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Slot;
+
+    fn slots(start: u64, end: u64) -> SlotRange {
+        SlotRange::new(Slot(start), Slot(end))
+    }
+
+    #[test]
+    fn accepts_are_waited_for_somewhat_longer_than_the_last_ones_took_up_to_a_bound() {
+        let mut lag = Lag::default();
+        assert_eq!(lag.wait_us(), 0);
+        lag.note_progress(Time(1_400), Time(1_000));
+        assert_eq!(lag.wait_us(), 500);
+        lag.note_progress(Time(1_400), Time(1_100));
+        assert_eq!(lag.wait_us(), 500, "the longest counts");
+        lag.note_progress(Time(801_400), Time(1_400));
+        assert_eq!(lag.wait_us(), FETCH_DELAY_MAX_US);
+        lag.note_progress(Time(1_900_000), Time(0));
+        assert_eq!(lag.wait_us(), FETCH_DELAY_MAX_US);
+    }
+
+    #[test]
+    fn how_late_accepts_came_is_remembered_for_a_while() {
+        let mut lag = Lag::default();
+        let mut after = |at: u64, us: u64| {
+            lag.note_progress(Time(at), Time(at - us));
+            lag.wait_us()
+        };
+        assert_eq!(after(LAG_US - 1, 4_000), 5_000);
+        assert_eq!(after(LAG_US, 400), 5_000, "of the time before");
+        assert_eq!(after(2 * LAG_US - 1, 800), 5_000);
+        assert_eq!(after(2 * LAG_US, 40), 1_000);
+        assert_eq!(after(3 * LAG_US, 0), 50);
+    }
+
+    #[test]
+    fn slots_that_were_asked_for_show_their_lag_when_their_accepts_come() {
+        let mut lag = Lag::default();
+        lag.asks(slots(5, 9), Time(1_000));
+        // They may have come from the peer that was asked.
+        lag.note_progress(Time(9_000), Time(1_000));
+        lag.note_accepted(Time(9_000), slots(0, 5));
+        lag.note_accepted(Time(9_000), slots(9, 12));
+        assert_eq!(lag.wait_us(), 0);
+        lag.note_accepted(Time(9_000), slots(8, 12));
+        assert_eq!(lag.wait_us(), 10_000);
+        lag.note_accepted(Time(90_000), slots(5, 9));
+        assert_eq!(lag.wait_us(), 10_000, "each once");
+    }
+
+    #[test]
+    fn one_range_is_watched_at_a_time_as_long_as_its_accepts_may_come() {
+        let watched = |later_us: u64| {
+            let mut lag = Lag::default();
+            lag.asks(slots(0, 1), Time(1_000));
+            lag.asks(slots(1, 2), Time(1_000 + later_us));
+            lag.asked.expect("one is watched").0
+        };
+        assert_eq!(watched(FETCH_DELAY_MAX_US - 1), slots(0, 1));
+        assert_eq!(watched(FETCH_DELAY_MAX_US), slots(1, 2));
+    }
+}

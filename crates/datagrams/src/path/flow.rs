@@ -438,3 +438,7 @@ impl Flow {
 #[cfg(test)]
 #[path = "flow_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "flow_exact_tests.rs"]
+mod exact_tests;
