@@ -164,6 +164,51 @@ fn long_round_trips_of_the_least_window_show_a_longer_way_after_four_rounds() {
 }
 
 #[test]
+fn only_a_queue_of_a_least_window_in_use_shows_a_longer_way() {
+    let mut least = Rounds::settled(1_000);
+    while least.round(0, LOSS_BYTES_MIN, 1_000) > WINDOW_MIN {}
+    // In turn: no queue, one that is not too long, and one that somebody else has caused.
+    for (arrived, lost, took_us) in
+        [(0, LOSS_BYTES_MIN, 1_000), (0, LOSS_BYTES_MIN, 16_000), (WINDOW_MIN / 2, 0, 50_000)]
+    {
+        let mut rounds = least.clone();
+        for _ in 0..2 * LEAST_ROUNDS {
+            assert_eq!(rounds.round(arrived, lost, took_us), WINDOW_MIN);
+        }
+        assert_eq!((rounds.flow.shortest_us(), rounds.flow.slow_start), (1_000, false));
+    }
+}
+
+#[test]
+fn a_round_in_which_nothing_was_measured_shows_no_queue() {
+    let Rounds { mut flow, mut now, taken } = Rounds::settled(1_000);
+    let first = flow.sent() + 200;
+    for _ in 0..=MARKS_MAX {
+        now += ROUND_US;
+        flow.send(now, 200);
+    }
+    flow.heard(now, 1, word(first, taken + 200));
+    assert_eq!(flow.window(), grown(20_000));
+}
+
+#[test]
+fn a_round_counts_what_is_under_way_when_it_begins() {
+    let window = grown(20_000);
+    for (under_way, expected) in [(window / 2, window), (window / 2 + 1, grown(window))] {
+        let Rounds { mut flow, now, taken } = Rounds::settled(1_000);
+        let settled = flow.sent();
+        flow.send(now + 24_500, 10);
+        flow.send(now + 24_800, under_way as usize);
+        flow.heard(now + 25_000, 1, word(settled + 10, taken + 10));
+        assert_eq!(flow.window(), window);
+        let held = (25_000 / HELD_UNIT_US) as u16;
+        let all = 10 + under_way;
+        flow.heard(now + 50_000, 1, Stamp { held, ..word(settled + all, taken + all) });
+        assert_eq!(flow.window(), expected, "{under_way} bytes are under way");
+    }
+}
+
+#[test]
 fn the_shortest_round_trip_is_forgotten_when_it_is_old() {
     let mut rounds = Rounds::new();
     rounds.after(SHORTEST_US, 1_000, 0, 1_000);
@@ -282,6 +327,9 @@ fn there_is_room_for_a_window_and_for_anything_where_nothing_is_under_way() {
     assert_eq!(flow.deadline(1_400), u64::MAX, "nobody has asked for word");
     assert!(!flow.admits(70, 9_001));
     assert_eq!(flow.deadline(9_001), 70 + flow.patience_us());
+    let mut full = paced();
+    full.send(100_000, 28_000);
+    assert_eq!(full.deadline(1), 100_000 + full.patience_us(), "no credit makes room");
     // Its window is used up, though less than half of it is under way.
     flow.heard(ROUND_US, 1, word(5_000, 5_000));
     assert_eq!(flow.window(), 19_000);
@@ -290,9 +338,12 @@ fn there_is_room_for_a_window_and_for_anything_where_nothing_is_under_way() {
 #[test]
 fn whoever_sends_half_a_window_asks_for_word() {
     let mut flow = Flow::new(0);
-    assert!(!flow.send(5, 7_000).asks);
+    let first = flow.send(5, 7_000);
+    assert_eq!((first.offset, first.asks), (0, false));
     assert_eq!(flow.silent_at(), None);
-    assert!(flow.send(9, 1).asks && flow.send(10, 1).asks);
+    let second = flow.send(9, 1);
+    assert_eq!((second.offset, second.asks), (7_000, true));
+    assert!(flow.send(10, 1).asks);
     assert_eq!(flow.silent_at(), Some(9 + 2 * SILENCE_MIN_US + 4 * ASKED_US));
     // As long as half of it is under way after some word, the wait begins anew.
     flow.window = WINDOW_FIRST;

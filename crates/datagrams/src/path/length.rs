@@ -449,3 +449,7 @@ impl PathLength {
 #[cfg(test)]
 #[path = "length_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "length_exact_tests.rs"]
+mod exact_tests;

@@ -33,3 +33,19 @@ pub fn first_bytes(address: SocketAddr) -> usize {
         IpAddr::V6(_) => PATH_BYTES_IPV6,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_begins_with_what_nearly_every_path_of_its_kind_carries() {
+        for (address, bytes) in [
+            ("192.0.2.1:5000", PATH_BYTES_IPV4),
+            ("[::ffff:192.0.2.1]:5000", PATH_BYTES_IPV4),
+            ("[2001:db8::1]:5000", PATH_BYTES_IPV6),
+        ] {
+            assert_eq!(first_bytes(address.parse().expect("an address")), bytes, "{address}");
+        }
+    }
+}

@@ -229,10 +229,12 @@ mod tests {
     fn what_turns_out_to_be_too_long_for_the_path_is_dropped() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
         let long = [datagram(1), vec![7; 50]].concat();
-        for datagram in [datagram(1), long.clone(), datagram(2)] {
+        let longer = [datagram(1), vec![7; 60]].concat();
+        for datagram in [datagram(1), long.clone(), longer, datagram(2)] {
             queue.push(0, &datagram, &flow);
         }
-        assert_eq!(queue.narrow(datagram(0).len()), 1);
+        assert!(!queue.is_empty());
+        assert_eq!(queue.narrow(datagram(0).len()), 2);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
         assert_eq!(queue.push(0, &long, &flow), Pushed::Waits, "it is not known any more");
         assert_eq!(queue.push(0, &datagram(2), &flow), Pushed::Known);
@@ -255,5 +257,28 @@ mod tests {
         bytes[0] = 1;
         bytes[HEADER_BYTES] = 255;
         assert_eq!(queue.push(0, &bytes, &flow), Pushed::Waits, "14,000 bytes a millisecond");
+    }
+
+    #[test]
+    fn a_queue_is_filled_to_the_byte() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        assert_eq!(queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &[2; 101], &flow), Pushed::Full);
+        assert_eq!(queue.push(0, &[2; 100], &flow), Pushed::Waits);
+    }
+
+    #[test]
+    fn of_what_is_under_way_only_the_latest_datagrams_are_remembered() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        queue.push(0, &datagram(1), &flow);
+        let (_, first) = queue.pop().expect("one waits");
+        queue.leaves(0, 1, first);
+        for other in 1..LEFT_MAX as u64 {
+            queue.leaves(0, 2, !first ^ other);
+        }
+        assert_eq!(queue.push(0, &datagram(1), &flow), Pushed::Known);
+        queue.leaves(0, 2, !first);
+        assert_eq!(queue.left.len(), LEFT_MAX);
+        assert_eq!(queue.push(0, &datagram(1), &flow), Pushed::Waits);
     }
 }

@@ -172,3 +172,96 @@ impl SharedPaths {
         self.has_news() && self.news.swap(false, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::length::Use;
+
+    const BOTH: Use = Use { long: true, batch: true };
+    const LONG_ONLY: Use = Use { long: true, batch: false };
+    const BATCH_ONLY: Use = Use { long: false, batch: true };
+
+    fn paths() -> SharedPaths {
+        SharedPaths::new([1_252, 1_232].into_iter(), 7)
+    }
+
+    #[test]
+    fn the_use_of_a_path_is_news_once_until_it_is_forgotten() {
+        let paths = paths();
+        assert!(!paths.note(1, Use::default()) && !paths.has_news());
+        for (what, so_far) in [(LONG_ONLY, LONG_ONLY), (BATCH_ONLY, BOTH)] {
+            assert!(paths.note(1, what) && paths.has_news());
+            assert!(paths.take_news() && !paths.take_news() && !paths.has_news());
+            assert!(!paths.note(1, what) && !paths.has_news());
+            assert_eq!((paths.used(0), paths.used(1)), (Use::default(), so_far));
+        }
+        assert!(!paths.note(1, BOTH));
+        paths.forget(1);
+        assert_eq!(paths.used(1), Use::default());
+        assert!(paths.note(1, BATCH_ONLY));
+        assert_eq!(paths.used(1), BATCH_ONLY);
+        assert!(paths.note(1, BOTH), "long ones are news");
+    }
+
+    #[test]
+    fn the_shortest_datagram_that_was_refused_is_told_once() {
+        let paths = paths();
+        for bytes in [1_300, 1_280, 1_290] {
+            paths.refused(0, bytes);
+        }
+        assert!(paths.take_news());
+        assert_eq!((paths.take_refused(1), paths.take_refused(0)), (None, Some(1_280)));
+        assert_eq!(paths.take_refused(0), None);
+    }
+
+    #[test]
+    fn each_path_has_its_length_and_its_queue() {
+        let paths = paths();
+        paths.set_length(0, 1_400);
+        paths.set_waits(1, true);
+        assert_eq!((paths.length(0), paths.length(1)), (1_400, 1_232));
+        assert!(paths.waits(1) && !paths.waits(0));
+        paths.set_waits(1, false);
+        assert!(!paths.waits(1));
+        paths.note_move();
+        assert!(paths.take_news());
+    }
+
+    #[test]
+    fn a_stamp_says_what_was_sent_before_and_what_has_arrived() {
+        let paths = paths();
+        let mut traffic = paths.traffic(0);
+        traffic.stamp(0, 100);
+        traffic.received(1_000, 1, Stamp { offset: 40, ..Stamp::default() }, 10);
+        let expected = Stamp { offset: 107, reached: 50, taken: 50, held: 1, asks: false };
+        assert_eq!(traffic.stamp(1_040, 100), expected);
+    }
+
+    #[test]
+    fn what_waits_is_given_up_when_the_peer_moves() {
+        let paths = paths();
+        let mut traffic = paths.traffic(0);
+        traffic.stamp(0, 100);
+        assert!(!traffic.take_reborn());
+        traffic.moved();
+        assert_eq!(traffic.flow.under_way(), 0);
+        assert!(traffic.take_reborn() && !traffic.take_reborn());
+    }
+
+    #[test]
+    fn after_a_move_word_is_understood_as_before() {
+        let mut traffic = Traffic::new(7);
+        traffic.flow.send(0, 1_000);
+        let word = |reached, taken| Stamp { reached, taken, ..Stamp::default() };
+        traffic.flow.heard(10, 1, word(1_007, 507));
+        traffic.moved();
+        traffic.flow.send(20, 20_000);
+        // What it has missed before is no loss of the new path.
+        traffic.flow.heard(30, 1, word(21_007, 20_507));
+        assert_eq!((traffic.flow.under_way(), traffic.flow.window()), (0, 34_000));
+        traffic.flow.send(20, 100);
+        traffic.flow.heard(30, 1, word(5, 5));
+        assert_eq!(traffic.flow.under_way(), 100, "it speaks of an earlier life");
+    }
+}
