@@ -1,7 +1,7 @@
 //! What is measured, and not only checked: how long a cluster is silent when its leader dies,
 //! what its clients get of a path, and how soon a replica catches up.
 //!
-//! A [`Figure`] is a row that runs several times, one at a time. Its median and its worst run
+//! A figure is a row that runs several times, one at a time. Its median and its worst run
 //! become a line of a Markdown table, beside a goal. A figure decides nothing; a broken
 //! guarantee does.
 
