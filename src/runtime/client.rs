@@ -108,6 +108,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
         None => None,
     };
     let mut outlet = network.outlet(derive_seed(options.seed, "client"));
+    let patience = network.patience();
     let (to_client, inbox) = bounded(INBOX_BATCHES_MAX);
     let answers = Answers { to: to_client.clone(), batch: Vec::new() };
     threads::spawn("network", move || {
@@ -128,6 +129,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
         inbox,
         clock: Clock::start(),
         rng: stream(options.seed, "client draws"),
+        patience,
         sleep_max: Some(LOOK),
     };
     let ran = thread.run(

@@ -147,6 +147,7 @@ impl Shared<'_> {
         let (start, started) = bounded::<Membership>(1);
         let (closing, closed) = bounded(1);
         let (mut post, mut rng, clock) = (self.post(name), self.rng(name), self.clock);
+        let patience = self.network.patience();
         let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
         let run = move || {
             // Its storage may hold what an earlier life wrote and never synced.
@@ -156,7 +157,8 @@ impl Shared<'_> {
             let mut storage = storage;
             storage.joined(membership.is_voter(id))?;
             let role = build(membership.clone(), clock, rng.u64(..));
-            let mut thread = RoleThread { role, storage, inbox, clock, rng, sleep_max: None };
+            let mut thread =
+                RoleThread { role, storage, inbox, clock, rng, patience, sleep_max: None };
             loop {
                 let ran = thread.run(
                     |envelopes| {
@@ -165,9 +167,9 @@ impl Shared<'_> {
                     |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
                 );
                 let Err(error) = ran else { return thread.storage.close() };
-                let RoleThread { storage, inbox, clock, rng, sleep_max, .. } = thread;
+                let RoleThread { storage, inbox, clock, rng, patience, sleep_max, .. } = thread;
                 let (storage, role) = again(storage, error, &membership)?;
-                thread = RoleThread { role, storage, inbox, clock, rng, sleep_max };
+                thread = RoleThread { role, storage, inbox, clock, rng, patience, sleep_max };
             }
         };
         threads::spawn(name, move || {
@@ -365,6 +367,7 @@ where
         inbox: bootstrap,
         clock: shared.clock,
         rng: shared.rng("replica"),
+        patience: network.patience(),
         sleep_max: Some(LOOK),
     };
     let (_nobody, never) = bounded::<()>(1);

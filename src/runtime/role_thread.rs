@@ -53,6 +53,8 @@ pub struct RoleThread<R: Role, S> {
     pub clock: Clock,
     /// Its randomness.
     pub rng: fastrand::Rng,
+    /// How it waits.
+    pub patience: Patience,
     /// The longest sleep, for a thread that has other things to check.
     pub sleep_max: Option<Duration>,
 }
@@ -70,18 +72,17 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
         mut check: impl FnMut(&R) -> Flow,
     ) -> io::Result<()> {
         let (mut out, mut envelopes) = (Outbox::new(), Vec::new());
-        let mut patience = Patience::default();
         let mut delayed = 0;
         let mut rested = self.clock.now();
         while !self.role.is_finished() && check(&self.role) == Flow::Continue {
-            let mut next = match self.wait(&mut patience, &mut rested)? {
+            let mut next = match self.wait(&mut rested)? {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
             let mut now = self.clock.now();
             if next.is_some() {
-                patience.found(now.0);
+                self.patience.found(now.0);
             }
             if !self.role.is_urgent() {
                 threads::yield_now();
@@ -128,17 +129,15 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
         if now.since_us(*rested) >= REST_US {
             *rested = now;
             self.storage.rest_if_old()?;
+            // A disk that takes long says nothing about processor time.
+            self.patience.worked();
         }
         Ok(())
     }
 
     /// Waits for the next batch. An error says that the role's deadline has come, or that
     /// every sender has gone.
-    fn wait(
-        &mut self,
-        patience: &mut Patience,
-        rested: &mut Time,
-    ) -> io::Result<Result<Vec<R::Input>, RecvTimeoutError>> {
+    fn wait(&mut self, rested: &mut Time) -> io::Result<Result<Vec<R::Input>, RecvTimeoutError>> {
         let deadline = self.role.deadline();
         let found = loop {
             match self.inbox.try_recv() {
@@ -150,7 +149,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
             if deadline.is_some_and(|deadline| deadline <= now) {
                 break Err(RecvTimeoutError::Timeout);
             }
-            if patience.polls_again(now.0) {
+            if self.patience.polls_again(now.0) {
                 self.rest_if_due(now, rested)?;
                 threads::yield_now();
                 continue;
@@ -163,7 +162,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
             };
         };
         if found.is_err() {
-            patience.ended();
+            self.patience.ended();
         }
         Ok(found)
     }
@@ -230,6 +229,7 @@ mod tests {
             inbox,
             clock: Clock::start(),
             rng: fastrand::Rng::with_seed(1),
+            patience: Patience::default(),
             sleep_max: None,
         };
         let (began, mut turns) = (Instant::now(), 0u64);

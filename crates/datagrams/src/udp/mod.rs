@@ -227,6 +227,11 @@ impl<C: Codec> Network<C> {
         Outlet::new(self.shared.clone(), seed)
     }
 
+    /// How one more thread of the process waits.
+    pub fn patience(&self) -> Patience {
+        self.patience.of_another_thread()
+    }
+
     /// A handle that ends the loop.
     pub fn stop_handle(&self) -> StopHandle<C> {
         StopHandle(self.shared.clone())
