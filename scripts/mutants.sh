@@ -5,9 +5,9 @@
 #   scripts/mutants.sh GROUP SHARD [OPTION...]
 #
 # GROUP is slots, paxos, client, storage, durable, datagrams, round_trip, seldom, table or
-# codec: some files, and the tests that should notice a change there. SHARD is a part of the mutants, such as
-# 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1 also runs the tests of the group that take
-# seconds, for the mutants that the other tests miss.
+# codec: some files, and the tests that should notice a change there. SHARD is a part of the
+# mutants, such as 0/8. OPTIONs go to cargo-mutants. MUTANTS_LONG=1 also runs the tests of the
+# group that take seconds, for the mutants that the other tests miss.
 #
 # The script works in a copy of the tree, MUTANTS_TREE, and keeps it, so that a mutant
 # builds only what it changes. In the copy the library has only the modules that the group
@@ -21,8 +21,8 @@ cd "$(dirname "$0")/.."
 tree=${MUTANTS_TREE:-target/mutants/tree}
 long=${MUTANTS_LONG:-}
 
-base='types aside quorum values message slot_set runs requesters retransmitter long_line chat marker
-    client paxos'
+base='types aside quorum values message slot_set runs requesters retransmitter long_line chat
+    marker client paxos'
 all="$base seed storage net"
 skip=
 skip() { [ -n "$long" ] || for name; do skip="$skip --skip $name"; done; }

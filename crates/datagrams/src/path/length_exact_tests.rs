@@ -53,7 +53,6 @@ fn attempt(path: &mut PathLength, now: u64, carries: usize, batches: bool) -> (S
     }
     answer(path, now + 1_000, number, &[Kind::Short]);
     let ends = path.deadline().expect("an attempt").max(now + 1_000);
-    // What is not tested any more is at rest until it is used again.
     (sent, ends)
 }
 
