@@ -11,7 +11,7 @@
 //! polls of a period use up what its work needs, and the whole process stands still until the
 //! next. Beside busy processes of others, a thread that yields is put behind them. Both show in
 //! the same way: between two polls of a wait a thread was off its core for milliseconds. If that
-//! adds up, no thread of the process polls for some seconds ([`Absences`]).
+//! adds up, no thread of the process polls for some seconds (`Absences`).
 //!
 //! **Does not** read a clock, yield, or sleep: it tells the caller which of them to do.
 //! Times are microseconds since any fixed moment, about the same one for all threads of a
