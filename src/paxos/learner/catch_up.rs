@@ -103,8 +103,8 @@ pub(super) struct CatchUp {
     limits: Aside<Limits>,
     /// In the order in which they were asked for. Their slots do not overlap.
     fetches: Vec<Fetch>,
-    /// Every slot below this is applied or was asked for.
-    asked: Slot,
+    /// Every slot below this is applied, or is to be fetched as soon as there is room.
+    wanted: Slot,
     /// Slots below this were lost on the way, as far as they are still missing.
     lost: Slot,
     /// Whether the learner goes on without a delay as long as it is far behind.
@@ -126,7 +126,7 @@ impl CatchUp {
             me,
             limits: Aside(limits),
             fetches: Vec::new(),
-            asked: Slot::ZERO,
+            wanted: Slot::ZERO,
             lost: Slot::ZERO,
             goes_on: false,
             source: me.index() + 1,
@@ -165,7 +165,7 @@ impl CatchUp {
         let ahead = applied.plus(self.limits.ahead_slots).min(decisions.window().end);
         for (bound, is_reached) in [
             (Bound::Fetches, self.fetches.len() >= self.limits.fetches),
-            (Bound::AheadSlots, self.asked >= ahead),
+            (Bound::AheadSlots, self.wanted >= ahead),
             (Bound::EarlyBytes, self.holds_enough(decisions)),
         ] {
             if is_reached {
@@ -200,10 +200,10 @@ impl CatchUp {
         out: &mut Outbox,
     ) {
         let (applied, horizon) = (decisions.applied(), horizon(decisions, peers));
-        self.asked = self.asked.max(applied);
+        self.wanted = self.wanted.max(applied);
         if horizon <= applied {
             self.fetches.clear();
-            (self.asked, self.goes_on) = (applied, false);
+            (self.wanted, self.goes_on) = (applied, false);
             *self.behind_since = None;
             return;
         }
@@ -215,8 +215,11 @@ impl CatchUp {
             *self.behind_since = Some(now);
         }
         let ahead = applied.plus(self.limits.ahead_slots).min(decisions.window().end);
-        let end = if waited || self.goes_on { horizon.min(ahead) } else { self.asked };
-        if !waited && !self.goes_on && self.asked == applied {
+        if waited || self.goes_on {
+            self.wanted = horizon.min(ahead);
+        }
+        let end = self.wanted;
+        if end <= applied {
             return;
         }
         let (mut at, mut is_full) = (applied, false);
@@ -261,7 +264,6 @@ impl CatchUp {
         let peer = self.choose(slots, again, leader, decisions, peers)?;
         let slots = SlotRange::new(gap.start, end.min(applied_by(peer, decisions, peers)));
         out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
-        self.asked = self.asked.max(slots.end);
         let (room, passed, heard) = (ANSWER_BYTES_MAX, 0, false);
         let (asked_at, passed_at) = (Aside(now), Aside(None));
         self.fetches.push(Fetch { peer, slots, room, passed, heard, again, asked_at, passed_at });

@@ -28,7 +28,8 @@ const FETCH_RETRY_MIN_US: u64 = 1_000;
 /// The longest wait for a peer's answer.
 const FETCH_RETRY_MAX_US: u64 = 4_000_000;
 
-/// After losses a wait is at most so many times what answers are known to take, or so long. What is
+/// After losses a wait is at most so many times what answers are known to take, or so long; twice
+/// the first wait, if answers to heartbeats are known alone, since pages may take longer. What is
 /// asked for again costs little, and a single lost slot holds up all above it.
 const LOSSES_MAX: u64 = 8;
 const LOSSES_MAX_US: u64 = 250_000;
@@ -225,11 +226,13 @@ impl FetchWindow {
 
     /// How long a wait may become because nothing comes.
     fn missed_max_us(&self) -> u64 {
-        let answered_us = self.round_trip.longest_us();
-        let known_us = answered_us.max(self.trip.map(Trip::longest_us));
-        known_us.map_or(FETCH_RETRY_MAX_US, |us| {
-            (LOSSES_MAX * us).clamp(LOSSES_MAX_US, FETCH_RETRY_MAX_US)
-        })
+        let trip_us = self.trip.map(Trip::longest_us);
+        let (known_us, least_us) = match (self.round_trip.longest_us(), trip_us) {
+            (None, None) => return FETCH_RETRY_MAX_US,
+            (None, Some(trip_us)) => (trip_us, 2 * FETCH_FIRST_US),
+            (Some(answer_us), trip_us) => (answer_us.max(trip_us.unwrap_or(0)), LOSSES_MAX_US),
+        };
+        (LOSSES_MAX * known_us).clamp(least_us, FETCH_RETRY_MAX_US)
     }
 
     /// Nothing came of what was asked for at `asked_at`.
@@ -301,10 +304,13 @@ mod tests {
         assert_eq!(miss(&mut unknown), FETCH_RETRY_MAX_US, "nothing is known of this path");
         let mut near = FetchWindow::default();
         near.note_trip(Trip::new(200, 500));
+        assert_eq!(miss(&mut near), 2 * FETCH_FIRST_US, "pages may take longer than heartbeats");
+        let mut near = FetchWindow::default();
+        near.answered(Time(1_000), Time(0), false);
         assert_eq!(miss(&mut near), LOSSES_MAX_US);
         let mut far = FetchWindow::default();
-        far.note_trip(Trip::new(100_000, 150_000));
-        assert_eq!(miss(&mut far), LOSSES_MAX * 150_000);
+        far.answered(Time(100_000), Time(0), false);
+        assert_eq!(miss(&mut far), LOSSES_MAX * 300_000, "hardly any answer takes 300 ms");
     }
 
     #[test]
