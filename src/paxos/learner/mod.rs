@@ -261,14 +261,16 @@ impl Learner {
         let before = self.applied();
         while let Some(run) = self.decisions.next(self.applied()) {
             self.apply_run(now, run, out);
+            // L6: not once for all that waited above a gap. The acceptor may be full of it, and
+            // may forget only what lies below the checkpoint before the last one.
+            if let Some(checkpoint) = self.execution.take_checkpoint() {
+                out.persist(Record::Checkpoint(checkpoint));
+            }
         }
         if self.applied() > before {
             self.announce = true;
             self.catch_up.progressed(now);
             self.decisions.trim(self.applied());
-        }
-        if let Some(checkpoint) = self.execution.take_checkpoint() {
-            out.persist(Record::Checkpoint(checkpoint));
         }
     }
 

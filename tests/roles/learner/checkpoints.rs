@@ -68,6 +68,20 @@ fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_agai
 }
 
 #[test]
+fn what_is_applied_in_one_go_after_a_gap_is_covered_by_several_checkpoints() {
+    let mut seat = learner(3, R0);
+    let (step, count) = (settings(3, R0).checkpoint_slots, 10);
+    for part in 1..count {
+        seat.handle(page(R1, part * step, &noops(step as usize)));
+    }
+    seat.handle(page(R1, 0, &noops(step as usize)));
+    assert_eq!(seat.role.applied(), Slot(count * step));
+    // The last one becomes durable with the next, so all below the one before may go.
+    let may_go = acceptor::Input::Applied(Slot((count - 1) * step));
+    assert!(told_acceptor(&seat.wait_us(HEARTBEAT_US)).contains(&may_go));
+}
+
+#[test]
 fn replicas_make_their_checkpoints_in_different_slots() {
     let made_at = |id| {
         let mut seat = learner(3, id);
