@@ -3,6 +3,10 @@
 
 use crate::support::*;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Many heartbeats by default.
+const HEARD: Duration = Duration::from_millis(600);
 
 /// What an operator's backup holds of a replica.
 struct Backup {
@@ -31,15 +35,19 @@ impl Place {
         }
     }
 
-    /// Sends lines, by a few clients in turn: the others hear meanwhile what each one has written.
+    /// Sends lines, and others until all replicas have heard what each one has written, and have
+    /// stored that with records of their own.
     #[track_caller]
     fn send(&self, what: &str, lines: usize) {
-        let (each, mut sent) = (10, 0);
-        while sent < lines {
-            let input: String = (sent..sent + each).map(|at| format!("{what} {at}\n")).collect();
+        let say = |what: &str, lines: usize| {
+            let input: String = (0..lines).map(|at| format!("{what} {at}\n")).collect();
             let ran = self.say(&["--client_id", "7"], input.as_bytes());
-            assert_eq!(completions(&ran).len(), each, "{}", text(&ran.stderr));
-            sent += each;
+            assert_eq!(completions(&ran).len(), lines, "{}", text(&ran.stderr));
+        };
+        say(what, lines);
+        let sent = Instant::now();
+        while sent.elapsed() < HEARD {
+            say("meanwhile", 1);
         }
     }
 
