@@ -294,12 +294,15 @@ impl Client {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
                     }
-                    // If a message was sent twice, nobody knows which copy was answered.
-                    match self.again {
-                        false => self.trip.answered(now.since_us(self.sent_at)),
-                        true => self.trip.recovered(now.since_us(self.sent_at)),
+                    // If a message was sent twice, nobody knows which copy was answered, unless
+                    // the leader has told.
+                    let known_us = self.trial.end(now, self.again, self.leader, from);
+                    let last_us = now.since_us(self.sent_at);
+                    match (self.again, known_us) {
+                        (false, _) => self.trip.answered(last_us),
+                        (true, Some(took_us)) => self.trip.answered(took_us),
+                        (true, None) => self.trip.recovered(last_us),
                     }
-                    self.trial.end(now, self.again, self.leader, from);
                     self.phase = Phase::Idle;
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {
@@ -335,6 +338,10 @@ impl Client {
                     self.send_copy(now, out);
                 } else if ballot == self.leader {
                     self.deputy = None;
+                    // About a long line it is asked, and says that much whether it has it or not.
+                    if self.copies.is_none() {
+                        self.trial.held(ballot, from);
+                    }
                 }
             }
         }

@@ -28,6 +28,8 @@ pub(super) struct Trial {
     is_on: bool,
     /// How many lines are not tried.
     rest: u8,
+    /// The leader has said that it has the line in flight.
+    is_held: bool,
 }
 
 impl Trial {
@@ -40,16 +42,31 @@ impl Trial {
 
     /// A message is sent first, to the replica that is believed to lead with `ballot`.
     pub(super) fn asked(&mut self, now: Time, ballot: Ballot, whom: ReplicaId) {
-        (self.asked_at, self.led) = (now, Some((ballot, whom)));
+        (self.asked_at, self.led, self.is_held) = (now, Some((ballot, whom)), false);
+    }
+
+    /// The leader of `ballot`, which is `from`, has the line already.
+    pub(super) fn held(&mut self, ballot: Ballot, from: ReplicaId) {
+        self.is_held |= self.led == Some((ballot, from));
     }
 
     /// The line is complete, as `from` says while `ballot` leads. It was sent `again`, or once.
-    pub(super) fn end(&mut self, now: Time, again: bool, ballot: Ballot, from: ReplicaId) {
-        self.rest = if self.is_on && again { REST_LINES } else { self.rest.saturating_sub(1) };
+    /// Returns how long its answer took, if that is known although it was sent again.
+    pub(super) fn end(
+        &mut self,
+        now: Time,
+        again: bool,
+        ballot: Ballot,
+        from: ReplicaId,
+    ) -> Option<u64> {
         let took_us = now.since_us(self.asked_at);
         // Another replica that answers says nothing about the one that was asked.
         let is_late = self.led == Some((ballot, from)) && took_us >= ASK_ALL_US;
-        self.late_us = (again && is_late && self.rest == 0).then_some(took_us);
+        let is_slow = again && is_late && self.is_held;
+        let in_vain = self.is_on && again && !is_slow;
+        self.rest = if in_vain { REST_LINES } else { self.rest.saturating_sub(1) };
+        self.late_us = (again && is_late && !is_slow && self.rest == 0).then_some(took_us);
+        is_slow.then_some(took_us)
     }
 }
 
@@ -63,7 +80,7 @@ mod tests {
     fn line(trial: &mut Trial, again: bool, ms: u64, from: ReplicaId) -> Option<u64> {
         trial.asked(Time(7), Ballot(3), R0);
         let wait_us = trial.begin();
-        trial.end(Time(7 + 1_000 * ms), again, Ballot(3), from);
+        assert_eq!(trial.end(Time(7 + 1_000 * ms), again, Ballot(3), from), None);
         wait_us.map(|us| us / 1_000)
     }
 
@@ -82,5 +99,21 @@ mod tests {
         assert_eq!(line(false, 400, R0), Some(800));
         assert_eq!(line(true, 60_000, R0), None, "it was not in vain");
         assert_eq!(line(true, 400, R0), Some(WAIT_MAX_US / 1_000));
+    }
+
+    #[test]
+    fn an_answer_of_a_leader_that_had_the_line_is_measured_from_the_first_copy() {
+        let mut trial = Trial::default();
+        let mut end = |held_by: Option<ReplicaId>, again, ms: u64| {
+            trial.asked(Time(7), Ballot(3), R0);
+            let is_trial = trial.begin().is_some();
+            held_by.into_iter().for_each(|by| trial.held(Ballot(3), by));
+            let took_us = trial.end(Time(7 + 1_000 * ms), again, Ballot(3), R0);
+            (is_trial, took_us)
+        };
+        assert_eq!(end(Some(R0), true, 400), (false, Some(400_000)));
+        assert_eq!(end(Some(R0), true, 99), (false, None), "no later than it is waited for anyway");
+        assert_eq!(end(Some(ReplicaId(1)), true, 400), (false, None), "another replica has it");
+        assert_eq!(end(None, true, 400), (true, None), "what was said is of the line before");
     }
 }

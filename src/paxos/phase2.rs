@@ -187,16 +187,17 @@ impl Phase2 {
     ///
     /// Each of its commands is queued, dropped, or handed to `unsure`. A command is dropped
     /// if it is on its way already, or if the queue is full; its client will ask again.
-    /// `unsure` gets a command if only the learner can tell whether it may be proposed.
+    /// `unsure` gets a command if only the learner can tell whether it may be proposed. Returns
+    /// whether some command is on its way already.
     pub fn admit(
         &mut self,
         origin: Address,
         request: Request,
         confirmed: bool,
         mut unsure: impl FnMut(Address, Request),
-    ) {
+    ) -> bool {
         // Neighbours that are admitted stay together.
-        let mut admitted = 0;
+        let (mut admitted, mut is_held) = (0, false);
         for (index, command) in request.iter().enumerate() {
             let admission = self.gate.admit(command, confirmed, self.queue.has_room(command));
             if admission == Admission::Propose {
@@ -205,12 +206,14 @@ impl Phase2 {
             }
             self.queue.push(origin, &request, admitted..index);
             admitted = index + 1;
+            is_held |= admission == Admission::Held;
             if admission == Admission::AskLearner {
                 unsure(origin, request.only(index));
             }
         }
         self.queue.push(origin, &request, admitted..request.commands.len());
         self.gate.trim();
+        is_held
     }
 
     /// The requests that were admitted and are not applied, for the next leader.

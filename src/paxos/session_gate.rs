@@ -35,7 +35,9 @@ enum Known {
 pub(super) enum Admission {
     /// It gets a slot, or a place in the queue.
     Propose,
-    /// It is on its way already, or there is no room: the client will ask again.
+    /// It is on its way already.
+    Held,
+    /// There is no room, or the word for it is old: the client will ask again.
     Drop,
     /// Only the learner can tell.
     AskLearner,
@@ -68,7 +70,7 @@ impl SessionGate {
             // knows which client to answer.
             Some(Known::InFlight { seq, answerable }) if *seq == command.seq => {
                 match std::mem::replace(answerable, true) {
-                    true => Admission::Drop,
+                    true => Admission::Held,
                     false => Admission::AskLearner,
                 }
             }

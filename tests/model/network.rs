@@ -106,8 +106,12 @@ pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
                 sync_ms: 0,
                 campaigning: false,
                 promised: None,
+                written: 0,
                 ..**heartbeat
             };
+        }
+        Envelope::Notice(Notice::Proposer(proposer::Input::Promised { written, .. })) => {
+            *written = 0;
         }
         Envelope::Notice(Notice::Proposer(proposer::Input::Progress { pending, lost, .. })) => {
             *pending = None;

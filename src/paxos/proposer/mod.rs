@@ -31,7 +31,7 @@ use super::phase2::Phase2;
 use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, learner};
 use crate::aside::Aside;
-use crate::message::{Decided, Heartbeat, Request, Run, ToProposer, Voter};
+use crate::message::{Answer, Decided, Heartbeat, Request, Run, ToProposer, Voter};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 
@@ -247,9 +247,11 @@ impl Proposer {
             let held = learner::Input::RequestNotProposed { origin, request, direct };
             out.tell(Notice::Learner(held));
         };
-        match self.phase2_mut() {
-            Some(phase2) => phase2.admit(origin, request, false, hold),
-            None => hold(origin, request),
+        let Some(phase2) = self.phase2_mut() else { return hold(origin, request) };
+        let ballot = phase2.ballot();
+        // L4: the client would take a slow answer for a lost datagram.
+        if phase2.admit(origin, request, false, hold) && direct {
+            out.answer(origin, Answer::Leader { ballot });
         }
     }
 
