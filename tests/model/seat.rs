@@ -15,6 +15,7 @@
 
 use super::bounds::{Bounds, N, client, membership};
 use super::disk::{DecidedLog, Disk, Kept};
+use super::network::plain;
 use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Learner};
@@ -231,6 +232,7 @@ impl<R: Role, K: Kept<Record = R::Record>> Desk<R, K> {
         };
         self.held.retain(|envelope| !is_measure(envelope));
         out.read_pages(&mut self.disk, &mut self.held).expect("this disk does not fail");
+        self.held.iter_mut().for_each(|envelope| *envelope = plain(envelope.clone()));
         if !self.disk.syncing {
             self.release(effects);
         }
