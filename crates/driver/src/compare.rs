@@ -46,6 +46,7 @@ pub fn run(dir: &Path, n: Option<usize>) -> i32 {
         };
         let found = compare(&logs);
         if may_change(dir, &logs, &found) {
+            // A file that grows wakes nobody.
             thread::sleep(LOOK);
         } else if !grows(dir, &logs, end) {
             break (logs, found);

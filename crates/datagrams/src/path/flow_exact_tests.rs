@@ -48,7 +48,7 @@ fn word(reached: u32, taken: u32) -> Stamp {
     Stamp { reached, taken, ..Stamp::default() }
 }
 
-/// What a window becomes that grows.
+/// The window after it has grown.
 fn grown(window: u32) -> u32 {
     window + window / 16 + WINDOW_MIN / 2
 }
@@ -71,7 +71,7 @@ fn a_round_lasts_a_while_and_until_what_was_sent_when_it_began_has_arrived() {
     let mut rounds = Rounds::settled(1_000);
     assert_eq!(rounds.after(ROUND_US - 1_001, 20_000, 0, 1_000), 20_000);
     assert_eq!(rounds.after(0, 1, 0, 1), grown(20_000));
-    // What leaves before a round begins is no measurement of it.
+    // A round does not count what left before it began.
     let Rounds { mut flow, now, taken } = Rounds::settled(1_000);
     let settled = flow.sent();
     flow.send(now + 24_000, 11_000);
