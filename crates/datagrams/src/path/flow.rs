@@ -30,12 +30,17 @@
 //! **Pacing.** Where the round trip takes at least [`PACED_US`], a window's worth leaves spread
 //! over the round trip, not in one burst.
 //!
+//! **Asking.** A datagram that leaves while half of the window is under way asks for word. A bare
+//! header never does, since it only gives word: two processes that have much under way to each
+//! other would answer word with word, without end.
+//!
 //! **Guarantees.** The window is between [`WINDOW_MIN`] and [`WINDOW_MAX`]. What is urgent is
 //! never held back, but counts.
 //!
 //! **Does not** read a clock, keep datagrams, or send anything again. Times are microseconds
 //! since any fixed moment.
 
+use crate::HEADER_BYTES;
 use super::receipt::{ASKED_US, HELD_UNIT_US, Stamp, is_before};
 use std::collections::VecDeque;
 
@@ -269,11 +274,12 @@ impl Flow {
             }
         }
         let full = self.under_way() > self.window / 2;
-        if full {
-            self.round.full = true;
+        self.round.full |= full;
+        let asks = full && bytes > HEADER_BYTES;
+        if asks {
             self.asked_at.get_or_insert(now);
         }
-        Stamp { offset, asks: full, ..Stamp::default() }
+        Stamp { offset, asks, ..Stamp::default() }
     }
 
     /// Takes what the life `boot` of the peer says has arrived.

@@ -1,5 +1,6 @@
 //! The rules of a flow, each to the byte and to the microsecond.
 
+use super::super::receipt::Receipt;
 use super::*;
 
 /// A flow whose datagrams arrive, or are lost, in rounds.
@@ -336,22 +337,35 @@ fn there_is_room_for_a_window_and_for_anything_where_nothing_is_under_way() {
 }
 
 #[test]
+fn word_is_never_answered_with_word() {
+    let mut flow = Flow::new(0);
+    let mut receipt = Receipt::default();
+    flow.send(0, 10_000);
+    // A header alone: it counts as under way, and nobody waits for it.
+    let word = flow.send(5, HEADER_BYTES);
+    assert_eq!((word.offset, word.asks), (10_000, false));
+    receipt.received(10, 1, word, HEADER_BYTES);
+    assert_eq!(receipt.due(), None);
+    assert_eq!(flow.under_way(), 10_000 + HEADER_BYTES as u32);
+}
+
+#[test]
 fn whoever_sends_half_a_window_asks_for_word() {
     let mut flow = Flow::new(0);
     let first = flow.send(5, 7_000);
     assert_eq!((first.offset, first.asks), (0, false));
     assert_eq!(flow.silent_at(), None);
-    let second = flow.send(9, 1);
+    let second = flow.send(9, HEADER_BYTES + 1);
     assert_eq!((second.offset, second.asks), (7_000, true));
-    assert!(flow.send(10, 1).asks);
+    assert!(flow.send(10, HEADER_BYTES + 1).asks);
     assert_eq!(flow.silent_at(), Some(9 + 2 * SILENCE_MIN_US + 4 * ASKED_US));
     // As long as half of it is under way after some word, the wait begins anew.
     flow.window = WINDOW_FIRST;
     flow.round.full = false;
-    flow.heard(1_000, 1, word(2, 2));
+    flow.heard(1_000, 1, word(92, 92));
     assert_eq!((flow.under_way(), flow.silent_at()), (7_000, None));
     flow.send(1_500, 2);
-    flow.heard(2_000, 1, word(3, 3));
+    flow.heard(2_000, 1, word(93, 93));
     let silent_at = Some(2_000 + flow.patience_us());
     assert_eq!((flow.under_way(), flow.silent_at()), (7_001, silent_at));
 }
