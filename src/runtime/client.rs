@@ -9,6 +9,7 @@
 use super::names;
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
+use super::role_turn::RoleTurn;
 use crate::client::{Client, Input, Outcome};
 use crate::config::{ClusterFile, Config};
 use crate::message::Party;
@@ -123,12 +124,11 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     threads::spawn("stdin", move || reader.run(input()))?;
     let mut terminal = Terminal { credit, n, peers, loss: options.loss, screen };
     terminal.ready();
+    let role = Client::new(options.id, n, options.timeout_us);
+    let rng = stream(options.seed, "client draws");
     let mut thread = RoleThread {
-        role: Client::new(options.id, n, options.timeout_us),
-        storage: terminal,
+        turn: RoleTurn::new(role, terminal, Clock::start(), rng),
         inbox,
-        clock: Clock::start(),
-        rng: stream(options.seed, "client draws"),
         patience,
         sleep_max: Some(LOOK),
     };
@@ -150,15 +150,15 @@ pub(super) fn run_on<I: BufRead, W: Write>(
             return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
         }
     }
-    let interrupted = thread.role.line();
+    let client = &thread.turn.role;
+    let interrupted = client.line();
     if let Some(line) = &interrupted {
         tell(&format!(
             "interrupted: it is not known whether this line is complete: {}",
             shorten(line)
         ));
     }
-    let failed =
-        interrupted.is_some() || thread.role.has_failed() || refused.load(Ordering::SeqCst);
+    let failed = interrupted.is_some() || client.has_failed() || refused.load(Ordering::SeqCst);
     Ok(if failed { EXIT_FAILED } else { 0 })
 }
 

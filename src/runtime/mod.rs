@@ -13,8 +13,8 @@
 //!          through the gate, and leaves to the loop those that would block
 //! ```
 //!
-//! - [`role_thread`]: the loop that runs any role: wait, drain a bounded burst, commit,
-//!   hand over.
+//! - [`role_turn`]: one turn of any role: a burst of inputs, one commit, the hand-over.
+//! - [`role_thread`]: the loop that runs a role on a thread of its own.
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
@@ -36,6 +36,7 @@ pub mod post;
 pub mod process;
 pub mod replica;
 pub mod role_thread;
+pub mod role_turn;
 #[cfg(test)]
 #[path = "tests/schedules.rs"]
 mod schedules;

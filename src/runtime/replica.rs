@@ -18,6 +18,7 @@ use super::names;
 use super::post::{Inboxes, Links, Post, Router, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
+use super::role_turn::RoleTurn;
 use super::slow_disk::Watched;
 use crate::config::{ClusterFile, Config};
 use crate::marker::WARM_UP_COMPLETE;
@@ -157,8 +158,8 @@ impl Shared<'_> {
             let mut storage = storage;
             storage.joined(membership.is_voter(id))?;
             let role = build(membership.clone(), clock, rng.u64(..));
-            let mut thread =
-                RoleThread { role, storage, inbox, clock, rng, patience, sleep_max: None };
+            let turn = RoleTurn::new(role, storage, clock, rng);
+            let mut thread = RoleThread { turn, inbox, patience, sleep_max: None };
             loop {
                 let ran = thread.run(
                     |envelopes| {
@@ -166,10 +167,9 @@ impl Shared<'_> {
                     },
                     |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
                 );
-                let Err(error) = ran else { return thread.storage.close() };
-                let RoleThread { storage, inbox, clock, rng, patience, sleep_max, .. } = thread;
-                let (storage, role) = again(storage, error, &membership)?;
-                thread = RoleThread { role, storage, inbox, clock, rng, patience, sleep_max };
+                let Err(error) = ran else { return thread.turn.storage.close() };
+                let turn = thread.turn.again(|storage| again(storage, error, &membership))?;
+                thread = RoleThread { turn, ..thread };
             }
         };
         threads::spawn(name, move || {
@@ -359,14 +359,12 @@ where
         )?,
     ];
     let mut post = shared.post("replica");
+    let bootstrap_role = bootstrap_role
+        .beginning_with(dir.origin())
+        .listing(options.names.as_ref().map_or(0, ClusterFile::digest));
     let mut thread = RoleThread {
-        role: bootstrap_role
-            .beginning_with(dir.origin())
-            .listing(options.names.as_ref().map_or(0, ClusterFile::digest)),
-        storage: dir,
+        turn: RoleTurn::new(bootstrap_role, dir, shared.clock, shared.rng("replica")),
         inbox: bootstrap,
-        clock: shared.clock,
-        rng: shared.rng("replica"),
         patience: network.patience(),
         sleep_max: Some(LOOK),
     };
@@ -421,7 +419,7 @@ where
     // Peers that end at the same time hear what is decided here, and this replica hears them.
     let _ = never.recv_timeout(FAREWELL);
     match end(threads, &stopping, &links) {
-        Ok(()) => thread.storage.end()?,
+        Ok(()) => thread.turn.storage.end()?,
         Err(name) => log::warn!(
             "replica {id}: no clean end: its {name} thread has not written everything within {} s",
             CLOSING_MAX.as_secs()

@@ -1,18 +1,12 @@
-//! The loop that runs any role on a thread.
+//! The loop that runs any role on a thread of its own.
 //!
-//! In each turn the thread waits for input or the role's deadline, lets the role handle the
-//! inputs that are there, up to a bound, and lets it flush. It commits (records first, one
-//! sync for the whole burst), hands the envelopes over, and lets the storage do the work that
-//! could wait until then. Handling many inputs before one commit is group commit, without a
-//! timer that makes a batch. A role that is not urgent lets other threads go first. The
-//! thread waits polling or asleep, as [`datagrams::wait`] says.
-//!
-//! Input comes before timers: a process that was stopped for a while reads what came
-//! meanwhile before it suspects a leader. A flood of input postpones timers by a bounded
-//! number of bursts.
+//! In each turn the thread waits for input or the role's deadline, takes the inputs that are
+//! there, up to a bound, and finishes the turn (see [`super::role_turn`]). A role that is not
+//! urgent lets other threads go first. The thread waits polling or asleep, as
+//! [`datagrams::wait`] says.
 
-use super::process::Clock;
-use crate::paxos::{Envelope, Outbox, Role, Storage};
+use super::role_turn::RoleTurn;
+use crate::paxos::{Envelope, Role, Storage};
 use crate::storage::upkeep::Upkeep;
 use crate::types::Time;
 use datagrams::wait::Patience;
@@ -26,11 +20,6 @@ const BURST_INPUTS_MAX: usize = 4_096;
 /// How many bursts in a row may postpone a timer that is due.
 const TIMER_DELAY_BURSTS_MAX: u32 = 4;
 
-/// While its thread does not sleep, a storage writes this often what it has gathered, unless it
-/// writes more often anyway. Whoever follows a chat log sees a line at most twice that long after
-/// its client knows of it.
-const REST_US: u64 = 4_000;
-
 /// Whether a loop goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
@@ -40,19 +29,13 @@ pub enum Flow {
     Stop,
 }
 
-/// A role, its storage and its inbox.
+/// A role with its storage, and its inbox.
 #[derive(Debug)]
 pub struct RoleThread<R: Role, S> {
-    /// The role.
-    pub role: R,
-    /// Where its records go.
-    pub storage: S,
+    /// What it runs.
+    pub turn: RoleTurn<R, S>,
     /// Where its inputs come from, in batches.
     pub inbox: Receiver<Vec<R::Input>>,
-    /// Its time.
-    pub clock: Clock,
-    /// Its randomness.
-    pub rng: fastrand::Rng,
     /// How it waits.
     pub patience: Patience,
     /// The longest sleep, for a thread that has other things to check.
@@ -71,64 +54,36 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
         mut dispatch: impl FnMut(&mut Vec<Envelope>),
         mut check: impl FnMut(&R) -> Flow,
     ) -> io::Result<()> {
-        let (mut out, mut envelopes) = (Outbox::new(), Vec::new());
-        let mut delayed = 0;
-        let mut rested = self.clock.now();
-        while !self.role.is_finished() && check(&self.role) == Flow::Continue {
-            let mut next = match self.wait(&mut rested)? {
+        while !self.turn.role.is_finished() && check(&self.turn.role) == Flow::Continue {
+            let mut next = match self.wait()? {
                 Ok(batch) => Some(batch),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            let mut now = self.clock.now();
+            let mut now = self.turn.now();
             if next.is_some() {
                 self.patience.found(now.0);
             }
-            if !self.role.is_urgent() {
+            if !self.turn.role.is_urgent() {
                 threads::yield_now();
-                now = self.clock.now();
+                now = self.turn.now();
             }
             let mut taken = 0;
             while let Some(batch) = next {
                 taken += batch.len();
-                for input in batch {
-                    self.role.handle(now, self.rng.u64(..), input, &mut out);
-                }
+                self.turn.take(now, batch);
                 next = if taken < BURST_INPUTS_MAX { self.inbox.try_recv().ok() } else { None };
-                now = self.clock.now();
+                now = self.turn.now();
             }
-            if self.role.deadline().is_some_and(|deadline| deadline <= now) {
-                if self.inbox.is_empty() || delayed >= TIMER_DELAY_BURSTS_MAX {
-                    delayed = 0;
-                    self.role.handle_timeout(now, self.rng.u64(..), &mut out);
-                } else {
-                    delayed += 1;
-                }
-            }
-            self.role.flush(now, &mut out);
-            out.commit_into(&mut self.storage, &mut envelopes)?;
-            if !envelopes.is_empty() {
-                dispatch(&mut envelopes);
-            }
-            // Peers that lag come after the clients.
-            if let Some(log) = self.storage.decided_pages() {
-                envelopes.clear();
-                out.read_pages(log, &mut envelopes)?;
-                if !envelopes.is_empty() {
-                    dispatch(&mut envelopes);
-                }
-            }
-            self.storage.settle()?;
-            self.rest_if_due(now, &mut rested)?;
+            let more = !self.inbox.is_empty();
+            self.turn.finish(now, more, TIMER_DELAY_BURSTS_MAX, &mut dispatch)?;
+            self.rest_if_due(now)?;
         }
         Ok(())
     }
 
-    /// Lets the storage write what it has gathered, if it was not asked for [`REST_US`].
-    fn rest_if_due(&mut self, now: Time, rested: &mut Time) -> io::Result<()> {
-        if now.since_us(*rested) >= REST_US {
-            *rested = now;
-            self.storage.rest_if_old()?;
+    fn rest_if_due(&mut self, now: Time) -> io::Result<()> {
+        if self.turn.rest_if_due(now)? {
             // A disk that takes long says nothing about processor time.
             self.patience.worked();
         }
@@ -137,24 +92,24 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
 
     /// Waits for the next batch. An error says that the role's deadline has come, or that
     /// every sender has gone.
-    fn wait(&mut self, rested: &mut Time) -> io::Result<Result<Vec<R::Input>, RecvTimeoutError>> {
-        let deadline = self.role.deadline();
+    fn wait(&mut self) -> io::Result<Result<Vec<R::Input>, RecvTimeoutError>> {
+        let deadline = self.turn.role.deadline();
         let found = loop {
             match self.inbox.try_recv() {
                 Ok(batch) => break Ok(batch),
                 Err(TryRecvError::Disconnected) => break Err(RecvTimeoutError::Disconnected),
                 Err(TryRecvError::Empty) => {}
             }
-            let now = self.clock.now();
+            let now = self.turn.now();
             if deadline.is_some_and(|deadline| deadline <= now) {
                 break Err(RecvTimeoutError::Timeout);
             }
             if self.patience.polls_again(now.0) {
-                self.rest_if_due(now, rested)?;
+                self.rest_if_due(now)?;
                 threads::yield_now();
                 continue;
             }
-            self.storage.rest()?;
+            self.turn.storage.rest()?;
             let due = deadline.map(|deadline| Duration::from_micros(deadline.since_us(now)));
             break match due.into_iter().chain(self.sleep_max).min() {
                 Some(sleep) => self.inbox.recv_timeout(sleep),
@@ -171,7 +126,9 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paxos::Never;
+    use crate::paxos::{Never, Outbox};
+    use crate::runtime::process::Clock;
+    use crate::runtime::role_turn::REST_US;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Instant;
@@ -223,12 +180,10 @@ mod tests {
         let (again, inbox) = threads::bounded(4);
         again.send(vec![0]).expect("there is room");
         let rests = Arc::new(AtomicU64::new(0));
+        let (role, storage) = (Busy { again }, Resting(Arc::clone(&rests)));
         let mut thread = RoleThread {
-            role: Busy { again },
-            storage: Resting(Arc::clone(&rests)),
+            turn: RoleTurn::new(role, storage, Clock::start(), fastrand::Rng::with_seed(1)),
             inbox,
-            clock: Clock::start(),
-            rng: fastrand::Rng::with_seed(1),
             patience: Patience::default(),
             sleep_max: None,
         };

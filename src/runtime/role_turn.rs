@@ -1,0 +1,127 @@
+//! One turn of a role: a burst of inputs, its timer, one commit, the hand-over.
+//!
+//! A turn lets the role handle the inputs that are there, and its timer if that is due. Then the
+//! role flushes, its records are committed (records first, one sync for the whole burst), the
+//! envelopes are handed over, peers that lag get their pages, and the storage does the work that
+//! could wait until then. Handling many inputs before one commit is group commit, without a
+//! timer that makes a batch.
+//!
+//! Input comes before timers: a process that was stopped for a while reads what came
+//! meanwhile before it suspects a leader. A flood of input postpones timers by a bounded
+//! number of turns.
+//!
+//! **Does not** know where inputs come from, nor how its thread waits for them.
+
+use super::process::Clock;
+use crate::paxos::{Envelope, Outbox, Role, Storage};
+use crate::storage::upkeep::Upkeep;
+use crate::types::Time;
+use std::{fmt, io};
+
+/// While its thread does not sleep, a storage writes this often what it has gathered, unless it
+/// writes more often anyway. Whoever follows a chat log sees a line at most twice that long after
+/// its client knows of it.
+pub const REST_US: u64 = 4_000;
+
+/// A role, its storage, and what a turn needs beside its inputs.
+pub struct RoleTurn<R: Role, S> {
+    /// The role.
+    pub role: R,
+    /// Where its records go.
+    pub storage: S,
+    clock: Clock,
+    rng: fastrand::Rng,
+    out: Outbox<R::Record>,
+    envelopes: Vec<Envelope>,
+    /// How many turns in a row have postponed a timer that is due.
+    postponed: u32,
+    /// When the storage was last asked to write what it has gathered.
+    rested: Time,
+}
+
+impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
+    /// For this role and storage. `rng` draws for the role.
+    pub fn new(role: R, storage: S, clock: Clock, rng: fastrand::Rng) -> Self {
+        let rested = clock.now();
+        let (out, envelopes) = (Outbox::new(), Vec::new());
+        RoleTurn { role, storage, clock, rng, out, envelopes, postponed: 0, rested }
+    }
+
+    /// With another role and storage, after the storage of this one has failed.
+    pub fn again(self, again: impl FnOnce(S) -> io::Result<(S, R)>) -> io::Result<Self> {
+        let (storage, role) = again(self.storage)?;
+        Ok(RoleTurn::new(role, storage, self.clock, self.rng))
+    }
+
+    /// The time, as the role is told it.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// Lets the role handle these inputs, which came before `now`.
+    pub fn take(&mut self, now: Time, inputs: impl IntoIterator<Item = R::Input>) {
+        for input in inputs {
+            self.role.handle(now, self.rng.u64(..), input, &mut self.out);
+        }
+    }
+
+    /// Ends the turn, and gives envelopes to `dispatch` in order. While `more` input waits, a
+    /// timer that is due is postponed, but not by more than `postponed_max` turns.
+    ///
+    /// # Errors
+    ///
+    /// The storage's error. The process must end then.
+    pub fn finish(
+        &mut self,
+        now: Time,
+        more: bool,
+        postponed_max: u32,
+        dispatch: &mut impl FnMut(&mut Vec<Envelope>),
+    ) -> io::Result<()> {
+        let RoleTurn { role, storage, out, envelopes, .. } = self;
+        if role.deadline().is_some_and(|deadline| deadline <= now) {
+            if more && self.postponed < postponed_max {
+                self.postponed += 1;
+            } else {
+                self.postponed = 0;
+                role.handle_timeout(now, self.rng.u64(..), out);
+            }
+        }
+        role.flush(now, out);
+        out.commit_into(storage, envelopes)?;
+        if !envelopes.is_empty() {
+            dispatch(envelopes);
+        }
+        // Peers that lag come after the clients.
+        if let Some(log) = storage.decided_pages() {
+            envelopes.clear();
+            out.read_pages(log, envelopes)?;
+            if !envelopes.is_empty() {
+                dispatch(envelopes);
+            }
+        }
+        storage.settle()
+    }
+
+    /// Lets the storage write what it has gathered, if it was not asked for [`REST_US`]. Returns
+    /// whether it was asked.
+    ///
+    /// # Errors
+    ///
+    /// The storage's error. The process must end then.
+    pub fn rest_if_due(&mut self, now: Time) -> io::Result<bool> {
+        let due = now.since_us(self.rested) >= REST_US;
+        if due {
+            self.rested = now;
+            self.storage.rest_if_old()?;
+        }
+        Ok(due)
+    }
+}
+
+impl<R: Role + fmt::Debug, S: fmt::Debug> fmt::Debug for RoleTurn<R, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RoleTurn { role, storage, .. } = self;
+        f.debug_struct("RoleTurn").field("role", role).field("storage", storage).finish_non_exhaustive()
+    }
+}
