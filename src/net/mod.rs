@@ -44,6 +44,9 @@ pub type NetworkConfig = datagrams::udp::NetworkConfig<Identity>;
 /// Ends a [`Network`]'s loop.
 pub type StopHandle = datagrams::udp::StopHandle<Identity>;
 
+/// Wakes a [`Network`]'s loop.
+pub type LoopWaker = datagrams::udp::LoopWaker<Identity>;
+
 /// The addresses of a [`Network`]'s peers.
 pub type PeerBook = datagrams::udp::PeerBook<Identity>;
 

@@ -1,8 +1,8 @@
 //! Explores how the network loop sleeps while threads leave messages to it and stop it.
 //!
 //! The tests run [`Network::run`] itself, with its own queue, its own mio and a real socket.
-//! Outlets give it messages that only the loop can send, and a handle stops it. Two things
-//! must hold. Once no thread can go on, the loop has sent everything that was left to it.
+//! Outlets give it messages that only the loop can send, a thread leaves inputs to what works
+//! on the loop, and a handle stops it. Two things must hold. Once no thread can go on, the loop has sent everything that was left to it.
 //! Once the loop is stopped, it ends; a loop that did not would leave all threads waiting for
 //! ever, and the scheduler reports that.
 //!
@@ -25,10 +25,11 @@ use super::{DATAGRAM_BYTES_MIN, Incoming, Outgoing};
 use crate::message::{Message, Party, Request, ToProposer};
 use crate::types::{Address, BootId, ClusterId, ReplicaId};
 use datagrams::counters::{Counters, NetEvent};
-use interleavings::threads;
 use interleavings::threads::explore::{self, Exploration};
+use interleavings::threads::{self, Receiver};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Drops every message that arrives.
 struct Ignored;
@@ -133,6 +134,57 @@ fn left_to_it(threads: u64, messages: u64) -> impl FnOnce() + Send + 'static {
     }
 }
 
+/// Works on the loop: takes what another thread leaves in a channel.
+struct Works {
+    inbox: Receiver<()>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Deliver<Incoming> for Works {
+    fn deliver(&mut self, _: Incoming) {}
+
+    fn end_of_burst(&mut self) {}
+
+    fn turn(&mut self, _drained: bool) -> bool {
+        let took = self.inbox.try_recv().is_ok();
+        self.taken.fetch_add(u64::from(took), Ordering::SeqCst);
+        took
+    }
+
+    fn has_input(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+}
+
+/// A thread leaves this many inputs to what works on the loop, and wakes the loop. Then the loop
+/// is stopped.
+fn left_to_what_works_there(inputs: u64) -> impl FnOnce() + Send + 'static {
+    move || {
+        let [zero, _one] = pair(0.0);
+        let (to, inbox) = threads::bounded(8);
+        let taken = Arc::new(AtomicU64::new(0));
+        let (waker, stop) = (zero.waker(), zero.stop_handle());
+        let works = Works { inbox, taken: Arc::clone(&taken) };
+        let running = explore::process("loop", move || {
+            if let Err(error) = zero.run(works) {
+                threads::fails(&error.to_string());
+            }
+        });
+        threads::spawn("thread", move || {
+            for _ in 0..inputs {
+                to.send(()).expect("there is room");
+                waker.wake();
+            }
+        })
+        .expect("a thread");
+        explore::settle();
+        let taken = taken.load(Ordering::SeqCst);
+        explore::require(taken == inputs, || format!("took {taken} of {inputs}, and sleeps"));
+        stop.stop();
+        running.ends();
+    }
+}
+
 /// The loop is stopped at any moment, while threads leave messages to it.
 fn stopped(threads: u64) -> impl FnOnce() + Send + 'static {
     move || {
@@ -172,6 +224,8 @@ fn two_that_talk() {
 const STEPS_MAX: u64 = 20_000;
 const LEFT: Exploration =
     Exploration { name: "net::schedules::left_to_the_loop", steps_max: STEPS_MAX };
+const WORKS: Exploration =
+    Exploration { name: "net::schedules::left_to_what_works_there", steps_max: STEPS_MAX };
 const STOPPED: Exploration =
     Exploration { name: "net::schedules::the_loop_is_stopped", steps_max: STEPS_MAX };
 const TALK: Exploration =
@@ -204,6 +258,12 @@ fn ways_to_leave_one_message_to_the_loop() {
 #[test]
 fn ways_of_two_threads_to_leave_a_message_to_the_loop() {
     try_all(LEFT, 2, || left_to_it(2, 1));
+}
+
+#[test]
+fn ways_to_leave_an_input_to_what_works_on_the_loop() {
+    try_all(WORKS, 5, || left_to_what_works_there(1));
+    try_all(WORKS, 2, || left_to_what_works_there(2));
 }
 
 #[test]

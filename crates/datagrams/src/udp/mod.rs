@@ -2,8 +2,8 @@
 //!
 //! A process has one UDP socket. One thread runs [`Network::run`]: it drains the
 //! socket in bounded bursts, opens datagrams, joins fragments, hands messages to a
-//! [`Deliver`], sends what the threads left to it, and asks for fragments when they are
-//! due. With nothing to do it polls for a bounded time, if input has come fast lately (see
+//! [`Deliver`], lets it work if it does so on this thread, sends what the threads left to the
+//! loop, and asks for fragments when they are due. With nothing to do it polls for a bounded time, if input has come fast lately (see
 //! [`crate::wait`]). Then it sleeps in epoll, without a timeout unless it waits for a
 //! fragment. The kernel may hand over several datagrams of one sender in one piece; the
 //! loop cuts them apart first. Every datagram passes a [`Gate`] before it is sent, here as
@@ -74,12 +74,29 @@ pub trait Deliver<Incoming> {
     /// The burst is over, or long enough: gathered messages should be handed on.
     fn end_of_burst(&mut self);
 
+    /// The loop has received what it takes at once; `drained` says whether that was all. Whoever
+    /// works on the network thread works now. Returns whether there was anything to do.
+    fn turn(&mut self, _drained: bool) -> bool {
+        false
+    }
+
     /// No datagram has come, and the thread polls again soon: the moment for work that can
     /// wait, but would cost a wake-up on another thread.
     fn found_nothing(&mut self) {}
 
     /// The thread is about to sleep until a datagram, a hand-over or a deadline comes.
     fn sleeps(&mut self) {}
+
+    /// The longest that the thread may sleep before the next [`Deliver::turn`].
+    fn sleep_max(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether another thread has left something for [`Deliver::turn`], and has called
+    /// [`LoopWaker::wake`] or is about to. The loop asks this before it sleeps.
+    fn has_input(&self) -> bool {
+        false
+    }
 }
 
 /// The settings of a [`Network`].
@@ -108,6 +125,18 @@ impl<C: Codec> StopHandle<C> {
     /// Makes [`Network::run`] return soon. Datagrams that still wait to be sent are lost.
     pub fn stop(&self) {
         self.0.wakeup.stop();
+    }
+}
+
+/// Wakes the loop from any thread.
+#[derive(Debug, Clone)]
+pub struct LoopWaker<C: Codec>(Arc<Shared<C>>);
+
+impl<C: Codec> LoopWaker<C> {
+    /// Wakes the loop if it sleeps: the caller has left something that [`Deliver::has_input`]
+    /// finds.
+    pub fn wake(&self) {
+        self.0.wakeup.wake();
     }
 }
 
@@ -237,6 +266,11 @@ impl<C: Codec> Network<C> {
         StopHandle(self.shared.clone())
     }
 
+    /// A handle that wakes the loop.
+    pub fn waker(&self) -> LoopWaker<C> {
+        LoopWaker(self.shared.clone())
+    }
+
     /// The addresses of its peers.
     pub fn peer_book(&self) -> PeerBook<C> {
         PeerBook(self.shared.clone())
@@ -267,13 +301,14 @@ impl<C: Codec> Network<C> {
         let (mut events, mut pieces) = (Events::with_capacity(4), Pieces::new(RECEIVE_BYTES));
         while !self.shared.wakeup.is_stopped() {
             let Burst { taken, drained, at } = self.receive(&mut pieces, &mut deliver)?;
+            let worked = deliver.turn(drained);
             self.sender.flush_backlog();
             self.sender.flush_queues(at);
             let sent = self.send_queued();
             self.ask_for_fragments();
             self.poll_paths(at);
             self.give_word(at);
-            if taken + sent > 0 {
+            if worked || taken + sent > 0 {
                 self.patience.found(at);
             }
             if drained && self.patience.polls_again(at) {
@@ -432,9 +467,14 @@ impl<C: Codec> Network<C> {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map(|due| Duration::from_micros(due.saturating_sub(now)));
+        let timeout = timeout.into_iter().chain(deliver.sleep_max()).min();
         let Network { shared, sender, queue, poll, .. } = self;
         let slept = shared.wakeup.sleep(
-            || shared.paths.has_news() || sender.backlog.is_empty() && !queue.is_empty(),
+            || {
+                deliver.has_input()
+                    || shared.paths.has_news()
+                    || sender.backlog.is_empty() && !queue.is_empty()
+            },
             || threads::sleep(poll, events, timeout),
         );
         match slept {
