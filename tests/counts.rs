@@ -26,7 +26,7 @@ use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{Checkpoint, Learner};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Envelope, Limits, Membership, NoStorage, Outbox, Role, Settings, Storage};
-use multipaxos::runtime::post::{Router, channels};
+use multipaxos::runtime::post::{Here, Router, channels};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
@@ -308,11 +308,11 @@ impl Replica {
         };
         let decided = DecidedLog::create(place, Durability::Sync).expect("a log");
         let accepted = AcceptorLog::create(disk.clone(), directory.0, Options::default());
-        let (links, inboxes) = channels();
+        let (links, inboxes) = channels(None);
         let state = acceptor::State::default();
         Replica {
             id,
-            router: Router::new(links, Arc::new(Counters::new())),
+            router: Router::new(links, Arc::new(Counters::new()), Here::Nobody),
             proposer: Station {
                 name: "proposer",
                 role: Proposer::new(settings, membership.clone(), Time(0), 0),

@@ -11,6 +11,7 @@ use log::LevelFilter;
 use multipaxos::config::{ClusterFile, F_MAX, cause};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::durable::StartError;
+use multipaxos::runtime::layout::Layout;
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
 use multipaxos::storage::Durability;
@@ -63,6 +64,10 @@ struct Options {
     /// restarts counts as wiped (default sync)
     #[argh(option, arg_name = "MODE", default = "Durability::Sync")]
     durability: Durability,
+    /// on which threads the roles run: per-role, each on its own; one, in turn on the network
+    /// thread, but with --durability sync the acceptor on its own (default per-role)
+    #[argh(option, arg_name = "LAYOUT", default = "Layout::default()")]
+    threads: Layout,
     /// percent of its datagrams that this process drops instead of sending them, 0 to 100
     /// (default 0)
     #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
@@ -172,6 +177,7 @@ fn main() {
         data_dir,
         begin_from: options.begin_from,
         durability: options.durability,
+        layout: options.threads,
         skip_slot: options.skip_slot.map(|slot| Slot(slot.0)),
         loss: options.msg_loss.probability(),
         seed: options.rand_seed.0,

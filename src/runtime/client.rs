@@ -109,7 +109,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
         None => None,
     };
     let mut outlet = network.outlet(derive_seed(options.seed, "client"));
-    let patience = network.patience();
+    let mut patience = network.patience();
     let (to_client, inbox) = bounded(INBOX_BATCHES_MAX);
     let answers = Answers { to: to_client.clone(), batch: Vec::new() };
     threads::spawn("network", move || {
@@ -126,10 +126,11 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     terminal.ready();
     let role = Client::new(options.id, n, options.timeout_us);
     let rng = stream(options.seed, "client draws");
+    let mut turn = RoleTurn::new(role, terminal, Clock::start(), rng);
     let mut thread = RoleThread {
-        turn: RoleTurn::new(role, terminal, Clock::start(), rng),
-        inbox,
-        patience,
+        turn: &mut turn,
+        inbox: &inbox,
+        patience: &mut patience,
         sleep_max: Some(LOOK),
     };
     let ran = thread.run(
@@ -150,7 +151,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
             return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
         }
     }
-    let client = &thread.turn.role;
+    let client = &turn.role;
     let interrupted = client.line();
     if let Some(line) = &interrupted {
         tell(&format!(

@@ -1,6 +1,6 @@
 //! Threads, clocks and signals: the parts that make pure roles into processes.
 //!
-//! A replica process:
+//! A replica process with a thread for each role:
 //!
 //! ```text
 //!                       UDP socket
@@ -13,8 +13,12 @@
 //!          through the gate, and leaves to the loop those that would block
 //! ```
 //!
+//! With [`layout::Layout::One`] the loop runs proposer, acceptor and learner in turn instead.
+//!
 //! - [`role_turn`]: one turn of any role: a burst of inputs, one commit, the hand-over.
 //! - [`role_thread`]: the loop that runs a role on a thread of its own.
+//! - `on_loop`: the roles in turn on the network thread; [`layout`] says which.
+//! - `part`: a role with all that it needs, before it begins and after.
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
@@ -31,7 +35,10 @@
 pub mod client;
 pub mod durable;
 mod full_socket;
+pub mod layout;
 pub mod names;
+mod on_loop;
+mod part;
 pub mod post;
 pub mod process;
 pub mod replica;

@@ -7,7 +7,7 @@
 use crate::message::{ClientMessage, LostState, Message, ToAcceptor};
 use crate::net::Deliver;
 use crate::net::Outlet;
-use crate::net::{Incoming, Outgoing};
+use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::types::ReplicaId;
 use datagrams::counters::{Counters, NetEvent};
@@ -25,6 +25,8 @@ pub struct Links {
     proposer: Sender<Vec<proposer::Input>>,
     learner: Sender<Vec<learner::Input>>,
     bootstrap: Sender<Vec<bootstrap::Input>>,
+    /// Wakes the network thread, if roles run there.
+    waker: Option<LoopWaker>,
 }
 
 impl Links {
@@ -34,6 +36,13 @@ impl Links {
         let _ = self.acceptor.try_send(Vec::new());
         let _ = self.proposer.try_send(Vec::new());
         let _ = self.learner.try_send(Vec::new());
+        self.wake_loop();
+    }
+
+    fn wake_loop(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
     }
 }
 
@@ -50,8 +59,9 @@ pub struct Inboxes {
     pub bootstrap: Receiver<Vec<bootstrap::Input>>,
 }
 
-/// The channels between the threads of one replica.
-pub fn channels() -> (Links, Inboxes) {
+/// The channels between the threads of one replica. If roles run on the network thread,
+/// `waker` wakes it.
+pub fn channels(waker: Option<LoopWaker>) -> (Links, Inboxes) {
     let (to_acceptor, acceptor) = bounded(INBOX_BATCHES_MAX);
     let (to_proposer, proposer) = bounded(INBOX_BATCHES_MAX);
     let (to_learner, learner) = bounded(INBOX_BATCHES_MAX);
@@ -61,8 +71,33 @@ pub fn channels() -> (Links, Inboxes) {
         proposer: to_proposer,
         learner: to_learner,
         bootstrap: to_bootstrap,
+        waker,
     };
     (links, Inboxes { acceptor, proposer, learner, bootstrap })
+}
+
+/// Which roles are on a router's own thread. Their inputs stay with the router until the thread
+/// takes them from [`Router::here`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Here {
+    /// None: every input is handed over.
+    Nobody,
+    /// Proposer and learner.
+    ProposerAndLearner,
+    /// All three but the bootstrap role.
+    AllThree,
+}
+
+/// Inputs, sorted by role.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// The acceptor's.
+    pub acceptor: Vec<acceptor::Input>,
+    /// The proposer's.
+    pub proposer: Vec<proposer::Input>,
+    /// The learner's.
+    pub learner: Vec<learner::Input>,
+    bootstrap: Vec<bootstrap::Input>,
 }
 
 /// Sorts inputs by role, and hands each role its batch.
@@ -70,35 +105,32 @@ pub fn channels() -> (Links, Inboxes) {
 pub struct Router {
     links: Links,
     counters: Arc<Counters>,
-    acceptor: Vec<acceptor::Input>,
-    proposer: Vec<proposer::Input>,
-    learner: Vec<learner::Input>,
-    bootstrap: Vec<bootstrap::Input>,
+    here: Here,
+    inputs: Inputs,
 }
 
 impl Router {
-    /// A router for one thread.
-    pub fn new(links: Links, counters: Arc<Counters>) -> Self {
-        Router {
-            links,
-            counters,
-            acceptor: Vec::new(),
-            proposer: Vec::new(),
-            learner: Vec::new(),
-            bootstrap: Vec::new(),
-        }
+    /// A router for one thread, on which these roles are.
+    pub fn new(links: Links, counters: Arc<Counters>, here: Here) -> Self {
+        Router { links, counters, here, inputs: Inputs::default() }
+    }
+
+    /// The inputs for the roles on this thread.
+    pub fn here(&mut self) -> &mut Inputs {
+        &mut self.inputs
     }
 
     /// Takes a message of a replica, this one included.
     pub fn message(&mut self, from: ReplicaId, message: Message) {
+        let Inputs { acceptor, proposer, learner, .. } = &mut self.inputs;
         match message {
             Message::Bootstrap(_) => unreachable!("warm-up comes from others, with its source"),
-            Message::Acceptor(message) => self.acceptor.push(acceptor::Input::Peer(from, message)),
-            Message::Proposer(message) => self.proposer.push(proposer::Input::Peer(from, message)),
-            Message::Learner(message) => self.learner.push(learner::Input::Peer(from, message)),
+            Message::Acceptor(message) => acceptor.push(acceptor::Input::Peer(from, message)),
+            Message::Proposer(message) => proposer.push(proposer::Input::Peer(from, message)),
+            Message::Learner(message) => learner.push(learner::Input::Peer(from, message)),
             Message::Heartbeat(heartbeat) => {
-                self.proposer.push(proposer::Input::Heartbeat(from, heartbeat.clone()));
-                self.learner.push(learner::Input::Heartbeat(from, heartbeat));
+                proposer.push(proposer::Input::Heartbeat(from, heartbeat.clone()));
+                learner.push(learner::Input::Heartbeat(from, heartbeat));
             }
         }
     }
@@ -106,28 +138,40 @@ impl Router {
     /// Takes a notice from another role of this replica.
     pub fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Acceptor(input) => self.acceptor.push(input),
-            Notice::Proposer(input) => self.proposer.push(input),
-            Notice::Learner(input) => self.learner.push(input),
+            Notice::Acceptor(input) => self.inputs.acceptor.push(input),
+            Notice::Proposer(input) => self.inputs.proposer.push(input),
+            Notice::Learner(input) => self.inputs.learner.push(input),
             Notice::Start(_) | Notice::LostState(_) => {
                 unreachable!("the main thread takes it before it is routed")
             }
         }
     }
 
-    /// Hands over all gathered inputs. Never waits: a full inbox loses its batch.
+    /// Hands over all gathered inputs for other threads. Never waits: a full inbox loses its
+    /// batch.
     pub fn flush(&mut self) {
-        hand_over(&mut self.acceptor, &self.links.acceptor, &self.counters);
-        hand_over(&mut self.proposer, &self.links.proposer, &self.counters);
-        hand_over(&mut self.learner, &self.links.learner, &self.counters);
-        hand_over(&mut self.bootstrap, &self.links.bootstrap, &self.counters);
+        let Router { links, counters, here, inputs } = self;
+        let mut handed = hand_over(&mut inputs.bootstrap, &links.bootstrap, counters);
+        if *here != Here::AllThree {
+            handed |= hand_over(&mut inputs.acceptor, &links.acceptor, counters);
+        }
+        if *here == Here::Nobody {
+            handed |= hand_over(&mut inputs.proposer, &links.proposer, counters);
+            handed |= hand_over(&mut inputs.learner, &links.learner, counters);
+            if handed {
+                links.wake_loop();
+            }
+        }
     }
 }
 
-fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) {
-    if !batch.is_empty() && to.try_send(std::mem::take(batch)).is_err() {
+/// Returns whether there was anything to hand over.
+fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) -> bool {
+    let any = !batch.is_empty();
+    if any && to.try_send(std::mem::take(batch)).is_err() {
         counters.count(NetEvent::InboxFull);
     }
+    any
 }
 
 impl Deliver<Incoming> for Router {
@@ -135,19 +179,19 @@ impl Deliver<Incoming> for Router {
         match incoming {
             Incoming::Peer { from, message } => self.message(from, message),
             Incoming::WarmUp { from, at, message } => {
-                self.bootstrap.push(bootstrap::Input::Peer(from, at, message));
+                self.inputs.bootstrap.push(bootstrap::Input::Peer(from, at, message));
             }
             Incoming::Refused { from, at, why } => {
-                self.bootstrap.push(bootstrap::Input::Refused { from, at, why });
+                self.inputs.bootstrap.push(bootstrap::Input::Refused { from, at, why });
             }
             Incoming::Client { from, message: ClientMessage::Hello } => {
-                self.learner.push(learner::Input::Hello(from));
+                self.inputs.learner.push(learner::Input::Hello(from));
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
-                self.learner.push(learner::Input::Inquiry(from, *inquiry));
+                self.inputs.learner.push(learner::Input::Inquiry(from, *inquiry));
             }
             Incoming::Client { from, message: ClientMessage::Request(request) } => {
-                self.proposer.push(proposer::Input::Client(from, request));
+                self.inputs.proposer.push(proposer::Input::Client(from, request));
             }
             Incoming::Answer { .. } | Incoming::OtherCluster { .. } => {
                 unreachable!("a replica's socket opens no answers")
@@ -200,6 +244,11 @@ impl Post {
         crash_after_accepts: Option<u32>,
     ) -> Post {
         Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new() }
+    }
+
+    /// What sorts and hands over, for inputs from the network.
+    pub fn router(&mut self) -> &mut Router {
+        &mut self.router
     }
 
     /// Delivers all envelopes. Returns what is for the main thread.

@@ -14,8 +14,11 @@
 
 use super::durable::{Durable, StartError};
 use super::full_socket::FullSocket;
+use super::layout::Layout;
 use super::names;
-use super::post::{Inboxes, Links, Post, Router, Turn, channels};
+use super::on_loop::{OnLoop, Parts};
+use super::part::Part;
+use super::post::{Here, Inboxes, Links, Post, Router, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
@@ -25,7 +28,7 @@ use crate::marker::WARM_UP_COMPLETE;
 use crate::message::{LostState, Party};
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
-use crate::net::{BoundSocket, Network};
+use crate::net::{BoundSocket, Deliver, Incoming, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
@@ -35,7 +38,7 @@ use crate::storage::Durability;
 use crate::storage::decided_log::{DecidedLog, is_lost};
 use crate::storage::memory::Volatile;
 use crate::storage::upkeep::Upkeep;
-use crate::types::{BootId, ReplicaId, Slot};
+use crate::types::{BootId, ReplicaId, Slot, Time};
 use command_line::ending::{Ending, fail};
 use durable::disk::Disk;
 use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
@@ -74,6 +77,8 @@ pub struct ReplicaOptions {
     pub begin_from: Option<PathBuf>,
     /// When a record counts as durable, so that messages that depend on it may leave.
     pub durability: Durability,
+    /// On which threads the roles run.
+    pub layout: Layout,
     /// The slot in which replica 0 proposes nothing at ballot 0.
     pub skip_slot: Option<Slot>,
     /// The probability with which each datagram is dropped at the sender.
@@ -94,11 +99,11 @@ pub struct ReplicaOptions {
     pub die_with_parent: bool,
 }
 
-/// The parts that all role threads of one replica are built from.
-struct Shared<'a> {
+/// What all parts of one replica are built from.
+struct Shared {
     settings: Settings,
     links: Links,
-    network: &'a Network,
+    here: Here,
     clock: Clock,
     seed: u64,
     crash_after_accepts: Option<u32>,
@@ -106,22 +111,35 @@ struct Shared<'a> {
     stopping: Arc<AtomicBool>,
 }
 
-/// A role's thread, as the main thread sees it.
+/// A thread on which roles run, as the main thread sees it.
 struct Running {
     name: &'static str,
-    /// Begins the role. If this is dropped before, the role never begins.
+    /// Begins the roles. If this is dropped before, they never begin.
     start: Sender<Membership>,
-    /// Receives once the role's storage is closed.
+    /// Receives once the storages of the roles are closed.
     closed: Receiver<()>,
 }
 
-impl Shared<'_> {
-    fn post(&self, name: &str) -> Post {
+/// The other ends of a [`Running`].
+struct Ends {
+    started: Receiver<Membership>,
+    closing: Sender<()>,
+}
+
+fn running(name: &'static str) -> (Running, Ends) {
+    let ((start, started), (closing, closed)) = (bounded(1), bounded(1));
+    (Running { name, start, closed }, Ends { started, closing })
+}
+
+impl Shared {
+    /// What a thread sends with, on which these roles are.
+    fn post(&self, name: &str, network: &Network, here: Here) -> Post {
+        let proposes = name == "proposer" || here != Here::Nobody;
         Post::new(
             self.settings.id,
-            Router::new(self.links.clone(), self.network.counters()),
-            self.network.outlet(derive_seed(self.seed, name)),
-            self.crash_after_accepts.filter(|_| name == "proposer"),
+            Router::new(self.links.clone(), network.counters(), here),
+            network.outlet(derive_seed(self.seed, name)),
+            self.crash_after_accepts.filter(|_| proposes),
         )
     }
 
@@ -129,47 +147,53 @@ impl Shared<'_> {
         stream(self.seed, &format!("{name} draws"))
     }
 
-    /// Starts a thread that waits for the membership, runs a role until the process is
-    /// about to end, and closes its storage. After an error of the storage, `again` says with
-    /// which role and storage the thread goes on, or that it cannot.
-    fn spawn<R, S>(
+    fn part<R: Role, S>(
         &self,
         name: &'static str,
         inbox: Receiver<Vec<R::Input>>,
         storage: S,
-        build: impl FnOnce(Membership, Clock, u64) -> R + Send + 'static,
-        mut again: impl FnMut(S, io::Error, &Membership) -> io::Result<(S, R)> + Send + 'static,
-    ) -> io::Result<Running>
+        build: impl FnOnce(Membership, Time, u64) -> R + Send + 'static,
+        mend: impl FnMut(S, io::Error, &Membership) -> io::Result<(S, R)> + Send + 'static,
+    ) -> Part<R, S> {
+        let (clock, rng) = (self.clock, self.rng(name));
+        Part { name, inbox, storage, clock, rng, build: Box::new(build), mend: Box::new(mend) }
+    }
+
+    /// Starts a thread that waits for the membership, runs a role until the process is
+    /// about to end, and closes its storage.
+    fn spawn<R, S>(&self, part: Part<R, S>, network: &Network) -> io::Result<Running>
     where
-        R: Role,
+        R: Role + 'static,
         R::Input: Send + 'static,
         S: Storage<R::Record> + Upkeep + Send + 'static,
     {
-        let (start, started) = bounded::<Membership>(1);
-        let (closing, closed) = bounded(1);
-        let (mut post, mut rng, clock) = (self.post(name), self.rng(name), self.clock);
-        let patience = self.network.patience();
+        let name = part.name;
+        let (running, Ends { started, closing }) = running(name);
+        let mut post = self.post(name, network, Here::Nobody);
+        let patience = network.patience();
         let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
         let run = move || {
-            // Its storage may hold what an earlier life wrote and never synced.
             let Ok(membership) = started.recv() else {
-                return storage.close();
+                return part.storage.close();
             };
-            let mut storage = storage;
-            storage.joined(membership.is_voter(id))?;
-            let role = build(membership.clone(), clock, rng.u64(..));
-            let turn = RoleTurn::new(role, storage, clock, rng);
-            let mut thread = RoleThread { turn, inbox, patience, sleep_max: None };
+            let (mut begun, mut patience) = (part.begin(id, membership)?, patience);
             loop {
+                let mut thread = RoleThread {
+                    turn: &mut begun.turn,
+                    inbox: &begun.inbox,
+                    patience: &mut patience,
+                    sleep_max: None,
+                };
                 let ran = thread.run(
                     |envelopes| {
                         post.dispatch(envelopes);
                     },
                     |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
                 );
-                let Err(error) = ran else { return thread.turn.storage.close() };
-                let turn = thread.turn.again(|storage| again(storage, error, &membership))?;
-                thread = RoleThread { turn, ..thread };
+                match ran {
+                    Ok(()) => return begun.turn.storage.close(),
+                    Err(error) => begun = begun.mended(error)?,
+                }
             }
         };
         threads::spawn(name, move || {
@@ -178,11 +202,52 @@ impl Shared<'_> {
             }
             let _ = closing.send(());
         })?;
-        Ok(Running { name, start, closed })
+        Ok(running)
+    }
+
+    /// Starts the threads on which the roles run, the network's among them.
+    fn launch<A, L>(&self, parts: Parts<A, L>, network: Network) -> io::Result<Vec<Running>>
+    where
+        A: Storage<<Acceptor as Role>::Record> + Upkeep + Send + 'static,
+        L: Storage<<Learner as Role>::Record> + Upkeep + Send + 'static,
+    {
+        let Parts { mut acceptor, proposer, learner } = parts;
+        let mut all = Vec::new();
+        if self.here != Here::AllThree {
+            let part = acceptor.take().expect("every replica has one");
+            all.push(self.spawn(part, &network)?);
+        }
+        if self.here == Here::Nobody {
+            all.push(self.spawn(proposer, &network)?);
+            all.push(self.spawn(learner, &network)?);
+            let router = Router::new(self.links.clone(), network.counters(), Here::Nobody);
+            self.run_network(network, router)?;
+            return Ok(all);
+        }
+        let (running, Ends { started, closing }) = running("network");
+        let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
+        let post = self.post("network", &network, self.here);
+        let parts = Parts { acceptor, proposer, learner };
+        self.run_network(network, OnLoop::new(id, post, parts, started, stopping, closing))?;
+        all.push(running);
+        Ok(all)
+    }
+
+    fn run_network(
+        &self,
+        network: Network,
+        deliver: impl Deliver<Incoming> + Send + 'static,
+    ) -> io::Result<()> {
+        let id = self.settings.id;
+        threads::spawn("network", move || {
+            if let Err(error) = network.run(deliver) {
+                fail(format!("replica {id}: network: {error}"));
+            }
+        })
     }
 }
 
-/// What a thread does after an error of its storage, unless it knows better: it ends.
+/// What a part does after an error of its storage, unless it knows better: it ends.
 fn never<S, R>(_storage: S, error: io::Error, _membership: &Membership) -> io::Result<(S, R)> {
     Err(error)
 }
@@ -317,11 +382,13 @@ where
     D::File: Send,
 {
     let id = settings.id;
-    let (links, Inboxes { acceptor, proposer, learner, bootstrap }) = channels();
+    let here = options.layout.on_loop(options.durability);
+    let waker = (here != Here::Nobody).then(|| network.waker());
+    let (links, Inboxes { acceptor, proposer, learner, bootstrap }) = channels(waker);
     let shared = Shared {
         settings,
         links,
-        network: &network,
+        here,
         clock: Clock::start(),
         seed: options.seed,
         crash_after_accepts: options.crash_after_accepts,
@@ -332,52 +399,49 @@ where
         Some(members) => Bootstrap::restart(settings, dir.directory(), members, &state),
         None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
     };
-    let build = move |membership, _, _| Acceptor::new(settings, membership, state);
-    let acceptor = match log {
-        Some(log) => {
-            let folder = options.data_dir.display().to_string();
-            let watched = Watched::new(log, shared.clock, settings, folder);
-            shared.spawn("acceptor", acceptor, watched, build, never)?
-        }
-        None => shared.spawn("acceptor", acceptor, Volatile, build, never)?,
-    };
-    let threads = [
-        acceptor,
-        shared.spawn(
-            "proposer",
-            proposer,
-            NoStorage,
-            move |membership, clock, draw| Proposer::new(settings, membership, clock.now(), draw),
-            never,
-        )?,
-        shared.spawn(
-            "learner",
-            learner,
-            chat_log,
-            move |membership, _, _| Learner::new(settings, membership, checkpoint),
-            move |log: DecidedLog<D>, error, membership| mended(settings, log, error, membership),
-        )?,
-    ];
-    let mut post = shared.post("replica");
     let bootstrap_role = bootstrap_role
         .beginning_with(dir.origin())
         .listing(options.names.as_ref().map_or(0, ClusterFile::digest));
-    let mut thread = RoleThread {
-        turn: RoleTurn::new(bootstrap_role, dir, shared.clock, shared.rng("replica")),
-        inbox: bootstrap,
-        patience: network.patience(),
-        sleep_max: Some(LOOK),
-    };
-    let (_nobody, never) = bounded::<()>(1);
+    let mut post = shared.post("replica", &network, Here::Nobody);
+    let mut turn = RoleTurn::new(bootstrap_role, dir, shared.clock, shared.rng("replica"));
+    let mut patience = network.patience();
+    let (_nobody, nothing) = bounded::<()>(1);
     let counters = network.counters();
     let mut socket = FullSocket::new(id, network.room());
-    let Shared { links, stopping, clock, .. } = shared;
-    let router = Router::new(links.clone(), network.counters());
-    threads::spawn("network", move || {
-        if let Err(error) = network.run(router) {
-            fail(format!("replica {id}: network: {error}"));
+    let proposer = shared.part(
+        "proposer",
+        proposer,
+        NoStorage,
+        move |membership, now, draw| Proposer::new(settings, membership, now, draw),
+        never,
+    );
+    let learner = shared.part(
+        "learner",
+        learner,
+        chat_log,
+        move |membership, _, _| Learner::new(settings, membership, checkpoint),
+        move |log: DecidedLog<D>, error, membership| mended(settings, log, error, membership),
+    );
+    let build = move |membership, _, _| Acceptor::new(settings, membership, state);
+    let threads = match log {
+        Some(log) => {
+            let folder = options.data_dir.display().to_string();
+            let watched = Watched::new(log, shared.clock, settings, folder);
+            let acceptor = shared.part("acceptor", acceptor, watched, build, never);
+            shared.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
-    })?;
+        None => {
+            let acceptor = shared.part("acceptor", acceptor, Volatile, build, never);
+            shared.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
+        }
+    };
+    let Shared { links, stopping, clock, .. } = shared;
+    let mut thread = RoleThread {
+        turn: &mut turn,
+        inbox: &bootstrap,
+        patience: &mut patience,
+        sleep_max: Some(LOOK),
+    };
     let mut lost = None;
     thread.run(
         |envelopes| {
@@ -406,6 +470,7 @@ where
                 // A thread that has ended has ended the process as well.
                 let _ = start.send(membership.clone());
             }
+            links.wake();
         },
         |role| {
             socket.look(clock.now());
@@ -417,9 +482,9 @@ where
         return Err(io::Error::other(in_words(id, options, said)));
     }
     // Peers that end at the same time hear what is decided here, and this replica hears them.
-    let _ = never.recv_timeout(FAREWELL);
+    let _ = nothing.recv_timeout(FAREWELL);
     match end(threads, &stopping, &links) {
-        Ok(()) => thread.turn.storage.end()?,
+        Ok(()) => turn.storage.end()?,
         Err(name) => log::warn!(
             "replica {id}: no clean end: its {name} thread has not written everything within {} s",
             CLOSING_MAX.as_secs()

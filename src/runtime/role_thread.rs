@@ -31,18 +31,18 @@ pub enum Flow {
 
 /// A role with its storage, and its inbox.
 #[derive(Debug)]
-pub struct RoleThread<R: Role, S> {
+pub struct RoleThread<'a, R: Role, S> {
     /// What it runs.
-    pub turn: RoleTurn<R, S>,
+    pub turn: &'a mut RoleTurn<R, S>,
     /// Where its inputs come from, in batches.
-    pub inbox: Receiver<Vec<R::Input>>,
+    pub inbox: &'a Receiver<Vec<R::Input>>,
     /// How it waits.
-    pub patience: Patience,
+    pub patience: &'a mut Patience,
     /// The longest sleep, for a thread that has other things to check.
     pub sleep_max: Option<Duration>,
 }
 
-impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<R, S> {
+impl<R: Role, S: Storage<R::Record> + Upkeep> RoleThread<'_, R, S> {
     /// Runs until `check` says stop, the role is finished, or every sender to its inbox has
     /// gone. Calls `check` once a turn, and gives envelopes to `dispatch` in order.
     ///
@@ -181,10 +181,11 @@ mod tests {
         again.send(vec![0]).expect("there is room");
         let rests = Arc::new(AtomicU64::new(0));
         let (role, storage) = (Busy { again }, Resting(Arc::clone(&rests)));
+        let mut turn = RoleTurn::new(role, storage, Clock::start(), fastrand::Rng::with_seed(1));
         let mut thread = RoleThread {
-            turn: RoleTurn::new(role, storage, Clock::start(), fastrand::Rng::with_seed(1)),
-            inbox,
-            patience: Patience::default(),
+            turn: &mut turn,
+            inbox: &inbox,
+            patience: &mut Patience::default(),
             sleep_max: None,
         };
         let (began, mut turns) = (Instant::now(), 0u64);

@@ -122,6 +122,9 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
 impl<R: Role + fmt::Debug, S: fmt::Debug> fmt::Debug for RoleTurn<R, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RoleTurn { role, storage, .. } = self;
-        f.debug_struct("RoleTurn").field("role", role).field("storage", storage).finish_non_exhaustive()
+        f.debug_struct("RoleTurn")
+            .field("role", role)
+            .field("storage", storage)
+            .finish_non_exhaustive()
     }
 }

@@ -32,6 +32,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--data_dir DIR",
                 "--begin_from FILE",
                 "--durability MODE",
+                "--threads LAYOUT",
                 "--msg_loss PERCENT",
                 "--skip_slot SLOT",
                 "--rand_seed N",

@@ -127,18 +127,26 @@ fn warm_up_says_whom_it_waits_for() {
 
 #[test]
 fn threads_carry_their_roles_names() {
-    let place = Place::new(0);
-    let cluster = place.cluster();
-    let tasks = format!("/proc/{}/task", cluster[0].process.child.0.id());
+    let per_role: &[&str] = &["acceptor", "learner", "network", "proposer", "replica"];
     let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).ok();
-    // A thread has its name only once it runs.
-    until("each role's thread, and no other", || {
-        let entries = fs::read_dir(&tasks).expect("the process is there").flatten();
-        let mut names: Vec<String> =
-            entries.filter_map(name).map(|name| name.trim().to_owned()).collect();
-        names.sort();
-        (names == ["acceptor", "learner", "network", "proposer", "replica"]).then_some(())
-    });
+    for (layout, durability, wanted) in [
+        ("per-role", "sync", per_role),
+        ("per-role", "none", per_role),
+        ("one", "sync", &["acceptor", "network", "replica"]),
+        ("one", "none", &["network", "replica"]),
+    ] {
+        let place = Place::new(0);
+        let cluster = place.cluster_with(&["--threads", layout, "--durability", durability]);
+        let tasks = format!("/proc/{}/task", cluster[0].process.child.0.id());
+        // A thread has its name only once it runs.
+        until("the roles' threads, and no others", || {
+            let entries = fs::read_dir(&tasks).expect("the process is there").flatten();
+            let mut names: Vec<String> =
+                entries.filter_map(name).map(|name| name.trim().to_owned()).collect();
+            names.sort();
+            (names == wanted).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -1,12 +1,21 @@
 //! Real processes on free ports.
 
 pub(crate) use crate::place::*;
-use std::fs;
+use seeds::stream;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Instant;
+use std::{env, fs};
+
+/// On which threads replica `id` of this test runs its roles: as THREADS says, or drawn from the
+/// test's name and the id, so that most clusters are mixed.
+fn layout(id: usize) -> String {
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    let drawn = stream(id as u64, &test).bool();
+    env::var("THREADS").unwrap_or_else(|_| if drawn { "one" } else { "per-role" }.into())
+}
 
 impl Place {
     pub(crate) fn replica(&self, id: usize) -> Replica {
@@ -21,7 +30,7 @@ impl Place {
     pub(crate) fn replica_by(&self, by: &[&str], id: usize, options: &[&str]) -> Replica {
         let mut replica = self.program(env!("CARGO_BIN_EXE_replica"));
         replica.arg("--log_dir").arg(self.logs()).args(["--replica_id", &id.to_string()]);
-        replica.args(options);
+        replica.args(["--threads", &layout(id)]).args(options);
         let mut command = match by {
             [] => replica,
             [program, args @ ..] => {

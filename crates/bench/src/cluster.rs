@@ -11,6 +11,7 @@ use command_line::Percent;
 use driver::folder::Folder;
 use driver::process::{Interrupts, Process, Start, ending};
 use multipaxos::config::cause;
+use multipaxos::runtime::layout::Layout;
 use multipaxos::storage::Durability;
 use seeds::derive_seed;
 use std::fs;
@@ -41,6 +42,7 @@ const TMPFS: i128 = 0x0102_1994;
 pub(super) struct ClusterOptions {
     pub(super) f: usize,
     pub(super) durability: Durability,
+    pub(super) layout: Layout,
     pub(super) loss: Percent,
     /// The longest datagram, in bytes.
     pub(super) datagram_max: usize,
@@ -153,6 +155,7 @@ impl Cluster {
             ("msg_loss", self.options.loss.to_string()),
             ("rand_seed", seed.to_string()),
             ("durability", self.options.durability.to_string()),
+            ("threads", self.options.layout.to_string()),
             ("datagram_max", self.options.datagram_max.to_string()),
         ];
         let mut args = vec!["--die_with_parent".to_owned()];

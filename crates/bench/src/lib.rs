@@ -32,6 +32,7 @@ use cluster::{Cluster, ClusterOptions, LOOK};
 use command_line::{Percent, say};
 use driver::Interrupts;
 use load::{Load, Shape};
+use multipaxos::runtime::layout::Layout;
 use multipaxos::storage::Durability;
 use std::path::PathBuf;
 use std::thread;
@@ -72,6 +73,8 @@ pub struct Plan {
     pub secs: f64,
     /// When a replica may send an acceptance.
     pub durability: Durability,
+    /// On which threads a replica runs its roles.
+    pub layout: Layout,
     /// The percentage of datagrams that each sender drops.
     pub msg_loss: Percent,
     /// The longest datagram, in bytes.
@@ -115,6 +118,7 @@ impl Plan {
         let options = ClusterOptions {
             f: self.f,
             durability: self.durability,
+            layout: self.layout,
             loss: self.msg_loss,
             datagram_max: self.datagram_max,
             offload: self.offload,

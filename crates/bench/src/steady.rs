@@ -130,6 +130,7 @@ fn json(plan: &Plan, figures: &Figures) -> String {
     field("warm", plan.warm_s.to_string());
     field("secs", plan.secs.to_string());
     field("durability", format!("\"{}\"", plan.durability));
+    field("threads", format!("\"{}\"", plan.layout));
     field("msg_loss", plan.msg_loss.to_string());
     field("datagram_max", plan.datagram_max.to_string());
     field("offload", plan.offload.to_string());

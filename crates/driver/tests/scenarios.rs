@@ -72,7 +72,9 @@ fn scenario(name: &str, options: &[&str]) -> Vec<Line> {
 #[test]
 fn all_eight_scenarios_leave_clean_logs() {
     for (name, ..) in SCENARIOS {
-        scenario(name, &[]);
+        for layout in ["per-role", "one"] {
+            scenario(name, &["--threads", layout]);
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! Explores the interleavings of whole processes: replicas and their clients.
 //!
 //! The tests run [`replica::start`] and [`client::run_on`] with everything that those call: a
-//! replica's network loop, its three role threads, and the bootstrap role on the main thread;
-//! a client's stdin, network and role threads; real sockets, but a disk in memory. In three
-//! explorations one replica is a cluster of its own. Up to three clients type lines into it,
-//! another floods it with questions, and one thread sends the signals. The fourth has three
-//! replicas, which must find each other first, and two clients. Channels hold 1 to 64
-//! batches, so that inboxes become full.
+//! replica's network loop, its three roles on threads of their own or on the loop's (that is
+//! drawn), and the bootstrap role on the main thread; a client's stdin, network and role threads;
+//! real sockets, but a disk in memory. In three explorations one replica is a cluster of its
+//! own. Up to three clients type lines into it, another floods it with questions, and one thread
+//! sends the signals. The fourth has three replicas, which must find each other first, and two
+//! clients. Channels hold 1 to 64 batches, so that inboxes become full.
 //!
 //! Each test draws how much the clients type and how that ends, when the signal comes (before
 //! anything has begun, between, or in the middle of everything), and the fault: none; a call
@@ -40,6 +40,7 @@
 
 use super::client::{self, ClientOptions, Screen, Source};
 use super::durable::{Durable, StartError};
+use super::layout::Layout;
 use super::process::LOOK;
 use super::replica::{self, CLOSING_MAX, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
@@ -288,6 +289,7 @@ fn begin_replica(
         data_dir: PathBuf::new(),
         begin_from: None,
         durability,
+        layout: [Layout::PerRole, Layout::One][explore::draw(2) as usize],
         skip_slot: None,
         loss: 0.0,
         seed: 1,
@@ -801,12 +803,12 @@ const CLUSTER: Exploration =
 #[test]
 fn three_replicas_end_one_by_one() {
     let wanted = ["ended while it waited for the others", "the leader ended", "all complete"];
-    explore::try_seeds(CLUSTER, explore::count(60), &wanted, || a_cluster_ends);
+    explore::try_seeds(CLUSTER, explore::count(120), &wanted, || a_cluster_ends);
 }
 
 #[test]
 fn a_replica_ends_from_every_state() {
-    explore::try_seeds(REPLICA, explore::count(600), ENDS, || a_replica_ends);
+    explore::try_seeds(REPLICA, explore::count(1_200), ENDS, || a_replica_ends);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use command_line::{Bounded, EXIT_FAILED, Percent, one_line, parse_args, say, usa
 use driver::Interrupts;
 use multipaxos::config::F_MAX;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::layout::Layout;
 use multipaxos::storage::Durability;
 use multipaxos::types::LINE_BYTES_MAX;
 use std::io::{self, Write};
@@ -38,6 +39,10 @@ struct Options {
     /// system has it; none, at once (default sync)
     #[argh(option, arg_name = "MODE")]
     durability: Option<Durability>,
+    /// on which threads a replica runs its roles: per-role, each on its own; one, in turn on the
+    /// network thread (default per-role)
+    #[argh(option, arg_name = "LAYOUT", default = "Layout::default()")]
+    threads: Layout,
     /// percent of its datagrams that each process drops instead of sending them, 0 to 100
     /// (default 0)
     #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
@@ -192,6 +197,7 @@ fn plan(options: Options) -> Plan {
         warm_s: options.warm.0,
         secs: options.secs.0,
         durability,
+        layout: options.threads,
         msg_loss: options.msg_loss,
         datagram_max: options.datagram_max.0 as usize,
         offload: !options.no_offload,

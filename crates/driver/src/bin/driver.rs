@@ -77,6 +77,10 @@ struct Options {
     /// system has it; none, at once (default sync)
     #[argh(option, arg_name = "MODE")]
     durability: Option<Durability>,
+    /// on which threads a replica runs its roles: per-role, each on its own; one, in turn on the
+    /// network thread (default per-role)
+    #[argh(option, arg_name = "LAYOUT")]
+    threads: Option<Layout>,
     /// the time between two heartbeats of a leader, in milliseconds (default 50)
     #[argh(option, arg_name = "MS")]
     heartbeat_ms: Option<Bounded<1, 60_000>>,
@@ -104,6 +108,20 @@ impl std::str::FromStr for Durability {
         match text {
             "sync" | "os" | "none" => Ok(Durability(text.to_owned())),
             _ => Err("not one of sync, os, none"),
+        }
+    }
+}
+
+/// A replica's option, checked here as well.
+struct Layout(String);
+
+impl std::str::FromStr for Layout {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Layout, &'static str> {
+        match text {
+            "per-role" | "one" => Ok(Layout(text.to_owned())),
+            _ => Err("not one of per-role, one"),
         }
     }
 }
@@ -153,6 +171,7 @@ fn plan(options: Options, f: Option<usize>) -> Plan {
     let config = config.unwrap_or_else(|error| usage_error(error));
     let passed = [
         ("durability", options.durability.map(|durability| durability.0)),
+        ("threads", options.threads.map(|layout| layout.0)),
         ("heartbeat_ms", options.heartbeat_ms.map(|ms| ms.to_string())),
         ("election_ms", options.election_ms.map(|span| span.0)),
     ];
