@@ -23,7 +23,8 @@
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
-//! - [`replica`] and [`client`]: the wiring of the two kinds of process.
+//! - [`replica`] and [`client`]: the wiring of the two kinds of process; `launch` starts and ends
+//!   the threads of a replica.
 //!
 //! At a clean end the main thread stops the roles, and waits until everything that they
 //! have written is on the disk (see [`replica`]). To storage, any other end of the process
@@ -35,6 +36,7 @@
 pub mod client;
 pub mod durable;
 mod full_socket;
+mod launch;
 pub mod layout;
 pub mod names;
 mod on_loop;

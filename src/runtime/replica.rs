@@ -14,11 +14,11 @@
 
 use super::durable::{Durable, StartError};
 use super::full_socket::FullSocket;
+use super::launch::{CLOSING_MAX, Launcher, Running, end, never};
 use super::layout::Layout;
 use super::names;
-use super::on_loop::{OnLoop, Parts};
-use super::part::Part;
-use super::post::{Here, Inboxes, Links, Post, Router, Turn, channels};
+use super::on_loop::Parts;
+use super::post::{Here, Inboxes, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
@@ -28,21 +28,20 @@ use crate::marker::WARM_UP_COMPLETE;
 use crate::message::{LostState, Party};
 use crate::net;
 use crate::net::frame::{ClusterCell, Identity};
-use crate::net::{BoundSocket, Deliver, Incoming, Network};
+use crate::net::{BoundSocket, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::{Limits, Membership, NoStorage, Role, Settings, Storage};
+use crate::paxos::{Limits, Membership, NoStorage, Settings};
 use crate::storage::Durability;
 use crate::storage::decided_log::{DecidedLog, is_lost};
 use crate::storage::memory::Volatile;
-use crate::storage::upkeep::Upkeep;
-use crate::types::{BootId, ReplicaId, Slot, Time};
-use command_line::ending::{Ending, fail};
+use crate::types::{BootId, ReplicaId, Slot};
+use command_line::ending::Ending;
 use durable::disk::Disk;
-use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
-use seeds::{derive_seed, stream};
+use interleavings::threads::bounded;
+use seeds::derive_seed;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,10 +50,6 @@ use std::time::Duration;
 
 /// How many slots are applied between two checkpoints.
 const CHECKPOINT_SLOTS: u64 = 16_384;
-
-/// How long the role threads may take to close their storage. The driver waits longer than
-/// this before it kills.
-pub(super) const CLOSING_MAX: Duration = Duration::from_secs(4);
 
 /// How long a replica goes on once it has to end. What is decided reaches the others within
 /// this time, so that the chat logs of replicas that end together are equal.
@@ -99,159 +94,6 @@ pub struct ReplicaOptions {
     pub die_with_parent: bool,
 }
 
-/// What all parts of one replica are built from.
-struct Shared {
-    settings: Settings,
-    links: Links,
-    here: Here,
-    clock: Clock,
-    seed: u64,
-    crash_after_accepts: Option<u32>,
-    /// Set once the process is about to end.
-    stopping: Arc<AtomicBool>,
-}
-
-/// A thread on which roles run, as the main thread sees it.
-struct Running {
-    name: &'static str,
-    /// Begins the roles. If this is dropped before, they never begin.
-    start: Sender<Membership>,
-    /// Receives once the storages of the roles are closed.
-    closed: Receiver<()>,
-}
-
-/// The other ends of a [`Running`].
-struct Ends {
-    started: Receiver<Membership>,
-    closing: Sender<()>,
-}
-
-fn running(name: &'static str) -> (Running, Ends) {
-    let ((start, started), (closing, closed)) = (bounded(1), bounded(1));
-    (Running { name, start, closed }, Ends { started, closing })
-}
-
-impl Shared {
-    /// What a thread sends with, on which these roles are.
-    fn post(&self, name: &str, network: &Network, here: Here) -> Post {
-        let proposes = name == "proposer" || here != Here::Nobody;
-        Post::new(
-            self.settings.id,
-            Router::new(self.links.clone(), network.counters(), here),
-            network.outlet(derive_seed(self.seed, name)),
-            self.crash_after_accepts.filter(|_| proposes),
-        )
-    }
-
-    fn rng(&self, name: &str) -> fastrand::Rng {
-        stream(self.seed, &format!("{name} draws"))
-    }
-
-    fn part<R: Role, S>(
-        &self,
-        name: &'static str,
-        inbox: Receiver<Vec<R::Input>>,
-        storage: S,
-        build: impl FnOnce(Membership, Time, u64) -> R + Send + 'static,
-        mend: impl FnMut(S, io::Error, &Membership) -> io::Result<(S, R)> + Send + 'static,
-    ) -> Part<R, S> {
-        let (clock, rng) = (self.clock, self.rng(name));
-        Part { name, inbox, storage, clock, rng, build: Box::new(build), mend: Box::new(mend) }
-    }
-
-    /// Starts a thread that waits for the membership, runs a role until the process is
-    /// about to end, and closes its storage.
-    fn spawn<R, S>(&self, part: Part<R, S>, network: &Network) -> io::Result<Running>
-    where
-        R: Role + 'static,
-        R::Input: Send + 'static,
-        S: Storage<R::Record> + Upkeep + Send + 'static,
-    {
-        let name = part.name;
-        let (running, Ends { started, closing }) = running(name);
-        let mut post = self.post(name, network, Here::Nobody);
-        let patience = network.patience();
-        let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
-        let run = move || {
-            let Ok(membership) = started.recv() else {
-                return part.storage.close();
-            };
-            let (mut begun, mut patience) = (part.begin(id, membership)?, patience);
-            loop {
-                let mut thread = RoleThread {
-                    turn: &mut begun.turn,
-                    inbox: &begun.inbox,
-                    patience: &mut patience,
-                    sleep_max: None,
-                };
-                let ran = thread.run(
-                    |envelopes| {
-                        post.dispatch(envelopes);
-                    },
-                    |_| if stopping.load(Ordering::SeqCst) { Flow::Stop } else { Flow::Continue },
-                );
-                match ran {
-                    Ok(()) => return begun.turn.storage.close(),
-                    Err(error) => begun = begun.mended(error)?,
-                }
-            }
-        };
-        threads::spawn(name, move || {
-            if let Err(error) = run() {
-                fail(format!("replica {id}: {name}: {error}"));
-            }
-            let _ = closing.send(());
-        })?;
-        Ok(running)
-    }
-
-    /// Starts the threads on which the roles run, the network's among them.
-    fn launch<A, L>(&self, parts: Parts<A, L>, network: Network) -> io::Result<Vec<Running>>
-    where
-        A: Storage<<Acceptor as Role>::Record> + Upkeep + Send + 'static,
-        L: Storage<<Learner as Role>::Record> + Upkeep + Send + 'static,
-    {
-        let Parts { mut acceptor, proposer, learner } = parts;
-        let mut all = Vec::new();
-        if self.here != Here::AllThree {
-            let part = acceptor.take().expect("every replica has one");
-            all.push(self.spawn(part, &network)?);
-        }
-        if self.here == Here::Nobody {
-            all.push(self.spawn(proposer, &network)?);
-            all.push(self.spawn(learner, &network)?);
-            let router = Router::new(self.links.clone(), network.counters(), Here::Nobody);
-            self.run_network(network, router)?;
-            return Ok(all);
-        }
-        let (running, Ends { started, closing }) = running("network");
-        let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
-        let post = self.post("network", &network, self.here);
-        let parts = Parts { acceptor, proposer, learner };
-        self.run_network(network, OnLoop::new(id, post, parts, started, stopping, closing))?;
-        all.push(running);
-        Ok(all)
-    }
-
-    fn run_network(
-        &self,
-        network: Network,
-        deliver: impl Deliver<Incoming> + Send + 'static,
-    ) -> io::Result<()> {
-        let id = self.settings.id;
-        threads::spawn("network", move || {
-            if let Err(error) = network.run(deliver) {
-                fail(format!("replica {id}: network: {error}"));
-            }
-        })
-    }
-}
-
-/// What a part does after an error of its storage, unless it knows better: it ends.
-fn never<S, R>(_storage: S, error: io::Error, _membership: &Membership) -> io::Result<(S, R)> {
-    Err(error)
-}
-
 /// After its chat log was cut, the learner goes on where the lines end that are left, as one
 /// that has come back. The other roles do not notice more than that it is behind.
 fn mended<D: Disk>(
@@ -266,45 +108,6 @@ fn mended<D: Disk>(
     let (log, checkpoint) = log.reopen().map_err(|error| io::Error::other(error.to_string()))?;
     let membership = Membership { fresh: false, ..membership.clone() };
     Ok((log, Learner::new(settings, membership, checkpoint)))
-}
-
-/// Ends the role threads, each after the burst that it is in.
-///
-/// # Errors
-///
-/// The name of a thread whose storage is not closed in time.
-fn end(
-    threads: impl IntoIterator<Item = Running>,
-    stopping: &AtomicBool,
-    links: &Links,
-) -> Result<(), &'static str> {
-    stopping.store(true, Ordering::SeqCst);
-    let (starts, closed): (Vec<_>, Vec<_>) =
-        threads.into_iter().map(|Running { name, start, closed }| (start, (name, closed))).unzip();
-    // A thread whose role has not begun ends when its start channel is gone.
-    drop(starts);
-    wait_for_all(&closed, || links.wake(), CLOSING_MAX)
-}
-
-/// Waits until all of these threads have closed their storage, and wakes them repeatedly
-/// meanwhile.
-fn wait_for_all(
-    closed: &[(&'static str, Receiver<()>)],
-    wake: impl Fn(),
-    limit: Duration,
-) -> Result<(), &'static str> {
-    let end = threads::now() + limit;
-    for (name, closed) in closed {
-        loop {
-            wake();
-            match closed.recv_timeout(LOOK.min(end.saturating_duration_since(threads::now()))) {
-                Ok(()) => break,
-                Err(RecvTimeoutError::Timeout) if threads::now() < end => {}
-                Err(_) => return Err(name),
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The seed of one replica's draws. Users give the same seed to all replicas of a cluster, or
@@ -385,7 +188,7 @@ where
     let here = options.layout.on_loop(options.durability);
     let waker = (here != Here::Nobody).then(|| network.waker());
     let (links, Inboxes { acceptor, proposer, learner, bootstrap }) = channels(waker);
-    let shared = Shared {
+    let launcher = Launcher {
         settings,
         links,
         here,
@@ -397,25 +200,25 @@ where
     let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
     let bootstrap_role = match members {
         Some(members) => Bootstrap::restart(settings, dir.directory(), members, &state),
-        None => Bootstrap::new(settings, dir.directory(), shared.clock.now()),
+        None => Bootstrap::new(settings, dir.directory(), launcher.clock.now()),
     };
     let bootstrap_role = bootstrap_role
         .beginning_with(dir.origin())
         .listing(options.names.as_ref().map_or(0, ClusterFile::digest));
-    let mut post = shared.post("replica", &network, Here::Nobody);
-    let mut turn = RoleTurn::new(bootstrap_role, dir, shared.clock, shared.rng("replica"));
+    let mut post = launcher.post("replica", &network, Here::Nobody);
+    let mut turn = RoleTurn::new(bootstrap_role, dir, launcher.clock, launcher.rng("replica"));
     let mut patience = network.patience();
     let (_nobody, nothing) = bounded::<()>(1);
     let counters = network.counters();
     let mut socket = FullSocket::new(id, network.room());
-    let proposer = shared.part(
+    let proposer = launcher.part(
         "proposer",
         proposer,
         NoStorage,
         move |membership, now, draw| Proposer::new(settings, membership, now, draw),
         never,
     );
-    let learner = shared.part(
+    let learner = launcher.part(
         "learner",
         learner,
         chat_log,
@@ -426,16 +229,16 @@ where
     let threads = match log {
         Some(log) => {
             let folder = options.data_dir.display().to_string();
-            let watched = Watched::new(log, shared.clock, settings, folder);
-            let acceptor = shared.part("acceptor", acceptor, watched, build, never);
-            shared.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
+            let watched = Watched::new(log, launcher.clock, settings, folder);
+            let acceptor = launcher.part("acceptor", acceptor, watched, build, never);
+            launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
         None => {
-            let acceptor = shared.part("acceptor", acceptor, Volatile, build, never);
-            shared.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
+            let acceptor = launcher.part("acceptor", acceptor, Volatile, build, never);
+            launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
     };
-    let Shared { links, stopping, clock, .. } = shared;
+    let Launcher { links, stopping, clock, .. } = launcher;
     let mut thread = RoleThread {
         turn: &mut turn,
         inbox: &bootstrap,
@@ -510,7 +313,7 @@ fn in_words(id: ReplicaId, options: &ReplicaOptions, said: LostState) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use seeds::stream;
 
     #[test]
     fn replicas_with_one_seed_draw_apart() {
@@ -527,27 +330,5 @@ mod tests {
             let found = correlation(&draws(a.0, a.1), &draws(b.0, b.1));
             assert!(found.abs() < 0.15, "{a:?} and {b:?}: {found}");
         }
-    }
-
-    #[test]
-    fn a_thread_that_does_not_close_in_time_is_named() {
-        let (first, second) = (bounded(1), bounded::<()>(1));
-        first.0.send(()).unwrap();
-        let closed = [("first", first.1), ("second", second.1)];
-        assert_eq!(wait_for_all(&closed, || {}, Duration::ZERO), Err("second"));
-    }
-
-    #[test]
-    fn a_thread_that_misses_a_wake_up_is_woken_again() {
-        let (closing, closed) = bounded(1);
-        let calls = Cell::new(0);
-        let wake = || {
-            calls.set(calls.get() + 1);
-            if calls.get() == 3 {
-                closing.send(()).unwrap();
-            }
-        };
-        assert_eq!(wait_for_all(&[("deaf", closed)], wake, CLOSING_MAX), Ok(()));
-        assert_eq!(calls.get(), 3);
     }
 }

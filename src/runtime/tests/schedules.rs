@@ -40,9 +40,10 @@
 
 use super::client::{self, ClientOptions, Screen, Source};
 use super::durable::{Durable, StartError};
+use super::launch::CLOSING_MAX;
 use super::layout::Layout;
 use super::process::LOOK;
-use super::replica::{self, CLOSING_MAX, ReplicaOptions};
+use super::replica::{self, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
 use crate::message::{ClientMessage, Party};
 use crate::net::frame::{ClusterCell, Identity};

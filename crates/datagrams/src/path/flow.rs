@@ -40,8 +40,8 @@
 //! **Does not** read a clock, keep datagrams, or send anything again. Times are microseconds
 //! since any fixed moment.
 
-use crate::HEADER_BYTES;
 use super::receipt::{ASKED_US, HELD_UNIT_US, Stamp, is_before};
+use crate::HEADER_BYTES;
 use std::collections::VecDeque;
 
 /// The bytes that may be under way at first: ten datagrams, as RFC 9002 has it.

@@ -16,11 +16,13 @@
 //! **Does not** decide where a message goes inside the process, and keeps nothing of
 //! what it has delivered.
 
+mod handles;
 mod paths;
 mod room;
 mod sender;
 mod socket;
 
+pub use handles::{LoopWaker, PeerBook, StopHandle};
 pub use room::Room;
 pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, pass_over};
 
@@ -31,7 +33,7 @@ use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
 use crate::offload::{Offload, Pieces};
 use crate::outlet::{Outlet, QUEUE_MAX, Queued, QueuedKind, Shared};
-use crate::peers::{Contact, Peers};
+use crate::peers::Peers;
 use crate::wait::Patience;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
@@ -115,53 +117,6 @@ pub struct NetworkConfig<C> {
     pub loss: f64,
     /// Seeds the losses among the loop's own datagrams.
     pub seed: u64,
-}
-
-/// Ends a [`Network::run`] from any thread.
-#[derive(Debug, Clone)]
-pub struct StopHandle<C: Codec>(Arc<Shared<C>>);
-
-impl<C: Codec> StopHandle<C> {
-    /// Makes [`Network::run`] return soon. Datagrams that still wait to be sent are lost.
-    pub fn stop(&self) {
-        self.0.wakeup.stop();
-    }
-}
-
-/// Wakes the loop from any thread.
-#[derive(Debug, Clone)]
-pub struct LoopWaker<C: Codec>(Arc<Shared<C>>);
-
-impl<C: Codec> LoopWaker<C> {
-    /// Wakes the loop if it sleeps: the caller has left something that [`Deliver::has_input`]
-    /// finds.
-    pub fn wake(&self) {
-        self.0.wakeup.wake();
-    }
-}
-
-/// The addresses of a network's peers, for whoever finds out where they are.
-#[derive(Debug, Clone)]
-pub struct PeerBook<C: Codec>(Arc<Shared<C>>);
-
-impl<C: Codec> PeerBook<C> {
-    /// Where this peer is reached.
-    pub fn address(&self, peer: usize) -> SocketAddr {
-        self.0.peers.with(|all| all[peer])
-    }
-
-    /// What has passed between this process and the peer since this was asked last.
-    pub fn take_contact(&self, peer: usize) -> Contact {
-        self.0.peers.take_contact(peer)
-    }
-
-    /// From now on datagrams to this peer go to `address`. What its path carries is found out
-    /// anew.
-    pub fn move_to(&self, peer: usize, address: SocketAddr) {
-        self.0.peers.move_to(peer, address);
-        self.0.paths.note_move();
-        self.0.wakeup.wake();
-    }
 }
 
 /// The result of a burst of receiving.

@@ -10,6 +10,7 @@ use crate::path::length::Use;
 use crate::path::receipt::{STAMP_BYTES, Stamp};
 use crate::path::shared::SharedPaths;
 use crate::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
+use crate::peers::Contact;
 use crate::peers::UNKNOWN;
 use crate::toy::{End, MESSAGES_PER_DATAGRAM, Message, Outgoing, Toy};
 use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES, MESSAGE_BYTES_MAX};

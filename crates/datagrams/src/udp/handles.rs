@@ -1,0 +1,56 @@
+//! What other threads may ask of the loop, and of its peers.
+
+#[cfg(doc)]
+use super::{Deliver, Network};
+use crate::codec::Codec;
+use crate::outlet::Shared;
+use crate::peers::Contact;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Ends a [`Network::run`] from any thread.
+#[derive(Debug, Clone)]
+pub struct StopHandle<C: Codec>(pub(super) Arc<Shared<C>>);
+
+impl<C: Codec> StopHandle<C> {
+    /// Makes [`Network::run`] return soon. Datagrams that still wait to be sent are lost.
+    pub fn stop(&self) {
+        self.0.wakeup.stop();
+    }
+}
+
+/// Wakes the loop from any thread.
+#[derive(Debug, Clone)]
+pub struct LoopWaker<C: Codec>(pub(super) Arc<Shared<C>>);
+
+impl<C: Codec> LoopWaker<C> {
+    /// Wakes the loop if it sleeps: the caller has left something that [`Deliver::has_input`]
+    /// finds.
+    pub fn wake(&self) {
+        self.0.wakeup.wake();
+    }
+}
+
+/// The addresses of a network's peers, for whoever finds out where they are.
+#[derive(Debug, Clone)]
+pub struct PeerBook<C: Codec>(pub(super) Arc<Shared<C>>);
+
+impl<C: Codec> PeerBook<C> {
+    /// Where this peer is reached.
+    pub fn address(&self, peer: usize) -> SocketAddr {
+        self.0.peers.with(|all| all[peer])
+    }
+
+    /// What has passed between this process and the peer since this was asked last.
+    pub fn take_contact(&self, peer: usize) -> Contact {
+        self.0.peers.take_contact(peer)
+    }
+
+    /// From now on datagrams to this peer go to `address`. What its path carries is found out
+    /// anew.
+    pub fn move_to(&self, peer: usize, address: SocketAddr) {
+        self.0.peers.move_to(peer, address);
+        self.0.paths.note_move();
+        self.0.wakeup.wake();
+    }
+}
