@@ -218,6 +218,9 @@ impl World {
         let Some(terrain) = &mut self.terrain else { return self.send_whole(event) };
         let passage = terrain.send(self.now, path, bytes, &mut self.streams.network);
         self.reach.passes(passage);
+        if !matches!(passage, Passage::Arrives(..)) {
+            self.trace(|| format!("{:?} -> {:?}: {bytes} bytes: {passage:?}", path.0, path.1));
+        }
         if passage == Passage::IsRefused {
             self.refuse(path, bytes);
         }

@@ -172,6 +172,9 @@ impl World {
             true => format!("checkpoints every {checkpoint_slots} slots"),
             false => format!("checkpoints every {checkpoint_slots} slots, {limits:?}"),
         });
+        if let Some(environment) = &self.environment {
+            self.trace(|| format!("{environment:?}"));
+        }
         for index in 0..self.nodes.len() {
             let id = ReplicaId(index as u8);
             self.begin_life(id)?;
