@@ -160,6 +160,7 @@ impl SocketPool {
     ///
     /// If the socket fails for good.
     pub(super) fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
+        let now = self.now_us();
         let (sender, socket) = (&mut self.sender, &self.sockets[socket]);
         let (bytes, from) = match socket.recv_from(&mut self.buffer) {
             Ok(received) => received,
@@ -170,7 +171,8 @@ impl SocketPool {
             Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
             Ok(Opened { body: Body::Messages, .. }) => {}
             Ok(Opened { from, body: Body::Missing(missing), .. }) => {
-                self.fragmenter.resend(sender.datagram_max, &missing, |cluster, fragment| {
+                let path = (from.peer(), sender.datagram_max);
+                self.fragmenter.resend(now, path, &missing, |cluster, fragment| {
                     sender.fragment(socket, from, cluster, fragment);
                 });
             }

@@ -121,12 +121,14 @@ impl Fragmenter {
         self.kept.iter().rposition(|kept| kept.cut == cut)
     }
 
-    /// Hands each fragment that a peer asked for to `send`, with its cluster id. If its
+    /// Hands each fragment that `peer` asked for to `send`, with its cluster id. If its
     /// pieces are too long for datagrams of `datagram` bytes by now, the whole message is cut
-    /// anew. Does nothing if the message is not kept any more, or not in that cut.
+    /// anew for this peer, once. Does nothing if the message is not kept any more, or not in
+    /// that cut.
     pub fn resend(
         &mut self,
-        datagram: usize,
+        now: u64,
+        (peer, datagram): (Option<usize>, usize),
         asked: &Missing,
         mut send: impl FnMut(u64, Fragment<'_>),
     ) {
@@ -134,9 +136,16 @@ impl Fragmenter {
             return self.counters.count(NetEvent::FragmentForgotten);
         };
         if usize::from(asked.cut.piece) > piece_bytes(datagram) {
-            let Kept { cluster, message, .. } = self.kept.remove(at).expect("just found");
-            self.kept_bytes -= message.len();
-            return self.split(datagram, cluster, message, |fragment| send(cluster, fragment));
+            // It stays in this cut too: of other peers nobody has asked, and their paths may
+            // turn out to be as narrow.
+            let kept = &mut self.kept[at];
+            let Some(place) = kept.sent.iter().position(|(to, _)| Some(*to) == peer) else {
+                return self.counters.count(NetEvent::FragmentForgotten);
+            };
+            let (to, _) = kept.sent.remove(place);
+            let (cluster, message) = (kept.cluster, kept.message.clone());
+            self.split(datagram, cluster, message, |fragment| send(cluster, fragment));
+            return self.note_sent(now, to);
         }
         let Kept { cut, cluster, message, .. } = &self.kept[at];
         for &index in &asked.indexes {

@@ -206,7 +206,7 @@ fn what_was_asked_for_is_sent_again_while_it_is_kept() {
     let pieces = split(&mut sender, &sent);
     let missing = Missing { cut: pieces[0].0, indexes: vec![1, 3] };
     let mut again = Vec::new();
-    sender.resend(DATAGRAM, &missing, |cluster, fragment| {
+    sender.resend(0, (Some(1), DATAGRAM), &missing, |cluster, fragment| {
         assert_eq!(cluster, CLUSTER);
         again.push((fragment.cut, fragment.index, fragment.bytes.to_vec()));
     });
@@ -214,7 +214,7 @@ fn what_was_asked_for_is_sent_again_while_it_is_kept() {
     for seed in 0..KEPT_MESSAGES_MAX as u64 {
         split(&mut sender, &message(1_000 + seed, 2_000));
     }
-    sender.resend(DATAGRAM, &missing, |_, _| panic!("it is not kept any more"));
+    sender.resend(0, (Some(1), DATAGRAM), &missing, |_, _| panic!("it is not kept any more"));
     assert_eq!(sender.counters.of(NetEvent::FragmentForgotten), 1);
 }
 
@@ -416,16 +416,31 @@ fn a_message_longer_than_any_may_be_is_not_split() {
 fn a_message_is_cut_anew_when_its_pieces_are_too_long_for_the_path() {
     let (mut sender, sent) = (fragmenter(), message(6, 5_000));
     let pieces = split(&mut sender, &sent);
+    for peer in [1, 2] {
+        sender.note_sent(0, peer);
+    }
     let missing = Missing { cut: pieces[0].0, indexes: vec![2] };
     let (mut receiver, mut joined) = (reassembler(), Vec::new());
     let datagram = 900;
-    sender.resend(datagram, &missing, |cluster, fragment| {
+    sender.resend(1, (Some(1), datagram), &missing, |cluster, fragment| {
         assert!(HEADER_BYTES + FRAGMENT_HEADER_BYTES + fragment.bytes.len() <= datagram);
         joined.extend(receiver.insert(0, peer(1), BOOT, cluster, fragment));
     });
-    assert_eq!(joined, [sent]);
-    sender.resend(datagram, &missing, |_, _| panic!("only once"));
-    assert_eq!((sender.kept.len(), sender.kept_bytes), (1, 5_000));
+    assert_eq!(joined, [sent.clone()]);
+    sender.resend(1, (Some(1), datagram), &missing, |_, _| panic!("only once"));
+    sender.resend(1, (Some(3), datagram), &missing, |_, _| panic!("it was not sent there"));
+    assert_eq!(sender.counters.of(NetEvent::FragmentForgotten), 2);
+    assert_eq!((sender.kept.len(), sender.kept_bytes), (2, 10_000));
+    // A peer that has heard nothing asks for nothing, and its path is found narrow later.
+    let mut again = |peer, datagram| {
+        let mut bytes = Vec::new();
+        sender.send_narrowed(2, peer, datagram, |_, fragment| {
+            bytes.extend_from_slice(fragment.bytes);
+        });
+        bytes
+    };
+    assert_eq!(again(2, datagram), sent);
+    assert_eq!(again(1, PATH_BYTES_MIN), sent, "the path is still narrower than the new cut");
 }
 
 #[test]

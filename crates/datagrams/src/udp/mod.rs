@@ -354,8 +354,8 @@ impl<C: Codec> Network<C> {
             }
             Body::Missing(missing) => {
                 let sender = &mut self.sender;
-                let length = self.shared.length(from);
-                self.fragmenter.resend(length, &missing, |cluster, fragment| {
+                let path = (from.peer(), self.shared.length(from));
+                self.fragmenter.resend(now, path, &missing, |cluster, fragment| {
                     sender.fragment(from, cluster, fragment, false);
                 });
                 sender.flush_fragments(from, false);

@@ -146,8 +146,8 @@ impl Wire {
             }
             Body::Missing(missing) => {
                 let Wire { identity, fragmenter, paths, .. } = self;
-                let length = paths.length(from);
-                fragmenter.resend(length, &missing, |cluster, fragment| {
+                let path = (from.peer(), paths.length(from));
+                fragmenter.resend(now.0, path, &missing, |cluster, fragment| {
                     let cluster = ClusterId(cluster);
                     let frame = sealed_frame(identity, from, cluster, BodyKind::Fragment, |body| {
                         fragment.write(body);
