@@ -107,7 +107,7 @@ impl Election {
         Election {
             settings,
             peers: vec![Peer::default(); settings.n],
-            rounds: Rounds::default(),
+            rounds: Rounds::new(settings.boot),
             pace: Pace::new(settings),
             presence: Presence::new(settings.n, now),
             next_heartbeat: now,
@@ -206,7 +206,11 @@ impl Election {
         }
         peer.round = heartbeat.round;
         peer.heard_at = now;
-        peer.echo = peer.echo.max(heartbeat.echo);
+        // A number of the life before says nothing. If it counted, no echo of this life would be
+        // news before its own numbers come up to it.
+        if echoed.is_some() {
+            peer.echo = peer.echo.max(heartbeat.echo);
+        }
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
         peer.member = member;

@@ -2,9 +2,12 @@
 //!
 //! A peer echoes the newest number that it has heard. So a replica that remembers when that
 //! heartbeat left knows how old the echo is (L2), and how long the round trip took (L4).
+//!
+//! A peer that has not heard of a new life yet echoes a number of the life before. So each
+//! life begins to count somewhere else: that number is hardly ever one of its own.
 
 use super::pace::WAIT_MAX_US;
-use crate::types::Time;
+use crate::types::{BootId, Time};
 use std::collections::VecDeque;
 
 /// For how long a replica remembers its own heartbeats: as long as any wait may become, in
@@ -15,8 +18,13 @@ const KEPT_US: u64 = WAIT_MAX_US;
 /// remembers only some of them, evenly spread.
 const KEPT_MAX: usize = 4_096;
 
+/// A life begins to count below two to the power of this. A larger number would take more
+/// bytes on the wire; two lives are told apart as long as they do not begin within some
+/// hundred numbers of each other.
+const BEGIN_BITS: u32 = 20;
+
 /// The heartbeats that this replica has sent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Rounds {
     /// The number of the newest one.
     newest: u64,
@@ -25,6 +33,13 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
+    /// None was sent in this life yet.
+    pub(super) fn new(boot: BootId) -> Self {
+        // Fibonacci hashing (Knuth, volume 3, 6.4): also of neighbours, as in tests.
+        let newest = boot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BEGIN_BITS);
+        Rounds { newest, sent: VecDeque::new() }
+    }
+
     /// The next one leaves now. Returns its number.
     pub(super) fn begin(&mut self, now: Time) -> u64 {
         self.newest += 1;

@@ -284,8 +284,8 @@ fn the_round_trip_is_what_an_echo_takes_less_the_time_for_which_it_was_held() {
     assert_eq!(election.pace().answer_us(R1), 60_000, "the same echo measures nothing new");
     assert_eq!(election.held_us(Time(161_000), R1), 1_000);
     let nonsense = Heartbeat { round: 3, held_us: u32::MAX, sync_ms: u16::MAX, ..held };
-    election.begin_round(Time(161_000));
-    election.handle_heartbeat(Time(162_000), 0, R1, &Heartbeat { echo: 2, ..nonsense }, true);
+    let echo = election.begin_round(Time(161_000));
+    election.handle_heartbeat(Time(162_000), 0, R1, &Heartbeat { echo, ..nonsense }, true);
     assert_eq!(election.pace().answer_us(R1), 67_500, "it was held for longer than it took");
 }
 
@@ -412,6 +412,36 @@ fn a_heartbeat_that_was_overtaken_tells_how_long_messages_may_take() {
     assert_eq!(election.pace().answer_us(R1), 60_000);
     assert!(!election.handle_heartbeat(Time(100_000), 0, R1, &first, true), "it is no news");
     assert!(election.pace().answer_us(R1) > 100_000, "{}", election.pace().answer_us(R1));
+}
+
+#[test]
+fn an_echo_of_an_earlier_life_hides_none_of_this_one() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    election.handle_heartbeat(Time(10_000), 0, R1, &echoing(1, round + 700), true);
+    assert_eq!(election.pace().answer_us(R1), 0, "it says nothing of this life");
+    election.handle_heartbeat(Time(20_000), 0, R1, &echoing(2, round), true);
+    assert_eq!(election.pace().answer_us(R1), 60_000);
+}
+
+#[test]
+fn the_numbers_of_two_lives_are_told_apart() {
+    let first = |boot| {
+        let boot = BootId(boot);
+        Election::new(Settings { boot, ..settings(0) }, Time(0), 0).begin_round(Time(0))
+    };
+    let mut begun: Vec<u64> = (0..200).map(first).collect();
+    begun.sort_unstable();
+    assert!(begun.windows(2).all(|pair| pair[1] - pair[0] > 1_000), "{begun:?}");
+    assert!(begun.last().is_some_and(|last| *last <= 1 << 20), "three bytes on the wire");
+    // Ten heartbeats of this life have left when a peer echoes the third of the one before.
+    let mut election = election(0);
+    for beat in 0..10 {
+        election.begin_round(Time(beat * 50_000));
+    }
+    election.handle_heartbeat(Time(500_000), 0, R1, &echoing(1, first(0) + 2), true);
+    assert_eq!(election.pace().answer_us(R1), 0);
+    assert!(!election.is_heard_by_quorum(Time(500_000)));
 }
 
 #[test]

@@ -16,9 +16,10 @@ fn a_leader_that_no_quorum_hears_falls_silent() {
 #[test]
 fn heartbeats_that_echo_nothing_recent_keep_no_leader() {
     let mut seat = first_leader(3);
+    let (_, Heartbeat { round: echo, .. }) = heartbeats(&seat.wait_us(HEARTBEAT_US))[0];
     for round in 1..40 {
         seat.wait_us(HEARTBEAT_US);
-        let stale = Heartbeat { echo: 1, ..heartbeat(R1, round) };
+        let stale = Heartbeat { echo, ..heartbeat(R1, round) };
         seat.handle(Input::Heartbeat(R1, Box::new(stale)));
     }
     assert_eq!(seat.role.leading(), None);
