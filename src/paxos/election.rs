@@ -351,7 +351,7 @@ impl Election {
     /// Whether it is time to ask for pre-votes: neither a serving leader nor a campaign was
     /// heard for the drawn wait, or the leader that is heard gets nothing applied.
     pub fn suspects(&self, now: Time) -> bool {
-        let is_stalled = now >= self.quiet_until
+        let is_stalled = now >= self.quiet_until.max(self.calm_until)
             && self.is_unsatisfied(now.minus_us(self.turn_us()))
             && !self.hears_campaign(now, self.settings.id);
         now >= self.suspect_at() || is_stalled

@@ -445,6 +445,21 @@ fn the_numbers_of_two_lives_are_told_apart() {
 }
 
 #[test]
+fn a_lack_of_progress_waits_for_the_campaign_of_a_pre_vote_that_was_granted() {
+    let mut election = election(0);
+    let round = election.begin_round(Time(0));
+    // A round trip of 40 ms, and twice that for its deviation.
+    election.handle_heartbeat(Time(40_000), 0, R1, &echoing(1, round), true);
+    election.handle_progress(Time(0), Slot(0), Some(0));
+    let now = Time(STALL_US);
+    election.be_patient(now, 0);
+    assert!(election.suspects(now));
+    election.calm(now);
+    assert!(!election.suspects(now.plus_us(240_000 - 1)));
+    assert!(election.suspects(now.plus_us(240_000)));
+}
+
+#[test]
 fn what_answers_take_is_told_when_it_has_changed() {
     let mut election = election(0);
     assert_eq!(election.take_trip(R1), None, "nothing is measured");
