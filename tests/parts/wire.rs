@@ -4,6 +4,7 @@
 //! travels, 32 bytes a line. A change of format shows up there, in the review.
 //! `UPDATE_GOLDEN=1 cargo test --test parts wire::` writes them anew.
 
+use datagrams::codec::Endpoint as _;
 use datagrams::codec::{Body, BodyKind, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
@@ -713,7 +714,8 @@ fn long_messages_arrive(seed: u64, loss: f64) {
                 Body::Missing(missing) => {
                     let identity = identity(senders[to - 1]);
                     fragmenters[to - 1].resend(
-                        DATAGRAM_BYTES_DEFAULT,
+                        now,
+                        (from.peer(), DATAGRAM_BYTES_DEFAULT),
                         &missing,
                         |cluster, fragment| {
                             let mut frame = Vec::new();

@@ -15,6 +15,7 @@
 //! either, because answers are short, and it takes the loopback for a path that carries
 //! everything.
 
+use datagrams::codec::Endpoint as _;
 use datagrams::codec::{Body, BodyKind, Opened, Sink};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter};
