@@ -29,7 +29,8 @@ const SAYS: [&str; 6] = [
 const SHOWN_ERRORS: [&str; 4] = ["ConfigError", "OpenError", "Refused", "BadLine"];
 
 /// Functions that put a line together for one of [`SAYS`]: the file, and how the text begins.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("src/runtime/last_words.rs", "    format!("),
     ("src/runtime/durable.rs", "StartError::Beginning(format!("),
     ("src/runtime/full_socket.rs", "Some(format!("),
     ("src/runtime/slow_disk.rs", "Some(format!("),

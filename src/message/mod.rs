@@ -373,8 +373,20 @@ pub struct Heartbeat {
     pub promised: Option<Ballot>,
     /// The sender has applied every slot below this.
     pub applied: Slot,
+    /// What the sender's decided log is, at a slot up to which it has applied it (S11).
+    pub history: LogHash,
     /// What the sender knows to be decided by its own tally. Empty if it does not lead.
     pub decided: Decided,
+}
+
+/// A decided log as a number: the same for two logs that are the same up to there, and for no
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct LogHash {
+    /// The end of the slots that the hash covers.
+    pub slot: Slot,
+    /// The running hash of the values below that slot; 0 if there are none.
+    pub hash: u64,
 }
 
 /// Why a datagram in a replica's name was refused, if the operator should hear of it.

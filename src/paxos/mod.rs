@@ -62,6 +62,7 @@ pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
 
 use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
+use crate::quorum::ReplicaSet;
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
 use standing::{Memory, Standing};
 
@@ -237,6 +238,18 @@ pub enum Notice {
     /// This replica's directory has lost its state (S10): end the other roles at once, and the
     /// process when the bootstrap role has said so to the others.
     LostState(LostState),
+    /// Other lines are decided here than at other members, and no quorum has the same as this
+    /// replica (S11): end the process.
+    Diverged(Diverged),
+}
+
+/// Whose decided logs differ from this replica's (S11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Diverged {
+    /// The other members.
+    pub peers: ReplicaSet,
+    /// They differ somewhere below this slot.
+    pub below: Slot,
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@
 pub mod client;
 pub mod durable;
 mod full_socket;
+mod last_words;
 mod launch;
 pub mod layout;
 pub mod names;

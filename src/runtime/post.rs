@@ -4,12 +4,14 @@
 //! of a message from a peer. A thread gathers inputs and hands them over as one batch per
 //! role and turn. A full channel loses the batch and counts it.
 
+use super::last_words;
 use crate::message::{ClientMessage, LostState, Message, ToAcceptor};
 use crate::net::Deliver;
 use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::types::ReplicaId;
+use command_line::ending::fail;
 use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads::{Receiver, Sender, bounded};
 use std::process;
@@ -141,8 +143,8 @@ impl Router {
             Notice::Acceptor(input) => self.inputs.acceptor.push(input),
             Notice::Proposer(input) => self.inputs.proposer.push(input),
             Notice::Learner(input) => self.inputs.learner.push(input),
-            Notice::Start(_) | Notice::LostState(_) => {
-                unreachable!("the main thread takes it before it is routed")
+            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+                unreachable!("it is taken before it is routed")
             }
         }
     }
@@ -270,6 +272,10 @@ impl Post {
                 Envelope::Notice(Notice::LostState(said)) => {
                     turn = Some(Turn::LostState(said));
                     continue;
+                }
+                // Nothing is left to do, on whatever thread this is.
+                Envelope::Notice(Notice::Diverged(said)) => {
+                    fail(last_words::diverged(self.me, said))
                 }
                 Envelope::Notice(notice) => {
                     self.router.notice(notice);

@@ -9,7 +9,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::upkeep::Upkeep;
 use crate::chat::Chat;
-use crate::paxos::learner::{Checkpoint, Record};
+use crate::paxos::learner::{Checkpoint, Record, running_hash};
 use crate::paxos::{DecidedPages, Storage};
 use crate::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use durable::sim_disk::{Fault, SimDisk, Survival};
@@ -53,6 +53,8 @@ struct History {
     begins: Vec<usize>,
     /// The state before each slot.
     chats: Vec<Chat>,
+    /// The running hash before each slot.
+    hashes: Vec<u64>,
 }
 
 /// A few clients with one session each; every eleventh slot is a Noop, every seventh
@@ -60,8 +62,13 @@ struct History {
 fn history() -> &'static History {
     static HISTORY: OnceLock<History> = OnceLock::new();
     HISTORY.get_or_init(|| {
-        let mut history =
-            History { values: Vec::new(), text: Vec::new(), begins: vec![0], chats: Vec::new() };
+        let mut history = History {
+            values: Vec::new(),
+            text: Vec::new(),
+            begins: vec![0],
+            chats: Vec::new(),
+            hashes: vec![0],
+        };
         let (mut chat, mut seqs) = (Chat::default(), [0; 3]);
         for slot in 0..SLOTS {
             let value = match history.values.last() {
@@ -80,6 +87,8 @@ fn history() -> &'static History {
             let client_seq = chat.apply(Slot(slot), (&value).into());
             write_line(&mut history.text, Slot(slot), (&value).into(), client_seq);
             history.begins.push(history.text.len());
+            let before = history.hashes[slot as usize];
+            history.hashes.push(running_hash(before, &(&value).into()));
             history.values.push(value);
         }
         history.chats.push(chat);
@@ -93,6 +102,10 @@ fn value(slot: Slot) -> Value {
 
 fn chat_at(applied: Slot) -> &'static Chat {
     &history().chats[applied.0 as usize]
+}
+
+fn hash_at(applied: Slot) -> u64 {
+    history().hashes[applied.0 as usize]
 }
 
 /// What a learner does, as far as its storage sees it.
@@ -138,7 +151,7 @@ impl Lives {
             records.push(applied(slot, &value, client_seq));
             self.applied = slot.next();
             if self.rng.u32(..20) == 0 {
-                let checkpoint = Checkpoint { applied: self.applied, chat: self.chat.clone() };
+                let checkpoint = self.state();
                 records.push(Record::Checkpoint(checkpoint.clone()));
                 made.push(checkpoint);
             }
@@ -172,7 +185,9 @@ impl Lives {
             let (found, durable) = (checkpoint.applied, self.durable.applied);
             return Err(format!("goes on at {found}, the checkpoint was at {durable}"));
         }
-        if checkpoint.chat != *chat_at(checkpoint.applied) {
+        if checkpoint.chat != *chat_at(checkpoint.applied)
+            || checkpoint.hash != hash_at(checkpoint.applied)
+        {
             return Err(format!("another state at {}", checkpoint.applied));
         }
         self.chat = checkpoint.chat.clone();
@@ -181,6 +196,12 @@ impl Lives {
         self.durable = checkpoint;
         self.log = Some(log);
         self.check()
+    }
+
+    /// What a checkpoint would hold.
+    fn state(&self) -> Checkpoint {
+        let (applied, chat) = (self.applied, self.chat.clone());
+        Checkpoint { applied, chat, hash: hash_at(applied) }
     }
 
     /// Chat log and pages are those of the applied slots, and nothing else.
@@ -280,7 +301,7 @@ fn a_checkpoint_torn_at_every_byte_leaves_the_one_before_or_the_new() {
             let mut fork = lives.fork();
             fork.disk.crash_process();
             fork.open().unwrap();
-            let checkpoint = Checkpoint { applied: fork.applied, chat: fork.chat.clone() };
+            let checkpoint = fork.state();
             fork.disk.cut_at(fork.disk.calls() + call, tear);
             let log = fork.log.as_mut().unwrap();
             // It is worked on when the next is due.
@@ -349,6 +370,7 @@ fn a_flipped_bit_is_refused_or_not_served_but_never_passed_on() {
             let said = format!("seed {seed}, {name} byte {byte} bit {bit}");
             assert!(checkpoint.applied >= lives.durable.applied, "{said}");
             assert_eq!(checkpoint.chat, *chat_at(checkpoint.applied), "{said}");
+            assert_eq!(checkpoint.hash, hash_at(checkpoint.applied), "{said}");
             for slot in (0..checkpoint.applied.0).map(Slot) {
                 let page = log.decided(SlotRange::new(slot, slot.next()), 1).unwrap();
                 assert!(page.is_empty() || page.to_vec() == [value(slot)], "{said}, slot {slot}");
@@ -455,7 +477,7 @@ fn opening_takes_the_same_however_long_the_log_is() {
         for slot in (0..slots).map(Slot) {
             records.push(applied(slot, &value(slot), None));
         }
-        let checkpoint = Checkpoint { applied: Slot(slots), chat: Chat::default() };
+        let checkpoint = Checkpoint { applied: Slot(slots), ..Checkpoint::default() };
         // The next one tells that it is durable.
         records.extend([(); 2].map(|()| Record::Checkpoint(checkpoint.clone())));
         lives.log.as_mut().unwrap().append(&mut records).unwrap();
@@ -534,6 +556,7 @@ fn fetch(log: &mut DecidedLog<SimDisk>, checkpoint: &mut Checkpoint, end: Slot) 
         let client_seq = checkpoint.chat.apply(slot, (&value).into());
         let mut records = vec![applied(slot, &value, client_seq)];
         checkpoint.applied = slot.next();
+        checkpoint.hash = hash_at(slot.next());
         if slot.0.is_multiple_of(16) {
             records.push(Record::Checkpoint(checkpoint.clone()));
         }
@@ -575,6 +598,7 @@ fn lines_that_were_cut_are_taken_from_a_copy_or_fetched_again() {
         let (mut log, mut checkpoint) = open(&disk).unwrap();
         assert_eq!((log.applied(), checkpoint.applied), (Slot(left), Slot(left)), "{name:?}");
         assert_eq!(checkpoint.chat, *chat_at(Slot(left)));
+        assert_eq!(checkpoint.hash, hash_at(Slot(left)));
         // Killed while it fetches: it goes on with what it has.
         let some = Slot(left.max(25));
         fetch(&mut log, &mut checkpoint, some);
@@ -589,6 +613,7 @@ fn lines_that_were_cut_are_taken_from_a_copy_or_fetched_again() {
         let (log, checkpoint) = open(&disk).unwrap();
         assert!(log.applied() >= lives.durable.applied);
         assert_eq!(checkpoint.chat, *chat_at(log.applied()));
+        assert_eq!(checkpoint.hash, hash_at(log.applied()));
     }
 }
 
@@ -773,7 +798,7 @@ fn what_has_gathered_is_read_back_and_written_before_a_checkpoint() {
     let chat = append(log, 1);
     let (applied, written) = (Slot(2), lives.disk.written());
     (lives.applied, lives.chat) = (applied, chat.clone());
-    lives.durable = Checkpoint { applied, chat };
+    lives.durable = Checkpoint { applied, chat, hash: hash_at(applied) };
     // The next one tells that it is durable.
     let mut twice = [(); 2].map(|()| Record::Checkpoint(lives.durable.clone())).to_vec();
     log.append(&mut twice).unwrap();
@@ -847,7 +872,7 @@ fn checkpointed(durability: Durability, slots: u64, text: &str) -> Lives {
         let client_seq = lives.chat.apply(slot, (&value).into());
         records.push(applied(slot, &value, client_seq));
     }
-    let checkpoint = Checkpoint { applied: Slot(slots), chat: lives.chat.clone() };
+    let checkpoint = Checkpoint { applied: Slot(slots), chat: lives.chat.clone(), hash: 0 };
     // The next one tells that it is durable.
     records.extend([(); 2].map(|()| Record::Checkpoint(checkpoint.clone())));
     lives.log.as_mut().unwrap().append(&mut records).unwrap();
@@ -882,7 +907,7 @@ fn a_checkpoint_waits_for_the_disk_only_if_it_is_asked_to() {
     for (durability, waits) in [(Durability::Sync, true), (Durability::Os, false)] {
         let mut lives = checkpointed(durability, 5, "line");
         let syncs = lives.disk.syncs();
-        let checkpoint = Checkpoint { applied: Slot(6), chat: lives.chat.clone() };
+        let checkpoint = Checkpoint { applied: Slot(6), chat: lives.chat.clone(), hash: 0 };
         let record = applied(Slot(5), &Value::Noop, None);
         let log = lives.log.as_mut().unwrap();
         let mut records = vec![record, Record::Checkpoint(checkpoint.clone())];

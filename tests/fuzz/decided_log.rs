@@ -88,7 +88,8 @@ fn histories() -> &'static [History] {
                     checkpoint = slot.next();
                     let chat = chat.clone();
                     // The checkpoint is durable once the next one is made.
-                    let made = Record::Checkpoint(Checkpoint { applied: checkpoint, chat });
+                    let made =
+                        Record::Checkpoint(Checkpoint { applied: checkpoint, chat, hash: 0 });
                     records.extend([made.clone(), made]);
                 }
                 log.append(&mut records).unwrap();

@@ -2,8 +2,9 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, LostState, Message,
-    Promise, Ready, Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
+    Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, LogHash, LostState,
+    Message, Promise, Ready, Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Voter,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin, ReplicaId,
@@ -236,6 +237,7 @@ pub(crate) fn heartbeat(rng: &mut Rng, around: &Around, from: ReplicaId) -> Hear
         campaigning: rng.bool(),
         promised: maybe_ballot(rng, around),
         applied: slot(rng, around),
+        history: LogHash { slot: slot(rng, around), hash: rng.u64(..4) },
         decided,
     }
 }

@@ -142,7 +142,7 @@ fn decided() -> Decided50 {
         if slot == 39 {
             let (applied, chat) = (Slot(40), chat.clone());
             // The checkpoint is durable once the next one is made.
-            let checkpoint = Record::Checkpoint(Checkpoint { applied, chat });
+            let checkpoint = Record::Checkpoint(Checkpoint { applied, chat, hash: 0 });
             records.extend([checkpoint.clone(), checkpoint]);
         }
         log.append(&mut records).unwrap();

@@ -10,8 +10,8 @@ use datagrams::codec::BodyKind;
 use datagrams::counters::Counters;
 use datagrams::fragment::{BYTES_MAX, Cut, Fragment, Reassembler, SETS_MAX};
 use multipaxos::message::{
-    Accept, AcceptedValues, Decided, Heartbeat, Party, Promise, Request, Run, Span, ToAcceptor,
-    ToLearner, ToProposer,
+    Accept, AcceptedValues, Decided, Heartbeat, LogHash, Party, Promise, Request, Run, Span,
+    ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::net::Endpoint;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
@@ -286,6 +286,7 @@ fn a_learner_keeps_a_bounded_part_of_what_comes_too_early() {
         campaigning: false,
         promised: None,
         applied: Slot(60_000),
+        history: LogHash::default(),
         decided: Decided::default(),
     };
     let page = |number: u64| {

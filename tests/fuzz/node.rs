@@ -451,6 +451,8 @@ impl Node {
                         Notice::Acceptor(input) => Inner::Acceptor(input),
                         Notice::Proposer(input) => Inner::Proposer(input),
                         Notice::Learner(input) => Inner::Learner(input),
+                        // Whoever says what was said here has another log.
+                        Notice::Diverged(_) => return,
                         Notice::Start(_) | Notice::LostState(_) => panic!("it has started"),
                     });
                 }),

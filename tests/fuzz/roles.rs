@@ -13,7 +13,8 @@ use crate::node::Node;
 use crate::run::{Property, check};
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, Decided, Heartbeat, Message, Promise, Spans, ToAcceptor, ToLearner, ToProposer, Voter,
+    Accept, Decided, Heartbeat, LogHash, Message, Promise, Spans, ToAcceptor, ToLearner,
+    ToProposer, Voter,
 };
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange};
 use proptest::collection::vec;
@@ -152,6 +153,7 @@ impl Play {
                 campaigning: false,
                 promised: heard.promised,
                 applied: Slot(around.slot.0.saturating_sub(rng.u64(..4))),
+                history: LogHash::default(),
                 decided: Decided::default(),
             })),
             _ => return None,

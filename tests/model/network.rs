@@ -14,7 +14,7 @@
 
 use super::bounds::{Bounds, N};
 use super::seat::Input;
-use multipaxos::message::{Accept, Decided, Heartbeat, Message, ToAcceptor, ToProposer};
+use multipaxos::message::{Accept, Decided, Heartbeat, LogHash, Message, ToAcceptor, ToProposer};
 use multipaxos::paxos::{Envelope, Notice, acceptor, learner, proposer};
 use multipaxos::types::{ReplicaId, Slot};
 use std::fmt;
@@ -107,14 +107,20 @@ pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
                 campaigning: false,
                 promised: None,
                 written: 0,
+                history: LogHash::default(),
                 ..**heartbeat
             };
         }
         Envelope::Notice(Notice::Proposer(proposer::Input::Promised { written, .. })) => {
             *written = 0;
         }
-        Envelope::Notice(Notice::Proposer(proposer::Input::Progress { pending, lost, .. })) => {
-            *pending = None;
+        Envelope::Notice(Notice::Proposer(proposer::Input::Progress {
+            pending,
+            lost,
+            hash,
+            ..
+        })) => {
+            (*pending, *hash) = (None, 0);
             lost.clear();
         }
         _ => {}

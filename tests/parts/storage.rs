@@ -119,7 +119,8 @@ fn a_decided_log_is_opened_as_it_was_left() {
         let mut records = vec![applied];
         if slot == 200 {
             let applied = Slot(201);
-            records.push(learner::Record::Checkpoint(Checkpoint { applied, chat: chat.clone() }));
+            let (chat, hash) = (chat.clone(), 0);
+            records.push(learner::Record::Checkpoint(Checkpoint { applied, chat, hash }));
         }
         log.append(&mut records).unwrap();
         log.rest().unwrap();

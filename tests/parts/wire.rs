@@ -11,9 +11,9 @@ use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heard, Heartbeat, Inquiry, LostState,
-    Message, Party, Promise, Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer, Voter,
+    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heard, Heartbeat, Inquiry, LogHash,
+    LostState, Message, Party, Promise, Ready, Request, Run, Span, Spans, ToAcceptor, ToBootstrap,
+    ToLearner, ToProposer, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -186,6 +186,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 campaigning: true,
                 promised: Some(ballot),
                 applied: Slot(1_040),
+                history: LogHash { slot: Slot(1_040), hash: 0x5c1f_90ab },
                 decided: decided(),
             }))),
         ),

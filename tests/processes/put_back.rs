@@ -167,3 +167,41 @@ fn two_members_put_back_while_the_third_is_down_are_stopped_when_it_is_back() {
     // Who remembers has kept the lines.
     assert_eq!([place.count(2, "late"), place.count(2, "other")], [100, 0]);
 }
+
+#[test]
+fn histories_that_differ_are_noticed_although_nobody_remembers_more() {
+    let place = Place::new(1);
+    let cluster = place.cluster();
+    place.send("early", 10);
+    place.logs_of(&[0, 1, 2], 10);
+    let backups = [place.backup(0), place.backup(1)];
+    place.send("late", 10);
+    place.has_all(2, "late", 10);
+    cluster.into_iter().for_each(Replica::kill);
+    backups.iter().for_each(|backup| place.put_back(backup));
+    // They write as much again, and more, and begin their next lives with it.
+    let lost = [place.restarted(0, &[]), place.restarted(1, &[])];
+    place.send("other", 10);
+    while place.count(0, "meanwhile") < 3 * place.count(2, "meanwhile") {
+        place.send("other", 0);
+    }
+    lost.into_iter().for_each(Replica::kill);
+    let mut lost = [place.restarted(0, &[]), place.restarted(1, &[])];
+    place.send("afterwards", 1);
+    let mut third = place.replica(2);
+    let (status, said) = third.process.end();
+    assert_eq!(status.code(), Some(1), "{said:#?}");
+    let last = said.last().expect("a line");
+    assert!(last.contains("replica 2: other lines are decided here below slot "), "{last}");
+    assert!(last.contains(" than at replica 0 and replica 1, and no quorum is heard"), "{last}");
+    for replica in &mut lost {
+        replica.process.wait_for("other lines are decided here than at replica 2 below slot ");
+        replica.process.wait_for(": a quorum has the same lines as this replica");
+    }
+    // The two go on, and what the third remembers is kept.
+    place.send("last", 5);
+    for id in [0, 1] {
+        place.has_all(id, "last", 5);
+    }
+    assert_eq!([place.count(2, "late"), place.count(2, "other")], [10, 0]);
+}

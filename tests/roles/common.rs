@@ -1,7 +1,7 @@
 //! Builders, and a seat for a role: it gives inputs to the role and returns its messages.
 
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Message, Request, ToAcceptor, ToBootstrap,
+    Answer, ClientMessage, Decided, Heartbeat, LogHash, Message, Request, ToAcceptor, ToBootstrap,
     ToLearner, ToProposer, Voter,
 };
 use multipaxos::paxos::{
@@ -127,6 +127,7 @@ pub(crate) fn heartbeat(from: ReplicaId, round: u64) -> Heartbeat {
         campaigning: false,
         promised: None,
         applied: Slot::ZERO,
+        history: LogHash::default(),
         decided: Decided::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! The election: the leader that a replica hears, and the end of its patience.
 
 use crate::common::{R1, R2};
-use multipaxos::message::{Decided, Heartbeat, Voter};
+use multipaxos::message::{Decided, Heartbeat, LogHash, Voter};
 use multipaxos::paxos::election::Election;
 use multipaxos::paxos::pace::{Trip, WAIT_MAX_US};
 use multipaxos::paxos::{Limits, Settings};
@@ -43,6 +43,7 @@ fn heartbeat(boot: u64, round: u64) -> Heartbeat {
         campaigning: false,
         promised: None,
         applied: Slot::ZERO,
+        history: LogHash::default(),
         decided: Decided::default(),
     }
 }

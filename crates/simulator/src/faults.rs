@@ -89,6 +89,9 @@ pub struct Profile {
     /// The mean time until a replica's disk is copied, in microseconds; 0: never. The copy is put
     /// back later.
     pub copy_after_us: u64,
+    /// The mean time until somebody changes a line of a replica's decided log, in microseconds; 0:
+    /// never.
+    pub alter_after_us: u64,
     /// The largest difference between the rates of two clocks, in parts per million.
     pub clock_ppm: u64,
     /// One replica reacts later than the others by up to this, in microseconds.
@@ -113,6 +116,7 @@ impl Profile {
         client_every_us: 0,
         wipe_after_us: 0,
         copy_after_us: 0,
+        alter_after_us: 0,
         clock_ppm: 0,
         slow_us: 0,
         skip_slot: None,
@@ -162,6 +166,12 @@ impl Profile {
 }
 
 impl Profile {
+    /// Draws, from a stream of its own, whether somebody changes a decided log.
+    pub fn draw_alteration(&mut self, switches: Switches, rng: &mut Rng) {
+        let (hit, after_us) = (rng.u8(0..100) < 10, rng.u64(1..=6_000_000));
+        self.alter_after_us = if switches.disk && hit { after_us } else { 0 };
+    }
+
     /// Draws the faults of a run in an environment, which has losses and delays of its own:
     /// replicas that die or sleep, disks that fail or are lost, and links that are cut.
     pub fn draw_among_numbers(switches: Switches, rng: &mut Rng) -> Self {

@@ -228,7 +228,9 @@ impl Process {
                 roles.learner.inbox.push(input);
                 RoleName::Learner
             }
-            Notice::Start(_) | Notice::LostState(_) => unreachable!("the world takes it"),
+            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+                unreachable!("the world takes it")
+            }
         })
     }
 

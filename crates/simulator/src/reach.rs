@@ -89,6 +89,10 @@ reach! {
     PutBack = "copies_put_back",
     /// A replica learned from another one that it had lost its state.
     StateLost = "states_lost_noticed",
+    /// Somebody changed a line of a replica's decided log.
+    Altered = "logs_altered",
+    /// Replicas with other logs than a quorum stopped.
+    Diverged = "other_logs_noticed",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.
@@ -158,11 +162,13 @@ pub const BY_BOUNDS: [Situation; 9] = [
 ];
 
 /// What only the gentle world does: its inboxes, flipped bits, strangers, and sessions that expire.
-const GENTLE: [Situation; 8] = [
+const GENTLE: [Situation; 10] = [
     Situation::SessionExpired,
     Situation::Damage,
     Situation::PutBack,
     Situation::StateLost,
+    Situation::Altered,
+    Situation::Diverged,
     Situation::InboxFull,
     Situation::StaleWarmUp,
     Situation::Leftover,

@@ -160,6 +160,10 @@ impl Session {
                 true => Ok(()),
                 false => Err(format!("there is no copy of that disk, `copy {id}` makes one")),
             }),
+            "alter" => every(stage, &words, true, |stage, id, _| match stage.alter(id) {
+                true => Ok(()),
+                false => Err("no line of that disk is in a durable checkpoint".into()),
+            }),
             "fail-sync" => {
                 let kept = words.has("kept");
                 every(stage, &words, true, |stage, id, _| {

@@ -176,6 +176,12 @@ pub const SCRIPT: &[Group] = &[
                 &["What the replica wrote since is forgotten, and the others remember it."],
             ),
             help(
+                "alter",
+                "alter 0",
+                "change the first line of a decided log on its disk; the process ends",
+                &["The line must be in a durable checkpoint."],
+            ),
+            help(
                 "fail-sync",
                 "fail-sync 0 [kept]",
                 "let the acceptor's next sync fail; the process ends",

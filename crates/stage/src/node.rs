@@ -226,7 +226,9 @@ impl Node {
             Notice::Acceptor(input) => roles.acceptor.inbox.push(input),
             Notice::Proposer(input) => roles.proposer.inbox.push(input),
             Notice::Learner(input) => roles.learner.inbox.push(input),
-            Notice::Start(_) | Notice::LostState(_) => unreachable!("the stage takes it"),
+            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+                unreachable!("the stage takes it")
+            }
         }
     }
 

@@ -5,8 +5,9 @@
 //! and acceptors may forget what lies below. (Paxos Made Live, §5.5.)
 
 use super::checkpoints::CheckpointPolicy;
+use super::history::History;
 use crate::chat::{Applied, Chat};
-use crate::message::Run;
+use crate::message::{LogHash, Run};
 use crate::paxos::Settings;
 use crate::types::Slot;
 use crate::values::{CommandRef, Values};
@@ -38,6 +39,8 @@ pub struct Checkpoint {
     pub applied: Slot,
     /// The state after those slots.
     pub chat: Chat,
+    /// The running hash of their values.
+    pub hash: u64,
 }
 
 /// The applied prefix of the log, and the state after it.
@@ -46,6 +49,7 @@ pub(super) struct Execution {
     chat: Chat,
     /// Every slot below this is applied.
     applied: Slot,
+    history: History,
     policy: CheckpointPolicy,
     /// The newest checkpoint that is durable: it covers every slot below.
     durable: Slot,
@@ -54,14 +58,20 @@ pub(super) struct Execution {
 impl Execution {
     /// Goes on from `checkpoint`.
     pub(super) fn new(settings: &Settings, checkpoint: Checkpoint) -> Self {
-        let Checkpoint { applied, chat } = checkpoint;
+        let Checkpoint { applied, chat, hash } = checkpoint;
+        let history = History::new(LogHash { slot: applied, hash });
         let policy = CheckpointPolicy::new(settings, applied);
-        Execution { chat, applied, policy, durable: applied }
+        Execution { chat, applied, history, policy, durable: applied }
     }
 
     /// Every slot below this is applied.
     pub(super) fn applied(&self) -> Slot {
         self.applied
+    }
+
+    /// What the applied log is.
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     /// The state after the applied slots.
@@ -91,6 +101,7 @@ impl Execution {
         assert_eq!(first, self.applied, "slots are applied in order");
         let client_seqs = self.chat.apply_all(first, &values, each);
         self.applied = first.plus(values.len() as u64);
+        self.history.add(&values);
         self.policy.note_applied(values.bytes().len());
         Record::Applied { first, values, client_seqs }
     }
@@ -99,6 +110,7 @@ impl Execution {
     pub(super) fn take_checkpoint(&mut self) -> Option<Checkpoint> {
         // Storage makes a checkpoint durable at the latest when it takes the next one.
         self.durable = self.policy.take_due(self.applied, self.chat.sessions())?;
-        Some(Checkpoint { applied: self.applied, chat: self.chat.clone() })
+        let (applied, hash) = (self.applied, self.history.newest().hash);
+        Some(Checkpoint { applied, chat: self.chat.clone(), hash })
     }
 }

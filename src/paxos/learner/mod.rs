@@ -8,7 +8,8 @@
 //! - `catch_up`: which peer to ask for decided slots that are missing here, and how much of
 //!   each at a time (`fetch_window`), and how soon (`lag`).
 //! - `execution`: decided slots change the [`Chat`], become records of the decided log,
-//!   and from time to time a checkpoint (`checkpoints`).
+//!   and from time to time a checkpoint (`checkpoints`). `history` is the running hash of it
+//!   all, and `differences` what the others say of theirs.
 //! - `pending_clients`: clients that wait here, and requests that are kept for the
 //!   replica that leads; `fate` is what the log says of each.
 //!
@@ -19,9 +20,11 @@ mod awaited_runs;
 mod catch_up;
 mod checkpoints;
 mod decisions;
+mod differences;
 mod execution;
 mod fate;
 mod fetch_window;
+mod history;
 mod lag;
 mod peers;
 mod pending_clients;
@@ -30,10 +33,12 @@ mod tally;
 pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX};
 pub use decisions::EARLY_BYTES_MAX;
 pub use execution::{Checkpoint, Record};
+pub use history::running_hash;
 pub use pending_clients::{WAITING_BYTES_MAX, WAITING_MAX};
 
 use catch_up::CatchUp;
 use decisions::Decisions;
+use differences::{Differences, Step};
 use execution::Execution;
 use peers::Peers;
 use pending_clients::{PendingClients, Route};
@@ -114,6 +119,8 @@ pub struct Learner {
     peers: Peers,
     catch_up: CatchUp,
     execution: Execution,
+    /// What is known of the others' logs.
+    differences: Aside<Differences>,
     pending: PendingClients,
     /// Whether the other roles are due to hear of a change.
     announce: bool,
@@ -132,7 +139,8 @@ impl Learner {
     /// first start that is the empty one.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
         let execution = Execution::new(&settings, checkpoint);
-        let warmed_up = membership.fresh && membership.is_voter(settings.id);
+        let is_member = membership.is_voter(settings.id);
+        let warmed_up = membership.fresh && is_member;
         Learner {
             settings: Aside(settings),
             standing: membership.standing(),
@@ -140,6 +148,7 @@ impl Learner {
             decisions: Decisions::new(&settings, execution.applied()),
             peers: Peers::new(settings.id, settings.n, warmed_up),
             catch_up: CatchUp::new(&settings),
+            differences: Aside(Differences::new(&settings, is_member)),
             pending: PendingClients::new(settings.limits),
             announce: true,
             remind: true,
@@ -271,6 +280,7 @@ impl Learner {
             self.announce = true;
             self.catch_up.progressed(now);
             self.decisions.trim(self.applied());
+            self.differences.progressed(self.execution.history());
         }
     }
 
@@ -308,6 +318,15 @@ impl Learner {
         }
     }
 
+    /// S11: other lines are decided elsewhere.
+    fn judge_differences(&mut self, now: Time, out: &mut Outbox) {
+        let Some(step) = self.differences.judge(now) else { return };
+        self.differences.report(now, step);
+        if let Step::Stop(diverged) = step {
+            out.tell(Notice::Diverged(diverged));
+        }
+    }
+
     // --- what the other roles are told -------------------------------------------
 
     /// If something waits that a serving leader would have got applied (L1): how long slow
@@ -326,6 +345,7 @@ impl Learner {
             let tally = &self.decisions.tally;
             out.tell(Notice::Proposer(proposer::Input::Progress {
                 applied: self.applied(),
+                hash: self.execution.history().newest().hash,
                 decided: tally.decided(),
                 pending,
                 lost: tally.lost(self.settings.id),
@@ -367,6 +387,7 @@ impl Role for Learner {
                     Verdict::Forgotten { .. } => return,
                 }
                 self.peers.handle_heartbeat(now, from, heartbeat.applied);
+                self.differences.hear(from, heartbeat.history, self.execution.history());
                 if heartbeat.leading {
                     self.follow(now, heartbeat.ballot);
                     self.handle_mark(heartbeat.decided);
@@ -407,6 +428,7 @@ impl Role for Learner {
             (self.announce, self.remind) = (true, true);
             let route = self.route();
             self.pending.retry(now, self.execution.state(), route, out);
+            self.judge_differences(now, out);
         }
     }
 

@@ -344,6 +344,7 @@ impl Proposer {
                 campaigning: campaign.is_some(),
                 promised: self.promised,
                 applied: self.applied,
+                history: *self.history,
                 decided,
             };
             out.send(peer, Message::Heartbeat(Box::new(heartbeat)));

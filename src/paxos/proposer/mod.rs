@@ -30,8 +30,8 @@ use super::phase1::Phase1;
 use super::phase2::Phase2;
 use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, learner};
-use crate::aside::Aside;
-use crate::message::{Answer, Decided, Heartbeat, Request, Run, ToProposer, Voter};
+use crate::aside::{Aside, NotState};
+use crate::message::{Answer, Decided, Heartbeat, LogHash, Request, Run, ToProposer, Voter};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 
@@ -55,6 +55,8 @@ pub enum Input {
     Progress {
         /// Every slot below this is applied.
         applied: Slot,
+        /// The running hash of their values.
+        hash: u64,
         /// What this replica has tallied in its own phase 2.
         decided: Decided,
         /// If something waits that a serving leader would get applied: how many microseconds
@@ -99,6 +101,9 @@ pub struct Lost {
     pub by: ReplicaSet,
 }
 
+/// It is told to the others, and nothing here depends on it.
+impl NotState for LogHash {}
+
 /// What this replica does about leading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
@@ -134,6 +139,8 @@ pub struct Proposer {
     stored: Aside<Vec<Memory>>,
     /// Every slot below this is applied here.
     applied: Slot,
+    /// What the decided log was when the learner spoke of it last.
+    history: Aside<LogHash>,
     /// What the learner holds that a serving leader would get applied, as it has told.
     pending: Option<u64>,
     pre_vote_round: u64,
@@ -159,6 +166,7 @@ impl Proposer {
             seen: Ballot::ZERO,
             promised: None,
             applied: Slot::ZERO,
+            history: Aside::default(),
             pending: None,
             pre_vote_round: 0,
             first_ballot,
@@ -296,7 +304,8 @@ impl Role for Proposer {
                     phase2.admit(origin, request, true, |_, _| {});
                 }
             }
-            Input::Progress { applied, decided, pending, lost } => {
+            Input::Progress { applied, hash, decided, pending, lost } => {
+                *self.history = LogHash { slot: applied, hash };
                 self.applied = self.applied.max(applied);
                 self.pending = pending;
                 if let State::Leading { phase2, .. } = &mut self.state {

@@ -16,7 +16,7 @@ use std::io;
 /// The name of the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
-const MAGIC: Magic = *b"mpxchk03";
+const MAGIC: Magic = *b"mpxchk04";
 
 /// What a checkpoint file holds.
 pub(super) struct Saved {

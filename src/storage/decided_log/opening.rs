@@ -11,7 +11,7 @@ use super::growing_file::GrowingFile;
 use super::mending::Goal;
 use super::reading::PAGE_ENTRIES_MAX;
 use super::{DecidedLog, JOURNAL, OVERFLOW};
-use crate::paxos::learner::Checkpoint;
+use crate::paxos::learner::{Checkpoint, running_hash};
 use crate::storage::Durability;
 use crate::storage::background::Background;
 use crate::storage::disk::{Disk, DiskFile};
@@ -105,6 +105,7 @@ impl<D: Disk> DecidedLog<D> {
             self.apply(self.applied, value, client_seq);
             state.applied = self.applied;
         }
+        state.hash = running_hash(state.hash, values);
         self.write()
     }
 
@@ -260,6 +261,7 @@ impl<D: Disk> DecidedLog<D> {
                 }
                 self.apply(self.applied, value, client_seq);
             }
+            checkpoint.hash = running_hash(checkpoint.hash, &values);
             self.write()?;
             if values.len() < count || count == 0 {
                 break;

@@ -211,7 +211,7 @@ fn request_is_next(session: u64, seq: u64, line: &str) -> Input {
 fn progress(applied: u64, pending: bool) -> Input {
     let decided = nothing_decided(0);
     let pending = pending.then_some(0);
-    Input::Progress { applied: Slot(applied), decided, pending, lost: vec![] }
+    Input::Progress { applied: Slot(applied), hash: 0, decided, pending, lost: vec![] }
 }
 
 fn serving(from: ReplicaId, round: u64, ballot: u64) -> Input {

@@ -76,7 +76,7 @@ impl Store {
     /// An empty directory of a cluster whose sessions expire after this many slots.
     pub fn records(directory: DirectoryId, session_window_slots: u64) -> Self {
         let chat = Chat::with_session_window(session_window_slots);
-        let checkpoint = Checkpoint { applied: Slot::ZERO, chat };
+        let checkpoint = Checkpoint { chat, ..Checkpoint::default() };
         Store {
             directory,
             started: None,
@@ -218,6 +218,18 @@ impl Store {
             session_window_slots: self.session_window_slots,
             sectors: None,
         })
+    }
+
+    /// Below this the learner goes on after whatever end, if the store keeps records.
+    pub fn durable(&self) -> Option<Slot> {
+        self.learner.durable()
+    }
+
+    /// Somebody changes the line of the first command at or above `slot` on the disk of a process
+    /// that does not run, and everything that depends on it. Returns its slot, or nothing if there
+    /// is no such line below the end of what is durable, or the store does not keep records.
+    pub fn alter(&mut self, slot: Slot) -> Option<Slot> {
+        self.learner.alter(slot)
     }
 
     /// Replaces the store by an empty one with another directory identity.

@@ -3,13 +3,13 @@
 use super::fail;
 use durable::sim_disk::SimDisk;
 use multipaxos::message::MESSAGE_SLOTS_MAX;
-use multipaxos::paxos::learner::Checkpoint;
+use multipaxos::paxos::learner::{Checkpoint, running_hash};
 use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
 use multipaxos::storage::acceptor_log::AcceptorLog;
 use multipaxos::storage::data_dir::DataDir;
 use multipaxos::storage::decided_log::DecidedLog;
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{DirectoryId, SlotRange, Value};
+use multipaxos::types::{DirectoryId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use std::io;
 
@@ -152,6 +152,32 @@ impl LearnerStore {
             durable: durable.clone(),
         };
         Some(LearnerStore { kept, observed: Vec::new() })
+    }
+
+    /// The end of the durable checkpoint, if it keeps records.
+    pub(super) fn durable(&self) -> Option<Slot> {
+        match &self.kept {
+            Kept::Records { durable, .. } => Some(durable.applied),
+            Kept::Nothing | Kept::Sectors(_) => None,
+        }
+    }
+
+    /// See [`Store::alter`](super::Store::alter).
+    pub(super) fn alter(&mut self, slot: Slot) -> Option<Slot> {
+        let Kept::Records { values, newest, durable } = &mut self.kept else { return None };
+        let kept = &mut values[..durable.applied.0 as usize];
+        let commands = (slot.0..).map(Slot).zip(kept.get_mut(slot.0 as usize..)?);
+        let found = commands.filter_map(|(slot, value)| match value {
+            Value::Command(command) => Some((slot, command)),
+            Value::Noop => None,
+        });
+        let (altered, command) = found.into_iter().next()?;
+        command.line = format!("{}, as somebody would have it", command.line).into();
+        for checkpoint in [newest, durable] {
+            let values: Values = values[..checkpoint.applied.0 as usize].iter().collect();
+            checkpoint.hash = running_hash(0, &values);
+        }
+        Some(altered)
     }
 
     /// Cuts the log back to the durable checkpoint, from which the learner goes on.

@@ -337,7 +337,7 @@ impl World {
 
     pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Step {
         let life = self.nodes[id.index()].life;
-        let (mut outgoing, mut has_lost_state) = (Vec::new(), false);
+        let (mut outgoing, mut has_lost_state, mut diverged) = (Vec::new(), false, None);
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
@@ -396,6 +396,7 @@ impl World {
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership)?,
                 Envelope::Notice(Notice::LostState(_)) => has_lost_state = true,
+                Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(notice) => {
                     if self.faults_on
                         && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
@@ -418,7 +419,29 @@ impl World {
             self.send_frames(id, frames);
             self.expect_fragments(id);
         }
-        if has_lost_state { self.gives_up(id) } else { Ok(()) }
+        match diverged {
+            Some(said) => self.stops(id, said),
+            None if has_lost_state => self.gives_up(id),
+            None => Ok(()),
+        }
+    }
+
+    /// S11: a replica has another log than another one, and hears no quorum that has the same. The
+    /// operator of the wrong one removes what is left; the right one begins again.
+    fn stops(&mut self, id: ReplicaId, said: Diverged) -> Step {
+        let others =
+            self.altered.is_some_and(|altered| altered == id || said.peers.contains(altered));
+        if !others {
+            let what = format!("S11: replica {id} stops, and has the same log as {said:?}");
+            return Err(Violation { what, slot: None });
+        }
+        if self.altered == Some(id) {
+            self.reach.count(Situation::Diverged);
+            self.altered = None;
+            return self.begins_anew(id);
+        }
+        self.end_life(id, Death::Killed);
+        self.returns(id)
     }
 
     /// S10: a replica has learned that it has lost its state. Its operator removes what is left.
@@ -428,8 +451,16 @@ impl World {
             return Err(Violation { what, slot: None });
         }
         self.reach.count(Situation::StateLost);
+        self.begins_anew(id)
+    }
+
+    fn begins_anew(&mut self, id: ReplicaId) -> Step {
         self.end_life(id, Death::Killed);
         self.wipe(id);
+        self.returns(id)
+    }
+
+    fn returns(&mut self, id: ReplicaId) -> Step {
         if self.faults_on {
             self.restart_later(id);
         } else if !self.out[id.index()] {

@@ -41,7 +41,7 @@ use multipaxos::client::{self, Outcome};
 use multipaxos::message::{Answer, ClientMessage, Message, Party};
 use multipaxos::net::pack::payload_bytes;
 use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
-use multipaxos::paxos::{Envelope, Limits, Notice, Settings};
+use multipaxos::paxos::{Diverged, Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};
 use std::collections::VecDeque;
@@ -120,6 +120,8 @@ enum Fault {
     Copy,
     /// The copy is put back.
     PutBack,
+    /// A line of a replica's decided log is changed.
+    Alter,
 }
 
 /// The random streams of a run.
@@ -151,6 +153,8 @@ pub struct World {
     out: Vec<bool>,
     /// Replicas that have lost their disk, and so their right to accept.
     wiped: Vec<bool>,
+    /// The replica whose decided log somebody has changed, until that is noticed.
+    altered: Option<ReplicaId>,
     /// The copy of a replica's disk.
     copy: Option<(ReplicaId, Store)>,
     clients: Vec<Visitor>,

@@ -90,6 +90,10 @@ impl World {
         } else if let Some(slots) = short_window.filter(|_| environment.is_none()) {
             session_window_slots = slots;
         }
+        // Only records can be changed so that all fits.
+        if is_gentle && !sectors {
+            profile.draw_alteration(options.switches, &mut stream("alterations"));
+        }
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
@@ -132,6 +136,7 @@ impl World {
             strays: Vec::new(),
             out: vec![false; n],
             wiped: vec![false; n],
+            altered: None,
             copy: None,
             clients: Vec::new(),
             wired,
@@ -204,6 +209,7 @@ impl World {
         self.fault_later(client_every_us, Fault::ClientDies);
         self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
         self.fault_later(self.profile.copy_after_us, Fault::Copy);
+        self.fault_later(self.profile.alter_after_us, Fault::Alter);
         Ok(())
     }
 }

@@ -125,6 +125,7 @@ impl World {
                 self.fault_later(COPY_OLD_US, Fault::PutBack);
             }
             Fault::PutBack => self.put_back(),
+            Fault::Alter => self.alter(),
             Fault::ClientDies => {
                 let every = self.profile.client_every_us;
                 let client = self.streams.crashes.usize(..self.clients.len());
@@ -165,6 +166,32 @@ impl World {
         self.checker.put_back(id, copy.acceptor.durable());
         let node = &mut self.nodes[id.index()];
         (node.store, node.flipped) = (copy, true);
+        self.restart_later(id);
+    }
+
+    /// Somebody changes a line that no other replica will ever apply again: else what they fetch
+    /// before it is noticed would be wrong. It is lost state, as above.
+    fn alter(&mut self) {
+        let n = self.nodes.len();
+        let all = self.nodes.iter().all(|node| node.started && !node.flipped);
+        if n < 3 || !all || self.wiped.contains(&true) {
+            return;
+        }
+        let durable = self.nodes.iter().filter_map(|node| node.store.durable()).min();
+        let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
+        let slot = Slot(self.streams.crashes.u64(..8));
+        let Some(durable) = durable.filter(|durable| *durable > slot) else {
+            return self.fault_later(COPY_OLD_US, Fault::Alter);
+        };
+        self.end_life(id, Death::Killed);
+        let node = &mut self.nodes[id.index()];
+        if let Some(slot) = node.store.alter(slot) {
+            assert!(slot < durable, "whoever has all below that has commands there");
+            node.flipped = true;
+            self.altered = Some(id);
+            self.reach.count(Situation::Altered);
+            self.trace(|| format!("somebody changes the line of slot {slot} at replica {id}"));
+        }
         self.restart_later(id);
     }
 
@@ -224,7 +251,8 @@ impl World {
         let well = if self.nodes.iter().any(|node| strangers(&node)) { n } else { quorum(n) };
         for (place, index) in ids.into_iter().enumerate() {
             let id = ReplicaId(index as u8);
-            if place >= well {
+            // One whose log somebody has changed must notice it.
+            if place >= well && self.altered != Some(id) {
                 match self.streams.crashes.u8(0..3) {
                     0 => {
                         self.end_life(id, Death::Killed);
@@ -268,6 +296,7 @@ impl World {
         let quiet = self.clients.iter().all(|visitor| visitor.farewell && !visitor.role.is_busy());
         let len = self.checker.log_len();
         quiet
+            && self.altered.is_none()
             && self.nodes.iter().filter(|node| !self.out[node.id.index()]).all(|node| {
                 let learner = node.process.as_ref().and_then(|process| process.learner());
                 learner.is_some_and(|learner| learner.applied().0 == len)
@@ -286,6 +315,10 @@ impl World {
     }
 
     pub(super) fn stuck(&self, waited_us: u64) -> Violation {
+        if let Some(id) = self.altered {
+            let what = format!("S11: replica {id} goes on, although its log was changed");
+            return Violation { what, slot: None };
+        }
         let busy: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.clients[*client].role.is_busy()).collect();
         let applied: Vec<String> = self

@@ -9,8 +9,8 @@ use crate::node::{Node, Syncing};
 use crate::print;
 use multipaxos::message::{Answer, LostState, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
-use multipaxos::paxos::{Envelope, Membership, Notice, acceptor, learner};
-use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId};
+use multipaxos::paxos::{Diverged, Envelope, Membership, Notice, acceptor, learner};
+use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId, Slot};
 use simulator::node::RoleName;
 use simulator::store::{Store, SyncFault};
 
@@ -88,6 +88,17 @@ impl Stage {
         self.checker.put_back(id, copy.acceptor.durable());
         self.nodes[id.index()].store = copy;
         self.event(format!("the copy of {id}'s disk is put back"));
+        true
+    }
+
+    /// Somebody changes a line of the decided log on the disk. A running process ends. Returns
+    /// whether there was one that is durable.
+    pub(crate) fn alter(&mut self, id: ReplicaId) -> bool {
+        if self.is_up(id) {
+            self.end(id);
+        }
+        let Some(slot) = self.nodes[id.index()].store.alter(Slot::ZERO) else { return false };
+        self.event(format!("somebody changes the line of slot {slot} on the disk of {id}"));
         true
     }
 
@@ -212,7 +223,7 @@ impl Stage {
 
     pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Vec<Message> {
         let lives = self.nodes[id.index()].lives;
-        let (mut sent, mut lost) = (Vec::new(), None);
+        let (mut sent, mut lost, mut diverged) = (Vec::new(), None, None);
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
@@ -241,6 +252,7 @@ impl Stage {
                 }
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership),
                 Envelope::Notice(Notice::LostState(said)) => lost = Some(said),
+                Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(notice) => {
                     if let Some(said) = Said::by_own_acceptor(&notice) {
                         self.record(StageEvent::Told { replica: id, said });
@@ -254,6 +266,19 @@ impl Stage {
             self.event(format!(
                 "{id} learns that it has lost its state: it began with {begun} records, and {by} \
                  knows of {known}"
+            ));
+            self.end(id);
+        }
+        if let Some(Diverged { peers, below }) = diverged {
+            let n = self.nodes.len();
+            let peers: Vec<String> = multipaxos::types::replicas(n)
+                .filter(|id| peers.contains(*id))
+                .map(|id| id.to_string())
+                .collect();
+            self.event(format!(
+                "{id} stops: other lines are decided below slot {below} at {}, and no quorum has \
+                 the same as it",
+                peers.join(" and ")
             ));
             self.end(id);
         }
