@@ -1,41 +1,28 @@
 //! Many datagrams a system call, as far as the kernel can (GSO and GRO).
 //!
-//! Sending: one call takes segments to one destination. Only a try shows whether the
-//! kernel and the device behind it take them. A refusal counts where the same datagrams pass
-//! one by one: then those to that destination leave so, and after [`RETRY_AFTER`] chances for a
-//! batch there is another try. (A route that refuses everything says nothing of batches, and one
-//! peer's nothing of another's.) Where a batch is taken and nothing arrives, the paths notice that
-//! (see [`crate::path::length`]), and datagrams leave one by one as well. Receiving: one call
-//! yields several pieces, each of several datagrams from one sender, and tells when there are no
-//! more. A host that has neither is no error, and both can be switched off.
+//! Sending: one call takes segments to one destination. When it is used decides
+//! [`BatchTrust`]. Receiving: one call yields several pieces, each of several datagrams from one
+//! sender, and tells when there are no more. A host that has neither is no error, and both can be
+//! switched off.
 //!
 //! **Fragments of IP.** The kernel is told never to cut a datagram: the paths find out how
 //! long a datagram may be.
 
 use crate::batch::Segments;
+use crate::path::trust::{BatchTrust, REFUSED_CHANCES};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
-/// After a refusal so many batches leave one by one before the next is tried. A network card
-/// that takes none costs a call in so many; a route that has changed is used again soon.
-const RETRY_AFTER: u32 = 1_024;
 
 /// What the kernel does for one socket.
 #[derive(Debug)]
 pub(crate) struct Offload {
     state: Option<UdpSocketState>,
-    /// Whether the kernel has batches at all.
-    pub(crate) takes: bool,
-    /// By peer, and last for all clients: how many batches still leave one by one, because the
-    /// kernel refused one.
-    refused: Vec<AtomicU32>,
-    /// Whether the batches that it takes arrive, as far as that is known.
-    trusted: AtomicBool,
+    /// What is believed of batches.
+    pub(crate) trust: BatchTrust,
 }
 
 impl Offload {
@@ -45,13 +32,12 @@ impl Offload {
         let state = UdpSocketState::new(UdpSockRef::from(socket))
             .inspect_err(|error| log::debug!("the kernel takes one datagram a call: {error}"))
             .ok();
-        let takes = state.as_ref().is_some_and(|state| state.max_gso_segments() > 1);
-        let refused = (0..=peers).map(|_| AtomicU32::new(0)).collect();
-        Offload { state, takes, refused, trusted: AtomicBool::new(true) }
+        let has = state.as_ref().is_some_and(|state| state.max_gso_segments() > 1);
+        Offload { state, trust: BatchTrust::new(has, peers, REFUSED_CHANCES) }
     }
 
     /// One datagram a call, for `socket`, which is bound.
-    pub(crate) fn none(socket: &UdpSocket, _peers: usize) -> Self {
+    pub(crate) fn none(socket: &UdpSocket, peers: usize) -> Self {
         let whole = match socket.local_addr() {
             Ok(address) if address.is_ipv6() => {
                 set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)
@@ -59,41 +45,12 @@ impl Offload {
             _ => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE),
         };
         whole.unwrap_or_else(|error| log::debug!("datagrams may be cut on their way: {error}"));
-        let (takes, refused) = (false, Vec::new());
-        Offload { state: None, takes, refused, trusted: AtomicBool::new(true) }
-    }
-
-    /// Whether several datagrams may be sent at once to this peer, or to a client. Each question
-    /// counts as a chance for a batch.
-    pub(crate) fn batches(&self, peer: Option<usize>) -> bool {
-        if !self.takes || !self.trusted.load(Ordering::Relaxed) {
-            return false;
-        }
-        let refused = self.refused_of(peer);
-        match refused.load(Ordering::Relaxed) {
-            0 => true,
-            // Threads may count one chance for two: nothing depends on the number.
-            left => {
-                refused.store(left - 1, Ordering::Relaxed);
-                false
-            }
-        }
-    }
-
-    /// Whether the kernel takes several datagrams at once to this peer, whatever becomes of them.
-    pub(crate) fn takes(&self, peer: Option<usize>) -> bool {
-        self.takes && self.refused_of(peer).load(Ordering::Relaxed) == 0
-    }
-
-    fn refused_of(&self, peer: Option<usize>) -> &AtomicU32 {
-        let clients = self.refused.len() - 1;
-        &self.refused[peer.map_or(clients, |peer| peer.min(clients))]
+        Offload { state: None, trust: BatchTrust::new(false, peers, REFUSED_CHANCES) }
     }
 
     /// Notes whether the batches that the kernel takes arrive.
     pub(crate) fn trust(&self, trusted: bool) {
-        if self.trusted.load(Ordering::Relaxed) != trusted {
-            self.trusted.store(trusted, Ordering::Relaxed);
+        if self.trust.trust(trusted) {
             if trusted {
                 log::info!("datagrams that leave in one call arrive again");
             } else {
@@ -123,15 +80,10 @@ impl Offload {
         state.try_send(UdpSockRef::from(socket), &transmit)
     }
 
-    /// Notes that the kernel refused a batch to this peer, or to a client, whose datagrams passed
-    /// one by one. If the error says that batches do not work there, there are none for a while.
-    pub(crate) fn refused(&self, peer: Option<usize>, error: &io::Error) {
-        use rustix::io::Errno;
-        let not_there = [Errno::IO, Errno::INVAL, Errno::OPNOTSUPP, Errno::NOPROTOOPT]
-            .iter()
-            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-        if not_there && self.takes {
-            self.refused_of(peer).store(RETRY_AFTER, Ordering::Relaxed);
+    /// Notes that the kernel refused a batch to this peer, or to a client, of whose datagrams
+    /// `passed` then passed one by one.
+    pub(crate) fn refused(&self, peer: Option<usize>, error: &io::Error, passed: usize) {
+        if self.trust.refused(peer, error, passed) {
             log::debug!("datagrams to peer {peer:?} are sent one by one for a while: {error}");
         }
     }
@@ -210,8 +162,9 @@ mod tests {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let to = socket.local_addr().expect("an address");
         let offload = Offload::none(&socket, 3);
-        assert!(!offload.batches(Some(0)) && !offload.batches(None));
-        assert!(!offload.takes(Some(0)) && !offload.takes(None));
+        let trust = &offload.trust;
+        assert!(!trust.batches(Some(0)) && !trust.batches(None));
+        assert!(!trust.takes(Some(0)) && !trust.takes(None));
         let refused = offload.send(&socket, to, Segments::cut(&[1, 2, 3], 1));
         assert_eq!(refused.expect_err("not a batch").kind(), io::ErrorKind::Unsupported);
         let mut pieces = Pieces::new(9);
@@ -247,28 +200,5 @@ mod tests {
                 assert_eq!(pieces.get(it.into()), (from, Segments::one(&[it])));
             }
         }
-    }
-
-    #[test]
-    fn a_refusal_is_of_one_peer_and_does_not_last() {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let offload = Offload { takes: true, ..Offload::new(&socket, 2) };
-        let all = [Some(0), Some(1), None];
-        assert!(all.iter().all(|peer| offload.batches(*peer)));
-        let invalid = io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error());
-        for refused in all {
-            offload.refused(refused, &invalid);
-            for peer in all {
-                assert_eq!(offload.takes(peer), peer != refused);
-                assert_eq!(offload.batches(peer), peer != refused);
-            }
-            let asked = (1..RETRY_AFTER).filter(|_| offload.batches(refused)).count();
-            assert_eq!(asked, 0);
-            assert!(offload.batches(refused), "it is tried again");
-        }
-        // A full queue, for example, says nothing of batches.
-        let other = io::Error::from_raw_os_error(rustix::io::Errno::NOBUFS.raw_os_error());
-        offload.refused(Some(0), &other);
-        assert!(offload.batches(Some(0)));
     }
 }

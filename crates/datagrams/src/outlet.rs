@@ -122,7 +122,7 @@ impl<C: Codec> Shared<C> {
     /// Notes what was sent, so that the loop tests whether such datagrams arrive.
     fn note_use(&self, to: C::Endpoint, segments: Segments<'_>) {
         let long = segments.size() > PATH_BYTES_MIN;
-        let batch = segments.count() > 1 && self.offload.takes(to.peer());
+        let batch = segments.count() > 1 && self.offload.trust.takes(to.peer());
         if (long || batch)
             && let Some(peer) = to.peer()
             && self.paths.note(peer, Use { long, batch })
@@ -201,7 +201,7 @@ impl<C: Codec> Shared<C> {
         }
         let address = on_wire(address, self.ipv6);
         self.note_use(to, segments);
-        if count > 1 && self.offload.batches(to.peer()) {
+        if count > 1 && self.offload.trust.batches(to.peer()) {
             match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
                 Ok(()) => outcome.sent = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -209,10 +209,7 @@ impl<C: Codec> Shared<C> {
                 }
                 Err(error) => {
                     outcome = self.send_singly(to, address, segments);
-                    // Where nothing passes, the error says nothing of batches.
-                    if outcome.sent > 0 {
-                        self.offload.refused(to.peer(), &error);
-                    }
+                    self.offload.refused(to.peer(), &error, outcome.sent);
                 }
             }
         } else {
@@ -454,7 +451,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         if !self.gate.passes() {
             return shared.counters.count(NetEvent::LostByGate);
         }
-        let batch = match self.more && shared.offload.batches(to.peer()) {
+        let batch = match self.more && shared.offload.trust.batches(to.peer()) {
             true => self.batches.begin((to, urgent)),
             false => self.batches.begun((to, urgent)),
         };

@@ -4,6 +4,7 @@
 //! - [`receipt`]: what has arrived from the peer, and how both sides say so.
 //! - [`queue`]: what waits for room.
 //! - [`length`]: how long a datagram may be, and whether the kernel really sends batches.
+//! - [`trust`]: when datagrams leave several in one call.
 //! - [`shared`]: what the loop and the sending threads share of that.
 
 pub mod flow;
@@ -11,6 +12,7 @@ pub mod length;
 pub mod queue;
 pub mod receipt;
 pub mod shared;
+pub mod trust;
 
 use std::net::{IpAddr, SocketAddr};
 

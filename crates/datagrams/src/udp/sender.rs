@@ -62,7 +62,7 @@ impl<C: Codec> LoopSender<C> {
         fragment.write(&mut self.frame);
         if self.seal(to, cluster, BodyKind::Fragment) {
             let more = self.batch.push(&self.frame, self.shared.length(to));
-            if !more || !self.shared.offload.batches(to.peer()) {
+            if !more || !self.shared.offload.trust.batches(to.peer()) {
                 self.flush_fragments(to, exempt);
             }
         }
@@ -255,7 +255,7 @@ impl<C: Codec> LoopSender<C> {
             C::stamp(&mut datagram, traffic.stamp(now, bytes));
             queues[peer].leaves(now, traffic.flow.sent(), digest);
             more = batch.push(&datagram, bytes)
-                && shared.offload.batches(Some(peer))
+                && shared.offload.trust.batches(Some(peer))
                 && (size == usize::MAX || bytes == size);
             size = bytes;
         }

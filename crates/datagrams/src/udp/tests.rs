@@ -247,7 +247,7 @@ fn a_turn_takes_one_system_call_a_batch() {
     let datagrams = 2 * numbers.clone().count().div_ceil(MESSAGES_PER_DATAGRAM) as u64;
     let sent = outlet.send(numbers.flat_map(|number| [short(1, number), short(2, number)]));
     assert_eq!((sent.to_peers as u64, counters.of(NetEvent::Sent)), (datagrams, datagrams));
-    let calls = if zero.shared.offload.batches(Some(1)) { 2 } else { datagrams };
+    let calls = if zero.shared.offload.trust.batches(Some(1)) { 2 } else { datagrams };
     assert_eq!(counters.of(NetEvent::SendCalls), calls);
 }
 
@@ -273,8 +273,8 @@ fn each_datagram_of_a_batch_meets_a_draw_of_its_own() {
 fn where_batches_are_refused_datagrams_leave_singly() {
     let [zero, mut one] = pair(|_| {});
     let offload = &zero.shared.offload;
-    offload.refused(Some(1), &rustix::io::Errno::IO.into());
-    assert!(!offload.batches(Some(1)));
+    offload.refused(Some(1), &rustix::io::Errno::IO.into(), 1);
+    assert!(!offload.trust.batches(Some(1)));
     let mut outlet = zero.outlet(1);
     let sent = outlet.send(MANY.map(|number| short(1, number)));
     assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
@@ -317,10 +317,10 @@ fn a_route_that_refuses_everything_says_nothing_of_batches() {
         let datagrams = outlet.send(MANY.map(|number| short(1, number))).to_peers as u64;
         assert_eq!(numbers(&mut one), MANY.collect::<Vec<_>>());
         let calls = counters.of(NetEvent::SendCalls) - before;
-        let few = if zero.shared.offload.takes { datagrams / 10 } else { datagrams };
+        let few = if zero.shared.offload.trust.has() { datagrams / 10 } else { datagrams };
         assert!(datagrams > 10 && calls <= few, "{calls} calls for {datagrams} datagrams");
         for peer in [Some(1), Some(2), None] {
-            assert_eq!(zero.shared.offload.takes(peer), zero.shared.offload.takes);
+            assert_eq!(zero.shared.offload.trust.takes(peer), zero.shared.offload.trust.has());
         }
     }
 }
@@ -462,7 +462,7 @@ fn a_running_loop_finds_out_what_the_path_carries_and_then_rests() {
     }
     assert_eq!(shared.paths.length(0), PATH_BYTES_IPV4, "unused");
     assert!(
-        shared.offload.batches(Some(1)) == shared.offload.takes(Some(1)),
+        shared.offload.trust.batches(Some(1)) == shared.offload.trust.takes(Some(1)),
         "batches arrive here"
     );
     stops.iter().for_each(StopHandle::stop);
