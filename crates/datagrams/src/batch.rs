@@ -14,6 +14,9 @@
 //! **Does not** draw losses: every frame has passed the gate before, with a draw of its own.
 
 use crate::DATAGRAM_BYTES_MAX;
+use crate::path::queue::BulkQueue;
+use crate::path::receipt::Stamp;
+use crate::path::shared::Traffic;
 
 /// The most datagrams that the kernel takes at once.
 const SEGMENTS_MAX: usize = 64;
@@ -28,7 +31,7 @@ const BATCHES_MAX: usize = 8;
 /// Datagrams to one destination or from one sender, one behind the other. All are as long as
 /// the first, except that the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Segments<'a> {
+pub struct Segments<'a> {
     bytes: &'a [u8],
     size: usize,
 }
@@ -41,46 +44,46 @@ impl<'a> Segments<'a> {
     }
 
     /// Cut every `size` bytes; a size that makes no sense cuts nothing.
-    pub(crate) fn cut(bytes: &'a [u8], size: usize) -> Self {
+    pub fn cut(bytes: &'a [u8], size: usize) -> Self {
         let size = if (1..bytes.len()).contains(&size) { size } else { bytes.len() };
         Segments { bytes, size }
     }
 
     /// All of them.
-    pub(crate) fn bytes(self) -> &'a [u8] {
+    pub fn bytes(self) -> &'a [u8] {
         self.bytes
     }
 
     /// The bytes of each but the last.
-    pub(crate) fn size(self) -> usize {
+    pub fn size(self) -> usize {
         self.size
     }
 
     /// How many there are. Nothing at all is one empty datagram.
-    pub(crate) fn count(self) -> usize {
+    pub fn count(self) -> usize {
         self.bytes.len().div_ceil(self.size.max(1)).max(1)
     }
 
     /// The datagram at `index`.
-    pub(crate) fn get(self, index: usize) -> &'a [u8] {
+    pub fn get(self, index: usize) -> &'a [u8] {
         let first = index * self.size;
         &self.bytes[first..(first + self.size).min(self.bytes.len())]
     }
 
     /// The first `count` of them.
-    pub(crate) fn first(self, count: usize) -> Self {
+    pub fn first(self, count: usize) -> Self {
         Segments::cut(&self.bytes[..(count * self.size).min(self.bytes.len())], self.size)
     }
 
     /// Those from `index` on; there must be one.
-    pub(crate) fn after(self, index: usize) -> Self {
+    pub fn after(self, index: usize) -> Self {
         Segments::cut(&self.bytes[index * self.size..], self.size)
     }
 }
 
 /// Frames that are gathered for one destination.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub struct Batch {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
@@ -91,7 +94,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// Adds a sealed frame; those to its destination have at most `most` bytes at present. Says
     /// whether another one fits.
-    pub(crate) fn push(&mut self, frame: &[u8], most: usize) -> bool {
+    pub fn push(&mut self, frame: &[u8], most: usize) -> bool {
         self.bytes.extend_from_slice(frame);
         self.ends.push(self.bytes.len());
         self.longest = self.longest.max(frame.len());
@@ -100,11 +103,40 @@ impl Batch {
         self.ends.len() < SEGMENTS_MAX && (self.ends.len() + 1) * longest <= BATCH_BYTES_MAX
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Adds what waits in `queue`, as far as the path has room for it `now`, and stamps it.
+    /// `together` says whether another datagram may leave in the same call.
+    pub fn fill(
+        &mut self,
+        now: u64,
+        queue: &mut BulkQueue,
+        traffic: &mut Traffic,
+        together: impl Fn() -> bool,
+        stamp: impl Fn(&mut [u8], Stamp),
+    ) {
+        let (mut size, mut more) = (usize::MAX, true);
+        // All have the length of the first, but for a shorter last one: nothing is padded, so
+        // that the stamps say how much leaves.
+        while more
+            && let Some(bytes) = queue.next_bytes()
+            && (bytes <= size || self.is_empty())
+            && traffic.flow.admits(now, bytes)
+            && let Some((mut datagram, digest)) = queue.pop()
+        {
+            stamp(&mut datagram, traffic.stamp(now, bytes));
+            queue.leaves(now, traffic.flow.sent(), digest);
+            more =
+                self.push(&datagram, bytes) && together() && (size == usize::MAX || bytes == size);
+            size = bytes;
+        }
+    }
+
+    /// Whether it holds no frame.
+    pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Forgets its frames.
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
         self.longest = 0;
@@ -117,7 +149,7 @@ impl Batch {
     /// # Panics
     ///
     /// If it is empty.
-    pub(crate) fn padded(&mut self, pad: impl Fn(&mut [u8], usize)) -> (&mut [u8], usize) {
+    pub fn padded(&mut self, pad: impl Fn(&mut [u8], usize)) -> (&mut [u8], usize) {
         let range = |ends: &[usize], at: usize| match at {
             0 => 0..ends[0],
             _ => ends[at - 1]..ends[at],
@@ -150,7 +182,7 @@ impl Batch {
 
 /// The batches of one call of an outlet, by destination. Buffers are kept for the next.
 #[derive(Debug)]
-pub(crate) struct Batches<E> {
+pub struct Batches<E> {
     /// The batches in use come first.
     batches: Vec<(E, Batch)>,
     used: usize,
@@ -164,12 +196,12 @@ impl<E> Default for Batches<E> {
 
 impl<E: Copy + PartialEq> Batches<E> {
     /// The batch for `to` if one has been begun.
-    pub(crate) fn begun(&mut self, to: E) -> Option<&mut Batch> {
+    pub fn begun(&mut self, to: E) -> Option<&mut Batch> {
         self.batches[..self.used].iter_mut().find(|(of, _)| *of == to).map(|(_, batch)| batch)
     }
 
     /// The batch for `to`, begun now if there is room.
-    pub(crate) fn begin(&mut self, to: E) -> Option<&mut Batch> {
+    pub fn begin(&mut self, to: E) -> Option<&mut Batch> {
         let known = self.batches[..self.used].iter().position(|(of, _)| *of == to);
         let at = match known {
             Some(at) => at,
@@ -187,7 +219,7 @@ impl<E: Copy + PartialEq> Batches<E> {
     }
 
     /// Hands over all gathered datagrams. No batch is begun afterwards.
-    pub(crate) fn finish(
+    pub fn finish(
         &mut self,
         pad: impl Fn(&mut [u8], usize),
         mut send: impl FnMut(E, &mut [u8], usize),

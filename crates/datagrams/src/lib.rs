@@ -15,7 +15,7 @@
 //! - [`boots`]: which life of a peer is the current one.
 //! - [`fragment`]: one long message in many datagrams.
 //! - [`loss`]: the seeded gate that every datagram passes.
-//! - `batch`: datagrams to one destination that leave in one system call.
+//! - [`batch`]: datagrams to one destination that leave in one system call.
 //! - `offload`: many datagrams in one system call, where the kernel can do that.
 //! - [`outlet`]: how a thread sends.
 //! - [`path`]: how long a datagram to each peer may be, and how much may be under way.
@@ -32,7 +32,7 @@
 //! **Does not** deliver in order, once, or at all: every message may be lost, repeated and
 //! reordered. A sender that needs an answer asks again.
 
-mod batch;
+pub mod batch;
 pub mod boots;
 pub mod codec;
 pub mod counters;

@@ -243,22 +243,8 @@ impl<C: Codec> LoopSender<C> {
         }
         traffic.flow.poll(now);
         queues[peer].settle(now, &traffic.flow);
-        let (mut size, mut more) = (usize::MAX, true);
-        // All have the length of the first, but for a shorter last one: nothing is padded, so
-        // that the stamps say how much leaves.
-        while more
-            && let Some(bytes) = queues[peer].next_bytes()
-            && (bytes <= size || batch.is_empty())
-            && traffic.flow.admits(now, bytes)
-            && let Some((mut datagram, digest)) = queues[peer].pop()
-        {
-            C::stamp(&mut datagram, traffic.stamp(now, bytes));
-            queues[peer].leaves(now, traffic.flow.sent(), digest);
-            more = batch.push(&datagram, bytes)
-                && shared.offload.trust.batches(Some(peer))
-                && (size == usize::MAX || bytes == size);
-            size = bytes;
-        }
+        let together = || shared.offload.trust.batches(Some(peer));
+        batch.fill(now, &mut queues[peer], &mut traffic, together, C::stamp);
         drop(traffic);
         if batch.is_empty() {
             return false;
