@@ -25,6 +25,7 @@ pub mod cost;
 pub mod environment;
 pub mod faults;
 pub mod node;
+pub mod offload;
 pub mod path;
 mod places;
 pub mod queue;

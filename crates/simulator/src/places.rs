@@ -60,11 +60,27 @@ places! {
     City = "city",
     /// Paths of one place, disks and processors of another, clients of a third.
     Any = "any",
+    /// Kernels say that batches have left, and they have not; or refuse them, or everything.
+    Offload = "offload",
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// In one of so many runs of `any` the kernels are not reliable either.
+const MIXED_KERNELS: u8 = 8;
+
+impl Place {
+    /// Whether batches cannot be relied on there.
+    pub(crate) fn has_faulty_kernels(self, rng: &mut Rng) -> bool {
+        match self {
+            Place::Offload => true,
+            Place::Any => rng.u8(..MIXED_KERNELS) == 0,
+            _ => false,
+        }
     }
 }
 
@@ -190,6 +206,13 @@ impl Environment {
                 let clients = rng.usize(1_000..=4_000);
                 it.workload = Workload { clients, pause_us: 1_000_000, line_bytes: (0, 100) };
             }
+            Place::Offload => {
+                it.between.latency_us = (50, [500, 25_000][rng.usize(..2)]);
+                it.between.loss = Loss::Independent(rng.u32(0..=2_000));
+                it.uplink = Some(Rate { bits_per_s: WIDE, queue_bytes: 4_000_000 });
+                it.workload.clients = rng.usize(4..=32);
+                it.workload.line_bytes = (0, [1_200, 5_000, 20_000][rng.usize(..3)]);
+            }
             Place::Crowd => {
                 let loss = [Loss::Never, Loss::Independent(300_000)][rng.usize(..2)];
                 it.between.loss = loss;
@@ -206,8 +229,8 @@ impl Environment {
     /// Draws every part from an environment of its own.
     fn draw_any(rng: &mut Rng) -> Self {
         let mut any = || {
-            let named = Place::ALL.len() - 1;
-            Environment::draw(Place::ALL[rng.usize(..named)], rng)
+            let mixed = Place::Any as usize;
+            Environment::draw(Place::ALL[rng.usize(..mixed)], rng)
         };
         let (paths, hosts, clients) = (any(), any(), any());
         let mut it = Environment { processor: hosts.processor, disk: hosts.disk, ..paths };

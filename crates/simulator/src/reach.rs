@@ -129,6 +129,14 @@ reach! {
     Vanished = "packets_vanished",
     /// A packet was longer than its path carries, and the sender was told.
     Refused = "packets_refused",
+    /// A kernel said that it has sent a batch, and has not.
+    BatchVanished = "batches_vanished",
+    /// A kernel refused a batch.
+    BatchRefused = "batches_refused",
+    /// A process sent no batches any more: to anybody, or to a peer for a while.
+    BatchesDistrusted = "batches_distrusted",
+    /// A process sent batches again.
+    BatchesAgain = "batches_again",
     /// See [`Partition::Split`].
     Split = "partition_split",
     /// See [`Partition::Isolate`].
@@ -147,6 +155,14 @@ reach! {
 
 /// What only paths with numbers can do to a packet.
 const BY_PATHS: [Situation; 3] = [Situation::QueueFull, Situation::Vanished, Situation::Refused];
+
+/// What only faulty kernels do.
+const BY_KERNELS: [Situation; 4] = [
+    Situation::BatchVanished,
+    Situation::BatchRefused,
+    Situation::BatchesDistrusted,
+    Situation::BatchesAgain,
+];
 
 /// What only small bounds do. The gentle world has large ones.
 pub const BY_BOUNDS: [Situation; 9] = [
@@ -190,11 +206,12 @@ impl Situation {
     /// Whether runs in such a place can meet it.
     fn is_met_in(self, place: Option<Place>) -> bool {
         match place {
-            None => !BY_PATHS.contains(&self) && !BY_BOUNDS.contains(&self),
+            None => ![&BY_PATHS[..], &BY_BOUNDS, &BY_KERNELS].concat().contains(&self),
             Some(Place::Any) => !GENTLE.contains(&self),
+            Some(Place::Offload) if BY_KERNELS.contains(&self) => true,
             // What one place cannot do, another can.
             Some(_) => {
-                let others = [&GENTLE[..], &SELDOM, &BY_PATHS, &BY_BOUNDS].concat();
+                let others = [&GENTLE[..], &SELDOM, &BY_PATHS, &BY_BOUNDS, &BY_KERNELS].concat();
                 !others.contains(&self)
             }
         }

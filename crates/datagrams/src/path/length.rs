@@ -166,6 +166,8 @@ pub struct PathLength {
     /// Whether batches are believed to arrive.
     batches: bool,
     batches_failed_at: u64,
+    /// How long after that batches are tried again.
+    batches_retry_us: u64,
     batches_confirmed_at: Option<u64>,
     batches_lost: u32,
     /// What was used since it was tested last.
@@ -204,6 +206,7 @@ impl PathLength {
             lost: 0,
             batches: true,
             batches_failed_at: 0,
+            batches_retry_us: BATCHES_RETRY_US,
             batches_confirmed_at: None,
             batches_lost: 0,
             used: Use::default(),
@@ -214,6 +217,12 @@ impl PathLength {
             rests: false,
             patience_us: PATIENCE_US,
         }
+    }
+
+    /// The same path, on which batches are tried again this long after they have failed.
+    #[must_use]
+    pub fn testing_batches_again_after(self, batches_retry_us: u64) -> Self {
+        PathLength { batches_retry_us, ..self }
     }
 
     /// The most bytes of a datagram to the peer at present.
@@ -434,7 +443,7 @@ impl PathLength {
     fn wants_batch(&self) -> Option<u64> {
         match (self.used.batch, self.batches, self.batches_confirmed_at) {
             (false, ..) => None,
-            (true, false, _) => Some(self.batches_failed_at.saturating_add(BATCHES_RETRY_US)),
+            (true, false, _) => Some(self.batches_failed_at.saturating_add(self.batches_retry_us)),
             (true, true, None) => Some(0),
             (true, true, Some(at)) => Some(at.saturating_add(CONFIRM_US)),
         }

@@ -7,19 +7,43 @@
 
 mod paths;
 
+use datagrams::batch::Batches;
 use datagrams::codec::{Body, BodyKind, Endpoint as _, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragmenter, Reassembler};
+use datagrams::path::length::PathLength;
 use multipaxos::message::Party;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::net::pack::Packer;
 use multipaxos::net::{Endpoint, Incoming, Outgoing};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Time};
 use paths::Paths;
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
-/// Datagrams that one process sends.
-pub type Frames = Vec<(Endpoint, Vec<u8>)>;
+/// What one process sends in one turn.
+pub type Frames = Vec<Leaving>;
+
+/// Datagrams that a process hands to its kernel in one call.
+#[derive(Debug)]
+pub struct Leaving {
+    /// The process that they are for.
+    pub to: Endpoint,
+    /// One behind the other.
+    pub bytes: Vec<u8>,
+    /// The bytes of each but the last.
+    pub size: usize,
+    /// Whether they test if batches arrive.
+    pub probe: bool,
+}
+
+impl Leaving {
+    /// A datagram alone.
+    fn alone(to: Endpoint, bytes: Vec<u8>) -> Self {
+        Leaving { to, size: bytes.len(), bytes, probe: false }
+    }
+}
 
 /// The codec of one life.
 #[derive(Debug)]
@@ -31,8 +55,20 @@ pub struct Wire {
     reassembler: Reassembler<Endpoint>,
     paths: Paths,
     counters: Arc<Counters>,
+    batches: BatchNews,
     /// The time of the timer event of [`Wire::poll`].
     pub timer_at: Option<Time>,
+}
+
+/// How often a process has changed its mind about batches.
+#[derive(Debug, Default)]
+pub struct BatchNews {
+    /// It sent no more: to anybody, or to a peer for a while.
+    pub distrusted: u64,
+    /// It sent some again.
+    pub again: u64,
+    /// The peers whose batches were refused, as long as none is sent to them.
+    refused: BTreeSet<usize>,
 }
 
 struct Gathered<'a> {
@@ -41,16 +77,33 @@ struct Gathered<'a> {
     fragmenter: &'a mut Fragmenter,
     paths: &'a mut Paths,
     frames: &'a mut Frames,
+    /// What waits for no room, by destination, until the turn is over.
+    batches: Batches<Endpoint>,
+    /// Whether another datagram follows.
+    more: bool,
 }
 
 impl Sink<Endpoint> for Gathered<'_> {
     fn datagram(&mut self, to: Endpoint, frame: &mut [u8], urgent: bool) {
-        self.paths.leave(self.now, to, frame.to_vec(), urgent, self.frames);
+        let Gathered { now, paths, frames, batches, more, .. } = self;
+        let gathers = urgent || to.peer().is_none();
+        let batch = match *more && gathers && paths.trust.batches(to.peer()) {
+            true => batches.begin(to),
+            false => batches.begun(to).filter(|_| gathers),
+        };
+        let Some(batch) = batch else {
+            return paths.leave(*now, to, frame.to_vec(), urgent, frames);
+        };
+        if !batch.push(frame, paths.length(to)) {
+            let (bytes, size) = batch.padded(frame::pad);
+            paths.leave_together(*now, to, bytes, size, frames);
+            batch.clear();
+        }
     }
 
     fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
         let length = self.length(to);
-        let Gathered { now, identity, fragmenter, paths, frames } = self;
+        let Gathered { now, identity, fragmenter, paths, frames, .. } = self;
         fragmenter.split(length, cluster, message.to_vec(), |fragment| {
             let cluster = ClusterId(cluster);
             let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
@@ -96,8 +149,18 @@ impl Wire {
             paths: Paths::new(n, boot.0, datagram_max),
             identity,
             counters,
+            batches: BatchNews::default(),
             timer_at: None,
         }
+    }
+
+    /// The same on a kernel that takes batches.
+    #[must_use]
+    pub fn with_batches(mut self, takes: bool) -> Self {
+        if takes {
+            self.paths.with_batches();
+        }
+        self
     }
 
     /// The cluster's id is known from here on.
@@ -114,12 +177,42 @@ impl Wire {
             fragmenter: &mut self.fragmenter,
             paths: &mut self.paths,
             frames: &mut frames,
+            batches: Batches::default(),
+            more: true,
         };
         for message in outgoing {
             self.packer.add(message, &mut sink);
         }
+        sink.more = false;
         self.packer.flush(&mut sink);
+        let Gathered { mut batches, paths, frames: gathered, .. } = sink;
+        if paths.trust.has() {
+            batches.finish(frame::pad, |to, bytes, size| {
+                paths.leave_together(now.0, to, bytes, size, gathered);
+            });
+            self.paths.flush(now.0, &mut frames);
+        }
         frames
+    }
+
+    /// The kernel has taken a batch.
+    pub fn batch_taken(&mut self, to: Endpoint) {
+        if let Some(peer) = to.peer() {
+            self.batches.again += u64::from(self.batches.refused.remove(&peer));
+        }
+    }
+
+    /// The kernel has refused a batch of whose datagrams `passed` then passed one by one.
+    pub fn batch_refused(&mut self, to: Endpoint, error: &io::Error, passed: usize) {
+        if self.paths.trust.refused(to.peer(), error, passed) {
+            self.batches.distrusted += 1;
+            self.batches.refused.extend(to.peer());
+        }
+    }
+
+    /// How often the process of this life has changed its mind about batches.
+    pub fn batch_news(&self) -> &BatchNews {
+        &self.batches
     }
 
     /// The system has refused a datagram as too long.
@@ -211,6 +304,7 @@ impl Wire {
                 });
             }
             for probe in probes {
+                let both = probe.batch && self.paths.trust.has();
                 let mut frame =
                     sealed_frame(&self.identity, to, cluster, BodyKind::Probe, |body| {
                         body.extend_from_slice(&probe_body(probe.id));
@@ -218,8 +312,19 @@ impl Wire {
                 let sealed = frame.len();
                 frame.resize(probe.bytes.unwrap_or(sealed).max(sealed), 0);
                 frame::pad(&mut frame, sealed);
-                self.paths.leave(now, to, frame, true, frames);
+                if both {
+                    let size = frame.len();
+                    self.paths.leave_together(now, to, &mut frame.repeat(2), size, frames);
+                    frames.last_mut().expect("it leaves").probe = true;
+                } else {
+                    self.paths.leave(now, to, frame, true, frames);
+                }
             }
+        }
+        let trusted = self.paths.lengths.iter().all(PathLength::batches);
+        if self.paths.trust.trust(trusted) {
+            let BatchNews { distrusted, again, .. } = &mut self.batches;
+            *(if trusted { again } else { distrusted }) += 1;
         }
     }
 

@@ -1,14 +1,19 @@
 //! The paths of a simulated process: what they carry, what is under way, what waits.
 //!
 //! The same parts as the network loop's, without sockets: how long datagrams may be, how many
-//! bytes may be under way, and the queue of what can wait.
+//! bytes may be under way, the queue of what can wait, and what is believed of batches. Batches
+//! are sent only where a run has kernels that get them wrong: elsewhere each datagram of a batch
+//! would go its way as if it had left alone.
 
-use super::{Frames, sealed_frame};
+use super::{Frames, Leaving, sealed_frame};
+use crate::offload::{BATCHES_RETRY_US, REFUSED_CHANCES};
+use datagrams::batch::{Batch, Segments};
 use datagrams::codec::{BodyKind, Endpoint as _, Opened};
 use datagrams::path::length::{PathLength, Use};
 use datagrams::path::queue::BulkQueue;
 use datagrams::path::receipt::{Receipt, Stamp};
 use datagrams::path::shared::Traffic;
+use datagrams::path::trust::BatchTrust;
 use datagrams::path::{PATH_BYTES_IPV4, PATH_BYTES_MIN};
 use multipaxos::net::Endpoint;
 use multipaxos::net::frame::{self, Identity};
@@ -20,6 +25,7 @@ use std::collections::BTreeMap;
 pub(super) struct Paths {
     /// To the replicas, by id.
     pub(super) lengths: Vec<PathLength>,
+    pub(super) trust: BatchTrust,
     traffic: Vec<Traffic>,
     queues: Vec<BulkQueue>,
     /// What has arrived from clients that asked.
@@ -32,11 +38,19 @@ impl Paths {
     pub(super) fn new(n: usize, life: u64, datagram_max: usize) -> Self {
         Paths {
             lengths: vec![PathLength::new(PATH_BYTES_IPV4, datagram_max); n],
+            trust: BatchTrust::new(false, n, REFUSED_CHANCES),
             traffic: (0..n).map(|_| Traffic::new(life as u32)).collect(),
             queues: (0..n).map(|_| BulkQueue::default()).collect(),
             clients: BTreeMap::new(),
             client_bytes: PATH_BYTES_IPV4.min(datagram_max),
         }
+    }
+
+    /// The kernel takes batches from here on.
+    pub(super) fn with_batches(&mut self) {
+        let testing = |path: PathLength| path.testing_batches_again_after(BATCHES_RETRY_US);
+        self.lengths = std::mem::take(&mut self.lengths).into_iter().map(testing).collect();
+        self.trust = BatchTrust::new(true, self.lengths.len(), REFUSED_CHANCES);
     }
 
     /// The most bytes of a datagram to `to` at present.
@@ -54,19 +68,48 @@ impl Paths {
         frames: &mut Frames,
     ) {
         if let Some(peer) = to.peer() {
-            let long = frame.len() > PATH_BYTES_MIN;
-            self.lengths[peer].used(Use { long, batch: false });
+            self.note_use(peer, Segments::cut(&frame, frame.len()));
             let queue = &mut self.queues[peer];
             let traffic = &mut self.traffic[peer];
             if !urgent {
                 queue.settle(now, &traffic.flow);
                 queue.push(now, &frame, &traffic.flow);
-                return self.flush(now, frames);
+                // Where there are batches, what one turn sends is gathered first.
+                if !self.trust.has() {
+                    self.flush(now, frames);
+                }
+                return;
             }
             let stamp = traffic.stamp(now, frame.len());
             frame::stamp(&mut frame, stamp);
         }
-        frames.push((to, frame));
+        frames.push(Leaving::alone(to, frame));
+    }
+
+    /// Sends datagrams that wait for no room, of which each but the last has `size` bytes, in
+    /// one call.
+    pub(super) fn leave_together(
+        &mut self,
+        now: u64,
+        to: Endpoint,
+        bytes: &mut [u8],
+        size: usize,
+        frames: &mut Frames,
+    ) {
+        if let Some(peer) = to.peer() {
+            self.note_use(peer, Segments::cut(bytes, size));
+            for frame in bytes.chunks_mut(size) {
+                let stamp = self.traffic[peer].stamp(now, frame.len());
+                frame::stamp(frame, stamp);
+            }
+        }
+        frames.push(Leaving { to, bytes: bytes.to_vec(), size, probe: false });
+    }
+
+    fn note_use(&mut self, peer: usize, segments: Segments<'_>) {
+        let long = segments.size() > PATH_BYTES_MIN;
+        let batch = segments.count() > 1 && self.trust.takes(Some(peer));
+        self.lengths[peer].used(Use { long, batch });
     }
 
     /// Sends what has waited, as far as there is room.
@@ -81,14 +124,20 @@ impl Paths {
             }
             queue.drop_old(now);
             traffic.flow.poll(now);
-            while let Some(bytes) = queue.next_bytes()
-                && traffic.flow.admits(now, bytes)
-                && let Some((mut frame, digest)) = queue.pop()
-            {
-                let stamp = traffic.stamp(now, frame.len());
-                frame::stamp(&mut frame, stamp);
-                queue.leaves(now, traffic.flow.sent(), digest);
-                frames.push((Endpoint::of_peer(peer), frame));
+            let mut batch = Batch::default();
+            loop {
+                let together = || self.trust.batches(Some(peer));
+                batch.fill(now, queue, traffic, together, frame::stamp);
+                if batch.is_empty() {
+                    break;
+                }
+                let (bytes, size) = batch.padded(frame::pad);
+                let segments = Segments::cut(bytes, size);
+                let is_batch = segments.count() > 1 && self.trust.takes(Some(peer));
+                self.lengths[peer].used(Use { long: false, batch: is_batch });
+                let (to, bytes) = (Endpoint::of_peer(peer), bytes.to_vec());
+                frames.push(Leaving { to, bytes, size, probe: false });
+                batch.clear();
             }
         }
     }
@@ -132,14 +181,14 @@ impl Paths {
                 let mut frame = word(Endpoint::of_peer(peer));
                 let stamp = traffic.stamp(now, frame.len());
                 frame::stamp(&mut frame, stamp);
-                frames.push((Endpoint::of_peer(peer), frame));
+                frames.push(Leaving::alone(Endpoint::of_peer(peer), frame));
             }
         }
         for (client, receipt) in self.clients.iter_mut().filter(|(_, receipt)| is_due(receipt)) {
             let (mut frame, mut stamp) = (word(*client), Stamp::default());
             receipt.tell(now, &mut stamp);
             frame::stamp(&mut frame, stamp);
-            frames.push((*client, frame));
+            frames.push(Leaving::alone(*client, frame));
         }
     }
 

@@ -10,27 +10,85 @@ impl World {
     }
 
     pub(super) fn send_frames(&mut self, id: ReplicaId, frames: Frames) {
+        for leaving in frames {
+            match self.hand_over(Host::Replica(id), &leaving) {
+                0 => {}
+                1 => self.send_frame(id, leaving.to, leaving.bytes),
+                _ => {
+                    for bytes in leaving.bytes.chunks(leaving.size) {
+                        self.send_frame(id, leaving.to, bytes.to_vec());
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_frame(&mut self, id: ReplicaId, to: Endpoint, bytes: Vec<u8>) {
         let from = address_of_replica(id);
-        for (to, bytes) in frames {
-            match to {
-                Endpoint::Replica(to) if self.reaches(id, to) => {
-                    let path = (Host::Replica(id), Host::Replica(to));
-                    self.send(path, bytes.len(), || Event::Arrive {
-                        to,
-                        arrival: Arrival::Frame(from, bytes.clone()),
-                    });
-                }
-                Endpoint::Client(to) if !self.out[id.index()] => {
-                    let (client, life) = who(to);
-                    let path = (Host::Replica(id), Host::Client(client));
-                    self.send(path, bytes.len(), || Event::Frame {
-                        client,
-                        life,
-                        bytes: bytes.clone(),
-                    });
-                }
-                Endpoint::Stray(to, at) => self.send_back(id, to, at, bytes),
-                Endpoint::Replica(_) | Endpoint::Client(_) => {}
+        match to {
+            Endpoint::Replica(to) if self.reaches(id, to) => {
+                let path = (Host::Replica(id), Host::Replica(to));
+                self.send(path, bytes.len(), || Event::Arrive {
+                    to,
+                    arrival: Arrival::Frame(from, bytes.clone()),
+                });
+            }
+            Endpoint::Client(to) if !self.out[id.index()] => {
+                let (client, life) = who(to);
+                let path = (Host::Replica(id), Host::Client(client));
+                self.send(path, bytes.len(), || Event::Frame {
+                    client,
+                    life,
+                    bytes: bytes.clone(),
+                });
+            }
+            Endpoint::Stray(to, at) => self.send_back(id, to, at, bytes),
+            Endpoint::Replica(_) | Endpoint::Client(_) => {}
+        }
+    }
+
+    /// A process hands datagrams to its kernel in one call. Returns how many of them leave. What
+    /// a kernel refuses together is tried one by one.
+    fn hand_over(&mut self, from: Host, leaving: &Leaving) -> usize {
+        let count = leaving.bytes.len().div_ceil(leaving.size);
+        let Some(kernels) = &mut self.kernels else { return count };
+        let to = match leaving.to {
+            Endpoint::Replica(to) => Host::Replica(to),
+            Endpoint::Client(at) => Host::Client(who(at).0),
+            Endpoint::Stray(..) => return count,
+        };
+        let fate = kernels.fate(self.now, (from, to), count);
+        if count == 1 {
+            return usize::from(matches!(fate, Fate::Leaves));
+        }
+        let passed = match kernels.fate(self.now, (from, to), 1) {
+            Fate::Leaves if !leaving.probe => count,
+            _ => 0,
+        };
+        let wire = match from {
+            Host::Replica(id) => &mut self.nodes[id.index()].wire,
+            Host::Client(client) => &mut self.clients[client].wire,
+        };
+        let wire = wire.as_mut().expect("who sends has a codec");
+        let what = if leaving.probe { "probe" } else { "batch" };
+        match fate {
+            Fate::Leaves => {
+                wire.batch_taken(leaving.to);
+                count
+            }
+            Fate::Vanishes => {
+                self.reach.count(Situation::BatchVanished);
+                self.cost.sent_bytes += (leaving.bytes.len() + count * IP_UDP_BYTES) as u64;
+                self.trace(|| format!("{from:?}: a {what} of {count} to {to:?} vanishes"));
+                0
+            }
+            Fate::Refused(error) => {
+                self.reach.count(Situation::BatchRefused);
+                wire.batch_refused(leaving.to, &error, passed);
+                self.trace(|| {
+                    format!("{from:?}: a {what} of {count} to {to:?} is refused: {error}")
+                });
+                passed
             }
         }
     }
@@ -145,15 +203,18 @@ impl World {
 
     pub(super) fn send_calls(&mut self, client: usize, frames: Frames) {
         let from = address_of(client, self.clients[client].life);
-        for (to, bytes) in frames {
-            if let Endpoint::Replica(to) = to
-                && !self.out[to.index()]
-            {
-                let path = (Host::Client(client), Host::Replica(to));
-                self.send(path, bytes.len(), || Event::Arrive {
-                    to,
-                    arrival: Arrival::Frame(from, bytes.clone()),
-                });
+        for leaving in frames {
+            let left = self.hand_over(Host::Client(client), &leaving);
+            for bytes in leaving.bytes.chunks(leaving.size).take(left) {
+                if let Endpoint::Replica(to) = leaving.to
+                    && !self.out[to.index()]
+                {
+                    let path = (Host::Client(client), Host::Replica(to));
+                    self.send(path, bytes.len(), || Event::Arrive {
+                        to,
+                        arrival: Arrival::Frame(from, bytes.to_vec()),
+                    });
+                }
             }
         }
     }
@@ -168,6 +229,9 @@ impl World {
             ] {
                 self.reach.add(what, wire.count(event));
             }
+            let BatchNews { distrusted, again, .. } = *wire.batch_news();
+            self.reach.add(Situation::BatchesDistrusted, distrusted);
+            self.reach.add(Situation::BatchesAgain, again);
         }
     }
 

@@ -106,9 +106,10 @@ impl World {
     pub(super) fn wire_client(&mut self, client: usize) {
         let boot = BootId(self.streams.workload.u64(1..));
         let n = self.nodes.len();
-        let datagram_max = self.datagram_max;
-        self.clients[client].wire =
-            self.wired.then(|| Wire::new(n, Party::Client, boot, datagram_max));
+        let (datagram_max, has_batches) = (self.datagram_max, self.kernels.is_some());
+        self.clients[client].wire = self
+            .wired
+            .then(|| Wire::new(n, Party::Client, boot, datagram_max).with_batches(has_batches));
     }
 
     /// Starts a client's process anew, under the same id.

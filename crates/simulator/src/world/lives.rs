@@ -20,7 +20,10 @@ impl World {
         }
         self.note_wire(id);
         let node = &mut self.nodes[id.index()];
-        node.wire = self.wired.then(|| Wire::new(n, Party::Replica(id), boot, self.datagram_max));
+        let has_batches = self.kernels.is_some();
+        node.wire = self.wired.then(|| {
+            Wire::new(n, Party::Replica(id), boot, self.datagram_max).with_batches(has_batches)
+        });
         node.life += 1;
         node.paused_until = None;
         node.backlog.clear();

@@ -25,6 +25,7 @@ use super::cost::{self, Bounds, Cost};
 use super::environment::Environment;
 use super::faults::{Links, PARTITIONS, Partition, Profile};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
+use super::offload::{Fate, Kernels};
 use super::path::{IP_UDP_BYTES, Passage};
 use super::queue::Queue;
 use super::reach::{Reach, Situation};
@@ -33,7 +34,7 @@ use super::store::{Closed, Death, Store, SyncFault};
 use super::terrain::{Host, Terrain};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
-use super::wire::{Frames, Wire};
+use super::wire::{BatchNews, Frames, Leaving, Wire};
 use durable::sim_disk;
 use fastrand::Rng;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
@@ -164,6 +165,8 @@ pub struct World {
     /// Where the cluster runs, and its paths, if that is not the gentle world.
     environment: Option<Environment>,
     terrain: Option<Terrain>,
+    /// What the kernels get wrong, in a run where they do.
+    kernels: Option<Kernels>,
     cost: Cost,
     checker: Checker,
     reach: Reach,

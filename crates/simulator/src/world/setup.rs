@@ -141,6 +141,10 @@ impl World {
             clients: Vec::new(),
             wired,
             datagram_max: environment.as_ref().map_or(DATAGRAM_BYTES_MIN, |it| it.datagram_max),
+            kernels: options
+                .place
+                .filter(|place| place.has_faulty_kernels(&mut stream("offload")))
+                .map(|_| Kernels::new(seed, n, options.safety_us)),
             terrain: environment.clone().map(|it| Terrain::new(seed, it)),
             environment,
             cost: Cost::new(),

@@ -135,7 +135,8 @@ impl World {
                 let at = Time(rng.u64(..latest));
                 let to = ReplicaId(to as u8);
                 let message = Message::Bootstrap(ToBootstrap::Ready(Box::new(ready)));
-                for (_, bytes) in wire.send(self.now, &[Outgoing::Peer { to, message }]) {
+                for Leaving { bytes, .. } in wire.send(self.now, &[Outgoing::Peer { to, message }])
+                {
                     let arrival = Arrival::Frame(address_of_replica(from), bytes);
                     self.queue.add(at, Event::Arrive { to, arrival });
                 }
@@ -202,7 +203,7 @@ impl World {
             }
         }
         let frames = stray.wire.send(self.now, &outgoing);
-        for (to, bytes) in frames {
+        for Leaving { to, bytes, .. } in frames {
             if let Endpoint::Replica(to) = to
                 && !self.out[to.index()]
             {
