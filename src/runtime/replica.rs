@@ -33,9 +33,9 @@ use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::{Limits, Membership, NoStorage, Settings};
+use crate::paxos::{Limits, NoStorage, Settings};
 use crate::storage::Durability;
-use crate::storage::decided_log::{DecidedLog, is_lost};
+use crate::storage::decided_log::DecidedLog;
 use crate::storage::memory::Volatile;
 use crate::types::{BootId, ReplicaId, Slot};
 use command_line::ending::Ending;
@@ -92,22 +92,6 @@ pub struct ReplicaOptions {
     pub crash_after_accepts: Option<u32>,
     /// Whether to end when the parent process does.
     pub die_with_parent: bool,
-}
-
-/// After its chat log was cut, the learner goes on where the lines end that are left, as one
-/// that has come back. The other roles do not notice more than that it is behind.
-fn mended<D: Disk>(
-    settings: Settings,
-    log: DecidedLog<D>,
-    error: io::Error,
-    membership: &Membership,
-) -> io::Result<(DecidedLog<D>, Learner)> {
-    if !is_lost(&error) {
-        return Err(error);
-    }
-    let (log, checkpoint) = log.reopen().map_err(|error| io::Error::other(error.to_string()))?;
-    let membership = Membership { fresh: false, ..membership.clone() };
-    Ok((log, Learner::new(settings, membership, checkpoint)))
 }
 
 /// The seed of one replica's draws. Users give the same seed to all replicas of a cluster, or
@@ -223,7 +207,7 @@ where
         learner,
         chat_log,
         move |membership, _, _| Learner::new(settings, membership, checkpoint),
-        move |log: DecidedLog<D>, error, membership| mended(settings, log, error, membership),
+        move |log: DecidedLog<D>, error, membership| log.mended(error, settings, membership),
     );
     let build = move |membership, _, _| Acceptor::new(settings, membership, state);
     let threads = match log {

@@ -10,10 +10,11 @@
 //! stays, so a process that is killed meanwhile mends on; and what was fetched must lead to the
 //! running hash that this replica remembers.
 
-use super::chat_file::{copied, move_aside, put_in_place};
+use super::chat_file::{copied, is_lost, move_aside, put_in_place};
 use super::reading::PAGE_ENTRIES_MAX;
 use super::{DecidedLog, JOURNAL};
-use crate::paxos::learner::Checkpoint;
+use crate::paxos::learner::{Checkpoint, Learner};
+use crate::paxos::{Membership, Settings};
 use crate::storage::Durability;
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::error::OpenError;
@@ -118,6 +119,29 @@ impl<D: Disk> DecidedLog<D> {
             self.saving(checkpoint.clone())()?;
         }
         Ok((self, checkpoint))
+    }
+
+    /// After an error of this log: if its chat log was cut, the learner goes on where the lines
+    /// end that are left, as one that has come back. The other roles do not notice more than that
+    /// it is behind.
+    ///
+    /// # Errors
+    ///
+    /// `error` if it is another one; that of the file system; or what says that no other replica
+    /// has the lines.
+    pub fn mended(
+        self,
+        error: io::Error,
+        settings: Settings,
+        membership: &Membership,
+    ) -> io::Result<(Self, Learner)> {
+        if !is_lost(&error) {
+            return Err(error);
+        }
+        let (log, checkpoint) =
+            self.reopen().map_err(|error| io::Error::other(error.to_string()))?;
+        let membership = Membership { fresh: false, ..membership.clone() };
+        Ok((log, Learner::new(settings, membership, checkpoint)))
     }
 
     /// Opens this log anew, whose chat log was cut while it was open.
