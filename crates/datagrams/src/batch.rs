@@ -110,7 +110,7 @@ impl Batch {
         now: u64,
         queue: &mut BulkQueue,
         traffic: &mut Traffic,
-        together: impl Fn() -> bool,
+        mut together: impl FnMut() -> bool,
         stamp: impl Fn(&mut [u8], Stamp),
     ) {
         let (mut size, mut more) = (usize::MAX, true);

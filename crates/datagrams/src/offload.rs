@@ -48,10 +48,10 @@ impl Offload {
         Offload { state: None, trust: BatchTrust::new(false, peers, REFUSED_CHANCES) }
     }
 
-    /// Notes whether the batches that the kernel takes arrive.
-    pub(crate) fn trust(&self, trusted: bool) {
-        if self.trust.trust(trusted) {
-            if trusted {
+    /// Notes at which peers the batches arrive that the kernel takes.
+    pub(crate) fn arrive(&self, at: impl Iterator<Item = bool>) {
+        if self.trust.arrive(at) {
+            if !self.trust.vanish(None) {
                 log::info!("datagrams that leave in one call arrive again");
             } else {
                 log::warn!(

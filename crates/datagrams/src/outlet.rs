@@ -125,8 +125,25 @@ impl<C: Codec> Shared<C> {
         let batch = segments.count() > 1 && self.offload.trust.takes(to.peer());
         if (long || batch)
             && let Some(peer) = to.peer()
-            && self.paths.note(peer, Use { long, batch })
         {
+            self.note(peer, Use { long, batch });
+        }
+    }
+
+    /// Whether several datagrams to `to` may leave at once. Where such datagrams have vanished, it
+    /// is noted that they are wanted, so that the loop tests them again.
+    pub(crate) fn batches(&self, to: C::Endpoint) -> bool {
+        let (trust, peer) = (&self.offload.trust, to.peer());
+        if let Some(peer) = peer
+            && trust.wants_test(peer)
+        {
+            self.note(peer, Use { long: false, batch: true });
+        }
+        trust.batches(peer)
+    }
+
+    fn note(&self, peer: usize, what: Use) {
+        if self.paths.note(peer, what) {
             self.wakeup.wake();
         }
     }
@@ -221,17 +238,19 @@ impl<C: Codec> Shared<C> {
     }
 
     /// Sends the same datagram so often in one call, believing whatever the kernel says: a
-    /// test of batches.
-    pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) {
+    /// test of batches. Returns whether the kernel took them.
+    pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) -> bool {
         let address = on_wire(self.address(to), self.ipv6);
         let (mut bytes, size) = (datagram.repeat(times), datagram.len());
         self.stamp(to, &mut bytes, size, Priority { urgent: true, exempt: false });
         let segments = Segments::cut(&bytes, size);
-        match attempt(&self.counters, || self.offload.send(&self.socket, address, segments)) {
+        let sent = attempt(&self.counters, || self.offload.send(&self.socket, address, segments));
+        match sent {
             Ok(()) => self.counters.add(NetEvent::Sent, times as u64),
             Err(_) => self.counters.count(NetEvent::SendFailed),
         }
         threads::has_sent();
+        sent.is_ok()
     }
 
     fn send_singly(
@@ -451,7 +470,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         if !self.gate.passes() {
             return shared.counters.count(NetEvent::LostByGate);
         }
-        let batch = match self.more && shared.offload.trust.batches(to.peer()) {
+        let batch = match self.more && shared.batches(to) {
             true => self.batches.begin((to, urgent)),
             false => self.batches.begun((to, urgent)),
         };

@@ -22,7 +22,9 @@
 //! **Batches.** A kernel or a network card can say that it has sent a batch and send
 //! nothing. So an attempt also sends two short probes in one batch, while batches are in use.
 //! If they fail as a long probe fails, batches are not believed any more, and datagrams leave
-//! one by one. They are tried again after [`BATCHES_RETRY_US`].
+//! one by one. They are tried again after [`BATCHES_RETRY_US`], if something could have left in
+//! one meanwhile: then [`RETRIES_MAX`] attempts in vain are enough. A kernel that refuses the
+//! probes says nothing of batches that it takes.
 //!
 //! **Guarantees.** The length in use is at least [`PATH_BYTES_MIN`] and at most the bound.
 //! Without use there are no probes: one length is tested for each long datagram at most, and
@@ -41,6 +43,9 @@ pub const STEP_BYTES: usize = 16;
 /// A length fails, and so do batches, after this many probes in a row were lost whose short
 /// companions arrived.
 pub const TRIES_MAX: u32 = 8;
+
+/// Batches that are not believed stay so after this many attempts in vain.
+pub const RETRIES_MAX: u32 = 2;
 
 /// What is in use is confirmed this long after it was confirmed last.
 pub const CONFIRM_US: u64 = 1_000_000;
@@ -98,7 +103,7 @@ const KINDS: u32 = 4;
 pub struct Use {
     /// A datagram longer than [`PATH_BYTES_MIN`].
     pub long: bool,
-    /// Several datagrams that might leave in one batch.
+    /// Several datagrams that left in one batch, or could have if batches were believed.
     pub batch: bool,
 }
 
@@ -259,6 +264,16 @@ impl PathLength {
         }
     }
 
+    /// The kernel has refused the batch of the present attempt.
+    pub fn batch_refused(&mut self) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.batch == Test::Sent
+        {
+            attempt.batch = Test::Absent;
+            self.used.batch = false;
+        }
+    }
+
     /// The answer to a probe has come.
     pub fn answered(&mut self, now: u64, id: u32) {
         let (number, kind) = (id / KINDS, id % KINDS);
@@ -352,10 +367,11 @@ impl PathLength {
         }
         if attempt.short_at.is_some() && attempt.batch == Test::Sent {
             self.batches_lost += 1;
-            if self.batches_lost >= TRIES_MAX {
+            if self.batches_lost >= if self.batches { TRIES_MAX } else { RETRIES_MAX } {
                 self.batches_lost = 0;
                 self.batches = false;
                 self.batches_failed_at = now;
+                self.used.batch = false;
             }
         }
         if !attempt.answered() && attempt.waits() {

@@ -364,9 +364,22 @@ fn batches_are_not_believed_after_so_many_losses_in_a_row() {
             assert_eq!(now, ends + CONFIRM_US);
         }
     }
-    assert_eq!(path.deadline(), Some(now + BATCHES_RETRY_US));
-    assert_eq!(poll(&mut path, now + BATCHES_RETRY_US - 1), None);
-    assert!(poll(&mut path, now + BATCHES_RETRY_US).is_some());
+    for _ in 0..2 {
+        assert_eq!(path.deadline(), None, "nobody wants one");
+        path.used(BATCH);
+        assert_eq!(path.deadline(), Some(now + BATCHES_RETRY_US));
+        assert_eq!(poll(&mut path, now + BATCHES_RETRY_US - 1), None);
+        now += BATCHES_RETRY_US;
+        for lost in 0..RETRIES_MAX {
+            (_, now) = attempt(&mut path, now, MOST, false);
+            assert_eq!(path.batches_lost, lost);
+        }
+        assert_eq!(poll(&mut path, now), None);
+    }
+    let mut sooner = self::path().testing_batches_again_after(7);
+    (sooner.batches, sooner.batches_failed_at) = (false, 3);
+    sooner.used(BATCH);
+    assert_eq!(sooner.deadline(), Some(10));
 }
 
 #[test]

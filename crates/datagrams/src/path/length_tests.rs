@@ -220,6 +220,45 @@ fn batches_that_vanish_are_not_believed_any_more_and_tried_again_later() {
 }
 
 #[test]
+fn batches_that_vanish_are_tested_again_only_where_one_is_wanted() {
+    let mut world = World::new(65_507);
+    world.batches_arrive = false;
+    world.run(1_000_000, BATCH);
+    assert!(!world.path.batches());
+    let probes = world.probes;
+    world.path.used(BATCH);
+    world.run(2 * BATCHES_RETRY_US, NOTHING);
+    assert_eq!(world.probes, probes + 2 * RETRIES_MAX as usize, "a batch and a short one each");
+    world.run(10 * BATCHES_RETRY_US, NOTHING);
+    assert_eq!(world.probes, probes + 2 * RETRIES_MAX as usize);
+    assert_eq!(world.path.deadline(), None);
+    // A peer that was away meanwhile is tested as well.
+    world.answers_arrive = false;
+    world.run(BATCHES_RETRY_US, LONG);
+    world.answers_arrive = true;
+    world.batches_arrive = true;
+    world.path.heard();
+    world.run(1_000_000, BATCH);
+    assert!(world.path.batches());
+}
+
+#[test]
+fn a_test_of_batches_that_the_kernel_refuses_says_nothing_of_them() {
+    let mut path = PathLength::new(FIRST, MOST);
+    for now in 0..100 {
+        path.used(BATCH);
+        let mut ids = Vec::new();
+        path.poll(now, |probe| ids.push((probe.id, probe.batch)));
+        let &[(_, true), (short, false)] = &ids[..] else { panic!("{ids:?}") };
+        path.batch_refused();
+        path.answered(now, short);
+        path.poll(now, |probe| panic!("nothing wants another batch: {probe:?}"));
+        assert_eq!(path.deadline(), None);
+    }
+    assert!(path.batches());
+}
+
+#[test]
 fn a_bound_below_the_first_length_is_the_first_length() {
     let mut world = World::new(65_507);
     world.path = PathLength::new(FIRST, 600);

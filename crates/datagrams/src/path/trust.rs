@@ -4,8 +4,9 @@
 //! where the same datagrams pass one by one: then those to that destination leave so, and after
 //! [`REFUSED_CHANCES`] chances for a batch there is another try. (A route that refuses everything
 //! says nothing of batches, and one peer's nothing of another's.) Where a batch is taken and
-//! nothing arrives, the paths notice that (see [`length`](super::length)), and all datagrams leave
-//! one by one until batches arrive again.
+//! nothing arrives, the path to that peer notices it (see [`length`](super::length)), and datagrams
+//! to it leave one by one until batches arrive there again. The paths to clients are not tested:
+//! they get no batches as long as they do not arrive at some peer.
 //!
 //! **Does not** touch a socket. The loop and the sending threads share it. Nothing depends on the
 //! order in which they see a change.
@@ -28,8 +29,10 @@ pub struct BatchTrust {
     refused: Vec<AtomicU32>,
     /// After a refusal so many batches leave one by one.
     refused_chances: u32,
-    /// Whether the batches that the kernel takes arrive, as far as that is known.
-    trusted: AtomicBool,
+    /// By peer: whether the batches that the kernel takes vanish on the way.
+    vanish: Vec<AtomicBool>,
+    /// Whether that is so at some peer.
+    any_vanish: AtomicBool,
 }
 
 impl BatchTrust {
@@ -37,18 +40,19 @@ impl BatchTrust {
     /// `refused_chances`: see [`REFUSED_CHANCES`].
     pub fn new(has: bool, peers: usize, refused_chances: u32) -> Self {
         let refused = (0..=peers).map(|_| AtomicU32::new(0)).collect();
-        BatchTrust { has, refused, refused_chances, trusted: AtomicBool::new(true) }
+        let vanish = (0..peers).map(|_| AtomicBool::new(false)).collect();
+        BatchTrust { has, refused, refused_chances, vanish, any_vanish: AtomicBool::new(false) }
     }
 
     /// Whether several datagrams may be sent at once to this peer, or to a client. Each question
     /// counts as a chance for a batch.
     pub fn batches(&self, peer: Option<usize>) -> bool {
-        if !self.has || !self.trusted.load(Ordering::Relaxed) {
+        if !self.has {
             return false;
         }
         let refused = self.refused_of(peer);
         match refused.load(Ordering::Relaxed) {
-            0 => true,
+            0 => !self.vanish(peer),
             // Threads may count one chance for two: nothing depends on the number.
             left => {
                 refused.store(left - 1, Ordering::Relaxed);
@@ -67,17 +71,33 @@ impl BatchTrust {
         self.has
     }
 
+    /// Whether batches to this peer are taken and do not arrive, or to a client might not.
+    pub fn vanish(&self, peer: Option<usize>) -> bool {
+        let vanish = peer.and_then(|peer| self.vanish.get(peer)).unwrap_or(&self.any_vanish);
+        vanish.load(Ordering::Relaxed)
+    }
+
+    /// Whether a process that has a batch for this peer should have tested whether batches arrive
+    /// there again: for that reason alone it does not leave as one.
+    pub fn wants_test(&self, peer: usize) -> bool {
+        self.vanish(Some(peer)) && self.takes(Some(peer))
+    }
+
     fn refused_of(&self, peer: Option<usize>) -> &AtomicU32 {
         let clients = self.refused.len() - 1;
         &self.refused[peer.map_or(clients, |peer| peer.min(clients))]
     }
 
-    /// Notes whether the batches that the kernel takes arrive. Returns whether that is news.
-    pub fn trust(&self, trusted: bool) -> bool {
-        let is_news = self.trusted.load(Ordering::Relaxed) != trusted;
-        if is_news {
-            self.trusted.store(trusted, Ordering::Relaxed);
+    /// Notes at which peers the batches arrive that the kernel takes, in the order of their
+    /// numbers. Returns whether it is news that all do or that some do not.
+    pub fn arrive(&self, at: impl Iterator<Item = bool>) -> bool {
+        let mut all = true;
+        for (vanish, arrive) in self.vanish.iter().zip(at) {
+            vanish.store(!arrive, Ordering::Relaxed);
+            all &= arrive;
         }
+        let is_news = self.any_vanish.load(Ordering::Relaxed) == all;
+        self.any_vanish.store(!all, Ordering::Relaxed);
         is_news
     }
 
@@ -132,13 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn batches_that_do_not_arrive_are_sent_to_nobody_until_they_do() {
+    fn batches_that_do_not_arrive_at_a_peer_are_sent_to_it_and_to_clients_no_more() {
         let trust = BatchTrust::new(true, 2, 64);
-        assert!(!trust.trust(true), "it is no news");
-        assert!(trust.trust(false) && !trust.trust(false));
-        assert!(!trust.batches(Some(1)) && !trust.batches(None));
-        assert!(trust.takes(Some(1)), "the kernel takes them: they are tested again");
-        assert!(trust.trust(true));
-        assert!(trust.batches(Some(1)));
+        assert!(!trust.arrive([true, true].into_iter()), "it is no news");
+        assert!(trust.arrive([true, false].into_iter()));
+        assert!(!trust.arrive([true, false].into_iter()));
+        let sent = || [Some(0), Some(1), None].map(|peer| trust.batches(peer));
+        assert_eq!(sent(), [true, false, false]);
+        assert!(!trust.vanish(Some(0)) && trust.vanish(Some(1)) && trust.vanish(None));
+        assert!(trust.wants_test(1) && !trust.wants_test(0));
+        trust.refused(Some(1), &Errno::IO.into(), 1);
+        assert!(!trust.wants_test(1), "the kernel does not take them");
+        (0..64).for_each(|_| assert!(!trust.batches(Some(1))));
+        assert!(!trust.arrive([false, true].into_iter()));
+        assert_eq!(sent(), [false, true, false]);
+        assert!(trust.arrive([true, true].into_iter()));
+        assert_eq!(sent(), [true, true, true]);
     }
 }

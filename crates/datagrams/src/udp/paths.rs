@@ -204,11 +204,14 @@ impl<C: Codec> Network<C> {
                 path.refused(now, bytes);
             }
             path.used(shared.paths.used(peer));
-            let mut probed = false;
+            let (mut probed, mut is_refused) = (false, false);
             path.poll(now, |probe| {
                 probed = true;
-                sender.probe(C::Endpoint::of_peer(peer), cluster, probe);
+                is_refused |= sender.probe(C::Endpoint::of_peer(peer), cluster, probe);
             });
+            if is_refused {
+                path.batch_refused();
+            }
             if probed {
                 shared.paths.forget(peer);
             }
@@ -228,6 +231,6 @@ impl<C: Codec> Network<C> {
             due = due.into_iter().chain(path.deadline()).min();
         }
         self.paths.due = due;
-        shared.offload.trust(self.paths.lengths.iter().all(PathLength::batches));
+        shared.offload.arrive(self.paths.lengths.iter().map(PathLength::batches));
     }
 }

@@ -62,7 +62,7 @@ impl<C: Codec> LoopSender<C> {
         fragment.write(&mut self.frame);
         if self.seal(to, cluster, BodyKind::Fragment) {
             let more = self.batch.push(&self.frame, self.shared.length(to));
-            if !more || !self.shared.offload.trust.batches(to.peer()) {
+            if !more || !self.shared.batches(to) {
                 self.flush_fragments(to, exempt);
             }
         }
@@ -89,8 +89,8 @@ impl<C: Codec> LoopSender<C> {
         self.send_short(to, cluster, BodyKind::Missing);
     }
 
-    /// Sends a probe: alone, or twice in one batch.
-    pub(super) fn probe(&mut self, to: C::Endpoint, cluster: u64, probe: Probe) {
+    /// Sends a probe: alone, or twice in one batch. Returns whether the kernel refuses that batch.
+    pub(super) fn probe(&mut self, to: C::Endpoint, cluster: u64, probe: Probe) -> bool {
         let mut passed = 0;
         for _ in 0..if probe.batch { 2 } else { 1 } {
             C::begin(&mut self.frame);
@@ -108,13 +108,15 @@ impl<C: Codec> LoopSender<C> {
         }
         let mut frame = std::mem::take(&mut self.frame);
         let size = frame.len();
+        let mut is_refused = false;
         match passed {
             0 => {}
             // If the gate lost one of the two, a batch of one must do.
-            _ if probe.batch => self.shared.transmit_batch(to, &frame, passed),
+            _ if probe.batch => is_refused = !self.shared.transmit_batch(to, &frame, passed),
             _ => self.transmit(to, &mut frame, size, URGENT),
         }
         self.frame = frame;
+        is_refused
     }
 
     pub(super) fn probe_answer(&mut self, to: C::Endpoint, cluster: u64, id: u32) {
@@ -243,7 +245,7 @@ impl<C: Codec> LoopSender<C> {
         }
         traffic.flow.poll(now);
         queues[peer].settle(now, &traffic.flow);
-        let together = || shared.offload.trust.batches(Some(peer));
+        let together = || shared.batches(C::Endpoint::of_peer(peer));
         batch.fill(now, &mut queues[peer], &mut traffic, together, C::stamp);
         drop(traffic);
         if batch.is_empty() {

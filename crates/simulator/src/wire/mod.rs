@@ -87,7 +87,7 @@ impl Sink<Endpoint> for Gathered<'_> {
     fn datagram(&mut self, to: Endpoint, frame: &mut [u8], urgent: bool) {
         let Gathered { now, paths, frames, batches, more, .. } = self;
         let gathers = urgent || to.peer().is_none();
-        let batch = match *more && gathers && paths.trust.batches(to.peer()) {
+        let batch = match *more && gathers && paths.batches(to) {
             true => batches.begin(to),
             false => batches.begun(to).filter(|_| gathers),
         };
@@ -210,6 +210,13 @@ impl Wire {
         }
     }
 
+    /// The kernel has refused a batch that was to test whether batches arrive.
+    pub fn probe_refused(&mut self, to: Endpoint) {
+        if let Some(peer) = to.peer() {
+            self.paths.lengths[peer].batch_refused();
+        }
+    }
+
     /// How often the process of this life has changed its mind about batches.
     pub fn batch_news(&self) -> &BatchNews {
         &self.batches
@@ -321,10 +328,10 @@ impl Wire {
                 }
             }
         }
-        let trusted = self.paths.lengths.iter().all(PathLength::batches);
-        if self.paths.trust.trust(trusted) {
+        let Paths { trust, lengths, .. } = &self.paths;
+        if trust.arrive(lengths.iter().map(PathLength::batches)) {
             let BatchNews { distrusted, again, .. } = &mut self.batches;
-            *(if trusted { again } else { distrusted }) += 1;
+            *(if trust.vanish(None) { distrusted } else { again }) += 1;
         }
     }
 

@@ -106,6 +106,14 @@ impl Paths {
         frames.push(Leaving { to, bytes: bytes.to_vec(), size, probe: false });
     }
 
+    /// Whether several datagrams to `to` may leave at once.
+    pub(super) fn batches(&mut self, to: Endpoint) -> bool {
+        match to.peer() {
+            Some(peer) => batches(&self.trust, &mut self.lengths[peer], peer),
+            None => self.trust.batches(None),
+        }
+    }
+
     fn note_use(&mut self, peer: usize, segments: Segments<'_>) {
         let long = segments.size() > PATH_BYTES_MIN;
         let batch = segments.count() > 1 && self.trust.takes(Some(peer));
@@ -126,7 +134,8 @@ impl Paths {
             traffic.flow.poll(now);
             let mut batch = Batch::default();
             loop {
-                let together = || self.trust.batches(Some(peer));
+                let (trust, path) = (&self.trust, &mut self.lengths[peer]);
+                let together = || batches(trust, path, peer);
                 batch.fill(now, queue, traffic, together, frame::stamp);
                 if batch.is_empty() {
                     break;
@@ -200,4 +209,12 @@ impl Paths {
         let words = receipts.chain(self.clients.values()).filter_map(Receipt::due);
         room.chain(words).chain(self.lengths.iter().filter_map(PathLength::deadline)).min()
     }
+}
+
+/// Whether several datagrams to `peer` may leave at once. If not, `path` may be to test that again.
+fn batches(trust: &BatchTrust, path: &mut PathLength, peer: usize) -> bool {
+    if trust.wants_test(peer) {
+        path.used(Use { long: false, batch: true });
+    }
+    trust.batches(Some(peer))
 }

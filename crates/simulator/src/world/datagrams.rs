@@ -84,7 +84,10 @@ impl World {
             }
             Fate::Refused(error) => {
                 self.reach.count(Situation::BatchRefused);
-                wire.batch_refused(leaving.to, &error, passed);
+                match leaving.probe {
+                    true => wire.probe_refused(leaving.to),
+                    false => wire.batch_refused(leaving.to, &error, passed),
+                }
                 self.trace(|| {
                     format!("{from:?}: a {what} of {count} to {to:?} is refused: {error}")
                 });
