@@ -9,6 +9,7 @@
 //! long a datagram may be.
 
 use crate::batch::Segments;
+use crate::path::length::PathLength;
 use crate::path::trust::{BatchTrust, REFUSED_CHANCES};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::{
@@ -48,9 +49,9 @@ impl Offload {
         Offload { state: None, trust: BatchTrust::new(false, peers, REFUSED_CHANCES) }
     }
 
-    /// Notes at which peers the batches arrive that the kernel takes.
-    pub(crate) fn arrive(&self, at: impl Iterator<Item = bool>) {
-        if self.trust.arrive(at) {
+    /// Learns from the paths to all peers which of the batches arrive that the kernel takes.
+    pub(crate) fn learn(&self, paths: &mut [PathLength]) {
+        if self.trust.learn(paths) {
             if !self.trust.vanish(None) {
                 log::info!("datagrams that leave in one call arrive again");
             } else {

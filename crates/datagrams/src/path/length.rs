@@ -240,6 +240,16 @@ impl PathLength {
         self.batches
     }
 
+    /// Whether a test of batches has been answered since they were doubted.
+    pub fn has_proven_batches(&self) -> bool {
+        self.batches && self.batches_confirmed_at.is_some()
+    }
+
+    /// Batches vanish on another path of the same kernel: they are tested again before the next.
+    pub fn doubt_batches(&mut self) {
+        self.batches_confirmed_at = None;
+    }
+
     /// Notes what was sent to the peer.
     pub fn used(&mut self, what: Use) {
         self.used.long |= what.long;

@@ -5,12 +5,14 @@
 //! [`REFUSED_CHANCES`] chances for a batch there is another try. (A route that refuses everything
 //! says nothing of batches, and one peer's nothing of another's.) Where a batch is taken and
 //! nothing arrives, the path to that peer notices it (see [`length`](super::length)), and datagrams
-//! to it leave one by one until batches arrive there again. The paths to clients are not tested:
-//! they get no batches as long as they do not arrive at some peer.
+//! to it leave one by one until batches arrive there again. Mostly it is the own kernel, so each
+//! other path gets batches only after a test that was answered since. The paths to clients are not
+//! tested: they get no batches as long as they do not arrive at some peer.
 //!
 //! **Does not** touch a socket. The loop and the sending threads share it. Nothing depends on the
 //! order in which they see a change.
 
+use super::length::PathLength;
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -29,9 +31,11 @@ pub struct BatchTrust {
     refused: Vec<AtomicU32>,
     /// After a refusal so many batches leave one by one.
     refused_chances: u32,
-    /// By peer: whether the batches that the kernel takes vanish on the way.
+    /// By peer: whether the batches that the kernel takes are known to vanish.
+    known: Vec<AtomicBool>,
+    /// By peer: whether it must be feared that they vanish.
     vanish: Vec<AtomicBool>,
-    /// Whether that is so at some peer.
+    /// Whether they are known to vanish on the way to some peer.
     any_vanish: AtomicBool,
 }
 
@@ -40,8 +44,9 @@ impl BatchTrust {
     /// `refused_chances`: see [`REFUSED_CHANCES`].
     pub fn new(has: bool, peers: usize, refused_chances: u32) -> Self {
         let refused = (0..=peers).map(|_| AtomicU32::new(0)).collect();
-        let vanish = (0..peers).map(|_| AtomicBool::new(false)).collect();
-        BatchTrust { has, refused, refused_chances, vanish, any_vanish: AtomicBool::new(false) }
+        let none = || (0..peers).map(|_| AtomicBool::new(false)).collect();
+        let (known, vanish, any_vanish) = (none(), none(), AtomicBool::new(false));
+        BatchTrust { has, refused, refused_chances, known, vanish, any_vanish }
     }
 
     /// Whether several datagrams may be sent at once to this peer, or to a client. Each question
@@ -71,7 +76,7 @@ impl BatchTrust {
         self.has
     }
 
-    /// Whether batches to this peer are taken and do not arrive, or to a client might not.
+    /// Whether batches to this peer, or to a client, are taken and may not arrive.
     pub fn vanish(&self, peer: Option<usize>) -> bool {
         let vanish = peer.and_then(|peer| self.vanish.get(peer)).unwrap_or(&self.any_vanish);
         vanish.load(Ordering::Relaxed)
@@ -88,17 +93,22 @@ impl BatchTrust {
         &self.refused[peer.map_or(clients, |peer| peer.min(clients))]
     }
 
-    /// Notes at which peers the batches arrive that the kernel takes, in the order of their
-    /// numbers. Returns whether it is news that all do or that some do not.
-    pub fn arrive(&self, at: impl Iterator<Item = bool>) -> bool {
-        let mut all = true;
-        for (vanish, arrive) in self.vanish.iter().zip(at) {
-            vanish.store(!arrive, Ordering::Relaxed);
-            all &= arrive;
+    /// Learns from the paths to all peers, in the order of their numbers, which batches arrive.
+    /// Returns whether it is news that all do or that some do not.
+    pub fn learn(&self, paths: &mut [PathLength]) -> bool {
+        let mut is_new = false;
+        for (known, path) in self.known.iter().zip(&*paths) {
+            is_new |= !path.batches() && !known.load(Ordering::Relaxed);
+            known.store(!path.batches(), Ordering::Relaxed);
         }
-        let is_news = self.any_vanish.load(Ordering::Relaxed) == all;
-        self.any_vanish.store(!all, Ordering::Relaxed);
-        is_news
+        if is_new {
+            paths.iter_mut().for_each(PathLength::doubt_batches);
+        }
+        let all = paths.iter().all(PathLength::batches);
+        for (vanish, path) in self.vanish.iter().zip(&*paths) {
+            vanish.store(!all && !path.has_proven_batches(), Ordering::Relaxed);
+        }
+        self.any_vanish.swap(!all, Ordering::Relaxed) == all
     }
 
     /// Notes that the kernel refused a batch to this peer, or to a client, of whose datagrams
@@ -120,6 +130,7 @@ impl BatchTrust {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::length::{BATCHES_RETRY_US, CONFIRM_US, MARGIN_US, TRIES_MAX, Use};
 
     #[test]
     fn a_refusal_is_of_one_peer_and_does_not_last() {
@@ -151,22 +162,51 @@ mod tests {
         assert!(!without.refused(Some(0), &Errno::INVAL.into(), 2));
     }
 
+    const BATCH: Use = Use { long: false, batch: true };
+
+    /// An attempt ends and the next one begins on each path `wanted`: its short probe is answered,
+    /// and its batch if they `arrive`.
+    fn test(paths: &mut [PathLength], now: &mut u64, wanted: [bool; 2], arrive: bool) {
+        for (path, wanted) in paths.iter_mut().zip(wanted) {
+            if wanted {
+                path.used(BATCH);
+            }
+            let mut probes = Vec::new();
+            path.poll(*now, |probe| probes.push(probe));
+            for probe in probes.iter().filter(|probe| arrive || !probe.batch) {
+                path.answered(*now, probe.id);
+            }
+        }
+        *now += 2 * MARGIN_US;
+    }
+
     #[test]
-    fn batches_that_do_not_arrive_at_a_peer_are_sent_to_it_and_to_clients_no_more() {
+    fn where_batches_vanish_on_one_path_the_others_must_prove_theirs() {
         let trust = BatchTrust::new(true, 2, 64);
-        assert!(!trust.arrive([true, true].into_iter()), "it is no news");
-        assert!(trust.arrive([true, false].into_iter()));
-        assert!(!trust.arrive([true, false].into_iter()));
+        let mut paths = [0; 2].map(|_| PathLength::new(1_252, 1_400));
         let sent = || [Some(0), Some(1), None].map(|peer| trust.batches(peer));
+        let mut now = 0;
+        test(&mut paths, &mut now, [true, true], true);
+        assert!(!trust.learn(&mut paths), "it is no news");
+        assert_eq!(sent(), [true; 3]);
+        now += 2 * CONFIRM_US;
+        // The end of the last attempt is the beginning of another one.
+        (0..=TRIES_MAX).for_each(|_| test(&mut paths, &mut now, [false, true], false));
+        assert!(trust.learn(&mut paths));
+        assert!(!trust.learn(&mut paths));
+        assert_eq!(sent(), [false; 3]);
+        assert!(trust.wants_test(0) && trust.wants_test(1));
+        test(&mut paths, &mut now, [true, false], true);
+        assert!(!trust.learn(&mut paths));
         assert_eq!(sent(), [true, false, false]);
-        assert!(!trust.vanish(Some(0)) && trust.vanish(Some(1)) && trust.vanish(None));
-        assert!(trust.wants_test(1) && !trust.wants_test(0));
+        assert!(!trust.wants_test(0));
         trust.refused(Some(1), &Errno::IO.into(), 1);
         assert!(!trust.wants_test(1), "the kernel does not take them");
         (0..64).for_each(|_| assert!(!trust.batches(Some(1))));
-        assert!(!trust.arrive([false, true].into_iter()));
-        assert_eq!(sent(), [false, true, false]);
-        assert!(trust.arrive([true, true].into_iter()));
-        assert_eq!(sent(), [true, true, true]);
+        assert!(trust.wants_test(1), "the refusal is over meanwhile");
+        now += BATCHES_RETRY_US;
+        test(&mut paths, &mut now, [false, true], true);
+        assert!(trust.learn(&mut paths));
+        assert_eq!(sent(), [true; 3]);
     }
 }

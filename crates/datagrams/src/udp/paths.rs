@@ -231,6 +231,6 @@ impl<C: Codec> Network<C> {
             due = due.into_iter().chain(path.deadline()).min();
         }
         self.paths.due = due;
-        shared.offload.arrive(self.paths.lengths.iter().map(PathLength::batches));
+        shared.offload.learn(&mut self.paths.lengths);
     }
 }

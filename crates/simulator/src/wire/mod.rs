@@ -11,7 +11,6 @@ use datagrams::batch::Batches;
 use datagrams::codec::{Body, BodyKind, Endpoint as _, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragmenter, Reassembler};
-use datagrams::path::length::PathLength;
 use multipaxos::message::Party;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::net::pack::Packer;
@@ -328,8 +327,8 @@ impl Wire {
                 }
             }
         }
-        let Paths { trust, lengths, .. } = &self.paths;
-        if trust.arrive(lengths.iter().map(PathLength::batches)) {
+        let Paths { trust, lengths, .. } = &mut self.paths;
+        if trust.learn(lengths) {
             let BatchNews { distrusted, again, .. } = &mut self.batches;
             *(if trust.vanish(None) { distrusted } else { again }) += 1;
         }
