@@ -85,13 +85,37 @@ impl Fragmenter {
         now: u64,
         peer: usize,
         datagram: usize,
-        mut send: impl FnMut(u64, Fragment<'_>),
+        send: impl FnMut(u64, Fragment<'_>),
     ) {
         let most = piece_bytes(datagram);
+        self.send_lately(now, peer, datagram, |cut| usize::from(cut.piece) > most, send);
+    }
+
+    /// Batches to a peer have vanished, and with them perhaps all of what was sent there lately.
+    /// So it leaves again, in datagrams of up to `datagram` bytes.
+    pub fn send_vanished(
+        &mut self,
+        now: u64,
+        peer: usize,
+        datagram: usize,
+        send: impl FnMut(u64, Fragment<'_>),
+    ) {
+        self.send_lately(now, peer, datagram, |_| true, send);
+    }
+
+    /// Sends again what was sent to a peer lately, if it is lost in that cut.
+    fn send_lately(
+        &mut self,
+        now: u64,
+        peer: usize,
+        datagram: usize,
+        is_lost: impl Fn(Cut) -> bool,
+        mut send: impl FnMut(u64, Fragment<'_>),
+    ) {
         let lately = |(to, at): &(usize, u64)| *to == peer && now.saturating_sub(*at) < LOST_US;
         let mut again = Vec::new();
         for kept in &mut self.kept {
-            if usize::from(kept.cut.piece) > most && kept.sent.iter().any(lately) {
+            if is_lost(kept.cut) && kept.sent.iter().any(lately) {
                 kept.sent.retain(|(to, _)| *to != peer);
                 again.push((kept.cluster, kept.message.clone()));
             }

@@ -124,6 +124,24 @@ fn what_a_narrow_path_has_dropped_is_cut_anew_and_sent_again_to_that_peer() {
 }
 
 #[test]
+fn what_may_have_vanished_in_batches_is_sent_again_to_that_peer() {
+    let mut fragmenter = fragmenter();
+    for (at, number, peer) in [(0, 5, 1), (LOST_US, 3, 1), (LOST_US, 4, 2)] {
+        fragmenter.split(1_400, CLUSTER, message(number, 9_000), |_| {});
+        fragmenter.note_sent(at, peer);
+    }
+    let mut again = |now, peer| {
+        let mut pieces = Vec::new();
+        fragmenter.send_vanished(now, peer, 1_400, |_, fragment| {
+            pieces.extend_from_slice(fragment.bytes);
+        });
+        pieces
+    };
+    assert_eq!(again(LOST_US + 1, 1), message(3, 9_000), "the other one left too long ago");
+    assert_eq!(again(2 * LOST_US, 2), [], "too long ago as well");
+}
+
+#[test]
 fn a_fragment_that_contradicts_itself_is_not_one() {
     let whole = Cut { digest: 1, total: 3_000, piece: 1_000 };
     let body = |cut: Cut, index: u16, bytes: usize| {

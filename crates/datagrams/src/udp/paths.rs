@@ -193,7 +193,7 @@ impl<C: Codec> Network<C> {
             return;
         };
         let sender = &mut self.sender;
-        let mut due = None;
+        let (mut due, mut vanished) = (None, Vec::new());
         for (peer, path) in self.paths.lengths.iter_mut().enumerate() {
             if shared.peers.take_moved(peer) {
                 let address = shared.peers.with(|all| all[peer]);
@@ -204,7 +204,7 @@ impl<C: Codec> Network<C> {
                 path.refused(now, bytes);
             }
             path.used(shared.paths.used(peer));
-            let (mut probed, mut is_refused) = (false, false);
+            let (mut probed, mut is_refused, had_batches) = (false, false, path.batches());
             path.poll(now, |probe| {
                 probed = true;
                 is_refused |= sender.probe(C::Endpoint::of_peer(peer), cluster, probe);
@@ -214,6 +214,9 @@ impl<C: Codec> Network<C> {
             }
             if probed {
                 shared.paths.forget(peer);
+            }
+            if had_batches && !path.batches() {
+                vanished.push(peer);
             }
             if path.length() != shared.paths.length(peer) {
                 log::debug!("datagrams to peer {peer} have up to {} bytes now", path.length());
@@ -232,5 +235,13 @@ impl<C: Codec> Network<C> {
         }
         self.paths.due = due;
         shared.offload.learn(&mut self.paths.lengths);
+        for peer in vanished {
+            let (to, length) = (C::Endpoint::of_peer(peer), shared.paths.length(peer));
+            sender.narrow(peer, length);
+            self.fragmenter.send_vanished(now, peer, length, |cluster, fragment| {
+                sender.fragment(to, cluster, fragment, false);
+            });
+            sender.flush_fragments(to, false);
+        }
     }
 }

@@ -293,11 +293,16 @@ impl Wire {
     }
 
     fn probe(&mut self, now: u64, cluster: ClusterId, frames: &mut Frames) {
+        let mut vanished = Vec::new();
         for peer in 0..self.identity.n {
             let (to, mut probes) = (Endpoint::of_peer(peer), Vec::new());
             let before = self.paths.lengths[peer].length();
+            let had_batches = self.paths.lengths[peer].batches();
             self.paths.lengths[peer].poll(now, |probe| probes.push(probe));
             let length = self.paths.lengths[peer].length();
+            if had_batches && !self.paths.lengths[peer].batches() {
+                vanished.push(peer);
+            }
             if length < before {
                 let Wire { identity, fragmenter, paths, .. } = self;
                 paths.narrow(peer, length);
@@ -331,6 +336,18 @@ impl Wire {
         if trust.learn(lengths) {
             let BatchNews { distrusted, again, .. } = &mut self.batches;
             *(if trust.vanish(None) { distrusted } else { again }) += 1;
+        }
+        for peer in vanished {
+            let Wire { identity, fragmenter, paths, .. } = self;
+            let (to, length) = (Endpoint::of_peer(peer), paths.lengths[peer].length());
+            paths.narrow(peer, length);
+            fragmenter.send_vanished(now, peer, length, |cluster, fragment| {
+                let cluster = ClusterId(cluster);
+                let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
+                    fragment.write(body);
+                });
+                paths.leave(now, to, frame, false, frames);
+            });
         }
     }
 
