@@ -283,6 +283,10 @@ impl Client {
                     let line = line.clone();
                     self.open = Some(open);
                     self.request(now, open, line, out);
+                } else if news && self.is_busy() {
+                    // All were asked who is there, and one knows a new leader.
+                    self.again = true;
+                    self.send_copy(now, out);
                 }
             }
             Answer::Complete { session, seq, slot, client_seq } => {

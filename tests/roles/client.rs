@@ -494,6 +494,15 @@ fn a_long_line_goes_to_a_new_leader_at_once_and_that_copy_has_its_time() {
     assert_eq!(copies_and_inquiries(&seat.wait_us(2_500_000)).0, []);
 }
 
+#[test]
+fn a_long_line_goes_to_a_new_leader_of_which_a_replica_tells_that_was_asked_who_is_there() {
+    let mut seat = long_in_flight();
+    seat.wait_us(2_500_000);
+    assert_eq!(copies_and_inquiries(&seat.handle(welcome(R1, 7, 1))), (vec![R1], vec![]));
+    assert_eq!(copies_and_inquiries(&seat.handle(welcome(R2, 7, 1))), (vec![], vec![]));
+    assert_eq!(copies_and_inquiries(&seat.handle(leader(R2, 1))), (vec![], vec![]));
+}
+
 // --- another cluster --------------------------------------------------------------------
 
 #[test]
