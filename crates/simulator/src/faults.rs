@@ -92,6 +92,8 @@ pub struct Profile {
     /// The mean time until somebody changes a line of a replica's decided log, in microseconds; 0:
     /// never.
     pub alter_after_us: u64,
+    /// The mean time between two strikes at a chat log, in microseconds; 0: none.
+    pub strike_every_us: u64,
     /// The largest difference between the rates of two clocks, in parts per million.
     pub clock_ppm: u64,
     /// One replica reacts later than the others by up to this, in microseconds.
@@ -117,6 +119,7 @@ impl Profile {
         wipe_after_us: 0,
         copy_after_us: 0,
         alter_after_us: 0,
+        strike_every_us: 0,
         clock_ppm: 0,
         slow_us: 0,
         skip_slot: None,
@@ -165,11 +168,41 @@ impl Profile {
     }
 }
 
+/// What people and their tools do to a chat log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strike {
+    /// `: >`
+    CutToNothing,
+    /// It is cut somewhere.
+    CutShort,
+    /// `rm`
+    Deleted,
+    /// logrotate with `copytruncate`: a copy stays beside it, which may lack the last lines.
+    CopiedAndCut,
+    /// logrotate with `create`: it gets another name, and an empty file its own.
+    Replaced,
+}
+
+/// Every kind of strike.
+pub const STRIKES: [Strike; 5] = [
+    Strike::CutToNothing,
+    Strike::CutShort,
+    Strike::Deleted,
+    Strike::CopiedAndCut,
+    Strike::Replaced,
+];
+
 impl Profile {
     /// Draws, from a stream of its own, whether somebody changes a decided log.
     pub fn draw_alteration(&mut self, switches: Switches, rng: &mut Rng) {
         let (hit, after_us) = (rng.u8(0..100) < 10, rng.u64(1..=6_000_000));
         self.alter_after_us = if switches.disk && hit { after_us } else { 0 };
+    }
+
+    /// Draws how often chat logs are struck. Only the real storage code has chat logs.
+    pub fn draw_strikes(&mut self, switches: Switches, rng: &mut Rng) {
+        let (hit, every) = (rng.u8(0..100) < 40, rng.u64(200_000..=3_000_000));
+        self.strike_every_us = if switches.disk && hit { every } else { 0 };
     }
 
     /// Draws the faults of a run in an environment, which has losses and delays of its own:

@@ -84,6 +84,7 @@ struct Roles {
     acceptor: Station<Acceptor>,
     proposer: Station<Proposer>,
     learner: Station<Learner>,
+    membership: Membership,
 }
 
 /// Runs `$body` on the station of `$role`, if it exists.
@@ -132,8 +133,17 @@ impl Process {
                 local,
                 draws.u64(..),
             )),
-            learner: Station::new(Learner::new(settings, membership, checkpoint)),
+            learner: Station::new(Learner::new(settings, membership.clone(), checkpoint)),
+            membership,
         });
+    }
+
+    /// After an error of the learner's storage: if its chat log was cut, a new learner goes on
+    /// with what is left of it. An error ends the process.
+    pub fn mend_learner(&mut self, error: io::Error, store: &mut Store) -> io::Result<()> {
+        let Some(roles) = &mut self.roles else { return Err(error) };
+        roles.learner.goes_on_as(store.mend(error, self.settings, &roles.membership)?);
+        Ok(())
     }
 
     /// Which replica this is a life of.

@@ -93,6 +93,12 @@ reach! {
     Altered = "logs_altered",
     /// Replicas with other logs than a quorum stopped.
     Diverged = "other_logs_noticed",
+    /// The chat log of a replica that ran was cut, deleted or rotated.
+    Struck = "chat_logs_struck",
+    /// That of a replica that was down.
+    StruckStopped = "chat_logs_struck_down",
+    /// A replica that ran went on with what was left of its chat log.
+    ChatLogMended = "chat_logs_mended",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.
@@ -192,7 +198,10 @@ const GENTLE: [Situation; 10] = [
 ];
 
 /// What needs a seldom fault: no single place is asked for it.
-const SELDOM: [Situation; 7] = [
+const SELDOM: [Situation; 10] = [
+    Situation::Struck,
+    Situation::StruckStopped,
+    Situation::ChatLogMended,
     Situation::TrimmedPromise,
     Situation::PowerCut,
     Situation::DiskTrouble,

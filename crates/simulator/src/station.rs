@@ -84,6 +84,11 @@ impl<R: Role<Record: Written>> Station<R> {
         Station { role, inbox: Vec::new(), out: Outbox::new(), marks: Marks::default() }
     }
 
+    /// Another role goes on in its place, with what has arrived for it.
+    pub(super) fn goes_on_as(&mut self, role: R) {
+        (self.role, self.out) = (role, Outbox::new());
+    }
+
     /// The first half of a turn: the role handles everything that waits for it.
     pub(super) fn compute(
         &mut self,

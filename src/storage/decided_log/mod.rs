@@ -107,6 +107,11 @@ struct Pending {
 }
 
 impl<D: Disk> DecidedLog<D> {
+    /// Whether no line is missing that was cut off the chat log, as far as that was noticed.
+    pub fn is_whole(&self) -> bool {
+        self.goal.is_none()
+    }
+
     /// Every slot below this is written.
     pub fn applied(&self) -> Slot {
         self.applied

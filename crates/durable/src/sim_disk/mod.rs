@@ -194,6 +194,17 @@ impl SimDisk {
         folder.durable.iter().map(|(name, inode)| (name.clone(), length(inode))).collect()
     }
 
+    /// Someone else cuts a file. A file system does so as a whole, so it is durable at once, and no
+    /// call of the process. Returns whether there is such a file.
+    pub fn cut_off(&self, name: &str, length: usize) -> bool {
+        let mut state = self.state();
+        let Some(inode) = self.inode(&state, name) else { return false };
+        let file = state.file(inode);
+        file.set_length(length);
+        file.sync();
+        true
+    }
+
     /// Flips one bit of a file, on the disk and in the cache.
     ///
     /// # Panics

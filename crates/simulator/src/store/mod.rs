@@ -17,7 +17,8 @@ use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 use multipaxos::chat::Chat;
 use multipaxos::paxos::acceptor;
-use multipaxos::paxos::learner::Checkpoint;
+use multipaxos::paxos::learner::{Checkpoint, Learner};
+use multipaxos::paxos::{Membership, Settings};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{self, AcceptorLog};
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
@@ -186,6 +187,28 @@ impl Store {
         match death {
             Death::Killed => disk.crash_process(),
             Death::PowerCut => disk.power_cut(Survival::Random),
+        }
+    }
+
+    /// What a learner's thread does after an error of its storage: if the chat log was cut, a new
+    /// learner goes on with what is left.
+    ///
+    /// # Errors
+    ///
+    /// The same error if it is another one, or one of the disk.
+    pub fn mend(
+        &mut self,
+        error: io::Error,
+        settings: Settings,
+        membership: &Membership,
+    ) -> io::Result<Learner> {
+        match std::mem::replace(&mut self.learner.kept, Kept::Nothing) {
+            Kept::Sectors(log) => {
+                let (log, learner) = log.mended(error, settings, membership)?;
+                self.learner.kept = Kept::Sectors(Box::new(log));
+                Ok(learner)
+            }
+            Kept::Records { .. } | Kept::Nothing => Err(error),
         }
     }
 

@@ -180,6 +180,15 @@ impl LearnerStore {
         Some(altered)
     }
 
+    /// Whether it is open and lacks no line that was cut off its chat log.
+    pub fn has_all_lines(&self) -> bool {
+        match &self.kept {
+            Kept::Sectors(log) => log.is_whole(),
+            Kept::Records { .. } => true,
+            Kept::Nothing => false,
+        }
+    }
+
     /// Cuts the log back to the durable checkpoint, from which the learner goes on.
     pub(super) fn cut_back(&mut self) -> Checkpoint {
         match &mut self.kept {

@@ -295,7 +295,19 @@ impl World {
                 self.post(id, envelopes)?;
                 self.note_leader(id);
                 self.schedule(id, role);
+                match self.rest_after_turn(id, role) {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.fails(id, role, error),
+                }
             }
+            Err(error) => self.fails(id, role, error),
+        }
+    }
+
+    /// A turn of a role has failed, or what its thread does after it.
+    fn fails(&mut self, id: ReplicaId, role: RoleName, error: io::Error) -> Step {
+        match if role == RoleName::Learner { self.mend(id, error) } else { Err(error) } {
+            Ok(()) => {}
             Err(error) => {
                 self.reach.count(Situation::SyncFailed);
                 self.trace(|| format!("replica {id}: {error}"));

@@ -13,6 +13,7 @@
 //! must become equal, within [`LIVENESS_US`] of virtual time (I9). In an environment, the
 //! bounds follow its numbers (`cost`).
 
+mod chat_logs;
 mod datagrams;
 mod guests;
 mod lives;
@@ -23,7 +24,7 @@ mod strikes;
 use super::checker::{Checker, Violation};
 use super::cost::{self, Bounds, Cost};
 use super::environment::Environment;
-use super::faults::{Links, PARTITIONS, Partition, Profile};
+use super::faults::{Links, PARTITIONS, Partition, Profile, STRIKES, Strike};
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
 use super::offload::{Fate, Kernels};
 use super::path::{IP_UDP_BYTES, Passage};
@@ -123,6 +124,8 @@ enum Fault {
     PutBack,
     /// A line of a replica's decided log is changed.
     Alter,
+    /// Someone strikes at a chat log.
+    Strike,
 }
 
 /// The random streams of a run.
@@ -135,6 +138,7 @@ struct Streams {
     roles: Rng,
     schedule: Rng,
     strangers: Rng,
+    strikes: Rng,
 }
 
 /// A run in progress.
@@ -156,6 +160,8 @@ pub struct World {
     wiped: Vec<bool>,
     /// The replica whose decided log somebody has changed, until that is noticed.
     altered: Option<ReplicaId>,
+    /// The replica whose chat log was struck last, and how long it was.
+    struck: Option<(ReplicaId, u64)>,
     /// The copy of a replica's disk.
     copy: Option<(ReplicaId, Store)>,
     clients: Vec<Visitor>,
@@ -244,7 +250,7 @@ impl World {
         let began = self.now;
         let waits_us = bounds.map_or(LIVENESS_US, |bounds| bounds.last_us);
         let deadline = began.plus_us(waits_us);
-        while !self.is_settled() {
+        while !self.is_settled() || !self.chat_logs_agree() {
             if self.now >= deadline || self.queue.is_empty() {
                 return Err(self.stuck(waits_us));
             }

@@ -94,6 +94,9 @@ impl World {
         if is_gentle && !sectors {
             profile.draw_alteration(options.switches, &mut stream("alterations"));
         }
+        if sectors {
+            profile.draw_strikes(options.switches, &mut stream("strikes"));
+        }
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
@@ -137,6 +140,7 @@ impl World {
             out: vec![false; n],
             wiped: vec![false; n],
             altered: None,
+            struck: None,
             copy: None,
             clients: Vec::new(),
             wired,
@@ -164,6 +168,7 @@ impl World {
                 roles: stream("roles"),
                 schedule: stream("schedule"),
                 strangers: stream("their doings"),
+                strikes: stream("whose chat log"),
             },
             faults_on: true,
             waiting_since: None,
@@ -214,6 +219,7 @@ impl World {
         self.fault_later(self.profile.wipe_after_us, Fault::Wipe);
         self.fault_later(self.profile.copy_after_us, Fault::Copy);
         self.fault_later(self.profile.alter_after_us, Fault::Alter);
+        self.strike_later();
         Ok(())
     }
 }

@@ -111,7 +111,7 @@ impl World {
                 // A disk is lost once a run at most, and only while the others have all of theirs.
                 let id = ReplicaId(self.streams.crashes.usize(..n) as u8);
                 let all = self.nodes.iter().all(|node| node.started && !node.flipped);
-                if n >= 3 && all {
+                if n >= 3 && all && self.chat_logs_are_whole() {
                     self.reach.count(Situation::Wipe);
                     self.end_life(id, Death::Killed);
                     self.wipe(id);
@@ -134,6 +134,7 @@ impl World {
                 self.begin_client(client);
                 self.fault_later(every, Fault::ClientDies);
             }
+            Fault::Strike => self.strike(),
         }
         Ok(())
     }
@@ -204,6 +205,7 @@ impl World {
         let lost = |node: &&Node| node.flipped || self.wiped[node.id.index()];
         let spent = self.nodes.iter().filter(lost).count() >= (self.nodes.len() - 1) / 2;
         let all = self.nodes.iter().all(|node| node.started);
+        let spent = spent || !self.chat_logs_are_whole();
         if !hit || spent || !all || self.nodes.len() < 3 || !self.options.switches.disk {
             return;
         }
@@ -244,8 +246,13 @@ impl World {
         let n = self.nodes.len();
         let mut ids: Vec<usize> = (0..n).collect();
         self.streams.crashes.shuffle(&mut ids);
-        // A replica that has lost its disk, or may have, is in the quorum only if it must be.
-        ids.sort_by_key(|index| self.wiped[*index] || self.nodes[*index].flipped);
+        // A replica that has lost its disk, or may have, or lines of its chat log, is in the quorum
+        // only if it must be.
+        let struck = self.struck.filter(|_| !self.chat_logs_are_whole()).map(|(id, _)| id.index());
+        ids.sort_by_key(|index| {
+            let is_lost = self.wiped[*index] || self.nodes[*index].flipped;
+            (is_lost, struck == Some(*index))
+        });
         // A cluster that has not started yet needs every replica.
         let strangers = |node: &&Node| !node.started && !self.wiped[node.id.index()];
         let well = if self.nodes.iter().any(|node| strangers(&node)) { n } else { quorum(n) };
