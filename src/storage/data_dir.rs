@@ -241,9 +241,9 @@ pub struct DataDir<D: Disk> {
 
 /// Whether storage gives this name to a file in a data directory.
 pub fn is_data_file(name: &str) -> bool {
-    use super::decided_log::{CHECKPOINT, JOURNAL, OVERFLOW};
+    use super::decided_log::{CHECKPOINT, JOURNAL, MENDING, OVERFLOW};
     let replaced = |file: &str| name == file || name == atomic_file::temporary(file);
-    [JOURNAL, OVERFLOW, LOCK].contains(&name)
+    [JOURNAL, OVERFLOW, MENDING, LOCK].contains(&name)
         || replaced(IDENTITY)
         || replaced(CHECKPOINT)
         || is_log_file(name)

@@ -550,6 +550,14 @@ fn a_file_that_is_missing_short_or_another_is_refused() {
 
 /// Applies what the others send, from where the log is up to `end`.
 fn fetch(log: &mut DecidedLog<SimDisk>, checkpoint: &mut Checkpoint, end: Slot) {
+    try_to_fetch(log, checkpoint, end).unwrap();
+}
+
+fn try_to_fetch(
+    log: &mut DecidedLog<SimDisk>,
+    checkpoint: &mut Checkpoint,
+    end: Slot,
+) -> std::io::Result<()> {
     while checkpoint.applied < end {
         let slot = checkpoint.applied;
         let value = value(slot);
@@ -560,9 +568,10 @@ fn fetch(log: &mut DecidedLog<SimDisk>, checkpoint: &mut Checkpoint, end: Slot) 
         if slot.0.is_multiple_of(16) {
             records.push(Record::Checkpoint(checkpoint.clone()));
         }
-        log.append(&mut records).unwrap();
-        log.rest().unwrap();
+        log.append(&mut records)?;
+        log.rest()?;
     }
+    Ok(())
 }
 
 #[test]
@@ -696,6 +705,47 @@ fn a_chat_log_that_is_cut_while_it_is_written_is_opened_again() {
             );
         }
     }
+}
+
+#[test]
+fn a_power_cut_at_any_call_while_a_cut_log_is_mended_leaves_one_that_can_be_mended() {
+    let mut torn = 0;
+    for seed in 0..4 {
+        for call in 0.. {
+            let mut lives = Lives::begin(seed);
+            while lives.durable.applied < Slot(20) {
+                assert!(lives.commit());
+            }
+            let (end, logs) = (lives.applied, lives.disk.folder("logs"));
+            let file = logs.open(CHAT_LOG).unwrap().unwrap();
+            // A file system cuts a file as a whole, and the power comes later.
+            file.set_length(history().begins[7] as u64).unwrap();
+            file.sync().unwrap();
+            std::mem::forget(file);
+            let mut log = lives.log.take().unwrap();
+            assert!(is_lost(&log.rest().unwrap_err()));
+            lives.disk.cut_at(lives.disk.calls() + call, (97 * call) as usize % 500);
+            let mended = log.reopen().map(|(mut log, mut checkpoint)| {
+                try_to_fetch(&mut log, &mut checkpoint, end.plus(3)).is_ok()
+            });
+            let is_over = !lives.disk.is_dark();
+            assert!(!is_over || mended.is_ok_and(|fetched| fetched));
+            lives.disk.power_cut(Survival::Random);
+            let opened = open_under(&lives.disk, Durability::Sync);
+            let (mut log, mut checkpoint) =
+                opened.unwrap_or_else(|error| panic!("seed {seed}, call {call}: {error}"));
+            torn += usize::from(checkpoint.applied < lives.durable.applied);
+            assert!(!is_over || checkpoint.applied >= lives.durable.applied, "seed {seed}");
+            fetch(&mut log, &mut checkpoint, end.plus(30));
+            let whole = &history().text[..history().begins[end.0 as usize + 30]];
+            let logs = lives.disk.folder("logs");
+            assert!(read(&logs, CHAT_LOG) == whole, "seed {seed}, call {call}");
+            if is_over {
+                break;
+            }
+        }
+    }
+    assert!(torn > 20, "{torn}");
 }
 
 #[test]

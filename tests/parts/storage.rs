@@ -170,6 +170,7 @@ fn files_that_storage_puts_into_a_data_directory_are_known_from_all_others() {
         "lock",
         "journal",
         "asides",
+        "mending",
         "checkpoint",
         "checkpoint.tmp",
         "acceptor-0000000000000007",

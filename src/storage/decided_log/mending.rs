@@ -8,11 +8,14 @@
 //! If that is not all, the learner begins there, and fetches the rest from the other replicas
 //! as one that was away. Until it is where it was before (the [`Goal`]), the newest checkpoint
 //! stays, so a process that is killed meanwhile mends on; and what was fetched must lead to the
-//! running hash that this replica remembers.
+//! running hash that this replica remembers. Then the lines are synced: acceptors have forgotten
+//! those below the checkpoint. Until that is done, a power cut may tear lines that the checkpoint
+//! covers. So the data directory has a file [`MENDING`] meanwhile, by which the next start knows that
+//! this is no damage.
 
 use super::chat_file::{copied, is_lost, move_aside, put_in_place};
 use super::reading::PAGE_ENTRIES_MAX;
-use super::{DecidedLog, JOURNAL};
+use super::{DecidedLog, JOURNAL, MENDING};
 use crate::paxos::learner::{Checkpoint, Learner};
 use crate::paxos::{Membership, Settings};
 use crate::storage::Durability;
@@ -74,6 +77,7 @@ impl<D: Disk> DecidedLog<D> {
             let what = "it does not end as its checkpoint says";
             return Err(OpenError::Damaged { file, offset: 0, what });
         }
+        self.mark()?;
         let mut tries = 0;
         let (source, end, length) = loop {
             let beginning = self.longest_beginning()?;
@@ -117,6 +121,9 @@ impl<D: Disk> DecidedLog<D> {
         }
         if self.durability != Durability::None && self.applied >= self.saved {
             self.saving(checkpoint.clone())()?;
+        }
+        if self.goal.is_none() {
+            self.unmark()?;
         }
         Ok((self, checkpoint))
     }
@@ -240,7 +247,26 @@ impl<D: Disk> DecidedLog<D> {
             )));
         }
         self.write()?;
+        // Acceptors have forgotten what lies below the newest checkpoint.
+        let files = [self.text.grown.unsynced(), self.journal.unsynced(), self.overflow.unsynced()];
+        files.into_iter().flatten().try_for_each(|file| file.sync())?;
+        self.unmark()?;
         log::warn!("{name}: is whole again up to slot {applied}");
+        Ok(())
+    }
+
+    /// Notes durably that lines may be missing or torn, whatever the length of the chat log.
+    fn mark(&self) -> io::Result<()> {
+        self.data.create(MENDING)?;
+        self.data.sync_dir()
+    }
+
+    /// Notes durably that no line is missing.
+    pub(super) fn unmark(&self) -> io::Result<()> {
+        if self.data.look(MENDING)?.is_some() {
+            self.data.remove(MENDING)?;
+            self.data.sync_dir()?;
+        }
         Ok(())
     }
 

@@ -69,6 +69,8 @@ use std::sync::Arc;
 
 /// The journal's name in the data directory.
 pub const JOURNAL: &str = "journal";
+/// As long as there is a file of this name, lines of the chat log may be missing or torn.
+pub const MENDING: &str = "mending";
 /// The name of the overflow: logs of earlier builds have it under this name.
 pub const OVERFLOW: &str = "asides";
 

@@ -10,7 +10,7 @@ use super::checkpoint_file::{CHECKPOINT, Saved};
 use super::growing_file::GrowingFile;
 use super::mending::Goal;
 use super::reading::PAGE_ENTRIES_MAX;
-use super::{DecidedLog, JOURNAL, OVERFLOW};
+use super::{DecidedLog, JOURNAL, MENDING, OVERFLOW};
 use crate::paxos::learner::{Checkpoint, running_hash};
 use crate::storage::Durability;
 use crate::storage::background::Background;
@@ -78,6 +78,7 @@ impl<D: Disk> DecidedLog<D> {
             has_written: false,
             failed: false,
         };
+        log.unmark()?;
         if durability == Durability::Sync {
             // Emptied files must not get their old length back.
             log.text.grown.file.sync()?;
@@ -167,6 +168,7 @@ impl<D: Disk> DecidedLog<D> {
         let journal = file(JOURNAL, checkpoint.applied.0.saturating_mul(ENTRY_BYTES as u64))?;
         let overflow = file(OVERFLOW, overflow_end)?;
         let (described, is_missing) = (log_dir.describe(name), log_dir.look(name)?.is_none());
+        let is_marked = data.look(MENDING)?.is_some();
         let text = opened(&log_dir, name)?;
         let length = text.length()?;
         let mut log = DecidedLog {
@@ -186,7 +188,7 @@ impl<D: Disk> DecidedLog<D> {
             has_written: false,
             failed: false,
         };
-        if is_missing || length < mark.text_end {
+        if is_missing || is_marked || length < mark.text_end {
             let lacks = match is_missing {
                 true => OpenError::Missing { file: described },
                 false => short(described, length),
