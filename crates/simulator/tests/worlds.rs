@@ -27,6 +27,7 @@ const ROWS: &[Row] = &[
     (Place::Quota, 10, 0),
     (Place::Crowd, 2, 2),
     (Place::City, 2, 0),
+    (Place::Offload, 40, 1),
 ];
 
 #[test]
