@@ -23,17 +23,17 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod copies;
+mod lateness;
 mod outcome;
 mod session;
-mod trial;
 mod who_is_there;
 
 pub use outcome::{Input, Outcome};
 pub use session::SESSION_IDLE_US;
 
 use copies::Copies;
+use lateness::Lateness;
 use session::{NEXT_SESSION, Open, Phase};
-use trial::Trial;
 
 use crate::long_line::is_long;
 use crate::message::{Answer, ClientMessage, Request};
@@ -85,7 +85,7 @@ pub struct Client {
     /// How long an answer takes.
     trip: RoundTrip,
     /// Whether it takes longer than that.
-    trial: Trial,
+    lateness: Lateness,
     /// Whether the message that is on its way was sent more than once.
     again: bool,
     /// Whether it was sent to all replicas.
@@ -117,7 +117,7 @@ impl Client {
             sent_at: Time(0),
             retry_at: Time(0),
             trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, WAIT_MAX_US),
-            trial: Trial::default(),
+            lateness: Lateness::default(),
             again: false,
             asked_all: false,
             copies: None,
@@ -178,9 +178,6 @@ impl Client {
         self.request.after = self.after;
         self.phase = Phase::InFlight;
         self.send_first(now, out);
-        if let Some(wait_us) = self.trial.begin() {
-            self.retry_at = self.retry_at.max(now.plus_us(wait_us));
-        }
     }
 
     /// Sends the message of this phase.
@@ -195,7 +192,7 @@ impl Client {
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
         (self.again, self.asked_all) = (false, false);
         self.sent_at = now;
-        self.trial.asked(now, self.leader, self.whom());
+        self.lateness.asked(now, self.leader, self.whom());
         let answer_us = self.patience_us(ASK_ALL_US);
         let wait_us = self.trip.wait_us();
         // To ask all costs more than to ask one, so it waits until hardly any answer is late.
@@ -222,7 +219,14 @@ impl Client {
 
     /// This time, or what answers take if that is longer.
     fn patience_us(&self, us: u64) -> u64 {
-        us.max(self.trip.longest_us().unwrap_or(0))
+        let (Some(smoothed_us), Some(longest_us)) =
+            (self.trip.smoothed_us(), self.trip.longest_us())
+        else {
+            return us;
+        };
+        // One slow answer among many makes the longest seconds. A line that is lost would wait
+        // for so long.
+        us.max(longest_us.min(RETRY_MAX_US.max(2 * smoothed_us)))
     }
 
     /// The replica to ask first.
@@ -246,7 +250,7 @@ impl Client {
             self.trip.missed(self.patience_us(RETRY_MAX_US));
         }
         self.sent_at = now;
-        let wait_us = self.trip.wait_us();
+        let wait_us = self.trip.wait_us().min(self.patience_us(RETRY_MAX_US));
         self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
         self.asked_all = now.since_us(self.submitted_at) >= self.patience_us(ASK_ALL_US);
         let (whom, n) = (self.whom(), self.n);
@@ -300,8 +304,8 @@ impl Client {
                     }
                     // If a message was sent twice, nobody knows which copy was answered, unless
                     // the leader has told.
-                    let known_us = self.trial.end(now, self.again, self.leader, from);
                     let last_us = now.since_us(self.sent_at);
+                    let known_us = self.lateness.end(now, self.leader, from, last_us);
                     match (self.again, known_us) {
                         (false, _) => self.trip.answered(last_us),
                         (true, Some(took_us)) => self.trip.answered(took_us),
@@ -344,7 +348,7 @@ impl Client {
                     self.deputy = None;
                     // About a long line it is asked, and says that much whether it has it or not.
                     if self.copies.is_none() {
-                        self.trial.held(ballot, from);
+                        self.lateness.held(ballot, from, now.since_us(self.sent_at));
                     }
                 }
             }

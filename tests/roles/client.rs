@@ -123,7 +123,12 @@ fn where_answers_take_long_a_line_is_asked_once() {
     let mut seat = in_flight();
     let mut asked = Vec::new();
     for seq in 0..6 {
-        let sent = seat.wait_us(1_400_000);
+        let mut sent = seat.wait_us(ASK_ALL_US);
+        if !sent.is_empty() {
+            seat.wait_us(300);
+            seat.handle(leader(R0, 0));
+        }
+        sent.extend(seat.wait_us(1_300_000));
         asked.push(requests(&sent).len());
         seat.handle(complete_by(R0, seq));
         seat.handle(submit("next", 9));
@@ -133,6 +138,55 @@ fn where_answers_take_long_a_line_is_asked_once() {
     // The leader dies, and all replicas are asked a little later than it usually answers.
     let sent = requests(&seat.wait_us(2 * 1_400_000));
     assert_eq!(sent[..3].iter().map(|(to, _)| *to).collect::<Vec<_>>(), [R0, R1, R2]);
+}
+
+/// A client whose last lines were each answered after this time, and whose next line is in flight.
+fn answered_after(us: u64) -> Subject {
+    let mut seat = in_flight();
+    for seq in 0..20 {
+        seat.wait_us(us);
+        seat.handle(complete_by(R0, seq));
+        seat.handle(submit("next", 9));
+    }
+    seat
+}
+
+/// The line is asked for again, and the leader says that it has it.
+fn is_held(seat: &mut Subject) {
+    while requests(&seat.wait_us(1)).is_empty() {}
+    seat.wait_us(300);
+    seat.handle(leader(R0, 0));
+}
+
+#[test]
+fn an_answer_that_was_lost_is_not_taken_for_a_slow_one() {
+    for (since_us, is_lost) in [(500, true), (50_000, false)] {
+        let mut seat = answered_after(2_000);
+        is_held(&mut seat);
+        // The leader has the line all the time, and answers it this long after another copy.
+        seat.wait_us(3_000_000);
+        is_held(&mut seat);
+        seat.wait_us(since_us - 300);
+        seat.handle(complete_by(R0, 20));
+        seat.handle(submit("next", 9));
+        let copies = requests(&seat.wait_us(50_000)).len();
+        assert_eq!(copies > 0, is_lost, "{since_us}");
+    }
+}
+
+#[test]
+fn one_slow_answer_among_fast_ones_makes_no_long_wait() {
+    let mut seat = answered_after(90_000);
+    is_held(&mut seat);
+    seat.wait_us(7_000_000);
+    is_held(&mut seat);
+    seat.wait_us(100_000);
+    seat.handle(complete_by(R0, 20));
+    let begun = seat.now;
+    seat.handle(submit("next", 9));
+    while requests(&seat.wait_us(1_000)).is_empty() {}
+    let waited_ms = seat.now.since_us(begun) / 1_000;
+    assert!((1_800..2_200).contains(&waited_ms), "twice the smoothed answer: {waited_ms} ms");
 }
 
 /// Forty percent of all datagrams are lost. A line is decided some milliseconds after a copy of it
