@@ -237,6 +237,18 @@ impl<C: Codec> Shared<C> {
         outcome
     }
 
+    /// Sends a probe. It is lost if the socket would block.
+    pub(crate) fn transmit_probe(&self, to: C::Endpoint, datagram: &mut [u8]) {
+        if self.muted.load(Ordering::SeqCst) {
+            return self.counters.count(NetEvent::Muted);
+        }
+        if let Some(peer) = to.peer() {
+            let (now, bytes) = (self.now(), datagram.len());
+            C::stamp(datagram, self.paths.traffic(peer).stamp_probe(now, bytes));
+        }
+        self.send(to, Segments::cut(datagram, datagram.len()));
+    }
+
     /// Sends the same datagram so often in one call, believing whatever the kernel says: a
     /// test of batches. Returns whether the kernel took them.
     pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) -> bool {

@@ -14,7 +14,7 @@ type Row = (Place, u64, usize);
 const ROWS: &[Row] = &[
     (Place::Lan, 10, 0),
     (Place::Wan, 40, 0),
-    (Place::Globe, 40, 1),
+    (Place::Globe, 40, 0),
     (Place::Satellite, 5, 0),
     (Place::Dsl, 5, 0),
     (Place::Modem, 5, 0),
@@ -25,7 +25,7 @@ const ROWS: &[Row] = &[
     (Place::SlowDisk, 40, 0),
     (Place::Nas, 5, 0),
     (Place::Quota, 10, 0),
-    (Place::Crowd, 2, 2),
+    (Place::Crowd, 2, 1),
     (Place::City, 2, 0),
     (Place::Offload, 40, 1),
 ];

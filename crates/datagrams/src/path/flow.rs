@@ -282,12 +282,13 @@ impl Flow {
         Stamp { offset, asks, ..Stamp::default() }
     }
 
-    /// Takes what the life `boot` of the peer says has arrived.
-    pub fn heard(&mut self, now: u64, boot: u64, stamp: Stamp) {
+    /// Takes what the life `boot` of the peer says has arrived. Returns whether that is of this
+    /// life.
+    pub fn heard(&mut self, now: u64, boot: u64, stamp: Stamp) -> bool {
         let Stamp { reached, taken, held, .. } = stamp;
         // An earlier life of this process may have sent what it speaks of.
         if reached.wrapping_sub(self.start) > self.sent.wrapping_sub(self.start) {
-            return;
+            return false;
         }
         let missing = reached.wrapping_sub(taken);
         if self.boot != Some(boot) {
@@ -298,7 +299,7 @@ impl Flow {
         self.lost = missing;
         self.round.lost = self.round.lost.saturating_add_signed(lost);
         if !is_before(self.settled, reached) {
-            return;
+            return true;
         }
         let passed = reached.wrapping_sub(self.settled);
         let arrived = (i64::from(passed) - i64::from(lost)).clamp(0, i64::from(passed)) as u32;
@@ -313,6 +314,7 @@ impl Flow {
         if !is_before(reached, self.round.ends) && now >= self.round.began_at + ROUND_US {
             self.end_round(now);
         }
+        true
     }
 
     /// Takes the round trip of the datagram that was reached.

@@ -14,8 +14,9 @@
 //! path which loses a third of everything is not taken for a narrow one. The kernel may also
 //! refuse a length (`EMSGSIZE`), which fails at once.
 //!
-//! **Narrower paths.** While long datagrams are sent, the length in use is confirmed every
-//! [`CONFIRM_US`]. If it fails, the path falls back to the length that it began with and
+//! **Narrower paths.** As a rule the traffic itself shows that long datagrams arrive
+//! ([`evidence`](super::evidence)). If it does not for [`CONFIRM_US`], while some are sent, the
+//! length in use is tested. If it fails, the path falls back to the length that it began with and
 //! from there to [`PATH_BYTES_MIN`]; meanwhile the search goes on below the length that
 //! failed. Longer ones are tried again [`RETRY_MIN_US`] later, then ever more rarely.
 //!
@@ -34,6 +35,7 @@
 //! moment.
 
 use super::PATH_BYTES_MIN;
+use super::evidence::{Evidence, Proof};
 use std::collections::VecDeque;
 
 /// The search ends when the longest length that arrived and the shortest that failed are
@@ -47,7 +49,7 @@ pub const TRIES_MAX: u32 = 8;
 /// Batches that are not believed stay so after this many attempts in vain.
 pub const RETRIES_MAX: u32 = 2;
 
-/// What is in use is confirmed this long after it was confirmed last.
+/// What is in use is tested when nothing has confirmed it for so long.
 pub const CONFIRM_US: u64 = 1_000_000;
 
 /// Longer datagrams are tried again this long after a length has failed; after the next
@@ -256,6 +258,36 @@ impl PathLength {
         self.used.batch |= what.batch;
     }
 
+    /// Takes what the traffic shows.
+    pub fn seen(&mut self, now: u64, evidence: &Evidence) {
+        let doubted_since = evidence.doubted_since();
+        if let Some(Proof { bytes, at }) = evidence.proof()
+            && at > self.failed_at.max(self.confirmed_at)
+        {
+            if bytes >= self.length {
+                self.arrived(at, bytes);
+            } else if doubted_since.is_none() && self.candidate().is_none() {
+                // All that was in doubt has arrived.
+                (self.confirmed_at, self.lost) = (at, 0);
+            }
+        }
+        match doubted_since {
+            // Until then nothing was in doubt. Once probes have been sent, they go on.
+            Some(since) if self.lost == 0 && self.silent == 0 => {
+                self.confirmed_at = self.confirmed_at.max(since);
+            }
+            None if self.candidate().is_none() && now >= self.confirmed_at + CONFIRM_US => {
+                self.used.long = false;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether something was used that is not tested yet.
+    pub fn is_in_use(&self) -> bool {
+        self.used.long || self.used.batch
+    }
+
     /// A datagram of the peer has come. Returns whether that ends a rest.
     pub fn heard(&mut self) -> bool {
         std::mem::take(&mut self.rests)
@@ -284,14 +316,12 @@ impl PathLength {
         }
     }
 
-    /// The answer to a probe has come.
-    pub fn answered(&mut self, now: u64, id: u32) {
+    /// The answer to a probe has come. Returns the length of a long one, once.
+    pub fn answered(&mut self, now: u64, id: u32) -> Option<usize> {
         let (number, kind) = (id / KINDS, id % KINDS);
         self.rests = false;
         let PathLength { attempt, ended, .. } = self;
-        let Some(attempt) = attempt.iter_mut().chain(ended).find(|of| of.number == number) else {
-            return;
-        };
+        let attempt = attempt.iter_mut().chain(ended).find(|of| of.number == number)?;
         // An answer that is later than the attempt waited shows how long to wait.
         let took = now.saturating_sub(attempt.sent_at);
         self.patience_us = self.patience_us.max(2 * took).min(PATIENCE_MAX_US);
@@ -302,6 +332,7 @@ impl PathLength {
             attempt.long = Test::Answered;
             let bytes = attempt.bytes;
             self.arrived(now, bytes);
+            return Some(bytes);
         } else if kind == Kind::Batch as u32 && attempt.batch == Test::Sent {
             attempt.batch = Test::Answered;
             self.batches = true;
@@ -309,6 +340,7 @@ impl PathLength {
             self.batches_confirmed_at = Some(now);
             self.used.batch = false;
         }
+        None
     }
 
     /// When [`PathLength::poll`] has something to do next.

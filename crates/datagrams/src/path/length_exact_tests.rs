@@ -37,7 +37,9 @@ fn poll(path: &mut PathLength, now: u64) -> Option<Sent> {
 
 /// The answers to the probes of an attempt.
 fn answer(path: &mut PathLength, now: u64, number: u32, kinds: &[Kind]) {
-    kinds.iter().for_each(|kind| path.answered(now, number * KINDS + *kind as u32));
+    for kind in kinds {
+        path.answered(now, number * KINDS + *kind as u32);
+    }
 }
 
 /// An attempt begins at `now`, and the path carries this many bytes and batches or not. Returns
@@ -390,4 +392,90 @@ fn numbers_of_attempts_wrap() {
     let (sent, ends) = attempt(&mut path, 0, 0, true);
     assert_eq!(sent.2, u32::MAX / KINDS - 1);
     assert_eq!(poll(&mut path, ends).map(|sent| sent.2), Some(0));
+}
+
+const AT: u64 = 10_000_000;
+
+/// Evidence of this many datagrams of `bytes` bytes that left at `at`, without word so far.
+fn doubt(at: u64, bytes: usize, count: u32) -> Evidence {
+    let mut evidence = Evidence::default();
+    (1..=count).for_each(|number| assert!(evidence.sent(at, number * 2_000, bytes)));
+    evidence
+}
+
+#[test]
+fn what_the_traffic_shows_to_arrive_is_not_tested() {
+    let mut path = confirmed(MOST);
+    path.used(LONG);
+    let mut evidence = doubt(AT + 500_000, 1_300, 1);
+    path.seen(AT + 500_000, &evidence);
+    assert_eq!(path.deadline(), Some(AT + CONFIRM_US));
+    evidence.arrived(AT + 600_000, 1_300);
+    path.seen(AT + 700_000, &evidence);
+    assert_eq!((path.length(), path.deadline()), (MOST, Some(AT + 600_000 + CONFIRM_US)));
+    path.seen(AT + 600_000 + CONFIRM_US - 1, &evidence);
+    assert!(path.is_in_use());
+    path.seen(AT + 600_000 + CONFIRM_US, &evidence);
+    assert!(!path.is_in_use());
+    assert_eq!(poll(&mut path, AT + 600_000 + CONFIRM_US), None);
+}
+
+#[test]
+fn a_second_after_doubt_began_the_length_is_tested_until_that_is_decided() {
+    let mut path = confirmed(MOST);
+    path.used(LONG);
+    let mut evidence = doubt(AT + 5_000_000, 1_300, 4);
+    path.seen(AT + 5_000_000, &evidence);
+    let tested = AT + 5_000_000 + CONFIRM_US;
+    assert_eq!((poll(&mut path, tested - 1), path.deadline()), (None, Some(tested)));
+    let ((long, ..), ends) = attempt(&mut path, tested, 1_399, true);
+    assert_eq!((long, path.lost), (Some(MOST), 0), "the attempt is not over yet");
+    path.seen(ends, &evidence);
+    let (number, ends) = match attempt(&mut path, ends, 1_399, true) {
+        ((Some(MOST), false, number), ends) => (number, ends),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(path.lost, 1);
+    evidence.sent(ends, 20_000, 1_300);
+    path.seen(ends, &evidence);
+    assert_eq!(attempt(&mut path, ends, 1_399, true).0, (Some(MOST), false, number + 1));
+    // What arrives and is shorter than what is in doubt changes nothing.
+    evidence.arrived(ends + 100, 1_299);
+    path.seen(ends + 200, &evidence);
+    assert_eq!((path.lost, path.confirmed_at), (2, AT + 5_000_000));
+    evidence.arrived(ends + 300, 1_300);
+    path.seen(ends + 400, &evidence);
+    assert_eq!((path.lost, path.confirmed_at), (0, ends + 300));
+}
+
+#[test]
+fn a_datagram_of_the_length_in_use_proves_it_and_an_old_one_does_not() {
+    let mut path = path();
+    path.used(LONG);
+    let mut evidence = doubt(AT, FIRST, 1);
+    evidence.arrived(AT, FIRST - 1);
+    path.seen(AT, &evidence);
+    assert!(!path.proven);
+    evidence.arrived(AT, FIRST);
+    path.seen(AT, &evidence);
+    assert_eq!((path.proven, path.length(), path.is_in_use()), (true, FIRST, false));
+    evidence.arrived(AT + 1, MOST);
+    path.refused(AT + 1, MOST);
+    path.seen(AT + 2, &evidence);
+    assert_eq!((path.length(), path.failed), (FIRST, MOST), "it failed at that moment");
+    evidence.arrived(AT + 3, MOST);
+    path.seen(AT + 3, &evidence);
+    assert_eq!((path.length(), path.failed), (MOST, MOST + 1));
+}
+
+#[test]
+fn an_answered_long_probe_says_its_length_once() {
+    let mut path = path();
+    path.used(LONG);
+    let (_, _, number) = poll(&mut path, 0).expect("the bound is tried");
+    let id = |kind: Kind| number * KINDS + kind as u32;
+    assert_eq!(path.answered(1, id(Kind::Short)), None);
+    assert_eq!(path.answered(1, id(Kind::Long)), Some(MOST));
+    assert_eq!(path.answered(1, id(Kind::Long)), None);
+    assert_eq!(path.answered(1, KINDS * 77), None);
 }

@@ -20,6 +20,12 @@ struct World {
     /// Answers on their way.
     answers: Vec<(u64, u32)>,
     probes: usize,
+    /// Whether there is word of datagrams that arrive.
+    shows: bool,
+    evidence: Evidence,
+    sent: u32,
+    /// Word on its way.
+    words: Vec<(u64, u32)>,
 }
 
 impl World {
@@ -35,10 +41,28 @@ impl World {
             rng: fastrand::Rng::with_seed(7),
             answers: Vec::new(),
             probes: 0,
+            shows: false,
+            evidence: Evidence::default(),
+            sent: 0,
+            words: Vec::new(),
+        }
+    }
+
+    /// A long datagram leaves.
+    fn send(&mut self) {
+        let bytes = self.path.length();
+        self.sent = self.sent.wrapping_add(bytes as u32);
+        let asks = self.evidence.sent(self.now, self.sent, bytes);
+        let passes = self.rng.f64() >= self.loss && self.rng.f64() >= self.loss;
+        if asks && passes && bytes <= self.carries {
+            self.words.push((self.now + self.rtt_us, self.sent));
         }
     }
 
     fn poll(&mut self) {
+        if self.shows {
+            self.path.seen(self.now, &self.evidence);
+        }
         let (rng, loss) = (&mut self.rng, self.loss);
         let at = self.now + self.rtt_us;
         self.path.poll(self.now, |probe| {
@@ -60,15 +84,24 @@ impl World {
         while self.now < end {
             if self.now >= next_use {
                 self.path.used(uses);
+                if self.shows && uses.long {
+                    self.send();
+                }
                 next_use = self.now + 10_000;
             }
             self.poll();
             let deadline = self.path.deadline().map_or(end, |at| at.max(self.now + 1));
-            let answer = self.answers.iter().map(|&(at, _)| at).min().unwrap_or(end);
+            let coming = self.answers.iter().chain(&self.words);
+            let answer = coming.map(|&(at, _)| at).min().unwrap_or(end);
             self.now = deadline.min(answer).min(next_use).min(end);
             let now = self.now;
             for (_, id) in self.answers.extract_if(.., |(at, _)| *at <= now) {
-                self.path.answered(now, id);
+                if let Some(bytes) = self.path.answered(now, id) {
+                    self.evidence.arrived(now, bytes);
+                }
+            }
+            for (_, reached) in self.words.extract_if(.., |(at, _)| *at <= now) {
+                self.evidence.heard(now, reached);
             }
         }
     }
@@ -88,6 +121,31 @@ fn a_wide_path_reaches_the_bound_in_one_round_trip() {
     world.run(10 * CONFIRM_US, NOTHING);
     assert!(world.probes <= probes + 2, "unused, it is confirmed once at most");
     assert_eq!(world.path.deadline(), None);
+}
+
+#[test]
+fn where_the_traffic_shows_that_it_arrives_nothing_is_probed() {
+    for loss in [0.0, 0.3] {
+        let mut world = World { shows: true, loss, ..World::new(65_507) };
+        world.run(2 * CONFIRM_US, LONG);
+        assert_eq!(world.path.length(), MOST);
+        let probes = world.probes;
+        world.run(60 * CONFIRM_US, LONG);
+        assert_eq!(world.probes, probes, "{loss}");
+    }
+}
+
+#[test]
+fn a_path_that_becomes_narrow_is_noticed_where_the_traffic_was_believed() {
+    let mut world = World { shows: true, ..World::new(65_507) };
+    world.run(10 * CONFIRM_US, LONG);
+    assert_eq!(world.path.length(), MOST);
+    world.carries = 1_300;
+    world.run(2 * CONFIRM_US, LONG);
+    assert!(world.path.length() < MOST);
+    world.run(CONFIRM_US, LONG);
+    let found = world.path.length();
+    assert!((1_300 - STEP_BYTES..=1_300).contains(&found), "{found}");
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! - [`flow`]: how much may be under way, and how fast.
 //! - [`receipt`]: what has arrived from the peer, and how both sides say so.
 //! - [`queue`]: what waits for room.
+//! - [`evidence`]: whether long datagrams arrive, as the traffic itself shows.
 //! - [`length`]: how long a datagram may be, and whether the kernel really sends batches.
 //! - [`trust`]: when datagrams leave several in one call.
 //! - [`shared`]: what the loop and the sending threads share of that.
 
+pub mod evidence;
 pub mod flow;
 pub mod length;
 pub mod queue;

@@ -8,6 +8,7 @@
 //! What is under way on a path, and what has arrived from the peer, is behind a lock, which
 //! each holder keeps for some dozen instructions.
 
+use super::evidence::Evidence;
 use super::flow::Flow;
 use super::length::Use;
 use super::receipt::{Receipt, Stamp};
@@ -41,6 +42,8 @@ struct SharedPath {
 pub struct Traffic {
     /// To the peer.
     pub flow: Flow,
+    /// Which long datagrams are known to have arrived there.
+    pub evidence: Evidence,
     /// From the peer.
     pub receipt: Receipt,
     /// Whether the peer has begun another life or has moved since [`Traffic::take_reborn`].
@@ -50,11 +53,23 @@ pub struct Traffic {
 impl Traffic {
     /// A path on which nothing has travelled. See [`Flow::new`].
     pub fn new(start: u32) -> Self {
-        Traffic { flow: Flow::new(start), receipt: Receipt::default(), reborn: false }
+        Traffic {
+            flow: Flow::new(start),
+            evidence: Evidence::default(),
+            receipt: Receipt::default(),
+            reborn: false,
+        }
     }
 
     /// The stamp of a datagram of this many bytes that leaves now.
     pub fn stamp(&mut self, now: u64, bytes: usize) -> Stamp {
+        let mut stamp = self.stamp_probe(now, bytes);
+        stamp.asks |= self.evidence.sent(now, self.flow.sent(), bytes);
+        stamp
+    }
+
+    /// The same of a probe, which is answered, and asks for no other word.
+    pub fn stamp_probe(&mut self, now: u64, bytes: usize) -> Stamp {
         let mut stamp = self.flow.send(now, bytes);
         self.receipt.tell(now, &mut stamp);
         stamp
@@ -64,16 +79,20 @@ impl Traffic {
     pub fn received(&mut self, now: u64, boot: u64, stamp: Stamp, bytes: usize) {
         if self.receipt.is_of_another_life(boot) {
             self.flow.forget();
+            self.evidence = Evidence::default();
             self.reborn = true;
         }
         self.receipt.received(now, boot, stamp, bytes);
-        self.flow.heard(now, boot, stamp);
+        if self.flow.heard(now, boot, stamp) {
+            self.evidence.heard(now, stamp.reached);
+        }
     }
 
     /// The peer has another address, and so another path. What is under way to the former one
     /// does not arrive.
     pub fn moved(&mut self) {
         self.flow.begin_anew();
+        self.evidence = Evidence::default();
         self.reborn = true;
     }
 

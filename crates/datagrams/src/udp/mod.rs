@@ -361,7 +361,7 @@ impl<C: Codec> Network<C> {
                 sender.flush_fragments(from, false);
             }
             Body::Probe(id) => self.sender.probe_answer(from, cluster, id),
-            Body::ProbeAnswer(id) => self.paths.answered(now, from, id),
+            Body::ProbeAnswer(id) => self.paths.answered(now, &self.shared.paths, from, id),
         }
     }
 

@@ -12,10 +12,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// The most clients of which it is noted what has arrived from them. Others are not told.
-pub(super) const CLIENT_RECEIPTS_MAX: usize = 1_024;
+pub(super) const CLIENT_RECEIPTS_MAX: usize = 4_096;
 
 /// A client that was silent for so long makes room for another one.
 pub(super) const CLIENT_IDLE_US: u64 = 10_000_000;
+
+/// Where there is no room, silent clients are looked for once in this time.
+const CLIENT_SWEEP_US: u64 = 100_000;
 
 /// The paths to all peers.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct LoopPaths<E> {
     asking: Vec<bool>,
     /// What has arrived from clients that have asked for word.
     clients: HashMap<E, Receipt, RandomState>,
+    /// When silent ones were last looked for.
+    swept_at: Option<u64>,
     /// Which of them wait for it.
     asking_clients: Vec<E>,
     /// When word must be given.
@@ -41,6 +46,7 @@ impl<E: Endpoint> LoopPaths<E> {
             due: None,
             asking: vec![false; peers.len()],
             clients: HashMap::default(),
+            swept_at: None,
             asking_clients: Vec::new(),
             word_due: None,
         }
@@ -90,7 +96,9 @@ impl<E: Endpoint> LoopPaths<E> {
         if !stamp.asks && self.clients.is_empty() {
             return None;
         }
-        if stamp.asks && self.clients.len() >= CLIENT_RECEIPTS_MAX {
+        let rests = self.swept_at.is_some_and(|at| now < at + CLIENT_SWEEP_US);
+        if stamp.asks && self.clients.len() >= CLIENT_RECEIPTS_MAX && !rests {
+            self.swept_at = Some(now);
             let idle = |receipt: &Receipt| now.saturating_sub(receipt.heard_at()) > CLIENT_IDLE_US;
             self.clients.retain(|of, receipt| *of == from || !idle(receipt));
         }
@@ -133,9 +141,13 @@ impl<E: Endpoint> LoopPaths<E> {
     }
 
     /// The answer to a probe has come.
-    pub(super) fn answered(&mut self, now: u64, from: E, id: u32) {
-        if let Some(path) = from.peer().and_then(|peer| self.lengths.get_mut(peer)) {
-            path.answered(now, id);
+    pub(super) fn answered(&mut self, now: u64, paths: &SharedPaths, from: E, id: u32) {
+        if let Some(peer) = from.peer()
+            && let Some(path) = self.lengths.get_mut(peer)
+        {
+            if let Some(bytes) = path.answered(now, id) {
+                paths.traffic(peer).evidence.arrived(now, bytes);
+            }
             self.due = Some(0);
         }
     }
@@ -204,6 +216,7 @@ impl<C: Codec> Network<C> {
                 path.refused(now, bytes);
             }
             path.used(shared.paths.used(peer));
+            path.seen(now, &shared.paths.traffic(peer).evidence);
             let (mut probed, mut is_refused, had_batches) = (false, false, path.batches());
             path.poll(now, |probe| {
                 probed = true;
@@ -212,7 +225,7 @@ impl<C: Codec> Network<C> {
             if is_refused {
                 path.batch_refused();
             }
-            if probed {
+            if probed || !path.is_in_use() {
                 shared.paths.forget(peer);
             }
             if had_batches && !path.batches() {

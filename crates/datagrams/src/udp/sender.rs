@@ -107,13 +107,12 @@ impl<C: Codec> LoopSender<C> {
             C::pad(&mut self.frame, sealed);
         }
         let mut frame = std::mem::take(&mut self.frame);
-        let size = frame.len();
         let mut is_refused = false;
         match passed {
             0 => {}
             // If the gate lost one of the two, a batch of one must do.
             _ if probe.batch => is_refused = !self.shared.transmit_batch(to, &frame, passed),
-            _ => self.transmit(to, &mut frame, size, URGENT),
+            _ => self.shared.transmit_probe(to, &mut frame),
         }
         self.frame = frame;
         is_refused

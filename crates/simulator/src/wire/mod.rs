@@ -264,7 +264,7 @@ impl Wire {
             }
             Body::ProbeAnswer(id) => {
                 if let Some(peer) = from.peer() {
-                    self.paths.lengths[peer].answered(now.0, id);
+                    self.paths.answered(now.0, peer, id);
                 }
             }
         }
@@ -295,10 +295,10 @@ impl Wire {
     fn probe(&mut self, now: u64, cluster: ClusterId, frames: &mut Frames) {
         let mut vanished = Vec::new();
         for peer in 0..self.identity.n {
-            let (to, mut probes) = (Endpoint::of_peer(peer), Vec::new());
+            let to = Endpoint::of_peer(peer);
             let before = self.paths.lengths[peer].length();
             let had_batches = self.paths.lengths[peer].batches();
-            self.paths.lengths[peer].poll(now, |probe| probes.push(probe));
+            let probes = self.paths.poll_length(now, peer);
             let length = self.paths.lengths[peer].length();
             if had_batches && !self.paths.lengths[peer].batches() {
                 vanished.push(peer);
@@ -328,7 +328,7 @@ impl Wire {
                     self.paths.leave_together(now, to, &mut frame.repeat(2), size, frames);
                     frames.last_mut().expect("it leaves").probe = true;
                 } else {
-                    self.paths.leave(now, to, frame, true, frames);
+                    self.paths.probe(now, peer, frame, frames);
                 }
             }
         }

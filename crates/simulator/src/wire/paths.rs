@@ -9,7 +9,7 @@ use super::{Frames, Leaving, sealed_frame};
 use crate::offload::{BATCHES_RETRY_US, REFUSED_CHANCES};
 use datagrams::batch::{Batch, Segments};
 use datagrams::codec::{BodyKind, Endpoint as _, Opened};
-use datagrams::path::length::{PathLength, Use};
+use datagrams::path::length::{PathLength, Probe, Use};
 use datagrams::path::queue::BulkQueue;
 use datagrams::path::receipt::{Receipt, Stamp};
 use datagrams::path::shared::Traffic;
@@ -118,6 +118,28 @@ impl Paths {
         let long = segments.size() > PATH_BYTES_MIN;
         let batch = segments.count() > 1 && self.trust.takes(Some(peer));
         self.lengths[peer].used(Use { long, batch });
+    }
+
+    /// Sends a probe.
+    pub(super) fn probe(&mut self, now: u64, peer: usize, mut frame: Vec<u8>, frames: &mut Frames) {
+        let stamp = self.traffic[peer].stamp_probe(now, frame.len());
+        frame::stamp(&mut frame, stamp);
+        frames.push(Leaving::alone(Endpoint::of_peer(peer), frame));
+    }
+
+    /// The answer to a probe has come.
+    pub(super) fn answered(&mut self, now: u64, peer: usize, id: u32) {
+        if let Some(bytes) = self.lengths[peer].answered(now, id) {
+            self.traffic[peer].evidence.arrived(now, bytes);
+        }
+    }
+
+    /// Begins and ends tests of the path to `peer`. Returns the probes to send.
+    pub(super) fn poll_length(&mut self, now: u64, peer: usize) -> Vec<Probe> {
+        let (length, mut probes) = (&mut self.lengths[peer], Vec::new());
+        length.seen(now, &self.traffic[peer].evidence);
+        length.poll(now, |probe| probes.push(probe));
+        probes
     }
 
     /// Sends what has waited, as far as there is room.
