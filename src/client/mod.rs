@@ -210,6 +210,12 @@ impl Client {
         self.call(self.whom(), out);
     }
 
+    /// Sends the message of this phase to a leader that was just heard of.
+    fn send_to_new_leader(&mut self, now: Time, out: &mut Outbox<Outcome>) {
+        self.again = true;
+        self.send_copy(now, out);
+    }
+
     /// Asks what became of the line in flight, without sending it.
     fn inquire(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
         if let Some(open) = self.open {
@@ -287,10 +293,9 @@ impl Client {
                     let line = line.clone();
                     self.open = Some(open);
                     self.request(now, open, line, out);
-                } else if news && self.is_busy() {
-                    // All were asked who is there, and one knows a new leader.
-                    self.again = true;
-                    self.send_copy(now, out);
+                } else if news && matches!(self.phase, Phase::InFlight) {
+                    // It was asked who is there. The new leader may not have the line.
+                    self.send_to_new_leader(now, out);
                 }
             }
             Answer::Complete { session, seq, slot, client_seq } => {
@@ -342,8 +347,7 @@ impl Client {
             }
             Answer::Leader { ballot } => {
                 if self.follow(ballot) {
-                    self.again = true;
-                    self.send_copy(now, out);
+                    self.send_to_new_leader(now, out);
                 } else if ballot == self.leader {
                     self.deputy = None;
                     // About a long line it is asked, and says that much whether it has it or not.

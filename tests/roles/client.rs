@@ -541,6 +541,17 @@ fn a_long_line_is_sent_again_to_one_replica_after_the_other_and_ever_more_rarely
 }
 
 #[test]
+fn a_welcome_that_names_a_new_leader_sends_it_the_line_in_flight() {
+    for seat in [&mut in_flight(), &mut long_in_flight()] {
+        assert!(seat.handle(welcome(R1, 0, 0)).is_empty(), "no news");
+        assert_eq!(copies_and_inquiries(&seat.handle(welcome(R2, 5, 1))), (vec![R1], vec![]));
+        assert!(seat.handle(welcome(R0, 5, 1)).is_empty(), "it is known");
+        seat.handle(complete_by(R1, 0));
+        assert!(seat.handle(welcome(R0, 5, 2)).is_empty(), "nothing is in flight");
+    }
+}
+
+#[test]
 fn a_long_line_goes_to_a_new_leader_at_once_and_that_copy_has_its_time() {
     let mut seat = long_in_flight();
     seat.wait_us(2_500_000);
