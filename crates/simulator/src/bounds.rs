@@ -88,6 +88,12 @@ impl Bounds {
                 limits.accept_slots = slots;
             }
         }
+        // A candidate that has to ask for each value apart needs a round trip for each, and there
+        // may be thousands. So all fit in four questions, as they fit in four windows.
+        limits.wanted_slots = limits.wanted_slots.max(clients.div_ceil(4));
+        limits.values_bytes = limits.values_bytes.max(in_flight.div_ceil(4));
+        let spans = workload.clients.div_ceil(4 * limits.promise_pages);
+        limits.promise_spans = limits.promise_spans.max(spans);
         let needed = limits.in_flight_bytes.min(in_flight) + 16 * line;
         if let Some(bytes) = some(needed as u64, 2 * needed as u64) {
             limits.accept_bytes = bytes as usize;
@@ -114,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_must_be_held_at_once_fits_and_every_bound_is_small_in_some_seed() {
-        let mut small = [false; 5];
+        let mut small = [false; 7];
         for place in Place::ALL {
             for seed in 0..200 {
                 let mut rng = stream(seed, "bounds");
@@ -123,6 +129,9 @@ mod tests {
                     LARGE.draw(workload, &mut rng);
                 let clients = workload.clients as u64;
                 let ahead = limits.propose_slots.min(clients);
+                assert!(4 * limits.wanted_slots >= clients, "{place} {seed}");
+                assert!(4 * limits.values_bytes as u64 >= workload.in_flight_bytes());
+                assert!(4 * limits.promise_spans * limits.promise_pages >= workload.clients);
                 assert!(limits.accept_slots >= ahead + 4 * checkpoint_slots, "{place} {seed}");
                 for (seen, is_small) in small.iter_mut().zip([
                     limits.propose_slots <= clients,
@@ -130,11 +139,13 @@ mod tests {
                     limits.accept_bytes < Limits::DEFAULT.accept_bytes,
                     limits.ahead_slots <= 16 * clients,
                     session_window_slots <= 32 * clients,
+                    limits.wanted_slots < clients,
+                    limits.values_bytes < workload.in_flight_bytes() as usize,
                 ]) {
                     *seen |= is_small;
                 }
             }
         }
-        assert_eq!(small, [true; 5]);
+        assert_eq!(small, [true; 7]);
     }
 }

@@ -11,10 +11,12 @@
 //! - `B`: how many slots a replica is behind when the faults stop, and `A`: how many it may
 //!   fetch ahead,
 //! - `W`: in how many windows or queues of a leader the lines of all clients fit,
+//! - `V`: how many times a candidate must ask, by its own bounds, for the values and the spans
+//!   of the lines of all clients; mostly once,
 //!
 //! a run must keep these bounds once its faults have stopped:
 //!
-//! - the next line completes within [`Bounds::first_us`], `WAITS · (E + 2 R + 3 S) + 2 T`,
+//! - the next line completes within [`Bounds::first_us`], `WAITS · (E + (1 + V) R + 3 S) + 2 T`,
 //! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
 //!   `2 · first + 4 T + (B / A) · R + (W - 1) · (R + S)`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
@@ -68,6 +70,15 @@ fn windows(environment: &Environment, limits: &Limits) -> u64 {
     windows.max(workload.in_flight_bytes().div_ceil(bytes))
 }
 
+/// How many times a candidate must ask for what acceptors hold of the lines of all clients.
+fn questions(environment: &Environment, limits: &Limits) -> u64 {
+    let workload = environment.workload;
+    let clients = workload.clients as u64;
+    let values = workload.in_flight_bytes().div_ceil(limits.values_bytes as u64);
+    let spans = (limits.promise_spans * limits.promise_pages) as u64;
+    clients.div_ceil(limits.wanted_slots).max(values).max(clients.div_ceil(spans))
+}
+
 impl Bounds {
     /// The bounds in this environment, for a cluster in which some replica is so many slots
     /// `behind`.
@@ -75,9 +86,10 @@ impl Bounds {
         let (round_trip, sync) = (environment.round_trip_us(), environment.sync_us());
         let in_flight = environment.workload.in_flight_bytes();
         let moving = environment.moves_us(in_flight, settings.n as u64);
-        let step = settings.election_max_us + 2 * round_trip + 3 * sync;
-        let first_us = WAITS * step + 2 * moving;
         let limits = &settings.limits;
+        let round_trips = 1 + questions(environment, limits);
+        let step = settings.election_max_us + round_trips * round_trip + 3 * sync;
+        let first_us = WAITS * step + 2 * moving;
         let ahead = limits.ahead_slots.min(limits.accept_slots);
         let ahead = ahead.min(limits.fetches as u64 * limits.fetch_slots);
         let catching_up = behind / ahead * round_trip;
@@ -169,6 +181,34 @@ pub fn heartbeat_bytes(settings: &Settings, us: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Place;
+    use multipaxos::types::{BootId, ReplicaId};
+    use seeds::stream;
+
+    #[test]
+    fn a_view_change_has_a_round_trip_more_for_each_question_that_its_bounds_ask_for() {
+        let environment = Environment::draw(Place::Globe, &mut stream(1, "environment"));
+        let first_us = |limits: Limits| {
+            let settings = Settings {
+                id: ReplicaId(0),
+                n: 3,
+                boot: BootId(1),
+                payload_bytes: 1_300,
+                heartbeat_us: environment.heartbeat_us,
+                election_min_us: environment.election_us.0,
+                election_max_us: environment.election_us.1,
+                checkpoint_slots: 8,
+                skip_slot: None,
+                limits,
+            };
+            Bounds::of(&environment, &settings, 0).first_us
+        };
+        let all = environment.workload.in_flight_bytes() as usize;
+        let halves = Limits { values_bytes: all.div_ceil(2), ..Limits::DEFAULT };
+        let ample = Limits { values_bytes: all, ..Limits::DEFAULT };
+        assert_eq!(first_us(ample), first_us(Limits::DEFAULT));
+        assert_eq!(first_us(halves) - first_us(ample), WAITS * environment.round_trip_us());
+    }
 
     #[test]
     fn a_line_is_needed_at_each_replica_and_once_more_where_a_restart_has_lost_it() {
