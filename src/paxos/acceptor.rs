@@ -33,6 +33,10 @@ use crate::values::ValueRef;
 /// How many bytes one range of slots takes on the wire at most.
 const RANGE_BYTES_MAX: usize = 20;
 
+/// A sync that has held the acceptor up for this many heartbeats is worth telling, whenever the
+/// proposer was told last.
+const HELD_UP: u64 = 2;
+
 /// What was heard of other members is stored after this time, in microseconds, if no record has
 /// to be stored before: so it costs a sync of its own only where nobody waits for one.
 const REMEMBER_US: u64 = 10_000_000;
@@ -195,8 +199,10 @@ struct Vote {
 struct Saving {
     /// Whether this burst has a record, so that its messages leave behind a sync.
     has_record: bool,
-    /// When the last burst was handed to the disk of which the proposer is told.
+    /// When the proposer was last told of a burst.
     told_at: Option<Time>,
+    /// When the last burst was handed to the disk, if the proposer was not told of it.
+    untold_at: Option<Time>,
 }
 
 impl NotState for Saving {}
@@ -369,6 +375,24 @@ impl Acceptor {
         }
     }
 
+    /// L4: tells the proposer when a burst was handed to the disk, once in a while. The notice
+    /// leaves behind the sync.
+    fn tell_saving(&mut self, now: Time, out: &mut Outbox<Record>) {
+        let (heartbeat_us, saving) = (self.settings.heartbeat_us, &mut *self.saving);
+        // The learner speaks in every heartbeat. If nothing was heard for much longer, then the
+        // burst before has held this thread up. Just that sync has to be known.
+        let held_up = |since: &Time| now.since_us(*since) >= HELD_UP * heartbeat_us;
+        let stalled = saving.untold_at.take().filter(held_up);
+        let has_record = std::mem::take(&mut saving.has_record);
+        let is_due = saving.told_at.is_none_or(|told| now.since_us(told) >= heartbeat_us);
+        let since = stalled.or((has_record && is_due).then_some(now));
+        saving.untold_at = (has_record && since != Some(now)).then_some(now);
+        if let Some(since) = since {
+            saving.told_at = Some(now);
+            out.tell(Notice::Proposer(proposer::Input::Saved { since }));
+        }
+    }
+
     /// Makes a change that must be durable before anything else leaves (S1).
     fn record(&mut self, record: Record, out: &mut Outbox<Record>) {
         let before = self.state.promised;
@@ -454,11 +478,7 @@ impl Role for Acceptor {
         if self.saving.has_record {
             self.remember(out);
         }
-        let is_new = |told: Time| now.since_us(told) >= self.settings.heartbeat_us;
-        if std::mem::take(&mut self.saving.has_record) && self.saving.told_at.is_none_or(is_new) {
-            self.saving.told_at = Some(now);
-            out.tell(Notice::Proposer(proposer::Input::Saved { since: now }));
-        }
+        self.tell_saving(now, out);
     }
 
     fn deadline(&self) -> Option<Time> {

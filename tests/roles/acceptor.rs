@@ -594,6 +594,26 @@ fn the_proposer_hears_once_in_a_while_when_a_burst_was_handed_to_the_disk() {
 }
 
 #[test]
+fn the_proposer_hears_of_a_sync_that_held_the_acceptor_up_whenever_it_began() {
+    let told = |held_us: u64| {
+        let mut seat = acceptor();
+        seat.now = Time(1);
+        seat.handle(accept(4, 0, &["told"]));
+        seat.now = Time(2);
+        seat.handle(accept(4, 1, &["not told"]));
+        seat.now = Time(2 + held_us);
+        // The learner's word that comes in every heartbeat.
+        let sent = seat.handle(Input::Applied(Slot(0)));
+        told_proposer(&sent)
+            .into_iter()
+            .filter(|input| matches!(input, proposer::Input::Saved { .. }))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(2 * HEARTBEAT_US - 1), []);
+    assert_eq!(told(2 * HEARTBEAT_US), [proposer::Input::Saved { since: Time(2) }]);
+}
+
+#[test]
 fn an_acceptor_has_nothing_to_wait_for() {
     let mut seat = acceptor();
     seat.burst([prepare(4, 0), accept(4, 0, &["x"])]);
