@@ -218,7 +218,7 @@ impl Election {
             let back = self.presence.heard(now, from);
             self.tell(back);
         }
-        self.pace.heard_sync(from, heartbeat.sync_ms);
+        self.pace.heard_sync(now, from, heartbeat.sync_ms);
         // A leader of a lower ballot was deposed and does not count, though it still serves.
         if member && heartbeat.leading && Some(heartbeat.ballot) >= self.leader {
             self.follow(now, heartbeat.ballot);
@@ -234,7 +234,7 @@ impl Election {
 
     /// What the acceptor handed to its disk at `since` is durable now.
     pub fn note_saved(&mut self, now: Time, since: Time) {
-        self.pace.saved(now.since_us(since));
+        self.pace.saved(now, now.since_us(since));
         self.update_pace(now);
     }
 

@@ -44,6 +44,7 @@ pub mod bootstrap;
 pub mod election;
 pub mod learner;
 mod limits;
+mod longest;
 mod outbox;
 pub mod pace;
 pub mod phase1;

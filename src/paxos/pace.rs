@@ -17,6 +17,7 @@
 //! down; patience with an attempt is timed by the slowest.
 
 use super::Settings;
+use super::longest::Longest;
 use crate::aside::{Aside, NotState};
 use crate::quorum::quorum;
 use crate::types::{ReplicaId, Time};
@@ -33,6 +34,15 @@ const PATIENCE: u64 = 4;
 /// Each later sync takes one part in so many off the longest one. A disk that has stalled once
 /// is likely to do so again, and a mean forgets that too soon.
 const PEAK_SYNCS: u64 = 64;
+
+/// For how long the longest sync of a disk is remembered by the clock, in microseconds, or up to
+/// twice as long. Disks on a network stall for seconds, again and again; hundreds of quick syncs
+/// lie between two stalls.
+const STALLS_KEPT_US: u64 = 30_000_000;
+
+/// What waits for a disk waits for as many of its syncs at most: one that is under way, and its
+/// own.
+const SYNCS: u64 = 2;
 
 /// How long the first sync of a disk may take before anybody loses patience with it.
 const FIRST_SYNC_US: u64 = 1_000_000;
@@ -117,6 +127,7 @@ struct Peer {
     trip: RoundTrip,
     /// What a sync takes there, as the peer says; 0 if it has not measured any.
     sync_us: u64,
+    stall: Longest<STALLS_KEPT_US>,
 }
 
 /// What this replica has measured.
@@ -129,6 +140,7 @@ pub struct Pace {
     sync: RoundTrip,
     /// The longest of its latest syncs.
     sync_peak_us: u64,
+    stall: Longest<STALLS_KEPT_US>,
     waits: Waits,
     /// What was last told of each peer's answers.
     told: Vec<Option<Trip>>,
@@ -153,12 +165,13 @@ fn shortest(mut times: Vec<u64>, rank: usize) -> u64 {
 impl Pace {
     /// Nothing is measured yet.
     pub fn new(settings: Settings) -> Self {
-        let peer = Peer { trip: estimate(), sync_us: 0 };
+        let peer = Peer { trip: estimate(), sync_us: 0, stall: Longest::default() };
         let mut pace = Pace {
             settings,
             peers: vec![peer; settings.n],
             sync: estimate(),
             sync_peak_us: 0,
+            stall: Longest::default(),
             waits: Waits::default(),
             told: vec![None; settings.n],
             too_short_since: None,
@@ -218,13 +231,16 @@ impl Pace {
     }
 
     /// A peer says what a sync of its disk takes.
-    pub fn heard_sync(&mut self, peer: ReplicaId, sync_ms: u16) {
-        self.peers[peer.index()].sync_us = (1_000 * u64::from(sync_ms)).min(WAIT_MAX_US);
+    pub fn heard_sync(&mut self, now: Time, peer: ReplicaId, sync_ms: u16) {
+        let (peer, sync_us) = (&mut self.peers[peer.index()], 1_000 * u64::from(sync_ms));
+        peer.sync_us = sync_us.min(WAIT_MAX_US);
+        peer.stall.observe(now, peer.sync_us);
     }
 
     /// A sync of the own disk took this long.
-    pub fn saved(&mut self, took_us: u64) {
+    pub fn saved(&mut self, now: Time, took_us: u64) {
         let took_us = took_us.min(WAIT_MAX_US);
+        self.stall.observe(now, took_us);
         self.sync.answered(took_us);
         let faded_us = self.sync_peak_us - self.sync_peak_us / PEAK_SYNCS;
         self.sync_peak_us = faded_us.max(took_us);
@@ -247,6 +263,11 @@ impl Pace {
             self.peers.iter().map(|peer| peer.sync_us).filter(|us| *us > 0).chain(own).collect();
         let slowest_sync_us = syncs.iter().copied().max().unwrap_or(0);
         let sync_us = shortest(syncs, quorum(n));
+        // What a disk may take once in a while, for patience alone: to ask again costs little.
+        let stalls = self.peers.iter().map(|peer| peer.stall.us()).chain([self.stall.us()]);
+        let stalls: Vec<u64> = stalls.filter(|us| *us > 0).collect();
+        let longest_stall_us = SYNCS * stalls.iter().copied().max().unwrap_or(0);
+        let quorum_stall_us = SYNCS * shortest(stalls, quorum(n));
         let led_us = leader.map_or(0, |leader| self.answer_us(leader)).max(answer_us);
         let bounded = |us: u64| us.min(WAIT_MAX_US);
         self.waits = Waits {
@@ -254,14 +275,18 @@ impl Pace {
             answer_us,
             save_us: bounded(answer_us + sync_us),
             answers_fail_us: bounded(PATIENCE * slowest_us),
-            saves_fail_us: bounded(PATIENCE * (slowest_us + slowest_sync_us)),
-            own_save_fails_us: own.map_or(FIRST_SYNC_US, |us| bounded(PATIENCE * us)),
+            saves_fail_us: bounded(
+                (PATIENCE * (slowest_us + slowest_sync_us)).max(slowest_us + longest_stall_us),
+            ),
+            own_save_fails_us: own
+                .map_or(FIRST_SYNC_US, |us| bounded((PATIENCE * us).max(SYNCS * self.stall.us()))),
             own_save_us: own.unwrap_or(0),
             // Rivals must be told apart: their waits are spread over two round trips.
             election_min_us: election_min_us.max((2 * led_us).min(WAIT_MAX_US / 2)),
             election_max_us: election_max_us.max(bounded(4 * led_us)),
-            // A line may wait for a sync that is under way, and then for its own.
-            stall_us: election_max_us.max(bounded(PATIENCE * (led_us + sync_us))),
+            stall_us: election_max_us.max(bounded(
+                (PATIENCE * (led_us + sync_us)).max(PATIENCE * led_us + quorum_stall_us),
+            )),
         };
     }
 
@@ -321,8 +346,8 @@ mod tests {
         }
         for (replica, ms) in syncs_ms {
             match replica {
-                0 => (0..100).for_each(|_| pace.saved(ms * MS)),
-                _ => pace.heard_sync(ReplicaId(*replica), *ms as u16),
+                0 => (0..100).for_each(|_| pace.saved(Time(0), ms * MS)),
+                _ => pace.heard_sync(Time(0), ReplicaId(*replica), *ms as u16),
             }
         }
         pace.update(None);
@@ -385,16 +410,48 @@ mod tests {
     #[test]
     fn a_disk_that_has_stalled_is_waited_for_a_while() {
         let mut pace = pace(3);
-        (0..100).for_each(|_| pace.saved(5 * MS));
-        pace.saved(3_000 * MS);
-        (0..20).for_each(|_| pace.saved(5 * MS));
+        (0..100).for_each(|_| pace.saved(Time(0), 5 * MS));
+        pace.saved(Time(0), 3_000 * MS);
+        (0..20).for_each(|_| pace.saved(Time(0), 5 * MS));
         assert!(pace.sync_ms() > 2_000, "{}: the mean has forgotten it", pace.sync_ms());
-        (0..2_000).for_each(|_| pace.saved(5 * MS));
+        (0..2_000).for_each(|_| pace.saved(Time(0), 5 * MS));
         assert_eq!(pace.sync_ms(), 5);
         let mut fast = Pace::new(pace.settings);
         assert_eq!(fast.sync_ms(), 0, "nothing is measured");
-        fast.saved(0);
+        fast.saved(Time(0), 0);
         assert_eq!(fast.sync_ms(), 1);
+    }
+
+    #[test]
+    fn disks_that_stall_again_and_again_are_waited_for_however_many_syncs_lie_between() {
+        const S: u64 = 1_000_000;
+        let mut pace = pace(3);
+        // The own disk stalls for 2 s, and all do a hundred syncs a second afterwards.
+        pace.saved(Time(5 * S), 2 * S);
+        for sync in 0..1_000 {
+            let now = Time(10 * S + 10 * MS * sync);
+            pace.saved(now, 5 * MS);
+            pace.heard_sync(now, ReplicaId(1), 5);
+            pace.heard_sync(now, ReplicaId(2), 5);
+        }
+        pace.update(None);
+        let waits = pace.waits();
+        assert_eq!(waits.stall_us, 600 * MS, "the other two are a quorum");
+        assert!(waits.save_us < 20 * MS, "what is lost is asked for again soon");
+        assert_eq!((waits.saves_fail_us, waits.own_save_fails_us), (4 * S, 4 * S));
+        // Another one has stalled, too.
+        pace.heard_sync(Time(21 * S), ReplicaId(1), 2_000);
+        let mut after = |seconds: u64| {
+            for replica in [1, 2] {
+                pace.heard_sync(Time(seconds * S), ReplicaId(replica), 5);
+            }
+            pace.saved(Time(seconds * S), 5 * MS);
+            pace.update(None);
+            pace.waits().stall_us
+        };
+        assert_eq!(after(22), 4 * S, "any quorum has one that stalls");
+        assert_eq!(after(31), 4 * S);
+        assert_eq!(after(95), 600 * MS, "forgotten");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! somewhat longer than the longest lag of the last seconds.
 
 use crate::aside::NotState;
+use crate::paxos::longest::Longest;
 use crate::types::{SlotRange, Time};
 
 /// Accepts that come later than this are not waited for.
@@ -17,9 +18,7 @@ const LAG_US: u64 = 2_000_000;
 /// How late accepts come: how long after this learner has heard that others have decided.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Lag {
-    /// The longest since `began`, and the longest in the time before that.
-    longest_us: (u64, u64),
-    began: Time,
+    longest: Longest<LAG_US>,
     /// Slots that were asked for, and since when they had been missing.
     asked: Option<(SlotRange, Time)>,
 }
@@ -27,13 +26,6 @@ pub(super) struct Lag {
 impl NotState for Lag {}
 
 impl Lag {
-    fn observe(&mut self, now: Time, us: u64) {
-        if now >= self.began.plus_us(LAG_US) {
-            (self.longest_us, self.began) = ((0, self.longest_us.0), now);
-        }
-        self.longest_us.0 = self.longest_us.0.max(us);
-    }
-
     /// These slots are asked for, which have been missing since then. One such range at a time is
     /// watched, as long as its accepts may come.
     pub(super) fn asks(&mut self, slots: SlotRange, since: Time) {
@@ -44,7 +36,7 @@ impl Lag {
 
     /// How long to wait for an accept: somewhat longer than the last ones took.
     pub(super) fn wait_us(&self) -> u64 {
-        let longest_us = self.longest_us.0.max(self.longest_us.1);
+        let longest_us = self.longest.us();
         (longest_us + longest_us / 4).min(FETCH_DELAY_MAX_US)
     }
 
@@ -52,7 +44,7 @@ impl Lag {
     pub(super) fn note_accepted(&mut self, now: Time, slots: SlotRange) {
         let asked = self.asked.filter(|(asked, _)| !asked.intersect(slots).is_empty());
         if let Some((_, since)) = asked {
-            self.observe(now, now.since_us(since));
+            self.longest.observe(now, now.since_us(since));
             self.asked = None;
         }
     }
@@ -61,7 +53,7 @@ impl Lag {
     /// accepts have come.
     pub(super) fn note_progress(&mut self, now: Time, since: Time) {
         if self.asked.is_none() {
-            self.observe(now, now.since_us(since));
+            self.longest.observe(now, now.since_us(since));
         }
     }
 }
