@@ -27,7 +27,7 @@ const ROWS: &[Row] = &[
     (Place::Quota, 10, 0),
     (Place::Crowd, 2, 1),
     (Place::City, 2, 0),
-    (Place::Offload, 40, 1),
+    (Place::Offload, 20, 0),
 ];
 
 #[test]
