@@ -444,7 +444,7 @@ fn a_message_is_cut_anew_when_its_pieces_are_too_long_for_the_path() {
         assert!(HEADER_BYTES + FRAGMENT_HEADER_BYTES + fragment.bytes.len() <= datagram);
         joined.extend(receiver.insert(0, peer(1), BOOT, cluster, fragment));
     });
-    assert_eq!(joined, [sent.clone()]);
+    assert_eq!(joined, std::slice::from_ref(&sent));
     sender.resend(1, (Some(1), datagram), &missing, |_, _| panic!("only once"));
     sender.resend(1, (Some(3), datagram), &missing, |_, _| panic!("it was not sent there"));
     assert_eq!(sender.counters.of(NetEvent::FragmentForgotten), 2);
