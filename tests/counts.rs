@@ -115,6 +115,9 @@ impl Disk for Void {
     }
 
     fn look(&self, name: &str) -> io::Result<Option<Seen>> {
+        if name == "mending" {
+            return Ok(None);
+        }
         assert_eq!(name, "chat", "it looks only at what people can reach");
         count(&self.0, "looks, chat log", 1);
         Ok(Some(Seen { id: VOID_FILE, length: self.1.load(Ordering::Relaxed) }))

@@ -18,7 +18,7 @@ const ROWS: &[Row] = &[
     (Place::Satellite, 5, 0),
     (Place::Dsl, 5, 0),
     (Place::Modem, 5, 0),
-    (Place::Wifi, 40, 0),
+    (Place::Wifi, 52, 0),
     (Place::Jitter, 40, 0),
     (Place::Tunnel, 10, 0),
     (Place::SdCard, 4, 0),
