@@ -9,6 +9,10 @@ use std::fs;
 use std::io;
 use std::net::UdpSocket;
 
+/// The kernel writes its list of sockets a page at a time, and finds its place again by counting.
+/// So it leaves one out now and then while others come and go, and is asked again this often.
+const LOOKS_MAX: usize = 4;
+
 /// The room of one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
@@ -43,7 +47,8 @@ impl Room {
     /// How many datagrams the kernel has dropped at this socket, above all for lack of room.
     /// Takes the kernel a while on a host with thousands of sockets. None if it does not say.
     pub fn dropped(&self) -> Option<u64> {
-        dropped_in(&fs::read_to_string(self.table).ok()?, self.inode)
+        let look = |_| dropped_in(&fs::read_to_string(self.table).ok()?, self.inode);
+        (0..LOOKS_MAX).find_map(look)
     }
 }
 
@@ -81,7 +86,9 @@ mod tests {
             socket2::SockRef::from(&socket).set_recv_buffer_size(1).expect("less is always given");
             let room = Room::of(&socket).expect("the kernel says");
             assert!(room.is_small(), "{room:?}");
-            assert_eq!(room.dropped(), Some(0));
+            // Other tests open and close sockets meanwhile.
+            let dropped = || (0..1_000).find_map(|_| room.dropped());
+            assert_eq!(dropped(), Some(0));
             let from = UdpSocket::bind(address).expect("a port");
             let sent = 100;
             for _ in 0..sent {
@@ -93,7 +100,7 @@ mod tests {
                 taken += 1;
             }
             assert!(taken < sent, "{taken} had room");
-            assert_eq!(room.dropped(), Some(sent - taken), "{address}");
+            assert_eq!(dropped(), Some(sent - taken), "{address}");
         }
     }
 
