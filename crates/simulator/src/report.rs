@@ -57,10 +57,11 @@ impl Default for Options {
 
 impl Options {
     /// The same options with the real storage code, and with this power cut as the only crash
-    /// and the only disk fault.
+    /// and the only disk fault. There are no strangers: they would touch the disks otherwise in
+    /// the run that counts the calls than in those that are cut.
     #[must_use]
     pub fn with_power_cut(self, power_cut: Option<PowerCut>) -> Self {
-        let switches = Switches { crashes: false, disk: false, ..self.switches };
+        let switches = Switches { crashes: false, disk: false, strangers: false, ..self.switches };
         Options { switches, sectors_percent: 100, power_cut, ..self }
     }
 }

@@ -21,8 +21,7 @@ impl World {
         }
         let small = setup.u8(0..3) == 0;
         // Strangers need real datagrams, and are told from replicas by their files alone.
-        let is_gentle =
-            options.partition.is_none() && options.place.is_none() && options.power_cut.is_none();
+        let is_gentle = options.partition.is_none() && options.place.is_none();
         let strangers = match options.switches.strangers && is_gentle {
             true => Strangers::draw(n, &mut stream("strangers")),
             false => Strangers::default(),
