@@ -3,9 +3,12 @@
 //! A process hands several datagrams to the kernel in one call. A kernel, or the card behind it,
 //! may say that it has sent them and send nothing; it may refuse every batch, or those that go a
 //! certain way; and a route may refuse whatever goes there. Each host has at most one such
-//! [`Fault`], for a while or for ever. (A client has all routes: one that was cut off sends a long
-//! line ever more rarely, for which the bounds of liveness have no term.) What a process believes of batches is real code
-//! (`datagrams::path::trust`); so is what it does with a batch that was refused.
+//! [`Fault`], for a while or for ever. The real code
+//! of a process decides what it believes of batches (`datagrams::path::trust`), and what it does
+//! with one that was refused.
+//!
+//! **Not** here: clients without a route. A client that was cut off sends a long line ever more
+//! rarely, and the bounds of liveness have no term for that.
 
 use crate::terrain::Host;
 use fastrand::Rng;
@@ -15,8 +18,8 @@ use seeds::stream;
 use std::collections::BTreeMap;
 use std::io;
 
-/// After a refusal so many batches leave one by one: less than in a real process, so that a run
-/// of some seconds sees the next try.
+/// A process sends this many batches one by one after the kernel has refused one. It is less than
+/// in a real process, so that a run of some seconds sees the next try.
 pub const REFUSED_CHANCES: u32 = 64;
 
 /// Batches that do not arrive are tried again after so long, for the same reason.

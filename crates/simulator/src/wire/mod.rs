@@ -10,7 +10,7 @@ mod paths;
 use datagrams::batch::Batches;
 use datagrams::codec::{Body, BodyKind, Endpoint as _, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
-use datagrams::fragment::{Fragmenter, Reassembler};
+use datagrams::fragment::{Fragment, Fragmenter, Reassembler};
 use multipaxos::message::Party;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::net::pack::Packer;
@@ -104,10 +104,7 @@ impl Sink<Endpoint> for Gathered<'_> {
         let length = self.length(to);
         let Gathered { now, identity, fragmenter, paths, frames, .. } = self;
         fragmenter.split(length, cluster, message.to_vec(), |fragment| {
-            let cluster = ClusterId(cluster);
-            let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
-                fragment.write(body);
-            });
+            let frame = fragment_frame(identity, to, cluster, fragment);
             paths.leave(*now, to, frame, false, frames);
         });
         if let Some(peer) = to.peer() {
@@ -118,6 +115,16 @@ impl Sink<Endpoint> for Gathered<'_> {
     fn length(&self, to: Endpoint) -> usize {
         self.paths.length(to)
     }
+}
+
+/// A datagram with this fragment.
+fn fragment_frame(
+    identity: &Identity,
+    to: Endpoint,
+    cluster: u64,
+    fragment: Fragment<'_>,
+) -> Vec<u8> {
+    sealed_frame(identity, to, ClusterId(cluster), BodyKind::Fragment, |body| fragment.write(body))
 }
 
 /// A frame of any kind but messages.
@@ -247,10 +254,7 @@ impl Wire {
                 let Wire { identity, fragmenter, paths, .. } = self;
                 let path = (from.peer(), paths.length(from));
                 fragmenter.resend(now.0, path, &missing, |cluster, fragment| {
-                    let cluster = ClusterId(cluster);
-                    let frame = sealed_frame(identity, from, cluster, BodyKind::Fragment, |body| {
-                        fragment.write(body);
-                    });
+                    let frame = fragment_frame(identity, from, cluster, fragment);
                     paths.leave(now.0, from, frame, false, &mut frames);
                 });
             }
@@ -307,10 +311,7 @@ impl Wire {
                 let Wire { identity, fragmenter, paths, .. } = self;
                 paths.narrow(peer, length);
                 fragmenter.send_narrowed(now, peer, length, |cluster, fragment| {
-                    let cluster = ClusterId(cluster);
-                    let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
-                        fragment.write(body);
-                    });
+                    let frame = fragment_frame(identity, to, cluster, fragment);
                     paths.leave(now, to, frame, false, frames);
                 });
             }
@@ -342,10 +343,7 @@ impl Wire {
             let (to, length) = (Endpoint::of_peer(peer), paths.lengths[peer].length());
             paths.narrow(peer, length);
             fragmenter.send_vanished(now, peer, length, |cluster, fragment| {
-                let cluster = ClusterId(cluster);
-                let frame = sealed_frame(identity, to, cluster, BodyKind::Fragment, |body| {
-                    fragment.write(body);
-                });
+                let frame = fragment_frame(identity, to, cluster, fragment);
                 paths.leave(now, to, frame, false, frames);
             });
         }
