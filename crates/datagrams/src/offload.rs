@@ -22,7 +22,7 @@ use std::net::{SocketAddr, UdpSocket};
 #[derive(Debug)]
 pub(crate) struct Offload {
     state: Option<UdpSocketState>,
-    /// What is believed of batches.
+    /// Whether batches arrive, as far as this process knows.
     pub(crate) trust: BatchTrust,
 }
 

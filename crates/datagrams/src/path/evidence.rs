@@ -57,7 +57,7 @@ struct Unproven {
     count: u32,
 }
 
-/// What is known of the long datagrams to one peer.
+/// The long datagrams to one peer: which lengths have arrived, and which are in doubt.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     /// The oldest first.

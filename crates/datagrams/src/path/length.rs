@@ -49,7 +49,7 @@ pub const TRIES_MAX: u32 = 8;
 /// Batches that are not believed stay so after this many attempts in vain.
 pub const RETRIES_MAX: u32 = 2;
 
-/// What is in use is tested when nothing has confirmed it for so long.
+/// A probe tests the length in use if nothing has confirmed it for this long.
 pub const CONFIRM_US: u64 = 1_000_000;
 
 /// Longer datagrams are tried again this long after a length has failed; after the next

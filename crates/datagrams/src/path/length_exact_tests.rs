@@ -439,7 +439,7 @@ fn a_second_after_doubt_began_the_length_is_tested_until_that_is_decided() {
     evidence.sent(ends, 20_000, 1_300);
     path.seen(ends, &evidence);
     assert_eq!(attempt(&mut path, ends, 1_399, true).0, (Some(MOST), false, number + 1));
-    // What arrives and is shorter than what is in doubt changes nothing.
+    // A length is in doubt. A shorter datagram that arrives says nothing about it.
     evidence.arrived(ends + 100, 1_299);
     path.seen(ends + 200, &evidence);
     assert_eq!((path.lost, path.confirmed_at), (2, AT + 5_000_000));

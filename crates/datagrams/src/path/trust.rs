@@ -17,8 +17,9 @@ use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// After a refusal so many batches leave one by one before the next is tried. A network card
-/// that takes none costs a call in so many; a route that has changed is used again soon.
+/// A process sends this many batches one by one after the kernel has refused one. Then it tries
+/// again. So a network card that takes no batch costs one call in vain in so many, and a process
+/// soon uses a route that has changed.
 pub const REFUSED_CHANCES: u32 = 1_024;
 
 /// What a process believes of the batches that it sends.
@@ -29,7 +30,7 @@ pub struct BatchTrust {
     /// By peer, and last for all clients: how many batches still leave one by one, because the
     /// kernel refused one.
     refused: Vec<AtomicU32>,
-    /// After a refusal so many batches leave one by one.
+    /// How many batches leave one by one after the kernel has refused one.
     refused_chances: u32,
     /// By peer: whether the batches that the kernel takes are known to vanish.
     known: Vec<AtomicBool>,

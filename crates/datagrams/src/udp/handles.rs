@@ -1,4 +1,4 @@
-//! What other threads may ask of the loop, and of its peers.
+//! Other threads stop the loop, wake it, and move its peers by these handles.
 
 #[cfg(doc)]
 use super::{Deliver, Network};
