@@ -12,9 +12,9 @@
 use super::answer;
 use super::frame::{self, HEADER_BYTES, Identity};
 use super::{Endpoint, Outgoing};
-use crate::message::{ClientMessage, Message, Party, ToAcceptor, ToLearner, ToProposer};
+use crate::message::{Accept, ClientMessage, Message, Party, ToAcceptor, ToLearner, ToProposer};
 use crate::types::ClusterId;
-use datagrams::codec::{BodyKind, Sink};
+use datagrams::codec::{ALWAYS_NEEDED, BodyKind, Departure, Sink};
 use foldhash::fast::RandomState;
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
@@ -64,6 +64,8 @@ struct Frame {
     place: Place,
     messages: usize,
     bytes: Vec<u8>,
+    /// A receiver that has applied its log up to here needs none of the messages.
+    until: u64,
 }
 
 impl Packer {
@@ -94,20 +96,20 @@ impl Packer {
                     Message::Bootstrap(_) => Bound::Anywhere,
                     _ => Bound::Cluster,
                 };
-                let (to, urgent) = (Endpoint::Replica(*to), is_urgent(message));
-                self.push(Place { to, bound, urgent }, [message], sink);
+                let (to, departure) = (Endpoint::Replica(*to), departure(message));
+                self.push(to, bound, departure, [message], sink);
             }
             Outgoing::Back { to, at, message } => {
                 assert!(matches!(me, Party::Replica(_)), "a client has no peers");
                 let message = Message::Bootstrap(message.clone());
                 let (to, bound) = (Endpoint::Stray(*to, *at), Bound::Anywhere);
-                self.push(Place { to, bound, urgent: true }, [message], sink);
+                self.push(to, bound, Departure::Urgent, [message], sink);
             }
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "only a replica answers");
                 let answers = answers.iter().map(answer::on_wire);
                 let (to, bound) = (Endpoint::Client(*to), Bound::Cluster);
-                self.push(Place { to, bound, urgent: true }, answers, sink);
+                self.push(to, bound, Departure::Urgent, answers, sink);
             }
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "only a client calls");
@@ -116,7 +118,7 @@ impl Packer {
                     ClientMessage::Request(_) | ClientMessage::Inquiry(_) => Bound::Cluster,
                 };
                 let to = Endpoint::Replica(*to);
-                self.push(Place { to, bound, urgent: true }, [message], sink);
+                self.push(to, bound, Departure::Urgent, [message], sink);
             }
         }
     }
@@ -137,11 +139,17 @@ impl Packer {
 
     fn push(
         &mut self,
-        place: Place,
+        to: Endpoint,
+        bound: Bound,
+        departure: Departure,
         messages: impl IntoIterator<Item = impl Serialize>,
         sink: &mut impl Sink<Endpoint>,
     ) {
-        let to = place.to;
+        let (urgent, until) = match departure {
+            Departure::Urgent => (true, 0),
+            Departure::WhenRoom { until } => (false, until),
+        };
+        let place = Place { to, bound, urgent };
         if let Endpoint::Replica(id) | Endpoint::Stray(id, _) = to {
             assert!(id.index() < self.identity.n, "replica {id} of {}", self.identity.n);
             assert_ne!(to.party(), self.identity.me, "a message to oneself needs no network");
@@ -151,14 +159,14 @@ impl Packer {
             _ => *self.by_destination.entry(place).or_insert_with(|| {
                 let mut bytes = self.spare.pop().unwrap_or_default();
                 frame::begin(&mut bytes);
-                self.frames.push(Frame { place, messages: 0, bytes });
+                self.frames.push(Frame { place, messages: 0, bytes, until: 0 });
                 self.frames.len() - 1
             }),
         };
         self.last = Some((place, at));
         let most = sink.length(to);
         for message in messages {
-            self.put(at, &message, most, sink);
+            self.put(at, &message, until, most, sink);
         }
     }
 
@@ -168,6 +176,7 @@ impl Packer {
         &mut self,
         at: usize,
         message: &impl Serialize,
+        until: u64,
         most: usize,
         sink: &mut impl Sink<Endpoint>,
     ) {
@@ -180,6 +189,7 @@ impl Packer {
         let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.messages + 1);
         if size <= most {
             frame.messages += 1;
+            frame.until = frame.until.max(until);
         } else if frame::sealed_bytes(me, after - before, 1) > most {
             let cluster = cluster_of(&self.identity, frame.place.bound);
             sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..]);
@@ -190,7 +200,7 @@ impl Packer {
             next.extend_from_slice(&frame.bytes[before..]);
             frame.bytes.truncate(before);
             close(&self.identity, frame, sink);
-            frame.messages = 1;
+            (frame.messages, frame.until) = (1, until);
             self.spare.push(std::mem::replace(&mut frame.bytes, next));
         }
     }
@@ -222,15 +232,19 @@ impl Flavor for Behind<'_> {
     }
 }
 
-/// Whether a message is short and others wait for it. The rest are values, which may be long,
-/// and which their sender sends again.
-fn is_urgent(message: &Message) -> bool {
-    !matches!(
-        message,
-        Message::Acceptor(ToAcceptor::Accept(_))
-            | Message::Learner(ToLearner::Page { .. })
-            | Message::Proposer(ToProposer::Forward { .. } | ToProposer::AcceptedValues(_))
-    )
+/// Most messages are short, and others wait for them. The rest are values, which may be long, and
+/// which their sender sends again. Values of slots that the receiver has applied are of no use to
+/// it: they are decided, and its acceptor forgets them soon.
+fn departure(message: &Message) -> Departure {
+    let until = match message {
+        Message::Acceptor(ToAcceptor::Accept(Accept { first, values, .. }))
+        | Message::Learner(ToLearner::Page { first, values }) => first.0 + values.len() as u64,
+        Message::Proposer(ToProposer::Forward { .. } | ToProposer::AcceptedValues(_)) => {
+            ALWAYS_NEEDED
+        }
+        _ => return Departure::Urgent,
+    };
+    Departure::WhenRoom { until }
 }
 
 fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
@@ -248,7 +262,11 @@ fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>)
     let cluster = cluster_of(identity, bound);
     let (kind, messages) = (BodyKind::Messages, frame.messages);
     frame::seal(identity, to.party(), cluster, kind, messages, &mut frame.bytes);
-    sink.datagram(to, &mut frame.bytes, urgent);
+    let departure = match urgent {
+        true => Departure::Urgent,
+        false => Departure::WhenRoom { until: frame.until },
+    };
+    sink.datagram(to, &mut frame.bytes, departure);
 }
 
 #[cfg(test)]
@@ -272,7 +290,7 @@ mod tests {
     }
 
     impl Sink<Endpoint> for Taken {
-        fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: bool) {
+        fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: Departure) {
             self.datagrams.push((to, frame.to_vec()));
         }
 

@@ -16,7 +16,7 @@
 //! everything.
 
 use datagrams::codec::Endpoint as _;
-use datagrams::codec::{Body, BodyKind, Opened, Sink};
+use datagrams::codec::{Body, BodyKind, Departure, Opened, Sink};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter};
 use datagrams::loss::Gate;
@@ -255,7 +255,7 @@ struct SocketSink<'a> {
 }
 
 impl Sink<Endpoint> for SocketSink<'_> {
-    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: bool) {
+    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: Departure) {
         self.sender.transmit(self.socket, to, frame);
     }
 

@@ -89,6 +89,8 @@ pub struct Batch {
     ends: Vec<usize>,
     /// The bytes of the longest.
     longest: usize,
+    /// A receiver that has come so far needs none of them.
+    until: u64,
 }
 
 impl Batch {
@@ -130,6 +132,16 @@ impl Batch {
         }
     }
 
+    /// A receiver needs one of its frames until it has come so far.
+    pub fn keep_until(&mut self, until: u64) {
+        self.until = self.until.max(until);
+    }
+
+    /// How far a receiver has come that needs none of its frames any more.
+    pub fn until(&self) -> u64 {
+        self.until
+    }
+
     /// Whether it holds no frame.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
@@ -140,6 +152,7 @@ impl Batch {
         self.bytes.clear();
         self.ends.clear();
         self.longest = 0;
+        self.until = 0;
     }
 
     /// Pads all frames but the last to the length of the longest, and returns them all, and
@@ -218,16 +231,18 @@ impl<E: Copy + PartialEq> Batches<E> {
         Some(&mut self.batches[at].1)
     }
 
-    /// Hands over all gathered datagrams. No batch is begun afterwards.
+    /// Hands over all gathered datagrams: their bytes, the length of each but the last, and until
+    /// when a receiver needs one of them. No batch is begun afterwards.
     pub fn finish(
         &mut self,
         pad: impl Fn(&mut [u8], usize),
-        mut send: impl FnMut(E, &mut [u8], usize),
+        mut send: impl FnMut(E, &mut [u8], usize, u64),
     ) {
         for (to, batch) in &mut self.batches[..self.used] {
             if !batch.is_empty() {
+                let until = batch.until();
                 let (bytes, size) = batch.padded(&pad);
-                send(*to, bytes, size);
+                send(*to, bytes, size, until);
                 batch.clear();
             }
         }
@@ -337,7 +352,7 @@ mod tests {
             assert!(batches.begin(200).is_none());
             batches.begun(1).expect("it was begun").clear();
             let mut handed = Vec::new();
-            batches.finish(pad, |to, bytes, size| {
+            batches.finish(pad, |to, bytes, size, _| {
                 handed.push((to, opened(Segments::cut(bytes, size))));
             });
             let expected: Vec<_> = (0..BATCHES_MAX)

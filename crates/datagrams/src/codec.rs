@@ -69,6 +69,8 @@ pub struct Opened<'a, E> {
     pub cluster: u64,
     /// What it says about the path.
     pub stamp: Stamp,
+    /// How far the sender has come, if it says so: see [`Departure::WhenRoom`].
+    pub has: Option<u64>,
     /// What it carried.
     pub body: Body<'a>,
 }
@@ -90,10 +92,33 @@ pub enum Body<'a> {
     Nothing,
 }
 
+/// When a datagram may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// At once, whatever the path takes: it is short, or others wait for it.
+    Urgent,
+    /// When there is room on the path. A receiver that has come as far as `until` needs it no
+    /// more (see [`Opened::has`]); [`ALWAYS_NEEDED`] if that never happens.
+    WhenRoom {
+        /// How far that is.
+        until: u64,
+    },
+}
+
+/// No receiver ever comes so far.
+pub const ALWAYS_NEEDED: u64 = u64::MAX;
+
+impl Departure {
+    /// Whether it waits for no room.
+    pub fn is_urgent(self) -> bool {
+        self == Departure::Urgent
+    }
+}
+
 /// Where packed datagrams go.
 pub trait Sink<E> {
-    /// A whole datagram. One that is not urgent can wait for room on the path.
-    fn datagram(&mut self, to: E, datagram: &mut [u8], urgent: bool);
+    /// A whole datagram.
+    fn datagram(&mut self, to: E, datagram: &mut [u8], departure: Departure);
 
     /// An encoded message that fits no datagram, and the cluster id it must travel with.
     fn oversize(&mut self, to: E, cluster: u64, message: &[u8]);

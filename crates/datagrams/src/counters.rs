@@ -67,6 +67,8 @@ counted! {
     HeldBack = "held_back",
     /// The same datagram waits already: not needed.
     HeldAlready = "held_already",
+    /// It waits no more, because its receiver has come so far by other ways.
+    Needless = "needless",
     /// It waited for room for too long: lost.
     LostOld = "lost_old",
     /// The message is longer than any receiver would take: lost.

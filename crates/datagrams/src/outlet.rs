@@ -9,7 +9,7 @@
 //! lost and the thread goes on.
 
 use crate::batch::{Batches, Segments};
-use crate::codec::{Codec, Endpoint, Pack, Sink};
+use crate::codec::{ALWAYS_NEEDED, Codec, Departure, Endpoint, Pack, Sink};
 use crate::counters::{Counters, NetEvent};
 use crate::loss::Gate;
 use crate::offload::Offload;
@@ -93,8 +93,7 @@ pub(crate) enum Left {
 /// Which datagrams leave at once, whatever the path takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Priority {
-    /// They wait for no room.
-    pub(crate) urgent: bool,
+    pub(crate) departure: Departure,
     /// They are sent although the process is muted.
     pub(crate) exempt: bool,
 }
@@ -189,7 +188,7 @@ impl<C: Codec> Shared<C> {
     ) -> usize {
         let size = size.clamp(1, datagrams.len().max(1));
         let Some(peer) = to.peer() else { return datagrams.len().div_ceil(size).max(1) };
-        let at_once = priority.urgent || priority.exempt;
+        let at_once = priority.departure.is_urgent() || priority.exempt;
         if !at_once && self.paths.waits(peer) {
             return 0;
         }
@@ -254,7 +253,7 @@ impl<C: Codec> Shared<C> {
     pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) -> bool {
         let address = on_wire(self.address(to), self.ipv6);
         let (mut bytes, size) = (datagram.repeat(times), datagram.len());
-        self.stamp(to, &mut bytes, size, Priority { urgent: true, exempt: false });
+        self.stamp(to, &mut bytes, size, Priority { departure: Departure::Urgent, exempt: false });
         let segments = Segments::cut(&bytes, size);
         let sent = attempt(&self.counters, || self.offload.send(&self.socket, address, segments));
         match sent {
@@ -419,8 +418,9 @@ impl<C: Codec> Outlet<C> {
         sink.more = false;
         self.packer.flush(&mut sink);
         let OutletSink { mut burst, batches, .. } = sink;
-        batches.finish(C::pad, |(to, urgent), bytes, size| {
-            burst.transmit(to, bytes, size, urgent);
+        batches.finish(C::pad, |(to, urgent), bytes, size, until| {
+            let departure = if urgent { Departure::Urgent } else { Departure::WhenRoom { until } };
+            burst.transmit(to, bytes, size, departure);
         });
         if burst.handed {
             self.shared.wakeup.wake();
@@ -447,8 +447,14 @@ struct SendBurst<'a, C: Codec> {
 
 impl<C: Codec> SendBurst<'_, C> {
     /// Sends datagrams that have passed the gate, or leaves them to the loop.
-    fn transmit(&mut self, to: C::Endpoint, bytes: &mut [u8], size: usize, urgent: bool) {
-        let priority = Priority { urgent, exempt: self.exempt };
+    fn transmit(
+        &mut self,
+        to: C::Endpoint,
+        bytes: &mut [u8],
+        size: usize,
+        departure: Departure,
+    ) {
+        let priority = Priority { departure, exempt: self.exempt };
         let SendOutcome { sent, left } = self.shared.transmit(to, bytes, size, priority);
         match to.peer() {
             Some(_) => self.sent.to_peers += sent,
@@ -456,12 +462,18 @@ impl<C: Codec> SendBurst<'_, C> {
         }
         if let Some((index, _)) = left {
             let left = Segments::cut(bytes, size).after(index);
-            self.hand_over(to, QueuedKind::Datagrams(left.size()), left.bytes(), urgent);
+            self.hand_over(to, QueuedKind::Datagrams(left.size()), left.bytes(), departure);
         }
     }
 
-    fn hand_over(&mut self, to: C::Endpoint, kind: QueuedKind, bytes: &[u8], urgent: bool) {
-        let priority = Priority { urgent, exempt: self.exempt };
+    fn hand_over(
+        &mut self,
+        to: C::Endpoint,
+        kind: QueuedKind,
+        bytes: &[u8],
+        departure: Departure,
+    ) {
+        let priority = Priority { departure, exempt: self.exempt };
         self.shared.hand_over(Queued { to, kind, bytes: bytes.to_vec(), priority });
         self.handed = true;
     }
@@ -477,29 +489,38 @@ struct OutletSink<'a, C: Codec> {
 }
 
 impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
-    fn datagram(&mut self, to: C::Endpoint, frame: &mut [u8], urgent: bool) {
+    fn datagram(&mut self, to: C::Endpoint, frame: &mut [u8], departure: Departure) {
         let shared = self.burst.shared;
         if !self.gate.passes() {
             return shared.counters.count(NetEvent::LostByGate);
         }
+        let place = (to, departure.is_urgent());
         let batch = match self.more && shared.batches(to) {
-            true => self.batches.begin((to, urgent)),
-            false => self.batches.begun((to, urgent)),
+            true => self.batches.begin(place),
+            false => self.batches.begun(place),
         };
         match batch {
             Some(batch) => {
+                if let Departure::WhenRoom { until } = departure {
+                    batch.keep_until(until);
+                }
                 if !batch.push(frame, shared.length(to)) {
+                    let departure = match departure {
+                        Departure::Urgent => departure,
+                        Departure::WhenRoom { .. } => Departure::WhenRoom { until: batch.until() },
+                    };
                     let (bytes, size) = batch.padded(C::pad);
-                    self.burst.transmit(to, bytes, size, urgent);
+                    self.burst.transmit(to, bytes, size, departure);
                     batch.clear();
                 }
             }
-            None => self.burst.transmit(to, frame, frame.len(), urgent),
+            None => self.burst.transmit(to, frame, frame.len(), departure),
         }
     }
 
     fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
-        self.burst.hand_over(to, QueuedKind::Message(cluster), message, false);
+        let departure = Departure::WhenRoom { until: ALWAYS_NEEDED };
+        self.burst.hand_over(to, QueuedKind::Message(cluster), message, departure);
     }
 
     fn length(&self, to: C::Endpoint) -> usize {

@@ -4,7 +4,9 @@
 //! and the kind of body. Padding must be zeros and a check covers it, as in every codec.
 
 use crate::HEADER_BYTES;
-use crate::codec::{Body, BodyKind, Codec, Decode, Endpoint, Opened, Pack, Sink, parse_probe};
+use crate::codec::{
+    Body, BodyKind, Codec, Decode, Departure, Endpoint, Opened, Pack, Sink, parse_probe,
+};
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
 use crate::path::PATH_BYTES_IPV4;
@@ -69,8 +71,8 @@ pub(crate) struct Toy {
     pub(crate) n: usize,
     pub(crate) me: u8,
     pub(crate) cluster: Option<u64>,
-    /// Whether its messages wait for no room.
-    pub(crate) urgent: bool,
+    /// When its messages may leave.
+    pub(crate) departure: Departure,
 }
 
 fn write((number, filler): Message, into: &mut Vec<u8>) {
@@ -138,7 +140,7 @@ pub(crate) fn messages(datagram: &[u8]) -> Vec<Message> {
 #[derive(Debug)]
 pub(crate) struct ToyPacker {
     me: u8,
-    urgent: bool,
+    departure: Departure,
     begun: Vec<(End, Vec<u8>)>,
 }
 
@@ -158,7 +160,7 @@ impl Pack<Toy> for ToyPacker {
             }
             Some((_, datagram)) => {
                 seal(self.me, BodyKind::Messages, datagram);
-                sink.datagram(to, datagram, self.urgent);
+                sink.datagram(to, datagram, self.departure);
                 datagram.truncate(HEADER_BYTES);
                 datagram.extend_from_slice(&bytes);
             }
@@ -173,7 +175,7 @@ impl Pack<Toy> for ToyPacker {
     fn flush(&mut self, sink: &mut impl Sink<End>) {
         for (to, mut datagram) in self.begun.drain(..) {
             seal(self.me, BodyKind::Messages, &mut datagram);
-            sink.datagram(to, &mut datagram, self.urgent);
+            sink.datagram(to, &mut datagram, self.departure);
         }
     }
 }
@@ -201,7 +203,7 @@ impl Decode<Toy> for ToyDecoder {
             6 => Body::Nothing,
             _ => Body::ProbeAnswer(parse_probe(body).ok_or(DropReason::Body)?),
         };
-        Ok(Opened { from, boot: 1, cluster: 1, stamp: stamp_of(datagram), body })
+        Ok(Opened { from, boot: 1, cluster: 1, stamp: stamp_of(datagram), has: None, body })
     }
 
     fn open_joined(
@@ -232,7 +234,7 @@ impl Codec for Toy {
     }
 
     fn packer(&self) -> ToyPacker {
-        ToyPacker { me: self.me, urgent: self.urgent, begun: Vec::new() }
+        ToyPacker { me: self.me, departure: self.departure, begun: Vec::new() }
     }
 
     fn decoder(&self, _: Arc<Counters>) -> ToyDecoder {

@@ -34,6 +34,8 @@ pub struct Decoder {
     pub(super) counters: Arc<Counters>,
     /// Where the datagram that was opened last came from.
     source: Address,
+    /// How far the sender of the datagram that was opened last has applied its log, if it says so.
+    has: Option<u64>,
     /// Gathers the commands of one datagram.
     commands: Builder,
     notices: Notices,
@@ -54,7 +56,7 @@ impl Decoder {
         let notices = Notices::new(identity.me, identity.n);
         let source = Address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let commands = Builder::default();
-        Decoder { boots, identity, counters, source, commands, notices }
+        Decoder { boots, identity, counters, source, has: None, commands, notices }
     }
 
     /// Checks a datagram that came from the address `from`, and appends its messages to
@@ -71,7 +73,7 @@ impl Decoder {
         into: &mut Vec<Incoming>,
     ) -> Result<Opened<'a, Endpoint>, DropReason> {
         let before = into.len();
-        self.source = from;
+        (self.source, self.has) = (from, None);
         let opened = self.try_open(from, frame, into);
         if let Err(why) = opened {
             into.truncate(before);
@@ -148,7 +150,7 @@ impl Decoder {
             }
             into.push(Incoming::OtherCluster { from: id });
             let (boot, cluster, stamp) = (boot.0, cluster.0, stamp_of(frame));
-            return Ok(Opened { from, boot, cluster, stamp, body: Body::Messages });
+            return Ok(Opened { from, boot, cluster, stamp, has: None, body: Body::Messages });
         }
         // Warm-up proves nothing of its sender, so it begins and ends no life.
         if let Endpoint::Replica(id) = from
@@ -213,7 +215,8 @@ impl Decoder {
         {
             self.boots[id.index()].heard(boot.0);
         }
-        Ok(Opened { from, boot: boot.0, cluster: cluster.0, stamp: stamp_of(frame), body })
+        let (boot, cluster, stamp, has) = (boot.0, cluster.0, stamp_of(frame), self.has.take());
+        Ok(Opened { from, boot, cluster, stamp, has, body })
     }
 
     /// What the operator should hear of a frame that was dropped, if anything.
@@ -280,6 +283,9 @@ impl Decoder {
         let (unknown, source) = (cluster == ClusterId::NONE, self.source);
         match (self.identity.me, from) {
             (Party::Replica(_), Endpoint::Replica(from)) => each(body, |message: Message| {
+                if let Message::Heartbeat(heartbeat) = &message {
+                    self.has = Some(heartbeat.applied.0);
+                }
                 let incoming = match message {
                     Message::Bootstrap(message) if unknown => {
                         Incoming::WarmUp { from, at: source, message }

@@ -3,7 +3,8 @@
 //! Only what can wait comes here: accepts, pages of a decided log, fragments. A datagram that
 //! waits already, or is under way, is not queued again, so a sender that repeats itself adds
 //! nothing. A datagram that has waited for [`AGE_MAX_US`] is dropped: whoever needs it has asked for it
-//! anew, or needs it no more.
+//! anew, or needs it no more. And what the receiver needs no more, because it has come so far by
+//! other ways, is dropped as soon as it says so.
 //!
 //! **Guarantees.** Bounded in bytes. What leaves does so in its order.
 //!
@@ -40,6 +41,8 @@ pub struct BulkQueue {
     bytes: usize,
     /// What has left and may still be under way, the oldest first.
     left: VecDeque<HasLeft>,
+    /// How far the receiver has come, as it said last.
+    has: u64,
 }
 
 /// The most datagrams under way that are remembered.
@@ -50,6 +53,8 @@ struct Waiting {
     datagram: Vec<u8>,
     digest: u64,
     since: u64,
+    /// The receiver needs it until it has come so far.
+    until: u64,
 }
 
 /// A datagram that has left.
@@ -70,11 +75,17 @@ pub enum Pushed {
     Known,
     /// There is no room.
     Full,
+    /// The receiver needs it no more.
+    Needless,
 }
 
 impl BulkQueue {
-    /// Adds a sealed datagram that is to leave in `flow`.
-    pub fn push(&mut self, now: u64, datagram: &[u8], flow: &Flow) -> Pushed {
+    /// Adds a sealed datagram that is to leave in `flow`, and which the receiver needs until it
+    /// has come as far as `until`.
+    pub fn push(&mut self, now: u64, datagram: &[u8], until: u64, flow: &Flow) -> Pushed {
+        if until <= self.has {
+            return Pushed::Needless;
+        }
         let digest = xxh3_64(&datagram[HEADER_BYTES.min(datagram.len())..]);
         if self.digests.contains(&digest) {
             return Pushed::Known;
@@ -85,7 +96,7 @@ impl BulkQueue {
         }
         self.digests.insert(digest);
         self.bytes += datagram.len();
-        self.waiting.push_back(Waiting { datagram: datagram.to_vec(), digest, since: now });
+        self.waiting.push_back(Waiting { datagram: datagram.to_vec(), digest, since: now, until });
         Pushed::Waits
     }
 
@@ -99,6 +110,22 @@ impl BulkQueue {
             dropped += 1;
         }
         dropped
+    }
+
+    /// The receiver says that it has come so far. Drops what it needs no more, and returns how
+    /// many datagrams that were.
+    pub fn receiver_has(&mut self, has: u64) -> usize {
+        self.has = has;
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| {
+            let is_needed = waiting.until > has;
+            if !is_needed {
+                self.digests.remove(&waiting.digest);
+                self.bytes -= waiting.datagram.len();
+            }
+            is_needed
+        });
+        before - self.waiting.len()
     }
 
     /// The path carries datagrams of up to `length` bytes only. Drops longer ones, and returns how
@@ -160,6 +187,7 @@ impl BulkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::ALWAYS_NEEDED;
     use crate::path::receipt::Stamp;
 
     fn datagram(body: u8) -> Vec<u8> {
@@ -171,11 +199,11 @@ mod tests {
     #[test]
     fn what_waits_already_is_not_queued_again_whatever_its_header_says() {
         let mut queue = BulkQueue::default();
-        assert_eq!(queue.push(0, &datagram(1), &Flow::new(0)), Pushed::Waits);
+        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, &Flow::new(0)), Pushed::Waits);
         let mut again = datagram(1);
         again[20] = 7;
-        assert_eq!(queue.push(0, &again, &Flow::new(0)), Pushed::Known);
-        assert_eq!(queue.push(0, &datagram(2), &Flow::new(0)), Pushed::Waits);
+        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)), Pushed::Known);
+        assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, &Flow::new(0)), Pushed::Waits);
         assert_eq!(queue.next_bytes(), Some(HEADER_BYTES + 100));
         let mut flow = Flow::new(u32::MAX - 200);
         let next = |queue: &mut BulkQueue, flow: &mut Flow| {
@@ -190,21 +218,21 @@ mod tests {
         };
         assert_eq!(next(&mut queue, &mut flow), datagram(1));
         queue.settle(0, &flow);
-        assert_eq!(queue.push(0, &again, &Flow::new(0)), Pushed::Known, "it is under way");
+        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)), Pushed::Known, "it is under way");
         arrived(&mut flow);
         queue.settle(0, &flow);
         assert_eq!(
-            queue.push(0, &again, &Flow::new(0)),
+            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
             Pushed::Waits,
             "it has arrived or is lost"
         );
         assert_eq!(next(&mut queue, &mut flow), datagram(2));
         assert_eq!(next(&mut queue, &mut flow), again);
         queue.settle(flow.patience_us(), &flow);
-        assert_eq!(queue.push(0, &again, &Flow::new(0)), Pushed::Known, "it may be under way");
+        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)), Pushed::Known, "it may be under way");
         queue.settle(flow.patience_us() + 1, &flow);
         assert_eq!(
-            queue.push(0, &again, &Flow::new(0)),
+            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
             Pushed::Waits,
             "there should have been word"
         );
@@ -218,11 +246,29 @@ mod tests {
     fn what_has_waited_for_too_long_is_dropped() {
         let mut queue = BulkQueue::default();
         for (at, body) in [(0, 1), (10, 2), (20, 3)] {
-            queue.push(at, &datagram(body), &Flow::new(0));
+            queue.push(at, &datagram(body), ALWAYS_NEEDED, &Flow::new(0));
         }
         assert_eq!(queue.drop_old(AGE_MAX_US), 0);
         assert_eq!(queue.drop_old(AGE_MAX_US + 11), 2);
         assert_eq!(queue.pop().map(|(datagram, _)| datagram), Some(datagram(3)));
+    }
+
+    #[test]
+    fn what_the_receiver_needs_no_more_does_not_leave() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        for (body, until) in [(1, 10), (2, 20), (3, ALWAYS_NEEDED), (4, 15), (5, 21)] {
+            assert_eq!(queue.push(0, &datagram(body), until, &flow), Pushed::Waits);
+        }
+        assert_eq!(queue.receiver_has(9), 0);
+        assert_eq!(queue.receiver_has(20), 3);
+        assert_eq!(queue.bytes(), 2 * datagram(0).len());
+        assert_eq!(queue.push(0, &datagram(6), 20, &flow), Pushed::Needless);
+        assert_eq!(queue.push(0, &datagram(2), 21, &flow), Pushed::Waits, "it is not known any more");
+        let left = std::iter::from_fn(|| queue.pop()).map(|(datagram, _)| datagram);
+        assert_eq!(left.collect::<Vec<_>>(), [3, 5, 2].map(datagram));
+        // In its next life the receiver may have come less far.
+        queue.receiver_has(5);
+        assert_eq!(queue.push(0, &datagram(1), 10, &flow), Pushed::Waits);
     }
 
     #[test]
@@ -231,13 +277,13 @@ mod tests {
         let long = [datagram(1), vec![7; 50]].concat();
         let longer = [datagram(1), vec![7; 60]].concat();
         for datagram in [datagram(1), long.clone(), longer, datagram(2)] {
-            queue.push(0, &datagram, &flow);
+            queue.push(0, &datagram, ALWAYS_NEEDED, &flow);
         }
         assert!(!queue.is_empty());
         assert_eq!(queue.narrow(datagram(0).len()), 2);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
-        assert_eq!(queue.push(0, &long, &flow), Pushed::Waits, "it is not known any more");
-        assert_eq!(queue.push(0, &datagram(2), &flow), Pushed::Known);
+        assert_eq!(queue.push(0, &long, ALWAYS_NEEDED, &flow), Pushed::Waits, "it is not known any more");
+        assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, &flow), Pushed::Known);
     }
 
     #[test]
@@ -247,7 +293,7 @@ mod tests {
         let mut full = false;
         for number in 0..100_u32 {
             bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&number.to_le_bytes());
-            full |= queue.push(0, &bytes, &Flow::new(0)) == Pushed::Full;
+            full |= queue.push(0, &bytes, ALWAYS_NEEDED, &Flow::new(0)) == Pushed::Full;
             assert!(queue.bytes() <= QUEUE_BYTES_MIN, "how fast the path is is not known");
         }
         assert!(full);
@@ -256,29 +302,29 @@ mod tests {
         flow.heard(1_000, 1, Stamp { reached: 100, taken: 100, ..Stamp::default() });
         bytes[0] = 1;
         bytes[HEADER_BYTES] = 255;
-        assert_eq!(queue.push(0, &bytes, &flow), Pushed::Waits, "14,000 bytes a millisecond");
+        assert_eq!(queue.push(0, &bytes, ALWAYS_NEEDED, &flow), Pushed::Waits, "14,000 bytes a millisecond");
     }
 
     #[test]
     fn a_queue_is_filled_to_the_byte() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
-        assert_eq!(queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], &flow), Pushed::Waits);
-        assert_eq!(queue.push(0, &[2; 101], &flow), Pushed::Full);
-        assert_eq!(queue.push(0, &[2; 100], &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], ALWAYS_NEEDED, &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &[2; 101], ALWAYS_NEEDED, &flow), Pushed::Full);
+        assert_eq!(queue.push(0, &[2; 100], ALWAYS_NEEDED, &flow), Pushed::Waits);
     }
 
     #[test]
     fn of_what_is_under_way_only_the_latest_datagrams_are_remembered() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
-        queue.push(0, &datagram(1), &flow);
+        queue.push(0, &datagram(1), ALWAYS_NEEDED, &flow);
         let (_, first) = queue.pop().expect("one waits");
         queue.leaves(0, 1, first);
         for other in 1..LEFT_MAX as u64 {
             queue.leaves(0, 2, !first ^ other);
         }
-        assert_eq!(queue.push(0, &datagram(1), &flow), Pushed::Known);
+        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, &flow), Pushed::Known);
         queue.leaves(0, 2, !first);
         assert_eq!(queue.left.len(), LEFT_MAX);
-        assert_eq!(queue.push(0, &datagram(1), &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, &flow), Pushed::Waits);
     }
 }

@@ -332,6 +332,9 @@ impl<C: Codec> Network<C> {
             Ok(opened) => {
                 if let Some(peer) = opened.from.peer() {
                     self.shared.peers.note_heard(peer, from);
+                    if let Some(has) = opened.has {
+                        self.sender.peer_has(peer, has);
+                    }
                 }
                 let (paths, bytes) = (&self.shared.paths, datagram.len());
                 self.paths.received(now, paths, &opened, bytes);

@@ -3,7 +3,7 @@
 
 use super::BACKLOG_MAX;
 use crate::batch::{Batch, Segments};
-use crate::codec::{BodyKind, Codec, Endpoint, probe_body};
+use crate::codec::{ALWAYS_NEEDED, BodyKind, Codec, Departure, Endpoint, probe_body};
 use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What nothing waits behind: it is short, or has waited already.
-pub(super) const URGENT: Priority = Priority { urgent: true, exempt: false };
+pub(super) const URGENT: Priority = Priority { departure: Departure::Urgent, exempt: false };
 
 /// Sends for the loop itself.
 #[derive(Debug)]
@@ -70,7 +70,8 @@ impl<C: Codec> LoopSender<C> {
 
     /// Sends the fragments that are gathered; all of them are for `to`.
     pub(super) fn flush_fragments(&mut self, to: C::Endpoint, exempt: bool) {
-        self.flush_batch(to, Priority { urgent: false, exempt });
+        let departure = Departure::WhenRoom { until: ALWAYS_NEEDED };
+        self.flush_batch(to, Priority { departure, exempt });
     }
 
     fn flush_batch(&mut self, to: C::Endpoint, priority: Priority) {
@@ -179,10 +180,10 @@ impl<C: Codec> LoopSender<C> {
         priority: Priority,
     ) {
         if let Some(peer) = to.peer()
-            && !priority.urgent
+            && let Departure::WhenRoom { until } = priority.departure
             && !priority.exempt
         {
-            self.wait_for_room(peer, Segments::cut(datagrams, size));
+            self.wait_for_room(peer, Segments::cut(datagrams, size), until);
             return self.flush_queues(self.shared.now());
         }
         let left = match self.backlog.is_empty() {
@@ -199,12 +200,14 @@ impl<C: Codec> LoopSender<C> {
         self.backlog.push_back(Waiting { to, bytes, size, exempt });
     }
 
-    fn wait_for_room(&mut self, peer: usize, datagrams: Segments<'_>) {
+    fn wait_for_room(&mut self, peer: usize, datagrams: Segments<'_>, until: u64) {
         let now = self.shared.now();
         let traffic = self.shared.paths.traffic(peer);
         self.queues[peer].settle(now, &traffic.flow);
         for index in 0..datagrams.count() {
-            let event = match self.queues[peer].push(now, datagrams.get(index), &traffic.flow) {
+            let datagram = datagrams.get(index);
+            let event = match self.queues[peer].push(now, datagram, until, &traffic.flow) {
+                Pushed::Needless => NetEvent::Needless,
                 Pushed::Waits => NetEvent::HeldBack,
                 Pushed::Known => NetEvent::HeldAlready,
                 Pushed::Full => NetEvent::LostQueueFull,
@@ -213,6 +216,15 @@ impl<C: Codec> LoopSender<C> {
         }
         drop(traffic);
         self.shared.paths.set_waits(peer, true);
+    }
+
+    /// The peer has come so far. What it needs no more does not leave.
+    pub(super) fn peer_has(&mut self, peer: usize, has: u64) {
+        let dropped = self.queues[peer].receiver_has(has);
+        if dropped > 0 {
+            self.shared.counters.add(NetEvent::Needless, dropped as u64);
+            self.shared.paths.set_waits(peer, !self.queues[peer].is_empty());
+        }
     }
 
     /// The path to `peer` carries no more than `length` bytes.
@@ -275,7 +287,7 @@ impl<C: Codec> LoopSender<C> {
 
     pub(super) fn flush_backlog(&mut self) {
         while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
-            let priority = Priority { urgent: true, exempt: *exempt };
+            let priority = Priority { departure: Departure::Urgent, exempt: *exempt };
             let outcome = self.shared.transmit(*to, bytes, *size, priority);
             if let Some((index, _)) = outcome.left {
                 // The datagrams before that one were sent, and must not be sent again.

@@ -3,7 +3,7 @@
 use super::paths::{CLIENT_IDLE_US, CLIENT_RECEIPTS_MAX};
 use super::sender::{URGENT, Waiting};
 use super::*;
-use crate::codec::Endpoint;
+use crate::codec::{Departure, Endpoint};
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
 use crate::path::flow::WINDOW_FIRST;
 use crate::path::length::Use;
@@ -23,6 +23,9 @@ type Config = NetworkConfig<Toy>;
 
 const GENEROUS: Duration = Duration::from_secs(30);
 
+/// A receiver that has come as far as 10 needs it no more.
+const WHEN_ROOM: Departure = Departure::WhenRoom { until: 10 };
+
 /// The filler of a message that is nearly as long as it may be.
 const LONG: usize = MESSAGE_BYTES_MAX - 4_096;
 
@@ -39,7 +42,7 @@ impl Deliver<Message> for Into {
 
 fn config(me: u8, peers: &[SocketAddr]) -> Config {
     NetworkConfig {
-        codec: Toy { n: peers.len(), me, cluster: Some(1), urgent: true },
+        codec: Toy { n: peers.len(), me, cluster: Some(1), departure: Departure::Urgent },
         peers: peers.to_vec(),
         datagram_max: DATAGRAM_BYTES_DEFAULT,
         offload: true,
@@ -506,7 +509,7 @@ fn what_was_sent_before_the_cluster_was_known_does_not_keep_the_search_from_begi
 
 #[test]
 fn what_has_no_room_waits_and_leaves_when_word_of_the_rest_has_come() {
-    let [mut zero, mut one] = pair(|config| config.codec.urgent = false);
+    let [mut zero, mut one] = pair(|config| config.codec.departure = WHEN_ROOM);
     let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
     assert!(sent.to_peers as u32 <= WINDOW_FIRST / PATH_BYTES_IPV4 as u32);
     let mut arrived = Vec::new();
@@ -527,6 +530,21 @@ fn what_has_no_room_waits_and_leaves_when_word_of_the_rest_has_come() {
 }
 
 #[test]
+fn what_waits_does_not_leave_once_its_receiver_needs_it_no_more() {
+    let [mut zero, _one] = pair(|config| config.codec.departure = WHEN_ROOM);
+    zero.outlet(1).send(MANY.map(|number| short(1, number)));
+    zero.send_queued();
+    let waits = zero.counters().of(NetEvent::HeldBack);
+    assert!(waits > 100 && zero.shared.paths.waits(1));
+    zero.sender.peer_has(1, 9);
+    assert_eq!(zero.counters().of(NetEvent::Needless), 0);
+    zero.sender.peer_has(1, 10);
+    zero.sender.flush_queues(zero.shared.now());
+    assert_eq!(zero.counters().of(NetEvent::Needless), waits);
+    assert!(zero.sender.deadline().is_none() && !zero.shared.paths.waits(1), "nothing waits");
+}
+
+#[test]
 fn a_client_that_asks_is_told_what_has_arrived() {
     let peers = [loopback().address()];
     let (mut paths, shared) = (LoopPaths::new(&peers, 1_400), SharedPaths::new([].into_iter(), 0));
@@ -534,7 +552,7 @@ fn a_client_that_asks_is_told_what_has_arrived() {
     let mut hears = |now, port, asks| {
         let stamp = Stamp { offset: 100, asks, ..Stamp::default() };
         let opened =
-            Opened { from: client(port), boot: 1, cluster: 1, stamp, body: Body::Messages };
+            Opened { from: client(port), boot: 1, cluster: 1, stamp, has: None, body: Body::Messages };
         paths.received(now, &shared, &opened, 50);
         (paths.word_deadline().is_some(), paths.clients())
     };

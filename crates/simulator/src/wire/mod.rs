@@ -8,7 +8,9 @@
 mod paths;
 
 use datagrams::batch::Batches;
-use datagrams::codec::{Body, BodyKind, Endpoint as _, Opened, Sink, probe_body};
+use datagrams::codec::{
+    ALWAYS_NEEDED, Body, BodyKind, Departure, Endpoint as _, Opened, Sink, probe_body,
+};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Reassembler};
 use multipaxos::message::Party;
@@ -20,6 +22,9 @@ use paths::Paths;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+
+/// Nobody knows of a fragment when its receiver needs it no more.
+const FRAGMENT: Departure = Departure::WhenRoom { until: ALWAYS_NEEDED };
 
 /// What one process sends in one turn.
 pub type Frames = Vec<Leaving>;
@@ -83,15 +88,15 @@ struct Gathered<'a> {
 }
 
 impl Sink<Endpoint> for Gathered<'_> {
-    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], urgent: bool) {
+    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], departure: Departure) {
         let Gathered { now, paths, frames, batches, more, .. } = self;
-        let gathers = urgent || to.peer().is_none();
+        let gathers = departure.is_urgent() || to.peer().is_none();
         let batch = match *more && gathers && paths.batches(to) {
             true => batches.begin(to),
             false => batches.begun(to).filter(|_| gathers),
         };
         let Some(batch) = batch else {
-            return paths.leave(*now, to, frame.to_vec(), urgent, frames);
+            return paths.leave(*now, to, frame.to_vec(), departure, frames);
         };
         if !batch.push(frame, paths.length(to)) {
             let (bytes, size) = batch.padded(frame::pad);
@@ -105,7 +110,7 @@ impl Sink<Endpoint> for Gathered<'_> {
         let Gathered { now, identity, fragmenter, paths, frames, .. } = self;
         fragmenter.split(length, cluster, message.to_vec(), |fragment| {
             let frame = fragment_frame(identity, to, cluster, fragment);
-            paths.leave(*now, to, frame, false, frames);
+            paths.leave(*now, to, frame, FRAGMENT, frames);
         });
         if let Some(peer) = to.peer() {
             fragmenter.note_sent(*now, peer);
@@ -193,7 +198,7 @@ impl Wire {
         self.packer.flush(&mut sink);
         let Gathered { mut batches, paths, frames: gathered, .. } = sink;
         if paths.trust.has() {
-            batches.finish(frame::pad, |to, bytes, size| {
+            batches.finish(frame::pad, |to, bytes, size, _| {
                 paths.leave_together(now.0, to, bytes, size, gathered);
             });
             self.paths.flush(now.0, &mut frames);
@@ -255,7 +260,7 @@ impl Wire {
                 let path = (from.peer(), paths.length(from));
                 fragmenter.resend(now.0, path, &missing, |cluster, fragment| {
                     let frame = fragment_frame(identity, from, cluster, fragment);
-                    paths.leave(now.0, from, frame, false, &mut frames);
+                    paths.leave(now.0, from, frame, FRAGMENT, &mut frames);
                 });
             }
             Body::Probe(id) => {
@@ -264,7 +269,7 @@ impl Wire {
                     sealed_frame(&self.identity, from, cluster, BodyKind::ProbeAnswer, |body| {
                         body.extend_from_slice(&probe_body(id));
                     });
-                self.paths.leave(now.0, from, answer, true, &mut frames);
+                self.paths.leave(now.0, from, answer, Departure::Urgent, &mut frames);
             }
             Body::ProbeAnswer(id) => {
                 if let Some(peer) = from.peer() {
@@ -286,7 +291,7 @@ impl Wire {
             let frame = sealed_frame(identity, to, cluster, BodyKind::Missing, |body| {
                 missing.write(body);
             });
-            paths.leave(now.0, to, frame, true, &mut frames);
+            paths.leave(now.0, to, frame, Departure::Urgent, &mut frames);
         });
         if let Some(cluster) = identity.cluster.known() {
             self.probe(now.0, cluster, &mut frames);
@@ -312,7 +317,7 @@ impl Wire {
                 paths.narrow(peer, length);
                 fragmenter.send_narrowed(now, peer, length, |cluster, fragment| {
                     let frame = fragment_frame(identity, to, cluster, fragment);
-                    paths.leave(now, to, frame, false, frames);
+                    paths.leave(now, to, frame, FRAGMENT, frames);
                 });
             }
             for probe in probes {
@@ -344,7 +349,7 @@ impl Wire {
             paths.narrow(peer, length);
             fragmenter.send_vanished(now, peer, length, |cluster, fragment| {
                 let frame = fragment_frame(identity, to, cluster, fragment);
-                paths.leave(now, to, frame, false, frames);
+                paths.leave(now, to, frame, FRAGMENT, frames);
             });
         }
     }

@@ -8,7 +8,7 @@
 use super::{Frames, Leaving, sealed_frame};
 use crate::offload::{BATCHES_RETRY_US, REFUSED_CHANCES};
 use datagrams::batch::{Batch, Segments};
-use datagrams::codec::{BodyKind, Endpoint as _, Opened};
+use datagrams::codec::{BodyKind, Departure, Endpoint as _, Opened};
 use datagrams::path::length::{PathLength, Probe, Use};
 use datagrams::path::queue::BulkQueue;
 use datagrams::path::receipt::{Receipt, Stamp};
@@ -64,16 +64,16 @@ impl Paths {
         now: u64,
         to: Endpoint,
         mut frame: Vec<u8>,
-        urgent: bool,
+        departure: Departure,
         frames: &mut Frames,
     ) {
         if let Some(peer) = to.peer() {
             self.note_use(peer, Segments::cut(&frame, frame.len()));
             let queue = &mut self.queues[peer];
             let traffic = &mut self.traffic[peer];
-            if !urgent {
+            if let Departure::WhenRoom { until } = departure {
                 queue.settle(now, &traffic.flow);
-                queue.push(now, &frame, &traffic.flow);
+                queue.push(now, &frame, until, &traffic.flow);
                 // Where there are batches, what one turn sends is gathered first.
                 if !self.trust.has() {
                     self.flush(now, frames);
@@ -181,7 +181,7 @@ impl Paths {
 
     /// Takes note of a datagram of this many bytes.
     pub(super) fn received(&mut self, now: u64, opened: &Opened<'_, Endpoint>, bytes: usize) {
-        let Opened { from, boot, cluster, stamp, .. } = *opened;
+        let Opened { from, boot, cluster, stamp, has, .. } = *opened;
         match from.peer() {
             Some(peer) if cluster == 0 => {
                 self.lengths[peer].heard();
@@ -189,6 +189,9 @@ impl Paths {
             Some(peer) => {
                 self.lengths[peer].heard();
                 self.traffic[peer].received(now, boot, stamp, bytes);
+                if let Some(has) = has {
+                    self.queues[peer].receiver_has(has);
+                }
             }
             None if stamp.asks || self.clients.contains_key(&from) => {
                 self.clients.entry(from).or_default().received(now, boot, stamp, bytes);
