@@ -274,8 +274,9 @@ mod tests {
     use super::super::frame::{ClusterCell, Decoder};
     use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
     use super::*;
-    use crate::message::{Answer, Request, ToAcceptor, ToBootstrap, Voter};
-    use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot};
+    use crate::message::{Answer, Decided, Request, ToAcceptor, ToBootstrap, Voter};
+    use crate::types::{Address, Ballot, BootId, DirectoryId, ReplicaId, Slot, SlotRange, Value};
+    use crate::values::Values;
     use datagrams::codec::Body;
     use datagrams::counters::{Counters, DropReason};
     use std::net::{Ipv4Addr, SocketAddr};
@@ -285,13 +286,16 @@ mod tests {
     struct Taken {
         datagrams: Vec<(Endpoint, Vec<u8>)>,
         oversize: Vec<(Endpoint, u64, Vec<u8>)>,
+        /// Of each datagram.
+        departures: Vec<Departure>,
         /// The most bytes of a datagram, if it is not the default.
         length: Option<usize>,
     }
 
     impl Sink<Endpoint> for Taken {
-        fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: Departure) {
+        fn datagram(&mut self, to: Endpoint, frame: &mut [u8], departure: Departure) {
             self.datagrams.push((to, frame.to_vec()));
+            self.departures.push(departure);
         }
 
         fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
@@ -406,6 +410,38 @@ mod tests {
         for (port, (to, _)) in taken.datagrams.iter().enumerate() {
             assert_eq!(*to, Endpoint::Client(address(port as u16)));
         }
+    }
+
+    #[test]
+    fn values_wait_for_room_until_their_slots_are_applied_and_the_rest_leaves_at_once() {
+        let values = |lines: usize| Values::from(&vec![Value::Noop; lines][..]);
+        let accept = |first, lines| {
+            let (first, values) = (Slot(first), values(lines));
+            let (ballot, decided) = (Ballot(3), Decided::default());
+            Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
+        };
+        let page = |first, lines| {
+            Message::Learner(ToLearner::Page { first: Slot(first), values: values(lines) })
+        };
+        let request = Request::new(1, 2, 3, "x");
+        let forward = Message::Proposer(ToProposer::Forward { origin: address(1), request });
+        let fetch = Message::Learner(ToLearner::Fetch { slots: SlotRange::default() });
+        let when_room = |until| vec![Departure::WhenRoom { until }];
+        for (messages, departures) in [
+            (vec![accept(5, 2)], when_room(7)),
+            (vec![page(5, 4), accept(2, 3)], when_room(9)),
+            (vec![accept(2, 3), page(5, 4)], when_room(9)),
+            (vec![accept(5, 2), forward], when_room(ALWAYS_NEEDED)),
+            (vec![fetch], vec![Departure::Urgent]),
+        ] {
+            let to = ReplicaId(1);
+            let sent = messages.into_iter().map(|message| Outgoing::Peer { to, message });
+            assert_eq!(packed(ZERO, &sent.collect::<Vec<_>>()).departures, departures);
+        }
+        // Of what does not fit together each datagram has its own.
+        let sent = |first| Outgoing::Peer { to: ReplicaId(1), message: accept(first, 900) };
+        let taken = packed(ZERO, &[sent(9_000), sent(0)]);
+        assert_eq!(taken.departures, [when_room(9_900), when_room(900)].concat());
     }
 
     #[test]

@@ -447,13 +447,7 @@ struct SendBurst<'a, C: Codec> {
 
 impl<C: Codec> SendBurst<'_, C> {
     /// Sends datagrams that have passed the gate, or leaves them to the loop.
-    fn transmit(
-        &mut self,
-        to: C::Endpoint,
-        bytes: &mut [u8],
-        size: usize,
-        departure: Departure,
-    ) {
+    fn transmit(&mut self, to: C::Endpoint, bytes: &mut [u8], size: usize, departure: Departure) {
         let priority = Priority { departure, exempt: self.exempt };
         let SendOutcome { sent, left } = self.shared.transmit(to, bytes, size, priority);
         match to.peer() {
@@ -466,13 +460,7 @@ impl<C: Codec> SendBurst<'_, C> {
         }
     }
 
-    fn hand_over(
-        &mut self,
-        to: C::Endpoint,
-        kind: QueuedKind,
-        bytes: &[u8],
-        departure: Departure,
-    ) {
+    fn hand_over(&mut self, to: C::Endpoint, kind: QueuedKind, bytes: &[u8], departure: Departure) {
         let priority = Priority { departure, exempt: self.exempt };
         self.shared.hand_over(Queued { to, kind, bytes: bytes.to_vec(), priority });
         self.handed = true;

@@ -3,8 +3,8 @@
 use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
 use crate::message::{
-    Answer, ClientMessage, Inquiry, Message, Refusal, Request, ToAcceptor, ToBootstrap, ToProposer,
-    Voter,
+    Answer, ClientMessage, Decided, Heartbeat, Inquiry, LogHash, Message, Refusal, Request,
+    ToAcceptor, ToBootstrap, ToProposer, Voter,
 };
 use crate::net::answer::on_wire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
@@ -59,6 +59,24 @@ fn frame<T: Serialize>(from: Party, to: Party, cluster: ClusterId, messages: &[T
     frame_as(&identity(from, cluster), to, cluster, messages)
 }
 
+fn heartbeat() -> Heartbeat {
+    Heartbeat {
+        voter: Voter::default(),
+        written: 0,
+        round: 1,
+        echo: 0,
+        held_us: 0,
+        sync_ms: 0,
+        ballot: Ballot(4),
+        leading: false,
+        campaigning: false,
+        promised: None,
+        applied: Slot::ZERO,
+        history: LogHash::default(),
+        decided: Decided::default(),
+    }
+}
+
 /// Its last byte is not zero, as that of padding is.
 fn prepare() -> Message {
     let voter = Voter { begun: 5, ..Voter::default() };
@@ -82,6 +100,22 @@ fn open(decoder: &mut Decoder, frame: &[u8]) -> Result<usize, DropReason> {
     let told = |incoming: &Incoming| matches!(incoming, Incoming::Refused { .. });
     assert!(opened.is_ok() || messages.iter().all(told), "nothing of a dropped frame stays");
     opened
+}
+
+#[test]
+fn a_heartbeat_says_how_far_its_sender_has_come() {
+    let beat = |applied| {
+        let heartbeat = Heartbeat { applied: Slot(applied), ..heartbeat() };
+        Message::Heartbeat(Box::new(heartbeat))
+    };
+    let mut receiver = decoder(replica(0), OURS);
+    let mut has = |messages: &[Message]| {
+        let frame = frame(replica(1), replica(0), OURS, messages);
+        receiver.open(address(), &frame, &mut Vec::new()).expect("a good frame").has
+    };
+    assert_eq!(has(&[prepare(), beat(7)]), Some(7));
+    assert_eq!(has(&[prepare()]), None);
+    assert_eq!(has(&[beat(9), prepare(), beat(8)]), Some(8), "the last one counts");
 }
 
 #[test]

@@ -7,14 +7,18 @@
 //! trips.
 //!
 //! **The window.** At most so many bytes are under way at once. It doubles in each round trip
-//! at first. Later it grows by a sixteenth in each, as long as it is used up. It shrinks for
-//! one of three reasons:
+//! at first. Later it grows in each by the square root of its size, and faster the longer nothing
+//! shrinks it, as long as it is used up. It shrinks for one of three reasons:
 //!
 //! - all round trips of a *round* were longer than the shortest one known by
 //!   [`QUEUE_US`]: a queue has formed on the way. The window becomes what the path has
 //!   carried in that time, and the queue remains short.
 //! - a round trip shows some queue and an eighth was lost: the queue is full. Likewise.
 //! - most was lost, of [`LOSS_BYTES_MIN`] bytes at least: of fewer most are lost by chance.
+//!
+//! **Shares.** Flows that wait in one queue see the same round trips, and shrink by the same part. A
+//! flow with a small window grows by a larger part of it than one with a large window. So flows
+//! through one queue come to like shares within seconds.
 //!
 //! If round trips stay long for [`LEAST_ROUNDS`] rounds of the least window, which fills no
 //! queue, then the way has become longer: the shortest one is forgotten, and the window doubles
@@ -68,6 +72,13 @@ pub const LOSS_BYTES_MIN: u32 = 28_000;
 
 /// After so many rounds of the least window, long round trips show a longer way, and no queue.
 pub const LEAST_ROUNDS: u32 = 4;
+
+/// A window of this many bytes grows by half of them in the first round, and by a quarter more in
+/// each further one: about a datagram.
+pub const GROWTH_BYTES: u64 = 1_400;
+
+/// After so many rounds in a row the growth becomes no faster.
+pub const GROWN_MAX: u32 = 16;
 
 /// From this round trip on, what leaves is spread over it.
 pub const PACED_US: u64 = 2_000;
@@ -136,6 +147,8 @@ pub struct Flow {
     shortest_at: u64,
     /// How many rounds in a row had the least window, and long round trips all the same.
     least_rounds: u32,
+    /// How many rounds in a row it has grown, up to [`GROWN_MAX`].
+    grown: u32,
     /// The smoothed round trip and its deviation.
     round_trip: Option<(u64, u64)>,
     /// When the first datagram left that has asked for word since there was some.
@@ -173,6 +186,7 @@ impl Flow {
             shortest: (u64::MAX, u64::MAX),
             shortest_at: 0,
             least_rounds: 0,
+            grown: 0,
             round_trip: None,
             asked_at: None,
             silences: 0,
@@ -360,12 +374,13 @@ impl Flow {
             // A window that nobody uses up causes no queue.
         } else if queue_us > too_long || queue_us > too_long / 3 && eighth && lost > WINDOW_MIN {
             let took = now.saturating_sub(began_at).max(1);
-            let carried = u64::from(arrived) * (shortest + too_long * 2 / 3) / took;
+            let carried = u64::from(arrived) * (shortest + too_long / 3) / took;
             self.shrink_to(carried.min(u64::from(WINDOW_MAX)) as u32);
         } else if lost > arrived && lost.saturating_add(arrived) >= LOSS_BYTES_MIN {
             self.shrink_to(0);
         } else if !self.slow_start {
-            self.window = (self.window + self.window / 16 + WINDOW_MIN / 2).min(WINDOW_MAX);
+            self.window = (self.window + self.growth()).min(WINDOW_MAX);
+            self.grown = (self.grown + 1).min(GROWN_MAX);
         }
         self.round = Round {
             ends: self.sent,
@@ -378,11 +393,18 @@ impl Flow {
         };
     }
 
+    /// How much the window grows in a round.
+    fn growth(&self) -> u32 {
+        let root = (u64::from(self.window) * GROWTH_BYTES).isqrt() as u32;
+        root / 2 + root / 4 * self.grown
+    }
+
     /// Shrinks the window towards `to`, by a half at most and a sixteenth at least.
     fn shrink_to(&mut self, to: u32) {
         let least = (self.window / 2).max(WINDOW_MIN);
         let most = (self.window - self.window / 16).max(WINDOW_MIN);
         self.window = to.clamp(least.min(most), most);
+        self.grown = 0;
         self.slow_start = false;
     }
 
@@ -450,3 +472,7 @@ mod tests;
 #[cfg(test)]
 #[path = "flow_exact_tests.rs"]
 mod exact_tests;
+
+#[cfg(test)]
+#[path = "flow_shared_tests.rs"]
+mod shared_tests;

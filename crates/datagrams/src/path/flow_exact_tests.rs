@@ -49,20 +49,35 @@ fn word(reached: u32, taken: u32) -> Stamp {
     Stamp { reached, taken, ..Stamp::default() }
 }
 
-/// The window after it has grown.
+/// The window after it has grown in this round, and in so many before it without a break.
+fn grown_after(before: u32, window: u32) -> u32 {
+    let root = (u64::from(window) * GROWTH_BYTES).isqrt() as u32;
+    window + root / 2 + root / 4 * before
+}
+
 fn grown(window: u32) -> u32 {
-    window + window / 16 + WINDOW_MIN / 2
+    grown_after(0, window)
 }
 
 #[test]
-fn a_window_that_is_used_up_doubles_at_first_and_grows_by_a_sixteenth_later() {
+fn a_window_that_is_used_up_doubles_at_first_and_grows_by_its_root_later() {
     let mut rounds = Rounds::new();
     assert_eq!(rounds.round(7_000, 0, 1_000), 14_000, "half of it is not used up");
     assert_eq!(rounds.round(7_001, 0, 1_000), 21_001);
     let mut rounds = Rounds::settled(1_000);
     assert_eq!(rounds.round(20_000, 0, 1_000), grown(20_000));
-    assert_eq!(grown(20_000), 22_650);
-    assert_eq!(rounds.round(11_325, 0, 1_000), 22_650, "half of it is not used up");
+    assert_eq!(grown(20_000), 22_645);
+    assert_eq!(rounds.round(11_322, 0, 1_000), 22_645, "half of it is not used up");
+    let mut window = 22_645;
+    for before in 1..=GROWN_MAX {
+        window = grown_after(before, window);
+        assert_eq!(rounds.round(window, 0, 1_000), window, "faster the longer nothing shrinks it");
+    }
+    window = grown_after(GROWN_MAX, window);
+    assert_eq!(rounds.round(window, 0, 1_000), window, "but no faster than that");
+    let shrunk = rounds.round(window, 0, 1_001 + QUEUE_US);
+    assert!(shrunk < window);
+    assert_eq!(rounds.round(shrunk, 0, 1_000), grown(shrunk), "slowly again");
     rounds.flow.window = WINDOW_MAX - 1;
     assert_eq!(rounds.round(WINDOW_MAX, 0, 1_000), WINDOW_MAX);
 }
@@ -86,7 +101,7 @@ fn a_round_lasts_a_while_and_until_what_was_sent_when_it_began_has_arrived() {
     assert_eq!(flow.window(), grown(20_000), "a byte of before is missing");
     flow.send(now + 50_500, 20_000);
     flow.heard(now + 50_500, 1, late(22_000));
-    assert_eq!(flow.window(), grown(grown(20_000)));
+    assert_eq!(flow.window(), grown_after(1, grown(20_000)));
 }
 
 #[test]
@@ -106,11 +121,11 @@ fn a_window_shrinks_when_most_was_lost_of_enough_bytes() {
 #[test]
 fn a_queue_shrinks_the_window_to_what_the_path_has_carried() {
     let settled = Rounds::settled(1_000);
-    // The shortest round trip and ten milliseconds' worth, of a round of 26,001 µs.
-    let carried = 40_000 * 11_000 / 26_001;
-    assert_eq!(carried, 16_922);
+    // The shortest round trip and five milliseconds' worth, of a round of 26,001 µs.
+    let carried = 60_000 * 6_000 / 26_001;
+    assert_eq!(carried, 13_845);
     assert_eq!(settled.clone().round(40_000, 0, 1_000 + QUEUE_US), grown(20_000));
-    assert_eq!(settled.clone().round(40_000, 0, 1_001 + QUEUE_US), carried);
+    assert_eq!(settled.clone().round(60_000, 0, 1_001 + QUEUE_US), carried);
     assert_eq!(settled.clone().round(20_000, 0, 1_001 + QUEUE_US), 10_000, "by half at most");
     let least = 20_000 - 20_000 / 16;
     assert_eq!(settled.clone().round(90_000, 0, 1_001 + QUEUE_US), least, "by so much at least");
@@ -195,7 +210,7 @@ fn a_round_in_which_nothing_was_measured_shows_no_queue() {
 #[test]
 fn a_round_counts_what_is_under_way_when_it_begins() {
     let window = grown(20_000);
-    for (under_way, expected) in [(window / 2, window), (window / 2 + 1, grown(window))] {
+    for (under_way, expected) in [(window / 2, window), (window / 2 + 1, grown_after(1, window))] {
         let Rounds { mut flow, now, taken } = Rounds::settled(1_000);
         let settled = flow.sent();
         flow.send(now + 24_500, 10);

@@ -218,7 +218,11 @@ mod tests {
         };
         assert_eq!(next(&mut queue, &mut flow), datagram(1));
         queue.settle(0, &flow);
-        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)), Pushed::Known, "it is under way");
+        assert_eq!(
+            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
+            Pushed::Known,
+            "it is under way"
+        );
         arrived(&mut flow);
         queue.settle(0, &flow);
         assert_eq!(
@@ -229,7 +233,11 @@ mod tests {
         assert_eq!(next(&mut queue, &mut flow), datagram(2));
         assert_eq!(next(&mut queue, &mut flow), again);
         queue.settle(flow.patience_us(), &flow);
-        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)), Pushed::Known, "it may be under way");
+        assert_eq!(
+            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
+            Pushed::Known,
+            "it may be under way"
+        );
         queue.settle(flow.patience_us() + 1, &flow);
         assert_eq!(
             queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
@@ -263,7 +271,11 @@ mod tests {
         assert_eq!(queue.receiver_has(20), 3);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
         assert_eq!(queue.push(0, &datagram(6), 20, &flow), Pushed::Needless);
-        assert_eq!(queue.push(0, &datagram(2), 21, &flow), Pushed::Waits, "it is not known any more");
+        assert_eq!(
+            queue.push(0, &datagram(2), 21, &flow),
+            Pushed::Waits,
+            "it is not known any more"
+        );
         let left = std::iter::from_fn(|| queue.pop()).map(|(datagram, _)| datagram);
         assert_eq!(left.collect::<Vec<_>>(), [3, 5, 2].map(datagram));
         // In its next life the receiver may have come less far.
@@ -282,7 +294,11 @@ mod tests {
         assert!(!queue.is_empty());
         assert_eq!(queue.narrow(datagram(0).len()), 2);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
-        assert_eq!(queue.push(0, &long, ALWAYS_NEEDED, &flow), Pushed::Waits, "it is not known any more");
+        assert_eq!(
+            queue.push(0, &long, ALWAYS_NEEDED, &flow),
+            Pushed::Waits,
+            "it is not known any more"
+        );
         assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, &flow), Pushed::Known);
     }
 
@@ -302,13 +318,20 @@ mod tests {
         flow.heard(1_000, 1, Stamp { reached: 100, taken: 100, ..Stamp::default() });
         bytes[0] = 1;
         bytes[HEADER_BYTES] = 255;
-        assert_eq!(queue.push(0, &bytes, ALWAYS_NEEDED, &flow), Pushed::Waits, "14,000 bytes a millisecond");
+        assert_eq!(
+            queue.push(0, &bytes, ALWAYS_NEEDED, &flow),
+            Pushed::Waits,
+            "14,000 bytes a millisecond"
+        );
     }
 
     #[test]
     fn a_queue_is_filled_to_the_byte() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
-        assert_eq!(queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], ALWAYS_NEEDED, &flow), Pushed::Waits);
+        assert_eq!(
+            queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], ALWAYS_NEEDED, &flow),
+            Pushed::Waits
+        );
         assert_eq!(queue.push(0, &[2; 101], ALWAYS_NEEDED, &flow), Pushed::Full);
         assert_eq!(queue.push(0, &[2; 100], ALWAYS_NEEDED, &flow), Pushed::Waits);
     }

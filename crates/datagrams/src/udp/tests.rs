@@ -551,8 +551,14 @@ fn a_client_that_asks_is_told_what_has_arrived() {
     let client = |port| End::Client(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let mut hears = |now, port, asks| {
         let stamp = Stamp { offset: 100, asks, ..Stamp::default() };
-        let opened =
-            Opened { from: client(port), boot: 1, cluster: 1, stamp, has: None, body: Body::Messages };
+        let opened = Opened {
+            from: client(port),
+            boot: 1,
+            cluster: 1,
+            stamp,
+            has: None,
+            body: Body::Messages,
+        };
         paths.received(now, &shared, &opened, 50);
         (paths.word_deadline().is_some(), paths.clients())
     };
