@@ -24,6 +24,10 @@
 //! (-> a channel to another thread, => datagrams)
 //! ```
 //!
+//! With `--threads one` the roles are on the network thread, as with that layout of a replica:
+//! they take turns while there is something to do, a learner that nobody waits for when nothing
+//! comes. Under `sync` the acceptor keeps a thread of its own.
+//!
 //! With `--duties` it also does the work that the contract demands for every line, in its
 //! shortest form (`duties`). What then remains between it and `bench` could still be saved.
 //!
@@ -57,6 +61,7 @@
 mod duties;
 mod port;
 mod replica;
+mod turns;
 
 use argh::{ArgsInfo, FromArgs};
 use bench::cores::Cores;
@@ -66,8 +71,9 @@ use driver::Interrupts;
 use duties::{ENTRY_BYTES, Line};
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::layout::Layout;
 use multipaxos::storage::Durability;
-use port::{Port, receive_each};
+use port::{Found, Port, receive_each};
 use replica::Replica;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -175,6 +181,10 @@ struct Options {
     /// system has it; none, at once (default sync)
     #[argh(option, arg_name = "MODE", default = "Durability::Sync")]
     durability: Durability,
+    /// on which threads a replica runs its roles: per-role, each on its own; one, in turn on the
+    /// network thread (default per-role)
+    #[argh(option, arg_name = "LAYOUT", default = "Layout::default()")]
+    threads: Layout,
 }
 
 /// The replicas and their folder. Dropping it ends the replicas and removes the folder.
@@ -206,7 +216,8 @@ impl Floor {
             keep_to(id)?;
             let mut command = Command::new(env::current_exe()?);
             command.args(["replica", &id.to_string(), &item.to_string()]);
-            command.args([&options.durability.to_string(), &floor.dir]);
+            command.args([&options.durability.to_string(), &options.threads.to_string()]);
+            command.arg(&floor.dir);
             command.args([options.datagram_max.0.to_string(), options.duties.to_string()]);
             command.args(addresses.iter().map(SocketAddr::to_string));
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -273,15 +284,18 @@ fn measure(options: &Options) -> io::Result<String> {
     let (connection, mut free) = (load.clone(), Vec::new());
     thread::spawn(move || match ports.as_slice() {
         [port] => port.receive(|datagram| match datagram {
-            Some(bytes) => {
+            Found::Datagram(bytes) => {
                 let answers = bytes[HEADER_BYTES..].chunks_exact(ANSWER_BYTES);
                 let load = connection.lock().expect("no panic");
                 free.extend(answers.map(|answer| load.answered(answer)));
+                false
             }
-            None => {
+            Found::End => {
                 connection.lock().expect("no panic").turn(&free);
                 free.clear();
+                false
             }
+            Found::Nothing | Found::Sleep => false,
         }),
         ports => receive_each(ports, |bytes| {
             let mut load = connection.lock().expect("no panic");

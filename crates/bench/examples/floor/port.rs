@@ -3,16 +3,35 @@
 use crate::duties;
 use datagrams::udp::{BURST_DATAGRAMS, SOCKET_BUFFER_BYTES};
 use datagrams::wait::Patience;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use multipaxos::net::frame::HEADER_BYTES;
 use multipaxos::net::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::process::Clock;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
+
+/// What the network thread has come upon.
+pub(crate) enum Found<'a> {
+    Datagram(&'a [u8]),
+    /// The burst is over.
+    End,
+    /// No datagram is there.
+    Nothing,
+    /// The thread is about to sleep.
+    Sleep,
+}
+
+/// Wakes the network thread.
+#[derive(Default)]
+struct Wakeup {
+    sleeps: AtomicBool,
+    waker: OnceLock<Waker>,
+}
 
 /// A socket, and the kernel's help for it: GSO and GRO.
 pub(crate) struct Port {
@@ -22,6 +41,7 @@ pub(crate) struct Port {
     datagram_max: usize,
     /// Whether frames carry a check.
     checks: bool,
+    wakeup: Wakeup,
 }
 
 impl Port {
@@ -31,7 +51,8 @@ impl Port {
         socket2::SockRef::from(&socket).set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
         socket.set_nonblocking(true)?;
         let kernel = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        Ok(Port { number: socket.local_addr()?.port(), socket, kernel, datagram_max, checks })
+        let (number, wakeup) = (socket.local_addr()?.port(), Wakeup::default());
+        Ok(Port { number, socket, kernel, datagram_max, checks, wakeup })
     }
 
     /// Sends items of `item` bytes each, in as few datagrams and calls as possible.
@@ -67,12 +88,21 @@ impl Port {
         }
     }
 
-    /// The network thread. `deliver` gets each datagram, and `None` at the end of a burst.
-    pub(crate) fn receive(&self, mut deliver: impl FnMut(Option<&[u8]>)) {
+    /// Wakes the network thread if it sleeps: something waits that `deliver` finds.
+    pub(crate) fn wake(&self) {
+        if self.wakeup.sleeps.swap(false, Ordering::SeqCst) {
+            self.wakeup.waker.get().expect("it sleeps").wake().expect("it wakes");
+        }
+    }
+
+    /// The network thread. `deliver` says whether it had something to do beside.
+    pub(crate) fn receive(&self, mut deliver: impl FnMut(Found<'_>) -> bool) {
         let mut poll = Poll::new().expect("there is epoll");
         let mut source =
             mio::net::UdpSocket::from_std(self.socket.try_clone().expect("a second handle"));
         poll.registry().register(&mut source, Token(0), Interest::READABLE).expect("registers");
+        let waker = Waker::new(poll.registry(), Token(1)).expect("there is eventfd");
+        assert!(self.wakeup.waker.set(waker).is_ok(), "one thread receives");
         let (mut events, mut buffer) = (Events::with_capacity(4), vec![0; usize::from(u16::MAX)]);
         let (clock, mut patience) = (Clock::start(), Patience::default());
         loop {
@@ -88,21 +118,26 @@ impl Port {
                             if self.checks {
                                 duties::check_frame(datagram);
                             }
-                            deliver(Some(datagram));
+                            deliver(Found::Datagram(datagram));
                             taken += 1;
                         }
                     }
                 }
             }
-            if taken > 0 {
-                deliver(None);
+            let worked = deliver(if taken > 0 { Found::End } else { Found::Nothing });
+            if taken > 0 || worked {
                 patience.found(clock.now().0);
             }
             if drained && patience.polls_again(clock.now().0) {
                 thread::yield_now();
             } else if drained {
-                // Whatever ended the wait, look at the socket next.
-                let _ = poll.poll(&mut events, None);
+                deliver(Found::Sleep);
+                self.wakeup.sleeps.store(true, Ordering::SeqCst);
+                if !deliver(Found::Nothing) {
+                    // Whatever ended the wait, look at the socket next.
+                    let _ = poll.poll(&mut events, None);
+                }
+                self.wakeup.sleeps.store(false, Ordering::SeqCst);
             }
         }
     }

@@ -3,13 +3,13 @@
 use crate::duties::{
     self, Checkpoints, Duties, ENTRY_BYTES, LOOK_AHEAD, Line, PORT, Sessions, number,
 };
-use crate::port::Port;
+use crate::port::{Found, Port};
+use crate::turns::{Pace, Step, burst_here, role};
 use crate::{ACCEPT, ANSWER, ANSWER_BYTES, REQUEST, VOTE};
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use datagrams::wait::Patience;
+use crossbeam_channel::{Sender, bounded};
 use multipaxos::net::frame::HEADER_BYTES;
-use multipaxos::runtime::post::INBOX_BATCHES_MAX;
-use multipaxos::runtime::process::Clock;
+use multipaxos::runtime::layout::Layout;
+use multipaxos::runtime::post::{Here, INBOX_BATCHES_MAX};
 use multipaxos::storage::{Durability, acceptor_log::SEGMENT_BYTES};
 use multipaxos::values::COMMAND_BYTES;
 use std::collections::VecDeque;
@@ -24,50 +24,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const VOTE_BYTES: usize = 64 - HEADER_BYTES;
 /// The bytes that slot, client and number of a line take in the chat log, roughly.
 const NUMBERS_BYTES: usize = 16;
-/// The same bounds as in a role thread, a decided log and an acceptor's log.
-const BURST_INPUTS_MAX: usize = 4_096;
+/// The same bounds as in a decided log and an acceptor's log.
 const BLOCK_BYTES: usize = 64 << 10;
 const SECTOR_BYTES: usize = 512;
 /// The number of runs that an acceptor keeps.
 const KEPT_RUNS: usize = 1_024;
-
-/// One step of a role.
-enum Step<T> {
-    Handle(T),
-    /// The burst is over: commit, and send.
-    Flush,
-    /// The thread is about to sleep.
-    Rest,
-}
-
-/// The thread of a role. A role that nobody waits for yields to the others.
-fn role<T>(inbox: &Receiver<Vec<T>>, urgent: bool, mut turn: impl FnMut(Step<T>)) {
-    let (clock, mut patience) = (Clock::start(), Patience::default());
-    loop {
-        let mut next = match inbox.try_recv() {
-            Err(TryRecvError::Empty) if patience.polls_again(clock.now().0) => {
-                thread::yield_now();
-                continue;
-            }
-            Err(TryRecvError::Empty) => {
-                turn(Step::Rest);
-                inbox.recv().ok()
-            }
-            found => found.ok(),
-        };
-        patience.found(clock.now().0);
-        if !urgent {
-            thread::yield_now();
-        }
-        let mut taken = 0;
-        while let Some(batch) = next {
-            taken += batch.len();
-            batch.into_iter().for_each(|input| turn(Step::Handle(input)));
-            next = if taken < BURST_INPUTS_MAX { inbox.try_recv().ok() } else { None };
-        }
-        turn(Step::Flush);
-    }
-}
+/// On the network thread a learner that nobody waits for works when this many batches are there,
+/// even if more datagrams are.
+const IDLE_BATCHES_MAX: usize = 32;
 
 fn hand_over<T>(to: &Sender<Vec<T>>, batch: &mut Vec<T>) {
     if !batch.is_empty() {
@@ -90,6 +54,8 @@ pub(crate) struct Replica {
     id: usize,
     durability: Durability,
     duties: bool,
+    /// Which roles are on the network thread.
+    here: Here,
     dir: String,
     /// The bytes of a line with the fields of its command.
     item: usize,
@@ -105,16 +71,18 @@ impl Replica {
     /// Runs a replica until stdin ends: its parent has closed it, or has gone.
     pub(crate) fn run(args: &[String]) -> io::Result<()> {
         let (id, item) = (args[0].parse().expect("an id"), args[1].parse().expect("a number"));
-        let durability = args[2].parse().expect("a durability");
-        let datagram_max = args[4].parse().expect("a number");
-        let duties = args[5].parse().expect("true or false");
+        let durability: Durability = args[2].parse().expect("a durability");
+        let layout: Layout = args[3].parse().expect("a layout");
+        let here = layout.on_loop(durability);
+        let datagram_max = args[5].parse().expect("a number");
+        let duties = args[6].parse().expect("true or false");
         let addresses: Vec<SocketAddr> =
-            args[6..].iter().map(|address| address.parse().expect("an address")).collect();
+            args[7..].iter().map(|address| address.parse().expect("an address")).collect();
         let port = Arc::new(Port::bind(addresses[id], datagram_max, duties)?);
         let (to_proposer, proposer) = bounded(INBOX_BATCHES_MAX);
         let (to_acceptor, acceptor) = bounded(INBOX_BATCHES_MAX);
         let (to_learner, learner) = bounded(INBOX_BATCHES_MAX);
-        let dir = args[3].clone();
+        let dir = args[4].clone();
         let create = |name| File::create(format!("{dir}/{name}{id}"));
         let (mut log, text, journal) = (create("log")?, create("text")?, create("journal")?);
         if durability != Durability::None {
@@ -122,41 +90,77 @@ impl Replica {
             log.sync_all()?;
         }
         #[rustfmt::skip]
-        let own = Replica { id, durability, duties, dir, item, addresses, port, to_proposer, to_acceptor, to_learner };
+        let own = Replica { id, durability, duties, here, dir, item, addresses, port, to_proposer, to_acceptor, to_learner };
         let [p, a, l] = [(); 3].map(|()| own.clone());
-        thread::spawn(move || p.propose(&proposer));
-        thread::spawn(move || a.accept(&acceptor, &log));
-        thread::spawn(move || l.learn(&learner, text, journal));
-        thread::spawn(move || own.receive());
+        let (mut p, mut a, mut l) = (p.propose(), Some(a.accept(log)), l.learn(text, journal));
+        if here != Here::AllThree {
+            let (inbox, a) = (acceptor.clone(), a.take().expect("it has not begun"));
+            thread::spawn(move || role(&inbox, true, a));
+        }
+        if here == Here::Nobody {
+            thread::spawn(move || role(&proposer, true, p));
+            thread::spawn(move || role(&learner, id == 0, l));
+            thread::spawn(move || own.receive(|_| false));
+        } else {
+            thread::spawn(move || {
+                own.receive(|pace| {
+                    if pace == Pace::Rest {
+                        l(Step::Rest);
+                        return false;
+                    }
+                    let mut worked = false;
+                    loop {
+                        let mut again = burst_here(&proposer, &mut p);
+                        again |= a.as_mut().is_some_and(|a| burst_here(&acceptor, a));
+                        if pace == Pace::Idle || id == 0 || learner.len() >= IDLE_BATCHES_MAX {
+                            again |= burst_here(&learner, &mut l);
+                        }
+                        if !again {
+                            return worked;
+                        }
+                        worked = true;
+                    }
+                });
+            });
+        }
         println!("ready");
         io::stdin().read_to_end(&mut Vec::new()).map(|_| ())
     }
 
-    fn receive(&self) {
+    /// Receives, and lets the roles on this thread work.
+    fn receive(&self, mut roles: impl FnMut(Pace) -> bool) {
         let (mut requests, mut accepts, mut votes) = (Vec::new(), Vec::new(), Vec::new());
-        self.port.receive(|datagram| {
-            match datagram.map(|bytes| (bytes[0], &bytes[HEADER_BYTES..])) {
-                Some((kind @ (REQUEST | ACCEPT), lines)) => {
-                    if self.duties {
-                        duties::check_lines(lines, self.item);
-                    }
-                    let to = if kind == REQUEST { &mut requests } else { &mut accepts };
-                    to.push(Lines::from(lines));
-                }
-                Some((_, vote)) => votes.push(ToLearner::Vote(vote[8].into(), number(vote))),
-                None => {
+        self.port.receive(|found| {
+            let bytes = match found {
+                Found::Datagram(bytes) => bytes,
+                Found::Nothing => return roles(Pace::Idle),
+                Found::Sleep => return roles(Pace::Rest),
+                Found::End => {
                     hand_over(&self.to_proposer, &mut requests);
                     hand_over(&self.to_acceptor, &mut accepts);
                     hand_over(&self.to_learner, &mut votes);
+                    return roles(Pace::Busy);
                 }
+            };
+            let body = &bytes[HEADER_BYTES..];
+            match bytes[0] {
+                kind @ (REQUEST | ACCEPT) => {
+                    if self.duties {
+                        duties::check_lines(body, self.item);
+                    }
+                    let to = if kind == REQUEST { &mut requests } else { &mut accepts };
+                    to.push(Lines::from(body));
+                }
+                _ => votes.push(ToLearner::Vote(body[8].into(), number(body))),
             }
+            false
         });
     }
 
-    fn propose(&self, inbox: &Receiver<Vec<Lines>>) {
+    fn propose(self) -> impl FnMut(Step<Lines>) {
         let (mut run, mut buffer) = (Vec::new(), Vec::new());
         let mut sessions = Sessions::default();
-        role(inbox, true, |turn| match turn {
+        move |turn| match turn {
             Step::Handle(lines) => {
                 if self.duties {
                     lines.chunks(self.item).for_each(|line| sessions.take(Line(line)));
@@ -173,13 +177,13 @@ impl Replica {
                 run.clear();
             }
             Step::Rest => {}
-        });
+        }
     }
 
-    fn accept(&self, inbox: &Receiver<Vec<Lines>>, log: &File) {
+    fn accept(self, log: File) -> impl FnMut(Step<Lines>) {
         let (mut kept, mut burst, mut buffer) = (VecDeque::new(), Vec::new(), Vec::new());
         let (mut frame, mut at, mut accepted, mut check) = (Vec::new(), 0, 0, 0);
-        role(inbox, true, |turn| match turn {
+        move |turn| match turn {
             Step::Handle(lines) => {
                 accepted += (lines.len() / self.item) as u64;
                 if self.durability != Durability::None {
@@ -207,6 +211,9 @@ impl Replica {
                     burst.push(ToLearner::Vote(0, accepted));
                 }
                 hand_over(&self.to_learner, &mut burst);
+                if self.here == Here::ProposerAndLearner {
+                    self.port.wake();
+                }
                 if self.id > 0 {
                     let mut vote = [self.id as u8; VOTE_BYTES];
                     vote[..8].copy_from_slice(&accepted.to_le_bytes());
@@ -214,10 +221,10 @@ impl Replica {
                 }
             }
             Step::Rest => {}
-        });
+        }
     }
 
-    fn learn(&self, inbox: &Receiver<Vec<ToLearner>>, text: File, journal: File) {
+    fn learn(self, text: File, journal: File) -> impl FnMut(Step<ToLearner>) {
         let (text, journal) = (Arc::new(text), Arc::new(journal));
         let mut checkpoints = (self.duties && self.durability == Durability::Sync)
             .then(|| Checkpoints::start(self.dir.clone(), self.id, text.clone(), journal.clone()));
@@ -225,7 +232,7 @@ impl Replica {
         let (mut text, mut journal) = (Growing::new(text), Growing::new(journal));
         let (mut runs, mut taken, mut done, mut known) = (VecDeque::<Lines>::new(), 0, 0, 0);
         let (mut votes, mut answers, mut buffer) = ([0; 3], Vec::new(), Vec::new());
-        role(inbox, self.id == 0, |turn| match turn {
+        move |turn| match turn {
             Step::Handle(ToLearner::Lines(lines)) => {
                 known += (lines.len() / self.item) as u64;
                 runs.push_back(lines);
@@ -278,7 +285,7 @@ impl Replica {
                 text.write(text.added.len());
                 journal.write(journal.added.len());
             }
-        });
+        }
     }
 }
 
