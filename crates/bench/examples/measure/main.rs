@@ -1,14 +1,15 @@
 //! Everything that docs/measurements.md says, measured in one run: one build, one host.
 //!
 //! ```text
-//! run       the commands, as a reader would type them, and the figures that they print
-//! sections  what is measured, in its order
-//! speed     the sections of steady load
-//! outages   the sections of clusters that come back, and the scenarios
-//! measured  what was measured, as the document says it
-//! table     medians, ranges, and how they are shown
-//! machine   what the host and the build are
-//! peers     figures of other systems, from a file
+//! run         the commands, as a reader would type them, and the figures that they print
+//! sections    what is measured, in its order
+//! speed       the sections of steady load on three replicas
+//! conditions  those under other conditions: losses, more replicas, few lines, long logs
+//! outages     the sections of clusters that come back, and the scenarios
+//! measured    what was measured, as the document says it
+//! table       medians, ranges, and how they are shown
+//! machine     what the host and the build are
+//! peers       figures of other systems, from a file
 //! ```
 //!
 //! **Guarantees.** A document is written only after everything in it has been measured, so
@@ -19,6 +20,7 @@
 //! **Does not** measure anything itself: `bench`, its floor, the driver and a script do,
 //! each as a process of its own.
 
+mod conditions;
 mod machine;
 mod measured;
 mod outages;

@@ -2,7 +2,7 @@
 
 use crate::measured::Measured;
 use crate::run::Runner;
-use crate::{outages, speed};
+use crate::{conditions, outages, speed};
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +55,10 @@ pub(crate) fn measure(runner: &mut Runner, quick: bool, plot: &str) -> Result<Me
     speed::curve(runner, scale, plot, &mut measured)?;
     speed::sockets(runner, scale, &mut measured)?;
     speed::long_lines(runner, scale, &mut measured)?;
-    speed::losses(runner, scale, &mut measured)?;
-    speed::replicas(runner, scale, &mut measured)?;
-    speed::few_lines(runner, scale, &mut measured)?;
-    speed::long_logs(runner, scale, &mut measured)?;
+    conditions::losses(runner, scale, &mut measured)?;
+    conditions::replicas(runner, scale, &mut measured)?;
+    conditions::few_lines(runner, scale, &mut measured)?;
+    conditions::long_logs(runner, scale, &mut measured)?;
     outages::view_change(runner, scale, &mut measured)?;
     outages::absence(runner, scale, &mut measured)?;
     outages::restart(runner, scale, &mut measured)?;
