@@ -157,7 +157,7 @@ bench-restart: build ## measure how soon killed replicas serve again, after 1 % 
 bench-plot: build ## draw latency over throughput into PLOT=docs/bench.svg (two minutes)
 	$(BIN)/bench --plot '$(PLOT)' $(ARGS)
 
-measure: build ## measure docs/measurements.md anew, as root, 25 minutes; QUICK=1: only its form; PEERS=file.json
+measure: build ## measure docs/measurements.md anew, as root, 28 minutes; QUICK=1: only its form; PEERS=file.json
 	$(CARGO) build --release --locked -p bench --examples
 	$(CARGO) build --locked -p hosts
 	$(BIN)/examples/measure --bin '$(BIN)' --hosts '$(DEV)/hosts' $(if $(QUICK),--quick) $(if $(PEERS),--peers '$(PEERS)') $(ARGS)

@@ -3,11 +3,12 @@
 # a client that sends without pause, kills the primary with kill -9, and measures the
 # time until the next line is complete. Prints a line for each run, and the median.
 #
-#   scripts/view_change.sh BIN_DIR [RUNS]
+#   scripts/view_change.sh BIN_DIR [RUNS [OPTIONS of the replicas]]
 set -u
 
 bin=$1
 runs=${2:-10}
+options=("${@:3}")
 cluster=(--config_path configs/three.txt)
 dir=$(mktemp -d)
 pids=()
@@ -24,7 +25,7 @@ for run in $(seq "$runs"); do
     rm -rf "${dir:?}"/*
     for id in 0 1 2; do
         "$bin/replica" "${cluster[@]}" --log_dir "$dir" --replica_id $id --rand_seed "$run$id" \
-            </dev/null 2>"$dir/replica$id.err" &
+            "${options[@]}" </dev/null 2>"$dir/replica$id.err" &
         pids+=($!)
     done
     tenths=100

@@ -2,9 +2,9 @@
 //! long logs. Each runs its commands and writes its tables.
 
 use crate::measured::Measured;
-use crate::run::{Runner, Series, ratio, spread};
-use crate::sections::Scale;
-use crate::speed::lines_per_s;
+use crate::run::{Runner, Sample, Series, ratio, spread};
+use crate::sections::{LAYOUTS, Layout, Scale};
+use crate::speed::{lines_per_s, p50_us};
 use crate::table::{Table, count, rate, three_digits, time, two_decimals};
 use std::path::Path;
 
@@ -17,28 +17,32 @@ pub(crate) fn losses(
     measured: &mut Measured,
 ) -> Result<(), String> {
     let percents = [0, 1, 10];
-    let mut table = Table::new(&["", "N", "nothing lost", "1 % lost", "10 % lost"]);
+    let header = ["", "threads", "nothing lost", "1 % lost", "10 % lost"];
+    let mut table = Table::new(&header);
     for (durability, name) in [("none", "in memory"), ("sync", "synced")] {
-        for n in [64, 256] {
+        for Layout { name: threads, option } in LAYOUTS {
             let command = |percent: &u32| {
-                let options = format!("--outstanding {n} --durability {durability}");
+                let options = format!("--outstanding 256 --durability {durability}{option}");
                 format!("bench {options} --msg_loss {percent} {}", scale.span)
             };
             let commands: Vec<String> = percents.iter().map(command).collect();
-            let series = runner.rounds(scale.rounds, &commands)?;
+            let series = runner.rounds(scale.loss_rounds, &commands)?;
             let kept = |lossy: usize| ratio(&series[lossy], &series[0], lines_per_s);
             table.row(&[
                 name.to_owned(),
-                count(n),
+                threads.to_owned(),
                 spread(&series[0], lines_per_s).shown(rate),
                 kept(1).shown(two_decimals),
                 kept(2).shown(two_decimals),
             ]);
         }
     }
-    let command = format!("bench --outstanding N --durability D --msg_loss P {}", scale.span);
-    let prose = "Each datagram is lost with this chance, whoever sends it. Lines a second, and \
-                 what is left of them.";
+    let command = format!(
+        "bench --threads LAYOUT --outstanding 256 --durability D --msg_loss P {}",
+        scale.span
+    );
+    let prose = "256 lines in flight; each datagram is lost with this chance, whoever sends it. \
+                 Lines a second, and what is left of them.";
     measured.section("Lost datagrams", prose, &command, &table.text());
     Ok(())
 }
@@ -48,25 +52,35 @@ pub(crate) fn replicas(
     scale: Scale,
     measured: &mut Measured,
 ) -> Result<(), String> {
-    let mut table = Table::new(&["replicas", "N", "lines a second", "CPU of one replica a line"]);
+    let header =
+        ["N", "threads", "replicas", "lines a second", "of three's", "CPU of one replica a line"];
+    let mut table = Table::new(&header);
     for n in [64, 256] {
-        let command = |f: u32| {
-            format!("bench --unpinned --durability none --f {f} --outstanding {n} {}", scale.span)
+        let command = |(layout, f): (Layout, u32)| {
+            let options = format!("--unpinned --durability none --f {f} --outstanding {n}");
+            format!("bench {options}{} {}", layout.option, scale.span)
         };
-        let commands: Vec<String> = (1..=3).map(command).collect();
-        for (series, f) in runner.rounds(scale.rounds, &commands)?.iter().zip(1u32..) {
+        let cases = || LAYOUTS.into_iter().flat_map(|layout| (1..=3u32).map(move |f| (layout, f)));
+        let series = runner.rounds(scale.rounds, &cases().map(command).collect::<Vec<_>>())?;
+        for (at, (layout, f)) in cases().enumerate() {
             let replicas = 2 * f + 1;
-            let cpu = spread(series, |sample| sample.cpu_us).middle / f64::from(replicas);
+            let (of, three) = (&series[at], &series[at + 1 - f as usize]);
+            let cpu = spread(of, |sample| sample.cpu_us).middle / f64::from(replicas);
+            let kept = ratio(of, three, lines_per_s).shown(two_decimals);
             table.row(&[
-                replicas.to_string(),
                 count(n),
-                spread(series, lines_per_s).shown(rate),
+                layout.name.to_owned(),
+                replicas.to_string(),
+                spread(of, lines_per_s).shown(rate),
+                if f == 1 { "1".to_owned() } else { kept },
                 format!("{} µs", two_decimals(cpu)),
             ]);
         }
     }
-    let command =
-        format!("bench --unpinned --durability none --f F --outstanding N {}", scale.span);
+    let command = format!(
+        "bench --threads LAYOUT --unpinned --durability none --f F --outstanding N {}",
+        scale.span
+    );
     measured.section(
         "More replicas",
         "2F+1 replicas, all on these cores.",
@@ -81,30 +95,37 @@ pub(crate) fn few_lines(
     scale: Scale,
     measured: &mut Measured,
 ) -> Result<(), String> {
-    let mut table =
-        Table::new(&["lines a second", "cores of three replicas", "p50", "p99", "resident"]);
+    let header = ["lines a second", "threads", "cores of three replicas", "p50", "p99", "resident"];
+    let mut table = Table::new(&header);
     let rates = [1, 10, 100, 1_000];
-    let command =
-        |rate: &u32| format!("bench --unpinned --outstanding 16 --rate {rate} {}", scale.slow_span);
-    let commands: Vec<String> = rates.iter().map(command).collect();
-    for (series, rate) in runner.rounds(1, &commands)?.iter().zip(rates) {
-        let cores = spread(series, |sample| sample.cpu_us * sample.lines_per_s / 1e6);
-        table.row(&[
-            count(rate.into()),
-            format!("{:.3}", cores.middle),
-            spread(series, |sample| sample.p50_us).shown(time),
-            spread(series, |sample| sample.p99_us).shown(time),
-            format!("{} MiB", three_digits(spread(series, |s| s.rss_kib / 1024.0).middle)),
-        ]);
-        if rate == 1_000 {
+    let cores = |sample: &Sample| sample.cpu_us * sample.lines_per_s / 1e6;
+    for number in rates {
+        let command = |Layout { option, .. }| {
+            let span = scale.slow_span;
+            format!("bench --unpinned --outstanding 16 --rate {number}{option} {span}")
+        };
+        let both = runner.rounds(1, &LAYOUTS.map(command))?;
+        for (layout, series) in LAYOUTS.into_iter().zip(&both) {
+            table.row(&[
+                count(number),
+                layout.name.to_owned(),
+                format!("{:.3}", spread(series, cores).middle),
+                spread(series, p50_us).shown(time),
+                spread(series, |sample| sample.p99_us).shown(time),
+                format!("{} MiB", three_digits(spread(series, |s| s.rss_kib / 1024.0).middle)),
+            ]);
+        }
+        if number == 1_000 {
+            let values = [0, 1].map(|at| spread(&both[at], cores).middle);
             measured.figure(
-                "three replicas at 1,000 lines/s",
-                format!("{} cores", two_decimals(cores.middle)),
+                "three replicas at 1,000 lines/s, cores",
+                values.map(two_decimals),
                 "bench --unpinned --outstanding 16 --rate 1000",
             );
         }
     }
-    let command = format!("bench --unpinned --outstanding 16 --rate R {}", scale.slow_span);
+    let span = scale.slow_span;
+    let command = format!("bench --threads LAYOUT --unpinned --outstanding 16 --rate R {span}");
     let prose = "Synced, lines due at fixed times, of which latency counts; one a second is all \
                  but idle. Memory is that of the largest replica.";
     measured.section("Few lines", prose, &command, &table.text());
@@ -127,25 +148,29 @@ pub(crate) fn long_logs(
         measured.section(title, &format!("Not measured: {TMPFS} is missing."), "", "");
         return Ok(());
     }
-    let mut series = [Series::new(), Series::new()];
-    for _ in 0..scale.rounds.min(2) {
-        for (series, span) in series.iter_mut().zip(spans) {
-            let sample = runner.sample(&format!("{options} {span}"));
-            // Gigabytes of memory, which nobody needs any more.
-            let _ = std::fs::remove_dir_all(&folder);
-            series.push(sample?);
+    let mut table = Table::new(&["threads", "", "lines a second", "of that at the start"]);
+    for Layout { name, option } in LAYOUTS {
+        let mut series = [Series::new(), Series::new()];
+        for _ in 0..scale.long_rounds {
+            for (series, span) in series.iter_mut().zip(spans) {
+                let sample = runner.sample(&format!("{options}{option} {span}"));
+                // Gigabytes of memory, which nobody needs any more.
+                let _ = std::fs::remove_dir_all(&folder);
+                series.push(sample?);
+            }
+        }
+        for (series_of, span) in series.iter().zip(spans) {
+            table.row(&[
+                name.to_owned(),
+                format!("`{span}`"),
+                spread(series_of, lines_per_s).shown(rate),
+                ratio(series_of, &series[0], lines_per_s).shown(two_decimals),
+            ]);
         }
     }
-    let mut table = Table::new(&["", "lines a second", "of that at the start"]);
-    for (series_of, span) in series.iter().zip(spans) {
-        table.row(&[
-            format!("`{span}`"),
-            spread(series_of, lines_per_s).shown(rate),
-            ratio(series_of, &series[0], lines_per_s).shown(two_decimals),
-        ]);
-    }
-    let command =
-        format!("bench --unpinned --durability none --outstanding 256 --log_dir {TMPFS}/…");
+    let command = format!(
+        "bench --threads LAYOUT --unpinned --durability none --outstanding 256 --log_dir {TMPFS}/…"
+    );
     measured.section(title, prose, &command, &table.text());
     Ok(())
 }

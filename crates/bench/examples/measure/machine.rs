@@ -81,10 +81,11 @@ impl Machine {
             self.commit,
             self.cores,
             self.processor,
-            if self.virtual_machine { " (a virtual machine)" } else { "" },
-            self.kernel,
+            if self.virtual_machine { " (virtual)" } else { "" },
+            // A builder's name behind the version, and the hour, are in the document.
+            self.kernel.split('-').next().unwrap_or_default(),
             self.file_system,
-            self.date,
+            self.date.split(' ').next().unwrap_or_default(),
         )
     }
 

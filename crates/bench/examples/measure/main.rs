@@ -33,10 +33,11 @@ mod table;
 use argh::{ArgsInfo, FromArgs};
 use command_line::{EXIT_FAILED, parse_args, say};
 use machine::Machine;
-use measured::Measured;
+use measured::{Figure, Measured};
 use multipaxos::config::cause;
 use peers::Peers;
 use run::Runner;
+use sections::LAYOUTS;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ const FIGURES_END: &str = "<!-- end of the figures -->\n";
 const BUSY: f64 = 0.5;
 
 /// Measures everything that docs/measurements.md says, and writes that page and the figures
-/// in README.md. It takes 25 minutes on a host that does nothing else, and root for its bad
+/// in README.md. It takes 28 minutes on a host that does nothing else, and root for its bad
 /// networks. Nothing is written before all of it is measured.
 #[derive(Debug, FromArgs, ArgsInfo)]
 #[argh(
@@ -91,7 +92,7 @@ fn main() {
 /// Measures, and writes the document. Its name, or what went wrong.
 fn measure(options: &Options) -> Result<String, String> {
     let machine = Machine::look(&options.bin)?;
-    // These conditions are checked first: otherwise they fail after 25 minutes.
+    // These conditions are checked first: otherwise they fail after 28 minutes.
     let peers = options.peers.as_deref().map(|file| Peers::read(file, &machine)).transpose()?;
     let readme = read(Path::new("README.md"))?;
     with_figures(&readme, "").ok_or("README.md has no place for the figures")?;
@@ -127,13 +128,14 @@ fn document_text(quick: bool, machine: &Machine, block: &str, measured: &Measure
         let _ = write!(text, "{}\n\n", wrapped(prose));
     };
     say("*For whoever wants figures: what one build does on one host. Ten minutes.* \
-         `make measure` writes this page whole, in one run of 25 minutes; nobody edits it. [tried.md](tried.md) says what was tried to make the figures better.");
+         `make measure` writes this page whole, in one run of 28 minutes; nobody edits it. [tried.md](tried.md) says what was tried to make the figures better.");
     if quick {
         say("**A quick run, which shows the form of this page. Its figures mean nothing.**");
     }
     say("Replicas and clients are processes on one host and share its cores; datagrams travel \
          over loopback. `bench` keeps each process to a share of the cores, as if it had a host \
-         of its own, unless it is told `--unpinned`. Lines have 64 bytes. *In memory* is \
+         of its own, unless it is told `--unpinned`. LAYOUT in a command is that of a replica's \
+         threads: `per-role`, which is the default, or `one`. Lines have 64 bytes. *In memory* is \
          `--durability none`; *synced* is `--durability sync`, where each acknowledgement waits \
          for the disk. A figure is the median of its rounds, with the least and the most in \
          parentheses; a ratio is taken within a round, in which both sides ran one after the \
@@ -149,9 +151,10 @@ fn document_text(quick: bool, machine: &Machine, block: &str, measured: &Measure
 /// The table that README shows as well.
 fn figures(machine: &Machine, measured: &Measured) -> String {
     let mut text = format!("{}\n\n", wrapped(&machine.sentence()));
-    text.push_str("| what | figure | command |\n|---|---|---|\n");
-    for figure in &measured.figures {
-        let _ = writeln!(text, "| {} | {} | `{}` |", figure.what, figure.value, figure.command);
+    let [one, other] = LAYOUTS.map(|layout| layout.name);
+    let _ = writeln!(text, "| what | {one} | {other} | command |\n|---|---|---|---|");
+    for Figure { what, values: [one, other], command } in &measured.figures {
+        let _ = writeln!(text, "| {what} | {one} | {other} | `{command}` |");
     }
     text
 }

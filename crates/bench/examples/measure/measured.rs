@@ -1,5 +1,7 @@
 //! The figures, as the document and README print them.
 
+#[cfg(doc)]
+use crate::sections::LAYOUTS;
 use crate::table::wrapped;
 use std::fmt::Write as _;
 
@@ -7,7 +9,9 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone)]
 pub(crate) struct Figure {
     pub(crate) what: String,
-    pub(crate) value: String,
+    /// With each layout of threads, in the order of [`LAYOUTS`].
+    pub(crate) values: [String; 2],
+    /// With the default layout.
     pub(crate) command: String,
 }
 
@@ -24,16 +28,16 @@ impl Measured {
     pub(crate) fn figure(
         &mut self,
         what: impl Into<String>,
-        value: String,
+        values: [String; 2],
         command: impl Into<String>,
     ) {
-        self.figures.push(Figure { what: what.into(), value, command: command.into() });
+        self.figures.push(Figure { what: what.into(), values, command: command.into() });
     }
 
     /// A section: its title, what it says, the command, the table.
     pub(crate) fn section(&mut self, title: &str, prose: &str, command: &str, table: &str) {
         let _ = write!(self.sections, "\n## {title}\n\n");
-        for part in [wrapped(prose), indented(command), table.trim().to_owned()] {
+        for part in [wrapped(prose), indented(command), table.trim_matches('\n').to_owned()] {
             if !part.trim().is_empty() {
                 let _ = write!(self.sections, "{part}\n\n");
             }
@@ -58,8 +62,9 @@ mod tests {
     fn a_section_has_its_parts_apart_and_leaves_out_what_is_empty() {
         let mut measured = Measured::default();
         measured.section("A", "Prose.", "bench", "| x |\n|---|\n");
-        measured.section("B", "Prose.", "", "");
-        let expected = "\n## A\n\nProse.\n\n    bench\n\n| x |\n|---|\n\n## B\n\nProse.\n";
+        measured.section("B", "Prose.", "", "\n    printed\n");
+        let expected =
+            "\n## A\n\nProse.\n\n    bench\n\n| x |\n|---|\n\n## B\n\nProse.\n\n    printed\n";
         assert_eq!(measured.sections, expected);
     }
 }

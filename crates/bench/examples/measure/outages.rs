@@ -3,7 +3,7 @@
 
 use crate::measured::{Measured, indented};
 use crate::run::{BIN, Runner};
-use crate::sections::Scale;
+use crate::sections::{LAYOUTS, Layout, Scale};
 use crate::table::{Table, count, time};
 
 pub(crate) fn view_change(
@@ -12,26 +12,33 @@ pub(crate) fn view_change(
     measured: &mut Measured,
 ) -> Result<(), String> {
     let runs = scale.view_changes;
-    let command = format!("scripts/view_change.sh {BIN} {runs}");
-    let text = runner.text(&command)?;
-    let last = text.lines().last().unwrap_or("");
-    let numbers = numbers(last);
-    let [median, _, most] = numbers[..] else {
-        return Err(format!("{command}: its last line is {last:?}"));
-    };
-    let value = format!("{} (at most {})", time(median * 1e3), time(most * 1e3));
+    let mut table = Table::new(&["threads", "median", "at most"]);
+    let mut values = Vec::new();
+    for Layout { name, option } in LAYOUTS {
+        let command = format!("scripts/view_change.sh {BIN} {runs}{option}");
+        let text = runner.text(&command)?;
+        let last = text.lines().last().unwrap_or("");
+        let numbers = numbers(last);
+        let [median, _, most] = numbers[..] else {
+            return Err(format!("{command}: its last line is {last:?}"));
+        };
+        let [median, most] = [median, most].map(|ms| time(ms * 1e3));
+        values.push(median.clone());
+        table.row(&[name.to_owned(), median, most]);
+    }
     measured.section(
         "View change",
         &format!(
             "From `kill -9` of the primary to the next completed line of a client that sends \
-             without pause, synced, in {runs} runs: {value}. An election timeout is drawn from 300 to 600 ms."
+             without pause, synced, in {runs} runs. An election timeout is drawn from 300 to \
+             600 ms."
         ),
-        &command,
-        "",
+        &format!("scripts/view_change.sh {BIN} {runs} --threads LAYOUT"),
+        &table.text(),
     );
     measured.figure(
-        "the leader is killed: time to the next line",
-        value,
+        "next line after a kill of the leader",
+        <[String; 2]>::try_from(values).expect("one a layout"),
         format!("scripts/view_change.sh {BIN}"),
     );
     Ok(())
@@ -66,22 +73,27 @@ pub(crate) fn restart(
 ) -> Result<(), String> {
     let lines = scale.restart;
     let command = format!("bench --restart --lines {lines} --outstanding 4096");
-    let text = runner.text(&command)?;
-    let rows: Vec<Vec<f64>> = text.lines().skip(1).map(numbers).collect();
-    let first_line_ms = match rows.iter().rfind(|row| row.len() == 6).map(Vec::as_slice) {
-        Some([_, _, _, _, _, first_line_ms]) => *first_line_ms,
-        _ => return Err(format!("{command}: it printed no row")),
-    };
+    let (mut texts, mut values) = (Vec::new(), Vec::new());
+    for Layout { option, .. } in LAYOUTS {
+        let command = format!("{command}{option}");
+        let text = runner.text(&command)?;
+        let rows: Vec<Vec<f64>> = text.lines().skip(1).map(numbers).collect();
+        match rows.iter().rfind(|row| row.len() == 6).map(Vec::as_slice) {
+            Some([_, _, _, _, _, first_line_ms]) => values.push(time(first_line_ms * 1e3)),
+            _ => return Err(format!("{command}: it printed no row")),
+        }
+        texts.push(format!("{}\n\n{}", indented(&command), indented(&text)));
+    }
     measured.section(
         "Restart",
         "All three are killed, and two started again, when a hundredth of the lines is on disk \
          and when all are. The time must not depend on the length of the log.",
-        &command,
-        &indented(&text),
+        "",
+        &texts.join("\n\n"),
     );
     measured.figure(
-        format!("all are killed, {} lines on disk: time to the next line", count(lines)),
-        time(first_line_ms * 1e3),
+        format!("next line after a kill of all, {} on disk", count(lines)),
+        <[String; 2]>::try_from(values).expect("one a layout"),
         command,
     );
     Ok(())
@@ -112,8 +124,8 @@ pub(crate) fn scenarios(
     measured: &mut Measured,
 ) -> Result<(), String> {
     let mut table = Table::new(&["command", "all eight together"]);
-    let commands = ["driver --pause_ms 20", "driver"];
-    for command in &commands[..if quick { 1 } else { 2 }] {
+    let commands = ["driver --pause_ms 20", "driver --pause_ms 20 --threads one", "driver"];
+    for command in &commands[..if quick { 1 } else { 3 }] {
         let text = runner.text(command)?;
         let elapsed = |line: &str| -> Option<f64> {
             line.strip_suffix(" s")?.split_whitespace().last()?.parse().ok()
