@@ -14,7 +14,7 @@
 //! A change that saves something ends below it, and is asked to lower it.
 
 use allocation_counter::{AllocationInfo, measure, opt_out};
-use datagrams::codec::{Body, Sink};
+use datagrams::codec::{Body, Departure, Sink};
 use datagrams::counters::Counters;
 use durable::background::Executor;
 use durable::disk::{Disk, DiskFile, FileId, Seen};
@@ -206,7 +206,7 @@ impl Wire {
 }
 
 impl Sink<Endpoint> for Wire {
-    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: bool) {
+    fn datagram(&mut self, to: Endpoint, frame: &mut [u8], _: Departure) {
         opt_out(|| {
             let from = self.from.expect("somebody sends it");
             if !self.reached.contains(&to) {
