@@ -5,7 +5,7 @@
 //! `UPDATE_GOLDEN=1 cargo test --test parts wire::` writes them anew.
 
 use datagrams::codec::Endpoint as _;
-use datagrams::codec::{Body, BodyKind, Opened, Sink, probe_body};
+use datagrams::codec::{Body, BodyKind, Departure, Opened, Sink, probe_body};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
@@ -254,7 +254,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
 struct Collect(Vec<Vec<u8>>);
 
 impl Sink<Endpoint> for Collect {
-    fn datagram(&mut self, _: Endpoint, frame: &mut [u8], _: bool) {
+    fn datagram(&mut self, _: Endpoint, frame: &mut [u8], _: Departure) {
         self.0.push(frame.to_vec());
     }
 
@@ -315,7 +315,7 @@ fn part_frame(kind: BodyKind, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 /// A datagram of the peer, opened.
 fn from_peer(body: Body<'_>) -> Opened<'_, Endpoint> {
     let (from, boot) = (Endpoint::Replica(ReplicaId(3)), identity(PEER).boot.0);
-    Opened { from, boot, cluster: CLUSTER.0, stamp: Stamp::default(), body }
+    Opened { from, boot, cluster: CLUSTER.0, stamp: Stamp::default(), has: None, body }
 }
 
 /// A datagram of the smallest allowed size, so that the file stays small.
