@@ -262,11 +262,7 @@ fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>)
     let cluster = cluster_of(identity, bound);
     let (kind, messages) = (BodyKind::Messages, frame.messages);
     frame::seal(identity, to.party(), cluster, kind, messages, &mut frame.bytes);
-    let departure = match urgent {
-        true => Departure::Urgent,
-        false => Departure::WhenRoom { until: frame.until },
-    };
-    sink.datagram(to, &mut frame.bytes, departure);
+    sink.datagram(to, &mut frame.bytes, Departure::new(urgent, frame.until));
 }
 
 #[cfg(test)]

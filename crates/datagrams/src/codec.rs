@@ -109,6 +109,11 @@ pub enum Departure {
 pub const ALWAYS_NEEDED: u64 = u64::MAX;
 
 impl Departure {
+    /// Of a datagram that is urgent, or else is needed `until` then.
+    pub fn new(urgent: bool, until: u64) -> Self {
+        if urgent { Departure::Urgent } else { Departure::WhenRoom { until } }
+    }
+
     /// Whether it waits for no room.
     pub fn is_urgent(self) -> bool {
         self == Departure::Urgent

@@ -419,8 +419,7 @@ impl<C: Codec> Outlet<C> {
         self.packer.flush(&mut sink);
         let OutletSink { mut burst, batches, .. } = sink;
         batches.finish(C::pad, |(to, urgent), bytes, size, until| {
-            let departure = if urgent { Departure::Urgent } else { Departure::WhenRoom { until } };
-            burst.transmit(to, bytes, size, departure);
+            burst.transmit(to, bytes, size, Departure::new(urgent, until));
         });
         if burst.handed {
             self.shared.wakeup.wake();
@@ -493,10 +492,7 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
                     batch.keep_until(until);
                 }
                 if !batch.push(frame, shared.length(to)) {
-                    let departure = match departure {
-                        Departure::Urgent => departure,
-                        Departure::WhenRoom { .. } => Departure::WhenRoom { until: batch.until() },
-                    };
+                    let departure = Departure::new(departure.is_urgent(), batch.until());
                     let (bytes, size) = batch.padded(C::pad);
                     self.burst.transmit(to, bytes, size, departure);
                     batch.clear();

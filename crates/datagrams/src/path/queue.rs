@@ -41,8 +41,6 @@ pub struct BulkQueue {
     bytes: usize,
     /// What has left and may still be under way, the oldest first.
     left: VecDeque<HasLeft>,
-    /// How far the receiver has come, as it said last.
-    has: u64,
 }
 
 /// The most datagrams under way that are remembered.
@@ -75,17 +73,12 @@ pub enum Pushed {
     Known,
     /// There is no room.
     Full,
-    /// The receiver needs it no more.
-    Needless,
 }
 
 impl BulkQueue {
     /// Adds a sealed datagram that is to leave in `flow`, and which the receiver needs until it
     /// has come as far as `until`.
     pub fn push(&mut self, now: u64, datagram: &[u8], until: u64, flow: &Flow) -> Pushed {
-        if until <= self.has {
-            return Pushed::Needless;
-        }
         let digest = xxh3_64(&datagram[HEADER_BYTES.min(datagram.len())..]);
         if self.digests.contains(&digest) {
             return Pushed::Known;
@@ -113,9 +106,9 @@ impl BulkQueue {
     }
 
     /// The receiver says that it has come so far. Drops what it needs no more, and returns how
-    /// many datagrams that were.
-    pub fn receiver_has(&mut self, has: u64) -> usize {
-        self.has = has;
+    /// many datagrams that were. Of what comes later it says so again: in another life it may have
+    /// come less far.
+    pub fn drop_needless(&mut self, has: u64) -> usize {
         let before = self.waiting.len();
         self.waiting.retain(|waiting| {
             let is_needed = waiting.until > has;
@@ -267,10 +260,9 @@ mod tests {
         for (body, until) in [(1, 10), (2, 20), (3, ALWAYS_NEEDED), (4, 15), (5, 21)] {
             assert_eq!(queue.push(0, &datagram(body), until, &flow), Pushed::Waits);
         }
-        assert_eq!(queue.receiver_has(9), 0);
-        assert_eq!(queue.receiver_has(20), 3);
+        assert_eq!(queue.drop_needless(9), 0);
+        assert_eq!(queue.drop_needless(20), 3);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
-        assert_eq!(queue.push(0, &datagram(6), 20, &flow), Pushed::Needless);
         assert_eq!(
             queue.push(0, &datagram(2), 21, &flow),
             Pushed::Waits,
@@ -278,8 +270,7 @@ mod tests {
         );
         let left = std::iter::from_fn(|| queue.pop()).map(|(datagram, _)| datagram);
         assert_eq!(left.collect::<Vec<_>>(), [3, 5, 2].map(datagram));
-        // In its next life the receiver may have come less far.
-        queue.receiver_has(5);
+        // The receiver may have begun another life.
         assert_eq!(queue.push(0, &datagram(1), 10, &flow), Pushed::Waits);
     }
 

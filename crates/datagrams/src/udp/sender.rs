@@ -207,7 +207,6 @@ impl<C: Codec> LoopSender<C> {
         for index in 0..datagrams.count() {
             let datagram = datagrams.get(index);
             let event = match self.queues[peer].push(now, datagram, until, &traffic.flow) {
-                Pushed::Needless => NetEvent::Needless,
                 Pushed::Waits => NetEvent::HeldBack,
                 Pushed::Known => NetEvent::HeldAlready,
                 Pushed::Full => NetEvent::LostQueueFull,
@@ -220,7 +219,7 @@ impl<C: Codec> LoopSender<C> {
 
     /// The peer has come so far. What it needs no more does not leave.
     pub(super) fn peer_has(&mut self, peer: usize, has: u64) {
-        let dropped = self.queues[peer].receiver_has(has);
+        let dropped = self.queues[peer].drop_needless(has);
         if dropped > 0 {
             self.shared.counters.add(NetEvent::Needless, dropped as u64);
             self.shared.paths.set_waits(peer, !self.queues[peer].is_empty());

@@ -190,7 +190,7 @@ impl Paths {
                 self.lengths[peer].heard();
                 self.traffic[peer].received(now, boot, stamp, bytes);
                 if let Some(has) = has {
-                    self.queues[peer].receiver_has(has);
+                    self.queues[peer].drop_needless(has);
                 }
             }
             None if stamp.asks || self.clients.contains_key(&from) => {
