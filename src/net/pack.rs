@@ -233,13 +233,16 @@ impl Flavor for Behind<'_> {
 }
 
 /// Most messages are short, and others wait for them. The rest are values, which may be long, and
-/// which their sender sends again. Values of slots that the receiver has applied are of no use to
-/// it: they are decided, and its acceptor forgets them soon.
+/// which their sender sends again. To accept values of slots that the receiver has applied is of no
+/// use: they are decided, and its acceptor forgets them soon. What it has asked for it needs,
+/// whatever it had applied: its log may have been mended since.
 fn departure(message: &Message) -> Departure {
     let until = match message {
-        Message::Acceptor(ToAcceptor::Accept(Accept { first, values, .. }))
-        | Message::Learner(ToLearner::Page { first, values }) => first.0 + values.len() as u64,
-        Message::Proposer(ToProposer::Forward { .. } | ToProposer::AcceptedValues(_)) => {
+        Message::Acceptor(ToAcceptor::Accept(Accept { first, values, .. })) => {
+            first.0 + values.len() as u64
+        }
+        Message::Learner(ToLearner::Page { .. })
+        | Message::Proposer(ToProposer::Forward { .. } | ToProposer::AcceptedValues(_)) => {
             ALWAYS_NEEDED
         }
         _ => return Departure::Urgent,
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn values_wait_for_room_until_their_slots_are_applied_and_the_rest_leaves_at_once() {
+    fn accepts_wait_for_room_until_their_slots_are_applied_and_the_rest_leaves_at_once() {
         let values = |lines: usize| Values::from(&vec![Value::Noop; lines][..]);
         let accept = |first, lines| {
             let (first, values) = (Slot(first), values(lines));
@@ -425,8 +428,9 @@ mod tests {
         let when_room = |until| vec![Departure::WhenRoom { until }];
         for (messages, departures) in [
             (vec![accept(5, 2)], when_room(7)),
-            (vec![page(5, 4), accept(2, 3)], when_room(9)),
-            (vec![accept(2, 3), page(5, 4)], when_room(9)),
+            (vec![accept(5, 4), accept(2, 3)], when_room(9)),
+            (vec![accept(2, 3), accept(5, 4)], when_room(9)),
+            (vec![page(5, 2)], when_room(ALWAYS_NEEDED)),
             (vec![accept(5, 2), forward], when_room(ALWAYS_NEEDED)),
             (vec![fetch], vec![Departure::Urgent]),
         ] {
