@@ -85,11 +85,13 @@ pub const GAP_MAX_US: u64 = 500_000;
 pub const ASKS_MAX: u32 = 10;
 
 /// A piece of a joined message that comes within this time after the piece before counts as
-/// late or repeated. One that comes after a longer silence means that the message is being
-/// sent again: it is delivered again at once.
+/// late or repeated; where pieces came at longer intervals before, within the longest of them.
+/// One that comes after a longer silence means that the message is being sent again: it is
+/// delivered again at once. So does a second copy of all pieces.
 pub const LATE_US: u64 = 50_000;
 
-/// A joined message is kept for this time, to know its late pieces and to deliver it again.
+/// A joined message is kept for this time after its last piece, to know its late pieces and to
+/// deliver it again.
 pub const JOINED_US: u64 = 2_000_000;
 
 /// The most joined messages that are kept.

@@ -61,6 +61,8 @@ pub(super) struct Unfinished<E> {
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
+    /// The life of the sender in which the first of the messages began.
+    pub(super) boot: u64,
     pub(super) sets: usize,
     pub(super) bytes: usize,
 }
@@ -84,7 +86,8 @@ impl<E: Endpoint> Unfinished<E> {
         self.made += 1;
         let due = now.saturating_add(ASK_AFTER_US);
         self.by_key.insert(key, self.made);
-        self.by_sender.entry(key.from).or_default().sets += 1;
+        let usage = Usage { boot: key.boot, ..Usage::default() };
+        self.by_sender.entry(key.from).or_insert(usage).sets += 1;
         self.due.insert((due, self.made));
         self.sets.insert(
             self.made,
@@ -100,6 +103,18 @@ impl<E: Endpoint> Unfinished<E> {
             },
         );
         self.made
+    }
+
+    /// Drops the messages of other lives of a sender than `boot`, if it has any.
+    fn forget_other_lives(&mut self, from: E, boot: u64) {
+        let of_other = |set: &Set<E>| set.key.from == from && set.key.boot != boot;
+        if self.by_sender.get(&from).is_some_and(|usage| usage.boot != boot) {
+            let others = self.sets.iter().filter(|(_, set)| of_other(set));
+            let numbers: Vec<u64> = others.map(|(number, _)| *number).collect();
+            for number in numbers {
+                self.take(number);
+            }
+        }
     }
 
     fn take(&mut self, number: u64) -> Set<E> {
@@ -143,10 +158,28 @@ impl<E: Endpoint> Unfinished<E> {
 #[derive(Debug)]
 pub(super) struct Joined<E> {
     pub(super) key: Key<E>,
-    joined_at: u64,
     /// When a piece of it came last.
     heard_at: u64,
+    /// The longest time between two of its pieces before.
+    gap: u64,
+    /// How many came since it was delivered.
+    late: usize,
     message: Vec<u8>,
+}
+
+impl<E> Joined<E> {
+    /// Takes a piece of the message. Returns whether it shows that the message is being sent
+    /// again: it comes after a silence, or all pieces may have come twice meanwhile.
+    fn is_sent_again(&mut self, now: u64) -> bool {
+        let silence = now.saturating_sub(self.heard_at);
+        self.heard_at = now;
+        self.late += 1;
+        let again = silence > LATE_US.max(self.gap) || self.late >= 2 * self.key.cut.pieces();
+        if again {
+            self.late = 0;
+        }
+        again
+    }
 }
 
 /// Joins fragments to messages, and asks for those that are missing.
@@ -183,21 +216,24 @@ impl<E: Endpoint> Reassembler<E> {
     ) -> Option<Vec<u8>> {
         let key = Key { from, boot, cluster, cut: fragment.cut };
         while let Some(oldest) = self.joined.front()
-            && now.saturating_sub(oldest.joined_at) > JOINED_US
+            && now.saturating_sub(oldest.heard_at) > JOINED_US
         {
             self.forget_oldest();
         }
         if let Some(joined) = self.joined.iter_mut().find(|joined| joined.key == key) {
-            let late = now.saturating_sub(joined.heard_at) <= LATE_US;
-            joined.heard_at = now;
-            let event = if late { NetEvent::FragmentLate } else { NetEvent::JoinedAgain };
+            let again = joined.is_sent_again(now);
+            let event = if again { NetEvent::JoinedAgain } else { NetEvent::FragmentLate };
             self.counters.count(event);
-            return (!late).then(|| joined.message.clone());
+            return again.then(|| joined.message.clone());
         }
         let unfinished = match from.peer() {
             Some(_) => &mut self.peers,
             None => &mut self.clients,
         };
+        // A peer keeps nothing of an earlier life, and would be asked for it in vain.
+        if from.peer().is_some() {
+            unfinished.forget_other_lives(from, boot);
+        }
         let number = unfinished.open(now, key);
         let set = unfinished.sets.get_mut(&number).expect("just opened");
         set.credit +=
@@ -233,8 +269,8 @@ impl<E: Endpoint> Reassembler<E> {
             return None;
         }
         self.joined_bytes += message.len();
-        let (joined_at, heard_at) = (now, now);
-        self.joined.push_back(Joined { key, joined_at, heard_at, message: message.clone() });
+        let (gap, message_again) = (set.gap, message.clone());
+        self.joined.push_back(Joined { key, heard_at: now, gap, late: 0, message: message_again });
         while self.joined.len() > JOINED_MAX || self.joined_bytes > JOINED_BYTES_MAX {
             self.forget_oldest();
         }

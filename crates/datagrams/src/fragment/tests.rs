@@ -278,8 +278,45 @@ fn a_piece_that_comes_late_opens_nothing_but_a_message_sent_again_is_heard_again
     assert_eq!(join(&mut receiver, 2 * LATE_US), 0);
     assert_eq!(join(&mut receiver, 3 * LATE_US + 1), 1);
     assert_eq!(receiver.counters.of(NetEvent::JoinedAgain), 1);
-    assert_eq!(join(&mut receiver, JOINED_US + 1), 1);
+    let heard_at = 3 * LATE_US + 1;
+    assert_eq!(
+        insert(&mut receiver, heard_at + JOINED_US, peer(1), &pieces[0]),
+        Some(message(7, 5_000))
+    );
+    assert_eq!(receiver.counters.of(NetEvent::Joined), 1, "it is kept as long as pieces come");
+    assert_eq!(join(&mut receiver, heard_at + 2 * JOINED_US + 1), 1);
     assert_eq!(receiver.counters.of(NetEvent::Joined), 2, "it had been forgotten");
+}
+
+#[test]
+fn where_pieces_come_at_a_pace_a_late_one_is_no_message_sent_again_unless_all_come_twice() {
+    let pieces = split(&mut fragmenter(), &message(8, 5_000));
+    let mut receiver = reassembler();
+    let mut now = 0;
+    let mut come = |receiver: &mut Reassembler, piece: usize, after_us: u64| {
+        now += after_us;
+        insert(receiver, now, peer(1), &pieces[piece]).is_some()
+    };
+    let last = pieces.len() - 1;
+    assert_eq!((0..=last).filter(|at| come(&mut receiver, *at, 300_000)).count(), 1);
+    assert!(!come(&mut receiver, 0, 300_000), "it was overtaken on its way");
+    assert!(come(&mut receiver, 1, 300_001), "after a silence");
+    let copies = (0..2 * pieces.len()).map(|at| come(&mut receiver, at % pieces.len(), 300_000));
+    let again: Vec<bool> = copies.collect();
+    assert_eq!(again.iter().position(|again| *again), Some(2 * pieces.len() - 1), "{again:?}");
+}
+
+#[test]
+fn a_peer_is_not_asked_for_what_an_earlier_life_of_it_has_begun() {
+    let pieces = split(&mut fragmenter(), &message(9, 5_000));
+    let others = split(&mut fragmenter(), &message(10, 5_000));
+    let mut receiver = reassembler();
+    for (boot, expected) in [(BOOT, 1), (BOOT + 1, 1), (BOOT + 1, 2)] {
+        let piece = if expected == 2 { &others[0] } else { &pieces[0] };
+        let (cut, index, bytes) = (piece.0, piece.1, &piece.2[..]);
+        receiver.insert(0, peer(1), boot, CLUSTER, Fragment { cut, index, bytes });
+        assert_eq!(receiver.held_sets(), (expected, 0));
+    }
 }
 
 #[test]
@@ -330,10 +367,11 @@ fn other_senders_lives_and_clusters_are_kept_apart() {
     let mut take = |from, boot, cluster, at| receiver.insert(0, from, boot, cluster, fragment(at));
     assert_eq!(take(peer(1), 1, 1, 0), None);
     assert_eq!(take(peer(2), 1, 1, 1), None);
-    assert_eq!(take(peer(1), 2, 1, 1), None);
     assert_eq!(take(peer(1), 1, 0, 1), None);
     assert_eq!(take(client(1), 1, 1, 1), None);
+    assert_eq!(take(client(1), 2, 1, 0), None);
     assert!(take(peer(1), 1, 1, 1).is_some());
+    assert!(take(client(1), 1, 1, 0).is_some());
 }
 
 #[test]

@@ -16,6 +16,10 @@
 //! - a round trip shows some queue and an eighth was lost: the queue is full. Likewise.
 //! - most was lost, of [`LOSS_BYTES_MIN`] bytes at least: of fewer most are lost by chance.
 //!
+//! Where datagrams overtake one another, round trips differ without a queue. There a round lasts
+//! until most of what is late has arrived, and its shortest round trip must be longer by four
+//! deviations to show one.
+//!
 //! **Shares.** Flows that wait in one queue see the same round trips, and shrink by the same part. A
 //! flow with a small window grows by a larger part of it than one with a large window. So flows
 //! through one queue come to like shares within seconds.
@@ -70,6 +74,9 @@ pub const SHORTEST_US: u64 = 60_000_000;
 /// The least bytes of a round in which losses say something.
 pub const LOSS_BYTES_MIN: u32 = 28_000;
 
+/// Where one of so many bytes is overtaken on its way, round trips that differ show no queue.
+pub const OVERTAKEN_SHARE: u64 = 16;
+
 /// After so many rounds of the least window, long round trips show a longer way, and no queue.
 pub const LEAST_ROUNDS: u32 = 4;
 
@@ -106,6 +113,8 @@ struct Round {
     began_at: u64,
     arrived: u32,
     lost: u32,
+    /// Bytes that were overtaken on their way, and have arrived all the same.
+    late: u32,
     /// The shortest round trip in it.
     shortest_us: u64,
     samples: u32,
@@ -135,8 +144,12 @@ pub struct Flow {
     settled: u32,
     /// The life of the peer that said so last.
     boot: Option<u64>,
-    /// Bytes that did not arrive, as that life has said last.
-    lost: u32,
+    /// The newest word of that life: the end of the highest datagram, and how much arrived.
+    word: (u32, u32),
+    /// When it came.
+    word_at: u64,
+    /// How many bytes were overtaken on their way of late, and how many arrived.
+    overtaken: (u64, u64),
     window: u32,
     /// Whether the window still doubles.
     slow_start: bool,
@@ -169,6 +182,7 @@ impl Flow {
             began_at: 0,
             arrived: 0,
             lost: 0,
+            late: 0,
             shortest_us: u64::MAX,
             samples: 0,
             full: false,
@@ -178,7 +192,9 @@ impl Flow {
             sent: start,
             settled: start,
             boot: None,
-            lost: 0,
+            word: (start, start),
+            word_at: 0,
+            overtaken: (0, 0),
             window: WINDOW_FIRST,
             slow_start: true,
             round,
@@ -306,12 +322,22 @@ impl Flow {
         }
         let missing = reached.wrapping_sub(taken);
         if self.boot != Some(boot) {
-            (self.boot, self.lost) = (Some(boot), missing);
+            (self.boot, self.word) = (Some(boot), (reached, taken));
         }
-        // Late datagrams may reduce what was counted as lost.
-        let lost = missing.wrapping_sub(self.lost) as i32;
-        self.lost = missing;
+        let (reached_before, taken_before) = self.word;
+        let is_older = is_before(reached, reached_before)
+            || reached == reached_before && is_before(taken, taken_before);
+        // Newer word has overtaken it. After a long silence the numbers may have wrapped instead.
+        if is_older && now < self.word_at + SHORTEST_US {
+            return true;
+        }
+        (self.word, self.word_at) = ((reached, taken), now);
+        // Late datagrams reduce what was counted as lost.
+        let lost = missing.wrapping_sub(reached_before.wrapping_sub(taken_before)) as i32;
+        let late = lost.min(0).unsigned_abs();
         self.round.lost = self.round.lost.saturating_add_signed(lost);
+        self.round.late = self.round.late.saturating_add(late);
+        self.grows_by(late);
         if !is_before(self.settled, reached) {
             return true;
         }
@@ -322,13 +348,18 @@ impl Flow {
         self.silences = 0;
         self.round.arrived = self.round.arrived.saturating_add(arrived);
         self.measure(now, u64::from(held) * HELD_UNIT_US);
-        if self.slow_start && self.round.full {
-            self.window = (self.window + arrived).min(WINDOW_MAX);
-        }
-        if !is_before(reached, self.round.ends) && now >= self.round.began_at + ROUND_US {
+        self.grows_by(arrived);
+        if !is_before(reached, self.round.ends) && now >= self.round.began_at + self.round_us() {
             self.end_round(now);
         }
         true
+    }
+
+    /// A window that is used up doubles at first.
+    fn grows_by(&mut self, arrived: u32) {
+        if self.slow_start && self.round.full {
+            self.window = self.window.saturating_add(arrived).min(WINDOW_MAX);
+        }
     }
 
     /// Takes the round trip of the datagram that was reached.
@@ -357,12 +388,37 @@ impl Flow {
         });
     }
 
+    /// By how much round trips differ where datagrams overtake one another.
+    fn variation_us(&self) -> u64 {
+        let (late, arrived) = self.overtaken;
+        let overtakes = late * OVERTAKEN_SHARE > arrived;
+        self.round_trip.filter(|_| overtakes).map_or(0, |(_, deviation)| 4 * deviation)
+    }
+
+    /// The least time that a round lasts. Where datagrams overtake one another, it lasts until
+    /// most of those that are late have arrived.
+    fn round_us(&self) -> u64 {
+        match self.variation_us() {
+            0 => ROUND_US,
+            varies => ROUND_US.max(self.round_trip_us().unwrap_or(0) + varies),
+        }
+    }
+
     fn end_round(&mut self, now: u64) {
-        let Round { arrived, lost, shortest_us, samples, full, began_at, .. } = self.round;
+        let Round { arrived, lost, late, shortest_us, samples, full, began_at, .. } = self.round;
+        let (overtaken, all) = self.overtaken;
+        let arrived = arrived.saturating_add(late);
+        let varied = self.variation_us() > 0;
+        self.overtaken = (overtaken / 2 + u64::from(late), all / 2 + u64::from(arrived));
+        let varies_us = self.variation_us();
+        // What has shrunk the window before that was known may have been no queue.
+        self.slow_start |= varies_us > 0 && !varied;
         let shortest = self.shortest_us();
         let queue_us = if samples > 0 { shortest_us - shortest.min(shortest_us) } else { 0 };
-        let too_long = QUEUE_US.max(shortest / 8);
+        let too_long = QUEUE_US.max(shortest / 8).max(varies_us);
         let eighth = u64::from(lost) * 8 > u64::from(arrived) + u64::from(lost);
+        // What seems lost may only be late there.
+        let full_queue = queue_us > too_long / 3 && eighth && lost > WINDOW_MIN && varies_us == 0;
         let at_least = full && queue_us > too_long && self.window <= WINDOW_MIN;
         self.least_rounds = if at_least { self.least_rounds + 1 } else { 0 };
         if self.least_rounds >= LEAST_ROUNDS {
@@ -372,7 +428,7 @@ impl Flow {
             self.slow_start = true;
         } else if !full {
             // A window that nobody uses up causes no queue.
-        } else if queue_us > too_long || queue_us > too_long / 3 && eighth && lost > WINDOW_MIN {
+        } else if queue_us > too_long || full_queue {
             let took = now.saturating_sub(began_at).max(1);
             let carried = u64::from(arrived) * (shortest + too_long / 3) / took;
             self.shrink_to(carried.min(u64::from(WINDOW_MAX)) as u32);
@@ -387,6 +443,7 @@ impl Flow {
             began_at: now,
             arrived: 0,
             lost: 0,
+            late: 0,
             shortest_us: u64::MAX,
             samples: 0,
             full: self.under_way() > self.window / 2,
@@ -445,8 +502,8 @@ impl Flow {
 
     /// The peer is reached in another way now, of which nothing is known.
     pub fn begin_anew(&mut self) {
-        let Flow { start, sent, boot, lost, .. } = *self;
-        *self = Flow { start, boot, lost, ..Flow::new(sent) };
+        let Flow { start, sent, boot, word, .. } = *self;
+        *self = Flow { start, boot, word, ..Flow::new(sent) };
     }
 
     /// Gives up what is under way if there was no word for long.

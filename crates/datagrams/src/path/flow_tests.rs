@@ -15,6 +15,8 @@ struct World {
     queue_bytes: u64,
     /// One way.
     latency_us: u64,
+    /// So much longer at most: datagrams overtake one another.
+    varies_us: u64,
     loss: f64,
     rng: fastrand::Rng,
     /// When the line has sent all that it has taken.
@@ -40,6 +42,7 @@ impl World {
             bits_per_s,
             queue_bytes: bits_per_s / 8 * queue_us / 1_000_000,
             latency_us,
+            varies_us: 0,
             loss: 0.0,
             rng: fastrand::Rng::with_seed(7),
             line_free_at: 0,
@@ -65,7 +68,9 @@ impl World {
         let takes = (bytes as u64 * 8_000_000).div_ceil(self.bits_per_s);
         self.line_free_at = self.line_free_at.max(self.now) + takes;
         if self.rng.f64() >= self.loss {
-            self.there.push_back((self.line_free_at + self.latency_us, stamp, bytes));
+            let at = self.line_free_at + self.latency_us + self.rng.u64(..=self.varies_us);
+            let place = self.there.partition_point(|&(other, ..)| other <= at);
+            self.there.insert(place, (at, stamp, bytes));
         }
     }
 
@@ -73,7 +78,9 @@ impl World {
         let mut stamp = Stamp::default();
         self.receipt.tell(self.now, &mut stamp);
         if self.rng.f64() >= self.loss {
-            self.back.push_back((self.now + self.latency_us, stamp));
+            let at = self.now + self.latency_us + self.rng.u64(..=self.varies_us);
+            let place = self.back.partition_point(|&(other, _)| other <= at);
+            self.back.insert(place, (at, stamp));
         }
     }
 
@@ -156,6 +163,42 @@ fn a_way_that_becomes_longer_is_no_queue() {
     world.run(2_000_000, true);
     let (used, wasted) = world.shares(5);
     assert!(used > 0.8 && wasted < 0.01, "{used} of the line, {wasted} wasted");
+}
+
+#[test]
+fn where_datagrams_overtake_one_another_a_way_that_varies_is_no_queue() {
+    for varies_us in [20_000, 200_000, 1_000_000] {
+        let mut world = World::new(1_000_000_000, 100, 50_000);
+        world.varies_us = varies_us;
+        world.run(20_000_000, true);
+        let before = world.arrived;
+        world.run(10_000_000, true);
+        let rate = (world.arrived - before) / 10;
+        assert!(rate > 1_000_000, "{varies_us} µs: {rate} bytes a second");
+    }
+    // A queue is one all the same.
+    let mut world = World::new(10_000_000, 100, 200_000);
+    world.varies_us = 20_000;
+    world.run(10_000_000, true);
+    let (used, dropped) = world.shares(20);
+    assert!(used > 0.85 && dropped < 0.05, "{used:.2} used, {dropped:.2} dropped");
+}
+
+#[test]
+fn word_that_was_overtaken_is_no_news() {
+    let mut flow = Flow::new(0);
+    flow.send(0, 10_000);
+    let word = |reached, taken| Stamp { reached, taken, ..Stamp::default() };
+    assert!(flow.heard(10, 1, word(1_000, 1_000)) && flow.heard(20, 1, word(4_000, 3_000)));
+    let before = format!("{flow:?}");
+    for overtaken in [word(1_000, 1_000), word(3_000, 2_500), word(4_000, 2_999)] {
+        assert!(flow.heard(30, 1, overtaken), "it is of this life");
+        assert_eq!(format!("{flow:?}"), before);
+    }
+    flow.heard(30, 1, word(4_000, 3_500));
+    assert_eq!((flow.round.lost, flow.round.late), (500, 500));
+    flow.heard(30 + SHORTEST_US, 1, word(3_000, 3_000));
+    assert_eq!(flow.word, (3_000, 3_000), "the numbers have wrapped");
 }
 
 #[test]
