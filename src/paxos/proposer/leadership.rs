@@ -174,9 +174,12 @@ impl Proposer {
     /// follows, the leader goes above that promise at once (L2). Otherwise it gives way, and
     /// a pre-vote tells whether that acceptor follows a leader that this replica cannot hear.
     /// It also gives way the second time in a row: the other is a rival that does the same
-    /// (L3).
+    /// (L3). A campaign that moves is no straggler: a quorum wants another leader.
     pub(super) fn go_above(&mut self, step: &mut Step<'_>) {
         let Some(ballot) = self.leading() else { return };
+        if self.election.hears_campaign(step.now, self.settings.id) {
+            return;
+        }
         if self.election.highest_promise().max(self.promised) <= Some(ballot) {
             return;
         }
