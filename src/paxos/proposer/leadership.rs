@@ -177,10 +177,11 @@ impl Proposer {
     /// (L3). A campaign that moves is no straggler: a quorum wants another leader.
     pub(super) fn go_above(&mut self, step: &mut Step<'_>) {
         let Some(ballot) = self.leading() else { return };
-        if self.election.hears_campaign(step.now, self.settings.id) {
+        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
             return;
         }
-        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
+        let is_followed = self.election.is_followed_by_quorum(step.now, ballot, self.promised);
+        if is_followed && self.election.hears_campaign(step.now, self.settings.id) {
             return;
         }
         if self.election.may_go_above(step.now, ballot, self.promised) {

@@ -132,9 +132,11 @@ fn a_leader_that_a_quorum_has_left_gives_way() {
     let mut seat = first_leader(3);
     in_touch(&mut seat, 100_000, &[R1, R2]);
     seat.handle(Input::Promised { ballot: Ballot(8), written: 0 });
+    assert_eq!(seat.role.leading(), Some(Ballot(0)), "a campaign that moves is no straggler");
     let promised = Some(Ballot(8));
-    seat.handle(Input::Heartbeat(R2, Box::new(Heartbeat { promised, ..heartbeat(R2, 100) })));
-    assert_eq!(seat.role.leading(), None);
+    let newest = Heartbeat { promised, ..heartbeat(R2, u64::MAX) };
+    let sent = seat.handle(Input::Heartbeat(R2, Box::new(newest)));
+    assert_eq!((seat.role.leading(), prepares(&sent)), (None, vec![]));
 }
 
 #[test]
