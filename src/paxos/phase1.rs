@@ -8,9 +8,9 @@
 //! (S5). An acceptor counts once its pages cover everything from the first slot that the
 //! candidate has not applied, without a gap. Once a quorum counts, the candidate knows which
 //! values to propose again, and fetches those that its own acceptor lacks (`recovery`).
-//! Slots below the highest trim mark in the quorum are decided: the new leader proposes
-//! nothing there, and its learner fetches them. (Paxos Made Simple, §2.2 and §3; the
-//! scout of Paxos Made Moderately Complex.)
+//! It begins at the lowest slot in which a quorum has forgotten nothing. Slots below are decided:
+//! the new leader proposes nothing there, and its learner fetches them. (Paxos Made Simple, §2.2
+//! and §3; the scout of Paxos Made Moderately Complex.)
 
 use super::pace::{WAIT_MAX_US, Waits};
 use super::recovery::Recovery;
@@ -86,6 +86,8 @@ pub struct Phase1 {
     /// How many acceptors must promise.
     promises: usize,
     own_promise_durable: bool,
+    /// Whether more promises than a quorum's are waited for, if those leave slots to fetch.
+    waits_for_more: bool,
     /// What the own acceptor holds, until a quorum has promised.
     own: Runs,
     /// What is done once a quorum has promised.
@@ -116,11 +118,12 @@ impl Phase1 {
             reports: vec![Report::default(); settings.n],
             promises,
             own_promise_durable: false,
+            waits_for_more: true,
             own: Runs::default(),
             recovery: None,
             timers: Aside(Timers { resend_at: now, progress_at: now, waits }),
         };
-        phase1.handle_timeout(now, out);
+        phase1.ask_again(now, out);
         phase1
     }
 
@@ -177,11 +180,21 @@ impl Phase1 {
         self.timers.resend_at.min(self.give_up_at())
     }
 
-    /// Asks again for promises and values that have not come (L4).
-    pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) {
+    /// Asks again for promises and values that have not come (L4). Returns the outcome if that
+    /// had only waited for more promises than a quorum's.
+    pub fn handle_timeout<R>(&mut self, now: Time, out: &mut Outbox<R>) -> Option<Phase1Outcome> {
         if now < self.timers.resend_at {
-            return;
+            return None;
         }
+        self.ask_again(now, out);
+        if self.recovery.is_some() || !self.is_promised() {
+            return None;
+        }
+        self.waits_for_more = false;
+        self.go_on(out)
+    }
+
+    fn ask_again<R>(&mut self, now: Time, out: &mut Outbox<R>) {
         let Waits { own_save_us, save_us, .. } = self.timers.waits;
         let answer_us = if self.own_promise_durable { save_us } else { own_save_us };
         self.timers.resend_at = now.plus_us(PREPARE_RETRY_US.max(answer_us));
@@ -233,8 +246,7 @@ impl Phase1 {
             accepted: self.own.spans(slots),
         };
         self.note_news(now);
-        self.timers.resend_at = now;
-        self.handle_timeout(now, out);
+        self.ask_again(now, out);
         self.go_on(out)
     }
 
@@ -266,10 +278,14 @@ impl Phase1 {
         &mut self,
         now: Time,
         from: ReplicaId,
-        values: AcceptedValues,
+        mut values: AcceptedValues,
         out: &mut Outbox<R>,
     ) -> Option<Phase1Outcome> {
         let recovery = self.recovery.as_mut()?;
+        // What it had forgotten before a quorum knows all the same.
+        if values.trimmed <= self.reports[from.index()].trimmed {
+            values.trimmed = Slot::ZERO;
+        }
         if values.ballot != self.ballot || !recovery.handle_values(&self.settings, from, values) {
             return None;
         }
@@ -286,21 +302,34 @@ impl Phase1 {
         self.recovery.as_ref()?.outcome()
     }
 
+    /// Those who have promised.
+    fn promised(&self) -> impl Iterator<Item = &Report> {
+        self.reports.iter().filter(|report| report.is_whole(self.first))
+    }
+
+    /// Whether a quorum has promised. Peers may have promised the ballot to an earlier life of
+    /// this process, so a quorum without the own promise is not enough (S2).
+    fn is_promised(&self) -> bool {
+        self.own_promise_durable && self.promised().count() >= self.promises
+    }
+
     /// What a quorum has promised, if one has.
     fn recover(&mut self) -> Option<Recovery> {
-        let first = self.first;
-        let promised = || self.reports.iter().filter(|report| report.is_whole(first));
-        // Peers may have promised the ballot to an earlier life of this process, so a quorum
-        // without the own promise is not enough (S2).
-        if !self.own_promise_durable || promised().count() < self.promises {
+        if !self.is_promised() {
             return None;
         }
-        // S5: slots that one of the quorum has forgotten are decided.
-        let trimmed = promised().map(|report| report.trimmed).max().unwrap_or_default();
+        // S5: a slot that an acceptor has forgotten is decided. But perhaps nobody can send it: a
+        // quorum that has not forgotten it says what was chosen there.
+        let mut marks: Vec<Slot> = self.promised().map(|report| report.trimmed).collect();
+        marks.sort_unstable();
+        let begin = marks[self.promises - 1];
+        if begin > self.first && self.waits_for_more && marks.len() < self.settings.n {
+            return None;
+        }
         let none = Spans::default();
-        let reported = promised().fold(none, |spans, report| spans.highest(&report.accepted));
+        let reported = self.promised().fold(none, |spans, report| spans.highest(&report.accepted));
         let own = std::mem::take(&mut self.own);
-        Some(Recovery::new(&self.settings, trimmed.max(first), &reported, own))
+        Some(Recovery::new(&self.settings, begin.max(self.first), &reported, own))
     }
 
     fn fetch_values<R>(&mut self, out: &mut Outbox<R>) {

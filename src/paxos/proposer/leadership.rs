@@ -388,7 +388,12 @@ impl Proposer {
             State::Campaigning(phase1) if phase1.is_hopeless(now) => {
                 self.back_off("no quorum promised", step);
             }
-            State::Campaigning(phase1) => phase1.handle_timeout(now, step.out),
+            State::Campaigning(phase1) => {
+                let ballot = phase1.ballot();
+                if let Some(outcome) = phase1.handle_timeout(now, step.out) {
+                    self.lead(ballot, outcome, step);
+                }
+            }
             State::Leading { phase2, since } => {
                 let is_established = self.election.is_established(now, **since);
                 if is_established && !self.election.is_heard_by_quorum(now) {

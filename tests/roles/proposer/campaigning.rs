@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How long a prepare waits for its answer.
+const PREPARE_RETRY_US: u64 = 40_000;
+
 #[test]
 fn nothing_under_a_ballot_leaves_before_the_own_acceptor_has_promised_it() {
     let mut seat = proposer(3, R1);
@@ -121,12 +124,34 @@ fn nothing_is_proposed_below_the_highest_trim_mark_of_the_quorum() {
     let ballot = campaign(&mut seat, R0);
     seat.handle(own_promise(ballot.0, &[(3, 0, "stale"), (9, 0, "own")]));
     let mut sent = seat.handle(page(R2, ballot.0, (0, true), 8, &[(10, 0, "other")]));
+    assert_eq!(wanted(&sent), [], "replica 0 may still have what is below");
+    sent.extend(seat.wait_us(PREPARE_RETRY_US));
     assert_eq!(wanted(&sent), [(R2, 10, 0)]);
     sent.extend(seat.handle(values(R2, ballot.0, &[(10, 0, "other")])));
     sent.extend(seat.handle(request_is_next(1, 0, "mine")));
     let expected = [(8, Value::Noop), (9, value("own")), (10, value("other"))];
     assert_eq!(proposed(&sent)[..3], expected);
     assert_eq!(proposed(&sent)[3..], [(11, command(1, 0, "mine"))]);
+}
+
+#[test]
+fn what_one_acceptor_has_forgotten_a_quorum_that_has_not_tells() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(own_promise(ballot.0, &[(0, 0, "a")]));
+    // Replica 2 has applied these slots alone, and its log is lost.
+    seat.handle(page(R2, ballot.0, (0, true), 2, &[(2, 0, "c")]));
+    assert_eq!(seat.role.leading(), None);
+    let mut sent = seat.handle(promise(R0, ballot.0, &[(0, 0, "a"), (1, 0, "b")]));
+    assert_eq!(wanted(&sent), [(R0, 1, 0), (R2, 2, 0)]);
+    // Its answer says again what it has forgotten, which is no news.
+    let mut answer = values(R2, ballot.0, &[(2, 0, "c")]);
+    if let Input::Peer(_, ToProposer::AcceptedValues(values)) = &mut answer {
+        values.trimmed = Slot(2);
+    }
+    seat.handle(answer);
+    sent = seat.handle(values(R0, ballot.0, &[(1, 0, "b")]));
+    assert_eq!(proposed(&sent), [(0, value("a")), (1, value("b")), (2, value("c"))]);
 }
 
 #[test]
@@ -137,6 +162,7 @@ fn a_mark_on_any_page_of_a_promise_counts() {
     // The acceptor trims between its pages. The mark on the first page is not news.
     seat.handle(page(R2, ballot.0, (0, false), 4, &[(4, 0, "a"), (5, 0, "b")]));
     seat.handle(page(R2, ballot.0, (6, true), 7, &[(8, 0, "c")]));
+    seat.wait_us(PREPARE_RETRY_US);
     seat.handle(values(R2, ballot.0, &[(8, 0, "c")]));
     assert_eq!(seat.role.leading(), Some(ballot));
     let sent = in_touch(&mut seat, HEARTBEAT_US, &[R2]);
@@ -253,7 +279,6 @@ fn what_is_reported_far_above_a_hole_was_never_chosen() {
 
 #[test]
 fn prepares_are_sent_again_when_they_are_due_and_not_before() {
-    const PREPARE_RETRY_US: u64 = 40_000;
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
     let asked = [(R0, ballot.0, 0), (R2, ballot.0, 0)];
