@@ -2,10 +2,10 @@
 //!
 //! A client sends a line to the replica that it believes to lead. If no answer comes in the
 //! time that answers take, a datagram was lost, and the client asks again (L4). If none
-//! comes for [`ASK_ALL_US`], it asks all replicas, because any replica that applied the line
-//! may answer (E3). About a long line it asks without sending it (L8, `copies`). From then on it sends its lines to the replica that answered, until it
-//! hears of a new leader. Commands are numbered within their session, so however often a
-//! client sends one, it takes effect once (E2).
+//! comes for [`ASK_ALL_US`], it asks others as well (`rounds`), because any replica that applied
+//! the line may answer (E3). About a long line it asks without sending it (L8, `copies`). From then
+//! on it sends its lines to the replica that answered, until it hears of a new leader. Commands are
+//! numbered within their session, so however often a client sends one, it takes effect once (E2).
 //!
 //! Before its first line a client asks how far the log is (hello). The answer is the birth
 //! of its session, by which the log knows that an expired session must not be created again.
@@ -25,6 +25,7 @@
 mod copies;
 mod lateness;
 mod outcome;
+mod rounds;
 mod session;
 mod who_is_there;
 
@@ -33,6 +34,7 @@ pub use session::SESSION_IDLE_US;
 
 use copies::Copies;
 use lateness::Lateness;
+use rounds::Rounds;
 use session::{NEXT_SESSION, Open, Phase};
 
 use crate::long_line::is_long;
@@ -40,11 +42,11 @@ use crate::message::{Answer, ClientMessage, Request};
 use crate::paxos::pace::WAIT_MAX_US;
 use crate::paxos::{Outbox, Role};
 use crate::quorum::ReplicaSet;
-use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time, replicas};
+use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
 
-/// How long a client waits for the replica that it believes to lead, before it asks all, unless
+/// How long a client waits for the replica that it believes to lead, before it asks others, unless
 /// answers are known to take longer. Also the wait for an answer before any has come.
 pub const ASK_ALL_US: u64 = 100_000;
 
@@ -88,8 +90,10 @@ pub struct Client {
     lateness: Lateness,
     /// Whether the message that is on its way was sent more than once.
     again: bool,
-    /// Whether it was sent to all replicas.
+    /// Whether others were asked than the replica that is asked first.
     asked_all: bool,
+    /// The rounds in which others are asked about a short line.
+    rounds: Rounds,
     /// If the line is long: when it is sent again as a whole.
     copies: Option<Copies>,
     report_at: Time,
@@ -120,6 +124,7 @@ impl Client {
             lateness: Lateness::default(),
             again: false,
             asked_all: false,
+            rounds: Rounds::default(),
             copies: None,
             report_at: Time(0),
             answering: None,
@@ -190,7 +195,7 @@ impl Client {
     }
 
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
-        (self.again, self.asked_all) = (false, false);
+        (self.again, self.asked_all, self.rounds) = (false, false, Rounds::default());
         self.sent_at = now;
         self.lateness.asked(now, self.leader, self.whom());
         let answer_us = self.patience_us(ASK_ALL_US);
@@ -214,13 +219,6 @@ impl Client {
     fn send_to_new_leader(&mut self, now: Time, out: &mut Outbox<Outcome>) {
         self.again = true;
         self.send_copy(now, out);
-    }
-
-    /// Asks what became of the line in flight, without sending it.
-    fn inquire(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
-        if let Some(open) = self.open {
-            out.call(to, ClientMessage::Inquiry(Box::new(open.inquiry(self.request.after))));
-        }
     }
 
     /// This time, or what answers take if that is longer.
@@ -248,27 +246,6 @@ impl Client {
             self.deputy = None;
         }
         news
-    }
-
-    fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
-        if std::mem::replace(&mut self.again, true) {
-            // One message may be lost. After two, answers probably take longer now.
-            self.trip.missed(self.patience_us(RETRY_MAX_US));
-        }
-        self.sent_at = now;
-        let wait_us = self.trip.wait_us().min(self.patience_us(RETRY_MAX_US));
-        self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
-        self.asked_all = now.since_us(self.submitted_at) >= self.patience_us(ASK_ALL_US);
-        let (whom, n) = (self.whom(), self.n);
-        let copy_to = self.copies.as_mut().and_then(|copies| copies.take_due(now, whom, n));
-        let asked = |replica: &ReplicaId| self.asked_all || *replica == whom;
-        for replica in replicas(n).filter(asked) {
-            if self.copies.is_none() || copy_to == Some(replica) {
-                self.call(replica, out);
-            } else {
-                self.inquire(replica, out);
-            }
-        }
     }
 
     fn handle_answer(
@@ -352,6 +329,7 @@ impl Client {
                     self.deputy = None;
                     // About a long line it is asked, and says that much whether it has it or not.
                     if self.copies.is_none() {
+                        self.rounds.note_leader(ballot, from, self.n);
                         self.lateness.held(ballot, from, now.since_us(self.sent_at));
                     }
                 }

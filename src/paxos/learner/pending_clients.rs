@@ -5,15 +5,15 @@
 //! not be proposed here at once. Then the learner keeps it ([`PendingRequest`], at most one
 //! for each session) and passes it to the proposer that leads, here or on another replica:
 //! again whenever another replica leads, and at growing intervals, until the command is
-//! applied or its client has gone (L4). A long line is passed on only after the copy before
-//! has had its time (L8). Every table has a bound (L5).
+//! applied or its client has gone (L4). However often its client asks, it is passed on only
+//! after the copy before has had its time (L8). Every table has a bound (L5).
 
 use super::Outbox;
 use super::awaited_runs::{AwaitedRun, AwaitedRuns};
 use super::fate::{Fate, complete, fate};
 use crate::aside::{Aside, NotState};
 use crate::chat::{Applied, Status};
-use crate::long_line::{commit_us, is_long};
+use crate::long_line::commit_us;
 use crate::message::{Answer, Inquiry, Message, Request, Run, ToProposer};
 use crate::paxos::{Limits, Notice, proposer};
 use crate::requesters::Requesters;
@@ -26,8 +26,11 @@ use std::collections::BTreeMap;
 /// be applied. Each wait is twice the one before.
 const FORWARD_RETRY_US: u64 = 100_000;
 
-/// The longest wait before a pending request is passed on again.
+/// The longest first wait.
 const FORWARD_RETRY_MAX_US: u64 = 1_000_000;
+
+/// The longest wait.
+const FORWARD_WAIT_MAX_US: u64 = 4_000_000;
 
 /// How long a request stays after its client was last heard.
 const WAITING_US: u64 = 10_000_000;
@@ -305,19 +308,19 @@ impl PendingClients {
             // would go round in circles.
             true => direct || route.leads(),
         };
-        let is_under_way = self.is_under_way(now, command);
-        self.insert(now, origin, command, request.after, route.n);
-        if passes_on && !is_under_way {
+        let is_under_way = !route.leads() && self.is_under_way(now, command);
+        let passes_on = passes_on && !is_under_way;
+        self.insert(now, origin, command, request.after, passes_on, route.n);
+        if passes_on {
             route.pass_on(origin, request.clone(), out);
         }
         true
     }
 
-    /// Whether a copy of this long line was passed on and may still be on its way (L8).
+    /// Whether a copy of this line was passed on and may still be on its way (L8).
     fn is_under_way(&self, now: Time, command: CommandRef<'_>) -> bool {
         let before = self.requests.get(&command.session);
-        is_long(command.line.len())
-            && before.is_some_and(|it| it.seq == command.seq && now < it.retry.at)
+        before.is_some_and(|it| it.seq == command.seq && now < it.retry.at)
     }
 
     /// A client asks what became of a command, without its line.
@@ -350,10 +353,11 @@ impl PendingClients {
         origin: Address,
         command: CommandRef<'_>,
         after: Slot,
+        passes_on: bool,
         n: usize,
     ) {
         let CommandRef { session, seq, line, .. } = command;
-        // The client has asked again: the request is passed on as rarely as before.
+        // If the client has asked again, the request is passed on as rarely as before.
         let before = self.requests.get(&session).filter(|pending| pending.seq == seq);
         let before_at = before.map(|before| before.retry.at);
         let new = (now, self.retry_us());
@@ -369,7 +373,7 @@ impl PendingClients {
         // it came with.
         let request = Request { commands: ValueRef::Command(command).into(), after };
         let at = match before_at {
-            Some(at) if is_long(line.len()) => at,
+            Some(at) if !passes_on => at,
             _ => now.plus_us(wait_us + commit_us(line.len(), n)),
         };
         let retry = Aside(Retry { at, wait_us });
@@ -408,7 +412,7 @@ impl PendingClients {
                 self.remove(session);
                 continue;
             }
-            let wait_us = (2 * pending.retry.wait_us).min(FORWARD_RETRY_MAX_US);
+            let wait_us = (2 * pending.retry.wait_us).min(FORWARD_WAIT_MAX_US);
             *pending.retry =
                 Retry { at: now.plus_us(wait_us + pending.commit_us(route.n)), wait_us };
             // A leader that proposed a command before it is next would waste a slot. Another

@@ -196,14 +196,16 @@ fn a_held_request_is_passed_on_at_doubling_intervals_up_to_a_bound() {
     seat.handle(held(1, 0, "a"));
     let begun = seat.now;
     let mut times = Vec::new();
-    for round in 2..=80 {
+    for round in 2..=290 {
         // A heartbeat of the same leader is no news.
         seat.handle(leads(R0, round, 0, nothing_decided(0)));
+        // Its client is there.
+        seat.handle(inquiry(1, 0));
         if !forwards(&seat.wait_us(HEARTBEAT_US)).is_empty() {
             times.push(seat.now.since_us(begun) / 1_000);
         }
     }
-    assert_eq!(times, [100, 300, 700, 1_500, 2_500, 3_500]);
+    assert_eq!(times, [100, 300, 700, 1_500, 3_100, 6_300, 10_300, 14_300]);
 }
 
 #[test]
@@ -320,6 +322,21 @@ fn a_learner_tells_at_once_that_something_waits_and_only_a_leaders_how_far_it_is
     seat.handle(Input::Leading(Ballot(0)));
     seat.wait_us(1_000);
     assert_eq!(marks(&seat.handle(page(R1, 0, &noops(2)))).len(), 1);
+}
+
+#[test]
+fn a_request_is_passed_on_again_only_when_the_copy_before_has_had_its_time() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    assert_eq!(forwards(&seat.handle(held(1, 0, "a"))).len(), 1);
+    for _ in 0..3 {
+        assert_eq!(forwards(&seat.wait_us(30_000)), []);
+        assert_eq!(forwards(&seat.handle(held(1, 0, "a"))), [], "its client asks again");
+    }
+    assert_eq!(forwards(&seat.wait_us(20_000)).len(), 1);
+    // Another leader has no copy.
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
 }
 
 // --- long lines ----------------------------------------------------------------------

@@ -1,0 +1,104 @@
+//! Whom a client asks again, and when. (L4, L8)
+//!
+//! At first it asks the same replica again: a datagram was lost. About a line that has waited for
+//! longer than answers take it asks others as well, in rounds. Whoever has the line passes it on,
+//! and to every leader that comes. So mostly one more replica is enough: when another leader is
+//! found, some replica that can reach it has the line.
+//!
+//! A leader that has the line says so when a copy comes. Then nothing was lost, and it is asked
+//! without the line, and so are others once each of them had it.
+//!
+//! Silence shows a lost datagram, or a replica that is down, and the next question may get through.
+//! After each round without an answer the next one asks one replica more. An answer that does not
+//! settle the fate of the line shows that the line waits for something else. A cluster that is cut
+//! off or overloaded gets no better by questions. So after an answer the next round comes only when
+//! the line has waited for half as long again, or [`ROUND_MAX_US`] longer.
+
+use super::{ASK_ALL_US, Client, Outcome, RETRY_MAX_US};
+use crate::message::ClientMessage;
+use crate::paxos::Outbox;
+use crate::types::{Ballot, ReplicaId, Time, replicas};
+
+/// The longest time between two rounds, unless answers are known to take longer.
+const ROUND_MAX_US: u64 = 4_000_000;
+
+/// The rounds about the line in flight.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rounds {
+    /// How often others were asked.
+    count: usize,
+    /// How many in a row were not answered.
+    silent: usize,
+    /// Whether anything was answered since the last question.
+    heard: bool,
+    /// The highest ballot whose leader has said that it has the line.
+    held: Option<Ballot>,
+}
+
+impl Rounds {
+    /// The replica `from`, of `n`, says that `ballot` leads: the line is not complete there. If
+    /// that is the leader, it has the line.
+    pub(super) fn note_leader(&mut self, ballot: Ballot, from: ReplicaId, n: usize) {
+        self.heard = true;
+        if ballot.owner(n) == from {
+            self.held = self.held.max(Some(ballot));
+        }
+    }
+}
+
+impl Client {
+    /// No answer has come in time.
+    pub(super) fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
+        if std::mem::replace(&mut self.again, true) {
+            // One message may be lost. After two, answers probably take longer now.
+            self.trip.missed(self.patience_us(RETRY_MAX_US));
+        }
+        self.sent_at = now;
+        let waited_us = now.since_us(self.submitted_at);
+        self.asked_all = waited_us >= self.patience_us(ASK_ALL_US);
+        let wait_us = self.trip.wait_us().min(self.patience_us(RETRY_MAX_US));
+        let heard = std::mem::take(&mut self.rounds.heard) && self.asked_all;
+        if heard {
+            self.rounds.silent = 0;
+        }
+        let rest_us = if heard { (waited_us / 2).min(ROUND_MAX_US) } else { 0 };
+        self.retry_at = now.plus_us((wait_us + draw % (wait_us / 2)).max(rest_us));
+        let (whom, n, all) = (self.whom(), self.n, self.asked_all);
+        let asked = |replica: &ReplicaId| all || *replica == whom;
+        if self.is_opening() {
+            return replicas(n).filter(asked).for_each(|replica| self.call(replica, out));
+        }
+        let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
+        let copy_to = copies.take_due(now, whom, n);
+        for replica in replicas(n).filter(asked) {
+            self.ask_about_line(replica, copy_to != Some(replica), out);
+        }
+    }
+
+    /// Asks the replica that is asked first about a short line, and others in turn: one, and one
+    /// more after each round without an answer.
+    fn send_round(&mut self, whom: ReplicaId, out: &mut Outbox<Outcome>) {
+        let (others, leader_has_it) = (self.n - 1, self.rounds.held == Some(self.leader));
+        self.ask_about_line(whom, leader_has_it, out);
+        let asked = if self.asked_all { (1 + self.rounds.silent).min(others) } else { 0 };
+        for _ in 0..asked {
+            let (step, all_had_it) = (1 + self.rounds.count % others, self.rounds.count >= others);
+            let other = ReplicaId(((whom.index() + step) % self.n) as u8);
+            self.rounds.count += 1;
+            self.ask_about_line(other, leader_has_it && all_had_it, out);
+        }
+        self.rounds.silent += usize::from(self.asked_all);
+    }
+
+    /// Sends the line in flight, or asks what became of it: if the replica, or a leader, `has_it`,
+    /// or probably will.
+    fn ask_about_line(&self, to: ReplicaId, has_it: bool, out: &mut Outbox<Outcome>) {
+        match self.open.filter(|_| has_it) {
+            Some(open) => {
+                let inquiry = open.inquiry(self.request.after);
+                out.call(to, ClientMessage::Inquiry(Box::new(inquiry)));
+            }
+            None => self.call(to, out),
+        }
+    }
+}
