@@ -175,6 +175,11 @@ impl Path {
         Path { profile, pipe, in_burst: false, last_arrival: Time(0) }
     }
 
+    /// Whether the sender's own system refuses a datagram of this many bytes, and sends nothing.
+    pub fn refuses(&self, datagram: usize) -> bool {
+        datagram + IP_UDP_BYTES > self.profile.mtu && self.profile.too_long == TooLong::IsRefused
+    }
+
     /// Sends a datagram of this many bytes.
     pub fn send(&mut self, now: Time, datagram: usize, rng: &mut Rng) -> Passage {
         let bytes = datagram + IP_UDP_BYTES;

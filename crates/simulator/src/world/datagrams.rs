@@ -281,15 +281,20 @@ impl World {
 
     /// Sends a datagram of so many bytes on a path.
     fn send(&mut self, path: (Host, Host), bytes: usize, event: impl Fn() -> Event) {
-        self.cost.sent_bytes += (bytes + IP_UDP_BYTES) as u64;
-        let Some(terrain) = &mut self.terrain else { return self.send_whole(event) };
+        let packet = (bytes + IP_UDP_BYTES) as u64;
+        let Some(terrain) = &mut self.terrain else {
+            self.cost.sent_bytes += packet;
+            return self.send_whole(event);
+        };
         let passage = terrain.send(self.now, path, bytes, &mut self.streams.network);
         self.reach.passes(passage);
         if !matches!(passage, Passage::Arrives(..)) {
             self.trace(|| format!("{:?} -> {:?}: {bytes} bytes: {passage:?}", path.0, path.1));
         }
-        if passage == Passage::IsRefused {
-            self.refuse(path, bytes);
+        match passage {
+            // The sender's own system says so, and has sent nothing.
+            Passage::IsRefused => self.refuse(path, bytes),
+            _ => self.cost.sent_bytes += packet,
         }
         if let Passage::Arrives(first, again) = passage {
             for at in [Some(first), again].into_iter().flatten() {
