@@ -101,6 +101,8 @@ impl SlotBytes {
 pub(super) struct CatchUp {
     me: ReplicaId,
     limits: Aside<Limits>,
+    /// A peer whose last heartbeat is older than this, in microseconds, is probably down.
+    lately_us: u64,
     /// In the order in which they were asked for. Their slots do not overlap.
     fetches: Vec<Fetch>,
     /// Every slot below this is applied, or is to be fetched as soon as there is room.
@@ -121,10 +123,11 @@ pub(super) struct CatchUp {
 impl CatchUp {
     /// Nobody was asked.
     pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { id: me, n, limits, .. } = *settings;
+        let Settings { id: me, n, limits, election_max_us: lately_us, .. } = *settings;
         CatchUp {
             me,
             limits: Aside(limits),
+            lately_us,
             fetches: Vec::new(),
             wanted: Slot::ZERO,
             lost: Slot::ZERO,
@@ -261,7 +264,7 @@ impl CatchUp {
         let end = if again { gap.end.min(self.lost) } else { gap.end };
         let end = end.min(gap.start.plus(self.slot_bytes.slots(self.limits.fetch_slots)));
         let slots = SlotRange::new(gap.start, end);
-        let peer = self.choose(slots, again, leader, decisions, peers)?;
+        let peer = self.choose(now, slots, again, leader, decisions, peers)?;
         let slots = SlotRange::new(gap.start, end.min(applied_by(peer, decisions, peers)));
         out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
         let (room, passed, heard) = (ANSWER_BYTES_MAX, 0, false);
@@ -301,7 +304,7 @@ impl CatchUp {
                 // That is the page that was taken for lost.
                 window.was_overtaken(now, asked_at);
             } else if !std::mem::replace(&mut fetch.heard, true) {
-                window.answered(now, asked_at, fetch.again);
+                window.answered(now, asked_at, slots, fetch.again);
             }
             window.arrived(new_bytes as u64);
             self.slot_bytes.observe(new_bytes, slots.len() as usize);
@@ -322,7 +325,10 @@ impl CatchUp {
         }
         if !skipped.slots.is_empty() {
             match is_full {
-                true => self.lost = self.lost.max(skipped.slots.end),
+                true => {
+                    self.lost = self.lost.max(skipped.slots.end);
+                    window.gives_up(skipped.slots, Slot::ZERO);
+                }
                 false => self.fetches.insert(index, skipped),
             }
         }
@@ -353,6 +359,7 @@ impl CatchUp {
             let is_passed = fetch.passed_at.is_some();
             self.lost = self.lost.max(fetch.slots.end);
             let window = &mut self.windows[fetch.peer.index()];
+            window.gives_up(fetch.slots, decisions.applied());
             if is_passed {
                 window.lost(now, *fetch.asked_at);
             } else if fetch.heard || window.heard_since(*fetch.asked_at) {
@@ -381,11 +388,13 @@ impl CatchUp {
     }
 
     /// The peer to ask for `slots`: one that answers before one that is silent, and another
-    /// before the leader. Of several it is the one with the least on its way, if its window has
+    /// before the leader. Of silent ones, one that sends heartbeats goes before one that
+    /// is probably down, because nobody else is asked while its answer is waited for. Of several it is the one with the least on its way, if its window has
     /// room. Slots that were lost hold up all above them, so they may go beyond the
     /// window: up to twice of it.
     fn choose(
         &self,
+        now: Time,
         slots: SlotRange,
         again: bool,
         leader: Option<ReplicaId>,
@@ -398,7 +407,7 @@ impl CatchUp {
         };
         let class = |peer: ReplicaId| match self.windows[peer.index()].is_silent() {
             false => 1 + u8::from(Some(peer) == leader),
-            true => 3,
+            true => 3 + u8::from(!peers.is_heard(peer, now, self.lately_us)),
         };
         let best = replicas(n).filter(has).map(class).min()?;
         let share = if again { 2 } else { 1 };

@@ -11,7 +11,7 @@
 use crate::aside::NotState;
 use crate::paxos::ANSWER_BYTES_MAX;
 use crate::paxos::pace::Trip;
-use crate::types::Time;
+use crate::types::{Slot, SlotRange, Time};
 use round_trip::RoundTrip;
 
 /// How long to wait for a peer's answer before any has come, if it is known that its answers to
@@ -67,6 +67,9 @@ pub(super) struct FetchWindow {
     trip: Option<Trip>,
     /// How much later a page may come than one that has overtaken it.
     overtaken_us: u64,
+    /// Slots for which the peer was asked and not waited for any longer. A page for them may be the
+    /// late answer to that question.
+    given_up: SlotRange,
     /// When a page last came twice.
     came_again_at: Time,
     /// When the peer last sent anything.
@@ -90,6 +93,7 @@ impl Default for FetchWindow {
             least_us: None,
             trip: None,
             overtaken_us: 0,
+            given_up: SlotRange::new(Slot::ZERO, Slot::ZERO),
             came_again_at: Time(0),
             heard_at: None,
             silent_since: None,
@@ -168,15 +172,26 @@ impl FetchWindow {
         self.least_us.is_some_and(|least_us| 2 * now.since_us(asked_at) < least_us)
     }
 
-    /// The beginning of an answer has come; `again`: the slots were asked for before.
-    pub(super) fn answered(&mut self, now: Time, asked_at: Time, again: bool) {
+    /// The answer for these slots is not waited for any longer. Every slot below `applied` is here.
+    pub(super) fn gives_up(&mut self, slots: SlotRange, applied: Slot) {
+        let before = self.given_up;
+        self.given_up = match before.end > applied {
+            true => SlotRange::new(before.start.min(slots.start), before.end.max(slots.end)),
+            false => slots,
+        };
+    }
+
+    /// The beginning of an answer has come, for these slots; `again`: they were asked for before.
+    pub(super) fn answered(&mut self, now: Time, asked_at: Time, slots: SlotRange, again: bool) {
         let took_us = now.since_us(asked_at);
-        // Of slots that were asked for twice nobody knows which question was answered: the first
-        // one may lie before a long silence. The wait has doubled meanwhile, and stays so until
-        // slots are asked for once.
         if again {
             // That page had been lost.
             self.overtaken_us -= self.overtaken_us / 4;
+        }
+        // Of slots that this peer was asked for twice nobody knows which question was answered: the
+        // first one may lie before a long silence. The wait has doubled meanwhile, and stays so
+        // until a question is answered that is the only one.
+        if again && !self.given_up.intersect(slots).is_empty() {
             return self.round_trip.recovered(took_us);
         }
         self.round_trip.answered(took_us);
@@ -261,6 +276,9 @@ impl FetchWindow {
 mod tests {
     use super::*;
 
+    /// Some slots that are asked for.
+    const SLOTS: SlotRange = SlotRange { start: Slot(3), end: Slot(7) };
+
     /// What fits into the window now.
     fn room_of(window: &FetchWindow) -> u64 {
         (1..).take_while(|bytes| window.has_room(1, *bytes)).last().unwrap_or(0) + 1
@@ -275,7 +293,7 @@ mod tests {
         while left > 0 {
             let bytes = left.min(FETCH_BYTES);
             if std::mem::take(&mut first) {
-                window.answered(*now, asked_at, false);
+                window.answered(*now, asked_at, SLOTS, false);
             }
             window.heard(*now);
             window.arrived(bytes);
@@ -306,10 +324,10 @@ mod tests {
         near.note_trip(Trip::new(200, 500));
         assert_eq!(miss(&mut near), 2 * FETCH_FIRST_US, "pages may take longer than heartbeats");
         let mut near = FetchWindow::default();
-        near.answered(Time(1_000), Time(0), false);
+        near.answered(Time(1_000), Time(0), SLOTS, false);
         assert_eq!(miss(&mut near), LOSSES_MAX_US);
         let mut far = FetchWindow::default();
-        far.answered(Time(100_000), Time(0), false);
+        far.answered(Time(100_000), Time(0), SLOTS, false);
         assert_eq!(miss(&mut far), LOSSES_MAX * 300_000, "hardly any answer takes 300 ms");
     }
 
@@ -337,11 +355,11 @@ mod tests {
         (0..3).for_each(|_| round(&mut window, &mut now, 100_000));
         let (before, asked_at) = (room_of(&window), now);
         now = now.plus_us(100_000 + 100_000 / 8 + QUEUE_US);
-        window.answered(now, asked_at, false);
+        window.answered(now, asked_at, SLOTS, false);
         assert_eq!(room_of(&window), before);
-        window.answered(now.plus_us(1), asked_at, false);
+        window.answered(now.plus_us(1), asked_at, SLOTS, false);
         assert_eq!(room_of(&window), before - before / 8);
-        window.answered(now.plus_us(1), asked_at, false);
+        window.answered(now.plus_us(1), asked_at, SLOTS, false);
         assert_eq!(room_of(&window), before - before / 8, "once for all that was on its way");
     }
 
@@ -367,13 +385,32 @@ mod tests {
         let mut window = FetchWindow::default();
         let mut now = Time(0);
         while now < Time(10_000_000) {
+            window.gives_up(SLOTS, Slot::ZERO);
             window.fell_silent(window.late_at(now), now);
             now = window.late_at(now);
         }
         assert_eq!(window.round_trip.wait_us(), FETCH_RETRY_MAX_US);
-        window.answered(now.plus_us(5_000), now, true);
+        window.answered(now.plus_us(5_000), now, SLOTS, true);
         window.arrived(10);
-        window.answered(now.plus_us(10_000), now.plus_us(5_000), false);
+        window.answered(now.plus_us(10_000), now.plus_us(5_000), SLOTS, false);
         assert!(window.round_trip.wait_us() < 20_000, "{}", window.round_trip.wait_us());
+    }
+
+    #[test]
+    fn an_answer_is_measured_unless_the_same_peer_was_asked_for_the_slots_before() {
+        let waits_after = |given_up: &[SlotRange], applied: u64| {
+            let mut window = FetchWindow::default();
+            window.note_trip(Trip::new(400, 900));
+            window.is_late(Time(60_000), Time(0));
+            given_up.iter().for_each(|slots| window.gives_up(*slots, Slot(applied)));
+            window.answered(Time(100_500), Time(100_000), SLOTS, true);
+            window.wait_us()
+        };
+        let range = |start, end| SlotRange::new(Slot(start), Slot(end));
+        assert_eq!(waits_after(&[], 0), 1_000, "another peer was asked for them before");
+        assert_eq!(waits_after(&[range(0, 3), range(1, 2)], 0), 1_000, "for others");
+        assert_eq!(waits_after(&[range(6, 9)], 0), 120_000, "the wait has doubled and stays so");
+        assert_eq!(waits_after(&[range(0, 1), range(9, 10)], 0), 120_000, "perhaps for these, too");
+        assert_eq!(waits_after(&[range(0, 1), range(9, 10)], 1), 1_000, "the first are here");
     }
 }

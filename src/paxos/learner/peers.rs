@@ -65,6 +65,11 @@ impl Peers {
         self.peers.iter().map(|peer| peer.applied).max().unwrap_or_default()
     }
 
+    /// Whether a heartbeat of `peer` has come within the last `lately_us`.
+    pub(super) fn is_heard(&self, peer: ReplicaId, now: Time, lately_us: u64) -> bool {
+        self.peers[peer.index()].heard_at.is_some_and(|at| now.since_us(at) <= lately_us)
+    }
+
     /// Whether this replica has led, or heard a quorum, within the last `lately_us`. Right
     /// after warm-up it has, although no heartbeat has come yet.
     pub(super) fn is_in_touch(&self, now: Time, lately_us: u64) -> bool {

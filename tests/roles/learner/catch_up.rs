@@ -193,6 +193,21 @@ fn of_peers_that_are_all_silent_each_has_its_turn() {
 }
 
 #[test]
+fn of_silent_peers_one_whose_heartbeats_have_stopped_comes_last() {
+    let mut seat = learner(5, R0);
+    near(&mut seat, &[R1, R2, R3]);
+    [R1, R2, R3].map(|peer| seat.handle(applied(peer, 1, 10)));
+    // Replica 2 dies, and the answers of the others are lost.
+    let mut asked = Vec::new();
+    for round in 2..50 {
+        seat.burst([applied(R1, round, 10), applied(R3, round, 10)]);
+        asked.extend(fetches(&seat.wait_us(50_000)).into_iter().map(|(peer, ..)| peer));
+    }
+    assert_eq!(asked[..6], [R1, R2, R3, R1, R2, R3], "nobody knows yet that it is dead");
+    assert!(asked.len() > 8 && !asked[6..].contains(&R2), "{asked:?}");
+}
+
+#[test]
 fn what_was_asked_for_before_three_pages_of_later_answers_is_lost() {
     let mut seat = learner(3, R0);
     seat.handle(applied(R2, 1, 4 * FETCH_SLOTS_MAX));
