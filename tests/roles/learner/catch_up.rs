@@ -196,7 +196,9 @@ fn of_peers_that_are_all_silent_each_has_its_turn() {
 fn of_silent_peers_one_whose_heartbeats_have_stopped_comes_last() {
     let mut seat = learner(5, R0);
     near(&mut seat, &[R1, R2, R3]);
-    [R1, R2, R3].map(|peer| seat.handle(applied(peer, 1, 10)));
+    for peer in [R1, R2, R3] {
+        seat.handle(applied(peer, 1, 10));
+    }
     // Replica 2 dies, and the answers of the others are lost.
     let mut asked = Vec::new();
     for round in 2..50 {
