@@ -84,17 +84,12 @@ pub(super) struct FetchWindow {
 
 impl NotState for FetchWindow {}
 
-/// How long answers take, as long as none has been measured.
-fn nothing_measured() -> RoundTrip {
-    RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_MAX_US)
-}
-
 impl Default for FetchWindow {
     fn default() -> Self {
         FetchWindow {
             window: WINDOW_BYTES_FIRST,
             threshold: WINDOW_BYTES_MAX,
-            round_trip: nothing_measured(),
+            round_trip: RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_MAX_US),
             least_us: None,
             trip: None,
             overtaken_us: 0,
@@ -197,12 +192,6 @@ impl FetchWindow {
         // first one may lie before a long silence. The wait has doubled meanwhile, and stays so
         // until a question is answered that is the only one.
         if again && !self.given_up.intersect(slots).is_empty() {
-            // Nothing shows yet that pages take longer than heartbeats do, and this one did not. So
-            // the ones before were lost, and the wait has grown in vain.
-            let is_soon = self.trip.is_some_and(|trip| took_us <= trip.longest_us());
-            if is_soon && self.round_trip.smoothed_us().is_none() {
-                self.round_trip = nothing_measured();
-            }
             return self.round_trip.recovered(took_us);
         }
         self.round_trip.answered(took_us);
@@ -340,21 +329,6 @@ mod tests {
         let mut far = FetchWindow::default();
         far.answered(Time(100_000), Time(0), SLOTS, false);
         assert_eq!(miss(&mut far), LOSSES_MAX * 300_000, "hardly any answer takes 300 ms");
-    }
-
-    #[test]
-    fn before_any_is_measured_a_page_that_comes_like_a_heartbeat_makes_a_long_wait_short() {
-        for (took_us, wait_us) in [(500, FETCH_RETRY_US), (501, 2 * FETCH_FIRST_US)] {
-            let mut window = FetchWindow::default();
-            window.note_trip(Trip::new(200, 500));
-            for round in 1..20 {
-                window.fell_silent(Time(round * 10_000_000), Time(round * 10_000_000 - 1));
-            }
-            let asked_at = Time(300_000_000);
-            window.gives_up(SLOTS, Slot::ZERO);
-            window.answered(asked_at.plus_us(took_us), asked_at, SLOTS, true);
-            assert_eq!(window.wait_us(), wait_us, "the page took {took_us} us");
-        }
     }
 
     #[test]
