@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-/// What the network thread has come upon.
+/// What the network thread tells its caller.
 pub(crate) enum Found<'a> {
     Datagram(&'a [u8]),
     /// The burst is over.

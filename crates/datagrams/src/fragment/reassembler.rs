@@ -269,8 +269,8 @@ impl<E: Endpoint> Reassembler<E> {
             return None;
         }
         self.joined_bytes += message.len();
-        let (gap, message_again) = (set.gap, message.clone());
-        self.joined.push_back(Joined { key, heard_at: now, gap, late: 0, message: message_again });
+        let (gap, kept) = (set.gap, message.clone());
+        self.joined.push_back(Joined { key, heard_at: now, gap, late: 0, message: kept });
         while self.joined.len() > JOINED_MAX || self.joined_bytes > JOINED_BYTES_MAX {
             self.forget_oldest();
         }

@@ -74,7 +74,8 @@ pub const SHORTEST_US: u64 = 60_000_000;
 /// The least bytes of a round in which losses say something.
 pub const LOSS_BYTES_MIN: u32 = 28_000;
 
-/// Where one of so many bytes is overtaken on its way, round trips that differ show no queue.
+/// A path overtakes if at least one of so many bytes arrives late. Its round trips differ without a
+/// queue.
 pub const OVERTAKEN_SHARE: u64 = 16;
 
 /// After so many rounds of the least window, long round trips show a longer way, and no queue.
@@ -84,7 +85,7 @@ pub const LEAST_ROUNDS: u32 = 4;
 /// each further one: about a datagram.
 pub const GROWTH_BYTES: u64 = 1_400;
 
-/// After so many rounds in a row the growth becomes no faster.
+/// The growth becomes faster for so many rounds in a row, and no faster after them.
 pub const GROWN_MAX: u32 = 16;
 
 /// From this round trip on, what leaves is spread over it.
@@ -411,13 +412,14 @@ impl Flow {
         let varied = self.variation_us() > 0;
         self.overtaken = (overtaken / 2 + u64::from(late), all / 2 + u64::from(arrived));
         let varies_us = self.variation_us();
-        // What has shrunk the window before that was known may have been no queue.
+        // Only now it is known that this path overtakes. Before, the window may have shrunk without
+        // a queue.
         self.slow_start |= varies_us > 0 && !varied;
         let shortest = self.shortest_us();
         let queue_us = if samples > 0 { shortest_us - shortest.min(shortest_us) } else { 0 };
         let too_long = QUEUE_US.max(shortest / 8).max(varies_us);
         let eighth = u64::from(lost) * 8 > u64::from(arrived) + u64::from(lost);
-        // What seems lost may only be late there.
+        // Where datagrams overtake one another, those that seem lost may be late.
         let full_queue = queue_us > too_long / 3 && eighth && lost > WINDOW_MIN && varies_us == 0;
         let at_least = full && queue_us > too_long && self.window <= WINDOW_MIN;
         self.least_rounds = if at_least { self.least_rounds + 1 } else { 0 };

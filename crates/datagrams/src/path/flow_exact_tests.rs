@@ -49,7 +49,8 @@ fn word(reached: u32, taken: u32) -> Stamp {
     Stamp { reached, taken, ..Stamp::default() }
 }
 
-/// The window after it has grown in this round, and in so many before it without a break.
+/// The window at the end of a round in which it grew. It grew in the `before` rounds in front of
+/// that one, too.
 fn grown_after(before: u32, window: u32) -> u32 {
     let root = (u64::from(window) * GROWTH_BYTES).isqrt() as u32;
     window + root / 2 + root / 4 * before

@@ -63,7 +63,7 @@ impl Line {
         peer.back.push_back((self.now + self.latency_us, stamp));
     }
 
-    /// What one peer sends and is sent now. Returns when there is more to do.
+    /// Lets one peer send and receive what is due now. Returns the time at which more is due.
     fn turn(&mut self, index: usize) -> u64 {
         if self.now >= self.peers[index].next_beat {
             self.peers[index].next_beat = self.now + BEAT_US;
