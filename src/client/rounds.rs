@@ -6,7 +6,9 @@
 //! found, some replica that can reach it has the line.
 //!
 //! A leader that has the line says so when a copy comes. Then nothing was lost, and it is asked
-//! without the line, and so are others once each of them had it.
+//! once without the line, and so are others once each of them had it. Only once: its word names no
+//! line, so it may be late and speak of the line before, and a leader that is asked without the
+//! line says the same whether it has it or not. Then a copy leaves again.
 //!
 //! Silence shows a lost datagram, or a replica that is down, and the next question may get through.
 //! After each round without an answer the next one asks one replica more. An answer that does not
@@ -31,16 +33,18 @@ pub(super) struct Rounds {
     silent: usize,
     /// Whether anything was answered since the last question.
     heard: bool,
-    /// The highest ballot whose leader has said that it has the line.
+    /// The ballot whose leader has answered the last copy with word that it has the line.
     held: Option<Ballot>,
+    /// Whether the last question went without the line.
+    inquired: bool,
 }
 
 impl Rounds {
     /// The replica `from`, of `n`, says that `ballot` leads: the line is not complete there. If
-    /// that is the leader, it has the line.
+    /// that is the leader, and a copy was sent, it probably has the line.
     pub(super) fn note_leader(&mut self, ballot: Ballot, from: ReplicaId, n: usize) {
         self.heard = true;
-        if ballot.owner(n) == from {
+        if ballot.owner(n) == from && !self.inquired {
             self.held = self.held.max(Some(ballot));
         }
     }
@@ -78,7 +82,8 @@ impl Client {
     /// Asks the replica that is asked first about a short line, and others in turn: one, and one
     /// more after each round without an answer.
     fn send_round(&mut self, whom: ReplicaId, out: &mut Outbox<Outcome>) {
-        let (others, leader_has_it) = (self.n - 1, self.rounds.held == Some(self.leader));
+        let (others, leader_has_it) = (self.n - 1, self.rounds.held.take() == Some(self.leader));
+        self.rounds.inquired = leader_has_it;
         self.ask_about_line(whom, leader_has_it, out);
         let asked = if self.asked_all { (1 + self.rounds.silent).min(others) } else { 0 };
         for _ in 0..asked {
