@@ -19,6 +19,7 @@
 //!
 //! It has no real threads and no real sockets. Those have tests of their own.
 
+pub mod beginning;
 pub mod bounds;
 pub mod checker;
 pub mod cost;

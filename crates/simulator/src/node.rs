@@ -109,6 +109,7 @@ impl Process {
             }
             None => Bootstrap::new(settings, store.directory, Time(0)),
         };
+        let role = role.beginning_with(store.origin());
         Process {
             began: now,
             rate_ppm,

@@ -61,6 +61,8 @@ reach! {
     SessionExpired = "sessions_expired",
     /// A client was told that its session was born too early, and opened another one.
     SessionBornTooEarly = "sessions_born_too_early",
+    /// A cluster began with the chat log of a lost one.
+    Begun = "begun_with_chat_logs",
     /// A message was joined from fragments.
     FragmentsJoined = "fragments_joined",
     /// Missing fragments were asked for.
@@ -184,7 +186,8 @@ pub const BY_BOUNDS: [Situation; 9] = [
 ];
 
 /// What only the gentle world does: its inboxes, flipped bits, strangers, and sessions that expire.
-const GENTLE: [Situation; 10] = [
+const GENTLE: [Situation; 11] = [
+    Situation::Begun,
     Situation::SessionExpired,
     Situation::Damage,
     Situation::PutBack,

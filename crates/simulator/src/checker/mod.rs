@@ -33,7 +33,7 @@ use multipaxos::message::Run;
 use multipaxos::paxos::{Limits, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
-use multipaxos::values::ValueRef;
+use multipaxos::values::{CommandRef, ValueRef, Values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 
@@ -270,6 +270,38 @@ impl Checker {
         self.acceptors[node.index()] = acceptor::State::default();
         self.promised[node.index()] = None;
         self.applied[node.index()] = Slot::ZERO;
+    }
+
+    /// The cluster begins with these values in its first slots.
+    pub fn begins_with(&mut self, values: &Values) {
+        let mut next_of_client: BTreeMap<ClientId, u64> = BTreeMap::new();
+        for (slot, value) in (0..).map(Slot).zip(values.iter()) {
+            let fingerprint = fingerprint(value);
+            self.chosen.insert(slot, Chosen { value: fingerprint, ballot: Ballot(0) });
+            let mut applied =
+                Applied { value: fingerprint, client_seq: None, line: None, bytes: 0 };
+            if let Some(CommandRef { session, seq, birth, line }) = value.command() {
+                let number = next_of_client.entry(session.client).or_default();
+                applied.client_seq = Some(*number);
+                *number += 1;
+                applied.line = Some((session, seq));
+                applied.bytes = line.len();
+                self.next_of_session.insert(session, seq + 1);
+                self.last_of_session.insert(session, slot);
+                self.last_of_client.insert(session.client, slot);
+                let line = std::str::from_utf8(line).expect("a chat log is UTF-8").into();
+                let sent = Sent { line, birth, floor: Slot::ZERO, complete: true };
+                self.sent.insert((session, seq), sent);
+            }
+            self.log.push(applied);
+        }
+        self.completed_above = Slot(self.log.len() as u64);
+    }
+
+    /// This replica begins with the values below `end`.
+    pub fn begins_at(&mut self, node: ReplicaId, end: Slot) {
+        self.acceptors[node.index()].apply(&acceptor::Record::Trim(end));
+        self.applied[node.index()] = end;
     }
 
     /// An older copy of a replica's disk was put back, with this acceptor's state. What was

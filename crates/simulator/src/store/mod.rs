@@ -13,19 +13,21 @@ mod roles;
 
 pub use roles::{AcceptorStore, BootstrapStore, LearnerStore, SyncFault};
 
+use super::beginning::Beginning;
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 use multipaxos::chat::Chat;
 use multipaxos::paxos::acceptor;
-use multipaxos::paxos::learner::{Checkpoint, Learner};
-use multipaxos::paxos::{Membership, Settings};
+use multipaxos::paxos::learner::{Checkpoint, Learner, running_hash};
+use multipaxos::paxos::{Membership, Settings, Storage as _};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{self, AcceptorLog};
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
-use multipaxos::types::{DirectoryId, ReplicaId, Slot};
+use multipaxos::types::{DirectoryId, Origin, ReplicaId, Slot};
 use roles::Kept;
 use std::io;
+use std::sync::Arc;
 
 /// The length of a simulated segment. It is short, so that the log begins and drops many.
 const SEGMENT_BYTES: u64 = 8 * 1024;
@@ -69,6 +71,8 @@ pub struct Store {
     pub acceptor: AcceptorStore,
     /// The storage of the learner.
     pub learner: LearnerStore,
+    /// The chat log with which its replica begins.
+    pub beginning: Option<Arc<Beginning>>,
     session_window_slots: u64,
     sectors: Option<SimDisk>,
 }
@@ -93,8 +97,36 @@ impl Store {
                 },
                 observed: Vec::new(),
             },
+            beginning: None,
             session_window_slots,
             sectors: None,
+        }
+    }
+
+    /// The same of a replica that begins with this chat log.
+    pub fn beginning_with(mut self, beginning: Arc<Beginning>) -> Self {
+        let Beginning { origin, values } = &*beginning;
+        // On a disk they are written when it is opened.
+        if self.sectors.is_none() {
+            let trim = acceptor::Record::Trim(origin.end);
+            self.acceptor.synced.apply(&trim);
+            let checkpoint = &mut self.checkpoint;
+            for (slot, value) in (0..).map(Slot).zip(values.iter()) {
+                checkpoint.chat.apply(slot, value);
+            }
+            (checkpoint.applied, checkpoint.hash) = (origin.end, running_hash(0, values));
+            let (newest, durable) = (checkpoint.clone().into(), checkpoint.clone().into());
+            self.learner.kept = Kept::Records { values: values.to_vec(), newest, durable };
+        }
+        self.beginning = Some(beginning);
+        self
+    }
+
+    /// What tells the chat log with which its replica begins, or began, from others.
+    pub fn origin(&self) -> Option<Origin> {
+        match &self.bootstrap {
+            BootstrapStore::Records(_) => self.beginning.as_ref().map(|it| it.origin),
+            BootstrapStore::Sectors(dir) => dir.origin(),
         }
     }
 
@@ -158,10 +190,22 @@ impl Store {
                 (self.started, self.state, self.checkpoint) = (Some(members), state, checkpoint);
             }
             Found::Fresh | Found::Wiped(_) => {
-                log = AcceptorLog::create(data.clone(), directory.0, options).map_err(trouble)?;
-                decided = DecidedLog::create(place, Durability::Sync).map_err(trouble)?;
+                let mut empty =
+                    AcceptorLog::create(data.clone(), directory.0, options).map_err(trouble)?;
+                let mut held = DecidedLog::create(place, Durability::Sync).map_err(trouble)?;
                 (self.started, self.state) = (None, acceptor::State::default());
                 self.checkpoint = Checkpoint::default();
+                if let Some(beginning) = &self.beginning {
+                    let Beginning { origin, values } = &**beginning;
+                    held.take_on(values, &mut self.checkpoint).map_err(trouble)?;
+                    held.taken_on(&self.checkpoint).map_err(trouble)?;
+                    let trim = acceptor::Record::Trim(origin.end);
+                    self.state.apply(&trim);
+                    empty.append(&mut vec![trim]).map_err(trouble)?;
+                    empty.sync().map_err(trouble)?;
+                    dir.begins_with(*origin);
+                }
+                (log, decided) = (empty, held);
             }
         }
         self.directory = directory;
@@ -238,6 +282,7 @@ impl Store {
             bootstrap: BootstrapStore::Records(started.clone()),
             acceptor: AcceptorStore { synced: self.acceptor.synced.clone(), ..Default::default() },
             learner: self.learner.copied()?,
+            beginning: self.beginning.clone(),
             session_window_slots: self.session_window_slots,
             sectors: None,
         })
@@ -255,11 +300,17 @@ impl Store {
         self.learner.alter(slot)
     }
 
-    /// Replaces the store by an empty one with another directory identity.
-    pub fn wipe(&mut self, directory: DirectoryId, rng: Rng) {
-        *self = match self.sectors {
+    /// Replaces the store by an empty one with another directory identity. If its replica began
+    /// with a chat log, it does so again in half of the cases.
+    pub fn wipe(&mut self, directory: DirectoryId, mut rng: Rng) {
+        let again = self.beginning.take().filter(|_| rng.bool());
+        let empty = match self.sectors {
             Some(_) => Store::sectors(directory, rng),
             None => Store::records(directory, self.session_window_slots),
+        };
+        *self = match again {
+            Some(beginning) => empty.beginning_with(beginning),
+            None => empty,
         };
     }
 }

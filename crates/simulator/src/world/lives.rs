@@ -66,6 +66,9 @@ impl World {
         if self.wiped[id.index()] && node.store.started.is_none() {
             // It is not a member. It remembers nothing, and begins anew each time.
             self.checker.wiped(id);
+            if let Some(beginning) = &node.store.beginning {
+                self.checker.begins_at(id, beginning.origin.end);
+            }
             return Ok(true);
         }
         if node.store.state != *self.checker.acceptor(id) {

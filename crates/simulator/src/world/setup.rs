@@ -1,8 +1,13 @@
 //! The beginning of a run: the seed decides its shape and its first events.
 
 use super::*;
+use crate::beginning::Beginning;
 use crate::bounds::Bounds;
 use seeds::stream;
+use std::sync::Arc;
+
+/// One gentle run in so many begins with a chat log.
+const BEGUN_ONE_IN: u8 = 12;
 
 impl World {
     /// Prepares the run of `seed`.
@@ -96,19 +101,30 @@ impl World {
         if sectors {
             profile.draw_strikes(options.switches, &mut stream("strikes"));
         }
+        let beginning = {
+            let mut draws = stream("beginning");
+            // A chat log names the sessions that the real window makes of it.
+            let is_plain = is_gentle
+                && strangers.leftovers == 0
+                && session_window_slots == SESSION_WINDOW_SLOTS;
+            let begins = is_plain && draws.u8(0..BEGUN_ONE_IN) == 0;
+            begins.then(|| Arc::new(Beginning::draw(&mut draws)))
+        };
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
                 let id = ReplicaId(index as u8);
+                let directory = DirectoryId(setup.u64(1..));
+                let empty = match sectors {
+                    true => Store::sectors(directory, stream(&format!("disk {id}"))),
+                    false => Store::records(directory, session_window_slots),
+                };
                 Node {
                     id,
                     settings: Settings { id, ..settings },
-                    store: match sectors {
-                        true => {
-                            let rng = stream(&format!("disk {id}"));
-                            Store::sectors(DirectoryId(setup.u64(1..)), rng)
-                        }
-                        false => Store::records(DirectoryId(setup.u64(1..)), session_window_slots),
+                    store: match &beginning {
+                        Some(beginning) => empty.beginning_with(beginning.clone()),
+                        None => empty,
                     },
                     wire: None,
                     started: false,
@@ -187,6 +203,14 @@ impl World {
         });
         if let Some(environment) = &self.environment {
             self.trace(|| format!("{environment:?}"));
+        }
+        if let Some(beginning) = self.nodes[0].store.beginning.clone() {
+            self.reach.count(Situation::Begun);
+            self.trace(|| format!("the cluster begins with {}", beginning.origin));
+            self.checker.begins_with(&beginning.values);
+            for node in &self.nodes {
+                self.checker.begins_at(node.id, beginning.origin.end);
+            }
         }
         for index in 0..self.nodes.len() {
             let id = ReplicaId(index as u8);
