@@ -11,6 +11,7 @@
 //! - [`path`], [`terrain`]: what becomes of a datagram on its way there.
 //! - [`bounds`]: bounds of the roles that are as small as the clients there allow.
 //! - [`cost`]: what a run may cost there.
+//! - [`kinds`]: what the bytes that it has sent were for.
 //! - [`checker`]: checks the invariants after every event, against a ghost history.
 //! - [`reach`]: counts the situations that a run met, so that a sweep can demand all of them.
 //! - [`report`]: the options of a run, and its report.
@@ -25,6 +26,7 @@ pub mod checker;
 pub mod cost;
 pub mod environment;
 pub mod faults;
+pub mod kinds;
 pub mod node;
 pub mod offload;
 pub mod path;

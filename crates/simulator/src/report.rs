@@ -4,6 +4,7 @@ use crate::checker::Violation;
 use crate::cost::Cost;
 use crate::environment::Place;
 use crate::faults::{Partition, Switches};
+use crate::kinds::Kinds;
 use crate::reach::Reach;
 use multipaxos::types::ReplicaId;
 
@@ -101,6 +102,8 @@ pub struct Report {
     pub cost: Cost,
     /// What was sent for each byte that had to be sent, with real datagrams.
     pub bytes_factor: f64,
+    /// What was sent, by kind, in an environment.
+    pub kinds: Kinds,
 }
 
 impl Report {

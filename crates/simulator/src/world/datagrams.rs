@@ -28,7 +28,7 @@ impl World {
         match to {
             Endpoint::Replica(to) if self.reaches(id, to) => {
                 let path = (Host::Replica(id), Host::Replica(to));
-                self.send(path, bytes.len(), || Event::Arrive {
+                self.send(path, &bytes, || Event::Arrive {
                     to,
                     arrival: Arrival::Frame(from, bytes.clone()),
                 });
@@ -36,11 +36,7 @@ impl World {
             Endpoint::Client(to) if !self.out[id.index()] => {
                 let (client, life) = who(to);
                 let path = (Host::Replica(id), Host::Client(client));
-                self.send(path, bytes.len(), || Event::Frame {
-                    client,
-                    life,
-                    bytes: bytes.clone(),
-                });
+                self.send(path, &bytes, || Event::Frame { client, life, bytes: bytes.clone() });
             }
             Endpoint::Stray(to, at) => self.send_back(id, to, at, bytes),
             Endpoint::Replica(_) | Endpoint::Client(_) => {}
@@ -213,7 +209,7 @@ impl World {
                     && !self.out[to.index()]
                 {
                     let path = (Host::Client(client), Host::Replica(to));
-                    self.send(path, bytes.len(), || Event::Arrive {
+                    self.send(path, bytes, || Event::Arrive {
                         to,
                         arrival: Arrival::Frame(from, bytes.to_vec()),
                     });
@@ -279,8 +275,9 @@ impl World {
 
     // --- the network ---------------------------------------------------------------
 
-    /// Sends a datagram of so many bytes on a path.
-    fn send(&mut self, path: (Host, Host), bytes: usize, event: impl Fn() -> Event) {
+    /// Sends a datagram on a path.
+    fn send(&mut self, path: (Host, Host), datagram: &[u8], event: impl Fn() -> Event) {
+        let bytes = datagram.len();
         let packet = (bytes + IP_UDP_BYTES) as u64;
         let Some(terrain) = &mut self.terrain else {
             self.cost.sent_bytes += packet;
@@ -294,7 +291,10 @@ impl World {
         match passage {
             // The sender's own system says so, and has sent nothing.
             Passage::IsRefused => self.refuse(path, bytes),
-            _ => self.cost.sent_bytes += packet,
+            _ => {
+                self.cost.sent_bytes += packet;
+                self.kinds.sends(datagram, packet);
+            }
         }
         if let Passage::Arrives(first, again) = passage {
             for at in [Some(first), again].into_iter().flatten() {

@@ -25,6 +25,7 @@ use super::checker::{Checker, Violation};
 use super::cost::{self, Bounds, Cost};
 use super::environment::Environment;
 use super::faults::{Links, PARTITIONS, Partition, Profile, STRIKES, Strike};
+use super::kinds::Kinds;
 use super::node::{Arrival, Node, Process, ROLES, RoleName};
 use super::offload::{Fate, Kernels};
 use super::path::{IP_UDP_BYTES, Passage};
@@ -174,6 +175,7 @@ pub struct World {
     /// What the kernels get wrong, in a run where they do.
     kernels: Option<Kernels>,
     cost: Cost,
+    kinds: Kinds,
     checker: Checker,
     reach: Reach,
     disk_calls: Vec<u64>,
@@ -224,6 +226,7 @@ impl World {
             ballot_rise: self.ballot_rise,
             bytes_factor: self.cost.bytes_factor(&self.nodes[0].settings, self.now),
             cost: self.cost,
+            kinds: self.kinds,
         }
     }
 

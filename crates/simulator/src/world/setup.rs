@@ -167,6 +167,7 @@ impl World {
             terrain: environment.clone().map(|it| Terrain::new(seed, it)),
             environment,
             cost: Cost::new(),
+            kinds: Kinds::default(),
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
             disk_calls: Vec::new(),

@@ -139,6 +139,11 @@ fn main() {
             };
             let report = run(args.seed.0, options);
             print(&line(&report));
+            if report.place.is_some() {
+                let (needed, all) = (report.cost.needed_bytes, report.cost.sent_bytes);
+                print(&format!("bytes that had to be sent {needed}, sent {all}, by kind:"));
+                print(report.kinds.to_string().trim_end());
+            }
             if report.violation.is_some() {
                 print(&format!("repeat: {} --trace", command(&args, args.seed.0)));
             }
