@@ -37,6 +37,11 @@ impl Lateness {
         *self = Lateness { asked_at: now, led: Some((ballot, whom)), word_us: None };
     }
 
+    /// When the message in flight was first sent.
+    pub(super) fn asked_at(&self) -> Time {
+        self.asked_at
+    }
+
     /// The leader of `ballot`, which is `from`, has the line already. It was last sent `since_us`
     /// ago.
     pub(super) fn held(&mut self, ballot: Ballot, from: ReplicaId, since_us: u64) {

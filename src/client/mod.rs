@@ -56,7 +56,7 @@ const RETRY_MIN_US: u64 = 120;
 /// The longest wait for an answer, unless answers are known to take longer.
 const RETRY_MAX_US: u64 = 1_000_000;
 
-/// How long a line is in flight before the user hears of it, and between two such reports.
+/// How long a line is in flight before the user hears of it, unless answers are known to take longer.
 const PATIENCE_US: u64 = 3_000_000;
 
 /// The client role.
@@ -97,8 +97,12 @@ pub struct Client {
     /// If the line is long: when it is sent again as a whole.
     copies: Option<Copies>,
     report_at: Time,
-    /// The replicas that have answered since all were asked for the next report, if they were.
-    answering: Option<ReplicaSet>,
+    /// How long the last hello took, from the first time that it was sent.
+    hello_us: Option<u64>,
+    /// The replicas that have answered since the line was last sent.
+    answering: ReplicaSet,
+    /// Whether the others were asked for the next report.
+    reporting: bool,
     /// The replicas that said, since the line was submitted, that they belong to another cluster.
     elsewhere: ReplicaSet,
 }
@@ -127,7 +131,9 @@ impl Client {
             rounds: Rounds::default(),
             copies: None,
             report_at: Time(0),
-            answering: None,
+            hello_us: None,
+            answering: ReplicaSet::EMPTY,
+            reporting: false,
             elsewhere: ReplicaSet::EMPTY,
         }
     }
@@ -163,8 +169,8 @@ impl Client {
             return;
         }
         self.submitted_at = now;
-        self.report_at = now.plus_us(PATIENCE_US);
-        self.answering = None;
+        self.report_at = now.plus_us(self.patience_us(PATIENCE_US));
+        (self.answering, self.reporting) = (ReplicaSet::EMPTY, false);
         self.elsewhere = ReplicaSet::EMPTY;
         self.open = self.open.filter(|open| open.is_usable(now));
         match self.open {
@@ -226,7 +232,8 @@ impl Client {
         let (Some(smoothed_us), Some(longest_us)) =
             (self.trip.smoothed_us(), self.trip.longest_us())
         else {
-            return us;
+            // A line goes twice as far as a hello: to the leader, and from there to the others.
+            return us.max(self.hello_us.map_or(0, |us| RETRY_MAX_US.min(2 * us)));
         };
         // One slow answer among many makes the longest seconds. A line that is lost would wait
         // for so long.
@@ -259,6 +266,7 @@ impl Client {
             Answer::Welcome { applied, ballot } => {
                 let news = self.follow(ballot);
                 if let Phase::Opening { line, session } = &self.phase {
+                    self.hello_us = Some(now.since_us(self.lateness.asked_at()));
                     if self.asked_all && !news && from != self.leader.owner(self.n) {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
@@ -358,7 +366,7 @@ impl Role for Client {
             Input::Submit { line, session } => self.submit(now, line, session, out),
             Input::End => self.ended = true,
             Input::Answer(from, answer) => {
-                self.answering.as_mut().map(|answering| answering.insert(from));
+                self.answering.insert(from);
                 self.handle_answer(now, from, answer, out);
             }
             Input::OtherCluster(from) => self.handle_other_cluster(from, out),

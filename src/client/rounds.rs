@@ -13,12 +13,14 @@
 //! Silence shows a lost datagram, or a replica that is down, and the next question may get through.
 //! After each round without an answer the next one asks one replica more. An answer that does not
 //! settle the fate of the line shows that the line waits for something else. A cluster that is cut
-//! off or overloaded gets no better by questions. So after an answer the next round comes only when
-//! the line has waited for half as long again, or [`ROUND_MAX_US`] longer.
+//! off or overloaded gets no better by questions. So after an answer, or once all replicas were asked
+//! in vain, the next round comes only when the line has waited for half as long again, or
+//! [`ROUND_MAX_US`] longer. A client that waits for a session asks in the same rounds.
 
 use super::{ASK_ALL_US, Client, Outcome, RETRY_MAX_US};
 use crate::message::ClientMessage;
 use crate::paxos::Outbox;
+use crate::quorum::ReplicaSet;
 use crate::types::{Ballot, ReplicaId, Time, replicas};
 
 /// The longest time between two rounds, unless answers are known to take longer.
@@ -58,6 +60,9 @@ impl Client {
             self.trip.missed(self.patience_us(RETRY_MAX_US));
         }
         self.sent_at = now;
+        if !self.reporting {
+            self.answering = ReplicaSet::EMPTY;
+        }
         let waited_us = now.since_us(self.submitted_at);
         self.asked_all = waited_us >= self.patience_us(ASK_ALL_US);
         let wait_us = self.trip.wait_us().min(self.patience_us(RETRY_MAX_US));
@@ -65,13 +70,12 @@ impl Client {
         if heard {
             self.rounds.silent = 0;
         }
-        let rest_us = if heard { (waited_us / 2).min(ROUND_MAX_US) } else { 0 };
+        // Once all were asked in vain, another question to all is no better than the last one.
+        let rests = heard || self.rounds.silent >= self.n - 1;
+        let rest_us = if rests { (waited_us / 2).min(ROUND_MAX_US) } else { 0 };
         self.retry_at = now.plus_us((wait_us + draw % (wait_us / 2)).max(rest_us));
         let (whom, n, all) = (self.whom(), self.n, self.asked_all);
         let asked = |replica: &ReplicaId| all || *replica == whom;
-        if self.is_opening() {
-            return replicas(n).filter(asked).for_each(|replica| self.call(replica, out));
-        }
         let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
         let copy_to = copies.take_due(now, whom, n);
         for replica in replicas(n).filter(asked) {
@@ -79,8 +83,8 @@ impl Client {
         }
     }
 
-    /// Asks the replica that is asked first about a short line, and others in turn: one, and one
-    /// more after each round without an answer.
+    /// Asks the replica that is asked first about a short line, or for a session, and others in
+    /// turn: one, and one more after each round without an answer.
     fn send_round(&mut self, whom: ReplicaId, out: &mut Outbox<Outcome>) {
         let (others, leader_has_it) = (self.n - 1, self.rounds.held.take() == Some(self.leader));
         self.rounds.inquired = leader_has_it;

@@ -352,9 +352,33 @@ fn a_line_waits_for_its_session_and_then_for_its_answer() {
 fn hellos_are_sent_again_too() {
     let mut seat = client(None);
     seat.handle(submit("a", 1));
-    assert_eq!(hellos(&seat.wait_us(150_000)), [R0, R1, R2]);
+    assert_eq!(hellos(&seat.wait_us(150_000)), [R0, R1]);
     assert_eq!(requests(&seat.handle(welcome(R2, 0, 0))).len(), 1);
     assert_eq!(requests(&seat.handle(welcome(R1, 5, 0))), [], "one session is enough");
+}
+
+#[test]
+fn a_hello_that_nobody_answers_is_sent_to_one_replica_more_each_time() {
+    let mut seat = client(None);
+    seat.handle(submit("a", 1));
+    let mut rounds = Vec::new();
+    while rounds.len() < 3 {
+        let asked = hellos(&seat.wait_us(1_000));
+        rounds.extend((!asked.is_empty()).then_some(asked));
+    }
+    assert_eq!(rounds, [vec![R0, R1], vec![R0, R2, R1], vec![R0, R2, R1]]);
+}
+
+#[test]
+fn the_first_line_waits_for_twice_as_long_as_its_hello_took_but_for_no_longer_than_a_second() {
+    for (hello_ms, wait_ms) in [(1, 100), (50, 100), (80, 160), (5_000, 1_000)] {
+        let mut seat = client(None);
+        seat.handle(submit("a", 1));
+        seat.wait_us(1_000 * hello_ms);
+        assert_eq!(requests(&seat.handle(welcome(R0, 0, 0))).len(), 1);
+        assert_eq!(requests(&seat.wait_us(1_000 * wait_ms - 1)), [], "{hello_ms} ms");
+        assert_eq!(requests(&seat.wait_us(1)).len(), 2, "{hello_ms} ms");
+    }
 }
 
 #[test]
@@ -477,7 +501,22 @@ fn a_user_that_waits_long_is_told_now_and_then() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [3, 6, 9]);
+    assert_eq!(told, [3, 6]);
+    seat.wait_us(30_000_000);
+    assert_eq!(seat.storage.0.len(), 4, "after 12 and 25 seconds, too");
+}
+
+#[test]
+fn who_has_answered_the_last_question_is_not_asked_whether_it_is_there() {
+    let mut seat = in_flight();
+    seat.wait_us(2_999_000);
+    seat.handle(leader(R2, 0));
+    let mut asked = hellos(&seat.wait_us(1_000));
+    asked.sort();
+    assert_eq!(asked, [R0, R1]);
+    seat.wait_us(ASK_ALL_US);
+    let told = seat.storage.0.last();
+    assert!(matches!(told, Some(Outcome::Waiting { answering: 1, .. })), "{told:?}");
 }
 
 #[test]
