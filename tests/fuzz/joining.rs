@@ -115,11 +115,15 @@ impl Joiner {
 
     fn poll(&mut self) {
         let credit = &mut self.credit;
-        self.reassembler.poll(self.now, |to, _, missing| {
-            let mut body = Vec::new();
-            missing.write(&mut body);
-            credit.entry(to).or_default().1 += HEADER_BYTES + body.len();
-        });
+        self.reassembler.poll(
+            self.now,
+            |_| 0,
+            |to, _, missing| {
+                let mut body = Vec::new();
+                missing.write(&mut body);
+                credit.entry(to).or_default().1 += HEADER_BYTES + body.len();
+            },
+        );
         for (of, (sent, asked)) in &self.credit {
             let is_client = matches!(of, Endpoint::Client(_));
             assert!(

@@ -683,21 +683,26 @@ fn long_messages_arrive(seed: u64, loss: f64) {
             [wire.flying.first().map(|flying| flying.0), reassembler.deadline(), Some(resend_at)];
         now = next.into_iter().flatten().min().expect("there is always a resend").max(now);
         assert!(now < 20_000_000, "seed {seed}: {} messages never arrived", wanted.len());
-        reassembler.poll(now, |to, cluster, missing| {
-            let asked = senders.iter().position(|&party| party == to.party()).expect("a sender");
-            let mut frame = Vec::new();
-            frame::begin(&mut frame);
-            missing.write(&mut frame);
-            frame::seal(
-                &identity(ME),
-                to.party(),
-                ClusterId(cluster),
-                BodyKind::Missing,
-                1,
-                &mut frame,
-            );
-            wire.send(now, 1 + asked, frame);
-        });
+        reassembler.poll(
+            now,
+            |_| 0,
+            |to, cluster, missing| {
+                let asked =
+                    senders.iter().position(|&party| party == to.party()).expect("a sender");
+                let mut frame = Vec::new();
+                frame::begin(&mut frame);
+                missing.write(&mut frame);
+                frame::seal(
+                    &identity(ME),
+                    to.party(),
+                    ClusterId(cluster),
+                    BodyKind::Missing,
+                    1,
+                    &mut frame,
+                );
+                wire.send(now, 1 + asked, frame);
+            },
+        );
         while wire.flying.first().is_some_and(|flying| flying.0 <= now) {
             let (_, _, to, frame) = wire.flying.pop_first().expect("just seen");
             let decoder = if to == 0 { &mut receiver } else { &mut openers[to - 1] };

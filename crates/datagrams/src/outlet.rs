@@ -118,6 +118,12 @@ impl<C: Codec> Shared<C> {
         }
     }
 
+    /// How long a round trip to `to` takes; 0 if that is not known.
+    pub(crate) fn round_trip_us(&self, to: C::Endpoint) -> u64 {
+        let trip = |peer| self.paths.traffic(peer).flow.round_trip_us();
+        to.peer().and_then(trip).unwrap_or(0)
+    }
+
     /// Notes what was sent, so that the loop tests whether such datagrams arrive.
     fn note_use(&self, to: C::Endpoint, segments: Segments<'_>) {
         let long = segments.size() > PATH_BYTES_MIN;

@@ -3,7 +3,7 @@
 use super::{
     ASK_AFTER_US, ASK_WITHIN_US, ASKED_PIECES_MAX, ASKS_MAX, BYTES_MAX, Cut, FRAGMENT_HEADER_BYTES,
     Fragment, GAP_MAX_US, JOINED_BYTES_MAX, JOINED_MAX, JOINED_US, LATE_US, Missing,
-    SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX,
+    SENDER_BYTES_MAX, SENDER_SETS_MAX, SETS_MAX, TRIP_PARTS,
 };
 use crate::codec::Endpoint;
 use crate::counters::{Counters, DropReason, NetEvent};
@@ -27,8 +27,10 @@ pub(super) struct Set<E> {
     pub(super) key: Key<E>,
     pub(super) pieces: BTreeMap<u16, Vec<u8>>,
     pub(super) bytes: usize,
-    /// When the last new piece came.
+    /// When the last new piece came, or the last request left.
     heard: u64,
+    /// When the last new piece came, if one has.
+    piece_at: Option<u64>,
     /// The longest time between two new pieces so far, up to [`GAP_MAX_US`].
     gap: u64,
     /// How many requests were sent since then.
@@ -41,10 +43,13 @@ pub(super) struct Set<E> {
 }
 
 impl<E> Set<E> {
-    /// The time from the last piece or request to the next request. Pieces that come at a
-    /// pace are on their way.
-    fn patience_us(&self) -> u64 {
-        (ASK_AFTER_US.max(2 * self.gap) << self.asks).min(ASK_WITHIN_US)
+    /// The time from the last piece or request to the next request, if a round trip to the sender
+    /// takes `trip_us`. Pieces that come at a pace are on their way, and so are those that were asked
+    /// for a moment ago.
+    fn patience_us(&self, trip_us: u64) -> u64 {
+        let first_us = ASK_AFTER_US.max(2 * self.gap).max(trip_us / TRIP_PARTS);
+        let answered_us = if self.asks > 0 { trip_us + trip_us / TRIP_PARTS } else { 0 };
+        (first_us << self.asks).max(answered_us).min(ASK_WITHIN_US)
     }
 }
 
@@ -79,7 +84,9 @@ impl<E: Endpoint> Unfinished<E> {
         }
     }
 
-    fn open(&mut self, now: u64, key: Key<E>) -> u64 {
+    /// The number of the unfinished message with this key. If none of its pieces has come, they are
+    /// expected at intervals of up to `gap`.
+    fn open(&mut self, now: u64, key: Key<E>, gap: u64) -> u64 {
         if let Some(&number) = self.by_key.get(&key) {
             return number;
         }
@@ -96,7 +103,8 @@ impl<E: Endpoint> Unfinished<E> {
                 pieces: BTreeMap::new(),
                 bytes: 0,
                 heard: now,
-                gap: 0,
+                piece_at: None,
+                gap,
                 asks: 0,
                 due,
                 credit: 0,
@@ -190,6 +198,8 @@ pub struct Reassembler<E> {
     /// Messages that were joined lately, the oldest first.
     pub(super) joined: VecDeque<Joined<E>>,
     joined_bytes: usize,
+    /// By peer: the intervals at which the pieces of its next message may come.
+    paces: BTreeMap<usize, u64>,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -201,6 +211,7 @@ impl<E: Endpoint> Reassembler<E> {
             clients: Unfinished::empty(),
             joined: VecDeque::new(),
             joined_bytes: 0,
+            paces: BTreeMap::new(),
             counters,
         }
     }
@@ -234,7 +245,8 @@ impl<E: Endpoint> Reassembler<E> {
         if from.peer().is_some() {
             unfinished.forget_other_lives(from, boot);
         }
-        let number = unfinished.open(now, key);
+        let paced = from.peer().and_then(|peer| self.paces.get(&peer));
+        let number = unfinished.open(now, key, paced.copied().unwrap_or(0));
         let set = unfinished.sets.get_mut(&number).expect("just opened");
         set.credit +=
             HEADER_BYTES + CLIENT_BODY_BYTES_MIN.max(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
@@ -243,7 +255,9 @@ impl<E: Endpoint> Reassembler<E> {
         }
         let bytes = fragment.bytes.len();
         set.pieces.insert(fragment.index, fragment.bytes.to_vec());
-        set.gap = set.gap.max(now.saturating_sub(set.heard).min(GAP_MAX_US));
+        if let Some(before) = set.piece_at.replace(now) {
+            set.gap = set.gap.max(now.saturating_sub(before).min(GAP_MAX_US));
+        }
         set.heard = now;
         set.asks = 0;
         set.bytes += bytes;
@@ -269,6 +283,10 @@ impl<E: Endpoint> Reassembler<E> {
             return None;
         }
         self.joined_bytes += message.len();
+        if let Some(peer) = from.peer() {
+            // A message that came soon shows that the path has become faster.
+            self.paces.insert(peer, set.gap / 2);
+        }
         let (gap, kept) = (set.gap, message.clone());
         self.joined.push_back(Joined { key, heard_at: now, gap, late: 0, message: kept });
         while self.joined.len() > JOINED_MAX || self.joined_bytes > JOINED_BYTES_MAX {
@@ -290,16 +308,23 @@ impl<E: Endpoint> Reassembler<E> {
         [first(&self.peers), first(&self.clients)].into_iter().flatten().min()
     }
 
-    /// Hands a request to `ask` for each message of which no piece has come for long enough.
-    /// Gives a message up after [`ASKS_MAX`] requests.
-    pub fn poll(&mut self, now: u64, mut ask: impl FnMut(E, u64, Missing)) {
+    /// Hands a request to `ask` for each message of which no piece has come for long enough. A
+    /// round trip to a sender takes `trip_us`, 0 if that is not known. Gives a message up after
+    /// [`ASKS_MAX`] requests.
+    pub fn poll(
+        &mut self,
+        now: u64,
+        trip_us: impl Fn(E) -> u64,
+        mut ask: impl FnMut(E, u64, Missing),
+    ) {
         for unfinished in [&mut self.peers, &mut self.clients] {
             while let Some(&(due, number)) = unfinished.due.first() {
                 if due > now {
                     break;
                 }
                 let set = unfinished.sets.get_mut(&number).expect("every timer belongs to a set");
-                let quiet_until = set.heard.saturating_add(set.patience_us());
+                let trip_us = trip_us(set.key.from);
+                let quiet_until = set.heard.saturating_add(set.patience_us(trip_us));
                 if quiet_until <= now {
                     if set.asks == ASKS_MAX {
                         unfinished.take(number);
@@ -314,7 +339,7 @@ impl<E: Endpoint> Reassembler<E> {
                     // The quiet time begins anew with each request.
                     set.heard = now;
                 }
-                let next = set.heard.saturating_add(set.patience_us());
+                let next = set.heard.saturating_add(set.patience_us(trip_us));
                 unfinished.due.remove(&(due, number));
                 unfinished.due.insert((next, number));
                 set.due = next;

@@ -59,7 +59,7 @@ fn insert(into: &mut Reassembler, now: u64, from: End, piece: &Piece) -> Option<
 fn asked(of: &mut Reassembler, until: u64) -> Vec<(u64, End, Missing)> {
     let mut asked = Vec::new();
     while let Some(due) = of.deadline().filter(|&due| due <= until) {
-        of.poll(due, |from, _, missing| asked.push((due, from, missing)));
+        of.poll(due, |_| 0, |from, _, missing| asked.push((due, from, missing)));
     }
     asked
 }
@@ -304,6 +304,45 @@ fn where_pieces_come_at_a_pace_a_late_one_is_no_message_sent_again_unless_all_co
     let copies = (0..2 * pieces.len()).map(|at| come(&mut receiver, at % pieces.len(), 300_000));
     let again: Vec<bool> = copies.collect();
     assert_eq!(again.iter().position(|again| *again), Some(2 * pieces.len() - 1), "{again:?}");
+}
+
+/// When pieces are asked for within two seconds where a round trip takes `trip_us`, if one has come.
+fn asks_after_one_piece(
+    receiver: &mut Reassembler,
+    now: u64,
+    piece: &Piece,
+    trip_us: u64,
+) -> Vec<u64> {
+    assert_eq!(insert(receiver, now, peer(1), piece), None);
+    let mut asks = Vec::new();
+    while let Some(due) = receiver.deadline().filter(|due| *due <= now + 2_000_000) {
+        receiver.poll(due, |_| trip_us, |_, _, _| asks.push(due - now));
+    }
+    asks
+}
+
+#[test]
+fn pieces_are_asked_for_again_when_a_round_trip_is_over() {
+    let pieces = split(&mut fragmenter(), &message(9, 5_000));
+    let asks = asks_after_one_piece(&mut reassembler(), 0, &pieces[0], 0);
+    assert_eq!(asks[..4], [3_000, 9_000, 21_000, 45_000]);
+    let asks = asks_after_one_piece(&mut reassembler(), 0, &pieces[0], 400_000);
+    assert_eq!(asks, [100_000, 600_000, 1_100_000, 1_900_000]);
+}
+
+#[test]
+fn the_pieces_of_a_peers_next_message_are_expected_at_the_pace_of_the_last_one() {
+    let (first, next) = (message(9, 5_000), message(10, 5_000));
+    let mut receiver = reassembler();
+    for (at, piece) in (0..).zip(&split(&mut fragmenter(), &first)) {
+        // What is asked for meanwhile makes the pace no faster.
+        receiver.poll(80_000 * at, |_| 0, |_, _, _| {});
+        insert(&mut receiver, 80_000 * at, peer(1), piece);
+    }
+    assert_eq!(receiver.counters.of(NetEvent::Joined), 1);
+    let next = split(&mut fragmenter(), &next);
+    let asks = asks_after_one_piece(&mut receiver, 1_000_000, &next[0], 0);
+    assert_eq!(asks[..2], [80_000, 240_000], "half of the pace, twice");
 }
 
 #[test]
@@ -674,7 +713,7 @@ fn nothing_is_asked_for_before_it_is_due() {
     insert(&mut receiver, 10, peer(1), &pieces[0]);
     insert(&mut receiver, 20, client(1), &pieces[0]);
     assert_eq!(receiver.deadline(), Some(10 + ASK_AFTER_US));
-    receiver.poll(9 + ASK_AFTER_US, |_, _, _| panic!("it is too early"));
+    receiver.poll(9 + ASK_AFTER_US, |_| 0, |_, _, _| panic!("it is too early"));
     // A piece that came in between postpones the request.
     insert(&mut receiver, 30, peer(1), &pieces[1]);
     let asked = asked(&mut receiver, 40 + ASK_AFTER_US);

@@ -401,8 +401,9 @@ impl<C: Codec> Network<C> {
 
     fn ask_for_fragments(&mut self) {
         if self.reassembler.deadline().is_some() {
-            let sender = &mut self.sender;
-            self.reassembler.poll(now(self.began), |to, cluster, missing| {
+            let (sender, shared) = (&mut self.sender, &self.shared);
+            let trip_us = |from: C::Endpoint| shared.round_trip_us(from);
+            self.reassembler.poll(now(self.began), trip_us, |to, cluster, missing| {
                 sender.missing(to, cluster, &missing);
             });
         }

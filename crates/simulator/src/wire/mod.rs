@@ -286,7 +286,9 @@ impl Wire {
     pub fn poll(&mut self, now: Time) -> Frames {
         let mut frames = Vec::new();
         let Wire { identity, paths, reassembler, .. } = self;
-        reassembler.poll(now.0, |to, cluster, missing| {
+        let trips: Vec<u64> = paths.round_trips_us().collect();
+        let trip_us = |from: Endpoint| from.peer().map_or(0, |peer| trips[peer]);
+        reassembler.poll(now.0, trip_us, |to, cluster, missing| {
             let cluster = ClusterId(cluster);
             let frame = sealed_frame(identity, to, cluster, BodyKind::Missing, |body| {
                 missing.write(body);

@@ -106,6 +106,11 @@ impl Paths {
         frames.push(Leaving { to, bytes: bytes.to_vec(), size, probe: false });
     }
 
+    /// By peer: how long a round trip takes; 0 if that is not known.
+    pub(super) fn round_trips_us(&self) -> impl Iterator<Item = u64> {
+        self.traffic.iter().map(|traffic| traffic.flow.round_trip_us().unwrap_or(0))
+    }
+
     /// Whether several datagrams to `to` may leave at once.
     pub(super) fn batches(&mut self, to: Endpoint) -> bool {
         match to.peer() {
@@ -137,6 +142,7 @@ impl Paths {
     /// Begins and ends tests of the path to `peer`. Returns the probes to send.
     pub(super) fn poll_length(&mut self, now: u64, peer: usize) -> Vec<Probe> {
         let (length, mut probes) = (&mut self.lengths[peer], Vec::new());
+        length.expect(self.traffic[peer].flow.round_trip_us().unwrap_or(0));
         length.seen(now, &self.traffic[peer].evidence);
         length.poll(now, |probe| probes.push(probe));
         probes
