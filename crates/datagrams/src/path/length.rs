@@ -46,6 +46,10 @@ pub const STEP_BYTES: usize = 16;
 /// companions arrived.
 pub const TRIES_MAX: u32 = 8;
 
+/// The same for a length above the one in use: if chance alone has lost them, datagrams are a little
+/// shorter for a while.
+pub const SEARCH_TRIES_MAX: u32 = 4;
+
 /// Batches that are not believed stay so after this many attempts in vain.
 pub const RETRIES_MAX: u32 = 2;
 
@@ -258,6 +262,11 @@ impl PathLength {
         self.used.batch |= what.batch;
     }
 
+    /// A round trip to the peer takes this long, so answers to probes do too.
+    pub fn expect(&mut self, trip_us: u64) {
+        self.patience_us = self.patience_us.max(2 * trip_us).min(PATIENCE_MAX_US);
+    }
+
     /// Takes what the traffic shows.
     pub fn seen(&mut self, now: u64, evidence: &Evidence) {
         let doubted_since = evidence.doubted_since();
@@ -403,7 +412,8 @@ impl PathLength {
         let Some(attempt) = self.attempt.take() else { return };
         if attempt.short_at.is_some() && attempt.long == Test::Sent {
             self.lost += 1;
-            if self.lost >= TRIES_MAX {
+            let is_search = self.proven && attempt.bytes > self.length;
+            if self.lost >= if is_search { SEARCH_TRIES_MAX } else { TRIES_MAX } {
                 self.fail(now, if self.proven { attempt.bytes } else { self.length });
             }
         }

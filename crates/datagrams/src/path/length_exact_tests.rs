@@ -167,17 +167,20 @@ fn an_answer_to_what_an_attempt_does_not_test_says_nothing() {
 
 #[test]
 fn a_length_fails_when_so_many_probes_in_a_row_are_lost() {
-    let (mut path, mut now) = (confirmed(FIRST), 20_000_000);
-    path.used(LONG);
-    for lost in 0..TRIES_MAX {
-        let (sent, ends) = attempt(&mut path, now, FIRST, true);
-        assert_eq!((sent.0, path.lost, path.failed), (Some(MOST), lost, MOST + 1));
-        assert_eq!(ends, now + 1_000 + MARGIN_US + 250);
-        now = ends;
+    // A longer one than is in use, and the one in use.
+    for (length, tries) in [(FIRST, SEARCH_TRIES_MAX), (MOST, TRIES_MAX)] {
+        let (mut path, mut now) = (confirmed(length), 20_000_000);
+        path.used(LONG);
+        for lost in 0..tries {
+            let (sent, ends) = attempt(&mut path, now, FIRST, true);
+            assert_eq!((sent.0, path.lost, path.failed), (Some(MOST), lost, MOST + 1));
+            assert_eq!(ends, now + 1_000 + MARGIN_US + 250);
+            now = ends;
+        }
+        poll(&mut path, now);
+        assert_eq!((path.failed, path.failed_at, path.lost), (MOST, now, 0));
+        assert_eq!((path.length(), path.used.long), (FIRST, false));
     }
-    poll(&mut path, now);
-    assert_eq!((path.failed, path.failed_at, path.lost), (MOST, now, 0));
-    assert_eq!((path.length(), path.used.long), (FIRST, false));
 }
 
 #[test]

@@ -249,6 +249,15 @@ fn answers_that_take_longer_than_the_patience_count() {
 }
 
 #[test]
+fn where_a_round_trip_is_known_to_take_long_one_attempt_is_enough() {
+    let mut world = World::new(65_507);
+    world.rtt_us = 540_000;
+    world.path.expect(world.rtt_us);
+    world.run(600_000, LONG);
+    assert_eq!((world.path.length(), world.probes), (MOST, 2));
+}
+
+#[test]
 fn what_the_kernel_refuses_fails_at_once() {
     let mut world = World::new(65_507);
     world.path.used(LONG);

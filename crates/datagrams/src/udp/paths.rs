@@ -216,7 +216,10 @@ impl<C: Codec> Network<C> {
                 path.refused(now, bytes);
             }
             path.used(shared.paths.used(peer));
-            path.seen(now, &shared.paths.traffic(peer).evidence);
+            let traffic = shared.paths.traffic(peer);
+            path.expect(traffic.flow.round_trip_us().unwrap_or(0));
+            path.seen(now, &traffic.evidence);
+            drop(traffic);
             let (mut probed, mut is_refused, had_batches) = (false, false, path.batches());
             path.poll(now, |probe| {
                 probed = true;
