@@ -229,10 +229,11 @@ impl Client {
 
     /// This time, or what answers take if that is longer.
     fn patience_us(&self, us: u64) -> u64 {
-        let (Some(smoothed_us), Some(longest_us)) =
-            (self.trip.smoothed_us(), self.trip.longest_us())
+        let (Some(smoothed_us), Some(longest_us), false) =
+            (self.trip.smoothed_us(), self.trip.longest_us(), self.is_opening())
         else {
-            // A line goes twice as far as a hello: to the leader, and from there to the others.
+            // A line goes twice as far as a hello: to the leader, and from there to the others. And
+            // a hello is answered at once, however long a line has to wait.
             return us.max(self.hello_us.map_or(0, |us| RETRY_MAX_US.min(2 * us)));
         };
         // One slow answer among many makes the longest seconds. A line that is lost would wait

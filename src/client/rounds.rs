@@ -6,16 +6,16 @@
 //! found, some replica that can reach it has the line.
 //!
 //! A leader that has the line says so when a copy comes. Then nothing was lost, and it is asked
-//! once without the line, and so are others once each of them had it. Only once: its word names no
+//! once without the line, and so are others once one of them had it. Only once: its word names no
 //! line, so it may be late and speak of the line before, and a leader that is asked without the
 //! line says the same whether it has it or not. Then a copy leaves again.
 //!
 //! Silence shows a lost datagram, or a replica that is down, and the next question may get through.
 //! After each round without an answer the next one asks one replica more. An answer that does not
 //! settle the fate of the line shows that the line waits for something else. A cluster that is cut
-//! off or overloaded gets no better by questions. So after an answer, or once all replicas were asked
-//! in vain, the next round comes only when the line has waited for half as long again, or
-//! [`ROUND_MAX_US`] longer. A client that waits for a session asks in the same rounds.
+//! off or overloaded gets no better by questions. So after an answer the next round comes only when
+//! the line has waited for half as long again, or [`ROUND_MAX_US`] longer. A client that waits for a
+//! session asks in the same rounds.
 
 use super::{ASK_ALL_US, Client, Outcome, RETRY_MAX_US};
 use crate::message::ClientMessage;
@@ -70,9 +70,7 @@ impl Client {
         if heard {
             self.rounds.silent = 0;
         }
-        // Once all were asked in vain, another question to all is no better than the last one.
-        let rests = heard || self.rounds.silent >= self.n - 1;
-        let rest_us = if rests { (waited_us / 2).min(ROUND_MAX_US) } else { 0 };
+        let rest_us = if heard { (waited_us / 2).min(ROUND_MAX_US) } else { 0 };
         self.retry_at = now.plus_us((wait_us + draw % (wait_us / 2)).max(rest_us));
         let (whom, n, all) = (self.whom(), self.n, self.asked_all);
         let asked = |replica: &ReplicaId| all || *replica == whom;
@@ -91,10 +89,10 @@ impl Client {
         self.ask_about_line(whom, leader_has_it, out);
         let asked = if self.asked_all { (1 + self.rounds.silent).min(others) } else { 0 };
         for _ in 0..asked {
-            let (step, all_had_it) = (1 + self.rounds.count % others, self.rounds.count >= others);
+            let (step, another_had_it) = (1 + self.rounds.count % others, self.rounds.count > 0);
             let other = ReplicaId(((whom.index() + step) % self.n) as u8);
             self.rounds.count += 1;
-            self.ask_about_line(other, leader_has_it && all_had_it, out);
+            self.ask_about_line(other, leader_has_it && another_had_it, out);
         }
         self.rounds.silent += usize::from(self.asked_all);
     }
