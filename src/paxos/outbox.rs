@@ -18,7 +18,7 @@ use crate::values::Values;
 use std::io;
 
 /// How many requests for decided slots one turn answers.
-const PAGE_REQUESTS_MAX: usize = 256;
+const PAGE_REQUESTS_MAX: usize = 1_024;
 
 /// How many bytes of values one turn reads for peers, give or take an answer. Clients wait
 /// meanwhile, and other peers that lag come in later turns.

@@ -12,6 +12,10 @@
 //! is later than such pages were before. A peer that answers nothing is passed over for the
 //! others.
 //!
+//! Where datagrams are lost, what is missing lies in many short stretches. So the bound on what is
+//! on its way counts slots, and not fetches: else a learner would fetch so many gaps in a round
+//! trip, and fall behind where more of them arise.
+//!
 //! What waits above a gap is bounded: fetches are for [`AHEAD_SLOTS`] slots above the applied
 //! prefix, and what is here and what is on its way stay within [`EARLY_BYTES_MAX`](super::EARLY_BYTES_MAX) bytes.
 //! (Paxos Made Live, §4.2.)
@@ -38,8 +42,11 @@ const FETCH_LOST_DELAY_US: u64 = 2_000;
 /// How many slots a fetch is for. (An answer is bounded in bytes, too.)
 pub const FETCH_SLOTS_MAX: u64 = 1_024;
 
-/// How many fetches are on their way.
+/// The slots on their way are at most those of so many fetches.
 pub const FETCHES_MAX: usize = 128;
+
+/// They lie in so many stretches at most.
+pub const STRETCHES_MAX: usize = 512;
 
 /// How far above the applied prefix slots are fetched, if the window of slots that may be
 /// kept is not smaller.
@@ -69,6 +76,16 @@ struct Fetch {
     asked_at: Aside<Time>,
     /// Since when pages have come that ought to have come later.
     passed_at: Aside<Option<Time>>,
+}
+
+/// What the choice of a peer rests on, beside what it was asked for before.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    now: Time,
+    /// The replica that leads, as far as this one has heard.
+    leader: Option<ReplicaId>,
+    decisions: &'a Decisions,
+    peers: &'a Peers,
 }
 
 /// How many bytes a slot holds on average, as far as pages have shown.
@@ -167,7 +184,7 @@ impl CatchUp {
         let applied = decisions.applied();
         let ahead = applied.plus(self.limits.ahead_slots).min(decisions.window().end);
         for (bound, is_reached) in [
-            (Bound::Fetches, self.fetches.len() >= self.limits.fetches),
+            (Bound::Fetches, self.room_slots() == 0),
             (Bound::AheadSlots, self.wanted >= ahead),
             (Bound::EarlyBytes, self.holds_enough(decisions)),
         ] {
@@ -226,13 +243,15 @@ impl CatchUp {
             return;
         }
         let (mut at, mut is_full) = (applied, false);
-        while self.fetches.len() < self.limits.fetches
+        let mut under_way: Vec<u64> = replicas(peers.len()).map(|it| self.in_flight(it)).collect();
+        while self.room_slots() > 0
             && let Some(gap) = self.next_gap(at, end, decisions)
         {
             if gap.start >= self.lost && self.holds_enough(decisions) {
                 break;
             }
-            let Some(asked) = self.ask_for(now, gap, leader, decisions, peers, out) else {
+            let view = View { now, leader, decisions, peers };
+            let Some(asked) = self.ask_for(gap, &mut under_way, view, out) else {
                 is_full = true;
                 break;
             };
@@ -242,6 +261,15 @@ impl CatchUp {
         self.windows.iter_mut().for_each(|window| window.set_full(is_full));
     }
 
+    /// How many more slots may be on their way.
+    fn room_slots(&self) -> u64 {
+        if self.fetches.len() >= STRETCHES_MAX {
+            return 0;
+        }
+        let most = self.limits.fetches as u64 * self.limits.fetch_slots;
+        most.saturating_sub(self.fetches.iter().map(|fetch| fetch.slots.len()).sum())
+    }
+
     /// Whether what waits above a gap, and what is on its way, leave no room for more.
     fn holds_enough(&self, decisions: &Decisions) -> bool {
         let on_their_way: u64 = self.fetches.iter().map(|fetch| self.bytes_of(fetch)).sum();
@@ -249,27 +277,29 @@ impl CatchUp {
         on_their_way > 0 && held + FETCH_BYTES > self.limits.early_bytes as u64
     }
 
-    /// Asks for the beginning of `gap`. Returns the end of what was asked for, or nothing if
-    /// no window has room.
+    /// Asks for the beginning of `gap`. So many bytes are `under_way` from each peer. Returns the
+    /// end of what was asked for, or nothing if no window has room.
     fn ask_for(
         &mut self,
-        now: Time,
         gap: SlotRange,
-        leader: Option<ReplicaId>,
-        decisions: &Decisions,
-        peers: &Peers,
+        under_way: &mut [u64],
+        view: View<'_>,
         out: &mut Outbox,
     ) -> Option<Slot> {
         let again = gap.start < self.lost;
         let end = if again { gap.end.min(self.lost) } else { gap.end };
-        let end = end.min(gap.start.plus(self.slot_bytes.slots(self.limits.fetch_slots)));
+        let most = self.limits.fetch_slots.min(self.room_slots());
+        let end = end.min(gap.start.plus(self.slot_bytes.slots(most)));
         let slots = SlotRange::new(gap.start, end);
-        let peer = self.choose(now, slots, again, leader, decisions, peers)?;
-        let slots = SlotRange::new(gap.start, end.min(applied_by(peer, decisions, peers)));
+        let peer = self.choose(slots, again, under_way, view)?;
+        let slots =
+            SlotRange::new(gap.start, end.min(applied_by(peer, view.decisions, view.peers)));
         out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
         let (room, passed, heard) = (ANSWER_BYTES_MAX, 0, false);
-        let (asked_at, passed_at) = (Aside(now), Aside(None));
-        self.fetches.push(Fetch { peer, slots, room, passed, heard, again, asked_at, passed_at });
+        let (asked_at, passed_at) = (Aside(view.now), Aside(None));
+        let fetch = Fetch { peer, slots, room, passed, heard, again, asked_at, passed_at };
+        under_way[peer.index()] += self.bytes_of(&fetch);
+        self.fetches.push(fetch);
         Some(slots.end)
     }
 
@@ -294,7 +324,7 @@ impl CatchUp {
         let is_answer =
             |fetch: &Fetch| fetch.peer == from && !fetch.slots.intersect(slots).is_empty();
         let Some(index) = self.fetches.iter().position(is_answer) else { return };
-        let is_full = self.fetches.len() >= self.limits.fetches;
+        let is_full = self.fetches.len() >= STRETCHES_MAX;
         let (fetch, window) = (&mut self.fetches[index], &mut self.windows[from.index()]);
         if new_bytes > 0 {
             let asked_at = *fetch.asked_at;
@@ -394,13 +424,12 @@ impl CatchUp {
     /// window: up to twice of it.
     fn choose(
         &self,
-        now: Time,
         slots: SlotRange,
         again: bool,
-        leader: Option<ReplicaId>,
-        decisions: &Decisions,
-        peers: &Peers,
+        under_way: &[u64],
+        view: View<'_>,
     ) -> Option<ReplicaId> {
+        let View { now, leader, decisions, peers } = view;
         let n = peers.len();
         let has = |peer: &ReplicaId| {
             *peer != self.me && applied_by(*peer, decisions, peers) > slots.start
@@ -413,12 +442,12 @@ impl CatchUp {
         let share = if again { 2 } else { 1 };
         let bytes = self.slot_bytes.of(slots.len()) / share;
         let has_room = |peer: &ReplicaId| {
-            let in_flight = self.in_flight(*peer).div_ceil(share);
+            let in_flight = under_way[peer.index()].div_ceil(share);
             self.windows[peer.index()].has_room(in_flight, bytes)
         };
         let distance = |peer: ReplicaId| (peer.index() + n - self.source % n) % n;
         let ready = replicas(n).filter(has).filter(|peer| class(*peer) == best).filter(has_room);
-        ready.min_by_key(|peer| (self.in_flight(*peer), distance(*peer)))
+        ready.min_by_key(|peer| (under_way[peer.index()], distance(*peer)))
     }
 
     /// How many bytes are probably on their way from `peer`.

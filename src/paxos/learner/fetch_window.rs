@@ -84,12 +84,17 @@ pub(super) struct FetchWindow {
 
 impl NotState for FetchWindow {}
 
+/// How long answers take, as long as none has been measured.
+fn nothing_measured() -> RoundTrip {
+    RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_MAX_US)
+}
+
 impl Default for FetchWindow {
     fn default() -> Self {
         FetchWindow {
             window: WINDOW_BYTES_FIRST,
             threshold: WINDOW_BYTES_MAX,
-            round_trip: RoundTrip::new(FETCH_RETRY_US, FETCH_RETRY_MIN_US, FETCH_RETRY_MAX_US),
+            round_trip: nothing_measured(),
             least_us: None,
             trip: None,
             overtaken_us: 0,
@@ -192,6 +197,16 @@ impl FetchWindow {
         // first one may lie before a long silence. The wait has doubled meanwhile, and stays so
         // until a question is answered that is the only one.
         if again && !self.given_up.intersect(slots).is_empty() {
+            // Karn's rule (RFC 6298, §3 and §5) keeps a grown wait because the answer may be one to
+            // an earlier question: then answers take longer than was waited for. Heartbeats are
+            // measured on the same way without that doubt. A page that comes as soon after the last
+            // question as an answer to a heartbeat shows that the ones before were lost, which says
+            // nothing of the time, so the wait has grown in vain. The page itself is not measured.
+            // (Should it have been an early answer by chance, one question is asked too soon.)
+            let is_soon = self.trip.is_some_and(|trip| took_us <= trip.longest_us());
+            if is_soon && self.round_trip.smoothed_us().is_none() {
+                self.round_trip = nothing_measured();
+            }
             return self.round_trip.recovered(took_us);
         }
         self.round_trip.answered(took_us);
@@ -332,6 +347,21 @@ mod tests {
     }
 
     #[test]
+    fn before_any_is_measured_a_page_that_comes_like_a_heartbeat_makes_a_long_wait_short() {
+        for (took_us, wait_us) in [(500, FETCH_RETRY_US), (501, 2 * FETCH_FIRST_US)] {
+            let mut window = FetchWindow::default();
+            window.note_trip(Trip::new(200, 500));
+            for round in 1..20 {
+                window.fell_silent(Time(round * 10_000_000), Time(round * 10_000_000 - 1));
+            }
+            let asked_at = Time(300_000_000);
+            window.gives_up(SLOTS, Slot::ZERO);
+            window.answered(asked_at.plus_us(took_us), asked_at, SLOTS, true);
+            assert_eq!(window.wait_us(), wait_us, "the page took {took_us} us");
+        }
+    }
+
+    #[test]
     fn a_loss_halves_the_window_once_for_all_that_was_on_its_way() {
         let (mut window, mut now) = (FetchWindow::default(), Time(5));
         (0..3).for_each(|_| round(&mut window, &mut now, 100_000));
@@ -398,19 +428,28 @@ mod tests {
 
     #[test]
     fn an_answer_is_measured_unless_the_same_peer_was_asked_for_the_slots_before() {
-        let waits_after = |given_up: &[SlotRange], applied: u64| {
+        let waits_after = |took_us: u64, given_up: &[SlotRange], applied: u64| {
             let mut window = FetchWindow::default();
             window.note_trip(Trip::new(400, 900));
             window.is_late(Time(60_000), Time(0));
             given_up.iter().for_each(|slots| window.gives_up(*slots, Slot(applied)));
-            window.answered(Time(100_500), Time(100_000), SLOTS, true);
+            window.answered(Time(100_000 + took_us), Time(100_000), SLOTS, true);
             window.wait_us()
         };
         let range = |start, end| SlotRange::new(Slot(start), Slot(end));
-        assert_eq!(waits_after(&[], 0), 1_000, "another peer was asked for them before");
-        assert_eq!(waits_after(&[range(0, 3), range(1, 2)], 0), 1_000, "for others");
-        assert_eq!(waits_after(&[range(6, 9)], 0), 120_000, "the wait has doubled and stays so");
-        assert_eq!(waits_after(&[range(0, 1), range(9, 10)], 0), 120_000, "perhaps for these, too");
-        assert_eq!(waits_after(&[range(0, 1), range(9, 10)], 1), 1_000, "the first are here");
+        // No answer to a heartbeat takes longer than 900 µs.
+        for (took_us, measured_us) in [(500, 1_000), (901, 1_801)] {
+            let waits_after =
+                |given_up: &[SlotRange], applied| waits_after(took_us, given_up, applied);
+            assert_eq!(waits_after(&[], 0), measured_us, "another peer was asked for them before");
+            assert_eq!(waits_after(&[range(0, 3), range(1, 2)], 0), measured_us, "for others");
+            let parts = [range(0, 1), range(9, 10)];
+            assert_eq!(waits_after(&parts, 1), measured_us, "the first are here");
+            // The wait has doubled and stays so (Karn's rule), unless the page came too soon to be
+            // the answer to another question than the last. Even then it is not measured.
+            let unclear_us = if took_us > 900 { 120_000 } else { FETCH_RETRY_US };
+            assert_eq!(waits_after(&[range(6, 9)], 0), unclear_us);
+            assert_eq!(waits_after(&parts, 0), unclear_us, "perhaps for these, too");
+        }
     }
 }

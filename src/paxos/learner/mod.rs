@@ -30,7 +30,7 @@ mod peers;
 mod pending_clients;
 mod tally;
 
-pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX};
+pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, STRETCHES_MAX};
 pub use decisions::EARLY_BYTES_MAX;
 pub use execution::{Checkpoint, Record};
 pub use history::running_hash;

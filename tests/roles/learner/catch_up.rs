@@ -471,21 +471,45 @@ fn a_page_left_out_at_the_end_of_an_answer_is_asked_for_once() {
 #[test]
 fn all_gaps_are_asked_for_at_once_up_to_a_bound() {
     let mut seat = learner(3, R2);
-    let gaps = FETCHES_MAX as u64 + 30;
+    let gaps = STRETCHES_MAX as u64 + 30;
     for slot in (1..2 * gaps).step_by(2) {
         seat.handle(voted(0, slot, &noops(1), nothing_decided(0)));
     }
     seat.handle(leads(R0, 1, 0, decided(0, 0, 2 * gaps)));
     let all: Vec<_> = (0..gaps).map(|gap| (R0, 2 * gap, 2 * gap + 1)).collect();
     seat.burst([]);
-    assert_eq!(fetches(&seat.wait_us(2_000)), all[..FETCHES_MAX]);
+    assert_eq!(fetches(&seat.wait_us(2_000)), all[..STRETCHES_MAX]);
     seat.now = seat.now.plus_us(2_000);
     let mut next = Vec::new();
     for slot in (0..20).step_by(2) {
         next.extend(fetches(&seat.handle(page(R0, slot, &noops(1)))));
     }
     assert_eq!(seat.role.applied(), Slot(20));
-    assert_eq!(next, all[FETCHES_MAX..FETCHES_MAX + 10]);
+    assert_eq!(next, all[STRETCHES_MAX..STRETCHES_MAX + 10]);
+}
+
+#[test]
+fn as_many_slots_are_on_their_way_wherever_the_gaps_are() {
+    // Every slot is missing, or every second one.
+    for (step, asked) in [(1, vec![(R0, 0, 8), (R0, 8, 16)]), (2, Vec::new())] {
+        let mut settings = settings(3, R2);
+        (settings.limits.fetches, settings.limits.fetch_slots) = (2, 8);
+        let learner = Learner::new(settings, membership(3, R2), Checkpoint::default());
+        let mut seat: Subject = Seat::new(learner, Log::default());
+        if step == 2 {
+            for slot in (1..60).step_by(2) {
+                seat.handle(voted(0, slot, &noops(1), nothing_decided(0)));
+            }
+        }
+        let one_by_one = (0..16).map(|gap| (R0, 2 * gap, 2 * gap + 1));
+        let asked = if step == 2 { one_by_one.collect() } else { asked };
+        seat.handle(leads(R0, 1, 0, decided(0, 0, 60)));
+        seat.burst([]);
+        assert_eq!(fetches(&seat.wait_us(2_000)), asked);
+        let sent = seat.handle(page(R0, 0, &noops(1)));
+        let next = if step == 2 { (R0, 32, 33) } else { (R0, 16, 17) };
+        assert_eq!(fetches(&sent), [next], "a slot has come, and another one is asked for");
+    }
 }
 
 #[test]

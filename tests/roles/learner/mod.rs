@@ -13,7 +13,9 @@ use multipaxos::message::{
     Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::learner::Checkpoint;
-use multipaxos::paxos::learner::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, Input, Learner};
+use multipaxos::paxos::learner::{
+    AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, Input, Learner, STRETCHES_MAX,
+};
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, Membership, acceptor, proposer};
 use multipaxos::requesters::{Origin, Requesters};
 use multipaxos::types::{Address, Ballot, Command, ReplicaId, Slot, SlotRange, Value};
