@@ -204,6 +204,13 @@ impl Decisions {
         !self.fetched.is_empty() || self.accepted.heads().any(is_open)
     }
 
+    /// What the leader of `ballot` has proposed, as far as the own acceptor has accepted it, and what
+    /// was fetched: none of it is applied here.
+    pub(super) fn proposed_at(&self, ballot: Ballot) -> impl Iterator<Item = Run> {
+        let accepted = self.accepted.iter().filter(move |run| run.ballot >= ballot);
+        accepted.chain(self.fetched.iter())
+    }
+
     /// Forgets everything below `applied`: it is applied.
     pub(super) fn trim(&mut self, applied: Slot) {
         self.applied = applied;

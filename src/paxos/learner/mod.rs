@@ -426,8 +426,9 @@ impl Role for Learner {
         if now >= *self.next_tick {
             *self.next_tick = now.plus_us(self.settings.heartbeat_us);
             (self.announce, self.remind) = (true, true);
-            let route = self.route();
-            self.pending.retry(now, self.execution.state(), route, out);
+            let (log, route) = (self.execution.state(), self.route());
+            let proposed = self.decisions.proposed_at(self.leader.unwrap_or_default());
+            self.pending.retry(now, log, route, proposed, out);
             self.judge_differences(now, out);
         }
     }

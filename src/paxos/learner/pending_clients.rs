@@ -5,7 +5,9 @@
 //! not be proposed here at once. Then the learner keeps it ([`PendingRequest`], at most one
 //! for each session) and passes it to the proposer that leads, here or on another replica:
 //! again whenever another replica leads, and at growing intervals, until the command is
-//! applied or its client has gone (L4). However often its client asks, it is passed on only
+//! applied or its client has gone (L4). A replica that is behind may hold a request that the leader
+//! has proposed. It knows that if its own acceptor has accepted the command at the leader's ballot,
+//! and passes on no copy of it. However often its client asks, it is passed on only
 //! after the copy before has had its time (L8). Every table has a bound (L5).
 
 use super::Outbox;
@@ -20,7 +22,7 @@ use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef};
 use round_trip::RoundTrip;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The first wait before a pending request is passed on again, unless requests take longer to
 /// be applied. Each wait is twice the one before.
@@ -402,10 +404,22 @@ impl PendingClients {
         }
     }
 
-    /// Passes on the requests that are due, and forgets those whose clients have gone.
-    pub(super) fn retry(&mut self, now: Time, log: Applied<'_>, route: Route, out: &mut Outbox) {
+    /// Passes on the requests that are due, and forgets those whose clients have gone. The leader
+    /// is known to have `proposed` these values: it needs no copy of them.
+    pub(super) fn retry(
+        &mut self,
+        now: Time,
+        log: Applied<'_>,
+        route: Route,
+        proposed: impl Iterator<Item = Run>,
+        out: &mut Outbox,
+    ) {
         let due = self.requests.iter().filter(|(_, pending)| pending.retry.at <= now);
         let due: Vec<Session> = due.map(|(session, _)| *session).take(FORWARD_BURST_MAX).collect();
+        if due.is_empty() {
+            return;
+        }
+        let proposed = self.pending_of(proposed);
         for session in due {
             let Some(pending) = self.requests.get_mut(&session) else { continue };
             if now.since_us(*pending.heard_at) > WAITING_US {
@@ -417,10 +431,28 @@ impl PendingClients {
                 Retry { at: now.plus_us(wait_us + pending.commit_us(route.n)), wait_us };
             // A leader that proposed a command before it is next would waste a slot. Another
             // leader may know more than this log.
-            if !route.leads() || pending.is_next(log) {
+            let passes_on = match route.leads() {
+                true => pending.is_next(log),
+                false => !proposed.contains(&session),
+            };
+            if passes_on {
                 route.pass_on(pending.origin, pending.request.clone(), out);
             }
         }
+    }
+
+    /// The sessions whose pending requests are among these values.
+    fn pending_of(&self, runs: impl Iterator<Item = Run>) -> BTreeSet<Session> {
+        let mut sessions = BTreeSet::new();
+        for run in runs {
+            let commands = run.values.iter().filter_map(|value| value.command());
+            let is_pending = |command: &CommandRef<'_>| {
+                let pending = self.requests.get(&command.session);
+                pending.is_some_and(|pending| pending.seq == command.seq)
+            };
+            sessions.extend(commands.filter(is_pending).map(|command| command.session));
+        }
+        sessions
     }
 }
 

@@ -339,6 +339,21 @@ fn a_request_is_passed_on_again_only_when_the_copy_before_has_had_its_time() {
     assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
 }
 
+#[test]
+fn a_request_that_the_leader_has_proposed_is_not_passed_on_to_it_again() {
+    let mut seat = learner(3, R2);
+    seat.handle(leads(R0, 1, 0, nothing_decided(0)));
+    assert_eq!(forwards(&seat.handle(held(1, 0, "a"))).len(), 1);
+    // The accept for slot 0 is lost, so this replica applies nothing.
+    seat.handle(voted(0, 1, &[command(1, 0, "a")], nothing_decided(0)));
+    for _ in 0..20 {
+        assert_eq!(forwards(&seat.wait_us(100_000)), []);
+    }
+    // Another leader may know nothing of it.
+    seat.handle(leads(R1, 1, 1, nothing_decided(1)));
+    assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
+}
+
 // --- long lines ----------------------------------------------------------------------
 
 fn inquiry(session: u64, seq: u64) -> Input {
