@@ -203,7 +203,8 @@ impl Client {
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
         (self.again, self.asked_all, self.rounds) = (false, false, Rounds::default());
         self.sent_at = now;
-        self.lateness.asked(now, self.leader, self.whom());
+        let leads = self.deputy.is_none().then(|| (self.leader, self.whom()));
+        self.lateness.asked(now, leads);
         let answer_us = self.patience_us(ASK_ALL_US);
         let wait_us = self.trip.wait_us();
         // To ask all costs more than to ask one, so it waits until hardly any answer is late.
@@ -296,7 +297,7 @@ impl Client {
                     // If a message was sent twice, nobody knows which copy was answered, unless
                     // the leader has told.
                     let last_us = now.since_us(self.sent_at);
-                    let known_us = self.lateness.end(now, self.leader, from, last_us);
+                    let known_us = self.lateness.end(now, self.leader, from);
                     match (self.again, known_us) {
                         (false, _) => self.trip.answered(last_us),
                         (true, Some(took_us)) => self.trip.answered(took_us),
@@ -339,7 +340,7 @@ impl Client {
                     // About a long line it is asked, and says that much whether it has it or not.
                     if self.copies.is_none() {
                         self.rounds.note_leader(ballot, from, self.n);
-                        self.lateness.held(ballot, from, now.since_us(self.sent_at));
+                        self.lateness.held(now, ballot, from);
                     }
                 }
             }

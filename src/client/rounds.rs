@@ -60,6 +60,7 @@ impl Client {
             self.trip.missed(self.patience_us(RETRY_MAX_US));
         }
         self.sent_at = now;
+        self.lateness.asked_again(now);
         if !self.reporting {
             self.answering = ReplicaSet::EMPTY;
         }
