@@ -168,6 +168,23 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// The same without what ends, stops, cuts off or deprives a replica.
+    #[must_use]
+    pub fn without_deaths(self) -> Self {
+        Profile {
+            loss_ppm: self.loss_ppm / 6,
+            inbox_ppm: self.inbox_ppm,
+            duplicate_ppm: self.duplicate_ppm,
+            late_ppm: self.late_ppm,
+            late_us: self.late_us,
+            client_every_us: self.client_every_us,
+            clock_ppm: self.clock_ppm,
+            ..Profile::CALM
+        }
+    }
+}
+
 /// What people and their tools do to a chat log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Strike {

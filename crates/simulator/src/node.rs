@@ -12,6 +12,7 @@ use super::store::Store;
 use super::wire::Wire;
 use fastrand::Rng;
 use multipaxos::message::{ClientMessage, Message, Refusal, ToBootstrap};
+use multipaxos::net::Incoming;
 use multipaxos::paxos::acceptor::Acceptor;
 use multipaxos::paxos::bootstrap::Bootstrap;
 use multipaxos::paxos::learner::Learner;
@@ -20,7 +21,7 @@ use multipaxos::paxos::{
     Bound, Envelope, Membership, NoStorage, Notice, Role, Settings, acceptor, bootstrap, learner,
     proposer,
 };
-use multipaxos::types::{Address, ReplicaId, Time};
+use multipaxos::types::{Address, BootId, ReplicaId, Time};
 use std::collections::VecDeque;
 use std::io;
 
@@ -53,10 +54,26 @@ pub enum Arrival {
     WarmUp(ReplicaId, Address, ToBootstrap),
     /// A datagram in this replica's name, from this address, was refused.
     Refused(ReplicaId, Address, Refusal),
+    /// A life of another replica, and where its datagrams come from.
+    Life(ReplicaId, BootId, Address),
     /// From a client.
     Client(Address, ClientMessage),
     /// A datagram, still encoded.
     Frame(Address, Vec<u8>),
+}
+
+impl Arrival {
+    /// What a replica's codec has opened, as it reaches the roles. A replica opens no answers.
+    pub fn of(incoming: Incoming) -> Option<Self> {
+        Some(match incoming {
+            Incoming::Peer { from, message } => Arrival::Peer(from, message),
+            Incoming::WarmUp { from, at, message } => Arrival::WarmUp(from, at, message),
+            Incoming::Refused { from, at, why } => Arrival::Refused(from, at, why),
+            Incoming::Life { of, boot, at } => Arrival::Life(of, boot, at),
+            Incoming::Client { from, message } => Arrival::Client(from, message),
+            Incoming::Answer { .. } | Incoming::OtherCluster { .. } => return None,
+        })
+    }
 }
 
 /// One life of a replica.
@@ -178,6 +195,11 @@ impl Process {
             Arrival::Refused(from, at, why) => {
                 self.bootstrap.inbox.push(bootstrap::Input::Refused { from, at, why });
                 return one(RoleName::Bootstrap);
+            }
+            Arrival::Life(of, boot, at) => {
+                let Some(roles) = &mut self.roles else { return [None, None] };
+                roles.proposer.inbox.push(proposer::Input::Life(of, boot, at));
+                return one(RoleName::Proposer);
             }
             Arrival::Peer(from, message) => (from, message),
             Arrival::Frame(..) => unreachable!("the world opens frames"),

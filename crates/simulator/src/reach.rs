@@ -101,6 +101,12 @@ reach! {
     StruckStopped = "chat_logs_struck_down",
     /// A replica that ran went on with what was left of its chat log.
     ChatLogMended = "chat_logs_mended",
+    /// A copy of a data directory began to run beside the original.
+    CopyBeside = "copies_beside",
+    /// A replica told another one that two processes run on its directory.
+    CopyTold = "copies_told",
+    /// The copy was ended, or ended itself.
+    CopyEnded = "copies_ended",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.
@@ -186,8 +192,11 @@ pub const BY_BOUNDS: [Situation; 9] = [
 ];
 
 /// What only the gentle world does: its inboxes, flipped bits, strangers, and sessions that expire.
-const GENTLE: [Situation; 11] = [
+const GENTLE: [Situation; 14] = [
     Situation::Begun,
+    Situation::CopyBeside,
+    Situation::CopyTold,
+    Situation::CopyEnded,
     Situation::SessionExpired,
     Situation::Damage,
     Situation::PutBack,

@@ -26,6 +26,7 @@
 //! D2: a disk whose process was only killed, or whose power was only cut, opens again.
 //! docs/protocol.md explains each rule.
 
+mod beside;
 mod sent;
 
 use super::trace::TraceHash;
@@ -56,6 +57,8 @@ fn violation(slot: Slot, what: String) -> Checked {
 struct Acceptance {
     value: u64,
     by: ReplicaSet,
+    /// A copy of this replica's directory accepted it.
+    by_copy: Option<ReplicaId>,
 }
 
 /// A chosen value, and the ballot at which a quorum first accepted it.
@@ -137,7 +140,8 @@ impl Checker {
             marks: BTreeMap::new(),
             longest_run_bytes: 0,
             log: Vec::new(),
-            applied: vec![Slot::ZERO; n],
+            // The last is a copy's.
+            applied: vec![Slot::ZERO; n + 1],
             sent: BTreeMap::new(),
             next_of_session: BTreeMap::new(),
             last_of_session: BTreeMap::new(),
@@ -208,10 +212,11 @@ impl Checker {
         value: ValueRef<'_>,
     ) -> Checked {
         let value = fingerprint(value);
-        let entry = self
-            .accepted
-            .entry((slot, ballot))
-            .or_insert(Acceptance { value, by: ReplicaSet::EMPTY });
+        let entry = self.accepted.entry((slot, ballot)).or_insert(Acceptance {
+            value,
+            by: ReplicaSet::EMPTY,
+            by_copy: None,
+        });
         if entry.value != value {
             return violation(slot, format!("I2: two values accepted at ballot {ballot}"));
         }
@@ -351,6 +356,7 @@ impl Checker {
         }
         *next = slot.next();
         let fingerprint = fingerprint(value);
+        self.choose_with_copy(slot, fingerprint)?;
         if self.chosen.get(&slot).map(|chosen| chosen.value) != Some(fingerprint) {
             return violation(
                 slot,

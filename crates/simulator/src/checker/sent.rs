@@ -148,7 +148,7 @@ impl Checker {
         }
     }
 
-    fn proposes(&mut self, accept: &Accept) -> Checked {
+    pub(super) fn proposes(&mut self, accept: &Accept) -> Checked {
         for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.iter()) {
             let value = fingerprint(value);
             let proposed = *self.proposed.entry((slot, accept.ballot)).or_insert(value);
@@ -251,7 +251,7 @@ impl Checker {
         let checked = self.marks.entry((mark.ballot, mark.slots.start)).or_insert(mark.slots.start);
         while *checked < mark.slots.end {
             let held = self.accepted.get(&(*checked, mark.ballot));
-            if !held.is_some_and(|held| held.by.is_quorum(self.n)) {
+            if !held.is_some_and(|held| held.is_quorum_with_copy(self.n)) {
                 return violation(
                     *checked,
                     format!(

@@ -28,10 +28,9 @@ impl World {
         match to {
             Endpoint::Replica(to) if self.reaches(id, to) => {
                 let path = (Host::Replica(id), Host::Replica(to));
-                self.send(path, &bytes, || Event::Arrive {
-                    to,
-                    arrival: Arrival::Frame(from, bytes.clone()),
-                });
+                let at_copy = self.goes_to_copy(id, to);
+                let arrival = || Arrival::Frame(from, bytes.clone());
+                self.send(path, &bytes, || World::arrives(to, at_copy, arrival()));
             }
             Endpoint::Client(to) if !self.out[id.index()] => {
                 let (client, life) = who(to);
@@ -97,18 +96,8 @@ impl World {
         let (incoming, frames) = wire.receive(self.now, from, bytes);
         self.send_frames(id, frames);
         for incoming in incoming {
-            self.arrive(
-                id,
-                match incoming {
-                    Incoming::Peer { from, message } => Arrival::Peer(from, message),
-                    Incoming::WarmUp { from, at, message } => Arrival::WarmUp(from, at, message),
-                    Incoming::Refused { from, at, why } => Arrival::Refused(from, at, why),
-                    Incoming::Client { from, message } => Arrival::Client(from, message),
-                    Incoming::Answer { .. } | Incoming::OtherCluster { .. } => {
-                        unreachable!("a replica opens no answers")
-                    }
-                },
-            )?;
+            let arrival = Arrival::of(incoming).expect("a replica opens no answers");
+            self.arrive(id, arrival)?;
         }
         self.expect_fragments(id);
         Ok(())

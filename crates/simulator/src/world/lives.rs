@@ -143,7 +143,9 @@ impl World {
         }
         if self.options.trace {
             match &arrival {
-                Arrival::Frame(..) | Arrival::Peer(_, Message::Heartbeat(_)) => {}
+                Arrival::Frame(..)
+                | Arrival::Peer(_, Message::Heartbeat(_))
+                | Arrival::Life(..) => {}
                 Arrival::Peer(from, message) => {
                     self.trace(|| format!("{from} -> {to}: {message:?}"))
                 }
@@ -374,6 +376,7 @@ impl World {
                 Envelope::Peer { to, message } => {
                     self.checker.leaves(id, life, &message)?;
                     self.reach.sees(&message);
+                    self.tells_of_copy(id, to, &message)?;
                     if let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = &message {
                         self.cost.campaigns_with(*ballot);
                     }
@@ -381,7 +384,8 @@ impl World {
                     if self.wired {
                         outgoing.push(Outgoing::Peer { to, message });
                     } else if self.reaches(id, to) {
-                        self.send_whole(|| Event::Arrive { to, arrival: arrival(id, &message) });
+                        let at_copy = self.goes_to_copy(id, to);
+                        self.send_whole(|| World::arrives(to, at_copy, arrival(id, &message)));
                     }
                 }
                 Envelope::Back { to, at, message } => {
@@ -464,7 +468,8 @@ impl World {
 
     /// S10: a replica has learned that it has lost its state. Its operator removes what is left.
     fn gives_up(&mut self, id: ReplicaId) -> Step {
-        if !self.nodes[id.index()].flipped {
+        // S12: of two lives of one directory, the one that remains may lack what the other saved.
+        if !self.nodes[id.index()].flipped && !self.was_copied(id) {
             let what = format!("S10: replica {id} gives up, and has lost nothing");
             return Err(Violation { what, slot: None });
         }

@@ -13,6 +13,7 @@
 //! must become equal, within [`LIVENESS_US`] of virtual time (I9). In an environment, the
 //! bounds follow its numbers (`cost`).
 
+mod beside;
 mod chat_logs;
 mod datagrams;
 mod guests;
@@ -37,6 +38,7 @@ use super::terrain::{Host, Terrain};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
 use super::wire::{BatchNews, Frames, Leaving, Wire};
+use beside::Beside;
 use durable::sim_disk;
 use fastrand::Rng;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
@@ -106,6 +108,14 @@ enum Stranger {
     Timer(usize),
     /// A datagram from this address arrives at a stray process.
     Frame(usize, Address, Vec<u8>),
+    /// A data directory is copied, and a process begins on the copy.
+    Copied,
+    /// Something arrives there.
+    AtCopy(Arrival),
+    /// That process does what is due.
+    CopyWakes,
+    /// Somebody ends it.
+    CopyEnds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,6 +150,7 @@ struct Streams {
     schedule: Rng,
     strangers: Rng,
     strikes: Rng,
+    beside: Rng,
 }
 
 /// A run in progress.
@@ -155,6 +166,8 @@ pub struct World {
     /// What is not of the cluster, as drawn, and the processes among it.
     strangers: Strangers,
     strays: Vec<Stray>,
+    /// A copy of a data directory that runs beside the original, or will, or has.
+    beside: Option<Beside>,
     /// Replicas that are not needed in the second phase.
     out: Vec<bool>,
     /// Replicas that have lost their disk, and so their right to accept.

@@ -1,5 +1,6 @@
 //! The beginning of a run: the seed decides its shape and its first events.
 
+use super::beside::Plan;
 use super::*;
 use crate::beginning::Beginning;
 use crate::bounds::Bounds;
@@ -31,11 +32,20 @@ impl World {
             true => Strangers::draw(n, &mut stream("strangers")),
             false => Strangers::default(),
         };
+        // A copy of a data directory that runs beside the original is noticed within a second. Until
+        // then it may do harm, so all else is calm, and hosts hear each other.
+        let beside = match options.switches.strangers && is_gentle && !strangers.any() {
+            true => Plan::draw(n, &mut stream("beside")),
+            false => None,
+        };
+        if beside.is_some() {
+            profile = profile.without_deaths();
+        }
         // Some runs send real datagrams.
         let mut wired = setup.u8(0..100) < options.wire_percent && options.partition.is_none()
             || strangers.any();
         // Short election waits make leaders change all the time.
-        let hasty = options.partition.is_none() && setup.u8(0..5) == 0;
+        let hasty = options.partition.is_none() && setup.u8(0..5) == 0 && beside.is_none();
         let mut settings = Settings {
             id: ReplicaId(0),
             n,
@@ -87,7 +97,8 @@ impl World {
         // Some runs use the real storage code, on simulated disks.
         let sectors = setup.u8(0..100) < options.sectors_percent
             && options.partition.is_none()
-            && strangers.leftovers == 0;
+            && strangers.leftovers == 0
+            && beside.is_none();
         if sectors {
             // The real storage code knows the real window only.
             session_window_slots = SESSION_WINDOW_SLOTS;
@@ -95,7 +106,7 @@ impl World {
             session_window_slots = slots;
         }
         // Only records can be changed so that all fits.
-        if is_gentle && !sectors {
+        if is_gentle && !sectors && beside.is_none() {
             profile.draw_alteration(options.switches, &mut stream("alterations"));
         }
         if sectors {
@@ -152,6 +163,7 @@ impl World {
             links: Links::new(n),
             strangers,
             strays: Vec::new(),
+            beside: beside.map(Beside::new),
             out: vec![false; n],
             wiped: vec![false; n],
             altered: None,
@@ -185,6 +197,7 @@ impl World {
                 schedule: stream("schedule"),
                 strangers: stream("their doings"),
                 strikes: stream("whose chat log"),
+                beside: stream("the copy's doings"),
             },
             faults_on: true,
             waiting_since: None,
@@ -197,6 +210,7 @@ impl World {
 
     pub(super) fn begin(&mut self) -> Step {
         self.begin_strangers();
+        self.plan_copy();
         let Settings { limits, checkpoint_slots, .. } = self.nodes[0].settings;
         self.trace(|| match limits == Limits::DEFAULT {
             true => format!("checkpoints every {checkpoint_slots} slots"),

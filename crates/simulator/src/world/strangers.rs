@@ -148,6 +148,13 @@ impl World {
     pub(super) fn stranger(&mut self, stranger: Stranger) -> Step {
         match stranger {
             Stranger::Removed(id) => self.remove_leftover(id),
+            Stranger::Copied => self.copy_begins(),
+            Stranger::AtCopy(arrival) => self.at_copy(arrival),
+            Stranger::CopyWakes => self.copy_wakes(),
+            Stranger::CopyEnds => {
+                self.end_copy();
+                Ok(())
+            }
             Stranger::Timer(index) => {
                 let stray = &mut self.strays[index];
                 let mut out = Outbox::new();
@@ -223,7 +230,9 @@ impl World {
         if let Some(index) = stray_at(at) {
             self.send_whole(|| Event::Stranger(Stranger::Frame(index, from, bytes.clone())));
         } else if self.reaches(id, to) {
-            self.send_whole(|| Event::Arrive { to, arrival: Arrival::Frame(from, bytes.clone()) });
+            let at_copy = beside::is_copy(at);
+            let arrival = || Arrival::Frame(from, bytes.clone());
+            self.send_whole(|| World::arrives(to, at_copy, arrival()));
         }
     }
 }

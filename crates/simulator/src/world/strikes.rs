@@ -240,6 +240,7 @@ impl World {
         let disks = self.nodes.iter().filter_map(|node| node.store.disk());
         self.disk_calls = disks.map(sim_disk::SimDisk::calls).collect();
         self.faults_on = false;
+        self.end_copy();
         let waits = self.clients.iter().any(|visitor| visitor.role.is_busy());
         self.waiting_since = waits.then_some(self.now);
         self.links.heal();
@@ -250,7 +251,9 @@ impl World {
         // only if it must be.
         let struck = self.struck.filter(|_| !self.chat_logs_are_whole()).map(|(id, _)| id.index());
         ids.sort_by_key(|index| {
-            let is_lost = self.wiped[*index] || self.nodes[*index].flipped;
+            // Of two lives of one directory either may lack what the other has said.
+            let was_copied = self.was_copied(ReplicaId(*index as u8));
+            let is_lost = self.wiped[*index] || self.nodes[*index].flipped || was_copied;
             (is_lost, struck == Some(*index))
         });
         // A cluster that has not started yet needs every replica.

@@ -1,0 +1,78 @@
+//! The ghost history of a copy of a data directory that runs beside the original (S12).
+//!
+//! The copy has a place of its own, so what it saves is not the original's. Its acceptances make
+//! a value chosen only where somebody relies on them: when a quorum that counts it in has a value
+//! applied. What the copy accepted and nobody counted does no harm.
+
+use super::{Acceptance, Checked, Checker, Chosen, fingerprint, violation};
+use multipaxos::message::{Message, Run, ToAcceptor};
+use multipaxos::paxos::{acceptor, learner};
+use multipaxos::quorum::ReplicaSet;
+use multipaxos::types::{Ballot, ReplicaId, Slot};
+
+impl Acceptance {
+    /// Whether a quorum has accepted it, if the copy counts for its replica.
+    pub(super) fn is_quorum_with_copy(&self, n: usize) -> bool {
+        let mut by = self.by;
+        if let Some(id) = self.by_copy {
+            by.insert(id);
+        }
+        by.is_quorum(n)
+    }
+}
+
+impl Checker {
+    /// The copy has saved a record of its acceptor.
+    pub fn copy_saves(&mut self, id: ReplicaId, record: &acceptor::Record) -> Checked {
+        let acceptor::Record::Accept(Run { ballot, first, values }) = record else { return Ok(()) };
+        self.longest_run_bytes = self.longest_run_bytes.max(values.bytes().len());
+        for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
+            let value = fingerprint(value);
+            let entry = self.accepted.entry((slot, *ballot)).or_insert(Acceptance {
+                value,
+                by: ReplicaSet::EMPTY,
+                by_copy: None,
+            });
+            if entry.value != value {
+                return violation(slot, format!("I2: two values accepted at ballot {ballot}"));
+            }
+            entry.by_copy = Some(id);
+        }
+        Ok(())
+    }
+
+    /// The copy's learner begins at its checkpoint.
+    pub fn copy_goes_on(&mut self, applied: Slot) {
+        *self.applied.last_mut().expect("the copy has a place") = applied;
+    }
+
+    /// The copy has applied some slots.
+    pub fn copy_applies(&mut self, record: &learner::Record) -> Checked {
+        self.applied(ReplicaId(self.n as u8), record)
+    }
+
+    /// The copy sends a message.
+    pub fn copy_sends(&mut self, message: &Message) -> Checked {
+        match message {
+            Message::Acceptor(ToAcceptor::Accept(accept)) => self.proposes(accept),
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody applies this value in `slot`. If only a quorum with the copy has accepted it, that
+    /// quorum has chosen it.
+    pub(super) fn choose_with_copy(&mut self, slot: Slot, value: u64) -> Checked {
+        if self.chosen.get(&slot).is_some_and(|chosen| chosen.value == value) {
+            return Ok(());
+        }
+        let n = self.n;
+        let mut held = self.accepted.range((slot, Ballot::ZERO)..=(slot, Ballot(u64::MAX)));
+        let by = held.find(|(_, held)| held.value == value && held.is_quorum_with_copy(n));
+        let Some(((_, ballot), _)) = by else { return Ok(()) };
+        let chosen = *self.chosen.entry(slot).or_insert(Chosen { value, ballot: *ballot });
+        if chosen.value != value {
+            return violation(slot, format!("I1: another value is chosen at ballot {ballot}"));
+        }
+        Ok(())
+    }
+}
