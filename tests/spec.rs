@@ -17,8 +17,9 @@ const FAMILIES: &str = "SELWDI";
 /// Families whose rules each need a golden script.
 const SCRIPTED: &str = "SEL";
 
-/// What have none: the stage on which scripts play has no data directories.
-const UNSCRIPTED: [&str; 2] = ["S8", "S9"];
+/// What have none: the stage on which scripts play has no data directories, and one process for
+/// each replica.
+const UNSCRIPTED: [&str; 3] = ["S8", "S9", "S12"];
 
 /// Folders of scripts that are of no rule: the normal case, and what `why` says.
 const UNRULED: [&str; 2] = ["normal/", "why/"];

@@ -377,6 +377,23 @@ pub struct Heartbeat {
     pub history: LogHash,
     /// What the sender knows to be decided by its own tally. Empty if it does not lead.
     pub decided: Decided,
+    /// What the sender knows of a life of another member, or of a life of the receiver's directory
+    /// (S12). Only while it hears two lives of that member.
+    pub seen: Option<Seen>,
+}
+
+/// A life of a member of which two are heard (S12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Seen {
+    /// The member. If that is the receiver, two lives of it run at once, and neither counts.
+    pub of: ReplicaId,
+    /// The life.
+    pub boot: BootId,
+    /// Where its datagrams come from, if the sender knows.
+    pub at: Option<Address>,
+    /// The newest round of the receiver that has reached this life through the sender: the sender
+    /// had heard it before it sent the round that this life has echoed.
+    pub reached: u64,
 }
 
 /// A decided log as a number: the same for two logs that are the same up to there, and for no

@@ -24,7 +24,7 @@ pub mod pack;
 mod schedules;
 
 use crate::message::{Answer, ClientMessage, Message, Party, Refusal, ToBootstrap};
-use crate::types::{Address, LINE_BYTES_MAX, ReplicaId};
+use crate::types::{Address, BootId, LINE_BYTES_MAX, ReplicaId};
 pub use datagrams::udp::{BoundSocket, Deliver};
 pub use datagrams::{
     DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MESSAGE_BYTES_MAX,
@@ -137,6 +137,15 @@ pub enum Incoming {
         at: Address,
         /// The message.
         message: ToBootstrap,
+    },
+    /// Datagrams of this life of another replica came from this address: its life has changed.
+    Life {
+        /// The replica.
+        of: ReplicaId,
+        /// Its life.
+        boot: BootId,
+        /// The source of its datagrams.
+        at: Address,
     },
     /// A datagram in another replica's name was refused, and the operator should hear of it.
     Refused {

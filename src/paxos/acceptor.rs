@@ -26,6 +26,7 @@ use crate::message::{
     Accept, AcceptedValues, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans, ToAcceptor,
     ToBootstrap, ToLearner, ToProposer, Voter,
 };
+use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::ValueRef;
@@ -163,6 +164,9 @@ pub enum Input {
     /// The proposer of this replica has heard this of a member. Told again while it is not
     /// stored.
     Heard(ReplicaId, Memory),
+    /// The members of which two lives run at once (S12), this replica among them if it was told so.
+    /// Told again while that lasts and for a while after.
+    Beside(ReplicaSet),
 }
 
 /// The acceptor role.
@@ -413,6 +417,8 @@ impl Role for Acceptor {
         match input {
             // S6: a directory that is not on the started record has no vote to give.
             Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
+            // S12: what this life would say now, its copy does not know.
+            Input::Peer(..) if self.standing.is_beside(self.settings.id) => {}
             Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter })
                 if ballot.owner(n) == from =>
             {
@@ -439,6 +445,7 @@ impl Role for Acceptor {
                 }
                 self.announce = true;
             }
+            Input::Beside(beside) => self.standing.set_beside(beside),
             Input::Heard(of, memory) => {
                 self.standing.note(of, memory);
                 let unsaved = &mut self.unsaved;
@@ -489,7 +496,8 @@ impl Role for Acceptor {
 /// Tells replica `to` why its word does not count, unless it does (S6, S10).
 pub(super) fn refuse<R>(to: ReplicaId, voter: Voter, verdict: Verdict, out: &mut Outbox<R>) {
     let told = match verdict {
-        Verdict::Counts => return,
+        // S12: both lives are told in heartbeats. A former life has nobody to be told.
+        Verdict::Counts | Verdict::Former | Verdict::Beside => return,
         Verdict::NotMember => ToBootstrap::NotMember { directory: voter.directory },
         Verdict::Forgotten { known } => ToBootstrap::Forgotten { boot: voter.boot, known },
     };

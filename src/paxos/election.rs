@@ -428,6 +428,16 @@ impl Election {
         self.rounds.begin(now)
     }
 
+    /// The newest own round.
+    pub fn newest_round(&self) -> u64 {
+        self.rounds.newest()
+    }
+
+    /// `round`, if this process has sent it and remembers that.
+    pub fn own_round(&self, round: u64) -> Option<u64> {
+        self.rounds.sent_at(round).map(|_| round)
+    }
+
     /// The highest round heard from `peer`, to be echoed to it.
     pub fn echo_of(&self, peer: ReplicaId) -> u64 {
         self.peers[peer.index()].round

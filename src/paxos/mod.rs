@@ -25,6 +25,7 @@
 //! - [`learner`]: decided slots, applied in order to the [`chat`](crate::chat).
 //! - [`bootstrap`]: directory ids, the started record, the replicas that may vote.
 //! - [`standing`]: what is remembered of the others, and whose votes count.
+//! - [`lives`]: whether two processes run on copies of one directory.
 //!
 //! The other end, [`client`](crate::client), is a role as well: sessions, each with one line in
 //! flight.
@@ -44,6 +45,7 @@ pub mod bootstrap;
 pub mod election;
 pub mod learner;
 mod limits;
+pub mod lives;
 mod longest;
 mod outbox;
 pub mod pace;

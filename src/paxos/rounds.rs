@@ -20,8 +20,9 @@ const KEPT_MAX: usize = 4_096;
 
 /// A life begins to count below two to the power of this. A larger number would take more
 /// bytes on the wire; two lives are told apart as long as they do not begin within some
-/// hundred numbers of each other.
-const BEGIN_BITS: u32 = 20;
+/// hundred numbers of each other. A replica that took an echo of its former life for one of this
+/// life might call a restart a copy (S12), so that must not happen by chance.
+const BEGIN_BITS: u32 = 28;
 
 /// The heartbeats that this replica has sent.
 #[derive(Debug, Clone)]
@@ -38,6 +39,11 @@ impl Rounds {
         // Fibonacci hashing (Knuth, volume 3, 6.4): also of neighbours, as in tests.
         let newest = boot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BEGIN_BITS);
         Rounds { newest, sent: VecDeque::new() }
+    }
+
+    /// The number of the newest one.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// The next one leaves now. Returns its number.

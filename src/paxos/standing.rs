@@ -8,13 +8,18 @@
 //!
 //! Lives are told apart by their boot ids, and have no order but that of the counts. A message of
 //! an earlier life may come late. It looks like one of a directory that was put back, and counts
-//! as little; the difference is that nobody is there any more to be told so.
+//! as little; the difference is that nobody is there any more to be told so. A life that has
+//! counted before is known to be one of these.
+//!
+//! While two processes run on copies of one directory, neither counts (S12). [`lives`](super::lives)
+//! finds that out, in the proposer, which tells the other roles.
 //!
 //! **Does not** notice what nobody remembers: what a directory wrote in the last moments before
 //! its end may have been said to nobody.
 
 use crate::aside::NotState;
 use crate::message::Voter;
+use crate::quorum::ReplicaSet;
 use crate::types::{BootId, DirectoryId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +56,10 @@ pub enum Verdict {
         /// That number.
         known: u64,
     },
+    /// It is of a life that has counted, and has been followed by another one.
+    Former,
+    /// Two lives of the directory run at once.
+    Beside,
 }
 
 /// The members, and what is remembered of each.
@@ -60,7 +69,14 @@ pub struct Standing {
     members: Vec<DirectoryId>,
     /// By replica id.
     memories: Vec<Memory>,
+    /// By replica id, the lives that counted before, oldest first.
+    former: Vec<Vec<BootId>>,
+    /// The members of which two lives run at once.
+    beside: ReplicaSet,
 }
+
+/// How many former lives of each member are remembered.
+const FORMER_MAX: usize = 4;
 
 impl Standing {
     /// Of these `members`, of which this is remembered: by replica id both, and nothing of
@@ -68,23 +84,75 @@ impl Standing {
     pub fn new(members: &[DirectoryId], memories: &[Memory]) -> Self {
         let mut memories = memories.to_vec();
         memories.resize(members.len(), Memory::default());
-        Standing { members: members.to_vec(), memories }
+        let former = vec![Vec::new(); members.len()];
+        Standing { members: members.to_vec(), memories, former, beside: ReplicaSet::EMPTY }
     }
 
     /// Judges a vote of replica `from`. A life that begins with all that is remembered takes the
     /// place of the one before it.
     pub fn judge(&mut self, from: ReplicaId, voter: Voter) -> Verdict {
-        if self.members.get(from.index()) != Some(&voter.directory) {
+        if !self.is_member(from, voter.directory) {
             return Verdict::NotMember;
         }
-        let memory = &mut self.memories[from.index()];
+        if self.beside.contains(from) {
+            return Verdict::Beside;
+        }
+        let memory = self.memories[from.index()];
         if memory.boot != voter.boot {
             if voter.begun < memory.written {
-                return Verdict::Forgotten { known: memory.written };
+                return match self.former[from.index()].contains(&voter.boot) {
+                    true => Verdict::Former,
+                    false => Verdict::Forgotten { known: memory.written },
+                };
             }
-            *memory = Memory { boot: voter.boot, written: voter.begun };
+            self.remember(from, Memory { boot: voter.boot, written: voter.begun });
         }
         Verdict::Counts
+    }
+
+    fn remember(&mut self, of: ReplicaId, memory: Memory) {
+        let before = std::mem::replace(&mut self.memories[of.index()], memory);
+        let former = &mut self.former[of.index()];
+        former.retain(|boot| *boot != memory.boot && *boot != before.boot);
+        if before.boot != memory.boot && before != Memory::default() {
+            former.push(before.boot);
+            if former.len() > FORMER_MAX {
+                former.remove(0);
+            }
+        }
+    }
+
+    /// Of these members two lives run at once: neither counts.
+    pub fn set_beside(&mut self, beside: ReplicaSet) {
+        self.beside = beside;
+    }
+
+    /// Whether two lives of this member run at once.
+    pub fn is_beside(&self, of: ReplicaId) -> bool {
+        self.beside.contains(of)
+    }
+
+    /// The life `boot` has counted, and has shown to be the living one: it counts again. Returns
+    /// whether that is news.
+    pub fn take_back(&mut self, of: ReplicaId, boot: BootId) -> bool {
+        let Memory { boot: known, written } = self.memories[of.index()];
+        let is_news = boot != known && self.former[of.index()].contains(&boot);
+        if is_news {
+            self.remember(of, Memory { boot, written });
+        }
+        is_news
+    }
+
+    /// Whether this is a member's directory.
+    pub fn is_member(&self, of: ReplicaId, directory: DirectoryId) -> bool {
+        self.members.get(of.index()) == Some(&directory)
+    }
+
+    /// The life `boot` lacks something that was said in its directory's name: it is told so when
+    /// it is heard next.
+    pub fn forget(&mut self, of: ReplicaId, boot: BootId, memory: Memory) {
+        self.remember(of, memory);
+        self.former[of.index()].retain(|former| *former != boot);
     }
 
     /// The life of replica `from` that counts has written this many records.
@@ -100,10 +168,8 @@ impl Standing {
 
     /// Another role of this replica remembers this.
     pub fn note(&mut self, of: ReplicaId, memory: Memory) {
-        if let Some(known) = self.memories.get_mut(of.index())
-            && known.written <= memory.written
-        {
-            *known = memory;
+        if self.memories.get(of.index()).is_some_and(|known| known.written <= memory.written) {
+            self.remember(of, memory);
         }
     }
 }
@@ -124,7 +190,7 @@ mod tests {
         // The next life begins with at least as much, and takes the place of the first.
         assert_eq!(standing.judge(of, life(2, 7)), Verdict::Counts);
         assert_eq!(standing.memory(of), Memory { boot: BootId(2), written: 7 });
-        assert_eq!(standing.judge(of, life(1, 0)), Verdict::Forgotten { known: 7 }, "late");
+        assert_eq!(standing.judge(of, life(1, 0)), Verdict::Former, "late");
         standing.note_written(of, 20);
         for begun in [0, 7, 19] {
             assert_eq!(standing.judge(of, life(3, begun)), Verdict::Forgotten { known: 20 });

@@ -183,6 +183,9 @@ impl Deliver<Incoming> for Router {
             Incoming::WarmUp { from, at, message } => {
                 self.inputs.bootstrap.push(bootstrap::Input::Peer(from, at, message));
             }
+            Incoming::Life { of, boot, at } => {
+                self.inputs.proposer.push(proposer::Input::Life(of, boot, at));
+            }
             Incoming::Refused { from, at, why } => {
                 self.inputs.bootstrap.push(bootstrap::Input::Refused { from, at, why });
             }

@@ -3,8 +3,8 @@
 use fastrand::Rng;
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, LogHash, LostState,
-    Message, Promise, Ready, Request, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
-    Voter,
+    Message, Promise, Ready, Request, Run, Seen, Spans, ToAcceptor, ToBootstrap, ToLearner,
+    ToProposer, Voter,
 };
 use multipaxos::types::{
     Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin, ReplicaId,
@@ -239,6 +239,12 @@ pub(crate) fn heartbeat(rng: &mut Rng, around: &Around, from: ReplicaId) -> Hear
         applied: slot(rng, around),
         history: LogHash { slot: slot(rng, around), hash: rng.u64(..4) },
         decided,
+        seen: (rng.u8(..20) == 0).then(|| Seen {
+            of: ReplicaId(rng.u8(..4)),
+            boot: BootId(rng.u64(..4)),
+            at: rng.bool().then_some(Address(SocketAddr::from(([10, 0, 0, 1], 7_000)))),
+            reached: rng.u64(..40),
+        }),
     }
 }
 

@@ -155,6 +155,7 @@ impl Play {
                 applied: Slot(around.slot.0.saturating_sub(rng.u64(..4))),
                 history: LogHash::default(),
                 decided: Decided::default(),
+                seen: None,
             })),
             _ => return None,
         })

@@ -171,7 +171,9 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
                 (_, false, false) => format!("{actor} refuses {what}{}{mark}", stands(turn)),
             }
         }
-        acceptor::Input::Heard(..) => unreachable!("left out, as heartbeats are"),
+        acceptor::Input::Heard(..) | acceptor::Input::Beside(_) => {
+            unreachable!("left out, as heartbeats are")
+        }
         acceptor::Input::Applied(slot) => {
             let trims = turn
                 .effects

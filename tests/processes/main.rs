@@ -5,6 +5,7 @@ mod begin_from;
 mod chat_log;
 mod clean_end;
 mod command_line;
+mod copies;
 mod disk_trouble;
 mod follow;
 mod load;

@@ -9,6 +9,7 @@ use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::{
     ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer, standing,
 };
+use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange, Time, Value};
 use std::ops::Range;
 
@@ -496,6 +497,23 @@ fn a_replica_that_is_no_member_gives_no_votes() {
     let sent = seat.burst([prepare(3, 0), accept(4, 0, &["x"])]);
     assert_eq!(sent, []);
     assert_eq!(seat.storage.state(), &State::default());
+}
+
+#[test]
+fn an_acceptor_that_is_told_of_its_copy_promises_and_accepts_nothing() {
+    let mut seat = acceptor();
+    let mut beside = ReplicaSet::EMPTY;
+    beside.insert(R2);
+    seat.handle(Input::Beside(beside));
+    assert_eq!(seat.burst([prepare(3, 0), accept(4, 0, &["x"])]), []);
+    assert_eq!(seat.storage.memory.state(), &State::default());
+    seat.handle(Input::Beside(ReplicaSet::EMPTY));
+    assert_eq!(pages(&seat.handle(prepare(3, 0))).len(), 1);
+    // Nor does it promise anything to a candidate of which two lives run.
+    beside = ReplicaSet::EMPTY;
+    beside.insert(R0);
+    seat.handle(Input::Beside(beside));
+    assert_eq!(seat.handle(prepare(6, 0)), []);
 }
 
 /// What is known of replica 0: its first life has written five records.

@@ -129,6 +129,7 @@ pub(crate) fn heartbeat(from: ReplicaId, round: u64) -> Heartbeat {
         applied: Slot::ZERO,
         history: LogHash::default(),
         decided: Decided::default(),
+        seen: None,
     }
 }
 

@@ -31,6 +31,8 @@ use std::sync::Arc;
 pub struct Decoder {
     pub(super) identity: Identity,
     boots: Vec<Boots>,
+    /// By replica id, the life that was heard last, and where its datagrams came from.
+    lives: Vec<Option<(BootId, Address)>>,
     pub(super) counters: Arc<Counters>,
     /// Where the datagram that was opened last came from.
     source: Address,
@@ -56,7 +58,8 @@ impl Decoder {
         let notices = Notices::new(identity.me, identity.n);
         let source = Address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let commands = Builder::default();
-        Decoder { boots, identity, counters, source, has: None, commands, notices }
+        let lives = vec![None; identity.n];
+        Decoder { boots, lives, identity, counters, source, has: None, commands, notices }
     }
 
     /// Checks a datagram that came from the address `from`, and appends its messages to
@@ -80,6 +83,9 @@ impl Decoder {
             self.counters.count(why);
             self.notices.dropped(from.0, frame, why);
             into.extend(self.foreign(from, frame, why));
+            if why == DropReason::Boot {
+                self.heartbeats_of_retired(from, frame, into);
+            }
         }
         opened
     }
@@ -214,9 +220,35 @@ impl Decoder {
             && cluster != ClusterId::NONE
         {
             self.boots[id.index()].heard(boot.0);
+            self.note_life(id, boot, into);
         }
         let (boot, cluster, stamp, has) = (boot.0, cluster.0, stamp_of(frame), self.has.take());
         Ok(Opened { from, boot, cluster, stamp, has, body })
+    }
+
+    /// S12: a retired life may run beside the one that is heard. Its newest heartbeat in a datagram
+    /// tells.
+    fn heartbeats_of_retired(&mut self, at: Address, frame: &[u8], into: &mut Vec<Incoming>) {
+        let Ok(from @ Endpoint::Replica(_)) = self.parties(at, frame) else { return };
+        let bytes = u16::from_le_bytes([frame[AT_BODY_LENGTH], frame[AT_BODY_LENGTH + 1]]);
+        let body = &frame[HEADER_BYTES..HEADER_BYTES + usize::from(bytes)];
+        let before = into.len();
+        let decoded = frame[24] == BodyKind::Messages as u8
+            && self.decode(from, ClusterId(u64_at(frame, 8)), body, 1, into).is_ok();
+        let mut opened = into.split_off(before).into_iter().rev();
+        let newest =
+            opened.find(|it| matches!(it, Incoming::Peer { message: Message::Heartbeat(_), .. }));
+        into.extend(newest.filter(|_| decoded));
+    }
+
+    /// Tells the proposer where two lives of a replica are, when one follows the other.
+    fn note_life(&mut self, of: ReplicaId, boot: BootId, into: &mut Vec<Incoming>) {
+        let at = self.source;
+        let before = self.lives[of.index()].replace((boot, at));
+        if let Some((other, elsewhere)) = before.filter(|(other, _)| *other != boot) {
+            into.push(Incoming::Life { of, boot: other, at: elsewhere });
+            into.push(Incoming::Life { of, boot, at });
+        }
     }
 
     /// What the operator should hear of a frame that was dropped, if anything.

@@ -74,6 +74,7 @@ fn heartbeat() -> Heartbeat {
         applied: Slot::ZERO,
         history: LogHash::default(),
         decided: Decided::default(),
+        seen: None,
     }
 }
 
@@ -96,7 +97,10 @@ fn resealed(mut frame: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 fn open(decoder: &mut Decoder, frame: &[u8]) -> Result<usize, DropReason> {
     let mut messages = Vec::new();
-    let opened = decoder.open(address(), frame, &mut messages).map(|_| messages.len());
+    let opened = decoder.open(address(), frame, &mut messages);
+    // Where lives are is told beside the messages.
+    messages.retain(|incoming| !matches!(incoming, Incoming::Life { .. }));
+    let opened = opened.map(|_| messages.len());
     let told = |incoming: &Incoming| matches!(incoming, Incoming::Refused { .. });
     assert!(opened.is_ok() || messages.iter().all(told), "nothing of a dropped frame stays");
     opened
@@ -320,6 +324,29 @@ fn a_frame_of_an_earlier_life_is_dropped_but_only_a_valid_frame_begins_a_new_one
     assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Ok(1));
     assert_eq!(open(&mut receiver, &of_boot(3, &[prepare()])), Ok(1));
     assert_eq!(open(&mut receiver, &of_boot(1, &[prepare()])), Err(DropReason::Boot));
+}
+
+#[test]
+fn the_newest_heartbeat_of_a_retired_life_is_handed_on_and_nothing_else_of_it() {
+    let mut receiver = decoder(replica(0), OURS);
+    let mut take = |boot, port, messages: &[Message]| {
+        let identity = Identity { boot: BootId(boot), ..identity(replica(1), OURS) };
+        let frame = frame_as(&identity, replica(0), OURS, messages);
+        let mut taken = Vec::new();
+        let at = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let dropped = receiver.open(at, &frame, &mut taken).err();
+        (dropped, taken)
+    };
+    let (from, at) = (ReplicaId(1), |port| Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    let beat = Message::Heartbeat(Box::new(heartbeat()));
+    let peer = |message: &Message| Incoming::Peer { from, message: message.clone() };
+    let life = |boot, port| Incoming::Life { of: from, boot: BootId(boot), at: at(port) };
+    assert_eq!(take(1, 7_001, &[prepare()]), (None, vec![peer(&prepare())]));
+    let both = vec![peer(&beat), life(1, 7_001), life(2, 7_002)];
+    assert_eq!(take(2, 7_002, std::slice::from_ref(&beat)), (None, both));
+    let retired = take(1, 7_001, &[prepare(), beat.clone(), prepare()]);
+    assert_eq!(retired, (Some(DropReason::Boot), vec![peer(&beat)]));
+    assert_eq!(take(1, 7_001, &[prepare()]), (Some(DropReason::Boot), vec![]));
 }
 
 #[test]

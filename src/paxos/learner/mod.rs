@@ -51,6 +51,7 @@ use crate::chat::Chat;
 use crate::message::{
     Answer, Decided, Heartbeat, Inquiry, Request, Run, SlotList, ToLearner, Voter,
 };
+use crate::quorum::ReplicaSet;
 use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
@@ -98,6 +99,11 @@ pub enum Input {
     /// The proposer of this replica has measured how long the answers of a peer take. Told again
     /// whenever that changes; without it, waits are longer.
     Trip(ReplicaId, Trip),
+    /// The members of which two lives run at once (S12). Told again while that lasts, and for a
+    /// while after.
+    Beside(ReplicaSet),
+    /// The proposer of this replica has found out which life of a member counts (S10, S12).
+    Heard(ReplicaId, Memory),
     /// The acceptor of this replica has durably accepted these values.
     OwnAccepted {
         /// The accepted values, each run at its ballot.
@@ -384,7 +390,7 @@ impl Role for Learner {
                     Verdict::Counts => self.standing.note_written(from, heartbeat.written),
                     Verdict::NotMember => {}
                     // S10: its log may be another one.
-                    Verdict::Forgotten { .. } => return,
+                    Verdict::Forgotten { .. } | Verdict::Former | Verdict::Beside => return,
                 }
                 self.peers.handle_heartbeat(now, from, heartbeat.applied);
                 self.differences.hear(from, heartbeat.history, self.execution.history());
@@ -410,6 +416,8 @@ impl Role for Learner {
                 self.follow(now, ballot);
             }
             Input::Trip(peer, trip) => self.catch_up.note_trip(peer, trip),
+            Input::Beside(beside) => self.standing.set_beside(beside),
+            Input::Heard(of, memory) => self.standing.note(of, memory),
             Input::OwnAccepted { runs, decided } => {
                 for run in &runs {
                     self.decisions.keep_accepted(run);

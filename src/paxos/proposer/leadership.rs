@@ -18,7 +18,7 @@ impl Proposer {
 
     /// Stops leading, or trying to. A leader hands the requests that are not applied to its
     /// learner, which passes them to the next leader.
-    fn follow(&mut self, why: &str, step: &mut Step<'_>) {
+    pub(super) fn follow(&mut self, why: &str, step: &mut Step<'_>) {
         let id = self.settings.id;
         match std::mem::replace(&mut self.state, State::Following) {
             State::Following => {}
@@ -205,7 +205,7 @@ impl Proposer {
     fn would_follow(&self, now: Time, candidate: ReplicaId, ballot: Ballot) -> bool {
         let serves = self.leading().is_some() || self.election.hears_leader(now);
         let campaigns = self.moving_campaign(now).is_some();
-        self.is_voter()
+        self.may_lead(now)
             && self.promised < Some(ballot)
             && (!serves || self.election.is_unsatisfied(now))
             && !campaigns
@@ -275,15 +275,20 @@ impl Proposer {
         step: &mut Step<'_>,
     ) {
         let voter = heartbeat.voter;
+        if !self.hear_life(from, heartbeat, step) {
+            return;
+        }
         let member = match self.standing.judge(from, voter) {
             Verdict::Counts => true,
             Verdict::NotMember => false,
+            Verdict::Former | Verdict::Beside => return,
             verdict @ Verdict::Forgotten { .. } => {
                 return acceptor::refuse(from, voter, verdict, step.out);
             }
         };
         if member {
             self.standing.note_written(from, heartbeat.written);
+            self.hear_word(from, heartbeat.seen, step);
         }
         let news = self.election.handle_heartbeat(step.now, step.draw, from, heartbeat, member);
         if let Some(trip) = self.election.take_trip(from) {
@@ -326,6 +331,7 @@ impl Proposer {
             self.election.report_silence(now);
         }
         let round = self.election.begin_round(now);
+        self.look_at_lives(now, round, out);
         self.store_memories(out);
         let (leading, campaign) = (self.leading(), self.moving_campaign(now));
         let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
@@ -350,6 +356,7 @@ impl Proposer {
                 applied: self.applied,
                 history: *self.history,
                 decided,
+                seen: self.lives.word_to(now, peer, round),
             };
             out.send(peer, Message::Heartbeat(Box::new(heartbeat)));
         }
@@ -375,7 +382,9 @@ impl Proposer {
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {
-                if self.is_voter() && self.election.suspects(now) {
+                if !self.may_lead(now) && self.election.suspects(now) {
+                    self.election.be_patient(now, step.draw);
+                } else if self.is_voter() && self.election.suspects(now) {
                     self.election.report_suspicion(now);
                     self.election.be_patient(now, step.draw);
                     self.begin_pre_vote(step);

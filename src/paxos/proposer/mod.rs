@@ -20,12 +20,14 @@
 //! falls silent when no quorum follows it, when no quorum hears it, or when it gets nothing
 //! applied.
 
+mod copies;
 mod leadership;
 mod pre_vote;
 
 use pre_vote::PreVote;
 
 use super::election::Election;
+use super::lives::Lives;
 use super::phase1::Phase1;
 use super::phase2::Phase2;
 use super::standing::{Memory, Standing, Verdict, Written};
@@ -33,7 +35,7 @@ use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, 
 use crate::aside::{Aside, NotState};
 use crate::message::{Answer, Decided, Heartbeat, LogHash, Request, Run, ToProposer, Voter};
 use crate::quorum::ReplicaSet;
-use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, BootId, ReplicaId, Slot, SlotRange, Time};
 
 /// What a proposer takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,6 +44,8 @@ pub enum Input {
     Peer(ReplicaId, ToProposer),
     /// A peer's heartbeat.
     Heartbeat(ReplicaId, Box<Heartbeat>),
+    /// Datagrams of this life of a replica came from this address. Told when a peer's life changes.
+    Life(ReplicaId, BootId, Address),
     /// A client's request, and where the client is to be answered.
     Client(Address, Request),
     /// The learner of this replica says that this request is its session's next.
@@ -133,6 +137,8 @@ pub struct Proposer {
     promised: Option<Ballot>,
     /// Whose votes count (S6, S10).
     standing: Standing,
+    /// Which lives of the others are heard (S12).
+    lives: Aside<Lives>,
     /// How many records the own acceptor has written.
     written: Aside<Written>,
     /// By replica id, what the own acceptor was last told of it.
@@ -158,6 +164,7 @@ impl Proposer {
         Proposer {
             settings: Aside(settings),
             standing: membership.standing(),
+            lives: Aside(Lives::new(&settings, now)),
             written: Aside(Written { records: membership.voter.begun }),
             stored: Aside(membership.memories.clone()),
             membership: Aside(membership),
@@ -298,6 +305,7 @@ impl Role for Proposer {
                 self.handle_request(origin, request, false, step.out);
             }
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
+            Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::RequestIsNext { origin, request } => {
                 if let Some(phase2) = self.phase2_mut() {

@@ -2,6 +2,7 @@
 
 mod ballot_0;
 mod campaigning;
+mod copies;
 mod giving_way;
 mod leading;
 mod live_campaigns;
