@@ -2,7 +2,11 @@
 //!
 //! A learner looks up sessions several times for each line, so this is a hash table. But a
 //! role must do the same on every machine. So the hash is fixed, and all entries together are
-//! seen only in the order of their keys.
+//! seen only in the order of their keys. [`Buckets`] is one for millions of entries.
+
+mod buckets;
+
+pub use buckets::Buckets;
 
 use foldhash::fast::FixedState;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
