@@ -77,12 +77,14 @@ pub(super) fn opened<D: Disk>(log_dir: &D, name: &str) -> io::Result<D::File> {
     Ok(file)
 }
 
-/// Renames a chat log to the first free of `<name>.1`, `<name>.2`, …, and returns that name.
+/// Renames a chat log to the first free of `<name>.1`, `<name>.2`, …, durably, and returns that
+/// name. What takes its place next would otherwise be there after a power cut, and it nowhere.
 pub(super) fn move_aside<D: Disk>(disk: &D, name: &str) -> io::Result<String> {
     for number in 1u32.. {
         let aside = format!("{name}.{number}");
         if disk.look(&aside)?.is_none() {
             disk.rename(name, &aside)?;
+            disk.sync_dir()?;
             return Ok(disk.describe(&aside));
         }
     }
@@ -236,24 +238,19 @@ impl<D: Disk> ChatFile<D> {
     /// The name leads to no file or to another one, which may hold something.
     fn put_back(&mut self, other_holds: bool, length: u64) -> io::Result<()> {
         let name = self.described();
+        let copy = copied(&self.log_dir, &self.name, &self.grown.file, length)?;
         if other_holds {
             let other = self.log_dir.open(&self.name)?;
             other.as_ref().map_or(Ok(()), |file| lock(&self.log_dir, &self.name, file))?;
             let aside = move_aside(&self.log_dir, &self.name)?;
             log::warn!("{name}: another file has taken its place: renamed to {aside}");
         }
-        self.take_over(length)?;
+        put_in_place(&self.log_dir, &self.name)?;
+        self.go_on_in(copy)?;
         log::warn!(
             "{name}: was moved or deleted by another process: written again ({length} bytes)"
         );
         Ok(())
-    }
-
-    /// A copy of the first bytes takes the file's place and name.
-    fn take_over(&mut self, length: u64) -> io::Result<()> {
-        let copy = copied(&self.log_dir, &self.name, &self.grown.file, length)?;
-        put_in_place(&self.log_dir, &self.name)?;
-        self.go_on_in(copy)
     }
 
     /// Compares what is about to be written up to `end` with the earlier chat. With the first
