@@ -7,12 +7,14 @@
 //! 16  contents
 //! ```
 //!
-//! A file is written under another name, synced and renamed; then the directory is synced.
+//! A file is written under another name, synced and renamed; then the directory is synced. A
+//! large one is written in pieces ([`Replacement`]), and its header last.
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
+use std::fmt;
 use std::io;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 const HEADER_BYTES: usize = 16;
 
@@ -36,17 +38,59 @@ pub fn replace<D: Disk>(
     contents: &[u8],
     waits: bool,
 ) -> io::Result<()> {
-    let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&check(magic, contents).to_le_bytes());
-    bytes.extend_from_slice(contents);
-    let written = temporary(name);
-    let file = disk.create(&written)?;
-    file.write_at(0, &bytes)?;
-    if waits {
-        file.sync()?;
+    let mut replacement = Replacement::begin(disk, name, magic)?;
+    replacement.append(contents)?;
+    replacement.finish(disk, waits)
+}
+
+/// New contents of a file, while they are written. Nobody sees them before they are whole.
+pub struct Replacement<F> {
+    name: String,
+    magic: Magic,
+    file: F,
+    /// How far the file is written.
+    length: u64,
+    check: Box<Xxh3>,
+}
+
+impl<F> fmt::Debug for Replacement<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Replacement { name, length, .. } = self;
+        f.debug_struct("Replacement")
+            .field("name", name)
+            .field("length", length)
+            .finish_non_exhaustive()
     }
-    disk.rename(&written, name)?;
-    if waits { disk.sync_dir() } else { Ok(()) }
+}
+
+impl<F: DiskFile> Replacement<F> {
+    /// Begins new contents of the file `name`. Of several that are begun, only the last may be
+    /// finished.
+    pub fn begin<D: Disk<File = F>>(disk: &D, name: &str, magic: Magic) -> io::Result<Self> {
+        let file = disk.create(&temporary(name))?;
+        let check = Box::new(Xxh3::with_seed(u64::from_le_bytes(magic)));
+        Ok(Replacement { name: name.to_owned(), magic, file, length: HEADER_BYTES as u64, check })
+    }
+
+    /// Writes the next bytes. Waits for no disk.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(self.length, bytes)?;
+        self.length += bytes.len() as u64;
+        self.check.update(bytes);
+        Ok(())
+    }
+
+    /// The contents are whole, and become those of the file. If `waits`, they are durable on
+    /// return.
+    pub fn finish<D: Disk<File = F>>(self, disk: &D, waits: bool) -> io::Result<()> {
+        let header = [self.magic, self.check.digest().to_le_bytes()].concat();
+        self.file.write_at(0, &header)?;
+        if waits {
+            self.file.sync()?;
+        }
+        disk.rename(&temporary(&self.name), &self.name)?;
+        if waits { disk.sync_dir() } else { Ok(()) }
+    }
 }
 
 /// The contents of the file `name`; none if there is no such file.
@@ -100,6 +144,24 @@ mod tests {
         for length in (0..HEADER_BYTES).rev() {
             file.set_length(length as u64).unwrap();
             assert!(read(&disk, "a", MAGIC).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn contents_that_are_written_in_pieces_are_seen_when_they_are_whole() {
+        let disk = disk();
+        replace(&disk, "a", MAGIC, b"old", true).unwrap();
+        for pieces in [&[][..], &[&b"whole"[..]], &[b"in ", b"", b"pieces"]] {
+            // One that is given up changes nothing.
+            Replacement::begin(&disk, "a", MAGIC).unwrap().append(b"given up, and longer").unwrap();
+            let mut replacement = Replacement::begin(&disk, "a", MAGIC).unwrap();
+            let before = read(&disk, "a", MAGIC).unwrap();
+            for piece in pieces {
+                replacement.append(piece).unwrap();
+                assert_eq!(read(&disk, "a", MAGIC).unwrap(), before);
+            }
+            replacement.finish(&disk, true).unwrap();
+            assert_eq!(read(&disk, "a", MAGIC).unwrap(), Some(pieces.concat()));
         }
     }
 
