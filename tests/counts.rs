@@ -19,8 +19,9 @@ use datagrams::counters::Counters;
 use durable::background::Executor;
 use durable::disk::{Disk, DiskFile, FileId, Seen};
 use interleavings::threads::Receiver;
+use multipaxos::chat::{Chat, Snapshot};
 use multipaxos::client::{self, Client, Outcome};
-use multipaxos::message::{Answer, ClientMessage, Party, Voter};
+use multipaxos::message::{Answer, ClientMessage, Party, Request, Voter};
 use multipaxos::net::Deliver;
 use multipaxos::net::frame::{ClusterCell, Decoder, Identity};
 use multipaxos::net::pack::{Packer, payload_bytes};
@@ -35,7 +36,9 @@ use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{AcceptorLog, Options};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Time};
+use multipaxos::types::{
+    Address, BootId, ClientId, ClusterId, DirectoryId, Line, ReplicaId, Slot, Time,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -782,4 +785,45 @@ fn lines_of_one_client_share_what_they_cost() {
 #[test]
 fn lines_of_many_clients_share_all_but_their_own_datagrams() {
     check(2, 64, 1);
+}
+
+/// What a client takes in memory for ever, and beside that while a checkpoint is made: what
+/// changes meanwhile, and the part that is on its way.
+#[test]
+fn a_million_clients_take_30_bytes_each_and_a_checkpoint_of_them_little_more() {
+    const CLIENTS: u64 = 1_000_000;
+    // As fast as a learner with so many sessions takes parts.
+    const TURN_SLOTS: u64 = 256;
+    const TURN_SESSIONS: usize = (2 * CLIENTS * TURN_SLOTS / 32_768) as usize;
+    let (mut chat, mut slot) = (Chat::default(), Slot::ZERO);
+    let apply = |chat: &mut Chat, snapshot: Option<&mut Snapshot>, slot: &mut Slot, seq: u64| {
+        // No order of ids, as if they were drawn.
+        let client = (slot.0 % CLIENTS).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let values = Request::new(client, !client, seq, "x").commands;
+        let applied = chat.apply_all(*slot, &values, snapshot, |_, _, _, _| {});
+        assert_eq!(applied, [Some(seq)]);
+        *slot = slot.next();
+    };
+    let filled = measure(|| (0..CLIENTS).for_each(|_| apply(&mut chat, None, &mut slot, 0)));
+    assert!(filled.bytes_max <= 30 * CLIENTS, "{} bytes", filled.bytes_max);
+    let (mut most, mut turns) = (0, 0);
+    let checkpoint = measure(|| {
+        let mut snapshot = Chat::snapshot(slot);
+        loop {
+            let (part, is_last) = chat.take_part(&mut snapshot, TURN_SESSIONS);
+            most = most.max(part.sessions());
+            turns += 1;
+            if is_last {
+                break;
+            }
+            drop(part);
+            for _ in 0..TURN_SLOTS {
+                apply(&mut chat, Some(&mut snapshot), &mut slot, 1);
+            }
+        }
+    });
+    println!("{filled:?}, then {checkpoint:?}: {turns} turns, {most} sessions in one at most");
+    let all = filled.bytes_current as u64 + checkpoint.bytes_max;
+    assert!(all <= 31 << 20, "{all} bytes with a checkpoint");
+    assert!(turns >= 64 && most <= TURN_SESSIONS + 16_384 + 128, "{turns} turns, {most} in one");
 }

@@ -2,16 +2,21 @@
 //!
 //! The rule that decides what a command means is in [`super`]; this table only
 //! stores what the rule reads. Nearly every client has one session, so the table keeps a
-//! client's newest session in the same entry as the number of its lines: such a line costs
-//! one look-up. A client's other sessions have entries of their own, which
-//! [`SessionTable::sweep`] removes once they have expired. A client's own entry stays for
-//! as long as the log, because its lines are numbered across all its sessions.
+//! client's newest session in the same entry as the number of its lines, its *account*
+//! (`accounts`). A client's other sessions have entries of their own, which
+//! [`SessionTable::sweep`] removes once they have expired. An account stays for as long as the
+//! log, because a client's lines are numbered across all its sessions.
+//!
+//! The table changes in [`SessionTable::advance`] and [`SessionTable::sweep`] alone, and both
+//! let a [`Snapshot`] that is under way note what was there.
 
+use super::accounts::{Account, Accounts};
+use super::snapshot::Snapshot;
 use crate::types::{ClientId, Session, Slot};
 use crate::values::ValueRef;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
-use table::Table;
+use table::Buckets;
 
 /// What the log knows of one session: enough to judge its next command, and to answer its
 /// last one again.
@@ -33,39 +38,18 @@ impl SessionState {
     }
 }
 
-/// A client, with the state of its newest session: the one of its last line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Account {
-    /// How many lines of the client are in the log, at least 1.
-    lines: u64,
-    /// The id of the newest session.
-    session: u64,
-    /// That session's [`SessionState::next`].
-    next: u64,
-    /// That session's [`SessionState::last_slot`].
-    last_slot: Slot,
-}
-
-impl Account {
-    /// The newest session's state. Its last command is the client's last line.
-    fn newest(&self) -> SessionState {
-        let Account { lines, next, last_slot, .. } = *self;
-        SessionState { next, last_slot, last_client_seq: lines.saturating_sub(1) }
-    }
-}
-
 /// All sessions of all clients. Equal on replicas that have applied the same slots.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct SessionTable {
-    clients: Table<ClientId, Account>,
+    pub(super) accounts: Accounts,
     /// Sessions that are not the newest of their clients.
-    others: Table<Session, SessionState>,
+    pub(super) others: Buckets<Session, SessionState>,
 }
 
 impl SessionTable {
     /// What is known of `session`, alive or not.
     pub(super) fn get(&self, session: Session) -> Option<SessionState> {
-        match self.clients.get(&session.client) {
+        match self.accounts.get(session.client) {
             Some(account) if account.session == session.id => Some(account.newest()),
             _ => self.others.get(&session).copied(),
         }
@@ -73,38 +57,45 @@ impl SessionTable {
 
     /// The slot of the client's newest line, whichever session it came by.
     pub(super) fn newest_line(&self, client: ClientId) -> Option<Slot> {
-        self.clients.get(&client).map(|account| account.last_slot)
+        self.accounts.get(client).map(|account| account.last_slot)
     }
 
     /// Gives `next` what is known of the session. If `next` returns a number, a command of the
     /// session takes effect in `slot`, and that is the number of the command after it. The
     /// result is the number of the line among the client's lines. Otherwise nothing changes.
+    /// Whatever changes, `snapshot` notes as it was.
     pub(super) fn advance(
         &mut self,
         session: Session,
         slot: Slot,
+        snapshot: Option<&mut Snapshot>,
         next: impl FnOnce(Option<SessionState>) -> Option<u64>,
     ) -> Option<u64> {
         let Session { client, id } = session;
-        let account = self.clients.get_mut(&client);
-        let known = match &account {
+        let before = self.accounts.get(client);
+        let known = match before {
             Some(account) if account.session == id => Some(account.newest()),
             _ => self.others.get(&session).copied(),
         };
         let next = next(known)?;
-        let Some(account) = account else {
-            self.clients.insert(client, Account { lines: 1, session: id, next, last_slot: slot });
-            return Some(0);
-        };
-        if account.session != id {
-            self.others.remove(&session);
-            let before = Session { client, id: account.session };
-            self.others.insert(before, account.newest());
+        let lines = before.map_or(0, |account| account.lines);
+        let account =
+            Account { lines: lines.saturating_add(1), session: id, next, last_slot: slot };
+        self.accounts.put(client, account);
+        let Some(before) = before else { return Some(0) };
+        let mut moved = [None; 2];
+        if before.session != id {
+            let other = Session { client, id: before.session };
+            moved = [
+                Some((session, self.others.remove(&session))),
+                Some((other, self.others.insert(other, before.newest()))),
+            ];
         }
-        let client_seq = account.lines;
-        let lines = client_seq.saturating_add(1);
-        *account = Account { lines, session: id, next, last_slot: slot };
-        Some(client_seq)
+        if let Some(snapshot) = snapshot {
+            snapshot.note_account(client, before);
+            moved.into_iter().flatten().for_each(|(other, was)| snapshot.note_other(other, was));
+        }
+        Some(lines)
     }
 
     /// Reads the entries of the clients of `values`, which are about to be applied, and
@@ -113,17 +104,29 @@ impl SessionTable {
     /// cache.
     pub(super) fn look_ahead<'a>(&self, values: impl Iterator<Item = ValueRef<'a>>) {
         let commands = values.filter_map(ValueRef::command);
-        let accounts = commands.filter_map(|command| self.clients.get(&command.session.client));
+        let accounts = commands.filter_map(|command| self.accounts.get(command.session.client));
         accounts.for_each(|account| _ = black_box(account.next));
     }
 
     /// Removes sessions that no longer exist in slot `at`, except each client's newest.
-    pub(super) fn sweep(&mut self, at: Slot, window_slots: u64) {
-        self.others.retain(|session| session.is_alive(at, window_slots));
+    /// `snapshot` notes them.
+    pub(super) fn sweep(
+        &mut self,
+        at: Slot,
+        window_slots: u64,
+        mut snapshot: Option<&mut Snapshot>,
+    ) {
+        self.others.retain(|session, state| {
+            let is_alive = state.is_alive(at, window_slots);
+            if let (false, Some(snapshot)) = (is_alive, snapshot.as_deref_mut()) {
+                snapshot.note_other(*session, Some(*state));
+            }
+            is_alive
+        });
     }
 
     /// How many sessions the table holds, each client's newest included.
     pub(super) fn len(&self) -> usize {
-        self.clients.len() + self.others.len()
+        self.accounts.len() + self.others.len()
     }
 }

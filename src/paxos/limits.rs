@@ -2,7 +2,8 @@
 
 use super::accepted_log::{PROMISE_PAGES_MAX, VALUES_BYTES_MAX};
 use super::learner::{
-    AHEAD_SLOTS, EARLY_BYTES_MAX, FETCH_SLOTS_MAX, FETCHES_MAX, WAITING_BYTES_MAX, WAITING_MAX,
+    AHEAD_SLOTS, EARLY_BYTES_MAX, FETCH_SLOTS_MAX, FETCHES_MAX, PART_SESSIONS, WAITING_BYTES_MAX,
+    WAITING_MAX,
 };
 use super::recovery::WANTED_SLOTS_MAX;
 use super::request_queue::{QUEUE_BYTES_MAX, QUEUE_MAX};
@@ -45,6 +46,8 @@ pub struct Limits {
     pub ahead_slots: u64,
     /// See `EARLY_BYTES_MAX`.
     pub early_bytes: usize,
+    /// See `PART_SESSIONS`: of at least so many sessions a part of a checkpoint is.
+    pub part_sessions: usize,
     /// See `WAITING_MAX`.
     pub waiting: usize,
     /// See `WAITING_BYTES_MAX`.
@@ -92,6 +95,7 @@ impl Limits {
         fetches: FETCHES_MAX,
         ahead_slots: AHEAD_SLOTS,
         early_bytes: EARLY_BYTES_MAX,
+        part_sessions: PART_SESSIONS,
         waiting: WAITING_MAX,
         waiting_bytes: WAITING_BYTES_MAX,
     };

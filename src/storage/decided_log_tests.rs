@@ -9,7 +9,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::upkeep::Upkeep;
 use crate::chat::Chat;
-use crate::paxos::learner::{Checkpoint, Record, running_hash};
+use crate::paxos::learner::{Checkpoint, Part, Record, running_hash};
 use crate::paxos::{DecidedPages, Storage};
 use crate::types::{ClientId, Command, DirectoryId, Session, Slot, SlotRange, Value};
 use durable::sim_disk::{Fault, SimDisk, Survival};
@@ -116,8 +116,10 @@ struct Lives {
     rng: Rng,
     chat: Chat,
     applied: Slot,
-    /// The newest checkpoint, which may be durable.
+    /// The newest checkpoint that is whole, which may be durable.
     newest: Checkpoint,
+    /// The parts to come of the next, last one first.
+    parts: Vec<Part>,
     /// The one before, which is.
     durable: Checkpoint,
 }
@@ -138,23 +140,35 @@ impl Lives {
             chat: Chat::default(),
             applied: Slot::ZERO,
             newest: Checkpoint::default(),
+            parts: Vec::new(),
             durable: Checkpoint::default(),
         }
     }
 
-    /// One burst, with a checkpoint in it now and then; false if the disk failed.
+    /// One burst, with a part of a checkpoint in it now and then; false if the disk failed.
     fn commit(&mut self) -> bool {
-        let (mut records, mut made) = (Vec::new(), Vec::new());
+        let mut records = Vec::new();
+        let (mut newest, mut durable) = (self.newest.clone(), self.durable.clone());
         for _ in 0..self.rng.u32(1..6) {
             let (slot, value) = (self.applied, value(self.applied));
             let client_seq = self.chat.apply(slot, (&value).into());
             records.push(applied(slot, &value, client_seq));
             self.applied = slot.next();
-            if self.rng.u32(..20) == 0 {
-                let checkpoint = self.state();
-                records.push(Record::Checkpoint(checkpoint.clone()));
-                made.push(checkpoint);
+            if self.parts.is_empty() && self.rng.u32(..20) == 0 {
+                self.parts = parts(&self.state());
+                self.parts.reverse();
+            } else if self.parts.is_empty() || self.rng.bool() {
+                continue;
             }
+            let part = self.parts.pop().unwrap();
+            if part.is_first {
+                durable = newest.clone();
+            }
+            if part.is_last {
+                let (applied, hash) = (part.applied, part.hash);
+                newest = Checkpoint { applied, chat: chat_at(applied).clone(), hash };
+            }
+            records.push(Record::Checkpoint(part));
         }
         let log = self.log.as_mut().unwrap();
         let done = log.append(&mut records).and_then(|()| log.sync()).and_then(|()| log.rest());
@@ -163,9 +177,7 @@ impl Lives {
             self.log = None;
             return false;
         }
-        for checkpoint in made {
-            self.durable = std::mem::replace(&mut self.newest, checkpoint);
-        }
+        (self.newest, self.durable) = (newest, durable);
         true
     }
 
@@ -193,6 +205,7 @@ impl Lives {
         self.chat = checkpoint.chat.clone();
         self.applied = checkpoint.applied;
         self.newest = checkpoint.clone();
+        self.parts.clear();
         self.durable = checkpoint;
         self.log = Some(log);
         self.check()
@@ -236,6 +249,7 @@ impl Lives {
             chat: self.chat.clone(),
             applied: self.applied,
             newest: self.newest.clone(),
+            parts: self.parts.clone(),
             durable: self.durable.clone(),
         }
     }
@@ -296,7 +310,7 @@ fn a_checkpoint_torn_at_every_byte_leaves_the_one_before_or_the_new() {
     while lives.durable.applied == Slot::ZERO {
         assert!(lives.commit());
     }
-    for call in 0..12 {
+    for call in 0..17 {
         for tear in 0..300 {
             let mut fork = lives.fork();
             fork.disk.crash_process();
@@ -306,7 +320,7 @@ fn a_checkpoint_torn_at_every_byte_leaves_the_one_before_or_the_new() {
             let log = fork.log.as_mut().unwrap();
             // It is worked on when the next is due.
             for _ in 0..2 {
-                let _ = log.append(&mut vec![Record::Checkpoint(checkpoint.clone())]);
+                let _ = log.append(&mut made(&checkpoint));
             }
             fork.disk.power_cut(Survival::Random);
             fork.open().unwrap_or_else(|error| panic!("call {call}, byte {tear}: {error}"));
@@ -479,7 +493,7 @@ fn opening_takes_the_same_however_long_the_log_is() {
         }
         let checkpoint = Checkpoint { applied: Slot(slots), ..Checkpoint::default() };
         // The next one tells that it is durable.
-        records.extend([(); 2].map(|()| Record::Checkpoint(checkpoint.clone())));
+        records.extend([(); 2].iter().flat_map(|()| made(&checkpoint)));
         lives.log.as_mut().unwrap().append(&mut records).unwrap();
         let before = (lives.disk.calls(), lives.disk.reads(), lives.disk.written());
         let mut disk = lives.disk;
@@ -566,7 +580,7 @@ fn try_to_fetch(
         checkpoint.applied = slot.next();
         checkpoint.hash = hash_at(slot.next());
         if slot.0.is_multiple_of(16) {
-            records.push(Record::Checkpoint(checkpoint.clone()));
+            records.extend(made(checkpoint));
         }
         log.append(&mut records)?;
         log.rest()?;
@@ -850,7 +864,7 @@ fn what_has_gathered_is_read_back_and_written_before_a_checkpoint() {
     (lives.applied, lives.chat) = (applied, chat.clone());
     lives.durable = Checkpoint { applied, chat, hash: hash_at(applied) };
     // The next one tells that it is durable.
-    let mut twice = [(); 2].map(|()| Record::Checkpoint(lives.durable.clone())).to_vec();
+    let mut twice = [made(&lives.durable), made(&lives.durable)].concat();
     log.append(&mut twice).unwrap();
     assert!(lives.disk.written() > written);
     lives.disk.power_cut(Survival::Nothing);
@@ -924,7 +938,7 @@ fn checkpointed(durability: Durability, slots: u64, text: &str) -> Lives {
     }
     let checkpoint = Checkpoint { applied: Slot(slots), chat: lives.chat.clone(), hash: 0 };
     // The next one tells that it is durable.
-    records.extend([(); 2].map(|()| Record::Checkpoint(checkpoint.clone())));
+    records.extend([(); 2].iter().flat_map(|()| made(&checkpoint)));
     lives.log.as_mut().unwrap().append(&mut records).unwrap();
     lives
 }
@@ -960,8 +974,7 @@ fn a_checkpoint_waits_for_the_disk_only_if_it_is_asked_to() {
         let checkpoint = Checkpoint { applied: Slot(6), chat: lives.chat.clone(), hash: 0 };
         let record = applied(Slot(5), &Value::Noop, None);
         let log = lives.log.as_mut().unwrap();
-        let mut records = vec![record, Record::Checkpoint(checkpoint.clone())];
-        records.push(Record::Checkpoint(checkpoint));
+        let mut records = [vec![record], made(&checkpoint), made(&checkpoint)].concat();
         log.append(&mut records).unwrap();
         assert_eq!(lives.disk.syncs() > syncs, waits, "{durability}");
     }
@@ -1033,4 +1046,17 @@ fn a_page_reads_no_more_overflow_than_fit_into_it() {
 
 fn applied(slot: Slot, value: &Value, client_seq: Option<u64>) -> Record {
     Record::Applied { first: slot, values: value.into(), client_seqs: vec![client_seq] }
+}
+
+/// The parts of a checkpoint. The first has no session: it does not do without the others.
+fn parts(checkpoint: &Checkpoint) -> Vec<Part> {
+    let mut parts: Vec<Part> = checkpoint.parts(1).collect();
+    let chat = Default::default();
+    parts.insert(0, Part { chat, is_last: false, ..parts[0].clone() });
+    parts[1].is_first = false;
+    parts
+}
+
+fn made(checkpoint: &Checkpoint) -> Vec<Record> {
+    parts(checkpoint).into_iter().map(Record::Checkpoint).collect()
 }

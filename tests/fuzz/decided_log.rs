@@ -87,10 +87,11 @@ fn histories() -> &'static [History] {
                 if rng.u8(..20) == 0 {
                     checkpoint = slot.next();
                     let chat = chat.clone();
-                    // The checkpoint is durable once the next one is made.
-                    let made =
-                        Record::Checkpoint(Checkpoint { applied: checkpoint, chat, hash: 0 });
-                    records.extend([made.clone(), made]);
+                    // The checkpoint is durable once the next one begins. That one is never
+                    // whole where it has more than one part.
+                    let made = Checkpoint { applied: checkpoint, chat, hash: 0 };
+                    records.extend(made.parts(1).map(Record::Checkpoint));
+                    records.extend(made.parts(1).map(Record::Checkpoint).take(1));
                 }
                 log.append(&mut records).unwrap();
                 if checkpoint == slot.next() {

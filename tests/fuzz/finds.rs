@@ -141,9 +141,10 @@ fn decided() -> Decided50 {
         let mut records = vec![Record::Applied { first, values: (&value).into(), client_seqs }];
         if slot == 39 {
             let (applied, chat) = (Slot(40), chat.clone());
-            // The checkpoint is durable once the next one is made.
-            let checkpoint = Record::Checkpoint(Checkpoint { applied, chat, hash: 0 });
-            records.extend([checkpoint.clone(), checkpoint]);
+            // The checkpoint is durable once the next one begins.
+            let checkpoint = Checkpoint { applied, chat, hash: 0 };
+            records.extend(checkpoint.parts(100).map(Record::Checkpoint));
+            records.extend(checkpoint.parts(100).map(Record::Checkpoint));
         }
         log.append(&mut records).unwrap();
         values.push(value);
@@ -183,17 +184,21 @@ fn entries_in_another_slots_place_are_not_served() {
     }
 }
 
-fn forge(disk: &SimDisk, change: impl Fn(&mut Checkpoint)) {
+/// What a checkpoint file has before its sessions.
+type Head = (DirectoryId, (u64, u64, u64), (Slot, u64));
+
+/// Writes the file that `change` makes of the head of a checkpoint file and its sessions.
+fn forge(disk: &SimDisk, change: impl Fn(&mut Head, &mut Vec<u8>)) {
     let data = disk.folder("data");
     let bytes = read(&data, CHECKPOINT);
-    let (head, contents) = bytes.split_at(16);
-    type Saved = (DirectoryId, (u64, u64, u64), Checkpoint);
-    let mut saved: Saved = postcard::from_bytes(contents).unwrap();
-    change(&mut saved.2);
-    let contents = postcard::to_stdvec(&saved).unwrap();
-    let magic = u64::from_le_bytes(*head[..8].first_chunk().unwrap());
+    let (before, contents) = bytes.split_at(16);
+    let (mut head, sessions) = postcard::take_from_bytes(contents).unwrap();
+    let mut sessions = sessions.to_vec();
+    change(&mut head, &mut sessions);
+    let contents = [postcard::to_stdvec(&head).unwrap(), sessions].concat();
+    let magic = u64::from_le_bytes(*before[..8].first_chunk().unwrap());
     let check = xxh3_64_with_seed(&contents, magic).to_le_bytes();
-    write(&data, CHECKPOINT, &[&head[..8], &check, &contents].concat());
+    write(&data, CHECKPOINT, &[&before[..8], &check, &contents].concat());
 }
 
 /// If a checkpoint has a forged check, its numbers may have any value.
@@ -204,8 +209,9 @@ fn the_highest_numbers_of_a_chat_are_counted_past() {
     let account = (client, (u64::MAX, id, u64::MAX, Slot(3)));
     let other = Command { session: Session { client, id: id ^ 1 }, ..last.clone() };
     let standing = (other.session, (u64::MAX, Slot(2), u64::MAX));
-    let forged = (vec![account], vec![standing], 1u64 << 22);
-    let mut chat: Chat = postcard::from_bytes(&postcard::to_stdvec(&forged).unwrap()).unwrap();
+    let forged = (1u64 << 22, "", vec![account], vec![standing]);
+    let mut chat = Chat::default();
+    assert!(chat.take_in(&postcard::from_bytes(&postcard::to_stdvec(&forged).unwrap()).unwrap()));
     for (slot, command) in [(4, last), (5, other)] {
         assert_eq!(chat.apply(Slot(slot), (&Value::Command(command)).into()), Some(u64::MAX));
     }
@@ -216,11 +222,11 @@ fn the_highest_numbers_of_a_chat_are_counted_past() {
 #[test]
 fn a_checkpoint_that_the_slots_above_do_not_follow_from_is_refused_by_name() {
     let disk = decided().disk;
-    forge(&disk, |checkpoint| checkpoint.chat = Chat::default());
+    forge(&disk, |_, sessions| sessions.clear());
     let said = open(&disk).map(|_| ()).unwrap_err();
     assert!(said.starts_with("data/checkpoint is damaged"), "{said}");
     let disk = decided().disk;
-    forge(&disk, |checkpoint| checkpoint.applied = Slot(NUMBER_MAX));
+    forge(&disk, |(_, _, (applied, _)), _| *applied = Slot(NUMBER_MAX));
     let said = open(&disk).map(|_| ()).unwrap_err();
     assert!(said.starts_with("data/journal is damaged"), "{said}");
 }

@@ -25,7 +25,7 @@ use multipaxos::message::{
     Answer, Inquiry, Message, Request, Run, ToAcceptor, ToLearner, ToProposer, Voter,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
-use multipaxos::paxos::learner::{self, Checkpoint, Learner};
+use multipaxos::paxos::learner::{self, Assembly, Checkpoint, Learner};
 use multipaxos::paxos::proposer::{self, Proposer};
 use multipaxos::paxos::{
     ANSWER_BYTES_MAX, DecidedPages, Envelope, Limits, Membership, NoStorage, Notice, Outbox, Role,
@@ -60,7 +60,8 @@ pub(crate) fn settings(n: usize, id: ReplicaId, boot: u64) -> Settings {
         election_max_us: 600_000,
         checkpoint_slots: 8,
         skip_slot: None,
-        limits: Limits::DEFAULT,
+        // The parts of a checkpoint come with the slots above it.
+        limits: Limits { part_sessions: 0, ..Limits::DEFAULT },
     }
 }
 
@@ -125,6 +126,9 @@ struct Log {
     /// The state after these values.
     chat: Chat,
     checkpoint: Checkpoint,
+    /// The checkpoint whose last part has not come, and the state when its first part came.
+    making: Assembly,
+    told: Chat,
 }
 
 impl Storage<learner::Record> for Log {
@@ -141,10 +145,15 @@ impl Storage<learner::Record> for Log {
                     }
                     self.values.extend(values.to_vec());
                 }
-                learner::Record::Checkpoint(checkpoint) => {
-                    assert_eq!(checkpoint.applied.0, self.values.len() as u64);
-                    assert_eq!(checkpoint.chat, self.chat);
-                    self.checkpoint = checkpoint;
+                learner::Record::Checkpoint(part) => {
+                    if part.is_first {
+                        assert_eq!(part.applied.0, self.values.len() as u64);
+                        self.told.clone_from(&self.chat);
+                    }
+                    if let Some(checkpoint) = self.making.add(&part) {
+                        assert_eq!(checkpoint.chat, self.told);
+                        self.checkpoint = checkpoint;
+                    }
                 }
             }
         }
@@ -240,6 +249,7 @@ impl Node {
         self.promises.clear();
         self.log.values.truncate(self.log.checkpoint.applied.0 as usize);
         self.log.chat = self.log.checkpoint.chat.clone();
+        self.log.making = Assembly::default();
         let state = self.disk.memory.state().clone();
         self.acceptor = Acceptor::new(settings, membership.clone(), state);
         self.proposer = Proposer::new(settings, membership.clone(), self.now, 0);

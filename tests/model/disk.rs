@@ -40,6 +40,7 @@ impl Kept for acceptor::State {
 pub(crate) struct DecidedLog {
     pub(crate) values: Vec<Values>,
     pub(crate) checkpoint: learner::Checkpoint,
+    making: learner::Assembly,
 }
 
 impl Kept for DecidedLog {
@@ -50,11 +51,16 @@ impl Kept for DecidedLog {
             learner::Record::Applied { values, .. } => {
                 self.values.extend((0..values.len()).map(|at| values.slice(at..at + 1)));
             }
-            learner::Record::Checkpoint(checkpoint) => self.checkpoint = checkpoint.clone(),
+            learner::Record::Checkpoint(part) => {
+                if let Some(checkpoint) = self.making.add(part) {
+                    self.checkpoint = checkpoint;
+                }
+            }
         }
     }
 
     fn cut_back(&mut self) {
+        self.making = learner::Assembly::default();
         self.values.truncate(self.checkpoint.applied.0 as usize);
     }
 

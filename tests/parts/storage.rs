@@ -120,7 +120,8 @@ fn a_decided_log_is_opened_as_it_was_left() {
         if slot == 200 {
             let applied = Slot(201);
             let (chat, hash) = (chat.clone(), 0);
-            records.push(learner::Record::Checkpoint(Checkpoint { applied, chat, hash }));
+            let checkpoint = Checkpoint { applied, chat, hash };
+            records.extend(checkpoint.parts(1).map(learner::Record::Checkpoint));
         }
         log.append(&mut records).unwrap();
         log.rest().unwrap();

@@ -312,8 +312,9 @@ pub(crate) struct Applied {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
     pub(crate) records: Vec<Applied>,
-    /// The slots below which checkpoints were made.
+    /// The slots below which checkpoints began.
     pub(crate) checkpoints: Vec<Slot>,
+    pub(crate) parts: Vec<learner::Part>,
     pub(crate) fails: bool,
 }
 
@@ -336,7 +337,10 @@ impl Storage<learner::Record> for Log {
                     let each = each.map(|(value, client_seq)| Applied { value, client_seq });
                     self.records.extend(each);
                 }
-                learner::Record::Checkpoint(made) => self.checkpoints.push(made.applied),
+                learner::Record::Checkpoint(part) => {
+                    self.checkpoints.extend(part.is_first.then_some(part.applied));
+                    self.parts.push(part);
+                }
             }
         }
         Ok(())

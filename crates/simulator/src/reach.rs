@@ -107,6 +107,8 @@ reach! {
     CopyTold = "copies_told",
     /// The copy was ended, or ended itself.
     CopyEnded = "copies_ended",
+    /// A checkpoint was whole only some slots after it had begun.
+    CheckpointParts = "checkpoints_in_parts",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.

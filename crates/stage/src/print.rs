@@ -318,9 +318,10 @@ pub(crate) fn learned(record: &learner::Record) -> Vec<String> {
                 }
             })
             .collect(),
-        learner::Record::Checkpoint(checkpoint) => {
-            vec![format!("saves a checkpoint below slot {}", checkpoint.applied)]
+        learner::Record::Checkpoint(part) if part.is_last => {
+            vec![format!("saves a checkpoint below slot {}", part.applied)]
         }
+        learner::Record::Checkpoint(_) => vec![],
     }
 }
 

@@ -1,8 +1,13 @@
-//! When a checkpoint is due.
+//! When a checkpoint is due, and each part of it.
 //!
 //! Acceptors forget only what lies below a durable checkpoint, so checkpoints must not lie
 //! far apart. A checkpoint stores every session, so they must not lie close together
 //! either.
+//!
+//! A learner does not stop to copy a million sessions. The parts of a checkpoint are due as
+//! slots are applied, so that a burst of slots brings sessions in proportion. All parts are
+//! recorded when half of the way to the next checkpoint is done. So a checkpoint is whole
+//! before the next begins, and few sessions change meanwhile ([`crate::chat::Snapshot`]).
 
 use crate::paxos::Settings;
 use crate::types::{ReplicaId, Slot};
@@ -16,6 +21,12 @@ const BYTES_SHARE: usize = 8;
 
 /// Such a part of its slots lies between two checkpoints that lie far apart.
 const SLOTS_SHARE: u64 = 4;
+
+/// All parts of a checkpoint are recorded within such a part of the distance to the next.
+const PARTS_SHARE: u64 = 2;
+
+/// A part is of at least this many sessions, if there are as many: 116 KiB of accounts.
+pub const PART_SESSIONS: usize = 4_096;
 
 /// To keep the cost of checkpoints per line constant, their distance grows by
 /// [`SLOTS_PER_SESSIONS`] slots for every this many sessions, up to a share
@@ -37,6 +48,8 @@ pub(super) struct CheckpointPolicy {
     slots_max: u64,
     /// So many bytes of values make one due.
     bytes_max: usize,
+    /// See [`PART_SESSIONS`].
+    part_sessions: usize,
     /// The newest checkpoint: it covers every slot below.
     newest: Slot,
     /// How many bytes of values were applied since.
@@ -54,6 +67,7 @@ impl CheckpointPolicy {
             slots_min: checkpoint_slots,
             slots_max: limits.accept_slots / SLOTS_SHARE,
             bytes_max: CHECKPOINT_BYTES.min(limits.accept_bytes / BYTES_SHARE),
+            part_sessions: limits.part_sessions,
             newest,
             bytes: 0,
         }
@@ -75,11 +89,35 @@ impl CheckpointPolicy {
         Some(std::mem::replace(&mut self.newest, applied))
     }
 
+    /// Of how many sessions the first part of a checkpoint is.
+    pub(super) fn part_sessions(&self) -> usize {
+        self.part_sessions
+    }
+
+    /// Of how many sessions another part of the newest checkpoint is to be, if one is due.
+    /// `seen` of `sessions` are in the parts before.
+    pub(super) fn part_due(&self, applied: Slot, sessions: usize, seen: usize) -> Option<usize> {
+        let share = |done: u64, whole: u64| {
+            let due =
+                (sessions as u64).saturating_mul(PARTS_SHARE.saturating_mul(done)) / whole.max(1);
+            if due >= sessions as u64 { usize::MAX } else { due as usize }
+        };
+        let by_slots = share(applied.since(self.newest), self.distance(sessions));
+        let due =
+            by_slots.max(share(self.bytes as u64, self.bytes_max as u64)).saturating_sub(seen);
+        (due >= self.part_sessions.max(1)).then_some(due)
+    }
+
+    /// How many slots lie between two checkpoints while there are so many sessions.
+    fn distance(&self, sessions: usize) -> u64 {
+        let by_sessions = sessions as u64 / SESSIONS * SLOTS_PER_SESSIONS;
+        self.slots_min.max(by_sessions.min(self.slots_max))
+    }
+
     /// The slot of the next checkpoint. This replica makes them a fixed distance apart, in
     /// slots of its own.
     fn next(&self, sessions: usize) -> Slot {
-        let by_sessions = sessions as u64 / SESSIONS * SLOTS_PER_SESSIONS;
-        let distance = self.slots_min.max(by_sessions.min(self.slots_max));
+        let distance = self.distance(sessions);
         let phase = distance * self.replica.index() as u64 / self.n as u64;
         let passed = (self.newest.0 + distance - phase) / distance;
         Slot(passed * distance + phase)

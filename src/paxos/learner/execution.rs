@@ -3,15 +3,18 @@
 //! Every run of slots that is applied becomes a record of the decided log. From time to
 //! time the state becomes a checkpoint, so that a restart need not go through the whole log
 //! and acceptors may forget what lies below. (Paxos Made Live, §5.5.)
+//!
+//! A checkpoint is recorded in parts. The first is recorded with the slot that it covers last,
+//! and the others behind slots that are applied later. All of them are of the state after that
+//! one slot ([`Snapshot`]). How soon they come is up to [`CheckpointPolicy`].
 
 use super::checkpoints::CheckpointPolicy;
 use super::history::History;
-use crate::chat::{Applied, Chat};
+use crate::chat::{self, Applied, Chat, Snapshot};
 use crate::message::{LogHash, Run};
 use crate::paxos::Settings;
 use crate::types::Slot;
 use crate::values::{CommandRef, Values};
-use serde::{Deserialize, Serialize};
 
 /// What a learner wants to survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,13 +30,33 @@ pub enum Record {
         /// without a number changed nothing: it is a NOP line.
         client_seqs: Vec<Option<u64>>,
     },
-    /// A restart goes on from here. Everything recorded so far becomes durable at the
-    /// latest when the next checkpoint is committed.
-    Checkpoint(Checkpoint),
+    /// The next part of a checkpoint.
+    Checkpoint(Part),
+}
+
+/// A part of a checkpoint. Its parts are recorded in order, from a first to a last, which may be
+/// the same, and never before the last part of the checkpoint before.
+///
+/// Once the first part of the next checkpoint is committed, this one is durable, and so is all
+/// that was recorded before its own first part. Until its last part is committed, a restart goes
+/// on from the checkpoint before.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// The checkpoint is of the state after every slot below this.
+    pub applied: Slot,
+    /// The running hash of their values.
+    pub hash: u64,
+    /// Whether the checkpoint begins with this part: then no slot from `applied` on is recorded
+    /// before it.
+    pub is_first: bool,
+    /// Whether it is whole with this part.
+    pub is_last: bool,
+    /// Some of the sessions.
+    pub chat: chat::Part,
 }
 
 /// The state from which a learner goes on after a restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Checkpoint {
     /// Every slot below this is applied.
     pub applied: Slot,
@@ -41,6 +64,60 @@ pub struct Checkpoint {
     pub chat: Chat,
     /// The running hash of their values.
     pub hash: u64,
+}
+
+impl Checkpoint {
+    /// All of it in parts of about so many sessions, as a learner records it.
+    pub fn parts(&self, sessions: usize) -> impl Iterator<Item = Part> {
+        let Checkpoint { applied, hash, .. } = *self;
+        let mut walk = Some(Walk::new(applied, hash));
+        std::iter::from_fn(move || {
+            let under_way = walk.as_mut()?;
+            let part = under_way.take(&self.chat, sessions.max(1));
+            if part.is_last {
+                walk = None;
+            }
+            Some(part)
+        })
+    }
+}
+
+/// Makes checkpoints of their parts, for storage that keeps them in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Assembly(Option<Checkpoint>);
+
+impl Assembly {
+    /// Adds the next part, and returns the checkpoint once it is whole.
+    pub fn add(&mut self, part: &Part) -> Option<Checkpoint> {
+        let Part { applied, hash, is_first, is_last, chat } = part;
+        assert!(self.0.is_none() == *is_first, "parts come in order");
+        let (applied, hash) = (*applied, *hash);
+        let new = || Checkpoint { applied, hash, chat: Chat::default() };
+        let checkpoint = self.0.get_or_insert_with(new);
+        assert!((checkpoint.applied, checkpoint.hash) == (applied, hash), "parts of one state");
+        assert!(checkpoint.chat.take_in(chat), "parts of one state");
+        is_last.then(|| self.0.take()).flatten()
+    }
+}
+
+/// A checkpoint that is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Walk {
+    hash: u64,
+    snapshot: Snapshot,
+}
+
+impl Walk {
+    fn new(applied: Slot, hash: u64) -> Walk {
+        Walk { hash, snapshot: Chat::snapshot(applied) }
+    }
+
+    fn take(&mut self, chat: &Chat, sessions: usize) -> Part {
+        let (applied, hash) = (self.snapshot.at(), self.hash);
+        let is_first = self.snapshot.is_new();
+        let (chat, is_last) = chat.take_part(&mut self.snapshot, sessions);
+        Part { applied, hash, is_first, is_last, chat }
+    }
 }
 
 /// The applied prefix of the log, and the state after it.
@@ -51,6 +128,8 @@ pub(super) struct Execution {
     applied: Slot,
     history: History,
     policy: CheckpointPolicy,
+    /// The checkpoint of which not all parts are recorded.
+    walk: Option<Walk>,
     /// The newest checkpoint that is durable: it covers every slot below.
     durable: Slot,
 }
@@ -61,7 +140,7 @@ impl Execution {
         let Checkpoint { applied, chat, hash } = checkpoint;
         let history = History::new(LogHash { slot: applied, hash });
         let policy = CheckpointPolicy::new(settings, applied);
-        Execution { chat, applied, history, policy, durable: applied }
+        Execution { chat, applied, history, policy, walk: None, durable: applied }
     }
 
     /// Every slot below this is applied.
@@ -99,18 +178,32 @@ impl Execution {
     ) -> Record {
         let Run { first, values, .. } = run;
         assert_eq!(first, self.applied, "slots are applied in order");
-        let client_seqs = self.chat.apply_all(first, &values, each);
+        let snapshot = self.walk.as_mut().map(|walk| &mut walk.snapshot);
+        let client_seqs = self.chat.apply_all(first, &values, snapshot, each);
         self.applied = first.plus(values.len() as u64);
         self.history.add(&values);
         self.policy.note_applied(values.bytes().len());
         Record::Applied { first, values, client_seqs }
     }
 
-    /// A checkpoint to record, if one is due.
-    pub(super) fn take_checkpoint(&mut self) -> Option<Checkpoint> {
-        // Storage makes a checkpoint durable at the latest when it takes the next one.
-        self.durable = self.policy.take_due(self.applied, self.chat.sessions())?;
-        let (applied, hash) = (self.applied, self.history.newest().hash);
-        Some(Checkpoint { applied, chat: self.chat.clone(), hash })
+    /// A part of a checkpoint to record, if one is due.
+    pub(super) fn take_part(&mut self) -> Option<Part> {
+        let (applied, sessions) = (self.applied, self.chat.sessions());
+        let (mut walk, count) = match self.walk.take() {
+            Some(walk) => {
+                let count = self.policy.part_due(applied, sessions, walk.snapshot.seen());
+                (walk, count)
+            }
+            None => {
+                // Storage makes a checkpoint durable at the latest when it takes the next one.
+                self.durable = self.policy.take_due(applied, sessions)?;
+                (Walk::new(applied, self.history.newest().hash), Some(self.policy.part_sessions()))
+            }
+        };
+        let part = count.map(|count| walk.take(&self.chat, count));
+        if part.as_ref().is_none_or(|part| !part.is_last) {
+            self.walk = Some(walk);
+        }
+        part
     }
 }

@@ -31,8 +31,9 @@ mod pending_clients;
 mod tally;
 
 pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, STRETCHES_MAX};
+pub use checkpoints::PART_SESSIONS;
 pub use decisions::EARLY_BYTES_MAX;
-pub use execution::{Checkpoint, Record};
+pub use execution::{Assembly, Checkpoint, Part, Record};
 pub use history::running_hash;
 pub use pending_clients::{WAITING_BYTES_MAX, WAITING_MAX};
 
@@ -278,8 +279,8 @@ impl Learner {
             self.apply_run(now, run, out);
             // L6: not once for all that waited above a gap. The acceptor may be full of it, and
             // may forget only what lies below the checkpoint before the last one.
-            if let Some(checkpoint) = self.execution.take_checkpoint() {
-                out.persist(Record::Checkpoint(checkpoint));
+            while let Some(part) = self.execution.take_part() {
+                out.persist(Record::Checkpoint(part));
             }
         }
         if self.applied() > before {

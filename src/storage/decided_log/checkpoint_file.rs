@@ -4,19 +4,31 @@
 //! and what their running hash was at that slot. It is replaced whole (`atomic_file`), so a
 //! power cut leaves the old checkpoint or the new one. Whoever writes it makes the growing
 //! files durable first.
+//!
+//! The learner hands the state over in parts, behind slots that it applies meanwhile
+//! ([`Record::Checkpoint`](crate::paxos::learner::Record)). Each part is written at once, into the
+//! page cache and under another name ([`Making`]), so nothing of it gathers in memory. What the
+//! file says of the growing files is what they were when the first part came.
+//!
+//! ```text
+//! contents: a head (directory, end of the chat log, end of the overflow, running hash there,
+//!           slot, running hash of the values), then one part of the chat after another
+//! ```
 
-use crate::paxos::learner::Checkpoint;
-use crate::storage::atomic_file::{self, Magic};
-use crate::storage::disk::Disk;
+use crate::chat::{self, Chat};
+use crate::paxos::learner::{Checkpoint, Part};
+use crate::storage::atomic_file::{self, Magic, Replacement};
+use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::error::OpenError;
 use crate::storage::journal::Mark;
-use crate::types::DirectoryId;
+use crate::types::{DirectoryId, Slot};
+use serde::Serialize;
 use std::io;
 
 /// The name of the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
-const MAGIC: Magic = *b"mpxchk04";
+const MAGIC: Magic = *b"mpxchk05";
 
 /// What a checkpoint file holds.
 pub(super) struct Saved {
@@ -43,18 +55,62 @@ impl Saved {
     }
 
     fn decode(bytes: &[u8]) -> Option<Saved> {
-        let (saved, rest) = postcard::take_from_bytes(bytes).ok()?;
-        let (directory, (text_end, overflow_end, hash), checkpoint) = saved;
+        let (head, mut rest) = postcard::take_from_bytes(bytes).ok()?;
+        let (directory, (text_end, overflow_end, hash), (applied, values)) = head;
         let mark = Mark { text_end, hash };
-        rest.is_empty().then_some(Saved { directory, mark, overflow_end, checkpoint })
+        let mut chat = Chat::default();
+        while !rest.is_empty() {
+            let part: chat::Part;
+            (part, rest) = postcard::take_from_bytes(rest).ok()?;
+            if !chat.take_in(&part) {
+                return None;
+            }
+        }
+        let checkpoint = Checkpoint { applied, chat, hash: values };
+        Some(Saved { directory, mark, overflow_end, checkpoint })
+    }
+}
+
+/// A checkpoint file while it is written.
+#[derive(Debug)]
+pub(super) struct Making<F> {
+    /// The slot of the checkpoint.
+    pub(super) applied: Slot,
+    replacement: Replacement<F>,
+}
+
+impl<F: DiskFile> Making<F> {
+    /// Begins the file with the first part. The growing files are written up to its slot: the
+    /// chat log as far as `mark` says, the overflow as far as `overflow_end`.
+    pub(super) fn begin<D: Disk<File = F>>(
+        data: &D,
+        directory: DirectoryId,
+        mark: Mark,
+        overflow_end: u64,
+        part: &Part,
+    ) -> io::Result<Self> {
+        let Part { applied, hash, .. } = *part;
+        let mark = (mark.text_end, overflow_end, mark.hash);
+        let replacement = Replacement::begin(data, CHECKPOINT, MAGIC)?;
+        let mut making = Making { applied, replacement };
+        making.append(&(directory, mark, (applied, hash)))?;
+        Ok(making)
     }
 
-    /// Replaces the file. `waits` says whether it is durable when this returns.
-    pub(super) fn write<D: Disk>(self, data: &D, waits: bool) -> io::Result<()> {
-        let Saved { directory, mark, overflow_end, checkpoint } = self;
-        let mark = (mark.text_end, overflow_end, mark.hash);
-        let saved = postcard::to_stdvec(&(directory, mark, checkpoint));
-        let saved = saved.map_err(io::Error::other)?;
-        atomic_file::replace(data, CHECKPOINT, MAGIC, &saved, waits)
+    /// Writes a part. Waits for no disk.
+    pub(super) fn add(&mut self, part: &Part) -> io::Result<()> {
+        assert!(part.applied == self.applied, "parts of one checkpoint");
+        self.append(&part.chat)
+    }
+
+    fn append(&mut self, what: &impl Serialize) -> io::Result<()> {
+        let bytes = postcard::to_stdvec(what).map_err(io::Error::other)?;
+        self.replacement.append(&bytes)
+    }
+
+    /// The last part is written: this becomes the checkpoint. `waits` says whether it is durable
+    /// when this returns.
+    pub(super) fn finish<D: Disk<File = F>>(self, data: &D, waits: bool) -> io::Result<()> {
+        self.replacement.finish(data, waits)
     }
 }

@@ -120,7 +120,7 @@ impl<D: Disk> DecidedLog<D> {
             self.cut_tails()?;
         }
         if self.durability != Durability::None && self.applied >= self.saved {
-            self.saving(checkpoint.clone())()?;
+            self.save(&checkpoint)?;
         }
         if self.goal.is_none() {
             self.unmark()?;
@@ -165,6 +165,8 @@ impl<D: Disk> DecidedLog<D> {
         let file = self.text.described();
         self.text.reopen()?;
         self.pending.clear();
+        // The learner begins anew, so the other parts of a checkpoint will not come.
+        self.making = None;
         self.failed = false;
         let what = "another process has cut it, and no other replica has its lines";
         self.mend(goal, OpenError::Damaged { file, offset: 0, what })

@@ -22,9 +22,11 @@
 //! full, and every few milliseconds. It formats a slot's line after the slot's answer has left, since that takes as long
 //! as applying it.
 //!
-//! **A checkpoint** syncs the three files and then replaces the checkpoint file. Only then
+//! **A checkpoint** comes in parts. With the first, the three files are written up to its slot;
+//! each part goes to a new checkpoint file. After the last, the three files are synced, and then
+//! the new file is synced and replaces the old one. Only then
 //! may acceptors forget. That work runs in the background (`background`), and the learner
-//! counts it as durable once the next checkpoint is made. Under `--durability os` nothing
+//! counts it as durable once the next checkpoint begins. Under `--durability os` nothing
 //! waits for the disk before the log is closed; under `none` there are no checkpoints.
 //!
 //! **A restart** goes on from the checkpoint. It applies the slots above it that are still
@@ -56,12 +58,12 @@ use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::journal::{Entry, EntryKind, Mark};
 use super::upkeep::Upkeep;
-use crate::paxos::learner::{Checkpoint, Record};
+use crate::paxos::learner::{Checkpoint, PART_SESSIONS, Part, Record};
 use crate::paxos::{DecidedPages, Storage};
 use crate::types::{DirectoryId, Slot};
 use crate::values::{ValueRef, Values};
 use chat_file::ChatFile;
-use checkpoint_file::Saved;
+use checkpoint_file::Making;
 use growing_file::GrowingFile;
 use mending::Goal;
 use std::io;
@@ -89,8 +91,10 @@ pub struct DecidedLog<D: Disk> {
     hash: u64,
     /// Appended, and not made into text yet.
     pending: Vec<Pending>,
-    /// The newest checkpoint covers every slot below.
+    /// The newest checkpoint that is whole covers every slot below.
     saved: Slot,
+    /// The checkpoint whose last part has not come.
+    making: Option<Making<D::File>>,
     /// How far the log went before its chat log was cut, while slots below that are missing.
     goal: Option<Goal>,
     /// Makes a checkpoint durable.
@@ -151,13 +155,33 @@ impl<D: Disk> DecidedLog<D> {
         self.overflow.write()
     }
 
+    /// Writes a part of a checkpoint. After the last one, returns the work that makes it the
+    /// checkpoint.
+    fn take_part(
+        &mut self,
+        part: &Part,
+    ) -> io::Result<Option<impl FnOnce() -> io::Result<()> + Send + use<D>>> {
+        if part.is_first {
+            assert!(part.applied == self.applied, "a checkpoint of exactly what is applied");
+            let mark = Mark { text_end: self.text.length(), hash: self.hash };
+            let (directory, overflow_end) = (self.directory, self.overflow.length);
+            self.making = Some(Making::begin(&*self.data, directory, mark, overflow_end, part)?);
+        }
+        let Some(mut making) = self.making.take() else { return Ok(None) };
+        making.add(part)?;
+        if part.is_last {
+            return Ok(Some(self.saving(making)));
+        }
+        self.making = Some(making);
+        Ok(None)
+    }
+
     /// The work that makes what is written durable, and then the checkpoint that speaks
     /// of it.
     fn saving(
         &mut self,
-        checkpoint: Checkpoint,
+        making: Making<D::File>,
     ) -> impl FnOnce() -> io::Result<()> + Send + use<D> {
-        assert!(checkpoint.applied == self.applied, "a checkpoint of exactly what is applied");
         let waits = self.durability == Durability::Sync;
         let mut files = Vec::new();
         if waits {
@@ -167,14 +191,41 @@ impl<D: Disk> DecidedLog<D> {
                 self.overflow.unsynced(),
             ]);
         }
-        let mark = Mark { text_end: self.text.length(), hash: self.hash };
-        let (directory, overflow_end) = (self.directory, self.overflow.length);
-        let saved = Saved { directory, mark, overflow_end, checkpoint };
         let data = Arc::clone(&self.data);
-        self.saved = self.applied;
+        self.saved = making.applied;
         move || {
             files.into_iter().flatten().try_for_each(|file| file.sync())?;
-            saved.write(&*data, waits)
+            making.finish(&*data, waits)
+        }
+    }
+
+    /// Makes a checkpoint of the state after what is written, while nobody waits.
+    fn save(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        for part in checkpoint.parts(PART_SESSIONS) {
+            if let Some(work) = self.take_part(&part)? {
+                work()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append_part(&mut self, part: &Part) -> io::Result<()> {
+        if part.is_first {
+            self.enter()?;
+            self.write()?;
+            // The checkpoint before is durable, and the name is free of the next.
+            self.background.finish()?;
+            self.making = None;
+            // While the log is mended, the checkpoint that is there is the better one.
+            if self.durability == Durability::None || self.saved > self.applied {
+                return Ok(());
+            }
+        } else if self.making.is_none() {
+            return Ok(());
+        }
+        match self.take_part(part)? {
+            Some(work) => self.background.begin(work),
+            None => Ok(()),
         }
     }
 
@@ -185,15 +236,7 @@ impl<D: Disk> DecidedLog<D> {
                 Record::Applied { first, values, client_seqs } => {
                     self.pending.push(Pending { first, values, client_seqs });
                 }
-                Record::Checkpoint(checkpoint) => {
-                    self.enter()?;
-                    self.write()?;
-                    // While the log is mended, the checkpoint that is there is the better one.
-                    if self.durability != Durability::None && self.saved <= self.applied {
-                        let work = self.saving(checkpoint);
-                        self.background.begin(work)?;
-                    }
-                }
+                Record::Checkpoint(part) => self.append_part(&part)?,
             }
         }
         Ok(())

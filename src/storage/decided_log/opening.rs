@@ -73,6 +73,7 @@ impl<D: Disk> DecidedLog<D> {
             hash: 0,
             pending: Vec::new(),
             saved: Slot::ZERO,
+            making: None,
             goal: None,
             background: Background::new(D::BACKGROUND),
             has_written: false,
@@ -88,7 +89,7 @@ impl<D: Disk> DecidedLog<D> {
         if durability != Durability::None {
             // The chat log has its name for good.
             log.text.place().0.sync_dir()?;
-            log.saving(Checkpoint::default())()?;
+            log.save(&Checkpoint::default())?;
         }
         Ok(log)
     }
@@ -122,7 +123,7 @@ impl<D: Disk> DecidedLog<D> {
         if self.durability == Durability::None {
             return Ok(());
         }
-        self.saving(state.clone())()
+        self.save(state)
     }
 
     /// How long the chat log is.
@@ -183,6 +184,7 @@ impl<D: Disk> DecidedLog<D> {
             hash: mark.hash,
             pending: Vec::new(),
             saved: checkpoint.applied,
+            making: None,
             goal: None,
             background: Background::new(D::BACKGROUND),
             has_written: false,
@@ -211,7 +213,7 @@ impl<D: Disk> DecidedLog<D> {
         log.cut_tails()?;
         // An earlier life may have left what only the page cache holds.
         if durability != Durability::None {
-            log.saving(checkpoint.clone())()?;
+            log.save(&checkpoint)?;
         }
         Ok((log, checkpoint))
     }

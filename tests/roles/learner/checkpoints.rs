@@ -93,3 +93,40 @@ fn replicas_make_their_checkpoints_in_different_slots() {
     let distinct: std::collections::BTreeSet<&Slot> = all.iter().collect();
     assert_eq!((all.len(), distinct.len()), (9, 9), "{all:?}");
 }
+
+#[test]
+fn the_parts_of_a_checkpoint_are_of_one_slot_and_bounded() {
+    const CLIENTS: u64 = 50_000;
+    const PAGE: u64 = 512;
+    // As far apart as so many sessions make them.
+    const DISTANCE: u64 = 32_768;
+    let mut seat = learner(3, R0);
+    let (mut made, mut parts, mut assembly, mut begun) = (0, 0, Assembly::default(), None);
+    for slot in (0..4 * CLIENTS).step_by(PAGE as usize) {
+        let line = |slot: u64| {
+            // Each client has a line in turn, and the later ones go on by another session.
+            let (client, round) = (slot * 7 % CLIENTS, slot / CLIENTS);
+            Value::Command(Request::new(client, round.min(2), round / 3, "x").command())
+        };
+        seat.handle(page(R1, slot, &(slot..slot + PAGE).map(line).collect::<Vec<_>>()));
+        let sessions = seat.role.chat().sessions() as u64;
+        for part in seat.storage.parts.drain(..) {
+            if part.is_first {
+                assert_eq!(part.applied, seat.role.applied());
+                begun = Some(seat.role.chat().clone());
+            }
+            let (since, count) = (seat.role.applied().since(part.applied), part.chat.sessions());
+            let due = 2 * sessions * PAGE / DISTANCE + PART_SESSIONS as u64 + 100;
+            // The last part has those that have changed: three for a slot at most.
+            let changed = if part.is_last { 3 * since } else { 0 };
+            assert!(count as u64 <= due + changed, "slot {slot}: {count} sessions");
+            assert!(since <= DISTANCE / 2 + PAGE, "slot {slot}: {since} slots after it began");
+            parts += 1;
+            if let Some(checkpoint) = assembly.add(&part) {
+                assert!(Some(checkpoint.chat) == begun.take(), "slot {slot}: another state");
+                made += 1;
+            }
+        }
+    }
+    assert!(made >= 5 && parts > 10 * made / 2, "{made} checkpoints, {parts} parts");
+}

@@ -12,9 +12,9 @@ use multipaxos::message::Run;
 use multipaxos::message::{
     Answer, Decided, Heartbeat, Message, Request, ToBootstrap, ToLearner, ToProposer,
 };
-use multipaxos::paxos::learner::Checkpoint;
 use multipaxos::paxos::learner::{
-    AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, Input, Learner, STRETCHES_MAX,
+    AHEAD_SLOTS, Assembly, Checkpoint, FETCH_SLOTS_MAX, FETCHES_MAX, Input, Learner, PART_SESSIONS,
+    STRETCHES_MAX,
 };
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, Membership, acceptor, proposer};
 use multipaxos::requesters::{Origin, Requesters};

@@ -94,6 +94,7 @@ impl Store {
                     values: Vec::new(),
                     newest: checkpoint.clone().into(),
                     durable: checkpoint.into(),
+                    making: Box::default(),
                 },
                 observed: Vec::new(),
             },

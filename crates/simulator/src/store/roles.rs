@@ -3,7 +3,7 @@
 use super::fail;
 use durable::sim_disk::SimDisk;
 use multipaxos::message::MESSAGE_SLOTS_MAX;
-use multipaxos::paxos::learner::{Checkpoint, running_hash};
+use multipaxos::paxos::learner::{Assembly, Checkpoint, running_hash};
 use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
 use multipaxos::storage::acceptor_log::AcceptorLog;
 use multipaxos::storage::data_dir::DataDir;
@@ -138,18 +138,25 @@ pub struct LearnerStore {
 #[derive(Debug)]
 pub(super) enum Kept {
     Nothing,
-    Records { values: Vec<Value>, newest: Box<Checkpoint>, durable: Box<Checkpoint> },
+    Records {
+        values: Vec<Value>,
+        newest: Box<Checkpoint>,
+        durable: Box<Checkpoint>,
+        /// The checkpoint whose last part has not come.
+        making: Box<Assembly>,
+    },
     Sectors(Box<DecidedLog<SimDisk>>),
 }
 
 impl LearnerStore {
     /// A copy of it, if it keeps records.
     pub(super) fn copied(&self) -> Option<LearnerStore> {
-        let Kept::Records { values, newest, durable } = &self.kept else { return None };
+        let Kept::Records { values, newest, durable, making } = &self.kept else { return None };
         let kept = Kept::Records {
             values: values.clone(),
             newest: newest.clone(),
             durable: durable.clone(),
+            making: making.clone(),
         };
         Some(LearnerStore { kept, observed: Vec::new() })
     }
@@ -164,7 +171,7 @@ impl LearnerStore {
 
     /// See [`Store::alter`](super::Store::alter).
     pub(super) fn alter(&mut self, slot: Slot) -> Option<Slot> {
-        let Kept::Records { values, newest, durable } = &mut self.kept else { return None };
+        let Kept::Records { values, newest, durable, .. } = &mut self.kept else { return None };
         let kept = &mut values[..durable.applied.0 as usize];
         let commands = (slot.0..).map(Slot).zip(kept.get_mut(slot.0 as usize..)?);
         let found = commands.filter_map(|(slot, value)| match value {
@@ -192,7 +199,8 @@ impl LearnerStore {
     /// Cuts the log back to the durable checkpoint, from which the learner goes on.
     pub(super) fn cut_back(&mut self) -> Checkpoint {
         match &mut self.kept {
-            Kept::Records { values, newest, durable } => {
+            Kept::Records { values, newest, durable, making } => {
+                **making = Assembly::default();
                 values.truncate(durable.applied.0 as usize);
                 newest.clone_from(durable);
                 (**durable).clone()
@@ -219,15 +227,20 @@ impl Storage<learner::Record> for LearnerStore {
     fn append(&mut self, records: &mut Vec<learner::Record>) -> io::Result<()> {
         self.observed.extend(records.iter().cloned());
         match &mut self.kept {
-            Kept::Records { values, newest, durable } => {
+            Kept::Records { values, newest, durable, making } => {
                 for record in records.drain(..) {
                     match record {
                         learner::Record::Applied { first, values: applied, .. } => {
                             assert!(first.0 == values.len() as u64, "slots are applied in order");
                             values.extend(applied.to_vec());
                         }
-                        learner::Record::Checkpoint(checkpoint) => {
-                            *durable = std::mem::replace(newest, checkpoint.into());
+                        learner::Record::Checkpoint(part) => {
+                            if part.is_first {
+                                durable.clone_from(newest);
+                            }
+                            if let Some(checkpoint) = making.add(&part) {
+                                *newest = checkpoint.into();
+                            }
                         }
                     }
                 }

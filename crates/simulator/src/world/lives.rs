@@ -2,6 +2,7 @@
 
 use super::*;
 use multipaxos::message::ToAcceptor;
+use multipaxos::paxos::learner;
 use std::io;
 
 impl World {
@@ -292,6 +293,10 @@ impl World {
         }
         for record in std::mem::take(&mut self.nodes[id.index()].store.learner.observed) {
             self.trace(|| format!("replica {id}: {record:?}"));
+            if let learner::Record::Checkpoint(part) = &record {
+                let later = part.is_last && !part.is_first;
+                self.reach.add(Situation::CheckpointParts, u64::from(later));
+            }
             self.checker.applied(id, &record)?;
         }
         match turned {

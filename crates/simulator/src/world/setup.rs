@@ -93,6 +93,11 @@ impl World {
             }
             environment
         });
+        // Half of the runs have checkpoints in several parts, of which the first may be empty.
+        let mut draws = stream("parts");
+        if draws.bool() {
+            settings.limits.part_sessions = draws.usize(..4);
+        }
         let short_window = (setup.u8(0..10) == 0).then(|| setup.u64(1..20));
         // Some runs use the real storage code, on simulated disks.
         let sectors = setup.u8(0..100) < options.sectors_percent
