@@ -117,7 +117,8 @@ impl Store {
             }
             (checkpoint.applied, checkpoint.hash) = (origin.end, running_hash(0, values));
             let (newest, durable) = (checkpoint.clone().into(), checkpoint.clone().into());
-            self.learner.kept = Kept::Records { values: values.to_vec(), newest, durable };
+            self.learner.kept =
+                Kept::Records { values: values.to_vec(), newest, durable, making: Box::default() };
         }
         self.beginning = Some(beginning);
         self
