@@ -220,7 +220,9 @@ impl Decoder {
             && cluster != ClusterId::NONE
         {
             self.boots[id.index()].heard(boot.0);
-            self.note_life(id, boot, into);
+            if self.identity.me != Party::Client {
+                self.note_life(id, boot, into);
+            }
         }
         let (boot, cluster, stamp, has) = (boot.0, cluster.0, stamp_of(frame), self.has.take());
         Ok(Opened { from, boot, cluster, stamp, has, body })

@@ -350,6 +350,20 @@ fn the_newest_heartbeat_of_a_retired_life_is_handed_on_and_nothing_else_of_it() 
 }
 
 #[test]
+fn a_client_is_told_of_answers_alone_whatever_life_they_come_from() {
+    let mut receiver = decoder(Party::Client, ClusterId::NONE);
+    let answer = Answer::Leader { ballot: Ballot(3) };
+    for boot in [1, 2, 1, 2] {
+        let identity = Identity { boot: BootId(boot), ..identity(replica(1), OURS) };
+        let frame = frame_as(&identity, Party::Client, OURS, &[on_wire(&answer)]);
+        let (at, mut taken) = (Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 7_001))), Vec::new());
+        let _ = receiver.open(at, &frame, &mut taken);
+        let is_answer = |it: &Incoming| matches!(it, Incoming::Answer { .. });
+        assert!(taken.iter().all(is_answer), "{taken:?}");
+    }
+}
+
+#[test]
 fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
     let session = Session { client: ClientId(u64::MAX), id: u64::MAX };
     let (slot, ballot, seq) = (Slot(u64::MAX), Ballot(u64::MAX), u64::MAX);

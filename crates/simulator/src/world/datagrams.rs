@@ -141,8 +141,13 @@ impl World {
         let (incoming, frames) = wire.receive(self.now, address_of_replica(ReplicaId(0)), bytes);
         self.send_calls(client, frames);
         for incoming in incoming {
-            if let Incoming::Answer { from, answer } = incoming {
-                self.answered(client, life, from, answer)?;
+            match incoming {
+                Incoming::Answer { from, answer } => self.answered(client, life, from, answer)?,
+                Incoming::OtherCluster { .. } => {}
+                other => {
+                    let what = format!("W1: a client's socket opens {other:?}");
+                    return Err(Violation { what, slot: None });
+                }
             }
         }
         self.expect_client_wire(client);
