@@ -100,6 +100,12 @@ struct Member {
 }
 
 impl Member {
+    /// Whether this life ran at the same time as another one. One that ended before both began
+    /// may still be heard of.
+    fn is_rival(&self, life: &Life) -> bool {
+        self.lives.iter().any(|other| other.boot != life.boot && other.overlaps(life))
+    }
+
     /// Whether two lives that are heard run at once.
     fn is_proven(&self, now: Time) -> bool {
         let mut heard = self.lives.iter().filter(|life| life.is_heard(now));
@@ -335,11 +341,11 @@ impl Lives {
         };
         let mut words = Vec::new();
         for (of, member) in replicas(self.members.len()).zip(&self.members) {
-            let tells = match of == to {
-                true => member.is_beside,
+            let tells = |life: &&Life| match of == to {
+                true => member.is_beside && member.is_rival(life),
                 false => member.lives.len() > 1,
             };
-            let lives = member.lives.iter().filter(|_| tells);
+            let lives = member.lives.iter().filter(tells);
             words.extend(lives.filter(spoken_of).filter_map(|life| {
                 let (boot, at, reached) = (life.boot, life.at, life.passed[to.index()]);
                 (of == to || reached > 0).then_some(Seen { of, boot, at, reached })
@@ -383,7 +389,7 @@ impl Lives {
     pub fn report(&mut self, now: Time, of: ReplicaId) {
         let member = &mut self.members[of.index()];
         let Some(repeats) = member.said.happened(now.0) else { return };
-        let heard = member.lives.iter().filter(|life| life.is_heard(now));
+        let heard = member.lives.iter().filter(|life| life.is_heard(now) && member.is_rival(life));
         let places: Vec<String> = heard.map(|life| place(life.at)).collect();
         log::error!(
             "replica {}: two processes run as replica {of} on copies of one data directory, at {}: \
@@ -502,6 +508,26 @@ mod tests {
         // Each of the two is told of the other, in turn.
         let words = [0, 1].map(|round| seat.lives.word_to(seat.now, R0, round).map(|it| it.boot));
         assert_eq!(words, [Some(X), Some(Y)]);
+    }
+
+    #[test]
+    fn the_two_are_told_of_each_other_and_of_no_life_that_ended_before_they_began() {
+        let mut seat = Seat::new(R1);
+        seat.hear(Z, 0);
+        seat.round(0);
+        seat.hear(Z, 101);
+        for _ in 0..4 {
+            seat.round(0);
+            for boot in [X, Y] {
+                seat.hear(boot, seat.round - 1);
+            }
+        }
+        assert!(seat.lives.is_beside(R0));
+        let told: Vec<BootId> = (0..6)
+            .filter_map(|round| seat.lives.word_to(seat.now, R0, round))
+            .map(|seen| seen.boot)
+            .collect();
+        assert_eq!(told, [X, Y, X, Y, X, Y]);
     }
 
     #[test]
