@@ -15,7 +15,7 @@ use crate::config::{ClusterFile, Config};
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{BoundSocket, Deliver, Network, NetworkConfig};
-use crate::net::{Incoming, Outgoing, PeerBook};
+use crate::net::{Incoming, Outgoing};
 use crate::paxos::{Envelope, Storage};
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
@@ -25,6 +25,7 @@ use command_line::{EXIT_FAILED, say};
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use seeds::{derive_seed, stream};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -122,7 +123,8 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let Screen { prompt: prompted, tell, .. } = screen;
     let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted, tell };
     threads::spawn("stdin", move || reader.run(input()))?;
-    let mut terminal = Terminal { credit, n, peers, loss: options.loss, screen };
+    let place = move |replica| peers.address(replica);
+    let mut terminal = Terminal { credit, n, place, loss: options.loss, screen };
     terminal.ready();
     let role = Client::new(options.id, n, options.timeout_us);
     let rng = stream(options.seed, "client draws");
@@ -316,16 +318,16 @@ pub(super) struct Screen<W> {
 
 /// The client role's storage: prints the outcome of each line.
 #[derive(Debug)]
-struct Terminal<W> {
+struct Terminal<W, P> {
     credit: Sender<()>,
     n: usize,
     /// Where the replicas are.
-    peers: PeerBook,
+    place: P,
     loss: f64,
     screen: Screen<W>,
 }
 
-impl<W: Write> Terminal<W> {
+impl<W: Write, P: Fn(usize) -> SocketAddr> Terminal<W, P> {
     /// Lets the reader take the next line.
     fn ready(&mut self) {
         if self.screen.prompt {
@@ -363,7 +365,7 @@ impl<W: Write> Terminal<W> {
                 shorten(&line)
             )),
             Outcome::OtherCluster { line, from, sent } => {
-                let at = self.peers.address(from.index());
+                let at = (self.place)(from.index());
                 let fate = match sent {
                     true => "it is not known whether the former one completed this line",
                     false => "this line was not sent",
@@ -390,7 +392,7 @@ fn shorten(line: &str) -> String {
     }
 }
 
-impl<W: Write> Storage<Outcome> for Terminal<W> {
+impl<W: Write, P: Fn(usize) -> SocketAddr> Storage<Outcome> for Terminal<W, P> {
     fn append(&mut self, records: &mut Vec<Outcome>) -> io::Result<()> {
         records.drain(..).try_for_each(|outcome| self.show(outcome))
     }
@@ -400,11 +402,12 @@ impl<W: Write> Storage<Outcome> for Terminal<W> {
     }
 }
 
-impl<W: Write> Upkeep for Terminal<W> {}
+impl<W: Write, P: Fn(usize) -> SocketAddr> Upkeep for Terminal<W, P> {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use interleavings::threads::explore::{self, Exploration};
 
     fn lines(input: &[u8]) -> Vec<String> {
         typed(input, None)
@@ -420,6 +423,46 @@ mod tests {
                 Next::End | Next::Shutdown => return found,
             }
         }
+    }
+
+    /// The inbox of the client is full when the reader has a line for it.
+    fn the_inbox_is_full() {
+        let (to, inbox) = bounded(1);
+        while to.try_send(Vec::new()).is_ok() {}
+        let (credit, credits) = bounded(1);
+        credit.send(()).expect("there is room");
+        drop(credit);
+        let reader = Reader { to, credits, refused: Arc::default(), prompted: false, tell: |_| {} };
+        let input = Source { from: &b"the line\n"[..], line_max: None };
+        threads::spawn("stdin", move || reader.run(input)).expect("a thread");
+        explore::settle();
+        let mut found = Vec::new();
+        while let Ok(batch) = inbox.recv() {
+            found.extend(batch);
+        }
+        let is_whole = matches!(&found[..], [Input::Submit { .. }, Input::End]);
+        explore::require(is_whole, || format!("{found:?}"));
+    }
+
+    #[test]
+    fn the_reader_waits_for_room_in_the_inbox_of_the_client() {
+        let name = "runtime::client::the_reader_waits_for_room_in_the_inbox_of_the_client";
+        let exploration = Exploration { name, steps_max: 10_000 };
+        explore::try_seeds(exploration, 20, &[], || the_inbox_is_full);
+    }
+
+    #[test]
+    fn a_user_that_waits_long_gets_no_room_for_another_line() {
+        let (credit, credits) = bounded(1);
+        let screen = Screen { to: Vec::new(), timing: false, prompt: false, tell: |_| {} };
+        let at = SocketAddr::from(([127, 0, 0, 1], 7_000));
+        let mut terminal = Terminal { credit, n: 1, place: |_| at, loss: 0.0, screen };
+        let (client, seq, slot) = (ClientId(7), 0, crate::types::Slot(3));
+        terminal.show(Outcome::Waiting { waited_us: 3_000_000, answering: 1 }).unwrap();
+        assert!(credits.try_recv().is_err(), "the line is under way");
+        terminal.show(Outcome::Complete { client, seq, slot, took_us: 5 }).unwrap();
+        assert!(credits.try_recv().is_ok());
+        assert_eq!(terminal.screen.to, b"7 0 3\n");
     }
 
     #[test]

@@ -28,7 +28,7 @@
 //! - No thread waits for ever (the scheduler checks that), and none panics.
 //!
 //! Each exploration names the states that it must reach (`ENDS`), so that an exploration which
-//! checks nothing is noticed. `bugs/` has ten patches, and one exploration fails under each.
+//! checks nothing is noticed. `bugs/` has eight patches, and one exploration fails under each.
 //! `make schedules` tries more schedules.
 //!
 //! **Not** covered: `ending::fail` when several threads fail at once; what the system does
