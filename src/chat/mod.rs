@@ -143,6 +143,7 @@ impl Chat {
     }
 
     /// The same while a snapshot may be under way.
+    #[inline(always)]
     fn apply_beside(
         &mut self,
         slot: Slot,
@@ -175,7 +176,7 @@ impl Chat {
         let mut ahead = values.iter();
         for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
             if client_seqs.len().is_multiple_of(LOOK_AHEAD) {
-                self.sessions.look_ahead(ahead.by_ref().take(LOOK_AHEAD));
+                self.sessions.look_ahead(ahead.by_ref());
             }
             let client_seq = self.apply_beside(slot, value, snapshot.as_deref_mut());
             client_seqs.push(client_seq);

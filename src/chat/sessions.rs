@@ -10,12 +10,12 @@
 //! The table changes in [`SessionTable::advance`] and [`SessionTable::sweep`] alone, and both
 //! let a [`Snapshot`] that is under way note what was there.
 
+use super::LOOK_AHEAD;
 use super::accounts::{Account, Accounts};
 use super::snapshot::Snapshot;
 use crate::types::{ClientId, Session, Slot};
 use crate::values::ValueRef;
 use serde::{Deserialize, Serialize};
-use std::hint::black_box;
 use table::Buckets;
 
 /// What the log knows of one session: enough to judge its next command, and to answer its
@@ -64,6 +64,7 @@ impl SessionTable {
     /// session takes effect in `slot`, and that is the number of the command after it. The
     /// result is the number of the line among the client's lines. Otherwise nothing changes.
     /// Whatever changes, `snapshot` notes as it was.
+    #[inline(always)]
     pub(super) fn advance(
         &mut self,
         session: Session,
@@ -72,17 +73,19 @@ impl SessionTable {
         next: impl FnOnce(Option<SessionState>) -> Option<u64>,
     ) -> Option<u64> {
         let Session { client, id } = session;
-        let before = self.accounts.get(client);
-        let known = match before {
-            Some(account) if account.session == id => Some(account.newest()),
-            _ => self.others.get(&session).copied(),
-        };
-        let next = next(known)?;
-        let lines = before.map_or(0, |account| account.lines);
-        let account =
-            Account { lines: lines.saturating_add(1), session: id, next, last_slot: slot };
-        self.accounts.put(client, account);
-        let Some(before) = before else { return Some(0) };
+        let (mut before, mut lines) = (None, None);
+        self.accounts.update(client, |account| {
+            before = account;
+            let known = match account {
+                Some(account) if account.session == id => Some(account.newest()),
+                _ => self.others.get(&session).copied(),
+            };
+            let next = next(known)?;
+            let earlier = account.map_or(0, |account| account.lines);
+            lines = Some(earlier);
+            Some(Account { lines: earlier.saturating_add(1), session: id, next, last_slot: slot })
+        });
+        let (Some(lines), Some(before)) = (lines, before) else { return lines };
         let mut moved = [None; 2];
         if before.session != id {
             let other = Session { client, id: before.session };
@@ -98,14 +101,12 @@ impl SessionTable {
         Some(lines)
     }
 
-    /// Reads the entries of the clients of `values`, which are about to be applied, and
-    /// does nothing with them. The look-ups do not depend on each other, so the processor
-    /// waits for several of them at once, and [`SessionTable::advance`] finds them in its
-    /// cache.
-    pub(super) fn look_ahead<'a>(&self, values: impl Iterator<Item = ValueRef<'a>>) {
-        let commands = values.filter_map(ValueRef::command);
-        let accounts = commands.filter_map(|command| self.accounts.get(command.session.client));
-        accounts.for_each(|account| _ = black_box(account.next));
+    /// The next [`LOOK_AHEAD`] of `values` are about to be applied: [`SessionTable::advance`] will
+    /// find their accounts in the processor's cache.
+    pub(super) fn look_ahead<'a>(&self, mut values: impl Iterator<Item = ValueRef<'a>>) {
+        let client = |value: ValueRef<'a>| value.command().map(|command| command.session.client);
+        let mut next = |_| values.next().and_then(client);
+        self.accounts.look_ahead::<LOOK_AHEAD>(std::array::from_fn(&mut next));
     }
 
     /// Removes sessions that no longer exist in slot `at`, except each client's newest.
