@@ -244,14 +244,14 @@ impl CatchUp {
         }
         let (mut at, mut is_full) = (applied, false);
         let mut under_way: Vec<u64> = replicas(peers.len()).map(|it| self.in_flight(it)).collect();
-        while self.room_slots() > 0
+        while let room @ 1.. = self.room_slots()
             && let Some(gap) = self.next_gap(at, end, decisions)
         {
             if gap.start >= self.lost && self.holds_enough(decisions) {
                 break;
             }
             let view = View { now, leader, decisions, peers };
-            let Some(asked) = self.ask_for(gap, &mut under_way, view, out) else {
+            let Some(asked) = self.ask_for(gap, room, &mut under_way, view, out) else {
                 is_full = true;
                 break;
             };
@@ -277,27 +277,28 @@ impl CatchUp {
         on_their_way > 0 && held + FETCH_BYTES > self.limits.early_bytes as u64
     }
 
-    /// Asks for the beginning of `gap`. So many bytes are `under_way` from each peer. Returns the
-    /// end of what was asked for, or nothing if no window has room.
+    /// Asks for the beginning of `gap`, for `room` slots at most. So many bytes are `under_way`
+    /// from each peer. Returns the end of what was asked for, or nothing if no window has room.
     fn ask_for(
         &mut self,
         gap: SlotRange,
+        room: u64,
         under_way: &mut [u64],
         view: View<'_>,
         out: &mut Outbox,
     ) -> Option<Slot> {
         let again = gap.start < self.lost;
         let end = if again { gap.end.min(self.lost) } else { gap.end };
-        let most = self.limits.fetch_slots.min(self.room_slots());
+        let most = self.limits.fetch_slots.min(room);
         let end = end.min(gap.start.plus(self.slot_bytes.slots(most)));
         let slots = SlotRange::new(gap.start, end);
         let peer = self.choose(slots, again, under_way, view)?;
         let slots =
             SlotRange::new(gap.start, end.min(applied_by(peer, view.decisions, view.peers)));
         out.send(peer, Message::Learner(ToLearner::Fetch { slots }));
-        let (room, passed, heard) = (ANSWER_BYTES_MAX, 0, false);
+        let (bytes, passed, heard) = (ANSWER_BYTES_MAX, 0, false);
         let (asked_at, passed_at) = (Aside(view.now), Aside(None));
-        let fetch = Fetch { peer, slots, room, passed, heard, again, asked_at, passed_at };
+        let fetch = Fetch { peer, slots, room: bytes, passed, heard, again, asked_at, passed_at };
         under_way[peer.index()] += self.bytes_of(&fetch);
         self.fetches.push(fetch);
         Some(slots.end)
