@@ -83,7 +83,7 @@ impl Decoder {
             self.counters.count(why);
             self.notices.dropped(from.0, frame, why);
             into.extend(self.foreign(from, frame, why));
-            if why == DropReason::Boot {
+            if why == DropReason::Boot && self.identity.me != Party::Client {
                 self.heartbeats_of_retired(from, frame, into);
             }
         }
