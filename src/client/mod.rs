@@ -56,7 +56,8 @@ const RETRY_MIN_US: u64 = 120;
 /// The longest wait for an answer, unless answers are known to take longer.
 const RETRY_MAX_US: u64 = 1_000_000;
 
-/// How long a line is in flight before the user hears of it, unless answers are known to take longer.
+/// How long a line is in flight before the user hears of it, unless answers are known to take
+/// longer.
 const PATIENCE_US: u64 = 3_000_000;
 
 /// The client role.

@@ -16,13 +16,13 @@ const LINES_MAX: u64 = 60;
 /// The clients 0 to this one have lines in it. The run's own clients have the lowest ids.
 const CLIENT_MAX: usize = 4;
 
-/// One line in so many is a NOP.
+/// On average, one line in this many is a NOP.
 const NOP_ONE_IN: u8 = 6;
 
 /// A chat log, and the values of its slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beginning {
-    /// What tells the chat log from others.
+    /// Identifies the chat log.
     pub origin: Origin,
     /// The value of each of its slots, from 0.
     pub values: Values,

@@ -1,7 +1,7 @@
-//! What the bytes that a run has sent were for, by kind of message.
+//! Counts the bytes that a run sends, by kind of message.
 //!
-//! Rule I10 says that a run has sent too much; its kinds say of what. Each datagram is taken apart
-//! once more for it. The headers of a datagram count for its first message.
+//! Rule I10 says that a run has sent too much. The kinds say what that was. Each datagram is taken
+//! apart once more for them. A datagram's headers count for its first message.
 
 use datagrams::codec::BodyKind;
 use datagrams::fragment::Fragment;
@@ -17,18 +17,18 @@ const AT_RECEIVER: usize = 7;
 const AT_KIND: usize = 24;
 const AT_BODY_LENGTH: usize = 25;
 
-/// What names a client there.
+/// The byte that stands for a client there.
 const CLIENT: u8 = 0xFF;
 
 /// The bytes of a run, by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kinds {
     sent: BTreeMap<Kind, Sent>,
-    /// What was split, by digest.
+    /// The kind of each message that was split, by its digest.
     split: HashMap<u64, &'static str>,
 }
 
-/// What a message is, and whether it travels in fragments.
+/// The kind of a message, and whether it travels in fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     name: &'static str,

@@ -74,8 +74,8 @@ pub const BYTES_MAX: usize = 32 << 20;
 /// brings nothing doubles the time.
 pub const ASK_AFTER_US: u64 = 3_000;
 
-/// Where a round trip takes long, it waits for one part in so many of it, and after a request for a
-/// round trip and as much more: no piece can come sooner.
+/// On a long path the receiver waits longer: at first for this part of a round trip, and after a
+/// request for a whole round trip and such a part more. No piece can come sooner.
 pub const TRIP_PARTS: u64 = 4;
 
 /// No request waits for longer.

@@ -335,7 +335,7 @@ fn the_pieces_of_a_peers_next_message_are_expected_at_the_pace_of_the_last_one()
     let (first, next) = (message(9, 5_000), message(10, 5_000));
     let mut receiver = reassembler();
     for (at, piece) in (0..).zip(&split(&mut fragmenter(), &first)) {
-        // What is asked for meanwhile makes the pace no faster.
+        // Requests in between do not change the pace.
         receiver.poll(80_000 * at, |_| 0, |_, _, _| {});
         insert(&mut receiver, 80_000 * at, peer(1), piece);
     }
