@@ -6,7 +6,12 @@
 //! anew, or needs it no more. And what the receiver needs no more, because it has come so far by
 //! other ways, is dropped as soon as it says so.
 //!
-//! **Guarantees.** Bounded in bytes. What leaves does so in its order.
+//! A receiver comes so far step by step. What it needs for the next step holds up all that waits
+//! for later ones, however late it was added: it was lost on its way before, and is sent again. So
+//! it goes before them.
+//!
+//! **Guarantees.** Bounded in bytes. What leaves does so in its order, but for what is needed
+//! sooner.
 //!
 //! **Does not** decide when anything leaves ([`Flow`] does), or read a
 //! clock.
@@ -14,6 +19,7 @@
 use super::flow::Flow;
 use super::receipt::is_before;
 use crate::HEADER_BYTES;
+use crate::codec::ALWAYS_NEEDED;
 use std::collections::{HashSet, VecDeque};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -89,8 +95,24 @@ impl BulkQueue {
         }
         self.digests.insert(digest);
         self.bytes += datagram.len();
-        self.waiting.push_back(Waiting { datagram: datagram.to_vec(), digest, since: now, until });
+        let at = self.place_of(until);
+        // Among what is older it counts as old as that, so that the oldest stay in front.
+        let since = self.waiting.get(at).map_or(now, |behind| behind.since);
+        self.waiting.insert(at, Waiting { datagram: datagram.to_vec(), digest, since, until });
         Pushed::Waits
+    }
+
+    /// Where a datagram waits that is needed until the receiver has come as far as `until`: before
+    /// all that are needed for longer, of those that say how long. The receiver can do nothing with
+    /// these before it has that one.
+    fn place_of(&self, until: u64) -> usize {
+        let end = self.waiting.len();
+        let last = self.waiting.iter().rev().find(|it| it.until != ALWAYS_NEEDED);
+        if until == ALWAYS_NEEDED || last.is_none_or(|last| last.until <= until) {
+            return end;
+        }
+        let is_behind = |it: &Waiting| it.until > until && it.until != ALWAYS_NEEDED;
+        self.waiting.iter().position(is_behind).unwrap_or(end)
     }
 
     /// Drops what has waited for too long, and returns how many datagrams that were.
@@ -272,6 +294,29 @@ mod tests {
         assert_eq!(left.collect::<Vec<_>>(), [3, 5, 2].map(datagram));
         // The receiver may have begun another life.
         assert_eq!(queue.push(0, &datagram(1), 10, &flow), Pushed::Waits);
+    }
+
+    #[test]
+    fn what_its_receiver_needs_sooner_leaves_before_what_it_needs_later() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        let untils = [(1, 10), (2, 20), (3, ALWAYS_NEEDED), (4, 30), (5, 20), (6, 5), (7, 30)];
+        for (body, until) in untils {
+            assert_eq!(queue.push(0, &datagram(body), until, &flow), Pushed::Waits);
+        }
+        queue.push(0, &datagram(8), ALWAYS_NEEDED, &flow);
+        queue.push(0, &datagram(9), 25, &flow);
+        let left = std::iter::from_fn(|| queue.pop()).map(|(datagram, _)| datagram);
+        assert_eq!(left.collect::<Vec<_>>(), [6, 1, 2, 3, 5, 9, 4, 7, 8].map(datagram));
+    }
+
+    #[test]
+    fn what_has_gone_before_older_datagrams_keeps_none_of_them() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        for (at, body, until) in [(0, 1, 20), (10, 2, 30), (AGE_MAX_US, 3, 10)] {
+            queue.push(at, &datagram(body), until, &flow);
+        }
+        assert_eq!(queue.drop_old(AGE_MAX_US + 1), 2, "the first one, and what goes before it");
+        assert_eq!(queue.pop().map(|(datagram, _)| datagram), Some(datagram(2)));
     }
 
     #[test]
