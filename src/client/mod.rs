@@ -341,6 +341,7 @@ impl Client {
                     // About a long line it is asked, and says that much whether it has it or not.
                     if self.copies.is_none() {
                         self.rounds.note_leader(ballot, from, self.n);
+                        self.rest();
                         self.lateness.held(now, ballot, from);
                     }
                 }

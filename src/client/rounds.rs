@@ -14,8 +14,9 @@
 //! After each round without an answer the next one asks one replica more. An answer that does not
 //! settle the fate of the line shows that the line waits for something else. A cluster that is cut
 //! off or overloaded gets no better by questions. So after an answer the next round comes only when
-//! the line has waited for half as long again, or [`ROUND_MAX_US`] longer. A client that waits for a
-//! session asks in the same rounds.
+//! the line has waited for half as long again, or [`ROUND_MAX_US`] longer. That time begins with the
+//! round that was answered. If it began with a later one, which is lost, the client would wait for
+//! nothing. A client that waits for a session asks in the same rounds.
 
 use super::{ASK_ALL_US, Client, Outcome, RETRY_MAX_US};
 use crate::message::ClientMessage;
@@ -71,14 +72,22 @@ impl Client {
         if heard {
             self.rounds.silent = 0;
         }
-        let rest_us = if heard { (waited_us / 2).min(ROUND_MAX_US) } else { 0 };
-        self.retry_at = now.plus_us((wait_us + draw % (wait_us / 2)).max(rest_us));
+        self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
         let (whom, n, all) = (self.whom(), self.n, self.asked_all);
         let asked = |replica: &ReplicaId| all || *replica == whom;
         let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
         let copy_to = copies.take_due(now, whom, n);
         for replica in replicas(n).filter(asked) {
             self.ask_about_line(replica, copy_to != Some(replica), out);
+        }
+    }
+
+    /// The last round is answered, and the fate of the line is open: the next one has time.
+    pub(super) fn rest(&mut self) {
+        if self.asked_all {
+            let waited_us = self.sent_at.since_us(self.submitted_at);
+            let rest_us = (waited_us / 2).min(ROUND_MAX_US);
+            self.retry_at = self.retry_at.max(self.sent_at.plus_us(rest_us));
         }
     }
 

@@ -285,6 +285,25 @@ fn where_replicas_answer_a_line_that_waits_is_asked_for_ever_more_rarely() {
 }
 
 #[test]
+fn a_round_that_is_lost_is_asked_again_after_the_usual_wait_whatever_was_answered_before() {
+    let mut seat = in_flight();
+    let next_round = |seat: &mut Subject| loop {
+        if !calls(&seat.wait_us(10_000)).iter().all(|(_, it)| *it == ClientMessage::Hello) {
+            break seat.now.0 / 1_000;
+        }
+    };
+    let mut answered = 0;
+    while answered < 5_000 {
+        answered = next_round(&mut seat);
+        seat.handle(leader(R1, 0));
+    }
+    let lost = next_round(&mut seat);
+    assert!(lost - answered >= 2_490, "{answered} ms, {lost} ms");
+    let again = next_round(&mut seat);
+    assert!((990..=1_510).contains(&(again - lost)), "{answered} ms, {lost} ms, {again} ms");
+}
+
+#[test]
 fn a_line_that_the_leader_has_is_asked_for_every_other_time_without_sending_it() {
     let mut seat = in_flight();
     let round = |seat: &mut Subject| loop {
