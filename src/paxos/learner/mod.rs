@@ -196,7 +196,8 @@ impl Learner {
 
     fn route(&self) -> Route {
         let leader = self.leader.map(|ballot| (ballot, ballot.owner(self.settings.n)));
-        Route { me: self.settings.id, n: self.settings.n, leader }
+        let proposal_us = leader.map_or(0, |(_, owner)| self.peers.proposal_us(owner));
+        Route { me: self.settings.id, n: self.settings.n, leader, proposal_us }
     }
 
     // --- deciding ----------------------------------------------------------------
@@ -320,7 +321,7 @@ impl Learner {
     fn follow(&mut self, now: Time, ballot: Ballot) {
         if self.leader.is_none_or(|leader| leader < ballot) {
             self.leader = Some(ballot);
-            self.pending.retry_all(now);
+            self.pending.retry_all(now, self.route());
             *self.next_tick = now;
         }
     }
@@ -393,7 +394,7 @@ impl Role for Learner {
                     // S10: its log may be another one.
                     Verdict::Forgotten { .. } | Verdict::Former | Verdict::Beside => return,
                 }
-                self.peers.handle_heartbeat(now, from, heartbeat.applied);
+                self.peers.handle_heartbeat(now, from, &heartbeat);
                 self.differences.hear(from, heartbeat.history, self.execution.history());
                 if heartbeat.leading {
                     self.follow(now, heartbeat.ballot);
@@ -416,7 +417,10 @@ impl Role for Learner {
                 self.peers.handle_leading(now);
                 self.follow(now, ballot);
             }
-            Input::Trip(peer, trip) => self.catch_up.note_trip(peer, trip),
+            Input::Trip(peer, trip) => {
+                self.peers.note_trip(peer, trip);
+                self.catch_up.note_trip(peer, trip);
+            }
             Input::Beside(beside) => self.standing.set_beside(beside),
             Input::Heard(of, memory) => self.standing.note(of, memory),
             Input::OwnAccepted { runs, decided } => {

@@ -6,9 +6,25 @@
 //! while it leads or hears a quorum: one that has just come back, or is cut off, leaves the
 //! hello to others.
 
-use crate::aside::Aside;
+use crate::aside::{Aside, NotState};
+use crate::message::Heartbeat;
+use crate::paxos::pace::Trip;
 use crate::quorum::quorum;
 use crate::types::{ReplicaId, Slot, Time};
+
+/// An acceptor has synced what it got once a sync that is under way is over, and then its own.
+const SYNCS: u64 = 2;
+
+/// How long a replica takes, as far as that is measured: 0 where it is not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Takes {
+    /// In this time its answers come.
+    answer_us: u64,
+    /// What a sync takes there, as it says.
+    sync_us: u64,
+}
+
+impl NotState for Takes {}
 
 /// What is known of one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +33,7 @@ struct Peer {
     applied: Slot,
     /// When its last heartbeat came, in this life.
     heard_at: Aside<Option<Time>>,
+    takes: Aside<Takes>,
 }
 
 /// What is known of all replicas, by id. What this replica knows of itself is not here.
@@ -34,15 +51,28 @@ impl Peers {
     /// Replica `me` of a cluster of `n` has heard no heartbeat. `warmed_up`: it has just begun,
     /// together with the others.
     pub(super) fn new(me: ReplicaId, n: usize, warmed_up: bool) -> Self {
-        let peers = vec![Peer { applied: Slot::ZERO, heard_at: Aside(None) }; n];
-        Peers { me, peers, warmed_up, led_at: Aside(None) }
+        let unheard = Peer { applied: Slot::ZERO, heard_at: Aside(None), takes: Aside::default() };
+        Peers { me, peers: vec![unheard; n], warmed_up, led_at: Aside(None) }
     }
 
-    /// A peer's heartbeat says that the peer has applied every slot below `applied`.
-    pub(super) fn handle_heartbeat(&mut self, now: Time, from: ReplicaId, applied: Slot) {
+    /// A peer's heartbeat says how far the peer has applied the log, and how long its disk takes.
+    pub(super) fn handle_heartbeat(&mut self, now: Time, from: ReplicaId, heartbeat: &Heartbeat) {
         let peer = &mut self.peers[from.index()];
-        peer.applied = peer.applied.max(applied);
+        peer.applied = peer.applied.max(heartbeat.applied);
+        peer.takes.sync_us = 1_000 * u64::from(heartbeat.sync_ms);
         *peer.heard_at = Some(now);
+    }
+
+    /// The proposer of this replica has measured what the answers of `peer` take.
+    pub(super) fn note_trip(&mut self, peer: ReplicaId, trip: Trip) {
+        self.peers[peer.index()].takes.answer_us = trip.longest_us();
+    }
+
+    /// In this time a request that is passed on to `leader` has come back as a proposal, and is
+    /// saved here, on a disk like the leader's. 0 if nothing is measured.
+    pub(super) fn proposal_us(&self, leader: ReplicaId) -> u64 {
+        let Takes { answer_us, sync_us } = *self.peers[leader.index()].takes;
+        answer_us + SYNCS * sync_us
     }
 
     /// The proposer of this replica says that it leads. It repeats this with every heartbeat.

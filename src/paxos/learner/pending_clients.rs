@@ -25,7 +25,7 @@ use round_trip::RoundTrip;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The first wait before a pending request is passed on again, unless requests take longer to
-/// be applied. Each wait is twice the one before.
+/// be applied, or the leader's proposals to come. Each wait is twice the one before.
 const FORWARD_RETRY_US: u64 = 100_000;
 
 /// The longest first wait.
@@ -55,6 +55,9 @@ pub(super) struct Route {
     pub(super) n: usize,
     /// The ballot of the leader, and its owner.
     pub(super) leader: Option<(Ballot, ReplicaId)>,
+    /// In this time its proposal of a request that is passed on to it is here; 0 if nothing is
+    /// measured.
+    pub(super) proposal_us: u64,
 }
 
 impl Route {
@@ -312,7 +315,7 @@ impl PendingClients {
         };
         let is_under_way = !route.leads() && self.is_under_way(now, command);
         let passes_on = passes_on && !is_under_way;
-        self.insert(now, origin, command, request.after, passes_on, route.n);
+        self.insert(now, origin, command, request.after, passes_on, route);
         if passes_on {
             route.pass_on(origin, request.clone(), out);
         }
@@ -356,13 +359,13 @@ impl PendingClients {
         command: CommandRef<'_>,
         after: Slot,
         passes_on: bool,
-        n: usize,
+        route: Route,
     ) {
         let CommandRef { session, seq, line, .. } = command;
         // If the client has asked again, the request is passed on as rarely as before.
         let before = self.requests.get(&session).filter(|pending| pending.seq == seq);
         let before_at = before.map(|before| before.retry.at);
-        let new = (now, self.retry_us());
+        let new = (now, self.retry_us(route));
         let (held_at, wait_us) =
             before.map_or(new, |before| (*before.held_at, before.retry.wait_us));
         self.remove(session);
@@ -376,7 +379,7 @@ impl PendingClients {
         let request = Request { commands: ValueRef::Command(command).into(), after };
         let at = match before_at {
             Some(at) if !passes_on => at,
-            _ => now.plus_us(wait_us + commit_us(line.len(), n)),
+            _ => now.plus_us(wait_us + commit_us(line.len(), route.n)),
         };
         let retry = Aside(Retry { at, wait_us });
         let (held_at, heard_at) = (Aside(held_at), Aside(now));
@@ -384,9 +387,10 @@ impl PendingClients {
         self.requests.insert(session, pending);
     }
 
-    /// The first wait before a request is passed on again.
-    fn retry_us(&self) -> u64 {
-        self.held.trip.wait_us()
+    /// The first wait before a request is passed on again. As long as the leader's proposal may be
+    /// on its way here, nobody can tell that the request was lost.
+    fn retry_us(&self, route: Route) -> u64 {
+        self.held.trip.wait_us().max(route.proposal_us.min(FORWARD_WAIT_MAX_US))
     }
 
     fn remove(&mut self, session: Session) {
@@ -397,8 +401,8 @@ impl PendingClients {
     }
 
     /// Another replica leads: every pending request is due.
-    pub(super) fn retry_all(&mut self, now: Time) {
-        let wait_us = self.retry_us();
+    pub(super) fn retry_all(&mut self, now: Time, route: Route) {
+        let wait_us = self.retry_us(route);
         for pending in self.requests.values_mut() {
             *pending.retry = Retry { at: now, wait_us };
         }

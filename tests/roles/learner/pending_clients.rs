@@ -2,6 +2,7 @@
 
 use super::*;
 use multipaxos::message::Inquiry;
+use multipaxos::paxos::pace::Trip;
 
 #[test]
 fn a_held_request_goes_to_the_leader_and_at_once_to_the_next_one() {
@@ -337,6 +338,27 @@ fn a_request_is_passed_on_again_only_when_the_copy_before_has_had_its_time() {
     // Another leader has no copy.
     seat.handle(leads(R1, 1, 1, nothing_decided(1)));
     assert_eq!(forwards(&seat.wait_us(1_000)), [(R1, 0)]);
+}
+
+#[test]
+fn a_request_is_passed_on_again_only_when_the_leaders_proposal_could_be_here() {
+    let again_ms = |answer_us: u64, sync_ms: u16| {
+        let mut seat = learner(3, R2);
+        let (ballot, leading) = (Ballot(0), true);
+        let says = Heartbeat { ballot, leading, sync_ms, ..heartbeat(R0, 1) };
+        seat.handle(Input::Heartbeat(R0, Box::new(says)));
+        seat.handle(Input::Trip(R0, Trip::new(answer_us / 2, answer_us)));
+        // What others take says nothing of the leader.
+        seat.handle(Input::Trip(R1, Trip::new(3_000_000, 3_000_000)));
+        seat.handle(held(1, 0, "a"));
+        let begun = seat.now;
+        while forwards(&seat.wait_us(10_000)).is_empty() {}
+        seat.now.since_us(begun) / 1_000
+    };
+    assert_eq!(again_ms(1_000, 1), 100);
+    assert_eq!(again_ms(600_000, 0), 600);
+    assert_eq!(again_ms(600_000, 700), 2_000, "a sync that is under way, and its own");
+    assert_eq!(again_ms(10_000_000, 0), 4_000, "and no later");
 }
 
 #[test]
