@@ -454,17 +454,17 @@ impl World {
     }
 
     /// S11: a replica has another log than another one, and hears no quorum that has the same. The
-    /// operator of the wrong one removes what is left; the right one begins again.
+    /// operator of the wrong one removes what is left; the right one begins again. It may stop
+    /// after the wrong one, as long as it has not heard that one's next life.
     fn stops(&mut self, id: ReplicaId, said: Diverged) -> Step {
-        let others =
-            self.altered.is_some_and(|altered| altered == id || said.peers.contains(altered));
-        if !others {
+        let mut altered = self.altered.into_iter().chain(self.altered_before);
+        if !altered.any(|altered| altered == id || said.peers.contains(altered)) {
             let what = format!("S11: replica {id} stops, and has the same log as {said:?}");
             return Err(Violation { what, slot: None });
         }
         if self.altered == Some(id) {
             self.reach.count(Situation::Diverged);
-            self.altered = None;
+            self.altered_before = self.altered.take();
             return self.begins_anew(id);
         }
         self.end_life(id, Death::Killed);

@@ -172,6 +172,7 @@ impl World {
             out: vec![false; n],
             wiped: vec![false; n],
             altered: None,
+            altered_before: None,
             struck: None,
             copy: None,
             clients: Vec::new(),
