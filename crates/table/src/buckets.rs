@@ -1,10 +1,10 @@
 //! A table that grows a bucket at a time, and that can be gone through a bucket at a time.
 //!
 //! A hash table that doubles moves all of its entries at once, and is half empty afterwards.
-//! This one is for millions of entries, whose owner may not stop for that long. It splits one
-//! bucket whenever so many more entries have come (Litwin, *Linear Hashing*, VLDB '80). Each
-//! bucket is as long as its entries. While they are few, a bucket has one on average, and a
-//! look-up is quick. From [`SHORT_BUCKETS`] on there are [`LOAD`], so that an entry of one byte
+//! This one is for millions of entries, whose owner may not stop for that long. It grows by
+//! splitting one bucket at a time (Litwin, *Linear Hashing*, VLDB '80). Each bucket is as long as
+//! its entries. A table of few entries has a bucket for each, so a look-up is quick. Once there are
+//! [`SHORT_BUCKETS`], a bucket takes up to [`LOAD`] entries on average. Then an entry of one byte
 //! alignment costs its own bytes and about two more.
 //!
 //! **Going through it** is by number of bucket, from 0 on, while entries come and go. An entry
@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::hint::black_box;
 
-/// Up to so many buckets there is one for each entry.
+/// A table with fewer buckets gets one more with each entry.
 const SHORT_BUCKETS: usize = 1 << 15;
 
 /// How many entries a bucket has on average at most, once there are [`SHORT_BUCKETS`].
