@@ -13,18 +13,15 @@
 //! - `W`: in how many windows or queues of a leader the lines of all clients fit,
 //! - `V`: how many times a candidate must ask, by its own bounds, for the values and the spans
 //!   of the lines of all clients; mostly once,
-//! - `p`: the share of packets that the worst paths lose, and `L`: how many round trips it takes
-//!   on average until each of the lines of all clients has got through once, beyond the first,
 //!
 //! a run must keep these bounds once its faults have stopped:
 //!
 //! - the next line completes within [`Bounds::first_us`], `WAITS · (E + (1 + V) R + 3 S) + 2 T`,
 //! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
-//!   `2 · first + 4 T + (B / A) · R + (W - 1 + 2 L) · (R + S)`: the lines go from the clients to
-//!   the leader, and from there to a quorum,
+//!   `2 · first + 4 T + (B / A) · R + (W - 1) · (R + S)`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
 //! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
-//! - processes send at most [`BYTES_FACTOR`]` / (1 - p)` bytes for each byte that they must send.
+//! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send.
 
 use crate::environment::Environment;
 use multipaxos::paxos::{Limits, Settings};
@@ -56,14 +53,14 @@ const HEARTBEAT_BYTES: u64 = 132;
 const LINE_BYTES: u64 = 200;
 
 /// How long a run may take for what, once faults have stopped.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Until the next line is complete, if any was in flight.
     pub first_us: u64,
     /// Until every line is complete and every log is equal.
     pub last_us: u64,
     /// What may be sent for each byte that must be sent.
-    pub bytes_factor: f64,
+    pub bytes_factor: u64,
 }
 
 /// In how many windows or queues of a leader the lines of all clients fit.
@@ -84,18 +81,6 @@ fn questions(environment: &Environment, limits: &Limits) -> u64 {
     clients.div_ceil(limits.wanted_slots).max(values).max(clients.div_ceil(spans))
 }
 
-/// How many round trips it takes on average, beyond the first, until each of `lines` has got
-/// through once, where paths lose this `share` of packets. A round trip fails if either way loses a
-/// packet, so with `q = 1 - (1 - share)²`. Of many lines it takes about as long until the last has
-/// got through as it takes until one of them is left on average: `log lines / log (1 / q)`.
-fn lost_round_trips(share: f64, lines: u64) -> u64 {
-    let fails = 1.0 - (1.0 - share).powi(2);
-    if fails <= 0.0 {
-        return 0;
-    }
-    ((lines as f64).ln() / (1.0 / fails).ln()).ceil() as u64
-}
-
 impl Bounds {
     /// The bounds in this environment, for a cluster in which some replica is so many slots
     /// `behind`.
@@ -111,13 +96,11 @@ impl Bounds {
         let ahead = ahead.min(limits.fetches as u64 * limits.fetch_slots);
         let catching_up = behind / ahead * round_trip;
         let windows = windows(environment, limits);
-        let share = environment.lost_share();
-        let lost = lost_round_trips(share, environment.workload.clients as u64);
-        let in_turn = (windows - 1 + 2 * lost) * (round_trip + sync);
+        let in_turn = (windows - 1) * (round_trip + sync);
         Bounds {
             first_us,
             last_us: 2 * first_us + 4 * moving + catching_up + in_turn,
-            bytes_factor: (BYTES_FACTOR + windows - 1) as f64 / (1.0 - share),
+            bytes_factor: BYTES_FACTOR + windows - 1,
         }
     }
 }
@@ -184,7 +167,7 @@ impl Cost {
             return Some(format!("I10: {campaigns} campaigns for {causes} causes"));
         }
         let factor = self.bytes_factor(settings, lasted);
-        if factor > bounds.bytes_factor {
+        if factor > bounds.bytes_factor as f64 {
             return Some(format!("I10: {factor:.1} bytes sent for each that had to be sent"));
         }
         None
@@ -227,26 +210,6 @@ mod tests {
         let ample = Limits { values_bytes: all, ..Limits::DEFAULT };
         assert_eq!(first_us(ample), first_us(Limits::DEFAULT));
         assert_eq!(first_us(halves) - first_us(ample), WAITS * environment.round_trip_us());
-    }
-
-    #[test]
-    fn of_many_lines_the_last_gets_through_after_as_many_round_trips_as_losses_make_of_it() {
-        assert_eq!((lost_round_trips(0.0, 300), lost_round_trips(0.3, 1)), (0, 0));
-        let mut rng = stream(1, "losses");
-        for (share, lines) in [(0.01, 300), (0.1, 300), (0.3, 31), (0.3, 300), (0.3, 3_000)] {
-            let last = |rng: &mut fastrand::Rng| {
-                let (mut left, mut round_trips) = (lines, 0);
-                while left > 0 {
-                    let lost = |rng: &mut fastrand::Rng| rng.f64() < share;
-                    left = (0..left).filter(|_| lost(rng) || lost(rng)).count() as u64;
-                    round_trips += 1;
-                }
-                round_trips - 1
-            };
-            let mean = (0..1_000).map(|_| last(&mut rng)).sum::<u64>() as f64 / 1_000.0;
-            let bound = lost_round_trips(share, lines) as f64;
-            assert!((bound - mean).abs() < 1.0, "{share} {lines}: {bound}, drawn {mean}");
-        }
     }
 
     #[test]

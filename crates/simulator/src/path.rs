@@ -67,20 +67,6 @@ pub enum Loss {
     Bursts(u32, u32),
 }
 
-impl Loss {
-    /// The share of all packets that are lost.
-    pub fn share(self) -> f64 {
-        let share = |ppm: u32| f64::from(ppm) / f64::from(PPM);
-        match self {
-            Loss::Never => 0.0,
-            Loss::Independent(ppm) => share(ppm),
-            Loss::Bursts(begins, ends) => {
-                share(LOST_IN_BURST_PPM) * f64::from(begins) / f64::from(begins + ends)
-            }
-        }
-    }
-}
-
 /// Of the packets in a burst of losses, this many are lost.
 const LOST_IN_BURST_PPM: u32 = 900_000;
 

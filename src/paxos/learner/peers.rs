@@ -20,7 +20,7 @@ const SYNCS: u64 = 2;
 struct Takes {
     /// In this time its answers come.
     answer_us: u64,
-    /// What a sync takes there, as it says.
+    /// How long its heartbeats say that its syncs take.
     sync_us: u64,
 }
 
