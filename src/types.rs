@@ -323,6 +323,30 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Which of the times that a client has sent a request. An answer names the one that it is due to,
+/// so that a client that has asked twice knows how long the answer took. (The ambiguity that Karn
+/// and Partridge describe, SIGCOMM '87; removed as in RFC 7323, §4.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Attempt(u8);
+
+impl Attempt {
+    /// None that is known.
+    pub const UNKNOWN: Attempt = Attempt(0);
+
+    /// The first.
+    pub const FIRST: Attempt = Attempt(1);
+
+    /// The attempt after `before` others. After 254 others it is not known any more.
+    pub fn after(before: usize) -> Attempt {
+        u8::try_from(before + 1).map_or(Attempt::UNKNOWN, Attempt)
+    }
+
+    /// How many attempts there were before this one, if it is known.
+    pub fn before(self) -> Option<usize> {
+        usize::from(self.0).checked_sub(1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,8 +22,9 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod answer_times;
+mod attempts;
 mod copies;
-mod lateness;
 mod outcome;
 mod rounds;
 mod session;
@@ -32,8 +33,9 @@ mod who_is_there;
 pub use outcome::{Input, Outcome};
 pub use session::SESSION_IDLE_US;
 
+use answer_times::AnswerTimes;
+use attempts::Attempts;
 use copies::Copies;
-use lateness::Lateness;
 use rounds::Rounds;
 use session::{NEXT_SESSION, Open, Phase};
 
@@ -42,9 +44,8 @@ use crate::message::{Answer, ClientMessage, Request};
 use crate::paxos::pace::WAIT_MAX_US;
 use crate::paxos::{Outbox, Role};
 use crate::quorum::ReplicaSet;
-use crate::types::{Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
+use crate::types::{Attempt, Ballot, ClientId, Line, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef, Values};
-use round_trip::RoundTrip;
 
 /// How long a client waits for the replica that it believes to lead, before it asks others, unless
 /// answers are known to take longer. Also the wait for an answer before any has come.
@@ -82,15 +83,11 @@ pub struct Client {
     /// Whether no more lines will come.
     ended: bool,
     submitted_at: Time,
-    /// When the line, or the hello for it, was last sent.
-    sent_at: Time,
+    /// When the line, or the hello for it, was sent.
+    attempts: Attempts,
     retry_at: Time,
     /// How long an answer takes.
-    trip: RoundTrip,
-    /// Whether it takes longer than that.
-    lateness: Lateness,
-    /// Whether the message that is on its way was sent more than once.
-    again: bool,
+    times: AnswerTimes,
     /// Whether others were asked than the replica that is asked first.
     asked_all: bool,
     /// The rounds in which others are asked about a short line.
@@ -116,18 +113,20 @@ impl Client {
             n,
             timeout_us,
             phase: Phase::Idle,
-            request: Request { commands: Values::default(), after: Slot::ZERO },
+            request: Request {
+                commands: Values::default(),
+                after: Slot::ZERO,
+                attempt: Attempt::FIRST,
+            },
             open: None,
             leader: Ballot::ZERO,
             deputy: None,
             after: Slot::ZERO,
             ended: false,
             submitted_at: Time(0),
-            sent_at: Time(0),
+            attempts: Attempts::default(),
             retry_at: Time(0),
-            trip: RoundTrip::new(ASK_ALL_US, RETRY_MIN_US, WAIT_MAX_US),
-            lateness: Lateness::default(),
-            again: false,
+            times: AnswerTimes::new(ASK_ALL_US, RETRY_MIN_US, WAIT_MAX_US),
             asked_all: false,
             rounds: Rounds::default(),
             copies: None,
@@ -202,12 +201,10 @@ impl Client {
     }
 
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
-        (self.again, self.asked_all, self.rounds) = (false, false, Rounds::default());
-        self.sent_at = now;
-        let leads = self.deputy.is_none().then(|| (self.leader, self.whom()));
-        self.lateness.asked(now, leads);
+        (self.asked_all, self.rounds) = (false, Rounds::default());
+        self.attempts.begin(now);
         let answer_us = self.patience_us(ASK_ALL_US);
-        let wait_us = self.trip.wait_us();
+        let wait_us = self.times.wait_us();
         // To ask all costs more than to ask one, so it waits until hardly any answer is late.
         self.retry_at = now.plus_us(if wait_us < ASK_ALL_US { wait_us } else { answer_us });
         self.send_copy(now, out);
@@ -219,28 +216,28 @@ impl Client {
         let line = self.request.iter().next().filter(|_| in_flight).map(|it| it.line.len());
         let answer_us = self.patience_us(ASK_ALL_US);
         let copies = |bytes| Copies::new(now, bytes, self.n, answer_us);
+        self.request.attempt = self.attempts.current();
         self.copies = line.filter(|bytes| is_long(*bytes)).map(copies);
         self.call(self.whom(), out);
     }
 
-    /// Sends the message of this phase to a leader that was just heard of.
+    /// Sends the message of this phase to a leader that was just heard of, or asks about it.
     fn send_to_new_leader(&mut self, now: Time, out: &mut Outbox<Outcome>) {
-        self.again = true;
-        self.send_copy(now, out);
+        self.attempts.again(now);
+        match self.rounds.holds(self.whom()) {
+            true => self.ask(self.whom(), out),
+            false => self.send_copy(now, out),
+        }
     }
 
     /// This time, or what answers take if that is longer.
     fn patience_us(&self, us: u64) -> u64 {
-        let (Some(smoothed_us), Some(longest_us), false) =
-            (self.trip.smoothed_us(), self.trip.longest_us(), self.is_opening())
-        else {
+        let (Some(longest_us), false) = (self.times.longest_us(), self.is_opening()) else {
             // A line goes twice as far as a hello: to the leader, and from there to the others. And
             // a hello is answered at once, however long a line has to wait.
             return us.max(self.hello_us.map_or(0, |us| RETRY_MAX_US.min(2 * us)));
         };
-        // One slow answer among many makes the longest seconds. A line that is lost would wait
-        // for so long.
-        us.max(longest_us.min(RETRY_MAX_US.max(2 * smoothed_us)))
+        us.max(longest_us)
     }
 
     /// The replica to ask first.
@@ -269,7 +266,7 @@ impl Client {
             Answer::Welcome { applied, ballot } => {
                 let news = self.follow(ballot);
                 if let Phase::Opening { line, session } = &self.phase {
-                    self.hello_us = Some(now.since_us(self.lateness.asked_at()));
+                    self.hello_us = Some(now.since_us(self.attempts.first_at()));
                     if self.asked_all && !news && from != self.leader.owner(self.n) {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
@@ -286,7 +283,7 @@ impl Client {
                     self.send_to_new_leader(now, out);
                 }
             }
-            Answer::Complete { session, seq, slot, client_seq } => {
+            Answer::Complete { session, seq, slot, client_seq, attempt } => {
                 if self.awaits(session, seq) {
                     let took_us = now.since_us(self.submitted_at);
                     if from == self.leader.owner(self.n) {
@@ -295,15 +292,7 @@ impl Client {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);
                     }
-                    // If a message was sent twice, nobody knows which copy was answered, unless
-                    // the leader has told.
-                    let last_us = now.since_us(self.sent_at);
-                    let known_us = self.lateness.end(now, self.leader, from);
-                    match (self.again, known_us) {
-                        (false, _) => self.trip.answered(last_us),
-                        (true, Some(took_us)) => self.trip.answered(took_us),
-                        (true, None) => self.trip.recovered(last_us),
-                    }
+                    self.measure(now, from, attempt);
                     self.phase = Phase::Idle;
                     self.after = self.after.max(slot.next());
                     if let Some(open) = &mut self.open {
@@ -338,14 +327,33 @@ impl Client {
                     self.send_to_new_leader(now, out);
                 } else if ballot == self.leader {
                     self.deputy = None;
-                    // About a long line it is asked, and says that much whether it has it or not.
-                    if self.copies.is_none() {
-                        self.rounds.note_leader(ballot, from, self.n);
-                        self.rest();
-                        self.lateness.held(now, ballot, from);
-                    }
+                    self.note_lacks_line(now, from, out);
                 }
             }
+            Answer::Held { session, seq, ballot } => {
+                let news = self.follow(ballot);
+                if self.awaits(session, seq) {
+                    self.rounds.note_holds(from);
+                    match news {
+                        true => self.send_to_new_leader(now, out),
+                        false => self.rest(),
+                    }
+                }
+                if ballot == self.leader {
+                    self.deputy = None;
+                }
+            }
+        }
+    }
+
+    /// The line is complete. Another replica than the leader may have had it later, and a question
+    /// that was passed on again, or was answered before, says nothing about the time.
+    fn measure(&mut self, now: Time, from: ReplicaId, attempt: Attempt) {
+        let last_us = now.since_us(self.attempts.last_at());
+        let known = Some(attempt).filter(|_| from == self.leader.owner(self.n));
+        match known.and_then(|attempt| self.attempts.since_us(now, attempt)) {
+            Some(took_us) => self.times.answered(took_us),
+            None => self.times.recovered(last_us),
         }
     }
 

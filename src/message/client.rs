@@ -1,6 +1,6 @@
 //! What clients and replicas say to each other.
 
-use crate::types::{Ballot, ClientId, Command, Line, Session, Slot};
+use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub enum ClientMessage {
 }
 
 /// Names a command without its line. The answer is that to a request for the command: what
-/// became of it or, while that is open, who leads.
+/// became of it or, while that is open, whether the receiver has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Inquiry {
     /// The command's session.
@@ -45,6 +45,9 @@ pub struct Request {
     /// Every line that the client knows to be complete is in a slot below this. A replica that
     /// has not applied so far must not say that the session has expired (E2).
     pub after: Slot,
+    /// Which sending of its client this is. Unknown if the commands come from several, or if
+    /// another replica has passed them on again.
+    pub attempt: Attempt,
 }
 
 /// From a replica to a client. (The codec decides how it travels: [`crate::net::answer`].)
@@ -70,6 +73,9 @@ pub enum Answer {
         slot: Slot,
         /// The line's number among all lines of the client, from 0, as the log shows it.
         client_seq: u64,
+        /// The sending by which the sender of this first had the command. Unknown if the command
+        /// was complete before, or if the request did not say.
+        attempt: Attempt,
     },
     /// The session is unknown and cannot be created any more. Nobody can tell whether the
     /// command was ever applied (E2).
@@ -87,9 +93,20 @@ pub enum Answer {
         /// The command's number in the session.
         seq: u64,
     },
-    /// As far as the sender knows, the owner of this ballot leads.
+    /// As far as the sender knows, the owner of this ballot leads. The sender does not have what
+    /// the client asks for.
     Leader {
         /// The ballot of the leader.
+        ballot: Ballot,
+    },
+    /// The sender has the command, and keeps it until it is applied: it has proposed it, or passes
+    /// it on to whoever leads.
+    Held {
+        /// The command's session.
+        session: Session,
+        /// The command's number in the session.
+        seq: u64,
+        /// As far as the sender knows, the owner of this ballot leads.
         ballot: Ballot,
     },
 }
@@ -109,7 +126,8 @@ impl Request {
 
     /// A request for one command.
     pub fn of(command: &Command, after: Slot) -> Request {
-        Request { commands: ValueRef::Command(command.into()).into(), after }
+        let commands = ValueRef::Command(command.into()).into();
+        Request { commands, after, attempt: Attempt::FIRST }
     }
 
     /// The first command, taken out of its batch.
@@ -128,7 +146,7 @@ impl Request {
 
     /// A request for the command at `index` alone.
     pub fn only(&self, index: usize) -> Request {
-        Request { commands: self.commands.slice(index..index + 1), after: self.after }
+        Request { commands: self.commands.slice(index..index + 1), ..*self }
     }
 
     /// Whether the request holds at least one command, and commands alone. The decoder
@@ -149,7 +167,7 @@ mod tests {
         let commands: Vec<Command> =
             (0..).zip(lines).map(|(seq, line)| Request::new(1, 2, seq, line).command()).collect();
         let values = commands.iter().cloned().map(Value::Command).collect();
-        let request = Request { commands: values, after: Slot(5) };
+        let request = Request { commands: values, after: Slot(5), attempt: Attempt::FIRST };
         assert!(request.is_well_formed());
         let taken: Vec<Command> = request.iter().map(CommandRef::to_command).collect();
         assert_eq!(taken, commands);
@@ -162,7 +180,8 @@ mod tests {
     fn a_request_for_nothing_or_for_a_noop_is_not_well_formed() {
         let command = Value::Command(Request::new(1, 2, 3, "hi").command());
         for values in [vec![], vec![Value::Noop], vec![command, Value::Noop]] {
-            let request = Request { commands: values.into(), after: Slot::ZERO };
+            let (after, attempt) = (Slot::ZERO, Attempt::FIRST);
+            let request = Request { commands: values.into(), after, attempt };
             assert!(!request.is_well_formed(), "{request:?}");
         }
     }

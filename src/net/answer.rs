@@ -13,18 +13,36 @@
 //! quarter of the time to encode and half the time to decode. All other answers are rare.
 
 use crate::message::Answer;
-use crate::types::{Ballot, ClientId, Session, Slot};
+use crate::types::{Attempt, Ballot, ClientId, Session, Slot};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_bytes::ByteArray;
 
 /// An [`Answer`] as it travels.
 #[derive(Serialize, Deserialize)]
 pub(super) enum AnswerOnWire {
-    Welcome { applied: Slot, ballot: Ballot },
+    Welcome {
+        applied: Slot,
+        ballot: Ballot,
+    },
+    /// By the first attempt, as mostly.
     Complete(Completion),
-    Expired { session: Session, seq: u64 },
-    Leader { ballot: Ballot },
-    BornTooEarly { session: Session, seq: u64 },
+    Expired {
+        session: Session,
+        seq: u64,
+    },
+    Leader {
+        ballot: Ballot,
+    },
+    BornTooEarly {
+        session: Session,
+        seq: u64,
+    },
+    Held {
+        session: Session,
+        seq: u64,
+        ballot: Ballot,
+    },
+    CompleteBy(Attempt, Completion),
 }
 
 /// How many numbers a completion has.
@@ -50,6 +68,13 @@ impl Completion {
         let bytes = self.0[NUMBER * index..].first_chunk().expect("a completion has this number");
         u64::from_le_bytes(*bytes)
     }
+
+    fn answer(&self, attempt: Attempt) -> Result<Answer, &'static str> {
+        let [client, id, seq, slot, client_seq] = std::array::from_fn(|index| self.number(index));
+        let session = Session { client: ClientId(client), id };
+        let slot = Slot::try_from(slot)?;
+        Ok(Answer::Complete { session, seq, slot, client_seq, attempt })
+    }
 }
 
 /// The form in which the codec writes `answer`.
@@ -64,12 +89,19 @@ impl Serialize for OnWire<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let on_wire = match *self.0 {
             Answer::Welcome { applied, ballot } => AnswerOnWire::Welcome { applied, ballot },
-            Answer::Complete { session: Session { client, id }, seq, slot, client_seq } => {
-                AnswerOnWire::Complete(Completion::of([client.0, id, seq, slot.0, client_seq]))
+            Answer::Complete { session, seq, slot, client_seq, attempt } => {
+                let Session { client, id } = session;
+                let numbers = [client.0, id, seq, slot.0, client_seq];
+                let completion = Completion::of(numbers);
+                match attempt {
+                    Attempt::FIRST => AnswerOnWire::Complete(completion),
+                    other => AnswerOnWire::CompleteBy(other, completion),
+                }
             }
             Answer::Expired { session, seq } => AnswerOnWire::Expired { session, seq },
             Answer::Leader { ballot } => AnswerOnWire::Leader { ballot },
             Answer::BornTooEarly { session, seq } => AnswerOnWire::BornTooEarly { session, seq },
+            Answer::Held { session, seq, ballot } => AnswerOnWire::Held { session, seq, ballot },
         };
         on_wire.serialize(serializer)
     }
@@ -81,15 +113,12 @@ impl TryFrom<AnswerOnWire> for Answer {
     fn try_from(on_wire: AnswerOnWire) -> Result<Answer, Self::Error> {
         Ok(match on_wire {
             AnswerOnWire::Welcome { applied, ballot } => Answer::Welcome { applied, ballot },
-            AnswerOnWire::Complete(completion) => {
-                let [client, id, seq, slot, client_seq] =
-                    std::array::from_fn(|index| completion.number(index));
-                let session = Session { client: ClientId(client), id };
-                Answer::Complete { session, seq, slot: Slot::try_from(slot)?, client_seq }
-            }
+            AnswerOnWire::Complete(completion) => completion.answer(Attempt::FIRST)?,
+            AnswerOnWire::CompleteBy(attempt, completion) => completion.answer(attempt)?,
             AnswerOnWire::Expired { session, seq } => Answer::Expired { session, seq },
             AnswerOnWire::Leader { ballot } => Answer::Leader { ballot },
             AnswerOnWire::BornTooEarly { session, seq } => Answer::BornTooEarly { session, seq },
+            AnswerOnWire::Held { session, seq, ballot } => Answer::Held { session, seq, ballot },
         })
     }
 }
@@ -101,7 +130,8 @@ mod tests {
 
     fn complete(slot: u64) -> Answer {
         let session = Session { client: ClientId(u64::MAX), id: 1 << 63 };
-        Answer::Complete { session, seq: 3, slot: Slot(slot), client_seq: 4 }
+        let attempt = Attempt::FIRST;
+        Answer::Complete { session, seq: 3, slot: Slot(slot), client_seq: 4, attempt }
     }
 
     fn decoded(bytes: &[u8]) -> Option<Answer> {
@@ -118,6 +148,19 @@ mod tests {
             let bytes = encoded(&complete(slot));
             assert_eq!(bytes.len(), 2 + NUMBERS * NUMBER);
             assert_eq!(decoded(&bytes), Some(complete(slot)));
+        }
+    }
+
+    #[test]
+    fn a_completion_by_a_later_attempt_takes_a_byte_more() {
+        for attempt in [Attempt::UNKNOWN, Attempt::after(1), Attempt::after(254)] {
+            let Answer::Complete { session, seq, slot, client_seq, .. } = complete(9) else {
+                unreachable!("that is what `complete` makes")
+            };
+            let later = Answer::Complete { session, seq, slot, client_seq, attempt };
+            let bytes = encoded(&later);
+            assert_eq!(bytes.len(), 3 + NUMBERS * NUMBER);
+            assert_eq!(decoded(&bytes), Some(later));
         }
     }
 

@@ -22,7 +22,7 @@ use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, 
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
 use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
-use crate::values::{ValueRef, Values};
+use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
 
 pub use super::request_queue::{QUEUE_BYTES_MAX, QUEUE_MAX};
@@ -45,6 +45,14 @@ const TELL_US: u64 = 2_000;
 
 /// How many bytes an accept takes on the wire beside its values.
 const ACCEPT_OVERHEAD_BYTES: usize = 56;
+
+/// A command that is not proposed, and not dropped either.
+pub enum Other<'a> {
+    /// It is on its way already.
+    Held(CommandRef<'a>),
+    /// Only the learner can tell whether it may be proposed.
+    Unsure(Request),
+}
 
 /// When something is done without an input.
 #[derive(Debug, Clone)]
@@ -185,19 +193,18 @@ impl Phase2 {
 
     /// Takes a request. `confirmed`: the learner says that it is its session's next.
     ///
-    /// Each of its commands is queued, dropped, or handed to `unsure`. A command is dropped
-    /// if it is on its way already, or if the queue is full; its client will ask again.
-    /// `unsure` gets a command if only the learner can tell whether it may be proposed. Returns
-    /// whether some command is on its way already.
+    /// Each of its commands is queued, handed to `others`, or dropped: if the queue is full, its
+    /// client will ask again. `others` gets a command that is on its way already, or of which
+    /// only the learner can tell whether it may be proposed.
     pub fn admit(
         &mut self,
         origin: Address,
         request: Request,
         confirmed: bool,
-        mut unsure: impl FnMut(Address, Request),
-    ) -> bool {
+        mut others: impl FnMut(Other<'_>),
+    ) {
         // Neighbours that are admitted stay together.
-        let (mut admitted, mut is_held) = (0, false);
+        let mut admitted = 0;
         for (index, command) in request.iter().enumerate() {
             let admission = self.gate.admit(command, confirmed, self.queue.has_room(command));
             if admission == Admission::Propose {
@@ -206,14 +213,19 @@ impl Phase2 {
             }
             self.queue.push(origin, &request, admitted..index);
             admitted = index + 1;
-            is_held |= admission == Admission::Held;
-            if admission == Admission::AskLearner {
-                unsure(origin, request.only(index));
+            match admission {
+                Admission::Held => others(Other::Held(command)),
+                Admission::AskLearner => others(Other::Unsure(request.only(index))),
+                Admission::Propose | Admission::Drop => {}
             }
         }
         self.queue.push(origin, &request, admitted..request.commands.len());
         self.gate.trim();
-        is_held
+    }
+
+    /// Whether this command is on its way, and its client will be answered.
+    pub fn holds(&self, command: CommandRef<'_>) -> bool {
+        self.gate.holds(command)
     }
 
     /// The requests that were admitted and are not applied, for the next leader.

@@ -3,7 +3,7 @@
 use super::Limits;
 use crate::aside::Aside;
 use crate::message::Request;
-use crate::requesters::Requesters;
+use crate::requesters::{Asker, Requesters};
 use crate::types::Address;
 use crate::values::{Builder, CommandRef, ValueRef, Values};
 use std::collections::VecDeque;
@@ -14,6 +14,16 @@ pub const QUEUE_MAX: usize = 16_384;
 
 /// How many bytes of commands may wait for a slot.
 pub const QUEUE_BYTES_MAX: usize = 8 << 20;
+
+/// The client at `address` has sent `request`.
+pub(super) fn asker(address: Address, request: &Request) -> Asker {
+    Asker { address, after: request.after, attempt: request.attempt }
+}
+
+/// The request of `asker`, if these are its commands.
+pub(super) fn request_of(asker: Asker, commands: Values) -> Request {
+    Request { commands, after: asker.after, attempt: asker.attempt }
+}
 
 /// Requests in the order in which they came, within two bounds (rule L5).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,7 +75,7 @@ impl RequestQueue {
         if !range.is_empty() {
             // It may wait long, and must not keep alive much more than itself.
             let commands = request.commands.slice(range).apart();
-            self.requests.push_back((origin, Request { commands, after: request.after }));
+            self.requests.push_back((origin, Request { commands, ..*request }));
         }
     }
 
@@ -77,16 +87,16 @@ impl RequestQueue {
             && run.bytes() < bytes
             && let Some((origin, request)) = self.requests.pop_front()
         {
-            let Request { commands, after } = &request;
+            let (commands, asked) = (&request.commands, asker(origin, &request));
             let fitting = commands.fitting(bytes - run.bytes()).max(1);
             let count = fitting.min(slots - run.len());
             let taken = commands.slice(0..count);
             self.commands -= count;
             self.bytes -= taken.bytes().len();
             run.extend(&taken);
-            requesters.push(count, (origin, *after));
+            requesters.push(count, asked);
             if count < commands.len() {
-                let rest = Request { commands: commands.skip(count), after: *after };
+                let rest = request_of(asked, commands.skip(count));
                 self.requests.push_front((origin, rest));
             }
         }

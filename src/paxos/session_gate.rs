@@ -97,6 +97,12 @@ impl SessionGate {
         }
     }
 
+    /// Whether this command is on its way, and its client will be answered.
+    pub(super) fn holds(&self, command: CommandRef<'_>) -> bool {
+        let held = Known::InFlight { seq: command.seq, answerable: true };
+        self.sessions.get(&command.session) == Some(&held)
+    }
+
     /// The slot of this command is applied. Whatever its effect, it is no longer in
     /// flight: if it had none, the learner knows better what is next.
     pub(super) fn note_applied(&mut self, command: CommandRef<'_>) {

@@ -6,10 +6,11 @@
 //! known to be lost.
 
 use super::Limits;
+use super::request_queue::request_of;
 use crate::aside::{Aside, NotState};
 use crate::long_line::commit_us;
 use crate::message::{MESSAGE_SLOTS_MAX, Request};
-use crate::requesters::{Origin, Requesters};
+use crate::requesters::Requesters;
 use crate::retransmitter::{Backoff, Retransmitter};
 use crate::types::{Address, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
@@ -268,10 +269,10 @@ impl Window {
     pub(super) fn into_requests(self) -> impl Iterator<Item = (Address, Request)> {
         self.proposals.into_iter().flat_map(|proposal| {
             let mut start = 0;
-            proposal.requesters.into_iter().filter_map(move |Origin { count, asked }| {
-                let commands = proposal.values.slice(start..start + count);
-                start += count;
-                asked.map(|(origin, after)| (origin, Request { commands, after }))
+            proposal.requesters.into_iter().filter_map(move |origin| {
+                let commands = proposal.values.slice(start..start + origin.count());
+                start += origin.count();
+                origin.asked().map(|asker| (asker.address, request_of(asker, commands)))
             })
         })
     }

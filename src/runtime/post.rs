@@ -193,7 +193,7 @@ impl Deliver<Incoming> for Router {
                 self.inputs.learner.push(learner::Input::Hello(from));
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
-                self.inputs.learner.push(learner::Input::Inquiry(from, *inquiry));
+                self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));
             }
             Incoming::Client { from, message: ClientMessage::Request(request) } => {
                 self.inputs.proposer.push(proposer::Input::Client(from, request));

@@ -10,7 +10,7 @@ use crate::run::{Property, check};
 use multipaxos::client::{Client, Input, Outcome};
 use multipaxos::message::{Answer, ClientMessage};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
-use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, Time};
+use multipaxos::types::{Attempt, Ballot, ClientId, ReplicaId, Session, Slot, Time};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use seeds::stream;
@@ -132,7 +132,8 @@ impl Play {
                         Answer::Welcome { applied: around.slot, ballot: around.ballot }
                     }
                     (Step::Complete(_), false) => {
-                        Answer::Complete { session, seq, slot: around.slot, client_seq: seq }
+                        let (slot, attempt) = (around.slot, Attempt::after(rng.usize(..3)));
+                        Answer::Complete { session, seq, slot, client_seq: seq, attempt }
                     }
                     _ => draw::answer(rng, &around, session),
                 };

@@ -7,8 +7,8 @@ use multipaxos::message::{
     ToProposer, Voter,
 };
 use multipaxos::types::{
-    Address, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin, ReplicaId,
-    Session, Slot, SlotRange, Value,
+    Address, Attempt, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin,
+    ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -122,7 +122,11 @@ pub(crate) fn address(rng: &mut Rng) -> Address {
 
 pub(crate) fn request(rng: &mut Rng, around: &Around) -> Request {
     let commands = (0..rng.usize(1..4)).map(|_| Value::Command(command(rng))).collect();
-    Request { commands, after: slot(rng, around) }
+    Request { commands, after: slot(rng, around), attempt: attempt(rng) }
+}
+
+fn attempt(rng: &mut Rng) -> Attempt {
+    Attempt::after(if rng.bool() { rng.usize(..3) } else { rng.usize(..300) })
 }
 
 pub(crate) fn inquiry(rng: &mut Rng, around: &Around) -> Inquiry {
@@ -346,14 +350,15 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..9) {
+    match rng.u8(..10) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
         8 => Answer::BornTooEarly { session, seq },
+        9 => Answer::Held { session, seq, ballot: ballot(rng, around) },
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
-            Answer::Complete { session, seq, slot, client_seq }
+            Answer::Complete { session, seq, slot, client_seq, attempt: attempt(rng) }
         }
     }
 }

@@ -27,7 +27,7 @@ use multipaxos::paxos::{
 };
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Slot, SlotRange, Time,
+    Address, Attempt, Ballot, BootId, ClusterId, LINE_BYTES_MAX, ReplicaId, Slot, SlotRange, Time,
 };
 use multipaxos::values::Values;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -226,7 +226,8 @@ fn a_command_in_the_queue_keeps_nothing_else_alive() {
     let asked = |number: u64| {
         let long = Request::new(0, 1 << 40, 7, &line);
         let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
-        let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
+        let request =
+            Request { commands: commands.to_vec().into(), after: Slot(0), attempt: Attempt::FIRST };
         proposer::Input::RequestIsNext { origin: address(number), request }
     };
     let before = Request::new(0, 1 << 40, 3, "");
@@ -263,7 +264,8 @@ fn a_command_that_waits_keeps_nothing_else_alive() {
         // The first command can never be served any more, and gets its answer at once.
         let long = Request::new(number, number, 1, &"x".repeat(LINE_BYTES_MAX - 200));
         let commands = [&long, &request(number, 0)].map(|one| one.commands.get(0).to_value());
-        let request = Request { commands: commands.to_vec().into(), after: Slot(0) };
+        let request =
+            Request { commands: commands.to_vec().into(), after: Slot(0), attempt: Attempt::FIRST };
         learner::Input::RequestNotProposed { origin: address(number), request, direct: true }
     };
     let mut learner = learner();

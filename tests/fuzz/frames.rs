@@ -17,7 +17,7 @@ use datagrams::codec::{Body as Opened, BodyKind, parse_probe, probe_body};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
 use fastrand::Rng;
-use multipaxos::message::{ClientMessage, Message, Party, Request};
+use multipaxos::message::{ClientMessage, Message, Party};
 use multipaxos::net::answer::on_wire;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, HEADER_BYTES, Identity};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
@@ -467,8 +467,7 @@ fn joined_bytes_are_one_message_or_none() {
                 Endpoint::Replica(from) => body.add(&draw::message(rng, &around, from)),
                 Endpoint::Stray(..) => unreachable!("nothing comes from there"),
                 Endpoint::Client(_) => {
-                    let Request { commands, after } = draw::request(rng, &around);
-                    body.add(&ClientMessage::Request(Request { commands, after }));
+                    body.add(&ClientMessage::Request(draw::request(rng, &around)));
                 }
             }
             body.bytes

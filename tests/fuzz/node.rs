@@ -326,7 +326,7 @@ impl Node {
 
     pub(crate) fn inquire(&mut self, origin: Address, inquiry: Inquiry) {
         self.asked.insert((origin, inquiry.session, inquiry.seq));
-        self.inbox.push_back(Inner::Learner(learner::Input::Inquiry(origin, inquiry)));
+        self.inbox.push_back(Inner::Proposer(proposer::Input::Inquiry(origin, inquiry)));
         self.run();
     }
 

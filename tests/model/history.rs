@@ -413,7 +413,7 @@ impl History {
     }
 
     fn answers(&mut self, answer: &Answer) {
-        let Answer::Complete { session, seq, slot, client_seq } = answer else { return };
+        let Answer::Complete { session, seq, slot, client_seq, .. } = answer else { return };
         let stands = self.log.get(slot.0 as usize).is_some_and(|line| {
             let value = Values::read(&line.value).expect("it was encoded");
             let command = value.get(0).command();

@@ -6,10 +6,11 @@ use multipaxos::message::Run;
 use multipaxos::message::{Answer, Request, ToLearner, Voter};
 use multipaxos::paxos::learner::{Checkpoint, Input, Learner};
 use multipaxos::paxos::{Envelope, Limits, Membership, Notice, Outbox, Role, Settings, proposer};
-use multipaxos::requesters::Origin;
+use multipaxos::requesters::{Asker, Origin};
 use multipaxos::storage::memory::Volatile;
 use multipaxos::types::{
-    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time, Value,
+    Address, Attempt, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, SlotRange, Time,
+    Value,
 };
 
 const DIRECTORIES: [DirectoryId; 3] = [DirectoryId(10), DirectoryId(11), DirectoryId(12)];
@@ -101,14 +102,16 @@ fn a_line_that_was_decided_before_its_proposal_was_heard_is_answered() {
     let out = give(&mut learner, 1_100, Some(voted));
     assert_eq!(learner.applied(), Slot(1));
     assert_eq!(answers(&out), [] as [&Answer; 0], "nobody is known to wait");
+    let asker = Asker { address: client(), after: Slot(0), attempt: Attempt::FIRST };
     let proposed = Input::Proposed {
         start: Slot(0),
         run: Run { first: Slot(0), ballot: Ballot::ZERO, values: vec![value(0)].into() },
-        requesters: [Origin { count: 1, asked: Some((client(), Slot(0))) }].into_iter().collect(),
+        requesters: [Origin::new(1, Some(asker))].into_iter().collect(),
     };
     let out = give(&mut learner, 1_200, Some(proposed));
     let session = Request::new(7, 1, 0, "").command().session;
-    let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
+    let complete =
+        Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0, attempt: Attempt::FIRST };
     assert_eq!(answers(&out), [&complete]);
 }
 

@@ -22,8 +22,8 @@ use multipaxos::net::pack::Packer;
 use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::types::{
-    Address, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX, Line,
-    Origin, ReplicaId, Session, Slot, SlotRange, Value,
+    Address, Attempt, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX,
+    Line, Origin, ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use seeds::stream;
@@ -88,6 +88,10 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     let (learner, replica) = (Message::Learner, Message::Bootstrap);
     let peer = |message| Outgoing::Peer { to: ReplicaId(0), message };
     let answer = |answer| Outgoing::Answers { to: client_address(), answers: vec![answer] };
+    let complete = |attempt| {
+        let (session, client_seq) = (session(), 500);
+        answer(Answer::Complete { session, seq: 41, slot, client_seq, attempt })
+    };
     let call = |message| Outgoing::Call { to: ReplicaId(0), message };
     vec![
         (
@@ -208,13 +212,12 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             }))),
         ),
         ("welcome", answer(Answer::Welcome { applied: slot, ballot })),
-        (
-            "complete",
-            answer(Answer::Complete { session: session(), seq: 41, slot, client_seq: 500 }),
-        ),
+        ("complete", complete(Attempt::FIRST)),
+        ("complete_by", complete(Attempt::after(2))),
         ("expired", answer(Answer::Expired { session: session(), seq: 41 })),
         ("leader", answer(Answer::Leader { ballot })),
         ("born_too_early", answer(Answer::BornTooEarly { session: session(), seq: 41 })),
+        ("held", answer(Answer::Held { session: session(), seq: 41, ballot })),
     ]
 }
 
@@ -243,10 +246,12 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
         },
         Outgoing::Answers { answers, .. } => match &answers[0] {
             Answer::Welcome { .. } => "welcome",
-            Answer::Complete { .. } => "complete",
+            Answer::Complete { attempt: Attempt::FIRST, .. } => "complete",
+            Answer::Complete { .. } => "complete_by",
             Answer::Expired { .. } => "expired",
             Answer::Leader { .. } => "leader",
             Answer::BornTooEarly { .. } => "born_too_early",
+            Answer::Held { .. } => "held",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",

@@ -5,9 +5,9 @@ use multipaxos::long_line::commit_us;
 use multipaxos::message::{Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
 use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1Outcome;
-use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, Phase2, QUEUE_BYTES_MAX, QUEUE_MAX};
+use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, Other, Phase2, QUEUE_BYTES_MAX, QUEUE_MAX};
 use multipaxos::paxos::{Envelope, Never, NoStorage, Outbox, PROPOSE_WINDOW_SLOTS, Settings};
-use multipaxos::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time, Value};
+use multipaxos::types::{Address, Attempt, Ballot, ReplicaId, Slot, SlotRange, Time, Value};
 use multipaxos::values::COMMAND_BYTES;
 
 /// The wait before a proposal is sent again, while round trips are not measured yet.
@@ -24,7 +24,11 @@ impl Subject {
     /// Admits a request. Returns the requests that the learner must be asked about.
     fn admit(&mut self, origin: Address, request: Request, confirmed: bool) -> Vec<Request> {
         let mut unsure = Vec::new();
-        self.phase2.admit(origin, request, confirmed, |_, request| unsure.push(request));
+        self.phase2.admit(origin, request, confirmed, |other| {
+            if let Other::Unsure(request) = other {
+                unsure.push(request);
+            }
+        });
         unsure
     }
 
@@ -93,7 +97,7 @@ fn one(session: u64, seq: u64) -> Request {
 /// The first commands of these sessions, in one request.
 fn firsts(sessions: std::ops::Range<u64>, line: &str) -> Request {
     let values: Vec<Value> = sessions.map(|session| command(session, 0, line)).collect();
-    Request { commands: values.into(), after: Slot(0) }
+    Request { commands: values.into(), after: Slot(0), attempt: Attempt::FIRST }
 }
 
 /// A line that makes its command this long.
@@ -164,7 +168,7 @@ fn of_a_request_for_many_each_command_is_judged_alone() {
     seat.apply(5);
     let values: Vec<Value> =
         [0, 9, 1, 2, 8, 3].map(|id| command(id, u64::from(id < 5), "x")).into();
-    let request = Request { commands: values.into(), after: Slot(0) };
+    let request = Request { commands: values.into(), after: Slot(0), attempt: Attempt::FIRST };
     let unsure = seat.admit(address(1), request, false);
     assert_eq!(unsure, [one(9, 0), one(8, 0)]);
     assert_eq!(seat.left().concat_sessions(), [0, 1, 2, 3]);

@@ -238,7 +238,8 @@ impl Group {
             match answer {
                 Answer::Complete { session, .. }
                 | Answer::Expired { session, .. }
-                | Answer::BornTooEarly { session, .. } => {
+                | Answer::BornTooEarly { session, .. }
+                | Answer::Held { session, .. } => {
                     let at = session.client.0.wrapping_sub(self.first_client) as usize;
                     let Some(session) = self.sessions.get_mut(at) else { continue };
                     let was_opening = session.client.is_opening();

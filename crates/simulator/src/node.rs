@@ -211,7 +211,7 @@ impl Process {
                         one(RoleName::Learner)
                     }
                     ClientMessage::Inquiry(inquiry) => {
-                        roles.learner.inbox.push(learner::Input::Inquiry(from, *inquiry));
+                        roles.proposer.inbox.push(proposer::Input::Inquiry(from, *inquiry));
                         one(RoleName::Learner)
                     }
                     ClientMessage::Request(request) => {

@@ -210,7 +210,7 @@ impl Node {
         match message {
             ClientMessage::Hello => roles.learner.inbox.push(learner::Input::Hello(from)),
             ClientMessage::Inquiry(inquiry) => {
-                roles.learner.inbox.push(learner::Input::Inquiry(from, *inquiry));
+                roles.proposer.inbox.push(proposer::Input::Inquiry(from, *inquiry));
             }
             ClientMessage::Request(request) => {
                 roles.proposer.inbox.push(proposer::Input::Client(from, request));

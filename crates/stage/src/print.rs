@@ -253,7 +253,7 @@ pub(crate) fn answer(answer: &Answer) -> String {
         Answer::Welcome { applied, ballot } => {
             format!("welcome: applied below {applied}, ballot {ballot}")
         }
-        Answer::Complete { session, seq, slot, client_seq } => {
+        Answer::Complete { session, seq, slot, client_seq, .. } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };
             format!(
                 "complete {}: in slot {slot}, the client's line {client_seq}",
@@ -269,6 +269,10 @@ pub(crate) fn answer(answer: &Answer) -> String {
             format!("born too early, and never applied: {}", self::session(&command))
         }
         Answer::Leader { ballot } => format!("ask the owner of ballot {ballot}"),
+        Answer::Held { session, seq, ballot } => {
+            let Value::Command(command) = command(*session, *seq) else { unreachable!() };
+            format!("has {}, the owner of ballot {ballot} leads", self::session(&command))
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::message::{
 };
 use crate::net::answer::AnswerOnWire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
-use crate::types::{Address, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
+use crate::types::{Address, Attempt, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
 use crate::values::Builder;
 use datagrams::boots::{BootStatus, Boots};
 use datagrams::codec::{Body, BodyKind, Opened, parse_probe};
@@ -408,6 +408,7 @@ enum ClientMessageRef<'a> {
 struct RequestRef<'a> {
     commands: &'a [u8],
     after: Slot,
+    attempt: Attempt,
 }
 
 /// Decodes a datagram of a client: joins all its requests to one, and hands what is short to
@@ -421,7 +422,7 @@ fn requests(
     mut take: impl FnMut(ClientMessage),
 ) -> Result<Option<Request>, DropReason> {
     commands.clear();
-    let (mut latest, mut short) = (Slot::ZERO, 0);
+    let (mut latest, mut attempt, mut short) = (Slot::ZERO, None, 0);
     let mut take = |message| {
         short += 1;
         let fits = short <= answers_max;
@@ -434,9 +435,11 @@ fn requests(
                 return Err(DropReason::Cluster);
             }
             ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(Box::new(inquiry)))?,
-            ClientMessageRef::Request(RequestRef { commands: encoded, after }) => {
+            ClientMessageRef::Request(RequestRef { commands: encoded, after, attempt: this }) => {
                 commands.read(encoded).map_err(|_| DropReason::Body)?;
                 latest = latest.max(after);
+                let one = attempt.is_none_or(|before| before == this);
+                attempt = Some(if one { this } else { Attempt::UNKNOWN });
             }
         }
         Ok(())
@@ -444,7 +447,8 @@ fn requests(
     if commands.is_empty() {
         return Ok(None);
     }
-    let request = Request { commands: commands.take(), after: latest };
+    let attempt = attempt.unwrap_or_default();
+    let request = Request { commands: commands.take(), after: latest, attempt };
     match request.is_well_formed() {
         false => Err(DropReason::Body),
         true if short + request.commands.len() > answers_max => Err(DropReason::Amplifies),

@@ -8,7 +8,7 @@ use crate::message::{
 };
 use crate::net::answer::on_wire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
-use crate::types::{Address, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
+use crate::types::{Address, Attempt, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
 use crate::types::{Command, LINE_BYTES_MAX, Value};
 use crate::values::COMMAND_BYTES;
 use datagrams::codec::{Body, BodyKind};
@@ -370,7 +370,7 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
     let asked = frame(Party::Client, replica(0), ClusterId::NONE, &[ClientMessage::Hello]);
     for answer in [
         Answer::Welcome { applied: slot, ballot },
-        Answer::Complete { session, seq, slot, client_seq: u64::MAX },
+        Answer::Complete { session, seq, slot, client_seq: u64::MAX, attempt: Attempt::FIRST },
         Answer::Expired { session, seq },
         Answer::BornTooEarly { session, seq },
         Answer::Leader { ballot },
@@ -444,7 +444,7 @@ fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
     longer[COMMAND_BYTES - 4] += 1;
     let asked = |commands: &[u8]| {
         // As `ClientMessage::Request` is encoded.
-        postcard::to_stdvec(&(1u32, commands, 0u64)).expect("encodes")
+        postcard::to_stdvec(&(1u32, commands, 0u64, 1u8)).expect("encodes")
     };
     let mut into = Vec::new();
     let from = Endpoint::Client(address());
@@ -453,12 +453,12 @@ fn a_line_longer_than_a_client_may_send_is_refused_from_anybody() {
     assert_eq!(open(from, &asked(&longer)), Err(DropReason::Body));
     let forward = Message::Proposer(ToProposer::Forward {
         origin: address(),
-        request: Request { commands: longest, after: Slot::ZERO },
+        request: Request { commands: longest, after: Slot::ZERO, attempt: Attempt::FIRST },
     });
     let mut forward = postcard::to_stdvec(&forward).expect("encodes");
     let from = Endpoint::Replica(ReplicaId(1));
     assert_eq!(open(from, &forward), Ok(()));
-    let line = forward.len() - 1 - LINE_BYTES_MAX;
+    let line = forward.len() - 2 - LINE_BYTES_MAX;
     forward[line - 4] += 1;
     assert_eq!(open(from, &forward), Err(DropReason::Body));
     assert_eq!(into.len(), 2);
@@ -469,7 +469,7 @@ fn requests_that_share_a_datagram_become_one() {
     let mut receiver = decoder(replica(0), OURS);
     let request = |seq, after| {
         let Request { commands, .. } = Request::new(1, seq, seq, "x");
-        ClientMessage::Request(Request { commands, after: Slot(after) })
+        ClientMessage::Request(Request { commands, after: Slot(after), attempt: Attempt::FIRST })
     };
     let sent =
         frame(Party::Client, replica(0), OURS, &[request(0, 3), request(1, 9), request(2, 0)]);
@@ -481,7 +481,11 @@ fn requests_that_share_a_datagram_become_one() {
     assert_eq!(joined.after, Slot(9));
     assert_eq!(joined.iter().map(|command| command.seq).collect::<Vec<_>>(), [0, 1, 2]);
     // It asks for as many answers as it has commands, and must be as large as they are.
-    let crowded = Request { commands: vec![Value::Noop; 3].into(), after: Slot::ZERO };
+    let crowded = Request {
+        commands: vec![Value::Noop; 3].into(),
+        after: Slot::ZERO,
+        attempt: Attempt::FIRST,
+    };
     let crowded = frame(Party::Client, replica(0), OURS, &[ClientMessage::Request(crowded)]);
     assert_eq!(receiver.open(address(), &crowded, &mut into), Err(DropReason::Body));
 }
@@ -506,7 +510,7 @@ fn a_frame_draws_no_more_answers_than_its_bytes_pay_for() {
     let joined = |seqs: [u64; 3]| {
         let commands = seqs.map(|seq| Value::Command(Request::new(1, 2, seq, "x").command()));
         let commands = commands.into_iter().collect();
-        ClientMessage::Request(Request { commands, after: Slot::ZERO })
+        ClientMessage::Request(Request { commands, after: Slot::ZERO, attempt: Attempt::FIRST })
     };
     let hello = || ClientMessage::Hello;
     let Command { session, seq, birth, .. } = Request::new(1, 2, 3, "x").command();
@@ -544,7 +548,8 @@ fn a_peer_may_only_forward_what_a_client_may_ask() {
         (vec![Value::Noop], Err(DropReason::Body)),
         (vec![command, Value::Noop], Err(DropReason::Body)),
     ] {
-        let request = Request { commands: values.into(), after: Slot::ZERO };
+        let request =
+            Request { commands: values.into(), after: Slot::ZERO, attempt: Attempt::FIRST };
         let forward = ToProposer::Forward { origin: address(), request };
         let forwarded = frame(replica(1), replica(0), OURS, &[Message::Proposer(forward)]);
         assert_eq!(open(&mut receiver, &forwarded), opened);

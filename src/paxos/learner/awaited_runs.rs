@@ -1,8 +1,8 @@
 //! Runs that were proposed here, and the clients that wait for their commands.
 
 use crate::message::Run;
-use crate::requesters::{Origin, Requesters};
-use crate::types::{Address, Session, Slot};
+use crate::requesters::{Asker, Requesters};
+use crate::types::{Session, Slot};
 use crate::values::{CommandRef, ValueRef};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ impl AwaitedRun {
     }
 
     /// Passes all slots below `end`, and shows the commands there whose clients are known.
-    pub(super) fn pass_below(&mut self, end: Slot, mut each: impl FnMut(Address, CommandRef<'_>)) {
+    pub(super) fn pass_below(&mut self, end: Slot, mut each: impl FnMut(Asker, CommandRef<'_>)) {
         while self.next < end.min(self.run.end()) {
             if let Some((client, command)) = self.pass(self.next) {
                 each(client, command);
@@ -33,22 +33,22 @@ impl AwaitedRun {
 
     /// Passes all slots up to `slot`. Returns the client that asked for the command
     /// proposed there, and the command.
-    fn pass(&mut self, slot: Slot) -> Option<(Address, CommandRef<'_>)> {
+    fn pass(&mut self, slot: Slot) -> Option<(Asker, CommandRef<'_>)> {
         let asked = self.requesters.take(slot.next().since(self.next) as usize);
         self.next = self.next.max(slot.next());
-        let (origin, _) = asked?;
+        let asker = asked?;
         let command = self.run.values.get(slot.since(self.run.first) as usize).command()?;
-        Some((origin, command))
+        Some((asker, command))
     }
 
     /// The sessions of the commands from the next slot on whose clients are known.
     pub(super) fn sessions(&self) -> Vec<Session> {
         let mut sessions = Vec::new();
         let mut index = self.next.since(self.run.first) as usize;
-        for Origin { count, asked } in self.requesters.iter() {
-            let commands = self.run.values.slice(index..index + count);
-            index += count;
-            if asked.is_some() {
+        for origin in self.requesters.iter() {
+            let commands = self.run.values.slice(index..index + origin.count());
+            index += origin.count();
+            if origin.asked().is_some() {
                 let commands = commands.iter().filter_map(ValueRef::command);
                 sessions.extend(commands.map(|command| command.session));
             }
@@ -74,7 +74,7 @@ impl AwaitedRuns {
 
     /// The client that asked for `command`, which was applied in `slot`, if this command
     /// was proposed there. Slots up to `slot` are passed.
-    pub(super) fn take_client(&mut self, slot: Slot, command: CommandRef<'_>) -> Option<Address> {
+    pub(super) fn take_client(&mut self, slot: Slot, command: CommandRef<'_>) -> Option<Asker> {
         while let Some(mut entry) = self.0.first_entry()
             && *entry.key() <= slot
         {

@@ -2,7 +2,7 @@
 
 use crate::chat::{Applied, Status};
 use crate::message::Answer;
-use crate::types::Slot;
+use crate::types::{Attempt, Slot};
 use crate::values::CommandRef;
 
 /// What became of a command, as far as this log says.
@@ -18,7 +18,7 @@ pub(super) fn fate(command: CommandRef<'_>, after: Slot, log: Applied<'_>) -> Fa
     match log.status(command) {
         // The client has lost the first answer (E2).
         Status::Complete { slot, client_seq } => {
-            Fate::Known(Some(complete(command, slot, client_seq)))
+            Fate::Known(Some(complete(command, slot, client_seq, Attempt::UNKNOWN)))
         }
         Status::Past => Fate::Known(None),
         Status::BornTooEarly => Fate::Known(Some(Answer::BornTooEarly { session, seq })),
@@ -29,7 +29,12 @@ pub(super) fn fate(command: CommandRef<'_>, after: Slot, log: Applied<'_>) -> Fa
     }
 }
 
-pub(super) fn complete(command: CommandRef<'_>, slot: Slot, client_seq: u64) -> Answer {
+pub(super) fn complete(
+    command: CommandRef<'_>,
+    slot: Slot,
+    client_seq: u64,
+    attempt: Attempt,
+) -> Answer {
     let CommandRef { session, seq, .. } = command;
-    Answer::Complete { session, seq, slot, client_seq }
+    Answer::Complete { session, seq, slot, client_seq, attempt }
 }

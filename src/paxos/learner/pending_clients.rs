@@ -17,9 +17,10 @@ use crate::aside::{Aside, NotState};
 use crate::chat::{Applied, Status};
 use crate::long_line::commit_us;
 use crate::message::{Answer, Inquiry, Message, Request, Run, ToProposer};
+use crate::paxos::request_queue::{asker, request_of};
 use crate::paxos::{Limits, Notice, proposer};
-use crate::requesters::Requesters;
-use crate::types::{Address, Ballot, ReplicaId, Session, Slot, Time};
+use crate::requesters::{Asker, Requesters};
+use crate::types::{Address, Attempt, Ballot, ReplicaId, Session, Slot, Time};
 use crate::values::{CommandRef, ValueRef};
 use round_trip::RoundTrip;
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,12 +217,15 @@ impl PendingClients {
         log: Applied<'_>,
         out: &mut Outbox,
     ) -> bool {
-        if let Some(origin) = self.awaited.take_client(slot, command) {
+        if let Some(asker) = self.awaited.take_client(slot, command) {
             match client_seq {
-                Some(client_seq) => out.answer(origin, complete(command, slot, client_seq)),
+                Some(client_seq) => {
+                    let answer = complete(command, slot, client_seq, asker.attempt);
+                    out.answer(asker.address, answer);
+                }
                 // It took effect in a lower slot, which the session still remembers if it
                 // was its last command.
-                None => answer_if_complete(origin, command, log, out),
+                None => answer_if_complete(asker, command, log, out),
             }
         }
         !self.requests.is_empty() && self.answer_pending(now, command, log, out)
@@ -242,7 +246,8 @@ impl PendingClients {
         match log.status(awaited) {
             Status::Complete { slot, client_seq } => {
                 self.held.trip.answered(now.since_us(*pending.held_at));
-                out.answer(pending.origin, complete(awaited, slot, client_seq));
+                let attempt = pending.request.attempt;
+                out.answer(pending.origin, complete(awaited, slot, client_seq, attempt));
                 self.remove(session);
             }
             Status::Past | Status::Expired | Status::BornTooEarly => self.remove(session),
@@ -269,23 +274,14 @@ impl PendingClients {
         route: Route,
         out: &mut Outbox,
     ) {
-        let ((origin, request), mut is_open) = (asked, false);
+        let (origin, request) = asked;
         for index in 0..request.commands.len() {
             let alone = &request.only(index);
-            is_open |= self.hold_one(now, (origin, alone), direct, log, route, out);
-        }
-        // From now on the client had better ask the leader itself.
-        if is_open
-            && direct
-            && !route.leads()
-            && let Some((ballot, _)) = route.leader
-        {
-            out.answer(origin, Answer::Leader { ballot });
+            self.hold_one(now, (origin, alone), direct, log, route, out);
         }
     }
 
-    /// Holds a request for one command, unless it can be answered. Returns whether the
-    /// command's fate is open.
+    /// Holds a request for one command, unless it can be answered.
     fn hold_one(
         &mut self,
         now: Time,
@@ -294,13 +290,12 @@ impl PendingClients {
         log: Applied<'_>,
         route: Route,
         out: &mut Outbox,
-    ) -> bool {
-        let Some(command) = request.iter().next() else { return false };
+    ) {
+        let Some(command) = request.iter().next() else { return };
         let is_next = match fate(command, request.after, log) {
             Fate::Open { is_next } => is_next,
             Fate::Known(answer) => {
-                answer.into_iter().for_each(|answer| out.answer(origin, answer));
-                return false;
+                return answer.into_iter().for_each(|answer| out.answer(origin, answer));
             }
         };
         let passes_on = match is_next {
@@ -315,11 +310,40 @@ impl PendingClients {
         };
         let is_under_way = !route.leads() && self.is_under_way(now, command);
         let passes_on = passes_on && !is_under_way;
-        self.insert(now, origin, command, request.after, passes_on, route);
+        let CommandRef { session, seq, .. } = command;
+        let was_held = self.is_held(session, seq);
+        self.insert(now, asker(origin, request), command, passes_on, route);
         if passes_on {
             route.pass_on(origin, request.clone(), out);
         }
-        true
+        // A leader proposes it at once, mostly. So it says that it has the command only to a client
+        // that asks again. From a follower the client learns whom it had better ask.
+        if direct && (was_held || !route.leads()) {
+            self.answer_open(session, seq, origin, route, out);
+        }
+    }
+
+    /// Whether this command is pending.
+    fn is_held(&self, session: Session, seq: u64) -> bool {
+        self.requests.get(&session).is_some_and(|pending| pending.seq == seq)
+    }
+
+    /// Says whether this command, of which nobody knows yet what becomes of it, is pending.
+    fn answer_open(
+        &self,
+        session: Session,
+        seq: u64,
+        origin: Address,
+        route: Route,
+        out: &mut Outbox,
+    ) {
+        let leader = route.leader.map(|(ballot, _)| ballot);
+        if self.is_held(session, seq) {
+            let ballot = leader.unwrap_or_default();
+            out.answer(origin, Answer::Held { session, seq, ballot });
+        } else if let Some(ballot) = leader {
+            out.answer(origin, Answer::Leader { ballot });
+        }
     }
 
     /// Whether a copy of this line was passed on and may still be on its way (L8).
@@ -338,32 +362,34 @@ impl PendingClients {
         route: Route,
         out: &mut Outbox,
     ) {
-        let answer = match fate(inquiry.command(), inquiry.after, log) {
-            Fate::Known(answer) => answer,
+        match fate(inquiry.command(), inquiry.after, log) {
+            Fate::Known(answer) => {
+                answer.into_iter().for_each(|answer| out.answer(origin, answer));
+            }
             Fate::Open { .. } => {
-                let pending = self.requests.get_mut(&inquiry.session);
-                if let Some(pending) = pending.filter(|pending| pending.seq == inquiry.seq) {
+                let Inquiry { session, seq, .. } = inquiry;
+                let pending = self.requests.get_mut(&session);
+                if let Some(pending) = pending.filter(|pending| pending.seq == seq) {
                     *pending.heard_at = now;
                 }
-                route.leader.map(|(ballot, _)| Answer::Leader { ballot })
+                self.answer_open(session, seq, origin, route, out);
             }
-        };
-        answer.into_iter().for_each(|answer| out.answer(origin, answer));
+        }
     }
 
     /// Keeps a request for `command`, in place of an earlier one of its session.
     fn insert(
         &mut self,
         now: Time,
-        origin: Address,
+        asker: Asker,
         command: CommandRef<'_>,
-        after: Slot,
         passes_on: bool,
         route: Route,
     ) {
         let CommandRef { session, seq, line, .. } = command;
         // If the client has asked again, the request is passed on as rarely as before.
         let before = self.requests.get(&session).filter(|pending| pending.seq == seq);
+        let attempt = before.map_or(asker.attempt, |before| before.request.attempt);
         let before_at = before.map(|before| before.retry.at);
         let new = (now, self.retry_us(route));
         let (held_at, wait_us) =
@@ -376,13 +402,15 @@ impl PendingClients {
         self.bytes = bytes;
         // A copy: the request may wait long, and must not keep alive the whole batch that
         // it came with.
-        let request = Request { commands: ValueRef::Command(command).into(), after };
+        let commands = ValueRef::Command(command).into();
+        let request = request_of(Asker { attempt, ..asker }, commands);
         let at = match before_at {
             Some(at) if !passes_on => at,
             _ => now.plus_us(wait_us + commit_us(line.len(), route.n)),
         };
         let retry = Aside(Retry { at, wait_us });
         let (held_at, heard_at) = (Aside(held_at), Aside(now));
+        let origin = asker.address;
         let pending = PendingRequest { origin, seq, request, held_at, heard_at, retry };
         self.requests.insert(session, pending);
     }
@@ -440,7 +468,12 @@ impl PendingClients {
                 false => !proposed.contains(&session),
             };
             if passes_on {
-                route.pass_on(pending.origin, pending.request.clone(), out);
+                let mut request = pending.request.clone();
+                if !route.leads() {
+                    // Its client would take the time until now for what an answer takes.
+                    request.attempt = Attempt::UNKNOWN;
+                }
+                route.pass_on(pending.origin, request, out);
             }
         }
     }
@@ -461,13 +494,8 @@ impl PendingClients {
 }
 
 /// Answers a client whose command was applied, if the session still remembers it.
-fn answer_if_complete(
-    origin: Address,
-    command: CommandRef<'_>,
-    log: Applied<'_>,
-    out: &mut Outbox,
-) {
+fn answer_if_complete(asker: Asker, command: CommandRef<'_>, log: Applied<'_>, out: &mut Outbox) {
     if let Status::Complete { slot, client_seq } = log.status(command) {
-        out.answer(origin, complete(command, slot, client_seq));
+        out.answer(asker.address, complete(command, slot, client_seq, asker.attempt));
     }
 }

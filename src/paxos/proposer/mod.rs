@@ -29,13 +29,16 @@ use pre_vote::PreVote;
 use super::election::Election;
 use super::lives::Lives;
 use super::phase1::Phase1;
-use super::phase2::Phase2;
+use super::phase2::{Other, Phase2};
 use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, learner};
 use crate::aside::{Aside, NotState};
-use crate::message::{Answer, Decided, Heartbeat, LogHash, Request, Run, ToProposer, Voter};
+use crate::message::{
+    Answer, Decided, Heartbeat, Inquiry, LogHash, Request, Run, ToProposer, Voter,
+};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, BootId, ReplicaId, Slot, SlotRange, Time};
+use crate::values::CommandRef;
 
 /// What a proposer takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,6 +51,8 @@ pub enum Input {
     Life(ReplicaId, BootId, Address),
     /// A client's request, and where the client is to be answered.
     Client(Address, Request),
+    /// A client asks what became of a request, and where it is to be answered.
+    Inquiry(Address, Inquiry),
     /// The learner of this replica says that this request is its session's next.
     RequestIsNext {
         /// Where the client is to be answered.
@@ -258,15 +263,30 @@ impl Proposer {
         direct: bool,
         out: &mut Outbox<Never>,
     ) {
-        let mut hold = |origin, request| {
-            let held = learner::Input::RequestNotProposed { origin, request, direct };
-            out.tell(Notice::Learner(held));
+        let unsure = |request| {
+            Notice::Learner(learner::Input::RequestNotProposed { origin, request, direct })
         };
-        let Some(phase2) = self.phase2_mut() else { return hold(origin, request) };
+        let Some(phase2) = self.phase2_mut() else { return out.tell(unsure(request)) };
         let ballot = phase2.ballot();
-        // L4: the client would take a slow answer for a lost datagram.
-        if phase2.admit(origin, request, false, hold) && direct {
-            out.answer(origin, Answer::Leader { ballot });
+        phase2.admit(origin, request, false, |other| match other {
+            Other::Unsure(request) => out.tell(unsure(request)),
+            // L4: the client would take a slow answer for a lost datagram.
+            Other::Held(CommandRef { session, seq, .. }) if direct => {
+                out.answer(origin, Answer::Held { session, seq, ballot });
+            }
+            Other::Held(_) => {}
+        });
+    }
+
+    /// A client asks what became of a command, without its line. What is not on its way here, the
+    /// learner knows.
+    fn handle_inquiry(&mut self, origin: Address, inquiry: Inquiry, out: &mut Outbox<Never>) {
+        match self.phase2().filter(|phase2| phase2.holds(inquiry.command())) {
+            Some(phase2) => {
+                let (Inquiry { session, seq, .. }, ballot) = (inquiry, phase2.ballot());
+                out.answer(origin, Answer::Held { session, seq, ballot });
+            }
+            None => out.tell(Notice::Learner(learner::Input::Inquiry(origin, inquiry))),
         }
     }
 
@@ -307,9 +327,10 @@ impl Role for Proposer {
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
+            Input::Inquiry(origin, inquiry) => self.handle_inquiry(origin, inquiry, step.out),
             Input::RequestIsNext { origin, request } => {
                 if let Some(phase2) = self.phase2_mut() {
-                    phase2.admit(origin, request, true, |_, _| {});
+                    phase2.admit(origin, request, true, |_| {});
                 }
             }
             Input::Progress { applied, hash, decided, pending, lost } => {

@@ -52,13 +52,14 @@ fn a_waiting_client_is_answered_once_when_its_command_is_applied() {
     let Input::Proposed { start, run, .. } = proposed(0, 0, &[command(1, 0, "a")]) else {
         unreachable!("`proposed` makes this input")
     };
-    let origin = Origin { count: 1, asked: Some((address(7), Slot(0))) };
+    let origin = Origin::new(1, Some(asker(7)));
     let requesters = [origin].into_iter().collect();
     seat.handle(Input::Proposed { start, run, requesters });
     seat.handle(votes(R0, 0, 0, 1));
     let sent = seat.handle(votes(R1, 0, 0, 1));
     let session = Request::new(1, 1, 0, "a").command().session;
-    let complete = Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0 };
+    let complete =
+        Answer::Complete { session, seq: 0, slot: Slot(0), client_seq: 0, attempt: Attempt::FIRST };
     assert_eq!(answers(&sent), [(address(7), complete)]);
     assert_eq!(answers(&seat.wait_us(1_000_000)), []);
 }
@@ -70,7 +71,13 @@ fn a_request_just_below_the_next_is_answered_again() {
     let session = Request::new(1, 1, 0, "a").command().session;
     for _ in 0..2 {
         let sent = seat.handle(held(1, 1, "b"));
-        let complete = Answer::Complete { session, seq: 1, slot: Slot(2), client_seq: 1 };
+        let complete = Answer::Complete {
+            session,
+            seq: 1,
+            slot: Slot(2),
+            client_seq: 1,
+            attempt: Attempt::UNKNOWN,
+        };
         assert_eq!(answers(&sent), [(address(1), complete)]);
     }
     assert_eq!(
@@ -167,12 +174,12 @@ fn only_a_replica_that_is_far_enough_says_expired() {
         direct: true,
     };
     let sent = seat.handle(ask(&request));
-    let lagging = Answer::Leader { ballot: Ballot(1) };
-    assert_eq!(answers(&sent), [(address(1), lagging)], "the replica lags, and says so");
+    let session = request.command().session;
+    let lagging = Answer::Held { session, seq: 1, ballot: Ballot(1) };
+    assert_eq!(answers(&sent), [(address(1), lagging)], "the replica lags, and keeps it");
     assert_eq!(forwards(&sent), [(R1, 1)], "the leader can answer");
     assert!(!pending(&mut seat));
     seat.handle(page(R1, 5, &noops(1)));
-    let session = request.command().session;
     let expired = Answer::Expired { session, seq: 1 };
     assert_eq!(answers(&seat.handle(ask(&request))), [(address(1), expired)]);
     // The session was born in a slot above all that this replica knows, so it also lags.

@@ -17,8 +17,8 @@ use multipaxos::paxos::learner::{
     STRETCHES_MAX,
 };
 use multipaxos::paxos::{ANSWER_BYTES_MAX, Envelope, Membership, acceptor, proposer};
-use multipaxos::requesters::{Origin, Requesters};
-use multipaxos::types::{Address, Ballot, Command, ReplicaId, Slot, SlotRange, Value};
+use multipaxos::requesters::{Asker, Origin, Requesters};
+use multipaxos::types::{Address, Attempt, Ballot, Command, ReplicaId, Slot, SlotRange, Value};
 use multipaxos::values::COMMAND_BYTES;
 
 type Subject = Seat<Learner, Log>;
@@ -115,12 +115,17 @@ fn marks(envelopes: &[Envelope]) -> Vec<Decided> {
     told_proposer(envelopes).iter().filter_map(pick).collect()
 }
 
+/// The client at this port, which has asked once.
+fn asker(port: u16) -> Asker {
+    Asker { address: address(port), after: Slot(0), attempt: Attempt::FIRST }
+}
+
 /// The own proposer has proposed values from `first` on. `origins` says how many of them each
 /// client's port asked for.
 fn asked(first: u64, values: &[Value], origins: &[(usize, Option<u16>)]) -> Input {
     let origin = |(count, port): &(usize, Option<u16>)| {
-        let asked = port.map(|port| (address(port), Slot(0)));
-        Origin { count: *count, asked }
+        let asked = port.map(asker);
+        Origin::new(*count, asked)
     };
     let run = Run { first: Slot(first), ballot: Ballot(0), values: values.into() };
     let requesters = origins.iter().map(origin).collect();

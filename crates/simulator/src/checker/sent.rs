@@ -53,7 +53,7 @@ impl Checker {
     /// A replica sends an answer to the client with this id.
     pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
         let (session, slot) = match answer {
-            Answer::Complete { session, seq, slot, client_seq } => {
+            Answer::Complete { session, seq, slot, client_seq, .. } => {
                 let entry = self.log.get(slot.0 as usize);
                 let right = entry.is_some_and(|applied| {
                     applied.line == Some((*session, *seq))
@@ -103,6 +103,7 @@ impl Checker {
                     None => Ok(()),
                 };
             }
+            Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
         };
         if session.client == client {

@@ -192,7 +192,7 @@ impl Stage {
             (Party::Client(client), Payload::Answer(answer)) => {
                 let Party::Replica(from) = from else { unreachable!("clients do not answer") };
                 self.record(StageEvent::Arrived { id: id.to_owned() });
-                if let Answer::Complete { session, seq, slot, client_seq } = answer {
+                if let Answer::Complete { session, seq, slot, client_seq, .. } = answer {
                     let checked = self.checker.completed(session, seq, slot, client_seq);
                     self.check(checked);
                 }

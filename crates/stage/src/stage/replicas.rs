@@ -309,7 +309,7 @@ impl Stage {
             self.record(StageEvent::Answered { replica: from, client, id: None, slot });
         }
         self.event(format!("{from} answers c{client}: {}", print::answer(&answer)));
-        if let Answer::Complete { session, seq, slot, client_seq } = answer {
+        if let Answer::Complete { session, seq, slot, client_seq, .. } = answer {
             let checked = self.checker.completed(session, seq, slot, client_seq);
             self.check(checked);
         }
