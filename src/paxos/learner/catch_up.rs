@@ -29,7 +29,7 @@ use crate::aside::{Aside, NotState};
 use crate::message::{Message, ToLearner};
 use crate::paxos::pace::Trip;
 use crate::paxos::{ANSWER_BYTES_MAX, Bound, Limits, Settings};
-use crate::types::{ReplicaId, Slot, SlotRange, Time, replicas};
+use crate::types::{BootId, ReplicaId, Slot, SlotRange, Time, replicas};
 
 /// How long a learner may be behind before it asks, unless accepts are known to come later.
 /// Until then what it lacks is usually on its way.
@@ -172,6 +172,11 @@ impl CatchUp {
     /// The proposer of this replica has measured what the answers of `peer` take.
     pub(super) fn note_trip(&mut self, peer: ReplicaId, trip: Trip) {
         self.windows[peer.index()].note_trip(trip);
+    }
+
+    /// A heartbeat of `peer` has come.
+    pub(super) fn note_heartbeat(&mut self, peer: ReplicaId, boot: BootId, round: u64) {
+        self.windows[peer.index()].note_heartbeat(boot, round);
     }
 
     /// Whether a peer was asked and has not fully answered.
@@ -420,9 +425,9 @@ impl CatchUp {
 
     /// The peer to ask for `slots`: one that answers before one that is silent, and another
     /// before the leader. Of silent ones, one that sends heartbeats goes before one that
-    /// is probably down, because nobody else is asked while its answer is waited for. Of several it is the one with the least on its way, if its window has
-    /// room. Slots that were lost hold up all above them, so they may go beyond the
-    /// window: up to twice of it.
+    /// is probably down, because nobody else is asked while its answer is waited for. Of several it
+    /// is the one with the least on its way, if its window has room. Slots that were lost hold up all
+    /// above them, so they may go beyond the window: up to twice of it.
     fn choose(
         &self,
         slots: SlotRange,
@@ -447,8 +452,11 @@ impl CatchUp {
             self.windows[peer.index()].has_room(in_flight, bytes)
         };
         let distance = |peer: ReplicaId| (peer.index() + n - self.source % n) % n;
-        let ready = replicas(n).filter(has).filter(|peer| class(*peer) == best).filter(has_room);
-        ready.min_by_key(|peer| (under_way[peer.index()], distance(*peer)))
+        // Where datagrams are lost, one answer that did not come says little of a peer that sends
+        // heartbeats. It gets what the others have no room for.
+        let may = |peer: &ReplicaId| class(*peer) == best || class(*peer) == 3;
+        let ready = replicas(n).filter(has).filter(may).filter(has_room);
+        ready.min_by_key(|peer| (class(*peer), under_way[peer.index()], distance(*peer)))
     }
 
     /// How many bytes are probably on their way from `peer`.

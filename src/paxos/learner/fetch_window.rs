@@ -2,16 +2,18 @@
 //!
 //! Decided slots are fetched beside the traffic of clients, which goes first. So the window
 //! is small at first, grows by what arrives, and shrinks at the first sign that the path has
-//! no room: an answer that is late because packets queue up, a lost page, silence. It is the
+//! no room: an answer that is late because packets queue up, silence, or a lost page if the path
+//! does not lose as much of whatever it carries (`path_loss`). It is the
 //! rule of TCP (Jacobson, *Congestion Avoidance and Control*, SIGCOMM '88) with that of
 //! LEDBAT (RFC 6817): who waits for nothing gives way before a queue is full.
 //!
 //! It says only when something is asked for, never what, so it is no state of the learner.
 
+use super::path_loss::PathLoss;
 use crate::aside::NotState;
 use crate::paxos::ANSWER_BYTES_MAX;
 use crate::paxos::pace::Trip;
-use crate::types::{Slot, SlotRange, Time};
+use crate::types::{BootId, Slot, SlotRange, Time};
 use round_trip::RoundTrip;
 
 /// How long to wait for a peer's answer before any has come, if it is known that its answers to
@@ -31,7 +33,7 @@ const FETCH_RETRY_MAX_US: u64 = 4_000_000;
 /// After losses a wait is at most so many times what answers are known to take, or so long; twice
 /// the first wait, if answers to heartbeats are known alone, since pages may take longer. What is
 /// asked for again costs little, and a single lost slot holds up all above it.
-const LOSSES_MAX: u64 = 8;
+const LOSSES_MAX: u64 = 2;
 const LOSSES_MAX_US: u64 = 250_000;
 
 /// The window before any answer has come: a whole answer. Losses do not make it smaller,
@@ -65,6 +67,8 @@ pub(super) struct FetchWindow {
     least_us: Option<u64>,
     /// What the peer's answers to heartbeats take, as far as the proposer has measured.
     trip: Option<Trip>,
+    /// What the way from the peer loses.
+    path: PathLoss,
     /// How much later a page may come than one that has overtaken it.
     overtaken_us: u64,
     /// Slots for which the peer was asked and not waited for any longer. A page for them may be the
@@ -97,6 +101,7 @@ impl Default for FetchWindow {
             round_trip: nothing_measured(),
             least_us: None,
             trip: None,
+            path: PathLoss::default(),
             overtaken_us: 0,
             given_up: SlotRange::new(Slot::ZERO, Slot::ZERO),
             came_again_at: Time(0),
@@ -112,6 +117,11 @@ impl FetchWindow {
     /// The proposer has measured what the peer's answers take.
     pub(super) fn note_trip(&mut self, trip: Trip) {
         self.trip = Some(trip);
+    }
+
+    /// A heartbeat of the peer has come.
+    pub(super) fn note_heartbeat(&mut self, boot: BootId, round: u64) {
+        self.path.heartbeat(boot, round);
     }
 
     /// Whether the peer left the last question unanswered.
@@ -231,6 +241,7 @@ impl FetchWindow {
     /// So many bytes have come that were not here before.
     pub(super) fn arrived(&mut self, new_bytes: u64) {
         self.silent_since = None;
+        self.path.arrived();
         if self.full {
             let is_slow_start = self.window < self.threshold;
             let slowly = |bytes: u64| bytes * FETCH_BYTES / self.window;
@@ -241,6 +252,9 @@ impl FetchWindow {
 
     /// A part of what was asked for at `asked_at` was lost on the way.
     pub(super) fn lost(&mut self, now: Time, asked_at: Time) {
+        if self.path.explains_loss() {
+            return;
+        }
         let least = self.window.min(WINDOW_BYTES_FIRST);
         self.shrink(now, asked_at, (self.window / 2).max(least));
     }

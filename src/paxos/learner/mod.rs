@@ -26,6 +26,7 @@ mod fate;
 mod fetch_window;
 mod history;
 mod lag;
+mod path_loss;
 mod peers;
 mod pending_clients;
 mod tally;
@@ -73,7 +74,8 @@ pub enum Input {
     Heartbeat(ReplicaId, Box<Heartbeat>),
     /// A client asks how far the log is.
     Hello(Address),
-    /// A client asks what became of a request.
+    /// A client asks what became of a request. It is not on its way at the proposer of this
+    /// replica.
     Inquiry(Address, Inquiry),
     /// The proposer of this replica could not propose a request at once: answer it, keep
     /// it, or pass it on.
@@ -395,6 +397,7 @@ impl Role for Learner {
                     Verdict::Forgotten { .. } | Verdict::Former | Verdict::Beside => return,
                 }
                 self.peers.handle_heartbeat(now, from, &heartbeat);
+                self.catch_up.note_heartbeat(from, heartbeat.voter.boot, heartbeat.round);
                 self.differences.hear(from, heartbeat.history, self.execution.history());
                 if heartbeat.leading {
                     self.follow(now, heartbeat.ballot);
