@@ -51,6 +51,8 @@ struct Peer {
     echoed: Option<Time>,
     /// The highest promise that the peer has named.
     promised: Option<Ballot>,
+    /// How far it has applied, as it has told.
+    applied: Slot,
     /// Whether its directory is on the started record (S6).
     member: bool,
 }
@@ -213,6 +215,7 @@ impl Election {
         }
         peer.echoed = peer.echoed.max(echoed);
         peer.promised = peer.promised.max(heartbeat.promised);
+        peer.applied = peer.applied.max(heartbeat.applied);
         peer.member = member;
         if member {
             let back = self.presence.heard(now, from);
@@ -352,9 +355,20 @@ impl Election {
     /// heard for the drawn wait, or the leader that is heard gets nothing applied.
     pub fn suspects(&self, now: Time) -> bool {
         let is_stalled = now >= self.quiet_until.max(self.calm_until)
-            && self.is_unsatisfied(now.minus_us(self.turn_us()))
+            && self.is_unsatisfied(now.minus_us(self.turn_us() + self.behind_us()))
             && !self.hears_campaign(now, self.settings.id);
         now >= self.suspect_at() || is_stalled
+    }
+
+    /// How much longer this replica waits because it is far behind another that it hears. As a
+    /// leader it would get nothing applied before it has caught up, and the other one would at
+    /// once, since acceptors need no log (L7). If that one cannot lead, nobody waits for long. (The
+    /// leader whose last heartbeat began the wait does not count.)
+    fn behind_us(&self) -> u64 {
+        let far = self.applied.plus(self.settings.limits.fetch_slots);
+        let is_ahead =
+            |peer: &Peer| peer.member && peer.heard_at > self.patient_since && peer.applied > far;
+        if self.peers.iter().any(is_ahead) { self.pace.waits().election_max_us } else { 0 }
     }
 
     /// How much longer than the longest election wait this replica waits before it acts on a
@@ -455,7 +469,8 @@ impl Election {
 
     /// When the leader is suspected, if nothing is heard until then.
     pub fn suspect_at(&self) -> Time {
-        self.patient_since.plus_us(self.suspect_us()).max(self.calm_until)
+        let wait_us = self.suspect_us() + self.behind_us();
+        self.patient_since.plus_us(wait_us).max(self.calm_until)
     }
 
     /// A peer's acceptor has named its promise in a nack.

@@ -31,6 +31,10 @@ pub const WAIT_MAX_US: u64 = 10_000_000;
 /// in a row may be lost.
 const PATIENCE: u64 = 4;
 
+/// How many round trips a leader is given that gets nothing applied. One slot that is lost so often
+/// holds up all others, and the next leader would have to propose all of them again.
+const LOST: u64 = 2 * PATIENCE;
+
 /// Each later sync takes one part in so many off the longest one. A disk that has stalled once
 /// is likely to do so again, and a mean forgets that too soon.
 const PEAK_SYNCS: u64 = 64;
@@ -284,9 +288,8 @@ impl Pace {
             // Rivals must be told apart: their waits are spread over two round trips.
             election_min_us: election_min_us.max((2 * led_us).min(WAIT_MAX_US / 2)),
             election_max_us: election_max_us.max(bounded(4 * led_us)),
-            stall_us: election_max_us.max(bounded(
-                (PATIENCE * (led_us + sync_us)).max(PATIENCE * led_us + quorum_stall_us),
-            )),
+            stall_us: election_max_us
+                .max(bounded((LOST * (led_us + sync_us)).max(LOST * led_us + quorum_stall_us))),
         };
     }
 
@@ -373,7 +376,9 @@ mod tests {
         assert_eq!((waits.election_min_us, waits.election_max_us), (1_400 * MS, 2_800 * MS));
         assert_eq!((waits.answers_fail_us, waits.saves_fail_us), (2_800 * MS, 5_600 * MS));
         assert_eq!((waits.own_save_us, waits.own_save_fails_us), (700 * MS, 2_800 * MS));
-        assert_eq!(waits.stall_us, 5_600 * MS);
+        assert_eq!(waits.stall_us, WAIT_MAX_US);
+        let half = measured(3, &[(1, 300), (2, 300)], &[(0, 200), (1, 200), (2, 200)]);
+        assert_eq!((half.saves_fail_us, half.stall_us), (2_000 * MS, 4_000 * MS));
         let slow = measured(3, &[(1, 60_000), (2, 60_000)], &[(0, 60_000), (1, 60_000)]);
         assert_eq!((slow.election_min_us, slow.election_max_us), (WAIT_MAX_US / 2, WAIT_MAX_US));
         for wait_us in [slow.save_us, slow.saves_fail_us, slow.own_save_fails_us, slow.stall_us] {

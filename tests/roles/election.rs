@@ -3,6 +3,7 @@
 use crate::common::{R1, R2};
 use multipaxos::message::{Decided, Heartbeat, LogHash, Voter};
 use multipaxos::paxos::election::Election;
+use multipaxos::paxos::learner::FETCH_SLOTS_MAX;
 use multipaxos::paxos::pace::{Trip, WAIT_MAX_US};
 use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{Ballot, BootId, DirectoryId, ReplicaId, Slot, Time};
@@ -450,15 +451,33 @@ fn the_numbers_of_two_lives_are_told_apart() {
 fn a_lack_of_progress_waits_for_the_campaign_of_a_pre_vote_that_was_granted() {
     let mut election = election(0);
     let round = election.begin_round(Time(0));
-    // A round trip of 40 ms, and twice that for its deviation.
-    election.handle_heartbeat(Time(40_000), 0, R1, &echoing(1, round), true);
+    // A round trip of 20 ms, and twice that for its deviation.
+    election.handle_heartbeat(Time(20_000), 0, R1, &echoing(1, round), true);
     election.handle_progress(Time(0), Slot(0), Some(0));
     let now = Time(STALL_US);
     election.be_patient(now, 0);
     assert!(election.suspects(now));
     election.calm(now);
-    assert!(!election.suspects(now.plus_us(240_000 - 1)));
-    assert!(election.suspects(now.plus_us(240_000)));
+    assert!(!election.suspects(now.plus_us(120_000 - 1)));
+    assert!(election.suspects(now.plus_us(120_000)));
+}
+
+#[test]
+fn a_replica_that_is_far_behind_another_lets_that_one_try_first() {
+    let suspected_at = |ahead: u64, heard: bool| {
+        let mut election = election(0);
+        election.handle_progress(Time(0), Slot(5), None);
+        let heartbeat = Heartbeat { applied: Slot(5 + ahead), ..echoing(1, 0) };
+        election.handle_heartbeat(Time(1_000), 0, R1, &heartbeat, true);
+        election.be_patient(Time(if heard { 999 } else { 1_000 }), 0);
+        election.suspect_at().0
+    };
+    let few = FETCH_SLOTS_MAX;
+    assert_eq!(suspected_at(few, true), 999 + settings(0).election_min_us);
+    let later_us = suspected_at(few + 1, true) - suspected_at(few, true);
+    assert_eq!(later_us, settings(0).election_max_us);
+    let gone = suspected_at(few + 1, false);
+    assert_eq!(gone, 1_000 + settings(0).election_min_us, "that was the leader, and is gone");
 }
 
 #[test]
