@@ -11,7 +11,7 @@
 use crate::types::{Address, Attempt, Slot};
 use std::collections::VecDeque;
 
-/// Who asked for a value: what is left of a request without its commands.
+/// The client that asked for a value: a request without its commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asker {
     /// Where the client is to be answered.
@@ -37,7 +37,7 @@ impl Origin {
     /// So many values. Nobody is known to have asked for values that an earlier leader proposed.
     pub fn new(count: usize, asked: Option<Asker>) -> Origin {
         let attempt = asked.map_or(Attempt::UNKNOWN, |asker| asker.attempt);
-        let count = u32::try_from(count).expect("a run has at most so many values");
+        let count = u32::try_from(count).expect("a run is bounded");
         Origin { count, attempt, asked: asked.map(|asker| (asker.address, asker.after)) }
     }
 
@@ -46,7 +46,7 @@ impl Origin {
         self.count as usize
     }
 
-    /// Who asked for them, if that is known.
+    /// The client that asked for them, if it is known.
     pub fn asked(&self) -> Option<Asker> {
         let (address, after) = self.asked?;
         Some(Asker { address, after, attempt: self.attempt })

@@ -67,7 +67,7 @@ pub(super) struct FetchWindow {
     least_us: Option<u64>,
     /// What the peer's answers to heartbeats take, as far as the proposer has measured.
     trip: Option<Trip>,
-    /// What the way from the peer loses.
+    /// How much the path from the peer loses.
     path: PathLoss,
     /// How much later a page may come than one that has overtaken it.
     overtaken_us: u64,

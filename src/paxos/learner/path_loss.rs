@@ -8,7 +8,7 @@
 use crate::aside::NotState;
 use crate::types::BootId;
 
-/// The share follows about so many heartbeats.
+/// The share that is lost is an average over about this many heartbeats.
 const HEARTBEATS: u32 = 32;
 
 /// One, as a share.
@@ -23,7 +23,7 @@ const WAYS: u64 = 2;
 /// How many lost pages in a row are put down to the path at most.
 const TOLERATED_MAX: u64 = 64;
 
-/// What is known of the way from one peer.
+/// How much the path from one peer loses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PathLoss {
     /// The peer's life, and its newest heartbeat.
