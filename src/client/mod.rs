@@ -323,10 +323,17 @@ impl Client {
                 }
             }
             Answer::Leader { ballot } => {
-                if self.follow(ballot) {
+                let news = self.follow(ballot);
+                if ballot != self.leader {
+                    return;
+                }
+                self.deputy = None;
+                if !self.is_busy() {
+                    // It answers a copy of a line that is complete. To ask now would be to ask
+                    // about the next line, before it is sent.
+                } else if news {
                     self.send_to_new_leader(now, out);
-                } else if ballot == self.leader {
-                    self.deputy = None;
+                } else {
                     self.note_lacks_line(now, from, out);
                 }
             }

@@ -359,6 +359,18 @@ fn a_line_is_not_sent_again_to_a_replica_that_has_it() {
 }
 
 #[test]
+fn late_word_of_a_leader_makes_no_question_about_a_line_that_is_not_sent_yet() {
+    let mut seat = in_flight();
+    seat.handle(has_line(R1, 0, 0));
+    seat.handle(complete(1, 0, 0, 0));
+    // R1 leads now, and the client was told that R1 has the line.
+    assert_eq!(seat.handle(leader(R1, 1)), []);
+    // A replica that lags would say that line 1 of this session has expired.
+    let (copies, asked) = copies_and_inquiries(&seat.handle(submit("b", 1)));
+    assert_eq!((copies, asked), (vec![R1], vec![]), "the word counts all the same");
+}
+
+#[test]
 fn late_word_about_the_line_before_does_not_keep_a_lost_line_from_being_sent_again() {
     let mut seat = in_flight();
     seat.handle(complete(1, 0, 0, 0));

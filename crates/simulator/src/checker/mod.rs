@@ -19,7 +19,7 @@
 //! | S2 | only one life of one process uses a ballot, and only after the owner's own durable promise |
 //! | S5 | a promise reports everything accepted below its ballot, and no trim mark above the acceptor's own |
 //! | S7 | a decided mark covers only slots that a quorum accepted at its ballot |
-//! | E2 | a client is told that its session expired, or never lived, only if that is true; a session is born where everything below is chosen |
+//! | E2 | a client is told that its session expired, or never lived, only if that is true, and asks only about a line in flight; a session is born where everything below is chosen |
 //! | E3 | a completion is true, and goes to the client that sent the command |
 //!
 //! The world checks two more: liveness (I9), because it knows when faults have stopped, and
@@ -432,6 +432,18 @@ impl Checker {
             floor,
             complete: false,
         });
+    }
+
+    /// A client asks what became of this line. If it is not in flight, the answer would be taken
+    /// for one about the next line.
+    pub fn inquired(&self, session: Session, seq: u64) -> Checked {
+        match self.sent.get(&(session, seq)) {
+            Some(sent) if !sent.complete => Ok(()),
+            _ => violation(
+                Slot(self.log.len() as u64),
+                format!("E2: client {} asks about a line that is not in flight", session.client),
+            ),
+        }
     }
 
     /// A client was told that its line is in `slot`.

@@ -74,10 +74,16 @@ impl World {
             let Envelope::Call { to, message } = envelope else {
                 unreachable!("a client only calls")
             };
-            if let ClientMessage::Request(request) = &message {
-                for command in request.iter() {
-                    self.clients[client].in_flight = Some((command.session, command.seq));
-                    self.checker.submitted(&command.to_command());
+            match &message {
+                ClientMessage::Hello => {}
+                ClientMessage::Request(request) => {
+                    for command in request.iter() {
+                        self.clients[client].in_flight = Some((command.session, command.seq));
+                        self.checker.submitted(&command.to_command());
+                    }
+                }
+                ClientMessage::Inquiry(inquiry) => {
+                    self.checker.inquired(inquiry.session, inquiry.seq)?;
                 }
             }
             self.hash.add(&message);
