@@ -13,7 +13,8 @@
 //! After each round without an answer the next one asks one replica more. An answer that does not
 //! settle the fate of the line shows that the line waits for something else. A cluster that is cut
 //! off or overloaded gets no better by questions. So after an answer the next round comes only when
-//! the line has waited for a quarter as long again, or [`ROUND_MAX_US`] longer. That time begins
+//! the line has waited for half as long again, or [`ROUND_MAX_US`] longer. If a round about this line
+//! was lost before, the next answer may be lost as well, and it is a quarter. That time begins
 //! with the round that was answered. If it began with a later one, which is lost, the client would
 //! wait for nothing. A client that waits for a session asks in the same rounds.
 
@@ -42,6 +43,8 @@ pub(super) struct Rounds {
     holders: ReplicaSet,
     /// The replicas that were asked without the line since it was last sent to them.
     inquired: ReplicaSet,
+    /// Whether a round was not answered.
+    lost: bool,
 }
 
 impl Rounds {
@@ -98,6 +101,7 @@ impl Client {
         self.asked_all = waited_us >= self.patience_us(ASK_ALL_US);
         let wait_us = self.times.wait_us().min(self.patience_us(RETRY_MAX_US));
         let heard = std::mem::take(&mut self.rounds.heard) && self.asked_all;
+        self.rounds.lost |= self.rounds.silent > 0 && !heard;
         if heard {
             self.rounds.silent = 0;
         }
@@ -120,7 +124,8 @@ impl Client {
         if self.asked_all {
             let sent_at = self.attempts.last_at();
             let waited_us = sent_at.since_us(self.submitted_at);
-            let rest_us = (waited_us / 4).min(ROUND_MAX_US);
+            let part_us = waited_us / if self.rounds.lost { 4 } else { 2 };
+            let rest_us = part_us.min(ROUND_MAX_US);
             self.retry_at = self.retry_at.max(sent_at.plus_us(rest_us));
         }
     }
