@@ -4,6 +4,17 @@ use crate::support::*;
 use std::net::UdpSocket;
 use std::process::Command;
 
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// When a line was written to the log, in milliseconds since midnight.
+#[track_caller]
+fn logged_ms(line: &str) -> u64 {
+    let time = line.split(['T', 'Z']).nth(1).expect("a time");
+    let numbers: Vec<u64> = time.split([':', '.']).map(|it| it.parse().expect("digits")).collect();
+    let [hour, minute, second, ms] = numbers[..] else { panic!("{line}") };
+    ((hour * 60 + minute) * 60 + second) * 1_000 + ms
+}
+
 #[track_caller]
 fn copy(from: &str, to: &str) {
     let status = Command::new("cp").args(["-a", from, to]).status();
@@ -52,6 +63,14 @@ fn two_processes_on_copies_of_one_directory_do_not_count_until_one_is_gone() {
     }
     let ran = place.say(&["--client_id", "7"], b"four\nfive\n");
     assert_eq!(completions(&ran).len(), 2, "{}", text(&ran.stderr));
+    // It listens before it says a word to anybody.
+    let began = second.process.said.iter().find(|line| line.contains("listens on"));
+    let began_ms = logged_ms(began.expect("it listens"));
+    for replica in [&zero, &one, &first, &second] {
+        let line = replica.process.said.last().expect("it was said");
+        let took_ms = (logged_ms(line) + DAY_MS - began_ms) % DAY_MS;
+        assert!(took_ms < 1_000, "replica {}: {took_ms} ms: {line}", replica.id);
+    }
     second.kill();
     zero.process.wait_for("one life of replica 2 is left");
     let expected = "0 7 0 one\n1 7 1 two\n2 7 2 three\n3 7 3 four\n4 7 4 five\n";
