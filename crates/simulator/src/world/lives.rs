@@ -5,6 +5,10 @@ use multipaxos::message::ToAcceptor;
 use multipaxos::paxos::learner;
 use std::io;
 
+/// So long after a replica whose log was changed has stopped, another one may stop that had compared
+/// its own with it before.
+const LATE_STOP_US: u64 = 500_000;
+
 impl World {
     pub(super) fn begin_life(&mut self, id: ReplicaId) -> Step {
         let (now, n) = (self.now, self.nodes.len());
@@ -457,14 +461,16 @@ impl World {
     /// operator of the wrong one removes what is left; the right one begins again. It may stop
     /// after the wrong one, as long as it has not heard that one's next life.
     fn stops(&mut self, id: ReplicaId, said: Diverged) -> Step {
-        let mut altered = self.altered.into_iter().chain(self.altered_before);
+        let before = self.altered_before.filter(|(_, at)| self.now.since_us(*at) < LATE_STOP_US);
+        let mut altered = self.altered.into_iter().chain(before.map(|(altered, _)| altered));
         if !altered.any(|altered| altered == id || said.peers.contains(altered)) {
             let what = format!("S11: replica {id} stops, and has the same log as {said:?}");
             return Err(Violation { what, slot: None });
         }
         if self.altered == Some(id) {
             self.reach.count(Situation::Diverged);
-            self.altered_before = self.altered.take();
+            self.altered = None;
+            self.altered_before = Some((id, self.now));
             return self.begins_anew(id);
         }
         self.end_life(id, Death::Killed);

@@ -174,8 +174,8 @@ pub struct World {
     wiped: Vec<bool>,
     /// The replica whose decided log somebody has changed, until that is noticed.
     altered: Option<ReplicaId>,
-    /// The one before, whose operator has removed what was left.
-    altered_before: Option<ReplicaId>,
+    /// The one before, whose operator has removed what was left, and when it stopped.
+    altered_before: Option<(ReplicaId, Time)>,
     /// The replica whose chat log was struck last, and how long it was.
     struck: Option<(ReplicaId, u64)>,
     /// The copy of a replica's disk.
