@@ -24,7 +24,7 @@ use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{self, AcceptorLog};
 use multipaxos::storage::data_dir::{DataDir, Found, Purpose};
 use multipaxos::storage::decided_log::{DecidedLog, Location};
-use multipaxos::types::{DirectoryId, Origin, ReplicaId, Slot};
+use multipaxos::types::{DirectoryId, Origin, ReplicaId, Slot, SlotRange};
 use roles::Kept;
 use std::io;
 use std::sync::Arc;
@@ -295,11 +295,11 @@ impl Store {
         self.learner.durable()
     }
 
-    /// Somebody changes the line of the first command at or above `slot` on the disk of a process
-    /// that does not run, and everything that depends on it. Returns its slot, or nothing if there
-    /// is no such line below the end of what is durable, or the store does not keep records.
-    pub fn alter(&mut self, slot: Slot) -> Option<Slot> {
-        self.learner.alter(slot)
+    /// Somebody changes the line of the first command in `slots` on the disk of a process that does
+    /// not run, and everything that depends on it. Returns its slot, or nothing if there is no such
+    /// line below the end of what is durable, or the store does not keep records.
+    pub fn alter(&mut self, slots: SlotRange) -> Option<Slot> {
+        self.learner.alter(slots)
     }
 
     /// Replaces the store by an empty one with another directory identity. If its replica began

@@ -170,10 +170,11 @@ impl LearnerStore {
     }
 
     /// See [`Store::alter`](super::Store::alter).
-    pub(super) fn alter(&mut self, slot: Slot) -> Option<Slot> {
+    pub(super) fn alter(&mut self, slots: SlotRange) -> Option<Slot> {
         let Kept::Records { values, newest, durable, .. } = &mut self.kept else { return None };
-        let kept = &mut values[..durable.applied.0 as usize];
-        let commands = (slot.0..).map(Slot).zip(kept.get_mut(slot.0 as usize..)?);
+        let end = slots.end.min(durable.applied).0 as usize;
+        let commands =
+            (slots.start.0..).map(Slot).zip(values.get_mut(slots.start.0 as usize..end)?);
         let found = commands.filter_map(|(slot, value)| match value {
             Value::Command(command) => Some((slot, command)),
             Value::Noop => None,

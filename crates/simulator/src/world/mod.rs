@@ -48,7 +48,7 @@ use multipaxos::net::pack::payload_bytes;
 use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::{Diverged, Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
-use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, Time};
+use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use strangers::{Strangers, Stray};

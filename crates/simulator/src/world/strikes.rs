@@ -186,8 +186,7 @@ impl World {
         };
         self.end_life(id, Death::Killed);
         let node = &mut self.nodes[id.index()];
-        if let Some(slot) = node.store.alter(slot) {
-            assert!(slot < durable, "whoever has all below that has commands there");
+        if let Some(slot) = node.store.alter(SlotRange::new(slot, durable)) {
             node.flipped = true;
             self.altered = Some(id);
             self.reach.count(Situation::Altered);

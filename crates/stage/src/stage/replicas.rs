@@ -10,7 +10,7 @@ use crate::print;
 use multipaxos::message::{Answer, LostState, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Diverged, Envelope, Membership, Notice, acceptor, learner};
-use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId, Slot};
+use multipaxos::types::{Ballot, ClientId, DirectoryId, ReplicaId, Slot, SlotRange};
 use simulator::node::RoleName;
 use simulator::store::{Store, SyncFault};
 
@@ -97,7 +97,9 @@ impl Stage {
         if self.is_up(id) {
             self.end(id);
         }
-        let Some(slot) = self.nodes[id.index()].store.alter(Slot::ZERO) else { return false };
+        let Some(slot) = self.nodes[id.index()].store.alter(SlotRange::onward(Slot::ZERO)) else {
+            return false;
+        };
         self.event(format!("somebody changes the line of slot {slot} on the disk of {id}"));
         true
     }
