@@ -471,7 +471,7 @@ impl CatchUp {
 }
 
 /// The end of the slots that any replica is known to have decided.
-fn horizon(decisions: &Decisions, peers: &Peers) -> Slot {
+pub(super) fn horizon(decisions: &Decisions, peers: &Peers) -> Slot {
     peers.furthest().max(decisions.marked())
 }
 

@@ -48,7 +48,7 @@ use pending_clients::{PendingClients, Route};
 use super::pace::Trip;
 use super::standing::{Memory, Standing, Verdict};
 use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
-use crate::aside::Aside;
+use crate::aside::{Aside, NotState};
 use crate::chat::Chat;
 use crate::message::{
     Answer, Decided, Heartbeat, Inquiry, Request, Run, SlotList, ToLearner, Voter,
@@ -141,6 +141,27 @@ pub struct Learner {
     told_durable: Slot,
     /// When everything is told again, and requests are passed on again.
     next_tick: Aside<Time>,
+    gap: Aside<Gap>,
+}
+
+/// Slots that are decided elsewhere and do not come. Perhaps no log that is left holds them, but
+/// acceptors do: then a leader has to propose them again (S5), and nothing else shows it, since no
+/// request can be judged before them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gap {
+    /// Where they began at the last tick.
+    at: Option<Slot>,
+    /// Whether that has not moved since the tick before.
+    stays: bool,
+}
+
+impl NotState for Gap {}
+
+impl Gap {
+    /// A tick has come; the slots from `at` on are lacking, if any are.
+    fn tick(&mut self, at: Option<Slot>) {
+        *self = Gap { at, stays: at.is_some() && at == self.at };
+    }
 }
 
 impl Learner {
@@ -165,6 +186,7 @@ impl Learner {
             told_durable: execution.durable(),
             execution,
             next_tick: Aside(Time(0)),
+            gap: Aside(Gap::default()),
         }
     }
 
@@ -342,7 +364,8 @@ impl Learner {
     /// If something waits that a serving leader would have got applied (L1): how long slow
     /// paths need for the longest line of it.
     fn pending_us(&self) -> Option<u64> {
-        let open = self.decisions.has_open(self.leader.unwrap_or_default()).then_some(0);
+        let is_open = self.decisions.has_open(self.leader.unwrap_or_default());
+        let open = (is_open || self.gap.stays).then_some(0);
         open.max(self.pending.next_commit_us(self.execution.state(), self.settings.n))
     }
 
@@ -442,6 +465,9 @@ impl Role for Learner {
         if now >= *self.next_tick {
             *self.next_tick = now.plus_us(self.settings.heartbeat_us);
             (self.announce, self.remind) = (true, true);
+            let applied = self.applied();
+            let lacks = catch_up::horizon(&self.decisions, &self.peers) > applied;
+            self.gap.tick(lacks.then_some(applied));
             let (log, route) = (self.execution.state(), self.route());
             let proposed = self.decisions.proposed_at(self.leader.unwrap_or_default());
             self.pending.retry(now, log, route, proposed, out);

@@ -335,7 +335,9 @@ impl Role for Proposer {
             }
             Input::Progress { applied, hash, decided, pending, lost } => {
                 *self.history = LogHash { slot: applied, hash };
-                self.applied = self.applied.max(applied);
+                // Less than before, if lines were cut off its chat log and are fetched again: a
+                // campaign must not leave out what this replica lacks.
+                self.applied = applied;
                 self.pending = pending;
                 if let State::Leading { phase2, .. } = &mut self.state {
                     phase2.handle_progress(now, applied, decided);

@@ -55,6 +55,20 @@ fn a_part_that_is_left_out_of_an_answer_is_asked_for_at_once() {
 }
 
 #[test]
+fn slots_that_are_decided_and_do_not_come_are_something_that_waits() {
+    let mut seat = learner(3, R2);
+    assert!(!pending(&mut seat));
+    seat.handle(applied(R0, 1, 5));
+    assert!(!pending(&mut seat), "they may be on their way");
+    assert!(pending(&mut seat), "nothing has come since the last heartbeat");
+    seat.handle(page(R0, 0, &noops(3)));
+    assert!(!pending(&mut seat), "something has");
+    assert!(pending(&mut seat));
+    seat.handle(page(R0, 3, &noops(2)));
+    assert!(!pending(&mut seat));
+}
+
+#[test]
 fn what_waits_above_a_gap_gives_way_to_what_is_lower() {
     let mut settings = settings(3, R0);
     // Room for two lines.

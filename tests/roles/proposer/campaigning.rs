@@ -155,6 +155,18 @@ fn what_one_acceptor_has_forgotten_a_quorum_that_has_not_tells() {
 }
 
 #[test]
+fn a_campaign_begins_where_the_own_log_ends_also_after_lines_were_cut_off_it() {
+    let mut seat = proposer(3, R1);
+    for (applied, first) in [(6, 6), (1, 1)] {
+        seat.handle(progress(applied, true));
+        let ballot = campaign(&mut seat, R0);
+        let sent = seat.handle(own_promise(ballot.0, &[]));
+        assert_eq!(prepares(&sent), [(R0, ballot.0, first), (R2, ballot.0, first)]);
+        seat.handle(serving(R0, first + 10, ballot.0 + 2));
+    }
+}
+
+#[test]
 fn a_mark_on_any_page_of_a_promise_counts() {
     let mut seat = proposer(3, R1);
     let ballot = campaign(&mut seat, R0);
