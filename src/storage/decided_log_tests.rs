@@ -641,6 +641,39 @@ fn lines_that_were_cut_are_taken_from_a_copy_or_fetched_again() {
 }
 
 #[test]
+fn a_chat_log_that_was_made_anew_has_its_name_for_good() {
+    for seed in 0..100 {
+        for is_open in [false, true] {
+            let mut disk = SimDisk::new(stream(seed, "disk"));
+            let (mut log, logs) = (create(&disk, Durability::Sync), disk.folder("logs"));
+            let mut chat = Chat::default();
+            for slot in (0..20).map(Slot) {
+                let client_seq = chat.apply(slot, (&value(slot)).into());
+                log.append(&mut vec![applied(slot, &value(slot), client_seq)]).unwrap();
+            }
+            log.rest().unwrap();
+            logs.remove(CHAT_LOG).unwrap();
+            let (mut log, mut checkpoint) = if is_open {
+                // It is made by another process, and what it holds is gone.
+                logs.create(CHAT_LOG).unwrap();
+                log.reopen().unwrap()
+            } else {
+                drop(log);
+                disk.crash_process();
+                open(&disk).unwrap()
+            };
+            // Of the checkpoints after slots 0, 16 and 32 all but the last one are durable.
+            fetch(&mut log, &mut checkpoint, Slot(40));
+            // No sync of the folder has followed, and the deleted file may be back.
+            disk.power_cut(Survival::Random);
+            let (log, checkpoint) = open(&disk).unwrap_or_else(|error| panic!("{seed}: {error}"));
+            assert!(log.applied() >= Slot(17), "{seed} {is_open}: {}", log.applied());
+            assert_eq!(checkpoint.hash, hash_at(log.applied()), "{seed}");
+        }
+    }
+}
+
+#[test]
 fn lines_that_are_fetched_must_be_those_that_were_written() {
     let lives = killed(6);
     lives.disk.folder("logs").remove(CHAT_LOG).unwrap();

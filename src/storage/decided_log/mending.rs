@@ -164,6 +164,9 @@ impl<D: Disk> DecidedLog<D> {
         let goal = self.goal.take().filter(|before| before.applied > goal.applied).unwrap_or(goal);
         let file = self.text.described();
         self.text.reopen()?;
+        if self.durability != Durability::None {
+            self.keep_name()?;
+        }
         self.pending.clear();
         // The learner begins anew, so the other parts of a checkpoint will not come.
         self.making = None;

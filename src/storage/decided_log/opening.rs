@@ -87,8 +87,7 @@ impl<D: Disk> DecidedLog<D> {
             log.overflow.file.sync()?;
         }
         if durability != Durability::None {
-            // The chat log has its name for good.
-            log.text.place().0.sync_dir()?;
+            log.keep_name()?;
             log.save(&Checkpoint::default())?;
         }
         Ok(log)
@@ -190,6 +189,10 @@ impl<D: Disk> DecidedLog<D> {
             has_written: false,
             failed: false,
         };
+        if durability != Durability::None {
+            // It may have been made by a process that was killed.
+            log.keep_name()?;
+        }
         if is_missing || is_marked || length < mark.text_end {
             let lacks = match is_missing {
                 true => OpenError::Missing { file: described },
@@ -216,6 +219,12 @@ impl<D: Disk> DecidedLog<D> {
             log.save(&checkpoint)?;
         }
         Ok((log, checkpoint))
+    }
+
+    /// The chat log has its name for good. Otherwise a power cut may bring a file back that was
+    /// deleted, or none, and what was synced is in a file without a name.
+    pub(super) fn keep_name(&self) -> io::Result<()> {
+        self.text.place().0.sync_dir()
     }
 
     /// Whether the last slots lead to exactly `mark`.
