@@ -144,11 +144,13 @@ pub struct Learner {
     gap: Aside<Gap>,
 }
 
-/// Slots that are decided elsewhere and do not come. Perhaps no log that is left holds them, but
+/// Slots that are known to be decided and do not come. Perhaps no log that is left holds them, but
 /// acceptors do: then a leader has to propose them again (S5), and nothing else shows it, since no
 /// request can be judged before them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gap {
+    /// Every slot below this was applied here, before lines were cut off the chat log.
+    once: Slot,
     /// Where they began at the last tick.
     at: Option<Slot>,
     /// Whether that has not moved since the tick before.
@@ -158,9 +160,11 @@ struct Gap {
 impl NotState for Gap {}
 
 impl Gap {
-    /// A tick has come; the slots from `at` on are lacking, if any are.
-    fn tick(&mut self, at: Option<Slot>) {
-        *self = Gap { at, stays: at.is_some() && at == self.at };
+    /// A tick has come. Every slot below `applied` is applied, and every slot below `horizon` is
+    /// decided.
+    fn tick(&mut self, applied: Slot, horizon: Slot) {
+        let at = (applied < horizon.max(self.once)).then_some(applied);
+        *self = Gap { at, stays: at.is_some() && at == self.at, ..*self };
     }
 }
 
@@ -188,6 +192,14 @@ impl Learner {
             next_tick: Aside(Time(0)),
             gap: Aside(Gap::default()),
         }
+    }
+
+    /// This learner, which had applied every slot below `end` before lines were cut off its chat
+    /// log. They are decided, whoever remembers that besides.
+    #[must_use]
+    pub fn once_at(mut self, end: Slot) -> Self {
+        self.gap.once = end;
+        self
     }
 
     /// Every slot below this is applied.
@@ -465,9 +477,8 @@ impl Role for Learner {
         if now >= *self.next_tick {
             *self.next_tick = now.plus_us(self.settings.heartbeat_us);
             (self.announce, self.remind) = (true, true);
-            let applied = self.applied();
-            let lacks = catch_up::horizon(&self.decisions, &self.peers) > applied;
-            self.gap.tick(lacks.then_some(applied));
+            let horizon = catch_up::horizon(&self.decisions, &self.peers);
+            self.gap.tick(self.execution.applied(), horizon);
             let (log, route) = (self.execution.state(), self.route());
             let proposed = self.decisions.proposed_at(self.leader.unwrap_or_default());
             self.pending.retry(now, log, route, proposed, out);

@@ -148,7 +148,8 @@ impl<D: Disk> DecidedLog<D> {
         let (log, checkpoint) =
             self.reopen().map_err(|error| io::Error::other(error.to_string()))?;
         let membership = Membership { fresh: false, ..membership.clone() };
-        Ok((log, Learner::new(settings, membership, checkpoint)))
+        let once = log.goal.as_ref().map_or(log.applied, |goal| goal.applied);
+        Ok((log, Learner::new(settings, membership, checkpoint).once_at(once)))
     }
 
     /// Opens this log anew, whose chat log was cut while it was open.

@@ -69,6 +69,15 @@ fn slots_that_are_decided_and_do_not_come_are_something_that_waits() {
 }
 
 #[test]
+fn slots_that_were_applied_before_lines_were_cut_off_wait_though_no_other_has_them() {
+    let learner = Learner::new(settings(3, R2), membership(3, R2), Checkpoint::default());
+    let mut seat = Seat::new(learner.once_at(Slot(2)), Log::default());
+    assert!(pending(&mut seat));
+    seat.handle(page(R0, 0, &noops(2)));
+    assert!(!pending(&mut seat) && !pending(&mut seat));
+}
+
+#[test]
 fn what_waits_above_a_gap_gives_way_to_what_is_lower() {
     let mut settings = settings(3, R0);
     // Room for two lines.
