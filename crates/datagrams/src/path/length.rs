@@ -73,6 +73,9 @@ pub const PATIENCE_US: u64 = 250_000;
 /// The longest wait for an answer.
 pub const PATIENCE_MAX_US: u64 = 8_000_000;
 
+/// What an answer leaves of a longer wait than it took itself: all but one part of so many.
+pub const PATIENCE_PARTS: u64 = 4;
+
 /// After this many attempts without any answer there are no more until the peer is heard.
 pub const SILENT_MAX: u32 = 3;
 
@@ -331,9 +334,11 @@ impl PathLength {
         self.rests = false;
         let PathLength { attempt, ended, .. } = self;
         let attempt = attempt.iter_mut().chain(ended).find(|of| of.number == number)?;
-        // An answer that is later than the attempt waited shows how long to wait.
+        // An answer that is later than the attempt waited shows how long to wait. If the peer only
+        // slept, the next ones come sooner.
         let took = now.saturating_sub(attempt.sent_at);
-        self.patience_us = self.patience_us.max(2 * took).min(PATIENCE_MAX_US);
+        let faded_us = self.patience_us - self.patience_us / PATIENCE_PARTS;
+        self.patience_us = faded_us.max(2 * took).clamp(PATIENCE_US, PATIENCE_MAX_US);
         self.silent = 0;
         if kind == Kind::Short as u32 {
             attempt.short_at.get_or_insert(now);

@@ -146,6 +146,26 @@ fn the_patience_is_bounded() {
 }
 
 #[test]
+fn a_peer_that_slept_once_is_not_waited_for_longer_for_ever() {
+    let mut path = path();
+    path.used(LONG);
+    poll(&mut path, 0);
+    let mut now = 2_000_000;
+    answer(&mut path, now, 1, &[Kind::Short]);
+    for (number, patience_us) in [(2, 4_000_000), (3, 3_000_000), (4, 2_250_000), (5, 1_687_500)] {
+        now = path.deadline().map_or(now, |at| at.max(now));
+        path.used(LONG);
+        poll(&mut path, now);
+        assert_eq!(path.deadline(), Some(now + patience_us), "attempt {number}");
+        now += 20_000;
+        answer(&mut path, now, number, &[Kind::Short]);
+    }
+    path.patience_us = PATIENCE_US + 1;
+    answer(&mut path, now, 5, &[Kind::Short]);
+    assert_eq!(path.patience_us, PATIENCE_US);
+}
+
+#[test]
 fn an_answer_to_what_an_attempt_does_not_test_says_nothing() {
     let mut path = path();
     path.used(BATCH);
