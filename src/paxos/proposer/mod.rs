@@ -60,7 +60,8 @@ pub enum Input {
         /// What it asked.
         request: Request,
     },
-    /// How far the learner of this replica is. Cumulative, and repeated.
+    /// How far the learner of this replica is. Repeated, and never less than before, unless lines
+    /// were cut off its chat log.
     Progress {
         /// Every slot below this is applied.
         applied: Slot,

@@ -73,7 +73,7 @@ pub const PATIENCE_US: u64 = 250_000;
 /// The longest wait for an answer.
 pub const PATIENCE_MAX_US: u64 = 8_000_000;
 
-/// What an answer leaves of a longer wait than it took itself: all but one part of so many.
+/// An answer that comes sooner than the present wait shortens it by one part of so many.
 pub const PATIENCE_PARTS: u64 = 4;
 
 /// After this many attempts without any answer there are no more until the peer is heard.
