@@ -20,5 +20,6 @@ pub mod runs;
 pub mod runtime;
 mod slot_set;
 pub mod storage;
+pub mod survey;
 pub mod types;
 pub mod values;

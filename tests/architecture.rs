@@ -44,13 +44,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["types", "quorum", "values", "message", "paxos", "long_line"]),
+    ("survey", &["types", "quorum", "message"]),
     ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
     (
         "runtime",
-        &["types", "quorum", "message", "paxos", "client", "storage", "net", "config", "marker"],
+        &[
+            "types", "quorum", "message", "paxos", "client", "survey", "storage", "net", "config",
+            "marker",
+        ],
     ),
 ];
 
@@ -69,6 +73,7 @@ const PROTOCOL: &[&str] = &[
     "chat",
     "paxos",
     "client",
+    "survey",
 ];
 
 /// Names of which none may stand in the modules of the protocol.

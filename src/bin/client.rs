@@ -2,17 +2,25 @@
 
 use argh::{ArgsInfo, FromArgs};
 use command_line::ending::{Ending, end_on_panic, fail};
-use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
+use command_line::{
+    Bounded, EXIT_FAILED, LogLevel, Percent, init_logging, parse_args, usage_error,
+};
 use log::LevelFilter;
 use multipaxos::config::{ClusterFile, F_MAX};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::ask;
 use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
+use multipaxos::survey::{Health, table};
 use multipaxos::types::ClientId;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::exit;
 use std::time::Duration;
+
+/// The exit code of --status if too few replicas answer.
+const EXIT_NO_QUORUM: i32 = 2;
 
 /// Sends every line of stdin to the chat log, one at a time. For each line that is complete
 /// it prints the client's id, the number of the line among this client's, from 0, and the
@@ -23,8 +31,14 @@ use std::time::Duration;
         {command_name} --config_path configs/three.txt",
     example = "Two lines of client 5; give up if one takes longer than ten seconds:\n  \
         printf 'hello\\nworld\\n' | {command_name} --client_id 5 --timeout 10",
-    error_code(0, "every line is complete"),
-    error_code(1, "a line was refused, or nobody knows whether it is complete"),
+    example = "How each replica is:\n  \
+        {command_name} --config_path configs/three.txt --status",
+    error_code(0, "every line is complete; with --status: all is well"),
+    error_code(
+        1,
+        "a line was refused, or nobody knows whether it is complete; with --status: something is wrong"
+    ),
+    error_code(2, "with --status: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
 )]
 struct Options {
@@ -41,7 +55,15 @@ struct Options {
     /// drawn at random)
     #[argh(option, arg_name = "N")]
     client_id: Option<Bounded<0, { u64::MAX }>>,
-    /// how long a line may take before the client gives up (default: it never does)
+    /// send no lines, and show how each replica is: whether it answers, leads, and has the same
+    /// log as the others
+    #[argh(switch)]
+    status: bool,
+    /// with --status: one JSON object instead of a table
+    #[argh(switch)]
+    json: bool,
+    /// how long a line may take before the client gives up (default: it never does); with
+    /// --status: how long a replica may take to answer (default 1)
     #[argh(option, arg_name = "SECONDS")]
     timeout: Option<Bounded<1, 31_536_000>>,
     /// percent of its datagrams that this process drops instead of sending them, 0 to 100
@@ -70,6 +92,9 @@ fn main() {
     let options: Options = parse_args("client", &[]);
     init_logging(options.log_level.0);
     end_on_panic();
+    if options.json && !options.status {
+        usage_error("--json: only with --status");
+    }
     let f = options.f.map(|f| f.0 as usize);
     let file = ClusterFile::read(&options.config_path, f, None);
     let file = file.unwrap_or_else(|error| usage_error(error));
@@ -89,7 +114,7 @@ fn main() {
         Some(id) => id.0,
         None => entropy().unwrap_or_else(|error| fail(error)),
     };
-    let ran = run(ClientOptions {
+    let ran_with = ClientOptions {
         id: ClientId(id),
         config,
         names: Some(file),
@@ -99,9 +124,29 @@ fn main() {
         offload: !options.no_offload,
         timeout_us: options.timeout.map(|seconds| seconds.0 * 1_000_000),
         die_with_parent: options.die_with_parent,
-    });
+    };
+    let ran = match options.status {
+        true => status(&ran_with, &ending, options.json),
+        false => run(ran_with),
+    };
     match ran {
         Ok(code) => exit(code),
         Err(error) => fail(error),
     }
+}
+
+/// Shows how the cluster is. Returns the exit code.
+fn status(options: &ClientOptions, ending: &Ending, as_json: bool) -> io::Result<i32> {
+    let Some(report) = ask::run(options, ending)? else { return Ok(EXIT_FAILED) };
+    let places: Vec<String> =
+        options.config.replicas.iter().map(|replica| replica.address.to_string()).collect();
+    let shown =
+        if as_json { table::json(&report, &places) } else { table::table(&report, &places) };
+    // A reader that has closed stdout wants the exit code alone.
+    let _ = io::stdout().write_all(shown.as_bytes()).and_then(|()| io::stdout().flush());
+    Ok(match report.health {
+        Health::Well => 0,
+        Health::Degraded => EXIT_FAILED,
+        Health::NoQuorum => EXIT_NO_QUORUM,
+    })
 }

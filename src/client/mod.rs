@@ -337,6 +337,8 @@ impl Client {
                     self.note_lacks_line(now, from, out);
                 }
             }
+            // It has not asked.
+            Answer::Status(_) | Answer::Usage(_) => {}
             Answer::Held { session, seq, ballot } => {
                 let news = self.follow(ballot);
                 if self.awaits(session, seq) {

@@ -1,5 +1,6 @@
 //! What clients and replicas say to each other.
 
+use super::status::{Status, StatusQuery, Usage};
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ pub enum ClientMessage {
     Request(Request),
     /// Asks what became of a request.
     Inquiry(Box<Inquiry>),
+    /// Asks how the replica is.
+    Status(StatusQuery),
 }
 
 /// Names a command without its line. The answer is that to a request for the command: what
@@ -109,6 +112,10 @@ pub enum Answer {
         /// As far as the sender knows, the owner of this ballot leads.
         ballot: Ballot,
     },
+    /// How the roles of the sender are.
+    Status(Box<Status>),
+    /// What the process of the sender takes.
+    Usage(Box<Usage>),
 }
 
 impl Request {

@@ -45,11 +45,13 @@ mod client;
 mod run;
 mod slot_list;
 mod spans;
+mod status;
 
 pub use client::{Answer, ClientMessage, Inquiry, Request};
 pub use run::Run;
 pub use slot_list::SlotList;
 pub use spans::{Span, Spans};
+pub use status::{CAUSE_BYTES_MAX, CAUSES_MAX, Conduct, Leadership, Status, StatusQuery, Usage};
 
 use crate::types::{
     Address, Ballot, BootId, ClusterId, DirectoryId, Origin, ReplicaId, Slot, SlotRange,

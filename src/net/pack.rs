@@ -62,7 +62,9 @@ struct Place {
 #[derive(Debug)]
 struct Frame {
     place: Place,
-    messages: usize,
+    /// For how many answers its messages have to pay. (Replicas pay for none, and each message
+    /// counts once.)
+    answers: usize,
     bytes: Vec<u8>,
     /// A receiver that has applied its log up to here needs none of the messages.
     until: u64,
@@ -97,28 +99,29 @@ impl Packer {
                     _ => Bound::Cluster,
                 };
                 let (to, departure) = (Endpoint::Replica(*to), departure(message));
-                self.push(to, bound, departure, [message], sink);
+                self.push(to, bound, departure, [(message, 1)], sink);
             }
             Outgoing::Back { to, at, message } => {
                 assert!(matches!(me, Party::Replica(_)), "a client has no peers");
                 let message = Message::Bootstrap(message.clone());
                 let (to, bound) = (Endpoint::Stray(*to, *at), Bound::Anywhere);
-                self.push(to, bound, Departure::Urgent, [message], sink);
+                self.push(to, bound, Departure::Urgent, [(message, 1)], sink);
             }
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "only a replica answers");
-                let answers = answers.iter().map(answer::on_wire);
+                let answers = answers.iter().map(|answer| (answer::on_wire(answer), 1));
                 let (to, bound) = (Endpoint::Client(*to), Bound::Cluster);
                 self.push(to, bound, Departure::Urgent, answers, sink);
             }
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "only a client calls");
                 let bound = match message {
-                    ClientMessage::Hello => Bound::Anywhere,
+                    ClientMessage::Hello | ClientMessage::Status(_) => Bound::Anywhere,
                     ClientMessage::Request(_) | ClientMessage::Inquiry(_) => Bound::Cluster,
                 };
-                let to = Endpoint::Replica(*to);
-                self.push(to, bound, Departure::Urgent, [message], sink);
+                let (to, messages) =
+                    (Endpoint::Replica(*to), [(message, frame::answers_to(message))]);
+                self.push(to, bound, Departure::Urgent, messages, sink);
             }
         }
     }
@@ -128,7 +131,7 @@ impl Packer {
         self.by_destination.clear();
         self.last = None;
         for mut frame in self.frames.drain(..) {
-            if frame.messages > 0 {
+            if frame.answers > 0 {
                 close(&self.identity, &mut frame, sink);
             }
             if self.spare.len() < SPARE_BUFFERS_MAX {
@@ -142,7 +145,7 @@ impl Packer {
         to: Endpoint,
         bound: Bound,
         departure: Departure,
-        messages: impl IntoIterator<Item = impl Serialize>,
+        messages: impl IntoIterator<Item = (impl Serialize, usize)>,
         sink: &mut impl Sink<Endpoint>,
     ) {
         let (urgent, until) = match departure {
@@ -159,14 +162,14 @@ impl Packer {
             _ => *self.by_destination.entry(place).or_insert_with(|| {
                 let mut bytes = self.spare.pop().unwrap_or_default();
                 frame::begin(&mut bytes);
-                self.frames.push(Frame { place, messages: 0, bytes, until: 0 });
+                self.frames.push(Frame { place, answers: 0, bytes, until: 0 });
                 self.frames.len() - 1
             }),
         };
         self.last = Some((place, at));
         let most = sink.length(to);
-        for message in messages {
-            self.put(at, &message, until, most, sink);
+        for (message, answers) in messages {
+            self.put(at, (&message, answers), until, most, sink);
         }
     }
 
@@ -175,7 +178,7 @@ impl Packer {
     fn put(
         &mut self,
         at: usize,
-        message: &impl Serialize,
+        (message, answers): (&impl Serialize, usize),
         until: u64,
         most: usize,
         sink: &mut impl Sink<Endpoint>,
@@ -186,11 +189,11 @@ impl Packer {
         postcard::serialize_with_flavor(message, Behind(&mut frame.bytes))
             .expect("every message can be encoded");
         let after = frame.bytes.len();
-        let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.messages + 1);
+        let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.answers + answers);
         if size <= most {
-            frame.messages += 1;
+            frame.answers += answers;
             frame.until = frame.until.max(until);
-        } else if frame::sealed_bytes(me, after - before, 1) > most {
+        } else if frame::sealed_bytes(me, after - before, answers) > most {
             let cluster = cluster_of(&self.identity, frame.place.bound);
             sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..]);
             frame.bytes.truncate(before);
@@ -200,7 +203,7 @@ impl Packer {
             next.extend_from_slice(&frame.bytes[before..]);
             frame.bytes.truncate(before);
             close(&self.identity, frame, sink);
-            (frame.messages, frame.until) = (1, until);
+            (frame.answers, frame.until) = (answers, until);
             self.spare.push(std::mem::replace(&mut frame.bytes, next));
         }
     }
@@ -256,15 +259,15 @@ fn cluster_of(identity: &Identity, bound: Bound) -> ClusterId {
         Bound::Cluster => identity
             .cluster
             .known()
-            .expect("only warm-up and hello are sent before the cluster is known"),
+            .expect("only warm-up, hello and status queries are sent before the cluster is known"),
     }
 }
 
 fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>) {
     let Place { to, bound, urgent } = frame.place;
     let cluster = cluster_of(identity, bound);
-    let (kind, messages) = (BodyKind::Messages, frame.messages);
-    frame::seal(identity, to.party(), cluster, kind, messages, &mut frame.bytes);
+    let (kind, answers) = (BodyKind::Messages, frame.answers);
+    frame::seal(identity, to.party(), cluster, kind, answers, &mut frame.bytes);
     sink.datagram(to, &mut frame.bytes, Departure::new(urgent, frame.until));
 }
 

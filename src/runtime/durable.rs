@@ -21,7 +21,7 @@ use crate::storage::acceptor_log::{AcceptorLog, Options};
 use crate::storage::beginning::{self, Unfit};
 use crate::storage::data_dir::{DataDir, Found, HostBoot, Purpose, Refused};
 use crate::storage::decided_log::{DecidedLog, Location};
-use crate::types::{DirectoryId, Origin};
+use crate::types::{DirectoryId, Origin, ReplicaId};
 use durable::disk::{Disk, RealDisk};
 use durable::error::OpenError;
 use std::fs::File;
@@ -117,6 +117,11 @@ impl Durable<RealDisk> {
     }
 }
 
+/// The name of a replica's chat log.
+pub(super) fn chat_log_name(id: ReplicaId) -> String {
+    format!("learner{id}.txt")
+}
+
 impl<D: Disk> Durable<D> {
     /// The same on these disks, of which functions open the log directory and, as often as
     /// needed, the data directory.
@@ -140,7 +145,7 @@ impl<D: Disk> Durable<D> {
                 Refused::ConstantBootId => StartError::Durability(refused.to_string()),
             })?;
         let kept = Options { waits: durability == Durability::Sync, ..kept };
-        let name = format!("learner{id}.txt");
+        let name = chat_log_name(id);
         let directory = dir.directory();
         let (log_dir, data_dir, others) = (log_dir()?, data()?, n > 1);
         let place = Location { log_dir, name: &name, data: data_dir, directory, others };
@@ -276,7 +281,7 @@ mod tests {
     use crate::message::Request;
     use crate::message::Run;
     use crate::paxos::bootstrap;
-    use crate::types::{Ballot, ReplicaId, Slot};
+    use crate::types::{Ballot, Slot};
     use durable::disk::DiskFile;
     use durable::sim_disk::{SimDisk, Survival};
     use seeds::stream;

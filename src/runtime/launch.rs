@@ -15,7 +15,7 @@ use crate::paxos::acceptor::Acceptor;
 use crate::paxos::learner::Learner;
 use crate::paxos::{Membership, Role, Settings, Storage};
 use crate::storage::upkeep::Upkeep;
-use crate::types::Time;
+use crate::types::{Address, Time};
 use command_line::ending::fail;
 use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use seeds::{derive_seed, stream};
@@ -39,6 +39,8 @@ pub(super) struct Launcher {
     pub(super) crash_after_accepts: Option<u32>,
     /// Set once the process is about to end.
     pub(super) stopping: Arc<AtomicBool>,
+    /// To the main thread, which says what the process takes.
+    pub(super) usage: Sender<Address>,
 }
 
 /// A thread on which roles run, as the main thread sees it.
@@ -154,13 +156,15 @@ impl Launcher {
         if self.here == Here::Nobody {
             all.push(self.spawn(proposer, &network)?);
             all.push(self.spawn(learner, &network)?);
-            let router = Router::new(self.links.clone(), network.counters(), Here::Nobody);
+            let mut router = Router::new(self.links.clone(), network.counters(), Here::Nobody);
+            router.asks(self.usage.clone());
             self.run_network(network, router)?;
             return Ok(all);
         }
         let (running, Ends { started, closing }) = running("network");
         let (id, stopping) = (self.settings.id, Arc::clone(&self.stopping));
-        let post = self.post("network", &network, self.here);
+        let mut post = self.post("network", &network, self.here);
+        post.router().asks(self.usage.clone());
         let parts = Parts { acceptor, proposer, learner };
         self.run_network(network, OnLoop::new(id, post, parts, started, stopping, closing))?;
         all.push(running);

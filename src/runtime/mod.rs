@@ -23,6 +23,7 @@
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
+//! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas how they are.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process; `launch` starts and ends
 //!   the threads of a replica.
 //!
@@ -33,6 +34,7 @@
 //! No thread ever waits to send into a role's channel. A full channel loses the message
 //! and counts it, and the role that misses it asks again. So nothing can deadlock.
 
+pub mod ask;
 pub mod client;
 pub mod durable;
 mod full_socket;
@@ -51,3 +53,4 @@ pub mod role_turn;
 #[path = "tests/schedules.rs"]
 mod schedules;
 mod slow_disk;
+mod usage;

@@ -10,7 +10,7 @@ use crate::net::Deliver;
 use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
-use crate::types::ReplicaId;
+use crate::types::{Address, ReplicaId};
 use command_line::ending::fail;
 use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads::{Receiver, Sender, bounded};
@@ -109,12 +109,19 @@ pub struct Router {
     counters: Arc<Counters>,
     here: Here,
     inputs: Inputs,
+    /// To the main thread, which says what the process takes.
+    usage: Option<Sender<Address>>,
 }
 
 impl Router {
     /// A router for one thread, on which these roles are.
     pub fn new(links: Links, counters: Arc<Counters>, here: Here) -> Self {
-        Router { links, counters, here, inputs: Inputs::default() }
+        Router { links, counters, here, inputs: Inputs::default(), usage: None }
+    }
+
+    /// Leaves there who asks what the process takes, and wakes the main thread.
+    pub fn asks(&mut self, usage: Sender<Address>) {
+        self.usage = Some(usage);
     }
 
     /// The inputs for the roles on this thread.
@@ -152,7 +159,7 @@ impl Router {
     /// Hands over all gathered inputs for other threads. Never waits: a full inbox loses its
     /// batch.
     pub fn flush(&mut self) {
-        let Router { links, counters, here, inputs } = self;
+        let Router { links, counters, here, inputs, .. } = self;
         let mut handed = hand_over(&mut inputs.bootstrap, &links.bootstrap, counters);
         if *here != Here::AllThree {
             handed |= hand_over(&mut inputs.acceptor, &links.acceptor, counters);
@@ -194,6 +201,14 @@ impl Deliver<Incoming> for Router {
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
                 self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));
+            }
+            Incoming::Client { from, message: ClientMessage::Status(query) } => {
+                self.inputs.proposer.push(proposer::Input::Status(from, query));
+                if let Some(usage) = &self.usage {
+                    // Whoever is lost where many ask, asks again.
+                    let _ = usage.try_send(from);
+                    let _ = self.links.bootstrap.try_send(Vec::new());
+                }
             }
             Incoming::Client { from, message: ClientMessage::Request(request) } => {
                 self.inputs.proposer.push(proposer::Input::Client(from, request));

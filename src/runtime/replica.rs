@@ -12,7 +12,7 @@
 //! time; if a role thread takes longer, no clean end is noted, and the end is no better
 //! than a kill.
 
-use super::durable::{Durable, StartError};
+use super::durable::{Durable, StartError, chat_log_name};
 use super::full_socket::FullSocket;
 use super::launch::{CLOSING_MAX, Launcher, Running, end, never};
 use super::layout::Layout;
@@ -23,6 +23,7 @@ use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use super::slow_disk::Watched;
+use super::usage::{self, Files};
 use crate::config::{ClusterFile, Config};
 use crate::marker::WARM_UP_COMPLETE;
 use crate::message::{LostState, Party};
@@ -172,7 +173,13 @@ where
     let here = options.layout.on_loop(options.durability);
     let waker = (here != Here::Nobody).then(|| network.waker());
     let (links, Inboxes { acceptor, proposer, learner, bootstrap }) = channels(waker);
+    let files = Files {
+        chat_log: options.log_dir.join(chat_log_name(id)),
+        data_dir: options.data_dir.clone(),
+    };
+    let (usage, mut desk) = usage::desk(files, &network, derive_seed(options.seed, "usage"));
     let launcher = Launcher {
+        usage,
         settings,
         links,
         here,
@@ -261,6 +268,7 @@ where
         },
         |role| {
             socket.look(clock.now());
+            desk.answer();
             let is_over = ending.is_due() || role.has_said_all(clock.now());
             if is_over { Flow::Stop } else { Flow::Continue }
         },

@@ -2,9 +2,9 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Decided, Heard, Heartbeat, Inquiry, LogHash, LostState,
-    Message, Promise, Ready, Request, Run, Seen, Spans, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer, Voter,
+    Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Heard, Heartbeat, Inquiry,
+    Leadership, LogHash, LostState, Message, Promise, Ready, Request, Run, Seen, Spans, Status,
+    ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::types::{
     Address, Attempt, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin,
@@ -350,15 +350,35 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..10) {
+    match rng.u8(..12) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
         8 => Answer::BornTooEarly { session, seq },
         9 => Answer::Held { session, seq, ballot: ballot(rng, around) },
+        10 => Answer::Status(Box::new(status(rng, around))),
+        11 => Answer::Usage(Box::new(usage(rng))),
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
             Answer::Complete { session, seq, slot, client_seq, attempt: attempt(rng) }
         }
     }
+}
+
+fn status(rng: &mut Rng, around: &Around) -> Status {
+    let conducts = [Conduct::Leads, Conduct::Campaigns, Conduct::Follows, Conduct::Observes];
+    let leadership = Leadership {
+        conduct: conducts[rng.usize(..conducts.len())],
+        leader: rng.bool().then(|| ballot(rng, around)),
+        ballot: ballot(rng, around),
+        sync_ms: rng.u16(..),
+    };
+    let (applied, decided) = (slot(rng, around), slot(rng, around));
+    Status { leadership, applied, decided, hash: rng.bool().then(|| rng.u64(..)) }
+}
+
+fn usage(rng: &mut Rng) -> Usage {
+    let causes = rng.usize(..=CAUSES_MAX);
+    let dropped = (0..causes).map(|cause| (format!("drop_{cause}"), rng.u64(..))).collect();
+    Usage { up_s: rng.u64(..), memory_bytes: rng.u64(..), disk_bytes: rng.u64(..), dropped }
 }

@@ -17,7 +17,7 @@ use datagrams::codec::{Body as Opened, BodyKind, parse_probe, probe_body};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
 use fastrand::Rng;
-use multipaxos::message::{ClientMessage, Message, Party};
+use multipaxos::message::{ClientMessage, Message, Party, StatusQuery};
 use multipaxos::net::answer::on_wire;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, HEADER_BYTES, Identity};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
@@ -171,6 +171,13 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             }
             if rng.u8(..4) == 0 {
                 body = Body::default();
+                let query = StatusQuery { below: draw::slot(rng, &around) };
+                body.add(&ClientMessage::Status(query));
+                body.messages = rng.usize(1..20);
+                return sealed(client, me, BodyKind::Messages, ClusterId::NONE, &body);
+            }
+            if rng.u8(..4) == 0 {
+                body = Body::default();
                 body.add(&ClientMessage::Hello);
                 return sealed(client, me, BodyKind::Messages, ClusterId::NONE, &body);
             }
@@ -275,6 +282,10 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
             Incoming::OtherCluster { .. } => return,
             Incoming::Client { message: ClientMessage::Hello, .. } => {
                 body.add(&ClientMessage::Hello);
+            }
+            Incoming::Client { message: message @ ClientMessage::Status(_), .. } => {
+                body.add(message);
+                body.messages += frame::answers_to(message) - 1;
             }
             Incoming::Client { message: ClientMessage::Inquiry(inquiry), .. } => {
                 body.add(&ClientMessage::Inquiry(inquiry.clone()));

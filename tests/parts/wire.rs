@@ -11,9 +11,9 @@ use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Decided, Heard, Heartbeat, Inquiry, LogHash,
-    LostState, Message, Party, Promise, Ready, Request, Run, Seen, Span, Spans, ToAcceptor,
-    ToBootstrap, ToLearner, ToProposer, Voter,
+    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Heard, Heartbeat, Inquiry,
+    Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request, Run, Seen, Span,
+    Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -218,7 +218,21 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ("leader", answer(Answer::Leader { ballot })),
         ("born_too_early", answer(Answer::BornTooEarly { session: session(), seq: 41 })),
         ("held", answer(Answer::Held { session: session(), seq: 41, ballot })),
+        ("status_query", call(ClientMessage::Status(StatusQuery { below: slot }))),
+        ("status", answer(Answer::Status(Box::new(status(slot, ballot))))),
+        ("usage", answer(Answer::Usage(Box::new(usage())))),
     ]
+}
+
+fn status(slot: Slot, ballot: Ballot) -> Status {
+    let conduct = Conduct::Campaigns;
+    let leadership = Leadership { conduct, leader: Some(ballot), ballot, sync_ms: 678 };
+    Status { leadership, applied: slot, decided: slot, hash: Some(0x5c1f_90ab) }
+}
+
+fn usage() -> Usage {
+    let dropped = vec![("drop_check".to_owned(), 7), ("inbox_full".to_owned(), 300)];
+    Usage { up_s: 90_000, memory_bytes: 6 << 20, disk_bytes: 1 << 30, dropped }
 }
 
 /// Fails to compile when a kind of message has been added: then add it above, too.
@@ -252,11 +266,14 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Leader { .. } => "leader",
             Answer::BornTooEarly { .. } => "born_too_early",
             Answer::Held { .. } => "held",
+            Answer::Status(_) => "status",
+            Answer::Usage(_) => "usage",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",
             ClientMessage::Request(_) => "request",
             ClientMessage::Inquiry(_) => "inquiry",
+            ClientMessage::Status(_) => "status_query",
         },
     }
 }

@@ -17,6 +17,7 @@ mod odd_streams;
 mod place;
 mod put_back;
 mod restart;
+mod status;
 mod strangers;
 mod support;
 

@@ -249,6 +249,8 @@ impl Group {
                         self.note_deadline(at);
                     }
                 }
+                // Nobody here asks for one.
+                Answer::Status(_) | Answer::Usage(_) => {}
                 Answer::Welcome { .. } => {
                     for at in std::mem::take(&mut self.opening) {
                         let input = Input::Answer(from, answer.clone());

@@ -99,6 +99,20 @@ counted! {
     SetGivenUp = "set_given_up",
 }
 
+impl NetEvent {
+    /// Those by which a message is lost.
+    pub const LOSSES: &[NetEvent] = &[
+        NetEvent::InboxFull,
+        NetEvent::LostByGate,
+        NetEvent::LostQueueFull,
+        NetEvent::LostOld,
+        NetEvent::LostTooLong,
+        NetEvent::SendFailed,
+        NetEvent::SetEvicted,
+        NetEvent::SetGivenUp,
+    ];
+}
+
 counted! {
     /// Why a datagram, or a message joined from fragments, is dropped.
     DropReason from NetEvent::ALL.len();
@@ -170,6 +184,12 @@ impl Counters {
     /// How often it has happened.
     pub fn of(&self, event: impl Counted) -> u64 {
         self.counts[event.index()].load(Ordering::Relaxed)
+    }
+
+    /// What was lost or dropped here, by cause.
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let events = NetEvent::LOSSES.iter().map(|&event| (event.name(), self.of(event)));
+        events.chain(DropReason::ALL.iter().map(|&reason| (reason.name(), self.of(reason))))
     }
 
     /// All of them at about one moment, with their names: events first.

@@ -126,10 +126,13 @@ fn name_of(ends: Ends, message: &[u8]) -> &'static str {
         (Ends::FromClient, Some(0), _) => "hello",
         (Ends::FromClient, Some(1), _) => "request",
         (Ends::FromClient, Some(2), _) => "inquiry",
+        (Ends::FromClient, Some(3), _) => "status_query",
         (Ends::ToClient, Some(0), _) => "welcome",
         (Ends::ToClient, Some(1 | 6), _) => "complete",
         (Ends::ToClient, Some(3), _) => "leader",
         (Ends::ToClient, Some(5), _) => "held",
+        (Ends::ToClient, Some(7), _) => "status",
+        (Ends::ToClient, Some(8), _) => "usage",
         (Ends::ToClient, ..) => "expired",
         _ => "unknown",
     }

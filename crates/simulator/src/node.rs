@@ -210,6 +210,10 @@ impl Process {
                         roles.learner.inbox.push(learner::Input::Hello(from));
                         one(RoleName::Learner)
                     }
+                    ClientMessage::Status(query) => {
+                        roles.proposer.inbox.push(proposer::Input::Status(from, query));
+                        one(RoleName::Proposer)
+                    }
                     ClientMessage::Inquiry(inquiry) => {
                         roles.proposer.inbox.push(proposer::Input::Inquiry(from, *inquiry));
                         one(RoleName::Learner)

@@ -109,6 +109,8 @@ reach! {
     CopyEnded = "copies_ended",
     /// A checkpoint was whole only some slots after it had begun.
     CheckpointParts = "checkpoints_in_parts",
+    /// A replica told an operator how it is.
+    StatusTold = "statuses_told",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.

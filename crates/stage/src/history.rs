@@ -373,7 +373,7 @@ impl Said {
     /// The contents of a client's message, if it is about lines.
     pub fn by_client(message: &ClientMessage) -> Option<Said> {
         match message {
-            ClientMessage::Hello | ClientMessage::Inquiry(_) => None,
+            ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => None,
             ClientMessage::Request(request) => {
                 Some(Said::Request(request.iter().map(|command| command.to_command()).collect()))
             }

@@ -237,6 +237,7 @@ fn heartbeat(heartbeat: &Heartbeat) -> String {
 pub(crate) fn call(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Hello => "hello".into(),
+        ClientMessage::Status(query) => format!("status query below slot {}", query.below),
         ClientMessage::Inquiry(inquiry) => {
             let Value::Command(command) = command(inquiry.session, inquiry.seq) else {
                 unreachable!()
@@ -269,6 +270,10 @@ pub(crate) fn answer(answer: &Answer) -> String {
             format!("born too early, and never applied: {}", self::session(&command))
         }
         Answer::Leader { ballot } => format!("ask the owner of ballot {ballot}"),
+        Answer::Status(status) => {
+            format!("status: applied below {}, decided below {}", status.applied, status.decided)
+        }
+        Answer::Usage(usage) => format!("usage: up for {} s", usage.up_s),
         Answer::Held { session, seq, ballot } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };
             format!("has {}, the owner of ballot {ballot} leads", self::session(&command))

@@ -7,12 +7,12 @@
 
 use super::Identity;
 use super::header::{
-    AT_BODY_LENGTH, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, check_of,
-    party_byte, read_check, stamp_of,
+    AT_BODY_LENGTH, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to,
+    check_of, party_byte, read_check, stamp_of,
 };
 use super::notices::Notices;
 use crate::message::{
-    Answer, ClientMessage, Inquiry, Message, Party, Refusal, Request, ToProposer,
+    Answer, ClientMessage, Inquiry, Message, Party, Refusal, Request, StatusQuery, ToProposer,
 };
 use crate::net::answer::AnswerOnWire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
@@ -347,7 +347,7 @@ impl Decoder {
                 let mut welcome = false;
                 each(body, |answer: AnswerOnWire| {
                     let answer = Answer::try_from(answer).map_err(|_| DropReason::Body)?;
-                    welcome |= matches!(answer, Answer::Welcome { .. });
+                    welcome |= is_welcome(&answer);
                     into.push(Incoming::Answer { from, answer });
                     Ok(())
                 })?;
@@ -366,6 +366,12 @@ impl Decoder {
     }
 }
 
+/// Whether it answers a message that may come without a cluster id, so that a client learns its
+/// cluster by it.
+fn is_welcome(answer: &Answer) -> bool {
+    matches!(answer, Answer::Welcome { .. } | Answer::Status(_) | Answer::Usage(_))
+}
+
 /// Whether a frame welcomes this client to another cluster than its own: the cluster that it
 /// belonged to has gone, and another runs in its place.
 fn welcomes_elsewhere(me: &Identity, cluster: ClusterId, frame: &[u8], body: &[u8]) -> bool {
@@ -375,7 +381,7 @@ fn welcomes_elsewhere(me: &Identity, cluster: ClusterId, frame: &[u8], body: &[u
     }
     let mut welcome = false;
     let decoded = each(body, |answer: AnswerOnWire| {
-        welcome |= matches!(Answer::try_from(answer), Ok(Answer::Welcome { .. }));
+        welcome |= Answer::try_from(answer).is_ok_and(|answer| is_welcome(&answer));
         Ok(())
     });
     decoded.is_ok() && welcome
@@ -402,6 +408,7 @@ enum ClientMessageRef<'a> {
     #[serde(borrow)]
     Request(RequestRef<'a>),
     Inquiry(Inquiry),
+    Status(StatusQuery),
 }
 
 #[derive(Deserialize)]
@@ -412,7 +419,7 @@ struct RequestRef<'a> {
 }
 
 /// Decodes a datagram of a client: joins all its requests to one, and hands what is short to
-/// `take`. Each message and each command asks for an answer. A datagram that asks for more than
+/// `take`. Each message and each command asks for answers. A datagram that asks for more than
 /// `answers_max` is refused.
 fn requests(
     body: &[u8],
@@ -424,13 +431,14 @@ fn requests(
     commands.clear();
     let (mut latest, mut attempt, mut short) = (Slot::ZERO, None, 0);
     let mut take = |message| {
-        short += 1;
+        short += answers_to(&message);
         let fits = short <= answers_max;
         fits.then(|| take(message)).ok_or(DropReason::Amplifies)
     };
     each(body, |message| {
         match message {
             ClientMessageRef::Hello => take(ClientMessage::Hello)?,
+            ClientMessageRef::Status(query) => take(ClientMessage::Status(query))?,
             ClientMessageRef::Request(_) | ClientMessageRef::Inquiry(_) if unknown => {
                 return Err(DropReason::Cluster);
             }

@@ -10,7 +10,7 @@
 //! into a product each, and the CRC begins with what that yields.
 
 use super::Identity;
-use crate::message::Party;
+use crate::message::{ClientMessage, Party};
 use crate::net::DATAGRAM_BYTES_MAX;
 use crate::types::ClusterId;
 use datagrams::codec::BodyKind;
@@ -28,6 +28,19 @@ pub use datagrams::HEADER_BYTES;
 /// the longest [`Answer`](crate::message::Answer), which a test shows.
 pub const CLIENT_MESSAGE_BYTES_MIN: usize = datagrams::CLIENT_BODY_BYTES_MIN;
 
+/// A status query draws two answers, together with their headers no larger than a frame that may
+/// ask for so many others, which a test shows.
+const STATUS_ANSWERS: usize = 8;
+
+/// For how many answers of [`CLIENT_MESSAGE_BYTES_MIN`] a client's message has to pay.
+pub fn answers_to(message: &ClientMessage) -> usize {
+    match message {
+        ClientMessage::Hello | ClientMessage::Inquiry(_) => 1,
+        ClientMessage::Request(request) => request.commands.len(),
+        ClientMessage::Status(_) => STATUS_ANSWERS,
+    }
+}
+
 /// The byte that names a client in a header.
 pub(super) const CLIENT: u8 = 0xFF;
 
@@ -43,27 +56,28 @@ pub fn begin(frame: &mut Vec<u8>) {
     frame.resize(HEADER_BYTES, 0);
 }
 
-/// The bytes of a frame with `body` bytes of `messages` messages, padding included.
-pub fn sealed_bytes(me: Party, body: usize, messages: usize) -> usize {
+/// The bytes of a frame with `body` bytes, padding included. A client's asks for `answers`.
+pub fn sealed_bytes(me: Party, body: usize, answers: usize) -> usize {
     HEADER_BYTES
         + match me {
-            Party::Client => body.max(messages * CLIENT_MESSAGE_BYTES_MIN),
+            Party::Client => body.max(answers * CLIENT_MESSAGE_BYTES_MIN),
             Party::Replica(_) => body,
         }
 }
 
 /// Makes `frame`, begun with [`begin`] and holding a body, ready to be sent.
-/// `messages` is how many messages the body holds; 1 for any other kind.
+/// `answers` is for how many answers a client's messages have to pay ([`answers_to`]); 1 for any
+/// other kind.
 pub fn seal(
     identity: &Identity,
     to: Party,
     cluster: ClusterId,
     kind: BodyKind,
-    messages: usize,
+    answers: usize,
     frame: &mut Vec<u8>,
 ) {
     let body = frame.len() - HEADER_BYTES;
-    frame.resize(sealed_bytes(identity.me, body, messages), 0);
+    frame.resize(sealed_bytes(identity.me, body, answers), 0);
     assert!(frame.len() <= DATAGRAM_BYTES_MAX, "a frame of {} bytes", frame.len());
     frame[..4].copy_from_slice(&MAGIC);
     frame[4] = VERSION;

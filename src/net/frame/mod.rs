@@ -32,14 +32,15 @@
 //! client's frames have a least size. So zeros may follow any body, and nothing but
 //! zeros. The check covers them.
 //!
-//! **Clusters.** Warm-up ([`Message::Bootstrap`]) and a client's hello always travel
-//! with cluster 0, alone in their frame, and nothing else may. Every other message carries
+//! **Clusters.** Warm-up ([`Message::Bootstrap`]), a client's hello and a status query always
+//! travel with cluster 0, and nothing else may. Every other message carries
 //! the sender's cluster, and only members of the same cluster take it. A client learns
-//! its cluster from the first frame that holds an [`Answer::Welcome`].
+//! its cluster from the first frame that holds an [`Answer::Welcome`], and one that asks for a
+//! status from the first answer to that.
 //!
 //! **Clients are strangers**, and a datagram's source address is easily forged. So
 //! a frame from a client must be at least as large as any answer to it could be
-//! ([`CLIENT_MESSAGE_BYTES_MIN`] per message, with padding); a smaller one is dropped. A
+//! ([`CLIENT_MESSAGE_BYTES_MIN`] for each, with padding); a smaller one is dropped. A
 //! forger therefore cannot make a replica send more to a third party than the forger
 //! sends itself.
 //!
@@ -59,7 +60,7 @@ mod notices;
 
 pub use decoder::Decoder;
 pub use header::{
-    CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, begin, check_of, pad, seal,
+    CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to, begin, check_of, pad, seal,
     sealed_bytes, stamp,
 };
 

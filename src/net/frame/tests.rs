@@ -3,13 +3,14 @@
 use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
 use crate::message::{
-    Answer, ClientMessage, Decided, Heartbeat, Inquiry, LogHash, Message, Refusal, Request,
-    ToAcceptor, ToBootstrap, ToProposer, Voter,
+    Answer, CAUSE_BYTES_MAX, CAUSES_MAX, ClientMessage, Conduct, Decided, Heartbeat, Inquiry,
+    Leadership, LogHash, Message, Refusal, Request, Status, StatusQuery, ToAcceptor, ToBootstrap,
+    ToProposer, Usage, Voter,
 };
 use crate::net::answer::on_wire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, Attempt, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
-use crate::types::{Command, LINE_BYTES_MAX, Value};
+use crate::types::{Command, LINE_BYTES_MAX, NUMBER_MAX, Value};
 use crate::values::COMMAND_BYTES;
 use datagrams::codec::{Body, BodyKind};
 use datagrams::counters::{Counters, DropReason};
@@ -254,7 +255,7 @@ fn one_bad_message_drops_the_whole_frame() {
 }
 
 #[test]
-fn without_a_cluster_only_warm_up_and_hello_travel() {
+fn without_a_cluster_only_warm_up_hello_and_status_queries_travel() {
     let none = ClusterId::NONE;
     let mut receiver = decoder(replica(0), OURS);
     let mut from = |party, frame: Vec<u8>| {
@@ -267,6 +268,7 @@ fn without_a_cluster_only_warm_up_and_hello_travel() {
     assert_eq!(from(replica(1), mixed), Err(DropReason::Cluster));
     let hello = ClientMessage::Hello;
     assert_eq!(from(client, frame(client, replica(0), none, &[hello])), Ok(1));
+    assert_eq!(from(client, status_query()), Ok(1));
     let request = ClientMessage::Request(Request::new(1, 2, 3, "hi"));
     let asked = frame(client, replica(0), none, std::slice::from_ref(&request));
     assert_eq!(from(client, asked), Err(DropReason::Cluster));
@@ -379,6 +381,58 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
         assert!(answered.len() <= asked.len(), "{answer:?}: {} bytes", answered.len());
         // The same holds for any number of them in one frame.
         assert!(answered.len() - HEADER_BYTES <= CLIENT_MESSAGE_BYTES_MIN);
+    }
+}
+
+/// A frame with a status query, as a client sends it.
+fn status_query() -> Vec<u8> {
+    let query = ClientMessage::Status(StatusQuery { below: Slot(NUMBER_MAX) });
+    let mut frame = Vec::new();
+    begin(&mut frame);
+    frame = postcard::to_extend(&query, frame).expect("encodes");
+    let (client, none) = (identity(Party::Client, ClusterId::NONE), ClusterId::NONE);
+    seal(&client, replica(0), none, BodyKind::Messages, answers_to(&query), &mut frame);
+    frame
+}
+
+#[test]
+fn both_answers_to_a_status_query_are_together_no_larger_than_it() {
+    let (slot, ballot) = (Slot(u64::MAX), Ballot(u64::MAX));
+    let leadership =
+        Leadership { conduct: Conduct::Leads, leader: Some(ballot), ballot, sync_ms: u16::MAX };
+    let status = Status { leadership, applied: slot, decided: slot, hash: Some(u64::MAX) };
+    let dropped = vec![("x".repeat(CAUSE_BYTES_MAX), u64::MAX); CAUSES_MAX];
+    let (up_s, memory_bytes, disk_bytes) = (u64::MAX, u64::MAX, u64::MAX);
+    let usage = Usage { up_s, memory_bytes, disk_bytes, dropped };
+    let answers = [Answer::Status(Box::new(status)), Answer::Usage(Box::new(usage))];
+    let answered = answers.map(|it| frame(replica(0), Party::Client, OURS, &[on_wire(&it)]).len());
+    let asked = status_query();
+    assert!(answered.iter().sum::<usize>() <= asked.len(), "{answered:?}, {}", asked.len());
+    let mut receiver = decoder(replica(0), OURS);
+    assert_eq!(open(&mut receiver, &asked), Ok(1));
+    let short = resealed(asked, |frame| {
+        frame.pop();
+    });
+    assert_eq!(open(&mut receiver, &short), Err(DropReason::Amplifies));
+}
+
+#[test]
+fn a_usage_whose_causes_are_no_names_is_refused() {
+    let mut receiver = decoder(Party::Client, OURS);
+    let usage = |dropped| Usage { up_s: 1, memory_bytes: 2, disk_bytes: 3, dropped };
+    let causes = |names: &[&str]| usage(names.iter().map(|name| ((*name).to_owned(), 1)).collect());
+    let long = "x".repeat(CAUSE_BYTES_MAX + 1);
+    for (usage, opened) in [
+        (causes(&["drop_check", "inbox_full"]), Ok(1)),
+        (causes(&[]), Ok(1)),
+        (causes(&[""]), Err(DropReason::Body)),
+        (causes(&["\u{1b}[2J"]), Err(DropReason::Body)),
+        (causes(&[&long]), Err(DropReason::Body)),
+        (causes(&["x"; CAUSES_MAX + 1]), Err(DropReason::Body)),
+    ] {
+        let answer = Answer::Usage(Box::new(usage));
+        let frame = frame(replica(1), Party::Client, OURS, &[on_wire(&answer)]);
+        assert_eq!(open(&mut receiver, &frame), opened, "{answer:?}");
     }
 }
 

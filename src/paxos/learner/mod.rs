@@ -51,7 +51,8 @@ use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, propose
 use crate::aside::{Aside, NotState};
 use crate::chat::Chat;
 use crate::message::{
-    Answer, Decided, Heartbeat, Inquiry, Request, Run, SlotList, ToLearner, Voter,
+    Answer, Decided, Heartbeat, Inquiry, Leadership, Request, Run, SlotList, Status, StatusQuery,
+    ToLearner, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::requesters::Requesters;
@@ -77,6 +78,15 @@ pub enum Input {
     /// A client asks what became of a request. It is not on its way at the proposer of this
     /// replica.
     Inquiry(Address, Inquiry),
+    /// An operator asks how this replica is, as far as its proposer does not know.
+    Status {
+        /// Where the answer is to go.
+        origin: Address,
+        /// What is asked.
+        query: StatusQuery,
+        /// What the proposer knows.
+        leadership: Leadership,
+    },
     /// The proposer of this replica could not propose a request at once: answer it, keep
     /// it, or pass it on.
     RequestNotProposed {
@@ -353,6 +363,21 @@ impl Learner {
         }
     }
 
+    /// An operator asks how this replica is.
+    fn handle_status(
+        &self,
+        origin: Address,
+        query: StatusQuery,
+        leadership: Leadership,
+        out: &mut Outbox,
+    ) {
+        let applied = self.applied();
+        let decided = catch_up::horizon(&self.decisions, &self.peers).max(applied);
+        let hash = self.execution.history().below(query.below);
+        let status = Status { leadership, applied, decided, hash };
+        out.answer(origin, Answer::Status(Box::new(status)));
+    }
+
     /// A replica leads at `ballot`. If that is news, it gets what is pending here at once.
     fn follow(&mut self, now: Time, ballot: Ballot) {
         if self.leader.is_none_or(|leader| leader < ballot) {
@@ -440,6 +465,9 @@ impl Role for Learner {
                 }
             }
             Input::Hello(origin) => self.handle_hello(now, origin, out),
+            Input::Status { origin, query, leadership } => {
+                self.handle_status(origin, query, leadership, out);
+            }
             Input::Inquiry(origin, inquiry) => {
                 let (log, route) = (self.execution.state(), self.route());
                 self.pending.handle_inquiry(now, origin, inquiry, log, route, out);

@@ -34,7 +34,8 @@ use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, learner};
 use crate::aside::{Aside, NotState};
 use crate::message::{
-    Answer, Decided, Heartbeat, Inquiry, LogHash, Request, Run, ToProposer, Voter,
+    Answer, Conduct, Decided, Heartbeat, Inquiry, Leadership, LogHash, Request, Run, StatusQuery,
+    ToProposer, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, BootId, ReplicaId, Slot, SlotRange, Time};
@@ -53,6 +54,8 @@ pub enum Input {
     Client(Address, Request),
     /// A client asks what became of a request, and where it is to be answered.
     Inquiry(Address, Inquiry),
+    /// An operator asks how this replica is, and where the answer is to go.
+    Status(Address, StatusQuery),
     /// The learner of this replica says that this request is its session's next.
     RequestIsNext {
         /// Where the client is to be answered.
@@ -291,6 +294,30 @@ impl Proposer {
         }
     }
 
+    /// An operator asks how this replica is. The learner answers, which knows the log.
+    fn handle_status(
+        &self,
+        now: Time,
+        origin: Address,
+        query: StatusQuery,
+        out: &mut Outbox<Never>,
+    ) {
+        let leadership = Leadership {
+            conduct: match self.state {
+                _ if !self.is_voter() => Conduct::Observes,
+                State::Leading { .. } => Conduct::Leads,
+                State::PreVoting(_) | State::Campaigning(_) => Conduct::Campaigns,
+                State::Following => Conduct::Follows,
+            },
+            leader: self
+                .leading()
+                .or_else(|| self.election.leader().filter(|_| self.election.hears_leader(now))),
+            ballot: self.seen,
+            sync_ms: self.election.pace().sync_ms(),
+        };
+        out.tell(Notice::Learner(learner::Input::Status { origin, query, leadership }));
+    }
+
     /// L1: something waits at the learner, or in the own phase 2.
     fn note_progress(&mut self, now: Time) {
         let pending = self.pending.max(self.phase2().and_then(Phase2::pending_us));
@@ -329,6 +356,7 @@ impl Role for Proposer {
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::Inquiry(origin, inquiry) => self.handle_inquiry(origin, inquiry, step.out),
+            Input::Status(origin, query) => self.handle_status(now, origin, query, step.out),
             Input::RequestIsNext { origin, request } => {
                 if let Some(phase2) = self.phase2_mut() {
                     phase2.admit(origin, request, true, |_| {});

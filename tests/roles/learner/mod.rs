@@ -5,6 +5,7 @@ mod checkpoints;
 mod decisions;
 mod execution;
 mod pending_clients;
+mod status;
 
 use crate::common::*;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;

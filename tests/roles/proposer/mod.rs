@@ -8,6 +8,7 @@ mod leading;
 mod live_campaigns;
 mod pre_votes;
 mod states;
+mod status;
 mod waiting;
 
 use crate::common::*;

@@ -22,6 +22,9 @@
 //! | E2 | a client is told that its session expired, or never lived, only if that is true, and asks only about a line in flight; a session is born where everything below is chosen |
 //! | E3 | a completion is true, and goes to the client that sent the command |
 //!
+//! What a replica tells an operator must agree with these: no slot is called decided that is not,
+//! nor a log the same that differs (I4, S7).
+//!
 //! The world checks two more: liveness (I9), because it knows when faults have stopped, and
 //! D2: a disk whose process was only killed, or whose power was only cut, opens again.
 //! docs/protocol.md explains each rule.
@@ -113,6 +116,8 @@ pub struct Checker {
     /// Sessions that a client was told never lived and never will.
     born_too_early: BTreeSet<Session>,
     session_window_slots: u64,
+    /// What replicas have told an operator of their logs below a slot.
+    hashes: BTreeMap<Slot, u64>,
     completed_above: Slot,
     /// No-ops applied: holes that a new leader filled. For the reach counters.
     pub noops: u64,
@@ -148,6 +153,7 @@ impl Checker {
             last_of_client: BTreeMap::new(),
             born_too_early: BTreeSet::new(),
             session_window_slots,
+            hashes: BTreeMap::new(),
             completed_above: Slot::ZERO,
             noops: 0,
             duplicates: 0,

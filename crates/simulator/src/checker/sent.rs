@@ -2,7 +2,8 @@
 
 use super::{Checked, Checker, fingerprint, violation};
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Decided, Message, Promise, ToAcceptor, ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Conduct, Decided, Message, Promise, Status, ToAcceptor,
+    ToLearner, ToProposer,
 };
 use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, SlotRange};
 
@@ -105,11 +106,43 @@ impl Checker {
             }
             Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
+            Answer::Status(_) | Answer::Usage(_) => {
+                let end = Slot(self.log.len() as u64);
+                return violation(
+                    end,
+                    format!("W1: client {client} is answered what it never asked"),
+                );
+            }
         };
         if session.client == client {
             Ok(())
         } else {
             violation(slot, format!("E3: client {client} is answered for {}", session.client))
+        }
+    }
+
+    /// A replica tells an operator how it is, and what its log is below this slot.
+    pub fn tells(&mut self, node: ReplicaId, below: Slot, status: &Status) -> Checked {
+        let Status { leadership, applied, decided, hash } = *status;
+        let end = self.log.len() as u64;
+        if applied.0 > end {
+            return violation(applied, format!("I4: replica {node} has applied more than any"));
+        }
+        if let Some(open) = (end..decided.0).map(Slot).find(|s| !self.chosen.contains_key(s)) {
+            return violation(open, format!("S7: replica {node} calls this slot decided"));
+        }
+        let leads = leadership.conduct == Conduct::Leads;
+        let owner = leadership.leader.map(|ballot| ballot.owner(self.n));
+        if leads && owner != Some(node) || leadership.leader > Some(leadership.ballot) {
+            return violation(applied, format!("L1: replica {node} leads as {leadership:?}"));
+        }
+        let Some(hash) = hash else { return Ok(()) };
+        if below > applied {
+            return violation(below, format!("I4: replica {node} knows a log that it lacks"));
+        }
+        match *self.hashes.entry(below).or_insert(hash) == hash {
+            true => Ok(()),
+            false => violation(below, format!("I4: replica {node} has another log")),
         }
     }
 

@@ -76,6 +76,7 @@ impl World {
             };
             match &message {
                 ClientMessage::Hello => {}
+                ClientMessage::Status(_) => unreachable!("only the operator asks"),
                 ClientMessage::Request(request) => {
                     for command in request.iter() {
                         self.clients[client].in_flight = Some((command.session, command.seq));

@@ -405,6 +405,12 @@ impl World {
                         self.send_whole(|| Event::Arrive { to, arrival: arrival(id, &message) });
                     }
                 }
+                Envelope::Answers { to, answers } if to == OPERATOR => {
+                    for answer in answers {
+                        self.hash.add(&answer);
+                        self.tells_operator(id, answer)?;
+                    }
+                }
                 Envelope::Answers { to, answers } => {
                     let (client, life) = who(to);
                     for answer in &answers {

@@ -18,6 +18,7 @@ mod chat_logs;
 mod datagrams;
 mod guests;
 mod lives;
+mod operator;
 mod setup;
 mod strangers;
 mod strikes;
@@ -49,6 +50,7 @@ use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::{Diverged, Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time};
+use operator::{OPERATOR, Operator};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use strangers::{Strangers, Stray};
@@ -85,18 +87,56 @@ const EVENTS_PER_SECOND_MAX: u64 = 400_000;
 
 #[derive(Debug)]
 enum Event {
-    Arrive { to: ReplicaId, arrival: Arrival },
-    Wake { node: ReplicaId, life: u32, role: RoleName },
-    Timer { node: ReplicaId, life: u32, role: RoleName },
-    Commit { node: ReplicaId, life: u32, role: RoleName },
-    Answer { client: usize, life: u32, from: ReplicaId, answer: Answer },
-    Frame { client: usize, life: u32, bytes: Vec<u8> },
-    Missing { node: ReplicaId, life: u32 },
-    ClientWire { client: usize, life: u32 },
-    ClientTimer { client: usize, life: u32 },
-    Submit { client: usize, life: u32 },
+    Arrive {
+        to: ReplicaId,
+        arrival: Arrival,
+    },
+    Wake {
+        node: ReplicaId,
+        life: u32,
+        role: RoleName,
+    },
+    Timer {
+        node: ReplicaId,
+        life: u32,
+        role: RoleName,
+    },
+    Commit {
+        node: ReplicaId,
+        life: u32,
+        role: RoleName,
+    },
+    Answer {
+        client: usize,
+        life: u32,
+        from: ReplicaId,
+        answer: Answer,
+    },
+    Frame {
+        client: usize,
+        life: u32,
+        bytes: Vec<u8>,
+    },
+    Missing {
+        node: ReplicaId,
+        life: u32,
+    },
+    ClientWire {
+        client: usize,
+        life: u32,
+    },
+    ClientTimer {
+        client: usize,
+        life: u32,
+    },
+    Submit {
+        client: usize,
+        life: u32,
+    },
     Fault(Fault),
     Stranger(Stranger),
+    /// The operator asks a replica how it is.
+    Operate,
 }
 
 /// Something happens that is not of the run's cluster.
@@ -166,6 +206,8 @@ pub struct World {
     /// What is not of the cluster, as drawn, and the processes among it.
     strangers: Strangers,
     strays: Vec<Stray>,
+    /// Who asks the replicas how they are, if anybody does.
+    operator: Option<Operator>,
     /// A copy of a data directory that runs beside the original, or will, or has.
     beside: Option<Beside>,
     /// Replicas that are not needed in the second phase.
@@ -340,6 +382,7 @@ impl World {
             Event::Submit { client, life } => self.submit(client, life),
             Event::Fault(fault) => self.fault(fault),
             Event::Stranger(stranger) => self.stranger(stranger),
+            Event::Operate => self.operate(),
         }
     }
 

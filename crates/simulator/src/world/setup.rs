@@ -168,6 +168,7 @@ impl World {
             links: Links::new(n),
             strangers,
             strays: Vec::new(),
+            operator: is_gentle.then(|| Operator::draw(seed, n)).flatten(),
             beside: beside.map(Beside::new),
             out: vec![false; n],
             wiped: vec![false; n],
@@ -253,6 +254,9 @@ impl World {
             self.clients.push(Visitor::new(ClientId(client as u64), clients, n, every_us));
             self.wire_client(client);
             self.submit_later(client);
+        }
+        if self.operator.is_some() {
+            self.queue.add(self.now, Event::Operate);
         }
         let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
             self.profile;

@@ -1,0 +1,240 @@
+//! What the answers of a survey mean.
+
+use super::Row;
+use crate::message::Conduct;
+use crate::quorum::quorum;
+use crate::types::{Ballot, ReplicaId, Slot, replicas};
+use std::fmt;
+
+/// A replica that lacks more slots than this is behind, and not just on its way. Below it a
+/// replica can also say what its log is where others are.
+pub const LAG_SLOTS_MAX: u64 = 4_096;
+
+/// How a cluster is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Every replica answers, is a member and has the same log, and one of them leads.
+    Well,
+    /// A quorum answers, and something is wrong.
+    Degraded,
+    /// Too few members answer: nothing can be decided.
+    NoQuorum,
+}
+
+impl Health {
+    /// The name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Well => "well",
+            Health::Degraded => "degraded",
+            Health::NoQuorum => "no_quorum",
+        }
+    }
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not answer.
+    Silent(ReplicaId),
+    /// It belongs to another cluster.
+    Elsewhere(ReplicaId),
+    /// It is not a member.
+    Observes(ReplicaId),
+    /// It lacks this many slots.
+    Behind(ReplicaId, u64),
+    /// Its log is another one than a quorum's, or than another replica's if no quorum has the same.
+    Differs(ReplicaId),
+    /// No replica leads that a quorum hears.
+    NoLeader,
+    /// This many members answer, of so many that are needed.
+    TooFew(usize, usize),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Silent(id) => write!(f, "replica {id} does not answer"),
+            Fault::Elsewhere(id) => write!(f, "replica {id} belongs to another cluster"),
+            Fault::Observes(id) => write!(f, "replica {id} is not a member and does not vote"),
+            Fault::Behind(id, slots) => write!(f, "replica {id} is {slots} slots behind"),
+            Fault::Differs(id) => write!(f, "replica {id} has other lines than another replica"),
+            Fault::NoLeader => write!(f, "no replica leads"),
+            Fault::TooFew(members, needed) => {
+                write!(f, "too few members answer: {members}, and a quorum is {needed}")
+            }
+        }
+    }
+}
+
+/// What a survey has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// By replica id.
+    pub rows: Vec<Row>,
+    /// The logs were compared below this slot. 0 if there was nothing to compare.
+    pub below: Slot,
+    /// The ballot of the leader that a quorum hears.
+    pub leader: Option<Ballot>,
+    /// What is wrong, the worst first.
+    pub faults: Vec<Fault>,
+    /// All of it in a word.
+    pub health: Health,
+}
+
+impl Report {
+    pub(super) fn new(rows: Vec<Row>, below: Slot) -> Self {
+        let n = rows.len();
+        let conduct = |row: &Row| Some(row.status?.leadership.conduct);
+        let is_member =
+            |row: &&Row| !row.elsewhere && conduct(row).is_some_and(|it| it != Conduct::Observes);
+        let members = rows.iter().filter(is_member).count();
+        let leader = leader(&rows);
+        let mut faults = Vec::new();
+        if members < quorum(n) {
+            faults.push(Fault::TooFew(members, quorum(n)));
+        } else if leader.is_none() {
+            faults.push(Fault::NoLeader);
+        }
+        let same = |hash: Option<u64>| rows.iter().filter(|row| row.hash == hash).count();
+        let known = rows.iter().filter(|row| row.hash.is_some()).count();
+        // One that differs from what a quorum has is wrong; of fewer, nobody can tell which.
+        let differs =
+            |hash: &Option<u64>| hash.is_some() && same(*hash) < known && same(*hash) < quorum(n);
+        let differing: Vec<bool> = rows.iter().map(|row| differs(&row.hash)).collect();
+        let mut report = Report { rows, below, leader, faults, health: Health::Well };
+        for id in replicas(n) {
+            let row = &report.rows[id.index()];
+            let fault = match (row.elsewhere, conduct(row)) {
+                (true, _) => Some(Fault::Elsewhere(id)),
+                (false, None) => Some(Fault::Silent(id)),
+                (false, Some(Conduct::Observes)) => Some(Fault::Observes(id)),
+                (false, Some(_)) => None,
+            };
+            let lag = report.lag(id).filter(|slots| *slots > LAG_SLOTS_MAX);
+            let lag = lag.map(|slots| Fault::Behind(id, slots));
+            let all = [differing[id.index()].then_some(Fault::Differs(id)), fault, lag];
+            report.faults.extend(all.into_iter().flatten());
+        }
+        report.health = match report.faults.first() {
+            None => Health::Well,
+            Some(Fault::TooFew(..)) => Health::NoQuorum,
+            Some(_) => Health::Degraded,
+        };
+        report
+    }
+
+    /// How many slots that are known to be decided this replica has not applied.
+    pub fn lag(&self, id: ReplicaId) -> Option<u64> {
+        let ends = self.rows.iter().filter_map(|row| Some(row.status?.decided));
+        let applied = self.rows[id.index()].status?.applied;
+        ends.max().map(|end| end.since(applied))
+    }
+
+    /// The replica that leads.
+    pub fn leads(&self) -> Option<ReplicaId> {
+        self.leader.map(|ballot| ballot.owner(self.rows.len()))
+    }
+}
+
+/// The ballot of the leader, if it says so itself and a quorum hears it.
+fn leader(rows: &[Row]) -> Option<Ballot> {
+    let heard = |row: &Row| row.status?.leadership.leader;
+    let ballot = rows.iter().filter_map(heard).max()?;
+    let hear = rows.iter().filter(|row| heard(row) == Some(ballot)).count();
+    let owner = rows[ballot.owner(rows.len()).index()].status?;
+    let leads = owner.leadership.conduct == Conduct::Leads;
+    (leads && hear >= quorum(rows.len())).then_some(ballot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Leadership, Status};
+
+    fn row(conduct: Conduct, leader: Option<u64>, applied: u64, hash: Option<u64>) -> Row {
+        let leader = leader.map(Ballot);
+        let leadership = Leadership { conduct, leader, ballot: Ballot(9), sync_ms: 1 };
+        let (applied, decided) = (Slot(applied), Slot(applied));
+        let status = Some(Status { leadership, applied, decided, hash });
+        Row { status, hash, ..Row::default() }
+    }
+
+    fn leads(applied: u64) -> Row {
+        row(Conduct::Leads, Some(0), applied, Some(7))
+    }
+
+    fn follows(applied: u64) -> Row {
+        row(Conduct::Follows, Some(0), applied, Some(7))
+    }
+
+    /// The faults, and the health.
+    fn found(rows: Vec<Row>) -> (Vec<Fault>, Health) {
+        let report = Report::new(rows, Slot(5));
+        (report.faults, report.health)
+    }
+
+    #[test]
+    fn a_cluster_of_which_all_answer_with_one_leader_and_one_log_is_well() {
+        let report = Report::new(vec![leads(9), follows(9), follows(8)], Slot(8));
+        assert_eq!((report.health, report.faults.as_slice()), (Health::Well, &[][..]));
+        assert_eq!(report.leads(), Some(ReplicaId(0)));
+        assert_eq!([0, 2].map(|id| report.lag(ReplicaId(id))), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn one_that_is_silent_or_elsewhere_or_no_member_is_named_while_a_quorum_goes_on() {
+        let elsewhere = Row { elsewhere: true, ..Row::default() };
+        let observes = row(Conduct::Observes, Some(0), 9, Some(7));
+        for (third, fault) in [
+            (Row::default(), Fault::Silent(ReplicaId(2))),
+            (elsewhere, Fault::Elsewhere(ReplicaId(2))),
+            (observes, Fault::Observes(ReplicaId(2))),
+        ] {
+            assert_eq!(found(vec![leads(9), follows(9), third]), (vec![fault], Health::Degraded));
+        }
+    }
+
+    #[test]
+    fn without_a_quorum_of_members_nothing_can_be_decided() {
+        let observes = || row(Conduct::Observes, Some(0), 9, Some(7));
+        let (faults, health) = found(vec![leads(9), observes(), Row::default()]);
+        assert_eq!(health, Health::NoQuorum);
+        let others = [Fault::Observes(ReplicaId(1)), Fault::Silent(ReplicaId(2))];
+        assert_eq!(faults, [&[Fault::TooFew(1, 2)][..], &others].concat());
+        assert_eq!(found(vec![Row::default(); 5]).1, Health::NoQuorum);
+    }
+
+    #[test]
+    fn a_leader_is_one_that_says_so_and_that_a_quorum_hears() {
+        let campaigns = || row(Conduct::Campaigns, None, 9, Some(7));
+        let no_leader = (vec![Fault::NoLeader], Health::Degraded);
+        let waits = || row(Conduct::Follows, None, 9, Some(7));
+        assert_eq!(found(vec![campaigns(), waits(), waits()]), no_leader);
+        assert_eq!(found(vec![leads(9), waits(), waits()]), no_leader, "nobody hears it");
+        assert_eq!(found(vec![follows(9), follows(9), follows(9)]), no_leader, "it does not know");
+        assert_eq!(found(vec![leads(9), follows(9), waits()]), (vec![], Health::Well));
+    }
+
+    #[test]
+    fn logs_that_differ_are_named_all_if_no_quorum_has_the_same() {
+        let other = || row(Conduct::Follows, Some(0), 9, Some(8));
+        let differs = |id| Fault::Differs(ReplicaId(id));
+        let degraded = |faults| (faults, Health::Degraded);
+        assert_eq!(found(vec![leads(9), follows(9), other()]), degraded(vec![differs(2)]));
+        let silent = Fault::Silent(ReplicaId(2));
+        let (two, three) = (vec![differs(0), differs(1), silent], vec![leads(9), other()]);
+        assert_eq!(found([three, vec![Row::default()]].concat()), degraded(two));
+        let unknown = row(Conduct::Follows, Some(0), 9, None);
+        assert_eq!(found(vec![leads(9), follows(9), unknown]), (vec![], Health::Well));
+    }
+
+    #[test]
+    fn a_replica_that_lacks_thousands_of_slots_is_behind() {
+        let far = 9 + LAG_SLOTS_MAX;
+        assert_eq!(found(vec![leads(far), follows(far), follows(9)]).1, Health::Well);
+        let behind = vec![Fault::Behind(ReplicaId(2), LAG_SLOTS_MAX + 1)];
+        let rows = vec![leads(far), follows(far), follows(8)];
+        assert_eq!(found(rows), (behind, Health::Degraded));
+    }
+}

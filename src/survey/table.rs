@@ -1,0 +1,172 @@
+//! A report as a table for people, and as JSON for programs.
+
+use super::Row;
+use super::report::Report;
+use crate::message::Conduct;
+use crate::types::{ReplicaId, replicas};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// What stands where nothing is known.
+const UNKNOWN: &str = "-";
+
+const HEADER: [&str; 15] = [
+    "replica", "address", "does", "leader", "ballot", "applied", "decided", "lag", "log",
+    "answers", "sync", "disk", "memory", "up", "dropped",
+];
+
+/// The columns in which numbers stand, which end in line.
+const NUMBERS: std::ops::Range<usize> = 3..14;
+
+/// The report for people: a row a replica, and what is wrong below. `places` are the replicas'
+/// addresses.
+pub fn table(report: &Report, places: &[String]) -> String {
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(replicas(report.rows.len()).map(|id| cells(report, id, &places[id.index()])));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..HEADER.len()).filter_map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            let _ = match NUMBERS.contains(&column) {
+                true => write!(line, "{cell:>width$}  "),
+                false => write!(line, "{cell:<width$}  "),
+            };
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let _ = writeln!(text, "{}", verdict(report));
+    for fault in &report.faults {
+        let _ = writeln!(text, "  {fault}");
+    }
+    text
+}
+
+/// One line that says how the cluster is.
+fn verdict(report: &Report) -> String {
+    let answer = report.rows.iter().filter(|row| row.status.is_some()).count();
+    let leads = match (report.leads(), report.leader) {
+        (Some(id), Some(ballot)) => format!("replica {id} leads with ballot {ballot}"),
+        _ => "nobody leads".to_owned(),
+    };
+    let compared = report.rows.iter().filter(|row| row.hash.is_some()).count();
+    let logs = match compared {
+        0 | 1 => String::new(),
+        logs => format!(", {logs} logs compared below slot {}", report.below),
+    };
+    let (name, n) = (report.health.name().replace('_', " "), report.rows.len());
+    format!("{name}: {answer} of {n} replicas answer, {leads}{logs}")
+}
+
+fn conduct(of: Conduct) -> &'static str {
+    match of {
+        Conduct::Leads => "leads",
+        Conduct::Campaigns => "campaigns",
+        Conduct::Follows => "follows",
+        Conduct::Observes => "observes",
+    }
+}
+
+fn cells(report: &Report, id: ReplicaId, place: &str) -> [String; HEADER.len()] {
+    let Row { status, usage, hash, round_trip_us, elsewhere, .. } = &report.rows[id.index()];
+    let unknown = || UNKNOWN.to_owned();
+    let mut cells = HEADER.map(|_| unknown());
+    (cells[0], cells[1]) = (id.to_string(), place.to_owned());
+    cells[2] = if *elsewhere { "another cluster" } else { "no answer" }.to_owned();
+    if let Some(status) = status {
+        let leadership = status.leadership;
+        cells[2] = conduct(leadership.conduct).to_owned();
+        cells[3] = leadership
+            .leader
+            .map_or_else(unknown, |ballot| ballot.owner(report.rows.len()).to_string());
+        cells[4] = leadership.ballot.to_string();
+        (cells[5], cells[6]) = (status.applied.to_string(), status.decided.to_string());
+        cells[7] = report.lag(id).map_or_else(unknown, |slots| slots.to_string());
+        // Enough to see with the eyes whether two are the same.
+        cells[8] = hash.map_or_else(unknown, |hash| format!("{:08x}", hash >> 32));
+        cells[10] = match leadership.sync_ms {
+            0 => unknown(),
+            ms => format!("{ms} ms"),
+        };
+    }
+    if let Some(us) = round_trip_us {
+        cells[9] = format!("{:.2} ms", *us as f64 / 1_000.0);
+    }
+    if let Some(usage) = usage {
+        (cells[11], cells[12]) = (bytes(usage.disk_bytes), bytes(usage.memory_bytes));
+        cells[13] = duration(usage.up_s);
+        let dropped: Vec<_> = usage
+            .dropped
+            .iter()
+            .map(|(name, times)| format!("{} {times}", name.strip_prefix("drop_").unwrap_or(name)))
+            .collect();
+        cells[14] = if dropped.is_empty() { unknown() } else { dropped.join(", ") };
+    }
+    cells
+}
+
+fn bytes(of: u64) -> String {
+    match of {
+        0 => UNKNOWN.to_owned(),
+        1..1_048_576 => format!("{} KiB", of / 1_024),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", of as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", of as f64 / 1_073_741_824.0),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// The report for programs: one object. What is not known is null.
+pub fn json(report: &Report, places: &[String]) -> String {
+    let rows: Vec<Value> =
+        replicas(report.rows.len()).map(|id| object(report, id, &places[id.index()])).collect();
+    let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+    let compared = report.rows.iter().any(|row| row.hash.is_some());
+    let all = json!({
+        "health": report.health.name(),
+        "faults": faults,
+        "leader": report.leads().map(|id| id.0),
+        "ballot": report.leader.map(|ballot| ballot.0),
+        "compared_below": compared.then_some(report.below.0),
+        "replicas": rows,
+    });
+    format!("{all}\n")
+}
+
+fn object(report: &Report, id: ReplicaId, place: &str) -> Value {
+    let Row { status, usage, hash, round_trip_us, elsewhere, .. } = &report.rows[id.index()];
+    let leadership = status.map(|status| status.leadership);
+    let dropped = usage.as_ref().map(|usage| {
+        let counts = usage.dropped.iter().map(|(name, times)| (name.clone(), json!(times)));
+        Value::Object(counts.collect::<Map<_, _>>())
+    });
+    let usage = usage.as_ref();
+    json!({
+        "replica": id.0,
+        "address": place,
+        "answers": status.is_some(),
+        "another_cluster": elsewhere,
+        "does": leadership.map(|it| conduct(it.conduct)),
+        "leader": leadership.and_then(|it| it.leader).map(|it| it.owner(report.rows.len()).0),
+        "ballot": leadership.map(|it| it.ballot.0),
+        "applied": status.map(|it| it.applied.0),
+        "decided": status.map(|it| it.decided.0),
+        "lag": report.lag(id),
+        "log_hash": hash.map(|hash| format!("{hash:016x}")),
+        "round_trip_us": round_trip_us,
+        "sync_ms": leadership.map(|it| it.sync_ms).filter(|ms| *ms > 0),
+        "disk_bytes": usage.map(|it| it.disk_bytes),
+        "memory_bytes": usage.map(|it| it.memory_bytes).filter(|bytes| *bytes > 0),
+        "up_s": usage.map(|it| it.up_s),
+        "dropped": dropped,
+    })
+}
