@@ -38,6 +38,8 @@ pub(crate) struct Scale {
     /// Seconds of load before a second measurement of the same cluster size.
     pub(crate) long_warm: &'static str,
     pub(crate) long_rounds: usize,
+    /// What the files of such a run take at most, in MiB.
+    pub(crate) long_mib: usize,
 }
 
 const WHOLE: Scale = Scale {
@@ -53,6 +55,7 @@ const WHOLE: Scale = Scale {
     restart: 1_000_000,
     long_warm: "--warm 12 --secs 2",
     long_rounds: 2,
+    long_mib: 8 << 10,
 };
 
 const QUICK: Scale = Scale {
@@ -68,6 +71,7 @@ const QUICK: Scale = Scale {
     restart: 20_000,
     long_warm: "--warm 1 --secs 0.2",
     long_rounds: 1,
+    long_mib: 64,
 };
 
 /// Measures all of it, and draws the plot.
