@@ -33,12 +33,9 @@ const EXIT_NO_QUORUM: i32 = 2;
         printf 'hello\\nworld\\n' | {command_name} --client_id 5 --timeout 10",
     example = "How each replica is:\n  \
         {command_name} --config_path configs/three.txt --status",
-    error_code(0, "every line is complete; with --status: all is well"),
-    error_code(
-        1,
-        "a line was refused, or nobody knows whether it is complete; with --status: something is wrong"
-    ),
-    error_code(2, "with --status: too few replicas answer to decide anything"),
+    error_code(0, "every line is complete; --status: all is well"),
+    error_code(1, "a line was refused, or nobody knows whether it is complete; --status: a fault"),
+    error_code(2, "--status: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
 )]
 struct Options {

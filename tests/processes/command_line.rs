@@ -51,6 +51,8 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--f N",
                 "--config_path FILE",
                 "--client_id N",
+                "--status",
+                "--json",
                 "--timeout SECONDS",
                 "--msg_loss PERCENT",
                 "--rand_seed N",
