@@ -23,7 +23,7 @@
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
-//! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas how they are.
+//! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process; `launch` starts and ends
 //!   the threads of a replica.
 //!

@@ -2,7 +2,8 @@
 //!
 //! A survey has two rounds. In the first every replica is asked how it is. In the second those that
 //! have answered are asked what their log is below the slot up to which all of them have applied
-//! it: equal hashes are equal logs. A replica that is silent is asked again every [`RETRY_US`], and
+//! it: equal hashes are equal logs. (The first question names a slot that no log reaches. So a late
+//! answer to it has no hash, and cannot pass for one to the second.) A replica that is silent is asked again every [`RETRY_US`], and
 //! a round ends when all have answered or its time is over. No leader is needed, and no session.
 //!
 //! [`report`] says what the answers mean, and `table` shows them.
@@ -16,10 +17,13 @@ pub mod table;
 pub use report::{Health, Report};
 
 use crate::message::{Answer, Status, StatusQuery, Usage};
-use crate::types::{ReplicaId, Slot, Time, replicas};
+use crate::types::{NUMBER_MAX, ReplicaId, Slot, Time, replicas};
 
 /// After so long a replica that is silent is asked again.
 pub const RETRY_US: u64 = 250_000;
+
+/// Below this slot no replica knows its log.
+const NOWHERE: Slot = Slot(NUMBER_MAX);
 
 /// What is known of one replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl Survey {
     /// Who is to be asked now, and what.
     pub fn due(&mut self, now: Time) -> Vec<(ReplicaId, StatusQuery)> {
         self.go_on(now);
-        let query = StatusQuery { below: self.common.unwrap_or(Slot::ZERO) };
+        let query = StatusQuery { below: self.common.unwrap_or(NOWHERE) };
         let open = |row: &Row| {
             let silent = row.asked.is_none_or(|(_, last)| now >= last.plus_us(RETRY_US));
             row.is_open(self.common.is_some()) && silent
@@ -95,17 +99,17 @@ impl Survey {
         let (row, second) = (&mut self.rows[from.index()], self.common.is_some());
         match answer {
             Answer::Status(status) => {
+                if second && status.hash.is_none() {
+                    return;
+                }
                 if let Some((first, _)) = row.asked.filter(|_| !row.has_answered) {
                     let took_us = now.since_us(first);
                     row.round_trip_us =
                         Some(row.round_trip_us.map_or(took_us, |us| us.min(took_us)));
                 }
-                // A late answer to the first question has another hash, or none.
                 match second {
-                    true if row.status.is_some() => row.hash = row.hash.or(status.hash),
-                    _ => {
-                        row.status.get_or_insert(*status);
-                    }
+                    true => row.hash = status.hash,
+                    false => _ = row.status.get_or_insert(*status),
                 }
                 row.has_answered = true;
             }
@@ -192,7 +196,7 @@ mod tests {
     #[test]
     fn logs_are_compared_below_the_slot_that_all_who_answer_have_applied() {
         let mut survey = Survey::new(Time(0), 3, 1_000 * MS);
-        assert_eq!(asked(&mut survey, 0), [(0, 0), (1, 0), (2, 0)]);
+        assert_eq!(asked(&mut survey, 0), [(0, NUMBER_MAX), (1, NUMBER_MAX), (2, NUMBER_MAX)]);
         for (id, applied) in [(0, 12), (1, 10), (2, 11)] {
             survey.take(Time(2 * MS), ReplicaId(id), status(applied, None));
             assert!(!survey.is_over() && survey.common.is_none());
@@ -211,6 +215,23 @@ mod tests {
     }
 
     #[test]
+    fn a_late_answer_to_the_first_question_is_none_to_the_second() {
+        let mut survey = Survey::new(Time(0), 2, 1_000 * MS);
+        assert_eq!(asked(&mut survey, 0), [(0, NUMBER_MAX), (1, NUMBER_MAX)]);
+        assert_eq!(asked(&mut survey, 250 * MS), [(0, NUMBER_MAX), (1, NUMBER_MAX)]);
+        for id in 0..2 {
+            survey.take(Time(300 * MS), ReplicaId(id), status(5, None));
+            survey.take(Time(300 * MS), ReplicaId(id), usage());
+        }
+        assert_eq!(asked(&mut survey, 300 * MS), [(0, 5), (1, 5)]);
+        survey.take(Time(550 * MS), ReplicaId(0), status(5, None));
+        survey.take(Time(600 * MS), ReplicaId(0), status(5, Some(7)));
+        survey.take(Time(600 * MS), ReplicaId(1), status(5, Some(7)));
+        assert!(survey.is_over());
+        assert!(survey.report().rows.iter().all(|row| row.hash == Some(7)));
+    }
+
+    #[test]
     fn a_silent_replica_is_asked_again_until_the_time_is_over_and_the_rest_is_compared() {
         let mut survey = Survey::new(Time(0), 3, 1_000 * MS);
         asked(&mut survey, 0);
@@ -220,7 +241,7 @@ mod tests {
         }
         assert_eq!(asked(&mut survey, 100 * MS), []);
         assert_eq!(survey.deadline(), Time(250 * MS));
-        assert_eq!(asked(&mut survey, 250 * MS), [(1, 0)]);
+        assert_eq!(asked(&mut survey, 250 * MS), [(1, NUMBER_MAX)]);
         assert_eq!(asked(&mut survey, 499 * MS), []);
         assert_eq!(asked(&mut survey, 1_000 * MS), [(0, 5), (2, 5)]);
         survey.take(Time(1_001 * MS), ReplicaId(2), status(5, Some(3)));
@@ -235,7 +256,7 @@ mod tests {
         let mut survey = Survey::new(Time(0), 1, 1_000 * MS);
         asked(&mut survey, 0);
         survey.take(Time(MS), ReplicaId(0), status(5, None));
-        assert_eq!(asked(&mut survey, 250 * MS), [(0, 0)]);
+        assert_eq!(asked(&mut survey, 250 * MS), [(0, NUMBER_MAX)]);
         survey.take(Time(251 * MS), ReplicaId(0), status(5, None));
         survey.take(Time(251 * MS), ReplicaId(0), usage());
         assert_eq!(asked(&mut survey, 251 * MS), [(0, 5)]);
@@ -254,7 +275,7 @@ mod tests {
         assert!(!survey.is_over());
         assert_eq!(
             asked(&mut survey, 250 * MS),
-            [(0, 0), (2, 0)],
+            [(0, NUMBER_MAX), (2, NUMBER_MAX)],
             "not the one of another cluster"
         );
         asked(&mut survey, 1_000 * MS);

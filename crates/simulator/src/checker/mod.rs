@@ -22,8 +22,8 @@
 //! | E2 | a client is told that its session expired, or never lived, only if that is true, and asks only about a line in flight; a session is born where everything below is chosen |
 //! | E3 | a completion is true, and goes to the client that sent the command |
 //!
-//! What a replica tells an operator must agree with these: no slot is called decided that is not,
-//! nor a log the same that differs (I4, S7).
+//! What a replica tells an operator must agree with these. It calls no slot decided that is not
+//! (S7), and two replicas never name different hashes of the log below one slot (I4).
 //!
 //! The world checks two more: liveness (I9), because it knows when faults have stopped, and
 //! D2: a disk whose process was only killed, or whose power was only cut, opens again.

@@ -87,55 +87,18 @@ const EVENTS_PER_SECOND_MAX: u64 = 400_000;
 
 #[derive(Debug)]
 enum Event {
-    Arrive {
-        to: ReplicaId,
-        arrival: Arrival,
-    },
-    Wake {
-        node: ReplicaId,
-        life: u32,
-        role: RoleName,
-    },
-    Timer {
-        node: ReplicaId,
-        life: u32,
-        role: RoleName,
-    },
-    Commit {
-        node: ReplicaId,
-        life: u32,
-        role: RoleName,
-    },
-    Answer {
-        client: usize,
-        life: u32,
-        from: ReplicaId,
-        answer: Answer,
-    },
-    Frame {
-        client: usize,
-        life: u32,
-        bytes: Vec<u8>,
-    },
-    Missing {
-        node: ReplicaId,
-        life: u32,
-    },
-    ClientWire {
-        client: usize,
-        life: u32,
-    },
-    ClientTimer {
-        client: usize,
-        life: u32,
-    },
-    Submit {
-        client: usize,
-        life: u32,
-    },
+    Arrive { to: ReplicaId, arrival: Arrival },
+    Wake { node: ReplicaId, life: u32, role: RoleName },
+    Timer { node: ReplicaId, life: u32, role: RoleName },
+    Commit { node: ReplicaId, life: u32, role: RoleName },
+    Answer { client: usize, life: u32, from: ReplicaId, answer: Answer },
+    Frame { client: usize, life: u32, bytes: Vec<u8> },
+    Missing { node: ReplicaId, life: u32 },
+    ClientWire { client: usize, life: u32 },
+    ClientTimer { client: usize, life: u32 },
+    Submit { client: usize, life: u32 },
     Fault(Fault),
     Stranger(Stranger),
-    /// The operator asks a replica how it is.
     Operate,
 }
 

@@ -47,12 +47,12 @@ impl World {
         let near = end.saturating_sub(draws.u64(..NEAR_SLOTS)) + draws.u64(..NEAR_SLOTS / 4);
         self.queue.add(again, Event::Operate);
         let Node { life, process, .. } = &self.nodes[to.index()];
-        if process.is_none() {
+        // An answer does not name its question, so a life has one open question at most.
+        let is_open = asked[to.index()].is_some_and(|(_, of)| of == *life);
+        if process.is_none() || is_open {
             return Ok(());
         }
-        // An answer does not name its question: one that is open is asked again.
-        let open = asked[to.index()].filter(|(_, of)| of == life);
-        let (below, _) = open.unwrap_or((Slot(near), *life));
+        let below = Slot(near);
         asked[to.index()] = Some((below, *life));
         let message = ClientMessage::Status(StatusQuery { below });
         self.arrive(to, Arrival::Client(OPERATOR, message))
