@@ -266,6 +266,7 @@ const LOOKED_FOR: &[(&str, Bounds)] = &[
     ("tally-across-ballots", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
     ("first-value-wins", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
     ("own-value-at-any-ballot", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
+    ("names-whatever-was-reported", Bounds { ballots: &[0, 1, 3], ..ONE_SLOT }),
     ("values-not-waited-for", ONE_SLOT),
     ("own-command-first", ONE_SLOT),
     ("command-executed-twice", Bounds { slots: 2, learners: &[0], offers: &[(0, "A")], ..HEARD }),

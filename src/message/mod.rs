@@ -32,7 +32,10 @@
 //!   |--------------------------------------------------->|
 //!   |                         AcceptedValues(b', values) |
 //!   |<---------------------------------------------------|
-//!   | Accept(b', slot, value of the highest ballot / Noop) …
+//!   | AcceptHeld(b', slots that it reported at just the highest ballot)
+//!   |--------------------------------------------------->|
+//!   | Accept(b', slot, value of the highest ballot / Noop) for every other slot
+//!   |--------------------------------------------------->|
 //! ```
 //!
 //! Messages are grouped by the role that takes them, so that routing is a match and
@@ -188,6 +191,18 @@ pub enum ToAcceptor {
         ballot: Ballot,
         /// The values that are wanted, by slot and ballot.
         wanted: Spans,
+    },
+    /// Phase 2a without the values: accept at `ballot` what you hold in these slots at these
+    /// ballots. (S4)
+    ///
+    /// New leader → an acceptor that has reported them, once, instead of an [`Accept`] of the
+    /// same values. What the acceptor does not hold so it leaves out, and what was lost or left
+    /// out the leader sends again with the values.
+    AcceptHeld {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The values that are proposed, by slot and the ballot at which they are held.
+        held: Spans,
     },
 }
 

@@ -23,8 +23,8 @@ use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::{Aside, NotState};
 use crate::message::{
-    Accept, AcceptedValues, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans, ToAcceptor,
-    ToBootstrap, ToLearner, ToProposer, Voter,
+    Accept, AcceptedValues, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans,
+    ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
@@ -354,6 +354,23 @@ impl Acceptor {
         out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
     }
 
+    /// Phase 2b of values that the leader does not send, since this acceptor has reported them:
+    /// under one ballot a slot has one value (I2), so the leader proposes just these (S4).
+    fn handle_accept_held(&mut self, ballot: Ballot, held: &Spans, out: &mut Outbox<Record>) {
+        if let Some(promised) = self.state.promised
+            && ballot < promised
+        {
+            return self.nack(ballot, promised, out);
+        }
+        let is_named = |run: &Run, at: Ballot| run.ballot == at || run.ballot == ballot;
+        let named = held.iter().flat_map(|span| {
+            self.state.range(span.slots).filter(move |run| is_named(run, span.ballot))
+        });
+        for Run { first, values, .. } in named.collect::<Vec<Run>>() {
+            self.handle_accept(Accept { ballot, first, values, decided: Decided::default() }, out);
+        }
+    }
+
     /// Refuses `ballot`, and says which ballot is promised.
     fn nack(&self, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
         self.reply(ballot, Message::Proposer(ToProposer::Nack { ballot, promised }), out);
@@ -431,6 +448,11 @@ impl Role for Acceptor {
             }
             Input::Peer(from, ToAcceptor::Accept(accept)) if accept.ballot.owner(n) == from => {
                 self.handle_accept(accept, out);
+            }
+            Input::Peer(from, ToAcceptor::AcceptHeld { ballot, held })
+                if ballot.owner(n) == from =>
+            {
+                self.handle_accept_held(ballot, &held, out);
             }
             Input::Peer(from, ToAcceptor::FetchAccepted { ballot, wanted })
                 if ballot.owner(n) == from =>

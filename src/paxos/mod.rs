@@ -118,7 +118,7 @@ pub struct Settings {
 
 impl Settings {
     /// All replicas but this one.
-    pub fn peers(&self) -> impl Iterator<Item = ReplicaId> + use<> {
+    pub fn peers(&self) -> impl Iterator<Item = ReplicaId> + Clone + use<> {
         let me = self.id;
         replicas(self.n).filter(move |id| *id != me)
     }

@@ -299,7 +299,7 @@ impl Phase1 {
             self.recovery = Some(self.recover()?);
         }
         self.fetch_values(out);
-        self.recovery.as_ref()?.outcome()
+        self.recovery.as_ref()?.outcome(&reported(&self.reports))
     }
 
     /// Those who have promised.
@@ -334,10 +334,14 @@ impl Phase1 {
 
     fn fetch_values<R>(&mut self, out: &mut Outbox<R>) {
         if let Some(recovery) = &mut self.recovery {
-            let reported: Vec<&Spans> = self.reports.iter().map(|it| &it.accepted).collect();
-            recovery.ask(&self.settings, self.ballot, &reported, out);
+            recovery.ask(&self.settings, self.ballot, &reported(&self.reports), out);
         }
     }
+}
+
+/// What each acceptor has reported, by replica id.
+fn reported(reports: &[Report]) -> Vec<&Spans> {
+    reports.iter().map(|report| &report.accepted).collect()
 }
 
 /// Whether a page says only what a page may say: that values are held above the trim mark, in

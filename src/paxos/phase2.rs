@@ -7,6 +7,10 @@
 //! growing intervals. (Paxos Made Simple, §3; the commander of Paxos Made Moderately
 //! Complex, for all slots of a ballot.)
 //!
+//! The values that phase 1 found come first, and the first time they are mostly not sent at all:
+//! an acceptor that has reported just the value that is proposed is asked to accept what it holds.
+//! On a long path a window that begins to grow would need several round trips for the values.
+//!
 //! The `SessionGate` decides which commands are proposed (rule E2). The learner counts the
 //! acceptors' answers (S3) and tells this role what is applied.
 
@@ -18,10 +22,12 @@ use super::session_gate::{Admission, SessionGate};
 use super::window::{Proposal, Window};
 use super::{Bound, Notice, Outbox, Settings, learner};
 use crate::aside::{Aside, NotState};
-use crate::message::{Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, ToAcceptor};
+use crate::message::{
+    Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, Span, Spans, ToAcceptor,
+};
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
-use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
 use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
 
@@ -81,6 +87,9 @@ pub struct Phase2 {
     /// What the own learner has tallied under this ballot.
     decided: Decided,
     window: Window,
+    /// Which of the values that phase 1 found an acceptor holds, by replica id: until they have
+    /// been sent for the first time.
+    held: Vec<Spans>,
     queue: RequestQueue,
     gate: SessionGate,
     timers: Aside<Timers>,
@@ -97,7 +106,7 @@ impl Phase2 {
         waits: Waits,
         now: Time,
     ) -> Self {
-        let Phase1Outcome { first, values } = outcome;
+        let Phase1Outcome { first, values, held } = outcome;
         let first_us = RESEND_US.max(waits.save_us);
         let mut phase2 = Phase2 {
             settings: Aside(settings),
@@ -105,6 +114,7 @@ impl Phase2 {
             first,
             decided: Decided { ballot, slots: SlotRange::new(first, first) },
             window: Window::new(settings.limits, first, applied),
+            held,
             queue: RequestQueue::new(settings.limits),
             gate: SessionGate::default(),
             timers: Aside(Timers {
@@ -292,7 +302,12 @@ impl Phase2 {
         if is_telling {
             self.note_told();
         }
+        for (peer, _) in replicas(self.settings.n).zip(&self.held).filter(|it| !it.1.is_empty()) {
+            // What is named needs no room on the way, and values wait for it.
+            self.window.unsent_mut().for_each(|proposal| proposal.note_overtaken(peer, now));
+        }
         self.window.note_sent();
+        self.held.clear();
     }
 
     /// Sends again what has waited too long (L4). As long as acceptors answer, they show what
@@ -353,18 +368,47 @@ impl Phase2 {
     }
 
     /// Phase 2a: sends a proposal to every acceptor, and to the own learner, which counts
-    /// the answers. The copies for peers are cut to fit datagrams.
+    /// the answers. A peer that holds a value of it already is told so (S4).
     fn send<R>(&self, proposal: &Proposal, decided: Decided, out: &mut Outbox<R>) {
         let (first, values) = (proposal.first, &proposal.values);
         let run = Run { first, ballot: self.ballot, values: values.clone() };
         let (start, requesters) = (self.first, proposal.requesters.clone());
         out.tell(Notice::Learner(learner::Input::Proposed { start, run, requesters }));
         out.send(self.settings.id, self.accept(first, values.clone(), decided));
+        let slots = SlotRange::with_len(first, values.len() as u64);
+        if self.held.is_empty() {
+            return self.send_values(first, values, self.settings.peers(), decided, out);
+        }
+        let mut all = Spans::default();
+        all.push(slots, self.ballot);
+        for peer in self.settings.peers() {
+            let held = self.held[peer.index()].within(slots);
+            for held in held.pages(self.datagram_room(), MESSAGE_SLOTS_MAX) {
+                let accept_held = ToAcceptor::AcceptHeld { ballot: self.ballot, held };
+                out.send(peer, Message::Acceptor(accept_held));
+            }
+            for Span { slots, .. } in all.without(&held).iter() {
+                let start = slots.start.since(first) as usize;
+                let rest = values.slice(start..start + slots.len() as usize);
+                self.send_values(slots.start, &rest, std::iter::once(peer), decided, out);
+            }
+        }
+    }
+
+    /// Sends these values to some peers, cut to fit datagrams.
+    fn send_values<R>(
+        &self,
+        first: Slot,
+        values: &Values,
+        peers: impl Iterator<Item = ReplicaId> + Clone,
+        decided: Decided,
+        out: &mut Outbox<R>,
+    ) {
         let mut sent = 0;
         while sent < values.len() {
             let rest = values.skip(sent);
             let part = rest.slice(0..rest.fitting(self.datagram_room()).max(1));
-            for peer in self.settings.peers() {
+            for peer in peers.clone() {
                 out.send(peer, self.accept(first.plus(sent as u64), part.clone(), decided));
             }
             sent += part.len();

@@ -34,6 +34,8 @@ pub struct Phase1Outcome {
     pub first: Slot,
     /// What to propose from there on, without gaps.
     pub values: Values,
+    /// Which of these values each acceptor has reported, by replica id, and at which ballots.
+    pub held: Vec<Spans>,
 }
 
 /// See the module.
@@ -171,7 +173,9 @@ impl Recovery {
     /// ballot that the quorum reported. Such a value may be chosen already. A slot below
     /// the highest reported one without a value gets a no-op: nothing can have been chosen
     /// there. (Paxos Made Simple, §2.2, P2c, and §3 on the gap.)
-    pub(super) fn outcome(&self) -> Option<Phase1Outcome> {
+    ///
+    /// `reported`: what each acceptor has reported, by replica id.
+    pub(super) fn outcome(&self, reported: &[&Spans]) -> Option<Phase1Outcome> {
         if !self.lacking.is_empty() {
             return None;
         }
@@ -184,7 +188,8 @@ impl Recovery {
                 values.extend(&run.values);
             }
         }
-        Some(Phase1Outcome { first: self.first, values: values.take() })
+        let held = reported.iter().map(|reported| self.wanted.agreeing(reported)).collect();
+        Some(Phase1Outcome { first: self.first, values: values.take(), held })
     }
 }
 

@@ -279,7 +279,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         true => ballot_of(rng, around, from),
         false => ballot(rng, around),
     });
-    match rng.u8(..16) {
+    match rng.u8(..17) {
         0 => Message::Bootstrap(ToBootstrap::Ready(Box::new(ready(rng, a, from)))),
         1 => Message::Bootstrap(match rng.u8(..3) {
             0 => ToBootstrap::NotMember { directory: directory_of(rng, from) },
@@ -323,19 +323,24 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted })
         }
         11 => {
+            let (ballot, first) = (ballots(rng), slot(rng, a));
+            let held = promise(rng, a, from, ballot, first).accepted;
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held })
+        }
+        12 => {
             let (ballot, first) = (ballot(rng, a), slot(rng, a));
             let wanted = promise(rng, a, from, ballot, first).accepted;
             Message::Proposer(ToProposer::AcceptedValues(accepted_values(rng, a, ballot, &wanted)))
         }
-        12 => {
+        13 => {
             let (ballot, voter) = (ballot(rng, a), voter(rng, from));
             Message::Learner(ToLearner::Accepted { ballot, voter, slots: ranges(rng, a).into() })
         }
-        13 => {
+        14 => {
             let slots = SlotRange::new(slot(rng, a), slot(rng, a));
             Message::Learner(ToLearner::Fetch { slots })
         }
-        14 => {
+        15 => {
             let first = slot(rng, a);
             let values = values(rng, a, first, Ballot::ZERO);
             Message::Learner(ToLearner::Page { first, values })

@@ -41,7 +41,7 @@ fn command(seq: u64, line: &str) -> Value {
 fn the_highest_number_of_a_command_does_not_stop_the_leader_that_proposes_it_again() {
     let values: Values = vec![command(u64::MAX, "x")].into();
     let settings = settings(3, R0, 1);
-    let outcome = Phase1Outcome { first: Slot(0), values };
+    let outcome = Phase1Outcome { first: Slot(0), values, held: vec![] };
     let mut phase2 =
         Phase2::begin(settings, Ballot(3), outcome, Slot(0), Waits::default(), Time(0));
     assert!(phase2.pending_us().is_some());

@@ -529,6 +529,12 @@ impl Node {
                 assert_ne!(to, self.me, "the own acceptor has handed its values over");
                 assert!(self.disk.promised.contains(ballot), "no durable promise of {ballot}");
             }
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+                assert_eq!(ballot.owner(self.n), self.me, "a ballot of another replica");
+                assert_ne!(to, self.me, "the own acceptor gets the values");
+                assert!(self.disk.promised.contains(ballot), "no durable promise of {ballot}");
+                assert!(held.iter().all(|span| span.ballot < *ballot), "{held:?}");
+            }
             Message::Proposer(ToProposer::AcceptedValues(sent)) => {
                 assert!(Some(sent.ballot) <= durable.promised(), "not promised: {sent:?}");
                 for run in &sent.accepted {

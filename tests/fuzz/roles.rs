@@ -126,6 +126,14 @@ impl Play {
                 let slots = vec![range].into();
                 Message::Learner(ToLearner::Accepted { ballot: *ballot, voter, slots })
             }
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+                let slots: Vec<SlotRange> = held.iter().map(|span| span.slots).collect();
+                Message::Learner(ToLearner::Accepted {
+                    ballot: *ballot,
+                    voter,
+                    slots: slots.into(),
+                })
+            }
             Message::Proposer(ToProposer::PreVote { ballot, round }) => {
                 Message::Proposer(ToProposer::PreVoteReply {
                     round: *round,

@@ -350,6 +350,18 @@ impl History {
                 }
                 self.marks(accept.decided);
             }
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+                let promised = self.own_promises.get(ballot) == Some(&life);
+                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
+                for (slot, at) in held
+                    .iter()
+                    .flat_map(|span| span.slots.iter().map(move |slot| (slot, span.ballot)))
+                {
+                    let value = self.proposed_at(slot).find(|(other, _)| *other == at);
+                    let value = value.expect("what is held was proposed").1.clone();
+                    self.proposes(slot, *ballot, value);
+                }
+            }
             Message::Heartbeat(heartbeat) => self.marks(heartbeat.decided),
             Message::Acceptor(ToAcceptor::FetchAccepted { ballot, .. }) => {
                 let promised = self.own_promises.get(ballot) == Some(&life);

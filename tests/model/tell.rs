@@ -149,27 +149,11 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
             let Accept { ballot, first, values, decided: mark } = accept;
             let what = format!("{} at ballot {ballot}", slots(*first, values));
             let mark = decided(*mark).map(|mark| format!("; it hears that {mark}"));
-            let mark = mark.unwrap_or_default();
-            let durable = turn
-                .effects
-                .iter()
-                .any(|effect| matches!(effect, StepEffect::Accepted(acceptor::Record::Accept(_))));
-            let answers = turn.effects.iter().any(|effect| match effect {
-                StepEffect::Leaves(Envelope::Peer { message, .. }) => {
-                    matches!(message, Message::Learner(ToLearner::Accepted { .. }))
-                }
-                _ => false,
-            });
-            match (turn.writing, durable, answers) {
-                (true, ..) => format!("{actor} begins to write that it accepts {what}{mark}"),
-                (_, true, _) => format!("{actor} accepts {what}{mark}"),
-                (_, false, true) => {
-                    format!(
-                        "{actor} says that it accepts {what}, but its disk does not hold that{mark}"
-                    )
-                }
-                (_, false, false) => format!("{actor} refuses {what}{}{mark}", stands(turn)),
-            }
+            accepts(&actor, &what, &mark.unwrap_or_default(), turn)
+        }
+        acceptor::Input::Peer(_, ToAcceptor::AcceptHeld { ballot, held }) => {
+            let what = format!("at ballot {ballot} what it holds, {}", in_spans(held));
+            accepts(&actor, &what, "", turn)
         }
         acceptor::Input::Heard(..) | acceptor::Input::Beside(_) => {
             unreachable!("left out, as heartbeats are")
@@ -185,6 +169,28 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
                 false => format!("{actor} hears that {applied}"),
             }
         }
+    }
+}
+
+/// What an acceptor does that is asked to accept `what`.
+fn accepts(actor: &str, what: &str, mark: &str, turn: &Turn) -> String {
+    let durable = turn
+        .effects
+        .iter()
+        .any(|effect| matches!(effect, StepEffect::Accepted(acceptor::Record::Accept(_))));
+    let answers = turn.effects.iter().any(|effect| match effect {
+        StepEffect::Leaves(Envelope::Peer { message, .. }) => {
+            matches!(message, Message::Learner(ToLearner::Accepted { .. }))
+        }
+        _ => false,
+    });
+    match (turn.writing, durable, answers) {
+        (true, ..) => format!("{actor} begins to write that it accepts {what}{mark}"),
+        (_, true, _) => format!("{actor} accepts {what}{mark}"),
+        (_, false, true) => {
+            format!("{actor} says that it accepts {what}, but its disk does not hold that{mark}")
+        }
+        (_, false, false) => format!("{actor} refuses {what}{}{mark}", stands(turn)),
     }
 }
 

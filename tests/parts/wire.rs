@@ -141,6 +141,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             "fetch_accepted",
             peer(acceptor(ToAcceptor::FetchAccepted { ballot, wanted: spans(slot) })),
         ),
+        ("accept_held", peer(acceptor(ToAcceptor::AcceptHeld { ballot, held: spans(slot) }))),
         (
             "accepted_values",
             peer(proposer(ToProposer::AcceptedValues(AcceptedValues {
@@ -247,6 +248,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Acceptor(ToAcceptor::Prepare { .. }) => "prepare",
             Message::Acceptor(ToAcceptor::Accept(_)) => "accept",
             Message::Acceptor(ToAcceptor::FetchAccepted { .. }) => "fetch_accepted",
+            Message::Acceptor(ToAcceptor::AcceptHeld { .. }) => "accept_held",
             Message::Proposer(ToProposer::Promise(_)) => "promise",
             Message::Proposer(ToProposer::AcceptedValues(_)) => "accepted_values",
             Message::Proposer(ToProposer::Nack { .. }) => "nack",
@@ -513,6 +515,7 @@ fn items_reserved(incoming: &Incoming) -> usize {
     match message {
         Message::Acceptor(ToAcceptor::Accept(accept)) => accept.values.len(),
         Message::Acceptor(ToAcceptor::FetchAccepted { wanted, .. }) => wanted.capacity(),
+        Message::Acceptor(ToAcceptor::AcceptHeld { held, .. }) => held.capacity(),
         Message::Proposer(ToProposer::Promise(promise)) => promise.accepted.capacity(),
         Message::Proposer(ToProposer::AcceptedValues(values)) => values.accepted.capacity(),
         Message::Learner(ToLearner::Accepted { slots, .. }) => slots.capacity(),

@@ -397,6 +397,37 @@ fn only_values_at_the_ballots_that_are_named_are_sent_and_only_under_the_promise
 }
 
 #[test]
+fn what_is_held_at_just_the_named_ballot_is_accepted_without_its_value() {
+    let held = |ballot: u64, spans: &[(u64, u64, u64)]| {
+        let spans = spans.iter().map(|&(first, len, at)| Span {
+            slots: SlotRange::with_len(Slot(first), len),
+            ballot: Ballot(at),
+        });
+        let ballot = Ballot(ballot);
+        Input::Peer(ballot.owner(3), ToAcceptor::AcceptHeld { ballot, held: spans.collect() })
+    };
+    let mut seat = acceptor();
+    seat.handle(accept(0, 0, &["a", "b", "c"]));
+    seat.handle(accept(1, 2, &["other"]));
+    seat.handle(prepare(4, 0));
+    seat.storage.records.clear();
+    let named = held(4, &[(0, 3, 0), (5, 1, 1)]);
+    let sent = seat.handle(named.clone());
+    assert_eq!(votes(&sent), [(R1, 4, 0, 2)], "slot 2 holds another value, slot 5 none");
+    let values = vec![value("a"), value("b")].into();
+    let accepted = Record::Accept(Run { ballot: Ballot(4), first: Slot(0), values });
+    assert_eq!(seat.storage.records, std::slice::from_ref(&accepted));
+    assert_eq!(votes(&seat.handle(named)), [(R1, 4, 0, 2)], "the answer may have been lost");
+    assert_eq!(seat.storage.records, [accepted]);
+    let higher = seat.handle(held(6, &[(0, 1, 0), (2, 1, 1)]));
+    assert_eq!(votes(&higher), [(R0, 6, 2, 1)], "slot 0 is held at ballot 4 now");
+    let refused = seat.handle(held(4, &[(0, 1, 4)]));
+    assert_eq!((votes(&refused), to_proposers(&refused)), (vec![], vec![(R1, nack(4, 6))]));
+    let Input::Peer(_, foreign) = held(8, &[(0, 1, 4)]) else { unreachable!() };
+    assert_eq!(seat.handle(Input::Peer(R0, foreign)), [], "ballot 8 is not replica 0's");
+}
+
+#[test]
 fn a_page_of_an_older_ballot_is_never_sent_after_a_higher_promise() {
     let mut seat = acceptor();
     seat.handle(accept(0, 0, &["a"]));

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use multipaxos::long_line::commit_us;
-use multipaxos::message::{Decided, MESSAGE_SLOTS_MAX, Message, Request, ToAcceptor};
+use multipaxos::message::{Decided, MESSAGE_SLOTS_MAX, Message, Request, Span, Spans, ToAcceptor};
 use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1Outcome;
 use multipaxos::paxos::phase2::{IN_FLIGHT_BYTES_MAX, Other, Phase2, QUEUE_BYTES_MAX, QUEUE_MAX};
@@ -79,7 +79,7 @@ impl Subject {
 }
 
 fn begin(settings: Settings, first: u64, values: &[Value], applied: u64) -> Subject {
-    let outcome = Phase1Outcome { first: Slot(first), values: values.into() };
+    let outcome = Phase1Outcome { first: Slot(first), values: values.into(), held: vec![] };
     let phase2 =
         Phase2::begin(settings, Ballot(0), outcome, Slot(applied), Waits::default(), Time(0));
     Subject { phase2, now: Time(0) }
@@ -451,7 +451,7 @@ const SLOW: Waits = Waits {
 
 #[test]
 fn where_a_quorum_takes_long_a_proposal_is_sent_again_only_after_that() {
-    let outcome = || Phase1Outcome { first: Slot(0), values: Default::default() };
+    let outcome = || Phase1Outcome { first: Slot(0), values: Default::default(), held: vec![] };
     let mut known = Subject {
         phase2: Phase2::begin(settings(3, R0), Ballot(0), outcome(), Slot(0), SLOW, Time(0)),
         now: Time(0),
@@ -476,6 +476,39 @@ fn where_a_quorum_takes_long_a_proposal_is_sent_again_only_after_that() {
         seat.now = seat.now.plus_us(2 * SLOW.save_us);
         assert_eq!(slots(&seat.time_out()), [1], "{name}");
     }
+}
+
+#[test]
+fn a_peer_that_holds_a_value_is_told_so_the_first_time_and_gets_the_value_later() {
+    let values: Vec<Value> = (0..4).map(|slot| command(slot, 0, "x")).collect();
+    let at = |first, len| Span { slots: range(first, len), ballot: Ballot(2) };
+    let spans = |spans: &[Span]| spans.iter().copied().collect::<Spans>();
+    let held = vec![spans(&[at(0, 4)]), spans(&[at(0, 1), at(2, 1)]), spans(&[])];
+    let outcome = Phase1Outcome { first: Slot(0), values: values.as_slice().into(), held };
+    let phase2 =
+        Phase2::begin(settings(3, R0), Ballot(3), outcome, Slot(0), Waits::default(), Time(0));
+    let mut seat = Subject { phase2, now: Time(0) };
+    seat.take(one(9, 0));
+    let sent = seat.flush();
+    let named = |to| -> Vec<Spans> {
+        let pick = |(peer, message)| match message {
+            ToAcceptor::AcceptHeld { ballot, held } if peer == to => {
+                assert_eq!(ballot, Ballot(3));
+                Some(held)
+            }
+            _ => None,
+        };
+        to_acceptors(&sent).into_iter().filter_map(pick).collect()
+    };
+    assert_eq!((named(R0), named(R2)), (vec![], vec![]));
+    assert_eq!(named(R1), [spans(&[at(0, 1), at(2, 1)])]);
+    assert_eq!(slots(&sent), [1, 3, 4], "the values that replica 1 lacks, and the own one");
+    assert_eq!(runs(&sent), [(0, 4), (4, 1)], "the own acceptor gets all");
+    let answer_us = RESEND_US;
+    assert!(seat.lose_to(&[R1], range(1, 1), |_| answer_us).is_empty(), "it was overtaken");
+    assert_eq!(seat.lose_to(&[R2], range(1, 1), |_| answer_us).len(), 1, "and here it was not");
+    seat.now = seat.phase2.deadline().expect("they wait");
+    assert_eq!(slots(&seat.time_out()), [0, 1, 2, 3, 4], "whatever it has said");
 }
 
 #[test]

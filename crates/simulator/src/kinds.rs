@@ -113,6 +113,7 @@ fn name_of(ends: Ends, message: &[u8]) -> &'static str {
         (Ends::Replicas, Some(1), Some(0)) => "prepare",
         (Ends::Replicas, Some(1), Some(1)) => "accept",
         (Ends::Replicas, Some(1), Some(2)) => "fetch_accepted",
+        (Ends::Replicas, Some(1), Some(3)) => "accept_held",
         (Ends::Replicas, Some(2), Some(0)) => "promise",
         (Ends::Replicas, Some(2), Some(1)) => "accepted_values",
         (Ends::Replicas, Some(2), Some(2)) => "nack",

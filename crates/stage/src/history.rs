@@ -233,6 +233,13 @@ pub enum Said {
         /// The slots that the leader calls decided.
         decided: Mark,
     },
+    /// Phase 2a of values that the acceptor holds.
+    AcceptHeld {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The slots of the values, and the ballots at which they are held.
+        held: Spans,
+    },
     /// Phase 2b.
     Accepted {
         /// The ballot of the acceptances.
@@ -322,6 +329,9 @@ impl Said {
             }
             Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
                 Said::FetchAccepted { ballot: *ballot, wanted: wanted.clone() }
+            }
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+                Said::AcceptHeld { ballot: *ballot, held: held.clone() }
             }
             Message::Proposer(ToProposer::AcceptedValues(values)) => {
                 Said::AcceptedValues { ballot: values.ballot }

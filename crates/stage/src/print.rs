@@ -106,7 +106,7 @@ pub(crate) fn letter(message: &Message) -> char {
     match message {
         Message::Bootstrap(_) => 'b',
         Message::Acceptor(ToAcceptor::Prepare { .. }) => 'p',
-        Message::Acceptor(ToAcceptor::Accept(_)) => 'a',
+        Message::Acceptor(ToAcceptor::Accept(_) | ToAcceptor::AcceptHeld { .. }) => 'a',
         Message::Proposer(ToProposer::Promise(_)) => 'm',
         Message::Acceptor(ToAcceptor::FetchAccepted { .. })
         | Message::Proposer(ToProposer::AcceptedValues(_)) => 'w',
@@ -137,6 +137,9 @@ pub(crate) fn message(message: &Message) -> String {
         }
         Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
             format!("fetch-accepted ballot {ballot}: {}", spans(wanted))
+        }
+        Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+            format!("accept-held ballot {ballot}: {}", spans(held))
         }
         Message::Acceptor(ToAcceptor::Accept(accept)) => format!(
             "accept ballot {}: {}{}",

@@ -90,6 +90,25 @@ fn the_value_of_the_highest_ballot_is_proposed_again_not_the_first_seen() {
 }
 
 #[test]
+fn what_an_acceptor_has_reported_at_the_ballot_of_the_proposal_it_is_not_sent() {
+    let mut seat = proposer(3, R1);
+    let ballot = campaign(&mut seat, R0);
+    seat.handle(own_promise(ballot.0, &[(0, 0, "a"), (1, 3, "b"), (3, 0, "d")]));
+    let sent = report(&mut seat, R2, ballot.0, &[(0, 0, "a"), (1, 0, "old"), (3, 0, "d")]);
+    assert_eq!(proposed(&sent).len(), 4);
+    let named = to_acceptors(&sent).into_iter().filter_map(|(to, message)| match message {
+        ToAcceptor::AcceptHeld { ballot: at, held } if at == ballot => Some((to, held)),
+        _ => None,
+    });
+    assert_eq!(named.collect::<Vec<_>>(), [(R2, spans(&[(0, 0, "a"), (3, 0, "d")]))]);
+    let to = |peer| -> Vec<(u64, usize)> {
+        let accepts = accepts_to(&sent, peer).into_iter();
+        accepts.map(|accept| (accept.first.0, accept.values.len())).collect()
+    };
+    assert_eq!((to(R2), to(R0)), (vec![(1, 2)], vec![(0, 4)]), "replica 0 has reported nothing");
+}
+
+#[test]
 fn holes_become_noops_at_once_and_before_own_commands() {
     let mut seat = proposer(3, R1);
     let mut sent = succeed(&mut seat, R2, &[(1, 0, "b"), (4, 0, "e")]);

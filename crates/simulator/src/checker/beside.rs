@@ -55,6 +55,9 @@ impl Checker {
     pub fn copy_sends(&mut self, message: &Message) -> Checked {
         match message {
             Message::Acceptor(ToAcceptor::Accept(accept)) => self.proposes(accept),
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+                self.proposes_held(*ballot, held)
+            }
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Checked, Checker, fingerprint, violation};
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Conduct, Decided, Message, Promise, Status, ToAcceptor,
+    Accept, AcceptedValues, Answer, Conduct, Decided, Message, Promise, Spans, Status, ToAcceptor,
     ToLearner, ToProposer,
 };
 use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, SlotRange};
@@ -18,6 +18,10 @@ impl Checker {
                 self.used_after_own_promise(node, life, accept.ballot, accept.first)?;
                 self.proposes(accept)?;
                 self.marks(node, accept.decided)
+            }
+            Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
+                self.used_after_own_promise(node, life, *ballot, held.end())?;
+                self.proposes_held(*ballot, held)
             }
             Message::Acceptor(ToAcceptor::FetchAccepted { ballot, wanted }) => {
                 self.used_after_own_promise(node, life, *ballot, wanted.end())
@@ -184,25 +188,35 @@ impl Checker {
 
     pub(super) fn proposes(&mut self, accept: &Accept) -> Checked {
         for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.iter()) {
-            let value = fingerprint(value);
-            let proposed = *self.proposed.entry((slot, accept.ballot)).or_insert(value);
-            if proposed != value {
-                return violation(
-                    slot,
-                    format!("I2: two values proposed at ballot {}", accept.ballot),
-                );
+            self.proposes_value(slot, accept.ballot, fingerprint(value))?;
+        }
+        Ok(())
+    }
+
+    /// Checks the values that a leader names and does not send.
+    pub(super) fn proposes_held(&mut self, ballot: Ballot, held: &Spans) -> Checked {
+        for span in held.iter() {
+            for slot in span.slots.iter() {
+                let Some(accepted) = self.accepted.get(&(slot, span.ballot)) else {
+                    let text = format!("S4: nobody holds a value at ballot {}", span.ballot);
+                    return violation(slot, text);
+                };
+                self.proposes_value(slot, ballot, accepted.value)?;
             }
-            // A ballot above the one that chose a value may propose nothing but that value. (P2b)
-            let chosen = self.chosen.get(&slot);
-            if chosen.is_some_and(|chosen| chosen.ballot < accept.ballot && chosen.value != value) {
-                return violation(
-                    slot,
-                    format!(
-                        "I1: ballot {} proposes another value than the chosen one",
-                        accept.ballot
-                    ),
-                );
-            }
+        }
+        Ok(())
+    }
+
+    fn proposes_value(&mut self, slot: Slot, ballot: Ballot, value: u64) -> Checked {
+        let proposed = *self.proposed.entry((slot, ballot)).or_insert(value);
+        if proposed != value {
+            return violation(slot, format!("I2: two values proposed at ballot {ballot}"));
+        }
+        // A ballot above the one that chose a value may propose nothing but that value. (P2b)
+        let chosen = self.chosen.get(&slot);
+        if chosen.is_some_and(|chosen| chosen.ballot < ballot && chosen.value != value) {
+            let text = format!("I1: ballot {ballot} proposes another value than the chosen one");
+            return violation(slot, text);
         }
         Ok(())
     }

@@ -343,11 +343,9 @@ impl<'a> Facts<'a> {
 
     /// The accepts of `ballot` for the slot that were sent to `replica`.
     pub(super) fn accepts_to(&self, ballot: Ballot, replica: ReplicaId) -> Vec<&Sent<'a>> {
-        let meant = self.past.messages.iter().filter(|sent| {
-            sent.is_to(replica)
-                && proposed(self.slot, sent.said).is_some_and(|(other, _)| other == ballot)
-        });
-        meant.collect()
+        let messages = self.past.messages.iter();
+        let asks = |sent: &&Sent<'_>| asks_to_accept(self.slot, sent.said) == Some(ballot);
+        messages.filter(|sent| sent.is_to(replica)).filter(asks).collect()
     }
 }
 
@@ -358,6 +356,16 @@ pub(super) fn proposed(slot: Slot, said: &Said) -> Option<(Ballot, Value)> {
             Some((*ballot, value_in(slot, *first, values)?))
         }
         _ => None,
+    }
+}
+
+/// The ballot at which a message asks its receiver to accept something in `slot`.
+pub(super) fn asks_to_accept(slot: Slot, said: &Said) -> Option<Ballot> {
+    match said {
+        Said::AcceptHeld { ballot, held } => {
+            held.iter().any(|span| span.slots.contains(slot)).then_some(*ballot)
+        }
+        said => proposed(slot, said).map(|(ballot, _)| ballot),
     }
 }
 

@@ -4,7 +4,7 @@
 //! says that the slot is decided, and this replica has accepted it at exactly that leader's
 //! ballot. Or a peer sends the slot from its decided log.
 
-use super::facts::{Past, Sent, accepted_in, proposed};
+use super::facts::{Past, Sent, accepted_in, asks_to_accept};
 use crate::history::{Said, StageEvent, value_in};
 use multipaxos::types::{Ballot, ReplicaId, Slot};
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub(super) fn how_learned<'a>(
             },
             _ => continue,
         };
-        if let Some((ballot, _)) = proposed(slot, said).filter(|(at, _)| accepted.contains(at)) {
+        if let Some(ballot) = asks_to_accept(slot, said).filter(|at| accepted.contains(at)) {
             held.push(ballot);
         }
         if let (Said::Page { first, values }, Some(message)) = (said, message)
