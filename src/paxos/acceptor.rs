@@ -366,8 +366,9 @@ impl Acceptor {
         let named = held.iter().flat_map(|span| {
             self.state.range(span.slots).filter(move |run| is_named(run, span.ballot))
         });
+        let decided = Decided { ballot, slots: SlotRange::default() };
         for Run { first, values, .. } in named.collect::<Vec<Run>>() {
-            self.handle_accept(Accept { ballot, first, values, decided: Decided::default() }, out);
+            self.handle_accept(Accept { ballot, first, values, decided }, out);
         }
     }
 

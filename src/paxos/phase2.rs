@@ -27,7 +27,7 @@ use crate::message::{
 };
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
-use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
 
@@ -302,10 +302,6 @@ impl Phase2 {
         if is_telling {
             self.note_told();
         }
-        for (peer, _) in replicas(self.settings.n).zip(&self.held).filter(|it| !it.1.is_empty()) {
-            // What is named needs no room on the way, and values wait for it.
-            self.window.unsent_mut().for_each(|proposal| proposal.note_overtaken(peer, now));
-        }
         self.window.note_sent();
         self.held.clear();
     }
@@ -325,7 +321,7 @@ impl Phase2 {
         let max_us = (first_us << RESEND_DOUBLINGS_MAX).min(WAIT_MAX_US).max(first_us);
         let backoff = Backoff { first_us, max_us };
         for place in self.window.take_due(now, backoff, self.settings.n) {
-            self.send(self.window.at(place), Decided::default(), out);
+            self.send(self.window.at(place), self.nothing_decided(), out);
         }
         self.timers.resend_at = now.plus_us(first_us / 2);
     }
@@ -340,7 +336,7 @@ impl Phase2 {
         answer_us: impl Fn(ReplicaId) -> u64,
         out: &mut Outbox<R>,
     ) {
-        let room = self.datagram_room();
+        let (room, nothing_decided) = (self.datagram_room(), self.nothing_decided());
         for peer in self.settings.peers() {
             let answer_us = answer_us(peer).max(RESEND_MIN_US);
             // Where answers vary much, messages overtake one another, and a slot that is passed
@@ -353,8 +349,7 @@ impl Phase2 {
                 {
                     let slots = SlotRange::with_len(left.start, part.len() as u64);
                     if proposal.resend_lost(slots, peer, now, answer_us, overtakes_us) {
-                        let again = self.accept(slots.start, part, Decided::default());
-                        out.send(peer, again);
+                        out.send(peer, self.accept(slots.start, part, nothing_decided));
                     }
                     left.start = slots.end;
                 }
@@ -415,13 +410,18 @@ impl Phase2 {
         }
     }
 
-    /// What is sent again carries no decided mark: so it is the same to the byte as any other
+    /// What is sent again says that nothing is decided: so it is the same to the byte as any other
     /// copy, and a network layer that still holds one need not send both. Heartbeats tell what
     /// is decided. For a long line that is true of the first copy as well, since its pieces
-    /// complete those that have arrived (L8).
+    /// complete those that have arrived (L8). And the vote for it repeats what is held besides,
+    /// as far as a vote does (L4).
+    fn nothing_decided(&self) -> Decided {
+        Decided { ballot: self.ballot, slots: SlotRange::new(self.first, self.first) }
+    }
+
     fn accept(&self, first: Slot, values: Values, decided: Decided) -> Message {
         let is_long = values.bytes().len() > self.datagram_room();
-        let decided = if is_long { Decided::default() } else { decided };
+        let decided = if is_long { self.nothing_decided() } else { decided };
         let ballot = self.ballot;
         Message::Acceptor(ToAcceptor::Accept(Accept { ballot, first, values, decided }))
     }

@@ -35,8 +35,8 @@ pub(super) struct Proposal {
     again: Aside<SentAgain>,
 }
 
-/// What was sent again because it was lost, or was overtaken: the parts that may still be on their
-/// way, to whom, and when each left. Empty as long as nothing was.
+/// What was sent again because it was lost: the parts that may still be on their way, to whom,
+/// and when each left. Empty as long as nothing was.
 #[derive(Debug, Clone, Default)]
 struct SentAgain(Vec<(ReplicaId, SlotRange, Time)>);
 
@@ -74,13 +74,6 @@ impl Proposal {
         self.values = self.values.skip(count as usize);
         self.requesters.take(count as usize);
         done
-    }
-
-    /// It leaves for `peer` beside something that overtakes it. For a while it is not lost if
-    /// it is passed over.
-    pub(super) fn note_overtaken(&mut self, peer: ReplicaId, now: Time) {
-        let slots = SlotRange::with_len(self.first, self.values.len() as u64);
-        self.again.note(peer, slots, now);
     }
 
     /// A part of it is lost on the way to `peer`. Returns whether to send that part again, and
@@ -198,11 +191,6 @@ impl Window {
     /// What was not sent yet.
     pub(super) fn unsent(&self) -> impl Iterator<Item = &Proposal> {
         self.proposals.range(self.sent..)
-    }
-
-    /// The same, to note how it leaves.
-    pub(super) fn unsent_mut(&mut self) -> impl Iterator<Item = &mut Proposal> {
-        self.proposals.range_mut(self.sent..)
     }
 
     /// Everything that is proposed was sent.
