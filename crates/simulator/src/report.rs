@@ -6,6 +6,7 @@ use crate::environment::Place;
 use crate::faults::{Partition, Switches};
 use crate::kinds::Kinds;
 use crate::reach::Reach;
+use history::History;
 use multipaxos::types::ReplicaId;
 
 /// A power cut of one replica.
@@ -38,6 +39,8 @@ pub struct Options {
     pub power_cut: Option<PowerCut>,
     /// Print every event.
     pub trace: bool,
+    /// Record the history of the run.
+    pub record: bool,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             wire_percent: 10,
             power_cut: None,
             trace: false,
+            record: false,
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct Report {
     pub bytes_factor: f64,
     /// What was sent, by kind, in an environment.
     pub kinds: Kinds,
+    /// The history of the run, if it was to be recorded, and whether more happened than it holds.
+    pub recorded: Option<(History, bool)>,
 }
 
 impl Report {

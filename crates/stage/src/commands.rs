@@ -5,8 +5,9 @@ use super::play::no_such_command;
 use super::requests::{Asked, CLIENT_MAX, request, the_line};
 use super::stage::{Loud, STABILIZE_US, Setup, Stage};
 use super::targets::{each, every, one, replica, role};
-use super::why::why;
 use super::words::{Done, NUMBER_MAX, Words, parse, span, within};
+use history::History;
+use history::why::why;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::paxos::ACCEPT_SLOTS_MAX;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot, replicas};
@@ -39,6 +40,11 @@ impl Session {
             stage.take_lines()
         });
         done.map(|()| lines.unwrap_or_default())
+    }
+
+    /// What has happened, if there is a cluster.
+    pub fn into_history(self) -> Option<History> {
+        self.stage.map(|stage| stage.history)
     }
 
     /// The cluster, if there is one.

@@ -6,6 +6,7 @@
 //! are run, a block ends after each command that prints something.
 
 use super::commands::Session;
+use history::History;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -165,15 +166,15 @@ impl Script {
     /// they are not run.
     pub fn run(&self) -> Result<String, Stuck> {
         let mut run = Run { script: self, session: Session::default(), text: String::new() };
-        for block in &self.blocks {
-            run.block(block)?;
-        }
-        let mut rest = self.rest.as_slice();
-        while !rest.is_empty() {
-            let length = run.loose(rest)?;
-            rest = &rest[length..];
-        }
+        run.all()?;
         Ok(run.text)
+    }
+
+    /// Runs the script as far as it can be run, and returns what has happened as well.
+    pub fn play(&self) -> (Result<String, Stuck>, Option<History>) {
+        let mut run = Run { script: self, session: Session::default(), text: String::new() };
+        let done = run.all();
+        (done.map(|()| run.text), run.session.into_history())
     }
 }
 
@@ -185,6 +186,20 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Runs all commands.
+    fn all(&mut self) -> Result<(), Stuck> {
+        let script = self.script;
+        for block in &script.blocks {
+            self.block(block)?;
+        }
+        let mut rest = script.rest.as_slice();
+        while !rest.is_empty() {
+            let length = self.loose(rest)?;
+            rest = &rest[length..];
+        }
+        Ok(())
+    }
+
     /// Runs all commands of a block.
     fn block(&mut self, block: &[Line]) -> Result<(), Stuck> {
         let mut printed = Vec::new();

@@ -7,18 +7,17 @@
 //! - [`commands`]: carries out commands. `words`: splits a command into words. `targets`: the
 //!   replicas and messages that a command names. `requests`: requests made by hand.
 //! - `stage`: the cluster. `node`: one replica of it.
-//! - `print`: describes messages, records and states in words.
-//! - [`history`]: everything that happened. [`mod@why`]: explains a slot from the history.
+//!
+//! What has happened is a [`history`], and that explains the slots.
 
 pub mod commands;
 pub mod file;
 pub mod help;
-pub mod history;
 mod node;
 pub mod play;
-mod print;
 mod requests;
 mod stage;
+#[cfg(test)]
+mod stories;
 mod targets;
-pub mod why;
 mod words;

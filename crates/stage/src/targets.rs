@@ -1,8 +1,8 @@
 //! The replicas, roles and messages that a command names.
 
-use super::history::Party;
 use super::stage::Stage;
 use super::words::{Done, Words, parse};
+use history::Party;
 use multipaxos::types::{ReplicaId, replicas};
 use simulator::node::RoleName;
 

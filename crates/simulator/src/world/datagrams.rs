@@ -248,6 +248,7 @@ impl World {
         self.checker.lost(id, applied).for_each(|bytes| self.cost.loses(bytes));
         self.checker.restarted(id, applied);
         self.trace(|| format!("replica {id} starts, applied {applied}"));
+        self.record_beginning(id, membership_counts, applied);
         for role in ROLES {
             self.wake_soon(id, role, NOTICE_US);
         }

@@ -88,6 +88,8 @@ impl World {
                 }
             }
             self.hash.add(&message);
+            let (from, at) = (Party::Client(client as u64), Party::Replica(to));
+            self.record_leaving(from, at, || Payload::Call(message.clone()));
             if let Some(wire) = &mut self.clients[client].wire {
                 let frames = wire.send(now, &[Outgoing::Call { to, message }]);
                 self.send_calls(client, frames);
@@ -114,9 +116,9 @@ impl World {
         let boot = BootId(self.streams.workload.u64(1..));
         let n = self.nodes.len();
         let (datagram_max, has_batches) = (self.datagram_max, self.kernels.is_some());
-        self.clients[client].wire = self
-            .wired
-            .then(|| Wire::new(n, Party::Client, boot, datagram_max).with_batches(has_batches));
+        self.clients[client].wire = self.wired.then(|| {
+            Wire::new(n, message::Party::Client, boot, datagram_max).with_batches(has_batches)
+        });
     }
 
     /// Starts a client's process anew, under the same id.

@@ -27,7 +27,8 @@ impl World {
         let node = &mut self.nodes[id.index()];
         let has_batches = self.kernels.is_some();
         node.wire = self.wired.then(|| {
-            Wire::new(n, Party::Replica(id), boot, self.datagram_max).with_batches(has_batches)
+            Wire::new(n, message::Party::Replica(id), boot, self.datagram_max)
+                .with_batches(has_batches)
         });
         node.life += 1;
         node.paused_until = None;
@@ -111,9 +112,14 @@ impl World {
         node.started = false;
         self.checker.wiped(id);
         self.wiped[id.index()] = true;
+        self.record(|| history::Event::Wiped { replica: id });
     }
 
     pub(super) fn end_life(&mut self, id: ReplicaId, death: Death) {
+        self.end_life_as(id, death, false);
+    }
+
+    fn end_life_as(&mut self, id: ReplicaId, death: Death, cannot_sync: bool) {
         let node = &mut self.nodes[id.index()];
         let dark = node.store.disk().is_some_and(|disk| disk.is_dark());
         let death = if dark { Death::PowerCut } else { death };
@@ -128,6 +134,7 @@ impl World {
             self.reach.count(Situation::PowerCut);
         }
         self.trace(|| format!("replica {id} dies: {death:?}"));
+        self.record_end(id, cannot_sync);
     }
 
     pub(super) fn drawn_death(&mut self) -> Death {
@@ -136,7 +143,9 @@ impl World {
 
     pub(super) fn arrive(&mut self, to: ReplicaId, arrival: Arrival) -> Step {
         let node = &mut self.nodes[to.index()];
-        let Some(process) = &mut node.process else { return Ok(()) };
+        if node.process.is_none() {
+            return Ok(());
+        }
         if node.paused_until.is_some() {
             if node.backlog.len() < BACKLOG_MAX {
                 node.backlog.push_back(arrival);
@@ -164,11 +173,9 @@ impl World {
                     self.trace(|| format!("{} -> {to}: {message:?}", from.0));
                 }
             }
-            let node = &mut self.nodes[to.index()];
-            let Some(process) = &mut node.process else { return Ok(()) };
-            let roles = process.accept(arrival);
-            return self.deliver_to(to, roles);
         }
+        self.record_at_replica(to, &arrival);
+        let Some(process) = &mut self.nodes[to.index()].process else { return Ok(()) };
         let roles = process.accept(arrival);
         self.deliver_to(to, roles)
     }
@@ -294,6 +301,7 @@ impl World {
         let node_life = node.life;
         for record in std::mem::take(&mut self.nodes[id.index()].store.acceptor.observed) {
             self.checker.durable(id, node_life, &record)?;
+            self.record_saved(id, &record);
         }
         for record in std::mem::take(&mut self.nodes[id.index()].store.learner.observed) {
             self.trace(|| format!("replica {id}: {record:?}"));
@@ -302,12 +310,14 @@ impl World {
                 self.reach.add(Situation::CheckpointParts, u64::from(later));
             }
             self.checker.applied(id, &record)?;
+            self.record_applied(id, &record);
         }
         match turned {
             Ok(envelopes) => {
                 self.check_bounds(id, role)?;
                 self.post(id, envelopes)?;
                 self.note_leader(id);
+                self.record_leader(id);
                 self.schedule(id, role);
                 match self.rest_after_turn(id, role) {
                     Ok(()) => Ok(()),
@@ -326,7 +336,7 @@ impl World {
                 self.reach.count(Situation::SyncFailed);
                 self.trace(|| format!("replica {id}: {error}"));
                 let death = self.drawn_death();
-                self.end_life(id, death);
+                self.end_life_as(id, death, true);
                 if self.faults_on {
                     self.restart_later(id);
                 } else if !self.out[id.index()] {
@@ -370,6 +380,10 @@ impl World {
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
+                    self.record(|| history::Event::Told {
+                        replica: id,
+                        said: history::Said::by_peer(&message),
+                    });
                     let Some(process) = &mut self.nodes[id.index()].process else { return Ok(()) };
                     if self.faults_on
                         && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
@@ -390,14 +404,18 @@ impl World {
                         self.cost.campaigns_with(*ballot);
                     }
                     self.hash.add(&message);
+                    let reaches = self.wired || self.reaches(id, to);
+                    self.record_message(id, to, &message, reaches);
                     if self.wired {
                         outgoing.push(Outgoing::Peer { to, message });
-                    } else if self.reaches(id, to) {
+                    } else if reaches {
                         let at_copy = self.goes_to_copy(id, to);
                         self.send_whole(|| World::arrives(to, at_copy, arrival(id, &message)));
                     }
                 }
                 Envelope::Back { to, at, message } => {
+                    let sent = Message::Bootstrap(message.clone());
+                    self.record_message(id, to, &sent, self.wired || self.reaches(id, to));
                     if self.wired {
                         outgoing.push(Outgoing::Back { to, at, message });
                     } else if self.reaches(id, to) {
@@ -416,6 +434,7 @@ impl World {
                     for answer in &answers {
                         self.checker.answers(self.clients[client].id_in(life), answer)?;
                         self.hash.add(answer);
+                        self.record_answer(id, to, answer);
                     }
                     if self.wired {
                         outgoing.push(Outgoing::Answers { to, answers });
@@ -435,6 +454,7 @@ impl World {
                 Envelope::Notice(Notice::LostState(_)) => has_lost_state = true,
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(notice) => {
+                    self.record_notice(id, &notice);
                     if self.faults_on
                         && self.streams.network.u32(0..1_000_000) < self.profile.inbox_ppm
                     {

@@ -19,6 +19,7 @@ mod datagrams;
 mod guests;
 mod lives;
 mod operator;
+mod record;
 mod setup;
 mod strangers;
 mod strikes;
@@ -42,15 +43,17 @@ use super::wire::{BatchNews, Frames, Leaving, Wire};
 use beside::Beside;
 use durable::sim_disk;
 use fastrand::Rng;
+use history::{Party, Payload};
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::client::{self, Outcome};
-use multipaxos::message::{Answer, ClientMessage, Message, Party};
+use multipaxos::message::{self, Answer, ClientMessage, Message};
 use multipaxos::net::pack::payload_bytes;
 use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::{Diverged, Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use operator::{OPERATOR, Operator};
+use record::Recording;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use strangers::{Strangers, Stray};
@@ -196,6 +199,8 @@ pub struct World {
     kernels: Option<Kernels>,
     cost: Cost,
     kinds: Kinds,
+    /// What happens, if somebody wants to read it.
+    recording: Option<Box<Recording>>,
     checker: Checker,
     reach: Reach,
     disk_calls: Vec<u64>,
@@ -227,6 +232,7 @@ impl World {
         for index in 0..self.nodes.len() {
             self.note_wire(ReplicaId(index as u8));
         }
+        let recorded = self.recording.take().map(|recording| recording.finish(self.now.0));
         self.reach.add(Situation::HoleFilled, self.checker.noops);
         self.reach.add(Situation::DuplicateSuppressed, self.checker.duplicates);
         Report {
@@ -247,6 +253,7 @@ impl World {
             bytes_factor: self.cost.bytes_factor(&self.nodes[0].settings, self.now),
             cost: self.cost,
             kinds: self.kinds,
+            recorded,
         }
     }
 
@@ -359,6 +366,8 @@ impl World {
             Answer::BornTooEarly { .. } => self.reach.count(Situation::SessionBornTooEarly),
             _ => {}
         }
+        let at = Party::Client(client as u64);
+        self.record_arrival(Party::Replica(from), at, || Payload::Answer(answer.clone()));
         self.turn_client(client, Some(client::Input::Answer(from, answer)))
     }
 
@@ -390,6 +399,11 @@ fn address_of_replica(id: ReplicaId) -> Address {
 }
 
 fn who(address: Address) -> (usize, u32) {
-    let IpAddr::V4(ip) = address.0.ip() else { unreachable!("addresses here are IPv4") };
-    ((address.0.port() - ADDRESS_PORT) as usize, u32::from(ip) - 0x0a00_0000)
+    who_if_any(address).expect("addresses here are those of clients")
+}
+
+fn who_if_any(address: Address) -> Option<(usize, u32)> {
+    let IpAddr::V4(ip) = address.0.ip() else { return None };
+    let client = address.0.port().checked_sub(ADDRESS_PORT)?;
+    Some((client.into(), u32::from(ip).checked_sub(0x0a00_0000)?))
 }

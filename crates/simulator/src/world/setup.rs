@@ -187,6 +187,7 @@ impl World {
             environment,
             cost: Cost::new(),
             kinds: Kinds::default(),
+            recording: options.record.then(|| Box::new(Recording::new(n))),
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
             disk_calls: Vec::new(),

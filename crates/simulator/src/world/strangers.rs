@@ -100,7 +100,7 @@ impl World {
             let (id, boot) = (ReplicaId(rng.u8(..n as u8)), BootId(rng.u64(1..)));
             let directory = DirectoryId(rng.u64(1..));
             let settings = Settings { id, boot, ..self.nodes[0].settings };
-            let wire = Wire::new(n, Party::Replica(id), boot, self.datagram_max);
+            let wire = Wire::new(n, message::Party::Replica(id), boot, self.datagram_max);
             let role = Bootstrap::new(settings, directory, Time(0));
             self.strays.push(Stray { id, wire, role, told: false });
             let at = Time(self.streams.strangers.u64(..LEFT_US_MAX));
@@ -116,7 +116,7 @@ impl World {
             let rng = &mut self.streams.strangers;
             let boot = BootId(rng.u64(1..));
             let from = ReplicaId(from as u8);
-            let mut wire = Wire::new(n, Party::Replica(from), boot, self.datagram_max);
+            let mut wire = Wire::new(n, message::Party::Replica(from), boot, self.datagram_max);
             for _ in 0..rng.usize(..=STALE_MAX) {
                 let rng = &mut self.streams.strangers;
                 let ready = Ready {

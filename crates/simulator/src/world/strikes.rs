@@ -73,6 +73,7 @@ impl World {
                     node.paused_until = Some(until);
                     self.queue.add(until, Event::Fault(Fault::Resume(id)));
                     self.trace(|| format!("replica {id} sleeps until {}", until.0));
+                    self.record_note(Some(id), "sleeps");
                 }
                 self.fault_later(every, Fault::Pause);
             }
@@ -84,6 +85,7 @@ impl World {
                 let leader = self.leader;
                 self.links.impose(kind, leader, &mut self.streams.crashes);
                 self.trace(|| format!("partition {kind:?}, leader {leader:?}"));
+                self.record_note(None, &format!("links are cut: {kind:?}"));
                 let lasts = self.streams.crashes.u64(50_000..5_000_000);
                 if kind == Partition::Flap {
                     self.queue.add(self.now.plus_us(100_000), Event::Fault(Fault::Flap(20)));
@@ -95,6 +97,7 @@ impl World {
             Fault::Heal => {
                 self.links.heal();
                 self.trace(|| "partition heals".into());
+                self.record_note(None, "links are mended");
             }
             Fault::Flap(0) => self.links.heal(),
             Fault::Flap(left) => {

@@ -1,9 +1,7 @@
 //! Requests made by hand, and clients with the real client role.
 
-use super::network::Payload;
 use super::{CLIENT_PORT, Stage};
-use crate::history::{Party, StageEvent};
-use crate::print;
+use history::{Event, Party, Payload, print};
 use multipaxos::client::{self, Client, Outcome};
 use multipaxos::message::{ClientMessage, Request};
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
@@ -49,7 +47,7 @@ impl Stage {
         self.checker.submitted(&command);
         let message = ClientMessage::Request(request);
         if self.node(to).accept_client(address_of(client), message) {
-            self.record(StageEvent::Asked { replica: to, command });
+            self.record(Event::Asked { replica: to, command });
             self.settle(to);
         } else {
             self.event(format!("nobody hears it at {to}"));

@@ -11,10 +11,10 @@ mod network;
 mod replicas;
 mod time;
 
-use crate::history::{History, StageEvent};
 use crate::node::Node;
-use crate::print;
 use clients::{Completed, Visitor};
+use history::print;
+use history::{Event, History};
 use logged::capture_logs;
 use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{BootId, ReplicaId, Slot, Time};
@@ -174,9 +174,8 @@ impl Stage {
     }
 
     /// Adds an event to the history.
-    fn record(&mut self, event: StageEvent) {
-        let ms = self.now.since_us(self.epoch) / 1_000;
-        self.history.push(ms, event);
+    fn record(&mut self, event: Event) {
+        self.history.push(self.now.since_us(self.epoch), event);
     }
 
     fn event(&mut self, line: String) {

@@ -2,40 +2,13 @@
 
 use super::Stage;
 use super::clients::address_of;
-use crate::history::{Loss, Party, Said, StageEvent};
-use crate::print;
+use history::{Event, Loss, Party, Payload};
 use multipaxos::client;
-use multipaxos::message::{Answer, ClientMessage, Message};
+use multipaxos::message::{Answer, Message};
 use multipaxos::types::{ReplicaId, Time};
 
 /// The fractional part of the golden ratio, in units of 2⁻⁶⁴.
 const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
-
-#[derive(Debug, Clone)]
-pub(super) enum Payload {
-    Peer(Message),
-    Call(ClientMessage),
-    Answer(Answer),
-}
-
-impl Payload {
-    /// Its contents, if they are about slots and ballots.
-    fn said(&self) -> Option<Said> {
-        match self {
-            Payload::Peer(message) => Said::by_peer(message),
-            Payload::Call(message) => Said::by_client(message),
-            Payload::Answer(answer) => Said::to_client(answer),
-        }
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Payload::Peer(message) => print::message(message),
-            Payload::Call(message) => print::call(message),
-            Payload::Answer(answer) => print::answer(answer),
-        }
-    }
-}
 
 /// A message in the network.
 #[derive(Debug, Clone)]
@@ -96,19 +69,13 @@ impl Stage {
 
     /// Sends a message. Returns its id.
     pub(super) fn send(&mut self, from: Party, to: Party, payload: Payload) -> String {
-        let letter = match &payload {
-            Payload::Peer(message) => print::letter(message),
-            Payload::Call(_) => 'r',
-            Payload::Answer(_) => 'c',
-        };
         let cut = match (from, to) {
             (Party::Replica(from), Party::Replica(to)) => self.cut.contains(&(from, to)),
             _ => false,
         };
-        let id = self.next_id(letter);
-        if let Some(said) = payload.said() {
-            self.record(StageEvent::Sent { id: id.clone(), from, to, said });
-        }
+        let id = self.next_id(payload.letter());
+        let (said, text) = (payload.said(), payload.text());
+        self.record(Event::Sent { id: id.clone(), from, to, said, text });
         let (now, arrives_at) = (self.now, self.now.plus_us(self.travels_us(from, to)));
         let pending = Pending { id, from, to, payload, arrives_at, held: false };
         if pending.is_heartbeat() {
@@ -120,7 +87,7 @@ impl Stage {
             };
             let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
             for id in overtaken.collect::<Vec<_>>() {
-                self.record(StageEvent::Lost { id, loss: Loss::Overtaken });
+                self.record(Event::Lost { id, loss: Loss::Overtaken });
             }
         } else {
             let lost = if cut { " (lost: the link is cut)" } else { "" };
@@ -128,7 +95,7 @@ impl Stage {
         }
         let id = pending.id.clone();
         if cut {
-            self.record(StageEvent::Lost { id: id.clone(), loss: Loss::LinkIsCut });
+            self.record(Event::Lost { id: id.clone(), loss: Loss::LinkIsCut });
         } else {
             self.network.push(pending);
         }
@@ -142,10 +109,9 @@ impl Stage {
         };
         let letter = id.chars().next().unwrap_or('?');
         let copy = Pending { id: self.next_id(letter), held: false, ..original };
-        if let Some(said) = copy.payload.said() {
-            let (id, from, to) = (copy.id.clone(), copy.from, copy.to);
-            self.record(StageEvent::Sent { id, from, to, said });
-        }
+        let (id_of_copy, from, to) = (copy.id.clone(), copy.from, copy.to);
+        let (said, text) = (copy.payload.said(), copy.payload.text());
+        self.record(Event::Sent { id: id_of_copy, from, to, said, text });
         self.note_message(format!("{} (the same as {id})", copy.text()));
         self.network.push(copy);
     }
@@ -155,13 +121,13 @@ impl Stage {
         for pending in self.network.iter_mut().filter(|pending| pending.id == id) {
             pending.held = true;
         }
-        self.record(StageEvent::Held { id: id.to_owned() });
+        self.record(Event::Held { id: id.to_owned() });
     }
 
     /// Loses a message.
     pub(crate) fn drop_message(&mut self, id: &str) {
         self.network.retain(|pending| pending.id != id);
-        self.record(StageEvent::Lost { id: id.to_owned(), loss: Loss::Dropped });
+        self.record(Event::Lost { id: id.to_owned(), loss: Loss::Dropped });
     }
 
     /// Delivers a message.
@@ -180,9 +146,9 @@ impl Stage {
                     _ => unreachable!("no such message"),
                 };
                 if heard {
-                    self.record(StageEvent::Arrived { id: id.to_owned() });
+                    self.record(Event::Arrived { id: id.to_owned() });
                 } else {
-                    self.record(StageEvent::Lost { id: id.to_owned(), loss: Loss::NobodyHears });
+                    self.record(Event::Lost { id: id.to_owned(), loss: Loss::NobodyHears });
                     if !id.starts_with('h') {
                         self.note_message(format!("{id} is lost: nobody hears it at {to}"));
                     }
@@ -191,7 +157,7 @@ impl Stage {
             }
             (Party::Client(client), Payload::Answer(answer)) => {
                 let Party::Replica(from) = from else { unreachable!("clients do not answer") };
-                self.record(StageEvent::Arrived { id: id.to_owned() });
+                self.record(Event::Arrived { id: id.to_owned() });
                 if let Answer::Complete { session, seq, slot, client_seq, .. } = answer {
                     let checked = self.checker.completed(session, seq, slot, client_seq);
                     self.check(checked);

@@ -2,11 +2,10 @@
 
 use super::clients::client_of;
 use super::logged::take_logs;
-use super::network::Payload;
 use super::{STEPS_MAX, Stage};
-use crate::history::{Party, Said, StageEvent};
 use crate::node::{Node, Syncing};
-use crate::print;
+use history::print;
+use history::{Event, Party, Payload, Said};
 use multipaxos::message::{Answer, LostState, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Diverged, Envelope, Membership, Notice, acceptor, learner};
@@ -40,7 +39,7 @@ impl Stage {
             self.note_saved(id, records);
         }
         self.node(id).end();
-        self.record(StageEvent::Ended { replica: id, cannot_sync });
+        self.record(Event::Ended { replica: id, cannot_sync });
         self.event(format!("{id} is down"));
     }
 
@@ -66,7 +65,7 @@ impl Stage {
         self.nodes[id.index()].store = Store::records(directory, window);
         self.nodes[id.index()].chat_log.clear();
         self.checker.wiped(id);
-        self.record(StageEvent::Wiped { replica: id });
+        self.record(Event::Wiped { replica: id });
         self.event(format!("{id} has an empty disk, {}", print::directory(directory)));
     }
 
@@ -119,7 +118,7 @@ impl Stage {
         let recovered = self.checker.recovered(id, node.store.acceptor.durable());
         self.check(recovered);
         self.checker.restarted(id, applied);
-        self.record(StageEvent::Began { replica: id, votes: voter, applied });
+        self.record(Event::Began { replica: id, votes: voter, applied });
         let how = if fresh { "has warmed up" } else { "remembers its cluster" };
         let vote = if voter { "" } else { ", and has no vote in it" };
         self.event(format!("{id} {how}{vote}"));
@@ -174,15 +173,15 @@ impl Stage {
             if let learner::Record::Applied { first, values, client_seqs } = &record {
                 let effects = client_seqs.iter().map(Option::is_some).collect();
                 let (first, values) = (*first, values.clone());
-                self.record(StageEvent::Applied { replica: id, first, values, effects });
+                self.record(Event::Applied { replica: id, first, values, effects });
             }
             let checked = self.checker.applied(id, &record);
             self.check(checked);
         }
         match self.leading(id) {
             leads if leads == led => {}
-            Some(ballot) => self.record(StageEvent::Leads { replica: id, ballot }),
-            None => self.record(StageEvent::Resigned { replica: id }),
+            Some(ballot) => self.record(Event::Leads { replica: id, ballot }),
+            None => self.record(Event::Resigned { replica: id }),
         }
         match turned {
             Ok(envelopes) => self.post(id, envelopes),
@@ -204,11 +203,11 @@ impl Stage {
             }
             match &record {
                 acceptor::Record::Promise(ballot) => {
-                    self.record(StageEvent::Promised { replica: id, ballot: *ballot });
+                    self.record(Event::Promised { replica: id, ballot: *ballot });
                 }
                 acceptor::Record::Accept(Run { ballot, first, values }) => {
                     let (ballot, first, values) = (*ballot, *first, values.clone());
-                    self.record(StageEvent::Accepted { replica: id, ballot, first, values });
+                    self.record(Event::Accepted { replica: id, ballot, first, values });
                 }
                 acceptor::Record::Trim(_)
                 | acceptor::Record::Held(_)
@@ -229,9 +228,7 @@ impl Stage {
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
-                    if let Some(said) = Said::by_peer(&message) {
-                        self.record(StageEvent::Told { replica: id, said });
-                    }
+                    self.record(Event::Told { replica: id, said: Said::by_peer(&message) });
                     self.node(id).accept(id, message);
                 }
                 Envelope::Peer { to, message } => {
@@ -257,7 +254,7 @@ impl Stage {
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
                 Envelope::Notice(notice) => {
                     if let Some(said) = Said::by_own_acceptor(&notice) {
-                        self.record(StageEvent::Told { replica: id, said });
+                        self.record(Event::Told { replica: id, said });
                     }
                     self.node(id).notify(notice);
                 }
@@ -303,12 +300,12 @@ impl Stage {
             let to = Party::Client(client);
             let id = Some(self.send(Party::Replica(from), to, Payload::Answer(answer)));
             if let Some(slot) = told {
-                self.record(StageEvent::Answered { replica: from, client, id, slot });
+                self.record(Event::Answered { replica: from, client, id, slot });
             }
             return;
         }
         if let Some(slot) = told {
-            self.record(StageEvent::Answered { replica: from, client, id: None, slot });
+            self.record(Event::Answered { replica: from, client, id: None, slot });
         }
         self.event(format!("{from} answers c{client}: {}", print::answer(&answer)));
         if let Answer::Complete { session, seq, slot, client_seq, .. } = answer {
@@ -320,14 +317,24 @@ impl Stage {
     /// Stops the turns of a role.
     pub(crate) fn stall(&mut self, id: ReplicaId, role: RoleName) {
         self.node(id).stalled.push(role);
-        self.record(StageEvent::Stalled { replica: id, role: print::role(role).into() });
+        self.record(Event::Stalled { replica: id, role: role_name(role).into() });
     }
 
     /// Lets a role take turns again.
     pub(crate) fn unstall(&mut self, id: ReplicaId, role: RoleName) {
         self.node(id).stalled.retain(|stalled| *stalled != role);
-        self.record(StageEvent::Unstalled { replica: id, role: print::role(role).into() });
+        self.record(Event::Unstalled { replica: id, role: role_name(role).into() });
         self.settle(id);
+    }
+}
+
+/// The name of a role in scripts.
+fn role_name(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Bootstrap => "replica",
+        RoleName::Acceptor => "acceptor",
+        RoleName::Proposer => "proposer",
+        RoleName::Learner => "learner",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lets time pass: for a given time, or until the cluster is quiet.
 
 use super::{Loud, QUIET_US, STEPS_MAX, Stage};
-use crate::history::Party;
+use history::Party;
 use multipaxos::message::{Message, ToProposer, Voter};
 use multipaxos::paxos::Role;
 use multipaxos::types::{ReplicaId, Time};

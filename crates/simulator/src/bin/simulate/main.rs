@@ -117,6 +117,7 @@ fn main() {
         wire_percent: args.wire.0 as u8,
         power_cut: None,
         trace: args.trace,
+        record: false,
     };
     if args.world.0.is_some() {
         let one_at_most = [args.partition.is_some(), args.power_cuts, args.power_cut.is_some()];

@@ -5,7 +5,7 @@
 //! ballot. Or a peer sends the slot from its decided log.
 
 use super::facts::{Past, Sent, accepted_in, asks_to_accept};
-use crate::history::{Said, StageEvent, value_in};
+use crate::events::{Event, Party, Said, value_in};
 use multipaxos::types::{Ballot, ReplicaId, Slot};
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) fn how_learned<'a>(
     end: usize,
 ) -> Option<(usize, Learned<'a>)> {
     let began = past.before(end).find_map(|(at, entry)| match entry.event {
-        StageEvent::Began { replica: whose, .. } if whose == replica => Some(at),
+        Event::Began { replica: whose, .. } if whose == replica => Some(at),
         _ => None,
     });
     let accepted = accepted_at(past, replica, slot, end);
@@ -47,9 +47,8 @@ pub(super) fn how_learned<'a>(
     let mut votes: BTreeMap<Ballot, Vec<Vote<'_>>> = BTreeMap::new();
     for (at, entry) in past.from(began.unwrap_or(0)).take_while(|(at, _)| *at < end) {
         let (said, message) = match &entry.event {
-            StageEvent::Told { replica: whose, said } if *whose == replica => (said, None),
-            StageEvent::Arrived { id } => match past.message(id).filter(|sent| sent.is_to(replica))
-            {
+            Event::Told { replica: whose, said } if *whose == replica => (said, None),
+            Event::Arrived { id } => match past.message(id).filter(|sent| sent.is_to(replica)) {
                 Some(sent) => (sent.said, Some(sent)),
                 None => continue,
             },
@@ -68,8 +67,8 @@ pub(super) fn how_learned<'a>(
         }
         if let Some(ballot) = accepted_in(slot, said) {
             let from = message.map_or(replica, |sent| match sent.from {
-                crate::history::Party::Replica(from) => from,
-                crate::history::Party::Client(_) => unreachable!("clients accept nothing"),
+                Party::Replica(from) => from,
+                Party::Client(_) => unreachable!("clients accept nothing"),
             });
             let counted = votes.entry(ballot).or_default();
             if past.votes(from, at) && counted.iter().all(|vote| vote.from != from) {
@@ -99,12 +98,12 @@ pub(super) fn accepted_at(
     let mut ballots = Vec::new();
     for (_, entry) in past.before(end) {
         match &entry.event {
-            StageEvent::Accepted { replica: whose, ballot, first, values }
+            Event::Accepted { replica: whose, ballot, first, values }
                 if *whose == replica && value_in(slot, *first, values).is_some() =>
             {
                 ballots.push(*ballot);
             }
-            StageEvent::Wiped { replica: whose } if *whose == replica => break,
+            Event::Wiped { replica: whose } if *whose == replica => break,
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The facts about one slot, taken from a history.
 
 use super::learned;
-use crate::history::{Entry, History, Loss, Party, Said, StageEvent, value_in};
+use crate::events::{Entry, Event, History, Loss, Party, Said, value_in};
 use crate::print;
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value, replicas};
@@ -50,6 +50,7 @@ impl Sent<'_> {
                 Some(format!("lost: nobody hears it at replica {}", self.to))
             }
             Delivery::Lost(Loss::Overtaken) => Some("overtaken by a newer one".into()),
+            Delivery::Lost(Loss::ByNetwork) => Some("lost".into()),
         }
     }
 
@@ -91,14 +92,14 @@ impl<'a> Past<'a> {
         let mut past = Past { history, messages: Vec::new(), by_id: BTreeMap::new() };
         for (at, entry) in history.entries.iter().enumerate() {
             match &entry.event {
-                StageEvent::Sent { id, from, to, said } => {
+                Event::Sent { id, from, to, said, .. } => {
                     past.by_id.insert(id, past.messages.len());
                     let (from, to, delivery) = (*from, *to, Delivery::OnItsWay);
                     past.messages.push(Sent { id, at, from, to, said, delivery });
                 }
-                StageEvent::Held { id } => past.befalls(id, Delivery::Held),
-                StageEvent::Arrived { id } => past.befalls(id, Delivery::Arrived(at)),
-                StageEvent::Lost { id, loss } => past.befalls(id, Delivery::Lost(*loss)),
+                Event::Held { id } => past.befalls(id, Delivery::Held),
+                Event::Arrived { id } => past.befalls(id, Delivery::Arrived(at)),
+                Event::Lost { id, loss } => past.befalls(id, Delivery::Lost(*loss)),
                 _ => {}
             }
         }
@@ -144,8 +145,8 @@ impl<'a> Past<'a> {
     /// Whether acceptances of `replica` count at entry `at`. They do not after it lost its disk.
     pub(super) fn votes(&self, replica: ReplicaId, at: usize) -> bool {
         let found = self.before(at).find_map(|(_, entry)| match entry.event {
-            StageEvent::Began { replica: whose, votes, .. } if whose == replica => Some(votes),
-            StageEvent::Wiped { replica: whose } if whose == replica => Some(false),
+            Event::Began { replica: whose, votes, .. } if whose == replica => Some(votes),
+            Event::Wiped { replica: whose } if whose == replica => Some(false),
             _ => None,
         });
         found.unwrap_or(true)
@@ -154,8 +155,8 @@ impl<'a> Past<'a> {
     /// Whether `replica` runs and knows its cluster at the end of the history.
     pub(super) fn is_up(&self, replica: ReplicaId) -> bool {
         let found = self.before(self.end()).find_map(|(_, entry)| match entry.event {
-            StageEvent::Began { replica: whose, .. } if whose == replica => Some(true),
-            StageEvent::Ended { replica: whose, .. } if whose == replica => Some(false),
+            Event::Began { replica: whose, .. } if whose == replica => Some(true),
+            Event::Ended { replica: whose, .. } if whose == replica => Some(false),
             _ => None,
         });
         found.unwrap_or(false)
@@ -165,11 +166,8 @@ impl<'a> Past<'a> {
     pub(super) fn leads(&self, replica: ReplicaId) -> Option<Ballot> {
         self.before(self.end())
             .find_map(|(_, entry)| match entry.event {
-                StageEvent::Leads { replica: whose, ballot } if whose == replica => {
-                    Some(Some(ballot))
-                }
-                StageEvent::Resigned { replica: whose }
-                | StageEvent::Ended { replica: whose, .. }
+                Event::Leads { replica: whose, ballot } if whose == replica => Some(Some(ballot)),
+                Event::Resigned { replica: whose } | Event::Ended { replica: whose, .. }
                     if whose == replica =>
                 {
                     Some(None)
@@ -184,13 +182,13 @@ impl<'a> Past<'a> {
         let mut highest = None;
         for (_, entry) in self.before(self.end()) {
             match entry.event {
-                StageEvent::Promised { replica: whose, ballot }
-                | StageEvent::Accepted { replica: whose, ballot, .. }
+                Event::Promised { replica: whose, ballot }
+                | Event::Accepted { replica: whose, ballot, .. }
                     if whose == replica =>
                 {
                     highest = highest.max(Some(ballot));
                 }
-                StageEvent::Wiped { replica: whose } if whose == replica => break,
+                Event::Wiped { replica: whose } if whose == replica => break,
                 _ => {}
             }
         }
@@ -205,13 +203,11 @@ impl<'a> Past<'a> {
     /// The same, at entry `end`.
     pub(super) fn applied_by(&self, replica: ReplicaId, end: usize) -> Slot {
         let found = self.before(end).find_map(|(_, entry)| match &entry.event {
-            StageEvent::Applied { replica: whose, first, values, .. } if *whose == replica => {
+            Event::Applied { replica: whose, first, values, .. } if *whose == replica => {
                 Some(first.plus(values.len() as u64))
             }
-            StageEvent::Began { replica: whose, applied, .. } if *whose == replica => {
-                Some(*applied)
-            }
-            StageEvent::Wiped { replica: whose } if *whose == replica => Some(Slot::ZERO),
+            Event::Began { replica: whose, applied, .. } if *whose == replica => Some(*applied),
+            Event::Wiped { replica: whose } if *whose == replica => Some(Slot::ZERO),
             _ => None,
         });
         found.unwrap_or(Slot::ZERO)
@@ -277,15 +273,15 @@ impl<'a> Facts<'a> {
         let mut facts = Facts { past, slot, proposals, acceptances, chosen };
         for (at, entry) in past.from(0) {
             match &entry.event {
-                StageEvent::Told { replica: leader, said }
-                | StageEvent::Sent { from: Party::Replica(leader), said, .. } => {
+                Event::Told { replica: leader, said }
+                | Event::Sent { from: Party::Replica(leader), said, .. } => {
                     if let Some((ballot, value)) = proposed(slot, said) {
                         let leader = *leader;
                         let proposal = Proposal { leader, value, at };
                         facts.proposals.entry(ballot).or_insert(proposal);
                     }
                 }
-                StageEvent::Accepted { replica, ballot, first, values } => {
+                Event::Accepted { replica, ballot, first, values } => {
                     if let Some(value) = value_in(slot, *first, values) {
                         facts.accepts(Acceptance { replica: *replica, ballot: *ballot, value, at });
                     }

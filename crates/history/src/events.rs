@@ -1,8 +1,7 @@
-//! The history of a stage. [`crate::why`] explains a slot from it.
+//! The entries of a history.
 //!
 //! Each entry is one fact, and the entries are in the order in which things happened. A message
-//! is recorded by its contents about slots and ballots ([`Said`]). Messages about neither
-//! (warm-up, pre-votes, a client's hello) are not recorded.
+//! is recorded by what it says about slots and ballots ([`Said`]), and by its text.
 
 use multipaxos::message::{
     Accept, Answer, ClientMessage, Decided, Heartbeat, Message, Spans, ToAcceptor, ToLearner,
@@ -14,7 +13,7 @@ use multipaxos::values::Values;
 use std::fmt;
 
 /// A sender or receiver of messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
     /// A replica of the cluster.
     Replica(ReplicaId),
@@ -43,18 +42,18 @@ pub struct History {
 /// An event, and its time.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Milliseconds since the cluster warmed up.
-    pub ms: u64,
+    /// Microseconds since the history began.
+    pub us: u64,
     /// The event.
-    pub event: StageEvent,
+    pub event: Event,
 }
 
-/// A thing that can happen on a stage.
+/// A thing that can happen to a cluster.
 #[derive(Debug, Clone)]
-pub enum StageEvent {
+pub enum Event {
     /// A message leaves its sender.
     Sent {
-        /// The message's id, as the stage prints it.
+        /// The message's id: a letter for its kind, and a number.
         id: String,
         /// The sender.
         from: Party,
@@ -62,6 +61,8 @@ pub enum StageEvent {
         to: Party,
         /// The contents.
         said: Said,
+        /// The same for a person.
+        text: String,
     },
     /// A message is held back until a command names it.
     Held {
@@ -70,6 +71,11 @@ pub enum StageEvent {
     },
     /// A message arrives, and its receiver handles it.
     Arrived {
+        /// The message's id.
+        id: String,
+    },
+    /// A copy of a message that has arrived, made by the network, arrives as well.
+    Repeated {
         /// The message's id.
         id: String,
     },
@@ -162,6 +168,13 @@ pub enum StageEvent {
         /// Whether it ended because a sync failed.
         cannot_sync: bool,
     },
+    /// Something that the other events do not say.
+    Noted {
+        /// The replica that it is about, if it is about one.
+        replica: Option<ReplicaId>,
+        /// In words.
+        text: String,
+    },
     /// A replica loses its disk.
     Wiped {
         /// The replica.
@@ -194,11 +207,15 @@ pub enum Loss {
     NobodyHears,
     /// A newer heartbeat replaced it.
     Overtaken,
+    /// The network lost it.
+    ByNetwork,
 }
 
 /// The contents of a message about slots and ballots.
 #[derive(Debug, Clone)]
 pub enum Said {
+    /// Nothing: it is of warm-up, of pre-votes, or asks for something.
+    Other,
     /// A client asks for these commands, or a replica forwards the client's request.
     Request(Vec<Command>),
     /// Phase 1a.
@@ -305,7 +322,7 @@ impl From<&Decided> for Mark {
 
 impl Said {
     /// The promise in a notice of the own acceptor.
-    pub(crate) fn by_own_acceptor(notice: &Notice) -> Option<Said> {
+    pub fn by_own_acceptor(notice: &Notice) -> Option<Said> {
         let Notice::Proposer(proposer::Input::OwnPromise { ballot, first, trimmed, accepted }) =
             notice
         else {
@@ -321,9 +338,9 @@ impl Said {
         }))
     }
 
-    /// The contents of a message between replicas, if it is about slots and ballots.
-    pub fn by_peer(message: &Message) -> Option<Said> {
-        Some(match message {
+    /// The contents of a message between replicas.
+    pub fn by_peer(message: &Message) -> Said {
+        match message {
             Message::Acceptor(ToAcceptor::Prepare { ballot, first, .. }) => {
                 Said::Prepare { ballot: *ballot, first: *first }
             }
@@ -375,28 +392,30 @@ impl Said {
             Message::Bootstrap(_)
             | Message::Learner(ToLearner::Fetch { .. })
             | Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => {
-                return None;
-            }
-        })
-    }
-
-    /// The contents of a client's message, if it is about lines.
-    pub fn by_client(message: &ClientMessage) -> Option<Said> {
-        match message {
-            ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => None,
-            ClientMessage::Request(request) => {
-                Some(Said::Request(request.iter().map(|command| command.to_command()).collect()))
+                Said::Other
             }
         }
     }
 
-    /// The contents of an answer to a client, if it is about slots.
-    pub fn to_client(answer: &Answer) -> Option<Said> {
+    /// The contents of a client's message.
+    pub fn by_client(message: &ClientMessage) -> Said {
+        match message {
+            ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => {
+                Said::Other
+            }
+            ClientMessage::Request(request) => {
+                Said::Request(request.iter().map(|command| command.to_command()).collect())
+            }
+        }
+    }
+
+    /// The contents of an answer to a client.
+    pub fn to_client(answer: &Answer) -> Said {
         match answer {
             Answer::Complete { session, slot, .. } => {
-                Some(Said::Complete { session: *session, slot: *slot })
+                Said::Complete { session: *session, slot: *slot }
             }
-            _ => None,
+            _ => Said::Other,
         }
     }
 }
@@ -414,8 +433,8 @@ impl History {
     }
 
     /// Adds an event.
-    pub fn push(&mut self, ms: u64, event: StageEvent) {
-        self.entries.push(Entry { ms, event });
+    pub fn push(&mut self, us: u64, event: Event) {
+        self.entries.push(Entry { us, event });
     }
 
     /// Forgets the messages of warm-up: they are gone, and their ids will be used again.
@@ -423,10 +442,11 @@ impl History {
         self.entries.retain(|entry| {
             !matches!(
                 entry.event,
-                StageEvent::Sent { .. }
-                    | StageEvent::Held { .. }
-                    | StageEvent::Arrived { .. }
-                    | StageEvent::Lost { .. }
+                Event::Sent { .. }
+                    | Event::Held { .. }
+                    | Event::Arrived { .. }
+                    | Event::Repeated { .. }
+                    | Event::Lost { .. }
             )
         });
     }

@@ -1,7 +1,7 @@
 //! Phase 2: which acceptors accepted or refused a proposal, and when a value was chosen.
 
 use super::Story;
-use crate::history::{Party, Said, StageEvent};
+use crate::events::{Event, Party, Said};
 use crate::print;
 use crate::why::facts::{Delivery, Sent, accepted_in, proposed};
 use crate::why::{capital, replicas};
@@ -78,7 +78,7 @@ impl<'a> Story<'_, 'a> {
         for sent in &past.messages {
             let Said::Nack { ballot, promised } = sent.said else { continue };
             let came = past.before(sent.at).find_map(|(_, entry)| match &entry.event {
-                StageEvent::Arrived { id } => past.message(id).filter(|came| came.to == sent.from),
+                Event::Arrived { id } => past.message(id).filter(|came| came.to == sent.from),
                 _ => None,
             });
             let Some(came) = came else { continue };

@@ -1,51 +1,10 @@
-//! Compares what `why` says with the roles themselves, in all golden scripts. Also checks
-//! histories made by hand.
+//! Histories made by hand.
 
-use super::{COLUMNS, Facts, Past, why};
-use crate::commands::Session;
-use crate::file::{all, command_of};
-use crate::history::{History, Mark, Party, Report, Said, StageEvent};
+use super::why;
+use crate::events::{Event, History, Mark, Party, Report, Said};
 use multipaxos::message::{Request, Span};
 use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, Value, replicas};
 use multipaxos::values::Values;
-use std::path::Path;
-
-/// The number of slots of each script that are checked.
-const SLOTS_MAX: u64 = 8;
-
-#[test]
-fn in_every_script_why_agrees_with_the_roles_and_knows_how_each_slot_was_learned() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scripts");
-    let (mut told, mut applied) = (0, 0);
-    for script in all(&folder) {
-        let mut session = Session::default();
-        for command in script.lines().filter_map(|(_, line)| command_of(line)) {
-            session.run(command).expect("a golden script runs");
-            let stage = session.stage().expect("there is a cluster");
-            let end = stage.nodes.iter().map(|node| node.chat_log.len() as u64).max();
-            for slot in (0..=end.unwrap_or(0).min(SLOTS_MAX)).map(Slot) {
-                let lines = why(&stage.history, slot);
-                let context = format!("{} after {command}: slot {slot}: {lines:#?}", script.name());
-                let past = Past::new(&stage.history);
-                let facts = Facts::new(&past, slot);
-                for node in stage.nodes.iter().filter(|node| node.is_started()) {
-                    let has = node.learner().is_some_and(|learner| learner.applied() > slot);
-                    assert_eq!(facts.applied_by().contains(&node.id), has, "{context}");
-                    applied += u64::from(has);
-                }
-                assert!(facts.applied_by().is_empty() || !facts.chosen.is_empty(), "{context}");
-                for line in &lines {
-                    // `why` says this of a slot if nothing explains how the replica learned it.
-                    assert!(!line.contains("knows that it is decided, and"), "{context}");
-                    assert!(!line.trim().is_empty(), "an empty line would end a block: {context}");
-                    assert!(line.chars().count() <= COLUMNS + 8, "{context}");
-                }
-                told += lines.len();
-            }
-        }
-    }
-    assert!(told > 1_000 && applied > 1_000, "{told} lines, {applied} slots applied");
-}
 
 /// A history of five replicas, made by hand.
 struct Made(History);
@@ -62,7 +21,7 @@ impl Made {
     fn new() -> Made {
         let mut history = History::new(5);
         for replica in replicas(5) {
-            history.push(0, StageEvent::Began { replica, votes: true, applied: Slot::ZERO });
+            history.push(0, Event::Began { replica, votes: true, applied: Slot::ZERO });
         }
         Made(history)
     }
@@ -78,19 +37,20 @@ impl Made {
 
     fn sends(mut self, id: &str, from: u8, to: u8, said: Said) -> Made {
         let (from, to) = (Party::Replica(ReplicaId(from)), Party::Replica(ReplicaId(to)));
-        self.0.push(0, StageEvent::Sent { id: id.into(), from, to, said });
+        let (id, text) = (id.into(), "in words".into());
+        self.0.push(0, Event::Sent { id, from, to, said, text });
         self
     }
 
     fn arrives(mut self, id: &str) -> Made {
-        self.0.push(0, StageEvent::Arrived { id: id.into() });
+        self.0.push(0, Event::Arrived { id: id.into() });
         self
     }
 
     fn accepts(mut self, replica: u8, ballot: u64, line: &str) -> Made {
         let (replica, ballot, first) = (ReplicaId(replica), Ballot(ballot), Slot(3));
         let values = Values::from(&command(line));
-        self.0.push(0, StageEvent::Accepted { replica, ballot, first, values });
+        self.0.push(0, Event::Accepted { replica, ballot, first, values });
         self
     }
 

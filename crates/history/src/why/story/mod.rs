@@ -11,7 +11,7 @@ mod learning;
 mod proposing;
 
 use super::facts::Facts;
-use crate::history::StageEvent;
+use crate::events::Event;
 use multipaxos::types::Command;
 
 /// A sentence, and the time of what it tells.
@@ -46,7 +46,7 @@ pub(super) fn tell(facts: &Facts<'_>) -> Vec<Sentence> {
 
 impl Story<'_, '_> {
     fn say(&mut self, at: usize, text: String) {
-        let ms = self.facts.past.history.entries[at].ms;
+        let ms = self.facts.past.history.entries[at].us / 1_000;
         self.sentences.push(Sentence { at, ms, text });
     }
 
@@ -59,17 +59,17 @@ impl Story<'_, '_> {
         };
         for (at, entry) in self.facts.past.from(first).take_while(|(at, _)| *at < last) {
             let text = match &entry.event {
-                StageEvent::Ended { replica, cannot_sync: false } => {
+                Event::Ended { replica, cannot_sync: false } => {
                     format!("Replica {replica} dies.")
                 }
-                StageEvent::Ended { replica, cannot_sync: true } => {
+                Event::Ended { replica, cannot_sync: true } => {
                     format!("Replica {replica} cannot sync what it was sent, and ends.")
                 }
-                StageEvent::Wiped { replica } => format!("Replica {replica} loses its disk."),
-                StageEvent::Began { replica, votes: true, .. } => {
+                Event::Wiped { replica } => format!("Replica {replica} loses its disk."),
+                Event::Began { replica, votes: true, .. } => {
                     format!("Replica {replica} is back.")
                 }
-                StageEvent::Began { replica, votes: false, .. } => {
+                Event::Began { replica, votes: false, .. } => {
                     format!("Replica {replica} is back, without its disk, and so without a vote.")
                 }
                 _ => continue,

@@ -4,7 +4,7 @@
 use super::facts::{Delivery, Facts, Proposal, Sent, accepted_in};
 use super::learned::{accepted_at, mark};
 use super::{capital, listed, replicas};
-use crate::history::{Said, StageEvent, value_in};
+use crate::events::{Event, Said, value_in};
 use multipaxos::types::{Ballot, ReplicaId};
 
 /// The largest number of messages that are listed. More are counted.
@@ -63,7 +63,7 @@ fn campaigns(facts: &Facts<'_>, ballot: Option<Ballot>, lines: &mut Vec<String>)
     let past = facts.past;
     let mut highest = None;
     for (_, entry) in past.from(0) {
-        let (StageEvent::Told { said, .. } | StageEvent::Sent { said, .. }) = &entry.event else {
+        let (Event::Told { said, .. } | Event::Sent { said, .. }) = &entry.event else {
             continue;
         };
         if let Said::Prepare { ballot, .. } = said {
@@ -166,18 +166,16 @@ fn why_no_effect(facts: &Facts<'_>, ballot: Ballot, replica: ReplicaId) -> Strin
     let past = facts.past;
     for (_, entry) in past.before(past.end()) {
         match &entry.event {
-            StageEvent::Ended { replica: whose, cannot_sync } if *whose == replica => {
+            Event::Ended { replica: whose, cannot_sync } if *whose == replica => {
                 return match cannot_sync {
                     true => "arrived, and could not be synced".into(),
                     false => "arrived, and the process ended".into(),
                 };
             }
-            StageEvent::Stalled { replica: whose, role }
-                if *whose == replica && role == "acceptor" =>
-            {
+            Event::Stalled { replica: whose, role } if *whose == replica && role == "acceptor" => {
                 return "arrived, and waits: the acceptor is stalled".into();
             }
-            StageEvent::Unstalled { replica: whose, role }
+            Event::Unstalled { replica: whose, role }
                 if *whose == replica && role == "acceptor" =>
             {
                 break;

@@ -9,7 +9,6 @@ use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::learner;
 use multipaxos::types::{Ballot, Command, DirectoryId, Slot, SlotRange, Value};
 use multipaxos::values::Values;
-use simulator::node::RoleName;
 
 /// The largest number of values that are listed. More are counted.
 const LISTED_MAX: usize = 8;
@@ -17,14 +16,20 @@ const LISTED_MAX: usize = 8;
 /// The largest number of characters of a line. Longer lines are shortened.
 const LINE_CHARS_MAX: usize = 24;
 
-/// The name of a directory identity: `d2` is the first of replica 2, `d2'` the next.
-pub(crate) fn directory(id: DirectoryId) -> String {
+/// The most generations of a replica's directory that have names of their own.
+const GENERATIONS_MAX: u64 = 9;
+
+/// The name of a directory identity. On a stage, `d2` is the first of replica 2, `d2'` the next.
+pub fn directory(id: DirectoryId) -> String {
     let (generation, replica) = (id.0 / 100, id.0 % 100);
-    format!("d{replica}{}", "'".repeat(generation as usize - 1))
+    match generation {
+        1..=GENERATIONS_MAX => format!("d{replica}{}", "'".repeat(generation as usize - 1)),
+        _ => format!("directory {:016x}", id.0),
+    }
 }
 
 /// A chat line, shortened.
-pub(crate) fn line(line: &str) -> String {
+pub fn line(line: &str) -> String {
     if line.chars().count() <= LINE_CHARS_MAX {
         return format!("{line:?}");
     }
@@ -33,7 +38,7 @@ pub(crate) fn line(line: &str) -> String {
 }
 
 /// The value of a slot.
-pub(crate) fn value(value: &Value) -> String {
+pub fn value(value: &Value) -> String {
     match value {
         Value::Noop => "NOP".into(),
         Value::Command(command) => line(&command.line),
@@ -91,18 +96,8 @@ fn request(request: &Request) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// The name of a role in scripts.
-pub(crate) fn role(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Bootstrap => "replica",
-        RoleName::Acceptor => "acceptor",
-        RoleName::Proposer => "proposer",
-        RoleName::Learner => "learner",
-    }
-}
-
 /// The first letter of the ids of such messages.
-pub(crate) fn letter(message: &Message) -> char {
+pub fn letter(message: &Message) -> char {
     match message {
         Message::Bootstrap(_) => 'b',
         Message::Acceptor(ToAcceptor::Prepare { .. }) => 'p',
@@ -120,7 +115,7 @@ pub(crate) fn letter(message: &Message) -> char {
 }
 
 /// A message between replicas.
-pub(crate) fn message(message: &Message) -> String {
+pub fn message(message: &Message) -> String {
     match message {
         Message::Bootstrap(ToBootstrap::Ready(ready)) => self::ready(ready),
         Message::Bootstrap(ToBootstrap::NotMember { directory }) => {
@@ -237,7 +232,7 @@ fn heartbeat(heartbeat: &Heartbeat) -> String {
 }
 
 /// A client's message.
-pub(crate) fn call(message: &ClientMessage) -> String {
+pub fn call(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Hello => "hello".into(),
         ClientMessage::Status(query) => format!("status query below slot {}", query.below),
@@ -252,7 +247,7 @@ pub(crate) fn call(message: &ClientMessage) -> String {
 }
 
 /// An answer to a client.
-pub(crate) fn answer(answer: &Answer) -> String {
+pub fn answer(answer: &Answer) -> String {
     match answer {
         Answer::Welcome { applied, ballot } => {
             format!("welcome: applied below {applied}, ballot {ballot}")
@@ -289,7 +284,7 @@ fn command(session: multipaxos::types::Session, seq: u64) -> Value {
 }
 
 /// An outcome as a client shows it.
-pub(crate) fn outcome(outcome: &Outcome) -> String {
+pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Complete { seq, slot, .. } => format!("line {seq} is complete, in slot {slot}"),
         Outcome::Waiting { waited_us, .. } => format!("has waited for {} ms", waited_us / 1_000),
@@ -304,7 +299,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
 }
 
 /// A record that an acceptor has made durable.
-pub(crate) fn saved(record: &Record) -> String {
+pub fn saved(record: &Record) -> String {
     match record {
         Record::Promise(ballot) => format!("saves promise {ballot}"),
         Record::Accept(Run { ballot, first, values })
@@ -319,7 +314,7 @@ pub(crate) fn saved(record: &Record) -> String {
 }
 
 /// The records of a learner.
-pub(crate) fn learned(record: &learner::Record) -> Vec<String> {
+pub fn learned(record: &learner::Record) -> Vec<String> {
     match record {
         learner::Record::Applied { .. } => applied(record)
             .map(|(slot, value, client_seq)| match (&value, client_seq) {
@@ -350,7 +345,7 @@ fn applied(record: &learner::Record) -> impl Iterator<Item = (Slot, Value, Optio
 }
 
 /// The lines of the chat log.
-pub(crate) fn chat_lines(record: &learner::Record) -> impl Iterator<Item = String> {
+pub fn chat_lines(record: &learner::Record) -> impl Iterator<Item = String> {
     applied(record).map(|(slot, value, client_seq)| match (value, client_seq) {
         (Value::Command(command), Some(seq)) => {
             format!("{slot} client {} line {seq}: {}", command.session.client, line(&command.line))
@@ -360,7 +355,7 @@ pub(crate) fn chat_lines(record: &learner::Record) -> impl Iterator<Item = Strin
 }
 
 /// The state of an acceptor.
-pub(crate) fn acceptor(state: &State) -> String {
+pub fn acceptor(state: &State) -> String {
     let held: Vec<String> = state
         .range(SlotRange::onward(Slot::ZERO))
         .flat_map(|run| {

@@ -2,7 +2,7 @@
 //! acceptors, and the choice that the leader made of them.
 
 use super::{Story, is_same};
-use crate::history::{Party, Report, Said, StageEvent};
+use crate::events::{Event, Party, Report, Said};
 use crate::print;
 use crate::why::facts::{Facts, Proposal, Sent};
 use crate::why::replicas;
@@ -76,12 +76,12 @@ impl<'a> Story<'_, 'a> {
         let past = self.facts.past;
         let (client, value) = (command.session.client, print::line(&command.line));
         let found = past.before(end).find_map(|(at, entry)| match &entry.event {
-            StageEvent::Asked { replica: whose, command: asked }
+            Event::Asked { replica: whose, command: asked }
                 if *whose == replica && is_same(asked, command) =>
             {
                 Some((at, None))
             }
-            StageEvent::Arrived { id } => {
+            Event::Arrived { id } => {
                 let sent = past.message(id)?;
                 (sent.is_to(replica) && asks_for(sent.said, command)).then_some((at, Some(sent)))
             }
@@ -113,8 +113,8 @@ impl<'a> Story<'_, 'a> {
         let mut told: Vec<Told<'a>> = Vec::new();
         for (at, entry) in past.from(0).take_while(|(at, _)| *at < end) {
             let (at, from, message, said) = match &entry.event {
-                StageEvent::Told { replica, said } if *replica == owner => (at, owner, None, said),
-                StageEvent::Arrived { id } => match past.message(id) {
+                Event::Told { replica, said } if *replica == owner => (at, owner, None, said),
+                Event::Arrived { id } => match past.message(id) {
                     Some(Sent { at, id, from: Party::Replica(from), to, said, .. })
                         if *to == Party::Replica(owner) =>
                     {
@@ -143,7 +143,7 @@ impl<'a> Story<'_, 'a> {
         let prepares: Vec<&Sent<'_>> =
             past.messages.iter().filter(|sent| sent.is_from(owner) && asks(sent.said)).collect();
         let own = past.from(0).find_map(|(at, entry)| match &entry.event {
-            StageEvent::Told { replica, said } if *replica == owner && asks(said) => Some(at),
+            Event::Told { replica, said } if *replica == owner && asks(said) => Some(at),
             _ => None,
         });
         if let Some(at) = own {

@@ -1,7 +1,7 @@
 //! How replicas learned the value of the slot and applied it, and what the client was told.
 
 use super::{Story, is_same};
-use crate::history::{StageEvent, value_in};
+use crate::events::{Event, value_in};
 use crate::print;
 use crate::why::learned::{Learned, Vote, how_learned};
 use crate::why::{listed, replicas};
@@ -13,14 +13,14 @@ impl Story<'_, '_> {
         let mut answered: Vec<u64> = Vec::new();
         for (at, entry) in past.from(0) {
             match &entry.event {
-                StageEvent::Applied { replica, first, values, effects } => {
+                Event::Applied { replica, first, values, effects } => {
                     let Some(value) = value_in(slot, *first, values) else { continue };
                     let effect = effects[slot.since(*first) as usize];
                     let text = self.learning(*replica, &value, effect, at);
                     self.say(at, text);
                 }
                 // Several replicas may answer, and repeat their answers. One sentence is enough.
-                StageEvent::Answered { replica, client, id, slot: told }
+                Event::Answered { replica, client, id, slot: told }
                     if *told == slot && !answered.contains(client) =>
                 {
                     answered.push(*client);
@@ -81,12 +81,12 @@ impl Story<'_, '_> {
     fn why_no_effect(&self, end: usize) -> String {
         let (past, slot) = (self.facts.past, self.facts.slot);
         let here = past.before(end + 1).find_map(|(_, entry)| match &entry.event {
-            StageEvent::Applied { first, values, .. } => value_in(slot, *first, values),
+            Event::Applied { first, values, .. } => value_in(slot, *first, values),
             _ => None,
         });
         let Some(Value::Command(command)) = here else { return "changes nothing".into() };
         let lower = past.from(0).find_map(|(_, entry)| match &entry.event {
-            StageEvent::Applied { first, values, effects, .. } => {
+            Event::Applied { first, values, effects, .. } => {
                 let slots = (first.0..).zip(values.to_vec()).zip(effects);
                 let mut same = slots.filter(|((other, value), effect)| {
                     let same = matches!(value, Value::Command(other) if is_same(other, &command));
