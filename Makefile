@@ -40,7 +40,7 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
-.PHONY: help build run run-fresh play break quick check fmt-check clippy doc-check test update-scripts \
+.PHONY: help build run run-fresh play report break quick check fmt-check clippy doc-check test update-scripts \
         test-scenario test-hosts compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bugs bugs-sample update-bugs \
@@ -89,6 +89,15 @@ doc-check:
 
 test: ## run the tests (some start real clusters); their output is in target/test.log
 	@CARGO='$(CARGO)' scripts/test.sh $(ARGS)
+
+report: ## draw a script (FILE=script) or a run of the simulator (SEED=7) as a page: logs/report.html
+ifdef FILE
+	$(CARGO) build --locked -p stage --bin play
+	@$(DEV)/play --report logs/report.html $(FILE)
+else
+	$(CARGO) build --release --locked -p simulator
+	@$(BIN)/simulate --seed $(or $(SEED),1) --report logs/report.html $(ARGS)
+endif
 
 update-scripts: ## write the golden scripts anew, on purpose only (SCRIPT=word: those with it in their path)
 	$(CARGO) build --locked -p stage --bin play

@@ -9,7 +9,7 @@
 //! - [`payload`]: the messages, and what they say about slots and ballots.
 //! - [`recorder`]: a history of a run that only tells what is sent and what arrives.
 //! - [`mod@why`]: explains a slot from a history.
-//! - [`print`]: describes messages, records and states in words.
+//! - [`mod@print`]: describes messages, records and states in words.
 
 pub mod events;
 pub mod payload;

@@ -140,6 +140,10 @@ fn options_that_make_no_sense_are_refused_in_one_line() {
             "--power_cuts: a run with --partition has no disks",
         ),
         (
+            &["--report", "run.html", "--seeds", "2"],
+            "--report: shows one run: give it one --seed, without --seeds and --power_cuts",
+        ),
+        (
             &["--power_cut", "0:x"],
             "--power_cut 0:x: not a replica and a call of its disk, like 0:17",
         ),

@@ -111,6 +111,13 @@ fn bad_usage_is_one_line_and_exit_code_64() {
         assert_eq!((out.as_str(), code), ("", Some(64)), "{args:?}: {err}");
         assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
     }
+    for (args, line) in [
+        (&["--report", "p.html"][..], "--report: of which script? (play --report PAGE FILE)"),
+        (&["--report", "p.html", "--update", "x"], "--report: goes not with --update"),
+    ] {
+        let (_, err, code) = parts(&with_args(args));
+        assert_eq!((err.trim_end(), code), (line, Some(64)));
+    }
     let (_, err, _) = parts(&with_args(&["no/such/file"]));
     assert!(err.starts_with("no/such/file: "), "{err}");
     let not_utf8 = root().join("target").join("play-not-utf8");
@@ -118,6 +125,27 @@ fn bad_usage_is_one_line_and_exit_code_64() {
     let (_, err, code) = parts(&with_args(&[not_utf8.to_str().expect("a name")]));
     assert!(err.contains("UTF-8") && code == Some(64), "{err} {code:?}");
     let _ = fs::remove_file(not_utf8);
+}
+
+#[test]
+fn a_script_is_drawn_as_a_page_also_if_it_gets_stuck() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page.html");
+    let name = page.to_str().expect("a name");
+    let draw = |script: &str| {
+        let (out, err, code) = parts(&with_args(&["--report", name, script]));
+        assert_eq!(out, "");
+        (err, code, fs::read_to_string(&page).expect("the page is written"))
+    };
+    let (err, code, text) = draw("tests/scripts/normal/view_change");
+    assert_eq!((err, code), (format!("page: {name}\n"), Some(0)));
+    assert!(text.contains(r#""title":"normal/view_change","verdict":"No invariant was broken.""#));
+    assert!(text.contains("Replica 1 campaigns") || text.contains("leads ballot 1"), "the story");
+    let stuck = folder.path().join("stuck");
+    fs::write(&stuck, "cluster\nrequest \"hi\"\ncrash 7\n").expect("written");
+    let (err, code, text) = draw(stuck.to_str().expect("a name"));
+    assert!(err.contains("crash: there is no replica 7;") && code == Some(1), "{err}");
+    assert!(text.contains("there is no replica 7;") && text.contains(r#""good":false"#));
 }
 
 #[test]

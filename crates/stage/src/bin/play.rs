@@ -2,6 +2,7 @@
 
 use argh::{ArgsInfo, FromArgs};
 use command_line::{EXIT_FAILED, parse_args, say, usage_error};
+use report::{Axis, Heading};
 use stage::file::Script;
 use stage::play::session;
 use std::fs;
@@ -20,6 +21,8 @@ use std::process::exit;
     example = "At a prompt:\n  {command_name}",
     example = "A golden script, with what it prints now:\n  \
         {command_name} tests/scripts/normal/view_change",
+    example = "The same to look at, in a browser:\n  \
+        {command_name} --report view_change.html tests/scripts/normal/view_change",
     example = "A script on stdin:\n  \
         printf 'cluster\\nrequest \"hi\"\\nsettle\\nwhy 0\\n' | {command_name}",
     example = "A script of your own is written again:\n  \
@@ -32,14 +35,26 @@ struct Args {
     /// the scripts to run, in this order (default: stdin)
     #[argh(positional, arg_name = "FILE")]
     files: Vec<PathBuf>,
+    /// write a page for a browser that shows what happened in FILE (default: none)
+    #[argh(option, arg_name = "PAGE")]
+    report: Option<PathBuf>,
     /// write each FILE again, with what its commands print now, instead of printing it
     #[argh(switch)]
     update: bool,
 }
 
 fn main() {
-    let Args { files, update } = parse_args("play", &[]);
+    let Args { files, report, update } = parse_args("play", &[]);
     end_on_assertion();
+    if let Some(page) = report {
+        let [file] = files.as_slice() else {
+            usage_error("--report: of which script? (play --report PAGE FILE)")
+        };
+        if update {
+            usage_error("--report: goes not with --update");
+        }
+        exit(if write_page(file, &page) { 0 } else { EXIT_FAILED })
+    }
     if files.is_empty() && update {
         usage_error("--update: which file? (play --update FILE)");
     }
@@ -76,6 +91,35 @@ fn end_if_closed(printed: io::Result<()>) {
             exit(EXIT_FAILED)
         }
     }
+}
+
+/// Runs a script and writes the page of what happened. Returns whether every command was carried
+/// out, no invariant was broken, and the page is written.
+fn write_page(file: &Path, page: &Path) -> bool {
+    let script = Script::read(file).unwrap_or_else(|why| usage_error(why));
+    let (done, history) = script.play();
+    let Some(history) = history else { usage_error("--report: the script makes no cluster") };
+    let broken = match &done {
+        Err(stuck) => Some(stuck.to_string()),
+        Ok(text) => text.lines().find(|line| line.contains("VIOLATION")).map(str::to_owned),
+    };
+    let heading = Heading {
+        title: script.name(),
+        is_good: broken.is_none(),
+        verdict: broken.unwrap_or_else(|| "No invariant was broken.".into()),
+        command: format!("play {}", file.display()),
+        is_cut: false,
+        axis: Axis::Steps,
+    };
+    if let Err(error) = fs::write(page, report::page(&heading, &history)) {
+        say(format!("play: --report {}: {error}", page.display()));
+        return false;
+    }
+    say(format!("page: {}", page.display()));
+    if !heading.is_good {
+        say(&heading.verdict);
+    }
+    heading.is_good
 }
 
 fn run_file(file: &Path, update: bool) -> bool {

@@ -5,6 +5,7 @@ use command_line::Bounded;
 use command_line::help::Group;
 use multipaxos::types::ReplicaId;
 use simulator::{Partition, Place, PowerCut};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Simulates a whole cluster: the real roles in one thread, on virtual time, with faults and
@@ -16,6 +17,8 @@ use std::str::FromStr;
         {command_name} --seeds 10000",
     example = "The events of a single seed:\n  \
         {command_name} --seed 7 --trace",
+    example = "The same to look at, in a browser:\n  \
+        {command_name} --seed 7 --report run.html",
     example = "Five replicas under one kind of partition:\n  \
         {command_name} --seeds 1000 --replicas 5 --partition quorum_loss",
     example = "A hundred seeds where packets take 100 to 350 ms:\n  \
@@ -39,6 +42,10 @@ pub(crate) struct Args {
     /// print every event of the run
     #[argh(switch)]
     pub(crate) trace: bool,
+    /// write a page for a browser that shows the run of one seed: its messages, ballots,
+    /// slots and chat logs (default: none)
+    #[argh(option, arg_name = "PAGE")]
+    pub(crate) report: Option<PathBuf>,
     /// with --seeds: also fail if the runs together never met one of the situations that the
     /// summary counts
     #[argh(switch)]

@@ -2,13 +2,16 @@
 
 mod args;
 
+use ::report::{Axis, Heading};
 use args::{Args, Cut, GROUPS, command, shape};
 use command_line::{EXIT_FAILED, parse_args, say, usage_error};
 use simulator::checker::Violation;
 use simulator::reach::{Reach, Situation};
 use simulator::{Options, PowerCut, Report, Switches};
 use std::cell::Cell;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::exit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -117,7 +120,7 @@ fn main() {
         wire_percent: args.wire.0 as u8,
         power_cut: None,
         trace: args.trace,
-        record: false,
+        record: args.report.is_some(),
     };
     if args.world.0.is_some() {
         let one_at_most = [args.partition.is_some(), args.power_cuts, args.power_cut.is_some()];
@@ -127,6 +130,11 @@ fn main() {
     }
     if args.partition.is_some() && (args.power_cuts || args.power_cut.is_some()) {
         usage_error("--power_cuts: a run with --partition has no disks");
+    }
+    if args.report.is_some() && (args.seeds.is_some() || args.power_cuts) {
+        usage_error(
+            "--report: shows one run: give it one --seed, without --seeds and --power_cuts",
+        );
     }
     name_the_seed_on_panic(&args);
     if args.power_cuts {
@@ -148,11 +156,39 @@ fn main() {
             if report.violation.is_some() {
                 print(&format!("repeat: {} --trace", command(&args, args.seed.0)));
             }
-            report.violation.is_some()
+            let written = args.report.as_ref().is_none_or(|file| write_page(&args, &report, file));
+            report.violation.is_some() || !written
         }
         Some(seeds) => sweep(&args, options, seeds.0),
     };
     exit(if failed { EXIT_FAILED } else { 0 });
+}
+
+/// Writes the page of a run. Returns whether that succeeded.
+fn write_page(args: &Args, report: &Report, file: &Path) -> bool {
+    let (history, is_cut) = report.recorded.as_ref().expect("the run was recorded");
+    let heading = Heading {
+        title: command(args, report.seed),
+        verdict: match &report.violation {
+            None => "No invariant was broken, and every line completed.".into(),
+            Some(Violation { what, slot: None }) => what.clone(),
+            Some(Violation { what, slot: Some(slot) }) => format!("{what} (slot {slot})"),
+        },
+        is_good: report.violation.is_none(),
+        command: format!("{} --trace", command(args, report.seed)),
+        is_cut: *is_cut,
+        axis: Axis::Time,
+    };
+    match fs::write(file, ::report::page(&heading, history)) {
+        Ok(()) => {
+            print(&format!("page: {}", file.display()));
+            true
+        }
+        Err(error) => {
+            say(format!("simulate: --report {}: {error}", file.display()));
+            false
+        }
+    }
 }
 
 /// The number of threads that share this many runs.
