@@ -1,5 +1,6 @@
 //! Describes everything that happens, in lines that a person can follow.
 
+use crate::events::{Event, Loss};
 use multipaxos::client::Outcome;
 use multipaxos::message::{
     Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request, Run,
@@ -296,6 +297,31 @@ pub fn outcome(outcome: &Outcome) -> String {
             format!("its session is gone; what became of {} is not known", self::line(line))
         }
     }
+}
+
+/// What a trace says of an event, if it says anything: heartbeats are too many.
+pub fn event(event: &Event) -> Option<String> {
+    let is_told = |id: &str| !id.starts_with('h');
+    Some(match event {
+        Event::Sent { id, from, to, text, .. } if is_told(id) => {
+            format!("{id} {from}->{to} {text}")
+        }
+        Event::Arrived { id } if is_told(id) => format!("{id} arrives"),
+        Event::Repeated { id } if is_told(id) => format!("{id} arrives again, as a copy"),
+        Event::Lost { id, loss: Loss::LinkIsCut } if is_told(id) => {
+            format!("{id} is lost: the link is cut")
+        }
+        Event::Promised { replica, ballot } => {
+            format!("{replica} {}", saved(&Record::Promise(*ballot)))
+        }
+        Event::Accepted { replica, ballot, first, values } => {
+            let (ballot, first, values) = (*ballot, *first, values.clone());
+            format!("{replica} {}", saved(&Record::Accept(Run { ballot, first, values })))
+        }
+        Event::Leads { replica, ballot } => format!("{replica} leads with ballot {ballot}"),
+        Event::Resigned { replica } => format!("{replica} no longer leads"),
+        _ => return None,
+    })
 }
 
 /// A record that an acceptor has made durable.

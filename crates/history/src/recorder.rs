@@ -8,6 +8,7 @@
 
 use crate::events::{Event, History, Loss, Party};
 use crate::payload::Payload;
+use crate::print;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -19,6 +20,10 @@ type Fingerprint = (Party, Party, u64);
 pub struct Recorder {
     history: History,
     entries_max: usize,
+    /// Whether there was more than it could keep.
+    is_cut: bool,
+    /// What a trace says of the last event.
+    line: Option<String>,
     /// How many messages had each letter.
     counters: BTreeMap<char, u64>,
     /// What is under way: the numbers of the messages, oldest first.
@@ -34,11 +39,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for a cluster of `replicas`. After `entries_max` entries it records nothing more.
+    /// A recorder for a cluster of `replicas`. It keeps the first `entries_max` entries.
     pub fn new(replicas: usize, entries_max: usize) -> Recorder {
         Recorder {
             history: History::new(replicas),
             entries_max,
+            is_cut: false,
+            line: None,
             counters: BTreeMap::new(),
             flying: HashMap::new(),
             overdue: Vec::new(),
@@ -48,23 +55,27 @@ impl Recorder {
         }
     }
 
-    /// Whether there may have been more than it could record.
-    pub fn is_full(&self) -> bool {
-        self.history.entries.len() >= self.entries_max
+    /// Whether more has happened than it keeps.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// What a trace says of the event since the last call, if it says anything.
+    pub fn take_line(&mut self) -> Option<String> {
+        self.line.take()
     }
 
     /// Something happens that is no message.
     pub fn happens(&mut self, us: u64, event: Event) {
-        if !self.is_full() {
+        self.line = print::event(&event);
+        self.is_cut = self.history.entries.len() >= self.entries_max;
+        if !self.is_cut {
             self.history.push(us, event);
         }
     }
 
     /// A message leaves.
     pub fn leaves(&mut self, us: u64, from: Party, to: Party, payload: &Payload) {
-        if self.is_full() {
-            return;
-        }
         let letter = payload.letter();
         let counter = self.counters.entry(letter).or_default();
         *counter += 1;
@@ -72,7 +83,7 @@ impl Recorder {
         self.sent.push((id.clone(), from, to));
         self.flying.entry(fingerprint(from, to, payload)).or_default().push(number);
         let (said, text) = (payload.said(), payload.text());
-        self.history.push(us, Event::Sent { id, from, to, said, text });
+        self.happens(us, Event::Sent { id, from, to, said, text });
     }
 
     /// The message that left last, and is the same, will not arrive, and that is known.
@@ -86,9 +97,6 @@ impl Recorder {
 
     /// A message arrives. One that was sent before the recording began is left out.
     pub fn arrives(&mut self, us: u64, from: Party, to: Party, payload: &Payload) {
-        if self.is_full() {
-            return;
-        }
         let fingerprint = fingerprint(from, to, payload);
         let mut same = self.flying.remove(&fingerprint).unwrap_or_default();
         let event = match (same.pop(), self.arrived.get(&fingerprint)) {
@@ -103,7 +111,7 @@ impl Recorder {
             (None, Some(id)) => Event::Repeated { id: id.clone() },
             (None, None) => return,
         };
-        self.history.push(us, event);
+        self.happens(us, event);
     }
 
     /// The history. `us`: the end of the run.
@@ -180,14 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_recorder_says_so_and_records_nothing_more() {
+    fn a_full_recorder_says_so_and_keeps_nothing_more() {
         let mut recorder = Recorder::new(2, 3);
         for ballot in 0..2 {
             recorder.leaves(0, A, B, &nack(ballot));
         }
-        assert!(!recorder.is_full());
-        (0..2).for_each(|ballot| recorder.arrives(1, A, B, &nack(ballot)));
-        assert!(recorder.is_full());
+        recorder.arrives(1, A, B, &nack(0));
+        assert!(!recorder.is_cut());
+        recorder.arrives(1, A, B, &nack(1));
+        assert!(recorder.is_cut());
+        assert_eq!(recorder.take_line().as_deref(), Some("n2 arrives"), "a trace goes on");
         recorder.happens(2, Event::Resigned { replica: ReplicaId(0) });
         assert_eq!(recorder.finish(3).entries.len(), 3);
     }

@@ -155,6 +155,28 @@ fn options_that_make_no_sense_are_refused_in_one_line() {
 }
 
 #[test]
+fn a_trace_is_in_the_words_of_the_scripts_and_changes_nothing() {
+    let args = ["--seed", "46", "--replicas", "3"];
+    let plain = simulate(&args).stdout;
+    let traced = simulate(&[&args[..], &["--trace"]].concat()).stdout;
+    let (plain, traced) = (String::from_utf8_lossy(&plain), String::from_utf8_lossy(&traced));
+    assert!(traced.ends_with(&*plain), "{plain}");
+    for words in [
+        "a8 1->2 accept ballot 1: 0:\"0:1\" 1:\"1:1\"\n",
+        " e4 is lost: the link is cut\n",
+        " 1 leads with ballot 1\n",
+        " 2 saves at ballot 1: 0:\"0:1\" 1:\"1:1\"\n",
+        " v1 arrives\n",
+        " 1 applies slot 0: \"0:1\"\n",
+    ] {
+        assert!(traced.contains(words), "{words}");
+    }
+    for bare in ["Slot(", "Ballot(", "ReplicaId("] {
+        assert!(!traced.contains(bare), "{bare}");
+    }
+}
+
+#[test]
 fn a_seed_is_one_line_and_the_line_is_always_the_same() {
     let lines = [(); 2].map(|()| simulate(&["--seed", "3", "--replicas", "3"]).stdout);
     let line = String::from_utf8_lossy(&lines[0]);

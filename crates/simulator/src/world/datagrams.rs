@@ -262,7 +262,6 @@ impl World {
             self.leader = Some(id);
             self.leader_changes += 1;
             self.reach.count(Situation::LeaderChange);
-            self.trace(|| format!("replica {id} leads"));
         } else if !leads && self.leader == Some(id) {
             self.leader = None;
         }

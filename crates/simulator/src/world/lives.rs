@@ -155,25 +155,6 @@ impl World {
         if let Arrival::Frame(from, bytes) = arrival {
             return self.frame_to_replica(to, from, &bytes);
         }
-        if self.options.trace {
-            match &arrival {
-                Arrival::Frame(..)
-                | Arrival::Peer(_, Message::Heartbeat(_))
-                | Arrival::Life(..) => {}
-                Arrival::Peer(from, message) => {
-                    self.trace(|| format!("{from} -> {to}: {message:?}"))
-                }
-                Arrival::WarmUp(from, at, message) => {
-                    self.trace(|| format!("{from} ({}) -> {to}: {message:?}", at.0));
-                }
-                Arrival::Refused(from, at, why) => {
-                    self.trace(|| format!("{from} ({}) -> {to}: refused, {why:?}", at.0));
-                }
-                Arrival::Client(from, message) => {
-                    self.trace(|| format!("{} -> {to}: {message:?}", from.0));
-                }
-            }
-        }
         self.record_at_replica(to, &arrival);
         let Some(process) = &mut self.nodes[to.index()].process else { return Ok(()) };
         let roles = process.accept(arrival);
@@ -304,7 +285,6 @@ impl World {
             self.record_saved(id, &record);
         }
         for record in std::mem::take(&mut self.nodes[id.index()].store.learner.observed) {
-            self.trace(|| format!("replica {id}: {record:?}"));
             if let learner::Record::Checkpoint(part) = &record {
                 let later = part.is_last && !part.is_first;
                 self.reach.add(Situation::CheckpointParts, u64::from(later));

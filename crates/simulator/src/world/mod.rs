@@ -360,7 +360,6 @@ impl World {
         if self.clients[client].life != life {
             return Ok(());
         }
-        self.trace(|| format!("client {client} <- {from}: {answer:?}"));
         match answer {
             Answer::Expired { .. } => self.reach.count(Situation::SessionExpired),
             Answer::BornTooEarly { .. } => self.reach.count(Situation::SessionBornTooEarly),

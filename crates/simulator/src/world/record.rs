@@ -1,10 +1,11 @@
 //! The history of a run, if somebody wants to read it.
 //!
 //! It is told what leaves, what arrives, what becomes durable and who lives. It draws nothing and
-//! decides nothing, so a run is the same with it.
+//! decides nothing, so a run is the same with it. A trace prints each event in the words of the
+//! golden scripts.
 
 use super::{Arrival, OPERATOR, Process, World, address_of, who, who_if_any};
-use history::{Event, History, Loss, Party, Payload, Recorder, Said};
+use history::{Event, History, Loss, Party, Payload, Recorder, Said, print};
 use multipaxos::message::{Answer, Message};
 use multipaxos::paxos::{Notice, acceptor, learner};
 use multipaxos::types::{Address, Ballot, ReplicaId, Slot};
@@ -20,12 +21,14 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn new(n: usize) -> Recording {
-        Recording { recorder: Recorder::new(n, ENTRIES_MAX), leading: vec![None; n] }
+    /// `keeps`: whether somebody wants the history, and not only the trace.
+    pub(super) fn new(n: usize, keeps: bool) -> Recording {
+        let entries_max = if keeps { ENTRIES_MAX } else { 0 };
+        Recording { recorder: Recorder::new(n, entries_max), leading: vec![None; n] }
     }
 
     pub(super) fn finish(self: Box<Recording>, us: u64) -> (History, bool) {
-        let is_cut = self.recorder.is_full();
+        let is_cut = self.recorder.is_cut();
         (self.recorder.finish(us), is_cut)
     }
 }
@@ -35,6 +38,14 @@ impl World {
     pub(super) fn record(&mut self, event: impl FnOnce() -> Event) {
         if let Some(Recording { recorder, .. }) = self.recording.as_deref_mut() {
             recorder.happens(self.now.0, event());
+            let line = recorder.take_line();
+            self.trace_line(line);
+        }
+    }
+
+    fn trace_line(&self, line: Option<String>) {
+        if let Some(line) = line {
+            self.trace(|| line);
         }
     }
 
@@ -47,6 +58,8 @@ impl World {
     ) {
         if let Some(Recording { recorder, .. }) = self.recording.as_deref_mut() {
             recorder.leaves(self.now.0, from, to, &payload());
+            let line = recorder.take_line();
+            self.trace_line(line);
         }
     }
 
@@ -59,6 +72,8 @@ impl World {
     ) {
         if let Some(Recording { recorder, .. }) = self.recording.as_deref_mut() {
             recorder.arrives(self.now.0, from, to, &payload());
+            let line = recorder.take_line();
+            self.trace_line(line);
         }
     }
 
@@ -74,9 +89,13 @@ impl World {
         let (from, to) = (Party::Replica(from), Party::Replica(to));
         let payload = Payload::Peer(message.clone());
         recorder.leaves(self.now.0, from, to, &payload);
+        let left = recorder.take_line();
         if !reaches {
             recorder.loses(self.now.0, from, to, &payload, Loss::LinkIsCut);
         }
+        let lost = recorder.take_line();
+        self.trace_line(left);
+        self.trace_line(lost);
     }
 
     /// What the run does, beside the roles.
@@ -111,9 +130,12 @@ impl World {
             }
             Arrival::Client(at, message) => match self.client_at(*at) {
                 Some(client) => (client, Payload::Call(message.clone())),
-                None => return,
+                None => return self.trace(|| format!("{}->{to} {}", at.0, print::call(message))),
             },
-            Arrival::Refused(..) | Arrival::Life(..) | Arrival::Frame(..) => return,
+            Arrival::Refused(from, at, why) => {
+                return self.trace(|| format!("{from} ({}) -> {to}: refused, {why:?}", at.0));
+            }
+            Arrival::Life(..) | Arrival::Frame(..) => return,
         };
         self.record_arrival(from, Party::Replica(to), || payload);
     }
@@ -138,6 +160,12 @@ impl World {
 
     /// A learner has made this durable.
     pub(super) fn record_applied(&mut self, replica: ReplicaId, record: &learner::Record) {
+        if self.recording.is_none() {
+            return;
+        }
+        for line in print::learned(record) {
+            self.trace(|| format!("{replica} {line}"));
+        }
         let learner::Record::Applied { first, values, client_seqs } = record else { return };
         self.record(|| Event::Applied {
             replica,

@@ -187,7 +187,8 @@ impl World {
             environment,
             cost: Cost::new(),
             kinds: Kinds::default(),
-            recording: options.record.then(|| Box::new(Recording::new(n))),
+            recording: (options.record || options.trace)
+                .then(|| Box::new(Recording::new(n, options.record))),
             checker: Checker::new(n, session_window_slots),
             reach: Reach::default(),
             disk_calls: Vec::new(),

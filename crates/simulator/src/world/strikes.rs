@@ -84,7 +84,8 @@ impl World {
                 self.reach.count(Situation::partition(kind));
                 let leader = self.leader;
                 self.links.impose(kind, leader, &mut self.streams.crashes);
-                self.trace(|| format!("partition {kind:?}, leader {leader:?}"));
+                let led = leader.map_or("nobody leads".into(), |id| format!("{id} leads"));
+                self.trace(|| format!("partition {kind:?}, {led}"));
                 self.record_note(None, &format!("links are cut: {kind:?}"));
                 let lasts = self.streams.crashes.u64(50_000..5_000_000);
                 if kind == Partition::Flap {

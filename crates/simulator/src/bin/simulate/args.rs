@@ -39,7 +39,7 @@ pub(crate) struct Args {
     /// how many threads run seeds at once (default: one for each core)
     #[argh(option, arg_name = "N")]
     pub(crate) jobs: Option<Bounded<1, 1024>>,
-    /// print every event of the run
+    /// print every event of the run, in the words of the scripts of play
     #[argh(switch)]
     pub(crate) trace: bool,
     /// write a page for a browser that shows the run of one seed: its messages, ballots,
