@@ -54,6 +54,10 @@ struct Options {
     /// the log directory)
     #[argh(option, arg_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// write metrics for Prometheus there every few seconds, in the text format that the
+    /// textfile collector of its node exporter reads (default: none)
+    #[argh(option, arg_name = "FILE")]
+    metrics_file: Option<PathBuf>,
     /// begin a new cluster with the lines of this chat log, which is what is left of a former
     /// one; all replicas must be given the same file, and empty folders (default: a new cluster
     /// begins empty)
@@ -185,12 +189,17 @@ fn main() {
         offload: !options.no_offload,
         heartbeat_us: options.heartbeat_ms.0 * 1_000,
         election_us: (election.0 * 1_000, election.1 * 1_000),
+        metrics_file: options.metrics_file.clone(),
         crash_after_accepts: options.crash_after_accepts.map(|accepts| accepts.0 as u32),
         die_with_parent: options.die_with_parent,
     });
     match ran {
         Ok(()) => exit(0),
         Err(StartError::LogDir(error)) => usage_error(format!("--log_dir {}", cause(&error))),
+        Err(StartError::MetricsFile(error)) => {
+            let file = options.metrics_file.unwrap_or_default();
+            usage_error(format!("--metrics_file {}: {error}", file.display()))
+        }
         Err(StartError::DataDir(error)) => usage_error(format!("{data_option} {}", cause(&error))),
         Err(StartError::Foreign(refused)) => {
             usage_error(format!("--data_dir {data_dir_named}: {refused}"))

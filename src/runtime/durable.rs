@@ -37,6 +37,8 @@ pub enum StartError {
     LogDir(io::Error),
     /// The data directory cannot be made or written. The operating system's error.
     DataDir(io::Error),
+    /// The file for metrics cannot be written. The operating system's error.
+    MetricsFile(io::Error),
     /// The data directory belongs to another replica or cluster.
     Foreign(Refused),
     /// `--durability os` promises nothing on this host. The reason.

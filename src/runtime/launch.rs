@@ -10,6 +10,7 @@ use super::part::Part;
 use super::post::{Here, Links, Post, Router};
 use super::process::{Clock, LOOK};
 use super::role_thread::{Flow, RoleThread};
+use crate::message::Status;
 use crate::net::{Deliver, Incoming, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::learner::Learner;
@@ -41,6 +42,8 @@ pub(super) struct Launcher {
     pub(super) stopping: Arc<AtomicBool>,
     /// To the main thread, which says what the process takes.
     pub(super) usage: Sender<Address>,
+    /// To the main thread, which asks how the roles are.
+    pub(super) status: Sender<Status>,
 }
 
 /// A thread on which roles run, as the main thread sees it.
@@ -73,6 +76,7 @@ impl Launcher {
             network.outlet(derive_seed(self.seed, name)),
             self.crash_after_accepts.filter(|_| proposes),
         )
+        .tells(self.status.clone())
     }
 
     pub(super) fn rng(&self, name: &str) -> fastrand::Rng {

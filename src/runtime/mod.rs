@@ -41,6 +41,7 @@ mod full_socket;
 mod last_words;
 mod launch;
 pub mod layout;
+mod metrics;
 pub mod names;
 mod on_loop;
 mod part;

@@ -5,17 +5,23 @@
 //! role and turn. A full channel loses the batch and counts it.
 
 use super::last_words;
-use crate::message::{ClientMessage, LostState, Message, ToAcceptor};
+use crate::message::{Answer, ClientMessage, LostState, Message, Status, StatusQuery, ToAcceptor};
 use crate::net::Deliver;
 use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
+use crate::survey::NOWHERE;
 use crate::types::{Address, ReplicaId};
 use command_line::ending::fail;
 use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads::{Receiver, Sender, bounded};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
 use std::sync::Arc;
+
+/// The address of this replica's own main thread, which asks its roles how they are. No datagram
+/// goes there.
+const OWN: Address = Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
 /// How many batches may wait for one role.
 pub const INBOX_BATCHES_MAX: usize = 1_024;
@@ -174,6 +180,14 @@ impl Router {
     }
 }
 
+/// The main thread asks the roles of this replica how they are. They answer where [`Post::tells`]
+/// says.
+pub fn own_question(router: &mut Router) {
+    let query = StatusQuery { below: NOWHERE };
+    router.inputs.proposer.push(proposer::Input::Status(OWN, query));
+    router.flush();
+}
+
 /// Returns whether there was anything to hand over.
 fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) -> bool {
     let any = !batch.is_empty();
@@ -252,6 +266,8 @@ pub struct Post {
     crash_after_accepts: Option<u32>,
     /// The messages of one turn to other processes, sent together.
     outgoing: Vec<Outgoing>,
+    /// To the main thread, if it asks how the roles are.
+    status: Option<Sender<Status>>,
 }
 
 impl Post {
@@ -263,7 +279,13 @@ impl Post {
         outlet: Outlet,
         crash_after_accepts: Option<u32>,
     ) -> Post {
-        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new() }
+        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new(), status: None }
+    }
+
+    /// What the roles answer to the main thread's question goes there.
+    #[must_use]
+    pub fn tells(self, status: Sender<Status>) -> Post {
+        Post { status: Some(status), ..self }
     }
 
     /// What sorts and hands over, for inputs from the network.
@@ -301,6 +323,10 @@ impl Post {
                 }
                 Envelope::Peer { to, message } => Outgoing::Peer { to, message },
                 Envelope::Back { to, at, message } => Outgoing::Back { to, at, message },
+                Envelope::Answers { to, answers } if to == OWN => {
+                    self.tell_main_thread(answers);
+                    continue;
+                }
                 Envelope::Answers { to, answers } => Outgoing::Answers { to, answers },
                 Envelope::Call { to, message } => Outgoing::Call { to, message },
             };
@@ -310,6 +336,16 @@ impl Post {
         self.router.flush();
         self.outlet.send(self.outgoing.drain(..));
         turn
+    }
+
+    fn tell_main_thread(&self, answers: Vec<Answer>) {
+        let Some(to) = &self.status else { return };
+        for answer in answers {
+            if let Answer::Status(status) = answer {
+                // If the last answer is still there, this one says hardly more.
+                let _ = to.try_send(*status);
+            }
+        }
     }
 
     fn crash_if_planned(&mut self) {

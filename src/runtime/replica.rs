@@ -16,9 +16,10 @@ use super::durable::{Durable, StartError, chat_log_name};
 use super::full_socket::FullSocket;
 use super::launch::{CLOSING_MAX, Launcher, Running, end, never};
 use super::layout::Layout;
+use super::metrics::{self, Metrics};
 use super::names;
 use super::on_loop::Parts;
-use super::post::{Here, Inboxes, Turn, channels};
+use super::post::{Here, Inboxes, Router, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
@@ -43,6 +44,7 @@ use command_line::ending::Ending;
 use durable::disk::Disk;
 use interleavings::threads::bounded;
 use seeds::derive_seed;
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -89,6 +91,8 @@ pub struct ReplicaOptions {
     pub heartbeat_us: u64,
     /// The shortest and the longest wait before a leader is suspected.
     pub election_us: (u64, u64),
+    /// The file for metrics, if there is to be one.
+    pub metrics_file: Option<PathBuf>,
     /// Fault injection: the process dies after this many bursts with accepts.
     pub crash_after_accepts: Option<u32>,
     /// Whether to end when the parent process does.
@@ -117,6 +121,9 @@ pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
     // The port comes first: a second replica with the same id must not touch the chat log
     // of the first.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;
+    if let Some(file) = &options.metrics_file {
+        metrics::begin(file).map_err(StartError::MetricsFile)?;
+    }
     let durable = Durable::open(&options)?;
     if options.loss >= 1.0 && n > 1 {
         log::warn!("replica {id}: --msg_loss 100 drops every datagram: nothing can be decided");
@@ -177,9 +184,16 @@ where
         chat_log: options.log_dir.join(chat_log_name(id)),
         data_dir: options.data_dir.clone(),
     };
-    let (usage, mut desk) = usage::desk(files, &network, derive_seed(options.seed, "usage"));
+    let (usage, mut desk) =
+        usage::desk(files.clone(), &network, derive_seed(options.seed, "usage"));
+    let (status, answers) = bounded(1);
+    let mut metrics = options.metrics_file.clone().map(|file| {
+        let router = Router::new(links.clone(), network.counters(), Here::Nobody);
+        Metrics::new(id, file, files, network.counters(), router, answers)
+    });
     let launcher = Launcher {
         usage,
+        status,
         settings,
         links,
         here,
@@ -236,7 +250,7 @@ where
         patience: &mut patience,
         sleep_max: Some(LOOK),
     };
-    let mut lost = None;
+    let (mut lost, has_begun) = (None, Cell::new(false));
     thread.run(
         |envelopes| {
             let membership = match post.dispatch(envelopes) {
@@ -250,6 +264,7 @@ where
                 }
             };
             cluster.set(membership.cluster);
+            has_begun.set(true);
             if membership.is_voter(id) {
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
             } else {
@@ -269,6 +284,8 @@ where
         |role| {
             socket.look(clock.now());
             desk.answer();
+            let has_begun = has_begun.get();
+            metrics.iter_mut().for_each(|metrics| metrics.look(clock.now(), has_begun));
             let is_over = ending.is_due() || role.has_said_all(clock.now());
             if is_over { Flow::Stop } else { Flow::Continue }
         },
@@ -285,6 +302,7 @@ where
             CLOSING_MAX.as_secs()
         ),
     }
+    metrics.into_iter().for_each(Metrics::end);
     log::info!("replica {id}: ends");
     log::debug!("replica {id}: {counters}");
     Ok(())

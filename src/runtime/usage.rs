@@ -63,7 +63,8 @@ impl Desk {
     }
 }
 
-fn look(up: Duration, files: &Files, counters: &Counters) -> Usage {
+/// What the process takes now.
+pub(super) fn look(up: Duration, files: &Files, counters: &Counters) -> Usage {
     let mut dropped: Vec<_> = counters.losses().filter(|(_, times)| *times > 0).collect();
     dropped.sort_by_key(|(_, times)| Reverse(*times));
     dropped.truncate(CAUSES_MAX);

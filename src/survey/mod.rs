@@ -23,7 +23,7 @@ use crate::types::{NUMBER_MAX, ReplicaId, Slot, Time, replicas};
 pub const RETRY_US: u64 = 250_000;
 
 /// Below this slot no replica knows its log.
-const NOWHERE: Slot = Slot(NUMBER_MAX);
+pub const NOWHERE: Slot = Slot(NUMBER_MAX);
 
 /// What is known of one replica.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

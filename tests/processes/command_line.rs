@@ -30,6 +30,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--config_path FILE",
                 "--log_dir DIR",
                 "--data_dir DIR",
+                "--metrics_file FILE",
                 "--begin_from FILE",
                 "--durability MODE",
                 "--threads LAYOUT",

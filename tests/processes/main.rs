@@ -10,6 +10,7 @@ mod disk_trouble;
 mod follow;
 mod load;
 mod make_run;
+mod metrics;
 mod names;
 mod odd_hosts;
 mod odd_shells;

@@ -298,6 +298,7 @@ fn begin_replica(
         offload: true,
         heartbeat_us: 50_000,
         election_us: (300_000, 600_000),
+        metrics_file: None,
         crash_after_accepts: None,
         die_with_parent: false,
     };
