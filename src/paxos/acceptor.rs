@@ -20,7 +20,7 @@
 
 use super::accepted_log::AcceptedLog;
 use super::standing::{Memory, Standing, Verdict, Written};
-use super::{Bound, Membership, Notice, Outbox, Role, Settings, learner, proposer};
+use super::{Bound, Limits, Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::{Aside, NotState};
 use crate::message::{
     Accept, AcceptedValues, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans,
@@ -184,6 +184,8 @@ pub struct Acceptor {
     promised_before: Option<Ballot>,
     /// What was accepted in this burst of inputs. It leaves in few messages.
     burst: Vec<Vote>,
+    /// How much of it was named and not sent.
+    named: Named,
     /// Whether the proposer is due to hear the promise: it has risen, or a reminder is due.
     announce: bool,
     saving: Aside<Saving>,
@@ -196,6 +198,13 @@ struct Vote {
     slots: SlotList,
     /// The leader has said that it knows every slot below this to be decided.
     decided: Option<Slot>,
+}
+
+/// How much a burst has accepted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Named {
+    slots: u64,
+    bytes: usize,
 }
 
 /// What the proposer learns about this replica's disk.
@@ -233,6 +242,7 @@ impl Acceptor {
             promised_before: state.promised,
             state,
             burst: Vec::new(),
+            named: Named::default(),
             announce: true,
             saving: Aside(Saving::default()),
         }
@@ -313,14 +323,58 @@ impl Acceptor {
     fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
         let Accept { ballot, first, values, decided } = accept;
         // S3: compare the ballot before the slot, so that a stale leader learns nothing else.
-        if let Some(promised) = self.state.promised
-            && ballot < promised
-        {
-            return self.nack(ballot, promised, out);
+        if self.refuses(ballot, out) {
+            return;
         }
-        let limits = self.settings.limits;
         let mut runs: Vec<Run> = Vec::with_capacity(1);
-        for (mut part, comparison) in self.state.log.compare(&Run { first, ballot, values }) {
+        self.accept_run(&Run { first, ballot, values }, decided, &mut runs, out);
+        out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
+    }
+
+    /// Phase 2b of values that the leader does not send, since this acceptor has reported them:
+    /// under one ballot a slot has one value (I2), so the leader proposes just these (S4).
+    ///
+    /// A few bytes name many values. So a burst accepts no more of them than a leader may have in
+    /// flight; the leader sends the rest (W4).
+    fn handle_accept_held(&mut self, ballot: Ballot, held: &Spans, out: &mut Outbox<Record>) {
+        if self.refuses(ballot, out) {
+            return;
+        }
+        let Limits { propose_slots, in_flight_bytes, .. } = self.settings.limits;
+        let (mut named, mut left) = (Vec::new(), self.named);
+        'all: for span in held.iter() {
+            for run in self.state.range(span.slots) {
+                if run.ballot != span.ballot && run.ballot != ballot {
+                    continue;
+                }
+                let slots = propose_slots.saturating_sub(left.slots);
+                let run = run.within(SlotRange::with_len(run.first, slots));
+                if run.values.is_empty() || left.bytes >= in_flight_bytes {
+                    break 'all;
+                }
+                left.slots += run.values.len() as u64;
+                left.bytes += run.values.bytes().len();
+                named.push(Run { ballot, ..run });
+            }
+        }
+        self.named = left;
+        let decided = Decided { ballot, slots: SlotRange::default() };
+        let mut runs: Vec<Run> = Vec::with_capacity(named.len());
+        named.iter().for_each(|run| self.accept_run(run, decided, &mut runs, out));
+        out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
+    }
+
+    /// Accepts what is new of a run at a ballot that is not refused. Adds what is accepted now, or
+    /// was before, to the burst's vote and to `accepted`.
+    fn accept_run(
+        &mut self,
+        run: &Run,
+        decided: Decided,
+        accepted: &mut Vec<Run>,
+        out: &mut Outbox<Record>,
+    ) {
+        let (ballot, limits) = (run.ballot, self.settings.limits);
+        for (mut part, comparison) in self.state.log.compare(run) {
             match comparison {
                 Comparison::New => {
                     // The leader sends the rest again, when the learner may have made room.
@@ -349,27 +403,17 @@ impl Acceptor {
                     self.burst.push(Vote { ballot, slots, decided: known });
                 }
             }
-            runs.push(part);
+            accepted.push(part);
         }
-        out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
     }
 
-    /// Phase 2b of values that the leader does not send, since this acceptor has reported them:
-    /// under one ballot a slot has one value (I2), so the leader proposes just these (S4).
-    fn handle_accept_held(&mut self, ballot: Ballot, held: &Spans, out: &mut Outbox<Record>) {
-        if let Some(promised) = self.state.promised
-            && ballot < promised
-        {
-            return self.nack(ballot, promised, out);
+    /// Whether a higher ballot was promised. Then its owner is told.
+    fn refuses(&self, ballot: Ballot, out: &mut Outbox<Record>) -> bool {
+        let higher = self.state.promised.filter(|promised| ballot < *promised);
+        if let Some(promised) = higher {
+            self.nack(ballot, promised, out);
         }
-        let is_named = |run: &Run, at: Ballot| run.ballot == at || run.ballot == ballot;
-        let named = held.iter().flat_map(|span| {
-            self.state.range(span.slots).filter(move |run| is_named(run, span.ballot))
-        });
-        let decided = Decided { ballot, slots: SlotRange::default() };
-        for Run { first, values, .. } in named.collect::<Vec<Run>>() {
-            self.handle_accept(Accept { ballot, first, values, decided }, out);
-        }
+        higher.is_some()
     }
 
     /// Refuses `ballot`, and says which ballot is promised.
@@ -489,6 +533,7 @@ impl Role for Acceptor {
         let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
         let (n, voter) = (self.settings.n, self.membership.voter);
+        self.named = Named::default();
         for Vote { ballot, mut slots, decided } in self.burst.drain(..) {
             // A vote may be lost. So the next one repeats what the leader may lack (L4).
             if let Some(decided) = decided {

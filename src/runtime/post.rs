@@ -352,7 +352,12 @@ impl Post {
         let is_accept = |outgoing: &Outgoing| {
             matches!(
                 outgoing,
-                Outgoing::Peer { message: Message::Acceptor(ToAcceptor::Accept(_)), .. }
+                Outgoing::Peer {
+                    message: Message::Acceptor(
+                        ToAcceptor::Accept(_) | ToAcceptor::AcceptHeld { .. }
+                    ),
+                    ..
+                }
             )
         };
         let Some(accepts) = &mut self.crash_after_accepts else { return };

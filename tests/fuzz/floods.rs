@@ -105,6 +105,53 @@ fn an_acceptor_holds_no_more_slots_than_it_says() {
 }
 
 #[test]
+fn an_acceptor_accepts_by_name_no_more_in_a_burst_than_a_leader_has_in_flight() {
+    let mut acceptor = acceptor();
+    let lines = (0..1_000).map(|slot| accept(slot, request(slot, LINE_BYTES_MAX).commands));
+    held(&mut acceptor, lines);
+    // Each names all that the acceptor holds, in some thirty bytes.
+    let all = SlotRange::with_len(Slot(0), 1 << 20);
+    let named = |step: u64| {
+        let (before, ballot) = (Ballot(1 + 3 * step), Ballot(4 + 3 * step));
+        let held = [Span { slots: all, ballot: before }].into_iter().collect();
+        acceptor::Input::Peer(R1, ToAcceptor::AcceptHeld { ballot, held })
+    };
+    let mut out = Outbox::new();
+    (0..100).for_each(|step| acceptor.handle(Time(1), 0, named(step), &mut out));
+    acceptor.flush(Time(1), &mut out);
+    let mut written = Written::default();
+    out.commit(&mut written).expect("it is only counted");
+    let most = IN_FLIGHT_BYTES_MAX + 2 * LINE_BYTES_MAX;
+    assert!((IN_FLIGHT_BYTES_MAX..most).contains(&written.0), "{} bytes", written.0);
+    // The next burst goes on.
+    acceptor.handle(Time(2), 0, named(0), &mut out);
+    acceptor.handle(Time(2), 0, named(1), &mut out);
+    acceptor.flush(Time(2), &mut out);
+    let mut again = Written::default();
+    out.commit(&mut again).expect("it is only counted");
+    assert!(again.0 < most, "{} bytes", again.0);
+}
+
+/// How many bytes of values were accepted.
+#[derive(Debug, Default)]
+struct Written(usize);
+
+impl Storage<acceptor::Record> for Written {
+    fn append(&mut self, records: &mut Vec<acceptor::Record>) -> std::io::Result<()> {
+        for record in records.drain(..) {
+            if let acceptor::Record::Accept(run) = record {
+                self.0 += run.values.bytes().len();
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
 fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
     let ballot = Ballot(3);
     let mut phase1 = Phase1::begin(

@@ -30,7 +30,7 @@ impl fmt::Display for Party {
     }
 }
 
-/// Everything that has happened since the cluster warmed up.
+/// Everything that has happened, since the cluster warmed up or from the beginning.
 #[derive(Debug, Clone)]
 pub struct History {
     /// The number of replicas.

@@ -34,6 +34,8 @@ pub struct Recorder {
     arrived: HashMap<Fingerprint, String>,
     /// The ids of all messages, by their numbers, and on which way each has gone.
     sent: Vec<(String, Party, Party)>,
+    /// How many of them the history holds.
+    sent_kept: usize,
     /// The highest number that has arrived on each way.
     newest: BTreeMap<(Party, Party), usize>,
 }
@@ -51,6 +53,7 @@ impl Recorder {
             overdue: Vec::new(),
             arrived: HashMap::new(),
             sent: Vec::new(),
+            sent_kept: 0,
             newest: BTreeMap::new(),
         }
     }
@@ -84,6 +87,9 @@ impl Recorder {
         self.flying.entry(fingerprint(from, to, payload)).or_default().push(number);
         let (said, text) = (payload.said(), payload.text());
         self.happens(us, Event::Sent { id, from, to, said, text });
+        if !self.is_cut {
+            self.sent_kept = self.sent.len();
+        }
     }
 
     /// The message that left last, and is the same, will not arrive, and that is known.
@@ -116,10 +122,13 @@ impl Recorder {
 
     /// The history. `us`: the end of the run.
     pub fn finish(mut self, us: u64) -> History {
+        // What was not kept is told neither, and nothing is told of later.
+        let last_kept = self.history.entries.last().map_or(us, |entry| entry.us);
+        let us = if self.is_cut { last_kept } else { us };
         let flying = self.flying.into_values().flatten();
         let mut missing: Vec<usize> = flying.chain(self.overdue).collect();
         missing.sort_unstable();
-        for number in missing {
+        for number in missing.into_iter().take_while(|number| *number < self.sent_kept) {
             let (id, from, to) = self.sent[number].clone();
             if self.newest.get(&(from, to)).is_some_and(|newest| number < *newest) {
                 self.history.push(us, Event::Lost { id, loss: Loss::ByNetwork });
@@ -199,6 +208,16 @@ mod tests {
         assert!(recorder.is_cut());
         assert_eq!(recorder.take_line().as_deref(), Some("n2 arrives"), "a trace goes on");
         recorder.happens(2, Event::Resigned { replica: ReplicaId(0) });
-        assert_eq!(recorder.finish(3).entries.len(), 3);
+        let history = recorder.finish(9_000);
+        assert_eq!(history.entries.len(), 3);
+        assert_eq!(history.entries.last().map(|entry| entry.us), Some(1), "not the run's end");
+    }
+
+    #[test]
+    fn what_left_after_the_end_of_a_cut_history_is_not_told_as_lost() {
+        let mut recorder = Recorder::new(2, 1);
+        (0..3).for_each(|ballot| recorder.leaves(0, A, B, &nack(ballot)));
+        recorder.arrives(1, A, B, &nack(2));
+        assert_eq!(fates(&recorder.finish(2)), ["n1 is lost"]);
     }
 }

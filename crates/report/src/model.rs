@@ -6,7 +6,7 @@
 use crate::{Axis, Heading, STORIES_MAX};
 use history::why::Teller;
 use history::{Event, History, Loss, Party, Said, print};
-use multipaxos::types::{Ballot, ReplicaId, Slot, SlotRange, replicas};
+use multipaxos::types::{Ballot, Command, ReplicaId, Slot, SlotRange, replicas};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -29,10 +29,14 @@ pub(crate) struct Model {
     reigns: Vec<Reign>,
     gaps: Vec<Gap>,
     slots: Vec<Row>,
+    /// How many more slots there are, without a row.
+    slots_left_out: usize,
     logs: Vec<Log>,
+    /// The first slot in which two logs have different lines.
+    differs: Option<u64>,
 }
 
-/// A message: its id, the lanes from and to, when it left and arrived, why it did not arrive, what
+/// A message: its id, the lanes from and to, when it left and arrived, why it never arrives, what
 /// it says, its ballot, its first slot and the end of its slots, and when copies of it arrived.
 #[derive(Debug, Serialize)]
 struct Message(
@@ -93,7 +97,8 @@ impl Model {
         let end_us = drawn.entries.last().map_or(0, |entry| entry.us);
         let lanes = Lanes::new(history);
         let (reigns, gaps) = reigns_and_gaps(drawn, end_us);
-        let logs = logs(history);
+        let (logs, differs) = logs(history);
+        let (slots, slots_left_out) = rows(history, &logs);
         Model {
             title: heading.title.clone(),
             verdict: heading.verdict.clone(),
@@ -106,8 +111,10 @@ impl Model {
             marks: marks(drawn),
             reigns,
             gaps,
-            slots: rows(history, &logs),
+            slots,
+            slots_left_out,
             logs,
+            differs,
             lanes: lanes.names(),
         }
     }
@@ -187,7 +194,7 @@ fn messages(history: &History, lanes: &Lanes) -> Vec<Message> {
                     lanes.of(*to),
                     entry.us,
                     None,
-                    "and has not arrived yet",
+                    "",
                     text.clone(),
                     ballot.map(|ballot| ballot.0),
                     slots.map(|slots| slots.start.0),
@@ -362,22 +369,31 @@ fn reigns_and_gaps(history: &History, end_us: u64) -> (Vec<Reign>, Vec<Gap>) {
     (reigns, gaps)
 }
 
-/// What each replica has applied in this history, in the words of its chat log.
-fn logs(history: &History) -> Vec<Log> {
+/// What each replica has applied in this history, in the words of its chat log, and the first slot
+/// in which two differ. Long lines are shortened, but compared whole.
+fn logs(history: &History) -> (Vec<Log>, Option<u64>) {
     let mut all: Vec<BTreeMap<u64, String>> = vec![BTreeMap::new(); history.replicas];
+    let mut whole: BTreeMap<u64, Option<Command>> = BTreeMap::new();
+    let mut differs: Option<u64> = None;
     for entry in &history.entries {
         match &entry.event {
             Event::Applied { replica, first, values, effects } => {
                 let log = &mut all[replica.index()];
                 for (at, value) in values.iter().enumerate() {
-                    let line = match value.command().filter(|_| effects.get(at) == Some(&true)) {
+                    let slot = first.0 + at as u64;
+                    let effect = value.command().filter(|_| effects.get(at) == Some(&true));
+                    let command = effect.map(|command| command.to_command());
+                    let line = match &command {
                         Some(command) => {
                             let client = command.session.client;
-                            format!("client {client}: {}", print::line(&command.to_command().line))
+                            format!("client {client}: {}", print::line(&command.line))
                         }
                         None => "NOP".into(),
                     };
-                    log.insert(first.0 + at as u64, line);
+                    log.insert(slot, line);
+                    if *whole.entry(slot).or_insert_with(|| command.clone()) != command {
+                        differs = Some(differs.map_or(slot, |known| known.min(slot)));
+                    }
                 }
             }
             Event::Wiped { replica } => all[replica.index()].clear(),
@@ -390,14 +406,17 @@ fn logs(history: &History) -> Vec<Log> {
         let line = |slot| log.get(&slot).cloned().unwrap_or_default();
         Log { replica: replica as u8, first, end, lines: (first..end).map(line).collect() }
     };
-    all.into_iter().enumerate().map(log).collect()
+    (all.into_iter().enumerate().map(log).collect(), differs)
 }
 
-fn rows(history: &History, logs: &[Log]) -> Vec<Row> {
+/// The rows of the first slots, and how many more there are.
+fn rows(history: &History, logs: &[Log]) -> (Vec<Row>, usize) {
     let mut known: BTreeSet<u64> = BTreeSet::new();
     for entry in &history.entries {
         match &entry.event {
-            Event::Accepted { first, values, .. } | Event::Applied { first, values, .. } => {
+            Event::Accepted { first, values, .. }
+            | Event::Applied { first, values, .. }
+            | Event::Sent { said: Said::Accept { first, values, .. }, .. } => {
                 known.extend(first.0..first.0 + values.len() as u64);
             }
             _ => {}
@@ -427,7 +446,8 @@ fn rows(history: &History, logs: &[Log]) -> Vec<Row> {
             story: teller.sentences(Slot(slot)),
         }
     };
-    known.into_iter().take(STORIES_MAX).map(row).collect()
+    let left_out = known.len().saturating_sub(STORIES_MAX);
+    (known.into_iter().take(STORIES_MAX).map(row).collect(), left_out)
 }
 
 #[cfg(test)]

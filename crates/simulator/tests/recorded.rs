@@ -89,6 +89,11 @@ const CLICKS: &str = r##"<script>
   result.story = document.getElementById("story").textContent;
   document.querySelector("#story button.link").click();
   document.getElementById("scale").click();
+  const key = (key) => document.querySelector("canvas").dispatchEvent(new KeyboardEvent("keydown", { key }));
+  key("Home");
+  key("ArrowUp");
+  document.getElementById("scale").click();
+  result.finite = Number.isFinite(view.from) && view.until > view.from;
   result.logs = document.getElementById("agree").textContent;
   setTimeout(() => {
     const canvas = document.querySelector("canvas");
@@ -176,6 +181,7 @@ fn a_browser_opens_the_page_and_filters_and_stories_work_by_clicks() {
         assert!(story.starts_with(&begins), "{story}");
         assert!(seen["logs"].as_str().is_some_and(|logs| logs.contains("it is the same")));
         assert!(number("colours") > 10, "nothing is drawn: {seen}");
+        assert_eq!(seen["finite"], true, "the diagram shows nothing: {seen}");
         assert_eq!(seen["wide"], true, "the page is wider than the window: {seen}");
     }
 }

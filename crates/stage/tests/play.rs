@@ -113,7 +113,7 @@ fn bad_usage_is_one_line_and_exit_code_64() {
     }
     for (args, line) in [
         (&["--report", "p.html"][..], "--report: of which script? (play --report PAGE FILE)"),
-        (&["--report", "p.html", "--update", "x"], "--report: goes not with --update"),
+        (&["--report", "p.html", "--update", "x"], "--report: cannot go with --update"),
     ] {
         let (_, err, code) = parts(&with_args(args));
         assert_eq!((err.trim_end(), code), (line, Some(64)));
@@ -141,6 +141,10 @@ fn a_script_is_drawn_as_a_page_also_if_it_gets_stuck() {
     assert_eq!((err, code), (format!("page: {name}\n"), Some(0)));
     assert!(text.contains(r#""title":"normal/view_change","verdict":"No invariant was broken.""#));
     assert!(text.contains("Replica 1 campaigns") || text.contains("leads ballot 1"), "the story");
+    let typo = folder.path().join("typo");
+    fs::write(&typo, "clutser\n").expect("written");
+    let (_, err, code) = parts(&with_args(&["--report", name, typo.to_str().expect("a name")]));
+    assert!(err.contains("typo:1: ") && code == Some(1), "the line that is wrong: {err}");
     let stuck = folder.path().join("stuck");
     fs::write(&stuck, "cluster\nrequest \"hi\"\ncrash 7\n").expect("written");
     let (err, code, text) = draw(stuck.to_str().expect("a name"));

@@ -1,7 +1,8 @@
 //! Explains a slot from the history, in sentences.
 //!
-//! [`why()`] is a pure function. It reads only what was recorded ([`History`]) and asks no role. So "chosen" has the meaning of the papers here: a quorum has accepted one value at one
-//! ballot, whether or not a replica knows it yet.
+//! [`why()`] is a pure function. It reads only what was recorded ([`History`]) and asks no role. So
+//! "chosen" has the meaning of the papers here: a quorum has accepted one value at one ballot,
+//! whether or not a replica knows it yet.
 //!
 //! The answer has three parts: a headline; the story of the slot, with a sentence for each thing
 //! that happened; and what is still missing, with the messages in the network and the lost ones.

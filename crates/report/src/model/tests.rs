@@ -62,7 +62,7 @@ fn a_page_is_told_of_messages_reigns_gaps_and_slots() {
         assert_eq!(value.as_deref(), Some(expected), "{pointer}");
     };
     is("/lanes", r#"["replica 0","replica 1","client 7"]"#);
-    is("/messages/0", r#"["a1",0,1,20,30,"and has not arrived yet","a1 in words",4,3,4,[35]]"#);
+    is("/messages/0", r#"["a1",0,1,20,30,"","a1 in words",4,3,4,[35]]"#);
     is("/messages/1", r#"["h1",0,1,25,null,"lost","h1 in words",0,null,null,[]]"#);
     is("/messages/2/2", "2");
     is("/reigns", "[[0,10,90,4]]");
@@ -73,6 +73,34 @@ fn a_page_is_told_of_messages_reigns_gaps_and_slots() {
     is("/logs/0/lines", r#"["client 7: \"</script><b>hi\""]"#);
     is("/logs/1/lines", "[]");
     assert!(model["slots"][0]["story"].as_array().is_some_and(|story| story.len() > 2));
+}
+
+#[test]
+fn logs_are_compared_whole_although_long_lines_are_shortened() {
+    let with_lines = |lines: [&str; 2]| {
+        let mut history = History::new(2);
+        for (replica, text) in [R0, R1].into_iter().zip(lines) {
+            let (first, effects) = (Slot(5), vec![true]);
+            history.push(1, Event::Applied { replica, first, values: line(text), effects });
+        }
+        let (logs, differs) = logs(&history);
+        assert_eq!(logs[0].lines, logs[1].lines, "as they are shown");
+        differs
+    };
+    let long = "a long line that is shortened, ";
+    let [one, other] = ["x", "y"].map(|end| format!("{long}{end}"));
+    assert_eq!(with_lines([&one, &other]), Some(5));
+    assert_eq!(with_lines([&one, &one]), None);
+}
+
+#[test]
+fn slots_without_a_row_are_counted() {
+    let mut history = history();
+    let (replica, ballot, first) = (R0, Ballot(4), Slot(10));
+    let values = Values::from(&vec![Value::Noop; STORIES_MAX][..]);
+    history.push(100, Event::Accepted { replica, ballot, first, values });
+    let model = Model::new(&heading(), &history);
+    assert_eq!((model.slots.len(), model.slots_left_out), (STORIES_MAX, 1));
 }
 
 #[test]

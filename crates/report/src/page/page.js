@@ -26,10 +26,12 @@ const groups = [
 ];
 const groupOf = (message) => groups.findIndex((group) => group.letters.includes(message[ID][0]));
 run.messages.forEach((message) => { message.group = groupOf(message); });
-const longest = run.messages.reduce((most, message) =>
-  Math.max(most, (message[ARRIVED] ?? message[SENT]) - message[SENT]), 0);
 const messageById = new Map(run.messages.map((message) => [message[ID], message]));
-const lost = (message) => message[ARRIVED] === null;
+const isMissing = (message) => message[ARRIVED] === null;
+const isLost = (message) => message[FATE] !== "";
+const lastCopy = (message) => Math.max(message[ARRIVED] ?? message[SENT], ...message[AGAIN]);
+const longest = run.messages.reduce((most, message) =>
+  Math.max(most, lastCopy(message) - message[SENT]), 0);
 const shownTime = (us) => run.in_steps ? `step ${Math.round(us / 1_000)}`
   : us >= 1_000_000 ? `${(us / 1e6).toFixed(4)} s` : `${(us / 1e3).toFixed(us < 10_000 ? 2 : 1)} ms`;
 
@@ -56,7 +58,8 @@ function below(list, wanted) {
   }
   return low - 1;
 }
-function axisOf(us) {
+function axisOf(time) {
+  const us = Math.max(time, 0);
   if (!axis.inSteps) return us;
   const at = below(axis.stops, us), [here, next] = [axis.stops[at], axis.stops[at + 1]];
   return next === undefined ? at : at + (us - here) / (next - here);
@@ -71,7 +74,8 @@ function findStops() {
   const times = new Set([0, run.end_us]);
   for (const message of shown) {
     times.add(message[SENT]);
-    if (!lost(message)) times.add(message[ARRIVED]);
+    if (!isMissing(message)) times.add(message[ARRIVED]);
+    message[AGAIN].forEach((us) => times.add(us));
   }
   for (const [us] of run.marks) times.add(us);
   axis.stops = [...times].sort((a, b) => a - b);
@@ -178,7 +182,7 @@ function* visible() {
 
 function ends(message) {
   const from = [xOf(message[FROM]), yOf(message[SENT])];
-  if (!lost(message)) return [from, [xOf(message[TO]), yOf(message[ARRIVED])]];
+  if (!isMissing(message)) return [from, [xOf(message[TO]), yOf(message[ARRIVED])]];
   const x = from[0] + (xOf(message[TO]) - from[0]) * 0.55;
   return [from, [x, from[1] + Math.min(14, size.height / 20)]];
 }
@@ -269,11 +273,11 @@ function paint() {
     const [from, to] = ends(message);
     brush.strokeStyle = brush.fillStyle = groups[message.group].colour[shade];
     brush.lineWidth = message === picked ? 3 : 1;
-    if (lost(message)) {
+    if (isMissing(message)) {
       brush.setLineDash([4, 3]);
       arrow(from, to);
       brush.setLineDash([]);
-      if (close) cross(to);
+      if (close && isLost(message)) cross(to);
     } else {
       arrow(from, to);
       if (close) head(from, to);
@@ -325,7 +329,8 @@ function under(point) {
 }
 function told(message) {
   const way = `${run.lanes[message[FROM]]} → ${run.lanes[message[TO]]}`;
-  const times = lost(message) ? `left at ${shownTime(message[SENT])}, ${message[FATE]}`
+  const times = isMissing(message)
+    ? `left at ${shownTime(message[SENT])}, ${isLost(message) ? message[FATE] : "has not arrived yet"}`
     : `${shownTime(message[SENT])} to ${shownTime(message[ARRIVED])}`;
   const again = message[AGAIN].length ? `, and ${message[AGAIN].length} more by the network` : "";
   return `${message[ID]} ${way}: ${message[TEXT]} (${times}${again})`;
@@ -390,7 +395,8 @@ function tellMessage(message) {
 function sentence([ms, text]) {
   const paragraph = element("p");
   if (ms !== null && !run.in_steps) paragraph.append(element("span", `${ms} ms `, { class: "soft" }));
-  for (const part of text.split(/\b([a-z]\d+)\b/)) {
+  // What stands in quotation marks is a line of a client, and names no message.
+  for (const part of text.split(/("(?:[^"\\]|\\.)*"|\b[a-z]\d+\b)/)) {
     const message = messageById.get(part);
     if (!message) { paragraph.append(part); continue; }
     const link = element("button", part, { type: "button", class: "link", title: told(message) });
@@ -407,7 +413,11 @@ function sentence([ms, text]) {
 function tellSlot(number, moves = true) {
   const slot = run.slots.find((known) => known.slot === number);
   const story = byId("story");
-  if (!slot) return story.replaceChildren(element("p", `Nothing is known of slot ${number}.`));
+  if (!slot) {
+    const why = run.slots_left_out > 0 ? `The page tells of the first ${run.slots.length} slots only.`
+      : `Nothing is known of slot ${number}.`;
+    return story.replaceChildren(element("p", why));
+  }
   story.replaceChildren(element("h2", `Slot ${number}`), ...slot.story.map(sentence));
   document.querySelectorAll("#slots tr.chosen").forEach((row) => row.classList.remove("chosen"));
   document.querySelector(`#slots tr[data-slot="${number}"]`)?.classList.add("chosen");
@@ -442,6 +452,9 @@ function makeSlots() {
       slot.applied.join("; ")],
     attributes: { "data-slot": slot.slot, tabindex: 0 },
   }));
+  if (run.slots_left_out > 0) {
+    rows.push({ cells: [`and ${run.slots_left_out} more`], attributes: { class: "soft" } });
+  }
   const heads = ["slot", "in the log", "proposed", "accepted", "chosen", "applied"];
   const table = makeTable(document.querySelector("#slots .scrolls"), heads, rows);
   const open = (event) => {
@@ -455,17 +468,16 @@ function makeSlots() {
 function makeLogs() {
   const longestLog = Math.max(0, ...run.logs.map((log) => log.end));
   const rows = [];
-  let differs = null;
   for (let slot = 0; slot < longestLog; slot++) {
     const cells = run.logs.map((log) => log.lines[slot - log.first] ?? "");
-    const said = new Set(cells.filter((cell) => cell !== ""));
-    if (said.size > 1) differs ??= slot;
-    if (said.size > 0) rows.push({ cells: [slot, ...cells], attributes: said.size > 1 ? { class: "differs" } : {} });
+    const isThere = cells.some((cell) => cell !== "");
+    const attributes = slot === run.differs ? { class: "differs" } : {};
+    if (isThere) rows.push({ cells: [slot, ...cells], attributes });
   }
-  byId("agree").textContent = differs === null
+  byId("agree").textContent = run.differs === null
     ? "Wherever two replicas have a line, it is the same."
-    : `The logs differ, first in slot ${differs}.`;
-  byId("agree").className = differs === null ? "soft" : "bad";
+    : `The logs differ, first in slot ${run.differs}.`;
+  byId("agree").className = run.differs === null ? "soft" : "bad";
   makeTable(document.querySelector("#logs .scrolls"), ["slot", ...run.logs.map((log) => `replica ${log.replica}`)], rows);
 }
 

@@ -51,7 +51,7 @@ fn main() {
             usage_error("--report: of which script? (play --report PAGE FILE)")
         };
         if update {
-            usage_error("--report: goes not with --update");
+            usage_error("--report: cannot go with --update");
         }
         exit(if write_page(file, &page) { 0 } else { EXIT_FAILED })
     }
@@ -98,7 +98,13 @@ fn end_if_closed(printed: io::Result<()>) {
 fn write_page(file: &Path, page: &Path) -> bool {
     let script = Script::read(file).unwrap_or_else(|why| usage_error(why));
     let (done, history) = script.play();
-    let Some(history) = history else { usage_error("--report: the script makes no cluster") };
+    let Some(history) = history else {
+        match done {
+            Err(stuck) => say(stuck),
+            Ok(_) => say("play: --report: the script makes no cluster"),
+        }
+        return false;
+    };
     let broken = match &done {
         Err(stuck) => Some(stuck.to_string()),
         Ok(text) => text.lines().find(|line| line.contains("VIOLATION")).map(str::to_owned),

@@ -3,7 +3,7 @@
 use super::Story;
 use crate::events::{Event, Party, Said};
 use crate::print;
-use crate::why::facts::{Delivery, Sent, accepted_in, proposed};
+use crate::why::facts::{Delivery, Sent, accepted_in, asks_to_accept};
 use crate::why::{capital, replicas};
 use multipaxos::types::{Ballot, ReplicaId};
 
@@ -82,7 +82,7 @@ impl<'a> Story<'_, 'a> {
                 _ => None,
             });
             let Some(came) = came else { continue };
-            let here = proposed(self.facts.slot, came.said).is_some_and(|(b, _)| b == *ballot);
+            let here = asks_to_accept(self.facts.slot, came.said) == Some(*ballot);
             if here && !told.contains(&(sent.from, *ballot)) {
                 told.push((sent.from, *ballot));
                 self.say(
