@@ -10,7 +10,8 @@
 //! Until it has started, each replica sends Ready to all others, and each Ready says which
 //! Ready of its receiver it answers. Replica 0 alone draws up the list, once every other
 //! replica has answered replica 0's present life. The others start when a started peer shows
-//! them a list with their own directory on it.
+//! them a list with their own directory on it. If one is shown to a replica 0 that warms up, its
+//! directory held that list once and was put back from an older copy: it has lost its state (S10).
 //!
 //! Nothing else shapes or ends a warm-up but an answer to this life of the process. A datagram
 //! of a former cluster may come late, or one of its processes may be forgotten and still run.
@@ -38,6 +39,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The time between two log lines that name the replicas still waited for.
 const REPORT_US: u64 = 2_000_000;
+
+/// How many records a directory on a started record has held at least.
+const RECORDS_OF_A_START: u64 = 1;
 
 /// For how long a replica that has lost its state says so before it ends.
 const LAST_WORD_US: u64 = 500_000;
@@ -222,6 +226,10 @@ impl Bootstrap {
         if let Some(members) = started.as_ref().filter(|members| is_on(members))
             && origin == self.origin
         {
+            // S10: replica 0 drew this list up, and had it on its disk before anybody else saw it.
+            if self.settings.id == ReplicaId(0) {
+                return self.lose_state(now, from, RECORDS_OF_A_START, out);
+            }
             return self.start(members.clone(), out);
         }
         // S6: what answers no Ready of this life may be of a former cluster.
@@ -316,7 +324,12 @@ impl Bootstrap {
         if !self.is_started() || boot != self.voter.boot || known <= begun {
             return;
         }
-        let said = LostState { by: from, known, begun };
+        self.lose_state(now, from, known, out);
+    }
+
+    /// This directory held more once, as replica `by` shows.
+    fn lose_state(&mut self, now: Time, by: ReplicaId, known: u64, out: &mut Outbox<Record>) {
+        let said = LostState { by, known, begun: self.voter.begun };
         self.phase = Phase::Ending { said, until: now.plus_us(LAST_WORD_US) };
         self.say_last_word(now, said, out);
         out.tell(Notice::LostState(said));

@@ -130,6 +130,27 @@ fn the_others_start_from_a_started_peers_list() {
     }
 }
 
+/// It was put back from a copy that is older than the start of the cluster, and led ballot 0 a second
+/// time: nobody else is asked about that ballot.
+#[test]
+fn a_replica_0_that_is_shown_a_list_with_its_directory_has_lost_its_state() {
+    for answers in [0, 1] {
+        let mut seat = replica(3, R0, 10);
+        let mut sent = seat.handle(begun(R2, 7, 12, answers, &[10, 11, 12]));
+        let said = LostState { by: R2, known: 1, begun: 0 };
+        assert_eq!(sent.pop(), Some(Envelope::Notice(Notice::LostState(said))));
+        assert_eq!(started(&sent), []);
+        assert!(to_replicas(&sent).iter().all(|(_, it)| *it == ToBootstrap::LostState(said)));
+        assert_eq!(seat.storage.0, []);
+        assert!(!seat.role.is_started());
+    }
+    // A list without it says that it counts as wiped, as any other does.
+    let mut wiped = replica(3, R0, 20);
+    let sent = wiped.handle(begun(R2, 7, 12, 1, &[10, 11, 12]));
+    let is_lost = |it: &Envelope| matches!(it, Envelope::Notice(Notice::LostState(_)));
+    assert!(!sent.iter().any(is_lost), "{sent:?}");
+}
+
 #[test]
 fn a_directory_off_the_list_of_a_quorum_starts_as_no_voter_and_keeps_no_record() {
     let mut seat = replica(5, R1, 99);
