@@ -83,6 +83,25 @@ fn assert_noticed(lost: &mut Replica, other: &mut Replica) {
     other.process.wait_for(" has lost its state and stops: replica ");
 }
 
+/// Replica 0 would lead ballot 0 a second time, and asks nobody for that.
+#[test]
+fn a_replica_0_that_is_put_back_from_before_the_start_says_so_and_stops() {
+    let place = Place::new(1);
+    let mut early = place.replica(0);
+    early.process.wait_for("listens on");
+    early.kill();
+    let backup = place.backup(0);
+    let mut cluster = place.cluster();
+    place.send("kept", 3);
+    let mut others = cluster.split_off(1);
+    cluster.remove(0).kill();
+    place.put_back(&backup);
+    let mut lost = place.replica(0);
+    assert_noticed(&mut lost, &mut others[0]);
+    place.send("later", 2);
+    (1..3).for_each(|id| place.has_all(id, "kept", 3));
+}
+
 #[test]
 fn a_member_put_back_from_an_older_copy_is_told_so_and_no_line_is_lost() {
     let place = Place::new(1);
