@@ -12,7 +12,7 @@
 //! - It promises a ballot of this replica's own in one life of the process only (S2).
 //! - A 2b message names exact slots accepted at exactly its ballot; it implies no prefix
 //!   (S3).
-//! - Its memory is bounded in slots and bytes (L5; [`Limits`](super::Limits)), wherever
+//! - Its memory is bounded in slots and bytes (L5; [`Limits`]), wherever
 //!   the slots lie. It forgets what its own learner has durably applied. Each page of a
 //!   promise carries the trim mark, so that no proposer takes "forgotten" for "empty" (S5).
 //!
