@@ -7,7 +7,8 @@ use multipaxos::message::{
 };
 use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
 use multipaxos::paxos::{
-    ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Role, learner, proposer, standing,
+    ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Limits, Role, Settings, learner, proposer,
+    standing,
 };
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange, Time, Value};
@@ -396,16 +397,40 @@ fn only_values_at_the_ballots_that_are_named_are_sent_and_only_under_the_promise
     assert_eq!(to_proposers(&seat.handle(Input::Peer(R1, late))), [(R1, nack(4, 6))]);
 }
 
+/// Asks to accept what is held in these slots at these ballots: first slot, length, ballot.
+fn held(ballot: u64, spans: &[(u64, u64, u64)]) -> Input {
+    let spans = spans.iter().map(|&(first, len, at)| Span {
+        slots: SlotRange::with_len(Slot(first), len),
+        ballot: Ballot(at),
+    });
+    let ballot = Ballot(ballot);
+    Input::Peer(ballot.owner(3), ToAcceptor::AcceptHeld { ballot, held: spans.collect() })
+}
+
+#[test]
+fn a_burst_accepts_by_name_no_more_than_a_leader_has_in_flight() {
+    let bounded = |limits: Limits| {
+        let settings = Settings { limits, ..settings(3, R2) };
+        let role = Acceptor::new(settings, membership(3, R2), State::default());
+        let mut seat = Seat::new(role, Disk::default());
+        seat.burst([accept(0, 0, &["a", "b"]), accept(0, 3, &["d", "e"]), accept(0, 6, &["g"])]);
+        seat.handle(prepare(4, 0));
+        seat
+    };
+    let mut few = bounded(Limits { propose_slots: 3, ..Limits::DEFAULT });
+    let sent = few.burst([held(4, &[(0, 2, 0)]), held(4, &[(3, 9, 0)])]);
+    assert_eq!(votes(&sent), [(R1, 4, 0, 2), (R1, 4, 3, 1)], "three slots, in two messages");
+    let sent = few.handle(held(4, &[(4, 5, 0)]));
+    let all = [(R1, 4, 0, 2), (R1, 4, 3, 2), (R1, 4, 6, 1)];
+    assert_eq!(votes(&sent), all, "another burst has its own, and its vote repeats the others");
+    let bytes = few.role.state().bytes() / few.role.state().len();
+    let mut short = bounded(Limits { in_flight_bytes: 2 * bytes + 1, ..Limits::DEFAULT });
+    let sent = short.handle(held(4, &[(0, 9, 0)]));
+    assert_eq!(votes(&sent), [(R1, 4, 0, 2), (R1, 4, 3, 2)], "the run that reaches the bound");
+}
+
 #[test]
 fn what_is_held_at_just_the_named_ballot_is_accepted_without_its_value() {
-    let held = |ballot: u64, spans: &[(u64, u64, u64)]| {
-        let spans = spans.iter().map(|&(first, len, at)| Span {
-            slots: SlotRange::with_len(Slot(first), len),
-            ballot: Ballot(at),
-        });
-        let ballot = Ballot(ballot);
-        Input::Peer(ballot.owner(3), ToAcceptor::AcceptHeld { ballot, held: spans.collect() })
-    };
     let mut seat = acceptor();
     seat.handle(accept(0, 0, &["a", "b", "c"]));
     seat.handle(accept(1, 2, &["other"]));
