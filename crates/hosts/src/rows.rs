@@ -415,9 +415,6 @@ pub const TABLE: &[Row] = &[
         act: Act::KillLeader { clients: Clients::without_end(300, 1_200), watch: ms(6_000) },
         must: &[Must::SilenceWithin(next_line(200)), Must::CampaignsAtMost(2)],
         alone: true,
-        today: Today::Wavers(
-            "silence of 1.3 to 1.6 s, and of 2.6 s in one run of 25: the other follower lacked what was in flight, and a window of 14 kB began to send it",
-        ),
         ..BASE
     },
     Row {
