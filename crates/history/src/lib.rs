@@ -1,4 +1,4 @@
-//! What happened in a run of the cluster, and the sentences that explain it.
+//! The events of a run, and the sentences that explain them.
 //!
 //! A [`History`] is a list of facts: a message left, arrived or was lost, an acceptor has made
 //! something durable, a learner has applied a slot, a replica leads, a process ends. The stage

@@ -16,7 +16,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// What it says about slots and ballots.
+    /// Its contents about slots and ballots.
     pub fn said(&self) -> Said {
         match self {
             Payload::Peer(message) => Said::by_peer(message),

@@ -299,7 +299,7 @@ pub fn outcome(outcome: &Outcome) -> String {
     }
 }
 
-/// What a trace says of an event, if it says anything: heartbeats are too many.
+/// The line of a trace for an event. Heartbeats have none: they are too many.
 pub fn event(event: &Event) -> Option<String> {
     let is_told = |id: &str| !id.starts_with('h');
     Some(match event {

@@ -22,13 +22,13 @@ pub struct Recorder {
     entries_max: usize,
     /// Whether there was more than it could keep.
     is_cut: bool,
-    /// What a trace says of the last event.
+    /// The line of a trace for the last event.
     line: Option<String>,
     /// How many messages had each letter.
     counters: BTreeMap<char, u64>,
-    /// What is under way: the numbers of the messages, oldest first.
+    /// The numbers of the messages under way, oldest first.
     flying: HashMap<Fingerprint, Vec<usize>>,
-    /// What was under way when the same, sent later, arrived.
+    /// Messages that were under way when the same message, sent later, arrived.
     overdue: Vec<usize>,
     /// The message that arrived last of those that are the same.
     arrived: HashMap<Fingerprint, String>,
@@ -63,7 +63,7 @@ impl Recorder {
         self.is_cut
     }
 
-    /// What a trace says of the event since the last call, if it says anything.
+    /// Takes the line of a trace for the last event, if there is one.
     pub fn take_line(&mut self) -> Option<String> {
         self.line.take()
     }
@@ -122,7 +122,7 @@ impl Recorder {
 
     /// The history. `us`: the end of the run.
     pub fn finish(mut self, us: u64) -> History {
-        // What was not kept is told neither, and nothing is told of later.
+        // A cut history ends with its last entry, whenever the run ended.
         let last_kept = self.history.entries.last().map_or(us, |entry| entry.us);
         let us = if self.is_cut { last_kept } else { us };
         let flying = self.flying.into_values().flatten();
