@@ -196,14 +196,15 @@ fn options_of(program: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn readme_lists_the_options_of_each_program() {
-    let readme = fs::read_to_string(root().join("README.md")).expect("it is there");
+fn a_document_lists_the_options_of_each_program() {
+    const DOCUMENT: &str = "docs/options.md";
+    let document = fs::read_to_string(root().join(DOCUMENT)).expect("it is there");
     for (letter, program) in [
         ("R", "src/bin/replica.rs"),
         ("C", "src/bin/client.rs"),
         ("D", "crates/driver/src/bin/driver.rs"),
     ] {
-        let listed: BTreeSet<String> = readme
+        let listed: BTreeSet<String> = document
             .lines()
             .filter(|line| line.starts_with("| `--"))
             .map(|line| line.split('|').collect::<Vec<_>>())
@@ -215,7 +216,7 @@ fn readme_lists_the_options_of_each_program() {
             .collect();
         let options = options_of(program);
         assert!(options.len() > 5, "{program}: {options:?}");
-        assert_eq!(listed, options, "README.md (left) and {program} (right)");
+        assert_eq!(listed, options, "{DOCUMENT} (left) and {program} (right)");
     }
 }
 
