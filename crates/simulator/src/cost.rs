@@ -13,15 +13,19 @@
 //! - `W`: in how many windows or queues of a leader the lines of all clients fit,
 //! - `V`: how many times a candidate must ask, by its own bounds, for the values and the spans
 //!   of the lines of all clients; mostly once,
+//! - `P`: how many of all datagrams a path loses; so a question has its answer after
+//!   `L = 1 / (1 - P)²` tries on average, and something arrives after `1 / (1 - P)`,
 //!
 //! a run must keep these bounds once its faults have stopped:
 //!
-//! - the next line completes within [`Bounds::first_us`], `WAITS · (E + (1 + V) R + 3 S) + 2 T`,
+//! - the next line completes within [`Bounds::first_us`],
+//!   `WAITS · L · (E + (1 + V) R + 3 S) + 2 T / (1 - P)`,
 //! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
-//!   `2 · first + 4 T + (B / A) · R + (W - 1) · (R + S)`,
+//!   `2 · first + 4 T / (1 - P) + L · ((B / A) · R + (W - 1) · (R + S))`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
 //! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
-//! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send.
+//! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send; what a path
+//!   loses by chance must be sent again by anybody, and is not counted.
 
 use crate::environment::Environment;
 use multipaxos::paxos::{Limits, Settings};
@@ -39,8 +43,8 @@ pub const CAMPAIGNS_MAX: u64 = 2;
 pub const IDLE_FACTOR: u64 = 2;
 
 /// What is sent for each byte that must be sent: each line once from its client to the leader,
-/// once from the leader to each other replica, and once more to a replica that loses it in a
-/// restart. While a line waits for another window, its
+/// once from the leader to each other replica, once more from a new leader if it is in flight then,
+/// and once more to a replica that loses it in a restart. While a line waits for another window, its
 /// client asks again, so each further window allows one more.
 pub const BYTES_FACTOR: u64 = 4;
 
@@ -81,6 +85,13 @@ fn questions(environment: &Environment, limits: &Limits) -> u64 {
     clients.div_ceil(limits.wanted_slots).max(values).max(clients.div_ceil(spans))
 }
 
+/// How often a datagram, and how often a question must be sent on average, until the one arrives
+/// and the other is answered, if so many of all datagrams are lost.
+fn tries(loss: f64) -> (f64, f64) {
+    let once = 1.0 / (1.0 - loss);
+    (once, once * once)
+}
+
 impl Bounds {
     /// The bounds in this environment, for a cluster in which some replica is so many slots
     /// `behind`.
@@ -91,7 +102,10 @@ impl Bounds {
         let limits = &settings.limits;
         let round_trips = 1 + questions(environment, limits);
         let step = settings.election_max_us + round_trips * round_trip + 3 * sync;
-        let first_us = WAITS * step + 2 * moving;
+        let (once, both_ways) = tries(environment.loss());
+        let moving = (moving as f64 * once) as u64;
+        let repeated = |us: u64| (us as f64 * both_ways) as u64;
+        let first_us = repeated(WAITS * step) + 2 * moving;
         let ahead = limits.ahead_slots.min(limits.accept_slots);
         let ahead = ahead.min(limits.fetches as u64 * limits.fetch_slots);
         let catching_up = behind / ahead * round_trip;
@@ -99,7 +113,7 @@ impl Bounds {
         let in_turn = (windows - 1) * (round_trip + sync);
         Bounds {
             first_us,
-            last_us: 2 * first_us + 4 * moving + catching_up + in_turn,
+            last_us: 2 * first_us + 4 * moving + repeated(catching_up + in_turn),
             bytes_factor: BYTES_FACTOR + windows - 1,
         }
     }
@@ -110,6 +124,8 @@ impl Bounds {
 pub struct Cost {
     /// The bytes of all datagrams, headers of IP and UDP included.
     pub sent_bytes: u64,
+    /// How many of these the paths have lost by chance.
+    pub lost_bytes: u64,
     /// The bytes that must be sent for the lines that clients submitted.
     pub needed_bytes: u64,
     /// The start of the cluster, and every fault: what may make replicas campaign.
@@ -133,6 +149,12 @@ impl Cost {
         self.needed_bytes += (bytes as u64 + LINE_BYTES) * n as u64;
     }
 
+    /// A replica begins to lead a cluster of `n`, after another one, while a line of this many bytes
+    /// is in flight: its followers must get it once more, as far as they do not hold it.
+    pub fn takes_over(&mut self, bytes: usize, n: usize) {
+        self.needed_bytes += (bytes as u64 + LINE_BYTES) * (n as u64 - 1);
+    }
+
     /// A replica has lost a line of this many bytes in a restart: it must be sent there again.
     pub fn loses(&mut self, bytes: usize) {
         self.needed_bytes += bytes as u64 + LINE_BYTES;
@@ -148,10 +170,12 @@ impl Cost {
         self.ballots.len() as u64
     }
 
-    /// What was sent for each byte that had to be sent, without the heartbeats of this time.
+    /// What was sent for each byte that had to be sent, without the heartbeats of this time, and
+    /// without the part that was lost by chance.
     pub fn bytes_factor(&self, settings: &Settings, lasted: Time) -> f64 {
         let sent = self.sent_bytes.saturating_sub(heartbeat_bytes(settings, lasted.0));
-        sent as f64 / self.needed_bytes.max(1) as f64
+        let kept = 1.0 - self.lost_bytes as f64 / self.sent_bytes.max(1) as f64;
+        sent as f64 * kept / self.needed_bytes.max(1) as f64
     }
 
     /// Which bound is broken at the end of a run that lasted so long, if one is.
@@ -187,22 +211,26 @@ mod tests {
     use multipaxos::types::{BootId, ReplicaId};
     use seeds::stream;
 
+    fn settings_of(environment: &Environment) -> Settings {
+        Settings {
+            id: ReplicaId(0),
+            n: 3,
+            boot: BootId(1),
+            payload_bytes: 1_300,
+            heartbeat_us: environment.heartbeat_us,
+            election_min_us: environment.election_us.0,
+            election_max_us: environment.election_us.1,
+            checkpoint_slots: 8,
+            skip_slot: None,
+            limits: Limits::DEFAULT,
+        }
+    }
+
     #[test]
     fn a_view_change_has_a_round_trip_more_for_each_question_that_its_bounds_ask_for() {
         let environment = Environment::draw(Place::Globe, &mut stream(1, "environment"));
         let first_us = |limits: Limits| {
-            let settings = Settings {
-                id: ReplicaId(0),
-                n: 3,
-                boot: BootId(1),
-                payload_bytes: 1_300,
-                heartbeat_us: environment.heartbeat_us,
-                election_min_us: environment.election_us.0,
-                election_max_us: environment.election_us.1,
-                checkpoint_slots: 8,
-                skip_slot: None,
-                limits,
-            };
+            let settings = Settings { limits, ..settings_of(&environment) };
             Bounds::of(&environment, &settings, 0).first_us
         };
         let all = environment.workload.in_flight_bytes() as usize;
@@ -213,11 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_needed_at_each_replica_and_once_more_where_a_restart_has_lost_it() {
+    fn what_is_lost_by_chance_is_tried_again_and_counts_for_no_byte() {
+        assert_eq!(tries(0.0), (1.0, 1.0));
+        assert_eq!(tries(0.5), (2.0, 4.0));
+        let settings = settings_of(&Environment::draw(Place::Lan, &mut stream(1, "environment")));
+        let (lasted, needed_bytes) = (Time(1_000_000), 1_000);
+        let sent_bytes = heartbeat_bytes(&settings, lasted.0) + 6 * needed_bytes;
+        let factor = |lost_bytes| {
+            let cost = Cost { sent_bytes, lost_bytes, needed_bytes, ..Cost::default() };
+            cost.bytes_factor(&settings, lasted)
+        };
+        assert_eq!((factor(0), factor(sent_bytes / 2)), (6.0, 3.0));
+    }
+
+    #[test]
+    fn a_line_is_needed_at_each_replica_and_once_more_after_a_restart_or_by_a_new_leader() {
         let mut cost = Cost::new();
         cost.submits(600, 3);
         assert_eq!(cost.needed_bytes, 3 * (600 + LINE_BYTES));
         cost.loses(600);
         assert_eq!(cost.needed_bytes, 4 * (600 + LINE_BYTES));
+        cost.takes_over(600, 3);
+        assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES));
     }
 }

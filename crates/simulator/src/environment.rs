@@ -221,6 +221,11 @@ impl Environment {
         2 * (self.between.longest_us().max(self.to_clients.longest_us()) + self.queue_us())
     }
 
+    /// How many of all datagrams the worst path loses by chance.
+    pub fn loss(&self) -> f64 {
+        self.between.loss.share().max(self.to_clients.loss.share())
+    }
+
     /// How long it takes to move so many bytes to `copies` peers.
     pub fn moves_us(&self, bytes: u64, copies: u64) -> u64 {
         (bytes * copies * 8 * 1_000_000).div_ceil(self.bits_per_s())

@@ -70,6 +70,20 @@ pub enum Loss {
 /// Of the packets in a burst of losses, this many are lost.
 const LOST_IN_BURST_PPM: u32 = 900_000;
 
+impl Loss {
+    /// How many of all packets are lost, in the long run.
+    pub fn share(self) -> f64 {
+        let in_million = |ppm: u32| f64::from(ppm) / f64::from(PPM);
+        match self {
+            Loss::Never => 0.0,
+            Loss::Independent(ppm) => in_million(ppm),
+            Loss::Bursts(begins, ends) => {
+                in_million(LOST_IN_BURST_PPM) * f64::from(begins) / f64::from(begins + ends)
+            }
+        }
+    }
+}
+
 /// What becomes of a packet that is longer than the path's MTU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooLong {
@@ -306,6 +320,9 @@ mod tests {
         let (burst, in_a_row) = run(Loss::Bursts(10_000, 100_000));
         assert!((6_500..9_500).contains(&burst) && in_a_row > burst / 2, "{burst}, {in_a_row}");
         assert_eq!(run(Loss::Never), (0, 0));
+        let share = |loss: Loss| (loss.share() * 100_000.0) as usize;
+        assert_eq!(share(Loss::Independent(100_000)), 10_000);
+        assert!(share(Loss::Bursts(10_000, 100_000)).abs_diff(burst) < 1_000, "{burst}");
     }
 
     #[test]

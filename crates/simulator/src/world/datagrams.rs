@@ -260,6 +260,12 @@ impl World {
             self.nodes[id.index()].process.as_ref().and_then(|process| process.leading()).is_some();
         if leads && self.leader != Some(id) {
             self.leader = Some(id);
+            // The first leader gets every line from its client.
+            if self.leader_changes > 0 {
+                let n = self.nodes.len();
+                let in_flight = self.clients.iter().filter_map(|client| client.role.line());
+                in_flight.for_each(|line| self.cost.takes_over(line.len(), n));
+            }
             self.leader_changes += 1;
             self.reach.count(Situation::LeaderChange);
         } else if !leads && self.leader == Some(id) {
@@ -287,6 +293,7 @@ impl World {
             Passage::IsRefused => self.refuse(path, bytes),
             _ => {
                 self.cost.sent_bytes += packet;
+                self.cost.lost_bytes += if passage == Passage::Lost { packet } else { 0 };
                 self.kinds.sends(datagram, packet);
             }
         }
