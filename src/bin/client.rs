@@ -12,12 +12,19 @@ use multipaxos::runtime::ask;
 use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
+use multipaxos::runtime::requests;
 use multipaxos::survey::{Health, table};
 use multipaxos::types::ClientId;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::exit;
 use std::time::Duration;
+
+/// How many requests may be under way at once, unless the user says otherwise.
+const IN_FLIGHT: usize = 16;
+
+/// And if he does.
+const IN_FLIGHT_MAX: u64 = 1_024;
 
 /// The exit code of --status if too few replicas answer.
 const EXIT_NO_QUORUM: i32 = 2;
@@ -31,6 +38,8 @@ const EXIT_NO_QUORUM: i32 = 2;
         {command_name} --config_path configs/three.txt",
     example = "Two lines of client 5; give up if one takes longer than ten seconds:\n  \
         printf 'hello\\nworld\\n' | {command_name} --client_id 5 --timeout 10",
+    example = "For a program, with many lines in flight:\n  \
+        {command_name} --config_path configs/three.txt --json",
     example = "How each replica is:\n  \
         {command_name} --config_path configs/three.txt --status",
     error_code(0, "every line is complete; --status: all is well"),
@@ -56,9 +65,14 @@ struct Options {
     /// log as the others
     #[argh(switch)]
     status: bool,
-    /// with --status: one JSON object instead of a table
+    /// for programs: each line of stdin is a JSON object with an id and a line to write, and
+    /// stdout has one answer a line, with the id, in any order; with --status: one JSON object
+    /// instead of a table
     #[argh(switch)]
     json: bool,
+    /// with --json: how many requests may be under way at once (default 16)
+    #[argh(option, arg_name = "N")]
+    in_flight: Option<Bounded<1, IN_FLIGHT_MAX>>,
     /// how long a line may take before the client gives up (default: it never does); with
     /// --status: how long a replica may take to answer (default 1)
     #[argh(option, arg_name = "SECONDS")]
@@ -89,8 +103,8 @@ fn main() {
     let options: Options = parse_args("client", &[]);
     init_logging(options.log_level.0);
     end_on_panic();
-    if options.json && !options.status {
-        usage_error("--json: only with --status");
+    if options.in_flight.is_some() && (options.status || !options.json) {
+        usage_error("--in_flight: only with --json, and without --status");
     }
     let f = options.f.map(|f| f.0 as usize);
     let file = ClusterFile::read(&options.config_path, f, None);
@@ -122,9 +136,11 @@ fn main() {
         timeout_us: options.timeout.map(|seconds| seconds.0 * 1_000_000),
         die_with_parent: options.die_with_parent,
     };
-    let ran = match options.status {
-        true => status(&ran_with, &ending, options.json),
-        false => run(ran_with),
+    let in_flight = options.in_flight.map_or(IN_FLIGHT, |count| count.0 as usize);
+    let ran = match (options.status, options.json) {
+        (true, as_json) => status(&ran_with, &ending, as_json),
+        (false, true) => requests::run(ran_with, &ending, in_flight),
+        (false, false) => run(ran_with),
     };
     match ran {
         Ok(code) => exit(code),

@@ -26,6 +26,7 @@ mod answer_times;
 mod attempts;
 mod copies;
 mod outcome;
+pub mod pool;
 mod rounds;
 mod session;
 mod who_is_there;
@@ -369,6 +370,18 @@ impl Client {
     fn awaits(&self, session: Session, seq: u64) -> bool {
         let in_flight = matches!(self.phase, Phase::InFlight);
         in_flight && self.open.is_some_and(|open| (open.session, open.next) == (session, seq))
+    }
+
+    /// Whether this answer may be for it: what it awaits, or news of a leader.
+    fn may_want(&self, answer: &Answer) -> bool {
+        match answer {
+            Answer::Complete { session, seq, .. }
+            | Answer::Expired { session, seq }
+            | Answer::BornTooEarly { session, seq }
+            | Answer::Held { session, seq, .. } => self.awaits(*session, *seq),
+            Answer::Welcome { .. } | Answer::Leader { .. } => true,
+            Answer::Status(_) | Answer::Usage(_) => false,
+        }
     }
 
     fn fail(&mut self, outcome: impl Fn(Line) -> Outcome, out: &mut Outbox<Outcome>) {

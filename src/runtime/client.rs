@@ -14,14 +14,15 @@ use crate::client::{Client, Input, Outcome};
 use crate::config::{ClusterFile, Config};
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
-use crate::net::{BoundSocket, Deliver, Network, NetworkConfig};
-use crate::net::{Incoming, Outgoing};
-use crate::paxos::{Envelope, Storage};
+use crate::net::{BoundSocket, Deliver, Incoming, Network, NetworkConfig};
+use crate::net::{Outgoing, Outlet, PeerBook};
+use crate::paxos::{Envelope, Role, Storage};
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
 use command_line::ending::{Ending, fail};
 use command_line::standard::{self, Output, cut_from};
 use command_line::{EXIT_FAILED, say};
+use datagrams::wait::Patience;
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use seeds::{derive_seed, stream};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
@@ -88,70 +89,24 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     input: impl FnOnce() -> Source<I> + Send + 'static,
     screen: Screen<W>,
 ) -> io::Result<i32> {
-    let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
-    let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
-    let identity =
-        Identity { n, me: Party::Client, boot: BootId(entropy()?), cluster: ClusterCell::new() };
-    let socket = BoundSocket::for_client(&addresses)?;
-    let network = Network::new(
-        socket,
-        NetworkConfig {
-            codec: identity,
-            peers: addresses,
-            datagram_max: options.datagram_bytes,
-            offload: options.offload,
-            loss: options.loss,
-            seed: derive_seed(options.seed, "network"),
-        },
-    )?;
-    let peers = network.peer_book();
-    let _names = match options.names {
-        Some(file) => names::watch(file, None, ipv6, peers.clone())?,
-        None => None,
-    };
-    let mut outlet = network.outlet(derive_seed(options.seed, "client"));
-    let mut patience = network.patience();
-    let (to_client, inbox) = bounded(INBOX_BATCHES_MAX);
-    let answers = Answers { to: to_client.clone(), batch: Vec::new() };
-    threads::spawn("network", move || {
-        if let Err(error) = network.run(answers) {
-            fail(format!("client: network: {error}"));
-        }
-    })?;
+    let n = options.config.n();
+    let (timeout_us, id, loss, seed) = (options.timeout_us, options.id, options.loss, options.seed);
+    let mut connection = Connection::open(options)?;
     let refused = Arc::new(AtomicBool::new(false));
     let (credit, credits) = bounded(1);
     let Screen { prompt: prompted, tell, .. } = screen;
-    let reader = Reader { to: to_client, credits, refused: Arc::clone(&refused), prompted, tell };
+    let to = connection.to.clone();
+    let reader = Reader { to, credits, refused: Arc::clone(&refused), prompted, tell };
     threads::spawn("stdin", move || reader.run(input()))?;
+    let peers = connection.peers.clone();
     let place = move |replica| peers.address(replica);
-    let mut terminal = Terminal { credit, n, place, loss: options.loss, screen };
+    let mut terminal = Terminal { credit, n, place, loss, screen };
     terminal.ready();
-    let role = Client::new(options.id, n, options.timeout_us);
-    let rng = stream(options.seed, "client draws");
+    let role = Client::new(id, n, timeout_us);
+    let rng = stream(seed, "client draws");
     let mut turn = RoleTurn::new(role, terminal, Clock::start(), rng);
-    let mut thread = RoleThread {
-        turn: &mut turn,
-        inbox: &inbox,
-        patience: &mut patience,
-        sleep_max: Some(LOOK),
-    };
-    let ran = thread.run(
-        |envelopes| {
-            let calls = envelopes.drain(..).map(|envelope| match envelope {
-                Envelope::Call { to, message } => Outgoing::Call { to, message },
-                other => unreachable!("a client only calls: {other:?}"),
-            });
-            outlet.send(calls);
-        },
-        |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
-    );
-    match ran {
-        Ok(()) => {}
-        // The reader of the completions has gone, and was not told of this one.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(EXIT_FAILED),
-        Err(error) => {
-            return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
-        }
+    if !connection.run(&mut turn, ending)? {
+        return Ok(EXIT_FAILED);
     }
     let client = &turn.role;
     let interrupted = client.line();
@@ -165,19 +120,115 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     Ok(if failed { EXIT_FAILED } else { 0 })
 }
 
-/// Takes answers from the network to the client role.
-struct Answers {
-    to: Sender<Vec<Input>>,
-    batch: Vec<Input>,
+/// The socket of a client, the thread that receives on it, and the role's inbox.
+pub(super) struct Connection<I> {
+    outlet: Outlet,
+    patience: Patience,
+    inbox: Receiver<Vec<I>>,
+    /// To the inbox, for input from elsewhere.
+    pub(super) to: Sender<Vec<I>>,
+    /// Where the replicas are.
+    pub(super) peers: PeerBook,
+    /// Ends the thread that resolves names, if there are any.
+    _names: Option<Sender<()>>,
 }
 
-impl Deliver<Incoming> for Answers {
-    fn deliver(&mut self, incoming: Incoming) {
+impl<I: From<Incoming> + Send + 'static> Connection<I> {
+    /// Opens a socket, and receives on it from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the socket or a thread cannot be had.
+    pub(super) fn open(options: ClientOptions) -> io::Result<Self> {
+        let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
+        let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
+        let boot = BootId(entropy()?);
+        let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new() };
+        let network = Network::new(
+            BoundSocket::for_client(&addresses)?,
+            NetworkConfig {
+                codec,
+                peers: addresses,
+                datagram_max: options.datagram_bytes,
+                offload: options.offload,
+                loss: options.loss,
+                seed: derive_seed(options.seed, "network"),
+            },
+        )?;
+        let peers = network.peer_book();
+        let names = match options.names {
+            Some(file) => names::watch(file, None, ipv6, peers.clone())?,
+            None => None,
+        };
+        let outlet = network.outlet(derive_seed(options.seed, "client"));
+        let patience = network.patience();
+        let (to, inbox) = bounded(INBOX_BATCHES_MAX);
+        let answers = Answers { to: to.clone(), batch: Vec::new() };
+        threads::spawn("network", move || {
+            if let Err(error) = network.run(answers) {
+                fail(format!("client: network: {error}"));
+            }
+        })?;
+        Ok(Connection { outlet, patience, inbox, to, peers, _names: names })
+    }
+
+    /// Runs the role until it is finished, or the process is to end. Returns whether anybody still
+    /// reads stdout.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written.
+    pub(super) fn run<R, S>(
+        &mut self,
+        turn: &mut RoleTurn<R, S>,
+        ending: &Ending,
+    ) -> io::Result<bool>
+    where
+        R: Role<Input = I>,
+        S: Storage<R::Record> + Upkeep,
+    {
+        let Connection { outlet, patience, inbox, .. } = self;
+        let mut thread = RoleThread { turn, inbox, patience, sleep_max: Some(LOOK) };
+        let ran = thread.run(
+            |envelopes| {
+                let calls = envelopes.drain(..).map(|envelope| match envelope {
+                    Envelope::Call { to, message } => Outgoing::Call { to, message },
+                    other => unreachable!("a client only calls: {other:?}"),
+                });
+                outlet.send(calls);
+            },
+            |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
+        );
+        match ran {
+            Ok(()) => Ok(true),
+            // The reader of the completions has gone, and was not told of this one.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => {
+                Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")))
+            }
+        }
+    }
+}
+
+impl From<Incoming> for Input {
+    fn from(incoming: Incoming) -> Input {
         match incoming {
-            Incoming::Answer { from, answer } => self.batch.push(Input::Answer(from, answer)),
-            Incoming::OtherCluster { from } => self.batch.push(Input::OtherCluster(from)),
+            Incoming::Answer { from, answer } => Input::Answer(from, answer),
+            Incoming::OtherCluster { from } => Input::OtherCluster(from),
             other => unreachable!("a client's socket opens only answers: {other:?}"),
         }
+    }
+}
+
+/// Takes answers from the network to the role.
+struct Answers<I> {
+    to: Sender<Vec<I>>,
+    batch: Vec<I>,
+}
+
+impl<I: From<Incoming>> Deliver<Incoming> for Answers<I> {
+    fn deliver(&mut self, incoming: Incoming) {
+        self.batch.push(incoming.into());
     }
 
     fn end_of_burst(&mut self) {
@@ -279,7 +330,7 @@ fn read_line(input: &mut Source<impl BufRead>) -> io::Result<Next> {
 }
 
 /// Passes over the rest of a line that is too long.
-fn skip_line(from: &mut impl BufRead) -> io::Result<()> {
+pub(super) fn skip_line(from: &mut impl BufRead) -> io::Result<()> {
     loop {
         let here = from.fill_buf()?;
         if here.is_empty() {
@@ -351,14 +402,7 @@ impl<W: Write, P: Fn(usize) -> SocketAddr> Terminal<W, P> {
                 self.ready();
             }
             Outcome::Waiting { waited_us, answering } => {
-                let seconds = waited_us / 1_000_000;
-                let why = if self.loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
-                let n = self.n;
-                let quorum = n / 2 + 1;
-                (self.screen.tell)(&format!(
-                    "no completion for {seconds} s{why}: {answering} of {n} replicas answer, and a \
-                     quorum of {quorum} is needed: still trying"
-                ));
+                (self.screen.tell)(&still_trying(waited_us, answering, self.n, self.loss));
             }
             Outcome::GaveUp { line } => (self.screen.tell)(&format!(
                 "no completion in time: it is not known whether this line is complete: {}",
@@ -383,6 +427,17 @@ impl<W: Write, P: Fn(usize) -> SocketAddr> Terminal<W, P> {
         }
         Ok(())
     }
+}
+
+/// What the user is told of a line that waits, while so many of `n` replicas answer.
+pub(super) fn still_trying(waited_us: u64, answering: usize, n: usize, loss: f64) -> String {
+    let seconds = waited_us / 1_000_000;
+    let why = if loss >= 1.0 { " (--msg_loss 100 drops everything)" } else { "" };
+    let quorum = n / 2 + 1;
+    format!(
+        "no completion for {seconds} s{why}: {answering} of {n} replicas answer, and a quorum of \
+         {quorum} is needed: still trying"
+    )
 }
 
 fn shorten(line: &str) -> String {

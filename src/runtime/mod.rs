@@ -24,6 +24,7 @@
 //! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
+//! - [`requests`]: a client for programs, with many lines in flight.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process; `launch` starts and ends
 //!   the threads of a replica.
 //!
@@ -48,6 +49,7 @@ mod part;
 pub mod post;
 pub mod process;
 pub mod replica;
+pub mod requests;
 pub mod role_thread;
 pub mod role_turn;
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod odd_shells;
 mod odd_streams;
 mod place;
 mod put_back;
+mod requests;
 mod restart;
 mod status;
 mod strangers;

@@ -118,11 +118,3 @@ fn much_loss_makes_a_survey_slower_and_not_wrong() {
     let table = place.status_until(0, &["--msg_loss", "30", "--timeout", "5"]);
     assert!(table.contains("well: 3 of 3 replicas answer"), "{table}");
 }
-
-#[test]
-fn json_without_status_is_bad_usage() {
-    let place = Place::new(0);
-    let ran = place.say(&["--json"], b"");
-    assert_eq!(ran.status.code(), Some(64));
-    assert_eq!(text(&ran.stderr), "--json: only with --status\n");
-}
