@@ -16,6 +16,7 @@ use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
 use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::exit;
 use std::str::FromStr;
@@ -58,6 +59,10 @@ struct Options {
     /// textfile collector of its node exporter reads (default: none)
     #[argh(option, arg_name = "FILE")]
     metrics_file: Option<PathBuf>,
+    /// serve metrics for Prometheus at this port of the loopback address, or at this address and
+    /// port, as in 10.0.0.5:9464; the path is /metrics (default: nowhere)
+    #[argh(option, arg_name = "ADDR")]
+    metrics_address: Option<MetricsAddress>,
     /// begin a new cluster with the lines of this chat log, which is what is left of a former
     /// one; all replicas must be given the same file, and empty folders (default: a new cluster
     /// begins empty)
@@ -133,6 +138,19 @@ impl FromStr for ElectionMs {
     }
 }
 
+/// A port, of the loopback address unless another one stands in front: `9464`, `10.0.0.5:9464`.
+struct MetricsAddress(SocketAddr);
+
+impl FromStr for MetricsAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let port = text.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let at = port.or_else(|_| text.parse()).ok().filter(|at: &SocketAddr| at.port() > 0);
+        at.map(MetricsAddress).ok_or("not a port like 9464 or an address like 10.0.0.5:9464")
+    }
+}
+
 fn main() {
     let options: Options = parse_args("replica", GROUPS);
     init_logging(options.log_level.0);
@@ -190,6 +208,7 @@ fn main() {
         heartbeat_us: options.heartbeat_ms.0 * 1_000,
         election_us: (election.0 * 1_000, election.1 * 1_000),
         metrics_file: options.metrics_file.clone(),
+        metrics_address: options.metrics_address.map(|MetricsAddress(at)| at),
         crash_after_accepts: options.crash_after_accepts.map(|accepts| accepts.0 as u32),
         die_with_parent: options.die_with_parent,
     });

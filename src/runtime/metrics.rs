@@ -1,13 +1,15 @@
-//! What a replica is and takes, in a file that Prometheus' node exporter reads (`--metrics_file`).
+//! What a replica is and takes, for Prometheus: in a file that its node exporter reads
+//! (`--metrics_file`), or on a page that it scrapes (`--metrics_address`, [`super::scrape`]).
 //!
-//! The main thread writes it, every [`EVERY`] at most: what the roles know (they are asked as an
-//! operator would ask them, and answer into a channel), what the process takes, and every counter
-//! of the network. Whoever reads the file sees an old one or a new one, never half of one. A clean
-//! end removes it, since it speaks of a replica that runs.
+//! The main thread writes it, every [`EVERY`] or [`EVERY_SERVED`]: what the roles know (they are
+//! asked as an operator would ask them, and answer into a channel), what the process takes, and
+//! every counter of the network. Whoever reads the file sees an old one or a new one, never half of
+//! one. A clean end removes it, since it speaks of a replica that runs.
 //!
 //! Names and units follow Prometheus' conventions: base units, `_total` for what only grows.
 
 use super::post::{Router, own_question};
+use super::scrape::Page;
 use super::usage::{self, Files};
 use crate::message::{Conduct, Leadership, Status, Usage};
 use crate::types::{ReplicaId, Time};
@@ -18,11 +20,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How often the file is written.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How often a page is, which Prometheus takes for what is so at the moment.
+const EVERY_SERVED: Duration = Duration::from_secs(1);
 
 /// How long the roles have to answer before the file is written.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -30,10 +35,26 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// What every name begins with.
 const PREFIX: &str = "multipaxos";
 
-/// Writes the file again and again.
+/// Where the metrics go.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    /// A file.
+    pub(super) file: Option<PathBuf>,
+    /// A page that is served.
+    pub(super) page: Option<Page>,
+}
+
+impl Readers {
+    /// Whether there is one.
+    pub(super) fn any(&self) -> bool {
+        self.file.is_some() || self.page.is_some()
+    }
+}
+
+/// Writes the metrics again and again.
 pub(super) struct Metrics {
     id: ReplicaId,
-    file: PathBuf,
+    readers: Readers,
     files: Files,
     counters: Arc<Counters>,
     router: Router,
@@ -55,14 +76,14 @@ impl Metrics {
     /// For one replica; `router` hands the question over, and `answers` brings what the roles say.
     pub(super) fn new(
         id: ReplicaId,
-        file: PathBuf,
+        readers: Readers,
         files: Files,
         counters: Arc<Counters>,
         router: Router,
         answers: Receiver<Status>,
     ) -> Metrics {
         let (next, has_begun, failed) = (Next::Asks(Time(0)), false, Seldom::new());
-        Metrics { id, file, files, counters, router, answers, next, has_begun, failed }
+        Metrics { id, readers, files, counters, router, answers, next, has_begun, failed }
     }
 
     /// Does what is due. `has_begun`: whether warm-up is over.
@@ -85,7 +106,8 @@ impl Metrics {
                 let status = self.answers.try_recv().ok();
                 if status.is_some() || now >= at {
                     self.write(now, status);
-                    self.next = Next::Asks(now.plus_us(EVERY.as_micros() as u64));
+                    let every = if self.readers.page.is_some() { EVERY_SERVED } else { EVERY };
+                    self.next = Next::Asks(now.plus_us(every.as_micros() as u64));
                 }
             }
         }
@@ -95,17 +117,21 @@ impl Metrics {
         let up = Duration::from_micros(now.0);
         let usage = usage::look(up, &self.files, &self.counters);
         let text = text(self.id, status.as_ref(), &usage, &self.counters);
-        if let Err(error) = replace(&self.file, &text)
+        if let Some(file) = &self.readers.file
+            && let Err(error) = replace(file, &text)
             && let Some(again) = self.failed.happened(now.0)
         {
-            let (id, file) = (self.id, self.file.display());
+            let (id, file) = (self.id, file.display());
             log::warn!("replica {id}: --metrics_file {file}: {error}; the replica goes on{again}");
+        }
+        if let Some(page) = &self.readers.page {
+            *page.lock().unwrap_or_else(PoisonError::into_inner) = text;
         }
     }
 
     /// The replica ends: nothing is left to say of it.
     pub(super) fn end(self) {
-        let _ = fs::remove_file(&self.file);
+        let _ = self.readers.file.map(fs::remove_file);
     }
 }
 
@@ -128,9 +154,9 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     fs::rename(&new, file)
 }
 
-/// The file.
+/// The text.
 fn text(id: ReplicaId, status: Option<&Status>, usage: &Usage, counters: &Counters) -> String {
-    let mut page = Page { id, text: String::new() };
+    let mut page = Text { id, text: String::new() };
     let version = env!("CARGO_PKG_VERSION");
     page.metric("build_info", "gauge", "The version that runs.");
     page.sample("build_info", &[("version", version)], 1);
@@ -171,12 +197,12 @@ fn text(id: ReplicaId, status: Option<&Status>, usage: &Usage, counters: &Counte
 }
 
 /// Prometheus' text format.
-struct Page {
+struct Text {
     id: ReplicaId,
     text: String,
 }
 
-impl Page {
+impl Text {
     fn metric(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.text, "# HELP {PREFIX}_{name} {help}");
         let _ = writeln!(self.text, "# TYPE {PREFIX}_{name} {kind}");

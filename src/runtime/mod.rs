@@ -55,5 +55,6 @@ pub mod role_turn;
 #[cfg(test)]
 #[path = "tests/schedules.rs"]
 mod schedules;
+mod scrape;
 mod slow_disk;
 mod usage;

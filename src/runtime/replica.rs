@@ -16,13 +16,14 @@ use super::durable::{Durable, StartError, chat_log_name};
 use super::full_socket::FullSocket;
 use super::launch::{CLOSING_MAX, Launcher, Running, end, never};
 use super::layout::Layout;
-use super::metrics::{self, Metrics};
+use super::metrics::{self, Metrics, Readers};
 use super::names;
 use super::on_loop::Parts;
 use super::post::{Here, Inboxes, Router, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
+use super::scrape;
 use super::slow_disk::Watched;
 use super::usage::{self, Files};
 use crate::config::{ClusterFile, Config};
@@ -46,6 +47,7 @@ use interleavings::threads::bounded;
 use seeds::derive_seed;
 use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -93,6 +95,8 @@ pub struct ReplicaOptions {
     pub election_us: (u64, u64),
     /// The file for metrics, if there is to be one.
     pub metrics_file: Option<PathBuf>,
+    /// Where metrics are served, if they are.
+    pub metrics_address: Option<SocketAddr>,
     /// Fault injection: the process dies after this many bursts with accepts.
     pub crash_after_accepts: Option<u32>,
     /// Whether to end when the parent process does.
@@ -124,6 +128,8 @@ pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
     if let Some(file) = &options.metrics_file {
         metrics::begin(file).map_err(StartError::MetricsFile)?;
     }
+    let page = options.metrics_address.map(scrape::serve).transpose().map_err(other)?;
+    let readers = Readers { file: options.metrics_file.clone(), page };
     let durable = Durable::open(&options)?;
     if options.loss >= 1.0 && n > 1 {
         log::warn!("replica {id}: --msg_loss 100 drops every datagram: nothing can be decided");
@@ -160,7 +166,7 @@ pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
         skip_slot: options.skip_slot,
         limits: Limits::DEFAULT,
     };
-    start(&options, settings, identity.cluster, network, durable, &ending).map_err(other)
+    start(&options, settings, identity.cluster, network, durable, readers, &ending).map_err(other)
 }
 
 /// The same, on a network and durable state that are open.
@@ -170,6 +176,7 @@ pub(super) fn start<D>(
     cluster: ClusterCell,
     network: Network,
     durable: Durable<D>,
+    readers: Readers,
     ending: &Ending,
 ) -> io::Result<()>
 where
@@ -187,9 +194,9 @@ where
     let (usage, mut desk) =
         usage::desk(files.clone(), &network, derive_seed(options.seed, "usage"));
     let (status, answers) = bounded(1);
-    let mut metrics = options.metrics_file.clone().map(|file| {
+    let mut metrics = readers.any().then(|| {
         let router = Router::new(links.clone(), network.counters(), Here::Nobody);
-        Metrics::new(id, file, files, network.counters(), router, answers)
+        Metrics::new(id, readers, files, network.counters(), router, answers)
     });
     let launcher = Launcher {
         usage,

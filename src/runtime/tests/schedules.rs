@@ -42,6 +42,7 @@ use super::client::{self, ClientOptions, Screen, Source};
 use super::durable::{Durable, StartError};
 use super::launch::CLOSING_MAX;
 use super::layout::Layout;
+use super::metrics::Readers;
 use super::process::LOOK;
 use super::replica::{self, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
@@ -299,6 +300,7 @@ fn begin_replica(
         heartbeat_us: 50_000,
         election_us: (300_000, 600_000),
         metrics_file: None,
+        metrics_address: None,
         crash_after_accepts: None,
         die_with_parent: false,
     };
@@ -319,7 +321,7 @@ fn begin_replica(
     let signal = Arc::new(AtomicBool::new(false));
     let ending = Ending::when(Arc::clone(&signal));
     let running = explore::process("replica", move || {
-        replica::start(&options, settings, cluster, network, durable, &ending)
+        replica::start(&options, settings, cluster, network, durable, Readers::default(), &ending)
             .map_err(|error| error.to_string())
     });
     Replica { place: (id, n), disk, durability, counters, signal, running }
