@@ -28,6 +28,8 @@ ABSENT       ?= 1000000
 LINES        ?= 1000000
 PLOT         ?= docs/bench.svg
 
+PREFIX ?= /usr/local
+
 PROGRAMS := replica client driver simulate bench
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 DEV := $(or $(CARGO_TARGET_DIR),target)/debug
@@ -44,7 +46,7 @@ LARGEST_MODEL := one_slot_four_ballots_and_a_death
         test-scenario test-hosts compare simulate \
         power-cuts model-check model-check-hour mutants fuzz schedules chaos \
         bugs bugs-sample update-bugs \
-        bench bench-floor bench-absence bench-restart bench-plot measure clean \
+        bench bench-floor bench-absence bench-restart bench-plot measure install clean \
         $(SCENARIO_TARGETS)
 
 help: ## print this
@@ -173,6 +175,9 @@ measure: build ## measure docs/measurements.md anew, as root, 28 minutes; QUICK=
 
 compare: build ## compare the chat logs in LOG_DIR=logs/run
 	$(BIN)/driver --compare '$(LOG_DIR)' $(ARGS)
+
+install: build ## install programs, manual pages and completions under PREFIX=/usr/local
+	@scripts/install.sh '$(BIN)' '$(PREFIX)' $(PROGRAMS)
 
 clean: ## remove the build; logs stay
 	$(CARGO) clean

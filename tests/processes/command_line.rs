@@ -1,6 +1,8 @@
 //! The answers of replica and client to their command lines.
 
 use super::support::*;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const REPLICA: &str = env!("CARGO_BIN_EXE_replica");
@@ -31,6 +33,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--log_dir DIR",
                 "--data_dir DIR",
                 "--metrics_file FILE",
+                "--metrics_address ADDR",
                 "--begin_from FILE",
                 "--durability MODE",
                 "--threads LAYOUT",
@@ -44,6 +47,8 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--log_level LEVEL",
                 "-h, --help",
                 "--version",
+                "--man",
+                "--completions SHELL",
             ][..],
         ),
         (
@@ -54,6 +59,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--client_id N",
                 "--status",
                 "--json",
+                "--in_flight N",
                 "--timeout SECONDS",
                 "--msg_loss PERCENT",
                 "--rand_seed N",
@@ -62,6 +68,8 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--log_level LEVEL",
                 "-h, --help",
                 "--version",
+                "--man",
+                "--completions SHELL",
             ],
         ),
     ] {
@@ -113,4 +121,69 @@ fn without_f_the_configuration_says_how_many_may_fail() {
     refused(REPLICA, &args, &line);
     let line = format!("--replica_id 3: {config} lists the ids 0 to 2");
     refused(REPLICA, &["--config_path", config, "--replica_id", "3"], &line);
+}
+
+/// What bash proposes behind these words of a command line.
+fn bash_proposes(program: &str, words: &[&str]) -> Vec<String> {
+    let script = text(&run(program, &["--completions", "bash"]).stdout);
+    let last = words.len();
+    let name = program.rsplit('/').next().expect("a name");
+    let ask = format!(
+        "{script}\nCOMP_WORDS=({name} {}); COMP_CWORD={last}; _multipaxos_{name}; \
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" ")
+    );
+    let ran = Command::new("bash").args(["-c", &ask]).output().expect("bash runs");
+    assert_eq!(text(&ran.stderr), "");
+    text(&ran.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_options_and_the_values_that_it_can_know() {
+    assert_eq!(bash_proposes(REPLICA, &["--dur"]), ["--durability"]);
+    assert_eq!(bash_proposes(REPLICA, &["--threads", "''"]), ["per-role", "one"]);
+    assert_eq!(bash_proposes(REPLICA, &["--replica_id", "''"]), [""]);
+    let place = Place::new(0);
+    fs::create_dir(place.dir.path().join("a folder")).expect("it is made");
+    let begins = |name: &str| place.dir.path().join(name).display().to_string();
+    let word = format!("'{}'", begins(""));
+    let mut files = bash_proposes(CLIENT, &["--config_path", &word]);
+    files.sort_unstable();
+    assert_eq!(files, [begins("a folder"), begins("config.txt")]);
+    assert_eq!(bash_proposes(REPLICA, &["--log_dir", &word]), [begins("a folder")]);
+}
+
+#[test]
+fn every_word_that_a_completion_proposes_is_taken() {
+    let options = [("--threads", "LAYOUT"), ("--log_level", "LEVEL"), ("--durability", "MODE")];
+    for (option, metavariable) in options {
+        let row = command_line::completions::WORDS.iter().find(|(name, _)| *name == metavariable);
+        for word in row.expect("a row").1 {
+            // The last fault is found last.
+            let args =
+                [option, word, "--replica_id", "0", "--f", "1", "--config_path", "/dev/null"];
+            refused(REPLICA, &args, "--f 1 needs 3 replicas, /dev/null lists 0");
+        }
+    }
+}
+
+#[test]
+fn installing_puts_programs_pages_and_completions_in_their_places() {
+    let place = Place::new(0);
+    let bin = Path::new(CLIENT).parent().expect("a folder");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/install.sh");
+    let mut install = Command::new("sh");
+    install.arg(script).arg(bin).args(["/usr", "client", "replica"]);
+    let ran = install.env("DESTDIR", place.dir.path()).output().expect("it runs");
+    assert_eq!((ran.status.code(), text(&ran.stderr).as_str()), (Some(0), ""));
+    let installed = |file: &str| fs::read(place.dir.path().join("usr").join(file)).expect("it is");
+    assert_eq!(installed("bin/client"), fs::read(CLIENT).expect("it is built"));
+    for (file, begins) in [
+        ("share/man/man1/replica.1", ".ie"),
+        ("share/bash-completion/completions/client", "_multipaxos_client() {"),
+        ("share/zsh/site-functions/_client", "#compdef client\n"),
+        ("share/fish/vendor_completions.d/replica.fish", "complete -c replica -f\n"),
+    ] {
+        assert!(text(&installed(file)).starts_with(begins), "{}", text(&installed(file)));
+    }
 }

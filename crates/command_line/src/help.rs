@@ -36,7 +36,7 @@ const WIDTH: usize = 80;
 const TEXT_COLUMN_MAX: usize = 26;
 
 /// The placeholder for the program in an example.
-const CALLED: &str = "{command_name}";
+pub(crate) const CALLED: &str = "{command_name}";
 
 /// The text that `--help` prints, without a line feed at its end.
 pub(crate) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
@@ -62,13 +62,14 @@ pub(crate) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
         rows.push(((at == 0).then_some("Arguments"), word.name.into(), word.description));
     }
     let mut first = true;
-    for flag in info.flags.iter().filter(|flag| !flag.hidden && flag.long != HELP) {
+    for flag in visible(info) {
         let default = first.then_some("Options");
         first = false;
         rows.push((heading(program.groups, flag).or(default), shown(flag), flag.description));
     }
-    rows.push((Some("Help"), "-h, --help".into(), "print this help"));
-    rows.push((None, "--version".into(), "print the version"));
+    for (at, (name, description)) in HELP_ROWS.iter().enumerate() {
+        rows.push(((at == 0).then_some("Help"), (*name).into(), description));
+    }
     let widths = rows.iter().map(|(_, name, _)| name.len() + 4);
     let column = widths.filter(|width| *width <= TEXT_COLUMN_MAX).max().unwrap_or(0);
     for (heading, name, description) in &rows {
@@ -99,6 +100,19 @@ pub(crate) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
 /// argh's own option. This module answers it before argh sees the command line.
 const HELP: &str = "--help";
 
+/// What every program has.
+pub(crate) const HELP_ROWS: &[(&str, &str)] = &[
+    ("-h, --help", "print this help"),
+    ("--version", "print the version"),
+    ("--man", "print the manual page"),
+    ("--completions SHELL", "print completions for bash, zsh or fish"),
+];
+
+/// The options that a user is shown, but for those of [`HELP_ROWS`].
+pub(crate) fn visible(info: &CommandInfoWithArgs) -> impl Iterator<Item = &FlagInfo<'static>> {
+    info.flags.iter().filter(|flag| !flag.hidden && flag.long != HELP)
+}
+
 fn section(text: &mut String, heading: &str, items: &[&str], called: &str) {
     if !items.is_empty() {
         *text += &format!("\n{heading}:\n");
@@ -109,7 +123,7 @@ fn section(text: &mut String, heading: &str, items: &[&str], called: &str) {
 }
 
 /// The heading that begins with this option.
-fn heading(groups: &[Group], flag: &FlagInfo<'_>) -> Option<&'static str> {
+pub(crate) fn heading(groups: &[Group], flag: &FlagInfo<'_>) -> Option<&'static str> {
     let group = groups.iter().find(|(_, first)| *first == name(flag));
     group.map(|(heading, _)| *heading)
 }
@@ -192,7 +206,7 @@ fn distance(from: &str, to: &str) -> usize {
 pub(crate) fn faults<T: FromArgs + ArgsInfo>(program: Program<'_>) -> Vec<String> {
     let info = T::get_args_info();
     let mut faults = Vec::new();
-    for flag in info.flags.iter().filter(|flag| !flag.hidden && flag.long != HELP) {
+    for flag in visible(&info) {
         let FlagInfoKind::Option { arg_name } = flag.kind else { continue };
         let shown = shown(flag);
         if arg_name.is_empty() || arg_name.chars().any(char::is_lowercase) {
@@ -293,19 +307,21 @@ Usage: bin/whole --replica_id N [OPTION]...
 A program for tests.
 
 Options:
-  --replica_id N      the replica, and a text that is long enough to take more
-                      than a single line of the help (required)
+  --replica_id N       the replica, and a text that is long enough to take more
+                       than a single line of the help (required)
 
 Faults:
-  --msg_loss PERCENT  the share of datagrams that are lost (default 0)
-  --name NAME         any name that is short enough for the first line
-                      (default none)
+  --msg_loss PERCENT   the share of datagrams that are lost (default 0)
+  --name NAME          any name that is short enough for the first line
+                       (default none)
   --more_of_everything_at_once
-                      whether to print more of everything
+                       whether to print more of everything
 
 Help:
-  -h, --help          print this help
-  --version           print the version
+  -h, --help           print this help
+  --version            print the version
+  --man                print the manual page
+  --completions SHELL  print completions for bash, zsh or fish
 
 Examples:
   A third of everything is lost:

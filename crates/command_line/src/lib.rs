@@ -3,8 +3,8 @@
 //! argh declares the options and turns words into values. This module does the rest.
 //! A user may write an option with underscores or dashes (`--config_path`,
 //! `--config-path`), and its value after a space or after `=`. If an option is repeated,
-//! the last one counts. `--version` and `--help` are answered whatever else the line
-//! holds. Every error becomes one line that names the option as the help shows it, and
+//! the last one counts. `--version`, `--help`, `--man` and `--completions SHELL` are answered
+//! whatever else the line holds. Every error becomes one line that names the option as the help shows it, and
 //! ends the program with [`EXIT_USAGE`]. For an option that does not exist, the line also
 //! names the option that the user probably meant.
 //!
@@ -15,13 +15,16 @@
 //! Errors of types with a range ([`Bounded`], [`Percent`]) name the range. So the answer
 //! to `--clients 0` is `--clients 0: not a whole number from 1 to 1000`.
 
+pub mod completions;
 pub mod ending;
 pub mod help;
+mod manual;
 mod stamp;
 pub mod standard;
 mod stderr;
 
 use argh::{ArgsInfo, FlagInfo, FlagInfoKind, FromArgs};
+use completions::Shell;
 use help::{Group, Program};
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
@@ -45,7 +48,7 @@ pub const EXIT_USAGE: i32 = 64;
 pub enum Parsed<T> {
     /// Run with these options.
     Run(T),
-    /// Print this on stdout and end well: help or version.
+    /// Print this on stdout and end well: help, version and their like.
     Print(String),
     /// Bad usage: print this line on stderr and end with [`EXIT_USAGE`].
     Refuse(String),
@@ -133,6 +136,16 @@ fn read_option(
     match name.as_str() {
         "help" => words.help = true,
         "version" => words.version = true,
+        "man" => words.man = true,
+        "completions" => {
+            let given = match value {
+                None => args.next().map(|shell| shell.to_string_lossy().into_owned()),
+                given => given,
+            };
+            let shell = given.ok_or_else(|| "--completions: needs a value".to_owned())?;
+            let parsed = shell.parse().map_err(|what| format!("--completions {shell}: {what}"))?;
+            words.completions = Some(parsed);
+        }
         _ => {
             let found = flags.iter().find(|flag| flag.long.strip_prefix("--") == Some(&name));
             let Some(flag) = found else {
@@ -174,6 +187,8 @@ fn no_such_option(option: &str, flags: &[FlagInfo<'_>]) -> String {
 struct Words {
     help: bool,
     version: bool,
+    man: bool,
+    completions: Option<Shell>,
     /// Each option's last value, or `None` for a switch. The order does not matter,
     /// since each option is here once.
     last: BTreeMap<String, Option<String>>,
@@ -193,6 +208,12 @@ fn finish<T: FromArgs + ArgsInfo>(
     if words.help {
         debug_assert_eq!(help::faults::<T>(program), [""; 0], "the help of {name}");
         return Parsed::Print(help::help(program, &T::get_args_info()));
+    }
+    if words.man {
+        return Parsed::Print(manual::page(program, &T::get_args_info()));
+    }
+    if let Some(shell) = words.completions {
+        return Parsed::Print(completions::script(shell, name, &T::get_args_info()));
     }
     if let Some(fault) = fault {
         return Parsed::Refuse(one_line(&fault));
@@ -520,7 +541,7 @@ mod tests {
             match parsed(args) {
                 Parsed::Print(help) => {
                     assert!(help.starts_with("Usage: bin/test [OPTION]...\n"), "{help}");
-                    assert!(help.contains("\n  --config_path FILE  the cluster file"), "{help}");
+                    assert!(help.contains("\n  --config_path FILE   the cluster file"), "{help}");
                     assert!(help.contains("\n  bin/test --replica_id 3"), "{help}");
                     assert!(!help.contains("die_with_parent"), "{help}");
                 }
@@ -554,7 +575,10 @@ mod tests {
         assert_eq!(files(&["a", "-x"]), Parsed::Refuse(line.into()));
         let Parsed::Print(help) = files(&["--help"]) else { panic!("no help") };
         assert!(help.starts_with("Usage: bin/test [OPTION]... [FILE]...\n"), "{help}");
-        assert!(help.contains("\nArguments:\n  FILE        the files to read\n"), "{help}");
+        assert!(
+            help.contains("\nArguments:\n  FILE                 the files to read\n"),
+            "{help}"
+        );
     }
 
     /// A program whose help has no example.
