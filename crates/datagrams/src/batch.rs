@@ -87,18 +87,28 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
-    /// The bytes of the longest.
+    /// The bytes of the longest,
     longest: usize,
+    /// and of the shortest.
+    shortest: usize,
     /// A receiver that has come so far needs none of them.
     until: u64,
 }
 
 impl Batch {
+    /// Whether another frame of this many bytes pads none by more than `most`, the last one
+    /// aside.
+    pub fn pads_little(&self, bytes: usize, most: usize) -> bool {
+        self.is_empty() || self.longest.max(bytes) - self.shortest <= most
+    }
+
     /// Adds a sealed frame; those to its destination have at most `most` bytes at present. Says
     /// whether another one fits.
     pub fn push(&mut self, frame: &[u8], most: usize) -> bool {
         self.bytes.extend_from_slice(frame);
         self.ends.push(self.bytes.len());
+        let is_first = self.ends.len() == 1;
+        self.shortest = if is_first { frame.len() } else { self.shortest.min(frame.len()) };
         self.longest = self.longest.max(frame.len());
         // All are padded to the longest.
         let longest = self.longest.max(most);
@@ -151,7 +161,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.longest = 0;
+        (self.longest, self.shortest) = (0, 0);
         self.until = 0;
     }
 
@@ -321,6 +331,23 @@ mod tests {
             assert_eq!(lengths, [longest, longest, framed(counts[2]).len()]);
             assert_eq!(opened(segments), counts);
         }
+    }
+
+    #[test]
+    fn a_batch_knows_what_another_frame_would_pad() {
+        let mut batch = Batch::default();
+        let (short, long) = (framed(1), framed(30));
+        let most = long.len() - short.len();
+        assert!(batch.pads_little(long.len(), 0), "nothing is there to be padded");
+        batch.push(&long, DATAGRAM_BYTES_DEFAULT);
+        assert!(batch.pads_little(short.len(), 0), "the last one is not padded");
+        batch.push(&short, DATAGRAM_BYTES_DEFAULT);
+        assert!(!batch.pads_little(short.len(), most - 1), "now it would be");
+        assert!(batch.pads_little(short.len(), most));
+        batch.clear();
+        batch.push(&short, DATAGRAM_BYTES_DEFAULT);
+        assert!(!batch.pads_little(long.len(), most - 1));
+        assert!(batch.pads_little(long.len(), most));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! The queue to the loop is bounded in number and bytes. If it is full, the datagram is
 //! lost and the thread goes on.
 
+use crate::CLIENT_BODY_BYTES_MIN;
 use crate::batch::{Batches, Segments};
 use crate::codec::{ALWAYS_NEEDED, Codec, Departure, Endpoint, Pack, Sink};
 use crate::counters::{Counters, NetEvent};
@@ -433,6 +434,11 @@ impl<C: Codec> Outlet<C> {
         burst.sent
     }
 
+    /// The most bytes of a datagram to `to` at present.
+    pub fn length(&self, to: C::Endpoint) -> usize {
+        self.shared.length(to)
+    }
+
     /// Mutes the process except for this outlet, for a process that is to die after its next
     /// datagrams. A datagram that another thread is just handing to the socket may
     /// still leave.
@@ -494,6 +500,12 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         };
         match batch {
             Some(batch) => {
+                // A stranger has paid for what its answers hold, and for no padding.
+                if to.peer().is_none() && !batch.pads_little(frame.len(), CLIENT_BODY_BYTES_MIN) {
+                    let (bytes, size) = batch.padded(C::pad);
+                    self.burst.transmit(to, bytes, size, Departure::Urgent);
+                    batch.clear();
+                }
                 if let Departure::WhenRoom { until } = departure {
                     batch.keep_until(until);
                 }
