@@ -8,6 +8,7 @@ mod aside;
 pub mod chat;
 pub mod client;
 pub mod config;
+pub mod follow;
 pub mod long_line;
 pub mod marker;
 pub mod message;

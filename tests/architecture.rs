@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("client", &["types", "quorum", "values", "message", "paxos", "long_line"]),
     ("survey", &["types", "quorum", "message"]),
+    ("follow", &["types", "quorum", "message"]),
     ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
     ("net", &["types", "values", "message"]),
     // The cluster file and the command line: for programs, never for the protocol.
@@ -52,8 +53,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "types", "quorum", "message", "paxos", "client", "survey", "storage", "net", "config",
-            "marker",
+            "types", "quorum", "message", "paxos", "client", "survey", "follow", "storage", "net",
+            "config", "marker",
         ],
     ),
 ];
@@ -74,6 +75,7 @@ const PROTOCOL: &[&str] = &[
     "paxos",
     "client",
     "survey",
+    "follow",
 ];
 
 /// Names of which none may stand in the modules of the protocol.

@@ -340,7 +340,7 @@ fn every_script_shows_the_rules_that_head_it() {
 #[test]
 fn the_table_of_messages_names_messages() {
     let text = read(PROTOCOL);
-    let sources = ["mod.rs", "client.rs", "status.rs"];
+    let sources = ["mod.rs", "client.rs", "status.rs", "follow.rs"];
     let source: String = sources.iter().map(|file| read(&format!("src/message/{file}"))).collect();
     let rows: Vec<&str> = text
         .split_once("\n## 3 Messages")

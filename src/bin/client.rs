@@ -10,11 +10,12 @@ use multipaxos::config::{ClusterFile, F_MAX};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::ask;
 use multipaxos::runtime::client::{ClientOptions, run};
+use multipaxos::runtime::follow::{self, Format, Wanted};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
 use multipaxos::runtime::requests;
 use multipaxos::survey::{Health, table};
-use multipaxos::types::ClientId;
+use multipaxos::types::{ClientId, NUMBER_MAX, Slot};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::exit;
@@ -31,7 +32,8 @@ const EXIT_NO_QUORUM: i32 = 2;
 
 /// Sends every line of stdin to the chat log, one at a time. For each line that is complete
 /// it prints the client's id, the number of the line among this client's, from 0, and the
-/// slot. End of input or a line SHUTDOWN ends it.
+/// slot. End of input or a line SHUTDOWN ends it. Or it shows what is in the log, or how the
+/// replicas are.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     example = "To the three replicas of configs/three.txt:\n  \
@@ -42,8 +44,13 @@ const EXIT_NO_QUORUM: i32 = 2;
         {command_name} --config_path configs/three.txt --json",
     example = "How each replica is:\n  \
         {command_name} --config_path configs/three.txt --status",
+    example = "The chat log from slot 100 on, as it grows, for a program:\n  \
+        {command_name} --config_path configs/three.txt --follow --from 100 --format json",
     error_code(0, "every line is complete; --status: all is well"),
-    error_code(1, "a line was refused, or nobody knows whether it is complete; --status: a fault"),
+    error_code(
+        1,
+        "a line was refused or may not be complete; --status: a fault; --follow: no answer"
+    ),
     error_code(2, "--status: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
 )]
@@ -73,8 +80,23 @@ struct Options {
     /// with --json: how many requests may be under way at once (default 16)
     #[argh(option, arg_name = "N")]
     in_flight: Option<Bounded<1, IN_FLIGHT_MAX>>,
+    /// send no lines, and print the chat log: every line that is there, and then each as it is
+    /// committed, whichever replicas run
+    #[argh(switch)]
+    follow: bool,
+    /// send no lines, and print the lines of the chat log that are committed by now
+    #[argh(switch)]
+    history: bool,
+    /// with --follow or --history: the slot whose line comes first (default 0)
+    #[argh(option, arg_name = "SLOT")]
+    from: Option<Bounded<0, NUMBER_MAX>>,
+    /// with --follow or --history: text, lines as they stand in the chat log; json, an object a
+    /// line (default text)
+    #[argh(option, arg_name = "FORMAT")]
+    format: Option<Format>,
     /// how long a line may take before the client gives up (default: it never does); with
-    /// --status: how long a replica may take to answer (default 1)
+    /// --status: how long a replica may take to answer (default 1); with --follow or --history:
+    /// how long all replicas may be silent (default: for ever)
     #[argh(option, arg_name = "SECONDS")]
     timeout: Option<Bounded<1, 31_536_000>>,
     /// percent of its datagrams that this process drops instead of sending them, 0 to 100
@@ -103,9 +125,7 @@ fn main() {
     let options: Options = parse_args("client", &[]);
     init_logging(options.log_level.0);
     end_on_panic();
-    if options.in_flight.is_some() && (options.status || !options.json) {
-        usage_error("--in_flight: only with --json, and without --status");
-    }
+    check_combination(&options);
     let f = options.f.map(|f| f.0 as usize);
     let file = ClusterFile::read(&options.config_path, f, None);
     let file = file.unwrap_or_else(|error| usage_error(error));
@@ -136,15 +156,48 @@ fn main() {
         timeout_us: options.timeout.map(|seconds| seconds.0 * 1_000_000),
         die_with_parent: options.die_with_parent,
     };
+    let from = Slot(options.from.map_or(0, |from| from.0));
+    let (ends, format) = (options.history, options.format.unwrap_or_default());
     let in_flight = options.in_flight.map_or(IN_FLIGHT, |count| count.0 as usize);
-    let ran = match (options.status, options.json) {
-        (true, as_json) => status(&ran_with, &ending, as_json),
-        (false, true) => requests::run(ran_with, &ending, in_flight),
-        (false, false) => run(ran_with),
+    let ran = if options.status {
+        status(&ran_with, &ending, options.json)
+    } else if options.follow || options.history {
+        follow::run(&ran_with, &ending, Wanted { from, ends, format })
+    } else if options.json {
+        requests::run(ran_with, &ending, in_flight)
+    } else {
+        run(ran_with)
     };
     match ran {
         Ok(code) => exit(code),
         Err(error) => fail(error),
+    }
+}
+
+/// Refuses options that contradict each other.
+fn check_combination(options: &Options) {
+    let Options { status, json, in_flight, follow, history, client_id, from, format, .. } = options;
+    let reads = *follow || *history;
+    if *json && reads {
+        usage_error("--json: not with --follow or --history: there it is --format json");
+    }
+    if in_flight.is_some() && (*status || !json) {
+        usage_error("--in_flight: only with --json, and without --status");
+    }
+    if *status && reads {
+        usage_error("--status: not together with --follow or --history: choose one");
+    }
+    if *follow && *history {
+        usage_error("--follow, --history: choose one; --follow prints both");
+    }
+    if !reads && from.is_some() {
+        usage_error("--from: only with --follow or --history");
+    }
+    if !reads && format.is_some() {
+        usage_error("--format: only with --follow or --history");
+    }
+    if reads && client_id.is_some() {
+        usage_error("--client_id: leave it out: --follow and --history send no lines");
     }
 }
 

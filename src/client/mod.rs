@@ -339,7 +339,7 @@ impl Client {
                 }
             }
             // It has not asked.
-            Answer::Status(_) | Answer::Usage(_) => {}
+            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => {}
             Answer::Held { session, seq, ballot } => {
                 let news = self.follow(ballot);
                 if self.awaits(session, seq) {
@@ -380,7 +380,7 @@ impl Client {
             | Answer::BornTooEarly { session, seq }
             | Answer::Held { session, seq, .. } => self.awaits(*session, *seq),
             Answer::Welcome { .. } | Answer::Leader { .. } => true,
-            Answer::Status(_) | Answer::Usage(_) => false,
+            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What clients and replicas say to each other.
 
+use super::follow::{Excerpt, FollowQuery};
 use super::status::{Status, StatusQuery, Usage};
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
@@ -16,6 +17,8 @@ pub enum ClientMessage {
     Inquiry(Box<Inquiry>),
     /// Asks how the replica is.
     Status(StatusQuery),
+    /// Asks for a piece of the chat log.
+    Follow(FollowQuery),
 }
 
 /// Names a command without its line. The answer is that to a request for the command: what
@@ -116,6 +119,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// What the process of the sender takes.
     Usage(Box<Usage>),
+    /// A piece of the chat log.
+    Log(Box<Excerpt>),
 }
 
 impl Request {

@@ -45,12 +45,14 @@
 
 pub mod bounded;
 mod client;
+mod follow;
 mod run;
 mod slot_list;
 mod spans;
 mod status;
 
 pub use client::{Answer, ClientMessage, Inquiry, Request};
+pub use follow::{EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, Excerpt, FollowQuery, HOLD_US};
 pub use run::Run;
 pub use slot_list::SlotList;
 pub use spans::{Span, Spans};

@@ -117,7 +117,9 @@ impl Packer {
                 assert_eq!(me, Party::Client, "only a client calls");
                 let bound = match message {
                     ClientMessage::Hello | ClientMessage::Status(_) => Bound::Anywhere,
-                    ClientMessage::Request(_) | ClientMessage::Inquiry(_) => Bound::Cluster,
+                    ClientMessage::Request(_)
+                    | ClientMessage::Inquiry(_)
+                    | ClientMessage::Follow(_) => Bound::Cluster,
                 };
                 let (to, messages) =
                     (Endpoint::Replica(*to), [(message, frame::answers_to(message))]);

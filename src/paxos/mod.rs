@@ -61,7 +61,7 @@ mod strangers;
 mod window;
 
 pub use limits::{Bound, Limits};
-pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage};
+pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage, Text};
 
 use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};

@@ -9,11 +9,13 @@
 //! Peers' requests for decided slots need no record, only a look into storage.
 //! [`Outbox::read_pages`] answers them after the commit, a bounded number of bytes in each
 //! turn. What is beyond is dropped, like all that finds a full queue (rule L5), and the peer
-//! asks again for less.
+//! asks again for less. Followers of the chat log come after the peers, with bounds of their own.
 
 use super::{ANSWER_BYTES_MAX, Envelope, Notice};
-use crate::message::{Answer, ClientMessage, Message, ToBootstrap, ToLearner};
-use crate::types::{Address, ReplicaId, SlotRange};
+use crate::message::{
+    Answer, ClientMessage, Excerpt, FollowQuery, Message, ToBootstrap, ToLearner,
+};
+use crate::types::{Address, ReplicaId, Slot, SlotRange};
 use crate::values::Values;
 use std::io;
 
@@ -24,12 +26,19 @@ const PAGE_REQUESTS_MAX: usize = 1_024;
 /// meanwhile, and other peers that lag come in later turns.
 const TURN_PAGES_BYTES_MAX: usize = 1 << 20;
 
+/// How many questions of followers one turn answers.
+const EXCERPT_REQUESTS_MAX: usize = 256;
+
+/// How many bytes of the chat log one turn reads for them, give or take a line.
+const TURN_EXCERPTS_BYTES_MAX: usize = 512 << 10;
+
 /// The records and envelopes of one burst of inputs.
 #[derive(Debug)]
 pub struct Outbox<R> {
     records: Vec<R>,
     envelopes: Vec<Envelope>,
     page_requests: Vec<PageRequest>,
+    excerpt_requests: Vec<ExcerptRequest>,
 }
 
 /// Decided slots that a peer asked for.
@@ -43,9 +52,25 @@ struct PageRequest {
     page_bytes: usize,
 }
 
+/// A piece of the chat log that a follower asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ExcerptRequest {
+    /// The follower.
+    to: Address,
+    /// What it asked.
+    query: FollowQuery,
+    /// Every slot below this is applied.
+    applied: Slot,
+}
+
 impl<R> Default for Outbox<R> {
     fn default() -> Self {
-        Outbox { records: Vec::new(), envelopes: Vec::new(), page_requests: Vec::new() }
+        Outbox {
+            records: Vec::new(),
+            envelopes: Vec::new(),
+            page_requests: Vec::new(),
+            excerpt_requests: Vec::new(),
+        }
     }
 }
 
@@ -99,6 +124,14 @@ impl<R> Outbox<R> {
     pub fn send_decided(&mut self, to: ReplicaId, slots: SlotRange, page_bytes: usize) {
         if self.page_requests.len() < PAGE_REQUESTS_MAX {
             self.page_requests.push(PageRequest { to, slots, page_bytes });
+        }
+    }
+
+    /// Answers a follower with a piece of the chat log, if storage has one. Every slot below
+    /// `applied` is applied, and the slot that `query` names is one of them.
+    pub fn send_excerpt(&mut self, to: Address, query: FollowQuery, applied: Slot) {
+        if self.excerpt_requests.len() < EXCERPT_REQUESTS_MAX {
+            self.excerpt_requests.push(ExcerptRequest { to, query, applied });
         }
     }
 
@@ -166,6 +199,32 @@ impl<R> Outbox<R> {
                 envelopes.push(Envelope::Peer { to, message });
             }
         }
+        self.read_excerpts(log, envelopes)
+    }
+
+    /// Answers the followers.
+    fn read_excerpts(
+        &mut self,
+        log: &mut (impl DecidedPages + ?Sized),
+        envelopes: &mut Vec<Envelope>,
+    ) -> io::Result<()> {
+        let mut turn = TURN_EXCERPTS_BYTES_MAX;
+        for ExcerptRequest { to, query, applied } in self.excerpt_requests.drain(..) {
+            if turn == 0 {
+                break;
+            }
+            let FollowQuery { slot, offset, room } = query;
+            let Some(Text { bytes: text, rest, read }) =
+                log.text(slot, offset, usize::from(room))?
+            else {
+                continue;
+            };
+            assert!(text.len() <= usize::from(room), "an answer is no longer than its question");
+            turn = turn.saturating_sub(read);
+            let excerpt = Excerpt { slot, offset, text, rest, applied };
+            let answers = vec![Answer::Log(Box::new(excerpt))];
+            envelopes.push(Envelope::Answers { to, answers });
+        }
         Ok(())
     }
 }
@@ -196,6 +255,28 @@ pub trait DecidedPages {
     ///
     /// If the values cannot be read.
     fn decided(&mut self, slots: SlotRange, bytes: usize) -> io::Result<Values>;
+
+    /// At most `bytes` bytes of the chat log, from the one on that lies `offset` bytes behind the
+    /// beginning of the line of `slot`. None if this is no log that people read, or if what is there
+    /// is not what was written.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be read.
+    fn text(&mut self, _slot: Slot, _offset: u64, _bytes: usize) -> io::Result<Option<Text>> {
+        Ok(None)
+    }
+}
+
+/// A piece of the chat log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// What it holds.
+    pub bytes: Vec<u8>,
+    /// How many bytes the log has behind it.
+    pub rest: u64,
+    /// How many bytes were read for it: whole lines, or they could not be checked.
+    pub read: usize,
 }
 
 /// The record of a role that remembers nothing: there is none.
@@ -251,6 +332,12 @@ mod tests {
             self.asked.push((first, upto));
             Ok(vec![self.value.clone(); upto.since(first).min(2) as usize].into())
         }
+
+        fn text(&mut self, slot: Slot, _: u64, bytes: usize) -> io::Result<Option<Text>> {
+            // Below this slot it is damaged.
+            let text = Text { bytes: vec![b'x'; bytes], rest: 5, read: 100_000 };
+            Ok((slot >= Slot(7)).then_some(text))
+        }
     }
 
     #[test]
@@ -302,5 +389,28 @@ mod tests {
         sent.clear();
         out.read_pages(&mut log, &mut sent).expect("this log never fails");
         assert_eq!(sent, [], "the other requests are dropped");
+    }
+
+    #[test]
+    fn followers_come_after_peers_and_a_turn_reads_a_bounded_number_of_bytes_for_them() {
+        let value = Value::Command(Request::new(1, 1, 0, "x").command());
+        let mut log = Endless { value, asked: Vec::new() };
+        let (mut out, mut sent) = (Outbox::<Never>::new(), Vec::new());
+        let to = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
+        let query = |slot| FollowQuery { slot: Slot(slot), offset: 3, room: 200 };
+        out.send_excerpt(to, query(6), Slot(9));
+        (0..1_000).for_each(|_| out.send_excerpt(to, query(7), Slot(9)));
+        out.send_decided(ReplicaId(1), SlotRange::new(Slot(0), Slot(1)), 1_200);
+        assert_eq!(out.excerpt_requests.len(), EXCERPT_REQUESTS_MAX);
+        out.read_pages(&mut log, &mut sent).expect("this log never fails");
+        assert!(matches!(sent[0], Envelope::Peer { .. }), "{:?}", sent[0]);
+        let text = vec![b'x'; 200];
+        let excerpt = Excerpt { slot: Slot(7), offset: 3, text, rest: 5, applied: Slot(9) };
+        let answers = vec![Answer::Log(Box::new(excerpt))];
+        let expected = vec![Envelope::Answers { to, answers }; 6];
+        assert_eq!(sent[1..], expected, "none of what is damaged");
+        sent.clear();
+        out.read_pages(&mut log, &mut sent).expect("this log never fails");
+        assert_eq!(sent, [], "the other questions are dropped");
     }
 }

@@ -6,25 +6,20 @@
 //! pipe into memory. The role's storage prints the outcome of each line before the role
 //! sends anything else.
 
-use super::names;
-use super::process::{Clock, LOOK, entropy};
-use super::role_thread::{Flow, RoleThread};
+use super::connection::Connection;
+use super::process::{Clock, entropy};
 use super::role_turn::RoleTurn;
 use crate::client::{Client, Input, Outcome};
 use crate::config::{ClusterFile, Config};
-use crate::message::Party;
-use crate::net::frame::{ClusterCell, Identity};
-use crate::net::{BoundSocket, Deliver, Incoming, Network, NetworkConfig};
-use crate::net::{Outgoing, Outlet, PeerBook};
-use crate::paxos::{Envelope, Role, Storage};
+use crate::net::Incoming;
+use crate::paxos::Storage;
 use crate::storage::upkeep::Upkeep;
-use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
+use crate::types::{ClientId, LINE_BYTES_MAX, Line};
 use command_line::ending::{Ending, fail};
 use command_line::standard::{self, Output, cut_from};
 use command_line::{EXIT_FAILED, say};
-use datagrams::wait::Patience;
 use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
-use seeds::{derive_seed, stream};
+use seeds::stream;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,9 +27,6 @@ use std::sync::atomic::Ordering;
 
 /// A line of input that ends the client.
 const SHUTDOWN: &[u8] = b"SHUTDOWN";
-
-/// How many batches of answers may wait for the client.
-const INBOX_BATCHES_MAX: usize = 64;
 
 /// How much of a line a message shows.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -91,7 +83,7 @@ pub(super) fn run_on<I: BufRead, W: Write>(
 ) -> io::Result<i32> {
     let n = options.config.n();
     let (timeout_us, id, loss, seed) = (options.timeout_us, options.id, options.loss, options.seed);
-    let mut connection = Connection::open(options)?;
+    let mut connection = Connection::open(&options, "client")?;
     let refused = Arc::new(AtomicBool::new(false));
     let (credit, credits) = bounded(1);
     let Screen { prompt: prompted, tell, .. } = screen;
@@ -120,121 +112,12 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     Ok(if failed { EXIT_FAILED } else { 0 })
 }
 
-/// The socket of a client, the thread that receives on it, and the role's inbox.
-pub(super) struct Connection<I> {
-    outlet: Outlet,
-    patience: Patience,
-    inbox: Receiver<Vec<I>>,
-    /// To the inbox, for input from elsewhere.
-    pub(super) to: Sender<Vec<I>>,
-    /// Where the replicas are.
-    pub(super) peers: PeerBook,
-    /// Ends the thread that resolves names, if there are any.
-    _names: Option<Sender<()>>,
-}
-
-impl<I: From<Incoming> + Send + 'static> Connection<I> {
-    /// Opens a socket, and receives on it from now on.
-    ///
-    /// # Errors
-    ///
-    /// When the socket or a thread cannot be had.
-    pub(super) fn open(options: ClientOptions) -> io::Result<Self> {
-        let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
-        let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
-        let boot = BootId(entropy()?);
-        let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new() };
-        let network = Network::new(
-            BoundSocket::for_client(&addresses)?,
-            NetworkConfig {
-                codec,
-                peers: addresses,
-                datagram_max: options.datagram_bytes,
-                offload: options.offload,
-                loss: options.loss,
-                seed: derive_seed(options.seed, "network"),
-            },
-        )?;
-        let peers = network.peer_book();
-        let names = match options.names {
-            Some(file) => names::watch(file, None, ipv6, peers.clone())?,
-            None => None,
-        };
-        let outlet = network.outlet(derive_seed(options.seed, "client"));
-        let patience = network.patience();
-        let (to, inbox) = bounded(INBOX_BATCHES_MAX);
-        let answers = Answers { to: to.clone(), batch: Vec::new() };
-        threads::spawn("network", move || {
-            if let Err(error) = network.run(answers) {
-                fail(format!("client: network: {error}"));
-            }
-        })?;
-        Ok(Connection { outlet, patience, inbox, to, peers, _names: names })
-    }
-
-    /// Runs the role until it is finished, or the process is to end. Returns whether anybody still
-    /// reads stdout.
-    ///
-    /// # Errors
-    ///
-    /// When stdout cannot be written.
-    pub(super) fn run<R, S>(
-        &mut self,
-        turn: &mut RoleTurn<R, S>,
-        ending: &Ending,
-    ) -> io::Result<bool>
-    where
-        R: Role<Input = I>,
-        S: Storage<R::Record> + Upkeep,
-    {
-        let Connection { outlet, patience, inbox, .. } = self;
-        let mut thread = RoleThread { turn, inbox, patience, sleep_max: Some(LOOK) };
-        let ran = thread.run(
-            |envelopes| {
-                let calls = envelopes.drain(..).map(|envelope| match envelope {
-                    Envelope::Call { to, message } => Outgoing::Call { to, message },
-                    other => unreachable!("a client only calls: {other:?}"),
-                });
-                outlet.send(calls);
-            },
-            |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
-        );
-        match ran {
-            Ok(()) => Ok(true),
-            // The reader of the completions has gone, and was not told of this one.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => {
-                Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")))
-            }
-        }
-    }
-}
-
 impl From<Incoming> for Input {
     fn from(incoming: Incoming) -> Input {
         match incoming {
             Incoming::Answer { from, answer } => Input::Answer(from, answer),
             Incoming::OtherCluster { from } => Input::OtherCluster(from),
             other => unreachable!("a client's socket opens only answers: {other:?}"),
-        }
-    }
-}
-
-/// Takes answers from the network to the role.
-struct Answers<I> {
-    to: Sender<Vec<I>>,
-    batch: Vec<I>,
-}
-
-impl<I: From<Incoming>> Deliver<Incoming> for Answers<I> {
-    fn deliver(&mut self, incoming: Incoming) {
-        self.batch.push(incoming.into());
-    }
-
-    fn end_of_burst(&mut self) {
-        if !self.batch.is_empty() {
-            // A full inbox loses answers; the client asks again.
-            let _ = self.to.try_send(std::mem::take(&mut self.batch));
         }
     }
 }

@@ -25,6 +25,8 @@
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
 //! - [`requests`]: a client for programs, with many lines in flight.
+//! - [`follow`]: prints the chat log as it grows. `connection` is the socket of all that are no
+//!   replicas, and `asker` that of those who only ask.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process; `launch` starts and ends
 //!   the threads of a replica.
 //!
@@ -36,8 +38,11 @@
 //! and counts it, and the role that misses it asks again. So nothing can deadlock.
 
 pub mod ask;
+mod asker;
 pub mod client;
+mod connection;
 pub mod durable;
+pub mod follow;
 mod full_socket;
 mod last_words;
 mod launch;

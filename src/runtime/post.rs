@@ -213,6 +213,9 @@ impl Deliver<Incoming> for Router {
             Incoming::Client { from, message: ClientMessage::Hello } => {
                 self.inputs.learner.push(learner::Input::Hello(from));
             }
+            Incoming::Client { from, message: ClientMessage::Follow(query) } => {
+                self.inputs.learner.push(learner::Input::Follow(from, query));
+            }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
                 self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));
             }

@@ -12,7 +12,8 @@
 //! The reader takes the next request only while some client of the [`Pool`] is idle, so it never
 //! drains a pipe into memory.
 
-use super::client::{ClientOptions, Connection, skip_line, still_trying};
+use super::client::{ClientOptions, skip_line, still_trying};
+use super::connection::Connection;
 use super::process::{Clock, entropy};
 use super::role_turn::RoleTurn;
 use crate::client::Outcome;
@@ -46,7 +47,7 @@ const FORM: &str = r#"a request is {"id": 1, "line": "text"}"#;
 pub fn run(options: ClientOptions, ending: &Ending, in_flight: usize) -> io::Result<i32> {
     let n = options.config.n();
     let (id, timeout_us, loss, seed) = (options.id, options.timeout_us, options.loss, options.seed);
-    let mut connection = Connection::open(options)?;
+    let mut connection = Connection::open(&options, "client")?;
     let (credit, credits) = bounded(in_flight);
     (0..in_flight).try_for_each(|_| credit.try_send(())).expect("there is room for all");
     let to = connection.to.clone();

@@ -69,16 +69,49 @@ fn write_escaped(text: &mut Vec<u8>, line: &[u8]) {
 /// The client and the message of a line that [`write_line`] wrote, line feed included. None
 /// if it is a line of another slot, a NOP, or not such a line.
 pub fn read_line(line: &[u8], slot: Slot) -> Option<(ClientId, Cow<'_, [u8]>)> {
+    match read(line, slot)? {
+        Shown::Nop => None,
+        Shown::Line { client, message: Cow::Borrowed(message), .. } => {
+            Some((client, Cow::Borrowed(message.as_bytes())))
+        }
+        Shown::Line { client, message: Cow::Owned(message), .. } => {
+            Some((client, Cow::Owned(message.into_bytes())))
+        }
+    }
+}
+
+/// What the line of a slot shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown<'a> {
+    /// The slot changed nothing.
+    Nop,
+    /// A client's line.
+    Line {
+        /// Whose.
+        client: ClientId,
+        /// Its number among the lines of that client.
+        seq: u64,
+        /// The message, without escapes.
+        message: Cow<'a, str>,
+    },
+}
+
+/// What a line shows that [`write_line`] wrote, line feed included. None if it is a line of another
+/// slot, or not such a line.
+pub fn read(line: &[u8], slot: Slot) -> Option<Shown<'_>> {
+    if is_nop_line(line, slot) {
+        return Some(Shown::Nop);
+    }
     let line = line.strip_suffix(b"\n")?;
     let (_, line) = split_number(line).filter(|(number, _)| *number == slot.0)?;
     let (client, line) = split_number(line)?;
-    let (_, message) = split_number(line)?;
+    let (seq, message) = split_number(line)?;
     let text = std::str::from_utf8(message).ok()?;
     let message = match message.contains(&b'\\') {
-        true => Cow::Owned(unescaped(text)?.into_bytes()),
-        false => Cow::Borrowed(message),
+        true => Cow::Owned(unescaped(text)?),
+        false => Cow::Borrowed(text),
     };
-    Some((ClientId(client), message))
+    Some(Shown::Line { client: ClientId(client), seq, message })
 }
 
 /// Whether this is the line, line feed included, of a slot that changed nothing.

@@ -410,6 +410,101 @@ fn every_decided_value_is_read_back_whatever_became_of_it() {
 }
 
 #[test]
+fn the_text_is_that_of_the_chat_log_whether_it_is_written_or_not() {
+    let mut lives = Lives::begin(3);
+    let (mut unwritten, mut across) = (0, 0);
+    for round in 0..400 {
+        // As a thread that never rests.
+        let mut records = Vec::new();
+        for _ in 0..lives.rng.u32(1..9) {
+            let (slot, value) = (lives.applied, value(lives.applied));
+            let client_seq = lives.chat.apply(slot, (&value).into());
+            records.push(applied(slot, &value, client_seq));
+            lives.applied = slot.next();
+        }
+        let (upto, log) = (lives.applied, lives.log.as_mut().unwrap());
+        log.append(&mut records).unwrap();
+        if round % 10 == 9 {
+            log.rest().unwrap();
+        }
+        let end = history().begins[upto.0 as usize];
+        let written = read(&lives.disk.folder("logs"), CHAT_LOG).len();
+        for _ in 0..9 {
+            let slot = lives.rng.u64(..upto.0);
+            let (offset, bytes) = (lives.rng.usize(..900), lives.rng.usize(..2_000));
+            let from = (history().begins[slot as usize] + offset).min(end);
+            let to = (from + bytes).min(end);
+            let found = log.text(Slot(slot), offset as u64, bytes).unwrap().expect("it is applied");
+            let said = format!("slot {slot}, {bytes} bytes from {offset} on");
+            assert!(found.bytes == history().text[from..to], "{said}");
+            assert_eq!(found.rest, (end - to) as u64, "{said}");
+            unwritten += u32::from(from < to && from >= written);
+            across += u32::from(from < written && to > written);
+        }
+        assert_eq!(log.text(upto, 0, 100).unwrap(), None, "it is not applied");
+    }
+    assert!(unwritten > 100 && across > 10, "{unwritten} unwritten, {across} across");
+    let log = lives.log.as_mut().unwrap();
+    let far = log.text(Slot(3), u64::MAX, 100).unwrap().expect("it is applied");
+    assert_eq!((far.bytes.len(), far.rest), (0, 0));
+}
+
+#[test]
+fn what_was_cut_off_the_chat_log_is_not_shown() {
+    for left in [0, 700] {
+        let mut lives = Lives::begin(3);
+        while lives.applied < Slot(300) {
+            assert!(lives.commit());
+        }
+        let log = lives.log.as_mut().unwrap();
+        log.rest().unwrap();
+        assert!(log.text(Slot(200), 0, 500).unwrap().is_some());
+        let file = lives.disk.folder("logs").open(CHAT_LOG).unwrap().unwrap();
+        let length = file.length().unwrap();
+        file.set_length(left).unwrap();
+        assert_eq!(log.text(Slot(200), 0, 500).unwrap(), None, "it is shorter");
+        file.write_at(length, b"more").unwrap();
+        assert_eq!(log.text(Slot(200), 0, 500).unwrap(), None, "there are zeros");
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_shown_to_no_follower() {
+    let mut lives = Lives::begin(3);
+    while lives.durable.applied < Slot(200) {
+        assert!(lives.commit());
+    }
+    let (mut shown, mut short, mut withheld) = (0, 0, 0);
+    for _ in 0..400 {
+        let mut fork = lives.fork();
+        fork.disk.power_cut(Survival::Everything);
+        let folder = fork.disk.folder(if fork.rng.bool() { "logs" } else { "data" });
+        let files = folder.durable_files();
+        let (name, length) = &files[fork.rng.usize(..files.len())];
+        let (byte, bit) = (fork.rng.usize(..*length), fork.rng.u32(..8));
+        folder.flip_bit(name, byte, bit);
+        let Ok((mut log, checkpoint)) = open(&fork.disk) else { continue };
+        let end = history().begins[checkpoint.applied.0 as usize];
+        for slot in (0..checkpoint.applied.0).step_by(3) {
+            let (offset, bytes) = (fork.rng.usize(..300), 600);
+            let from = (history().begins[slot as usize] + offset).min(end);
+            let to = (from + bytes).min(end);
+            let found = log.text(Slot(slot), offset as u64, bytes).unwrap();
+            let Some(found) = found else {
+                withheld += 1;
+                continue;
+            };
+            let said = format!("{name} byte {byte} bit {bit}, slot {slot}, {offset} on");
+            assert!(history().text[from..to].starts_with(&found.bytes), "{said}");
+            assert!(from == to || !found.bytes.is_empty(), "{said}");
+            let is_all = found.bytes.len() == to - from;
+            (shown, short) = (shown + u32::from(is_all), short + u32::from(!is_all));
+        }
+    }
+    assert!(shown > 1_000 && short > 20 && withheld > 100, "{shown}, {short}, {withheld}");
+}
+
+#[test]
 fn a_killed_process_goes_on_where_it_was() {
     let mut lives = Lives::begin(8);
     for _ in 0..200 {

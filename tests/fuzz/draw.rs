@@ -2,9 +2,9 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Heard, Heartbeat, Inquiry,
-    Leadership, LogHash, LostState, Message, Promise, Ready, Request, Run, Seen, Spans, Status,
-    ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
+    Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, Heard,
+    Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Promise, Ready, Request, Run,
+    Seen, Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::types::{
     Address, Attempt, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin,
@@ -355,13 +355,14 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..12) {
+    match rng.u8(..13) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
         8 => Answer::BornTooEarly { session, seq },
         9 => Answer::Held { session, seq, ballot: ballot(rng, around) },
         10 => Answer::Status(Box::new(status(rng, around))),
         11 => Answer::Usage(Box::new(usage(rng))),
+        12 => Answer::Log(Box::new(excerpt(rng, around))),
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
@@ -380,6 +381,19 @@ fn status(rng: &mut Rng, around: &Around) -> Status {
     };
     let (applied, decided) = (slot(rng, around), slot(rng, around));
     Status { leadership, applied, decided, hash: rng.bool().then(|| rng.u64(..)) }
+}
+
+/// A place in the chat log, mostly one that may be there, and how much of it is asked for.
+pub(crate) fn follow_query(rng: &mut Rng, around: &Around) -> FollowQuery {
+    let offset = if rng.u8(..8) == 0 { super::edit::edge(rng) } else { rng.u64(..3_000) };
+    FollowQuery { slot: slot(rng, around), offset, room: rng.u16(..1_200) }
+}
+
+fn excerpt(rng: &mut Rng, around: &Around) -> Excerpt {
+    let FollowQuery { slot: at, offset, room } = follow_query(rng, around);
+    let text = (0..room).map(|_| rng.u8(..)).collect();
+    let rest = if rng.u8(..8) == 0 { super::edit::edge(rng) } else { rng.u64(..3_000) };
+    Excerpt { slot: at, offset, text, rest, applied: slot(rng, around) }
 }
 
 fn usage(rng: &mut Rng) -> Usage {

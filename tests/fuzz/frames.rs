@@ -171,6 +171,15 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             }
             if rng.u8(..4) == 0 {
                 body = Body::default();
+                let message = ClientMessage::Follow(draw::follow_query(rng, &around));
+                body.add(&message);
+                // Some do not pay for what they ask for.
+                let paid = frame::answers_to(&message) - usize::from(rng.u8(..4) == 0);
+                body.messages = paid.max(1);
+                return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
+            }
+            if rng.u8(..4) == 0 {
+                body = Body::default();
                 let query = StatusQuery { below: draw::slot(rng, &around) };
                 body.add(&ClientMessage::Status(query));
                 body.messages = rng.usize(1..20);
@@ -283,7 +292,10 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
             Incoming::Client { message: ClientMessage::Hello, .. } => {
                 body.add(&ClientMessage::Hello);
             }
-            Incoming::Client { message: message @ ClientMessage::Status(_), .. } => {
+            Incoming::Client {
+                message: message @ (ClientMessage::Status(_) | ClientMessage::Follow(_)),
+                ..
+            } => {
                 body.add(message);
                 body.messages += frame::answers_to(message) - 1;
             }

@@ -22,7 +22,7 @@ use crate::draw;
 use crate::memory::Memory;
 use multipaxos::chat::Chat;
 use multipaxos::message::{
-    Answer, Inquiry, Message, Request, Run, ToAcceptor, ToLearner, ToProposer, Voter,
+    Answer, FollowQuery, Inquiry, Message, Request, Run, ToAcceptor, ToLearner, ToProposer, Voter,
 };
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Assembly, Checkpoint, Learner};
@@ -324,6 +324,11 @@ impl Node {
         self.run();
     }
 
+    pub(crate) fn follow(&mut self, origin: Address, query: FollowQuery) {
+        self.inbox.push_back(Inner::Learner(learner::Input::Follow(origin, query)));
+        self.run();
+    }
+
     pub(crate) fn inquire(&mut self, origin: Address, inquiry: Inquiry) {
         self.asked.insert((origin, inquiry.session, inquiry.seq));
         self.inbox.push_back(Inner::Proposer(proposer::Input::Inquiry(origin, inquiry)));
@@ -565,6 +570,11 @@ impl Node {
     }
 
     fn look_at_answer(&self, to: Address, answer: &Answer) {
+        if let Answer::Log(excerpt) = answer {
+            let end = self.log.values.len() as u64;
+            assert!(excerpt.applied.0 <= end && excerpt.slot >= excerpt.applied, "{answer:?}");
+            assert!(excerpt.text.is_empty(), "this log has no text: {answer:?}");
+        }
         if let Answer::Complete { session, seq, slot, .. } = answer {
             assert!(self.asked.contains(&(to, *session, *seq)), "{to:?} has not asked: {answer:?}");
             let held = self.log.values.get(slot.0 as usize);

@@ -240,6 +240,7 @@ impl Play {
                 match rng.u8(..8) {
                     0 => self.node.greet(origin),
                     1 => self.node.inquire(origin, draw::inquiry(rng, &around)),
+                    2 => self.node.follow(origin, draw::follow_query(rng, &around)),
                     _ => self.node.ask(origin, draw::request(rng, &around)),
                 }
             }

@@ -11,9 +11,10 @@ use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Heard, Heartbeat, Inquiry,
-    Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request, Run, Seen, Span,
-    Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
+    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery, Heard,
+    Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request,
+    Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Usage, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -222,6 +223,11 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ("status_query", call(ClientMessage::Status(StatusQuery { below: slot }))),
         ("status", answer(Answer::Status(Box::new(status(slot, ballot))))),
         ("usage", answer(Answer::Usage(Box::new(usage())))),
+        (
+            "follow_query",
+            call(ClientMessage::Follow(FollowQuery { slot, offset: 70_000, room: 100 })),
+        ),
+        ("log", answer(Answer::Log(Box::new(excerpt(slot))))),
     ]
 }
 
@@ -229,6 +235,11 @@ fn status(slot: Slot, ballot: Ballot) -> Status {
     let conduct = Conduct::Campaigns;
     let leadership = Leadership { conduct, leader: Some(ballot), ballot, sync_ms: 678 };
     Status { leadership, applied: slot, decided: slot, hash: Some(0x5c1f_90ab) }
+}
+
+fn excerpt(slot: Slot) -> Excerpt {
+    let text = b"1031 7 41 hello\n".to_vec();
+    Excerpt { slot, offset: 70_000, text, rest: 300, applied: Slot(1_040) }
 }
 
 fn usage() -> Usage {
@@ -270,12 +281,14 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Held { .. } => "held",
             Answer::Status(_) => "status",
             Answer::Usage(_) => "usage",
+            Answer::Log(_) => "log",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",
             ClientMessage::Request(_) => "request",
             ClientMessage::Inquiry(_) => "inquiry",
             ClientMessage::Status(_) => "status_query",
+            ClientMessage::Follow(_) => "follow_query",
         },
     }
 }

@@ -8,6 +8,7 @@ mod command_line;
 mod copies;
 mod disk_trouble;
 mod follow;
+mod follower;
 mod load;
 mod make_run;
 mod metrics;

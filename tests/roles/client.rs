@@ -51,7 +51,10 @@ fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
 fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
     let pick = |(to, message)| match message {
         ClientMessage::Request(request) => Some((to, request)),
-        ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => None,
+        ClientMessage::Hello
+        | ClientMessage::Inquiry(_)
+        | ClientMessage::Status(_)
+        | ClientMessage::Follow(_) => None,
     };
     calls(envelopes).into_iter().filter_map(pick).collect()
 }

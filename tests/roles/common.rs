@@ -5,10 +5,11 @@ use multipaxos::message::{
     ToLearner, ToProposer, Voter,
 };
 use multipaxos::paxos::{
-    DecidedPages, Envelope, Limits, Membership, Notice, Outbox, Role, Settings, Storage, acceptor,
-    learner, proposer,
+    DecidedPages, Envelope, Limits, Membership, Notice, Outbox, Role, Settings, Storage, Text,
+    acceptor, learner, proposer,
 };
 use multipaxos::quorum::ReplicaSet;
+use multipaxos::storage::chat_log::write_line;
 use multipaxos::storage::upkeep::Upkeep;
 pub(crate) use multipaxos::types::replicas;
 use multipaxos::types::{
@@ -363,6 +364,21 @@ impl DecidedPages for Log {
         let held = self.records.iter().skip(first.0 as usize).take(upto.since(first) as usize);
         let page: Values = held.map(|record| &record.value).collect();
         Ok(page.slice(0..page.fitting(bytes).max(1).min(page.len())))
+    }
+
+    fn text(&mut self, slot: Slot, offset: u64, bytes: usize) -> io::Result<Option<Text>> {
+        let (mut all, mut begin) = (Vec::new(), None);
+        for (at, Applied { value, client_seq }) in (0..).map(Slot).zip(&self.records) {
+            if at == slot {
+                begin = Some(all.len());
+            }
+            write_line(&mut all, at, value.into(), *client_seq);
+        }
+        let Some(begin) = begin else { return Ok(None) };
+        let from = (begin + offset as usize).min(all.len());
+        let to = (from + bytes).min(all.len());
+        let (bytes, rest) = (all[from..to].to_vec(), (all.len() - to) as u64);
+        Ok(Some(Text { bytes, rest, read: to - from }))
     }
 }
 

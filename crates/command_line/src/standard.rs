@@ -55,6 +55,13 @@ impl<F: AsFd> Output<F> {
     }
 }
 
+impl<F: AsFd> Output<F> {
+    /// Whether its reader has gone, so that a write would fail.
+    pub fn has_lost_reader(&self) -> bool {
+        is_ready(self.to.as_fd(), PollFlags::empty(), Some(Duration::ZERO))
+    }
+}
+
 impl<F: AsFd> Write for Output<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let bytes = &bytes[..bytes.len().min(ATOMIC_BYTES)];
@@ -96,6 +103,7 @@ pub fn cut_from(fd: impl AsFd) -> Option<usize> {
 mod tests {
     use super::*;
     use rustix::fs::{OFlags, fcntl_setfl};
+    use std::fs;
     use std::io::{BufRead, BufReader, pipe};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -151,6 +159,18 @@ mod tests {
         due.store(false, Ordering::Relaxed);
         drop(reader);
         assert_eq!(output.write_all(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_noticed_without_a_write() {
+        let (reader, mut writer) = pipe().unwrap();
+        fill(&mut writer);
+        let output = Output::new(writer, Ending::when(Arc::default()));
+        assert!(!output.has_lost_reader(), "it is only slow");
+        drop(reader);
+        assert!(output.has_lost_reader());
+        let file = fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        assert!(!Output::new(file, Ending::when(Arc::default())).has_lost_reader());
     }
 
     #[test]

@@ -400,9 +400,10 @@ impl Said {
     /// The contents of a client's message.
     pub fn by_client(message: &ClientMessage) -> Said {
         match message {
-            ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => {
-                Said::Other
-            }
+            ClientMessage::Hello
+            | ClientMessage::Inquiry(_)
+            | ClientMessage::Status(_)
+            | ClientMessage::Follow(_) => Said::Other,
             ClientMessage::Request(request) => {
                 Said::Request(request.iter().map(|command| command.to_command()).collect())
             }

@@ -237,6 +237,9 @@ pub fn call(message: &ClientMessage) -> String {
     match message {
         ClientMessage::Hello => "hello".into(),
         ClientMessage::Status(query) => format!("status query below slot {}", query.below),
+        ClientMessage::Follow(query) => {
+            format!("follow from byte {} of slot {}", query.offset, query.slot)
+        }
         ClientMessage::Inquiry(inquiry) => {
             let Value::Command(command) = command(inquiry.session, inquiry.seq) else {
                 unreachable!()
@@ -273,6 +276,12 @@ pub fn answer(answer: &Answer) -> String {
             format!("status: applied below {}, decided below {}", status.applied, status.decided)
         }
         Answer::Usage(usage) => format!("usage: up for {} s", usage.up_s),
+        Answer::Log(excerpt) => format!(
+            "log: {} bytes from byte {} of slot {}",
+            excerpt.text.len(),
+            excerpt.offset,
+            excerpt.slot
+        ),
         Answer::Held { session, seq, ballot } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };
             format!("has {}, the owner of ballot {ballot} leads", self::session(&command))

@@ -210,6 +210,10 @@ impl Process {
                         roles.learner.inbox.push(learner::Input::Hello(from));
                         one(RoleName::Learner)
                     }
+                    ClientMessage::Follow(query) => {
+                        roles.learner.inbox.push(learner::Input::Follow(from, query));
+                        one(RoleName::Learner)
+                    }
                     ClientMessage::Status(query) => {
                         roles.proposer.inbox.push(proposer::Input::Status(from, query));
                         one(RoleName::Proposer)

@@ -111,6 +111,8 @@ reach! {
     CheckpointParts = "checkpoints_in_parts",
     /// A replica told an operator how it is.
     StatusTold = "statuses_told",
+    /// A reader of the chat log got lines of it.
+    LogRead = "log_reads",
     /// A full inbox inside a replica dropped a batch.
     InboxFull = "inboxes_full",
     /// A client died and returned.

@@ -209,6 +209,9 @@ impl Node {
         let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return false };
         match message {
             ClientMessage::Hello => roles.learner.inbox.push(learner::Input::Hello(from)),
+            ClientMessage::Follow(query) => {
+                roles.learner.inbox.push(learner::Input::Follow(from, query));
+            }
             ClientMessage::Status(query) => {
                 roles.proposer.inbox.push(proposer::Input::Status(from, query));
             }

@@ -12,7 +12,8 @@ use super::header::{
 };
 use super::notices::Notices;
 use crate::message::{
-    Answer, ClientMessage, Inquiry, Message, Party, Refusal, Request, StatusQuery, ToProposer,
+    Answer, ClientMessage, FollowQuery, Inquiry, Message, Party, Refusal, Request, StatusQuery,
+    ToProposer,
 };
 use crate::net::answer::AnswerOnWire;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
@@ -409,6 +410,7 @@ enum ClientMessageRef<'a> {
     Request(RequestRef<'a>),
     Inquiry(Inquiry),
     Status(StatusQuery),
+    Follow(FollowQuery),
 }
 
 #[derive(Deserialize)]
@@ -439,9 +441,14 @@ fn requests(
         match message {
             ClientMessageRef::Hello => take(ClientMessage::Hello)?,
             ClientMessageRef::Status(query) => take(ClientMessage::Status(query))?,
-            ClientMessageRef::Request(_) | ClientMessageRef::Inquiry(_) if unknown => {
+            ClientMessageRef::Request(_)
+            | ClientMessageRef::Inquiry(_)
+            | ClientMessageRef::Follow(_)
+                if unknown =>
+            {
                 return Err(DropReason::Cluster);
             }
+            ClientMessageRef::Follow(query) => take(ClientMessage::Follow(query))?,
             ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(Box::new(inquiry)))?,
             ClientMessageRef::Request(RequestRef { commands: encoded, after, attempt: this }) => {
                 commands.read(encoded).map_err(|_| DropReason::Body)?;

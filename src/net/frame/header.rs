@@ -10,7 +10,7 @@
 //! into a product each, and the CRC begins with what that yields.
 
 use super::Identity;
-use crate::message::{ClientMessage, Party};
+use crate::message::{ClientMessage, EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, Party};
 use crate::net::DATAGRAM_BYTES_MAX;
 use crate::types::ClusterId;
 use datagrams::codec::BodyKind;
@@ -20,7 +20,7 @@ use datagrams::path::receipt::{STAMP_BYTES, Stamp};
 pub const MAGIC: [u8; 4] = *b"mPxL";
 
 /// The version of the format. A receiver takes no other.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 pub use datagrams::HEADER_BYTES;
 
@@ -32,13 +32,28 @@ pub const CLIENT_MESSAGE_BYTES_MIN: usize = datagrams::CLIENT_BODY_BYTES_MIN;
 /// ask for so many others, which a test shows.
 const STATUS_ANSWERS: usize = 8;
 
+// A piece of the chat log fits a datagram to any client.
+const _: () = assert!(
+    HEADER_BYTES + EXCERPT_AROUND_BYTES + EXCERPT_TEXT_BYTES_MAX
+        <= datagrams::path::PATH_BYTES_IPV6
+);
+
 /// For how many answers of [`CLIENT_MESSAGE_BYTES_MIN`] a client's message has to pay.
 pub fn answers_to(message: &ClientMessage) -> usize {
     match message {
         ClientMessage::Hello | ClientMessage::Inquiry(_) => 1,
         ClientMessage::Request(request) => request.commands.len(),
         ClientMessage::Status(_) => STATUS_ANSWERS,
+        ClientMessage::Follow(query) => {
+            (EXCERPT_AROUND_BYTES + usize::from(query.room)).div_ceil(CLIENT_MESSAGE_BYTES_MIN)
+        }
     }
+}
+
+/// How much text a follower may ask for in a datagram of at most `datagram_bytes`.
+pub fn excerpt_room(datagram_bytes: usize) -> usize {
+    let answers = datagram_bytes.saturating_sub(HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
+    (answers * CLIENT_MESSAGE_BYTES_MIN).saturating_sub(EXCERPT_AROUND_BYTES)
 }
 
 /// The byte that names a client in a header.

@@ -60,8 +60,8 @@ mod notices;
 
 pub use decoder::Decoder;
 pub use header::{
-    CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to, begin, check_of, pad, seal,
-    sealed_bytes, stamp,
+    CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to, begin, check_of,
+    excerpt_room, pad, seal, sealed_bytes, stamp,
 };
 
 use crate::message::Party;

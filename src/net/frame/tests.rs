@@ -3,12 +3,14 @@
 use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
 use crate::message::{
-    Answer, CAUSE_BYTES_MAX, CAUSES_MAX, ClientMessage, Conduct, Decided, Heartbeat, Inquiry,
-    Leadership, LogHash, Message, Refusal, Request, Status, StatusQuery, ToAcceptor, ToBootstrap,
-    ToProposer, Usage, Voter,
+    Answer, CAUSE_BYTES_MAX, CAUSES_MAX, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
+    Heartbeat, Inquiry, Leadership, LogHash, Message, Refusal, Request, Status, StatusQuery,
+    ToAcceptor, ToBootstrap, ToProposer, Usage, Voter,
 };
 use crate::net::answer::on_wire;
-use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
+use crate::net::{
+    DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Endpoint, Incoming,
+};
 use crate::types::{Address, Attempt, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
 use crate::types::{Command, LINE_BYTES_MAX, NUMBER_MAX, Value};
 use crate::values::COMMAND_BYTES;
@@ -414,6 +416,46 @@ fn both_answers_to_a_status_query_are_together_no_larger_than_it() {
         frame.pop();
     });
     assert_eq!(open(&mut receiver, &short), Err(DropReason::Amplifies));
+}
+
+/// A frame with a question for a piece of the chat log, as a client sends it.
+fn follow_query(room: u16) -> Vec<u8> {
+    let query = FollowQuery { slot: Slot(NUMBER_MAX), offset: u64::MAX, room };
+    let query = ClientMessage::Follow(query);
+    let mut frame = Vec::new();
+    begin(&mut frame);
+    frame = postcard::to_extend(&query, frame).expect("encodes");
+    let client = identity(Party::Client, OURS);
+    seal(&client, replica(0), OURS, BodyKind::Messages, answers_to(&query), &mut frame);
+    frame
+}
+
+#[test]
+fn a_piece_of_the_chat_log_is_no_larger_than_the_question_for_it() {
+    let mut receiver = decoder(replica(0), OURS);
+    for room in [0, 1, 8, 9, 500, excerpt_room(DATAGRAM_BYTES_DEFAULT), 65_000] {
+        let (slot, rest) = (Slot(NUMBER_MAX), u64::MAX);
+        let text = vec![b'x'; room];
+        let excerpt = Excerpt { slot, offset: u64::MAX, text, rest, applied: slot };
+        let answer = Answer::Log(Box::new(excerpt));
+        let answered = frame(replica(0), Party::Client, OURS, &[on_wire(&answer)]);
+        let asked = follow_query(room as u16);
+        assert!(answered.len() <= asked.len(), "{room}: {} {}", answered.len(), asked.len());
+        assert_eq!(open(&mut receiver, &asked), Ok(1));
+        let short = resealed(asked, |frame| {
+            frame.pop();
+        });
+        assert_eq!(open(&mut receiver, &short), Err(DropReason::Amplifies));
+    }
+}
+
+#[test]
+fn a_question_fills_a_datagram_and_fits_it() {
+    for length in [DATAGRAM_BYTES_MIN, 1_232, 1_252, DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX] {
+        let asked = follow_query(excerpt_room(length) as u16).len();
+        assert!((length - CLIENT_MESSAGE_BYTES_MIN..=length).contains(&asked), "{asked}");
+    }
+    assert_eq!(excerpt_room(0), 0);
 }
 
 #[test]

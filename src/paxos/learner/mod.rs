@@ -12,6 +12,7 @@
 //!   all, and `differences` what the others say of theirs.
 //! - `pending_clients`: clients that wait here, and requests that are kept for the
 //!   replica that leads; `fate` is what the log says of each.
+//! - `followers`: those who read the chat log, and wait here for its next line.
 //!
 //! An answer leaves after the commit of the slot that it rests on, because both go through
 //! one outbox. Every table is bounded.
@@ -24,6 +25,7 @@ mod differences;
 mod execution;
 mod fate;
 mod fetch_window;
+mod followers;
 mod history;
 mod lag;
 mod path_loss;
@@ -35,6 +37,7 @@ pub use catch_up::{AHEAD_SLOTS, FETCH_SLOTS_MAX, FETCHES_MAX, STRETCHES_MAX};
 pub use checkpoints::PART_SESSIONS;
 pub use decisions::EARLY_BYTES_MAX;
 pub use execution::{Assembly, Checkpoint, Part, Record};
+pub use followers::{FOLLOWER_QUESTIONS_MAX, FOLLOWERS_MAX};
 pub use history::running_hash;
 pub use pending_clients::{WAITING_BYTES_MAX, WAITING_MAX};
 
@@ -42,6 +45,7 @@ use catch_up::CatchUp;
 use decisions::Decisions;
 use differences::{Differences, Step};
 use execution::Execution;
+use followers::Followers;
 use peers::Peers;
 use pending_clients::{PendingClients, Route};
 
@@ -51,8 +55,8 @@ use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, propose
 use crate::aside::{Aside, NotState};
 use crate::chat::Chat;
 use crate::message::{
-    Answer, Decided, Heartbeat, Inquiry, Leadership, Request, Run, SlotList, Status, StatusQuery,
-    ToLearner, Voter,
+    Answer, Decided, EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, FollowQuery, Heartbeat, Inquiry,
+    Leadership, Request, Run, SlotList, Status, StatusQuery, ToLearner, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::requesters::Requesters;
@@ -75,6 +79,8 @@ pub enum Input {
     Heartbeat(ReplicaId, Box<Heartbeat>),
     /// A client asks how far the log is.
     Hello(Address),
+    /// A follower asks for a piece of the chat log.
+    Follow(Address, FollowQuery),
     /// A client asks what became of a request. It is not on its way at the proposer of this
     /// replica.
     Inquiry(Address, Inquiry),
@@ -141,6 +147,7 @@ pub struct Learner {
     /// What is known of the others' logs.
     differences: Aside<Differences>,
     pending: PendingClients,
+    followers: Aside<Followers>,
     /// Whether the other roles are due to hear of a change.
     announce: bool,
     /// Whether the other roles are due to hear of everything, changed or not.
@@ -194,6 +201,7 @@ impl Learner {
             catch_up: CatchUp::new(&settings),
             differences: Aside(Differences::new(&settings, is_member)),
             pending: PendingClients::new(settings.limits),
+            followers: Aside(Followers::default()),
             announce: true,
             remind: true,
             told_pending: false,
@@ -335,6 +343,7 @@ impl Learner {
             self.catch_up.progressed(now);
             self.decisions.trim(self.applied());
             self.differences.progressed(self.execution.history());
+            self.followers.applied(self.execution.applied(), out);
         }
     }
 
@@ -376,6 +385,18 @@ impl Learner {
         let hash = self.execution.history().below(query.below);
         let status = Status { leadership, applied, decided, hash };
         out.answer(origin, Answer::Status(Box::new(status)));
+    }
+
+    /// A follower asks for a piece of the chat log. Storage has the log, and is read after the
+    /// commit.
+    fn handle_follow(&mut self, now: Time, origin: Address, query: FollowQuery, out: &mut Outbox) {
+        let most = self.settings.payload_bytes.saturating_sub(EXCERPT_AROUND_BYTES);
+        let room = usize::from(query.room).min(most).min(EXCERPT_TEXT_BYTES_MAX);
+        let query = FollowQuery { room: room as u16, ..query };
+        match query.slot < self.applied() {
+            true => out.send_excerpt(origin, query, self.applied()),
+            false => self.followers.wait(now, origin, query),
+        }
     }
 
     /// A replica leads at `ballot`. If that is news, it gets what is pending here at once.
@@ -465,6 +486,7 @@ impl Role for Learner {
                 }
             }
             Input::Hello(origin) => self.handle_hello(now, origin, out),
+            Input::Follow(origin, query) => self.handle_follow(now, origin, query, out),
             Input::Status { origin, query, leadership } => {
                 self.handle_status(origin, query, leadership, out);
             }
@@ -502,6 +524,7 @@ impl Role for Learner {
     }
 
     fn handle_timeout(&mut self, now: Time, _draw: u64, out: &mut Outbox) {
+        self.followers.tick(now, self.execution.applied(), out);
         if now >= *self.next_tick {
             *self.next_tick = now.plus_us(self.settings.heartbeat_us);
             (self.announce, self.remind) = (true, true);
@@ -530,6 +553,7 @@ impl Role for Learner {
 
     fn deadline(&self) -> Option<Time> {
         let ask_at = self.catch_up.deadline(&self.decisions);
-        ask_at.into_iter().chain([*self.next_tick]).min()
+        let hold_ends = self.followers.deadline();
+        ask_at.into_iter().chain(hold_ends).chain([*self.next_tick]).min()
     }
 }

@@ -80,6 +80,18 @@ impl<F: DiskFile> GrowingFile<F> {
         std::mem::take(&mut self.dirty).then(|| Arc::clone(&self.file))
     }
 
+    /// The bytes from `from` up to `to`, where what is not written yet counts as well.
+    pub(super) fn read_through(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+        let to = to.min(self.end());
+        let mut bytes = match from < self.length {
+            true => self.read(from, to.min(self.length))?,
+            false => Vec::new(),
+        };
+        let behind = |at: u64| at.saturating_sub(self.length) as usize;
+        bytes.extend_from_slice(&self.added[behind(from.min(to))..behind(to)]);
+        Ok(bytes)
+    }
+
     /// The bytes from `from` up to `to`.
     pub(super) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; to.saturating_sub(from) as usize];

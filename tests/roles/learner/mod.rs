@@ -4,6 +4,7 @@ mod catch_up;
 mod checkpoints;
 mod decisions;
 mod execution;
+mod followers;
 mod pending_clients;
 mod status;
 

@@ -23,7 +23,8 @@
 //! | E3 | a completion is true, and goes to the client that sent the command |
 //!
 //! What a replica tells an operator must agree with these. It calls no slot decided that is not
-//! (S7), and two replicas never name different hashes of the log below one slot (I4).
+//! (S7), and two replicas never name different hashes of the log below one slot (I4). What a reader
+//! of the chat log is shown are the lines of the decided log (W7).
 //!
 //! The world checks two more: liveness (I9), because it knows when faults have stopped, and
 //! D2: a disk whose process was only killed, or whose power was only cut, opens again.

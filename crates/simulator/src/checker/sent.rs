@@ -1,11 +1,12 @@
 //! Checks of the messages and answers that a replica sends.
 
-use super::{Checked, Checker, fingerprint, violation};
+use super::{Checked, Checker, Sent, fingerprint, violation};
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, Conduct, Decided, Message, Promise, Spans, Status, ToAcceptor,
     ToLearner, ToProposer,
 };
-use multipaxos::types::{Ballot, ClientId, ReplicaId, Session, Slot, SlotRange};
+use multipaxos::storage::chat_log::write_line;
+use multipaxos::types::{Ballot, ClientId, Command, ReplicaId, Session, Slot, SlotRange, Value};
 
 impl Checker {
     /// A replica sends a message.
@@ -110,7 +111,7 @@ impl Checker {
             }
             Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
-            Answer::Status(_) | Answer::Usage(_) => {
+            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => {
                 let end = Slot(self.log.len() as u64);
                 return violation(
                     end,
@@ -148,6 +149,31 @@ impl Checker {
             true => Ok(()),
             false => violation(below, format!("I4: replica {node} has another log")),
         }
+    }
+
+    /// A reader of the chat log prints these lines, the first of which is that of `first`. They must
+    /// be those of the decided log (W7).
+    pub fn shows(&self, first: Slot, text: &[u8]) -> Checked {
+        let mut expected = Vec::new();
+        let slots = (first.0..).map(Slot);
+        for (slot, line) in slots.zip(text.split_inclusive(|byte| *byte == b'\n')) {
+            let Some(applied) = self.log.get(slot.0 as usize) else {
+                return violation(slot, "W7: a reader is shown what nobody has applied".into());
+            };
+            let command = applied.line.and_then(|(session, seq)| {
+                let Sent { line, birth, .. } = self.sent.get(&(session, seq))?;
+                Some(Value::Command(Command { session, seq, birth: *birth, line: line.clone() }))
+            });
+            let value = command.unwrap_or(Value::Noop);
+            expected.clear();
+            write_line(&mut expected, slot, (&value).into(), applied.client_seq);
+            if line != expected {
+                let (line, expected) =
+                    (String::from_utf8_lossy(line), String::from_utf8_lossy(&expected));
+                return violation(slot, format!("W7: a reader is shown {line}, not {expected}"));
+            }
+        }
+        Ok(())
     }
 
     fn has_expired(&self, session: Session, seq: u64, end: Slot) -> bool {

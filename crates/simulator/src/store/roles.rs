@@ -4,7 +4,7 @@ use super::fail;
 use durable::sim_disk::SimDisk;
 use multipaxos::message::MESSAGE_SLOTS_MAX;
 use multipaxos::paxos::learner::{Assembly, Checkpoint, running_hash};
-use multipaxos::paxos::{DecidedPages, Storage, acceptor, bootstrap, learner};
+use multipaxos::paxos::{DecidedPages, Storage, Text, acceptor, bootstrap, learner};
 use multipaxos::storage::acceptor_log::AcceptorLog;
 use multipaxos::storage::data_dir::DataDir;
 use multipaxos::storage::decided_log::DecidedLog;
@@ -274,5 +274,14 @@ impl DecidedPages for LearnerStore {
         let page: Values = values.collect();
         let fitting = page.fitting(bytes).max(1).min(page.len());
         Ok(page.slice(0..fitting))
+    }
+
+    fn text(&mut self, slot: Slot, offset: u64, bytes: usize) -> io::Result<Option<Text>> {
+        match &mut self.kept {
+            Kept::Sectors(log) => log.text(slot, offset, bytes),
+            // Records are no text.
+            Kept::Records { .. } => Ok(None),
+            Kept::Nothing => Err(fail()),
+        }
     }
 }

@@ -76,7 +76,9 @@ impl World {
             };
             match &message {
                 ClientMessage::Hello => {}
-                ClientMessage::Status(_) => unreachable!("only the operator asks"),
+                ClientMessage::Status(_) | ClientMessage::Follow(_) => {
+                    unreachable!("only the operator and the follower ask")
+                }
                 ClientMessage::Request(request) => {
                     for command in request.iter() {
                         self.clients[client].in_flight = Some((command.session, command.seq));

@@ -409,6 +409,12 @@ impl World {
                         self.tells_operator(id, answer)?;
                     }
                 }
+                Envelope::Answers { to, answers } if to == READER => {
+                    for answer in answers {
+                        self.hash.add(&answer);
+                        self.answers_reader(id, answer);
+                    }
+                }
                 Envelope::Answers { to, answers } => {
                     let (client, life) = who(to);
                     for answer in &answers {

@@ -19,6 +19,7 @@ mod datagrams;
 mod guests;
 mod lives;
 mod operator;
+mod reader;
 mod record;
 mod setup;
 mod strangers;
@@ -53,6 +54,7 @@ use multipaxos::paxos::{Diverged, Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use operator::{OPERATOR, Operator};
+use reader::{READER, Reader, Reads};
 use record::Recording;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -103,6 +105,7 @@ enum Event {
     Fault(Fault),
     Stranger(Stranger),
     Operate,
+    Read(Reads),
 }
 
 /// Something happens that is not of the run's cluster.
@@ -174,6 +177,8 @@ pub struct World {
     strays: Vec<Stray>,
     /// Who asks the replicas how they are, if anybody does.
     operator: Option<Operator>,
+    /// Who reads the chat log, if anybody does.
+    reader: Option<Reader>,
     /// A copy of a data directory that runs beside the original, or will, or has.
     beside: Option<Beside>,
     /// Replicas that are not needed in the second phase.
@@ -280,7 +285,7 @@ impl World {
         let began = self.now;
         let waits_us = bounds.map_or(LIVENESS_US, |bounds| bounds.last_us);
         let deadline = began.plus_us(waits_us);
-        while !self.is_settled() || !self.chat_logs_agree() {
+        while !self.is_settled() || !self.chat_logs_agree() || !self.has_been_read() {
             if self.now >= deadline || self.queue.is_empty() {
                 return Err(self.stuck(waits_us));
             }
@@ -353,6 +358,7 @@ impl World {
             Event::Fault(fault) => self.fault(fault),
             Event::Stranger(stranger) => self.stranger(stranger),
             Event::Operate => self.operate(),
+            Event::Read(what) => self.read(what),
         }
     }
 

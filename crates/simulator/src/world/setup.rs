@@ -169,6 +169,7 @@ impl World {
             strangers,
             strays: Vec::new(),
             operator: is_gentle.then(|| Operator::draw(seed, n)).flatten(),
+            reader: (is_gentle && sectors).then(|| Reader::draw(seed, n)).flatten(),
             beside: beside.map(Beside::new),
             out: vec![false; n],
             wiped: vec![false; n],
@@ -260,6 +261,7 @@ impl World {
         if self.operator.is_some() {
             self.queue.add(self.now, Event::Operate);
         }
+        self.begin_to_read();
         let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
             self.profile;
         self.fault_later(crash_every_us, Fault::Crash);
