@@ -13,7 +13,7 @@ use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::follow::{self, Format, Wanted};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
-use multipaxos::runtime::requests;
+use multipaxos::runtime::{requests, terminal};
 use multipaxos::survey::{Health, table};
 use multipaxos::types::{ClientId, NUMBER_MAX, Slot};
 use std::io::{self, Write as _};
@@ -165,6 +165,8 @@ fn main() {
         follow::run(&ran_with, &ending, Wanted { from, ends, format })
     } else if options.json {
         requests::run(ran_with, &ending, in_flight)
+    } else if terminal::is_there() {
+        terminal::run(ran_with, &ending)
     } else {
         run(ran_with)
     };

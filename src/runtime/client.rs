@@ -66,7 +66,7 @@ pub fn run(options: ClientOptions) -> io::Result<i32> {
     let ending = Ending::watch(options.die_with_parent)?;
     let (timing, prompt) = (io::stdout().is_terminal(), has_prompt());
     let to = Output::new(io::stdout(), ending.clone());
-    let screen = Screen { to, timing, prompt, tell: |line| say(line) };
+    let screen = Screen { to, timing, prompt, tell: Arc::new(|line: &str| say(line)) };
     let input = || Source {
         from: BufReader::new(standard::Input(io::stdin())),
         line_max: cut_from(io::stdin()),
@@ -86,9 +86,10 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let mut connection = Connection::open(&options, "client")?;
     let refused = Arc::new(AtomicBool::new(false));
     let (credit, credits) = bounded(1);
-    let Screen { prompt: prompted, tell, .. } = screen;
+    let (prompted, tell) = (screen.prompt, Arc::clone(&screen.tell));
     let to = connection.to.clone();
-    let reader = Reader { to, credits, refused: Arc::clone(&refused), prompted, tell };
+    let tells = Arc::clone(&tell);
+    let reader = Reader { to, credits, refused: Arc::clone(&refused), prompted, tell: tells };
     threads::spawn("stdin", move || reader.run(input()))?;
     let peers = connection.peers.clone();
     let place = move |replica| peers.address(replica);
@@ -128,7 +129,7 @@ struct Reader {
     credits: Receiver<()>,
     refused: Arc<AtomicBool>,
     prompted: bool,
-    tell: fn(&str),
+    tell: Tell,
 }
 
 /// The next item on stdin.
@@ -238,8 +239,10 @@ fn has_prompt() -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none()
 }
 
+/// Prints a line that is no completion.
+pub(super) type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// The client's output.
-#[derive(Debug)]
 pub(super) struct Screen<W> {
     pub(super) to: W,
     /// Whether to print how long each line took.
@@ -247,11 +250,10 @@ pub(super) struct Screen<W> {
     /// Whether to print a prompt.
     pub(super) prompt: bool,
     /// Prints a line about anything but a completion, on stderr.
-    pub(super) tell: fn(&str),
+    pub(super) tell: Tell,
 }
 
 /// The client role's storage: prints the outcome of each line.
-#[derive(Debug)]
 struct Terminal<W, P> {
     credit: Sender<()>,
     n: usize,
@@ -347,6 +349,10 @@ mod tests {
     use super::*;
     use interleavings::threads::explore::{self, Exploration};
 
+    fn quiet() -> Tell {
+        Arc::new(|_: &str| {})
+    }
+
     fn lines(input: &[u8]) -> Vec<String> {
         typed(input, None)
     }
@@ -370,7 +376,8 @@ mod tests {
         let (credit, credits) = bounded(1);
         credit.send(()).expect("there is room");
         drop(credit);
-        let reader = Reader { to, credits, refused: Arc::default(), prompted: false, tell: |_| {} };
+        let reader =
+            Reader { to, credits, refused: Arc::default(), prompted: false, tell: quiet() };
         let input = Source { from: &b"the line\n"[..], line_max: None };
         threads::spawn("stdin", move || reader.run(input)).expect("a thread");
         explore::settle();
@@ -392,7 +399,7 @@ mod tests {
     #[test]
     fn a_user_that_waits_long_gets_no_room_for_another_line() {
         let (credit, credits) = bounded(1);
-        let screen = Screen { to: Vec::new(), timing: false, prompt: false, tell: |_| {} };
+        let screen = Screen { to: Vec::new(), timing: false, prompt: false, tell: quiet() };
         let at = SocketAddr::from(([127, 0, 0, 1], 7_000));
         let mut terminal = Terminal { credit, n: 1, place: |_| at, loss: 0.0, screen };
         let (client, seq, slot) = (ClientId(7), 0, crate::types::Slot(3));

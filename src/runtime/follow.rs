@@ -8,14 +8,16 @@ use super::process::{Clock, LOOK, entropy};
 use crate::follow::{End, Follower, Lines, Order, Silence};
 use crate::net::Incoming;
 use crate::net::frame::excerpt_room;
-use crate::storage::chat_log::{Shown, read};
-use crate::types::Slot;
+use crate::storage::chat_log::{self, Shown};
+use crate::types::{ReplicaId, Slot};
 use command_line::ending::Ending;
 use command_line::standard::Output;
 use command_line::{EXIT_FAILED, say};
 use serde::Serialize;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -68,61 +70,86 @@ pub struct Wanted {
 ///
 /// When the socket or a thread cannot be had, or stdout cannot be written.
 pub fn run(options: &ClientOptions, ending: &Ending, wanted: Wanted) -> io::Result<i32> {
-    let mut asker = Asker::new(options, "follow")?;
-    let clock = Clock::start();
     let Wanted { from, ends, format } = wanted;
     let order = Order { from, ends, timeout_us: options.timeout_us };
+    let mut printer = Printer { to: Output::new(io::stdout(), ending.clone()), format };
+    match read(options, ending, order, &mut printer)? {
+        How::AllRead | How::NotWanted => Ok(0),
+        How::Signal => Ok(if ends { EXIT_FAILED } else { 0 }),
+        How::Failed(why) => {
+            say(why);
+            Ok(EXIT_FAILED)
+        }
+    }
+}
+
+/// Whoever reads the log.
+pub(super) trait Reader {
+    /// These lines come next. Returns whether more are wanted.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be passed on.
+    fn take(&mut self, lines: Lines) -> io::Result<bool>;
+
+    /// Something about the cluster.
+    fn tell(&mut self, text: &str);
+
+    /// Whether more is wanted, although nothing comes.
+    fn is_there(&mut self) -> bool {
+        true
+    }
+}
+
+/// How reading has ended.
+#[derive(Debug)]
+pub(super) enum How {
+    /// Everything was read.
+    AllRead,
+    /// The reader wants no more.
+    NotWanted,
+    /// The process is to end.
+    Signal,
+    /// It cannot go on, and why.
+    Failed(String),
+}
+
+/// Reads the log for this reader.
+///
+/// # Errors
+///
+/// When the socket or a thread cannot be had, and those of the reader.
+pub(super) fn read(
+    options: &ClientOptions,
+    ending: &Ending,
+    order: Order,
+    reader: &mut impl Reader,
+) -> io::Result<How> {
+    let mut asker = Asker::new(options, "follow")?;
+    let clock = Clock::start();
     let n = options.config.n();
     let mut follower = Follower::new(clock.now(), n, order, entropy()?);
-    let mut to = Output::new(io::stdout(), ending.clone());
-    let (tell, mut looked) = (|line: &str| say(line), clock.now());
+    let mut looked = clock.now();
     while !ending.is_due() {
         let now = clock.now();
         let turn = follower.turn(now, |to| excerpt_room(asker.length(to)));
         asker.send(turn.calls);
-        let printed = follower.lines().map_or(Ok(()), |lines| print(lines, format, &mut to));
-        match printed {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
-            Err(error) => {
-                return Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")));
-            }
+        if let Some(lines) = follower.lines()
+            && !reader.take(lines)?
+        {
+            return Ok(if ending.is_due() { How::Signal } else { How::NotWanted });
         }
         if let Some(silence) = turn.silence {
-            tell(&format!("{}: still trying", in_words(silence, n)));
+            reader.tell(&format!("{}: still trying", in_words(silence, n)));
         }
-        match follower.end() {
-            None => {}
-            Some(End::Done) => return Ok(0),
-            Some(End::Silent(silence)) => {
-                tell(&format!(
-                    "{}: gives up before slot {}",
-                    in_words(silence, n),
-                    follower.slot()
-                ));
-                return Ok(EXIT_FAILED);
-            }
-            Some(End::OtherCluster(from)) => {
-                tell(&format!(
-                    "another cluster answers at {}, in place of the one that was followed: ends \
-                     before slot {}",
-                    asker.place(from),
-                    follower.slot()
-                ));
-                return Ok(EXIT_FAILED);
-            }
-            Some(End::NotALine(from, slot)) => {
-                tell(&format!("replica {from} has sent what is no line of slot {slot}: ends"));
-                return Ok(EXIT_FAILED);
-            }
+        if let Some(end) = follower.end() {
+            return Ok(how(end, follower.slot(), n, |of| asker.place(of)));
         }
         // A reader that has had enough is noticed although no line comes.
         if now.since_us(looked) >= LOOK.as_micros() as u64 {
             looked = now;
-            if to.has_lost_reader() {
-                return Ok(0);
+            if !reader.is_there() {
+                return Ok(How::NotWanted);
             }
         }
         let due = follower.deadline().map(|at| Duration::from_micros(at.since_us(now)));
@@ -134,7 +161,53 @@ pub fn run(options: &ClientOptions, ending: &Ending, wanted: Wanted) -> io::Resu
             }
         }
     }
-    Ok(if ends { EXIT_FAILED } else { 0 })
+    Ok(How::Signal)
+}
+
+/// What the end of a follower before this slot means to its reader.
+fn how(end: End, slot: Slot, n: usize, place: impl Fn(ReplicaId) -> SocketAddr) -> How {
+    How::Failed(match end {
+        End::Done => return How::AllRead,
+        End::Silent(silence) => format!("{}: gives up before slot {slot}", in_words(silence, n)),
+        End::OtherCluster(from) => format!(
+            "another cluster answers at {}, in place of the one that was followed: ends before slot \
+             {slot}",
+            place(from)
+        ),
+        End::NotALine(from, slot) => {
+            format!("replica {from} has sent what is no line of slot {slot}: ends")
+        }
+    })
+}
+
+/// Prints to stdout.
+struct Printer<F> {
+    to: Output<F>,
+    format: Format,
+}
+
+impl<F: AsFd> Reader for Printer<F> {
+    fn take(&mut self, lines: Lines) -> io::Result<bool> {
+        match print(lines, self.format, &mut self.to) {
+            Ok(()) => Ok(true),
+            // Nobody reads any more; or nobody does, and a signal has come.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
+                Ok(false)
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(error),
+            Err(error) => {
+                Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")))
+            }
+        }
+    }
+
+    fn tell(&mut self, text: &str) {
+        say(text);
+    }
+
+    fn is_there(&mut self) -> bool {
+        !self.to.has_lost_reader()
+    }
 }
 
 fn in_words(silence: Silence, n: usize) -> String {
@@ -167,7 +240,7 @@ fn as_json(lines: &Lines) -> io::Result<Vec<u8>> {
     let mut all = Vec::with_capacity(2 * lines.text.len());
     let slots = (lines.first.0..).map(Slot);
     for (slot, line) in slots.zip(lines.text.split_inclusive(|byte| *byte == b'\n')) {
-        let shown = read(line, slot);
+        let shown = chat_log::read(line, slot);
         let object = match &shown {
             Some(Shown::Nop) => Object::Noop { slot: slot.0, noop: true },
             Some(Shown::Line { client, seq, message }) => {

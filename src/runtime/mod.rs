@@ -25,6 +25,7 @@
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
 //! - [`requests`]: a client for programs, with many lines in flight.
+//! - [`terminal`]: a client for a user at a terminal, who sees what others write.
 //! - [`follow`]: prints the chat log as it grows. `connection` is the socket of all that are no
 //!   replicas, and `asker` that of those who only ask.
 //! - [`replica`] and [`client`]: the wiring of the two kinds of process; `launch` starts and ends
@@ -62,4 +63,5 @@ pub mod role_turn;
 mod schedules;
 mod scrape;
 mod slow_disk;
+pub mod terminal;
 mod usage;

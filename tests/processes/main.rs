@@ -23,6 +23,7 @@ mod restart;
 mod status;
 mod strangers;
 mod support;
+mod terminal;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

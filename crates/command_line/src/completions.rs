@@ -31,13 +31,15 @@ impl FromStr for Shell {
     }
 }
 
+const SHELLS: &[&str] = &["bash", "zsh", "fish"];
+
 /// The values that options with these metavariables take.
 pub const WORDS: &[(&str, &[&str])] = &[
     ("FORMAT", &["text", "json"]),
     ("LAYOUT", &["per-role", "one"]),
     ("LEVEL", &["off", "error", "warn", "info", "debug", "trace"]),
     ("MODE", &["sync", "os", "none"]),
-    ("SHELL", &["bash", "zsh", "fish"]),
+    ("SHELL", SHELLS),
 ];
 
 /// What the value of an option is.
@@ -82,7 +84,7 @@ fn options(info: &CommandInfoWithArgs) -> Vec<Completed> {
         ("help", Value::None, "print the help"),
         ("version", Value::None, "print the version"),
         ("man", Value::None, "print the manual page"),
-        ("completions", Value::Words(WORDS[4].1), "print completions for this shell"),
+        ("completions", Value::Words(SHELLS), "print completions for this shell"),
     ] {
         options.push(Completed { name: name.to_owned(), value, text });
     }

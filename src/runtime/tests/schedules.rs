@@ -495,7 +495,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
     let (signal, shown) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let ending = Ending::when(Arc::clone(&signal));
     let to = Shown { text: Arc::clone(&shown), lines_left: habits.reader_goes };
-    let screen = Screen { to, timing: false, prompt: false, tell: |_| {} };
+    let screen = Screen { to, timing: false, prompt: false, tell: Arc::new(|_: &str| {}) };
     let typed = move || Source { from: Typed { text, at: 0, stays: habits.stays }, line_max: None };
     let running = explore::process("client", move || {
         client::run_on(options, &ending, typed, screen).map_err(|error| error.to_string())
