@@ -1,9 +1,9 @@
 //! A follower: reads the chat log from a slot on, from any replica, and goes on as it grows.
 //!
 //! The chat log is one stream of bytes, the same on all replicas. A follower asks one replica at a
-//! time for pieces of it ([`FollowQuery`]): for what it knows to be written with several questions
-//! under way (`questions`), and then with one that waits there for the next line. Whole lines leave,
-//! in order (`lines`). It writes nothing and opens no session.
+//! time for pieces of it ([`FollowQuery`](crate::message::FollowQuery)): for what it knows to be
+//! written with several questions under way (`questions`), and then with one that waits there for
+//! the next line. Whole lines leave, in order (`lines`). It writes nothing and opens no session.
 //!
 //! A replica that does not answer in time is passed over for a while, and the next one is asked, in
 //! the middle of a line if need be. One that has nothing new says so after
