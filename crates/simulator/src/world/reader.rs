@@ -9,7 +9,7 @@ use multipaxos::follow::{End, Follower, Lines, Order};
 use seeds::stream;
 
 /// One such run in so many has a reader.
-const ONE_IN: u8 = 2;
+const ONE_IN: u8 = 3;
 
 /// The longest time that a datagram of it is on its way.
 const WAY_US_MAX: u64 = 5_000;
@@ -46,7 +46,8 @@ pub(super) struct Reader {
 impl Reader {
     /// The reader of this seed, if there is one.
     pub(super) fn draw(seed: u64, n: usize) -> Option<Self> {
-        let mut draws = stream(seed, "reader");
+        // By this name the seeds that `bugs/` cites have no reader: they are the runs that they were.
+        let mut draws = stream(seed, "the audience follows");
         if draws.u8(0..ONE_IN) > 0 {
             return None;
         }
