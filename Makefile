@@ -30,7 +30,7 @@ PLOT         ?= docs/bench.svg
 
 PREFIX ?= /usr/local
 
-PROGRAMS := replica client driver simulate bench
+PROGRAMS := replica client driver simulate bench trace
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 DEV := $(or $(CARGO_TARGET_DIR),target)/debug
 

@@ -23,6 +23,7 @@
 use crate::types::Time;
 use crate::values::Builder;
 use round_trip::RoundTrip;
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
@@ -36,7 +37,7 @@ impl NotState for RoundTrip {}
 impl NotState for Builder {}
 
 /// Equal to any other, with an empty hash.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Aside<T: NotState>(pub(crate) T);
 
 impl<T: NotState> Deref for Aside<T> {

@@ -4,6 +4,7 @@
 //! share a member, and the safety of Paxos rests on that member. (Paxos Made Simple, §2.2.)
 
 use crate::types::{REPLICAS_MAX, ReplicaId};
+use serde::{Deserialize, Serialize};
 
 /// How many of `n` replicas make a quorum.
 pub fn quorum(n: usize) -> usize {
@@ -11,7 +12,7 @@ pub fn quorum(n: usize) -> usize {
 }
 
 /// A set of replicas. Each counts once, however often it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct ReplicaSet(u64);
 
 impl ReplicaSet {

@@ -9,6 +9,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::types::{Address, Attempt, Slot};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// The client that asked for a value: a request without its commands.
@@ -23,7 +24,7 @@ pub struct Asker {
 }
 
 /// Consecutive values that came in one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The number of values. (Short, and beside the attempt: a leader holds one of these for each
     /// line of many clients.)
@@ -54,7 +55,7 @@ impl Origin {
 }
 
 /// Who asked for the values of a run, in the order of the values.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requesters(VecDeque<Origin>);
 
 impl Requesters {

@@ -190,7 +190,9 @@ impl fmt::Display for SlotRange {
 
 /// A moment, in microseconds since this process began. Never wall-clock time, so
 /// that a stepped clock neither fires nor stops a timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Time(pub u64);
 
 impl Time {

@@ -6,14 +6,14 @@ use command_line::{
     Bounded, EXIT_FAILED, LogLevel, Percent, init_logging, parse_args, usage_error,
 };
 use log::LevelFilter;
-use multipaxos::config::{ClusterFile, F_MAX};
+use multipaxos::config::{ClusterFile, F_MAX, cause};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::ask;
 use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::follow::{self, Format, Wanted};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
-use multipaxos::runtime::{requests, terminal};
+use multipaxos::runtime::{requests, terminal, trace};
 use multipaxos::survey::{Health, table};
 use multipaxos::types::{ClientId, NUMBER_MAX, Slot};
 use std::io::{self, Write as _};
@@ -99,6 +99,10 @@ struct Options {
     /// how long all replicas may be silent (default: for ever)
     #[argh(option, arg_name = "SECONDS")]
     timeout: Option<Bounded<1, 31_536_000>>,
+    /// write down there what the client gets and does, for the program trace; a full file goes to
+    /// FILE.1 (default: none)
+    #[argh(option, arg_name = "FILE")]
+    trace: Option<PathBuf>,
     /// percent of its datagrams that this process drops instead of sending them, 0 to 100
     /// (default 0)
     #[argh(option, arg_name = "PERCENT", default = "Percent::NONE")]
@@ -126,6 +130,11 @@ fn main() {
     init_logging(options.log_level.0);
     end_on_panic();
     check_combination(&options);
+    if let Some(file) = &options.trace
+        && let Err(error) = trace::look(file)
+    {
+        usage_error(format!("--trace {}: {}", file.display(), cause(&error)));
+    }
     let f = options.f.map(|f| f.0 as usize);
     let file = ClusterFile::read(&options.config_path, f, None);
     let file = file.unwrap_or_else(|error| usage_error(error));
@@ -154,6 +163,7 @@ fn main() {
         datagram_bytes: options.datagram_max.0 as usize,
         offload: !options.no_offload,
         timeout_us: options.timeout.map(|seconds| seconds.0 * 1_000_000),
+        trace: options.trace,
         die_with_parent: options.die_with_parent,
     };
     let from = Slot(options.from.map_or(0, |from| from.0));
@@ -178,13 +188,18 @@ fn main() {
 
 /// Refuses options that contradict each other.
 fn check_combination(options: &Options) {
-    let Options { status, json, in_flight, follow, history, client_id, from, format, .. } = options;
+    let Options {
+        status, json, in_flight, follow, history, client_id, from, format, trace, ..
+    } = options;
     let reads = *follow || *history;
     if *json && reads {
         usage_error("--json: not with --follow or --history: there it is --format json");
     }
     if in_flight.is_some() && (*status || !json) {
         usage_error("--in_flight: only with --json, and without --status");
+    }
+    if trace.is_some() && (*status || *json || reads) {
+        usage_error("--trace: only where the client sends the lines of stdin");
     }
     if *status && reads {
         usage_error("--status: not together with --follow or --history: choose one");

@@ -63,6 +63,10 @@ struct Options {
     /// port, as in 10.0.0.5:9464; the path is /metrics (default: nowhere)
     #[argh(option, arg_name = "ADDR")]
     metrics_address: Option<MetricsAddress>,
+    /// write down there what each role gets and does, for the program trace; a full file goes to
+    /// FILE.1 (default: none)
+    #[argh(option, arg_name = "FILE")]
+    trace: Option<PathBuf>,
     /// begin a new cluster with the lines of this chat log, which is what is left of a former
     /// one; all replicas must be given the same file, and empty folders (default: a new cluster
     /// begins empty)
@@ -209,6 +213,7 @@ fn main() {
         election_us: (election.0 * 1_000, election.1 * 1_000),
         metrics_file: options.metrics_file.clone(),
         metrics_address: options.metrics_address.map(|MetricsAddress(at)| at),
+        trace: options.trace.clone(),
         crash_after_accepts: options.crash_after_accepts.map(|accepts| accepts.0 as u32),
         die_with_parent: options.die_with_parent,
     });
@@ -218,6 +223,10 @@ fn main() {
         Err(StartError::MetricsFile(error)) => {
             let file = options.metrics_file.unwrap_or_default();
             usage_error(format!("--metrics_file {}: {error}", file.display()))
+        }
+        Err(StartError::TraceFile(error)) => {
+            let file = options.trace.unwrap_or_default();
+            usage_error(format!("--trace {}: {}", file.display(), cause(&error)))
         }
         Err(StartError::DataDir(error)) => usage_error(format!("{data_option} {}", cause(&error))),
         Err(StartError::Foreign(refused)) => {

@@ -2,9 +2,10 @@
 
 use crate::message::Answer;
 use crate::types::{ClientId, Line, ReplicaId, Slot};
+use serde::{Deserialize, Serialize};
 
 /// What becomes of a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It is in the log.
     Complete {
@@ -49,7 +50,7 @@ pub enum Outcome {
 }
 
 /// What a client is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// To write a line. No other line may be in flight.
     Submit {

@@ -13,10 +13,11 @@ use super::{Client, Input, Outcome};
 use crate::message::Answer;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::types::{ClientId, Line, ReplicaId, Time};
+use serde::Serialize;
 use std::io;
 
 /// What a pool is told. `T` is a tag, which the pool gives back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Asked<T> {
     /// To write a line. Some client is idle.
     Submit {
@@ -43,7 +44,7 @@ pub enum Asked<T> {
 }
 
 /// What a pool tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Told<T> {
     /// What has become of a line. Its client is idle again.
     Settled {
@@ -166,7 +167,7 @@ impl<T> Pool<T> {
     }
 }
 
-impl<T> Role for Pool<T> {
+impl<T: Serialize> Role for Pool<T> {
     type Input = Asked<T>;
     type Record = Told<T>;
 

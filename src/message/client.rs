@@ -57,7 +57,7 @@ pub struct Request {
 }
 
 /// From a replica to a client. (The codec decides how it travels: [`crate::net::answer`].)
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// The answer to a hello, of a replica that leads or has lately heard a quorum. The frame
     /// around it carries the cluster id.

@@ -426,7 +426,7 @@ pub struct LogHash {
 }
 
 /// Why a datagram in a replica's name was refused, if the operator should hear of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Refusal {
     /// It is of this other cluster.
     Cluster(ClusterId),

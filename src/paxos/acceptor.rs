@@ -30,6 +30,7 @@ use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::ValueRef;
+use serde::{Deserialize, Serialize};
 
 /// How many bytes one range of slots takes on the wire at most.
 const RANGE_BYTES_MAX: usize = 20;
@@ -43,7 +44,7 @@ const HELD_UP: u64 = 2;
 const REMEMBER_US: u64 = 10_000_000;
 
 /// A change of what must survive a crash.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Record {
     /// The acceptor accepts nothing below this ballot any more.
     Promise(Ballot),
@@ -154,7 +155,7 @@ impl State {
 }
 
 /// What an acceptor takes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Input {
     /// A message, and its sender.
     Peer(ReplicaId, ToAcceptor),

@@ -35,6 +35,7 @@ use super::{Membership, Notice, Outbox, Role, Settings, acceptor};
 use crate::message::{Heard, LostState, Message, Ready, Refusal, ToBootstrap, Voter};
 use crate::quorum::quorum;
 use crate::types::{Address, BootId, ClusterId, DirectoryId, Origin, ReplicaId, Time};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The time between two log lines that name the replicas still waited for.
@@ -47,14 +48,14 @@ const RECORDS_OF_A_START: u64 = 1;
 const LAST_WORD_US: u64 = 500_000;
 
 /// What must survive a crash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// The cluster has started, with these directories.
     Started(Vec<DirectoryId>),
 }
 
 /// What the bootstrap role is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// A message, its sender, and where its datagram came from.
     Peer(ReplicaId, Address, ToBootstrap),

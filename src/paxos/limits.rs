@@ -11,12 +11,13 @@ use super::window::IN_FLIGHT_BYTES_MAX;
 use super::{ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, PROPOSE_WINDOW_SLOTS};
 use crate::aside::NotState;
 use crate::message::MESSAGE_SLOTS_MAX;
+use serde::{Deserialize, Serialize};
 
 /// Bounds of the roles, the same at every replica of a cluster.
 ///
 /// Every real replica has the default. A simulation makes them small, so that it meets
 /// them often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// See [`ACCEPT_SLOTS_MAX`].
     pub accept_slots: u64,

@@ -61,12 +61,15 @@ mod strangers;
 mod window;
 
 pub use limits::{Bound, Limits};
-pub use outbox::{DecidedPages, Never, NoStorage, Outbox, Storage, Text};
+pub use outbox::{
+    Contents, DecidedPages, ExcerptRequest, Never, NoStorage, Outbox, PageRequest, Storage, Text,
+};
 
 use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
+use serde::{Deserialize, Serialize};
 use standing::{Memory, Standing};
 
 /// An acceptor that holds values in this many slots accepts none above them, until its learner
@@ -90,7 +93,7 @@ const _: () = assert!(2 * (ACCEPT_SLOTS_MAX / 4) + PROPOSE_WINDOW_SLOTS < ACCEPT
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a replica is told when it is built. It never changes afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// This replica.
     pub id: ReplicaId,
@@ -125,7 +128,7 @@ impl Settings {
 }
 
 /// The members of the cluster, and this replica's place among them (S6).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Membership {
     /// The hash of the started record.
     pub cluster: ClusterId,
@@ -158,10 +161,10 @@ impl Membership {
 
 /// A part of the protocol. The module says what a role may not do.
 pub trait Role {
-    /// What the role is told.
-    type Input;
+    /// What the role is told. It can be written down, so that a run can be replayed.
+    type Input: Serialize;
     /// What the role wants to survive a crash.
-    type Record;
+    type Record: Serialize;
 
     /// Takes one input.
     fn handle(&mut self, now: Time, draw: u64, input: Self::Input, out: &mut Outbox<Self::Record>);
@@ -189,7 +192,7 @@ pub trait Role {
 }
 
 /// What leaves a role.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Envelope {
     /// To a replica, possibly this one.
     Peer {
@@ -228,7 +231,7 @@ pub enum Envelope {
 
 /// What roles of one replica tell each other, beside the messages that they could send to a
 /// peer as well. Notices never travel on the wire.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Notice {
     /// For the acceptor.
     Acceptor(acceptor::Input),
@@ -247,7 +250,7 @@ pub enum Notice {
 }
 
 /// Whose decided logs differ from this replica's (S11).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Diverged {
     /// The other members.
     pub peers: ReplicaSet,

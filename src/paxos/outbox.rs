@@ -17,6 +17,7 @@ use crate::message::{
 };
 use crate::types::{Address, ReplicaId, Slot, SlotRange};
 use crate::values::Values;
+use serde::{Deserialize, Serialize};
 use std::io;
 
 /// How many requests for decided slots one turn answers.
@@ -42,25 +43,38 @@ pub struct Outbox<R> {
 }
 
 /// Decided slots that a peer asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PageRequest {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRequest {
     /// The peer that asked.
-    to: ReplicaId,
+    pub to: ReplicaId,
     /// The slots that it wants.
-    slots: SlotRange,
+    pub slots: SlotRange,
     /// How many bytes of values one page may hold, unless its first value alone is longer.
-    page_bytes: usize,
+    pub page_bytes: usize,
+}
+
+/// What a role has put into its outbox.
+#[derive(Debug)]
+pub struct Contents<'a, R> {
+    /// What is to be made durable.
+    pub records: &'a [R],
+    /// What is to be sent.
+    pub envelopes: &'a [Envelope],
+    /// What is to be looked up for peers,
+    pub page_requests: &'a [PageRequest],
+    /// and for followers.
+    pub excerpt_requests: &'a [ExcerptRequest],
 }
 
 /// A piece of the chat log that a follower asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ExcerptRequest {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExcerptRequest {
     /// The follower.
-    to: Address,
+    pub to: Address,
     /// What it asked.
-    query: FollowQuery,
+    pub query: FollowQuery,
     /// Every slot below this is applied.
-    applied: Slot,
+    pub applied: Slot,
 }
 
 impl<R> Default for Outbox<R> {
@@ -88,6 +102,12 @@ impl<R> Outbox<R> {
     /// What is to be made durable by the next commit.
     pub fn records(&self) -> &[R] {
         &self.records
+    }
+
+    /// All that was put into it, for whoever writes down what a role does.
+    pub fn contents(&self) -> Contents<'_, R> {
+        let Outbox { records, envelopes, page_requests, excerpt_requests } = self;
+        Contents { records, envelopes, page_requests, excerpt_requests }
     }
 
     /// Sends a message to a replica, possibly to this one.
@@ -280,7 +300,7 @@ pub struct Text {
 }
 
 /// The record of a role that remembers nothing: there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Never {}
 
 /// The storage of a role that remembers nothing.

@@ -22,6 +22,7 @@ use crate::aside::{Aside, NotState};
 use crate::quorum::quorum;
 use crate::types::{ReplicaId, Time};
 use round_trip::RoundTrip;
+use serde::{Deserialize, Serialize};
 
 /// No wait follows what is measured beyond this, in microseconds. (A configured wait may be
 /// longer.)
@@ -89,10 +90,10 @@ pub struct Waits {
 impl NotState for Waits {}
 
 /// How long the answers of a peer take. A measurement, so any two are equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Trip(Aside<Times>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Times {
     mean_us: u64,
     longest_us: u64,

@@ -3,9 +3,10 @@
 
 use super::client::ClientOptions;
 use super::connection::Connection;
+use super::process::entropy;
 use crate::message::ClientMessage;
 use crate::net::{Endpoint, Incoming, Outgoing};
-use crate::types::ReplicaId;
+use crate::types::{BootId, ReplicaId};
 use interleavings::threads::RecvTimeoutError;
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ impl Asker {
     ///
     /// When the socket or a thread cannot be had.
     pub(super) fn new(options: &ClientOptions, purpose: &str) -> io::Result<Asker> {
-        Connection::open(options, purpose).map(Asker)
+        Connection::open(options, BootId(entropy()?), purpose).map(Asker)
     }
 
     /// Sends these messages.

@@ -9,12 +9,15 @@
 use super::connection::Connection;
 use super::process::{Clock, entropy};
 use super::role_turn::RoleTurn;
+use super::trace::begin::Beginning;
+use super::trace::block::Stream;
+use super::trace::{Beginner, FILE_BYTES_MAX, Trace, Tracer, Who};
 use crate::client::{Client, Input, Outcome};
-use crate::config::{ClusterFile, Config};
+use crate::config::{ClusterFile, Config, cause};
 use crate::net::Incoming;
 use crate::paxos::Storage;
 use crate::storage::upkeep::Upkeep;
-use crate::types::{ClientId, LINE_BYTES_MAX, Line};
+use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
 use command_line::ending::{Ending, fail};
 use command_line::standard::{self, Output, cut_from};
 use command_line::{EXIT_FAILED, say};
@@ -22,6 +25,7 @@ use interleavings::threads::{self, AtomicBool, Receiver, Sender, bounded};
 use seeds::stream;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read as _, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,6 +54,8 @@ pub struct ClientOptions {
     pub offload: bool,
     /// How long one line may take.
     pub timeout_us: Option<u64>,
+    /// The file for a trace, if there is to be one.
+    pub trace: Option<PathBuf>,
     /// Whether to end when the parent process does.
     pub die_with_parent: bool,
 }
@@ -83,7 +89,9 @@ pub(super) fn run_on<I: BufRead, W: Write>(
 ) -> io::Result<i32> {
     let n = options.config.n();
     let (timeout_us, id, loss, seed) = (options.timeout_us, options.id, options.loss, options.seed);
-    let mut connection = Connection::open(&options, "client")?;
+    let (boot, clock) = (BootId(entropy()?), Clock::start());
+    let tracer = begin_trace(&options, boot, clock)?;
+    let mut connection = Connection::open(&options, boot, "client")?;
     let refused = Arc::new(AtomicBool::new(false));
     let (credit, credits) = bounded(1);
     let (prompted, tell) = (screen.prompt, Arc::clone(&screen.tell));
@@ -95,11 +103,15 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     let place = move |replica| peers.address(replica);
     let mut terminal = Terminal { credit, n, place, loss, screen };
     terminal.ready();
-    let role = Client::new(id, n, timeout_us);
-    let rng = stream(seed, "client draws");
-    let mut turn = RoleTurn::new(role, terminal, Clock::start(), rng);
+    let (role, rng) = (Client::new(id, n, timeout_us), stream(seed, "client draws"));
+    let trace = tracer.as_ref().map_or_else(Trace::off, |tracer| tracer.of(Stream::Client));
+    trace.begin(clock.now(), 0, || Beginning::Client { id, n, timeout_us });
+    let mut turn = RoleTurn::new(role, terminal, clock, rng, trace);
     if !connection.run(&mut turn, ending)? {
         return Ok(EXIT_FAILED);
+    }
+    if let Some(tracer) = tracer {
+        tracer.end();
     }
     let client = &turn.role;
     let interrupted = client.line();
@@ -111,6 +123,19 @@ pub(super) fn run_on<I: BufRead, W: Write>(
     }
     let failed = interrupted.is_some() || client.has_failed() || refused.load(Ordering::SeqCst);
     Ok(if failed { EXIT_FAILED } else { 0 })
+}
+
+fn begin_trace(options: &ClientOptions, boot: BootId, clock: Clock) -> io::Result<Option<Tracer>> {
+    let Some(file) = options.trace.clone() else { return Ok(None) };
+    let shown = file.display().to_string();
+    let (who, n) = (Who::Client(options.id), options.config.n());
+    let beginner = Beginner { file, file_bytes_max: FILE_BYTES_MAX, who, n, boot, clock };
+    let tracer = beginner.begin();
+    let tracer = tracer.map_err(|error| {
+        io::Error::new(error.kind(), format!("--trace {shown}: {}", cause(&error)))
+    })?;
+    tracer.write_on_panic();
+    Ok(Some(tracer))
 }
 
 impl From<Incoming> for Input {

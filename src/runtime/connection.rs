@@ -5,7 +5,7 @@
 
 use super::client::ClientOptions;
 use super::names;
-use super::process::{LOOK, entropy};
+use super::process::LOOK;
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use crate::message::Party;
@@ -39,16 +39,15 @@ pub(super) struct Connection<I> {
 }
 
 impl<I: From<Incoming> + Send + 'static> Connection<I> {
-    /// Opens a socket, and receives on it from now on. `purpose` tells its draws from those of
+    /// Opens a socket for this life of the process, and receives on it from now on. `purpose` tells its draws from those of
     /// others with the same seed.
     ///
     /// # Errors
     ///
     /// When the socket or a thread cannot be had.
-    pub(super) fn open(options: &ClientOptions, purpose: &str) -> io::Result<Self> {
+    pub(super) fn open(options: &ClientOptions, boot: BootId, purpose: &str) -> io::Result<Self> {
         let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
         let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
-        let boot = BootId(entropy()?);
         let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new() };
         let network = Network::new(
             BoundSocket::for_client(&addresses)?,

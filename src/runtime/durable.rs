@@ -39,6 +39,8 @@ pub enum StartError {
     DataDir(io::Error),
     /// The file for metrics cannot be written. The operating system's error.
     MetricsFile(io::Error),
+    /// The file for a trace cannot be written. The operating system's error.
+    TraceFile(io::Error),
     /// The data directory belongs to another replica or cluster.
     Foreign(Refused),
     /// `--durability os` promises nothing on this host. The reason.

@@ -10,6 +10,8 @@ use super::part::Part;
 use super::post::{Here, Links, Post, Router};
 use super::process::{Clock, LOOK};
 use super::role_thread::{Flow, RoleThread};
+use super::trace::block::Stream;
+use super::trace::{Trace, Tracer};
 use crate::message::Status;
 use crate::net::{Deliver, Incoming, Network};
 use crate::paxos::acceptor::Acceptor;
@@ -44,6 +46,8 @@ pub(super) struct Launcher {
     pub(super) usage: Sender<Address>,
     /// To the main thread, which asks how the roles are.
     pub(super) status: Sender<Status>,
+    /// What the roles do is written there, if somebody wants that.
+    pub(super) tracer: Option<Tracer>,
 }
 
 /// A thread on which roles run, as the main thread sees it.
@@ -85,14 +89,20 @@ impl Launcher {
 
     pub(super) fn part<R: Role, S>(
         &self,
-        name: &'static str,
+        stream: Stream,
         inbox: Receiver<Vec<R::Input>>,
         storage: S,
-        build: impl FnOnce(Membership, Time, u64) -> R + Send + 'static,
-        mend: impl FnMut(S, io::Error, &Membership) -> io::Result<(S, R)> + Send + 'static,
+        build: impl FnOnce(Membership, Time, u64, &Trace) -> R + Send + 'static,
+        mend: impl FnMut(S, io::Error, &Membership, &Trace) -> io::Result<(S, R)> + Send + 'static,
     ) -> Part<R, S> {
-        let (clock, rng) = (self.clock, self.rng(name));
-        Part { name, inbox, storage, clock, rng, build: Box::new(build), mend: Box::new(mend) }
+        let (name, clock, trace) = (stream.name(), self.clock, self.trace(stream));
+        let (rng, build, mend) = (self.rng(name), Box::new(build), Box::new(mend));
+        Part { name, inbox, storage, clock, rng, trace, build, mend }
+    }
+
+    /// Where what a role does is written.
+    pub(super) fn trace(&self, stream: Stream) -> Trace {
+        self.tracer.as_ref().map_or_else(Trace::off, |tracer| tracer.of(stream))
     }
 
     /// Starts a thread that waits for the membership, runs a role until the process is
@@ -194,6 +204,7 @@ pub(super) fn never<S, R>(
     _storage: S,
     error: io::Error,
     _membership: &Membership,
+    _trace: &Trace,
 ) -> io::Result<(S, R)> {
     Err(error)
 }

@@ -6,18 +6,21 @@
 
 use super::process::Clock;
 use super::role_turn::RoleTurn;
+use super::trace::Trace;
 use crate::paxos::{Membership, Role, Storage};
 use crate::storage::upkeep::Upkeep;
 use crate::types::{ReplicaId, Time};
 use interleavings::threads::Receiver;
 use std::io;
 
-/// Makes a role once the membership is known. The arguments are that, the time, and a draw.
-pub(super) type Build<R> = Box<dyn FnOnce(Membership, Time, u64) -> R + Send>;
+/// Makes a role once the membership is known, and tells the trace from what. The arguments are
+/// the membership, the time, and a draw.
+pub(super) type Build<R> = Box<dyn FnOnce(Membership, Time, u64, &Trace) -> R + Send>;
 
 /// Says with which storage and role a part goes on after an error of its storage, or that it
 /// cannot.
-pub(super) type Mend<R, S> = Box<dyn FnMut(S, io::Error, &Membership) -> io::Result<(S, R)> + Send>;
+pub(super) type Mend<R, S> =
+    Box<dyn FnMut(S, io::Error, &Membership, &Trace) -> io::Result<(S, R)> + Send>;
 
 /// A role that has not begun.
 pub(super) struct Part<R: Role, S> {
@@ -31,6 +34,8 @@ pub(super) struct Part<R: Role, S> {
     pub(super) clock: Clock,
     /// Its randomness.
     pub(super) rng: fastrand::Rng,
+    /// Where what it does is written.
+    pub(super) trace: Trace,
     /// Makes it.
     pub(super) build: Build<R>,
     /// Mends it.
@@ -56,10 +61,11 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> Part<R, S> {
     ///
     /// The storage's error. The process must end then.
     pub(super) fn begin(self, id: ReplicaId, membership: Membership) -> io::Result<Begun<R, S>> {
-        let Part { name, inbox, mut storage, clock, mut rng, build, mend } = self;
+        let Part { name, inbox, mut storage, clock, mut rng, trace, build, mend } = self;
         storage.joined(membership.is_voter(id))?;
-        let role = build(membership.clone(), clock.now(), rng.u64(..));
-        Ok(Begun { name, inbox, turn: RoleTurn::new(role, storage, clock, rng), membership, mend })
+        let role = build(membership.clone(), clock.now(), rng.u64(..), &trace);
+        let turn = RoleTurn::new(role, storage, clock, rng, trace);
+        Ok(Begun { name, inbox, turn, membership, mend })
     }
 }
 
@@ -71,7 +77,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> Begun<R, S> {
     /// If it cannot: what to tell the user. The process must end then.
     pub(super) fn mended(self, error: io::Error) -> io::Result<Self> {
         let Begun { name, inbox, turn, membership, mut mend } = self;
-        let turn = turn.again(|storage| mend(storage, error, &membership))?;
+        let turn = turn.again(|storage, trace| mend(storage, error, &membership, trace))?;
         Ok(Begun { name, inbox, turn, membership, mend })
     }
 }

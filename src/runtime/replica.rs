@@ -25,6 +25,9 @@ use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use super::scrape;
 use super::slow_disk::Watched;
+use super::trace::begin::{Accepting, Beginning, Bootstrapping, Learning};
+use super::trace::block::Stream;
+use super::trace::{Beginner, FILE_BYTES_MAX, Trace, Tracer, Who};
 use super::usage::{self, Files};
 use crate::config::{ClusterFile, Config};
 use crate::marker::WARM_UP_COMPLETE;
@@ -36,7 +39,7 @@ use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
 use crate::paxos::learner::Learner;
 use crate::paxos::proposer::Proposer;
-use crate::paxos::{Limits, NoStorage, Settings};
+use crate::paxos::{Limits, Membership, NoStorage, Settings};
 use crate::storage::Durability;
 use crate::storage::decided_log::DecidedLog;
 use crate::storage::memory::Volatile;
@@ -97,6 +100,8 @@ pub struct ReplicaOptions {
     pub metrics_file: Option<PathBuf>,
     /// Where metrics are served, if they are.
     pub metrics_address: Option<SocketAddr>,
+    /// The file for a trace, if there is to be one.
+    pub trace: Option<PathBuf>,
     /// Fault injection: the process dies after this many bursts with accepts.
     pub crash_after_accepts: Option<u32>,
     /// Whether to end when the parent process does.
@@ -130,6 +135,8 @@ pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
     }
     let page = options.metrics_address.map(scrape::serve).transpose().map_err(other)?;
     let readers = Readers { file: options.metrics_file.clone(), page };
+    let clock = Clock::start();
+    let tracer = begin_trace(&options, boot, clock).map_err(StartError::TraceFile)?;
     let durable = Durable::open(&options)?;
     if options.loss >= 1.0 && n > 1 {
         log::warn!("replica {id}: --msg_loss 100 drops every datagram: nothing can be decided");
@@ -166,17 +173,39 @@ pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
         skip_slot: options.skip_slot,
         limits: Limits::DEFAULT,
     };
-    start(&options, settings, identity.cluster, network, durable, readers, &ending).map_err(other)
+    let process = Process { cluster: identity.cluster, network, clock, tracer, readers };
+    start(&options, settings, process, durable, &ending).map_err(other)
+}
+
+fn begin_trace(options: &ReplicaOptions, boot: BootId, clock: Clock) -> io::Result<Option<Tracer>> {
+    let Some(file) = options.trace.clone() else { return Ok(None) };
+    let (who, n) = (Who::Replica(options.id), options.config.n());
+    let beginner = Beginner { file, file_bytes_max: FILE_BYTES_MAX, who, n, boot, clock };
+    let tracer = beginner.begin()?;
+    tracer.write_on_panic();
+    Ok(Some(tracer))
+}
+
+/// What a process has, beside its durable state.
+pub(super) struct Process {
+    /// Its cluster, once it is known.
+    pub(super) cluster: ClusterCell,
+    /// Its socket.
+    pub(super) network: Network,
+    /// Its time.
+    pub(super) clock: Clock,
+    /// Its trace, if somebody wants one.
+    pub(super) tracer: Option<Tracer>,
+    /// Who reads its metrics.
+    pub(super) readers: Readers,
 }
 
 /// The same, on a network and durable state that are open.
 pub(super) fn start<D>(
     options: &ReplicaOptions,
     settings: Settings,
-    cluster: ClusterCell,
-    network: Network,
+    process: Process,
     durable: Durable<D>,
-    readers: Readers,
     ending: &Ending,
 ) -> io::Result<()>
 where
@@ -184,6 +213,7 @@ where
     D::File: Send,
 {
     let id = settings.id;
+    let Process { cluster, network, clock, tracer, readers } = process;
     let here = options.layout.on_loop(options.durability);
     let waker = (here != Here::Nobody).then(|| network.waker());
     let (links, Inboxes { acceptor, proposer, learner, bootstrap }) = channels(waker);
@@ -204,53 +234,77 @@ where
         settings,
         links,
         here,
-        clock: Clock::start(),
+        clock,
         seed: options.seed,
         crash_after_accepts: options.crash_after_accepts,
         stopping: Arc::default(),
+        tracer,
     };
     let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
+    let list = options.names.as_ref().map_or(0, ClusterFile::digest);
+    let (directory, origin, now) = (dir.directory(), dir.origin(), clock.now());
+    let trace = launcher.trace(Stream::Bootstrap);
+    trace.begin(now, 0, || {
+        let (members, state) = (members.clone(), Accepting::without_values(&state));
+        let of = Bootstrapping { directory, members, state, origin, list };
+        Beginning::Bootstrap(settings, of)
+    });
     let bootstrap_role = match members {
-        Some(members) => Bootstrap::restart(settings, dir.directory(), members, &state),
-        None => Bootstrap::new(settings, dir.directory(), launcher.clock.now()),
+        Some(members) => Bootstrap::restart(settings, directory, members, &state),
+        None => Bootstrap::new(settings, directory, now),
     };
-    let bootstrap_role = bootstrap_role
-        .beginning_with(dir.origin())
-        .listing(options.names.as_ref().map_or(0, ClusterFile::digest));
+    let bootstrap_role = bootstrap_role.beginning_with(origin).listing(list);
     let mut post = launcher.post("replica", &network, Here::Nobody);
-    let mut turn = RoleTurn::new(bootstrap_role, dir, launcher.clock, launcher.rng("replica"));
+    let mut turn = RoleTurn::new(bootstrap_role, dir, clock, launcher.rng("replica"), trace);
     let mut patience = network.patience();
     let (_nobody, nothing) = bounded::<()>(1);
     let counters = network.counters();
     let mut socket = FullSocket::new(id, network.room());
     let proposer = launcher.part(
-        "proposer",
+        Stream::Proposer,
         proposer,
         NoStorage,
-        move |membership, now, draw| Proposer::new(settings, membership, now, draw),
+        move |membership, now, draw, trace| {
+            trace.begin(now, draw, || Beginning::Proposer(settings, membership.clone()));
+            Proposer::new(settings, membership, now, draw)
+        },
         never,
     );
     let learner = launcher.part(
-        "learner",
+        Stream::Learner,
         learner,
         chat_log,
-        move |membership, _, _| Learner::new(settings, membership, checkpoint),
-        move |log: DecidedLog<D>, error, membership| log.mended(error, settings, membership),
+        move |membership, now, draw, trace| {
+            let of = || Learning::of(&checkpoint, Slot::ZERO);
+            trace.begin(now, draw, || Beginning::Learner(settings, membership.clone(), of()));
+            Learner::new(settings, membership, checkpoint)
+        },
+        move |log: DecidedLog<D>, error, membership, trace| {
+            let (log, checkpoint, once) = log.after(error)?;
+            let membership = Membership { fresh: false, ..membership.clone() };
+            let of = || Learning::of(&checkpoint, once);
+            trace.begin(clock.now(), 0, || Beginning::Learner(settings, membership.clone(), of()));
+            Ok((log, Learner::new(settings, membership, checkpoint).once_at(once)))
+        },
     );
-    let build = move |membership, _, _| Acceptor::new(settings, membership, state);
+    let build = move |membership: Membership, now, draw, trace: &Trace| {
+        let of = || Accepting::of(&state);
+        trace.begin(now, draw, || Beginning::Acceptor(settings, membership.clone(), of()));
+        Acceptor::new(settings, membership, state)
+    };
     let threads = match log {
         Some(log) => {
             let folder = options.data_dir.display().to_string();
             let watched = Watched::new(log, launcher.clock, settings, folder);
-            let acceptor = launcher.part("acceptor", acceptor, watched, build, never);
+            let acceptor = launcher.part(Stream::Acceptor, acceptor, watched, build, never);
             launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
         None => {
-            let acceptor = launcher.part("acceptor", acceptor, Volatile, build, never);
+            let acceptor = launcher.part(Stream::Acceptor, acceptor, Volatile, build, never);
             launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
     };
-    let Launcher { links, stopping, clock, .. } = launcher;
+    let Launcher { links, stopping, tracer, .. } = launcher;
     let mut thread = RoleThread {
         turn: &mut turn,
         inbox: &bootstrap,
@@ -310,6 +364,7 @@ where
         ),
     }
     metrics.into_iter().for_each(Metrics::end);
+    tracer.into_iter().for_each(Tracer::end);
     log::info!("replica {id}: ends");
     log::debug!("replica {id}: {counters}");
     Ok(())

@@ -16,12 +16,13 @@ use super::client::{ClientOptions, skip_line, still_trying};
 use super::connection::Connection;
 use super::process::{Clock, entropy};
 use super::role_turn::RoleTurn;
+use super::trace::Trace;
 use crate::client::Outcome;
 use crate::client::pool::{Asked, Pool, Told};
 use crate::net::Incoming;
 use crate::paxos::Storage;
 use crate::storage::upkeep::Upkeep;
-use crate::types::{LINE_BYTES_MAX, Line};
+use crate::types::{BootId, LINE_BYTES_MAX, Line};
 use command_line::ending::{Ending, fail};
 use command_line::standard::{self, Output};
 use command_line::{EXIT_FAILED, say};
@@ -47,7 +48,7 @@ const FORM: &str = r#"a request is {"id": 1, "line": "text"}"#;
 pub fn run(options: ClientOptions, ending: &Ending, in_flight: usize) -> io::Result<i32> {
     let n = options.config.n();
     let (id, timeout_us, loss, seed) = (options.id, options.timeout_us, options.loss, options.seed);
-    let mut connection = Connection::open(&options, "client")?;
+    let mut connection = Connection::open(&options, BootId(entropy()?), "client")?;
     let (credit, credits) = bounded(in_flight);
     (0..in_flight).try_for_each(|_| credit.try_send(())).expect("there is room for all");
     let to = connection.to.clone();
@@ -64,7 +65,8 @@ pub fn run(options: ClientOptions, ending: &Ending, in_flight: usize) -> io::Res
         all_complete: true,
     };
     let pool = Pool::new(id, n, timeout_us, in_flight);
-    let mut turn = RoleTurn::new(pool, printer, Clock::start(), stream(seed, "client draws"));
+    let rng = stream(seed, "client draws");
+    let mut turn = RoleTurn::new(pool, printer, Clock::start(), rng, Trace::off());
     if !connection.run(&mut turn, ending)? {
         return Ok(EXIT_FAILED);
     }

@@ -129,6 +129,7 @@ mod tests {
     use crate::paxos::{Never, Outbox};
     use crate::runtime::process::Clock;
     use crate::runtime::role_turn::REST_US;
+    use crate::runtime::trace::Trace;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Instant;
@@ -181,7 +182,8 @@ mod tests {
         again.send(vec![0]).expect("there is room");
         let rests = Arc::new(AtomicU64::new(0));
         let (role, storage) = (Busy { again }, Resting(Arc::clone(&rests)));
-        let mut turn = RoleTurn::new(role, storage, Clock::start(), fastrand::Rng::with_seed(1));
+        let rng = fastrand::Rng::with_seed(1);
+        let mut turn = RoleTurn::new(role, storage, Clock::start(), rng, Trace::off());
         let mut thread = RoleThread {
             turn: &mut turn,
             inbox: &inbox,

@@ -13,6 +13,7 @@
 //! **Does not** know where inputs come from, nor how its thread waits for them.
 
 use super::process::Clock;
+use super::trace::Trace;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::storage::upkeep::Upkeep;
 use crate::types::Time;
@@ -31,6 +32,8 @@ pub struct RoleTurn<R: Role, S> {
     pub storage: S,
     clock: Clock,
     rng: fastrand::Rng,
+    /// What the role does is written there.
+    trace: Trace,
     out: Outbox<R::Record>,
     envelopes: Vec<Envelope>,
     /// How many turns in a row have postponed a timer that is due.
@@ -40,17 +43,18 @@ pub struct RoleTurn<R: Role, S> {
 }
 
 impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
-    /// For this role and storage. `rng` draws for the role.
-    pub fn new(role: R, storage: S, clock: Clock, rng: fastrand::Rng) -> Self {
+    /// For this role and storage. `rng` draws for the role, and `trace` has its beginning.
+    pub fn new(role: R, storage: S, clock: Clock, rng: fastrand::Rng, trace: Trace) -> Self {
         let rested = clock.now();
         let (out, envelopes) = (Outbox::new(), Vec::new());
-        RoleTurn { role, storage, clock, rng, out, envelopes, postponed: 0, rested }
+        RoleTurn { role, storage, clock, rng, trace, out, envelopes, postponed: 0, rested }
     }
 
     /// With another role and storage, after the storage of this one has failed.
-    pub fn again(self, again: impl FnOnce(S) -> io::Result<(S, R)>) -> io::Result<Self> {
-        let (storage, role) = again(self.storage)?;
-        Ok(RoleTurn::new(role, storage, self.clock, self.rng))
+    pub fn again(self, again: impl FnOnce(S, &Trace) -> io::Result<(S, R)>) -> io::Result<Self> {
+        let RoleTurn { storage, clock, rng, trace, .. } = self;
+        let (storage, role) = again(storage, &trace)?;
+        Ok(RoleTurn::new(role, storage, clock, rng, trace))
     }
 
     /// The time, as the role is told it.
@@ -61,7 +65,9 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
     /// Lets the role handle these inputs, which came before `now`.
     pub fn take(&mut self, now: Time, inputs: impl IntoIterator<Item = R::Input>) {
         for input in inputs {
-            self.role.handle(now, self.rng.u64(..), input, &mut self.out);
+            let draw = self.rng.u64(..);
+            self.trace.input(now, draw, &input);
+            self.role.handle(now, draw, input, &mut self.out);
         }
     }
 
@@ -78,17 +84,20 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
         postponed_max: u32,
         dispatch: &mut impl FnMut(&mut Vec<Envelope>),
     ) -> io::Result<()> {
-        let RoleTurn { role, storage, out, envelopes, .. } = self;
+        let RoleTurn { role, storage, trace, out, envelopes, .. } = self;
         if role.deadline().is_some_and(|deadline| deadline <= now) {
             if more && self.postponed < postponed_max {
                 self.postponed += 1;
             } else {
                 self.postponed = 0;
-                role.handle_timeout(now, self.rng.u64(..), out);
+                let draw = self.rng.u64(..);
+                trace.timeout(now, draw);
+                role.handle_timeout(now, draw, out);
             }
         }
         role.flush(now, out);
-        out.commit_into(storage, envelopes)?;
+        trace.turn(now, role.deadline(), out);
+        out.commit_into(storage, envelopes).inspect_err(|_| trace.failed())?;
         if !envelopes.is_empty() {
             dispatch(envelopes);
         }
@@ -97,6 +106,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
             envelopes.clear();
             out.read_pages(log, envelopes)?;
             if !envelopes.is_empty() {
+                trace.pages(envelopes);
                 dispatch(envelopes);
             }
         }

@@ -48,6 +48,8 @@ pub(super) struct ClusterOptions {
     pub(super) datagram_max: usize,
     /// Whether the kernel may be given several datagrams in one call.
     pub(super) offload: bool,
+    /// Whether the replicas write traces.
+    pub(super) trace: bool,
     pub(super) seed: u64,
     pub(super) unpinned: bool,
     pub(super) log_dir: Option<PathBuf>,
@@ -161,6 +163,10 @@ impl Cluster {
         let mut args = vec!["--die_with_parent".to_owned()];
         if !self.options.offload {
             args.push("--no_offload".to_owned());
+        }
+        if self.options.trace {
+            let file = self.folder.path(&format!("replica{id}.trace"));
+            args.extend(["--trace".to_owned(), file.display().to_string()]);
         }
         args.extend(options.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]));
         let start = Start { program: self.program.clone(), args, piped: false, aborts: false };

@@ -81,6 +81,8 @@ pub struct Plan {
     pub datagram_max: usize,
     /// Whether the kernel may be given several datagrams in one call.
     pub offload: bool,
+    /// Whether the replicas write traces.
+    pub trace: bool,
     /// The seed of losses and timeouts.
     pub rand_seed: u64,
     /// The number of lines after which a client opens its next session.
@@ -122,6 +124,7 @@ impl Plan {
             loss: self.msg_loss,
             datagram_max: self.datagram_max,
             offload: self.offload,
+            trace: self.trace,
             seed: self.rand_seed,
             unpinned: self.unpinned,
             log_dir: self.log_dir.clone(),

@@ -70,9 +70,16 @@ impl Folder {
 }
 
 fn is_own_file(name: &str) -> bool {
-    [("learner", ".txt"), ("replica", ".err"), ("client", ".err")]
-        .iter()
-        .any(|(before, after)| numbered(name, before, after).is_some())
+    let kinds = [
+        ("learner", ".txt"),
+        ("replica", ".err"),
+        ("client", ".err"),
+        ("replica", ".trace"),
+        ("replica", ".trace.1"),
+        ("client", ".trace"),
+        ("client", ".trace.1"),
+    ];
+    kinds.iter().any(|(before, after)| numbered(name, before, after).is_some())
 }
 
 /// The number between `before` and `after`, if `name` consists of these three.
@@ -145,7 +152,15 @@ mod tests {
     fn only_known_names_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path(), "s").unwrap();
-        let own = ["learner0.txt", "learner12.txt", "replica3.err", "client0.err"];
+        let own = [
+            "learner0.txt",
+            "learner12.txt",
+            "replica3.err",
+            "client0.err",
+            "replica0.trace",
+            "replica0.trace.1",
+            "client4.trace",
+        ];
         let foreign =
             ["learner.txt", "learner01.txt", "learner0.txt.bak", "notes", "replica+1.err"];
         for name in own.iter().chain(&foreign) {

@@ -41,6 +41,7 @@ use seeds::derive_seed;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The fault of a scenario.
@@ -145,6 +146,10 @@ pub struct Plan {
     pub deadline: Duration,
     /// Whether all processes are told to send and receive one datagram a system call.
     pub no_offload: bool,
+    /// Whether all processes write traces into the scenario's folder.
+    pub trace: bool,
+    /// The file for a page that shows the scenario, if there is to be one.
+    pub report: Option<PathBuf>,
     /// Options passed to the replicas unchanged: names without dashes, and values.
     pub replica_options: Vec<(String, String)>,
 }
@@ -163,7 +168,7 @@ impl Plan {
     }
 
     /// The options that replicas and clients share.
-    fn common_args(&self, scenario: &Scenario, process: &str) -> Vec<String> {
+    fn common_args(&self, scenario: &Scenario, folder: &Folder, process: &str) -> Vec<String> {
         let seed = derive_seed(self.rand_seed, &format!("{}/{process}", scenario.dir()));
         let pairs = [
             ("--f", self.config.f.to_string()),
@@ -177,7 +182,21 @@ impl Plan {
         if self.no_offload {
             args.push("--no_offload".into());
         }
+        if self.trace {
+            let file = folder.path(&format!("{}.trace", process.replace(' ', "")));
+            args.extend(["--trace".into(), file.display().to_string()]);
+        }
         args
+    }
+
+    /// Draws the traces of a scenario as a page. The program that does so is beside the driver,
+    /// which itself knows nothing of the protocol. Returns what is wrong.
+    fn draw(&self, page: &Path, folder: &Folder) -> Result<(), String> {
+        let mut command = Command::new(self.binary("trace")?);
+        command.arg("report").arg("--page").arg(page).arg(folder.as_arg()).stdin(Stdio::null());
+        let ran = command.output().map_err(|e| format!("cannot run trace: {}", cause(&e)))?;
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        if ran.status.success() { Ok(()) } else { Err(format!("trace: {}", said.trim_end())) }
     }
 
     /// A program in the same folder as the driver.
@@ -214,6 +233,9 @@ impl Plan {
         }
         if self.no_offload {
             command += " --no_offload";
+        }
+        if self.trace {
+            command += " --trace";
         }
         command
     }
@@ -274,7 +296,8 @@ fn run_scenarios(plan: &Plan, scenarios: &[&Scenario], interrupts: &Interrupts) 
             return EXIT_USAGE;
         }
     }
-    let binaries = plan.binary("replica").and_then(|_| plan.binary("client"));
+    let tool = || plan.report.as_ref().map_or(Ok(()), |_| plan.binary("trace").map(drop));
+    let binaries = plan.binary("replica").and_then(|_| plan.binary("client")).and_then(|_| tool());
     if let Err(what) = binaries {
         say(one_line(&what));
         return EXIT_FAILED;
@@ -305,7 +328,13 @@ fn run_rows(
             writeln!(out, "{name:width$}  SKIP     needs f = {deaths} or more")?;
             continue;
         }
-        let outcome = run::run(plan, scenario, folder, interrupts, &mut progress);
+        let mut outcome = run::run(plan, scenario, folder, interrupts, &mut progress);
+        if let Some(page) = &plan.report
+            && let Err(what) = plan.draw(page, folder)
+            && outcome.result.is_ok()
+        {
+            outcome.result = Err(Failure::Broken(what));
+        }
         progress.clear();
         if let Err(Failure::Interrupted(signal)) = outcome.result {
             say(format!(

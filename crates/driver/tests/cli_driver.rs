@@ -99,6 +99,11 @@ fn a_configuration_that_cannot_be_used_is_refused_with_the_place() {
 }
 
 #[test]
+fn a_report_is_of_one_scenario() {
+    refused(["--report", "page.html"], "--report: of which scenario? (--test_type)");
+}
+
+#[test]
 fn an_unknown_scenario_lists_the_eight() {
     let said = driver(["--test_type", "STRESS TEST 1"]);
     assert_eq!((said.code, said.out.as_str()), (Some(64), ""));

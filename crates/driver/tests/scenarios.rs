@@ -155,3 +155,25 @@ fn a_driver_that_is_killed_leaves_nobody_behind() {
     driver.0.wait().expect("it is gone");
     until("nobody is left", || processes_of(&place).is_empty().then_some(()));
 }
+
+#[test]
+fn a_report_shows_every_slot_and_the_traces_are_replayed() {
+    built::assert_fresh_beside(env!("CARGO_BIN_EXE_driver"), "trace");
+    let place = Place::new(1);
+    let page = place.dir.path().join("page.html");
+    let mut command = driver(&place);
+    command.args(["--test_type", "proposer-0-fail-after-proposal", "--report"]).arg(&page);
+    let ran = command.output().expect("the driver runs");
+    let said = format!("{command:?}\n{}{}", text(&ran.stdout), text(&ran.stderr));
+    assert_eq!(ran.status.code(), Some(0), "{said}");
+    let page = fs::read_to_string(page).expect("a page");
+    for client in 0..5 {
+        for number in 0..4 {
+            assert!(page.contains(&format!("message {number} of client {client}")), "{said}");
+        }
+    }
+    assert!(page.contains("no invariant is broken"), "{said}");
+    for name in ["replica0.trace", "replica2.trace", "client4.trace"] {
+        assert!(place.logs().join("proposer-0-fail-after-proposal").join(name).is_file(), "{name}");
+    }
+}

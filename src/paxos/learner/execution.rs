@@ -15,9 +15,10 @@ use crate::message::{LogHash, Run};
 use crate::paxos::Settings;
 use crate::types::Slot;
 use crate::values::{CommandRef, Values};
+use serde::{Deserialize, Serialize};
 
 /// What a learner wants to survive a crash.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Record {
     /// Consecutive slots were applied. The decided log remembers them, and the chat log
     /// shows them.
@@ -40,7 +41,7 @@ pub enum Record {
 /// Once the first part of the next checkpoint is committed, this one is durable, and so is all
 /// that was recorded before its own first part. Until its last part is committed, a restart goes
 /// on from the checkpoint before.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Part {
     /// The checkpoint is of the state after every slot below this.
     pub applied: Slot,

@@ -62,6 +62,7 @@ use crate::quorum::ReplicaSet;
 use crate::requesters::Requesters;
 use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
+use serde::{Deserialize, Serialize};
 
 /// The outbox of a learner.
 type Outbox = outbox::Outbox<Record>;
@@ -70,7 +71,7 @@ type Outbox = outbox::Outbox<Record>;
 const PAGE_OVERHEAD_BYTES: usize = 16;
 
 /// What a learner is told.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Input {
     /// A message, and the replica that sent it.
     Peer(ReplicaId, ToLearner),

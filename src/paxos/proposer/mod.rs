@@ -40,9 +40,10 @@ use crate::message::{
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, BootId, ReplicaId, Slot, SlotRange, Time};
 use crate::values::CommandRef;
+use serde::{Deserialize, Serialize};
 
 /// What a proposer takes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Input {
     /// A message, and its sender.
     Peer(ReplicaId, ToProposer),
@@ -106,7 +107,7 @@ pub enum Input {
 }
 
 /// Slots that some peers have passed over: they have accepted higher ones and not these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lost {
     /// The slots.
     pub slots: SlotRange,

@@ -43,8 +43,8 @@ use super::durable::{Durable, StartError};
 use super::launch::CLOSING_MAX;
 use super::layout::Layout;
 use super::metrics::Readers;
-use super::process::LOOK;
-use super::replica::{self, ReplicaOptions};
+use super::process::{Clock, LOOK};
+use super::replica::{self, Process, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
 use crate::message::{ClientMessage, Party};
 use crate::net::frame::{ClusterCell, Identity};
@@ -301,6 +301,7 @@ fn begin_replica(
         election_us: (300_000, 600_000),
         metrics_file: None,
         metrics_address: None,
+        trace: None,
         crash_after_accepts: None,
         die_with_parent: false,
     };
@@ -321,7 +322,9 @@ fn begin_replica(
     let signal = Arc::new(AtomicBool::new(false));
     let ending = Ending::when(Arc::clone(&signal));
     let running = explore::process("replica", move || {
-        replica::start(&options, settings, cluster, network, durable, Readers::default(), &ending)
+        let (clock, readers) = (Clock::start(), Readers::default());
+        let process = Process { cluster, network, clock, tracer: None, readers };
+        replica::start(&options, settings, process, durable, &ending)
             .map_err(|error| error.to_string())
     });
     Replica { place: (id, n), disk, durability, counters, signal, running }
@@ -490,6 +493,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
         offload: true,
         timeout_us: habits.timeout_us,
+        trace: None,
         die_with_parent: false,
     };
     let (signal, shown) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));

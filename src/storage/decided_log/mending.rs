@@ -130,25 +130,36 @@ impl<D: Disk> DecidedLog<D> {
 
     /// After an error of this log: if its chat log was cut, the learner goes on where the lines
     /// end that are left, as one that has come back. The other roles do not notice more than that
-    /// it is behind.
+    /// it is behind. Returns the checkpoint from which it goes on, and the slot below which it had
+    /// applied everything.
     ///
     /// # Errors
     ///
     /// `error` if it is another one; that of the file system; or what says that no other replica
     /// has the lines.
+    pub fn after(self, error: io::Error) -> io::Result<(Self, Checkpoint, Slot)> {
+        if !is_lost(&error) {
+            return Err(error);
+        }
+        let (log, checkpoint) =
+            self.reopen().map_err(|error| io::Error::other(error.to_string()))?;
+        let once = log.goal.as_ref().map_or(log.applied, |goal| goal.applied);
+        Ok((log, checkpoint, once))
+    }
+
+    /// The same, with the learner that goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`DecidedLog::after`].
     pub fn mended(
         self,
         error: io::Error,
         settings: Settings,
         membership: &Membership,
     ) -> io::Result<(Self, Learner)> {
-        if !is_lost(&error) {
-            return Err(error);
-        }
-        let (log, checkpoint) =
-            self.reopen().map_err(|error| io::Error::other(error.to_string()))?;
+        let (log, checkpoint, once) = self.after(error)?;
         let membership = Membership { fresh: false, ..membership.clone() };
-        let once = log.goal.as_ref().map_or(log.applied, |goal| goal.applied);
         Ok((log, Learner::new(settings, membership, checkpoint).once_at(once)))
     }
 

@@ -53,6 +53,9 @@ struct Options {
     /// send and receive one datagram a system call, in all processes
     #[argh(switch)]
     no_offload: bool,
+    /// let the replicas write down what each role gets and does (see their --trace)
+    #[argh(switch)]
+    trace: bool,
     /// seeds the losses and the timeouts (default 591)
     #[argh(option, arg_name = "N", default = "Bounded(591)")]
     rand_seed: Bounded<0, { u64::MAX }>,
@@ -201,6 +204,7 @@ fn plan(options: Options) -> Plan {
         msg_loss: options.msg_loss,
         datagram_max: options.datagram_max.0 as usize,
         offload: !options.no_offload,
+        trace: options.trace,
         rand_seed: options.rand_seed.0,
         rate: options.rate.map(|rate| rate.0),
         session_lines: options.session_lines.map(|lines| lines.0),

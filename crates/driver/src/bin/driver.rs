@@ -48,6 +48,13 @@ struct Options {
     /// (default: run scenarios)
     #[argh(option, arg_name = "DIR")]
     compare: Option<PathBuf>,
+    /// let all processes write down in the scenario's folder what they get and do, for the
+    /// program trace
+    #[argh(switch)]
+    trace: bool,
+    /// the same, and draw the scenario as a page for a browser (default: none)
+    #[argh(option, arg_name = "PAGE")]
+    report: Option<PathBuf>,
     /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
     /// the configuration)
     #[argh(option, arg_name = "N")]
@@ -155,6 +162,9 @@ fn main() {
             exit(command_line::EXIT_USAGE)
         }
     });
+    if chosen.is_none() && options.report.is_some() {
+        usage_error("--report: of which scenario? (--test_type)");
+    }
     let plan = plan(options, f);
     let interrupts = Interrupts::watch().unwrap_or_else(|error| {
         say(format!("cannot watch for signals: {error}"));
@@ -189,6 +199,8 @@ fn plan(options: Options, f: Option<usize>) -> Plan {
         pause_ms: options.pause_ms.map(|pause| pause.0),
         deadline: Duration::from_secs(options.deadline_s.0),
         no_offload: options.no_offload,
+        trace: options.trace || options.report.is_some(),
+        report: options.report,
         replica_options: passed.into_iter().filter_map(given).collect(),
     }
 }

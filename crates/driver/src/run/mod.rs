@@ -182,7 +182,8 @@ impl Run<'_> {
 
     fn spawn_replicas(&mut self) -> Result<(), Failure> {
         for id in 0..self.plan.config.n() {
-            let mut args = self.plan.common_args(self.scenario, &format!("replica {id}"));
+            let mut args =
+                self.plan.common_args(self.scenario, self.folder, &format!("replica {id}"));
             let mut option = |name: &str, value: String| args.extend([format!("--{name}"), value]);
             option("log_dir", self.folder.as_arg());
             option("replica_id", id.to_string());
@@ -238,7 +239,8 @@ impl Run<'_> {
     fn spawn_clients(&mut self) -> Result<(), Failure> {
         let dir = self.scenario.dir();
         for client in 0..self.plan.clients_of(self.scenario) {
-            let mut args = self.plan.common_args(self.scenario, &format!("client {client}"));
+            let mut args =
+                self.plan.common_args(self.scenario, self.folder, &format!("client {client}"));
             args.extend(["--client_id".into(), client.to_string()]);
             let program = self.plan.binary("client").map_err(Failure::Broken)?;
             let start = Start { program, args, piped: true, aborts: false };

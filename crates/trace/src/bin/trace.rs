@@ -1,0 +1,188 @@
+//! Replays, checks and explains what replicas and clients wrote down.
+
+use argh::{ArgsInfo, FromArgs};
+use command_line::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
+use history::why::Teller;
+use multipaxos::config::cause;
+use multipaxos::types::{ClientId, Slot};
+use report::{Axis, Heading};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::exit;
+use trace::check::check;
+use trace::files::Files;
+use trace::merged::{merge, slot_of};
+use trace::{perfetto, replay};
+
+/// The most entries of a page. A longer one is too long to be read.
+const PAGE_ENTRIES_MAX: usize = 40_000;
+
+/// Read what replicas and clients with --trace wrote down. "check" gives every role its
+/// inputs again, says whether it does the same, and compares all processes by the rules of
+/// the protocol. "explain" tells what became of a slot. "report" draws all of it as a page
+/// for a browser, and "export" writes it for the viewer Perfetto. DIR is a folder with traces, of one host or copied from several; a file is
+/// taken as well.
+#[derive(FromArgs, ArgsInfo)]
+#[argh(
+    example = "Replay and compare all processes whose traces are in a folder:\n  \
+        {command_name} check logs/stress-test-0",
+    example = "What became of slot 7, and who knew it when:\n  \
+        {command_name} explain --slot 7 logs/stress-test-0",
+    example = "The same of line 12 of client 3, counted from 0:\n  \
+        {command_name} explain --client 3 --line 12 logs/stress-test-0",
+    example = "A page for a browser:\n  \
+        {command_name} report --page run.html logs/stress-test-0",
+    example = "A file for ui.perfetto.dev:\n  \
+        {command_name} export --perfetto run.json logs/stress-test-0",
+    error_code(0, "every role did the same again, and no invariant is broken"),
+    error_code(1, "one did not, or one is, or a file cannot be read"),
+    error_code(64, "bad usage")
+)]
+struct Args {
+    /// check, explain, report or export, and then the folders or files with traces
+    #[argh(positional, arg_name = "COMMAND DIR")]
+    words: Vec<String>,
+    /// explain: the slot (default: that of --line)
+    #[argh(option, arg_name = "SLOT")]
+    slot: Option<Bounded<0, { u64::MAX >> 2 }>>,
+    /// explain: the client whose --line it is (default: none)
+    #[argh(option, arg_name = "N")]
+    client: Option<Bounded<0, { u64::MAX }>>,
+    /// explain: the number of the line among its client's, from 0, in place of --slot
+    /// (default: none)
+    #[argh(option, arg_name = "N")]
+    line: Option<Bounded<0, { u64::MAX }>>,
+    /// report: the file for the page (default trace.html)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"trace.html\")")]
+    page: PathBuf,
+    /// export: the file for Perfetto, in the JSON of Chrome's trace events
+    /// (default: none)
+    #[argh(option, arg_name = "FILE")]
+    perfetto: Option<PathBuf>,
+}
+
+fn main() {
+    let Args { words, slot, client, line, page, perfetto } = parse_args("trace", &[]);
+    name_what_panics();
+    let Some((command, places)) = words.split_first() else {
+        usage_error("check, explain, report or export? (trace check DIR)")
+    };
+    if places.is_empty() {
+        usage_error(format!("{command}: of which folder? (trace {command} DIR)"));
+    }
+    let places: Vec<PathBuf> = places.iter().map(PathBuf::from).collect();
+    let read = || {
+        Files::read(&places).unwrap_or_else(|why| {
+            say(why);
+            exit(EXIT_FAILED)
+        })
+    };
+    let fine = match command.as_str() {
+        "check" => check_all(&read()),
+        "explain" => {
+            let what = match (slot, client, line) {
+                (Some(slot), None, None) => What::Slot(Slot(slot.0)),
+                (None, Some(client), Some(line)) => What::Line(ClientId(client.0), line.0),
+                _ => usage_error("explain: which --slot, or which --line of which --client?"),
+            };
+            explain(&read(), what)
+        }
+        "report" => write_page(&read(), &page, &shown(&places)),
+        "export" => {
+            let Some(file) = perfetto else { usage_error("export: which --perfetto FILE?") };
+            export(&read(), &file)
+        }
+        other => usage_error(format!("{other}: no such command: check, explain, report or export")),
+    };
+    exit(if fine { 0 } else { EXIT_FAILED })
+}
+
+fn shown(places: &[PathBuf]) -> String {
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    places.join(" ")
+}
+
+/// A role that panicked when it ran does so again. Then it is good to know where.
+fn name_what_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(format!("PANICS  {}", replay::at()));
+        report(panic);
+        exit(EXIT_FAILED)
+    }));
+}
+
+fn print(lines: &[String]) {
+    // If the reader has closed stdout, nobody wants the text.
+    let text = lines.join("\n") + "\n";
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+}
+
+fn check_all(files: &Files) -> bool {
+    let checked = check(files);
+    print(&checked.lines);
+    checked.is_good
+}
+
+/// What is to be explained.
+enum What {
+    Slot(Slot),
+    Line(ClientId, u64),
+}
+
+fn explain(files: &Files, what: What) -> bool {
+    let (lives, lost) = files.lives();
+    lost.iter().for_each(say);
+    let slot = match what {
+        What::Slot(slot) => slot,
+        What::Line(client, line) => match slot_of(&lives, client, line) {
+            Some(slot) => slot,
+            None => {
+                say(format!(
+                    "no replica has applied line {line} of client {client} in these traces"
+                ));
+                return false;
+            }
+        },
+    };
+    let (history, _) = merge(&lives, usize::MAX);
+    print(&Teller::new(&history).why(slot));
+    true
+}
+
+fn export(files: &Files, file: &Path) -> bool {
+    let (lives, lost) = files.lives();
+    lost.iter().for_each(say);
+    let (history, _) = merge(&lives, usize::MAX);
+    let written = std::fs::write(file, perfetto::perfetto(&history));
+    if let Err(error) = &written {
+        say(format!("--perfetto {}: {}", file.display(), cause(error)));
+    }
+    written.is_ok()
+}
+
+fn write_page(files: &Files, page: &Path, places: &str) -> bool {
+    let checked = check(files);
+    let (lives, _) = files.lives();
+    let (history, is_cut) = merge(&lives, PAGE_ENTRIES_MAX);
+    let bad = checked.lines.iter().find(|it| it.starts_with("DIFFERS") || it.starts_with("BROKEN"));
+    let heading = Heading {
+        title: format!("Traces of {places}"),
+        is_good: checked.is_good,
+        verdict: bad
+            .cloned()
+            .unwrap_or_else(|| "Every role did the same again, and no invariant is broken.".into()),
+        command: format!("trace check {places}"),
+        is_cut,
+        axis: Axis::Time,
+    };
+    if let Err(error) = std::fs::write(page, report::page(&heading, &history)) {
+        say(format!("--page {}: {}", page.display(), cause(&error)));
+        return false;
+    }
+    say(format!("page: {}", page.display()));
+    if !heading.is_good {
+        say(&heading.verdict);
+    }
+    heading.is_good
+}
