@@ -3,9 +3,9 @@
 //! The client is that of a pipe ([`super::client`]), with one line in flight. Two threads are added:
 //!
 //! - *keyboard* has the line editor (rustyline). It gives lines to the client's reader, which takes
-//!   the next when the one before is complete; up to [`TYPED_MAX`] wait. So the prompt is always
+//!   the next when the one before is complete; up to `TYPED_MAX` wait. So the prompt is always
 //!   there, also while nobody leads. A line that begins with `/` is a command (`commands`).
-//! - *others* follows the log ([`crate::follow`]) from the last [`RECENT`] lines on, and shows what
+//! - *others* follows the log ([`crate::follow`]) from the last `RECENT` lines on, and shows what
 //!   other clients write.
 //!
 //! Whatever is printed goes through the editor's printer, which writes above the prompt. However the
