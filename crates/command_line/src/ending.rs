@@ -51,6 +51,11 @@ impl Ending {
         Ending { signalled, parent: None }
     }
 
+    /// Makes it due, as a signal would, also where that signal is ignored: the user has asked here.
+    pub fn request(&self) {
+        self.signalled.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a signal has come or the parent has gone.
     pub fn is_due(&self) -> bool {
         self.signalled.load(Ordering::Relaxed)

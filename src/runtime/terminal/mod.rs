@@ -22,7 +22,6 @@ use crate::types::Slot;
 use command_line::ending::{Ending, fail};
 use commands::{Command, Help};
 use interleavings::threads::{self, Receiver, Sender, bounded};
-use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
@@ -184,8 +183,7 @@ impl Desk {
                     Flow::Continue
                 }
                 Err(ReadlineError::Interrupted) => {
-                    // As if the terminal had passed the key on.
-                    let _ = kill_process(getpid(), Signal::INT);
+                    self.ending.request();
                     Flow::Stop
                 }
                 Err(ReadlineError::Eof) => Flow::Stop,
