@@ -211,7 +211,10 @@ fn options_that_contradict_each_other_are_bad_usage() {
         (&["--from", "3"], "--from: only with --follow or --history"),
         (&["--format", "json"], "--format: only with --follow or --history"),
         (&["--status", "--from", "3"], "--from: only with --follow or --history"),
-        (&["--follow", "--json"], "--json: not with --follow or --history: there it is --format json"),
+        (
+            &["--follow", "--json"],
+            "--json: not with --follow or --history: there it is --format json",
+        ),
         (
             &["--follow", "--client_id", "7"],
             "--client_id: leave it out: --follow and --history send no lines",
