@@ -84,7 +84,7 @@ fn others_lines_appear_above_what_is_typed_which_survives_a_change_of_leader() {
     desk.types("ped\r");
     desk.sees("7 1 ");
     for (typed, seen) in [
-        ("/who\r", "client 7, you: 2 lines"),
+        ("/who\r", "client 8 (Ann): 1 line\r\nclient 9: 1 line"),
         ("/name Bob\r/wo\r", "/wo: no such command (see /help; //wo sends it)"),
         ("//wo\r", "7 2 "),
         ("/history 1\r", "Bob: /wo"),
