@@ -42,7 +42,7 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("SHELL", SHELLS),
 ];
 
-/// What the value of an option is.
+/// The kind of value that an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     /// It has none.

@@ -100,7 +100,7 @@ pub(crate) fn help(program: Program<'_>, info: &CommandInfoWithArgs) -> String {
 /// argh's own option. This module answers it before argh sees the command line.
 const HELP: &str = "--help";
 
-/// What every program has.
+/// The options that every program has.
 pub(crate) const HELP_ROWS: &[(&str, &str)] = &[
     ("-h, --help", "print this help"),
     ("--version", "print the version"),
