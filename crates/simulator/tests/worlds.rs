@@ -25,7 +25,7 @@ const ROWS: &[Row] = &[
     (Place::SlowDisk, 40, 0),
     (Place::Nas, 5, 0),
     (Place::Quota, 10, 0),
-    (Place::Crowd, 2, 1),
+    (Place::Crowd, 2, 0),
     (Place::City, 2, 0),
     (Place::Offload, 20, 0),
 ];

@@ -309,7 +309,7 @@ impl CatchUp {
         Some(slots.end)
     }
 
-    /// A peer has sent a page. `again`: everything in it was here before.
+    /// A peer has sent a page, which was taken in. `again`: everything in it was here before.
     pub(super) fn heard(&mut self, now: Time, from: ReplicaId, again: bool) {
         let window = &mut self.windows[from.index()];
         window.heard(now);

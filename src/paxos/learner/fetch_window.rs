@@ -197,6 +197,7 @@ impl FetchWindow {
     }
 
     /// The beginning of an answer has come, for these slots; `again`: they were asked for before.
+    /// It is told before [`FetchWindow::heard`].
     pub(super) fn answered(&mut self, now: Time, asked_at: Time, slots: SlotRange, again: bool) {
         let took_us = now.since_us(asked_at);
         if again {
@@ -219,7 +220,14 @@ impl FetchWindow {
             }
             return self.round_trip.recovered(took_us);
         }
-        self.round_trip.answered(took_us);
+        // Answers queue up behind one another. One that has come behind others shows how much was
+        // asked for, and not how long an answer takes.
+        match self.heard_at.filter(|heard_at| *heard_at >= asked_at) {
+            Some(heard_at) if self.round_trip.smoothed_us().is_some() => {
+                self.round_trip.recovered(now.since_us(heard_at));
+            }
+            _ => self.round_trip.answered(took_us),
+        }
         let least_us = self.least_us.map_or(took_us, |least_us| least_us.min(took_us));
         self.least_us = Some(least_us);
         if took_us > least_us + least_us / 8 + QUEUE_US {
@@ -358,6 +366,29 @@ mod tests {
         let mut far = FetchWindow::default();
         far.answered(Time(100_000), Time(0), SLOTS, false);
         assert_eq!(miss(&mut far), LOSSES_MAX * 300_000, "hardly any answer takes 300 ms");
+    }
+
+    #[test]
+    fn an_answer_that_waited_behind_others_lengthens_no_wait() {
+        let mut window = FetchWindow::default();
+        window.note_trip(Trip::new(150_000, 170_000));
+        let answers = |window: &mut FetchWindow, asked_at: Time, count: u64| {
+            for nth in 0..count {
+                let now = asked_at.plus_us(150_000 + 20_000 * nth);
+                window.answered(now, asked_at, SLOTS, false);
+                window.heard(now);
+            }
+        };
+        answers(&mut window, Time(0), 1);
+        let alone_us = window.wait_us();
+        // The thirtieth comes 730 ms after all of them were asked for.
+        answers(&mut window, Time(1_000_000), 30);
+        assert!(window.wait_us() <= alone_us, "{} {alone_us}", window.wait_us());
+        window.is_late(Time(5_000_000), Time(4_000_000));
+        assert!(window.wait_us() > alone_us);
+        window.heard(Time(6_000_000));
+        window.answered(Time(6_020_000), Time(5_900_000), SLOTS, false);
+        assert!(window.wait_us() <= alone_us, "answers come one after the other again");
     }
 
     #[test]

@@ -317,12 +317,12 @@ impl Learner {
         // Decided values have no ballot: no acceptance takes their place.
         let page = Run { first, ballot: Ballot::ZERO, values };
         let kept = self.decisions.keep_page(&page);
+        if let Some((slots, new_bytes)) = kept {
+            self.catch_up.take_page(now, from, slots, new_bytes);
+        }
         if !page.values.is_empty() {
             let again = kept.is_some_and(|(_, new_bytes)| new_bytes == 0);
             self.catch_up.heard(now, from, again);
-        }
-        if let Some((slots, new_bytes)) = kept {
-            self.catch_up.take_page(now, from, slots, new_bytes);
         }
     }
 
