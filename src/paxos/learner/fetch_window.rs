@@ -260,20 +260,27 @@ impl FetchWindow {
 
     /// A part of what was asked for at `asked_at` was lost on the way.
     pub(super) fn lost(&mut self, now: Time, asked_at: Time) {
+        if !self.path.explains_loss() {
+            self.shrink_for_loss(now, asked_at);
+        }
+    }
+
+    /// A part of what was asked for at `asked_at` is late. It is lost, or answers take longer now.
+    /// A path that loses as much of its heartbeats explains it, and to wait for longer would only
+    /// take longer.
+    pub(super) fn is_late(&mut self, now: Time, asked_at: Time) {
         if self.path.explains_loss() {
             return;
         }
-        let least = self.window.min(WINDOW_BYTES_FIRST);
-        self.shrink(now, asked_at, (self.window / 2).max(least));
-    }
-
-    /// A part of what was asked for at `asked_at` is late. It is lost, or answers take longer
-    /// now.
-    pub(super) fn is_late(&mut self, now: Time, asked_at: Time) {
         if asked_at >= self.shrank_at {
             self.round_trip.missed(self.missed_max_us());
         }
-        self.lost(now, asked_at);
+        self.shrink_for_loss(now, asked_at);
+    }
+
+    fn shrink_for_loss(&mut self, now: Time, asked_at: Time) {
+        let least = self.window.min(WINDOW_BYTES_FIRST);
+        self.shrink(now, asked_at, (self.window / 2).max(least));
     }
 
     /// How long a wait may become because nothing comes.
@@ -389,6 +396,24 @@ mod tests {
         window.heard(Time(6_000_000));
         window.answered(Time(6_020_000), Time(5_900_000), SLOTS, false);
         assert!(window.wait_us() <= alone_us, "answers come one after the other again");
+    }
+
+    #[test]
+    fn silence_lengthens_no_wait_on_a_path_that_loses_as_many_heartbeats() {
+        let waits_after = |loses_every: u64| {
+            let mut window = FetchWindow::default();
+            let heartbeats = (1..1_000).filter(|round| round % loses_every != 0);
+            heartbeats.for_each(|round| window.note_heartbeat(BootId(7), round));
+            window.answered(Time(100_000), Time(0), SLOTS, false);
+            (0..10).for_each(|_| window.arrived(1));
+            let before_us = window.wait_us();
+            (1..5).for_each(|it| window.fell_silent(Time(it * 1_000_000), Time(it * 1_000_000 - 1)));
+            (before_us, window.wait_us())
+        };
+        let (before_us, after_us) = waits_after(3);
+        assert_eq!(before_us, after_us, "a third of the heartbeats is lost");
+        let (before_us, after_us) = waits_after(u64::MAX);
+        assert!(after_us > before_us, "none is lost, so answers take longer now");
     }
 
     #[test]

@@ -238,11 +238,11 @@ impl Flow {
         self.round_trip.map(|(smoothed, _)| smoothed)
     }
 
-    /// How many bytes leave within this time at most, at the present window; none as long as no
+    /// How many bytes leave within this time at most, at the present window. Nothing as long as no
     /// round trip is known.
-    pub fn takes_within(&self, us: u64) -> usize {
-        self.round_trip
-            .map_or(0, |(smoothed, _)| (u64::from(self.window) * us / smoothed.max(1)) as usize)
+    pub fn takes_within(&self, us: u64) -> Option<usize> {
+        let (smoothed, _) = self.round_trip?;
+        Some((u64::from(self.window) * us / smoothed.max(1)) as usize)
     }
 
     fn shortest_us(&self) -> u64 {
