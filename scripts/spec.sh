@@ -83,14 +83,13 @@ failed=0
 
 # Runs TLC on one model.
 #
-# The folder of temporary files is its own: TLC unpacks its standard modules there, under names that
-# two runs would share.
+# The folder of temporary files is this run's own: TLC unpacks its standard modules there and deletes
+# them at its end, under names that two runs would share.
 check() {
     local name=$1 log=$folder/${1//\//-}.log began=$SECONDS code=0 states verdict expected
-    mkdir -p "$folder/tmp"
-    nice -n 19 java -XX:+UseParallelGC "-Xmx${SPEC_MEMORY:-4g}" "-Djava.io.tmpdir=$folder/tmp" \
+    nice -n 19 java -XX:+UseParallelGC "-Xmx${SPEC_MEMORY:-4g}" "-Djava.io.tmpdir=$scratch" \
         -cp "$jar" tlc2.TLC -workers "${SPEC_WORKERS:-1}" -deadlock -cleanup \
-        -metadir "$folder/states" -config "$name.cfg" spec/MC.tla >"$log" 2>&1 || code=$?
+        -metadir "$scratch/states" -config "$name.cfg" spec/MC.tla >"$log" 2>&1 || code=$?
     states=$(grep -o '[0-9,]* distinct states found' "$log" | tail -n 1 || true)
     case $name in
     */*)
@@ -143,6 +142,9 @@ case ${1:-} in
 esac
 
 fetch_tlc
+scratch=$folder/run.$$
+trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch"
 echo "$JAR_SHA256  $jar" | sha256sum --check --quiet || cannot "$jar is not the one that is known: remove $folder"
 fetch_java
 for name in "${names[@]}"; do
