@@ -35,6 +35,8 @@ HOLD=(
     add
     remove
     remove-leader
+    change-forgotten
+    change-three-before
 )
 
 # What `--quick` checks.

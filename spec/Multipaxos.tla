@@ -61,7 +61,8 @@ Bugs == { "none",
     \* of the change of members
     "changes-overlap", "old-vote-counts", "joiner-votes-early",
     "joiner-leads-early", "removed-leader-goes-on", "stale-stop-stands",
-    "old-reports-count", "half-is-a-quorum", "voter-forgets-the-change" }
+    "old-reports-count", "half-is-a-quorum", "voter-forgets-the-change",
+    "forgotten-change-ends-nothing", "campaign-outlives-the-change" }
 
 ASSUME Bug \in Bugs
 ASSUME Founders \subseteq Acceptors /\ \A M \in Changes : M \subseteq Acceptors
@@ -152,8 +153,12 @@ Report(a) ==
 
 \* M4: a directory votes in a configuration once it has applied the change that made
 \* it, durably, and if that change names it. (In configuration 0 founders vote.)
+\* M5: it may go on until it has forgotten the change that ended this configuration.
 MayVote(a, b) ==
-    \/ Known(log[a]) >= Conf(b) /\ a \in MembersOf(log[a], Conf(b))
+    \/ /\ Known(log[a]) >= Conf(b)
+       /\ a \in MembersOf(log[a], Conf(b))
+       /\ IF Known(log[a]) = Conf(b) \/ Is("forgotten-change-ends-nothing") THEN TRUE
+          ELSE trimmed[a] < Begin(log[a], Conf(b) + 1)
     \/ Is("joiner-votes-early") /\ a \in lead[b].members
     \/ Is("old-vote-counts") /\ a \in Founders
 
@@ -209,7 +214,8 @@ IsPromised(Q, b) ==
          \/ Is("old-vote-counts")
             /\ 2 * Cardinality(Q) > Cardinality(lead[b].members)
 
-\* S4, S5, M6, M7: a quorum has promised. The new leader begins where no member of this
+\* S4, S5, M5, M6, M7: a quorum has promised, and the candidate's configuration is still
+\* the newest that it knows. The new leader begins where no member of this
 \* quorum has forgotten anything. It proposes again what may be chosen, fills the holes
 \* below with Noop, and proposes nothing above a stop-sign.
 Lead(b, Q) ==
@@ -247,6 +253,7 @@ Lead(b, Q) ==
                     ELSE [val |-> p.val, from |-> IF ByName THEN p.bal ELSE 0]
     IN
     /\ lead[b].phase = "campaigns"
+    /\ Known(log[r]) = Conf(b) \/ Is("joiner-leads-early") \/ Is("campaign-outlives-the-change")
     /\ \A a \in Q : Counted(a, b) /= None
     /\ IsPromised(Q, b)
     /\ proposed' = [proposed EXCEPT ![b] =
