@@ -30,6 +30,7 @@ HOLD=(
     two-changes
     today-deaths
     today-two-slots
+    rivals
     replace
     replace-leader
     add

@@ -35,6 +35,8 @@ Replace1 == { { 2, 3, 4 } }
 Add4     == { { 1, 2, 3, 4 } }
 Remove3  == { { 1, 2 } }
 Remove1  == { { 2, 3 } }
+\* Two leaders want different members.
+Rivals   == { { 1, 2 }, { 2, 3 } }
 \* 4 takes the place of 3, and then 2 is removed.
 Chain    == { { 1, 2, 4 }, { 1, 4 } }
 \* From {1, 2, 3} either, but not from one to the other.
