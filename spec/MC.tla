@@ -42,6 +42,9 @@ Chain    == { { 1, 2, 4 }, { 1, 4 } }
 \* From {1, 2, 3} either, but not from one to the other.
 Apart    == { { 1, 2 }, { 1, 2, 3, 4 } }
 
+\* A constraint that keeps a model small: ballot 0 begins with a change, if with anything.
+ChangeComesFirst == proposed[1][0] = None \/ IsStop(proposed[1][0].val)
+
 \* What must happen in some state: each is the denial of it, and must be broken.
 NothingUnderTheNewMembers ==
     \A b \in Ballots, s \in Slots : Conf(b) > 0 => ChosenAt(b, s) = {}
