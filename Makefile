@@ -44,7 +44,7 @@ LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
 .PHONY: help build run run-fresh play report break quick check fmt-check clippy doc-check test update-scripts \
         test-scenario test-hosts compare simulate \
-        power-cuts model-check model-check-hour mutants fuzz schedules chaos \
+        power-cuts model-check model-check-hour spec spec-quick mutants fuzz schedules chaos \
         bugs bugs-sample update-bugs \
         bench bench-floor bench-absence bench-restart bench-plot measure install clean \
         $(SCENARIO_TARGETS)
@@ -148,6 +148,12 @@ bugs-sample: ## as many of them as fit into two minutes, others each time
 
 update-bugs: ## write the tables of docs/bugs.md again
 	UPDATE_BUGS=1 $(CARGO) test --locked --test bugs -- the_document_lists
+
+spec: ## check the TLA+ specification of spec/ with TLC, which comes from PyPI: every state, every planted bug
+	@scripts/spec.sh $(ARGS)
+
+spec-quick: ## the same for a minute
+	@scripts/spec.sh --quick
 
 mutants: ## change the code in one place at a time, and see whether a test fails (docs/mutation.md)
 	@scripts/mutants.sh '$(GROUP)' '$(SHARD)' $(ARGS)

@@ -5,7 +5,8 @@
 //! of a source file, in a patch, or in the comment at the top of a golden script. The
 //! tests here fail when something cites an id that the document lacks, when nothing cites
 //! an id that it has, and when a script, bug, test, file or function that a paper names
-//! is not there. That scripts print what stands in them is `every_script_prints_what_it_did`.
+//! is not there. The same holds for the TLA+ specification in `spec/`, whose rules of the planned
+//! change of members (`M1`) come from `spec/README.md`. That scripts print what stands in them is `every_script_prints_what_it_did`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -452,6 +453,135 @@ fn links_of_both_papers_lead_somewhere() {
             let there = root().join(&file).exists()
                 && (place.is_empty() || anchors(&read(&file)).contains(place));
             assert!(there, "{paper}: no such place: {target}");
+        }
+    }
+}
+
+// --- the TLA+ specification ---------------------------------------------------------------
+
+const SPECIFICATION: &str = "spec/Multipaxos.tla";
+const PLAN: &str = "spec/README.md";
+const CHECKER: &str = "scripts/spec.sh";
+
+/// The ids of planned rules (`M1`) that a text cites.
+fn planned(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c| !is_word(c)).filter(|word| {
+        let number = word.strip_prefix('M').unwrap_or_default();
+        !number.is_empty() && number.chars().all(|c| c.is_ascii_digit())
+    });
+    words.map(str::to_owned).collect()
+}
+
+/// The names of the models below a folder of `spec`, without it.
+fn models(folder: &str) -> BTreeSet<String> {
+    let below = below(folder);
+    let names = below
+        .iter()
+        .filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".cfg"));
+    names.map(str::to_owned).collect()
+}
+
+/// The value that a model gives a constant.
+fn constant<'a>(model: &'a str, name: &str) -> &'a str {
+    let line = model.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(" = "));
+    line.unwrap_or_else(|| panic!("no {name} in\n{model}")).trim_matches('"')
+}
+
+/// The words of a list in a script of the shell: `NAME=(` and its end.
+fn list(script: &str, name: &str) -> BTreeSet<String> {
+    let (_, rest) = script.split_once(&format!("\n{name}=(\n")).expect("the list");
+    let (words, _) = rest.split_once("\n)\n").expect("its end");
+    words.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_specification_cites_rules_that_exist_and_every_planned_rule() {
+    let (specification, plan) = (read(SPECIFICATION), read(PLAN));
+    let rules = rules();
+    let unknown: Vec<_> =
+        cited(&specification).into_iter().filter(|id| !rules.contains_key(id)).collect();
+    assert!(unknown.is_empty(), "{SPECIFICATION} cites {unknown:?}, not in {PROTOCOL}");
+    let unknown: Vec<_> = cited(&plan).into_iter().filter(|id| !rules.contains_key(id)).collect();
+    assert!(unknown.is_empty(), "{PLAN} cites {unknown:?}, not in {PROTOCOL}");
+    let heads = plan.lines().filter_map(|line| line.strip_prefix("### "));
+    let heads: BTreeSet<String> = heads.flat_map(planned).collect();
+    assert!(heads.len() >= 8, "{PLAN} has {heads:?}");
+    let cited: BTreeSet<String> = planned(&specification);
+    assert_eq!(cited, heads, "{SPECIFICATION} (left) and {PLAN} (right)");
+}
+
+#[test]
+fn every_action_of_the_specification_names_the_rules_that_it_follows() {
+    let specification = read(SPECIFICATION);
+    let (_, next) = specification.split_once("\nNext ==\n").expect("the actions");
+    let (next, _) = next.split_once("\n\n").expect("their end");
+    let actions: Vec<&str> =
+        next.lines().filter_map(|line| line.rsplit_once(" : ")?.1.split('(').next()).collect();
+    assert!(actions.len() >= 10, "{actions:?}");
+    for action in actions {
+        let start = specification.find(&format!("\n{action}(")).expect("its definition");
+        let above = specification[..start].lines().rev();
+        let comment: String = above.take_while(|line| line.starts_with("\\*")).collect();
+        let named = !cited(&comment).is_empty() || !planned(&comment).is_empty();
+        assert!(named, "{action} names no rule: {comment:?}");
+    }
+}
+
+#[test]
+fn every_mistake_of_the_specification_has_a_model_that_must_break() {
+    let specification = read(SPECIFICATION);
+    let (_, bugs) = specification.split_once("\nBugs == { ").expect("the mistakes");
+    let (bugs, _) = bugs.split_once(" }\n").expect("their end");
+    let (built, planned) = bugs.split_once("of the change of members").expect("two kinds");
+    let names = |text: &str| -> BTreeSet<String> {
+        text.split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| *name != "none")
+            .map(str::to_owned)
+            .collect()
+    };
+    let patches: BTreeSet<String> = below("bugs")
+        .iter()
+        .filter_map(|path| path.strip_suffix(".patch")?.split_once('-'))
+        .map(|(_, name)| name.to_owned())
+        .collect();
+    for name in names(built) {
+        // No patches at all: their folder is not part of these sources.
+        assert!(
+            patches.is_empty() || patches.contains(&name),
+            "no patch in bugs/ is called {name}"
+        );
+    }
+    for name in names(planned) {
+        assert!(read(PLAN).contains(&format!("`{name}`")), "{PLAN} does not tell of {name}");
+    }
+    assert_eq!(names(bugs), models("spec/bugs"), "{SPECIFICATION} (left) and spec/bugs (right)");
+    for name in models("spec/bugs") {
+        assert_eq!(constant(&read(&format!("spec/bugs/{name}.cfg")), "Bug"), name);
+    }
+}
+
+#[test]
+fn the_script_checks_every_model_of_the_specification() {
+    let script = read(CHECKER);
+    let (hold, quick) = (list(&script, "HOLD"), list(&script, "QUICK"));
+    let all = models("spec");
+    let plain: BTreeSet<String> = all.iter().filter(|name| !name.contains('/')).cloned().collect();
+    assert_eq!(hold, plain, "{CHECKER} (left) and the models in spec/ (right)");
+    assert!(quick.is_subset(&all), "{CHECKER} names {:?}", quick.difference(&all));
+    for name in &all {
+        let model = read(&format!("spec/{name}.cfg"));
+        let (_, invariants) = model.split_once("\nINVARIANTS\n").expect("invariants");
+        let count = invariants.lines().filter(|line| line.starts_with("    ")).count();
+        match name.split_once('/') {
+            // The script asks which invariant broke, so there is one alone.
+            Some(("bugs" | "reach", _)) => assert_eq!(count, 1, "{name}"),
+            Some(_) => panic!("{CHECKER} knows nothing of {name}"),
+            None => {
+                assert!(count >= 7, "{name} checks {count} invariants");
+                assert_eq!(constant(&model, "Bug"), "none", "{name}");
+            }
         }
     }
 }
