@@ -125,6 +125,22 @@ fn killed_leader(options: &[&str]) {
     assert!(after.contains("\"four\"") && !after.contains("chosen at ballot 0"), "{after}");
     assert!(after.contains("replica 1") && after.contains("replica 2"), "{after}");
 
+    // At the last moment of that story one of the others leads, and says of the rest why they do not.
+    let ms =
+        after.lines().filter_map(|line| line.trim().split_once(" ms  ")?.0.parse::<u64>().ok());
+    let at = format!("{}ms", ms.max().expect("a time"));
+    let why_not = |id: &str| {
+        let args = ["explain", "--why_not_leader", id, "--at", &at, traces];
+        text(&trace(&args).stdout)
+    };
+    let of = ["0", "1", "2"].map(why_not);
+    assert!(of[0].contains("replica 0 did not lead: the last that its trace says"), "{of:?}");
+    let (leader, other) = if of[1].contains("did lead") { (1, 2) } else { (2, 1) };
+    assert!(of[leader].contains(&format!("replica {leader} did lead: with ballot ")), "{of:?}");
+    let follows = format!("replica {other} did not lead: it followed replica {leader}, with");
+    assert!(of[other].contains(&follows), "{of:?}");
+    assert!(of[other].contains(&format!("Replica {leader} led with ballot ")), "{of:?}");
+
     let args = ["explain", "--client", "8", "--line", "0", traces];
     assert_eq!(text(&trace(&args).stdout), after);
     let args = ["explain", "--client", "8", "--line", "2", traces];
@@ -188,7 +204,15 @@ fn bad_usage_is_refused_with_one_line() {
     for (args, line) in [
         (&[][..], "check, explain, report or export? (trace check DIR)"),
         (&["check"], "check: of which folder? (trace check DIR)"),
-        (&["explain", "."], "explain: which --slot, or which --line of which --client?"),
+        (
+            &["explain", "."],
+            "explain: which --slot, or which --line of which --client, or --why_not_leader of which \
+             replica and --at what time?",
+        ),
+        (
+            &["explain", "--why_not_leader", "1", "--at", "soon", "."],
+            "--at soon: not a time such as 12.3s or 450ms",
+        ),
         (&["chekc", "."], "chekc: no such command: check, explain, report or export"),
     ] {
         let ran = trace(args);
