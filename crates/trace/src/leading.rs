@@ -10,17 +10,22 @@
 use crate::files::Life;
 use crate::merged::TimeLine;
 use crate::replay::{Moment, watch};
+use crate::steps::{Step, steps};
 use multipaxos::message::ToProposer;
-use multipaxos::paxos::bootstrap::Bootstrap;
+use multipaxos::paxos::bootstrap::{self, Bootstrap};
 use multipaxos::paxos::proposer::{Input, NoVote, Outlook, Patience, Proposer, Refusal};
 use multipaxos::quorum::{ReplicaSet, quorum};
 use multipaxos::runtime::trace::Who;
-use multipaxos::runtime::trace::block::Stream;
+use multipaxos::runtime::trace::begin::Beginning;
+use multipaxos::runtime::trace::block::{Record, Stream};
 use multipaxos::types::{Ballot, ReplicaId, Time, replicas};
 use std::collections::BTreeMap;
 
-/// A process that says nothing for longer than this has ended, if others still say something.
-const SILENT_US: u64 = 1_000_000;
+/// A replica that has said nothing for so many heartbeats was killed, or stood still.
+const SILENT_HEARTBEATS: u64 = 4;
+
+/// The time between two heartbeats where the trace does not say, in microseconds.
+const HEARTBEAT_US: u64 = 50_000;
 
 /// What a replica tried: it asked for pre-votes, and then perhaps campaigned and led.
 #[derive(Debug)]
@@ -100,13 +105,26 @@ fn living(lives: &[Life<'_>], line: &TimeLine, id: ReplicaId, us: u64) -> Result
         return Err(format!("all traces end before, at {}", shown(line.end())));
     }
     let last = line.last(life);
-    if us > last + SILENT_US || us > last && line.end() > last + SILENT_US {
+    if us > last + SILENT_HEARTBEATS * heartbeat_us(&lives[life]) {
         return Err(format!(
             "the last that its trace says is of {}: it was killed, or stood still",
             shown(last)
         ));
     }
     Ok(life)
+}
+
+/// The time between two heartbeats of this life.
+fn heartbeat_us(life: &Life<'_>) -> u64 {
+    let mut heartbeat_us = HEARTBEAT_US;
+    steps(life, Stream::Bootstrap, |step: Step<bootstrap::Input, bootstrap::Record>| {
+        if let Step::Record(_, Record::Begin { beginning, .. }) = step
+            && let Beginning::Bootstrap(settings, _) = *beginning
+        {
+            heartbeat_us = settings.heartbeat_us;
+        }
+    });
+    heartbeat_us
 }
 
 impl Seat {

@@ -7,10 +7,11 @@ use history::why::Teller;
 use multipaxos::config::cause;
 use multipaxos::types::{ClientId, REPLICAS_MAX, ReplicaId, Slot};
 use report::{Axis, Heading};
+use serde_json::json;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::exit;
-use trace::check::check;
+use trace::check::{Checked, check};
 use trace::files::Files;
 use trace::leading::why_not_leader;
 use trace::merged::{merge, slot_of};
@@ -48,6 +49,9 @@ struct Args {
     /// check, explain, report or export, and then the folders or files with traces
     #[argh(positional, arg_name = "COMMAND DIR")]
     words: Vec<String>,
+    /// check: print the result as one object for programs
+    #[argh(switch)]
+    json: bool,
     /// explain: the slot (default: that of --line)
     #[argh(option, arg_name = "SLOT")]
     slot: Option<Bounded<0, { u64::MAX >> 2 }>>,
@@ -79,7 +83,7 @@ struct Args {
 }
 
 fn main() {
-    let Args { words, slot, client, line, why_not_leader, at, page, perfetto, shiviz } =
+    let Args { words, json, slot, client, line, why_not_leader, at, page, perfetto, shiviz } =
         parse_args("trace", &[]);
     name_what_panics();
     let Some((command, places)) = words.split_first() else {
@@ -96,7 +100,7 @@ fn main() {
         })
     };
     let fine = match command.as_str() {
-        "check" => check_all(&read()),
+        "check" => check_all(&read(), json),
         "explain" => {
             let what = match (slot, client, line, why_not_leader, at) {
                 (Some(slot), None, None, None, None) => What::Slot(Slot(slot.0)),
@@ -146,9 +150,20 @@ fn print(lines: &[String]) {
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
-fn check_all(files: &Files) -> bool {
+fn check_all(files: &Files, json: bool) -> bool {
     let checked = check(files);
-    print(&checked.lines);
+    if json {
+        let Checked { lives, compared, lines, is_good } = &checked;
+        let verdict = if *is_good { "pass" } else { "fail" };
+        let notes: Vec<&str> =
+            lines.iter().filter_map(|line| line.trim_start().strip_prefix("note: ")).collect();
+        let all = json!({
+            "verdict": verdict, "processes": lives, "compared": compared, "notes": notes
+        });
+        print(&[all.to_string()]);
+    } else {
+        print(&checked.lines);
+    }
     checked.is_good
 }
 
