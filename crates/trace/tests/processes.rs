@@ -171,7 +171,7 @@ fn killed_leader(options: &[&str]) {
     assert!(after.contains("replica 1") && after.contains("replica 2"), "{after}");
 
     // When that line was chosen one of the others led, and the rest say why they did not.
-    let files = Files::read(&[dir.clone()]).expect("traces");
+    let files = Files::read(std::slice::from_ref(&dir)).expect("traces");
     let (history, _) = merge(&files.lives().0, usize::MAX);
     let entry = Teller::new(&history).entry(Slot(second[0]));
     let (_, _, us) = entry.chosen.first().expect("it is chosen");

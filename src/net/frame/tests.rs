@@ -296,7 +296,7 @@ fn a_replica_that_has_not_started_takes_nothing_but_warm_up_and_status_queries()
 fn a_client_hears_of_warm_up_from_replicas_without_a_cluster_and_joins_none_by_it() {
     let answer = |cluster, answer| frame(replica(2), Party::Client, cluster, &[on_wire(&answer)]);
     let status = |status| Answer::Status(Box::new(status));
-    let (warms_up, none) = (Status::warms_up(crate::quorum::ReplicaSet::EMPTY), ClusterId::NONE);
+    let (warms_up, none) = (Status::warms_up(Default::default()), ClusterId::NONE);
     let mut receiver = decoder(Party::Client, none);
     assert_eq!(open(&mut receiver, &answer(none, status(warms_up))), Ok(1));
     assert_eq!(receiver.identity.cluster.known(), None);
