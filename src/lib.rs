@@ -24,3 +24,4 @@ pub mod storage;
 pub mod survey;
 pub mod types;
 pub mod values;
+pub mod words;

@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["types", "quorum", "values", "message", "paxos", "long_line"]),
+    ("words", &["types", "values", "message", "paxos", "client"]),
     ("survey", &["types", "quorum", "message"]),
     ("follow", &["types", "quorum", "message"]),
     ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
@@ -54,7 +55,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "runtime",
         &[
             "types", "quorum", "message", "paxos", "client", "survey", "follow", "storage", "net",
-            "config", "marker",
+            "config", "marker", "words",
         ],
     ),
 ];

@@ -4,6 +4,7 @@
 //! the process around them. A replica that hears no quorum answers as well, since then the question
 //! matters most.
 
+use crate::quorum::ReplicaSet;
 use crate::types::{Ballot, Slot};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,23 @@ pub enum Conduct {
     Follows,
     /// It is not a member: it follows and never votes.
     Observes,
+    /// It has not started: it has heard no answer of these replicas, and waits for them. If there
+    /// are none, it waits for replica 0 to start the cluster.
+    WarmsUp(ReplicaSet),
+}
+
+impl Status {
+    /// That of a replica that has not started and waits for these. It does not know the log yet.
+    pub fn warms_up(waits_for: ReplicaSet) -> Status {
+        let (conduct, ballot) = (Conduct::WarmsUp(waits_for), Ballot::ZERO);
+        let leadership = Leadership { conduct, leader: None, ballot, sync_ms: 0 };
+        Status { leadership, applied: Slot::ZERO, decided: Slot::ZERO, hash: None }
+    }
+
+    /// Whether it says of a log how far it is.
+    pub fn knows_log(&self) -> bool {
+        !matches!(self.leadership.conduct, Conduct::WarmsUp(_))
+    }
 }
 
 /// What the proposer of a replica knows.

@@ -110,8 +110,12 @@ impl Packer {
             Outgoing::Answers { to, answers } => {
                 assert!(matches!(me, Party::Replica(_)), "only a replica answers");
                 let answers = answers.iter().map(|answer| (answer::on_wire(answer), 1));
-                let (to, bound) = (Endpoint::Client(*to), Bound::Cluster);
-                self.push(to, bound, Departure::Urgent, answers, sink);
+                // Before warm-up is over, it only says that it warms up.
+                let bound = match self.identity.cluster.known() {
+                    Some(_) => Bound::Cluster,
+                    None => Bound::Anywhere,
+                };
+                self.push(Endpoint::Client(*to), bound, Departure::Urgent, answers, sink);
             }
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "only a client calls");

@@ -32,8 +32,10 @@
 use super::standing::Memory;
 use super::strangers::Strangers;
 use super::{Membership, Notice, Outbox, Role, Settings, acceptor};
-use crate::message::{Heard, LostState, Message, Ready, Refusal, ToBootstrap, Voter};
-use crate::quorum::quorum;
+use crate::message::{
+    Answer, Heard, LostState, Message, Ready, Refusal, Status, ToBootstrap, Voter,
+};
+use crate::quorum::{ReplicaSet, quorum};
 use crate::types::{Address, BootId, ClusterId, DirectoryId, Origin, ReplicaId, Time};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -68,6 +70,9 @@ pub enum Input {
         /// The reason.
         why: Refusal,
     },
+    /// An operator asks how this replica is, and where the answer is to go. Once the replica has
+    /// started, the other roles answer.
+    Status(Address),
 }
 
 /// How far this replica is.
@@ -413,6 +418,17 @@ impl Bootstrap {
         }
     }
 
+    /// Those that have not answered this life.
+    fn silent(&self) -> ReplicaSet {
+        let mut silent = ReplicaSet::EMPTY;
+        for (id, answered) in self.answers() {
+            if answered.is_none() {
+                silent.insert(id);
+            }
+        }
+        silent
+    }
+
     fn waited_for(&self) -> String {
         let silent = self.answers().filter(|(_, answered)| answered.is_none());
         let silent: Vec<String> = silent.map(|(id, _)| id.to_string()).collect();
@@ -478,6 +494,12 @@ impl Role for Bootstrap {
             Input::Peer(from, at, ToBootstrap::LostState(said)) => {
                 if self.is_started() {
                     self.strangers.lost_state(now, (from, at), said);
+                }
+            }
+            Input::Status(from) => {
+                if self.phase == Phase::WarmingUp {
+                    let status = Status::warms_up(self.silent());
+                    out.answer(from, Answer::Status(Box::new(status)));
                 }
             }
             Input::Refused { from, at, why } => {

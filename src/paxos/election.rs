@@ -25,6 +25,7 @@ use presence::Presence;
 
 use super::Settings;
 use super::pace::{Pace, Trip, WAIT_MAX_US, Waits};
+use super::proposer::Patience;
 use super::rounds::Rounds;
 use crate::aside::NotState;
 use crate::message::Heartbeat;
@@ -334,10 +335,30 @@ impl Election {
     /// Whether a campaign was heard to move within the shortest suspicion time, of another
     /// replica than `asker`: a candidate that asks again has given its campaign up.
     pub fn hears_campaign(&self, now: Time, asker: ReplicaId) -> bool {
+        self.campaign_heard(now, asker).is_some()
+    }
+
+    /// The ballot of that campaign.
+    pub fn campaign_heard(&self, now: Time, asker: ReplicaId) -> Option<Ballot> {
         let lately = |at: Time| now.since_us(at) < self.pace.waits().election_min_us;
         let counts =
             |ballot: Ballot| Some(ballot) > self.leader && ballot.owner(self.settings.n) != asker;
-        self.campaign.is_some_and(|(ballot, at)| counts(ballot) && lately(at))
+        self.campaign
+            .filter(|(ballot, at)| counts(*ballot) && lately(*at))
+            .map(|(ballot, _)| ballot)
+    }
+
+    /// How long this replica waits before it tries to lead, and for what.
+    pub fn patience(&self, now: Time) -> Patience {
+        Patience {
+            leader: self.leader,
+            heard_at: self.heard_at,
+            until: self.suspect_at(),
+            is_behind: self.behind_us() > 0,
+            is_calm: self.calm_until > now && self.calm_until >= self.suspect_at(),
+            campaign: self.campaign_heard(now, self.settings.id),
+            is_unsatisfied: self.is_unsatisfied(now),
+        }
     }
 
     /// This replica has granted a pre-vote. Two round trips later it hears the campaign, if

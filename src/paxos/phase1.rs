@@ -17,7 +17,7 @@ use super::recovery::Recovery;
 use super::{Outbox, Settings};
 use crate::aside::{Aside, NotState};
 use crate::message::{AcceptedValues, Message, Promise, Run, Spans, ToAcceptor, Voter};
-use crate::quorum::quorum;
+use crate::quorum::{ReplicaSet, quorum};
 use crate::runs::Runs;
 use crate::slot_set::SlotSet;
 use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
@@ -305,6 +305,16 @@ impl Phase1 {
     /// Those who have promised.
     fn promised(&self) -> impl Iterator<Item = &Report> {
         self.reports.iter().filter(|report| report.is_whole(self.first))
+    }
+
+    /// Their ids.
+    pub fn promised_by(&self) -> ReplicaSet {
+        let mut by = ReplicaSet::EMPTY;
+        let whole = |id: &ReplicaId| self.reports[id.index()].is_whole(self.first);
+        replicas(self.settings.n).filter(whole).for_each(|id| {
+            by.insert(id);
+        });
+        by
     }
 
     /// Whether a quorum has promised. Peers may have promised the ballot to an earlier life of

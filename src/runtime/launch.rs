@@ -10,6 +10,7 @@ use super::part::Part;
 use super::post::{Here, Links, Post, Router};
 use super::process::{Clock, LOOK};
 use super::role_thread::{Flow, RoleThread};
+use super::told::Words;
 use super::trace::block::Stream;
 use super::trace::{Trace, Tracer};
 use crate::message::Status;
@@ -92,12 +93,13 @@ impl Launcher {
         stream: Stream,
         inbox: Receiver<Vec<R::Input>>,
         storage: S,
+        words: Words<R::Record>,
         build: impl FnOnce(Membership, Time, u64, &Trace) -> R + Send + 'static,
         mend: impl FnMut(S, io::Error, &Membership, &Trace) -> io::Result<(S, R)> + Send + 'static,
     ) -> Part<R, S> {
         let (name, clock, trace) = (stream.name(), self.clock, self.trace(stream));
         let (rng, build, mend) = (self.rng(name), Box::new(build), Box::new(mend));
-        Part { name, inbox, storage, clock, rng, trace, build, mend }
+        Part { name, inbox, storage, clock, rng, trace, words, build, mend }
     }
 
     /// Where what a role does is written.

@@ -65,5 +65,6 @@ mod schedules;
 mod scrape;
 mod slow_disk;
 pub mod terminal;
+mod told;
 pub mod trace;
 mod usage;

@@ -6,6 +6,7 @@
 
 use super::process::Clock;
 use super::role_turn::RoleTurn;
+use super::told::Words;
 use super::trace::Trace;
 use crate::paxos::{Membership, Role, Storage};
 use crate::storage::upkeep::Upkeep;
@@ -36,6 +37,8 @@ pub(super) struct Part<R: Role, S> {
     pub(super) rng: fastrand::Rng,
     /// Where what it does is written.
     pub(super) trace: Trace,
+    /// The words for its records.
+    pub(super) words: Words<R::Record>,
     /// Makes it.
     pub(super) build: Build<R>,
     /// Mends it.
@@ -61,10 +64,10 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> Part<R, S> {
     ///
     /// The storage's error. The process must end then.
     pub(super) fn begin(self, id: ReplicaId, membership: Membership) -> io::Result<Begun<R, S>> {
-        let Part { name, inbox, mut storage, clock, mut rng, trace, build, mend } = self;
+        let Part { name, inbox, mut storage, clock, mut rng, trace, words, build, mend } = self;
         storage.joined(membership.is_voter(id))?;
         let role = build(membership.clone(), clock.now(), rng.u64(..), &trace);
-        let turn = RoleTurn::new(role, storage, clock, rng, trace);
+        let turn = RoleTurn::new(role, storage, clock, rng, trace).telling(id, words);
         Ok(Begun { name, inbox, turn, membership, mend })
     }
 }

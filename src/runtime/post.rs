@@ -221,6 +221,7 @@ impl Deliver<Incoming> for Router {
             }
             Incoming::Client { from, message: ClientMessage::Status(query) } => {
                 self.inputs.proposer.push(proposer::Input::Status(from, query));
+                self.inputs.bootstrap.push(bootstrap::Input::Status(from));
                 if let Some(usage) = &self.usage {
                     // Whoever is lost where many ask, asks again.
                     let _ = usage.try_send(from);

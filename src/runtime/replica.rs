@@ -25,6 +25,7 @@ use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use super::scrape;
 use super::slow_disk::Watched;
+use super::told;
 use super::trace::begin::{Accepting, Beginning, Bootstrapping, Learning};
 use super::trace::block::Stream;
 use super::trace::{Beginner, FILE_BYTES_MAX, Trace, Tracer, Who};
@@ -255,7 +256,8 @@ where
     };
     let bootstrap_role = bootstrap_role.beginning_with(origin).listing(list);
     let mut post = launcher.post("replica", &network, Here::Nobody);
-    let mut turn = RoleTurn::new(bootstrap_role, dir, clock, launcher.rng("replica"), trace);
+    let mut turn = RoleTurn::new(bootstrap_role, dir, clock, launcher.rng("replica"), trace)
+        .telling(id, told::started);
     let mut patience = network.patience();
     let (_nobody, nothing) = bounded::<()>(1);
     let counters = network.counters();
@@ -264,6 +266,7 @@ where
         Stream::Proposer,
         proposer,
         NoStorage,
+        told::none,
         move |membership, now, draw, trace| {
             trace.begin(now, draw, || Beginning::Proposer(settings, membership.clone()));
             Proposer::new(settings, membership, now, draw)
@@ -274,6 +277,7 @@ where
         Stream::Learner,
         learner,
         chat_log,
+        told::learned,
         move |membership, now, draw, trace| {
             let of = || Learning::of(&checkpoint, Slot::ZERO);
             trace.begin(now, draw, || Beginning::Learner(settings, membership.clone(), of()));
@@ -296,11 +300,13 @@ where
         Some(log) => {
             let folder = options.data_dir.display().to_string();
             let watched = Watched::new(log, launcher.clock, settings, folder);
-            let acceptor = launcher.part(Stream::Acceptor, acceptor, watched, build, never);
+            let acceptor =
+                launcher.part(Stream::Acceptor, acceptor, watched, told::saved, build, never);
             launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
         None => {
-            let acceptor = launcher.part(Stream::Acceptor, acceptor, Volatile, build, never);
+            let acceptor =
+                launcher.part(Stream::Acceptor, acceptor, Volatile, told::saved, build, never);
             launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
     };

@@ -13,10 +13,11 @@
 //! **Does not** know where inputs come from, nor how its thread waits for them.
 
 use super::process::Clock;
+use super::told::{Teller, Words};
 use super::trace::Trace;
 use crate::paxos::{Envelope, Outbox, Role, Storage};
 use crate::storage::upkeep::Upkeep;
-use crate::types::Time;
+use crate::types::{ReplicaId, Time};
 use std::{fmt, io};
 
 /// While its thread does not sleep, a storage writes this often what it has gathered, unless it
@@ -34,6 +35,8 @@ pub struct RoleTurn<R: Role, S> {
     rng: fastrand::Rng,
     /// What the role does is written there.
     trace: Trace,
+    /// And told in the log.
+    teller: Option<Teller<R::Record>>,
     out: Outbox<R::Record>,
     envelopes: Vec<Envelope>,
     /// How many turns in a row have postponed a timer that is due.
@@ -47,14 +50,21 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
     pub fn new(role: R, storage: S, clock: Clock, rng: fastrand::Rng, trace: Trace) -> Self {
         let rested = clock.now();
         let (out, envelopes) = (Outbox::new(), Vec::new());
-        RoleTurn { role, storage, clock, rng, trace, out, envelopes, postponed: 0, rested }
+        let (teller, postponed) = (None, 0);
+        RoleTurn { role, storage, clock, rng, trace, teller, out, envelopes, postponed, rested }
+    }
+
+    /// The same. What the role does is told as replica `id`'s, its records in these words.
+    #[must_use]
+    pub(super) fn telling(self, id: ReplicaId, words: Words<R::Record>) -> Self {
+        RoleTurn { teller: Some(Teller { id, words }), ..self }
     }
 
     /// With another role and storage, after the storage of this one has failed.
     pub fn again(self, again: impl FnOnce(S, &Trace) -> io::Result<(S, R)>) -> io::Result<Self> {
-        let RoleTurn { storage, clock, rng, trace, .. } = self;
+        let RoleTurn { storage, clock, rng, trace, teller, .. } = self;
         let (storage, role) = again(storage, &trace)?;
-        Ok(RoleTurn::new(role, storage, clock, rng, trace))
+        Ok(RoleTurn { teller, ..RoleTurn::new(role, storage, clock, rng, trace) })
     }
 
     /// The time, as the role is told it.
@@ -84,7 +94,7 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
         postponed_max: u32,
         dispatch: &mut impl FnMut(&mut Vec<Envelope>),
     ) -> io::Result<()> {
-        let RoleTurn { role, storage, trace, out, envelopes, .. } = self;
+        let RoleTurn { role, storage, trace, teller, out, envelopes, .. } = self;
         if role.deadline().is_some_and(|deadline| deadline <= now) {
             if more && self.postponed < postponed_max {
                 self.postponed += 1;
@@ -97,7 +107,11 @@ impl<R: Role, S: Storage<R::Record> + Upkeep> RoleTurn<R, S> {
         }
         role.flush(now, out);
         trace.turn(now, role.deadline(), out);
+        let told = teller.as_ref().map(|teller| teller.records(out.records()));
         out.commit_into(storage, envelopes).inspect_err(|_| trace.failed())?;
+        if let (Some(teller), Some(records)) = (teller, told) {
+            teller.tell(records, envelopes);
+        }
         if !envelopes.is_empty() {
             dispatch(envelopes);
         }

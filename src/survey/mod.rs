@@ -109,7 +109,11 @@ impl Survey {
                 }
                 match second {
                     true => row.hash = status.hash,
-                    false => _ = row.status.get_or_insert(*status),
+                    // One that has started since then says more.
+                    false if row.status.is_none_or(|it| !it.knows_log()) => {
+                        row.status = Some(*status);
+                    }
+                    false => {}
                 }
                 row.has_answered = true;
             }
@@ -143,7 +147,8 @@ impl Survey {
         if self.is_over || !is_due && rows.iter().any(|row| row.is_open(second)) {
             return;
         }
-        let applied = rows.iter().filter_map(|row| Some(row.status?.applied)).min();
+        let logs = rows.iter().filter_map(|row| row.status.filter(Status::knows_log));
+        let applied = logs.map(|status| status.applied).min();
         match applied {
             // A log without a slot has nothing to compare.
             Some(applied) if !second && applied > Slot::ZERO => {
@@ -163,7 +168,9 @@ impl Row {
     fn is_open(&self, second: bool) -> bool {
         match (self.elsewhere, second) {
             (true, _) => false,
-            (false, true) => self.status.is_some() && !self.has_answered,
+            (false, true) => {
+                self.status.is_some_and(|status| status.knows_log()) && !self.has_answered
+            }
             (false, false) => self.status.is_none() || self.usage.is_none(),
         }
     }

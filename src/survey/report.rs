@@ -1,9 +1,9 @@
 //! What the answers of a survey mean.
 
 use super::Row;
-use crate::message::Conduct;
-use crate::quorum::quorum;
-use crate::types::{Ballot, ReplicaId, Slot, replicas};
+use crate::message::{Conduct, Status};
+use crate::quorum::{ReplicaSet, quorum};
+use crate::types::{Ballot, REPLICAS_MAX, ReplicaId, Slot, replicas};
 use std::fmt;
 
 /// A replica that lacks more slots than this is behind, and not just on its way. Below it a
@@ -41,6 +41,8 @@ pub enum Fault {
     Elsewhere(ReplicaId),
     /// It is not a member.
     Observes(ReplicaId),
+    /// It warms up, and waits for these replicas.
+    WarmsUp(ReplicaId, ReplicaSet),
     /// It lacks this many slots.
     Behind(ReplicaId, u64),
     /// Its log is another one than a quorum's, or than another replica's if no quorum has the same.
@@ -57,6 +59,7 @@ impl fmt::Display for Fault {
             Fault::Silent(id) => write!(f, "replica {id} does not answer"),
             Fault::Elsewhere(id) => write!(f, "replica {id} belongs to another cluster"),
             Fault::Observes(id) => write!(f, "replica {id} is not a member and does not vote"),
+            Fault::WarmsUp(id, of) => write!(f, "replica {id} is {}", warming_up(*of)),
             Fault::Behind(id, slots) => write!(f, "replica {id} is {slots} slots behind"),
             Fault::Differs(id) => write!(f, "replica {id} has other lines than another replica"),
             Fault::NoLeader => write!(f, "no replica leads"),
@@ -65,6 +68,20 @@ impl fmt::Display for Fault {
             }
         }
     }
+}
+
+/// `warming up, waits for replica 2`.
+pub(super) fn warming_up(waits_for: ReplicaSet) -> String {
+    let ids: Vec<String> = replicas(REPLICAS_MAX)
+        .filter(|id| waits_for.contains(*id))
+        .map(|id| id.to_string())
+        .collect();
+    let waits_for = match ids.as_slice() {
+        [] => "replica 0 to start the cluster".to_owned(),
+        [one] => format!("replica {one}"),
+        many => format!("replicas {}", many.join(", ")),
+    };
+    format!("warming up, waits for {waits_for}")
 }
 
 /// What a survey has found.
@@ -86,8 +103,8 @@ impl Report {
     pub(super) fn new(rows: Vec<Row>, below: Slot) -> Self {
         let n = rows.len();
         let conduct = |row: &Row| Some(row.status?.leadership.conduct);
-        let is_member =
-            |row: &&Row| !row.elsewhere && conduct(row).is_some_and(|it| it != Conduct::Observes);
+        let votes = |it| !matches!(it, Conduct::Observes | Conduct::WarmsUp(_));
+        let is_member = |row: &&Row| !row.elsewhere && conduct(row).is_some_and(votes);
         let members = rows.iter().filter(is_member).count();
         let leader = leader(&rows);
         let mut faults = Vec::new();
@@ -109,6 +126,7 @@ impl Report {
                 (true, _) => Some(Fault::Elsewhere(id)),
                 (false, None) => Some(Fault::Silent(id)),
                 (false, Some(Conduct::Observes)) => Some(Fault::Observes(id)),
+                (false, Some(Conduct::WarmsUp(of))) => Some(Fault::WarmsUp(id, of)),
                 (false, Some(_)) => None,
             };
             let lag = report.lag(id).filter(|slots| *slots > LAG_SLOTS_MAX);
@@ -127,7 +145,7 @@ impl Report {
     /// How many slots that are known to be decided this replica has not applied.
     pub fn lag(&self, id: ReplicaId) -> Option<u64> {
         let ends = self.rows.iter().filter_map(|row| Some(row.status?.decided));
-        let applied = self.rows[id.index()].status?.applied;
+        let applied = self.rows[id.index()].status.filter(Status::knows_log)?.applied;
         ends.max().map(|end| end.since(applied))
     }
 
@@ -150,7 +168,7 @@ fn leader(rows: &[Row]) -> Option<Ballot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Leadership, Status};
+    use crate::message::Leadership;
 
     fn row(conduct: Conduct, leader: Option<u64>, applied: u64, hash: Option<u64>) -> Row {
         let leader = leader.map(Ballot);
@@ -193,6 +211,34 @@ mod tests {
         ] {
             assert_eq!(found(vec![leads(9), follows(9), third]), (vec![fault], Health::Degraded));
         }
+    }
+
+    #[test]
+    fn one_that_warms_up_is_no_member_yet_and_says_whom_it_waits_for() {
+        let waits = |ids: &[u8]| {
+            let mut waits_for = ReplicaSet::EMPTY;
+            ids.iter().for_each(|id| {
+                waits_for.insert(ReplicaId(*id));
+            });
+            Row { status: Some(Status::warms_up(waits_for)), ..Row::default() }
+        };
+        let report = Report::new(vec![waits(&[2]), waits(&[0, 2]), Row::default()], Slot::ZERO);
+        assert_eq!(report.health, Health::NoQuorum);
+        let said: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "too few members answer: 0, and a quorum is 2",
+                "replica 0 is warming up, waits for replica 2",
+                "replica 1 is warming up, waits for replicas 0, 2",
+                "replica 2 does not answer",
+            ]
+        );
+        // Of one that comes after the others nothing is compared.
+        let report = Report::new(vec![leads(9), follows(9), waits(&[])], Slot(9));
+        let [fault] = &report.faults[..] else { panic!("{:?}", report.faults) };
+        let text = "replica 2 is warming up, waits for replica 0 to start the cluster";
+        assert_eq!((fault.to_string().as_str(), report.lag(ReplicaId(2))), (text, None));
     }
 
     #[test]

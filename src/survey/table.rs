@@ -1,9 +1,9 @@
 //! A report as a table for people, and as JSON for programs.
 
 use super::Row;
-use super::report::Report;
-use crate::message::Conduct;
-use crate::types::{ReplicaId, replicas};
+use super::report::{Report, warming_up};
+use crate::message::{Conduct, Status};
+use crate::types::{REPLICAS_MAX, ReplicaId, replicas};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -66,30 +66,23 @@ fn conduct(of: Conduct) -> &'static str {
         Conduct::Campaigns => "campaigns",
         Conduct::Follows => "follows",
         Conduct::Observes => "observes",
+        Conduct::WarmsUp(_) => "warms_up",
     }
 }
 
 fn cells(report: &Report, id: ReplicaId, place: &str) -> [String; HEADER.len()] {
-    let Row { status, usage, hash, round_trip_us, elsewhere, .. } = &report.rows[id.index()];
+    let Row { status, usage, round_trip_us, elsewhere, .. } = &report.rows[id.index()];
     let unknown = || UNKNOWN.to_owned();
     let mut cells = HEADER.map(|_| unknown());
     (cells[0], cells[1]) = (id.to_string(), place.to_owned());
     cells[2] = if *elsewhere { "another cluster" } else { "no answer" }.to_owned();
     if let Some(status) = status {
         let leadership = status.leadership;
-        cells[2] = conduct(leadership.conduct).to_owned();
-        cells[3] = leadership
-            .leader
-            .map_or_else(unknown, |ballot| ballot.owner(report.rows.len()).to_string());
-        cells[4] = leadership.ballot.to_string();
-        (cells[5], cells[6]) = (status.applied.to_string(), status.decided.to_string());
-        cells[7] = report.lag(id).map_or_else(unknown, |slots| slots.to_string());
-        // Enough to see with the eyes whether two are the same.
-        cells[8] = hash.map_or_else(unknown, |hash| format!("{:08x}", hash >> 32));
-        cells[10] = match leadership.sync_ms {
-            0 => unknown(),
-            ms => format!("{ms} ms"),
-        };
+        if let Conduct::WarmsUp(waits_for) = leadership.conduct {
+            cells[2] = warming_up(waits_for);
+        } else {
+            log_cells(&mut cells, report, id, status);
+        }
     }
     if let Some(us) = round_trip_us {
         cells[9] = format!("{:.2} ms", *us as f64 / 1_000.0);
@@ -105,6 +98,26 @@ fn cells(report: &Report, id: ReplicaId, place: &str) -> [String; HEADER.len()] 
         cells[14] = if dropped.is_empty() { unknown() } else { dropped.join(", ") };
     }
     cells
+}
+
+/// What a replica that has started says of the log.
+fn log_cells(cells: &mut [String; HEADER.len()], report: &Report, id: ReplicaId, status: &Status) {
+    let Row { hash, .. } = &report.rows[id.index()];
+    let unknown = || UNKNOWN.to_owned();
+    let leadership = status.leadership;
+    cells[2] = conduct(leadership.conduct).to_owned();
+    cells[3] = leadership
+        .leader
+        .map_or_else(unknown, |ballot| ballot.owner(report.rows.len()).to_string());
+    cells[4] = leadership.ballot.to_string();
+    (cells[5], cells[6]) = (status.applied.to_string(), status.decided.to_string());
+    cells[7] = report.lag(id).map_or_else(unknown, |slots| slots.to_string());
+    // Enough to see with the eyes whether two are the same.
+    cells[8] = hash.map_or_else(unknown, |hash| format!("{:08x}", hash >> 32));
+    cells[10] = match leadership.sync_ms {
+        0 => unknown(),
+        ms => format!("{ms} ms"),
+    };
 }
 
 fn bytes(of: u64) -> String {
@@ -145,6 +158,7 @@ pub fn json(report: &Report, places: &[String]) -> String {
 fn object(report: &Report, id: ReplicaId, place: &str) -> Value {
     let Row { status, usage, hash, round_trip_us, elsewhere, .. } = &report.rows[id.index()];
     let leadership = status.map(|status| status.leadership);
+    let log = status.filter(Status::knows_log);
     let dropped = usage.as_ref().map(|usage| {
         let counts = usage.dropped.iter().map(|(name, times)| (name.clone(), json!(times)));
         Value::Object(counts.collect::<Map<_, _>>())
@@ -156,10 +170,11 @@ fn object(report: &Report, id: ReplicaId, place: &str) -> Value {
         "answers": status.is_some(),
         "another_cluster": elsewhere,
         "does": leadership.map(|it| conduct(it.conduct)),
+        "waits_for": leadership.and_then(|it| waits_for(it.conduct)),
         "leader": leadership.and_then(|it| it.leader).map(|it| it.owner(report.rows.len()).0),
-        "ballot": leadership.map(|it| it.ballot.0),
-        "applied": status.map(|it| it.applied.0),
-        "decided": status.map(|it| it.decided.0),
+        "ballot": log.map(|it| it.leadership.ballot.0),
+        "applied": log.map(|it| it.applied.0),
+        "decided": log.map(|it| it.decided.0),
         "lag": report.lag(id),
         "log_hash": hash.map(|hash| format!("{hash:016x}")),
         "round_trip_us": round_trip_us,
@@ -169,4 +184,10 @@ fn object(report: &Report, id: ReplicaId, place: &str) -> Value {
         "up_s": usage.map(|it| it.up_s),
         "dropped": dropped,
     })
+}
+
+/// The replicas for which one that warms up waits.
+fn waits_for(of: Conduct) -> Option<Vec<u8>> {
+    let Conduct::WarmsUp(waits_for) = of else { return None };
+    Some(replicas(REPLICAS_MAX).filter(|id| waits_for.contains(*id)).map(|id| id.0).collect())
 }

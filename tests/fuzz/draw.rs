@@ -6,9 +6,10 @@ use multipaxos::message::{
     Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Promise, Ready, Request, Run,
     Seen, Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
+use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
     Address, Attempt, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin,
-    ReplicaId, Session, Slot, SlotRange, Value,
+    REPLICAS_MAX, ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -372,7 +373,15 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
 }
 
 fn status(rng: &mut Rng, around: &Around) -> Status {
-    let conducts = [Conduct::Leads, Conduct::Campaigns, Conduct::Follows, Conduct::Observes];
+    let mut waits_for = ReplicaSet::EMPTY;
+    waits_for.insert(ReplicaId(rng.u8(..REPLICAS_MAX as u8)));
+    let conducts = [
+        Conduct::Leads,
+        Conduct::Campaigns,
+        Conduct::Follows,
+        Conduct::Observes,
+        Conduct::WarmsUp(waits_for),
+    ];
     let leadership = Leadership {
         conduct: conducts[rng.usize(..conducts.len())],
         leader: rng.bool().then(|| ballot(rng, around)),

@@ -132,6 +132,31 @@ fn warm_up_says_whom_it_waits_for() {
 }
 
 #[test]
+fn the_log_tells_the_protocol_in_the_words_of_scripts() {
+    let place = Place::new(1);
+    let mut cluster: Vec<_> = ["debug", "trace", "info"]
+        .into_iter()
+        .enumerate()
+        .map(|(id, level)| place.replica_with(id, &["--log_level", level]))
+        .collect();
+    cluster[0].process.wait_for("[DEBUG] replica 0: saves promise 0");
+    assert_eq!(completions(&place.say(&["--client_id", "7"], b"hi\n")).len(), 1);
+    cluster[0].process.wait_for("[DEBUG] replica 0: applies slot 0: \"hi\"");
+    cluster[1].process.wait_for("[TRACE] replica 1: saves at ballot 0: 0:\"hi\"");
+    cluster[1].process.wait_for("[TRACE] replica 1: 1->0 accepted ballot 0: slot 0");
+    let said = cluster.drain(..).map(|mut replica| {
+        replica.process.signal("-TERM");
+        replica.process.end().1
+    });
+    let [debug, trace, info]: [Vec<String>; 3] =
+        said.collect::<Vec<_>>().try_into().expect("three");
+    let has = |said: &[String], words: &str| said.iter().any(|line| line.contains(words));
+    assert!(!has(&debug, "accept ballot") && !has(&debug, "[TRACE]"), "{debug:#?}");
+    assert!(!has(&trace, "heartbeat") && !has(&trace, "event source"), "{trace:#?}");
+    assert!(!has(&info, "[DEBUG]") && !has(&info, "applies"), "{info:#?}");
+}
+
+#[test]
 fn threads_carry_their_roles_names() {
     let per_role: &[&str] = &["acceptor", "learner", "network", "proposer", "replica"];
     let name = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("comm")).ok();

@@ -65,6 +65,24 @@ fn a_cluster_is_well_then_degraded_then_without_a_quorum() {
 }
 
 #[test]
+fn replicas_that_warm_up_say_for_whom_they_wait() {
+    let place = Place::new(1);
+    let _first = [0, 1].map(|id| place.replica(id));
+    let waits = "warming up, waits for replica 2";
+    let table = until("both wait for replica 2", || {
+        let ran = place.status(&["--timeout", "1"]);
+        let table = text(&ran.stdout);
+        (ran.status.code() == Some(2) && table.matches(waits).count() == 4).then_some(table)
+    });
+    assert!(table.contains(&format!("\n  replica 0 is {waits}\n")), "{table}");
+    assert!(table.ends_with("\n  replica 2 does not answer\n"), "{table}");
+    let json = text(&place.status(&["--json", "--timeout", "1"]).stdout);
+    assert!(json.contains("\"does\":\"warms_up\"") && json.contains("\"waits_for\":[2]"), "{json}");
+    let _last = place.replica(2);
+    place.status_until(0, &[]);
+}
+
+#[test]
 fn json_says_the_same_and_counts_what_was_dropped() {
     let place = Place::new(0);
     let _cluster = place.cluster();

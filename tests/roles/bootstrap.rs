@@ -1,7 +1,7 @@
 //! The bootstrap role: warm-up, and the members of the cluster.
 
 use crate::common::*;
-use multipaxos::message::{Heard, LostState, Ready, Refusal, ToBootstrap, Voter};
+use multipaxos::message::{Answer, Conduct, Heard, LostState, Ready, Refusal, ToBootstrap, Voter};
 use multipaxos::paxos::acceptor::State;
 use multipaxos::paxos::bootstrap::{Bootstrap, Input, Record, cluster_id};
 use multipaxos::paxos::{Envelope, Membership, Notice, Role, Settings, Storage};
@@ -108,6 +108,23 @@ fn replica_0_draws_up_the_list_once_all_have_answered_its_present_life() {
     let memories = Vec::new();
     assert_eq!(start, Membership { cluster, voter, members, memories, fresh: true });
     assert!(start.is_voter(R0) && !start.is_voter(R1));
+}
+
+#[test]
+fn an_operator_hears_for_whom_it_waits_until_it_has_started() {
+    let mut seat = replica(3, R0, 10);
+    let mut asked = |input: Option<Input>| {
+        input.into_iter().for_each(|input| drop(seat.handle(input)));
+        let sent = seat.handle(Input::Status(address(9)));
+        let [Envelope::Answers { to, answers }] = &sent[..] else { return None };
+        assert_eq!(*to, address(9));
+        let [Answer::Status(status)] = &answers[..] else { panic!("{answers:?}") };
+        let Conduct::WarmsUp(of) = status.leadership.conduct else { panic!("{status:?}") };
+        Some([R0, R1, R2].map(|id| of.contains(id)))
+    };
+    assert_eq!(asked(None), Some([false, true, true]));
+    assert_eq!(asked(Some(ready(R1, 1, 11, 1))), Some([false, false, true]));
+    assert_eq!(asked(Some(ready(R2, 3, 12, 1))), None, "the others answer now");
 }
 
 #[test]

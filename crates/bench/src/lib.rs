@@ -29,6 +29,7 @@ mod sweep;
 mod usage;
 
 use cluster::{Cluster, ClusterOptions, LOOK};
+use command_line::progress::{Progress, left};
 use command_line::{Percent, say};
 use driver::Interrupts;
 use load::{Load, Shape};
@@ -175,17 +176,33 @@ impl Watch<'_> {
     }
 
     fn pass(&mut self, seconds: f64) -> Result<(), String> {
-        let until = Instant::now() + Duration::from_secs_f64(seconds);
-        self.until(|_| Instant::now() >= until)
+        let (began, before) = (Instant::now(), self.load.completed());
+        let all = Duration::from_secs_f64(seconds);
+        let mut progress = Progress::new();
+        self.until(|watch| {
+            let elapsed = began.elapsed();
+            progress.show(|| {
+                let rate = rate(watch.load.completed() - before, elapsed);
+                let left = all.saturating_sub(elapsed).as_secs_f64();
+                format!("{rate}, {left:.0} s left")
+            });
+            elapsed >= all
+        })
     }
 
     /// Waits until `lines` more lines are complete. Fails when none completes for long.
     fn pass_lines(&mut self, lines: u64) -> Result<(), String> {
-        let goal = self.load.completed() + lines;
+        let (began, before) = (Instant::now(), self.load.completed());
+        let (goal, mut progress) = (before + lines, Progress::new());
         let mut last = (0, Instant::now());
         let mut stuck = false;
         self.until(|watch| {
             let completed = watch.load.completed();
+            progress.show(|| {
+                let (done, elapsed) = (completed - before, began.elapsed());
+                let (rate, left) = (rate(done, elapsed), left(done, lines, elapsed));
+                format!("{done} of {lines} lines, {rate}, {left}")
+            });
             if completed != last.0 {
                 last = (completed, Instant::now());
             }
@@ -205,6 +222,11 @@ impl Watch<'_> {
             left => Err(format!("{left} lines not complete after {} s", DRAIN.as_secs())),
         }
     }
+}
+
+/// So many lines in this time.
+fn rate(lines: u64, elapsed: Duration) -> String {
+    format!("{:.0} lines/s", lines as f64 / elapsed.as_secs_f64().max(1e-3))
 }
 
 /// Nanoseconds as microseconds, with one decimal.

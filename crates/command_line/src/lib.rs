@@ -19,6 +19,7 @@ pub mod completions;
 pub mod ending;
 pub mod help;
 mod manual;
+pub mod progress;
 mod stamp;
 pub mod standard;
 mod stderr;
@@ -304,7 +305,9 @@ pub fn init_logging(level: LevelFilter) {
         .set_level_padding(LevelPadding::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off);
+        .set_location_level(LevelFilter::Off)
+        // The event loop says of each socket that it begins to watch it.
+        .add_filter_ignore_str("mio");
     let _ = WriteLogger::init(level, config.build(), Stamped::default());
 }
 

@@ -12,7 +12,6 @@
 //! - `folder`: files and ports before a run
 //! - [`verdict`]: the rules, without I/O
 //! - [`compare`]: the verdict on a run made by hand
-//! - `progress`: the progress line on a terminal
 //!
 //! Each scenario prints one row to stdout. Below the row of a failed scenario the driver
 //! prints why it failed, and the command that repeats it. After a failed scenario the driver
@@ -26,18 +25,18 @@ mod clients;
 pub mod compare;
 pub mod folder;
 pub mod process;
-mod progress;
 mod run;
 pub mod verdict;
 
 pub use process::Interrupts;
 
+use command_line::progress::Progress;
 use command_line::{EXIT_FAILED, EXIT_USAGE, Percent, one_line, say};
 use folder::{Folder, PortFault, check_ports};
 use multipaxos::config::{Config, cause};
-use progress::Progress;
 use run::{Failure, Outcome};
 use seeds::derive_seed;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -150,6 +149,8 @@ pub struct Plan {
     pub trace: bool,
     /// The file for a page that shows the scenario, if there is to be one.
     pub report: Option<PathBuf>,
+    /// Whether the results are objects, a line each, in place of a table.
+    pub json: bool,
     /// Options passed to the replicas unchanged: names without dashes, and values.
     pub replica_options: Vec<(String, String)>,
 }
@@ -318,14 +319,23 @@ fn run_rows(
 ) -> io::Result<i32> {
     let mut out = io::stdout();
     let mut progress = Progress::new();
+    let json = plan.json;
     let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    writeln!(out, "{:width$}  verdict  killed  ballot      lines  NOPs   elapsed", "scenario")?;
+    if !json {
+        writeln!(out, "{:width$}  verdict  killed  ballot      lines  NOPs   elapsed", "scenario")?;
+    }
     for (scenario, folder) in scenarios.iter().zip(folders) {
         let (name, deaths) = (scenario.name, scenario.fault.deaths());
         if deaths > plan.config.f {
             skipped += 1;
-            writeln!(out, "{name:width$}  SKIP     needs f = {deaths} or more")?;
+            let why = format!("needs f = {deaths} or more");
+            match json {
+                true => {
+                    writeln!(out, "{}", json!({"scenario": name, "verdict": "skip", "why": why}))?
+                }
+                false => writeln!(out, "{name:width$}  SKIP     {why}")?,
+            }
             continue;
         }
         let mut outcome = run::run(plan, scenario, folder, interrupts, &mut progress);
@@ -342,9 +352,13 @@ fn run_rows(
             ));
             return Ok(EXIT_FAILED);
         }
-        writeln!(out, "{name:width$}  {}", cells(&outcome))?;
+        match json {
+            true => writeln!(out, "{}", object(plan, scenario, folder, &outcome))?,
+            false => writeln!(out, "{name:width$}  {}", cells(&outcome))?,
+        }
         match &outcome.result {
             Ok(_) => passed += 1,
+            Err(_) if json => failed += 1,
             Err(failure) => {
                 failed += 1;
                 let text = format!(
@@ -356,12 +370,30 @@ fn run_rows(
             }
         }
     }
-    if scenarios.len() > 1 {
+    if scenarios.len() > 1 && !json {
         let total = scenarios.len();
         writeln!(out, "{total} scenarios: {passed} passed, {failed} failed, {skipped} skipped")?;
     }
     out.flush()?;
     Ok(if failed > 0 { EXIT_FAILED } else { 0 })
+}
+
+/// The row for programs: one object.
+fn object(plan: &Plan, scenario: &Scenario, folder: &Folder, outcome: &Outcome) -> Value {
+    let failure = outcome.result.as_ref().err().map(ToString::to_string);
+    json!({
+        "scenario": scenario.name,
+        "verdict": if failure.is_none() { "pass" } else { "fail" },
+        "killed": outcome.killed,
+        "ballot": outcome.ballot,
+        "completed": outcome.completed,
+        "lines": outcome.total,
+        "noops": outcome.result.as_ref().ok().map(|summary| summary.noops),
+        "elapsed_s": outcome.elapsed.as_secs_f64(),
+        "why": failure,
+        "logs": folder.as_arg(),
+        "repeat": plan.command(scenario),
+    })
 }
 
 /// The columns behind a scenario's name.

@@ -30,6 +30,25 @@ const SCENARIOS: [(&str, usize, usize, &[usize]); 8] = [
     ("stress-test-0", 5, 100, &[]),
 ];
 
+#[test]
+fn json_is_an_object_for_each_scenario() {
+    let place = Place::new(1);
+    let mut command = driver(&place);
+    let ran = command.args(["--json", "--messages", "1", "--pause_ms", "0"]).output();
+    let ran = ran.expect("the driver runs");
+    let rows: Vec<serde_json::Value> = text(&ran.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{line}: {why}")))
+        .collect();
+    let said = text(&ran.stderr);
+    assert_eq!((ran.status.code(), rows.len()), (Some(0), SCENARIOS.len()), "{rows:#?} {said}");
+    for row in &rows {
+        let needs_five = row["scenario"] == "PROPOSER 0 AND 1 FAIL BEFORE PROPOSAL";
+        assert_eq!(row["verdict"], if needs_five { "skip" } else { "pass" }, "{row}");
+        assert!(needs_five || row["completed"] == row["lines"], "{row}");
+    }
+}
+
 /// Runs a scenario and judges its chat logs. Returns the log of the live replicas.
 #[track_caller]
 fn scenario(name: &str, options: &[&str]) -> Vec<Line> {

@@ -184,3 +184,27 @@ fn a_seed_is_one_line_and_the_line_is_always_the_same() {
     assert!(line.starts_with("seed 3 replicas 3 events ") && line.ends_with(" ok\n"), "{line}");
     assert_eq!(line.lines().count(), 1, "{line}");
 }
+
+#[test]
+fn json_is_one_object_for_a_run_and_for_a_sweep() {
+    let read = |args: &[&str]| -> serde_json::Value {
+        let ran = simulate(args);
+        assert_eq!(
+            ran.status.code(),
+            Some(0),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        assert_eq!(String::from_utf8_lossy(&ran.stderr), "", "no progress in a pipe");
+        serde_json::from_slice(&ran.stdout).expect("one object")
+    };
+    let one = read(&["--seed", "5", "--json"]);
+    assert_eq!((&one["seed"], &one["verdict"]), (&5.into(), &"ok".into()), "{one}");
+    assert_eq!(one["repeat"], "simulate --seed 5 --trace");
+    let sweep = read(&["--seed", "5", "--seeds", "4", "--json"]);
+    assert_eq!((&sweep["runs"], &sweep["failed"]), (&4.into(), &0.into()), "{sweep}");
+    assert!(sweep["met"].as_object().is_some_and(|met| met.len() > 10), "{sweep}");
+    assert!(sweep["never_met"].as_array().is_some_and(|names| !names.is_empty()), "{sweep}");
+    let ran = simulate(&["--json", "--trace"]);
+    assert_eq!(ran.status.code(), Some(64), "{}", String::from_utf8_lossy(&ran.stderr));
+}

@@ -9,8 +9,10 @@
 //! - [`invariants`]: compares what the roles of all processes did with the protocol's rules.
 //! - [`check`]: both, in words.
 //! - [`clocks`]: one time line for processes of several hosts.
+//! - [`leading`]: why a replica did not lead at a [`moment`].
 //! - [`merged`]: all of it as one [`history::History`], which explains slots and draws a page.
 //! - [`perfetto`]: that, for viewers of Chrome's trace events.
+//! - [`mod@shiviz`]: that, for ShiViz.
 //!
 //! **Does not** trust a file: what cannot be read is said, and the rest is used.
 
@@ -18,7 +20,10 @@ pub mod check;
 pub mod clocks;
 pub mod files;
 pub mod invariants;
+pub mod leading;
 pub mod merged;
+pub mod moment;
 pub mod perfetto;
 pub mod replay;
+pub mod shiviz;
 pub mod steps;

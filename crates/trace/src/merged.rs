@@ -63,30 +63,76 @@ struct Told {
     is_whole: bool,
 }
 
+/// One time line for all lives, in microseconds since the first of them began.
+#[derive(Debug)]
+pub struct TimeLine {
+    /// By life: how far its clock's beginning is from the time line's.
+    begins: Vec<u64>,
+    /// By life: the last that is known of it.
+    last: Vec<u64>,
+}
+
+impl TimeLine {
+    /// That of these lives.
+    pub fn of(lives: &[Life<'_>]) -> TimeLine {
+        let clients = clients(lives);
+        TimeLine::told(lives, &all_told(lives, &clients))
+    }
+
+    fn told(lives: &[Life<'_>], told: &[Told]) -> TimeLine {
+        let begin = lives.iter().map(|life| life.header.wall_us).min().unwrap_or_default();
+        let wall = |life: usize, now: Time| lives[life].header.wall_us - begin + now.0;
+        let whole: Vec<bool> = told.iter().map(|told| told.is_whole).collect();
+        let shifts = shifts(&whole, &sightings(told, wall));
+        let begins = shifts.iter().enumerate().map(|(life, shift)| wall(life, Time(0)) + shift);
+        let begins: Vec<u64> = begins.collect();
+        let newest = |told: &Told| told.happened.iter().map(|(now, _)| now.0).max();
+        let last = told.iter().zip(&begins).map(|(it, begin)| begin + newest(it).unwrap_or(0));
+        TimeLine { last: last.collect(), begins }
+    }
+
+    /// When something happened that did so at `now` by the clock of this life.
+    pub fn us(&self, life: usize, now: Time) -> u64 {
+        self.begins[life] + now.0
+    }
+
+    /// What the clock of this life said then. None if it had not begun.
+    pub fn clock(&self, life: usize, us: u64) -> Option<Time> {
+        us.checked_sub(self.begins[life]).map(Time)
+    }
+
+    /// When something happened that is the last that is known of this life.
+    pub fn last(&self, life: usize) -> u64 {
+        self.last[life]
+    }
+
+    /// When the last of all happened.
+    pub fn end(&self) -> u64 {
+        self.last.iter().copied().max().unwrap_or_default()
+    }
+}
+
+fn all_told(lives: &[Life<'_>], clients: &BTreeMap<Address, ClientId>) -> Vec<Told> {
+    let mut told: Vec<Told> = lives.iter().map(|life| Told::by(life, clients)).collect();
+    note_wiped(lives, &mut told);
+    told
+}
+
 /// The history of all lives, with at most so many entries, and whether there are more.
 pub fn merge(lives: &[Life<'_>], entries_max: usize) -> (History, bool) {
     let n = lives.first().map_or(0, |life| life.header.n);
-    let clients = clients(lives);
-    let mut told: Vec<Told> = lives.iter().map(|life| Told::by(life, &clients)).collect();
-    note_wiped(lives, &mut told);
-    let begin = lives.iter().map(|life| life.header.wall_us).min().unwrap_or_default();
-    let wall = |life: usize, now: Time| lives[life].header.wall_us - begin + now.0;
-    let whole: Vec<bool> = told.iter().map(|told| told.is_whole).collect();
-    let shifts = shifts(&whole, &sightings(&told, wall));
-    let time = |life: usize, now: Time| wall(life, now) + shifts[life];
+    let told = all_told(lives, &clients(lives));
+    let line = TimeLine::told(lives, &told);
     let mut all: Vec<(u64, u8, Happening)> = Vec::new();
-    let mut last = vec![0; lives.len()];
     for (life, told) in told.into_iter().enumerate() {
         for (now, happening) in told.happened {
-            let us = time(life, now);
-            last[life] = us.max(last[life]);
-            all.push((us, happening.rank(), happening));
+            all.push((line.us(life, now), happening.rank(), happening));
         }
     }
-    let newest = last.iter().copied().max().unwrap_or_default();
+    let newest = line.end();
     for (at, life) in lives.iter().enumerate() {
-        let is_silent = last[at] + SILENT_US < newest;
-        let us = life.end.map(|end| time(at, end)).or(is_silent.then_some(last[at]));
+        let is_silent = line.last(at) + SILENT_US < newest;
+        let us = life.end.map(|end| line.us(at, end)).or(is_silent.then_some(line.last(at)));
         if let (Who::Replica(replica), Some(us)) = (life.who(), us) {
             all.push((us, RANK_LAST, Happening::Is(Event::Ended { replica, cannot_sync: false })));
         }

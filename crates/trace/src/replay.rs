@@ -135,6 +135,75 @@ where
     replayed
 }
 
+/// A moment of a role that is replayed.
+#[derive(Debug)]
+pub enum Moment<'a, R: Replayed> {
+    /// It gets this, or its timer fires.
+    Gets(&'a R, Time, Option<&'a R::Input>),
+    /// It has handled that.
+    Has(&'a R, Time, Option<&'a R::Input>),
+}
+
+/// Builds a role again and gives it what it got until `until`, by its process's clock. Returns the
+/// role as it was then. None if it was not built yet, or a gap is before that.
+///
+/// Outputs are not compared: [`replay()`] does that.
+pub fn watch<R>(
+    life: &Life<'_>,
+    stream: Stream,
+    until: Time,
+    mut look: impl FnMut(Moment<'_, R>),
+) -> Option<R>
+where
+    R: Replayed,
+    R::Input: DeserializeOwned + Clone,
+    R::Record: DeserializeOwned,
+{
+    let mut running: Option<R> = None;
+    let mut out = Outbox::new();
+    let mut is_over = false;
+    steps(life, stream, |step: Step<R::Input, R::Record>| {
+        let record = match step {
+            Step::Record(_, record) => record,
+            // What is missing may be later.
+            Step::Gap(..) if is_over => return,
+            Step::Gap(..) => return running = None,
+        };
+        let now = match &record {
+            Record::Begin { now, .. }
+            | Record::Input { now, .. }
+            | Record::Timeout { now, .. }
+            | Record::Turn { now, .. } => *now,
+            Record::Pages { .. } | Record::Failed | Record::Dropped { .. } => return,
+        };
+        is_over |= now > until;
+        if is_over {
+            return;
+        }
+        match (record, &mut running) {
+            (Record::Begin { draw, beginning, .. }, _) => {
+                running = R::replayed(&beginning, now, draw);
+            }
+            (Record::Input { draw, input, .. }, Some(role)) => {
+                look(Moment::Gets(role, now, Some(&input)));
+                role.handle(now, draw, input.clone(), &mut out);
+                look(Moment::Has(role, now, Some(&input)));
+            }
+            (Record::Timeout { draw, .. }, Some(role)) => {
+                look(Moment::Gets(role, now, None));
+                role.handle_timeout(now, draw, &mut out);
+                look(Moment::Has(role, now, None));
+            }
+            (Record::Turn { .. }, Some(role)) => {
+                role.flush(now, &mut out);
+                out = Outbox::new();
+            }
+            _ => {}
+        }
+    });
+    running
+}
+
 /// A role that is replayed.
 struct Running<R: Compared> {
     role: R,

@@ -41,7 +41,10 @@ pub fn steps<I: DeserializeOwned, R: DeserializeOwned>(
         if block.number > next {
             let missing = block.number - next;
             let why = match next {
-                0 => format!("its first {missing} blocks are gone: the file was full"),
+                0 => format!(
+                    "its first {missing} blocks are gone: the file was full, and a role is \
+                     replayed only from its beginning"
+                ),
                 _ => format!("{missing} blocks are missing"),
             };
             each(Step::Gap(place, why));

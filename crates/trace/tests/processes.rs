@@ -5,8 +5,10 @@ mod built;
 #[path = "../../../tests/processes/place.rs"]
 mod place;
 
+use history::why::Teller;
 use multipaxos::paxos::acceptor;
 use multipaxos::runtime::trace::block::{Block, Record, Sealed, Stream};
+use multipaxos::types::Slot;
 use place::{Guard, Line, Place, parse, text, until};
 use std::fs;
 use std::io::Write as _;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use trace::files::Files;
 use trace::invariants::compare;
+use trace::merged::merge;
 
 const TRACE: &str = env!("CARGO_BIN_EXE_trace");
 
@@ -92,6 +95,35 @@ fn altered(bytes: &[u8]) -> (Vec<u8>, String) {
     (all, place.expect("an acceptor answers"))
 }
 
+/// How many events ShiViz finds in a log, with what it demands of their clocks: a process's own
+/// number is 1 in its first event and rises by 1, and others are named by numbers of events that
+/// they have.
+fn shiviz_takes(log: &str) -> usize {
+    let (head, log) = log.split_once("\n\n").expect("two lines of regular expressions");
+    assert_eq!(head, trace::shiviz::EVENT);
+    let lines: Vec<&str> = log.lines().collect();
+    let mut clocks: Vec<(&str, serde_json::Map<String, serde_json::Value>)> = Vec::new();
+    for event in lines.chunks(2) {
+        let [_, at] = event else { panic!("half an event: {event:?}") };
+        let (host, clock) = at.split_once(' ').expect("a host and a clock");
+        assert!(!host.contains(char::is_whitespace) && clock.starts_with('{'), "{at}");
+        clocks.push((host, serde_json::from_str(clock).expect("JSON")));
+    }
+    let mut events: std::collections::BTreeMap<&str, u64> = Default::default();
+    for (host, clock) in &clocks {
+        let own = events.entry(host).or_default();
+        *own += 1;
+        assert_eq!(clock[*host], *own, "{host}");
+    }
+    for (_, clock) in &clocks {
+        for (host, time) in clock {
+            let time = time.as_u64().expect("a number");
+            assert!((1..=events[host.as_str()]).contains(&time), "{host} {time}");
+        }
+    }
+    clocks.len()
+}
+
 fn killed_leader(options: &[&str]) {
     let place = Place::new(1);
     let dir = place.dir.path().join("traces");
@@ -117,6 +149,19 @@ fn killed_leader(options: &[&str]) {
     );
     assert!(said.contains("and 5 completed lines were looked up"), "{said}");
 
+    let json = text(&trace(&["check", "--json", traces]).stdout);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("one object");
+    assert_eq!(json["verdict"], "pass", "{json}");
+    assert_eq!(json["processes"].as_array().map(Vec::len), Some(5), "{json}");
+    assert_eq!(json["compared"]["completed_lines"], 5, "{json}");
+
+    let log = place.dir.path().join("run.log");
+    let ran = trace(&["export", "--shiviz", log.to_str().expect("UTF-8"), traces]);
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    let log = fs::read_to_string(log).expect("a log");
+    let events = shiviz_takes(&log);
+    assert!(events > 50 && log.contains("accept ballot 0: 0:\"one\""), "{events} events: {log}");
+
     let told = |slot: u64| text(&trace(&["explain", "--slot", &slot.to_string(), traces]).stdout);
     let before = told(first[1]);
     assert!(before.contains(&format!("Slot {} is decided", first[1])), "{before}");
@@ -124,6 +169,24 @@ fn killed_leader(options: &[&str]) {
     let after = told(second[0]);
     assert!(after.contains("\"four\"") && !after.contains("chosen at ballot 0"), "{after}");
     assert!(after.contains("replica 1") && after.contains("replica 2"), "{after}");
+
+    // When that line was chosen one of the others led, and the rest say why they did not.
+    let files = Files::read(std::slice::from_ref(&dir)).expect("traces");
+    let (history, _) = merge(&files.lives().0, usize::MAX);
+    let entry = Teller::new(&history).entry(Slot(second[0]));
+    let (_, _, us) = entry.chosen.first().expect("it is chosen");
+    let at = format!("{}ms", us.div_ceil(1_000));
+    let why_not = |id: &str| {
+        let args = ["explain", "--why_not_leader", id, "--at", &at, traces];
+        text(&trace(&args).stdout)
+    };
+    let of = ["0", "1", "2"].map(why_not);
+    assert!(of[0].contains("replica 0 did not lead: the last that its trace says"), "{of:?}");
+    let (leader, other) = if of[1].contains("did lead") { (1, 2) } else { (2, 1) };
+    assert!(of[leader].contains(&format!("replica {leader} did lead: with ballot ")), "{of:?}");
+    let follows = format!("replica {other} did not lead: it followed replica {leader}, with");
+    assert!(of[other].contains(&follows), "{of:?}");
+    assert!(of[other].contains(&format!("Replica {leader} led with ballot ")), "{of:?}");
 
     let args = ["explain", "--client", "8", "--line", "0", traces];
     assert_eq!(text(&trace(&args).stdout), after);
@@ -188,7 +251,15 @@ fn bad_usage_is_refused_with_one_line() {
     for (args, line) in [
         (&[][..], "check, explain, report or export? (trace check DIR)"),
         (&["check"], "check: of which folder? (trace check DIR)"),
-        (&["explain", "."], "explain: which --slot, or which --line of which --client?"),
+        (
+            &["explain", "."],
+            "explain: which --slot, or which --line of which --client, or --why_not_leader of which \
+             replica and --at what time?",
+        ),
+        (
+            &["explain", "--why_not_leader", "1", "--at", "soon", "."],
+            "--at soon: not a time such as 12.3s or 450ms",
+        ),
         (&["chekc", "."], "chekc: no such command: check, explain, report or export"),
     ] {
         let ran = trace(args);

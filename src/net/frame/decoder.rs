@@ -149,8 +149,15 @@ impl Decoder {
         if self.identity.me == Party::Client && cluster == ClusterId::NONE && body.is_empty() {
             return Err(DropReason::Receiver);
         }
+        // Without a cluster a client is only told that a replica warms up.
+        if self.identity.me == Party::Client
+            && cluster == ClusterId::NONE
+            && frame[24] != BodyKind::Messages as u8
+        {
+            return Err(DropReason::Cluster);
+        }
         let boot = BootId(u64_at(frame, 16));
-        if let Err(why) = self.check_cluster(from, cluster) {
+        if let Err(why) = self.check_cluster(cluster) {
             let Endpoint::Replica(id) = from else { return Err(why) };
             if !welcomes_elsewhere(&self.identity, cluster, frame, body) {
                 return Err(why);
@@ -291,14 +298,10 @@ impl Decoder {
 
     /// Refuses a frame with a cluster id that no body may have here. [`Decoder::decode`]
     /// checks afterwards which messages may travel without a cluster.
-    fn check_cluster(&self, from: Endpoint, cluster: ClusterId) -> Result<(), DropReason> {
+    fn check_cluster(&self, cluster: ClusterId) -> Result<(), DropReason> {
         match (self.identity.me, self.identity.cluster.known(), cluster) {
-            (Party::Client, _, ClusterId::NONE) => Err(DropReason::Cluster),
-            (Party::Client, None, _) => Ok(()),
-            (Party::Replica(_), None, ClusterId::NONE) => match from {
-                Endpoint::Replica(_) | Endpoint::Stray(..) => Ok(()),
-                Endpoint::Client(_) => Err(DropReason::NotStarted),
-            },
+            (Party::Client, _, ClusterId::NONE) | (Party::Client, None, _) => Ok(()),
+            (Party::Replica(_), None, ClusterId::NONE) => Ok(()),
             (Party::Replica(_), None, _) => Err(DropReason::NotStarted),
             (Party::Replica(_), Some(_), ClusterId::NONE) => Ok(()),
             (_, Some(known), cluster) if known == cluster => Ok(()),
@@ -334,6 +337,7 @@ impl Decoder {
                 Ok(())
             }),
             (Party::Replica(_), Endpoint::Client(from)) => {
+                let (before, started) = (into.len(), self.identity.cluster.known().is_some());
                 let requests =
                     requests(body, unknown, answers_max, &mut self.commands, |message| {
                         into.push(Incoming::Client { from, message });
@@ -342,17 +346,25 @@ impl Decoder {
                     let message = ClientMessage::Request(request);
                     into.push(Incoming::Client { from, message });
                 }
+                // Until warm-up is over, it can only say how it is.
+                if !started && !into[before..].iter().all(asks_for_status) {
+                    into.truncate(before);
+                    return Err(DropReason::NotStarted);
+                }
                 Ok(())
             }
             (Party::Client, Endpoint::Replica(from)) => {
                 let mut welcome = false;
                 each(body, |answer: AnswerOnWire| {
                     let answer = Answer::try_from(answer).map_err(|_| DropReason::Body)?;
+                    if unknown && !is_of_warm_up(&answer) {
+                        return Err(DropReason::Cluster);
+                    }
                     welcome |= is_welcome(&answer);
                     into.push(Incoming::Answer { from, answer });
                     Ok(())
                 })?;
-                if self.identity.cluster.known().is_none() {
+                if self.identity.cluster.known().is_none() && !unknown {
                     if !welcome {
                         return Err(DropReason::NotStarted);
                     }
@@ -364,6 +376,19 @@ impl Decoder {
                 Err(DropReason::Sender)
             }
         }
+    }
+}
+
+fn asks_for_status(incoming: &Incoming) -> bool {
+    matches!(incoming, Incoming::Client { message: ClientMessage::Status(_), .. })
+}
+
+/// Whether a replica may say it before it knows its cluster.
+fn is_of_warm_up(answer: &Answer) -> bool {
+    match answer {
+        Answer::Status(status) => !status.knows_log(),
+        Answer::Usage(_) => true,
+        _ => false,
     }
 }
 

@@ -278,9 +278,10 @@ fn without_a_cluster_only_warm_up_hello_and_status_queries_travel() {
 }
 
 #[test]
-fn a_replica_that_has_not_started_takes_nothing_but_warm_up() {
+fn a_replica_that_has_not_started_takes_nothing_but_warm_up_and_status_queries() {
     let none = ClusterId::NONE;
     let mut receiver = decoder(replica(0), none);
+    assert_eq!(open(&mut receiver, &status_query()), Ok(1));
     assert_eq!(open(&mut receiver, &frame(replica(1), replica(0), none, &[warm_up()])), Ok(1));
     for frame in [
         frame(replica(1), replica(0), OURS, &[warm_up()]),
@@ -289,6 +290,23 @@ fn a_replica_that_has_not_started_takes_nothing_but_warm_up() {
     ] {
         assert_eq!(open(&mut receiver, &frame), Err(DropReason::NotStarted));
     }
+}
+
+#[test]
+fn a_client_hears_of_warm_up_from_replicas_without_a_cluster_and_joins_none_by_it() {
+    let answer = |cluster, answer| frame(replica(2), Party::Client, cluster, &[on_wire(&answer)]);
+    let status = |status| Answer::Status(Box::new(status));
+    let (warms_up, none) = (Status::warms_up(Default::default()), ClusterId::NONE);
+    let mut receiver = decoder(Party::Client, none);
+    assert_eq!(open(&mut receiver, &answer(none, status(warms_up))), Ok(1));
+    assert_eq!(receiver.identity.cluster.known(), None);
+    // A replica that has started has a cluster.
+    let mut leads = warms_up;
+    leads.leadership.conduct = Conduct::Leads;
+    assert_eq!(open(&mut receiver, &answer(none, status(leads))), Err(DropReason::Cluster));
+    assert_eq!(open(&mut receiver, &answer(OURS, status(leads))), Ok(1));
+    assert_eq!(receiver.identity.cluster.known(), Some(OURS));
+    assert_eq!(open(&mut receiver, &answer(none, status(warms_up))), Ok(1));
 }
 
 #[test]

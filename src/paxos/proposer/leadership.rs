@@ -193,23 +193,11 @@ impl Proposer {
     }
 
     /// The ballot with which this replica campaigns, as long as its campaign moves.
-    fn moving_campaign(&self, now: Time) -> Option<Ballot> {
+    pub(super) fn moving_campaign(&self, now: Time) -> Option<Ballot> {
         match &self.state {
             State::Campaigning(phase1) if phase1.is_moving(now) => Some(phase1.ballot()),
             _ => None,
         }
-    }
-
-    /// L2: whether this replica would help `candidate` to lead: only if it misses a serving
-    /// leader itself, or gets nothing applied (L1), and if no other campaign moves.
-    fn would_follow(&self, now: Time, candidate: ReplicaId, ballot: Ballot) -> bool {
-        let serves = self.leading().is_some() || self.election.hears_leader(now);
-        let campaigns = self.moving_campaign(now).is_some();
-        self.may_lead(now)
-            && self.promised < Some(ballot)
-            && (!serves || self.election.is_unsatisfied(now))
-            && !campaigns
-            && !self.election.hears_campaign(now, candidate)
     }
 
     pub(super) fn handle_pre_vote(
@@ -219,8 +207,7 @@ impl Proposer {
         round: u64,
         step: &mut Step<'_>,
     ) {
-        let is_owner = ballot.owner(self.settings.n) == from;
-        let granted = is_owner && self.would_follow(step.now, from, ballot);
+        let granted = self.refusal(step.now, from, ballot).is_none();
         let (promised, voter) = (self.promised, self.membership.voter);
         let reply = ToProposer::PreVoteReply { round, granted, promised, voter };
         step.out.send(from, Message::Proposer(reply));

@@ -22,8 +22,10 @@
 
 mod copies;
 mod leadership;
+mod outlook;
 mod pre_vote;
 
+pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
 
 use super::election::Election;

@@ -78,6 +78,11 @@ impl PreVote {
         self.timers.resend_at.min(self.give_up_at(settings))
     }
 
+    /// Who would help.
+    pub(super) fn granted(&self) -> ReplicaSet {
+        self.granted
+    }
+
     /// `from` would help.
     pub(super) fn grant(&mut self, from: ReplicaId) {
         self.granted.insert(from);

@@ -55,6 +55,9 @@ struct Options {
     /// the same, and draw the scenario as a page for a browser (default: none)
     #[argh(option, arg_name = "PAGE")]
     report: Option<PathBuf>,
+    /// print the results as objects for programs, one a line and scenario
+    #[argh(switch)]
+    json: bool,
     /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
     /// the configuration)
     #[argh(option, arg_name = "N")]
@@ -198,6 +201,7 @@ fn plan(options: Options, f: Option<usize>) -> Plan {
         messages: options.messages.map(|messages| messages.0),
         pause_ms: options.pause_ms.map(|pause| pause.0),
         deadline: Duration::from_secs(options.deadline_s.0),
+        json: options.json,
         no_offload: options.no_offload,
         trace: options.trace || options.report.is_some(),
         report: options.report,

@@ -2,26 +2,31 @@
 
 use argh::{ArgsInfo, FromArgs};
 use command_line::{Bounded, EXIT_FAILED, parse_args, say, usage_error};
+use history::History;
 use history::why::Teller;
 use multipaxos::config::cause;
-use multipaxos::types::{ClientId, Slot};
+use multipaxos::types::{ClientId, REPLICAS_MAX, ReplicaId, Slot};
 use report::{Axis, Heading};
+use serde_json::json;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::exit;
-use trace::check::check;
+use trace::check::{Checked, check};
 use trace::files::Files;
+use trace::leading::why_not_leader;
 use trace::merged::{merge, slot_of};
-use trace::{perfetto, replay};
+use trace::moment::Moment;
+use trace::replay;
 
 /// The most entries of a page. A longer one is too long to be read.
 const PAGE_ENTRIES_MAX: usize = 40_000;
 
 /// Read what replicas and clients with --trace wrote down. "check" gives every role its
 /// inputs again, says whether it does the same, and compares all processes by the rules of
-/// the protocol. "explain" tells what became of a slot. "report" draws all of it as a page
-/// for a browser, and "export" writes it for the viewer Perfetto. DIR is a folder with traces, of one host or copied from several; a file is
-/// taken as well.
+/// the protocol. "explain" tells what became of a slot, or why a replica did not lead.
+/// "report" draws all of it as a page for a browser, and "export" writes it for the viewers
+/// Perfetto and ShiViz. DIR is a folder with traces, of one host or copied from several; a
+/// file is taken as well.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     example = "Replay and compare all processes whose traces are in a folder:\n  \
@@ -30,10 +35,12 @@ const PAGE_ENTRIES_MAX: usize = 40_000;
         {command_name} explain --slot 7 logs/stress-test-0",
     example = "The same of line 12 of client 3, counted from 0:\n  \
         {command_name} explain --client 3 --line 12 logs/stress-test-0",
+    example = "Why replica 1 did not lead 12.3 seconds after the first process began:\n  \
+        {command_name} explain --why_not_leader 1 --at 12.3s logs/stress-test-0",
     example = "A page for a browser:\n  \
         {command_name} report --page run.html logs/stress-test-0",
-    example = "A file for ui.perfetto.dev:\n  \
-        {command_name} export --perfetto run.json logs/stress-test-0",
+    example = "A file for ui.perfetto.dev, and a log for ShiViz:\n  \
+        {command_name} export --perfetto run.json --shiviz run.log logs/stress-test-0",
     error_code(0, "every role did the same again, and no invariant is broken"),
     error_code(1, "one did not, or one is, or a file cannot be read"),
     error_code(64, "bad usage")
@@ -42,6 +49,9 @@ struct Args {
     /// check, explain, report or export, and then the folders or files with traces
     #[argh(positional, arg_name = "COMMAND DIR")]
     words: Vec<String>,
+    /// check: print the result as one object for programs
+    #[argh(switch)]
+    json: bool,
     /// explain: the slot (default: that of --line)
     #[argh(option, arg_name = "SLOT")]
     slot: Option<Bounded<0, { u64::MAX >> 2 }>>,
@@ -52,6 +62,13 @@ struct Args {
     /// (default: none)
     #[argh(option, arg_name = "N")]
     line: Option<Bounded<0, { u64::MAX }>>,
+    /// explain: the replica of which to tell why it did not lead (default: none)
+    #[argh(option, arg_name = "N")]
+    why_not_leader: Option<Bounded<0, { REPLICAS_MAX as u64 - 1 }>>,
+    /// explain: when --why_not_leader is asked, since the first process began: 12.3s, 450ms
+    /// (default: none)
+    #[argh(option, arg_name = "TIME")]
+    at: Option<Moment>,
     /// report: the file for the page (default trace.html)
     #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"trace.html\")")]
     page: PathBuf,
@@ -59,10 +76,15 @@ struct Args {
     /// (default: none)
     #[argh(option, arg_name = "FILE")]
     perfetto: Option<PathBuf>,
+    /// export: the file for ShiViz, a log with vector clocks. Heartbeats are not in it
+    /// (default: none)
+    #[argh(option, arg_name = "FILE")]
+    shiviz: Option<PathBuf>,
 }
 
 fn main() {
-    let Args { words, slot, client, line, page, perfetto } = parse_args("trace", &[]);
+    let Args { words, json, slot, client, line, why_not_leader, at, page, perfetto, shiviz } =
+        parse_args("trace", &[]);
     name_what_panics();
     let Some((command, places)) = words.split_first() else {
         usage_error("check, explain, report or export? (trace check DIR)")
@@ -78,19 +100,29 @@ fn main() {
         })
     };
     let fine = match command.as_str() {
-        "check" => check_all(&read()),
+        "check" => check_all(&read(), json),
         "explain" => {
-            let what = match (slot, client, line) {
-                (Some(slot), None, None) => What::Slot(Slot(slot.0)),
-                (None, Some(client), Some(line)) => What::Line(ClientId(client.0), line.0),
-                _ => usage_error("explain: which --slot, or which --line of which --client?"),
+            let what = match (slot, client, line, why_not_leader, at) {
+                (Some(slot), None, None, None, None) => What::Slot(Slot(slot.0)),
+                (None, Some(client), Some(line), None, None) => {
+                    What::Line(ClientId(client.0), line.0)
+                }
+                (None, None, None, Some(replica), Some(at)) => {
+                    What::NotLeader(ReplicaId(replica.0 as u8), at)
+                }
+                _ => usage_error(
+                    "explain: which --slot, or which --line of which --client, or \
+                     --why_not_leader of which replica and --at what time?",
+                ),
             };
             explain(&read(), what)
         }
         "report" => write_page(&read(), &page, &shown(&places)),
         "export" => {
-            let Some(file) = perfetto else { usage_error("export: which --perfetto FILE?") };
-            export(&read(), &file)
+            if perfetto.is_none() && shiviz.is_none() {
+                usage_error("export: which --perfetto FILE, or --shiviz FILE?")
+            }
+            export(&read(), perfetto.as_deref(), shiviz.as_deref())
         }
         other => usage_error(format!("{other}: no such command: check, explain, report or export")),
     };
@@ -118,9 +150,20 @@ fn print(lines: &[String]) {
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
-fn check_all(files: &Files) -> bool {
+fn check_all(files: &Files, json: bool) -> bool {
     let checked = check(files);
-    print(&checked.lines);
+    if json {
+        let Checked { lives, compared, lines, is_good } = &checked;
+        let verdict = if *is_good { "pass" } else { "fail" };
+        let notes: Vec<&str> =
+            lines.iter().filter_map(|line| line.trim_start().strip_prefix("note: ")).collect();
+        let all = json!({
+            "verdict": verdict, "processes": lives, "compared": compared, "notes": notes
+        });
+        print(&[all.to_string()]);
+    } else {
+        print(&checked.lines);
+    }
     checked.is_good
 }
 
@@ -128,12 +171,22 @@ fn check_all(files: &Files) -> bool {
 enum What {
     Slot(Slot),
     Line(ClientId, u64),
+    NotLeader(ReplicaId, Moment),
 }
 
 fn explain(files: &Files, what: What) -> bool {
     let (lives, lost) = files.lives();
     lost.iter().for_each(say);
     let slot = match what {
+        What::NotLeader(replica, at) => {
+            let n = lives.first().map_or(0, |life| life.header.n);
+            if replica.index() >= n {
+                say(format!("--why_not_leader {replica}: there are {n} replicas, from 0 on"));
+                return false;
+            }
+            print(&why_not_leader(&lives, replica, at.0));
+            return true;
+        }
         What::Slot(slot) => slot,
         What::Line(client, line) => match slot_of(&lives, client, line) {
             Some(slot) => slot,
@@ -150,15 +203,20 @@ fn explain(files: &Files, what: What) -> bool {
     true
 }
 
-fn export(files: &Files, file: &Path) -> bool {
+fn export(files: &Files, perfetto: Option<&Path>, shiviz: Option<&Path>) -> bool {
     let (lives, lost) = files.lives();
     lost.iter().for_each(say);
     let (history, _) = merge(&lives, usize::MAX);
-    let written = std::fs::write(file, perfetto::perfetto(&history));
-    if let Err(error) = &written {
-        say(format!("--perfetto {}: {}", file.display(), cause(error)));
-    }
-    written.is_ok()
+    let write = |option: &str, file: Option<&Path>, text: fn(&History) -> String| {
+        let Some(file) = file else { return true };
+        let written = std::fs::write(file, text(&history));
+        if let Err(error) = &written {
+            say(format!("{option} {}: {}", file.display(), cause(error)));
+        }
+        written.is_ok()
+    };
+    write("--perfetto", perfetto, trace::perfetto::perfetto)
+        && write("--shiviz", shiviz, trace::shiviz::shiviz)
 }
 
 fn write_page(files: &Files, page: &Path, places: &str) -> bool {

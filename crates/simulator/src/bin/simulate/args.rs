@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// slots and chat logs (default: none)
     #[argh(option, arg_name = "PAGE")]
     pub(crate) report: Option<PathBuf>,
+    /// print the result as one object for programs
+    #[argh(switch)]
+    pub(crate) json: bool,
     /// with --seeds: also fail if the runs together never met one of the situations that the
     /// summary counts
     #[argh(switch)]

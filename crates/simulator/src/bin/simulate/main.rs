@@ -4,19 +4,21 @@ mod args;
 
 use ::report::{Axis, Heading};
 use args::{Args, Cut, GROUPS, command, shape};
+use command_line::progress::{Progress, left};
 use command_line::{EXIT_FAILED, parse_args, say, usage_error};
+use serde_json::{Value, json};
 use simulator::checker::Violation;
 use simulator::reach::{Reach, Situation};
 use simulator::{Options, PowerCut, Report, Switches};
 use std::cell::Cell;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::exit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 thread_local! {
     /// The seed and the power cut that this thread runs.
@@ -136,6 +138,9 @@ fn main() {
             "--report: shows one run: give it one --seed, without --seeds and --power_cuts",
         );
     }
+    if args.json && args.trace {
+        usage_error("--json: prints one object: not with --trace, which prints every event");
+    }
     name_the_seed_on_panic(&args);
     if args.power_cuts {
         exit(if cut_power(&args, options) { EXIT_FAILED } else { 0 });
@@ -147,13 +152,17 @@ fn main() {
                 None => options,
             };
             let report = run(args.seed.0, options);
-            print(&line(&report));
-            if report.place.is_some() {
+            if args.json {
+                print(&object(&args, &report, "").to_string());
+            } else {
+                print(&line(&report));
+            }
+            if report.place.is_some() && !args.json {
                 let (needed, all) = (report.cost.needed_bytes, report.cost.sent_bytes);
                 print(&format!("bytes that had to be sent {needed}, sent {all}, by kind:"));
                 print(report.kinds.to_string().trim_end());
             }
-            if report.violation.is_some() {
+            if report.violation.is_some() && !args.json {
                 print(&format!("repeat: {} --trace", command(&args, args.seed.0)));
             }
             let written = args.report.as_ref().is_none_or(|file| write_page(&args, &report, file));
@@ -181,7 +190,9 @@ fn write_page(args: &Args, report: &Report, file: &Path) -> bool {
     };
     match fs::write(file, ::report::page(&heading, history)) {
         Ok(()) => {
-            print(&format!("page: {}", file.display()));
+            if !args.json {
+                print(&format!("page: {}", file.display()));
+            }
             true
         }
         Err(error) => {
@@ -223,6 +234,7 @@ fn run_all<T: Send>(args: &Args, runs: u64, run: impl Fn(u64) -> T + Sync, each:
 fn cut_power(args: &Args, options: Options) -> bool {
     let seeds = args.seeds.as_ref().map_or(1, |seeds| seeds.0);
     let (began, mut total) = (Instant::now(), Total::default());
+    let (mut progress, mut failures) = (Progress::new(), Vec::new());
     for seed in (args.seed.0..).take(seeds as usize) {
         let whole = run(seed, options.with_power_cut(None));
         let cuts: Vec<PowerCut> = whole.power_cuts().collect();
@@ -230,7 +242,7 @@ fn cut_power(args: &Args, options: Options) -> bool {
             let cut = cuts[at as usize];
             (cut, run(seed, options.with_power_cut(Some(cut))))
         };
-        let failed = total.failed;
+        let (failed, since, mut done) = (total.failed, Instant::now(), 0);
         run_all(args, cuts.len() as u64, cut, |(cut, mut report)| {
             if report.violation.is_none() && report.reach.of(Situation::PowerCut) != 1 {
                 let what = "the power was not cut once".into();
@@ -238,19 +250,32 @@ fn cut_power(args: &Args, options: Options) -> bool {
             }
             if report.violation.is_some() {
                 let PowerCut { replica, call } = cut;
-                print(&line(&report));
-                let again = command(args, seed);
-                print(&format!("  repeat: {again} --power_cut {replica}:{call} --trace"));
+                let again = format!(" --power_cut {replica}:{call}");
+                fails(args, &report, &again, &mut progress, &mut failures);
             }
             total.add(&report);
+            done += 1;
+            let (all, elapsed) = (cuts.len() as u64, since.elapsed());
+            progress.show(|| {
+                let rate = done as f64 / elapsed.as_secs_f64();
+                let left = left(done, all, elapsed);
+                format!("seed {seed}: {done} of {all} power cuts, {rate:.0} a second, {left}")
+            });
         });
-        print(&format!(
-            "seed {seed} replicas {} lines {} cuts {} failed {}",
-            whole.n,
-            whole.lines,
-            cuts.len(),
-            total.failed - failed
-        ));
+        progress.clear();
+        if !args.json {
+            print(&format!(
+                "seed {seed} replicas {} lines {} cuts {} failed {}",
+                whole.n,
+                whole.lines,
+                cuts.len(),
+                total.failed - failed
+            ));
+        }
+    }
+    if args.json {
+        print(&total.object(seeds, began, failures).to_string());
+        return total.failed > 0;
     }
     print(&format!(
         "{seeds} seeds, {} power cuts, {} failed, {} virtual seconds, {} lines; {:.0} cuts/s",
@@ -267,33 +292,33 @@ fn cut_power(args: &Args, options: Options) -> bool {
 fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
     let jobs = jobs(args, seeds);
     let began = Instant::now();
-    let progress = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (mut progress, mut failures) = (Progress::new(), Vec::new());
     let mut total = Total::default();
-    let mut shown = Instant::now();
     run_all(
         args,
         seeds,
         |at| run(args.seed.0.wrapping_add(at), options),
         |report| {
             if report.violation.is_some() {
-                print(&line(&report));
-                print(&format!("  repeat: {} --trace", command(args, report.seed)));
+                fails(args, &report, "", &mut progress, &mut failures);
             }
             total.add(&report);
-            if progress && shown.elapsed() >= Duration::from_millis(500) {
-                shown = Instant::now();
-                let _ = write!(
-                    io::stderr(),
-                    "\r{} of {seeds} seeds, {} failed, {} ",
-                    total.seeds,
-                    total.failed,
-                    total.rate(began)
-                );
-            }
+            progress.show(|| {
+                let left = left(total.seeds, seeds, began.elapsed());
+                let (done, failed, rate) = (total.seeds, total.failed, total.rate(began));
+                format!("{done} of {seeds} seeds, {failed} failed, {rate}, {left}")
+            });
         },
     );
-    if progress {
-        let _ = write!(io::stderr(), "\r{:78}\r", "");
+    progress.clear();
+    let missing = total.reach.missing(args.world.0);
+    let lacks = args.require_reach && !missing.is_empty();
+    if args.json {
+        let mut object = total.object(seeds, began, failures);
+        let names: Vec<&str> = missing.iter().map(|what| what.name()).collect();
+        object["never_met"] = json!(names);
+        print(&object.to_string());
+        return total.failed > 0 || lacks;
     }
     print(&format!(
         "{} seeds, {} failed, {} events, {} virtual seconds, {} lines; {} on {jobs} threads",
@@ -312,13 +337,46 @@ fn sweep(args: &Args, options: Options, seeds: u64) -> bool {
         ));
     }
     print(total.reach.to_string().trim_end());
-    let missing = total.reach.missing(args.world.0);
-    if args.require_reach && !missing.is_empty() {
+    if lacks {
         let names: Vec<&str> = missing.iter().map(|what| what.name()).collect();
         say(format!("never met: {}", names.join(", ")));
         return true;
     }
     total.failed > 0
+}
+
+/// A run has failed. `again`: further options that repeat it.
+fn fails(
+    args: &Args,
+    report: &Report,
+    again: &str,
+    progress: &mut Progress,
+    failures: &mut Vec<Value>,
+) {
+    if args.json {
+        return failures.push(object(args, report, again));
+    }
+    progress.clear();
+    print(&line(report));
+    print(&format!("  repeat: {}{again} --trace", command(args, report.seed)));
+}
+
+/// A run for programs: one object. `again`: further options that repeat it.
+fn object(args: &Args, report: &Report, again: &str) -> Value {
+    let Report { seed, n, events, lines, leader_changes, ballot, hash, violation, .. } = report;
+    json!({
+        "seed": seed,
+        "replicas": n,
+        "events": events,
+        "lines": lines,
+        "leader_changes": leader_changes,
+        "ballot": ballot,
+        "hash": format!("{hash:016x}"),
+        "verdict": if violation.is_some() { "fail" } else { "ok" },
+        "why": violation.as_ref().map(|it| &it.what),
+        "slot": violation.as_ref().and_then(|it| it.slot).map(|slot| slot.0),
+        "repeat": format!("{}{again} --trace", command(args, report.seed)),
+    })
 }
 
 #[derive(Default)]
@@ -343,6 +401,23 @@ impl Total {
         self.gap_us = self.gap_us.max(report.gap_us);
         self.ballot_rise = self.ballot_rise.max(report.ballot_rise);
         self.reach.merge(&report.reach);
+    }
+
+    /// The summary for programs.
+    fn object(&self, seeds: u64, began: Instant, failures: Vec<Value>) -> Value {
+        let met = |what: &Situation| (what.name().to_owned(), json!(self.reach.of(*what)));
+        json!({
+            "seeds": seeds,
+            "runs": self.seeds,
+            "failed": self.failed,
+            "events": self.events,
+            "virtual_s": self.virtual_us as f64 / 1e6,
+            "lines": self.lines,
+            "longest_gap_s": self.gap_us as f64 / 1e6,
+            "elapsed_s": began.elapsed().as_secs_f64(),
+            "met": Value::Object(Situation::ALL.iter().map(met).collect()),
+            "failures": failures,
+        })
     }
 
     fn rate(&self, began: Instant) -> String {
