@@ -407,7 +407,8 @@ mod tests {
             window.answered(Time(100_000), Time(0), SLOTS, false);
             (0..10).for_each(|_| window.arrived(1));
             let before_us = window.wait_us();
-            (1..5).for_each(|it| window.fell_silent(Time(it * 1_000_000), Time(it * 1_000_000 - 1)));
+            (1..5)
+                .for_each(|it| window.fell_silent(Time(it * 1_000_000), Time(it * 1_000_000 - 1)));
             (before_us, window.wait_us())
         };
         let (before_us, after_us) = waits_after(3);
