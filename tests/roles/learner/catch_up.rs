@@ -474,7 +474,7 @@ fn each_gap_may_be_answered_up_to_the_bound_in_bytes() {
         assert_eq!(fetches(&seat.handle(page(R0, slot, &line))), []);
     }
     assert_eq!(seat.role.applied(), Slot(12));
-    assert_eq!(fetches(&seat.wait_us(6_999)), [], "the rest of the answer may still come");
+    assert_eq!(fetches(&seat.wait_us(7_999)), [], "the rest of the answer may still come");
     let rest = [(R0, 12, 14), (R0, 14, 16), (R0, 16, 18), (R0, 18, 20)];
     assert_eq!(fetches(&seat.wait_us(1)), rest);
 }
