@@ -284,7 +284,7 @@ impl Client {
                     self.send_to_new_leader(now, out);
                 }
             }
-            Answer::Complete { session, seq, slot, client_seq, attempt } => {
+            Answer::Complete { session, seq, slot, client_seq, attempt, response } => {
                 if self.awaits(session, seq) {
                     let took_us = now.since_us(self.submitted_at);
                     if from == self.leader.owner(self.n) {
@@ -300,8 +300,8 @@ impl Client {
                         open.next = seq + 1;
                         open.used_at = now;
                     }
-                    let client = self.id;
-                    out.persist(Outcome::Complete { client, seq: client_seq, slot, took_us });
+                    let (client, seq) = (self.id, client_seq);
+                    out.persist(Outcome::Complete { client, seq, slot, took_us, response });
                 }
             }
             Answer::Expired { session, seq } => {

@@ -223,6 +223,7 @@ impl<T: Serialize> Role for Pool<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Response;
     use crate::message::{ClientMessage, Request};
     use crate::types::{Attempt, Ballot, Session, Slot};
 
@@ -296,12 +297,14 @@ mod tests {
     fn complete(session: u64, seq: u64, slot: u64) -> Answer {
         let session = Session { client: ClientId(7), id: session };
         let attempt = Attempt::FIRST;
-        Answer::Complete { session, seq, slot: Slot(slot), client_seq: slot, attempt }
+        let (slot, client_seq, response) = (Slot(slot), slot, Some(Response::EMPTY));
+        Answer::Complete { session, seq, slot, client_seq, attempt, response }
     }
 
     fn done(tag: u32, slot: u64, took_us: u64) -> Told<u32> {
         let (client, seq, slot) = (ClientId(7), slot, Slot(slot));
-        Told::Settled { tag, outcome: Outcome::Complete { client, seq, slot, took_us } }
+        let response = Some(Response::EMPTY);
+        Told::Settled { tag, outcome: Outcome::Complete { client, seq, slot, took_us, response } }
     }
 
     #[test]

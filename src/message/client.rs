@@ -2,6 +2,7 @@
 
 use super::follow::{Excerpt, FollowQuery};
 use super::status::{Status, StatusQuery, Usage};
+use crate::machine::Response;
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,9 @@ pub enum Answer {
         /// The sending by which the sender of this first had the command. Unknown if the command
         /// was complete before, or if the request did not say.
         attempt: Attempt,
+        /// What the state machine answered when the command took effect; the chat answers nothing.
+        /// None if the sender does not know it any more.
+        response: Option<Response>,
     },
     /// The session is unknown and cannot be created any more. Nobody can tell whether the
     /// command was ever applied (E2).

@@ -133,7 +133,14 @@ impl Play {
                     }
                     (Step::Complete(_), false) => {
                         let (slot, attempt) = (around.slot, Attempt::after(rng.usize(..3)));
-                        Answer::Complete { session, seq, slot, client_seq: seq, attempt }
+                        Answer::Complete {
+                            session,
+                            seq,
+                            slot,
+                            client_seq: seq,
+                            attempt,
+                            response: Some(multipaxos::machine::Response::EMPTY),
+                        }
                     }
                     _ => draw::answer(rng, &around, session),
                 };

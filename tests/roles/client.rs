@@ -44,7 +44,17 @@ fn welcome(from: ReplicaId, applied: u64, ballot: u64) -> Input {
 fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
     let session = Session { client: ME, id: session };
     let (slot, attempt) = (Slot(slot), Attempt::FIRST);
-    Input::Answer(R0, Answer::Complete { session, seq, slot, client_seq, attempt })
+    Input::Answer(
+        R0,
+        Answer::Complete {
+            session,
+            seq,
+            slot,
+            client_seq,
+            attempt,
+            response: Some(multipaxos::machine::Response::EMPTY),
+        },
+    )
 }
 
 /// The requests among the messages, and their receivers.
@@ -83,7 +93,13 @@ fn a_session_is_born_where_the_welcome_says_and_numbers_its_lines_from_0() {
     assert_eq!((command.session.client, command.session.id), (ME, 77));
     assert_eq!((command.seq, command.birth, &*command.line), (0, Slot(9), "a"));
     seat.handle(complete(77, 0, 12, 3));
-    let complete = Outcome::Complete { client: ME, seq: 3, slot: Slot(12), took_us: 0 };
+    let complete = Outcome::Complete {
+        client: ME,
+        seq: 3,
+        slot: Slot(12),
+        took_us: 0,
+        response: Some(multipaxos::machine::Response::EMPTY),
+    };
     assert_eq!(seat.storage.0, [complete]);
     let sent = requests(&seat.handle(submit("b", 78)));
     let [(_, request)] = sent.as_slice() else { panic!("{sent:?}") };
@@ -173,7 +189,17 @@ fn waits_us(seat: &mut Subject) -> u64 {
 fn complete_of(seq: u64, attempt: Attempt) -> Input {
     let session = Session { client: ME, id: 1 };
     let (slot, client_seq) = (Slot(seq), seq);
-    Input::Answer(R0, Answer::Complete { session, seq, slot, client_seq, attempt })
+    Input::Answer(
+        R0,
+        Answer::Complete {
+            session,
+            seq,
+            slot,
+            client_seq,
+            attempt,
+            response: Some(multipaxos::machine::Response::EMPTY),
+        },
+    )
 }
 
 #[test]
@@ -474,8 +500,14 @@ fn an_answer_to_another_session_or_number_is_ignored() {
     };
     seat.burst([expired(2, 0), expired(1, 1)]);
     let session = Session { client: ClientId(6), id: 1 };
-    let other =
-        Answer::Complete { session, seq: 0, slot: Slot(1), client_seq: 0, attempt: Attempt::FIRST };
+    let other = Answer::Complete {
+        session,
+        seq: 0,
+        slot: Slot(1),
+        client_seq: 0,
+        attempt: Attempt::FIRST,
+        response: Some(multipaxos::machine::Response::EMPTY),
+    };
     seat.handle(Input::Answer(R0, other));
     assert_eq!(seat.storage.0, []);
     assert!(seat.role.is_busy());
@@ -526,7 +558,13 @@ fn a_line_whose_session_was_born_too_early_goes_by_another_session() {
     seat.burst([too_early(R0, 1), complete(1, 0, 3, 0)]);
     assert_eq!(seat.storage.0, [], "late answers change nothing");
     seat.handle(complete(session.id, 0, 71, 0));
-    let complete = Outcome::Complete { client: ME, seq: 0, slot: Slot(71), took_us: 0 };
+    let complete = Outcome::Complete {
+        client: ME,
+        seq: 0,
+        slot: Slot(71),
+        took_us: 0,
+        response: Some(multipaxos::machine::Response::EMPTY),
+    };
     assert_eq!(seat.storage.0, [complete]);
     assert_eq!(requests(&seat.handle(submit("b", 2)))[0].1.command().seq, 1, "it goes on");
 }
@@ -629,7 +667,14 @@ fn complete_by(from: ReplicaId, seq: u64) -> Input {
     let (slot, client_seq) = (Slot(seq), seq);
     Input::Answer(
         from,
-        Answer::Complete { session, seq, slot, client_seq, attempt: Attempt::FIRST },
+        Answer::Complete {
+            session,
+            seq,
+            slot,
+            client_seq,
+            attempt: Attempt::FIRST,
+            response: Some(multipaxos::machine::Response::EMPTY),
+        },
     )
 }
 
