@@ -59,7 +59,7 @@ impl Checker {
     /// A replica sends an answer to the client with this id.
     pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
         let (session, slot) = match answer {
-            Answer::Complete { session, seq, slot, client_seq, .. } => {
+            Answer::Complete { session, seq, slot, client_seq, response, .. } => {
                 let entry = self.log.get(slot.0 as usize);
                 let right = entry.is_some_and(|applied| {
                     applied.line == Some((*session, *seq))
@@ -71,6 +71,7 @@ impl Checker {
                         "E3: a replica sends a completion that is not true".into(),
                     );
                 }
+                self.responds(response.as_ref(), *slot)?;
                 (session, *slot)
             }
             Answer::Expired { session, seq } => {
