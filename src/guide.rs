@@ -133,4 +133,4 @@
 //! seed is the same run each time.
 
 #[cfg(doc)]
-use crate::{Replica, StateMachine};
+use crate::{machine::StateMachine, service::Replica};

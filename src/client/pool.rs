@@ -297,8 +297,7 @@ mod tests {
     fn complete(session: u64, seq: u64, slot: u64) -> Answer {
         let session = Session { client: ClientId(7), id: session };
         let attempt = Attempt::FIRST;
-        let (slot, client_seq, response) = (Slot(slot), slot, Some(Response::EMPTY));
-        Answer::Complete { session, seq, slot, client_seq, attempt, response }
+        Answer::Complete { session, seq, slot: Slot(slot), client_seq: slot, attempt }
     }
 
     fn done(tag: u32, slot: u64, took_us: u64) -> Told<u32> {

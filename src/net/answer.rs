@@ -15,7 +15,7 @@
 //! nothing.
 
 use crate::machine::{RESPONSE_BYTES_MAX, Response};
-use crate::message::{Answer, Excerpt, Status, Usage};
+use crate::message::{Answer, Excerpt, Responded, Status, Usage};
 use crate::types::{Attempt, Ballot, ClientId, Session, Slot};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_bytes::ByteArray;
@@ -83,7 +83,7 @@ impl Completion {
         let [client, id, seq, slot, client_seq] = std::array::from_fn(|index| self.number(index));
         let session = Session { client: ClientId(client), id };
         let slot = Slot::try_from(slot)?;
-        Ok(Answer::Complete { session, seq, slot, client_seq, attempt, response })
+        Ok(Responded { session, seq, slot, client_seq, attempt, response }.into())
     }
 }
 
@@ -99,7 +99,9 @@ impl Serialize for OnWire<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let on_wire = match *self.0 {
             Answer::Welcome { applied, ballot } => AnswerOnWire::Welcome { applied, ballot },
-            Answer::Complete { session, seq, slot, client_seq, attempt, ref response } => {
+            Answer::Complete { .. } | Answer::Responded(_) => {
+                let completion = self.0.completion().expect("it is one");
+                let Responded { session, seq, slot, client_seq, attempt, response } = completion;
                 let Session { client, id } = session;
                 let numbers = [client.0, id, seq, slot.0, client_seq];
                 let completion = Completion::of(numbers);
@@ -165,17 +167,11 @@ mod tests {
     fn complete(slot: u64) -> Answer {
         let session = Session { client: ClientId(u64::MAX), id: 1 << 63 };
         let attempt = Attempt::FIRST;
-        let response = Some(Response::EMPTY);
-        Answer::Complete { session, seq: 3, slot: Slot(slot), client_seq: 4, attempt, response }
+        Answer::Complete { session, seq: 3, slot: Slot(slot), client_seq: 4, attempt }
     }
 
     fn responding(response: Option<Response>) -> Answer {
-        match complete(9) {
-            Answer::Complete { session, seq, slot, client_seq, attempt, .. } => {
-                Answer::Complete { session, seq, slot, client_seq, attempt, response }
-            }
-            other => other,
-        }
+        Responded { response, ..complete(9).completion().expect("it is one") }.into()
     }
 
     fn decoded(bytes: &[u8]) -> Option<Answer> {
@@ -198,11 +194,10 @@ mod tests {
     #[test]
     fn a_completion_by_a_later_attempt_takes_a_byte_more() {
         for attempt in [Attempt::UNKNOWN, Attempt::after(1), Attempt::after(254)] {
-            let Answer::Complete { session, seq, slot, client_seq, response, .. } = complete(9)
-            else {
+            let Answer::Complete { session, seq, slot, client_seq, .. } = complete(9) else {
                 unreachable!("that is what `complete` makes")
             };
-            let later = Answer::Complete { session, seq, slot, client_seq, attempt, response };
+            let later = Answer::Complete { session, seq, slot, client_seq, attempt };
             let bytes = encoded(&later);
             assert_eq!(bytes.len(), 3 + NUMBERS * NUMBER);
             assert_eq!(decoded(&bytes), Some(later));

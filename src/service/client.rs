@@ -139,6 +139,6 @@ fn turn(
     timeout_us: Option<u64>,
     clock: Clock,
 ) -> io::Result<RoleTurn<Role, Last>> {
-    let rng = fastrand::Rng::with_seed(entropy()?);
+    let rng = seeds::stream(entropy()?, "client draws");
     Ok(RoleTurn::new(Role::new(id, n, timeout_us), Last::default(), clock, rng, Trace::off()))
 }

@@ -133,14 +133,7 @@ impl Play {
                     }
                     (Step::Complete(_), false) => {
                         let (slot, attempt) = (around.slot, Attempt::after(rng.usize(..3)));
-                        Answer::Complete {
-                            session,
-                            seq,
-                            slot,
-                            client_seq: seq,
-                            attempt,
-                            response: Some(multipaxos::machine::Response::EMPTY),
-                        }
+                        Answer::Complete { session, seq, slot, client_seq: seq, attempt }
                     }
                     _ => draw::answer(rng, &around, session),
                 };

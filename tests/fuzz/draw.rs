@@ -366,14 +366,7 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
-            Answer::Complete {
-                session,
-                seq,
-                slot,
-                client_seq,
-                attempt: attempt(rng),
-                response: Some(multipaxos::machine::Response::EMPTY),
-            }
+            Answer::Complete { session, seq, slot, client_seq, attempt: attempt(rng) }
         }
     }
 }

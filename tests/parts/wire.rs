@@ -14,8 +14,8 @@ use multipaxos::machine::Response;
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery, Heard,
     Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request,
-    Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
-    Usage, Voter,
+    Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
+    ToProposer, Usage, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -92,7 +92,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     let answer = |answer| Outgoing::Answers { to: client_address(), answers: vec![answer] };
     let complete = |attempt, response| {
         let (session, client_seq) = (session(), 500);
-        answer(Answer::Complete { session, seq: 41, slot, client_seq, attempt, response })
+        answer(Responded { session, seq: 41, slot, client_seq, attempt, response }.into())
     };
     let empty = || Some(Response::EMPTY);
     let call = |message| Outgoing::Call { to: ReplicaId(0), message };
@@ -277,10 +277,10 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
         },
         Outgoing::Answers { answers, .. } => match &answers[0] {
             Answer::Welcome { .. } => "welcome",
-            Answer::Complete { response: None, .. } => "complete_without",
-            Answer::Complete { response: Some(response), .. } if !response.is_empty() => {
-                "complete_with"
-            }
+            Answer::Responded(completion) => match completion.response {
+                Some(_) => "complete_with",
+                None => "complete_without",
+            },
             Answer::Complete { attempt: Attempt::FIRST, .. } => "complete",
             Answer::Complete { .. } => "complete_by",
             Answer::Expired { .. } => "expired",

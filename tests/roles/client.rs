@@ -44,17 +44,7 @@ fn welcome(from: ReplicaId, applied: u64, ballot: u64) -> Input {
 fn complete(session: u64, seq: u64, slot: u64, client_seq: u64) -> Input {
     let session = Session { client: ME, id: session };
     let (slot, attempt) = (Slot(slot), Attempt::FIRST);
-    Input::Answer(
-        R0,
-        Answer::Complete {
-            session,
-            seq,
-            slot,
-            client_seq,
-            attempt,
-            response: Some(multipaxos::machine::Response::EMPTY),
-        },
-    )
+    Input::Answer(R0, Answer::Complete { session, seq, slot, client_seq, attempt })
 }
 
 /// The requests among the messages, and their receivers.
@@ -189,17 +179,7 @@ fn waits_us(seat: &mut Subject) -> u64 {
 fn complete_of(seq: u64, attempt: Attempt) -> Input {
     let session = Session { client: ME, id: 1 };
     let (slot, client_seq) = (Slot(seq), seq);
-    Input::Answer(
-        R0,
-        Answer::Complete {
-            session,
-            seq,
-            slot,
-            client_seq,
-            attempt,
-            response: Some(multipaxos::machine::Response::EMPTY),
-        },
-    )
+    Input::Answer(R0, Answer::Complete { session, seq, slot, client_seq, attempt })
 }
 
 #[test]
@@ -500,14 +480,8 @@ fn an_answer_to_another_session_or_number_is_ignored() {
     };
     seat.burst([expired(2, 0), expired(1, 1)]);
     let session = Session { client: ClientId(6), id: 1 };
-    let other = Answer::Complete {
-        session,
-        seq: 0,
-        slot: Slot(1),
-        client_seq: 0,
-        attempt: Attempt::FIRST,
-        response: Some(multipaxos::machine::Response::EMPTY),
-    };
+    let other =
+        Answer::Complete { session, seq: 0, slot: Slot(1), client_seq: 0, attempt: Attempt::FIRST };
     seat.handle(Input::Answer(R0, other));
     assert_eq!(seat.storage.0, []);
     assert!(seat.role.is_busy());
@@ -667,14 +641,7 @@ fn complete_by(from: ReplicaId, seq: u64) -> Input {
     let (slot, client_seq) = (Slot(seq), seq);
     Input::Answer(
         from,
-        Answer::Complete {
-            session,
-            seq,
-            slot,
-            client_seq,
-            attempt: Attempt::FIRST,
-            response: Some(multipaxos::machine::Response::EMPTY),
-        },
+        Answer::Complete { session, seq, slot, client_seq, attempt: Attempt::FIRST },
     )
 }
 

@@ -2,9 +2,10 @@
 
 use crate::events::{Event, Loss};
 use multipaxos::client::Outcome;
+use multipaxos::machine::Response;
 use multipaxos::message::{
-    Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request, Run,
-    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request,
+    Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use multipaxos::paxos::acceptor::{Record, State};
 use multipaxos::paxos::learner;
@@ -262,6 +263,12 @@ pub fn answer(answer: &Answer) -> String {
                 "complete {}: in slot {slot}, the client's line {client_seq}",
                 self::session(&command)
             )
+        }
+        Answer::Responded(completion) => {
+            let response = &completion.response;
+            let completion =
+                Responded { response: Some(Response::EMPTY), ..(**completion).clone() };
+            format!("{}, response {response:?}", self::answer(&completion.into()))
         }
         Answer::Expired { session, seq } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };

@@ -1,6 +1,6 @@
 //! A user's state machine under the faults of the simulator.
 //!
-//! [`check`] runs a cluster of it for each seed, in a world where datagrams are lost, late and
+//! [`check()`] runs a cluster of it for each seed, in a world where datagrams are lost, late and
 //! repeated, links are cut, replicas and clients die and return, disks fail and clocks run apart.
 //! Every rule is checked after every event ([`crate::checker`]). Three of them are the machine's:
 //!

@@ -5,7 +5,7 @@
 //! checks of the [simulator](crate) run along: a machine whose replicas come to different states
 //! panics at the first slot that shows it.
 //!
-//! **Does not** draw faults; [`check`](crate::check) does.
+//! **Does not** draw faults; [`check()`](crate::check()) does.
 
 use crate::world::{Hosting, LIVENESS_US, World};
 use crate::{Options, Switches};
@@ -78,7 +78,7 @@ impl Cluster {
     /// # Panics
     ///
     /// If a rule is broken, or the command is longer than
-    /// [`COMMAND_BYTES_MAX`](multipaxos::machine::COMMAND_BYTES_MAX).
+    /// [`COMMAND_BYTES_MAX`].
     pub fn call(&mut self, client: ClientId, command: &[u8]) -> Result<Response, NoQuorum> {
         let line = line_of(command);
         let line =

@@ -374,14 +374,7 @@ fn no_answer_is_larger_than_the_least_that_a_client_may_send() {
     let asked = frame(Party::Client, replica(0), ClusterId::NONE, &[ClientMessage::Hello]);
     for answer in [
         Answer::Welcome { applied: slot, ballot },
-        Answer::Complete {
-            session,
-            seq,
-            slot,
-            client_seq: u64::MAX,
-            attempt: Attempt::FIRST,
-            response: Some(crate::machine::Response::EMPTY),
-        },
+        Answer::Complete { session, seq, slot, client_seq: u64::MAX, attempt: Attempt::FIRST },
         Answer::Expired { session, seq },
         Answer::BornTooEarly { session, seq },
         Answer::Leader { ballot },

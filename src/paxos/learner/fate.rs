@@ -1,7 +1,7 @@
 //! What became of a command, and what its client is told. (E2)
 
 use crate::chat::{Applied, Status};
-use crate::message::Answer;
+use crate::message::{Answer, Responded};
 use crate::types::{Attempt, Slot};
 use crate::values::CommandRef;
 
@@ -39,5 +39,6 @@ pub(super) fn complete(
     log: Applied<'_>,
 ) -> Answer {
     let CommandRef { session, seq, .. } = command;
-    Answer::Complete { session, seq, slot, client_seq, attempt, response: log.response(slot) }
+    let response = log.response(slot);
+    Responded { session, seq, slot, client_seq, attempt, response }.into()
 }

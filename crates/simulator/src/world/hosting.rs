@@ -11,10 +11,13 @@ pub struct Hosting {
     commands: Commands,
 }
 
+/// Draws a command.
+type Draw = dyn Fn(&mut Rng) -> Vec<u8>;
+
 /// Where the commands of a run come from.
 enum Commands {
     /// Each is drawn, by clients that come and go as in other runs.
-    Drawn(Box<dyn Fn(&mut Rng) -> Vec<u8>>),
+    Drawn(Box<Draw>),
     /// The caller submits each, by clients of its own.
     ByHand,
 }
