@@ -4,9 +4,10 @@
 //! `trace explain`, and the log of a replica (`--log_level debug`).
 
 use crate::client::Outcome;
+use crate::machine::Response;
 use crate::message::{
-    Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request, Run,
-    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request,
+    Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::learner;
@@ -264,6 +265,12 @@ pub fn answer(answer: &Answer) -> String {
                 "complete {}: in slot {slot}, the client's line {client_seq}",
                 self::session(&command)
             )
+        }
+        Answer::Responded(completion) => {
+            let response = &completion.response;
+            let completion =
+                Responded { response: Some(Response::EMPTY), ..(**completion).clone() };
+            format!("{}, response {response:?}", self::answer(&completion.into()))
         }
         Answer::Expired { session, seq } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };

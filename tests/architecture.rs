@@ -21,11 +21,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("values", &["types"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
-    ("message", &["types", "quorum", "values"]),
+    ("message", &["types", "quorum", "values", "machine"]),
     ("runs", &["types", "values", "message"]),
     ("requesters", &["types"]),
     ("long_line", &[]),
-    ("chat", &["types", "values"]),
+    ("machine", &["types"]),
+    ("chat", &["types", "values", "machine"]),
     (
         "paxos",
         &[
@@ -39,23 +40,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runs",
             "requesters",
             "chat",
+            "machine",
             "marker",
             "long_line",
         ],
     ),
-    ("client", &["types", "quorum", "values", "message", "paxos", "long_line"]),
-    ("words", &["types", "values", "message", "paxos", "client"]),
+    ("client", &["types", "quorum", "values", "machine", "message", "paxos", "long_line"]),
+    ("words", &["types", "values", "machine", "message", "paxos", "client"]),
     ("survey", &["types", "quorum", "message"]),
     ("follow", &["types", "quorum", "message"]),
-    ("storage", &["types", "quorum", "values", "message", "chat", "paxos"]),
-    ("net", &["types", "values", "message"]),
+    ("storage", &["types", "quorum", "values", "machine", "message", "chat", "paxos"]),
+    ("net", &["types", "values", "machine", "message"]),
+    // Replicas and clients for programs that use the library.
+    ("service", &["types", "machine", "paxos", "client", "storage", "net", "config", "runtime"]),
+    ("guide", &["machine", "service"]),
     // The cluster file and the command line: for programs, never for the protocol.
     ("config", &["types"]),
     (
         "runtime",
         &[
-            "types", "quorum", "message", "paxos", "client", "survey", "follow", "storage", "net",
-            "config", "marker", "words",
+            "types", "quorum", "machine", "message", "paxos", "client", "survey", "follow",
+            "storage", "net", "config", "marker", "words",
         ],
     ),
 ];
@@ -72,6 +77,7 @@ const PROTOCOL: &[&str] = &[
     "values",
     "message",
     "runs",
+    "machine",
     "chat",
     "paxos",
     "client",

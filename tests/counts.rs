@@ -346,6 +346,7 @@ impl Replica {
             data: disk.clone(),
             directory,
             others: true,
+            host: multipaxos::machine::Host::CHAT,
         };
         let decided = DecidedLog::create(location, durability).expect("a log");
         let options = Options { waits: durability == Durability::Sync, ..Options::default() };
@@ -808,7 +809,7 @@ fn a_million_clients_take_30_bytes_each_and_a_checkpoint_of_them_little_more() {
     assert!(filled.bytes_max <= 30 * CLIENTS, "{} bytes", filled.bytes_max);
     let (mut most, mut turns) = (0, 0);
     let checkpoint = measure(|| {
-        let mut snapshot = Chat::snapshot(slot);
+        let mut snapshot = chat.snapshot(slot);
         loop {
             let (part, is_last) = chat.take_part(&mut snapshot, TURN_SESSIONS);
             most = most.max(part.sessions());

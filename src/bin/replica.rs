@@ -9,6 +9,7 @@ use command_line::help::Group;
 use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
 use log::LevelFilter;
 use multipaxos::config::{ClusterFile, F_MAX, cause};
+use multipaxos::machine::Host;
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
 use multipaxos::runtime::durable::StartError;
 use multipaxos::runtime::layout::Layout;
@@ -199,6 +200,7 @@ fn main() {
         id: ReplicaId(id),
         config,
         names: Some(file),
+        host: Host::CHAT,
         log_dir: options.log_dir,
         data_dir,
         begin_from: options.begin_from,

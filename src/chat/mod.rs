@@ -1,4 +1,4 @@
-//! The state machine that the learner drives: sessions, and the lines of the chat.
+//! The state that the learner drives: sessions, the numbers of lines, and a machine of the user.
 //!
 //! Commands take effect exactly once, and in each session's order (rule E2): a command
 //! takes effect if and only if its number is the session's next. A command that is chosen
@@ -24,13 +24,16 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod accounts;
+mod hosted;
 mod sessions;
 mod snapshot;
 
 pub use snapshot::{Part, Snapshot};
 
+use crate::machine::{Host, Response};
 use crate::types::Slot;
 use crate::values::{CommandRef, ValueRef, Values};
+use hosted::Hosted;
 use sessions::{SessionState, SessionTable};
 
 /// How many slots a session outlives its last applied command.
@@ -114,6 +117,15 @@ impl Applied<'_> {
     pub fn status(self, command: CommandRef<'_>) -> Status {
         self.chat.status(command, self.end)
     }
+
+    /// The answer to the command that took effect in `slot`, the last of its session
+    /// ([`Status::Complete`]). None if it is not known any more.
+    pub fn response(self, slot: Slot) -> Option<Response> {
+        match &self.chat.hosted {
+            None => Some(Response::EMPTY),
+            Some(hosted) => hosted.response(slot),
+        }
+    }
 }
 
 /// The chat's state: the same on all replicas that have applied the same slots.
@@ -121,6 +133,8 @@ impl Applied<'_> {
 pub struct Chat {
     sessions: SessionTable,
     window_slots: u64,
+    /// The user's machine, if there is one.
+    hosted: Option<Box<Hosted>>,
 }
 
 impl Default for Chat {
@@ -132,7 +146,18 @@ impl Default for Chat {
 impl Chat {
     /// A chat whose sessions expire after this many slots; tests make it small.
     pub fn with_session_window(window_slots: u64) -> Self {
-        Chat { sessions: SessionTable::default(), window_slots }
+        Chat { sessions: SessionTable::default(), window_slots, hosted: None }
+    }
+
+    /// The state before the first command where `host` says what commands change.
+    pub fn hosting(host: &Host) -> Self {
+        Chat::default().and_hosting(host)
+    }
+
+    /// This empty chat, and what `host` says.
+    #[must_use]
+    pub fn and_hosting(self, host: &Host) -> Self {
+        Chat { hosted: Hosted::new(host), ..self }
     }
 
     /// Applies the value that was decided in `slot`. The caller goes through the slots in
@@ -153,12 +178,21 @@ impl Chat {
         let window_slots = self.window_slots;
         if slot.0.is_multiple_of(SWEEP_SLOTS) {
             self.sessions.sweep(slot, window_slots, snapshot.as_deref_mut());
+            if let Some(hosted) = &mut self.hosted {
+                hosted.sweep(Slot(slot.0.saturating_sub(window_slots)));
+            }
         }
         let command = value.command()?;
-        self.sessions.advance(command.session, slot, snapshot, |session| {
+        let mut last = None;
+        let client_seq = self.sessions.advance(command.session, slot, snapshot, |session| {
             let takes_effect = judge(session, command, slot, window_slots) == Status::Next;
+            last = session.map(|session| session.last_slot);
             takes_effect.then(|| next_seq(command.seq))
-        })
+        })?;
+        if let Some(hosted) = &mut self.hosted {
+            hosted.apply(slot, last, command.line);
+        }
+        Some(client_seq)
     }
 
     /// Applies `values`, which were decided in consecutive slots from `first` on. As soon as
@@ -218,8 +252,13 @@ impl Chat {
     }
 
     /// Begins a snapshot of this state, which is the one after every slot below `end`.
-    pub fn snapshot(end: Slot) -> Snapshot {
-        Snapshot::new(end)
+    pub fn snapshot(&self, end: Slot) -> Snapshot {
+        Snapshot::new(end, self.hosted.as_ref().map(|hosted| hosted.image()).unwrap_or_default())
+    }
+
+    /// What the user's machine says of its state; nothing of the chat.
+    pub fn machine(&self) -> Option<Vec<u8>> {
+        self.hosted.as_ref().map(|hosted| hosted.snapshot())
     }
 
     /// The next part of a snapshot: about `count` sessions are gone through for it. Whether it is
@@ -235,7 +274,17 @@ impl Chat {
     #[must_use]
     pub fn take_in(&mut self, part: &Part) -> bool {
         self.window_slots = part.window_slots;
-        self.sessions.take_in(part)
+        let machine = match &mut self.hosted {
+            Some(hosted) => hosted.take_in(&part.image),
+            None => part.image.is_empty(),
+        };
+        self.sessions.take_in(part) && machine
+    }
+
+    /// Whether every part of a snapshot that it has taken in was followed by the others, as far as
+    /// its machine needs them.
+    pub fn is_whole(&self) -> bool {
+        self.hosted.as_ref().is_none_or(|hosted| hosted.is_whole())
     }
 }
 
@@ -355,7 +404,7 @@ mod tests {
 
     /// The chat that a snapshot makes whose parts are of `count` sessions, and how many they were.
     fn copied(chat: &Chat, count: usize) -> (Chat, usize) {
-        let mut snapshot = Chat::snapshot(Slot(u64::MAX));
+        let mut snapshot = chat.snapshot(Slot(u64::MAX));
         let (mut copy, mut parts) = (Chat::default(), 0);
         loop {
             let (part, is_last) = chat.take_part(&mut snapshot, count);
@@ -399,7 +448,7 @@ mod tests {
                 end = apply(&mut chat, None, &mut rng);
             }
             let (before, mut copy) = (chat.clone(), Chat::default());
-            let mut snapshot = Chat::snapshot(end);
+            let mut snapshot = chat.snapshot(end);
             let (count, slots) = (rng.usize(1..100), rng.u64(..2_000));
             loop {
                 let (part, is_last) = chat.take_part(&mut snapshot, count);
@@ -423,7 +472,7 @@ mod tests {
     #[test]
     fn parts_that_contradict_each_other_are_refused() {
         let mut chat = Chat::default();
-        let part = |chat: &Chat| chat.take_part(&mut Chat::snapshot(Slot(9)), 9).0;
+        let part = |chat: &Chat| chat.take_part(&mut chat.snapshot(Slot(9)), 9).0;
         assert_eq!(chat.apply(Slot(0), (&value(1, 0, 0)).into()), Some(0));
         let one = part(&chat);
         assert_eq!(chat.apply(Slot(1), (&value(1, 1, 0)).into()), Some(1));

@@ -14,6 +14,9 @@
 //! The table may show a session twice (`table::Buckets`), and one that was copied may be noted
 //! later. So parts may hold a session twice, each time as it was in the same slot.
 //!
+//! A machine of the user is copied whole when the snapshot begins (`hosted`), and the copy goes into
+//! the parts behind the sessions.
+//!
 //! At most one session is noted for each slot that is applied meanwhile, three of a client that
 //! goes on by another session, and those that one sweep removes: not more than slots lie between
 //! two. The caller bounds how long a snapshot takes (`CheckpointPolicy`).
@@ -23,6 +26,9 @@ use super::sessions::{SessionState, SessionTable};
 use crate::types::{ClientId, Session, Slot};
 use serde::{Deserialize, Serialize};
 use table::Table;
+
+/// A part that comes to the image of a machine takes at least as much of it, if there is as much.
+const IMAGE_PART_BYTES: usize = 64 * 1024;
 
 /// Some sessions of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +42,10 @@ pub struct Part {
     accounts: Vec<(ClientId, Account)>,
     /// Sessions that are not the newest of their clients.
     others: Vec<(Session, SessionState)>,
+    /// A piece of what a machine of the user makes of itself. Whoever writes a part of a log that has
+    /// a machine writes this beside it; without one it is empty.
+    #[serde(skip)]
+    pub(crate) image: Vec<u8>,
 }
 
 impl Part {
@@ -60,12 +70,15 @@ pub struct Snapshot {
     accounts: Vec<(ClientId, Account)>,
     /// Other sessions that have changed, as they were: none if there was none.
     others: Table<Session, Option<SessionState>>,
+    /// What is not taken yet of the image of a machine.
+    image: Vec<u8>,
 }
 
 impl Snapshot {
-    pub(super) fn new(at: Slot) -> Snapshot {
-        let others = Table::default();
-        Snapshot { at, next: (0, 0), is_new: true, seen: 0, accounts: Vec::new(), others }
+    /// Of the state before slot `at`, in which a machine of the user has this image.
+    pub(super) fn new(at: Slot, image: Vec<u8>) -> Snapshot {
+        let (others, accounts) = (Table::default(), Vec::new());
+        Snapshot { at, next: (0, 0), is_new: true, seen: 0, accounts, others, image }
     }
 
     /// The snapshot is of the state before this slot.
@@ -123,6 +136,10 @@ impl Snapshot {
             part.accounts = wide.chain(self.accounts.drain(..)).collect();
             let others = self.others.sorted();
             part.others.extend(others.iter().filter_map(|(key, was)| Some((**key, (**was)?))));
+            // The sessions are through: the image takes up what room is left.
+            let most = IMAGE_PART_BYTES.max(count.saturating_mul(PACKED_BYTES));
+            part.image = self.image.drain(..most.min(self.image.len())).collect();
+            is_last = self.image.is_empty();
         }
         (part, is_last)
     }

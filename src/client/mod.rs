@@ -41,7 +41,7 @@ use rounds::Rounds;
 use session::{NEXT_SESSION, Open, Phase};
 
 use crate::long_line::is_long;
-use crate::message::{Answer, ClientMessage, Request};
+use crate::message::{Answer, ClientMessage, Request, Responded};
 use crate::paxos::pace::WAIT_MAX_US;
 use crate::paxos::{Outbox, Role};
 use crate::quorum::ReplicaSet;
@@ -284,25 +284,9 @@ impl Client {
                     self.send_to_new_leader(now, out);
                 }
             }
-            Answer::Complete { session, seq, slot, client_seq, attempt } => {
-                if self.awaits(session, seq) {
-                    let took_us = now.since_us(self.submitted_at);
-                    if from == self.leader.owner(self.n) {
-                        self.deputy = None;
-                    } else if self.asked_all {
-                        // The leader did not answer in time, and this replica did.
-                        self.deputy = Some(from);
-                    }
-                    self.measure(now, from, attempt);
-                    self.phase = Phase::Idle;
-                    self.after = self.after.max(slot.next());
-                    if let Some(open) = &mut self.open {
-                        open.next = seq + 1;
-                        open.used_at = now;
-                    }
-                    let client = self.id;
-                    out.persist(Outcome::Complete { client, seq: client_seq, slot, took_us });
-                }
+            Answer::Complete { .. } | Answer::Responded(_) => {
+                let completion = answer.completion().expect("it is one");
+                self.handle_completion(now, from, completion, out);
             }
             Answer::Expired { session, seq } => {
                 if self.awaits(session, seq) {
@@ -356,6 +340,35 @@ impl Client {
         }
     }
 
+    /// A replica says that a line is complete.
+    fn handle_completion(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        completion: Responded,
+        out: &mut Outbox<Outcome>,
+    ) {
+        let Responded { session, seq, slot, client_seq, attempt, response } = completion;
+        if self.awaits(session, seq) {
+            let took_us = now.since_us(self.submitted_at);
+            if from == self.leader.owner(self.n) {
+                self.deputy = None;
+            } else if self.asked_all {
+                // The leader did not answer in time, and this replica did.
+                self.deputy = Some(from);
+            }
+            self.measure(now, from, attempt);
+            self.phase = Phase::Idle;
+            self.after = self.after.max(slot.next());
+            if let Some(open) = &mut self.open {
+                open.next = seq + 1;
+                open.used_at = now;
+            }
+            let (client, seq) = (self.id, client_seq);
+            out.persist(Outcome::Complete { client, seq, slot, took_us, response });
+        }
+    }
+
     /// The line is complete. Another replica than the leader may have had it later, and a question
     /// that was passed on again, or was answered before, says nothing about the time.
     fn measure(&mut self, now: Time, from: ReplicaId, attempt: Attempt) {
@@ -379,6 +392,7 @@ impl Client {
             | Answer::Expired { session, seq }
             | Answer::BornTooEarly { session, seq }
             | Answer::Held { session, seq, .. } => self.awaits(*session, *seq),
+            Answer::Responded(completion) => self.awaits(completion.session, completion.seq),
             Answer::Welcome { .. } | Answer::Leader { .. } => true,
             Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => false,
         }

@@ -1,5 +1,6 @@
 //! What a client is told, and what it tells its user.
 
+use crate::machine::Response;
 use crate::message::Answer;
 use crate::types::{ClientId, Line, ReplicaId, Slot};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub enum Outcome {
         slot: Slot,
         /// From the submission to the first answer, in microseconds.
         took_us: u64,
+        /// What the state machine answered. None if the replica that said so does not know it
+        /// any more.
+        response: Option<Response>,
     },
     /// Not complete yet; the client keeps trying.
     Waiting {

@@ -223,6 +223,7 @@ impl<T: Serialize> Role for Pool<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Response;
     use crate::message::{ClientMessage, Request};
     use crate::types::{Attempt, Ballot, Session, Slot};
 
@@ -301,7 +302,8 @@ mod tests {
 
     fn done(tag: u32, slot: u64, took_us: u64) -> Told<u32> {
         let (client, seq, slot) = (ClientId(7), slot, Slot(slot));
-        Told::Settled { tag, outcome: Outcome::Complete { client, seq, slot, took_us } }
+        let response = Some(Response::EMPTY);
+        Told::Settled { tag, outcome: Outcome::Complete { client, seq, slot, took_us, response } }
     }
 
     #[test]

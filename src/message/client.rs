@@ -2,6 +2,7 @@
 
 use super::follow::{Excerpt, FollowQuery};
 use super::status::{Status, StatusQuery, Usage};
+use crate::machine::Response;
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,9 @@ pub enum Answer {
         /// was complete before, or if the request did not say.
         attempt: Attempt,
     },
+    /// The same, where a state machine has answered the command. (Apart, since a chat's burst has
+    /// hundreds of completions, and each would have room for a response.)
+    Responded(Box<Responded>),
     /// The session is unknown and cannot be created any more. Nobody can tell whether the
     /// command was ever applied (E2).
     Expired {
@@ -121,6 +125,51 @@ pub enum Answer {
     Usage(Box<Usage>),
     /// A piece of the chat log.
     Log(Box<Excerpt>),
+}
+
+/// The completion of a command that a state machine has answered. The fields are those of
+/// [`Answer::Complete`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Responded {
+    /// The command's session.
+    pub session: Session,
+    /// The command's number in the session.
+    pub seq: u64,
+    /// The slot that the command took effect in.
+    pub slot: Slot,
+    /// The line's number among all lines of the client.
+    pub client_seq: u64,
+    /// The sending by which the sender first had the command.
+    pub attempt: Attempt,
+    /// What the state machine answered when the command took effect. None if the sender does not
+    /// know it any more. Never the empty one: that is [`Answer::Complete`].
+    pub response: Option<Response>,
+}
+
+impl Answer {
+    /// The completion of a command, if it is one, with its response.
+    pub fn completion(&self) -> Option<Responded> {
+        match *self {
+            Answer::Complete { session, seq, slot, client_seq, attempt } => {
+                let response = Some(Response::EMPTY);
+                Some(Responded { session, seq, slot, client_seq, attempt, response })
+            }
+            Answer::Responded(ref responded) => Some((**responded).clone()),
+            _ => None,
+        }
+    }
+}
+
+impl From<Responded> for Answer {
+    fn from(responded: Responded) -> Answer {
+        let Responded { session, seq, slot, client_seq, attempt, ref response } = responded;
+        match response {
+            Some(response) if response.is_empty() => {
+                Answer::Complete { session, seq, slot, client_seq, attempt }
+            }
+            _ => Answer::Responded(Box::new(responded)),
+        }
+    }
 }
 
 impl Request {

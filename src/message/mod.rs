@@ -51,7 +51,7 @@ mod slot_list;
 mod spans;
 mod status;
 
-pub use client::{Answer, ClientMessage, Inquiry, Request};
+pub use client::{Answer, ClientMessage, Inquiry, Request, Responded};
 pub use follow::{EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, Excerpt, FollowQuery, HOLD_US};
 pub use run::Run;
 pub use slot_list::SlotList;

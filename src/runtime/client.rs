@@ -301,7 +301,7 @@ impl<W: Write, P: Fn(usize) -> SocketAddr> Terminal<W, P> {
 
     fn show(&mut self, outcome: Outcome) -> io::Result<()> {
         match outcome {
-            Outcome::Complete { client, seq, slot, took_us } => {
+            Outcome::Complete { client, seq, slot, took_us, .. } => {
                 let Screen { to, timing, .. } = &mut self.screen;
                 let line = match *timing {
                     true => format!("{client} {seq} {slot}   {:.2} ms\n", took_us as f64 / 1_000.0),
@@ -430,7 +430,9 @@ mod tests {
         let (client, seq, slot) = (ClientId(7), 0, crate::types::Slot(3));
         terminal.show(Outcome::Waiting { waited_us: 3_000_000, answering: 1 }).unwrap();
         assert!(credits.try_recv().is_err(), "the line is under way");
-        terminal.show(Outcome::Complete { client, seq, slot, took_us: 5 }).unwrap();
+        let (took_us, response) = (5, Some(crate::machine::Response::EMPTY));
+        let complete = Outcome::Complete { client, seq, slot, took_us, response };
+        terminal.show(complete).unwrap();
         assert!(credits.try_recv().is_ok());
         assert_eq!(terminal.screen.to, b"7 0 3\n");
     }

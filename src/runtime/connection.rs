@@ -11,7 +11,7 @@ use super::role_turn::RoleTurn;
 use crate::message::Party;
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{
-    BoundSocket, Deliver, Incoming, Network, NetworkConfig, Outgoing, Outlet, PeerBook,
+    BoundSocket, Deliver, Incoming, Network, NetworkConfig, Outgoing, Outlet, PeerBook, StopHandle,
 };
 use crate::paxos::{Envelope, Role, Storage};
 use crate::storage::upkeep::Upkeep;
@@ -20,13 +20,13 @@ use command_line::ending::{Ending, fail};
 use datagrams::wait::Patience;
 use interleavings::threads::{self, Receiver, Sender, bounded};
 use seeds::derive_seed;
-use std::io;
+use std::{fmt, io};
 
 /// How many batches of answers may wait.
 const INBOX_BATCHES_MAX: usize = 64;
 
 /// The socket of a client, the thread that receives on it, and the role's inbox.
-pub(super) struct Connection<I> {
+pub(crate) struct Connection<I> {
     pub(super) outlet: Outlet,
     patience: Patience,
     pub(super) inbox: Receiver<Vec<I>>,
@@ -36,6 +36,20 @@ pub(super) struct Connection<I> {
     pub(super) peers: PeerBook,
     /// Names are resolved as long as it is here.
     _names: Option<Sender<()>>,
+    /// Ends the thread that receives.
+    stop: StopHandle,
+}
+
+impl<I> Drop for Connection<I> {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+impl<I> fmt::Debug for Connection<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
 }
 
 impl<I: From<Incoming> + Send + 'static> Connection<I> {
@@ -45,7 +59,7 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
     /// # Errors
     ///
     /// When the socket or a thread cannot be had.
-    pub(super) fn open(options: &ClientOptions, boot: BootId, purpose: &str) -> io::Result<Self> {
+    pub(crate) fn open(options: &ClientOptions, boot: BootId, purpose: &str) -> io::Result<Self> {
         let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
         let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
         let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new() };
@@ -60,7 +74,7 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
                 seed: derive_seed(options.seed, "network"),
             },
         )?;
-        let peers = network.peer_book();
+        let (peers, stop) = (network.peer_book(), network.stop_handle());
         let names = match options.names.clone() {
             Some(file) => names::watch(file, None, ipv6, peers.clone())?,
             None => None,
@@ -74,7 +88,7 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
                 fail(format!("client: network: {error}"));
             }
         })?;
-        Ok(Connection { outlet, patience, inbox, to, peers, _names: names })
+        Ok(Connection { outlet, patience, inbox, to, peers, _names: names, stop })
     }
 
     /// Runs the role until it is finished, or the process is to end. Returns whether anybody still
@@ -92,18 +106,10 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
         R: Role<Input = I>,
         S: Storage<R::Record> + Upkeep,
     {
-        let Connection { outlet, patience, inbox, .. } = self;
-        let mut thread = RoleThread { turn, inbox, patience, sleep_max: Some(LOOK) };
-        let ran = thread.run(
-            |envelopes| {
-                let calls = envelopes.drain(..).map(|envelope| match envelope {
-                    Envelope::Call { to, message } => Outgoing::Call { to, message },
-                    other => unreachable!("a client only calls: {other:?}"),
-                });
-                outlet.send(calls);
-            },
-            |_| if ending.is_due() { Flow::Stop } else { Flow::Continue },
-        );
+        let ran = self.run_while(turn, |_| match ending.is_due() {
+            true => Flow::Stop,
+            false => Flow::Continue,
+        });
         match ran {
             Ok(()) => Ok(true),
             // The reader of the completions has gone, and was not told of this one.
@@ -112,6 +118,34 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
                 Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")))
             }
         }
+    }
+
+    /// Runs the role until it is finished or `check` says stop. What the role has been told before
+    /// is part of its first turn.
+    ///
+    /// # Errors
+    ///
+    /// That of the role's storage.
+    pub(crate) fn run_while<R, S>(
+        &mut self,
+        turn: &mut RoleTurn<R, S>,
+        check: impl FnMut(&R) -> Flow,
+    ) -> io::Result<()>
+    where
+        R: Role<Input = I>,
+        S: Storage<R::Record> + Upkeep,
+    {
+        let Connection { outlet, patience, inbox, .. } = self;
+        let mut dispatch = |envelopes: &mut Vec<Envelope>| {
+            let calls = envelopes.drain(..).map(|envelope| match envelope {
+                Envelope::Call { to, message } => Outgoing::Call { to, message },
+                other => unreachable!("a client only calls: {other:?}"),
+            });
+            outlet.send(calls);
+        };
+        turn.finish(turn.now(), false, 0, &mut dispatch)?;
+        let mut thread = RoleThread { turn, inbox, patience, sleep_max: Some(LOOK) };
+        thread.run(dispatch, check)
     }
 }
 

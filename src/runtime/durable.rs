@@ -13,6 +13,7 @@
 use super::process::entropy;
 use super::replica::ReplicaOptions;
 use crate::config::cause;
+use crate::machine::Host;
 use crate::paxos::Storage;
 use crate::paxos::acceptor::{self, Record};
 use crate::paxos::learner::Checkpoint;
@@ -24,6 +25,7 @@ use crate::storage::decided_log::{DecidedLog, Location};
 use crate::types::{DirectoryId, Origin, ReplicaId};
 use durable::disk::{Disk, RealDisk};
 use durable::error::OpenError;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
 
@@ -51,6 +53,21 @@ pub enum StartError {
     Unusable(OpenError),
     /// Anything else, such as a full disk.
     Other(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::LogDir(error)
+            | StartError::DataDir(error)
+            | StartError::MetricsFile(error)
+            | StartError::TraceFile(error)
+            | StartError::Other(error) => write!(f, "{error}"),
+            StartError::Foreign(refused) => write!(f, "{refused}"),
+            StartError::Durability(why) | StartError::Beginning(why) => write!(f, "{why}"),
+            StartError::Unusable(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// Whether the directory cannot be written as it must be, so that the user must choose another.
@@ -115,7 +132,8 @@ impl Durable<RealDisk> {
             name: path.display().to_string(),
             open: Box::new(move || File::open(path)),
         });
-        let mut durable = Durable::open_on(purpose, log_dir, data, Options::default(), file)?;
+        let mut durable =
+            Durable::open_on(purpose, &options.host, log_dir, data, Options::default(), file)?;
         durable.dir.note_uptime(|| HostBoot::present().map_or(0, |boot| boot.up_s));
         Ok(durable)
     }
@@ -131,6 +149,7 @@ impl<D: Disk> Durable<D> {
     /// needed, the data directory.
     pub(super) fn open_on(
         purpose: Purpose,
+        host: &Host,
         log_dir: impl FnOnce() -> Result<D, StartError>,
         data: impl Fn() -> Result<D, StartError>,
         kept: Options,
@@ -152,7 +171,9 @@ impl<D: Disk> Durable<D> {
         let name = chat_log_name(id);
         let directory = dir.directory();
         let (log_dir, data_dir, others) = (log_dir()?, data()?, n > 1);
-        let place = Location { log_dir, name: &name, data: data_dir, directory, others };
+        let host = host.clone();
+        let empty = Checkpoint::hosting(&host);
+        let place = Location { log_dir, name: &name, data: data_dir, directory, others, host };
         if let Found::Wiped(why) = found {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }
@@ -169,9 +190,9 @@ impl<D: Disk> Durable<D> {
                     error if is_unwritable(&error) => StartError::LogDir(error),
                     error => StartError::Other(error),
                 })?;
-            let (mut state, mut checkpoint) = (acceptor::State::default(), Checkpoint::default());
+            let (mut state, mut checkpoint) = (acceptor::State::default(), empty);
             if let (Some(file), Some(origin)) = (file, origin) {
-                checkpoint = file.take_on(origin, &mut chat_log)?;
+                checkpoint = file.take_on(origin, &mut chat_log, checkpoint)?;
                 let trim = Record::Trim(origin.end);
                 state.apply(&trim);
                 if let Some(log) = &mut log {
@@ -241,13 +262,13 @@ impl Beginning<'_> {
         beginning::read(self.opened()?, |_| Ok(())).map_err(|unfit| self.unfit(unfit))
     }
 
-    /// Begins an empty log with it. Returns the state after its lines, which are durable.
+    /// Begins an empty log with it, whose state is `state`. Returns the state after its lines, which are durable.
     fn take_on<D: Disk>(
         &self,
         origin: Origin,
         log: &mut DecidedLog<D>,
+        mut state: Checkpoint,
     ) -> Result<Checkpoint, StartError> {
-        let mut state = Checkpoint::default();
         let read = beginning::read(self.opened()?, |values| log.take_on(values, &mut state));
         let read = read.map_err(|unfit| self.unfit(unfit))?;
         if read != origin {
@@ -317,6 +338,7 @@ mod tests {
         };
         Durable::open_on(
             purpose,
+            &Host::CHAT,
             || Ok(disk.folder("logs")),
             || Ok(disk.folder("data")),
             KEPT,
@@ -400,7 +422,7 @@ mod tests {
         let open = Box::new(|| File::open(file.path()));
         let file = Beginning { name: "left.txt".into(), open };
         let (logs, data) = (|| Ok(disk.folder("logs")), || Ok(disk.folder("data")));
-        Durable::open_on(purpose(boot), logs, data, KEPT, Some(file))
+        Durable::open_on(purpose(boot), &Host::CHAT, logs, data, KEPT, Some(file))
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) struct Launcher {
     pub(super) status: Sender<Status>,
     /// What the roles do is written there, if somebody wants that.
     pub(super) tracer: Option<Tracer>,
+    /// The network thread drops it once its socket is closed there.
+    pub(super) open: Sender<()>,
 }
 
 /// A thread on which roles run, as the main thread sees it.
@@ -192,11 +194,12 @@ impl Launcher {
         network: Network,
         deliver: impl Deliver<Incoming> + Send + 'static,
     ) -> io::Result<()> {
-        let id = self.settings.id;
+        let (id, open) = (self.settings.id, self.open.clone());
         threads::spawn("network", move || {
             if let Err(error) = network.run(deliver) {
                 fail(format!("replica {id}: network: {error}"));
             }
+            drop(open);
         })
     }
 }

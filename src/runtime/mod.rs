@@ -42,7 +42,7 @@
 pub mod ask;
 mod asker;
 pub mod client;
-mod connection;
+pub(crate) mod connection;
 pub mod durable;
 pub mod follow;
 mod full_socket;

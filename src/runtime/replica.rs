@@ -31,6 +31,7 @@ use super::trace::block::Stream;
 use super::trace::{Beginner, FILE_BYTES_MAX, Trace, Tracer, Who};
 use super::usage::{self, Files};
 use crate::config::{ClusterFile, Config};
+use crate::machine::Host;
 use crate::marker::WARM_UP_COMPLETE;
 use crate::message::{LostState, Party};
 use crate::net;
@@ -73,6 +74,8 @@ pub struct ReplicaOptions {
     pub config: Config,
     /// The cluster file, for names that must be resolved again.
     pub names: Option<ClusterFile>,
+    /// What commands change.
+    pub host: Host,
     /// The directory of the chat log.
     pub log_dir: PathBuf,
     /// The directory of everything else that is durable.
@@ -120,10 +123,24 @@ fn own_seed(seed: u64, id: ReplicaId) -> u64 {
 /// # Errors
 ///
 /// When it cannot start. Then nothing is left running.
-pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
+pub fn run(options: ReplicaOptions) -> Result<(), StartError> {
+    let ending = Ending::watch(options.die_with_parent).map_err(StartError::Other)?;
+    run_until(options, &ending, || {})
+}
+
+/// Runs one replica until `ending` is due. Calls `opened` once nothing can fail any more that makes
+/// a start fail.
+///
+/// # Errors
+///
+/// When it cannot start. Then nothing is left running.
+pub(crate) fn run_until(
+    mut options: ReplicaOptions,
+    ending: &Ending,
+    opened: impl FnOnce(),
+) -> Result<(), StartError> {
     let other = StartError::Other;
     options.seed = own_seed(options.seed, options.id);
-    let ending = Ending::watch(options.die_with_parent).map_err(other)?;
     let (id, n) = (options.id, options.config.n());
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let boot = BootId(entropy().map_err(other)?);
@@ -175,7 +192,8 @@ pub fn run(mut options: ReplicaOptions) -> Result<(), StartError> {
         limits: Limits::DEFAULT,
     };
     let process = Process { cluster: identity.cluster, network, clock, tracer, readers };
-    start(&options, settings, process, durable, &ending).map_err(other)
+    opened();
+    start(&options, settings, process, durable, ending).map_err(other)
 }
 
 fn begin_trace(options: &ReplicaOptions, boot: BootId, clock: Clock) -> io::Result<Option<Tracer>> {
@@ -229,7 +247,9 @@ where
         let router = Router::new(links.clone(), network.counters(), Here::Nobody);
         Metrics::new(id, readers, files, network.counters(), router, answers)
     });
+    let (stop, (open, closed)) = (network.stop_handle(), bounded::<()>(1));
     let launcher = Launcher {
+        open,
         usage,
         status,
         settings,
@@ -310,7 +330,8 @@ where
             launcher.launch(Parts { acceptor: Some(acceptor), proposer, learner }, network)?
         }
     };
-    let Launcher { links, stopping, tracer, .. } = launcher;
+    let Launcher { links, stopping, tracer, open, .. } = launcher;
+    drop(open);
     let mut thread = RoleThread {
         turn: &mut turn,
         inbox: &bootstrap,
@@ -369,6 +390,9 @@ where
             CLOSING_MAX.as_secs()
         ),
     }
+    // Whoever starts this replica again in this process finds its port free.
+    stop.stop();
+    let _ = closed.recv_timeout(LOOK);
     metrics.into_iter().for_each(Metrics::end);
     tracer.into_iter().for_each(Tracer::end);
     log::info!("replica {id}: ends");

@@ -245,6 +245,7 @@ impl<W: Write, F: Fn(u64, usize)> Upkeep for Printer<W, F> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Response;
     use crate::types::{ClientId, Slot};
     use serde_json::json;
 
@@ -318,8 +319,8 @@ mod tests {
         let (credit, credits) = bounded(1);
         let tell = |_, _| {};
         let mut printer = Printer { to: Vec::new(), credit, tell, all_complete: true };
-        let complete =
-            Outcome::Complete { client: ClientId(7), seq: 3, slot: Slot(12), took_us: 400 };
+        let (client, slot, response) = (ClientId(7), Slot(12), Some(Response::EMPTY));
+        let complete = Outcome::Complete { client, seq: 3, slot, took_us: 400, response };
         let settled = |id: Value, outcome| Told::Settled { tag: id, outcome };
         printer.append(&mut vec![settled(json!(1), complete)]).expect("memory");
         assert!(printer.all_complete && credits.try_recv().is_ok());

@@ -25,7 +25,14 @@ fn place(disk: &SimDisk) -> (SimDisk, SimDisk) {
 
 fn create(disk: &SimDisk, durability: Durability) -> DecidedLog<SimDisk> {
     let (log_dir, data) = place(disk);
-    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others: true };
+    let place = Location {
+        log_dir,
+        name: CHAT_LOG,
+        data,
+        directory: DirectoryId(1),
+        others: true,
+        host: crate::machine::Host::CHAT,
+    };
     DecidedLog::create(place, durability).unwrap()
 }
 
@@ -38,7 +45,14 @@ fn open_under(
     durability: Durability,
 ) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
     let (log_dir, data) = place(disk);
-    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others: true };
+    let place = Location {
+        log_dir,
+        name: CHAT_LOG,
+        data,
+        directory: DirectoryId(1),
+        others: true,
+        host: crate::machine::Host::CHAT,
+    };
     DecidedLog::open(place, durability)
 }
 
@@ -620,7 +634,14 @@ fn changed(lives: &Lives, others: bool, change: &dyn Fn(&SimDisk, &SimDisk)) -> 
     let disk = lives.disk.fork(Rng::with_seed(1));
     let (log_dir, data) = place(&disk);
     change(&log_dir, &data);
-    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others };
+    let place = Location {
+        log_dir,
+        name: CHAT_LOG,
+        data,
+        directory: DirectoryId(1),
+        others,
+        host: crate::machine::Host::CHAT,
+    };
     match DecidedLog::open(place, Durability::Sync) {
         Ok((_, checkpoint)) => format!("opened at {}", checkpoint.applied),
         Err(error) => error.to_string(),

@@ -45,7 +45,14 @@ fn place(disk: &SimDisk) -> (SimDisk, SimDisk) {
 
 fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), OpenError> {
     let (log_dir, data) = place(disk);
-    let place = Location { log_dir, name: CHAT_LOG, data, directory: DirectoryId(1), others: true };
+    let place = Location {
+        log_dir,
+        name: CHAT_LOG,
+        data,
+        directory: DirectoryId(1),
+        others: true,
+        host: multipaxos::machine::Host::CHAT,
+    };
     DecidedLog::open(place, Durability::Sync)
 }
 
@@ -73,7 +80,14 @@ fn histories() -> &'static [History] {
             let disk = SimDisk::new(rng.fork());
             let (log_dir, data) = place(&disk);
             let directory = DirectoryId(1);
-            let place = Location { log_dir, name: CHAT_LOG, data, directory, others: true };
+            let place = Location {
+                log_dir,
+                name: CHAT_LOG,
+                data,
+                directory,
+                others: true,
+                host: multipaxos::machine::Host::CHAT,
+            };
             let mut log = DecidedLog::create(place, Durability::Sync).unwrap();
             let (mut chat, mut seqs) = (Chat::default(), [0; 3]);
             let (mut values, mut chats): (Vec<Value>, _) = (Vec::new(), vec![chat.clone()]);

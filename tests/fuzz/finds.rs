@@ -124,7 +124,14 @@ struct Decided50 {
 fn decided() -> Decided50 {
     let disk = SimDisk::new(fastrand::Rng::with_seed(1));
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
-    let place = Location { log_dir, name: "chat", data, directory: DirectoryId(1), others: true };
+    let place = Location {
+        log_dir,
+        name: "chat",
+        data,
+        directory: DirectoryId(1),
+        others: true,
+        host: multipaxos::machine::Host::CHAT,
+    };
     let mut log = DecidedLog::create(place, Durability::Sync).unwrap();
     let (mut chat, mut values, mut seq) = (Chat::default(), Vec::<Value>::new(), 0);
     for slot in 0..50 {
@@ -157,7 +164,14 @@ fn decided() -> Decided50 {
 
 fn open(disk: &SimDisk) -> Result<(DecidedLog<SimDisk>, Checkpoint), String> {
     let (log_dir, data) = (disk.folder("logs"), disk.folder("data"));
-    let place = Location { log_dir, name: "chat", data, directory: DirectoryId(1), others: true };
+    let place = Location {
+        log_dir,
+        name: "chat",
+        data,
+        directory: DirectoryId(1),
+        others: true,
+        host: multipaxos::machine::Host::CHAT,
+    };
     DecidedLog::open(place, Durability::Sync).map_err(|error| error.to_string())
 }
 

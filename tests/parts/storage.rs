@@ -3,6 +3,7 @@
 
 use durable::disk::{Disk, DiskFile, RealDisk};
 use multipaxos::chat::Chat;
+use multipaxos::machine::{BadSnapshot, Host, Response, StateMachine};
 use multipaxos::message::{Request, Run};
 use multipaxos::paxos::bootstrap;
 use multipaxos::paxos::learner::{self, Checkpoint};
@@ -106,6 +107,7 @@ fn a_decided_log_is_opened_as_it_was_left() {
         data: data(),
         directory: DIRECTORY,
         others: false,
+        host: Host::CHAT,
     };
     let mut log = DecidedLog::create(place(), Durability::Sync).unwrap();
     let mut chat = Chat::default();
@@ -140,6 +142,63 @@ fn a_decided_log_is_opened_as_it_was_left() {
     fs::remove_file(&path).unwrap();
     let said = DecidedLog::open(place(), Durability::Sync).unwrap_err().to_string();
     assert!(said.starts_with(&format!("{} is missing", path.display())), "{said}");
+}
+
+/// Answers how many bytes it has been told.
+#[derive(Default)]
+struct Told(Vec<u8>);
+
+impl StateMachine for Told {
+    fn apply(&mut self, command: &[u8]) -> Response {
+        self.0.extend_from_slice(command);
+        self.0.len().to_string().into()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), BadSnapshot> {
+        self.0 = snapshot.to_vec();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_machine_goes_on_from_its_checkpoint_and_what_stands_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::of(Told::default);
+    let place = |host: &Host| Location {
+        log_dir: RealDisk::open(&dir.path().join("logs")).unwrap(),
+        name: "learner0.txt",
+        data: RealDisk::open(&dir.path().join("logs/replica0")).unwrap(),
+        directory: DIRECTORY,
+        others: false,
+        host: host.clone(),
+    };
+    let mut log = DecidedLog::create(place(&host), Durability::Sync).unwrap();
+    let mut state = Checkpoint::hosting(&host);
+    for slot in 0..60 {
+        let client_seq = state.chat.apply(Slot(slot), (&value(slot)).into());
+        let (first, values) = (Slot(slot), (&value(slot)).into());
+        let mut records =
+            vec![learner::Record::Applied { first, values, client_seqs: vec![client_seq] }];
+        state.applied = Slot(slot + 1);
+        if slot == 40 {
+            records.extend(state.parts(1).map(learner::Record::Checkpoint));
+        }
+        log.append(&mut records).unwrap();
+    }
+    log.close().unwrap();
+    let (log, opened) = DecidedLog::open(place(&host), Durability::Sync).unwrap();
+    assert_eq!((opened.applied, &opened.chat), (Slot(60), &state.chat));
+    let told = (0..60).map(|slot| format!("line {slot}")).collect::<String>();
+    assert_eq!(opened.chat.machine(), Some(told.clone().into_bytes()));
+    let answer = opened.chat.applied(Slot(60)).response(Slot(59));
+    assert_eq!(answer, Some(told.len().to_string().into()));
+    drop(log);
+    let said = DecidedLog::open(place(&Host::CHAT), Durability::Sync).unwrap_err().to_string();
+    assert!(said.contains("checkpoint"), "no chat: {said}");
 }
 
 #[test]

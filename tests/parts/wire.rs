@@ -10,11 +10,12 @@ use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
+use multipaxos::machine::Response;
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery, Heard,
     Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request,
-    Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
-    Usage, Voter,
+    Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
+    ToProposer, Usage, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -89,10 +90,11 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
     let (learner, replica) = (Message::Learner, Message::Bootstrap);
     let peer = |message| Outgoing::Peer { to: ReplicaId(0), message };
     let answer = |answer| Outgoing::Answers { to: client_address(), answers: vec![answer] };
-    let complete = |attempt| {
+    let complete = |attempt, response| {
         let (session, client_seq) = (session(), 500);
-        answer(Answer::Complete { session, seq: 41, slot, client_seq, attempt })
+        answer(Responded { session, seq: 41, slot, client_seq, attempt, response }.into())
     };
+    let empty = || Some(Response::EMPTY);
     let call = |message| Outgoing::Call { to: ReplicaId(0), message };
     vec![
         (
@@ -214,8 +216,10 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             }))),
         ),
         ("welcome", answer(Answer::Welcome { applied: slot, ballot })),
-        ("complete", complete(Attempt::FIRST)),
-        ("complete_by", complete(Attempt::after(2))),
+        ("complete", complete(Attempt::FIRST, empty())),
+        ("complete_by", complete(Attempt::after(2), empty())),
+        ("complete_with", complete(Attempt::FIRST, Some("a machine's answer".into()))),
+        ("complete_without", complete(Attempt::FIRST, None)),
         ("expired", answer(Answer::Expired { session: session(), seq: 41 })),
         ("leader", answer(Answer::Leader { ballot })),
         ("born_too_early", answer(Answer::BornTooEarly { session: session(), seq: 41 })),
@@ -273,6 +277,10 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
         },
         Outgoing::Answers { answers, .. } => match &answers[0] {
             Answer::Welcome { .. } => "welcome",
+            Answer::Responded(completion) => match completion.response {
+                Some(_) => "complete_with",
+                None => "complete_without",
+            },
             Answer::Complete { attempt: Attempt::FIRST, .. } => "complete",
             Answer::Complete { .. } => "complete_by",
             Answer::Expired { .. } => "expired",

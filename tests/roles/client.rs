@@ -83,7 +83,13 @@ fn a_session_is_born_where_the_welcome_says_and_numbers_its_lines_from_0() {
     assert_eq!((command.session.client, command.session.id), (ME, 77));
     assert_eq!((command.seq, command.birth, &*command.line), (0, Slot(9), "a"));
     seat.handle(complete(77, 0, 12, 3));
-    let complete = Outcome::Complete { client: ME, seq: 3, slot: Slot(12), took_us: 0 };
+    let complete = Outcome::Complete {
+        client: ME,
+        seq: 3,
+        slot: Slot(12),
+        took_us: 0,
+        response: Some(multipaxos::machine::Response::EMPTY),
+    };
     assert_eq!(seat.storage.0, [complete]);
     let sent = requests(&seat.handle(submit("b", 78)));
     let [(_, request)] = sent.as_slice() else { panic!("{sent:?}") };
@@ -526,7 +532,13 @@ fn a_line_whose_session_was_born_too_early_goes_by_another_session() {
     seat.burst([too_early(R0, 1), complete(1, 0, 3, 0)]);
     assert_eq!(seat.storage.0, [], "late answers change nothing");
     seat.handle(complete(session.id, 0, 71, 0));
-    let complete = Outcome::Complete { client: ME, seq: 0, slot: Slot(71), took_us: 0 };
+    let complete = Outcome::Complete {
+        client: ME,
+        seq: 0,
+        slot: Slot(71),
+        took_us: 0,
+        response: Some(multipaxos::machine::Response::EMPTY),
+    };
     assert_eq!(seat.storage.0, [complete]);
     assert_eq!(requests(&seat.handle(submit("b", 2)))[0].1.command().seq, 1, "it goes on");
 }

@@ -76,7 +76,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir_in(".")?;
     let disk = || RealDisk::open(dir.path());
     let (log_dir, data, directory) = (disk()?, disk()?, DirectoryId(1));
-    let place = Location { log_dir, name: "learner0.txt", data, directory, others: true };
+    let place = Location {
+        log_dir,
+        name: "learner0.txt",
+        data,
+        directory,
+        others: true,
+        host: multipaxos::machine::Host::CHAT,
+    };
     let mut log = DecidedLog::create(place, Durability::Sync)?;
     let (mut role, mut out, mut envelopes) = (learner(), Outbox::new(), Vec::new());
     let mut before = 0;

@@ -236,6 +236,11 @@ impl Group {
             // A late answer of an earlier cluster may reach a port that it had, too.
             let Incoming::Answer { from, answer } = incoming else { continue };
             match answer {
+                Answer::Responded(ref completion) => {
+                    let at = completion.session.client.0.wrapping_sub(self.first_client) as usize;
+                    let Some(session) = self.sessions.get_mut(at) else { continue };
+                    session.client.handle(now, 0, Input::Answer(from, answer), &mut desk.out);
+                }
                 Answer::Complete { session, .. }
                 | Answer::Expired { session, .. }
                 | Answer::BornTooEarly { session, .. }

@@ -416,6 +416,9 @@ impl Said {
             Answer::Complete { session, slot, .. } => {
                 Said::Complete { session: *session, slot: *slot }
             }
+            Answer::Responded(completion) => {
+                Said::Complete { session: completion.session, slot: completion.slot }
+            }
             _ => Said::Other,
         }
     }

@@ -14,6 +14,7 @@
 //! - [`kinds`]: what the bytes that it has sent were for.
 //! - [`checker`]: checks the invariants after every event, against a ghost history.
 //! - [`reach`]: counts the situations that a run met, so that a sweep can demand all of them.
+//! - [`check`](mod@check), [`cluster`]: a state machine of the user under all faults, and in tests without any.
 //! - [`report`]: the options of a run, and its report.
 //! - [`queue`], [`trace`]: the event queue, and the hash of a run.
 //! - [`wire`]: the codec and the fragments, in some runs.
@@ -22,7 +23,9 @@
 
 pub mod beginning;
 pub mod bounds;
+pub mod check;
 pub mod checker;
+pub mod cluster;
 pub mod cost;
 pub mod environment;
 pub mod faults;
@@ -42,7 +45,10 @@ pub mod visitor;
 pub mod wire;
 pub mod world;
 
+pub use check::{Broken, Checked, check};
+pub use cluster::Cluster;
 pub use environment::Place;
+pub use fastrand::Rng;
 pub use faults::{Partition, Switches};
 pub use report::{Options, PowerCut, Report};
 pub use world::World;

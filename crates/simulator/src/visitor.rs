@@ -3,6 +3,7 @@
 use super::wire::Wire;
 use fastrand::Rng;
 use multipaxos::client::{Client, Input, Outcome};
+use multipaxos::machine::Response;
 use multipaxos::paxos::{Envelope, Outbox, Role, Storage};
 use multipaxos::types::{ClientId, Line, Session, Time};
 use std::io;
@@ -37,6 +38,8 @@ pub struct Visitor {
     pub in_flight: Option<(Session, u64)>,
     /// Whether it has sent its last line, after the faults stopped.
     pub farewell: bool,
+    /// What it was answered last.
+    pub response: Option<Option<Response>>,
     said: u64,
 }
 
@@ -68,6 +71,7 @@ impl Visitor {
             wire: None,
             in_flight: None,
             farewell: false,
+            response: None,
             said: 0,
         }
     }

@@ -111,7 +111,13 @@ fn logs_that_differ_are_found() {
 #[test]
 fn a_line_that_stands_elsewhere_is_found() {
     use multipaxos::client::Outcome;
-    let outcome = Outcome::Complete { client: ClientId(8), seq: 0, slot: Slot(3), took_us: 1 };
+    let outcome = Outcome::Complete {
+        client: ClientId(8),
+        seq: 0,
+        slot: Slot(3),
+        took_us: 1,
+        response: Some(multipaxos::machine::Response::EMPTY),
+    };
     let block = block(Stream::Client, 0, vec![turn(vec![outcome])]);
     breaks(vec![learner(0, "a"), file(Who::Client(ClientId(8)), 1, vec![block])], "I5: client 8");
 }

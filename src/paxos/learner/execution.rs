@@ -11,6 +11,7 @@
 use super::checkpoints::CheckpointPolicy;
 use super::history::History;
 use crate::chat::{self, Applied, Chat, Snapshot};
+use crate::machine::Host;
 use crate::message::{LogHash, Run};
 use crate::paxos::Settings;
 use crate::types::Slot;
@@ -68,10 +69,15 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The state before the first slot, where `host` says what commands change.
+    pub fn hosting(host: &Host) -> Checkpoint {
+        Checkpoint { chat: Chat::hosting(host), ..Checkpoint::default() }
+    }
+
     /// All of it in parts of about so many sessions, as a learner records it.
     pub fn parts(&self, sessions: usize) -> impl Iterator<Item = Part> {
         let Checkpoint { applied, hash, .. } = *self;
-        let mut walk = Some(Walk::new(applied, hash));
+        let mut walk = Some(Walk::new(&self.chat, applied, hash));
         std::iter::from_fn(move || {
             let under_way = walk.as_mut()?;
             let part = under_way.take(&self.chat, sessions.max(1));
@@ -85,19 +91,35 @@ impl Checkpoint {
 
 /// Makes checkpoints of their parts, for storage that keeps them in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Assembly(Option<Checkpoint>);
+pub struct Assembly {
+    host: Host,
+    under_way: Option<Checkpoint>,
+}
 
 impl Assembly {
+    /// For checkpoints of replicas of which `host` says what commands change.
+    pub fn hosting(host: &Host) -> Assembly {
+        Assembly { host: host.clone(), under_way: None }
+    }
+
+    /// The same, with no part.
+    #[must_use]
+    pub fn anew(&self) -> Assembly {
+        Assembly::hosting(&self.host)
+    }
+
     /// Adds the next part, and returns the checkpoint once it is whole.
     pub fn add(&mut self, part: &Part) -> Option<Checkpoint> {
         let Part { applied, hash, is_first, is_last, chat } = part;
-        assert!(self.0.is_none() == *is_first, "parts come in order");
+        let Assembly { host, under_way } = self;
+        assert!(under_way.is_none() == *is_first, "parts come in order");
         let (applied, hash) = (*applied, *hash);
-        let new = || Checkpoint { applied, hash, chat: Chat::default() };
-        let checkpoint = self.0.get_or_insert_with(new);
+        let new = || Checkpoint { applied, hash, chat: Chat::hosting(host) };
+        let checkpoint = under_way.get_or_insert_with(new);
         assert!((checkpoint.applied, checkpoint.hash) == (applied, hash), "parts of one state");
         assert!(checkpoint.chat.take_in(chat), "parts of one state");
-        is_last.then(|| self.0.take()).flatten()
+        assert!(!is_last || checkpoint.chat.is_whole(), "the last part makes it whole");
+        is_last.then(|| under_way.take()).flatten()
     }
 }
 
@@ -109,8 +131,8 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(applied: Slot, hash: u64) -> Walk {
-        Walk { hash, snapshot: Chat::snapshot(applied) }
+    fn new(chat: &Chat, applied: Slot, hash: u64) -> Walk {
+        Walk { hash, snapshot: chat.snapshot(applied) }
     }
 
     fn take(&mut self, chat: &Chat, sessions: usize) -> Part {
@@ -198,7 +220,8 @@ impl Execution {
             None => {
                 // Storage makes a checkpoint durable at the latest when it takes the next one.
                 self.durable = self.policy.take_due(applied, sessions)?;
-                (Walk::new(applied, self.history.newest().hash), Some(self.policy.part_sessions()))
+                let walk = Walk::new(&self.chat, applied, self.history.newest().hash);
+                (walk, Some(self.policy.part_sessions()))
             }
         };
         let part = count.map(|count| walk.take(&self.chat, count));

@@ -1,7 +1,7 @@
 //! What became of a command, and what its client is told. (E2)
 
 use crate::chat::{Applied, Status};
-use crate::message::Answer;
+use crate::message::{Answer, Responded};
 use crate::types::{Attempt, Slot};
 use crate::values::CommandRef;
 
@@ -18,7 +18,7 @@ pub(super) fn fate(command: CommandRef<'_>, after: Slot, log: Applied<'_>) -> Fa
     match log.status(command) {
         // The client has lost the first answer (E2).
         Status::Complete { slot, client_seq } => {
-            Fate::Known(Some(complete(command, slot, client_seq, Attempt::UNKNOWN)))
+            Fate::Known(Some(complete(command, slot, client_seq, Attempt::UNKNOWN, log)))
         }
         Status::Past => Fate::Known(None),
         Status::BornTooEarly => Fate::Known(Some(Answer::BornTooEarly { session, seq })),
@@ -29,12 +29,16 @@ pub(super) fn fate(command: CommandRef<'_>, after: Slot, log: Applied<'_>) -> Fa
     }
 }
 
+/// The command took effect in `slot`, and was its session's last: its answer is the one that it had
+/// then (E3).
 pub(super) fn complete(
     command: CommandRef<'_>,
     slot: Slot,
     client_seq: u64,
     attempt: Attempt,
+    log: Applied<'_>,
 ) -> Answer {
     let CommandRef { session, seq, .. } = command;
-    Answer::Complete { session, seq, slot, client_seq, attempt }
+    let response = log.response(slot);
+    Responded { session, seq, slot, client_seq, attempt, response }.into()
 }

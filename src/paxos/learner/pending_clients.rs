@@ -220,7 +220,7 @@ impl PendingClients {
         if let Some(asker) = self.awaited.take_client(slot, command) {
             match client_seq {
                 Some(client_seq) => {
-                    let answer = complete(command, slot, client_seq, asker.attempt);
+                    let answer = complete(command, slot, client_seq, asker.attempt, log);
                     out.answer(asker.address, answer);
                 }
                 // It took effect in a lower slot, which the session still remembers if it
@@ -247,7 +247,7 @@ impl PendingClients {
             Status::Complete { slot, client_seq } => {
                 self.held.trip.answered(now.since_us(*pending.held_at));
                 let attempt = pending.request.attempt;
-                out.answer(pending.origin, complete(awaited, slot, client_seq, attempt));
+                out.answer(pending.origin, complete(awaited, slot, client_seq, attempt, log));
                 self.remove(session);
             }
             Status::Past | Status::Expired | Status::BornTooEarly => self.remove(session),
@@ -496,6 +496,6 @@ impl PendingClients {
 /// Answers a client whose command was applied, if the session still remembers it.
 fn answer_if_complete(asker: Asker, command: CommandRef<'_>, log: Applied<'_>, out: &mut Outbox) {
     if let Status::Complete { slot, client_seq } = log.status(command) {
-        out.answer(asker.address, complete(command, slot, client_seq, asker.attempt));
+        out.answer(asker.address, complete(command, slot, client_seq, asker.attempt, log));
     }
 }

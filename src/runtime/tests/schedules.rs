@@ -46,6 +46,7 @@ use super::metrics::Readers;
 use super::process::{Clock, LOOK};
 use super::replica::{self, Process, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
+use crate::machine::Host;
 use crate::message::{ClientMessage, Party};
 use crate::net::frame::{ClusterCell, Identity};
 use crate::net::{BoundSocket, Network, NetworkConfig};
@@ -225,7 +226,14 @@ fn open(
         drawn: DirectoryId(7 + u64::from(id.0)),
     };
     let kept = Options { segment_bytes: SEGMENT_BYTES, waits: false };
-    Durable::open_on(purpose, || Ok(disk.folder("logs")), || Ok(disk.folder("data")), kept, None)
+    Durable::open_on(
+        purpose,
+        &Host::CHAT,
+        || Ok(disk.folder("logs")),
+        || Ok(disk.folder("data")),
+        kept,
+        None,
+    )
 }
 
 /// The addresses of a cluster's replicas.
@@ -287,6 +295,7 @@ fn begin_replica(
         names: None,
         id,
         config,
+        host: Host::CHAT,
         log_dir: PathBuf::new(),
         data_dir: PathBuf::new(),
         begin_from: None,

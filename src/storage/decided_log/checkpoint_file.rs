@@ -16,6 +16,7 @@
 //! ```
 
 use crate::chat::{self, Chat};
+use crate::machine::Host;
 use crate::paxos::learner::{Checkpoint, Part};
 use crate::storage::atomic_file::{self, Magic, Replacement};
 use crate::storage::disk::{Disk, DiskFile};
@@ -23,12 +24,21 @@ use crate::storage::error::OpenError;
 use crate::storage::journal::Mark;
 use crate::types::{DirectoryId, Slot};
 use serde::Serialize;
+use serde_bytes::Bytes;
 use std::io;
 
 /// The name of the newest checkpoint.
 pub const CHECKPOINT: &str = "checkpoint";
 
 const MAGIC: Magic = *b"mpxchk05";
+
+/// What a checkpoint of a replica begins with that has a machine of the user. Behind each part of
+/// the sessions it has a piece of the machine's image.
+const MACHINE_MAGIC: Magic = *b"mpxmch01";
+
+fn magic(host: &Host) -> Magic {
+    if host.is_chat() { MAGIC } else { MACHINE_MAGIC }
+}
 
 /// What a checkpoint file holds.
 pub(super) struct Saved {
@@ -48,23 +58,31 @@ impl Saved {
     /// # Errors
     ///
     /// When there is no file, or what stands there fails its check.
-    pub(super) fn read<D: Disk>(data: &D) -> Result<Option<Saved>, OpenError> {
-        let bytes = atomic_file::read(data, CHECKPOINT, MAGIC)?
+    pub(super) fn read<D: Disk>(data: &D, host: &Host) -> Result<Option<Saved>, OpenError> {
+        let bytes = atomic_file::read(data, CHECKPOINT, magic(host))?
             .ok_or_else(|| OpenError::Missing { file: data.describe(CHECKPOINT) })?;
-        Ok(Saved::decode(&bytes))
+        Ok(Saved::decode(&bytes, host))
     }
 
-    fn decode(bytes: &[u8]) -> Option<Saved> {
+    fn decode(bytes: &[u8], host: &Host) -> Option<Saved> {
         let (head, mut rest) = postcard::take_from_bytes(bytes).ok()?;
         let (directory, (text_end, overflow_end, hash), (applied, values)) = head;
         let mark = Mark { text_end, hash };
-        let mut chat = Chat::default();
+        let mut chat = Chat::hosting(host);
         while !rest.is_empty() {
-            let part: chat::Part;
+            let mut part: chat::Part;
             (part, rest) = postcard::take_from_bytes(rest).ok()?;
+            if !host.is_chat() {
+                let image: &Bytes;
+                (image, rest) = postcard::take_from_bytes(rest).ok()?;
+                part.image = image.to_vec();
+            }
             if !chat.take_in(&part) {
                 return None;
             }
+        }
+        if !chat.is_whole() {
+            return None;
         }
         let checkpoint = Checkpoint { applied, chat, hash: values };
         Some(Saved { directory, mark, overflow_end, checkpoint })
@@ -76,6 +94,8 @@ impl Saved {
 pub(super) struct Making<F> {
     /// The slot of the checkpoint.
     pub(super) applied: Slot,
+    /// Whether it has a machine.
+    hosts: bool,
     replacement: Replacement<F>,
 }
 
@@ -84,6 +104,7 @@ impl<F: DiskFile> Making<F> {
     /// chat log as far as `mark` says, the overflow as far as `overflow_end`.
     pub(super) fn begin<D: Disk<File = F>>(
         data: &D,
+        host: &Host,
         directory: DirectoryId,
         mark: Mark,
         overflow_end: u64,
@@ -91,8 +112,8 @@ impl<F: DiskFile> Making<F> {
     ) -> io::Result<Self> {
         let Part { applied, hash, .. } = *part;
         let mark = (mark.text_end, overflow_end, mark.hash);
-        let replacement = Replacement::begin(data, CHECKPOINT, MAGIC)?;
-        let mut making = Making { applied, replacement };
+        let replacement = Replacement::begin(data, CHECKPOINT, magic(host))?;
+        let mut making = Making { applied, hosts: !host.is_chat(), replacement };
         making.append(&(directory, mark, (applied, hash)))?;
         Ok(making)
     }
@@ -100,7 +121,8 @@ impl<F: DiskFile> Making<F> {
     /// Writes a part. Waits for no disk.
     pub(super) fn add(&mut self, part: &Part) -> io::Result<()> {
         assert!(part.applied == self.applied, "parts of one checkpoint");
-        self.append(&part.chat)
+        self.append(&part.chat)?;
+        if self.hosts { self.append(&Bytes::new(&part.chat.image)) } else { Ok(()) }
     }
 
     fn append(&mut self, what: &impl Serialize) -> io::Result<()> {

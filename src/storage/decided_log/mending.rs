@@ -112,7 +112,7 @@ impl<D: Disk> DecidedLog<D> {
         self.journal.length = 0;
         self.overflow.length = 0;
         (self.applied, self.hash) = (Slot::ZERO, 0);
-        let mut checkpoint = Checkpoint::default();
+        let mut checkpoint = Checkpoint::hosting(&self.host);
         self.roll_forward(&mut checkpoint, end)?;
         if self.applied < goal.applied {
             self.goal = Some(goal);

@@ -58,6 +58,7 @@ use super::chat_log::write_line;
 use super::disk::{Disk, DiskFile};
 use super::journal::{Entry, EntryKind, Mark};
 use super::upkeep::Upkeep;
+use crate::machine::Host;
 use crate::paxos::learner::{Checkpoint, PART_SESSIONS, Part, Record};
 use crate::paxos::{DecidedPages, Storage};
 use crate::types::{DirectoryId, Slot};
@@ -82,6 +83,8 @@ pub struct DecidedLog<D: Disk> {
     data: Arc<D>,
     directory: DirectoryId,
     durability: Durability,
+    /// What its commands change.
+    host: Host,
     text: ChatFile<D>,
     /// Whether other replicas have what is lost here.
     others: bool,
@@ -165,7 +168,8 @@ impl<D: Disk> DecidedLog<D> {
             assert!(part.applied == self.applied, "a checkpoint of exactly what is applied");
             let mark = Mark { text_end: self.text.length(), hash: self.hash };
             let (directory, overflow_end) = (self.directory, self.overflow.length);
-            self.making = Some(Making::begin(&*self.data, directory, mark, overflow_end, part)?);
+            self.making =
+                Some(Making::begin(&*self.data, &self.host, directory, mark, overflow_end, part)?);
         }
         let Some(mut making) = self.making.take() else { return Ok(None) };
         making.add(part)?;

@@ -11,6 +11,7 @@ use super::growing_file::GrowingFile;
 use super::mending::Goal;
 use super::reading::PAGE_ENTRIES_MAX;
 use super::{DecidedLog, JOURNAL, MENDING, OVERFLOW};
+use crate::machine::Host;
 use crate::paxos::learner::{Checkpoint, running_hash};
 use crate::storage::Durability;
 use crate::storage::background::Background;
@@ -45,6 +46,8 @@ pub struct Location<'a, D> {
     pub directory: DirectoryId,
     /// Whether other replicas have what is lost here.
     pub others: bool,
+    /// What its commands change.
+    pub host: Host,
 }
 
 impl<D: Disk> DecidedLog<D> {
@@ -57,7 +60,7 @@ impl<D: Disk> DecidedLog<D> {
     ///
     /// What the file system says.
     pub fn create(location: Location<'_, D>, durability: Durability) -> io::Result<Self> {
-        let Location { log_dir, name, data, directory, others } = location;
+        let Location { log_dir, name, data, directory, others, host } = location;
         let text = opened(&log_dir, name)?;
         let former = text.length()?;
         let (journal, overflow) = (data.create(JOURNAL)?, data.create(OVERFLOW)?);
@@ -65,6 +68,7 @@ impl<D: Disk> DecidedLog<D> {
             data: Arc::new(data),
             directory,
             durability,
+            host,
             text: ChatFile::new(log_dir, name, text, 0, former)?,
             others,
             journal: GrowingFile::new(journal, 0),
@@ -88,7 +92,7 @@ impl<D: Disk> DecidedLog<D> {
         }
         if durability != Durability::None {
             log.keep_name()?;
-            log.save(&Checkpoint::default())?;
+            log.save(&Checkpoint::hosting(&log.host))?;
         }
         Ok(log)
     }
@@ -143,8 +147,8 @@ impl<D: Disk> DecidedLog<D> {
         location: Location<'_, D>,
         durability: Durability,
     ) -> Result<(Self, Checkpoint), OpenError> {
-        let Location { log_dir, name, data, directory, others } = location;
-        let Saved { mark, overflow_end, mut checkpoint, .. } = Saved::read(&data)?
+        let Location { log_dir, name, data, directory, others, host } = location;
+        let Saved { mark, overflow_end, mut checkpoint, .. } = Saved::read(&data, &host)?
             .filter(|saved| saved.directory == directory)
             .ok_or_else(|| OpenError::Damaged {
                 file: data.describe(CHECKPOINT),
@@ -172,6 +176,7 @@ impl<D: Disk> DecidedLog<D> {
         let text = opened(&log_dir, name)?;
         let length = text.length()?;
         let mut log = DecidedLog {
+            host,
             text: ChatFile::new(log_dir, name, text, mark.text_end, 0)?,
             others,
             journal,

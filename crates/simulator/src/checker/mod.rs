@@ -22,6 +22,9 @@
 //! | E2 | a client is told that its session expired, or never lived, only if that is true, and asks only about a line in flight; a session is born where everything below is chosen |
 //! | E3 | a completion is true, and goes to the client that sent the command |
 //!
+//! In a run with a state machine of a user, the log is also replayed on one more machine: all replicas
+//! must be in its state after the same slots (I4), and answer as it does (E3).
+//!
 //! What a replica tells an operator must agree with these. It calls no slot decided that is not
 //! (S7), and two replicas never name different hashes of the log below one slot (I4). What a reader
 //! of the chat log is shown are the lines of the decided log (W7).
@@ -31,9 +34,11 @@
 //! docs/protocol.md explains each rule.
 
 mod beside;
+mod model;
 mod sent;
 
 use super::trace::TraceHash;
+use model::Model;
 use multipaxos::message::Run;
 use multipaxos::paxos::{Limits, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
@@ -120,6 +125,8 @@ pub struct Checker {
     /// What replicas have told an operator of their logs below a slot.
     hashes: BTreeMap<Slot, u64>,
     completed_above: Slot,
+    /// Where commands change a machine: what it must be.
+    model: Option<Model>,
     /// No-ops applied: holes that a new leader filled. For the reach counters.
     pub noops: u64,
     /// Commands that were chosen a second time, and so changed nothing.
@@ -156,6 +163,7 @@ impl Checker {
             session_window_slots,
             hashes: BTreeMap::new(),
             completed_above: Slot::ZERO,
+            model: None,
             noops: 0,
             duplicates: 0,
         }
@@ -424,6 +432,9 @@ impl Checker {
             }
         }
         self.log.push(applied);
+        if let Some(model) = &mut self.model {
+            model.apply(slot, value);
+        }
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Checked, Checker, Sent, fingerprint, violation};
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, Conduct, Decided, Message, Promise, Spans, Status, ToAcceptor,
-    ToLearner, ToProposer,
+    Accept, AcceptedValues, Answer, Conduct, Decided, Message, Promise, Responded, Spans, Status,
+    ToAcceptor, ToLearner, ToProposer,
 };
 use multipaxos::storage::chat_log::write_line;
 use multipaxos::types::{Ballot, ClientId, Command, ReplicaId, Session, Slot, SlotRange, Value};
@@ -59,19 +59,13 @@ impl Checker {
     /// A replica sends an answer to the client with this id.
     pub fn answers(&mut self, client: ClientId, answer: &Answer) -> Checked {
         let (session, slot) = match answer {
-            Answer::Complete { session, seq, slot, client_seq, .. } => {
-                let entry = self.log.get(slot.0 as usize);
-                let right = entry.is_some_and(|applied| {
-                    applied.line == Some((*session, *seq))
-                        && applied.client_seq == Some(*client_seq)
-                });
-                if !right {
-                    return violation(
-                        *slot,
-                        "E3: a replica sends a completion that is not true".into(),
-                    );
-                }
+            Answer::Complete { session, slot, .. } => {
+                self.completes(answer)?;
                 (session, *slot)
+            }
+            Answer::Responded(completion) => {
+                self.completes(answer)?;
+                (&completion.session, completion.slot)
             }
             Answer::Expired { session, seq } => {
                 let end = Slot(self.log.len() as u64);
@@ -124,6 +118,20 @@ impl Checker {
         } else {
             violation(slot, format!("E3: client {client} is answered for {}", session.client))
         }
+    }
+
+    /// E3: a completion is true.
+    fn completes(&self, answer: &Answer) -> Checked {
+        let Some(completion) = answer.completion() else { return Ok(()) };
+        let Responded { session, seq, slot, client_seq, response, .. } = completion;
+        let entry = self.log.get(slot.0 as usize);
+        let right = entry.is_some_and(|applied| {
+            applied.line == Some((session, seq)) && applied.client_seq == Some(client_seq)
+        });
+        if !right {
+            return violation(slot, "E3: a replica sends a completion that is not true".into());
+        }
+        self.responds(response.as_ref(), slot)
     }
 
     /// A replica tells an operator how it is, and what its log is below this slot.

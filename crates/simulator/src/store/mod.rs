@@ -17,8 +17,9 @@ use super::beginning::Beginning;
 use durable::sim_disk::{Fault, SimDisk, Survival};
 use fastrand::Rng;
 use multipaxos::chat::Chat;
+use multipaxos::machine::Host;
 use multipaxos::paxos::acceptor;
-use multipaxos::paxos::learner::{Checkpoint, Learner, running_hash};
+use multipaxos::paxos::learner::{Assembly, Checkpoint, Learner, running_hash};
 use multipaxos::paxos::{Membership, Settings, Storage as _};
 use multipaxos::storage::Durability;
 use multipaxos::storage::acceptor_log::{self, AcceptorLog};
@@ -74,6 +75,8 @@ pub struct Store {
     /// The chat log with which its replica begins.
     pub beginning: Option<Arc<Beginning>>,
     session_window_slots: u64,
+    /// What its commands change.
+    host: Host,
     sectors: Option<SimDisk>,
 }
 
@@ -100,8 +103,24 @@ impl Store {
             },
             beginning: None,
             session_window_slots,
+            host: Host::CHAT,
             sectors: None,
         }
+    }
+
+    /// This empty store of a replica whose commands change what `host` says.
+    #[must_use]
+    pub fn hosting(mut self, host: &Host) -> Self {
+        let chat = Chat::with_session_window(self.session_window_slots).and_hosting(host);
+        self.checkpoint = Checkpoint { chat, ..Checkpoint::default() };
+        if self.sectors.is_none() {
+            let (newest, durable) =
+                (self.checkpoint.clone().into(), self.checkpoint.clone().into());
+            let making = Box::new(Assembly::hosting(host));
+            self.learner.kept = Kept::Records { values: Vec::new(), newest, durable, making };
+        }
+        self.host = host.clone();
+        self
     }
 
     /// The same of a replica that begins with this chat log.
@@ -177,8 +196,14 @@ impl Store {
                 other => Closed::Refused(other.to_string()),
             })?;
         let directory = dir.directory();
-        let place =
-            Location { log_dir, name: "learner.txt", data: data.clone(), directory, others: n > 1 };
+        let place = Location {
+            log_dir,
+            name: "learner.txt",
+            data: data.clone(),
+            directory,
+            others: n > 1,
+            host: self.host.clone(),
+        };
         let options = acceptor_log::Options { segment_bytes: SEGMENT_BYTES, waits: true };
         let (log, decided);
         match found {
@@ -196,7 +221,7 @@ impl Store {
                     AcceptorLog::create(data.clone(), directory.0, options).map_err(trouble)?;
                 let mut held = DecidedLog::create(place, Durability::Sync).map_err(trouble)?;
                 (self.started, self.state) = (None, acceptor::State::default());
-                self.checkpoint = Checkpoint::default();
+                self.checkpoint = Checkpoint::hosting(&self.host);
                 if let Some(beginning) = &self.beginning {
                     let Beginning { origin, values } = &**beginning;
                     held.take_on(values, &mut self.checkpoint).map_err(trouble)?;
@@ -286,6 +311,7 @@ impl Store {
             learner: self.learner.copied()?,
             beginning: self.beginning.clone(),
             session_window_slots: self.session_window_slots,
+            host: self.host.clone(),
             sectors: None,
         })
     }
@@ -305,11 +331,13 @@ impl Store {
     /// Replaces the store by an empty one with another directory identity. If its replica began
     /// with a chat log, it does so again in half of the cases.
     pub fn wipe(&mut self, directory: DirectoryId, mut rng: Rng) {
+        let host = self.host.clone();
         let again = self.beginning.take().filter(|_| rng.bool());
         let empty = match self.sectors {
             Some(_) => Store::sectors(directory, rng),
             None => Store::records(directory, self.session_window_slots),
-        };
+        }
+        .hosting(&host);
         *self = match again {
             Some(beginning) => empty.beginning_with(beginning),
             None => empty,

@@ -201,7 +201,7 @@ impl LearnerStore {
     pub(super) fn cut_back(&mut self) -> Checkpoint {
         match &mut self.kept {
             Kept::Records { values, newest, durable, making } => {
-                **making = Assembly::default();
+                **making = making.anew();
                 values.truncate(durable.applied.0 as usize);
                 newest.clone_from(durable);
                 (**durable).clone()

@@ -31,7 +31,10 @@ impl World {
             (None, true, false) => LONG_LINE_BYTES,
             (None, true, true) => FRAGMENTED_LINE_BYTES,
         };
-        let line = visitor.next_line(padding);
+        let line = match &mut self.hosting {
+            Some(hosting) => hosting.next_line(&mut self.streams.commands),
+            None => visitor.next_line(padding),
+        };
         self.cost.submits(line.len(), self.nodes.len());
         self.trace(|| match line.len() {
             ..=80 => format!("client {client} submits {line:?}"),
@@ -48,8 +51,9 @@ impl World {
         let (envelopes, outcomes) = self.clients[client].turn(now, draws, input);
         for outcome in outcomes {
             match outcome {
-                Outcome::Complete { seq, slot, .. } => {
+                Outcome::Complete { seq, slot, response, .. } => {
                     self.lines += 1;
+                    self.clients[client].response = Some(response);
                     let Some((session, command)) = self.clients[client].in_flight.take() else {
                         continue;
                     };

@@ -295,6 +295,7 @@ impl World {
         match turned {
             Ok(envelopes) => {
                 self.check_bounds(id, role)?;
+                self.check_machine(id, role)?;
                 self.post(id, envelopes)?;
                 self.note_leader(id);
                 self.record_leader(id);

@@ -17,6 +17,7 @@ mod beside;
 mod chat_logs;
 mod datagrams;
 mod guests;
+mod hosting;
 mod lives;
 mod operator;
 mod reader;
@@ -45,6 +46,7 @@ use beside::Beside;
 use durable::sim_disk;
 use fastrand::Rng;
 use history::{Party, Payload};
+pub use hosting::Hosting;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::client::{self, Outcome};
 use multipaxos::message::{self, Answer, ClientMessage, Message};
@@ -160,6 +162,7 @@ struct Streams {
     strangers: Rng,
     strikes: Rng,
     beside: Rng,
+    commands: Rng,
 }
 
 /// A run in progress.
@@ -199,6 +202,8 @@ pub struct World {
     datagram_max: usize,
     /// Where the cluster runs, and its paths, if that is not the gentle world.
     environment: Option<Environment>,
+    /// The machine that commands change, and what they are, if that is not the chat.
+    hosting: Option<Hosting>,
     terrain: Option<Terrain>,
     /// What the kernels get wrong, in a run where they do.
     kernels: Option<Kernels>,

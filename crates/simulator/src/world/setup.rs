@@ -4,6 +4,7 @@ use super::beside::Plan;
 use super::*;
 use crate::beginning::Beginning;
 use crate::bounds::Bounds;
+use multipaxos::machine::Host;
 use seeds::stream;
 use std::sync::Arc;
 
@@ -13,6 +14,12 @@ const BEGUN_ONE_IN: u8 = 12;
 impl World {
     /// Prepares the run of `seed`.
     pub fn new(seed: u64, options: Options) -> Self {
+        World::hosting(seed, options, None)
+    }
+
+    /// The same where commands change a machine of the user, in the gentle world.
+    pub fn hosting(seed: u64, options: Options, hosting: Option<Hosting>) -> Self {
+        let host = hosting.as_ref().map_or(Host::CHAT, |hosting| hosting.host.clone());
         let stream = |name: &str| stream(seed, name);
         let mut setup = stream("setup");
         let drawn = [3, 3, 3, 5, 5, 7][setup.usize(..6)];
@@ -111,7 +118,7 @@ impl World {
             session_window_slots = slots;
         }
         // Only records can be changed so that all fits.
-        if is_gentle && !sectors && beside.is_none() {
+        if is_gentle && !sectors && beside.is_none() && host.is_chat() {
             profile.draw_alteration(options.switches, &mut stream("alterations"));
         }
         if sectors {
@@ -123,7 +130,8 @@ impl World {
             let is_plain = is_gentle
                 && strangers.leftovers == 0
                 && session_window_slots == SESSION_WINDOW_SLOTS;
-            let begins = is_plain && draws.u8(0..BEGUN_ONE_IN) == 0;
+            // Its lines are no commands of a machine.
+            let begins = is_plain && draws.u8(0..BEGUN_ONE_IN) == 0 && host.is_chat();
             begins.then(|| Arc::new(Beginning::draw(&mut draws)))
         };
         let slow = setup.usize(..n);
@@ -134,7 +142,8 @@ impl World {
                 let empty = match sectors {
                     true => Store::sectors(directory, stream(&format!("disk {id}"))),
                     false => Store::records(directory, session_window_slots),
-                };
+                }
+                .hosting(&host);
                 Node {
                     id,
                     settings: Settings { id, ..settings },
@@ -186,11 +195,12 @@ impl World {
                 .map(|_| Kernels::new(seed, n, options.safety_us)),
             terrain: environment.clone().map(|it| Terrain::new(seed, it)),
             environment,
+            hosting,
             cost: Cost::new(),
             kinds: Kinds::default(),
             recording: (options.record || options.trace)
                 .then(|| Box::new(Recording::new(n, options.record))),
-            checker: Checker::new(n, session_window_slots),
+            checker: Checker::new(n, session_window_slots).hosting(&host),
             reach: Reach::default(),
             disk_calls: Vec::new(),
             hash: TraceHash::default(),
@@ -208,6 +218,7 @@ impl World {
                 strangers: stream("their doings"),
                 strikes: stream("whose chat log"),
                 beside: stream("the copy's doings"),
+                commands: stream("commands"),
             },
             faults_on: true,
             waiting_since: None,
@@ -218,7 +229,7 @@ impl World {
         }
     }
 
-    pub(super) fn begin(&mut self) -> Step {
+    pub(crate) fn begin(&mut self) -> Step {
         self.begin_strangers();
         self.plan_copy();
         let Settings { limits, checkpoint_slots, .. } = self.nodes[0].settings;
@@ -243,6 +254,7 @@ impl World {
         }
         let (clients, every_us) = match &self.environment {
             Some(environment) => (environment.workload.clients, environment.workload.pause_us),
+            None if self.hosting.as_ref().is_some_and(Hosting::is_by_hand) => (0, 0),
             None => {
                 let clients = match self.options.partition {
                     Some(_) => 2,
