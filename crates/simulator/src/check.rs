@@ -17,7 +17,7 @@ use multipaxos::machine::{Host, StateMachine};
 use std::fmt;
 use std::ops::Range;
 
-/// What a check has seen.
+/// How much happened in the runs of a check that found no mistake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Checked {
     /// How many seeds were run.

@@ -32,7 +32,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If there cannot be so many replicas.
+    /// If `n` is even or too large.
     pub fn new<M: StateMachine>(n: usize, make: impl Fn() -> M + Send + Sync + 'static) -> Cluster {
         Cluster::seeded(0, n, make)
     }
@@ -41,7 +41,7 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// If there cannot be so many replicas.
+    /// If `n` is even or too large.
     pub fn seeded<M: StateMachine>(
         seed: u64,
         n: usize,
@@ -109,7 +109,7 @@ impl Cluster {
         self.world.pass(1_000_000).unwrap_or_else(|broken| panic!("{}", broken.what));
     }
 
-    /// What a replica's machine says of its state; nothing while the replica is down.
+    /// The snapshot that the machine of a replica gives, or none while the replica is down.
     pub fn snapshot(&self, replica: usize) -> Option<Vec<u8>> {
         self.world.state_of(ReplicaId(replica as u8)).map(|(_, state)| state)
     }

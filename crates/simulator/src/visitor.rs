@@ -38,7 +38,8 @@ pub struct Visitor {
     pub in_flight: Option<(Session, u64)>,
     /// Whether it has sent its last line, after the faults stopped.
     pub farewell: bool,
-    /// What it was answered last.
+    /// The response to its command, once that is complete. The inner one is missing if the replica
+    /// had forgotten it.
     pub response: Option<Option<Response>>,
     said: u64,
 }

@@ -83,7 +83,7 @@ pub struct DecidedLog<D: Disk> {
     data: Arc<D>,
     directory: DirectoryId,
     durability: Durability,
-    /// What its commands change.
+    /// The machine that its commands change; for the chat there is none.
     host: Host,
     text: ChatFile<D>,
     /// Whether other replicas have what is lost here.

@@ -46,7 +46,7 @@ pub struct Location<'a, D> {
     pub directory: DirectoryId,
     /// Whether other replicas have what is lost here.
     pub others: bool,
-    /// What its commands change.
+    /// The machine that its commands change; for the chat there is none.
     pub host: Host,
 }
 

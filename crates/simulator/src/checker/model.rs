@@ -1,4 +1,5 @@
-//! What a machine of the user must be and answer after each slot, by a replay of the log.
+//! Replays the log on a machine of its own. After each slot, every replica's machine must have the
+//! same state, and must have given the same answer.
 
 use super::{Checked, Checker, violation};
 use crate::trace::TraceHash;

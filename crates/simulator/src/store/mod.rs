@@ -75,7 +75,7 @@ pub struct Store {
     /// The chat log with which its replica begins.
     pub beginning: Option<Arc<Beginning>>,
     session_window_slots: u64,
-    /// What its commands change.
+    /// The machine that its commands change; for the chat there is none.
     host: Host,
     sectors: Option<SimDisk>,
 }

@@ -5,7 +5,7 @@ use multipaxos::machine::{Host, Response, line_of};
 use multipaxos::types::Line;
 use std::fmt;
 
-/// What commands of a run change, and which there are.
+/// The machine that the replicas of a run have, and the commands that its clients send.
 pub struct Hosting {
     pub(super) host: Host,
     commands: Commands,
