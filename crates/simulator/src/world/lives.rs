@@ -6,8 +6,9 @@ use multipaxos::paxos::learner;
 use std::io;
 
 /// So long after a replica whose log was changed has stopped, another one may stop that had compared
-/// its own with it before.
-const LATE_STOP_US: u64 = 500_000;
+/// its own with it before: twice the three seconds that it waits for word of a quorum, since the
+/// time in which it does not run does not count.
+const LATE_STOP_US: u64 = 6_000_000;
 
 impl World {
     pub(super) fn begin_life(&mut self, id: ReplicaId) -> Step {
