@@ -35,6 +35,8 @@ pub(super) struct Set<E> {
     gap: u64,
     /// How many requests were sent since then.
     asks: u32,
+    /// How long a round trip took when a request left last; 0 if none did, or nobody knew.
+    trip: u64,
     /// When the reassembler looks at it next: its key among the timers.
     pub(super) due: u64,
     /// Bytes received minus bytes of requests: how many bytes of requests may still be sent,
@@ -50,6 +52,20 @@ impl<E> Set<E> {
         let first_us = ASK_AFTER_US.max(2 * self.gap).max(trip_us / TRIP_PARTS);
         let answered_us = if self.asks > 0 { trip_us + trip_us / TRIP_PARTS } else { 0 };
         (first_us << self.asks).max(answered_us).min(ASK_WITHIN_US)
+    }
+
+    /// A new piece has come. The time since the one before shows at which intervals pieces come,
+    /// unless it may be the answer to a request: then only the time since that request does (Karn
+    /// and Partridge, SIGCOMM '87). If waits for lost pieces counted as intervals, each of them
+    /// would make the next one longer. No answer comes within half of the usual round trip.
+    fn note_piece(&mut self, now: u64) {
+        let since_us = |at: u64| now.saturating_sub(at);
+        if let Some(before) = self.piece_at.replace(now) {
+            let may_answer = self.asks > 0 && since_us(self.heard) >= self.trip / 2;
+            let interval = since_us(if may_answer { self.heard } else { before });
+            self.gap = self.gap.max(interval.min(GAP_MAX_US));
+        }
+        (self.heard, self.asks) = (now, 0);
     }
 }
 
@@ -106,6 +122,7 @@ impl<E: Endpoint> Unfinished<E> {
                 piece_at: None,
                 gap,
                 asks: 0,
+                trip: 0,
                 due,
                 credit: 0,
             },
@@ -255,11 +272,14 @@ impl<E: Endpoint> Reassembler<E> {
         }
         let bytes = fragment.bytes.len();
         set.pieces.insert(fragment.index, fragment.bytes.to_vec());
-        if let Some(before) = set.piece_at.replace(now) {
-            set.gap = set.gap.max(now.saturating_sub(before).min(GAP_MAX_US));
+        set.note_piece(now);
+        // Requests that brought nothing have put the next one off.
+        let due = now.saturating_add(set.patience_us(set.trip));
+        if due < set.due {
+            unfinished.due.remove(&(set.due, number));
+            unfinished.due.insert((due, number));
+            set.due = due;
         }
-        set.heard = now;
-        set.asks = 0;
         set.bytes += bytes;
         let complete = set.pieces.len() == key.cut.pieces();
         unfinished.bytes += bytes;
@@ -336,6 +356,7 @@ impl<E: Endpoint> Reassembler<E> {
                         ask(set.key.from, set.key.cluster, missing);
                     }
                     set.asks += 1;
+                    set.trip = trip_us;
                     // The quiet time begins anew with each request.
                     set.heard = now;
                 }

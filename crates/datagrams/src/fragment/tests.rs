@@ -336,13 +336,51 @@ fn the_pieces_of_a_peers_next_message_are_expected_at_the_pace_of_the_last_one()
     let mut receiver = reassembler();
     for (at, piece) in (0..).zip(&split(&mut fragmenter(), &first)) {
         // Requests in between do not change the pace.
-        receiver.poll(80_000 * at, |_| 0, |_, _, _| {});
+        receiver.poll(80_000 * at, |_| 100_000, |_, _, _| {});
         insert(&mut receiver, 80_000 * at, peer(1), piece);
     }
     assert_eq!(receiver.counters.of(NetEvent::Joined), 1);
     let next = split(&mut fragmenter(), &next);
     let asks = asks_after_one_piece(&mut receiver, 1_000_000, &next[0], 0);
     assert_eq!(asks[..2], [80_000, 240_000], "half of the pace, twice");
+}
+
+#[test]
+fn a_pace_is_found_although_a_round_trip_is_unknown_and_pieces_are_asked_for_in_vain() {
+    let pieces = split(&mut fragmenter(), &message(4, 10_000));
+    let mut receiver = reassembler();
+    let mut asks = Vec::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        let now = at as u64 * 200_000;
+        asks.push(asked(&mut receiver, now).len());
+        insert(&mut receiver, now, peer(1), piece);
+    }
+    assert_eq!(asks[..5], [0, 6, 3, 1, 0], "between two pieces");
+    assert_eq!(asks[5..].iter().sum::<usize>(), 0);
+}
+
+#[test]
+fn a_wait_for_a_lost_piece_does_not_make_the_next_one_longer() {
+    let (mut sender, mut receiver) = (fragmenter(), reassembler());
+    let mut now = 0;
+    // Of each message all pieces but one are lost, and so is every first request for another one.
+    for seed in 0..20 {
+        // It may be known, and an answer may be faster than most.
+        let (trip_us, takes_us) = if seed % 2 == 0 { (1_000, 700) } else { (0, 700) };
+        let mut pieces = split(&mut sender, &message(seed, 10_000)).into_iter();
+        assert_eq!(insert(&mut receiver, now, peer(1), &pieces.next().expect("some")), None);
+        for piece in pieces {
+            let mut asks = Vec::new();
+            while asks.len() < 2 {
+                let due = receiver.deadline().expect("it waits for pieces");
+                receiver.poll(due, |_| trip_us, |_, _, _| asks.push(due - now));
+            }
+            assert_eq!(asks, [ASK_AFTER_US, 3 * ASK_AFTER_US], "message {seed}");
+            now += asks[1] + takes_us;
+            insert(&mut receiver, now, peer(1), &piece);
+        }
+    }
+    assert_eq!(receiver.counters.of(NetEvent::Joined), 20);
 }
 
 #[test]
