@@ -19,7 +19,7 @@ use super::phase1::Phase1Outcome;
 use super::proposer::Lost;
 use super::request_queue::RequestQueue;
 use super::session_gate::{Admission, SessionGate};
-use super::window::{Proposal, Window};
+use super::window::{Again, Proposal, Window};
 use super::{Bound, Notice, Outbox, Settings, learner};
 use crate::aside::{Aside, NotState};
 use crate::message::{
@@ -320,8 +320,12 @@ impl Phase2 {
         }
         let max_us = (first_us << RESEND_DOUBLINGS_MAX).min(WAIT_MAX_US).max(first_us);
         let backoff = Backoff { first_us, max_us };
-        for place in self.window.take_due(now, backoff, self.settings.n) {
-            self.send(self.window.at(place), self.nothing_decided(), out);
+        for (place, again) in self.window.take_due(now, backoff, self.settings.n) {
+            let proposal = self.window.at(place);
+            match again {
+                Again::Copy => self.send(proposal, self.nothing_decided(), out),
+                Again::Name => self.ask_for_votes(proposal, out),
+            }
         }
         self.timers.resend_at = now.plus_us(first_us / 2);
     }
@@ -387,6 +391,17 @@ impl Phase2 {
                 let rest = values.slice(start..start + slots.len() as usize);
                 self.send_values(slots.start, &rest, std::iter::once(peer), decided, out);
             }
+        }
+    }
+
+    /// Whoever has accepted a long line is asked to say so again: its vote may be lost. Whoever has
+    /// not says nothing (L8).
+    fn ask_for_votes<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
+        let mut held = Spans::default();
+        held.push(SlotRange::with_len(proposal.first, proposal.values.len() as u64), self.ballot);
+        for peer in self.settings.peers() {
+            let accept_held = ToAcceptor::AcceptHeld { ballot: self.ballot, held: held.clone() };
+            out.send(peer, Message::Acceptor(accept_held));
         }
     }
 

@@ -8,7 +8,7 @@
 use super::Limits;
 use super::request_queue::request_of;
 use crate::aside::{Aside, NotState};
-use crate::long_line::commit_us;
+use crate::long_line::{commit_us, is_long};
 use crate::message::{MESSAGE_SLOTS_MAX, Request};
 use crate::requesters::Requesters;
 use crate::retransmitter::{Backoff, Retransmitter};
@@ -32,7 +32,19 @@ pub(super) struct Proposal {
     /// Who asked for the values.
     pub(super) requesters: Requesters,
     waits: Retransmitter,
+    /// When votes for it were last asked for without sending it.
+    asked: Retransmitter,
     again: Aside<SentAgain>,
+}
+
+/// How a proposal that has waited too long is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// As a whole.
+    Copy,
+    /// By its slots and ballot alone: a copy of a long line may still be on its way, and whoever
+    /// has it may have voted in vain (L8).
+    Name,
 }
 
 /// What was sent again because it was lost: the parts that may still be on their way, to whom,
@@ -66,6 +78,11 @@ impl SentAgain {
 }
 
 impl Proposal {
+    /// Whether a copy of it has its time (L8).
+    fn is_long(&self) -> bool {
+        is_long(self.values.longest())
+    }
+
     /// Takes away the values below `applied`.
     fn take_applied(&mut self, applied: Slot) -> Values {
         let count = applied.since(self.first).min(self.values.len() as u64);
@@ -179,6 +196,7 @@ impl Window {
             values,
             requesters,
             waits: Retransmitter::new(now),
+            asked: Retransmitter::new(now),
             again: Aside(SentAgain::default()),
         });
     }
@@ -198,24 +216,35 @@ impl Window {
         self.sent = self.proposals.len();
     }
 
-    /// The places of the proposals that were sent and have waited too long. They count as
-    /// sent again. Together they hold at most [`RESEND_BYTES_MAX`], unless a single one does.
-    /// A long line has the time that slow paths need for it among `n` replicas (L8).
-    pub(super) fn take_due(&mut self, now: Time, backoff: Backoff, n: usize) -> Vec<usize> {
-        let mut room = RESEND_BYTES_MAX;
+    /// The places of the proposals that were sent and have waited too long, and how each is sent
+    /// again. They count as sent. The copies together hold at most [`RESEND_BYTES_MAX`], unless a
+    /// single one does. That of a long line has the time that slow paths need for it among `n`
+    /// replicas, and until then votes are asked for by its name (L8).
+    pub(super) fn take_due(
+        &mut self,
+        now: Time,
+        backoff: Backoff,
+        n: usize,
+    ) -> Vec<(usize, Again)> {
+        let (mut room, mut copies) = (RESEND_BYTES_MAX, 0);
         let mut due = Vec::new();
         for (place, proposal) in self.proposals.range_mut(..self.sent).enumerate() {
             let bytes = proposal.values.bytes().len();
             let is_due = |after| proposal.waits.is_due(now.minus_us(after), backoff);
-            if !is_due(0) || !is_due(commit_us(proposal.values.longest(), n)) {
-                continue;
+            if is_due(0) && is_due(commit_us(proposal.values.longest(), n)) {
+                if copies > 0 && bytes > room {
+                    break;
+                }
+                room = room.saturating_sub(bytes);
+                copies += 1;
+                proposal.waits.send_again(now);
+                proposal.asked = Retransmitter::new(now);
+                due.push((place, Again::Copy));
+            } else if proposal.is_long() && proposal.asked.is_due(now, backoff) {
+                proposal.waits.send_part_again();
+                proposal.asked.send_again(now);
+                due.push((place, Again::Name));
             }
-            if !due.is_empty() && bytes > room {
-                break;
-            }
-            room = room.saturating_sub(bytes);
-            proposal.waits.send_again(now);
-            due.push(place);
         }
         due
     }

@@ -227,10 +227,14 @@ impl Checker {
         Ok(())
     }
 
-    /// Checks the values that a leader names and does not send.
+    /// Checks the values that a leader names and does not send: what acceptors have reported, or
+    /// what it has sent before.
     pub(super) fn proposes_held(&mut self, ballot: Ballot, held: &Spans) -> Checked {
         for span in held.iter() {
             for slot in span.slots.iter() {
+                if span.ballot == ballot && self.proposed.contains_key(&(slot, ballot)) {
+                    continue;
+                }
                 let Some(accepted) = self.accepted.get(&(slot, span.ballot)) else {
                     let text = format!("S4: nobody holds a value at ballot {}", span.ballot);
                     return violation(slot, text);
