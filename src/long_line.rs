@@ -9,7 +9,7 @@
 
 /// Lines of at most this many bytes are short. A longer one takes four datagrams or more. So even
 /// where a third of all is lost, some piece of it arrives, and its receiver asks for the others.
-pub const SHORT_BYTES_MAX: usize = 4_096;
+pub const SHORT_BYTES_MAX: usize = 3_072;
 
 /// What a slow path carries of a line in a millisecond: half a megabit a second. The other half
 /// of a megabit may be for others.
