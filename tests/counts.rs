@@ -235,7 +235,7 @@ impl Sink<Endpoint> for Wire {
         });
     }
 
-    fn oversize(&mut self, _to: Endpoint, _cluster: u64, _message: &[u8]) {
+    fn oversize(&mut self, _to: Endpoint, _cluster: u64, _message: &[u8], _until: u64) {
         unreachable!("no line is that long");
     }
 

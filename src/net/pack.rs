@@ -201,7 +201,8 @@ impl Packer {
             frame.until = frame.until.max(until);
         } else if frame::sealed_bytes(me, after - before, answers) > most {
             let cluster = cluster_of(&self.identity, frame.place.bound);
-            sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..]);
+            let until = if frame.place.urgent { ALWAYS_NEEDED } else { until };
+            sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..], until);
             frame.bytes.truncate(before);
         } else {
             let mut next = self.spare.pop().unwrap_or_default();
@@ -306,7 +307,7 @@ mod tests {
             self.departures.push(departure);
         }
 
-        fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
+        fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8], _until: u64) {
             self.oversize.push((to, cluster, message.to_vec()));
         }
 

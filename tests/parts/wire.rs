@@ -309,7 +309,7 @@ impl Sink<Endpoint> for Collect {
         self.0.push(frame.to_vec());
     }
 
-    fn oversize(&mut self, _: Endpoint, _: u64, message: &[u8]) {
+    fn oversize(&mut self, _: Endpoint, _: u64, message: &[u8], _: u64) {
         panic!("{} bytes fit no datagram", message.len());
     }
 

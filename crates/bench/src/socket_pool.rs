@@ -259,7 +259,7 @@ impl Sink<Endpoint> for SocketSink<'_> {
         self.sender.transmit(self.socket, to, frame);
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8], _: u64) {
         let (sender, socket) = (&mut *self.sender, self.socket);
         self.fragmenter.split(sender.datagram_max, cluster, message.to_vec(), |fragment| {
             sender.fragment(socket, to, cluster, fragment);

@@ -125,8 +125,9 @@ pub trait Sink<E> {
     /// A whole datagram.
     fn datagram(&mut self, to: E, datagram: &mut [u8], departure: Departure);
 
-    /// An encoded message that fits no datagram, and the cluster id it must travel with.
-    fn oversize(&mut self, to: E, cluster: u64, message: &[u8]);
+    /// An encoded message that fits no datagram, the cluster id it must travel with, and how far
+    /// a receiver has come that needs it no more.
+    fn oversize(&mut self, to: E, cluster: u64, message: &[u8], until: u64);
 
     /// The most bytes of a datagram to `to` at present.
     fn length(&self, to: E) -> usize;

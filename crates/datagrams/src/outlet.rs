@@ -10,11 +10,12 @@
 
 use crate::CLIENT_BODY_BYTES_MIN;
 use crate::batch::{Batches, Segments};
-use crate::codec::{ALWAYS_NEEDED, Codec, Departure, Endpoint, Pack, Sink};
+use crate::codec::{Codec, Departure, Endpoint, Pack, Sink};
 use crate::counters::{Counters, NetEvent};
 use crate::loss::Gate;
 use crate::offload::Offload;
 use crate::path::length::Use;
+use crate::path::queue::Repeat;
 use crate::path::shared::SharedPaths;
 use crate::path::{PATH_BYTES_MIN, first_bytes};
 use crate::peers::Peers;
@@ -95,9 +96,15 @@ pub(crate) enum Left {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Priority {
     pub(crate) departure: Departure,
+    /// Whether they leave although they have arrived before.
+    pub(crate) repeat: Repeat,
     /// They are sent although the process is muted.
     pub(crate) exempt: bool,
 }
+
+/// What nothing waits behind: it is short, or has waited already.
+pub(crate) const URGENT: Priority =
+    Priority { departure: Departure::Urgent, repeat: Repeat::Always, exempt: false };
 
 impl<C: Codec> Shared<C> {
     /// Where `to` is reached at present.
@@ -260,7 +267,7 @@ impl<C: Codec> Shared<C> {
     pub(crate) fn transmit_batch(&self, to: C::Endpoint, datagram: &[u8], times: usize) -> bool {
         let address = on_wire(self.address(to), self.ipv6);
         let (mut bytes, size) = (datagram.repeat(times), datagram.len());
-        self.stamp(to, &mut bytes, size, Priority { departure: Departure::Urgent, exempt: false });
+        self.stamp(to, &mut bytes, size, URGENT);
         let segments = Segments::cut(&bytes, size);
         let sent = attempt(&self.counters, || self.offload.send(&self.socket, address, segments));
         match sent {
@@ -459,7 +466,7 @@ struct SendBurst<'a, C: Codec> {
 impl<C: Codec> SendBurst<'_, C> {
     /// Sends datagrams that have passed the gate, or leaves them to the loop.
     fn transmit(&mut self, to: C::Endpoint, bytes: &mut [u8], size: usize, departure: Departure) {
-        let priority = Priority { departure, exempt: self.exempt };
+        let priority = Priority { departure, repeat: Repeat::Always, exempt: self.exempt };
         let SendOutcome { sent, left } = self.shared.transmit(to, bytes, size, priority);
         match to.peer() {
             Some(_) => self.sent.to_peers += sent,
@@ -472,7 +479,7 @@ impl<C: Codec> SendBurst<'_, C> {
     }
 
     fn hand_over(&mut self, to: C::Endpoint, kind: QueuedKind, bytes: &[u8], departure: Departure) {
-        let priority = Priority { departure, exempt: self.exempt };
+        let priority = Priority { departure, repeat: Repeat::Always, exempt: self.exempt };
         self.shared.hand_over(Queued { to, kind, bytes: bytes.to_vec(), priority });
         self.handed = true;
     }
@@ -520,8 +527,8 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         }
     }
 
-    fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
-        let departure = Departure::WhenRoom { until: ALWAYS_NEEDED };
+    fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8], until: u64) {
+        let departure = Departure::WhenRoom { until };
         self.burst.hand_over(to, QueuedKind::Message(cluster), message, departure);
     }
 

@@ -143,6 +143,8 @@ pub struct Flow {
     sent: u32,
     /// Up to here nothing is under way any more.
     settled: u32,
+    /// From here to there nothing is known to be lost.
+    whole_from: u32,
     /// The life of the peer that said so last.
     boot: Option<u64>,
     /// The newest word of that life: the end of the highest datagram, and how much arrived.
@@ -192,6 +194,7 @@ impl Flow {
             start,
             sent: start,
             settled: start,
+            whole_from: start,
             boot: None,
             word: (start, start),
             word_at: 0,
@@ -221,6 +224,12 @@ impl Flow {
     /// Up to here nothing is under way any more: it has arrived, or is lost.
     pub fn settled(&self) -> u32 {
         self.settled
+    }
+
+    /// Whether the datagram that ended at `end` is known to have arrived, as long as nothing was
+    /// lost behind it. (Of what was lost the receiver knows the bytes, and not which they were.)
+    pub fn has_arrived(&self, end: u32) -> bool {
+        is_before(self.whole_from, end) && !is_before(self.settled, end)
     }
 
     /// The offset of the next datagram.
@@ -324,6 +333,7 @@ impl Flow {
         let missing = reached.wrapping_sub(taken);
         if self.boot != Some(boot) {
             (self.boot, self.word) = (Some(boot), (reached, taken));
+            self.whole_from = reached;
         }
         let (reached_before, taken_before) = self.word;
         let is_older = is_before(reached, reached_before)
@@ -336,6 +346,9 @@ impl Flow {
         // Late datagrams reduce what was counted as lost.
         let lost = missing.wrapping_sub(reached_before.wrapping_sub(taken_before)) as i32;
         let late = lost.min(0).unsigned_abs();
+        if lost > 0 {
+            self.whole_from = reached;
+        }
         self.round.lost = self.round.lost.saturating_add_signed(lost);
         self.round.late = self.round.late.saturating_add(late);
         self.grows_by(late);
@@ -494,7 +507,7 @@ impl Flow {
     /// What was under way is gone: the path was too narrow for it, or the peer has begun another
     /// life. No silence counts as a sign of a queue.
     pub fn forget(&mut self) {
-        self.settled = self.sent;
+        (self.settled, self.whole_from) = (self.sent, self.sent);
         self.asked_at = None;
         self.silences = 0;
         self.marks.clear();
@@ -511,7 +524,7 @@ impl Flow {
     /// Gives up what is under way if there was no word for long.
     pub fn poll(&mut self, now: u64) {
         if self.silent_at().is_some_and(|at| at <= now) {
-            self.settled = self.sent;
+            (self.settled, self.whole_from) = (self.sent, self.sent);
             self.asked_at = None;
             self.silences += 1;
             self.marks.clear();

@@ -6,6 +6,10 @@
 //! anew, or needs it no more. And what the receiver needs no more, because it has come so far by
 //! other ways, is dropped as soon as it says so.
 //!
+//! A piece of a long message that has arrived is not queued again either, as long as its receiver
+//! remembers it and does not ask for it. The first piece is: it shows that the message is being sent
+//! again. So to repeat a message that has arrived costs one piece.
+//!
 //! A receiver comes so far step by step. What it needs for the next step holds up all that waits
 //! for later ones, however late it was added: it was lost on its way before, and is sent again. So
 //! it goes before them.
@@ -20,7 +24,7 @@ use super::flow::Flow;
 use super::receipt::is_before;
 use crate::HEADER_BYTES;
 use crate::codec::ALWAYS_NEEDED;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The most bytes that wait for one peer.
@@ -37,16 +41,64 @@ pub const QUEUE_US_MAX: u64 = 2_000_000;
 /// The longest time that a datagram waits.
 pub const AGE_MAX_US: u64 = 5_000_000;
 
+/// For how long a piece that has arrived is not sent again: its receiver keeps what it has joined
+/// for so long.
+pub const ARRIVED_US: u64 = crate::fragment::JOINED_US;
+
+/// The most pieces that have arrived and are remembered.
+pub const ARRIVED_MAX: usize = 4_096;
+
+/// Whether a datagram that has arrived is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It is, as often as somebody sends it.
+    Always,
+    /// Not while its receiver remembers it: a piece that nobody has asked for.
+    UnlessArrived,
+}
+
 /// Datagrams that wait for one peer.
 #[derive(Debug, Default)]
 pub struct BulkQueue {
     waiting: VecDeque<Waiting>,
     /// The digests of what waits and what is under way: of the bodies, since every datagram
     /// has a header of its own.
-    digests: HashSet<u64>,
+    digests: HashMap<u64, Repeat>,
     bytes: usize,
     /// What has left and may still be under way, the oldest first.
     left: VecDeque<HasLeft>,
+    arrived: Arrived,
+}
+
+/// The pieces that have arrived lately.
+#[derive(Debug, Default)]
+struct Arrived {
+    digests: HashSet<u64>,
+    /// And since when that is known, the oldest first.
+    since: VecDeque<(u64, u64)>,
+}
+
+impl Arrived {
+    fn add(&mut self, now: u64, digest: u64) {
+        if self.since.len() == ARRIVED_MAX {
+            self.forget_oldest();
+        }
+        self.digests.insert(digest);
+        self.since.push_back((digest, now));
+    }
+
+    fn has(&mut self, now: u64, digest: u64) -> bool {
+        while self.since.front().is_some_and(|(_, at)| now.saturating_sub(*at) > ARRIVED_US) {
+            self.forget_oldest();
+        }
+        self.digests.contains(&digest)
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((digest, _)) = self.since.pop_front() {
+            self.digests.remove(&digest);
+        }
+    }
 }
 
 /// The most datagrams under way that are remembered.
@@ -84,9 +136,17 @@ pub enum Pushed {
 impl BulkQueue {
     /// Adds a sealed datagram that is to leave in `flow`, and which the receiver needs until it
     /// has come as far as `until`.
-    pub fn push(&mut self, now: u64, datagram: &[u8], until: u64, flow: &Flow) -> Pushed {
+    pub fn push(
+        &mut self,
+        now: u64,
+        datagram: &[u8],
+        until: u64,
+        repeat: Repeat,
+        flow: &Flow,
+    ) -> Pushed {
         let digest = xxh3_64(&datagram[HEADER_BYTES.min(datagram.len())..]);
-        if self.digests.contains(&digest) {
+        let mut has_arrived = || repeat == Repeat::UnlessArrived && self.arrived.has(now, digest);
+        if self.digests.contains_key(&digest) || has_arrived() {
             return Pushed::Known;
         }
         // Before anything is known of the path, what is not admitted here would be lost on every
@@ -96,7 +156,7 @@ impl BulkQueue {
         if self.bytes + datagram.len() > most {
             return Pushed::Full;
         }
-        self.digests.insert(digest);
+        self.digests.insert(digest, repeat);
         self.bytes += datagram.len();
         let at = self.place_of(until);
         // Among what is older it counts as old as that, so that the oldest stay in front.
@@ -152,8 +212,11 @@ impl BulkQueue {
         let before = self.waiting.len();
         self.waiting.retain(|waiting| waiting.datagram.len() <= length);
         self.bytes = self.waiting.iter().map(|waiting| waiting.datagram.len()).sum();
-        self.digests = self.waiting.iter().map(|waiting| waiting.digest).collect();
+        let mut digests = std::mem::take(&mut self.digests);
+        let waiting = self.waiting.iter().map(|waiting| waiting.digest);
+        self.digests = waiting.filter_map(|digest| digests.remove_entry(&digest)).collect();
         self.left.clear();
+        self.arrived = Arrived::default();
         before - self.waiting.len()
     }
 
@@ -187,7 +250,10 @@ impl BulkQueue {
             && (!is_before(flow.settled(), end) || at < since)
         {
             self.left.pop_front();
-            self.digests.remove(&digest);
+            let repeat = self.digests.remove(&digest);
+            if repeat == Some(Repeat::UnlessArrived) && flow.has_arrived(end) {
+                self.arrived.add(now, digest);
+            }
         }
     }
 
@@ -204,6 +270,7 @@ impl BulkQueue {
 
 #[cfg(test)]
 mod tests {
+    use super::Repeat::{Always, UnlessArrived};
     use super::*;
     use crate::codec::ALWAYS_NEEDED;
     use crate::path::receipt::Stamp;
@@ -217,11 +284,17 @@ mod tests {
     #[test]
     fn what_waits_already_is_not_queued_again_whatever_its_header_says() {
         let mut queue = BulkQueue::default();
-        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, &Flow::new(0)), Pushed::Waits);
+        assert_eq!(
+            queue.push(0, &datagram(1), ALWAYS_NEEDED, Always, &Flow::new(0)),
+            Pushed::Waits
+        );
         let mut again = datagram(1);
         again[20] = 7;
-        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)), Pushed::Known);
-        assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, &Flow::new(0)), Pushed::Waits);
+        assert_eq!(queue.push(0, &again, ALWAYS_NEEDED, Always, &Flow::new(0)), Pushed::Known);
+        assert_eq!(
+            queue.push(0, &datagram(2), ALWAYS_NEEDED, Always, &Flow::new(0)),
+            Pushed::Waits
+        );
         assert_eq!(queue.next_bytes(), Some(HEADER_BYTES + 100));
         let mut flow = Flow::new(u32::MAX - 200);
         let next = |queue: &mut BulkQueue, flow: &mut Flow| {
@@ -237,14 +310,14 @@ mod tests {
         assert_eq!(next(&mut queue, &mut flow), datagram(1));
         queue.settle(0, &flow);
         assert_eq!(
-            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
+            queue.push(0, &again, ALWAYS_NEEDED, Always, &Flow::new(0)),
             Pushed::Known,
             "it is under way"
         );
         arrived(&mut flow);
         queue.settle(0, &flow);
         assert_eq!(
-            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
+            queue.push(0, &again, ALWAYS_NEEDED, Always, &Flow::new(0)),
             Pushed::Waits,
             "it has arrived or is lost"
         );
@@ -252,13 +325,13 @@ mod tests {
         assert_eq!(next(&mut queue, &mut flow), again);
         queue.settle(flow.patience_us(), &flow);
         assert_eq!(
-            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
+            queue.push(0, &again, ALWAYS_NEEDED, Always, &Flow::new(0)),
             Pushed::Known,
             "it may be under way"
         );
         queue.settle(flow.patience_us() + 1, &flow);
         assert_eq!(
-            queue.push(0, &again, ALWAYS_NEEDED, &Flow::new(0)),
+            queue.push(0, &again, ALWAYS_NEEDED, Always, &Flow::new(0)),
             Pushed::Waits,
             "there should have been word"
         );
@@ -269,10 +342,71 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_that_has_arrived_leaves_again_only_if_it_is_asked_for_or_forgotten() {
+        let mut queue = BulkQueue::default();
+        let mut flow = Flow::new(u32::MAX - 200);
+        let push = |queue: &mut BulkQueue, now, body, repeat, flow: &Flow| {
+            queue.settle(now, flow);
+            queue.push(now, &datagram(body), ALWAYS_NEEDED, repeat, flow)
+        };
+        // All wait, and leave at once.
+        let leave = |queue: &mut BulkQueue, flow: &mut Flow| {
+            while let Some((datagram, digest)) = queue.pop() {
+                flow.send(0, datagram.len());
+                queue.leaves(0, flow.sent(), digest);
+            }
+        };
+        // So many bytes of all have arrived.
+        let heard = |flow: &mut Flow, lost: u32| {
+            let (reached, taken) = (flow.sent(), flow.sent().wrapping_sub(lost));
+            flow.heard(1, 1, Stamp { reached, taken, ..Stamp::default() });
+        };
+        // The first word of a life says nothing of what was before.
+        heard(&mut flow, 0);
+        for (body, repeat) in [(1, Always), (2, UnlessArrived), (3, UnlessArrived)] {
+            assert_eq!(push(&mut queue, 0, body, repeat, &flow), Pushed::Waits);
+        }
+        leave(&mut queue, &mut flow);
+        heard(&mut flow, 0);
+        assert_eq!(push(&mut queue, 1, 1, Always, &flow), Pushed::Waits);
+        for body in [2, 3] {
+            assert_eq!(push(&mut queue, 1, body, UnlessArrived, &flow), Pushed::Known);
+        }
+        assert_eq!(push(&mut queue, 1, 2, Always, &flow), Pushed::Waits, "it is asked for");
+        leave(&mut queue, &mut flow);
+        // Of these two one is lost, nobody knows which.
+        for body in [4, 5] {
+            assert_eq!(push(&mut queue, 1, body, UnlessArrived, &flow), Pushed::Waits);
+        }
+        leave(&mut queue, &mut flow);
+        heard(&mut flow, 131);
+        for body in [4, 5] {
+            assert_eq!(push(&mut queue, 1, body, UnlessArrived, &flow), Pushed::Waits);
+        }
+        assert_eq!(push(&mut queue, 1 + ARRIVED_US, 3, UnlessArrived, &flow), Pushed::Known);
+        assert_eq!(push(&mut queue, 2 + ARRIVED_US, 3, UnlessArrived, &flow), Pushed::Waits);
+        // Another life of the receiver has nothing of it.
+        assert_eq!(queue.narrow(0), 3);
+        assert_eq!(push(&mut queue, 2, 2, UnlessArrived, &flow), Pushed::Waits);
+    }
+
+    #[test]
+    fn the_pieces_that_have_arrived_and_are_remembered_are_bounded() {
+        let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
+        for digest in 0..=ARRIVED_MAX as u64 {
+            queue.arrived.add(0, digest);
+        }
+        assert_eq!(queue.arrived.digests.len(), ARRIVED_MAX);
+        assert!(!queue.arrived.has(0, 0) && queue.arrived.has(0, 1));
+        assert!(!queue.arrived.has(ARRIVED_US + 1, 1) && queue.arrived.digests.is_empty());
+        assert_eq!(queue.push(0, &datagram(1), 1, UnlessArrived, &flow), Pushed::Waits);
+    }
+
+    #[test]
     fn what_has_waited_for_too_long_is_dropped() {
         let mut queue = BulkQueue::default();
         for (at, body) in [(0, 1), (10, 2), (20, 3)] {
-            queue.push(at, &datagram(body), ALWAYS_NEEDED, &Flow::new(0));
+            queue.push(at, &datagram(body), ALWAYS_NEEDED, Always, &Flow::new(0));
         }
         assert_eq!(queue.drop_old(AGE_MAX_US), 0);
         assert_eq!(queue.drop_old(AGE_MAX_US + 11), 2);
@@ -283,20 +417,20 @@ mod tests {
     fn what_the_receiver_needs_no_more_does_not_leave() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
         for (body, until) in [(1, 10), (2, 20), (3, ALWAYS_NEEDED), (4, 15), (5, 21)] {
-            assert_eq!(queue.push(0, &datagram(body), until, &flow), Pushed::Waits);
+            assert_eq!(queue.push(0, &datagram(body), until, Always, &flow), Pushed::Waits);
         }
         assert_eq!(queue.drop_needless(9), 0);
         assert_eq!(queue.drop_needless(20), 3);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
         assert_eq!(
-            queue.push(0, &datagram(2), 21, &flow),
+            queue.push(0, &datagram(2), 21, Always, &flow),
             Pushed::Waits,
             "it is not known any more"
         );
         let left = std::iter::from_fn(|| queue.pop()).map(|(datagram, _)| datagram);
         assert_eq!(left.collect::<Vec<_>>(), [3, 5, 2].map(datagram));
         // The receiver may have begun another life.
-        assert_eq!(queue.push(0, &datagram(1), 10, &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &datagram(1), 10, Always, &flow), Pushed::Waits);
     }
 
     #[test]
@@ -304,10 +438,10 @@ mod tests {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
         let untils = [(1, 10), (2, 20), (3, ALWAYS_NEEDED), (4, 30), (5, 20), (6, 5), (7, 30)];
         for (body, until) in untils {
-            assert_eq!(queue.push(0, &datagram(body), until, &flow), Pushed::Waits);
+            assert_eq!(queue.push(0, &datagram(body), until, Always, &flow), Pushed::Waits);
         }
-        queue.push(0, &datagram(8), ALWAYS_NEEDED, &flow);
-        queue.push(0, &datagram(9), 25, &flow);
+        queue.push(0, &datagram(8), ALWAYS_NEEDED, Always, &flow);
+        queue.push(0, &datagram(9), 25, Always, &flow);
         let left = std::iter::from_fn(|| queue.pop()).map(|(datagram, _)| datagram);
         assert_eq!(left.collect::<Vec<_>>(), [6, 1, 2, 3, 5, 9, 4, 7, 8].map(datagram));
     }
@@ -316,7 +450,7 @@ mod tests {
     fn what_has_gone_before_older_datagrams_keeps_none_of_them() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
         for (at, body, until) in [(0, 1, 20), (10, 2, 30), (AGE_MAX_US, 3, 10)] {
-            queue.push(at, &datagram(body), until, &flow);
+            queue.push(at, &datagram(body), until, Always, &flow);
         }
         assert_eq!(queue.drop_old(AGE_MAX_US + 1), 2, "the first one, and what goes before it");
         assert_eq!(queue.pop().map(|(datagram, _)| datagram), Some(datagram(2)));
@@ -328,17 +462,17 @@ mod tests {
         let long = [datagram(1), vec![7; 50]].concat();
         let longer = [datagram(1), vec![7; 60]].concat();
         for datagram in [datagram(1), long.clone(), longer, datagram(2)] {
-            queue.push(0, &datagram, ALWAYS_NEEDED, &flow);
+            queue.push(0, &datagram, ALWAYS_NEEDED, Always, &flow);
         }
         assert!(!queue.is_empty());
         assert_eq!(queue.narrow(datagram(0).len()), 2);
         assert_eq!(queue.bytes(), 2 * datagram(0).len());
         assert_eq!(
-            queue.push(0, &long, ALWAYS_NEEDED, &flow),
+            queue.push(0, &long, ALWAYS_NEEDED, Always, &flow),
             Pushed::Waits,
             "it is not known any more"
         );
-        assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, &flow), Pushed::Known);
+        assert_eq!(queue.push(0, &datagram(2), ALWAYS_NEEDED, Always, &flow), Pushed::Known);
     }
 
     /// A flow that has measured this round trip. Its window has 14,000 bytes.
@@ -354,7 +488,7 @@ mod tests {
         let (mut queue, mut bytes) = (BulkQueue::default(), vec![0; 60_000]);
         for number in 0..100_u32 {
             bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&number.to_le_bytes());
-            if queue.push(0, &bytes, ALWAYS_NEEDED, flow) == Pushed::Full {
+            if queue.push(0, &bytes, ALWAYS_NEEDED, Always, flow) == Pushed::Full {
                 return queue.bytes();
             }
         }
@@ -376,7 +510,7 @@ mod tests {
         let mut piece = vec![0; 1_400];
         for number in 0..16 * 48_u32 {
             piece[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&number.to_le_bytes());
-            assert_eq!(queue.push(0, &piece, ALWAYS_NEEDED, &flow), Pushed::Waits);
+            assert_eq!(queue.push(0, &piece, ALWAYS_NEEDED, Always, &flow), Pushed::Waits);
         }
         assert_eq!(filled(&flow), QUEUE_BYTES_MAX - QUEUE_BYTES_MAX % 60_000);
     }
@@ -385,25 +519,25 @@ mod tests {
     fn a_queue_is_filled_to_the_byte() {
         let (mut queue, flow) = (BulkQueue::default(), measured(10_000_000));
         assert_eq!(
-            queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], ALWAYS_NEEDED, &flow),
+            queue.push(0, &vec![1; QUEUE_BYTES_MIN - 100], ALWAYS_NEEDED, Always, &flow),
             Pushed::Waits
         );
-        assert_eq!(queue.push(0, &[2; 101], ALWAYS_NEEDED, &flow), Pushed::Full);
-        assert_eq!(queue.push(0, &[2; 100], ALWAYS_NEEDED, &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &[2; 101], ALWAYS_NEEDED, Always, &flow), Pushed::Full);
+        assert_eq!(queue.push(0, &[2; 100], ALWAYS_NEEDED, Always, &flow), Pushed::Waits);
     }
 
     #[test]
     fn of_what_is_under_way_only_the_latest_datagrams_are_remembered() {
         let (mut queue, flow) = (BulkQueue::default(), Flow::new(0));
-        queue.push(0, &datagram(1), ALWAYS_NEEDED, &flow);
+        queue.push(0, &datagram(1), ALWAYS_NEEDED, Always, &flow);
         let (_, first) = queue.pop().expect("one waits");
         queue.leaves(0, 1, first);
         for other in 1..LEFT_MAX as u64 {
             queue.leaves(0, 2, !first ^ other);
         }
-        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, &flow), Pushed::Known);
+        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, Always, &flow), Pushed::Known);
         queue.leaves(0, 2, !first);
         assert_eq!(queue.left.len(), LEFT_MAX);
-        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, &flow), Pushed::Waits);
+        assert_eq!(queue.push(0, &datagram(1), ALWAYS_NEEDED, Always, &flow), Pushed::Waits);
     }
 }

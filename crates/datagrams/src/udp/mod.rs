@@ -32,14 +32,15 @@ use crate::counters::{Counters, NetEvent};
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
 use crate::offload::{Offload, Pieces};
-use crate::outlet::{Outlet, QUEUE_MAX, Queued, QueuedKind, Shared};
+use crate::outlet::{Outlet, Priority, QUEUE_MAX, Queued, QueuedKind, Shared};
+use crate::path::queue::Repeat;
 use crate::peers::Peers;
 use crate::wait::Patience;
 use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
 use mio::{Events, Interest, Poll, Token};
 use paths::LoopPaths;
-use sender::LoopSender;
+use sender::{LOST_PIECES, LoopSender};
 use socket::canonical;
 use std::io;
 use std::net::SocketAddr;
@@ -359,9 +360,9 @@ impl<C: Codec> Network<C> {
                 let sender = &mut self.sender;
                 let path = (from.peer(), self.shared.length(from));
                 self.fragmenter.resend(now, path, &missing, |cluster, fragment| {
-                    sender.fragment(from, cluster, fragment, false);
+                    sender.fragment(from, cluster, fragment, LOST_PIECES);
                 });
-                sender.flush_fragments(from, false);
+                sender.flush_fragments(from, LOST_PIECES);
             }
             Body::Probe(id) => self.sender.probe_answer(from, cluster, id),
             Body::ProbeAnswer(id) => self.paths.answered(now, &self.shared.paths, from, id),
@@ -386,13 +387,18 @@ impl<C: Codec> Network<C> {
                 QueuedKind::Message(cluster) => {
                     let sender = &mut self.sender;
                     let length = self.shared.length(to);
+                    let pieces = Priority { repeat: Repeat::UnlessArrived, ..priority };
                     self.fragmenter.split(length, cluster, bytes, |fragment| {
-                        sender.fragment(to, cluster, fragment, priority.exempt);
+                        let is_first = fragment.index == 0;
+                        sender.fragment(to, cluster, fragment, pieces);
+                        if is_first {
+                            sender.flush_fragments(to, priority);
+                        }
                     });
                     if let Some(peer) = to.peer() {
                         self.fragmenter.note_sent(now(self.began), peer);
                     }
-                    sender.flush_fragments(to, priority.exempt);
+                    sender.flush_fragments(to, pieces);
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! those who ask what has arrived.
 
 use super::Network;
+use super::sender::LOST_PIECES;
 use crate::codec::{Codec, Endpoint, Opened};
 use crate::path::first_bytes;
 use crate::path::length::PathLength;
@@ -242,9 +243,9 @@ impl<C: Codec> Network<C> {
                     let to = C::Endpoint::of_peer(peer);
                     sender.narrow(peer, path.length());
                     self.fragmenter.send_narrowed(now, peer, path.length(), |cluster, fragment| {
-                        sender.fragment(to, cluster, fragment, false);
+                        sender.fragment(to, cluster, fragment, LOST_PIECES);
                     });
-                    sender.flush_fragments(to, false);
+                    sender.flush_fragments(to, LOST_PIECES);
                 }
             }
             due = due.into_iter().chain(path.deadline()).min();
@@ -255,9 +256,9 @@ impl<C: Codec> Network<C> {
             let (to, length) = (C::Endpoint::of_peer(peer), shared.paths.length(peer));
             sender.narrow(peer, length);
             self.fragmenter.send_vanished(now, peer, length, |cluster, fragment| {
-                sender.fragment(to, cluster, fragment, false);
+                sender.fragment(to, cluster, fragment, LOST_PIECES);
             });
-            sender.flush_fragments(to, false);
+            sender.flush_fragments(to, LOST_PIECES);
         }
     }
 }

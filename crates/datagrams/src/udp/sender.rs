@@ -7,16 +7,20 @@ use crate::codec::{ALWAYS_NEEDED, BodyKind, Codec, Departure, Endpoint, probe_bo
 use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
-use crate::outlet::{Left, Priority, Shared};
+use crate::outlet::{Left, Priority, Shared, URGENT};
 use crate::path::length::Probe;
-use crate::path::queue::{BulkQueue, Pushed};
+use crate::path::queue::{BulkQueue, Pushed, Repeat};
 use crate::path::receipt::Stamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What nothing waits behind: it is short, or has waited already.
-pub(super) const URGENT: Priority = Priority { departure: Departure::Urgent, exempt: false };
+/// Pieces that a receiver asks for, or that are lost.
+pub(super) const LOST_PIECES: Priority = Priority {
+    departure: Departure::WhenRoom { until: ALWAYS_NEEDED },
+    repeat: Repeat::Always,
+    exempt: false,
+};
 
 /// Sends for the loop itself.
 #[derive(Debug)]
@@ -50,12 +54,13 @@ impl<C: Codec> LoopSender<C> {
         LoopSender { shared, gate, backlog, queues, frame, batch }
     }
 
+    /// Sends a fragment, or gathers it with others of the same destination and priority.
     pub(super) fn fragment(
         &mut self,
         to: C::Endpoint,
         cluster: u64,
         fragment: Fragment<'_>,
-        exempt: bool,
+        priority: Priority,
     ) {
         C::begin(&mut self.frame);
         self.frame.reserve(FRAGMENT_HEADER_BYTES + fragment.bytes.len());
@@ -63,18 +68,13 @@ impl<C: Codec> LoopSender<C> {
         if self.seal(to, cluster, BodyKind::Fragment) {
             let more = self.batch.push(&self.frame, self.shared.length(to));
             if !more || !self.shared.batches(to) {
-                self.flush_fragments(to, exempt);
+                self.flush_fragments(to, priority);
             }
         }
     }
 
-    /// Sends the fragments that are gathered; all of them are for `to`.
-    pub(super) fn flush_fragments(&mut self, to: C::Endpoint, exempt: bool) {
-        let departure = Departure::WhenRoom { until: ALWAYS_NEEDED };
-        self.flush_batch(to, Priority { departure, exempt });
-    }
-
-    fn flush_batch(&mut self, to: C::Endpoint, priority: Priority) {
+    /// Sends the fragments that are gathered.
+    pub(super) fn flush_fragments(&mut self, to: C::Endpoint, priority: Priority) {
         if !self.batch.is_empty() {
             let mut batch = std::mem::take(&mut self.batch);
             let (bytes, size) = batch.padded(C::pad);
@@ -183,7 +183,7 @@ impl<C: Codec> LoopSender<C> {
             && let Departure::WhenRoom { until } = priority.departure
             && !priority.exempt
         {
-            self.wait_for_room(peer, Segments::cut(datagrams, size), until);
+            self.wait_for_room(peer, Segments::cut(datagrams, size), until, priority.repeat);
             return self.flush_queues(self.shared.now());
         }
         let left = match self.backlog.is_empty() {
@@ -200,13 +200,13 @@ impl<C: Codec> LoopSender<C> {
         self.backlog.push_back(Waiting { to, bytes, size, exempt });
     }
 
-    fn wait_for_room(&mut self, peer: usize, datagrams: Segments<'_>, until: u64) {
+    fn wait_for_room(&mut self, peer: usize, datagrams: Segments<'_>, until: u64, repeat: Repeat) {
         let now = self.shared.now();
         let traffic = self.shared.paths.traffic(peer);
         self.queues[peer].settle(now, &traffic.flow);
         for index in 0..datagrams.count() {
             let datagram = datagrams.get(index);
-            let event = match self.queues[peer].push(now, datagram, until, &traffic.flow) {
+            let event = match self.queues[peer].push(now, datagram, until, repeat, &traffic.flow) {
                 Pushed::Waits => NetEvent::HeldBack,
                 Pushed::Known => NetEvent::HeldAlready,
                 Pushed::Full => NetEvent::LostQueueFull,
@@ -286,7 +286,7 @@ impl<C: Codec> LoopSender<C> {
 
     pub(super) fn flush_backlog(&mut self) {
         while let Some(Waiting { to, bytes, size, exempt }) = self.backlog.front_mut() {
-            let priority = Priority { departure: Departure::Urgent, exempt: *exempt };
+            let priority = Priority { exempt: *exempt, ..URGENT };
             let outcome = self.shared.transmit(*to, bytes, *size, priority);
             if let Some((index, _)) = outcome.left {
                 // The datagrams before that one were sent, and must not be sent again.

@@ -1,9 +1,10 @@
 //! Real sockets on loopback: bursts, losses, ends.
 
 use super::paths::{CLIENT_IDLE_US, CLIENT_RECEIPTS_MAX};
-use super::sender::{URGENT, Waiting};
+use super::sender::Waiting;
 use super::*;
 use crate::codec::{Departure, Endpoint};
+use crate::outlet::URGENT;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
 use crate::path::flow::WINDOW_FIRST;
 use crate::path::length::Use;

@@ -13,6 +13,7 @@ use datagrams::codec::{
 };
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Reassembler};
+use datagrams::path::queue::Repeat;
 use multipaxos::message::Party;
 use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
 use multipaxos::net::pack::Packer;
@@ -105,12 +106,15 @@ impl Sink<Endpoint> for Gathered<'_> {
         }
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8], until: u64) {
         let length = self.length(to);
         let Gathered { now, identity, fragmenter, paths, frames, .. } = self;
+        let departure = Departure::WhenRoom { until };
         fragmenter.split(length, cluster, message.to_vec(), |fragment| {
+            let is_first = fragment.index == 0;
+            let repeat = if is_first { Repeat::Always } else { Repeat::UnlessArrived };
             let frame = fragment_frame(identity, to, cluster, fragment);
-            paths.leave(*now, to, frame, FRAGMENT, frames);
+            paths.leave_or_repeat(*now, to, frame, (departure, repeat), frames);
         });
         if let Some(peer) = to.peer() {
             fragmenter.note_sent(*now, peer);

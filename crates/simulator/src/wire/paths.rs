@@ -10,7 +10,7 @@ use crate::offload::{BATCHES_RETRY_US, REFUSED_CHANCES};
 use datagrams::batch::{Batch, Segments};
 use datagrams::codec::{BodyKind, Departure, Endpoint as _, Opened};
 use datagrams::path::length::{PathLength, Probe, Use};
-use datagrams::path::queue::BulkQueue;
+use datagrams::path::queue::{BulkQueue, Repeat};
 use datagrams::path::receipt::{Receipt, Stamp};
 use datagrams::path::shared::Traffic;
 use datagrams::path::trust::BatchTrust;
@@ -63,8 +63,20 @@ impl Paths {
         &mut self,
         now: u64,
         to: Endpoint,
-        mut frame: Vec<u8>,
+        frame: Vec<u8>,
         departure: Departure,
+        frames: &mut Frames,
+    ) {
+        self.leave_or_repeat(now, to, frame, (departure, Repeat::Always), frames);
+    }
+
+    /// The same of a frame that may not have to leave once more.
+    pub(super) fn leave_or_repeat(
+        &mut self,
+        now: u64,
+        to: Endpoint,
+        mut frame: Vec<u8>,
+        (departure, repeat): (Departure, Repeat),
         frames: &mut Frames,
     ) {
         if let Some(peer) = to.peer() {
@@ -73,7 +85,7 @@ impl Paths {
             let traffic = &mut self.traffic[peer];
             if let Departure::WhenRoom { until } = departure {
                 queue.settle(now, &traffic.flow);
-                queue.push(now, &frame, until, &traffic.flow);
+                queue.push(now, &frame, until, repeat, &traffic.flow);
                 // Where there are batches, what one turn sends is gathered first.
                 if !self.trust.has() {
                     self.flush(now, frames);
