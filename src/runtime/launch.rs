@@ -19,7 +19,7 @@ use crate::paxos::acceptor::Acceptor;
 use crate::paxos::learner::Learner;
 use crate::paxos::{Membership, Role, Settings, Storage};
 use crate::storage::upkeep::Upkeep;
-use crate::types::{Address, Time};
+use crate::types::{Address, Ballot, Time};
 use command_line::ending::fail;
 use interleavings::threads::{self, AtomicBool, Receiver, RecvTimeoutError, Sender, bounded};
 use seeds::{derive_seed, stream};
@@ -47,6 +47,8 @@ pub(super) struct Launcher {
     pub(super) usage: Sender<Address>,
     /// To the main thread, which asks how the roles are.
     pub(super) status: Sender<Status>,
+    /// To the main thread, once the process may end.
+    pub(super) may_end: Sender<Option<Ballot>>,
     /// What the roles do is written there, if somebody wants that.
     pub(super) tracer: Option<Tracer>,
     /// The network thread drops it once its socket is closed there.
@@ -83,7 +85,7 @@ impl Launcher {
             network.outlet(derive_seed(self.seed, name)),
             self.crash_after_accepts.filter(|_| proposes),
         )
-        .tells(self.status.clone())
+        .tells(self.status.clone(), self.may_end.clone())
     }
 
     pub(super) fn rng(&self, name: &str) -> fastrand::Rng {

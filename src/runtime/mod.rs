@@ -22,6 +22,7 @@
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
+//! - `departure`: how long a replica goes on once it has to end.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - [`trace`]: writes down what the roles do, if somebody wants that.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
@@ -43,6 +44,7 @@ pub mod ask;
 mod asker;
 pub mod client;
 pub(crate) mod connection;
+mod departure;
 pub mod durable;
 pub mod follow;
 mod full_socket;

@@ -11,7 +11,7 @@ use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::survey::NOWHERE;
-use crate::types::{Address, ReplicaId};
+use crate::types::{Address, Ballot, ReplicaId};
 use command_line::ending::fail;
 use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads::{Receiver, Sender, bounded};
@@ -156,7 +156,10 @@ impl Router {
             Notice::Acceptor(input) => self.inputs.acceptor.push(input),
             Notice::Proposer(input) => self.inputs.proposer.push(input),
             Notice::Learner(input) => self.inputs.learner.push(input),
-            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+            Notice::Start(_)
+            | Notice::LostState(_)
+            | Notice::Diverged(_)
+            | Notice::MayEnd { .. } => {
                 unreachable!("it is taken before it is routed")
             }
         }
@@ -185,6 +188,12 @@ impl Router {
 pub fn own_question(router: &mut Router) {
     let query = StatusQuery { below: NOWHERE };
     router.inputs.proposer.push(proposer::Input::Status(OWN, query));
+    router.flush();
+}
+
+/// The main thread tells the proposer that the process is about to end (L9).
+pub fn leave(router: &mut Router) {
+    router.inputs.proposer.push(proposer::Input::Leave);
     router.flush();
 }
 
@@ -272,6 +281,8 @@ pub struct Post {
     outgoing: Vec<Outgoing>,
     /// To the main thread, if it asks how the roles are.
     status: Option<Sender<Status>>,
+    /// To the main thread, once the process may end (L9).
+    may_end: Option<Sender<Option<Ballot>>>,
 }
 
 impl Post {
@@ -283,13 +294,15 @@ impl Post {
         outlet: Outlet,
         crash_after_accepts: Option<u32>,
     ) -> Post {
-        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new(), status: None }
+        let (outgoing, status, may_end) = (Vec::new(), None, None);
+        Post { me, router, outlet, crash_after_accepts, outgoing, status, may_end }
     }
 
-    /// What the roles answer to the main thread's question goes there.
+    /// What the roles answer to the main thread's question goes there, and when the process may
+    /// end.
     #[must_use]
-    pub fn tells(self, status: Sender<Status>) -> Post {
-        Post { status: Some(status), ..self }
+    pub fn tells(self, status: Sender<Status>, may_end: Sender<Option<Ballot>>) -> Post {
+        Post { status: Some(status), may_end: Some(may_end), ..self }
     }
 
     /// What sorts and hands over, for inputs from the network.
@@ -320,6 +333,13 @@ impl Post {
                 // Nothing is left to do, on whatever thread this is.
                 Envelope::Notice(Notice::Diverged(said)) => {
                     fail(last_words::diverged(self.me, said))
+                }
+                Envelope::Notice(Notice::MayEnd { successor }) => {
+                    if let Some(to) = &self.may_end {
+                        let _ = to.try_send(successor);
+                        let _ = self.router.links.bootstrap.try_send(Vec::new());
+                    }
+                    continue;
                 }
                 Envelope::Notice(notice) => {
                     self.router.notice(notice);

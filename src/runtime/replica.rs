@@ -5,13 +5,14 @@
 //! exist from the beginning and wait for that. Until then the network passes on nothing but
 //! warm-up.
 //!
-//! **A clean end** (after a signal or the parent's death): the replica goes on for a moment, in
-//! which those that end with it hear what is decided. Then each role thread finishes the
+//! **A clean end** (after a signal or the parent's death): a leader hands over first
+//! (`departure`), and the replica goes on for a moment, in which those that end with it hear what is decided. Then each role thread finishes the
 //! burst that it is in, closes its storage, so that all of it is on the disk, and says so.
 //! Only then does the data directory note a clean end. The main thread waits for a bounded
 //! time; if a role thread takes longer, no clean end is noted, and the end is no better
 //! than a kill.
 
+use super::departure::Departure;
 use super::durable::{Durable, StartError, chat_log_name};
 use super::full_socket::FullSocket;
 use super::launch::{CLOSING_MAX, Launcher, Running, end, never};
@@ -243,6 +244,9 @@ where
     let (usage, mut desk) =
         usage::desk(files.clone(), &network, derive_seed(options.seed, "usage"));
     let (status, answers) = bounded(1);
+    let (may_end, told) = bounded(1);
+    let router = Router::new(links.clone(), network.counters(), Here::Nobody);
+    let mut departure = Departure::new(id, settings.n, router, told);
     let mut metrics = readers.any().then(|| {
         let router = Router::new(links.clone(), network.counters(), Here::Nobody);
         Metrics::new(id, readers, files, network.counters(), router, answers)
@@ -252,6 +256,7 @@ where
         open,
         usage,
         status,
+        may_end,
         settings,
         links,
         here,
@@ -374,7 +379,8 @@ where
             desk.answer();
             let has_begun = has_begun.get();
             metrics.iter_mut().for_each(|metrics| metrics.look(clock.now(), has_begun));
-            let is_over = ending.is_due() || role.has_said_all(clock.now());
+            let mut may_end = || !has_begun || departure.is_over(clock.now());
+            let is_over = role.has_said_all(clock.now()) || ending.is_due() && may_end();
             if is_over { Flow::Stop } else { Flow::Continue }
         },
     )?;

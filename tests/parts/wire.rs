@@ -12,10 +12,10 @@ use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::machine::Response;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery, Heard,
-    Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request,
-    Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer, Usage, Voter,
+    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
+    HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise,
+    Ready, Request, Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor,
+    ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -154,6 +154,13 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 last: true,
             }))),
         ),
+        (
+            "leaving",
+            peer(proposer(ToProposer::Leaving {
+                boot: BootId(7),
+                hand_over: Some(HandOver { ballot, to: ReplicaId(2) }),
+            })),
+        ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
         ("pre_vote", peer(proposer(ToProposer::PreVote { ballot, round: 2 }))),
         (
@@ -270,6 +277,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Proposer(ToProposer::PreVote { .. }) => "pre_vote",
             Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
             Message::Proposer(ToProposer::Forward { .. }) => "forward",
+            Message::Proposer(ToProposer::Leaving { .. }) => "leaving",
             Message::Learner(ToLearner::Accepted { .. }) => "accepted",
             Message::Learner(ToLearner::Fetch { .. }) => "fetch",
             Message::Learner(ToLearner::Page { .. }) => "page",
