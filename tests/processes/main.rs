@@ -20,6 +20,7 @@ mod place;
 mod put_back;
 mod requests;
 mod restart;
+mod rolling_restart;
 mod status;
 mod strangers;
 mod support;
