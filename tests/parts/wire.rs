@@ -31,7 +31,7 @@ use multipaxos::values::Values;
 use seeds::stream;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -492,6 +492,22 @@ fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message(
             Missing::parse(&missing[HEADER_BYTES..]).expect("a request for fragments")
         )))
     );
+}
+
+#[test]
+fn a_datagram_of_an_earlier_version_is_dropped_for_that_reason() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wire_6");
+    let mut kinds = 0;
+    for file in std::fs::read_dir(folder).expect("listed") {
+        let file = file.expect("a file").path();
+        let frame = unhex(&std::fs::read_to_string(&file).expect("text"));
+        for me in [ME, Party::Client] {
+            let opened = decoder(me).open(client_address(), &frame, &mut Vec::new());
+            assert_eq!(opened, Err(datagrams::counters::DropReason::Version), "{}", file.display());
+        }
+        kinds += 1;
+    }
+    assert_eq!(kinds, 5);
 }
 
 #[test]
