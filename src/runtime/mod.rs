@@ -22,6 +22,7 @@
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
+//! - [`check`]: whether a replica would start and work here, before it does.
 //! - `departure`: how long a replica goes on once it has to end.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - [`trace`]: writes down what the roles do, if somebody wants that.
@@ -42,6 +43,7 @@
 
 pub mod ask;
 mod asker;
+pub mod check;
 pub mod client;
 pub(crate) mod connection;
 mod departure;

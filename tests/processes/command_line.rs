@@ -45,6 +45,8 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--election_ms MIN-MAX",
                 "--datagram_max BYTES",
                 "--no_offload",
+                "--check",
+                "--json",
                 "--log_level LEVEL",
                 "-h, --help",
                 "--version",

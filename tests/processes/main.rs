@@ -3,6 +3,7 @@
 
 mod begin_from;
 mod chat_log;
+mod check;
 mod clean_end;
 mod command_line;
 mod copies;
