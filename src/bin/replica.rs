@@ -262,6 +262,7 @@ fn main() {
         metrics_address: options.metrics_address.map(|MetricsAddress(at)| at),
         trace: options.trace.clone(),
         crash_after_accepts: options.crash_after_accepts.map(|accepts| accepts.0 as u32),
+        tells_supervisor: true,
         die_with_parent: options.die_with_parent,
     });
     match ran {

@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// goes there.
 const OWN: Address = Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
 
+/// The same for whoever supervises the process.
+const SUPERVISOR: Address = Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), 0));
+
 /// How many batches may wait for one role.
 pub const INBOX_BATCHES_MAX: usize = 1_024;
 
@@ -191,6 +194,13 @@ pub fn own_question(router: &mut Router) {
     router.flush();
 }
 
+/// The same for whoever supervises the process.
+pub fn supervisors_question(router: &mut Router) {
+    let query = StatusQuery { below: NOWHERE };
+    router.inputs.proposer.push(proposer::Input::Status(SUPERVISOR, query));
+    router.flush();
+}
+
 /// The main thread tells the proposer that the process is about to end (L9).
 pub fn leave(router: &mut Router) {
     router.inputs.proposer.push(proposer::Input::Leave);
@@ -279,10 +289,19 @@ pub struct Post {
     crash_after_accepts: Option<u32>,
     /// The messages of one turn to other processes, sent together.
     outgoing: Vec<Outgoing>,
-    /// To the main thread, if it asks how the roles are.
-    status: Option<Sender<Status>>,
-    /// To the main thread, once the process may end (L9).
-    may_end: Option<Sender<Option<Ballot>>>,
+    /// To the main thread, if it asks.
+    main: Option<ToMain>,
+}
+
+/// What the roles of a replica tell its main thread.
+#[derive(Debug, Clone)]
+pub struct ToMain {
+    /// How they are, for the metrics.
+    pub status: Sender<Status>,
+    /// The same for whoever supervises the process.
+    pub supervised: Sender<Status>,
+    /// The process may end, and the ballot of the successor if there is one (L9).
+    pub may_end: Sender<Option<Ballot>>,
 }
 
 impl Post {
@@ -294,15 +313,13 @@ impl Post {
         outlet: Outlet,
         crash_after_accepts: Option<u32>,
     ) -> Post {
-        let (outgoing, status, may_end) = (Vec::new(), None, None);
-        Post { me, router, outlet, crash_after_accepts, outgoing, status, may_end }
+        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new(), main: None }
     }
 
-    /// What the roles answer to the main thread's question goes there, and when the process may
-    /// end.
+    /// What the roles have to say to the main thread goes there.
     #[must_use]
-    pub fn tells(self, status: Sender<Status>, may_end: Sender<Option<Ballot>>) -> Post {
-        Post { status: Some(status), may_end: Some(may_end), ..self }
+    pub fn tells(self, main: ToMain) -> Post {
+        Post { main: Some(main), ..self }
     }
 
     /// What sorts and hands over, for inputs from the network.
@@ -335,9 +352,9 @@ impl Post {
                     fail(last_words::diverged(self.me, said))
                 }
                 Envelope::Notice(Notice::MayEnd { successor }) => {
-                    if let Some(to) = &self.may_end {
-                        let _ = to.try_send(successor);
-                        let _ = self.router.links.bootstrap.try_send(Vec::new());
+                    if let Some(main) = &self.main {
+                        let _ = main.may_end.try_send(successor);
+                        self.wake_main();
                     }
                     continue;
                 }
@@ -347,8 +364,8 @@ impl Post {
                 }
                 Envelope::Peer { to, message } => Outgoing::Peer { to, message },
                 Envelope::Back { to, at, message } => Outgoing::Back { to, at, message },
-                Envelope::Answers { to, answers } if to == OWN => {
-                    self.tell_main_thread(answers);
+                Envelope::Answers { to, answers } if to == OWN || to == SUPERVISOR => {
+                    self.tell_main_thread(to, answers);
                     continue;
                 }
                 Envelope::Answers { to, answers } => Outgoing::Answers { to, answers },
@@ -362,14 +379,22 @@ impl Post {
         turn
     }
 
-    fn tell_main_thread(&self, answers: Vec<Answer>) {
-        let Some(to) = &self.status else { return };
+    fn tell_main_thread(&self, asker: Address, answers: Vec<Answer>) {
+        let Some(ToMain { status: own, supervised, .. }) = &self.main else { return };
+        let to = if asker == OWN { own } else { supervised };
         for answer in answers {
             if let Answer::Status(status) = answer {
                 // If the last answer is still there, this one says hardly more.
                 let _ = to.try_send(*status);
             }
         }
+        if asker == SUPERVISOR {
+            self.wake_main();
+        }
+    }
+
+    fn wake_main(&self) {
+        let _ = self.router.links.bootstrap.try_send(Vec::new());
     }
 
     fn crash_if_planned(&mut self) {

@@ -20,12 +20,13 @@ use super::layout::Layout;
 use super::metrics::{self, Metrics, Readers};
 use super::names;
 use super::on_loop::Parts;
-use super::post::{Here, Inboxes, Router, Turn, channels};
+use super::post::{Here, Inboxes, Router, ToMain, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use super::scrape;
 use super::slow_disk::Watched;
+use super::supervisor::Supervisor;
 use super::told;
 use super::trace::begin::{Accepting, Beginning, Bootstrapping, Learning};
 use super::trace::block::Stream;
@@ -109,6 +110,8 @@ pub struct ReplicaOptions {
     pub trace: Option<PathBuf>,
     /// Fault injection: the process dies after this many bursts with accepts.
     pub crash_after_accepts: Option<u32>,
+    /// Whether to tell `$NOTIFY_SOCKET` how the replica is: this process is a unit of its own.
+    pub tells_supervisor: bool,
     /// Whether to end when the parent process does.
     pub die_with_parent: bool,
 }
@@ -244,9 +247,11 @@ where
     let (usage, mut desk) =
         usage::desk(files.clone(), &network, derive_seed(options.seed, "usage"));
     let (status, answers) = bounded(1);
-    let (may_end, told) = bounded(1);
-    let router = Router::new(links.clone(), network.counters(), Here::Nobody);
-    let mut departure = Departure::new(id, settings.n, router, told);
+    let ((may_end, told), (supervised, says)) = (bounded(1), bounded(1));
+    let router = || Router::new(links.clone(), network.counters(), Here::Nobody);
+    let mut departure = Departure::new(id, settings.n, router(), told);
+    let is_supervised = options.tells_supervisor;
+    let mut supervisor = is_supervised.then(|| Supervisor::of(id, router(), says)).flatten();
     let mut metrics = readers.any().then(|| {
         let router = Router::new(links.clone(), network.counters(), Here::Nobody);
         Metrics::new(id, readers, files, network.counters(), router, answers)
@@ -255,8 +260,7 @@ where
     let launcher = Launcher {
         open,
         usage,
-        status,
-        may_end,
+        main: ToMain { status, supervised, may_end },
         settings,
         links,
         here,
@@ -379,6 +383,12 @@ where
             desk.answer();
             let has_begun = has_begun.get();
             metrics.iter_mut().for_each(|metrics| metrics.look(clock.now(), has_begun));
+            if let Some(supervisor) = &mut supervisor {
+                supervisor.look(clock.now(), has_begun);
+                if ending.is_due() {
+                    supervisor.stops(clock.now());
+                }
+            }
             let mut may_end = || !has_begun || departure.is_over(clock.now());
             let is_over = role.has_said_all(clock.now()) || ending.is_due() && may_end();
             if is_over { Flow::Stop } else { Flow::Continue }

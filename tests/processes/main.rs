@@ -23,6 +23,7 @@ mod put_back;
 mod requests;
 mod restart;
 mod rolling_restart;
+mod service_unit;
 mod status;
 mod strangers;
 mod support;

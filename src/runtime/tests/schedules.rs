@@ -314,6 +314,7 @@ fn begin_replica(
         metrics_address: None,
         trace: None,
         crash_after_accepts: None,
+        tells_supervisor: false,
         die_with_parent: false,
     };
     let settings = paxos::Settings {
