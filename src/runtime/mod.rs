@@ -26,6 +26,7 @@
 //! - `departure`: how long a replica goes on once it has to end.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - [`trace`]: writes down what the roles do, if somebody wants that.
+//! - [`snapshot`]: a durable copy of the chat log of a cluster that runs.
 //! - `supervisor`: tells systemd how the replica is.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
 //! - [`requests`]: a client for programs, with many lines in flight.
@@ -69,6 +70,7 @@ pub mod role_turn;
 mod schedules;
 mod scrape;
 mod slow_disk;
+pub mod snapshot;
 mod supervisor;
 pub mod terminal;
 mod told;

@@ -24,6 +24,7 @@ mod requests;
 mod restart;
 mod rolling_restart;
 mod service_unit;
+mod snapshot;
 mod status;
 mod strangers;
 mod support;
