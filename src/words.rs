@@ -6,7 +6,7 @@
 use crate::client::Outcome;
 use crate::machine::Response;
 use crate::message::{
-    Answer, ClientMessage, Decided, Heard, Heartbeat, LostState, Message, Ready, Request,
+    Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, Message, Ready, Request,
     Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use crate::paxos::acceptor::{Record, State};
@@ -111,6 +111,7 @@ pub fn letter(message: &Message) -> char {
         | Message::Proposer(ToProposer::AcceptedValues(_)) => 'w',
         Message::Proposer(ToProposer::Nack { .. }) => 'n',
         Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
+        Message::Proposer(ToProposer::Leaving { .. }) => 'l',
         Message::Proposer(ToProposer::Forward { .. }) => 'f',
         Message::Learner(ToLearner::Accepted { .. }) => 'v',
         Message::Learner(ToLearner::Fetch { .. } | ToLearner::Page { .. }) => 'g',
@@ -215,6 +216,10 @@ fn proposer(message: &ToProposer) -> String {
             format!("pre-vote {said}, promised {}", self::promised(*promised))
         }
         ToProposer::Forward { request, .. } => format!("forward {}", self::request(request)),
+        ToProposer::Leaving { hand_over: Some(HandOver { ballot, to }), .. } => {
+            format!("leaving ballot {ballot}: hands over to {to}")
+        }
+        ToProposer::Leaving { hand_over: None, .. } => "leaving".into(),
     }
 }
 

@@ -13,7 +13,7 @@ use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::follow::{self, Format, Wanted};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
-use multipaxos::runtime::{requests, terminal, trace};
+use multipaxos::runtime::{requests, snapshot, terminal, trace};
 use multipaxos::survey::{Health, table};
 use multipaxos::types::{ClientId, NUMBER_MAX, Slot};
 use std::io::{self, Write as _};
@@ -87,6 +87,11 @@ struct Options {
     /// send no lines, and print the lines of the chat log that are committed by now
     #[argh(switch)]
     history: bool,
+    /// send no lines, and put a whole copy of the chat log there, durably, in the place of what is
+    /// there; a new cluster can begin with it (replica --begin_from)
+    /// (default: none)
+    #[argh(option, arg_name = "FILE")]
+    snapshot: Option<PathBuf>,
     /// with --follow or --history: the slot whose line comes first (default 0)
     #[argh(option, arg_name = "SLOT")]
     from: Option<Bounded<0, NUMBER_MAX>>,
@@ -171,6 +176,8 @@ fn main() {
     let in_flight = options.in_flight.map_or(IN_FLIGHT, |count| count.0 as usize);
     let ran = if options.status {
         status(&ran_with, &ending, options.json)
+    } else if let Some(file) = &options.snapshot {
+        snapshot::run(&ran_with, &ending, file)
     } else if options.follow || options.history {
         follow::run(&ran_with, &ending, Wanted { from, ends, format })
     } else if options.json {
@@ -189,9 +196,26 @@ fn main() {
 /// Refuses options that contradict each other.
 fn check_combination(options: &Options) {
     let Options {
-        status, json, in_flight, follow, history, client_id, from, format, trace, ..
+        status,
+        json,
+        in_flight,
+        follow,
+        history,
+        snapshot,
+        client_id,
+        from,
+        format,
+        trace,
+        ..
     } = options;
     let reads = *follow || *history;
+    if snapshot.is_some()
+        && (*status || *json || reads || client_id.is_some() || from.is_some() || trace.is_some())
+    {
+        usage_error(
+            "--snapshot: not with --status, --json, --follow, --history, --from, --client_id or --trace",
+        );
+    }
     if *json && reads {
         usage_error("--json: not with --follow or --history: there it is --format json");
     }

@@ -6,17 +6,21 @@
 use argh::{ArgsInfo, FromArgs};
 use command_line::ending::{Ending, end_on_panic, fail};
 use command_line::help::Group;
-use command_line::{Bounded, LogLevel, Percent, init_logging, parse_args, usage_error};
+use command_line::{
+    Bounded, EXIT_FAILED, LogLevel, Percent, init_logging, parse_args, usage_error,
+};
 use log::LevelFilter;
 use multipaxos::config::{ClusterFile, F_MAX, cause};
 use multipaxos::machine::Host;
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::check::{self, Verdict};
 use multipaxos::runtime::durable::StartError;
 use multipaxos::runtime::layout::Layout;
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
 use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::exit;
@@ -33,8 +37,10 @@ use std::str::FromStr;
         {command_name} --config_path configs/three.txt --replica_id 2",
     example = "The first of the five in configs/config.txt, losing a tenth of what it sends:\n  \
         {command_name} --replica_id 0 --msg_loss 10",
+    example = "Whether a replica would work on this host:\n  \
+        {command_name} --config_path configs/three.txt --replica_id 0 --check",
     error_code(0, "a signal ended it"),
-    error_code(1, "it cannot go on: a port in use, a full disk"),
+    error_code(1, "it cannot go on: a port in use, a full disk; or --check has found something"),
     error_code(64, "bad usage, configuration or data directory")
 )]
 struct Options {
@@ -107,6 +113,13 @@ struct Options {
     /// that it has sent several and has not
     #[argh(switch)]
     no_offload: bool,
+    /// start nothing, and check whether the replica would work here: names, ports, directories,
+    /// the disk, the network, the others; exit code 1 if something must be done first
+    #[argh(switch)]
+    check: bool,
+    /// with --check: one JSON object instead of a table
+    #[argh(switch)]
+    json: bool,
     /// what goes to stderr: off, error, warn, info, debug or trace (default info)
     #[argh(option, arg_name = "LEVEL", default = "LogLevel(LevelFilter::Info)")]
     log_level: LogLevel,
@@ -127,6 +140,7 @@ const GROUPS: &[Group] = &[
 
 /// Two bounds in milliseconds: `300-600`. One number is the lower bound; the upper is
 /// twice as long.
+#[derive(Clone, Copy)]
 struct ElectionMs(u64, u64);
 
 impl FromStr for ElectionMs {
@@ -156,6 +170,32 @@ impl FromStr for MetricsAddress {
     }
 }
 
+/// Checks whether the replica would work here. Returns the exit code.
+fn check(options: &Options, file: ClusterFile, ending: &Ending) -> i32 {
+    let id = ReplicaId(options.replica_id.0 as u8);
+    let subject = check::Subject {
+        id,
+        file,
+        log_dir: options.log_dir.clone(),
+        data_dir: data_dir(options),
+        metrics_address: options.metrics_address.as_ref().map(|MetricsAddress(at)| *at),
+        election_max_us: options.election_ms.1 * 1_000,
+        datagram_bytes: options.datagram_max.0 as usize,
+        offload: !options.no_offload,
+    };
+    let Some(rows) = check::run(&subject, ending) else { return EXIT_FAILED };
+    let shown = if options.json { check::json(&rows) } else { check::table(&rows) };
+    // A reader that has closed stdout wants the exit code alone.
+    let _ = io::stdout().write_all(shown.as_bytes()).and_then(|()| io::stdout().flush());
+    if check::worst(&rows) == Verdict::Bad { EXIT_FAILED } else { 0 }
+}
+
+/// The folder for all that is durable but the chat log.
+fn data_dir(options: &Options) -> PathBuf {
+    let own = || options.log_dir.join(format!("replica{}", options.replica_id.0));
+    options.data_dir.clone().unwrap_or_else(own)
+}
+
 fn main() {
     let options: Options = parse_args("replica", GROUPS);
     init_logging(options.log_level.0);
@@ -176,6 +216,12 @@ fn main() {
         ));
     }
     let ending = Ending::watch(options.die_with_parent).unwrap_or_else(|error| fail(error));
+    if options.check {
+        exit(check(&options, file, &ending));
+    }
+    if options.json {
+        usage_error("--json: only with --check");
+    }
     let config = match first_addresses(&file, &ending, None) {
         Ok(config) => config,
         Err(NoAddresses::Ends | NoAddresses::TimedOut) => exit(0),
@@ -192,9 +238,8 @@ fn main() {
             loopback.address.ip()
         );
     }
+    let data_dir = data_dir(&options);
     let data_option = if options.data_dir.is_some() { "--data_dir" } else { "--log_dir" };
-    let own = || options.log_dir.join(format!("replica{id}"));
-    let data_dir = options.data_dir.unwrap_or_else(own);
     let data_dir_named = data_dir.display().to_string();
     let ran = run(ReplicaOptions {
         id: ReplicaId(id),
@@ -217,6 +262,7 @@ fn main() {
         metrics_address: options.metrics_address.map(|MetricsAddress(at)| at),
         trace: options.trace.clone(),
         crash_after_accepts: options.crash_after_accepts.map(|accepts| accepts.0 as u32),
+        tells_supervisor: true,
         die_with_parent: options.die_with_parent,
     });
     match ran {

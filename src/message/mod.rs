@@ -281,6 +281,23 @@ pub enum ToProposer {
         /// What the client asked.
         request: Request,
     },
+    /// "This life of me is about to end." To all peers; a leader says it again with each attempt
+    /// to hand over (L9). A lost one costs an election wait at most.
+    Leaving {
+        /// The sender's life.
+        boot: BootId,
+        /// Whom the sender wants to lead in its place, if it leads.
+        hand_over: Option<HandOver>,
+    },
+}
+
+/// A leader that is about to end names its successor (L9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The ballot with which the sender leads.
+    pub ballot: Ballot,
+    /// The replica that campaigns with a higher one at once.
+    pub to: ReplicaId,
 }
 
 /// Phase 1b: this acceptor accepts nothing below `ballot` any more. One page of the slots in

@@ -31,6 +31,7 @@ use crate::aside::NotState;
 use crate::message::Heartbeat;
 use crate::quorum::quorum;
 use crate::types::{Ballot, BootId, ReplicaId, Slot, Time};
+use std::cmp::Reverse;
 
 /// How often the wait may double while nothing gets applied (L3).
 const BACKOFF_DOUBLINGS_MAX: u32 = 4;
@@ -56,6 +57,8 @@ struct Peer {
     applied: Slot,
     /// Whether its directory is on the started record (S6).
     member: bool,
+    /// Whether this life of it has said that it is about to end (L9).
+    leaving: bool,
 }
 
 /// The leader, as far as this replica can hear, and when this replica loses patience.
@@ -426,6 +429,20 @@ impl Election {
         let wait_us = self.pace.waits().election_max_us;
         let first_us = if self.pace.knows_quorum() { 0 } else { FIRST_ECHO_US };
         now.since_us(since) >= wait_us.max(first_us)
+    }
+
+    /// This life of a peer is about to end (L9).
+    pub fn note_leaving(&mut self, peer: ReplicaId, boot: BootId) {
+        let peer = &mut self.peers[peer.index()];
+        peer.leaving |= peer.boot == boot;
+    }
+
+    /// The members in touch that are not about to end, the ones farthest with their logs first.
+    pub fn who_stays(&self, now: Time) -> Vec<ReplicaId> {
+        let stays = |id: &ReplicaId| self.is_in_touch(now, *id) && !self.peers[id.index()].leaving;
+        let mut all: Vec<ReplicaId> = self.settings.peers().filter(stays).collect();
+        all.sort_by_key(|id| (Reverse(self.peers[id.index()].applied), *id));
+        all
     }
 
     /// Whether a quorum, this replica included, echoes recent heartbeats.

@@ -68,7 +68,9 @@ pub use outbox::{
 use crate::aside::NotState;
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
 use crate::quorum::ReplicaSet;
-use crate::types::{Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas};
+use crate::types::{
+    Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot, Time, replicas,
+};
 use serde::{Deserialize, Serialize};
 use standing::{Memory, Standing};
 
@@ -247,6 +249,13 @@ pub enum Notice {
     /// Other lines are decided here than at other members, and no quorum has the same as this
     /// replica (S11): end the process.
     Diverged(Diverged),
+    /// This replica was told to leave, and nobody has to wait for an election if its process ends
+    /// now (L9).
+    MayEnd {
+        /// The ballot that leads in its place, if this replica led when it was told to leave and has
+        /// handed over.
+        successor: Option<Ballot>,
+    },
 }
 
 /// Whose decided logs differ from this replica's (S11).

@@ -7,13 +7,12 @@
 
 use super::on_loop::{OnLoop, Parts};
 use super::part::Part;
-use super::post::{Here, Links, Post, Router};
+use super::post::{Here, Links, Post, Router, ToMain};
 use super::process::{Clock, LOOK};
 use super::role_thread::{Flow, RoleThread};
 use super::told::Words;
 use super::trace::block::Stream;
 use super::trace::{Trace, Tracer};
-use crate::message::Status;
 use crate::net::{Deliver, Incoming, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::learner::Learner;
@@ -45,8 +44,8 @@ pub(super) struct Launcher {
     pub(super) stopping: Arc<AtomicBool>,
     /// To the main thread, which says what the process takes.
     pub(super) usage: Sender<Address>,
-    /// To the main thread, which asks how the roles are.
-    pub(super) status: Sender<Status>,
+    /// To the main thread, what the roles have to say.
+    pub(super) main: ToMain,
     /// What the roles do is written there, if somebody wants that.
     pub(super) tracer: Option<Tracer>,
     /// The network thread drops it once its socket is closed there.
@@ -83,7 +82,7 @@ impl Launcher {
             network.outlet(derive_seed(self.seed, name)),
             self.crash_after_accepts.filter(|_| proposes),
         )
-        .tells(self.status.clone())
+        .tells(self.main.clone())
     }
 
     pub(super) fn rng(&self, name: &str) -> fastrand::Rng {

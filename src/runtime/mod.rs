@@ -22,8 +22,12 @@
 //! - [`post`]: delivers envelopes to a role of this process, or to the network.
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
+//! - [`check`]: whether a replica would start and work here, before it does.
+//! - `departure`: how long a replica goes on once it has to end.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
 //! - [`trace`]: writes down what the roles do, if somebody wants that.
+//! - [`snapshot`]: a durable copy of the chat log of a cluster that runs.
+//! - `supervisor`: tells systemd how the replica is.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
 //! - [`requests`]: a client for programs, with many lines in flight.
 //! - [`terminal`]: a client for a user at a terminal, who sees what others write.
@@ -41,8 +45,10 @@
 
 pub mod ask;
 mod asker;
+pub mod check;
 pub mod client;
 pub(crate) mod connection;
+mod departure;
 pub mod durable;
 pub mod follow;
 mod full_socket;
@@ -64,6 +70,8 @@ pub mod role_turn;
 mod schedules;
 mod scrape;
 mod slow_disk;
+pub mod snapshot;
+mod supervisor;
 pub mod terminal;
 mod told;
 pub mod trace;

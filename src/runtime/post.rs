@@ -11,7 +11,7 @@ use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::survey::NOWHERE;
-use crate::types::{Address, ReplicaId};
+use crate::types::{Address, Ballot, ReplicaId};
 use command_line::ending::fail;
 use datagrams::counters::{Counters, NetEvent};
 use interleavings::threads::{Receiver, Sender, bounded};
@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// The address of this replica's own main thread, which asks its roles how they are. No datagram
 /// goes there.
 const OWN: Address = Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+
+/// The same for whoever supervises the process.
+const SUPERVISOR: Address = Address(SocketAddr::new(IpAddr::V4(Ipv4Addr::BROADCAST), 0));
 
 /// How many batches may wait for one role.
 pub const INBOX_BATCHES_MAX: usize = 1_024;
@@ -156,7 +159,10 @@ impl Router {
             Notice::Acceptor(input) => self.inputs.acceptor.push(input),
             Notice::Proposer(input) => self.inputs.proposer.push(input),
             Notice::Learner(input) => self.inputs.learner.push(input),
-            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+            Notice::Start(_)
+            | Notice::LostState(_)
+            | Notice::Diverged(_)
+            | Notice::MayEnd { .. } => {
                 unreachable!("it is taken before it is routed")
             }
         }
@@ -185,6 +191,19 @@ impl Router {
 pub fn own_question(router: &mut Router) {
     let query = StatusQuery { below: NOWHERE };
     router.inputs.proposer.push(proposer::Input::Status(OWN, query));
+    router.flush();
+}
+
+/// The same for whoever supervises the process.
+pub fn supervisors_question(router: &mut Router) {
+    let query = StatusQuery { below: NOWHERE };
+    router.inputs.proposer.push(proposer::Input::Status(SUPERVISOR, query));
+    router.flush();
+}
+
+/// The main thread tells the proposer that the process is about to end (L9).
+pub fn leave(router: &mut Router) {
+    router.inputs.proposer.push(proposer::Input::Leave);
     router.flush();
 }
 
@@ -270,8 +289,19 @@ pub struct Post {
     crash_after_accepts: Option<u32>,
     /// The messages of one turn to other processes, sent together.
     outgoing: Vec<Outgoing>,
-    /// To the main thread, if it asks how the roles are.
-    status: Option<Sender<Status>>,
+    /// To the main thread, if it asks.
+    main: Option<ToMain>,
+}
+
+/// What the roles of a replica tell its main thread.
+#[derive(Debug, Clone)]
+pub struct ToMain {
+    /// How they are, for the metrics.
+    pub status: Sender<Status>,
+    /// The same for whoever supervises the process.
+    pub supervised: Sender<Status>,
+    /// The process may end, and the ballot of the successor if there is one (L9).
+    pub may_end: Sender<Option<Ballot>>,
 }
 
 impl Post {
@@ -283,13 +313,13 @@ impl Post {
         outlet: Outlet,
         crash_after_accepts: Option<u32>,
     ) -> Post {
-        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new(), status: None }
+        Post { me, router, outlet, crash_after_accepts, outgoing: Vec::new(), main: None }
     }
 
-    /// What the roles answer to the main thread's question goes there.
+    /// What the roles have to say to the main thread goes there.
     #[must_use]
-    pub fn tells(self, status: Sender<Status>) -> Post {
-        Post { status: Some(status), ..self }
+    pub fn tells(self, main: ToMain) -> Post {
+        Post { main: Some(main), ..self }
     }
 
     /// What sorts and hands over, for inputs from the network.
@@ -321,14 +351,21 @@ impl Post {
                 Envelope::Notice(Notice::Diverged(said)) => {
                     fail(last_words::diverged(self.me, said))
                 }
+                Envelope::Notice(Notice::MayEnd { successor }) => {
+                    if let Some(main) = &self.main {
+                        let _ = main.may_end.try_send(successor);
+                        self.wake_main();
+                    }
+                    continue;
+                }
                 Envelope::Notice(notice) => {
                     self.router.notice(notice);
                     continue;
                 }
                 Envelope::Peer { to, message } => Outgoing::Peer { to, message },
                 Envelope::Back { to, at, message } => Outgoing::Back { to, at, message },
-                Envelope::Answers { to, answers } if to == OWN => {
-                    self.tell_main_thread(answers);
+                Envelope::Answers { to, answers } if to == OWN || to == SUPERVISOR => {
+                    self.tell_main_thread(to, answers);
                     continue;
                 }
                 Envelope::Answers { to, answers } => Outgoing::Answers { to, answers },
@@ -342,14 +379,22 @@ impl Post {
         turn
     }
 
-    fn tell_main_thread(&self, answers: Vec<Answer>) {
-        let Some(to) = &self.status else { return };
+    fn tell_main_thread(&self, asker: Address, answers: Vec<Answer>) {
+        let Some(ToMain { status: own, supervised, .. }) = &self.main else { return };
+        let to = if asker == OWN { own } else { supervised };
         for answer in answers {
             if let Answer::Status(status) = answer {
                 // If the last answer is still there, this one says hardly more.
                 let _ = to.try_send(*status);
             }
         }
+        if asker == SUPERVISOR {
+            self.wake_main();
+        }
+    }
+
+    fn wake_main(&self) {
+        let _ = self.router.links.bootstrap.try_send(Vec::new());
     }
 
     fn crash_if_planned(&mut self) {

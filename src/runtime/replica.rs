@@ -5,13 +5,14 @@
 //! exist from the beginning and wait for that. Until then the network passes on nothing but
 //! warm-up.
 //!
-//! **A clean end** (after a signal or the parent's death): the replica goes on for a moment, in
-//! which those that end with it hear what is decided. Then each role thread finishes the
+//! **A clean end** (after a signal or the parent's death): a leader hands over first
+//! (`departure`), and the replica goes on for a moment, in which those that end with it hear what is decided. Then each role thread finishes the
 //! burst that it is in, closes its storage, so that all of it is on the disk, and says so.
 //! Only then does the data directory note a clean end. The main thread waits for a bounded
 //! time; if a role thread takes longer, no clean end is noted, and the end is no better
 //! than a kill.
 
+use super::departure::Departure;
 use super::durable::{Durable, StartError, chat_log_name};
 use super::full_socket::FullSocket;
 use super::launch::{CLOSING_MAX, Launcher, Running, end, never};
@@ -19,12 +20,13 @@ use super::layout::Layout;
 use super::metrics::{self, Metrics, Readers};
 use super::names;
 use super::on_loop::Parts;
-use super::post::{Here, Inboxes, Router, Turn, channels};
+use super::post::{Here, Inboxes, Router, ToMain, Turn, channels};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use super::scrape;
 use super::slow_disk::Watched;
+use super::supervisor::Supervisor;
 use super::told;
 use super::trace::begin::{Accepting, Beginning, Bootstrapping, Learning};
 use super::trace::block::Stream;
@@ -108,6 +110,8 @@ pub struct ReplicaOptions {
     pub trace: Option<PathBuf>,
     /// Fault injection: the process dies after this many bursts with accepts.
     pub crash_after_accepts: Option<u32>,
+    /// Whether to tell `$NOTIFY_SOCKET` how the replica is: this process is a unit of its own.
+    pub tells_supervisor: bool,
     /// Whether to end when the parent process does.
     pub die_with_parent: bool,
 }
@@ -243,6 +247,11 @@ where
     let (usage, mut desk) =
         usage::desk(files.clone(), &network, derive_seed(options.seed, "usage"));
     let (status, answers) = bounded(1);
+    let ((may_end, told), (supervised, says)) = (bounded(1), bounded(1));
+    let router = || Router::new(links.clone(), network.counters(), Here::Nobody);
+    let mut departure = Departure::new(id, settings.n, router(), told);
+    let is_supervised = options.tells_supervisor;
+    let mut supervisor = is_supervised.then(|| Supervisor::of(id, router(), says)).flatten();
     let mut metrics = readers.any().then(|| {
         let router = Router::new(links.clone(), network.counters(), Here::Nobody);
         Metrics::new(id, readers, files, network.counters(), router, answers)
@@ -251,7 +260,7 @@ where
     let launcher = Launcher {
         open,
         usage,
-        status,
+        main: ToMain { status, supervised, may_end },
         settings,
         links,
         here,
@@ -374,7 +383,14 @@ where
             desk.answer();
             let has_begun = has_begun.get();
             metrics.iter_mut().for_each(|metrics| metrics.look(clock.now(), has_begun));
-            let is_over = ending.is_due() || role.has_said_all(clock.now());
+            if let Some(supervisor) = &mut supervisor {
+                supervisor.look(clock.now(), has_begun);
+                if ending.is_due() {
+                    supervisor.stops(clock.now());
+                }
+            }
+            let mut may_end = || !has_begun || departure.is_over(clock.now());
+            let is_over = role.has_said_all(clock.now()) || ending.is_due() && may_end();
             if is_over { Flow::Stop } else { Flow::Continue }
         },
     )?;

@@ -114,7 +114,8 @@ fn level(message: &Message) -> Option<Level> {
             | ToProposer::AcceptedValues(_)
             | ToProposer::Nack { .. }
             | ToProposer::PreVote { .. }
-            | ToProposer::PreVoteReply { .. },
+            | ToProposer::PreVoteReply { .. }
+            | ToProposer::Leaving { .. },
         ) => Some(Level::Debug),
         Message::Acceptor(ToAcceptor::Accept(_) | ToAcceptor::AcceptHeld { .. })
         | Message::Proposer(ToProposer::Forward { .. })

@@ -68,6 +68,7 @@ impl ReplicaConfig {
             metrics_address: None,
             trace: None,
             crash_after_accepts: None,
+            tells_supervisor: false,
             die_with_parent: false,
         })
     }

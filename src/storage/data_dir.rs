@@ -25,7 +25,7 @@
 use super::Durability;
 use super::acceptor_log::is_log_file;
 use super::atomic_file::{self, Magic};
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, RealDisk};
 use super::error::OpenError;
 use super::upkeep::Upkeep;
 use crate::paxos::Storage;
@@ -34,6 +34,7 @@ use crate::types::{DirectoryId, Origin, ReplicaId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// The name of the file that makes a directory a data directory.
 pub const IDENTITY: &str = "identity";
@@ -223,6 +224,46 @@ impl From<io::Error> for Refused {
     fn from(error: io::Error) -> Self {
         Refused::Unusable(OpenError::Io(error))
     }
+}
+
+/// What a data directory is to a replica that would start on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It is missing, or nothing has begun in it.
+    New,
+    /// It belongs to a member of a cluster, or to one that was a member.
+    Member,
+}
+
+/// Looks at the data directory of a replica that does not run, and writes nothing.
+///
+/// # Errors
+///
+/// When another process uses it, when it belongs to another replica or cluster, or when it cannot
+/// be read.
+pub fn look(folder: &Path, replica: ReplicaId, n: usize) -> Result<Looked, Refused> {
+    if !folder.try_exists()? {
+        return Ok(Looked::New);
+    }
+    let disk = RealDisk::open(folder)?;
+    if let Some(lock) = disk.open(LOCK)?
+        && !lock.try_lock()?
+    {
+        return Err(Refused::InUse { file: disk.describe(LOCK) });
+    }
+    let file = disk.describe(IDENTITY);
+    let Some(bytes) = atomic_file::read(&disk, IDENTITY, MAGIC)? else { return Ok(Looked::New) };
+    let held = read_identity(&bytes).ok_or(OpenError::Damaged {
+        file: file.clone(),
+        offset: 0,
+        what: "it passes its check but cannot be understood",
+    })?;
+    let wanted = (replica, n as u64);
+    if (held.replica, held.n) != wanted {
+        let Identity { replica, n, .. } = held;
+        return Err(Refused::Foreign { file, replica, n, wanted });
+    }
+    Ok(if held.members.is_some() { Looked::Member } else { Looked::New })
 }
 
 /// A data directory in use.

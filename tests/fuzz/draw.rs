@@ -2,9 +2,9 @@
 
 use fastrand::Rng;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, Heard,
-    Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Promise, Ready, Request, Run,
-    Seen, Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
+    Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, HandOver,
+    Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Promise, Ready, Request,
+    Run, Seen, Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
@@ -280,7 +280,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         true => ballot_of(rng, around, from),
         false => ballot(rng, around),
     });
-    match rng.u8(..17) {
+    match rng.u8(..18) {
         0 => Message::Bootstrap(ToBootstrap::Ready(Box::new(ready(rng, a, from)))),
         1 => Message::Bootstrap(match rng.u8(..3) {
             0 => ToBootstrap::NotMember { directory: directory_of(rng, from) },
@@ -345,6 +345,11 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             let first = slot(rng, a);
             let values = values(rng, a, first, Ballot::ZERO);
             Message::Learner(ToLearner::Page { first, values })
+        }
+        16 => {
+            let (ballot, to) = (ballots(rng), ReplicaId(rng.u8(..4)));
+            let hand_over = rng.bool().then_some(HandOver { ballot, to });
+            Message::Proposer(ToProposer::Leaving { boot: BootId(rng.u64(1..3)), hand_over })
         }
         _ => Message::Heartbeat(Box::new(heartbeat(rng, a, from))),
     }

@@ -12,10 +12,10 @@ use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::machine::Response;
 use multipaxos::message::{
-    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery, Heard,
-    Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise, Ready, Request,
-    Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer, Usage, Voter,
+    Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
+    HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise,
+    Ready, Request, Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor,
+    ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
@@ -31,7 +31,7 @@ use multipaxos::values::Values;
 use seeds::stream;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +154,13 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 last: true,
             }))),
         ),
+        (
+            "leaving",
+            peer(proposer(ToProposer::Leaving {
+                boot: BootId(7),
+                hand_over: Some(HandOver { ballot, to: ReplicaId(2) }),
+            })),
+        ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
         ("pre_vote", peer(proposer(ToProposer::PreVote { ballot, round: 2 }))),
         (
@@ -270,6 +277,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Proposer(ToProposer::PreVote { .. }) => "pre_vote",
             Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
             Message::Proposer(ToProposer::Forward { .. }) => "forward",
+            Message::Proposer(ToProposer::Leaving { .. }) => "leaving",
             Message::Learner(ToLearner::Accepted { .. }) => "accepted",
             Message::Learner(ToLearner::Fetch { .. }) => "fetch",
             Message::Learner(ToLearner::Page { .. }) => "page",
@@ -484,6 +492,22 @@ fn every_kind_of_datagram_is_what_its_golden_file_says_and_opens_to_its_message(
             Missing::parse(&missing[HEADER_BYTES..]).expect("a request for fragments")
         )))
     );
+}
+
+#[test]
+fn a_datagram_of_an_earlier_version_is_dropped_for_that_reason() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/wire_6");
+    let mut kinds = 0;
+    for file in std::fs::read_dir(folder).expect("listed") {
+        let file = file.expect("a file").path();
+        let frame = unhex(&std::fs::read_to_string(&file).expect("text"));
+        for me in [ME, Party::Client] {
+            let opened = decoder(me).open(client_address(), &frame, &mut Vec::new());
+            assert_eq!(opened, Err(datagrams::counters::DropReason::Version), "{}", file.display());
+        }
+        kinds += 1;
+    }
+    assert_eq!(kinds, 5);
 }
 
 #[test]

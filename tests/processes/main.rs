@@ -3,12 +3,14 @@
 
 mod begin_from;
 mod chat_log;
+mod check;
 mod clean_end;
 mod command_line;
 mod copies;
 mod disk_trouble;
 mod follow;
 mod follower;
+mod kept;
 mod load;
 mod make_run;
 mod metrics;
@@ -20,6 +22,9 @@ mod place;
 mod put_back;
 mod requests;
 mod restart;
+mod rolling_restart;
+mod service_unit;
+mod snapshot;
 mod status;
 mod strangers;
 mod support;

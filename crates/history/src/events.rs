@@ -391,9 +391,11 @@ impl Said {
             }
             Message::Bootstrap(_)
             | Message::Learner(ToLearner::Fetch { .. })
-            | Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => {
-                Said::Other
-            }
+            | Message::Proposer(
+                ToProposer::PreVote { .. }
+                | ToProposer::PreVoteReply { .. }
+                | ToProposer::Leaving { .. },
+            ) => Said::Other,
         }
     }
 

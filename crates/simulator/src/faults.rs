@@ -78,6 +78,8 @@ pub struct Profile {
     pub sync_ppm: u32,
     /// The mean time between two crashes, in microseconds; 0: no crashes.
     pub crash_every_us: u64,
+    /// The mean time between two replicas that are told to end, in microseconds; 0: none.
+    pub terminate_every_us: u64,
     /// The mean time between two pauses, in microseconds; 0: none.
     pub pause_every_us: u64,
     /// The mean time between two partitions, in microseconds; 0: none.
@@ -113,6 +115,7 @@ impl Profile {
         stall_ppm: 0,
         sync_ppm: 0,
         crash_every_us: 0,
+        terminate_every_us: 0,
         pause_every_us: 0,
         partition_every_us: 0,
         client_every_us: 0,
@@ -214,6 +217,12 @@ impl Profile {
     pub fn draw_alteration(&mut self, switches: Switches, rng: &mut Rng) {
         let (hit, after_us) = (rng.u8(0..100) < 10, rng.u64(1..=6_000_000));
         self.alter_after_us = if switches.disk && hit { after_us } else { 0 };
+    }
+
+    /// Draws, from a stream of its own, how often an operator tells a replica to end.
+    pub fn draw_departures(&mut self, switches: Switches, rng: &mut Rng) {
+        let (hit, every) = (rng.u8(0..100) < 40, rng.u64(300_000..=5_000_000));
+        self.terminate_every_us = if switches.crashes && hit { every } else { 0 };
     }
 
     /// Draws how often chat logs are struck. Only the real storage code has chat logs.

@@ -253,6 +253,11 @@ impl Process {
         }
     }
 
+    /// The process is told to end. Returns the role that takes care of it.
+    pub fn leave(&mut self) -> Option<RoleName> {
+        self.notify(Notice::Proposer(proposer::Input::Leave))
+    }
+
     /// Puts a notice from another role of this replica into an inbox. Returns the receiver.
     pub fn notify(&mut self, notice: Notice) -> Option<RoleName> {
         let roles = self.roles.as_mut()?;
@@ -269,7 +274,10 @@ impl Process {
                 roles.learner.inbox.push(input);
                 RoleName::Learner
             }
-            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+            Notice::Start(_)
+            | Notice::LostState(_)
+            | Notice::Diverged(_)
+            | Notice::MayEnd { .. } => {
                 unreachable!("the world takes it")
             }
         })

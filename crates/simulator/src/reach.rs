@@ -73,6 +73,10 @@ reach! {
     Crash = "crashes",
     /// A replica came back.
     Restart = "restarts",
+    /// A replica was told to end.
+    Terminated = "told_to_end",
+    /// A leader that was told to end handed over.
+    HandedOver = "handed_over",
     /// A replica slept.
     Pause = "pauses",
     /// The power of a replica was cut.
@@ -350,7 +354,7 @@ impl Reach {
             Message::Learner(ToLearner::Fetch { .. }) => self.count(Situation::Fetch),
             Message::Learner(ToLearner::Page { .. }) => self.count(Situation::Page),
             Message::Acceptor(_)
-            | Message::Proposer(ToProposer::PreVote { .. })
+            | Message::Proposer(ToProposer::PreVote { .. } | ToProposer::Leaving { .. })
             | Message::Learner(ToLearner::Accepted { .. })
             | Message::Bootstrap(_)
             | Message::Heartbeat(_) => {}

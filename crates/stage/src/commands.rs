@@ -138,6 +138,15 @@ impl Session {
                     Ok(())
                 }
             }),
+            "terminate" => {
+                words.only(1, false, &[])?;
+                let id = one(stage, &words)?;
+                if !stage.is_up(id) {
+                    return Err(format!("replica {id} is down already"));
+                }
+                stage.terminate(id);
+                Ok(())
+            }
             "restart" | "begin" => {
                 every(stage, &words, false, |stage, id, named| match stage.is_up(id) {
                     true if named => Err(format!("replica {id} is up; `crash {id}` ends it")),

@@ -84,8 +84,8 @@ pub const SCRIPT: &[Group] = &[
                 &[
                     "Ids begin with a letter for the kind: a accept, v accepted, p prepare,",
                     "m promise, w fetch-accepted and accepted-values, n nack, e pre-vote,",
-                    "f forward, g fetch and page, b warm-up, h heartbeat, r and c from and to",
-                    "clients.",
+                    "f forward, g fetch and page, b warm-up, h heartbeat, l leaving, r and c from",
+                    "and to clients.",
                 ],
             ),
             help(
@@ -160,6 +160,12 @@ pub const SCRIPT: &[Group] = &[
         title: "What goes wrong",
         commands: &[
             help("crash", "crash [0 1]", "end processes; all, if none is named", &[]),
+            help(
+                "terminate",
+                "terminate 0",
+                "tell a process to end; if it leads, it hands over first",
+                &["It ends once another replica leads. Letter of the message: l."],
+            ),
             help("restart", "restart [0 1]", "begin again on what their disks hold", &[]),
             help("begin", "begin 0 1", "begin for the first time, after `cluster by-hand`", &[]),
             help(

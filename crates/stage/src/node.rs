@@ -225,6 +225,11 @@ impl Node {
         true
     }
 
+    /// The process is told to end.
+    pub(crate) fn leave(&mut self) {
+        self.notify(Notice::Proposer(proposer::Input::Leave));
+    }
+
     /// Gives a role a notice from another role of this replica.
     pub(crate) fn notify(&mut self, notice: Notice) {
         let Some(Life { roles: Some(roles), .. }) = &mut self.life else { return };
@@ -232,7 +237,10 @@ impl Node {
             Notice::Acceptor(input) => roles.acceptor.inbox.push(input),
             Notice::Proposer(input) => roles.proposer.inbox.push(input),
             Notice::Learner(input) => roles.learner.inbox.push(input),
-            Notice::Start(_) | Notice::LostState(_) | Notice::Diverged(_) => {
+            Notice::Start(_)
+            | Notice::LostState(_)
+            | Notice::Diverged(_)
+            | Notice::MayEnd { .. } => {
                 unreachable!("the stage takes it")
             }
         }

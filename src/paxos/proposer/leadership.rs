@@ -51,7 +51,7 @@ impl Proposer {
     }
 
     /// The smallest own ballot above everything seen.
-    fn next_ballot(&self) -> Ballot {
+    pub(super) fn next_ballot(&self) -> Ballot {
         self.seen.next_owned(self.settings.id, self.settings.n)
     }
 
@@ -75,7 +75,7 @@ impl Proposer {
         vote.ask(&self.settings, step.now, step.out);
     }
 
-    fn begin_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
+    pub(super) fn begin_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
         self.seen = self.seen.max(ballot);
         let (voter, first, waits) = (self.membership.voter, self.applied, self.waits());
         let phase1 = Phase1::begin(*self.settings, voter, ballot, first, waits, step.now, step.out);
@@ -183,6 +183,9 @@ impl Proposer {
         let is_followed = self.election.is_followed_by_quorum(step.now, ballot, self.promised);
         if is_followed && self.election.hears_campaign(step.now, self.settings.id) {
             return;
+        }
+        if self.is_leaving() {
+            return self.follow("this replica is about to end", step);
         }
         if self.election.may_go_above(step.now, ballot, self.promised) {
             self.follow("an acceptor has promised a higher one", step);
@@ -369,7 +372,8 @@ impl Proposer {
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {
-                if !self.may_lead(now) && self.election.suspects(now) {
+                let may_lead = self.may_lead(now) && !self.is_leaving();
+                if !may_lead && self.election.suspects(now) {
                     self.election.be_patient(now, step.draw);
                 } else if self.is_voter() && self.election.suspects(now) {
                     self.election.report_suspicion(now);

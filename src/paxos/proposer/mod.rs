@@ -18,13 +18,15 @@
 //! `leadership` moves from state to state. If an acceptor has promised a higher ballot and
 //! a quorum still follows the leader, the leader goes above that promise at once. A leader
 //! falls silent when no quorum follows it, when no quorum hears it, or when it gets nothing
-//! applied.
+//! applied. A leader whose process is about to end hands over (`departure`).
 
 mod copies;
+mod departure;
 mod leadership;
 mod outlook;
 mod pre_vote;
 
+use departure::Departure;
 pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
 
@@ -106,6 +108,8 @@ pub enum Input {
         /// On this process's clock, as all times.
         since: Time,
     },
+    /// The process is about to end (L9). [`Notice::MayEnd`] answers.
+    Leave,
 }
 
 /// Slots that some peers have passed over: they have accepted higher ones and not these.
@@ -164,6 +168,8 @@ pub struct Proposer {
     pre_vote_round: u64,
     /// Whether this replica may still campaign with ballot 0.
     first_ballot: bool,
+    /// What it has done about its end, if the process is about to end.
+    departure: Option<Departure>,
 }
 
 impl Proposer {
@@ -189,6 +195,7 @@ impl Proposer {
             pending: None,
             pre_vote_round: 0,
             first_ballot,
+            departure: None,
         }
     }
 
@@ -355,6 +362,9 @@ impl Role for Proposer {
             Input::Peer(_, ToProposer::Forward { origin, request }) => {
                 self.handle_request(origin, request, false, step.out);
             }
+            Input::Peer(from, ToProposer::Leaving { boot, hand_over }) => {
+                self.handle_leaving(from, boot, hand_over, step);
+            }
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
@@ -396,13 +406,17 @@ impl Role for Proposer {
                 self.go_above(step);
             }
             Input::Saved { since } => self.election.note_saved(now, since),
+            Input::Leave => self.leave(step),
         }
+        self.continue_departure(step);
     }
 
     fn handle_timeout(&mut self, now: Time, draw: u64, out: &mut Outbox<Never>) {
         self.election.observe(now);
         self.note_progress(now);
-        self.advance(&mut Step { now, draw, out });
+        let step = &mut Step { now, draw, out };
+        self.advance(step);
+        self.continue_departure(step);
         let is_telling = self.phase2().is_some_and(|phase2| phase2.is_telling(now));
         if self.is_voter() && (is_telling || now >= self.election.next_heartbeat()) {
             self.send_heartbeats(now, out);
@@ -425,6 +439,7 @@ impl Role for Proposer {
             State::Campaigning(phase1) => Some(phase1.deadline()),
             State::Leading { phase2, .. } => phase2.deadline(),
         };
-        due.into_iter().chain([self.election.next_heartbeat()]).min()
+        let leaves = self.departure.as_ref().and_then(Departure::deadline);
+        due.into_iter().chain(leaves).chain([self.election.next_heartbeat()]).min()
     }
 }

@@ -3,6 +3,7 @@
 mod ballot_0;
 mod campaigning;
 mod copies;
+mod departure;
 mod giving_way;
 mod leading;
 mod live_campaigns;

@@ -287,6 +287,9 @@ impl World {
                             again = true;
                         }
                         Envelope::Notice(Notice::LostState(_) | Notice::Diverged(_)) => ends = true,
+                        Envelope::Notice(Notice::MayEnd { .. }) => {
+                            unreachable!("nobody tells a copy to leave")
+                        }
                         Envelope::Notice(notice) => again |= process.notify(notice).is_some(),
                         Envelope::Call { .. } => unreachable!("replicas do not call"),
                     }

@@ -441,6 +441,7 @@ impl World {
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership)?,
                 Envelope::Notice(Notice::LostState(_)) => has_lost_state = true,
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
+                Envelope::Notice(Notice::MayEnd { successor }) => self.may_end(id, successor),
                 Envelope::Notice(notice) => {
                     self.record_notice(id, &notice);
                     if self.faults_on
@@ -508,7 +509,7 @@ impl World {
         self.returns(id)
     }
 
-    fn returns(&mut self, id: ReplicaId) -> Step {
+    pub(super) fn returns(&mut self, id: ReplicaId) -> Step {
         if self.faults_on {
             self.restart_later(id);
         } else if !self.out[id.index()] {

@@ -16,6 +16,7 @@
 mod beside;
 mod chat_logs;
 mod datagrams;
+mod departures;
 mod guests;
 mod hosting;
 mod lives;
@@ -148,6 +149,10 @@ enum Fault {
     Alter,
     /// Someone strikes at a chat log.
     Strike,
+    /// An operator tells a replica to end (SIGTERM).
+    Terminate,
+    /// This life of it ends.
+    Ends(ReplicaId, u32),
 }
 
 /// The random streams of a run.
@@ -161,6 +166,7 @@ struct Streams {
     schedule: Rng,
     strangers: Rng,
     strikes: Rng,
+    departures: Rng,
     beside: Rng,
     commands: Rng,
 }

@@ -121,6 +121,9 @@ impl World {
         if is_gentle && !sectors && beside.is_none() && host.is_chat() {
             profile.draw_alteration(options.switches, &mut stream("alterations"));
         }
+        if beside.is_none() && options.partition.is_none() {
+            profile.draw_departures(options.switches, &mut stream("departures"));
+        }
         if sectors {
             profile.draw_strikes(options.switches, &mut stream("strikes"));
         }
@@ -217,6 +220,7 @@ impl World {
                 schedule: stream("schedule"),
                 strangers: stream("their doings"),
                 strikes: stream("whose chat log"),
+                departures: stream("who is told to end"),
                 beside: stream("the copy's doings"),
                 commands: stream("commands"),
             },
@@ -278,6 +282,7 @@ impl World {
             self.profile;
         self.fault_later(crash_every_us, Fault::Crash);
         self.fault_later(pause_every_us, Fault::Pause);
+        self.fault_later(self.profile.terminate_every_us, Fault::Terminate);
         self.fault_later(partition_every_us, Fault::Partition);
         self.fault_later(client_every_us, Fault::ClientDies);
         self.fault_later(self.profile.wipe_after_us, Fault::Wipe);

@@ -19,6 +19,7 @@ impl World {
             // Replicas that sleep or are down still come back. No new fault begins.
             return match fault {
                 Fault::Resume(id) => self.resume(id),
+                Fault::Ends(id, life) => self.ends(id, life),
                 Fault::Restart(id)
                     if self.nodes[id.index()].process.is_none() && !self.out[id.index()] =>
                 {
@@ -139,6 +140,8 @@ impl World {
                 self.fault_later(every, Fault::ClientDies);
             }
             Fault::Strike => self.strike(),
+            Fault::Terminate => self.terminate(),
+            Fault::Ends(id, life) => self.ends(id, life)?,
         }
         Ok(())
     }

@@ -33,6 +33,12 @@ impl Stage {
         self.end_by(id, false);
     }
 
+    /// Tells a process to end (SIGTERM). It ends once its roles say that it may.
+    pub(crate) fn terminate(&mut self, id: ReplicaId) {
+        self.node(id).leave();
+        self.settle(id);
+    }
+
     pub(super) fn end_by(&mut self, id: ReplicaId, cannot_sync: bool) {
         // A process that ends during a sync leaves on the disk what it had written.
         if let Some(Syncing { records, .. }) = self.node(id).syncing.take() {
@@ -225,6 +231,7 @@ impl Stage {
     pub(super) fn post(&mut self, id: ReplicaId, envelopes: Vec<Envelope>) -> Vec<Message> {
         let lives = self.nodes[id.index()].lives;
         let (mut sent, mut lost, mut diverged) = (Vec::new(), None, None);
+        let mut may_end = None;
         for envelope in envelopes {
             match envelope {
                 Envelope::Peer { to, message } if to == id => {
@@ -252,6 +259,7 @@ impl Stage {
                 Envelope::Notice(Notice::Start(membership)) => self.start(id, membership),
                 Envelope::Notice(Notice::LostState(said)) => lost = Some(said),
                 Envelope::Notice(Notice::Diverged(said)) => diverged = Some(said),
+                Envelope::Notice(Notice::MayEnd { successor }) => may_end = Some(successor),
                 Envelope::Notice(notice) => {
                     if let Some(said) = Said::by_own_acceptor(&notice) {
                         self.record(Event::Told { replica: id, said });
@@ -279,6 +287,11 @@ impl Stage {
                  the same as it",
                 peers.join(" and ")
             ));
+            self.end(id);
+        }
+        if let Some(successor) = may_end {
+            let how = successor.map_or("".into(), |ballot| format!(": ballot {ballot} leads"));
+            self.event(format!("{id} may end{how}"));
             self.end(id);
         }
         sent
