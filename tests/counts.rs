@@ -23,7 +23,7 @@ use multipaxos::chat::{Chat, Snapshot};
 use multipaxos::client::{self, Client, Outcome};
 use multipaxos::message::{Answer, ClientMessage, Party, Request, Voter};
 use multipaxos::net::Deliver;
-use multipaxos::net::frame::{ClusterCell, Decoder, Identity};
+use multipaxos::net::frame::{ClusterCell, Decoder, Guard, Identity};
 use multipaxos::net::pack::{Packer, payload_bytes};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::acceptor::{self, Acceptor};
@@ -255,7 +255,7 @@ fn replica_address(id: ReplicaId) -> Address {
 fn identity(me: Party) -> Identity {
     let cluster = ClusterCell::new();
     cluster.set(CLUSTER);
-    Identity { n: N, me, boot: BootId(5), cluster }
+    Identity { n: N, me, boot: BootId(5), cluster, guard: Guard::none() }
 }
 
 /// A role where a thread would run it: its own, or the network thread.

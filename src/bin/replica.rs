@@ -15,6 +15,7 @@ use multipaxos::runtime::durable::StartError;
 use multipaxos::runtime::layout::Layout;
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
+use multipaxos::runtime::trust::{self, Trust};
 use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,9 +39,10 @@ use std::str::FromStr;
     error_code(64, "bad usage, configuration or data directory")
 )]
 struct Options {
-    /// which replica this is: its line in the configuration, from 0 (required)
+    /// which replica this is: its line in the configuration, from 0; required unless a
+    /// key is to be made (default: none)
     #[argh(option, arg_name = "N")]
-    replica_id: Bounded<0, { REPLICAS_MAX as u64 - 1 }>,
+    replica_id: Option<Bounded<0, { REPLICAS_MAX as u64 - 1 }>>,
     /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
     /// the configuration)
     #[argh(option, arg_name = "N")]
@@ -49,6 +51,20 @@ struct Options {
     /// replica's id (default configs/config.txt)
     #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
     config_path: PathBuf,
+    /// the key of the cluster, which its replicas and clients must have; without one everybody
+    /// who reaches them can write, so all addresses must be loopback addresses (default: none)
+    #[argh(option, arg_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// take addresses that others reach although there is no key: everybody can write
+    #[argh(switch)]
+    insecure: bool,
+    /// run nothing, and make a new key for a cluster, in this file (default: none)
+    #[argh(option, arg_name = "FILE")]
+    make_key: Option<PathBuf>,
+    /// run nothing, and make a key for clients out of that in --key_file, in this file: it can do
+    /// what clients can, and not what replicas can (default: none)
+    #[argh(option, arg_name = "FILE")]
+    make_client_key: Option<PathBuf>,
     /// the folder for the chat log (default logs)
     #[argh(option, arg_name = "DIR", default = "PathBuf::from(\"logs\")")]
     log_dir: PathBuf,
@@ -120,6 +136,7 @@ struct Options {
 
 const GROUPS: &[Group] = &[
     ("The cluster", "replica_id"),
+    ("Keys", "key_file"),
     ("Files", "log_dir"),
     ("Faults", "msg_loss"),
     ("Timing and network", "heartbeat_ms"),
@@ -156,12 +173,31 @@ impl FromStr for MetricsAddress {
     }
 }
 
+/// Makes the keys that the user wants instead of a replica, and ends.
+fn make_keys(options: &Options) {
+    let made = match (&options.make_key, &options.make_client_key, &options.key_file) {
+        (None, None, _) => return,
+        (Some(file), None, None) => trust::make_key(file),
+        (Some(_), _, _) => usage_error("--make_key: not with --make_client_key or --key_file"),
+        (None, Some(_), None) => usage_error("--make_client_key: of which key? (--key_file)"),
+        (None, Some(file), Some(cluster)) => trust::make_client_key(cluster, file),
+    };
+    match made {
+        Ok(()) => exit(0),
+        Err(refused) => usage_error(refused),
+    }
+}
+
 fn main() {
     let options: Options = parse_args("replica", GROUPS);
     init_logging(options.log_level.0);
     end_on_panic();
+    make_keys(&options);
+    let Some(id) = &options.replica_id else {
+        usage_error("--replica_id: required, and not given")
+    };
     let f = options.f.map(|f| f.0 as usize);
-    let id = options.replica_id.0 as u8;
+    let id = id.0 as u8;
     let file = ClusterFile::read(&options.config_path, f, Some(usize::from(id)));
     let file = file.unwrap_or_else(|error| usage_error(error));
     if usize::from(id) >= file.hosts().len() {
@@ -182,6 +218,9 @@ fn main() {
         Err(NoAddresses::Config(error)) => usage_error(error),
         Err(NoAddresses::Other(error)) => fail(error),
     };
+    let trust = Trust::of_options(options.key_file.as_deref(), options.insecure);
+    let trust = trust.unwrap_or_else(|refused| usage_error(refused));
+    let keys = trust.replica_keys(&config).unwrap_or_else(|refused| usage_error(refused));
     for loopback in config.loopbacks_among_others() {
         log::warn!(
             "{}:{}: {} is the loopback address {}, which other hosts do not reach: list an \
@@ -200,6 +239,7 @@ fn main() {
         id: ReplicaId(id),
         config,
         names: Some(file),
+        keys,
         host: Host::CHAT,
         log_dir: options.log_dir,
         data_dir,

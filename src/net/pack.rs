@@ -279,7 +279,7 @@ fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>)
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::{ClusterCell, Decoder};
+    use super::super::frame::{ClusterCell, Decoder, Guard};
     use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
     use super::*;
     use crate::message::{Answer, Decided, Request, ToAcceptor, ToBootstrap, Voter};
@@ -318,7 +318,7 @@ mod tests {
     fn identity(me: Party) -> Identity {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(77));
-        Identity { n: 3, me, boot: BootId(1), cluster }
+        Identity { n: 3, me, boot: BootId(1), cluster, guard: Guard::none() }
     }
 
     fn address(port: u16) -> Address {

@@ -23,6 +23,7 @@
 //! - [`process`]: the clock and entropy. (Signals and the end are in `command_line::ending`.)
 //! - [`durable`]: opens the durable state of a replica that starts.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
+//! - [`trust`]: key files, and what a process without a key may do.
 //! - [`trace`]: writes down what the roles do, if somebody wants that.
 //! - `usage`: what a replica's process takes, for operators who ask; [`ask`] asks all replicas.
 //! - [`requests`]: a client for programs, with many lines in flight.
@@ -67,4 +68,5 @@ mod slow_disk;
 pub mod terminal;
 mod told;
 pub mod trace;
+pub mod trust;
 mod usage;

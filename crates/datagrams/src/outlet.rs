@@ -10,7 +10,7 @@
 
 use crate::CLIENT_BODY_BYTES_MIN;
 use crate::batch::{Batches, Segments};
-use crate::codec::{ALWAYS_NEEDED, Codec, Departure, Endpoint, Pack, Sink};
+use crate::codec::{ALWAYS_NEEDED, Codec, Departure, Endpoint, Pack, Protected, Sink};
 use crate::counters::{Counters, NetEvent};
 use crate::loss::Gate;
 use crate::offload::Offload;
@@ -50,6 +50,8 @@ pub(crate) enum QueuedKind {
     Datagrams(usize),
     /// An encoded message to be split, which travels with this cluster id.
     Message(u64),
+    /// A datagram that leaves as it is.
+    Greeting,
 }
 
 /// The state that the loop and all outlets of a process share.
@@ -181,7 +183,8 @@ impl<C: Codec> Shared<C> {
         if admitted == 0 && count > 0 && held.is_some() {
             return SendOutcome { sent: 0, left: held };
         }
-        let outcome = self.send(to, Segments::cut(datagrams, size).first(admitted));
+        let admitted = (admitted * size).min(datagrams.len());
+        let outcome = self.send(to, &mut datagrams[..admitted], size);
         SendOutcome { sent: outcome.sent, left: outcome.left.or(held) }
     }
 
@@ -212,8 +215,32 @@ impl<C: Codec> Shared<C> {
         admitted
     }
 
-    /// Tries once to send datagrams that are stamped.
-    pub(crate) fn send(&self, to: C::Endpoint, segments: Segments<'_>) -> SendOutcome {
+    /// Tries once to send datagrams that are stamped. Each but the last has `size` bytes.
+    pub(crate) fn send(&self, to: C::Endpoint, datagrams: &mut [u8], size: usize) -> SendOutcome {
+        if !self.protect(to, datagrams, size) {
+            return SendOutcome::default();
+        }
+        self.send_protected(to, Segments::cut(datagrams, size))
+    }
+
+    /// The last step before datagrams leave. Returns whether they may. Leaves a greeting to the
+    /// loop, which draws whether it is lost.
+    fn protect(&self, to: C::Endpoint, datagrams: &mut [u8], size: usize) -> bool {
+        let Protected { leaves, greeting } = self.codec.protect(to, datagrams, size);
+        if let Some(bytes) = greeting {
+            let priority = Priority { departure: Departure::Urgent, exempt: false };
+            self.hand_over(Queued { to, kind: QueuedKind::Greeting, bytes, priority });
+            self.wakeup.wake();
+        }
+        if !leaves {
+            let count = Segments::cut(datagrams, size).count() as u64;
+            self.counters.add(NetEvent::NoSession, count);
+        }
+        leaves
+    }
+
+    /// Tries once to send datagrams as they are.
+    pub(crate) fn send_protected(&self, to: C::Endpoint, segments: Segments<'_>) -> SendOutcome {
         let count = segments.count();
         let mut outcome = SendOutcome::default();
         let address = self.address(to);
@@ -252,7 +279,8 @@ impl<C: Codec> Shared<C> {
             let (now, bytes) = (self.now(), datagram.len());
             C::stamp(datagram, self.paths.traffic(peer).stamp_probe(now, bytes));
         }
-        self.send(to, Segments::cut(datagram, datagram.len()));
+        let size = datagram.len();
+        self.send(to, datagram, size);
     }
 
     /// Sends the same datagram so often in one call, believing whatever the kernel says: a
@@ -261,6 +289,9 @@ impl<C: Codec> Shared<C> {
         let address = on_wire(self.address(to), self.ipv6);
         let (mut bytes, size) = (datagram.repeat(times), datagram.len());
         self.stamp(to, &mut bytes, size, Priority { departure: Departure::Urgent, exempt: false });
+        if !self.protect(to, &mut bytes, size) {
+            return true;
+        }
         let segments = Segments::cut(&bytes, size);
         let sent = attempt(&self.counters, || self.offload.send(&self.socket, address, segments));
         match sent {
@@ -318,7 +349,7 @@ impl<C: Codec> Shared<C> {
         let bytes = queued.bytes.len();
         let count = match queued.kind {
             QueuedKind::Datagrams(size) => Segments::cut(&queued.bytes, size).count() as u64,
-            QueuedKind::Message(_) => 1,
+            QueuedKind::Message(_) | QueuedKind::Greeting => 1,
         };
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > QUEUE_BYTES_MAX || self.queue.try_send(queued).is_err() {
