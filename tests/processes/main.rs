@@ -9,6 +9,7 @@ mod copies;
 mod disk_trouble;
 mod follow;
 mod follower;
+mod keys;
 mod load;
 mod make_run;
 mod metrics;
