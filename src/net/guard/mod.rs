@@ -14,7 +14,7 @@
 //!
 //! **A session** joins two lives: of the process that began it and of the one that answered. It
 //! has a key for each direction ([`key`]), and both ends keep a window of the numbers that came
-//! ([`session`]). So nothing passes that is forged, changed, cut, repeated, sent back to its
+//! (`session`). So nothing passes that is forged, changed, cut, repeated, sent back to its
 //! sender, or sent on to another replica. Nothing passes of a former life of either end, or from
 //! another cluster: a process that has restarted has no session from before.
 //!
@@ -32,7 +32,7 @@
 //! number once, so the keys are new, and who tags with them has heard the ticket. A repeated
 //! greeting draws another ticket, which is of use to nobody; it is no longer than the greeting.
 //! A session never begins twice: B remembers it, or has forgotten it and takes no number as low
-//! ([`session`], [`clients`]).
+//! (`session`, `clients`).
 //!
 //! Both ends of two replicas greet, and each sends by the session that it began: its greeting went
 //! to the other's configured address. A client's session holds for the address that the replica
