@@ -23,7 +23,7 @@ use multipaxos::chat::{Chat, Snapshot};
 use multipaxos::client::{self, Client, Outcome};
 use multipaxos::message::{Answer, ClientMessage, Party, Request, Voter};
 use multipaxos::net::Deliver;
-use multipaxos::net::frame::{ClusterCell, Decoder, Identity};
+use multipaxos::net::frame::{ClusterCell, Decoder, Guard, Identity};
 use multipaxos::net::pack::{Packer, payload_bytes};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::acceptor::{self, Acceptor};
@@ -235,7 +235,7 @@ impl Sink<Endpoint> for Wire {
         });
     }
 
-    fn oversize(&mut self, _to: Endpoint, _cluster: u64, _message: &[u8], _until: u64) {
+    fn oversize(&mut self, _to: Endpoint, _cluster: u64, _message: &[u8]) {
         unreachable!("no line is that long");
     }
 
@@ -255,7 +255,7 @@ fn replica_address(id: ReplicaId) -> Address {
 fn identity(me: Party) -> Identity {
     let cluster = ClusterCell::new();
     cluster.set(CLUSTER);
-    Identity { n: N, me, boot: BootId(5), cluster }
+    Identity { n: N, me, boot: BootId(5), cluster, guard: Guard::none() }
 }
 
 /// A role where a thread would run it: its own, or the network thread.
@@ -705,7 +705,7 @@ const BOUNDS: &[(&str, [[f64; 3]; 3])] = &[
     ("batches, learner", [[5.0, 5.0, 5.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]]),
     ("batches, proposer", [[2.0, 2.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]),
     ("datagrams, client to replica", [[1.0, 6.0, 64.0], [1.0, 6.0, 64.0], [1.0, 6.0, 64.0]]),
-    ("datagrams, replica to client", [[1.0, 2.0, 64.0], [1.0, 2.0, 64.0], [1.0, 2.0, 64.0]]),
+    ("datagrams, replica to client", [[1.0, 3.0, 64.0], [1.0, 3.0, 64.0], [1.0, 3.0, 64.0]]),
     ("datagrams, replica to replica", [[4.0, 14.0, 14.0], [4.0, 14.0, 14.0], [4.0, 14.0, 14.0]]),
     ("inputs, acceptor", [[3.0, 13.0, 13.0], [3.0, 13.0, 13.0], [3.0, 13.0, 13.0]]),
     ("inputs, learner", [[7.0, 17.0, 17.0], [7.0, 17.0, 17.0], [7.0, 17.0, 17.0]]),
@@ -715,15 +715,15 @@ const BOUNDS: &[(&str, [[f64; 3]; 3])] = &[
     ("syncs, acceptor's log", [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]]),
     (
         "wire bytes, client to replica",
-        [[151.0, 7_054.0, 9_664.0], [151.0, 7_054.0, 9_664.0], [151.0, 7_054.0, 9_664.0]],
+        [[186.0, 7_264.0, 11_904.0], [186.0, 7_264.0, 11_904.0], [186.0, 7_264.0, 11_904.0]],
     ),
     (
         "wire bytes, replica to client",
-        [[87.0, 2_778.0, 5_568.0], [87.0, 2_778.0, 5_568.0], [87.0, 2_778.0, 5_568.0]],
+        [[122.0, 2_928.0, 7_808.0], [122.0, 2_928.0, 7_808.0], [122.0, 2_928.0, 7_808.0]],
     ),
     (
         "wire bytes, replica to replica",
-        [[422.0, 13_710.0, 13_710.0], [422.0, 13_710.0, 13_710.0], [422.0, 13_710.0, 13_710.0]],
+        [[562.0, 14_200.0, 14_200.0], [562.0, 14_200.0, 14_200.0], [562.0, 14_200.0, 14_200.0]],
     ),
     ("writes, acceptor's log", [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]),
     ("looks, chat log", [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0], [3.0, 3.0, 3.0]]),

@@ -13,6 +13,7 @@ use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::follow::{self, Format, Wanted};
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::process::entropy;
+use multipaxos::runtime::trust::Trust;
 use multipaxos::runtime::{requests, snapshot, terminal, trace};
 use multipaxos::survey::{Health, table};
 use multipaxos::types::{ClientId, NUMBER_MAX, Slot};
@@ -63,6 +64,13 @@ struct Options {
     /// replica's id (default configs/config.txt)
     #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
     config_path: PathBuf,
+    /// the client's key, made by replica --make_client_key, or the cluster's; without one
+    /// everybody can answer, so all addresses must be loopback addresses (default: none)
+    #[argh(option, arg_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// take addresses that others reach although there is no key
+    #[argh(switch)]
+    insecure: bool,
     /// the id of this client in the chat log; a client that comes back with its id goes on
     /// numbering where it stopped, and a line that it left in flight may come later (default:
     /// drawn at random)
@@ -155,6 +163,9 @@ fn main() {
         }
         Err(NoAddresses::Other(error)) => fail(error),
     };
+    let trust = Trust::of_options(options.key_file.as_deref(), options.insecure);
+    let trust = trust.unwrap_or_else(|refused| usage_error(refused));
+    let keys = trust.client_keys(&config).unwrap_or_else(|refused| usage_error(refused));
     let id = match options.client_id {
         Some(id) => id.0,
         None => entropy().unwrap_or_else(|error| fail(error)),
@@ -163,6 +174,7 @@ fn main() {
         id: ClientId(id),
         config,
         names: Some(file),
+        keys,
         loss: options.msg_loss.probability(),
         seed: options.rand_seed.0,
         datagram_bytes: options.datagram_max.0 as usize,

@@ -18,6 +18,7 @@ use multipaxos::runtime::durable::StartError;
 use multipaxos::runtime::layout::Layout;
 use multipaxos::runtime::names::{NoAddresses, first_addresses};
 use multipaxos::runtime::replica::{ReplicaOptions, run};
+use multipaxos::runtime::trust::{self, Trust};
 use multipaxos::storage::Durability;
 use multipaxos::types::{REPLICAS_MAX, ReplicaId, Slot};
 use std::io::{self, Write};
@@ -44,9 +45,10 @@ use std::str::FromStr;
     error_code(64, "bad usage, configuration or data directory")
 )]
 struct Options {
-    /// which replica this is: its line in the configuration, from 0 (required)
+    /// which replica this is: its line in the configuration, from 0; required unless a
+    /// key is to be made (default: none)
     #[argh(option, arg_name = "N")]
-    replica_id: Bounded<0, { REPLICAS_MAX as u64 - 1 }>,
+    replica_id: Option<Bounded<0, { REPLICAS_MAX as u64 - 1 }>>,
     /// how many replicas may fail; the configuration must list 2f+1 (default: counted from
     /// the configuration)
     #[argh(option, arg_name = "N")]
@@ -55,6 +57,20 @@ struct Options {
     /// replica's id (default configs/config.txt)
     #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
     config_path: PathBuf,
+    /// the key of the cluster, which its replicas and clients must have; without one everybody
+    /// who reaches them can write, so all addresses must be loopback addresses (default: none)
+    #[argh(option, arg_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// take addresses that others reach although there is no key: everybody can write
+    #[argh(switch)]
+    insecure: bool,
+    /// run nothing, and make a new key for a cluster, in this file (default: none)
+    #[argh(option, arg_name = "FILE")]
+    make_key: Option<PathBuf>,
+    /// run nothing, and make a key for clients out of that in --key_file, in this file: it can do
+    /// what clients can, and not what replicas can (default: none)
+    #[argh(option, arg_name = "FILE")]
+    make_client_key: Option<PathBuf>,
     /// the folder for the chat log (default logs)
     #[argh(option, arg_name = "DIR", default = "PathBuf::from(\"logs\")")]
     log_dir: PathBuf,
@@ -133,6 +149,7 @@ struct Options {
 
 const GROUPS: &[Group] = &[
     ("The cluster", "replica_id"),
+    ("Keys", "key_file"),
     ("Files", "log_dir"),
     ("Faults", "msg_loss"),
     ("Timing and network", "heartbeat_ms"),
@@ -171,17 +188,23 @@ impl FromStr for MetricsAddress {
 }
 
 /// Checks whether the replica would work here. Returns the exit code.
-fn check(options: &Options, file: ClusterFile, ending: &Ending) -> i32 {
-    let id = ReplicaId(options.replica_id.0 as u8);
+fn check(
+    options: &Options,
+    id: ReplicaId,
+    trust: Trust,
+    file: ClusterFile,
+    ending: &Ending,
+) -> i32 {
     let subject = check::Subject {
         id,
         file,
         log_dir: options.log_dir.clone(),
-        data_dir: data_dir(options),
+        data_dir: data_dir(options, id),
         metrics_address: options.metrics_address.as_ref().map(|MetricsAddress(at)| *at),
         election_max_us: options.election_ms.1 * 1_000,
         datagram_bytes: options.datagram_max.0 as usize,
         offload: !options.no_offload,
+        trust,
     };
     let Some(rows) = check::run(&subject, ending) else { return EXIT_FAILED };
     let shown = if options.json { check::json(&rows) } else { check::table(&rows) };
@@ -191,17 +214,36 @@ fn check(options: &Options, file: ClusterFile, ending: &Ending) -> i32 {
 }
 
 /// The folder for all that is durable but the chat log.
-fn data_dir(options: &Options) -> PathBuf {
-    let own = || options.log_dir.join(format!("replica{}", options.replica_id.0));
+fn data_dir(options: &Options, id: ReplicaId) -> PathBuf {
+    let own = || options.log_dir.join(format!("replica{id}"));
     options.data_dir.clone().unwrap_or_else(own)
+}
+
+/// Makes the keys that the user wants instead of a replica, and ends.
+fn make_keys(options: &Options) {
+    let made = match (&options.make_key, &options.make_client_key, &options.key_file) {
+        (None, None, _) => return,
+        (Some(file), None, None) => trust::make_key(file),
+        (Some(_), _, _) => usage_error("--make_key: not with --make_client_key or --key_file"),
+        (None, Some(_), None) => usage_error("--make_client_key: of which key? (--key_file)"),
+        (None, Some(file), Some(cluster)) => trust::make_client_key(cluster, file),
+    };
+    match made {
+        Ok(()) => exit(0),
+        Err(refused) => usage_error(refused),
+    }
 }
 
 fn main() {
     let options: Options = parse_args("replica", GROUPS);
     init_logging(options.log_level.0);
     end_on_panic();
+    make_keys(&options);
+    let Some(id) = &options.replica_id else {
+        usage_error("--replica_id: required, and not given")
+    };
     let f = options.f.map(|f| f.0 as usize);
-    let id = options.replica_id.0 as u8;
+    let id = id.0 as u8;
     let file = ClusterFile::read(&options.config_path, f, Some(usize::from(id)));
     let file = file.unwrap_or_else(|error| usage_error(error));
     if usize::from(id) >= file.hosts().len() {
@@ -215,9 +257,11 @@ fn main() {
             "--election_ms {election}: shorter than two heartbeats (--heartbeat_ms {heartbeat})"
         ));
     }
+    let trust = Trust::of_options(options.key_file.as_deref(), options.insecure);
+    let trust = trust.unwrap_or_else(|refused| usage_error(refused));
     let ending = Ending::watch(options.die_with_parent).unwrap_or_else(|error| fail(error));
     if options.check {
-        exit(check(&options, file, &ending));
+        exit(check(&options, ReplicaId(id), trust, file, &ending));
     }
     if options.json {
         usage_error("--json: only with --check");
@@ -228,6 +272,7 @@ fn main() {
         Err(NoAddresses::Config(error)) => usage_error(error),
         Err(NoAddresses::Other(error)) => fail(error),
     };
+    let keys = trust.replica_keys(&config).unwrap_or_else(|refused| usage_error(refused));
     for loopback in config.loopbacks_among_others() {
         log::warn!(
             "{}:{}: {} is the loopback address {}, which other hosts do not reach: list an \
@@ -238,13 +283,14 @@ fn main() {
             loopback.address.ip()
         );
     }
-    let data_dir = data_dir(&options);
+    let data_dir = data_dir(&options, ReplicaId(id));
     let data_option = if options.data_dir.is_some() { "--data_dir" } else { "--log_dir" };
     let data_dir_named = data_dir.display().to_string();
     let ran = run(ReplicaOptions {
         id: ReplicaId(id),
         config,
         names: Some(file),
+        keys,
         host: Host::CHAT,
         log_dir: options.log_dir,
         data_dir,

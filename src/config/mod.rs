@@ -252,6 +252,12 @@ impl Config {
         }
     }
 
+    /// The first replica at an address that other hosts may reach, or at one that is not known
+    /// yet.
+    pub fn beyond_loopback(&self) -> Option<&ReplicaAddress> {
+        self.replicas.iter().find(|it| !it.address.ip().to_canonical().is_loopback())
+    }
+
     /// Whether the addresses that are known are of IPv6.
     pub fn is_ipv6(&self) -> bool {
         self.replicas.iter().any(|replica| replica.address.is_ipv6())

@@ -17,7 +17,7 @@ pub const EXCERPT_AROUND_BYTES: usize = 48;
 
 /// How many bytes of text it has at most. Nobody tests the paths to clients, so it must fit a
 /// datagram that nearly every path carries: answers are never split.
-pub const EXCERPT_TEXT_BYTES_MAX: usize = 1_128;
+pub const EXCERPT_TEXT_BYTES_MAX: usize = 1_072;
 
 /// Asks for a piece of the chat log. A replica that has not applied `slot` answers when it has, or
 /// after [`HOLD_US`].

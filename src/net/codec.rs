@@ -4,7 +4,7 @@ use super::frame::{self, Decoder, Identity};
 use super::pack::Packer;
 use super::{Endpoint, Incoming, Outgoing};
 use crate::types::{Address, ClusterId, ReplicaId};
-use datagrams::codec::{self, BodyKind, Codec, Opened, Sink};
+use datagrams::codec::{self, BodyKind, Codec, Opened, Protected, Sink};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::path::receipt::Stamp;
 use std::net::SocketAddr;
@@ -69,6 +69,10 @@ impl Codec for Identity {
         frame::stamp(datagram, stamp);
     }
 
+    fn protect(&self, to: Endpoint, datagrams: &mut [u8], size: usize) -> Protected {
+        Identity::protect(self, to, datagrams, size)
+    }
+
     fn life(&self) -> u64 {
         self.boot.0
     }
@@ -94,7 +98,12 @@ impl codec::Decode<Identity> for Decoder {
         Decoder::open(self, Address(from), datagram, into)
     }
 
-    fn refusal(&self, from: SocketAddr, datagram: &[u8], why: DropReason) -> Option<Endpoint> {
+    fn refusal(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        why: DropReason,
+    ) -> Option<(Endpoint, BodyKind)> {
         Decoder::refusal(self, Address(from), datagram, why)
     }
 

@@ -4,6 +4,7 @@
 //! This module is its [`Codec`](datagrams::codec::Codec):
 //!
 //! - [`frame`]: the header, every check on what arrives, the decoding of bodies.
+//! - [`guard`]: keys, and which datagrams are believed.
 //! - [`answer`]: how an answer travels.
 //! - [`pack`]: many small messages in one datagram.
 //!
@@ -12,12 +13,13 @@
 //! wrong part delivers nothing. Nothing that arrives can make this module panic, block, or
 //! take memory beyond bounds that have names.
 //!
-//! **Does not** keep out a forger: the check guards against accidents, not against an
-//! adversary on the path.
+//! **Does not** keep out a forger where the cluster has no key: the check guards against
+//! accidents, not against an adversary on the path. With a key, [`guard`] does.
 
 pub mod answer;
 mod codec;
 pub mod frame;
+pub mod guard;
 pub mod pack;
 #[cfg(test)]
 #[path = "tests/schedules.rs"]

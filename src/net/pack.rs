@@ -201,8 +201,7 @@ impl Packer {
             frame.until = frame.until.max(until);
         } else if frame::sealed_bytes(me, after - before, answers) > most {
             let cluster = cluster_of(&self.identity, frame.place.bound);
-            let until = if frame.place.urgent { ALWAYS_NEEDED } else { until };
-            sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..], until);
+            sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..]);
             frame.bytes.truncate(before);
         } else {
             let mut next = self.spare.pop().unwrap_or_default();
@@ -280,7 +279,7 @@ fn close(identity: &Identity, frame: &mut Frame, sink: &mut impl Sink<Endpoint>)
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::{ClusterCell, Decoder};
+    use super::super::frame::{ClusterCell, Decoder, Guard};
     use super::super::{DATAGRAM_BYTES_DEFAULT, Incoming};
     use super::*;
     use crate::message::{Answer, Decided, Request, ToAcceptor, ToBootstrap, Voter};
@@ -307,7 +306,7 @@ mod tests {
             self.departures.push(departure);
         }
 
-        fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8], _until: u64) {
+        fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
             self.oversize.push((to, cluster, message.to_vec()));
         }
 
@@ -319,7 +318,7 @@ mod tests {
     fn identity(me: Party) -> Identity {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(77));
-        Identity { n: 3, me, boot: BootId(1), cluster }
+        Identity { n: 3, me, boot: BootId(1), cluster, guard: Guard::none() }
     }
 
     fn address(port: u16) -> Address {

@@ -15,6 +15,7 @@ use super::trace::{Beginner, FILE_BYTES_MAX, Trace, Tracer, Who};
 use crate::client::{Client, Input, Outcome};
 use crate::config::{ClusterFile, Config, cause};
 use crate::net::Incoming;
+use crate::net::guard::key::Keys;
 use crate::paxos::Storage;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId, LINE_BYTES_MAX, Line};
@@ -44,6 +45,8 @@ pub struct ClientOptions {
     pub config: Config,
     /// The cluster file, for names that must be resolved again.
     pub names: Option<ClusterFile>,
+    /// The client's key, if it has one.
+    pub keys: Option<Keys>,
     /// The probability with which each datagram is dropped at the sender.
     pub loss: f64,
     /// Seeds losses and timeouts.

@@ -9,7 +9,7 @@ use super::process::LOOK;
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
 use crate::message::Party;
-use crate::net::frame::{ClusterCell, Identity};
+use crate::net::frame::{ClusterCell, Guard, Identity};
 use crate::net::{
     BoundSocket, Deliver, Incoming, Network, NetworkConfig, Outgoing, Outlet, PeerBook, StopHandle,
 };
@@ -62,7 +62,8 @@ impl<I: From<Incoming> + Send + 'static> Connection<I> {
     pub(crate) fn open(options: &ClientOptions, boot: BootId, purpose: &str) -> io::Result<Self> {
         let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
         let (n, ipv6) = (addresses.len(), options.config.is_ipv6());
-        let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new() };
+        let guard = Guard::of(options.keys.as_ref(), n);
+        let codec = Identity { n, me: Party::Client, boot, cluster: ClusterCell::new(), guard };
         let network = Network::new(
             BoundSocket::for_client(&addresses)?,
             NetworkConfig {

@@ -25,6 +25,7 @@
 //! - [`check`]: whether a replica would start and work here, before it does.
 //! - `departure`: how long a replica goes on once it has to end.
 //! - [`names`]: resolves the names of hosts, on a thread that is there only if there are any.
+//! - [`trust`]: key files, and what a process without a key may do.
 //! - [`trace`]: writes down what the roles do, if somebody wants that.
 //! - [`snapshot`]: a durable copy of the chat log of a cluster that runs.
 //! - `supervisor`: tells systemd how the replica is.
@@ -75,4 +76,5 @@ mod supervisor;
 pub mod terminal;
 mod told;
 pub mod trace;
+pub mod trust;
 mod usage;

@@ -37,7 +37,8 @@ use crate::machine::Host;
 use crate::marker::WARM_UP_COMPLETE;
 use crate::message::{LostState, Party};
 use crate::net;
-use crate::net::frame::{ClusterCell, Identity};
+use crate::net::frame::{ClusterCell, Guard, Identity};
+use crate::net::guard::key::Keys;
 use crate::net::{BoundSocket, Network};
 use crate::paxos::acceptor::Acceptor;
 use crate::paxos::bootstrap::Bootstrap;
@@ -76,6 +77,8 @@ pub struct ReplicaOptions {
     pub config: Config,
     /// The cluster file, for names that must be resolved again.
     pub names: Option<ClusterFile>,
+    /// The keys of the cluster, if it has any.
+    pub keys: Option<Keys>,
     /// What commands change.
     pub host: Host,
     /// The directory of the chat log.
@@ -148,7 +151,9 @@ pub(crate) fn run_until(
     let (id, n) = (options.id, options.config.n());
     let addresses: Vec<_> = options.config.replicas.iter().map(|r| r.address).collect();
     let boot = BootId(entropy().map_err(other)?);
-    let identity = Identity { n, me: Party::Replica(id), boot, cluster: ClusterCell::new() };
+    let (me, cluster) = (Party::Replica(id), ClusterCell::new());
+    let guard = Guard::of(options.keys.as_ref(), n);
+    let identity = Identity { n, me, boot, cluster, guard };
     // The port comes first: a second replica with the same id must not touch the chat log
     // of the first.
     let socket = BoundSocket::bind(addresses[id.index()]).map_err(other)?;

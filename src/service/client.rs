@@ -11,6 +11,7 @@ use crate::runtime::process::{Clock, entropy};
 use crate::runtime::role_thread::Flow;
 use crate::runtime::role_turn::RoleTurn;
 use crate::runtime::trace::Trace;
+use crate::runtime::trust::Trust;
 use crate::storage::upkeep::Upkeep;
 use crate::types::{BootId, ClientId};
 use std::io;
@@ -51,18 +52,30 @@ impl Storage<Outcome> for Last {
 impl Upkeep for Last {}
 
 impl Client {
-    /// A client of the replicas at these addresses, which need not run yet.
+    /// A client of the replicas at these loopback addresses, which need not run yet. It has no
+    /// key.
     ///
     /// # Errors
     ///
-    /// If these make no cluster, or there is no socket.
+    /// If these make no cluster, others than this host reach them, or there is no socket.
     pub fn connect(cluster: &[SocketAddr]) -> Result<Client, Error> {
+        Client::connect_trusting(cluster, &Trust::Loopback)
+    }
+
+    /// A client of the replicas at these addresses, which believes whom `trust` says.
+    ///
+    /// # Errors
+    ///
+    /// If these make no cluster, the key cannot be used, or there is no socket.
+    pub fn connect_trusting(cluster: &[SocketAddr], trust: &Trust) -> Result<Client, Error> {
         let config = cluster_of(cluster)?;
+        let keys = trust.client_keys(&config).map_err(Error::Refused)?;
         let (id, n, seed) = (ClientId(entropy()?), config.n(), entropy()?);
         let options = ClientOptions {
             id,
             config,
             names: None,
+            keys,
             loss: 0.0,
             seed,
             datagram_bytes: DATAGRAM_BYTES_DEFAULT,

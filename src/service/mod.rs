@@ -9,7 +9,10 @@
 //! leaders change, and its answer is that of its one application. If [`Client::call`] returns
 //! [`Error::Unknown`], the command was applied once or not at all, or will be.
 //!
-//! **Does not** authenticate anybody, and cannot add or replace replicas (README.md, Limits). All
+//! **Keys.** [`Trust`] says whom a replica or a client believes: whoever has a key that fits, or,
+//! on loopback addresses, everybody.
+//!
+//! **Does not** hide what it sends, and cannot add or replace replicas (README.md, Limits). All
 //! replicas of a cluster, in all their lives, must have machines of one type that behaves the same:
 //! a new version of a machine begins a new cluster, unless its answers and states are those of the
 //! old one.
@@ -17,6 +20,7 @@
 mod client;
 mod replica;
 
+pub use crate::runtime::trust::{Refused, Trust};
 pub use client::Client;
 pub use command_line::ending::end_on_panic;
 pub use replica::{Replica, ReplicaConfig};
@@ -36,6 +40,8 @@ use std::net::SocketAddr;
 pub enum Error {
     /// There is no such cluster. What is wrong with the addresses.
     Cluster(String),
+    /// The key cannot be used, or there must be one.
+    Refused(Refused),
     /// The replica cannot start. The reason, with the file or the address.
     Start(String),
     /// The operating system gives no socket, thread or random numbers.
@@ -69,6 +75,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Cluster(what) => write!(f, "no cluster: {what}"),
+            Error::Refused(why) => write!(f, "{why}"),
             Error::Start(why) => write!(f, "cannot start: {why}"),
             Error::Io(error) => write!(f, "{error}"),
             Error::TooLong { bytes } => {

@@ -6,6 +6,7 @@ use crate::net::DATAGRAM_BYTES_DEFAULT;
 use crate::runtime::durable::StartError;
 use crate::runtime::layout::Layout;
 use crate::runtime::replica::{ReplicaOptions, run_until};
+use crate::runtime::trust::Trust;
 use crate::storage::Durability;
 use crate::types::ReplicaId;
 use command_line::ending::{Ending, fail};
@@ -31,6 +32,8 @@ pub struct ReplicaConfig {
     pub durability: Durability,
     /// On which threads its roles run.
     pub layout: Layout,
+    /// Whom it believes. Without a key all addresses must be loopback addresses.
+    pub trust: Trust,
 }
 
 impl ReplicaConfig {
@@ -38,19 +41,21 @@ impl ReplicaConfig {
     pub fn new(id: usize, cluster: &[SocketAddr], dir: impl Into<PathBuf>) -> ReplicaConfig {
         let (cluster, dir) = (cluster.to_vec(), dir.into());
         let (durability, layout) = (Durability::Sync, Layout::PerRole);
-        ReplicaConfig { id, cluster, dir, durability, layout }
+        ReplicaConfig { id, cluster, dir, durability, layout, trust: Trust::Loopback }
     }
 
     fn options(self, host: Host) -> Result<ReplicaOptions, Error> {
-        let ReplicaConfig { id, cluster, dir, durability, layout } = self;
+        let ReplicaConfig { id, cluster, dir, durability, layout, trust } = self;
         let config = cluster_of(&cluster)?;
         if id >= cluster.len() {
             return Err(Error::Cluster(format!("no replica {id} among {}", cluster.len())));
         }
+        let keys = trust.replica_keys(&config).map_err(Error::Refused)?;
         Ok(ReplicaOptions {
             id: ReplicaId(id as u8),
             config,
             names: None,
+            keys,
             host,
             data_dir: dir.join(format!("replica{id}")),
             log_dir: dir,

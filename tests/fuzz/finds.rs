@@ -8,7 +8,7 @@ use datagrams::counters::{Counters, DropReason};
 use durable::sim_disk::SimDisk;
 use multipaxos::chat::Chat;
 use multipaxos::message::{AcceptedValues, Decided, Party, Promise, Request, Run, Span};
-use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Guard, Identity};
 use multipaxos::paxos::learner::{Checkpoint, Record};
 use multipaxos::paxos::pace::Waits;
 use multipaxos::paxos::phase1::Phase1;
@@ -92,7 +92,8 @@ fn what_is_proposed_again_is_bounded_by_what_is_held_and_by_the_window_of_a_lead
 fn decoder() -> Decoder {
     let cluster = ClusterCell::new();
     cluster.set(ClusterId(1));
-    let identity = Identity { n: 3, me: Party::Replica(R0), boot: BootId(7), cluster };
+    let identity =
+        Identity { n: 3, me: Party::Replica(R0), boot: BootId(7), cluster, guard: Guard::none() };
     Decoder::new(identity, Arc::new(Counters::new()))
 }
 
@@ -101,8 +102,13 @@ fn decoder() -> Decoder {
 #[test]
 fn a_strangers_datagram_full_of_hellos_is_dropped_before_they_are_listed() {
     let source = Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)));
-    let stranger =
-        Identity { n: 3, me: Party::Client, boot: BootId(9), cluster: ClusterCell::new() };
+    let stranger = Identity {
+        n: 3,
+        me: Party::Client,
+        boot: BootId(9),
+        cluster: ClusterCell::new(),
+        guard: Guard::none(),
+    };
     let mut bytes = Vec::new();
     frame::begin(&mut bytes);
     bytes.resize(60_000, 0);

@@ -13,7 +13,7 @@ use multipaxos::message::{
     Accept, AcceptedValues, Decided, Heartbeat, LogHash, Party, Promise, Request, Run, Span,
     ToAcceptor, ToLearner, ToProposer,
 };
-use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Guard, Identity};
 use multipaxos::net::{Endpoint, Incoming};
 use multipaxos::paxos::acceptor::{self, Acceptor};
 use multipaxos::paxos::learner::{self, Checkpoint, Learner};
@@ -394,7 +394,7 @@ fn the_lives_of_a_replica_that_are_remembered_are_few() {
     let identity = |me: ReplicaId, boot: u64| {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(1));
-        Identity { n: 3, me: Party::Replica(me), boot: BootId(boot), cluster }
+        Identity { n: 3, me: Party::Replica(me), boot: BootId(boot), cluster, guard: Guard::none() }
     };
     let mut decoder = Decoder::new(identity(R0, 1), Arc::new(Counters::new()));
     let body = postcard::to_stdvec(&multipaxos::message::Message::Proposer(ToProposer::PreVote {

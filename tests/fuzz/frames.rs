@@ -19,7 +19,7 @@ use datagrams::fragment::{Cut, Fragment, Missing, PIECE_BYTES_MIN};
 use fastrand::Rng;
 use multipaxos::message::{ClientMessage, Message, Party, StatusQuery};
 use multipaxos::net::answer::on_wire;
-use multipaxos::net::frame::{self, ClusterCell, Decoder, HEADER_BYTES, Identity};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Guard, HEADER_BYTES, Identity};
 use multipaxos::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming, MESSAGE_BYTES_MAX};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Session};
 use seeds::stream;
@@ -56,7 +56,7 @@ fn identity(me: Party, boot: u64, started: bool) -> Identity {
     if started {
         cluster.set(CLUSTER);
     }
-    Identity { n: N, me, boot: BootId(boot), cluster }
+    Identity { n: N, me, boot: BootId(boot), cluster, guard: Guard::none() }
 }
 
 /// The receiver: a replica or a client, which knows its cluster or does not know it yet.
@@ -360,6 +360,7 @@ fn open(receiver: Receiver, counters: &Arc<Counters>, bytes: &[u8]) -> bool {
                     assert_eq!(parse_probe(&bytes[HEADER_BYTES..HEADER_BYTES + 4]), Some(id));
                 }
                 Opened::Nothing => {}
+                Opened::Handshake(_) => panic!("nobody here has a key"),
                 Opened::Missing(missing) => {
                     let mut body = Vec::new();
                     missing.write(&mut body);

@@ -18,7 +18,7 @@ use multipaxos::message::{
     ToBootstrap, ToLearner, ToProposer, Usage, Voter,
 };
 use multipaxos::net::frame::{
-    self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, HEADER_BYTES, Identity,
+    self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, Guard, HEADER_BYTES, Identity,
 };
 use multipaxos::net::pack::Packer;
 use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig};
@@ -47,7 +47,7 @@ fn client_address() -> Address {
 fn identity(me: Party) -> Identity {
     let cluster = ClusterCell::new();
     cluster.set(CLUSTER);
-    Identity { n: N, me, boot: BootId(0xB007_0001), cluster }
+    Identity { n: N, me, boot: BootId(0xB007_0001), cluster, guard: Guard::none() }
 }
 
 fn session() -> Session {
@@ -317,7 +317,7 @@ impl Sink<Endpoint> for Collect {
         self.0.push(frame.to_vec());
     }
 
-    fn oversize(&mut self, _: Endpoint, _: u64, message: &[u8], _: u64) {
+    fn oversize(&mut self, _: Endpoint, _: u64, message: &[u8]) {
         panic!("{} bytes fit no datagram", message.len());
     }
 
@@ -859,7 +859,8 @@ fn a_burst_arrives(datagram_max: usize, loss: f64) {
         let cluster = ClusterCell::new();
         cluster.set(CLUSTER);
         let me = Party::Replica(ReplicaId(id));
-        let identity = Identity { n: 2, me, boot: BootId(u64::from(id)), cluster };
+        let identity =
+            Identity { n: 2, me, boot: BootId(u64::from(id)), cluster, guard: Guard::none() };
         let peers = addresses.to_vec();
         let seed = 591 + u64::from(id);
         id += 1;

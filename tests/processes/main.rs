@@ -11,6 +11,7 @@ mod disk_trouble;
 mod follow;
 mod follower;
 mod kept;
+mod keys;
 mod load;
 mod make_run;
 mod metrics;

@@ -48,6 +48,8 @@ pub(super) struct ClusterOptions {
     pub(super) datagram_max: usize,
     /// Whether the kernel may be given several datagrams in one call.
     pub(super) offload: bool,
+    /// The file with the cluster's key, if it has one.
+    pub(super) key_file: Option<PathBuf>,
     /// Whether the replicas write traces.
     pub(super) trace: bool,
     pub(super) seed: u64,
@@ -163,6 +165,9 @@ impl Cluster {
         let mut args = vec!["--die_with_parent".to_owned()];
         if !self.options.offload {
             args.push("--no_offload".to_owned());
+        }
+        if let Some(file) = &self.options.key_file {
+            args.extend(["--key_file".to_owned(), file.display().to_string()]);
         }
         if self.options.trace {
             let file = self.folder.path(&format!("replica{id}.trace"));

@@ -82,6 +82,8 @@ pub struct Plan {
     pub datagram_max: usize,
     /// Whether the kernel may be given several datagrams in one call.
     pub offload: bool,
+    /// The file with the cluster's key, if it has one.
+    pub key_file: Option<PathBuf>,
     /// Whether the replicas write traces.
     pub trace: bool,
     /// The seed of losses and timeouts.
@@ -110,6 +112,7 @@ impl Plan {
             loss: self.msg_loss.probability(),
             datagram_max: self.datagram_max,
             offload: self.offload,
+            key_file: self.key_file.clone(),
             seed: self.rand_seed,
             session_lines: self.session_lines,
             rate: self.rate,
@@ -125,6 +128,7 @@ impl Plan {
             loss: self.msg_loss,
             datagram_max: self.datagram_max,
             offload: self.offload,
+            key_file: self.key_file.clone(),
             trace: self.trace,
             seed: self.rand_seed,
             unpinned: self.unpinned,

@@ -17,13 +17,15 @@ use super::socket_pool::SocketPool;
 use multipaxos::message::Party;
 use multipaxos::net::Incoming;
 use multipaxos::net::Outlet;
-use multipaxos::net::frame::{ClusterCell, Identity};
+use multipaxos::net::frame::{ClusterCell, Guard, Identity};
 use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig, StopHandle};
 use multipaxos::runtime::process::entropy;
+use multipaxos::runtime::trust;
 use multipaxos::types::BootId;
 use seeds::derive_seed;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -55,6 +57,8 @@ pub(super) struct Shape {
     pub(super) datagram_max: usize,
     /// Whether the kernel may be given several datagrams in one call.
     pub(super) offload: bool,
+    /// The file with the cluster's key, if it has one.
+    pub(super) key_file: Option<PathBuf>,
     pub(super) seed: u64,
     /// The number of lines after which a client opens its next session.
     pub(super) session_lines: Option<u64>,
@@ -148,8 +152,15 @@ impl Load {
         let sessions = Arc::new(Mutex::new(sessions));
         let boot = BootId(entropy()?);
         let cluster = ClusterCell::new();
+        let n = replicas.len();
+        let keys = match &shape.key_file {
+            Some(file) => Some(trust::read(file).map_err(io::Error::other)?),
+            None => None,
+        };
+        let keys = keys.map(|keys| keys.for_client(boot.0 as u32));
+        let guard = Guard::of(keys.as_ref(), n);
         let config = NetworkConfig {
-            codec: Identity { n: replicas.len(), me: Party::Client, boot, cluster },
+            codec: Identity { n, me: Party::Client, boot, cluster, guard },
             peers: replicas.to_vec(),
             datagram_max: shape.datagram_max,
             offload: shape.offload,

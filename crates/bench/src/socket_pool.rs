@@ -16,7 +16,7 @@
 //! everything.
 
 use datagrams::codec::Endpoint as _;
-use datagrams::codec::{Body, BodyKind, Departure, Opened, Sink};
+use datagrams::codec::{Body, BodyKind, Departure, Opened, Protected, Sink};
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter};
 use datagrams::loss::Gate;
@@ -49,7 +49,8 @@ pub(super) struct SocketPool {
     patience: Patience,
     began: Instant,
     sockets: Vec<UdpSocket>,
-    decoder: Decoder,
+    /// By socket: each has sessions of its own.
+    decoders: Vec<Decoder>,
     packer: Packer,
     fragmenter: Fragmenter,
     sender: PoolSender,
@@ -78,17 +79,22 @@ impl SocketPool {
             epoll::add(&epoll, &socket, EventData::new_u64(number), EventFlags::IN)?;
             Ok(socket)
         };
+        let of_socket = |_| Identity { guard: identity.guard.afresh(), ..identity.clone() };
+        let identities: Vec<Identity> = (0..sockets).map(of_socket).collect();
         Ok(SocketPool {
             sockets: (0..sockets as u64).map(open).collect::<io::Result<_>>()?,
             epoll,
             patience: Patience::default(),
             began: Instant::now(),
-            decoder: Decoder::new(identity.clone(), counters.clone()),
+            decoders: identities
+                .iter()
+                .map(|it| Decoder::new(it.clone(), counters.clone()))
+                .collect(),
             packer: Packer::new(identity.clone()),
             fragmenter: Fragmenter::new(counters.clone()),
             sender: PoolSender {
                 peers: peers.iter().map(|peer| on_wire(*peer, address.is_ipv6())).collect(),
-                identity,
+                identities,
                 datagram_max,
                 gate: Gate::new(loss, seed),
                 counters,
@@ -162,15 +168,20 @@ impl SocketPool {
     /// If the socket fails for good.
     pub(super) fn receive(&mut self, socket: usize, into: &mut Vec<Incoming>) -> io::Result<()> {
         let now = self.now_us();
-        let (sender, socket) = (&mut self.sender, &self.sockets[socket]);
-        let (bytes, from) = match socket.recv_from(&mut self.buffer) {
+        let sender = &mut self.sender;
+        let (bytes, from) = match self.sockets[socket].recv_from(&mut self.buffer) {
             Ok(received) => received,
             Err(error) => return pass_over(error, &sender.counters),
         };
         let before = into.len();
-        match self.decoder.open(Address(from), &self.buffer[..bytes], into) {
+        let number = socket;
+        let socket = (number, &self.sockets[number]);
+        match self.decoders[number].open(Address(from), &self.buffer[..bytes], into) {
             Err(why) => log::trace!("datagram from {from} dropped: {}", why.name()),
             Ok(Opened { body: Body::Messages, .. }) => {}
+            Ok(Opened { from, body: Body::Handshake(datagrams), .. }) => {
+                datagrams.iter().for_each(|datagram| sender.leave(socket.1, from, datagram));
+            }
             Ok(Opened { from, body: Body::Missing(missing), .. }) => {
                 let path = (from.peer(), sender.datagram_max);
                 self.fragmenter.resend(now, path, &missing, |cluster, fragment| {
@@ -191,7 +202,7 @@ impl SocketPool {
     /// If a message is of the wrong kind, see [`Packer::add`].
     pub(super) fn send(&mut self, socket: usize, outgoing: impl IntoIterator<Item = Outgoing>) {
         let mut sink = SocketSink {
-            socket: &self.sockets[socket],
+            socket: (socket, &self.sockets[socket]),
             sender: &mut self.sender,
             fragmenter: &mut self.fragmenter,
         };
@@ -202,12 +213,16 @@ impl SocketPool {
     }
 }
 
+/// A socket and its number.
+type Numbered<'a> = (usize, &'a UdpSocket);
+
 /// The sender that all sockets share.
 #[derive(Debug)]
 struct PoolSender {
     /// The replicas' addresses, in the form that the sockets take.
     peers: Vec<SocketAddr>,
-    identity: Identity,
+    /// By socket.
+    identities: Vec<Identity>,
     datagram_max: usize,
     gate: Gate,
     counters: Arc<Counters>,
@@ -215,7 +230,20 @@ struct PoolSender {
 }
 
 impl PoolSender {
-    fn transmit(&mut self, socket: &UdpSocket, to: Endpoint, frame: &[u8]) {
+    fn transmit(&mut self, socket: Numbered<'_>, to: Endpoint, frame: &mut [u8]) {
+        let size = frame.len();
+        let Protected { leaves, greeting } = self.identities[socket.0].protect(to, frame, size);
+        if let Some(greeting) = greeting {
+            self.leave(socket.1, to, &greeting);
+        }
+        match leaves {
+            true => self.leave(socket.1, to, frame),
+            false => self.counters.count(NetEvent::NoSession),
+        }
+    }
+
+    /// Sends a datagram as it is.
+    fn leave(&mut self, socket: &UdpSocket, to: Endpoint, frame: &[u8]) {
         if !self.gate.passes() {
             return self.counters.count(NetEvent::LostByGate);
         }
@@ -230,26 +258,32 @@ impl PoolSender {
         self.counters.count(event);
     }
 
-    fn fragment(&mut self, socket: &UdpSocket, to: Endpoint, cluster: u64, fragment: Fragment<'_>) {
+    fn fragment(
+        &mut self,
+        socket: Numbered<'_>,
+        to: Endpoint,
+        cluster: u64,
+        fragment: Fragment<'_>,
+    ) {
         let mut frame = std::mem::take(&mut self.frame);
         frame::begin(&mut frame);
         fragment.write(&mut frame);
         frame::seal(
-            &self.identity,
+            &self.identities[socket.0],
             to.party(),
             ClusterId(cluster),
             BodyKind::Fragment,
             1,
             &mut frame,
         );
-        self.transmit(socket, to, &frame);
+        self.transmit(socket, to, &mut frame);
         self.frame = frame;
     }
 }
 
 /// Sends through one socket.
 struct SocketSink<'a> {
-    socket: &'a UdpSocket,
+    socket: Numbered<'a>,
     sender: &'a mut PoolSender,
     fragmenter: &'a mut Fragmenter,
 }
@@ -259,7 +293,7 @@ impl Sink<Endpoint> for SocketSink<'_> {
         self.sender.transmit(self.socket, to, frame);
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8], _: u64) {
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
         let (sender, socket) = (&mut *self.sender, self.socket);
         self.fragmenter.split(sender.datagram_max, cluster, message.to_vec(), |fragment| {
             sender.fragment(socket, to, cluster, fragment);
@@ -276,7 +310,7 @@ mod tests {
     use super::*;
     use crossbeam_channel::{Receiver, Sender};
     use multipaxos::message::{Answer, ClientMessage, Request};
-    use multipaxos::net::frame::ClusterCell;
+    use multipaxos::net::frame::{ClusterCell, Guard};
     use multipaxos::net::{
         BoundSocket, DATAGRAM_BYTES_DEFAULT, Deliver, Network, Outlet, StopHandle,
     };
@@ -335,7 +369,7 @@ mod tests {
         let cluster = ClusterCell::new();
         cluster.set(ClusterId(1));
         NetworkConfig {
-            codec: Identity { n: 1, me, boot: BootId(5), cluster },
+            codec: Identity { n: 1, me, boot: BootId(5), cluster, guard: Guard::none() },
             peers: vec![replica],
             datagram_max: DATAGRAM_BYTES_DEFAULT,
             offload: true,

@@ -134,6 +134,7 @@ fn json(plan: &Plan, figures: &Figures) -> String {
     field("msg_loss", plan.msg_loss.to_string());
     field("datagram_max", plan.datagram_max.to_string());
     field("offload", plan.offload.to_string());
+    field("key", plan.key_file.is_some().to_string());
     field("trace", plan.trace.to_string());
     field("rand_seed", plan.rand_seed.to_string());
     field("unpinned", plan.unpinned.to_string());

@@ -46,6 +46,10 @@ pub enum BodyKind {
     ProbeAnswer = 5,
     /// Nothing: the header says what has arrived.
     Nothing = 6,
+    /// The codec's own: a process asks for a session.
+    Greeting = 7,
+    /// The codec's own: the answer to a greeting.
+    Ticket = 8,
 }
 
 /// The body of a probe or of an answer to one.
@@ -90,6 +94,22 @@ pub enum Body<'a> {
     ProbeAnswer(u32),
     /// Nothing but the header.
     Nothing,
+    /// Something for the codec alone. These datagrams go back to the sender as they are.
+    Handshake(Vec<Vec<u8>>),
+}
+
+/// What became of datagrams that were to be protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protected {
+    /// Whether they may leave. If not, they are lost, or the codec has kept them.
+    pub leaves: bool,
+    /// A datagram that should leave for the same receiver, as it is.
+    pub greeting: Option<Vec<u8>>,
+}
+
+impl Protected {
+    /// They leave.
+    pub const LEAVES: Protected = Protected { leaves: true, greeting: None };
 }
 
 /// When a datagram may leave.
@@ -125,9 +145,8 @@ pub trait Sink<E> {
     /// A whole datagram.
     fn datagram(&mut self, to: E, datagram: &mut [u8], departure: Departure);
 
-    /// An encoded message that fits no datagram, the cluster id it must travel with, and how far
-    /// a receiver has come that needs it no more.
-    fn oversize(&mut self, to: E, cluster: u64, message: &[u8], until: u64);
+    /// An encoded message that fits no datagram, and the cluster id it must travel with.
+    fn oversize(&mut self, to: E, cluster: u64, message: &[u8]);
 
     /// The most bytes of a datagram to `to` at present.
     fn length(&self, to: E) -> usize;
@@ -156,14 +175,14 @@ pub trait Decode<C: Codec>: Debug + Send {
         into: &mut Vec<C::Incoming>,
     ) -> Result<Opened<'a, C::Endpoint>, DropReason>;
 
-    /// The process that should hear that `datagram` was dropped, if any. It gets a datagram without
-    /// a body, which is never longer than `datagram`.
+    /// The process that should hear that `datagram` was dropped, if any. It gets a datagram of this
+    /// kind without a body, which is never longer than `datagram`.
     fn refusal(
-        &self,
+        &mut self,
         _from: SocketAddr,
         _datagram: &[u8],
         _why: DropReason,
-    ) -> Option<C::Endpoint> {
+    ) -> Option<(C::Endpoint, BodyKind)> {
         None
     }
 
@@ -219,6 +238,12 @@ pub trait Codec: Debug + Clone + Send + Sync + 'static {
 
     /// Writes what a sealed datagram says about the path, and corrects its header.
     fn stamp(datagram: &mut [u8], stamp: Stamp);
+
+    /// The last that is done with sealed and stamped datagrams to `to`, of which each but the last
+    /// has `size` bytes, before they leave. It may be done again, if the socket does not take them.
+    fn protect(&self, _to: Self::Endpoint, _datagrams: &mut [u8], _size: usize) -> Protected {
+        Protected::LEAVES
+    }
 
     /// A number for this life of the process, which no other life is likely to have.
     fn life(&self) -> u64;

@@ -75,6 +75,10 @@ counted! {
     LostTooLong = "lost_too_long",
     /// The socket would not take it: lost.
     SendFailed = "send_failed",
+    /// There is no session with its receiver yet: it waits for that, or is lost.
+    NoSession = "no_session",
+    /// A greeting went to a peer, to begin a session.
+    Greeted = "greeted",
     /// The socket reported that an earlier datagram reached a port where nothing listens.
     Refused = "refused",
     /// A sender that had been taken for an earlier life was taken back.
@@ -108,6 +112,7 @@ impl NetEvent {
         NetEvent::LostOld,
         NetEvent::LostTooLong,
         NetEvent::SendFailed,
+        NetEvent::NoSession,
         NetEvent::SetEvicted,
         NetEvent::SetGivenUp,
     ];
@@ -148,6 +153,11 @@ counted! {
     Fragment = "drop_fragment",
     /// Joined bytes did not have the digest that they claimed.
     Digest = "drop_digest",
+    /// Without the tag that shows that its sender has a key of the cluster, or of a session that is
+    /// not known, or with a tag where nobody has a key.
+    Tag = "drop_tag",
+    /// With a good tag, but it has come before, or may have.
+    Replay = "drop_replay",
 }
 
 /// How many numbers there are.

@@ -10,7 +10,7 @@
 
 use crate::CLIENT_BODY_BYTES_MIN;
 use crate::batch::{Batches, Segments};
-use crate::codec::{Codec, Departure, Endpoint, Pack, Sink};
+use crate::codec::{ALWAYS_NEEDED, Codec, Departure, Endpoint, Pack, Protected, Sink};
 use crate::counters::{Counters, NetEvent};
 use crate::loss::Gate;
 use crate::offload::Offload;
@@ -51,6 +51,8 @@ pub(crate) enum QueuedKind {
     Datagrams(usize),
     /// An encoded message to be split, which travels with this cluster id.
     Message(u64),
+    /// A datagram that leaves as it is.
+    Greeting,
 }
 
 /// The state that the loop and all outlets of a process share.
@@ -188,7 +190,8 @@ impl<C: Codec> Shared<C> {
         if admitted == 0 && count > 0 && held.is_some() {
             return SendOutcome { sent: 0, left: held };
         }
-        let outcome = self.send(to, Segments::cut(datagrams, size).first(admitted));
+        let admitted = (admitted * size).min(datagrams.len());
+        let outcome = self.send(to, &mut datagrams[..admitted], size);
         SendOutcome { sent: outcome.sent, left: outcome.left.or(held) }
     }
 
@@ -219,8 +222,32 @@ impl<C: Codec> Shared<C> {
         admitted
     }
 
-    /// Tries once to send datagrams that are stamped.
-    pub(crate) fn send(&self, to: C::Endpoint, segments: Segments<'_>) -> SendOutcome {
+    /// Tries once to send datagrams that are stamped. Each but the last has `size` bytes.
+    pub(crate) fn send(&self, to: C::Endpoint, datagrams: &mut [u8], size: usize) -> SendOutcome {
+        if !self.protect(to, datagrams, size) {
+            return SendOutcome::default();
+        }
+        self.send_protected(to, Segments::cut(datagrams, size))
+    }
+
+    /// The last step before datagrams leave. Returns whether they may. Leaves a greeting to the
+    /// loop, which draws whether it is lost.
+    fn protect(&self, to: C::Endpoint, datagrams: &mut [u8], size: usize) -> bool {
+        let Protected { leaves, greeting } = self.codec.protect(to, datagrams, size);
+        if let Some(bytes) = greeting {
+            let priority = URGENT;
+            self.hand_over(Queued { to, kind: QueuedKind::Greeting, bytes, priority });
+            self.wakeup.wake();
+        }
+        if !leaves {
+            let count = Segments::cut(datagrams, size).count() as u64;
+            self.counters.add(NetEvent::NoSession, count);
+        }
+        leaves
+    }
+
+    /// Tries once to send datagrams as they are.
+    pub(crate) fn send_protected(&self, to: C::Endpoint, segments: Segments<'_>) -> SendOutcome {
         let count = segments.count();
         let mut outcome = SendOutcome::default();
         let address = self.address(to);
@@ -259,7 +286,8 @@ impl<C: Codec> Shared<C> {
             let (now, bytes) = (self.now(), datagram.len());
             C::stamp(datagram, self.paths.traffic(peer).stamp_probe(now, bytes));
         }
-        self.send(to, Segments::cut(datagram, datagram.len()));
+        let size = datagram.len();
+        self.send(to, datagram, size);
     }
 
     /// Sends the same datagram so often in one call, believing whatever the kernel says: a
@@ -268,6 +296,9 @@ impl<C: Codec> Shared<C> {
         let address = on_wire(self.address(to), self.ipv6);
         let (mut bytes, size) = (datagram.repeat(times), datagram.len());
         self.stamp(to, &mut bytes, size, URGENT);
+        if !self.protect(to, &mut bytes, size) {
+            return true;
+        }
         let segments = Segments::cut(&bytes, size);
         let sent = attempt(&self.counters, || self.offload.send(&self.socket, address, segments));
         match sent {
@@ -325,7 +356,7 @@ impl<C: Codec> Shared<C> {
         let bytes = queued.bytes.len();
         let count = match queued.kind {
             QueuedKind::Datagrams(size) => Segments::cut(&queued.bytes, size).count() as u64,
-            QueuedKind::Message(_) => 1,
+            QueuedKind::Message(_) | QueuedKind::Greeting => 1,
         };
         let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > QUEUE_BYTES_MAX || self.queue.try_send(queued).is_err() {
@@ -527,8 +558,8 @@ impl<C: Codec> Sink<C::Endpoint> for OutletSink<'_, C> {
         }
     }
 
-    fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8], until: u64) {
-        let departure = Departure::WhenRoom { until };
+    fn oversize(&mut self, to: C::Endpoint, cluster: u64, message: &[u8]) {
+        let departure = Departure::WhenRoom { until: ALWAYS_NEEDED };
         self.burst.hand_over(to, QueuedKind::Message(cluster), message, departure);
     }
 

@@ -5,8 +5,7 @@
 
 use crate::HEADER_BYTES;
 use crate::codec::{
-    ALWAYS_NEEDED, Body, BodyKind, Codec, Decode, Departure, Endpoint, Opened, Pack, Sink,
-    parse_probe,
+    Body, BodyKind, Codec, Decode, Departure, Endpoint, Opened, Pack, Sink, parse_probe,
 };
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
@@ -152,7 +151,7 @@ impl Pack<Toy> for ToyPacker {
         write(message, &mut bytes);
         let most = sink.length(to);
         if HEADER_BYTES + bytes.len() > most {
-            return sink.oversize(to, 1, &bytes, ALWAYS_NEEDED);
+            return sink.oversize(to, 1, &bytes);
         }
         let begun = self.begun.iter_mut().find(|(other, _)| *other == to);
         match begun {

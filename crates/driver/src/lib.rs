@@ -145,6 +145,10 @@ pub struct Plan {
     pub deadline: Duration,
     /// Whether all processes are told to send and receive one datagram a system call.
     pub no_offload: bool,
+    /// The file with the cluster's key, if it has one.
+    pub key_file: Option<PathBuf>,
+    /// Whether the processes may take addresses that others reach although there is no key.
+    pub insecure: bool,
     /// Whether all processes write traces into the scenario's folder.
     pub trace: bool,
     /// The file for a page that shows the scenario, if there is to be one.
@@ -182,6 +186,12 @@ impl Plan {
         args.push("--die_with_parent".into());
         if self.no_offload {
             args.push("--no_offload".into());
+        }
+        if let Some(file) = &self.key_file {
+            args.extend(["--key_file".into(), file.display().to_string()]);
+        }
+        if self.insecure {
+            args.push("--insecure".into());
         }
         if self.trace {
             let file = folder.path(&format!("{}.trace", process.replace(' ', "")));
@@ -234,6 +244,12 @@ impl Plan {
         }
         if self.no_offload {
             command += " --no_offload";
+        }
+        if let Some(file) = &self.key_file {
+            command += &format!(" --key_file {}", quoted(&file.display().to_string()));
+        }
+        if self.insecure {
+            command += " --insecure";
         }
         if self.trace {
             command += " --trace";

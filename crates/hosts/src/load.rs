@@ -90,6 +90,7 @@ impl Load {
             command.args(["--f", &world.f().to_string(), "--client_id", &id.to_string()]);
             command.args(["--msg_loss", &world.loss_percent.to_string()]);
             command.args(["--rand_seed", &(1_000 + id).to_string(), "--die_with_parent"]);
+            command.args(laid.trust());
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
             let mut child =
                 command.spawn().map_err(|error| format!("cannot start client {id}: {error}"))?;

@@ -95,7 +95,7 @@ impl Replica {
         command.args(["--f", &world.f().to_string(), "--replica_id", &id.to_string()]);
         command.arg("--log_dir").arg(logs).args(["--msg_loss", &world.loss_percent.to_string()]);
         command.args(["--rand_seed", &(id + 1).to_string(), "--die_with_parent"]);
-        command.args(world.options);
+        command.args(world.options).args(laid.trust());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child =
             command.spawn().map_err(|error| format!("cannot start replica {id}: {error}"))?;

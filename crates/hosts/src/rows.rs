@@ -194,7 +194,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         name: "250-ms-one-way",
-        world: World { path: Some(Path::constant(250)), ..World::PLAIN },
+        world: World { path: Some(Path::constant(250)), has_key: true, ..World::PLAIN },
         act: Act::Send { groups: &[Clients::sending(1, 20, LINES)], limit: lines_over(250) },
         must: &[Must::CompleteWithin(lines_over(250)), Must::LeadersAtMost(1)],
         ..BASE
@@ -211,6 +211,7 @@ pub const TABLE: &[Row] = &[
         name: "up-to-a-second-one-way",
         world: World {
             path: Some(Path { least_ms: 0, most_ms: 1_000, overtakes: true, lost_percent: 0 }),
+            has_key: true,
             ..World::PLAIN
         },
         act: Act::Send { groups: &[Clients::sending(1, 20, LINES)], limit: lines_over(1_000) },
@@ -427,7 +428,7 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         name: "leader-dies-30-percent-lost",
-        world: World { loss_percent: 30, ..World::PLAIN },
+        world: World { loss_percent: 30, has_key: true, ..World::PLAIN },
         act: Act::KillLeader { clients: Clients::without_end(300, 1_200), watch: ms(6_000) },
         must: &[Must::SilenceWithin(NEXT_LINE_LOSSY), Must::CampaignsAtMost(2)],
         alone: true,

@@ -31,6 +31,7 @@
 
 use crate::namespace::{Namespace, Sent};
 use crate::relay::{Path, Relay};
+use multipaxos::runtime::trust::make_key;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path as FilePath, PathBuf};
@@ -153,6 +154,8 @@ pub struct World {
     pub quota: Option<Quota>,
     /// Options of all replicas.
     pub options: &'static [&'static str],
+    /// Whether the cluster has a key.
+    pub has_key: bool,
 }
 
 impl World {
@@ -167,6 +170,7 @@ impl World {
         system: System::Honest,
         quota: None,
         options: &[],
+        has_key: false,
     };
 
     /// The same on hosts of their own.
@@ -213,6 +217,9 @@ impl Laid {
             laid.write_config(Some(id))?;
         }
         laid.write_config(None)?;
+        if world.has_key {
+            make_key(&laid.key_file()).map_err(|error| error.to_string())?;
+        }
         Ok(laid)
     }
 
@@ -239,6 +246,18 @@ impl Laid {
             Some(id) => format!("replica{id}.txt"),
             None => "clients.txt".into(),
         })
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.join("key")
+    }
+
+    /// The options of all processes that say whom to believe.
+    pub fn trust(&self) -> Vec<String> {
+        match self.world.has_key {
+            true => vec!["--key_file".into(), self.key_file().display().to_string()],
+            false => vec!["--insecure".into()],
+        }
     }
 
     /// What the replicas' hosts have sent so far. On one host that is everything, the clients'

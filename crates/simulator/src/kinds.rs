@@ -169,7 +169,7 @@ mod tests {
     };
     use multipaxos::values::Values;
 
-    const HEADERS: u64 = 45 + 28;
+    const HEADERS: u64 = 80 + 28;
 
     /// What a process sends with these messages, by kind.
     fn kinds(me: Party, outgoing: &[Outgoing]) -> Kinds {

@@ -129,6 +129,8 @@ reach! {
     Leftover = "leftovers_removed",
     /// A stray process was told that it is no member.
     StrayTold = "strays_told",
+    /// In a run with keys a process dropped what an attacker had sent, or the network had repeated.
+    ForgeryDropped = "forgeries_dropped",
     /// An acceptor held as many slots as it may hold above its highest one.
     AcceptSlots = "bound_accept_slots",
     /// An acceptor held as many bytes.
@@ -202,7 +204,7 @@ pub const BY_BOUNDS: [Situation; 9] = [
 ];
 
 /// What only the gentle world does: its inboxes, flipped bits, strangers, and sessions that expire.
-const GENTLE: [Situation; 14] = [
+const GENTLE: [Situation; 15] = [
     Situation::Begun,
     Situation::CopyBeside,
     Situation::CopyTold,
@@ -217,6 +219,7 @@ const GENTLE: [Situation; 14] = [
     Situation::StaleWarmUp,
     Situation::Leftover,
     Situation::StrayTold,
+    Situation::ForgeryDropped,
 ];
 
 /// What needs a seldom fault: no single place is asked for it.

@@ -16,6 +16,7 @@ use crate::message::{
     ToProposer,
 };
 use crate::net::answer::AnswerOnWire;
+use crate::net::guard::Admitted;
 use crate::net::{DATAGRAM_BYTES_MAX, Endpoint, Incoming};
 use crate::types::{Address, Attempt, BootId, ClusterId, REPLICAS_MAX, ReplicaId, Slot};
 use crate::values::Builder;
@@ -23,6 +24,7 @@ use datagrams::boots::{BootStatus, Boots};
 use datagrams::codec::{Body, BodyKind, Opened, parse_probe};
 use datagrams::counters::{Counters, DropReason, NetEvent};
 use datagrams::fragment::{Fragment, Missing};
+use datagrams::path::receipt::Stamp;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,7 +43,7 @@ pub struct Decoder {
     has: Option<u64>,
     /// Gathers the commands of one datagram.
     commands: Builder,
-    notices: Notices,
+    pub(super) notices: Notices,
 }
 
 impl Decoder {
@@ -56,7 +58,7 @@ impl Decoder {
             assert!(id.index() < identity.n, "replica {id} of {}", identity.n);
         }
         let boots = vec![Boots::default(); identity.n];
-        let notices = Notices::new(identity.me, identity.n);
+        let notices = Notices::new(identity.me, identity.n, identity.guard.is_on());
         let source = Address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let commands = Builder::default();
         let lives = vec![None; identity.n];
@@ -132,10 +134,26 @@ impl Decoder {
         if frame[4] != VERSION {
             return Err(DropReason::Version);
         }
-        if read_check(frame) != check_of(frame) {
+        // Where there is a key, the tag stands for the check.
+        if !self.identity.guard.is_on() && read_check(frame) != check_of(frame) {
             return Err(DropReason::Check);
         }
+        if self.is_refusal(frame) {
+            let fits = self.parties(from, frame);
+            return Err(fits.err().unwrap_or(match frame[24] == BodyKind::Greeting as u8 {
+                true => DropReason::Tag,
+                false => DropReason::Receiver,
+            }));
+        }
+        let admitted = self.identity.admit(from, frame)?;
+        let at = from;
         let from = self.parties(from, frame)?;
+        if let Admitted::Handshake(by) = admitted {
+            let answers = self.identity.shake_hands(by, from, at, frame)?;
+            let (boot, cluster) = (u64_at(frame, 16), ClusterId::NONE.0);
+            let (stamp, body) = (Stamp::default(), Body::Handshake(answers));
+            return Ok(Opened { from, boot, cluster, stamp, has: None, body });
+        }
         let body_bytes = u16::from_le_bytes([frame[AT_BODY_LENGTH], frame[AT_BODY_LENGTH + 1]]);
         let (body, padding) = frame[HEADER_BYTES..]
             .split_at_checked(usize::from(body_bytes))
@@ -145,10 +163,6 @@ impl Decoder {
         }
         let stranger = matches!(from, Endpoint::Client(_));
         let cluster = ClusterId(u64_at(frame, 8));
-        // A bare header, to a client: it has asked another replica than it meant.
-        if self.identity.me == Party::Client && cluster == ClusterId::NONE && body.is_empty() {
-            return Err(DropReason::Receiver);
-        }
         // Without a cluster a client is only told that a replica warms up.
         if self.identity.me == Party::Client
             && cluster == ClusterId::NONE
@@ -234,6 +248,14 @@ impl Decoder {
         }
         let (boot, cluster, stamp, has) = (boot.0, cluster.0, stamp_of(frame), self.has.take());
         Ok(Opened { from, boot, cluster, stamp, has, body })
+    }
+
+    /// Whether it is the bare header that tells a client what does not fit: it has asked another
+    /// replica than it meant, or has another key. Nobody has tagged it, and it never leads to more
+    /// than a line for the user.
+    fn is_refusal(&self, frame: &[u8]) -> bool {
+        let is_bare = frame.len() == HEADER_BYTES && u64_at(frame, 8) == ClusterId::NONE.0;
+        self.identity.me == Party::Client && is_bare
     }
 
     /// S12: a retired life may run beside the one that is heard. Its newest heartbeat in a datagram

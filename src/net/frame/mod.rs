@@ -11,7 +11,7 @@
 //!       8      8  cluster id, 0 for "not known yet"
 //!      16      8  boot id of the sender
 //!      24      1  kind of body: messages, a fragment, missing fragments, a probe, its answer,
-//!                 nothing
+//!                 nothing, a greeting, a ticket
 //!      25      2  bytes of body
 //!      27      4  CRC-32 of all behind the header, which begins with a hash of the fields
 //!                 above, xored with a hash of the fields below
@@ -20,7 +20,8 @@
 //!      39      4  how many bytes of the receiver have arrived up to there
 //!      43      2  for how long that has been known, in units of 32 µs; the highest bit: the
 //!                 sender waits for such word
-//!      45      …  body, and behind it zeros: padding
+//!      45     35  the proof that the sender has a key of the cluster; zeros where there is none
+//!      80      …  body, and behind it zeros: padding
 //! ```
 //!
 //! A body of messages is one postcard message after the other, to the last byte. Sender
@@ -46,8 +47,9 @@
 //!
 //! **Refusals.** A client whose frame has another version, another n or another receiver would
 //! wait for ever without a word. The replica answers it with a bare header, which is no longer
-//! than any frame, and whose fields tell the client what does not fit. Replicas tell their
-//! users what does not fit of each other's frames (`notices`).
+//! than any frame, and whose fields tell the client what does not fit. One whose key does not
+//! fit is told the same way, once a second. Replicas tell their users what does not fit of each
+//! other's frames (`notices`).
 //!
 //! The parts: the fields (`header`), and what checks and decodes a frame ([`Decoder`]).
 //!
@@ -59,12 +61,14 @@ mod header;
 mod notices;
 
 pub use decoder::Decoder;
+pub(super) use header::{AT_PROOF, CLIENT, party_byte};
 pub use header::{
     CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to, begin, check_of,
     excerpt_room, pad, seal, sealed_bytes, stamp,
 };
 
 use crate::message::Party;
+pub use crate::net::guard::Guard;
 use crate::types::{BootId, ClusterId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,6 +118,8 @@ pub struct Identity {
     pub boot: BootId,
     /// The cluster, once it is known.
     pub cluster: ClusterCell,
+    /// Which datagrams it believes, and what makes others believe its own.
+    pub guard: Guard,
 }
 
 #[cfg(test)]

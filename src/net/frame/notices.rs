@@ -2,17 +2,18 @@
 //!
 //! A frame that fails a check is dropped and counted. Some of these checks fail for ever and
 //! because of what a person did: another version of the program, another number of replicas,
-//! lines in another order. Without a word about it every process would wait for the others. So
+//! lines in another order, another key. Without a word about it every process would wait for the others. So
 //! each kind is said once for each sender, and then at most once a minute.
 //!
 //! The first eight bytes of a frame have their places in every version, so that a process of
 //! another version can be named too.
 
 use super::Decoder;
-use super::header::{CLIENT, HEADER_BYTES, VERSION};
+use super::header::{AT_PROOF, CLIENT, HEADER_BYTES, VERSION};
 use crate::message::Party;
 use crate::net::Endpoint;
 use crate::types::{Address, REPLICAS_MAX};
+use datagrams::codec::BodyKind;
 use datagrams::counters::DropReason;
 use interleavings::threads;
 use seldom::Seldom;
@@ -20,27 +21,47 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 /// Kinds of frames that do not fit.
-const KINDS: usize = 4;
+const KINDS: usize = 6;
+
+/// The least time between two answers to clients whose key does not fit.
+const REFUSED_US: u64 = 1_000_000;
 
 /// What was said, and when.
 #[derive(Debug)]
 pub(super) struct Notices {
     me: Party,
     n: usize,
+    has_key: bool,
     began: Instant,
+    /// When a client may be told again that its key does not fit.
+    refuses_at: u64,
     /// By kind and sender.
     said: Vec<[Seldom; KINDS]>,
 }
 
 impl Notices {
-    pub(super) fn new(me: Party, n: usize) -> Self {
+    pub(super) fn new(me: Party, n: usize, has_key: bool) -> Self {
         let said = vec![[Seldom::new(); KINDS]; REPLICAS_MAX];
-        Notices { me, n, began: threads::now(), said }
+        Notices { me, n, has_key, began: threads::now(), refuses_at: 0, said }
+    }
+
+    fn now_us(&self) -> u64 {
+        threads::now().duration_since(self.began).as_micros() as u64
+    }
+
+    /// Whether a client is told now that its key does not fit.
+    fn refuses_key(&mut self) -> bool {
+        let now_us = self.now_us();
+        let refuses = now_us >= self.refuses_at;
+        if refuses {
+            self.refuses_at = now_us + REFUSED_US;
+        }
+        refuses
     }
 
     /// A frame, which has a whole header and came from `at`, was dropped.
     pub(super) fn dropped(&mut self, at: SocketAddr, frame: &[u8], why: DropReason) {
-        let now_us = threads::now().duration_since(self.began).as_micros() as u64;
+        let now_us = self.now_us();
         if let Some(line) = self.line(now_us, at, frame, why) {
             log::warn!("{line}");
         }
@@ -60,6 +81,13 @@ impl Notices {
             DropReason::Size => 1,
             DropReason::Receiver if self.me == Party::Client => 2,
             DropReason::Receiver => 3,
+            DropReason::Tag if speaks_of_key(frame) => {
+                if is_plain(frame) {
+                    4
+                } else {
+                    5
+                }
+            }
             _ => return None,
         };
         let &[_, _, _, _, version, n, from, to, ..] = frame else { return None };
@@ -81,9 +109,28 @@ impl Notices {
                 "{me}: replica {from} is at {at}, where another is expected: the configurations \
                  list the replicas in another order{repeats}"
             ),
-            _ => format!(
+            3 => format!(
                 "{me}: replica {from} at {at} takes this for replica {to}: the configurations \
                  list the replicas in another order{repeats}"
+            ),
+            _ if self.me == Party::Client => {
+                let which = if self.has_key { "another" } else { "a" };
+                format!(
+                    "{me}: replica {from} at {at} wants {which} key: give --key_file a key of its \
+                     cluster{repeats}"
+                )
+            }
+            4 => format!(
+                "{me}: what comes from {at} as replica {from} has no tag, and is dropped: give \
+                 all replicas the same --key_file{repeats}"
+            ),
+            _ if self.has_key => format!(
+                "{me}: what comes from {at} as replica {from} is tagged with another key, and is \
+                 dropped: give all replicas the same --key_file{repeats}"
+            ),
+            _ => format!(
+                "{me}: replica {from} at {at} has a key, and this one has none: give all replicas \
+                 the same --key_file{repeats}"
             ),
         })
     }
@@ -96,15 +143,43 @@ impl Notices {
     }
 }
 
+/// Whether the proof of a frame that was dropped says something of its sender's key: there is none,
+/// or it begins a session. Any other may be of a session that this process has forgotten, since it
+/// has restarted.
+fn speaks_of_key(frame: &[u8]) -> bool {
+    let Some(kind) = frame.get(24) else { return false };
+    let handshakes = [BodyKind::Greeting, BodyKind::Ticket].map(|kind| kind as u8);
+    is_plain(frame) || handshakes.contains(kind)
+}
+
+/// Whether it has no proof.
+fn is_plain(frame: &[u8]) -> bool {
+    let proof = frame.get(AT_PROOF..HEADER_BYTES);
+    proof.is_some_and(|proof| proof.iter().all(|byte| *byte == 0))
+}
+
 impl Decoder {
-    /// The client that is to be told, by a bare header, that its frame was dropped: it has
-    /// another version or number of replicas, or takes this replica for another.
-    pub fn refusal(&self, from: Address, frame: &[u8], why: DropReason) -> Option<Endpoint> {
-        let by_configuration =
-            matches!(why, DropReason::Version | DropReason::Size | DropReason::Receiver);
+    /// The client that is to be told, by a bare header of this kind, that its frame was dropped: it
+    /// has another version or number of replicas, takes this replica for another, or has another
+    /// key.
+    pub fn refusal(
+        &mut self,
+        from: Address,
+        frame: &[u8],
+        why: DropReason,
+    ) -> Option<(Endpoint, BodyKind)> {
         let is_client = frame.len() >= HEADER_BYTES && frame[6] == CLIENT;
-        let replies = by_configuration && is_client && self.identity.me != Party::Client;
-        replies.then_some(Endpoint::Client(from))
+        if !is_client || self.identity.me == Party::Client {
+            return None;
+        }
+        let kind = match why {
+            DropReason::Version | DropReason::Size | DropReason::Receiver => BodyKind::Messages,
+            DropReason::Tag if speaks_of_key(frame) && self.notices.refuses_key() => {
+                BodyKind::Greeting
+            }
+            _ => return None,
+        };
+        Some((Endpoint::Client(from), kind))
     }
 }
 
@@ -138,7 +213,7 @@ mod tests {
             (Party::Client, header(2, 5, 1, CLIENT), Size, "client: hears a cluster of 5 at"),
             (Party::Client, header(2, 3, 1, CLIENT), Receiver, "client: replica 1 is at"),
         ] {
-            let said = Notices::new(me, 3).line(0, at(), &frame, why);
+            let said = Notices::new(me, 3, false).line(0, at(), &frame, why);
             assert!(said.as_ref().is_some_and(|said| said.starts_with(line)), "{said:?} {line}");
         }
         // What passes by itself, noise, and clients, who are told.
@@ -148,13 +223,13 @@ mod tests {
             (header(9, 3, CLIENT, 0), Version),
             (header(9, 3, 63, 0), Version),
         ] {
-            assert_eq!(Notices::new(ZERO, 3).line(0, at(), &frame, why), None, "{why:?}");
+            assert_eq!(Notices::new(ZERO, 3, false).line(0, at(), &frame, why), None, "{why:?}");
         }
     }
 
     #[test]
     fn each_sender_and_kind_is_said_once_a_minute() {
-        let mut notices = Notices::new(ZERO, 3);
+        let mut notices = Notices::new(ZERO, 3, false);
         let mut said =
             |at_us, from, why| notices.line(at_us, at(), &header(9, 5, from, 2), why).is_some();
         assert!(said(0, 1, DropReason::Version) && said(0, 2, DropReason::Version));

@@ -28,7 +28,8 @@ fn address() -> Address {
 }
 
 fn identity(me: Party, cluster: ClusterId) -> Identity {
-    let identity = Identity { n: 3, me, boot: BootId(7), cluster: ClusterCell::new() };
+    let identity =
+        Identity { n: 3, me, boot: BootId(7), cluster: ClusterCell::new(), guard: Guard::none() };
     if cluster != ClusterId::NONE {
         identity.cluster.set(cluster);
     }
@@ -166,13 +167,13 @@ fn a_client_that_does_not_fit_is_told_by_a_bare_header_and_nobody_else_is() {
         let misfit = resealed(hello.clone(), |frame| frame[at] = to);
         assert_eq!(open(&mut receiver, &misfit), Err(why));
         let told = receiver.refusal(address(), &misfit, why);
-        assert_eq!(told, Some(Endpoint::Client(address())));
+        assert_eq!(told, Some((Endpoint::Client(address()), BodyKind::Messages)));
         assert!(bare.len() <= misfit.len(), "no longer than the question");
         // A replica's frame is not answered, nor is any that a client gets: two that do not fit
         // would answer each other for ever.
         let peers = resealed(misfit.clone(), |frame| frame[6] = 1);
         assert_eq!(receiver.refusal(address(), &peers, why), None);
-        let asker = decoder(Party::Client, cluster);
+        let mut asker = decoder(Party::Client, cluster);
         assert_eq!(asker.refusal(address(), &misfit, why), None);
         // What the client gets is dropped under the reason that it tells its user.
         let answer = match why {

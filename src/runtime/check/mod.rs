@@ -17,6 +17,7 @@ use super::ask;
 use super::client::ClientOptions;
 use crate::config::{ClusterFile, Config, cause};
 use crate::net::DATAGRAM_BYTES_MIN;
+use crate::runtime::trust::Trust;
 use crate::storage::data_dir::{self, Looked};
 use crate::types::{ClientId, ReplicaId};
 use command_line::ending::Ending;
@@ -62,6 +63,8 @@ pub struct Subject {
     pub datagram_bytes: usize,
     /// Whether the kernel may be given several datagrams in one call.
     pub offload: bool,
+    /// Whom the replica would believe.
+    pub trust: Trust,
 }
 
 /// Checks everything. `None` if a signal came first.
@@ -86,6 +89,12 @@ pub fn run(subject: &Subject, ending: &Ending) -> Option<Vec<Row>> {
                       0.0.0.0 as a replica's own line";
         rows.push(Row::bad("names", at, advice));
     }
+    rows.push(match (subject.trust.replica_keys(&config), &subject.trust) {
+        (Err(refused), _) => Row::bad("key", refused.to_string(), "see --key_file in --help"),
+        (Ok(_), Trust::KeyFile(file)) => Row::good("key", file.display().to_string()),
+        (Ok(_), Trust::Loopback) => Row::good("key", "none: all addresses are loopback addresses"),
+        (Ok(_), Trust::Insecure) => Row::note("key", "none: everybody is believed", "--key_file"),
+    });
     if found[id.index()].is_some() {
         rows.push(port(config.replicas[id.index()].address));
         rows.push(receive_buffer(config.replicas[id.index()].address));
@@ -317,9 +326,12 @@ fn answers(
     peers: &[ReplicaId],
     ending: &Ending,
 ) -> Option<Vec<Row>> {
+    // A key that cannot be used has a row of its own.
+    let keys = subject.trust.client_keys(&config).unwrap_or_default();
     let options = ClientOptions {
         id: ClientId(0),
         config,
+        keys,
         names: None,
         loss: 0.0,
         seed: 0,

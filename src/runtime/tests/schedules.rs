@@ -50,7 +50,7 @@ use super::replica::{self, Process, ReplicaOptions};
 use crate::config::{Config, ReplicaAddress};
 use crate::machine::Host;
 use crate::message::{ClientMessage, Party};
-use crate::net::frame::{ClusterCell, Identity};
+use crate::net::frame::{ClusterCell, Guard, Identity};
 use crate::net::{BoundSocket, Network, NetworkConfig};
 use crate::net::{DATAGRAM_BYTES_DEFAULT, Outgoing, pack};
 use crate::paxos;
@@ -282,7 +282,13 @@ fn begin_replica(
     let config = cluster.config();
     let peers = cluster.0.clone();
     let cluster = ClusterCell::new();
-    let identity = Identity { n, me: Party::Replica(id), boot, cluster: cluster.clone() };
+    let identity = Identity {
+        n,
+        me: Party::Replica(id),
+        boot,
+        cluster: cluster.clone(),
+        guard: Guard::none(),
+    };
     let network = NetworkConfig {
         codec: identity,
         peers,
@@ -295,6 +301,7 @@ fn begin_replica(
     let counters = network.counters();
     let options = ReplicaOptions {
         names: None,
+        keys: None,
         id,
         config,
         host: Host::CHAT,
@@ -500,6 +507,7 @@ fn begin_client(number: u64, cluster: &Cluster, habits: Habits) -> Client {
         id: ClientId(number),
         config: cluster.config(),
         names: None,
+        keys: None,
         loss: if explore::draw(3) == 0 { 0.3 } else { 0.0 },
         seed: number,
         datagram_bytes: DATAGRAM_BYTES_DEFAULT,
@@ -560,7 +568,13 @@ impl Client {
 fn flood(cluster: &Cluster, questions: u64) {
     let n = cluster.0.len();
     let socket = BoundSocket::for_client(&cluster.0).expect("a port");
-    let identity = Identity { n, me: Party::Client, boot: BootId(9), cluster: ClusterCell::new() };
+    let identity = Identity {
+        n,
+        me: Party::Client,
+        boot: BootId(9),
+        cluster: ClusterCell::new(),
+        guard: Guard::none(),
+    };
     let peers = cluster.0.clone();
     let settings = NetworkConfig {
         codec: identity,

@@ -37,7 +37,7 @@
 //!   the roles that nobody waits for, and `wait`'s patience before a thread sleeps;
 //! - `net`'s loop: bursts of 64 datagrams, GRO, patience, epoll;
 //! - datagrams of at most 8,192 bytes, as many in a call as the kernel takes (GSO), with room
-//!   for `net`'s header and for the fields of a command; acceptances of 64 bytes, answers of 25;
+//!   for `net`'s header and for the fields of a command; acceptances of 99 bytes, answers of 25;
 //! - a copy of a datagram's lines on arrival, of a burst's lines into a run, of a run into
 //!   datagrams for each peer, of a line into the chat log, and of 40 bytes into the journal
 //!   for each line. Chat log and journal are written when 64 KiB are there, or before the

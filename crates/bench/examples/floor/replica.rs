@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::thread;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-const VOTE_BYTES: usize = 64 - HEADER_BYTES;
+const VOTE_BYTES: usize = 19;
 /// The bytes that slot, client and number of a line take in the chat log, roughly.
 const NUMBERS_BYTES: usize = 16;
 /// The same bounds as in a decided log and an acceptor's log.

@@ -53,6 +53,9 @@ struct Options {
     /// send and receive one datagram a system call, in all processes
     #[argh(switch)]
     no_offload: bool,
+    /// the key of the cluster, for all processes (default: none)
+    #[argh(option, arg_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// let the replicas write down what each role gets and does (see their --trace)
     #[argh(switch)]
     trace: bool,
@@ -204,6 +207,7 @@ fn plan(options: Options) -> Plan {
         msg_loss: options.msg_loss,
         datagram_max: options.datagram_max.0 as usize,
         offload: !options.no_offload,
+        key_file: options.key_file,
         trace: options.trace,
         rand_seed: options.rand_seed.0,
         rate: options.rate.map(|rate| rate.0),

@@ -326,9 +326,13 @@ impl<C: Codec> Network<C> {
         match self.decoder.open(from, datagram, &mut self.messages) {
             Err(why) => {
                 log::trace!("datagram from {from} dropped: {}", why.name());
-                if let Some(to) = self.decoder.refusal(from, datagram, why) {
-                    self.sender.refusal(to);
+                if let Some((to, kind)) = self.decoder.refusal(from, datagram, why) {
+                    self.sender.refusal(to, kind);
                 }
+            }
+            // It says nothing of the path.
+            Ok(Opened { from: to, body: Body::Handshake(datagrams), .. }) => {
+                self.sender.handshake(to, from, &datagrams);
             }
             Ok(opened) => {
                 if let Some(peer) = opened.from.peer() {
@@ -348,7 +352,7 @@ impl<C: Codec> Network<C> {
     fn take(&mut self, now: u64, opened: Opened<'_, C::Endpoint>) {
         let Opened { from, boot, cluster, body, .. } = opened;
         match body {
-            Body::Messages | Body::Nothing => {}
+            Body::Messages | Body::Nothing | Body::Handshake(_) => {}
             Body::Fragment(fragment) => {
                 let joined = self.reassembler.insert(now, from, boot, cluster, fragment);
                 if let Some(message) = joined {
@@ -384,6 +388,7 @@ impl<C: Codec> Network<C> {
                 QueuedKind::Datagrams(size) => {
                     self.sender.transmit(to, &mut bytes, size, priority);
                 }
+                QueuedKind::Greeting => self.sender.greeting(to, &bytes),
                 QueuedKind::Message(cluster) => {
                     let sender = &mut self.sender;
                     let length = self.shared.length(to);

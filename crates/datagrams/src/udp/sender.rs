@@ -7,11 +7,12 @@ use crate::codec::{ALWAYS_NEEDED, BodyKind, Codec, Departure, Endpoint, probe_bo
 use crate::counters::NetEvent;
 use crate::fragment::{FRAGMENT_HEADER_BYTES, Fragment, Missing};
 use crate::loss::Gate;
-use crate::outlet::{Left, Priority, Shared, URGENT};
+use crate::outlet::{Left, Priority, Shared, URGENT, attempt, on_wire};
 use crate::path::length::Probe;
 use crate::path::queue::{BulkQueue, Pushed, Repeat};
 use crate::path::receipt::Stamp;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -149,10 +150,34 @@ impl<C: Codec> LoopSender<C> {
         }
     }
 
+    /// Sends datagrams of the codec's own, as they are: to where `to` is reached, and to where
+    /// its own came `from`, if that is elsewhere. They are lost if the socket would block.
+    pub(super) fn handshake(&mut self, to: C::Endpoint, from: SocketAddr, datagrams: &[Vec<u8>]) {
+        for datagram in datagrams {
+            self.greeting(to, datagram);
+            if self.shared.address(to) != from && self.passes() {
+                let (counters, address) = (&self.shared.counters, on_wire(from, self.shared.ipv6));
+                let sent = attempt(counters, || self.shared.socket.send_to(datagram, address));
+                let event = if sent.is_ok() { NetEvent::Sent } else { NetEvent::SendFailed };
+                counters.count(event);
+            }
+        }
+    }
+
+    /// Sends a datagram as it is. It is lost if the socket would block.
+    pub(super) fn greeting(&mut self, to: C::Endpoint, datagram: &[u8]) {
+        if self.shared.muted.load(Ordering::SeqCst) {
+            self.shared.counters.count(NetEvent::Muted);
+        } else if self.passes() {
+            self.shared.counters.count(NetEvent::Greeted);
+            self.shared.send_protected(to, Segments::cut(datagram, datagram.len()));
+        }
+    }
+
     /// Sends a header without a body, which says that a datagram was dropped.
-    pub(super) fn refusal(&mut self, to: C::Endpoint) {
+    pub(super) fn refusal(&mut self, to: C::Endpoint, kind: BodyKind) {
         C::begin(&mut self.frame);
-        if self.seal(to, 0, BodyKind::Messages) {
+        if self.seal(to, 0, kind) {
             let mut frame = std::mem::take(&mut self.frame);
             let size = frame.len();
             self.transmit(to, &mut frame, size, URGENT);
@@ -163,6 +188,11 @@ impl<C: Codec> LoopSender<C> {
     /// Completes the datagram; returns whether it passes the gate.
     fn seal(&mut self, to: C::Endpoint, cluster: u64, kind: BodyKind) -> bool {
         self.shared.codec.seal(to, cluster, kind, &mut self.frame);
+        self.passes()
+    }
+
+    /// Whether a datagram passes the gate.
+    fn passes(&mut self) -> bool {
         let passes = self.gate.passes();
         if !passes {
             self.shared.counters.count(NetEvent::LostByGate);
@@ -266,7 +296,7 @@ impl<C: Codec> LoopSender<C> {
         let to = C::Endpoint::of_peer(peer);
         if self.shared.muted.load(Ordering::SeqCst) {
             self.shared.counters.count(NetEvent::Muted);
-        } else if let Some((index, _)) = self.shared.send(to, Segments::cut(bytes, size)).left {
+        } else if let Some((index, _)) = self.shared.send(to, bytes, size).left {
             let left = Segments::cut(bytes, size).after(index);
             let (bytes, size) = (left.bytes().to_vec(), left.size());
             self.backlog.push_back(Waiting { to, bytes, size, exempt: false });

@@ -164,13 +164,13 @@ fn a_full_queue_is_a_lost_message_and_never_a_wait() {
 #[test]
 fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
     let [mut zero, one] = pair(|_| {});
-    let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 60]);
+    let (mut outlet, waiting) = (zero.outlet(1), |byte| vec![byte; 100]);
     for byte in 0..3 {
         let (to, bytes) = (End::Peer(1), waiting(byte));
-        zero.sender.backlog.push_back(Waiting { to, bytes, size: 60, exempt: false });
+        zero.sender.backlog.push_back(Waiting { to, bytes, size: 100, exempt: false });
     }
-    let mut last = [waiting(3), waiting(4)[..50].to_vec()].concat();
-    zero.sender.transmit(End::Peer(1), &mut last, 60, URGENT);
+    let mut last = [waiting(3), waiting(4)[..90].to_vec()].concat();
+    zero.sender.transmit(End::Peer(1), &mut last, 100, URGENT);
     outlet.send([long(1)]);
     zero.send_queued();
     assert_eq!(zero.sender.backlog.len(), 4);
@@ -193,7 +193,7 @@ fn what_waits_for_the_socket_leaves_in_its_order_and_before_anything_new() {
         }
     }
     // The fragments came after them.
-    let expected = [&last[..60], &last[60..]].map(unstamped);
+    let expected = [&last[..100], &last[100..]].map(unstamped);
     assert_eq!([&cut[0], &cut[1]].map(|datagram| unstamped(datagram)), expected);
 }
 
@@ -294,11 +294,11 @@ fn where_batches_are_refused_datagrams_leave_singly() {
 fn a_batch_that_the_kernel_refuses_is_sent_singly() {
     let [zero, one] = pair(|_| {});
     // Together they are longer than the kernel takes.
-    let mut bytes = vec![7; 2 * 40_000 + 50];
+    let mut bytes = vec![7; 2 * 40_000 + 90];
     let outcome = zero.shared.transmit(End::Peer(1), &mut bytes, 40_000, URGENT);
     assert_eq!(outcome, SendOutcome { sent: 3, left: None });
     let mut buffer = vec![0; 65_535];
-    for expected in [40_000, 40_000, 50] {
+    for expected in [40_000, 40_000, 90] {
         let (bytes, _) = one.socket.recv_from(&mut buffer).expect("it was sent");
         assert_eq!(bytes, expected);
     }

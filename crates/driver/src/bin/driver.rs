@@ -6,6 +6,7 @@ use command_line::help::Group;
 use command_line::{Bounded, Percent, called, parse_args, say, usage_error};
 use driver::{Interrupts, Plan, Scenario, TABLE};
 use multipaxos::config::{Config, F_MAX};
+use multipaxos::runtime::trust::Trust;
 use std::path::PathBuf;
 use std::process::exit;
 use std::time::Duration;
@@ -66,6 +67,12 @@ struct Options {
     /// replica's id (default configs/config.txt)
     #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"configs/config.txt\")")]
     config_path: PathBuf,
+    /// the key of the cluster, for all processes (default: none)
+    #[argh(option, arg_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// take addresses that others reach although there is no key
+    #[argh(switch)]
+    insecure: bool,
     /// each scenario has a folder of its own below this one (default logs)
     #[argh(option, arg_name = "DIR", default = "PathBuf::from(\"logs\")")]
     log_dir: PathBuf,
@@ -182,6 +189,10 @@ fn main() {
 fn plan(options: Options, f: Option<usize>) -> Plan {
     let config = Config::load(&options.config_path, f, None);
     let config = config.unwrap_or_else(|error| usage_error(error));
+    // The replicas would say so too, each by itself.
+    Trust::of_options(options.key_file.as_deref(), options.insecure)
+        .and_then(|trust| trust.replica_keys(&config))
+        .unwrap_or_else(|refused| usage_error(refused));
     let passed = [
         ("durability", options.durability.map(|durability| durability.0)),
         ("threads", options.threads.map(|layout| layout.0)),
@@ -203,6 +214,8 @@ fn plan(options: Options, f: Option<usize>) -> Plan {
         deadline: Duration::from_secs(options.deadline_s.0),
         json: options.json,
         no_offload: options.no_offload,
+        key_file: options.key_file,
+        insecure: options.insecure,
         trace: options.trace || options.report.is_some(),
         report: options.report,
         replica_options: passed.into_iter().filter_map(given).collect(),

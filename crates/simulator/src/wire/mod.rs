@@ -5,17 +5,19 @@
 //! repeats and reorders datagrams. In the other runs the network carries whole messages, which
 //! is much faster.
 
+pub mod ledger;
 mod paths;
 
 use datagrams::batch::Batches;
 use datagrams::codec::{
-    ALWAYS_NEEDED, Body, BodyKind, Departure, Endpoint as _, Opened, Sink, probe_body,
+    ALWAYS_NEEDED, Body, BodyKind, Departure, Endpoint as _, Opened, Protected, Sink, probe_body,
 };
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Reassembler};
 use datagrams::path::queue::Repeat;
+use ledger::Seal;
 use multipaxos::message::Party;
-use multipaxos::net::frame::{self, ClusterCell, Decoder, Identity};
+use multipaxos::net::frame::{self, ClusterCell, Decoder, Guard, Identity};
 use multipaxos::net::pack::Packer;
 use multipaxos::net::{Endpoint, Incoming, Outgoing};
 use multipaxos::types::{Address, BootId, ClusterId, ReplicaId, Time};
@@ -61,6 +63,8 @@ pub struct Wire {
     paths: Paths,
     counters: Arc<Counters>,
     batches: BatchNews,
+    /// Of a run with keys.
+    seal: Option<Seal>,
     /// The time of the timer event of [`Wire::poll`].
     pub timer_at: Option<Time>,
 }
@@ -106,15 +110,14 @@ impl Sink<Endpoint> for Gathered<'_> {
         }
     }
 
-    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8], until: u64) {
+    fn oversize(&mut self, to: Endpoint, cluster: u64, message: &[u8]) {
         let length = self.length(to);
         let Gathered { now, identity, fragmenter, paths, frames, .. } = self;
-        let departure = Departure::WhenRoom { until };
         fragmenter.split(length, cluster, message.to_vec(), |fragment| {
             let is_first = fragment.index == 0;
             let repeat = if is_first { Repeat::Always } else { Repeat::UnlessArrived };
             let frame = fragment_frame(identity, to, cluster, fragment);
-            paths.leave_or_repeat(*now, to, frame, (departure, repeat), frames);
+            paths.leave_or_repeat(*now, to, frame, (FRAGMENT, repeat), frames);
         });
         if let Some(peer) = to.peer() {
             fragmenter.note_sent(*now, peer);
@@ -154,7 +157,20 @@ fn sealed_frame(
 impl Wire {
     /// The codec of one life of `me`, with datagrams of at most `datagram_max` bytes.
     pub fn new(n: usize, me: Party, boot: BootId, datagram_max: usize) -> Self {
-        let identity = Identity { n, me, boot, cluster: ClusterCell::new() };
+        Wire::sealed(n, me, boot, datagram_max, None)
+    }
+
+    /// The same in a run with keys, if it has any.
+    pub fn sealed(
+        n: usize,
+        me: Party,
+        boot: BootId,
+        datagram_max: usize,
+        seal: Option<&Seal>,
+    ) -> Self {
+        let keys = seal.map(|seal| seal.keys_of(me, boot.0));
+        let guard = Guard::of(keys.as_ref(), n);
+        let identity = Identity { n, me, boot, cluster: ClusterCell::new(), guard };
         let counters = Arc::new(Counters::new());
         Wire {
             packer: Packer::new(identity.clone()),
@@ -165,6 +181,7 @@ impl Wire {
             identity,
             counters,
             batches: BatchNews::default(),
+            seal: seal.cloned(),
             timer_at: None,
         }
     }
@@ -207,7 +224,35 @@ impl Wire {
             });
             self.paths.flush(now.0, &mut frames);
         }
-        frames
+        self.protected(frames)
+    }
+
+    /// The last step before datagrams leave: proofs, and greetings where there is no session.
+    fn protected(&self, frames: Frames) -> Frames {
+        if !self.identity.guard.is_on() {
+            return frames;
+        }
+        let mut leaving = Vec::with_capacity(frames.len());
+        for mut frame in frames {
+            let to = frame.to;
+            let Protected { leaves, greeting } =
+                self.identity.protect(to, &mut frame.bytes, frame.size);
+            leaving.extend(greeting.map(|bytes| Leaving::alone(to, bytes)));
+            if leaves {
+                frame.bytes.chunks(frame.size).for_each(|datagram| self.note_sent(to, datagram));
+                leaving.push(frame);
+            }
+        }
+        leaving
+    }
+
+    fn note_sent(&self, to: Endpoint, datagram: &[u8]) {
+        let handshakes = [BodyKind::Greeting, BodyKind::Ticket].map(|kind| kind as u8);
+        if let Some(seal) = &self.seal
+            && !handshakes.contains(&datagram[24])
+        {
+            seal.sent(to.party(), datagram);
+        }
     }
 
     /// The kernel has taken a batch.
@@ -245,13 +290,31 @@ impl Wire {
     /// Opens a datagram. Returns its messages, and the datagrams to send at once.
     pub fn receive(&mut self, now: Time, from: Address, frame: &[u8]) -> (Vec<Incoming>, Frames) {
         let (mut incoming, mut frames) = (Vec::new(), Vec::new());
+        let me = self.identity.me;
         let Ok(opened) = self.decoder.open(from, frame, &mut incoming) else {
+            if let Some(seal) = &self.seal {
+                seal.dropped(me, frame);
+            }
             return (incoming, frames);
         };
+        if let Opened { from: to, body: Body::Handshake(answers), .. } = opened {
+            for bytes in answers {
+                self.note_sent(to, &bytes);
+                // To where it is configured, and to where its own came from.
+                if let Endpoint::Replica(id) = to {
+                    frames.push(Leaving::alone(Endpoint::Stray(id, from), bytes.clone()));
+                }
+                frames.push(Leaving::alone(to, bytes));
+            }
+            return (incoming, frames);
+        }
+        if let Some(seal) = &self.seal {
+            seal.taken(me, frame);
+        }
         self.paths.received(now.0, &opened, frame.len());
         let Opened { from, boot, cluster, body, .. } = opened;
         match body {
-            Body::Messages | Body::Nothing => {}
+            Body::Messages | Body::Nothing | Body::Handshake(_) => {}
             Body::Fragment(fragment) => {
                 if let Some(joined) = self.reassembler.insert(now.0, from, boot, cluster, fragment)
                 {
@@ -282,7 +345,7 @@ impl Wire {
             }
         }
         self.paths.flush(now.0, &mut frames);
-        (incoming, frames)
+        (incoming, self.protected(frames))
     }
 
     /// Asks for missing fragments, probes paths, tells what has arrived, and sends what has
@@ -304,7 +367,7 @@ impl Wire {
             self.paths.give_word(now.0, &self.identity, cluster, &mut frames);
         }
         self.paths.flush(now.0, &mut frames);
-        frames
+        self.protected(frames)
     }
 
     fn probe(&mut self, now: u64, cluster: ClusterId, frames: &mut Frames) {

@@ -156,8 +156,10 @@ impl World {
         let (boot, rate_ppm) = (BootId(rng.u64(1..)), 1_000_000);
         let settings = Settings { boot, ..node.settings };
         let datagram_max = self.datagram_max;
-        let wire =
-            self.wired.then(|| Wire::new(n, message::Party::Replica(id), boot, datagram_max));
+        let wire = self.wired.then(|| {
+            let (me, seal) = (message::Party::Replica(id), self.seal.as_ref());
+            Wire::sealed(n, me, boot, datagram_max, seal)
+        });
         let process = Process::begin(settings, &store, rate_ppm, self.now);
         self.trace(|| format!("a copy of replica {id}'s directory begins beside it"));
         if let Some(beside) = &mut self.beside {

@@ -26,6 +26,17 @@ impl World {
     fn send_frame(&mut self, id: ReplicaId, to: Endpoint, bytes: Vec<u8>) {
         let from = address_of_replica(id);
         match to {
+            Endpoint::Replica(to) => {
+                self.sees((Host::Replica(id), from), Host::Replica(to), &bytes)
+            }
+            Endpoint::Client(to) => {
+                if let Some((client, _)) = self.visitor_at(to) {
+                    self.sees((Host::Replica(id), from), Host::Client(client), &bytes);
+                }
+            }
+            Endpoint::Stray(..) => {}
+        }
+        match to {
             Endpoint::Replica(to) if self.reaches(id, to) => {
                 let path = (Host::Replica(id), Host::Replica(to));
                 let at_copy = self.goes_to_copy(id, to);
@@ -33,13 +44,19 @@ impl World {
                 self.send(path, &bytes, || World::arrives(to, at_copy, arrival()));
             }
             Endpoint::Client(to) if !self.out[id.index()] => {
-                let (client, life) = who(to);
+                // Somebody forges addresses at which nobody is.
+                let Some((client, life)) = self.visitor_at(to) else { return };
                 let path = (Host::Replica(id), Host::Client(client));
                 self.send(path, &bytes, || Event::Frame { client, life, bytes: bytes.clone() });
             }
             Endpoint::Stray(to, at) => self.send_back(id, to, at, bytes),
             Endpoint::Replica(_) | Endpoint::Client(_) => {}
         }
+    }
+
+    /// The client at this address, and its life.
+    fn visitor_at(&self, at: Address) -> Option<(usize, u32)> {
+        who_if_any(at).filter(|(client, _)| *client < self.clients.len())
     }
 
     /// A process hands datagrams to its kernel in one call. Returns how many of them leave. What
@@ -199,6 +216,9 @@ impl World {
         for leaving in frames {
             let left = self.hand_over(Host::Client(client), &leaving);
             for bytes in leaving.bytes.chunks(leaving.size).take(left) {
+                if let Endpoint::Replica(to) = leaving.to {
+                    self.sees((Host::Client(client), from), Host::Replica(to), bytes);
+                }
                 if let Endpoint::Replica(to) = leaving.to
                     && !self.out[to.index()]
                 {

@@ -123,7 +123,9 @@ impl World {
         let n = self.nodes.len();
         let (datagram_max, has_batches) = (self.datagram_max, self.kernels.is_some());
         self.clients[client].wire = self.wired.then(|| {
-            Wire::new(n, message::Party::Client, boot, datagram_max).with_batches(has_batches)
+            let seal = self.seal.as_ref();
+            Wire::sealed(n, message::Party::Client, boot, datagram_max, seal)
+                .with_batches(has_batches)
         });
     }
 

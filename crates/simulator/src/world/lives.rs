@@ -28,8 +28,8 @@ impl World {
         let node = &mut self.nodes[id.index()];
         let has_batches = self.kernels.is_some();
         node.wire = self.wired.then(|| {
-            Wire::new(n, message::Party::Replica(id), boot, self.datagram_max)
-                .with_batches(has_batches)
+            let (me, seal) = (message::Party::Replica(id), self.seal.as_ref());
+            Wire::sealed(n, me, boot, self.datagram_max, seal).with_batches(has_batches)
         });
         node.life += 1;
         node.paused_until = None;

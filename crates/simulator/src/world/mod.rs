@@ -13,6 +13,7 @@
 //! must become equal, within [`LIVENESS_US`] of virtual time (I9). In an environment, the
 //! bounds follow its numbers (`cost`).
 
+mod attacker;
 mod beside;
 mod chat_logs;
 mod datagrams;
@@ -42,7 +43,9 @@ use super::store::{Closed, Death, Store, SyncFault};
 use super::terrain::{Host, Terrain};
 use super::trace::TraceHash;
 use super::visitor::{ADDRESS_PORT, Visitor};
+use super::wire::ledger::Seal;
 use super::wire::{BatchNews, Frames, Leaving, Wire};
+use attacker::Attacker;
 use beside::Beside;
 use durable::sim_disk;
 use fastrand::Rng;
@@ -184,6 +187,9 @@ pub struct World {
     /// What is not of the cluster, as drawn, and the processes among it.
     strangers: Strangers,
     strays: Vec<Stray>,
+    /// The keys, and who has sent what, if this run has keys; and who attacks it.
+    seal: Option<Seal>,
+    attacker: Option<Attacker>,
     /// Who asks the replicas how they are, if anybody does.
     operator: Option<Operator>,
     /// Who reads the chat log, if anybody does.
@@ -248,6 +254,8 @@ impl World {
         for index in 0..self.nodes.len() {
             self.note_wire(ReplicaId(index as u8));
         }
+        let strange = self.seal.as_ref().map_or(0, Seal::strange_dropped);
+        self.reach.add(Situation::ForgeryDropped, strange);
         let recorded = self.recording.take().map(|recording| recording.finish(self.now.0));
         self.reach.add(Situation::HoleFilled, self.checker.noops);
         self.reach.add(Situation::DuplicateSuppressed, self.checker.duplicates);
@@ -339,6 +347,9 @@ impl World {
             }
             self.hash.add(&at.0);
             self.step(event)?;
+            if let Some(what) = self.seal.as_ref().and_then(Seal::fault) {
+                return Err(Violation { what, slot: None });
+            }
         }
         self.now = end;
         Ok(())

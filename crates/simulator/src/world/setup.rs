@@ -5,11 +5,15 @@ use super::*;
 use crate::beginning::Beginning;
 use crate::bounds::Bounds;
 use multipaxos::machine::Host;
+use multipaxos::net::guard::key::KEY_BYTES;
 use seeds::stream;
 use std::sync::Arc;
 
 /// One gentle run in so many begins with a chat log.
 const BEGUN_ONE_IN: u8 = 12;
+
+/// One run with datagrams in so many has keys, and an attacker.
+const KEYS_ONE_IN: u8 = 3;
 
 impl World {
     /// Prepares the run of `seed`.
@@ -137,6 +141,14 @@ impl World {
             let begins = is_plain && draws.u8(0..BEGUN_ONE_IN) == 0 && host.is_chat();
             begins.then(|| Arc::new(Beginning::draw(&mut draws)))
         };
+        let seal = {
+            let mut draws = stream("keys");
+            let has_keys = wired && is_gentle && options.switches.strangers;
+            let has_keys = has_keys && draws.u8(..KEYS_ONE_IN) == 0;
+            let mut secret = [0; KEY_BYTES];
+            draws.fill(&mut secret);
+            has_keys.then(|| Seal::new(secret))
+        };
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
@@ -180,6 +192,8 @@ impl World {
             links: Links::new(n),
             strangers,
             strays: Vec::new(),
+            attacker: seal.as_ref().map(|_| Attacker::new(stream("the attacker's doings"))),
+            seal,
             operator: is_gentle.then(|| Operator::draw(seed, n)).flatten(),
             reader: (is_gentle && sectors).then(|| Reader::draw(seed, n)).flatten(),
             beside: beside.map(Beside::new),

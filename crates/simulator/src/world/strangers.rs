@@ -100,7 +100,8 @@ impl World {
             let (id, boot) = (ReplicaId(rng.u8(..n as u8)), BootId(rng.u64(1..)));
             let directory = DirectoryId(rng.u64(1..));
             let settings = Settings { id, boot, ..self.nodes[0].settings };
-            let wire = Wire::new(n, message::Party::Replica(id), boot, self.datagram_max);
+            let (me, seal) = (message::Party::Replica(id), self.seal.as_ref());
+            let wire = Wire::sealed(n, me, boot, self.datagram_max, seal);
             let role = Bootstrap::new(settings, directory, Time(0));
             self.strays.push(Stray { id, wire, role, told: false });
             let at = Time(self.streams.strangers.u64(..LEFT_US_MAX));
@@ -165,7 +166,9 @@ impl World {
             }
             Stranger::Frame(index, from, bytes) => {
                 let stray = &mut self.strays[index];
-                let (incoming, _) = stray.wire.receive(self.now, from, &bytes);
+                let (incoming, frames) = stray.wire.receive(self.now, from, &bytes);
+                self.frames_of_stray(index, frames);
+                let stray = &mut self.strays[index];
                 let mut out = Outbox::new();
                 for incoming in incoming {
                     let Incoming::WarmUp { from, at, message } = incoming else { continue };
@@ -210,6 +213,11 @@ impl World {
             }
         }
         let frames = stray.wire.send(self.now, &outgoing);
+        self.frames_of_stray(index, frames);
+        Ok(())
+    }
+
+    fn frames_of_stray(&mut self, index: usize, frames: Frames) {
         for Leaving { to, bytes, .. } in frames {
             if let Endpoint::Replica(to) = to
                 && !self.out[to.index()]
@@ -221,7 +229,6 @@ impl World {
                 });
             }
         }
-        Ok(())
     }
 
     /// Sends a datagram to where another one came from.
