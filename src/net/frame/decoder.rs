@@ -125,14 +125,15 @@ impl Decoder {
         frame: &'a [u8],
         into: &mut Vec<Incoming>,
     ) -> Result<Opened<'a, Endpoint>, DropReason> {
+        // The header of another version may be shorter.
+        if frame.starts_with(&MAGIC) && frame.get(MAGIC.len()).is_some_and(|it| *it != VERSION) {
+            return Err(DropReason::Version);
+        }
         if !(HEADER_BYTES..=DATAGRAM_BYTES_MAX).contains(&frame.len()) {
             return Err(DropReason::Length);
         }
         if frame[..4] != MAGIC {
             return Err(DropReason::Magic);
-        }
-        if frame[4] != VERSION {
-            return Err(DropReason::Version);
         }
         // Where there is a key, the tag stands for the check.
         if !self.identity.guard.is_on() && read_check(frame) != check_of(frame) {
