@@ -199,7 +199,8 @@ pub enum ToAcceptor {
     ///
     /// New leader → an acceptor that has reported them, once, instead of an [`Accept`] of the
     /// same values. What the acceptor does not hold so it leaves out, and what was lost or left
-    /// out the leader sends again with the values.
+    /// out the leader sends again with the values. Later it asks so, at its own ballot, whether a
+    /// long line was accepted that it has sent. (L8)
     AcceptHeld {
         /// The leader's ballot.
         ballot: Ballot,

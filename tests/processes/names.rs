@@ -48,8 +48,9 @@ fn a_replica_binds_every_interface_where_its_own_line_says_so() {
         lines[id] = format!("0.0.0.0 {}", port(&lines[id]));
         files.push(place.file(&format!("config{id}.txt"), &lines));
     }
-    let mut cluster: Vec<Replica> =
-        (0..3).map(|id| place.replica_with(id, &["--config_path", &files[id]])).collect();
+    let mut cluster: Vec<Replica> = (0..3)
+        .map(|id| place.replica_with(id, &["--config_path", &files[id], "--insecure"]))
+        .collect();
     for replica in &mut cluster {
         replica.process.wait_for("listens on 0.0.0.0:");
         replica.process.wait_for("warm-up complete");
@@ -76,7 +77,7 @@ fn a_loopback_address_among_others_is_warned_of() {
     lines[0] = format!("127.0.1.1 {}", port(&lines[0]));
     lines[2] = "192.0.2.7 7000".into();
     let file = place.file("mixed.txt", &lines);
-    let mut replica = place.replica_with(0, &["--config_path", &file]);
+    let mut replica = place.replica_with(0, &["--config_path", &file, "--insecure"]);
     replica.process.wait_for(&format!(
         "{file}:1: 127.0.1.1 is the loopback address 127.0.1.1, which other hosts do not reach"
     ));
@@ -97,7 +98,7 @@ fn sends_that_fail_are_said_with_their_cause_once() {
     let mut lines = place.lines();
     lines[2] = "192.0.2.7 7000".into();
     let file = place.file("far.txt", &lines);
-    let options = ["--config_path", &file];
+    let options = ["--config_path", &file, "--insecure"];
     let mut replica = place.replica_with(0, &options);
     // From a loopback address there is no way to another host.
     replica.process.wait_for("sends to replica 2 (192.0.2.7:7000) fail: invalid argument");
@@ -111,7 +112,8 @@ fn sends_that_fail_are_said_with_their_cause_once() {
         lines[0] = format!("0.0.0.0 {}", port(&lines[0]));
         lines[2] = "192.0.2.7 7000".into();
         let file = place.file("unplugged.txt", &lines);
-        let mut replica = place.replica_by(&["unshare", "-n"], 0, &["--config_path", &file]);
+        let mut replica =
+            place.replica_by(&["unshare", "-n"], 0, &["--config_path", &file, "--insecure"]);
         let line = "sends to replica 2 (192.0.2.7:7000) fail: network is unreachable";
         replica.process.wait_for(line);
     }
@@ -291,7 +293,7 @@ impl Named {
     fn replica_on(&self, hosts: &Path, id: usize) -> Replica {
         let script = self.script(hosts);
         let by = ["unshare", "-m", "sh", "-c", &script, "sh"];
-        self.place.replica_by(&by, id, &["--config_path", &self.config])
+        self.place.replica_by(&by, id, &["--config_path", &self.config, "--insecure"])
     }
 
     /// Mounts the files and runs the rest of the command line.

@@ -600,6 +600,32 @@ fn as_long_as_acceptors_answer_nothing_is_sent_again_by_time() {
 }
 
 #[test]
+fn votes_for_a_long_line_are_asked_for_by_its_name_until_a_copy_is_due() {
+    let mut seat = fresh();
+    seat.take(firsts(0..1, &line_for(60_000)));
+    seat.flush();
+    let mut named = Spans::default();
+    named.push(SlotRange::with_len(Slot(0), 1), Ballot::ZERO);
+    let (mut asked_ms, mut copied_ms) = (Vec::new(), Vec::new());
+    for ms in 1..4_000 {
+        seat.now = Time(1_000 * ms);
+        for (to, message) in to_acceptors(&seat.time_out()) {
+            match message {
+                ToAcceptor::AcceptHeld { ballot, held } => {
+                    assert_eq!((ballot, &held), (Ballot::ZERO, &named));
+                    asked_ms.extend((to == R1).then_some(ms));
+                }
+                ToAcceptor::Accept(_) => copied_ms.extend((to == R1).then_some(ms)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    // The wait for an answer doubles up to sixteen times. A slow path carries the line in 3 s.
+    assert_eq!(asked_ms, [40, 120, 280, 600, 1_240, 1_880, 2_520, 3_080, 3_160, 3_320, 3_640]);
+    assert_eq!(copied_ms, [3_040]);
+}
+
+#[test]
 fn an_accept_of_a_long_line_is_the_same_to_the_byte_whenever_it_is_sent() {
     let mut seat = fresh();
     seat.take(firsts(0..1, "short"));

@@ -43,6 +43,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// Why the driver cannot start all replicas here, if an address belongs to another host.
+pub fn foreign_address(config: &Config, config_path: &Path) -> Option<String> {
+    match check_ports(config, config_path) {
+        Err(PortFault::Foreign(what)) => Some(what),
+        Ok(()) | Err(PortFault::Taken(_)) => None,
+    }
+}
+
 /// The fault of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {

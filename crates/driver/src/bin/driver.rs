@@ -189,6 +189,9 @@ fn main() {
 fn plan(options: Options, f: Option<usize>) -> Plan {
     let config = Config::load(&options.config_path, f, None);
     let config = config.unwrap_or_else(|error| usage_error(error));
+    if let Some(what) = driver::foreign_address(&config, &options.config_path) {
+        usage_error(what);
+    }
     // The replicas would say so too, each by itself.
     Trust::of_options(options.key_file.as_deref(), options.insecure)
         .and_then(|trust| trust.replica_keys(&config))
