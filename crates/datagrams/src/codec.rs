@@ -98,7 +98,7 @@ pub enum Body<'a> {
     Handshake(Vec<Vec<u8>>),
 }
 
-/// What became of datagrams that were to be protected.
+/// The codec has been asked to protect some datagrams. This is what became of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protected {
     /// Whether they may leave. If not, they are lost, or the codec has kept them.

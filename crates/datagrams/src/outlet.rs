@@ -104,7 +104,7 @@ pub(crate) struct Priority {
     pub(crate) exempt: bool,
 }
 
-/// What nothing waits behind: it is short, or has waited already.
+/// Of a datagram that is short or has waited already: it leaves at once.
 pub(crate) const URGENT: Priority =
     Priority { departure: Departure::Urgent, repeat: Repeat::Always, exempt: false };
 

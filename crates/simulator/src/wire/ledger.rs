@@ -1,4 +1,4 @@
-//! Who has sent what to whom, in a run with keys: what no process of the run can know.
+//! A list of who has sent what to whom, in a run with keys. No process of the run knows it.
 //!
 //! Every datagram that a process sends by a session is entered here. If a process believes one, it
 //! must be here, for that process, and not have been believed before: whoever made it up, changed
@@ -82,7 +82,7 @@ impl Seal {
         self.ledger().dropped
     }
 
-    /// What has got in, if anything has.
+    /// A process has believed a datagram that it must not. This says which.
     pub fn fault(&self) -> Option<String> {
         self.ledger().fault.clone()
     }

@@ -10,7 +10,7 @@ use super::*;
 /// How many datagrams he has at most.
 const KEPT_MAX: usize = 256;
 
-/// He sends one for so many of the cluster's.
+/// The attacker sends one datagram for so many of the cluster's.
 const STRIKES_ONE_IN: u8 = 4;
 
 /// Of what he sees when he has that many he keeps one in so many.
@@ -48,7 +48,7 @@ impl Attacker {
         }
     }
 
-    /// What he sends, if he sends something now: where it comes from, and for whom it is.
+    /// The attacker may send a datagram now. If so, this says under which address, to whom, and which.
     fn strike(&mut self, n: usize) -> Option<(Address, Host, Vec<u8>)> {
         if self.kept.is_empty() || self.rng.u8(..STRIKES_ONE_IN) > 0 {
             return None;
