@@ -119,6 +119,7 @@ impl World {
     }
 
     pub(super) fn wire_client(&mut self, client: usize) {
+        self.cost.begins(self.nodes.len());
         let boot = BootId(self.streams.workload.u64(1..));
         let n = self.nodes.len();
         let (datagram_max, has_batches) = (self.datagram_max, self.kernels.is_some());
