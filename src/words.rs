@@ -5,6 +5,7 @@
 
 use crate::client::Outcome;
 use crate::machine::Response;
+use crate::members::Configuration;
 use crate::message::{
     Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, Message, Ready, Request,
     Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
@@ -46,6 +47,7 @@ pub fn value(value: &Value) -> String {
     match value {
         Value::Noop => "NOP".into(),
         Value::Command(command) => line(&command.line),
+        Value::Change(change) => format!("change to {}", Configuration::of(change)),
     }
 }
 
@@ -343,7 +345,9 @@ pub fn learned(record: &learner::Record) -> Vec<String> {
         learner::Record::Applied { .. } => applied(record)
             .map(|(slot, value, client_seq)| match (&value, client_seq) {
                 (Value::Noop, _) => format!("applies slot {slot}: NOP"),
-                (held, Some(_)) => format!("applies slot {slot}: {}", self::value(held)),
+                (held @ Value::Change(_), _) | (held, Some(_)) => {
+                    format!("applies slot {slot}: {}", self::value(held))
+                }
                 (held, None) => {
                     format!("applies slot {slot}: NOP ({} changes nothing here)", self::value(held))
                 }

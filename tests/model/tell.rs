@@ -158,7 +158,7 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
         acceptor::Input::Heard(..) | acceptor::Input::Beside(_) => {
             unreachable!("left out, as heartbeats are")
         }
-        acceptor::Input::Applied(slot) => {
+        acceptor::Input::Applied(slot, _) => {
             let trims = turn
                 .effects
                 .iter()
@@ -439,6 +439,7 @@ pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Noop => "a no-op".to_owned(),
         Value::Command(command) => format!("{:?}", command.line.to_string()),
+        Value::Change(_) => "a change of members".into(),
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Checker {
     model: Option<Model>,
     /// No-ops applied: holes that a new leader filled. For the reach counters.
     pub noops: u64,
+    /// Slots that changed the members.
+    pub changes: u64,
     /// Commands that were chosen a second time, and so changed nothing.
     pub duplicates: u64,
 }
@@ -165,6 +167,7 @@ impl Checker {
             completed_above: Slot::ZERO,
             model: None,
             noops: 0,
+            changes: 0,
             duplicates: 0,
         }
     }
@@ -396,6 +399,7 @@ impl Checker {
     fn first_applied(&mut self, slot: Slot, value: ValueRef<'_>, applied: Applied) -> Checked {
         match (value, applied.line) {
             (ValueRef::Noop, _) => self.noops += 1,
+            (ValueRef::Change(_), _) => self.changes += 1,
             (ValueRef::Command(_), None) => self.duplicates += 1,
             (ValueRef::Command(command), Some((session, seq))) => {
                 let next = self.next_of_session.entry(session).or_default();

@@ -177,7 +177,7 @@ impl LearnerStore {
             (slots.start.0..).map(Slot).zip(values.get_mut(slots.start.0 as usize..end)?);
         let found = commands.filter_map(|(slot, value)| match value {
             Value::Command(command) => Some((slot, command)),
-            Value::Noop => None,
+            Value::Noop | Value::Change(_) => None,
         });
         let (altered, command) = found.into_iter().next()?;
         command.line = format!("{}, as somebody would have it", command.line).into();

@@ -44,7 +44,7 @@ impl<'a> Story<'_, 'a> {
                     reports.len()
                 )
             }
-            (None, Value::Command(_)) => {
+            (None, Value::Command(_) | Value::Change(_)) => {
                 self.tell_request(proposal);
                 let mut by: Vec<ReplicaId> = reports.iter().map(|report| report.from).collect();
                 by.sort_unstable();
