@@ -26,8 +26,9 @@
 //! same one start together.
 //!
 //! A replica that a quorum shows a list without its directory says so, does not vote, and
-//! follows as a learner. Fewer than a quorum may be all that is left of a former cluster, whose
-//! other replicas begin anew: they wait, and say for whom.
+//! follows as a learner. It keeps the list all the same. The log may make its directory a member
+//! (M4), and what it votes then, its next life has to remember. Fewer than a quorum may be all that
+//! is left of a former cluster, whose other replicas begin anew: they wait, and say for whom.
 
 use super::standing::Memory;
 use super::strangers::Strangers;
@@ -278,19 +279,23 @@ impl Bootstrap {
 
     /// S6: a quorum has started, and this replica's directory is not on its list.
     fn join_without_vote(&mut self, out: &mut Outbox<Record>) {
-        // S9: who begins with a chat log holds it already, and follows no cluster without it. Who
-        // begins empty fetches it.
-        let begins_as =
-            |answered: &&Answered| self.origin.is_none() || answered.origin == self.origin;
+        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.voter.directory;
         let shown: Vec<_> = self
             .answers()
-            .filter_map(|(_, answered)| answered.filter(begins_as)?.started.as_ref())
-            .filter(|members| members[self.settings.id.index()] != self.voter.directory)
+            .filter_map(|(_, answered)| Some((answered?.started.as_ref()?, answered?.origin)))
+            .filter(|(members, _)| !is_on(members))
             .collect();
-        let by_quorum = |members: &&Vec<DirectoryId>| {
-            shown.iter().filter(|other| *other == members).count() >= quorum(self.settings.n)
+        // S9: who begins with a chat log holds it already, and follows no cluster without it. Who
+        // begins empty fetches it, and then shows the list without knowing of the chat log.
+        let begins_as = |members: &Vec<DirectoryId>| {
+            let mut same = shown.iter().filter(|(other, _)| *other == members);
+            self.origin.is_none() || same.any(|(_, origin)| *origin == self.origin)
         };
-        if let Some(members) = shown.iter().copied().find(by_quorum) {
+        let by_quorum = |members: &&Vec<DirectoryId>| {
+            let show = shown.iter().filter(|(other, _)| other == members).count();
+            show >= quorum(self.settings.n) && begins_as(members)
+        };
+        if let Some(members) = shown.iter().map(|(members, _)| *members).find(by_quorum) {
             self.start(members.clone(), out);
         }
     }
@@ -307,8 +312,9 @@ impl Bootstrap {
             memories: self.memories.clone(),
             fresh,
         };
-        // The record is durable before this replica's first vote (S1, S6).
-        if is_new && membership.is_voter(self.settings.id) {
+        // The record is durable before this replica's first vote (S1, S6). That of a replica without
+        // a vote may come later: the log may make it a member (M4).
+        if is_new {
             out.persist(Record::Started(members.clone()));
         }
         self.phase = Phase::Started(members);
