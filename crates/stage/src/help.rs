@@ -166,6 +166,15 @@ pub const SCRIPT: &[Group] = &[
                 "tell a process to end; if it leads, it hands over first",
                 &["It ends once another replica leads. Letter of the message: l."],
             ),
+            help(
+                "change",
+                "change 0 with 2",
+                "ask replica 0 to change the members",
+                &[
+                    "with 2: the directory that replica 2 has now becomes a member.",
+                    "without 2: replica 2 is a member no more. Only a leader does it (M1).",
+                ],
+            ),
             help("restart", "restart [0 1]", "begin again on what their disks hold", &[]),
             help("begin", "begin 0 1", "begin for the first time, after `cluster by-hand`", &[]),
             help(
