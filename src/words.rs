@@ -114,6 +114,7 @@ pub fn letter(message: &Message) -> char {
         Message::Proposer(ToProposer::Nack { .. }) => 'n',
         Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
         Message::Proposer(ToProposer::Leaving { .. }) => 'l',
+        Message::Proposer(ToProposer::Rejoin { .. }) => 'j',
         Message::Proposer(ToProposer::Forward { .. }) => 'f',
         Message::Learner(ToLearner::Accepted { .. }) => 'v',
         Message::Learner(ToLearner::Fetch { .. } | ToLearner::Page { .. }) => 'g',
@@ -222,6 +223,10 @@ fn proposer(message: &ToProposer) -> String {
             format!("leaving ballot {ballot}: hands over to {to}")
         }
         ToProposer::Leaving { hand_over: None, .. } => "leaving".into(),
+        ToProposer::Rejoin { directory, applied } => {
+            let directory = self::directory(*directory);
+            format!("wants {directory} in the lost one's place, applied below {applied}")
+        }
     }
 }
 

@@ -61,8 +61,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "types", "quorum", "machine", "message", "paxos", "client", "survey", "follow",
-            "storage", "net", "config", "marker", "words",
+            "types", "quorum", "members", "machine", "message", "paxos", "client", "survey",
+            "follow", "storage", "net", "config", "marker", "words",
         ],
     ),
 ];

@@ -147,6 +147,13 @@ impl State {
         self.log.accepted.len()
     }
 
+    /// Whether it has promised a ballot to anybody. The first ballot of a later configuration is a
+    /// promise to nobody (M4).
+    pub fn has_voted(&self) -> bool {
+        let is_first = |ballot: Ballot| ballot.configuration() > 0 && ballot.round() == 0;
+        self.promised.is_some_and(|promised| !is_first(promised))
+    }
+
     /// How many bytes of values it holds.
     pub fn bytes(&self) -> usize {
         self.log.accepted.bytes()

@@ -431,7 +431,7 @@ impl Election {
     }
 
     /// Whether this peer is a member that has lately echoed this replica's heartbeats.
-    fn is_in_touch(&self, now: Time, id: ReplicaId) -> bool {
+    pub fn is_in_touch(&self, now: Time, id: ReplicaId) -> bool {
         let Peer { member, echoed, .. } = self.peers[id.index()];
         member && echoed.is_some_and(|at| now.since_us(at) < self.touch_us(id))
     }

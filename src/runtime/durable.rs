@@ -174,6 +174,18 @@ impl<D: Disk> Durable<D> {
         let host = host.clone();
         let empty = Checkpoint::hosting(&host);
         let place = Location { log_dir, name: &name, data: data_dir, directory, others, host };
+        let found = match found {
+            // It has only followed: what it was told to begin with comes first.
+            Found::Member(members)
+                if file.is_some()
+                    && members.get(id.index()) != Some(&directory)
+                    && !held(&data, directory, kept)?.has_voted() =>
+            {
+                dir.leaves_its_cluster();
+                Found::Fresh
+            }
+            found => found,
+        };
         if let Found::Wiped(why) = found {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }
@@ -230,6 +242,16 @@ impl<D: Disk> Durable<D> {
         );
         Ok(Durable { dir, members: Some(members), log, state, chat_log, checkpoint })
     }
+}
+
+/// What the acceptor of this directory holds.
+fn held<D: Disk>(
+    data: &impl Fn() -> Result<D, StartError>,
+    directory: DirectoryId,
+    kept: Options,
+) -> Result<acceptor::State, StartError> {
+    let opened = AcceptorLog::open(data()?, directory.0, kept);
+    opened.map(|(_, state)| state).map_err(StartError::Unusable)
 }
 
 /// The chat log with which a new cluster is to begin.

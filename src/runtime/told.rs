@@ -115,7 +115,8 @@ fn level(message: &Message) -> Option<Level> {
             | ToProposer::Nack { .. }
             | ToProposer::PreVote { .. }
             | ToProposer::PreVoteReply { .. }
-            | ToProposer::Leaving { .. },
+            | ToProposer::Leaving { .. }
+            | ToProposer::Rejoin { .. },
         ) => Some(Level::Debug),
         Message::Acceptor(ToAcceptor::Accept(_) | ToAcceptor::AcceptHeld { .. })
         | Message::Proposer(ToProposer::Forward { .. })

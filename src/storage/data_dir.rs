@@ -390,6 +390,12 @@ impl<D: Disk> DataDir<D> {
         self.identity.origin = Some(origin);
     }
 
+    /// This directory has followed a cluster in which it had no vote, and is to begin another one.
+    pub fn leaves_its_cluster(&mut self) {
+        (self.identity.members, self.identity.origin) = (None, None);
+        self.unsaved = true;
+    }
+
     /// The chat log with which its logs were begun, if they were not begun empty.
     pub fn origin(&self) -> Option<Origin> {
         self.identity.origin

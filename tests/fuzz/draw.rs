@@ -280,7 +280,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         true => ballot_of(rng, around, from),
         false => ballot(rng, around),
     });
-    match rng.u8(..18) {
+    match rng.u8(..19) {
         0 => Message::Bootstrap(ToBootstrap::Ready(Box::new(ready(rng, a, from)))),
         1 => Message::Bootstrap(match rng.u8(..3) {
             0 => ToBootstrap::NotMember { directory: directory_of(rng, from) },
@@ -350,6 +350,10 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             let (ballot, to) = (ballots(rng), ReplicaId(rng.u8(..4)));
             let hand_over = rng.bool().then_some(HandOver { ballot, to });
             Message::Proposer(ToProposer::Leaving { boot: BootId(rng.u64(1..3)), hand_over })
+        }
+        17 => {
+            let (directory, applied) = (DirectoryId(rng.u64(..4)), slot(rng, a));
+            Message::Proposer(ToProposer::Rejoin { directory, applied })
         }
         _ => Message::Heartbeat(Box::new(heartbeat(rng, a, from))),
     }

@@ -372,7 +372,9 @@ impl Reach {
             Message::Learner(ToLearner::Fetch { .. }) => self.count(Situation::Fetch),
             Message::Learner(ToLearner::Page { .. }) => self.count(Situation::Page),
             Message::Acceptor(_)
-            | Message::Proposer(ToProposer::PreVote { .. } | ToProposer::Leaving { .. })
+            | Message::Proposer(
+                ToProposer::PreVote { .. } | ToProposer::Leaving { .. } | ToProposer::Rejoin { .. },
+            )
             | Message::Learner(ToLearner::Accepted { .. })
             | Message::Bootstrap(_)
             | Message::Heartbeat(_) => {}

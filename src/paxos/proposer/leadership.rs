@@ -81,6 +81,7 @@ impl Proposer {
         self.election.enter(step.now, step.draw, next.clone());
         self.seen = next.first_ballot();
         self.configuration = next;
+        self.see(self.promised.unwrap_or_default());
         self.first_ballot = false;
         self.was_member |= self.is_voter();
         if led && self.may_lead(step.now) {

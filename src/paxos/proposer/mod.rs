@@ -25,10 +25,12 @@ mod departure;
 mod leadership;
 mod outlook;
 mod pre_vote;
+mod rejoining;
 
 use departure::Departure;
 pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
+use rejoining::Rejoining;
 
 use super::election::Election;
 use super::lives::Lives;
@@ -117,6 +119,8 @@ pub enum Input {
     },
     /// The process is about to end (L9). [`Notice::MayEnd`] answers.
     Leave,
+    /// The operator wants this directory in the place of the one that this replica has lost.
+    Rejoin,
 }
 
 /// Slots that some peers have passed over: they have accepted higher ones and not these.
@@ -182,6 +186,8 @@ pub struct Proposer {
     first_ballot: bool,
     /// What it has done about its end, if the process is about to end.
     departure: Option<Departure>,
+    /// What it does about a vote that it has lost.
+    rejoining: Aside<Rejoining>,
 }
 
 impl Proposer {
@@ -211,6 +217,7 @@ impl Proposer {
             pre_vote_round: 0,
             first_ballot,
             departure: None,
+            rejoining: Aside::default(),
         }
     }
 
@@ -404,6 +411,9 @@ impl Role for Proposer {
             Input::Peer(from, ToProposer::Leaving { boot, hand_over }) => {
                 self.handle_leaving(from, boot, hand_over, step);
             }
+            Input::Peer(from, ToProposer::Rejoin { directory, applied }) => {
+                self.handle_rejoin(from, directory, applied, step);
+            }
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
@@ -452,6 +462,7 @@ impl Role for Proposer {
             }
             Input::Saved { since } => self.election.note_saved(now, since),
             Input::Leave => self.leave(step),
+            Input::Rejoin => self.begin_to_rejoin(now),
         }
         self.continue_departure(step);
     }
@@ -462,6 +473,7 @@ impl Role for Proposer {
         let step = &mut Step { now, draw, out };
         self.advance(step);
         self.continue_departure(step);
+        self.ask_to_rejoin(step);
         let is_telling = self.phase2().is_some_and(|phase2| phase2.is_telling(now));
         if self.was_member && (is_telling || now >= self.election.next_heartbeat()) {
             self.send_heartbeats(now, out);
@@ -476,7 +488,7 @@ impl Role for Proposer {
 
     fn deadline(&self) -> Option<Time> {
         if !self.was_member {
-            return None;
+            return self.rejoins_at();
         }
         let due = match &self.state {
             State::Following => Some(self.election.suspect_at()),
@@ -485,6 +497,7 @@ impl Role for Proposer {
             State::Leading { phase2, .. } => phase2.deadline(),
         };
         let leaves = self.departure.as_ref().and_then(Departure::deadline);
+        let leaves = leaves.into_iter().chain(self.rejoins_at());
         due.into_iter().chain(leaves).chain([self.election.next_heartbeat()]).min()
     }
 }

@@ -227,3 +227,67 @@ fn campaign_of_four(seat: &mut Subject) -> Ballot {
     }
     panic!("it never asks for pre-votes")
 }
+
+/// Replica `from` wants this directory in the place of its lost one.
+fn rejoin(from: ReplicaId, directory: u64, applied: u64) -> Input {
+    let (directory, applied) = (DirectoryId(directory), Slot(applied));
+    Input::Peer(from, ToProposer::Rejoin { directory, applied })
+}
+
+fn asks_to_rejoin(envelopes: &[Envelope]) -> Vec<ReplicaId> {
+    let asks = |message: &ToProposer| matches!(message, ToProposer::Rejoin { .. });
+    let sent = to_proposers(envelopes).into_iter();
+    sent.filter(|(_, message)| asks(message)).map(|(to, _)| to).collect()
+}
+
+#[test]
+fn a_leader_puts_the_directory_that_asks_in_a_lost_ones_place() {
+    let mut seat = first_leader(3);
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 999, 0))), [], "perhaps it is not lost");
+    in_touch(&mut seat, 4 * ELECTION_MAX_US, &[R1]);
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 102, 0))), [], "it is the member");
+    let sent = seat.handle(rejoin(R2, 999, 0));
+    assert_eq!(proposed(&sent), [(0, change(&replaced(3, R2)))]);
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 999, 0))), [], "it is on its way");
+}
+
+#[test]
+fn a_leader_replaces_nobody_whom_it_hears() {
+    let mut seat = first_leader(3);
+    in_touch(&mut seat, 4 * HEARTBEAT_US, &[R1, R2]);
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 999, 0))), []);
+    in_touch(&mut seat, 4 * ELECTION_MAX_US, &[R1]);
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 999, 0))).len(), 1);
+}
+
+#[test]
+fn a_leader_waits_until_a_joiner_has_caught_up_and_makes_no_new_members() {
+    let mut seat = first_leader(3);
+    in_touch(&mut seat, 4 * ELECTION_MAX_US, &[R1]);
+    seat.handle(progress(PROPOSE_WINDOW_SLOTS + 10, false));
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 999, 9))), []);
+    let mut without = first_leader(3);
+    without.handle(entered(1, &removed(3, R2)));
+    succeeds(&mut without, R1, Ballot::of(1, 2), &[]);
+    in_touch(&mut without, 4 * ELECTION_MAX_US, &[R1]);
+    assert_eq!(proposed(&without.handle(rejoin(R2, 999, 1))), []);
+    assert_eq!(proposed(&seat.handle(rejoin(R2, 999, 10))).len(), 1);
+}
+
+#[test]
+fn an_observer_asks_the_leader_that_it_hears_until_it_is_a_member() {
+    let mut seat = build(settings(3, R2), stranger(3, R2));
+    seat.handle(serving(R0, 1, 0));
+    assert_eq!(asks_to_rejoin(&seat.wait_us(ELECTION_MIN_US / 2)), [], "nobody wants it to");
+    seat.handle(Input::Rejoin);
+    assert_eq!(asks_to_rejoin(&seat.wake()), [R0]);
+    let mut asked = Vec::new();
+    for round in 2..30 {
+        seat.handle(serving(R0, round, 0));
+        asked.extend(asks_to_rejoin(&seat.wait_us(HEARTBEAT_US)));
+    }
+    assert_eq!(asked, [R0, R0], "every half a second");
+    let next = entered(1, &replaced(3, R2));
+    seat.handle(next);
+    assert_eq!(asks_to_rejoin(&seat.wait_us(2 * ELECTION_MAX_US)), []);
+}
