@@ -5,6 +5,7 @@ use multipaxos::members::Configuration;
 use multipaxos::paxos::Membership;
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, DirectoryId, ReplicaId, Slot};
+use multipaxos::values::ValueRef;
 use std::collections::BTreeMap;
 
 /// All configurations so far, and who may vote in them.
@@ -18,6 +19,8 @@ pub(super) struct Members {
     directories: Vec<DirectoryId>,
     /// The slot of the change that was proposed at a ballot.
     proposed: BTreeMap<Ballot, Slot>,
+    /// The highest number of a configuration that anybody has proposed.
+    asked: u16,
     /// Whether somebody has cut a chat log: then a replica may lack what it had.
     may_lack: bool,
 }
@@ -32,6 +35,7 @@ impl Members {
             is_started: false,
             directories,
             proposed: BTreeMap::new(),
+            asked: 0,
             may_lack: false,
         }
     }
@@ -73,6 +77,12 @@ impl Checker {
     /// The newest configuration that the log has made. None before the cluster has started.
     pub fn configuration(&self) -> Option<&Configuration> {
         self.members.is_started.then(|| self.members.newest())
+    }
+
+    /// The highest number of a configuration that anybody has proposed. That change may be on its way
+    /// still.
+    pub fn asked(&self) -> u16 {
+        self.members.asked
     }
 
     /// Whose ballot this is.
@@ -130,10 +140,12 @@ impl Checker {
         &mut self,
         slot: Slot,
         ballot: Ballot,
-        is_change: bool,
+        value: ValueRef<'_>,
     ) -> Checked {
-        if is_change {
+        if let Some(change) = value.change() {
             self.members.proposed.insert(ballot, slot);
+            let number = change.to_configuration().number();
+            self.members.asked = self.members.asked.max(number);
         }
         match self.members.proposed.get(&ballot) {
             Some(change) if *change < slot => {

@@ -223,7 +223,7 @@ impl Checker {
     pub(super) fn proposes(&mut self, accept: &Accept) -> Checked {
         for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.iter()) {
             self.proposes_value(slot, accept.ballot, fingerprint(value))?;
-            self.proposes_below_its_change(slot, accept.ballot, value.change().is_some())?;
+            self.proposes_below_its_change(slot, accept.ballot, value)?;
         }
         Ok(())
     }

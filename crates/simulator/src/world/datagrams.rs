@@ -271,6 +271,7 @@ impl World {
         self.checker.knows_the_change(id)?;
         self.trace(|| format!("replica {id} starts, applied {applied}"));
         self.record_beginning(id, membership_counts, applied);
+        self.may_rejoin(id);
         for role in ROLES {
             self.wake_soon(id, role, NOTICE_US);
         }

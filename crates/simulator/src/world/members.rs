@@ -6,6 +6,8 @@
 //! theirs. And nothing is lost for good before the newest configuration has led, since others may
 //! hold what its members have not fetched (M8).
 //!
+//! Half of the replicas that come back with a fresh directory ask the leader themselves.
+//!
 //! Where this happens, other faults that deprive a replica of what it has do not: each of them
 //! alone uses up what a cluster can bear.
 
@@ -79,7 +81,8 @@ impl World {
     /// Whether no change is on its way, and the newest configuration has led (M8).
     fn is_stable(&self) -> bool {
         let (Some(changes), Some(members)) = (&self.changes, self.members()) else { return true };
-        changes.asked <= members.number() && changes.established() == members.number()
+        changes.asked.max(self.checker.asked()) <= members.number()
+            && changes.established() == members.number()
     }
 
     /// How many replicas are needed in the second phase: those with a vote come first.
@@ -158,6 +161,15 @@ impl World {
         let has_caught_up = applied.0 + CAUGHT_UP_SLOTS >= self.checker.log_len();
         let member = Member { id, directory: node.store.directory, address: None };
         has_caught_up.then(|| members.with(member)).flatten()
+    }
+
+    /// A replica begins to take part without a vote. Perhaps its operator wants it to have one.
+    pub(super) fn may_rejoin(&mut self, id: ReplicaId) {
+        let Some(Changes { draws, .. }) = &mut self.changes else { return };
+        let Some(process) = &mut self.nodes[id.index()].process else { return };
+        if self.wiped[id.index()] && draws.bool() {
+            process.notify(Notice::Proposer(proposer::Input::Rejoin));
+        }
     }
 
     /// A ballot leads. So its configuration is established: whoever is no member of it may go, and
