@@ -70,6 +70,9 @@ fn other_step(bounds: &Bounds, role: RoleId, step: Step<u32>, turn: &Turn) -> St
                 None => format!("a client sends {line:?} to replica {replica}, which keeps it"),
             }
         }
+        Step::Change => {
+            format!("replica {replica} is asked for the next members, and proposes the change")
+        }
         Step::Campaign => match prepared(turn) {
             Some((ballot, asked)) => format!(
                 "replica {replica} campaigns: it asks {} to promise ballot {ballot}",
