@@ -47,6 +47,8 @@ counted! {
     NetEvent from 0;
     /// A datagram came off the socket.
     Received = "received",
+    /// A datagram came off the socket during a flood, behind too many others: lost.
+    Unread = "unread",
     /// A message was delivered inside the process.
     Delivered = "delivered",
     /// The inbox of a thread was full: a batch of inputs was lost.
@@ -106,6 +108,7 @@ counted! {
 impl NetEvent {
     /// Those by which a message is lost.
     pub const LOSSES: &[NetEvent] = &[
+        NetEvent::Unread,
         NetEvent::InboxFull,
         NetEvent::LostByGate,
         NetEvent::LostQueueFull,
