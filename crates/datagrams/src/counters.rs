@@ -51,6 +51,8 @@ counted! {
     Unread = "unread",
     /// A message was delivered inside the process.
     Delivered = "delivered",
+    /// A client has asked more than it may: its question was lost.
+    Unheard = "unheard",
     /// The inbox of a thread was full: a batch of inputs was lost.
     InboxFull = "inbox_full",
     /// A datagram went to the socket.
@@ -109,6 +111,7 @@ impl NetEvent {
     /// Those by which a message is lost.
     pub const LOSSES: &[NetEvent] = &[
         NetEvent::Unread,
+        NetEvent::Unheard,
         NetEvent::InboxFull,
         NetEvent::LostByGate,
         NetEvent::LostQueueFull,

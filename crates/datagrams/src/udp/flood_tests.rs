@@ -149,7 +149,7 @@ fn there_are_so_many_lanes_for_clients_and_a_silent_one_makes_room() {
     let first = loopback();
     let poll = Poll::new().expect("an epoll");
     let mut lanes = Lanes::new(first.address(), 2, true);
-    let mut open = |lanes: &mut Lanes, now, client: usize| {
+    let open = |lanes: &mut Lanes, now, client: usize| {
         let from = SocketAddr::from(([127, 0, 0, 1], 10_000 + client as u16));
         lanes.open(now, &first.socket, poll.registry(), from, false);
         lanes.all.iter_mut().for_each(|lane| lane.is_ready = false);
