@@ -21,7 +21,7 @@ use datagrams::path::receipt::{STAMP_BYTES, Stamp};
 pub const MAGIC: [u8; 4] = *b"mPxL";
 
 /// The version of the format. A receiver takes no other.
-pub const VERSION: u8 = 7;
+pub const VERSION: u8 = 8;
 
 pub use datagrams::HEADER_BYTES;
 
@@ -42,7 +42,7 @@ const _: () = assert!(
 /// For how many answers of [`CLIENT_MESSAGE_BYTES_MIN`] a client's message has to pay.
 pub fn answers_to(message: &ClientMessage) -> usize {
     match message {
-        ClientMessage::Hello | ClientMessage::Inquiry(_) => 1,
+        ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Mark { .. } => 1,
         ClientMessage::Request(request) => request.commands.len(),
         ClientMessage::Status(_) => STATUS_ANSWERS,
         ClientMessage::Follow(query) => {
