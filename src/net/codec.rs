@@ -73,6 +73,10 @@ impl Codec for Identity {
         Identity::protect(self, to, datagrams, size)
     }
 
+    fn bare_bytes(&self) -> usize {
+        frame::HEADER_BYTES + self.guard.proof_bytes()
+    }
+
     fn life(&self) -> u64 {
         self.boot.0
     }

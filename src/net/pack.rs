@@ -10,7 +10,7 @@
 //! Nothing stays here between turns: a thread that adds messages also flushes.
 
 use super::answer;
-use super::frame::{self, HEADER_BYTES, Identity};
+use super::frame::{self, HEADER_BYTES, Identity, OVERHEAD_BYTES};
 use super::{Endpoint, Outgoing};
 use crate::message::{Accept, ClientMessage, Message, Party, ToAcceptor, ToLearner, ToProposer};
 use crate::types::ClusterId;
@@ -29,7 +29,7 @@ const NUMBER_BYTES_MAX: usize = 10;
 /// The bytes of messages that fit a datagram of at most `datagram_max` bytes. Roles send
 /// no more in one message, so only a single long line is ever split.
 pub const fn payload_bytes(datagram_max: usize) -> usize {
-    datagram_max - HEADER_BYTES
+    datagram_max - OVERHEAD_BYTES
 }
 
 /// Packs what one thread sends.
@@ -190,17 +190,17 @@ impl Packer {
         most: usize,
         sink: &mut impl Sink<Endpoint>,
     ) {
-        let me = self.identity.me;
+        let identity = &self.identity;
         let frame = &mut self.frames[at];
         let before = frame.bytes.len();
         postcard::serialize_with_flavor(message, Behind(&mut frame.bytes))
             .expect("every message can be encoded");
         let after = frame.bytes.len();
-        let size = frame::sealed_bytes(me, after - HEADER_BYTES, frame.answers + answers);
+        let size = frame::sealed_bytes(identity, after - HEADER_BYTES, frame.answers + answers);
         if size <= most {
             frame.answers += answers;
             frame.until = frame.until.max(until);
-        } else if frame::sealed_bytes(me, after - before, answers) > most {
+        } else if frame::sealed_bytes(identity, after - before, answers) > most {
             let cluster = cluster_of(&self.identity, frame.place.bound);
             sink.oversize(frame.place.to, cluster.0, &frame.bytes[before..]);
             frame.bytes.truncate(before);
@@ -461,7 +461,7 @@ mod tests {
             ClientMessage::Request(Request::new(1, 2, 3, &line))
         };
         let around = postcard::to_stdvec(&request(1_000)).expect("encodes").len() - 1_000;
-        let most = payload_bytes(DATAGRAM_BYTES_DEFAULT) - around;
+        let most = DATAGRAM_BYTES_DEFAULT - HEADER_BYTES - around;
         let to = ReplicaId(0);
         let small = Outgoing::Call { to, message: request(5) };
         for (bytes, split) in [(most, 0), (most + 1, 1)] {
@@ -494,7 +494,7 @@ mod tests {
         let taken = packed(ZERO, &vec![prepare(1, 77); 1_000]);
         let Outgoing::Peer { message, .. } = prepare(1, 77) else { unreachable!() };
         let bytes = postcard::to_stdvec(&message).expect("encodes").len();
-        let most = payload_bytes(DATAGRAM_BYTES_DEFAULT) / bytes;
+        let most = (DATAGRAM_BYTES_DEFAULT - HEADER_BYTES) / bytes;
         assert_eq!(taken.datagrams.len(), 1_000_usize.div_ceil(most));
         let (_, full) = taken.datagrams.split_last().expect("some");
         for (_, frame) in full {

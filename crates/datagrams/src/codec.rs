@@ -10,6 +10,7 @@
 //! the cluster id that its codec named, and fragments are joined only if both numbers are
 //! the same.
 
+use crate::HEADER_BYTES;
 use crate::counters::{Counters, DropReason};
 use crate::fragment::{Fragment, Missing};
 use crate::path::receipt::Stamp;
@@ -243,6 +244,12 @@ pub trait Codec: Debug + Clone + Send + Sync + 'static {
     /// has `size` bytes, before they leave. It may be done again, if the socket does not take them.
     fn protect(&self, _to: Self::Endpoint, _datagrams: &mut [u8], _size: usize) -> Protected {
         Protected::LEAVES
+    }
+
+    /// The bytes of a sealed datagram without a body: at least [`HEADER_BYTES`], at most
+    /// [`OVERHEAD_BYTES`](crate::OVERHEAD_BYTES).
+    fn bare_bytes(&self) -> usize {
+        HEADER_BYTES
     }
 
     /// A number for this life of the process, which no other life is likely to have.

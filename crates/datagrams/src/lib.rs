@@ -62,7 +62,11 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const MESSAGE_BYTES_MAX: usize = 68 << 10;
 
 /// The bytes that a codec's header takes before the body of each datagram.
-pub const HEADER_BYTES: usize = 80;
+pub const HEADER_BYTES: usize = 45;
+
+/// The most bytes that a codec adds to a body, padding aside: its header, and what it may put
+/// behind the body.
+pub const OVERHEAD_BYTES: usize = HEADER_BYTES + 35;
 
 /// The least bytes of body, padding included, in a datagram from a client. An answer is
 /// never longer, so a client that forges its address cannot make a peer send more to a third

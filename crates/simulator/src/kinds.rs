@@ -6,7 +6,7 @@
 use datagrams::codec::BodyKind;
 use datagrams::fragment::Fragment;
 use multipaxos::message::{ClientMessage, Message};
-use multipaxos::net::frame::HEADER_BYTES;
+use multipaxos::net::frame::{HEADER_BYTES, kind_of};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -14,7 +14,6 @@ use std::fmt;
 /// is.
 const AT_SENDER: usize = 6;
 const AT_RECEIVER: usize = 7;
-const AT_KIND: usize = 24;
 const AT_BODY_LENGTH: usize = 25;
 
 /// The byte that stands for a client there.
@@ -55,7 +54,7 @@ impl Kinds {
     pub fn sends(&mut self, datagram: &[u8], on_wire: u64) {
         let length = [datagram[AT_BODY_LENGTH], datagram[AT_BODY_LENGTH + 1]];
         let mut body = &datagram[HEADER_BYTES..][..usize::from(u16::from_le_bytes(length))];
-        let is = |kind: BodyKind| kind as u8 == datagram[AT_KIND];
+        let is = |kind: BodyKind| kind as u8 == kind_of(datagram);
         let ends = match (datagram[AT_SENDER], datagram[AT_RECEIVER]) {
             (CLIENT, _) => Ends::FromClient,
             (_, CLIENT) => Ends::ToClient,

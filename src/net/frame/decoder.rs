@@ -8,7 +8,7 @@
 use super::Identity;
 use super::header::{
     AT_BODY_LENGTH, CLIENT, CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to,
-    check_of, party_byte, read_check, stamp_of,
+    check_of, kind_of, padded_body, party_byte, read_check, stamp_of,
 };
 use super::notices::Notices;
 use crate::message::{
@@ -135,13 +135,14 @@ impl Decoder {
         if frame[..4] != MAGIC {
             return Err(DropReason::Magic);
         }
+        let padded = padded_body(frame).ok_or(DropReason::Length)?;
         // Where there is a key, the tag stands for the check.
         if !self.identity.guard.is_on() && read_check(frame) != check_of(frame) {
             return Err(DropReason::Check);
         }
-        if self.is_refusal(frame) {
+        if padded.is_empty() && self.is_refusal(frame) {
             let fits = self.parties(from, frame);
-            return Err(fits.err().unwrap_or(match frame[24] == BodyKind::Greeting as u8 {
+            return Err(fits.err().unwrap_or(match kind_of(frame) == BodyKind::Greeting as u8 {
                 true => DropReason::Tag,
                 false => DropReason::Receiver,
             }));
@@ -156,18 +157,18 @@ impl Decoder {
             return Ok(Opened { from, boot, cluster, stamp, has: None, body });
         }
         let body_bytes = u16::from_le_bytes([frame[AT_BODY_LENGTH], frame[AT_BODY_LENGTH + 1]]);
-        let (body, padding) = frame[HEADER_BYTES..]
-            .split_at_checked(usize::from(body_bytes))
-            .ok_or(DropReason::Length)?;
+        let (body, padding) =
+            padded.split_at_checked(usize::from(body_bytes)).ok_or(DropReason::Length)?;
         if padding.iter().any(|&byte| byte != 0) {
             return Err(DropReason::Padding);
         }
         let stranger = matches!(from, Endpoint::Client(_));
         let cluster = ClusterId(u64_at(frame, 8));
+        let kind = kind_of(frame);
         // Without a cluster a client is only told that a replica warms up.
         if self.identity.me == Party::Client
             && cluster == ClusterId::NONE
-            && frame[24] != BodyKind::Messages as u8
+            && kind != BodyKind::Messages as u8
         {
             return Err(DropReason::Cluster);
         }
@@ -192,43 +193,43 @@ impl Decoder {
             }
         }
 
-        let body = if frame[24] == BodyKind::Messages as u8 {
+        let body = if kind == BodyKind::Messages as u8 {
             let before = into.len();
-            let answers_max = (frame.len() - HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
+            let answers_max = padded.len() / CLIENT_MESSAGE_BYTES_MIN;
             self.decode(from, cluster, body, answers_max, into)?;
             if into.len() == before {
                 return Err(DropReason::Body);
             }
             Body::Messages
-        } else if frame[24] == BodyKind::Fragment as u8 {
+        } else if kind == BodyKind::Fragment as u8 {
             // Answers and hellos are never split: they are short.
             if self.identity.me == Party::Client || stranger && cluster == ClusterId::NONE {
                 return Err(DropReason::Kind);
             }
-            if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
+            if stranger && padded.len() < CLIENT_MESSAGE_BYTES_MIN {
                 return Err(DropReason::Amplifies);
             }
             Body::Fragment(Fragment::parse(body).ok_or(DropReason::Fragment)?)
-        } else if frame[24] == BodyKind::Missing as u8 {
+        } else if kind == BodyKind::Missing as u8 {
             if stranger {
                 return Err(DropReason::Kind);
             }
             Body::Missing(Missing::parse(body).ok_or(DropReason::Fragment)?)
-        } else if frame[24] == BodyKind::Probe as u8 {
+        } else if kind == BodyKind::Probe as u8 {
             // A client learns its cluster first; a replica probes nobody but replicas.
             if self.identity.me == Party::Client || cluster == ClusterId::NONE {
                 return Err(DropReason::Kind);
             }
-            if stranger && frame.len() < HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN {
+            if stranger && padded.len() < CLIENT_MESSAGE_BYTES_MIN {
                 return Err(DropReason::Amplifies);
             }
             Body::Probe(parse_probe(body).ok_or(DropReason::Body)?)
-        } else if frame[24] == BodyKind::ProbeAnswer as u8 {
+        } else if kind == BodyKind::ProbeAnswer as u8 {
             if stranger || cluster == ClusterId::NONE {
                 return Err(DropReason::Kind);
             }
             Body::ProbeAnswer(parse_probe(body).ok_or(DropReason::Body)?)
-        } else if frame[24] == BodyKind::Nothing as u8 {
+        } else if kind == BodyKind::Nothing as u8 {
             if stranger {
                 return Err(DropReason::Kind);
             }
@@ -255,8 +256,7 @@ impl Decoder {
     /// replica than it meant, or has another key. Nobody has tagged it, and it never leads to more
     /// than a line for the user.
     fn is_refusal(&self, frame: &[u8]) -> bool {
-        let is_bare = frame.len() == HEADER_BYTES && u64_at(frame, 8) == ClusterId::NONE.0;
-        self.identity.me == Party::Client && is_bare
+        self.identity.me == Party::Client && u64_at(frame, 8) == ClusterId::NONE.0
     }
 
     /// S12: a retired life may run beside the one that is heard. Its newest heartbeat in a datagram
@@ -266,7 +266,7 @@ impl Decoder {
         let bytes = u16::from_le_bytes([frame[AT_BODY_LENGTH], frame[AT_BODY_LENGTH + 1]]);
         let body = &frame[HEADER_BYTES..HEADER_BYTES + usize::from(bytes)];
         let before = into.len();
-        let decoded = frame[24] == BodyKind::Messages as u8
+        let decoded = kind_of(frame) == BodyKind::Messages as u8
             && self.decode(from, ClusterId(u64_at(frame, 8)), body, 1, into).is_ok();
         let mut opened = into.split_off(before).into_iter().rev();
         let newest =
@@ -424,7 +424,9 @@ fn is_welcome(answer: &Answer) -> bool {
 /// Whether a frame welcomes this client to another cluster than its own: the cluster that it
 /// belonged to has gone, and another runs in its place.
 fn welcomes_elsewhere(me: &Identity, cluster: ClusterId, frame: &[u8], body: &[u8]) -> bool {
-    if me.me != Party::Client || cluster == ClusterId::NONE || frame[24] != BodyKind::Messages as u8
+    if me.me != Party::Client
+        || cluster == ClusterId::NONE
+        || kind_of(frame) != BodyKind::Messages as u8
     {
         return false;
     }

@@ -4,8 +4,8 @@
 //! header in. Where a frame is lengthened after that, [`pad`] corrects its check. The last
 //! thing before a frame leaves is its stamp ([`stamp`]), which has a check of its own: the
 //! field holds the two, one xored with the other, so that neither is computed over all of it
-//! again. Where the process has a key, a proof follows that ([`crate::net::guard`]), and nobody
-//! looks at the check.
+//! again. Where the process has a key, [`seal`] leaves room for a proof at the end, which is
+//! written last of all ([`crate::net::guard`]), and nobody looks at the check.
 //!
 //! Most frames are short. So the CRC is for the body alone. The few bytes in front of it go
 //! into a product each, and the CRC begins with what that yields.
@@ -23,7 +23,10 @@ pub const MAGIC: [u8; 4] = *b"mPxL";
 /// The version of the format. A receiver takes no other.
 pub const VERSION: u8 = 8;
 
-pub use datagrams::HEADER_BYTES;
+pub use datagrams::{HEADER_BYTES, OVERHEAD_BYTES};
+
+/// The bytes of a proof, at the end of a frame of whoever has a key ([`crate::net::guard`]).
+pub const PROOF_BYTES: usize = OVERHEAD_BYTES - HEADER_BYTES;
 
 /// The least bytes of a client's frame for each message in it, padding included: more than
 /// the longest [`Answer`](crate::message::Answer), which a test shows.
@@ -35,7 +38,7 @@ const STATUS_ANSWERS: usize = 9;
 
 // A piece of the chat log fits a datagram to any client.
 const _: () = assert!(
-    HEADER_BYTES + EXCERPT_AROUND_BYTES + EXCERPT_TEXT_BYTES_MAX
+    OVERHEAD_BYTES + EXCERPT_AROUND_BYTES + EXCERPT_TEXT_BYTES_MAX
         <= datagrams::path::PATH_BYTES_IPV6
 );
 
@@ -53,19 +56,38 @@ pub fn answers_to(message: &ClientMessage) -> usize {
 
 /// How much text a follower may ask for in a datagram of at most `datagram_bytes`.
 pub fn excerpt_room(datagram_bytes: usize) -> usize {
-    let answers = datagram_bytes.saturating_sub(HEADER_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
+    let answers = datagram_bytes.saturating_sub(OVERHEAD_BYTES) / CLIENT_MESSAGE_BYTES_MIN;
     (answers * CLIENT_MESSAGE_BYTES_MIN).saturating_sub(EXCERPT_AROUND_BYTES)
 }
 
 /// The byte that names a client in a header.
 pub(in crate::net) const CLIENT: u8 = 0xFF;
 
+const AT_KIND: usize = 24;
 pub(super) const AT_BODY_LENGTH: usize = 25;
 pub(super) const AT_CHECK: usize = 27;
 pub(super) const AT_STAMP: usize = AT_CHECK + 4;
 
-/// Behind the stamp: what shows that whoever sent the frame has a key ([`crate::net::guard`]).
-pub(in crate::net) const AT_PROOF: usize = AT_STAMP + STAMP_BYTES;
+const _: () = assert!(AT_STAMP + STAMP_BYTES == HEADER_BYTES);
+
+/// In the byte that names the kind: the frame ends with a proof.
+const PROVEN: u8 = 0x80;
+
+/// What the frame, of at least [`HEADER_BYTES`], says of its kind: mostly a [`BodyKind`].
+pub fn kind_of(frame: &[u8]) -> u8 {
+    frame[AT_KIND] & !PROVEN
+}
+
+/// Whether the frame, of at least [`HEADER_BYTES`], says that it ends with a proof.
+pub(in crate::net) fn is_proven(frame: &[u8]) -> bool {
+    frame[AT_KIND] & PROVEN != 0
+}
+
+/// The body, padding included, of a frame that is long enough for what it says of its proof.
+pub(in crate::net) fn padded_body(frame: &[u8]) -> Option<&[u8]> {
+    let proof = if is_proven(frame) { PROOF_BYTES } else { 0 };
+    frame.get(HEADER_BYTES..frame.len().checked_sub(proof)?)
+}
 
 /// Empties `frame` and leaves room for the header.
 pub fn begin(frame: &mut Vec<u8>) {
@@ -74,9 +96,10 @@ pub fn begin(frame: &mut Vec<u8>) {
 }
 
 /// The bytes of a frame with `body` bytes, padding included. A client's asks for `answers`.
-pub fn sealed_bytes(me: Party, body: usize, answers: usize) -> usize {
+pub fn sealed_bytes(identity: &Identity, body: usize, answers: usize) -> usize {
     HEADER_BYTES
-        + match me {
+        + identity.guard.proof_bytes()
+        + match identity.me {
             Party::Client => body.max(answers * CLIENT_MESSAGE_BYTES_MIN),
             Party::Replica(_) => body,
         }
@@ -94,7 +117,7 @@ pub fn seal(
     frame: &mut Vec<u8>,
 ) {
     let body = frame.len() - HEADER_BYTES;
-    frame.resize(sealed_bytes(identity.me, body, answers), 0);
+    frame.resize(sealed_bytes(identity, body, answers), 0);
     assert!(frame.len() <= DATAGRAM_BYTES_MAX, "a frame of {} bytes", frame.len());
     frame[..4].copy_from_slice(&MAGIC);
     frame[4] = VERSION;
@@ -103,7 +126,7 @@ pub fn seal(
     frame[7] = party_byte(to);
     frame[8..16].copy_from_slice(&cluster.0.to_le_bytes());
     frame[16..24].copy_from_slice(&identity.boot.0.to_le_bytes());
-    frame[24] = kind as u8;
+    frame[AT_KIND] = kind as u8 | if identity.guard.is_on() { PROVEN } else { 0 };
     frame[AT_BODY_LENGTH..AT_CHECK].copy_from_slice(&(body as u16).to_le_bytes());
     // Where there is a key, a tag stands for the check. But whoever has none must hear of that.
     let is_for_all = body == 0 || matches!(kind, BodyKind::Greeting | BodyKind::Ticket);
@@ -125,7 +148,7 @@ pub fn pad(frame: &mut [u8], sealed: usize) {
 /// Writes what a sealed frame says about the path, and corrects its check.
 pub fn stamp(frame: &mut [u8], stamp: Stamp) {
     let before = read_check(frame) ^ stamp_check(frame);
-    frame[AT_STAMP..AT_PROOF].copy_from_slice(&stamp.to_bytes());
+    frame[AT_STAMP..HEADER_BYTES].copy_from_slice(&stamp.to_bytes());
     let check = before ^ stamp_check(frame);
     write_check(frame, check);
 }
@@ -133,21 +156,21 @@ pub fn stamp(frame: &mut [u8], stamp: Stamp) {
 /// What a frame of at least [`HEADER_BYTES`] says about the path.
 pub(super) fn stamp_of(frame: &[u8]) -> Stamp {
     let mut bytes = [0; STAMP_BYTES];
-    bytes.copy_from_slice(&frame[AT_STAMP..AT_PROOF]);
+    bytes.copy_from_slice(&frame[AT_STAMP..HEADER_BYTES]);
     Stamp::from_bytes(&bytes)
 }
 
-/// The check of a frame of at least [`HEADER_BYTES`].
+/// The check of a frame of at least [`HEADER_BYTES`]. It leaves a proof out.
 pub fn check_of(frame: &[u8]) -> u32 {
     let fields = [0, 8, 16, AT_CHECK - 8].map(|at| word(frame, at));
     let mut check = crc32fast::Hasher::new_with_initial(fold(&fields));
-    check.update(&frame[HEADER_BYTES..]);
+    check.update(padded_body(frame).unwrap_or_default());
     check.finalize() ^ stamp_check(frame)
 }
 
 /// The check of the stamp.
 fn stamp_check(frame: &[u8]) -> u32 {
-    fold(&[AT_STAMP, AT_PROOF - 8].map(|at| word(frame, at)))
+    fold(&[AT_STAMP, HEADER_BYTES - 8].map(|at| word(frame, at)))
 }
 
 /// Odd numbers without a pattern: the primes of xxHash.

@@ -11,17 +11,17 @@
 //!       8      8  cluster id, 0 for "not known yet"
 //!      16      8  boot id of the sender
 //!      24      1  kind of body: messages, a fragment, missing fragments, a probe, its answer,
-//!                 nothing, a greeting, a ticket
+//!                 nothing, a greeting, a ticket; the highest bit: the frame ends with a proof
 //!      25      2  bytes of body
-//!      27      4  CRC-32 of all behind the header, which begins with a hash of the fields
-//!                 above, xored with a hash of the fields below
+//!      27      4  CRC-32 of body and padding, which begins with a hash of the fields above,
+//!                 xored with a hash of the fields below
 //!      31      4  bytes sent to the receiver before, in this life of the sender
 //!      35      4  where the highest datagram of the receiver ended that has arrived
 //!      39      4  how many bytes of the receiver have arrived up to there
 //!      43      2  for how long that has been known, in units of 32 µs; the highest bit: the
 //!                 sender waits for such word
-//!      45     35  the proof that the sender has a key of the cluster; zeros where there is none
-//!      80      …  body, and behind it zeros: padding
+//!      45      …  body, and behind it zeros: padding
+//!       …     35  the proof that the sender has a key of the cluster, if it has one
 //! ```
 //!
 //! A body of messages is one postcard message after the other, to the last byte. Sender
@@ -31,7 +31,7 @@
 //!
 //! **Padding.** Frames that leave in one system call are equally long (`batch`), and a
 //! client's frames have a least size. So zeros may follow any body, and nothing but
-//! zeros. The check covers them.
+//! zeros. The check covers them. A frame is padded in front of its proof.
 //!
 //! **Clusters.** Warm-up ([`Message::Bootstrap`]), a client's hello and a status query always
 //! travel with cluster 0, and nothing else may. Every other message carries
@@ -46,8 +46,8 @@
 //! sends itself.
 //!
 //! **Refusals.** A client whose frame has another version, another n or another receiver would
-//! wait for ever without a word. The replica answers it with a bare header, which is no longer
-//! than any frame, and whose fields tell the client what does not fit. One whose key does not
+//! wait for ever without a word. The replica answers it with a bare header, unless that is longer
+//! than the frame, and whose fields tell the client what does not fit. One whose key does not
 //! fit is told the same way, once a second. Replicas tell their users what does not fit of each
 //! other's frames (`notices`).
 //!
@@ -61,10 +61,10 @@ mod header;
 mod notices;
 
 pub use decoder::Decoder;
-pub(super) use header::{AT_PROOF, CLIENT, party_byte};
+pub(super) use header::{CLIENT, is_proven, padded_body, party_byte};
 pub use header::{
-    CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION, answers_to, begin, check_of,
-    excerpt_room, pad, seal, sealed_bytes, stamp,
+    CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, OVERHEAD_BYTES, PROOF_BYTES, VERSION,
+    answers_to, begin, check_of, excerpt_room, kind_of, pad, seal, sealed_bytes, stamp,
 };
 
 use crate::message::Party;

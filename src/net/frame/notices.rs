@@ -9,7 +9,7 @@
 //! another version can be named too.
 
 use super::Decoder;
-use super::header::{AT_PROOF, CLIENT, HEADER_BYTES, VERSION};
+use super::header::{CLIENT, HEADER_BYTES, VERSION, is_proven, kind_of};
 use crate::message::Party;
 use crate::net::Endpoint;
 use crate::types::{Address, REPLICAS_MAX};
@@ -82,10 +82,10 @@ impl Notices {
             DropReason::Receiver if self.me == Party::Client => 2,
             DropReason::Receiver => 3,
             DropReason::Tag if speaks_of_key(frame) => {
-                if is_plain(frame) {
-                    4
-                } else {
+                if is_proven(frame) {
                     5
+                } else {
+                    4
                 }
             }
             _ => return None,
@@ -147,28 +147,22 @@ impl Notices {
 /// or it begins a session. Any other may be of a session that this process has forgotten, since it
 /// has restarted.
 fn speaks_of_key(frame: &[u8]) -> bool {
-    let Some(kind) = frame.get(24) else { return false };
     let handshakes = [BodyKind::Greeting, BodyKind::Ticket].map(|kind| kind as u8);
-    is_plain(frame) || handshakes.contains(kind)
-}
-
-/// Whether it has no proof.
-fn is_plain(frame: &[u8]) -> bool {
-    let proof = frame.get(AT_PROOF..HEADER_BYTES);
-    proof.is_some_and(|proof| proof.iter().all(|byte| *byte == 0))
+    frame.len() >= HEADER_BYTES && (!is_proven(frame) || handshakes.contains(&kind_of(frame)))
 }
 
 impl Decoder {
     /// The client that is to be told, by a bare header of this kind, that its frame was dropped: it
     /// has another version or number of replicas, takes this replica for another, or has another
-    /// key.
+    /// key. None if the frame is shorter than that header.
     pub fn refusal(
         &mut self,
         from: Address,
         frame: &[u8],
         why: DropReason,
     ) -> Option<(Endpoint, BodyKind)> {
-        let is_client = frame.len() >= HEADER_BYTES && frame[6] == CLIENT;
+        let bare_bytes = HEADER_BYTES + self.identity.guard.proof_bytes();
+        let is_client = frame.len() >= bare_bytes && frame[6] == CLIENT;
         if !is_client || self.identity.me == Party::Client {
             return None;
         }

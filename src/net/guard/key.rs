@@ -95,17 +95,16 @@ impl fmt::Debug for TagKey {
 }
 
 impl TagKey {
-    /// The tag of these bytes, the second behind the first. The first has the same length always.
-    pub(super) fn tag(&self, header: &[u8], body: &[u8]) -> [u8; TAG_BYTES] {
+    /// The tag of these bytes.
+    pub(super) fn tag(&self, bytes: &[u8]) -> [u8; TAG_BYTES] {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(header);
-        hasher.write(body);
+        hasher.write(bytes);
         hasher.finish128().as_bytes()
     }
 
     /// Whether that is their tag. Takes as long whichever byte is wrong.
-    pub(super) fn is_tag(&self, header: &[u8], body: &[u8], tag: &[u8]) -> bool {
-        bool::from(self.tag(header, body).ct_eq(tag))
+    pub(super) fn is_tag(&self, bytes: &[u8], tag: &[u8]) -> bool {
+        bool::from(self.tag(bytes).ct_eq(tag))
     }
 }
 
@@ -209,10 +208,10 @@ mod tests {
         ];
         let mut tags = Vec::new();
         for prepared in [Prepared::new(&secret), Prepared::new(&secret).client(1)] {
-            tags.push(prepared.greeting.tag(b"header", b"body"));
+            tags.push(prepared.greeting.tag(b"datagram"));
             for terms in others {
                 let Pair { forth, back } = prepared.session(&terms);
-                tags.extend([forth, back].map(|key| key.tag(b"header", b"body")));
+                tags.extend([forth, back].map(|key| key.tag(b"datagram")));
             }
         }
         tags.sort_unstable();
@@ -232,12 +231,12 @@ mod tests {
             0xa3, 0x81, 0x7f, 0x04, 0xba, 0x25, 0xa8, 0xe6, 0x6d, 0xf6, 0x72, 0x14, 0xc7, 0x55,
             0x02, 0x93,
         ];
-        assert!(key.is_tag(&[], &[], &empty));
+        assert!(key.is_tag(&[], &empty));
         let one = [
             0xda, 0x87, 0xc1, 0xd8, 0x6b, 0x99, 0xaf, 0x44, 0x34, 0x76, 0x59, 0x11, 0x9b, 0x22,
             0xfc, 0x45,
         ];
-        assert!(key.is_tag(&[0], &[], &one) && key.is_tag(&[], &[0], &one));
-        assert!(!key.is_tag(&[1], &[], &one) && !key.is_tag(&[0], &[], &one[..15]));
+        assert!(key.is_tag(&[0], &one));
+        assert!(!key.is_tag(&[1], &one) && !key.is_tag(&[0], &one[..15]));
     }
 }

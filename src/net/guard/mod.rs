@@ -1,15 +1,15 @@
 //! Which datagrams are believed: those of whoever has a key of the cluster.
 //!
 //! Without a key every datagram that is well formed is believed, and this module does nothing.
-//! With one, each carries a *proof* at the end of its header, and is dropped before anything of
-//! it is decoded unless the proof is right:
+//! With one, each ends with a *proof*, and is dropped before anything of it is decoded unless the
+//! proof is right:
 //!
 //! ```text
 //!  offset  bytes  little-endian
-//!      45      4  the number of the client's key, 0 for the cluster's
-//!      49      7  the session: its number doubled, and 1 more if the sender did not begin it
-//!      56      8  the number of the datagram in the session, from 1
-//!      64     16  the tag, over all of the header before it, the body and the padding
+//!       0      4  the number of the client's key, 0 for the cluster's
+//!       4      7  the session: its number doubled, and 1 more if the sender did not begin it
+//!      11      8  the number of the datagram in the session, from 1
+//!      19     16  the tag, over all of the datagram before it
 //! ```
 //!
 //! **A session** joins two lives: of the process that began it and of the one that answered. It
@@ -57,7 +57,9 @@ mod session;
 mod tests;
 
 use super::Endpoint;
-use super::frame::{self, AT_PROOF, CLIENT, HEADER_BYTES, Identity, party_byte};
+use super::frame::{
+    self, CLIENT, HEADER_BYTES, Identity, PROOF_BYTES, kind_of, padded_body, party_byte,
+};
 use crate::message::Party;
 use crate::types::{Address, ClusterId, ReplicaId};
 use clients::{ClientSession, Clients};
@@ -69,11 +71,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-const AT_SESSION: usize = AT_PROOF + 4;
+// In a proof.
+const AT_SESSION: usize = 4;
 const AT_NUMBER: usize = AT_SESSION + 7;
 const AT_TAG: usize = AT_NUMBER + 8;
 
-const _: () = assert!(AT_TAG + TAG_BYTES == HEADER_BYTES && AT_TAG.is_multiple_of(8));
+const _: () = assert!(AT_TAG + TAG_BYTES == PROOF_BYTES);
 
 /// The bytes of the body of a greeting, and of its ticket: nonce, life, number, place.
 const HANDSHAKE_BYTES: usize = 24 + PLACE_BYTES;
@@ -142,6 +145,11 @@ impl Guard {
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
+
+    /// The bytes of the proof of each datagram.
+    pub fn proof_bytes(&self) -> usize {
+        if self.is_on() { PROOF_BYTES } else { 0 }
+    }
 }
 
 impl State {
@@ -170,28 +178,36 @@ struct Claim {
 }
 
 impl Claim {
-    fn of(frame: &[u8]) -> Self {
+    fn of(proof: &[u8]) -> Self {
         let mut session = [0; 8];
-        session[..7].copy_from_slice(&frame[AT_SESSION..AT_NUMBER]);
+        session[..7].copy_from_slice(&proof[AT_SESSION..AT_NUMBER]);
         let session = u64::from_le_bytes(session);
-        let number = u64_at(frame, AT_NUMBER);
+        let number = u64_at(proof, AT_NUMBER);
         Claim { session: session >> 1, by_sender: session & 1 == 0, number }
     }
+}
+
+/// The proof of a frame that has one.
+fn proof_of(frame: &[u8]) -> &[u8] {
+    &frame[frame.len() - PROOF_BYTES..]
 }
 
 /// Writes the proof of a sealed frame.
 fn prove(frame: &mut [u8], key_number: u32, claim: Claim, key: TagKey) {
     let Claim { session, by_sender, number } = claim;
-    frame[AT_PROOF..AT_SESSION].copy_from_slice(&key_number.to_le_bytes());
+    let at = frame.len() - PROOF_BYTES;
+    let (tagged, tag) = frame.split_at_mut(at + AT_TAG);
+    let proof = &mut tagged[at..];
+    proof[..AT_SESSION].copy_from_slice(&key_number.to_le_bytes());
     let session = session << 1 | u64::from(!by_sender);
-    frame[AT_SESSION..AT_NUMBER].copy_from_slice(&session.to_le_bytes()[..7]);
-    frame[AT_NUMBER..AT_TAG].copy_from_slice(&number.to_le_bytes());
-    let tag = key.tag(&frame[..AT_TAG], &frame[HEADER_BYTES..]);
-    frame[AT_TAG..HEADER_BYTES].copy_from_slice(&tag);
+    proof[AT_SESSION..AT_NUMBER].copy_from_slice(&session.to_le_bytes()[..7]);
+    proof[AT_NUMBER..].copy_from_slice(&number.to_le_bytes());
+    tag.copy_from_slice(&key.tag(tagged));
 }
 
 fn is_proven(frame: &[u8], key: TagKey) -> bool {
-    key.is_tag(&frame[..AT_TAG], &frame[HEADER_BYTES..], &frame[AT_TAG..HEADER_BYTES])
+    let (tagged, tag) = frame.split_at(frame.len() - TAG_BYTES);
+    key.is_tag(tagged, tag)
 }
 
 impl Identity {
@@ -271,12 +287,14 @@ impl Identity {
     ///
     /// The reason to drop it.
     pub(super) fn admit(&self, from: Address, frame: &[u8]) -> Result<Admitted, DropReason> {
-        let Some(state) = self.guard.0.as_deref() else {
-            let plain = frame[AT_PROOF..HEADER_BYTES].iter().all(|byte| *byte == 0);
-            return if plain { Ok(Admitted::Frame) } else { Err(DropReason::Tag) };
+        let state = match (self.guard.0.as_deref(), frame::is_proven(frame)) {
+            (Some(state), true) => state,
+            (None, false) => return Ok(Admitted::Frame),
+            _ => return Err(DropReason::Tag),
         };
-        let key_number = u32_at(frame, AT_PROOF);
-        if [BodyKind::Greeting, BodyKind::Ticket].iter().any(|kind| frame[24] == *kind as u8) {
+        let key_number = u32_at(proof_of(frame), 0);
+        let kind = kind_of(frame);
+        if [BodyKind::Greeting, BodyKind::Ticket].iter().any(|it| kind == *it as u8) {
             let by = state.secrets.iter().position(|secret| {
                 let key = match frame[6] == CLIENT {
                     true => secret.client(key_number).greeting,
@@ -317,7 +335,7 @@ impl Identity {
         if key_number != 0 {
             return None;
         }
-        let claim = Claim::of(frame);
+        let claim = Claim::of(proof_of(frame));
         let begun = if claim.by_sender { Begun::There } else { Begun::Here };
         let life = u64_at(frame, 16);
         let known = state.peer(id).find(claim.session, begun).map(|it| (it.receive, it.life));
@@ -355,7 +373,7 @@ impl Identity {
         key_number: u32,
         frame: &[u8],
     ) -> Option<bool> {
-        let claim = Claim::of(frame);
+        let claim = Claim::of(proof_of(frame));
         let life = u64_at(frame, 16);
         let known = state.clients().find(from).map(|it| (it.number, it.receive, it.life));
         match known {
@@ -399,25 +417,25 @@ impl Identity {
         frame: &[u8],
     ) -> Result<Vec<Vec<u8>>, DropReason> {
         let state = self.guard.0.as_deref().ok_or(DropReason::Kind)?;
-        let body = &frame[HEADER_BYTES..];
+        let body = padded_body(frame).ok_or(DropReason::Length)?;
         if usize::from(u16_at(frame, 25)) != HANDSHAKE_BYTES || body.len() < HANDSHAKE_BYTES {
             return Err(DropReason::Body);
         }
         let life = u64_at(frame, 16);
         let [nonce, whose, number] = [0, 8, 16].map(|at| u64_at(body, at));
         let mut place = [0; PLACE_BYTES];
-        if frame[24] == BodyKind::Greeting as u8 {
+        if kind_of(frame) == BodyKind::Greeting as u8 {
             if self.me == Party::Client {
                 return Err(DropReason::Kind);
             }
             let secret = &state.secrets[by];
             let (key_number, key) = match from {
                 Endpoint::Client(_) => {
-                    if frame.len() < HEADER_BYTES + frame::CLIENT_MESSAGE_BYTES_MIN {
+                    if body.len() < frame::CLIENT_MESSAGE_BYTES_MIN {
                         return Err(DropReason::Amplifies);
                     }
                     place = place_of(at);
-                    let number = u32_at(frame, AT_PROOF);
+                    let number = u32_at(proof_of(frame), 0);
                     (number, secret.client(number).greeting)
                 }
                 Endpoint::Replica(_) | Endpoint::Stray(..) => (0, secret.greeting),
@@ -459,7 +477,7 @@ fn departing(session: &mut Session, count: u64) -> (TagKey, Claim) {
 /// Whether it is the bare header that tells a client what does not fit.
 fn is_refusal(to: Endpoint, datagram: &[u8]) -> bool {
     matches!(to, Endpoint::Client(_))
-        && datagram.len() == HEADER_BYTES
+        && datagram.len() == HEADER_BYTES + PROOF_BYTES
         && u64_at(datagram, 8) == ClusterId::NONE.0
 }
 

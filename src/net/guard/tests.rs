@@ -397,6 +397,41 @@ fn a_key_is_changed_while_all_go_on() {
 }
 
 #[test]
+fn a_refusal_is_no_longer_than_what_draws_it() {
+    let mut b = Process::new(replica(0), 1, Some(&cluster_keys(&[1])));
+    let mut client = Process::new(Party::Client, 7, None);
+    let mut asked = client.sends(0).remove(0);
+    let bare = HEADER_BYTES + PROOF_BYTES;
+    asked.truncate(bare - 1);
+    assert_eq!(b.decoder.refusal(client.at, &asked, DropReason::Tag), None);
+    asked.push(0);
+    assert!(b.decoder.refusal(client.at, &asked, DropReason::Tag).is_some());
+    let (mut refusal, to) = (Vec::new(), Party::Client);
+    frame::begin(&mut refusal);
+    frame::seal(&b.identity, to, ClusterId::NONE, BodyKind::Greeting, 1, &mut refusal);
+    assert_eq!(refusal.len(), bare);
+}
+
+#[test]
+fn a_datagram_has_room_for_its_proof() {
+    let mut full = [None, Some(cluster_keys(&[1]))].map(|keys| {
+        let mut a = Process::new(replica(0), 1, keys.as_ref());
+        let prepare =
+            ToAcceptor::Prepare { ballot: Ballot(4), first: Slot(5), voter: Voter::default() };
+        let to = ReplicaId(1);
+        let outgoing = Outgoing::Peer { to, message: Message::Acceptor(prepare) };
+        let mut made = Datagrams(Vec::new());
+        (0..10_000).for_each(|_| a.packer.add(&outgoing, &mut made));
+        made.0.iter().map(|(_, datagram)| datagram.len()).collect::<Vec<_>>()
+    });
+    for lengths in &mut full {
+        assert!(lengths.iter().all(|length| *length <= DATAGRAM_BYTES_DEFAULT), "{lengths:?}");
+        assert!(lengths.iter().all(|length| *length > DATAGRAM_BYTES_DEFAULT - 30), "{lengths:?}");
+    }
+    assert!(full[0].len() < full[1].len(), "without a key more fits");
+}
+
+#[test]
 fn a_client_whose_key_does_not_fit_is_told_once_a_second_by_a_bare_header() {
     let keys = cluster_keys(&[1]);
     for (mut client, mut b) in [

@@ -5,7 +5,7 @@ use super::{
     PIECE_BYTES_MIN,
 };
 use crate::counters::{Counters, NetEvent};
-use crate::{HEADER_BYTES, MESSAGE_BYTES_MAX};
+use crate::{MESSAGE_BYTES_MAX, OVERHEAD_BYTES};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -181,5 +181,5 @@ impl Fragmenter {
 
 /// The bytes of a piece that fills a datagram of `datagram` bytes.
 fn piece_bytes(datagram: usize) -> usize {
-    datagram - HEADER_BYTES - FRAGMENT_HEADER_BYTES
+    datagram - OVERHEAD_BYTES - FRAGMENT_HEADER_BYTES
 }

@@ -32,14 +32,14 @@ pub use fragmenter::Fragmenter;
 pub use reassembler::Reassembler;
 
 use crate::path::PATH_BYTES_MIN;
-use crate::{CLIENT_BODY_BYTES_MIN, HEADER_BYTES, MESSAGE_BYTES_MAX};
+use crate::{CLIENT_BODY_BYTES_MIN, HEADER_BYTES, MESSAGE_BYTES_MAX, OVERHEAD_BYTES};
 
 /// The bytes of a fragment's body before its piece.
 pub const FRAGMENT_HEADER_BYTES: usize = 16;
 
 /// The bytes of the smallest piece, except for a message's last: the room in the smallest
 /// datagram.
-pub const PIECE_BYTES_MIN: usize = PATH_BYTES_MIN - HEADER_BYTES - FRAGMENT_HEADER_BYTES;
+pub const PIECE_BYTES_MIN: usize = PATH_BYTES_MIN - OVERHEAD_BYTES - FRAGMENT_HEADER_BYTES;
 
 /// The most pieces of one message.
 pub const PIECES_MAX: usize = MESSAGE_BYTES_MAX.div_ceil(PIECE_BYTES_MIN);

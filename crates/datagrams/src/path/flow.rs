@@ -139,6 +139,9 @@ struct Mark {
 pub struct Flow {
     /// The offset with which this life began.
     start: u32,
+    /// The bytes of a datagram without a body. Such a one asks for no word, or two peers would
+    /// answer each other's for ever.
+    bare_bytes: usize,
     /// The offset of the next datagram.
     sent: u32,
     /// Up to here nothing is under way any more.
@@ -178,6 +181,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The same, where a datagram without a body has so many bytes.
+    #[must_use]
+    pub fn with_bare_bytes(self, bare_bytes: usize) -> Self {
+        Flow { bare_bytes, ..self }
+    }
+
     /// A flow whose first datagram has this offset: any number will do.
     pub fn new(start: u32) -> Self {
         let round = Round {
@@ -192,6 +201,7 @@ impl Flow {
         };
         Flow {
             start,
+            bare_bytes: HEADER_BYTES,
             sent: start,
             settled: start,
             whole_from: start,
@@ -315,7 +325,7 @@ impl Flow {
         }
         let full = self.under_way() > self.window / 2;
         self.round.full |= full;
-        let asks = full && bytes > HEADER_BYTES;
+        let asks = full && bytes > self.bare_bytes;
         if asks {
             self.asked_at.get_or_insert(now);
         }
@@ -517,8 +527,8 @@ impl Flow {
 
     /// The peer is reached in another way now, of which nothing is known.
     pub fn begin_anew(&mut self) {
-        let Flow { start, sent, boot, word, .. } = *self;
-        *self = Flow { start, boot, word, ..Flow::new(sent) };
+        let Flow { start, sent, boot, word, bare_bytes, .. } = *self;
+        *self = Flow { start, boot, word, bare_bytes, ..Flow::new(sent) };
     }
 
     /// Gives up what is under way if there was no word for long.

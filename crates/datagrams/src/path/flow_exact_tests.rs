@@ -378,10 +378,10 @@ fn whoever_sends_half_a_window_asks_for_word() {
     // As long as half of it is under way after some word, the wait begins anew.
     flow.window = WINDOW_FIRST;
     flow.round.full = false;
-    flow.heard(1_000, 1, word(162, 162));
+    flow.heard(1_000, 1, word(92, 92));
     assert_eq!((flow.under_way(), flow.silent_at()), (7_000, None));
     flow.send(1_500, 2);
-    flow.heard(2_000, 1, word(163, 163));
+    flow.heard(2_000, 1, word(93, 93));
     let silent_at = Some(2_000 + flow.patience_us());
     assert_eq!((flow.under_way(), flow.silent_at()), (7_001, silent_at));
 }

@@ -203,7 +203,7 @@ fn word_that_was_overtaken_is_no_news() {
 
 #[test]
 fn a_peer_that_begins_another_life_is_sent_to_at_once() {
-    let mut traffic = Traffic::new(7);
+    let mut traffic = Traffic::new(7, HEADER_BYTES);
     let heard = |traffic: &mut Traffic, now, boot| {
         traffic.received(now, boot, Stamp::default(), 100);
         traffic.take_reborn()

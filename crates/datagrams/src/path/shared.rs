@@ -51,10 +51,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// A path on which nothing has travelled. See [`Flow::new`].
-    pub fn new(start: u32) -> Self {
+    /// A path on which nothing has travelled, and a datagram without a body has `bare_bytes`. See
+    /// [`Flow::new`].
+    pub fn new(start: u32, bare_bytes: usize) -> Self {
         Traffic {
-            flow: Flow::new(start),
+            flow: Flow::new(start).with_bare_bytes(bare_bytes),
             evidence: Evidence::default(),
             receipt: Receipt::default(),
             reborn: false,
@@ -104,14 +105,15 @@ impl Traffic {
 }
 
 impl SharedPaths {
-    /// Paths that begin with these lengths, and with this number in their first stamp.
-    pub(crate) fn new(lengths: impl Iterator<Item = usize>, start: u32) -> Self {
+    /// Paths that begin with these lengths, and with this number in their first stamp. See
+    /// [`Traffic::new`].
+    pub(crate) fn new(lengths: impl Iterator<Item = usize>, start: u32, bare_bytes: usize) -> Self {
         let path = |length| SharedPath {
             length: AtomicUsize::new(length),
             used: AtomicU8::new(0),
             refused: AtomicUsize::new(usize::MAX),
             waits: AtomicBool::new(false),
-            traffic: Mutex::new(Traffic::new(start)),
+            traffic: Mutex::new(Traffic::new(start, bare_bytes)),
         };
         SharedPaths { paths: lengths.map(path).collect(), news: AtomicBool::new(false) }
     }
@@ -195,6 +197,7 @@ impl SharedPaths {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HEADER_BYTES;
     use crate::path::length::Use;
 
     const BOTH: Use = Use { long: true, batch: true };
@@ -202,7 +205,7 @@ mod tests {
     const BATCH_ONLY: Use = Use { long: false, batch: true };
 
     fn paths() -> SharedPaths {
-        SharedPaths::new([1_252, 1_232].into_iter(), 7)
+        SharedPaths::new([1_252, 1_232].into_iter(), 7, HEADER_BYTES)
     }
 
     #[test]
@@ -270,7 +273,7 @@ mod tests {
 
     #[test]
     fn after_a_move_word_is_understood_as_before() {
-        let mut traffic = Traffic::new(7);
+        let mut traffic = Traffic::new(7, HEADER_BYTES);
         traffic.flow.send(0, 1_000);
         let word = |reached, taken| Stamp { reached, taken, ..Stamp::default() };
         traffic.flow.heard(10, 1, word(1_007, 507));

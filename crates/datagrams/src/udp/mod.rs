@@ -172,7 +172,7 @@ impl<C: Codec> Network<C> {
         let paths = LoopPaths::new(&peers, datagram_max);
         let prepare = if offload { Offload::new } else { Offload::none };
         let offload = prepare(&socket.socket, peers.len());
-        let life = codec.life() as u32;
+        let (life, bare_bytes) = (codec.life() as u32, codec.bare_bytes());
         let shared = Arc::new(Shared {
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
@@ -181,7 +181,7 @@ impl<C: Codec> Network<C> {
             peers: Peers::new(peers),
             codec,
             datagram_max,
-            paths: paths.shared(life),
+            paths: paths.shared(life, bare_bytes),
             began: threads::now(),
             loss,
             queue: to_loop,

@@ -53,9 +53,10 @@ impl<E: Endpoint> LoopPaths<E> {
         }
     }
 
-    /// The part that the sending threads share, with this number in the first stamps.
-    pub(super) fn shared(&self, start: u32) -> SharedPaths {
-        SharedPaths::new(self.lengths.iter().map(PathLength::length), start)
+    /// The part that the sending threads share, with this number in the first stamps. See
+    /// [`Traffic::new`](crate::path::shared::Traffic::new).
+    pub(super) fn shared(&self, start: u32, bare_bytes: usize) -> SharedPaths {
+        SharedPaths::new(self.lengths.iter().map(PathLength::length), start, bare_bytes)
     }
 
     /// Takes note of a datagram of this many bytes.

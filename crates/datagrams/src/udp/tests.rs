@@ -548,7 +548,8 @@ fn what_waits_does_not_leave_once_its_receiver_needs_it_no_more() {
 #[test]
 fn a_client_that_asks_is_told_what_has_arrived() {
     let peers = [loopback().address()];
-    let (mut paths, shared) = (LoopPaths::new(&peers, 1_400), SharedPaths::new([].into_iter(), 0));
+    let mut paths = LoopPaths::new(&peers, 1_400);
+    let shared = SharedPaths::new([].into_iter(), 0, HEADER_BYTES);
     let client = |port| End::Client(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let mut hears = |now, port, asks| {
         let stamp = Stamp { offset: 100, asks, ..Stamp::default() };

@@ -10,7 +10,8 @@ mod paths;
 
 use datagrams::batch::Batches;
 use datagrams::codec::{
-    ALWAYS_NEEDED, Body, BodyKind, Departure, Endpoint as _, Opened, Protected, Sink, probe_body,
+    ALWAYS_NEEDED, Body, BodyKind, Codec, Departure, Endpoint as _, Opened, Protected, Sink,
+    probe_body,
 };
 use datagrams::counters::{Counters, NetEvent};
 use datagrams::fragment::{Fragment, Fragmenter, Reassembler};
@@ -177,7 +178,7 @@ impl Wire {
             decoder: Decoder::new(identity.clone(), Arc::clone(&counters)),
             fragmenter: Fragmenter::new(Arc::clone(&counters)),
             reassembler: Reassembler::new(Arc::clone(&counters)),
-            paths: Paths::new(n, boot.0, datagram_max),
+            paths: Paths::new(n, boot.0, datagram_max, identity.bare_bytes()),
             identity,
             counters,
             batches: BatchNews::default(),

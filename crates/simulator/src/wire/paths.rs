@@ -35,11 +35,11 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    pub(super) fn new(n: usize, life: u64, datagram_max: usize) -> Self {
+    pub(super) fn new(n: usize, life: u64, datagram_max: usize, bare_bytes: usize) -> Self {
         Paths {
             lengths: vec![PathLength::new(PATH_BYTES_IPV4, datagram_max); n],
             trust: BatchTrust::new(false, n, REFUSED_CHANCES),
-            traffic: (0..n).map(|_| Traffic::new(life as u32)).collect(),
+            traffic: (0..n).map(|_| Traffic::new(life as u32, bare_bytes)).collect(),
             queues: (0..n).map(|_| BulkQueue::default()).collect(),
             clients: BTreeMap::new(),
             client_bytes: PATH_BYTES_IPV4.min(datagram_max),
