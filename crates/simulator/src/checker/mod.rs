@@ -495,6 +495,22 @@ impl Checker {
 
     // --- what reads return -----------------------------------------------------------
 
+    /// A replica gives its mark (E5): above every slot that it has helped to choose.
+    pub fn gives_mark(&self, node: ReplicaId, mark: Slot) -> Checked {
+        let missed = self.chosen.range(mark..).find(|(slot, _)| {
+            let ballots = (**slot, Ballot::ZERO)..=(**slot, Ballot(u64::MAX));
+            let mut votes = self.accepted.range(ballots).map(|(_, acceptance)| acceptance.by);
+            votes.any(|by| by.contains(node) && by.is_quorum(self.n))
+        });
+        match missed {
+            None => Ok(()),
+            Some((slot, _)) => violation(
+                *slot,
+                format!("E5: replica {node} has accepted it, and its mark is {mark}"),
+            ),
+        }
+    }
+
     /// A read begins. It has to return every slot below what this returns.
     pub fn read_begins(&self) -> Slot {
         self.completed_above.max(self.read_above)

@@ -420,6 +420,9 @@ impl World {
                 Envelope::Answers { to, answers } if to == READS => {
                     for answer in answers {
                         self.hash.add(&answer);
+                        if let Answer::Mark { mark, .. } = answer {
+                            self.checker.gives_mark(id, mark)?;
+                        }
                         self.answers_read(id, answer);
                     }
                 }

@@ -14,7 +14,7 @@ use seeds::stream;
 const ONE_IN: u8 = 4;
 
 /// The longest time between two reads.
-const EVERY_US_MAX: u64 = 300_000;
+const EVERY_US_MAX: u64 = 100_000;
 
 /// The longest time that a datagram of it is on its way.
 const WAY_US_MAX: u64 = 5_000;
@@ -123,7 +123,10 @@ impl World {
         let (now, n) = (self.now, self.nodes.len());
         let (floor, is_calm) = (self.checker.read_begins(), !self.faults_on);
         let Some(Reads { open, draws, wakes_at, .. }) = &mut self.reads else { return Ok(()) };
-        // It wakes after a pause, and begins the next read.
+        // It wakes after a pause, and only then begins the next read.
+        if open.is_none() && wakes_at.is_some() {
+            return Ok(());
+        }
         let begins =
             || Open { marks: Marks::new(now, n, draws.u64(..)), floor, is_calm, has_waited: false };
         let open = open.get_or_insert_with(begins);
