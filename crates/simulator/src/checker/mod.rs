@@ -495,9 +495,10 @@ impl Checker {
 
     // --- what reads return -----------------------------------------------------------
 
-    /// A replica gives its mark (E5): above every slot that it has helped to choose.
-    pub fn gives_mark(&self, node: ReplicaId, mark: Slot) -> Checked {
-        let missed = self.chosen.range(mark..).find(|(slot, _)| {
+    /// A replica gives its mark, for a read that began with this floor (E5). It lies above every slot
+    /// below that floor which the replica has helped to choose.
+    pub fn gives_mark(&self, node: ReplicaId, mark: Slot, floor: Slot) -> Checked {
+        let missed = self.chosen.range(mark..floor.max(mark)).find(|(slot, _)| {
             let ballots = (**slot, Ballot::ZERO)..=(**slot, Ballot(u64::MAX));
             let mut votes = self.accepted.range(ballots).map(|(_, acceptance)| acceptance.by);
             votes.any(|by| by.contains(node) && by.is_quorum(self.n))

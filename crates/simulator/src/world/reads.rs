@@ -40,6 +40,7 @@ pub(super) enum Marking {
 /// A read that is under way.
 #[derive(Debug)]
 struct Open {
+    number: u64,
     marks: Marks,
     /// Every line that was complete when it began, and what was read then, lies below this slot.
     floor: Slot,
@@ -112,10 +113,17 @@ impl World {
     }
 
     /// A replica answers the client.
-    pub(super) fn answers_read(&mut self, from: ReplicaId, answer: Answer) {
+    pub(super) fn answers_read(&mut self, from: ReplicaId, answer: Answer) -> Step {
+        let open = self.reads.as_ref().and_then(|reads| reads.open.as_ref());
+        if let (Answer::Mark { read, mark }, Some(open)) = (&answer, open)
+            && *read == open.number
+        {
+            self.checker.gives_mark(from, *mark, open.floor)?;
+        }
         if !self.out[from.index()] {
             self.leaves_for_read(|| Marking::Hears(from, answer.clone()));
         }
+        Ok(())
     }
 
     fn turn_reads(&mut self) -> Step {
@@ -127,8 +135,10 @@ impl World {
         if open.is_none() && wakes_at.is_some() {
             return Ok(());
         }
-        let begins =
-            || Open { marks: Marks::new(now, n, draws.u64(..)), floor, is_calm, has_waited: false };
+        let begins = || {
+            let number = draws.u64(..);
+            Open { number, marks: Marks::new(now, n, number), floor, is_calm, has_waited: false }
+        };
         let open = open.get_or_insert_with(begins);
         let calls = open.marks.due(now);
         let looks = open.marks.end().map(|_| now.plus_us(LOOK_US));

@@ -252,7 +252,9 @@ impl Stage {
                     let client = client_of(to);
                     for answer in answers {
                         let checked = match answer {
-                            Answer::Mark { mark, .. } => self.checker.gives_mark(id, mark),
+                            Answer::Mark { mark, .. } => {
+                                self.checker.gives_mark(id, mark, self.checker.read_begins())
+                            }
                             _ => self.checker.answers(ClientId(client), &answer),
                         };
                         self.check(checked);
