@@ -249,7 +249,8 @@ impl Follower {
                     self.open_if_due(now);
                 }
                 // A question needs the cluster id, which the welcome has brought.
-                if self.order.reads && !self.has_read && self.marks.is_none() {
+                let reads = self.order.reads && !self.has_read && self.end().is_none();
+                if reads && self.marks.is_none() {
                     self.marks = Some(Marks::new(now, self.n, self.draw));
                 }
             }
