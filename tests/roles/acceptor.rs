@@ -777,14 +777,14 @@ fn mark(seat: &mut Subject, inherited: Option<(u64, u64)>) -> Option<u64> {
     let inherited =
         inherited.map(|(ballot, end)| Inherited { ballot: Ballot(ballot), end: Slot(end) });
     let sent = seat.handle(Input::Mark { origin: address(1), read: 7, inherited });
-    let marks = sent.iter().filter_map(|envelope| match envelope {
+    let mut marks = sent.iter().filter_map(|envelope| match envelope {
         Envelope::Answers { answers, .. } => match answers[..] {
             [Answer::Mark { read: 7, mark }] => Some(mark.0),
             _ => panic!("{answers:?}"),
         },
         _ => None,
     });
-    marks.last()
+    marks.next_back()
 }
 
 #[test]
