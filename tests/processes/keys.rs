@@ -1,6 +1,7 @@
 //! Clusters with a key: who is heard, who is told what does not fit, and how a key is changed.
 
 use crate::support::*;
+use multipaxos::net::frame::{CLIENT_MESSAGE_BYTES_MIN, HEADER_BYTES, MAGIC, VERSION};
 use std::fs;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
@@ -152,14 +153,15 @@ fn what_strangers_send_is_dropped_and_counted_and_costs_no_line() {
     let cluster = place.cluster_with(&["--key_file", &key]);
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     // A frame that would be well formed without a key: a client's hello.
-    let mut hello = vec![0; 80 + 56];
-    hello[..8].copy_from_slice(&[b'm', b'P', b'x', b'L', 7, 3, 255, 0]);
+    let mut hello = vec![0; HEADER_BYTES + CLIENT_MESSAGE_BYTES_MIN];
+    hello[..4].copy_from_slice(&MAGIC);
+    hello[4..7].copy_from_slice(&[VERSION, 3, 255]);
     hello[24] = 1;
     hello[25] = 1;
     for (id, line) in place.lines().iter().enumerate() {
         hello[7] = id as u8;
         for number in 0..1_000_u32 {
-            hello[79] = number as u8;
+            hello[16..20].copy_from_slice(&number.to_le_bytes());
             stranger.send_to(&hello, line.replace(' ', ":")).expect("it leaves");
         }
     }

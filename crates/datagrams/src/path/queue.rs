@@ -22,6 +22,7 @@
 
 use super::flow::Flow;
 use super::receipt::is_before;
+use super::shared::Traffic;
 use crate::HEADER_BYTES;
 use crate::codec::ALWAYS_NEEDED;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -220,6 +221,14 @@ impl BulkQueue {
         before - self.waiting.len()
     }
 
+    /// The peer may have begun another life, or have moved: then what waits was meant for the one
+    /// before, and nothing of it has arrived at this one. Drops it, and returns how many datagrams
+    /// that were. Comes before anything is added or leaves, so that nothing is dropped that was
+    /// added since.
+    pub fn follow(&mut self, traffic: &mut Traffic) -> usize {
+        if traffic.take_reborn() { self.narrow(0) } else { 0 }
+    }
+
     /// The bytes of the next datagram.
     pub fn next_bytes(&self) -> Option<usize> {
         self.waiting.front().map(|it| it.datagram.len())
@@ -388,6 +397,20 @@ mod tests {
         // Another life of the receiver has nothing of it.
         assert_eq!(queue.narrow(0), 3);
         assert_eq!(push(&mut queue, 2, 2, UnlessArrived, &flow), Pushed::Waits);
+    }
+
+    #[test]
+    fn what_waits_for_the_peers_new_life_stays_and_what_waited_for_the_former_does_not() {
+        let (mut queue, mut traffic) = (BulkQueue::default(), Traffic::new(0, HEADER_BYTES));
+        traffic.received(0, 1, Stamp::default(), 100);
+        assert_eq!(queue.follow(&mut traffic), 0);
+        for life in 2..4 {
+            let pushed = queue.push(0, &datagram(7), ALWAYS_NEEDED, Always, &traffic.flow);
+            assert_eq!((pushed, queue.follow(&mut traffic)), (Pushed::Waits, 0), "life {life}");
+            traffic.received(0, life, Stamp::default(), 100);
+            assert_eq!(queue.follow(&mut traffic), 1, "life {life}");
+            assert!(queue.is_empty());
+        }
     }
 
     #[test]

@@ -232,7 +232,9 @@ impl<C: Codec> LoopSender<C> {
 
     fn wait_for_room(&mut self, peer: usize, datagrams: Segments<'_>, until: u64, repeat: Repeat) {
         let now = self.shared.now();
-        let traffic = self.shared.paths.traffic(peer);
+        let mut traffic = self.shared.paths.traffic(peer);
+        let dropped = self.queues[peer].follow(&mut traffic);
+        self.shared.counters.add(NetEvent::LostOld, dropped as u64);
         self.queues[peer].settle(now, &traffic.flow);
         for index in 0..datagrams.count() {
             let datagram = datagrams.get(index);
@@ -280,9 +282,7 @@ impl<C: Codec> LoopSender<C> {
     fn flush_queue(&mut self, peer: usize, now: u64) -> bool {
         let LoopSender { shared, queues, batch, .. } = self;
         let mut traffic = shared.paths.traffic(peer);
-        if traffic.take_reborn() {
-            shared.counters.add(NetEvent::LostOld, queues[peer].narrow(0) as u64);
-        }
+        shared.counters.add(NetEvent::LostOld, queues[peer].follow(&mut traffic) as u64);
         traffic.flow.poll(now);
         queues[peer].settle(now, &traffic.flow);
         let together = || shared.batches(C::Endpoint::of_peer(peer));

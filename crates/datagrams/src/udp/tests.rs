@@ -513,21 +513,36 @@ fn what_has_no_room_waits_and_leaves_when_word_of_the_rest_has_come() {
     let [mut zero, mut one] = pair(|config| config.codec.departure = WHEN_ROOM);
     let sent = zero.outlet(1).send(MANY.map(|number| short(1, number)));
     assert!(sent.to_peers as u32 <= WINDOW_FIRST / PATH_BYTES_IPV4 as u32);
+    assert_eq!(arrive_as_there_is_room(&mut zero, &mut one), MANY.collect::<Vec<_>>());
+    assert!(!zero.shared.paths.waits(1));
+    assert!(zero.shared.paths.traffic(1).flow.window() > WINDOW_FIRST);
+    assert!(zero.counters().of(NetEvent::HeldBack) > 100);
+}
+
+#[test]
+fn what_has_no_room_on_the_way_to_a_new_life_of_the_peer_waits_as_well() {
+    let [mut zero, mut one] = pair(|config| config.codec.departure = WHEN_ROOM);
+    // Nothing waits yet that was meant for the former one.
+    zero.shared.paths.traffic(1).moved();
+    zero.outlet(1).send(MANY.map(|number| short(1, number)));
+    assert_eq!(arrive_as_there_is_room(&mut zero, &mut one), MANY.collect::<Vec<_>>());
+    assert!(zero.counters().of(NetEvent::HeldBack) > 100);
+}
+
+/// Lets the loops of both go on until [`MANY`] have arrived, and returns what has.
+fn arrive_as_there_is_room(zero: &mut Network, one: &mut Network) -> Vec<u64> {
     let mut arrived = Vec::new();
     for _ in 0..1_000 {
-        arrived.extend(numbers(&mut one));
+        arrived.extend(numbers(one));
         one.give_word(u64::MAX);
-        numbers(&mut zero);
+        numbers(zero);
         zero.send_queued();
         zero.sender.flush_queues(zero.shared.now());
         if arrived.len() == MANY.count() {
             break;
         }
     }
-    assert_eq!(arrived, MANY.collect::<Vec<_>>(), "nothing overtakes");
-    assert!(!zero.shared.paths.waits(1));
-    assert!(zero.shared.paths.traffic(1).flow.window() > WINDOW_FIRST);
-    assert!(zero.counters().of(NetEvent::HeldBack) > 100);
+    arrived
 }
 
 #[test]

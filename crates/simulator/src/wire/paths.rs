@@ -84,6 +84,7 @@ impl Paths {
             let queue = &mut self.queues[peer];
             let traffic = &mut self.traffic[peer];
             if let Departure::WhenRoom { until } = departure {
+                queue.follow(traffic);
                 queue.settle(now, &traffic.flow);
                 queue.push(now, &frame, until, repeat, &traffic.flow);
                 // Where there are batches, what one turn sends is gathered first.
@@ -167,9 +168,7 @@ impl Paths {
                 continue;
             }
             let traffic = &mut self.traffic[peer];
-            if traffic.take_reborn() {
-                queue.narrow(0);
-            }
+            queue.follow(traffic);
             queue.drop_old(now);
             traffic.flow.poll(now);
             let mut batch = Batch::default();
