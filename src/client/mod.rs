@@ -207,8 +207,9 @@ impl Client {
         let answer_us = self.patience_us(ASK_ALL_US);
         let wait_us = self.times.wait_us();
         // To ask all costs more than to ask one, so it waits until hardly any answer is late.
-        self.retry_at = now.plus_us(if wait_us < ASK_ALL_US { wait_us } else { answer_us });
+        let wait_us = if wait_us < ASK_ALL_US { wait_us } else { answer_us };
         self.send_copy(now, out);
+        self.retry_at = now.plus_us(wait_us.min(self.receipt_us()));
     }
 
     /// Sends the message of this phase to the replica that is asked first.
