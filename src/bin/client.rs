@@ -52,7 +52,7 @@ const EXIT_NO_QUORUM: i32 = 2;
     error_code(0, "every line is complete; --status: all is well"),
     error_code(
         1,
-        "a line was refused or may not be complete; --status: a fault; --follow, --read: no answer"
+        "a line refused or not known complete; --status: a fault; --read, --follow: silence"
     ),
     error_code(2, "--status: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
