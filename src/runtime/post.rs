@@ -235,6 +235,9 @@ impl Deliver<Incoming> for Router {
             Incoming::Client { from, message: ClientMessage::Follow(query) } => {
                 self.inputs.learner.push(learner::Input::Follow(from, query));
             }
+            Incoming::Client { from, message: ClientMessage::Mark { read } } => {
+                self.inputs.proposer.push(proposer::Input::Mark(from, read));
+            }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
                 self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));
             }

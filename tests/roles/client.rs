@@ -54,7 +54,8 @@ fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
         ClientMessage::Hello
         | ClientMessage::Inquiry(_)
         | ClientMessage::Status(_)
-        | ClientMessage::Follow(_) => None,
+        | ClientMessage::Follow(_)
+        | ClientMessage::Mark { .. } => None,
     };
     calls(envelopes).into_iter().filter_map(pick).collect()
 }
