@@ -207,8 +207,9 @@ impl Client {
         let answer_us = self.patience_us(ASK_ALL_US);
         let wait_us = self.times.wait_us();
         // To ask all costs more than to ask one, so it waits until hardly any answer is late.
-        self.retry_at = now.plus_us(if wait_us < ASK_ALL_US { wait_us } else { answer_us });
+        let wait_us = if wait_us < ASK_ALL_US { wait_us } else { answer_us };
         self.send_copy(now, out);
+        self.retry_at = now.plus_us(wait_us.min(self.receipt_us()));
     }
 
     /// Sends the message of this phase to the replica that is asked first.
@@ -323,7 +324,7 @@ impl Client {
                 }
             }
             // It has not asked.
-            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => {}
+            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => {}
             Answer::Held { session, seq, ballot } => {
                 let news = self.follow(ballot);
                 if self.awaits(session, seq) {
@@ -394,7 +395,7 @@ impl Client {
             | Answer::Held { session, seq, .. } => self.awaits(*session, *seq),
             Answer::Responded(completion) => self.awaits(completion.session, completion.seq),
             Answer::Welcome { .. } | Answer::Leader { .. } => true,
-            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => false,
+            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => false,
         }
     }
 

@@ -1,16 +1,21 @@
 //! Whom a client asks again, and when. (L4, L8)
 //!
-//! At first it asks the same replica again: a datagram was lost. About a line that has waited for
-//! longer than answers take it asks others as well, in rounds. Whoever has the line passes it on,
-//! and to every leader that comes. So mostly one more replica is enough: when another leader is
-//! found, some replica that can reach it has the line.
+//! At first it asks the same replica again: a datagram was lost. Where answers are known to take
+//! seconds, it does not wait as long to learn that its line was lost: after [`RETRY_MAX_US`], and
+//! then each time when the line has waited twice as long, it asks that replica whether it has the
+//! line, without it.
+//!
+//! About a line that has waited for longer than answers take it asks others as well, in rounds.
+//! Whoever has the line passes it on, and to every leader that comes. So mostly one more replica is
+//! enough: when another leader is found, some replica that can reach it has the line.
 //!
 //! A replica that has the line says so when a copy comes, and names it. From then on it is asked
 //! without the line. If it then says no more than who leads, it has the line no longer, and gets a
 //! copy at once.
 //!
 //! Silence shows a lost datagram, or a replica that is down, and the next question may get through.
-//! After each round without an answer the next one asks one replica more. An answer that does not
+//! After each round without an answer the next one asks one replica more; in a long outage rounds
+//! come more rarely ([`SLOW_PART`]). An answer that does not
 //! settle the fate of the line shows that the line waits for something else. A cluster that is cut
 //! off or overloaded gets no better by questions. So after an answer the next round comes only when
 //! the line has waited for half as long again, or [`ROUND_MAX_US`] longer. If a round about this line
@@ -29,6 +34,10 @@ const ROUND_MAX_US: u64 = 2_000_000;
 
 /// The longest wait after a question without an answer, unless answers are known to take longer.
 const SILENT_MAX_US: u64 = 300_000;
+
+/// A line waits for at least this part of the time that it has waited, up to [`RETRY_MAX_US`], before
+/// its client asks again.
+const SLOW_PART: u64 = 16;
 
 /// The rounds about the line in flight.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,8 +82,13 @@ impl Client {
         self.rounds.holders = self.rounds.holders.without(replica);
         let was_inquired = self.rounds.inquired.contains(replica);
         self.rounds.inquired = self.rounds.inquired.without(replica);
-        // An inquiry overtakes a long line.
-        if self.copies.is_some() {
+        if let Some(copies) = &mut self.copies {
+            let leads = replica == self.leader.owner(self.n);
+            if leads && was_inquired && copies.take_lost(now) {
+                self.attempts.again(now);
+                self.request.attempt = self.attempts.current();
+                self.call(replica, out);
+            }
             return;
         }
         if !was_inquired {
@@ -82,12 +96,26 @@ impl Client {
         }
         self.attempts.again(now);
         self.request.attempt = self.attempts.current();
-        self.retry_at = now.plus_us(self.times.wait_us());
+        self.retry_at = now.plus_us(self.times.wait_us().min(self.receipt_us()));
         self.call(replica, out);
+    }
+
+    /// How long a short line waits before its client asks whether it has come.
+    pub(super) fn receipt_us(&self) -> u64 {
+        match self.is_opening() || self.copies.is_some() {
+            true => u64::MAX,
+            false => RETRY_MAX_US.max(2 * self.hello_us.unwrap_or(0)),
+        }
     }
 
     /// No answer has come in time.
     pub(super) fn send_again(&mut self, now: Time, draw: u64, out: &mut Outbox<Outcome>) {
+        let waited_us = now.since_us(self.submitted_at);
+        let answer_us = self.patience_us(ASK_ALL_US);
+        if (self.receipt_us()..answer_us).contains(&waited_us) {
+            self.retry_at = self.submitted_at.plus_us(answer_us.min(2 * waited_us));
+            return self.ask(self.whom(), out);
+        }
         if !self.attempts.is_first() {
             // One message may be lost. After two, answers probably take longer now.
             self.times.missed(self.patience_us(SILENT_MAX_US));
@@ -97,20 +125,26 @@ impl Client {
         if !self.reporting {
             self.answering = ReplicaSet::EMPTY;
         }
-        let waited_us = now.since_us(self.submitted_at);
-        self.asked_all = waited_us >= self.patience_us(ASK_ALL_US);
-        let wait_us = self.times.wait_us().min(self.patience_us(RETRY_MAX_US));
+        self.asked_all = waited_us >= answer_us;
         let heard = std::mem::take(&mut self.rounds.heard) && self.asked_all;
         self.rounds.lost |= self.rounds.silent > 0 && !heard;
         if heard {
             self.rounds.silent = 0;
         }
+        // Whoever is asked answers at once, however long the line has to wait.
+        let wait_us =
+            self.times.wait_us().min(self.patience_us(RETRY_MAX_US)).min(self.receipt_us());
+        // The longer nobody has answered, the less another question hastens.
+        let wait_us = wait_us.max((waited_us / SLOW_PART).min(RETRY_MAX_US));
         self.retry_at = now.plus_us(wait_us + draw % (wait_us / 2));
         let (whom, n, all) = (self.whom(), self.n, self.asked_all);
         let asked = |replica: &ReplicaId| all || *replica == whom;
         let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
         let due = copies.take_due(now, whom, n);
         let copy_to = due.filter(|replica| !self.rounds.holds(*replica));
+        if copy_to.is_some() {
+            copies.leaves(now);
+        }
         for replica in replicas(n).filter(asked) {
             match copy_to == Some(replica) {
                 true => self.call(replica, out),
@@ -125,7 +159,7 @@ impl Client {
             let sent_at = self.attempts.last_at();
             let waited_us = sent_at.since_us(self.submitted_at);
             let part_us = waited_us / if self.rounds.lost { 4 } else { 2 };
-            let rest_us = part_us.min(ROUND_MAX_US);
+            let rest_us = part_us.min(self.patience_us(ROUND_MAX_US));
             self.retry_at = self.retry_at.max(sent_at.plus_us(rest_us));
         }
     }

@@ -23,12 +23,12 @@ use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Limits, Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::{Aside, NotState};
 use crate::message::{
-    Accept, AcceptedValues, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans,
-    ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
+    Accept, AcceptedValues, Answer, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList,
+    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
-use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::ValueRef;
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,11 @@ impl State {
         self.log.trimmed
     }
 
+    /// One above the highest slot that was ever accepted here and may be chosen (E5).
+    pub fn mark(&self, inherited: Option<Inherited>) -> Slot {
+        self.log.mark(inherited)
+    }
+
     /// The value accepted in `slot`, and its ballot.
     pub fn accepted(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
         self.log.accepted.get(slot)
@@ -168,6 +173,26 @@ pub enum Input {
     /// The members of which two lives run at once (S12), this replica among them if it was told so.
     /// Told again while that lasts and for a while after.
     Beside(ReplicaSet),
+    /// A client reads, and asks for the mark (E5). The proposer of this replica passes it on, if a
+    /// quorum hears this replica.
+    Mark {
+        /// Where the client is answered.
+        origin: Address,
+        /// The client's number of the read.
+        read: u64,
+        /// What the highest leader has inherited that the proposer has heard.
+        inherited: Option<Inherited>,
+    },
+}
+
+/// What a leader's phase 1 has found: whatever was chosen at any ballot below `ballot` lies below
+/// `end` (S4). Once true, that is true for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Inherited {
+    /// The leader's ballot.
+    pub ballot: Ballot,
+    /// The end of what it has proposed again, or fills with no-ops.
+    pub end: Slot,
 }
 
 /// The acceptor role.
@@ -482,6 +507,10 @@ impl Role for Acceptor {
             Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
             // S12: what this life would say now, its copy does not know.
             Input::Peer(..) if self.standing.is_beside(self.settings.id) => {}
+            // E5: a mark is a vote.
+            Input::Mark { .. }
+                if !self.membership.is_voter(self.settings.id)
+                    || self.standing.is_beside(self.settings.id) => {}
             Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter })
                 if ballot.owner(n) == from =>
             {
@@ -514,6 +543,10 @@ impl Role for Acceptor {
                 self.announce = true;
             }
             Input::Beside(beside) => self.standing.set_beside(beside),
+            Input::Mark { origin, read, inherited } => {
+                let mark = self.state.mark(inherited);
+                out.answer(origin, Answer::Mark { read, mark });
+            }
             Input::Heard(of, memory) => {
                 self.standing.note(of, memory);
                 let unsaved = &mut self.unsaved;

@@ -144,7 +144,7 @@ impl Router {
     fn is_too_much(&mut self, incoming: &Incoming) -> bool {
         let Incoming::Client { from, message } = incoming else { return false };
         match message {
-            ClientMessage::Request(_) | ClientMessage::Follow(_) => {
+            ClientMessage::Request(_) | ClientMessage::Follow(_) | ClientMessage::Mark { .. } => {
                 self.questions.note(*from);
                 false
             }
@@ -259,6 +259,9 @@ impl Deliver<Incoming> for Router {
             }
             Incoming::Client { from, message: ClientMessage::Follow(query) } => {
                 self.inputs.learner.push(learner::Input::Follow(from, query));
+            }
+            Incoming::Client { from, message: ClientMessage::Mark { read } } => {
+                self.inputs.proposer.push(proposer::Input::Mark(from, read));
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
                 self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));

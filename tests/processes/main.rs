@@ -22,6 +22,7 @@ mod odd_shells;
 mod odd_streams;
 mod place;
 mod put_back;
+mod reads;
 mod requests;
 mod restart;
 mod rolling_restart;

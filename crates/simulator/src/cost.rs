@@ -25,9 +25,13 @@
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
 //! - a second after nobody waits any more, only heartbeats are sent ([`IDLE_FACTOR`]),
 //! - processes send at most [`BYTES_FACTOR`] bytes for each byte that they must send; what a path
-//!   loses by chance must be sent again by anybody, and is not counted.
+//!   loses by chance must be sent again by anybody, and is not counted;
+//! - to find what a path carries takes at most [`PROBE_BYTES_MAX`] bytes of probes and answers for
+//!   each life of either end, however few lines there are.
 
 use crate::environment::Environment;
+use datagrams::codec::BodyKind;
+use multipaxos::net::frame::kind_of;
 use multipaxos::paxos::{Limits, Settings};
 use multipaxos::types::{Ballot, Time};
 use std::collections::BTreeSet;
@@ -52,6 +56,9 @@ pub const BYTES_FACTOR: u64 = 4;
 /// (S11) it has 98 to 104 bytes, and 28 of IP and UDP. What it says of lives (S12) it says only
 /// while two lives of a member are heard.
 const HEARTBEAT_BYTES: u64 = 132;
+
+/// What probes and their answers take of each path that begins, at most.
+pub const PROBE_BYTES_MAX: u64 = 16_000;
 
 /// What a line costs at least for each replica, however short: messages and their headers.
 const LINE_BYTES: u64 = 200;
@@ -126,6 +133,10 @@ pub struct Cost {
     pub sent_bytes: u64,
     /// How many of these the paths have lost by chance.
     pub lost_bytes: u64,
+    /// What probes of paths, and the answers to them, have taken of the rest.
+    pub probe_bytes: u64,
+    /// How many paths from one process to another have begun: with each life of either.
+    pub paths: u64,
     /// The bytes that must be sent for the lines that clients submitted.
     pub needed_bytes: u64,
     /// The start of the cluster, and every fault: what may make replicas campaign.
@@ -142,6 +153,23 @@ impl Cost {
     /// A cluster starts, which is a cause to campaign.
     pub fn new() -> Self {
         Cost { causes: 1, ..Cost::default() }
+    }
+
+    /// A datagram leaves that takes so many bytes with all headers, and a path may lose it by chance.
+    pub fn sends(&mut self, datagram: &[u8], bytes: u64, is_lost: bool) {
+        self.sent_bytes += bytes;
+        let kind = kind_of(datagram);
+        let is_probe = [BodyKind::Probe, BodyKind::ProbeAnswer].iter().any(|it| *it as u8 == kind);
+        match (is_probe, is_lost) {
+            (true, _) => self.probe_bytes += bytes,
+            (false, true) => self.lost_bytes += bytes,
+            (false, false) => {}
+        }
+    }
+
+    /// A process begins a life and has paths from and to so many others.
+    pub fn begins(&mut self, others: usize) {
+        self.paths += 2 * others as u64;
     }
 
     /// A client submits a line of this many bytes to a cluster of `n`.
@@ -173,8 +201,9 @@ impl Cost {
     /// What was sent for each byte that had to be sent, without the heartbeats of this time, and
     /// without the part that was lost by chance.
     pub fn bytes_factor(&self, settings: &Settings, lasted: Time) -> f64 {
-        let sent = self.sent_bytes.saturating_sub(heartbeat_bytes(settings, lasted.0));
-        let kept = 1.0 - self.lost_bytes as f64 / self.sent_bytes.max(1) as f64;
+        let all = self.sent_bytes - self.probe_bytes;
+        let sent = all.saturating_sub(heartbeat_bytes(settings, lasted.0));
+        let kept = 1.0 - self.lost_bytes as f64 / all.max(1) as f64;
         sent as f64 * kept / self.needed_bytes.max(1) as f64
     }
 
@@ -189,6 +218,10 @@ impl Cost {
         if self.campaigns() > CAMPAIGNS_MAX * self.causes {
             let (campaigns, causes) = (self.campaigns(), self.causes);
             return Some(format!("I10: {campaigns} campaigns for {causes} causes"));
+        }
+        if self.probe_bytes > PROBE_BYTES_MAX * self.paths {
+            let (bytes, paths) = (self.probe_bytes, self.paths);
+            return Some(format!("I10: {bytes} bytes of probes for {paths} paths"));
         }
         let factor = self.bytes_factor(settings, lasted);
         if factor > bounds.bytes_factor as f64 {

@@ -168,7 +168,7 @@ mod tests {
     };
     use multipaxos::values::Values;
 
-    const HEADERS: u64 = 80 + 28;
+    const HEADERS: u64 = HEADER_BYTES as u64 + 28;
 
     /// What a process sends with these messages, by kind.
     fn kinds(me: Party, outgoing: &[Outgoing]) -> Kinds {

@@ -78,6 +78,7 @@ fn heartbeat() -> Heartbeat {
         applied: Slot::ZERO,
         history: LogHash::default(),
         decided: Decided::default(),
+        inherited: Slot::ZERO,
         seen: None,
     }
 }

@@ -18,18 +18,21 @@
 //! `leadership` moves from state to state. If an acceptor has promised a higher ballot and
 //! a quorum still follows the leader, the leader goes above that promise at once. A leader
 //! falls silent when no quorum follows it, when no quorum hears it, or when it gets nothing
-//! applied. A leader whose process is about to end hands over (`departure`).
+//! applied. A leader whose process is about to end hands over (`departure`). Clients that read ask
+//! every replica how far the log may go (`reads`).
 
 mod copies;
 mod departure;
 mod leadership;
 mod outlook;
 mod pre_vote;
+mod reads;
 
 use departure::Departure;
 pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
 
+use super::acceptor::Inherited;
 use super::election::Election;
 use super::lives::Lives;
 use super::phase1::Phase1;
@@ -61,6 +64,9 @@ pub enum Input {
     Inquiry(Address, Inquiry),
     /// An operator asks how this replica is, and where the answer is to go.
     Status(Address, StatusQuery),
+    /// A client reads, and asks for the mark (E5): where it is to be answered, and its number of the
+    /// read.
+    Mark(Address, u64),
     /// The learner of this replica says that this request is its session's next.
     RequestIsNext {
         /// Where the client is to be answered.
@@ -123,6 +129,8 @@ pub struct Lost {
 
 /// It is told to the others, and nothing here depends on it.
 impl NotState for LogHash {}
+/// Reads alone depend on it.
+impl NotState for Option<Inherited> {}
 
 /// What this replica does about leading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -170,6 +178,8 @@ pub struct Proposer {
     first_ballot: bool,
     /// What it has done about its end, if the process is about to end.
     departure: Option<Departure>,
+    /// What the highest other leader that was heard has inherited (E5).
+    inherited: Aside<Option<Inherited>>,
 }
 
 impl Proposer {
@@ -196,6 +206,7 @@ impl Proposer {
             pre_vote_round: 0,
             first_ballot,
             departure: None,
+            inherited: Aside::default(),
         }
     }
 
@@ -370,6 +381,7 @@ impl Role for Proposer {
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::Inquiry(origin, inquiry) => self.handle_inquiry(origin, inquiry, step.out),
             Input::Status(origin, query) => self.handle_status(now, origin, query, step.out),
+            Input::Mark(origin, read) => self.handle_mark(now, origin, read, step.out),
             Input::RequestIsNext { origin, request } => {
                 if let Some(phase2) = self.phase2_mut() {
                     phase2.admit(origin, request, true, |_| {});

@@ -8,6 +8,7 @@ mod giving_way;
 mod leading;
 mod live_campaigns;
 mod pre_votes;
+mod reads;
 mod states;
 mod status;
 mod waiting;

@@ -312,8 +312,7 @@ impl World {
             // The sender's own system says so, and has sent nothing.
             Passage::IsRefused => self.refuse(path, bytes),
             _ => {
-                self.cost.sent_bytes += packet;
-                self.cost.lost_bytes += if passage == Passage::Lost { packet } else { 0 };
+                self.cost.sends(datagram, packet, passage == Passage::Lost);
                 self.kinds.sends(datagram, packet);
             }
         }

@@ -80,8 +80,10 @@ impl World {
             };
             match &message {
                 ClientMessage::Hello => {}
-                ClientMessage::Status(_) | ClientMessage::Follow(_) => {
-                    unreachable!("only the operator and the follower ask")
+                ClientMessage::Status(_)
+                | ClientMessage::Follow(_)
+                | ClientMessage::Mark { .. } => {
+                    unreachable!("only the operator and readers ask")
                 }
                 ClientMessage::Request(request) => {
                     for command in request.iter() {
@@ -119,6 +121,7 @@ impl World {
     }
 
     pub(super) fn wire_client(&mut self, client: usize) {
+        self.cost.begins(self.nodes.len());
         let boot = BootId(self.streams.workload.u64(1..));
         let n = self.nodes.len();
         let (datagram_max, has_batches) = (self.datagram_max, self.kernels.is_some());

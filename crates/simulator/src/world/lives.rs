@@ -38,6 +38,7 @@ impl World {
         assert_eq!(node.settings.n, n, "the cluster keeps its size");
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
         let life = node.life;
+        self.cost.begins(n - 1 + self.clients.len());
         self.trace(|| format!("replica {id} begins life {life}"));
         self.schedule(id, RoleName::Bootstrap);
         Ok(())
@@ -415,6 +416,12 @@ impl World {
                     for answer in answers {
                         self.hash.add(&answer);
                         self.answers_reader(id, answer);
+                    }
+                }
+                Envelope::Answers { to, answers } if to == READS => {
+                    for answer in answers {
+                        self.hash.add(&answer);
+                        self.answers_read(id, answer)?;
                     }
                 }
                 Envelope::Answers { to, answers } => {

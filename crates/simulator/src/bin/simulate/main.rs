@@ -160,6 +160,8 @@ fn main() {
             if report.place.is_some() && !args.json {
                 let (needed, all) = (report.cost.needed_bytes, report.cost.sent_bytes);
                 print(&format!("bytes that had to be sent {needed}, sent {all}, by kind:"));
+                let (probes, paths) = (report.cost.probe_bytes, report.cost.paths);
+                print(&format!("probes {probes} bytes for {paths} paths"));
                 print(report.kinds.to_string().trim_end());
             }
             if report.violation.is_some() && !args.json {
