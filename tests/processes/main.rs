@@ -8,6 +8,7 @@ mod clean_end;
 mod command_line;
 mod copies;
 mod disk_trouble;
+mod floods;
 mod follow;
 mod follower;
 mod kept;
