@@ -43,7 +43,7 @@ SCENARIO_TARGETS := $(addprefix test-scenario-,$(SCENARIOS))
 LARGEST_MODEL := one_slot_four_ballots_and_a_death
 
 .PHONY: help build run run-fresh play report break quick check fmt-check clippy doc-check test update-scripts \
-        test-scenario test-hosts compare simulate \
+        test-scenario test-hosts test-floods compare simulate \
         power-cuts model-check model-check-hour spec spec-quick mutants fuzz schedules chaos \
         bugs bugs-sample update-bugs \
         bench bench-floor bench-absence bench-restart bench-plot measure install clean \
@@ -118,6 +118,11 @@ test-hosts: ## run real clusters in bad networks, as root: four minutes (ARGS="-
 	$(CARGO) build --release --locked --bin replica --bin client
 	$(CARGO) build --locked -p hosts
 	@$(DEV)/hosts --bin '$(BIN)' --log_dir '$(or $(CARGO_TARGET_DIR),target)/hosts' $(ARGS)
+
+test-floods: build ## flood real clusters, four minutes, and compare them with some that are let alone (ARGS="--secs 2 random")
+	$(CARGO) build --release --locked -p bench --example floods
+	$(BIN)/examples/floods --bin '$(BIN)' $(ARGS)
+	$(BIN)/examples/floods --bin '$(BIN)' --flooders 2 $(ARGS)
 
 model-check: ## check every state that a small cluster can reach, and count them
 	$(CARGO) test --locked --test model_check -- --include-ignored --nocapture --test-threads 1 --skip $(LARGEST_MODEL)

@@ -255,6 +255,7 @@ pub fn call(message: &ClientMessage) -> String {
         ClientMessage::Follow(query) => {
             format!("follow from byte {} of slot {}", query.offset, query.slot)
         }
+        ClientMessage::Mark { read } => format!("mark for read {read}"),
         ClientMessage::Inquiry(inquiry) => {
             let Value::Command(command) = command(inquiry.session, inquiry.seq) else {
                 unreachable!()
@@ -303,6 +304,7 @@ pub fn answer(answer: &Answer) -> String {
             excerpt.offset,
             excerpt.slot
         ),
+        Answer::Mark { read, mark } => format!("mark for read {read}: accepted below {mark}"),
         Answer::Held { session, seq, ballot } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };
             format!("has {}, the owner of ballot {ballot} leads", self::session(&command))

@@ -45,12 +45,14 @@ const EXIT_NO_QUORUM: i32 = 2;
         {command_name} --config_path configs/three.txt --json",
     example = "How each replica is:\n  \
         {command_name} --config_path configs/three.txt --status",
+    example = "Every line that is complete by now:\n  \
+        {command_name} --config_path configs/three.txt --read",
     example = "The chat log from slot 100 on, as it grows, for a program:\n  \
         {command_name} --config_path configs/three.txt --follow --from 100 --format json",
     error_code(0, "every line is complete; --status: all is well"),
     error_code(
         1,
-        "a line was refused or may not be complete; --status: a fault; --follow: no answer"
+        "a line refused or not known complete; --status: a fault; --read, --follow: silence"
     ),
     error_code(2, "--status: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
@@ -92,24 +94,29 @@ struct Options {
     /// committed, whichever replicas run
     #[argh(switch)]
     follow: bool,
-    /// send no lines, and print the lines of the chat log that are committed by now
+    /// send no lines, and print the lines of the chat log that one replica knows to be committed
+    /// by now; the newest may be missing: --read prints them all
     #[argh(switch)]
     history: bool,
+    /// send no lines, and print the chat log with every line that is complete before this begins;
+    /// it needs a quorum; with --follow: say when all these are printed, and go on
+    #[argh(switch)]
+    read: bool,
     /// send no lines, and put a whole copy of the chat log there, durably, in the place of what is
     /// there; a new cluster can begin with it (replica --begin_from)
     /// (default: none)
     #[argh(option, arg_name = "FILE")]
     snapshot: Option<PathBuf>,
-    /// with --follow or --history: the slot whose line comes first (default 0)
+    /// with --follow, --history or --read: the slot whose line comes first (default 0)
     #[argh(option, arg_name = "SLOT")]
     from: Option<Bounded<0, NUMBER_MAX>>,
-    /// with --follow or --history: text, lines as they stand in the chat log; json, an object a
-    /// line (default text)
+    /// with --follow, --history or --read: text, lines as they stand in the chat log; json, an
+    /// object a line (default text)
     #[argh(option, arg_name = "FORMAT")]
     format: Option<Format>,
     /// how long a line may take before the client gives up (default: it never does); with
-    /// --status: how long a replica may take to answer (default 1); with --follow or --history:
-    /// how long all replicas may be silent (default: for ever)
+    /// --status: how long a replica may take to answer (default 1); with --follow, --history or
+    /// --read: how long all replicas may be silent (default: for ever)
     #[argh(option, arg_name = "SECONDS")]
     timeout: Option<Bounded<1, 31_536_000>>,
     /// write down there what the client gets and does, for the program trace; a full file goes to
@@ -184,14 +191,15 @@ fn main() {
         die_with_parent: options.die_with_parent,
     };
     let from = Slot(options.from.map_or(0, |from| from.0));
-    let (ends, format) = (options.history, options.format.unwrap_or_default());
+    let (ends, reads) = (!options.follow, options.read);
+    let format = options.format.unwrap_or_default();
     let in_flight = options.in_flight.map_or(IN_FLIGHT, |count| count.0 as usize);
     let ran = if options.status {
         status(&ran_with, &ending, options.json)
     } else if let Some(file) = &options.snapshot {
         snapshot::run(&ran_with, &ending, file)
-    } else if options.follow || options.history {
-        follow::run(&ran_with, &ending, Wanted { from, ends, format })
+    } else if options.follow || options.history || options.read {
+        follow::run(&ran_with, &ending, Wanted { from, ends, reads, format })
     } else if options.json {
         requests::run(ran_with, &ending, in_flight)
     } else if terminal::is_there() {
@@ -213,6 +221,7 @@ fn check_combination(options: &Options) {
         in_flight,
         follow,
         history,
+        read,
         snapshot,
         client_id,
         from,
@@ -220,16 +229,16 @@ fn check_combination(options: &Options) {
         trace,
         ..
     } = options;
-    let reads = *follow || *history;
+    let reads = *follow || *history || *read;
     if snapshot.is_some()
         && (*status || *json || reads || client_id.is_some() || from.is_some() || trace.is_some())
     {
         usage_error(
-            "--snapshot: not with --status, --json, --follow, --history, --from, --client_id or --trace",
+            "--snapshot: not with --status, --json, --follow, --history, --read, --from, --client_id or --trace",
         );
     }
     if *json && reads {
-        usage_error("--json: not with --follow or --history: there it is --format json");
+        usage_error("--json: not with --follow, --history or --read: there it is --format json");
     }
     if in_flight.is_some() && (*status || !json) {
         usage_error("--in_flight: only with --json, and without --status");
@@ -238,19 +247,22 @@ fn check_combination(options: &Options) {
         usage_error("--trace: only where the client sends the lines of stdin");
     }
     if *status && reads {
-        usage_error("--status: not together with --follow or --history: choose one");
+        usage_error("--status: not together with --follow, --history or --read: choose one");
     }
     if *follow && *history {
         usage_error("--follow, --history: choose one; --follow prints both");
     }
+    if *history && *read {
+        usage_error("--history, --read: choose one; --read prints more");
+    }
     if !reads && from.is_some() {
-        usage_error("--from: only with --follow or --history");
+        usage_error("--from: only with --follow, --history or --read");
     }
     if !reads && format.is_some() {
-        usage_error("--format: only with --follow or --history");
+        usage_error("--format: only with --follow, --history or --read");
     }
     if reads && client_id.is_some() {
-        usage_error("--client_id: leave it out: --follow and --history send no lines");
+        usage_error("--client_id: leave it out: --follow, --history and --read send no lines");
     }
 }
 

@@ -3,7 +3,8 @@
 //! A copy is given the time in which a slow path carries it, and carries it on from the leader
 //! to its followers. The next one goes to the same replica, and those after it to one replica
 //! after the other: the client may be cut off from the leader alone. Each copy is given twice
-//! the time of the one before.
+//! the time of the one before. A leader that says that it does not have the line has lost it in a
+//! restart, or is another one: it gets a copy as soon as the last one has had the time of the first.
 
 use crate::long_line::commit_us;
 use crate::paxos::pace::WAIT_MAX_US;
@@ -12,7 +13,11 @@ use crate::types::{ReplicaId, Time};
 /// The copies of one line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Copies {
-    sent_at: Time,
+    /// When the last copy was due, or left.
+    due_at: Time,
+    left_at: Time,
+    /// The time that the first copy is given.
+    first_us: u64,
     wait_us: u64,
     again: u64,
 }
@@ -21,18 +26,33 @@ impl Copies {
     /// The first copy leaves now, in a cluster of `n` whose answers take up to `answer_us`. The
     /// line has this many bytes.
     pub(super) fn new(now: Time, bytes: usize, n: usize, answer_us: u64) -> Self {
-        let wait_us = answer_us + commit_us(bytes, n);
-        Copies { sent_at: now, wait_us, again: 0 }
+        let first_us = answer_us + commit_us(bytes, n);
+        Copies { due_at: now, left_at: now, first_us, wait_us: first_us, again: 0 }
+    }
+
+    /// The replica that leads says that it does not have the line. Returns whether it gets a copy now:
+    /// not while the last one may be on its way, since a question overtakes a long line.
+    pub(super) fn take_lost(&mut self, now: Time) -> bool {
+        let is_lost = now >= self.left_at.plus_us(self.first_us);
+        if is_lost {
+            self.leaves(now);
+        }
+        is_lost
+    }
+
+    /// A copy leaves.
+    pub(super) fn leaves(&mut self, now: Time) {
+        (self.due_at, self.left_at) = (now, now);
     }
 
     /// Which replica gets a copy now, if one is due. `first` is the replica that is asked first,
     /// of `n`.
     pub(super) fn take_due(&mut self, now: Time, first: ReplicaId, n: usize) -> Option<ReplicaId> {
-        if now < self.sent_at.plus_us(self.wait_us) {
+        if now < self.due_at.plus_us(self.wait_us) {
             return None;
         }
         let to = (first.index() as u64 + self.again) % n as u64;
-        self.sent_at = now;
+        self.due_at = now;
         self.wait_us = (2 * self.wait_us).min(WAIT_MAX_US);
         self.again += 1;
         Some(ReplicaId(to as u8))

@@ -82,8 +82,13 @@ impl Client {
         self.rounds.holders = self.rounds.holders.without(replica);
         let was_inquired = self.rounds.inquired.contains(replica);
         self.rounds.inquired = self.rounds.inquired.without(replica);
-        // An inquiry overtakes a long line.
-        if self.copies.is_some() {
+        if let Some(copies) = &mut self.copies {
+            let leads = replica == self.leader.owner(self.n);
+            if leads && was_inquired && copies.take_lost(now) {
+                self.attempts.again(now);
+                self.request.attempt = self.attempts.current();
+                self.call(replica, out);
+            }
             return;
         }
         if !was_inquired {
@@ -137,6 +142,9 @@ impl Client {
         let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
         let due = copies.take_due(now, whom, n);
         let copy_to = due.filter(|replica| !self.rounds.holds(*replica));
+        if copy_to.is_some() {
+            copies.leaves(now);
+        }
         for replica in replicas(n).filter(asked) {
             match copy_to == Some(replica) {
                 true => self.call(replica, out),

@@ -12,16 +12,21 @@
 //! does not care.
 //!
 //! First it says hello to all (`opening`): the welcomes carry the cluster id, and say how far the
-//! log is. One that wants no more than that ends there.
+//! log is. One that wants no more than that ends there. What the welcomes say is a replica's word:
+//! one that was replaced as leader and has not heard of it may lack lines that are complete. So one
+//! that reads asks a quorum as well how far the log may go ([`marks`]), and has not read before it
+//! has every line below that.
 //!
 //! **Guarantees.** Every line from the first slot on leaves once, in order: a piece is asked for
-//! until it has come, and what has come twice counts once (W7).
+//! until it has come, and what has come twice counts once (W7). One that reads has, in the end,
+//! every line that was complete when it began (E5).
 //!
 //! **Does not** know a socket or a clock, as [`crate::survey`].
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod lines;
+pub mod marks;
 mod opening;
 mod questions;
 mod tests;
@@ -32,6 +37,7 @@ use crate::message::{Answer, ClientMessage, EXCERPT_TEXT_BYTES_MAX, Excerpt};
 use crate::quorum::ReplicaSet;
 use crate::types::{NUMBER_MAX, ReplicaId, Slot, Time, replicas};
 use lines::{Assembly, NotALine};
+use marks::Marks;
 use opening::Opening;
 use questions::{Question, Questions, WINDOW_MAX};
 
@@ -54,6 +60,8 @@ pub struct Order {
     pub from: Slot,
     /// Whether it ends with the last line that is decided when it begins.
     pub ends: bool,
+    /// Whether it asks a quorum how far that is, so that it misses nothing (E5).
+    pub reads: bool,
     /// How long it waits without an answer: for ever if absent.
     pub timeout_us: Option<u64>,
 }
@@ -78,8 +86,19 @@ pub struct Silence {
     pub waited_us: u64,
     /// How many replicas have said hello since.
     pub answering: usize,
-    /// Whether a welcome has ever come.
-    pub is_open: bool,
+    /// What it waits for.
+    pub lacks: Lacks,
+}
+
+/// What a follower waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lacks {
+    /// A welcome has never come.
+    Welcome,
+    /// It reads, and too few replicas have given their marks.
+    Marks,
+    /// Lines.
+    Lines,
 }
 
 /// What is to be sent now, and whether the user should hear of a silence.
@@ -89,6 +108,9 @@ pub struct Turn {
     pub calls: Vec<(ReplicaId, ClientMessage)>,
     /// Nobody answers.
     pub silence: Option<Silence>,
+    /// Of one that reads and goes on: every line that was complete when it began lies below this
+    /// slot, and has left. Once.
+    pub has_read: Option<Slot>,
 }
 
 #[derive(Debug)]
@@ -105,6 +127,9 @@ pub struct Follower {
     order: Order,
     draw: u64,
     phase: Phase,
+    /// Of one that reads, from the first welcome until it has read.
+    marks: Option<Marks>,
+    has_read: bool,
     assembly: Assembly,
     questions: Questions,
     /// The text before this position has been asked for,
@@ -131,13 +156,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower in a cluster of `n` that begins now. `draw` chooses whom it asks first.
+    /// A follower in a cluster of `n` that begins now. `draw` chooses whom it asks first, and is the
+    /// number of its read, so no two may have the same.
     pub fn new(now: Time, n: usize, order: Order, draw: u64) -> Self {
         Follower {
             n,
             order,
             draw,
             phase: Phase::Opening(Opening::default()),
+            marks: None,
+            has_read: false,
             assembly: Assembly::new(order.from, Slot(NUMBER_MAX)),
             questions: Questions::new(),
             asked: 0,
@@ -177,6 +205,10 @@ impl Follower {
     pub fn turn(&mut self, now: Time, room: impl Fn(ReplicaId) -> usize) -> Turn {
         let mut turn = Turn::default();
         self.open_if_due(now);
+        if let Some(marks) = &mut self.marks {
+            turn.calls.extend(marks.due(now));
+        }
+        turn.has_read = self.take_read();
         if matches!(self.phase, Phase::Reading) {
             self.pass_over_silent(now);
             let most = room(self.source).clamp(1, EXCERPT_TEXT_BYTES_MAX) as u64;
@@ -199,8 +231,9 @@ impl Follower {
             Phase::Over(_) => return None,
         };
         let late = self.questions.deadline();
+        let marks = self.marks.as_ref().map(Marks::deadline);
         let ends = [Some(self.hello_due()), Some(self.report_at), self.times_out()];
-        opens.into_iter().chain(late).chain(ends.into_iter().flatten()).min()
+        opens.into_iter().chain(late).chain(marks).chain(ends.into_iter().flatten()).min()
     }
 
     /// A replica has answered.
@@ -215,7 +248,13 @@ impl Follower {
                     }
                     self.open_if_due(now);
                 }
+                // A question needs the cluster id, which the welcome has brought.
+                let reads = self.order.reads && !self.has_read && self.end().is_none();
+                if reads && self.marks.is_none() {
+                    self.marks = Some(Marks::new(now, self.n, self.draw));
+                }
             }
+            Answer::Mark { read, mark } => self.take_mark(now, from, read, mark),
             Answer::Leader { .. } => _ = self.answering.insert(from),
             Answer::Log(excerpt) if matches!(self.phase, Phase::Reading) => {
                 self.take_excerpt(now, from, *excerpt);
@@ -242,7 +281,7 @@ impl Follower {
         }
         let Some(source) = opening.source(self.n, self.draw) else { return };
         self.source = source;
-        if self.order.ends {
+        if self.order.ends && !self.order.reads {
             self.assembly.ends_at(opening.end());
         }
         self.phase = Phase::Reading;
@@ -253,7 +292,35 @@ impl Follower {
     fn end_if_over(&mut self) {
         if self.assembly.is_over() {
             self.phase = Phase::Over(End::Done);
+            self.marks = None;
         }
+    }
+
+    /// A replica has given its mark.
+    fn take_mark(&mut self, now: Time, from: ReplicaId, read: u64, mark: Slot) {
+        let Some(marks) = &mut self.marks else { return };
+        let was_known = marks.end().is_some();
+        marks.take(now, from, read, mark);
+        let Some(end) = marks.end() else { return };
+        if !was_known {
+            self.break_silence(now);
+        }
+        if self.order.ends {
+            self.assembly.ends_at(end);
+            if matches!(self.phase, Phase::Reading) {
+                self.end_if_over();
+            }
+        }
+    }
+
+    /// Of one that goes on: the end of what it had to read, once that has come.
+    fn take_read(&mut self) -> Option<Slot> {
+        let end = self.marks.as_ref().filter(|_| !self.order.ends)?.end()?;
+        let has_come = self.assembly.slot() >= end;
+        if has_come {
+            (self.marks, self.has_read) = (None, true);
+        }
+        has_come.then_some(end)
     }
 
     /// Adds the questions that are due: for what is known to be there and was not asked for; or, if
@@ -370,10 +437,19 @@ impl Follower {
         self.order.timeout_us.map(|us| self.silent_since.plus_us(us))
     }
 
+    fn lacks(&self) -> Lacks {
+        let lacks_marks = self.marks.as_ref().is_some_and(|marks| marks.end().is_none());
+        match self.phase {
+            Phase::Opening(_) => Lacks::Welcome,
+            Phase::Reading | Phase::Over(_) if lacks_marks => Lacks::Marks,
+            Phase::Reading | Phase::Over(_) => Lacks::Lines,
+        }
+    }
+
     fn watch_silence(&mut self, now: Time, turn: &mut Turn) {
         let waited_us = now.since_us(self.silent_since);
         let is_open = matches!(self.phase, Phase::Reading);
-        let silence = Silence { waited_us, answering: self.answering.len(), is_open };
+        let silence = Silence { waited_us, answering: self.answering.len(), lacks: self.lacks() };
         if self.times_out().is_some_and(|at| at <= now) {
             self.phase = Phase::Over(End::Silent(silence));
             return;

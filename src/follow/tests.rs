@@ -82,6 +82,9 @@ struct Played {
     alive: bool,
     /// Whether it hears a quorum.
     in_touch: bool,
+    /// Whether it gives its mark, and what its acceptor has accepted: the slots below this.
+    gives_marks: bool,
+    accepted: usize,
 }
 
 /// What is on its way, or waits.
@@ -106,11 +109,15 @@ struct Play {
     way_us: u64,
     printed: Vec<u8>,
     calls: Vec<u64>,
+    /// Each time that it said so: how far it had to read, and the slot of its next line.
+    read: Vec<(u64, u64)>,
 }
 
 impl Play {
     fn new(seed: u64, n: usize, log: Log, order: Order) -> Play {
-        let replicas = vec![Played { applied: log.slots(), alive: true, in_touch: true }; n];
+        let (applied, accepted) = (log.slots(), log.slots());
+        let played = Played { applied, alive: true, in_touch: true, gives_marks: true, accepted };
+        let replicas = vec![played; n];
         Play {
             follower: Follower::new(Time(0), n, order, seed),
             log,
@@ -124,6 +131,7 @@ impl Play {
             way_us: 100,
             printed: Vec::new(),
             calls: vec![0; n],
+            read: Vec::new(),
         }
     }
 
@@ -142,6 +150,7 @@ impl Play {
             self.calls[to.index()] += 1;
             self.later(Event::Call(to, message));
         }
+        self.read.extend(turn.has_read.map(|end| (end.0, self.follower.slot().0)));
         if let Some(Lines { text, .. }) = self.follower.lines() {
             assert!(text.ends_with(b"\n"));
             self.printed.extend_from_slice(&text);
@@ -149,7 +158,7 @@ impl Play {
     }
 
     fn call(&mut self, to: ReplicaId, message: &ClientMessage) {
-        let Played { applied, alive, in_touch } = self.replicas[to.index()];
+        let Played { applied, alive, in_touch, gives_marks, accepted } = self.replicas[to.index()];
         if !alive {
             return;
         }
@@ -171,6 +180,11 @@ impl Play {
                 let at = (self.now.plus_us(HOLD_US), self.sent);
                 self.events.insert(at, Event::HoldEnds(to, *query));
             }
+            ClientMessage::Mark { read } if gives_marks => {
+                let (read, mark) = (*read, Slot(accepted as u64));
+                self.later(Event::Answer(to, Answer::Mark { read, mark }));
+            }
+            ClientMessage::Mark { .. } => {}
             other => panic!("a follower does not send {other:?}"),
         }
     }
@@ -246,8 +260,9 @@ impl Play {
     }
 }
 
-const FOLLOW: Order = Order { from: Slot(0), ends: false, timeout_us: None };
-const HISTORY: Order = Order { from: Slot(0), ends: true, timeout_us: None };
+const FOLLOW: Order = Order { from: Slot(0), ends: false, reads: false, timeout_us: None };
+const HISTORY: Order = Order { from: Slot(0), ends: true, reads: false, timeout_us: None };
+const READ: Order = Order { reads: true, ..HISTORY };
 
 #[test]
 fn a_history_is_every_line_and_then_the_end() {
@@ -291,6 +306,68 @@ fn a_history_without_a_leader_waits_a_little_for_it_and_goes_on() {
     play.run(Time(5_000 * MS));
     assert_eq!(play.follower.end(), Some(End::Done));
     play.has_printed(0);
+}
+
+#[test]
+fn a_read_has_what_a_quorum_has_accepted_although_the_welcomes_know_of_less() {
+    for seed in 0..40 {
+        let mut play = Play::new(seed, 3, Log::drawn(&mut stream(seed, "log"), 50), READ);
+        play.loss = [0.0, 0.1, 0.3][(seed % 3) as usize];
+        // All that are asked have applied less than was complete. (Replica 0, which led, is dead.)
+        play.replicas[0].alive = false;
+        play.replicas[1].applied = 20;
+        play.replicas[2].applied = 20;
+        play.run(Time(2_000 * MS));
+        assert_eq!(play.follower.end(), None, "seed {seed}: it waits");
+        (0..40).for_each(|_| play.applies(1));
+        play.run(play.now.plus_us(400_000 * MS));
+        assert_eq!(play.follower.end(), Some(End::Done), "seed {seed}");
+        play.has_printed(0);
+    }
+}
+
+#[test]
+fn a_read_waits_for_a_quorum_of_marks_and_says_so() {
+    let order = Order { timeout_us: Some(5_000 * MS), ..READ };
+    let mut play = Play::new(1, 3, Log::short(5), order);
+    for id in [1, 2] {
+        play.replicas[id].gives_marks = false;
+    }
+    play.run(Time(20_000 * MS));
+    play.has_printed(0);
+    match play.follower.end() {
+        Some(End::Silent(silence)) => assert_eq!(silence.lacks, Lacks::Marks),
+        other => panic!("it ends otherwise: {other:?}"),
+    }
+}
+
+#[test]
+fn a_slot_that_one_replica_alone_has_accepted_holds_no_read_up_for_long() {
+    let mut play = Play::new(1, 3, Log::short(5), READ);
+    play.replicas[0].accepted = 70;
+    play.replicas[1].alive = false;
+    play.run(Time(1_000 * MS));
+    assert_eq!(play.follower.end(), None, "it may be chosen");
+    play.replicas[1].alive = true;
+    play.run(play.now.plus_us(1_000 * MS));
+    assert_eq!(play.follower.end(), Some(End::Done));
+    play.has_printed(0);
+}
+
+#[test]
+fn one_that_reads_and_goes_on_says_once_when_it_has_read() {
+    for (from, lines) in [(0, 30), (9, 30), (50, 30), (0, 0)] {
+        let log = Log::drawn(&mut stream(3, "log"), lines);
+        let order = Order { from: Slot(from), reads: true, ..FOLLOW };
+        let mut play = Play::new(3, 3, log, order);
+        play.run(Time(2_000 * MS));
+        assert_eq!(play.read, [(lines as u64, from.max(lines as u64))], "from {from}");
+        play.log.add("another");
+        (0..3).for_each(|id| play.applies(id));
+        play.run(play.now.plus_us(2_000 * MS));
+        assert_eq!(play.read.len(), 1);
+        assert_eq!(play.follower.end(), None);
+    }
 }
 
 #[test]
@@ -415,7 +492,7 @@ fn whoever_waits_in_vain_is_told_and_in_the_end_gives_up() {
         play.now = play.follower.deadline().map_or(play.now, |at| at.max(play.now));
     }
     assert_eq!(told, [(3_000, 2), (6_000, 2)]);
-    let silence = Silence { waited_us: 10_000 * MS, answering: 2, is_open: false };
+    let silence = Silence { waited_us: 10_000 * MS, answering: 2, lacks: Lacks::Welcome };
     assert_eq!(play.follower.end(), Some(End::Silent(silence)));
 }
 

@@ -20,6 +20,12 @@ pub enum ClientMessage {
     Status(StatusQuery),
     /// Asks for a piece of the chat log.
     Follow(FollowQuery),
+    /// Asks for the replica's mark ([`Answer::Mark`]), for a read of this number (E5). The sender
+    /// draws it, and asks again until enough have answered.
+    Mark {
+        /// The read.
+        read: u64,
+    },
 }
 
 /// Names a command without its line. The answer is that to a request for the command: what
@@ -125,6 +131,14 @@ pub enum Answer {
     Usage(Box<Usage>),
     /// A piece of the chat log.
     Log(Box<Excerpt>),
+    /// Every slot that the sender's acceptor has accepted, and that may be chosen, lies below
+    /// `mark`. Only a replica with a vote says so, while a quorum hears it (E5).
+    Mark {
+        /// The read, as in the question: no answer to another one counts.
+        read: u64,
+        /// The mark.
+        mark: Slot,
+    },
 }
 
 /// The completion of a command that a state machine has answered. The fields are those of

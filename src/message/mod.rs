@@ -422,6 +422,9 @@ pub struct Heartbeat {
     pub history: LogHash,
     /// What the sender knows to be decided by its own tally. Empty if it does not lead.
     pub decided: Decided,
+    /// If the sender leads: whatever was chosen below `ballot` lies below this slot, as its phase 1
+    /// has found (E5). 0 if it does not lead.
+    pub inherited: Slot,
     /// What the sender knows of a life of another member, or of a life of the receiver's directory
     /// (S12). Only while it hears two lives of that member.
     pub seen: Option<Seen>,

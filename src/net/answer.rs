@@ -53,6 +53,10 @@ pub(super) enum AnswerOnWire {
     CompleteWith(Attempt, Completion, #[serde(with = "serde_bytes")] Vec<u8>),
     /// The answer of the state machine is not known any more.
     CompleteWithout(Attempt, Completion),
+    Mark {
+        read: u64,
+        mark: Slot,
+    },
 }
 
 /// How many numbers a completion has.
@@ -121,6 +125,7 @@ impl Serialize for OnWire<'_> {
             Answer::Status(ref status) => AnswerOnWire::Status(status.clone()),
             Answer::Usage(ref usage) => AnswerOnWire::Usage(usage.clone()),
             Answer::Log(ref excerpt) => AnswerOnWire::Log(excerpt.clone()),
+            Answer::Mark { read, mark } => AnswerOnWire::Mark { read, mark },
         };
         on_wire.serialize(serializer)
     }
@@ -149,6 +154,7 @@ impl TryFrom<AnswerOnWire> for Answer {
             }
             AnswerOnWire::Status(status) => Answer::Status(status),
             AnswerOnWire::Log(excerpt) => Answer::Log(excerpt),
+            AnswerOnWire::Mark { read, mark } => Answer::Mark { read, mark },
             AnswerOnWire::Usage(usage) if usage.is_well_formed() => Answer::Usage(usage),
             AnswerOnWire::Usage(_) => return Err("a cause of drops is no name"),
             AnswerOnWire::Expired { session, seq } => Answer::Expired { session, seq },

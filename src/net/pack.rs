@@ -123,7 +123,8 @@ impl Packer {
                     ClientMessage::Hello | ClientMessage::Status(_) => Bound::Anywhere,
                     ClientMessage::Request(_)
                     | ClientMessage::Inquiry(_)
-                    | ClientMessage::Follow(_) => Bound::Cluster,
+                    | ClientMessage::Follow(_)
+                    | ClientMessage::Mark { .. } => Bound::Cluster,
                 };
                 let (to, messages) =
                     (Endpoint::Replica(*to), [(message, frame::answers_to(message))]);

@@ -2,6 +2,7 @@
 //! that it accepted there at the highest ballot.
 
 use super::Limits;
+use super::acceptor::Inherited;
 use crate::message::{Run, SlotList, Spans};
 use crate::runs::{Comparison, Runs};
 use crate::types::{Ballot, Slot, SlotRange};
@@ -93,6 +94,26 @@ impl AcceptedLog {
         let below = self.accepted.ranges_in(SlotRange::new(from, start)).rev().take(runs_max);
         below.filter(|(_, at)| *at == ballot).for_each(|(held, _)| slots.put_before(held));
         slots
+    }
+
+    /// One above the highest slot that was ever accepted here and may be chosen (E5). What is held
+    /// above the end of what a leader has inherited, at lower ballots than the leader's, was not
+    /// chosen and will not be.
+    pub(super) fn mark(&self, inherited: Option<Inherited>) -> Slot {
+        let end = self.accepted.end().unwrap_or_default().max(self.trimmed);
+        let Some(Inherited { ballot, end: found }) = inherited else { return end };
+        let mut above = self.accepted.ranges_in(SlotRange::onward(found)).rev();
+        match above.find(|(_, at)| *at >= ballot) {
+            Some((slots, _)) => slots.end,
+            None => end.min(found).max(self.trimmed),
+        }
+    }
+
+    /// Whether a change of members is held below `end`. Nothing at its ballot lies above it (M1), so
+    /// it is the last value of a run.
+    pub(super) fn has_change_below(&self, end: Slot) -> bool {
+        let mut held = self.accepted.range(SlotRange::new(self.trimmed, end));
+        held.any(|run| run.values.get(run.values.len() - 1).change().is_some())
     }
 
     /// Forgets every slot below `end`.

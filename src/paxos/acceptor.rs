@@ -27,12 +27,12 @@ use super::{Bound, Limits, Membership, Notice, Outbox, Role, Settings, learner, 
 use crate::aside::{Aside, NotState};
 use crate::members::Configuration;
 use crate::message::{
-    Accept, AcceptedValues, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList, Spans,
-    ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
+    Accept, AcceptedValues, Answer, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList,
+    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
-use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
 use crate::values::ValueRef;
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,11 @@ impl State {
         self.log.trimmed
     }
 
+    /// One above the highest slot that was ever accepted here and may be chosen (E5).
+    pub fn mark(&self, inherited: Option<Inherited>) -> Slot {
+        self.log.mark(inherited)
+    }
+
     /// The value accepted in `slot`, and its ballot.
     pub fn accepted(&self, slot: Slot) -> Option<(Ballot, ValueRef<'_>)> {
         self.log.accepted.get(slot)
@@ -181,6 +186,26 @@ pub enum Input {
     /// The members of which two lives run at once (S12), this replica among them if it was told so.
     /// Told again while that lasts and for a while after.
     Beside(ReplicaSet),
+    /// A client reads, and asks for the mark (E5). The proposer of this replica passes it on, if a
+    /// quorum hears this replica.
+    Mark {
+        /// Where the client is answered.
+        origin: Address,
+        /// The client's number of the read.
+        read: u64,
+        /// What the highest leader has inherited that the proposer has heard.
+        inherited: Option<Inherited>,
+    },
+}
+
+/// What a leader's phase 1 has found: whatever was chosen at any ballot below `ballot` lies below
+/// `end` (S4). Once true, that is true for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Inherited {
+    /// The leader's ballot.
+    pub ballot: Ballot,
+    /// The end of what it has proposed again, or fills with no-ops.
+    pub end: Slot,
 }
 
 /// The acceptor role.
@@ -473,6 +498,15 @@ impl Acceptor {
         self.configuration.is_member(self.settings.id, self.membership.voter.directory)
     }
 
+    /// Whether the members may be others than the started record says, in a slot below `mark` (E5).
+    /// Whoever has entered a later configuration has promised its first ballot, and remembers that
+    /// before its learner has told it of the change. Whoever has not, and was of the quorum that
+    /// accepted the change, holds it.
+    fn may_have_changed(&self, mark: Slot) -> bool {
+        let promised = self.state.promised.map_or(0, Ballot::configuration);
+        self.configuration.number().max(promised) > 0 || self.state.log.has_change_below(mark)
+    }
+
     /// What this acceptor has to do with a ballot that replica `from` uses. Only its owner may
     /// use a ballot. One of an earlier configuration is refused, whoever uses it: the promise is
     /// above it. Of a later one this replica's log knows nothing yet (M4).
@@ -561,6 +595,9 @@ impl Role for Acceptor {
             Input::Peer(..) if !self.is_voter() => {}
             // S12: what this life would say now, its copy does not know.
             Input::Peer(..) if self.standing.is_beside(self.settings.id) => {}
+            // E5: a mark is a vote.
+            Input::Mark { .. } if !self.is_voter() || self.standing.is_beside(self.settings.id) => {
+            }
             Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter })
                 if self.concerns(from, ballot) =>
             {
@@ -598,6 +635,12 @@ impl Role for Acceptor {
                 }
             }
             Input::Beside(beside) => self.standing.set_beside(beside),
+            Input::Mark { origin, read, inherited } => {
+                let mark = self.state.mark(inherited);
+                if !self.may_have_changed(mark) {
+                    out.answer(origin, Answer::Mark { read, mark });
+                }
+            }
             Input::Heard(of, memory) => {
                 self.standing.note(of, memory);
                 let unsaved = &mut self.unsaved;

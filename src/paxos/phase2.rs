@@ -17,6 +17,7 @@
 //! The `SessionGate` decides which commands are proposed (rule E2). The learner counts the
 //! acceptors' answers (S3) and tells this role what is applied.
 
+use super::acceptor::Inherited;
 use super::pace::{WAIT_MAX_US, Waits};
 use super::phase1::Phase1Outcome;
 use super::proposer::Lost;
@@ -88,6 +89,8 @@ pub struct Phase2 {
     ballot: Ballot,
     /// The first slot of this phase 2: everything below is decided.
     first: Slot,
+    /// The end of what phase 1 found (E5).
+    inherited: Slot,
     /// What the own learner has tallied under this ballot.
     decided: Decided,
     window: Window,
@@ -118,6 +121,7 @@ impl Phase2 {
             settings: Aside(settings),
             ballot,
             first,
+            inherited: first.plus(values.len() as u64),
             decided: Decided { ballot, slots: SlotRange::new(first, first) },
             window: Window::new(settings.limits, first, applied),
             held,
@@ -162,6 +166,11 @@ impl Phase2 {
     /// The ballot of this phase 2.
     pub fn ballot(&self) -> Ballot {
         self.ballot
+    }
+
+    /// What this leader knows of all ballots below its own (E5).
+    pub fn inherited(&self) -> Inherited {
+        Inherited { ballot: self.ballot, end: self.inherited }
     }
 
     /// What this leader knows to be decided by its own tally.

@@ -5,7 +5,7 @@
 use super::asker::Asker;
 use super::client::ClientOptions;
 use super::process::{Clock, LOOK, entropy};
-use crate::follow::{End, Follower, Lines, Order, Silence};
+use crate::follow::{End, Follower, Lacks, Lines, Order, Silence};
 use crate::net::Incoming;
 use crate::net::frame::excerpt_room;
 use crate::storage::chat_log::{self, Shown};
@@ -59,6 +59,8 @@ pub struct Wanted {
     pub from: Slot,
     /// Whether to end with the last line that is decided at the beginning.
     pub ends: bool,
+    /// Whether to miss no line that is complete at the beginning (E5).
+    pub reads: bool,
     /// How to print lines.
     pub format: Format,
 }
@@ -70,8 +72,8 @@ pub struct Wanted {
 ///
 /// When the socket or a thread cannot be had, or stdout cannot be written.
 pub fn run(options: &ClientOptions, ending: &Ending, wanted: Wanted) -> io::Result<i32> {
-    let Wanted { from, ends, format } = wanted;
-    let order = Order { from, ends, timeout_us: options.timeout_us };
+    let Wanted { from, ends, reads, format } = wanted;
+    let order = Order { from, ends, reads, timeout_us: options.timeout_us };
     let mut printer = Printer { to: Output::new(io::stdout(), ending.clone()), format };
     match read(options, ending, order, &mut printer)? {
         How::AllRead | How::NotWanted => Ok(0),
@@ -94,6 +96,15 @@ pub(super) trait Reader {
 
     /// Something about the cluster.
     fn tell(&mut self, text: &str);
+
+    /// Every line that was complete at the beginning lies below this slot, and was passed on.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be passed on.
+    fn has_read(&mut self, _end: Slot) -> io::Result<bool> {
+        Ok(true)
+    }
 
     /// Whether more is wanted, although nothing comes.
     fn is_there(&mut self) -> bool {
@@ -136,6 +147,11 @@ pub(super) fn read(
         asker.send(turn.calls);
         if let Some(lines) = follower.lines()
             && !reader.take(lines)?
+        {
+            return Ok(if ending.is_due() { How::Signal } else { How::NotWanted });
+        }
+        if let Some(end) = turn.has_read
+            && !reader.has_read(end)?
         {
             return Ok(if ending.is_due() { How::Signal } else { How::NotWanted });
         }
@@ -188,16 +204,19 @@ struct Printer<F> {
 
 impl<F: AsFd> Reader for Printer<F> {
     fn take(&mut self, lines: Lines) -> io::Result<bool> {
-        match print(lines, self.format, &mut self.to) {
-            Ok(()) => Ok(true),
-            // Nobody reads any more; or nobody does, and a signal has come.
-            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
-                Ok(false)
+        goes_on(print(lines, self.format, &mut self.to))
+    }
+
+    /// Where lines are text, a line of another kind would not be one.
+    fn has_read(&mut self, end: Slot) -> io::Result<bool> {
+        match self.format {
+            Format::Text => {
+                say(format_args!(
+                    "read: every line that was complete at the beginning is printed, below slot {end}"
+                ));
+                Ok(true)
             }
-            Err(error) if error.kind() == ErrorKind::InvalidData => Err(error),
-            Err(error) => {
-                Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}")))
-            }
+            Format::Json => goes_on(self.to.write_all(format!("{{\"read\":{end}}}\n").as_bytes())),
         }
     }
 
@@ -210,15 +229,28 @@ impl<F: AsFd> Reader for Printer<F> {
     }
 }
 
-fn in_words(silence: Silence, n: usize) -> String {
-    let Silence { waited_us, answering, is_open } = silence;
-    let seconds = waited_us / 1_000_000;
-    match is_open {
-        true => format!("no part of the log for {seconds} s: {answering} of {n} replicas answer"),
-        false => format!(
-            "no replica that hears a quorum for {seconds} s: {answering} of {n} replicas answer"
-        ),
+/// Whether more is wanted, after something was printed.
+fn goes_on(printed: io::Result<()>) -> io::Result<bool> {
+    match printed {
+        Ok(()) => Ok(true),
+        // Nobody reads any more; or nobody does, and a signal has come.
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::TimedOut) => {
+            Ok(false)
+        }
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(error),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot write stdout: {error}"))),
     }
+}
+
+fn in_words(silence: Silence, n: usize) -> String {
+    let Silence { waited_us, answering, lacks } = silence;
+    let seconds = waited_us / 1_000_000;
+    let lacks = match lacks {
+        Lacks::Welcome => "replica that hears a quorum",
+        Lacks::Marks => "quorum that says how far the log is",
+        Lacks::Lines => "part of the log",
+    };
+    format!("no {lacks} for {seconds} s: {answering} of {n} replicas answer")
 }
 
 fn print(lines: Lines, format: Format, to: &mut impl Write) -> io::Result<()> {

@@ -62,6 +62,7 @@ mod on_loop;
 mod part;
 pub mod post;
 pub mod process;
+mod questions;
 pub mod replica;
 pub mod requests;
 pub mod role_thread;

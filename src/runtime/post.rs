@@ -5,19 +5,21 @@
 //! role and turn. A full channel loses the batch and counts it.
 
 use super::last_words;
+use super::questions::Questions;
 use crate::message::{Answer, ClientMessage, LostState, Message, Status, StatusQuery, ToAcceptor};
 use crate::net::Deliver;
 use crate::net::Outlet;
 use crate::net::{Incoming, LoopWaker, Outgoing};
 use crate::paxos::{Envelope, Membership, Notice, acceptor, bootstrap, learner, proposer};
 use crate::survey::NOWHERE;
-use crate::types::{Address, Ballot, ReplicaId};
+use crate::types::{Address, Ballot, ReplicaId, Time};
 use command_line::ending::fail;
 use datagrams::counters::{Counters, NetEvent};
-use interleavings::threads::{Receiver, Sender, bounded};
+use interleavings::threads::{self, Receiver, Sender, bounded};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The address of this replica's own main thread, which asks its roles how they are. No datagram
 /// goes there.
@@ -120,17 +122,37 @@ pub struct Router {
     inputs: Inputs,
     /// To the main thread, which says what the process takes.
     usage: Option<Sender<Address>>,
+    /// What clients have asked lately, and since when its times count.
+    questions: Questions,
+    began: Instant,
 }
 
 impl Router {
     /// A router for one thread, on which these roles are.
     pub fn new(links: Links, counters: Arc<Counters>, here: Here) -> Self {
-        Router { links, counters, here, inputs: Inputs::default(), usage: None }
+        let (inputs, questions) = (Inputs::default(), Questions::default());
+        let began = threads::now();
+        Router { links, counters, here, inputs, usage: None, questions, began }
     }
 
     /// Leaves there who asks what the process takes, and wakes the main thread.
     pub fn asks(&mut self, usage: Sender<Address>) {
         self.usage = Some(usage);
+    }
+
+    /// Whether a message is not heard: a question of a client that asks too much.
+    fn is_too_much(&mut self, incoming: &Incoming) -> bool {
+        let Incoming::Client { from, message } = incoming else { return false };
+        match message {
+            ClientMessage::Request(_) | ClientMessage::Follow(_) | ClientMessage::Mark { .. } => {
+                self.questions.note(*from);
+                false
+            }
+            ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => {
+                let now = threads::now().duration_since(self.began).as_micros() as u64;
+                !self.questions.hears(Time(now), *from)
+            }
+        }
     }
 
     /// The inputs for the roles on this thread.
@@ -224,6 +246,9 @@ fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) ->
 
 impl Deliver<Incoming> for Router {
     fn deliver(&mut self, incoming: Incoming) {
+        if self.is_too_much(&incoming) {
+            return self.counters.count(NetEvent::Unheard);
+        }
         match incoming {
             Incoming::Peer { from, message } => self.message(from, message),
             Incoming::WarmUp { from, at, message } => {
@@ -240,6 +265,9 @@ impl Deliver<Incoming> for Router {
             }
             Incoming::Client { from, message: ClientMessage::Follow(query) } => {
                 self.inputs.learner.push(learner::Input::Follow(from, query));
+            }
+            Incoming::Client { from, message: ClientMessage::Mark { read } } => {
+                self.inputs.proposer.push(proposer::Input::Mark(from, read));
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
                 self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));

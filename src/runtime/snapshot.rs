@@ -46,7 +46,8 @@ pub fn run(options: &ClientOptions, ending: &Ending, file: &Path) -> io::Result<
         return Ok(EXIT_FAILED);
     };
     copy.end = end;
-    let order = Order { from: Slot::ZERO, ends: end == Slot::ZERO, timeout_us: options.timeout_us };
+    let (from, ends) = (Slot::ZERO, end == Slot::ZERO);
+    let order = Order { from, ends, reads: false, timeout_us: options.timeout_us };
     match read(options, ending, order, &mut copy)? {
         How::AllRead => {}
         How::NotWanted if copy.is_long_enough() => {}

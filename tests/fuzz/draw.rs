@@ -244,6 +244,7 @@ pub(crate) fn heartbeat(rng: &mut Rng, around: &Around, from: ReplicaId) -> Hear
         applied: slot(rng, around),
         history: LogHash { slot: slot(rng, around), hash: rng.u64(..4) },
         decided,
+        inherited: slot(rng, around),
         seen: (rng.u8(..20) == 0).then(|| Seen {
             of: ReplicaId(rng.u8(..4)),
             boot: BootId(rng.u64(..4)),
@@ -365,7 +366,7 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..13) {
+    match rng.u8(..14) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
         8 => Answer::BornTooEarly { session, seq },
@@ -373,6 +374,7 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         10 => Answer::Status(Box::new(status(rng, around))),
         11 => Answer::Usage(Box::new(usage(rng))),
         12 => Answer::Log(Box::new(excerpt(rng, around))),
+        13 => Answer::Mark { read: rng.u64(..4), mark: slot(rng, around) },
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));

@@ -339,6 +339,7 @@ fn a_learner_keeps_a_bounded_part_of_what_comes_too_early() {
         applied: Slot(60_000),
         history: LogHash::default(),
         decided: Decided::default(),
+        inherited: Slot::ZERO,
         seen: None,
     };
     let page = |number: u64| {

@@ -169,6 +169,11 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
                 body.add(&ClientMessage::Inquiry(Box::new(draw::inquiry(rng, &around))));
                 return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
             }
+            if rng.u8(..8) == 0 {
+                body = Body::default();
+                (0..count).for_each(|_| body.add(&ClientMessage::Mark { read: rng.u64(..) }));
+                return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
+            }
             if rng.u8(..4) == 0 {
                 body = Body::default();
                 let message = ClientMessage::Follow(draw::follow_query(rng, &around));
@@ -293,7 +298,10 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
                 body.add(&ClientMessage::Hello);
             }
             Incoming::Client {
-                message: message @ (ClientMessage::Status(_) | ClientMessage::Follow(_)),
+                message:
+                    message @ (ClientMessage::Status(_)
+                    | ClientMessage::Follow(_)
+                    | ClientMessage::Mark { .. }),
                 ..
             } => {
                 body.add(message);

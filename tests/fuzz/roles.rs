@@ -163,6 +163,7 @@ impl Play {
                 applied: Slot(around.slot.0.saturating_sub(rng.u64(..4))),
                 history: LogHash::default(),
                 decided: Decided::default(),
+                inherited: Slot::ZERO,
                 seen: None,
             })),
             _ => return None,

@@ -108,6 +108,7 @@ pub(crate) fn plain(mut envelope: Envelope) -> Envelope {
                 promised: None,
                 written: 0,
                 history: LogHash::default(),
+                inherited: Slot::ZERO,
                 seen: None,
                 ..**heartbeat
             };

@@ -161,6 +161,7 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
         acceptor::Input::Heard(..) | acceptor::Input::Beside(_) => {
             unreachable!("left out, as heartbeats are")
         }
+        acceptor::Input::Mark { .. } => unreachable!("nobody reads in the model"),
         acceptor::Input::Applied(slot, _) => {
             let trims = turn
                 .effects

@@ -207,6 +207,7 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 applied: Slot(1_040),
                 history: LogHash { slot: Slot(1_040), hash: 0x5c1f_90ab },
                 decided: decided(),
+                inherited: Slot(1_050),
                 seen: Some(Seen {
                     of: ReplicaId(2),
                     boot: BootId(0x5c1f_90ab),
@@ -243,6 +244,8 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             call(ClientMessage::Follow(FollowQuery { slot, offset: 70_000, room: 100 })),
         ),
         ("log", answer(Answer::Log(Box::new(excerpt(slot))))),
+        ("mark_query", call(ClientMessage::Mark { read: 0x5c1f_90ab })),
+        ("mark", answer(Answer::Mark { read: 0x5c1f_90ab, mark: slot })),
     ]
 }
 
@@ -303,6 +306,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Status(_) => "status",
             Answer::Usage(_) => "usage",
             Answer::Log(_) => "log",
+            Answer::Mark { .. } => "mark",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",
@@ -310,6 +314,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             ClientMessage::Inquiry(_) => "inquiry",
             ClientMessage::Status(_) => "status_query",
             ClientMessage::Follow(_) => "follow_query",
+            ClientMessage::Mark { .. } => "mark_query",
         },
     }
 }

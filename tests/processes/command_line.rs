@@ -72,6 +72,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--in_flight N",
                 "--follow",
                 "--history",
+                "--read",
                 "--snapshot FILE",
                 "--from SLOT",
                 "--format FORMAT",

@@ -202,22 +202,23 @@ fn options_that_contradict_each_other_are_bad_usage() {
         (&["--follow", "--history"][..], "--follow, --history: choose one; --follow prints both"),
         (
             &["--follow", "--status"],
-            "--status: not together with --follow or --history: choose one",
+            "--status: not together with --follow, --history or --read: choose one",
         ),
         (
             &["--status", "--history"],
-            "--status: not together with --follow or --history: choose one",
+            "--status: not together with --follow, --history or --read: choose one",
         ),
-        (&["--from", "3"], "--from: only with --follow or --history"),
-        (&["--format", "json"], "--format: only with --follow or --history"),
-        (&["--status", "--from", "3"], "--from: only with --follow or --history"),
+        (&["--read", "--history"], "--history, --read: choose one; --read prints more"),
+        (&["--from", "3"], "--from: only with --follow, --history or --read"),
+        (&["--format", "json"], "--format: only with --follow, --history or --read"),
+        (&["--status", "--from", "3"], "--from: only with --follow, --history or --read"),
         (
             &["--follow", "--json"],
-            "--json: not with --follow or --history: there it is --format json",
+            "--json: not with --follow, --history or --read: there it is --format json",
         ),
         (
             &["--follow", "--client_id", "7"],
-            "--client_id: leave it out: --follow and --history send no lines",
+            "--client_id: leave it out: --follow, --history and --read send no lines",
         ),
         (&["--follow", "--format", "xml"], "--format xml: not one of text, json"),
         (

@@ -14,7 +14,7 @@ impl Place {
     }
 
     /// A new key for a cluster.
-    fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         let file = self.path(name);
         made(&["--make_key", &file]);
         file

@@ -5,13 +5,13 @@ mod members;
 use crate::common::*;
 use multipaxos::members::{CONFIGURATION_MAX, Configuration};
 use multipaxos::message::{
-    Accept, Decided, Promise, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
-    Voter,
+    Accept, Answer, Decided, Promise, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner,
+    ToProposer, Voter,
 };
-use multipaxos::paxos::acceptor::{Acceptor, Input, Record, State};
+use multipaxos::paxos::acceptor::{Acceptor, Inherited, Input, Record, State};
 use multipaxos::paxos::{
-    ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Limits, Role, Settings, learner, proposer,
-    standing,
+    ACCEPT_BYTES_MAX, ACCEPT_SLOTS_MAX, Envelope, Limits, Membership, Role, Settings, learner,
+    proposer, standing,
 };
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, BootId, ReplicaId, Slot, SlotRange, Time, Value};
@@ -776,4 +776,65 @@ fn a_full_acceptor_takes_nothing_new_until_its_learner_has_applied_some() {
     assert_eq!(votes(&seat.handle(accept(3, 0, &[&line]))), [(R0, 3, 0, 1)]);
     seat.handle(Input::Applied(Slot(1), None));
     assert_eq!(votes(&seat.handle(accept(3, taken, &[&line]))), [(R0, 3, taken, 1)]);
+}
+
+/// The mark that a client is told.
+fn mark(seat: &mut Subject, inherited: Option<(u64, u64)>) -> Option<u64> {
+    let inherited =
+        inherited.map(|(ballot, end)| Inherited { ballot: Ballot(ballot), end: Slot(end) });
+    let sent = seat.handle(Input::Mark { origin: address(1), read: 7, inherited });
+    let mut marks = sent.iter().filter_map(|envelope| match envelope {
+        Envelope::Answers { answers, .. } => match answers[..] {
+            [Answer::Mark { read: 7, mark }] => Some(mark.0),
+            _ => panic!("{answers:?}"),
+        },
+        _ => None,
+    });
+    marks.next_back()
+}
+
+#[test]
+fn a_mark_lies_above_everything_that_was_ever_accepted_whatever_is_applied_or_forgotten() {
+    let mut seat = acceptor();
+    assert_eq!(mark(&mut seat, None), Some(0));
+    seat.handle(accept(0, 0, &["a", "b"]));
+    seat.handle(accept(0, 7, &["far"]));
+    assert_eq!(mark(&mut seat, None), Some(8), "nothing is applied");
+    seat.handle(Input::Applied(Slot(8), None));
+    assert_eq!(mark(&mut seat, None), Some(8), "all is forgotten");
+    // A higher promise takes nothing back.
+    seat.handle(prepare(4, 8));
+    assert_eq!(mark(&mut seat, None), Some(8));
+    let mut again = remembering(seat.storage.clone());
+    assert_eq!(mark(&mut again, None), Some(8), "in its next life, too");
+}
+
+#[test]
+fn a_mark_leaves_out_only_what_a_higher_leader_has_not_inherited() {
+    let mut seat = acceptor();
+    seat.handle(accept(0, 0, &["a", "b", "c", "d"]));
+    // The leader of ballot 4 has found the slots below 2, and those below it goes on with.
+    assert_eq!(mark(&mut seat, Some((4, 2))), Some(2));
+    assert_eq!(mark(&mut seat, Some((4, 9))), Some(4), "it has found all");
+    assert_eq!(mark(&mut seat, Some((0, 0))), Some(4), "it has accepted them from this leader");
+    seat.handle(accept(4, 2, &["e"]));
+    assert_eq!(mark(&mut seat, Some((4, 2))), Some(3), "and slot 3 is still held at ballot 0");
+    seat.handle(accept(7, 5, &["f"]));
+    assert_eq!(mark(&mut seat, Some((4, 2))), Some(6), "what came after that leader may be chosen");
+    seat.handle(Input::Applied(Slot(6), None));
+    assert_eq!(mark(&mut seat, Some((7, 5))), Some(6));
+}
+
+#[test]
+fn an_acceptor_without_a_vote_and_one_with_a_copy_beside_it_give_no_mark() {
+    let membership = Membership { voter: foreign(R2), ..membership(3, R2) };
+    let role = Acceptor::new(settings(3, R2), membership, State::default());
+    assert_eq!(mark(&mut Seat::new(role, Disk::default()), None), None);
+    let mut seat = acceptor();
+    let mut beside = ReplicaSet::EMPTY;
+    beside.insert(R2);
+    seat.handle(Input::Beside(beside));
+    assert_eq!(mark(&mut seat, None), None);
+    seat.handle(Input::Beside(ReplicaSet::EMPTY));
+    assert_eq!(mark(&mut seat, None), Some(0));
 }

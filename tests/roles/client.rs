@@ -54,7 +54,8 @@ fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
         ClientMessage::Hello
         | ClientMessage::Inquiry(_)
         | ClientMessage::Status(_)
-        | ClientMessage::Follow(_) => None,
+        | ClientMessage::Follow(_)
+        | ClientMessage::Mark { .. } => None,
     };
     calls(envelopes).into_iter().filter_map(pick).collect()
 }
@@ -762,6 +763,21 @@ fn a_long_line_is_sent_again_to_one_replica_after_the_other_and_ever_more_rarely
     seat.handle(has_line(R2, 0, 0));
     let (copies, _) = copies_and_inquiries(&seat.wait_us(38_000_000));
     assert_eq!(copies, [R1], "the others have it");
+}
+
+#[test]
+fn a_leader_that_has_lost_a_long_line_gets_it_again_when_the_last_copy_has_had_its_time() {
+    let mut seat = long_in_flight();
+    let says_no = |seat: &mut Subject, from| copies_and_inquiries(&seat.handle(leader(from, 0))).0;
+    seat.wait_us(2_500_000);
+    assert_eq!(says_no(&mut seat, R0), [], "the line is on its way");
+    seat.handle(has_line(R0, 0, 0));
+    // It restarts. The next copy in turn would go to replica 1 after nine seconds.
+    assert_eq!(copies_and_inquiries(&seat.wait_us(4_000_000)).0, [], "it has the line");
+    assert_eq!(says_no(&mut seat, R2), [], "a follower need not have it");
+    assert_eq!(says_no(&mut seat, R0), [R0]);
+    seat.wait_us(1_000_000);
+    assert_eq!(says_no(&mut seat, R0), []);
 }
 
 #[test]

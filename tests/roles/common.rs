@@ -147,6 +147,7 @@ pub(crate) fn heartbeat(from: ReplicaId, round: u64) -> Heartbeat {
         applied: Slot::ZERO,
         history: LogHash::default(),
         decided: Decided::default(),
+        inherited: Slot::ZERO,
         seen: None,
     }
 }

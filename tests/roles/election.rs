@@ -51,6 +51,7 @@ fn heartbeat(boot: u64, round: u64) -> Heartbeat {
         applied: Slot::ZERO,
         history: LogHash::default(),
         decided: Decided::default(),
+        inherited: Slot::ZERO,
         seen: None,
     }
 }

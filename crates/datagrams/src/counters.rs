@@ -47,8 +47,12 @@ counted! {
     NetEvent from 0;
     /// A datagram came off the socket.
     Received = "received",
+    /// A datagram came off the socket during a flood, behind too many others: lost.
+    Unread = "unread",
     /// A message was delivered inside the process.
     Delivered = "delivered",
+    /// A client has asked more than it may: its question was lost.
+    Unheard = "unheard",
     /// The inbox of a thread was full: a batch of inputs was lost.
     InboxFull = "inbox_full",
     /// A datagram went to the socket.
@@ -106,6 +110,8 @@ counted! {
 impl NetEvent {
     /// Those by which a message is lost.
     pub const LOSSES: &[NetEvent] = &[
+        NetEvent::Unread,
+        NetEvent::Unheard,
         NetEvent::InboxFull,
         NetEvent::LostByGate,
         NetEvent::LostQueueFull,

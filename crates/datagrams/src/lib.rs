@@ -36,6 +36,7 @@ pub mod batch;
 pub mod boots;
 pub mod codec;
 pub mod counters;
+mod flood;
 pub mod fragment;
 pub mod loss;
 mod offload;

@@ -89,6 +89,11 @@ impl Offload {
         }
     }
 
+    /// Whether a call may bring several datagrams.
+    pub(crate) fn receives_many(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Receives up to [`PIECES_MAX`] pieces.
     pub(crate) fn receive(&self, socket: &UdpSocket, into: &mut Pieces) -> io::Result<Received> {
         let Pieces { buffers, metas } = into;
@@ -105,7 +110,7 @@ impl Offload {
 
 /// The most pieces that come in one call. A round of a small cluster brings a process two or
 /// three at a time.
-const PIECES_MAX: usize = 4;
+pub(crate) const PIECES_MAX: usize = 4;
 
 /// What one call brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -62,6 +62,8 @@ pub(crate) struct Shared<C: Codec> {
     pub(crate) offload: Offload,
     /// By peer: when the user was told that sends to it fail.
     pub(crate) failing: Vec<Mutex<Seldom>>,
+    /// The address of the socket.
+    pub(crate) local: SocketAddr,
     pub(crate) ipv6: bool,
     pub(crate) peers: Peers,
     pub(crate) codec: C,

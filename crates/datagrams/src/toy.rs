@@ -55,6 +55,9 @@ impl Endpoint for End {
     }
 }
 
+/// The sender of a client's datagram.
+const CLIENT: u8 = 255;
+
 /// A number, and how many bytes of filler follow it.
 pub(crate) type Message = (u64, u32);
 
@@ -119,9 +122,18 @@ pub(crate) fn pad(datagram: &mut [u8], sealed: usize) {
 
 /// A datagram of peer 0 with these messages.
 pub(crate) fn datagram(messages: &[Message]) -> Vec<u8> {
+    datagram_of(0, messages)
+}
+
+/// A datagram of a client.
+pub(crate) fn of_client(message: Message) -> Vec<u8> {
+    datagram_of(CLIENT, &[message])
+}
+
+fn datagram_of(sender: u8, messages: &[Message]) -> Vec<u8> {
     let mut datagram = vec![0; HEADER_BYTES];
     messages.iter().for_each(|message| write(*message, &mut datagram));
-    seal(0, BodyKind::Messages, &mut datagram);
+    seal(sender, BodyKind::Messages, &mut datagram);
     datagram
 }
 
@@ -186,12 +198,16 @@ pub(crate) struct ToyDecoder;
 impl Decode<Toy> for ToyDecoder {
     fn open<'a>(
         &mut self,
-        _: SocketAddr,
+        source: SocketAddr,
         datagram: &'a [u8],
         into: &mut Vec<Message>,
     ) -> Result<Opened<'a, End>, DropReason> {
+        // All that a test sends wrong is short.
+        if datagram.len() < HEADER_BYTES {
+            return Err(DropReason::Length);
+        }
         let (from, kind, body) = opened(datagram);
-        let from = End::Peer(from);
+        let from = if from == CLIENT { End::Client(source) } else { End::Peer(from) };
         let body = match kind {
             1 => {
                 into.extend(read(body).ok_or(DropReason::Body)?);

@@ -406,7 +406,8 @@ impl Said {
             ClientMessage::Hello
             | ClientMessage::Inquiry(_)
             | ClientMessage::Status(_)
-            | ClientMessage::Follow(_) => Said::Other,
+            | ClientMessage::Follow(_)
+            | ClientMessage::Mark { .. } => Said::Other,
             ClientMessage::Request(request) => {
                 Said::Request(request.iter().map(|command| command.to_command()).collect())
             }

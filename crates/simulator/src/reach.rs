@@ -125,6 +125,10 @@ reach! {
     CheckpointParts = "checkpoints_in_parts",
     /// A replica told an operator how it is.
     StatusTold = "statuses_told",
+    /// A read ended.
+    Read = "reads",
+    /// One knew how far the log goes before a replica had applied so much.
+    ReadWaited = "reads_that_waited",
     /// A reader of the chat log got lines of it.
     LogRead = "log_reads",
     /// A full inbox inside a replica dropped a batch.

@@ -80,6 +80,12 @@ impl Session {
         let stage = self.stage.as_mut().ok_or("there is no cluster yet, begin with `cluster`")?;
         match verb {
             "request" => request(stage, asked, &words),
+            "mark" => {
+                words.only(1, false, &[])?;
+                let id = one(stage, &words)?;
+                stage.mark(id);
+                Ok(())
+            }
             "client" => {
                 words.only(1, false, &[])?;
                 let id = parse(words.word(0, "client")?)?;

@@ -61,6 +61,12 @@ pub const SCRIPT: &[Group] = &[
                 ],
             ),
             help(
+                "mark",
+                "mark 0",
+                "a client that reads asks a replica how far the log may go; only the answer is shown",
+                &["A replica that may not vote, or that no quorum hears, does not answer."],
+            ),
+            help(
                 "client",
                 "client 1",
                 "begin a real client; its messages travel like all others",

@@ -216,6 +216,9 @@ impl Node {
             ClientMessage::Status(query) => {
                 roles.proposer.inbox.push(proposer::Input::Status(from, query));
             }
+            ClientMessage::Mark { read } => {
+                roles.proposer.inbox.push(proposer::Input::Mark(from, read));
+            }
             ClientMessage::Inquiry(inquiry) => {
                 roles.proposer.inbox.push(proposer::Input::Inquiry(from, *inquiry));
             }

@@ -461,6 +461,9 @@ enum ClientMessageRef<'a> {
     Inquiry(Inquiry),
     Status(StatusQuery),
     Follow(FollowQuery),
+    Mark {
+        read: u64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -494,11 +497,13 @@ fn requests(
             ClientMessageRef::Request(_)
             | ClientMessageRef::Inquiry(_)
             | ClientMessageRef::Follow(_)
+            | ClientMessageRef::Mark { .. }
                 if unknown =>
             {
                 return Err(DropReason::Cluster);
             }
             ClientMessageRef::Follow(query) => take(ClientMessage::Follow(query))?,
+            ClientMessageRef::Mark { read } => take(ClientMessage::Mark { read })?,
             ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(Box::new(inquiry)))?,
             ClientMessageRef::Request(RequestRef { commands: encoded, after, attempt: this }) => {
                 commands.read(encoded).map_err(|_| DropReason::Body)?;

@@ -45,7 +45,7 @@ const _: () = assert!(
 /// For how many answers of [`CLIENT_MESSAGE_BYTES_MIN`] a client's message has to pay.
 pub fn answers_to(message: &ClientMessage) -> usize {
     match message {
-        ClientMessage::Hello | ClientMessage::Inquiry(_) => 1,
+        ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Mark { .. } => 1,
         ClientMessage::Request(request) => request.commands.len(),
         ClientMessage::Status(_) => STATUS_ANSWERS,
         ClientMessage::Follow(query) => {

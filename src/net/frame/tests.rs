@@ -78,6 +78,7 @@ fn heartbeat() -> Heartbeat {
         applied: Slot::ZERO,
         history: LogHash::default(),
         decided: Decided::default(),
+        inherited: Slot::ZERO,
         seen: None,
     }
 }
@@ -161,8 +162,11 @@ fn a_client_that_does_not_fit_is_told_by_a_bare_header_and_nobody_else_is() {
     let cluster = ClusterId::NONE;
     seal(&identity(replica(0), OURS), Party::Client, cluster, BodyKind::Messages, 1, &mut bare);
     let mut receiver = decoder(replica(0), OURS);
-    let changes: [(usize, u8, DropReason); 3] =
-        [(4, 0xFF, DropReason::Version), (5, 5, DropReason::Size), (7, 2, DropReason::Receiver)];
+    let changes: [(usize, u8, DropReason); 3] = [
+        (4, VERSION + 1, DropReason::Version),
+        (5, 5, DropReason::Size),
+        (7, 2, DropReason::Receiver),
+    ];
     for (at, to, why) in changes {
         let misfit = resealed(hello.clone(), |frame| frame[at] = to);
         assert_eq!(open(&mut receiver, &misfit), Err(why));

@@ -193,7 +193,7 @@ fn proof_of(frame: &[u8]) -> &[u8] {
 }
 
 /// Writes the proof of a sealed frame.
-fn prove(frame: &mut [u8], key_number: u32, claim: Claim, key: TagKey) {
+fn prove(frame: &mut [u8], key_number: u32, claim: Claim, key: &TagKey) {
     let Claim { session, by_sender, number } = claim;
     let at = frame.len() - PROOF_BYTES;
     let (tagged, tag) = frame.split_at_mut(at + AT_TAG);
@@ -202,12 +202,12 @@ fn prove(frame: &mut [u8], key_number: u32, claim: Claim, key: TagKey) {
     let session = session << 1 | u64::from(!by_sender);
     proof[AT_SESSION..AT_NUMBER].copy_from_slice(&session.to_le_bytes()[..7]);
     proof[AT_NUMBER..].copy_from_slice(&number.to_le_bytes());
-    tag.copy_from_slice(&key.tag(tagged));
+    tag.copy_from_slice(&key.tag(number, tagged));
 }
 
-fn is_proven(frame: &[u8], key: TagKey) -> bool {
+fn is_proven(frame: &[u8], key: &TagKey) -> bool {
     let (tagged, tag) = frame.split_at(frame.len() - TAG_BYTES);
-    key.is_tag(tagged, tag)
+    key.is_tag(u64_at(proof_of(frame), AT_NUMBER), tagged, tag)
 }
 
 impl Identity {
@@ -234,7 +234,7 @@ impl Identity {
             }
             Endpoint::Client(at) => state.clients().find(at).map(|session| {
                 let number = session.leave(count);
-                (session.send, Claim { session: session.number, by_sender: false, number })
+                (session.send.clone(), Claim { session: session.number, by_sender: false, number })
             }),
         };
         let greeting =
@@ -244,7 +244,7 @@ impl Identity {
             return Protected { leaves: is_refusal(to, datagrams), greeting };
         };
         for datagram in datagrams.chunks_mut(size) {
-            prove(datagram, state.number, claim, key);
+            prove(datagram, state.number, claim, &key);
             claim.number += 1;
         }
         Protected { leaves: true, greeting }
@@ -258,7 +258,7 @@ impl Identity {
         numbers: &[u64; 3],
         place: &[u8; PLACE_BYTES],
     ) -> Vec<u8> {
-        let key = state.secrets[0].greeting;
+        let key = &state.secrets[0].greeting;
         self.handshake(to.party(), BodyKind::Greeting, state.number, key, numbers, place)
     }
 
@@ -267,7 +267,7 @@ impl Identity {
         to: Party,
         kind: BodyKind,
         key_number: u32,
-        key: TagKey,
+        key: &TagKey,
         numbers: &[u64; 3],
         place: &[u8; PLACE_BYTES],
     ) -> Vec<u8> {
@@ -295,12 +295,9 @@ impl Identity {
         let key_number = u32_at(proof_of(frame), 0);
         let kind = kind_of(frame);
         if [BodyKind::Greeting, BodyKind::Ticket].iter().any(|it| kind == *it as u8) {
-            let by = state.secrets.iter().position(|secret| {
-                let key = match frame[6] == CLIENT {
-                    true => secret.client(key_number).greeting,
-                    false => secret.greeting,
-                };
-                is_proven(frame, key)
+            let by = state.secrets.iter().position(|secret| match frame[6] == CLIENT {
+                true => is_proven(frame, &secret.client(key_number).greeting),
+                false => is_proven(frame, &secret.greeting),
             });
             return by.map(Admitted::Handshake).ok_or(DropReason::Tag);
         }
@@ -338,9 +335,10 @@ impl Identity {
         let claim = Claim::of(proof_of(frame));
         let begun = if claim.by_sender { Begun::There } else { Begun::Here };
         let life = u64_at(frame, 16);
-        let known = state.peer(id).find(claim.session, begun).map(|it| (it.receive, it.life));
+        let known =
+            state.peer(id).find(claim.session, begun).map(|it| (it.receive.clone(), it.life));
         match known {
-            Some((key, of)) if of == life && is_proven(frame, key) => {}
+            Some((key, of)) if of == life && is_proven(frame, &key) => {}
             Some(_) => return None,
             None => {
                 let may_begin = begun == Begun::There
@@ -357,7 +355,7 @@ impl Identity {
                     place: [0; PLACE_BYTES],
                 };
                 let mut all = state.secrets.iter().map(|secret| secret.session(&terms));
-                let keys = all.find(|keys| is_proven(frame, keys.forth))?;
+                let keys = all.find(|keys| is_proven(frame, &keys.forth))?;
                 state.peer(id).begin(Session::new(claim.session, begun, life, keys));
             }
         }
@@ -375,10 +373,10 @@ impl Identity {
     ) -> Option<bool> {
         let claim = Claim::of(proof_of(frame));
         let life = u64_at(frame, 16);
-        let known = state.clients().find(from).map(|it| (it.number, it.receive, it.life));
+        let known = state.clients().find(from).map(|it| (it.number, it.receive.clone(), it.life));
         match known {
             Some((number, key, of)) if number == claim.session && claim.by_sender => {
-                if of != life || !is_proven(frame, key) {
+                if of != life || !is_proven(frame, &key) {
                     return None;
                 }
             }
@@ -396,7 +394,7 @@ impl Identity {
                     place: place_of(from),
                 };
                 let mut all = state.secrets.iter().map(|it| it.client(key_number).session(&terms));
-                let keys = all.find(|keys| is_proven(frame, keys.forth))?;
+                let keys = all.find(|keys| is_proven(frame, &keys.forth))?;
                 state.clients().begin(from, ClientSession::new(claim.session, life, keys));
             }
         }
@@ -438,11 +436,11 @@ impl Identity {
                     let number = u32_at(proof_of(frame), 0);
                     (number, secret.client(number).greeting)
                 }
-                Endpoint::Replica(_) | Endpoint::Stray(..) => (0, secret.greeting),
+                Endpoint::Replica(_) | Endpoint::Stray(..) => (0, secret.greeting.clone()),
             };
             let number = state.issued.fetch_add(1, Ordering::Relaxed) + 1;
             let (to, numbers) = (from.party(), [nonce, life, number]);
-            let ticket = self.handshake(to, BodyKind::Ticket, key_number, key, &numbers, &place);
+            let ticket = self.handshake(to, BodyKind::Ticket, key_number, &key, &numbers, &place);
             return Ok(vec![ticket]);
         }
         let Endpoint::Replica(id) = from else { return Err(DropReason::Kind) };
@@ -471,7 +469,7 @@ impl Identity {
 fn departing(session: &mut Session, count: u64) -> (TagKey, Claim) {
     let number = session.leave(count);
     let by_sender = session.begun == Begun::Here;
-    (session.send, Claim { session: session.number, by_sender, number })
+    (session.send.clone(), Claim { session: session.number, by_sender, number })
 }
 
 /// Whether it is the bare header that tells a client what does not fit.

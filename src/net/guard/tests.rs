@@ -323,7 +323,7 @@ fn a_client_key_sends_nothing_in_a_replicas_name_or_in_another_clients() {
     for number in [0, 9] {
         for life in [10, 11_u64] {
             forged[16..24].copy_from_slice(&life.to_le_bytes());
-            prove(&mut forged, number, claim, key);
+            prove(&mut forged, number, claim, &key);
             assert_eq!(b.takes(client.at, &forged), Err(DropReason::Tag));
         }
     }

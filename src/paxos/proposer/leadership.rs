@@ -343,6 +343,7 @@ impl Proposer {
             self.hear_campaign(heartbeat.ballot, step);
         }
         if heartbeat.leading {
+            self.note_inherited(heartbeat.ballot, heartbeat.inherited);
             let is_satisfied = !self.election.is_unsatisfied(step.now);
             let gives_way = match &self.state {
                 State::Following => false,
@@ -376,6 +377,7 @@ impl Proposer {
         self.store_memories(out);
         let (leading, campaign) = (self.leading(), self.moving_campaign(now));
         let decided = self.phase2().map_or(Decided::default(), Phase2::decided);
+        let inherited = self.phase2().map_or(Slot::ZERO, |phase2| phase2.inherited().end);
         if let Some(phase2) = self.phase2_mut() {
             phase2.note_told();
         }
@@ -397,6 +399,7 @@ impl Proposer {
                 applied: self.applied,
                 history: *self.history,
                 decided,
+                inherited,
                 seen: self.lives.word_to(now, peer, round),
             };
             out.send(peer, Message::Heartbeat(Box::new(heartbeat)));

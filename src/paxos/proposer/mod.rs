@@ -18,13 +18,15 @@
 //! `leadership` moves from state to state. If an acceptor has promised a higher ballot and
 //! a quorum still follows the leader, the leader goes above that promise at once. A leader
 //! falls silent when no quorum follows it, when no quorum hears it, or when it gets nothing
-//! applied. A leader whose process is about to end hands over (`departure`).
+//! applied. A leader whose process is about to end hands over (`departure`). Clients that read ask
+//! every replica how far the log may go (`reads`).
 
 mod copies;
 mod departure;
 mod leadership;
 mod outlook;
 mod pre_vote;
+mod reads;
 mod rejoining;
 
 use departure::Departure;
@@ -32,6 +34,7 @@ pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
 use rejoining::Rejoining;
 
+use super::acceptor::Inherited;
 use super::election::Election;
 use super::lives::Lives;
 use super::phase1::Phase1;
@@ -67,6 +70,9 @@ pub enum Input {
     Change(Configuration),
     /// An operator asks how this replica is, and where the answer is to go.
     Status(Address, StatusQuery),
+    /// A client reads, and asks for the mark (E5): where it is to be answered, and its number of the
+    /// read.
+    Mark(Address, u64),
     /// The learner of this replica says that this request is its session's next.
     RequestIsNext {
         /// Where the client is to be answered.
@@ -134,6 +140,8 @@ pub struct Lost {
 
 /// It is told to the others, and nothing here depends on it.
 impl NotState for LogHash {}
+/// Reads alone depend on it.
+impl NotState for Option<Inherited> {}
 
 /// What this replica does about leading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -188,6 +196,8 @@ pub struct Proposer {
     departure: Option<Departure>,
     /// What it does about a vote that it has lost.
     rejoining: Aside<Rejoining>,
+    /// What the highest other leader that was heard has inherited (E5).
+    inherited: Aside<Option<Inherited>>,
 }
 
 impl Proposer {
@@ -218,6 +228,7 @@ impl Proposer {
             first_ballot,
             departure: None,
             rejoining: Aside::default(),
+            inherited: Aside::default(),
         }
     }
 
@@ -420,6 +431,7 @@ impl Role for Proposer {
             Input::Inquiry(origin, inquiry) => self.handle_inquiry(origin, inquiry, step.out),
             Input::Change(next) => self.handle_change(&next, step),
             Input::Status(origin, query) => self.handle_status(now, origin, query, step.out),
+            Input::Mark(origin, read) => self.handle_mark(now, origin, read, step.out),
             Input::RequestIsNext { origin, request } => {
                 if let Some(phase2) = self.phase2_mut() {
                     phase2.admit(origin, request, true, |_| {});

@@ -102,7 +102,7 @@ fn show_others(options: &ClientOptions, ending: &Ending, shown: &Arc<Shown>) -> 
         let Some(end) = end_of_log(&options, &ending) else { return };
         shown.begins_at(end);
         let from = Slot(end.0.saturating_sub(RECENT));
-        let order = Order { from, ends: false, timeout_us: None };
+        let order = Order { from, ends: false, reads: false, timeout_us: None };
         let mut reader = Lookout { shown: &shown, notes: true };
         let why = match follow::read(&options, &ending, order, &mut reader) {
             Ok(How::Failed(why)) => why,
@@ -235,7 +235,7 @@ impl Desk {
     fn history(&self, count: u64) {
         let Some(end) = end_of_log(&self.options, &self.ending) else { return };
         let from = Slot(end.0.saturating_sub(count));
-        let order = Order { from, ends: true, timeout_us: Some(HISTORY_US) };
+        let order = Order { from, ends: true, reads: false, timeout_us: Some(HISTORY_US) };
         let mut reader = Lookout { shown: &self.shown, notes: false };
         match follow::read(&self.options, &self.ending, order, &mut reader) {
             Ok(How::AllRead | How::NotWanted | How::Signal) => {}

@@ -103,3 +103,44 @@ fn a_directory_that_was_replaced_gets_no_promise() {
     let sent = seat.handle(prepare_of(foreign(R1), R1, Ballot::of(1, 1)));
     assert_eq!(pages(&sent).len(), 1);
 }
+
+#[test]
+fn no_mark_is_given_across_a_change_of_members() {
+    let (mut seat, next) = (acceptor(), replaced(3, R0));
+    let change = Value::Change(next.to_change());
+    let accept_change = |slot: u64, ballot: u64| {
+        let (first, values) = (Slot(slot), (&change).into());
+        let accept = Accept { ballot: Ballot(ballot), first, values, decided: Decided::default() };
+        Input::Peer(Ballot(ballot).owner(3), ToAcceptor::Accept(accept))
+    };
+    seat.handle(accept(0, 0, &["a", "b"]));
+    assert_eq!(mark(&mut seat, None), Some(2));
+    seat.handle(accept_change(2, 0));
+    assert_eq!(mark(&mut seat, None), None, "it may be chosen, and the next configuration lead");
+    let mut again = remembering(seat.storage.clone());
+    assert_eq!(mark(&mut again, None), None, "in its next life, too");
+    // The leader of ballot 4 has found nothing from slot 2 on. So the change was not chosen.
+    assert_eq!(mark(&mut seat, Some((4, 2))), Some(2));
+    // That leader has put a line in its place.
+    seat.handle(accept(4, 2, &["c"]));
+    assert_eq!(mark(&mut seat, None), Some(3));
+    // Between lines, it is found as well.
+    seat.handle(accept_change(4, 4));
+    seat.handle(accept(7, 5, &["e"]));
+    assert_eq!(mark(&mut seat, None), None);
+    seat.handle(Input::Applied(Slot(5), None));
+    assert_eq!(mark(&mut seat, None), Some(6), "another value was chosen in its slot");
+}
+
+#[test]
+fn a_replica_of_a_later_configuration_gives_no_mark() {
+    let (mut seat, next) = (acceptor(), replaced(3, R0));
+    seat.handle(accept(0, 0, &["a"]));
+    assert_eq!(mark(&mut seat, None), Some(1));
+    seat.handle(entered(1, &next));
+    assert_eq!(mark(&mut seat, None), None, "it is a member of both");
+    let mut again = remembering(seat.storage);
+    assert_eq!(mark(&mut again, None), None, "before its learner has said anything");
+    again.handle(Input::Applied(Slot(0), None));
+    assert_eq!(mark(&mut again, None), None, "and after the change was cut off its chat log");
+}

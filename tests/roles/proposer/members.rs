@@ -4,7 +4,7 @@ use super::*;
 use multipaxos::members::Configuration;
 
 /// Replica 0's learner has applied all below `applied`, and the change to `next` among it.
-fn entered(applied: u64, next: &Configuration) -> Input {
+pub(super) fn entered(applied: u64, next: &Configuration) -> Input {
     let (applied, configuration) = (Slot(applied), Some(next.clone()));
     let (decided, lost) = (nothing_decided(0), Vec::new());
     Input::Progress { applied, hash: 0, configuration, decided, pending: None, lost }

@@ -9,6 +9,7 @@ mod leading;
 mod live_campaigns;
 mod members;
 mod pre_votes;
+mod reads;
 mod states;
 mod status;
 mod waiting;

@@ -1,6 +1,6 @@
 //! The socket of a process, and the loop that does all its receiving.
 //!
-//! A process has one UDP socket. One thread runs [`Network::run`]: it drains the
+//! A process has one UDP socket, and a few more while somebody floods that one (`lanes`). One thread runs [`Network::run`]: it drains the
 //! socket in bounded bursts, opens datagrams, joins fragments, hands messages to a
 //! [`Deliver`], lets it work if it does so on this thread, sends what the threads left to the
 //! loop, and asks for fragments when they are due. With nothing to do it polls for a bounded time, if input has come fast lately (see
@@ -17,7 +17,9 @@
 //! what it has delivered.
 
 mod handles;
+mod lanes;
 mod paths;
+mod receive;
 mod room;
 mod sender;
 mod socket;
@@ -28,7 +30,7 @@ pub use socket::{BoundSocket, SOCKET_BUFFER_BYTES, client_address, open_socket, 
 
 use crate::assert_datagram_max;
 use crate::codec::{Body, Codec, Decode, Endpoint, Opened};
-use crate::counters::{Counters, NetEvent};
+use crate::counters::Counters;
 use crate::fragment::{Fragmenter, PIECES_MAX, Reassembler};
 use crate::loss::Gate;
 use crate::offload::{Offload, Pieces};
@@ -40,6 +42,7 @@ use crate::wakeup::Wakeup;
 use interleavings::threads::{self, Receiver};
 use mio::{Events, Interest, Poll, Token};
 use paths::LoopPaths;
+use receive::{Burst, Intake};
 use sender::{LOST_PIECES, LoopSender};
 use socket::canonical;
 use std::io;
@@ -66,8 +69,14 @@ pub const BACKLOG_MAX: usize = PIECES_MAX;
 /// The longest datagram, and the most bytes of several that come in one piece.
 const RECEIVE_BYTES: usize = 65_535;
 
+/// What epoll tells at once. What is beyond that it tells the next time.
+const EVENTS_MAX: usize = 64;
+
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
+
+/// The first of the tokens of the lanes.
+const LANES: usize = 2;
 
 /// Takes arriving messages: the routing of a process.
 pub trait Deliver<Incoming> {
@@ -120,17 +129,6 @@ pub struct NetworkConfig<C> {
     pub seed: u64,
 }
 
-/// The result of a burst of receiving.
-#[derive(Debug)]
-struct Burst {
-    /// How many datagrams came.
-    taken: usize,
-    /// Whether the socket is empty, as far as that is known.
-    drained: bool,
-    /// When the last of them came, or none did.
-    at: u64,
-}
-
 /// The network of one process.
 #[derive(Debug)]
 pub struct Network<C: Codec> {
@@ -143,7 +141,9 @@ pub struct Network<C: Codec> {
     reassembler: Reassembler<C::Endpoint>,
     paths: LoopPaths<C::Endpoint>,
     sender: LoopSender<C>,
-    awaits_writable: bool,
+    /// What epoll tells of the socket; none if it tells of nothing.
+    interest: Option<Interest>,
+    intake: Intake,
     patience: Patience,
     began: Instant,
     messages: Vec<C::Incoming>,
@@ -174,6 +174,7 @@ impl<C: Codec> Network<C> {
         let offload = prepare(&socket.socket, peers.len());
         let (life, bare_bytes) = (codec.life() as u32, codec.bare_bytes());
         let shared = Arc::new(Shared {
+            local: socket.address,
             ipv6: socket.address.is_ipv6(),
             socket: socket.socket,
             offload,
@@ -201,7 +202,8 @@ impl<C: Codec> Network<C> {
             fragmenter: Fragmenter::new(counters.clone()),
             reassembler: Reassembler::new(counters),
             paths,
-            awaits_writable: false,
+            interest: Some(Interest::READABLE),
+            intake: Intake::default(),
             patience: Patience::default(),
             messages: Vec::new(),
         })
@@ -254,9 +256,11 @@ impl<C: Codec> Network<C> {
     ///
     /// If the socket or epoll fails in a way that will not pass: the process must end.
     pub fn run(mut self, mut deliver: impl Deliver<C::Incoming>) -> io::Result<()> {
-        let (mut events, mut pieces) = (Events::with_capacity(4), Pieces::new(RECEIVE_BYTES));
+        let (mut events, mut pieces) =
+            (Events::with_capacity(EVENTS_MAX), Pieces::new(RECEIVE_BYTES));
         while !self.shared.wakeup.is_stopped() {
-            let Burst { taken, drained, at } = self.receive(&mut pieces, &mut deliver)?;
+            let Burst { taken, useless, drained, at } =
+                self.receive(&mut pieces, &mut events, &mut deliver)?;
             let worked = deliver.turn(drained);
             self.sender.flush_backlog();
             self.sender.flush_queues(at);
@@ -264,7 +268,8 @@ impl<C: Codec> Network<C> {
             self.ask_for_fragments();
             self.poll_paths(at);
             self.give_word(at);
-            if worked || taken + sent > 0 {
+            // Strangers keep no thread awake.
+            if worked || taken + sent > useless {
                 self.patience.found(at);
             }
             if drained && self.patience.polls_again(at) {
@@ -276,76 +281,6 @@ impl<C: Codec> Network<C> {
             }
         }
         Ok(())
-    }
-
-    fn receive(
-        &mut self,
-        pieces: &mut Pieces,
-        deliver: &mut impl Deliver<C::Incoming>,
-    ) -> io::Result<Burst> {
-        let (mut taken, mut delivered, mut drained, mut at) = (0, 0, false, None);
-        while taken < BURST_DATAGRAMS && !drained {
-            let came = match self.shared.offload.receive(&self.shared.socket, pieces) {
-                Ok(came) => came,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    drained = true;
-                    break;
-                }
-                Err(error) => {
-                    pass_over(error, &self.shared.counters)?;
-                    continue;
-                }
-            };
-            drained = came.drained;
-            let now = *at.insert(now(self.began));
-            for piece in 0..came.pieces {
-                let (from, segments) = pieces.get(piece);
-                for index in 0..segments.count() {
-                    self.open(now, canonical(from), segments.get(index));
-                    delivered += self.messages.len() as u64;
-                    self.messages.drain(..).for_each(|incoming| deliver.deliver(incoming));
-                    if (index + 1).is_multiple_of(PART_DATAGRAMS) {
-                        deliver.end_of_burst();
-                    }
-                }
-                taken += segments.count();
-            }
-        }
-        if taken > 0 {
-            self.shared.counters.add(NetEvent::Received, taken as u64);
-        }
-        if delivered > 0 {
-            self.shared.counters.add(NetEvent::Delivered, delivered);
-            deliver.end_of_burst();
-        }
-        Ok(Burst { taken, drained, at: at.unwrap_or_else(|| now(self.began)) })
-    }
-
-    /// Opens one datagram. Its messages are in `self.messages` afterwards.
-    fn open(&mut self, now: u64, from: SocketAddr, datagram: &[u8]) {
-        match self.decoder.open(from, datagram, &mut self.messages) {
-            Err(why) => {
-                log::trace!("datagram from {from} dropped: {}", why.name());
-                if let Some((to, kind)) = self.decoder.refusal(from, datagram, why) {
-                    self.sender.refusal(to, kind);
-                }
-            }
-            // It says nothing of the path.
-            Ok(Opened { from: to, body: Body::Handshake(datagrams), .. }) => {
-                self.sender.handshake(to, from, &datagrams);
-            }
-            Ok(opened) => {
-                if let Some(peer) = opened.from.peer() {
-                    self.shared.peers.note_heard(peer, from);
-                    if let Some(has) = opened.has {
-                        self.sender.peer_has(peer, has);
-                    }
-                }
-                let (paths, bytes) = (&self.shared.paths, datagram.len());
-                self.paths.received(now, paths, &opened, bytes);
-                self.take(now, opened);
-            }
-        }
     }
 
     /// Takes a datagram that was opened.
@@ -428,8 +363,9 @@ impl<C: Codec> Network<C> {
         deliver: &mut impl Deliver<C::Incoming>,
     ) -> io::Result<()> {
         deliver.sleeps();
-        self.await_writable(!self.sender.backlog.is_empty())?;
+        self.listen(!self.sender.backlog.is_empty())?;
         let deadlines = [
+            self.intake.held_until,
             self.reassembler.deadline(),
             self.paths.deadline(),
             self.paths.word_deadline(),
@@ -447,6 +383,7 @@ impl<C: Codec> Network<C> {
             },
             || threads::sleep(poll, events, timeout),
         );
+        self.intake.hear(events);
         match slept {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
@@ -455,14 +392,25 @@ impl<C: Codec> Network<C> {
 
     /// Sets whether epoll also reports that the socket takes datagrams again. The loop wants
     /// that only while datagrams wait: otherwise each datagram that leaves the kernel would
-    /// wake it.
-    fn await_writable(&mut self, wanted: bool) -> io::Result<()> {
-        if wanted != self.awaits_writable {
-            let interest =
-                if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            self.poll.registry().reregister(&mut self.socket, SOCKET, interest)?;
-            self.awaits_writable = wanted;
+    /// wake it. Of what arrives epoll reports nothing while the loop would not read it.
+    fn listen(&mut self, writable: bool) -> io::Result<()> {
+        let readable = !self.intake.is_held;
+        let wanted = match (readable, writable) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        if wanted == self.interest {
+            return Ok(());
         }
+        let registry = self.poll.registry();
+        match (self.interest, wanted) {
+            (None, Some(wanted)) => registry.register(&mut self.socket, SOCKET, wanted)?,
+            (Some(_), Some(wanted)) => registry.reregister(&mut self.socket, SOCKET, wanted)?,
+            (_, None) => registry.deregister(&mut self.socket)?,
+        }
+        self.interest = wanted;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use super::paths::{CLIENT_IDLE_US, CLIENT_RECEIPTS_MAX};
 use super::sender::Waiting;
 use super::*;
 use crate::codec::{Departure, Endpoint};
+use crate::counters::NetEvent;
 use crate::outlet::URGENT;
 use crate::outlet::{QUEUE_BYTES_MAX, SendOutcome, Sent};
 use crate::path::flow::WINDOW_FIRST;
@@ -18,6 +19,9 @@ use crate::{DATAGRAM_BYTES_DEFAULT, HEADER_BYTES, MESSAGE_BYTES_MAX};
 use crossbeam_channel::Sender;
 use std::net::Ipv4Addr;
 use std::thread;
+
+#[path = "flood_tests.rs"]
+mod flood_tests;
 
 type Network = super::Network<Toy>;
 type Config = NetworkConfig<Toy>;
@@ -207,7 +211,8 @@ fn numbers(network: &mut Network) -> Vec<u64> {
     let (sender, arrived) = crossbeam_channel::unbounded();
     let mut deliver = Into(sender);
     let mut pieces = Pieces::new(RECEIVE_BYTES);
-    while !network.receive(&mut pieces, &mut deliver).expect("no error").drained {}
+    let mut events = Events::with_capacity(4);
+    while !network.receive(&mut pieces, &mut events, &mut deliver).expect("no error").drained {}
     drop(deliver);
     arrived.into_iter().map(|(number, _)| number).collect()
 }

@@ -23,6 +23,7 @@
 //! | S7 | a decided mark covers only slots that a quorum accepted at its ballot |
 //! | E2 | a client is told that its session expired, or never lived, only if that is true, and asks only about a line in flight; a session is born where everything below is chosen |
 //! | E3 | a completion is true, and goes to the client that sent the command |
+//! | E5 | a read returns every line that was complete, and all that was read, when it began |
 //!
 //! In a run with a state machine of a user, the log is also replayed on one more machine: all replicas
 //! must be in its state after the same slots (I4), and answer as it does (E3).
@@ -130,6 +131,8 @@ pub struct Checker {
     /// What replicas have told an operator of their logs below a slot.
     hashes: BTreeMap<Slot, u64>,
     completed_above: Slot,
+    /// What reads have returned lies below this slot.
+    read_above: Slot,
     /// Where commands change a machine: what it must be.
     model: Option<Model>,
     /// No-ops applied: holes that a new leader filled. For the reach counters.
@@ -171,6 +174,7 @@ impl Checker {
             session_window_slots,
             hashes: BTreeMap::new(),
             completed_above: Slot::ZERO,
+            read_above: Slot::ZERO,
             model: None,
             noops: 0,
             changes: 0,
@@ -500,6 +504,45 @@ impl Checker {
             sent.complete = true;
         }
         self.completed_above = self.completed_above.max(slot.next());
+        Ok(())
+    }
+
+    // --- what reads return -----------------------------------------------------------
+
+    /// A replica gives its mark, for a read that began with this floor (E5). It lies above every slot
+    /// below that floor which the replica has helped to choose.
+    pub fn gives_mark(&self, node: ReplicaId, mark: Slot, floor: Slot) -> Checked {
+        let missed = self.chosen.range(mark..floor.max(mark)).find(|(slot, _)| {
+            let ballots = (**slot, Ballot::ZERO)..=(**slot, Ballot(u64::MAX));
+            let mut votes = self.accepted.range(ballots).map(|(_, acceptance)| acceptance.by);
+            votes.any(|by| by.contains(node) && by.is_quorum(self.n))
+        });
+        match missed {
+            None => Ok(()),
+            Some((slot, _)) => violation(
+                *slot,
+                format!("E5: replica {node} has accepted it, and its mark is {mark}"),
+            ),
+        }
+    }
+
+    /// A read begins. It has to return every slot below what this returns.
+    pub fn read_begins(&self) -> Slot {
+        self.completed_above.max(self.read_above)
+    }
+
+    /// A read that began with this floor, and was to go as far as `end`, returns the slots below
+    /// `returned`.
+    pub fn read_ends(&mut self, floor: Slot, end: Slot, returned: Slot) -> Checked {
+        if returned.0 > self.log.len() as u64 {
+            return violation(returned, "E5: a read returns what nobody has applied".into());
+        }
+        if end < floor {
+            let what =
+                format!("E5: a read of the slots below {end} began when {floor} had to be read");
+            return violation(end, what);
+        }
+        self.read_above = self.read_above.max(returned);
         Ok(())
     }
 

@@ -105,7 +105,7 @@ impl Checker {
             }
             Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
-            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) => {
+            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => {
                 let end = Slot(self.log.len() as u64);
                 return violation(
                     end,

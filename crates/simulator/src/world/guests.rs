@@ -80,8 +80,10 @@ impl World {
             };
             match &message {
                 ClientMessage::Hello => {}
-                ClientMessage::Status(_) | ClientMessage::Follow(_) => {
-                    unreachable!("only the operator and the follower ask")
+                ClientMessage::Status(_)
+                | ClientMessage::Follow(_)
+                | ClientMessage::Mark { .. } => {
+                    unreachable!("only the operator and readers ask")
                 }
                 ClientMessage::Request(request) => {
                     for command in request.iter() {

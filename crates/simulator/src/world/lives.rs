@@ -418,6 +418,12 @@ impl World {
                         self.answers_reader(id, answer);
                     }
                 }
+                Envelope::Answers { to, answers } if to == READS => {
+                    for answer in answers {
+                        self.hash.add(&answer);
+                        self.answers_read(id, answer)?;
+                    }
+                }
                 Envelope::Answers { to, answers } => {
                     let (client, life) = who(to);
                     for answer in &answers {

@@ -24,6 +24,7 @@ mod lives;
 mod members;
 mod operator;
 mod reader;
+mod reads;
 mod record;
 mod setup;
 mod strangers;
@@ -64,7 +65,8 @@ use multipaxos::types::{
     Address, Ballot, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time,
 };
 use operator::{OPERATOR, Operator};
-use reader::{READER, Reader, Reads};
+use reader::{READER, Reader, Readings};
+use reads::{Marking, READS, Reads};
 use record::Recording;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -115,7 +117,8 @@ enum Event {
     Fault(Fault),
     Stranger(Stranger),
     Operate,
-    Read(Reads),
+    Read(Readings),
+    Mark(Marking),
 }
 
 /// Something happens that is not of the run's cluster.
@@ -200,6 +203,8 @@ pub struct World {
     operator: Option<Operator>,
     /// Who reads the chat log, if anybody does.
     reader: Option<Reader>,
+    /// Who asks a quorum how far the log goes, if anybody does.
+    reads: Option<Reads>,
     /// A copy of a data directory that runs beside the original, or will, or has.
     beside: Option<Beside>,
     /// Who changes the members, if anybody does.
@@ -321,11 +326,11 @@ impl World {
             let until = self.now.plus_us(100_000);
             self.run_until(until)?;
         }
-        let Some(bounds) = bounds else { return Ok(()) };
+        let Some(bounds) = bounds else { return self.last_read() };
         self.cost.last_us = self.now.since_us(began);
         match self.cost.broken(bounds, &settings, self.now) {
             Some(what) => Err(Violation { what, slot: None }),
-            None => self.check_rest(settings),
+            None => self.check_rest(settings).and_then(|()| self.last_read()),
         }
     }
 
@@ -391,6 +396,7 @@ impl World {
             Event::Stranger(stranger) => self.stranger(stranger),
             Event::Operate => self.operate(),
             Event::Read(what) => self.read(what),
+            Event::Mark(what) => self.mark(what),
         }
     }
 

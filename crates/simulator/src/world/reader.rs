@@ -23,7 +23,7 @@ pub(super) const READER: Address =
 
 /// Something happens to it.
 #[derive(Debug)]
-pub(super) enum Reads {
+pub(super) enum Readings {
     /// It does what is due.
     Wakes,
     /// Its message arrives at a replica.
@@ -52,7 +52,7 @@ impl Reader {
             return None;
         }
         let from = Slot(if draws.bool() { 0 } else { draws.u64(..20) });
-        let order = Order { from, ends: false, timeout_us: None };
+        let order = Order { from, ends: false, reads: false, timeout_us: None };
         let follower = Follower::new(Time(0), n, order, draws.u64(..));
         let loss = [0, 10, 30][draws.usize(..3)];
         Some(Reader { draws, follower, wakes_at: None, loss })
@@ -64,25 +64,25 @@ impl World {
     pub(super) fn begin_to_read(&mut self) {
         if let Some(reader) = &mut self.reader {
             reader.wakes_at = Some(self.now);
-            self.queue.add(self.now, Event::Read(Reads::Wakes));
+            self.queue.add(self.now, Event::Read(Readings::Wakes));
         }
     }
 
     /// Something happens to the reader.
-    pub(super) fn read(&mut self, what: Reads) -> Step {
+    pub(super) fn read(&mut self, what: Readings) -> Step {
         let now = self.now;
         let Some(Reader { follower, wakes_at, .. }) = &mut self.reader else { return Ok(()) };
         match what {
-            Reads::Wakes if *wakes_at != Some(now) => return Ok(()),
-            Reads::Wakes => *wakes_at = None,
-            Reads::Asks(to, message) => {
+            Readings::Wakes if *wakes_at != Some(now) => return Ok(()),
+            Readings::Wakes => *wakes_at = None,
+            Readings::Asks(to, message) => {
                 // A replica that is not needed may be cut off.
                 return match self.out[to.index()] {
                     true => Ok(()),
                     false => self.arrive(to, Arrival::Client(READER, message)),
                 };
             }
-            Reads::Hears(from, answer) => follower.take(now, from, answer),
+            Readings::Hears(from, answer) => follower.take(now, from, answer),
         }
         self.reader_turn()
     }
@@ -90,7 +90,7 @@ impl World {
     /// A replica answers the reader.
     pub(super) fn answers_reader(&mut self, from: ReplicaId, answer: Answer) {
         if !self.out[from.index()] {
-            self.on_its_way(|| Reads::Hears(from, answer.clone()));
+            self.on_its_way(|| Readings::Hears(from, answer.clone()));
         }
     }
 
@@ -103,11 +103,11 @@ impl World {
             && wakes_at.is_none_or(|before| before <= now || at < before)
         {
             *wakes_at = Some(at);
-            self.queue.add(at, Event::Read(Reads::Wakes));
+            self.queue.add(at, Event::Read(Readings::Wakes));
         }
         for (to, message) in turn.calls {
             self.hash.add(&message);
-            self.on_its_way(|| Reads::Asks(to, message.clone()));
+            self.on_its_way(|| Readings::Asks(to, message.clone()));
         }
         if let Some(Lines { first, text }) = lines {
             self.reach.count(Situation::LogRead);
@@ -124,7 +124,7 @@ impl World {
     }
 
     /// A datagram of the reader, or to it, leaves.
-    fn on_its_way(&mut self, what: impl Fn() -> Reads) {
+    fn on_its_way(&mut self, what: impl Fn() -> Readings) {
         let Some(Reader { draws, loss, .. }) = &mut self.reader else { return };
         if draws.u8(..100) < *loss {
             return;

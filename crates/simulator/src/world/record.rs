@@ -4,7 +4,7 @@
 //! decides nothing, so a run is the same with it. A trace prints each event in the words of the
 //! golden scripts.
 
-use super::{Arrival, OPERATOR, Process, READER, World, address_of, who, who_if_any};
+use super::{Arrival, OPERATOR, Process, READER, READS, World, address_of, who, who_if_any};
 use history::{Event, History, Loss, Party, Payload, Recorder, Said, print};
 use multipaxos::message::{Answer, Message};
 use multipaxos::paxos::{Notice, acceptor, learner};
@@ -114,8 +114,10 @@ impl World {
         let is_of_run = |client: &(usize, u32)| {
             client.0 < self.clients.len() && address_of(client.0, client.1) == at
         };
-        let found =
-            (at != OPERATOR && at != READER).then(|| who_if_any(at)).flatten().filter(is_of_run);
+        let found = (![OPERATOR, READER, READS].contains(&at))
+            .then(|| who_if_any(at))
+            .flatten()
+            .filter(is_of_run);
         found.map(|(client, _)| Party::Client(client as u64))
     }
 

@@ -204,6 +204,7 @@ impl World {
             seal,
             operator: is_gentle.then(|| Operator::draw(seed, n)).flatten(),
             reader: (is_gentle && sectors).then(|| Reader::draw(seed, n)).flatten(),
+            reads: Reads::draw(seed),
             beside: beside.map(Beside::new),
             changes,
             out: vec![false; n],
@@ -301,6 +302,7 @@ impl World {
             self.queue.add(self.now, Event::Operate);
         }
         self.begin_to_read();
+        self.begin_reads();
         let Profile { crash_every_us, pause_every_us, partition_every_us, client_every_us, .. } =
             self.profile;
         self.fault_later(crash_every_us, Fault::Crash);

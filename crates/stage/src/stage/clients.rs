@@ -1,6 +1,7 @@
 //! Requests made by hand, and clients with the real client role.
 
 use super::{CLIENT_PORT, Stage};
+use crate::requests::CLIENT_MAX;
 use history::{Event, Party, Payload, print};
 use multipaxos::client::{self, Client, Outcome};
 use multipaxos::message::{ClientMessage, Request};
@@ -48,6 +49,18 @@ impl Stage {
         let message = ClientMessage::Request(request);
         if self.node(to).accept_client(address_of(client), message) {
             self.record(Event::Asked { replica: to, command });
+            self.settle(to);
+        } else {
+            self.event(format!("nobody hears it at {to}"));
+        }
+    }
+
+    /// A client that reads asks for the mark. The question arrives at once, and the answer is only
+    /// shown.
+    pub(crate) fn mark(&mut self, to: ReplicaId) {
+        self.marks += 1;
+        let message = ClientMessage::Mark { read: self.marks };
+        if self.node(to).accept_client(address_of(CLIENT_MAX + 1), message) {
             self.settle(to);
         } else {
             self.event(format!("nobody hears it at {to}"));

@@ -83,6 +83,8 @@ pub(crate) struct Stage {
     /// The last time at which something other than a heartbeat happened.
     stirred_at: Time,
     clients: BTreeMap<u64, Visitor>,
+    /// How many reads have asked for a mark.
+    marks: u64,
     /// The sessions of each client.
     sessions: BTreeMap<u64, BTreeMap<u64, Completed>>,
     counters: BTreeMap<char, u32>,
@@ -137,6 +139,7 @@ impl Stage {
             lines: Vec::new(),
             stirred_at: Time(0),
             clients: BTreeMap::new(),
+            marks: 0,
             sessions: BTreeMap::new(),
             counters: BTreeMap::new(),
             cut: BTreeSet::new(),

@@ -269,7 +269,12 @@ impl Stage {
                 Envelope::Answers { to, answers } => {
                     let client = client_of(to);
                     for answer in answers {
-                        let checked = self.checker.answers(ClientId(client), &answer);
+                        let checked = match answer {
+                            Answer::Mark { mark, .. } => {
+                                self.checker.gives_mark(id, mark, self.checker.read_begins())
+                            }
+                            _ => self.checker.answers(ClientId(client), &answer),
+                        };
                         self.check(checked);
                         self.answer(id, client, answer);
                     }
