@@ -63,8 +63,11 @@ pub const SCRIPT: &[Group] = &[
             help(
                 "mark",
                 "mark 0",
-                "a client that reads asks a replica how far the log may go; only the answer is shown",
-                &["A replica that may not vote, or that no quorum hears, does not answer."],
+                "a client that reads asks a replica how far the log may go",
+                &[
+                    "Only the answer is shown. A replica that may not vote, that no quorum hears, or whose",
+                    "log has changed the members does not answer.",
+                ],
             ),
             help(
                 "client",
