@@ -63,7 +63,7 @@ pub const SCRIPT: &[Group] = &[
             help(
                 "mark",
                 "mark 0",
-                "a client that reads asks a replica how far the log may go; only the answer is shown",
+                "a client that reads asks how far it has to; only the answer is shown",
                 &["A replica that may not vote, or that no quorum hears, does not answer."],
             ),
             help(
