@@ -500,7 +500,7 @@ impl Checker {
 
     /// A read begins. It has to return every slot below the first that this returns. A replica's mark
     /// has to be at least the one that stands at its place: it lies above every slot below the floor
-    /// that the replica has helped to choose by now. (Of the last [`READ_SLOTS`] of them.)
+    /// that the replica has helped to choose by now. (Of the last few of them.)
     pub fn read_begins(&self) -> (Slot, Vec<Slot>) {
         let floor = self.completed_above.max(self.read_above);
         let helped = |node, slot: Slot| {
