@@ -44,6 +44,9 @@ use questions::{Question, Questions, WINDOW_MAX};
 /// How often a follower says hello that waits for a welcome, or to replicas that have gone silent.
 const HELLO_US: u64 = 250_000;
 
+/// A replica counts as answering for so long after it has: eight hellos, of which one gets through.
+const ANSWERING_US: u64 = 8 * HELLO_US;
+
 /// After so long without an answer it says hello again: its cluster may have gone.
 const SILENT_US: u64 = 1_000_000;
 
@@ -149,9 +152,9 @@ pub struct Follower {
     /// When hello was said first.
     greeted: Option<Time>,
     report_at: Time,
-    /// Who has answered a hello since then,
-    answering: ReplicaSet,
-    /// and who belongs to another cluster.
+    /// By replica: when it answered a hello last.
+    answered: Vec<Option<Time>>,
+    /// Who belongs to another cluster, of those that have answered since somebody else had.
     elsewhere: ReplicaSet,
 }
 
@@ -177,7 +180,7 @@ impl Follower {
             hello_at: now,
             greeted: None,
             report_at: now.plus_us(PATIENCE_US),
-            answering: ReplicaSet::EMPTY,
+            answered: vec![None; n],
             elsewhere: ReplicaSet::EMPTY,
         }
     }
@@ -240,7 +243,7 @@ impl Follower {
     pub fn take(&mut self, now: Time, from: ReplicaId, answer: Answer) {
         match answer {
             Answer::Welcome { applied, ballot } => {
-                self.answering.insert(from);
+                self.answered[from.index()] = Some(now);
                 if let Phase::Opening(opening) = &mut self.phase {
                     opening.welcome(now, from, applied, ballot);
                     if let Some(greeted) = self.greeted.take() {
@@ -255,7 +258,7 @@ impl Follower {
                 }
             }
             Answer::Mark { read, mark } => self.take_mark(now, from, read, mark),
-            Answer::Leader { .. } => _ = self.answering.insert(from),
+            Answer::Leader { .. } => self.answered[from.index()] = Some(now),
             Answer::Log(excerpt) if matches!(self.phase, Phase::Reading) => {
                 self.take_excerpt(now, from, *excerpt);
             }
@@ -396,7 +399,6 @@ impl Follower {
 
     fn break_silence(&mut self, now: Time) {
         (self.silent_since, self.report_at) = (now, now.plus_us(PATIENCE_US));
-        self.answering = ReplicaSet::EMPTY;
     }
 
     /// If answers are late, and nothing has come of the replica since it was asked: another one is
@@ -446,10 +448,16 @@ impl Follower {
         }
     }
 
+    /// How many replicas answer at present.
+    fn answering(&self, now: Time) -> usize {
+        let lately = |at: &&Time| now.since_us(**at) < ANSWERING_US;
+        self.answered.iter().flatten().filter(lately).count()
+    }
+
     fn watch_silence(&mut self, now: Time, turn: &mut Turn) {
         let waited_us = now.since_us(self.silent_since);
         let is_open = matches!(self.phase, Phase::Reading);
-        let silence = Silence { waited_us, answering: self.answering.len(), lacks: self.lacks() };
+        let silence = Silence { waited_us, answering: self.answering(now), lacks: self.lacks() };
         if self.times_out().is_some_and(|at| at <= now) {
             self.phase = Phase::Over(End::Silent(silence));
             return;

@@ -563,3 +563,20 @@ fn no_answer_whatever_makes_it_panic_or_ask_without_end() {
         }
     }
 }
+
+#[test]
+fn a_replica_that_has_answered_and_died_does_not_count_as_answering() {
+    for (answers_ms, answering) in [(&[500][..], 0), (&[500, 2_500], 1)] {
+        let mut follower = Follower::new(Time(0), 3, FOLLOW, 1);
+        let mut told = Vec::new();
+        for ms in 0..6_000 {
+            if answers_ms.contains(&ms) {
+                let welcome = Answer::Welcome { applied: Slot(0), ballot: Ballot(0) };
+                follower.take(Time(1_000 * ms), ReplicaId(1), welcome);
+            }
+            let silence = follower.turn(Time(1_000 * ms), |_| 1_000).silence;
+            told.extend(silence.map(|silence| silence.answering));
+        }
+        assert_eq!(told, [answering], "answers at {answers_ms:?} ms");
+    }
+}

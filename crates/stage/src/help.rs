@@ -63,10 +63,10 @@ pub const SCRIPT: &[Group] = &[
             help(
                 "mark",
                 "mark 0",
-                "a client that reads asks a replica how far the log may go",
+                "a client that reads asks how far it has to; only the answer is shown",
                 &[
-                    "Only the answer is shown. A replica that may not vote, that no quorum hears, or whose",
-                    "log has changed the members does not answer.",
+                    "A replica that may not vote, that no quorum hears, or whose log has changed the",
+                    "members does not answer.",
                 ],
             ),
             help(

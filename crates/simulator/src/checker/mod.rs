@@ -47,10 +47,13 @@ use model::Model;
 use multipaxos::message::Run;
 use multipaxos::paxos::{Limits, acceptor, learner};
 use multipaxos::quorum::ReplicaSet;
-use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot};
+use multipaxos::types::{Ballot, ClientId, Command, Line, ReplicaId, Session, Slot, replicas};
 use multipaxos::values::{CommandRef, ValueRef, Values};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
+
+/// How many slots below its floor a read's marks are judged by.
+const READ_SLOTS: usize = 64;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -509,26 +512,34 @@ impl Checker {
 
     // --- what reads return -----------------------------------------------------------
 
-    /// A replica gives its mark, for a read that began with this floor (E5). It lies above every slot
-    /// below that floor which the replica has helped to choose.
-    pub fn gives_mark(&self, node: ReplicaId, mark: Slot, floor: Slot) -> Checked {
-        let missed = self.chosen.range(mark..floor.max(mark)).find(|(slot, _)| {
-            let ballots = (**slot, Ballot::ZERO)..=(**slot, Ballot(u64::MAX));
+    /// A read begins. It has to return every slot below the first that this returns. A replica's mark
+    /// has to be at least the one that stands at its place: it lies above every slot below the floor
+    /// that the replica has helped to choose by now. (Of the last few of them.)
+    pub fn read_begins(&self) -> (Slot, Vec<Slot>) {
+        let floor = self.completed_above.max(self.read_above);
+        let helped = |node, slot: Slot| {
+            let ballots = (slot, Ballot::ZERO)..=(slot, Ballot(u64::MAX));
             let mut votes = self.accepted.range(ballots).map(|(_, acceptance)| acceptance.by);
             votes.any(|by| by.contains(node) && by.is_quorum(self.n))
-        });
-        match missed {
-            None => Ok(()),
-            Some((slot, _)) => violation(
-                *slot,
-                format!("E5: replica {node} has accepted it, and its mark is {mark}"),
-            ),
-        }
+        };
+        let last = |node| {
+            let mut slots = self.chosen.range(..floor).rev().map(|(slot, _)| *slot);
+            slots.by_ref().take(READ_SLOTS).find(|slot| helped(node, *slot)).map(Slot::next)
+        };
+        (floor, replicas(self.n).map(|node| last(node).unwrap_or(Slot::ZERO)).collect())
     }
 
-    /// A read begins. It has to return every slot below what this returns.
-    pub fn read_begins(&self) -> Slot {
-        self.completed_above.max(self.read_above)
+    /// A replica gives its mark, which has to be at least this one (E5).
+    pub fn gives_mark(&self, node: ReplicaId, mark: Slot, least: Slot) -> Checked {
+        match mark < least {
+            false => Ok(()),
+            true => violation(
+                mark,
+                format!(
+                    "E5: replica {node} has accepted what lies below {least}, and its mark is {mark}"
+                ),
+            ),
+        }
     }
 
     /// A read that began with this floor, and was to go as far as `end`, returns the slots below

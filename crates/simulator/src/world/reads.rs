@@ -44,6 +44,8 @@ struct Open {
     marks: Marks,
     /// Every line that was complete when it began, and what was read then, lies below this slot.
     floor: Slot,
+    /// By replica id, the lowest mark that it may give.
+    least: Vec<Slot>,
     /// Whether faults had stopped.
     is_calm: bool,
     /// Whether it had its end once, and nobody had applied so much.
@@ -118,7 +120,7 @@ impl World {
         if let (Answer::Mark { read, mark }, Some(open)) = (&answer, open)
             && *read == open.number
         {
-            self.checker.gives_mark(from, *mark, open.floor)?;
+            self.checker.gives_mark(from, *mark, open.least[from.index()])?;
         }
         if !self.out[from.index()] {
             self.leaves_for_read(|| Marking::Hears(from, answer.clone()));
@@ -129,15 +131,17 @@ impl World {
     fn turn_reads(&mut self) -> Step {
         self.end_read()?;
         let (now, n) = (self.now, self.nodes.len());
-        let (floor, is_calm) = (self.checker.read_begins(), !self.faults_on);
+        let is_calm = !self.faults_on;
         let Some(Reads { open, draws, wakes_at, .. }) = &mut self.reads else { return Ok(()) };
         // It wakes after a pause, and only then begins the next read.
         if open.is_none() && wakes_at.is_some() {
             return Ok(());
         }
+        let checker = &self.checker;
         let begins = || {
-            let number = draws.u64(..);
-            Open { number, marks: Marks::new(now, n, number), floor, is_calm, has_waited: false }
+            let (number, (floor, least)) = (draws.u64(..), checker.read_begins());
+            let marks = Marks::new(now, n, number);
+            Open { number, marks, floor, least, is_calm, has_waited: false }
         };
         let open = open.get_or_insert_with(begins);
         let calls = open.marks.due(now);
@@ -161,9 +165,9 @@ impl World {
         let Some(Reads { open: Some(open), draws, .. }) = &mut self.reads else { return Ok(()) };
         let Some(end) = open.marks.end() else { return Ok(()) };
         let from = ReplicaId(draws.usize(..n) as u8);
-        let node = &self.nodes[from.index()];
-        let learner = node.process.as_ref().and_then(Process::learner);
-        let returned = learner.map(|learner| learner.applied()).filter(|applied| *applied >= end);
+        // A client is shown what is written. A learner's state runs ahead of that within a turn.
+        let learner = self.nodes[from.index()].process.as_ref().and_then(Process::learner);
+        let returned = learner.map(|_| self.checker.applied_by(from)).filter(|it| *it >= end);
         let Some(returned) = returned.filter(|_| !self.out[from.index()]) else {
             open.has_waited = true;
             return Ok(());

@@ -270,9 +270,11 @@ impl Stage {
                     let client = client_of(to);
                     for answer in answers {
                         let checked = match answer {
-                            Answer::Mark { mark, .. } => {
-                                self.checker.gives_mark(id, mark, self.checker.read_begins())
-                            }
+                            Answer::Mark { mark, .. } => self.checker.gives_mark(
+                                id,
+                                mark,
+                                self.checker.read_begins().1[id.index()],
+                            ),
                             _ => self.checker.answers(ClientId(client), &answer),
                         };
                         self.check(checked);
