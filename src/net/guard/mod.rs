@@ -34,10 +34,11 @@
 //! A session never begins twice: B remembers it, or has forgotten it and takes no number as low
 //! (`session`, `clients`).
 //!
-//! Both ends of two replicas greet, and each sends by the session that it began: its greeting went
-//! to the other's configured address. A client's session holds for the address that the replica
-//! sees. There are no timers. A process greets when it has something to send and no session, or
-//! when it has sent for a while and heard nothing of that life.
+//! Both ends of two replicas greet at the other's configured address. Whatever life answers there,
+//! they send to it by the session in which it was heard last: it has that one, while it may have
+//! forgotten others. A client's session holds for the address that the replica sees. There are no
+//! timers. A process greets when it has something to send and no session, or when it has sent for
+//! a while and heard nothing of that life.
 //!
 //! **Which key for what.** A replica takes datagrams in a replica's name by the cluster's key
 //! alone, and a client's by a client's key. So a client's key, in whatever hands, asks what

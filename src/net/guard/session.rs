@@ -7,7 +7,8 @@ use super::key::{Pair, TagKey};
 use crate::types::Address;
 
 /// The most sessions with one peer that are remembered: one that each of two has begun, the same
-/// of the life before, and as many for a second process in that peer's name.
+/// of the life before, and as many for a second process in that peer's name. More may begin while
+/// one end sleeps: it answers all greetings that it finds when it wakes.
 pub(super) const SESSIONS_MAX: usize = 8;
 
 /// The words of the window of a peer: of its last 2,048 datagrams it is known which came. Older
@@ -16,7 +17,7 @@ pub(super) const PEER_WORDS: usize = 32;
 
 /// A greeting that has no answer is sent again when so many calls have left without one: after
 /// each doubling, but at least as often as this.
-const GREET_EVERY: u32 = 64;
+pub(super) const GREET_EVERY: u32 = 64;
 
 /// A session may be over at the other end when so many calls to a replica had no answer.
 pub(super) const PEER_SILENCE: u32 = 8;
@@ -92,7 +93,7 @@ pub(super) struct Session {
     window: Window<PEER_WORDS>,
     /// Where the last datagram came from.
     at: Option<Address>,
-    /// When that was, counted in datagrams of this peer.
+    /// When that was, or when the session began, counted in datagrams and beginnings of this peer.
     heard: u64,
 }
 
@@ -122,7 +123,9 @@ pub(super) struct Peer {
     sessions: Vec<Session>,
     /// No session of up to this number begins, of those that the peer begins.
     floor: u64,
-    /// How many datagrams came.
+    /// The life that has answered the last greeting: it is where this peer is configured.
+    life: Option<u64>,
+    /// How many datagrams came, and how many sessions began.
     heard: u64,
     /// The number of the last greeting; tickets are taken for those from `open` on.
     greeted: u64,
@@ -136,12 +139,20 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// The session by which datagrams leave to where this peer is configured. This process has
-    /// greeted it there, if it could: who speaks in its name from elsewhere has no part in that.
+    /// The session by which datagrams leave to where this peer is configured: of the life that
+    /// was greeted there, the one that was heard last or has just begun. That life has it, while
+    /// it may have forgotten others. Who speaks in the peer's name from elsewhere has no part in
+    /// that.
     pub(super) fn outward(&mut self) -> Option<&mut Session> {
-        let here = self.sessions.iter().rposition(|it| it.begun == Begun::Here);
-        let at = here.or_else(|| self.sessions.len().checked_sub(1))?;
+        let at = self.outward_at()?;
         self.sessions.get_mut(at)
+    }
+
+    fn outward_at(&self) -> Option<usize> {
+        // Before any greeting was answered, whoever was heard is better than nobody.
+        let life = self.life.or_else(|| self.sessions.last().map(|it| it.life));
+        let all = (0..self.sessions.len()).filter(|at| Some(self.sessions[*at].life) == life);
+        all.max_by_key(|at| self.sessions[*at].heard)
     }
 
     /// The session of whoever was heard at this address.
@@ -161,13 +172,17 @@ impl Peer {
 
     /// Begins a session.
     pub(super) fn begin(&mut self, session: Session) {
-        let known = self.outward().is_some_and(|it| it.life == session.life);
+        let outward = self.outward_at();
         match session.begun {
-            Begun::Here => (self.open, self.is_new) = (self.greeted + 1, false),
-            Begun::There => self.is_new |= !known,
+            Begun::Here => {
+                (self.open, self.is_new) = (self.greeted + 1, false);
+                self.life = Some(session.life);
+            }
+            Begun::There => {
+                self.is_new |= outward.is_none_or(|at| self.sessions[at].life != session.life);
+            }
         }
         if self.sessions.len() == SESSIONS_MAX {
-            let outward = self.sessions.iter().rposition(|it| it.begun == Begun::Here);
             let spare = (0..SESSIONS_MAX).filter(|at| outward != Some(*at));
             let oldest = spare.min_by_key(|at| self.sessions[*at].heard).expect("there are some");
             let forgotten = self.sessions.remove(oldest);
@@ -175,8 +190,8 @@ impl Peer {
                 self.floor = self.floor.max(forgotten.number);
             }
         }
-        let heard = self.heard;
-        self.sessions.push(Session { heard, ..session });
+        self.heard += 1;
+        self.sessions.push(Session { heard: self.heard, ..session });
     }
 
     /// A datagram of a session came, with this number and a good tag. Returns whether it is
@@ -202,8 +217,7 @@ impl Peer {
         self.unanswered = self.unanswered.saturating_add(1);
         let count = self.unanswered;
         let is_time = count.is_power_of_two() || count.is_multiple_of(GREET_EVERY);
-        let has = self.sessions.iter().any(|it| it.begun == Begun::Here);
-        let silent = is_time && (!has || count >= silence);
+        let silent = is_time && (self.life.is_none() || count >= silence);
         if !silent && !std::mem::take(&mut self.is_new) {
             return None;
         }
@@ -288,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_goes_by_a_session_begun_here_if_there_is_one() {
+    fn what_leaves_goes_to_the_life_that_was_greeted_if_one_was() {
         let mut peer = Peer::default();
         assert!(peer.outward().is_none());
         assert_eq!(peer.calls(PEER_SILENCE), Some(1), "it greets");
@@ -297,6 +311,10 @@ mod tests {
         assert!(peer.expects(1) && !peer.expects(0) && !peer.expects(2));
         peer.begin(session(9, Begun::Here, 50));
         assert!(!peer.expects(1), "one ticket for a greeting");
+        assert_eq!(peer.outward().map(|it| it.number), Some(9), "it has just begun");
+        assert!(peer.take((5, Begun::There), 1, at(5)));
+        assert_eq!(peer.outward().map(|it| it.number), Some(5), "the peer may have forgotten 9");
+        assert!(peer.take((9, Begun::Here), 1, at(5)));
         // Somebody speaks in its name from elsewhere.
         peer.begin(session(6, Begun::There, 60));
         assert!(peer.take((6, Begun::There), 1, at(6)));

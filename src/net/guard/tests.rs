@@ -2,6 +2,7 @@
 //! believes.
 
 use super::key::{KEY_BYTES, Secret};
+use super::session::{GREET_EVERY, SESSIONS_MAX};
 use super::*;
 use crate::message::{Answer, ClientMessage, Message, ToAcceptor, Voter};
 use crate::net::frame::{ClusterCell, Decoder};
@@ -272,6 +273,27 @@ fn nothing_of_a_former_life_of_either_end_is_taken() {
     // It was delayed, and belongs to a life that is over.
     assert_eq!(b2.takes(a.at, &unheard), Err(DropReason::Boot));
     assert_eq!(b.takes(a.at, &former[0]), Ok(1), "a former life of both would have taken it");
+}
+
+#[test]
+fn one_that_wakes_is_heard_although_the_other_has_forgotten_its_session() {
+    let (mut a, mut b) = met();
+    // Each time `a` sleeps, `b` calls until it greets, and then finds answers.
+    for _ in 0..2 * SESSIONS_MAX {
+        let mail: Vec<Vec<u8>> = (0..GREET_EVERY).flat_map(|_| b.sends(0)).collect();
+        let opened: Vec<_> = mail.iter().filter_map(|it| a.opens(b.at, it).ok()).collect();
+        assert_eq!(
+            opened.iter().map(|(messages, _)| messages).sum::<usize>(),
+            GREET_EVERY as usize
+        );
+        let tickets = opened.iter().flat_map(|(_, answers)| answers);
+        let begun = tickets.filter(|ticket| b.takes(a.at, ticket).is_ok());
+        assert_eq!(begun.count(), 1, "the first");
+    }
+    let woken = a.sends(1);
+    assert_eq!(talk(&mut a, &mut b, woken).0, [0, 1]);
+    let back = b.sends(0);
+    assert_eq!(talk(&mut b, &mut a, back).0, [0, 1]);
 }
 
 #[test]
