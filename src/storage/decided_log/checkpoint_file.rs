@@ -72,15 +72,10 @@ impl Saved {
     ///
     /// When there is no file, or what stands there fails its check.
     pub(super) fn read<D: Disk>(data: &D, host: &Host) -> Result<Option<Saved>, OpenError> {
-        let read = |has_changed| {
-            let bytes = atomic_file::read(data, CHECKPOINT, magic(host, has_changed))?
-                .ok_or_else(|| OpenError::Missing { file: data.describe(CHECKPOINT) })?;
-            Ok(Saved::decode(&bytes, host, has_changed))
-        };
-        match read(false) {
-            Err(error @ OpenError::Damaged { offset: 0, .. }) => read(true).or(Err(error)),
-            saved => saved,
-        }
+        let magics = [false, true].map(|has_changed| magic(host, has_changed));
+        let (magic, bytes) = atomic_file::read_any(data, CHECKPOINT, &magics)?
+            .ok_or_else(|| OpenError::Missing { file: data.describe(CHECKPOINT) })?;
+        Ok(Saved::decode(&bytes, host, magic == magics[1]))
     }
 
     fn decode(bytes: &[u8], host: &Host, has_changed: bool) -> Option<Saved> {
