@@ -184,6 +184,8 @@ impl World {
             self.reach.count(Situation::ReadWaited);
         }
         self.trace(|| format!("a read ends at slot {end}, and returns the slots below {returned}"));
+        // S12: the rule takes effect a few heartbeats after the copy is heard.
+        let floor = if self.copy_is_news() { Slot::ZERO } else { floor };
         self.checker.read_ends(floor, end, returned)
     }
 
