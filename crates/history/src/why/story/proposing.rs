@@ -127,7 +127,7 @@ impl<'a> Story<'_, 'a> {
             let Said::Promise(report) = said else { continue };
             if report.ballot == ballot
                 && report.slots.contains(self.facts.slot)
-                && past.votes(from, at)
+                && past.votes(from, ballot, at)
                 && told.iter().all(|other| other.from != from)
             {
                 told.push(Told { at, from, message, report });
