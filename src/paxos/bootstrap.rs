@@ -53,8 +53,13 @@ const LAST_WORD_US: u64 = 500_000;
 /// What must survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// The cluster has started, with these directories.
-    Started(Vec<DirectoryId>),
+    /// The cluster has started.
+    Started {
+        /// By replica id, the directories with which it started.
+        members: Vec<DirectoryId>,
+        /// The chat log with which it began, if that is known (S9).
+        origin: Option<Origin>,
+    },
 }
 
 /// What the bootstrap role is told.
@@ -126,7 +131,8 @@ pub struct Bootstrap {
     memories: Vec<Memory>,
     /// The hash of the own configuration's list; 0 if the role was not told.
     list: u64,
-    /// The chat log with which this replica begins; none if it begins empty.
+    /// The chat log with which this replica begins; none if it begins empty. Once it has started,
+    /// the one with which its cluster began.
     origin: Option<Origin>,
     /// By replica id.
     peers: Vec<Peer>,
@@ -286,17 +292,18 @@ impl Bootstrap {
             .filter(|(members, _)| !is_on(members))
             .collect();
         // S9: who begins with a chat log holds it already, and follows no cluster without it. Who
-        // begins empty fetches it, and then shows the list without knowing of the chat log.
-        let begins_as = |members: &Vec<DirectoryId>| {
-            let mut same = shown.iter().filter(|(other, _)| *other == members);
-            self.origin.is_none() || same.any(|(_, origin)| *origin == self.origin)
-        };
-        let by_quorum = |members: &&Vec<DirectoryId>| {
+        // begins empty fetches it, and from then on says with the others that it was the beginning:
+        // the log may make it a member, and they may go.
+        let begins_as = |origin| self.origin.is_none() || self.origin == origin;
+        let by_quorum = |(members, origin): &&(&Vec<_>, _)| {
             let show = shown.iter().filter(|(other, _)| other == members).count();
-            show >= quorum(self.settings.n) && begins_as(members)
+            show >= quorum(self.settings.n) && begins_as(*origin)
         };
-        if let Some(members) = shown.iter().map(|(members, _)| *members).find(by_quorum) {
-            self.start(members.clone(), out);
+        let found = shown.iter().filter(by_quorum).max_by_key(|(_, origin)| origin.is_some());
+        if let Some((members, origin)) = found {
+            let members = (*members).clone();
+            self.origin = *origin;
+            self.start(members, out);
         }
     }
 
@@ -315,7 +322,7 @@ impl Bootstrap {
         // The record is durable before this replica's first vote (S1, S6). That of a replica without
         // a vote may come later: the log may make it a member (M4).
         if is_new {
-            out.persist(Record::Started(members.clone()));
+            out.persist(Record::Started { members: members.clone(), origin: self.origin });
         }
         self.phase = Phase::Started(members);
         out.tell(Notice::Start(membership));

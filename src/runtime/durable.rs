@@ -373,7 +373,10 @@ mod tests {
         let mut disk = SimDisk::new(stream(seed, "disk"));
         let mut durable = open(&disk, Durability::Os, "first").unwrap();
         let members = [4, 5, 6].map(DirectoryId).to_vec();
-        durable.dir.append(&mut vec![bootstrap::Record::Started(members)]).unwrap();
+        durable
+            .dir
+            .append(&mut vec![bootstrap::Record::Started { members, origin: None }])
+            .unwrap();
         durable.dir.sync().unwrap();
         let mut log = durable.log.take().unwrap();
         for slot in 0..60 {
@@ -468,7 +471,10 @@ mod tests {
                 disk.cut_at(disk.calls() + call, (seed * 97) as usize);
                 let mut started = false;
                 if let Ok(mut begun) = begin(&disk, &file, "first") {
-                    let record = bootstrap::Record::Started(ids.clone());
+                    let record = bootstrap::Record::Started {
+                        members: ids.clone(),
+                        origin: begun.dir.origin(),
+                    };
                     started =
                         begun.dir.append(&mut vec![record]).is_ok() && begun.dir.sync().is_ok();
                 }
@@ -515,7 +521,8 @@ mod tests {
         let disk = SimDisk::new(stream(1, "disk"));
         let start = |mut durable: Durable<SimDisk>| {
             let members = [4, 5, 6].map(DirectoryId).to_vec();
-            durable.dir.append(&mut vec![bootstrap::Record::Started(members)]).unwrap();
+            let record = bootstrap::Record::Started { members, origin: durable.dir.origin() };
+            durable.dir.append(&mut vec![record]).unwrap();
             durable.dir.sync().unwrap();
         };
         start(begin(&disk, &file, "first").unwrap());

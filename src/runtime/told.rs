@@ -73,7 +73,7 @@ pub(super) fn learned(record: &learner::Record) -> Vec<(Level, String)> {
 
 /// Of a bootstrap role.
 pub(super) fn started(record: &bootstrap::Record) -> Vec<(Level, String)> {
-    let bootstrap::Record::Started(members) = record;
+    let bootstrap::Record::Started { members, .. } = record;
     let members: Vec<String> = members.iter().copied().map(words::directory).collect();
     vec![(Level::Debug, format!("saves the list of members: {}", members.join(", ")))]
 }
