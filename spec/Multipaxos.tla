@@ -1,9 +1,9 @@
 ----------------------------- MODULE Multipaxos -----------------------------
 (***************************************************************************)
-(* The protocol of docs/protocol.md, and the change of members that is     *)
-(* planned for it (spec/README.md).                                        *)
+(* The protocol of docs/protocol.md, with its change of members            *)
+(* (spec/README.md).                                                        *)
 (*                                                                         *)
-(* With MaxChanges = 0 this is the protocol as it is built: a row of slots,*)
+(* With MaxChanges = 0 members never change: there is a row of slots,       *)
 (* one phase 1 for all of them, acceptances slot by slot, and learners     *)
 (* that apply what is decided in order. With MaxChanges > 0 a decided      *)
 (* command may replace the members (rules M1 to M8).                       *)

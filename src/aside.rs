@@ -20,7 +20,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use crate::types::Time;
+use crate::types::{DirectoryId, Time};
 use crate::values::Builder;
 use round_trip::RoundTrip;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ pub(crate) trait NotState {}
 
 impl NotState for Time {}
 impl NotState for Option<Time> {}
+impl NotState for DirectoryId {}
 impl NotState for RoundTrip {}
 /// It is empty between two inputs.
 impl NotState for Builder {}

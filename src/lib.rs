@@ -17,6 +17,7 @@ pub mod guide;
 pub mod long_line;
 pub mod machine;
 pub mod marker;
+pub mod members;
 pub mod message;
 pub mod net;
 pub mod paxos;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The most replicas a cluster may have: a set of them fits one machine word.
@@ -39,36 +41,75 @@ impl fmt::Display for ReplicaId {
 
 /// A ballot, which is also a view: its owner leads while it is the highest in use.
 ///
-/// Ballots are owned round robin (`ballot mod n`), so that no two replicas ever
-/// own the same one. (Paxos Made Moderately Complex, §2, with the leader's id
-/// folded into the number.)
+/// A ballot belongs to one configuration, and has a round in it (M2): 16 bits of the
+/// configuration's number above 48 bits of the round. So ballots are compared by their
+/// configuration first, and a ballot of configuration 0 is a plain number.
+///
+/// Within a configuration ballots are owned round robin, so that no two replicas ever own the
+/// same one: [`Configuration::owner`](crate::members::Configuration::owner). (Paxos Made
+/// Moderately Complex, §2, with the leader's id folded into the number.)
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(try_from = "u64")]
 pub struct Ballot(pub u64);
 
+/// How many bits of a ballot are its round.
+const ROUND_BITS: u32 = 48;
+
+/// No ballot from the wire has a higher round, so counting on from one takes centuries to reach
+/// the next configuration.
+pub const ROUND_MAX: u64 = 1 << (ROUND_BITS - 1);
+
 impl Ballot {
     /// The lowest ballot. It belongs to replica 0, the initial primary.
     pub const ZERO: Ballot = Ballot(0);
 
-    /// The one replica that may use this ballot in a cluster of `n`.
-    pub fn owner(self, n: usize) -> ReplicaId {
-        ReplicaId((self.0 % n as u64) as u8)
+    /// The ballot of this configuration with this round.
+    ///
+    /// # Panics
+    ///
+    /// If the round takes more than 48 bits.
+    pub fn of(configuration: u16, round: u64) -> Ballot {
+        assert!(round >> ROUND_BITS == 0, "round {round} is out of range");
+        Ballot(u64::from(configuration) << ROUND_BITS | round)
     }
 
-    /// The smallest ballot above this one that `id` owns.
-    pub fn next_owned(self, id: ReplicaId, n: usize) -> Ballot {
-        let n = n as u64;
-        let above = self.0 + 1;
-        let ahead = (u64::from(id.0) + n - above % n) % n;
-        Ballot(above + ahead)
+    /// The number of the configuration to which this ballot belongs.
+    pub fn configuration(self) -> u16 {
+        (self.0 >> ROUND_BITS) as u16
+    }
+
+    /// Its number among the ballots of its configuration, from 0.
+    pub fn round(self) -> u64 {
+        self.0 & ((1 << ROUND_BITS) - 1)
+    }
+
+    /// The one replica that may use this ballot, if its configuration consists of the replicas
+    /// 0 to `n` - 1. That holds for configuration 0. Whoever does not know the members of a later
+    /// one takes it for a guess: the protocol asks the configuration.
+    pub fn owner(self, n: usize) -> ReplicaId {
+        ReplicaId((self.round() % n as u64) as u8)
     }
 }
 
 impl fmt::Display for Ballot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        match self.configuration() {
+            0 => write!(f, "{}", self.round()),
+            configuration => write!(f, "{configuration}.{}", self.round()),
+        }
+    }
+}
+
+/// As it is shown: `7` in configuration 0, `2.7` in configuration 2.
+impl FromStr for Ballot {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Ballot, ParseIntError> {
+        let (configuration, round) = text.split_once('.').unwrap_or(("0", text));
+        let (configuration, round) = (configuration.parse::<u16>()?, round.parse::<u64>()?);
+        Ok(Ballot(u64::from(configuration) << ROUND_BITS | round & ((1 << ROUND_BITS) - 1)))
     }
 }
 
@@ -89,7 +130,8 @@ impl TryFrom<u64> for Ballot {
     type Error = &'static str;
 
     fn try_from(number: u64) -> Result<Self, Self::Error> {
-        if number <= NUMBER_MAX { Ok(Ballot(number)) } else { Err("ballot out of range") }
+        let is_in_range = number <= NUMBER_MAX && Ballot(number).round() <= ROUND_MAX;
+        if is_in_range { Ok(Ballot(number)) } else { Err("ballot out of range") }
     }
 }
 
@@ -266,6 +308,44 @@ impl ClusterId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address(pub SocketAddr);
 
+/// How many bytes an address takes, or that there is none: see [`Address::to_bytes`].
+pub(crate) const ADDRESS_BYTES: usize = 1 + 16 + 2;
+
+impl Address {
+    /// The kind of address (0: none, 4, 6), the host in the order of the network, and the port,
+    /// little endian. What is not used is zeros, so one address has one form.
+    pub(crate) fn to_bytes(address: Option<Address>) -> [u8; ADDRESS_BYTES] {
+        let (mut bytes, port) = ([0; ADDRESS_BYTES], address.map_or(0, |it| it.0.port()));
+        match address.map(|it| it.0.ip()) {
+            None => {}
+            Some(IpAddr::V4(ip)) => {
+                bytes[0] = 4;
+                bytes[1..5].copy_from_slice(&ip.octets());
+            }
+            Some(IpAddr::V6(ip)) => {
+                bytes[0] = 6;
+                bytes[1..17].copy_from_slice(&ip.octets());
+            }
+        }
+        bytes[17..].copy_from_slice(&port.to_le_bytes());
+        bytes
+    }
+
+    /// What [`Address::to_bytes`] has written. The error: it has not.
+    pub(crate) fn read(bytes: &[u8; ADDRESS_BYTES]) -> Result<Option<Address>, ()> {
+        let host: [u8; 16] = *bytes[1..].first_chunk().ok_or(())?;
+        let ip = match (bytes[0], host) {
+            (0, _) => None,
+            (4, [a, b, c, d, ..]) => Some(IpAddr::from([a, b, c, d])),
+            (6, host) => Some(IpAddr::from(host)),
+            _ => return Err(()),
+        };
+        let port = u16::from_le_bytes([bytes[17], bytes[18]]);
+        let address = ip.map(|ip| Address(SocketAddr::new(ip, port)));
+        if Address::to_bytes(address) == *bytes { Ok(address) } else { Err(()) }
+    }
+}
+
 /// By value, so that a hash of messages is the same on every host.
 impl Hash for Address {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -305,6 +385,26 @@ pub enum Value {
     Noop,
     /// A client's command.
     Command(Command),
+    /// Names the members of the next configuration, and is the last value of the one before (M1).
+    /// It changes nothing else.
+    Change(Change),
+}
+
+/// The next configuration in encoded form, which was checked: see
+/// [`Configuration`](crate::members::Configuration), which makes one and reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Change(Arc<[u8]>);
+
+impl Change {
+    /// These bytes were checked.
+    pub(crate) fn checked(bytes: &[u8]) -> Change {
+        Change(bytes.into())
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// The chat log with which a cluster began, if it did not begin empty: its lines fill the
@@ -355,16 +455,20 @@ mod tests {
     use std::hash::DefaultHasher;
 
     #[test]
-    fn every_ballot_has_one_owner_and_the_next_owned_is_the_smallest_above() {
-        for n in 1..=7 {
-            for id in replicas(n) {
-                for from in 0..40 {
-                    let next = Ballot(from).next_owned(id, n);
-                    let expected = (from + 1..).map(Ballot).find(|b| b.owner(n) == id);
-                    assert_eq!(Some(next), expected, "n={n} id={id} from={from}");
-                }
-            }
+    fn ballots_are_compared_by_their_configuration_and_then_by_their_round() {
+        let ballots = [(0, 0), (0, 7), (0, ROUND_MAX), (1, 0), (1, 1), (2, 0), (u16::MAX, 3)];
+        let ballots = ballots.map(|(configuration, round)| Ballot::of(configuration, round));
+        assert!(ballots.is_sorted() && ballots[0] == Ballot::ZERO && ballots[1] == Ballot(7));
+        for ballot in ballots {
+            assert_eq!(Ballot::of(ballot.configuration(), ballot.round()), ballot);
+            assert_eq!(ballot.to_string().parse(), Ok(ballot));
         }
+        assert_eq!(ballots.map(|it| it.to_string())[1..5], ["7", "140737488355328", "1.0", "1.1"]);
+        assert!(
+            ["", "x", "1.", ".1", "1.2.3", "70000.1"]
+                .iter()
+                .all(|it| { it.parse::<Ballot>().is_err() })
+        );
     }
 
     #[test]
@@ -382,6 +486,9 @@ mod tests {
         for number in [NUMBER_MAX + 1, u64::MAX] {
             assert!(Ballot::try_from(number).is_err() && Slot::try_from(number).is_err());
         }
+        let last = Ballot::of(3, ROUND_MAX);
+        assert_eq!(Ballot::try_from(last.0), Ok(last));
+        assert!(Ballot::try_from(last.0 + 1).is_err(), "counting on must not change it");
         assert!(Slot(NUMBER_MAX).plus(NUMBER_MAX) > Slot(NUMBER_MAX), "far from the end");
     }
 

@@ -5,6 +5,7 @@
 
 use crate::client::Outcome;
 use crate::machine::Response;
+use crate::members::Configuration;
 use crate::message::{
     Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, Message, Ready, Request,
     Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
@@ -46,6 +47,7 @@ pub fn value(value: &Value) -> String {
     match value {
         Value::Noop => "NOP".into(),
         Value::Command(command) => line(&command.line),
+        Value::Change(change) => format!("change to {}", Configuration::of(change)),
     }
 }
 
@@ -112,6 +114,7 @@ pub fn letter(message: &Message) -> char {
         Message::Proposer(ToProposer::Nack { .. }) => 'n',
         Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
         Message::Proposer(ToProposer::Leaving { .. }) => 'l',
+        Message::Proposer(ToProposer::Rejoin { .. }) => 'j',
         Message::Proposer(ToProposer::Forward { .. }) => 'f',
         Message::Learner(ToLearner::Accepted { .. }) => 'v',
         Message::Learner(ToLearner::Fetch { .. } | ToLearner::Page { .. }) => 'g',
@@ -220,6 +223,10 @@ fn proposer(message: &ToProposer) -> String {
             format!("leaving ballot {ballot}: hands over to {to}")
         }
         ToProposer::Leaving { hand_over: None, .. } => "leaving".into(),
+        ToProposer::Rejoin { directory, applied } => {
+            let directory = self::directory(*directory);
+            format!("wants {directory} in the lost one's place, applied below {applied}")
+        }
     }
 }
 
@@ -345,7 +352,9 @@ pub fn learned(record: &learner::Record) -> Vec<String> {
         learner::Record::Applied { .. } => applied(record)
             .map(|(slot, value, client_seq)| match (&value, client_seq) {
                 (Value::Noop, _) => format!("applies slot {slot}: NOP"),
-                (held, Some(_)) => format!("applies slot {slot}: {}", self::value(held)),
+                (held @ Value::Change(_), _) | (held, Some(_)) => {
+                    format!("applies slot {slot}: {}", self::value(held))
+                }
                 (held, None) => {
                     format!("applies slot {slot}: NOP ({} changes nothing here)", self::value(held))
                 }

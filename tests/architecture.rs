@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("quorum", &["types"]),
+    ("members", &["types", "quorum"]),
     ("slot_set", &["types"]),
     ("retransmitter", &["types", "aside"]),
     ("aside", &["types", "values"]),
-    ("values", &["types"]),
+    ("values", &["types", "members"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
     ("message", &["types", "quorum", "values", "machine"]),
@@ -26,12 +27,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("requesters", &["types"]),
     ("long_line", &[]),
     ("machine", &["types"]),
-    ("chat", &["types", "values", "machine"]),
+    ("chat", &["types", "members", "values", "machine"]),
     (
         "paxos",
         &[
             "types",
             "quorum",
+            "members",
             "slot_set",
             "retransmitter",
             "aside",
@@ -46,10 +48,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["types", "quorum", "values", "machine", "message", "paxos", "long_line"]),
-    ("words", &["types", "values", "machine", "message", "paxos", "client"]),
+    ("words", &["types", "members", "values", "machine", "message", "paxos", "client"]),
     ("survey", &["types", "quorum", "message"]),
     ("follow", &["types", "quorum", "message"]),
-    ("storage", &["types", "quorum", "values", "machine", "message", "chat", "paxos"]),
+    ("storage", &["types", "quorum", "members", "values", "machine", "message", "chat", "paxos"]),
     ("net", &["types", "values", "machine", "message"]),
     // Replicas and clients for programs that use the library.
     ("service", &["types", "machine", "paxos", "client", "storage", "net", "config", "runtime"]),
@@ -59,8 +61,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "types", "quorum", "machine", "message", "paxos", "client", "survey", "follow",
-            "storage", "net", "config", "marker", "words",
+            "types", "quorum", "members", "machine", "message", "paxos", "client", "survey",
+            "follow", "storage", "net", "config", "marker", "words",
         ],
     ),
 ];
@@ -69,6 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// socket is a label.)
 const PROTOCOL: &[&str] = &[
     "quorum",
+    "members",
     "slot_set",
     "retransmitter",
     "requesters",

@@ -62,8 +62,11 @@ struct Bug {
     changed_lines: usize,
 }
 
+/// In the order of their numbers: as names 100 comes before 11.
 fn bugs() -> Vec<Bug> {
-    files_below(&root().join("bugs")).into_iter().map(parse).collect()
+    let mut bugs: Vec<Bug> = files_below(&root().join("bugs")).into_iter().map(parse).collect();
+    bugs.sort_by_key(|bug| bug.number);
+    bugs
 }
 
 fn parse(path: PathBuf) -> Bug {

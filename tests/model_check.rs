@@ -17,8 +17,8 @@
 //! model must find two values chosen, or logs or answers that are wrong; it is not enough
 //! that an inner law is broken.
 //!
-//! What this does not see: more than three replicas, four ballots and two slots; bursts
-//! of more than one input; liveness; clients, membership and warm-up; real storage and
+//! What this does not see: more than three replicas, four ballots and three slots; bursts
+//! of more than one input; liveness; clients, joiners and warm-up; real storage and
 //! real datagrams. The simulator and the scenarios are for those.
 
 mod model;
@@ -201,6 +201,60 @@ fn two_slots_with_a_hole_and_three_ballots() {
             Reach::HoleFilled,
         ],
     );
+}
+
+/// The first ballots of the configurations that changes make, above which ballots of their own lie.
+const AFTER_ONE: u64 = 1 << 48;
+const AFTER_TWO: u64 = 2 << 48;
+
+/// The leader of ballot 0 may be asked to remove replica 2.
+const A_CHANGE: Bounds = Bounds {
+    slots: 2,
+    ballots: &[0, 1, AFTER_ONE + 2],
+    changes: &[0],
+    offers: &[(1, "B"), (AFTER_ONE + 2, "C")],
+    pages: true,
+    opening: &[LEADS],
+    ..HEARD
+};
+
+#[test]
+#[ignore = "millions of states: make model-check goes through them"]
+fn a_change_of_members() {
+    check(
+        "a_change_of_members",
+        &A_CHANGE,
+        &[Reach::Decided(0), Reach::Decided(1), Reach::DecidedAfterChange],
+    );
+}
+
+#[test]
+#[ignore = "millions of states: make model-check goes through them"]
+fn a_change_of_members_and_a_death() {
+    let bounds = Bounds {
+        ballots: &[0, AFTER_ONE + 1, AFTER_ONE + 2],
+        offers: &[(AFTER_ONE + 2, "C"), (AFTER_ONE + 1, "D")],
+        crashes: 1,
+        ..A_CHANGE
+    };
+    check(
+        "a_change_of_members_and_a_death",
+        &bounds,
+        &[Reach::Decided(0), Reach::DecidedAfterChange, Reach::LedAfterCrash],
+    );
+}
+
+#[test]
+#[ignore = "millions of states: make model-check goes through them"]
+fn two_changes_of_members() {
+    let bounds = Bounds {
+        slots: 3,
+        ballots: &[0, AFTER_ONE + 2, AFTER_TWO + 1],
+        changes: &[0, AFTER_ONE + 2],
+        offers: &[(AFTER_TWO + 1, "E")],
+        ..A_CHANGE
+    };
+    check("two_changes_of_members", &bounds, &[Reach::DecidedAfterChange, Reach::DecidedAfterTwo]);
 }
 
 // --- the largest, by `make model-check-hour` ----------------------------------------

@@ -95,6 +95,10 @@ struct Options {
     /// begins empty)
     #[argh(option, arg_name = "FILE")]
     begin_from: Option<PathBuf>,
+    /// put a fresh data directory in the place of one that this replica has lost: it follows, and
+    /// once it has caught up it asks for its vote back; not while the lost one's process still runs
+    #[argh(switch)]
+    rejoin: bool,
     /// when the replica may send a vote: sync, once it is on the disk; os, once the operating
     /// system has it, so that a power cut may lose it; none, at once, so that a replica that
     /// restarts counts as wiped (default sync)
@@ -295,6 +299,7 @@ fn main() {
         log_dir: options.log_dir,
         data_dir,
         begin_from: options.begin_from,
+        rejoin: options.rejoin,
         durability: options.durability,
         layout: options.threads,
         skip_slot: options.skip_slot.map(|slot| Slot(slot.0)),

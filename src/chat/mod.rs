@@ -1,4 +1,5 @@
-//! The state that the learner drives: sessions, the numbers of lines, and a machine of the user.
+//! The state that the learner drives: sessions, the numbers of lines, a machine of the user, and
+//! who the members are.
 //!
 //! Commands take effect exactly once, and in each session's order (rule E2): a command
 //! takes effect if and only if its number is the session's next. A command that is chosen
@@ -20,6 +21,9 @@
 //! A client's lines are numbered for as long as the log, across all its sessions, in the order in
 //! which they take effect. Nothing orders the lines of two sessions: a line that an ended process
 //! left in flight may come below those of the next process with its client id.
+//!
+//! A change of members takes effect if it names the configuration after the one that the log has
+//! made (M1). Its line is a NOP.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -31,8 +35,9 @@ mod snapshot;
 pub use snapshot::{Part, Snapshot};
 
 use crate::machine::{Host, Response};
+use crate::members::Configuration;
 use crate::types::Slot;
-use crate::values::{CommandRef, ValueRef, Values};
+use crate::values::{ChangeRef, CommandRef, ValueRef, Values};
 use hosted::Hosted;
 use sessions::{SessionState, SessionTable};
 
@@ -135,6 +140,8 @@ pub struct Chat {
     window_slots: u64,
     /// The user's machine, if there is one.
     hosted: Option<Box<Hosted>>,
+    /// The newest configuration that the log has made; none before its first change.
+    configuration: Option<Configuration>,
 }
 
 impl Default for Chat {
@@ -146,7 +153,8 @@ impl Default for Chat {
 impl Chat {
     /// A chat whose sessions expire after this many slots; tests make it small.
     pub fn with_session_window(window_slots: u64) -> Self {
-        Chat { sessions: SessionTable::default(), window_slots, hosted: None }
+        let sessions = SessionTable::default();
+        Chat { sessions, window_slots, hosted: None, configuration: None }
     }
 
     /// The state before the first command where `host` says what commands change.
@@ -182,7 +190,10 @@ impl Chat {
                 hosted.sweep(Slot(slot.0.saturating_sub(window_slots)));
             }
         }
-        let command = value.command()?;
+        let Some(command) = value.command() else {
+            value.change().into_iter().for_each(|change| self.change(change));
+            return None;
+        };
         let mut last = None;
         let client_seq = self.sessions.advance(command.session, slot, snapshot, |session| {
             let takes_effect = judge(session, command, slot, window_slots) == Status::Next;
@@ -193,6 +204,26 @@ impl Chat {
             hosted.apply(slot, last, command.line);
         }
         Some(client_seq)
+    }
+
+    /// M1: a change is decided.
+    #[cold]
+    fn change(&mut self, change: ChangeRef<'_>) {
+        let next = change.to_configuration();
+        let number = self.configuration.as_ref().map_or(0, Configuration::number);
+        if number.checked_add(1) == Some(next.number()) {
+            self.configuration = Some(next);
+        }
+    }
+
+    /// The newest configuration that the log has made; none before its first change.
+    pub fn configuration(&self) -> Option<&Configuration> {
+        self.configuration.as_ref()
+    }
+
+    /// The same state, in this configuration: a part of a checkpoint does not say it.
+    pub(crate) fn set_configuration(&mut self, configuration: Option<Configuration>) {
+        self.configuration = configuration;
     }
 
     /// Applies `values`, which were decided in consecutive slots from `first` on. As soon as
@@ -291,7 +322,8 @@ impl Chat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ClientId, Command, Line, Session, Value};
+    use crate::members::Member;
+    use crate::types::{ClientId, Command, DirectoryId, Line, ReplicaId, Session, Value};
     use std::collections::BTreeMap;
 
     fn command(session: u64, seq: u64, birth: u64) -> Command {
@@ -305,6 +337,24 @@ mod tests {
 
     fn value(session: u64, seq: u64, birth: u64) -> Value {
         Value::Command(command(session, seq, birth))
+    }
+
+    #[test]
+    fn a_change_takes_effect_if_it_names_the_next_configuration() {
+        let mut chat = Chat::default();
+        let next = |number: u16, directory: u64| {
+            let (id, directory) = (ReplicaId(1), DirectoryId(directory));
+            let member = Member { id, directory, address: None };
+            Configuration::new(number, &[member]).expect("one member")
+        };
+        for (slot, (number, directory, expected)) in
+            [(2, 10, 0), (1, 11, 11), (1, 12, 11), (3, 13, 11), (2, 14, 14)].into_iter().enumerate()
+        {
+            let value = Value::Change(next(number, directory).to_change());
+            assert_eq!(chat.apply(Slot(slot as u64), (&value).into()), None, "a NOP line");
+            let directory = chat.configuration().map_or(0, |it| it.members()[0].directory.0);
+            assert_eq!(directory, expected, "after slot {slot}");
+        }
     }
 
     #[test]

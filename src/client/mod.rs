@@ -248,13 +248,25 @@ impl Client {
     }
 
     /// A replica says that `ballot` leads. Returns whether that is news.
-    fn follow(&mut self, ballot: Ballot) -> bool {
+    fn follow(&mut self, from: ReplicaId, ballot: Ballot) -> bool {
         let news = ballot > self.leader;
         self.leader = self.leader.max(ballot);
         if news {
             self.deputy = None;
+            self.ask_leader(from);
         }
         news
+    }
+
+    /// Replica `from` knows who leads. So from now on the leader is asked: its owner, in the
+    /// configuration with which the cluster began. Of a later one (M2) only replicas know the
+    /// members. Then `from` is asked, and passes on what it gets.
+    fn ask_leader(&mut self, from: ReplicaId) {
+        if self.leader.configuration() == 0 {
+            self.deputy = None;
+        } else if self.deputy.is_none() || self.asked_all {
+            self.deputy = Some(from);
+        }
     }
 
     fn handle_answer(
@@ -266,7 +278,7 @@ impl Client {
     ) {
         match answer {
             Answer::Welcome { applied, ballot } => {
-                let news = self.follow(ballot);
+                let news = self.follow(from, ballot);
                 if let Phase::Opening { line, session } = &self.phase {
                     self.hello_us = Some(now.since_us(self.attempts.first_at()));
                     if self.asked_all && !news && from != self.leader.owner(self.n) {
@@ -309,11 +321,11 @@ impl Client {
                 }
             }
             Answer::Leader { ballot } => {
-                let news = self.follow(ballot);
+                let news = self.follow(from, ballot);
                 if ballot != self.leader {
                     return;
                 }
-                self.deputy = None;
+                self.ask_leader(from);
                 if !self.is_busy() {
                     // It answers a copy of a line that is complete. To ask now would be to ask
                     // about the next line, before it is sent.
@@ -326,7 +338,7 @@ impl Client {
             // It has not asked.
             Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => {}
             Answer::Held { session, seq, ballot } => {
-                let news = self.follow(ballot);
+                let news = self.follow(from, ballot);
                 if self.awaits(session, seq) {
                     self.rounds.note_holds(from);
                     match news {
@@ -335,7 +347,7 @@ impl Client {
                     }
                 }
                 if ballot == self.leader {
-                    self.deputy = None;
+                    self.ask_leader(from);
                 }
             }
         }
@@ -354,8 +366,8 @@ impl Client {
             let took_us = now.since_us(self.submitted_at);
             if from == self.leader.owner(self.n) {
                 self.deputy = None;
-            } else if self.asked_all {
-                // The leader did not answer in time, and this replica did.
+            } else if self.asked_all || self.leader.configuration() > 0 {
+                // The leader did not answer in time, and this replica did; or it is the leader.
                 self.deputy = Some(from);
             }
             self.measure(now, from, attempt);

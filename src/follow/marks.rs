@@ -18,9 +18,9 @@
 //! **Does not** say when those slots are applied, or where. **Does not** know who may vote: a replica
 //! that may not gives no mark.
 //!
-//! Which replicas are enough is decided in [`Marks::end`] alone. Once members change, a mark has to
-//! name the configuration of its sender, and the quorum is one of the newest configuration among the
-//! answers, and of the one before while that may still decide.
+//! Which replicas are enough is decided in [`Marks::end`] alone: a quorum of the members with which
+//! the cluster began. So no read ends once they have changed. Of the quorum that has accepted the
+//! change nobody gives a mark any more, and without it no quorum is left.
 
 use crate::message::ClientMessage;
 use crate::quorum::quorum;

@@ -290,6 +290,14 @@ pub enum ToProposer {
         /// Whom the sender wants to lead in its place, if it leads.
         hand_over: Option<HandOver>,
     },
+    /// "My operator wants this directory in the place of the one that I have lost." An observer says
+    /// so to the leader again and again, until it is a member.
+    Rejoin {
+        /// The sender's directory.
+        directory: DirectoryId,
+        /// Every slot below this is applied there.
+        applied: Slot,
+    },
 }
 
 /// A leader that is about to end names its successor (L9).

@@ -109,6 +109,13 @@ impl AcceptedLog {
         }
     }
 
+    /// Whether a change of members is held below `end`. Nothing at its ballot lies above it (M1), so
+    /// it is the last value of a run.
+    pub(super) fn has_change_below(&self, end: Slot) -> bool {
+        let mut held = self.accepted.range(SlotRange::new(self.trimmed, end));
+        held.any(|run| run.values.get(run.values.len() - 1).change().is_some())
+    }
+
     /// Forgets every slot below `end`.
     pub(super) fn trim(&mut self, end: Slot) {
         self.trimmed = self.trimmed.max(end);

@@ -16,12 +16,16 @@
 //!   the slots lie. It forgets what its own learner has durably applied. Each page of a
 //!   promise carries the trim mark, so that no proposer takes "forgotten" for "empty" (S5).
 //!
+//! - It votes in one configuration: the newest whose change its own learner has applied durably
+//!   and told it of, and only if its directory is a member there (M4, M5).
+//!
 //! [`State`] is what survives a crash.
 
 use super::accepted_log::AcceptedLog;
 use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Limits, Membership, Notice, Outbox, Role, Settings, learner, proposer};
 use crate::aside::{Aside, NotState};
+use crate::members::Configuration;
 use crate::message::{
     Accept, AcceptedValues, Answer, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList,
     Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
@@ -148,6 +152,13 @@ impl State {
         self.log.accepted.len()
     }
 
+    /// Whether it has promised a ballot to anybody. The first ballot of a later configuration is a
+    /// promise to nobody (M4).
+    pub fn has_voted(&self) -> bool {
+        let is_first = |ballot: Ballot| ballot.configuration() > 0 && ballot.round() == 0;
+        self.promised.is_some_and(|promised| !is_first(promised))
+    }
+
     /// How many bytes of values it holds.
     pub fn bytes(&self) -> usize {
         self.log.accepted.bytes()
@@ -165,8 +176,10 @@ pub enum Input {
     /// A message, and its sender.
     Peer(ReplicaId, ToAcceptor),
     /// The learner of this replica has applied every slot below this one, and its
-    /// checkpoint is durable. Cumulative, and repeated.
-    Applied(Slot),
+    /// checkpoint is durable. Beside it stands the configuration in that checkpoint, if the log has
+    /// changed it: in one input, so that the acceptor never forgets a change without ceasing to
+    /// vote in what that has ended (M5). Cumulative, and repeated.
+    Applied(Slot, Option<Configuration>),
     /// The proposer of this replica has heard this of a member. Told again while it is not
     /// stored.
     Heard(ReplicaId, Memory),
@@ -201,6 +214,11 @@ pub struct Acceptor {
     settings: Aside<Settings>,
     membership: Aside<Membership>,
     state: State,
+    /// The configuration in which this acceptor votes.
+    configuration: Configuration,
+    /// The newest prepare of a later configuration. The change is on its way to this disk, and what
+    /// came too early is answered when it is there: as if it had been on its way as long.
+    early: Option<Prepare>,
     /// Who may ask for a promise.
     standing: Standing,
     /// What is to be remembered, and is not stored yet.
@@ -217,10 +235,21 @@ pub struct Acceptor {
     saving: Aside<Saving>,
 }
 
+/// A candidate asks for a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Prepare {
+    from: ReplicaId,
+    ballot: Ballot,
+    first: Slot,
+    voter: Voter,
+}
+
 /// What a burst of inputs has accepted at one ballot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Vote {
     ballot: Ballot,
+    /// The owner of the ballot.
+    leader: ReplicaId,
     slots: SlotList,
     /// The leader has said that it knows every slot below this to be decided.
     decided: Option<Slot>,
@@ -263,6 +292,8 @@ impl Acceptor {
         Acceptor {
             settings: Aside(settings),
             standing: membership.standing(),
+            configuration: membership.started(),
+            early: None,
             membership: Aside(membership),
             unsaved: Aside(Unsaved::default()),
             promised_before: state.promised,
@@ -291,17 +322,21 @@ impl Acceptor {
     }
 
     /// Phase 1b: promise the ballot, and report what was accepted from slot `first` on.
-    fn handle_prepare(&mut self, ballot: Ballot, first: Slot, out: &mut Outbox<Record>) {
-        if let Some(promised) = self.state.promised
-            && ballot < promised
-        {
-            return self.nack(ballot, promised, out);
+    fn handle_prepare(
+        &mut self,
+        from: ReplicaId,
+        ballot: Ballot,
+        first: Slot,
+        out: &mut Outbox<Record>,
+    ) {
+        if self.refuses(from, ballot, out) {
+            return;
         }
         // S2: in an earlier life this replica may have proposed under this ballot, and has
         // forgotten what.
-        let is_own = ballot.owner(self.settings.n) == self.settings.id;
+        let is_own = from == self.settings.id;
         if is_own && self.promised_before == Some(ballot) {
-            return self.nack(ballot, ballot, out);
+            return self.nack(from, ballot, ballot, out);
         }
         // A prepare of the promised ballot asks for pages that were lost (S5).
         if self.state.promised < Some(ballot) {
@@ -324,36 +359,40 @@ impl Acceptor {
                 trimmed: self.state.trimmed(),
                 accepted: page.accepted,
             };
-            self.reply(ballot, Message::Proposer(ToProposer::Promise(promise)), out);
+            out.send(from, Message::Proposer(ToProposer::Promise(promise)));
         }
     }
 
     /// Sends values that the candidate at `ballot` lacks. While the promise is exactly that
     /// ballot, nothing that was reported under it changes, but that it may be trimmed (S5).
-    fn handle_fetch(&self, ballot: Ballot, wanted: &Spans, out: &mut Outbox<Record>) {
-        match self.state.promised {
-            Some(promised) if ballot < promised => return self.nack(ballot, promised, out),
-            promised if promised != Some(ballot) => return,
-            _ => {}
+    fn handle_fetch(
+        &self,
+        from: ReplicaId,
+        ballot: Ballot,
+        wanted: &Spans,
+        out: &mut Outbox<Record>,
+    ) {
+        if self.refuses(from, ballot, out) || self.state.promised != Some(ballot) {
+            return;
         }
         let Settings { payload_bytes, limits, .. } = *self.settings;
         let mut parts = self.state.log.values(wanted, payload_bytes, &limits).into_iter();
         while let Some(accepted) = parts.next() {
             let (trimmed, last) = (self.state.trimmed(), parts.len() == 0);
             let values = AcceptedValues { ballot, trimmed, accepted, last };
-            self.reply(ballot, Message::Proposer(ToProposer::AcceptedValues(values)), out);
+            out.send(from, Message::Proposer(ToProposer::AcceptedValues(values)));
         }
     }
 
     /// Phase 2b: accept, unless a higher ballot was promised.
-    fn handle_accept(&mut self, accept: Accept, out: &mut Outbox<Record>) {
+    fn handle_accept(&mut self, from: ReplicaId, accept: Accept, out: &mut Outbox<Record>) {
         let Accept { ballot, first, values, decided } = accept;
         // S3: compare the ballot before the slot, so that a stale leader learns nothing else.
-        if self.refuses(ballot, out) {
+        if self.refuses(from, ballot, out) {
             return;
         }
         let mut runs: Vec<Run> = Vec::with_capacity(1);
-        self.accept_run(&Run { first, ballot, values }, decided, &mut runs, out);
+        self.accept_run(from, &Run { first, ballot, values }, decided, &mut runs, out);
         out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
     }
 
@@ -362,8 +401,14 @@ impl Acceptor {
     ///
     /// A few bytes name many values. So a burst accepts no more of them than a leader may have in
     /// flight; the leader sends the rest (W4).
-    fn handle_accept_held(&mut self, ballot: Ballot, held: &Spans, out: &mut Outbox<Record>) {
-        if self.refuses(ballot, out) {
+    fn handle_accept_held(
+        &mut self,
+        from: ReplicaId,
+        ballot: Ballot,
+        held: &Spans,
+        out: &mut Outbox<Record>,
+    ) {
+        if self.refuses(from, ballot, out) {
             return;
         }
         let Limits { propose_slots, in_flight_bytes, .. } = self.settings.limits;
@@ -386,7 +431,7 @@ impl Acceptor {
         self.named = left;
         let decided = Decided { ballot, slots: SlotRange::default() };
         let mut runs: Vec<Run> = Vec::with_capacity(named.len());
-        named.iter().for_each(|run| self.accept_run(run, decided, &mut runs, out));
+        named.iter().for_each(|run| self.accept_run(from, run, decided, &mut runs, out));
         out.tell(Notice::Learner(learner::Input::OwnAccepted { runs, decided }));
     }
 
@@ -394,6 +439,7 @@ impl Acceptor {
     /// was before, to the burst's vote and to `accepted`.
     fn accept_run(
         &mut self,
+        leader: ReplicaId,
         run: &Run,
         decided: Decided,
         accepted: &mut Vec<Run>,
@@ -426,7 +472,7 @@ impl Acceptor {
                 }
                 _ => {
                     let slots = vec![part.slots()].into();
-                    self.burst.push(Vote { ballot, slots, decided: known });
+                    self.burst.push(Vote { ballot, leader, slots, decided: known });
                 }
             }
             accepted.push(part);
@@ -434,22 +480,57 @@ impl Acceptor {
     }
 
     /// Whether a higher ballot was promised. Then its owner is told.
-    fn refuses(&self, ballot: Ballot, out: &mut Outbox<Record>) -> bool {
+    fn refuses(&self, from: ReplicaId, ballot: Ballot, out: &mut Outbox<Record>) -> bool {
         let higher = self.state.promised.filter(|promised| ballot < *promised);
         if let Some(promised) = higher {
-            self.nack(ballot, promised, out);
+            self.nack(from, ballot, promised, out);
         }
         higher.is_some()
     }
 
-    /// Refuses `ballot`, and says which ballot is promised.
-    fn nack(&self, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
-        self.reply(ballot, Message::Proposer(ToProposer::Nack { ballot, promised }), out);
+    /// Refuses `ballot` of replica `to`, and says which ballot is promised.
+    fn nack(&self, to: ReplicaId, ballot: Ballot, promised: Ballot, out: &mut Outbox<Record>) {
+        out.send(to, Message::Proposer(ToProposer::Nack { ballot, promised }));
     }
 
-    /// Answers the owner of `ballot`.
-    fn reply(&self, ballot: Ballot, message: Message, out: &mut Outbox<Record>) {
-        out.send(ballot.owner(self.settings.n), message);
+    /// Whether this directory votes.
+    fn is_voter(&self) -> bool {
+        self.configuration.is_member(self.settings.id, self.membership.voter.directory)
+    }
+
+    /// Whether the members may be others than the started record says, in a slot below `mark` (E5).
+    /// Whoever has entered a later configuration has promised its first ballot, and remembers that
+    /// before its learner has told it of the change. Whoever has not, and was of the quorum that
+    /// accepted the change, holds it.
+    fn may_have_changed(&self, mark: Slot) -> bool {
+        let promised = self.state.promised.map_or(0, Ballot::configuration);
+        self.configuration.number().max(promised) > 0 || self.state.log.has_change_below(mark)
+    }
+
+    /// What this acceptor has to do with a ballot that replica `from` uses. Only its owner may
+    /// use a ballot. One of an earlier configuration is refused, whoever uses it: the promise is
+    /// above it. Of a later one this replica's log knows nothing yet (M4).
+    fn concerns(&self, from: ReplicaId, ballot: Ballot) -> bool {
+        ballot < self.configuration.first_ballot() || self.configuration.owner(ballot) == Some(from)
+    }
+
+    /// M4, M5: the learner has durably applied the change that made this configuration. From now
+    /// on this acceptor votes in no earlier one. It promises so, since it is about to forget the
+    /// change, and a log that somebody cuts may forget it as well. Returns whether that is news.
+    fn enter(&mut self, next: Configuration, out: &mut Outbox<Record>) -> bool {
+        if next.number() <= self.configuration.number() {
+            return false;
+        }
+        self.standing.set_configuration(&next);
+        let gone = |of: &ReplicaId, known: &Configuration| {
+            known.member(*of).map(|it| it.directory) != next.member(*of).map(|it| it.directory)
+        };
+        self.unsaved.memories.retain(|(of, _)| !gone(of, &self.configuration));
+        if self.state.promised < Some(next.first_ballot()) {
+            self.record(Record::Promise(next.first_ballot()), out);
+        }
+        self.configuration = next;
+        true
     }
 
     /// When what was heard is stored by itself, if no record comes before.
@@ -501,51 +582,64 @@ impl Role for Acceptor {
     type Record = Record;
 
     fn handle(&mut self, now: Time, _draw: u64, input: Input, out: &mut Outbox<Record>) {
-        let n = self.settings.n;
         match input {
-            // S6: a directory that is not on the started record has no vote to give.
-            Input::Peer(..) if !self.membership.is_voter(self.settings.id) => {}
+            // M4: whoever has applied the change and leads is ahead of this replica's disk.
+            Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter })
+                if ballot.configuration() > self.configuration.number() =>
+            {
+                if self.early.is_none_or(|early| early.ballot <= ballot) {
+                    self.early = Some(Prepare { from, ballot, first, voter });
+                }
+            }
+            // S6, M4: a directory that is no member has no vote to give.
+            Input::Peer(..) if !self.is_voter() => {}
             // S12: what this life would say now, its copy does not know.
             Input::Peer(..) if self.standing.is_beside(self.settings.id) => {}
             // E5: a mark is a vote.
-            Input::Mark { .. }
-                if !self.membership.is_voter(self.settings.id)
-                    || self.standing.is_beside(self.settings.id) => {}
+            Input::Mark { .. } if !self.is_voter() || self.standing.is_beside(self.settings.id) => {
+            }
             Input::Peer(from, ToAcceptor::Prepare { ballot, first, voter })
-                if ballot.owner(n) == from =>
+                if self.concerns(from, ballot) =>
             {
                 match self.standing.judge(from, voter) {
-                    Verdict::Counts => self.handle_prepare(ballot, first, out),
+                    Verdict::Counts => self.handle_prepare(from, ballot, first, out),
                     // S10: the candidate counts its own promise, and does not know what it has
                     // forgotten.
                     verdict => refuse(from, voter, verdict, out),
                 }
             }
-            Input::Peer(from, ToAcceptor::Accept(accept)) if accept.ballot.owner(n) == from => {
-                self.handle_accept(accept, out);
+            Input::Peer(from, ToAcceptor::Accept(accept)) if self.concerns(from, accept.ballot) => {
+                self.handle_accept(from, accept, out);
             }
             Input::Peer(from, ToAcceptor::AcceptHeld { ballot, held })
-                if ballot.owner(n) == from =>
+                if self.concerns(from, ballot) =>
             {
-                self.handle_accept_held(ballot, &held, out);
+                self.handle_accept_held(from, ballot, &held, out);
             }
             Input::Peer(from, ToAcceptor::FetchAccepted { ballot, wanted })
-                if ballot.owner(n) == from =>
+                if self.concerns(from, ballot) =>
             {
-                self.handle_fetch(ballot, &wanted, out);
+                self.handle_fetch(from, ballot, &wanted, out);
             }
-            // Only its owner may use a ballot.
             Input::Peer(..) => {}
-            Input::Applied(applied) => {
+            Input::Applied(applied, configuration) => {
+                let is_new = configuration.is_some_and(|next| self.enter(next, out));
                 if applied > self.state.trimmed() {
                     self.record(Record::Trim(applied), out);
                 }
                 self.announce = true;
+                if let Some(early) = self.early.take_if(|_| is_new) {
+                    let Prepare { from, ballot, first, voter } = early;
+                    let prepare = ToAcceptor::Prepare { ballot, first, voter };
+                    self.handle(now, 0, Input::Peer(from, prepare), out);
+                }
             }
             Input::Beside(beside) => self.standing.set_beside(beside),
             Input::Mark { origin, read, inherited } => {
                 let mark = self.state.mark(inherited);
-                out.answer(origin, Answer::Mark { read, mark });
+                if !self.may_have_changed(mark) {
+                    out.answer(origin, Answer::Mark { read, mark });
+                }
             }
             Input::Heard(of, memory) => {
                 self.standing.note(of, memory);
@@ -566,16 +660,16 @@ impl Role for Acceptor {
     fn flush(&mut self, now: Time, out: &mut Outbox<Record>) {
         let ranges_max =
             (self.settings.payload_bytes / RANGE_BYTES_MAX / 2).clamp(1, MESSAGE_SLOTS_MAX);
-        let (n, voter) = (self.settings.n, self.membership.voter);
+        let voter = self.membership.voter;
         self.named = Named::default();
-        for Vote { ballot, mut slots, decided } in self.burst.drain(..) {
+        for Vote { ballot, leader, mut slots, decided } in self.burst.drain(..) {
             // A vote may be lost. So the next one repeats what the leader may lack (L4).
             if let Some(decided) = decided {
                 slots = self.state.log.held_at(ballot, decided, slots, ranges_max);
             }
             for slots in slots.split(ranges_max) {
                 let message = ToLearner::Accepted { ballot, voter, slots };
-                out.send(ballot.owner(n), Message::Learner(message));
+                out.send(leader, Message::Learner(message));
             }
         }
         if std::mem::take(&mut self.announce)

@@ -26,8 +26,9 @@
 //! same one start together.
 //!
 //! A replica that a quorum shows a list without its directory says so, does not vote, and
-//! follows as a learner. Fewer than a quorum may be all that is left of a former cluster, whose
-//! other replicas begin anew: they wait, and say for whom.
+//! follows as a learner. It keeps the list all the same. The log may make its directory a member
+//! (M4), and what it votes then, its next life has to remember. Fewer than a quorum may be all that
+//! is left of a former cluster, whose other replicas begin anew: they wait, and say for whom.
 
 use super::standing::Memory;
 use super::strangers::Strangers;
@@ -52,8 +53,13 @@ const LAST_WORD_US: u64 = 500_000;
 /// What must survive a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// The cluster has started, with these directories.
-    Started(Vec<DirectoryId>),
+    /// The cluster has started.
+    Started {
+        /// By replica id, the directories with which it started.
+        members: Vec<DirectoryId>,
+        /// The chat log with which it began, if that is known (S9).
+        origin: Option<Origin>,
+    },
 }
 
 /// What the bootstrap role is told.
@@ -125,7 +131,8 @@ pub struct Bootstrap {
     memories: Vec<Memory>,
     /// The hash of the own configuration's list; 0 if the role was not told.
     list: u64,
-    /// The chat log with which this replica begins; none if it begins empty.
+    /// The chat log with which this replica begins; none if it begins empty. Once it has started,
+    /// the one with which its cluster began.
     origin: Option<Origin>,
     /// By replica id.
     peers: Vec<Peer>,
@@ -278,20 +285,25 @@ impl Bootstrap {
 
     /// S6: a quorum has started, and this replica's directory is not on its list.
     fn join_without_vote(&mut self, out: &mut Outbox<Record>) {
-        // S9: who begins with a chat log holds it already, and follows no cluster without it. Who
-        // begins empty fetches it.
-        let begins_as =
-            |answered: &&Answered| self.origin.is_none() || answered.origin == self.origin;
+        let is_on = |members: &Vec<_>| members[self.settings.id.index()] == self.voter.directory;
         let shown: Vec<_> = self
             .answers()
-            .filter_map(|(_, answered)| answered.filter(begins_as)?.started.as_ref())
-            .filter(|members| members[self.settings.id.index()] != self.voter.directory)
+            .filter_map(|(_, answered)| Some((answered?.started.as_ref()?, answered?.origin)))
+            .filter(|(members, _)| !is_on(members))
             .collect();
-        let by_quorum = |members: &&Vec<DirectoryId>| {
-            shown.iter().filter(|other| *other == members).count() >= quorum(self.settings.n)
+        // S9: who begins with a chat log holds it already, and follows no cluster without it. Who
+        // begins empty fetches it, and from then on says with the others that it was the beginning:
+        // the log may make it a member, and they may go.
+        let begins_as = |origin| self.origin.is_none() || self.origin == origin;
+        let by_quorum = |(members, origin): &&(&Vec<_>, _)| {
+            let show = shown.iter().filter(|(other, _)| other == members).count();
+            show >= quorum(self.settings.n) && begins_as(*origin)
         };
-        if let Some(members) = shown.iter().copied().find(by_quorum) {
-            self.start(members.clone(), out);
+        let found = shown.iter().filter(by_quorum).max_by_key(|(_, origin)| origin.is_some());
+        if let Some((members, origin)) = found {
+            let members = (*members).clone();
+            self.origin = *origin;
+            self.start(members, out);
         }
     }
 
@@ -307,9 +319,10 @@ impl Bootstrap {
             memories: self.memories.clone(),
             fresh,
         };
-        // The record is durable before this replica's first vote (S1, S6).
-        if is_new && membership.is_voter(self.settings.id) {
-            out.persist(Record::Started(members.clone()));
+        // The record is durable before this replica's first vote (S1, S6). That of a replica without
+        // a vote may come later: the log may make it a member (M4).
+        if is_new {
+            out.persist(Record::Started { members: members.clone(), origin: self.origin });
         }
         self.phase = Phase::Started(members);
         out.tell(Notice::Start(membership));

@@ -28,9 +28,9 @@ use super::pace::{Pace, Trip, WAIT_MAX_US, Waits};
 use super::proposer::Patience;
 use super::rounds::Rounds;
 use crate::aside::NotState;
+use crate::members::Configuration;
 use crate::message::Heartbeat;
-use crate::quorum::quorum;
-use crate::types::{Ballot, BootId, ReplicaId, Slot, Time};
+use crate::types::{Ballot, BootId, ReplicaId, Slot, Time, replicas};
 use std::cmp::Reverse;
 
 /// How often the wait may double while nothing gets applied (L3).
@@ -65,6 +65,7 @@ struct Peer {
 #[derive(Debug, Clone)]
 pub struct Election {
     settings: Settings,
+    configuration: Configuration,
     /// By replica id.
     peers: Vec<Peer>,
     /// The own heartbeats.
@@ -109,13 +110,15 @@ impl NotState for Election {}
 
 impl Election {
     /// Nobody heard yet; the first wait begins with the first input.
-    pub fn new(settings: Settings, now: Time, draw: u64) -> Self {
+    pub fn new(settings: Settings, configuration: Configuration, now: Time, draw: u64) -> Self {
+        let presence = Presence::new(settings.n, configuration.clone(), now);
         Election {
             settings,
+            configuration,
             peers: vec![Peer::default(); settings.n],
             rounds: Rounds::new(settings.boot),
             pace: Pace::new(settings),
-            presence: Presence::new(settings.n, now),
+            presence,
             next_heartbeat: now,
             leader: None,
             led: None,
@@ -133,6 +136,24 @@ impl Election {
             leaders_since: 0,
             seen_at: now,
         }
+    }
+
+    /// The members have changed: others are to be heard from, and a leader has its time to begin.
+    pub fn enter(&mut self, now: Time, draw: u64, next: Configuration) {
+        for (id, peer) in replicas(self.settings.n).zip(&mut self.peers) {
+            peer.member &= next.member(id).is_some();
+        }
+        // Nobody leads in it yet.
+        self.leader = self.leader.filter(|ballot| *ballot >= next.first_ballot());
+        self.presence.enter(next.clone());
+        self.configuration = next;
+        self.be_patient(now, draw);
+        self.next_heartbeat = now;
+    }
+
+    /// Who owns a ballot. Of another configuration that is a guess.
+    fn owner(&self, ballot: Ballot) -> ReplicaId {
+        self.configuration.likely_owner(ballot, self.settings.n)
     }
 
     /// The highest ballot heard to lead, or led.
@@ -246,7 +267,7 @@ impl Election {
     }
 
     fn update_pace(&mut self, now: Time) {
-        let leader = self.leader.map(|ballot| ballot.owner(self.settings.n));
+        let leader = self.leader.map(|ballot| self.owner(ballot));
         self.pace.update(leader.filter(|leader| *leader != self.settings.id));
         self.pace.report(now);
     }
@@ -344,8 +365,7 @@ impl Election {
     /// The ballot of that campaign.
     pub fn campaign_heard(&self, now: Time, asker: ReplicaId) -> Option<Ballot> {
         let lately = |at: Time| now.since_us(at) < self.pace.waits().election_min_us;
-        let counts =
-            |ballot: Ballot| Some(ballot) > self.leader && ballot.owner(self.settings.n) != asker;
+        let counts = |ballot: Ballot| Some(ballot) > self.leader && self.owner(ballot) != asker;
         self.campaign
             .filter(|(ballot, at)| counts(*ballot) && lately(*at))
             .map(|(ballot, _)| ballot)
@@ -411,7 +431,7 @@ impl Election {
     }
 
     /// Whether this peer is a member that has lately echoed this replica's heartbeats.
-    fn is_in_touch(&self, now: Time, id: ReplicaId) -> bool {
+    pub fn is_in_touch(&self, now: Time, id: ReplicaId) -> bool {
         let Peer { member, echoed, .. } = self.peers[id.index()];
         member && echoed.is_some_and(|at| now.since_us(at) < self.touch_us(id))
     }
@@ -447,14 +467,14 @@ impl Election {
 
     /// Whether a quorum, this replica included, echoes recent heartbeats.
     pub fn is_heard_by_quorum(&self, now: Time) -> bool {
-        1 + self.in_touch(now).count() >= quorum(self.settings.n)
+        1 + self.in_touch(now).count() >= self.configuration.quorum()
     }
 
     /// Whether a quorum is in touch and has promised nothing above `ballot`, as far as this
     /// replica knows; `own` is what its own acceptor has promised.
     pub fn is_followed_by_quorum(&self, now: Time, ballot: Ballot, own: Option<Ballot>) -> bool {
         let peers = self.in_touch(now).filter(|peer| peer.promised <= Some(ballot)).count();
-        peers + usize::from(own <= Some(ballot)) >= quorum(self.settings.n)
+        peers + usize::from(own <= Some(ballot)) >= self.configuration.quorum()
     }
 
     /// Whether a leader whose ballot a promise has overtaken may go above that promise: a

@@ -177,6 +177,11 @@ impl Lives {
         }
     }
 
+    /// Another directory is the member `of`, or none: what was heard of the one before is void.
+    pub fn forget(&mut self, of: ReplicaId) {
+        self.members[of.index()] = Member::default();
+    }
+
     /// A heartbeat of a member came. `newest` is the newest own round. Returns whether it proves
     /// that two lives run at once.
     pub fn hear(&mut self, now: Time, sign: Sign, newest: u64) -> bool {

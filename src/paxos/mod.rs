@@ -66,6 +66,7 @@ pub use outbox::{
 };
 
 use crate::aside::NotState;
+use crate::members::Configuration;
 use crate::message::{Answer, ClientMessage, LostState, Message, ToBootstrap, Voter};
 use crate::quorum::ReplicaSet;
 use crate::types::{
@@ -153,6 +154,11 @@ impl Membership {
     /// Whether this replica's directory is on the started record.
     pub fn is_voter(&self, id: ReplicaId) -> bool {
         self.members.get(id.index()) == Some(&self.voter.directory)
+    }
+
+    /// Configuration 0. What later ones are, the log says.
+    pub fn started(&self) -> Configuration {
+        Configuration::started(&self.members)
     }
 
     /// Whose votes count, as far as is known when this life begins.

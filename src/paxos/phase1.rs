@@ -16,11 +16,12 @@ use super::pace::{WAIT_MAX_US, Waits};
 use super::recovery::Recovery;
 use super::{Outbox, Settings};
 use crate::aside::{Aside, NotState};
+use crate::members::Configuration;
 use crate::message::{AcceptedValues, Message, Promise, Run, Spans, ToAcceptor, Voter};
-use crate::quorum::{ReplicaSet, quorum};
+use crate::quorum::ReplicaSet;
 use crate::runs::Runs;
 use crate::slot_set::SlotSet;
-use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time, replicas};
+use crate::types::{Ballot, ReplicaId, Slot, SlotRange, Time};
 
 pub use super::recovery::Phase1Outcome;
 
@@ -76,6 +77,8 @@ impl NotState for Timers {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Phase1 {
     settings: Aside<Settings>,
+    /// The configuration of the ballot. Only its members are asked (M3).
+    configuration: Configuration,
     /// Whose campaign it is.
     voter: Voter,
     ballot: Ballot,
@@ -96,9 +99,12 @@ pub struct Phase1 {
 }
 
 impl Phase1 {
-    /// Asks the own acceptor to promise `ballot`; everything below `first` is applied here.
+    /// Asks the own acceptor to promise `ballot`; everything below `first` is applied here, and
+    /// `configuration` is what that makes (M5).
+    #[expect(clippy::too_many_arguments, reason = "each says one thing")]
     pub fn begin<R>(
         settings: Settings,
+        configuration: Configuration,
         voter: Voter,
         ballot: Ballot,
         first: Slot,
@@ -106,12 +112,14 @@ impl Phase1 {
         now: Time,
         out: &mut Outbox<R>,
     ) -> Self {
-        assert_eq!(ballot.owner(settings.n), settings.id, "a campaign uses an own ballot");
+        let owner = configuration.owner(ballot);
+        assert_eq!(owner, Some(settings.id), "a campaign uses an own ballot");
         // No acceptor can have accepted anything below ballot 0, so only the own promise is
         // needed. (The proposer uses ballot 0 only in the life that warmed up: S2.)
-        let promises = if ballot == Ballot::ZERO { 1 } else { quorum(settings.n) };
+        let promises = if ballot == Ballot::ZERO { 1 } else { configuration.quorum() };
         let mut phase1 = Phase1 {
             settings: Aside(settings),
+            configuration,
             voter,
             ballot,
             first,
@@ -198,7 +206,8 @@ impl Phase1 {
         let Waits { own_save_us, save_us, .. } = self.timers.waits;
         let answer_us = if self.own_promise_durable { save_us } else { own_save_us };
         self.timers.resend_at = now.plus_us(PREPARE_RETRY_US.max(answer_us));
-        replicas(self.settings.n).for_each(|id| self.send_prepare(id, out));
+        let members = self.configuration.members().iter();
+        members.for_each(|member| self.send_prepare(member.id, out));
         if let Some(recovery) = &mut self.recovery {
             recovery.retry();
             self.fetch_values(out);
@@ -311,7 +320,8 @@ impl Phase1 {
     pub fn promised_by(&self) -> ReplicaSet {
         let mut by = ReplicaSet::EMPTY;
         let whole = |id: &ReplicaId| self.reports[id.index()].is_whole(self.first);
-        replicas(self.settings.n).filter(whole).for_each(|id| {
+        let members = self.configuration.members().iter().map(|member| member.id);
+        members.filter(whole).for_each(|id| {
             by.insert(id);
         });
         by
@@ -333,13 +343,21 @@ impl Phase1 {
         let mut marks: Vec<Slot> = self.promised().map(|report| report.trimmed).collect();
         marks.sort_unstable();
         let begin = marks[self.promises - 1];
-        if begin > self.first && self.waits_for_more && marks.len() < self.settings.n {
+        if begin > self.first
+            && self.waits_for_more
+            && marks.len() < self.configuration.members().len()
+        {
             return None;
         }
         let none = Spans::default();
         let reported = self.promised().fold(none, |spans, report| spans.highest(&report.accepted));
+        // M6: what was accepted under an earlier configuration was not chosen, since the slots
+        // from the first one on belong to this configuration.
+        let mut counts = Spans::default();
+        let own_ballots = reported.iter().filter(|span| self.configuration.has(span.ballot));
+        own_ballots.for_each(|span| counts.push(span.slots, span.ballot));
         let own = std::mem::take(&mut self.own);
-        Some(Recovery::new(&self.settings, begin.max(self.first), &reported, own))
+        Some(Recovery::new(&self.settings, begin.max(self.first), &counts, own))
     }
 
     fn fetch_values<R>(&mut self, out: &mut Outbox<R>) {

@@ -11,6 +11,9 @@
 //! an acceptor that has reported just the value that is proposed is asked to accept what it holds.
 //! On a long path a window that begins to grow would need several round trips for the values.
 //!
+//! A change of members is the last value of its ballot: above it nothing is proposed (M1). What
+//! was queued meanwhile waits for the next ballot.
+//!
 //! The `SessionGate` decides which commands are proposed (rule E2). The learner counts the
 //! acceptors' answers (S3) and tells this role what is applied.
 
@@ -23,12 +26,13 @@ use super::session_gate::{Admission, SessionGate};
 use super::window::{Again, Proposal, Window};
 use super::{Bound, Notice, Outbox, Settings, learner};
 use crate::aside::{Aside, NotState};
+use crate::members::Configuration;
 use crate::message::{
     Accept, Decided, MESSAGE_SLOTS_MAX, Message, Request, Run, Span, Spans, ToAcceptor,
 };
 use crate::requesters::Requesters;
 use crate::retransmitter::Backoff;
-use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time, Value};
 use crate::values::{CommandRef, ValueRef, Values};
 use round_trip::RoundTrip;
 
@@ -95,6 +99,8 @@ pub struct Phase2 {
     held: Vec<Spans>,
     queue: RequestQueue,
     gate: SessionGate,
+    /// Whether a change of members is proposed: then nothing else is, at this ballot (M1).
+    closed: bool,
     timers: Aside<Timers>,
 }
 
@@ -121,6 +127,7 @@ impl Phase2 {
             held,
             queue: RequestQueue::new(settings.limits),
             gate: SessionGate::default(),
+            closed: values.iter().any(|value| value.change().is_some()),
             timers: Aside(Timers {
                 trip: RoundTrip::new(RESEND_US, RESEND_MIN_US, RESEND_US),
                 resend_at: now.plus_us(first_us),
@@ -242,6 +249,19 @@ impl Phase2 {
         self.gate.trim();
     }
 
+    /// Proposes the last value of this ballot, if it has a slot for it: the change to `next` (M1).
+    /// What is queued waits for the next ballot. Returns whether it is proposed.
+    pub fn close(&mut self, now: Time, next: &Configuration) -> bool {
+        let (slots, bytes) = self.window.room();
+        if self.closed || slots == 0 || bytes == 0 {
+            return false;
+        }
+        self.closed = true;
+        let change = Value::Change(next.to_change());
+        self.propose((&change).into(), Requesters::unknown(1), now);
+        true
+    }
+
     /// Whether this command is on its way, and its client will be answered.
     pub fn holds(&self, command: CommandRef<'_>) -> bool {
         self.gate.holds(command)
@@ -293,6 +313,7 @@ impl Phase2 {
     /// Gives slots to what is queued, and sends everything that was not sent yet.
     pub fn flush<R>(&mut self, now: Time, out: &mut Outbox<R>) {
         while !self.queue.is_empty()
+            && !self.closed
             && let (slots @ 1.., bytes @ 1..) = self.window.room()
         {
             let (values, requesters) = self.queue.take_run(slots, bytes);

@@ -10,6 +10,11 @@
 //! for different slots. What an answer leaves out is asked for again: at once if the answer
 //! brought anything, otherwise with the next prepares, and then of another acceptor first.
 //!
+//! A change of members is the last value of its configuration, so nothing is proposed again above
+//! one. But a change that was reported may be out of date: if something above it was accepted at a
+//! higher ballot, then the leader of that ballot had a quorum that knew of no change, so the
+//! change was not chosen and never will be (M7).
+//!
 //! A slot below an acceptor's trim mark is decided. The candidate proposes nothing there, so
 //! it no longer needs the value.
 
@@ -189,7 +194,40 @@ impl Recovery {
             }
         }
         let held = reported.iter().map(|reported| self.wanted.agreeing(reported)).collect();
-        Some(Phase1Outcome { first: self.first, values: values.take(), held })
+        let found = Phase1Outcome { first: self.first, values: values.take(), held };
+        Some(self.up_to_a_change(found))
+    }
+
+    /// M1: a change is the last that is proposed. M7: one that is out of date is a Noop.
+    fn up_to_a_change(&self, found: Phase1Outcome) -> Phase1Outcome {
+        if !found.values.iter().any(|value| value.change().is_some()) {
+            return found;
+        }
+        let Phase1Outcome { first, values, held } = found;
+        let (mut kept, mut stale) = (Builder::default(), Spans::default());
+        for (slot, value) in (first.0..).map(Slot).zip(values.iter()) {
+            let mut spans = self.wanted.iter();
+            let at = value.change().and_then(|_| spans.find(|span| span.slots.contains(slot)));
+            match at {
+                Some(span) if self.is_stale(slot, span.ballot) => {
+                    kept.push(ValueRef::Noop);
+                    stale.push(SlotRange::with_len(slot, 1), span.ballot);
+                }
+                Some(_) => {
+                    kept.push(value);
+                    break;
+                }
+                None => kept.push(value),
+            }
+        }
+        let slots = SlotRange::with_len(first, kept.len() as u64);
+        let held = held.iter().map(|held| held.without(&stale).within(slots)).collect();
+        Phase1Outcome { first, values: kept.take(), held }
+    }
+
+    /// M7: whether a change that was reported in `slot` at `ballot` is out of date.
+    fn is_stale(&self, slot: Slot, ballot: Ballot) -> bool {
+        self.wanted.iter().any(|span| span.slots.end > slot.next() && span.ballot > ballot)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a replica remembers of the others, and whose vote counts (S6, S10).
 //!
-//! A directory that is not on the started record has no vote. Nor has one that was put back from
+//! A directory that is no member of the configuration has no vote (M3). Nor has one that was put back from
 //! an older copy: it has forgotten promises and acceptances, and does not know it. The others do.
 //! An acceptor counts the records that it has written. The count is durable before it is said,
 //! so the next life of that directory begins with at least as many. If a life begins with fewer
@@ -18,6 +18,7 @@
 //! its end may have been said to nobody.
 
 use crate::aside::NotState;
+use crate::members::Configuration;
 use crate::message::Voter;
 use crate::quorum::ReplicaSet;
 use crate::types::{BootId, DirectoryId, ReplicaId};
@@ -48,7 +49,7 @@ impl NotState for Vec<Memory> {}
 pub enum Verdict {
     /// It counts.
     Counts,
-    /// The directory is not on the started record.
+    /// The directory is no member.
     NotMember,
     /// The directory is known to have held this many records, and the voter's life began with
     /// fewer.
@@ -66,7 +67,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Standing {
     /// By replica id.
-    members: Vec<DirectoryId>,
+    members: Vec<Option<DirectoryId>>,
     /// By replica id.
     memories: Vec<Memory>,
     /// By replica id, the lives that counted before, oldest first.
@@ -85,7 +86,26 @@ impl Standing {
         let mut memories = memories.to_vec();
         memories.resize(members.len(), Memory::default());
         let former = vec![Vec::new(); members.len()];
-        Standing { members: members.to_vec(), memories, former, beside: ReplicaSet::EMPTY }
+        let members = members.iter().copied().map(Some).collect();
+        Standing { members, memories, former, beside: ReplicaSet::EMPTY }
+    }
+
+    /// The members have changed. What is remembered belongs to directories, so nothing is
+    /// remembered of a directory that has taken the place of another one.
+    pub fn set_configuration(&mut self, configuration: &Configuration) {
+        let places = configuration.members().iter().map(|member| member.id.index() + 1).max();
+        let places = places.unwrap_or(0).max(self.members.len());
+        self.members.resize(places, None);
+        self.memories.resize(places, Memory::default());
+        self.former.resize(places, Vec::new());
+        for (id, known) in (0..).map(ReplicaId).zip(&mut self.members) {
+            let directory = configuration.member(id).map(|member| member.directory);
+            if std::mem::replace(known, directory) != directory {
+                self.memories[id.index()] = Memory::default();
+                self.former[id.index()].clear();
+                self.beside = self.beside.without(id);
+            }
+        }
     }
 
     /// Judges a vote of replica `from`. A life that begins with all that is remembered takes the
@@ -145,7 +165,7 @@ impl Standing {
 
     /// Whether this is a member's directory.
     pub fn is_member(&self, of: ReplicaId, directory: DirectoryId) -> bool {
-        self.members.get(of.index()) == Some(&directory)
+        self.members.get(of.index()) == Some(&Some(directory))
     }
 
     /// The life `boot` lacks something that was said in its directory's name: it is told so when
@@ -177,6 +197,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::members::Member;
 
     #[test]
     fn a_life_that_begins_with_less_than_is_remembered_does_not_count() {
@@ -204,5 +225,30 @@ mod tests {
         let stranger = Voter { directory: DirectoryId(99), ..life(2, 7) };
         assert_eq!(again.judge(of, stranger), Verdict::NotMember);
         assert_eq!(again.judge(ReplicaId(2), life(2, 7)), Verdict::NotMember);
+    }
+
+    #[test]
+    fn what_is_remembered_belongs_to_the_directory() {
+        let founders = [10, 11, 12].map(DirectoryId);
+        let life = |directory, boot, begun| Voter {
+            directory: DirectoryId(directory),
+            boot: BootId(boot),
+            begun,
+        };
+        let mut standing = Standing::new(&founders, &[]);
+        for id in [1, 2] {
+            let counts = standing.judge(ReplicaId(id), life(10 + u64::from(id), 1, 0));
+            assert_eq!(counts, Verdict::Counts);
+            standing.note_written(ReplicaId(id), 30);
+        }
+        let member = Member { id: ReplicaId(2), directory: DirectoryId(99), address: None };
+        let next = Configuration::started(&founders).with(member).expect("one is replaced");
+        standing.set_configuration(&next);
+        assert_eq!(standing.judge(ReplicaId(2), life(12, 1, 0)), Verdict::NotMember);
+        assert_eq!(standing.judge(ReplicaId(2), life(99, 7, 3)), Verdict::Counts);
+        assert_eq!(standing.judge(ReplicaId(1), life(11, 2, 29)), Verdict::Forgotten { known: 30 });
+        standing.set_configuration(&next.without(ReplicaId(1)).expect("one is removed"));
+        assert_eq!(standing.judge(ReplicaId(1), life(11, 1, 0)), Verdict::NotMember);
+        assert_eq!(standing.memory(ReplicaId(2)).boot, BootId(7));
     }
 }

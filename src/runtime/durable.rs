@@ -174,6 +174,18 @@ impl<D: Disk> Durable<D> {
         let host = host.clone();
         let empty = Checkpoint::hosting(&host);
         let place = Location { log_dir, name: &name, data: data_dir, directory, others, host };
+        let found = match found {
+            // It has only followed: what it was told to begin with comes first.
+            Found::Member(members)
+                if file.is_some()
+                    && members.get(id.index()) != Some(&directory)
+                    && !held(&data, directory, kept)?.has_voted() =>
+            {
+                dir.leaves_its_cluster();
+                Found::Fresh
+            }
+            found => found,
+        };
         if let Found::Wiped(why) = found {
             log::warn!("replica {id}: its data directory counts as wiped: {why}");
         }
@@ -230,6 +242,16 @@ impl<D: Disk> Durable<D> {
         );
         Ok(Durable { dir, members: Some(members), log, state, chat_log, checkpoint })
     }
+}
+
+/// What the acceptor of this directory holds.
+fn held<D: Disk>(
+    data: &impl Fn() -> Result<D, StartError>,
+    directory: DirectoryId,
+    kept: Options,
+) -> Result<acceptor::State, StartError> {
+    let opened = AcceptorLog::open(data()?, directory.0, kept);
+    opened.map(|(_, state)| state).map_err(StartError::Unusable)
 }
 
 /// The chat log with which a new cluster is to begin.
@@ -351,7 +373,10 @@ mod tests {
         let mut disk = SimDisk::new(stream(seed, "disk"));
         let mut durable = open(&disk, Durability::Os, "first").unwrap();
         let members = [4, 5, 6].map(DirectoryId).to_vec();
-        durable.dir.append(&mut vec![bootstrap::Record::Started(members)]).unwrap();
+        durable
+            .dir
+            .append(&mut vec![bootstrap::Record::Started { members, origin: None }])
+            .unwrap();
         durable.dir.sync().unwrap();
         let mut log = durable.log.take().unwrap();
         for slot in 0..60 {
@@ -446,7 +471,10 @@ mod tests {
                 disk.cut_at(disk.calls() + call, (seed * 97) as usize);
                 let mut started = false;
                 if let Ok(mut begun) = begin(&disk, &file, "first") {
-                    let record = bootstrap::Record::Started(ids.clone());
+                    let record = bootstrap::Record::Started {
+                        members: ids.clone(),
+                        origin: begun.dir.origin(),
+                    };
                     started =
                         begun.dir.append(&mut vec![record]).is_ok() && begun.dir.sync().is_ok();
                 }
@@ -493,7 +521,8 @@ mod tests {
         let disk = SimDisk::new(stream(1, "disk"));
         let start = |mut durable: Durable<SimDisk>| {
             let members = [4, 5, 6].map(DirectoryId).to_vec();
-            durable.dir.append(&mut vec![bootstrap::Record::Started(members)]).unwrap();
+            let record = bootstrap::Record::Started { members, origin: durable.dir.origin() };
+            durable.dir.append(&mut vec![record]).unwrap();
             durable.dir.sync().unwrap();
         };
         start(begin(&disk, &file, "first").unwrap());

@@ -229,6 +229,12 @@ pub fn leave(router: &mut Router) {
     router.flush();
 }
 
+/// The main thread tells the proposer that the operator wants its directory in the lost one's place.
+pub fn rejoin(router: &mut Router) {
+    router.inputs.proposer.push(proposer::Input::Rejoin);
+    router.flush();
+}
+
 /// Returns whether there was anything to hand over.
 fn hand_over<T>(batch: &mut Vec<T>, to: &Sender<Vec<T>>, counters: &Counters) -> bool {
     let any = !batch.is_empty();

@@ -20,7 +20,7 @@ use super::layout::Layout;
 use super::metrics::{self, Metrics, Readers};
 use super::names;
 use super::on_loop::Parts;
-use super::post::{Here, Inboxes, Router, ToMain, Turn, channels};
+use super::post::{Here, Inboxes, Router, ToMain, Turn, channels, rejoin};
 use super::process::{Clock, LOOK, entropy};
 use super::role_thread::{Flow, RoleThread};
 use super::role_turn::RoleTurn;
@@ -35,6 +35,7 @@ use super::usage::{self, Files};
 use crate::config::{ClusterFile, Config};
 use crate::machine::Host;
 use crate::marker::WARM_UP_COMPLETE;
+use crate::members::Configuration;
 use crate::message::{LostState, Party};
 use crate::net;
 use crate::net::frame::{ClusterCell, Guard, Identity};
@@ -91,6 +92,8 @@ pub struct ReplicaOptions {
     pub durability: Durability,
     /// On which threads the roles run.
     pub layout: Layout,
+    /// Whether a fresh directory is to take the place of one that this replica has lost.
+    pub rejoin: bool,
     /// The slot in which replica 0 proposes nothing at ballot 0.
     pub skip_slot: Option<Slot>,
     /// The probability with which each datagram is dropped at the sender.
@@ -255,6 +258,7 @@ where
     let ((may_end, told), (supervised, says)) = (bounded(1), bounded(1));
     let router = || Router::new(links.clone(), network.counters(), Here::Nobody);
     let mut departure = Departure::new(id, settings.n, router(), told);
+    let mut asking = options.rejoin.then(router);
     let is_supervised = options.tells_supervisor;
     let mut supervisor = is_supervised.then(|| Supervisor::of(id, router(), says)).flatten();
     let mut metrics = readers.any().then(|| {
@@ -276,6 +280,8 @@ where
         tracer,
     };
     let Durable { dir, members, log, state, chat_log, checkpoint } = durable;
+    // M1: the log may have made this directory a member, or one no more.
+    let changed = checkpoint.chat.configuration().cloned();
     let list = options.names.as_ref().map_or(0, ClusterFile::digest);
     let (directory, origin, now) = (dir.directory(), dir.origin(), clock.now());
     let trace = launcher.trace(Stream::Bootstrap);
@@ -367,19 +373,30 @@ where
             };
             cluster.set(membership.cluster);
             has_begun.set(true);
-            if membership.is_voter(id) {
+            let is_named = |now: &Configuration| now.is_member(id, membership.voter.directory);
+            let votes = changed.as_ref().map_or(membership.is_voter(id), is_named);
+            if votes {
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
+            } else if options.rejoin {
+                log::warn!(
+                    "replica {id}: follows on a fresh data directory, and asks for the vote of the \
+                     lost one when it has caught up"
+                );
             } else {
                 log::error!(
                     "replica {id}: not a member of the running cluster, whose started record names \
                      another data directory: it counts as wiped, does not vote, and only \
-                     follows (once no quorum of members is left: end all replicas, and begin a new \
-                     cluster from one complete chat log by --begin_from)"
+                     follows: --rejoin asks for the vote of the lost one (once no quorum of \
+                     members is left: end all replicas, and begin a new cluster from one complete \
+                     chat log by --begin_from)"
                 );
             }
             for Running { start, .. } in &threads {
                 // A thread that has ended has ended the process as well.
                 let _ = start.send(membership.clone());
+            }
+            if let Some(router) = asking.as_mut().filter(|_| !votes) {
+                rejoin(router);
             }
             links.wake();
         },

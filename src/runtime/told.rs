@@ -73,7 +73,7 @@ pub(super) fn learned(record: &learner::Record) -> Vec<(Level, String)> {
 
 /// Of a bootstrap role.
 pub(super) fn started(record: &bootstrap::Record) -> Vec<(Level, String)> {
-    let bootstrap::Record::Started(members) = record;
+    let bootstrap::Record::Started { members, .. } = record;
     let members: Vec<String> = members.iter().copied().map(words::directory).collect();
     vec![(Level::Debug, format!("saves the list of members: {}", members.join(", ")))]
 }
@@ -115,7 +115,8 @@ fn level(message: &Message) -> Option<Level> {
             | ToProposer::Nack { .. }
             | ToProposer::PreVote { .. }
             | ToProposer::PreVoteReply { .. }
-            | ToProposer::Leaving { .. },
+            | ToProposer::Leaving { .. }
+            | ToProposer::Rejoin { .. },
         ) => Some(Level::Debug),
         Message::Acceptor(ToAcceptor::Accept(_) | ToAcceptor::AcceptHeld { .. })
         | Message::Proposer(ToProposer::Forward { .. })

@@ -60,6 +60,7 @@ impl ReplicaConfig {
             data_dir: dir.join(format!("replica{id}")),
             log_dir: dir,
             begin_from: None,
+            rejoin: false,
             durability,
             layout,
             skip_slot: None,

@@ -390,7 +390,14 @@ impl<D: Disk> DataDir<D> {
         self.identity.origin = Some(origin);
     }
 
-    /// The chat log with which its logs were begun, if they were not begun empty.
+    /// This directory has followed a cluster in which it had no vote, and is to begin another one.
+    pub fn leaves_its_cluster(&mut self) {
+        (self.identity.members, self.identity.origin) = (None, None);
+        self.unsaved = true;
+    }
+
+    /// The chat log with which its logs were begun, if they were not begun empty. Once it has
+    /// started, the one with which its cluster began.
     pub fn origin(&self) -> Option<Origin> {
         self.identity.origin
     }
@@ -459,8 +466,8 @@ fn read_identity(bytes: &[u8]) -> Option<Identity> {
 
 impl<D: Disk> Storage<Record> for DataDir<D> {
     fn append(&mut self, records: &mut Vec<Record>) -> io::Result<()> {
-        for Record::Started(members) in records.drain(..) {
-            self.identity.members = Some(members);
+        for Record::Started { members, origin } in records.drain(..) {
+            (self.identity.members, self.identity.origin) = (Some(members), origin);
             self.unsaved = true;
         }
         Ok(())
@@ -517,7 +524,8 @@ mod tests {
     }
 
     fn start<D: Disk>(dir: &mut DataDir<D>) -> io::Result<()> {
-        dir.append(&mut vec![Record::Started(members())])?;
+        let origin = dir.origin();
+        dir.append(&mut vec![Record::Started { members: members(), origin }])?;
         dir.sync()
     }
 

@@ -149,11 +149,11 @@ impl Entry {
             EntryKind::Repeated { .. } if is_nop_line(line, slot) => {
                 let Ok(hidden) = Values::read(overflow) else { return false };
                 let mut hidden = hidden.iter();
-                let (Some(command @ ValueRef::Command(_)), None) = (hidden.next(), hidden.next())
-                else {
+                let (Some(value), None) = (hidden.next(), hidden.next()) else { return false };
+                if value == ValueRef::Noop {
                     return false;
-                };
-                into.push(command);
+                }
+                into.push(value);
             }
             EntryKind::Applied { session, seq, birth } => {
                 let Some((client, line)) = read_line(line, slot) else { return false };

@@ -3,7 +3,7 @@
 //! A batch is one block of bytes, so that to share it is to count one more holder. A batch
 //! never changes, unless its only holder writes another value of the same length over it.
 
-use super::encoding::{COMMAND_BYTES, NOOP, ValueRef, head_of};
+use super::encoding::ValueRef;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -52,13 +52,7 @@ impl Batch {
 /// Makes the batch of one value, which takes all of `batch`.
 pub(super) fn write_alone(value: ValueRef<'_>, batch: &mut [u8]) {
     let bytes = batch.len() - 2 * NUMBER;
-    match value {
-        ValueRef::Noop => batch[0] = NOOP,
-        ValueRef::Command(command) => {
-            batch[..COMMAND_BYTES].copy_from_slice(&head_of(command));
-            batch[COMMAND_BYTES..bytes].copy_from_slice(command.line);
-        }
-    }
+    value.write(&mut batch[..bytes]);
     batch[bytes..][..NUMBER].copy_from_slice(&(bytes as u32).to_le_bytes());
     batch[bytes + NUMBER..].copy_from_slice(&1_u32.to_le_bytes());
 }

@@ -5,7 +5,7 @@
 //! costs no allocation but its own.
 
 use super::batch::Batch;
-use super::encoding::{COMMAND_BYTES, Malformed, NOOP, ValueRef, head_of, length_of};
+use super::encoding::{Malformed, ValueRef, length_of};
 use super::{VALUES_MAX, Values};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -49,14 +49,7 @@ impl Builder {
     /// If its line is longer than [`LINE_BYTES_MAX`](crate::types::LINE_BYTES_MAX).
     pub fn push(&mut self, value: ValueRef<'_>) {
         let bytes = &mut self.bytes;
-        match value {
-            ValueRef::Noop => bytes.push(NOOP),
-            ValueRef::Command(command) => {
-                bytes.reserve(COMMAND_BYTES + command.line.len());
-                bytes.extend_from_slice(&head_of(command));
-                bytes.extend_from_slice(command.line);
-            }
-        }
+        value.append_to(bytes);
         let end = u32::try_from(bytes.len()).expect("a batch is far shorter than 4 GiB");
         self.ends.push(end);
     }

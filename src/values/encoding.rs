@@ -3,12 +3,14 @@
 //! ```text
 //! a Noop       0
 //! a command    1  client 8  session 8  seq 8  birth 8  length 4  line
+//! a change     2  ... (`members`)
 //! ```
 //!
 //! All numbers are little endian. [`length_of`] checks every byte of a value that comes from
 //! elsewhere. [`split_first`] reads what was checked, and fails no more.
 
-use crate::types::{ClientId, Command, LINE_BYTES_MAX, Session, Slot, Value};
+use crate::members::{CHANGE_TAG, Configuration, change_length};
+use crate::types::{Change, ClientId, Command, LINE_BYTES_MAX, Session, Slot, Value};
 use std::fmt;
 
 /// How many bytes a command takes beside its line.
@@ -17,7 +19,7 @@ pub const COMMAND_BYTES: usize = 1 + 4 * 8 + 4;
 /// The first byte of a Noop.
 pub(super) const NOOP: u8 = 0;
 /// The first byte of a command.
-pub(super) const COMMAND: u8 = 1;
+const COMMAND: u8 = 1;
 
 /// Why bytes are no list of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,17 @@ impl<'a> From<&'a Command> for CommandRef<'a> {
     }
 }
 
+/// A change of members in its encoded form, which was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChangeRef<'a>(&'a [u8]);
+
+impl ChangeRef<'_> {
+    /// The next configuration, taken out of the batch.
+    pub fn to_configuration(self) -> Configuration {
+        Configuration::read(self.0).expect("a change was checked when it came")
+    }
+}
+
 /// A value in its encoded form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ValueRef<'a> {
@@ -65,6 +78,8 @@ pub enum ValueRef<'a> {
     Noop,
     /// See [`Value::Command`].
     Command(CommandRef<'a>),
+    /// See [`Value::Change`].
+    Change(ChangeRef<'a>),
 }
 
 impl<'a> ValueRef<'a> {
@@ -73,14 +88,23 @@ impl<'a> ValueRef<'a> {
         match self {
             ValueRef::Noop => Value::Noop,
             ValueRef::Command(command) => Value::Command(command.to_command()),
+            ValueRef::Change(change) => Value::Change(Change::checked(change.0)),
         }
     }
 
     /// The command, if it is one.
     pub fn command(self) -> Option<CommandRef<'a>> {
         match self {
-            ValueRef::Noop => None,
+            ValueRef::Noop | ValueRef::Change(_) => None,
             ValueRef::Command(command) => Some(command),
+        }
+    }
+
+    /// The change of members, if it is one.
+    pub fn change(self) -> Option<ChangeRef<'a>> {
+        match self {
+            ValueRef::Noop | ValueRef::Command(_) => None,
+            ValueRef::Change(change) => Some(change),
         }
     }
 
@@ -89,6 +113,33 @@ impl<'a> ValueRef<'a> {
         match self {
             ValueRef::Noop => 1,
             ValueRef::Command(command) => COMMAND_BYTES + command.line.len(),
+            ValueRef::Change(change) => change.0.len(),
+        }
+    }
+
+    /// Writes it into as many bytes as it takes.
+    pub(super) fn write(self, bytes: &mut [u8]) {
+        match self {
+            ValueRef::Noop => bytes[0] = NOOP,
+            ValueRef::Command(command) => {
+                let (head, line) = bytes.split_at_mut(COMMAND_BYTES);
+                head.copy_from_slice(&head_of(command));
+                line.copy_from_slice(command.line);
+            }
+            ValueRef::Change(change) => bytes.copy_from_slice(change.0),
+        }
+    }
+
+    /// Appends its bytes.
+    pub(super) fn append_to(self, bytes: &mut Vec<u8>) {
+        match self {
+            ValueRef::Noop => bytes.push(NOOP),
+            ValueRef::Command(command) => {
+                bytes.reserve(COMMAND_BYTES + command.line.len());
+                bytes.extend_from_slice(&head_of(command));
+                bytes.extend_from_slice(command.line);
+            }
+            ValueRef::Change(change) => bytes.extend_from_slice(change.0),
         }
     }
 }
@@ -98,12 +149,13 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
         match value {
             Value::Noop => ValueRef::Noop,
             Value::Command(command) => ValueRef::Command(command.into()),
+            Value::Change(change) => ValueRef::Change(ChangeRef(change.bytes())),
         }
     }
 }
 
 /// The bytes before a command's line.
-pub(super) fn head_of(command: CommandRef<'_>) -> [u8; COMMAND_BYTES] {
+fn head_of(command: CommandRef<'_>) -> [u8; COMMAND_BYTES] {
     let CommandRef { session, seq, birth, line } = command;
     assert!(line.len() <= LINE_BYTES_MAX, "a line of {} bytes", line.len());
     let mut head = [0; COMMAND_BYTES];
@@ -133,6 +185,11 @@ pub(super) fn length_of(bytes: &[u8]) -> Result<usize, Malformed> {
             }
             Ok(COMMAND_BYTES + length)
         }
+        CHANGE_TAG => {
+            let length = change_length(bytes).ok_or(Malformed)?;
+            let change = bytes.get(..length).and_then(Configuration::read);
+            change.map(|_| length).ok_or(Malformed)
+        }
         _ => Err(Malformed),
     }
 }
@@ -141,6 +198,11 @@ pub(super) fn length_of(bytes: &[u8]) -> Result<usize, Malformed> {
 pub(super) fn split_first(bytes: &[u8]) -> (ValueRef<'_>, &[u8]) {
     if bytes[0] == NOOP {
         return (ValueRef::Noop, &bytes[1..]);
+    }
+    if bytes[0] == CHANGE_TAG {
+        let length = change_length(bytes).expect("it was checked");
+        let (change, rest) = bytes.split_at(length);
+        return (ValueRef::Change(ChangeRef(change)), rest);
     }
     let (head, rest) = bytes.split_first_chunk::<COMMAND_BYTES>().expect("it was checked");
     let word = |at: usize| {

@@ -21,7 +21,7 @@ mod builder;
 mod encoding;
 
 pub use builder::Builder;
-pub use encoding::{COMMAND_BYTES, CommandRef, Malformed, ValueRef};
+pub use encoding::{COMMAND_BYTES, ChangeRef, CommandRef, Malformed, ValueRef};
 
 use crate::types::Value;
 use batch::{Batch, NUMBER, write_alone};

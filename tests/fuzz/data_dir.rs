@@ -39,7 +39,8 @@ fn used(durability: Durability, started: bool) -> SimDisk {
     let options = Options { segment_bytes: 4 << 10, waits: true };
     AcceptorLog::create(disk.clone(), FIRST.0, options).unwrap();
     if started {
-        held.append(&mut vec![bootstrap::Record::Started(members())]).unwrap();
+        held.append(&mut vec![bootstrap::Record::Started { members: members(), origin: None }])
+            .unwrap();
         held.sync().unwrap();
     }
     drop(held);

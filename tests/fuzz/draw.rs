@@ -1,6 +1,7 @@
 //! Draws well-formed messages, values and answers around the state of a role.
 
 use fastrand::Rng;
+use multipaxos::members::CONFIGURATION_MAX;
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, HandOver,
     Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Promise, Ready, Request,
@@ -9,7 +10,7 @@ use multipaxos::message::{
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
     Address, Attempt, Ballot, BootId, ClientId, Command, DirectoryId, NUMBER_MAX, Origin,
-    REPLICAS_MAX, ReplicaId, Session, Slot, SlotRange, Value,
+    REPLICAS_MAX, ROUND_MAX, ReplicaId, Session, Slot, SlotRange, Value,
 };
 use multipaxos::values::Values;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -52,14 +53,20 @@ fn number(rng: &mut Rng, near: u64, brim: bool) -> u64 {
 }
 
 pub(crate) fn ballot(rng: &mut Rng, around: &Around) -> Ballot {
-    Ballot(number(rng, around.ballot.0, around.brim))
+    let drawn = Ballot(number(rng, around.ballot.0, around.brim));
+    let round = match rng.u8(..40) {
+        0 if around.brim => ROUND_MAX - rng.u64(..2),
+        _ => drawn.round().min(ROUND_MAX),
+    };
+    let later = if rng.u8(..20) == 0 { rng.u16(..3) } else { 0 };
+    Ballot::of((drawn.configuration() + later).min(CONFIGURATION_MAX), round)
 }
 
 /// A ballot that `owner` owns.
 pub(crate) fn ballot_of(rng: &mut Rng, around: &Around, owner: ReplicaId) -> Ballot {
-    let n = around.n as u64;
-    let ballot = ballot(rng, around).0.min(NUMBER_MAX - n);
-    Ballot(ballot - ballot % n + u64::from(owner.0))
+    let (n, ballot) = (around.n as u64, ballot(rng, around));
+    let round = ballot.round().min(ROUND_MAX - n);
+    Ballot::of(ballot.configuration(), round - round % n + u64::from(owner.0))
 }
 
 pub(crate) fn slot(rng: &mut Rng, around: &Around) -> Slot {
@@ -281,7 +288,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         true => ballot_of(rng, around, from),
         false => ballot(rng, around),
     });
-    match rng.u8(..18) {
+    match rng.u8(..19) {
         0 => Message::Bootstrap(ToBootstrap::Ready(Box::new(ready(rng, a, from)))),
         1 => Message::Bootstrap(match rng.u8(..3) {
             0 => ToBootstrap::NotMember { directory: directory_of(rng, from) },
@@ -351,6 +358,10 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
             let (ballot, to) = (ballots(rng), ReplicaId(rng.u8(..4)));
             let hand_over = rng.bool().then_some(HandOver { ballot, to });
             Message::Proposer(ToProposer::Leaving { boot: BootId(rng.u64(1..3)), hand_over })
+        }
+        17 => {
+            let (directory, applied) = (DirectoryId(rng.u64(..4)), slot(rng, a));
+            Message::Proposer(ToProposer::Rejoin { directory, applied })
         }
         _ => Message::Heartbeat(Box::new(heartbeat(rng, a, from))),
     }

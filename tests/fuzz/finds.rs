@@ -1,7 +1,7 @@
 //! Bugs that these tests have found. Each is a test with a name.
 
 use crate::acceptor_log::{read, write};
-use crate::node::{settings, voter};
+use crate::node::{membership, settings, voter};
 use allocation_counter::measure;
 use datagrams::codec::BodyKind;
 use datagrams::counters::{Counters, DropReason};
@@ -57,6 +57,7 @@ fn what_is_proposed_again_is_bounded_by_what_is_held_and_by_the_window_of_a_lead
     let mut out: Outbox<()> = Outbox::new();
     let mut phase1 = Phase1::begin(
         settings(3, R0, 1),
+        membership(3, R0, true).started(),
         voter(R0),
         ballot,
         Slot(0),

@@ -156,6 +156,7 @@ fn a_candidate_holds_no_more_spans_than_acceptors_may_hold_slots() {
     let ballot = Ballot(3);
     let mut phase1 = Phase1::begin(
         settings(3, R0, 1),
+        membership(3, R0, true).started(),
         voter(R0),
         ballot,
         Slot(0),
@@ -193,6 +194,7 @@ fn a_candidate_holds_no_more_bytes_of_values_than_acceptors_may_hold() {
     let ballot = Ballot(3);
     let mut phase1 = Phase1::begin(
         settings(3, R0, 1),
+        membership(3, R0, true).started(),
         voter(R0),
         ballot,
         Slot(0),

@@ -581,7 +581,7 @@ impl Node {
             let held = self.log.values.get(slot.0 as usize);
             let is_it = |value: &Value| match value {
                 Value::Command(command) => command.session == *session && command.seq == *seq,
-                Value::Noop => false,
+                Value::Noop | Value::Change(_) => false,
             };
             assert!(held.is_some_and(is_it), "{answer:?}, but the slot holds {held:?}");
         }

@@ -106,9 +106,12 @@ impl Play {
                     let members = &membership.members;
                     assert_eq!(members.len(), self.n);
                     assert_eq!(membership.cluster, cluster_id(members));
-                    let is_kept = self.records.0 == [Record::Started(members.clone())];
-                    let must = membership.is_voter(self.me) && !self.remembers;
-                    assert_eq!(is_kept, must, "{:?}", self.records.0);
+                    let is_kept = match &self.records.0[..] {
+                        [] => false,
+                        [Record::Started { members: kept, .. }] => kept == members,
+                        other => panic!("{other:?}"),
+                    };
+                    assert_eq!(is_kept, !self.remembers, "{:?}", self.records.0);
                 }
                 Envelope::Notice(Notice::LostState(said)) => {
                     assert!(said.known > said.begun && !std::mem::replace(&mut self.lost, true));

@@ -5,9 +5,11 @@
 //! lost, a timer that does not fire is one that has not fired yet; no bound changes what
 //! a role does with what it is told.
 
+use multipaxos::members::Configuration;
 use multipaxos::message::{Request, Voter};
 use multipaxos::paxos::{Limits, Membership, Settings};
-use multipaxos::types::{self, Address, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
+use multipaxos::quorum::ReplicaSet;
+use multipaxos::types::{self, Address, Ballot, BootId, ClusterId, DirectoryId, ReplicaId, Slot};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// How many replicas there are: the least that can lose one.
@@ -21,6 +23,8 @@ pub(crate) struct Bounds {
     pub(crate) slots: u64,
     /// Which lines clients offer to the leader of which ballot.
     pub(crate) offers: &'static [(u64, &'static str)],
+    /// The leaders of which ballots may be asked to change the members: see [`configuration`].
+    pub(crate) changes: &'static [u64],
     /// How often a process dies, and which may.
     pub(crate) crashes: u8,
     pub(crate) mortals: &'static [u8],
@@ -50,6 +54,7 @@ impl Bounds {
             ballots: &[0, 1],
             slots: 1,
             offers: &[],
+            changes: &[],
             crashes: 0,
             mortals: &[0, 1, 2],
             skip_slot: None,
@@ -91,6 +96,40 @@ pub(crate) fn replicas() -> impl Iterator<Item = ReplicaId> {
 
 pub(crate) fn directory(id: ReplicaId) -> DirectoryId {
     DirectoryId(100 + u64::from(id.0))
+}
+
+/// The configurations of all checks: each change removes the last member.
+pub(crate) fn configuration(number: u16) -> Option<Configuration> {
+    let started = membership(ReplicaId(0), false).started();
+    match number {
+        0 => Some(started),
+        number => {
+            let before = configuration(number - 1)?;
+            let last = before.members().last()?.id;
+            before.without(last)
+        }
+    }
+}
+
+/// The configuration that the leader of a ballot may be asked for.
+pub(crate) fn next(ballot: Ballot) -> Option<Configuration> {
+    configuration(ballot.configuration() + 1)
+}
+
+/// How many members the configuration of a ballot has: the replicas from 0 on.
+fn members_of(ballot: Ballot) -> usize {
+    N - usize::from(ballot.configuration()).min(N - 1)
+}
+
+/// Whose ballot it is.
+pub(crate) fn owner(ballot: Ballot) -> ReplicaId {
+    ballot.owner(members_of(ballot))
+}
+
+/// Whether these are a quorum of the ballot's configuration.
+pub(crate) fn is_quorum(ballot: Ballot, by: ReplicaSet) -> bool {
+    let n = members_of(ballot);
+    types::replicas(n).filter(|id| by.contains(*id)).count() > n / 2
 }
 
 /// `fresh`: in the first life.

@@ -5,7 +5,7 @@
 //! It is a part of the state, so that no two states with different pasts are taken for
 //! one where an invariant could tell them apart.
 
-use super::bounds::N;
+use super::bounds::{N, is_quorum, owner};
 use super::seat::StepEffect;
 use multipaxos::message::{
     Answer, Decided, Message, Promise, Run, Span, ToAcceptor, ToLearner, ToProposer,
@@ -135,6 +135,11 @@ impl Line {
         matches!(Values::read(&self.value).expect("it was encoded").get(0), ValueRef::Noop)
     }
 
+    fn is_command(&self) -> bool {
+        let value = Values::read(&self.value).expect("it was encoded");
+        value.get(0).command().is_some()
+    }
+
     fn has_effect(&self) -> bool {
         self.client_seq.is_some()
     }
@@ -248,7 +253,7 @@ impl History {
         self.ensure(before <= Some(ballot), Law::PromiseHolds);
         if before < Some(ballot) {
             self.promised[node.index()] = Some(ballot);
-            if ballot.owner(N) == node {
+            if owner(ballot) == node {
                 self.own_promises.insert(ballot, life);
             }
         }
@@ -256,7 +261,7 @@ impl History {
             for (slot, value) in each(*first, values) {
                 let by = self.accepted.entry((slot, ballot, value)).or_default();
                 by.insert(node);
-                if by.is_quorum(N) {
+                if is_quorum(ballot, *by) {
                     self.chooses(slot);
                 }
             }
@@ -277,14 +282,15 @@ impl History {
     fn chosen(&self, slot: Slot) -> impl Iterator<Item = (Ballot, &Bytes)> {
         let from = (slot, Ballot::ZERO, Bytes::new());
         let here = self.accepted.range(from..).take_while(move |((at, ..), _)| *at == slot);
-        here.filter(|(_, by)| by.is_quorum(N)).map(|((_, ballot, value), _)| (*ballot, value))
+        here.filter(|((_, ballot, _), by)| is_quorum(*ballot, **by))
+            .map(|((_, ballot, value), _)| (*ballot, value))
     }
 
     /// What was chosen in each slot.
     pub(crate) fn all_chosen(&self) -> BTreeMap<Slot, Vec<Chosen>> {
         let mut slots: BTreeMap<Slot, Vec<Chosen>> = BTreeMap::new();
         for ((slot, ballot, value), by) in &self.accepted {
-            if by.is_quorum(N) {
+            if is_quorum(*ballot, *by) {
                 let value = Values::read(value).expect("it was encoded").to_vec().swap_remove(0);
                 let chosen = Chosen { ballot: *ballot, value, by: *by };
                 slots.entry(*slot).or_default().push(chosen);
@@ -336,12 +342,12 @@ impl History {
             Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) => {
                 // To oneself it asks for the own promise.
                 let promised = to == node || self.own_promises.get(ballot) == Some(&life);
-                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
+                self.ensure(promised && owner(*ballot) == node, Law::OwnPromiseFirst);
             }
             Message::Acceptor(ToAcceptor::Accept(accept)) => {
                 let ballot = accept.ballot;
                 let promised = self.own_promises.get(&ballot) == Some(&life);
-                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
+                self.ensure(promised && owner(ballot) == node, Law::OwnPromiseFirst);
                 for (at, (slot, value)) in each(accept.first, &accept.values).enumerate() {
                     let asked = accept.values.get(at) == ValueRef::Noop
                         || known.iter().any(|known| known.bytes() == value);
@@ -352,7 +358,7 @@ impl History {
             }
             Message::Acceptor(ToAcceptor::AcceptHeld { ballot, held }) => {
                 let promised = self.own_promises.get(ballot) == Some(&life);
-                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
+                self.ensure(promised && owner(*ballot) == node, Law::OwnPromiseFirst);
                 for (slot, at) in held
                     .iter()
                     .flat_map(|span| span.slots.iter().map(move |slot| (slot, span.ballot)))
@@ -365,7 +371,7 @@ impl History {
             Message::Heartbeat(heartbeat) => self.marks(heartbeat.decided),
             Message::Acceptor(ToAcceptor::FetchAccepted { ballot, .. }) => {
                 let promised = self.own_promises.get(ballot) == Some(&life);
-                self.ensure(promised && ballot.owner(N) == node, Law::OwnPromiseFirst);
+                self.ensure(promised && owner(*ballot) == node, Law::OwnPromiseFirst);
             }
             Message::Proposer(ToProposer::Promise(page)) => self.promises(node, page),
             Message::Proposer(ToProposer::AcceptedValues(values)) => {
@@ -439,9 +445,13 @@ impl History {
     pub(crate) fn reached(&self) -> Reached {
         let mut reached = Reached::default();
         for (_, ballot, _) in
-            self.accepted.iter().filter(|(_, by)| by.is_quorum(N)).map(|(at, _)| at)
+            self.accepted.iter().filter(|((_, at, _), by)| is_quorum(*at, **by)).map(|(at, _)| at)
         {
-            reached.add(Reach::Decided(ballot.0 as u8));
+            reached.add(match ballot.configuration() {
+                0 => Reach::Decided(ballot.0 as u8),
+                1 => Reach::DecidedAfterChange,
+                _ => Reach::DecidedAfterTwo,
+            });
         }
         let commands = || self.proposed.iter().filter(|(.., value)| value.len() > 1);
         for (slot, ballot, value) in commands() {
@@ -458,7 +468,7 @@ impl History {
             }
         };
         met(self.log.iter().any(Line::is_noop), Reach::HoleFilled);
-        let without_effect = |line: &Line| !line.is_noop() && !line.has_effect();
+        let without_effect = |line: &Line| line.is_command() && !line.has_effect();
         met(self.log.iter().any(without_effect), Reach::Suppressed);
         met(self.applied.iter().any(|applied| *applied > Slot::ZERO), Reach::Applied);
         met(self.applied.iter().all(|applied| *applied > Slot::ZERO), Reach::AppliedByAll);
@@ -492,6 +502,9 @@ pub(crate) enum Reach {
     ValuesFetched,
     /// It was told that they are decided and forgotten.
     ValuesForgotten,
+    /// A value was chosen after a change of members, and after a second one.
+    DecidedAfterChange,
+    DecidedAfterTwo,
     /// A process died with records written and not synced.
     DiedUnsynced,
     /// A process died with records synced, and what rests on them held.
@@ -499,7 +512,7 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    pub(crate) const ALL: [Reach; 17] = [
+    pub(crate) const ALL: [Reach; 19] = [
         Reach::Decided(0),
         Reach::Decided(1),
         Reach::Decided(2),
@@ -515,6 +528,8 @@ impl Reach {
         Reach::Trimmed,
         Reach::ValuesFetched,
         Reach::ValuesForgotten,
+        Reach::DecidedAfterChange,
+        Reach::DecidedAfterTwo,
         Reach::DiedUnsynced,
         Reach::DiedUnsent,
     ];
@@ -536,6 +551,8 @@ impl Reach {
             Reach::Trimmed => "an acceptor forgets what was applied",
             Reach::ValuesFetched => "a candidate fetches a value that it lacks",
             Reach::ValuesForgotten => "a candidate asks for a value that is decided and forgotten",
+            Reach::DecidedAfterChange => "a value is chosen after a change of members",
+            Reach::DecidedAfterTwo => "a value is chosen after two changes of members",
             Reach::DiedUnsynced => "a process dies between writing and syncing",
             Reach::DiedUnsent => "a process dies between syncing and sending",
         }

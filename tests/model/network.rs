@@ -159,11 +159,12 @@ pub(crate) fn delivery(bounds: &Bounds, from: ReplicaId, envelope: &Envelope) ->
             ),
             Message::Proposer(_) | Message::Bootstrap(_) => Delivery::Lost,
         },
-        Envelope::Notice(Notice::Acceptor(acceptor::Input::Applied(slot))) => {
+        Envelope::Notice(Notice::Acceptor(acceptor::Input::Applied(slot, changed))) => {
             if *slot == Slot::ZERO {
                 return Delivery::Lost;
             }
-            goes(RoleId::acceptor(from), Input::Acceptor(acceptor::Input::Applied(*slot)))
+            let applied = acceptor::Input::Applied(*slot, changed.clone());
+            goes(RoleId::acceptor(from), Input::Acceptor(applied))
         }
         Envelope::Notice(Notice::Proposer(input)) => match input {
             proposer::Input::Progress { applied, decided, .. }

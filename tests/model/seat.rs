@@ -13,7 +13,7 @@
 //! **Pre-votes** are always granted. They change nothing at the replicas that grant them, so
 //! safety must not depend on them. So every replica may campaign whenever it likes.
 
-use super::bounds::{Bounds, N, client, membership};
+use super::bounds::{Bounds, client, membership, next, replicas};
 use super::disk::{DecidedLog, Disk, Kept};
 use super::network::plain;
 use multipaxos::message::{Message, ToAcceptor, ToLearner, ToProposer};
@@ -42,6 +42,8 @@ pub(crate) enum Step<I> {
     /// A client's line, by its index in [`Bounds::offers`]. The learner has confirmed that it is
     /// its session's next.
     Offer(usize),
+    /// An operator wants the leader to make the next configuration.
+    Change,
     /// The running sync ends, or a sync that nobody waited for.
     Sync,
     /// The process dies and begins anew. `synced`: whether a running sync had ended on the disk.
@@ -65,6 +67,7 @@ impl<I> Step<I> {
         match self {
             Step::Take(input) => Step::Take(look_up(input)),
             Step::Offer(at) => Step::Offer(at),
+            Step::Change => Step::Change,
             Step::Sync => Step::Sync,
             Step::Crash { synced } => Step::Crash { synced },
             Step::Campaign => Step::Campaign,
@@ -331,6 +334,10 @@ impl Lectern {
                 let request = bounds.request(bounds.offers[at].1);
                 self.take(proposer::Input::RequestIsNext { origin: client(), request })
             }
+            Step::Change => {
+                let next = next(self.role.leading()?)?;
+                self.take(proposer::Input::Change(next))
+            }
             Step::Crash { .. } => {
                 *self = Lectern::new(bounds, id, false);
                 Vec::new()
@@ -340,6 +347,8 @@ impl Lectern {
             Step::Beat => self.clone().beat()?,
             step => unreachable!("no step of a proposer: {step:?}"),
         };
+        // A leader whose configuration has ended campaigns by itself.
+        self.ballot = sent.iter().find_map(prepare).or(self.ballot);
         effects.extend(sent.into_iter().map(StepEffect::Leaves));
         Some(())
     }
@@ -369,10 +378,11 @@ impl Lectern {
         for _ in 0..DEADLINES_MAX {
             let mut sent = self.wait()?;
             if let Some(round) = sent.iter().find_map(pre_vote) {
-                let peer = ReplicaId((id.0 + 1) % N as u8);
-                let (granted, voter) = (true, membership(peer, false).voter);
-                let reply = ToProposer::PreVoteReply { round, granted, promised: None, voter };
-                sent = self.take(proposer::Input::Peer(peer, reply));
+                for peer in replicas().filter(|peer| *peer != id) {
+                    let (granted, voter) = (true, membership(peer, false).voter);
+                    let reply = ToProposer::PreVoteReply { round, granted, promised: None, voter };
+                    sent.extend(self.take(proposer::Input::Peer(peer, reply)));
+                }
             }
             let asked = sent.iter().find_map(prepare).filter(|ballot| self.ballot != Some(*ballot));
             if asked.is_some() {

@@ -70,6 +70,9 @@ fn other_step(bounds: &Bounds, role: RoleId, step: Step<u32>, turn: &Turn) -> St
                 None => format!("a client sends {line:?} to replica {replica}, which keeps it"),
             }
         }
+        Step::Change => {
+            format!("replica {replica} is asked for the next members, and proposes the change")
+        }
         Step::Campaign => match prepared(turn) {
             Some((ballot, asked)) => format!(
                 "replica {replica} campaigns: it asks {} to promise ballot {ballot}",
@@ -159,7 +162,7 @@ fn acceptor_takes(role: RoleId, packet: &Packet, input: &acceptor::Input, turn: 
             unreachable!("left out, as heartbeats are")
         }
         acceptor::Input::Mark { .. } => unreachable!("nobody reads in the model"),
-        acceptor::Input::Applied(slot) => {
+        acceptor::Input::Applied(slot, _) => {
             let trims = turn
                 .effects
                 .iter()
@@ -440,6 +443,7 @@ pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Noop => "a no-op".to_owned(),
         Value::Command(command) => format!("{:?}", command.line.to_string()),
+        Value::Change(_) => "a change of members".into(),
     }
 }
 

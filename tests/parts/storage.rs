@@ -210,7 +210,8 @@ fn a_data_directory_is_made_with_all_above_it_and_locked() {
     assert_eq!(found, Found::Fresh);
     assert!(matches!(DataDir::open(disk(), purpose()), Err(Refused::InUse { .. })));
     let members = vec![DIRECTORY, DirectoryId(1), DirectoryId(2)];
-    held.append(&mut vec![bootstrap::Record::Started(members.clone())]).unwrap();
+    held.append(&mut vec![bootstrap::Record::Started { members: members.clone(), origin: None }])
+        .unwrap();
     held.sync().unwrap();
     drop(held);
     let (_held, found) = DataDir::open(disk(), purpose()).unwrap();

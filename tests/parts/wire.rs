@@ -161,6 +161,10 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
                 hand_over: Some(HandOver { ballot, to: ReplicaId(2) }),
             })),
         ),
+        (
+            "rejoin",
+            peer(proposer(ToProposer::Rejoin { directory: DirectoryId(0xD1), applied: slot })),
+        ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
         ("pre_vote", peer(proposer(ToProposer::PreVote { ballot, round: 2 }))),
         (
@@ -281,6 +285,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
             Message::Proposer(ToProposer::Forward { .. }) => "forward",
             Message::Proposer(ToProposer::Leaving { .. }) => "leaving",
+            Message::Proposer(ToProposer::Rejoin { .. }) => "rejoin",
             Message::Learner(ToLearner::Accepted { .. }) => "accepted",
             Message::Learner(ToLearner::Fetch { .. }) => "fetch",
             Message::Learner(ToLearner::Page { .. }) => "page",

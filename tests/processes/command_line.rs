@@ -40,6 +40,7 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--metrics_address ADDR",
                 "--trace FILE",
                 "--begin_from FILE",
+                "--rejoin",
                 "--durability MODE",
                 "--threads LAYOUT",
                 "--msg_loss PERCENT",

@@ -23,6 +23,7 @@ mod odd_streams;
 mod place;
 mod put_back;
 mod reads;
+mod rejoin;
 mod requests;
 mod restart;
 mod rolling_restart;

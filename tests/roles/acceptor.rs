@@ -1,6 +1,9 @@
 //! The acceptor: its promises, acceptances, storage and messages.
 
+mod members;
+
 use crate::common::*;
+use multipaxos::members::{CONFIGURATION_MAX, Configuration};
 use multipaxos::message::{
     Accept, Answer, Decided, Promise, Run, Span, Spans, ToAcceptor, ToBootstrap, ToLearner,
     ToProposer, Voter,
@@ -142,7 +145,7 @@ fn a_stale_ballot_is_refused_and_the_refusal_names_the_promise() {
 fn the_ballot_is_checked_before_the_slot() {
     let mut seat = acceptor();
     seat.handle(accept(4, 0, &["kept"]));
-    seat.handle(Input::Applied(Slot(8)));
+    seat.handle(Input::Applied(Slot(8), None));
     for first in [0, 8, 8 + ACCEPT_SLOTS_MAX] {
         let refused = seat.handle(accept(3, first, &["late"]));
         assert_eq!(to_proposers(&refused), [(R0, nack(3, 4))], "slot {first}");
@@ -281,7 +284,7 @@ fn slots_above_those_of_a_full_acceptor_are_refused_and_slots_below_are_not() {
     assert_eq!(votes(&seat.handle(noops(rest, 8_194))), [(R1, 1, rest, 8_192)]);
     assert_eq!(seat.role.state().len() as u64, 2 * most);
     // It forgets, and has room again.
-    seat.handle(Input::Applied(Slot(first + 8)));
+    seat.handle(Input::Applied(Slot(first + 8), None));
     assert_eq!(votes(&seat.handle(noops(first + most, 9))), [(R1, 1, first + most, 8)]);
 }
 
@@ -291,17 +294,17 @@ fn what_a_checkpoint_covers_is_trimmed() {
     let lines: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     seat.handle(accept(1, 0, &lines));
-    seat.handle(Input::Applied(Slot(9)));
+    seat.handle(Input::Applied(Slot(9), None));
     assert_eq!((seat.role.state().trimmed(), seat.role.state().len()), (Slot(9), 11));
     assert_eq!(seat.role.state().promised(), Some(Ballot(1)), "the promise stays");
     assert_eq!(seat.storage.memory.state(), seat.role.state());
     // An older mark changes nothing.
-    seat.handle(Input::Applied(Slot(3)));
-    seat.handle(Input::Applied(Slot(9)));
+    seat.handle(Input::Applied(Slot(3), None));
+    seat.handle(Input::Applied(Slot(9), None));
     assert_eq!(seat.role.state().trimmed(), Slot(9));
     assert_eq!(seat.storage.records[1..], [Record::Trim(Slot(9))], "once");
     assert!(!seat.role.state().is_empty());
-    seat.handle(Input::Applied(Slot(20)));
+    seat.handle(Input::Applied(Slot(20), None));
     assert!(seat.role.state().is_empty());
 }
 
@@ -309,7 +312,7 @@ fn what_a_checkpoint_covers_is_trimmed() {
 fn trimmed_slots_are_neither_accepted_nor_claimed_empty() {
     let mut seat = acceptor();
     seat.handle(accept(1, 0, &["a"; 12]));
-    seat.handle(Input::Applied(Slot(8)));
+    seat.handle(Input::Applied(Slot(8), None));
     let sent = seat.handle(accept(3, 6, &["x", "x", "x"]));
     assert_eq!(votes(&sent), [(R0, 3, 8, 1)], "slots 6 and 7 are trimmed");
     let page = page(&seat.handle(prepare(4, 0)));
@@ -324,7 +327,7 @@ fn pages_cover_everything_without_a_gap_and_fit_the_datagram() {
     for slot in (0..4_000).filter(|slot| slot % 3 != 0) {
         seat.handle(accept_values(1, slot, vec![Value::Noop]));
     }
-    seat.handle(Input::Applied(Slot(8)));
+    seat.handle(Input::Applied(Slot(8), None));
     let (mut found, mut next, mut rounds) = (Vec::new(), Slot(3), 0);
     let mut all = pages(&seat.handle(prepare(7, 3)));
     assert!((4..20).contains(&all.len()), "{} pages", all.len());
@@ -388,7 +391,7 @@ fn only_values_at_the_ballots_that_are_named_are_sent_and_only_under_the_promise
     assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), [(vec![(0, value("a"))], true)]);
     assert_eq!(fetch(&mut seat, 4, &[(0, 1, 0), (1, 1, 3)]), [(vec![(1, value("c"))], true)]);
     assert_eq!(fetch(&mut seat, 4, &[(5, 1, 1)]), nobody);
-    seat.handle(Input::Applied(Slot(2)));
+    seat.handle(Input::Applied(Slot(2), None));
     assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), nobody, "they are forgotten");
     seat.handle(prepare(6, 0));
     assert_eq!(fetch(&mut seat, 4, &[(0, 2, 1)]), []);
@@ -512,9 +515,12 @@ fn what_a_vote_repeats_makes_no_further_datagram() {
 #[test]
 fn votes_of_many_ranges_share_datagrams_and_fit_them() {
     // On the wire small numbers are short, and large ones are long.
-    for (ballot, above) in [(1, 0), (1 + 3 * (1 << 60), 1 << 60)] {
+    let late = Ballot::of(CONFIGURATION_MAX, 1).0;
+    for (ballot, above) in [(1, 0), (late, 1 << 60)] {
         let mut seat = acceptor();
-        seat.handle(Input::Applied(Slot(above)));
+        let number = Ballot(ballot).configuration();
+        let configuration = Configuration::new(number, membership(3, R2).started().members());
+        seat.handle(Input::Applied(Slot(above), configuration.ok()));
         let sent = seat.burst((0..930).map(|number| accept(ballot, above + 2 * number, &["x"])));
         assert_eq!(votes(&sent).len(), 930);
         // An entry has at most 20 bytes, and all together fill half a datagram.
@@ -632,7 +638,7 @@ fn the_proposer_hears_of_the_promise_again_and_again() {
     let mut seat = acceptor();
     assert_eq!(promised(&seat.handle(prepare(4, 0))), [Ballot(4)]);
     assert_eq!(promised(&seat.handle(prepare(4, 0))), []);
-    assert_eq!(promised(&seat.handle(Input::Applied(Slot(0)))), [Ballot(4)]);
+    assert_eq!(promised(&seat.handle(Input::Applied(Slot(0), None))), [Ballot(4)]);
     let mut again = remembering(seat.storage);
     assert_eq!(promised(&again.burst([])), [Ballot(4)], "its first message after a restart");
 }
@@ -677,7 +683,7 @@ fn the_proposer_hears_of_a_sync_that_held_the_acceptor_up_whenever_it_began() {
         seat.handle(accept(4, 1, &["not told"]));
         seat.now = Time(2 + held_us);
         // The learner's word that comes in every heartbeat.
-        let sent = seat.handle(Input::Applied(Slot(0)));
+        let sent = seat.handle(Input::Applied(Slot(0), None));
         told_proposer(&sent)
             .into_iter()
             .filter(|input| matches!(input, proposer::Input::Saved { .. }))
@@ -768,7 +774,7 @@ fn a_full_acceptor_takes_nothing_new_until_its_learner_has_applied_some() {
     );
     // What is held below may be replaced, for the next leader proposes it again.
     assert_eq!(votes(&seat.handle(accept(3, 0, &[&line]))), [(R0, 3, 0, 1)]);
-    seat.handle(Input::Applied(Slot(1)));
+    seat.handle(Input::Applied(Slot(1), None));
     assert_eq!(votes(&seat.handle(accept(3, taken, &[&line]))), [(R0, 3, taken, 1)]);
 }
 
@@ -794,7 +800,7 @@ fn a_mark_lies_above_everything_that_was_ever_accepted_whatever_is_applied_or_fo
     seat.handle(accept(0, 0, &["a", "b"]));
     seat.handle(accept(0, 7, &["far"]));
     assert_eq!(mark(&mut seat, None), Some(8), "nothing is applied");
-    seat.handle(Input::Applied(Slot(8)));
+    seat.handle(Input::Applied(Slot(8), None));
     assert_eq!(mark(&mut seat, None), Some(8), "all is forgotten");
     // A higher promise takes nothing back.
     seat.handle(prepare(4, 8));
@@ -815,7 +821,7 @@ fn a_mark_leaves_out_only_what_a_higher_leader_has_not_inherited() {
     assert_eq!(mark(&mut seat, Some((4, 2))), Some(3), "and slot 3 is still held at ballot 0");
     seat.handle(accept(7, 5, &["f"]));
     assert_eq!(mark(&mut seat, Some((4, 2))), Some(6), "what came after that leader may be chosen");
-    seat.handle(Input::Applied(Slot(6)));
+    seat.handle(Input::Applied(Slot(6), None));
     assert_eq!(mark(&mut seat, Some((7, 5))), Some(6));
 }
 

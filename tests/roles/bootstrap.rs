@@ -102,7 +102,7 @@ fn replica_0_draws_up_the_list_once_all_have_answered_its_present_life() {
     assert_eq!(started(&seat.handle(former)), [], "2 has heard of a former life of 0");
     let start = the_start(&seat.handle(ready(R2, 3, 12, 1)));
     let members = ids(&[10, 11, 12]);
-    assert_eq!(seat.storage.0, [Record::Started(members.clone())]);
+    assert_eq!(seat.storage.0, [record(members.clone())]);
     let cluster = cluster_id(&members);
     let voter = Voter { directory: DirectoryId(10), ..start.voter };
     let memories = Vec::new();
@@ -143,7 +143,7 @@ fn the_others_start_from_a_started_peers_list() {
         let start = the_start(&seat.handle(begun(R2, 7, 12, answers, &[10, 11, 12])));
         assert_eq!(start.members, ids(&[10, 11, 12]));
         assert!(start.is_voter(R1));
-        assert_eq!(seat.storage.0, [Record::Started(ids(&[10, 11, 12]))]);
+        assert_eq!(seat.storage.0, [record(ids(&[10, 11, 12]))]);
     }
 }
 
@@ -169,7 +169,7 @@ fn a_replica_0_that_is_shown_a_list_with_its_directory_has_lost_its_state() {
 }
 
 #[test]
-fn a_directory_off_the_list_of_a_quorum_starts_as_no_voter_and_keeps_no_record() {
+fn a_directory_off_the_list_of_a_quorum_starts_as_no_voter_and_keeps_the_record() {
     let mut seat = replica(5, R1, 99);
     let list = [10, 11, 12, 13, 14];
     assert_eq!(started(&seat.handle(begun(R0, 7, 10, 1, &list))), []);
@@ -184,7 +184,8 @@ fn a_directory_off_the_list_of_a_quorum_starts_as_no_voter_and_keeps_no_record()
     let start = the_start(&seat.handle(begun(R3, 7, 13, 1, &list)));
     assert!(!start.is_voter(R1));
     assert_eq!(start.cluster, cluster_id(&ids(&list)));
-    assert_eq!(seat.storage.0, []);
+    // The log may make it a member, and its next life must know that (M4).
+    assert_eq!(seat.storage.0, [record(ids(&list))]);
 }
 
 #[test]
@@ -429,7 +430,7 @@ fn a_wiped_replica_0_draws_up_no_second_list() {
     assert_eq!(started(&seat.handle(begun(R1, 3, 11, 2, &[10, 11, 12]))), []);
     let start = the_start(&seat.handle(begun(R2, 3, 12, 2, &[10, 11, 12])));
     assert!(!start.is_voter(R0));
-    assert_eq!(seat.storage.0, []);
+    assert_eq!(seat.storage.0, [record(ids(&[10, 11, 12]))]);
     assert_eq!(started(&seat.handle(ready(R1, 9, 11, 3))), [], "it does not start again");
 }
 
@@ -475,6 +476,11 @@ fn a_replica_that_waits_says_whose_configuration_lists_others() {
 }
 
 /// A chat log to begin with.
+/// The record of a cluster that began empty.
+fn record(members: Vec<DirectoryId>) -> Record {
+    Record::Started { members, origin: None }
+}
+
 fn origin(hash: u64) -> Option<Origin> {
     Some(Origin { end: Slot(700), bytes: 9_000, hash })
 }
@@ -544,7 +550,9 @@ fn a_wiped_replica_that_begins_with_a_chat_log_follows_no_cluster_that_did_not()
         seat.handle(with(other, begun(R0, 1, 10, 1, &[10, 11, 12])));
         let sent = seat.handle(with(other, begun(R1, 1, 11, 1, &[10, 11, 12])));
         assert_eq!(started(&sent).len(), usize::from(follows), "{own:?} {other:?}");
-        assert_eq!(seat.storage.0, [], "a replica without a vote notes nothing");
+        // It says so to others from then on: the log may make it a member, and those may go.
+        let noted = Record::Started { members: ids(&[10, 11, 12]), origin: other };
+        assert_eq!(seat.storage.0.first(), follows.then_some(&noted), "what it follows it notes");
         assert_eq!(seat.role.report().contains("Two clusters cannot go on"), !follows);
     }
 }

@@ -1,5 +1,6 @@
 //! Builders, and a seat for a role: it gives inputs to the role and returns its messages.
 
+use multipaxos::members::{Configuration, Member};
 use multipaxos::message::{
     Answer, ClientMessage, Decided, Heartbeat, LogHash, Message, Request, ToAcceptor, ToBootstrap,
     ToLearner, ToProposer, Voter,
@@ -77,6 +78,22 @@ pub(crate) fn membership(n: usize, id: ReplicaId) -> Membership {
 /// The membership of `id` if its disk was wiped after the cluster had started.
 pub(crate) fn stranger(n: usize, id: ReplicaId) -> Membership {
     Membership { voter: foreign(id), ..membership(n, id) }
+}
+
+/// The first configuration of `n` after a change: `foreign(id)` has taken the place of `id`.
+pub(crate) fn replaced(n: usize, id: ReplicaId) -> Configuration {
+    let member = Member { id, directory: foreign(id).directory, address: None };
+    membership(n, id).started().with(member).expect("one member is another")
+}
+
+/// The same after a change that removes `id`.
+pub(crate) fn removed(n: usize, id: ReplicaId) -> Configuration {
+    membership(n, id).started().without(id).expect("one member less")
+}
+
+/// The change that makes this configuration.
+pub(crate) fn change(next: &Configuration) -> Value {
+    Value::Change(next.to_change())
 }
 
 pub(crate) fn address(port: u16) -> Address {

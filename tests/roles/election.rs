@@ -1,6 +1,7 @@
 //! The election: the leader that a replica hears, and the end of its patience.
 
 use crate::common::{R1, R2};
+use multipaxos::members::Configuration;
 use multipaxos::message::{Decided, Heartbeat, LogHash, Voter};
 use multipaxos::paxos::election::Election;
 use multipaxos::paxos::learner::FETCH_SLOTS_MAX;
@@ -27,8 +28,12 @@ fn settings(id: u8) -> Settings {
     }
 }
 
+fn started() -> Configuration {
+    Configuration::started(&[10, 11, 12].map(DirectoryId))
+}
+
 fn election(id: u8) -> Election {
-    Election::new(settings(id), Time(0), 0)
+    Election::new(settings(id), started(), Time(0), 0)
 }
 
 fn heartbeat(boot: u64, round: u64) -> Heartbeat {
@@ -67,7 +72,7 @@ fn promising(round: u64, echo: u64, promised: u64) -> Heartbeat {
 fn the_wait_is_drawn_from_the_shortest_to_the_longest() {
     let span = MAX_US - MIN_US;
     for (draw, wait_us) in [(0, MIN_US), (7, MIN_US + 7), (span, MAX_US), (span + 1, MIN_US)] {
-        let election = Election::new(settings(0), Time(1_000), draw);
+        let election = Election::new(settings(0), started(), Time(1_000), draw);
         assert_eq!(election.suspect_at(), Time(1_000 + wait_us), "draw {draw}");
     }
     let mut election = election(0);
@@ -432,7 +437,7 @@ fn an_echo_of_an_earlier_life_hides_none_of_this_one() {
 fn the_numbers_of_two_lives_are_told_apart() {
     let first = |boot| {
         let boot = BootId(boot);
-        Election::new(Settings { boot, ..settings(0) }, Time(0), 0).begin_round(Time(0))
+        Election::new(Settings { boot, ..settings(0) }, started(), Time(0), 0).begin_round(Time(0))
     };
     let mut begun: Vec<u64> = (0..200).map(first).collect();
     begun.sort_unstable();

@@ -95,18 +95,28 @@ impl<F: DiskFile> Replacement<F> {
 
 /// The contents of the file `name`; none if there is no such file.
 pub fn read<D: Disk>(disk: &D, name: &str, magic: Magic) -> Result<Option<Vec<u8>>, OpenError> {
+    Ok(read_any(disk, name, &[magic])?.map(|(_, contents)| contents))
+}
+
+/// The same of a file that is of one of these kinds and versions; and of which.
+pub fn read_any<D: Disk>(
+    disk: &D,
+    name: &str,
+    magics: &[Magic],
+) -> Result<Option<(Magic, Vec<u8>)>, OpenError> {
     let Some(file) = disk.open(name)? else { return Ok(None) };
     let damaged = |offset, what| OpenError::Damaged { file: disk.describe(name), offset, what };
     let mut bytes = vec![0; file.length()? as usize];
     file.read_at(0, &mut bytes)?;
-    if bytes.len() < HEADER_BYTES || bytes[..8] != magic {
+    let begins_with = |magic: &&Magic| bytes.len() >= HEADER_BYTES && bytes[..8] == **magic;
+    let Some(magic) = magics.iter().find(begins_with).copied() else {
         return Err(damaged(0, "not a file of this kind and version"));
-    }
+    };
     let contents = bytes.split_off(HEADER_BYTES);
     if bytes[8..] != check(magic, &contents).to_le_bytes() {
         return Err(damaged(8, "its check is wrong"));
     }
-    Ok(Some(contents))
+    Ok(Some((magic, contents)))
 }
 
 #[cfg(test)]
@@ -134,6 +144,17 @@ mod tests {
                 disk.flip_bit("a", byte, 3);
             }
         }
+    }
+
+    #[test]
+    fn a_file_of_one_of_several_versions_is_read_and_says_which_it_is() {
+        let (disk, next) = (disk(), *b"a file02");
+        for magic in [MAGIC, next] {
+            replace(&disk, "a", magic, b"contents", true).unwrap();
+            let found = read_any(&disk, "a", &[MAGIC, next]).unwrap();
+            assert_eq!(found, Some((magic, b"contents".to_vec())));
+        }
+        assert!(read_any(&disk, "a", &[MAGIC]).is_err());
     }
 
     #[test]

@@ -394,7 +394,8 @@ impl Said {
             | Message::Proposer(
                 ToProposer::PreVote { .. }
                 | ToProposer::PreVoteReply { .. }
-                | ToProposer::Leaving { .. },
+                | ToProposer::Leaving { .. }
+                | ToProposer::Rejoin { .. },
             ) => Said::Other,
         }
     }

@@ -105,6 +105,16 @@ reach! {
     StruckStopped = "chat_logs_struck_down",
     /// A replica that ran went on with what was left of its chat log.
     ChatLogMended = "chat_logs_mended",
+    /// The log changed the members.
+    MembersChanged = "members_changed",
+    /// The next configuration has led, and its members are one less.
+    MemberRemoved = "members_removed",
+    /// … one more.
+    MemberAdded = "members_added",
+    /// … as many, with another directory in a lost one's place.
+    MemberReplaced = "members_replaced",
+    /// The leader was asked to propose a configuration without itself.
+    LeaderRemoved = "leaders_removed",
     /// A copy of a data directory began to run beside the original.
     CopyBeside = "copies_beside",
     /// A replica told another one that two processes run on its directory.
@@ -227,7 +237,12 @@ const GENTLE: [Situation; 15] = [
 ];
 
 /// What needs a seldom fault: no single place is asked for it.
-const SELDOM: [Situation; 10] = [
+const SELDOM: [Situation; 15] = [
+    Situation::MembersChanged,
+    Situation::MemberRemoved,
+    Situation::MemberAdded,
+    Situation::MemberReplaced,
+    Situation::LeaderRemoved,
     Situation::Struck,
     Situation::StruckStopped,
     Situation::ChatLogMended,
@@ -361,7 +376,9 @@ impl Reach {
             Message::Learner(ToLearner::Fetch { .. }) => self.count(Situation::Fetch),
             Message::Learner(ToLearner::Page { .. }) => self.count(Situation::Page),
             Message::Acceptor(_)
-            | Message::Proposer(ToProposer::PreVote { .. } | ToProposer::Leaving { .. })
+            | Message::Proposer(
+                ToProposer::PreVote { .. } | ToProposer::Leaving { .. } | ToProposer::Rejoin { .. },
+            )
             | Message::Learner(ToLearner::Accepted { .. })
             | Message::Bootstrap(_)
             | Message::Heartbeat(_) => {}

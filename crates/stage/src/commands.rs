@@ -153,6 +153,19 @@ impl Session {
                 stage.terminate(id);
                 Ok(())
             }
+            "change" => {
+                words.only(3, false, &[])?;
+                let id = one(stage, &words)?;
+                if !stage.is_up(id) {
+                    return Err(format!("replica {id} is down: ask one that leads"));
+                }
+                let member = replica(stage, parse(words.word(2, "member")?)?)?;
+                match words.word(1, "kind of change")? {
+                    "with" => stage.change(id, member, true),
+                    "without" => stage.change(id, member, false),
+                    other => Err(format!("{other} is neither with nor without")),
+                }
+            }
             "restart" | "begin" => {
                 every(stage, &words, false, |stage, id, named| match stage.is_up(id) {
                     true if named => Err(format!("replica {id} is up; `crash {id}` ends it")),

@@ -64,7 +64,10 @@ pub const SCRIPT: &[Group] = &[
                 "mark",
                 "mark 0",
                 "a client that reads asks how far it has to; only the answer is shown",
-                &["A replica that may not vote, or that no quorum hears, does not answer."],
+                &[
+                    "A replica that may not vote, that no quorum hears, or whose log has changed the",
+                    "members does not answer.",
+                ],
             ),
             help(
                 "client",
@@ -171,6 +174,15 @@ pub const SCRIPT: &[Group] = &[
                 "terminate 0",
                 "tell a process to end; if it leads, it hands over first",
                 &["It ends once another replica leads. Letter of the message: l."],
+            ),
+            help(
+                "change",
+                "change 0 with 2",
+                "ask replica 0 to change the members",
+                &[
+                    "with 2: the directory that replica 2 has now becomes a member.",
+                    "without 2: replica 2 is a member no more. Only a leader does it (M1).",
+                ],
             ),
             help("restart", "restart [0 1]", "begin again on what their disks hold", &[]),
             help("begin", "begin 0 1", "begin for the first time, after `cluster by-hand`", &[]),

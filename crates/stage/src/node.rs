@@ -3,6 +3,7 @@
 //! A turn does what a role's thread does: it drains the inbox, lets timers fire if a command
 //! moved the time, flushes and commits. Nothing is random: all draws of a replica are the same.
 
+use multipaxos::members::Configuration;
 use multipaxos::message::{ClientMessage, Message};
 use multipaxos::paxos::acceptor::Acceptor;
 use multipaxos::paxos::bootstrap::Bootstrap;
@@ -231,6 +232,11 @@ impl Node {
     /// The process is told to end.
     pub(crate) fn leave(&mut self) {
         self.notify(Notice::Proposer(proposer::Input::Leave));
+    }
+
+    /// An operator wants these members.
+    pub(crate) fn change(&mut self, next: Configuration) {
+        self.notify(Notice::Proposer(proposer::Input::Change(next)));
     }
 
     /// Gives a role a notice from another role of this replica.

@@ -11,7 +11,8 @@
 //! Heartbeats alone count as signs of life, so that a replica without a vote, which sends none,
 //! is silent here.
 
-use super::{Election, Settings};
+use super::Election;
+use crate::members::Configuration;
 use crate::types::{Ballot, ReplicaId, Time};
 use seldom::{Seldom, Spell};
 
@@ -29,7 +30,7 @@ struct Peer {
 /// What was said of all peers.
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
-    n: usize,
+    configuration: Configuration,
     /// By replica id.
     peers: Vec<Peer>,
     /// The highest ballot that this replica has said it follows, or has led.
@@ -46,10 +47,19 @@ fn seconds(us: u64) -> String {
 
 impl Presence {
     /// Nothing said. Each of `n` replicas has time to be heard from now on.
-    pub(super) fn new(n: usize, now: Time) -> Self {
+    pub(super) fn new(n: usize, configuration: Configuration, now: Time) -> Self {
         let peer = Peer { heard_at: now, ..Peer::default() };
         let (missing, stalled) = (Spell::default(), Seldom::new());
-        Presence { n, peers: vec![peer; n], leader: None, missing, stalled }
+        Presence { configuration, peers: vec![peer; n], leader: None, missing, stalled }
+    }
+
+    /// The members have changed.
+    pub(super) fn enter(&mut self, next: Configuration) {
+        self.configuration = next;
+    }
+
+    fn owner(&self, ballot: Ballot) -> ReplicaId {
+        self.configuration.likely_owner(ballot, self.peers.len())
     }
 
     /// This process was paused for so long, and heard nobody.
@@ -72,7 +82,7 @@ impl Presence {
         let was_missed = self.missing.ends();
         let is_new = self.leader < Some(ballot);
         self.leader = self.leader.max(Some(ballot));
-        let leader = ballot.owner(self.n);
+        let leader = self.owner(ballot);
         (is_new || was_missed).then(|| format!("follows replica {leader} (ballot {ballot})"))
     }
 
@@ -94,7 +104,7 @@ impl Presence {
         let Some(ballot) = ballot else {
             return Some(format!("hears no leader{repeats}"));
         };
-        let leader = ballot.owner(self.n);
+        let leader = self.owner(ballot);
         let peer = &mut self.peers[leader.index()];
         let gap_us = now.since_us(peer.heard_at);
         if gap_us < silent_us {
@@ -110,7 +120,7 @@ impl Presence {
     /// applied.
     pub(super) fn stalls(&mut self, now: Time, ballot: Ballot) -> Option<String> {
         let repeats = self.stalled.happened(now.0)?;
-        let leader = ballot.owner(self.n);
+        let leader = self.owner(ballot);
         Some(format!("replica {leader}, the leader, gets nothing applied{repeats}"))
     }
 
@@ -154,9 +164,9 @@ impl Election {
 
     /// Tells the user why this replica would campaign.
     pub fn report_suspicion(&mut self, now: Time) {
-        let Settings { id, n, .. } = self.settings;
+        let id = self.settings.id;
         // Nobody else leads with an own ballot, which this replica does not any more.
-        let line = match self.leader.filter(|ballot| ballot.owner(n) != id) {
+        let line = match self.leader.filter(|ballot| self.owner(*ballot) != id) {
             Some(ballot) if now < self.suspect_at() => self.presence.stalls(now, ballot),
             leader => self.presence.misses(now, leader, self.pace.waits().election_min_us),
         };
@@ -176,7 +186,12 @@ impl Election {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::DirectoryId;
     use seldom::AGAIN_US;
+
+    fn three() -> Configuration {
+        Configuration::started(&[10, 11, 12].map(DirectoryId))
+    }
 
     const MS: u64 = 1_000;
     const R0: ReplicaId = ReplicaId(0);
@@ -192,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_follower_says_whom_it_follows_misses_and_follows_then() {
-        let mut presence = Presence::new(3, ms(0));
+        let mut presence = Presence::new(3, three(), ms(0));
         assert_eq!(presence.misses(ms(300), None, 300 * MS), said("hears no leader"));
         assert_eq!(presence.misses(ms(600), None, 300 * MS), None, "it was said");
         presence.heard(ms(900), R0);
@@ -200,7 +215,7 @@ mod tests {
         assert_eq!(presence.follows(Ballot(0)), None, "nothing has changed");
         assert_eq!(presence.follows(Ballot(1)), said("follows replica 1 (ballot 1)"));
         assert_eq!(presence.follows(Ballot(4)), said("follows replica 1 (ballot 4)"));
-        let mut presence = Presence::new(3, ms(0));
+        let mut presence = Presence::new(3, three(), ms(0));
         presence.heard(ms(100), R0);
         assert_eq!(presence.follows(Ballot(3)), said("follows replica 0 (ballot 3)"));
         let missed = presence.misses(ms(550), Some(Ballot(3)), 300 * MS);
@@ -213,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_leader_that_gives_up_or_gets_nothing_applied_is_not_called_silent() {
-        let mut presence = Presence::new(3, ms(0));
+        let mut presence = Presence::new(3, three(), ms(0));
         presence.heard(ms(500), R0);
         let missed = presence.misses(ms(550), Some(Ballot(0)), 300 * MS);
         assert_eq!(missed, said("replica 0 does not lead any more"));
@@ -226,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_leader_says_who_is_silent_and_who_is_back() {
-        let mut presence = Presence::new(3, ms(0));
+        let mut presence = Presence::new(3, three(), ms(0));
         presence.leads(Ballot(0));
         presence.heard(ms(100), R2);
         let mut judge = |at| presence.judge(ms(at), R2, 600 * MS, false);
@@ -241,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_heard_and_hears_nothing_is_named() {
-        let mut presence = Presence::new(3, ms(0));
+        let mut presence = Presence::new(3, three(), ms(0));
         let mut said_of = Vec::new();
         for at in (0..3_000).step_by(50) {
             said_of.extend(presence.heard(ms(at), R2));
@@ -260,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_comes_and_goes_is_said_once_a_minute_and_in_the_end_the_truth() {
-        let mut presence = Presence::new(3, ms(0));
+        let mut presence = Presence::new(3, three(), ms(0));
         let mut lines = Vec::new();
         for second in 0..70 {
             let at = ms(second * 1_000);

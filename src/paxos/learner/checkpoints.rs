@@ -82,11 +82,14 @@ impl CheckpointPolicy {
     /// checkpoint is due, the caller makes it: then this counts anew, and returns the end of
     /// the checkpoint before.
     pub(super) fn take_due(&mut self, applied: Slot, sessions: usize) -> Option<Slot> {
-        if applied < self.next(sessions) && self.bytes < self.bytes_max {
-            return None;
-        }
+        let is_due = applied >= self.next(sessions) || self.bytes >= self.bytes_max;
+        is_due.then(|| self.take(applied))
+    }
+
+    /// A checkpoint is made, due or not. Returns the end of the one before.
+    pub(super) fn take(&mut self, applied: Slot) -> Slot {
         self.bytes = 0;
-        Some(std::mem::replace(&mut self.newest, applied))
+        std::mem::replace(&mut self.newest, applied)
     }
 
     /// Of how many sessions the first part of a checkpoint is.

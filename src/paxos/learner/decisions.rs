@@ -10,6 +10,7 @@
 
 use super::fetch_window::WINDOW_BYTES_MAX;
 use super::tally::Tally;
+use crate::members::Configuration;
 use crate::message::{Decided, Run};
 use crate::paxos::Settings;
 use crate::runs::{Comparison, Runs};
@@ -36,20 +37,29 @@ pub(super) struct Decisions {
     pub(super) tally: Tally,
     /// The newest decided mark of another leader.
     mark: Decided,
+    /// The number of the configuration to which the next slot belongs. At a ballot of an earlier
+    /// one it is not decided, whoever has accepted it there (M1).
+    configuration: u16,
 }
 
 impl Decisions {
-    /// Nothing is known from slot `applied` on.
-    pub(super) fn new(settings: &Settings, applied: Slot) -> Self {
+    /// Nothing is known from slot `applied` on, which belongs to this configuration.
+    pub(super) fn new(settings: &Settings, configuration: &Configuration, applied: Slot) -> Self {
         Decisions {
             window_slots: settings.limits.accept_slots,
             early_bytes: settings.limits.early_bytes,
             applied,
             accepted: Runs::default(),
             fetched: Runs::default(),
-            tally: Tally::new(Ballot::ZERO, settings.n),
+            tally: Tally::new(Ballot::ZERO, settings.n, configuration.quorum()),
             mark: Decided::default(),
+            configuration: configuration.number(),
         }
+    }
+
+    /// The slots from the next one on belong to this configuration.
+    pub(super) fn enter(&mut self, configuration: &Configuration) {
+        self.configuration = configuration.number();
     }
 
     /// Every slot below this is applied here.
@@ -149,6 +159,9 @@ impl Decisions {
     /// at another ballot the slot may hold another value.
     fn decided_end(&self, first: Slot, ballot: Ballot) -> Slot {
         let mut end = first;
+        if ballot.configuration() < self.configuration {
+            return end;
+        }
         if ballot == self.tally.ballot() {
             end = self.tally.quorum_end(first);
         }

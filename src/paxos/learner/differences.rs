@@ -16,7 +16,7 @@ use super::history::History;
 use crate::aside::NotState;
 use crate::message::LogHash;
 use crate::paxos::{Diverged, Settings};
-use crate::quorum::{ReplicaSet, quorum};
+use crate::quorum::ReplicaSet;
 use crate::types::{ReplicaId, Slot, Time, replicas};
 use seldom::Seldom;
 
@@ -53,6 +53,8 @@ pub(super) struct Differences {
     heartbeat_us: u64,
     /// Whether this replica is one of those that make a quorum.
     is_member: bool,
+    /// How many make one.
+    quorum: usize,
     /// By replica id.
     peers: Vec<Peer>,
     /// When it was judged last, while logs differ and no quorum was known to have the same.
@@ -68,11 +70,16 @@ impl NotState for Differences {}
 
 impl Differences {
     /// None heard of.
-    pub(super) fn new(settings: &Settings, is_member: bool) -> Self {
+    pub(super) fn new(settings: &Settings, is_member: bool, quorum: usize) -> Self {
         let Settings { id, n, heartbeat_us, .. } = *settings;
         let peers = vec![Peer::default(); n];
         let (judged_at, waited_us, said) = (None, 0, Seldom::new());
-        Differences { id, heartbeat_us, is_member, peers, judged_at, waited_us, said }
+        Differences { id, heartbeat_us, is_member, quorum, peers, judged_at, waited_us, said }
+    }
+
+    /// The members have changed.
+    pub(super) fn enter(&mut self, is_member: bool, quorum: usize) {
+        (self.is_member, self.quorum) = (is_member, quorum);
     }
 
     /// A member says what its log is.
@@ -113,7 +120,7 @@ impl Differences {
         };
         // Whoever has the same below that slot has not what the others have there.
         let same = self.peers.iter().filter(|peer| peer.differs.is_none() && peer.same >= below);
-        if same.count() + usize::from(self.is_member) >= quorum(n) {
+        if same.count() + usize::from(self.is_member) >= self.quorum {
             self.judged_at = None;
             return Some(Step::GoOn);
         }
@@ -225,13 +232,13 @@ mod tests {
     #[test]
     fn one_that_differs_from_both_others_stops_and_they_go_on() {
         let (own, other) = (log("abc"), log("axc"));
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         assert_eq!(differences.judge(Time(0)), None);
         differences.hear(R1, other.newest(), &own);
         differences.hear(R2, other.newest(), &own);
         assert_eq!(differences.judge(Time(0)), Some(Step::Wait));
         assert_eq!(after(&mut differences, WORD_US), stop(&[R1, R2], 3));
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         differences.hear(R1, own.newest(), &other);
         differences.hear(R2, other.newest(), &other);
         assert_eq!(after(&mut differences, 10 * WORD_US), Some(Step::GoOn));
@@ -240,7 +247,7 @@ mod tests {
     #[test]
     fn two_that_differ_both_stop_when_the_third_is_silent() {
         let (own, other) = (log("abc"), log("axc"));
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         differences.hear(R2, other.newest(), &own);
         assert_eq!(after(&mut differences, WORD_US - 50_000), Some(Step::Wait));
         let mut late = differences.clone();
@@ -252,7 +259,7 @@ mod tests {
         late.hear(R1, own.newest(), &own);
         assert_eq!(late.judge(Time(WORD_US)), Some(Step::GoOn));
         // A replica without a vote makes no quorum with one other.
-        let mut differences = Differences::new(&settings(3), false);
+        let mut differences = Differences::new(&settings(3), false, 2);
         differences.hear(R2, other.newest(), &own);
         differences.hear(R1, own.newest(), &own);
         assert_eq!(after(&mut differences, WORD_US), stop(&[R2], 3));
@@ -261,7 +268,7 @@ mod tests {
     #[test]
     fn who_lags_compares_what_it_heard_first_as_soon_as_it_is_there() {
         let other = log("axcdef");
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         differences.hear(R1, log("axcd").newest(), &log("abc"));
         differences.hear(R1, other.newest(), &log("abc"));
         differences.progressed(&log("abc"));
@@ -269,7 +276,7 @@ mod tests {
         differences.progressed(&log("abcde"));
         assert_eq!(differences.judge(Time(0)), Some(Step::Wait));
         // An empty log is not another one.
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         differences.hear(R1, LogHash::default(), &log("abc"));
         differences.hear(R2, other.newest(), &log(""));
         assert_eq!(differences.judge(Time(0)), None);
@@ -278,7 +285,7 @@ mod tests {
     #[test]
     fn a_peer_whose_files_were_put_right_differs_no_more() {
         let own = log("abcdef");
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         differences.hear(R1, log("axcd").newest(), &own);
         differences.hear(R1, log("axcde").newest(), &own);
         assert_eq!(differences.judge(Time(0)), Some(Step::Wait));
@@ -296,7 +303,7 @@ mod tests {
     #[test]
     fn a_pause_is_no_time_to_wait() {
         let own = log("abc");
-        let mut differences = Differences::new(&settings(3), true);
+        let mut differences = Differences::new(&settings(3), true, 2);
         differences.hear(R1, log("axc").newest(), &own);
         assert_eq!(differences.judge(Time(0)), Some(Step::Wait));
         assert_eq!(differences.judge(Time(100 * WORD_US)), Some(Step::Wait));

@@ -7,11 +7,16 @@
 //! A checkpoint is recorded in parts. The first is recorded with the slot that it covers last,
 //! and the others behind slots that are applied later. All of them are of the state after that
 //! one slot ([`Snapshot`]). How soon they come is up to [`CheckpointPolicy`].
+//!
+//! Behind a change of members no checkpoint may wait: this replica votes in the new configuration
+//! once one that holds it is durable (M4). So it is made at once, whole, and so is the beginning of
+//! the next, which says that it is durable.
 
 use super::checkpoints::CheckpointPolicy;
 use super::history::History;
 use crate::chat::{self, Applied, Chat, Snapshot};
 use crate::machine::Host;
+use crate::members::Configuration;
 use crate::message::{LogHash, Run};
 use crate::paxos::Settings;
 use crate::types::Slot;
@@ -53,6 +58,8 @@ pub struct Part {
     pub is_first: bool,
     /// Whether it is whole with this part.
     pub is_last: bool,
+    /// The configuration after those slots, if the log has changed it. The same in all parts.
+    pub configuration: Option<Configuration>,
     /// Some of the sessions.
     pub chat: chat::Part,
 }
@@ -110,7 +117,7 @@ impl Assembly {
 
     /// Adds the next part, and returns the checkpoint once it is whole.
     pub fn add(&mut self, part: &Part) -> Option<Checkpoint> {
-        let Part { applied, hash, is_first, is_last, chat } = part;
+        let Part { applied, hash, is_first, is_last, configuration, chat } = part;
         let Assembly { host, under_way } = self;
         assert!(under_way.is_none() == *is_first, "parts come in order");
         let (applied, hash) = (*applied, *hash);
@@ -118,6 +125,7 @@ impl Assembly {
         let checkpoint = under_way.get_or_insert_with(new);
         assert!((checkpoint.applied, checkpoint.hash) == (applied, hash), "parts of one state");
         assert!(checkpoint.chat.take_in(chat), "parts of one state");
+        checkpoint.chat.set_configuration(configuration.clone());
         assert!(!is_last || checkpoint.chat.is_whole(), "the last part makes it whole");
         is_last.then(|| under_way.take()).flatten()
     }
@@ -127,19 +135,22 @@ impl Assembly {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Walk {
     hash: u64,
+    configuration: Option<Configuration>,
     snapshot: Snapshot,
 }
 
 impl Walk {
     fn new(chat: &Chat, applied: Slot, hash: u64) -> Walk {
-        Walk { hash, snapshot: chat.snapshot(applied) }
+        let configuration = chat.configuration().cloned();
+        Walk { hash, configuration, snapshot: chat.snapshot(applied) }
     }
 
     fn take(&mut self, chat: &Chat, sessions: usize) -> Part {
         let (applied, hash) = (self.snapshot.at(), self.hash);
         let is_first = self.snapshot.is_new();
+        let configuration = self.configuration.clone();
         let (chat, is_last) = chat.take_part(&mut self.snapshot, sessions);
-        Part { applied, hash, is_first, is_last, chat }
+        Part { applied, hash, is_first, is_last, configuration, chat }
     }
 }
 
@@ -155,6 +166,8 @@ pub(super) struct Execution {
     walk: Option<Walk>,
     /// The newest checkpoint that is durable: it covers every slot below.
     durable: Slot,
+    /// The configuration in the newest checkpoint, and in the newest that is durable.
+    saved: [Option<Configuration>; 2],
 }
 
 impl Execution {
@@ -163,7 +176,8 @@ impl Execution {
         let Checkpoint { applied, chat, hash } = checkpoint;
         let history = History::new(LogHash { slot: applied, hash });
         let policy = CheckpointPolicy::new(settings, applied);
-        Execution { chat, applied, history, policy, walk: None, durable: applied }
+        let saved = [(); 2].map(|()| chat.configuration().cloned());
+        Execution { chat, applied, history, policy, walk: None, durable: applied, saved }
     }
 
     /// Every slot below this is applied.
@@ -184,6 +198,11 @@ impl Execution {
     /// The newest durable checkpoint covers every slot below this.
     pub(super) fn durable(&self) -> Slot {
         self.durable
+    }
+
+    /// The configuration in that checkpoint, if the log had changed it.
+    pub(super) fn durable_configuration(&self) -> Option<&Configuration> {
+        self.saved[1].as_ref()
     }
 
     /// The state, to judge commands by.
@@ -212,14 +231,21 @@ impl Execution {
     /// A part of a checkpoint to record, if one is due.
     pub(super) fn take_part(&mut self) -> Option<Part> {
         let (applied, sessions) = (self.applied, self.chat.sessions());
+        let is_urgent = self.durable_configuration() != self.chat.configuration();
         let (mut walk, count) = match self.walk.take() {
+            Some(walk) if is_urgent => (walk, Some(usize::MAX)),
             Some(walk) => {
                 let count = self.policy.part_due(applied, sessions, walk.snapshot.seen());
                 (walk, count)
             }
             None => {
                 // Storage makes a checkpoint durable at the latest when it takes the next one.
-                self.durable = self.policy.take_due(applied, sessions)?;
+                self.durable = match is_urgent {
+                    true => self.policy.take(applied),
+                    false => self.policy.take_due(applied, sessions)?,
+                };
+                self.saved.swap(0, 1);
+                self.saved[0] = self.chat.configuration().cloned();
                 let walk = Walk::new(&self.chat, applied, self.history.newest().hash);
                 (walk, Some(self.policy.part_sessions()))
             }

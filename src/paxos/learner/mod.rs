@@ -54,13 +54,14 @@ use super::standing::{Memory, Standing, Verdict};
 use super::{Bound, Membership, Notice, Role, Settings, acceptor, outbox, proposer};
 use crate::aside::{Aside, NotState};
 use crate::chat::Chat;
+use crate::members::Configuration;
 use crate::message::{
     Answer, Decided, EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, FollowQuery, Heartbeat, Inquiry,
     Leadership, Request, Run, SlotList, Status, StatusQuery, ToLearner, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::requesters::Requesters;
-use crate::types::{Address, Ballot, ReplicaId, Slot, SlotRange, Time};
+use crate::types::{Address, Ballot, DirectoryId, ReplicaId, Slot, SlotRange, Time};
 use crate::values::Values;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,10 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Learner {
     settings: Aside<Settings>,
+    /// This replica's directory.
+    directory: Aside<DirectoryId>,
+    /// The configuration that the applied slots make.
+    configuration: Configuration,
     /// Whose votes count (S6, S10).
     standing: Standing,
     /// The highest ballot that is known to lead.
@@ -191,16 +196,23 @@ impl Learner {
     /// first start that is the empty one.
     pub fn new(settings: Settings, membership: Membership, checkpoint: Checkpoint) -> Self {
         let execution = Execution::new(&settings, checkpoint);
-        let is_member = membership.is_voter(settings.id);
-        let warmed_up = membership.fresh && is_member;
+        let directory = membership.voter.directory;
+        let warmed_up = membership.fresh && membership.is_voter(settings.id);
+        let mut standing = membership.standing();
+        let changed = execution.chat().configuration();
+        changed.into_iter().for_each(|configuration| standing.set_configuration(configuration));
+        let configuration = changed.cloned().unwrap_or_else(|| membership.started());
+        let is_member = configuration.is_member(settings.id, directory);
         Learner {
             settings: Aside(settings),
-            standing: membership.standing(),
+            directory: Aside(directory),
+            standing,
             leader: None,
-            decisions: Decisions::new(&settings, execution.applied()),
+            decisions: Decisions::new(&settings, &configuration, execution.applied()),
             peers: Peers::new(settings.id, settings.n, warmed_up),
             catch_up: CatchUp::new(&settings),
-            differences: Aside(Differences::new(&settings, is_member)),
+            differences: Aside(Differences::new(&settings, is_member, configuration.quorum())),
+            configuration,
             pending: PendingClients::new(settings.limits),
             followers: Aside(Followers::default()),
             announce: true,
@@ -246,11 +258,17 @@ impl Learner {
 
     /// Whether this replica owns `ballot`.
     fn owns(&self, ballot: Ballot) -> bool {
-        ballot.owner(self.settings.n) == self.settings.id
+        self.configuration.owner(ballot) == Some(self.settings.id)
+    }
+
+    /// The configuration that the applied slots make.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     fn route(&self) -> Route {
-        let leader = self.leader.map(|ballot| (ballot, ballot.owner(self.settings.n)));
+        // Of a later configuration the owner is not known yet.
+        let leader = self.leader.and_then(|it| Some((it, self.configuration.owner(it)?)));
         let proposal_us = leader.map_or(0, |(_, owner)| self.peers.proposal_us(owner));
         Route { me: self.settings.id, n: self.settings.n, leader, proposal_us }
     }
@@ -281,7 +299,7 @@ impl Learner {
     }
 
     fn begin_tally(&mut self, ballot: Ballot) {
-        if self.decisions.tally.begin(ballot) {
+        if self.decisions.tally.begin(ballot, self.configuration.quorum()) {
             self.pending.forget_awaited();
         }
     }
@@ -294,7 +312,8 @@ impl Learner {
         requesters: Requesters,
         out: &mut Outbox,
     ) {
-        if run.ballot < self.decisions.tally.ballot() {
+        // M5: what was proposed in an earlier configuration is applied, or void.
+        if run.ballot < self.decisions.tally.ballot() || !self.configuration.has(run.ballot) {
             return;
         }
         self.begin_tally(run.ballot);
@@ -333,6 +352,7 @@ impl Learner {
         let before = self.applied();
         while let Some(run) = self.decisions.next(self.applied()) {
             self.apply_run(now, run, out);
+            self.enter_configuration();
             // L6: not once for all that waited above a gap. The acceptor may be full of it, and
             // may forget only what lies below the checkpoint before the last one.
             while let Some(part) = self.execution.take_part() {
@@ -346,6 +366,21 @@ impl Learner {
             self.differences.progressed(self.execution.history());
             self.followers.applied(self.execution.applied(), out);
         }
+    }
+
+    /// M1: what is applied may have changed the members.
+    fn enter_configuration(&mut self) {
+        let Some(next) = self.execution.chat().configuration() else { return };
+        if next.number() <= self.configuration.number() {
+            return;
+        }
+        self.configuration = next.clone();
+        self.standing.set_configuration(next);
+        self.decisions.enter(next);
+        let is_member = next.is_member(self.settings.id, *self.directory);
+        self.differences.enter(is_member, next.quorum());
+        // The other roles hear of it at once.
+        self.remind = true;
     }
 
     fn apply_run(&mut self, now: Time, run: Run, out: &mut Outbox) {
@@ -364,7 +399,8 @@ impl Learner {
     /// whom it follows, so that the client knows that it lives, and asks the other replicas.
     fn handle_hello(&mut self, now: Time, origin: Address, out: &mut Outbox) {
         let ballot = self.leader.unwrap_or_default();
-        if self.peers.is_in_touch(now, self.settings.election_max_us) {
+        let quorum = self.configuration.quorum();
+        if self.peers.is_in_touch(now, self.settings.election_max_us, quorum) {
             let known = self.decisions.marked().max(self.peers.furthest());
             let applied = known.max(self.applied());
             out.answer(origin, Answer::Welcome { applied, ballot });
@@ -438,6 +474,7 @@ impl Learner {
             out.tell(Notice::Proposer(proposer::Input::Progress {
                 applied: self.applied(),
                 hash: self.execution.history().newest().hash,
+                configuration: self.execution.chat().configuration().cloned(),
                 decided: tally.decided(),
                 pending,
                 lost: tally.lost(self.settings.id),
@@ -447,7 +484,8 @@ impl Learner {
         let durable = self.execution.durable();
         if remind || durable != self.told_durable {
             self.told_durable = durable;
-            out.tell(Notice::Acceptor(acceptor::Input::Applied(durable)));
+            let configuration = self.execution.durable_configuration().cloned();
+            out.tell(Notice::Acceptor(acceptor::Input::Applied(durable, configuration)));
         }
     }
 }

@@ -9,7 +9,6 @@
 use crate::aside::{Aside, NotState};
 use crate::message::Heartbeat;
 use crate::paxos::pace::Trip;
-use crate::quorum::quorum;
 use crate::types::{ReplicaId, Slot, Time};
 
 /// An acceptor has synced what it got once a sync that is under way is over, and then its own.
@@ -102,12 +101,12 @@ impl Peers {
 
     /// Whether this replica has led, or heard a quorum, within the last `lately_us`. Right
     /// after warm-up it has, although no heartbeat has come yet.
-    pub(super) fn is_in_touch(&self, now: Time, lately_us: u64) -> bool {
+    pub(super) fn is_in_touch(&self, now: Time, lately_us: u64, quorum: usize) -> bool {
         let is_late = |at: Option<Time>| at.is_none_or(|at| now.since_us(at) > lately_us);
         let me = self.me.index();
         let heard = self.peers.iter().enumerate();
         let heard = heard.filter(|(index, peer)| *index == me || !is_late(*peer.heard_at));
         let begins = self.warmed_up && self.peers.iter().all(|peer| peer.heard_at.is_none());
-        begins || !is_late(*self.led_at) || heard.count() >= quorum(self.peers.len())
+        begins || !is_late(*self.led_at) || heard.count() >= quorum
     }
 }

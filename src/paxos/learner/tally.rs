@@ -6,7 +6,7 @@
 
 use crate::message::Decided;
 use crate::paxos::proposer::Lost;
-use crate::quorum::{ReplicaSet, quorum};
+use crate::quorum::ReplicaSet;
 use crate::slot_set::SlotSet;
 use crate::types::{Ballot, REPLICAS_MAX, ReplicaId, Slot, SlotRange, replicas};
 
@@ -20,6 +20,8 @@ const LOST_LOOKS_MAX: usize = 4 * LOST_RANGES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tally {
     ballot: Ballot,
+    /// How many acceptances decide a slot: a quorum of the ballot's configuration (M3).
+    quorum: usize,
     /// The first slot of phase 2. The acceptances may be here before the proposer says it.
     start: Option<Slot>,
     /// Every slot from `start` on and below this has a quorum.
@@ -29,9 +31,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// An empty tally of `ballot` in a cluster of `n`.
-    pub(super) fn new(ballot: Ballot, n: usize) -> Self {
-        Tally { ballot, start: None, end: Slot::ZERO, accepted: vec![SlotSet::default(); n] }
+    /// An empty tally of `ballot`, among `n` replicas of which `quorum` decide.
+    pub(super) fn new(ballot: Ballot, n: usize, quorum: usize) -> Self {
+        assert!((1..=n).contains(&quorum), "a quorum of {quorum} among {n}");
+        let accepted = vec![SlotSet::default(); n];
+        Tally { ballot, quorum, start: None, end: Slot::ZERO, accepted }
     }
 
     /// The ballot at which acceptances are counted.
@@ -41,11 +45,11 @@ impl Tally {
 
     /// This replica now uses `ballot`, or an acceptor has answered to it. Returns whether
     /// the ballot is new. If so, the count begins anew, because acceptances are never
-    /// counted across ballots (S3).
-    pub(super) fn begin(&mut self, ballot: Ballot) -> bool {
+    /// counted across ballots (S3). `quorum` acceptances of it decide a slot.
+    pub(super) fn begin(&mut self, ballot: Ballot, quorum: usize) -> bool {
         let is_new = ballot > self.ballot;
         if is_new {
-            *self = Tally::new(ballot, self.accepted.len());
+            *self = Tally::new(ballot, self.accepted.len(), quorum);
         }
         is_new
     }
@@ -98,7 +102,7 @@ impl Tally {
             ends.sort_unstable();
             // A quorum of acceptors has accepted everything below the end of its slowest
             // member. Above it, another quorum may go on.
-            let next = ends[n - quorum(n)];
+            let next = ends[n - self.quorum];
             if next == end {
                 return end;
             }
@@ -164,10 +168,12 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quorum::quorum;
 
     /// A tally of a phase 2 that began at 0, with the ranges that each acceptor accepted.
     fn tally(accepted: &[&[(u64, u64)]]) -> Tally {
-        let mut tally = Tally::new(Ballot(0), accepted.len());
+        let n = accepted.len();
+        let mut tally = Tally::new(Ballot(0), n, quorum(n));
         tally.start = Some(Slot(0));
         for (set, ranges) in tally.accepted.iter_mut().zip(accepted) {
             for (start, end) in *ranges {

@@ -18,7 +18,6 @@ use super::{Proposer, State, Step};
 use crate::aside::Aside;
 use crate::message::{HandOver, Message, ToProposer};
 use crate::paxos::Notice;
-use crate::quorum::quorum;
 use crate::types::{Ballot, BootId, ReplicaId, Time};
 
 /// How often one member is named before the next one is.
@@ -84,7 +83,7 @@ impl Proposer {
             return self.end_departure(successor, step);
         }
         let others = self.election.who_stays(now);
-        if others.len() < quorum(self.settings.n) {
+        if others.len() < self.configuration.quorum() {
             // Without this replica there will be no leader.
             return self.end_departure(None, step);
         }
@@ -138,11 +137,11 @@ impl Proposer {
         // A late word of a leader that has been replaced, or is about to be.
         let is_late = self.election.leader() > Some(ballot)
             || self.election.hears_campaign(step.now, self.settings.id);
-        let is_meant = to == self.settings.id && ballot.owner(self.settings.n) == from;
+        let is_meant = to == self.settings.id && self.configuration.owner(ballot) == Some(from);
         if !is_meant || is_late || self.is_leaving() || !self.may_lead(step.now) {
             return;
         }
-        self.seen = self.seen.max(ballot);
+        self.see(ballot);
         if matches!(self.state, State::Following | State::PreVoting(_)) {
             self.follow("the leader hands over to this replica", step);
             self.begin_campaign(self.next_ballot(), step);

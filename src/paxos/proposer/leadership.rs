@@ -5,6 +5,7 @@
 use super::{PreVote, Proposer, State, Step};
 use crate::aside::Aside;
 use crate::marker::Leads;
+use crate::members::Configuration;
 use crate::message::{AcceptedValues, Decided, Heartbeat, Message, Promise, Run, ToProposer};
 use crate::paxos::pace::Waits;
 use crate::paxos::phase1::{Phase1, Phase1Outcome};
@@ -52,7 +53,40 @@ impl Proposer {
 
     /// The smallest own ballot above everything seen.
     pub(super) fn next_ballot(&self) -> Ballot {
-        self.seen.next_owned(self.settings.id, self.settings.n)
+        let next = self.configuration.next_owned(self.seen, self.settings.id);
+        next.expect("only a member campaigns")
+    }
+
+    /// M5: this replica has applied the change that makes this configuration. What it did in the
+    /// one before is over. A leader that is still a member campaigns at once.
+    pub(super) fn enter(&mut self, next: Configuration, step: &mut Step<'_>) {
+        if next.number() <= self.configuration.number() {
+            return;
+        }
+        let id = self.settings.id;
+        log::info!("replica {id}: enters {next}");
+        let led = self.leading().is_some();
+        if led {
+            // The change is decided by this leader's tally, which nobody can say later.
+            self.send_heartbeats(step.now, step.out);
+        }
+        self.follow("the members have changed", step);
+        for peer in self.settings.peers() {
+            let directory = |of: &Configuration| of.member(peer).map(|member| member.directory);
+            if directory(&self.configuration) != directory(&next) {
+                self.lives.forget(peer);
+            }
+        }
+        self.standing.set_configuration(&next);
+        self.election.enter(step.now, step.draw, next.clone());
+        self.seen = next.first_ballot();
+        self.configuration = next;
+        self.see(self.promised.unwrap_or_default());
+        self.first_ballot = false;
+        self.was_member |= self.is_voter();
+        if led && self.may_lead(step.now) {
+            self.begin_campaign(self.next_ballot(), step);
+        }
     }
 
     fn begin_pre_vote(&mut self, step: &mut Step<'_>) {
@@ -68,7 +102,7 @@ impl Proposer {
     /// L2: campaigns once a quorum would help.
     fn continue_pre_vote(&mut self, step: &mut Step<'_>) {
         let State::PreVoting(vote) = &mut self.state else { return };
-        if vote.is_granted(self.settings.n) {
+        if vote.is_granted(&self.configuration) {
             let ballot = vote.ballot;
             return self.begin_campaign(ballot, step);
         }
@@ -76,9 +110,19 @@ impl Proposer {
     }
 
     pub(super) fn begin_campaign(&mut self, ballot: Ballot, step: &mut Step<'_>) {
-        self.seen = self.seen.max(ballot);
+        self.see(ballot);
         let (voter, first, waits) = (self.membership.voter, self.applied, self.waits());
-        let phase1 = Phase1::begin(*self.settings, voter, ballot, first, waits, step.now, step.out);
+        let (now, configuration) = (step.now, self.configuration.clone());
+        let phase1 = Phase1::begin(
+            *self.settings,
+            configuration,
+            voter,
+            ballot,
+            first,
+            waits,
+            now,
+            step.out,
+        );
         log::info!("replica {}: campaigns with ballot {ballot}", self.settings.id);
         self.state = State::Campaigning(Box::new(phase1));
         self.election.send_heartbeat_soon(step.now);
@@ -153,7 +197,7 @@ impl Proposer {
         promised: Ballot,
         step: &mut Step<'_>,
     ) {
-        self.seen = self.seen.max(promised);
+        self.see(promised);
         if from == self.settings.id {
             self.promised = self.promised.max(Some(promised));
         } else {
@@ -177,7 +221,9 @@ impl Proposer {
     /// (L3). A campaign that moves is no straggler: a quorum wants another leader.
     pub(super) fn go_above(&mut self, step: &mut Step<'_>) {
         let Some(ballot) = self.leading() else { return };
-        if self.election.highest_promise().max(self.promised) <= Some(ballot) {
+        let highest = self.election.highest_promise().max(self.promised);
+        // Of a later configuration it is no rival's. The log will tell, and end this one (M5).
+        if highest <= Some(ballot) || !highest.is_some_and(|it| self.configuration.has(it)) {
             return;
         }
         let is_followed = self.election.is_followed_by_quorum(step.now, ballot, self.promised);
@@ -247,8 +293,12 @@ impl Proposer {
         promised: Option<Ballot>,
         step: &mut Step<'_>,
     ) {
-        self.seen = self.seen.max(promised.unwrap_or_default());
+        self.see(promised.unwrap_or_default());
         let State::PreVoting(vote) = &mut self.state else { return };
+        // Nobody can go above a promise to a configuration that is not applied here.
+        if promised.is_some_and(|it| it.configuration() > self.configuration.number()) {
+            return;
+        }
         if promised >= Some(vote.ballot) {
             // Its acceptor could not promise this ballot: ask everyone about a higher one.
             self.begin_pre_vote(step);
@@ -287,8 +337,9 @@ impl Proposer {
         if !news || !member {
             return;
         }
-        self.seen = self.seen.max(heartbeat.ballot).max(heartbeat.promised.unwrap_or_default());
-        if heartbeat.campaigning && heartbeat.ballot.owner(self.settings.n) == from {
+        self.see(heartbeat.ballot);
+        self.see(heartbeat.promised.unwrap_or_default());
+        if heartbeat.campaigning && self.configuration.owner(heartbeat.ballot) == Some(from) {
             self.hear_campaign(heartbeat.ballot, step);
         }
         if heartbeat.leading {
@@ -369,9 +420,18 @@ impl Proposer {
         match &mut self.state {
             State::Following if self.first_ballot => {
                 self.first_ballot = false;
-                let (voter, first) = (self.membership.voter, Slot::ZERO);
-                let phase1 =
-                    Phase1::begin(*self.settings, voter, Ballot::ZERO, first, waits, now, step.out);
+                let (voter, ballot, first) = (self.membership.voter, Ballot::ZERO, Slot::ZERO);
+                let configuration = self.configuration.clone();
+                let phase1 = Phase1::begin(
+                    *self.settings,
+                    configuration,
+                    voter,
+                    ballot,
+                    first,
+                    waits,
+                    now,
+                    step.out,
+                );
                 self.state = State::Campaigning(Box::new(phase1));
             }
             State::Following => {

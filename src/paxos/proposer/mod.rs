@@ -27,10 +27,12 @@ mod leadership;
 mod outlook;
 mod pre_vote;
 mod reads;
+mod rejoining;
 
 use departure::Departure;
 pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
+use rejoining::Rejoining;
 
 use super::acceptor::Inherited;
 use super::election::Election;
@@ -40,6 +42,7 @@ use super::phase2::{Other, Phase2};
 use super::standing::{Memory, Standing, Verdict, Written};
 use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, learner};
 use crate::aside::{Aside, NotState};
+use crate::members::Configuration;
 use crate::message::{
     Answer, Conduct, Decided, Heartbeat, Inquiry, Leadership, LogHash, Request, Run, StatusQuery,
     ToProposer, Voter,
@@ -62,6 +65,9 @@ pub enum Input {
     Client(Address, Request),
     /// A client asks what became of a request, and where it is to be answered.
     Inquiry(Address, Inquiry),
+    /// An operator wants these members. Only a leader proposes that, and only if it is one change of
+    /// its own configuration (M1). Nobody answers: the log says what became of it.
+    Change(Configuration),
     /// An operator asks how this replica is, and where the answer is to go.
     Status(Address, StatusQuery),
     /// A client reads, and asks for the mark (E5): where it is to be answered, and its number of the
@@ -81,6 +87,9 @@ pub enum Input {
         applied: Slot,
         /// The running hash of their values.
         hash: u64,
+        /// The configuration that they make, if they have changed it. It comes together with
+        /// their end: a candidate asks for all slots that its configuration may decide (M5).
+        configuration: Option<Configuration>,
         /// What this replica has tallied in its own phase 2.
         decided: Decided,
         /// If something waits that a serving leader would get applied: how many microseconds
@@ -116,6 +125,8 @@ pub enum Input {
     },
     /// The process is about to end (L9). [`Notice::MayEnd`] answers.
     Leave,
+    /// The operator wants this directory in the place of the one that this replica has lost.
+    Rejoin,
 }
 
 /// Slots that some peers have passed over: they have accepted higher ones and not these.
@@ -155,7 +166,12 @@ pub struct Proposer {
     membership: Aside<Membership>,
     election: Aside<Election>,
     state: State,
-    /// The highest ballot heard of, anywhere.
+    /// The configuration that the applied slots make (M5).
+    configuration: Configuration,
+    /// Whether this directory was a member of any configuration: then the others hear how far it is.
+    was_member: bool,
+    /// The highest ballot of this configuration that was heard of, anywhere. Later ones are of no
+    /// use to a replica that has not applied their configuration.
     seen: Ballot,
     /// What the own acceptor has promised.
     promised: Option<Ballot>,
@@ -178,6 +194,8 @@ pub struct Proposer {
     first_ballot: bool,
     /// What it has done about its end, if the process is about to end.
     departure: Option<Departure>,
+    /// What it does about a vote that it has lost.
+    rejoining: Aside<Rejoining>,
     /// What the highest other leader that was heard has inherited (E5).
     inherited: Aside<Option<Inherited>>,
 }
@@ -189,15 +207,18 @@ impl Proposer {
         // S2: only the process that created its directory and warmed up may lead ballot 0.
         let first_ballot =
             settings.id == ReplicaId(0) && membership.fresh && membership.is_voter(settings.id);
+        let configuration = membership.started();
         Proposer {
             settings: Aside(settings),
             standing: membership.standing(),
             lives: Aside(Lives::new(&settings, now)),
             written: Aside(Written { records: membership.voter.begun }),
             stored: Aside(membership.memories.clone()),
+            was_member: membership.is_voter(settings.id),
             membership: Aside(membership),
-            election: Aside(Election::new(settings, now, draw)),
+            election: Aside(Election::new(settings, configuration.clone(), now, draw)),
             state: State::Following,
+            configuration,
             seen: Ballot::ZERO,
             promised: None,
             applied: Slot::ZERO,
@@ -206,6 +227,7 @@ impl Proposer {
             pre_vote_round: 0,
             first_ballot,
             departure: None,
+            rejoining: Aside::default(),
             inherited: Aside::default(),
         }
     }
@@ -250,12 +272,34 @@ impl Proposer {
     }
 
     fn is_voter(&self) -> bool {
-        self.membership.is_voter(self.settings.id)
+        self.configuration.is_member(self.settings.id, self.membership.voter.directory)
     }
 
     /// Whether this replica owns `ballot`.
     fn owns(&self, ballot: Ballot) -> bool {
-        ballot.owner(self.settings.n) == self.settings.id
+        self.configuration.owner(ballot) == Some(self.settings.id)
+    }
+
+    /// A ballot was heard of.
+    fn see(&mut self, ballot: Ballot) {
+        if self.configuration.has(ballot) {
+            self.seen = self.seen.max(ballot);
+        }
+    }
+
+    /// An operator wants these members.
+    fn handle_change(&mut self, next: &Configuration, step: &mut Step<'_>) {
+        let id = self.settings.id;
+        // Tables of peers have so many rows.
+        let places = self.settings.n;
+        let has_places = next.members().iter().all(|member| member.id.index() < places);
+        if !has_places || !self.configuration.may_become(next) {
+            return log::warn!("replica {id}: refuses {next}: not one change of its own");
+        }
+        let now = step.now;
+        if self.phase2_mut().is_some_and(|phase2| phase2.close(now, next)) {
+            log::info!("replica {id}: proposes {next}");
+        }
     }
 
     /// Whether a vote of `from` counts (S6, S10). A replica whose vote does not is told so.
@@ -323,6 +367,9 @@ impl Proposer {
         query: StatusQuery,
         out: &mut Outbox<Never>,
     ) {
+        let leader = self
+            .leading()
+            .or_else(|| self.election.leader().filter(|_| self.election.hears_leader(now)));
         let leadership = Leadership {
             conduct: match self.state {
                 _ if !self.is_voter() => Conduct::Observes,
@@ -330,10 +377,9 @@ impl Proposer {
                 State::PreVoting(_) | State::Campaigning(_) => Conduct::Campaigns,
                 State::Following => Conduct::Follows,
             },
-            leader: self
-                .leading()
-                .or_else(|| self.election.leader().filter(|_| self.election.hears_leader(now))),
-            ballot: self.seen,
+            leader,
+            // One of a later configuration is heard, and cannot be used here.
+            ballot: self.seen.max(leader.unwrap_or_default()),
             sync_ms: self.election.pace().sync_ms(),
         };
         out.tell(Notice::Learner(learner::Input::Status { origin, query, leadership }));
@@ -376,10 +422,14 @@ impl Role for Proposer {
             Input::Peer(from, ToProposer::Leaving { boot, hand_over }) => {
                 self.handle_leaving(from, boot, hand_over, step);
             }
+            Input::Peer(from, ToProposer::Rejoin { directory, applied }) => {
+                self.handle_rejoin(from, directory, applied, step);
+            }
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::Inquiry(origin, inquiry) => self.handle_inquiry(origin, inquiry, step.out),
+            Input::Change(next) => self.handle_change(&next, step),
             Input::Status(origin, query) => self.handle_status(now, origin, query, step.out),
             Input::Mark(origin, read) => self.handle_mark(now, origin, read, step.out),
             Input::RequestIsNext { origin, request } => {
@@ -387,7 +437,7 @@ impl Role for Proposer {
                     phase2.admit(origin, request, true, |_| {});
                 }
             }
-            Input::Progress { applied, hash, decided, pending, lost } => {
+            Input::Progress { applied, hash, configuration, decided, pending, lost } => {
                 *self.history = LogHash { slot: applied, hash };
                 // Less than before, if lines were cut off its chat log and are fetched again: a
                 // campaign must not leave out what this replica lacks.
@@ -402,6 +452,9 @@ impl Role for Proposer {
                     }
                 }
                 self.note_progress(now);
+                if let Some(configuration) = configuration {
+                    self.enter(configuration, step);
+                }
             }
             Input::OwnPromise { ballot, first: _, trimmed, accepted } => {
                 self.handle_own_promise(ballot, trimmed, accepted, step);
@@ -410,15 +463,18 @@ impl Role for Proposer {
                 self.written.records = self.written.records.max(written);
                 // What a restarted acceptor remembers says nothing of a campaign.
                 let is_new = self.promised.is_some() || self.membership.fresh;
+                // With the first ballot of a later configuration nobody campaigns.
+                let is_new = is_new && (ballot.configuration() == 0 || ballot.round() > 0);
                 if is_new && self.promised < Some(ballot) && !self.owns(ballot) {
                     self.hear_campaign(ballot, step);
                 }
                 self.promised = self.promised.max(Some(ballot));
-                self.seen = self.seen.max(ballot);
+                self.see(ballot);
                 self.go_above(step);
             }
             Input::Saved { since } => self.election.note_saved(now, since),
             Input::Leave => self.leave(step),
+            Input::Rejoin => self.begin_to_rejoin(now),
         }
         self.continue_departure(step);
     }
@@ -429,8 +485,9 @@ impl Role for Proposer {
         let step = &mut Step { now, draw, out };
         self.advance(step);
         self.continue_departure(step);
+        self.ask_to_rejoin(step);
         let is_telling = self.phase2().is_some_and(|phase2| phase2.is_telling(now));
-        if self.is_voter() && (is_telling || now >= self.election.next_heartbeat()) {
+        if self.was_member && (is_telling || now >= self.election.next_heartbeat()) {
             self.send_heartbeats(now, out);
         }
     }
@@ -442,8 +499,8 @@ impl Role for Proposer {
     }
 
     fn deadline(&self) -> Option<Time> {
-        if !self.is_voter() {
-            return None;
+        if !self.was_member {
+            return self.rejoins_at();
         }
         let due = match &self.state {
             State::Following => Some(self.election.suspect_at()),
@@ -452,6 +509,7 @@ impl Role for Proposer {
             State::Leading { phase2, .. } => phase2.deadline(),
         };
         let leaves = self.departure.as_ref().and_then(Departure::deadline);
+        let leaves = leaves.into_iter().chain(self.rejoins_at());
         due.into_iter().chain(leaves).chain([self.election.next_heartbeat()]).min()
     }
 }

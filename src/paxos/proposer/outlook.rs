@@ -113,7 +113,7 @@ impl Proposer {
     /// L2: why this replica does not help `candidate` to lead with `ballot`. It helps only if it
     /// misses a serving leader itself, or gets nothing applied (L1), and if no other campaign moves.
     pub fn refusal(&self, now: Time, candidate: ReplicaId, ballot: Ballot) -> Option<Refusal> {
-        if ballot.owner(self.settings.n) != candidate {
+        if self.configuration.owner(ballot) != Some(candidate) {
             return Some(Refusal::NotOwner);
         }
         if let Some(why) = self.no_vote(now) {

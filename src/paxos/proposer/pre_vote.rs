@@ -4,6 +4,7 @@
 //! whether a quorum misses a serving leader too. (Ongaro's dissertation, §9.6.)
 
 use crate::aside::{Aside, NotState};
+use crate::members::Configuration;
 use crate::message::{Message, ToProposer};
 use crate::paxos::pace::Waits;
 use crate::paxos::{Never, Outbox, Settings};
@@ -57,9 +58,9 @@ impl PreVote {
         self.timers.waits = waits;
     }
 
-    /// Whether a quorum of a cluster of `n` would help.
-    pub(super) fn is_granted(&self, n: usize) -> bool {
-        self.granted.is_quorum(n)
+    /// Whether a quorum of the configuration would help.
+    pub(super) fn is_granted(&self, configuration: &Configuration) -> bool {
+        configuration.is_quorum(self.granted)
     }
 
     /// When no quorum has granted it for so long that the attempt has come to nothing.

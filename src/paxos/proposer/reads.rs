@@ -13,6 +13,9 @@
 //! that was not chosen, and nobody will ever propose it again. Without this a client might wait for
 //! such a slot until so many other lines are written.
 //!
+//! A client counts the answers of the members with which the cluster began. So a replica that has
+//! entered a later configuration has no mark to give; its acceptor has the rest of that rule.
+//!
 //! **Does not** answer a client whose question it cannot pass on. The client asks again, and asks
 //! the others.
 
@@ -30,7 +33,8 @@ impl Proposer {
         read: u64,
         out: &mut Outbox<Never>,
     ) {
-        let may_vote = self.is_voter() && !self.lives.is_told(now);
+        let is_first = self.configuration.number() == 0;
+        let may_vote = is_first && self.is_voter() && !self.lives.is_told(now);
         if may_vote && self.election.is_heard_by_quorum(now) {
             let own = self.phase2().map(Phase2::inherited);
             let inherited = own.max(*self.inherited);

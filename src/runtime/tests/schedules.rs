@@ -308,6 +308,7 @@ fn begin_replica(
         log_dir: PathBuf::new(),
         data_dir: PathBuf::new(),
         begin_from: None,
+        rejoin: false,
         durability,
         layout: [Layout::PerRole, Layout::One][explore::draw(2) as usize],
         skip_slot: None,

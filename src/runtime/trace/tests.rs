@@ -126,7 +126,7 @@ fn what_is_read_is_what_the_role_did_and_a_line_is_written_once() {
     let tracer = beginner(file.clone(), FILE_BYTES_MAX).begin().expect("it begins");
     let mut role = traced_acceptor(tracer.of(Stream::Acceptor));
     let left = turn(&mut role, Time(70), vec![accept(0, 1_000), accept(1, 1_000)]);
-    let next = turn(&mut role, Time(90), vec![acceptor::Input::Applied(Slot(1))]);
+    let next = turn(&mut role, Time(90), vec![acceptor::Input::Applied(Slot(1), None)]);
     tracer.end();
     let bytes = fs::read(&file).expect("it is there");
     let all = records(&bytes);

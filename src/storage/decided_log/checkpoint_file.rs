@@ -14,9 +14,13 @@
 //! contents: a head (directory, end of the chat log, end of the overflow, running hash there,
 //!           slot, running hash of the values), then one part of the chat after another
 //! ```
+//!
+//! Once the log has changed the members, the configuration stands at the end of the head, and the
+//! file is of another version: an earlier build, which knows no changes, refuses it.
 
 use crate::chat::{self, Chat};
 use crate::machine::Host;
+use crate::members::Configuration;
 use crate::paxos::learner::{Checkpoint, Part};
 use crate::storage::atomic_file::{self, Magic, Replacement};
 use crate::storage::disk::{Disk, DiskFile};
@@ -36,8 +40,17 @@ const MAGIC: Magic = *b"mpxchk05";
 /// the sessions it has a piece of the machine's image.
 const MACHINE_MAGIC: Magic = *b"mpxmch01";
 
-fn magic(host: &Host) -> Magic {
-    if host.is_chat() { MAGIC } else { MACHINE_MAGIC }
+/// The same, once the log has changed the members.
+const CHANGED_MAGIC: Magic = *b"mpxchk06";
+const MACHINE_CHANGED_MAGIC: Magic = *b"mpxmch02";
+
+fn magic(host: &Host, has_changed: bool) -> Magic {
+    match (host.is_chat(), has_changed) {
+        (true, false) => MAGIC,
+        (true, true) => CHANGED_MAGIC,
+        (false, false) => MACHINE_MAGIC,
+        (false, true) => MACHINE_CHANGED_MAGIC,
+    }
 }
 
 /// What a checkpoint file holds.
@@ -59,13 +72,18 @@ impl Saved {
     ///
     /// When there is no file, or what stands there fails its check.
     pub(super) fn read<D: Disk>(data: &D, host: &Host) -> Result<Option<Saved>, OpenError> {
-        let bytes = atomic_file::read(data, CHECKPOINT, magic(host))?
+        let magics = [false, true].map(|has_changed| magic(host, has_changed));
+        let (magic, bytes) = atomic_file::read_any(data, CHECKPOINT, &magics)?
             .ok_or_else(|| OpenError::Missing { file: data.describe(CHECKPOINT) })?;
-        Ok(Saved::decode(&bytes, host))
+        Ok(Saved::decode(&bytes, host, magic == magics[1]))
     }
 
-    fn decode(bytes: &[u8], host: &Host) -> Option<Saved> {
+    fn decode(bytes: &[u8], host: &Host, has_changed: bool) -> Option<Saved> {
         let (head, mut rest) = postcard::take_from_bytes(bytes).ok()?;
+        let mut configuration: Option<Configuration> = None;
+        if has_changed {
+            (configuration, rest) = postcard::take_from_bytes(rest).ok()?;
+        }
         let (directory, (text_end, overflow_end, hash), (applied, values)) = head;
         let mark = Mark { text_end, hash };
         let mut chat = Chat::hosting(host);
@@ -84,6 +102,7 @@ impl Saved {
         if !chat.is_whole() {
             return None;
         }
+        chat.set_configuration(configuration);
         let checkpoint = Checkpoint { applied, chat, hash: values };
         Some(Saved { directory, mark, overflow_end, checkpoint })
     }
@@ -110,11 +129,15 @@ impl<F: DiskFile> Making<F> {
         overflow_end: u64,
         part: &Part,
     ) -> io::Result<Self> {
-        let Part { applied, hash, .. } = *part;
+        let Part { applied, hash, ref configuration, .. } = *part;
         let mark = (mark.text_end, overflow_end, mark.hash);
-        let replacement = Replacement::begin(data, CHECKPOINT, magic(host))?;
+        let replacement =
+            Replacement::begin(data, CHECKPOINT, magic(host, configuration.is_some()))?;
         let mut making = Making { applied, hosts: !host.is_chat(), replacement };
         making.append(&(directory, mark, (applied, hash)))?;
+        if configuration.is_some() {
+            making.append(configuration)?;
+        }
         Ok(making)
     }
 

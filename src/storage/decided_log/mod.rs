@@ -6,8 +6,8 @@
 //! ```text
 //! learner<id>.txt  one line for each slot; a slot that changed nothing is a NOP line
 //! journal          40 bytes for each slot, so slot k begins at byte 40 k
-//! asides           the overflow: commands that were decided once more, so that their line
-//!                  is a NOP
+//! asides           the overflow: commands that were decided once more, and changes of members,
+//!                  whose lines are NOPs
 //! checkpoint       where a restart goes on: replaced whole
 //! ```
 //!
@@ -134,7 +134,7 @@ impl<D: Disk> DecidedLog<D> {
         let kind = match (value, client_seq) {
             (ValueRef::Noop, _) => EntryKind::Noop,
             (ValueRef::Command(command), Some(_)) => EntryKind::applied(command),
-            (ValueRef::Command(_), None) => {
+            (ValueRef::Command(_), None) | (ValueRef::Change(_), _) => {
                 let from = self.overflow.end();
                 self.overflow.added.extend_from_slice(Values::from(value).bytes());
                 EntryKind::Repeated { overflow: from..self.overflow.end() }

@@ -49,6 +49,9 @@ impl Cluster {
                         propose(tables, role, Step::Offer(at));
                     }
                 }
+                if bounds.changes.contains(&ballot.0) {
+                    propose(tables, role, Step::Change);
+                }
                 if bounds.heartbeats {
                     propose(tables, role, Step::Beat);
                 }

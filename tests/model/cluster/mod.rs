@@ -19,12 +19,12 @@ mod outcomes;
 mod properties;
 mod turns;
 
-use super::bounds::{Bounds, N, replicas};
+use super::bounds::{Bounds, N, next, replicas};
 use super::history::{History, Law, Laws, Reach, Reached};
 use super::network::{ROLES, RoleId, Sent};
 use super::seat::{Seat, Step};
 use super::table::Table;
-use multipaxos::types::ReplicaId;
+use multipaxos::types::{Ballot, ReplicaId, Value};
 use multipaxos::values::Values;
 use outcomes::Tables;
 use properties::{LAWS, REACHES};
@@ -114,7 +114,10 @@ impl Cluster {
         judged: &'static [Law],
         expected: &'static [Reach],
     ) -> Cluster {
-        let known = bounds.offers.iter().map(|(_, line)| bounds.request(line).commands).collect();
+        let lines = bounds.offers.iter().map(|(_, line)| bounds.request(line).commands);
+        let changes = bounds.changes.iter().filter_map(|ballot| next(Ballot(*ballot)));
+        let changes = changes.map(|next| (&Value::Change(next.to_change())).into());
+        let known = lines.chain(changes).collect();
         let tables = Tables {
             seats: RoleId::all().map(|_| Table::new()).collect(),
             packets: Table::new(),

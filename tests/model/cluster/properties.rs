@@ -64,4 +64,6 @@ pub(super) const REACHES: [Condition; Reach::ALL.len()] = [
     meets::<14>,
     meets::<15>,
     meets::<16>,
+    meets::<17>,
+    meets::<18>,
 ];

@@ -56,7 +56,7 @@ fn only_a_durable_checkpoint_lets_the_acceptor_forget_and_is_told_again_and_agai
         seat.handle(page(R0, from, &noops((upto - from) as usize)));
         for _ in 0..3 {
             let sent = seat.wait_us(HEARTBEAT_US);
-            assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(told))));
+            assert!(told_acceptor(&sent).contains(&acceptor::Input::Applied(Slot(told), None)));
         }
     };
     told_at(&mut seat, 0, first - 1, 0);
@@ -77,7 +77,7 @@ fn what_is_applied_in_one_go_after_a_gap_is_covered_by_several_checkpoints() {
     seat.handle(page(R1, 0, &noops(step as usize)));
     assert_eq!(seat.role.applied(), Slot(count * step));
     // The last one becomes durable with the next, so all below the one before may go.
-    let may_go = acceptor::Input::Applied(Slot((count - 1) * step));
+    let may_go = acceptor::Input::Applied(Slot((count - 1) * step), None);
     assert!(told_acceptor(&seat.wait_us(HEARTBEAT_US)).contains(&may_go));
 }
 

@@ -5,6 +5,7 @@ mod checkpoints;
 mod decisions;
 mod execution;
 mod followers;
+mod members;
 mod pending_clients;
 mod status;
 

@@ -123,7 +123,14 @@ fn what_is_lost_is_sent_again_at_once_and_nothing_else() {
     seat.burst((0..12).map(|session| request_is_next(session, 0, &line)));
     let report = |lost| {
         let decided = decided(0, 0, 4);
-        Input::Progress { applied: Slot(4), hash: 0, decided, pending: Some(0), lost }
+        Input::Progress {
+            applied: Slot(4),
+            hash: 0,
+            configuration: None,
+            decided,
+            pending: Some(0),
+            lost,
+        }
     };
     let sent =
         seat.handle(report(vec![lost(range(4, 2), &[R1, R2]), lost(range(9, 1), &[R1, R2])]));
@@ -142,7 +149,14 @@ fn a_part_that_was_sent_again_has_its_time_whatever_else_is_lost() {
     seat.burst((0..12).map(|session| request_is_next(session, 0, &line)));
     let mut report = |first, count| {
         let (decided, lost) = (decided(0, 0, 4), vec![lost(range(first, count), &[R1])]);
-        let input = Input::Progress { applied: Slot(4), hash: 0, decided, pending: Some(0), lost };
+        let input = Input::Progress {
+            applied: Slot(4),
+            hash: 0,
+            configuration: None,
+            decided,
+            pending: Some(0),
+            lost,
+        };
         let sent = seat.handle(input);
         proposed(&sent).into_iter().map(|(slot, _)| slot).collect::<Vec<u64>>()
     };

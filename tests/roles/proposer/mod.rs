@@ -7,6 +7,7 @@ mod departure;
 mod giving_way;
 mod leading;
 mod live_campaigns;
+mod members;
 mod pre_votes;
 mod reads;
 mod states;
@@ -215,7 +216,14 @@ fn request_is_next(session: u64, seq: u64, line: &str) -> Input {
 fn progress(applied: u64, pending: bool) -> Input {
     let decided = nothing_decided(0);
     let pending = pending.then_some(0);
-    Input::Progress { applied: Slot(applied), hash: 0, decided, pending, lost: vec![] }
+    Input::Progress {
+        applied: Slot(applied),
+        hash: 0,
+        configuration: None,
+        decided,
+        pending,
+        lost: vec![],
+    }
 }
 
 fn serving(from: ReplicaId, round: u64, ballot: u64) -> Input {

@@ -46,6 +46,16 @@ fn a_replica_without_a_vote_gives_no_mark() {
 }
 
 #[test]
+fn a_replica_that_has_entered_a_later_configuration_gives_no_mark() {
+    let mut seat = proposer(3, R2);
+    in_touch(&mut seat, 2 * HEARTBEAT_US, &[R0, R1]);
+    assert!(asked(&mut seat).is_some());
+    seat.handle(super::members::entered(1, &replaced(3, R0)));
+    in_touch(&mut seat, 2 * HEARTBEAT_US, &[R1]);
+    assert_eq!(asked(&mut seat), None);
+}
+
+#[test]
 fn a_replica_that_is_told_of_its_copy_gives_no_mark() {
     let mut seat = proposer(3, R2);
     in_touch(&mut seat, 2 * HEARTBEAT_US, &[R0, R1]);

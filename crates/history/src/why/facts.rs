@@ -3,8 +3,10 @@
 use super::learned;
 use crate::events::{Entry, Event, History, Loss, Party, Said, value_in};
 use crate::print;
+use multipaxos::members::Configuration;
 use multipaxos::quorum::quorum;
 use multipaxos::types::{Ballot, ReplicaId, Slot, Value, replicas};
+use multipaxos::values::Values;
 use std::collections::BTreeMap;
 
 /// A message, and whether it arrived.
@@ -79,17 +81,20 @@ impl Sent<'_> {
     }
 }
 
-/// A history, and its messages by their ids.
+/// A history, its messages by their ids, and who the members were.
 #[derive(Debug)]
 pub(super) struct Past<'a> {
     pub(super) history: &'a History,
+    /// What the log has made, by number. All replicas are the members of configuration 0.
+    configurations: BTreeMap<u16, Configuration>,
     pub(super) messages: Vec<Sent<'a>>,
     by_id: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Past<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        let mut past = Past { history, messages: Vec::new(), by_id: BTreeMap::new() };
+        let (configurations, by_id) = (BTreeMap::new(), BTreeMap::new());
+        let mut past = Past { history, configurations, messages: Vec::new(), by_id };
         for (at, entry) in history.entries.iter().enumerate() {
             match &entry.event {
                 Event::Sent { id, from, to, said, .. } => {
@@ -100,6 +105,7 @@ impl<'a> Past<'a> {
                 Event::Held { id } => past.befalls(id, Delivery::Held),
                 Event::Arrived { id } => past.befalls(id, Delivery::Arrived(at)),
                 Event::Lost { id, loss } => past.befalls(id, Delivery::Lost(*loss)),
+                Event::Applied { values, .. } => past.applies(values),
                 _ => {}
             }
         }
@@ -109,6 +115,17 @@ impl<'a> Past<'a> {
     fn befalls(&mut self, id: &str, delivery: Delivery) {
         if let Some(at) = self.by_id.get(id) {
             self.messages[*at].delivery = delivery;
+        }
+    }
+
+    /// A change takes effect if it names the next configuration (M1).
+    fn applies(&mut self, values: &Values) {
+        for change in values.iter().filter_map(|value| value.change()) {
+            let next = change.to_configuration();
+            let newest = self.configurations.keys().next_back().copied().unwrap_or(0);
+            if newest.checked_add(1) == Some(next.number()) {
+                self.configurations.insert(next.number(), next);
+            }
         }
     }
 
@@ -130,20 +147,40 @@ impl<'a> Past<'a> {
         self.history.entries.len()
     }
 
-    pub(super) fn quorum(&self) -> usize {
-        quorum(self.history.replicas)
+    fn configuration(&self, ballot: Ballot) -> Option<&Configuration> {
+        self.configurations.get(&ballot.configuration())
+    }
+
+    /// Whether `replica` is a member of the configuration of `ballot`.
+    pub(super) fn is_member(&self, replica: ReplicaId, ballot: Ballot) -> bool {
+        self.configuration(ballot).is_none_or(|members| members.member(replica).is_some())
+    }
+
+    /// How many members there are at `ballot`.
+    pub(super) fn members(&self, ballot: Ballot) -> usize {
+        let members = self.configuration(ballot).map(|it| it.members().len());
+        members.unwrap_or(self.history.replicas)
+    }
+
+    pub(super) fn quorum(&self, ballot: Ballot) -> usize {
+        quorum(self.members(ballot))
     }
 
     pub(super) fn owner(&self, ballot: Ballot) -> ReplicaId {
-        ballot.owner(self.history.replicas)
+        let owner = self.configuration(ballot).and_then(|members| members.owner(ballot));
+        owner.unwrap_or_else(|| ballot.owner(self.history.replicas))
     }
 
     pub(super) fn replicas(&self) -> impl Iterator<Item = ReplicaId> {
         replicas(self.history.replicas)
     }
 
-    /// Whether acceptances of `replica` count at entry `at`. They do not after it lost its disk.
-    pub(super) fn votes(&self, replica: ReplicaId, at: usize) -> bool {
+    /// Whether acceptances of `replica` at `ballot` count at entry `at`. They do not after it lost
+    /// its disk, until the log has made it a member again.
+    pub(super) fn votes(&self, replica: ReplicaId, ballot: Ballot, at: usize) -> bool {
+        if let Some(members) = self.configuration(ballot) {
+            return members.member(replica).is_some();
+        }
         let found = self.before(at).find_map(|(_, entry)| match entry.event {
             Event::Began { replica: whose, votes, .. } if whose == replica => Some(votes),
             Event::Wiped { replica: whose } if whose == replica => Some(false),
@@ -301,7 +338,7 @@ impl<'a> Facts<'a> {
         self.acceptances.push(acceptance);
         let by: Vec<ReplicaId> = self.acceptors(ballot);
         let known = self.chosen.iter().any(|chosen| chosen.ballot == ballot);
-        if !known && by.len() >= self.past.quorum() {
+        if !known && by.len() >= self.past.quorum(ballot) {
             self.chosen.push(Chosen { ballot, value, by, at });
         }
     }
@@ -314,7 +351,9 @@ impl<'a> Facts<'a> {
 
     /// The acceptors that accepted a value in the slot at `ballot`.
     pub(super) fn acceptors(&self, ballot: Ballot) -> Vec<ReplicaId> {
-        let by = self.acceptances.iter().filter(|held| held.ballot == ballot);
+        let is_vote =
+            |held: &&Acceptance| held.ballot == ballot && self.past.is_member(held.replica, ballot);
+        let by = self.acceptances.iter().filter(is_vote);
         let mut by: Vec<ReplicaId> = by.map(|held| held.replica).collect();
         by.sort_unstable();
         by

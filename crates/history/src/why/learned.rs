@@ -71,7 +71,7 @@ pub(super) fn how_learned<'a>(
                 Party::Client(_) => unreachable!("clients accept nothing"),
             });
             let counted = votes.entry(ballot).or_default();
-            if past.votes(from, at) && counted.iter().all(|vote| vote.from != from) {
+            if past.votes(from, ballot, at) && counted.iter().all(|vote| vote.from != from) {
                 counted.push(Vote { from, message });
             }
         }
@@ -79,7 +79,7 @@ pub(super) fn how_learned<'a>(
             return Some((at, Learned::Told { ballot: *ballot, message }));
         }
         let quorum = votes.iter().find(|(ballot, votes)| {
-            past.owner(**ballot) == replica && votes.len() >= past.quorum()
+            past.owner(**ballot) == replica && votes.len() >= past.quorum(**ballot)
         });
         if let Some((ballot, votes)) = quorum {
             return Some((at, Learned::Counted { ballot: *ballot, votes: votes.clone() }));

@@ -84,7 +84,7 @@ fn campaigns(facts: &Facts<'_>, ballot: Option<Ballot>, lines: &mut Vec<String>)
     lines.push(format!(
         "Replica {owner} campaigns with ballot {highest}, which {promised}; it needs the promises \
          of {}.",
-        past.quorum()
+        past.quorum(highest)
     ));
     let of_phase_1 = |sent: &&Sent<'_>| match sent.said {
         Said::Prepare { ballot, .. }
@@ -105,7 +105,7 @@ fn campaigns(facts: &Facts<'_>, ballot: Option<Ballot>, lines: &mut Vec<String>)
 fn not_chosen(facts: &Facts<'_>, ballot: Ballot, proposal: &Proposal, lines: &mut Vec<String>) {
     let past = facts.past;
     let by = facts.acceptors(ballot);
-    let missing = past.quorum() - by.len();
+    let missing = past.quorum(ballot) - by.len();
     let have = match by.as_slice() {
         [] => "Nobody has accepted".into(),
         by => format!("Only {} {} accepted", replicas(by), has(by)),
@@ -113,10 +113,11 @@ fn not_chosen(facts: &Facts<'_>, ballot: Ballot, proposal: &Proposal, lines: &mu
     let more = if missing == 1 { "1 more is".into() } else { format!("{missing} more are") };
     lines.push(format!(
         "{have} it at ballot {ballot}; a quorum is {} of {}, so {more} missing.",
-        past.quorum(),
-        past.history.replicas
+        past.quorum(ballot),
+        past.members(ballot)
     ));
-    for replica in past.replicas().filter(|id| !by.contains(id)) {
+    let lacks = |id: &ReplicaId| !by.contains(id) && past.is_member(*id, ballot);
+    for replica in past.replicas().filter(lacks) {
         lines.push(format!("Replica {replica}: {}.", why_not_accepted(facts, ballot, replica)));
     }
     let leader = proposal.leader;
@@ -138,7 +139,7 @@ fn not_chosen(facts: &Facts<'_>, ballot: Ballot, proposal: &Proposal, lines: &mu
 
 fn why_not_accepted(facts: &Facts<'_>, ballot: Ballot, replica: ReplicaId) -> String {
     let past = facts.past;
-    if !past.votes(replica, past.end()) {
+    if !past.votes(replica, ballot, past.end()) {
         return "it lost its disk, and has no vote".into();
     }
     let accepts = facts.accepts_to(ballot, replica);

@@ -98,7 +98,7 @@ fn why_of(facts: &Facts<'_>) -> Vec<String> {
     let sentences = sentences_of(facts);
     let timed = sentences.iter().any(|(ms, _)| ms.is_some_and(|ms| ms > 0));
     let line = |(at, (ms, text)): (usize, &(Option<u64>, String))| match ms {
-        _ if at == 0 => vec![text.clone()],
+        _ if at == 0 => wrapped("", text),
         Some(ms) if timed => wrapped(&format!("{ms:>5} ms  "), text),
         _ => wrapped("  ", text),
     };

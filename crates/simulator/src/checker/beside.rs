@@ -4,6 +4,7 @@
 //! a value chosen only where somebody relies on them: when a quorum that counts it in has a value
 //! applied. What the copy accepted and nobody counted does no harm.
 
+use super::members::Members;
 use super::{Acceptance, Checked, Checker, Chosen, fingerprint, violation};
 use multipaxos::message::{Message, Run, ToAcceptor};
 use multipaxos::paxos::{acceptor, learner};
@@ -12,12 +13,12 @@ use multipaxos::types::{Ballot, ReplicaId, Slot};
 
 impl Acceptance {
     /// Whether a quorum has accepted it, if the copy counts for its replica.
-    pub(super) fn is_quorum_with_copy(&self, n: usize) -> bool {
+    pub(super) fn is_quorum_with_copy(&self, members: &Members, ballot: Ballot) -> bool {
         let mut by = self.by;
         if let Some(id) = self.by_copy {
             by.insert(id);
         }
-        by.is_quorum(n)
+        members.is_quorum(ballot, by)
     }
 }
 
@@ -68,9 +69,11 @@ impl Checker {
         if self.chosen.get(&slot).is_some_and(|chosen| chosen.value == value) {
             return Ok(());
         }
-        let n = self.n;
+        let members = &self.members;
         let mut held = self.accepted.range((slot, Ballot::ZERO)..=(slot, Ballot(u64::MAX)));
-        let by = held.find(|(_, held)| held.value == value && held.is_quorum_with_copy(n));
+        let by = held.find(|((_, ballot), held)| {
+            held.value == value && held.is_quorum_with_copy(members, *ballot)
+        });
         let Some(((_, ballot), _)) = by else { return Ok(()) };
         let chosen = *self.chosen.entry(slot).or_insert(Chosen { value, ballot: *ballot });
         if chosen.value != value {

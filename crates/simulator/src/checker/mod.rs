@@ -2,7 +2,7 @@
 //!
 //! The history records what became durable and what was sent, not what the roles
 //! believe. It holds every acceptance of every acceptor at every ballot. So "chosen"
-//! here is the definition: a quorum accepted one value at one ballot. It is not what
+//! here is the definition: a quorum of its configuration accepted one value at one ballot. It is not what
 //! some learner concluded.
 //!
 //! | | invariant |
@@ -15,6 +15,8 @@
 //! | I6 | a line that was completed before another was sent has the lower slot |
 //! | I7 | the log holds only lines that some client sent |
 //! | I8 | the state of a role stays within its bounds |
+//! | M1 | at the ballot of a change nothing is proposed above it |
+//! | M3, M4 | an acceptor votes only in configurations that name its directory, once it has applied the change that made them, and knows that change in its next life |
 //! | S1 | a replica sends an acceptance, a promise or an answer only after the records behind it are durable |
 //! | S2 | only one life of one process uses a ballot, and only after the owner's own durable promise |
 //! | S5 | a promise reports everything accepted below its ballot, and no trim mark above the acceptor's own |
@@ -35,10 +37,12 @@
 //! docs/protocol.md explains each rule.
 
 mod beside;
+mod members;
 mod model;
 mod sent;
 
 use super::trace::TraceHash;
+use members::Members;
 use model::Model;
 use multipaxos::message::Run;
 use multipaxos::paxos::{Limits, acceptor, learner};
@@ -106,6 +110,7 @@ struct Sent {
 #[derive(Debug)]
 pub struct Checker {
     n: usize,
+    members: Members,
     accepted: BTreeMap<(Slot, Ballot), Acceptance>,
     chosen: BTreeMap<Slot, Chosen>,
     proposed: BTreeMap<(Slot, Ballot), u64>,
@@ -135,6 +140,8 @@ pub struct Checker {
     model: Option<Model>,
     /// No-ops applied: holes that a new leader filled. For the reach counters.
     pub noops: u64,
+    /// Slots that changed the members.
+    pub changes: u64,
     /// Commands that were chosen a second time, and so changed nothing.
     pub duplicates: u64,
 }
@@ -150,6 +157,7 @@ impl Checker {
     pub fn new(n: usize, session_window_slots: u64) -> Self {
         Checker {
             n,
+            members: Members::new(n),
             accepted: BTreeMap::new(),
             chosen: BTreeMap::new(),
             proposed: BTreeMap::new(),
@@ -172,6 +180,7 @@ impl Checker {
             read_above: Slot::ZERO,
             model: None,
             noops: 0,
+            changes: 0,
             duplicates: 0,
         }
     }
@@ -203,7 +212,8 @@ impl Checker {
         }
         if before < Some(ballot) {
             self.promised[node.index()] = Some(ballot);
-            if ballot.owner(self.n) == node {
+            self.may_vote(node, ballot)?;
+            if self.owner(ballot) == Some(node) {
                 self.own_promises.insert(ballot, life);
             }
         }
@@ -243,7 +253,7 @@ impl Checker {
             return violation(slot, format!("I2: two values accepted at ballot {ballot}"));
         }
         entry.by.insert(node);
-        if entry.by.is_quorum(self.n) {
+        if self.members.is_quorum(ballot, entry.by) {
             let first = !self.chosen.contains_key(&slot);
             let chosen = *self.chosen.entry(slot).or_insert(Chosen { value, ballot });
             if chosen.value != value {
@@ -403,6 +413,10 @@ impl Checker {
     fn first_applied(&mut self, slot: Slot, value: ValueRef<'_>, applied: Applied) -> Checked {
         match (value, applied.line) {
             (ValueRef::Noop, _) => self.noops += 1,
+            (ValueRef::Change(change), _) => {
+                self.changes += 1;
+                self.members.change(slot, change.to_configuration());
+            }
             (ValueRef::Command(_), None) => self.duplicates += 1,
             (ValueRef::Command(command), Some((session, seq))) => {
                 let next = self.next_of_session.entry(session).or_default();

@@ -145,7 +145,7 @@ impl Checker {
             return violation(open, format!("S7: replica {node} calls this slot decided"));
         }
         let leads = leadership.conduct == Conduct::Leads;
-        let owner = leadership.leader.map(|ballot| ballot.owner(self.n));
+        let owner = leadership.leader.and_then(|ballot| self.owner(ballot));
         if leads && owner != Some(node) || leadership.leader > Some(leadership.ballot) {
             return violation(applied, format!("L1: replica {node} leads as {leadership:?}"));
         }
@@ -210,7 +210,7 @@ impl Checker {
         ballot: Ballot,
         slot: Slot,
     ) -> Checked {
-        if ballot.owner(self.n) == node && self.own_promises.get(&ballot) == Some(&life) {
+        if self.owner(ballot) == Some(node) && self.own_promises.get(&ballot) == Some(&life) {
             Ok(())
         } else {
             violation(
@@ -223,6 +223,7 @@ impl Checker {
     pub(super) fn proposes(&mut self, accept: &Accept) -> Checked {
         for (slot, value) in (accept.first.0..).map(Slot).zip(accept.values.iter()) {
             self.proposes_value(slot, accept.ballot, fingerprint(value))?;
+            self.proposes_below_its_change(slot, accept.ballot, value)?;
         }
         Ok(())
     }
@@ -337,7 +338,7 @@ impl Checker {
         let checked = self.marks.entry((mark.ballot, mark.slots.start)).or_insert(mark.slots.start);
         while *checked < mark.slots.end {
             let held = self.accepted.get(&(*checked, mark.ballot));
-            if !held.is_some_and(|held| held.is_quorum_with_copy(self.n)) {
+            if !held.is_some_and(|held| held.is_quorum_with_copy(&self.members, mark.ballot)) {
                 return violation(
                     *checked,
                     format!(

@@ -146,7 +146,8 @@ impl Store {
     /// What tells the chat log with which its replica begins, or began, from others.
     pub fn origin(&self) -> Option<Origin> {
         match &self.bootstrap {
-            BootstrapStore::Records(_) => self.beginning.as_ref().map(|it| it.origin),
+            BootstrapStore::Records(Some((_, origin))) => *origin,
+            BootstrapStore::Records(None) => self.beginning.as_ref().map(|it| it.origin),
             BootstrapStore::Sectors(dir) => dir.origin(),
         }
     }
@@ -171,8 +172,7 @@ impl Store {
     /// [`Closed`] if the disk fails or is damaged.
     pub fn open(&mut self, id: ReplicaId, n: usize) -> Result<(), Closed> {
         let Some(disk) = &self.sectors else {
-            let BootstrapStore::Records(started) = &self.bootstrap else { unreachable!("records") };
-            self.started.clone_from(started);
+            self.started = self.bootstrap.started().cloned();
             self.state = self.acceptor.synced.clone();
             self.checkpoint = self.learner.cut_back();
             return Ok(());
@@ -303,7 +303,7 @@ impl Store {
         let BootstrapStore::Records(started) = &self.bootstrap else { return None };
         Some(Store {
             directory: self.directory,
-            started: started.clone(),
+            started: self.bootstrap.started().cloned(),
             state: self.acceptor.synced.clone(),
             checkpoint: self.checkpoint.clone(),
             bootstrap: BootstrapStore::Records(started.clone()),

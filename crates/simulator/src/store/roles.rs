@@ -9,15 +9,15 @@ use multipaxos::storage::acceptor_log::AcceptorLog;
 use multipaxos::storage::data_dir::DataDir;
 use multipaxos::storage::decided_log::DecidedLog;
 use multipaxos::storage::upkeep::Upkeep;
-use multipaxos::types::{DirectoryId, Slot, SlotRange, Value};
+use multipaxos::types::{DirectoryId, Origin, Slot, SlotRange, Value};
 use multipaxos::values::Values;
 use std::io;
 
 /// The storage of the started record.
 #[derive(Debug)]
 pub enum BootstrapStore {
-    /// In memory.
-    Records(Option<Vec<DirectoryId>>),
+    /// In memory; also the chat log with which the cluster began.
+    Records(Option<(Vec<DirectoryId>, Option<Origin>)>),
     /// On the disk.
     Sectors(Box<DataDir<SimDisk>>),
 }
@@ -26,7 +26,7 @@ impl BootstrapStore {
     /// The started record, if it is kept as records.
     pub fn started(&self) -> Option<&Vec<DirectoryId>> {
         match self {
-            BootstrapStore::Records(started) => started.as_ref(),
+            BootstrapStore::Records(started) => started.as_ref().map(|(members, _)| members),
             BootstrapStore::Sectors(_) => None,
         }
     }
@@ -36,8 +36,8 @@ impl Storage<bootstrap::Record> for BootstrapStore {
     fn append(&mut self, records: &mut Vec<bootstrap::Record>) -> io::Result<()> {
         match self {
             BootstrapStore::Records(started) => {
-                for bootstrap::Record::Started(members) in records.drain(..) {
-                    *started = Some(members);
+                for bootstrap::Record::Started { members, origin } in records.drain(..) {
+                    *started = Some((members, origin));
                 }
                 Ok(())
             }
@@ -177,7 +177,7 @@ impl LearnerStore {
             (slots.start.0..).map(Slot).zip(values.get_mut(slots.start.0 as usize..end)?);
         let found = commands.filter_map(|(slot, value)| match value {
             Value::Command(command) => Some((slot, command)),
-            Value::Noop => None,
+            Value::Noop | Value::Change(_) => None,
         });
         let (altered, command) = found.into_iter().next()?;
         command.line = format!("{}, as somebody would have it", command.line).into();

@@ -23,6 +23,9 @@ const LASTS_US_MIN: u64 = 1_500_000;
 /// It is ended within this time.
 const LASTS_US_MAX: u64 = 5_000_000;
 
+/// A copy is no news after so many heartbeats, and the time for which an echo counts.
+const COPY_HEARTBEATS: u64 = 8;
+
 /// In whom a replica believes, that sends something to the one whose directory was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Belief {
@@ -79,6 +82,7 @@ pub(super) struct Beside {
 
 #[derive(Debug)]
 struct Life {
+    begun_at: Time,
     process: Process,
     store: Store,
     wire: Option<Wire>,
@@ -162,8 +166,9 @@ impl World {
         });
         let process = Process::begin(settings, &store, rate_ppm, self.now);
         self.trace(|| format!("a copy of replica {id}'s directory begins beside it"));
+        let begun_at = self.now;
         if let Some(beside) = &mut self.beside {
-            beside.life = Some(Life { process, store, wire });
+            beside.life = Some(Life { begun_at, process, store, wire });
             beside.has_run = true;
         }
         self.reach.count(Situation::CopyBeside);
@@ -177,6 +182,16 @@ impl World {
     /// Whether a copy of this replica's directory runs beside it, or has.
     pub(super) fn was_copied(&self, id: ReplicaId) -> bool {
         self.beside.as_ref().is_some_and(|it| it.has_run && it.id() == id)
+    }
+
+    /// Whether a copy runs that its original may not have been told of. The original is still taken
+    /// for the life that counts, and takes itself for it, until its heartbeats are echoed no more.
+    pub(super) fn copy_is_news(&self) -> bool {
+        let beside = self.beside.as_ref();
+        beside.and_then(|it| Some((it.id(), it.life.as_ref()?))).is_some_and(|(id, life)| {
+            let Settings { election_max_us, heartbeat_us, .. } = self.nodes[id.index()].settings;
+            self.now.since_us(life.begun_at) < election_max_us + COPY_HEARTBEATS * heartbeat_us
+        })
     }
 
     /// A replica may tell another one that two processes run on its directory only if that is so.
@@ -246,7 +261,7 @@ impl World {
             return Ok(());
         };
         let (id, draws) = (*id, &mut self.streams.beside);
-        let Life { process, store, wire } = life;
+        let Life { process, store, wire, .. } = life;
         loop {
             let mut again = false;
             for role in ROLES {

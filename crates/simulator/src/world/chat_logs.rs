@@ -43,6 +43,7 @@ impl World {
             return;
         }
         self.struck = Some((id, length));
+        self.checker.loses_lines();
         self.reach.count(if runs { Situation::Struck } else { Situation::StruckStopped });
         self.trace(|| {
             format!("replica {id}: its chat log of {length} bytes is struck: {strike:?}")

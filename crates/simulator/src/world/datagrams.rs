@@ -262,13 +262,16 @@ impl World {
         if !membership_counts {
             self.reach.count(Situation::NotMember);
         }
+        self.checker.starts(id, &membership);
         process.start(membership, &mut node.store, self.now, &mut self.streams.roles);
         let applied = process.learner().map_or(Slot::ZERO, |learner| learner.applied());
-        node.started |= membership_counts;
+        node.started |= membership_counts || !self.wiped[id.index()];
         self.checker.lost(id, applied).for_each(|bytes| self.cost.loses(bytes));
         self.checker.restarted(id, applied);
+        self.checker.knows_the_change(id)?;
         self.trace(|| format!("replica {id} starts, applied {applied}"));
         self.record_beginning(id, membership_counts, applied);
+        self.may_rejoin(id);
         for role in ROLES {
             self.wake_soon(id, role, NOTICE_US);
         }
@@ -276,8 +279,9 @@ impl World {
     }
 
     pub(super) fn note_leader(&mut self, id: ReplicaId) {
-        let leads =
-            self.nodes[id.index()].process.as_ref().and_then(|process| process.leading()).is_some();
+        let ballot = self.nodes[id.index()].process.as_ref().and_then(Process::leading);
+        ballot.into_iter().for_each(|ballot| self.is_led(ballot));
+        let leads = ballot.is_some();
         if leads && self.leader != Some(id) {
             self.leader = Some(id);
             // The first leader gets every line from its client.

@@ -5,7 +5,6 @@
 //! after that. It ends anyway when its time is up.
 
 use super::*;
-use multipaxos::types::Ballot;
 
 /// How long a process waits for its successor, as in a real replica.
 const HAND_OVER_MAX_US: u64 = 2_000_000;

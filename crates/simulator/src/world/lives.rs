@@ -72,7 +72,7 @@ impl World {
         }
         let doubt = node.store.in_doubt();
         if self.wiped[id.index()] && node.store.started.is_none() {
-            // It is not a member. It remembers nothing, and begins anew each time.
+            // It has joined no cluster. It remembers nothing, and begins anew each time.
             self.checker.wiped(id);
             if let Some(beginning) = &node.store.beginning {
                 self.checker.begins_at(id, beginning.origin.end);
@@ -94,7 +94,7 @@ impl World {
             self.wipe(id);
             return self.open_store(id);
         }
-        node.started |= node.store.started.is_some();
+        node.started |= node.store.started.is_some() && !self.wiped[id.index()];
         self.checker.recovered(id, &self.nodes[id.index()].store.state)?;
         Ok(true)
     }

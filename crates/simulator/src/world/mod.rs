@@ -21,6 +21,7 @@ mod departures;
 mod guests;
 mod hosting;
 mod lives;
+mod members;
 mod operator;
 mod reader;
 mod reads;
@@ -52,6 +53,7 @@ use durable::sim_disk;
 use fastrand::Rng;
 use history::{Party, Payload};
 pub use hosting::Hosting;
+use members::Changes;
 use multipaxos::chat::SESSION_WINDOW_SLOTS;
 use multipaxos::client::{self, Outcome};
 use multipaxos::message::{self, Answer, ClientMessage, Message};
@@ -59,7 +61,9 @@ use multipaxos::net::pack::payload_bytes;
 use multipaxos::net::{DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
 use multipaxos::paxos::{Diverged, Envelope, Limits, Notice, Settings};
 use multipaxos::quorum::quorum;
-use multipaxos::types::{Address, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time};
+use multipaxos::types::{
+    Address, Ballot, BootId, ClientId, DirectoryId, ReplicaId, Slot, SlotRange, Time,
+};
 use operator::{OPERATOR, Operator};
 use reader::{READER, Reader, Readings};
 use reads::{Marking, READS, Reads};
@@ -159,6 +163,8 @@ enum Fault {
     Terminate,
     /// This life of it ends.
     Ends(ReplicaId, u32),
+    /// An operator changes the members.
+    Members,
 }
 
 /// The random streams of a run.
@@ -201,9 +207,12 @@ pub struct World {
     reads: Option<Reads>,
     /// A copy of a data directory that runs beside the original, or will, or has.
     beside: Option<Beside>,
+    /// Who changes the members, if anybody does.
+    changes: Option<Changes>,
     /// Replicas that are not needed in the second phase.
     out: Vec<bool>,
-    /// Replicas that have lost their disk, and so their right to accept.
+    /// Replicas that have lost their disk, and so their right to accept, until a change has made
+    /// the new one a member; and those that a change has removed.
     wiped: Vec<bool>,
     /// The replica whose decided log somebody has changed, until that is noticed.
     altered: Option<ReplicaId>,
@@ -263,6 +272,7 @@ impl World {
         self.reach.add(Situation::ForgeryDropped, strange);
         let recorded = self.recording.take().map(|recording| recording.finish(self.now.0));
         self.reach.add(Situation::HoleFilled, self.checker.noops);
+        self.reach.add(Situation::MembersChanged, self.checker.changes);
         self.reach.add(Situation::DuplicateSuppressed, self.checker.duplicates);
         Report {
             seed: self.seed,

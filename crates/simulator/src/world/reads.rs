@@ -184,6 +184,8 @@ impl World {
             self.reach.count(Situation::ReadWaited);
         }
         self.trace(|| format!("a read ends at slot {end}, and returns the slots below {returned}"));
+        // S12: the rule takes effect a few heartbeats after the copy is heard.
+        let floor = if self.copy_is_news() { Slot::ZERO } else { floor };
         self.checker.read_ends(floor, end, returned)
     }
 
@@ -200,10 +202,16 @@ impl World {
         }
     }
 
+    /// Whether the log has changed the members: then no read needs to end.
+    fn has_other_members(&self) -> bool {
+        self.checker.configuration().is_some_and(|members| members.number() > 0)
+    }
+
     /// A read that begins when faults have stopped ends, and so does one that began before.
     pub(super) fn last_read(&mut self) -> Step {
         let deadline = self.now.plus_us(LIVENESS_US);
-        while self.reads.as_ref().is_some_and(|reads| !reads.is_calm) {
+        let is_open = |world: &World| world.reads.as_ref().is_some_and(|reads| !reads.is_calm);
+        while is_open(self) && !self.has_other_members() {
             if self.now >= deadline {
                 let open = self.reads.as_ref().and_then(|reads| reads.open.as_ref());
                 let end = open.and_then(|open| open.marks.end());

@@ -149,6 +149,14 @@ impl World {
             draws.fill(&mut secret);
             has_keys.then(|| Seal::new(secret))
         };
+        let changes = match options.partition.is_none() && beside.is_none() {
+            true => Changes::draw(seed, options.switches, options.safety_us),
+            false => None,
+        };
+        if changes.is_some() {
+            // The operator sees to it that a quorum keeps what it has.
+            profile = Profile { wipe_after_us: 0, copy_after_us: 0, alter_after_us: 0, ..profile };
+        }
         let slow = setup.usize(..n);
         let nodes: Vec<Node> = (0..n)
             .map(|index| {
@@ -198,6 +206,7 @@ impl World {
             reader: (is_gentle && sectors).then(|| Reader::draw(seed, n)).flatten(),
             reads: Reads::draw(seed),
             beside: beside.map(Beside::new),
+            changes,
             out: vec![false; n],
             wiped: vec![false; n],
             altered: None,
@@ -305,6 +314,7 @@ impl World {
         self.fault_later(self.profile.copy_after_us, Fault::Copy);
         self.fault_later(self.profile.alter_after_us, Fault::Alter);
         self.strike_later();
+        self.change_members_later();
         Ok(())
     }
 }

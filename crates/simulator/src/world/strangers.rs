@@ -88,7 +88,7 @@ impl World {
             let until = Time(rng.u64(100_000..=LEFT_US_MAX));
             let node = &mut self.nodes[index];
             node.store.directory = former[index];
-            node.store.bootstrap = BootstrapStore::Records(Some(former.clone()));
+            node.store.bootstrap = BootstrapStore::Records(Some((former.clone(), None)));
             let id = node.id;
             self.queue.add(until, Event::Stranger(Stranger::Removed(id)));
         }

@@ -142,6 +142,7 @@ impl World {
             Fault::Strike => self.strike(),
             Fault::Terminate => self.terminate(),
             Fault::Ends(id, life) => self.ends(id, life)?,
+            Fault::Members => self.change_members(),
         }
         Ok(())
     }
@@ -212,7 +213,13 @@ impl World {
         let spent = self.nodes.iter().filter(lost).count() >= (self.nodes.len() - 1) / 2;
         let all = self.nodes.iter().all(|node| node.started);
         let spent = spent || !self.chat_logs_are_whole();
-        if !hit || spent || !all || self.nodes.len() < 3 || !self.options.switches.disk {
+        if !hit
+            || spent
+            || !all
+            || self.changes.is_some()
+            || self.nodes.len() < 3
+            || !self.options.switches.disk
+        {
             return;
         }
         let node = &mut self.nodes[id.index()];
@@ -264,7 +271,10 @@ impl World {
         });
         // A cluster that has not started yet needs every replica.
         let strangers = |node: &&Node| !node.started && !self.wiped[node.id.index()];
-        let well = if self.nodes.iter().any(|node| strangers(&node)) { n } else { quorum(n) };
+        let well = match self.nodes.iter().any(|node| strangers(&node)) {
+            true => n,
+            false => self.members_needed(),
+        };
         for (place, index) in ids.into_iter().enumerate() {
             let id = ReplicaId(index as u8);
             // One whose log somebody has changed must notice it.
@@ -299,6 +309,7 @@ impl World {
                 self.queue.add(self.now, Event::Fault(Fault::Resume(id)));
             }
         }
+        self.leave_out_joiners();
         let out = self.out.clone();
         self.trace(|| format!("faults stop; out: {out:?}"));
         for client in 0..self.clients.len() {

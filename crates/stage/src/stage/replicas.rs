@@ -4,8 +4,10 @@ use super::clients::client_of;
 use super::logged::take_logs;
 use super::{STEPS_MAX, Stage};
 use crate::node::{Node, Syncing};
+use crate::words::Done;
 use history::print;
 use history::{Event, Party, Payload, Said};
+use multipaxos::members::Member;
 use multipaxos::message::{Answer, LostState, Message, Run};
 use multipaxos::paxos::proposer::Proposer;
 use multipaxos::paxos::{Diverged, Envelope, Membership, Notice, acceptor, learner};
@@ -37,6 +39,21 @@ impl Stage {
     pub(crate) fn terminate(&mut self, id: ReplicaId) {
         self.node(id).leave();
         self.settle(id);
+    }
+
+    /// Asks a replica to propose a change: the present directory of `member` comes in, or its place
+    /// becomes empty. An error says that this is no change.
+    pub(crate) fn change(&mut self, id: ReplicaId, member: ReplicaId, comes: bool) -> Done {
+        let now = self.checker.configuration().ok_or("the cluster has not started")?;
+        let directory = self.nodes[member.index()].store.directory;
+        let next = match comes {
+            true => now.with(Member { id: member, directory, address: None }),
+            false => now.without(member),
+        };
+        let next = next.ok_or_else(|| format!("that is no change of {now}"))?;
+        self.node(id).change(next);
+        self.settle(id);
+        Ok(())
     }
 
     pub(super) fn end_by(&mut self, id: ReplicaId, cannot_sync: bool) {
@@ -118,6 +135,7 @@ impl Stage {
         let voter = membership.is_voter(id);
         let fresh = membership.fresh;
         let now = self.now;
+        self.checker.starts(id, &membership);
         self.node(id).start(membership, now);
         let applied = self.applied(id);
         let node = &self.nodes[id.index()];

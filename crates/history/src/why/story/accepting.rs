@@ -28,7 +28,7 @@ impl<'a> Story<'_, 'a> {
         }
         for (index, chosen) in facts.chosen.iter().enumerate() {
             let (by, ballot, value) = (replicas(&chosen.by), chosen.ballot, chosen.text());
-            let (some, all) = (chosen.by.len(), facts.past.history.replicas);
+            let (some, all) = (chosen.by.len(), facts.past.members(ballot));
             let text = match facts.chosen[..index].first() {
                 None => format!(
                     "Now {value} is chosen: {by} have accepted it at ballot {ballot}, and {some} \

@@ -44,7 +44,7 @@ impl<'a> Story<'_, 'a> {
                     reports.len()
                 )
             }
-            (None, Value::Command(_)) => {
+            (None, Value::Command(_) | Value::Change(_)) => {
                 self.tell_request(proposal);
                 let mut by: Vec<ReplicaId> = reports.iter().map(|report| report.from).collect();
                 by.sort_unstable();
@@ -127,7 +127,7 @@ impl<'a> Story<'_, 'a> {
             let Said::Promise(report) = said else { continue };
             if report.ballot == ballot
                 && report.slots.contains(self.facts.slot)
-                && past.votes(from, at)
+                && past.votes(from, ballot, at)
                 && told.iter().all(|other| other.from != from)
             {
                 told.push(Told { at, from, message, report });
