@@ -2,7 +2,9 @@
 //!
 //! The copy has a place of its own, so what it saves is not the original's. Its acceptances make
 //! a value chosen only where somebody relies on them: when a quorum that counts it in has a value
-//! applied. What the copy accepted and nobody counted does no harm.
+//! applied. What the copy accepted and nobody counted does no harm. While the copy runs the same
+//! holds for the original: if all hosts believe in the copy, the original is the one that nobody
+//! counts, since it hears nobody, and a leader that counts the copy may choose another value.
 
 use super::members::Members;
 use super::{Acceptance, Checked, Checker, Chosen, fingerprint, violation};
@@ -23,6 +25,16 @@ impl Acceptance {
 }
 
 impl Checker {
+    /// A copy of this replica's directory begins beside it.
+    pub fn copy_begins(&mut self, id: ReplicaId) {
+        self.copied = Some(id);
+    }
+
+    /// It is ended.
+    pub fn copy_ends(&mut self) {
+        self.copied = None;
+    }
+
     /// The copy has saved a record of its acceptor.
     pub fn copy_saves(&mut self, id: ReplicaId, record: &acceptor::Record) -> Checked {
         let acceptor::Record::Accept(Run { ballot, first, values }) = record else { return Ok(()) };

@@ -74,7 +74,8 @@ fn violation(slot: Slot, what: String) -> Checked {
 struct Acceptance {
     value: u64,
     by: ReplicaSet,
-    /// A copy of this replica's directory accepted it.
+    /// A life of this replica accepted it while two ran at once: the copy of its directory, or the
+    /// original.
     by_copy: Option<ReplicaId>,
 }
 
@@ -122,6 +123,8 @@ pub struct Checker {
     marks: BTreeMap<(Ballot, Slot), Slot>,
     /// The most bytes of values that any acceptor has taken at once.
     longest_run_bytes: usize,
+    /// The replica beside which a copy of its directory runs.
+    copied: Option<ReplicaId>,
     log: Vec<Applied>,
     applied: Vec<Slot>,
     sent: BTreeMap<(Session, u64), Sent>,
@@ -166,6 +169,7 @@ impl Checker {
             own_promises: BTreeMap::new(),
             marks: BTreeMap::new(),
             longest_run_bytes: 0,
+            copied: None,
             log: Vec::new(),
             // The last is a copy's.
             applied: vec![Slot::ZERO; n + 1],
@@ -251,6 +255,10 @@ impl Checker {
         });
         if entry.value != value {
             return violation(slot, format!("I2: two values accepted at ballot {ballot}"));
+        }
+        if self.copied == Some(node) {
+            entry.by_copy = Some(node);
+            return Ok(());
         }
         entry.by.insert(node);
         if self.members.is_quorum(ballot, entry.by) {

@@ -166,6 +166,7 @@ impl World {
         });
         let process = Process::begin(settings, &store, rate_ppm, self.now);
         self.trace(|| format!("a copy of replica {id}'s directory begins beside it"));
+        self.checker.copy_begins(id);
         let begun_at = self.now;
         if let Some(beside) = &mut self.beside {
             beside.life = Some(Life { begun_at, process, store, wire });
@@ -217,6 +218,7 @@ impl World {
     pub(super) fn end_copy(&mut self) {
         let Some(beside) = &mut self.beside else { return };
         if beside.life.take().is_some() {
+            self.checker.copy_ends();
             self.reach.count(Situation::CopyEnded);
             let id = beside.plan.id;
             self.trace(|| format!("the copy of replica {id}'s directory is ended"));
