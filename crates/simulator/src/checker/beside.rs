@@ -14,13 +14,18 @@ use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{Ballot, ReplicaId, Slot};
 
 impl Acceptance {
-    /// Whether a quorum has accepted it, if the copy counts for its replica.
+    /// Whether a quorum has accepted it, if the replica beside which a copy ran counts, by either.
     pub(super) fn is_quorum_with_copy(&self, members: &Members, ballot: Ballot) -> bool {
         let mut by = self.by;
-        if let Some(id) = self.by_copy {
+        for id in self.by_copy.into_iter().chain(self.by_original) {
             by.insert(id);
         }
         members.is_quorum(ballot, by)
+    }
+
+    /// Whether this replica, the original, has accepted it.
+    pub(super) fn is_by(&self, node: ReplicaId) -> bool {
+        self.by.contains(node) || self.by_original == Some(node)
     }
 }
 
@@ -45,6 +50,7 @@ impl Checker {
                 value,
                 by: ReplicaSet::EMPTY,
                 by_copy: None,
+                by_original: None,
             });
             if entry.value != value {
                 return violation(slot, format!("I2: two values accepted at ballot {ballot}"));

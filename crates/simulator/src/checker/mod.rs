@@ -74,9 +74,10 @@ fn violation(slot: Slot, what: String) -> Checked {
 struct Acceptance {
     value: u64,
     by: ReplicaSet,
-    /// A life of this replica accepted it while two ran at once: the copy of its directory, or the
-    /// original.
+    /// A copy of this replica's directory accepted it.
     by_copy: Option<ReplicaId>,
+    /// This replica accepted it while a copy ran beside it.
+    by_original: Option<ReplicaId>,
 }
 
 /// A chosen value, and the ballot at which a quorum first accepted it.
@@ -252,12 +253,13 @@ impl Checker {
             value,
             by: ReplicaSet::EMPTY,
             by_copy: None,
+            by_original: None,
         });
         if entry.value != value {
             return violation(slot, format!("I2: two values accepted at ballot {ballot}"));
         }
         if self.copied == Some(node) {
-            entry.by_copy = Some(node);
+            entry.by_original = Some(node);
             return Ok(());
         }
         entry.by.insert(node);

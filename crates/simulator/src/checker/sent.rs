@@ -32,7 +32,7 @@ impl Checker {
             Message::Learner(ToLearner::Accepted { ballot, slots, .. }) => {
                 for slot in slots.ranges().iter().flat_map(|range| range.iter()) {
                     let held = self.accepted.get(&(slot, *ballot));
-                    if !held.is_some_and(|held| held.by.contains(node)) {
+                    if !held.is_some_and(|held| held.is_by(node)) {
                         return violation(
                             slot,
                             format!("S1: replica {node} reports an acceptance that is not durable"),
@@ -283,7 +283,7 @@ impl Checker {
             .flat_map(|span| span.slots.iter().map(move |slot| (slot, span.ballot)));
         for (slot, ballot) in entries.clone() {
             let held = self.accepted.get(&(slot, ballot));
-            if !held.is_some_and(|held| held.by.contains(node)) {
+            if !held.is_some_and(|held| held.is_by(node)) {
                 return violation(
                     slot,
                     format!("S1: replica {node} reports an acceptance that is not durable"),
@@ -315,8 +315,8 @@ impl Checker {
         for run in &values.accepted {
             for (slot, value) in (run.first.0..).map(Slot).zip(run.values.iter()) {
                 let held = self.accepted.get(&(slot, run.ballot));
-                let is_true = held
-                    .is_some_and(|held| held.by.contains(node) && held.value == fingerprint(value));
+                let is_true =
+                    held.is_some_and(|held| held.is_by(node) && held.value == fingerprint(value));
                 if !is_true {
                     return violation(
                         slot,
