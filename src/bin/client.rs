@@ -56,8 +56,7 @@ const EXIT_NO_QUORUM: i32 = 2;
     error_code(0, "every line is complete; --status: all is well"),
     error_code(
         1,
-        "a line refused or not known complete; --status: a fault; --read, --follow: silence; \
-         --admin: refused"
+        "not done: a line, or what --admin wants; --status: a fault; --read, --follow: silence"
     ),
     error_code(2, "--status, --admin: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
@@ -108,7 +107,7 @@ struct Options {
     #[argh(switch)]
     read: bool,
     /// send no lines, and show or change who the members are: members, add ID, replace ID or remove
-    /// ID; with the cluster's key, if there is one
+    /// ID; with the cluster's key, if there is one (default: none)
     #[argh(option, arg_name = "TASK")]
     admin: Option<String>,
     /// what follows --admin

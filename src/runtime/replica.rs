@@ -391,7 +391,7 @@ where
                 log::error!(
                     "replica {id}: not a member of the running cluster, whose started record names \
                      another data directory: it counts as wiped, does not vote, and only \
-                     follows: --rejoin, or client --admin replace {id}, gives it the vote of the lost \
+                     follows: --rejoin, or client --admin replace, gives it the vote of the lost \
                      one (once no quorum of members is left: end all replicas, and begin a new \
                      cluster from one complete chat log by --begin_from)"
                 );
