@@ -8,6 +8,7 @@
 //! arguments; everything else gives them a disk, a network and threads.
 //! ARCHITECTURE.md has the map, a reading order and the bounds.
 
+pub mod admin;
 mod aside;
 pub mod chat;
 pub mod client;

@@ -7,8 +7,8 @@ use crate::client::Outcome;
 use crate::machine::Response;
 use crate::members::Configuration;
 use crate::message::{
-    Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, Message, Ready, Request,
-    Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
+    Answer, ClientMessage, Decided, HandOver, Heard, Heartbeat, LostState, MembersQuery, Message,
+    Ready, Request, Responded, Run, Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer,
 };
 use crate::paxos::acceptor::{Record, State};
 use crate::paxos::learner;
@@ -114,7 +114,7 @@ pub fn letter(message: &Message) -> char {
         Message::Proposer(ToProposer::Nack { .. }) => 'n',
         Message::Proposer(ToProposer::PreVote { .. } | ToProposer::PreVoteReply { .. }) => 'e',
         Message::Proposer(ToProposer::Leaving { .. }) => 'l',
-        Message::Proposer(ToProposer::Rejoin { .. }) => 'j',
+        Message::Proposer(ToProposer::Observes { .. }) => 'j',
         Message::Proposer(ToProposer::Forward { .. }) => 'f',
         Message::Learner(ToLearner::Accepted { .. }) => 'v',
         Message::Learner(ToLearner::Fetch { .. } | ToLearner::Page { .. }) => 'g',
@@ -223,9 +223,14 @@ fn proposer(message: &ToProposer) -> String {
             format!("leaving ballot {ballot}: hands over to {to}")
         }
         ToProposer::Leaving { hand_over: None, .. } => "leaving".into(),
-        ToProposer::Rejoin { directory, applied } => {
+        ToProposer::Observes { directory, applied, wants_vote } => {
             let directory = self::directory(*directory);
-            format!("wants {directory} in the lost one's place, applied below {applied}")
+            match wants_vote {
+                true => {
+                    format!("wants {directory} in the lost one's place, applied below {applied}")
+                }
+                false => format!("follows with {directory}, applied below {applied}"),
+            }
         }
     }
 }
@@ -256,6 +261,11 @@ pub fn call(message: &ClientMessage) -> String {
             format!("follow from byte {} of slot {}", query.offset, query.slot)
         }
         ClientMessage::Mark { read } => format!("mark for read {read}"),
+        ClientMessage::Members(MembersQuery { wish: None, .. }) => "who are the members?".into(),
+        ClientMessage::Members(MembersQuery { wish: Some(wish), .. }) => {
+            let forced = if wish.forced { ", by force" } else { "" };
+            format!("wants to {} in configuration {}{forced}", wish.change, wish.base)
+        }
         ClientMessage::Inquiry(inquiry) => {
             let Value::Command(command) = command(inquiry.session, inquiry.seq) else {
                 unreachable!()
@@ -305,6 +315,10 @@ pub fn answer(answer: &Answer) -> String {
             excerpt.slot
         ),
         Answer::Mark { read, mark } => format!("mark for read {read}: accepted below {mark}"),
+        Answer::Members(members) => match &members.configuration {
+            Some(configuration) => format!("members: {configuration}"),
+            None => "members: too many to change them".into(),
+        },
         Answer::Held { session, seq, ballot } => {
             let Value::Command(command) = command(*session, *seq) else { unreachable!() };
             format!("has {}, the owner of ballot {ballot} leads", self::session(&command))

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("values", &["types", "members"]),
     // Words of a replica's log that the driver acts on: both take them from here.
     ("marker", &["types"]),
-    ("message", &["types", "quorum", "values", "machine"]),
+    ("message", &["types", "quorum", "members", "values", "machine"]),
     ("runs", &["types", "values", "message"]),
     ("requesters", &["types"]),
     ("long_line", &[]),
@@ -50,9 +50,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("client", &["types", "quorum", "values", "machine", "message", "paxos", "long_line"]),
     ("words", &["types", "members", "values", "machine", "message", "paxos", "client"]),
     ("survey", &["types", "quorum", "message"]),
+    ("admin", &["types", "quorum", "members", "message"]),
     ("follow", &["types", "quorum", "message"]),
     ("storage", &["types", "quorum", "members", "values", "machine", "message", "chat", "paxos"]),
-    ("net", &["types", "values", "machine", "message"]),
+    ("net", &["types", "quorum", "members", "values", "machine", "message"]),
     // Replicas and clients for programs that use the library.
     ("service", &["types", "machine", "paxos", "client", "storage", "net", "config", "runtime"]),
     ("guide", &["machine", "service"]),
@@ -62,7 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "runtime",
         &[
             "types", "quorum", "members", "machine", "message", "paxos", "client", "survey",
-            "follow", "storage", "net", "config", "marker", "words",
+            "admin", "follow", "storage", "net", "config", "marker", "words",
         ],
     ),
 ];
@@ -85,6 +86,7 @@ const PROTOCOL: &[&str] = &[
     "paxos",
     "client",
     "survey",
+    "admin",
     "follow",
 ];
 

@@ -6,8 +6,10 @@ use command_line::{
     Bounded, EXIT_FAILED, LogLevel, Percent, init_logging, parse_args, usage_error,
 };
 use log::LevelFilter;
+use multipaxos::admin::{Task, told};
 use multipaxos::config::{ClusterFile, F_MAX, cause};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN};
+use multipaxos::runtime::admin::{self, Ended};
 use multipaxos::runtime::ask;
 use multipaxos::runtime::client::{ClientOptions, run};
 use multipaxos::runtime::follow::{self, Format, Wanted};
@@ -45,6 +47,8 @@ const EXIT_NO_QUORUM: i32 = 2;
         {command_name} --config_path configs/three.txt --json",
     example = "How each replica is:\n  \
         {command_name} --config_path configs/three.txt --status",
+    example = "Put a replica's fresh directory in the place of the one that it lost:\n  \
+        {command_name} --config_path configs/three.txt --admin replace 2",
     example = "Every line that is complete by now:\n  \
         {command_name} --config_path configs/three.txt --read",
     example = "The chat log from slot 100 on, as it grows, for a program:\n  \
@@ -52,9 +56,9 @@ const EXIT_NO_QUORUM: i32 = 2;
     error_code(0, "every line is complete; --status: all is well"),
     error_code(
         1,
-        "a line refused or not known complete; --status: a fault; --read, --follow: silence"
+        "not done: a line, or what --admin wants; --status: a fault; --read, --follow: silence"
     ),
-    error_code(2, "--status: too few replicas answer to decide anything"),
+    error_code(2, "--status, --admin: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
 )]
 struct Options {
@@ -102,6 +106,17 @@ struct Options {
     /// it needs a quorum; with --follow: say when all these are printed, and go on
     #[argh(switch)]
     read: bool,
+    /// send no lines, and show or change who the members are: members, add ID, replace ID or remove
+    /// ID; with the cluster's key, if there is one (default: none)
+    #[argh(option, arg_name = "TASK")]
+    admin: Option<String>,
+    /// what follows --admin
+    #[argh(positional, arg_name = "ID")]
+    words: Vec<String>,
+    /// with --admin: change the members although too few of the new ones are heard to decide
+    /// anything
+    #[argh(switch)]
+    force: bool,
     /// send no lines, and put a whole copy of the chat log there, durably, in the place of what is
     /// there; a new cluster can begin with it (replica --begin_from)
     /// (default: none)
@@ -150,6 +165,7 @@ fn main() {
     init_logging(options.log_level.0);
     end_on_panic();
     check_combination(&options);
+    let task = task_of(&options);
     if let Some(file) = &options.trace
         && let Err(error) = trace::look(file)
     {
@@ -172,7 +188,11 @@ fn main() {
     };
     let trust = Trust::of_options(options.key_file.as_deref(), options.insecure);
     let trust = trust.unwrap_or_else(|refused| usage_error(refused));
-    let keys = trust.client_keys(&config).unwrap_or_else(|refused| usage_error(refused));
+    let keys = match task {
+        Some(_) => trust.operator_keys(&config),
+        None => trust.client_keys(&config),
+    };
+    let keys = keys.unwrap_or_else(|refused| usage_error(refused));
     let id = match options.client_id {
         Some(id) => id.0,
         None => entropy().unwrap_or_else(|error| fail(error)),
@@ -194,7 +214,9 @@ fn main() {
     let (ends, reads) = (!options.follow, options.read);
     let format = options.format.unwrap_or_default();
     let in_flight = options.in_flight.map_or(IN_FLIGHT, |count| count.0 as usize);
-    let ran = if options.status {
+    let ran = if let Some(task) = task {
+        administer(&ran_with, &ending, task)
+    } else if options.status {
         status(&ran_with, &ending, options.json)
     } else if let Some(file) = &options.snapshot {
         snapshot::run(&ran_with, &ending, file)
@@ -223,6 +245,7 @@ fn check_combination(options: &Options) {
         history,
         read,
         snapshot,
+        admin,
         client_id,
         from,
         format,
@@ -230,6 +253,18 @@ fn check_combination(options: &Options) {
         ..
     } = options;
     let reads = *follow || *history || *read;
+    if admin.is_some()
+        && (*status
+            || *json
+            || reads
+            || snapshot.is_some()
+            || client_id.is_some()
+            || trace.is_some())
+    {
+        usage_error(
+            "--admin: not with --status, --json, --follow, --history, --read, --snapshot, --client_id or --trace",
+        );
+    }
     if snapshot.is_some()
         && (*status || *json || reads || client_id.is_some() || from.is_some() || trace.is_some())
     {
@@ -266,11 +301,54 @@ fn check_combination(options: &Options) {
     }
 }
 
+/// What is to be done about the members, if anything.
+fn task_of(options: &Options) -> Option<Task> {
+    let Options { admin, words, force, .. } = options;
+    let Some(admin) = admin else {
+        if let Some(word) = words.first() {
+            let said = format!("{word}: only --admin takes such words");
+            usage_error(said);
+        }
+        if *force {
+            usage_error("--force: only with --admin");
+        }
+        return None;
+    };
+    // As one word of the shell or as several.
+    let first = admin.split_whitespace().map(str::to_owned);
+    let words: Vec<String> = first.chain(words.iter().cloned()).collect();
+    Some(Task::read(&words, *force).unwrap_or_else(|error| usage_error(error)))
+}
+
+/// Shows or changes the members. Returns the exit code.
+fn administer(options: &ClientOptions, ending: &Ending, task: Task) -> io::Result<i32> {
+    let outcome = match admin::run(options, ending, task)? {
+        Ended::Interrupted => return Ok(EXIT_FAILED),
+        Ended::TimedOut(waits_for) => {
+            eprintln!("client: not done: {waits_for}");
+            return Ok(EXIT_NO_QUORUM);
+        }
+        Ended::Done(outcome) => outcome,
+    };
+    let (is_done, text) = told(&outcome, &places(options));
+    if !is_done {
+        eprint!("client: {text}");
+        return Ok(EXIT_FAILED);
+    }
+    // A reader that has closed stdout wants the exit code alone.
+    let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+    Ok(0)
+}
+
+/// The addresses of the replicas, by id.
+fn places(options: &ClientOptions) -> Vec<String> {
+    options.config.replicas.iter().map(|replica| replica.address.to_string()).collect()
+}
+
 /// Shows how the cluster is. Returns the exit code.
 fn status(options: &ClientOptions, ending: &Ending, as_json: bool) -> io::Result<i32> {
     let Some(report) = ask::run(options, ending)? else { return Ok(EXIT_FAILED) };
-    let places: Vec<String> =
-        options.config.replicas.iter().map(|replica| replica.address.to_string()).collect();
+    let places = places(options);
     let shown =
         if as_json { table::json(&report, &places) } else { table::table(&report, &places) };
     // A reader that has closed stdout wants the exit code alone.

@@ -336,7 +336,11 @@ impl Client {
                 }
             }
             // It has not asked.
-            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => {}
+            Answer::Status(_)
+            | Answer::Usage(_)
+            | Answer::Log(_)
+            | Answer::Mark { .. }
+            | Answer::Members(_) => {}
             Answer::Held { session, seq, ballot } => {
                 let news = self.follow(from, ballot);
                 if self.awaits(session, seq) {
@@ -407,7 +411,11 @@ impl Client {
             | Answer::Held { session, seq, .. } => self.awaits(*session, *seq),
             Answer::Responded(completion) => self.awaits(completion.session, completion.seq),
             Answer::Welcome { .. } | Answer::Leader { .. } => true,
-            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => false,
+            Answer::Status(_)
+            | Answer::Usage(_)
+            | Answer::Log(_)
+            | Answer::Mark { .. }
+            | Answer::Members(_) => false,
         }
     }
 

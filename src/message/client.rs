@@ -1,6 +1,7 @@
 //! What clients and replicas say to each other.
 
 use super::follow::{Excerpt, FollowQuery};
+use super::members::{MembersAnswer, MembersQuery};
 use super::status::{Status, StatusQuery, Usage};
 use crate::machine::Response;
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
@@ -26,6 +27,8 @@ pub enum ClientMessage {
         /// The read.
         read: u64,
     },
+    /// Asks who the members are, or for others.
+    Members(MembersQuery),
 }
 
 /// Names a command without its line. The answer is that to a request for the command: what
@@ -139,6 +142,8 @@ pub enum Answer {
         /// The mark.
         mark: Slot,
     },
+    /// Who the members are.
+    Members(Box<MembersAnswer>),
 }
 
 /// The completion of a command that a state machine has answered. The fields are those of

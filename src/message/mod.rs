@@ -46,6 +46,7 @@
 pub mod bounded;
 mod client;
 mod follow;
+mod members;
 mod run;
 mod slot_list;
 mod spans;
@@ -53,6 +54,9 @@ mod status;
 
 pub use client::{Answer, ClientMessage, Inquiry, Request, Responded};
 pub use follow::{EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, Excerpt, FollowQuery, HOLD_US};
+pub use members::{
+    MemberChange, MembersAnswer, MembersQuery, OBSERVERS_MAX, Observer, Obstacle, Wish,
+};
 pub use run::Run;
 pub use slot_list::SlotList;
 pub use spans::{Span, Spans};
@@ -290,13 +294,14 @@ pub enum ToProposer {
         /// Whom the sender wants to lead in its place, if it leads.
         hand_over: Option<HandOver>,
     },
-    /// "My operator wants this directory in the place of the one that I have lost." An observer says
-    /// so to the leader again and again, until it is a member.
-    Rejoin {
+    /// "I follow without a vote." An observer says so to the leader again and again.
+    Observes {
         /// The sender's directory.
         directory: DirectoryId,
         /// Every slot below this is applied there.
         applied: Slot,
+        /// Whether its operator wants this directory in the place of the one that it has lost.
+        wants_vote: bool,
     },
 }
 

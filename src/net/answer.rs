@@ -15,7 +15,7 @@
 //! nothing.
 
 use crate::machine::{RESPONSE_BYTES_MAX, Response};
-use crate::message::{Answer, Excerpt, Responded, Status, Usage};
+use crate::message::{Answer, Excerpt, MembersAnswer, Responded, Status, Usage};
 use crate::types::{Attempt, Ballot, ClientId, Session, Slot};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_bytes::ByteArray;
@@ -57,6 +57,7 @@ pub(super) enum AnswerOnWire {
         read: u64,
         mark: Slot,
     },
+    Members(Box<MembersAnswer>),
 }
 
 /// How many numbers a completion has.
@@ -126,6 +127,7 @@ impl Serialize for OnWire<'_> {
             Answer::Usage(ref usage) => AnswerOnWire::Usage(usage.clone()),
             Answer::Log(ref excerpt) => AnswerOnWire::Log(excerpt.clone()),
             Answer::Mark { read, mark } => AnswerOnWire::Mark { read, mark },
+            Answer::Members(ref members) => AnswerOnWire::Members(members.clone()),
         };
         on_wire.serialize(serializer)
     }
@@ -155,6 +157,7 @@ impl TryFrom<AnswerOnWire> for Answer {
             AnswerOnWire::Status(status) => Answer::Status(status),
             AnswerOnWire::Log(excerpt) => Answer::Log(excerpt),
             AnswerOnWire::Mark { read, mark } => Answer::Mark { read, mark },
+            AnswerOnWire::Members(members) => Answer::Members(members),
             AnswerOnWire::Usage(usage) if usage.is_well_formed() => Answer::Usage(usage),
             AnswerOnWire::Usage(_) => return Err("a cause of drops is no name"),
             AnswerOnWire::Expired { session, seq } => Answer::Expired { session, seq },

@@ -12,7 +12,9 @@
 use super::answer;
 use super::frame::{self, HEADER_BYTES, Identity, OVERHEAD_BYTES};
 use super::{Endpoint, Outgoing};
-use crate::message::{Accept, ClientMessage, Message, Party, ToAcceptor, ToLearner, ToProposer};
+use crate::message::{
+    Accept, ClientMessage, MembersQuery, Message, Party, ToAcceptor, ToLearner, ToProposer,
+};
 use crate::types::ClusterId;
 use datagrams::codec::{ALWAYS_NEEDED, BodyKind, Departure, Sink};
 use foldhash::fast::RandomState;
@@ -120,11 +122,14 @@ impl Packer {
             Outgoing::Call { to, message } => {
                 assert_eq!(me, Party::Client, "only a client calls");
                 let bound = match message {
-                    ClientMessage::Hello | ClientMessage::Status(_) => Bound::Anywhere,
+                    ClientMessage::Hello
+                    | ClientMessage::Status(_)
+                    | ClientMessage::Members(MembersQuery { wish: None, .. }) => Bound::Anywhere,
                     ClientMessage::Request(_)
                     | ClientMessage::Inquiry(_)
                     | ClientMessage::Follow(_)
-                    | ClientMessage::Mark { .. } => Bound::Cluster,
+                    | ClientMessage::Mark { .. }
+                    | ClientMessage::Members(_) => Bound::Cluster,
                 };
                 let (to, messages) =
                     (Endpoint::Replica(*to), [(message, frame::answers_to(message))]);

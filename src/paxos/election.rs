@@ -436,6 +436,17 @@ impl Election {
         member && echoed.is_some_and(|at| now.since_us(at) < self.touch_us(id))
     }
 
+    /// Whether this peer is a member that has echoed a heartbeat which left after this time.
+    pub fn has_echoed_since(&self, id: ReplicaId, since: Time) -> bool {
+        let Peer { member, echoed, .. } = self.peers[id.index()];
+        member && echoed > Some(since)
+    }
+
+    /// After so long a peer that has echoed nothing is not there, in microseconds.
+    pub fn echoes_within_us(&self) -> u64 {
+        self.settings.peers().map(|id| self.touch_us(id)).max().unwrap_or(0)
+    }
+
     /// The members in touch.
     fn in_touch(&self, now: Time) -> impl Iterator<Item = &Peer> {
         let in_touch = self.settings.peers().filter(move |id| self.is_in_touch(now, *id));

@@ -44,6 +44,7 @@
 //! No thread ever waits to send into a role's channel. A full channel loses the message
 //! and counts it, and the role that misses it asks again. So nothing can deadlock.
 
+pub mod admin;
 pub mod ask;
 mod asker;
 pub mod check;

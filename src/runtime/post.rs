@@ -148,7 +148,10 @@ impl Router {
                 self.questions.note(*from);
                 false
             }
-            ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Status(_) => {
+            ClientMessage::Hello
+            | ClientMessage::Inquiry(_)
+            | ClientMessage::Status(_)
+            | ClientMessage::Members(_) => {
                 let now = threads::now().duration_since(self.began).as_micros() as u64;
                 !self.questions.hears(Time(now), *from)
             }
@@ -268,6 +271,9 @@ impl Deliver<Incoming> for Router {
             }
             Incoming::Client { from, message: ClientMessage::Mark { read } } => {
                 self.inputs.proposer.push(proposer::Input::Mark(from, read));
+            }
+            Incoming::Client { from, message: ClientMessage::Members(query) } => {
+                self.inputs.proposer.push(proposer::Input::Members(from, query));
             }
             Incoming::Client { from, message: ClientMessage::Inquiry(inquiry) } => {
                 self.inputs.proposer.push(proposer::Input::Inquiry(from, *inquiry));

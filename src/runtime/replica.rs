@@ -377,6 +377,11 @@ where
             let votes = changed.as_ref().map_or(membership.is_voter(id), is_named);
             if votes {
                 log::info!("replica {id}: {WARM_UP_COMPLETE}");
+            } else if let Some(changed) = &changed {
+                log::info!(
+                    "replica {id}: follows without a vote: the log has made {changed}, and not this \
+                     data directory (client --admin adds it)"
+                );
             } else if options.rejoin {
                 log::warn!(
                     "replica {id}: follows on a fresh data directory, and asks for the vote of the \
@@ -386,9 +391,9 @@ where
                 log::error!(
                     "replica {id}: not a member of the running cluster, whose started record names \
                      another data directory: it counts as wiped, does not vote, and only \
-                     follows: --rejoin asks for the vote of the lost one (once no quorum of \
-                     members is left: end all replicas, and begin a new cluster from one complete \
-                     chat log by --begin_from)"
+                     follows: --rejoin, or client --admin replace, gives it the vote of the lost \
+                     one (once no quorum of members is left: end all replicas, and begin a new \
+                     cluster from one complete chat log by --begin_from)"
                 );
             }
             for Running { start, .. } in &threads {

@@ -116,7 +116,7 @@ fn level(message: &Message) -> Option<Level> {
             | ToProposer::PreVote { .. }
             | ToProposer::PreVoteReply { .. }
             | ToProposer::Leaving { .. }
-            | ToProposer::Rejoin { .. },
+            | ToProposer::Observes { .. },
         ) => Some(Level::Debug),
         Message::Acceptor(ToAcceptor::Accept(_) | ToAcceptor::AcceptHeld { .. })
         | Message::Proposer(ToProposer::Forward { .. })

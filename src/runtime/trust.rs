@@ -19,7 +19,7 @@
 //! restarted one after the other.
 
 use crate::config::{Config, cause};
-use crate::net::guard::key::{KEY_BYTES, KEYS_MAX, Keys, Secret};
+use crate::net::guard::key::{KEY_BYTES, KEYS_MAX, Keys, OPERATOR, Secret};
 use crate::runtime::process::entropy;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -87,7 +87,7 @@ impl Trust {
             Some(Keys::Client { .. }) => {
                 let Trust::KeyFile(file) = self else { unreachable!("it was read") };
                 let file = file.display();
-                Err(Refused(format!("{file}: a client's key: a replica needs the cluster's")))
+                Err(Refused(format!("{file}: a client's key: this needs the cluster's")))
             }
             keys => Ok(keys),
         }
@@ -101,8 +101,16 @@ impl Trust {
     /// See [`Trust::replica_keys`].
     pub fn client_keys(&self, config: &Config) -> Result<Option<Keys>, Refused> {
         let Some(keys) = self.keys(config)? else { return Ok(None) };
-        let number = entropy().map_err(|error| Refused(error.to_string()))? as u32;
-        Ok(Some(keys.for_client(number)))
+        Ok(Some(keys.for_client(client_number()?)))
+    }
+
+    /// The same of an operator, who changes the members.
+    ///
+    /// # Errors
+    ///
+    /// See [`Trust::replica_keys`].
+    pub fn operator_keys(&self, config: &Config) -> Result<Option<Keys>, Refused> {
+        Ok(self.replica_keys(config)?.map(|keys| keys.for_client(OPERATOR)))
     }
 
     fn keys(&self, config: &Config) -> Result<Option<Keys>, Refused> {
@@ -147,10 +155,15 @@ pub fn make_client_key(cluster: &Path, file: &Path) -> Result<(), Refused> {
             "{cluster}: a client's key: others are made of the cluster's"
         )));
     };
-    let number = entropy().map_err(|error| Refused(error.to_string()))? as u32;
-    let number = number.max(1);
+    let number = client_number()?;
     let secret = secrets[0].of_client(number);
     write(file, &format!("{CLIENT_WORD} {number} {}\n", hex(secret.bytes())))
+}
+
+/// A number for a client's key, which is nobody else's.
+fn client_number() -> Result<u32, Refused> {
+    let drawn = entropy().map_err(|error| Refused(error.to_string()))? as u32;
+    Ok(drawn.clamp(1, OPERATOR - 1))
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Refused> {

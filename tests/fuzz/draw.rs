@@ -1,11 +1,12 @@
 //! Draws well-formed messages, values and answers around the state of a role.
 
 use fastrand::Rng;
-use multipaxos::members::CONFIGURATION_MAX;
+use multipaxos::members::{CHANGE_MEMBERS_MAX, CONFIGURATION_MAX, Configuration, Member};
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, HandOver,
-    Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Promise, Ready, Request,
-    Run, Seen, Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter,
+    Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange, MembersAnswer,
+    MembersQuery, Message, OBSERVERS_MAX, Observer, Obstacle, Promise, Ready, Request, Run, Seen,
+    Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter, Wish,
 };
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
@@ -361,7 +362,7 @@ pub(crate) fn message(rng: &mut Rng, around: &Around, from: ReplicaId) -> Messag
         }
         17 => {
             let (directory, applied) = (DirectoryId(rng.u64(..4)), slot(rng, a));
-            Message::Proposer(ToProposer::Rejoin { directory, applied })
+            Message::Proposer(ToProposer::Observes { directory, applied, wants_vote: rng.bool() })
         }
         _ => Message::Heartbeat(Box::new(heartbeat(rng, a, from))),
     }
@@ -373,7 +374,7 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         _ => session,
     };
     let seq = if rng.u8(..20) == 0 { super::edit::edge(rng) } else { rng.u64(..6) };
-    match rng.u8(..14) {
+    match rng.u8(..15) {
         0 => Answer::Leader { ballot: ballot(rng, around) },
         1 => Answer::Expired { session, seq },
         8 => Answer::BornTooEarly { session, seq },
@@ -382,12 +383,46 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         11 => Answer::Usage(Box::new(usage(rng))),
         12 => Answer::Log(Box::new(excerpt(rng, around))),
         13 => Answer::Mark { read: rng.u64(..4), mark: slot(rng, around) },
+        14 => Answer::Members(Box::new(members(rng, around))),
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {
             let (slot, client_seq) = (slot(rng, around), rng.u64(..9));
             Answer::Complete { session, seq, slot, client_seq, attempt: attempt(rng) }
         }
     }
+}
+
+pub(crate) fn members_query(rng: &mut Rng) -> MembersQuery {
+    let id = ReplicaId(rng.u8(..REPLICAS_MAX as u8));
+    let changes = [MemberChange::Add(id), MemberChange::Replace(id), MemberChange::Remove(id)];
+    let wish = Wish { base: rng.u16(..3), change: changes[rng.usize(..3)], forced: rng.bool() };
+    MembersQuery { number: rng.u64(..4), wish: rng.bool().then_some(wish) }
+}
+
+fn members(rng: &mut Rng, around: &Around) -> MembersAnswer {
+    let ids = (0..REPLICAS_MAX as u8).filter(|_| rng.u8(..9) == 0).take(CHANGE_MEMBERS_MAX);
+    let ids: Vec<u8> = ids.collect();
+    let mut heard = ReplicaSet::EMPTY;
+    let all: Vec<Member> = ids
+        .into_iter()
+        .map(|id| {
+            heard.insert(ReplicaId(id));
+            Member { id: ReplicaId(id), directory: DirectoryId(rng.u64(..)), address: None }
+        })
+        .collect();
+    let configuration = Configuration::new(rng.u16(..9), &all).ok();
+    let applied = slot(rng, around);
+    let observer =
+        Observer { id: ReplicaId(rng.u8(..3)), directory: DirectoryId(rng.u64(..)), applied };
+    let observers = vec![observer; rng.usize(..=OBSERVERS_MAX)];
+    let obstacles = [
+        Obstacle::Unsure,
+        Obstacle::Behind { applied, of: slot(rng, around) },
+        Obstacle::NoQuorum { heard },
+    ];
+    let obstacle = rng.bool().then(|| obstacles[rng.usize(..3)]);
+    let (number, leads) = (rng.u64(..4), rng.bool());
+    MembersAnswer { number, leads, configuration, heard, observers, applied, obstacle }
 }
 
 fn status(rng: &mut Rng, around: &Around) -> Status {

@@ -171,6 +171,13 @@ fn valid(rng: &mut Rng, me: Party) -> Vec<u8> {
             }
             if rng.u8(..8) == 0 {
                 body = Body::default();
+                let message = ClientMessage::Members(draw::members_query(rng));
+                body.add(&message);
+                body.messages = frame::answers_to(&message);
+                return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
+            }
+            if rng.u8(..8) == 0 {
+                body = Body::default();
                 (0..count).for_each(|_| body.add(&ClientMessage::Mark { read: rng.u64(..) }));
                 return sealed(client, me, BodyKind::Messages, CLUSTER, &body);
             }
@@ -301,7 +308,8 @@ fn assert_opens_again(receiver: Receiver, bytes: &[u8], taken: &[Incoming]) {
                 message:
                     message @ (ClientMessage::Status(_)
                     | ClientMessage::Follow(_)
-                    | ClientMessage::Mark { .. }),
+                    | ClientMessage::Mark { .. }
+                    | ClientMessage::Members(_)),
                 ..
             } => {
                 body.add(message);

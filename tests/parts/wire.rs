@@ -11,11 +11,13 @@ use datagrams::fragment::{Fragment, Fragmenter, Missing, Reassembler};
 use datagrams::loss::Gate;
 use datagrams::path::receipt::Stamp;
 use multipaxos::machine::Response;
+use multipaxos::members::{Configuration, Member};
 use multipaxos::message::{
     Accept, AcceptedValues, Answer, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
-    HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, Message, Party, Promise,
-    Ready, Request, Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor,
-    ToBootstrap, ToLearner, ToProposer, Usage, Voter,
+    HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange,
+    MembersAnswer, MembersQuery, Message, Observer, Obstacle, Party, Promise, Ready, Request,
+    Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
+    ToProposer, Usage, Voter, Wish,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, Guard, HEADER_BYTES, Identity,
@@ -23,6 +25,7 @@ use multipaxos::net::frame::{
 use multipaxos::net::pack::Packer;
 use multipaxos::net::{BoundSocket, Deliver, Network, NetworkConfig};
 use multipaxos::net::{DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MIN, Endpoint, Incoming, Outgoing};
+use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
     Address, Attempt, Ballot, BootId, ClientId, ClusterId, Command, DirectoryId, LINE_BYTES_MAX,
     Line, Origin, ReplicaId, Session, Slot, SlotRange, Value,
@@ -162,8 +165,12 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
             })),
         ),
         (
-            "rejoin",
-            peer(proposer(ToProposer::Rejoin { directory: DirectoryId(0xD1), applied: slot })),
+            "observes",
+            peer(proposer(ToProposer::Observes {
+                directory: DirectoryId(0xD1),
+                applied: slot,
+                wants_vote: true,
+            })),
         ),
         ("nack", peer(proposer(ToProposer::Nack { ballot, promised: Ballot(9) }))),
         ("pre_vote", peer(proposer(ToProposer::PreVote { ballot, round: 2 }))),
@@ -246,6 +253,19 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ("log", answer(Answer::Log(Box::new(excerpt(slot))))),
         ("mark_query", call(ClientMessage::Mark { read: 0x5c1f_90ab })),
         ("mark", answer(Answer::Mark { read: 0x5c1f_90ab, mark: slot })),
+        ("members_query", call(ClientMessage::Members(MembersQuery { number: 7, wish: None }))),
+        (
+            "wish",
+            call(ClientMessage::Members(MembersQuery {
+                number: 7,
+                wish: Some(Wish {
+                    base: 3,
+                    change: MemberChange::Replace(ReplicaId(2)),
+                    forced: true,
+                }),
+            })),
+        ),
+        ("members", answer(Answer::Members(Box::new(members(slot))))),
     ]
 }
 
@@ -253,6 +273,20 @@ fn status(slot: Slot, ballot: Ballot) -> Status {
     let conduct = Conduct::Campaigns;
     let leadership = Leadership { conduct, leader: Some(ballot), ballot, sync_ms: 678 };
     Status { leadership, applied: slot, decided: slot, hash: Some(0x5c1f_90ab) }
+}
+
+fn members(slot: Slot) -> MembersAnswer {
+    let at = Address(([10, 0, 0, 4], 7_003).into());
+    let member = |id, address| Member { id: ReplicaId(id), directory: DirectoryId(70), address };
+    let three = [member(0, None), member(2, None), member(3, Some(at))];
+    let configuration = Some(Configuration::new(3, &three).expect("they rise"));
+    let mut heard = ReplicaSet::EMPTY;
+    heard.insert(ReplicaId(3));
+    let (id, directory) = (ReplicaId(1), DirectoryId(71));
+    let observers = vec![Observer { id, directory, applied: slot }];
+    let obstacle = Some(Obstacle::Behind { applied: slot, of: Slot(9_000) });
+    let (number, leads) = (7, true);
+    MembersAnswer { number, leads, configuration, heard, observers, applied: slot, obstacle }
 }
 
 fn excerpt(slot: Slot) -> Excerpt {
@@ -285,7 +319,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Message::Proposer(ToProposer::PreVoteReply { .. }) => "pre_vote_reply",
             Message::Proposer(ToProposer::Forward { .. }) => "forward",
             Message::Proposer(ToProposer::Leaving { .. }) => "leaving",
-            Message::Proposer(ToProposer::Rejoin { .. }) => "rejoin",
+            Message::Proposer(ToProposer::Observes { .. }) => "observes",
             Message::Learner(ToLearner::Accepted { .. }) => "accepted",
             Message::Learner(ToLearner::Fetch { .. }) => "fetch",
             Message::Learner(ToLearner::Page { .. }) => "page",
@@ -307,6 +341,7 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             Answer::Usage(_) => "usage",
             Answer::Log(_) => "log",
             Answer::Mark { .. } => "mark",
+            Answer::Members(_) => "members",
         },
         Outgoing::Call { message, .. } => match message {
             ClientMessage::Hello => "hello",
@@ -315,6 +350,8 @@ fn name_of(outgoing: &Outgoing) -> &'static str {
             ClientMessage::Status(_) => "status_query",
             ClientMessage::Follow(_) => "follow_query",
             ClientMessage::Mark { .. } => "mark_query",
+            ClientMessage::Members(MembersQuery { wish: None, .. }) => "members_query",
+            ClientMessage::Members(_) => "wish",
         },
     }
 }

@@ -73,6 +73,8 @@ fn help_names_every_option_with_its_value_and_ends_with_examples() {
                 "--follow",
                 "--history",
                 "--read",
+                "--admin TASK",
+                "--force",
                 "--snapshot FILE",
                 "--from SLOT",
                 "--format FORMAT",

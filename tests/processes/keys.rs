@@ -21,7 +21,7 @@ impl Place {
     }
 
     /// A key for clients, out of a cluster's.
-    fn client_key(&self, key: &str, name: &str) -> String {
+    pub(crate) fn client_key(&self, key: &str, name: &str) -> String {
         let file = self.path(name);
         made(&["--key_file", key, "--make_client_key", &file]);
         file

@@ -1,6 +1,7 @@
 //! Real processes on loopback: clusters that the tests start from the users' programs. Only code
 //! of this folder judges the chat logs.
 
+mod admin;
 mod begin_from;
 mod chat_log;
 mod check;

@@ -55,7 +55,8 @@ fn requests(envelopes: &[Envelope]) -> Vec<(ReplicaId, Request)> {
         | ClientMessage::Inquiry(_)
         | ClientMessage::Status(_)
         | ClientMessage::Follow(_)
-        | ClientMessage::Mark { .. } => None,
+        | ClientMessage::Mark { .. }
+        | ClientMessage::Members(_) => None,
     };
     calls(envelopes).into_iter().filter_map(pick).collect()
 }

@@ -255,7 +255,11 @@ impl Group {
                     }
                 }
                 // Nobody here asks for one.
-                Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => {}
+                Answer::Status(_)
+                | Answer::Usage(_)
+                | Answer::Log(_)
+                | Answer::Mark { .. }
+                | Answer::Members(_) => {}
                 Answer::Welcome { .. } => {
                     for at in std::mem::take(&mut self.opening) {
                         let input = Input::Answer(from, answer.clone());

@@ -395,7 +395,7 @@ impl Said {
                 ToProposer::PreVote { .. }
                 | ToProposer::PreVoteReply { .. }
                 | ToProposer::Leaving { .. }
-                | ToProposer::Rejoin { .. },
+                | ToProposer::Observes { .. },
             ) => Said::Other,
         }
     }
@@ -407,7 +407,8 @@ impl Said {
             | ClientMessage::Inquiry(_)
             | ClientMessage::Status(_)
             | ClientMessage::Follow(_)
-            | ClientMessage::Mark { .. } => Said::Other,
+            | ClientMessage::Mark { .. }
+            | ClientMessage::Members(_) => Said::Other,
             ClientMessage::Request(request) => {
                 Said::Request(request.iter().map(|command| command.to_command()).collect())
             }

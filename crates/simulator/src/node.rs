@@ -218,6 +218,10 @@ impl Process {
                         roles.proposer.inbox.push(proposer::Input::Status(from, query));
                         one(RoleName::Proposer)
                     }
+                    ClientMessage::Members(query) => {
+                        roles.proposer.inbox.push(proposer::Input::Members(from, query));
+                        one(RoleName::Proposer)
+                    }
                     ClientMessage::Mark { read } => {
                         roles.proposer.inbox.push(proposer::Input::Mark(from, read));
                         one(RoleName::Proposer)

@@ -377,7 +377,9 @@ impl Reach {
             Message::Learner(ToLearner::Page { .. }) => self.count(Situation::Page),
             Message::Acceptor(_)
             | Message::Proposer(
-                ToProposer::PreVote { .. } | ToProposer::Leaving { .. } | ToProposer::Rejoin { .. },
+                ToProposer::PreVote { .. }
+                | ToProposer::Leaving { .. }
+                | ToProposer::Observes { .. },
             )
             | Message::Learner(ToLearner::Accepted { .. })
             | Message::Bootstrap(_)

@@ -216,6 +216,9 @@ impl Node {
             ClientMessage::Status(query) => {
                 roles.proposer.inbox.push(proposer::Input::Status(from, query));
             }
+            ClientMessage::Members(query) => {
+                roles.proposer.inbox.push(proposer::Input::Members(from, query));
+            }
             ClientMessage::Mark { read } => {
                 roles.proposer.inbox.push(proposer::Input::Mark(from, read));
             }

@@ -12,8 +12,8 @@ use super::header::{
 };
 use super::notices::Notices;
 use crate::message::{
-    Answer, ClientMessage, FollowQuery, Inquiry, Message, Party, Refusal, Request, StatusQuery,
-    ToProposer,
+    Answer, ClientMessage, FollowQuery, Inquiry, MembersQuery, Message, Party, Refusal, Request,
+    StatusQuery, ToProposer,
 };
 use crate::net::answer::AnswerOnWire;
 use crate::net::guard::Admitted;
@@ -39,6 +39,8 @@ pub struct Decoder {
     pub(super) counters: Arc<Counters>,
     /// Where the datagram that was opened last came from.
     source: Address,
+    /// Whether its sender may change the members.
+    by_operator: bool,
     /// How far the sender of the datagram that was opened last has applied its log, if it says so.
     has: Option<u64>,
     /// Gathers the commands of one datagram.
@@ -62,7 +64,18 @@ impl Decoder {
         let source = Address(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let commands = Builder::default();
         let lives = vec![None; identity.n];
-        Decoder { boots, lives, identity, counters, source, has: None, commands, notices }
+        let by_operator = false;
+        Decoder {
+            boots,
+            lives,
+            identity,
+            counters,
+            source,
+            by_operator,
+            has: None,
+            commands,
+            notices,
+        }
     }
 
     /// Checks a datagram that came from the address `from`, and appends its messages to
@@ -79,7 +92,7 @@ impl Decoder {
         into: &mut Vec<Incoming>,
     ) -> Result<Opened<'a, Endpoint>, DropReason> {
         let before = into.len();
-        (self.source, self.has) = (from, None);
+        (self.source, self.has, self.by_operator) = (from, None, false);
         let opened = self.try_open(from, frame, into);
         if let Err(why) = opened {
             into.truncate(before);
@@ -106,6 +119,7 @@ impl Decoder {
         into: &mut Vec<Incoming>,
     ) -> Result<(), DropReason> {
         let before = into.len();
+        self.by_operator = false;
         // A client has one line in flight, so a request that was split is one command.
         let opened = match self.decode(from, cluster, message, 1, into) {
             Ok(()) if into.len() == before + 1 => Ok(()),
@@ -148,6 +162,7 @@ impl Decoder {
             }));
         }
         let admitted = self.identity.admit(from, frame)?;
+        self.by_operator = admitted == Admitted::Operator;
         let at = from;
         let from = self.parties(from, frame)?;
         if let Admitted::Handshake(by) = admitted {
@@ -361,10 +376,10 @@ impl Decoder {
             }),
             (Party::Replica(_), Endpoint::Client(from)) => {
                 let (before, started) = (into.len(), self.identity.cluster.known().is_some());
-                let requests =
-                    requests(body, unknown, answers_max, &mut self.commands, |message| {
-                        into.push(Incoming::Client { from, message });
-                    })?;
+                let may = Asking { unknown, answers_max, by_operator: self.by_operator };
+                let requests = requests(body, may, &mut self.commands, |message| {
+                    into.push(Incoming::Client { from, message });
+                })?;
                 if let Some(request) = requests {
                     let message = ClientMessage::Request(request);
                     into.push(Incoming::Client { from, message });
@@ -418,7 +433,10 @@ fn is_of_warm_up(answer: &Answer) -> bool {
 /// Whether it answers a message that may come without a cluster id, so that a client learns its
 /// cluster by it.
 fn is_welcome(answer: &Answer) -> bool {
-    matches!(answer, Answer::Welcome { .. } | Answer::Status(_) | Answer::Usage(_))
+    matches!(
+        answer,
+        Answer::Welcome { .. } | Answer::Status(_) | Answer::Usage(_) | Answer::Members(_)
+    )
 }
 
 /// Whether a frame welcomes this client to another cluster than its own: the cluster that it
@@ -464,6 +482,17 @@ enum ClientMessageRef<'a> {
     Mark {
         read: u64,
     },
+    Members(MembersQuery),
+}
+
+/// What a client's datagram may ask for.
+struct Asking {
+    /// It names no cluster.
+    unknown: bool,
+    /// For so many answers it pays.
+    answers_max: usize,
+    /// Its sender may change the members.
+    by_operator: bool,
 }
 
 #[derive(Deserialize)]
@@ -478,11 +507,11 @@ struct RequestRef<'a> {
 /// `answers_max` is refused.
 fn requests(
     body: &[u8],
-    unknown: bool,
-    answers_max: usize,
+    may: Asking,
     commands: &mut Builder,
     mut take: impl FnMut(ClientMessage),
 ) -> Result<Option<Request>, DropReason> {
+    let Asking { unknown, answers_max, by_operator } = may;
     commands.clear();
     let (mut latest, mut attempt, mut short) = (Slot::ZERO, None, 0);
     let mut take = |message| {
@@ -502,6 +531,11 @@ fn requests(
             {
                 return Err(DropReason::Cluster);
             }
+            ClientMessageRef::Members(query) => match query.wish {
+                Some(_) if unknown => return Err(DropReason::Cluster),
+                Some(_) if !by_operator => return Err(DropReason::Sender),
+                _ => take(ClientMessage::Members(query))?,
+            },
             ClientMessageRef::Follow(query) => take(ClientMessage::Follow(query))?,
             ClientMessageRef::Mark { read } => take(ClientMessage::Mark { read })?,
             ClientMessageRef::Inquiry(inquiry) => take(ClientMessage::Inquiry(Box::new(inquiry)))?,

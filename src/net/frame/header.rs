@@ -21,7 +21,7 @@ use datagrams::path::receipt::{STAMP_BYTES, Stamp};
 pub const MAGIC: [u8; 4] = *b"mPxL";
 
 /// The version of the format. A receiver takes no other.
-pub const VERSION: u8 = 9;
+pub const VERSION: u8 = 10;
 
 pub use datagrams::{HEADER_BYTES, OVERHEAD_BYTES};
 
@@ -36,6 +36,9 @@ pub const CLIENT_MESSAGE_BYTES_MIN: usize = datagrams::CLIENT_BODY_BYTES_MIN;
 /// ask for so many others, which a test shows.
 const STATUS_ANSWERS: usize = 9;
 
+/// The same of the answer that tells of the members, which a test shows.
+const MEMBERS_ANSWERS: usize = 9;
+
 // A piece of the chat log fits a datagram to any client.
 const _: () = assert!(
     OVERHEAD_BYTES + EXCERPT_AROUND_BYTES + EXCERPT_TEXT_BYTES_MAX
@@ -48,6 +51,7 @@ pub fn answers_to(message: &ClientMessage) -> usize {
         ClientMessage::Hello | ClientMessage::Inquiry(_) | ClientMessage::Mark { .. } => 1,
         ClientMessage::Request(request) => request.commands.len(),
         ClientMessage::Status(_) => STATUS_ANSWERS,
+        ClientMessage::Members(_) => MEMBERS_ANSWERS,
         ClientMessage::Follow(query) => {
             (EXCERPT_AROUND_BYTES + usize::from(query.room)).div_ceil(CLIENT_MESSAGE_BYTES_MIN)
         }

@@ -2,24 +2,27 @@
 
 use super::header::{AT_BODY_LENGTH, AT_CHECK, AT_STAMP, CLIENT, party_byte};
 use super::*;
+use crate::members::{CHANGE_MEMBERS_MAX, CONFIGURATION_MAX, Configuration, Member};
 use crate::message::{
     Answer, CAUSE_BYTES_MAX, CAUSES_MAX, ClientMessage, Conduct, Decided, Excerpt, FollowQuery,
-    Heartbeat, Inquiry, Leadership, LogHash, Message, Refusal, Request, Status, StatusQuery,
-    ToAcceptor, ToBootstrap, ToProposer, Usage, Voter,
+    Heartbeat, Inquiry, Leadership, LogHash, MembersAnswer, MembersQuery, Message, OBSERVERS_MAX,
+    Observer, Obstacle, Refusal, Request, Status, StatusQuery, ToAcceptor, ToBootstrap, ToProposer,
+    Usage, Voter,
 };
 use crate::net::answer::on_wire;
 use crate::net::{
     DATAGRAM_BYTES_DEFAULT, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Endpoint, Incoming,
 };
+use crate::quorum::ReplicaSet;
 use crate::types::{Address, Attempt, Ballot, ClientId, DirectoryId, ReplicaId, Session, Slot};
-use crate::types::{Command, LINE_BYTES_MAX, NUMBER_MAX, Value};
+use crate::types::{Command, LINE_BYTES_MAX, NUMBER_MAX, REPLICAS_MAX, Value};
 use crate::values::COMMAND_BYTES;
 use datagrams::codec::{Body, BodyKind};
 use datagrams::counters::{Counters, DropReason};
 use datagrams::fragment::{Fragment, Missing};
 use datagrams::path::receipt::Stamp;
 use serde::Serialize;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const OURS: ClusterId = ClusterId(0xC1);
 
@@ -439,6 +442,36 @@ fn both_answers_to_a_status_query_are_together_no_larger_than_it() {
         frame.pop();
     });
     assert_eq!(open(&mut receiver, &short), Err(DropReason::Amplifies));
+}
+
+#[test]
+fn the_longest_answer_about_members_is_no_larger_than_the_question() {
+    let at = Address((Ipv6Addr::from([0xFF_u8; 16]), u16::MAX).into());
+    let member =
+        |id| Member { id: ReplicaId(id), directory: DirectoryId(u64::MAX), address: Some(at) };
+    let seven: Vec<Member> = (0..CHANGE_MEMBERS_MAX as u8).map(member).collect();
+    let changed = Configuration::new(CONFIGURATION_MAX, &seven).expect("they rise");
+    let query = ClientMessage::Members(MembersQuery { number: u64::MAX, wish: None });
+    let mut asked = Vec::new();
+    begin(&mut asked);
+    asked = postcard::to_extend(&query, asked).expect("encodes");
+    let (client, none) = (identity(Party::Client, ClusterId::NONE), ClusterId::NONE);
+    seal(&client, replica(0), none, BodyKind::Messages, answers_to(&query), &mut asked);
+    let mut heard = ReplicaSet::EMPTY;
+    heard.insert(ReplicaId(REPLICAS_MAX as u8 - 1));
+    let id = ReplicaId(REPLICAS_MAX as u8 - 1);
+    let (directory, applied) = (DirectoryId(u64::MAX), Slot(NUMBER_MAX));
+    let observers = vec![Observer { id, directory, applied }; OBSERVERS_MAX];
+    let obstacle = Some(Obstacle::Behind { applied, of: applied });
+    let (number, leads, configuration) = (u64::MAX, true, Some(changed));
+    let answer =
+        MembersAnswer { number, leads, configuration, heard, observers, applied, obstacle };
+    let answer = Answer::Members(Box::new(answer));
+    let answered = frame(replica(0), Party::Client, OURS, &[on_wire(&answer)]);
+    assert!(answered.len() <= asked.len(), "{}, {}", answered.len(), asked.len());
+    assert!(asked.len() <= DATAGRAM_BYTES_MIN, "every path carries the question");
+    let mut receiver = decoder(replica(0), OURS);
+    assert_eq!(open(&mut receiver, &asked), Ok(1));
 }
 
 /// A frame with a question for a piece of the chat log, as a client sends it.

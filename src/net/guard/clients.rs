@@ -24,6 +24,8 @@ const CLIENT_WORDS: usize = 4;
 pub(super) struct ClientSession {
     pub(super) number: u64,
     pub(super) life: u64,
+    /// The number of the client's key.
+    pub(super) key_number: u32,
     pub(super) send: TagKey,
     pub(super) receive: TagKey,
     sent: u64,
@@ -31,10 +33,10 @@ pub(super) struct ClientSession {
 }
 
 impl ClientSession {
-    pub(super) fn new(number: u64, life: u64, keys: Pair) -> Self {
+    pub(super) fn new(number: u64, life: u64, key_number: u32, keys: Pair) -> Self {
         let Pair { forth, back } = keys;
         let window = Window::default();
-        ClientSession { number, life, send: back, receive: forth, sent: 0, window }
+        ClientSession { number, life, key_number, send: back, receive: forth, sent: 0, window }
     }
 
     /// The number of the first of `count` datagrams that leave now.
@@ -98,7 +100,7 @@ mod tests {
     fn session(number: u64) -> ClientSession {
         let terms = Terms { parties: [255, 1], lives: [1, 2], number, place: [0; PLACE_BYTES] };
         let keys = Prepared::new(&Secret::new([1; KEY_BYTES])).session(&terms);
-        ClientSession::new(number, 1, keys)
+        ClientSession::new(number, 1, 9, keys)
     }
 
     fn at(client: u64) -> Address {

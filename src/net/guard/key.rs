@@ -34,6 +34,9 @@ pub const KEY_BYTES: usize = 32;
 /// How many keys a cluster may have at once: the one in use, and one that replaces it.
 pub const KEYS_MAX: usize = 2;
 
+/// The number of the client's key that is the operator's. No file has it.
+pub const OPERATOR: u32 = u32::MAX;
+
 /// The bytes of a tag.
 pub(super) const TAG_BYTES: usize = 16;
 

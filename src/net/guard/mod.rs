@@ -42,7 +42,8 @@
 //!
 //! **Which key for what.** A replica takes datagrams in a replica's name by the cluster's key
 //! alone, and a client's by a client's key. So a client's key, in whatever hands, asks what
-//! clients may ask.
+//! clients may ask. One number of a client's key is the operator's: nobody is given that key, so who
+//! tags with it has made it of the cluster's.
 //!
 //! **Guarantees.** Deterministic: it reads no clock and draws nothing. Its memory is bounded. No
 //! work that it does for a datagram without a right tag is more than four derivations and two
@@ -66,7 +67,7 @@ use crate::types::{Address, ClusterId, ReplicaId};
 use clients::{ClientSession, Clients};
 use datagrams::codec::{BodyKind, Protected};
 use datagrams::counters::DropReason;
-use key::{KEYS_MAX, Keys, PLACE_BYTES, Prepared, TAG_BYTES, TagKey, Terms};
+use key::{KEYS_MAX, Keys, OPERATOR, PLACE_BYTES, Prepared, TAG_BYTES, TagKey, Terms};
 use session::{Begun, CLIENT_SILENCE, PEER_SILENCE, Peer, Session};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,8 +104,10 @@ struct State {
 /// What may be done with a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admitted {
-    /// It is what its sender sent, and has not come before; or there is no key.
+    /// It is what its sender sent, and has not come before.
     Frame,
+    /// The same of somebody who has the cluster's key; or there is no key.
+    Operator,
     /// It is a greeting or a ticket, by the key at this place among the process's own.
     Handshake(usize),
 }
@@ -290,7 +293,7 @@ impl Identity {
     pub(super) fn admit(&self, from: Address, frame: &[u8]) -> Result<Admitted, DropReason> {
         let state = match (self.guard.0.as_deref(), frame::is_proven(frame)) {
             (Some(state), true) => state,
-            (None, false) => return Ok(Admitted::Frame),
+            (None, false) => return Ok(Admitted::Operator),
             _ => return Err(DropReason::Tag),
         };
         let key_number = u32_at(proof_of(frame), 0);
@@ -314,6 +317,7 @@ impl Identity {
             _ => None,
         };
         match taken {
+            Some(true) if key_number == OPERATOR => Ok(Admitted::Operator),
             Some(true) => Ok(Admitted::Frame),
             Some(false) => Err(DropReason::Replay),
             None => Err(DropReason::Tag),
@@ -374,10 +378,13 @@ impl Identity {
     ) -> Option<bool> {
         let claim = Claim::of(proof_of(frame));
         let life = u64_at(frame, 16);
-        let known = state.clients().find(from).map(|it| (it.number, it.receive.clone(), it.life));
+        let known = state
+            .clients()
+            .find(from)
+            .map(|it| (it.number, it.receive.clone(), (it.life, it.key_number)));
         match known {
             Some((number, key, of)) if number == claim.session && claim.by_sender => {
-                if of != life || !is_proven(frame, &key) {
+                if of != (life, key_number) || !is_proven(frame, &key) {
                     return None;
                 }
             }
@@ -396,7 +403,8 @@ impl Identity {
                 };
                 let mut all = state.secrets.iter().map(|it| it.client(key_number).session(&terms));
                 let keys = all.find(|keys| is_proven(frame, &keys.forth))?;
-                state.clients().begin(from, ClientSession::new(claim.session, life, keys));
+                let session = ClientSession::new(claim.session, life, key_number, keys);
+                state.clients().begin(from, session);
             }
         }
         Some(state.clients().find(from).is_some_and(|session| session.take(claim.number)))

@@ -363,6 +363,29 @@ fn a_client_key_sends_nothing_in_a_replicas_name_or_in_another_clients() {
 }
 
 #[test]
+fn only_who_has_the_clusters_key_is_an_operator() {
+    let keys = cluster_keys(&[1]);
+    for (number, expected) in [(9, Admitted::Frame), (OPERATOR, Admitted::Operator)] {
+        let mut b = Process::new(replica(1), 20, Some(&keys));
+        let mut client = Process::new(Party::Client, 11, Some(&keys.clone().for_client(number)));
+        let hello = client.sends(1);
+        talk(&mut client, &mut b, hello);
+        let datagram = client.sends(1).remove(0);
+        assert_eq!(b.identity.admit(client.at, &datagram), Ok(expected));
+        // By the session that it has, it names another number.
+        let mut forged = client.sends(1).remove(0);
+        let state = client.identity.guard.0.clone().expect("it has a key");
+        let (key, claim) = {
+            let mut peer = state.peer(ReplicaId(1));
+            departing(peer.outward().expect("a session"), 1)
+        };
+        let other = if number == OPERATOR { 9 } else { OPERATOR };
+        prove(&mut forged, other, claim, &key);
+        assert_eq!(b.identity.admit(client.at, &forged), Err(DropReason::Tag));
+    }
+}
+
+#[test]
 fn a_clients_datagram_is_taken_from_where_the_client_is_and_from_nowhere_else() {
     let keys = cluster_keys(&[1]);
     let mut b = Process::new(replica(1), 20, Some(&keys));

@@ -24,15 +24,17 @@
 mod copies;
 mod departure;
 mod leadership;
+mod members;
+mod observers;
 mod outlook;
 mod pre_vote;
 mod reads;
-mod rejoining;
 
 use departure::Departure;
+use members::Wished;
+use observers::Observers;
 pub use outlook::{NoVote, Outlook, Patience, Refusal};
 use pre_vote::PreVote;
-use rejoining::Rejoining;
 
 use super::acceptor::Inherited;
 use super::election::Election;
@@ -44,8 +46,8 @@ use super::{Bound, Membership, Never, Notice, Outbox, Role, Settings, acceptor, 
 use crate::aside::{Aside, NotState};
 use crate::members::Configuration;
 use crate::message::{
-    Answer, Conduct, Decided, Heartbeat, Inquiry, Leadership, LogHash, Request, Run, StatusQuery,
-    ToProposer, Voter,
+    Answer, Conduct, Decided, Heartbeat, Inquiry, Leadership, LogHash, MembersQuery, Request, Run,
+    StatusQuery, ToProposer, Voter,
 };
 use crate::quorum::ReplicaSet;
 use crate::types::{Address, Ballot, BootId, ReplicaId, Slot, SlotRange, Time};
@@ -70,6 +72,8 @@ pub enum Input {
     Change(Configuration),
     /// An operator asks how this replica is, and where the answer is to go.
     Status(Address, StatusQuery),
+    /// An operator asks who the members are, or for others, and where the answer is to go.
+    Members(Address, MembersQuery),
     /// A client reads, and asks for the mark (E5): where it is to be answered, and its number of the
     /// read.
     Mark(Address, u64),
@@ -194,8 +198,10 @@ pub struct Proposer {
     first_ballot: bool,
     /// What it has done about its end, if the process is about to end.
     departure: Option<Departure>,
-    /// What it does about a vote that it has lost.
-    rejoining: Aside<Rejoining>,
+    /// What is known of those without a vote, and what it does if it is one of them.
+    observers: Aside<Observers>,
+    /// What an operator wants of it.
+    wished: Aside<Option<Wished>>,
     /// What the highest other leader that was heard has inherited (E5).
     inherited: Aside<Option<Inherited>>,
 }
@@ -227,7 +233,8 @@ impl Proposer {
             pre_vote_round: 0,
             first_ballot,
             departure: None,
-            rejoining: Aside::default(),
+            observers: Aside::default(),
+            wished: Aside::default(),
             inherited: Aside::default(),
         }
     }
@@ -422,14 +429,15 @@ impl Role for Proposer {
             Input::Peer(from, ToProposer::Leaving { boot, hand_over }) => {
                 self.handle_leaving(from, boot, hand_over, step);
             }
-            Input::Peer(from, ToProposer::Rejoin { directory, applied }) => {
-                self.handle_rejoin(from, directory, applied, step);
+            Input::Peer(from, ToProposer::Observes { directory, applied, wants_vote }) => {
+                self.handle_observes(from, (directory, applied), wants_vote, step);
             }
             Input::Heartbeat(from, heartbeat) => self.handle_heartbeat(from, &heartbeat, step),
             Input::Life(of, boot, at) => self.note_address(now, of, boot, at),
             Input::Client(origin, request) => self.handle_request(origin, request, true, step.out),
             Input::Inquiry(origin, inquiry) => self.handle_inquiry(origin, inquiry, step.out),
             Input::Change(next) => self.handle_change(&next, step),
+            Input::Members(origin, query) => self.handle_members(origin, query, step),
             Input::Status(origin, query) => self.handle_status(now, origin, query, step.out),
             Input::Mark(origin, read) => self.handle_mark(now, origin, read, step.out),
             Input::RequestIsNext { origin, request } => {
@@ -485,7 +493,7 @@ impl Role for Proposer {
         let step = &mut Step { now, draw, out };
         self.advance(step);
         self.continue_departure(step);
-        self.ask_to_rejoin(step);
+        self.observe(step);
         let is_telling = self.phase2().is_some_and(|phase2| phase2.is_telling(now));
         if self.was_member && (is_telling || now >= self.election.next_heartbeat()) {
             self.send_heartbeats(now, out);
@@ -500,7 +508,7 @@ impl Role for Proposer {
 
     fn deadline(&self) -> Option<Time> {
         if !self.was_member {
-            return self.rejoins_at();
+            return self.observes_at();
         }
         let due = match &self.state {
             State::Following => Some(self.election.suspect_at()),
@@ -509,7 +517,7 @@ impl Role for Proposer {
             State::Leading { phase2, .. } => phase2.deadline(),
         };
         let leaves = self.departure.as_ref().and_then(Departure::deadline);
-        let leaves = leaves.into_iter().chain(self.rejoins_at());
+        let leaves = leaves.into_iter().chain(self.observes_at());
         due.into_iter().chain(leaves).chain([self.election.next_heartbeat()]).min()
     }
 }

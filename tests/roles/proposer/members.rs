@@ -231,11 +231,12 @@ fn campaign_of_four(seat: &mut Subject) -> Ballot {
 /// Replica `from` wants this directory in the place of its lost one.
 fn rejoin(from: ReplicaId, directory: u64, applied: u64) -> Input {
     let (directory, applied) = (DirectoryId(directory), Slot(applied));
-    Input::Peer(from, ToProposer::Rejoin { directory, applied })
+    Input::Peer(from, ToProposer::Observes { directory, applied, wants_vote: true })
 }
 
 fn asks_to_rejoin(envelopes: &[Envelope]) -> Vec<ReplicaId> {
-    let asks = |message: &ToProposer| matches!(message, ToProposer::Rejoin { .. });
+    let asks =
+        |message: &ToProposer| matches!(message, ToProposer::Observes { wants_vote: true, .. });
     let sent = to_proposers(envelopes).into_iter();
     sent.filter(|(_, message)| asks(message)).map(|(to, _)| to).collect()
 }

@@ -13,6 +13,7 @@ mod reads;
 mod states;
 mod status;
 mod waiting;
+mod wishes;
 
 use crate::common::*;
 use multipaxos::message::{

@@ -109,9 +109,12 @@ fn pre_votes_are_refused_at_or_below_the_own_promise_and_by_strangers() {
 #[test]
 fn a_stranger_neither_suspects_nor_sends_heartbeats() {
     let mut seat = build(settings(3, R2), stranger(3, R2));
-    assert_eq!(seat.role.deadline(), None);
-    seat.now = Time(10 * ELECTION_MAX_US);
-    assert_eq!(seat.wake(), []);
+    assert_eq!(seat.wait_us(20 * ELECTION_MAX_US), []);
+    seat.handle(serving(R0, 1, 0));
+    let sent = seat.wait_us(ELECTION_MAX_US);
+    let observes = |message: &ToProposer| matches!(message, ToProposer::Observes { .. });
+    assert!(to_proposers(&sent).iter().all(|(to, it)| *to == R0 && observes(it)), "{sent:?}");
+    assert_eq!((heartbeats(&sent), pre_votes(&sent)), (vec![], vec![]));
 }
 
 #[test]

@@ -105,7 +105,11 @@ impl Checker {
             }
             Answer::Held { session, .. } => (session, Slot(self.log.len() as u64)),
             Answer::Leader { .. } => return Ok(()),
-            Answer::Status(_) | Answer::Usage(_) | Answer::Log(_) | Answer::Mark { .. } => {
+            Answer::Status(_)
+            | Answer::Usage(_)
+            | Answer::Log(_)
+            | Answer::Mark { .. }
+            | Answer::Members(_) => {
                 let end = Slot(self.log.len() as u64);
                 return violation(
                     end,

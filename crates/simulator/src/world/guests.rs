@@ -82,7 +82,8 @@ impl World {
                 ClientMessage::Hello => {}
                 ClientMessage::Status(_)
                 | ClientMessage::Follow(_)
-                | ClientMessage::Mark { .. } => {
+                | ClientMessage::Mark { .. }
+                | ClientMessage::Members(_) => {
                     unreachable!("only the operator and readers ask")
                 }
                 ClientMessage::Request(request) => {

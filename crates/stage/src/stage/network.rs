@@ -4,7 +4,7 @@ use super::Stage;
 use super::clients::address_of;
 use history::{Event, Loss, Party, Payload};
 use multipaxos::client;
-use multipaxos::message::{Answer, Message};
+use multipaxos::message::{Answer, Message, ToProposer};
 use multipaxos::types::{ReplicaId, Time};
 
 /// The fractional part of the golden ratio, in units of 2⁻⁶⁴.
@@ -45,8 +45,15 @@ impl Latency {
 }
 
 impl Pending {
+    /// Whether it is one of those that are sent again and again, and of which the newest says all.
     pub(crate) fn is_heartbeat(&self) -> bool {
-        matches!(self.payload, Payload::Peer(Message::Heartbeat(_)))
+        match &self.payload {
+            Payload::Peer(Message::Heartbeat(_)) => true,
+            Payload::Peer(Message::Proposer(ToProposer::Observes { wants_vote, .. })) => {
+                !wants_vote
+            }
+            _ => false,
+        }
     }
 
     /// The first word of its description.
@@ -83,7 +90,8 @@ impl Stage {
             // no use.
             let old = |other: &Pending| {
                 let overdue = other.arrives_at < now && !other.held;
-                other.is_heartbeat() && overdue && (other.from, other.to) == (from, to)
+                let same = other.payload.letter() == pending.payload.letter();
+                other.is_heartbeat() && same && overdue && (other.from, other.to) == (from, to)
             };
             let overtaken = self.network.extract_if(.., |other| old(other)).map(|old| old.id);
             for id in overtaken.collect::<Vec<_>>() {

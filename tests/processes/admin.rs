@@ -1,0 +1,122 @@
+//! `client --admin`: who the members of a real cluster are, and changes of them under load.
+
+use crate::load::*;
+use crate::support::*;
+use std::fs;
+use std::process::Output;
+
+impl Place {
+    fn admin(&self, args: &[&str]) -> Output {
+        let mut command = self.program(env!("CARGO_BIN_EXE_client"));
+        command.arg("--admin").args(args).output().expect("the client runs")
+    }
+
+    /// Changes the members. Returns what is printed then.
+    #[track_caller]
+    fn changes(&self, args: &[&str]) -> String {
+        let ran = self.admin(&[args, &["--timeout", "60"]].concat());
+        assert_eq!(ran.status.code(), Some(0), "{args:?}: {}", text(&ran.stderr));
+        text(&ran.stdout)
+    }
+
+    /// What is said to an operator whose change is refused.
+    #[track_caller]
+    fn refuses(&self, args: &[&str]) -> String {
+        let ran = self.admin(&[args, &["--timeout", "60"]].concat());
+        let said = text(&ran.stderr);
+        assert_eq!((ran.status.code(), &text(&ran.stdout)[..]), (Some(1), ""), "{args:?}: {said}");
+        said
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or("")
+}
+
+#[test]
+fn members_go_and_come_while_lines_flow() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let load = Load::begin(&place, &[]);
+    let mut completed = load.more(50);
+    let shown = until("all members are heard", || {
+        let shown = place.changes(&["members"]);
+        (shown.lines().filter(|row| row.ends_with("  member")).count() == 3).then_some(shown)
+    });
+    assert!(first_line(&shown).starts_with("configuration 0, of replicas 0, 1, 2;"), "{shown}");
+    let said = place.refuses(&["replace", "2"]);
+    assert!(said.contains("replica 2 is heard: it has not lost its directory"), "{said}");
+    // A leader goes, and leads no more. It follows, and may be switched off.
+    let shown = place.changes(&["remove", "0"]);
+    assert!(first_line(&shown).starts_with("configuration 1, of replicas 1, 2;"), "{shown}");
+    until("replica 0 follows", || {
+        let shown = place.changes(&["members"]);
+        let mut rows = shown.lines().filter(|row| row.contains("no vote, at slot"));
+        rows.any(|row| row.starts_with("replica 0  ")).then_some(())
+    });
+    completed.extend(load.more(50));
+    cluster.remove(0).kill();
+    completed.extend(load.more(50));
+    // Of two both are needed, so none can go but by force.
+    let mut back = place.replica_with(0, &[]);
+    back.process.wait_for("follows without a vote: the log has made configuration 1");
+    cluster.push(back);
+    let said = place.refuses(&["add", "1"]);
+    assert!(said.contains("replica 1 cannot be added: it is a member"), "{said}");
+    let shown = place.changes(&["add 0"]);
+    assert!(first_line(&shown).starts_with("configuration 2, of replicas 0, 1, 2;"), "{shown}");
+    // The one that came back is needed from here on.
+    cluster.remove(0).kill();
+    completed.extend(load.more(50));
+    let said = place.refuses(&["remove", "2"]);
+    assert!(said.contains("nothing could be decided then: of the new members only"), "{said}");
+    completed.extend(load.more(20));
+    cluster.push(place.restarted(1, &[]));
+    completed.extend(load.end());
+    judge(&place, &completed);
+}
+
+#[test]
+fn an_operator_replaces_a_lost_disk() {
+    let place = Place::new(1);
+    let mut cluster = place.cluster();
+    let load = Load::begin(&place, &[]);
+    let mut completed = load.more(50);
+    cluster.remove(2).kill();
+    fs::remove_dir_all(place.logs().join("replica2")).expect("its disk is lost");
+    fs::remove_file(place.logs().join("learner2.txt")).expect("lost too");
+    completed.extend(load.more(50));
+    let back = place.replica_with(2, &[]);
+    cluster.push(back);
+    let shown = place.changes(&["replace", "2"]);
+    assert!(first_line(&shown).starts_with("configuration 1, of replicas 0, 1, 2;"), "{shown}");
+    cluster.remove(1).kill();
+    completed.extend(load.more(50));
+    cluster.push(place.restarted(1, &[]));
+    completed.extend(load.end());
+    judge(&place, &completed);
+}
+
+#[test]
+fn who_has_a_clients_key_changes_nothing() {
+    let place = Place::new(1);
+    let key = place.key("key");
+    let client = place.client_key(&key, "client");
+    let _cluster = place.cluster_with(&["--key_file", &key]);
+    let shown = place.changes(&["members", "--key_file", &key]);
+    assert!(first_line(&shown).starts_with("configuration 0, of replicas 0, 1, 2;"), "{shown}");
+    let ran = place.admin(&["remove", "2", "--key_file", &client]);
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(64), "{said}");
+    assert!(said.contains("a client's key: this needs the cluster's"), "{said}");
+    let shown = place.changes(&["remove", "2", "--key_file", &key]);
+    assert!(first_line(&shown).starts_with("configuration 1, of replicas 0, 1;"), "{shown}");
+}
+
+#[test]
+fn without_a_leader_an_operator_is_told_what_is_missing() {
+    let place = Place::new(1);
+    let ran = place.admin(&["members", "--timeout", "1"]);
+    assert_eq!(ran.status.code(), Some(2));
+    assert_eq!(text(&ran.stderr), "client: not done: no leader answers\n");
+}
