@@ -54,10 +54,7 @@ const EXIT_NO_QUORUM: i32 = 2;
     example = "The chat log from slot 100 on, as it grows, for a program:\n  \
         {command_name} --config_path configs/three.txt --follow --from 100 --format json",
     error_code(0, "every line is complete; --status: all is well"),
-    error_code(
-        1,
-        "not done: a line, or what --admin wants; --status: a fault; --read, --follow: silence"
-    ),
+    error_code(1, "a line, or --admin: not done; --status: a fault; --read, --follow: silence"),
     error_code(2, "--status, --admin: too few replicas answer to decide anything"),
     error_code(64, "bad usage or configuration")
 )]
