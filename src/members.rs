@@ -114,6 +114,15 @@ impl Configuration {
         &self.members
     }
 
+    /// The ids of its members.
+    pub fn ids(&self) -> ReplicaSet {
+        let mut ids = ReplicaSet::EMPTY;
+        for member in self.members.iter() {
+            ids.insert(member.id);
+        }
+        ids
+    }
+
     /// The member of this id.
     pub fn member(&self, id: ReplicaId) -> Option<&Member> {
         self.members.iter().find(|member| member.id == id)

@@ -50,6 +50,11 @@ impl ReplicaSet {
         self.0 == 0
     }
 
+    /// The replicas, by id.
+    pub fn iter(self) -> impl Iterator<Item = ReplicaId> {
+        (0..REPLICAS_MAX as u8).map(ReplicaId).filter(move |id| self.contains(*id))
+    }
+
     /// Whether the set is a quorum of a cluster of `n`.
     pub fn is_quorum(self, n: usize) -> bool {
         self.len() >= quorum(n)

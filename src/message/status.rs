@@ -36,7 +36,9 @@ impl Status {
     /// That of a replica that has not started and waits for these. It does not know the log yet.
     pub fn warms_up(waits_for: ReplicaSet) -> Status {
         let (conduct, ballot) = (Conduct::WarmsUp(waits_for), Ballot::ZERO);
-        let leadership = Leadership { conduct, leader: None, ballot, sync_ms: 0 };
+        let (configuration, members) = (0, ReplicaSet::EMPTY);
+        let leadership =
+            Leadership { conduct, leader: None, ballot, configuration, members, sync_ms: 0 };
         Status { leadership, applied: Slot::ZERO, decided: Slot::ZERO, hash: None }
     }
 
@@ -55,6 +57,10 @@ pub struct Leadership {
     pub leader: Option<Ballot>,
     /// The highest ballot that it has heard of.
     pub ballot: Ballot,
+    /// The number of the newest configuration that it has applied, and the members (M1).
+    pub configuration: u16,
+    /// See `configuration`.
+    pub members: ReplicaSet,
     /// How long a sync of its disk takes, hardly ever longer, in milliseconds, rounded up. 0 if it
     /// has not measured any.
     pub sync_ms: u16,

@@ -81,8 +81,8 @@ impl Strangers {
         if let Some(repeats) = self.named[from.index()].not_member_said.happened(now.0) {
             log::error!(
                 "replica {id}: replica {from} at {} belongs to a cluster whose replica {id} has \
-                 another data directory: if that replica has not lost its disk, stop this process \
-                 or correct its --replica_id and --config_path{repeats}",
+                 another data directory or was removed: if it has not lost its disk and was not \
+                 removed, stop this process or correct its --replica_id and --config_path{repeats}",
                 at.0
             );
         }

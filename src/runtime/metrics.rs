@@ -166,7 +166,7 @@ fn text(id: ReplicaId, status: Option<&Status>, usage: &Usage, counters: &Counte
     let disk = "What the chat log and the data directory take on the disk.";
     page.one("disk_bytes", "gauge", disk, usage.disk_bytes);
     if let Some(Status { leadership, applied, decided, .. }) = status {
-        let Leadership { conduct, leader, ballot, sync_ms } = *leadership;
+        let Leadership { conduct, leader, ballot, sync_ms, .. } = *leadership;
         page.metric("conduct", "gauge", "What the replica does about leading: 1 for what it does.");
         for (name, what) in [
             ("leads", Conduct::Leads),
@@ -238,7 +238,14 @@ mod tests {
 
     fn leads() -> Status {
         let (conduct, ballot) = (Conduct::Leads, Ballot(4));
-        let leadership = Leadership { conduct, leader: Some(ballot), ballot, sync_ms: 1_007 };
+        let leadership = Leadership {
+            conduct,
+            leader: Some(ballot),
+            ballot,
+            configuration: 0,
+            members: crate::quorum::ReplicaSet::EMPTY,
+            sync_ms: 1_007,
+        };
         Status { leadership, applied: Slot(10), decided: Slot(12), hash: None }
     }
 

@@ -194,7 +194,14 @@ mod tests {
 
         fn says(&self, conduct: Conduct, leader: Option<u64>) {
             let (leader, ballot) = (leader.map(Ballot), Ballot(4));
-            let leadership = Leadership { conduct, leader, ballot, sync_ms: 0 };
+            let leadership = Leadership {
+                conduct,
+                leader,
+                ballot,
+                configuration: 0,
+                members: crate::quorum::ReplicaSet::EMPTY,
+                sync_ms: 0,
+            };
             let (applied, decided) = (Slot(1), Slot(1));
             let said = Status { leadership, applied, decided, hash: None };
             self.answer.send(said).expect("there is room");

@@ -187,7 +187,14 @@ mod tests {
     fn status(applied: u64, hash: Option<u64>) -> Answer {
         let leader = Some(Ballot(0));
         let conduct = Conduct::Follows;
-        let leadership = Leadership { conduct, leader, ballot: Ballot(0), sync_ms: 1 };
+        let leadership = Leadership {
+            conduct,
+            leader,
+            ballot: Ballot(0),
+            configuration: 0,
+            members: crate::quorum::ReplicaSet::EMPTY,
+            sync_ms: 1,
+        };
         let (applied, decided) = (Slot(applied), Slot(applied));
         Answer::Status(Box::new(Status { leadership, applied, decided, hash }))
     }

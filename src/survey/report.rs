@@ -93,6 +93,11 @@ pub struct Report {
     pub below: Slot,
     /// The ballot of the leader that a quorum hears.
     pub leader: Option<Ballot>,
+    /// The number of the newest configuration that any replica has applied, and its members. Before
+    /// any has started: all replicas.
+    pub configuration: u16,
+    /// See `configuration`.
+    pub members: ReplicaSet,
     /// What is wrong, the worst first.
     pub faults: Vec<Fault>,
     /// All of it in a word.
@@ -104,12 +109,17 @@ impl Report {
         let n = rows.len();
         let conduct = |row: &Row| Some(row.status?.leadership.conduct);
         let votes = |it| !matches!(it, Conduct::Observes | Conduct::WarmsUp(_));
-        let is_member = |row: &&Row| !row.elsewhere && conduct(row).is_some_and(votes);
-        let members = rows.iter().filter(is_member).count();
-        let leader = leader(&rows);
+        let (configuration, members) = newest(&rows);
+        let needed = quorum(members.len());
+        let is_there = |id: &ReplicaId| {
+            let row = rows.get(id.index());
+            row.is_some_and(|row| !row.elsewhere && conduct(row).is_some_and(votes))
+        };
+        let there = members.iter().filter(is_there).count();
+        let leader = leader(&rows, needed);
         let mut faults = Vec::new();
-        if members < quorum(n) {
-            faults.push(Fault::TooFew(members, quorum(n)));
+        if there < needed {
+            faults.push(Fault::TooFew(there, needed));
         } else if leader.is_none() {
             faults.push(Fault::NoLeader);
         }
@@ -119,11 +129,15 @@ impl Report {
         let differs =
             |hash: &Option<u64>| hash.is_some() && same(*hash) < known && same(*hash) < quorum(n);
         let differing: Vec<bool> = rows.iter().map(|row| differs(&row.hash)).collect();
-        let mut report = Report { rows, below, leader, faults, health: Health::Well };
+        let health = Health::Well;
+        let mut report = Report { rows, below, leader, configuration, members, faults, health };
         for id in replicas(n) {
             let row = &report.rows[id.index()];
+            let is_member = members.contains(id);
             let fault = match (row.elsewhere, conduct(row)) {
                 (true, _) => Some(Fault::Elsewhere(id)),
+                // Whoever is no member may be switched off, or follow.
+                (false, None | Some(Conduct::Observes)) if !is_member => None,
                 (false, None) => Some(Fault::Silent(id)),
                 (false, Some(Conduct::Observes)) => Some(Fault::Observes(id)),
                 (false, Some(Conduct::WarmsUp(of))) => Some(Fault::WarmsUp(id, of)),
@@ -151,18 +165,35 @@ impl Report {
 
     /// The replica that leads.
     pub fn leads(&self) -> Option<ReplicaId> {
-        self.leader.map(|ballot| ballot.owner(self.rows.len()))
+        self.leader.and_then(|ballot| self.owner(ballot))
+    }
+
+    /// The replica that may use this ballot, if it is one of the newest configuration.
+    pub fn owner(&self, ballot: Ballot) -> Option<ReplicaId> {
+        let place = ballot.round() % self.members.len().max(1) as u64;
+        let is_of_it = ballot.configuration() == self.configuration;
+        self.members.iter().nth(place as usize).filter(|_| is_of_it)
     }
 }
 
+/// The newest configuration that any of these has applied. Before any has started all are members.
+fn newest(rows: &[Row]) -> (u16, ReplicaSet) {
+    let mut all = ReplicaSet::EMPTY;
+    replicas(rows.len()).for_each(|id| {
+        all.insert(id);
+    });
+    let known = rows.iter().filter_map(|row| Some(row.status?.leadership));
+    let newest = known.filter(|it| !it.members.is_empty()).max_by_key(|it| it.configuration);
+    newest.map_or((0, all), |it| (it.configuration, it.members))
+}
+
 /// The ballot of the leader, if it says so itself and a quorum hears it.
-fn leader(rows: &[Row]) -> Option<Ballot> {
+fn leader(rows: &[Row], quorum: usize) -> Option<Ballot> {
     let heard = |row: &Row| row.status?.leadership.leader;
     let ballot = rows.iter().filter_map(heard).max()?;
-    let hear = rows.iter().filter(|row| heard(row) == Some(ballot)).count();
-    let owner = rows[ballot.owner(rows.len()).index()].status?;
-    let leads = owner.leadership.conduct == Conduct::Leads;
-    (leads && hear >= quorum(rows.len())).then_some(ballot)
+    let hear = || rows.iter().filter(|row| heard(row) == Some(ballot));
+    let leads = |row: &Row| row.status.is_some_and(|it| it.leadership.conduct == Conduct::Leads);
+    (hear().any(leads) && hear().count() >= quorum).then_some(ballot)
 }
 
 #[cfg(test)]
@@ -172,7 +203,14 @@ mod tests {
 
     fn row(conduct: Conduct, leader: Option<u64>, applied: u64, hash: Option<u64>) -> Row {
         let leader = leader.map(Ballot);
-        let leadership = Leadership { conduct, leader, ballot: Ballot(9), sync_ms: 1 };
+        let leadership = Leadership {
+            conduct,
+            leader,
+            ballot: Ballot(9),
+            configuration: 0,
+            members: ReplicaSet::EMPTY,
+            sync_ms: 1,
+        };
         let (applied, decided) = (Slot(applied), Slot(applied));
         let status = Some(Status { leadership, applied, decided, hash });
         Row { status, hash, ..Row::default() }
@@ -211,6 +249,31 @@ mod tests {
         ] {
             assert_eq!(found(vec![leads(9), follows(9), third]), (vec![fault], Health::Degraded));
         }
+    }
+
+    #[test]
+    fn after_a_change_the_members_are_those_of_the_newest_configuration() {
+        let mut members = ReplicaSet::EMPTY;
+        [1, 2].map(ReplicaId).iter().for_each(|id| {
+            members.insert(*id);
+        });
+        let changed = |conduct| {
+            let mut row = row(conduct, Some(Ballot::of(1, 1).0), 9, Some(7));
+            let leadership = &mut row.status.as_mut().expect("it answers").leadership;
+            (leadership.configuration, leadership.members) = (1, members);
+            leadership.ballot = Ballot::of(1, 1);
+            row
+        };
+        // Replica 0 was removed: it follows, or is switched off.
+        for first in [changed(Conduct::Observes), Row::default()] {
+            let rows = vec![first, changed(Conduct::Follows), changed(Conduct::Leads)];
+            let report = Report::new(rows, Slot(5));
+            assert_eq!((report.health, &report.faults[..]), (Health::Well, &[][..]));
+            assert_eq!((report.leads(), report.configuration), (Some(ReplicaId(2)), 1));
+        }
+        let rows = vec![changed(Conduct::Observes), Row::default(), changed(Conduct::Leads)];
+        let (faults, health) = found(rows);
+        assert_eq!((faults[0], health), (Fault::TooFew(1, 2), Health::NoQuorum), "both are needed");
     }
 
     #[test]

@@ -57,7 +57,12 @@ fn verdict(report: &Report) -> String {
         logs => format!(", {logs} logs compared below slot {}", report.below),
     };
     let (name, n) = (report.health.name().replace('_', " "), report.rows.len());
-    format!("{name}: {answer} of {n} replicas answer, {leads}{logs}")
+    let members: Vec<String> = report.members.iter().map(|id| id.to_string()).collect();
+    let members = match report.configuration {
+        0 => String::new(),
+        number => format!(" in configuration {number}, of replicas {}", members.join(", ")),
+    };
+    format!("{name}: {answer} of {n} replicas answer, {leads}{members}{logs}")
 }
 
 fn conduct(of: Conduct) -> &'static str {
@@ -108,7 +113,8 @@ fn log_cells(cells: &mut [String; HEADER.len()], report: &Report, id: ReplicaId,
     cells[2] = conduct(leadership.conduct).to_owned();
     cells[3] = leadership
         .leader
-        .map_or_else(unknown, |ballot| ballot.owner(report.rows.len()).to_string());
+        .and_then(|ballot| report.owner(ballot))
+        .map_or_else(unknown, |id| id.to_string());
     cells[4] = leadership.ballot.to_string();
     (cells[5], cells[6]) = (status.applied.to_string(), status.decided.to_string());
     cells[7] = report.lag(id).map_or_else(unknown, |slots| slots.to_string());
@@ -149,6 +155,8 @@ pub fn json(report: &Report, places: &[String]) -> String {
         "faults": faults,
         "leader": report.leads().map(|id| id.0),
         "ballot": report.leader.map(|ballot| ballot.0),
+        "configuration": report.configuration,
+        "members": report.members.iter().map(|id| id.0).collect::<Vec<_>>(),
         "compared_below": compared.then_some(report.below.0),
         "replicas": rows,
     });
@@ -171,7 +179,7 @@ fn object(report: &Report, id: ReplicaId, place: &str) -> Value {
         "another_cluster": elsewhere,
         "does": leadership.map(|it| conduct(it.conduct)),
         "waits_for": leadership.and_then(|it| waits_for(it.conduct)),
-        "leader": leadership.and_then(|it| it.leader).map(|it| it.owner(report.rows.len()).0),
+        "leader": leadership.and_then(|it| report.owner(it.leader?)).map(|id| id.0),
         "ballot": log.map(|it| it.leadership.ballot.0),
         "applied": log.map(|it| it.applied.0),
         "decided": log.map(|it| it.decided.0),

@@ -439,6 +439,8 @@ fn status(rng: &mut Rng, around: &Around) -> Status {
         conduct: conducts[rng.usize(..conducts.len())],
         leader: rng.bool().then(|| ballot(rng, around)),
         ballot: ballot(rng, around),
+        configuration: rng.u16(..3),
+        members: waits_for,
         sync_ms: rng.u16(..),
     };
     let (applied, decided) = (slot(rng, around), slot(rng, around));

@@ -271,7 +271,14 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
 
 fn status(slot: Slot, ballot: Ballot) -> Status {
     let conduct = Conduct::Campaigns;
-    let leadership = Leadership { conduct, leader: Some(ballot), ballot, sync_ms: 678 };
+    let leadership = Leadership {
+        conduct,
+        leader: Some(ballot),
+        ballot,
+        configuration: 0,
+        members: ReplicaSet::EMPTY,
+        sync_ms: 678,
+    };
     Status { leadership, applied: slot, decided: slot, hash: Some(0x5c1f_90ab) }
 }
 

@@ -55,6 +55,11 @@ fn members_go_and_come_while_lines_flow() {
         rows.any(|row| row.starts_with("replica 0  ")).then_some(())
     });
     completed.extend(load.more(50));
+    until("all is well with two members", || {
+        let ran = place.say(&["--status"], b"");
+        let is_named = text(&ran.stdout).contains(" in configuration 1, of replicas 1, 2,");
+        (ran.status.success() && is_named).then_some(())
+    });
     cluster.remove(0).kill();
     completed.extend(load.more(50));
     // Of two both are needed, so none can go but by force.

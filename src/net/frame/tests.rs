@@ -426,8 +426,14 @@ fn status_query() -> Vec<u8> {
 #[test]
 fn both_answers_to_a_status_query_are_together_no_larger_than_it() {
     let (slot, ballot) = (Slot(u64::MAX), Ballot(u64::MAX));
-    let leadership =
-        Leadership { conduct: Conduct::Leads, leader: Some(ballot), ballot, sync_ms: u16::MAX };
+    let leadership = Leadership {
+        conduct: Conduct::Leads,
+        leader: Some(ballot),
+        ballot,
+        configuration: 0,
+        members: ReplicaSet::EMPTY,
+        sync_ms: u16::MAX,
+    };
     let status = Status { leadership, applied: slot, decided: slot, hash: Some(u64::MAX) };
     let dropped = vec![("x".repeat(CAUSE_BYTES_MAX), u64::MAX); CAUSES_MAX];
     let (up_s, memory_bytes, disk_bytes) = (u64::MAX, u64::MAX, u64::MAX);

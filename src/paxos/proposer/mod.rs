@@ -387,6 +387,8 @@ impl Proposer {
             leader,
             // One of a later configuration is heard, and cannot be used here.
             ballot: self.seen.max(leader.unwrap_or_default()),
+            configuration: self.configuration.number(),
+            members: self.configuration.ids(),
             sync_ms: self.election.pace().sync_ms(),
         };
         out.tell(Notice::Learner(learner::Input::Status { origin, query, leadership }));

@@ -8,6 +8,8 @@ const LEADERSHIP: Leadership = Leadership {
     conduct: Conduct::Follows,
     leader: Some(Ballot(3)),
     ballot: Ballot(4),
+    configuration: 0,
+    members: multipaxos::quorum::ReplicaSet::EMPTY,
     sync_ms: 5,
 };
 
