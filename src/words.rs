@@ -314,7 +314,13 @@ pub fn answer(answer: &Answer) -> String {
             excerpt.offset,
             excerpt.slot
         ),
-        Answer::Mark { read, mark } => format!("mark for read {read}: accepted below {mark}"),
+        Answer::Mark { read, mark, by } => {
+            let among = match by.configuration {
+                0 => String::new(),
+                number => format!(", in configuration {number}"),
+            };
+            format!("mark for read {read}: accepted below {mark}{among}")
+        }
         Answer::Members(members) => match &members.configuration {
             Some(configuration) => format!("members: {configuration}"),
             None => "members: too many to change them".into(),

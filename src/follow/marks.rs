@@ -10,7 +10,8 @@
 //! mark that a replica has given counts. All are asked again, now and then, until the read is over:
 //! the end of the read may fall, and never rises.
 //!
-//! Silent replicas are asked again when an answer is due by what the answers so far have taken.
+//! Silent replicas are asked again when an answer is due by what the answers so far have taken; the
+//! others, too, when that has gone on for a while, since the members may have changed meanwhile.
 //!
 //! **Guarantees.** Every slot that was chosen before the first question left lies below the end. An
 //! answer counts only with the number of this read, so one to an earlier read never does.
@@ -18,11 +19,11 @@
 //! **Does not** say when those slots are applied, or where. **Does not** know who may vote: a replica
 //! that may not gives no mark.
 //!
-//! Which replicas are enough is decided in [`Marks::end`] alone: a quorum of the members with which
-//! the cluster began. So no read ends once they have changed. Of the quorum that has accepted the
-//! change nobody gives a mark any more, and without it no quorum is left.
+//! Which replicas are enough is decided in [`Marks::end`] alone: a quorum of the members of one
+//! configuration, all of whose marks are of that one. A replica gives its marks in the newest that it
+//! has entered. Of one that the log has ended no quorum gives any: it has accepted the change.
 
-use crate::message::ClientMessage;
+use crate::message::{ClientMessage, Voters};
 use crate::quorum::quorum;
 use crate::types::{ReplicaId, Slot, Time, replicas};
 use round_trip::RoundTrip;
@@ -42,8 +43,8 @@ const AGAIN_US: u64 = 250_000;
 /// The question to one replica.
 #[derive(Debug, Clone, Copy, Default)]
 struct Asked {
-    /// The lowest mark that it has given.
-    mark: Option<Slot>,
+    /// The lowest mark that it has given in the newest configuration of those that it has named.
+    mark: Option<(Voters, Slot)>,
     /// When it was asked first, unless it was asked again before it answered.
     once_at: Option<Time>,
     /// Whether it was asked at all.
@@ -59,6 +60,8 @@ pub struct Marks {
     trip: RoundTrip,
     /// When to ask next.
     ask_at: Time,
+    /// The lowest end so far.
+    end: Option<Slot>,
 }
 
 impl Marks {
@@ -66,7 +69,7 @@ impl Marks {
     /// this client, or of one that had its address before, has the same.
     pub fn new(now: Time, n: usize, read: u64) -> Self {
         let trip = RoundTrip::new(RETRY_FIRST_US, RETRY_MIN_US, RETRY_MAX_US);
-        Marks { read, asked: vec![Asked::default(); n], trip, ask_at: now }
+        Marks { read, asked: vec![Asked::default(); n], trip, ask_at: now, end: None }
     }
 
     /// Who is to be asked now.
@@ -78,10 +81,13 @@ impl Marks {
         if !is_known && self.asked.iter().any(|it| it.was_asked) {
             self.trip.missed(RETRY_MAX_US);
         }
-        self.ask_at = now.plus_us(if is_known { AGAIN_US } else { self.trip.wait_us() });
+        let wait_us = if is_known { AGAIN_US } else { self.trip.wait_us() };
+        self.ask_at = now.plus_us(wait_us);
+        // Meanwhile the members may change, and those that have answered say so.
+        let asks_all = wait_us >= AGAIN_US;
         let read = self.read;
         let ids = replicas(self.asked.len());
-        let due = ids.zip(&mut self.asked).filter(|(_, it)| is_known || it.mark.is_none());
+        let due = ids.zip(&mut self.asked).filter(|(_, it)| asks_all || it.mark.is_none());
         due.map(|(id, it)| {
             it.once_at = (!it.was_asked).then_some(now);
             it.was_asked = true;
@@ -96,7 +102,7 @@ impl Marks {
     }
 
     /// A replica has given its mark, for the read of this number.
-    pub fn take(&mut self, now: Time, from: ReplicaId, read: u64, mark: Slot) {
+    pub fn take(&mut self, now: Time, from: ReplicaId, read: u64, (by, mark): (Voters, Slot)) {
         if read != self.read {
             return;
         }
@@ -105,7 +111,15 @@ impl Marks {
         if let Some(at) = asked.once_at.take() {
             self.trip.answered(now.since_us(at));
         }
-        asked.mark = Some(asked.mark.map_or(mark, |before| before.min(mark)));
+        asked.mark = Some(match asked.mark {
+            Some((before, lowest)) if before.configuration == by.configuration => {
+                (by, lowest.min(mark))
+            }
+            // A late answer says what was true in an earlier one.
+            Some(newer) if newer.0.configuration > by.configuration => newer,
+            _ => (by, mark),
+        });
+        self.end = self.end.into_iter().chain(self.end_in(by)).min();
         if !was_known && self.end().is_some() {
             self.ask_at = now.plus_us(AGAIN_US);
         }
@@ -116,9 +130,20 @@ impl Marks {
     ///
     /// It is the highest mark of the quorum whose marks are lowest.
     pub fn end(&self) -> Option<Slot> {
-        let mut marks: Vec<Slot> = self.asked.iter().filter_map(|it| it.mark).collect();
+        self.end
+    }
+
+    /// The same by the marks of one configuration.
+    fn end_in(&self, by: Voters) -> Option<Slot> {
+        let of_member = |(id, asked): (ReplicaId, &Asked)| {
+            let (voters, mark) = asked.mark?;
+            let counts = voters.configuration == by.configuration && by.members.contains(id);
+            counts.then_some(mark)
+        };
+        let mut marks: Vec<Slot> =
+            replicas(self.asked.len()).zip(&self.asked).filter_map(of_member).collect();
         marks.sort_unstable();
-        marks.get(quorum(self.asked.len()) - 1).copied()
+        marks.get(quorum(by.members.len()) - 1).copied()
     }
 
     /// How many replicas have given a mark.
@@ -130,6 +155,7 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quorum::ReplicaSet;
 
     const MS: u64 = 1_000;
 
@@ -137,9 +163,37 @@ mod tests {
         marks.due(Time(at_us)).into_iter().map(|(id, _)| id.0).collect()
     }
 
+    /// The members of this configuration.
+    fn voters(configuration: u16, ids: &[u8]) -> Voters {
+        let mut members = ReplicaSet::EMPTY;
+        ids.iter().for_each(|id| {
+            members.insert(ReplicaId(*id));
+        });
+        Voters { configuration, members }
+    }
+
+    /// A mark of one of the members with which the cluster began.
     fn told(marks: &mut Marks, at_us: u64, from: u8, mark: u64) -> Option<u64> {
-        marks.take(Time(at_us), ReplicaId(from), 7, Slot(mark));
+        let all: Vec<u8> = (0..marks.asked.len() as u8).collect();
+        told_by(marks, at_us, from, &voters(0, &all), mark)
+    }
+
+    fn told_by(marks: &mut Marks, at_us: u64, from: u8, by: &Voters, mark: u64) -> Option<u64> {
+        marks.take(Time(at_us), ReplicaId(from), 7, (*by, Slot(mark)));
         marks.end().map(|end| end.0)
+    }
+
+    #[test]
+    fn marks_of_different_configurations_are_not_counted_together_and_observers_not_at_all() {
+        let (first, next) = (voters(0, &[0, 1, 2]), voters(1, &[1, 2]));
+        let mut marks = Marks::new(Time(0), 3, 7);
+        asked(&mut marks, 0);
+        assert_eq!(told_by(&mut marks, MS, 0, &first, 4), None);
+        assert_eq!(told_by(&mut marks, MS, 1, &next, 6), None, "one of three, and one of two");
+        assert_eq!(told_by(&mut marks, MS, 1, &first, 3), None, "it is older");
+        assert_eq!(told_by(&mut marks, MS, 0, &next, 7), None, "it is no member there");
+        assert_eq!(told_by(&mut marks, MS, 2, &next, 9), Some(9), "both of two");
+        assert_eq!(told_by(&mut marks, MS, 2, &next, 8), Some(8));
     }
 
     #[test]
@@ -169,7 +223,7 @@ mod tests {
     fn an_answer_to_another_read_does_not_count() {
         let mut marks = Marks::new(Time(0), 1, 7);
         asked(&mut marks, 0);
-        marks.take(Time(MS), ReplicaId(0), 6, Slot(3));
+        marks.take(Time(MS), ReplicaId(0), 6, (voters(0, &[0]), Slot(3)));
         assert_eq!(marks.end(), None);
         assert_eq!(told(&mut marks, MS, 0, 4), Some(4));
     }
@@ -182,8 +236,11 @@ mod tests {
         assert!(asked(&mut marks, 99 * MS).is_empty());
         let (mut at, mut waits) = (100 * MS, Vec::new());
         for _ in 0..12 {
-            assert_eq!(asked(&mut marks, at), [0, 2], "not the one that has answered");
-            waits.push(marks.deadline().since_us(Time(at)));
+            let due = asked(&mut marks, at);
+            let wait_us = marks.deadline().since_us(Time(at));
+            let expected = if wait_us < AGAIN_US { &[0, 2][..] } else { &[0, 1, 2] };
+            assert_eq!(due, expected, "the one that has answered is asked more rarely");
+            waits.push(wait_us);
             at = marks.deadline().0;
         }
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");

@@ -33,7 +33,7 @@ mod tests;
 
 pub use lines::Lines;
 
-use crate::message::{Answer, ClientMessage, EXCERPT_TEXT_BYTES_MAX, Excerpt};
+use crate::message::{Answer, ClientMessage, EXCERPT_TEXT_BYTES_MAX, Excerpt, Voters};
 use crate::quorum::ReplicaSet;
 use crate::types::{NUMBER_MAX, ReplicaId, Slot, Time, replicas};
 use lines::{Assembly, NotALine};
@@ -257,7 +257,7 @@ impl Follower {
                     self.marks = Some(Marks::new(now, self.n, self.draw));
                 }
             }
-            Answer::Mark { read, mark } => self.take_mark(now, from, read, mark),
+            Answer::Mark { read, mark, by } => self.take_mark(now, from, read, (by, mark)),
             Answer::Leader { .. } => self.answered[from.index()] = Some(now),
             Answer::Log(excerpt) if matches!(self.phase, Phase::Reading) => {
                 self.take_excerpt(now, from, *excerpt);
@@ -300,7 +300,7 @@ impl Follower {
     }
 
     /// A replica has given its mark.
-    fn take_mark(&mut self, now: Time, from: ReplicaId, read: u64, mark: Slot) {
+    fn take_mark(&mut self, now: Time, from: ReplicaId, read: u64, mark: (Voters, Slot)) {
         let Some(marks) = &mut self.marks else { return };
         let was_known = marks.end().is_some();
         marks.take(now, from, read, mark);

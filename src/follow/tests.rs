@@ -3,7 +3,8 @@
 #![cfg(test)]
 
 use super::*;
-use crate::message::{FollowQuery, HOLD_US};
+use crate::message::{FollowQuery, HOLD_US, Voters};
+use crate::quorum::ReplicaSet;
 use crate::types::Ballot;
 use fastrand::Rng;
 use seeds::stream;
@@ -182,7 +183,12 @@ impl Play {
             }
             ClientMessage::Mark { read } if gives_marks => {
                 let (read, mark) = (*read, Slot(accepted as u64));
-                self.later(Event::Answer(to, Answer::Mark { read, mark }));
+                let mut members = ReplicaSet::EMPTY;
+                replicas(self.replicas.len()).for_each(|id| {
+                    members.insert(id);
+                });
+                let by = Voters { configuration: 0, members };
+                self.later(Event::Answer(to, Answer::Mark { read, mark, by }));
             }
             ClientMessage::Mark { .. } => {}
             other => panic!("a follower does not send {other:?}"),

@@ -4,6 +4,7 @@ use super::follow::{Excerpt, FollowQuery};
 use super::members::{MembersAnswer, MembersQuery};
 use super::status::{Status, StatusQuery, Usage};
 use crate::machine::Response;
+use crate::quorum::ReplicaSet;
 use crate::types::{Attempt, Ballot, ClientId, Command, Line, Session, Slot};
 use crate::values::{CommandRef, ValueRef, Values};
 use serde::{Deserialize, Serialize};
@@ -141,9 +142,20 @@ pub enum Answer {
         read: u64,
         /// The mark.
         mark: Slot,
+        /// Whose marks it counts with.
+        by: Voters,
     },
     /// Who the members are.
     Members(Box<MembersAnswer>),
+}
+
+/// The members among whom a mark was given (E5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Voters {
+    /// The number of their configuration.
+    pub configuration: u16,
+    /// The members: those who gave marks count if they are a quorum of these.
+    pub members: ReplicaSet,
 }
 
 /// The completion of a command that a state machine has answered. The fields are those of

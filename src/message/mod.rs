@@ -52,7 +52,7 @@ mod slot_list;
 mod spans;
 mod status;
 
-pub use client::{Answer, ClientMessage, Inquiry, Request, Responded};
+pub use client::{Answer, ClientMessage, Inquiry, Request, Responded, Voters};
 pub use follow::{EXCERPT_AROUND_BYTES, EXCERPT_TEXT_BYTES_MAX, Excerpt, FollowQuery, HOLD_US};
 pub use members::{
     MemberChange, MembersAnswer, MembersQuery, OBSERVERS_MAX, Observer, Obstacle, Wish,

@@ -15,7 +15,7 @@
 //! nothing.
 
 use crate::machine::{RESPONSE_BYTES_MAX, Response};
-use crate::message::{Answer, Excerpt, MembersAnswer, Responded, Status, Usage};
+use crate::message::{Answer, Excerpt, MembersAnswer, Responded, Status, Usage, Voters};
 use crate::types::{Attempt, Ballot, ClientId, Session, Slot};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_bytes::ByteArray;
@@ -56,6 +56,7 @@ pub(super) enum AnswerOnWire {
     Mark {
         read: u64,
         mark: Slot,
+        by: Voters,
     },
     Members(Box<MembersAnswer>),
 }
@@ -126,7 +127,7 @@ impl Serialize for OnWire<'_> {
             Answer::Status(ref status) => AnswerOnWire::Status(status.clone()),
             Answer::Usage(ref usage) => AnswerOnWire::Usage(usage.clone()),
             Answer::Log(ref excerpt) => AnswerOnWire::Log(excerpt.clone()),
-            Answer::Mark { read, mark } => AnswerOnWire::Mark { read, mark },
+            Answer::Mark { read, mark, by } => AnswerOnWire::Mark { read, mark, by },
             Answer::Members(ref members) => AnswerOnWire::Members(members.clone()),
         };
         on_wire.serialize(serializer)
@@ -156,7 +157,7 @@ impl TryFrom<AnswerOnWire> for Answer {
             }
             AnswerOnWire::Status(status) => Answer::Status(status),
             AnswerOnWire::Log(excerpt) => Answer::Log(excerpt),
-            AnswerOnWire::Mark { read, mark } => Answer::Mark { read, mark },
+            AnswerOnWire::Mark { read, mark, by } => Answer::Mark { read, mark, by },
             AnswerOnWire::Members(members) => Answer::Members(members),
             AnswerOnWire::Usage(usage) if usage.is_well_formed() => Answer::Usage(usage),
             AnswerOnWire::Usage(_) => return Err("a cause of drops is no name"),

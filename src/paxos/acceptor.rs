@@ -28,7 +28,7 @@ use crate::aside::{Aside, NotState};
 use crate::members::Configuration;
 use crate::message::{
     Accept, AcceptedValues, Answer, Decided, MESSAGE_SLOTS_MAX, Message, Promise, Run, SlotList,
-    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter,
+    Spans, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Voter, Voters,
 };
 use crate::quorum::ReplicaSet;
 use crate::runs::Comparison;
@@ -195,6 +195,8 @@ pub enum Input {
         read: u64,
         /// What the highest leader has inherited that the proposer has heard.
         inherited: Option<Inherited>,
+        /// The number of the configuration of which a quorum hears this replica.
+        configuration: u16,
     },
 }
 
@@ -498,13 +500,13 @@ impl Acceptor {
         self.configuration.is_member(self.settings.id, self.membership.voter.directory)
     }
 
-    /// Whether the members may be others than the started record says, in a slot below `mark` (E5).
+    /// Whether the members may be others than this acceptor knows, in a slot below `mark` (E5).
     /// Whoever has entered a later configuration has promised its first ballot, and remembers that
     /// before its learner has told it of the change. Whoever has not, and was of the quorum that
     /// accepted the change, holds it.
     fn may_have_changed(&self, mark: Slot) -> bool {
         let promised = self.state.promised.map_or(0, Ballot::configuration);
-        self.configuration.number().max(promised) > 0 || self.state.log.has_change_below(mark)
+        promised > self.configuration.number() || self.state.log.has_change_below(mark)
     }
 
     /// What this acceptor has to do with a ballot that replica `from` uses. Only its owner may
@@ -635,10 +637,11 @@ impl Role for Acceptor {
                 }
             }
             Input::Beside(beside) => self.standing.set_beside(beside),
-            Input::Mark { origin, read, inherited } => {
+            Input::Mark { origin, read, inherited, configuration } => {
                 let mark = self.state.mark(inherited);
-                if !self.may_have_changed(mark) {
-                    out.answer(origin, Answer::Mark { read, mark });
+                if configuration == self.configuration.number() && !self.may_have_changed(mark) {
+                    let by = Voters { configuration, members: self.configuration.ids() };
+                    out.answer(origin, Answer::Mark { read, mark, by });
                 }
             }
             Input::Heard(of, memory) => {

@@ -6,7 +6,7 @@ use multipaxos::message::{
     Accept, AcceptedValues, Answer, CAUSES_MAX, Conduct, Decided, Excerpt, FollowQuery, HandOver,
     Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange, MembersAnswer,
     MembersQuery, Message, OBSERVERS_MAX, Observer, Obstacle, Promise, Ready, Request, Run, Seen,
-    Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter, Wish,
+    Spans, Status, ToAcceptor, ToBootstrap, ToLearner, ToProposer, Usage, Voter, Voters, Wish,
 };
 use multipaxos::quorum::ReplicaSet;
 use multipaxos::types::{
@@ -382,7 +382,14 @@ pub(crate) fn answer(rng: &mut Rng, around: &Around, session: Session) -> Answer
         10 => Answer::Status(Box::new(status(rng, around))),
         11 => Answer::Usage(Box::new(usage(rng))),
         12 => Answer::Log(Box::new(excerpt(rng, around))),
-        13 => Answer::Mark { read: rng.u64(..4), mark: slot(rng, around) },
+        13 => {
+            let mut members = ReplicaSet::EMPTY;
+            (0..around.n as u8).filter(|_| rng.bool()).for_each(|id| {
+                members.insert(ReplicaId(id));
+            });
+            let by = Voters { configuration: rng.u16(..3), members };
+            Answer::Mark { read: rng.u64(..4), mark: slot(rng, around), by }
+        }
         14 => Answer::Members(Box::new(members(rng, around))),
         2..5 => Answer::Welcome { applied: slot(rng, around), ballot: ballot(rng, around) },
         _ => {

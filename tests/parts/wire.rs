@@ -17,7 +17,7 @@ use multipaxos::message::{
     HandOver, Heard, Heartbeat, Inquiry, Leadership, LogHash, LostState, MemberChange,
     MembersAnswer, MembersQuery, Message, Observer, Obstacle, Party, Promise, Ready, Request,
     Responded, Run, Seen, Span, Spans, Status, StatusQuery, ToAcceptor, ToBootstrap, ToLearner,
-    ToProposer, Usage, Voter, Wish,
+    ToProposer, Usage, Voter, Voters, Wish,
 };
 use multipaxos::net::frame::{
     self, CLIENT_MESSAGE_BYTES_MIN, ClusterCell, Decoder, Guard, HEADER_BYTES, Identity,
@@ -252,7 +252,14 @@ fn every_message() -> Vec<(&'static str, Outgoing)> {
         ),
         ("log", answer(Answer::Log(Box::new(excerpt(slot))))),
         ("mark_query", call(ClientMessage::Mark { read: 0x5c1f_90ab })),
-        ("mark", answer(Answer::Mark { read: 0x5c1f_90ab, mark: slot })),
+        (
+            "mark",
+            answer(Answer::Mark {
+                read: 0x5c1f_90ab,
+                mark: slot,
+                by: Voters { configuration: 3, members: members(slot).heard },
+            }),
+        ),
         ("members_query", call(ClientMessage::Members(MembersQuery { number: 7, wish: None }))),
         (
             "wish",

@@ -70,6 +70,10 @@ fn members_go_and_come_while_lines_flow() {
     assert!(said.contains("replica 1 cannot be added: it is a member"), "{said}");
     let shown = place.changes(&["add 0"]);
     assert!(first_line(&shown).starts_with("configuration 2, of replicas 0, 1, 2;"), "{shown}");
+    // A read asks the new members, and has every line that was complete.
+    let read = place.say(&["--read", "--timeout", "60"], b"");
+    assert!(read.status.success(), "{}", text(&read.stderr));
+    assert!(text(&read.stdout).lines().count() > completed.len(), "a change is a line as well");
     // The one that came back is needed from here on.
     cluster.remove(0).kill();
     completed.extend(load.more(50));

@@ -29,7 +29,7 @@ fn a_stray_process_costs_the_cluster_nothing_and_both_sides_say_so() {
     let at = |line: &str| line.replace(' ', ":");
     stray.process.wait_for(&format!(
         "replica 1: replica 0 at {} belongs to a cluster whose replica 1 has another data \
-         directory: if that replica has not lost its disk, stop this process",
+         directory or was removed: if it has not lost its disk and was not removed, stop this process",
         at(&lines[0])
     ));
     cluster[0].process.wait_for(&format!(

@@ -778,14 +778,26 @@ fn a_full_acceptor_takes_nothing_new_until_its_learner_has_applied_some() {
     assert_eq!(votes(&seat.handle(accept(3, taken, &[&line]))), [(R0, 3, taken, 1)]);
 }
 
-/// The mark that a client is told.
+/// The mark that a client is told by a replica of configuration 0.
 fn mark(seat: &mut Subject, inherited: Option<(u64, u64)>) -> Option<u64> {
+    mark_in(seat, 0, inherited).map(|(mark, _)| mark)
+}
+
+/// The same by one of whose configuration a quorum hears it, and how many members that has.
+fn mark_in(
+    seat: &mut Subject,
+    configuration: u16,
+    inherited: Option<(u64, u64)>,
+) -> Option<(u64, usize)> {
     let inherited =
         inherited.map(|(ballot, end)| Inherited { ballot: Ballot(ballot), end: Slot(end) });
-    let sent = seat.handle(Input::Mark { origin: address(1), read: 7, inherited });
+    let sent = seat.handle(Input::Mark { origin: address(1), read: 7, inherited, configuration });
     let mut marks = sent.iter().filter_map(|envelope| match envelope {
         Envelope::Answers { answers, .. } => match answers[..] {
-            [Answer::Mark { read: 7, mark }] => Some(mark.0),
+            [Answer::Mark { read: 7, mark, by }] => {
+                assert_eq!(by.configuration, configuration);
+                Some((mark.0, by.members.len()))
+            }
             _ => panic!("{answers:?}"),
         },
         _ => None,

@@ -93,7 +93,7 @@ pub enum Input {
         /// What is asked.
         query: StatusQuery,
         /// What the proposer knows.
-        leadership: Leadership,
+        leadership: Box<Leadership>,
     },
     /// The proposer of this replica could not propose a request at once: answer it, keep
     /// it, or pass it on.
@@ -527,7 +527,7 @@ impl Role for Learner {
             Input::Hello(origin) => self.handle_hello(now, origin, out),
             Input::Follow(origin, query) => self.handle_follow(now, origin, query, out),
             Input::Status { origin, query, leadership } => {
-                self.handle_status(origin, query, leadership, out);
+                self.handle_status(origin, query, *leadership, out);
             }
             Input::Inquiry(origin, inquiry) => {
                 let (log, route) = (self.execution.state(), self.route());

@@ -377,7 +377,7 @@ impl Proposer {
         let leader = self
             .leading()
             .or_else(|| self.election.leader().filter(|_| self.election.hears_leader(now)));
-        let leadership = Leadership {
+        let leadership = Box::new(Leadership {
             conduct: match self.state {
                 _ if !self.is_voter() => Conduct::Observes,
                 State::Leading { .. } => Conduct::Leads,
@@ -390,7 +390,7 @@ impl Proposer {
             configuration: self.configuration.number(),
             members: self.configuration.ids(),
             sync_ms: self.election.pace().sync_ms(),
-        };
+        });
         out.tell(Notice::Learner(learner::Input::Status { origin, query, leadership }));
     }
 

@@ -13,8 +13,8 @@
 //! that was not chosen, and nobody will ever propose it again. Without this a client might wait for
 //! such a slot until so many other lines are written.
 //!
-//! A client counts the answers of the members with which the cluster began. So a replica that has
-//! entered a later configuration has no mark to give; its acceptor has the rest of that rule.
+//! A client counts the marks of one configuration. So the question names that of which a quorum hears
+//! this replica; its acceptor has the rest of that rule.
 //!
 //! **Does not** answer a client whose question it cannot pass on. The client asks again, and asks
 //! the others.
@@ -33,12 +33,13 @@ impl Proposer {
         read: u64,
         out: &mut Outbox<Never>,
     ) {
-        let is_first = self.configuration.number() == 0;
-        let may_vote = is_first && self.is_voter() && !self.lives.is_told(now);
+        let may_vote = self.is_voter() && !self.lives.is_told(now);
         if may_vote && self.election.is_heard_by_quorum(now) {
             let own = self.phase2().map(Phase2::inherited);
             let inherited = own.max(*self.inherited);
-            out.tell(Notice::Acceptor(acceptor::Input::Mark { origin, read, inherited }));
+            let configuration = self.configuration.number();
+            let mark = acceptor::Input::Mark { origin, read, inherited, configuration };
+            out.tell(Notice::Acceptor(mark));
         }
     }
 

@@ -133,14 +133,19 @@ fn no_mark_is_given_across_a_change_of_members() {
 }
 
 #[test]
-fn a_replica_of_a_later_configuration_gives_no_mark() {
-    let (mut seat, next) = (acceptor(), replaced(3, R0));
+fn a_replica_of_a_later_configuration_gives_marks_of_that_one_alone() {
+    let (mut seat, next) = (acceptor(), removed(3, R0));
     seat.handle(accept(0, 0, &["a"]));
     assert_eq!(mark(&mut seat, None), Some(1));
     seat.handle(entered(1, &next));
     assert_eq!(mark(&mut seat, None), None, "it is a member of both");
+    assert_eq!(mark_in(&mut seat, 1, None), Some((1, 2)), "above all that was decided before");
+    // Of one that it does not know yet, its proposer may have heard first.
+    assert_eq!(mark_in(&mut seat, 2, None), None);
     let mut again = remembering(seat.storage);
     assert_eq!(mark(&mut again, None), None, "before its learner has said anything");
     again.handle(Input::Applied(Slot(0), None));
     assert_eq!(mark(&mut again, None), None, "and after the change was cut off its chat log");
+    again.handle(entered(1, &next));
+    assert_eq!(mark_in(&mut again, 1, None), Some((1, 2)));
 }

@@ -16,7 +16,7 @@ const LEADERSHIP: Leadership = Leadership {
 /// The answer to a query that names this slot.
 fn told(seat: &mut Subject, below: u64) -> Status {
     let (origin, query) = (address(9), StatusQuery { below: Slot(below) });
-    let sent = seat.handle(Input::Status { origin, query, leadership: LEADERSHIP });
+    let sent = seat.handle(Input::Status { origin, query, leadership: Box::new(LEADERSHIP) });
     match &answers(&sent)[..] {
         [(to, Answer::Status(status))] if *to == origin => **status,
         other => panic!("{other:?}"),

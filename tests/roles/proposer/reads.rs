@@ -46,13 +46,20 @@ fn a_replica_without_a_vote_gives_no_mark() {
 }
 
 #[test]
-fn a_replica_that_has_entered_a_later_configuration_gives_no_mark() {
+fn after_a_change_a_quorum_of_the_new_members_has_to_hear_a_replica_that_gives_marks() {
     let mut seat = proposer(3, R2);
-    in_touch(&mut seat, 2 * HEARTBEAT_US, &[R0, R1]);
+    in_touch(&mut seat, 2 * HEARTBEAT_US, &[R0]);
     assert!(asked(&mut seat).is_some());
-    seat.handle(super::members::entered(1, &replaced(3, R0)));
+    seat.handle(super::members::entered(1, &removed(3, R0)));
+    in_touch(&mut seat, 2 * ELECTION_MAX_US, &[R0]);
+    assert_eq!(asked(&mut seat), None, "replica 0 is a member no more");
     in_touch(&mut seat, 2 * HEARTBEAT_US, &[R1]);
-    assert_eq!(asked(&mut seat), None);
+    assert_eq!(asked(&mut seat), Some(None));
+    // One that was removed gives none.
+    let mut gone = proposer(3, R2);
+    gone.handle(super::members::entered(1, &removed(3, R2)));
+    in_touch(&mut gone, 2 * HEARTBEAT_US, &[R0, R1]);
+    assert_eq!(asked(&mut gone), None);
 }
 
 #[test]

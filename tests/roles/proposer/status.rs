@@ -10,7 +10,7 @@ fn told(seat: &mut Subject) -> Leadership {
     match &told_learner(&sent)[..] {
         [learner::Input::Status { origin: to, query: asked, leadership }] => {
             assert_eq!((*to, *asked), (origin, query));
-            *leadership
+            **leadership
         }
         other => panic!("{other:?}"),
     }

@@ -529,8 +529,10 @@ impl Checker {
         let floor = self.completed_above.max(self.read_above);
         let helped = |node, slot: Slot| {
             let ballots = (slot, Ballot::ZERO)..=(slot, Ballot(u64::MAX));
-            let mut votes = self.accepted.range(ballots).map(|(_, acceptance)| acceptance.by);
-            votes.any(|by| by.contains(node) && by.is_quorum(self.n))
+            let mut votes = self.accepted.range(ballots);
+            votes.any(|((_, ballot), acceptance)| {
+                acceptance.by.contains(node) && self.members.is_quorum(*ballot, acceptance.by)
+            })
         };
         let last = |node| {
             let mut slots = self.chosen.range(..floor).rev().map(|(slot, _)| *slot);

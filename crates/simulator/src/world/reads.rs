@@ -102,9 +102,9 @@ impl World {
                     false => self.arrive(to, Arrival::Client(READS, message)),
                 };
             }
-            Marking::Hears(from, Answer::Mark { read, mark }) => {
+            Marking::Hears(from, Answer::Mark { read, mark, by }) => {
                 let Some(open) = open else { return Ok(()) };
-                open.marks.take(now, from, read, mark);
+                open.marks.take(now, from, read, (by, mark));
             }
             Marking::Hears(_, answer) => {
                 let what = format!("W1: a client that reads is answered with {answer:?}");
@@ -117,7 +117,7 @@ impl World {
     /// A replica answers the client.
     pub(super) fn answers_read(&mut self, from: ReplicaId, answer: Answer) -> Step {
         let open = self.reads.as_ref().and_then(|reads| reads.open.as_ref());
-        if let (Answer::Mark { read, mark }, Some(open)) = (&answer, open)
+        if let (Answer::Mark { read, mark, .. }, Some(open)) = (&answer, open)
             && *read == open.number
         {
             self.checker.gives_mark(from, *mark, open.least[from.index()])?;
@@ -202,16 +202,11 @@ impl World {
         }
     }
 
-    /// Whether the log has changed the members: then no read needs to end.
-    fn has_other_members(&self) -> bool {
-        self.checker.configuration().is_some_and(|members| members.number() > 0)
-    }
-
     /// A read that begins when faults have stopped ends, and so does one that began before.
     pub(super) fn last_read(&mut self) -> Step {
         let deadline = self.now.plus_us(LIVENESS_US);
         let is_open = |world: &World| world.reads.as_ref().is_some_and(|reads| !reads.is_calm);
-        while is_open(self) && !self.has_other_members() {
+        while is_open(self) {
             if self.now >= deadline {
                 let open = self.reads.as_ref().and_then(|reads| reads.open.as_ref());
                 let end = open.and_then(|open| open.marks.end());
