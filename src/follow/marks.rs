@@ -194,6 +194,13 @@ mod tests {
         assert_eq!(told_by(&mut marks, MS, 0, &next, 7), None, "it is no member there");
         assert_eq!(told_by(&mut marks, MS, 2, &next, 9), Some(9), "both of two");
         assert_eq!(told_by(&mut marks, MS, 2, &next, 8), Some(8));
+        // Two of five know nothing of the change, and one that has entered what it made lacks a line.
+        let (first, next) = (voters(0, &[0, 1, 2, 3, 4]), voters(1, &[0, 1, 2, 3, 4]));
+        let mut marks = Marks::new(Time(0), 5, 7);
+        asked(&mut marks, 0);
+        for (from, by) in [(3, &first), (4, &first), (2, &next)] {
+            assert_eq!(told_by(&mut marks, MS, from, by, 4), None, "replica {from}");
+        }
     }
 
     #[test]
