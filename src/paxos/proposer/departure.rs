@@ -73,6 +73,11 @@ impl Proposer {
         let (now, leading) = (step.now, self.leading());
         let is_campaigning = self.moving_campaign(now).is_some();
         let Some(departure) = &mut self.departure else { return };
+        if is_campaigning {
+            // Of one that led when the members changed: it looks again.
+            let next_at = now.plus_us(self.settings.heartbeat_us);
+            departure.tries.next_at = departure.tries.next_at.max(next_at);
+        }
         if departure.is_over || is_campaigning {
             return;
         }

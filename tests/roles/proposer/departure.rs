@@ -172,3 +172,18 @@ fn a_word_to_leave_that_is_late_or_for_another_makes_nobody_campaign() {
     seat.handle(Input::Heartbeat(R2, Box::new(moves)));
     assert_eq!(prepares(&seat.handle(leaving(R0, Some((0, R1))))), [], "another campaigns");
 }
+
+#[test]
+fn a_leaver_that_campaigns_after_a_change_of_members_waits_for_its_timers() {
+    let mut seat = first_leader(3);
+    in_touch(&mut seat, ELECTION_MAX_US, &[R1, R2]);
+    seat.handle(Input::Leave);
+    let sent = seat.handle(super::members::entered(1, &replaced(3, R2)));
+    assert!(prepares(&sent).iter().any(|(_, ballot, _)| Ballot(*ballot).configuration() == 1));
+    for _ in 0..20 {
+        seat.wake();
+        let next = seat.role.deadline().expect("it campaigns");
+        assert!(next > seat.now, "it spins at {:?}", seat.now);
+        seat.now = next;
+    }
+}
