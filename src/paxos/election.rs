@@ -55,7 +55,7 @@ struct Peer {
     promised: Option<Ballot>,
     /// How far it has applied, as it has told.
     applied: Slot,
-    /// Whether its directory is on the started record (S6).
+    /// Whether its directory is a member (S6, M3).
     member: bool,
     /// Whether this life of it has said that it is about to end (L9).
     leaving: bool,

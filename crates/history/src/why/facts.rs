@@ -85,7 +85,8 @@ impl Sent<'_> {
 #[derive(Debug)]
 pub(super) struct Past<'a> {
     pub(super) history: &'a History,
-    /// What the log has made, by number. All replicas are the members of configuration 0.
+    /// The configurations that the log has made, by number. In configuration 0, which is not here, all
+    /// replicas are members.
     configurations: BTreeMap<u16, Configuration>,
     pub(super) messages: Vec<Sent<'a>>,
     by_id: BTreeMap<&'a str, usize>,

@@ -23,7 +23,7 @@ const LASTS_US_MIN: u64 = 1_500_000;
 /// It is ended within this time.
 const LASTS_US_MAX: u64 = 5_000_000;
 
-/// A copy is no news after so many heartbeats, and the time for which an echo counts.
+/// All replicas know of a copy when an echo counts no more and so many heartbeats have passed.
 const COPY_HEARTBEATS: u64 = 8;
 
 /// In whom a replica believes, that sends something to the one whose directory was copied.
