@@ -68,7 +68,7 @@ use clients::{ClientSession, Clients};
 use datagrams::codec::{BodyKind, Protected};
 use datagrams::counters::DropReason;
 use key::{KEYS_MAX, Keys, OPERATOR, PLACE_BYTES, Prepared, TAG_BYTES, TagKey, Terms};
-use session::{Begun, CLIENT_SILENCE, PEER_SILENCE, Peer, Session};
+use session::{Begun, Peer, Session, Silence};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -226,7 +226,7 @@ impl Identity {
             Endpoint::Replica(id) => {
                 let mut peer = state.peer(id);
                 let is_client = self.me == Party::Client;
-                greeting = peer.calls(if is_client { CLIENT_SILENCE } else { PEER_SILENCE });
+                greeting = peer.calls(if is_client { Silence::CLIENT } else { Silence::PEER });
                 let found = peer.outward().map(|session| departing(session, count));
                 if found.is_none() {
                     peer.hold(datagrams.chunks(size));

@@ -15,15 +15,23 @@ pub(super) const SESSIONS_MAX: usize = 8;
 /// ones are dropped.
 pub(super) const PEER_WORDS: usize = 32;
 
-/// A greeting that has no answer is sent again when so many calls have left without one: after
-/// each doubling, but at least as often as this.
-pub(super) const GREET_EVERY: u32 = 64;
+/// After how many calls without an answer the session in use may be over at the other end, so
+/// that a process greets: from `first` on at each doubling, but at least as often as `every`.
+/// Without any session it greets at each doubling from the first call on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Silence {
+    pub(super) first: u32,
+    pub(super) every: u32,
+}
 
-/// A session may be over at the other end when so many calls to a replica had no answer.
-pub(super) const PEER_SILENCE: u32 = 8;
+impl Silence {
+    /// Of a replica. It sends often, and whichever of two restarts greets the other.
+    pub(super) const PEER: Silence = Silence { first: 8, every: 64 };
 
-/// The same for a client, which sends little and wants an answer to each.
-pub(super) const CLIENT_SILENCE: u32 = 4;
+    /// Of a client. It sends little, wants an answer to each, and is greeted by nobody: after an
+    /// outage of hours its next calls must find that the replica has a new life.
+    pub(super) const CLIENT: Silence = Silence { first: 4, every: 4 };
+}
 
 /// The most datagrams, and the most bytes of them, that wait for the first session with a peer.
 pub(super) const HELD_MAX: usize = 8;
@@ -212,12 +220,12 @@ impl Peer {
     }
 
     /// Datagrams are to leave in one call. Returns the number of the greeting that leaves as well,
-    /// if one should. `silence` calls without an answer say that the session in use may be over.
-    pub(super) fn calls(&mut self, silence: u32) -> Option<u64> {
+    /// if one should.
+    pub(super) fn calls(&mut self, silence: Silence) -> Option<u64> {
         self.unanswered = self.unanswered.saturating_add(1);
         let count = self.unanswered;
-        let is_time = count.is_power_of_two() || count.is_multiple_of(GREET_EVERY);
-        let silent = is_time && (self.life.is_none() || count >= silence);
+        let is_time = count.is_power_of_two() || count.is_multiple_of(silence.every);
+        let silent = is_time && (self.life.is_none() || count >= silence.first);
         if !silent && !std::mem::take(&mut self.is_new) {
             return None;
         }
@@ -305,7 +313,7 @@ mod tests {
     fn what_leaves_goes_to_the_life_that_was_greeted_if_one_was() {
         let mut peer = Peer::default();
         assert!(peer.outward().is_none());
-        assert_eq!(peer.calls(PEER_SILENCE), Some(1), "it greets");
+        assert_eq!(peer.calls(Silence::PEER), Some(1), "it greets");
         peer.begin(session(5, Begun::There, 50));
         assert_eq!(peer.outward().map(|it| it.number), Some(5), "better than nothing");
         assert!(peer.expects(1) && !peer.expects(0) && !peer.expects(2));
@@ -322,14 +330,14 @@ mod tests {
         assert_eq!(peer.at(at(6)).map(|it| it.number), Some(6));
         assert!(peer.at(at(7)).is_none());
         // It may also be a new life.
-        assert_eq!(peer.calls(PEER_SILENCE), Some(2));
-        assert_eq!(peer.calls(PEER_SILENCE), None);
+        assert_eq!(peer.calls(Silence::PEER), Some(2));
+        assert_eq!(peer.calls(Silence::PEER), None);
     }
 
     #[test]
     fn a_silent_session_is_renewed_and_one_that_is_heard_is_not() {
         let mut peer = Peer::default();
-        peer.calls(PEER_SILENCE);
+        peer.calls(Silence::PEER);
         peer.begin(session(1, Begun::Here, 50));
         let mut number = 0;
         let mut hear = |peer: &mut Peer| {
@@ -338,11 +346,22 @@ mod tests {
         };
         for _ in 0..100 {
             hear(&mut peer);
-            (1..PEER_SILENCE).for_each(|_| assert_eq!(peer.calls(PEER_SILENCE), None));
+            (1..Silence::PEER.first).for_each(|_| assert_eq!(peer.calls(Silence::PEER), None));
         }
         hear(&mut peer);
-        let greets: Vec<u32> = (1..=200).filter(|_| peer.calls(PEER_SILENCE).is_some()).collect();
+        let greets: Vec<u32> = (1..=200).filter(|_| peer.calls(Silence::PEER).is_some()).collect();
         assert_eq!(greets, [8, 16, 32, 64, 128, 192]);
+    }
+
+    #[test]
+    fn a_client_greets_with_one_of_four_calls_however_long_nobody_answers() {
+        let mut peer = Peer::default();
+        assert!(peer.calls(Silence::CLIENT).is_some());
+        peer.begin(session(1, Begun::Here, 50));
+        assert!(peer.take((1, Begun::Here), 1, at(1)));
+        let greets: Vec<u32> =
+            (1..=1_000).filter(|_| peer.calls(Silence::CLIENT).is_some()).collect();
+        assert_eq!(greets, (1..=250).map(|it| 4 * it).collect::<Vec<u32>>());
     }
 
     #[test]

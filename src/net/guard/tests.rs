@@ -2,7 +2,7 @@
 //! believes.
 
 use super::key::{KEY_BYTES, Secret};
-use super::session::{GREET_EVERY, SESSIONS_MAX};
+use super::session::{SESSIONS_MAX, Silence};
 use super::*;
 use crate::message::{Answer, ClientMessage, Message, ToAcceptor, Voter};
 use crate::net::frame::{ClusterCell, Decoder};
@@ -280,11 +280,11 @@ fn one_that_wakes_is_heard_although_the_other_has_forgotten_its_session() {
     let (mut a, mut b) = met();
     // Each time `a` sleeps, `b` calls until it greets, and then finds answers.
     for _ in 0..2 * SESSIONS_MAX {
-        let mail: Vec<Vec<u8>> = (0..GREET_EVERY).flat_map(|_| b.sends(0)).collect();
+        let mail: Vec<Vec<u8>> = (0..Silence::PEER.every).flat_map(|_| b.sends(0)).collect();
         let opened: Vec<_> = mail.iter().filter_map(|it| a.opens(b.at, it).ok()).collect();
         assert_eq!(
             opened.iter().map(|(messages, _)| messages).sum::<usize>(),
-            GREET_EVERY as usize
+            Silence::PEER.every as usize
         );
         let tickets = opened.iter().flat_map(|(_, answers)| answers);
         let begun = tickets.filter(|ticket| b.takes(a.at, ticket).is_ok());
