@@ -376,6 +376,11 @@ impl Process {
         self.roles.as_ref().and_then(|roles| roles.proposer.role.leading())
     }
 
+    /// The proposer, once the cluster has started.
+    pub fn proposer(&self) -> Option<&Proposer> {
+        self.roles.as_ref().map(|roles| &roles.proposer.role)
+    }
+
     /// The acceptor, once the cluster has started.
     pub fn acceptor(&self) -> Option<&Acceptor> {
         self.roles.as_ref().map(|roles| &roles.acceptor.role)

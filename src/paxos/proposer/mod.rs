@@ -244,6 +244,12 @@ impl Proposer {
         self.phase2().map(Phase2::ballot)
     }
 
+    /// For so long after the last echo of a quorum this replica gives marks to those that read (E5),
+    /// at most, in microseconds.
+    pub fn gives_marks_within_us(&self) -> u64 {
+        self.election.echoes_within_us()
+    }
+
     /// Tells which bounds what it holds has come up to.
     pub fn reached(&self, tell: &mut dyn FnMut(Bound)) {
         if let Some(phase2) = self.phase2() {

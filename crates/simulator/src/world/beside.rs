@@ -10,6 +10,7 @@
 //! original lacks then, the others know: it counts again, or has lost its state (S10).
 
 use super::*;
+use multipaxos::paxos::proposer::Proposer;
 
 /// One gentle seed in so many has a copy.
 const ONE_IN: u8 = 30;
@@ -23,7 +24,7 @@ const LASTS_US_MIN: u64 = 1_500_000;
 /// It is ended within this time.
 const LASTS_US_MAX: u64 = 5_000_000;
 
-/// All replicas know of a copy when an echo counts no more and so many heartbeats have passed.
+/// All replicas know of a copy when an echo counts no more, and so many heartbeats have passed.
 const COPY_HEARTBEATS: u64 = 8;
 
 /// In whom a replica believes, that sends something to the one whose directory was copied.
@@ -190,8 +191,11 @@ impl World {
     pub(super) fn copy_is_news(&self) -> bool {
         let beside = self.beside.as_ref();
         beside.and_then(|it| Some((it.id(), it.life.as_ref()?))).is_some_and(|(id, life)| {
-            let Settings { election_max_us, heartbeat_us, .. } = self.nodes[id.index()].settings;
-            self.now.since_us(life.begun_at) < election_max_us + COPY_HEARTBEATS * heartbeat_us
+            let original = &self.nodes[id.index()];
+            let Settings { election_max_us, heartbeat_us, .. } = original.settings;
+            let proposer = original.process.as_ref().and_then(Process::proposer);
+            let echoes_us = proposer.map_or(election_max_us, Proposer::gives_marks_within_us);
+            self.now.since_us(life.begun_at) < echoes_us + COPY_HEARTBEATS * heartbeat_us
         })
     }
 
