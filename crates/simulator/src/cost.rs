@@ -177,6 +177,11 @@ impl Cost {
         self.needed_bytes += (bytes as u64 + LINE_BYTES) * n as u64;
     }
 
+    /// The operator of a cluster of `n` asks for a change of its members: a command as others are.
+    pub fn changes(&mut self, n: usize) {
+        self.needed_bytes += LINE_BYTES * n as u64;
+    }
+
     /// A replica begins to lead a cluster of `n`, after another one, while a line of this many bytes
     /// is in flight: its followers must get it once more, as far as they do not hold it.
     pub fn takes_over(&mut self, bytes: usize, n: usize) {
@@ -296,5 +301,7 @@ mod tests {
         assert_eq!(cost.needed_bytes, 4 * (600 + LINE_BYTES));
         cost.takes_over(600, 3);
         assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES));
+        cost.changes(3);
+        assert_eq!(cost.needed_bytes, 6 * (600 + LINE_BYTES) + 3 * LINE_BYTES);
     }
 }

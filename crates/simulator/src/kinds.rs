@@ -74,6 +74,8 @@ impl Kinds {
             (BodyKind::Probe, "probe"),
             (BodyKind::ProbeAnswer, "probe_answer"),
             (BodyKind::Nothing, "word"),
+            (BodyKind::Greeting, "greeting"),
+            (BodyKind::Ticket, "ticket"),
         ];
         if let Some((_, name)) = other.into_iter().find(|(kind, _)| is(*kind)) {
             return self.add(name, false, on_wire);
@@ -108,7 +110,10 @@ fn behind(ends: Ends, body: &[u8]) -> &[u8] {
 fn name_of(ends: Ends, message: &[u8]) -> &'static str {
     let (outer, inner) = (message.first().copied(), message.get(1).copied());
     match (ends, outer, inner) {
-        (Ends::Replicas, Some(0), _) => "warm_up",
+        (Ends::Replicas, Some(0), Some(0)) => "ready",
+        (Ends::Replicas, Some(0), Some(1)) => "not_member",
+        (Ends::Replicas, Some(0), Some(2)) => "forgotten",
+        (Ends::Replicas, Some(0), Some(3)) => "lost_state",
         (Ends::Replicas, Some(1), Some(0)) => "prepare",
         (Ends::Replicas, Some(1), Some(1)) => "accept",
         (Ends::Replicas, Some(1), Some(2)) => "fetch_accepted",
@@ -119,6 +124,8 @@ fn name_of(ends: Ends, message: &[u8]) -> &'static str {
         (Ends::Replicas, Some(2), Some(3)) => "pre_vote",
         (Ends::Replicas, Some(2), Some(4)) => "pre_vote_reply",
         (Ends::Replicas, Some(2), Some(5)) => "forward",
+        (Ends::Replicas, Some(2), Some(6)) => "leaving",
+        (Ends::Replicas, Some(2), Some(7)) => "observes",
         (Ends::Replicas, Some(3), Some(0)) => "accepted",
         (Ends::Replicas, Some(3), Some(1)) => "fetch",
         (Ends::Replicas, Some(3), Some(2)) => "page",
@@ -128,14 +135,18 @@ fn name_of(ends: Ends, message: &[u8]) -> &'static str {
         (Ends::FromClient, Some(2), _) => "inquiry",
         (Ends::FromClient, Some(3), _) => "status_query",
         (Ends::FromClient, Some(4), _) => "follow_query",
+        (Ends::FromClient, Some(5), _) => "mark_query",
+        (Ends::FromClient, Some(6), _) => "members_query",
         (Ends::ToClient, Some(0), _) => "welcome",
-        (Ends::ToClient, Some(1 | 6), _) => "complete",
+        (Ends::ToClient, Some(1 | 6 | 10 | 11), _) => "complete",
+        (Ends::ToClient, Some(2 | 4), _) => "expired",
         (Ends::ToClient, Some(3), _) => "leader",
         (Ends::ToClient, Some(5), _) => "held",
         (Ends::ToClient, Some(7), _) => "status",
         (Ends::ToClient, Some(8), _) => "usage",
         (Ends::ToClient, Some(9), _) => "log",
-        (Ends::ToClient, ..) => "expired",
+        (Ends::ToClient, Some(12), _) => "mark",
+        (Ends::ToClient, Some(13), _) => "members",
         _ => "unknown",
     }
 }

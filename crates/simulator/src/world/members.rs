@@ -144,8 +144,9 @@ impl World {
             self.reach.count(Situation::LeaderRemoved);
         }
         self.trace(|| format!("the operator asks replica {leader} for {next}"));
-        if let Some(changes) = &mut self.changes {
-            changes.asked = changes.asked.max(next.number());
+        if let Some(changes) = self.changes.as_mut().filter(|it| it.asked < next.number()) {
+            changes.asked = next.number();
+            self.cost.changes(self.nodes.len());
         }
     }
 
