@@ -96,8 +96,11 @@ pub struct Client {
     /// If the line is long: when it is sent again as a whole.
     copies: Option<Copies>,
     report_at: Time,
-    /// How long the last hello took, from the first time that it was sent.
+    /// How long the last hello took, from the first time that it was sent to the replica that
+    /// answered. The others may have been down.
     hello_us: Option<u64>,
+    /// To whom the hello in flight was sent, and when first.
+    greeted: Vec<(ReplicaId, Time)>,
     /// The replicas that have answered since the line was last sent.
     answering: ReplicaSet,
     /// Whether the others were asked for the next report.
@@ -133,6 +136,7 @@ impl Client {
             copies: None,
             report_at: Time(0),
             hello_us: None,
+            greeted: Vec::new(),
             answering: ReplicaSet::EMPTY,
             reporting: false,
             elsewhere: ReplicaSet::EMPTY,
@@ -193,9 +197,14 @@ impl Client {
     }
 
     /// Sends the message of this phase.
-    fn call(&self, to: ReplicaId, out: &mut Outbox<Outcome>) {
+    fn call(&mut self, to: ReplicaId, out: &mut Outbox<Outcome>) {
         match &self.phase {
-            Phase::Opening { .. } => out.call(to, ClientMessage::Hello),
+            Phase::Opening { .. } => {
+                if self.greeted.iter().all(|(replica, _)| *replica != to) {
+                    self.greeted.push((to, self.attempts.last_at()));
+                }
+                out.call(to, ClientMessage::Hello);
+            }
             Phase::InFlight => out.call(to, ClientMessage::Request(self.request.clone())),
             Phase::Idle | Phase::Failed => {}
         }
@@ -203,6 +212,7 @@ impl Client {
 
     fn send_first(&mut self, now: Time, out: &mut Outbox<Outcome>) {
         (self.asked_all, self.rounds) = (false, Rounds::default());
+        self.greeted.clear();
         self.attempts.begin(now);
         let answer_us = self.patience_us(ASK_ALL_US);
         let wait_us = self.times.wait_us();
@@ -280,7 +290,9 @@ impl Client {
             Answer::Welcome { applied, ballot } => {
                 let news = self.follow(from, ballot);
                 if let Phase::Opening { line, session } = &self.phase {
-                    self.hello_us = Some(now.since_us(self.attempts.first_at()));
+                    let greeted = self.greeted.iter().find(|(replica, _)| *replica == from);
+                    let since = greeted.map_or(self.attempts.first_at(), |(_, at)| *at);
+                    self.hello_us = Some(now.since_us(since));
                     if self.asked_all && !news && from != self.leader.owner(self.n) {
                         // The leader did not answer in time, and this replica did.
                         self.deputy = Some(from);

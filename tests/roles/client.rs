@@ -493,6 +493,23 @@ fn the_first_line_waits_for_twice_as_long_as_its_hello_took_but_for_no_longer_th
 }
 
 #[test]
+fn how_long_a_hello_took_is_known_from_the_replica_that_answered_and_not_from_one_that_is_down() {
+    let mut seat = client(None);
+    seat.handle(submit("a", 1));
+    let mut asked = Vec::new();
+    while !asked.contains(&R2) {
+        asked = hellos(&seat.wait_us(1_000));
+    }
+    seat.wait_us(1_000);
+    assert_eq!(requests(&seat.handle(welcome(R2, 0, 0))).len(), 1);
+    seat.handle(complete(1, 0, 0, 0));
+    seat.now = seat.now.plus_us(SESSION_IDLE_US);
+    seat.handle(submit("b", 2));
+    let asked = hellos(&seat.wait_us(ASK_ALL_US + ASK_ALL_US / 2));
+    assert!(asked.iter().any(|replica| *replica != asked[0]), "only {asked:?}");
+}
+
+#[test]
 fn a_hint_sends_the_line_to_that_leader_at_once_but_only_a_newer_one() {
     let mut seat = in_flight();
     let hint = |ballot| Input::Answer(R0, Answer::Leader { ballot: Ballot(ballot) });
