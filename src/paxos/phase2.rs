@@ -95,7 +95,7 @@ pub struct Phase2 {
     decided: Decided,
     window: Window,
     /// Which of the values that phase 1 found an acceptor holds, by replica id: until they have
-    /// been sent for the first time.
+    /// been sent for the first time, or are applied if there is a long line among them.
     held: Vec<Spans>,
     queue: RequestQueue,
     gate: SessionGate,
@@ -274,6 +274,9 @@ impl Phase2 {
 
     /// The learner has applied every slot below `applied`. Cumulative.
     pub fn handle_progress(&mut self, now: Time, applied: Slot, decided: Decided) {
+        if applied >= self.inherited {
+            self.held.clear();
+        }
         // S7: a mark says what this leader tallied itself, at exactly its ballot.
         let before = (self.window.applied(), self.decided.slots.end);
         if decided.ballot == self.ballot {
@@ -325,7 +328,7 @@ impl Phase2 {
         }
         let mut is_telling = false;
         for proposal in self.window.unsent() {
-            self.send(proposal, self.decided, out);
+            self.send(proposal, &self.held, self.decided, out);
             // The accept of a long line says nothing of what is decided.
             is_telling |= proposal.values.longest() <= self.datagram_room();
         }
@@ -333,7 +336,9 @@ impl Phase2 {
             self.note_told();
         }
         self.window.note_sent();
-        self.held.clear();
+        if !self.held.is_empty() && !self.window.has_long() {
+            self.held.clear();
+        }
     }
 
     /// Sends again what has waited too long (L4). As long as acceptors answer, they show what
@@ -353,7 +358,7 @@ impl Phase2 {
         for (place, again) in self.window.take_due(now, backoff, self.settings.n) {
             let proposal = self.window.at(place);
             match again {
-                Again::Copy => self.send(proposal, self.nothing_decided(), out),
+                Again::Copy => self.send(proposal, &[], self.nothing_decided(), out),
                 Again::Name => self.ask_for_votes(proposal, out),
             }
         }
@@ -398,20 +403,20 @@ impl Phase2 {
 
     /// Phase 2a: sends a proposal to every acceptor, and to the own learner, which counts
     /// the answers. A peer that holds a value of it already is told so (S4).
-    fn send<R>(&self, proposal: &Proposal, decided: Decided, out: &mut Outbox<R>) {
+    fn send<R>(&self, proposal: &Proposal, held: &[Spans], decided: Decided, out: &mut Outbox<R>) {
         let (first, values) = (proposal.first, &proposal.values);
         let run = Run { first, ballot: self.ballot, values: values.clone() };
         let (start, requesters) = (self.first, proposal.requesters.clone());
         out.tell(Notice::Learner(learner::Input::Proposed { start, run, requesters }));
         out.send(self.settings.id, self.accept(first, values.clone(), decided));
         let slots = SlotRange::with_len(first, values.len() as u64);
-        if self.held.is_empty() {
+        if held.is_empty() {
             return self.send_values(first, values, self.settings.peers(), decided, out);
         }
         let mut all = Spans::default();
         all.push(slots, self.ballot);
         for peer in self.settings.peers() {
-            let held = self.held[peer.index()].within(slots);
+            let held = held[peer.index()].within(slots);
             for held in held.pages(self.datagram_room(), MESSAGE_SLOTS_MAX) {
                 let accept_held = ToAcceptor::AcceptHeld { ballot: self.ballot, held };
                 out.send(peer, Message::Acceptor(accept_held));
@@ -425,12 +430,17 @@ impl Phase2 {
     }
 
     /// Whoever has accepted a long line is asked to say so again: its vote may be lost. Whoever has
-    /// not says nothing (L8).
+    /// held it since an earlier ballot is told again that it is proposed. The others say nothing
+    /// (L8).
     fn ask_for_votes<R>(&self, proposal: &Proposal, out: &mut Outbox<R>) {
-        let mut held = Spans::default();
-        held.push(SlotRange::with_len(proposal.first, proposal.values.len() as u64), self.ballot);
+        let slots = SlotRange::with_len(proposal.first, proposal.values.len() as u64);
+        let mut all = Spans::default();
+        all.push(slots, self.ballot);
         for peer in self.settings.peers() {
-            let accept_held = ToAcceptor::AcceptHeld { ballot: self.ballot, held: held.clone() };
+            let before = self.held.get(peer.index()).map(|held| held.within(slots));
+            let before = before.unwrap_or_default();
+            let held = before.highest(&all.without(&before));
+            let accept_held = ToAcceptor::AcceptHeld { ballot: self.ballot, held };
             out.send(peer, Message::Acceptor(accept_held));
         }
     }

@@ -249,6 +249,11 @@ impl Window {
         due
     }
 
+    /// Whether a long line is in flight.
+    pub(super) fn has_long(&self) -> bool {
+        self.proposals.iter().any(Proposal::is_long)
+    }
+
     /// The proposal at `place`, counted from the oldest.
     pub(super) fn at(&self, place: usize) -> &Proposal {
         &self.proposals[place]

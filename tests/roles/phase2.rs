@@ -626,6 +626,45 @@ fn votes_for_a_long_line_are_asked_for_by_its_name_until_a_copy_is_due() {
 }
 
 #[test]
+fn whoever_holds_a_long_line_since_an_earlier_ballot_is_told_again_until_it_is_applied() {
+    let line = line_for(60_000);
+    let values = [command(0, 0, &line), command(1, 0, "short")];
+    let spans = |spans: &[(u64, u64)]| -> Spans {
+        let span =
+            |(slot, ballot): &(u64, u64)| Span { slots: range(*slot, 1), ballot: Ballot(*ballot) };
+        spans.iter().map(span).collect()
+    };
+    let held = vec![spans(&[(0, 2)]), spans(&[(0, 2)]), Spans::default()];
+    let outcome = Phase1Outcome { first: Slot(0), values: values.as_slice().into(), held };
+    let phase2 =
+        Phase2::begin(settings(3, R0), Ballot(3), outcome, Slot(0), Waits::default(), Time(0));
+    let mut seat = Subject { phase2, now: Time(0) };
+    let named = |seat: &mut Subject| -> Vec<(ReplicaId, Spans)> {
+        loop {
+            seat.flush();
+            seat.now = seat.phase2.deadline().expect("it waits");
+            let pick = |(peer, message)| match message {
+                ToAcceptor::AcceptHeld { held, .. } => Some((peer, held)),
+                _ => None,
+            };
+            let all: Vec<_> = to_acceptors(&seat.time_out()).into_iter().filter_map(pick).collect();
+            if !all.is_empty() {
+                return all;
+            }
+        }
+    };
+    let mut both = Spans::default();
+    both.push(range(0, 2), Ballot(3));
+    for _ in 0..3 {
+        let all = [(R1, spans(&[(0, 2), (1, 3)])), (R2, both.clone())];
+        assert_eq!(named(&mut seat), all, "replica 2 was sent both");
+    }
+    seat.apply(2);
+    seat.take(firsts(5..6, &line));
+    assert_eq!(named(&mut seat), [R1, R2].map(|to| (to, spans(&[(2, 3)]))));
+}
+
+#[test]
 fn an_accept_of_a_long_line_is_the_same_to_the_byte_whenever_it_is_sent() {
     let mut seat = fresh();
     seat.take(firsts(0..1, "short"));
