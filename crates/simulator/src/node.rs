@@ -392,6 +392,17 @@ impl Process {
     }
 }
 
+/// What a role has its turn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Its deadline has come.
+    Timer,
+    /// It has something to do.
+    Wake,
+    /// What it did has taken its time.
+    Commit,
+}
+
 /// A replica through all its lives.
 #[derive(Debug)]
 pub struct Node {
@@ -409,6 +420,8 @@ pub struct Node {
     pub paused_until: Option<Time>,
     /// Messages that arrived while the replica slept.
     pub backlog: VecDeque<Arrival>,
+    /// What its roles would have done meanwhile.
+    pub put_off: Vec<(RoleName, Turn)>,
     /// Its codec, in a run with real datagrams.
     pub wire: Option<Wire>,
     /// Whether it is a member of a cluster that has started.

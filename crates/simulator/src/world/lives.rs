@@ -34,6 +34,7 @@ impl World {
         node.life += 1;
         node.paused_until = None;
         node.backlog.clear();
+        node.put_off.clear();
         node.settings.boot = boot;
         assert_eq!(node.settings.n, n, "the cluster keeps its size");
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
@@ -127,6 +128,7 @@ impl World {
         let death = if dark { Death::PowerCut } else { death };
         node.process = None;
         node.backlog.clear();
+        node.put_off.clear();
         node.paused_until = None;
         node.store.crash(death);
         if self.leader == Some(id) {
@@ -197,23 +199,15 @@ impl World {
         if node.life != life {
             return Ok(());
         }
-        let paused_until = node.paused_until;
+        let is_asleep = node.paused_until.is_some();
         let Some(process) = &mut node.process else { return Ok(()) };
         let Some(marks) = process.marks(role) else { return Ok(()) };
         if timer && marks.timer_at != Some(self.now) {
             // An earlier timer event has replaced this one.
             return Ok(());
         }
-        if let Some(until) = paused_until {
-            // Run after the arrivals of the pause.
-            let at = until.plus_us(1);
-            let event = if timer {
-                marks.timer_at = Some(at);
-                Event::Timer { node: id, life, role }
-            } else {
-                Event::Wake { node: id, life, role }
-            };
-            self.queue.add(at, event);
+        if is_asleep {
+            node.put_off.push((role, if timer { Turn::Timer } else { Turn::Wake }));
             return Ok(());
         }
         if timer {
@@ -262,9 +256,8 @@ impl World {
             return Ok(());
         }
         let Some(process) = &mut node.process else { return Ok(()) };
-        if let Some(until) = node.paused_until {
-            let at = until.plus_us(1);
-            self.queue.add(at, Event::Commit { node: id, life, role });
+        if node.paused_until.is_some() {
+            node.put_off.push((role, Turn::Commit));
             return Ok(());
         }
         let Some(marks) = process.marks(role) else { return Ok(()) };

@@ -35,7 +35,7 @@ use super::cost::{self, Bounds, Cost};
 use super::environment::Environment;
 use super::faults::{Links, PARTITIONS, Partition, Profile, STRIKES, Strike};
 use super::kinds::Kinds;
-use super::node::{Arrival, Node, Process, ROLES, RoleName};
+use super::node::{Arrival, Node, Process, ROLES, RoleName, Turn};
 use super::offload::{Fate, Kernels};
 use super::path::{IP_UDP_BYTES, Passage};
 use super::queue::Queue;

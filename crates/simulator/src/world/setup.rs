@@ -181,6 +181,7 @@ impl World {
                     life: 0,
                     paused_until: None,
                     backlog: VecDeque::new(),
+                    put_off: Vec::new(),
                     slow_us: if index == slow { profile.slow_us } else { 0 },
                 }
             })

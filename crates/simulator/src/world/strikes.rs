@@ -242,8 +242,24 @@ impl World {
             return Ok(());
         }
         node.paused_until = None;
+        let (life, put_off) = (node.life, std::mem::take(&mut node.put_off));
         for arrival in std::mem::take(&mut node.backlog) {
             self.arrive(id, arrival)?;
+        }
+        // The roles go on behind what has arrived.
+        let at = self.now.plus_us(1);
+        for (role, turn) in put_off {
+            let event = match turn {
+                Turn::Wake => Event::Wake { node: id, life, role },
+                Turn::Commit => Event::Commit { node: id, life, role },
+                Turn::Timer => {
+                    let process = self.nodes[id.index()].process.as_mut();
+                    let Some(marks) = process.and_then(|it| it.marks(role)) else { continue };
+                    marks.timer_at = Some(at);
+                    Event::Timer { node: id, life, role }
+                }
+            };
+            self.queue.add(at, event);
         }
         Ok(())
     }
