@@ -257,6 +257,15 @@ impl Client {
         self.deputy.unwrap_or(self.leader.owner(self.n))
     }
 
+    /// Whether this replica leads. In a later configuration than the first one (M2) a client can
+    /// only say that it is asked first.
+    fn may_lead(&self, replica: ReplicaId) -> bool {
+        match self.leader.configuration() {
+            0 => replica == self.leader.owner(self.n),
+            _ => replica == self.whom(),
+        }
+    }
+
     /// A replica says that `ballot` leads. Returns whether that is news.
     fn follow(&mut self, from: ReplicaId, ballot: Ballot) -> bool {
         let news = ballot > self.leader;
@@ -402,7 +411,7 @@ impl Client {
     /// that was passed on again, or was answered before, says nothing about the time.
     fn measure(&mut self, now: Time, from: ReplicaId, attempt: Attempt) {
         let last_us = now.since_us(self.attempts.last_at());
-        let known = Some(attempt).filter(|_| from == self.leader.owner(self.n));
+        let known = Some(attempt).filter(|_| self.may_lead(from));
         match known.and_then(|attempt| self.attempts.since_us(now, attempt)) {
             Some(took_us) => self.times.answered(took_us),
             None => self.times.recovered(last_us),

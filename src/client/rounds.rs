@@ -82,8 +82,8 @@ impl Client {
         self.rounds.holders = self.rounds.holders.without(replica);
         let was_inquired = self.rounds.inquired.contains(replica);
         self.rounds.inquired = self.rounds.inquired.without(replica);
+        let leads = self.may_lead(replica);
         if let Some(copies) = &mut self.copies {
-            let leads = replica == self.leader.owner(self.n);
             if leads && was_inquired && copies.take_lost(now) {
                 self.attempts.again(now);
                 self.request.attempt = self.attempts.current();

@@ -799,6 +799,21 @@ fn a_leader_that_has_lost_a_long_line_gets_it_again_when_the_last_copy_has_had_i
 }
 
 #[test]
+fn after_a_change_of_members_a_long_line_goes_again_to_whom_is_asked_first_if_it_lacks_the_line() {
+    let mut seat = long_in_flight();
+    // Round 1 of configuration 2, of members that the client does not know.
+    let ballot = 2 << 48 | 1;
+    let says_no =
+        |seat: &mut Subject, from| copies_and_inquiries(&seat.handle(leader(from, ballot))).0;
+    seat.handle(leader(R0, ballot));
+    seat.wait_us(2_500_000);
+    seat.handle(has_line(R0, 0, ballot));
+    assert_eq!(copies_and_inquiries(&seat.wait_us(4_000_000)).0, [], "it has the line");
+    assert_eq!(says_no(&mut seat, R0), [R0], "it has restarted");
+    assert_eq!(says_no(&mut seat, R0), [], "it is on its way");
+}
+
+#[test]
 fn a_welcome_that_names_a_new_leader_sends_it_the_line_in_flight() {
     for seat in [&mut in_flight(), &mut long_in_flight()] {
         assert!(seat.handle(welcome(R1, 0, 0)).is_empty(), "no news");
