@@ -50,6 +50,10 @@ pub const TRIES_MAX: u32 = 8;
 /// shorter for a while.
 pub const SEARCH_TRIES_MAX: u32 = 4;
 
+/// A length of which no datagram has arrived yet is not used after so many losses in a row, until
+/// one is answered or it has failed.
+pub const DOUBT_TRIES: u32 = 2;
+
 /// Batches that are not believed stay so after this many attempts in vain.
 pub const RETRIES_MAX: u32 = 2;
 
@@ -241,7 +245,8 @@ impl PathLength {
 
     /// The most bytes of a datagram to the peer at present.
     pub fn length(&self) -> usize {
-        self.length
+        let is_doubted = !self.proven && self.lost >= DOUBT_TRIES;
+        if is_doubted { PATH_BYTES_MIN } else { self.length }
     }
 
     /// Whether several datagrams may leave in one batch.

@@ -345,3 +345,14 @@ fn an_answer_to_a_probe_that_was_never_sent_changes_nothing() {
     }
     assert_eq!((world.path.length(), world.path.deadline()), (FIRST, None));
 }
+
+#[test]
+fn a_length_of_which_nothing_has_arrived_is_not_used_after_two_losses_until_it_is_answered() {
+    let mut world = World::new(1_000);
+    // An attempt takes a round trip and a little more.
+    world.run(3 * 30_000, LONG);
+    assert_eq!((world.path.length(), world.path.failed), (PATH_BYTES_MIN, MOST + 1));
+    world.carries = MOST;
+    world.run(3 * 30_000, LONG);
+    assert_eq!(world.path.length(), MOST);
+}
