@@ -19,7 +19,8 @@
 //! a run must keep these bounds once its faults have stopped:
 //!
 //! - the next line completes within [`Bounds::first_us`],
-//!   `WAITS · L · (E + (1 + V) R + 3 S) + 2 T / (1 - P)`,
+//!   `WAITS · L · (E + (1 + V) R + 3 S) + 2 T / (1 - P)`, and `L (B / A) R` more if some replica is
+//!   further behind than an acceptor may hold,
 //! - the last one completes, and all logs are equal, within [`Bounds::last_us`],
 //!   `2 · first + 4 T / (1 - P) + L · ((B / A) · R + (W - 1) · (R + S))`,
 //! - campaigns number at most [`CAMPAIGNS_MAX`] a cause: the start of the cluster, or a fault,
@@ -112,10 +113,13 @@ impl Bounds {
         let (once, both_ways) = tries(environment.loss());
         let moving = (moving as f64 * once) as u64;
         let repeated = |us: u64| (us as f64 * both_ways) as u64;
-        let first_us = repeated(WAITS * step) + 2 * moving;
         let ahead = limits.ahead_slots.min(limits.accept_slots);
         let ahead = ahead.min(limits.fetches as u64 * limits.fetch_slots);
         let catching_up = behind / ahead * round_trip;
+        // L7: whoever has filled its acceptor while it was behind votes again when it has caught up.
+        let is_full = behind > limits.accept_slots;
+        let filled = if is_full { repeated(catching_up) } else { 0 };
+        let first_us = repeated(WAITS * step) + 2 * moving + filled;
         let windows = windows(environment, limits);
         let in_turn = (windows - 1) * (round_trip + sync);
         Bounds {
@@ -276,6 +280,16 @@ mod tests {
         let ample = Limits { values_bytes: all, ..Limits::DEFAULT };
         assert_eq!(first_us(ample), first_us(Limits::DEFAULT));
         assert_eq!(first_us(halves) - first_us(ample), WAITS * environment.round_trip_us());
+    }
+
+    #[test]
+    fn whoever_is_further_behind_than_an_acceptor_holds_may_have_to_catch_up_before_it_votes() {
+        let environment = Environment::draw(Place::Globe, &mut stream(1, "environment"));
+        let settings = settings_of(&environment);
+        let first_us = |behind| Bounds::of(&environment, &settings, behind).first_us;
+        let held = settings.limits.accept_slots;
+        assert_eq!(first_us(held), first_us(0));
+        assert!(first_us(held + 1) > first_us(held));
     }
 
     #[test]
