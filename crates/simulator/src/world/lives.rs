@@ -40,6 +40,7 @@ impl World {
         node.process = Some(Process::begin(node.settings, &node.store, rate_ppm, now));
         let life = node.life;
         self.cost.begins(n - 1 + self.clients.len());
+        self.cost.greets(n);
         self.trace(|| format!("replica {id} begins life {life}"));
         self.schedule(id, RoleName::Bootstrap);
         Ok(())
@@ -377,7 +378,7 @@ impl World {
                     self.reach.sees(&message);
                     self.tells_of_copy(id, to, &message)?;
                     if let Message::Acceptor(ToAcceptor::Prepare { ballot, .. }) = &message {
-                        self.cost.campaigns_with(*ballot);
+                        self.cost.campaigns_with(*ballot, self.nodes.len());
                     }
                     self.hash.add(&message);
                     let reaches = self.wired || self.reaches(id, to);
