@@ -226,7 +226,12 @@ impl Election {
             && let Some(sent_at) = echoed
         {
             let took_us = now.since_us(sent_at).saturating_sub(heartbeat.held_us.into());
-            self.pace.answered(from, took_us);
+            // If it was silent for longer than that, it slept, or the path was cut. Its answers do not
+            // take that time, and when it dies next, nobody is to wait for them as long.
+            let silent_us = if peer.round == 0 { 0 } else { now.since_us(peer.heard_at) };
+            if silent_us < self.settings.election_min_us.max(self.pace.answer_us(from)) {
+                self.pace.answered(from, took_us);
+            }
         }
         if heartbeat.round <= peer.round {
             return false;

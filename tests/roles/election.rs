@@ -308,6 +308,24 @@ fn a_pause_is_no_round_trip() {
     assert!(election.pace().answer_us(R1) <= 3 * (100_000 + MIN_US / 2));
 }
 
+#[test]
+fn the_sleep_of_a_peer_is_no_round_trip_and_a_path_that_gets_slower_is() {
+    let mut election = election(0);
+    let first = election.begin_round(Time(0));
+    election.handle_heartbeat(Time(10_000), 0, R1, &echoing(1, first), true);
+    let before = election.pace().answer_us(R1);
+    // It sleeps, and first says what it has heard before.
+    let asked = election.begin_round(Time(20_000));
+    let woken = Time(2_000_000);
+    election.handle_heartbeat(woken, 0, R1, &echoing(2, asked), true);
+    assert_eq!(election.pace().answer_us(R1), before);
+    // The next one comes soon, and its answer was long under way.
+    let asked = election.begin_round(woken);
+    election.handle_heartbeat(woken.plus_us(150_000), 0, R1, &echoing(3, 0), true);
+    election.handle_heartbeat(woken.plus_us(300_000), 0, R1, &echoing(4, asked), true);
+    assert!(election.pace().answer_us(R1) > 2 * before);
+}
+
 /// An election whose peers have answered so often in this time that it hardly varies.
 fn measured(answer_us: u64) -> (Election, Time) {
     let mut election = election(0);
