@@ -98,6 +98,20 @@ fn the_wait_doubles_up_to_a_bound_until_something_is_applied() {
 }
 
 #[test]
+fn a_member_that_is_heard_again_after_a_long_silence_makes_the_next_attempt_soon() {
+    let tried_alone = |silent_us: u64, member: bool| {
+        let mut election = election(0);
+        election.handle_heartbeat(Time(0), 0, R1, &heartbeat(5, 1), true);
+        (0..4).for_each(|_| election.back_off(Time(10), 0));
+        election.handle_heartbeat(Time(silent_us), 0, R1, &heartbeat(5, 2), member);
+        election.suspect_at()
+    };
+    assert_eq!(tried_alone(MAX_US - 1, true), Time(10 + 16 * MIN_US), "it was always there");
+    assert_eq!(tried_alone(MAX_US, true), Time(MAX_US + MIN_US), "the path was cut");
+    assert_eq!(tried_alone(MAX_US, false), Time(10 + 16 * MIN_US), "it has no vote");
+}
+
+#[test]
 fn a_pause_moves_every_timer_by_its_length() {
     let pause_us = MIN_US / 2;
     let started = || {
