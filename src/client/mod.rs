@@ -227,10 +227,11 @@ impl Client {
         let in_flight = matches!(self.phase, Phase::InFlight);
         let line = self.request.iter().next().filter(|_| in_flight).map(|it| it.line.len());
         let answer_us = self.patience_us(ASK_ALL_US);
-        let copies = |bytes| Copies::new(now, bytes, self.n, answer_us);
+        let (to, n) = (self.whom(), self.n);
+        let copies = |bytes| Copies::new(now, to, bytes, n, answer_us);
         self.request.attempt = self.attempts.current();
         self.copies = line.filter(|bytes| is_long(*bytes)).map(copies);
-        self.call(self.whom(), out);
+        self.call(to, out);
     }
 
     /// Sends the message of this phase to a leader that was just heard of, or asks about it.
@@ -283,7 +284,7 @@ impl Client {
     fn ask_leader(&mut self, from: ReplicaId) {
         if self.leader.configuration() == 0 {
             self.deputy = None;
-        } else if self.deputy.is_none() || self.asked_all {
+        } else if self.deputy.is_none() || self.asked_all && !self.answering.contains(self.whom()) {
             self.deputy = Some(from);
         }
     }

@@ -84,7 +84,7 @@ impl Client {
         self.rounds.inquired = self.rounds.inquired.without(replica);
         let leads = self.may_lead(replica);
         if let Some(copies) = &mut self.copies {
-            if leads && was_inquired && copies.take_lost(now) {
+            if leads && was_inquired && copies.take_lost(now, replica) {
                 self.attempts.again(now);
                 self.request.attempt = self.attempts.current();
                 self.call(replica, out);
@@ -142,8 +142,8 @@ impl Client {
         let Some(copies) = &mut self.copies else { return self.send_round(whom, out) };
         let due = copies.take_due(now, whom, n);
         let copy_to = due.filter(|replica| !self.rounds.holds(*replica));
-        if copy_to.is_some() {
-            copies.leaves(now);
+        if let Some(to) = copy_to {
+            copies.leaves(now, to);
         }
         for replica in replicas(n).filter(asked) {
             match copy_to == Some(replica) {

@@ -814,6 +814,22 @@ fn after_a_change_of_members_a_long_line_goes_again_to_whom_is_asked_first_if_it
 }
 
 #[test]
+fn after_a_change_of_members_a_long_line_goes_to_the_first_that_lacks_it_if_whom_was_asked_is_silent()
+ {
+    let mut seat = long_in_flight();
+    // The client takes it for a ballot of replica 0, which is down.
+    let ballot = 2 << 48 | 3;
+    seat.handle(leader(R0, ballot));
+    let asked = copies_and_inquiries(&seat.wait_us(4 * ASK_ALL_US)).1;
+    assert!(asked.contains(&R1) && asked.contains(&R2));
+    let says_no =
+        |seat: &mut Subject, from| copies_and_inquiries(&seat.handle(leader(from, ballot))).0;
+    assert_eq!(says_no(&mut seat, R1), [R1], "none is on its way there");
+    assert_eq!(says_no(&mut seat, R2), [], "replica 1 passes it on");
+    assert_eq!(says_no(&mut seat, R1), [], "it is on its way");
+}
+
+#[test]
 fn a_welcome_that_names_a_new_leader_sends_it_the_line_in_flight() {
     for seat in [&mut in_flight(), &mut long_in_flight()] {
         assert!(seat.handle(welcome(R1, 0, 0)).is_empty(), "no news");
