@@ -257,6 +257,7 @@ mod tests {
         Settings {
             id: ReplicaId(0),
             n: 3,
+            places: 3,
             boot: BootId(1),
             payload_bytes: 1_300,
             heartbeat_us: environment.heartbeat_us,

@@ -14,6 +14,7 @@
 use super::*;
 use crate::faults::Switches;
 use multipaxos::members::{Configuration, Member};
+use multipaxos::message::VoteAim;
 use multipaxos::paxos::{learner::Learner, proposer};
 use seeds::stream;
 
@@ -169,7 +170,7 @@ impl World {
         let Some(Changes { draws, .. }) = &mut self.changes else { return };
         let Some(process) = &mut self.nodes[id.index()].process else { return };
         if self.wiped[id.index()] && draws.bool() {
-            process.notify(Notice::Proposer(proposer::Input::Rejoin));
+            process.notify(Notice::Proposer(proposer::Input::Aim(VoteAim::OfLostDisk)));
         }
     }
 

@@ -60,6 +60,7 @@ impl World {
         let mut settings = Settings {
             id: ReplicaId(0),
             n,
+            places: n,
             boot: BootId(0),
             // Small payloads split messages that would rarely be split otherwise.
             payload_bytes: match (wired, small) {
