@@ -135,7 +135,7 @@ impl World {
 
     /// Starts a client's process anew, under the same id.
     pub(super) fn begin_client(&mut self, client: usize) {
-        let n = self.nodes.len();
+        let n = (self.founders(), self.nodes.len());
         self.clients[client].begin_anew(n);
         self.wire_client(client);
         self.submit_later(client);
